@@ -1,0 +1,23 @@
+// What is done with the latent after every step: kept for --dump-steps and --dump-latents, shown by --preview.
+#ifndef SDG_APPS_LATENTS_H
+#define SDG_APPS_LATENTS_H
+
+#include "ui.h"
+
+struct app_latents {
+    struct app_ui *ui;
+    const char *last_path, *steps_path;   // files to write at the end; NULL = not wanted
+    const char *preview_path;             // NULL = no preview
+    int preview_interval;
+    int c, h, w, steps;                   // steps stored: all, or 1 if only the last is wanted
+    float *data;                          // [steps][c][h][w]
+    enum sdg_result result;               // of the callbacks, which cannot return one
+};
+
+// The `latent` callback of sdg_generate; `user` is a struct app_latents with paths and ui set, the rest zero.
+void app_latents_step(void *user, int step, int steps, const float *latent, int c, int h, int w);
+// Writes the files; to be called after sdg_generate succeeded.
+enum sdg_result app_latents_write(struct app_latents *latents);
+void app_latents_free(struct app_latents *latents);
+
+#endif

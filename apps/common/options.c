@@ -1,0 +1,374 @@
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// getopt_long's code of an option: its number in the table after all characters.
+enum { CODE_POSITIONAL = 1, CODE_FIRST = 256 };
+
+bool app_read_integer(const char *text, int64_t *value)
+{
+    const char *digits = text + (*text == '-');
+    if (!*digits || strspn(digits, "0123456789") != strlen(digits))
+        return false;
+    errno = 0;
+    long long number = strtoll(text, NULL, 10);
+    if (errno)
+        return false;
+    *value = number;
+    return true;
+}
+
+bool app_read_real(const char *text, double *value)
+{
+    if (!*text || strspn(text, "0123456789.eE+-") != strlen(text) || text[0] == '+')
+        return false;
+    char *end = NULL;
+    errno = 0;
+    double number = strtod(text, &end);
+    if (*end || end == text || !isfinite(number) || (errno == ERANGE && fabs(number) > 1))
+        return false;
+    *value = number;
+    return true;
+}
+
+// Levenshtein distance of two short texts; large if one of them is not short.
+static size_t distance(const char *a, const char *b)
+{
+    enum { LIMIT = 48 };
+    size_t row[LIMIT + 1], a_length = strlen(a), b_length = strlen(b);
+    if (a_length > LIMIT || b_length > LIMIT)
+        return LIMIT;
+    for (size_t j = 0; j <= b_length; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a_length; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_length; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (best > row[j] + 1)
+                best = row[j] + 1;
+            if (best > row[j - 1] + 1)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[b_length];
+}
+
+const char *app_nearest(const char *text, const char *const *names)
+{
+    const char *nearest = NULL;
+    size_t best = strlen(text) / 3 + 1;
+    for (; *names; names++) {
+        size_t d = distance(text, *names);
+        if (d <= best && (d < best || !nearest)) {
+            best = d;
+            nearest = *names;
+        }
+    }
+    return nearest;
+}
+
+static void join(char *text, size_t size, const char *const *names)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (; *names && used < size; names++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", *names);
+}
+
+static bool ranged(const struct app_option *option)
+{
+    return option->min != 0 || option->max != 0;
+}
+
+static enum sdg_result bad_number(struct app_ui *ui, const struct app_option *option, const char *text, const char *kind)
+{
+    if (ranged(option))
+        return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' should be a %s from %.10g to %.10g", option->name, text, kind, option->min, option->max);
+    return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' should be a %s", option->name, text, kind);
+}
+
+static enum sdg_result store_name(struct app_ui *ui, const struct app_option *option, const char *text, const char **field)
+{
+    const char *const *names = option->names();
+    for (const char *const *alias = option->aliases; alias && *alias; alias += 2)
+        if (!strcmp(*alias, text))
+            text = alias[1];
+    for (const char *const *name = names; *name; name++)
+        if (!strcmp(*name, text)) {
+            *field = *name;
+            return SDG_OK;
+        }
+    char legal[320];
+    join(legal, sizeof legal, names);
+    const char *nearest = app_nearest(text, names);
+    return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' is unknown%s%s%s (legal: %s)", option->name, text, nearest ? ", did you mean '" : "",
+                    nearest ? nearest : "", nearest ? "'?" : "", legal);
+}
+
+static enum sdg_result store(struct app_ui *ui, const struct app_option *option, const char *text, void *values)
+{
+    void *field = (char *)values + option->field;
+    switch (option->kind) {
+    case APP_FLAG:
+        *(bool *)field = true;
+        return SDG_OK;
+    case APP_FILE:
+        if (!*text)
+            return app_fail(ui, SDG_ERROR_USAGE, "--%s: the name is empty", option->name);
+        *(const char **)field = text;
+        return SDG_OK;
+    case APP_TEXT:
+        *(const char **)field = text;
+        return SDG_OK;
+    case APP_NAME:
+        return store_name(ui, option, text, field);
+    case APP_INTEGER: {
+        int64_t value;
+        if (!app_read_integer(text, &value) || (ranged(option) && ((double)value < option->min || (double)value > option->max)))
+            return bad_number(ui, option, text, "whole number");
+        *(int64_t *)field = value;
+        return SDG_OK;
+    }
+    case APP_REAL: {
+        double value;
+        if (!app_read_real(text, &value) || (ranged(option) && (value < option->min || value > option->max)))
+            return bad_number(ui, option, text, "number");
+        *(double *)field = value;
+        return SDG_OK;
+    }
+    case APP_HELP:
+    case APP_HELP_ALL:
+        break;
+    }
+    return SDG_OK;
+}
+
+static bool takes_value(const struct app_option *option)
+{
+    return option->kind != APP_FLAG && option->kind != APP_HELP && option->kind != APP_HELP_ALL;
+}
+
+// -------------------------------------------------------------------------------------------------- help
+
+static const char *default_text(const struct app_option *option)
+{
+    return option->initial && !option->otherwise ? option->initial : option->otherwise;
+}
+
+// Prints words from column `column` on, wrapped.
+static void print_wrapped(const char *text, int column, int at)
+{
+    enum { WIDTH = 110 };
+    while (*text) {
+        int length = (int)strcspn(text, " ");
+        if (at > column && at + 1 + length > WIDTH) {
+            printf("\n%*s", column, "");
+            at = column;
+        } else if (at > column) {
+            putchar(' ');
+            at++;
+        }
+        printf("%.*s", length, text);
+        at += length;
+        text += length;
+        text += strspn(text, " ");
+    }
+    putchar('\n');
+}
+
+static void help_option(const struct app_option *option, bool complete)
+{
+    enum { COLUMN = 34 };
+    char head[96], text[1024], list[400] = "";
+    char letter[8] = "    ";
+    if (option->letter)
+        snprintf(letter, sizeof letter, "-%c, ", option->letter);
+    int at = snprintf(head, sizeof head, "  %s--%s%s%s", letter, option->name, option->word ? " " : "", option->word ? option->word : "");
+    printf("%s", head);
+    if (at >= COLUMN) {
+        putchar('\n');
+        at = 0;
+    }
+    printf("%*s", COLUMN - at, "");
+    if (option->names)
+        join(list, sizeof list, option->names());
+    char range[80] = "";
+    if (complete && takes_value(option) && ranged(option))
+        snprintf(range, sizeof range, " From %.10g to %.10g.", option->min, option->max);
+    const char *standard = default_text(option);
+    char since[48] = "";
+    if (complete)
+        snprintf(since, sizeof since, " [%s]", option->flags & APP_LATER ? "not in this version" : option->since);
+    snprintf(text, sizeof text, "%s%s%s%s%s%s%s%s", option->help, *list ? ": " : "", list, range, standard ? " (default: " : "",
+             standard ? (*standard ? standard : "none") : "", standard ? ")" : "", since);
+    print_wrapped(text, COLUMN, COLUMN);
+}
+
+void app_help(const struct app_command *command, bool complete)
+{
+    printf("usage: %s\n%s\n", command->usage, command->about);
+    const char *group = "";
+    for (size_t i = 0; i < command->count; i++) {
+        const struct app_option *option = &command->options[i];
+        if (!complete && !(option->flags & APP_COMMON))
+            continue;
+        if (strcmp(group, option->group))
+            printf("\n%s\n", option->group);
+        group = option->group;
+        help_option(option, complete);
+    }
+    if (complete)
+        printf("\n%s%s", app_exit_help, command->more ? command->more : "");
+}
+
+// -------------------------------------------------------------------------------------------------- parsing
+
+static const struct app_option *find_letter(const struct app_command *command, int letter)
+{
+    for (size_t i = 0; i < command->count; i++)
+        if (command->options[i].letter && command->options[i].letter == letter)
+            return &command->options[i];
+    return NULL;
+}
+
+static const struct app_option *find_name(const struct app_command *command, const char *name, size_t length)
+{
+    for (size_t i = 0; i < command->count; i++)
+        if (strlen(command->options[i].name) == length && !strncmp(command->options[i].name, name, length))
+            return &command->options[i];
+    return NULL;
+}
+
+bool app_given(const struct app_command *command, const struct app_arguments *arguments, const char *name)
+{
+    const struct app_option *option = find_name(command, name, strlen(name));
+    return option && arguments->given[option - command->options];
+}
+
+static enum sdg_result unknown_option(const struct app_command *command, struct app_ui *ui, const char *text)
+{
+    const char *names[APP_OPTIONS_MAX + 1];
+    size_t n = 0;
+    for (; n < command->count; n++)
+        names[n] = command->options[n].name;
+    names[n] = NULL;
+    char name[64];
+    size_t length = strcspn(text, "=");
+    snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), text);
+    const char *nearest = app_nearest(name, names);
+    // "--step" is the beginning of "--steps": the most helpful guess for what getopt would have completed.
+    for (size_t i = 0; i < n && !nearest; i++)
+        if (*name && !strncmp(names[i], name, strlen(name)))
+            nearest = names[i];
+    if (nearest)
+        return app_fail(ui, SDG_ERROR_USAGE, "unknown option '--%s', did you mean '--%s'? (-h lists the common ones, --help-all all)", name, nearest);
+    return app_fail(ui, SDG_ERROR_USAGE, "unknown option '--%s' (-h lists the common ones, --help-all all)", name);
+}
+
+// A value that is the name of an option is a value forgotten: "-o --steps 5".
+static bool is_option_name(const struct app_command *command, const char *text)
+{
+    return !strncmp(text, "--", 2) && text[2] && find_name(command, text + 2, strcspn(text + 2, "="));
+}
+
+static enum sdg_result take_option(const struct app_command *command, struct app_ui *ui, const struct app_option *option, const char *value, bool attached,
+                                   void *values, struct app_arguments *arguments)
+{
+    arguments->given[option - command->options] = true;
+    if (option->kind == APP_HELP || option->kind == APP_HELP_ALL) {
+        app_help(command, option->kind == APP_HELP_ALL);
+        arguments->helped = true;
+        return SDG_OK;
+    }
+    if (option->flags & APP_LATER)
+        return app_fail(ui, SDG_ERROR_UNSUPPORTED, "--%s is not in this version of %s", option->name, ui->program);
+    if (value && !attached && is_option_name(command, value))
+        return app_fail(ui, SDG_ERROR_USAGE, "--%s: the value is missing, '%.60s' follows (if that is the value, write --%s='%.60s')", option->name, value,
+                        option->name, value);
+    return store(ui, option, value, values);
+}
+
+static enum sdg_result take_positional(const struct app_command *command, struct app_ui *ui, const char *text, struct app_arguments *arguments)
+{
+    if (arguments->positionals >= command->positionals || arguments->positionals >= APP_POSITIONALS_MAX)
+        return app_fail(ui, SDG_ERROR_USAGE, "unexpected argument '%.60s' (usage: %s; texts with spaces need quotes)", text, command->usage);
+    arguments->positional[arguments->positionals++] = text;
+    return SDG_OK;
+}
+
+static enum sdg_result bad_option(const struct app_command *command, struct app_ui *ui, int code, const char *element)
+{
+    const struct app_option *option = optopt >= CODE_FIRST ? &command->options[optopt - CODE_FIRST] : optopt ? find_letter(command, optopt) : NULL;
+    if (code == ':' && option)
+        return app_fail(ui, SDG_ERROR_USAGE, "--%s: the value is missing", option->name);
+    if (option)
+        return app_fail(ui, SDG_ERROR_USAGE, "--%s takes no value", option->name);
+    if (optopt)
+        return app_fail(ui, SDG_ERROR_USAGE, "unknown option '-%c' (-h lists the common ones, --help-all all)", optopt);
+    return unknown_option(command, ui, element + 2);
+}
+
+static void fill_getopt(const struct app_command *command, struct option *longs, char *shorts)
+{
+    *shorts++ = '-'; // arguments in their order
+    *shorts++ = ':'; // no messages
+    for (size_t i = 0; i < command->count; i++) {
+        const struct app_option *option = &command->options[i];
+        longs[i] = (struct option){option->name, takes_value(option) ? required_argument : no_argument, NULL, CODE_FIRST + (int)i};
+        if (option->letter) {
+            *shorts++ = option->letter;
+            if (takes_value(option))
+                *shorts++ = ':';
+        }
+    }
+    longs[command->count] = (struct option){NULL, 0, NULL, 0};
+    *shorts = 0;
+}
+
+enum sdg_result app_parse(const struct app_command *command, struct app_ui *ui, int argc, char **argv, void *values, struct app_arguments *arguments)
+{
+    struct option longs[APP_OPTIONS_MAX + 1];
+    char shorts[2 * APP_OPTIONS_MAX + 3];
+    fill_getopt(command, longs, shorts);
+    *arguments = (struct app_arguments){0};
+    enum sdg_result result = SDG_OK;
+    for (size_t i = 0; i < command->count && result == SDG_OK; i++)
+        if (command->options[i].initial)
+            result = store(ui, &command->options[i], command->options[i].initial, values);
+
+    optind = 1;
+    opterr = 0;
+    while (result == SDG_OK && !arguments->helped) {
+        int index = -1, at = optind;
+        int code = getopt_long(argc, argv, shorts, longs, &index);
+        const char *element = at < argc ? argv[at] : "";
+        if (code == -1)
+            break;
+        if (code == CODE_POSITIONAL) {
+            result = take_positional(command, ui, optarg, arguments);
+        } else if (code == ':' || code == '?') {
+            result = bad_option(command, ui, code, element);
+        } else if (code >= CODE_FIRST) {
+            size_t length = strcspn(element + 2, "=");
+            const struct app_option *option = &command->options[code - CODE_FIRST];
+            if (strlen(option->name) != length) // getopt completed an abbreviation
+                result = unknown_option(command, ui, element + 2);
+            else
+                result = take_option(command, ui, option, optarg, element[2 + length] == '=', values, arguments);
+        } else {
+            const struct app_option *option = find_letter(command, code);
+            result = take_option(command, ui, option, optarg, optarg && optarg != argv[optind - 1], values, arguments);
+        }
+    }
+    for (int i = optind; i < argc && result == SDG_OK && !arguments->helped; i++) // after "--"
+        result = take_positional(command, ui, argv[i], arguments);
+    return result;
+}

@@ -1,0 +1,46 @@
+// What every program says to its user: messages and progress on stderr, exit codes, and what Ctrl-C does.
+//
+// Pictures and lists go to stdout, all talk to stderr. An error is one line, "PROGRAM: error: what, where, why".
+#ifndef SDG_APPS_UI_H
+#define SDG_APPS_UI_H
+
+#include <stdbool.h>
+
+#include "sdgen/sdgen.h"
+
+struct app_ui {
+    const char *program;
+    enum sdg_log_level level; // what is said at all: -q SDG_LOG_ERROR, usual SDG_LOG_INFO, -v SDG_LOG_DEBUG
+    bool color;               // colour the words "error" and "warning"
+    bool terminal;            // stderr is one: progress is a line rewritten in place
+    bool bar;                 // such a line is on the screen now
+    int last_mark;            // the last tenth of the steps that was told in plain lines
+};
+
+// A user interface on stderr at the usual level.
+struct app_ui app_ui_create(const char *program);
+
+// Reports an error and returns `result`. Control characters in the line are replaced, so it stays one line.
+enum sdg_result app_fail(struct app_ui *ui, enum sdg_result result, const char *format, ...) __attribute__((format(printf, 3, 4)));
+// Says something at a level above errors.
+void app_say(struct app_ui *ui, enum sdg_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+// The log callback for the library; `user` is the struct app_ui. May be called from any thread.
+void app_log(void *user, enum sdg_log_level level, const char *message);
+
+// Shows how far the library is. On a terminal a bar with the time left, else a line for every fifth of the steps.
+void app_progress(struct app_ui *ui, const struct sdg_progress *progress);
+// Removes the bar.
+void app_progress_end(struct app_ui *ui);
+
+// The documented exit status of a result.
+int app_exit_status(enum sdg_result result);
+// The paragraph about exit codes for the help.
+extern const char app_exit_help[];
+
+// From here on the first SIGINT or SIGTERM makes app_interrupted() true, the second ends the program at once.
+void app_signals_install(void);
+bool app_interrupted(void);
+// The file to remove if a second signal ends the program; NULL = none. The text must stay valid.
+void app_signals_remove_file(const char *path);
+
+#endif

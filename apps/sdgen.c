@@ -1,0 +1,381 @@
+// sdgen: draws the picture a text describes. The command line is in sdgen_options.c, the work in the library.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "common/arrays.h"
+#include "common/image.h"
+#include "common/latents.h"
+#include "common/output.h"
+#include "common/parameters.h"
+#include "sdgen_options.h"
+
+// What is read or drawn once for all pictures of a batch.
+struct inputs {
+    struct sdg_image *init;     // of the size of the picture
+    struct app_array noise;     // [4][height/8][width/8]; data NULL = drawn
+    int width, height;          // 0 = the model's
+    int64_t seed;               // of the first picture
+};
+
+// Everything printed to stdout arrives, or that is an error.
+static enum sdg_result finish_stdout(struct app_ui *ui)
+{
+    if (fflush(stdout) || ferror(stdout))
+        return app_fail(ui, SDG_ERROR_OUTPUT, "standard output: cannot be written: %s", strerror(errno));
+    return SDG_OK;
+}
+
+static void print_device(void *user, const struct sdg_device *device)
+{
+    int *count = user;
+    printf("%-10s %s", device->backend, device->name);
+    if (device->type && *device->type)
+        printf(", %s", device->type);
+    if (device->driver && *device->driver)
+        printf(", %s", device->driver);
+    if (device->memory)
+        printf(", %.1f GiB", (double)device->memory / (1 << 30));
+    if (device->note && *device->note)
+        printf(" [%s]", device->note);
+    putchar('\n');
+    ++*count;
+}
+
+static enum sdg_result list_devices(struct app_ui *ui)
+{
+    int count = 0;
+    sdg_list_devices(app_log, ui, print_device, &count);
+    if (!count)
+        puts("no device");
+    return finish_stdout(ui);
+}
+
+static enum sdg_result print_version(struct app_ui *ui)
+{
+    printf("sdgen %s\n%s\n", sdg_version(), sdg_build_info());
+    return list_devices(ui);
+}
+
+static enum sdg_result print_metadata(struct app_ui *ui, const char *path)
+{
+    char *text = NULL;
+    enum sdg_result result = app_png_parameters(ui, path, &text);
+    if (result != SDG_OK)
+        return result;
+    puts(text);
+    free(text);
+    return finish_stdout(ui);
+}
+
+// The header the program was compiled with and the library it found have to be of one version.
+static enum sdg_result check_version(struct app_ui *ui)
+{
+    char header[40];
+    snprintf(header, sizeof header, "%d.%d.%d", SDGEN_VERSION_MAJOR, SDGEN_VERSION_MINOR, SDGEN_VERSION_PATCH);
+    if (strcmp(header, sdg_version()))
+        return app_fail(ui, SDG_ERROR_UNSUPPORTED, "the program is %s, the library libsdgen it found is %s: install both from one version", header, sdg_version());
+    return SDG_OK;
+}
+
+// -------------------------------------------------------------------------------------------------- inputs
+
+static enum sdg_result read_seed(struct app_ui *ui, int64_t wanted, int64_t *seed)
+{
+    uint32_t number; // as other programs draw it: they take no more than 32 bits
+    *seed = wanted;
+    if (wanted >= 0)
+        return SDG_OK;
+    if (getrandom(&number, sizeof number, 0) != sizeof number)
+        return app_fail(ui, SDG_ERROR_INPUT, "the system has no random numbers for a seed (%s), give one with -s", strerror(errno));
+    *seed = number;
+    return SDG_OK;
+}
+
+static enum sdg_result read_noise(struct app_ui *ui, const char *path, struct inputs *inputs)
+{
+    struct app_array noise = {0};
+    enum sdg_result result = app_array_read(ui, path, "noise", &noise);
+    if (result != SDG_OK)
+        return result;
+    const int64_t *shape = noise.shape + (noise.dims == 4);
+    bool good = (noise.dims == 3 || (noise.dims == 4 && noise.shape[0] == 1)) && shape[0] == 4;
+    for (int i = 1; good && i < 3; i++)
+        good = shape[i] >= 1 && shape[i] <= APP_IMAGE_SIDE / 8;
+    if (!good) {
+        free(noise.data);
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: the noise should be of shape [1, 4, height / 8, width / 8]", path);
+    }
+    int width = (int)shape[2] * 8, height = (int)shape[1] * 8;
+    if ((inputs->width && inputs->width != width) || (inputs->height && inputs->height != height)) {
+        free(noise.data);
+        return app_fail(ui, SDG_ERROR_USAGE, "--load-noise: %.200s is for %d x %d pixels, not for %d x %d", path, width, height,
+                        inputs->width ? inputs->width : width, inputs->height ? inputs->height : height);
+    }
+    inputs->width = width;
+    inputs->height = height;
+    inputs->noise = noise;
+    return SDG_OK;
+}
+
+// The picture's size is what was asked for, else its own, cut to a multiple of 8.
+static enum sdg_result read_init(struct app_ui *ui, const char *path, struct inputs *inputs)
+{
+    struct sdg_image *image = NULL;
+    enum sdg_result result = app_image_read(ui, path, &image);
+    if (result != SDG_OK)
+        return result;
+    int width = inputs->width ? inputs->width : image->width / 8 * 8, height = inputs->height ? inputs->height : image->height / 8 * 8;
+    width = width ? width : 8;
+    height = height ? height : 8;
+    inputs->width = width;
+    inputs->height = height;
+    if (image->width == width && image->height == height) {
+        inputs->init = image;
+        return SDG_OK;
+    }
+    app_say(ui, SDG_LOG_INFO, "%.200s: %d x %d pixels, scaled to cover %d x %d, its middle is used", path, image->width, image->height, width, height);
+    result = app_image_fit(ui, image, width, height, &inputs->init);
+    sdg_image_destroy(&image);
+    return result;
+}
+
+static enum sdg_result read_inputs(struct app_ui *ui, const struct sdgen_values *values, struct inputs *inputs)
+{
+    *inputs = (struct inputs){.width = (int)values->width, .height = (int)values->height};
+    enum sdg_result result = read_seed(ui, values->seed, &inputs->seed);
+    if (result == SDG_OK && values->init_image)
+        result = read_init(ui, values->init_image, inputs);
+    if (result == SDG_OK && values->load_noise)
+        result = read_noise(ui, values->load_noise, inputs);
+    return result;
+}
+
+static void free_inputs(struct inputs *inputs)
+{
+    sdg_image_destroy(&inputs->init);
+    free(inputs->noise.data);
+}
+
+// Finds out before anything is computed whether all files can be written.
+static enum sdg_result check_outputs(struct app_ui *ui, const struct sdgen_values *values)
+{
+    if (!strcmp(values->output, "-") && isatty(STDOUT_FILENO))
+        return app_fail(ui, SDG_ERROR_USAGE, "--output: standard output is a terminal, a picture is not for it: redirect it or name a file");
+    enum sdg_result result = SDG_OK;
+    for (int64_t i = 0; i < values->batch && result == SDG_OK; i++) {
+        char *name = NULL;
+        result = app_output_name(ui, values->output, i, values->batch, &name);
+        if (result == SDG_OK)
+            result = app_output_check(ui, name);
+        free(name);
+    }
+    const char *const others[] = {values->dump_latents, values->dump_steps, strcmp(values->preview, "none") ? values->preview_path : NULL};
+    for (size_t i = 0; i < sizeof others / sizeof *others && result == SDG_OK; i++)
+        if (others[i])
+            result = app_output_check(ui, others[i]);
+    return result;
+}
+
+// -------------------------------------------------------------------------------------------------- drawing
+
+static bool ends_in(const char *text, const char *end)
+{
+    size_t length = strlen(text), e = strlen(end);
+    return length >= e && !strcmp(text + length - e, end);
+}
+
+static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_options *options, struct sdg_pipeline **pipeline)
+{
+    const struct sdgen_values *values = &options->values;
+    const char *const files[] = {values->model, values->vae};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (files[i] && ends_in(files[i], ".gguf"))
+            return app_fail(ui, SDG_ERROR_UNSUPPORTED, "%.200s: GGUF files are not in this version of sdgen (diffusers folders and .safetensors are)", files[i]);
+    return sdg_pipeline_create(
+        &(struct sdg_pipeline_params){
+            .model = values->model,
+            .vae = values->vae,
+            .backend = values->backend,
+            .type = values->type,
+            .threads = options->threads,
+            .max_memory = values->max_memory * (double)(1 << 30),
+            .no_mmap = values->no_mmap,
+            .validation = values->validation,
+            .disable = (unsigned)values->disable,
+            .cache_dir = values->cache_folder,
+            .vae_tiling = values->tiling ? "on" : values->no_tiling ? "off" : NULL,
+            .vae_tile_size = options->tile,
+            .vae_tile_overlap = values->tile_overlap > 0 ? values->tile_overlap : -1,
+            .prediction = values->prediction,
+            .log = app_log,
+            .log_user = ui,
+            .log_level = ui->level,
+        },
+        pipeline);
+}
+
+static bool on_progress(void *user, const struct sdg_progress *progress)
+{
+    app_progress(user, progress);
+    return !app_interrupted();
+}
+
+// Parameters of the picture with this number. They point into options and inputs.
+static struct sdg_generate_params picture_params(struct app_ui *ui, const struct sdgen_options *options, const struct inputs *inputs, int64_t number)
+{
+    const struct sdgen_values *values = &options->values;
+    bool sampler_of_model = !strcmp(values->schedule, "model") && !sdgen_given(options, "sampling-method");
+    return (struct sdg_generate_params){
+        .prompt = options->prompt,
+        .negative_prompt = options->negative,
+        .plain_prompt = !strcmp(values->syntax, "plain"),
+        .width = inputs->width,
+        .height = inputs->height,
+        .steps = options->sigma_count ? 0 : (int)values->steps,
+        .cfg_scale = &values->cfg_scale,
+        .sampler = sampler_of_model ? NULL : values->sampler,
+        .schedule = options->sigma_count ? NULL : values->schedule,
+        .eta = sdgen_given(options, "eta") ? &values->eta : NULL,
+        .sigmas = options->sigma_count ? options->sigmas : NULL,
+        .sigma_count = options->sigma_count,
+        .seed = inputs->seed + number,
+        .rng = values->rng,
+        .sampler_rng = values->sampler_rng,
+        .clip_skip = values->clip_skip > 0 ? (int)values->clip_skip : 0,
+        .init_image = inputs->init,
+        .strength = inputs->init ? &values->strength : NULL,
+        .image = (int)number,
+        .images = (int)values->batch,
+        .noise = inputs->noise.data,
+        .progress = on_progress,
+        .progress_user = ui,
+    };
+}
+
+static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_options *options, const struct sdg_generate_params *params,
+                                     const struct sdg_generate_info *info, const struct sdg_image *image)
+{
+    const struct sdgen_values *values = &options->values;
+    char *name = NULL, *text = NULL;
+    enum sdg_result result = app_output_name(ui, values->output, params->image, params->images, &name);
+    if (result == SDG_OK && options->format == APP_IMAGE_PNG && !values->no_metadata)
+        result = app_parameters_text(ui,
+                                     &(struct app_parameters){
+                                         .prompt = options->prompt,
+                                         .negative = options->negative,
+                                         .plain = params->plain_prompt,
+                                         .strength = params->strength,
+                                         .eta = params->eta,
+                                         .sigmas = values->sigmas,
+                                         .vae = values->vae,
+                                         .clip_skip = params->clip_skip,
+                                         .info = info,
+                                     },
+                                     &text);
+    if (result == SDG_OK)
+        result = app_image_write(ui, name, options->format, image, text);
+    if (result == SDG_OK)
+        app_say(ui, SDG_LOG_INFO, "%s: %d x %d, %.2f s (text %.2f, sampling %.2f, decoding %.2f), peak memory %.0f MiB, %.0f planned",
+                strcmp(name, "-") ? name : "standard output", info->width, info->height, info->seconds_total, info->seconds_text, info->seconds_sample,
+                info->seconds_decode, (double)info->peak_resident / (1 << 20), (double)info->peak_planned / (1 << 20));
+    free(text);
+    free(name);
+    return result;
+}
+
+static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_options *options, const struct inputs *inputs, struct sdg_pipeline *pipeline, int64_t number)
+{
+    const struct sdgen_values *values = &options->values;
+    struct app_latents latents = {
+        .ui = ui,
+        .last_path = values->dump_latents,
+        .steps_path = values->dump_steps,
+        .preview_path = strcmp(values->preview, "none") ? values->preview_path : NULL,
+        .preview_interval = (int)values->preview_interval,
+    };
+    struct sdg_generate_params params = picture_params(ui, options, inputs, number);
+    if (latents.last_path || latents.steps_path || latents.preview_path) {
+        params.latent = app_latents_step;
+        params.latent_user = &latents;
+    }
+    struct sdg_generate_info info = {0};
+    struct sdg_image *image = NULL;
+    app_say(ui, SDG_LOG_INFO, "seed %lld", (long long)params.seed);
+    enum sdg_result result = sdg_generate(pipeline, &params, &image, &info);
+    app_progress_end(ui);
+    if (result == SDG_OK && app_interrupted())
+        result = SDG_ERROR_CANCELLED;
+    if (result == SDG_OK)
+        result = app_latents_write(&latents);
+    if (result == SDG_OK)
+        result = write_picture(ui, options, &params, &info, image);
+    sdg_image_destroy(&image);
+    app_latents_free(&latents);
+    return result;
+}
+
+static void print_plan_line(void *user, const char *line)
+{
+    (void)user;
+    puts(line);
+}
+
+static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *options)
+{
+    const struct sdgen_values *values = &options->values;
+    struct inputs inputs = {0};
+    struct sdg_pipeline *pipeline = NULL;
+    enum sdg_result result = SDG_OK;
+    app_signals_install();
+    if (!values->plan)
+        result = check_outputs(ui, values);
+    if (result == SDG_OK)
+        result = read_inputs(ui, values, &inputs);
+    if (result == SDG_OK)
+        result = open_pipeline(ui, options, &pipeline);
+    if (result == SDG_OK && values->plan) {
+        struct sdg_generate_params params = picture_params(ui, options, &inputs, 0);
+        result = sdg_plan(pipeline, &params, true, print_plan_line, NULL);
+        if (result == SDG_OK)
+            result = finish_stdout(ui);
+    } else {
+        for (int64_t i = 0; i < values->batch && result == SDG_OK; i++)
+            result = app_interrupted() ? SDG_ERROR_CANCELLED : draw_picture(ui, options, &inputs, pipeline, i);
+    }
+    sdg_pipeline_destroy(&pipeline);
+    free_inputs(&inputs);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    struct app_ui ui = app_ui_create("sdgen");
+    struct sdgen_options options;
+    enum sdg_result result = check_version(&ui);
+    if (result == SDG_OK) {
+        result = sdgen_options_read(&ui, argc, argv, &options);
+        const struct sdgen_values *values = &options.values;
+        ui.level = values->quiet ? SDG_LOG_ERROR : values->verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
+        ui.color = values->color;
+        if (result != SDG_OK)
+            ; // said already
+        else if (options.arguments.helped)
+            result = finish_stdout(&ui);
+        else if (values->version)
+            result = print_version(&ui);
+        else if (values->image)
+            result = print_metadata(&ui, values->image);
+        else if (values->list_devices)
+            result = list_devices(&ui);
+        else
+            result = run(&ui, &options);
+        sdgen_options_free(&options);
+    }
+    if (result == SDG_ERROR_CANCELLED)
+        app_say(&ui, SDG_LOG_INFO, "interrupted, the picture was not written");
+    return app_exit_status(result);
+}

@@ -1,0 +1,94 @@
+// The backend `cpu`: oneDNN where it is built in, then the kernels of fast/, then the reference kernels.
+#include "backend/cpu/fast/fast.h"
+#include "backend/cpu/fast/onednn.h"
+
+#include <stdio.h>
+
+#if SDG_HAVE_ONEDNN
+static const struct sdg_cpu_provider *const with_onednn[] = {&sdg_onednn_provider, &sdg_fast_provider, &sdg_cpu_reference_provider, NULL};
+#endif
+static const struct sdg_cpu_provider *const without_onednn[] = {&sdg_fast_provider, &sdg_cpu_reference_provider, NULL};
+
+static void destroy(struct sdg_backend *backend)
+{
+    struct sdg_cpu_backend *b = (struct sdg_cpu_backend *)backend;
+#if SDG_HAVE_ONEDNN
+    struct sdg_onednn *onednn = b->state;
+    sdg_onednn_close(&onednn);
+#endif
+    sdg_cpu_backend_free(b);
+}
+
+static void describe(struct sdg_device_info *info, bool onednn, const struct sdg_fast_kernels *kernels)
+{
+    info->features = (onednn ? SDG_FEATURE_ONEDNN : 0) | (kernels->pairs ? SDG_FEATURE_BF16 : 0);
+    char library[96] = "no oneDNN";
+#if SDG_HAVE_ONEDNN
+    if (onednn)
+        sdg_onednn_describe(library, sizeof library);
+#endif
+    snprintf(info->note, sizeof info->note, "%s; own kernels %s", library, kernels->name);
+}
+
+static enum sdg_result create(const struct sdg_log *log, const struct sdg_backend_params *params, struct sdg_backend **out)
+{
+    struct sdg_cpu_backend *backend;
+    *out = NULL;
+    SDG_TRY(sdg_cpu_backend_new(log, params, &sdg_backend_cpu, without_onednn, &backend));
+#if SDG_HAVE_ONEDNN
+    if (!(params->disable & SDG_FEATURE_ONEDNN)) {
+        struct sdg_onednn *onednn;
+        enum sdg_result result = sdg_onednn_open(log, &onednn);
+        if (result != SDG_OK) {
+            destroy(&backend->base);
+            return result;
+        }
+        backend->state = onednn;
+        backend->providers = with_onednn;
+    }
+#endif
+    describe(&backend->base.info, backend->state != NULL, sdg_fast_kernels_of(backend));
+    *out = &backend->base;
+    return SDG_OK;
+}
+
+// bf16 pays only if both the products (oneDNN) and attention have its instructions. f16 would need avx512_fp16, on processors that
+// compute bf16 at the same speed.
+static bool has_type(const struct sdg_backend *backend, enum sdg_dtype dtype)
+{
+    const struct sdg_cpu_backend *b = (const struct sdg_cpu_backend *)backend;
+    if (dtype != SDG_BF16)
+        return dtype == SDG_F32;
+#if SDG_HAVE_ONEDNN
+    return b->state && sdg_fast_kernels_of(b)->pairs && sdg_onednn_has_bf16();
+#else
+    (void)b;
+    return false;
+#endif
+}
+
+static void list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user)
+{
+    (void)log;
+    struct sdg_device_info info = {.backend = "cpu"};
+    sdg_cpu_host_info(&info);
+    describe(&info, SDG_HAVE_ONEDNN, sdg_fast_kernels_get(-1));
+    fn(user, &info);
+}
+
+const struct sdg_backend_ops sdg_backend_cpu = {
+    .name = "cpu",
+    .create = create,
+    .destroy = destroy,
+    .has_type = has_type,
+    .list = list,
+    .program_create = sdg_cpu_program_create,
+    .program_destroy = sdg_cpu_program_destroy,
+    .write = sdg_cpu_program_write,
+    .read = sdg_cpu_program_read,
+    .run = sdg_cpu_program_run,
+    .memory = sdg_cpu_program_memory,
+    .describe = sdg_cpu_program_describe,
+    .profile = sdg_cpu_program_profile,
+    .times = sdg_cpu_program_times,
+};

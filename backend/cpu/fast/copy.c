@@ -1,0 +1,72 @@
+// Operations that only move pixels: upsample_nearest, concat, slice, on all threads, for any storage type.
+#include "backend/cpu/fast/fast.h"
+
+#include <stdio.h>
+
+struct image {
+    char *data;
+    int64_t n, h, w;
+    size_t pixel; // bytes
+};
+
+static struct image image_of(const struct sdg_cpu_step *step, sdg_value v)
+{
+    const struct sdg_value_info *info = sdg_cpu_value(step->program, v);
+    return (struct image){sdg_cpu_data(step->program, v), info->dims[0], info->dims[1], info->dims[2], (size_t)info->dims[3] * sdg_dtype_size(info->dtype)};
+}
+
+static enum sdg_result run_upsample_nearest(const struct sdg_cpu_step *step, int64_t row)
+{
+    (void)row;
+    const struct image x = image_of(step, step->op->in[0]), out = image_of(step, step->op->out);
+#pragma omp parallel for schedule(static)
+    for (int64_t line = 0; line < out.n * out.h; line++) {
+        const int64_t from_line = line / out.h * x.h + line % out.h * x.h / out.h;
+        for (int64_t i = 0; i < out.w; i++)
+            memcpy(out.data + (size_t)(line * out.w + i) * out.pixel, x.data + (size_t)(from_line * x.w + i * x.w / out.w) * x.pixel, x.pixel);
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result run_concat(const struct sdg_cpu_step *step, int64_t row)
+{
+    (void)row;
+    const struct image x = image_of(step, step->op->in[0]), y = image_of(step, step->op->in[1]), out = image_of(step, step->op->out);
+#pragma omp parallel for schedule(static)
+    for (int64_t line = 0; line < out.n * out.h; line++)
+        for (int64_t i = line * out.w; i < (line + 1) * out.w; i++) {
+            memcpy(out.data + (size_t)i * out.pixel, x.data + (size_t)i * x.pixel, x.pixel);
+            memcpy(out.data + (size_t)i * out.pixel + x.pixel, y.data + (size_t)i * y.pixel, y.pixel);
+        }
+    return SDG_OK;
+}
+
+static enum sdg_result run_slice(const struct sdg_cpu_step *step, int64_t row)
+{
+    (void)row;
+    const struct image x = image_of(step, step->op->in[0]), out = image_of(step, step->op->out);
+    const size_t start = (size_t)step->op->u.slice.start * sdg_dtype_size(sdg_cpu_value(step->program, step->op->in[0])->dtype);
+#pragma omp parallel for schedule(static)
+    for (int64_t line = 0; line < out.n * out.h; line++)
+        for (int64_t i = line * out.w; i < (line + 1) * out.w; i++)
+            memcpy(out.data + (size_t)i * out.pixel, x.data + (size_t)i * x.pixel + start, out.pixel);
+    return SDG_OK;
+}
+
+void sdg_fast_select_copy(struct sdg_cpu_step *step, bool *taken)
+{
+    const struct sdg_graph *graph = &step->program->graph;
+    sdg_value reads[6];
+    int count = sdg_op_reads(graph, step->op, reads);
+    for (int i = 0; i < count; i++)
+        if (graph->values[reads[i]].dtype != graph->values[step->op->out].dtype)
+            return;
+    switch (step->op->kind) {
+    case SDG_OP_UPSAMPLE_NEAREST: step->run = run_upsample_nearest; break;
+    case SDG_OP_CONCAT: step->run = run_concat; break;
+    case SDG_OP_SLICE: step->run = run_slice; break;
+    default: return;
+    }
+    snprintf(step->kernel, sizeof step->kernel, "copy");
+    *taken = true;
+}

@@ -1,0 +1,25 @@
+// The cpu backend's own kernels as a provider: attention, norms and element-wise operations on f32 and bf16, in the best instruction set
+// of this processor, on all threads. Work is cut the same way for any number of threads, so results do not depend on it.
+#ifndef SDG_BACKEND_CPU_FAST_FAST_H
+#define SDG_BACKEND_CPU_FAST_FAST_H
+
+#include "backend/cpu/fast/kernels.h"
+#include "backend/cpu/program.h"
+
+extern const struct sdg_cpu_provider sdg_fast_provider;
+
+// The kernels a backend uses: the best, without bf16 instructions where SDG_FEATURE_BF16 is disabled.
+const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend *backend);
+
+// Per kind of operation: fills the step if it can (select) - each in the file of its name.
+enum sdg_result sdg_fast_select_attention(struct sdg_cpu_step *step, bool *taken);
+enum sdg_result sdg_fast_select_group_norm(struct sdg_cpu_step *step, bool *taken);
+void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken); // layer_norm, unary, binary, geglu
+void sdg_fast_select_copy(struct sdg_cpu_step *step, bool *taken);      // upsample_nearest, concat, slice
+
+// True if all activations the step reads and writes have one type, f32 or bf16; *half says which.
+bool sdg_fast_types(const struct sdg_cpu_step *step, bool *half);
+// Takes the step under the name "<operation>:<instruction set>".
+void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row), bool *taken);
+
+#endif

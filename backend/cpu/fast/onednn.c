@@ -1,0 +1,457 @@
+// conv2d and linear by oneDNN.
+//
+// select() asks oneDNN for a kernel with activations as they lie (nhwc) and weights in any format; prepare() makes the primitive (which
+// generates code; the library's own cache returns it for equal shapes) and reorders the weights; run() only moves pointers.
+// The epilogue runs inside the kernel: bias and row table are summed into one vector beforehand, once per run, then the residual is
+// added and the activation applied. A table with a row per sample makes the primitive one for a single sample, run N times.
+#include "backend/cpu/fast/onednn.h"
+
+#if SDG_HAVE_ONEDNN
+
+#include "base/memory.h"
+
+#include <oneapi/dnnl/dnnl.h>
+#include <stdio.h>
+#include <string.h>
+
+struct sdg_onednn {
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+};
+
+enum { SRC, WEIGHTS, BIAS, DST, RESIDUAL, SCRATCHPAD, MEMORIES };
+
+struct state {
+    dnnl_primitive_desc_t description;
+    dnnl_primitive_t primitive;
+    dnnl_memory_t memory[MEMORIES]; // NULL where the operation has none
+    dnnl_exec_arg_t args[MEMORIES];
+    int arg_count;
+    int64_t repeat;                 // executions per run: 1, or N where every sample has its own table row
+    int64_t channels;               // of the output
+    size_t scratchpad_bytes;        // of the library; the summed bias comes behind it
+};
+
+// ---- engine ----
+
+enum sdg_result sdg_onednn_open(const struct sdg_log *log, struct sdg_onednn **out)
+{
+    *out = NULL;
+    struct sdg_onednn *onednn = sdg_alloc(log, 1, sizeof *onednn, "the oneDNN engine");
+    if (!onednn)
+        return SDG_ERROR_MEMORY;
+    dnnl_status_t status = dnnl_engine_create(&onednn->engine, dnnl_cpu, 0);
+    if (status == dnnl_success)
+        status = dnnl_stream_create(&onednn->stream, onednn->engine, dnnl_stream_default_flags);
+    if (status != dnnl_success) {
+        sdg_onednn_close(&onednn);
+        return sdg_fail(log, SDG_ERROR_DEVICE, "oneDNN does not start on this machine (status %d)", (int)status);
+    }
+    *out = onednn;
+    return SDG_OK;
+}
+
+void sdg_onednn_close(struct sdg_onednn **onednn)
+{
+    if (!*onednn)
+        return;
+    dnnl_stream_destroy((*onednn)->stream);
+    dnnl_engine_destroy((*onednn)->engine);
+    sdg_free(*onednn);
+    *onednn = NULL;
+}
+
+static const char *isa_name(void)
+{
+    switch (dnnl_get_effective_cpu_isa()) {
+    case dnnl_cpu_isa_sse41: return "sse41";
+    case dnnl_cpu_isa_avx: return "avx";
+    case dnnl_cpu_isa_avx2: return "avx2";
+    case dnnl_cpu_isa_avx2_vnni: return "avx2_vnni";
+    case dnnl_cpu_isa_avx2_vnni_2: return "avx2_vnni_2";
+    case dnnl_cpu_isa_avx512_core: return "avx512_core";
+    case dnnl_cpu_isa_avx512_core_vnni: return "avx512_core_vnni";
+    case dnnl_cpu_isa_avx512_core_bf16: return "avx512_core_bf16";
+    case dnnl_cpu_isa_avx512_core_fp16: return "avx512_core_fp16";
+    case dnnl_cpu_isa_avx512_core_amx: return "avx512_core_amx";
+    case dnnl_cpu_isa_avx512_core_amx_fp16: return "avx512_core_amx_fp16";
+    default: return "any processor";
+    }
+}
+
+void sdg_onednn_describe(char *text, size_t size)
+{
+    const dnnl_version_t *version = dnnl_version();
+    snprintf(text, size, "oneDNN %d.%d.%d, %s", version->major, version->minor, version->patch, isa_name());
+}
+
+bool sdg_onednn_has_bf16(void)
+{
+    const int bf16 = dnnl_cpu_isa_avx512_core_bf16; // the instruction sets' values are sets of bits
+    return ((int)dnnl_get_effective_cpu_isa() & bf16) == bf16;
+}
+
+// ---- what is asked of the library ----
+
+// One conv2d or linear in the library's words.
+struct request {
+    dnnl_memory_desc_t md[MEMORIES];
+    dnnl_primitive_attr_t attributes;
+};
+
+static bool native_type(enum sdg_dtype dtype, dnnl_data_type_t *out)
+{
+    *out = dtype == SDG_F32 ? dnnl_f32 : dnnl_bf16;
+    return dtype == SDG_F32 || dtype == SDG_BF16;
+}
+
+static dnnl_status_t append_activation(dnnl_post_ops_t ops, enum sdg_unary activation)
+{
+    switch (activation) {
+    case SDG_UNARY_NONE: return dnnl_success;
+    case SDG_UNARY_SILU: return dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_swish, 1, 0);
+    case SDG_UNARY_GELU_ERF: return dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_gelu_erf, 0, 0);
+    case SDG_UNARY_GELU_TANH: return dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_gelu_tanh, 0, 0);
+    case SDG_UNARY_QUICK_GELU: return dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_swish, 1.702f, 0);
+    case SDG_UNARY_RELU: return dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0, 0);
+    case SDG_UNARY_TANH: return dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_tanh, 0, 0);
+    case SDG_UNARY_SIGMOID: return dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_logistic, 0, 0);
+    default: return dnnl_unimplemented;
+    }
+}
+
+static dnnl_status_t make_attributes(struct request *request, const struct sdg_epilogue *epilogue)
+{
+    dnnl_post_ops_t ops = NULL;
+    dnnl_status_t status = dnnl_primitive_attr_create(&request->attributes);
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_scratchpad_mode(request->attributes, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success) // f32 means f32, whatever the environment says
+        status = dnnl_primitive_attr_set_fpmath_mode(request->attributes, dnnl_fpmath_mode_strict);
+    if (status == dnnl_success)
+        status = dnnl_post_ops_create(&ops);
+    if (status == dnnl_success && epilogue->residual)
+        status = dnnl_post_ops_append_binary(ops, dnnl_binary_add, request->md[RESIDUAL]);
+    if (status == dnnl_success)
+        status = append_activation(ops, epilogue->activation);
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_post_ops(request->attributes, ops);
+    if (ops)
+        dnnl_post_ops_destroy(ops);
+    return status;
+}
+
+static void free_request(struct request *request)
+{
+    for (int i = 0; i < MEMORIES; i++)
+        if (request->md[i])
+            dnnl_memory_desc_destroy(request->md[i]);
+    if (request->attributes)
+        dnnl_primitive_attr_destroy(request->attributes);
+}
+
+// An activation of `n` samples: [n, C, H, W] lying as nhwc for convolutions, [n H W, C] for products.
+static dnnl_status_t describe_activation(const struct sdg_cpu_program *program, sdg_value v, int64_t n, bool image, dnnl_memory_desc_t *out)
+{
+    const struct sdg_value_info *info = sdg_cpu_value(program, v);
+    dnnl_data_type_t type;
+    if (!native_type(info->dtype, &type))
+        return dnnl_unimplemented;
+    if (image)
+        return dnnl_memory_desc_create_with_tag(out, 4, (dnnl_dims_t){n, info->dims[3], info->dims[1], info->dims[2]}, type, dnnl_nhwc);
+    return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){n * info->dims[1] * info->dims[2], info->dims[3]}, type, dnnl_ab);
+}
+
+static dnnl_status_t describe_activations(const struct sdg_cpu_step *step, int64_t n, bool image, struct request *request)
+{
+    const struct sdg_op *op = step->op;
+    dnnl_status_t status = describe_activation(step->program, op->in[0], n, image, &request->md[SRC]);
+    if (status == dnnl_success)
+        status = describe_activation(step->program, op->out, n, image, &request->md[DST]);
+    if (status == dnnl_success && op->epilogue.residual)
+        status = describe_activation(step->program, op->epilogue.residual, n, image, &request->md[RESIDUAL]);
+    return status;
+}
+
+static dnnl_status_t make_conv2d(const struct sdg_cpu_step *step, int64_t n, dnnl_engine_t engine, struct request *request, dnnl_primitive_desc_t *out)
+{
+    const struct sdg_op *op = step->op;
+    const int64_t *w = sdg_cpu_value(step->program, op->in[1])->dims;
+    dnnl_data_type_t type;
+    if (!native_type(sdg_cpu_value(step->program, op->in[0])->dtype, &type))
+        return dnnl_unimplemented;
+    dnnl_status_t status = describe_activations(step, n, true, request);
+    if (status == dnnl_success)
+        status = dnnl_memory_desc_create_with_tag(&request->md[WEIGHTS], 4, (dnnl_dims_t){w[0], w[1], w[2], w[3]}, type, dnnl_format_tag_any);
+    if (status == dnnl_success && (op->epilogue.bias || op->epilogue.table))
+        status = dnnl_memory_desc_create_with_tag(&request->md[BIAS], 1, (dnnl_dims_t){w[0]}, dnnl_f32, dnnl_a);
+    if (status == dnnl_success)
+        status = make_attributes(request, &op->epilogue);
+    if (status != dnnl_success)
+        return status;
+    return dnnl_convolution_forward_primitive_desc_create(
+        out, engine, dnnl_forward_inference, dnnl_convolution_direct, request->md[SRC], request->md[WEIGHTS], request->md[BIAS], request->md[DST],
+        (dnnl_dims_t){op->u.conv2d.stride, op->u.conv2d.stride}, (dnnl_dims_t){0, 0}, (dnnl_dims_t){op->u.conv2d.pad_top, op->u.conv2d.pad_left},
+        (dnnl_dims_t){op->u.conv2d.pad_bottom, op->u.conv2d.pad_right}, request->attributes);
+}
+
+static dnnl_status_t make_linear(const struct sdg_cpu_step *step, int64_t n, dnnl_engine_t engine, struct request *request, dnnl_primitive_desc_t *out)
+{
+    const struct sdg_op *op = step->op;
+    const int64_t *w = sdg_cpu_value(step->program, op->in[1])->dims;
+    dnnl_data_type_t type;
+    if (!native_type(sdg_cpu_value(step->program, op->in[0])->dtype, &type))
+        return dnnl_unimplemented;
+    dnnl_status_t status = describe_activations(step, n, false, request);
+    if (status == dnnl_success)
+        status = dnnl_memory_desc_create_with_tag(&request->md[WEIGHTS], 2, (dnnl_dims_t){w[1], w[0]}, type, dnnl_format_tag_any);
+    if (status == dnnl_success && (op->epilogue.bias || op->epilogue.table))
+        status = dnnl_memory_desc_create_with_tag(&request->md[BIAS], 2, (dnnl_dims_t){1, w[0]}, dnnl_f32, dnnl_ab);
+    if (status == dnnl_success)
+        status = make_attributes(request, &op->epilogue);
+    if (status != dnnl_success)
+        return status;
+    return dnnl_matmul_primitive_desc_create(out, engine, request->md[SRC], request->md[WEIGHTS], request->md[BIAS], request->md[DST], request->attributes);
+}
+
+// ---- select ----
+
+static const_dnnl_memory_desc_t description_of(const struct state *state, dnnl_query_t what)
+{
+    return dnnl_primitive_desc_query_md(state->description, what, 0);
+}
+
+static void destroy(struct sdg_cpu_step *step)
+{
+    struct state *state = step->state;
+    for (int i = 0; i < MEMORIES; i++)
+        if (state->memory[i])
+            dnnl_memory_destroy(state->memory[i]);
+    if (state->primitive)
+        dnnl_primitive_destroy(state->primitive);
+    if (state->description)
+        dnnl_primitive_desc_destroy(state->description);
+    sdg_free(state);
+    step->state = NULL;
+}
+
+static enum sdg_result prepare(struct sdg_cpu_step *step);
+static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row);
+
+static void fill_step(struct sdg_cpu_step *step, struct state *state)
+{
+    const struct sdg_epilogue *epilogue = &step->op->epilogue;
+    const char *name = "?";
+    dnnl_primitive_desc_query(state->description, dnnl_query_impl_info_str, 0, (void *)&name);
+    snprintf(step->kernel, sizeof step->kernel, "%s", name);
+    state->channels = sdg_cpu_value(step->program, step->op->out)->dims[3];
+    state->scratchpad_bytes = (dnnl_memory_desc_get_size(description_of(state, dnnl_query_scratchpad_md)) + 63) / 64 * 64;
+    step->scratch_bytes = state->scratchpad_bytes + (epilogue->table ? (size_t)state->channels * sizeof(float) : 0);
+    step->weight_bytes = dnnl_memory_desc_get_size(description_of(state, dnnl_query_weights_md));
+    sdg_cpu_want_weight(step->program, epilogue->bias);
+    step->state = state;
+    step->prepare = prepare;
+    step->run = run;
+    step->destroy = destroy;
+}
+
+static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_step *step, bool *taken)
+{
+    const struct sdg_op *op = step->op;
+    const struct sdg_epilogue *epilogue = &op->epilogue;
+    const struct sdg_onednn *onednn = sdg_cpu_backend_of(program)->state;
+    if ((op->kind != SDG_OP_CONV2D && op->kind != SDG_OP_LINEAR) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
+        return SDG_OK;
+    if (epilogue->bias && sdg_cpu_value(program, epilogue->bias)->dtype != SDG_F32)
+        return SDG_OK;
+    const int64_t samples = sdg_cpu_value(program, op->out)->dims[0];
+    const bool by_sample = epilogue->table && sdg_cpu_table_stride(program, epilogue->table) != 0;
+    struct state *state = sdg_alloc(program->log, 1, sizeof *state, "a kernel");
+    if (!state)
+        return SDG_ERROR_MEMORY;
+    struct request request = {0};
+    state->repeat = by_sample ? samples : 1;
+    dnnl_status_t status = (op->kind == SDG_OP_CONV2D ? make_conv2d : make_linear)(step, samples / state->repeat, onednn->engine, &request, &state->description);
+    free_request(&request);
+    if (status != dnnl_success) {
+        sdg_free(state);
+        return status == dnnl_out_of_memory ? sdg_fail(program->log, SDG_ERROR_MEMORY, "not enough memory for a kernel") : SDG_OK;
+    }
+    fill_step(step, state);
+    *taken = true;
+    return SDG_OK;
+}
+
+// ---- prepare ----
+
+static enum sdg_result report(const struct sdg_cpu_step *step, dnnl_status_t status, const char *what)
+{
+    enum sdg_result result = status == dnnl_out_of_memory ? SDG_ERROR_MEMORY : SDG_ERROR_DEVICE;
+    return sdg_fail(step->program->log, result, "%s: oneDNN cannot %s (kernel %s, status %d)", step->op->name, what, step->kernel, (int)status);
+}
+
+static dnnl_status_t reorder(const struct sdg_onednn *onednn, const_dnnl_memory_desc_t from_md, void *from, const_dnnl_memory_desc_t to_md, void *to)
+{
+    dnnl_primitive_desc_t description = NULL;
+    dnnl_primitive_t primitive = NULL;
+    dnnl_memory_t source = NULL, target = NULL;
+    dnnl_status_t status = dnnl_memory_create(&source, from_md, onednn->engine, from);
+    if (status == dnnl_success)
+        status = dnnl_memory_create(&target, to_md, onednn->engine, to);
+    if (status == dnnl_success)
+        status = dnnl_reorder_primitive_desc_create(&description, from_md, onednn->engine, to_md, onednn->engine, NULL);
+    if (status == dnnl_success)
+        status = dnnl_primitive_create(&primitive, description);
+    if (status == dnnl_success)
+        status = dnnl_primitive_execute(primitive, onednn->stream, 2, (dnnl_exec_arg_t[]){{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, target}});
+    if (status == dnnl_success)
+        status = dnnl_stream_wait(onednn->stream);
+    if (primitive)
+        dnnl_primitive_destroy(primitive);
+    if (description)
+        dnnl_primitive_desc_destroy(description);
+    if (target)
+        dnnl_memory_destroy(target);
+    if (source)
+        dnnl_memory_destroy(source);
+    return status;
+}
+
+// The weight as in the file, converted to the kernel's type, goes through a buffer that lives only here.
+static enum sdg_result load_weights(struct sdg_cpu_step *step)
+{
+    const struct state *state = step->state;
+    const struct sdg_onednn *onednn = sdg_cpu_backend_of(step->program)->state;
+    const struct sdg_value_info *weight = sdg_cpu_value(step->program, step->op->in[1]);
+    const enum sdg_dtype dtype = sdg_cpu_value(step->program, step->op->in[0])->dtype;
+    const dnnl_data_type_t type = dtype == SDG_F32 ? dnnl_f32 : dnnl_bf16;
+    const int64_t *w = weight->dims;
+    dnnl_memory_desc_t plain = NULL;
+    void *buffer = sdg_alloc_raw(step->program->log, (size_t)sdg_value_elements(weight), sdg_dtype_size(dtype), "weights being reordered");
+    if (!buffer)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = sdg_cpu_read_weight(step->program, step->op->in[1], dtype, buffer);
+    if (result != SDG_OK)
+        goto cleanup;
+    dnnl_status_t status = step->op->kind == SDG_OP_CONV2D
+        ? dnnl_memory_desc_create_with_tag(&plain, 4, (dnnl_dims_t){w[0], w[1], w[2], w[3]}, type, dnnl_oihw)
+        : dnnl_memory_desc_create_with_tag(&plain, 2, (dnnl_dims_t){w[1], w[0]}, type, dnnl_ba);
+    if (status == dnnl_success)
+        status = reorder(onednn, plain, buffer, description_of(state, dnnl_query_weights_md), step->weights);
+    if (status != dnnl_success)
+        result = report(step, status, "reorder the weights");
+cleanup:
+    if (plain)
+        dnnl_memory_desc_destroy(plain);
+    sdg_free(buffer);
+    return result;
+}
+
+static dnnl_status_t add_argument(struct sdg_cpu_step *step, int which, int name, const_dnnl_memory_desc_t md, void *data)
+{
+    struct state *state = step->state;
+    const struct sdg_onednn *onednn = sdg_cpu_backend_of(step->program)->state;
+    dnnl_status_t status = dnnl_memory_create(&state->memory[which], md, onednn->engine, data);
+    if (status == dnnl_success)
+        state->args[state->arg_count++] = (dnnl_exec_arg_t){name, state->memory[which]};
+    return status;
+}
+
+// Where the vector added to every output pixel lies: the summed one behind the scratchpad, the bias itself, or (NULL) a row of the table.
+static float *bias_data(const struct sdg_cpu_step *step)
+{
+    const struct sdg_epilogue *epilogue = &step->op->epilogue;
+    const struct state *state = step->state;
+    if (epilogue->bias && epilogue->table)
+        return (float *)((char *)step->scratch + state->scratchpad_bytes);
+    return epilogue->bias ? sdg_cpu_data(step->program, epilogue->bias) : NULL;
+}
+
+static dnnl_status_t make_arguments(struct sdg_cpu_step *step)
+{
+    const struct sdg_op *op = step->op;
+    const struct state *state = step->state;
+    const int post_op = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1;
+    dnnl_status_t status = add_argument(step, SRC, DNNL_ARG_SRC, description_of(state, dnnl_query_src_md), sdg_cpu_data(step->program, op->in[0]));
+    if (status == dnnl_success)
+        status = add_argument(step, WEIGHTS, DNNL_ARG_WEIGHTS, description_of(state, dnnl_query_weights_md), step->weights);
+    if (status == dnnl_success)
+        status = add_argument(step, DST, DNNL_ARG_DST, description_of(state, dnnl_query_dst_md), sdg_cpu_data(step->program, op->out));
+    if (status == dnnl_success)
+        status = add_argument(step, SCRATCHPAD, DNNL_ARG_SCRATCHPAD, description_of(state, dnnl_query_scratchpad_md), step->scratch);
+    if (status == dnnl_success && (op->epilogue.bias || op->epilogue.table))
+        status = add_argument(step, BIAS, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md(state->description, dnnl_query_weights_md, 1), bias_data(step));
+    if (status == dnnl_success && op->epilogue.residual)
+        status = add_argument(step, RESIDUAL, post_op, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, post_op),
+                              sdg_cpu_data(step->program, op->epilogue.residual));
+    return status;
+}
+
+static enum sdg_result prepare(struct sdg_cpu_step *step)
+{
+    struct state *state = step->state;
+    SDG_TRY(load_weights(step));
+    dnnl_status_t status = dnnl_primitive_create(&state->primitive, state->description);
+    if (status == dnnl_success)
+        status = make_arguments(step);
+    return status == dnnl_success ? SDG_OK : report(step, status, "make the kernel");
+}
+
+// ---- run ----
+
+// Points the bias at bias + table for this row and sample.
+static dnnl_status_t set_bias(const struct sdg_cpu_step *step, int64_t row, int64_t sample)
+{
+    const struct state *state = step->state;
+    const struct sdg_epilogue *epilogue = &step->op->epilogue;
+    const float *table = sdg_cpu_table(step->program, epilogue->table, row) + sample * sdg_cpu_table_stride(step->program, epilogue->table);
+    float *sum = bias_data(step);
+    if (!sum)
+        return dnnl_memory_set_data_handle(state->memory[BIAS], (void *)table);
+    const float *bias = sdg_cpu_data(step->program, epilogue->bias);
+    for (int64_t c = 0; c < state->channels; c++)
+        sum[c] = bias[c] + table[c];
+    return dnnl_success;
+}
+
+// Points one activation at its part for `sample`.
+static dnnl_status_t move_to_sample(const struct sdg_cpu_step *step, int which, sdg_value v, int64_t sample)
+{
+    const struct state *state = step->state;
+    const struct sdg_value_info *info = sdg_cpu_value(step->program, v);
+    size_t bytes = (size_t)(sdg_value_elements(info) / info->dims[0]) * sdg_dtype_size(info->dtype);
+    return dnnl_memory_set_data_handle(state->memory[which], (char *)sdg_cpu_data(step->program, v) + (size_t)sample * bytes);
+}
+
+static dnnl_status_t move_all_to_sample(const struct sdg_cpu_step *step, int64_t sample)
+{
+    const struct sdg_op *op = step->op;
+    dnnl_status_t status = move_to_sample(step, SRC, op->in[0], sample);
+    if (status == dnnl_success)
+        status = move_to_sample(step, DST, op->out, sample);
+    if (status == dnnl_success && op->epilogue.residual)
+        status = move_to_sample(step, RESIDUAL, op->epilogue.residual, sample);
+    return status;
+}
+
+static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
+{
+    const struct state *state = step->state;
+    const struct sdg_onednn *onednn = sdg_cpu_backend_of(step->program)->state;
+    dnnl_status_t status = dnnl_success;
+    for (int64_t i = 0; i < state->repeat && status == dnnl_success; i++) {
+        if (state->repeat > 1)
+            status = move_all_to_sample(step, i);
+        if (status == dnnl_success && step->op->epilogue.table)
+            status = set_bias(step, row, i);
+        if (status == dnnl_success)
+            status = dnnl_primitive_execute(state->primitive, onednn->stream, state->arg_count, state->args);
+        if (status == dnnl_success)
+            status = dnnl_stream_wait(onednn->stream);
+    }
+    return status == dnnl_success ? SDG_OK : report(step, status, "run");
+}
+
+const struct sdg_cpu_provider sdg_onednn_provider = {.name = "oneDNN", .select = select};
+
+#endif

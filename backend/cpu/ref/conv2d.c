@@ -1,0 +1,62 @@
+#include "backend/cpu/ref/ref.h"
+
+struct conv {
+    struct sdg_ref_view x;
+    struct sdg_ref_epilogue end;
+    const float *weight; // [C_in][KH][KW][C_out]
+    int kernel_h, kernel_w, stride, pad_top, pad_left;
+};
+
+// Flat index of the input element that output column (n, oy, ox) sees at tap (ky, kx); -1 in the padding.
+static int64_t tap(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int ky, int kx)
+{
+    int64_t y = oy * c->stride - c->pad_top + ky, x = ox * c->stride - c->pad_left + kx;
+    if (y < 0 || y >= c->x.h || x < 0 || x >= c->x.w)
+        return -1;
+    return ((n * c->x.h + y) * c->x.w + x) * c->x.c;
+}
+
+// Outputs (n, oy, ox .. ox + columns), channels [o, o + outputs).
+static void block(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int columns, int64_t o, int outputs)
+{
+    const struct sdg_ref_view *out = &c->end.out;
+    double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS] = {0};
+    int64_t taps = (int64_t)c->kernel_h * c->kernel_w;
+    for (int ky = 0; ky < c->kernel_h; ky++)
+        for (int kx = 0; kx < c->kernel_w; kx++) {
+            int64_t first[SDG_REF_POSITIONS];
+            for (int p = 0; p < columns; p++)
+                first[p] = tap(c, n, oy, ox + p, ky, kx);
+            sdg_ref_dot(sum, &c->x, first, columns, c->x.c, c->weight + (ky * c->kernel_w + kx) * out->c + o, taps * out->c, outputs);
+        }
+    for (int p = 0; p < columns; p++)
+        for (int k = 0; k < outputs; k++)
+            sdg_ref_finish(&c->end, sum[p][k], n, o + k, ((n * out->h + oy) * out->w + ox + p) * out->c + o + k);
+}
+
+enum sdg_result sdg_ref_conv2d(const struct sdg_cpu_step *step, int64_t row)
+{
+    const struct conv c = {
+        .x = sdg_ref_view(step, step->op->in[0]),
+        .end = sdg_ref_epilogue(step, row),
+        .weight = step->weights,
+        .kernel_h = step->op->u.conv2d.kernel_h,
+        .kernel_w = step->op->u.conv2d.kernel_w,
+        .stride = step->op->u.conv2d.stride,
+        .pad_top = step->op->u.conv2d.pad_top,
+        .pad_left = step->op->u.conv2d.pad_left,
+    };
+    const struct sdg_ref_view *out = &c.end.out;
+    int64_t lines = out->n * out->h, blocks = (out->w + SDG_REF_POSITIONS - 1) / SDG_REF_POSITIONS;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int64_t line = 0; line < lines; line++)
+        for (int64_t b = 0; b < blocks; b++) {
+            int64_t ox = b * SDG_REF_POSITIONS, left = out->w - ox;
+            int columns = left < SDG_REF_POSITIONS ? (int)left : SDG_REF_POSITIONS;
+            for (int64_t o = 0; o < out->c; o += SDG_REF_CHANNELS) {
+                int outputs = out->c - o < SDG_REF_CHANNELS ? (int)(out->c - o) : SDG_REF_CHANNELS;
+                block(&c, line / out->h, line % out->h, ox, columns, o, outputs);
+            }
+        }
+    return SDG_OK;
+}

@@ -1,0 +1,75 @@
+// What conv2d and linear have in common: transposed weights, the inner loop, the epilogue.
+#include "backend/cpu/ref/ref.h"
+
+#include "base/memory.h"
+
+size_t sdg_ref_packed_bytes(const struct sdg_value_info *weight)
+{
+    return (size_t)sdg_value_elements(weight) * sizeof(float);
+}
+
+// [outputs][inputs] -> [inputs][outputs], so that neighbouring outputs are neighbours in memory. Weights go through the value's
+// type, so that rounding to f16 or bf16 is the same as in a backend that computes with such weights.
+enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
+{
+    struct sdg_cpu_program *program = step->program;
+    sdg_value v = step->op->in[1];
+    const struct sdg_value_info *info = sdg_cpu_value(program, v);
+    size_t elements = (size_t)sdg_value_elements(info);
+    int64_t outputs = info->dims[0], inputs = info->dims[1] * info->dims[2] * info->dims[3];
+    void *stored = sdg_alloc_raw(program->log, elements, sdg_dtype_size(info->dtype), "a weight");
+    if (!stored)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = sdg_cpu_read_weight(program, v, info->dtype, stored);
+    const struct sdg_ref_view from = {.data = stored, .type = info->dtype};
+    float *to = step->weights;
+    if (result == SDG_OK) {
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < inputs; i++)
+            for (int64_t o = 0; o < outputs; o++)
+                to[i * outputs + o] = (float)sdg_ref_get(&from, o * inputs + i);
+    }
+    sdg_free(stored);
+    return result;
+}
+
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, const int64_t first[SDG_REF_POSITIONS], int positions,
+                 int64_t count, const float *weight, int64_t stride, int outputs)
+{
+    for (int64_t i = 0; i < count; i++) {
+        double w[SDG_REF_CHANNELS];
+        for (int o = 0; o < outputs; o++)
+            w[o] = weight[i * stride + o];
+        for (int p = 0; p < positions; p++) {
+            if (first[p] < 0)
+                continue;
+            double value = sdg_ref_get(x, first[p] + i);
+            for (int o = 0; o < outputs; o++)
+                sum[p][o] += value * w[o];
+        }
+    }
+}
+
+struct sdg_ref_epilogue sdg_ref_epilogue(const struct sdg_cpu_step *step, int64_t row)
+{
+    const struct sdg_epilogue *from = &step->op->epilogue;
+    return (struct sdg_ref_epilogue){
+        .out = sdg_ref_view(step, step->op->out),
+        .bias = sdg_ref_view(step, from->bias),
+        .residual = sdg_ref_view(step, from->residual),
+        .table = from->table ? sdg_cpu_table(step->program, from->table, row) : NULL,
+        .table_stride = from->table ? sdg_cpu_table_stride(step->program, from->table) : 0,
+        .activation = from->activation,
+    };
+}
+
+void sdg_ref_finish(const struct sdg_ref_epilogue *e, double sum, int64_t n, int64_t c, int64_t i)
+{
+    if (e->bias.data)
+        sum += sdg_ref_get(&e->bias, c);
+    if (e->table)
+        sum += e->table[n * e->table_stride + c];
+    if (e->residual.data)
+        sum += sdg_ref_get(&e->residual, i);
+    sdg_ref_put(&e->out, i, sdg_ref_activation(e->activation, sum, 1, 0));
+}

@@ -1,0 +1,65 @@
+// Reference kernels: one function per operation, written to be read. Elements are loaded as double, sums are kept in double, and
+// each result is rounded once, to float and then to the value's storage type. Every output element is computed by one thread in a fixed
+// order, so results do not depend on the number of threads.
+#ifndef SDG_BACKEND_CPU_REF_REF_H
+#define SDG_BACKEND_CPU_REF_REF_H
+
+#include "backend/cpu/program.h"
+
+// A value's storage with its shape [n, h, w, c]; `data` is NULL for an absent value.
+struct sdg_ref_view {
+    void *data;
+    enum sdg_dtype type;
+    int64_t n, h, w, c;
+};
+struct sdg_ref_view sdg_ref_view(const struct sdg_cpu_step *step, sdg_value v);
+
+static inline int64_t sdg_ref_tokens(const struct sdg_ref_view *v)
+{
+    return v->h * v->w;
+}
+static inline double sdg_ref_get(const struct sdg_ref_view *v, int64_t i)
+{
+    switch (v->type) {
+    case SDG_F16: return sdg_f32_from_f16(((const uint16_t *)v->data)[i]);
+    case SDG_BF16: return sdg_f32_from_bf16(((const uint16_t *)v->data)[i]);
+    default: return ((const float *)v->data)[i];
+    }
+}
+static inline void sdg_ref_put(const struct sdg_ref_view *v, int64_t i, double value)
+{
+    switch (v->type) {
+    case SDG_F16: ((uint16_t *)v->data)[i] = sdg_f16_from_f32((float)value); break;
+    case SDG_BF16: ((uint16_t *)v->data)[i] = sdg_bf16_from_f32((float)value); break;
+    default: ((float *)v->data)[i] = (float)value;
+    }
+}
+
+// function(x); a and b are used by SDG_UNARY_AFFINE only.
+double sdg_ref_activation(enum sdg_unary function, double x, double a, double b);
+
+// ---- conv2d and linear share their inner loop (ref/dot.c) ----
+enum { SDG_REF_POSITIONS = 4, SDG_REF_CHANNELS = 32 };
+// Packed weights are f32 [inputs][outputs]: the transpose of the file's [outputs][inputs...].
+size_t sdg_ref_packed_bytes(const struct sdg_value_info *weight);
+enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step);
+// sum[p][o] += x[p][first[p] + i] * weight[i * step + ...], for `count` inputs i, up to SDG_REF_POSITIONS positions and SDG_REF_CHANNELS
+// outputs; positions with first[p] < 0 are padding. `weight` points at the first output wanted, `stride` floats separate two inputs.
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, const int64_t first[SDG_REF_POSITIONS], int positions,
+                 int64_t count, const float *weight, int64_t stride, int outputs);
+
+// The epilogue of conv2d and linear: turns a sum into the output element of sample n, channel c at flat index i, and stores it.
+struct sdg_ref_epilogue {
+    struct sdg_ref_view out, bias, residual;
+    const float *table; // of this row, or NULL
+    int64_t table_stride;
+    enum sdg_unary activation;
+};
+struct sdg_ref_epilogue sdg_ref_epilogue(const struct sdg_cpu_step *step, int64_t row);
+void sdg_ref_finish(const struct sdg_ref_epilogue *e, double sum, int64_t n, int64_t c, int64_t i);
+
+#define SDG_OP(name, upper) enum sdg_result sdg_ref_##name(const struct sdg_cpu_step *step, int64_t row);
+#include "graph/ops.def"
+#undef SDG_OP
+
+#endif

@@ -1,0 +1,13 @@
+#include "backend/cpu/ref/ref.h"
+
+enum sdg_result sdg_ref_slice(const struct sdg_cpu_step *step, int64_t row)
+{
+    (void)row;
+    const struct sdg_ref_view x = sdg_ref_view(step, step->op->in[0]), out = sdg_ref_view(step, step->op->out);
+    const int64_t all = out.n * sdg_ref_tokens(&out), start = step->op->u.slice.start;
+#pragma omp parallel for schedule(static)
+    for (int64_t position = 0; position < all; position++)
+        for (int64_t c = 0; c < out.c; c++)
+            sdg_ref_put(&out, position * out.c + c, sdg_ref_get(&x, position * x.c + start + c));
+    return SDG_OK;
+}

@@ -1,0 +1,188 @@
+#include "backend/vulkan/vk_commands.h"
+
+// ---- barriers ----
+
+static bool overlap(const struct sdg_vk_place *a, const struct sdg_vk_place *b)
+{
+    return a->space == b->space && a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+}
+
+enum sdg_result sdg_vk_hazards_add(const struct sdg_log *log, struct sdg_vk_hazards *hazards, struct sdg_vk_step *step)
+{
+    for (uint32_t i = 0; i < step->key.bindings; i++)
+        for (size_t k = 0; k < hazards->count; k++)
+            if ((step->bindings[i].written || hazards->pending[k].written) && overlap(&step->bindings[i].place, &hazards->pending[k].place))
+                step->barrier = true;
+    if (step->barrier)
+        hazards->count = 0;
+    for (uint32_t i = 0; i < step->key.bindings; i++) {
+        if (step->bindings[i].place.space != SDG_VK_SPACE_ARENA) // all else is only read
+            continue;
+        if (!sdg_grow(log, &hazards->pending, &hazards->capacity, hazards->count + 1, sizeof *hazards->pending, "accesses"))
+            return SDG_ERROR_MEMORY;
+        hazards->pending[hazards->count++] = step->bindings[i];
+    }
+    return SDG_OK;
+}
+
+void sdg_vk_hazards_free(struct sdg_vk_hazards *hazards)
+{
+    sdg_free(hazards->pending);
+    *hazards = (struct sdg_vk_hazards){0};
+}
+
+static void full_barrier(struct sdg_vk *vk, VkCommandBuffer commands, VkPipelineStageFlags from)
+{
+    const VkMemoryBarrier barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | (from & VK_PIPELINE_STAGE_TRANSFER_BIT ? VK_ACCESS_TRANSFER_WRITE_BIT : 0),
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
+    };
+    vk->fn.vkCmdPipelineBarrier(commands, from, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
+}
+
+// ---- recording ----
+
+// The submission an operation belongs to: cuts lie where the running sum of work passes a multiple of the limit.
+static size_t count_submissions(const int64_t *macs, size_t op_count)
+{
+    const int64_t limit = (int64_t)SDG_VK_SUBMIT_GMACS * 1000000000;
+    size_t count = 1;
+    int64_t sum = 0;
+    for (size_t i = 0; i < op_count; i++) {
+        sum += macs[i];
+        if (sum >= limit && i + 1 < op_count) {
+            count++;
+            sum = 0;
+        }
+    }
+    return count;
+}
+
+enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, size_t op_count, struct sdg_vk_recording *out)
+{
+    const struct sdg_log *log = vk->base.log;
+    out->count = count_submissions(macs, op_count);
+    out->buffers = sdg_alloc(log, out->count, sizeof *out->buffers, "command buffers");
+    out->stamps = sdg_alloc(log, op_count + 1, sizeof *out->stamps, "time stamps");
+    if (!out->buffers || !out->stamps)
+        return SDG_ERROR_MEMORY;
+    const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = vk->queue_family};
+    SDG_VK_TRY(vk, "a program", vkCreateCommandPool, vk->device, &pool, NULL, &out->pool);
+    const VkCommandBufferAllocateInfo buffers = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = out->pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = (uint32_t)out->count,
+    };
+    SDG_VK_TRY(vk, "a program", vkAllocateCommandBuffers, vk->device, &buffers, out->buffers);
+    const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    SDG_VK_TRY(vk, "a program", vkCreateFence, vk->device, &fence, NULL, &out->fence);
+    if (vk->caps.timestamp_bits == 0)
+        return SDG_OK;
+    const VkQueryPoolCreateInfo times = {
+        .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+        .queryType = VK_QUERY_TYPE_TIMESTAMP,
+        .queryCount = (uint32_t)op_count + 1,
+    };
+    SDG_VK_TRY(vk, "time stamps", vkCreateQueryPool, vk->device, &times, NULL, &out->times);
+    return SDG_OK;
+}
+
+void sdg_vk_recording_destroy(struct sdg_vk *vk, struct sdg_vk_recording *recording)
+{
+    if (recording->times)
+        vk->fn.vkDestroyQueryPool(vk->device, recording->times, NULL);
+    if (recording->fence)
+        vk->fn.vkDestroyFence(vk->device, recording->fence, NULL);
+    if (recording->pool)
+        vk->fn.vkDestroyCommandPool(vk->device, recording->pool, NULL);
+    sdg_free(recording->buffers);
+    sdg_free(recording->stamps);
+    *recording = (struct sdg_vk_recording){0};
+}
+
+static enum sdg_result begin(struct sdg_vk *vk, VkCommandBuffer commands)
+{
+    const VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    SDG_VK_TRY(vk, "a program", vkBeginCommandBuffer, commands, &info);
+    // What ran before, the last run of this program and uploads included, is finished and seen by what follows.
+    full_barrier(vk, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT);
+    return SDG_OK;
+}
+
+static void record_step(struct sdg_vk *vk, VkCommandBuffer commands, const struct sdg_vk_step *step, const struct sdg_vk_step *before)
+{
+    VkPipelineLayout layout = sdg_vk_pipeline_layout(vk, step->key.bindings);
+    if (!before || before->pipeline != step->pipeline)
+        vk->fn.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, step->pipeline);
+    vk->fn.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &step->set, 0, NULL);
+    vk->fn.vkCmdPushConstants(commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, step->push_bytes, step->push);
+    vk->fn.vkCmdDispatch(commands, step->groups[0], step->groups[1], step->groups[2]);
+}
+
+enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording, const struct sdg_vk_step *steps, size_t step_count,
+                              const int64_t *macs, size_t op_count, bool timed)
+{
+    const int64_t limit = (int64_t)SDG_VK_SUBMIT_GMACS * 1000000000;
+    SDG_VK_TRY(vk, "a program", vkResetCommandPool, vk->device, recording->pool, 0);
+    size_t submission = 0, at = 0;
+    int64_t sum = 0;
+    VkCommandBuffer commands = recording->buffers[0];
+    const struct sdg_vk_step *before = NULL; // in this command buffer
+    timed = timed && recording->times;
+    SDG_TRY(begin(vk, commands));
+    if (timed) {
+        vk->fn.vkCmdResetQueryPool(commands, recording->times, 0, (uint32_t)op_count + 1);
+        vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times, 0);
+    }
+    for (size_t op = 0; op < op_count; op++) {
+        for (bool first = true; at < step_count && steps[at].op == op; at++, first = false) {
+            if (steps[at].barrier || (timed && first))
+                full_barrier(vk, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT);
+            record_step(vk, commands, &steps[at], before);
+            before = &steps[at];
+        }
+        if (timed)
+            vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times, (uint32_t)op + 1);
+        sum += macs[op];
+        if (sum >= limit && op + 1 < op_count) {
+            SDG_VK_TRY(vk, "a program", vkEndCommandBuffer, commands);
+            commands = recording->buffers[++submission];
+            SDG_TRY(begin(vk, commands));
+            before = NULL;
+            sum = 0;
+        }
+    }
+    SDG_VK_TRY(vk, "a program", vkEndCommandBuffer, commands);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, const struct sdg_vk_recording *recording)
+{
+    SDG_TRY(sdg_vk_alive(vk));
+    SDG_VK_TRY(vk, "a run", vkResetFences, vk->device, 1, &recording->fence);
+    for (size_t i = 0; i < recording->count; i++) { // separately: a watchdog counts from submission to submission
+        const VkSubmitInfo submit = {
+            .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+            .commandBufferCount = 1,
+            .pCommandBuffers = &recording->buffers[i],
+        };
+        VkFence fence = i + 1 == recording->count ? recording->fence : VK_NULL_HANDLE;
+        SDG_VK_TRY(vk, "a run", vkQueueSubmit, vk->queue, 1, &submit, fence);
+    }
+    SDG_VK_TRY(vk, "a run", vkWaitForFences, vk->device, 1, &recording->fence, VK_TRUE, UINT64_MAX);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_recording_times(struct sdg_vk *vk, const struct sdg_vk_recording *recording, size_t op_count, double *seconds)
+{
+    if (!recording->times)
+        return SDG_OK;
+    SDG_VK_TRY(vk, "time stamps", vkGetQueryPoolResults, vk->device, recording->times, 0, (uint32_t)op_count + 1,
+               (op_count + 1) * sizeof *recording->stamps, recording->stamps, sizeof *recording->stamps, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+    uint64_t mask = vk->caps.timestamp_bits >= 64 ? UINT64_MAX : (UINT64_C(1) << vk->caps.timestamp_bits) - 1;
+    for (size_t i = 0; i < op_count; i++)
+        seconds[i] += (double)((recording->stamps[i + 1] - recording->stamps[i]) & mask) * vk->caps.timestamp_seconds;
+    return SDG_OK;
+}

@@ -1,0 +1,62 @@
+#include "backend/vulkan/vk_common.h"
+
+const char *sdg_vk_result_name(VkResult result)
+{
+    switch (result) {
+#define NAME(x) case x: return #x;
+    NAME(VK_SUCCESS)
+    NAME(VK_NOT_READY)
+    NAME(VK_TIMEOUT)
+    NAME(VK_INCOMPLETE)
+    NAME(VK_ERROR_OUT_OF_HOST_MEMORY)
+    NAME(VK_ERROR_OUT_OF_DEVICE_MEMORY)
+    NAME(VK_ERROR_INITIALIZATION_FAILED)
+    NAME(VK_ERROR_DEVICE_LOST)
+    NAME(VK_ERROR_MEMORY_MAP_FAILED)
+    NAME(VK_ERROR_LAYER_NOT_PRESENT)
+    NAME(VK_ERROR_EXTENSION_NOT_PRESENT)
+    NAME(VK_ERROR_FEATURE_NOT_PRESENT)
+    NAME(VK_ERROR_INCOMPATIBLE_DRIVER)
+    NAME(VK_ERROR_TOO_MANY_OBJECTS)
+    NAME(VK_ERROR_FRAGMENTED_POOL)
+    NAME(VK_ERROR_UNKNOWN)
+    NAME(VK_ERROR_OUT_OF_POOL_MEMORY)
+    NAME(VK_ERROR_FRAGMENTATION)
+    NAME(VK_ERROR_INVALID_SHADER_NV)
+    NAME(VK_PIPELINE_COMPILE_REQUIRED)
+#undef NAME
+    default: return "an unknown VkResult";
+    }
+}
+
+enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *call, const char *what)
+{
+    enum sdg_result kind = SDG_ERROR_DEVICE;
+    const char *advice = "";
+    if (result == VK_ERROR_DEVICE_LOST) {
+        bool known = vk->lost;
+        vk->lost = true;
+        kind = SDG_ERROR_COMPUTE;
+        advice = "; the driver reset the device: everything on it is gone";
+        if (known)
+            return kind;
+    } else if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY) {
+        kind = SDG_ERROR_MEMORY;
+        advice = "; try a smaller picture, --type f16 or --backend cpu";
+    }
+    return sdg_fail(vk->base.log, kind, "vulkan (%s): %s failed with %s (%d) for %s%s", vk->base.info.name, call,
+                    sdg_vk_result_name(result), (int)result, what, advice);
+}
+
+enum sdg_result sdg_vk_validated(struct sdg_vk *vk, enum sdg_result result)
+{
+    char text[SDG_VK_MESSAGE];
+    pthread_mutex_lock(&vk->validation.lock);
+    unsigned count = vk->validation.count;
+    memcpy(text, vk->validation.first, sizeof text);
+    vk->validation.count = 0;
+    pthread_mutex_unlock(&vk->validation.lock);
+    if (count == 0 || result != SDG_OK)
+        return result;
+    return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan validation (%u message%s): %s", count, count == 1 ? "" : "s", text);
+}

@@ -1,0 +1,381 @@
+#define VOLK_IMPLEMENTATION
+#include "backend/vulkan/vk_device.h"
+
+#include <stdio.h>
+
+// volk keeps the instance's entry points in variables of the process. Whoever calls one holds this lock and has loaded the variables
+// for his own instance first; the device's entry points live in each context and need no lock.
+static pthread_mutex_t loader_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static VkBool32 VKAPI_PTR on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT types,
+                                     const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
+{
+    (void)severity;
+    (void)types;
+    struct sdg_vk_validation *validation = user;
+    const char *text = data->pMessage ? data->pMessage : "", *bar;
+    while ((bar = strstr(text, " | "))) // the part after the identifiers says what is wrong
+        text = bar + 3;
+    pthread_mutex_lock(&validation->lock);
+    if (validation->count++ == 0)
+        snprintf(validation->first, sizeof validation->first, "%s: %s", data->pMessageIdName ? data->pMessageIdName : "?", text);
+    pthread_mutex_unlock(&validation->lock);
+    return VK_FALSE;
+}
+
+// ---- instance ----
+
+static const char validation_layer[] = "VK_LAYER_KHRONOS_validation";
+
+static bool has_layer(const char *name)
+{
+    VkLayerProperties layers[64];
+    uint32_t count = 64;
+    VkResult result = vkEnumerateInstanceLayerProperties(&count, layers);
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(layers[i].layerName, name) == 0)
+            return true;
+    return false;
+}
+
+// With the lock held. `validation` may be NULL: no layers then.
+static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_level level, struct sdg_vk_validation *validation, VkInstance *out)
+{
+    VkResult result = volkInitialize();
+    if (result != VK_SUCCESS) {
+        sdg_say(log, level, "vulkan: no Vulkan loader (libvulkan) on this machine; install a Vulkan driver or use --backend cpu");
+        return SDG_ERROR_DEVICE;
+    }
+    if (volkGetInstanceVersion() < VK_API_VERSION_1_1) {
+        sdg_say(log, level, "vulkan: the Vulkan loader is older than version 1.1; update it or use --backend cpu");
+        return SDG_ERROR_DEVICE;
+    }
+    if (validation && !has_layer(validation_layer)) {
+        sdg_say(log, level, "vulkan: validation was asked for, but the layer %s is not installed", validation_layer);
+        return SDG_ERROR_DEVICE;
+    }
+    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT, // "general" is the loader talking about other drivers
+        .pfnUserCallback = on_message,
+        .pUserData = validation,
+    };
+    const VkValidationFeatureEnableEXT enable[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+    const VkValidationFeaturesEXT features = {
+        .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+        .pNext = &messenger,
+        .enabledValidationFeatureCount = 1,
+        .pEnabledValidationFeatures = enable,
+    };
+    const VkApplicationInfo application = {
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+        .pApplicationName = "sdgen",
+        .pEngineName = "sdgen",
+        .apiVersion = VK_API_VERSION_1_1,
+    };
+    const char *layer = validation_layer;
+    const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME};
+    const VkInstanceCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+        .pNext = validation ? &features : NULL,
+        .pApplicationInfo = &application,
+        .enabledLayerCount = validation ? 1 : 0,
+        .ppEnabledLayerNames = &layer,
+        .enabledExtensionCount = validation ? 2 : 0,
+        .ppEnabledExtensionNames = extensions,
+    };
+    result = vkCreateInstance(&info, NULL, out);
+    if (result != VK_SUCCESS) {
+        *out = VK_NULL_HANDLE;
+        sdg_say(log, level, "vulkan: vkCreateInstance failed with %s (%d): is a Vulkan driver installed?", sdg_vk_result_name(result), (int)result);
+        return SDG_ERROR_DEVICE;
+    }
+    volkLoadInstanceOnly(*out);
+    return SDG_OK;
+}
+
+// ---- physical devices ----
+
+struct candidate {
+    VkPhysicalDevice device;
+    VkPhysicalDeviceProperties properties;
+    VkPhysicalDeviceMemoryProperties memory;
+    uint8_t cache_id[VK_UUID_SIZE];
+    struct sdg_vk_caps caps;
+    uint32_t queue_family;
+    const char *unusable; // why this backend cannot use it, or NULL
+    struct sdg_device_info info;
+};
+
+static const char *type_name(VkPhysicalDeviceType type)
+{
+    switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return "discrete gpu";
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return "integrated gpu";
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return "virtual gpu";
+    case VK_PHYSICAL_DEVICE_TYPE_CPU: return "software";
+    default: return "other";
+    }
+}
+
+static bool has_extension(VkPhysicalDevice device, const char *name)
+{
+    uint32_t count = 0;
+    if (vkEnumerateDeviceExtensionProperties(device, NULL, &count, NULL) != VK_SUCCESS)
+        return false;
+    VkExtensionProperties *list = sdg_alloc(NULL, count, sizeof *list, "extensions");
+    bool found = false;
+    if (list && vkEnumerateDeviceExtensionProperties(device, NULL, &count, list) >= 0)
+        for (uint32_t i = 0; i < count && !found; i++)
+            found = strcmp(list[i].extensionName, name) == 0;
+    sdg_free(list);
+    return found;
+}
+
+// A queue that computes, one without graphics if there is: it is not throttled by what the screen does.
+static uint32_t find_queue_family(VkPhysicalDevice device, struct sdg_vk_caps *caps, double period)
+{
+    VkQueueFamilyProperties families[32];
+    uint32_t count = 32, best = UINT32_MAX;
+    vkGetPhysicalDeviceQueueFamilyProperties(device, &count, families);
+    for (uint32_t i = 0; i < count; i++)
+        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT)
+            if (best == UINT32_MAX || (!(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT) && (families[best].queueFlags & VK_QUEUE_GRAPHICS_BIT)))
+                best = i;
+    if (best != UINT32_MAX) {
+        caps->timestamp_bits = families[best].timestampValidBits;
+        caps->timestamp_seconds = period * 1e-9;
+    }
+    return best;
+}
+
+static void read_caps(struct candidate *c)
+{
+    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
+    VkPhysicalDeviceIDProperties id = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES, .pNext = &subgroup};
+    VkPhysicalDeviceMaintenance3Properties sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &id};
+    VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES, .pNext = &sizes};
+    bool names_driver = c->properties.apiVersion >= VK_API_VERSION_1_2 || has_extension(c->device, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = names_driver ? (void *)&driver : &sizes};
+    vkGetPhysicalDeviceProperties2(c->device, &properties);
+    VkPhysicalDevice16BitStorageFeatures storage = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &storage};
+    vkGetPhysicalDeviceFeatures2(c->device, &features);
+
+    const VkPhysicalDeviceLimits *limits = &c->properties.limits;
+    struct sdg_vk_caps *caps = &c->caps;
+    caps->max_invocations = limits->maxComputeWorkGroupInvocations;
+    if (caps->max_invocations > limits->maxComputeWorkGroupSize[0]) // all workgroups here are one-dimensional
+        caps->max_invocations = limits->maxComputeWorkGroupSize[0];
+    memcpy(caps->max_groups, limits->maxComputeWorkGroupCount, sizeof caps->max_groups);
+    caps->shared_bytes = limits->maxComputeSharedMemorySize;
+    caps->max_range = limits->maxStorageBufferRange;
+    caps->max_allocation = sizes.maxMemoryAllocationSize;
+    caps->alignment = limits->minStorageBufferOffsetAlignment > 64 ? limits->minStorageBufferOffsetAlignment : 64;
+    caps->atom = limits->nonCoherentAtomSize;
+    caps->subgroup_size = subgroup.subgroupSize;
+    caps->subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
+    caps->storage_16bit = storage.storageBuffer16BitAccess;
+    memcpy(c->cache_id, c->properties.pipelineCacheUUID, sizeof c->cache_id);
+    if (names_driver)
+        snprintf(c->info.driver, sizeof c->info.driver, "%.60s %.60s", driver.driverName, driver.driverInfo);
+    else
+        snprintf(c->info.driver, sizeof c->info.driver, "driver %#x", (unsigned)c->properties.driverVersion);
+}
+
+static void read_candidate(VkPhysicalDevice device, struct candidate *c)
+{
+    *c = (struct candidate){.device = device};
+    vkGetPhysicalDeviceProperties(device, &c->properties);
+    vkGetPhysicalDeviceMemoryProperties(device, &c->memory);
+    struct sdg_device_info *info = &c->info;
+    snprintf(info->name, sizeof info->name, "%s", c->properties.deviceName);
+    info->backend = "vulkan";
+    info->type = type_name(c->properties.deviceType);
+    for (uint32_t i = 0; i < c->memory.memoryHeapCount; i++)
+        if ((c->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && c->memory.memoryHeaps[i].size > info->memory)
+            info->memory = c->memory.memoryHeaps[i].size;
+    if (c->properties.apiVersion < VK_API_VERSION_1_1) {
+        c->unusable = "its driver is older than Vulkan 1.1";
+    } else {
+        read_caps(c);
+        c->queue_family = find_queue_family(device, &c->caps, c->properties.limits.timestampPeriod);
+        if (c->queue_family == UINT32_MAX)
+            c->unusable = "it has no queue for compute shaders";
+        else if (c->properties.limits.maxPerStageDescriptorStorageBuffers < SDG_VK_MAX_BINDINGS)
+            c->unusable = "it binds fewer than 8 storage buffers to a shader";
+    }
+    const struct sdg_vk_caps *caps = &c->caps;
+    info->features = (caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0);
+    if (c->unusable)
+        snprintf(info->note, sizeof info->note, "cannot be used: %s", c->unusable);
+    else
+        snprintf(info->note, sizeof info->note, "Vulkan %u.%u, f32%s%s, subgroups of %u%s, %u KiB shared memory, %llu MiB per buffer",
+                 VK_API_VERSION_MAJOR(c->properties.apiVersion), VK_API_VERSION_MINOR(c->properties.apiVersion),
+                 caps->storage_16bit ? " f16" : "", caps->subgroup_arithmetic ? " subgroup" : "", caps->subgroup_size,
+                 caps->subgroup_arithmetic ? "" : " (unused)", caps->shared_bytes / 1024, (unsigned long long)(caps->max_range >> 20));
+}
+
+// With the lock held and the instance loaded. *out has *count candidates (sdg_free), in the loader's order.
+static enum sdg_result enumerate(const struct sdg_log *log, enum sdg_log_level level, VkInstance instance, struct candidate **out, uint32_t *count)
+{
+    *out = NULL;
+    *count = 0;
+    VkPhysicalDevice devices[64];
+    uint32_t found = 64;
+    VkResult result = vkEnumeratePhysicalDevices(instance, &found, devices);
+    if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || found == 0) {
+        sdg_say(log, level, "vulkan: no Vulkan device on this machine (%s); use --backend cpu", sdg_vk_result_name(result));
+        return SDG_ERROR_DEVICE;
+    }
+    struct candidate *list = sdg_alloc(log, found, sizeof *list, "the list of devices");
+    if (!list)
+        return SDG_ERROR_MEMORY;
+    for (uint32_t i = 0; i < found; i++)
+        read_candidate(devices[i], &list[i]);
+    *out = list;
+    *count = found;
+    return SDG_OK;
+}
+
+void sdg_vk_device_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user)
+{
+    VkInstance instance = VK_NULL_HANDLE;
+    struct candidate *list = NULL;
+    uint32_t count = 0;
+    pthread_mutex_lock(&loader_lock);
+    if (open_instance(log, SDG_LOG_DEBUG, NULL, &instance) == SDG_OK) {
+        (void)enumerate(log, SDG_LOG_DEBUG, instance, &list, &count); // an empty list says it all
+        vkDestroyInstance(instance, NULL);
+    }
+    pthread_mutex_unlock(&loader_lock);
+    for (uint32_t i = 0; i < count; i++)
+        fn(user, &list[i].info);
+    sdg_free(list);
+}
+
+static bool is_real_gpu(const struct candidate *c)
+{
+    return c->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU;
+}
+
+static enum sdg_result choose(const struct sdg_log *log, int wanted, const struct candidate *list, uint32_t count, const struct candidate **out)
+{
+    if (wanted >= 0) {
+        if ((uint32_t)wanted >= count)
+            return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan:%d: there is no such device, the last one is vulkan:%u", wanted, count - 1);
+        if (list[wanted].unusable)
+            return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan:%d (%s): %s", wanted, list[wanted].info.name, list[wanted].unusable);
+        *out = &list[wanted];
+        return SDG_OK;
+    }
+    *out = NULL;
+    for (uint32_t i = 0; i < count; i++)
+        if (!list[i].unusable && (!*out || (is_real_gpu(&list[i]) && !is_real_gpu(*out))))
+            *out = &list[i];
+    if (!*out)
+        return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan: none of %u devices can be used; the first, %s: %s", count, list[0].info.name, list[0].unusable);
+    return SDG_OK;
+}
+
+// ---- logical device ----
+
+static enum sdg_result open_logical(struct sdg_vk *vk)
+{
+    const float priority = 1;
+    const VkDeviceQueueCreateInfo queue = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+        .queueFamilyIndex = vk->queue_family,
+        .queueCount = 1,
+        .pQueuePriorities = &priority,
+    };
+    VkPhysicalDevice16BitStorageFeatures storage = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
+        .storageBuffer16BitAccess = (vk->features & SDG_FEATURE_F16) != 0,
+    };
+    const VkDeviceCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+        .pNext = &storage,
+        .queueCreateInfoCount = 1,
+        .pQueueCreateInfos = &queue,
+    };
+    VkResult result = vkCreateDevice(vk->physical, &info, NULL, &vk->device);
+    if (result != VK_SUCCESS) {
+        vk->device = VK_NULL_HANDLE;
+        return sdg_vk_error(vk, result, "vkCreateDevice", "the device");
+    }
+    volkLoadDeviceTable(&vk->fn, vk->device);
+    vk->fn.vkGetDeviceQueue(vk->device, vk->queue_family, 0, &vk->queue);
+    return SDG_OK;
+}
+
+static enum sdg_result open_messenger(struct sdg_vk *vk)
+{
+    const VkDebugUtilsMessengerCreateInfoEXT info = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+        .pfnUserCallback = on_message,
+        .pUserData = &vk->validation,
+    };
+    VkResult result = vkCreateDebugUtilsMessengerEXT(vk->instance, &info, NULL, &vk->messenger);
+    if (result == VK_SUCCESS)
+        return SDG_OK;
+    vk->messenger = VK_NULL_HANDLE;
+    return sdg_vk_error(vk, result, "vkCreateDebugUtilsMessengerEXT", "the validation messages");
+}
+
+static enum sdg_result open_locked(struct sdg_vk *vk, const struct sdg_backend_params *params)
+{
+    const struct sdg_log *log = vk->base.log;
+    SDG_TRY(open_instance(log, SDG_LOG_ERROR, params->validation ? &vk->validation : NULL, &vk->instance));
+    if (params->validation)
+        SDG_TRY(open_messenger(vk));
+    struct candidate *list;
+    const struct candidate *chosen;
+    uint32_t count;
+    SDG_TRY(enumerate(log, SDG_LOG_ERROR, vk->instance, &list, &count));
+    enum sdg_result result = choose(log, params->device, list, count, &chosen);
+    if (result == SDG_OK) {
+        vk->physical = chosen->device;
+        vk->queue_family = chosen->queue_family;
+        vk->properties = chosen->properties;
+        vk->memory = chosen->memory;
+        vk->caps = chosen->caps;
+        vk->base.info = chosen->info;
+        vk->features = chosen->info.features & ~params->disable;
+        vk->base.info.features = vk->features;
+        memcpy(vk->cache_id, chosen->cache_id, sizeof vk->cache_id);
+        result = open_logical(vk);
+    }
+    sdg_free(list);
+    return result;
+}
+
+enum sdg_result sdg_vk_device_open(struct sdg_vk *vk, const struct sdg_backend_params *params)
+{
+    pthread_mutex_init(&vk->validation.lock, NULL);
+    pthread_mutex_lock(&loader_lock);
+    enum sdg_result result = open_locked(vk, params);
+    pthread_mutex_unlock(&loader_lock);
+    return result;
+}
+
+void sdg_vk_device_close(struct sdg_vk *vk)
+{
+    pthread_mutex_lock(&loader_lock);
+    if (vk->instance)
+        volkLoadInstanceOnly(vk->instance);
+    if (vk->device)
+        vk->fn.vkDestroyDevice(vk->device, NULL);
+    if (vk->messenger)
+        vkDestroyDebugUtilsMessengerEXT(vk->instance, vk->messenger, NULL);
+    if (vk->instance)
+        vkDestroyInstance(vk->instance, NULL);
+    pthread_mutex_unlock(&loader_lock);
+    (void)sdg_vk_validated(vk, SDG_OK); // nobody to return it to, but objects that were left over are to be heard of
+    pthread_mutex_destroy(&vk->validation.lock);
+}

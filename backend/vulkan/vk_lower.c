@@ -1,0 +1,95 @@
+#include "backend/vulkan/vk_ops.h"
+
+#include <stdio.h>
+
+#define SDG_OP(name, upper) enum sdg_result sdg_vk_lower_##name(struct sdg_vk_lowering *lo);
+#include "graph/ops.def"
+#undef SDG_OP
+size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
+
+const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT] = {
+#define SDG_OP(name, upper) [SDG_OP_##upper] = {.lower = sdg_vk_lower_##name, .scratch = SDG_OP_##upper == SDG_OP_GROUP_NORM ? sdg_vk_scratch_group_norm : NULL},
+#include "graph/ops.def"
+#undef SDG_OP
+};
+
+struct sdg_vk_binding sdg_vk_read(const struct sdg_vk_lowering *lo, sdg_value v)
+{
+    return v ? (struct sdg_vk_binding){.place = lo->places[v]} : sdg_vk_row(); // any memory that exists
+}
+
+struct sdg_vk_binding sdg_vk_write(const struct sdg_vk_lowering *lo, sdg_value v)
+{
+    return (struct sdg_vk_binding){.place = lo->places[v], .written = true};
+}
+
+struct sdg_vk_binding sdg_vk_scratch(const struct sdg_vk_lowering *lo, size_t offset, size_t bytes, bool written)
+{
+    return (struct sdg_vk_binding){.place = {lo->scratch.space, lo->scratch.offset + offset, bytes}, .written = written};
+}
+
+struct sdg_vk_binding sdg_vk_row(void)
+{
+    return (struct sdg_vk_binding){.place = {SDG_VK_SPACE_ROW, 0, 4}};
+}
+
+static enum sdg_result check_limits(const struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d)
+{
+    const struct sdg_vk *vk = lo->vk;
+    const struct sdg_vk_caps *caps = &vk->caps;
+    for (uint32_t i = 0; i < d->binding_count; i++)
+        if (d->bindings[i].place.bytes > caps->max_range)
+            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s needs a buffer of %zu MiB, but a shader on %s sees at most %llu MiB; use a smaller picture, VAE tiling or --type f16",
+                            lo->op->name, sdg_op_name(lo->op->kind), d->bindings[i].place.bytes >> 20, vk->base.info.name, (unsigned long long)(caps->max_range >> 20));
+    for (int i = 0; i < 3; i++)
+        if (d->groups[i] > caps->max_groups[i])
+            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s needs %lld workgroups, but %s takes at most %u", lo->op->name, sdg_op_name(lo->op->kind),
+                            (long long)d->groups[i], vk->base.info.name, caps->max_groups[i]);
+    if (d->local_size > caps->max_invocations)
+        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s needs workgroups of %u, but %s takes at most %u", lo->op->name, sdg_op_name(lo->op->kind),
+                        d->local_size, vk->base.info.name, caps->max_invocations);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d)
+{
+    const struct sdg_log *log = lo->vk->base.log;
+    const struct sdg_shader *shader = sdg_vk_find_shader(lo->vk->features, d->family, d->type, d->columns);
+    if (!shader)
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s for %s on this device", lo->op->name, sdg_op_name(lo->op->kind), sdg_dtype_name(d->type));
+    SDG_TRY(check_limits(lo, d));
+    if (!sdg_grow(log, &lo->steps, &lo->step_capacity, lo->step_count + 1, sizeof *lo->steps, "a program's steps"))
+        return SDG_ERROR_MEMORY;
+    struct sdg_vk_step *step = &lo->steps[lo->step_count];
+    memset(step, 0, sizeof *step);
+    step->key.shader = shader;
+    step->key.local_size = d->local_size;
+    step->key.spec_count = d->spec_count;
+    memcpy(step->key.spec, d->spec, d->spec_count * sizeof *d->spec);
+    step->key.bindings = d->binding_count;
+    memcpy(step->bindings, d->bindings, d->binding_count * sizeof *d->bindings);
+    for (int i = 0; i < 3; i++)
+        step->groups[i] = d->groups[i] ? (uint32_t)d->groups[i] : 1;
+    step->push_bytes = (uint32_t)d->push_bytes;
+    memcpy(step->push, d->push, d->push_bytes);
+    step->op = lo->op_index;
+    SDG_TRY(sdg_vk_hazards_add(log, &lo->hazards, step));
+    lo->step_count++;
+    if (!lo->kernel[0])
+        snprintf(lo->kernel, sizeof lo->kernel, "%s", shader->name);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_emit_groups(struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, int64_t count)
+{
+    int64_t longest = lo->vk->caps.max_groups[0] < 65535 ? lo->vk->caps.max_groups[0] : 65535;
+    d->groups[1] = sdg_vk_ceil(count, longest);
+    d->groups[0] = sdg_vk_ceil(count, d->groups[1]);
+    return sdg_vk_emit(lo, d);
+}
+
+enum sdg_result sdg_vk_emit_elements(struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, int64_t count)
+{
+    d->local_size = SDG_VK_INVOCATIONS;
+    return sdg_vk_emit_groups(lo, d, sdg_vk_ceil(count, d->local_size));
+}

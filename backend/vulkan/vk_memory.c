@@ -1,0 +1,310 @@
+#include "backend/vulkan/vk_memory.h"
+
+#include <stdio.h>
+
+// ---- buffers ----
+
+static uint32_t find_type(const struct sdg_vk *vk, uint32_t allowed, VkMemoryPropertyFlags wanted, VkMemoryPropertyFlags unwanted)
+{
+    for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++) {
+        VkMemoryPropertyFlags flags = vk->memory.memoryTypes[i].propertyFlags;
+        if ((allowed & 1u << i) && (flags & wanted) == wanted && !(flags & unwanted))
+            return i;
+    }
+    return UINT32_MAX;
+}
+
+// A type both in the device's main heap and visible to the host: shared memory of phones and integrated GPUs, or a resizable BAR.
+// The 256 MiB window of older desktops is a heap of its own and is left to the driver.
+static uint32_t find_visible_device_type(const struct sdg_vk *vk, uint32_t allowed)
+{
+    for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++) {
+        const VkMemoryType *type = &vk->memory.memoryTypes[i];
+        VkMemoryPropertyFlags wanted = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
+        if ((allowed & 1u << i) && (type->propertyFlags & wanted) == wanted && vk->memory.memoryHeaps[type->heapIndex].size == vk->base.info.memory)
+            return i;
+    }
+    return UINT32_MAX;
+}
+
+static uint32_t choose_type(const struct sdg_vk *vk, uint32_t allowed, enum sdg_vk_memory_use use)
+{
+    const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, visible = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
+    const VkMemoryPropertyFlags coherent = VK_MEMORY_PROPERTY_HOST_COHERENT_BIT, cached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+    uint32_t type = UINT32_MAX;
+    if (use == SDG_VK_MEMORY_STAGING) { // read back too: cached first
+        const VkMemoryPropertyFlags order[] = {visible | cached | coherent, visible | cached, visible | coherent, visible};
+        for (size_t i = 0; i < sizeof order / sizeof order[0] && type == UINT32_MAX; i++)
+            type = find_type(vk, allowed, order[i], 0);
+        return type;
+    }
+    if (use == SDG_VK_MEMORY_UPLOAD)
+        type = find_visible_device_type(vk, allowed);
+    if (type == UINT32_MAX)
+        type = find_type(vk, allowed, local, visible);
+    if (type == UINT32_MAX)
+        type = find_type(vk, allowed, local, 0);
+    if (type == UINT32_MAX)
+        type = find_type(vk, allowed, 0, VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT);
+    return type;
+}
+
+static enum sdg_result allocate(struct sdg_vk *vk, enum sdg_vk_memory_use use, const char *what, struct sdg_vk_buffer *buffer)
+{
+    VkMemoryRequirements need;
+    vk->fn.vkGetBufferMemoryRequirements(vk->device, buffer->handle, &need);
+    uint32_t type = choose_type(vk, need.memoryTypeBits, use);
+    if (type == UINT32_MAX)
+        return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan (%s): no memory type fits %s", vk->base.info.name, what);
+    const VkMemoryAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .allocationSize = need.size,
+        .memoryTypeIndex = type,
+    };
+    char text[128];
+    snprintf(text, sizeof text, "%s of %zu MiB", what, (buffer->bytes + (1u << 20) - 1) >> 20);
+    SDG_VK_TRY(vk, text, vkAllocateMemory, vk->device, &info, NULL, &buffer->memory);
+    SDG_VK_TRY(vk, what, vkBindBufferMemory, vk->device, buffer->handle, buffer->memory, 0);
+    VkMemoryPropertyFlags flags = vk->memory.memoryTypes[type].propertyFlags;
+    buffer->coherent = flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    if (use != SDG_VK_MEMORY_DEVICE && (flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT)) {
+        void *mapped;
+        SDG_VK_TRY(vk, what, vkMapMemory, vk->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &mapped);
+        buffer->mapped = mapped;
+    }
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_buffer_create(struct sdg_vk *vk, enum sdg_vk_memory_use use, size_t bytes, const char *what, struct sdg_vk_buffer *out)
+{
+    *out = (struct sdg_vk_buffer){0};
+    SDG_TRY(sdg_vk_alive(vk));
+    if (bytes > vk->caps.max_allocation)
+        return sdg_fail(vk->base.log, SDG_ERROR_MEMORY, "vulkan (%s): %s needs %zu MiB, more than the %llu MiB this device gives at once; try a smaller picture, VAE tiling or --type f16",
+                        vk->base.info.name, what, bytes >> 20, (unsigned long long)(vk->caps.max_allocation >> 20));
+    struct sdg_vk_buffer buffer = {.bytes = bytes};
+    const VkBufferCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+        .size = bytes,
+        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+        .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
+    };
+    SDG_VK_TRY(vk, what, vkCreateBuffer, vk->device, &info, NULL, &buffer.handle);
+    enum sdg_result result = allocate(vk, use, what, &buffer);
+    if (result == SDG_OK)
+        *out = buffer;
+    else
+        sdg_vk_buffer_destroy(vk, &buffer);
+    return result;
+}
+
+void sdg_vk_buffer_destroy(struct sdg_vk *vk, struct sdg_vk_buffer *buffer)
+{
+    if (buffer->handle)
+        vk->fn.vkDestroyBuffer(vk->device, buffer->handle, NULL);
+    if (buffer->memory)
+        vk->fn.vkFreeMemory(vk->device, buffer->memory, NULL); // unmaps
+    *buffer = (struct sdg_vk_buffer){0};
+}
+
+// Flushes go by whole atoms; the end may be the end of the allocation instead.
+static VkMappedMemoryRange atoms(const struct sdg_vk *vk, const struct sdg_vk_buffer *buffer, size_t offset, size_t bytes)
+{
+    size_t atom = vk->caps.atom ? vk->caps.atom : 1, first = offset / atom * atom, end = (offset + bytes + atom - 1) / atom * atom;
+    return (VkMappedMemoryRange){
+        .sType = VK_STRUCTURE_TYPE_MAPPED_MEMORY_RANGE,
+        .memory = buffer->memory,
+        .offset = first,
+        .size = end >= buffer->bytes ? VK_WHOLE_SIZE : end - first,
+    };
+}
+
+enum sdg_result sdg_vk_buffer_flush(struct sdg_vk *vk, const struct sdg_vk_buffer *buffer, size_t offset, size_t bytes)
+{
+    if (!buffer->coherent) {
+        VkMappedMemoryRange range = atoms(vk, buffer, offset, bytes);
+        SDG_VK_TRY(vk, "an upload", vkFlushMappedMemoryRanges, vk->device, 1, &range);
+    }
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_buffer_invalidate(struct sdg_vk *vk, const struct sdg_vk_buffer *buffer, size_t offset, size_t bytes)
+{
+    if (!buffer->coherent) {
+        VkMappedMemoryRange range = atoms(vk, buffer, offset, bytes);
+        SDG_VK_TRY(vk, "a download", vkInvalidateMappedMemoryRanges, vk->device, 1, &range);
+    }
+    return SDG_OK;
+}
+
+// ---- the uploader ----
+
+enum { SLOTS = 2, SLOT_BYTES = 4 << 20 };
+
+struct sdg_vk_uploader {
+    struct sdg_vk_buffer staging; // SLOTS * SLOT_BYTES
+    VkCommandPool pool;
+    struct slot {
+        VkCommandBuffer commands;
+        VkFence fence;
+        bool pending; // submitted, not waited for
+    } slots[SLOTS];
+    unsigned next;
+};
+
+enum sdg_result sdg_vk_uploader_create(struct sdg_vk *vk)
+{
+    struct sdg_vk_uploader *up = sdg_alloc(vk->base.log, 1, sizeof *up, "an uploader");
+    if (!up)
+        return SDG_ERROR_MEMORY;
+    vk->uploader = up;
+    SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_STAGING, SLOTS * SLOT_BYTES, "the staging buffer", &up->staging));
+    const VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT | VK_COMMAND_POOL_CREATE_TRANSIENT_BIT,
+        .queueFamilyIndex = vk->queue_family,
+    };
+    SDG_VK_TRY(vk, "the uploader", vkCreateCommandPool, vk->device, &pool, NULL, &up->pool);
+    for (int i = 0; i < SLOTS; i++) {
+        const VkCommandBufferAllocateInfo commands = {
+            .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+            .commandPool = up->pool,
+            .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+            .commandBufferCount = 1,
+        };
+        const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+        SDG_VK_TRY(vk, "the uploader", vkAllocateCommandBuffers, vk->device, &commands, &up->slots[i].commands);
+        SDG_VK_TRY(vk, "the uploader", vkCreateFence, vk->device, &fence, NULL, &up->slots[i].fence);
+    }
+    return SDG_OK;
+}
+
+void sdg_vk_uploader_destroy(struct sdg_vk *vk)
+{
+    struct sdg_vk_uploader *up = vk->uploader;
+    if (!up)
+        return;
+    for (int i = 0; i < SLOTS; i++)
+        if (up->slots[i].fence)
+            vk->fn.vkDestroyFence(vk->device, up->slots[i].fence, NULL);
+    if (up->pool)
+        vk->fn.vkDestroyCommandPool(vk->device, up->pool, NULL);
+    sdg_vk_buffer_destroy(vk, &up->staging);
+    sdg_free(up);
+    vk->uploader = NULL;
+}
+
+size_t sdg_vk_uploader_bytes(const struct sdg_vk *vk)
+{
+    return vk->uploader->staging.bytes;
+}
+
+static enum sdg_result wait_slot(struct sdg_vk *vk, struct slot *slot)
+{
+    if (!slot->pending)
+        return SDG_OK;
+    slot->pending = false;
+    SDG_VK_TRY(vk, "a copy", vkWaitForFences, vk->device, 1, &slot->fence, VK_TRUE, UINT64_MAX);
+    SDG_VK_TRY(vk, "a copy", vkResetFences, vk->device, 1, &slot->fence);
+    return SDG_OK;
+}
+
+// Waits until the next slot is free and starts its commands. They begin after all that was submitted before.
+static enum sdg_result begin_slot(struct sdg_vk *vk, struct slot **out, size_t *offset)
+{
+    SDG_TRY(sdg_vk_alive(vk));
+    struct sdg_vk_uploader *up = vk->uploader;
+    struct slot *slot = &up->slots[up->next];
+    *offset = (size_t)up->next * SLOT_BYTES;
+    up->next = (up->next + 1) % SLOTS;
+    SDG_TRY(wait_slot(vk, slot));
+    const VkCommandBufferBeginInfo begin = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+        .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
+    };
+    SDG_VK_TRY(vk, "a copy", vkBeginCommandBuffer, slot->commands, &begin);
+    const VkMemoryBarrier before = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+    };
+    const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+    vk->fn.vkCmdPipelineBarrier(slot->commands, stages, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &before, 0, NULL, 0, NULL);
+    *out = slot;
+    return SDG_OK;
+}
+
+static enum sdg_result submit_slot(struct sdg_vk *vk, struct slot *slot)
+{
+    const VkMemoryBarrier after = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT,
+    };
+    const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_HOST_BIT;
+    vk->fn.vkCmdPipelineBarrier(slot->commands, VK_PIPELINE_STAGE_TRANSFER_BIT, stages, 0, 1, &after, 0, NULL, 0, NULL);
+    SDG_VK_TRY(vk, "a copy", vkEndCommandBuffer, slot->commands);
+    const VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &slot->commands,
+    };
+    SDG_VK_TRY(vk, "a copy", vkQueueSubmit, vk->queue, 1, &submit, slot->fence);
+    slot->pending = true;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_upload(struct sdg_vk *vk, const struct sdg_vk_buffer *to, size_t offset, const void *data, size_t bytes)
+{
+    if (to->mapped) {
+        memcpy(to->mapped + offset, data, bytes);
+        return sdg_vk_buffer_flush(vk, to, offset, bytes);
+    }
+    const struct sdg_vk_buffer *staging = &vk->uploader->staging;
+    for (size_t done = 0; done < bytes;) {
+        size_t part = bytes - done < SLOT_BYTES ? bytes - done : SLOT_BYTES, at;
+        struct slot *slot;
+        SDG_TRY(begin_slot(vk, &slot, &at));
+        memcpy(staging->mapped + at, (const unsigned char *)data + done, part);
+        SDG_TRY(sdg_vk_buffer_flush(vk, staging, at, part));
+        const VkBufferCopy copy = {.srcOffset = at, .dstOffset = offset + done, .size = part};
+        vk->fn.vkCmdCopyBuffer(slot->commands, staging->handle, to->handle, 1, &copy);
+        SDG_TRY(submit_slot(vk, slot));
+        done += part;
+    }
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_upload_zeros(struct sdg_vk *vk, const struct sdg_vk_buffer *to)
+{
+    struct slot *slot;
+    size_t at;
+    SDG_TRY(begin_slot(vk, &slot, &at));
+    vk->fn.vkCmdFillBuffer(slot->commands, to->handle, 0, VK_WHOLE_SIZE, 0);
+    return submit_slot(vk, slot);
+}
+
+enum sdg_result sdg_vk_upload_finish(struct sdg_vk *vk)
+{
+    for (int i = 0; i < SLOTS; i++)
+        SDG_TRY(wait_slot(vk, &vk->uploader->slots[i]));
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_download(struct sdg_vk *vk, const struct sdg_vk_buffer *from, size_t offset, void *data, size_t bytes)
+{
+    const struct sdg_vk_buffer *staging = &vk->uploader->staging;
+    for (size_t done = 0; done < bytes;) {
+        size_t part = bytes - done < SLOT_BYTES ? bytes - done : SLOT_BYTES, at;
+        struct slot *slot;
+        SDG_TRY(begin_slot(vk, &slot, &at));
+        const VkBufferCopy copy = {.srcOffset = offset + done, .dstOffset = at, .size = part};
+        vk->fn.vkCmdCopyBuffer(slot->commands, from->handle, staging->handle, 1, &copy);
+        SDG_TRY(submit_slot(vk, slot));
+        SDG_TRY(wait_slot(vk, slot));
+        SDG_TRY(sdg_vk_buffer_invalidate(vk, staging, at, part));
+        memcpy((unsigned char *)data + done, staging->mapped + at, part);
+        done += part;
+    }
+    return SDG_OK;
+}

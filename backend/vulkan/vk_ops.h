@@ -1,0 +1,84 @@
+// Lowering: from one operation of the graph to steps of a program. One file per operation in ops/.
+#ifndef SDG_BACKEND_VULKAN_OPS_H
+#define SDG_BACKEND_VULKAN_OPS_H
+
+#include "backend/vulkan/vk_commands.h"
+
+enum { SDG_VK_KERNEL_NAME = 64 };
+
+// Per program; `op` and what follows change from operation to operation.
+struct sdg_vk_lowering {
+    struct sdg_vk *vk;
+    const struct sdg_graph *graph;
+    const struct sdg_vk_place *places; // per value
+    struct sdg_vk_step *steps;
+    size_t step_count, step_capacity;
+    struct sdg_vk_hazards hazards;
+    const struct sdg_op *op;
+    size_t op_index;
+    struct sdg_vk_place scratch;
+    char kernel[SDG_VK_KERNEL_NAME];   // of this operation, for describe
+};
+
+// What an operation asks for; unused fields are 0.
+struct sdg_vk_dispatch {
+    const char *family;          // of shaders/variants.txt
+    enum sdg_dtype type;         // of activations
+    int64_t columns;             // what a variant's width must divide; 0: any
+    uint32_t local_size;
+    uint32_t spec_count, spec[SDG_VK_MAX_SPEC];
+    uint32_t binding_count;
+    struct sdg_vk_binding bindings[SDG_VK_MAX_BINDINGS];
+    const void *push;
+    size_t push_bytes;
+    int64_t groups[3];           // 0 counts as 1
+};
+
+// Appends a dispatch. Fails if no shader fits, or if it is too large for the device.
+enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *dispatch);
+// The same for `count` invocations, or workgroups of `local_size` > 0, in a row: folds them into a grid (folded_invocation() and
+// folded_group() in shaders/types.glsl).
+enum sdg_result sdg_vk_emit_elements(struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, int64_t count);
+enum sdg_result sdg_vk_emit_groups(struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, int64_t count);
+
+// Bindings.
+struct sdg_vk_binding sdg_vk_read(const struct sdg_vk_lowering *lo, sdg_value v);   // 0: a placeholder that is never accessed
+struct sdg_vk_binding sdg_vk_write(const struct sdg_vk_lowering *lo, sdg_value v);
+struct sdg_vk_binding sdg_vk_scratch(const struct sdg_vk_lowering *lo, size_t offset, size_t bytes, bool written);
+struct sdg_vk_binding sdg_vk_row(void);
+
+static inline const struct sdg_value_info *sdg_vk_value(const struct sdg_vk_lowering *lo, sdg_value v)
+{
+    return &lo->graph->values[v];
+}
+static inline int64_t sdg_vk_pixels(const struct sdg_value_info *v) // positions of a sample
+{
+    return v->dims[1] * v->dims[2];
+}
+static inline int64_t sdg_vk_ceil(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+// The smallest limits Vulkan lets a device have; workgroups of up to this many invocations fit everywhere.
+enum { SDG_VK_INVOCATIONS = 128 };
+
+struct sdg_vk_op {
+    enum sdg_result (*lower)(struct sdg_vk_lowering *lo);
+    size_t (*scratch)(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op); // bytes; NULL: none
+};
+extern const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT];
+
+// ops/matmul.c: what linear and conv2d share.
+struct sdg_vk_matmul {
+    const char *family;
+    int64_t m, n, k, columns;    // columns: length of a run of k that is contiguous in x
+    const void *push;
+    size_t push_bytes;
+};
+// Bindings 0..6: x, weights, out, bias, table, residual, row; picks the tile for the shape and the device.
+enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
+// Entries of a row of the epilogue's table: 1 or the batch.
+uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo);
+
+#endif

@@ -1,0 +1,302 @@
+#include "backend/vulkan/vk_pipeline.h"
+
+#include "base/file.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns)
+{
+    const struct sdg_shader *best = NULL;
+    for (size_t i = 0; i < sdg_shader_count; i++) {
+        const struct sdg_shader *s = &sdg_shaders[i];
+        if (s->type == type && columns % s->width == 0 && !(s->needs & ~features) && strcmp(s->family, family) == 0)
+            best = s;
+    }
+    return best;
+}
+
+struct entry {
+    struct sdg_vk_pipeline_key key;
+    VkPipeline pipeline;
+};
+
+struct sdg_vk_pipelines {
+    VkDescriptorSetLayout sets[SDG_VK_MAX_BINDINGS + 1]; // [n]: n storage buffers
+    VkPipelineLayout layouts[SDG_VK_MAX_BINDINGS + 1];   // ... and SDG_VK_MAX_PUSH bytes of push constants
+    struct entry *entries;
+    size_t count, capacity;
+    VkPipelineCache cache;
+    bool from_disk, changed;
+    char *path; // of the cache file, NULL without one
+};
+
+// ---- the cache file ----
+// 1. struct cache_header, host byte order (a file of another machine fails on magic, device or shaders: a miss)
+// 2. header.bytes bytes of the driver's own cache
+
+enum { CACHE_LIMIT = 256 << 20 };
+
+struct cache_header {
+    char magic[8];                   // "sdgvkpc1"
+    uint64_t shaders;                // hash of all SPIR-V in this build
+    uint64_t bytes, hash;            // of the data that follows
+    uint32_t vendor, device, driver; // of VkPhysicalDeviceProperties
+    uint32_t pad;
+    uint8_t uuid[VK_UUID_SIZE];      // pipelineCacheUUID
+};
+
+static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes) // FNV-1a
+{
+    const unsigned char *p = data;
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ p[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static const uint64_t hash_start = UINT64_C(0xcbf29ce484222325);
+
+static struct cache_header expected_header(const struct sdg_vk *vk)
+{
+    struct cache_header h = {
+        .magic = {'s', 'd', 'g', 'v', 'k', 'p', 'c', '1'},
+        .shaders = hash_start,
+        .vendor = vk->properties.vendorID,
+        .device = vk->properties.deviceID,
+        .driver = vk->properties.driverVersion,
+    };
+    for (size_t i = 0; i < sdg_shader_count; i++)
+        h.shaders = hash_bytes(h.shaders, sdg_shaders[i].code, sdg_shaders[i].bytes);
+    memcpy(h.uuid, vk->cache_id, sizeof h.uuid);
+    return h;
+}
+
+// The driver's bytes of the file, or NULL. The driver checks its own header, but is not to be trusted with damaged data.
+static char *read_cache(const struct sdg_vk *vk, const char *path, size_t *bytes)
+{
+    struct cache_header want = expected_header(vk), have;
+    char *data = NULL;
+    size_t size = 0;
+    *bytes = 0;
+    if (sdg_path_kind(path) != SDG_PATH_FILE || sdg_file_read(NULL, path, CACHE_LIMIT, &data, &size) != SDG_OK)
+        return NULL;
+    if (size >= sizeof have) {
+        memcpy(&have, data, sizeof have);
+        want.bytes = size - sizeof have;
+        want.hash = hash_bytes(hash_start, data + sizeof have, want.bytes);
+        if (memcmp(&want, &have, sizeof have) == 0) {
+            memmove(data, data + sizeof have, want.bytes);
+            *bytes = want.bytes;
+            return data;
+        }
+    }
+    sdg_say(vk->base.log, SDG_LOG_DEBUG, "%s: damaged or made by another driver or build; pipelines are compiled anew", path);
+    sdg_free(data);
+    return NULL;
+}
+
+static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
+{
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    char *data = NULL;
+    size_t bytes = 0;
+    if (folder) {
+        struct cache_header id = expected_header(vk);
+        char name[64];
+        snprintf(name, sizeof name, "vulkan-%016" PRIx64 ".cache", hash_bytes(hash_start, &id, sizeof id));
+        ps->path = sdg_path_join(vk->base.log, folder, name);
+        if (!ps->path)
+            return SDG_ERROR_MEMORY;
+        data = read_cache(vk, ps->path, &bytes);
+    }
+    VkPipelineCacheCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+        .initialDataSize = bytes,
+        .pInitialData = data,
+    };
+    VkResult result = vk->fn.vkCreatePipelineCache(vk->device, &info, NULL, &ps->cache);
+    ps->from_disk = data && result == VK_SUCCESS;
+    sdg_free(data);
+    if (result != VK_SUCCESS && bytes) {
+        info.initialDataSize = 0;
+        info.pInitialData = NULL;
+        result = vk->fn.vkCreatePipelineCache(vk->device, &info, NULL, &ps->cache);
+    }
+    if (result == VK_SUCCESS)
+        return SDG_OK;
+    ps->cache = VK_NULL_HANDLE;
+    return sdg_vk_error(vk, result, "vkCreatePipelineCache", "the pipeline cache");
+}
+
+static enum sdg_result write_cache(struct sdg_vk *vk)
+{
+    const struct sdg_log *log = vk->base.log;
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    size_t bytes = 0;
+    SDG_VK_TRY(vk, "the pipeline cache", vkGetPipelineCacheData, vk->device, ps->cache, &bytes, NULL);
+    if (bytes == 0 || bytes > CACHE_LIMIT - sizeof(struct cache_header))
+        return SDG_OK;
+    char *data = sdg_alloc_raw(log, bytes, 1, "the pipeline cache");
+    if (!data)
+        return SDG_ERROR_MEMORY;
+    struct sdg_output *output = NULL;
+    enum sdg_result result = SDG_ERROR_DEVICE;
+    if (vk->fn.vkGetPipelineCacheData(vk->device, ps->cache, &bytes, data) == VK_SUCCESS) {
+        struct cache_header header = expected_header(vk);
+        header.bytes = bytes;
+        header.hash = hash_bytes(hash_start, data, bytes);
+        result = sdg_output_open(NULL, ps->path, &output);
+        if (result == SDG_OK)
+            result = sdg_output_write(output, &header, sizeof header);
+        if (result == SDG_OK)
+            result = sdg_output_write(output, data, bytes);
+        if (result == SDG_OK)
+            result = sdg_output_commit(&output);
+        sdg_output_discard(&output);
+    }
+    sdg_free(data);
+    return result;
+}
+
+void sdg_vk_pipelines_save(struct sdg_vk *vk)
+{
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    if (!ps->path || !ps->changed || vk->lost)
+        return;
+    ps->changed = false;
+    if (write_cache(vk) != SDG_OK)
+        sdg_say(vk->base.log, SDG_LOG_WARNING, "%s: the pipeline cache cannot be written; the next start compiles again", ps->path);
+}
+
+// ---- layouts and pipelines ----
+
+static enum sdg_result create_layouts(struct sdg_vk *vk, uint32_t bindings)
+{
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    VkDescriptorSetLayoutBinding list[SDG_VK_MAX_BINDINGS];
+    for (uint32_t i = 0; i < bindings; i++)
+        list[i] = (VkDescriptorSetLayoutBinding){
+            .binding = i,
+            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorCount = 1,
+            .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
+        };
+    const VkDescriptorSetLayoutCreateInfo set = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+        .bindingCount = bindings,
+        .pBindings = list,
+    };
+    SDG_VK_TRY(vk, "a set layout", vkCreateDescriptorSetLayout, vk->device, &set, NULL, &ps->sets[bindings]);
+    const VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = SDG_VK_MAX_PUSH};
+    const VkPipelineLayoutCreateInfo layout = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+        .setLayoutCount = 1,
+        .pSetLayouts = &ps->sets[bindings],
+        .pushConstantRangeCount = 1,
+        .pPushConstantRanges = &push,
+    };
+    SDG_VK_TRY(vk, "a pipeline layout", vkCreatePipelineLayout, vk->device, &layout, NULL, &ps->layouts[bindings]);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_pipelines_create(struct sdg_vk *vk, const char *cache_dir)
+{
+    vk->pipelines = sdg_alloc(vk->base.log, 1, sizeof *vk->pipelines, "the pipelines");
+    if (!vk->pipelines)
+        return SDG_ERROR_MEMORY;
+    for (uint32_t n = 1; n <= SDG_VK_MAX_BINDINGS; n++)
+        SDG_TRY(create_layouts(vk, n));
+    return open_cache(vk, cache_dir);
+}
+
+void sdg_vk_pipelines_destroy(struct sdg_vk *vk)
+{
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    if (!ps)
+        return;
+    sdg_vk_pipelines_save(vk);
+    for (size_t i = 0; i < ps->count; i++)
+        vk->fn.vkDestroyPipeline(vk->device, ps->entries[i].pipeline, NULL);
+    if (ps->cache)
+        vk->fn.vkDestroyPipelineCache(vk->device, ps->cache, NULL);
+    for (uint32_t n = 1; n <= SDG_VK_MAX_BINDINGS; n++) {
+        if (ps->layouts[n])
+            vk->fn.vkDestroyPipelineLayout(vk->device, ps->layouts[n], NULL);
+        if (ps->sets[n])
+            vk->fn.vkDestroyDescriptorSetLayout(vk->device, ps->sets[n], NULL);
+    }
+    sdg_free(ps->entries);
+    sdg_free(ps->path);
+    sdg_free(ps);
+    vk->pipelines = NULL;
+}
+
+static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)
+{
+    enum { LOCAL_SIZE_ID = 253 };
+    VkSpecializationMapEntry map[SDG_VK_MAX_SPEC + 1];
+    uint32_t values[SDG_VK_MAX_SPEC + 1];
+    for (uint32_t i = 0; i <= key->spec_count; i++) {
+        bool local = i == key->spec_count;
+        map[i] = (VkSpecializationMapEntry){.constantID = local ? LOCAL_SIZE_ID : i, .offset = i * 4, .size = 4};
+        values[i] = local ? key->local_size : key->spec[i];
+    }
+    const VkSpecializationInfo spec = {.mapEntryCount = key->spec_count + 1, .pMapEntries = map, .dataSize = (key->spec_count + 1) * 4, .pData = values};
+    const VkShaderModuleCreateInfo code = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+        .codeSize = key->shader->bytes,
+        .pCode = key->shader->code,
+    };
+    VkShaderModule module;
+    SDG_VK_TRY(vk, key->shader->name, vkCreateShaderModule, vk->device, &code, NULL, &module);
+    const VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {
+            .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+            .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+            .module = module,
+            .pName = "main",
+            .pSpecializationInfo = &spec,
+        },
+        .layout = vk->pipelines->layouts[key->bindings],
+    };
+    VkResult result = vk->fn.vkCreateComputePipelines(vk->device, vk->pipelines->cache, 1, &info, NULL, out);
+    vk->fn.vkDestroyShaderModule(vk->device, module, NULL);
+    return result == VK_SUCCESS ? SDG_OK : sdg_vk_error(vk, result, "vkCreateComputePipelines", key->shader->name);
+}
+
+enum sdg_result sdg_vk_pipeline(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)
+{
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    for (size_t i = 0; i < ps->count; i++)
+        if (memcmp(&ps->entries[i].key, key, sizeof *key) == 0) {
+            *out = ps->entries[i].pipeline;
+            return SDG_OK;
+        }
+    if (!sdg_grow(vk->base.log, &ps->entries, &ps->capacity, ps->count + 1, sizeof *ps->entries, "the pipelines"))
+        return SDG_ERROR_MEMORY;
+    struct entry *entry = &ps->entries[ps->count];
+    SDG_TRY(compile(vk, key, &entry->pipeline));
+    memcpy(&entry->key, key, sizeof *key); // padding too: keys are compared as bytes
+    ps->count++;
+    ps->changed = true;
+    *out = entry->pipeline;
+    return SDG_OK;
+}
+
+VkDescriptorSetLayout sdg_vk_set_layout(const struct sdg_vk *vk, uint32_t bindings)
+{
+    return vk->pipelines->sets[bindings];
+}
+
+VkPipelineLayout sdg_vk_pipeline_layout(const struct sdg_vk *vk, uint32_t bindings)
+{
+    return vk->pipelines->layouts[bindings];
+}
+
+void sdg_vk_pipelines_stats(const struct sdg_vk *vk, struct sdg_vk_pipeline_stats *out)
+{
+    const struct sdg_vk_pipelines *ps = vk->pipelines;
+    *out = (struct sdg_vk_pipeline_stats){.compiled = ps->count, .from_disk = ps->from_disk};
+    snprintf(out->path, sizeof out->path, "%s", ps->path ? ps->path : "");
+}

@@ -1,0 +1,39 @@
+// From rows of shaders/variants.txt and specialisation constants to pipelines, kept as long as the context, and on disk between runs.
+#ifndef SDG_BACKEND_VULKAN_PIPELINE_H
+#define SDG_BACKEND_VULKAN_PIPELINE_H
+
+#include "backend/vulkan/vk_common.h"
+#include "shaders/shaders.h"
+
+enum { SDG_VK_MAX_SPEC = 8 };
+
+// What a pipeline is made from. Compared as bytes: zero it before filling.
+struct sdg_vk_pipeline_key {
+    const struct sdg_shader *shader;
+    uint32_t local_size;            // invocations of a workgroup (specialisation id 253)
+    uint32_t spec_count;
+    uint32_t spec[SDG_VK_MAX_SPEC]; // values of ids 0, 1, ...
+    uint32_t bindings;              // storage buffers 0 .. bindings - 1
+};
+
+// The last row of the table that fits, NULL if none does. `columns` is what the width has to divide; `features` what may be used.
+const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns);
+
+// `cache_dir` NULL: nothing on disk. A file that is missing, foreign or damaged is a miss.
+enum sdg_result sdg_vk_pipelines_create(struct sdg_vk *vk, const char *cache_dir);
+void sdg_vk_pipelines_destroy(struct sdg_vk *vk); // writes the file if there is something new
+// Compiles the pipeline or finds it among those made before; it stays the context's.
+enum sdg_result sdg_vk_pipeline(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out);
+VkDescriptorSetLayout sdg_vk_set_layout(const struct sdg_vk *vk, uint32_t bindings);
+VkPipelineLayout sdg_vk_pipeline_layout(const struct sdg_vk *vk, uint32_t bindings);
+// Writes the cache file if pipelines were compiled since it was last read or written; a failure is only a warning.
+void sdg_vk_pipelines_save(struct sdg_vk *vk);
+
+struct sdg_vk_pipeline_stats {
+    size_t compiled;   // pipelines made in this context
+    bool from_disk;    // a cache file was read and taken
+    char path[512];    // of the cache file, "" without one
+};
+void sdg_vk_pipelines_stats(const struct sdg_vk *vk, struct sdg_vk_pipeline_stats *out);
+
+#endif

@@ -1,0 +1,32 @@
+// Element types of tensors in files and in memory, and conversions between them.
+#ifndef SDG_BASE_DTYPE_H
+#define SDG_BASE_DTYPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum sdg_dtype { SDG_F32, SDG_F16, SDG_BF16, SDG_F64, SDG_S8, SDG_U8, SDG_S16, SDG_S32, SDG_S64, SDG_BOOL, SDG_DTYPE_COUNT };
+
+size_t sdg_dtype_size(enum sdg_dtype dtype);
+// Lower-case names: f32 f16 bf16 f64 s8 u8 s16 s32 s64 bool.
+const char *sdg_dtype_name(enum sdg_dtype dtype);
+bool sdg_dtype_is_float(enum sdg_dtype dtype); // f32, f16, bf16, f64
+
+// Round to nearest even; overflow gives infinity; NaN stays NaN.
+uint16_t sdg_f16_from_f32(float value);
+float sdg_f32_from_f16(uint16_t bits);
+uint16_t sdg_bf16_from_f32(float value);
+static inline float sdg_f32_from_bf16(uint16_t bits)
+{
+    uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+// `count` elements between any two float types (f32, f16, bf16; f64 only as a source). May not overlap unless equal in type.
+void sdg_convert(void *to, enum sdg_dtype to_type, const void *from, enum sdg_dtype from_type, size_t count);
+
+#endif

@@ -1,0 +1,366 @@
+#include "base/file.h"
+
+#include "base/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum sdg_path_kind sdg_path_kind(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return SDG_PATH_MISSING;
+    return S_ISREG(info.st_mode) ? SDG_PATH_FILE : S_ISDIR(info.st_mode) ? SDG_PATH_FOLDER : SDG_PATH_OTHER;
+}
+
+const char *sdg_path_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+char *sdg_path_join(const struct sdg_log *log, const char *folder, const char *name)
+{
+    size_t length = strlen(folder), name_bytes = strlen(name) + 1;
+    while (length > 1 && folder[length - 1] == '/')
+        length--;
+    bool slash = length > 0 && folder[length - 1] != '/';
+    char *path = sdg_alloc_raw(log, length + slash + name_bytes, 1, "a path");
+    if (!path)
+        return NULL;
+    memcpy(path, folder, length);
+    if (slash)
+        path[length] = '/';
+    memcpy(path + length + slash, name, name_bytes);
+    return path;
+}
+
+char *sdg_path_folder(const struct sdg_log *log, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return sdg_strdup(log, ".");
+    size_t length = slash == path ? 1 : (size_t)(slash - path);
+    char *folder = sdg_alloc_raw(log, length + 1, 1, "a path");
+    if (!folder)
+        return NULL;
+    memcpy(folder, path, length);
+    folder[length] = 0;
+    return folder;
+}
+
+// Opens a regular file for reading. O_NONBLOCK: a pipe without a writer must not hold us up before we can refuse it.
+static enum sdg_result open_regular(const struct sdg_log *log, const char *path, int *fd, size_t *size)
+{
+    struct stat info;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+    enum sdg_result result = SDG_OK;
+    if (fstat(file, &info) != 0)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be examined: %s", path, strerror(errno));
+    else if (S_ISDIR(info.st_mode))
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is a folder, a file is needed", path);
+    else if (!S_ISREG(info.st_mode))
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is not a regular file", path);
+    else if (info.st_size < 0 || (uintmax_t)info.st_size > SIZE_MAX - 1)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is too large for this system's address space", path);
+    if (result != SDG_OK) {
+        close(file);
+        return result;
+    }
+    *fd = file;
+    *size = (size_t)info.st_size;
+    return SDG_OK;
+}
+
+// Reads up to `bytes`; fewer only at the end of the file.
+static enum sdg_result read_fully(const struct sdg_log *log, const char *path, int fd, void *data, size_t bytes, size_t *got)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        size_t chunk = bytes - done < (size_t)1 << 30 ? bytes - done : (size_t)1 << 30;
+        ssize_t n = read(fd, (char *)data + done, chunk);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be read: %s", path, strerror(errno));
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    *got = done;
+    return SDG_OK;
+}
+
+// `size` bytes and a NUL, from an open file.
+static enum sdg_result read_content(const struct sdg_log *log, const char *path, int fd, size_t size, char **data)
+{
+    size_t got = 0;
+    char *content = sdg_alloc_raw(log, size + 1, 1, sdg_path_name(path));
+    if (!content)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = read_fully(log, path, fd, content, size, &got);
+    if (result == SDG_OK && got < size)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: became shorter while it was read", path);
+    if (result != SDG_OK) {
+        sdg_free(content);
+        return result;
+    }
+    content[size] = 0;
+    *data = content;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_file_read(const struct sdg_log *log, const char *path, size_t limit, char **data, size_t *size)
+{
+    int fd;
+    size_t bytes;
+    char *content = NULL;
+    SDG_TRY(open_regular(log, path, &fd, &bytes));
+    enum sdg_result result;
+    if (bytes > limit)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has %zu bytes, at most %zu are accepted for such a file", path, bytes, limit);
+    else
+        result = read_content(log, path, fd, bytes, &content);
+    close(fd);
+    if (result == SDG_OK) {
+        *data = content;
+        *size = bytes;
+    }
+    return result;
+}
+
+enum sdg_result sdg_file_read_text(const struct sdg_log *log, const char *path, size_t limit, char **text)
+{
+    char *content;
+    size_t size;
+    SDG_TRY(sdg_file_read(log, path, limit, &content, &size));
+    enum sdg_result result = SDG_OK;
+    if (memchr(content, 0, size))
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is not a text file, it contains bytes of 0", path);
+    else if (!sdg_utf8_valid(content, size))
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is not valid UTF-8 text", path);
+    if (result != SDG_OK) {
+        sdg_free(content);
+        return result;
+    }
+    if (size >= 3 && memcmp(content, "\xef\xbb\xbf", 3) == 0)
+        memmove(content, content + 3, size - 2);
+    *text = content;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_file_head(const struct sdg_log *log, const char *path, void *head, size_t room, size_t *got)
+{
+    int fd;
+    size_t size;
+    SDG_TRY(open_regular(log, path, &fd, &size));
+    enum sdg_result result = read_fully(log, path, fd, head, room, got);
+    close(fd);
+    return result;
+}
+
+bool sdg_utf8_valid(const char *text, size_t bytes)
+{
+    const unsigned char *s = (const unsigned char *)text, *end = s + bytes;
+    while (s < end) {
+        if (*s < 0x80) {
+            s++;
+            continue;
+        }
+        // Legal second bytes exclude overlong forms, surrogates and everything above U+10FFFF.
+        unsigned low = 0x80, high = 0xbf;
+        ptrdiff_t more = *s >= 0xf0 ? 3 : *s >= 0xe0 ? 2 : 1;
+        if (*s < 0xc2 || *s > 0xf4 || end - s <= more)
+            return false;
+        if (*s == 0xe0)
+            low = 0xa0;
+        else if (*s == 0xed)
+            high = 0x9f;
+        else if (*s == 0xf0)
+            low = 0x90;
+        else if (*s == 0xf4)
+            high = 0x8f;
+        if (s[1] < low || s[1] > high)
+            return false;
+        for (ptrdiff_t i = 2; i <= more; i++)
+            if ((s[i] & 0xc0) != 0x80)
+                return false;
+        s += more + 1;
+    }
+    return true;
+}
+
+enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool copy, struct sdg_map *out)
+{
+    int fd;
+    struct sdg_map map = {.copied = copy};
+    SDG_TRY(open_regular(log, path, &fd, &map.size));
+    enum sdg_result result = SDG_OK;
+    if (copy) {
+        char *content;
+        result = read_content(log, path, fd, map.size, &content);
+        if (result == SDG_OK)
+            map.data = (const unsigned char *)content;
+    } else if (map.size > 0) {
+        void *data = mmap(NULL, map.size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED)
+            result = sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be mapped: %s", path, strerror(errno));
+        else
+            map.data = data;
+    }
+    close(fd);
+    if (result == SDG_OK)
+        *out = map;
+    return result;
+}
+
+void sdg_file_unmap(struct sdg_map *map)
+{
+    if (map->copied)
+        sdg_free((void *)(uintptr_t)map->data);
+    else if (map->data)
+        munmap((void *)(uintptr_t)map->data, map->size);
+    *map = (struct sdg_map){0};
+}
+
+void sdg_map_release(const struct sdg_map *map, const void *data, size_t bytes)
+{
+    if (map->copied || !map->data)
+        return;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + bytes) / page * page;
+    if (first < end)
+        madvise((void *)first, end - first, MADV_DONTNEED); // advice only: a refusal costs memory, nothing else
+}
+
+struct sdg_output {
+    const struct sdg_log *log;
+    FILE *file;
+    char *path;
+    char *temporary; // NULL: written directly
+    enum sdg_result result;
+};
+
+// A name next to `path` that nobody else has. O_EXCL decides races; the mode follows the user's umask.
+static int create_temporary(const struct sdg_log *log, const char *path, char **name)
+{
+    size_t bytes = strlen(path) + 48;
+    char *temporary = sdg_alloc_raw(log, bytes, 1, "a path");
+    if (!temporary)
+        return -2;
+    int fd = -1;
+    for (unsigned attempt = 0; attempt < 1000 && fd < 0; attempt++) {
+        snprintf(temporary, bytes, "%s.%ld-%u.part", path, (long)getpid(), attempt);
+        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST)
+            break;
+    }
+    if (fd < 0) {
+        int error = errno;
+        sdg_free(temporary);
+        errno = error;
+        return -1;
+    }
+    *name = temporary;
+    return fd;
+}
+
+static int open_device(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK); // a pipe nobody reads is an error, not a wait
+    if (fd >= 0)
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return fd;
+}
+
+enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, struct sdg_output **out)
+{
+    enum sdg_path_kind kind = sdg_path_kind(path);
+    if (kind == SDG_PATH_FOLDER)
+        return sdg_fail(log, SDG_ERROR_OUTPUT, "%s: is a folder, a file name is needed", path);
+    struct sdg_output *output = sdg_alloc(log, 1, sizeof *output, "an output file");
+    if (!output)
+        return SDG_ERROR_MEMORY;
+    output->log = log;
+    output->path = sdg_strdup(log, path);
+    int fd = -2;
+    if (output->path)
+        fd = kind == SDG_PATH_OTHER ? open_device(path) : create_temporary(log, path, &output->temporary);
+    if (fd >= 0) {
+        output->file = fdopen(fd, "wb");
+        if (!output->file)
+            close(fd);
+    }
+    if (!output->file) {
+        enum sdg_result result = SDG_ERROR_MEMORY;
+        if (fd != -2)
+            result = sdg_fail(log, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", path, strerror(errno));
+        sdg_output_discard(&output);
+        return result;
+    }
+    *out = output;
+    return SDG_OK;
+}
+
+static void write_failed(struct sdg_output *output)
+{
+    if (output->result == SDG_OK)
+        output->result = sdg_fail(output->log, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", output->path, strerror(errno));
+}
+
+enum sdg_result sdg_output_write(struct sdg_output *output, const void *data, size_t bytes)
+{
+    if (output->result == SDG_OK && bytes > 0 && fwrite(data, 1, bytes, output->file) != bytes)
+        write_failed(output);
+    return output->result;
+}
+
+static void close_output(struct sdg_output **handle)
+{
+    struct sdg_output *output = *handle;
+    if (output->file)
+        fclose(output->file);
+    if (output->temporary)
+        unlink(output->temporary);
+    sdg_free(output->temporary);
+    sdg_free(output->path);
+    sdg_free(output);
+    *handle = NULL;
+}
+
+enum sdg_result sdg_output_commit(struct sdg_output **handle)
+{
+    if (!*handle)
+        return SDG_OK;
+    struct sdg_output *output = *handle;
+    // A full disk may show only now, when the last buffer is written.
+    int failed = fclose(output->file);
+    output->file = NULL;
+    if (failed)
+        write_failed(output);
+    if (output->result == SDG_OK && output->temporary) {
+        if (rename(output->temporary, output->path) == 0) {
+            sdg_free(output->temporary);
+            output->temporary = NULL;
+        } else {
+            write_failed(output);
+        }
+    }
+    enum sdg_result result = output->result;
+    close_output(handle);
+    return result;
+}
+
+void sdg_output_discard(struct sdg_output **handle)
+{
+    if (*handle)
+        close_output(handle);
+}

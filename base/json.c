@@ -1,0 +1,168 @@
+#include "base/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum sdg_result sdg_json_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_json *json)
+{
+    const char *end = NULL;
+    cJSON *root = cJSON_ParseWithOpts(text, &end, true);
+    if (!root) {
+        int line = 1;
+        for (const char *c = text; end && c < end && *c; c++)
+            line += *c == '\n';
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is not valid JSON%s (line %d)", path, *text ? "" : ", it is empty", line);
+    }
+    if (!cJSON_IsObject(root)) {
+        cJSON_Delete(root);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no JSON object", path);
+    }
+    *json = (struct sdg_json){log, path, root};
+    return SDG_OK;
+}
+
+void sdg_json_free(struct sdg_json *json)
+{
+    cJSON_Delete((cJSON *)json->object);
+    json->object = NULL;
+}
+
+const cJSON *sdg_json_get(const struct sdg_json *json, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json->object, key);
+    return cJSON_IsNull(item) ? NULL : item;
+}
+
+const char *sdg_json_show(const cJSON *item, char text[static 64])
+{
+    if (cJSON_IsString(item))
+        snprintf(text, 64, strlen(item->valuestring) < 48 ? "\"%s\"" : "\"%.48s...\"", item->valuestring);
+    else if (cJSON_IsNumber(item))
+        snprintf(text, 64, "%.10g", item->valuedouble);
+    else
+        snprintf(text, 64, "%s", cJSON_IsArray(item) ? "an array" : cJSON_IsObject(item) ? "an object" :
+                 cJSON_IsTrue(item) ? "true" : cJSON_IsFalse(item) ? "false" : "null");
+    return text;
+}
+
+static enum sdg_result wrong(const struct sdg_json *json, const char *key, const cJSON *item, const char *wanted)
+{
+    char shown[64];
+    return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is %s, should be %s", json->path, key, sdg_json_show(item, shown), wanted);
+}
+
+static bool whole_number(const cJSON *item, int lo, int hi, int *out)
+{
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= lo && item->valuedouble <= hi) || item->valuedouble != floor(item->valuedouble))
+        return false;
+    *out = (int)item->valuedouble;
+    return true;
+}
+
+static enum sdg_result wrong_int(const struct sdg_json *json, const char *key, const cJSON *item, int lo, int hi)
+{
+    char wanted[80];
+    snprintf(wanted, sizeof wanted, "a whole number from %d to %d", lo, hi);
+    return wrong(json, key, item, wanted);
+}
+
+enum sdg_result sdg_json_int(const struct sdg_json *json, const char *key, int lo, int hi, int fallback, int *out)
+{
+    const cJSON *item = sdg_json_get(json, key);
+    if (!item)
+        *out = fallback;
+    else if (!whole_number(item, lo, hi, out))
+        return wrong_int(json, key, item, lo, hi);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_json_float(const struct sdg_json *json, const char *key, double lo, double hi, float fallback, float *out)
+{
+    const cJSON *item = sdg_json_get(json, key);
+    if (!item) {
+        *out = fallback;
+        return SDG_OK;
+    }
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= lo && item->valuedouble <= hi)) {
+        char wanted[80];
+        snprintf(wanted, sizeof wanted, "a number from %g to %g", lo, hi);
+        return wrong(json, key, item, wanted);
+    }
+    *out = (float)item->valuedouble;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_json_bool(const struct sdg_json *json, const char *key, bool fallback, bool *out)
+{
+    const cJSON *item = sdg_json_get(json, key);
+    if (item && !cJSON_IsBool(item))
+        return wrong(json, key, item, "true or false");
+    *out = item ? cJSON_IsTrue(item) : fallback;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_json_string(const struct sdg_json *json, const char *key, const char *fallback, const char **out)
+{
+    const cJSON *item = sdg_json_get(json, key);
+    if (item && !cJSON_IsString(item))
+        return wrong(json, key, item, "a string");
+    *out = item ? item->valuestring : fallback;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_json_enum(const struct sdg_json *json, const char *key, const char *const *names, int count, int fallback,
+                              int *out)
+{
+    const char *value;
+    SDG_TRY(sdg_json_string(json, key, names[fallback], &value));
+    for (int i = 0; i < count; i++)
+        if (strcmp(value, names[i]) == 0) {
+            *out = i;
+            return SDG_OK;
+        }
+    char list[160] = "";
+    for (int i = 0; i < count; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
+    return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is \"%.48s\", supported: %s", json->path, key, value, list);
+}
+
+enum sdg_result sdg_json_ints(const struct sdg_json *json, const char *key, int lo, int hi, int room, int *out, int *count)
+{
+    const cJSON *array = sdg_json_get(json, key), *item;
+    int values[64], n = 0;
+    if (!array)
+        return SDG_OK;
+    if (room > 64)
+        room = 64;
+    int size = cJSON_IsArray(array) ? cJSON_GetArraySize(array) : 0;
+    if (size < 1 || size > room) {
+        char wanted[80];
+        snprintf(wanted, sizeof wanted, "an array of 1 to %d whole numbers", room);
+        return wrong(json, key, array, wanted);
+    }
+    cJSON_ArrayForEach(item, array) {
+        if (!whole_number(item, lo, hi, &values[n++]))
+            return wrong_int(json, key, item, lo, hi);
+    }
+    memcpy(out, values, (size_t)n * sizeof *values);
+    *count = n;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_json_each(const struct sdg_json *json, const char *key, int lo, int hi, int fallback, int count, int *out)
+{
+    int value = fallback, n = 0;
+    if (cJSON_IsArray(sdg_json_get(json, key))) {
+        int values[64];
+        SDG_TRY(sdg_json_ints(json, key, lo, hi, 64, values, &n));
+        if (n != count)
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s has %d entries, should have %d", json->path, key, n, count);
+        memcpy(out, values, (size_t)n * sizeof *out);
+        return SDG_OK;
+    }
+    SDG_TRY(sdg_json_int(json, key, lo, hi, fallback, &value));
+    for (int i = 0; i < count; i++)
+        out[i] = value;
+    return SDG_OK;
+}

@@ -1,0 +1,34 @@
+// Messages. Every fallible function takes `const struct sdg_log *` (NULL is valid: silence) and reports its own
+// failure with sdg_fail(); callers pass the result on without a second message.
+#ifndef SDG_BASE_LOG_H
+#define SDG_BASE_LOG_H
+
+#include "sdgen/result.h"
+
+struct sdg_log {
+    sdg_log_fn fn;
+    void *user;
+    enum sdg_log_level level; // messages above this level are not formatted
+};
+
+#if defined(__GNUC__)
+#define SDG_PRINTF(at, first) __attribute__((format(printf, at, first)))
+#else
+#define SDG_PRINTF(at, first)
+#endif
+
+// Formats one line (control characters from files are replaced, at most 500 bytes) and hands it to the callback.
+void sdg_say(const struct sdg_log *log, enum sdg_log_level level, const char *format, ...) SDG_PRINTF(3, 4);
+
+// Reports an error and returns `result`: `return sdg_fail(log, SDG_ERROR_INPUT, "%s: ...", path);`
+// The line says what, where, why and, where it helps, what to do. No "error:" prefix, no newline.
+enum sdg_result sdg_fail(const struct sdg_log *log, enum sdg_result result, const char *format, ...) SDG_PRINTF(3, 4);
+
+#define SDG_TRY(expression)                          \
+    do {                                             \
+        enum sdg_result try_result_ = (expression);  \
+        if (try_result_ != SDG_OK)                   \
+            return try_result_;                      \
+    } while (0)
+
+#endif

@@ -1,0 +1,72 @@
+# libsdgen from the objects of all layers, shared (target sdgen, alias sdgen::sdgen) and static (sdgen_static), and what an
+# installation contains. Programs are linked with the shared one: what they use is what the header exports.
+set(sdg_objects "")
+set(sdg_libraries "")
+foreach(layer ${SDG_LAYERS})
+    list(APPEND sdg_objects $<TARGET_OBJECTS:${layer}>)
+    get_target_property(libraries ${layer} LINK_LIBRARIES)
+    foreach(library ${libraries})
+        if(library IN_LIST SDG_LAYERS OR library MATCHES "TARGET_NAME_IF_EXISTS:sdg_")
+            continue()
+        endif()
+        set(type "")
+        if(TARGET ${library})
+            get_target_property(type ${library} TYPE)
+            get_target_property(imported ${library} IMPORTED)
+        endif()
+        if(type MATCHES "^(STATIC|OBJECT)_LIBRARY$" AND NOT imported) # a part of a layer, such as the shaders
+            list(APPEND sdg_objects $<TARGET_OBJECTS:${library}>)
+        else()
+            list(APPEND sdg_libraries ${library})
+        endif()
+    endforeach()
+endforeach()
+list(REMOVE_DUPLICATES sdg_objects)
+list(REMOVE_DUPLICATES sdg_libraries)
+
+# Where sdg_default_model() looks after $SDGEN_MODEL.
+target_compile_definitions(sdg_pipeline PRIVATE
+    SDG_INSTALL_MODEL_DIR="${CMAKE_INSTALL_FULL_DATADIR}/sdgen/models" SDG_SOURCE_MODEL_DIR="${PROJECT_SOURCE_DIR}/models")
+
+add_library(sdgen SHARED ${sdg_objects})
+add_library(sdgen_static STATIC ${sdg_objects})
+add_library(sdgen::sdgen ALIAS sdgen)
+set_target_properties(sdgen sdgen_static PROPERTIES LINKER_LANGUAGE C OUTPUT_NAME sdgen)
+set_target_properties(sdgen PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} EXPORT_NAME sdgen INSTALL_RPATH "$ORIGIN")
+foreach(library sdgen sdgen_static)
+    target_include_directories(${library} INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+endforeach()
+target_link_libraries(sdgen PRIVATE ${sdg_libraries})
+target_link_libraries(sdgen_static PUBLIC ${sdg_libraries})
+
+install(TARGETS sdgen EXPORT sdgenTargets
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS sdgen_static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY include/sdgen DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY models/emoji-128 DESTINATION ${CMAKE_INSTALL_DATADIR}/sdgen/models)
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(SDG_ONEDNN_RUNTIME) # not from the system: it travels with the library
+    get_filename_component(sdg_onednn_file ${SDG_ONEDNN_RUNTIME} REALPATH)
+    install(FILES ${sdg_onednn_file} DESTINATION ${CMAKE_INSTALL_LIBDIR} RENAME libdnnl.so.3)
+endif()
+
+# pkg-config: --static adds what the archive needs.
+set(sdg_pc_private "-lm -pthread")
+if(TARGET OpenMP::OpenMP_C)
+    string(APPEND sdg_pc_private " ${OpenMP_C_FLAGS}")
+endif()
+if(SDG_HAVE_ONEDNN)
+    string(APPEND sdg_pc_private " -l:libdnnl.so.3")
+endif()
+if(SDG_HAVE_VULKAN)
+    string(APPEND sdg_pc_private " -ldl")
+endif()
+configure_file(cmake/sdgen.pc.in ${PROJECT_BINARY_DIR}/sdgen.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/sdgen.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+# find_package(sdgen)
+include(CMakePackageConfigHelpers)
+configure_package_config_file(cmake/sdgenConfig.cmake.in ${PROJECT_BINARY_DIR}/sdgenConfig.cmake INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/sdgen)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/sdgenConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/sdgenConfig.cmake ${PROJECT_BINARY_DIR}/sdgenConfigVersion.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/sdgen)
+install(EXPORT sdgenTargets NAMESPACE sdgen:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/sdgen)

@@ -1,0 +1,216 @@
+// UNet2DConditionModel's config.json. Missing keys take diffusers' defaults.
+#include "base/json.h"
+#include "formats/config.h"
+#include "formats/config_check.h"
+
+#include <string.h>
+
+// Keys that change the network in ways that are not implemented: everything but the value here (and null) is refused.
+static const struct {
+    const char *key;
+    enum { NOTHING, FALSE, NUMBER, STRING } wanted;
+    double number;
+    const char *string;
+} fixed_keys[] = {
+    {"act_fn", STRING, 0, "silu"},
+    {"attention_type", STRING, 0, "default"},
+    {"center_input_sample", FALSE, 0, NULL},
+    {"class_embed_type", NOTHING, 0, NULL},
+    {"class_embeddings_concat", FALSE, 0, NULL},
+    {"conv_in_kernel", NUMBER, 3, NULL},
+    {"conv_out_kernel", NUMBER, 3, NULL},
+    {"cross_attention_norm", NOTHING, 0, NULL},
+    {"downsample_padding", NUMBER, 1, NULL},
+    {"dual_cross_attention", FALSE, 0, NULL},
+    {"encoder_hid_dim", NOTHING, 0, NULL},
+    {"encoder_hid_dim_type", NOTHING, 0, NULL},
+    {"mid_block_only_cross_attention", FALSE, 0, NULL},
+    {"mid_block_scale_factor", NUMBER, 1, NULL},
+    {"num_class_embeds", NOTHING, 0, NULL},
+    {"only_cross_attention", FALSE, 0, NULL},
+    {"resnet_out_scale_factor", NUMBER, 1, NULL},
+    {"resnet_skip_time_act", FALSE, 0, NULL},
+    {"resnet_time_scale_shift", STRING, 0, "default"},
+    {"reverse_transformer_layers_per_block", NOTHING, 0, NULL},
+    {"time_embedding_act_fn", NOTHING, 0, NULL},
+    {"time_embedding_dim", NOTHING, 0, NULL},
+    {"time_embedding_type", STRING, 0, "positional"},
+    {"timestep_post_act", NOTHING, 0, NULL},
+};
+
+static bool all_false(const cJSON *item)
+{
+    const cJSON *entry;
+    if (!cJSON_IsArray(item))
+        return cJSON_IsFalse(item);
+    cJSON_ArrayForEach(entry, item) {
+        if (!cJSON_IsFalse(entry))
+            return false;
+    }
+    return true;
+}
+
+static enum sdg_result check_fixed_keys(const struct sdg_json *json)
+{
+    for (size_t i = 0; i < sizeof fixed_keys / sizeof *fixed_keys; i++) {
+        const cJSON *item = sdg_json_get(json, fixed_keys[i].key);
+        bool fine = !item;
+        switch (fixed_keys[i].wanted) {
+        case NOTHING: break;
+        case FALSE: fine = fine || all_false(item); break;
+        case NUMBER: fine = fine || (cJSON_IsNumber(item) && item->valuedouble == fixed_keys[i].number); break;
+        case STRING: fine = fine || (cJSON_IsString(item) && strcmp(item->valuestring, fixed_keys[i].string) == 0); break;
+        }
+        char shown[64];
+        if (!fine)
+            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is %s, which is not supported", json->path, fixed_keys[i].key,
+                            sdg_json_show(item, shown));
+    }
+    return SDG_OK;
+}
+
+// One of two block types per level. An absent key means diffusers' default for four levels: attention in the levels first..last.
+static enum sdg_result read_blocks(const struct sdg_json *json, const char *key, const char *plain, const char *attention,
+                                   int attention_first, int attention_last, int levels, bool *out)
+{
+    const cJSON *array = sdg_json_get(json, key), *item;
+    if (!array) {
+        if (levels != 4)
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is missing", json->path, key);
+        for (int i = 0; i < levels; i++)
+            out[i] = i >= attention_first && i <= attention_last;
+        return SDG_OK;
+    }
+    if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) != levels)
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s should be an array of %d names, as many as block_out_channels", json->path, key,
+                        levels);
+    int i = 0;
+    cJSON_ArrayForEach(item, array) {
+        char shown[64];
+        bool known = cJSON_IsString(item) && (strcmp(item->valuestring, plain) == 0 || strcmp(item->valuestring, attention) == 0);
+        if (!known)
+            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s has %s, supported: %s, %s", json->path, key,
+                            sdg_json_show(item, shown), plain, attention);
+        out[i++] = strcmp(item->valuestring, attention) == 0;
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result read_mid_block(const struct sdg_json *json, bool *attention)
+{
+    static const char *const types[] = {"UNetMidBlock2DCrossAttn", "UNetMidBlock2D"};
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json->object, "mid_block_type");
+    int type;
+    if (cJSON_IsNull(item))
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: mid_block_type is null: networks without a middle block are not supported",
+                        json->path);
+    SDG_TRY(sdg_json_enum(json, "mid_block_type", types, 2, 0, &type));
+    *attention = type == 0;
+    return SDG_OK;
+}
+
+// One number, or one per level that all have to be the same.
+static enum sdg_result read_cross_dim(const struct sdg_json *json, int levels, int *out)
+{
+    int dims[SDG_MAX_LEVELS];
+    SDG_TRY(sdg_json_each(json, "cross_attention_dim", 1, SDG_CHANNELS_MAX, 1280, levels, dims));
+    for (int i = 1; i < levels; i++)
+        if (dims[i] != dims[0])
+            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: cross_attention_dim differs between levels, which is not supported",
+                            json->path);
+    *out = dims[0];
+    return SDG_OK;
+}
+
+static enum sdg_result read_sample_size(const struct sdg_json *json, int *out)
+{
+    int size[2], count = 0;
+    if (!cJSON_IsArray(sdg_json_get(json, "sample_size")))
+        return sdg_json_int(json, "sample_size", 1, 4096, 64, out);
+    SDG_TRY(sdg_json_ints(json, "sample_size", 1, 4096, 2, size, &count));
+    *out = size[0];
+    return SDG_OK;
+}
+
+static enum sdg_result read_addition(const struct sdg_json *json, struct sdg_unet_config *c)
+{
+    const char *type;
+    SDG_TRY(sdg_json_string(json, "addition_embed_type", "", &type));
+    if (!*type)
+        return SDG_OK;
+    if (strcmp(type, "text_time") != 0)
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: addition_embed_type is \"%.40s\", supported: text_time", json->path, type);
+    SDG_TRY(sdg_json_int(json, "addition_time_embed_dim", 2, SDG_CHANNELS_MAX, 0, &c->addition_time_embed_dim));
+    SDG_TRY(sdg_json_int(json, "projection_class_embeddings_input_dim", 1, 16 * SDG_CHANNELS_MAX, 0, &c->addition_embed_dim));
+    if (c->addition_time_embed_dim == 0 || c->addition_embed_dim == 0)
+        return sdg_fail(json->log, SDG_ERROR_INPUT,
+                        "%s: addition_embed_type text_time needs addition_time_embed_dim and projection_class_embeddings_input_dim", json->path);
+    return SDG_OK;
+}
+
+static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_config *c)
+{
+    static const int default_channels[] = {320, 640, 1280, 1280};
+    SDG_TRY(sdg_config_class(json, "_class_name", "UNet2DConditionModel", NULL));
+    SDG_TRY(check_fixed_keys(json));
+    memcpy(c->channels, default_channels, sizeof default_channels);
+    c->levels = 4;
+    SDG_TRY(sdg_json_ints(json, "block_out_channels", 1, SDG_CHANNELS_MAX, SDG_MAX_LEVELS, c->channels, &c->levels));
+    SDG_TRY(sdg_json_int(json, "in_channels", 1, 256, 4, &c->in_channels));
+    SDG_TRY(sdg_json_int(json, "out_channels", 1, 256, 4, &c->out_channels));
+    SDG_TRY(read_sample_size(json, &c->sample_size));
+    SDG_TRY(read_blocks(json, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D", 0, 2, c->levels, c->down_attention));
+    SDG_TRY(read_blocks(json, "up_block_types", "UpBlock2D", "CrossAttnUpBlock2D", 1, 3, c->levels, c->up_attention));
+    SDG_TRY(read_mid_block(json, &c->mid_attention));
+    SDG_TRY(sdg_json_each(json, "layers_per_block", 1, SDG_LAYERS_MAX, 2, c->levels, c->layers_per_block));
+    const char *heads = sdg_json_get(json, "num_attention_heads") ? "num_attention_heads" : "attention_head_dim";
+    SDG_TRY(sdg_json_each(json, heads, 1, 1024, 8, c->levels, c->heads));
+    SDG_TRY(sdg_json_each(json, "transformer_layers_per_block", 1, SDG_LAYERS_MAX, 1, c->levels, c->transformer_layers));
+    SDG_TRY(read_cross_dim(json, c->levels, &c->cross_attention_dim));
+    SDG_TRY(sdg_json_int(json, "norm_num_groups", 1, SDG_CHANNELS_MAX, 32, &c->norm_groups));
+    SDG_TRY(sdg_json_float(json, "norm_eps", 1e-12, 1, 1e-5f, &c->norm_eps));
+    SDG_TRY(sdg_json_bool(json, "use_linear_projection", false, &c->linear_projection));
+    SDG_TRY(sdg_json_bool(json, "flip_sin_to_cos", true, &c->flip_sin_to_cos));
+    SDG_TRY(sdg_json_float(json, "freq_shift", -16, 16, 0, &c->freq_shift));
+    SDG_TRY(sdg_json_int(json, "time_cond_proj_dim", 1, SDG_CHANNELS_MAX, 0, &c->time_cond_proj_dim));
+    return read_addition(json, c);
+}
+
+enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *path, const struct sdg_unet_config *c)
+{
+    if (c->levels < 1 || c->levels > SDG_MAX_LEVELS)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the UNet has %d levels, supported: 1 to %d", path, c->levels, SDG_MAX_LEVELS);
+    SDG_TRY(sdg_check_range(log, path, "in_channels", c->in_channels, 1, 256));
+    SDG_TRY(sdg_check_range(log, path, "out_channels", c->out_channels, 1, 256));
+    SDG_TRY(sdg_check_range(log, path, "cross_attention_dim", c->cross_attention_dim, 1, SDG_CHANNELS_MAX));
+    for (int i = 0; i < c->levels; i++) {
+        SDG_TRY(sdg_check_range(log, path, "block_out_channels", c->channels[i], 1, SDG_CHANNELS_MAX));
+        SDG_TRY(sdg_check_range(log, path, "layers_per_block", c->layers_per_block[i], 1, SDG_LAYERS_MAX));
+        SDG_TRY(sdg_check_range(log, path, "transformer_layers_per_block", c->transformer_layers[i], 1, SDG_LAYERS_MAX));
+        SDG_TRY(sdg_check_divides(log, path, "norm_num_groups", c->norm_groups, "block_out_channels", c->channels[i]));
+        // The up blocks mirror the levels: block j works on level levels - 1 - j.
+        bool attention = c->down_attention[i] || c->up_attention[c->levels - 1 - i] || (c->mid_attention && i == c->levels - 1);
+        if (attention)
+            SDG_TRY(sdg_check_divides(log, path, "attention_head_dim (the number of heads)", c->heads[i], "block_out_channels", c->channels[i]));
+    }
+    if (c->channels[0] % 2 != 0)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the first of block_out_channels is %d, it has to be even for the time embedding", path,
+                        c->channels[0]);
+    if (c->addition_time_embed_dim % 2 != 0 || c->time_cond_proj_dim % 2 != 0)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: addition_time_embed_dim and time_cond_proj_dim have to be even", path);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_unet_config_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_unet_config *out)
+{
+    struct sdg_unet_config config = {0};
+    struct sdg_json json;
+    SDG_TRY(sdg_json_parse(log, path, text, &json));
+    enum sdg_result result = read_unet(&json, &config);
+    sdg_json_free(&json);
+    if (result == SDG_OK)
+        result = sdg_unet_config_check(log, path, &config);
+    if (result == SDG_OK)
+        *out = config;
+    return result;
+}

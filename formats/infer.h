@@ -1,0 +1,18 @@
+// Inside formats/: configurations of the networks in an original checkpoint, which has none, from the shapes of its tensors.
+#ifndef SDG_FORMATS_INFER_H
+#define SDG_FORMATS_INFER_H
+
+#include "formats/config.h"
+#include "formats/names.h"
+#include "formats/source.h"
+
+// What shapes do not tell is Stable Diffusion's: 8 heads (64 channels per head with linear projections), 32 groups, CLIP's
+// activation. `prefix` stands before the part's names. Fails when the tensors that decide are missing or make no sense.
+enum sdg_result sdg_infer_unet(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,
+                               struct sdg_unet_config *config, struct sdg_ldm_layout *layout);
+enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,
+                              struct sdg_vae_config *config, struct sdg_ldm_layout *layout);
+enum sdg_result sdg_infer_text(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,
+                               struct sdg_text_config *config);
+
+#endif

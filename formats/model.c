@@ -1,0 +1,252 @@
+#include "formats/model.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "formats/model_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char default_pad_token[] = "<|endoftext|>";
+
+const char *sdg_model_tokenizer_hint(void)
+{
+    return "the model has no tokenizer: put CLIP's vocab.json and merges.txt beside the model file or into a folder tokenizer there, or "
+           "name their folder in the environment variable SDGEN_TOKENIZER";
+}
+
+// A token is stored as a string or as an object with its text in "content".
+static enum sdg_result read_pad_token(const struct sdg_log *log, const char *folder, const char *name, char **out)
+{
+    char *path = sdg_path_join(log, folder, name), *text = NULL;
+    struct sdg_json json = {0};
+    if (!path)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = SDG_OK;
+    if (sdg_path_kind(path) == SDG_PATH_MISSING)
+        goto done;
+    result = sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text);
+    if (result == SDG_OK)
+        result = sdg_json_parse(log, path, text, &json);
+    if (result != SDG_OK)
+        goto done;
+    const cJSON *token = sdg_json_get(&json, "pad_token");
+    if (cJSON_IsObject(token))
+        token = cJSON_GetObjectItemCaseSensitive(token, "content");
+    if (token && (!cJSON_IsString(token) || !*token->valuestring))
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: pad_token should be a string", path);
+    else if (token && !(*out = sdg_strdup(log, token->valuestring)))
+        result = SDG_ERROR_MEMORY;
+done:
+    sdg_json_free(&json);
+    sdg_free(text);
+    sdg_free(path);
+    return result;
+}
+
+static enum sdg_result read_member(const struct sdg_log *log, const char *folder, const char *name, char **out)
+{
+    char *path = sdg_path_join(log, folder, name);
+    if (!path)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = sdg_file_read_text(log, path, SDG_TOKENIZER_LIMIT, out);
+    sdg_free(path);
+    return result;
+}
+
+enum sdg_result sdg_tokenizer_read(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder, bool *found)
+{
+    char *vocab = sdg_path_join(log, folder, "vocab.json");
+    if (!vocab)
+        return SDG_ERROR_MEMORY;
+    *found = sdg_path_kind(vocab) != SDG_PATH_MISSING;
+    sdg_free(vocab);
+    if (!*found)
+        return SDG_OK;
+    SDG_TRY(read_member(log, folder, "vocab.json", &model->vocab_json[i]));
+    SDG_TRY(read_member(log, folder, "merges.txt", &model->merges_txt[i]));
+    SDG_TRY(read_pad_token(log, folder, "tokenizer_config.json", &model->pad_token[i]));
+    if (!model->pad_token[i])
+        SDG_TRY(read_pad_token(log, folder, "special_tokens_map.json", &model->pad_token[i]));
+    return SDG_OK;
+}
+
+enum sdg_result sdg_tokenizer_fallback(const struct sdg_log *log, struct sdg_model *model, int i)
+{
+    bool found;
+    const char *folder = getenv("SDGEN_TOKENIZER");
+    if (!folder || !*folder)
+        return SDG_OK;
+    SDG_TRY(sdg_tokenizer_read(log, model, i, folder, &found));
+    if (!found)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has no vocab.json, but the environment variable SDGEN_TOKENIZER names it", folder);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_check_file_kind(const struct sdg_log *log, const char *path)
+{
+    static const struct {
+        const char *magic;
+        size_t length;
+        enum sdg_result result;
+        const char *what;
+    } known[] = {
+        {"GGUF", 4, SDG_ERROR_UNSUPPORTED, "is a GGUF file, which is not supported; use the safetensors version of the model"},
+        {"GGML", 4, SDG_ERROR_UNSUPPORTED, "is an old GGML file, which is not supported; use the safetensors version of the model"},
+        {"PK\x03\x04", 4, SDG_ERROR_UNSUPPORTED, "is a zip archive or PyTorch checkpoint (.ckpt, .pt), which can run code; use the safetensors version"},
+        {"\x80\x02", 2, SDG_ERROR_UNSUPPORTED, "is a Python pickle (.ckpt, .pt), which can run code; use the safetensors version"},
+        {"version https://git-lfs", 23, SDG_ERROR_INPUT, "is a git-lfs pointer, not the file itself; fetch it with 'git lfs pull'"},
+        {"<!DOCTYPE", 9, SDG_ERROR_INPUT, "is an HTML page, probably an error message saved by a download; fetch the file again"},
+        {"<!doctype", 9, SDG_ERROR_INPUT, "is an HTML page, probably an error message saved by a download; fetch the file again"},
+        {"<html", 5, SDG_ERROR_INPUT, "is an HTML page, probably an error message saved by a download; fetch the file again"},
+        {"{\"error", 7, SDG_ERROR_INPUT, "is a JSON error message saved by a download; fetch the file again"},
+    };
+    char head[32];
+    size_t got;
+    SDG_TRY(sdg_file_head(log, path, head, sizeof head, &got));
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (got >= known[i].length && memcmp(head, known[i].magic, known[i].length) == 0)
+            return sdg_fail(log, known[i].result, "%s: %s", path, known[i].what);
+    return SDG_OK;
+}
+
+// The networks have to fit together: channels of the latent, width of the context.
+static enum sdg_result check_latent(const struct sdg_log *log, const struct sdg_model *model, const char *path)
+{
+    const struct sdg_unet_config *unet = &model->unet_config;
+    int latent = model->vae_config.latent_channels;
+    if (unet->out_channels == latent && (unet->in_channels == latent || unet->in_channels == 2 * latent + 1))
+        return SDG_OK;
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: the UNet (unet/config.json) has %d channels in and %d out, which does not fit an autoencoder of %d "
+                    "latent channels", path, unet->in_channels, unet->out_channels, latent);
+}
+
+static enum sdg_result check_fit(const struct sdg_log *log, const struct sdg_model *model)
+{
+    const struct sdg_unet_config *unet = &model->unet_config;
+    const struct sdg_text_config *text = model->text_config;
+    SDG_TRY(check_latent(log, model, model->path));
+    int context = text[0].hidden + (model->text_encoders == 2 ? text[1].hidden : 0);
+    if (unet->cross_attention_dim != context)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cross_attention_dim of the UNet (unet/config.json) is %d, but the text encoder gives %d",
+                        model->path, unet->cross_attention_dim, context);
+    if (model->text_encoders == 1) {
+        if (unet->addition_embed_dim)
+            return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: addition_embed_type text_time (unet/config.json) without a second text encoder is "
+                            "not supported", model->path);
+        return SDG_OK;
+    }
+    if (unet->in_channels != unet->out_channels)
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: inpainting models with two text encoders are not supported", model->path);
+    if (text[0].positions != text[1].positions)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the two text encoders differ in max_position_embeddings", model->path);
+    if (!unet->addition_embed_dim || unet->addition_embed_dim != 6 * unet->addition_time_embed_dim + text[1].projection_dim)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: projection_class_embeddings_input_dim (unet/config.json) is %d, should be 6 x %d + projection_dim "
+                        "%d of the second text encoder", model->path, unet->addition_embed_dim, unet->addition_time_embed_dim,
+                        text[1].projection_dim);
+    return SDG_OK;
+}
+
+static enum sdg_model_kind kind_of(const struct sdg_model *model)
+{
+    if (model->text_encoders == 2)
+        return SDG_MODEL_SDXL;
+    if (model->unet_config.in_channels != model->unet_config.out_channels)
+        return SDG_MODEL_INPAINT;
+    if (model->unet_config.time_cond_proj_dim || strcmp(model->scheduler.class_name, "LCMScheduler") == 0)
+        return SDG_MODEL_LCM;
+    return SDG_MODEL_SD;
+}
+
+static enum sdg_result fill_model(const struct sdg_log *log, const char *path, struct sdg_model *model)
+{
+    model->path = sdg_strdup(log, path);
+    if (!model->path)
+        return SDG_ERROR_MEMORY;
+    switch (sdg_path_kind(path)) {
+    case SDG_PATH_MISSING: return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such model file or folder", path);
+    case SDG_PATH_FOLDER: SDG_TRY(sdg_folder_open(log, model)); break;
+    default:
+        SDG_TRY(sdg_check_file_kind(log, path));
+        SDG_TRY(sdg_single_file_open(log, model));
+    }
+    for (int i = 0; i < model->text_encoders; i++)
+        if (!model->pad_token[i] && !(model->pad_token[i] = sdg_strdup(log, default_pad_token)))
+            return SDG_ERROR_MEMORY;
+    model->kind = kind_of(model);
+    return check_fit(log, model);
+}
+
+enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path, const struct sdg_model_params *params,
+                                      struct sdg_model **out)
+{
+    struct sdg_model *model = sdg_alloc(log, 1, sizeof *model, "a model");
+    if (!model)
+        return SDG_ERROR_MEMORY;
+    model->no_mmap = params && params->no_mmap;
+    enum sdg_result result = fill_model(log, path, model);
+    if (result != SDG_OK) {
+        sdg_model_close(&model);
+        return result;
+    }
+    *out = model;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_model_open(const struct sdg_log *log, const char *path, struct sdg_model **out)
+{
+    return sdg_model_open_params(log, path, NULL, out);
+}
+
+static enum sdg_result open_vae_folder(const struct sdg_log *log, const char *folder, bool copy, struct sdg_vae_config *config,
+                                       struct sdg_tensors **tensors)
+{
+    char *path, *text;
+    SDG_TRY(sdg_folder_config(log, folder, &path, &text));
+    enum sdg_result result = sdg_vae_config_parse(log, path, text, config);
+    sdg_free(text);
+    sdg_free(path);
+    return result == SDG_OK ? sdg_folder_weights(log, folder, SDG_PART_VAE, copy, tensors) : result;
+}
+
+enum sdg_result sdg_model_replace_vae(const struct sdg_log *log, struct sdg_model *model, const char *path)
+{
+    struct sdg_vae_config config = {0};
+    struct sdg_tensors *tensors = NULL;
+    if (sdg_path_kind(path) == SDG_PATH_MISSING)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such autoencoder file or folder", path);
+    if (sdg_path_kind(path) == SDG_PATH_FOLDER)
+        SDG_TRY(open_vae_folder(log, path, model->no_mmap, &config, &tensors));
+    else
+        SDG_TRY(sdg_single_file_vae(log, path, model->no_mmap, model->vae_config.tiny ? 0 : model->vae_config.scaling_factor, &config, &tensors));
+    struct sdg_vae_config before = model->vae_config;
+    model->vae_config = config;
+    enum sdg_result result = check_latent(log, model, path);
+    if (result != SDG_OK) {
+        model->vae_config = before;
+        sdg_tensors_destroy(&tensors);
+        return result;
+    }
+    sdg_tensors_destroy(&model->vae);
+    model->vae = tensors;
+    return SDG_OK;
+}
+
+void sdg_model_close(struct sdg_model **handle)
+{
+    struct sdg_model *model = *handle;
+    *handle = NULL;
+    if (!model)
+        return;
+    sdg_tensors_destroy(&model->unet);
+    sdg_tensors_destroy(&model->vae);
+    for (int i = 0; i < 2; i++) {
+        sdg_tensors_destroy(&model->text[i]);
+        sdg_free(model->vocab_json[i]);
+        sdg_free(model->merges_txt[i]);
+        sdg_free(model->pad_token[i]);
+    }
+    sdg_free(model->path);
+    sdg_free(model);
+}

@@ -1,0 +1,42 @@
+// A model on disk: a diffusers folder or a single-file Stable Diffusion checkpoint, opened and checked, weights mapped.
+#ifndef SDG_FORMATS_MODEL_H
+#define SDG_FORMATS_MODEL_H
+
+#include "formats/config.h"
+#include "formats/tensors.h"
+
+enum sdg_model_kind { SDG_MODEL_SD, SDG_MODEL_SDXL, SDG_MODEL_LCM, SDG_MODEL_INPAINT };
+
+struct sdg_model {
+    char *path;
+    bool single_file;
+    bool no_mmap;                          // how the files were opened
+    enum sdg_model_kind kind;
+    struct sdg_unet_config unet_config;
+    struct sdg_vae_config vae_config;
+    struct sdg_text_config text_config[2]; // [1] for SDXL
+    struct sdg_scheduler_config scheduler;
+    bool has_scheduler;                    // false: single file, `scheduler` holds SD 1.x's defaults
+    int text_encoders;                     // 1 or 2
+    struct sdg_tensors *unet, *vae, *text[2];
+    // Tokenizer files (owned copies of whole files, valid UTF-8, NUL-terminated). vocab_json and merges_txt are both NULL when none
+    // were found: what needs them reports sdg_model_tokenizer_hint(). `pad_token` is "<|endoftext|>", "!", ...; never NULL.
+    char *vocab_json[2], *merges_txt[2], *pad_token[2];
+};
+
+// Opens everything. Tensor names, shapes and float types are checked when a program is built (the graph knows what it needs);
+// here: files exist, headers and configs are sound. Quantized GGUF files, .ckpt pickles: SDG_ERROR_UNSUPPORTED with what to do.
+enum sdg_result sdg_model_open(const struct sdg_log *log, const char *path, struct sdg_model **out);
+struct sdg_model_params {
+    bool no_mmap; // read the weights into memory: for files on slow or unreliable storage, or that may be replaced meanwhile
+};
+enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path, const struct sdg_model_params *params,
+                                      struct sdg_model **out);
+// One line for models without a tokenizer: where vocab.json and merges.txt are looked for.
+const char *sdg_model_tokenizer_hint(void);
+// A replacement autoencoder (--vae, --taesd): a folder with config.json + weights, or a single file with decoder.* / first_stage_model.* keys.
+// Replaces model->vae and model->vae_config.
+enum sdg_result sdg_model_replace_vae(const struct sdg_log *log, struct sdg_model *model, const char *path);
+void sdg_model_close(struct sdg_model **model);
+
+#endif

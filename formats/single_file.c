@@ -1,0 +1,151 @@
+// Original Stable Diffusion checkpoints: all networks in one safetensors file, under LDM's names, without configurations.
+#include "base/file.h"
+#include "base/memory.h"
+#include "formats/infer.h"
+#include "formats/model_parts.h"
+
+#include <string.h>
+
+static bool starts(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static bool has_prefix(const struct sdg_source *source, const char *prefix)
+{
+    size_t low = 0, high = source->count; // the first name that is not below the prefix
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(source->tensors[middle].name, prefix) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < source->count && starts(source->tensors[low].name, prefix);
+}
+
+// The first row that fits says what the file is, if not a Stable Diffusion 1.x checkpoint.
+static enum sdg_result check_layout(const struct sdg_log *log, const struct sdg_source *source)
+{
+    static const struct {
+        const char *prefix, *what;
+    } others[] = {
+        {"cond_stage_model.model.", "is a Stable Diffusion 2.x checkpoint (OpenCLIP names); as a single file these are not supported, use the "
+                                    "diffusers folder of the model"},
+        {"conditioner.embedders.", "is a Stable Diffusion XL checkpoint; as a single file these are not supported, use the diffusers folder of "
+                                   "the model"},
+        {"model.diffusion_model.joint_blocks.", "is a Stable Diffusion 3 checkpoint, which is not supported"},
+        {"model.diffusion_model.double_blocks.", "is a Flux checkpoint, which is not supported"},
+        {"double_blocks.", "is a Flux model, which is not supported"},
+        {"lora_", "is a LoRA, not a model; put it into the LoRA folder and name it in the prompt"},
+        {"unet.down_blocks.", "is a LoRA or adapter, not a model"},
+        {"control_model.", "is a ControlNet, not a model"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (has_prefix(source, others[i].prefix))
+            return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: %s", source->path, others[i].what);
+    if (has_prefix(source, sdg_ldm_prefix(SDG_PART_UNET)))
+        return SDG_OK;
+    if (has_prefix(source, "down_blocks.") || has_prefix(source, "text_model."))
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is one component of a diffusers model; give the folder that holds model_index.json",
+                        source->path);
+    if (has_prefix(source, "decoder.") || has_prefix(source, sdg_ldm_prefix(SDG_PART_VAE)))
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has no UNet, it is only an autoencoder; a whole model is needed", source->path);
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no Stable Diffusion checkpoint (no tensors named %s...)", source->path,
+                    sdg_ldm_prefix(SDG_PART_UNET));
+}
+
+// One part of the checkpoint as a view under diffusers' names.
+static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *source, enum sdg_part part, const char *prefix,
+                                 const struct sdg_ldm_layout *layout, struct sdg_tensors **out)
+{
+    struct sdg_tensors *view = NULL;
+    size_t strangers = 0;
+    const char *stranger = NULL;
+    SDG_TRY(sdg_tensors_new(log, source->path, &view));
+    enum sdg_result result = sdg_tensors_use(log, view, source);
+    for (size_t i = 0; result == SDG_OK && i < source->count; i++) {
+        const struct sdg_tensor *tensor = &source->tensors[i];
+        char plain[SDG_NAME_ROOM], name[SDG_NAME_ROOM];
+        if (!starts(tensor->name, prefix) || !sdg_name_canonical(part, tensor->name + strlen(prefix), plain))
+            continue;
+        if (sdg_name_from_ldm(part, layout, plain, name))
+            result = sdg_add_canonical(log, view, part, tensor, name);
+        else if (strangers++ == 0)
+            stranger = tensor->name;
+    }
+    if (result == SDG_OK)
+        result = sdg_tensors_finish(log, view);
+    if (result != SDG_OK) {
+        sdg_tensors_destroy(&view);
+        return result;
+    }
+    if (strangers && *prefix)
+        sdg_say(log, SDG_LOG_WARNING, "%s: %zu tensors with unknown names are ignored, %s for example", source->path, strangers, stranger);
+    *out = view;
+    return SDG_OK;
+}
+
+static enum sdg_result open_parts(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source)
+{
+    const char *const unet = sdg_ldm_prefix(SDG_PART_UNET), *const vae = sdg_ldm_prefix(SDG_PART_VAE), *const text = sdg_ldm_prefix(SDG_PART_TEXT);
+    struct sdg_ldm_layout layout = {0};
+    SDG_TRY(check_layout(log, source));
+    SDG_TRY(sdg_infer_unet(log, source, unet, &model->unet_config, &layout));
+    SDG_TRY(sdg_infer_vae(log, source, vae, &model->vae_config, &layout));
+    SDG_TRY(sdg_infer_text(log, source, text, &model->text_config[0]));
+    SDG_TRY(open_part(log, source, SDG_PART_UNET, unet, &layout, &model->unet));
+    SDG_TRY(open_part(log, source, SDG_PART_VAE, vae, &layout, &model->vae));
+    return open_part(log, source, SDG_PART_TEXT, text, &layout, &model->text[0]);
+}
+
+// $SDGEN_TOKENIZER, then the file's folder, then a folder tokenizer in it. The order lets users replace what lies around.
+static enum sdg_result find_tokenizer(const struct sdg_log *log, struct sdg_model *model)
+{
+    bool found = false;
+    SDG_TRY(sdg_tokenizer_fallback(log, model, 0));
+    if (model->vocab_json[0])
+        return SDG_OK;
+    char *folder = sdg_path_folder(log, model->path), *inner = folder ? sdg_path_join(log, folder, "tokenizer") : NULL;
+    enum sdg_result result = inner ? sdg_tokenizer_read(log, model, 0, folder, &found) : SDG_ERROR_MEMORY;
+    if (result == SDG_OK && !found)
+        result = sdg_tokenizer_read(log, model, 0, inner, &found);
+    sdg_free(inner);
+    sdg_free(folder);
+    return result;
+}
+
+enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model *model)
+{
+    struct sdg_source *source;
+    SDG_TRY(sdg_source_open(log, model->path, model->no_mmap, &source));
+    model->single_file = true;
+    model->text_encoders = 1;
+    sdg_scheduler_config_default(&model->scheduler);
+    enum sdg_result result = open_parts(log, model, source);
+    sdg_source_drop(&source); // the views hold it
+    return result == SDG_OK ? find_tokenizer(log, model) : result;
+}
+
+enum sdg_result sdg_single_file_vae(const struct sdg_log *log, const char *path, bool copy, float scaling_factor,
+                                    struct sdg_vae_config *config, struct sdg_tensors **out)
+{
+    struct sdg_source *source;
+    struct sdg_ldm_layout layout = {0};
+    SDG_TRY(sdg_check_file_kind(log, path));
+    SDG_TRY(sdg_source_open(log, path, copy, &source));
+    const char *prefix = sdg_ldm_prefix(SDG_PART_VAE);
+    if (!has_prefix(source, prefix))
+        prefix = "";
+    enum sdg_result result;
+    if (has_prefix(source, "decoder.up_blocks.") || has_prefix(source, "decoder.layers."))
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is the weights file of a diffusers autoencoder; give its folder, with config.json", path);
+    else
+        result = sdg_infer_vae(log, source, prefix, config, &layout);
+    if (result == SDG_OK && scaling_factor > 0)
+        config->scaling_factor = scaling_factor;
+    if (result == SDG_OK)
+        result = open_part(log, source, SDG_PART_VAE, prefix, &layout, out);
+    sdg_source_drop(&source);
+    return result;
+}

@@ -1,0 +1,185 @@
+// Views: sorted tables of tensors whose data lies in one or more opened files.
+#include "formats/tensors.h"
+
+#include "base/memory.h"
+#include "formats/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_BLOCK_BYTES = 16384 };
+
+struct name_block {
+    struct name_block *next;
+    size_t used, room;
+    char text[];
+};
+
+struct sdg_tensors {
+    char *path;
+    struct sdg_source **sources;
+    size_t source_count, source_capacity;
+    struct sdg_tensor *tensors;
+    size_t count, capacity;
+    struct name_block *names;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct sdg_tensor *)a)->name, ((const struct sdg_tensor *)b)->name);
+}
+
+enum sdg_result sdg_tensors_sort(const struct sdg_log *log, const char *path, struct sdg_tensor *tensors, size_t count)
+{
+    if (count > 1)
+        qsort(tensors, count, sizeof *tensors, by_name);
+    for (size_t i = 1; i < count; i++)
+        if (strcmp(tensors[i - 1].name, tensors[i].name) == 0)
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s: has two tensors named %s", path, tensors[i].name);
+    return SDG_OK;
+}
+
+const struct sdg_tensor *sdg_tensors_search(const struct sdg_tensor *tensors, size_t count, const char *name)
+{
+    const struct sdg_tensor key = {.name = name};
+    return count ? bsearch(&key, tensors, count, sizeof key, by_name) : NULL;
+}
+
+enum sdg_result sdg_tensors_new(const struct sdg_log *log, const char *path, struct sdg_tensors **out)
+{
+    struct sdg_tensors *tensors = sdg_alloc(log, 1, sizeof *tensors, "a table of tensors");
+    if (!tensors)
+        return SDG_ERROR_MEMORY;
+    tensors->path = sdg_strdup(log, path);
+    if (!tensors->path) {
+        sdg_free(tensors);
+        return SDG_ERROR_MEMORY;
+    }
+    *out = tensors;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_tensors_use(const struct sdg_log *log, struct sdg_tensors *tensors, struct sdg_source *source)
+{
+    if (!sdg_grow(log, &tensors->sources, &tensors->source_capacity, tensors->source_count + 1, sizeof source, "a table of files"))
+        return SDG_ERROR_MEMORY;
+    atomic_fetch_add(&source->users, 1);
+    tensors->sources[tensors->source_count++] = source;
+    return SDG_OK;
+}
+
+static const char *keep_name(const struct sdg_log *log, struct sdg_tensors *tensors, const char *name)
+{
+    size_t bytes = strlen(name) + 1;
+    struct name_block *block = tensors->names;
+    if (!block || block->room - block->used < bytes) {
+        size_t room = bytes > NAME_BLOCK_BYTES ? bytes : NAME_BLOCK_BYTES;
+        block = sdg_alloc_raw(log, sizeof *block + room, 1, "tensor names");
+        if (!block)
+            return NULL;
+        *block = (struct name_block){.next = tensors->names, .room = room};
+        tensors->names = block;
+    }
+    char *copy = memcpy(block->text + block->used, name, bytes);
+    block->used += bytes;
+    return copy;
+}
+
+enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *tensors, const struct sdg_tensor *tensor,
+                                const char *name)
+{
+    if (!sdg_grow(log, &tensors->tensors, &tensors->capacity, tensors->count + 1, sizeof *tensor, "a table of tensors"))
+        return SDG_ERROR_MEMORY;
+    const char *copy = keep_name(log, tensors, name);
+    if (!copy)
+        return SDG_ERROR_MEMORY;
+    tensors->tensors[tensors->count] = *tensor;
+    tensors->tensors[tensors->count++].name = copy;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors)
+{
+    return sdg_tensors_sort(log, tensors->path, tensors->tensors, tensors->count);
+}
+
+enum sdg_result sdg_tensors_open(const struct sdg_log *log, const char *path, struct sdg_tensors **out)
+{
+    struct sdg_source *source;
+    struct sdg_tensors *tensors = NULL;
+    SDG_TRY(sdg_source_open(log, path, false, &source));
+    enum sdg_result result = sdg_tensors_new(log, path, &tensors);
+    if (result == SDG_OK)
+        result = sdg_tensors_use(log, tensors, source);
+    for (size_t i = 0; result == SDG_OK && i < source->count; i++)
+        result = sdg_tensors_add(log, tensors, &source->tensors[i], source->tensors[i].name);
+    if (result == SDG_OK)
+        result = sdg_tensors_finish(log, tensors);
+    sdg_source_drop(&source);
+    if (result != SDG_OK) {
+        sdg_tensors_destroy(&tensors);
+        return result;
+    }
+    *out = tensors;
+    return SDG_OK;
+}
+
+void sdg_tensors_destroy(struct sdg_tensors **handle)
+{
+    struct sdg_tensors *tensors = *handle;
+    *handle = NULL;
+    if (!tensors)
+        return;
+    for (size_t i = 0; i < tensors->source_count; i++)
+        sdg_source_drop(&tensors->sources[i]);
+    while (tensors->names) {
+        struct name_block *next = tensors->names->next;
+        sdg_free(tensors->names);
+        tensors->names = next;
+    }
+    sdg_free(tensors->sources);
+    sdg_free(tensors->tensors);
+    sdg_free(tensors->path);
+    sdg_free(tensors);
+}
+
+size_t sdg_tensors_count(const struct sdg_tensors *tensors)
+{
+    return tensors->count;
+}
+
+const struct sdg_tensor *sdg_tensors_at(const struct sdg_tensors *tensors, size_t i)
+{
+    return &tensors->tensors[i];
+}
+
+const struct sdg_tensor *sdg_tensors_find(const struct sdg_tensors *tensors, const char *name)
+{
+    return sdg_tensors_search(tensors->tensors, tensors->count, name);
+}
+
+const char *sdg_tensors_path(const struct sdg_tensors *tensors)
+{
+    return tensors->path;
+}
+
+const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *key)
+{
+    for (size_t i = 0; i < tensors->source_count; i++) {
+        const struct sdg_source *source = tensors->sources[i];
+        for (size_t j = 0; j < source->metadata_count; j++)
+            if (strcmp(source->metadata[j].key, key) == 0)
+                return source->metadata[j].value;
+    }
+    return NULL;
+}
+
+void sdg_tensors_release(const struct sdg_tensors *tensors, const struct sdg_tensor *tensor)
+{
+    for (size_t i = 0; i < tensors->source_count; i++) {
+        const struct sdg_map *map = &tensors->sources[i]->map;
+        uintptr_t start = (uintptr_t)map->data, at = (uintptr_t)tensor->data;
+        if (at >= start && at - start < map->size)
+            sdg_map_release(map, tensor->data, tensor->bytes);
+    }
+}

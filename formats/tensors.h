@@ -1,0 +1,44 @@
+// Named tensors of one component (UNet, VAE, text encoder), mapped from safetensors files, never copied.
+// Names are those of diffusers folders whatever file they came from; name mapping happens on opening, nowhere else.
+#ifndef SDG_FORMATS_TENSORS_H
+#define SDG_FORMATS_TENSORS_H
+
+#include "base/dtype.h"
+#include "base/log.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SDG_MAX_DIMS = 8 };
+
+struct sdg_tensor {
+    const char *name;
+    enum sdg_dtype dtype;
+    int rank; // 0..SDG_MAX_DIMS
+    int64_t dims[SDG_MAX_DIMS];
+    const void *data; // little-endian, row-major; at any alignment, so copy or use memcpy to read elements
+    size_t bytes;     // == product(dims) * sdg_dtype_size(dtype), checked
+};
+
+// Owns the mapping. Thread-safety: look-ups from any thread; destruction from one.
+struct sdg_tensors;
+
+// Opens one safetensors file and checks every field of its header. SDG_ERROR_INPUT with path, tensor and reason otherwise.
+enum sdg_result sdg_tensors_open(const struct sdg_log *log, const char *path, struct sdg_tensors **out);
+void sdg_tensors_destroy(struct sdg_tensors **tensors);
+
+size_t sdg_tensors_count(const struct sdg_tensors *tensors);
+const struct sdg_tensor *sdg_tensors_at(const struct sdg_tensors *tensors, size_t i); // sorted by name
+const struct sdg_tensor *sdg_tensors_find(const struct sdg_tensors *tensors, const char *name); // NULL if absent
+const char *sdg_tensors_path(const struct sdg_tensors *tensors); // for messages
+const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *key); // NULL if absent
+
+// The pages of this tensor (the whole ones inside it) are not needed any more: keeps a mapped file from staying resident
+// beside reordered weights. The data stays readable (it is read from the file again).
+void sdg_tensors_release(const struct sdg_tensors *tensors, const struct sdg_tensor *tensor);
+
+// Writes a safetensors file under a temporary name and renames it; nothing is left behind on failure.
+struct sdg_metadata { const char *key, *value; };
+enum sdg_result sdg_tensors_write(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensors, size_t count,
+                                  const struct sdg_metadata *metadata, size_t metadata_count);
+#endif

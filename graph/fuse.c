@@ -1,0 +1,283 @@
+// Rewrites that leave the results as they are, up to rounding, and take less time and memory. Each keeps the graph valid, so
+// that one that runs out of memory half-way leaves a correct graph, though its sticky result says that it failed.
+#include "graph/graph.h"
+
+#include "base/memory.h"
+#include "graph/build.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { REMOVED = SDG_OP_COUNT }; // kind of an operation that is taken out of the list by compact()
+
+static bool has_epilogue(const struct sdg_op *op)
+{
+    return op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR;
+}
+
+static void remove_op(struct sdg_op *op)
+{
+    sdg_free(op->name);
+    *op = (struct sdg_op){.kind = (enum sdg_op_kind)REMOVED};
+}
+
+static void remove_value(struct sdg_graph *g, sdg_value v)
+{
+    sdg_free(g->values[v].name);
+    g->values[v] = (struct sdg_value_info){.kind = SDG_VALUE_NONE};
+}
+
+static void compact(struct sdg_graph *g)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < g->op_count; i++) {
+        if ((int)g->ops[i].kind != REMOVED)
+            g->ops[kept++] = g->ops[i];
+    }
+    g->op_count = kept;
+}
+
+// Calls for every value an operation mentions, weights and tables included.
+enum { OPERANDS = SDG_OP_MAX_INPUTS + 3 };
+
+static void operands(const struct sdg_op *op, sdg_value values[OPERANDS])
+{
+    memcpy(values, op->in, sizeof op->in);
+    values[SDG_OP_MAX_INPUTS] = op->epilogue.bias;
+    values[SDG_OP_MAX_INPUTS + 1] = op->epilogue.table;
+    values[SDG_OP_MAX_INPUTS + 2] = op->epilogue.residual;
+}
+
+// ---- dead operations ----
+
+// Inputs and tables stay although nothing reads them: the host still writes them by name.
+static enum sdg_result remove_dead(struct sdg_graph *g)
+{
+    bool *needed = sdg_alloc(g->log, g->value_count, sizeof *needed, "a graph rewrite");
+    if (!needed)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = g->op_count; i-- > 0;) {
+        struct sdg_op *op = &g->ops[i];
+        if (!needed[op->out] && !g->values[op->out].output) {
+            remove_value(g, op->out);
+            remove_op(op);
+            continue;
+        }
+        sdg_value values[OPERANDS];
+        operands(op, values);
+        for (int k = 0; k < OPERANDS; k++)
+            needed[values[k]] = true;
+    }
+    for (size_t v = 1; v < g->value_count; v++) {
+        if (g->values[v].kind == SDG_VALUE_WEIGHT && !needed[v])
+            remove_value(g, (sdg_value)v);
+    }
+    sdg_free(needed);
+    compact(g);
+    return SDG_OK;
+}
+
+// ---- epilogues ----
+
+struct uses {
+    size_t *count;    // per value: how often operations mention it; an output once more
+    size_t *producer; // per value: the operation that makes it; SIZE_MAX if none does
+};
+
+static enum sdg_result count_uses(const struct sdg_graph *g, struct uses *uses)
+{
+    uses->count = sdg_alloc(g->log, g->value_count, sizeof *uses->count, "a graph rewrite");
+    uses->producer = sdg_alloc(g->log, g->value_count, sizeof *uses->producer, "a graph rewrite");
+    if (!uses->count || !uses->producer)
+        return SDG_ERROR_MEMORY;
+    for (size_t v = 0; v < g->value_count; v++) {
+        uses->producer[v] = SIZE_MAX;
+        uses->count[v] = g->values[v].output;
+    }
+    for (size_t i = 0; i < g->op_count; i++) {
+        sdg_value values[OPERANDS];
+        operands(&g->ops[i], values);
+        for (int k = 0; k < OPERANDS; k++)
+            uses->count[values[k]]++;
+        uses->producer[g->ops[i].out] = i;
+    }
+    return SDG_OK;
+}
+
+// The operation that makes `v`, if nothing but one operand reads it; else NULL.
+static struct sdg_op *sole_producer(struct sdg_graph *g, const struct uses *uses, sdg_value v)
+{
+    if (uses->producer[v] == SIZE_MAX || uses->count[v] != 1 || g->values[v].output)
+        return NULL;
+    return &g->ops[uses->producer[v]];
+}
+
+// Puts `producer` in place of operation `at`, its only reader. Moving it down is always legal, as its operands stay defined.
+static void absorb(struct sdg_graph *g, struct uses *uses, struct sdg_op *producer, size_t at)
+{
+    sdg_value out = g->ops[at].out;
+    struct sdg_op moved = *producer;
+    *producer = (struct sdg_op){.kind = (enum sdg_op_kind)REMOVED};
+    remove_op(&g->ops[at]);
+    remove_value(g, moved.out);
+    moved.out = out;
+    g->ops[at] = moved;
+    uses->producer[out] = at;
+}
+
+static void fuse_unary(struct sdg_graph *g, struct uses *uses, size_t at)
+{
+    enum sdg_unary function = g->ops[at].u.unary.function;
+    struct sdg_op *producer = sole_producer(g, uses, g->ops[at].in[0]);
+    if (!producer || function == SDG_UNARY_AFFINE)
+        return;
+    if (has_epilogue(producer) && producer->epilogue.activation == SDG_UNARY_NONE)
+        producer->epilogue.activation = function;
+    else if (producer->kind == SDG_OP_GROUP_NORM && producer->u.group_norm.activation == SDG_UNARY_NONE && function == SDG_UNARY_SILU)
+        producer->u.group_norm.activation = function;
+    else
+        return;
+    absorb(g, uses, producer, at);
+}
+
+static struct sdg_op *takes_residual(struct sdg_graph *g, const struct uses *uses, sdg_value v)
+{
+    struct sdg_op *op = sole_producer(g, uses, v);
+    bool fits = op && has_epilogue(op) && op->epilogue.activation == SDG_UNARY_NONE && !op->epilogue.residual;
+    return fits ? op : NULL;
+}
+
+// x + y: of two candidates the later one takes the other as its residual, so that neither result waits longer than before.
+static void fuse_add(struct sdg_graph *g, struct uses *uses, size_t at)
+{
+    sdg_value x = g->ops[at].in[0], y = g->ops[at].in[1];
+    if (g->ops[at].u.binary.function != SDG_BINARY_ADD || !sdg_same_shape(&g->values[x], &g->values[y]))
+        return;
+    struct sdg_op *first = takes_residual(g, uses, x), *second = takes_residual(g, uses, y);
+    struct sdg_op *producer = !second || (first && first > second) ? first : second;
+    if (!producer)
+        return;
+    producer->epilogue.residual = producer == first ? y : x;
+    absorb(g, uses, producer, at);
+}
+
+static enum sdg_result fuse_epilogues(struct sdg_graph *g)
+{
+    struct uses uses = {0};
+    enum sdg_result result = count_uses(g, &uses);
+    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++) {
+        if (g->ops[i].kind == SDG_OP_UNARY)
+            fuse_unary(g, &uses, i);
+        else if (g->ops[i].kind == SDG_OP_BINARY)
+            fuse_add(g, &uses, i);
+    }
+    sdg_free(uses.count);
+    sdg_free(uses.producer);
+    compact(g);
+    return result;
+}
+
+// ---- concat ----
+
+// True if every reader of the concat's result can read the two parts instead; if only some can, nothing is gained.
+static bool can_split(const struct sdg_graph *g, const struct sdg_op *concat)
+{
+    sdg_value joined = concat->out;
+    if (g->values[joined].output)
+        return false;
+    for (size_t i = 0; i < g->op_count; i++) {
+        const struct sdg_op *op = &g->ops[i];
+        sdg_value values[OPERANDS];
+        operands(op, values);
+        for (int k = 0; k < OPERANDS; k++) {
+            bool reads = values[k] == joined;
+            bool splits = k == 0 && (has_epilogue(op) || (op->kind == SDG_OP_GROUP_NORM && !op->in[3]));
+            if (reads && !splits)
+                return false;
+        }
+    }
+    return true;
+}
+
+// y = f(W [a b] + ...) becomes t = W_a a + residual, then y = f(W_b b + ... + t).
+static enum sdg_result split_product(struct sdg_graph *g, size_t at, sdg_value a, sdg_value b)
+{
+    int64_t a_channels = g->values[a].dims[3], channels = a_channels + g->values[b].dims[3];
+    sdg_value weight = g->ops[at].in[1];
+    sdg_value weight_a = sdg_graph_weight_slice(g, weight, 0, a_channels);
+    sdg_value weight_b = sdg_graph_weight_slice(g, weight, a_channels, channels - a_channels);
+    struct sdg_value_info sum = g->values[g->ops[at].out];
+    sum.name = NULL;
+    sum.output = false;
+    sdg_value partial = sdg_graph_add_value(g, &sum, NULL, g->ops[at].name);
+    size_t name_size = strlen(g->ops[at].name) + 48;
+    char *name_a = sdg_alloc(g->log, name_size, 1, "a name"), *name_b = sdg_alloc(g->log, name_size, 1, "a name");
+    if (g->result != SDG_OK || !name_a || !name_b) {
+        sdg_free(name_a);
+        sdg_free(name_b);
+        return SDG_ERROR_MEMORY;
+    }
+    snprintf(name_a, name_size, "%s[0:%" PRId64 "]", g->ops[at].name, a_channels);
+    snprintf(name_b, name_size, "%s[%" PRId64 ":%" PRId64 "]", g->ops[at].name, a_channels, channels);
+    struct sdg_op first = g->ops[at];
+    first.in[0] = a;
+    first.in[1] = weight_a;
+    first.out = partial;
+    first.epilogue = (struct sdg_epilogue){.residual = g->ops[at].epilogue.residual};
+    bool inserted = sdg_graph_insert_op(g, at, &first, name_a);
+    sdg_free(name_a);
+    if (!inserted) {
+        sdg_free(name_b);
+        return SDG_ERROR_MEMORY;
+    }
+    struct sdg_op *second = &g->ops[at + 1];
+    sdg_free(second->name);
+    second->name = name_b;
+    second->in[0] = b;
+    second->in[1] = weight_b;
+    second->epilogue.residual = partial;
+    return SDG_OK;
+}
+
+static enum sdg_result split_concats(struct sdg_graph *g)
+{
+    for (size_t i = 0; i < g->op_count; i++) {
+        if (g->ops[i].kind != SDG_OP_CONCAT || !can_split(g, &g->ops[i]))
+            continue;
+        sdg_value joined = g->ops[i].out, a = g->ops[i].in[0], b = g->ops[i].in[1];
+        for (size_t k = i + 1; k < g->op_count; k++) {
+            struct sdg_op *op = &g->ops[k];
+            if (op->in[0] != joined)
+                continue;
+            if (op->kind == SDG_OP_GROUP_NORM) {
+                op->in[0] = a;
+                op->in[3] = b;
+            } else {
+                SDG_TRY(split_product(g, k, a, b));
+                k++; // the second half, which reads `b`
+            }
+        }
+    }
+    return SDG_OK;
+}
+
+enum sdg_result sdg_graph_fuse(struct sdg_graph *g)
+{
+    SDG_TRY(g->result);
+    bool has_output = false;
+    for (size_t v = 1; v < g->value_count; v++)
+        has_output |= g->values[v].output;
+    if (!has_output)
+        return sdg_fail(g->log, SDG_ERROR_USAGE, "a graph without an output cannot be fused: all of it would be removed");
+    enum sdg_result result = remove_dead(g);
+    if (result == SDG_OK)
+        result = fuse_epilogues(g);
+    if (result == SDG_OK)
+        result = split_concats(g);
+    if (result == SDG_OK)
+        result = remove_dead(g);
+    if (result != SDG_OK)
+        sdg_graph_failed(g, result);
+    return result;
+}

@@ -1,0 +1,155 @@
+// A network as a list of operations on values, in SSA form, all shapes known, no device in it.
+//
+// Activations are channels-last and always have four dimensions [N, H, W, C]; a token sequence is [N, 1, T, C] or simply an
+// image whose H*W positions are the tokens, so a transformer block needs no reshape and no transpose: `linear` and `layer_norm`
+// act on C, `attention` takes H*W as its sequence.
+//
+// Values are built by the sdg_graph_* functions below, which apply the shape rule of their operation and check it. Errors are
+// sticky: after the first failure every call returns value 0 and sdg_graph_check() gives the result, so that builders read
+// like the network they describe.
+#ifndef SDG_GRAPH_GRAPH_H
+#define SDG_GRAPH_GRAPH_H
+
+#include "base/dtype.h"
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint32_t sdg_value; // index into graph->values; 0 = none
+
+enum sdg_value_kind {
+    SDG_VALUE_NONE,
+    SDG_VALUE_ACTIVATION, // result of an operation; lives in the planned arena
+    SDG_VALUE_INPUT,      // written by the host before a run; keeps its content between runs (prompt keys and values, latents)
+    SDG_VALUE_WEIGHT,     // a named tensor of the model
+    SDG_VALUE_TABLE,      // row table [T, N, 1, C] in f32, written once; run(row) reads the slice [N, 1, C]; N is 1 (all samples) or the batch
+};
+
+struct sdg_value_info {
+    enum sdg_value_kind kind;
+    enum sdg_dtype dtype;   // activations, inputs: f32 until sdg_graph_set_type; weights: what the kernel is to see, the file may differ
+    int64_t dims[4];        // activation [N,H,W,C]; weight: as in the file, unused ones 1: conv [O,I,KH,KW], linear [O,I,1,1], vector [C,1,1,1]
+    char *name;             // weight: tensor name; input, table, output: name given; activation: name of the operation, may be NULL
+    int rank;               // weights: rank expected in the file (conv 4, linear 2, vector 1)
+    int64_t slice_start;    // weights: this value is channels [slice_start, slice_start + dims[1]) of axis 1 of a tensor
+    int64_t slice_of;       // ... whose axis 1 is slice_of long (0: the whole tensor)
+    bool output;            // marked by sdg_graph_output: must survive the run, so that it can be read
+};
+
+enum sdg_op_kind {
+#define SDG_OP(name, upper) SDG_OP_##upper,
+#include "graph/ops.def"
+#undef SDG_OP
+    SDG_OP_COUNT
+};
+
+// Unary functions, also usable as an epilogue's activation.
+enum sdg_unary {
+    SDG_UNARY_NONE,       // identity (epilogues only)
+    SDG_UNARY_SILU,
+    SDG_UNARY_GELU_ERF,
+    SDG_UNARY_GELU_TANH,
+    SDG_UNARY_QUICK_GELU, // x * sigmoid(1.702 x)
+    SDG_UNARY_RELU,
+    SDG_UNARY_TANH,
+    SDG_UNARY_SIGMOID,
+    SDG_UNARY_SOFTPLUS,
+    SDG_UNARY_AFFINE,     // a * x + b   (attributes a, b)
+};
+enum sdg_binary { SDG_BINARY_ADD, SDG_BINARY_MUL };
+
+enum { SDG_OP_MAX_INPUTS = 4 };
+
+struct sdg_op {
+    enum sdg_op_kind kind;
+    sdg_value in[SDG_OP_MAX_INPUTS]; // per kind, see ops.def
+    sdg_value out;
+    char *name; // module path: "down_blocks.0.resnets.1.conv1"; never NULL
+    // Epilogue, conv2d and linear only: out = activation(acc + bias[c] + table[row][n][c] + residual)
+    struct sdg_epilogue {
+        sdg_value bias;      // weight [C]
+        sdg_value table;     // row table [T, N or 1, 1, C]
+        sdg_value residual;  // activation or input of out's shape
+        enum sdg_unary activation;
+    } epilogue;
+    union {
+        struct { int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right; } conv2d;
+        struct { int heads; float scale; bool causal; } attention;
+        struct { int groups; float eps; enum sdg_unary activation; } group_norm; // activation: none or silu
+        struct { float eps; } layer_norm;
+        struct { enum sdg_unary function; float a, b; } unary;
+        struct { enum sdg_binary function; } binary;
+        struct { int64_t start; } slice; // channels [start, start + out.C)
+    } u;
+};
+
+struct sdg_graph {
+    const struct sdg_log *log;
+    struct sdg_value_info *values; // [0] is unused
+    size_t value_count, value_capacity;
+    struct sdg_op *ops;            // in execution order
+    size_t op_count, op_capacity;
+    int64_t rows;                  // T of every table; 1 if there is none
+    enum sdg_result result;        // sticky
+};
+
+enum sdg_result sdg_graph_create(const struct sdg_log *log, struct sdg_graph **out);
+void sdg_graph_destroy(struct sdg_graph **graph);
+// SDG_OK, or the first failure of any call on this graph.
+enum sdg_result sdg_graph_check(const struct sdg_graph *graph);
+
+// ---- leaves ----
+sdg_value sdg_graph_input(struct sdg_graph *g, const char *name, int64_t n, int64_t h, int64_t w, int64_t c);
+sdg_value sdg_graph_input_s32(struct sdg_graph *g, const char *name, int64_t n, int64_t t); // token ids [N,1,T,1]
+sdg_value sdg_graph_table(struct sdg_graph *g, const char *name, int64_t rows, int64_t n, int64_t c);
+sdg_value sdg_graph_conv_weight(struct sdg_graph *g, int64_t out, int64_t in, int kh, int kw, const char *name, ...) SDG_PRINTF(6, 7);
+sdg_value sdg_graph_linear_weight(struct sdg_graph *g, int64_t out, int64_t in, const char *name, ...) SDG_PRINTF(4, 5);
+sdg_value sdg_graph_vector_weight(struct sdg_graph *g, int64_t n, const char *name, ...) SDG_PRINTF(3, 4);
+// Channels [start, start+length) of a conv or linear weight's input axis, as a weight of its own.
+sdg_value sdg_graph_weight_slice(struct sdg_graph *g, sdg_value weight, int64_t start, int64_t length);
+
+// ---- operations; the name is the module path, used in messages, profiles and for quantization sites ----
+struct sdg_conv_params { int stride, pad_top, pad_left, pad_bottom, pad_right; };
+sdg_value sdg_graph_conv2d(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight, struct sdg_conv_params params, struct sdg_epilogue epilogue);
+sdg_value sdg_graph_linear(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight, struct sdg_epilogue epilogue);
+// q [N,Hq,Wq,heads*d], k and v [N,Hk,Wk,heads*d] (v may have another d): softmax(scale q k^T) v per head. Tokens are H*W.
+sdg_value sdg_graph_attention(struct sdg_graph *g, const char *name, sdg_value q, sdg_value k, sdg_value v, int heads, float scale, bool causal);
+sdg_value sdg_graph_group_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta, int groups, float eps, enum sdg_unary activation);
+sdg_value sdg_graph_layer_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta, float eps);
+sdg_value sdg_graph_unary(struct sdg_graph *g, const char *name, sdg_value x, enum sdg_unary function);
+sdg_value sdg_graph_affine(struct sdg_graph *g, const char *name, sdg_value x, float a, float b);
+// y has x's shape, or 1 in N and/or in both H and W (broadcast).
+sdg_value sdg_graph_binary(struct sdg_graph *g, const char *name, enum sdg_binary function, sdg_value x, sdg_value y);
+sdg_value sdg_graph_geglu(struct sdg_graph *g, const char *name, sdg_value x); // [.., 2C] -> [.., C]: first half * gelu_erf(second half)
+sdg_value sdg_graph_upsample_nearest(struct sdg_graph *g, const char *name, sdg_value x, int64_t h, int64_t w); // source index floor(i * in / out)
+sdg_value sdg_graph_concat(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y); // along C
+sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t length); // channels
+sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions); // [N,1,T,1] s32 -> [N,1,T,C]; ids checked on writing
+void sdg_graph_output(struct sdg_graph *g, const char *name, sdg_value x);
+
+// ---- use ----
+sdg_value sdg_graph_find(const struct sdg_graph *g, const char *name); // an input, table or output by name; 0 if absent
+static inline int64_t sdg_value_elements(const struct sdg_value_info *v)
+{
+    return v->dims[0] * v->dims[1] * v->dims[2] * v->dims[3];
+}
+const char *sdg_op_name(enum sdg_op_kind kind);
+// Multiply-accumulates of one operation (conv2d, linear, attention; 0 for others).
+int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
+// All activations one operation reads: inputs that are activations or inputs plus the residual. Returns how many (at most 6).
+int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[6]);
+// A readable listing, one operation per line, at debug level.
+void sdg_graph_print(const struct sdg_graph *g);
+
+// ---- rewrites (graph/fuse.c) ----
+// Epilogues (unary, add of a residual into the conv or linear that alone produces the operand), group_norm + silu,
+// concat -> (group_norm reads two inputs; a 1x1 or any conv2d / linear over a concat becomes the sum of two over weight slices).
+// Dead operations are removed. Results are the same up to float rounding.
+enum sdg_result sdg_graph_fuse(struct sdg_graph *g);
+// Storage type of all activations and float inputs, and of conv/linear weights: f32, f16 or bf16. Accumulation, norms' statistics,
+// softmax, tables, biases and norm parameters stay f32.
+enum sdg_result sdg_graph_set_type(struct sdg_graph *g, enum sdg_dtype dtype);
+
+#endif

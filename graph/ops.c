@@ -1,0 +1,350 @@
+// Builders of operations: one function per operation, which is also its shape rule.
+#include "graph/graph.h"
+
+#include "base/memory.h"
+#include "graph/build.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+// An operation being built: what the checks need for their messages.
+struct builder {
+    struct sdg_graph *g;
+    const char *name;
+    enum sdg_op_kind kind;
+};
+
+#define FAIL(b, format, ...) SDG_GRAPH_FAIL((b)->g, "%s (%s): " format, (b)->name, sdg_op_name((b)->kind), __VA_ARGS__)
+#define SHAPE(b, value) sdg_shape_text(&(b)->g->values[value]).text
+
+static bool begin(struct builder *b, struct sdg_graph *g, const char *name, enum sdg_op_kind kind)
+{
+    *b = (struct builder){.g = g, .name = name, .kind = kind};
+    if (g->result != SDG_OK)
+        return false;
+    if (!name || !*name) {
+        SDG_GRAPH_FAIL(g, "a %s operation has no name", sdg_op_name(kind));
+        return false;
+    }
+    return true;
+}
+
+static bool is_value(const struct builder *b, sdg_value v, const char *role)
+{
+    if (v && v < b->g->value_count && b->g->values[v].kind != SDG_VALUE_NONE)
+        return true;
+    FAIL(b, "%s is missing", role);
+    return false;
+}
+
+// An activation or input of a float type.
+static bool is_activation(const struct builder *b, sdg_value v, const char *role)
+{
+    if (!is_value(b, v, role))
+        return false;
+    const struct sdg_value_info *info = &b->g->values[v];
+    if (sdg_value_is_read(info) && sdg_dtype_is_float(info->dtype))
+        return true;
+    FAIL(b, "%s %s is no float activation or input", role, SHAPE(b, v));
+    return false;
+}
+
+static bool is_weight(const struct builder *b, sdg_value v, int least_rank, const char *role)
+{
+    if (!is_value(b, v, role))
+        return false;
+    const struct sdg_value_info *info = &b->g->values[v];
+    if (info->kind == SDG_VALUE_WEIGHT && info->rank >= least_rank)
+        return true;
+    FAIL(b, "%s %s is no weight of rank %d", role, SHAPE(b, v), least_rank);
+    return false;
+}
+
+static bool is_vector(const struct builder *b, sdg_value v, int64_t length, const char *role, const char *of)
+{
+    if (!is_weight(b, v, 1, role))
+        return false;
+    const struct sdg_value_info *info = &b->g->values[v];
+    if (info->rank == 1 && info->dims[0] == length)
+        return true;
+    FAIL(b, "%s %s has shape %s, but %s needs [%" PRId64 "]", role, info->name, SHAPE(b, v), of, length);
+    return false;
+}
+
+static sdg_value finish(const struct builder *b, struct sdg_op op, int64_t n, int64_t h, int64_t w, int64_t c)
+{
+    struct sdg_graph *g = b->g;
+    struct sdg_value_info info = {.kind = SDG_VALUE_ACTIVATION, .dtype = SDG_F32, .dims = {n, h, w, c}};
+    op.kind = b->kind;
+    op.out = sdg_graph_add_value(g, &info, NULL, b->name);
+    if (!op.out || !sdg_graph_insert_op(g, g->op_count, &op, b->name))
+        return 0;
+    return op.out;
+}
+
+static sdg_value finish_like(const struct builder *b, struct sdg_op op, sdg_value x)
+{
+    int64_t d[4];
+    memcpy(d, b->g->values[x].dims, sizeof d);
+    return finish(b, op, d[0], d[1], d[2], d[3]);
+}
+
+// ---- conv2d, linear ----
+
+static bool check_epilogue(const struct builder *b, const struct sdg_epilogue *epilogue, const int64_t out[4])
+{
+    struct sdg_value_info shape = {.kind = SDG_VALUE_ACTIVATION, .dims = {out[0], out[1], out[2], out[3]}};
+    struct sdg_shape_text text = sdg_shape_text(&shape);
+    if (epilogue->bias && !is_vector(b, epilogue->bias, out[3], "bias", text.text))
+        return false;
+    if (epilogue->table) {
+        if (!is_value(b, epilogue->table, "table"))
+            return false;
+        const struct sdg_value_info *table = &b->g->values[epilogue->table];
+        if (table->kind != SDG_VALUE_TABLE || (table->dims[1] != 1 && table->dims[1] != out[0]) || table->dims[3] != out[3]) {
+            FAIL(b, "table %s does not fit the result %s", SHAPE(b, epilogue->table), text.text);
+            return false;
+        }
+    }
+    if (epilogue->residual) {
+        if (!is_activation(b, epilogue->residual, "residual"))
+            return false;
+        if (!sdg_same_shape(&b->g->values[epilogue->residual], &shape)) {
+            FAIL(b, "residual %s does not have the result's shape %s", SHAPE(b, epilogue->residual), text.text);
+            return false;
+        }
+    }
+    if ((unsigned)epilogue->activation >= SDG_UNARY_AFFINE) {
+        FAIL(b, "function %d cannot be an epilogue's activation", (int)epilogue->activation);
+        return false;
+    }
+    return true;
+}
+
+static bool check_channels(const struct builder *b, sdg_value x, sdg_value weight)
+{
+    if (!is_activation(b, x, "input") || !is_weight(b, weight, 2, "weight"))
+        return false;
+    const struct sdg_value_info *w = &b->g->values[weight];
+    if (b->g->values[x].dims[3] == w->dims[1])
+        return true;
+    FAIL(b, "input %s does not have the input channels of weight %s %s", SHAPE(b, x), w->name, SHAPE(b, weight));
+    return false;
+}
+
+// Length of one output axis; 0 if the kernel does not fit into the padded input.
+static int64_t conv_length(int64_t in, int64_t kernel, int stride, int pad_before, int pad_after)
+{
+    int64_t padded = in + pad_before + pad_after;
+    return padded < kernel ? 0 : (padded - kernel) / stride + 1;
+}
+
+sdg_value sdg_graph_conv2d(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight, struct sdg_conv_params p, struct sdg_epilogue epilogue)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_CONV2D) || !check_channels(&b, x, weight))
+        return 0;
+    const int64_t *xd = g->values[x].dims, *wd = g->values[weight].dims;
+    if (p.stride < 1 || p.pad_top < 0 || p.pad_left < 0 || p.pad_bottom < 0 || p.pad_right < 0)
+        return FAIL(&b, "stride %d, padding %d,%d,%d,%d is impossible", p.stride, p.pad_top, p.pad_left, p.pad_bottom, p.pad_right);
+    int64_t out[4] = {xd[0], conv_length(xd[1], wd[2], p.stride, p.pad_top, p.pad_bottom), conv_length(xd[2], wd[3], p.stride, p.pad_left, p.pad_right), wd[0]};
+    if (!out[1] || !out[2])
+        return FAIL(&b, "input %s is smaller than the kernel of weight %s", SHAPE(&b, x), SHAPE(&b, weight));
+    if (!check_epilogue(&b, &epilogue, out))
+        return 0;
+    struct sdg_op op = {.in = {x, weight}, .epilogue = epilogue};
+    op.u.conv2d.kernel_h = (int)wd[2];
+    op.u.conv2d.kernel_w = (int)wd[3];
+    op.u.conv2d.stride = p.stride;
+    op.u.conv2d.pad_top = p.pad_top;
+    op.u.conv2d.pad_left = p.pad_left;
+    op.u.conv2d.pad_bottom = p.pad_bottom;
+    op.u.conv2d.pad_right = p.pad_right;
+    return finish(&b, op, out[0], out[1], out[2], out[3]);
+}
+
+sdg_value sdg_graph_linear(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight, struct sdg_epilogue epilogue)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_LINEAR) || !check_channels(&b, x, weight))
+        return 0;
+    const int64_t *xd = g->values[x].dims, *wd = g->values[weight].dims;
+    if (wd[2] != 1 || wd[3] != 1)
+        return FAIL(&b, "input %s: weight %s has a kernel larger than 1x1", SHAPE(&b, x), SHAPE(&b, weight));
+    int64_t out[4] = {xd[0], xd[1], xd[2], wd[0]};
+    if (!check_epilogue(&b, &epilogue, out))
+        return 0;
+    return finish(&b, (struct sdg_op){.in = {x, weight}, .epilogue = epilogue}, out[0], out[1], out[2], out[3]);
+}
+
+// ---- attention, norms ----
+
+sdg_value sdg_graph_attention(struct sdg_graph *g, const char *name, sdg_value q, sdg_value k, sdg_value v, int heads, float scale, bool causal)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_ATTENTION) || !is_activation(&b, q, "query") || !is_activation(&b, k, "key") || !is_activation(&b, v, "value"))
+        return 0;
+    const int64_t *qd = g->values[q].dims, *kd = g->values[k].dims, *vd = g->values[v].dims;
+    if (heads < 1 || qd[3] % heads || vd[3] % heads)
+        return FAIL(&b, "query %s and value %s cannot be split into %d heads", SHAPE(&b, q), SHAPE(&b, v), heads);
+    if (qd[0] != kd[0] || qd[3] != kd[3])
+        return FAIL(&b, "query %s and key %s differ in batch or channels", SHAPE(&b, q), SHAPE(&b, k));
+    if (kd[0] != vd[0] || kd[1] * kd[2] != vd[1] * vd[2])
+        return FAIL(&b, "key %s and value %s differ in batch or tokens", SHAPE(&b, k), SHAPE(&b, v));
+    if (causal && qd[1] * qd[2] != kd[1] * kd[2])
+        return FAIL(&b, "causal, but query %s and key %s differ in tokens", SHAPE(&b, q), SHAPE(&b, k));
+    if (!isfinite(scale))
+        return FAIL(&b, "scale %g is not finite", (double)scale);
+    struct sdg_op op = {.in = {q, k, v}};
+    op.u.attention.heads = heads;
+    op.u.attention.scale = scale;
+    op.u.attention.causal = causal;
+    return finish(&b, op, qd[0], qd[1], qd[2], vd[3]);
+}
+
+static bool check_norm(const struct builder *b, sdg_value x, sdg_value gamma, sdg_value beta, float eps)
+{
+    if (!is_activation(b, x, "input"))
+        return false;
+    struct sdg_shape_text shape = sdg_shape_text(&b->g->values[x]);
+    int64_t channels = b->g->values[x].dims[3];
+    if (!is_vector(b, gamma, channels, "gamma", shape.text) || !is_vector(b, beta, channels, "beta", shape.text))
+        return false;
+    if (isfinite(eps) && eps >= 0)
+        return true;
+    FAIL(b, "eps %g is not a small positive number", (double)eps);
+    return false;
+}
+
+sdg_value sdg_graph_group_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta, int groups, float eps, enum sdg_unary activation)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_GROUP_NORM) || !check_norm(&b, x, gamma, beta, eps))
+        return 0;
+    if (groups < 1 || g->values[x].dims[3] % groups)
+        return FAIL(&b, "the channels of input %s cannot be split into %d groups", SHAPE(&b, x), groups);
+    if (activation != SDG_UNARY_NONE && activation != SDG_UNARY_SILU)
+        return FAIL(&b, "function %d cannot be a group norm's activation", (int)activation);
+    struct sdg_op op = {.in = {x, gamma, beta}};
+    op.u.group_norm.groups = groups;
+    op.u.group_norm.eps = eps;
+    op.u.group_norm.activation = activation;
+    return finish_like(&b, op, x);
+}
+
+sdg_value sdg_graph_layer_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta, float eps)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_LAYER_NORM) || !check_norm(&b, x, gamma, beta, eps))
+        return 0;
+    struct sdg_op op = {.in = {x, gamma, beta}};
+    op.u.layer_norm.eps = eps;
+    return finish_like(&b, op, x);
+}
+
+// ---- element-wise ----
+
+sdg_value sdg_graph_unary(struct sdg_graph *g, const char *name, sdg_value x, enum sdg_unary function)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_UNARY) || !is_activation(&b, x, "input"))
+        return 0;
+    if (function == SDG_UNARY_NONE || (unsigned)function >= SDG_UNARY_AFFINE)
+        return FAIL(&b, "input %s: function %d is no unary function", SHAPE(&b, x), (int)function);
+    struct sdg_op op = {.in = {x}};
+    op.u.unary.function = function;
+    return finish_like(&b, op, x);
+}
+
+sdg_value sdg_graph_affine(struct sdg_graph *g, const char *name, sdg_value x, float a, float b_)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_UNARY) || !is_activation(&b, x, "input"))
+        return 0;
+    if (!isfinite(a) || !isfinite(b_))
+        return FAIL(&b, "%g x + %g is not finite", (double)a, (double)b_);
+    struct sdg_op op = {.in = {x}};
+    op.u.unary.function = SDG_UNARY_AFFINE;
+    op.u.unary.a = a;
+    op.u.unary.b = b_;
+    return finish_like(&b, op, x);
+}
+
+sdg_value sdg_graph_binary(struct sdg_graph *g, const char *name, enum sdg_binary function, sdg_value x, sdg_value y)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_BINARY) || !is_activation(&b, x, "input") || !is_activation(&b, y, "second input"))
+        return 0;
+    if (function != SDG_BINARY_ADD && function != SDG_BINARY_MUL)
+        return FAIL(&b, "function %d is no binary function", (int)function);
+    const int64_t *xd = g->values[x].dims, *yd = g->values[y].dims;
+    bool samples = yd[0] == xd[0] || yd[0] == 1;
+    bool pixels = (yd[1] == xd[1] && yd[2] == xd[2]) || (yd[1] == 1 && yd[2] == 1);
+    if (!samples || !pixels || yd[3] != xd[3])
+        return FAIL(&b, "%s cannot be broadcast to %s", SHAPE(&b, y), SHAPE(&b, x));
+    struct sdg_op op = {.in = {x, y}};
+    op.u.binary.function = function;
+    return finish_like(&b, op, x);
+}
+
+sdg_value sdg_graph_geglu(struct sdg_graph *g, const char *name, sdg_value x)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_GEGLU) || !is_activation(&b, x, "input"))
+        return 0;
+    const int64_t *d = g->values[x].dims;
+    if (d[3] % 2)
+        return FAIL(&b, "the channels of input %s are not even", SHAPE(&b, x));
+    return finish(&b, (struct sdg_op){.in = {x}}, d[0], d[1], d[2], d[3] / 2);
+}
+
+// ---- moving data ----
+
+sdg_value sdg_graph_upsample_nearest(struct sdg_graph *g, const char *name, sdg_value x, int64_t h, int64_t w)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_UPSAMPLE_NEAREST) || !is_activation(&b, x, "input"))
+        return 0;
+    const int64_t *d = g->values[x].dims;
+    return finish(&b, (struct sdg_op){.in = {x}}, d[0], h, w, d[3]);
+}
+
+sdg_value sdg_graph_concat(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_CONCAT) || !is_activation(&b, x, "input") || !is_activation(&b, y, "second input"))
+        return 0;
+    const int64_t *xd = g->values[x].dims, *yd = g->values[y].dims;
+    if (xd[0] != yd[0] || xd[1] != yd[1] || xd[2] != yd[2])
+        return FAIL(&b, "%s and %s differ in more than channels", SHAPE(&b, x), SHAPE(&b, y));
+    return finish(&b, (struct sdg_op){.in = {x, y}}, xd[0], xd[1], xd[2], xd[3] + yd[3]);
+}
+
+sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t length)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_SLICE) || !is_activation(&b, x, "input"))
+        return 0;
+    const int64_t *d = g->values[x].dims;
+    if (start < 0 || length < 1 || length > d[3] || start > d[3] - length)
+        return FAIL(&b, "channels %" PRId64 " to %" PRId64 "+%" PRId64 " are not inside %s", start, start, length, SHAPE(&b, x));
+    struct sdg_op op = {.in = {x}};
+    op.u.slice.start = start;
+    return finish(&b, op, d[0], d[1], d[2], length);
+}
+
+sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_EMBED) || !is_value(&b, ids, "ids") || !is_weight(&b, tokens, 2, "token table") || !is_weight(&b, positions, 2, "position table"))
+        return 0;
+    const struct sdg_value_info *i = &g->values[ids], *t = &g->values[tokens], *p = &g->values[positions];
+    if (i->kind != SDG_VALUE_INPUT || i->dtype != SDG_S32 || i->dims[1] != 1 || i->dims[3] != 1)
+        return FAIL(&b, "ids %s are no s32 input [N,1,T,1]", SHAPE(&b, ids));
+    if (t->rank != 2 || p->rank != 2 || t->dims[1] != p->dims[1])
+        return FAIL(&b, "token table %s and position table %s differ in channels", SHAPE(&b, tokens), SHAPE(&b, positions));
+    if (p->dims[0] < i->dims[2])
+        return FAIL(&b, "position table %s has fewer rows than ids %s have tokens", SHAPE(&b, positions), SHAPE(&b, ids));
+    return finish(&b, (struct sdg_op){.in = {ids, tokens, positions}}, i->dims[0], 1, i->dims[2], t->dims[1]);
+}

@@ -1,0 +1,97 @@
+// A listing for people: sdg_graph_print.
+#include "graph/graph.h"
+
+#include "graph/build.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+struct line {
+    char text[480];
+    size_t used;
+};
+
+static void SDG_PRINTF(2, 3) append(struct line *line, const char *format, ...)
+{
+    if (line->used >= sizeof line->text - 1)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(line->text + line->used, sizeof line->text - line->used, format, arguments);
+    va_end(arguments);
+    if (length > 0)
+        line->used += (size_t)length;
+}
+
+static const char *unary_name(enum sdg_unary function)
+{
+    static const char *const names[] = {"none", "silu", "gelu_erf", "gelu_tanh", "quick_gelu", "relu", "tanh", "sigmoid", "softplus", "affine"};
+    return (size_t)function < sizeof names / sizeof *names ? names[function] : "unknown";
+}
+
+static void append_value(struct line *line, const struct sdg_graph *g, const char *role, sdg_value value)
+{
+    const struct sdg_value_info *v = &g->values[value];
+    append(line, " %s", role);
+    if (v->name)
+        append(line, "%s", v->name);
+    else
+        append(line, "%%%" PRIu32, value);
+    if (v->kind == SDG_VALUE_WEIGHT && v->slice_of)
+        append(line, "[:,%" PRId64 ":%" PRId64 "]", v->slice_start, v->slice_start + v->dims[1]);
+    append(line, " %s", sdg_shape_text(v).text);
+}
+
+static void append_attributes(struct line *line, const struct sdg_op *op)
+{
+    switch (op->kind) {
+    case SDG_OP_CONV2D:
+        append(line, " stride %d pad %d,%d,%d,%d", op->u.conv2d.stride, op->u.conv2d.pad_top, op->u.conv2d.pad_left, op->u.conv2d.pad_bottom, op->u.conv2d.pad_right);
+        break;
+    case SDG_OP_ATTENTION:
+        append(line, " heads %d%s", op->u.attention.heads, op->u.attention.causal ? " causal" : "");
+        break;
+    case SDG_OP_GROUP_NORM:
+        append(line, " groups %d %s", op->u.group_norm.groups, unary_name(op->u.group_norm.activation));
+        break;
+    case SDG_OP_UNARY:
+        append(line, " %s", unary_name(op->u.unary.function));
+        break;
+    case SDG_OP_BINARY:
+        append(line, " %s", op->u.binary.function == SDG_BINARY_ADD ? "add" : "mul");
+        break;
+    case SDG_OP_SLICE:
+        append(line, " from %" PRId64, op->u.slice.start);
+        break;
+    default:
+        break;
+    }
+}
+
+void sdg_graph_print(const struct sdg_graph *g)
+{
+    if (!g->log || g->log->level < SDG_LOG_DEBUG)
+        return;
+    for (size_t i = 0; i < g->op_count; i++) {
+        const struct sdg_op *op = &g->ops[i];
+        const struct sdg_value_info *out = &g->values[op->out];
+        struct line line = {.used = 0};
+        append(&line, "%4zu %%%" PRIu32 " %s %s = %s", i, op->out, sdg_dtype_name(out->dtype), sdg_shape_text(out).text, sdg_op_name(op->kind));
+        for (int k = 0; k < SDG_OP_MAX_INPUTS; k++) {
+            if (op->in[k])
+                append_value(&line, g, "", op->in[k]);
+        }
+        append_attributes(&line, op);
+        if (op->epilogue.bias)
+            append_value(&line, g, "+ ", op->epilogue.bias);
+        if (op->epilogue.table)
+            append_value(&line, g, "+ ", op->epilogue.table);
+        if (op->epilogue.residual)
+            append_value(&line, g, "+ ", op->epilogue.residual);
+        if (op->epilogue.activation)
+            append(&line, " %s", unary_name(op->epilogue.activation));
+        append(&line, "  # %s%s%s", op->name, out->output ? " -> " : "", out->output ? out->name : "");
+        sdg_say(g->log, SDG_LOG_DEBUG, "%s", line.text);
+    }
+}

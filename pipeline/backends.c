@@ -1,0 +1,119 @@
+#include "pipeline/backends.h"
+
+#include "pipeline/names.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void note_gpu(void *user, const struct sdg_device_info *info)
+{
+    if (strcmp(info->backend, "vulkan") == 0 && strstr(info->type, "gpu"))
+        *(bool *)user = true;
+}
+
+static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struct sdg_stage_backend *s)
+{
+    char legal[200];
+    s->device = -1;
+    if (strcmp(name, "auto") == 0) {
+        bool gpu = false;
+#if SDG_HAVE_VULKAN
+        sdg_backend_list(NULL, note_gpu, &gpu);
+#else
+        (void)note_gpu;
+#endif
+        name = gpu ? "vulkan" : "cpu";
+    }
+    if (strncmp(name, "vulkan:", 7) == 0) {
+        char *end;
+        long device = strtol(name + 7, &end, 10);
+        if (name[7] >= '0' && name[7] <= '9' && *end == 0 && device < 64) {
+            s->device = (int)device;
+            name = "vulkan";
+        }
+    }
+    if (strcmp(name, "cpu") == 0 || strcmp(name, "vulkan") == 0 || strcmp(name, "reference") == 0) {
+        snprintf(s->name, sizeof s->name, "%s", name);
+        return SDG_OK;
+    }
+    sdg_names_join(SDG_NAMES_BACKEND, legal, sizeof legal);
+    return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend is '%s', should be one of: %s, or te=NAME,unet=NAME,vae=NAME", name, legal);
+}
+
+static enum sdg_result parse_stage(struct sdg_pipeline *p, char *item)
+{
+    static const char *const stages[SDG_STAGE_COUNT] = {"te", "unet", "vae"};
+    char *equals = strchr(item, '=');
+    if (!equals)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend has '%s' among its stages, should be te=NAME, unet=NAME or vae=NAME", item);
+    *equals = 0;
+    for (int i = 0; i < SDG_STAGE_COUNT; i++)
+        if (strcmp(item, stages[i]) == 0)
+            return parse_one(p, equals + 1, &p->stage[i]);
+    return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend names the stage '%s', should be te, unet or vae", item);
+}
+
+enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text)
+{
+    if (!text)
+        text = "auto";
+    if (!strchr(text, '=')) {
+        SDG_TRY(parse_one(p, text, &p->stage[0]));
+        p->stage[1] = p->stage[2] = p->stage[0];
+        return SDG_OK;
+    }
+    char copy[256];
+    if (strlen(text) >= sizeof copy)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend is too long, should be te=NAME,unet=NAME,vae=NAME");
+    strcpy(copy, text);
+    for (char *item = copy, *next; item; item = next) {
+        next = strchr(item, ',');
+        if (next)
+            *next++ = 0;
+        SDG_TRY(parse_stage(p, item));
+    }
+    for (int i = 0; i < SDG_STAGE_COUNT; i++)
+        if (!p->stage[i].name[0])
+            SDG_TRY(parse_one(p, "auto", &p->stage[i]));
+    return SDG_OK;
+}
+
+static enum sdg_dtype file_type(const struct sdg_tensors *tensors, const char *name)
+{
+    const struct sdg_tensor *t = sdg_tensors_find(tensors, name);
+    return t && (t->dtype == SDG_F16 || t->dtype == SDG_BF16) ? t->dtype : SDG_F32;
+}
+
+// The half-precision type of the device, whichever it has; f32 if none.
+static enum sdg_dtype half_type(const struct sdg_backend *b, enum sdg_dtype wanted)
+{
+    enum sdg_dtype other = wanted == SDG_F16 ? SDG_BF16 : SDG_F16;
+    if (sdg_backend_has_type(b, wanted))
+        return wanted;
+    return sdg_backend_has_type(b, other) ? other : SDG_F32;
+}
+
+enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *type)
+{
+    static const enum sdg_dtype dtypes[] = {SDG_F32, SDG_F16, SDG_BF16};
+    static const char *const stages[SDG_STAGE_COUNT] = {"text encoder", "UNet", "VAE"};
+    const enum sdg_dtype files[SDG_STAGE_COUNT] = {
+        file_type(p->model->text[0], "text_model.final_layer_norm.weight"),
+        file_type(p->model->unet, "conv_in.weight"),
+        file_type(p->model->vae, p->model->vae_config.tiny ? "decoder.layers.0.weight" : "decoder.conv_in.weight"),
+    };
+    int index = 0;
+    if (type)
+        SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_TYPE, "type", type, &index));
+    for (int i = 0; i < SDG_STAGE_COUNT; i++) {
+        SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
+        enum sdg_dtype wanted = type ? dtypes[index] : files[i];
+        // SDXL's autoencoder overflows in f16; bf16 has f32's range.
+        enum sdg_dtype chosen = wanted == SDG_F32 ? SDG_F32 : half_type(p->stage[i].backend, wanted);
+        p->stage[i].dtype = chosen;
+        if (type && chosen != wanted)
+            sdg_say(&p->log, SDG_LOG_INFO, "%s computes in %s: its device (%s) does not compute in %s", stages[i], sdg_dtype_name(chosen), sdg_backend_info(p->stage[i].backend)->name, sdg_dtype_name(wanted));
+    }
+    return SDG_OK;
+}

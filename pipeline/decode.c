@@ -1,0 +1,158 @@
+// Autoencoder stages: latent -> pixels and back, whole or in overlapping tiles.
+#include "pipeline/pipeline.h"
+
+#include "base/memory.h"
+#include "pipeline/tiles.h"
+#include "vae/vae.h"
+
+#include <math.h>
+#include <string.h>
+
+// Size of one decoder run in latent pixels.
+static void tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
+{
+    *h = job->tile_vae && job->tile < job->latent_h ? job->tile : job->latent_h;
+    *w = job->tile_vae && job->tile < job->latent_w ? job->tile : job->latent_w;
+}
+
+enum sdg_result sdg_decoder_prepare(struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    int64_t h, w;
+    tile_size(job, &h, &w);
+    const int64_t key[6] = {h, w, 0, 0, 0, 0};
+    if (p->decoder.program && memcmp(key, p->decoder.key, sizeof key) == 0)
+        return SDG_OK;
+    sdg_network_clear(&p->decoder);
+    SDG_TRY(sdg_make_decoder(p, h, w, false, &p->decoder.program));
+    memcpy(p->decoder.key, key, sizeof key);
+    return SDG_OK;
+}
+
+static struct sdg_tiling tiling_of(const struct sdg_pipeline *p, const struct sdg_job *job, bool decode)
+{
+    int64_t h, w;
+    int factor = sdg_vae_factor(&p->model->vae_config);
+    tile_size(job, &h, &w);
+    return (struct sdg_tiling){
+        .height = job->latent_h, .width = job->latent_w, .tile_h = (int)h, .tile_w = (int)w, .step = job->tile_step,
+        .in_scale = decode ? 1 : factor, .out_scale = decode ? factor : 1,
+    };
+}
+
+// ---- decode ----
+
+struct progress {
+    struct sdg_pipeline *p;
+    struct sdg_job *job;
+    double start;
+};
+
+static enum sdg_result report(void *user, int done, int tiles)
+{
+    struct progress *r = user;
+    double seconds = (sdg_clock() - r->start) / done;
+    return sdg_progress_report(r->p, r->job, "decode", done, tiles, seconds, seconds * (tiles - done));
+}
+
+static uint8_t pixel(float x)
+{
+    x = x * 0.5f + 0.5f;
+    x = x < 0 ? 0 : x > 1 ? 1 : x;
+    return (uint8_t)lrintf(x * 255.0f); // half to even, as numpy's round
+}
+
+static enum sdg_result to_picture(struct sdg_pipeline *p, const struct sdg_job *job, const float *data, struct sdg_image **out)
+{
+    struct sdg_image *image;
+    if (sdg_image_create(job->width, job->height, &image) != SDG_OK)
+        return sdg_fail(&p->log, SDG_ERROR_MEMORY, "not enough memory for a picture of %dx%d", job->width, job->height);
+    size_t count = (size_t)job->width * (size_t)job->height * 3;
+    for (size_t i = 0; i < count; i++)
+        image->pixels[i] = pixel(data[i]);
+    *out = image;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, const float *latent, struct sdg_image **out)
+{
+    const struct sdg_vae_config *c = &p->model->vae_config;
+    size_t pixels = (size_t)job->width * (size_t)job->height * 3, latent_pixels = (size_t)job->latent_w * (size_t)job->latent_h;
+    if (c->out_channels != 3)
+        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the autoencoder makes %d channels instead of 3", p->model->path, c->out_channels);
+    float *image = sdg_alloc_raw(&p->log, pixels, sizeof *image, "the decoded picture");
+    float *input = sdg_alloc_raw(&p->log, job->latent_elements, sizeof *input, "the latent");
+    enum sdg_result result = image && input ? sdg_decoder_prepare(p, job) : SDG_ERROR_MEMORY;
+    if (result == SDG_OK) {
+        sdg_planar_to_nhwc(latent, input, job->latent_c, latent_pixels);
+        for (size_t i = 0; i < job->latent_elements; i++)
+            input[i] = input[i] / c->scaling_factor + c->shift_factor;
+        struct sdg_tiling tiling = tiling_of(p, job, true);
+        tiling.in_channels = job->latent_c;
+        tiling.out_channels = 3;
+        struct progress progress = {p, job, sdg_clock()};
+        result = sdg_tiles_run(&p->log, p->decoder.program, "latent", "image", &tiling, input, image, report, &progress);
+    }
+    if (result == SDG_OK)
+        result = sdg_check_finite(&p->log, image, pixels, "the decoded picture");
+    if (result == SDG_OK)
+        result = to_picture(p, job, image, out);
+    sdg_free(input);
+    sdg_free(image);
+    if (result != SDG_OK || job->params->image + 1 >= job->params->images)
+        sdg_network_clear(&p->decoder);
+    sdg_memory_trim();
+    return result;
+}
+
+// ---- encode ----
+
+static enum sdg_result run_encoder(struct sdg_pipeline *p, struct sdg_job *job, const float *image, float *out, int channels)
+{
+    struct sdg_program *program = NULL;
+    struct sdg_tiling tiling = tiling_of(p, job, false);
+    tiling.in_channels = 3;
+    tiling.out_channels = channels;
+    SDG_TRY(sdg_make_encoder(p, (int64_t)tiling.tile_h * tiling.in_scale, (int64_t)tiling.tile_w * tiling.in_scale, false, &program));
+    enum sdg_result result = sdg_tiles_run(&p->log, program, "image", p->model->vae_config.tiny ? "latent" : "moments", &tiling, image, out, NULL, NULL);
+    sdg_program_destroy(&program);
+    return result;
+}
+
+// mean + exp(logvar / 2) * noise; log-variance clamped as in diffusers' DiagonalGaussianDistribution.
+static void sample_posterior(const float *moments, int channels, size_t pixels, const float *noise, float *latent)
+{
+    for (size_t i = 0; i < pixels; i++)
+        for (int k = 0; k < channels; k++) {
+            const float *m = moments + i * 2 * (size_t)channels;
+            float logvar = fminf(fmaxf(m[channels + k], -30.0f), 20.0f);
+            size_t at = (size_t)k * pixels + i;
+            latent[at] = m[k] + expf(0.5f * logvar) * noise[at];
+        }
+}
+
+enum sdg_result sdg_stage_encode(struct sdg_pipeline *p, struct sdg_job *job, const float *image, float *latent)
+{
+    const struct sdg_vae_config *c = &p->model->vae_config;
+    size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
+    int channels = c->tiny ? job->latent_c : 2 * job->latent_c;
+    if (c->in_channels != 3)
+        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the autoencoder takes %d channels instead of 3", p->model->path, c->in_channels);
+    SDG_TRY(sdg_progress_report(p, job, "encode", 0, 1, 0, -1));
+    float *encoded = sdg_alloc_raw(&p->log, pixels * (size_t)channels, sizeof *encoded, "the encoded image");
+    float *noise = sdg_alloc_raw(&p->log, job->latent_elements, sizeof *noise, "noise");
+    enum sdg_result result = encoded && noise ? run_encoder(p, job, image, encoded, channels) : SDG_ERROR_MEMORY;
+    if (result == SDG_OK)
+        result = sdg_check_finite(&p->log, encoded, pixels * (size_t)channels, "the encoded image");
+    if (result == SDG_OK && c->tiny)
+        sdg_nhwc_to_planar(encoded, latent, job->latent_c, pixels);
+    if (result == SDG_OK && !c->tiny) {
+        sdg_rng_normal(&job->rng, noise, job->latent_elements);
+        sample_posterior(encoded, job->latent_c, pixels, noise, latent);
+    }
+    for (size_t i = 0; i < job->latent_elements && result == SDG_OK; i++)
+        latent[i] = (latent[i] - c->shift_factor) * c->scaling_factor;
+    sdg_free(noise);
+    sdg_free(encoded);
+    sdg_memory_trim();
+    return result;
+}

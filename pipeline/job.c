@@ -1,0 +1,166 @@
+// From the caller's parameters to a job: defaults filled in, names looked up, ranges checked, the sampler made.
+#include "pipeline/pipeline.h"
+
+#include "base/memory.h"
+#include "pipeline/names.h"
+#include "vae/vae.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_SIDE = 16384, MAX_STEPS = 1000 };
+
+// What a pipeline of this kind is usually run with, where it differs from the command line's defaults.
+static double default_cfg_scale(const struct sdg_model *model)
+{
+    return model->kind == SDG_MODEL_LCM ? 8.5 : 7.0;
+}
+
+static enum sdg_result find_size(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    const struct sdg_image *init = job->params->init_image;
+    int factor = sdg_vae_factor(&p->model->vae_config), native = p->model->unet_config.sample_size * factor;
+    job->width = job->params->width ? job->params->width : init ? init->width : native;
+    job->height = job->params->height ? job->params->height : init ? init->height : native;
+    const struct { const char *name; int value; } sides[2] = {{"width", job->width}, {"height", job->height}};
+    for (int i = 0; i < 2; i++)
+        if (sides[i].value < factor || sides[i].value > MAX_SIDE || sides[i].value % factor)
+            return sdg_fail(&p->log, SDG_ERROR_USAGE, "%s is %d, should be a multiple of %d from %d to %d", sides[i].name, sides[i].value, factor, factor, MAX_SIDE);
+    if (init && (init->width != job->width || init->height != job->height))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the init image is %dx%d, the picture %dx%d: resize it first", init->width, init->height, job->width, job->height);
+    job->latent_w = job->width / factor;
+    job->latent_h = job->height / factor;
+    job->latent_c = p->model->vae_config.latent_channels;
+    job->latent_elements = (size_t)job->latent_w * (size_t)job->latent_h * (size_t)job->latent_c;
+    return SDG_OK;
+}
+
+static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    const struct sdg_unet_config *u = &p->model->unet_config;
+    if (u->out_channels != job->latent_c)
+        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: the UNet has %d output channels, the autoencoder %d latent channels", p->model->path, u->out_channels, job->latent_c);
+    if (u->in_channels != job->latent_c)
+        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the UNet takes %d channels instead of %d (an inpainting or editing model); this version runs text-to-image and image-to-image models",
+                        p->model->path, u->in_channels, job->latent_c);
+    return SDG_OK;
+}
+
+static enum sdg_result find_guidance(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    job->cfg_scale = job->params->cfg_scale ? *job->params->cfg_scale : default_cfg_scale(p->model);
+    if (!isfinite(job->cfg_scale) || fabs(job->cfg_scale) > 1000)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "cfg scale is %g, should be a number from -1000 to 1000", job->cfg_scale);
+    job->guidance_embedding = p->model->unet_config.time_cond_proj_dim > 0;
+    job->guidance = job->cfg_scale > 1.0 && !job->guidance_embedding;
+    return SDG_OK;
+}
+
+static enum sdg_result find_sampler_names(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    const struct sdg_generate_params *g = job->params;
+    int method = SDG_METHOD_EULER_A, schedule = SDG_SCHEDULE_DISCRETE;
+    if (g->schedule)
+        SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_SCHEDULE, "scheduler", g->schedule, &schedule));
+    if (g->sampler) {
+        method = sdg_method_from_name(g->sampler);
+        if (method < 0)
+            return sdg_name_find(&p->log, SDG_NAMES_SAMPLER, "sampling method", g->sampler, &method);
+    } else if (schedule == SDG_SCHEDULE_MODEL && p->model->has_scheduler) {
+        method = sdg_method_from_class(p->model->scheduler.class_name);
+        if (method < 0)
+            return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: scheduler class '%s' has no counterpart here; choose a sampling method", p->model->path, p->model->scheduler.class_name);
+    }
+    job->method = (enum sdg_method)method;
+    job->schedule = (enum sdg_schedule)schedule;
+    return SDG_OK;
+}
+
+static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    const struct sdg_generate_params *g = job->params;
+    job->scheduler = p->model->scheduler;
+    if (p->params.prediction)
+        job->scheduler.prediction = strcmp(p->params.prediction, "v") == 0 ? SDG_PREDICT_V : SDG_PREDICT_EPSILON;
+    int steps = g->steps ? g->steps : g->sigma_count > 0 ? g->sigma_count : 20;
+    if (steps < 1 || steps > MAX_STEPS)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "steps is %d, should be 1..%d", steps, MAX_STEPS);
+    job->strength = g->strength ? *g->strength : 0.75;
+    int first = 0;
+    if (g->init_image) {
+        if (!(job->strength > 0 && job->strength <= 1))
+            return sdg_fail(&p->log, SDG_ERROR_USAGE, "strength is %g, should be above 0 and at most 1", job->strength);
+        first = steps - (int)(steps * job->strength);
+        if (first >= steps)
+            return sdg_fail(&p->log, SDG_ERROR_USAGE, "strength %g of %d steps leaves no step to run; use more steps or a higher strength", job->strength, steps);
+    }
+    struct sdg_sampler_params params = {
+        .method = job->method, .schedule = job->schedule, .config = &job->scheduler, .steps = steps, .first_step = first,
+        .eta = g->eta ? *g->eta : -1.0, .sigmas = g->sigmas, .sigma_count = g->sigma_count, .elements = job->latent_elements,
+    };
+    if (g->eta && !(*g->eta >= 0 && *g->eta <= 10))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "eta is %g, should be 0..10", *g->eta);
+    SDG_TRY(sdg_sampler_create(&p->log, &params, &job->sampler));
+    job->steps = steps;
+    return SDG_OK;
+}
+
+static enum sdg_result seed_generators(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    const struct sdg_generate_params *g = job->params;
+    int kind = SDG_RNG_CUDA, sampler_kind;
+    if (g->rng)
+        SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_RNG, "rng", g->rng, &kind));
+    sampler_kind = kind;
+    if (g->sampler_rng)
+        SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_RNG, "sampler rng", g->sampler_rng, &sampler_kind));
+    job->one_rng = !g->sampler_rng;
+    job->seed = g->seed;
+    sdg_rng_seed(&job->rng, (enum sdg_rng_kind)kind, (uint64_t)job->seed);
+    sdg_rng_seed(&job->sampler_rng, (enum sdg_rng_kind)sampler_kind, (uint64_t)job->seed);
+    return SDG_OK;
+}
+
+static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    int layers = p->model->text_config[0].layers, skip = job->params->clip_skip;
+    if (skip < 0 || skip > layers)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "clip skip is %d, should be 1..%d (the text encoder has %d layers), or absent for the model's own", skip, layers, layers);
+    job->clip_skip = skip ? skip : p->model->text_encoders > 1 ? 2 : 1;
+    return SDG_OK;
+}
+
+static enum sdg_result find_tiles(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    job->tile = p->params.vae_tile_size ? p->params.vae_tile_size : 32;
+    double overlap = p->params.vae_tile_overlap < 0 ? 0 : p->params.vae_tile_overlap > 0 ? p->params.vae_tile_overlap : 0.5;
+    job->tile_step = (int)(job->tile * (1 - overlap));
+    if (job->tile_step < 1)
+        job->tile_step = 1;
+    job->tile_vae = p->params.vae_tiling && strcmp(p->params.vae_tiling, "on") == 0;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job)
+{
+    *job = (struct sdg_job){.params = params, .start = sdg_clock()};
+    job->prompt = params->prompt ? params->prompt : "";
+    job->negative = params->negative_prompt ? params->negative_prompt : "";
+    job->negative_absent = !params->negative_prompt;
+    if (!p->tokenizer[0])
+        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s has no tokenizer: %s", p->model->path, sdg_model_tokenizer_hint());
+    SDG_TRY(find_size(p, job));
+    SDG_TRY(check_channels(p, job));
+    SDG_TRY(find_guidance(p, job));
+    SDG_TRY(find_sampler_names(p, job));
+    SDG_TRY(find_clip_skip(p, job));
+    SDG_TRY(find_tiles(p, job));
+    SDG_TRY(seed_generators(p, job));
+    return make_sampler(p, job);
+}
+
+void sdg_job_clear(struct sdg_job *job)
+{
+    if (job->sampler)
+        sdg_sampler_destroy(&job->sampler);
+}

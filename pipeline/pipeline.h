@@ -1,0 +1,137 @@
+// What the files of pipeline/ share: the pipeline object, a job (one picture, all parameters resolved) and the stages.
+#ifndef SDG_PIPELINE_PIPELINE_H
+#define SDG_PIPELINE_PIPELINE_H
+
+#include "backend/backend.h"
+#include "formats/model.h"
+#include "scheduler/sampler.h"
+#include "sdgen/sdgen.h"
+#include "text/prompt.h"
+
+enum sdg_stage { SDG_STAGE_TEXT, SDG_STAGE_UNET, SDG_STAGE_VAE, SDG_STAGE_COUNT };
+
+// A program and what it was made for, so that the next picture of a batch can use it again.
+struct sdg_network {
+    struct sdg_program *program;
+    int64_t key[6];
+};
+
+// Prompt embeddings as the UNet takes them; kept for the next picture of a batch.
+struct sdg_context {
+    char *prompt, *negative;  // what they were made from; NULL = nothing kept
+    int clip_skip;
+    bool plain, guidance;
+    int batch;                // 1, or 2: negative prompt first
+    int tokens;               // 77 * chunks
+    int dim;
+    float *embedding;         // [batch][tokens][dim]
+    int pooled_dim;           // SDXL, else 0
+    float *pooled;            // [batch][pooled_dim]
+};
+
+struct sdg_stage_backend {
+    char name[16];  // "cpu", "vulkan", "reference"
+    int device;
+    enum sdg_dtype dtype;
+    struct sdg_backend *backend;
+};
+
+struct sdg_pipeline {
+    struct sdg_log log;
+    struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
+    char *cache_dir, *model_name;
+    struct sdg_model *model;
+    struct sdg_tokenizer *tokenizer[2];
+    struct sdg_stage_backend stage[SDG_STAGE_COUNT];
+    struct sdg_context context;
+    struct sdg_network unet, decoder;
+    int64_t context_serial;  // raised when the context changes
+    int64_t unet_context;    // serial of the context whose keys and values are in `unet`
+    size_t resident_start;   // bytes resident when the pipeline was created
+};
+
+// One picture, everything resolved and checked.
+struct sdg_job {
+    const struct sdg_generate_params *params;
+    const char *prompt, *negative; // never NULL
+    bool negative_absent;
+    int width, height;             // pixels
+    int latent_w, latent_h, latent_c;
+    size_t latent_elements;
+    double cfg_scale;
+    bool guidance;                 // two branches
+    bool guidance_embedding;       // LCM
+    bool split_guidance;           // the branches one after the other, when memory is short
+    bool tile_vae;
+    int tile;                      // latent pixels
+    int tile_step;
+    enum sdg_method method;
+    enum sdg_schedule schedule;
+    struct sdg_sampler *sampler;
+    struct sdg_scheduler_config scheduler;
+    struct sdg_rng rng, sampler_rng;
+    bool one_rng;
+    int clip_skip;                 // 1..layers as sdg_text_params.skip
+    int64_t seed;
+    int steps;
+    double strength, start;        // start: clock at the beginning of the call
+    double planned;                // bytes
+    double decode_share;           // estimated decode time in units of one sampling step
+};
+
+// ---- job.c ----
+enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job);
+void sdg_job_clear(struct sdg_job *job);
+
+// ---- stages ----
+// text.c: fills p->context for the job (or keeps it). The encoder is gone when this returns.
+enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job);
+void sdg_context_clear(struct sdg_pipeline *p);
+// sample.c: latent [c][h][w] in and out.
+enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, float *latent);
+// latents.c: the first latent, from noise or from the init image.
+enum sdg_result sdg_stage_latent(struct sdg_pipeline *p, struct sdg_job *job, float *latent);
+// decode.c: decoder program is prepared (from another thread: sdg_decoder_begin / _wait), then latent -> picture.
+enum sdg_result sdg_decoder_prepare(struct sdg_pipeline *p, const struct sdg_job *job);
+enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, const float *latent, struct sdg_image **out);
+// Image [height][width][3] in -1..1 -> latent sample (scaled), drawing the posterior's noise from the job's generator.
+enum sdg_result sdg_stage_encode(struct sdg_pipeline *p, struct sdg_job *job, const float *image, float *latent);
+
+// ---- networks.c: graphs compiled for a stage ----
+enum sdg_result sdg_make_text(struct sdg_pipeline *p, int encoder, int batch, int clip_skip, bool plan_only, struct sdg_program **out);
+enum sdg_result sdg_make_unet_time(struct sdg_pipeline *p, int64_t rows, bool plan_only, struct sdg_program **out);
+enum sdg_result sdg_make_unet_context(struct sdg_pipeline *p, int64_t batch, int64_t tokens, bool plan_only, struct sdg_program **out);
+enum sdg_result sdg_make_unet_step(struct sdg_pipeline *p, int64_t batch, int64_t h, int64_t w, int64_t tokens, int64_t rows, bool plan_only, struct sdg_program **out);
+enum sdg_result sdg_make_decoder(struct sdg_pipeline *p, int64_t h, int64_t w, bool plan_only, struct sdg_program **out);
+enum sdg_result sdg_make_encoder(struct sdg_pipeline *p, int64_t h, int64_t w, bool plan_only, struct sdg_program **out);
+// The stage's backend, opened on first use.
+enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage);
+void sdg_network_clear(struct sdg_network *network);
+
+// ---- memory_plan.c: decides split_guidance and tile_vae, fails when the budget does not suffice ----
+struct sdg_stage_memory {
+    const char *name;
+    struct sdg_memory memory; // of the stage's programs
+    size_t host;              // buffers of the pipeline itself
+    size_t total;             // all that is alive during the stage
+    double macs;
+};
+struct sdg_memory_plan {
+    struct sdg_stage_memory stages[8];
+    int count;
+    size_t base;              // the process itself
+    size_t peak;              // base + largest total
+};
+enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan);
+
+// ---- progress.c ----
+double sdg_clock(void); // seconds, monotonic
+enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct sdg_job *job, const char *stage, int step, int steps, double seconds_step, double seconds_left);
+// SDG_ERROR_COMPUTE naming `what` if a value is not finite.
+enum sdg_result sdg_check_finite(const struct sdg_log *log, const float *data, size_t count, const char *what);
+
+// [C][H][W] (files, generators, samplers) <-> [H][W][C] (networks).
+void sdg_planar_to_nhwc(const float *from, float *to, int c, size_t pixels);
+void sdg_nhwc_to_planar(const float *from, float *to, int c, size_t pixels);
+
+#endif

@@ -1,0 +1,82 @@
+// sdg_plan: the memory plan and the chosen kernels in words.
+#include "pipeline/pipeline.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct printer {
+    void (*fn)(void *user, const char *line);
+    void *user;
+};
+
+SDG_PRINTF(2, 3) static void line(const struct printer *out, const char *format, ...)
+{
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    out->fn(out->user, text);
+}
+
+static void print_stage(const struct printer *out, const struct sdg_pipeline *p, const struct sdg_stage_memory *s)
+{
+    const double mib = 1024.0 * 1024.0;
+    enum sdg_stage stage = strncmp(s->name, "text", 4) == 0 ? SDG_STAGE_TEXT : strcmp(s->name, "UNet") == 0 ? SDG_STAGE_UNET : SDG_STAGE_VAE;
+    const struct sdg_stage_backend *b = &p->stage[stage];
+    line(out, "%-18s %-10s %-5s weights %8.1f  activations %8.1f  inputs %7.1f  scratch %7.1f  host %7.1f  total %8.1f MiB", s->name, b->name, sdg_dtype_name(b->dtype),
+         (double)s->memory.weights / mib, (double)s->memory.arena / mib, (double)s->memory.inputs / mib, (double)s->memory.scratch / mib, (double)s->host / mib, (double)s->total / mib);
+}
+
+static void print_kernel(void *user, const char *op, const char *kernel)
+{
+    line(user, "  %-70s %s", op, kernel);
+}
+
+static enum sdg_result print_kernels(const struct printer *out, struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    struct sdg_program *program;
+    int batch = job->guidance && !job->split_guidance ? 2 : 1;
+    line(out, "kernels of the UNet:");
+    SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, SDG_TEXT_TOKENS, sdg_sampler_calls(job->sampler), true, &program));
+    sdg_program_describe(program, print_kernel, (void *)out);
+    sdg_program_destroy(&program);
+    bool tiled = job->tile_vae && job->tile < job->latent_h && job->tile < job->latent_w;
+    line(out, "kernels of the VAE decoder:");
+    SDG_TRY(sdg_make_decoder(p, tiled ? job->tile : job->latent_h, tiled ? job->tile : job->latent_w, true, &program));
+    sdg_program_describe(program, print_kernel, (void *)out);
+    sdg_program_destroy(&program);
+    return SDG_OK;
+}
+
+static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline *p, struct sdg_job *job, bool kernels)
+{
+    const double mib = 1024.0 * 1024.0;
+    struct sdg_memory_plan plan;
+    SDG_TRY(sdg_memory_plan(p, job, &plan));
+    line(out, "model: %s", p->model->path);
+    line(out, "picture: %dx%d, %s / %s, %d steps, %d model evaluations, guidance %s", job->width, job->height, sdg_method_name(job->method), sdg_schedule_name(job->schedule),
+         job->steps, sdg_sampler_calls(job->sampler), !job->guidance ? "off" : job->split_guidance ? "one branch at a time" : "as batch 2");
+    for (int i = 0; i < SDG_STAGE_COUNT; i++) {
+        static const char *const names[] = {"text", "UNet", "VAE"};
+        const struct sdg_device_info *info = sdg_backend_info(p->stage[i].backend);
+        line(out, "%s on %s: %s (%s)", names[i], p->stage[i].name, info->name, info->note);
+    }
+    for (int i = 0; i < plan.count; i++)
+        print_stage(out, p, &plan.stages[i]);
+    line(out, "the process itself %.1f MiB", (double)plan.base / mib);
+    line(out, "planned peak: %.1f MiB (%zu bytes)", (double)plan.peak / mib, plan.peak);
+    return kernels ? print_kernels(out, p, job) : SDG_OK;
+}
+
+enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels, void (*fn)(void *user, const char *line), void *user)
+{
+    struct printer out = {fn, user};
+    struct sdg_job job;
+    enum sdg_result result = sdg_job_create(pipeline, params, &job);
+    if (result == SDG_OK)
+        result = print_plan(&out, pipeline, &job, kernels);
+    sdg_job_clear(&job);
+    return result;
+}

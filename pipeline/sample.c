@@ -1,0 +1,297 @@
+// The denoising loop. Everything that depends on the step or on the prompt alone is computed before it; a step is one run of
+// the recorded UNet program with another row, the guidance and the sampler's arithmetic on the host.
+#include "pipeline/pipeline.h"
+
+#include "base/memory.h"
+#include "unet/unet.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+// ---- before the loop: time tables ----
+
+
+static enum sdg_result copy_value(const struct sdg_log *log, struct sdg_program *from, struct sdg_program *to, const char *name, size_t count)
+{
+    float *data = sdg_alloc_raw(log, count, sizeof *data, name);
+    if (!data)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = sdg_program_read(from, name, data, count);
+    if (result == SDG_OK)
+        result = sdg_check_finite(log, data, count, name);
+    if (result == SDG_OK)
+        result = sdg_program_write(to, name, data, count);
+    sdg_free(data);
+    return result;
+}
+
+// Copies the outputs of `graph` (compiled as `from`) to `to`.
+static enum sdg_result copy_outputs(const struct sdg_log *log, const struct sdg_graph *graph, struct sdg_program *from, struct sdg_program *to)
+{
+    for (size_t v = 1; v < graph->value_count; v++)
+        if (graph->values[v].output)
+            SDG_TRY(copy_value(log, from, to, graph->values[v].name, (size_t)sdg_value_elements(&graph->values[v])));
+    return SDG_OK;
+}
+
+static enum sdg_result write_timesteps(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program, int64_t rows, int64_t per_row)
+{
+    const struct sdg_unet_config *c = &p->model->unet_config;
+    int dim = c->channels[0];
+    float *data = sdg_alloc_raw(&p->log, (size_t)rows * (size_t)dim, sizeof *data, "time embeddings");
+    if (!data)
+        return SDG_ERROR_MEMORY;
+    for (int64_t r = 0; r < rows; r++)
+        sdg_timestep_embedding(sdg_sampler_timestep(job->sampler, (int)(r / per_row)), dim, c->flip_sin_to_cos, c->freq_shift, data + r * dim);
+    enum sdg_result result = sdg_program_write(program, "timestep", data, (size_t)rows * (size_t)dim);
+    sdg_free(data);
+    return result;
+}
+
+// LCM: the guidance scale is an input of the network (diffusers' get_guidance_scale_embedding).
+static enum sdg_result write_guidance(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program, int64_t rows)
+{
+    int dim = p->model->unet_config.time_cond_proj_dim;
+    float *data = sdg_alloc_raw(&p->log, (size_t)rows * (size_t)dim, sizeof *data, "guidance embeddings");
+    if (!data)
+        return SDG_ERROR_MEMORY;
+    for (int64_t r = 0; r < rows; r++)
+        sdg_timestep_embedding((float)(job->cfg_scale - 1.0) * 1000.0f, dim, false, 1.0, data + r * dim);
+    enum sdg_result result = sdg_program_write(program, "guidance", data, (size_t)rows * (size_t)dim);
+    sdg_free(data);
+    return result;
+}
+
+// SDXL: pooled prompt embedding followed by six embedded numbers: original size, crop corner, target size.
+static enum sdg_result write_added(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program, int64_t rows, int64_t per_row)
+{
+    const struct sdg_unet_config *c = &p->model->unet_config;
+    int each = c->addition_time_embed_dim, pooled = p->context.pooled_dim, dim = c->addition_embed_dim;
+    const double ids[6] = {job->height, job->width, 0, 0, job->height, job->width};
+    if (pooled + 6 * each != dim)
+        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: the pooled prompt embedding has %d numbers, the UNet's add_embedding leaves room for %d", p->model->path, pooled, dim - 6 * each);
+    float *data = sdg_alloc_raw(&p->log, (size_t)rows * (size_t)dim, sizeof *data, "size embeddings");
+    if (!data)
+        return SDG_ERROR_MEMORY;
+    for (int64_t r = 0; r < rows; r++) {
+        float *row = data + r * dim;
+        memcpy(row, p->context.pooled + (r % per_row) * pooled, (size_t)pooled * sizeof *row);
+        for (int i = 0; i < 6; i++)
+            sdg_timestep_embedding(ids[i], each, c->flip_sin_to_cos, c->freq_shift, row + pooled + i * each);
+    }
+    enum sdg_result result = sdg_program_write(program, "added", data, (size_t)rows * (size_t)dim);
+    sdg_free(data);
+    return result;
+}
+
+static enum sdg_result fill_tables(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *unet)
+{
+    const struct sdg_unet_config *c = &p->model->unet_config;
+    int64_t per_row = c->addition_time_embed_dim ? p->context.batch : 1, rows = sdg_sampler_calls(job->sampler) * per_row;
+    struct sdg_program *time = NULL;
+    struct sdg_graph *graph = NULL;
+    enum sdg_result result = sdg_make_unet_time(p, rows, false, &time);
+    if (result == SDG_OK)
+        result = write_timesteps(p, job, time, rows, per_row);
+    if (result == SDG_OK && c->time_cond_proj_dim)
+        result = write_guidance(p, job, time, rows);
+    if (result == SDG_OK && c->addition_time_embed_dim)
+        result = write_added(p, job, time, rows, per_row);
+    if (result == SDG_OK)
+        result = sdg_program_run(time, 0);
+    if (result == SDG_OK)
+        result = sdg_unet_time_graph(&p->log, c, rows, &graph);
+    if (result == SDG_OK)
+        result = copy_outputs(&p->log, graph, time, unet);
+    sdg_graph_destroy(&graph);
+    if (time)
+        sdg_program_destroy(&time);
+    return result;
+}
+
+// ---- before the loop: keys and values of the prompt ----
+
+static enum sdg_result fill_context(struct sdg_pipeline *p, int first, int batch, struct sdg_program *unet)
+{
+    const struct sdg_context *context = &p->context;
+    size_t per_prompt = (size_t)context->tokens * (size_t)context->dim;
+    struct sdg_program *program = NULL;
+    struct sdg_graph *graph = NULL;
+    enum sdg_result result = sdg_make_unet_context(p, batch, context->tokens, false, &program);
+    if (result == SDG_OK)
+        result = sdg_program_write(program, "context", context->embedding + (size_t)first * per_prompt, (size_t)batch * per_prompt);
+    if (result == SDG_OK)
+        result = sdg_program_run(program, 0);
+    if (result == SDG_OK)
+        result = sdg_unet_context_graph(&p->log, &p->model->unet_config, batch, context->tokens, &graph);
+    if (result == SDG_OK)
+        result = copy_outputs(&p->log, graph, program, unet);
+    sdg_graph_destroy(&graph);
+    if (program)
+        sdg_program_destroy(&program);
+    return result;
+}
+
+// ---- the loop ----
+
+struct loop {
+    struct sdg_pipeline *p;
+    struct sdg_job *job;
+    int batch;           // samples per program run
+    size_t elements;     // of one latent
+    float *input;        // [elements] as the sampler scales it, planar
+    float *nhwc;         // [batch][elements]
+    float *noise;        // [batch][elements] the UNet's answer, nhwc
+    float *guided;       // [elements] planar
+};
+
+static enum sdg_result predict(struct loop *l, int call, const float *input, float *out)
+{
+    const struct sdg_job *job = l->job;
+    size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
+    sdg_planar_to_nhwc(input, l->nhwc, job->latent_c, pixels);
+    for (int i = 1; i < l->batch; i++)
+        memcpy(l->nhwc + (size_t)i * l->elements, l->nhwc, l->elements * sizeof *l->nhwc);
+    SDG_TRY(sdg_program_write(l->p->unet.program, "sample", l->nhwc, (size_t)l->batch * l->elements));
+    SDG_TRY(sdg_program_run(l->p->unet.program, call));
+    return sdg_program_read(l->p->unet.program, "noise", out, (size_t)l->batch * l->elements);
+}
+
+// The model's answer for one call in l->guided: uncond + scale (cond - uncond).
+static enum sdg_result evaluate(struct loop *l, int call)
+{
+    const struct sdg_job *job = l->job;
+    size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
+    if (job->split_guidance) {
+        for (int i = 0; i < 2; i++) {
+            SDG_TRY(fill_context(l->p, i, 1, l->p->unet.program));
+            SDG_TRY(predict(l, call, l->input, l->noise + (size_t)i * l->elements));
+        }
+    } else {
+        SDG_TRY(predict(l, call, l->input, l->noise));
+    }
+    if (job->guidance) {
+        const float *cond = l->noise + l->elements;
+        float scale = (float)job->cfg_scale;
+        for (size_t i = 0; i < l->elements; i++)
+            l->noise[i] += scale * (cond[i] - l->noise[i]);
+    }
+    char what[96];
+    snprintf(what, sizeof what, "the UNet's output at step %d of %d", sdg_sampler_step_of_call(job->sampler, call) + 1, sdg_sampler_steps(job->sampler));
+    SDG_TRY(sdg_check_finite(&l->p->log, l->noise, l->elements, what));
+    sdg_nhwc_to_planar(l->noise, l->guided, job->latent_c, pixels);
+    return SDG_OK;
+}
+
+// The decoder is prepared by another thread while the last step runs.
+struct preparation {
+    struct sdg_pipeline *p;
+    const struct sdg_job *job;
+    pthread_t thread;
+    bool running;
+    enum sdg_result result;
+};
+
+static void *prepare(void *argument)
+{
+    struct preparation *preparation = argument;
+    preparation->result = sdg_decoder_prepare(preparation->p, preparation->job);
+    return NULL;
+}
+
+static void preparation_begin(struct preparation *preparation)
+{
+    // Without a thread the decoder is simply prepared later.
+    preparation->running = pthread_create(&preparation->thread, NULL, prepare, preparation) == 0;
+}
+
+static enum sdg_result preparation_end(struct preparation *preparation)
+{
+    if (!preparation->running)
+        return SDG_OK;
+    pthread_join(preparation->thread, NULL);
+    preparation->running = false;
+    return preparation->result;
+}
+
+static enum sdg_result run_loop(struct loop *l, float *latent)
+{
+    struct sdg_job *job = l->job;
+    struct sdg_sampler *s = job->sampler;
+    struct sdg_rng *rng = job->one_rng ? &job->rng : &job->sampler_rng;
+    struct preparation preparation = {.p = l->p, .job = job};
+    int calls = sdg_sampler_calls(s), steps = sdg_sampler_steps(s);
+    enum sdg_result result = SDG_OK;
+    double mean = 0;
+    for (int call = 0; call < calls && result == SDG_OK; call++) {
+        double start = sdg_clock();
+        if (call == calls - 1)
+            preparation_begin(&preparation);
+        sdg_sampler_scale_input(s, call, latent, l->input);
+        result = evaluate(l, call);
+        if (result != SDG_OK)
+            break;
+        sdg_sampler_step(s, call, l->guided, latent, rng);
+        int step = sdg_sampler_step_of_call(s, call) + 1;
+        bool ends_step = call == calls - 1 || sdg_sampler_step_of_call(s, call + 1) + 1 != step;
+        double seconds = sdg_clock() - start;
+        mean += (seconds - mean) / (call + 1);
+        if (ends_step && job->params->latent)
+            job->params->latent(job->params->latent_user, step, steps, latent, job->latent_c, job->latent_h, job->latent_w);
+        if (ends_step)
+            result = sdg_progress_report(l->p, job, "sample", step, steps, seconds, mean * (calls - 1 - call + job->decode_share));
+    }
+    enum sdg_result prepared = preparation_end(&preparation);
+    return result != SDG_OK ? result : prepared;
+}
+
+static bool same_network(const struct sdg_network *n, const int64_t key[6])
+{
+    return n->program && memcmp(n->key, key, sizeof n->key) == 0;
+}
+
+static enum sdg_result prepare_unet(struct sdg_pipeline *p, struct sdg_job *job, int batch)
+{
+    int64_t rows = sdg_sampler_calls(job->sampler);
+    const int64_t key[6] = {batch, job->latent_h, job->latent_w, p->context.tokens, rows, 0};
+    if (!same_network(&p->unet, key)) {
+        sdg_network_clear(&p->unet);
+        p->unet_context = -1;
+        SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, p->context.tokens, rows, false, &p->unet.program));
+        memcpy(p->unet.key, key, sizeof key);
+    }
+    SDG_TRY(fill_tables(p, job, p->unet.program));
+    if (!job->split_guidance && p->unet_context != p->context_serial) {
+        SDG_TRY(fill_context(p, 0, batch, p->unet.program));
+        p->unet_context = p->context_serial;
+    }
+    sdg_memory_trim();
+    return SDG_OK;
+}
+
+enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, float *latent)
+{
+    int batch = job->guidance && !job->split_guidance ? 2 : 1, answers = job->guidance ? 2 : 1;
+    struct loop l = {.p = p, .job = job, .batch = batch, .elements = job->latent_elements};
+    enum sdg_result result = prepare_unet(p, job, batch);
+    if (result != SDG_OK) {
+        sdg_network_clear(&p->unet);
+        return result;
+    }
+    float *buffers = sdg_alloc_raw(&p->log, l.elements, (size_t)(2 + batch + answers) * sizeof *buffers, "latents");
+    if (!buffers)
+        return SDG_ERROR_MEMORY;
+    l.input = buffers;
+    l.guided = l.input + l.elements;
+    l.nhwc = l.guided + l.elements;
+    l.noise = l.nhwc + l.elements * (size_t)batch;
+    result = run_loop(&l, latent);
+    sdg_free(buffers);
+    bool more = job->params->image + 1 < job->params->images;
+    if (!more || result != SDG_OK)
+        sdg_network_clear(&p->unet);
+    sdg_memory_trim();
+    return result;
+}

@@ -1,0 +1,348 @@
+#include "scheduler/sampler.h"
+
+#include "base/memory.h"
+#include "scheduler/walk.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MOST_STEPS = 1000 };
+
+// ---- names and rules ----------------------------------------------------------------------------------------------------
+
+enum takes { TAKES_OWN_TIMESTEPS = 0, TAKES_SIGMA_SCHEDULES = 1, TAKES_CUSTOM_SIGMAS = 2, TAKES_ANY = 3 };
+
+struct method {
+    const char *name, *alias, *class_name; // class of diffusers
+    sdg_walk_fill *fill;
+    double eta;           // where none is asked for
+    enum takes takes;
+    bool keeps_zero;      // can start where a(t) = 0
+    struct sdg_schedule_rules rules;
+};
+
+#define SIGMA_RULES .points = SDG_POINTS_FRACTIONAL, .own_range = true
+#define SOLVER_RULES .points = SDG_POINTS_SOLVER, .rounding = SDG_ROUND_ALWAYS, .final_sigma = true
+#define K_DIFFUSION_RULES .points = SDG_POINTS_FRACTIONAL, .log_interpolation = true
+
+static const struct method methods[SDG_METHOD_COUNT] = {
+    [SDG_METHOD_EULER] = {"euler", NULL, "EulerDiscreteScheduler", sdg_walk_euler, 0, TAKES_ANY, false, {SIGMA_RULES, .final_sigma = true}},
+    [SDG_METHOD_EULER_A] = {"euler_a", NULL, "EulerAncestralDiscreteScheduler", sdg_walk_euler_a, 1, TAKES_ANY, false, {SIGMA_RULES}},
+    [SDG_METHOD_HEUN] = {"heun", NULL, "HeunDiscreteScheduler", sdg_walk_heun, 0, TAKES_ANY, false, {SIGMA_RULES}},
+    [SDG_METHOD_DPM2] = {"dpm2", NULL, "KDPM2DiscreteScheduler", sdg_walk_dpm2, 0, TAKES_ANY, false,
+                         {SIGMA_RULES, .rounding = SDG_ROUND_KARRAS}},
+    [SDG_METHOD_DPMPP2S_A] = {"dpm++2s_a", NULL, NULL, sdg_walk_dpmpp2s_a, 1, TAKES_ANY, false, {K_DIFFUSION_RULES}},
+    [SDG_METHOD_DPMPP2M] = {"dpm++2m", NULL, "DPMSolverMultistepScheduler", sdg_walk_dpmpp2m, 0, TAKES_ANY, false, {SOLVER_RULES}},
+    [SDG_METHOD_DPMPP2MV2] = {"dpm++2mv2", NULL, NULL, sdg_walk_dpmpp2mv2, 0, TAKES_ANY, false, {K_DIFFUSION_RULES}},
+    [SDG_METHOD_DDIM] = {"ddim", "ddim_leading", "DDIMScheduler", sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {SDG_POINTS_WHOLE}},
+    [SDG_METHOD_DDIM_TRAILING] = {"ddim_trailing", NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {SDG_POINTS_WHOLE}},
+    [SDG_METHOD_PNDM] = {"pndm", "plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {SDG_POINTS_WHOLE}},
+    [SDG_METHOD_UNIPC] = {"unipc", NULL, "UniPCMultistepScheduler", sdg_walk_unipc, 0, TAKES_SIGMA_SCHEDULES, false, {SOLVER_RULES}},
+    [SDG_METHOD_LMS] = {"lms", NULL, "LMSDiscreteScheduler", sdg_walk_lms, 0, TAKES_ANY, false, {SIGMA_RULES}},
+    [SDG_METHOD_LCM] = {"lcm", NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {SDG_POINTS_LCM}},
+    [SDG_METHOD_TCD] = {"tcd", NULL, "TCDScheduler", sdg_walk_tcd, 0.3, TAKES_OWN_TIMESTEPS, true, {SDG_POINTS_LCM}},
+    [SDG_METHOD_DDPM] = {"ddpm", NULL, "DDPMScheduler", sdg_walk_ddpm, 0, TAKES_SIGMA_SCHEDULES, true, {SDG_POINTS_WHOLE}},
+};
+
+static const char *const schedule_names[SDG_SCHEDULE_COUNT] = {
+    [SDG_SCHEDULE_DISCRETE] = "discrete",       [SDG_SCHEDULE_KARRAS] = "karras", [SDG_SCHEDULE_EXPONENTIAL] = "exponential",
+    [SDG_SCHEDULE_SGM_UNIFORM] = "sgm_uniform", [SDG_SCHEDULE_SIMPLE] = "simple", [SDG_SCHEDULE_AYS] = "ays",
+    [SDG_SCHEDULE_BETA] = "beta",               [SDG_SCHEDULE_MODEL] = "model",
+};
+
+const char *sdg_method_name(enum sdg_method method)
+{
+    return (unsigned)method < SDG_METHOD_COUNT ? methods[method].name : "unknown";
+}
+
+int sdg_method_from_name(const char *name)
+{
+    for (int i = 0; i < SDG_METHOD_COUNT; i++)
+        if (strcmp(name, methods[i].name) == 0 || (methods[i].alias && strcmp(name, methods[i].alias) == 0))
+            return i;
+    return -1;
+}
+
+int sdg_method_from_class(const char *class_name)
+{
+    for (int i = 0; i < SDG_METHOD_COUNT; i++)
+        if (methods[i].class_name && strcmp(class_name, methods[i].class_name) == 0)
+            return i;
+    return -1;
+}
+
+const char *sdg_schedule_name(enum sdg_schedule schedule)
+{
+    return (unsigned)schedule < SDG_SCHEDULE_COUNT ? schedule_names[schedule] : "unknown";
+}
+
+int sdg_schedule_from_name(const char *name)
+{
+    for (int i = 0; i < SDG_SCHEDULE_COUNT; i++)
+        if (strcmp(name, schedule_names[i]) == 0)
+            return i;
+    return -1;
+}
+
+// ---- checks of parameters -----------------------------------------------------------------------------------------------
+
+static enum sdg_result check_sigmas(const struct sdg_log *log, const struct sdg_sampler_params *params)
+{
+    const struct method *method = &methods[params->method];
+    if (!(method->takes & TAKES_CUSTOM_SIGMAS))
+        return sdg_fail(log, SDG_ERROR_USAGE, "sampling method %s cannot follow custom sigmas; euler, heun, lms or dpm++2m can", method->name);
+    if (params->sigma_count < 1)
+        return sdg_fail(log, SDG_ERROR_USAGE, "custom sigmas: there are none");
+    for (int i = 0; i < params->sigma_count; i++) {
+        double sigma = params->sigmas[i];
+        bool end = i > 0 && i == params->sigma_count - 1 && sigma == 0;
+        if (!end && !(sigma >= 1e-6 && sigma <= 1e6))
+            return sdg_fail(log, SDG_ERROR_USAGE, "custom sigmas: number %d is %g, should be 1e-6 .. 1e6 (the last may be 0)", i + 1, sigma);
+        if (i > 0 && sigma >= params->sigmas[i - 1])
+            return sdg_fail(log, SDG_ERROR_USAGE, "custom sigmas: %g follows %g, they should fall", sigma, params->sigmas[i - 1]);
+    }
+    return SDG_OK;
+}
+
+static bool follows_sigmas(const struct sdg_sampler_params *params)
+{
+    return params->schedule != SDG_SCHEDULE_DISCRETE && params->schedule != SDG_SCHEDULE_MODEL;
+}
+
+static enum sdg_result check_lcm(const struct sdg_log *log, const struct sdg_sampler_params *params)
+{
+    int original = params->config->original_inference_steps;
+    if (original < 1 || original > params->config->train_timesteps)
+        return sdg_fail(log, SDG_ERROR_INPUT, "scheduler: original_inference_steps is %d, should be 1 .. %d", original, params->config->train_timesteps);
+    if (params->steps > original)
+        return sdg_fail(log, SDG_ERROR_USAGE, "steps: %d, but with %s the model has %d; take fewer steps", params->steps, methods[params->method].name, original);
+    return SDG_OK;
+}
+
+static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_sampler_params *params)
+{
+    if ((unsigned)params->method >= SDG_METHOD_COUNT || (unsigned)params->schedule >= SDG_SCHEDULE_COUNT)
+        return sdg_fail(log, SDG_ERROR_USAGE, "unknown sampling method or schedule (%d, %d)", (int)params->method, (int)params->schedule);
+    const struct method *method = &methods[params->method];
+    int steps = params->steps;
+    if (params->sigmas) {
+        SDG_TRY(check_sigmas(log, params));
+        steps = params->sigma_count - (params->sigmas[params->sigma_count - 1] == 0);
+    } else if (follows_sigmas(params) && !(method->takes & TAKES_SIGMA_SCHEDULES)) {
+        return sdg_fail(log, SDG_ERROR_USAGE, "sampling method %s has timesteps of its own: schedule %s does not fit, take discrete or model",
+                        method->name, schedule_names[params->schedule]);
+    }
+    int most = params->config->train_timesteps < MOST_STEPS ? params->config->train_timesteps : MOST_STEPS;
+    if (steps < 1 || steps > most)
+        return sdg_fail(log, SDG_ERROR_USAGE, "steps: %d, should be 1 .. %d", steps, most);
+    if (params->first_step < 0 || params->first_step >= steps)
+        return sdg_fail(log, SDG_ERROR_USAGE, "first step: %d, should be 0 .. %d (nothing is left to do with so little strength)", params->first_step, steps - 1);
+    if (!(params->eta <= 1))
+        return sdg_fail(log, SDG_ERROR_USAGE, "eta: %g, should be 0 .. 1", params->eta);
+    if (params->elements == 0)
+        return sdg_fail(log, SDG_ERROR_USAGE, "the latent is empty");
+    if (method->rules.points == SDG_POINTS_LCM && !follows_sigmas(params))
+        return check_lcm(log, params);
+    return SDG_OK;
+}
+
+// ---- the sampler --------------------------------------------------------------------------------------------------------
+
+struct sdg_sampler {
+    struct sdg_call *calls;
+    int count, steps, first_step;
+    double init_noise_sigma, add_picture, add_noise;
+    double clip_range;  // infinite: predictions are not clipped
+    size_t elements;
+    float *saved, *noise, *history[SDG_WALK_HISTORY]; // [elements] each, where the calls use them
+    float *memory;
+    int latest; // index in history[] of the last one pushed
+};
+
+static void combine_uses(const struct sdg_combination *c, bool *saved, int *history)
+{
+    *saved = *saved || c->saved != 0;
+    for (int k = 0; k < SDG_WALK_HISTORY; k++)
+        if (c->history[k] != 0 && *history < k + 1)
+            *history = k + 1;
+}
+
+// Calls keep and push only what a later call uses; the vectors for that are allocated.
+static enum sdg_result allocate_vectors(const struct sdg_log *log, struct sdg_sampler *s)
+{
+    bool saved = false, draws = false;
+    int history = 0;
+    for (int i = 0; i < s->count; i++) {
+        combine_uses(&s->calls[i].update, &saved, &history);
+        combine_uses(&s->calls[i].correction, &saved, &history);
+        draws = draws || s->calls[i].draw;
+    }
+    for (int i = 0; i < s->count; i++) {
+        s->calls[i].save = s->calls[i].save && saved;
+        s->calls[i].push = s->calls[i].push && history;
+    }
+    size_t vectors = (size_t)saved + draws + (history ? SDG_WALK_HISTORY : 0), bytes;
+    if (!sdg_mul_size(s->elements, sizeof(float), &bytes))
+        return sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for a latent of %zu elements", s->elements);
+    s->memory = sdg_alloc(log, vectors, bytes, "sampler");
+    if (!s->memory)
+        return SDG_ERROR_MEMORY;
+    float *next = s->memory;
+    if (saved) {
+        s->saved = next;
+        next += s->elements;
+    }
+    if (draws) {
+        s->noise = next;
+        next += s->elements;
+    }
+    for (int k = 0; k < SDG_WALK_HISTORY && history; k++)
+        s->history[k] = next + (size_t)k * s->elements;
+    return SDG_OK;
+}
+
+static enum sdg_result build(const struct sdg_log *log, const struct sdg_sampler_params *params, struct sdg_walk *walk,
+                             struct sdg_sampler *s)
+{
+    const struct method *method = &methods[params->method];
+    bool zero = method->keeps_zero && params->config->prediction != SDG_PREDICT_EPSILON;
+    SDG_TRY(sdg_levels_create(log, params->config, zero, &walk->levels));
+    SDG_TRY(sdg_steps_create(log, params, &method->rules, &walk->levels, &walk->steps));
+    s->calls = sdg_alloc(log, 2 * (size_t)walk->steps.count + 1, sizeof *s->calls, "sampler");
+    if (!s->calls)
+        return SDG_ERROR_MEMORY;
+    walk->params = params;
+    walk->eta = params->eta < 0 ? method->eta : params->eta;
+    walk->calls = s->calls;
+    method->fill(walk);
+
+    s->count = walk->count;
+    s->steps = walk->steps.count - params->first_step;
+    s->first_step = params->first_step;
+    s->init_noise_sigma = walk->init_noise_sigma;
+    s->add_picture = walk->add_picture;
+    s->add_noise = walk->add_noise;
+    s->clip_range = walk->clip ? (double)params->config->clip_sample_range : INFINITY;
+    s->elements = params->elements;
+    return allocate_vectors(log, s);
+}
+
+enum sdg_result sdg_sampler_create(const struct sdg_log *log, const struct sdg_sampler_params *params, struct sdg_sampler **out)
+{
+    *out = NULL;
+    SDG_TRY(check_params(log, params));
+    struct sdg_sampler *s = sdg_alloc(log, 1, sizeof *s, "sampler");
+    if (!s)
+        return SDG_ERROR_MEMORY;
+    struct sdg_walk walk = {0};
+    enum sdg_result result = build(log, params, &walk, s);
+    sdg_steps_destroy(&walk.steps);
+    sdg_levels_destroy(&walk.levels);
+    if (result != SDG_OK)
+        sdg_sampler_destroy(&s);
+    *out = s;
+    return result;
+}
+
+void sdg_sampler_destroy(struct sdg_sampler **sampler)
+{
+    if (!*sampler)
+        return;
+    sdg_free((*sampler)->memory);
+    sdg_free((*sampler)->calls);
+    sdg_free(*sampler);
+    *sampler = NULL;
+}
+
+int sdg_sampler_calls(const struct sdg_sampler *s)
+{
+    return s->count;
+}
+
+int sdg_sampler_steps(const struct sdg_sampler *s)
+{
+    return s->steps;
+}
+
+int sdg_sampler_step_of_call(const struct sdg_sampler *s, int call)
+{
+    return s->calls[call].step - s->first_step;
+}
+
+double sdg_sampler_timestep(const struct sdg_sampler *s, int call)
+{
+    return s->calls[call].timestep;
+}
+
+double sdg_sampler_sigma(const struct sdg_sampler *s, int call)
+{
+    return s->calls[call].sigma;
+}
+
+double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s)
+{
+    return s->init_noise_sigma;
+}
+
+void sdg_sampler_add_noise(const struct sdg_sampler *s, float *latent, const float *noise)
+{
+    for (size_t i = 0; i < s->elements; i++)
+        latent[i] = (float)(s->add_picture * (double)latent[i] + s->add_noise * (double)noise[i]);
+}
+
+void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float *latent, float *model_input)
+{
+    double scale = s->calls[call].input_scale;
+    for (size_t i = 0; i < s->elements; i++)
+        model_input[i] = (float)(scale * (double)latent[i]);
+}
+
+// ---- one step -----------------------------------------------------------------------------------------------------------
+
+struct terms { // of one element
+    double latent, saved, output, prediction, noise, history[SDG_WALK_HISTORY];
+};
+
+static double clipped(double x, double range) // not a number stays that
+{
+    return x > range ? range : x < -range ? -range : x;
+}
+
+static double combine(const struct sdg_combination *c, const struct terms *t)
+{
+    double sum = c->latent * t->latent + c->saved * t->saved + c->output * t->output + c->prediction * t->prediction;
+    for (int k = 0; k < SDG_WALK_HISTORY; k++)
+        sum += c->history[k] * t->history[k];
+    return sum + c->noise * t->noise;
+}
+
+static const float *past(const struct sdg_sampler *s, int k) // the k-th last prediction
+{
+    return s->history[(s->latest + SDG_WALK_HISTORY - k) % SDG_WALK_HISTORY];
+}
+
+// Sums are formed in double: latents are small, and at high noise the terms cancel.
+void sdg_sampler_step(struct sdg_sampler *s, int call, const float *model_output, float *latent, struct sdg_rng *rng)
+{
+    const struct sdg_call *c = &s->calls[call];
+    if (c->draw)
+        sdg_rng_normal(rng, s->noise, s->elements);
+    int next = (s->latest + 1) % SDG_WALK_HISTORY;
+    for (size_t i = 0; i < s->elements; i++) {
+        struct terms t = {.latent = (double)latent[i], .output = (double)model_output[i]};
+        t.prediction = clipped(c->p_latent * t.latent + c->p_output * t.output, s->clip_range);
+        t.saved = s->saved ? (double)s->saved[i] : 0;
+        t.noise = c->draw ? (double)s->noise[i] : 0;
+        for (int k = 0; k < SDG_WALK_HISTORY && s->history[0]; k++)
+            t.history[k] = (double)past(s, k)[i];
+        if (c->correct)
+            t.latent = combine(&c->correction, &t);
+        latent[i] = (float)combine(&c->update, &t);
+        if (c->save)
+            s->saved[i] = (float)t.latent;
+        if (c->push)
+            s->history[next][i] = (float)t.prediction;
+    }
+    if (c->push)
+        s->latest = next;
+}

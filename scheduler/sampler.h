@@ -1,0 +1,64 @@
+// Schedules (which timesteps and sigmas) and samplers (how a model output moves the latent), as diffusers computes them;
+// dpm++2s_a and dpm++2mv2 as k-diffusion does. Pure functions of numbers on host arrays in f32 (coefficients in double).
+//
+// One sampler object walks one picture: for call i = 0 .. calls-1
+//     sdg_sampler_scale_input(s, i, latent, model_input)    what the UNet sees
+//     eps = UNet(model_input, sdg_sampler_timestep(s, i))
+//     sdg_sampler_step(s, i, eps, latent)                    latent is updated in place
+// Multi-evaluation samplers (heun, dpm2, dpm++2s_a) simply have more calls than steps.
+#ifndef SDG_SCHEDULER_SAMPLER_H
+#define SDG_SCHEDULER_SAMPLER_H
+
+#include "base/log.h"
+#include "formats/config.h"
+#include "scheduler/rng.h"
+
+enum sdg_method {
+    SDG_METHOD_EULER, SDG_METHOD_EULER_A, SDG_METHOD_HEUN, SDG_METHOD_DPM2, SDG_METHOD_DPMPP2S_A, SDG_METHOD_DPMPP2M,
+    SDG_METHOD_DPMPP2MV2, SDG_METHOD_DDIM, SDG_METHOD_DDIM_TRAILING, SDG_METHOD_PNDM, SDG_METHOD_UNIPC, SDG_METHOD_LMS,
+    SDG_METHOD_LCM, SDG_METHOD_TCD, SDG_METHOD_DDPM, SDG_METHOD_COUNT
+};
+enum sdg_schedule {
+    SDG_SCHEDULE_DISCRETE, SDG_SCHEDULE_KARRAS, SDG_SCHEDULE_EXPONENTIAL, SDG_SCHEDULE_SGM_UNIFORM, SDG_SCHEDULE_SIMPLE,
+    SDG_SCHEDULE_AYS, SDG_SCHEDULE_BETA, SDG_SCHEDULE_MODEL, SDG_SCHEDULE_COUNT
+};
+
+const char *sdg_method_name(enum sdg_method method);     // CLI.md's names
+int sdg_method_from_name(const char *name);              // aliases too (plms, ddim_leading); -1 if unknown
+const char *sdg_schedule_name(enum sdg_schedule schedule);
+int sdg_schedule_from_name(const char *name);
+// The sampler named by a scheduler_config.json's _class_name (PNDMScheduler -> pndm, ...); -1 if there is none like it.
+int sdg_method_from_class(const char *class_name);
+
+struct sdg_sampler_params {
+    enum sdg_method method;
+    enum sdg_schedule schedule;
+    const struct sdg_scheduler_config *config; // betas, prediction type, spacing, offset of the model
+    int steps;            // 1 .. 1000
+    int first_step;       // img2img: this many steps of the schedule are left out at the front (0 = txt2img)
+    double eta;           // negative = the method's default (ddim 0, euler_a 1, tcd 0.3, ...)
+    const double *sigmas; // custom sigmas (--sigmas), descending, `sigma_count` of them (a final 0 is appended if missing); or NULL
+    int sigma_count;
+    size_t elements;      // of one latent
+};
+
+struct sdg_sampler;
+
+// SDG_ERROR_USAGE naming the parameter where a combination is impossible (e.g. steps > 50 for lcm, karras for ddim if not defined).
+enum sdg_result sdg_sampler_create(const struct sdg_log *log, const struct sdg_sampler_params *params, struct sdg_sampler **out);
+void sdg_sampler_destroy(struct sdg_sampler **sampler);
+
+int sdg_sampler_calls(const struct sdg_sampler *s);             // model evaluations
+int sdg_sampler_steps(const struct sdg_sampler *s);             // steps as the user counts them, after first_step
+int sdg_sampler_step_of_call(const struct sdg_sampler *s, int call); // 0-based, for progress
+double sdg_sampler_timestep(const struct sdg_sampler *s, int call);  // may be fractional
+double sdg_sampler_sigma(const struct sdg_sampler *s, int call);     // noise level sigma (k-diffusion's) at the call
+// The first latent of txt2img is noise * this.
+double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s);
+// img2img: image latent noised to the level of the first call (scheduler.add_noise); in place.
+void sdg_sampler_add_noise(const struct sdg_sampler *s, float *latent, const float *noise);
+void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float *latent, float *model_input);
+// `rng` supplies this step's noise draws where the method has any (one draw of `elements` numbers each). No allocation.
+void sdg_sampler_step(struct sdg_sampler *s, int call, const float *model_output, float *latent, struct sdg_rng *rng);
+
+#endif

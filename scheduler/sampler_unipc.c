@@ -1,0 +1,135 @@
+// UniPC (Zhao et al. 2023), predicting the picture, with B(h) = exp(-h) - 1 ("bh2"), variance preserving latents. Every
+// call first corrects the step that led to it, with what the model now says at its end, then predicts the next one.
+#include "scheduler/walk.h"
+
+#include <math.h>
+
+enum { UNIPC_ORDER = 3 };
+
+// One step: from node[0] to `to`; node[k] are the earlier sigmas, each with a prediction.
+struct unipc_step {
+    double latent, picture;    // x' = latent x + picture D[0] + ...
+    double gain;               // sqrt(a') B(h)
+    double ratio[UNIPC_ORDER]; // r_k: where node[k] lies, in steps; ratio[order - 1] = 1 is the step's end
+    double right[UNIPC_ORDER]; // right side of eq. 5's linear system
+};
+
+static struct unipc_step unipc_step(const double *node, int order, double to)
+{
+    double from = node[0], h = log(from / to); // infinite where `to` is 0
+    double alpha_to = sdg_alpha_of_sigma(to), phi_1 = to / from - 1; // exp(-h) - 1
+    struct unipc_step step = {.latent = to / from * sqrt(alpha_to / sdg_alpha_of_sigma(from)),
+                              .picture = -sqrt(alpha_to) * phi_1,
+                              .gain = sqrt(alpha_to) * phi_1};
+    for (int k = 1; k < order; k++)
+        step.ratio[k - 1] = log(from / node[k]) / h;
+    step.ratio[order - 1] = 1;
+    double phi = phi_1 / -h - 1, factorial = 1;
+    for (int k = 1; k <= order; k++) {
+        step.right[k - 1] = phi * factorial / phi_1;
+        factorial *= k + 1;
+        phi = phi / -h - 1 / factorial;
+    }
+    return step;
+}
+
+// Solves sum_j ratio[j]^i rho[j] = right[i], i = 0 .. n-1: a Vandermonde system in distinct ratios, by Gauss elimination
+// with pivoting.
+static void unipc_solve(const struct unipc_step *step, int n, double *rho)
+{
+    double m[UNIPC_ORDER][UNIPC_ORDER + 1];
+    for (int j = 0; j < n; j++) {
+        double power = 1;
+        for (int i = 0; i < n; i++, power *= step->ratio[j])
+            m[i][j] = power;
+        m[j][n] = step->right[j];
+    }
+    for (int c = 0; c < n; c++) {
+        int pivot = c;
+        for (int i = c + 1; i < n; i++)
+            if (fabs(m[i][c]) > fabs(m[pivot][c]))
+                pivot = i;
+        for (int j = c; j <= n; j++) {
+            double swap = m[c][j];
+            m[c][j] = m[pivot][j];
+            m[pivot][j] = swap;
+        }
+        for (int i = 0; i < n; i++) {
+            double factor = m[i][c] / m[c][c];
+            for (int j = c; i != c && j <= n; j++)
+                m[i][j] -= factor * m[c][j];
+        }
+    }
+    for (int i = 0; i < n; i++)
+        rho[i] = m[i][n] / m[i][i];
+}
+
+// x' = latent x + picture D0 - gain (sum_k rho_k (D_k - D0) / r_k), where `base` weighs D0 and `others` the D_k.
+static void unipc_differences(const struct unipc_step *step, const double *rho, int count, double *base, double *others)
+{
+    *base += step->picture;
+    for (int k = 0; k < count; k++) {
+        double weight = step->gain * rho[k] / step->ratio[k];
+        *base += weight;
+        others[k] -= weight;
+    }
+}
+
+static void unipc_predict(struct sdg_call *call, const double *node, int order, double to)
+{
+    struct unipc_step step = unipc_step(node, order, to);
+    double rho[UNIPC_ORDER] = {0.5};
+    if (order > 2)
+        unipc_solve(&step, order - 1, rho);
+    call->update.latent = step.latent;
+    unipc_differences(&step, rho, order - 1, &call->update.prediction, call->update.history);
+}
+
+static void unipc_correct(struct sdg_call *call, const double *node, int order, double to)
+{
+    struct unipc_step step = unipc_step(node, order, to);
+    double rho[UNIPC_ORDER] = {0.5};
+    if (order > 1)
+        unipc_solve(&step, order, rho);
+    struct sdg_combination *c = &call->correction;
+    call->correct = true;
+    c->saved = step.latent;
+    unipc_differences(&step, rho, order - 1, &c->history[0], c->history + 1);
+    c->prediction = -step.gain * rho[order - 1]; // the difference at the step's end, r = 1
+    c->history[0] += step.gain * rho[order - 1];
+}
+
+void sdg_walk_unipc(struct sdg_walk *walk)
+{
+    const struct sdg_steps *steps = &walk->steps;
+    int first = walk->params->first_step, most = walk->params->config->solver_order, order = 1;
+    if (most > UNIPC_ORDER)
+        most = UNIPC_ORDER;
+    double node[UNIPC_ORDER] = {0}, before[UNIPC_ORDER] = {0}; // this and the previous step's sigmas, the latest first
+    int nodes = 0, nodes_before;
+    sdg_walk_start_alpha(walk, sdg_alpha_of_sigma(steps->sigmas[first]));
+    for (int i = first; i < steps->count; i++) {
+        double from = steps->sigmas[i], to = steps->sigmas[i + 1], alpha = sdg_alpha_of_sigma(from);
+        struct sdg_call *call = sdg_walk_alpha_call(walk, i, steps->timesteps[i], alpha);
+        sdg_call_predict(call, sdg_alpha_picture(walk->params->config->prediction, alpha));
+        call->push = call->save = true;
+        for (int k = 0; k < UNIPC_ORDER; k++)
+            before[k] = node[k];
+        nodes_before = nodes;
+        if (nodes_before && before[0] <= from)
+            nodes = 0; // no step was made: earlier predictions do not count
+        for (int k = UNIPC_ORDER - 1; k > 0; k--)
+            node[k] = node[k - 1];
+        node[0] = from;
+        nodes = nodes < UNIPC_ORDER ? nodes + 1 : nodes;
+
+        if (nodes_before && nodes > 1)
+            unipc_correct(call, before, order, from);
+        order = most < steps->count - i ? most : steps->count - i;
+        order = nodes < order ? nodes : order;
+        if (to < from)
+            unipc_predict(call, node, order, to);
+        else
+            call->update.latent = 1;
+    }
+}

@@ -1,0 +1,401 @@
+#include "scheduler/schedule.h"
+
+#include "base/memory.h"
+
+#include <math.h>
+
+#define PI 3.14159265358979323846
+#define SMALLEST_ALPHA 0x1p-24f // stands for an alpha of zero, as in diffusers
+
+// ---- levels of training -----------------------------------------------------------------------------------------------
+
+// torch.linspace(first, last, count)[i]: from both ends, in float with a fused product.
+static float linspace_float(float first, float last, int count, int i)
+{
+    float step = count > 1 ? (last - first) / (float)(count - 1) : 0;
+    return i < count / 2 ? fmaf(step, (float)i, first) : fmaf(-step, (float)(count - 1 - i), last);
+}
+
+static double cosine_alpha(double t) // Nichol and Dhariwal 2021, eq. 17
+{
+    double c = cos((t + 0.008) / 1.008 * PI / 2);
+    return c * c;
+}
+
+// The decimal number of at most 7 digits that `x` was rounded from: roots are taken of 0.00085, not of its float.
+static double decimal(float x)
+{
+    double power = pow(10, 6 - floor(log10((double)x)));
+    double result = floor((double)x * power + 0.5) / power;
+    return (float)result == x ? result : (double)x;
+}
+
+static float training_beta(const struct sdg_scheduler_config *config, int i)
+{
+    int count = config->train_timesteps;
+    if (config->beta_schedule == SDG_BETA_LINEAR)
+        return linspace_float(config->beta_start, config->beta_end, count, i);
+    if (config->beta_schedule == SDG_BETA_SCALED_LINEAR) {
+        float root = linspace_float((float)sqrt(decimal(config->beta_start)), (float)sqrt(decimal(config->beta_end)), count, i);
+        return root * root;
+    }
+    double beta = 1 - cosine_alpha((i + 1.0) / count) / cosine_alpha((double)i / count);
+    return (float)fmin(beta, 0.999);
+}
+
+// Lin et al. 2024, algorithm 1: shifts and scales sqrt(a) so that it ends at zero and starts where it did. diffusers goes
+// back to betas and multiplies them up again; in exact numbers that is the same.
+static void zero_terminal_snr(float *alphas, int count)
+{
+    double first = sqrt((double)alphas[0]), last = sqrt((double)alphas[count - 1]);
+    for (int i = 0; i < count; i++) {
+        double root = (sqrt((double)alphas[i]) - last) * first / (first - last);
+        alphas[i] = (float)(root * root);
+    }
+    alphas[count - 1] = 0;
+}
+
+static void fill_alphas(const struct sdg_scheduler_config *config, float *alphas)
+{
+    double product = 1; // torch multiplies up in double and rounds every entry
+    for (int i = 0; i < config->train_timesteps; i++) {
+        product *= (double)(1.0f - training_beta(config, i));
+        alphas[i] = (float)product;
+    }
+    if (config->rescale_betas_zero_snr && config->train_timesteps > 1)
+        zero_terminal_snr(alphas, config->train_timesteps);
+}
+
+static bool alphas_fall(const float *alphas, int count, bool zero_snr)
+{
+    for (int i = 0; i < count; i++) {
+        float above = i ? alphas[i - 1] : 1;
+        if (!(alphas[i] < above) || !(alphas[i] > 0 || (zero_snr && i == count - 1)))
+            return false;
+    }
+    return true;
+}
+
+static void fill_sigmas(struct sdg_levels *levels)
+{
+    for (int i = 0; i < levels->count; i++) {
+        float alpha = levels->alphas[i] > 0 ? levels->alphas[i] : SMALLEST_ALPHA;
+        levels->sigmas[i] = sqrtf((1 - alpha) / alpha);
+        levels->log_sigmas[i] = (float)log((double)levels->sigmas[i]);
+    }
+}
+
+enum sdg_result sdg_levels_create(const struct sdg_log *log, const struct sdg_scheduler_config *config, bool allow_zero,
+                                  struct sdg_levels *out)
+{
+    int count = config->train_timesteps;
+    if (count < 2 || count > 1000000)
+        return sdg_fail(log, SDG_ERROR_INPUT, "scheduler: num_train_timesteps is %d, should be 2 .. 1000000", count);
+    float *table = sdg_alloc(log, (size_t)count, 3 * sizeof *table, "noise levels");
+    if (!table)
+        return SDG_ERROR_MEMORY;
+    struct sdg_levels levels = {count, table, table + count, table + 2 * (size_t)count};
+    fill_alphas(config, levels.alphas);
+    if (!alphas_fall(levels.alphas, count, config->rescale_betas_zero_snr)) {
+        sdg_free(table);
+        return sdg_fail(log, SDG_ERROR_INPUT, "scheduler: betas from %g to %g over %d timesteps are no usable noise schedule",
+                        (double)config->beta_start, (double)config->beta_end, count);
+    }
+    if (!allow_zero && levels.alphas[count - 1] <= 0)
+        levels.alphas[count - 1] = SMALLEST_ALPHA;
+    fill_sigmas(&levels);
+    *out = levels;
+    return SDG_OK;
+}
+
+void sdg_levels_destroy(struct sdg_levels *levels)
+{
+    sdg_free(levels->alphas);
+    *levels = (struct sdg_levels){0};
+}
+
+double sdg_levels_alpha(const struct sdg_levels *levels, int t)
+{
+    if (t < 0)
+        t = 0;
+    return (double)levels->alphas[t < levels->count ? t : levels->count - 1];
+}
+
+static double interpolate(const float *table, int count, double t)
+{
+    if (!(t > 0))
+        return (double)table[0];
+    if (t >= count - 1)
+        return (double)table[count - 1];
+    int below = (int)t;
+    double low = (double)table[below];
+    return low + ((double)table[below + 1] - low) * (t - below);
+}
+
+double sdg_levels_sigma(const struct sdg_levels *levels, double t)
+{
+    return interpolate(levels->sigmas, levels->count, t);
+}
+
+double sdg_levels_sigma_log(const struct sdg_levels *levels, double t)
+{
+    return exp(interpolate(levels->log_sigmas, levels->count, t));
+}
+
+double sdg_levels_timestep(const struct sdg_levels *levels, double sigma)
+{
+    const float *table = levels->log_sigmas;
+    double wanted = log(fmax(sigma, 1e-10));
+    int low = 0, high = levels->count - 1; // the last entry at or below `wanted`, but not the table's last
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if ((double)table[middle] <= wanted)
+            low = middle;
+        else
+            high = middle;
+    }
+    double a = (double)table[low], b = (double)table[low + 1];
+    double weight = fmin(fmax((a - wanted) / (a - b), 0), 1);
+    return (1 - weight) * low + weight * (low + 1);
+}
+
+// ---- timesteps by spacing (Lin et al. 2024, table 2) --------------------------------------------------------------------
+
+static double round_even(double x) // as numpy; independent of the rounding mode in force
+{
+    double low = floor(x), rest = x - low;
+    if (rest > 0.5 || (rest == 0.5 && fmod(low, 2) != 0))
+        low += 1;
+    return low;
+}
+
+// Point i of `steps` in falling order. A single point of linspace is the noisiest one, not t = 0.
+static double spaced_point(const struct sdg_scheduler_config *config, enum sdg_points points, enum sdg_spacing spacing,
+                           int steps, int i)
+{
+    int train = config->train_timesteps;
+    bool extra = points == SDG_POINTS_SOLVER && train / (steps + 1) > 0;
+    double t;
+    switch (spacing) {
+    case SDG_SPACING_LEADING:
+        t = (double)(train / (steps + extra)) * (steps + extra - 1 - i) + config->steps_offset;
+        break;
+    case SDG_SPACING_TRAILING:
+        t = round_even(train - i * ((double)train / steps)) - 1;
+        break;
+    default: {
+        int last = steps - 1 + (points == SDG_POINTS_SOLVER);
+        t = last > 0 ? (double)(train - 1) / last * (last - i) : train - 1;
+        if (points != SDG_POINTS_FRACTIONAL)
+            t = round_even(t);
+    }
+    }
+    return fmin(fmax(t, 0), train - 1);
+}
+
+// Luo et al. 2023, section 4.3: the model knows `original_inference_steps` timesteps; every so-many-th of them.
+static double lcm_point(const struct sdg_scheduler_config *config, int steps, int i)
+{
+    int original = config->original_inference_steps;
+    int skipped = (int)((double)original / steps * i);
+    return (double)(config->train_timesteps / original) * (original - skipped) - 1;
+}
+
+// ---- sigmas by rule -----------------------------------------------------------------------------------------------------
+
+// Karras et al. 2022, eq. 5, rho = 7.
+static double karras_sigma(double low, double high, double x)
+{
+    const double rho = 7;
+    return pow(pow(high, 1 / rho) + x * (pow(low, 1 / rho) - pow(high, 1 / rho)), rho);
+}
+
+// Continued fraction of the incomplete beta integral (DLMF 8.17.22) by Lentz's method; a = b.
+static double beta_fraction(double a, double x)
+{
+    double c = 1, d = 1 / (1 - 2 * a * x / (a + 1)), result = d;
+    for (int m = 1; m < 1000; m++) {
+        double even = m * (a - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+        double odd = -(a + m) * (2 * a + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+        d = 1 / (1 + even * d);
+        c = 1 + even / c;
+        result *= d * c;
+        d = 1 / (1 + odd * d);
+        c = 1 + odd / c;
+        result *= d * c;
+        if (fabs(d * c - 1) < 1e-16)
+            break;
+    }
+    return result;
+}
+
+// Distribution function of Beta(a, a) for x <= 1/2.
+static double beta_cdf(double a, double x)
+{
+    double scale = exp(lgamma(2 * a) - 2 * lgamma(a) + a * log(x) + a * log1p(-x));
+    return scale * beta_fraction(a, x) / a;
+}
+
+// Quantile of Beta(0.6, 0.6) by bisection, below 1/2 where it is well conditioned; the upper half is its mirror image.
+static double beta_quantile(double p)
+{
+    if (p > 0.5)
+        return 1 - beta_quantile(1 - p);
+    if (p <= 0)
+        return 0;
+    double low = 0, high = 0.5;
+    for (int i = 0; i < 80; i++) {
+        double middle = (low + high) / 2;
+        if (beta_cdf(0.6, middle) < p)
+            low = middle;
+        else
+            high = middle;
+    }
+    return (low + high) / 2;
+}
+
+// Sabour et al. 2024 (Align Your Steps), the published levels for Stable Diffusion 1.5; other counts by interpolation of
+// log sigma, the last level becoming 0.
+static double ays_sigma(int steps, int i)
+{
+    static const double level[] = {14.6146412293, 6.4745760956, 3.8636745985, 2.6946151520, 1.8841921177, 1.3943805092,
+                                   0.9642583904,  0.6523686016, 0.3977456272, 0.1515232662, 0.0291671582};
+    const int last = sizeof level / sizeof *level - 1;
+    double at = (double)i * last / steps;
+    int below = at < last ? (int)at : last - 1;
+    return exp(log(level[below]) + (at - below) * (log(level[below + 1]) - log(level[below])));
+}
+
+// ---- steps --------------------------------------------------------------------------------------------------------------
+
+enum rule { RULE_SPACING, RULE_KARRAS, RULE_EXPONENTIAL, RULE_BETA, RULE_SGM_UNIFORM, RULE_SIMPLE, RULE_AYS, RULE_CUSTOM };
+
+struct request {
+    const struct sdg_sampler_params *params;
+    const struct sdg_schedule_rules *rules;
+    const struct sdg_levels *levels;
+    enum rule rule;
+    enum sdg_spacing spacing;
+    int steps;
+};
+
+static enum rule model_rule(const struct sdg_scheduler_config *config, const struct sdg_schedule_rules *rules)
+{
+    if (rules->points == SDG_POINTS_WHOLE || rules->points == SDG_POINTS_LCM)
+        return RULE_SPACING; // these classes have no such options
+    if (config->use_karras_sigmas)
+        return RULE_KARRAS;
+    if (config->use_exponential_sigmas)
+        return RULE_EXPONENTIAL;
+    return config->use_beta_sigmas ? RULE_BETA : RULE_SPACING;
+}
+
+static struct request resolve(const struct sdg_sampler_params *params, const struct sdg_schedule_rules *rules,
+                              const struct sdg_levels *levels)
+{
+    static const enum rule rule_of[SDG_SCHEDULE_COUNT] = {
+        [SDG_SCHEDULE_DISCRETE] = RULE_SPACING,       [SDG_SCHEDULE_KARRAS] = RULE_KARRAS,
+        [SDG_SCHEDULE_EXPONENTIAL] = RULE_EXPONENTIAL, [SDG_SCHEDULE_SGM_UNIFORM] = RULE_SGM_UNIFORM,
+        [SDG_SCHEDULE_SIMPLE] = RULE_SIMPLE,          [SDG_SCHEDULE_AYS] = RULE_AYS,
+        [SDG_SCHEDULE_BETA] = RULE_BETA,
+    };
+    bool model = params->schedule == SDG_SCHEDULE_MODEL;
+    struct request request = {
+        .params = params,
+        .rules = rules,
+        .levels = levels,
+        .rule = model ? model_rule(params->config, rules) : rule_of[params->schedule],
+        .spacing = model ? params->config->spacing : SDG_SPACING_LINSPACE,
+        .steps = params->steps,
+    };
+    if (params->method == SDG_METHOD_DDIM_TRAILING)
+        request.spacing = SDG_SPACING_TRAILING;
+    if (params->sigmas) {
+        request.rule = RULE_CUSTOM;
+        request.spacing = SDG_SPACING_LINSPACE;
+        request.steps = params->sigma_count - (params->sigmas[params->sigma_count - 1] == 0);
+    }
+    return request;
+}
+
+static double point(const struct request *r, int i)
+{
+    if (r->rules->points == SDG_POINTS_LCM)
+        return lcm_point(r->params->config, r->steps, i);
+    return spaced_point(r->params->config, r->rules->points, r->spacing, r->steps, i);
+}
+
+static double sigma_at(const struct request *r, double t)
+{
+    return r->rules->log_interpolation ? sdg_levels_sigma_log(r->levels, t) : sdg_levels_sigma(r->levels, t);
+}
+
+// Sigma of step i for the rules that do not start from timesteps.
+static double ruled_sigma(const struct request *r, int i)
+{
+    const struct sdg_levels *levels = r->levels;
+    double x = r->steps > 1 ? (double)i / (r->steps - 1) : 0;
+    bool own = r->rules->own_range && r->steps > 1;
+    double high = own ? sigma_at(r, point(r, 0)) : (double)levels->sigmas[levels->count - 1];
+    double low = own ? sigma_at(r, point(r, r->steps - 1)) : (double)levels->sigmas[0];
+    switch (r->rule) {
+    case RULE_KARRAS: return karras_sigma(low, high, x);
+    case RULE_EXPONENTIAL: return exp(log(high) + x * (log(low) - log(high)));
+    case RULE_BETA: return low + beta_quantile(1 - x) * (high - low); // Lee et al. 2024, alpha = beta = 0.6
+    case RULE_SGM_UNIFORM: return sdg_levels_sigma_log(levels, (double)(levels->count - 1) * (r->steps - i) / r->steps);
+    case RULE_SIMPLE: return (double)levels->sigmas[levels->count - 1 - (int)((int64_t)i * levels->count / r->steps)];
+    case RULE_AYS: return ays_sigma(r->steps, i);
+    default: return r->params->sigmas[i];
+    }
+}
+
+static double rounded(const struct request *r, double t)
+{
+    if (r->rules->rounding == SDG_ROUND_NEVER || (r->rules->rounding == SDG_ROUND_KARRAS && r->rule != RULE_KARRAS))
+        return t;
+    return r->rule == RULE_EXPONENTIAL || r->rule == RULE_BETA ? floor(t) : round_even(t);
+}
+
+static double last_sigma(const struct request *r, double previous)
+{
+    if (r->params->schedule != SDG_SCHEDULE_MODEL || r->params->config->final_sigmas_zero || !r->rules->final_sigma)
+        return 0;
+    return fmin((double)r->levels->sigmas[0], previous);
+}
+
+static void fill_steps(const struct request *r, struct sdg_steps *steps)
+{
+    for (int i = 0; i < r->steps; i++) {
+        if (steps->by_sigma) {
+            steps->sigmas[i] = ruled_sigma(r, i);
+            steps->timesteps[i] = rounded(r, sdg_levels_timestep(r->levels, steps->sigmas[i]));
+        } else {
+            steps->timesteps[i] = point(r, i);
+            steps->sigmas[i] = sigma_at(r, steps->timesteps[i]);
+        }
+    }
+    double first = steps->sigmas[0];
+    steps->sigmas[r->steps] = last_sigma(r, steps->sigmas[r->steps - 1]);
+    // A walk that starts below the last timestep starts from something that still has a share of the picture's scale.
+    steps->first_scale = r->spacing == SDG_SPACING_LEADING ? sqrt(first * first + 1) : first;
+}
+
+enum sdg_result sdg_steps_create(const struct sdg_log *log, const struct sdg_sampler_params *params,
+                                 const struct sdg_schedule_rules *rules, const struct sdg_levels *levels, struct sdg_steps *out)
+{
+    struct request request = resolve(params, rules, levels);
+    size_t count = (size_t)request.steps;
+    double *table = sdg_alloc(log, 2 * count + 1, sizeof *table, "timesteps");
+    if (!table)
+        return SDG_ERROR_MEMORY;
+    *out = (struct sdg_steps){
+        .count = request.steps, .by_sigma = request.rule != RULE_SPACING, .timesteps = table, .sigmas = table + count};
+    fill_steps(&request, out);
+    return SDG_OK;
+}
+
+void sdg_steps_destroy(struct sdg_steps *steps)
+{
+    sdg_free(steps->timesteps);
+    *steps = (struct sdg_steps){0};
+}

@@ -1,0 +1,149 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "types.glsl"
+
+// softmax(scale q k^T) v for ROWS queries of one head at a time, walking over the keys in blocks with a running maximum and sum, so
+// that a row of scores is never longer than a block. 64 invocations, as 8 x 8: invocation (r, c) owns queries r + 8 i, of the scores
+// the keys c + 8 j, of the result the channels c + 8 j. q, k and v pass through shared memory in slices of SLICE channels.
+// C twin: struct sdg_push_attention in backend/vulkan/ops/attention.c.
+layout(push_constant) uniform Push {
+    uint queries, keys;          // tokens per sample
+    uint pitch_qk, pitch_v;      // channels of all heads
+    float scale;
+} p;
+
+layout(constant_id = 0) const uint ROWS = 8;      // 8, 16 or 32
+layout(constant_id = 1) const uint DEPTH = 64;    // channels of a head in q and k
+layout(constant_id = 2) const uint DEPTH_V = 64;  // ... in v and the result
+layout(constant_id = 3) const uint CAUSAL = 0;
+
+const uint BLOCK = 32, SLICE = 32, SIDE = 8;
+const uint PER_ROW = ROWS / SIDE, PER_KEY = BLOCK / SIDE, PER_CHANNEL = SLICE / SIDE;
+const uint SLICES_V = (DEPTH_V + SLICE - 1) / SLICE;
+const float LOWEST = -3.0e38; // stands for minus infinity, but can be subtracted from itself
+
+layout(binding = 0) readonly buffer Q { SCALAR q[]; };
+layout(binding = 1) readonly buffer K { SCALAR k[]; };
+layout(binding = 2) readonly buffer V { SCALAR v[]; };
+layout(binding = 3) writeonly buffer Out { SCALAR result[]; };
+
+shared float slice_q[ROWS * (SLICE + 1)];
+shared float slice_kv[BLOCK * (SLICE + 1)];
+shared float scores[ROWS * (BLOCK + 1)];
+shared float row_max[ROWS], row_fix[ROWS];
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x, my_row = lane / SIDE, my_col = lane % SIDE;
+    uint first_query = gl_WorkGroupID.x * ROWS, head = gl_WorkGroupID.y;
+    uint base_q = gl_WorkGroupID.z * p.queries, base_k = gl_WorkGroupID.z * p.keys;
+
+    float acc[PER_ROW * SLICES_V * PER_CHANNEL], sum[PER_ROW];
+    [[unroll]] for (uint i = 0; i < PER_ROW * SLICES_V * PER_CHANNEL; i++)
+        acc[i] = 0.0;
+    [[unroll]] for (uint i = 0; i < PER_ROW; i++)
+        sum[i] = 0.0;
+    if (lane < ROWS)
+        row_max[lane] = LOWEST;
+
+    uint end = CAUSAL != 0 ? min(p.keys, first_query + ROWS) : p.keys;
+    for (uint first_key = 0; first_key < end; first_key += BLOCK) {
+        // scores of this block, in registers
+        float s[PER_ROW * PER_KEY];
+        [[unroll]] for (uint i = 0; i < PER_ROW * PER_KEY; i++)
+            s[i] = 0.0;
+        for (uint c0 = 0; c0 < DEPTH; c0 += SLICE) {
+            barrier(); // the slices may still be in use
+            for (uint i = lane; i < ROWS * SLICE; i += SIDE * SIDE) {
+                uint row = first_query + i / SLICE, c = c0 + i % SLICE;
+                bool inside = row < p.queries && c < DEPTH;
+                slice_q[i / SLICE * (SLICE + 1) + i % SLICE] = inside ? p.scale * float(q[(base_q + row) * p.pitch_qk + head * DEPTH + c]) : 0.0;
+            }
+            for (uint i = lane; i < BLOCK * SLICE; i += SIDE * SIDE) {
+                uint key = first_key + i / SLICE, c = c0 + i % SLICE;
+                bool inside = key < p.keys && c < DEPTH;
+                slice_kv[i / SLICE * (SLICE + 1) + i % SLICE] = inside ? float(k[(base_k + key) * p.pitch_qk + head * DEPTH + c]) : 0.0;
+            }
+            barrier();
+            for (uint c = 0; c < SLICE; c++) {
+                float a[PER_ROW], b[PER_KEY];
+                [[unroll]] for (uint i = 0; i < PER_ROW; i++)
+                    a[i] = slice_q[(my_row + i * SIDE) * (SLICE + 1) + c];
+                [[unroll]] for (uint j = 0; j < PER_KEY; j++)
+                    b[j] = slice_kv[(my_col + j * SIDE) * (SLICE + 1) + c];
+                [[unroll]] for (uint i = 0; i < PER_ROW; i++)
+                    [[unroll]] for (uint j = 0; j < PER_KEY; j++)
+                        s[i * PER_KEY + j] += a[i] * b[j];
+            }
+        }
+        [[unroll]] for (uint i = 0; i < PER_ROW; i++)
+            [[unroll]] for (uint j = 0; j < PER_KEY; j++) {
+                uint row = my_row + i * SIDE, col = my_col + j * SIDE;
+                bool seen = first_key + col < p.keys && (CAUSAL == 0 || first_key + col <= first_query + row);
+                if (!seen)
+                    s[i * PER_KEY + j] = LOWEST;
+                scores[row * (BLOCK + 1) + col] = s[i * PER_KEY + j];
+            }
+        barrier();
+        if (lane < ROWS) {
+            float largest = row_max[lane];
+            for (uint j = 0; j < BLOCK; j++)
+                largest = max(largest, scores[lane * (BLOCK + 1) + j]);
+            row_fix[lane] = exp(row_max[lane] - largest);
+            row_max[lane] = largest;
+        }
+        barrier();
+        // scores become weights; what was summed so far is scaled to the new maximum
+        [[unroll]] for (uint i = 0; i < PER_ROW; i++) {
+            uint row = my_row + i * SIDE;
+            float fix = row_fix[row], largest = row_max[row];
+            sum[i] *= fix;
+            [[unroll]] for (uint j = 0; j < PER_KEY; j++) {
+                float x = s[i * PER_KEY + j];
+                float weight = x > LOWEST ? exp(x - largest) : 0.0;
+                sum[i] += weight;
+                scores[row * (BLOCK + 1) + my_col + j * SIDE] = weight;
+            }
+            [[unroll]] for (uint c = 0; c < SLICES_V * PER_CHANNEL; c++)
+                acc[i * SLICES_V * PER_CHANNEL + c] *= fix;
+        }
+        [[unroll]] for (uint part = 0; part < SLICES_V; part++) {
+            barrier();
+            for (uint i = lane; i < BLOCK * SLICE; i += SIDE * SIDE) {
+                uint key = first_key + i / SLICE, c = part * SLICE + i % SLICE;
+                bool inside = key < p.keys && c < DEPTH_V;
+                slice_kv[i / SLICE * (SLICE + 1) + i % SLICE] = inside ? float(v[(base_k + key) * p.pitch_v + head * DEPTH_V + c]) : 0.0;
+            }
+            barrier();
+            for (uint key = 0; key < BLOCK; key++) {
+                float a[PER_ROW], b[PER_CHANNEL];
+                [[unroll]] for (uint i = 0; i < PER_ROW; i++)
+                    a[i] = scores[(my_row + i * SIDE) * (BLOCK + 1) + key];
+                [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
+                    b[j] = slice_kv[key * (SLICE + 1) + my_col + j * SIDE];
+                [[unroll]] for (uint i = 0; i < PER_ROW; i++)
+                    [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
+                        acc[(i * SLICES_V + part) * PER_CHANNEL + j] += a[i] * b[j];
+            }
+        }
+    }
+
+    // each of the 8 invocations of a row has summed its own keys
+    barrier();
+    [[unroll]] for (uint i = 0; i < PER_ROW; i++)
+        scores[(my_row + i * SIDE) * (BLOCK + 1) + my_col] = sum[i];
+    barrier();
+    [[unroll]] for (uint i = 0; i < PER_ROW; i++) {
+        uint row = my_row + i * SIDE;
+        float total = 0.0;
+        [[unroll]] for (uint j = 0; j < SIDE; j++)
+            total += scores[row * (BLOCK + 1) + j];
+        [[unroll]] for (uint part = 0; part < SLICES_V; part++)
+            [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++) {
+                uint c = part * SLICE + my_col + j * SIDE;
+                if (first_query + row < p.queries && c < DEPTH_V)
+                    result[(base_q + first_query + row) * p.pitch_v + head * DEPTH_V + c] =
+                        SCALAR(acc[(i * SLICES_V + part) * PER_CHANNEL + j] / total);
+            }
+    }
+}

@@ -1,0 +1,105 @@
+// out[m][n] = epilogue(sum over k of a[m][k] * w[n][k]): the body of linear.comp and conv2d.comp.
+//
+// A workgroup makes a BM x BN tile of the output. Both operands pass through shared memory in slices of BK, stored k-major, so
+// that in the inner loop neighbouring invocations read neighbouring words of w and the same word of a. An invocation owns TM x TN
+// outputs, BM/TM and BN/TN apart: its stores along n are contiguous across invocations.
+//
+// The including file defines, before this one, the push constants p (with m, n, k) and
+//     A_ROW a_row(uint m)                   what has to be known of row m, once
+//     VALUE a_load(A_ROW row)               elements [k, k + WIDTH) of a row, 0 outside, at the cursor
+//     void cursor_start(uint k), cursor_advance()   the k of this invocation's loads, advanced by BK
+//     uint sample_of(uint m)                the batch index of row m
+const uint BK = 16;
+layout(constant_id = 0) const uint BM = 32;
+layout(constant_id = 1) const uint BN = 32;
+layout(constant_id = 2) const uint TM = 4;
+layout(constant_id = 3) const uint TN = 4;
+
+const uint THREADS_N = BN / TN;
+const uint THREADS = (BM / TM) * THREADS_N; // the host sets the workgroup's length to this
+const uint SLOTS_K = BK / WIDTH;            // loads that cover one row of a slice
+const uint ROWS_AT_ONCE = THREADS / SLOTS_K;
+const uint LOADS_A = (BM + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+const uint LOADS_B = (BN + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+const uint PITCH_A = BM + 2; // the two words spread the transposing stores over the banks
+const uint PITCH_B = BN + 2;
+
+layout(binding = 1) readonly buffer Weights { PACK weights[]; };
+layout(binding = 2) writeonly buffer Out { SCALAR result[]; };
+shared float tile_a[BK * PITCH_A];
+shared float tile_b[BK * PITCH_B];
+
+#include "epilogue.glsl"
+
+void keep_a(uint k, uint m, VALUE v)
+{
+#if WIDTH == 4
+    [[unroll]] for (uint c = 0; c < 4; c++)
+        tile_a[(k + c) * PITCH_A + m] = v[c];
+#else
+    tile_a[k * PITCH_A + m] = v;
+#endif
+}
+
+void keep_b(uint k, uint n, VALUE v)
+{
+#if WIDTH == 4
+    [[unroll]] for (uint c = 0; c < 4; c++)
+        tile_b[(k + c) * PITCH_B + n] = v[c];
+#else
+    tile_b[k * PITCH_B + n] = v;
+#endif
+}
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x;
+    uint m0 = gl_WorkGroupID.x * BM, n0 = gl_WorkGroupID.y * BN;
+    uint slot_k = (lane % SLOTS_K) * WIDTH, slot_row = lane / SLOTS_K;
+    uint first_m = lane / THREADS_N, first_n = lane % THREADS_N;
+
+    A_ROW rows[LOADS_A];
+    [[unroll]] for (uint i = 0; i < LOADS_A; i++)
+        rows[i] = a_row(m0 + slot_row + i * ROWS_AT_ONCE);
+    cursor_start(slot_k);
+
+    float sum[TM * TN];
+    [[unroll]] for (uint i = 0; i < TM * TN; i++)
+        sum[i] = 0.0;
+
+    for (uint k0 = 0; k0 < p.k; k0 += BK) {
+        uint k = k0 + slot_k;
+        [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
+            uint m = slot_row + i * ROWS_AT_ONCE;
+            if (m < BM)
+                keep_a(slot_k, m, k < p.k ? a_load(rows[i]) : VALUE(0.0));
+        }
+        [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
+            uint n = slot_row + i * ROWS_AT_ONCE;
+            if (n < BN)
+                keep_b(slot_k, n, k < p.k && n0 + n < p.n ? VALUE(weights[((n0 + n) * p.k + k) / WIDTH]) : VALUE(0.0));
+        }
+        cursor_advance();
+        barrier();
+        for (uint s = 0; s < BK; s++) {
+            float a[TM], b[TN];
+            [[unroll]] for (uint i = 0; i < TM; i++)
+                a[i] = tile_a[s * PITCH_A + first_m + i * (BM / TM)];
+            [[unroll]] for (uint j = 0; j < TN; j++)
+                b[j] = tile_b[s * PITCH_B + first_n + j * (BN / TN)];
+            [[unroll]] for (uint i = 0; i < TM; i++)
+                [[unroll]] for (uint j = 0; j < TN; j++)
+                    sum[i * TN + j] += a[i] * b[j];
+        }
+        barrier();
+    }
+
+    [[unroll]] for (uint i = 0; i < TM; i++) {
+        uint m = m0 + first_m + i * (BM / TM);
+        [[unroll]] for (uint j = 0; j < TN; j++) {
+            uint n = n0 + first_n + j * (BN / TN);
+            if (m < p.m && n < p.n)
+                result[m * p.n + n] = SCALAR(epilogue(sum[i * TN + j], m, n));
+        }
+    }
+}

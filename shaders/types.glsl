@@ -1,0 +1,36 @@
+// Storage types of a variant: STORAGE_F16 (needs 16-bit storage) or f32; WIDTH 1 or 4 elements a load. Arithmetic is always f32.
+#extension GL_EXT_control_flow_attributes : require
+#ifdef STORAGE_F16
+#extension GL_EXT_shader_16bit_storage : require
+#define SCALAR float16_t
+#define VECTOR f16vec4
+#else
+#define SCALAR float
+#define VECTOR vec4
+#endif
+
+// PACK is what a wide load gets from a buffer, VALUE what it becomes in registers.
+#ifndef WIDTH
+#define WIDTH 1
+#endif
+#if WIDTH == 4
+#define PACK VECTOR
+#define VALUE vec4
+#else
+#define PACK SCALAR
+#define VALUE float
+#endif
+
+// Every variant takes its workgroup's length from this id, so that the host fits it to the device.
+layout(local_size_x_id = 253, local_size_y = 1, local_size_z = 1) in;
+
+// Work items are counted over a grid that is folded into y where one dimension of it would be too long for the device.
+uint folded_group()
+{
+    return gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+}
+
+uint folded_invocation()
+{
+    return folded_group() * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+}

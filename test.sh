@@ -1,0 +1,59 @@
+#!/bin/sh
+# Builds build/ (release) and build/asan (AddressSanitizer, UndefinedBehaviorSanitizer) and runs all tests in both.
+#   ./test.sh [-R PATTERN]      arguments go to ctest
+# The first time it installs what is missing (Debian). The last line is the total; the exit status is 0 only if nothing failed.
+set -eu
+root=$(cd "$(dirname "$0")" && pwd)
+prepare_name=test.sh
+. "$root/tools/prepare.sh"
+
+# Lines of a ctest log -> "PASSED FAILED SKIPPED": every CMocka test counts, other test programs count as one.
+count() {
+    awk '
+        /^[0-9]+\/[0-9]+ Testing: / { cases = bad = skips = 0 }
+        /\[  PASSED  \] [0-9]+ test\(s\)/ { sub(/.*PASSED  \] /, ""); cases += $1 }
+        /\[  FAILED  \] [0-9]+ test\(s\)/ { sub(/.*FAILED  \] /, ""); bad += $1 }
+        /\[  SKIPPED \] [0-9]+ test\(s\)/ { sub(/.*SKIPPED \] /, ""); skips += $1 }
+        /^Test Passed\.|^Test Pass/ { passed += cases ? cases : 1; skipped += skips }
+        /^Test Failed\./ { passed += cases; failed += bad ? bad : 1; skipped += skips }
+        END { print passed + 0, failed + 0, skipped + 0 }' "$1"
+}
+
+prepare_packages test
+prepare_lock
+prepare_onednn
+jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+passed=0 failed=0 skipped=0
+
+"$root/tools/check-layers" || { failed=1; prepare_say "tools/check-layers failed"; }
+
+# run NAME FOLDER CTEST-ARGUMENT...
+run() {
+    name=$1 folder=$2
+    shift 2
+    prepare_say "building $name"
+    if ! prepare_quietly "$folder/build.log" ninja -C "$folder"; then
+        failed=$((failed + 1))
+        return 0
+    fi
+    prepare_say "testing $name"
+    status=0
+    (cd "$folder" && ctest --output-on-failure -j "$jobs" "$@") || status=$?
+    set -- $(count "$folder/Testing/Temporary/LastTest.log")
+    echo "$name: $1 passed, $2 failed, $3 skipped"
+    [ "$status" = 0 ] || [ "$2" != 0 ] || set -- "$1" 1 "$3"
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+prepare_build "$root/build" -DCMAKE_BUILD_TYPE=Release -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON
+run release "$root/build" "$@"
+
+# Instrumented code is slow: the heavy tests do less there. What a Vulkan driver keeps until the end is not our leak.
+export SDG_TEST_QUICK=1
+export LSAN_OPTIONS="suppressions=$root/tests/lsan.supp:print_suppressions=0${LSAN_OPTIONS:+:$LSAN_OPTIONS}"
+export UBSAN_OPTIONS="print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
+prepare_build "$root/build/asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSDG_SANITIZE=ON -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON
+run sanitizers "$root/build/asan" "$@"
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]

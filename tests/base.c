@@ -1,0 +1,410 @@
+// base/: half floats, messages, allocation, files, JSON.
+#include "base/dtype.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "tests/temp.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+// Half floats from their definition, in double: a check that shares no code with the conversions.
+static double half_value(unsigned bits)
+{
+    int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    double magnitude = exponent == 0 ? ldexp(mantissa, -24) : exponent == 31 ? (mantissa ? NAN : INFINITY) : ldexp(1024 + mantissa, exponent - 25);
+    return bits & 0x8000 ? -magnitude : magnitude;
+}
+
+static void test_half_all(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits < 0x10000; bits++) {
+        double want = half_value(bits);
+        float got = sdg_f32_from_f16((uint16_t)bits);
+        assert_true(isnan(want) ? isnan(got) : got == want && !signbit(got) == !signbit(want));
+        if (!isnan(want))
+            assert_int_equal(sdg_f16_from_f32(got), bits);
+        else
+            assert_true((sdg_f16_from_f32(got) & 0x7fff) > 0x7c00);
+    }
+    print_message("65536 half floats\n");
+}
+
+// Between every two neighbours: below the middle, the middle (to even), above it.
+static void test_half_rounding(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits < 0x7bff; bits++) {
+        double low = half_value(bits), high = half_value(bits + 1);
+        float middle = (float)((low + high) / 2);
+        assert_int_equal(sdg_f16_from_f32(middle), bits & 1 ? bits + 1 : bits);
+        assert_int_equal(sdg_f16_from_f32(nextafterf(middle, 0)), bits);
+        assert_int_equal(sdg_f16_from_f32(-nextafterf(middle, 1e9f)), 0x8000 | (bits + 1));
+    }
+    assert_int_equal(sdg_f16_from_f32(65519.996f), 0x7bff);
+    assert_int_equal(sdg_f16_from_f32(65520), 0x7c00);
+    assert_int_equal(sdg_f16_from_f32(-1e30f), 0xfc00);
+}
+
+static void test_bfloat(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits < 0x7f80; bits++) {
+        float low = sdg_f32_from_bf16((uint16_t)bits), high = sdg_f32_from_bf16((uint16_t)(bits + 1));
+        assert_int_equal(sdg_bf16_from_f32(low), bits);
+        if (isinf(high))
+            continue;
+        float middle = (float)(((double)low + high) / 2);
+        assert_int_equal(sdg_bf16_from_f32(middle), bits & 1 ? bits + 1 : bits);
+        assert_int_equal(sdg_bf16_from_f32(nextafterf(middle, INFINITY)), bits + 1);
+    }
+    assert_true(isnan(sdg_f32_from_bf16(sdg_bf16_from_f32(NAN))));
+    assert_int_equal(sdg_bf16_from_f32(INFINITY), 0x7f80);
+}
+
+static void test_convert(void **state)
+{
+    (void)state;
+    const double source[] = {0, -1.5, 65504, 1e-8, 0.1};
+    float f32[5], back[5];
+    uint16_t f16[5], bf16[5];
+    sdg_convert(f32, SDG_F32, source, SDG_F64, 5);
+    sdg_convert(f16, SDG_F16, f32, SDG_F32, 5);
+    sdg_convert(bf16, SDG_BF16, f32, SDG_F32, 5);
+    const uint16_t want_f16[] = {0, 0xbe00, 0x7bff, 0, 0x2e66}, want_bf16[] = {0, 0xbfc0, 0x4780, 0x322c, 0x3dcd};
+    assert_memory_equal(f16, want_f16, sizeof f16);
+    assert_memory_equal(bf16, want_bf16, sizeof bf16);
+    sdg_convert(back, SDG_F32, bf16, SDG_BF16, 5);
+    assert_true(back[1] == -1.5f && back[2] == 65536.0f);
+}
+
+static void test_messages(void **state)
+{
+    (void)state;
+    struct temp_log t;
+    const struct sdg_log *log = temp_log(&t);
+    assert_int_equal(sdg_fail(log, SDG_ERROR_INPUT, "a%cb%cc\x7f", '\n', 27), SDG_ERROR_INPUT);
+    assert_string_equal(t.last, "a?b?c?");
+    char lengthy[2000];
+    memset(lengthy, 'x', sizeof lengthy - 1);
+    lengthy[sizeof lengthy - 1] = 0;
+    sdg_fail(log, SDG_ERROR_INPUT, "%s", lengthy);
+    assert_int_equal(strlen(t.last), 500);
+    assert_string_equal(t.last + 497, "...");
+    sdg_fail(NULL, SDG_ERROR_INPUT, "silence");
+    t.log.level = SDG_LOG_ERROR;
+    sdg_say(log, SDG_LOG_WARNING, "not wanted");
+    assert_int_equal(t.warnings, 0);
+    assert_int_equal(t.errors, 2);
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    struct temp_log t;
+    const struct sdg_log *log = temp_log(&t);
+    assert_null(sdg_alloc(log, SIZE_MAX / 4, 8, "a test"));
+    assert_non_null(strstr(t.last, "a test"));
+    void *none = sdg_alloc(log, 0, 8, "nothing");
+    assert_non_null(none);
+    sdg_free(none);
+    int *numbers = NULL;
+    size_t capacity = 0;
+    for (int i = 0; i < 1000; i++) {
+        assert_true(sdg_grow(log, &numbers, &capacity, (size_t)i + 1, sizeof *numbers, "numbers"));
+        numbers[i] = i;
+    }
+    assert_true(numbers[0] == 0 && numbers[999] == 999 && (uintptr_t)numbers % 64 == 0);
+    sdg_test_fail_allocation(1);
+    int *before = numbers;
+    assert_false(sdg_grow(log, &numbers, &capacity, capacity + 1, sizeof *numbers, "numbers"));
+    assert_ptr_equal(before, numbers);
+    sdg_test_fail_allocation(0);
+    sdg_free(numbers);
+}
+
+static void test_utf8(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"", "plain", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
+    static const char *const bad[] = {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
+                                      "\xf5\x80\x80\x80", "\xff", "a\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xc3(", "\xe2(\xa1"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(sdg_utf8_valid(good[i], strlen(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(sdg_utf8_valid(bad[i], strlen(bad[i])));
+}
+
+static void expect_join(const char *folder, const char *name, const char *want)
+{
+    char *path = sdg_path_join(NULL, folder, name);
+    assert_string_equal(path, want);
+    sdg_free(path);
+}
+
+static void expect_folder(const char *path, const char *want)
+{
+    char *folder = sdg_path_folder(NULL, path);
+    assert_string_equal(folder, want);
+    sdg_free(folder);
+}
+
+static void test_paths(void **state)
+{
+    (void)state;
+    expect_join("a", "b", "a/b");
+    expect_join("a//", "b", "a/b");
+    expect_join("/", "b", "/b");
+    expect_join("", "b", "b");
+    expect_folder("a/b/c", "a/b");
+    expect_folder("/c", "/");
+    expect_folder("c", ".");
+    assert_string_equal(sdg_path_name("a/b"), "b");
+    assert_string_equal(sdg_path_name("b"), "b");
+    temp_text("kind/file", "x");
+    assert_int_equal(sdg_path_kind(temp_path("kind/file")), SDG_PATH_FILE);
+    assert_int_equal(sdg_path_kind(temp_path("kind")), SDG_PATH_FOLDER);
+    assert_int_equal(sdg_path_kind("/dev/null"), SDG_PATH_OTHER);
+    assert_int_equal(sdg_path_kind(temp_path("nothing")), SDG_PATH_MISSING);
+}
+
+static void expect_unreadable(const char *path, size_t limit, const char *why)
+{
+    struct temp_log t;
+    char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(sdg_file_read(temp_log(&t), path, limit, &data, &size), SDG_ERROR_INPUT);
+    assert_int_equal(t.errors, 1);
+    assert_null(data);
+    assert_non_null(strstr(t.last, path));
+    if (!strstr(t.last, why))
+        fail_msg("'%s' lacks '%s'", t.last, why);
+}
+
+static void test_file_read(void **state)
+{
+    (void)state;
+    char *data;
+    size_t size;
+    temp_write("five", "ab\0cd", 5);
+    assert_int_equal(sdg_file_read(NULL, temp_path("five"), 5, &data, &size), SDG_OK);
+    assert_int_equal(size, 5);
+    assert_memory_equal(data, "ab\0cd\0", 6);
+    sdg_free(data);
+    temp_text("empty", "");
+    assert_int_equal(sdg_file_read(NULL, temp_path("empty"), 0, &data, &size), SDG_OK);
+    assert_true(size == 0 && data[0] == 0);
+    sdg_free(data);
+    expect_unreadable(temp_path("five"), 4, "at most 4");
+    expect_unreadable(temp_path("absent"), 100, "No such file");
+    expect_unreadable(temp_root, 100, "folder");
+    expect_unreadable("/dev/zero", 100, "regular");
+    assert_int_equal(mkfifo(temp_path("pipe"), 0666), 0);
+    expect_unreadable(temp_path("pipe"), 100, "regular"); // and does not wait
+    char head[8];
+    assert_int_equal(sdg_file_head(NULL, temp_path("five"), head, 3, &size), SDG_OK);
+    assert_true(size == 3 && memcmp(head, "ab", 3) == 0);
+    assert_int_equal(sdg_file_head(NULL, temp_path("five"), head, 8, &size), SDG_OK);
+    assert_int_equal(size, 5);
+    struct temp_log t;
+    assert_int_equal(sdg_file_read_text(temp_log(&t), temp_path("five"), 100, &data), SDG_ERROR_INPUT);
+    assert_non_null(strstr(t.last, "bytes of 0"));
+    assert_int_equal(sdg_file_read_text(temp_log(&t), temp_text("latin", "caf\xe9"), 100, &data), SDG_ERROR_INPUT);
+    assert_non_null(strstr(t.last, "UTF-8"));
+    assert_int_equal(sdg_file_read_text(NULL, temp_text("bom", "\xef\xbb\xbfhi"), 100, &data), SDG_OK);
+    assert_string_equal(data, "hi");
+    sdg_free(data);
+}
+
+static void test_file_map(void **state)
+{
+    (void)state;
+    enum { SIZE = 50000 };
+    static unsigned char content[SIZE];
+    for (int i = 0; i < SIZE; i++)
+        content[i] = (unsigned char)(i * 7 + i / 256);
+    temp_write("mapped", content, SIZE);
+    for (int copy = 0; copy < 2; copy++) {
+        struct sdg_map map = {0};
+        assert_int_equal(sdg_file_map(NULL, temp_path("mapped"), copy, &map), SDG_OK);
+        assert_int_equal(map.size, SIZE);
+        assert_memory_equal(map.data, content, SIZE);
+        sdg_map_release(&map, map.data + 100, SIZE - 200);
+        assert_memory_equal(map.data, content, SIZE);
+        sdg_file_unmap(&map);
+        assert_null(map.data);
+        sdg_file_unmap(&map);
+        assert_int_equal(sdg_file_map(NULL, temp_path("empty"), copy, &map), SDG_OK);
+        assert_int_equal(map.size, 0);
+        sdg_file_unmap(&map);
+        assert_int_equal(sdg_file_map(NULL, temp_root, copy, &map), SDG_ERROR_INPUT);
+    }
+}
+
+static void expect_content(const char *path, const char *want)
+{
+    char *data;
+    size_t size;
+    assert_int_equal(sdg_file_read(NULL, path, 1 << 20, &data, &size), SDG_OK);
+    assert_string_equal(data, want);
+    sdg_free(data);
+}
+
+static void test_output(void **state)
+{
+    (void)state;
+    struct sdg_output *output = NULL;
+    temp_text("out/old", "old");
+    const char *folder = temp_path("out"), *path = temp_path("out/old");
+    assert_int_equal(sdg_output_open(NULL, path, &output), SDG_OK);
+    assert_int_equal(sdg_output_write(output, "new", 3), SDG_OK);
+    expect_content(path, "old"); // until commit
+    sdg_output_discard(&output);
+    assert_null(output);
+    assert_int_equal(temp_count(folder), 1);
+    expect_content(path, "old");
+    assert_int_equal(sdg_output_open(NULL, path, &output), SDG_OK);
+    assert_int_equal(sdg_output_write(output, "new", 3), SDG_OK);
+    assert_int_equal(sdg_output_commit(&output), SDG_OK);
+    assert_null(output);
+    expect_content(path, "new");
+    assert_int_equal(temp_count(folder), 1);
+    sdg_output_discard(&output);
+    assert_int_equal(sdg_output_commit(&output), SDG_OK);
+
+    struct temp_log t;
+    assert_int_equal(sdg_output_open(temp_log(&t), temp_path("nowhere/file"), &output), SDG_ERROR_OUTPUT);
+    assert_true(t.errors == 1 && strstr(t.last, "nowhere/file"));
+    assert_int_equal(sdg_output_open(temp_log(&t), folder, &output), SDG_ERROR_OUTPUT);
+    assert_non_null(strstr(t.last, "folder"));
+    assert_null(output);
+}
+
+// /dev/full takes every open and no byte: the failure of a full disk, which buffers delay until the end.
+static void test_output_full(void **state)
+{
+    (void)state;
+    struct temp_log t;
+    struct sdg_output *output = NULL;
+    if (sdg_path_kind("/dev/full") != SDG_PATH_OTHER) {
+        print_message("skipped: no /dev/full\n");
+        skip();
+    }
+    assert_int_equal(sdg_output_open(temp_log(&t), "/dev/full", &output), SDG_OK);
+    assert_int_equal(sdg_output_write(output, "x", 1), SDG_OK); // still in the buffer
+    assert_int_equal(sdg_output_commit(&output), SDG_ERROR_OUTPUT);
+    assert_null(output);
+    assert_int_equal(t.errors, 1);
+    static char block[1 << 20];
+    assert_int_equal(sdg_output_open(temp_log(&t), "/dev/full", &output), SDG_OK);
+    assert_int_equal(sdg_output_write(output, block, sizeof block), SDG_ERROR_OUTPUT);
+    assert_int_equal(sdg_output_write(output, block, 1), SDG_ERROR_OUTPUT);
+    assert_int_equal(sdg_output_commit(&output), SDG_ERROR_OUTPUT);
+    assert_int_equal(t.errors, 1); // once
+    assert_int_equal(sdg_path_kind("/dev/full"), SDG_PATH_OTHER); // not replaced by a file
+}
+
+static void test_output_allocations(void **state)
+{
+    (void)state;
+    for (size_t n = 1; n <= 3; n++) {
+        struct temp_log t;
+        struct sdg_output *output = NULL;
+        sdg_test_fail_allocation(n);
+        assert_int_equal(sdg_output_open(temp_log(&t), temp_path("out/new"), &output), SDG_ERROR_MEMORY);
+        sdg_test_fail_allocation(0);
+        assert_true(!output && t.errors == 1);
+    }
+    assert_int_equal(temp_count(temp_path("out")), 1);
+}
+
+static void test_json_values(void **state)
+{
+    (void)state;
+    struct temp_log t;
+    struct sdg_json json;
+    const char *text = "{\"i\":3,\"f\":0.5,\"b\":true,\"s\":\"x\",\"n\":null,\"a\":[1,2,3],\"big\":1e300,\"half\":2.5,\"e\":[],\"m\":[1,\"2\"]}";
+    assert_int_equal(sdg_json_parse(temp_log(&t), "dir/c.json", text, &json), SDG_OK);
+    int i = -1, ints[4] = {7, 7, 7, 7}, count = 9;
+    float f = -1;
+    bool b = false;
+    const char *s = NULL;
+    assert_int_equal(sdg_json_int(&json, "i", 0, 3, 9, &i), SDG_OK);
+    assert_int_equal(i, 3);
+    assert_int_equal(sdg_json_int(&json, "n", 0, 3, 9, &i), SDG_OK);
+    assert_int_equal(i, 9);
+    assert_int_equal(sdg_json_float(&json, "f", 0, 1, 9, &f), SDG_OK);
+    assert_true(f == 0.5f);
+    assert_int_equal(sdg_json_bool(&json, "b", false, &b), SDG_OK);
+    assert_true(b);
+    assert_int_equal(sdg_json_string(&json, "s", "y", &s), SDG_OK);
+    assert_string_equal(s, "x");
+    assert_int_equal(sdg_json_ints(&json, "a", 1, 3, 4, ints, &count), SDG_OK);
+    assert_true(count == 3 && ints[2] == 3 && ints[3] == 7);
+    assert_int_equal(sdg_json_ints(&json, "absent", 1, 3, 4, ints, &count), SDG_OK);
+    assert_int_equal(count, 3);
+    assert_int_equal(sdg_json_each(&json, "i", 1, 3, 0, 4, ints), SDG_OK);
+    assert_true(ints[0] == 3 && ints[3] == 3);
+    assert_int_equal(sdg_json_each(&json, "a", 1, 3, 0, 3, ints), SDG_OK);
+    assert_true(ints[0] == 1 && ints[3] == 3);
+    assert_int_equal(t.errors, 0);
+
+    static const char *const names[] = {"one", "two"};
+    assert_int_equal(sdg_json_int(&json, "i", 0, 2, 0, &i), SDG_ERROR_INPUT);
+    assert_string_equal(t.last, "dir/c.json: i is 3, should be a whole number from 0 to 2");
+    assert_int_equal(sdg_json_int(&json, "s", 0, 2, 0, &i), SDG_ERROR_INPUT);
+    assert_string_equal(t.last, "dir/c.json: s is \"x\", should be a whole number from 0 to 2");
+    assert_int_equal(sdg_json_int(&json, "half", 0, 9, 0, &i), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_int(&json, "big", 0, 9, 0, &i), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_float(&json, "big", 0, 9, 0, &f), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_float(&json, "b", 0, 9, 0, &f), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_bool(&json, "i", false, &b), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_string(&json, "i", "", &s), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_enum(&json, "s", names, 2, 0, &i), SDG_ERROR_UNSUPPORTED);
+    assert_string_equal(t.last, "dir/c.json: s is \"x\", supported: one, two");
+    assert_int_equal(sdg_json_ints(&json, "a", 1, 2, 4, ints, &count), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_ints(&json, "a", 1, 3, 2, ints, &count), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_ints(&json, "e", 1, 3, 2, ints, &count), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_ints(&json, "m", 1, 3, 2, ints, &count), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_ints(&json, "i", 1, 3, 2, ints, &count), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_each(&json, "a", 1, 3, 0, 2, ints), SDG_ERROR_INPUT);
+    assert_true(i == 9 && f == 0.5f && b && count == 3); // failures wrote nothing
+    sdg_json_free(&json);
+}
+
+static void test_json_broken(void **state)
+{
+    (void)state;
+    static const char *const broken[] = {"", " ", "{", "{\"a\":}", "[1]", "3", "{\"a\":1} x", "{\"a\":1}}", "nul"};
+    struct temp_log t;
+    struct sdg_json json;
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        assert_int_equal(sdg_json_parse(temp_log(&t), "c.json", broken[i], &json), SDG_ERROR_INPUT);
+        assert_true(t.errors == 1 && strstr(t.last, "c.json"));
+    }
+    enum { DEPTH = 100000 };
+    char *deep = malloc(5 * DEPTH + 1);
+    for (int i = 0; i < DEPTH; i++)
+        memcpy(deep + 5 * i, "{\"a\":", 5);
+    deep[5 * DEPTH] = 0;
+    assert_int_equal(sdg_json_parse(temp_log(&t), "c.json", deep, &json), SDG_ERROR_INPUT);
+    free(deep);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_half_all),    cmocka_unit_test(test_half_rounding),      cmocka_unit_test(test_bfloat),
+        cmocka_unit_test(test_convert),     cmocka_unit_test(test_messages),           cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_utf8),        cmocka_unit_test(test_paths),              cmocka_unit_test(test_file_read),
+        cmocka_unit_test(test_file_map),    cmocka_unit_test(test_output),             cmocka_unit_test(test_output_full),
+        cmocka_unit_test(test_output_allocations), cmocka_unit_test(test_json_values), cmocka_unit_test(test_json_broken),
+    };
+    temp_make();
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    temp_remove();
+    return failed;
+}

@@ -1,0 +1,948 @@
+// Shape rules, rewrites (checked against a small interpreter) and memory plans.
+#include "base/memory.h"
+#include "graph/graph.h"
+#include "graph/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <math.h>
+
+#include <cmocka.h>
+
+// ---- messages ----
+
+struct messages {
+    int errors;
+    char last[512];
+};
+
+static void on_message(void *user, enum sdg_log_level level, const char *message)
+{
+    struct messages *messages = user;
+    if (level == SDG_LOG_ERROR) {
+        messages->errors++;
+        snprintf(messages->last, sizeof messages->last, "%s", message);
+    }
+}
+
+static struct messages messages;
+static const struct sdg_log test_log = {.fn = on_message, .user = &messages, .level = SDG_LOG_INFO};
+
+static struct sdg_graph *new_graph(void)
+{
+    struct sdg_graph *g;
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(sdg_graph_create(&test_log, &g), SDG_OK);
+    return g;
+}
+
+// ---- random numbers ----
+
+static uint64_t random_state;
+
+static uint32_t random_bits(void)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(random_state >> 33);
+}
+
+static int64_t random_between(int64_t low, int64_t high)
+{
+    return low + (int64_t)(random_bits() % (uint32_t)(high - low + 1));
+}
+
+static float hashed(const char *name, int64_t index)
+{
+    uint32_t hash = 2166136261u;
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 16777619u;
+    hash = (hash ^ (uint32_t)index) * 2654435761u;
+    hash ^= hash >> 15;
+    hash *= 2246822519u;
+    hash ^= hash >> 13;
+    return (float)(hash & 0xffff) / 65536.0f - 0.5f;
+}
+
+// ---- interpreter: the meaning of a graph, in plain loops; no attention and no embedding ----
+
+enum { TEST_ROW = 1 };
+
+struct tensor {
+    float *data;
+    int64_t n, h, w, c;
+};
+
+static float *element(struct tensor t, int64_t n, int64_t y, int64_t x, int64_t c)
+{
+    return &t.data[((n * t.h + y) * t.w + x) * t.c + c];
+}
+
+static struct tensor tensor_of(const struct sdg_graph *g, float **data, sdg_value v)
+{
+    const int64_t *d = g->values[v].dims;
+    return (struct tensor){data[v], d[0], d[1], d[2], d[3]};
+}
+
+static float weight_at(const struct sdg_value_info *w, int64_t o, int64_t i, int64_t ky, int64_t kx)
+{
+    int64_t whole = w->slice_of ? w->slice_of : w->dims[1];
+    return hashed(w->name, ((o * whole + w->slice_start + i) * w->dims[2] + ky) * w->dims[3] + kx);
+}
+
+static float apply_unary(enum sdg_unary function, float x, float a, float b)
+{
+    switch (function) {
+    case SDG_UNARY_NONE: return x;
+    case SDG_UNARY_SILU: return x / (1 + expf(-x));
+    case SDG_UNARY_GELU_ERF: return 0.5f * x * (1 + erff(x * 0.70710678f));
+    case SDG_UNARY_GELU_TANH: return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    case SDG_UNARY_QUICK_GELU: return x / (1 + expf(-1.702f * x));
+    case SDG_UNARY_RELU: return x > 0 ? x : 0;
+    case SDG_UNARY_TANH: return tanhf(x);
+    case SDG_UNARY_SIGMOID: return 1 / (1 + expf(-x));
+    case SDG_UNARY_SOFTPLUS: return log1pf(expf(x));
+    case SDG_UNARY_AFFINE: return a * x + b;
+    }
+    return NAN;
+}
+
+static void run_product(const struct sdg_graph *g, const struct sdg_op *op, float **data)
+{
+    struct tensor x = tensor_of(g, data, op->in[0]), out = tensor_of(g, data, op->out);
+    const struct sdg_value_info *w = &g->values[op->in[1]];
+    const struct sdg_epilogue *e = &op->epilogue;
+    bool conv = op->kind == SDG_OP_CONV2D;
+    int stride = conv ? op->u.conv2d.stride : 1, top = conv ? op->u.conv2d.pad_top : 0, left = conv ? op->u.conv2d.pad_left : 0;
+    for (int64_t n = 0; n < out.n; n++)
+        for (int64_t y = 0; y < out.h; y++)
+            for (int64_t xx = 0; xx < out.w; xx++)
+                for (int64_t o = 0; o < out.c; o++) {
+                    float sum = 0;
+                    for (int64_t ky = 0; ky < w->dims[2]; ky++)
+                        for (int64_t kx = 0; kx < w->dims[3]; kx++) {
+                            int64_t sy = y * stride + ky - top, sx = xx * stride + kx - left;
+                            if (sy < 0 || sy >= x.h || sx < 0 || sx >= x.w)
+                                continue;
+                            for (int64_t i = 0; i < x.c; i++)
+                                sum += *element(x, n, sy, sx, i) * weight_at(w, o, i, ky, kx);
+                        }
+                    if (e->bias)
+                        sum += weight_at(&g->values[e->bias], o, 0, 0, 0);
+                    if (e->table) {
+                        const int64_t *td = g->values[e->table].dims;
+                        sum += data[e->table][(TEST_ROW * td[1] + (td[1] == 1 ? 0 : n)) * td[3] + o];
+                    }
+                    if (e->residual)
+                        sum += *element(tensor_of(g, data, e->residual), n, y, xx, o);
+                    *element(out, n, y, xx, o) = apply_unary(e->activation, sum, 0, 0);
+                }
+}
+
+static float joined_at(struct tensor a, struct tensor b, int64_t n, int64_t y, int64_t x, int64_t c)
+{
+    return c < a.c ? *element(a, n, y, x, c) : *element(b, n, y, x, c - a.c);
+}
+
+static void run_group_norm(const struct sdg_graph *g, const struct sdg_op *op, float **data)
+{
+    struct tensor a = tensor_of(g, data, op->in[0]), b = tensor_of(g, data, op->in[3]), out = tensor_of(g, data, op->out);
+    int64_t size = out.c / op->u.group_norm.groups;
+    for (int64_t n = 0; n < out.n; n++)
+        for (int64_t first = 0; first < out.c; first += size) {
+            double sum = 0, squares = 0, count = (double)(out.h * out.w * size);
+            for (int64_t p = 0; p < out.h * out.w * size; p++) {
+                double v = joined_at(a, b, n, p / size / out.w, p / size % out.w, first + p % size);
+                sum += v;
+                squares += v * v;
+            }
+            double mean = sum / count, scale = 1 / sqrt(squares / count - mean * mean + (double)op->u.group_norm.eps);
+            for (int64_t p = 0; p < out.h * out.w * size; p++) {
+                int64_t y = p / size / out.w, x = p / size % out.w, c = first + p % size;
+                float v = (float)((joined_at(a, b, n, y, x, c) - mean) * scale);
+                v = v * weight_at(&g->values[op->in[1]], c, 0, 0, 0) + weight_at(&g->values[op->in[2]], c, 0, 0, 0);
+                *element(out, n, y, x, c) = apply_unary(op->u.group_norm.activation, v, 0, 0);
+            }
+        }
+}
+
+static float simple_op_at(const struct sdg_graph *g, const struct sdg_op *op, float **data, int64_t n, int64_t y, int64_t x, int64_t c)
+{
+    struct tensor a = tensor_of(g, data, op->in[0]), b = tensor_of(g, data, op->in[1]), out = tensor_of(g, data, op->out);
+    switch (op->kind) {
+    case SDG_OP_UNARY:
+        return apply_unary(op->u.unary.function, *element(a, n, y, x, c), op->u.unary.a, op->u.unary.b);
+    case SDG_OP_BINARY: {
+        float left = *element(a, n, y, x, c), right = *element(b, b.n == 1 ? 0 : n, b.h == 1 ? 0 : y, b.w == 1 ? 0 : x, c);
+        return op->u.binary.function == SDG_BINARY_ADD ? left + right : left * right;
+    }
+    case SDG_OP_GEGLU:
+        return *element(a, n, y, x, c) * apply_unary(SDG_UNARY_GELU_ERF, *element(a, n, y, x, c + out.c), 0, 0);
+    case SDG_OP_UPSAMPLE_NEAREST:
+        return *element(a, n, y * a.h / out.h, x * a.w / out.w, c);
+    case SDG_OP_CONCAT:
+        return joined_at(a, b, n, y, x, c);
+    case SDG_OP_SLICE:
+        return *element(a, n, y, x, c + op->u.slice.start);
+    default:
+        fail_msg("%s is not interpreted", sdg_op_name(op->kind));
+        return NAN;
+    }
+}
+
+static void run_op(const struct sdg_graph *g, const struct sdg_op *op, float **data)
+{
+    if (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) {
+        run_product(g, op, data);
+        return;
+    }
+    if (op->kind == SDG_OP_GROUP_NORM) {
+        run_group_norm(g, op, data);
+        return;
+    }
+    struct tensor out = tensor_of(g, data, op->out);
+    for (int64_t i = 0; i < out.n * out.h * out.w * out.c; i++)
+        out.data[i] = simple_op_at(g, op, data, i / out.c / out.w / out.h, i / out.c / out.w % out.h, i / out.c % out.w, i % out.c);
+}
+
+// Every operand must be defined before it is read, whatever the rewrites did to the order.
+static void assert_ordered(const struct sdg_graph *g)
+{
+    bool *defined = calloc(g->value_count, sizeof *defined);
+    for (size_t v = 1; v < g->value_count; v++)
+        defined[v] = g->values[v].kind != SDG_VALUE_ACTIVATION && g->values[v].kind != SDG_VALUE_NONE;
+    for (size_t i = 0; i < g->op_count; i++) {
+        const struct sdg_op *op = &g->ops[i];
+        const sdg_value operands[] = {op->in[0], op->in[1], op->in[2], op->in[3], op->epilogue.bias, op->epilogue.table, op->epilogue.residual};
+        assert_non_null(op->name);
+        assert_true((unsigned)op->kind < SDG_OP_COUNT);
+        for (size_t k = 0; k < sizeof operands / sizeof *operands; k++)
+            assert_true(!operands[k] || defined[operands[k]]);
+        assert_int_equal(g->values[op->out].kind, SDG_VALUE_ACTIVATION);
+        assert_false(defined[op->out]);
+        defined[op->out] = true;
+    }
+    for (size_t v = 1; v < g->value_count; v++)
+        assert_true(!g->values[v].output || defined[v]);
+    free(defined);
+}
+
+// Interprets the graph and returns the outputs behind each other; *count elements, to be freed.
+static float *interpret(const struct sdg_graph *g, size_t *count)
+{
+    assert_ordered(g);
+    float **data = calloc(g->value_count, sizeof *data);
+    for (size_t v = 1; v < g->value_count; v++) {
+        const struct sdg_value_info *info = &g->values[v];
+        if (info->kind == SDG_VALUE_NONE || info->kind == SDG_VALUE_WEIGHT)
+            continue;
+        int64_t elements = sdg_value_elements(info);
+        data[v] = malloc((size_t)elements * sizeof(float));
+        for (int64_t i = 0; i < elements; i++)
+            data[v][i] = info->kind == SDG_VALUE_ACTIVATION ? NAN : 2 * hashed(info->name, i);
+    }
+    for (size_t i = 0; i < g->op_count; i++)
+        run_op(g, &g->ops[i], data);
+    float *out = NULL;
+    *count = 0;
+    for (size_t v = 1; v < g->value_count; v++) {
+        if (!g->values[v].output)
+            continue;
+        size_t elements = (size_t)sdg_value_elements(&g->values[v]);
+        out = realloc(out, (*count + elements) * sizeof *out);
+        memcpy(out + *count, data[v], elements * sizeof *out);
+        *count += elements;
+    }
+    for (size_t v = 0; v < g->value_count; v++)
+        free(data[v]);
+    free(data);
+    return out;
+}
+
+// Fuses and asserts that the outputs are the same up to rounding.
+static void fuse_and_compare(struct sdg_graph *g)
+{
+    assert_int_equal(sdg_graph_check(g), SDG_OK);
+    size_t before_count, after_count;
+    float *before = interpret(g, &before_count);
+    assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+    float *after = interpret(g, &after_count);
+    assert_int_equal(before_count, after_count);
+    double error = 0, power = 0;
+    for (size_t i = 0; i < before_count; i++) {
+        error += ((double)before[i] - after[i]) * ((double)before[i] - after[i]);
+        power += (double)before[i] * before[i];
+    }
+    assert_true(power > 0);
+    assert_true(error <= 1e-10 * power); // f32 rounding through a dozen layers, squared; false for NaN
+    free(before);
+    free(after);
+}
+
+static size_t count_ops(const struct sdg_graph *g, enum sdg_op_kind kind)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < g->op_count; i++)
+        count += g->ops[i].kind == kind;
+    return count;
+}
+
+static const struct sdg_op *find_op(const struct sdg_graph *g, const char *name)
+{
+    for (size_t i = 0; i < g->op_count; i++) {
+        if (strcmp(g->ops[i].name, name) == 0)
+            return &g->ops[i];
+    }
+    fail_msg("there is no operation %s", name);
+    return NULL;
+}
+
+// ---- networks to test with ----
+
+static const struct sdg_conv_params same3 = {.stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
+static const struct sdg_conv_params plain = {.stride = 1};
+
+static int64_t channels_of(const struct sdg_graph *g, sdg_value v)
+{
+    return g->values[v].dims[3];
+}
+
+static sdg_value conv(struct sdg_graph *g, const char *name, sdg_value x, int64_t out, int kernel, int stride, sdg_value table)
+{
+    struct sdg_epilogue e = {.bias = sdg_graph_vector_weight(g, out, "%s.bias", name), .table = table};
+    sdg_value w = sdg_graph_conv_weight(g, out, channels_of(g, x), kernel, kernel, "%s.weight", name);
+    struct sdg_conv_params p = kernel == 3 ? same3 : plain;
+    p.stride = stride;
+    return sdg_graph_conv2d(g, name, x, w, p, e);
+}
+
+static sdg_value norm(struct sdg_graph *g, const char *name, sdg_value x, int groups)
+{
+    int64_t c = channels_of(g, x);
+    sdg_value gamma = sdg_graph_vector_weight(g, c, "%s.weight", name), beta = sdg_graph_vector_weight(g, c, "%s.bias", name);
+    return sdg_graph_group_norm(g, name, x, gamma, beta, groups, 1e-5f, SDG_UNARY_NONE);
+}
+
+static sdg_value res_block(struct sdg_graph *g, const char *name, sdg_value x, int64_t out, int groups)
+{
+    char part[6][64];
+    const char *const parts[6] = {"norm1", "conv1", "norm2", "conv2", "conv_shortcut", "time"};
+    for (int i = 0; i < 6; i++)
+        snprintf(part[i], sizeof part[i], "%s.%s", name, parts[i]);
+    sdg_value time = sdg_graph_table(g, part[5], 3, random_bits() % 2 ? 1 : g->values[x].dims[0], out);
+    sdg_value h = conv(g, part[1], sdg_graph_unary(g, part[0], norm(g, part[0], x, groups), SDG_UNARY_SILU), out, 3, 1, time);
+    h = conv(g, part[3], sdg_graph_unary(g, part[2], norm(g, part[2], h, groups), SDG_UNARY_SILU), out, 3, 1, 0);
+    sdg_value shortcut = channels_of(g, x) == out ? x : conv(g, part[4], x, out, 1, 1, 0);
+    return random_bits() % 2 ? sdg_graph_binary(g, name, SDG_BINARY_ADD, h, shortcut) : sdg_graph_binary(g, name, SDG_BINARY_ADD, shortcut, h);
+}
+
+// Attention without the attention: projections, a gated linear unit, residuals.
+static sdg_value transformer(struct sdg_graph *g, const char *name, sdg_value x)
+{
+    char up[64], down[64];
+    snprintf(up, sizeof up, "%s.up", name);
+    snprintf(down, sizeof down, "%s.down", name);
+    int64_t c = channels_of(g, x);
+    struct sdg_epilogue e = {.bias = sdg_graph_vector_weight(g, 4 * c, "%s.bias", up)};
+    sdg_value h = sdg_graph_geglu(g, up, sdg_graph_linear(g, up, x, sdg_graph_linear_weight(g, 4 * c, c, "%s.weight", up), e));
+    h = sdg_graph_linear(g, down, h, sdg_graph_linear_weight(g, c, 2 * c, "%s.weight", down), (struct sdg_epilogue){0});
+    return sdg_graph_binary(g, name, SDG_BINARY_ADD, h, x);
+}
+
+// A small UNet: `levels` levels with `layers` blocks each, skips into the way up.
+static struct sdg_graph *unet(int64_t n, int64_t size, int64_t width, int levels, int layers, int groups)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value skips[64], h = conv(g, "conv_in", sdg_graph_input(g, "latent", n, size, size + 1, 4), width, 3, 1, 0);
+    int skip_count = 0;
+    char name[64];
+    skips[skip_count++] = h;
+    for (int level = 0; level < levels; level++) {
+        for (int i = 0; i < layers; i++) {
+            snprintf(name, sizeof name, "down%d.%d", level, i);
+            h = transformer(g, name, res_block(g, name, h, width << level, groups));
+            skips[skip_count++] = h;
+        }
+        snprintf(name, sizeof name, "down%d.sample", level);
+        if (level + 1 < levels)
+            skips[skip_count++] = h = conv(g, name, h, width << level, 3, 2, 0);
+    }
+    h = res_block(g, "mid", h, channels_of(g, h), groups);
+    for (int level = levels - 1; level >= 0; level--) {
+        for (int i = 0; i <= layers; i++) {
+            snprintf(name, sizeof name, "up%d.%d", level, i);
+            h = sdg_graph_concat(g, name, h, skips[--skip_count]);
+            h = transformer(g, name, res_block(g, name, h, width << level, groups));
+        }
+        if (level > 0) {
+            snprintf(name, sizeof name, "up%d.sample", level);
+            const int64_t *d = g->values[skips[skip_count - 1]].dims;
+            h = sdg_graph_upsample_nearest(g, name, h, d[1], d[2]);
+            h = conv(g, name, h, channels_of(g, h), 3, 1, 0);
+        }
+    }
+    h = sdg_graph_unary(g, "act_out", norm(g, "norm_out", h, groups), SDG_UNARY_SILU);
+    sdg_graph_output(g, "noise", conv(g, "conv_out", h, 4, 3, 1, 0));
+    return g;
+}
+
+// Any operations on any earlier values of a fitting shape: all cases a rewrite has to recognise as none of its business.
+static struct sdg_graph *random_graph(uint64_t seed, int length)
+{
+    enum { LIMIT = 128 };
+    random_state = seed * 977 + 1;
+    struct sdg_graph *g = new_graph();
+    sdg_value made[LIMIT] = {sdg_graph_input(g, "a", 2, 3, 4, 4), sdg_graph_input(g, "b", 2, 3, 4, 6)};
+    char name[32];
+    for (int i = 2; i < length && i < LIMIT; i++) {
+        snprintf(name, sizeof name, "op%d", i);
+        int64_t recent = i > 5 ? i - 5 : 0;
+        sdg_value x = made[random_between(random_bits() % 4 ? recent : 0, i - 1)], y = made[random_between(recent, i - 1)];
+        int64_t c = channels_of(g, x), half = c % 2 ? c : c / 2;
+        switch (random_between(0, 9)) {
+        case 0: made[i] = norm(g, name, x, c % 2 ? 1 : 2); break;
+        case 1: made[i] = sdg_graph_unary(g, name, x, (enum sdg_unary)random_between(SDG_UNARY_SILU, SDG_UNARY_SOFTPLUS)); break;
+        case 2: made[i] = sdg_graph_affine(g, name, x, 0.5f, 0.25f); break;
+        case 3: case 4: made[i] = conv(g, name, x, random_between(2, 6), random_bits() % 2 ? 3 : 1, 1, 0); break;
+        case 5: made[i] = c + channels_of(g, y) > 16 ? sdg_graph_slice(g, name, x, c - half, half) : sdg_graph_concat(g, name, x, y); break;
+        case 6: case 7:
+            if (c == channels_of(g, y)) {
+                made[i] = sdg_graph_binary(g, name, random_bits() % 4 ? SDG_BINARY_ADD : SDG_BINARY_MUL, x, y);
+                break;
+            } // fall through
+        case 8: made[i] = sdg_graph_unary(g, name, made[i - 1], SDG_UNARY_SILU); break;
+        default: made[i] = conv(g, name, made[i - 1], channels_of(g, x), 1, 1, 0); break;
+        }
+        if (random_bits() % 12 == 0)
+            sdg_graph_output(g, name, made[i]);
+    }
+    if (!g->values[made[length - 1]].output)
+        sdg_graph_output(g, "last", made[length - 1]);
+    return g;
+}
+
+// ---- tests: shapes ----
+
+static void assert_dims(const struct sdg_graph *g, sdg_value v, int64_t n, int64_t h, int64_t w, int64_t c)
+{
+    assert_int_equal(sdg_graph_check(g), SDG_OK);
+    const int64_t *d = g->values[v].dims;
+    assert_true(d[0] == n && d[1] == h && d[2] == w && d[3] == c);
+}
+
+static void shapes_of_operations(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 9, 8, 6), context = sdg_graph_input(g, "context", 2, 1, 77, 6);
+    sdg_value v4 = sdg_graph_input(g, "v4", 2, 7, 11, 4);
+    assert_dims(g, conv(g, "c3", x, 10, 3, 1, 0), 2, 9, 8, 10);
+    assert_dims(g, conv(g, "s2", x, 10, 3, 2, 0), 2, 5, 4, 10);
+    struct sdg_conv_params vae = {.stride = 2, .pad_bottom = 1, .pad_right = 1};
+    assert_dims(g, sdg_graph_conv2d(g, "vae", x, sdg_graph_conv_weight(g, 3, 6, 3, 3, "vae.weight"), vae, (struct sdg_epilogue){0}), 2, 4, 4, 3);
+    assert_dims(g, sdg_graph_conv2d(g, "1x2", x, sdg_graph_conv_weight(g, 3, 6, 1, 2, "k.weight"), plain, (struct sdg_epilogue){0}), 2, 9, 7, 3);
+    assert_dims(g, sdg_graph_linear(g, "lin", x, sdg_graph_linear_weight(g, 5, 6, "l.weight"), (struct sdg_epilogue){0}), 2, 9, 8, 5);
+    assert_dims(g, sdg_graph_attention(g, "attn", x, context, v4, 2, 0.5f, false), 2, 9, 8, 4);
+    assert_dims(g, norm(g, "gn", x, 3), 2, 9, 8, 6);
+    sdg_value six = sdg_graph_vector_weight(g, 6, "six");
+    assert_dims(g, sdg_graph_layer_norm(g, "ln", x, six, six, 1e-5f), 2, 9, 8, 6);
+    assert_dims(g, sdg_graph_unary(g, "silu", x, SDG_UNARY_SILU), 2, 9, 8, 6);
+    assert_dims(g, sdg_graph_affine(g, "affine", x, 2, 1), 2, 9, 8, 6);
+    assert_dims(g, sdg_graph_binary(g, "bn", SDG_BINARY_MUL, x, sdg_graph_input(g, "bn", 1, 9, 8, 6)), 2, 9, 8, 6);
+    assert_dims(g, sdg_graph_binary(g, "bhw", SDG_BINARY_ADD, x, sdg_graph_input(g, "bhw", 2, 1, 1, 6)), 2, 9, 8, 6);
+    assert_dims(g, sdg_graph_geglu(g, "geglu", x), 2, 9, 8, 3);
+    assert_dims(g, sdg_graph_upsample_nearest(g, "up", x, 17, 16), 2, 17, 16, 6);
+    assert_dims(g, sdg_graph_concat(g, "cat", x, x), 2, 9, 8, 12);
+    assert_dims(g, sdg_graph_slice(g, "slice", x, 2, 4), 2, 9, 8, 4);
+    sdg_value ids = sdg_graph_input_s32(g, "ids", 3, 77);
+    assert_dims(g, sdg_graph_embed(g, "embed", ids, sdg_graph_linear_weight(g, 100, 8, "tok"), sdg_graph_linear_weight(g, 77, 8, "pos")), 3, 1, 77, 8);
+    sdg_value whole = sdg_graph_conv_weight(g, 4, 10, 3, 3, "w"), part = sdg_graph_weight_slice(g, sdg_graph_weight_slice(g, whole, 2, 6), 1, 3);
+    assert_dims(g, part, 4, 3, 3, 3);
+    assert_int_equal(g->values[part].slice_start, 3);
+    assert_int_equal(g->values[part].slice_of, 10);
+    assert_string_equal(g->values[part].name, "w");
+    sdg_graph_destroy(&g);
+    assert_null(g);
+}
+
+// Each case makes one mistake; `says` must be in the message.
+struct mistake {
+    void (*make)(struct sdg_graph *g, sdg_value x);
+    const char *says;
+};
+
+#define MISTAKE(function) static void function(struct sdg_graph *g, sdg_value x)
+static const struct sdg_epilogue none;
+static sdg_value one_by_one(struct sdg_graph *g, int64_t out, int64_t in)
+{
+    return sdg_graph_linear_weight(g, out, in, "w");
+}
+
+MISTAKE(zero_dim) { (void)x; sdg_graph_input(g, "zero", 1, 0, 4, 4); }
+MISTAKE(negative_dim) { (void)x; sdg_graph_vector_weight(g, -3, "negative"); }
+MISTAKE(huge) { (void)x; sdg_graph_input(g, "huge", 1 << 20, 1 << 20, 1, 2); }
+MISTAKE(overflowing) { (void)x; sdg_graph_input(g, "overflow", INT64_MAX, INT64_MAX, 3, 3); }
+MISTAKE(same_name) { (void)x; sdg_graph_input_s32(g, "x", 1, 4); }
+MISTAKE(no_name) { (void)x; sdg_graph_input(g, "", 1, 1, 1, 1); }
+MISTAKE(no_op_name) { sdg_graph_unary(g, NULL, x, SDG_UNARY_SILU); }
+MISTAKE(other_rows) { (void)x; sdg_graph_table(g, "t3", 3, 1, 4); sdg_graph_table(g, "t5", 5, 1, 4); }
+MISTAKE(slice_outside) { (void)x; sdg_graph_weight_slice(g, one_by_one(g, 4, 8), 5, 4); }
+MISTAKE(slice_of_vector) { (void)x; sdg_graph_weight_slice(g, sdg_graph_vector_weight(g, 4, "v"), 0, 1); }
+MISTAKE(slice_overflowing) { (void)x; sdg_graph_weight_slice(g, one_by_one(g, 4, 8), INT64_MAX, 1); }
+MISTAKE(output_input) { sdg_graph_output(g, "out", x); }
+MISTAKE(output_twice) { sdg_value y = sdg_graph_unary(g, "y", x, SDG_UNARY_RELU); sdg_graph_output(g, "o1", y); sdg_graph_output(g, "o2", y); }
+MISTAKE(output_none) { (void)x; sdg_graph_output(g, "out", 0); }
+MISTAKE(conv_channels) { sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 9, 3, 3, "blk.w"), same3, none); }
+MISTAKE(conv_kernel) { sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 8, 7, 7, "blk.w"), same3, none); }
+MISTAKE(conv_stride) { sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 8, 1, 1, "blk.w"), (struct sdg_conv_params){0}, none); }
+MISTAKE(conv_padding) { sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 8, 1, 1, "blk.w"), (struct sdg_conv_params){.stride = 1, .pad_left = -1}, none); }
+MISTAKE(conv_no_weight) { sdg_graph_conv2d(g, "blk.conv", x, x, same3, none); }
+MISTAKE(linear_channels) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 7), none); }
+MISTAKE(linear_kernel) { sdg_graph_linear(g, "lin", x, sdg_graph_conv_weight(g, 4, 8, 3, 3, "w"), none); }
+MISTAKE(linear_missing) { sdg_graph_linear(g, "lin", 0, one_by_one(g, 3, 8), none); (void)x; }
+MISTAKE(bias_length) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.bias = sdg_graph_vector_weight(g, 4, "b")}); }
+MISTAKE(bias_matrix) { sdg_value w = one_by_one(g, 3, 8); sdg_graph_linear(g, "lin", x, w, (struct sdg_epilogue){.bias = w}); }
+MISTAKE(table_channels) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.table = sdg_graph_table(g, "t", 2, 1, 4)}); }
+MISTAKE(table_batch) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.table = sdg_graph_table(g, "t", 2, 3, 3)}); }
+MISTAKE(residual_shape) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.residual = x}); }
+MISTAKE(affine_epilogue) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.activation = SDG_UNARY_AFFINE}); }
+MISTAKE(attention_heads) { sdg_graph_attention(g, "attn", x, x, x, 3, 1, false); }
+MISTAKE(attention_key) { sdg_graph_attention(g, "attn", x, sdg_graph_input(g, "k", 2, 5, 4, 4), x, 2, 1, false); }
+MISTAKE(attention_value) { sdg_graph_attention(g, "attn", x, x, sdg_graph_input(g, "v", 2, 5, 3, 8), 2, 1, false); }
+MISTAKE(attention_causal) { sdg_value k = sdg_graph_input(g, "k", 2, 1, 7, 8); sdg_graph_attention(g, "attn", x, k, k, 2, 1, true); }
+MISTAKE(attention_scale) { sdg_graph_attention(g, "attn", x, x, x, 2, INFINITY, false); }
+MISTAKE(group_count) { norm(g, "gn", x, 3); }
+MISTAKE(group_gamma) { sdg_value v = sdg_graph_vector_weight(g, 7, "gamma"); sdg_graph_group_norm(g, "gn", x, v, v, 2, 1e-5f, SDG_UNARY_NONE); }
+MISTAKE(group_activation) { sdg_value v = sdg_graph_vector_weight(g, 8, "gamma"); sdg_graph_group_norm(g, "gn", x, v, v, 2, 1e-5f, SDG_UNARY_RELU); }
+MISTAKE(norm_eps) { sdg_value v = sdg_graph_vector_weight(g, 8, "gamma"); sdg_graph_layer_norm(g, "ln", x, v, v, -1); }
+MISTAKE(norm_beta) { sdg_graph_layer_norm(g, "ln", x, sdg_graph_vector_weight(g, 8, "gamma"), sdg_graph_vector_weight(g, 9, "beta"), 1e-5f); }
+MISTAKE(unary_none) { sdg_graph_unary(g, "un", x, SDG_UNARY_NONE); }
+MISTAKE(unary_affine) { sdg_graph_unary(g, "un", x, SDG_UNARY_AFFINE); }
+MISTAKE(unary_of_weight) { sdg_graph_unary(g, "un", one_by_one(g, 3, 8), SDG_UNARY_RELU); (void)x; }
+MISTAKE(unary_of_ids) { sdg_graph_unary(g, "un", sdg_graph_input_s32(g, "ids", 1, 4), SDG_UNARY_RELU); (void)x; }
+MISTAKE(affine_nan) { sdg_graph_affine(g, "af", x, NAN, 0); }
+MISTAKE(binary_channels) { sdg_graph_binary(g, "bi", SDG_BINARY_ADD, x, sdg_graph_input(g, "y", 2, 5, 4, 1)); }
+MISTAKE(binary_half) { sdg_graph_binary(g, "bi", SDG_BINARY_ADD, x, sdg_graph_input(g, "y", 2, 5, 1, 8)); }
+MISTAKE(binary_function) { sdg_graph_binary(g, "bi", (enum sdg_binary)7, x, x); }
+MISTAKE(geglu_odd) { sdg_graph_geglu(g, "gg", sdg_graph_input(g, "y", 2, 5, 4, 3)); (void)x; }
+MISTAKE(upsample_zero) { sdg_graph_upsample_nearest(g, "up", x, 0, 8); }
+MISTAKE(concat_shape) { sdg_graph_concat(g, "cat", x, sdg_graph_input(g, "y", 2, 4, 4, 8)); }
+MISTAKE(slice_channels) { sdg_graph_slice(g, "sl", x, 6, 3); }
+MISTAKE(embed_float) { sdg_graph_embed(g, "em", x, one_by_one(g, 9, 8), one_by_one(g, 9, 8)); }
+MISTAKE(embed_channels) { (void)x; sdg_graph_embed(g, "em", sdg_graph_input_s32(g, "ids", 1, 4), one_by_one(g, 9, 8), one_by_one(g, 9, 7)); }
+MISTAKE(embed_positions) { (void)x; sdg_graph_embed(g, "em", sdg_graph_input_s32(g, "ids", 1, 10), one_by_one(g, 9, 8), one_by_one(g, 9, 8)); }
+MISTAKE(made_up_value) { sdg_graph_concat(g, "cat", x, 12345); }
+
+static const struct mistake mistakes[] = {
+    {zero_dim, "zero: shape [1,0,4,4]"}, {negative_dim, "negative: shape [-3]"}, {huge, "2^40"}, {overflowing, "overflow: shape"},
+    {same_name, "x: the graph already has"}, {no_name, "no name"}, {no_op_name, "unary operation has no name"}, {other_rows, "t5: the table has 5 rows, table t3 has 3"},
+    {slice_outside, "not inside the weight [4,8]"}, {slice_of_vector, "can be sliced"}, {slice_overflowing, "not inside the weight"},
+    {output_input, "out: an output must be"}, {output_twice, "o2: the value is already the output o1"}, {output_none, "out: an output must be"},
+    {conv_channels, "blk.conv (conv2d): input [2,5,4,8] does not have the input channels of weight blk.w [4,9,3,3]"},
+    {conv_kernel, "input [2,5,4,8] is smaller than the kernel of weight [4,8,7,7]"}, {conv_stride, "stride 0"}, {conv_padding, "padding 0,-1,0,0"},
+    {conv_no_weight, "weight [2,5,4,8] is no weight"}, {linear_channels, "lin (linear): input [2,5,4,8] does not have the input channels of weight w [3,7]"},
+    {linear_kernel, "kernel larger"}, {linear_missing, "lin (linear): input is missing"}, {bias_length, "bias b has shape [4], but [2,5,4,3] needs [3]"},
+    {bias_matrix, "bias w has shape [3,8]"}, {table_channels, "table [2,1,1,4] does not fit the result [2,5,4,3]"}, {table_batch, "table [2,3,1,3] does not fit"},
+    {residual_shape, "residual [2,5,4,8] does not have the result's shape [2,5,4,3]"}, {affine_epilogue, "lin (linear): function"},
+    {attention_heads, "attn (attention): query [2,5,4,8] and value [2,5,4,8] cannot be split into 3 heads"}, {attention_key, "query [2,5,4,8] and key [2,5,4,4]"},
+    {attention_value, "key [2,5,4,8] and value [2,5,3,8]"}, {attention_causal, "causal, but query [2,5,4,8] and key [2,1,7,8]"}, {attention_scale, "scale"},
+    {group_count, "gn (group_norm): the channels of input [2,5,4,8] cannot be split into 3 groups"}, {group_gamma, "gamma gamma has shape [7]"},
+    {group_activation, "group norm's activation"}, {norm_eps, "eps"}, {norm_beta, "beta beta has shape [9], but [2,5,4,8] needs [8]"},
+    {unary_none, "no unary function"}, {unary_affine, "no unary function"}, {unary_of_weight, "input [3,8] is no float"}, {unary_of_ids, "input [1,1,4,1] is no float"},
+    {affine_nan, "not finite"}, {binary_channels, "bi (binary): [2,5,4,1] cannot be broadcast to [2,5,4,8]"}, {binary_half, "[2,5,1,8] cannot be broadcast"},
+    {binary_function, "no binary function"}, {geglu_odd, "input [2,5,4,3] are not even"}, {upsample_zero, "up: shape [2,0,8,8]"},
+    {concat_shape, "cat (concat): [2,5,4,8] and [2,4,4,8] differ"}, {slice_channels, "sl (slice): channels 6 to 6+3 are not inside [2,5,4,8]"},
+    {embed_float, "ids [2,5,4,8] are no s32"}, {embed_channels, "token table [9,8] and position table [9,7]"}, {embed_positions, "position table [9,8] has fewer rows than ids [1,1,10,1]"},
+    {made_up_value, "cat (concat): second input is missing"},
+};
+
+static void mistakes_are_reported_once(void **state)
+{
+    (void)state;
+    size_t count = sizeof mistakes / sizeof *mistakes;
+    for (size_t i = 0; i < count; i++) {
+        struct sdg_graph *g = new_graph();
+        sdg_value x = sdg_graph_input(g, "x", 2, 5, 4, 8);
+        assert_int_equal(messages.errors, 0);
+        mistakes[i].make(g, x);
+        assert_int_equal(sdg_graph_check(g), SDG_ERROR_INPUT);
+        if (!strstr(messages.last, mistakes[i].says))
+            fail_msg("mistake %zu: '%s' does not say '%s'", i, messages.last, mistakes[i].says);
+        size_t values = g->value_count, ops = g->op_count;
+        // Everything after it does nothing and says nothing.
+        assert_int_equal(sdg_graph_unary(g, "after", x, SDG_UNARY_SILU), 0);
+        assert_int_equal(sdg_graph_input(g, "after", 1, 1, 1, 1), 0);
+        assert_int_equal(sdg_graph_weight_slice(g, 0, 0, 0), 0);
+        sdg_graph_output(g, "after", 0);
+        struct sdg_plan *plan;
+        assert_int_equal(sdg_graph_fuse(g), SDG_ERROR_INPUT);
+        assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_ERROR_INPUT);
+        assert_int_equal(sdg_plan_create(g, 64, NULL, &plan), SDG_ERROR_INPUT);
+        assert_null(plan);
+        assert_int_equal(messages.errors, 1);
+        assert_true(g->value_count == values && g->op_count == ops);
+        sdg_graph_destroy(&g);
+    }
+    print_message("%zu mistakes\n", count);
+}
+
+static void questions(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 8, 8, 4), table = sdg_graph_table(g, "time", 7, 1, 16), ids = sdg_graph_input_s32(g, "ids", 2, 5);
+    assert_int_equal(g->rows, 7);
+    sdg_value y = conv(g, "c", x, 16, 3, 2, table), text = sdg_graph_embed(g, "e", ids, sdg_graph_linear_weight(g, 9, 16, "tok"), sdg_graph_linear_weight(g, 9, 16, "pos"));
+    sdg_value a = sdg_graph_attention(g, "a", y, text, text, 4, 0.5f, false);
+    sdg_value z = sdg_graph_linear(g, "l", a, sdg_graph_linear_weight(g, 16, 16, "lw"), (struct sdg_epilogue){.residual = y});
+    sdg_graph_output(g, "z", z);
+    assert_int_equal(sdg_graph_check(g), SDG_OK);
+    assert_int_equal(sdg_graph_find(g, "x"), x);
+    assert_int_equal(sdg_graph_find(g, "time"), table);
+    assert_int_equal(sdg_graph_find(g, "z"), z);
+    assert_int_equal(sdg_graph_find(g, "lw"), 0); // a weight
+    assert_int_equal(sdg_graph_find(g, "l"), 0);  // an operation
+    assert_int_equal(sdg_op_macs(g, find_op(g, "c")), 2 * 4 * 4 * 16 * 4 * 9);
+    assert_int_equal(sdg_op_macs(g, find_op(g, "a")), 2 * 16 * 5 * (16 + 16));
+    assert_int_equal(sdg_op_macs(g, find_op(g, "l")), 2 * 16 * 16 * 16);
+    assert_int_equal(sdg_op_macs(g, find_op(g, "e")), 0);
+    sdg_value reads[6];
+    assert_int_equal(sdg_op_reads(g, find_op(g, "c"), reads), 1);
+    assert_int_equal(sdg_op_reads(g, find_op(g, "a"), reads), 2);
+    assert_true(reads[0] == y && reads[1] == text);
+    assert_int_equal(sdg_op_reads(g, find_op(g, "l"), reads), 2);
+    assert_true(reads[0] == a && reads[1] == y);
+    assert_int_equal(sdg_op_reads(g, find_op(g, "e"), reads), 1);
+    assert_string_equal(sdg_op_name(SDG_OP_UPSAMPLE_NEAREST), "upsample_nearest");
+    assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+    assert_int_equal(g->values[x].dtype, SDG_F16);
+    assert_int_equal(g->values[z].dtype, SDG_F16);
+    assert_int_equal(g->values[ids].dtype, SDG_S32);
+    assert_int_equal(g->values[table].dtype, SDG_F32);
+    assert_int_equal(g->values[find_op(g, "c")->in[1]].dtype, SDG_F16);
+    assert_int_equal(g->values[find_op(g, "c")->epilogue.bias].dtype, SDG_F32);
+    assert_int_equal(g->values[find_op(g, "e")->in[1]].dtype, SDG_F16);
+    assert_int_equal(sdg_graph_set_type(g, SDG_S8), SDG_ERROR_USAGE);
+    sdg_graph_destroy(&g);
+}
+
+// ---- tests: rewrites ----
+
+static void fuse_patterns(void **state)
+{
+    (void)state;
+    random_state = 3;
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 4, 5, 6), skip = sdg_graph_unary(g, "skip", x, SDG_UNARY_TANH);
+    sdg_value h = sdg_graph_concat(g, "cat", sdg_graph_affine(g, "half", x, 0.5f, 0), skip);
+    h = res_block(g, "res", h, 8, 2);
+    h = sdg_graph_unary(g, "gelu", conv(g, "last", h, 4, 3, 1, 0), SDG_UNARY_GELU_ERF);
+    sdg_graph_unary(g, "dead", norm(g, "dead_norm", h, 2), SDG_UNARY_SILU);
+    sdg_graph_output(g, "out", h);
+    sdg_value out = h;
+    fuse_and_compare(g);
+    // half, skip, norm1, conv1, norm2, two shortcuts (one with ...), conv2, last
+    assert_int_equal(count_ops(g, SDG_OP_CONCAT), 0);
+    assert_int_equal(count_ops(g, SDG_OP_BINARY), 0);
+    assert_int_equal(count_ops(g, SDG_OP_UNARY), 2);
+    assert_int_equal(count_ops(g, SDG_OP_GROUP_NORM), 2);
+    assert_int_equal(count_ops(g, SDG_OP_CONV2D), 5);
+    const struct sdg_op *norm1 = find_op(g, "res.norm1"), *a = find_op(g, "res.conv_shortcut[0:6]"), *b = find_op(g, "res.conv_shortcut[6:12]");
+    assert_true(norm1->in[0] == find_op(g, "half")->out && norm1->in[3] == find_op(g, "skip")->out);
+    assert_int_equal(norm1->u.group_norm.activation, SDG_UNARY_SILU);
+    assert_int_equal(find_op(g, "res.norm2")->u.group_norm.activation, SDG_UNARY_SILU);
+    // conv2 comes first and is the residual of the shortcut, which the first half carries; the second carries the bias.
+    assert_int_equal(a->epilogue.residual, find_op(g, "res.conv2")->out);
+    assert_int_equal(a->epilogue.bias, 0);
+    assert_int_equal(b->epilogue.residual, a->out);
+    assert_int_not_equal(b->epilogue.bias, 0);
+    assert_int_equal(g->values[b->in[1]].slice_start, 6);
+    assert_int_equal(g->values[b->in[1]].slice_of, 12);
+    assert_int_equal(find_op(g, "last")->epilogue.activation, SDG_UNARY_GELU_ERF);
+    assert_int_equal(find_op(g, "last")->out, out);
+    assert_int_equal(sdg_graph_find(g, "out"), out);
+    for (size_t v = 1; v < g->value_count; v++) // the unsliced shortcut and the dead norm's parameters are not loaded
+        assert_false(g->values[v].kind == SDG_VALUE_WEIGHT && (strstr(g->values[v].name, "dead") || (strstr(g->values[v].name, "shortcut.weight") && !g->values[v].slice_of)));
+    // A second time there is nothing left to do.
+    size_t ops = g->op_count;
+    fuse_and_compare(g);
+    assert_int_equal(g->op_count, ops);
+    sdg_graph_destroy(&g);
+}
+
+static void fuse_leaves_alone(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 4, 5, 6), one = sdg_graph_input(g, "one", 2, 1, 1, 6);
+    sdg_value c1 = conv(g, "is_output", x, 6, 1, 1, 0);
+    sdg_graph_output(g, "o1", c1);
+    sdg_value u1 = sdg_graph_unary(g, "u1", c1, SDG_UNARY_RELU);
+    sdg_value c2 = conv(g, "two_readers", x, 6, 1, 1, 0);
+    sdg_value u2 = sdg_graph_unary(g, "u2", c2, SDG_UNARY_RELU), m2 = sdg_graph_binary(g, "m2", SDG_BINARY_MUL, u2, c2);
+    sdg_value a3 = sdg_graph_affine(g, "a3", conv(g, "affine", x, 6, 1, 1, 0), 2, 1);
+    sdg_value b4 = sdg_graph_binary(g, "b4", SDG_BINARY_ADD, conv(g, "broadcast", x, 6, 1, 1, 0), one);
+    sdg_value c5 = conv(g, "itself", x, 6, 1, 1, 0), b5 = sdg_graph_binary(g, "b5", SDG_BINARY_ADD, c5, c5);
+    sdg_value u6 = sdg_graph_unary(g, "u6", norm(g, "relu_norm", x, 2), SDG_UNARY_RELU);
+    sdg_value u7 = sdg_graph_unary(g, "u7", conv(g, "active", x, 6, 1, 1, 0), SDG_UNARY_SILU); // fused ...
+    sdg_value b7 = sdg_graph_binary(g, "b7", SDG_BINARY_MUL, u7, x);
+    sdg_value b8 = sdg_graph_binary(g, "b8", SDG_BINARY_ADD, sdg_graph_unary(g, "u8", conv(g, "after", x, 6, 1, 1, 0), SDG_UNARY_SILU), x); // silu fused, add not
+    sdg_value cat9 = sdg_graph_concat(g, "cat9", x, one = u1), s9 = sdg_graph_slice(g, "s9", cat9, 3, 6), c9 = conv(g, "c9", cat9, 6, 1, 1, 0);
+    sdg_value inner = sdg_graph_concat(g, "inner", x, u6), outer = sdg_graph_concat(g, "outer", inner, s9), c10 = conv(g, "c10", outer, 6, 3, 1, 0);
+    sdg_value all[] = {u1, m2, a3, b4, b5, u6, b7, b8, c9, c10, norm(g, "n10", outer, 3)};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "all%zu", i);
+        sdg_graph_output(g, name, all[i]);
+    }
+    fuse_and_compare(g);
+    const char *const kept[] = {"u1", "u2", "m2", "a3", "b4", "b5", "u6", "b7", "b8", "cat9", "inner"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        find_op(g, kept[i]);
+    assert_int_equal(find_op(g, "active")->epilogue.activation, SDG_UNARY_SILU);
+    assert_int_equal(find_op(g, "after")->epilogue.activation, SDG_UNARY_SILU);
+    assert_int_equal(find_op(g, "after")->epilogue.residual, 0);
+    assert_int_equal(count_ops(g, SDG_OP_CONCAT), 2); // outer is gone
+    assert_int_equal(find_op(g, "n10")->in[0], inner);
+    assert_int_equal(find_op(g, "n10")->in[3], s9);
+    find_op(g, "c10[0:12]");
+    sdg_graph_destroy(&g);
+}
+
+static void fuse_chain(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    // relu(conv(x) + late): the convolution is made before the value added to it, and moves behind it.
+    sdg_value x = sdg_graph_input(g, "x", 1, 4, 4, 4), c = conv(g, "early", x, 4, 3, 1, 0);
+    sdg_value late = sdg_graph_unary(g, "late", x, SDG_UNARY_TANH);
+    sdg_graph_output(g, "y", sdg_graph_unary(g, "relu", sdg_graph_binary(g, "add", SDG_BINARY_ADD, c, late), SDG_UNARY_RELU));
+    fuse_and_compare(g);
+    assert_int_equal(g->op_count, 2);
+    assert_string_equal(g->ops[0].name, "late");
+    assert_string_equal(g->ops[1].name, "early");
+    assert_int_equal(g->ops[1].epilogue.residual, late);
+    assert_int_equal(g->ops[1].epilogue.activation, SDG_UNARY_RELU);
+    sdg_graph_destroy(&g);
+    g = new_graph();
+    sdg_graph_unary(g, "nothing", sdg_graph_input(g, "x", 1, 1, 1, 1), SDG_UNARY_RELU);
+    assert_int_equal(sdg_graph_fuse(g), SDG_ERROR_USAGE);
+    assert_int_equal(g->op_count, 1);
+    sdg_graph_destroy(&g);
+}
+
+static void fuse_keeps_results(void **state)
+{
+    (void)state;
+    size_t before = 0, after = 0;
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        struct sdg_graph *g = random_graph(seed, (int)(6 + seed % 40));
+        before += g->op_count;
+        fuse_and_compare(g);
+        after += g->op_count;
+        sdg_graph_destroy(&g);
+    }
+    print_message("400 random graphs: %zu operations become %zu\n", before, after);
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        random_state = seed;
+        struct sdg_graph *g = unet(2, 5 + (int64_t)seed % 3, 4, 2, 2, 2);
+        fuse_and_compare(g);
+        assert_int_equal(count_ops(g, SDG_OP_CONCAT) + count_ops(g, SDG_OP_BINARY) + count_ops(g, SDG_OP_UNARY), 0);
+        sdg_graph_destroy(&g);
+    }
+}
+
+// ---- tests: plans ----
+
+struct span {
+    size_t first, last, offset, bytes;
+};
+
+// Brute force, from the definition: who is alive when, and where. Returns the largest sum of (aligned) bytes alive at once.
+static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan, size_t alignment, const size_t *scratch)
+{
+    struct span *spans = calloc(g->value_count + g->op_count, sizeof *spans);
+    size_t count = 0;
+    for (size_t v = 0; v < g->value_count; v++) {
+        if (g->values[v].kind != SDG_VALUE_ACTIVATION) {
+            assert_true(plan->offset[v] == SIZE_MAX);
+            continue;
+        }
+        struct span *s = &spans[count++];
+        s->first = SIZE_MAX;
+        s->offset = plan->offset[v];
+        s->bytes = (size_t)sdg_value_elements(&g->values[v]) * sdg_dtype_size(g->values[v].dtype);
+        for (size_t i = 0; i < g->op_count; i++) {
+            const struct sdg_op *op = &g->ops[i];
+            if (op->out == v)
+                s->first = i;
+            if (op->out == v || op->in[0] == v || op->in[1] == v || op->in[2] == v || op->in[3] == v || op->epilogue.residual == v)
+                s->last = i;
+        }
+        if (g->values[v].output)
+            s->last = g->op_count;
+    }
+    for (size_t i = 0; i < g->op_count; i++) {
+        if (scratch && scratch[i])
+            spans[count++] = (struct span){i, i, plan->scratch[i], scratch[i]};
+        else
+            assert_true(plan->scratch[i] == SIZE_MAX);
+    }
+    for (size_t i = 0; i < count; i++) {
+        assert_true(spans[i].offset % alignment == 0);
+        assert_true(spans[i].offset <= plan->arena_bytes && spans[i].bytes <= plan->arena_bytes - spans[i].offset);
+        for (size_t k = 0; k < i; k++) {
+            bool together = spans[i].first <= spans[k].last && spans[k].first <= spans[i].last;
+            bool overlap = spans[i].offset < spans[k].offset + spans[k].bytes && spans[k].offset < spans[i].offset + spans[i].bytes;
+            assert_false(together && overlap);
+        }
+    }
+    size_t peak = 0;
+    for (size_t t = 0; t < g->op_count; t++) {
+        size_t alive = 0;
+        for (size_t i = 0; i < count; i++)
+            alive += spans[i].first <= t && t <= spans[i].last ? (spans[i].bytes + alignment - 1) / alignment * alignment : 0;
+        peak = alive > peak ? alive : peak;
+    }
+    free(spans);
+    return peak;
+}
+
+static void plans_do_not_overlap(void **state)
+{
+    (void)state;
+    double worst = 0;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        struct sdg_graph *g = random_graph(seed, (int)(8 + seed % 100));
+        if (seed % 2)
+            assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+        assert_int_equal(sdg_graph_set_type(g, seed % 3 ? SDG_F32 : SDG_BF16), SDG_OK);
+        size_t alignment = (size_t)1 << seed % 9, *scratch = calloc(g->op_count, sizeof *scratch);
+        for (size_t i = 0; i < g->op_count; i++)
+            scratch[i] = random_bits() % 3 ? 0 : random_bits() % 3000;
+        struct sdg_plan *plan;
+        assert_int_equal(sdg_plan_create(g, alignment, seed % 5 ? scratch : NULL, &plan), SDG_OK);
+        assert_int_equal(plan->live_peak, check_plan(g, plan, alignment, seed % 5 ? scratch : NULL));
+        assert_true(plan->arena_bytes >= plan->live_peak);
+        worst = fmax(worst, (double)plan->arena_bytes / (double)plan->live_peak);
+        sdg_plan_destroy(&plan);
+        assert_null(plan);
+        free(scratch);
+        sdg_graph_destroy(&g);
+    }
+    print_message("300 random graphs: arena at most %.3f of the lower bound\n", worst);
+}
+
+static void plan_of_a_unet(void **state)
+{
+    (void)state;
+    random_state = 5;
+    for (int fused = 0; fused < 2; fused++) {
+        struct sdg_graph *g = unet(2, 64, 32, 4, 2, 32);
+        assert_int_equal(sdg_graph_check(g), SDG_OK);
+        if (fused)
+            assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+        struct sdg_plan *plan;
+        assert_int_equal(sdg_plan_create(g, 64, NULL, &plan), SDG_OK);
+        assert_int_equal(plan->live_peak, check_plan(g, plan, 64, NULL));
+        print_message("UNet of %zu operations: lower bound %zu KiB, arena %.3f of it\n", g->op_count, plan->live_peak / 1024, (double)plan->arena_bytes / (double)plan->live_peak);
+        assert_true((double)plan->arena_bytes <= 1.1 * (double)plan->live_peak);
+        sdg_plan_destroy(&plan);
+        sdg_graph_destroy(&g);
+    }
+}
+
+static void plan_refuses(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = random_graph(1, 10);
+    struct sdg_plan *plan;
+    assert_int_equal(sdg_plan_create(g, 0, NULL, &plan), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_plan_create(g, 48, NULL, &plan), SDG_ERROR_USAGE);
+    size_t scratch[16] = {SIZE_MAX - 3};
+    assert_int_equal(sdg_plan_create(g, 64, scratch, &plan), SDG_ERROR_MEMORY);
+    scratch[0] = SIZE_MAX - 127; // fits alone, not beside the operation's result
+    assert_int_equal(sdg_plan_create(g, 64, scratch, &plan), SDG_ERROR_MEMORY);
+    assert_null(plan);
+    assert_int_equal(messages.errors, 4);
+    sdg_graph_destroy(&g);
+}
+
+// ---- tests: failing allocations ----
+
+static enum sdg_result build_fuse_plan(void)
+{
+    struct sdg_graph *g = NULL;
+    struct sdg_plan *plan = NULL;
+    memset(&messages, 0, sizeof messages);
+    random_state = 0;
+    enum sdg_result result = sdg_graph_create(&test_log, &g);
+    if (result == SDG_OK) {
+        sdg_value x = sdg_graph_input(g, "x", 2, 4, 4, 4), skip = sdg_graph_unary(g, "skip", x, SDG_UNARY_TANH);
+        sdg_value h = res_block(g, "res", sdg_graph_concat(g, "cat", x, skip), 8, 2);
+        sdg_graph_output(g, "out", h);
+        result = sdg_graph_check(g);
+    }
+    if (result == SDG_OK)
+        result = sdg_graph_fuse(g);
+    if (result == SDG_OK)
+        result = sdg_plan_create(g, 64, NULL, &plan);
+    if (result != SDG_OK)
+        assert_null(plan);
+    sdg_plan_destroy(&plan);
+    sdg_graph_destroy(&g);
+    return result;
+}
+
+static void failing_allocations(void **state)
+{
+    (void)state;
+    sdg_test_fail_allocation(0);
+    assert_int_equal(build_fuse_plan(), SDG_OK);
+    size_t count = sdg_test_fail_allocation(0);
+    assert_true(count > 30);
+    for (size_t n = 1; n <= count; n++) {
+        sdg_test_fail_allocation(n);
+        assert_int_equal(build_fuse_plan(), SDG_ERROR_MEMORY);
+        assert_int_equal(messages.errors, 1);
+    }
+    sdg_test_fail_allocation(0);
+    print_message("%zu allocations\n", count);
+}
+
+static void keep_line(void *user, enum sdg_log_level level, const char *message)
+{
+    if (level == SDG_LOG_DEBUG && strstr(message, "res.conv_shortcut[4:8]"))
+        snprintf(user, 512, "%s", message);
+}
+
+static void listing(void **state)
+{
+    (void)state;
+    char line[512] = "";
+    const struct sdg_log log = {.fn = keep_line, .user = line, .level = SDG_LOG_DEBUG};
+    struct sdg_graph *g;
+    assert_int_equal(sdg_graph_create(&log, &g), SDG_OK);
+    sdg_value x = sdg_graph_input(g, "x", 2, 4, 4, 4);
+    sdg_graph_output(g, "out", res_block(g, "res", sdg_graph_concat(g, "cat", x, sdg_graph_unary(g, "skip", x, SDG_UNARY_TANH)), 8 + 2, 2));
+    assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+    sdg_graph_print(g);
+    print_message("%s\n", line);
+    assert_non_null(strstr(line, "[2,4,4,10] = conv2d"));
+    assert_non_null(strstr(line, "res.conv_shortcut.weight[:,4:8] [10,4,1,1]"));
+    assert_non_null(strstr(line, "-> out"));
+    sdg_graph_destroy(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shapes_of_operations), cmocka_unit_test(mistakes_are_reported_once), cmocka_unit_test(questions),
+        cmocka_unit_test(fuse_patterns), cmocka_unit_test(fuse_leaves_alone), cmocka_unit_test(fuse_chain), cmocka_unit_test(fuse_keeps_results),
+        cmocka_unit_test(plans_do_not_overlap), cmocka_unit_test(plan_of_a_unet), cmocka_unit_test(plan_refuses),
+        cmocka_unit_test(failing_allocations), cmocka_unit_test(listing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

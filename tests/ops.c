@@ -1,0 +1,150 @@
+// Every operation on every backend: `test_ops [--bench] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that
+// are there by default). FILTER runs the cases whose label contains it, as a failure prints it.
+//
+// The reference is compared with layers computed in float64 elsewhere and with sums written out in tests/ops/compositions.c; the other backends
+// with those and with the reference. Cases are in tests/ops/, one file per operation. Each case also checks that a run changes
+// nothing beside its result, that row 0 gives the same bytes after another row, that no run allocates, that the memory planned
+// is the memory used and, on a CPU, that 1, 2 and 3 threads give the same bytes.
+#include "tests/ops/check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+static const struct {
+    const char *name;
+    void (*check)(struct suite *suite);
+} operations[] = {
+#define SDG_OP(name, upper) {#name, check_##name},
+#include "graph/ops.def"
+#undef SDG_OP
+    {"compositions", check_compositions},
+    {"programs", check_programs},
+};
+enum { OPERATIONS = sizeof operations / sizeof *operations };
+
+static const char *const all_backends[] = {"reference", "cpu", "vulkan"};
+enum { BACKENDS = sizeof all_backends / sizeof *all_backends, TESTS = BACKENDS * (OPERATIONS + 1) };
+
+struct job {
+    struct suite *suite;
+    char name[64];
+    void (*check)(struct suite *suite);
+};
+
+static void check_all_goldens(struct suite *s)
+{
+    static const char shared[] = SDG_SHARED_DIR "/goldens/layers";
+    check_goldens(s, SDG_SOURCE_DIR "/tests/goldens/layers");
+    FILE *file = fopen(SDG_SHARED_DIR "/goldens/layers/conv.safetensors", "rb");
+    if (file) {
+        fclose(file);
+        check_goldens(s, shared);
+    } else if (s->type == SDG_F32) {
+        printf("skipped: the larger set of layers, not found\n");
+    }
+}
+
+static void run_job(void **state)
+{
+    struct job *job = *state;
+    struct suite *s = job->suite;
+    static const enum sdg_dtype types[] = {SDG_F32, SDG_F16, SDG_BF16};
+    s->cases = s->failures = s->unsupported = 0;
+    memset(s->worst, 0, sizeof s->worst);
+    for (int i = 0; i < 3; i++) {
+        s->type = types[i];
+        job->check(s);
+    }
+    if (s->cases && !s->bench)
+        printf("%s: %d cases, %d failures, %d of a type it does not have; worst NMSE f32 %.1e, f16 %.1e, bf16 %.1e\n", job->name, s->cases, s->failures,
+               s->unsupported, s->worst[SDG_F32], s->worst[SDG_F16], s->worst[SDG_BF16]);
+    assert_int_equal(s->failures, 0);
+}
+
+// Errors are expected in tests of wrong calls, so they are shown only when one case is looked at.
+static void show(void *user, enum sdg_log_level level, const char *message)
+{
+    const struct suite *s = user;
+    if (s->filter && level == SDG_LOG_ERROR)
+        printf("    %s\n", message);
+}
+
+static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name)
+{
+    enum sdg_result result = sdg_backend_create(log, name, &(struct sdg_backend_params){.threads = 1, .device = -1}, &s->tested);
+    if (result == SDG_OK && strcmp(name, "vulkan") != 0)
+        for (int i = 0; i < 2 && result == SDG_OK; i++)
+            result = sdg_backend_create(log, name, &(struct sdg_backend_params){.threads = i + 2}, &s->with_threads[i]);
+    if (result == SDG_OK)
+        result = sdg_backend_create(log, "reference", &(struct sdg_backend_params){0}, &s->reference);
+    if (result == SDG_ERROR_DEVICE || result == SDG_ERROR_UNSUPPORTED)
+        printf("skipped: backend %s is not there\n", name);
+    else if (result != SDG_OK)
+        s->failures = 1;
+    else
+        printf("backend %s: %s, %s\n", name, sdg_backend_info(s->tested)->name, sdg_backend_info(s->tested)->note);
+    return result == SDG_OK;
+}
+
+static void close_backend(struct suite *s)
+{
+    sdg_backend_destroy(&s->with_threads[0]);
+    sdg_backend_destroy(&s->with_threads[1]);
+    sdg_backend_destroy(&s->tested);
+    sdg_backend_destroy(&s->reference);
+}
+
+static int add_jobs(struct suite *s, struct job *jobs, struct CMUnitTest *tests)
+{
+    for (int i = 0; i <= OPERATIONS; i++) {
+        const char *what = i < OPERATIONS ? operations[i].name : "goldens";
+        jobs[i] = (struct job){.suite = s, .check = i < OPERATIONS ? operations[i].check : check_all_goldens};
+        snprintf(jobs[i].name, sizeof jobs[i].name, "%s %s", s->name, what);
+        tests[i] = (struct CMUnitTest){.name = jobs[i].name, .test_func = run_job, .initial_state = &jobs[i]};
+    }
+    return OPERATIONS + 1;
+}
+
+static bool is_backend(const char *text)
+{
+    for (int i = 0; i < BACKENDS; i++)
+        if (strcmp(text, all_backends[i]) == 0)
+            return true;
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    static struct suite suites[BACKENDS];
+    static struct sdg_log logs[BACKENDS];
+    static struct job jobs[TESTS];
+    static struct CMUnitTest tests[TESTS];
+    const char *filter = NULL;
+    bool bench = false, chosen[BACKENDS] = {false}, any = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--bench") == 0)
+            bench = true;
+        else if (!is_backend(argv[i]))
+            filter = argv[i];
+        for (int k = 0; k < BACKENDS; k++)
+            if (strcmp(argv[i], all_backends[k]) == 0)
+                chosen[k] = any = true;
+    }
+    int count = 0, failed = 0;
+    for (int k = 0; k < BACKENDS; k++) {
+        struct suite *s = &suites[k];
+        *s = (struct suite){.log = &logs[k], .name = all_backends[k], .filter = filter, .bench = bench};
+        logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
+        if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
+            count += add_jobs(s, jobs + count, tests + count);
+        failed += s->failures;
+    }
+    if (count)
+        failed += _cmocka_run_group_tests("ops", tests, (size_t)count, NULL, NULL);
+    for (int k = 0; k < BACKENDS; k++)
+        close_backend(&suites[k]);
+    return failed ? 1 : 0;
+}

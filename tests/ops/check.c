@@ -1,0 +1,448 @@
+#include "tests/ops/check.h"
+
+#include "base/memory.h"
+#include "formats/tensors.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+// ---- numbers ----
+
+static uint64_t next_random(uint64_t *state) // splitmix64
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static double uniform(uint64_t *state)
+{
+    return (double)(next_random(state) >> 11) * 0x1p-53;
+}
+
+double gaussian(uint64_t *state)
+{
+    double radius = sqrt(-2 * log(1 - uniform(state)));
+    return radius * cos(6.283185307179586 * uniform(state));
+}
+
+double nmse(const float *got, const float *expected, size_t count)
+{
+    double error = 0, energy = 0;
+    for (size_t i = 0; i < count; i++) {
+        double difference = (double)got[i] - expected[i];
+        error += difference * difference;
+        energy += (double)expected[i] * expected[i];
+    }
+    return error == 0 ? 0 : energy > 0 ? error / energy : INFINITY;
+}
+
+// Largest NMSE allowed. f32: sums of up to some thousand products in another order lose a few bits of 24, 1e-7 is a hundred
+// times that squared. A result rounded to bf16 (8 bits) is off by up to 2^-9 of itself, squared and averaged 1e-6; to f16 (11 bits)
+// 2e-8; a kernel may round once or twice on the way (probabilities before the product with v).
+static double bound(const struct suite *s)
+{
+    return s->type == SDG_F32 ? 1e-7 : s->type == SDG_F16 ? 1e-6 : 1e-5;
+}
+
+// For operations without sums: relative error of each element, and an absolute one where the function itself cancels.
+static bool element_is_right(const struct suite *s, double got, double expected)
+{
+    double relative = s->type == SDG_F32 ? 1e-5 : s->type == SDG_F16 ? 0x1p-10 : 0x1p-7, absolute = s->type == SDG_F32 ? 2e-6 : 1e-5;
+    return fabs(got - expected) <= relative * fabs(expected) + absolute;
+}
+
+const char *type_name(const struct suite *suite)
+{
+    return sdg_dtype_name(suite->type);
+}
+
+// ---- building a case ----
+
+static void *get(size_t bytes)
+{
+    void *memory = calloc(1, bytes ? bytes : 1);
+    if (!memory) {
+        fprintf(stderr, "not enough memory for a test\n");
+        exit(1);
+    }
+    return memory;
+}
+
+static float rounded(enum sdg_dtype type, float value)
+{
+    return type == SDG_F16 ? sdg_f32_from_f16(sdg_f16_from_f32(value)) : type == SDG_BF16 ? sdg_f32_from_bf16(sdg_bf16_from_f32(value)) : value;
+}
+
+static float element(struct fixture *f, struct data data, size_t i)
+{
+    static const float edges[] = {0, -0.0f, 60, -60, 12, -12, 200, -200, 1e-30f, -1e-30f, 1e-3f, -1e-3f};
+    enum { EDGES = sizeof edges / sizeof *edges };
+    if (data.fill == FLAT)
+        return data.shift;
+    if (data.fill == EDGE && i % 2 == 0)
+        return edges[i / 2 % EDGES];
+    return (float)gaussian(&f->random) * data.scale + data.shift;
+}
+
+static float *content(struct fixture *f, size_t count, struct data data, enum sdg_dtype type)
+{
+    float *values = get(count * sizeof *values);
+    for (size_t i = 0; i < count; i++)
+        values[i] = rounded(type, element(f, data, i));
+    return values;
+}
+
+static void add_input(struct fixture *f, const char *name, void *values, size_t count, bool is_table)
+{
+    f->input[f->inputs].name = name;
+    f->input[f->inputs].values = values;
+    f->input[f->inputs].count = count;
+    f->input[f->inputs++].table = is_table;
+}
+
+sdg_value input(struct fixture *f, const char *name, int64_t n, int64_t h, int64_t w, int64_t c, struct data data)
+{
+    size_t count = (size_t)(n * h * w * c);
+    add_input(f, name, content(f, count, data, f->suite->type), count, false);
+    return sdg_graph_input(f->graph, name, n, h, w, c);
+}
+
+sdg_value ids(struct fixture *f, const char *name, int64_t n, int64_t t, int32_t limit)
+{
+    int32_t *values = get((size_t)(n * t) * sizeof *values);
+    for (int64_t i = 0; i < n * t; i++)
+        values[i] = i == 0 ? limit - 1 : (int32_t)(next_random(&f->random) % (uint64_t)limit);
+    add_input(f, name, values, (size_t)(n * t), false);
+    return sdg_graph_input_s32(f->graph, name, n, t);
+}
+
+sdg_value table(struct fixture *f, const char *name, int64_t rows, int64_t n, int64_t c)
+{
+    size_t count = (size_t)(rows * n * c);
+    add_input(f, name, content(f, count, NORMAL_DATA, SDG_F32), count, true);
+    return sdg_graph_table(f->graph, name, rows, n, c);
+}
+
+// Weights of more than one dimension are stored in the type under test, vectors stay f32.
+static const char *add_weight(struct fixture *f, int rank, const int64_t dims[4], struct data data)
+{
+    struct sdg_tensor *tensor = &f->weight[f->weights];
+    char *name = f->weight_name[f->weights];
+    snprintf(name, sizeof f->weight_name[0], "weight.%d", f->weights++);
+    size_t count = (size_t)(dims[0] * dims[1] * dims[2] * dims[3]);
+    *tensor = (struct sdg_tensor){.name = name, .dtype = SDG_F32, .rank = rank, .bytes = count * sizeof(float)};
+    memcpy(tensor->dims, dims, sizeof(int64_t[4]));
+    tensor->data = content(f, count, data, rank > 1 ? f->suite->type : SDG_F32);
+    return name;
+}
+
+sdg_value conv_weight(struct fixture *f, int64_t out, int64_t in, int kh, int kw)
+{
+    const char *name = add_weight(f, 4, (int64_t[4]){out, in, kh, kw}, (struct data){NORMAL, (float)sqrt(1.0 / (double)(in * kh * kw)), 0});
+    return sdg_graph_conv_weight(f->graph, out, in, kh, kw, "%s", name);
+}
+
+sdg_value linear_weight(struct fixture *f, int64_t out, int64_t in)
+{
+    const char *name = add_weight(f, 2, (int64_t[4]){out, in, 1, 1}, (struct data){NORMAL, (float)sqrt(1.0 / (double)in), 0});
+    return sdg_graph_linear_weight(f->graph, out, in, "%s", name);
+}
+
+sdg_value vector_weight(struct fixture *f, int64_t n, float scale, float shift)
+{
+    const char *name = add_weight(f, 1, (int64_t[4]){n, 1, 1, 1}, (struct data){NORMAL, scale, shift});
+    return sdg_graph_vector_weight(f->graph, n, "%s", name);
+}
+
+void set_input(struct fixture *f, const float *values)
+{
+    float *to = f->input[f->inputs - 1].values;
+    for (size_t i = 0; i < f->input[f->inputs - 1].count; i++)
+        to[i] = rounded(f->suite->type, values[i]);
+}
+
+void set_weight(struct fixture *f, const float *values)
+{
+    const struct sdg_tensor *tensor = &f->weight[f->weights - 1];
+    float *to = (float *)tensor->data;
+    for (size_t i = 0; i < tensor->bytes / sizeof *to; i++)
+        to[i] = rounded(tensor->rank > 1 ? f->suite->type : SDG_F32, values[i]);
+}
+
+// Two values that live beside the result until the end: whoever writes outside its own memory changes them.
+static void add_guards(struct fixture *f)
+{
+    sdg_value small = input(f, "small", 1, 1, 3, 17, NORMAL_DATA), large = input(f, "large", 1, 7, 9, 67, NORMAL_DATA);
+    sdg_graph_output(f->graph, "small guard", sdg_graph_affine(f->graph, "small guard", small, 1, 0));
+    sdg_graph_output(f->graph, "large guard", sdg_graph_affine(f->graph, "large guard", large, 1, 0));
+}
+
+bool begin(struct suite *suite, struct fixture *f, const char *format, ...)
+{
+    *f = (struct fixture){.suite = suite, .bound_factor = 1};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(f->label, sizeof f->label, format, arguments);
+    va_end(arguments);
+    if (suite->filter && !strstr(f->label, suite->filter))
+        return false;
+    f->random = 1469598103934665603u;
+    for (const char *c = strchr(f->label, ','); c && *c; c++) // the same data for every type: hash what follows it
+        f->random = (f->random ^ (unsigned char)*c) * 1099511628211u;
+    if (sdg_graph_create(suite->log, &f->graph) != SDG_OK)
+        exit(1);
+    if (!suite->bench)
+        add_guards(f);
+    return true;
+}
+
+void release(struct fixture *f)
+{
+    for (int i = 0; i < f->inputs; i++)
+        free(f->input[i].values);
+    for (int i = 0; i < f->weights; i++)
+        free((void *)f->weight[i].data);
+    sdg_tensors_destroy(&f->file);
+    if (f->path[0])
+        unlink(f->path);
+    sdg_graph_destroy(&f->graph);
+}
+
+void note_failure(struct fixture *f, const char *format, ...)
+{
+    f->suite->failures++;
+    va_list arguments;
+    va_start(arguments, format);
+    printf("FAILED  ops %s '%s': ", f->suite->name, f->label);
+    vprintf(format, arguments);
+    printf("\n");
+    va_end(arguments);
+}
+
+// ---- running a case ----
+
+bool write_weights(struct fixture *f)
+{
+    if (f->weights == 0)
+        return true;
+    const char *folder = getenv("TMPDIR");
+    snprintf(f->path, sizeof f->path, "%.40s/sdg-ops-XXXXXX", folder ? folder : "/tmp");
+    int file = mkstemp(f->path);
+    if (file < 0)
+        return false;
+    close(file);
+    return sdg_tensors_write(f->suite->log, f->path, f->weight, (size_t)f->weights, NULL, 0) == SDG_OK &&
+           sdg_tensors_open(f->suite->log, f->path, &f->file) == SDG_OK;
+}
+
+enum sdg_result load(struct fixture *f, struct sdg_backend *backend, struct sdg_program **program)
+{
+    SDG_TRY(sdg_program_create(backend, f->graph, &(struct sdg_program_params){.weights = f->file, .release_weights = true}, program));
+    enum sdg_result result = SDG_OK;
+    for (int i = 0; i < f->inputs && result == SDG_OK; i++)
+        result = sdg_program_write(*program, f->input[i].name, f->input[i].values, f->input[i].count);
+    if (result != SDG_OK)
+        sdg_program_destroy(program);
+    return result;
+}
+
+static bool compute(struct fixture *f, struct sdg_program *program, int64_t row, float *result, size_t count)
+{
+    if (sdg_program_run(program, row) == SDG_OK && sdg_program_read(program, "result", result, count) == SDG_OK)
+        return true;
+    note_failure(f, "row %lld cannot be computed", (long long)row);
+    return false;
+}
+
+static void compare(struct fixture *f, int64_t row, const float *got, const float *expected, size_t count, double largest)
+{
+    struct suite *s = f->suite;
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(got[i]) || !isfinite(expected[i])) {
+            note_failure(f, "row %lld: element %zu is %g, should be %g", (long long)row, i, got[i], expected[i]);
+            return;
+        }
+    double error = nmse(got, expected, count);
+    if (error > s->worst[s->type])
+        s->worst[s->type] = error;
+    if (error > largest)
+        note_failure(f, "row %lld: NMSE %.3g, should be at most %.3g", (long long)row, error, largest);
+    for (size_t i = 0; i < count && f->pointwise; i++)
+        if (!element_is_right(s, got[i], expected[i])) {
+            note_failure(f, "row %lld: element %zu is %.9g, should be %.9g", (long long)row, i, got[i], expected[i]);
+            return;
+        }
+}
+
+static void check_guard(struct fixture *f, struct sdg_program *program, const char *name, int i)
+{
+    size_t count = f->input[i].count;
+    float *values = get(count * sizeof *values);
+    if (sdg_program_read(program, name, values, count) != SDG_OK || memcmp(values, f->input[i].values, count * sizeof *values) != 0)
+        note_failure(f, "the value beside the result has changed (%s)", name);
+    free(values);
+}
+
+static void check_memory(struct fixture *f, struct sdg_program *program)
+{
+    struct sdg_program *planned = NULL;
+    struct sdg_memory is, was;
+    if (sdg_program_create(f->suite->tested, f->graph, &(struct sdg_program_params){.weights = f->file, .plan_only = true}, &planned) != SDG_OK) {
+        note_failure(f, "cannot be planned");
+        return;
+    }
+    sdg_program_memory(program, &is);
+    sdg_program_memory(planned, &was);
+    if (memcmp(&is, &was, sizeof is) != 0)
+        note_failure(f, "planned memory %zu (weights %zu, arena %zu), made %zu (%zu, %zu)", was.total, was.weights, was.arena, is.total, is.weights, is.arena);
+    sdg_program_destroy(&planned);
+}
+
+// Another row and back: the first result again, bit for bit. An input changed by a run, a result that lacks some elements
+// or depends on old memory shows here.
+static void check_repetition(struct fixture *f, struct sdg_program *program, const float *first, float *again, size_t count)
+{
+    if (!compute(f, program, f->graph->rows - 1, again, count))
+        return;
+    sdg_test_fail_allocation(0);
+    if (sdg_program_run(program, 0) != SDG_OK || sdg_test_fail_allocation(0) != 0)
+        note_failure(f, "a run has allocated memory");
+    if (sdg_program_read(program, "result", again, count) != SDG_OK || memcmp(first, again, count * sizeof *first) != 0)
+        note_failure(f, "row 0 differs when it is computed again (NMSE %.3g)", nmse(again, first, count));
+}
+
+static void check_threads(struct fixture *f, const float *first, float *again, size_t count)
+{
+    for (int i = 0; i < 2; i++) {
+        struct sdg_program *program = NULL;
+        if (!f->suite->with_threads[i])
+            continue;
+        if (load(f, f->suite->with_threads[i], &program) != SDG_OK)
+            note_failure(f, "cannot be made with another number of threads");
+        else if (compute(f, program, 0, again, count) && memcmp(first, again, count * sizeof *first) != 0)
+            note_failure(f, "depends on the number of threads (NMSE %.3g)", nmse(again, first, count));
+        sdg_program_destroy(&program);
+    }
+}
+
+// Everything that is checked once the program of the tested backend exists. `expected`: per row of rows[].
+static void check_program(struct fixture *f, struct sdg_program *program, const int64_t *rows, int row_count, float *const *expected,
+                          size_t count, double largest)
+{
+    float *first = get(count * sizeof *first), *again = get(count * sizeof *again);
+    bool computed = true;
+    for (int i = 0; i < row_count && computed; i++) {
+        computed = compute(f, program, rows[i], again, count);
+        if (computed)
+            compare(f, rows[i], again, expected[i], count, largest);
+    }
+    check_guard(f, program, "small guard", 0);
+    check_guard(f, program, "large guard", 1);
+    if (computed && compute(f, program, 0, first, count)) {
+        check_repetition(f, program, first, again, count);
+        check_threads(f, first, again, count);
+        check_memory(f, program);
+    }
+    free(first);
+    free(again);
+}
+
+// What the reference makes of rows[]: NULL where it fails.
+static bool run_reference(struct fixture *f, const int64_t *rows, int row_count, float **expected, size_t count)
+{
+    struct sdg_program *program = NULL;
+    bool good = load(f, f->suite->reference, &program) == SDG_OK;
+    for (int i = 0; i < row_count && good; i++) {
+        expected[i] = get(count * sizeof(float));
+        good = compute(f, program, rows[i], expected[i], count);
+    }
+    sdg_program_destroy(&program);
+    return good;
+}
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void last_kernel(void *user, const char *op, const char *kernel)
+{
+    (void)op;
+    snprintf(user, 64, "%s", kernel);
+}
+
+static void measure(struct fixture *f, struct sdg_program *program)
+{
+    int runs = 0;
+    if (sdg_program_run(program, 0) != SDG_OK)
+        note_failure(f, "cannot be computed");
+    double start = seconds_now(), spent = 0;
+    for (; spent < 0.3; spent = seconds_now() - start, runs++)
+        sdg_program_run(program, 0);
+    const struct sdg_op *op = &f->graph->ops[f->graph->op_count - 1];
+    double macs = (double)sdg_op_macs(f->graph, op), milliseconds = 1e3 * spent / runs;
+    char kernel[64] = "", rate[32] = "";
+    sdg_program_describe(program, last_kernel, kernel);
+    if (macs > 0)
+        snprintf(rate, sizeof rate, "%8.2f Gmac/s", macs / milliseconds * 1e-6);
+    printf("%-96s %9.3f ms  %-15s %s\n", f->label, milliseconds, rate, kernel);
+}
+
+static bool set_type(struct fixture *f)
+{
+    return sdg_graph_set_type(f->graph, f->suite->type) == SDG_OK;
+}
+
+// SDG_ERROR_UNSUPPORTED is an answer for f16 and bf16, which a backend may not have; for f32 it is a failure like any other.
+static struct sdg_program *make_tested(struct fixture *f)
+{
+    struct sdg_program *program = NULL;
+    enum sdg_result result = set_type(f) ? load(f, f->suite->tested, &program) : SDG_ERROR_USAGE;
+    if (result == SDG_ERROR_UNSUPPORTED && f->suite->type != SDG_F32)
+        f->suite->unsupported++;
+    else if (result != SDG_OK)
+        note_failure(f, "cannot be made: result %d", result);
+    return program;
+}
+
+static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int row_count, float **expected, bool known, double largest)
+{
+    sdg_graph_output(f->graph, "result", y);
+    size_t count = y ? (size_t)sdg_value_elements(&f->graph->values[y]) : 0;
+    f->suite->cases++;
+    if (sdg_graph_check(f->graph) != SDG_OK || !write_weights(f))
+        note_failure(f, "the case cannot be built");
+    else if (f->suite->bench || known || run_reference(f, rows, row_count, expected, count)) {
+        struct sdg_program *program = make_tested(f);
+        if (program && f->suite->bench)
+            measure(f, program);
+        else if (program)
+            check_program(f, program, rows, row_count, expected, count, largest);
+        sdg_program_destroy(&program);
+    }
+    release(f);
+}
+
+void finish(struct fixture *f, sdg_value y)
+{
+    int64_t rows[2] = {0, f->graph->rows - 1};
+    float *expected[2] = {NULL, NULL};
+    finish_rows(f, y, rows, rows[1] ? 2 : 1, expected, false, bound(f->suite) * f->bound_factor);
+    free(expected[0]);
+    free(expected[1]);
+}
+
+void finish_expected(struct fixture *f, sdg_value y, int64_t row, const float *expected, double largest)
+{
+    float *copy[1] = {(float *)expected};
+    finish_rows(f, y, &row, 1, copy, true, largest);
+}

@@ -1,0 +1,88 @@
+// Frame for checking operations: a case builds a graph around one operation out of made-up data; the frame runs it on the backend
+// under test and compares with the reference backend, which computes in f32 from the same (already rounded) data.
+#ifndef TESTS_OPS_CHECK_H
+#define TESTS_OPS_CHECK_H
+
+#include "backend/backend.h"
+
+#include <stdbool.h>
+
+enum fill {
+    NORMAL, // gaussian, scale and shift
+    FLAT,   // all equal to `shift`: no variance
+    EDGE,   // zeros of both signs, subnormals, large and tiny magnitudes, gaussian times `scale` between them
+};
+
+struct data { enum fill fill; float scale, shift; };
+#define NORMAL_DATA ((struct data){NORMAL, 1, 0})
+
+enum { MOST_LEAVES = 12 };
+
+struct suite {
+    const struct sdg_log *log;
+    struct sdg_backend *tested, *reference;
+    struct sdg_backend *with_threads[2]; // the tested one again with other numbers of threads; NULL where that has no meaning
+    const char *name;    // of the tested backend
+    const char *filter;  // run only labels that contain this; NULL: all
+    bool bench;          // time instead of check
+    enum sdg_dtype type; // of the current pass
+    int cases, failures, unsupported, skipped;
+    double worst[SDG_DTYPE_COUNT]; // NMSE reached, of the current operation
+};
+
+struct fixture {
+    struct suite *suite;
+    char label[256];
+    struct sdg_graph *graph;
+    int inputs, weights;
+    struct { const char *name; void *values; size_t count; bool table; } input[MOST_LEAVES]; // float, or int32_t of ids
+    struct sdg_tensor weight[MOST_LEAVES];
+    char weight_name[MOST_LEAVES][16];
+    struct sdg_tensors *file; // the weights, after write_weights()
+    char path[64];
+    uint64_t random;
+    double bound_factor; // multiplies the bound on NMSE; 1 unless a case says why not
+    bool pointwise;      // each element by itself must be right, not only the sum of squares: for operations that add nothing up
+};
+
+// Starts the case named by the format, e.g. begin(s, "conv2d(type=%s,n=%d)", ...). False if the filter leaves it out.
+bool begin(struct suite *suite, struct fixture *f, const char *format, ...) SDG_PRINTF(3, 4);
+// Leaves with random content, rounded to the type under test.
+sdg_value input(struct fixture *f, const char *name, int64_t n, int64_t h, int64_t w, int64_t c, struct data data);
+sdg_value ids(struct fixture *f, const char *name, int64_t n, int64_t t, int32_t limit);
+sdg_value table(struct fixture *f, const char *name, int64_t rows, int64_t n, int64_t c);
+sdg_value conv_weight(struct fixture *f, int64_t out, int64_t in, int kh, int kw);
+sdg_value linear_weight(struct fixture *f, int64_t out, int64_t in);
+sdg_value vector_weight(struct fixture *f, int64_t n, float scale, float shift);
+// Runs and compares value `y`; prints a failure with its label; releases everything.
+void finish(struct fixture *f, sdg_value y);
+
+// For tests that know the result at one row: `bound` is the largest NMSE allowed. Releases everything.
+void finish_expected(struct fixture *f, sdg_value y, int64_t row, const float *expected, double bound);
+// Replaces the content of the leaf made last.
+void set_input(struct fixture *f, const float *values);
+void set_weight(struct fixture *f, const float *values);
+
+// For tests of programs: what finish() does, in parts. Weights go to a temporary file, since that is where programs take them from.
+bool write_weights(struct fixture *f);
+// A program of f->graph on `backend` with its inputs and tables written.
+enum sdg_result load(struct fixture *f, struct sdg_backend *backend, struct sdg_program **program);
+void release(struct fixture *f);
+
+const char *type_name(const struct suite *suite);
+void note_failure(struct fixture *f, const char *format, ...) SDG_PRINTF(2, 3);
+double nmse(const float *got, const float *expected, size_t count);
+double gaussian(uint64_t *state);
+
+// tests/ops/NAME.c: all cases of one operation, for the type of the current pass.
+#define SDG_OP(name, upper) void check_##name(struct suite *suite);
+#include "graph/ops.def"
+#undef SDG_OP
+// Compositions: an epilogue, a joined input or a weight slice is the same as the separate operations; computed here, not by a backend.
+void check_compositions(struct suite *suite);
+// Layers computed in float64 elsewhere: `folder` holds conv, norm, activation, attention.safetensors.
+void check_goldens(struct suite *suite, const char *folder);
+// Rules that hold for every program: errors, memory estimate, failing allocations.
+void check_programs(struct suite *suite);
+
+#endif

@@ -1,0 +1,423 @@
+#include "text/prompt.h"
+
+#include "base/memory.h"
+#include "text/tokenizer_unicode.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { CHUNK_TEXT = SDG_TEXT_TOKENS - 2 };
+#define FACTOR_MAX 1e100 // keeps products of many brackets finite
+
+// ---- A1111 syntax: text to weighted parts ----
+
+struct part {
+    size_t begin, length; // in parse.text
+    double weight;
+    bool is_break;
+};
+
+// Brackets multiply the parts from `begin` to before `end`.
+struct range {
+    size_t begin, end;
+    double factor;
+};
+
+struct indices {
+    size_t *at;
+    size_t count, capacity;
+};
+
+struct parse {
+    const struct sdg_log *log;
+    char *text; // what is left without the syntax, and room for a NUL; neighbouring parts are neighbours here
+    size_t length;
+    struct part *parts;
+    size_t part_count, part_capacity;
+    struct range *ranges;
+    size_t range_count, range_capacity;
+    struct indices round, square; // first part after each bracket that is open
+};
+
+static enum sdg_result add_part(struct parse *p, const char *text, size_t length, bool is_break)
+{
+    if (!length && !is_break)
+        return SDG_OK;
+    if (!sdg_grow(p->log, &p->parts, &p->part_capacity, p->part_count + 1, sizeof *p->parts, "a prompt's parts"))
+        return SDG_ERROR_MEMORY;
+    p->parts[p->part_count++] = (struct part){p->length, length, 1, is_break};
+    memcpy(p->text + p->length, text, length);
+    p->length += length;
+    return SDG_OK;
+}
+
+static bool is_word_char(int32_t c)
+{
+    enum sdg_char_class class = sdg_char_class(c);
+    return c == '_' || class == SDG_CHAR_LETTER || class == SDG_CHAR_NUMBER;
+}
+
+static bool word_char_before(const char *start, const char *at)
+{
+    const char *lead = at;
+    while (lead > start && at - lead < 4) {
+        lead--;
+        if (((unsigned char)*lead & 0xc0) != 0x80)
+            break;
+    }
+    int32_t c;
+    return lead < at && sdg_utf8_next((const unsigned char *)lead, (const unsigned char *)at, &c) == (size_t)(at - lead) && is_word_char(c);
+}
+
+static bool word_char_after(const char *at, const char *end)
+{
+    int32_t c;
+    return at < end && sdg_utf8_next((const unsigned char *)at, (const unsigned char *)end, &c) > 0 && is_word_char(c);
+}
+
+// Adds text without brackets, split at the word BREAK.
+static enum sdg_result add_text(struct parse *p, const char *text, size_t length)
+{
+    static const char word[] = "BREAK";
+    const size_t word_length = sizeof word - 1;
+    const char *start = text, *end = text + length, *at = text;
+    while ((size_t)(end - at) >= word_length) {
+        const char *after = at + word_length;
+        if (memcmp(at, word, word_length) != 0 || word_char_before(text, at) || word_char_after(after, end)) {
+            at++;
+            continue;
+        }
+        SDG_TRY(add_part(p, start, (size_t)(at - start), false));
+        SDG_TRY(add_part(p, "", 0, true));
+        start = at = after;
+    }
+    return add_part(p, start, (size_t)(end - start), false);
+}
+
+static enum sdg_result open_bracket(struct parse *p, struct indices *stack)
+{
+    if (!sdg_grow(p->log, &stack->at, &stack->capacity, stack->count + 1, sizeof *stack->at, "a prompt's brackets"))
+        return SDG_ERROR_MEMORY;
+    stack->at[stack->count++] = p->part_count;
+    return SDG_OK;
+}
+
+static enum sdg_result close_bracket(struct parse *p, struct indices *stack, double factor)
+{
+    if (!sdg_grow(p->log, &p->ranges, &p->range_capacity, p->range_count + 1, sizeof *p->ranges, "a prompt's brackets"))
+        return SDG_ERROR_MEMORY;
+    p->ranges[p->range_count++] = (struct range){stack->at[--stack->count], p->part_count, factor};
+    return SDG_OK;
+}
+
+static const char *skip_space(const char *s)
+{
+    while (*s == ' ' || (*s >= '\t' && *s <= '\r'))
+        s++;
+    return s;
+}
+
+// Reads ": number )" at `s`, which is a colon. Returns what follows the bracket, or NULL. Independent of the locale, and exact
+// to the last bit up to 15 digits.
+static const char *read_weight(const char *s, double *weight)
+{
+    s = skip_space(s + 1);
+    bool negative = *s == '-';
+    if (*s == '-' || *s == '+')
+        s++;
+    double digits = 0, scale = 1;
+    bool any = false, point = false;
+    for (; (*s >= '0' && *s <= '9') || (*s == '.' && !point); s++) {
+        if (*s == '.') {
+            point = true;
+            continue;
+        }
+        any = true;
+        if (point && scale >= 1e15) // what follows is below the precision of a weight
+            continue;
+        digits = fmin(digits * 10 + (*s - '0'), FACTOR_MAX);
+        if (point)
+            scale *= 10;
+    }
+    s = skip_space(s);
+    if (!any || *s != ')')
+        return NULL;
+    *weight = (negative ? -digits : digits) / scale;
+    return s + 1;
+}
+
+// One step of the syntax at `s`, which is not at the end; returns what follows it in *next.
+static enum sdg_result parse_step(struct parse *p, const char *s, const char **next)
+{
+    const double round = 1.1, square = 1 / 1.1;
+    double weight;
+    *next = s + 1;
+    switch (*s) {
+    case '\\':
+        if (!s[1] || !strchr("\\()[]", s[1]))
+            return SDG_OK;
+        *next = s + 2;
+        return add_part(p, s + 1, 1, false);
+    case '(':
+        return open_bracket(p, &p->round);
+    case '[':
+        return open_bracket(p, &p->square);
+    case ')':
+        return p->round.count ? close_bracket(p, &p->round, round) : add_part(p, s, 1, false);
+    case ']':
+        return p->square.count ? close_bracket(p, &p->square, square) : add_part(p, s, 1, false);
+    case ':': {
+        const char *after = p->round.count ? read_weight(s, &weight) : NULL;
+        if (!after)
+            return add_part(p, s, 1, false);
+        *next = after;
+        return close_bracket(p, &p->round, weight);
+    }
+    default: {
+        size_t length = strcspn(s, "\\()[]:");
+        *next = s + length;
+        return add_text(p, s, length);
+    }
+    }
+}
+
+static double bounded(double x, double limit)
+{
+    return fmin(fmax(x, -limit), limit);
+}
+
+// Multiplies the weights. A node of the tree stands for the parts below it, so that a bracket costs log n, however many there are:
+// node i has children 2i and 2i + 1, and part k is node n + k.
+static enum sdg_result weigh_parts(struct parse *p)
+{
+    size_t n = p->part_count;
+    if (n == 0 || p->range_count == 0)
+        return SDG_OK;
+    double *tree = sdg_alloc_raw(p->log, n, 2 * sizeof *tree, "a prompt's weights");
+    if (!tree)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < 2 * n; i++)
+        tree[i] = 1;
+    for (size_t i = 0; i < p->range_count; i++) {
+        const struct range *range = &p->ranges[i];
+        for (size_t a = range->begin + n, b = range->end + n; a < b; a /= 2, b /= 2) {
+            if (a & 1) {
+                tree[a] = bounded(tree[a] * range->factor, FACTOR_MAX);
+                a++;
+            }
+            if (b & 1) {
+                b--;
+                tree[b] = bounded(tree[b] * range->factor, FACTOR_MAX);
+            }
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        double weight = 1;
+        for (size_t node = i + n; node > 0; node /= 2)
+            weight = bounded(weight * tree[node], FACTOR_MAX);
+        p->parts[i].weight = bounded(weight, SDG_PROMPT_WEIGHT_MAX);
+    }
+    sdg_free(tree);
+    return SDG_OK;
+}
+
+static enum sdg_result parse_a1111(struct parse *p, const char *text)
+{
+    size_t bytes = strlen(text);
+    if (bytes > SDG_TEXT_MAX_BYTES)
+        return sdg_fail(p->log, SDG_ERROR_USAGE, "a prompt of %zu bytes; at most %d are possible", bytes, SDG_TEXT_MAX_BYTES);
+    p->text = sdg_alloc_raw(p->log, bytes + 1, 1, "a prompt");
+    if (!p->text)
+        return SDG_ERROR_MEMORY;
+    while (*text)
+        SDG_TRY(parse_step(p, text, &text));
+    while (p->round.count)
+        SDG_TRY(close_bracket(p, &p->round, 1.1));
+    while (p->square.count)
+        SDG_TRY(close_bracket(p, &p->square, 1 / 1.1));
+    return weigh_parts(p);
+}
+
+static void parse_clear(struct parse *p)
+{
+    sdg_free(p->text);
+    sdg_free(p->parts);
+    sdg_free(p->ranges);
+    sdg_free(p->round.at);
+    sdg_free(p->square.at);
+}
+
+// ---- Weighted parts to chunks ----
+
+struct chunker {
+    const struct sdg_tokenizer *t;
+    const struct sdg_log *log;
+    struct sdg_prompt_tokens *out;
+    int max_chunks;
+    int used;  // tokens in the last chunk, without begin
+    bool open; // it takes more
+};
+
+static void empty_chunk(const struct sdg_tokenizer *t, int32_t *ids, float *weights)
+{
+    ids[0] = sdg_tokenizer_begin(t);
+    ids[1] = sdg_tokenizer_end(t);
+    for (int i = 2; i < SDG_TEXT_TOKENS; i++)
+        ids[i] = sdg_tokenizer_pad(t);
+    for (int i = 0; i < SDG_TEXT_TOKENS; i++)
+        weights[i] = 1;
+}
+
+// Begins a chunk unless one is open; false when there is no room for it.
+static bool open_chunk(struct chunker *c)
+{
+    struct sdg_prompt_tokens *out = c->out;
+    if (c->open)
+        return true;
+    if (out->chunks == c->max_chunks) {
+        out->truncated = true;
+        return false;
+    }
+    size_t offset = (size_t)out->chunks++ * SDG_TEXT_TOKENS;
+    empty_chunk(c->t, out->ids + offset, out->weights + offset);
+    c->used = 0;
+    c->open = true;
+    return true;
+}
+
+static bool push_token(struct chunker *c, int32_t id, float weight)
+{
+    if (c->used == CHUNK_TEXT)
+        c->open = false;
+    if (!open_chunk(c))
+        return false;
+    size_t at = (size_t)(c->out->chunks - 1) * SDG_TEXT_TOKENS + 1 + (size_t)c->used++;
+    c->out->ids[at] = id;
+    c->out->ids[at + 1] = sdg_tokenizer_end(c->t); // at most the last of the 77
+    c->out->weights[at] = weight;
+    c->out->weighted |= weight != 1.0f;
+    return true;
+}
+
+static enum sdg_result push_text(struct chunker *c, const char *text, float weight)
+{
+    int32_t *ids;
+    size_t count;
+    SDG_TRY(sdg_tokenize(c->t, c->log, text, &ids, &count));
+    for (size_t i = 0; i < count && push_token(c, ids[i], weight); i++)
+        ;
+    sdg_free(ids);
+    return SDG_OK;
+}
+
+static enum sdg_result push_parts(struct chunker *c, struct parse *p)
+{
+    for (size_t i = 0, next; i < p->part_count && !c->out->truncated; i = next) {
+        const struct part *part = &p->parts[i];
+        next = i + 1;
+        if (part->is_break) {
+            open_chunk(c); // one BREAK after another, or at the start, makes an empty chunk
+            c->open = false;
+            continue;
+        }
+        while (next < p->part_count && !p->parts[next].is_break && p->parts[next].weight == part->weight)
+            next++;
+        char *end = p->text + p->parts[next - 1].begin + p->parts[next - 1].length, kept = *end;
+        *end = 0;
+        enum sdg_result result = push_text(c, p->text + part->begin, (float)part->weight);
+        *end = kept;
+        if (result != SDG_OK)
+            return result;
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result alloc_chunks(const struct sdg_log *log, struct sdg_prompt_tokens *tokens, int chunks)
+{
+    const size_t chunk = SDG_TEXT_TOKENS;
+    int32_t *ids = sdg_alloc(log, (size_t)chunks, chunk * sizeof *ids, "a prompt's tokens");
+    float *weights = sdg_alloc(log, (size_t)chunks, chunk * sizeof *weights, "a prompt's weights");
+    if (!ids || !weights) {
+        sdg_free(ids);
+        sdg_free(weights);
+        return SDG_ERROR_MEMORY;
+    }
+    tokens->ids = ids;
+    tokens->weights = weights;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_prompt_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log, enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out)
+{
+    *out = (struct sdg_prompt_tokens){0};
+    struct chunker c = {t, log, out, syntax == SDG_PROMPT_PLAIN ? 1 : SDG_PROMPT_MAX_CHUNKS, 0, false};
+    struct parse p = {.log = log};
+    enum sdg_result result = alloc_chunks(log, out, c.max_chunks);
+    if (result == SDG_OK && syntax == SDG_PROMPT_PLAIN)
+        result = push_text(&c, text, 1);
+    if (result == SDG_OK && syntax != SDG_PROMPT_PLAIN)
+        result = parse_a1111(&p, text);
+    if (result == SDG_OK)
+        result = push_parts(&c, &p);
+    if (result == SDG_OK && out->chunks == 0)
+        open_chunk(&c);
+    parse_clear(&p);
+    if (result != SDG_OK)
+        sdg_prompt_tokens_clear(out);
+    return result;
+}
+
+void sdg_prompt_tokens_clear(struct sdg_prompt_tokens *tokens)
+{
+    sdg_free(tokens->ids);
+    sdg_free(tokens->weights);
+    *tokens = (struct sdg_prompt_tokens){0};
+}
+
+enum sdg_result sdg_prompt_pad_chunks(const struct sdg_tokenizer *t, const struct sdg_log *log, struct sdg_prompt_tokens *tokens, int chunks)
+{
+    if (chunks <= tokens->chunks)
+        return SDG_OK;
+    struct sdg_prompt_tokens bigger = *tokens;
+    SDG_TRY(alloc_chunks(log, &bigger, chunks));
+    size_t count = (size_t)tokens->chunks * SDG_TEXT_TOKENS;
+    memcpy(bigger.ids, tokens->ids, count * sizeof *bigger.ids);
+    memcpy(bigger.weights, tokens->weights, count * sizeof *bigger.weights);
+    for (bigger.chunks = tokens->chunks; bigger.chunks < chunks; bigger.chunks++, count += SDG_TEXT_TOKENS)
+        empty_chunk(t, bigger.ids + count, bigger.weights + count);
+    sdg_prompt_tokens_clear(tokens);
+    *tokens = bigger;
+    return SDG_OK;
+}
+
+// ---- Weights to embeddings ----
+
+static void weigh_chunk(const float *weights, float *embedding, size_t dim)
+{
+    double before = 0, after = 0;
+    for (size_t token = 0; token < SDG_TEXT_TOKENS; token++) {
+        float *row = embedding + token * dim;
+        for (size_t i = 0; i < dim; i++) {
+            before += (double)row[i];
+            row[i] *= weights[token];
+            after += (double)row[i];
+        }
+    }
+    double scale = before / after; // the counts of the two means cancel
+    if (after == 0 || !isfinite(scale))
+        return;
+    for (size_t i = 0; i < SDG_TEXT_TOKENS * dim; i++)
+        embedding[i] *= (float)scale;
+}
+
+void sdg_prompt_apply_weights(const struct sdg_prompt_tokens *tokens, float *embedding, int dim)
+{
+    for (int chunk = 0; chunk < tokens->chunks; chunk++) {
+        const float *weights = tokens->weights + (size_t)chunk * SDG_TEXT_TOKENS;
+        bool weighted = false;
+        for (int i = 0; i < SDG_TEXT_TOKENS; i++)
+            weighted |= weights[i] != 1.0f;
+        if (weighted)
+            weigh_chunk(weights, embedding + (size_t)chunk * SDG_TEXT_TOKENS * (size_t)dim, (size_t)dim);
+    }
+}
