@@ -16,6 +16,7 @@
 // What is read or drawn once for all pictures of a batch.
 struct inputs {
     struct sdg_image *init;     // of the size of the picture
+    uint8_t *mask;              // likewise, one byte a pixel
     struct app_array noise;     // [4][height/8][width/8]; data NULL = drawn
     int width, height;          // 0 = the model's
     int64_t seed;               // of the first picture
@@ -143,12 +144,35 @@ static enum sdg_result read_init(struct app_ui *ui, const char *path, struct inp
     return result;
 }
 
+// The mask's brightness (ITU-R BT.601), scaled and cut as the init image was.
+static enum sdg_result read_mask(struct app_ui *ui, const char *path, struct inputs *inputs)
+{
+    struct sdg_image *image = NULL, *fitted = NULL;
+    enum sdg_result result = app_image_read(ui, path, &image);
+    if (result == SDG_OK && (image->width != inputs->width || image->height != inputs->height))
+        result = app_image_fit(ui, image, inputs->width, inputs->height, &fitted);
+    if (result == SDG_OK) {
+        const uint8_t *rgb = (fitted ? fitted : image)->pixels;
+        size_t pixels = (size_t)inputs->width * (size_t)inputs->height;
+        inputs->mask = malloc(pixels);
+        if (!inputs->mask)
+            result = app_fail(ui, SDG_ERROR_MEMORY, "--mask: not enough memory for %d x %d pixels", inputs->width, inputs->height);
+        for (size_t i = 0; i < pixels && inputs->mask; i++)
+            inputs->mask[i] = (uint8_t)((rgb[3 * i] * 19595u + rgb[3 * i + 1] * 38470u + rgb[3 * i + 2] * 7471u + 0x8000u) >> 16);
+    }
+    sdg_image_destroy(&fitted);
+    sdg_image_destroy(&image);
+    return result;
+}
+
 static enum sdg_result read_inputs(struct app_ui *ui, const struct sdgen_values *values, struct inputs *inputs)
 {
     *inputs = (struct inputs){.width = (int)values->width, .height = (int)values->height};
     enum sdg_result result = read_seed(ui, values->seed, &inputs->seed);
     if (result == SDG_OK && values->init_image)
         result = read_init(ui, values->init_image, inputs);
+    if (result == SDG_OK && values->mask)
+        result = read_mask(ui, values->mask, inputs);
     if (result == SDG_OK && values->load_noise)
         result = read_noise(ui, values->load_noise, inputs);
     return result;
@@ -157,6 +181,7 @@ static enum sdg_result read_inputs(struct app_ui *ui, const struct sdgen_values 
 static void free_inputs(struct inputs *inputs)
 {
     sdg_image_destroy(&inputs->init);
+    free(inputs->mask);
     free(inputs->noise.data);
 }
 
@@ -247,6 +272,7 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
         .sampler_rng = values->sampler_rng,
         .clip_skip = values->clip_skip > 0 ? (int)values->clip_skip : 0,
         .init_image = inputs->init,
+        .mask = inputs->mask,
         .strength = inputs->init ? &values->strength : NULL,
         .image = (int)number,
         .images = (int)values->batch,

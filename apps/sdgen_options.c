@@ -79,7 +79,7 @@ static const struct app_option table[] = {
     {'i', "init-img", FILE_NAME(init_image), GROUP, .flags = APP_COMMON, .otherwise = "none",
      .help = "PNG, JPEG, BMP or PPM to start from; scaled and cut to the size; - reads standard input"},
     {0, "strength", REAL(strength, 0, 1), GROUP, .flags = APP_COMMON, .initial = "0.75", .help = "how much of it is redrawn, 1 = all"},
-    {0, "mask", FILE_NAME(mask), GROUP, .otherwise = "none", .help = "inpainting, white is repainted; not in this version"},
+    {0, "mask", FILE_NAME(mask), GROUP, .otherwise = "none", .help = "inpainting: white is painted anew; scaled and cut like the init image"},
 #undef GROUP
 #define GROUP .group = "Where and how"
     {0, "backend", .kind = APP_FILE, .word = "NAME", FIELD(backend), GROUP, .flags = APP_COMMON, .initial = "auto",
@@ -189,8 +189,6 @@ static enum sdg_result check_later(struct app_ui *ui, const struct sdgen_values 
     for (size_t i = 0; values->type && i < sizeof types / sizeof *types; i++)
         if (!strcmp(values->type, types[i]))
             return app_fail(ui, SDG_ERROR_UNSUPPORTED, "--type: '%s' is not in this version of sdgen (legal: f32, f16, bf16)", values->type);
-    if (values->mask)
-        return app_fail(ui, SDG_ERROR_UNSUPPORTED, "--mask: inpainting is not in this version of sdgen");
     if (!strcmp(values->preview, "tae") || !strcmp(values->preview, "vae"))
         return app_fail(ui, SDG_ERROR_UNSUPPORTED, "--preview: '%s' is not in this version of sdgen (legal: none, proj)", values->preview);
     return SDG_OK;

@@ -38,7 +38,7 @@ static void compact(struct sdg_graph *g)
     g->op_count = kept;
 }
 
-// Calls for every value an operation mentions, weights and tables included.
+// Every value an operation mentions, weights and tables included; 0 where there is none.
 enum { OPERANDS = SDG_OP_MAX_INPUTS + 3 };
 
 static void operands(const struct sdg_op *op, sdg_value values[OPERANDS])

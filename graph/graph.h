@@ -6,7 +6,8 @@
 //
 // Values are built by the sdg_graph_* functions below, which apply the shape rule of their operation and check it. Errors are
 // sticky: after the first failure every call returns value 0 and sdg_graph_check() gives the result, so that builders read
-// like the network they describe.
+// like the network they describe. A network that cannot be (shapes that do not fit, more than 2^40 elements, a name given twice)
+// is SDG_ERROR_INPUT, as it comes from a configuration file that contradicts itself; one line names operation and shapes.
 #ifndef SDG_GRAPH_GRAPH_H
 #define SDG_GRAPH_GRAPH_H
 
@@ -138,7 +139,7 @@ static inline int64_t sdg_value_elements(const struct sdg_value_info *v)
 const char *sdg_op_name(enum sdg_op_kind kind);
 // Multiply-accumulates of one operation (conv2d, linear, attention; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
-// All activations one operation reads: inputs that are activations or inputs plus the residual. Returns how many (at most 6).
+// All activations one operation reads: operands that are activations or inputs, the residual last, each once. Returns how many (at most 6).
 int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[6]);
 // A readable listing, one operation per line, at debug level.
 void sdg_graph_print(const struct sdg_graph *g);
@@ -146,7 +147,8 @@ void sdg_graph_print(const struct sdg_graph *g);
 // ---- rewrites (graph/fuse.c) ----
 // Epilogues (unary, add of a residual into the conv or linear that alone produces the operand), group_norm + silu,
 // concat -> (group_norm reads two inputs; a 1x1 or any conv2d / linear over a concat becomes the sum of two over weight slices).
-// Dead operations are removed. Results are the same up to float rounding.
+// Dead operations and the weights only they read are removed; inputs and tables stay. Results are the same up to float rounding.
+// The two products of a split concat are named "NAME[0:C1]" and "NAME[C1:C]" after their channels. Needs an output (SDG_ERROR_USAGE).
 enum sdg_result sdg_graph_fuse(struct sdg_graph *g);
 // Storage type of all activations and float inputs, and of conv/linear weights: f32, f16 or bf16. Accumulation, norms' statistics,
 // softmax, tables, biases and norm parameters stay f32.

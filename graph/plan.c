@@ -134,7 +134,7 @@ static void find_lifetimes(const struct sdg_graph *g, struct work *work)
         for (int r = 0; r < read_count; r++)
             work->last[reads[r]] = i;
         work->first[op->out] = i;
-        work->last[op->out] = g->values[op->out].output ? g->op_count - 1 : i;
+        work->last[op->out] = i;
     }
     for (size_t v = 1; v < g->value_count; v++) {
         if (g->values[v].output)

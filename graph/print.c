@@ -26,7 +26,11 @@ static void SDG_PRINTF(2, 3) append(struct line *line, const char *format, ...)
 
 static const char *unary_name(enum sdg_unary function)
 {
-    static const char *const names[] = {"none", "silu", "gelu_erf", "gelu_tanh", "quick_gelu", "relu", "tanh", "sigmoid", "softplus", "affine"};
+    static const char *const names[] = {
+        [SDG_UNARY_NONE] = "none", [SDG_UNARY_SILU] = "silu", [SDG_UNARY_GELU_ERF] = "gelu_erf", [SDG_UNARY_GELU_TANH] = "gelu_tanh",
+        [SDG_UNARY_QUICK_GELU] = "quick_gelu", [SDG_UNARY_RELU] = "relu", [SDG_UNARY_TANH] = "tanh", [SDG_UNARY_SIGMOID] = "sigmoid",
+        [SDG_UNARY_SOFTPLUS] = "softplus", [SDG_UNARY_AFFINE] = "affine",
+    };
     return (size_t)function < sizeof names / sizeof *names ? names[function] : "unknown";
 }
 

@@ -40,9 +40,13 @@ static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_j
     const struct sdg_unet_config *u = &p->model->unet_config;
     if (u->out_channels != job->latent_c)
         return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: the UNet has %d output channels, the autoencoder %d latent channels", p->model->path, u->out_channels, job->latent_c);
-    if (u->in_channels != job->latent_c)
-        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the UNet takes %d channels instead of %d (an inpainting or editing model); this version runs text-to-image and image-to-image models",
-                        p->model->path, u->in_channels, job->latent_c);
+    bool inpaints = u->in_channels == 2 * job->latent_c + 1;
+    if (u->in_channels != job->latent_c && !inpaints)
+        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the UNet takes %d channels; text-to-image models take %d, inpainting models %d", p->model->path, u->in_channels, job->latent_c, 2 * job->latent_c + 1);
+    if (inpaints && !job->params->mask)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "%s is an inpainting model: it needs an init image and a mask", p->model->path);
+    if (job->params->mask && !job->params->init_image)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "a mask needs an init image");
     return SDG_OK;
 }
 
@@ -91,6 +95,7 @@ static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
         if (!(job->strength > 0 && job->strength <= 1))
             return sdg_fail(&p->log, SDG_ERROR_USAGE, "strength is %g, should be above 0 and at most 1", job->strength);
         first = steps - (int)(steps * job->strength);
+        job->full_strength = job->params->mask && job->strength == 1;
         if (first >= steps)
             return sdg_fail(&p->log, SDG_ERROR_USAGE, "strength %g of %d steps leaves no step to run; use more steps or a higher strength", job->strength, steps);
     }

@@ -240,7 +240,7 @@ static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, s
     info->peak_resident = sdg_resident_peak();
 }
 
-static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, float *latent, struct sdg_image **out, struct sdg_generate_info *info)
+static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start, struct sdg_image **out, struct sdg_generate_info *info)
 {
     struct sdg_memory_plan plan;
     double clock = sdg_clock();
@@ -251,12 +251,12 @@ static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, flo
     SDG_TRY(sdg_stage_text(p, job));
     info->seconds_text = sdg_clock() - clock;
     clock = sdg_clock();
-    SDG_TRY(sdg_stage_latent(p, job, latent));
+    SDG_TRY(sdg_start_create(p, job, start));
     SDG_TRY(sdg_progress_report(p, job, "sample", 0, sdg_sampler_steps(job->sampler), 0, -1));
-    SDG_TRY(sdg_stage_sample(p, job, latent));
+    SDG_TRY(sdg_stage_sample(p, job, start));
     info->seconds_sample = sdg_clock() - clock;
     clock = sdg_clock();
-    SDG_TRY(sdg_stage_decode(p, job, latent, out));
+    SDG_TRY(sdg_stage_decode(p, job, start->latent, out));
     info->seconds_decode = sdg_clock() - clock;
     fill_info(p, job, info);
     return SDG_OK;
@@ -268,14 +268,12 @@ enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_gen
     struct sdg_job job;
     struct sdg_generate_info used = {0};
     enum sdg_result result = sdg_job_create(pipeline, params, &job);
-    float *latent = NULL;
-    if (result == SDG_OK) {
-        latent = sdg_alloc(&pipeline->log, job.latent_elements, sizeof *latent, "the latent");
-        result = latent ? generate(pipeline, &job, latent, out, &used) : SDG_ERROR_MEMORY;
-    }
+    struct sdg_start start = {0};
+    if (result == SDG_OK)
+        result = generate(pipeline, &job, &start, out, &used);
     if (result == SDG_OK && info)
         *info = used;
-    sdg_free(latent);
+    sdg_start_clear(&start);
     sdg_job_clear(&job);
     return result;
 }

@@ -75,6 +75,7 @@ struct sdg_job {
     int64_t seed;
     int steps;
     double strength, start;        // start: clock at the beginning of the call
+    bool full_strength;            // inpainting with strength 1 starts from noise alone
     double planned;                // bytes
     double decode_share;           // estimated decode time in units of one sampling step
 };
@@ -87,10 +88,18 @@ void sdg_job_clear(struct sdg_job *job);
 // text.c: fills p->context for the job (or keeps it). The encoder is gone when this returns.
 enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job);
 void sdg_context_clear(struct sdg_pipeline *p);
-// sample.c: latent [c][h][w] in and out.
-enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, float *latent);
-// latents.c: the first latent, from noise or from the init image.
-enum sdg_result sdg_stage_latent(struct sdg_pipeline *p, struct sdg_job *job, float *latent);
+// latents.c: what the loop starts from. All planar, [c][h][w].
+struct sdg_start {
+    float *latent;
+    float *noise;        // the first draw
+    float *picture;      // latent of the init image; NULL where it is not needed
+    float *mask;         // [h][w], 1 = painted anew; NULL = no inpainting
+    float *masked;       // inpainting models: latent of the init image with the masked part grey; else NULL
+};
+enum sdg_result sdg_start_create(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *out);
+void sdg_start_clear(struct sdg_start *start);
+// sample.c: start->latent is denoised in place.
+enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start);
 // decode.c: decoder program is prepared (from another thread: sdg_decoder_begin / _wait), then latent -> picture.
 enum sdg_result sdg_decoder_prepare(struct sdg_pipeline *p, const struct sdg_job *job);
 enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, const float *latent, struct sdg_image **out);

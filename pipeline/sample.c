@@ -139,24 +139,56 @@ static enum sdg_result fill_context(struct sdg_pipeline *p, int first, int batch
 struct loop {
     struct sdg_pipeline *p;
     struct sdg_job *job;
+    struct sdg_start *start;
     int batch;           // samples per program run
+    int channels;        // of the UNet's input
     size_t elements;     // of one latent
     float *input;        // [elements] as the sampler scales it, planar
-    float *nhwc;         // [batch][elements]
+    float *nhwc;         // [batch][pixels][channels]
     float *noise;        // [batch][elements] the UNet's answer, nhwc
     float *guided;       // [elements] planar
 };
 
+// An inpainting model sees the latent, the mask and the latent of the masked picture side by side.
+static void pack_input(struct loop *l, const float *input)
+{
+    size_t pixels = (size_t)l->job->latent_w * (size_t)l->job->latent_h, c = (size_t)l->job->latent_c;
+    if ((size_t)l->channels == c) {
+        sdg_planar_to_nhwc(input, l->nhwc, (int)c, pixels);
+        return;
+    }
+    for (size_t i = 0; i < pixels; i++) {
+        float *to = l->nhwc + i * (size_t)l->channels;
+        for (size_t k = 0; k < c; k++) {
+            to[k] = input[k * pixels + i];
+            to[c + 1 + k] = l->start->masked[k * pixels + i];
+        }
+        to[c] = l->start->mask[i];
+    }
+}
+
 static enum sdg_result predict(struct loop *l, int call, const float *input, float *out)
 {
-    const struct sdg_job *job = l->job;
-    size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
-    sdg_planar_to_nhwc(input, l->nhwc, job->latent_c, pixels);
+    size_t sample = (size_t)l->job->latent_w * (size_t)l->job->latent_h * (size_t)l->channels;
+    pack_input(l, input);
     for (int i = 1; i < l->batch; i++)
-        memcpy(l->nhwc + (size_t)i * l->elements, l->nhwc, l->elements * sizeof *l->nhwc);
-    SDG_TRY(sdg_program_write(l->p->unet.program, "sample", l->nhwc, (size_t)l->batch * l->elements));
+        memcpy(l->nhwc + (size_t)i * sample, l->nhwc, sample * sizeof *l->nhwc);
+    SDG_TRY(sdg_program_write(l->p->unet.program, "sample", l->nhwc, (size_t)l->batch * sample));
     SDG_TRY(sdg_program_run(l->p->unet.program, call));
     return sdg_program_read(l->p->unet.program, "noise", out, (size_t)l->batch * l->elements);
+}
+
+// Inpainting with an ordinary model: outside the mask the latent is the picture's, noised to the level of the next call.
+static void keep_unmasked(struct loop *l, int next_call)
+{
+    size_t pixels = (size_t)l->job->latent_w * (size_t)l->job->latent_h;
+    float *kept = l->input; // free until the next call
+    memcpy(kept, l->start->picture, l->elements * sizeof *kept);
+    if (next_call < sdg_sampler_calls(l->job->sampler))
+        sdg_sampler_add_noise_at(l->job->sampler, next_call, kept, l->start->noise);
+    for (size_t i = 0; i < l->elements; i++)
+        if (l->start->mask[i % pixels] == 0)
+            l->start->latent[i] = kept[i];
 }
 
 // The model's answer for one call in l->guided: uncond + scale (cond - uncond).
@@ -216,8 +248,9 @@ static enum sdg_result preparation_end(struct preparation *preparation)
     return preparation->result;
 }
 
-static enum sdg_result run_loop(struct loop *l, float *latent)
+static enum sdg_result run_loop(struct loop *l)
 {
+    float *latent = l->start->latent;
     struct sdg_job *job = l->job;
     struct sdg_sampler *s = job->sampler;
     struct sdg_rng *rng = job->one_rng ? &job->rng : &job->sampler_rng;
@@ -234,6 +267,8 @@ static enum sdg_result run_loop(struct loop *l, float *latent)
         if (result != SDG_OK)
             break;
         sdg_sampler_step(s, call, l->guided, latent, rng);
+        if (l->start->picture && l->start->mask)
+            keep_unmasked(l, call + 1);
         int step = sdg_sampler_step_of_call(s, call) + 1;
         bool ends_step = call == calls - 1 || sdg_sampler_step_of_call(s, call + 1) + 1 != step;
         double seconds = sdg_clock() - start;
@@ -271,23 +306,24 @@ static enum sdg_result prepare_unet(struct sdg_pipeline *p, struct sdg_job *job,
     return SDG_OK;
 }
 
-enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, float *latent)
+enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start)
 {
     int batch = job->guidance && !job->split_guidance ? 2 : 1, answers = job->guidance ? 2 : 1;
-    struct loop l = {.p = p, .job = job, .batch = batch, .elements = job->latent_elements};
+    struct loop l = {.p = p, .job = job, .start = start, .batch = batch, .channels = p->model->unet_config.in_channels, .elements = job->latent_elements};
+    size_t packed = l.elements / (size_t)job->latent_c * (size_t)l.channels;
     enum sdg_result result = prepare_unet(p, job, batch);
     if (result != SDG_OK) {
         sdg_network_clear(&p->unet);
         return result;
     }
-    float *buffers = sdg_alloc_raw(&p->log, l.elements, (size_t)(2 + batch + answers) * sizeof *buffers, "latents");
+    float *buffers = sdg_alloc_raw(&p->log, l.elements * (size_t)(2 + answers) + packed * (size_t)batch, sizeof *buffers, "latents");
     if (!buffers)
         return SDG_ERROR_MEMORY;
     l.input = buffers;
     l.guided = l.input + l.elements;
-    l.nhwc = l.guided + l.elements;
-    l.noise = l.nhwc + l.elements * (size_t)batch;
-    result = run_loop(&l, latent);
+    l.noise = l.guided + l.elements;
+    l.nhwc = l.noise + l.elements * (size_t)answers;
+    result = run_loop(&l);
     sdg_free(buffers);
     bool more = job->params->image + 1 < job->params->images;
     if (!more || result != SDG_OK)

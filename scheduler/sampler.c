@@ -155,7 +155,7 @@ struct sdg_sampler {
     double clip_range;  // infinite: predictions are not clipped
     size_t elements;
     float *saved, *noise, *history[SDG_WALK_HISTORY]; // [elements] each, where the calls use them
-    float *memory;
+    float *memory;      // of the vectors
     int latest; // index in history[] of the last one pushed
 };
 
@@ -290,6 +290,14 @@ void sdg_sampler_add_noise(const struct sdg_sampler *s, float *latent, const flo
         latent[i] = (float)(s->add_picture * (double)latent[i] + s->add_noise * (double)noise[i]);
 }
 
+void sdg_sampler_add_noise_at(const struct sdg_sampler *s, int call, float *latent, const float *noise)
+{
+    // The start of the walk says which space it is in: sigma space keeps the picture's scale, the other the variance.
+    double sigma = s->calls[call].sigma, picture = s->add_picture == 1 ? 1 : 1 / sqrt(sigma * sigma + 1);
+    for (size_t i = 0; i < s->elements; i++)
+        latent[i] = (float)(picture * (double)latent[i] + sigma * picture * (double)noise[i]);
+}
+
 void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float *latent, float *model_input)
 {
     double scale = s->calls[call].input_scale;
@@ -321,10 +329,21 @@ static const float *past(const struct sdg_sampler *s, int k) // the k-th last pr
     return s->history[(s->latest + SDG_WALK_HISTORY - k) % SDG_WALK_HISTORY];
 }
 
+static void forget(struct sdg_sampler *s) // what an earlier walk left
+{
+    for (int k = 0; k < SDG_WALK_HISTORY && s->history[0]; k++)
+        memset(s->history[k], 0, s->elements * sizeof(float));
+    if (s->saved)
+        memset(s->saved, 0, s->elements * sizeof(float));
+    s->latest = 0;
+}
+
 // Sums are formed in double: latents are small, and at high noise the terms cancel.
 void sdg_sampler_step(struct sdg_sampler *s, int call, const float *model_output, float *latent, struct sdg_rng *rng)
 {
     const struct sdg_call *c = &s->calls[call];
+    if (call == 0)
+        forget(s);
     if (c->draw)
         sdg_rng_normal(rng, s->noise, s->elements);
     int next = (s->latest + 1) % SDG_WALK_HISTORY;

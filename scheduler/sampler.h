@@ -57,6 +57,8 @@ double sdg_sampler_sigma(const struct sdg_sampler *s, int call);     // noise le
 double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s);
 // img2img: image latent noised to the level of the first call (scheduler.add_noise); in place.
 void sdg_sampler_add_noise(const struct sdg_sampler *s, float *latent, const float *noise);
+// The same for the level of any call (inpainting); in place.
+void sdg_sampler_add_noise_at(const struct sdg_sampler *s, int call, float *latent, const float *noise);
 void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float *latent, float *model_input);
 // `rng` supplies this step's noise draws where the method has any (one draw of `elements` numbers each). No allocation.
 void sdg_sampler_step(struct sdg_sampler *s, int call, const float *model_output, float *latent, struct sdg_rng *rng);

@@ -7,6 +7,8 @@
 #include <string.h>
 
 enum { CHUNK_TEXT = SDG_TEXT_TOKENS - 2 };
+#define ROUND_FACTOR 1.1
+#define SQUARE_FACTOR (1 / ROUND_FACTOR)
 #define FACTOR_MAX 1e100 // keeps products of many brackets finite
 
 // ---- A1111 syntax: text to weighted parts ----
@@ -149,7 +151,6 @@ static const char *read_weight(const char *s, double *weight)
 // One step of the syntax at `s`, which is not at the end; returns what follows it in *next.
 static enum sdg_result parse_step(struct parse *p, const char *s, const char **next)
 {
-    const double round = 1.1, square = 1 / 1.1;
     double weight;
     *next = s + 1;
     switch (*s) {
@@ -163,9 +164,9 @@ static enum sdg_result parse_step(struct parse *p, const char *s, const char **n
     case '[':
         return open_bracket(p, &p->square);
     case ')':
-        return p->round.count ? close_bracket(p, &p->round, round) : add_part(p, s, 1, false);
+        return p->round.count ? close_bracket(p, &p->round, ROUND_FACTOR) : add_part(p, s, 1, false);
     case ']':
-        return p->square.count ? close_bracket(p, &p->square, square) : add_part(p, s, 1, false);
+        return p->square.count ? close_bracket(p, &p->square, SQUARE_FACTOR) : add_part(p, s, 1, false);
     case ':': {
         const char *after = p->round.count ? read_weight(s, &weight) : NULL;
         if (!after)
@@ -232,9 +233,9 @@ static enum sdg_result parse_a1111(struct parse *p, const char *text)
     while (*text)
         SDG_TRY(parse_step(p, text, &text));
     while (p->round.count)
-        SDG_TRY(close_bracket(p, &p->round, 1.1));
+        SDG_TRY(close_bracket(p, &p->round, ROUND_FACTOR));
     while (p->square.count)
-        SDG_TRY(close_bracket(p, &p->square, 1 / 1.1));
+        SDG_TRY(close_bracket(p, &p->square, SQUARE_FACTOR));
     return weigh_parts(p);
 }
 

@@ -105,6 +105,7 @@ struct sdg_generate_params {
     int clip_skip;                 // 0 = the model's own
     const struct sdg_image *init_image; // img2img: already of width x height
     const double *strength;        // NULL = 0.75
+    const uint8_t *mask;           // inpainting, with init_image: [height][width], 128 and above is painted anew; NULL = none
     int image, images;             // for progress only: number in a batch
     const float *noise;            // [4][h][w] instead of the first draw; NULL = drawn
     sdg_progress_fn progress; void *progress_user;
