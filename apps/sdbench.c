@@ -54,8 +54,9 @@ static const struct app_command command = {
 
 // -------------------------------------------------------------------------------------------------- results
 
+// One operation of the network, or all that one kernel ran. Seconds and multiply-adds of one run.
 struct kernel {
-    char op[32], name[64];
+    char op[96], name[64];
     int64_t calls;
     double seconds, macs;
 };
@@ -67,7 +68,7 @@ struct report {
     int64_t repeat;
     double macs;           // of one run, 0 = unknown
     size_t planned, resident;
-    struct kernel *kernels;
+    struct kernel *kernels; // [kernel_count], the slowest first
     size_t kernel_count, kernel_room;
     bool out_of_memory;
 };
@@ -91,33 +92,23 @@ static double median(const struct report *report)
     return n % 2 ? s[n / 2] : (s[n / 2 - 1] + s[n / 2]) / 2;
 }
 
-// Operations of one kind by the same kernel are one line.
 static void add_kernel(void *user, const char *op, const char *name, double seconds, double macs)
 {
     struct report *report = user;
-    struct kernel *found = NULL;
-    for (size_t i = 0; i < report->kernel_count && !found; i++)
-        if (!strcmp(report->kernels[i].op, op) && !strcmp(report->kernels[i].name, name))
-            found = &report->kernels[i];
-    if (!found) {
-        if (report->kernel_count == report->kernel_room) {
-            size_t room = report->kernel_room ? 2 * report->kernel_room : 64;
-            struct kernel *grown = realloc(report->kernels, room * sizeof *grown);
-            if (!grown) {
-                report->out_of_memory = true;
-                return;
-            }
-            report->kernels = grown;
-            report->kernel_room = room;
+    if (report->kernel_count == report->kernel_room) {
+        size_t room = report->kernel_room ? 2 * report->kernel_room : 256;
+        struct kernel *grown = realloc(report->kernels, room * sizeof *grown);
+        if (!grown) {
+            report->out_of_memory = true;
+            return;
         }
-        found = &report->kernels[report->kernel_count++];
-        *found = (struct kernel){0};
-        snprintf(found->op, sizeof found->op, "%s", op);
-        snprintf(found->name, sizeof found->name, "%s", name);
+        report->kernels = grown;
+        report->kernel_room = room;
     }
-    found->calls++;
-    found->seconds += seconds;
-    found->macs += macs;
+    struct kernel *kernel = &report->kernels[report->kernel_count++];
+    *kernel = (struct kernel){.calls = 1, .seconds = seconds, .macs = macs};
+    snprintf(kernel->op, sizeof kernel->op, "%s", op);
+    snprintf(kernel->name, sizeof kernel->name, "%s", name);
 }
 
 // One multiply-add is two operations.
@@ -126,7 +117,44 @@ static double gops(double macs, double seconds)
     return seconds > 0 ? 2e-9 * macs / seconds : 0;
 }
 
-static void print_report(const struct report *report)
+static void print_row(const struct kernel *k, const char *title, double total)
+{
+    char speed[32] = "";
+    if (k->macs > 0)
+        snprintf(speed, sizeof speed, "%.1f", gops(k->macs, k->seconds));
+    printf("%-62s %6lld %10.5f %6.1f %9s\n", title, (long long)k->calls, k->seconds, total > 0 ? 100 * k->seconds / total : 0, speed);
+}
+
+// Two tables: time by kernel, and the slowest operations. The operations of a kernel are gathered in `sums`, which has room for all.
+static void print_kernels(const struct report *report, struct kernel *sums)
+{
+    enum { SLOWEST = 12 };
+    size_t count = 0;
+    double total = 0;
+    for (size_t i = 0; i < report->kernel_count; i++) {
+        const struct kernel *k = &report->kernels[i];
+        size_t at = 0;
+        while (at < count && strcmp(sums[at].name, k->name))
+            at++;
+        if (at == count)
+            sums[count++] = *k;
+        else {
+            sums[at].calls += k->calls;
+            sums[at].seconds += k->seconds;
+            sums[at].macs += k->macs;
+        }
+        total += k->seconds;
+    }
+    qsort(sums, count, sizeof *sums, by_time);
+    printf("\n%-62s %6s %10s %6s %9s\n", "kernel", "calls", "seconds", "%", "Gop/s");
+    for (size_t i = 0; i < count; i++)
+        print_row(&sums[i], sums[i].name, total);
+    printf("\nslowest operations\n");
+    for (size_t i = 0; i < report->kernel_count && i < SLOWEST; i++)
+        print_row(&report->kernels[i], report->kernels[i].op, total);
+}
+
+static enum sdg_result print_report(struct app_ui *ui, const struct report *report)
 {
     double low = report->seconds[0], middle = median(report), high = report->seconds[report->repeat - 1];
     printf("%-6s %10s %10s %10s", report->what, "min s", "median s", "max s");
@@ -138,17 +166,14 @@ static void print_report(const struct report *report)
     if (report->planned)
         printf("%.1f MiB planned, ", (double)report->planned / (1 << 20));
     printf("%.1f MiB resident\n", (double)report->resident / (1 << 20));
-    if (!report->kernel_count)
-        return;
-    double total = 0;
-    for (size_t i = 0; i < report->kernel_count; i++)
-        total += report->kernels[i].seconds;
-    printf("\n%-16s %-40s %6s %10s %6s %9s\n", "operation", "kernel", "calls", "seconds", "%", "Gop/s");
-    for (size_t i = 0; i < report->kernel_count; i++) {
-        const struct kernel *k = &report->kernels[i];
-        printf("%-16s %-40s %6lld %10.5f %6.1f %9.1f\n", k->op, k->name, (long long)k->calls, k->seconds, total > 0 ? 100 * k->seconds / total : 0,
-               gops(k->macs, k->seconds));
+    if (report->kernel_count) {
+        struct kernel *sums = calloc(report->kernel_count, sizeof *sums);
+        if (!sums)
+            return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the table of kernels");
+        print_kernels(report, sums);
+        free(sums);
     }
+    return SDG_OK;
 }
 
 static void print_text(FILE *to, const char *text)
@@ -201,8 +226,11 @@ static enum sdg_result write_report(struct app_ui *ui, struct report *report)
         qsort(report->kernels, report->kernel_count, sizeof *report->kernels, by_time);
     if (report->out_of_memory)
         return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the table of kernels");
+    enum sdg_result printed = SDG_OK;
     if (!report->values->json || strcmp(report->values->json, "-"))
-        print_report(report);
+        printed = print_report(ui, report);
+    if (printed != SDG_OK)
+        return printed;
     if (report->values->json) {
         struct app_output output;
         enum sdg_result result = app_output_open(ui, report->values->json, &output);

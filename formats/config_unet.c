@@ -153,9 +153,11 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
     static const int default_channels[] = {320, 640, 1280, 1280};
     SDG_TRY(sdg_config_class(json, "_class_name", "UNet2DConditionModel", NULL));
     SDG_TRY(check_fixed_keys(json));
-    memcpy(c->channels, default_channels, sizeof default_channels);
-    c->levels = 4;
     SDG_TRY(sdg_json_ints(json, "block_out_channels", 1, SDG_CHANNELS_MAX, SDG_MAX_LEVELS, c->channels, &c->levels));
+    if (c->levels == 0) {
+        memcpy(c->channels, default_channels, sizeof default_channels);
+        c->levels = 4;
+    }
     SDG_TRY(sdg_json_int(json, "in_channels", 1, 256, 4, &c->in_channels));
     SDG_TRY(sdg_json_int(json, "out_channels", 1, 256, 4, &c->out_channels));
     SDG_TRY(read_sample_size(json, &c->sample_size));

@@ -53,13 +53,15 @@ static enum sdg_result read_kl(const struct sdg_json *json, struct sdg_vae_confi
 static enum sdg_result read_tiny_side(const struct sdg_json *json, const char *channels_key, const char *blocks_key,
                                       const int default_blocks[4], int *levels, int *channels, int *blocks)
 {
-    int count = 4, block_count = 4;
-    for (int i = 0; i < 4; i++) {
-        channels[i] = 64;
-        blocks[i] = default_blocks[i];
-    }
+    int count = 0, block_count = 0;
     SDG_TRY(sdg_json_ints(json, channels_key, 1, SDG_CHANNELS_MAX, SDG_MAX_LEVELS, channels, &count));
     SDG_TRY(sdg_json_ints(json, blocks_key, 1, SDG_LAYERS_MAX, SDG_MAX_LEVELS, blocks, &block_count));
+    if (count == 0)
+        for (; count < 4; count++)
+            channels[count] = 64;
+    if (block_count == 0)
+        for (; block_count < 4; block_count++)
+            blocks[block_count] = default_blocks[block_count];
     if (count != block_count)
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s has %d entries and %s has %d, should be the same", json->path, channels_key, count,
                         blocks_key, block_count);

@@ -172,3 +172,27 @@ enum sdg_result sdg_infer_text(const struct sdg_log *log, const struct sdg_sourc
     *config = c;
     return SDG_OK;
 }
+
+enum sdg_result sdg_infer_openclip(const struct sdg_log *log, const struct sdg_source *source, const char *prefix, bool skip_last,
+                                   struct sdg_text_config *config)
+{
+    struct finder f = {source, prefix};
+    struct sdg_text_config c = {.activation = SDG_TEXT_GELU, .eps = 1e-5f, .eos_token_id = 2};
+    const struct sdg_tensor *tokens = find(&f, "token_embedding.weight");
+    c.vocab_size = dim(tokens, 0);
+    c.hidden = dim(tokens, 1);
+    c.heads = c.hidden / CLIP_HEAD_CHANNELS;
+    c.positions = dim(find(&f, "positional_embedding"), 0);
+    c.intermediate = dim(find(&f, "transformer.resblocks.0.mlp.c_fc.weight"), 0);
+    if (!c.hidden || !c.positions || !c.intermediate)
+        return missing(log, &f, !c.hidden ? "token_embedding.weight" : !c.positions ? "positional_embedding" : "transformer.resblocks.0.mlp.c_fc.weight");
+    while (c.layers <= SDG_LAYERS_MAX && find(&f, "transformer.resblocks.%d.mlp.c_fc.weight", c.layers))
+        c.layers++;
+    if (skip_last)
+        c.layers--;
+    else if (!(c.projection_dim = dim(find(&f, "text_projection"), 1)))
+        return missing(log, &f, "text_projection");
+    SDG_TRY(sdg_text_config_check(log, source->path, &c));
+    *config = c;
+    return SDG_OK;
+}

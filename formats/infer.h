@@ -15,4 +15,9 @@ enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source
 enum sdg_result sdg_infer_text(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,
                                struct sdg_text_config *config);
 
+// A text encoder under OpenCLIP's names. `skip_last`: Stable Diffusion 2.x was trained on the last layer but one and its diffusers
+// folders leave the last one out; XL keeps it and takes the second output.
+enum sdg_result sdg_infer_openclip(const struct sdg_log *log, const struct sdg_source *source, const char *prefix, bool skip_last,
+                                   struct sdg_text_config *config);
+
 #endif

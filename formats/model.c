@@ -66,7 +66,8 @@ enum sdg_result sdg_tokenizer_read(const struct sdg_log *log, struct sdg_model *
         return SDG_OK;
     SDG_TRY(read_member(log, folder, "vocab.json", &model->vocab_json[i]));
     SDG_TRY(read_member(log, folder, "merges.txt", &model->merges_txt[i]));
-    SDG_TRY(read_pad_token(log, folder, "tokenizer_config.json", &model->pad_token[i]));
+    if (!model->pad_token[i]) // known already for some single files
+        SDG_TRY(read_pad_token(log, folder, "tokenizer_config.json", &model->pad_token[i]));
     if (!model->pad_token[i])
         SDG_TRY(read_pad_token(log, folder, "special_tokens_map.json", &model->pad_token[i]));
     return SDG_OK;

@@ -25,7 +25,7 @@ enum numbers {
     UPSAMPLE,     // sits behind the attention if there is one: the second number
 };
 
-enum leaves { ANY, UNET_RESNET, VAE_RESNET, VAE_ATTENTION, LEAF_TABLES };
+enum leaves { ANY, UNET_RESNET, UNET_ATTENTION, VAE_RESNET, VAE_ATTENTION, OPENCLIP_LAYER, LEAF_TABLES };
 
 struct pair {
     const char *diffusers, *ldm;
@@ -34,8 +34,11 @@ struct pair {
 static const struct pair leaf_tables[LEAF_TABLES][7] = {
     [UNET_RESNET] = {{"norm1", "in_layers.0"}, {"conv1", "in_layers.2"}, {"time_emb_proj", "emb_layers.1"}, {"norm2", "out_layers.0"},
                      {"conv2", "out_layers.3"}, {"conv_shortcut", "skip_connection"}},
+    [UNET_ATTENTION] = {{"norm", "norm"}, {"proj_in", "proj_in"}, {"transformer_blocks", "transformer_blocks"}, {"proj_out", "proj_out"}},
     [VAE_RESNET] = {{"norm1", "norm1"}, {"conv1", "conv1"}, {"norm2", "norm2"}, {"conv2", "conv2"}, {"conv_shortcut", "nin_shortcut"}},
     [VAE_ATTENTION] = {{"group_norm", "norm"}, {"to_q", "q"}, {"to_k", "k"}, {"to_v", "v"}, {"to_out.0", "proj_out"}},
+    [OPENCLIP_LAYER] = {{"layer_norm1", "ln_1"}, {"layer_norm2", "ln_2"}, {"mlp.fc1", "mlp.c_fc"}, {"mlp.fc2", "mlp.c_proj"},
+                        {"self_attn.out_proj", "attn.out_proj"}},
 };
 
 static const struct row {
@@ -52,13 +55,13 @@ static const struct row {
     {SDG_PART_UNET, {"add_embedding.linear_2", "label_emb.0.2"}, AS_IS, ANY},
     {SDG_PART_UNET, {"down_blocks.%.downsamplers.0.conv", "input_blocks.%.0.op"}, DOWNSAMPLE, ANY},
     {SDG_PART_UNET, {"down_blocks.%.resnets.%", "input_blocks.%.0"}, DOWN, UNET_RESNET},
-    {SDG_PART_UNET, {"down_blocks.%.attentions.%", "input_blocks.%.1"}, DOWN, ANY},
+    {SDG_PART_UNET, {"down_blocks.%.attentions.%", "input_blocks.%.1"}, DOWN, UNET_ATTENTION},
     {SDG_PART_UNET, {"mid_block.resnets.0", "middle_block.0"}, AS_IS, UNET_RESNET},
-    {SDG_PART_UNET, {"mid_block.attentions.0", "middle_block.1"}, AS_IS, ANY},
+    {SDG_PART_UNET, {"mid_block.attentions.0", "middle_block.1"}, AS_IS, UNET_ATTENTION},
     {SDG_PART_UNET, {"mid_block.resnets.1", "middle_block.2"}, AS_IS, UNET_RESNET},
     {SDG_PART_UNET, {"up_blocks.%.upsamplers.0.conv", "output_blocks.%.%.conv"}, UPSAMPLE, ANY},
     {SDG_PART_UNET, {"up_blocks.%.resnets.%", "output_blocks.%.0"}, UP, UNET_RESNET},
-    {SDG_PART_UNET, {"up_blocks.%.attentions.%", "output_blocks.%.1"}, UP, ANY},
+    {SDG_PART_UNET, {"up_blocks.%.attentions.%", "output_blocks.%.1"}, UP, UNET_ATTENTION},
     {SDG_PART_UNET, {"conv_norm_out", "out.0"}, AS_IS, ANY},
     {SDG_PART_UNET, {"conv_out", "out.2"}, AS_IS, ANY},
 
@@ -82,12 +85,18 @@ static const struct row {
     {SDG_PART_VAE, {"decoder.conv_out", "decoder.conv_out"}, AS_IS, ANY},
 
     {SDG_PART_TEXT, {"text_model", "text_model"}, AS_IS, ANY},
+
+    // Besides these: position embeddings, fused attention projections and the text projection, see openclip.c.
+    {SDG_PART_OPENCLIP, {"text_model.embeddings.token_embedding", "token_embedding"}, AS_IS, ANY},
+    {SDG_PART_OPENCLIP, {"text_model.encoder.layers.%", "transformer.resblocks.%"}, AS_IS, OPENCLIP_LAYER},
+    {SDG_PART_OPENCLIP, {"text_model.final_layer_norm", "ln_final"}, AS_IS, ANY},
 };
 
 const char *sdg_ldm_prefix(enum sdg_part part)
 {
     static const char *const prefixes[] = {[SDG_PART_UNET] = "model.diffusion_model.", [SDG_PART_VAE] = "first_stage_model.",
-                                           [SDG_PART_TEXT] = "cond_stage_model.transformer."};
+                                           [SDG_PART_TEXT] = "cond_stage_model.transformer.",
+                                           [SDG_PART_OPENCLIP] = "cond_stage_model.model."};
     return prefixes[part];
 }
 
@@ -228,7 +237,8 @@ bool sdg_name_canonical(enum sdg_part part, const char *name, char to[static SDG
     switch (part) {
     case SDG_PART_TEXT: return canonical_text(name, to);
     case SDG_PART_VAE: return canonical_vae(name, to);
-    case SDG_PART_UNET: break;
+    case SDG_PART_UNET:
+    case SDG_PART_OPENCLIP: break;
     }
     return snprintf(to, SDG_NAME_ROOM, "%s", name) < SDG_NAME_ROOM;
 }

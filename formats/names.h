@@ -6,7 +6,8 @@
 
 #include <stddef.h>
 
-enum sdg_part { SDG_PART_UNET, SDG_PART_VAE, SDG_PART_TEXT };
+// OPENCLIP: a text encoder as OpenCLIP stores it, in original checkpoints of Stable Diffusion 2.x and XL.
+enum sdg_part { SDG_PART_UNET, SDG_PART_VAE, SDG_PART_TEXT, SDG_PART_OPENCLIP };
 
 enum { SDG_NAME_ROOM = 512 }; // buffers for names; longer ones are no tensors of these networks
 
@@ -28,7 +29,7 @@ struct sdg_ldm_layout {
 bool sdg_name_to_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name, char to[static SDG_NAME_ROOM]);
 bool sdg_name_from_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name, char to[static SDG_NAME_ROOM]);
 
-// The prefix of a part's tensors in an original checkpoint: "model.diffusion_model.", ...
+// The prefix of a part's tensors in an original checkpoint (of version 1.x or 2.x): "model.diffusion_model.", ...
 const char *sdg_ldm_prefix(enum sdg_part part);
 
 // True for the attention projections of autoencoders, which LDM stores as 1x1 convolutions [C, C, 1, 1] and diffusers as [C, C].

@@ -30,10 +30,7 @@ static enum sdg_result check_layout(const struct sdg_log *log, const struct sdg_
     static const struct {
         const char *prefix, *what;
     } others[] = {
-        {"cond_stage_model.model.", "is a Stable Diffusion 2.x checkpoint (OpenCLIP names); as a single file these are not supported, use the "
-                                    "diffusers folder of the model"},
-        {"conditioner.embedders.", "is a Stable Diffusion XL checkpoint; as a single file these are not supported, use the diffusers folder of "
-                                   "the model"},
+        {"conditioner.embedders.0.model.", "is a Stable Diffusion XL refiner, which is not supported"},
         {"model.diffusion_model.joint_blocks.", "is a Stable Diffusion 3 checkpoint, which is not supported"},
         {"model.diffusion_model.double_blocks.", "is a Flux checkpoint, which is not supported"},
         {"double_blocks.", "is a Flux model, which is not supported"},
@@ -86,30 +83,64 @@ static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *s
     return SDG_OK;
 }
 
+static enum sdg_result open_clip(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source, const char *prefix)
+{
+    const struct sdg_ldm_layout none = {0};
+    SDG_TRY(sdg_infer_text(log, source, prefix, &model->text_config[0]));
+    return open_part(log, source, SDG_PART_TEXT, prefix, &none, &model->text[0]);
+}
+
+// OpenCLIP's tokenizer pads with the token 0.
+static enum sdg_result open_openclip(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source, const char *prefix, int i)
+{
+    SDG_TRY(sdg_infer_openclip(log, source, prefix, i == 0, &model->text_config[i]));
+    SDG_TRY(sdg_openclip_open(log, source, prefix, &model->text_config[i], &model->text[i]));
+    model->pad_token[i] = sdg_strdup(log, "!");
+    return model->pad_token[i] ? SDG_OK : SDG_ERROR_MEMORY;
+}
+
+static enum sdg_result open_text_encoders(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source)
+{
+    static const char xl_first[] = "conditioner.embedders.0.transformer.", xl_second[] = "conditioner.embedders.1.model.";
+    model->text_encoders = 1;
+    if (has_prefix(source, xl_first)) {
+        model->text_encoders = 2;
+        model->vae_config.scaling_factor = 0.13025f;
+        SDG_TRY(open_clip(log, model, source, xl_first));
+        return open_openclip(log, model, source, xl_second, 1);
+    }
+    const char *openclip = sdg_ldm_prefix(SDG_PART_OPENCLIP);
+    if (!has_prefix(source, openclip))
+        return open_clip(log, model, source, sdg_ldm_prefix(SDG_PART_TEXT));
+    // The file does not say what the network predicts; of the published models the larger and more popular ones predict v.
+    model->scheduler.prediction = SDG_PREDICT_V;
+    sdg_say(log, SDG_LOG_INFO, "%s: a Stable Diffusion 2.x checkpoint, assumed to predict v", source->path);
+    return open_openclip(log, model, source, openclip, 0);
+}
+
 static enum sdg_result open_parts(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source)
 {
-    const char *const unet = sdg_ldm_prefix(SDG_PART_UNET), *const vae = sdg_ldm_prefix(SDG_PART_VAE), *const text = sdg_ldm_prefix(SDG_PART_TEXT);
+    const char *const unet = sdg_ldm_prefix(SDG_PART_UNET), *const vae = sdg_ldm_prefix(SDG_PART_VAE);
     struct sdg_ldm_layout layout = {0};
     SDG_TRY(check_layout(log, source));
     SDG_TRY(sdg_infer_unet(log, source, unet, &model->unet_config, &layout));
     SDG_TRY(sdg_infer_vae(log, source, vae, &model->vae_config, &layout));
-    SDG_TRY(sdg_infer_text(log, source, text, &model->text_config[0]));
     SDG_TRY(open_part(log, source, SDG_PART_UNET, unet, &layout, &model->unet));
     SDG_TRY(open_part(log, source, SDG_PART_VAE, vae, &layout, &model->vae));
-    return open_part(log, source, SDG_PART_TEXT, text, &layout, &model->text[0]);
+    return open_text_encoders(log, model, source);
 }
 
 // $SDGEN_TOKENIZER, then the file's folder, then a folder tokenizer in it. The order lets users replace what lies around.
-static enum sdg_result find_tokenizer(const struct sdg_log *log, struct sdg_model *model)
+static enum sdg_result find_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
 {
     bool found = false;
-    SDG_TRY(sdg_tokenizer_fallback(log, model, 0));
-    if (model->vocab_json[0])
+    SDG_TRY(sdg_tokenizer_fallback(log, model, i));
+    if (model->vocab_json[i])
         return SDG_OK;
     char *folder = sdg_path_folder(log, model->path), *inner = folder ? sdg_path_join(log, folder, "tokenizer") : NULL;
-    enum sdg_result result = inner ? sdg_tokenizer_read(log, model, 0, folder, &found) : SDG_ERROR_MEMORY;
+    enum sdg_result result = inner ? sdg_tokenizer_read(log, model, i, folder, &found) : SDG_ERROR_MEMORY;
     if (result == SDG_OK && !found)
-        result = sdg_tokenizer_read(log, model, 0, inner, &found);
+        result = sdg_tokenizer_read(log, model, i, inner, &found);
     sdg_free(inner);
     sdg_free(folder);
     return result;
@@ -120,11 +151,12 @@ enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model
     struct sdg_source *source;
     SDG_TRY(sdg_source_open(log, model->path, model->no_mmap, &source));
     model->single_file = true;
-    model->text_encoders = 1;
     sdg_scheduler_config_default(&model->scheduler);
     enum sdg_result result = open_parts(log, model, source);
     sdg_source_drop(&source); // the views hold it
-    return result == SDG_OK ? find_tokenizer(log, model) : result;
+    for (int i = 0; result == SDG_OK && i < model->text_encoders; i++)
+        result = find_tokenizer(log, model, i);
+    return result;
 }
 
 enum sdg_result sdg_single_file_vae(const struct sdg_log *log, const char *path, bool copy, float scaling_factor,

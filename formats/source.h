@@ -34,6 +34,8 @@ enum sdg_result sdg_tensors_use(const struct sdg_log *log, struct sdg_tensors *t
 // `name` is copied; `tensor`'s data must lie in a source in use.
 enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *tensors, const struct sdg_tensor *tensor,
                                 const char *name);
+// Memory that lives as long as the view, for tensors that are not stored the way they are needed. NULL after reporting a failure.
+void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, size_t bytes);
 enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors);
 
 #endif

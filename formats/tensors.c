@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_BLOCK_BYTES = 16384 };
+enum { BLOCK_BYTES = 16384 };
 
-struct name_block {
-    struct name_block *next;
+struct block { // of names, mostly
+    struct block *next;
     size_t used, room;
-    char text[];
+    char bytes[];
 };
 
 struct sdg_tensors {
@@ -21,7 +21,7 @@ struct sdg_tensors {
     size_t source_count, source_capacity;
     struct sdg_tensor *tensors;
     size_t count, capacity;
-    struct name_block *names;
+    struct block *blocks;
 };
 
 static int by_name(const void *a, const void *b)
@@ -68,21 +68,22 @@ enum sdg_result sdg_tensors_use(const struct sdg_log *log, struct sdg_tensors *t
     return SDG_OK;
 }
 
-static const char *keep_name(const struct sdg_log *log, struct sdg_tensors *tensors, const char *name)
+void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, size_t bytes)
 {
-    size_t bytes = strlen(name) + 1;
-    struct name_block *block = tensors->names;
+    struct block *block = tensors->blocks;
     if (!block || block->room - block->used < bytes) {
-        size_t room = bytes > NAME_BLOCK_BYTES ? bytes : NAME_BLOCK_BYTES;
-        block = sdg_alloc_raw(log, sizeof *block + room, 1, "tensor names");
+        size_t room = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES, size;
+        if (__builtin_add_overflow(sizeof *block, room, &size))
+            size = SIZE_MAX;
+        block = sdg_alloc_raw(log, size, 1, "a table of tensors");
         if (!block)
             return NULL;
-        *block = (struct name_block){.next = tensors->names, .room = room};
-        tensors->names = block;
+        *block = (struct block){.next = tensors->blocks, .room = room};
+        tensors->blocks = block;
     }
-    char *copy = memcpy(block->text + block->used, name, bytes);
+    void *place = block->bytes + block->used;
     block->used += bytes;
-    return copy;
+    return place;
 }
 
 enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *tensors, const struct sdg_tensor *tensor,
@@ -90,11 +91,12 @@ enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *t
 {
     if (!sdg_grow(log, &tensors->tensors, &tensors->capacity, tensors->count + 1, sizeof *tensor, "a table of tensors"))
         return SDG_ERROR_MEMORY;
-    const char *copy = keep_name(log, tensors, name);
+    size_t bytes = strlen(name) + 1;
+    char *copy = sdg_tensors_room(log, tensors, bytes);
     if (!copy)
         return SDG_ERROR_MEMORY;
     tensors->tensors[tensors->count] = *tensor;
-    tensors->tensors[tensors->count++].name = copy;
+    tensors->tensors[tensors->count++].name = memcpy(copy, name, bytes);
     return SDG_OK;
 }
 
@@ -132,10 +134,10 @@ void sdg_tensors_destroy(struct sdg_tensors **handle)
         return;
     for (size_t i = 0; i < tensors->source_count; i++)
         sdg_source_drop(&tensors->sources[i]);
-    while (tensors->names) {
-        struct name_block *next = tensors->names->next;
-        sdg_free(tensors->names);
-        tensors->names = next;
+    while (tensors->blocks) {
+        struct block *next = tensors->blocks->next;
+        sdg_free(tensors->blocks);
+        tensors->blocks = next;
     }
     sdg_free(tensors->sources);
     sdg_free(tensors->tensors);

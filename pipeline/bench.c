@@ -23,8 +23,7 @@ static enum sdg_result make(struct sdg_pipeline *p, const char *network, const s
     return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be text, unet or vae", network);
 }
 
-// The same network as a graph: names and sizes of its inputs, and its operations.
-static enum sdg_result describe(struct sdg_pipeline *p, const char *network, const struct request *r, struct sdg_graph **graph)
+static enum sdg_result build_graph(struct sdg_pipeline *p, const char *network, const struct request *r, struct sdg_graph **graph)
 {
     const struct sdg_model *m = p->model;
     if (strcmp(network, "text") == 0)
@@ -34,6 +33,16 @@ static enum sdg_result describe(struct sdg_pipeline *p, const char *network, con
         return sdg_unet_step_graph(&p->log, &m->unet_config, &(struct sdg_unet_shape){r->batch, r->h, r->w, SDG_TEXT_TOKENS, 1, table_batch}, graph);
     }
     return sdg_vae_decoder_graph(&p->log, &m->vae_config, 1, r->h, r->w, graph);
+}
+
+// The same network as the graph that was compiled: names and sizes of its inputs, and its operations.
+static enum sdg_result describe(struct sdg_pipeline *p, const char *network, const struct request *r, struct sdg_graph **graph)
+{
+    SDG_TRY(build_graph(p, network, r, graph));
+    enum sdg_result result = sdg_graph_fuse(*graph);
+    if (result != SDG_OK)
+        sdg_graph_destroy(graph);
+    return result;
 }
 
 static enum sdg_result write_random(struct sdg_pipeline *p, const struct sdg_graph *graph, struct sdg_program *program)
@@ -67,12 +76,7 @@ struct kernels {
 static void report_kernel(void *user, size_t op_index, const char *op, const char *kernel, double seconds)
 {
     const struct kernels *k = user;
-    // The program's graph is the fused one; operations are matched by name.
-    (void)op_index;
-    double macs = 0;
-    for (size_t i = 0; i < k->graph->op_count; i++)
-        if (strcmp(k->graph->ops[i].name, op) == 0 && sdg_op_macs(k->graph, &k->graph->ops[i]) > 0)
-            macs = (double)sdg_op_macs(k->graph, &k->graph->ops[i]);
+    double macs = op_index < k->graph->op_count ? (double)sdg_op_macs(k->graph, &k->graph->ops[op_index]) : 0;
     k->fn(k->user, op, kernel, seconds * k->scale, macs);
 }
 

@@ -245,6 +245,7 @@ static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, str
     struct sdg_memory_plan plan;
     double clock = sdg_clock();
     SDG_TRY(sdg_memory_plan(p, job, &plan));
+    SDG_TRY(sdg_estimate_decode_share(p, job, &job->decode_share));
     info->seconds_load = sdg_clock() - clock;
     clock = sdg_clock();
     SDG_TRY(sdg_progress_report(p, job, "text", 0, 1, 0, -1));

@@ -113,6 +113,8 @@ enum sdg_result sdg_make_unet_context(struct sdg_pipeline *p, int64_t batch, int
 enum sdg_result sdg_make_unet_step(struct sdg_pipeline *p, int64_t batch, int64_t h, int64_t w, int64_t tokens, int64_t rows, bool plan_only, struct sdg_program **out);
 enum sdg_result sdg_make_decoder(struct sdg_pipeline *p, int64_t h, int64_t w, bool plan_only, struct sdg_program **out);
 enum sdg_result sdg_make_encoder(struct sdg_pipeline *p, int64_t h, int64_t w, bool plan_only, struct sdg_program **out);
+// Work of decoding in units of one sampling step (multiply-accumulates), for the time left.
+enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct sdg_job *job, double *share);
 // The stage's backend, opened on first use.
 enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage);
 void sdg_network_clear(struct sdg_network *network);

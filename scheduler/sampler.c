@@ -151,7 +151,7 @@ static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_
 struct sdg_sampler {
     struct sdg_call *calls;
     int count, steps, first_step;
-    double init_noise_sigma, add_picture, add_noise;
+    double init_noise_sigma;
     double clip_range;  // infinite: predictions are not clipped
     size_t elements;
     float *saved, *noise, *history[SDG_WALK_HISTORY]; // [elements] each, where the calls use them
@@ -220,8 +220,6 @@ static enum sdg_result build(const struct sdg_log *log, const struct sdg_sampler
     s->steps = walk->steps.count - params->first_step;
     s->first_step = params->first_step;
     s->init_noise_sigma = walk->init_noise_sigma;
-    s->add_picture = walk->add_picture;
-    s->add_noise = walk->add_noise;
     s->clip_range = walk->clip ? (double)params->config->clip_sample_range : INFINITY;
     s->elements = params->elements;
     return allocate_vectors(log, s);
@@ -284,18 +282,18 @@ double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s)
     return s->init_noise_sigma;
 }
 
-void sdg_sampler_add_noise(const struct sdg_sampler *s, float *latent, const float *noise)
-{
-    for (size_t i = 0; i < s->elements; i++)
-        latent[i] = (float)(s->add_picture * (double)latent[i] + s->add_noise * (double)noise[i]);
-}
-
 void sdg_sampler_add_noise_at(const struct sdg_sampler *s, int call, float *latent, const float *noise)
 {
-    // The start of the walk says which space it is in: sigma space keeps the picture's scale, the other the variance.
-    double sigma = s->calls[call].sigma, picture = s->add_picture == 1 ? 1 : 1 / sqrt(sigma * sigma + 1);
+    if (call >= s->count)
+        return;
+    const struct sdg_call *c = &s->calls[call];
     for (size_t i = 0; i < s->elements; i++)
-        latent[i] = (float)(picture * (double)latent[i] + sigma * picture * (double)noise[i]);
+        latent[i] = (float)(c->picture_scale * (double)latent[i] + c->noise_scale * (double)noise[i]);
+}
+
+void sdg_sampler_add_noise(const struct sdg_sampler *s, float *latent, const float *noise)
+{
+    sdg_sampler_add_noise_at(s, 0, latent, noise);
 }
 
 void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float *latent, float *model_input)

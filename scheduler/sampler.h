@@ -1,11 +1,18 @@
 // Schedules (which timesteps and sigmas) and samplers (how a model output moves the latent), as diffusers computes them;
 // dpm++2s_a and dpm++2mv2 as k-diffusion does. Pure functions of numbers on host arrays in f32 (coefficients in double).
 //
+// Schedules. discrete: timesteps evenly from the last to 0 (trailing ones for ddim_trailing; lcm and tcd: every so-many-th
+// of the 50 they were distilled for). model: spacing, offset and sigmas as scheduler_config.json says. karras,
+// exponential, beta: sigmas between the first and last of discrete, as diffusers. sgm_uniform, simple: as in ComfyUI and
+// stable-diffusion.cpp. ays: Align Your Steps' levels for Stable Diffusion 1.5. On the last six, ddim, ddpm and lcm take
+// a(t) = 1 / (sigma^2 + 1) with fractional timesteps; pndm and tcd refuse them.
+//
 // One sampler object walks one picture: for call i = 0 .. calls-1
 //     sdg_sampler_scale_input(s, i, latent, model_input)    what the UNet sees
 //     eps = UNet(model_input, sdg_sampler_timestep(s, i))
 //     sdg_sampler_step(s, i, eps, latent)                    latent is updated in place
-// Multi-evaluation samplers (heun, dpm2, dpm++2s_a) simply have more calls than steps.
+// in this order, from call 0 on; a walk may be made again. Multi-evaluation samplers (heun, dpm2, dpm++2s_a; pndm, which
+// visits its second timestep twice) simply have more calls than steps. Thread-safety: one call at a time per sampler.
 #ifndef SDG_SCHEDULER_SAMPLER_H
 #define SDG_SCHEDULER_SAMPLER_H
 
@@ -34,17 +41,19 @@ struct sdg_sampler_params {
     enum sdg_method method;
     enum sdg_schedule schedule;
     const struct sdg_scheduler_config *config; // betas, prediction type, spacing, offset of the model
-    int steps;            // 1 .. 1000
-    int first_step;       // img2img: this many steps of the schedule are left out at the front (0 = txt2img)
-    double eta;           // negative = the method's default (ddim 0, euler_a 1, tcd 0.3, ...)
-    const double *sigmas; // custom sigmas (--sigmas), descending, `sigma_count` of them (a final 0 is appended if missing); or NULL
-    int sigma_count;
+    int steps;            // 1 .. 1000, and at most the model's timesteps (lcm and tcd: at most the 50 of their own)
+    int first_step;       // img2img: so many steps of the schedule are left out at the front (0 = txt2img), 0 .. steps - 1;
+                          // diffusers' strength means steps - (int)(steps * strength)
+    double eta;           // share of fresh noise, 0 .. 1, for ddim, euler_a, dpm++2s_a, tcd; negative = the method's default (0, 1, 1, 0.3)
+    const double *sigmas; // custom sigmas (--sigmas), falling, `sigma_count` of them (a final 0 is appended if missing); or NULL.
+    int sigma_count;      // They replace `schedule` and `steps`. Methods: euler*, heun, dpm2, dpm++*, lms
     size_t elements;      // of one latent
 };
 
 struct sdg_sampler;
 
-// SDG_ERROR_USAGE naming the parameter where a combination is impossible (e.g. steps > 50 for lcm, karras for ddim if not defined).
+// SDG_ERROR_USAGE naming the parameter where a combination is impossible (steps > 50 for lcm, karras for pndm, ...),
+// SDG_ERROR_INPUT where the model's betas are no usable schedule. `params` and its config only have to live until this returns.
 enum sdg_result sdg_sampler_create(const struct sdg_log *log, const struct sdg_sampler_params *params, struct sdg_sampler **out);
 void sdg_sampler_destroy(struct sdg_sampler **sampler);
 
@@ -52,12 +61,13 @@ int sdg_sampler_calls(const struct sdg_sampler *s);             // model evaluat
 int sdg_sampler_steps(const struct sdg_sampler *s);             // steps as the user counts them, after first_step
 int sdg_sampler_step_of_call(const struct sdg_sampler *s, int call); // 0-based, for progress
 double sdg_sampler_timestep(const struct sdg_sampler *s, int call);  // may be fractional
-double sdg_sampler_sigma(const struct sdg_sampler *s, int call);     // noise level sigma (k-diffusion's) at the call
+double sdg_sampler_sigma(const struct sdg_sampler *s, int call);     // noise beside a picture of unit scale; finite, above 0
 // The first latent of txt2img is noise * this.
 double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s);
 // img2img: image latent noised to the level of the first call (scheduler.add_noise); in place.
 void sdg_sampler_add_noise(const struct sdg_sampler *s, float *latent, const float *noise);
-// The same for the level of any call (inpainting); in place.
+// The same for the level of any call, e.g. of the part that an inpainting mask keeps; call = sdg_sampler_calls(s) is the
+// end of the walk, without noise. In place.
 void sdg_sampler_add_noise_at(const struct sdg_sampler *s, int call, float *latent, const float *noise);
 void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float *latent, float *model_input);
 // `rng` supplies this step's noise draws where the method has any (one draw of `elements` numbers each). No allocation.

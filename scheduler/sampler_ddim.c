@@ -29,7 +29,6 @@ void sdg_walk_ddim(struct sdg_walk *walk)
     enum sdg_prediction kind = walk->params->config->prediction;
     int first = walk->params->first_step;
     walk->clip = walk->params->config->clip_sample;
-    sdg_walk_start_alpha(walk, alpha_at(walk, first));
     for (int i = first; i < walk->steps.count; i++) {
         double alpha = alpha_at(walk, i), after = ddim_alpha_after(walk, i);
         double variance = (1 - after) / (1 - alpha) * (1 - alpha / after);
@@ -52,7 +51,6 @@ void sdg_walk_ddpm(struct sdg_walk *walk)
     enum sdg_prediction kind = walk->params->config->prediction;
     int first = walk->params->first_step;
     walk->clip = walk->params->config->clip_sample;
-    sdg_walk_start_alpha(walk, alpha_at(walk, first));
     for (int i = first; i < walk->steps.count; i++) {
         bool last = i + 1 == walk->steps.count;
         double alpha = alpha_at(walk, i), after = last ? 1 : alpha_at(walk, i + 1);

@@ -10,7 +10,6 @@ void sdg_walk_dpmpp2m(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
     int first = walk->params->first_step, last = steps->count - 1;
-    sdg_walk_start_alpha(walk, sdg_alpha_of_sigma(steps->sigmas[first]));
     for (int i = first; i <= last; i++) {
         double from = steps->sigmas[i], to = steps->sigmas[i + 1];
         double alpha = sdg_alpha_of_sigma(from), alpha_to = sdg_alpha_of_sigma(to);
@@ -46,7 +45,6 @@ void sdg_walk_dpmpp2mv2(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
     int first = walk->params->first_step;
-    sdg_walk_start_sigma(walk);
     for (int i = first; i < steps->count; i++) {
         double from = steps->sigmas[i], to = steps->sigmas[i + 1];
         struct sdg_call *call = picture_call(walk, i, steps->timesteps[i], from);
@@ -69,7 +67,6 @@ void sdg_walk_dpmpp2mv2(struct sdg_walk *walk)
 void sdg_walk_dpmpp2s_a(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
-    sdg_walk_start_sigma(walk);
     for (int i = walk->params->first_step; i < steps->count; i++) {
         double from = steps->sigmas[i], to = steps->sigmas[i + 1], down, up;
         sdg_ancestral(from, to, walk->eta, &down, &up);

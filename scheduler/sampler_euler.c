@@ -20,7 +20,6 @@ static void euler_update(struct sdg_call *call, double to)
 void sdg_walk_euler(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
-    sdg_walk_start_sigma(walk);
     for (int i = walk->params->first_step; i < steps->count; i++)
         euler_update(derivative_call(walk, i, steps->timesteps[i], steps->sigmas[i]), steps->sigmas[i + 1]);
 }
@@ -29,7 +28,6 @@ void sdg_walk_euler(struct sdg_walk *walk)
 void sdg_walk_euler_a(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
-    sdg_walk_start_sigma(walk);
     for (int i = walk->params->first_step; i < steps->count; i++) {
         struct sdg_call *call = derivative_call(walk, i, steps->timesteps[i], steps->sigmas[i]);
         double down;
@@ -39,21 +37,28 @@ void sdg_walk_euler_a(struct sdg_walk *walk)
     }
 }
 
-// Karras et al. 2022, algorithm 1 without churn: an Euler step, then again with the mean of both ends' derivatives.
+// Karras et al. 2022, algorithm 1 without churn: an Euler step, then again with the mean of both ends' derivatives. Pictures
+// D are predicted, not derivatives (latent - D) / sigma, since that is what a model may want clipped.
 void sdg_walk_heun(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
-    sdg_walk_start_sigma(walk);
+    enum sdg_prediction kind = walk->params->config->prediction;
+    walk->clip = walk->params->config->clip_sample;
     for (int i = walk->params->first_step; i < steps->count; i++) {
-        double from = steps->sigmas[i], to = steps->sigmas[i + 1];
-        struct sdg_call *first = derivative_call(walk, i, steps->timesteps[i], from);
-        euler_update(first, to);
+        double from = steps->sigmas[i], to = steps->sigmas[i + 1], half = (to - from) / 2;
+        struct sdg_call *first = sdg_walk_sigma_call(walk, i, steps->timesteps[i], from);
+        sdg_call_predict(first, sdg_sigma_picture(kind, from));
+        first->update.latent = to / from;
+        first->update.prediction = 1 - to / from;
         if (i + 1 == steps->count)
             break;
         first->save = first->push = true;
-        struct sdg_call *second = derivative_call(walk, i, steps->timesteps[i + 1], to);
-        second->update.saved = 1;
-        second->update.history[0] = second->update.prediction = (to - from) / 2;
+        struct sdg_call *second = sdg_walk_sigma_call(walk, i, steps->timesteps[i + 1], to);
+        sdg_call_predict(second, sdg_sigma_picture(kind, to));
+        second->update.saved = 1 + half / from;
+        second->update.history[0] = -half / from;
+        second->update.latent = half / to;
+        second->update.prediction = -half / to;
     }
 }
 
@@ -61,7 +66,6 @@ void sdg_walk_heun(struct sdg_walk *walk)
 void sdg_walk_dpm2(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
-    sdg_walk_start_sigma(walk);
     for (int i = walk->params->first_step; i < steps->count; i++) {
         double from = steps->sigmas[i], to = steps->sigmas[i + 1], middle = sqrt(from) * sqrt(to);
         struct sdg_call *first = derivative_call(walk, i, steps->timesteps[i], from);

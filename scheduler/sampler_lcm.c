@@ -18,7 +18,6 @@ void sdg_walk_lcm(struct sdg_walk *walk)
     const double data_variance = 0.25;
     int first = walk->params->first_step;
     walk->clip = config->clip_sample;
-    sdg_walk_start_alpha(walk, alpha_at(walk, first));
     for (int i = first; i < walk->steps.count; i++) {
         bool last = i + 1 == walk->steps.count;
         double alpha = alpha_at(walk, i), after = last ? 1 : alpha_at(walk, i + 1), skip = 0, out = 1;
@@ -42,7 +41,6 @@ void sdg_walk_tcd(struct sdg_walk *walk)
 {
     enum sdg_prediction kind = walk->params->config->prediction;
     int first = walk->params->first_step;
-    sdg_walk_start_alpha(walk, alpha_at(walk, first));
     for (int i = first; i < walk->steps.count; i++) {
         bool last = i + 1 == walk->steps.count;
         int next = last ? 0 : (int)walk->steps.timesteps[i + 1];

@@ -24,7 +24,6 @@ void sdg_walk_lms(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
     int first = walk->params->first_step;
-    sdg_walk_start_sigma(walk);
     for (int i = first; i < steps->count; i++) {
         struct sdg_call *call = sdg_walk_sigma_call(walk, i, steps->timesteps[i], steps->sigmas[i]);
         sdg_call_predict(call, sdg_sigma_derivative(walk->params->config->prediction, steps->sigmas[i]));

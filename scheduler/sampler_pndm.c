@@ -47,8 +47,6 @@ void sdg_walk_pndm(struct sdg_walk *walk)
     for (int c = first; c < calls; c++) {
         int done = c - first; // calls of this walk
         int step = c > 1 ? c - 1 : c, t = (int)steps->timesteps[step];
-        if (done == 0)
-            sdg_walk_start_alpha(walk, sdg_levels_alpha(&walk->levels, t));
         struct sdg_call *call =
             sdg_walk_alpha_call(walk, first + (done > 1 ? done - 1 : 0), t, sdg_levels_alpha(&walk->levels, t));
         call->p_output = 1;

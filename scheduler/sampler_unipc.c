@@ -102,12 +102,10 @@ static void unipc_correct(struct sdg_call *call, const double *node, int order, 
 void sdg_walk_unipc(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
-    int first = walk->params->first_step, most = walk->params->config->solver_order, order = 1;
-    if (most > UNIPC_ORDER)
-        most = UNIPC_ORDER;
+    int first = walk->params->first_step, wanted = walk->params->config->solver_order, order = 1;
+    int most = wanted < 1 ? 1 : wanted > UNIPC_ORDER ? UNIPC_ORDER : wanted;
     double node[UNIPC_ORDER] = {0}, before[UNIPC_ORDER] = {0}; // this and the previous step's sigmas, the latest first
-    int nodes = 0, nodes_before;
-    sdg_walk_start_alpha(walk, sdg_alpha_of_sigma(steps->sigmas[first]));
+    int nodes = 0;
     for (int i = first; i < steps->count; i++) {
         double from = steps->sigmas[i], to = steps->sigmas[i + 1], alpha = sdg_alpha_of_sigma(from);
         struct sdg_call *call = sdg_walk_alpha_call(walk, i, steps->timesteps[i], alpha);
@@ -115,15 +113,14 @@ void sdg_walk_unipc(struct sdg_walk *walk)
         call->push = call->save = true;
         for (int k = 0; k < UNIPC_ORDER; k++)
             before[k] = node[k];
-        nodes_before = nodes;
-        if (nodes_before && before[0] <= from)
-            nodes = 0; // no step was made: earlier predictions do not count
+        if (nodes && before[0] <= from)
+            nodes = 0; // the last step led nowhere: earlier predictions do not count
         for (int k = UNIPC_ORDER - 1; k > 0; k--)
             node[k] = node[k - 1];
         node[0] = from;
         nodes = nodes < UNIPC_ORDER ? nodes + 1 : nodes;
 
-        if (nodes_before && nodes > 1)
+        if (nodes > 1)
             unipc_correct(call, before, order, from);
         order = most < steps->count - i ? most : steps->count - i;
         order = nodes < order ? nodes : order;

@@ -4,31 +4,30 @@
 
 struct sdg_call *sdg_walk_sigma_call(struct sdg_walk *walk, int step, double timestep, double sigma)
 {
+    if (walk->count == 0)
+        walk->init_noise_sigma = walk->steps.first_scale;
     struct sdg_call *call = &walk->calls[walk->count++];
-    *call = (struct sdg_call){.step = step, .timestep = timestep, .sigma = sigma, .input_scale = 1 / sqrt(sigma * sigma + 1)};
+    *call = (struct sdg_call){.step = step,
+                              .timestep = timestep,
+                              .sigma = sigma,
+                              .input_scale = 1 / sqrt(sigma * sigma + 1),
+                              .picture_scale = 1,
+                              .noise_scale = sigma};
     return call;
 }
 
 struct sdg_call *sdg_walk_alpha_call(struct sdg_walk *walk, int step, double timestep, double alpha)
 {
+    if (walk->count == 0)
+        walk->init_noise_sigma = 1;
     struct sdg_call *call = &walk->calls[walk->count++];
-    double sigma = sqrt((1 - alpha) / fmax(alpha, 0x1p-24)); // finite for a latent that is noise alone
-    *call = (struct sdg_call){.step = step, .timestep = timestep, .sigma = sigma, .input_scale = 1};
+    *call = (struct sdg_call){.step = step,
+                              .timestep = timestep,
+                              .sigma = sqrt((1 - alpha) / fmax(alpha, 0x1p-24)), // finite for a latent that is noise alone
+                              .input_scale = 1,
+                              .picture_scale = sqrt(alpha),
+                              .noise_scale = sqrt(1 - alpha)};
     return call;
-}
-
-void sdg_walk_start_sigma(struct sdg_walk *walk)
-{
-    walk->init_noise_sigma = walk->steps.first_scale;
-    walk->add_picture = 1;
-    walk->add_noise = walk->steps.sigmas[walk->params->first_step];
-}
-
-void sdg_walk_start_alpha(struct sdg_walk *walk, double alpha)
-{
-    walk->init_noise_sigma = 1;
-    walk->add_picture = sqrt(alpha);
-    walk->add_noise = sqrt(1 - alpha);
 }
 
 struct sdg_linear sdg_sigma_picture(enum sdg_prediction kind, double sigma)

@@ -21,6 +21,7 @@ struct sdg_call {
     int step;
     double timestep, sigma;
     double input_scale;           // the model sees latent * this
+    double picture_scale, noise_scale; // the latent stands for picture_scale picture + noise_scale unit noise
     double p_latent, p_output;    // prediction = p_latent latent + p_output output, then clipped where the model asks for it
     bool correct;                 // unipc: the latent is replaced by `correction` first
     struct sdg_combination correction;
@@ -35,11 +36,10 @@ struct sdg_walk { // what a family fills, and from what
     struct sdg_levels levels;
     struct sdg_steps steps;
     double eta;
-    double init_noise_sigma;
-    double add_picture, add_noise; // img2img: latent = add_picture * picture + add_noise * noise
+    double init_noise_sigma;       // set by the first call
     bool clip;                     // predictions are clipped to +- clip_range
-    struct sdg_call *calls;        // sdg_walk_most_calls() of them, zeroed
-    int count;                     // calls in use
+    struct sdg_call *calls;        // [2 steps.count + 1]
+    int count;                     // of them in use
 };
 
 typedef void sdg_walk_fill(struct sdg_walk *walk);
@@ -56,9 +56,6 @@ sdg_walk_fill sdg_walk_lcm, sdg_walk_tcd;                                     //
 struct sdg_call *sdg_walk_sigma_call(struct sdg_walk *walk, int step, double timestep, double sigma);
 // Appends a call for a variance preserving latent, sqrt(alpha) picture + sqrt(1 - alpha) noise.
 struct sdg_call *sdg_walk_alpha_call(struct sdg_walk *walk, int step, double timestep, double alpha);
-// The walk starts in sigma space, at steps.sigmas[first_step]; or variance preserving, at `alpha`.
-void sdg_walk_start_sigma(struct sdg_walk *walk);
-void sdg_walk_start_alpha(struct sdg_walk *walk, double alpha);
 
 // A prediction as a combination of the latent and the model's output.
 struct sdg_linear { double latent, output; };

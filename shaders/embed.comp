@@ -5,7 +5,7 @@
 // tokens[id] + positions[t], for ids in [first, first + count): a table longer than a buffer's range is bound in parts, each
 // dispatch writing the tokens of its part. C twin: struct sdg_push_embed in backend/vulkan/ops/embed.c.
 layout(push_constant) uniform Push {
-    uint total, c, sample; // sample: tokens of one
+    uint total, c, per_sample; // per_sample: tokens
     uint first, count;
 } p;
 
@@ -21,5 +21,5 @@ void main()
         return;
     uint token = i / p.c, c = i % p.c, id = uint(ids[token]);
     if (id >= p.first && id - p.first < p.count)
-        result[i] = SCALAR(float(tokens[(id - p.first) * p.c + c]) + float(positions[token % p.sample * p.c + c]));
+        result[i] = SCALAR(float(tokens[(id - p.first) * p.c + c]) + float(positions[token % p.per_sample * p.c + c]));
 }

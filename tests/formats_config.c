@@ -186,7 +186,7 @@ static void test_bad_values(void **state)
     static const struct {
         enum kind kind;
         const char *key, *value;
-        enum sdg_result result;
+        int result;
     } cases[] = {
         {UNET, "block_out_channels", "[1073741824,1073741824,1073741824,1073741824]", IN},
         {UNET, "block_out_channels", "[0,640,1280,1280]", IN},
@@ -284,7 +284,7 @@ static void test_bad_values(void **state)
         cJSON_AddItemToObject(root, cases[i].key, cJSON_CreateRaw(cases[i].value));
         char *text = cJSON_PrintUnformatted(root);
         enum sdg_result result = parse(cases[i].kind, temp_log(&t), text, &untouched);
-        if (result != cases[i].result || !untouched)
+        if ((int)result != cases[i].result || !untouched)
             fail_msg("%s = %s: result %d, %s", cases[i].key, cases[i].value, (int)result, t.last);
         if (t.errors != 1 || !strstr(t.last, "dir/config.json: ") || !strstr(t.last, cases[i].key))
             fail_msg("%s = %s: %d errors, '%s'", cases[i].key, cases[i].value, t.errors, t.last);

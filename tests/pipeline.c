@@ -311,6 +311,47 @@ static void memory_limits(void **state)
     sdg_image_destroy(&whole);
 }
 
+// Fails the n-th allocation of opening a model and drawing a picture.
+static enum sdg_result draw_failing(size_t n, struct messages *messages, size_t *allocations)
+{
+    struct sdg_pipeline *p = NULL;
+    struct sdg_image *image = NULL;
+    struct sdg_generate_params g = quick();
+    g.steps = 1;
+    *messages = (struct messages){0};
+    sdg_test_fail_allocation(n);
+    struct sdg_pipeline_params params = {.model = MODEL, .backend = "cpu", .type = "f32", .threads = 2, .log = collect, .log_user = messages, .cache_dir = ""};
+    enum sdg_result result = sdg_pipeline_create(&params, &p);
+    if (result == SDG_OK)
+        result = sdg_generate(p, &g, &image, NULL);
+    *allocations = sdg_test_fail_allocation(0);
+    assert_true((result == SDG_OK) == (image != NULL));
+    sdg_image_destroy(&image);
+    sdg_pipeline_destroy(&p);
+    return result;
+}
+
+// Every allocation of a run fails once (a sample of them, spread evenly): an error, no crash, and (under sanitizers) no leak.
+static void failing_allocations(void **state)
+{
+    (void)state;
+    struct messages messages;
+    size_t all, ignored, refused = 0, tried = 0;
+    assert_int_equal(draw_failing(0, &messages, &all), SDG_OK);
+    size_t runs = getenv("SDG_TEST_QUICK") ? 40 : 150, stride = all / runs + 1;
+    for (size_t n = 1; n <= all; n += stride, tried++) {
+        enum sdg_result result = draw_failing(n, &messages, &ignored);
+        // Losing the prompt cache or the plan's preview is not fatal; anything else must say why.
+        if (result == SDG_OK)
+            continue;
+        if (result != SDG_ERROR_MEMORY || messages.errors < 1)
+            fail_msg("allocation %zu of %zu failing gave result %d, %d messages: %s", n, all, result, messages.errors, messages.last);
+        refused++;
+    }
+    print_message("%zu allocations, %zu made to fail, %zu runs refused\n", all, tried, refused);
+    assert_true(refused > tried * 3 / 4);
+}
+
 // ---- tiles ----
 
 // A network that only enlarges must give the same picture tiled or whole: the blending weights sum to one everywhere.
@@ -392,7 +433,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_match), cmocka_unit_test(tiles_blend_to_one), cmocka_unit_test(pictures_cpu), cmocka_unit_test(pictures_vulkan),
         cmocka_unit_test(same_bytes), cmocka_unit_test(batch_equals_single), cmocka_unit_test(cancelling), cmocka_unit_test(bad_parameters),
-        cmocka_unit_test(memory_limits), cmocka_unit_test(tiled_decoding),
+        cmocka_unit_test(memory_limits), cmocka_unit_test(failing_allocations), cmocka_unit_test(tiled_decoding),
     };
     return cmocka_run_group_tests_name("pipeline", tests, NULL, NULL);
 }

@@ -260,7 +260,7 @@ static void test_diffusers(void **state)
         sdg_tensors_destroy(&tensors);
     }
     printf("diffusers: %d trajectories of %d files, largest relative difference %.2g; %d files skipped\n", trajectories, files, worst, skipped);
-    assert_true(files >= 19 && trajectories >= 100);
+    assert_true(files >= 18 && trajectories >= 100);
 }
 
 // ---- trajectories of k-diffusion ------------------------------------------------------------------------------------------
@@ -271,11 +271,11 @@ static const struct k_case {
     const char *file;
     enum sdg_method method;
     bool preserving;
-    // diffusers rounds the timesteps of dpm++2m, and dpm2's for karras, and interpolates sigma, not log sigma, for discrete
+    // diffusers rounds the timesteps of dpm++2m, and dpm2's for karras
     double tolerance;
     bool discrete;    // has the same steps
 } k_cases[] = {
-    {"euler", SDG_METHOD_EULER, false, 5e-6, true},         {"euler_a", SDG_METHOD_EULER_A, false, 3e-5, true},
+    {"euler", SDG_METHOD_EULER, false, 5e-6, true},         {"euler_a", SDG_METHOD_EULER_A, false, 5e-6, true},
     {"heun", SDG_METHOD_HEUN, false, 5e-6, true},           {"dpm2", SDG_METHOD_DPM2, false, 3e-5, true},
     {"dpm++2s_a", SDG_METHOD_DPMPP2S_A, false, 5e-6, true}, {"dpm++2mv2", SDG_METHOD_DPMPP2MV2, false, 5e-6, true},
     {"dpm++2m", SDG_METHOD_DPMPP2M, true, 1e-3, false},     {"lcm", SDG_METHOD_LCM, true, 2e-5, false},
@@ -304,7 +304,10 @@ static double k_trajectory(const struct k_case *c, const struct sdg_tensor *want
             worst = fmax(worst, row_difference(latent, want, step, n));
         walk_call(s, call, n, config.prediction, latent, &rng);
     }
-    worst = fmax(worst / largest(want), row_difference(latent, want, steps, n));
+    struct sdg_tensor last = *want;
+    last.data = (const char *)want->data + (size_t)steps * n * sizeof(float);
+    last.bytes = n * sizeof(float);
+    worst = fmax(worst / largest(want), row_difference(latent, &last, 0, n) / largest(&last));
     sdg_sampler_destroy(&s);
     return worst;
 }
@@ -496,7 +499,7 @@ static int try_walk(const struct sdg_sampler_params *params)
         double t = sdg_sampler_timestep(s, call), sigma = sdg_sampler_sigma(s, call);
         assert_true(t >= 0 && t <= params->config->train_timesteps - 1 && isfinite(sigma) && sigma > 0);
         double before = call ? sdg_sampler_timestep(s, call - 1) : t;
-        if (t > before + (params->method == SDG_METHOD_DPM2 ? 0.5 : 0)) // whose own timesteps are rounded, but not those between
+        if (t > before + (params->method == SDG_METHOD_DPM2 ? 0.5 : 1e-3)) // dpm2's own timesteps are rounded, not those between
             fail_msg("%s %s, %d steps: timestep %g follows %g", sdg_method_name(params->method), sdg_schedule_name(params->schedule), params->steps, t, before);
         walk_call(s, call, 4, params->config->prediction, latent, &rng);
         for (int i = 0; i < 4; i++)

@@ -8,7 +8,8 @@
 //   the id of "!" (0), not with that of "!</w>".
 //
 // Character data is utf8proc's. Characters that its Unicode version does not assign are neither letters nor numbers and have no
-// lower case; everything else is the same with any version.
+// lower case. transformers mixes several Unicode versions; ids differ only for characters that one of them does not know yet:
+// letters and numbers newer than utf8proc's data, and the order of about a hundred rare combining marks newer than Unicode 9.
 #ifndef SDG_TEXT_TOKENIZER_H
 #define SDG_TEXT_TOKENIZER_H
 

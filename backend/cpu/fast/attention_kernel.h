@@ -181,6 +181,27 @@ INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float f
     }
 }
 
+// result[dv][TILE_WIDTH] / sum -> element `to` of the output and on, for `count` queries.
+INLINE void write_result(const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to, int64_t count)
+{
+    const int64_t stride = op->heads * op->dv;
+    vf one_over[TILE_VECTORS];
+    for (int v = 0; v < TILE_VECTORS; v++)
+        one_over[v] = 1 / v_load(sum + v * LANES);
+    for (int64_t c = 0; c < op->dv; c++, result += TILE_WIDTH) {
+        uint16_t halves[TILE_WIDTH];
+        float floats[TILE_WIDTH];
+        for (int v = 0; v < TILE_VECTORS; v++)
+            store(op->half ? (void *)halves : (void *)floats, v * LANES, op->half, v_load(result + v * LANES) * one_over[v]);
+        if (op->half)
+            for (int64_t i = 0; i < count; i++)
+                ((uint16_t *)op->out)[to + i * stride + c] = halves[i];
+        else
+            for (int64_t i = 0; i < count; i++)
+                ((float *)op->out)[to + i * stride + c] = floats[i];
+    }
+}
+
 INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pairs, int64_t sample, int64_t head, int64_t first_query, float *work)
 {
     const int64_t depth = depth_of(op->d, pairs), dv = op->dv;
@@ -205,19 +226,7 @@ INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pa
         softmax_block(pairs, scores, rows, factor, maximum, sum, result, dv, key == 0);
         product(pairs, dv, v + depth_of(key, pairs) * dv, 1, dv, scores, depth_of(rows, pairs), result, key != 0);
     }
-    for (int w = 0; w < TILE_VECTORS; w++) {
-        vf one_over = 1 / v_load(sum + w * LANES);
-        for (int64_t c = 0; c < dv; c++)
-            v_store(result + c * TILE_WIDTH + w * LANES, v_load(result + c * TILE_WIDTH + w * LANES) * one_over);
-    }
-    for (int64_t i = 0; i < count; i++) {
-        int64_t to = ((sample * op->queries + first_query + i) * op->heads + head) * dv;
-        for (int64_t c = 0; c < dv; c++)
-            if (op->half)
-                ((uint16_t *)op->out)[to + c] = sdg_bf16_from_f32(result[c * TILE_WIDTH + i]);
-            else
-                ((float *)op->out)[to + c] = result[c * TILE_WIDTH + i];
-    }
+    write_result(op, result, sum, ((sample * op->queries + first_query) * op->heads + head) * dv, count);
 }
 
 static void attention_tile(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query, float *work)

@@ -191,13 +191,17 @@ INLINE float load_one(const void *array, int64_t i, bool half)
 }
 
 // ---- functions; coefficients are minimax fits, the bound is the polynomial's own ----
-// 2^x to `degree` 3 (relative error 7.5e-5: for results kept in bf16) or 5 (7.5e-8). Stays at its values at -126 and 127.9 beyond them.
+// 2^x to `degree` 3 (relative error 7.5e-5: for results kept in bf16) or 5 (7.5e-8). NaN stays NaN.
 INLINE vf v_exp2(vf x, int degree)
 {
-    x = v_min(v_set(127.9f), v_max(v_set(-126), x)); // this order keeps NaN
+#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
+    vf f = (vf)_mm512_reduce_ps((__m512)x, 8); // x - nearest integer, in [-0.5, 0.5]
+#else
+    x = v_min(v_set(127.9f), v_max(v_set(-126), x)); // within normal numbers; this order keeps NaN
     const vf magic = v_set(12582912); // adding 1.5 * 2^23 leaves the nearest integer in the low bits
     vf shifted = x + magic;
-    vf f = x - (shifted - magic); // in [-0.5, 0.5]
+    vf f = x - (shifted - magic);
+#endif
     vf p;
     if (degree == 3) {
         p = v_fma(v_set(5.517166969e-02f), f, v_set(2.426111297e-01f));
@@ -210,7 +214,11 @@ INLINE vf v_exp2(vf x, int degree)
         p = v_fma(p, f, v_set(6.931469671e-01f));
         p = v_fma(p, f, v_set(1.000000072e+00f));
     }
+#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
+    return (vf)_mm512_scalef_ps((__m512)p, _mm512_sub_ps((__m512)x, (__m512)f));
+#else
     return (vf)((vi)p + (vi)((vu)shifted << 23)); // times 2^n, by adding n to the exponent
+#endif
 }
 INLINE vf v_exp(vf x)
 {

@@ -1,0 +1,35 @@
+#include "backend/vulkan/vk_ops.h"
+
+struct sdg_push_conv2d { // GLSL twin: Push in shaders/conv2d.comp
+    uint32_t m, n, k;
+    uint32_t in_h, in_w, in_c;
+    uint32_t out_w, out_pixels;
+    uint32_t kernel_w;
+    uint32_t stride;
+    int32_t pad_top, pad_left;
+    uint32_t table_samples;
+};
+_Static_assert(sizeof(struct sdg_push_conv2d) == 52, "as in the shader");
+
+enum sdg_result sdg_vk_lower_conv2d(struct sdg_vk_lowering *lo)
+{
+    const struct sdg_op *op = lo->op;
+    const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
+    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = out->dims[3], k = (int64_t)op->u.conv2d.kernel_h * op->u.conv2d.kernel_w * x->dims[3];
+    const struct sdg_push_conv2d push = {
+        .m = (uint32_t)m,
+        .n = (uint32_t)n,
+        .k = (uint32_t)k,
+        .in_h = (uint32_t)x->dims[1],
+        .in_w = (uint32_t)x->dims[2],
+        .in_c = (uint32_t)x->dims[3],
+        .out_w = (uint32_t)out->dims[2],
+        .out_pixels = (uint32_t)sdg_vk_pixels(out),
+        .kernel_w = (uint32_t)op->u.conv2d.kernel_w,
+        .stride = (uint32_t)op->u.conv2d.stride,
+        .pad_top = op->u.conv2d.pad_top,
+        .pad_left = op->u.conv2d.pad_left,
+        .table_samples = sdg_vk_table_samples(lo),
+    };
+    return sdg_vk_emit_matmul(lo, &(struct sdg_vk_matmul){"conv2d", m, n, k, x->dims[3], &push, sizeof push});
+}

@@ -1,0 +1,23 @@
+#include "backend/vulkan/vk_ops.h"
+
+struct sdg_push_geglu { // GLSL twin: Push in shaders/geglu.comp
+    uint32_t total, c;
+};
+_Static_assert(sizeof(struct sdg_push_geglu) == 8, "as in the shader");
+
+enum sdg_result sdg_vk_lower_geglu(struct sdg_vk_lowering *lo)
+{
+    const struct sdg_op *op = lo->op;
+    const struct sdg_value_info *out = sdg_vk_value(lo, op->out);
+    int64_t total = sdg_value_elements(out);
+    const struct sdg_push_geglu push = {.total = (uint32_t)total, .c = (uint32_t)out->dims[3]};
+    struct sdg_vk_dispatch d = {
+        .family = "geglu",
+        .type = out->dtype,
+        .binding_count = 2,
+        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_write(lo, op->out)},
+        .push = &push,
+        .push_bytes = sizeof push,
+    };
+    return sdg_vk_emit_elements(lo, &d, total);
+}

@@ -1,0 +1,62 @@
+// The Vulkan backend as backend.h sees it.
+#include "backend/vulkan/vk_device.h"
+#include "backend/vulkan/vk_memory.h"
+#include "backend/vulkan/vk_pipeline.h"
+#include "backend/vulkan/vk_program.h"
+
+static void destroy(struct sdg_backend *backend)
+{
+    struct sdg_vk *vk = sdg_vk_of(backend);
+    if (vk->device)
+        vk->fn.vkDeviceWaitIdle(vk->device);
+    sdg_vk_pipelines_destroy(vk);
+    sdg_vk_uploader_destroy(vk);
+    sdg_vk_device_close(vk);
+    sdg_free(vk);
+}
+
+static enum sdg_result open_all(struct sdg_vk *vk, const struct sdg_backend_params *params)
+{
+    SDG_TRY(sdg_vk_device_open(vk, params));
+    SDG_TRY(sdg_vk_uploader_create(vk));
+    SDG_TRY(sdg_vk_pipelines_create(vk, params->cache_dir));
+    return SDG_OK;
+}
+
+static enum sdg_result create(const struct sdg_log *log, const struct sdg_backend_params *params, struct sdg_backend **out)
+{
+    *out = NULL;
+    struct sdg_vk *vk = sdg_alloc(log, 1, sizeof *vk, "the Vulkan backend");
+    if (!vk)
+        return SDG_ERROR_MEMORY;
+    vk->base.ops = &sdg_backend_vulkan;
+    vk->base.log = log;
+    enum sdg_result result = sdg_vk_validated(vk, open_all(vk, params));
+    if (result == SDG_OK)
+        *out = &vk->base;
+    else
+        destroy(&vk->base);
+    return result;
+}
+
+static bool has_type(const struct sdg_backend *backend, enum sdg_dtype dtype)
+{
+    return dtype == SDG_F32 || (dtype == SDG_F16 && (backend->info.features & SDG_FEATURE_F16));
+}
+
+const struct sdg_backend_ops sdg_backend_vulkan = {
+    .name = "vulkan",
+    .create = create,
+    .destroy = destroy,
+    .has_type = has_type,
+    .list = sdg_vk_device_list,
+    .program_create = sdg_vk_program_create,
+    .program_destroy = sdg_vk_program_destroy,
+    .write = sdg_vk_program_write,
+    .read = sdg_vk_program_read,
+    .run = sdg_vk_program_run,
+    .memory = sdg_vk_program_memory,
+    .describe = sdg_vk_program_describe,
+    .profile = sdg_vk_program_profile,
+    .times = sdg_vk_program_times,
+};

@@ -1,0 +1,156 @@
+#include "backend/vulkan/vk_weights.h"
+
+// A block is at most this long unless one tensor is longer: large enough for few allocations, small enough for fragmented heaps.
+static const size_t block_limit = (size_t)512 << 20;
+
+static size_t weight_bytes(const struct sdg_value_info *v, enum sdg_dtype dtype)
+{
+    return (size_t)sdg_value_elements(v) * sdg_dtype_size(dtype);
+}
+
+static struct sdg_vk_weight *find(const struct sdg_vk_weights *weights, sdg_value v)
+{
+    for (size_t i = 0; i < weights->count; i++)
+        if (weights->list[i].value == v)
+            return &weights->list[i];
+    return NULL;
+}
+
+// Appends weight `v` (0 or other kinds of values: nothing to do) as `dtype` and gives it a place.
+static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights, struct sdg_vk_place *places, sdg_value v,
+                            enum sdg_dtype dtype, bool taps_first, const struct sdg_op *op)
+{
+    const struct sdg_log *log = vk->base.log;
+    const struct sdg_value_info *info = &graph->values[v];
+    if (!v || info->kind != SDG_VALUE_WEIGHT)
+        return SDG_OK;
+    if (places[v].space != SDG_VK_SPACE_NONE) {
+        const struct sdg_vk_weight *known = find(weights, v);
+        if (known->dtype == dtype && known->taps_first == taps_first)
+            return SDG_OK;
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan cannot use the weight %s both as %s and as %s", op->name, info->name,
+                        sdg_dtype_name(known->dtype), sdg_dtype_name(dtype));
+    }
+    size_t bytes = weight_bytes(info, dtype), room = sdg_vk_align(bytes, vk->caps.alignment);
+    size_t limit = vk->caps.max_allocation < block_limit ? (size_t)vk->caps.max_allocation : block_limit;
+    size_t last = weights->block_count - 1;
+    if (weights->block_count == 0 || (weights->block_bytes[last] > 0 && weights->block_bytes[last] + room > limit)) {
+        if (!sdg_grow(log, &weights->block_bytes, &weights->block_bytes_capacity, weights->block_count + 1, sizeof *weights->block_bytes, "blocks of weights"))
+            return SDG_ERROR_MEMORY;
+        last = weights->block_count++;
+        weights->block_bytes[last] = 0;
+    }
+    if (!sdg_grow(log, &weights->list, &weights->capacity, weights->count + 1, sizeof *weights->list, "weights"))
+        return SDG_ERROR_MEMORY;
+    weights->list[weights->count++] = (struct sdg_vk_weight){v, dtype, taps_first};
+    places[v] = (struct sdg_vk_place){SDG_VK_SPACE_WEIGHTS + (unsigned)last, weights->block_bytes[last], bytes};
+    weights->block_bytes[last] += room;
+    weights->total += room;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights, struct sdg_vk_place *places)
+{
+    for (size_t i = 0; i < graph->op_count; i++) {
+        const struct sdg_op *op = &graph->ops[i];
+        // Matrices and embeddings in the storage type of the activations, norm parameters and biases in f32.
+        enum sdg_dtype storage = graph->values[op->out].dtype;
+        bool matrices = op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR || op->kind == SDG_OP_EMBED;
+        for (int k = 0; k < SDG_OP_MAX_INPUTS; k++) {
+            const struct sdg_value_info *info = &graph->values[op->in[k]];
+            bool taps_first = op->kind == SDG_OP_CONV2D && info->dims[2] * info->dims[3] > 1;
+            SDG_TRY(want(vk, graph, weights, places, op->in[k], matrices ? storage : SDG_F32, taps_first, op));
+        }
+        SDG_TRY(want(vk, graph, weights, places, op->epilogue.bias, SDG_F32, false, op));
+    }
+    return SDG_OK;
+}
+
+// [O][I][taps] -> [O][taps][I], elements of 2 or 4 bytes.
+static void put_taps_first(void *to, const void *from, const struct sdg_value_info *v, size_t size)
+{
+    size_t outer = (size_t)v->dims[0], in = (size_t)v->dims[1], taps = (size_t)(v->dims[2] * v->dims[3]);
+    for (size_t o = 0; o < outer; o++)
+        for (size_t tap = 0; tap < taps; tap++)
+            for (size_t i = 0; i < in; i++) {
+                size_t target = (o * taps + tap) * in + i, source = (o * in + i) * taps + tap;
+                if (size == 2)
+                    ((uint16_t *)to)[target] = ((const uint16_t *)from)[source];
+                else
+                    ((uint32_t *)to)[target] = ((const uint32_t *)from)[source];
+            }
+}
+
+struct staging { // host memory for one tensor at a time
+    void *loaded, *ordered;
+};
+
+static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from, bool release,
+                                   const struct sdg_vk_weights *weights, const struct sdg_vk_weight *weight, const struct sdg_vk_place *place, const struct staging *staging)
+{
+    const struct sdg_value_info *info = &graph->values[weight->value];
+    const struct sdg_vk_buffer *block = &weights->blocks[place->space - SDG_VK_SPACE_WEIGHTS];
+    if (block->mapped && !weight->taps_first) { // straight into the device's memory
+        SDG_TRY(sdg_weight_load(vk->base.log, from, info, weight->dtype, block->mapped + place->offset, release));
+        return sdg_vk_buffer_flush(vk, block, place->offset, place->bytes);
+    }
+    SDG_TRY(sdg_weight_load(vk->base.log, from, info, weight->dtype, staging->loaded, release));
+    const void *data = staging->loaded;
+    if (weight->taps_first) {
+        put_taps_first(staging->ordered, data, info, sdg_dtype_size(weight->dtype));
+        data = staging->ordered;
+    }
+    return sdg_vk_upload(vk, block, place->offset, data, place->bytes);
+}
+
+static enum sdg_result create_blocks(struct sdg_vk *vk, struct sdg_vk_weights *weights)
+{
+    weights->blocks = sdg_alloc(vk->base.log, weights->block_count, sizeof *weights->blocks, "blocks of weights");
+    if (!weights->blocks)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < weights->block_count; i++)
+        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_UPLOAD, weights->block_bytes[i], "a block of weights", &weights->blocks[i]));
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from, bool release,
+                                    struct sdg_vk_weights *weights, const struct sdg_vk_place *places)
+{
+    if (weights->count == 0)
+        return SDG_OK;
+    if (!from)
+        return sdg_fail(vk->base.log, SDG_ERROR_USAGE, "a graph with weights needs a file of weights");
+    for (size_t i = 0; i < weights->count; i++) // all checks before memory is spent
+        SDG_TRY(sdg_weight_check(vk->base.log, from, &graph->values[weights->list[i].value]));
+    SDG_TRY(create_blocks(vk, weights));
+    size_t longest = 0, longest_ordered = 0;
+    for (size_t i = 0; i < weights->count; i++) {
+        size_t bytes = places[weights->list[i].value].bytes;
+        if (bytes > longest)
+            longest = bytes;
+        if (weights->list[i].taps_first && bytes > longest_ordered)
+            longest_ordered = bytes;
+    }
+    struct staging staging = {
+        .loaded = sdg_alloc_raw(vk->base.log, longest, 1, "a weight"),
+        .ordered = sdg_alloc_raw(vk->base.log, longest_ordered, 1, "a weight"),
+    };
+    enum sdg_result result = staging.loaded && staging.ordered ? SDG_OK : SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < weights->count && result == SDG_OK; i++)
+        result = load_weight(vk, graph, from, release, weights, &weights->list[i], &places[weights->list[i].value], &staging);
+    sdg_free(staging.loaded);
+    sdg_free(staging.ordered);
+    if (result == SDG_OK)
+        result = sdg_vk_upload_finish(vk);
+    return result;
+}
+
+void sdg_vk_weights_free(struct sdg_vk *vk, struct sdg_vk_weights *weights)
+{
+    for (size_t i = 0; weights->blocks && i < weights->block_count; i++)
+        sdg_vk_buffer_destroy(vk, &weights->blocks[i]);
+    sdg_free(weights->blocks);
+    sdg_free(weights->block_bytes);
+    sdg_free(weights->list);
+    *weights = (struct sdg_vk_weights){0};
+}

@@ -1,0 +1,27 @@
+// Weights: packed into few large allocations, loaded once in the order of use, laid out as the shaders want them.
+#ifndef SDG_BACKEND_VULKAN_WEIGHTS_H
+#define SDG_BACKEND_VULKAN_WEIGHTS_H
+
+#include "backend/vulkan/vk_commands.h"
+
+struct sdg_vk_weights {
+    struct sdg_vk_weight {      // per weight value that is used, in the order of its first use
+        sdg_value value;
+        enum sdg_dtype dtype;   // on the device
+        bool taps_first;        // conv kernels larger than 1x1: [O][I][taps] becomes [O][taps][I]
+    } *list;
+    size_t count, capacity;
+    struct sdg_vk_buffer *blocks;
+    size_t *block_bytes;
+    size_t block_count, block_capacity, block_bytes_capacity;
+    size_t total;               // bytes of all blocks
+};
+
+// Decides type, layout and place of every weight the graph's operations use; places[] is per value. Nothing is read.
+enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights, struct sdg_vk_place *places);
+// Allocates the blocks and fills them from `from`; with `release`, mapped pages of the file are given back as they are copied.
+enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from, bool release,
+                                    struct sdg_vk_weights *weights, const struct sdg_vk_place *places);
+void sdg_vk_weights_free(struct sdg_vk *vk, struct sdg_vk_weights *weights);
+
+#endif
