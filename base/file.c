@@ -120,8 +120,8 @@ static enum sdg_result read_content(const struct sdg_log *log, const char *path,
 
 enum sdg_result sdg_file_read(const struct sdg_log *log, const char *path, size_t limit, char **data, size_t *size)
 {
-    int fd;
-    size_t bytes;
+    int fd = -1;
+    size_t bytes = 0;
     char *content = NULL;
     SDG_TRY(open_regular(log, path, &fd, &bytes));
     enum sdg_result result;
@@ -159,7 +159,7 @@ enum sdg_result sdg_file_read_text(const struct sdg_log *log, const char *path, 
 
 enum sdg_result sdg_file_head(const struct sdg_log *log, const char *path, void *head, size_t room, size_t *got)
 {
-    int fd;
+    int fd = -1;
     size_t size;
     SDG_TRY(open_regular(log, path, &fd, &size));
     enum sdg_result result = read_fully(log, path, fd, head, room, got);
@@ -200,7 +200,7 @@ bool sdg_utf8_valid(const char *text, size_t bytes)
 
 enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool copy, struct sdg_map *out)
 {
-    int fd;
+    int fd = -1;
     struct sdg_map map = {.copied = copy};
     SDG_TRY(open_regular(log, path, &fd, &map.size));
     enum sdg_result result = SDG_OK;

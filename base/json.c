@@ -114,8 +114,8 @@ enum sdg_result sdg_json_string(const struct sdg_json *json, const char *key, co
 enum sdg_result sdg_json_enum(const struct sdg_json *json, const char *key, const char *const *names, int count, int fallback,
                               int *out)
 {
-    const char *value;
-    SDG_TRY(sdg_json_string(json, key, names[fallback], &value));
+    const char *value = names[fallback];
+    SDG_TRY(sdg_json_string(json, key, value, &value));
     for (int i = 0; i < count; i++)
         if (strcmp(value, names[i]) == 0) {
             *out = i;

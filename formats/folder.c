@@ -31,18 +31,16 @@ static enum sdg_result add_source(const struct sdg_log *log, struct sdg_tensors 
     return result;
 }
 
+// The file of one entry of the weight map, unless an earlier entry has brought it in.
 static enum sdg_result add_shard(const struct sdg_log *log, struct sdg_tensors *view, const char *folder, const char *index,
-                                 const cJSON *map, const cJSON *entry, enum sdg_part part, bool copy)
+                                 const cJSON *entry, enum sdg_part part, bool copy)
 {
     if (!cJSON_IsString(entry) || !*entry->valuestring || strchr(entry->valuestring, '/'))
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: weight_map should give a file name for %s", index, entry->string);
-    for (const cJSON *before = map->child; before != entry; before = before->next)
-        if (strcmp(before->valuestring, entry->valuestring) == 0)
-            return SDG_OK; // opened already
     char *path = sdg_path_join(log, folder, entry->valuestring);
     if (!path)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = add_source(log, view, path, part, copy);
+    enum sdg_result result = sdg_tensors_uses(view, path) ? SDG_OK : add_source(log, view, path, part, copy);
     sdg_free(path);
     return result;
 }
@@ -62,7 +60,7 @@ static enum sdg_result add_shards(const struct sdg_log *log, struct sdg_tensors 
         result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no object weight_map", index);
     else
         for (entry = map->child; result == SDG_OK && entry; entry = entry->next)
-            result = add_shard(log, view, folder, index, map, entry, part, copy);
+            result = add_shard(log, view, folder, index, entry, part, copy);
     sdg_json_free(&json);
     return result;
 }
@@ -77,37 +75,37 @@ static const char *const weight_names[][2] = {
 };
 static const char *const pickle_names[] = {"diffusion_pytorch_model.bin", "pytorch_model.bin"};
 
-static enum sdg_result no_weights(const struct sdg_log *log, const char *folder, int kind)
+static enum sdg_result no_weights(const struct sdg_log *log, const char *folder, int column)
 {
-    char *pickle = sdg_path_join(log, folder, pickle_names[kind]);
+    char *pickle = sdg_path_join(log, folder, pickle_names[column]);
     if (!pickle)
         return SDG_ERROR_MEMORY;
     enum sdg_result result;
     if (sdg_path_kind(pickle) != SDG_PATH_MISSING)
         result = sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: pickled weights are not read, save the model with safe_serialization=True", pickle);
     else
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no weights, %s is missing", folder, weight_names[0][kind]);
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no weights, %s is missing", folder, weight_names[0][column]);
     sdg_free(pickle);
     return result;
 }
 
 static enum sdg_result fill_view(const struct sdg_log *log, struct sdg_tensors *view, const char *folder, enum sdg_part part, bool copy)
 {
-    int kind = part == SDG_PART_TEXT;
+    int column = part == SDG_PART_TEXT;
     for (size_t i = 0; i < sizeof weight_names / sizeof *weight_names; i++) {
-        char *path = sdg_path_join(log, folder, weight_names[i][kind]);
+        char *path = sdg_path_join(log, folder, weight_names[i][column]);
         if (!path)
             return SDG_ERROR_MEMORY;
         if (sdg_path_kind(path) == SDG_PATH_MISSING) {
             sdg_free(path);
             continue;
         }
-        bool sharded = strstr(weight_names[i][kind], ".index.") != NULL;
+        bool sharded = strstr(weight_names[i][column], ".index.") != NULL;
         enum sdg_result result = sharded ? add_shards(log, view, folder, path, part, copy) : add_source(log, view, path, part, copy);
         sdg_free(path);
         return result;
     }
-    return no_weights(log, folder, kind);
+    return no_weights(log, folder, column);
 }
 
 enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy, struct sdg_tensors **out)

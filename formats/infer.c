@@ -144,6 +144,28 @@ enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source
     return SDG_OK;
 }
 
+enum sdg_result sdg_infer_tiny_vae(const struct sdg_log *log, const struct sdg_source *source, struct sdg_vae_config *config)
+{
+    struct finder f = {source, ""};
+    struct sdg_vae_config c = {.tiny = true, .levels = 4, .encoder_blocks = {1, 3, 3, 3}, .decoder_blocks = {3, 3, 3, 1}, .layers_per_block = 1,
+                               .norm_groups = 1, .scaling_factor = 1, .latent_magnitude = 3, .latent_shift = 0.5f};
+    const struct sdg_tensor *encoder = find(&f, "encoder.layers.0.weight"), *decoder = find(&f, "decoder.layers.0.weight");
+    // The last layers of the two halves: where they are proves the numbers of blocks.
+    const struct sdg_tensor *latent = find(&f, "encoder.layers.14.weight"), *image = find(&f, "decoder.layers.18.weight");
+    if (dim(latent, 3) != 3 || dim(image, 3) != 3)
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: is a small autoencoder of unusual depth; give its folder, with config.json", source->path);
+    for (int i = 0; i < c.levels; i++) {
+        c.channels[i] = dim(encoder, 0);
+        c.decoder_channels[i] = dim(decoder, 0);
+    }
+    c.in_channels = dim(encoder, 1);
+    c.latent_channels = dim(decoder, 1);
+    c.out_channels = dim(image, 0);
+    SDG_TRY(sdg_vae_config_check(log, source->path, &c));
+    *config = c;
+    return SDG_OK;
+}
+
 // Names with and without "text_model.", depending on the program that wrote the file.
 static const char *text_root(const struct finder *f)
 {

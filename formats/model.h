@@ -34,8 +34,9 @@ enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *pat
                                       struct sdg_model **out);
 // One line for models without a tokenizer: where vocab.json and merges.txt are looked for.
 const char *sdg_model_tokenizer_hint(void);
-// A replacement autoencoder (--vae, --taesd): a folder with config.json + weights, or a single file with decoder.* / first_stage_model.* keys.
-// Replaces model->vae and model->vae_config.
+// A replacement autoencoder (--vae, --taesd): a folder with config.json + weights, a single file with LDM's names (decoder.*, or a whole
+// checkpoint's first_stage_model.*), or AutoencoderTiny's weights file. Replaces model->vae and model->vae_config; a file with LDM's names
+// keeps the scaling factor of the model. On failure the model is as before.
 enum sdg_result sdg_model_replace_vae(const struct sdg_log *log, struct sdg_model *model, const char *path);
 void sdg_model_close(struct sdg_model **model);
 

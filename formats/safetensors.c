@@ -165,7 +165,7 @@ static enum sdg_result scan_numbers(struct scanner *s, const char *tensor, int r
     SDG_TRY(expect(s, '['));
     if (!accept(s, ']')) {
         do {
-            int64_t value;
+            int64_t value = 0;
             SDG_TRY(scan_number(s, tensor, &value));
             if (n < room)
                 out[n] = value;

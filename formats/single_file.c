@@ -130,7 +130,8 @@ static enum sdg_result open_parts(const struct sdg_log *log, struct sdg_model *m
     return open_text_encoders(log, model, source);
 }
 
-// $SDGEN_TOKENIZER, then the file's folder, then a folder tokenizer in it. The order lets users replace what lies around.
+// $SDGEN_TOKENIZER, then the file's folder, then a folder tokenizer in it, then the folder this build was told of. The order lets
+// users replace what lies around.
 static enum sdg_result find_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
 {
     bool found = false;
@@ -141,6 +142,10 @@ static enum sdg_result find_tokenizer(const struct sdg_log *log, struct sdg_mode
     enum sdg_result result = inner ? sdg_tokenizer_read(log, model, i, folder, &found) : SDG_ERROR_MEMORY;
     if (result == SDG_OK && !found)
         result = sdg_tokenizer_read(log, model, i, inner, &found);
+#ifdef SDG_CLIP_TOKENIZER
+    if (result == SDG_OK && !found)
+        result = sdg_tokenizer_read(log, model, i, SDG_CLIP_TOKENIZER, &found);
+#endif
     sdg_free(inner);
     sdg_free(folder);
     return result;
@@ -159,25 +164,51 @@ enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model
     return result;
 }
 
+// The weights file of a diffusers folder, without the folder: enough for AutoencoderTiny, whose programs are given just that file.
+static enum sdg_result open_tiny_vae(const struct sdg_log *log, struct sdg_source *source, struct sdg_vae_config *config,
+                                     struct sdg_tensors **out)
+{
+    struct sdg_tensors *view = NULL;
+    SDG_TRY(sdg_infer_tiny_vae(log, source, config));
+    SDG_TRY(sdg_tensors_new(log, source->path, &view));
+    enum sdg_result result = sdg_tensors_use(log, view, source);
+    for (size_t i = 0; result == SDG_OK && i < source->count; i++)
+        result = sdg_tensors_add(log, view, &source->tensors[i], source->tensors[i].name);
+    if (result == SDG_OK)
+        result = sdg_tensors_finish(log, view);
+    if (result != SDG_OK) {
+        sdg_tensors_destroy(&view);
+        return result;
+    }
+    *out = view;
+    return SDG_OK;
+}
+
+static enum sdg_result open_vae(const struct sdg_log *log, struct sdg_source *source, float scaling_factor, struct sdg_vae_config *config,
+                                struct sdg_tensors **out)
+{
+    struct sdg_ldm_layout layout = {0};
+    const char *prefix = sdg_ldm_prefix(SDG_PART_VAE);
+    if (has_prefix(source, "decoder.layers."))
+        return open_tiny_vae(log, source, config, out);
+    if (has_prefix(source, "decoder.up_blocks."))
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is the weights file of a diffusers autoencoder; give its folder, with config.json",
+                        source->path);
+    if (!has_prefix(source, prefix))
+        prefix = "";
+    SDG_TRY(sdg_infer_vae(log, source, prefix, config, &layout));
+    if (scaling_factor > 0)
+        config->scaling_factor = scaling_factor;
+    return open_part(log, source, SDG_PART_VAE, prefix, &layout, out);
+}
+
 enum sdg_result sdg_single_file_vae(const struct sdg_log *log, const char *path, bool copy, float scaling_factor,
                                     struct sdg_vae_config *config, struct sdg_tensors **out)
 {
     struct sdg_source *source;
-    struct sdg_ldm_layout layout = {0};
     SDG_TRY(sdg_check_file_kind(log, path));
     SDG_TRY(sdg_source_open(log, path, copy, &source));
-    const char *prefix = sdg_ldm_prefix(SDG_PART_VAE);
-    if (!has_prefix(source, prefix))
-        prefix = "";
-    enum sdg_result result;
-    if (has_prefix(source, "decoder.up_blocks.") || has_prefix(source, "decoder.layers."))
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is the weights file of a diffusers autoencoder; give its folder, with config.json", path);
-    else
-        result = sdg_infer_vae(log, source, prefix, config, &layout);
-    if (result == SDG_OK && scaling_factor > 0)
-        config->scaling_factor = scaling_factor;
-    if (result == SDG_OK)
-        result = open_part(log, source, SDG_PART_VAE, prefix, &layout, out);
-    sdg_source_drop(&source);
+    enum sdg_result result = open_vae(log, source, scaling_factor, config, out);
+    sdg_source_drop(&source); // the view holds it
     return result;
 }

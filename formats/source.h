@@ -31,6 +31,7 @@ const struct sdg_tensor *sdg_tensors_search(const struct sdg_tensor *tensors, si
 // A view is made empty, filled, then finished. `path` is what messages call it.
 enum sdg_result sdg_tensors_new(const struct sdg_log *log, const char *path, struct sdg_tensors **out);
 enum sdg_result sdg_tensors_use(const struct sdg_log *log, struct sdg_tensors *tensors, struct sdg_source *source);
+bool sdg_tensors_uses(const struct sdg_tensors *tensors, const char *path); // whether a source of that path is in use
 // `name` is copied; `tensor`'s data must lie in a source in use.
 enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *tensors, const struct sdg_tensor *tensor,
                                 const char *name);

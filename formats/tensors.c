@@ -68,6 +68,14 @@ enum sdg_result sdg_tensors_use(const struct sdg_log *log, struct sdg_tensors *t
     return SDG_OK;
 }
 
+bool sdg_tensors_uses(const struct sdg_tensors *tensors, const char *path)
+{
+    for (size_t i = 0; i < tensors->source_count; i++)
+        if (strcmp(tensors->sources[i]->path, path) == 0)
+            return true;
+    return false;
+}
+
 void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, size_t bytes)
 {
     struct block *block = tensors->blocks;
@@ -162,7 +170,7 @@ const struct sdg_tensor *sdg_tensors_find(const struct sdg_tensors *tensors, con
 
 const char *sdg_tensors_path(const struct sdg_tensors *tensors)
 {
-    return tensors->path;
+    return tensors->source_count == 1 ? tensors->sources[0]->path : tensors->path;
 }
 
 const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *key)

@@ -30,7 +30,7 @@ void sdg_tensors_destroy(struct sdg_tensors **tensors);
 size_t sdg_tensors_count(const struct sdg_tensors *tensors);
 const struct sdg_tensor *sdg_tensors_at(const struct sdg_tensors *tensors, size_t i); // sorted by name
 const struct sdg_tensor *sdg_tensors_find(const struct sdg_tensors *tensors, const char *name); // NULL if absent
-const char *sdg_tensors_path(const struct sdg_tensors *tensors); // for messages
+const char *sdg_tensors_path(const struct sdg_tensors *tensors); // for messages: the file, the folder when there are several files
 const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *key); // NULL if absent
 
 // The pages of this tensor (the whole ones inside it) are not needed any more: keeps a mapped file from staying resident

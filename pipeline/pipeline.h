@@ -47,7 +47,7 @@ struct sdg_pipeline {
     struct sdg_network unet, decoder;
     int64_t context_serial;  // raised when the context changes
     int64_t unet_context;    // serial of the context whose keys and values are in `unet`
-    size_t resident_start;   // bytes resident when the pipeline was created
+    bool planned_before;     // kernels of an earlier picture are part of the process already
 };
 
 // One picture, everything resolved and checked.

@@ -17,5 +17,5 @@ void main()
     if (i >= p.total)
         return;
     uint at = i / p.c * 2 * p.c + i % p.c;
-    result[i] = SCALAR(float(x[at]) * apply_unary(UNARY_GELU_ERF, float(x[at + p.c]), 1.0, 0.0));
+    result[i] = SCALAR(float(x[at]) * gelu_erf(float(x[at + p.c])));
 }

@@ -81,16 +81,17 @@ void main()
         }
         cursor_advance();
         barrier();
-        for (uint s = 0; s < BK; s++) {
-            float a[TM], b[TN];
-            [[unroll]] for (uint i = 0; i < TM; i++)
-                a[i] = tile_a[s * PITCH_A + first_m + i * (BM / TM)];
-            [[unroll]] for (uint j = 0; j < TN; j++)
-                b[j] = tile_b[s * PITCH_B + first_n + j * (BN / TN)];
-            [[unroll]] for (uint i = 0; i < TM; i++)
+        [[dont_unroll]] for (uint quarter = 0; quarter < BK; quarter += BK / 4) // all 16 at once only lengthen compilation
+            [[unroll]] for (uint s = quarter; s < quarter + BK / 4; s++) {
+                float a[TM], b[TN];
+                [[unroll]] for (uint i = 0; i < TM; i++)
+                    a[i] = tile_a[s * PITCH_A + first_m + i * (BM / TM)];
                 [[unroll]] for (uint j = 0; j < TN; j++)
-                    sum[i * TN + j] += a[i] * b[j];
-        }
+                    b[j] = tile_b[s * PITCH_B + first_n + j * (BN / TN)];
+                [[unroll]] for (uint i = 0; i < TM; i++)
+                    [[unroll]] for (uint j = 0; j < TN; j++)
+                        sum[i * TN + j] += a[i] * b[j];
+            }
         barrier();
     }
 

@@ -1,6 +1,7 @@
 // formats/: safetensors files, read, written, broken and mutated.
 #include "base/memory.h"
 #include "formats/tensors.h"
+#include "tests/mutate.h"
 #include "tests/temp.h"
 
 #include <setjmp.h>
@@ -309,45 +310,6 @@ static void test_open_allocations(void **state)
     }
 }
 
-static uint64_t fuzz_state;
-
-static uint32_t fuzz_next(void) // xorshift64*
-{
-    fuzz_state ^= fuzz_state >> 12;
-    fuzz_state ^= fuzz_state << 25;
-    fuzz_state ^= fuzz_state >> 27;
-    return (uint32_t)(fuzz_state * UINT64_C(0x2545f4914f6cdd1d) >> 32);
-}
-
-// One change: another byte, a flipped bit, a piece repeated or removed, a token of the format put in.
-static size_t mutate(unsigned char *file, size_t size, size_t room)
-{
-    static const char *const tokens[] = {"{", "}", "[", "]", ",", ":", "\"", "-", "18446744073709551615", "9223372036854775807", "0", "1e9",
-                                         "\"dtype\"", "\"shape\"", "\"data_offsets\"", "\"__metadata__\"", "\\u0000", "\\ud800", "null", "F64"};
-    size_t at = fuzz_next() % size;
-    const char *token = tokens[fuzz_next() % (sizeof tokens / sizeof *tokens)];
-    size_t length = strlen(token);
-    switch (fuzz_next() % 6) {
-    case 0: file[at] = (unsigned char)fuzz_next(); break;
-    case 1: file[at] ^= (unsigned char)(1u << fuzz_next() % 8); break;
-    case 2: return size > 16 ? size - fuzz_next() % 16 : size;
-    case 3: // insert
-        if (size + length > room)
-            break;
-        memmove(file + at + length, file + at, size - at);
-        memcpy(file + at, token, length);
-        return size + length;
-    case 4: // overwrite
-        memcpy(file + at, token, length < size - at ? length : size - at);
-        break;
-    default: // remove
-        length = length < size - at - 1 ? length : 0;
-        memmove(file + at, file + at + length, size - at - length);
-        return size - length;
-    }
-    return size;
-}
-
 // Reads every byte that the file claims to have, so that a sanitizer sees what is outside.
 static unsigned touch(const struct sdg_tensors *tensors)
 {
@@ -375,11 +337,7 @@ static void test_mutations(void **state)
     for (int round = 0; round < 60000; round++) {
         size_t size = original_size;
         memcpy(file, original, size);
-        for (unsigned n = 1 + fuzz_next() % 3; n > 0; n--)
-            size = mutate(file, size, sizeof file);
-        if (fuzz_next() % 4 != 0) // most of the time the length field fits, so that the scanner is reached
-            for (int i = 0; i < 8; i++)
-                file[i] = (unsigned char)((uint64_t)(size > 8 + sizeof data ? size - 8 - sizeof data : 0) >> 8 * i);
+        size = mutate_file(file, size, sizeof file, sizeof data);
         struct temp_log t;
         struct sdg_tensors *tensors = NULL;
         enum sdg_result result = sdg_tensors_open(temp_log(&t), temp_write("fuzz.safetensors", file, size), &tensors);

@@ -385,6 +385,30 @@ static void test_img2img(void **state)
     sdg_tensors_destroy(&tensors);
 }
 
+// A latent that was noised to call i and that the model understands perfectly is, one call later, noised to call i + 1.
+static void test_noise_levels(void **state)
+{
+    (void)state;
+    static const enum sdg_method methods[] = {SDG_METHOD_EULER, SDG_METHOD_DDIM, SDG_METHOD_DPMPP2M};
+    struct sdg_scheduler_config config = stable_diffusion();
+    for (size_t m = 0; m < sizeof methods / sizeof *methods; m++) {
+        struct sdg_sampler_params params = {.method = methods[m], .schedule = SDG_SCHEDULE_MODEL, .config = &config, .steps = 20, .eta = -1, .elements = 1};
+        struct sdg_sampler *s = create(&params);
+        const float picture = 0.75f, noise = -1.25f;
+        float latent = picture, expected;
+        sdg_sampler_add_noise(s, &latent, &noise);
+        for (int call = 0; call < sdg_sampler_calls(s); call++) {
+            sdg_sampler_step(s, call, &noise, &latent, NULL);
+            expected = picture;
+            sdg_sampler_add_noise_at(s, call + 1, &expected, &noise);
+            if (call + 1 < sdg_sampler_calls(s))
+                assert_true(fabsf(latent - expected) < 2e-5f);
+        }
+        assert_true(expected == picture); // the end has no noise
+        sdg_sampler_destroy(&s);
+    }
+}
+
 // ---- schedules of other programs ----------------------------------------------------------------------------------------------
 
 static struct sdg_sampler *schedule(const struct sdg_scheduler_config *config, enum sdg_schedule kind, int steps)
@@ -689,7 +713,7 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_diffusers),     cmocka_unit_test(test_k_diffusion), cmocka_unit_test(test_img2img),
+        cmocka_unit_test(test_diffusers),     cmocka_unit_test(test_k_diffusion), cmocka_unit_test(test_img2img), cmocka_unit_test(test_noise_levels),
         cmocka_unit_test(test_schedules),     cmocka_unit_test(test_custom_sigmas), cmocka_unit_test(test_combinations),
         cmocka_unit_test(test_other_models),  cmocka_unit_test(test_refusals),    cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_walk_again),    cmocka_unit_test(test_names),

@@ -61,11 +61,11 @@ static inline void temp_remove_tree(const char *path)
     if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
         DIR *dir = opendir(path);
         for (struct dirent *entry; dir && (entry = readdir(dir));) {
-            char child[1200];
+            char child[4096];
             if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
                 continue;
-            snprintf(child, sizeof child, "%s/%s", path, entry->d_name);
-            temp_remove_tree(child);
+            if (snprintf(child, sizeof child, "%s/%s", path, entry->d_name) < (int)sizeof child)
+                temp_remove_tree(child);
         }
         if (dir)
             closedir(dir);

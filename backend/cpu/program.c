@@ -112,14 +112,6 @@ static enum sdg_result check_weights(struct sdg_cpu_program *p)
     return SDG_OK;
 }
 
-static bool needs_weights(const struct sdg_graph *g)
-{
-    for (size_t i = 1; i < g->value_count; i++)
-        if (g->values[i].kind == SDG_VALUE_WEIGHT)
-            return true;
-    return false;
-}
-
 // ---- creation ----
 
 static enum sdg_result select_kernel(struct sdg_cpu_program *p, struct sdg_cpu_step *step)
@@ -207,8 +199,6 @@ static enum sdg_result build(struct sdg_cpu_program *p, const struct sdg_graph *
     find_id_limits(p);
     if (p->weights)
         SDG_TRY(check_weights(p));
-    else if (!params->plan_only && needs_weights(graph))
-        return sdg_fail(p->log, SDG_ERROR_USAGE, "a graph with weights needs a file of weights");
     SDG_TRY(select_kernels(p));
     SDG_TRY(plan_arena(p));
     if (params->plan_only)
@@ -310,7 +300,7 @@ static enum sdg_result write_ids(const struct sdg_cpu_program *p, sdg_value v, c
 enum sdg_result sdg_cpu_program_write(struct sdg_program *program, const char *name, const void *data, size_t count)
 {
     struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
-    sdg_value v;
+    sdg_value v = 0;
     SDG_TRY(find_value(p, name, count, &v));
     const struct sdg_value_info *info = &p->graph.values[v];
     if (info->kind != SDG_VALUE_INPUT && info->kind != SDG_VALUE_TABLE)
@@ -324,7 +314,7 @@ enum sdg_result sdg_cpu_program_write(struct sdg_program *program, const char *n
 enum sdg_result sdg_cpu_program_read(struct sdg_program *program, const char *name, float *data, size_t count)
 {
     struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
-    sdg_value v;
+    sdg_value v = 0;
     SDG_TRY(find_value(p, name, count, &v));
     const struct sdg_value_info *info = &p->graph.values[v];
     if (!sdg_dtype_is_float(info->dtype) || !p->data[v])

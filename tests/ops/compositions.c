@@ -24,7 +24,7 @@ static double activate(enum sdg_unary function, double x)
 
 static double bound(const struct suite *s)
 {
-    return s->type == SDG_F32 ? 1e-10 : s->type == SDG_F16 ? 1e-6 : 1e-5;
+    return s->type == SDG_F32 ? 1e-10 : s->type == SDG_F16 ? 1e-6 : 4e-5;
 }
 
 static const float *values(const struct fixture *f, int i)

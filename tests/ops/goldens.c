@@ -19,7 +19,7 @@ static double bound(const struct suite *s)
 
 static const struct sdg_tensor *find(const struct golden *g, const char *key, const char *part)
 {
-    char name[128];
+    char name[256];
     snprintf(name, sizeof name, "%s%s%s", key, *key ? "." : "", part);
     const struct sdg_tensor *t = sdg_tensors_find(g->tensors, name);
     return t && t->dtype == SDG_F32 ? t : NULL;

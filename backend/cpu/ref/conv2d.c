@@ -24,7 +24,7 @@ static void block(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int c
     int64_t taps = (int64_t)c->kernel_h * c->kernel_w;
     for (int ky = 0; ky < c->kernel_h; ky++)
         for (int kx = 0; kx < c->kernel_w; kx++) {
-            int64_t first[SDG_REF_POSITIONS];
+            int64_t first[SDG_REF_POSITIONS] = {0};
             for (int p = 0; p < columns; p++)
                 first[p] = tap(c, n, oy, ox + p, ky, kx);
             sdg_ref_dot(sum, &c->x, first, columns, c->x.c, c->weight + (ky * c->kernel_w + kx) * out->c + o, taps * out->c, outputs);

@@ -4,7 +4,7 @@
 static void block(const struct sdg_ref_view *x, const struct sdg_ref_epilogue *end, const float *weight, int64_t position, int positions, int64_t o, int outputs)
 {
     double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS] = {0};
-    int64_t first[SDG_REF_POSITIONS];
+    int64_t first[SDG_REF_POSITIONS] = {0};
     for (int p = 0; p < positions; p++)
         first[p] = (position + p) * x->c;
     sdg_ref_dot(sum, x, first, positions, x->c, weight + o, end->out.c, outputs);

@@ -1,0 +1,39 @@
+// Quantization schemes: which bits weights and activations get, and where the activations' intervals come from.
+#ifndef SDG_QUANT_SCHEME_H
+#define SDG_QUANT_SCHEME_H
+
+#include "base/log.h"
+
+#include <stdbool.h>
+
+enum sdg_interval_rule {
+    SDG_INTERVAL_NONE,    // activations stay floating point
+    SDG_INTERVAL_STATIC,  // one interval per site
+    SDG_INTERVAL_TABLE,   // a free value per calibrated step, interpolated in between
+    SDG_INTERVAL_TDQ,     // a fitted function of the timestep
+    SDG_INTERVAL_DYNAMIC, // from the values themselves, at run time
+    SDG_INTERVAL_RULES,
+};
+
+enum { SDG_FLOAT_BITS = 16 }; // "16 bits" means: not quantized, whatever float type the model runs in
+
+struct sdg_scheme {
+    int weight_bits;     // 4, 8 or SDG_FLOAT_BITS
+    int activation_bits; // 2..8 or SDG_FLOAT_BITS
+    enum sdg_interval_rule rule;
+};
+
+enum { SDG_SCHEME_NAME_BYTES = 24 };
+
+// "w8a16", "w4a16", "w8a8-static", "w4a8-tdq", "w8a5-dynamic", "w16a8-table", ...  Anything else is SDG_ERROR_USAGE with the
+// legal forms in the message; *out is then untouched.
+enum sdg_result sdg_scheme_parse(const struct sdg_log *log, const char *name, struct sdg_scheme *out);
+// The inverse: what sdg_scheme_parse reads as the same scheme.
+void sdg_scheme_name(const struct sdg_scheme *scheme, char name[static SDG_SCHEME_NAME_BYTES]);
+// Integer kernels exist for it: weights of 4 or 8 bits with activations of 8 bits or float. The others can only be simulated.
+bool sdg_scheme_is_runnable(const struct sdg_scheme *scheme);
+
+const char *sdg_interval_rule_name(enum sdg_interval_rule rule); // none, static, table, tdq, dynamic
+int sdg_interval_rule_from_name(const char *name);               // -1 if unknown
+
+#endif

@@ -1,0 +1,421 @@
+// sdgen draws with the default model: exit codes, files, names, metadata, interruption. Small and few steps: what is in the
+// picture is tested elsewhere.
+#include "run.h"
+
+#include <pty.h>
+#include <time.h>
+
+#include "apps/common/arrays.h"
+#include "apps/common/image.h"
+
+static char folder[64];
+
+static int enter(void **state)
+{
+    (void)state;
+    folder_enter(folder, sizeof folder);
+    setenv("SDGEN_MODEL", SDG_SOURCE_DIR "/models/emoji-128", 1);
+    return 0;
+}
+
+static int leave(void **state)
+{
+    (void)state;
+    folder_leave(folder);
+    return 0;
+}
+
+#define SMALL "--backend", "cpu", "-W", "64", "-H", "64", "--steps", "2"
+
+static void expect_done(const struct run *run)
+{
+    if (run->status != 0)
+        fail_msg("exit status %d: %s", run->status, run->err);
+}
+
+static void expect_error(const struct run *run, int status, const char *word, int files)
+{
+    const char *error = strstr(run->err, "error: ");
+    if (run->status != status || !error || strstr(error + 1, "error: ") || !strstr(error, word) || count_files() != files)
+        fail_msg("expected exit status %d, one error with '%s' and %d files, got %d, %d files and: %s", status, word, files, run->status, count_files(), run->err);
+}
+
+static bool same_files(const char *a, const char *b)
+{
+    static char x[1 << 20], y[1 << 20];
+    size_t n = read_whole(a, x, sizeof x), m = read_whole(b, y, sizeof y);
+    return n && n == m && !memcmp(x, y, n);
+}
+
+static struct sdg_image *load(const char *path)
+{
+    struct app_ui ui = app_ui_create("test");
+    struct sdg_image *image = NULL;
+    assert_int_equal(app_image_read(&ui, path, &image), SDG_OK);
+    return image;
+}
+
+static void test_picture(void **state)
+{
+    (void)state;
+    const struct run *run = sdgen("a red apple", SMALL, "-o", "a.png", "--seed", "7");
+    expect_done(run);
+    assert_int_equal(run->out_size, 0);
+    assert_non_null(strstr(run->err, "seed 7\n"));
+    assert_true(count_lines(run->err) < 20);
+    assert_null(strchr(run->err, '\r')); // no bar: stderr is no terminal
+    assert_int_equal(count_files(), 1);
+    struct sdg_image *image = load("a.png");
+    assert_int_equal(image->width, 64);
+    assert_int_equal(image->height, 64);
+    sdg_image_destroy(&image);
+    struct stat status;
+    assert_int_equal(stat("a.png", &status), 0);
+    mode_t mask = umask(0);
+    umask(mask);
+    assert_int_equal(status.st_mode & 0777, 0666 & ~mask);
+
+    // The same again, over an existing file, quietly, and by the other ways to give a prompt.
+    write_whole("b.png", "old", 3);
+    run = sdgen("-p", "a red apple", SMALL, "-o", "b.png", "-s", "7", "-q");
+    expect_done(run);
+    assert_string_equal(run->err, "");
+    assert_true(same_files("a.png", "b.png"));
+    write_whole("prompt.txt", "a red apple\n", 12);
+    expect_done(sdgen("--prompt-file", "prompt.txt", SMALL, "-o", "c.png", "-s", "7"));
+    assert_true(same_files("a.png", "c.png"));
+    expect_done(run_with((char *const[]){SDGEN_PROGRAM, "--prompt-file", "-", SMALL, "-o", "c.png", "-s7", NULL}, "prompt.txt"));
+    assert_true(same_files("a.png", "c.png"));
+    expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "8", "-t", "1"));
+    assert_false(same_files("a.png", "c.png"));
+
+    // Through a link: it stays one.
+    assert_int_equal(symlink("c.png", "link.png"), 0);
+    expect_done(sdgen("a red apple", SMALL, "-o", "link.png", "-s", "7"));
+    assert_int_equal(lstat("link.png", &status), 0);
+    assert_true(S_ISLNK(status.st_mode));
+    assert_true(same_files("a.png", "c.png"));
+}
+
+static void test_formats(void **state)
+{
+    (void)state;
+    expect_done(sdgen("x", SMALL, "-o", "a.png"));
+    expect_done(sdgen("x", SMALL, "-o", "a.ppm"));
+    expect_done(sdgen("x", SMALL, "-o", "a.JPG"));
+    struct sdg_image *png = load("a.png"), *ppm = load("a.ppm"), *jpeg = load("a.JPG");
+    assert_memory_equal(png->pixels, ppm->pixels, 3 * 64 * 64);
+    // JPEG at quality 90: the mean difference stays small, the colours are not swapped.
+    double difference = 0;
+    for (size_t i = 0; i < 3 * 64 * 64; i++)
+        difference += abs(png->pixels[i] - jpeg->pixels[i]) / (3.0 * 64 * 64);
+    assert_true(jpeg->width == 64 && jpeg->height == 64 && difference < 12);
+    sdg_image_destroy(&png);
+    sdg_image_destroy(&ppm);
+    sdg_image_destroy(&jpeg);
+
+    const struct run *run = sdgen("x", SMALL, "-o", "-", "-q");
+    expect_done(run);
+    assert_string_equal(run->err, "");
+    write_whole("b.png", run->out, run->out_size);
+    assert_true(same_files("a.png", "b.png"));
+}
+
+static void test_batch(void **state)
+{
+    (void)state;
+    expect_done(sdgen("x", SMALL, "-o", "a.png", "-s", "5", "-b", "2"));
+    assert_int_equal(count_files(), 2);
+    expect_done(sdgen("x", SMALL, "-o", "%03d-b.png", "-s", "5", "-b", "2"));
+    assert_int_equal(count_files(), 4);
+    expect_done(sdgen("x", SMALL, "-o", "c%d.png", "-s", "6"));
+    assert_true(same_files("a_1.png", "000-b.png"));
+    assert_true(same_files("a_2.png", "001-b.png"));
+    assert_true(same_files("a_2.png", "c0.png"));
+    assert_false(same_files("a_1.png", "a_2.png"));
+}
+
+static void test_metadata(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *prompt, *negative;
+    } texts[] = {{"a red apple, 3d", "blurry"}, {"caf\xc3\xa9 \xc2\xa3", ""}, {"\xe6\x9d\xb1\xe4\xba\xac \xf0\x9f\x9a\x80", "\xc3\xa9"}, {"two\nlines", "also\ntwo"}, {"", NULL}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char expected[400];
+        const char *negative = texts[i].negative;
+        expect_done(run_with((char *const[]){SDGEN_PROGRAM, "-q", "-o", "a.png", SMALL, "-s", "9", "--cfg-scale", "4.5", "--eta", "0.5", "-p", (char *)texts[i].prompt,
+                                             negative ? (char *)"-n" : NULL, (char *)negative, NULL},
+                             NULL));
+        snprintf(expected, sizeof expected,
+                 "%s%s%s\nSteps: 2, Sampler: Euler a, Schedule type: Discrete, CFG scale: 4.5, Seed: 9, Size: 64x64, Model: emoji-128, Eta: 0.5, RNG: cuda, Version: sdgen 0.1.0\n",
+                 texts[i].prompt, negative && *negative ? "\nNegative prompt: " : "", negative ? negative : "");
+        const struct run *run = sdgen("-M", "metadata", "--image", "a.png");
+        expect_done(run);
+        assert_string_equal(run->out, expected);
+    }
+    expect_done(sdgen("-q", SMALL, "-o", "a.png", "--disable-image-metadata"));
+    const struct run *run = sdgen("-M", "metadata", "--image", "a.png");
+    expect_error(run, 2, "a.png", 1);
+    write_whole("b.png", "no picture", 10);
+    expect_error(sdgen("-M", "metadata", "--image", "b.png"), 2, "b.png", 2);
+    expect_error(sdgen("-M", "metadata", "--image", "absent.png"), 2, "absent.png", 2);
+    expect_error(sdgen("-M", "metadata", "--image", "."), 2, ".", 2);
+}
+
+static void test_seed(void **state)
+{
+    (void)state;
+    const struct run *run = sdgen("x", SMALL, "-o", "a.png", "-s", "-1");
+    expect_done(run);
+    long long seed = -1;
+    const char *at = strstr(run->err, "seed ");
+    assert_non_null(at);
+    assert_int_equal(sscanf(at, "seed %lld", &seed), 1);
+    assert_true(seed >= 0);
+    char expected[64];
+    snprintf(expected, sizeof expected, "Seed: %lld,", seed);
+    run = sdgen("-M", "metadata", "--image", "a.png");
+    assert_non_null(strstr(run->out, expected));
+    run = sdgen("x", SMALL, "-o", "b.png", "-s", "-1");
+    expect_done(run);
+    assert_false(same_files("a.png", "b.png")); // 2^-32 that they are
+    snprintf(expected, sizeof expected, "%lld", seed);
+    expect_done(sdgen("x", SMALL, "-o", "b.png", "-s", expected));
+    assert_true(same_files("a.png", "b.png"));
+}
+
+static void test_init_image(void **state)
+{
+    (void)state;
+    expect_done(sdgen("x", "--backend", "cpu", "-W", "64", "-H", "96", "--steps", "2", "-o", "a.ppm", "-q"));
+    expect_done(sdgen("x", "--backend", "cpu", "--steps", "2", "-i", "a.ppm", "--strength", "0.5", "-o", "b.png", "-q")); // the size is the init image's
+    struct sdg_image *image = load("b.png");
+    assert_true(image->width == 64 && image->height == 96);
+    sdg_image_destroy(&image);
+    const struct run *run = sdgen("-M", "metadata", "--image", "b.png");
+    assert_non_null(strstr(run->out, "Denoising strength: 0.5,"));
+    run = sdgen("x", SMALL, "-i", "a.ppm", "-o", "c.png");
+    expect_done(run);
+    assert_non_null(strstr(run->err, "middle"));
+    image = load("c.png");
+    assert_true(image->width == 64 && image->height == 64);
+    sdg_image_destroy(&image);
+    expect_done(run_with((char *const[]){SDGEN_PROGRAM, "x", SMALL, "-i", "-", "-o", "d.png", "-q", NULL}, "a.ppm"));
+    assert_true(same_files("c.png", "d.png"));
+    write_whole("broken.png", "\x89PNG\r\n\x1a\n and nothing", 20);
+    expect_error(sdgen("x", SMALL, "-i", "broken.png", "-o", "e.png"), 2, "broken.png", 5);
+    expect_error(sdgen("x", SMALL, "-i", "absent.png", "-o", "e.png"), 2, "absent.png", 5);
+    expect_error(run_with((char *const[]){SDGEN_PROGRAM, "x", SMALL, "-i", "-", "-o", "e.png", NULL}, NULL), 2, "standard input", 5);
+}
+
+static void test_arrays(void **state)
+{
+    (void)state;
+    struct app_ui ui = app_ui_create("test");
+    expect_done(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "last.npy", "--dump-steps", "steps.safetensors"));
+    expect_done(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "last.safetensors", "--dump-steps", "steps.npy"));
+    struct app_array npy = {0}, tensor = {0}, last = {0}, first = {0}, steps = {0};
+    assert_int_equal(app_array_read(&ui, "last.npy", "latents", &npy), SDG_OK);
+    assert_int_equal(app_array_read(&ui, "last.safetensors", "latents", &tensor), SDG_OK);
+    assert_int_equal(app_array_read(&ui, "steps.safetensors", "latents", &last), SDG_OK);
+    assert_int_equal(app_array_read(&ui, "steps.safetensors", "latents_step0", &first), SDG_OK);
+    assert_int_equal(app_array_read(&ui, "steps.npy", "latents", &steps), SDG_OK);
+    const size_t size = 4 * 8 * 8;
+    assert_true(npy.dims == 4 && npy.shape[0] == 1 && npy.shape[1] == 4 && npy.shape[2] == 8 && npy.shape[3] == 8);
+    assert_true(steps.dims == 4 && steps.shape[0] == 2);
+    assert_memory_equal(npy.data, tensor.data, size * sizeof(float));
+    assert_memory_equal(npy.data, last.data, size * sizeof(float));
+    assert_memory_equal(steps.data, first.data, size * sizeof(float));
+    assert_memory_equal(steps.data + size, last.data, size * sizeof(float));
+
+    // Noise from a file is used: the same picture for any seed with a sampler that draws nothing else; its size is the picture's.
+    struct app_array noise = {"noise", 4, {1, 4, 8, 8}, npy.data};
+    assert_int_equal(app_array_write(&ui, "noise.safetensors", &noise, 1), SDG_OK);
+    assert_int_equal(app_array_write(&ui, "noise.npy", &noise, 1), SDG_OK);
+    expect_done(sdgen("x", "--backend", "cpu", "--steps", "2", "-s", "1", "-o", "b.ppm", "--sampling-method", "euler", "--load-noise", "noise.npy"));
+    expect_done(sdgen("x", SMALL, "-s", "2", "-o", "c.ppm", "--sampling-method", "euler", "--load-noise", "noise.safetensors"));
+    expect_done(sdgen("x", SMALL, "-s", "2", "-o", "d.ppm", "--sampling-method", "euler"));
+    assert_true(same_files("b.ppm", "c.ppm"));
+    assert_false(same_files("c.ppm", "d.ppm"));
+    int files = count_files();
+    expect_error(sdgen("x", "-W", "128", "-H", "128", "--load-noise", "noise.npy", "-o", "e.png"), 1, "--load-noise", files);
+    noise.shape[1] = 2;
+    noise.shape[2] = 16;
+    assert_int_equal(app_array_write(&ui, "noise.npy", &noise, 1), SDG_OK);
+    expect_error(sdgen("x", "--load-noise", "noise.npy", "-o", "e.png"), 2, "noise.npy", files);
+    free(npy.data);
+    free(tensor.data);
+    free(last.data);
+    free(first.data);
+    free(steps.data);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    unsetenv("SDGEN_MODEL");
+    expect_error(sdgen("x", "-m", "absent"), 2, "absent", 0);
+    expect_error(sdgen("x", "-o", "absent/a.png"), 2, "absent/a.png", 0);
+    expect_error(sdgen("x", "-o", "/proc/a.png"), 2, "/proc/a.png", 0);
+    expect_error(sdgen("x", "--dump-latents", "absent/a.npy"), 2, "absent/a.npy", 0);
+    expect_error(sdgen("x", "--preview", "proj", "--preview-path", "absent/a.png"), 2, "absent/a.png", 0);
+    expect_error(sdgen("x", "--prompt-file", "absent.txt"), 1, "twice", 0);
+    expect_error(sdgen("--prompt-file", "absent.txt"), 2, "absent.txt", 0);
+    expect_error(sdgen("x", "--max-vram", "0.001"), 3, "mem", 0);
+    expect_error(sdgen("x", SMALL, "-W", "16384", "-H", "16384", "--max-vram", "0.25"), 3, "mem", 0);
+    assert_int_equal(mkdir("folder.png", 0777), 0);
+    expect_error(sdgen("x", "-o", "folder.png"), 2, "folder.png", 1);
+    const struct run *run = sdgen("x", "--backend", "vulkan:99");
+    assert_true(run->status == 3 || run->status == 1); // 1: this build has no Vulkan
+    assert_non_null(strstr(run->err, "ulkan"));
+    assert_int_equal(count_files(), 1);
+
+    // A full disk: found while writing, nothing is left.
+    if (file_exists("/dev/full")) {
+        char *arguments[] = {SDGEN_PROGRAM, "x", SMALL, "-o", "-", NULL};
+        int status = finish(start(arguments, NULL, "/dev/full", "err"));
+        struct run failed = {.status = status};
+        read_whole("err", failed.err, sizeof failed.err);
+        expect_error(&failed, 2, "standard output", 2);
+        assert_int_equal(symlink("/dev/full", "full.png"), 0);
+        expect_error(sdgen("x", SMALL, "-o", "full.png"), 2, "full.png", 3);
+        expect_error(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "full.npy", "-i", "absent.png"), 2, "absent.png", 3);
+    }
+}
+
+static void test_lists(void **state)
+{
+    (void)state;
+    const struct run *run = sdgen("--version");
+    expect_done(run);
+    assert_int_equal(strncmp(run->out, "sdgen 0.", 8), 0);
+    assert_string_equal(run->err, "");
+    run = sdgen("--list-devices");
+    expect_done(run);
+    assert_non_null(strstr(run->out, "cpu"));
+    assert_non_null(strstr(run->out, "reference"));
+    run = sdgen("--plan", "--backend", "cpu", SMALL);
+    expect_done(run);
+    assert_non_null(strstr(run->out, "UNet"));
+    assert_non_null(strstr(run->out, "64x64"));
+    assert_int_equal(count_files(), 0);
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+// Ctrl-C, or a request to end, in the middle of sampling.
+static void interrupt(int number)
+{
+    char *arguments[] = {SDGEN_PROGRAM, "x", "--backend", "cpu", "--steps", "1000", "-W", "256", "-H", "256", "-o", "a.png", "--preview", "proj", "--preview-path", "p.ppm", NULL};
+    pid_t child = start(arguments, NULL, "/dev/null", "err");
+    double begin = seconds();
+    while (!file_exists("p.ppm") && seconds() - begin < 120 && waitpid(child, NULL, WNOHANG) == 0)
+        usleep(20000);
+    assert_true(file_exists("p.ppm")); // sampling has begun
+    kill(child, number);
+    begin = seconds();
+    assert_int_equal(finish(child), 130);
+    assert_true(seconds() - begin < 60); // a step, not the thousand
+    assert_int_equal(count_files(), 2);  // err, p.ppm: no a.png, no temporary file
+    char err[4096];
+    read_whole("err", err, sizeof err);
+    assert_non_null(strstr(err, "interrupted"));
+    assert_null(strstr(err, "error"));
+    unlink("p.ppm");
+}
+
+static void test_interrupt(void **state)
+{
+    (void)state;
+    interrupt(SIGINT);
+    interrupt(SIGTERM);
+}
+
+// On a terminal there is a bar in one line that is gone at the end, and no picture is written to it.
+static void test_terminal(void **state)
+{
+    (void)state;
+    int master, slave;
+    static char text[1 << 16];
+    size_t size = 0;
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        close(master);
+        dup2(slave, 1);
+        dup2(slave, 2);
+        execl(SDGEN_PROGRAM, "sdgen", "x", SMALL, "-o", "a.png", (char *)NULL);
+        _exit(127);
+    }
+    close(slave);
+    ssize_t got;
+    while (size < sizeof text - 1 && (got = read(master, text + size, sizeof text - 1 - size)) > 0)
+        size += (size_t)got;
+    text[size] = 0;
+    close(master);
+    assert_int_equal(finish(child), 0);
+    assert_non_null(strstr(text, "\r"));
+    assert_non_null(strstr(text, "2/2"));
+    assert_non_null(strstr(text, "\r\033[K"));
+
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+    child = fork();
+    if (child == 0) {
+        int err = open("err", O_WRONLY | O_CREAT, 0666);
+        dup2(slave, 1);
+        dup2(err, 2);
+        execl(SDGEN_PROGRAM, "sdgen", "x", SMALL, "-o", "-", (char *)NULL);
+        _exit(127);
+    }
+    close(slave);
+    assert_int_equal(finish(child), 1);
+    close(master);
+    read_whole("err", text, sizeof text);
+    assert_non_null(strstr(text, "terminal"));
+}
+
+static void test_bench(void **state)
+{
+    (void)state;
+    static const char *const networks[] = {"text", "unet", "vae"};
+    for (size_t i = 0; i < 3; i++) {
+        const struct run *run = run_with((char *const[]){SDBENCH_PROGRAM, (char *)networks[i], "--backend", "cpu", "-W", "64", "-H", "64", "--repeat", "2", "--kernels", "--json", "b.json", NULL}, NULL);
+        expect_done(run);
+        assert_non_null(strstr(run->out, "Gop/s"));
+        char json[1 << 16];
+        assert_true(read_whole("b.json", json, sizeof json) > 100);
+        assert_non_null(strstr(json, "\"median\""));
+    }
+    const struct run *run = run_with((char *const[]){SDBENCH_PROGRAM, "e2e", "--backend", "cpu", "-W", "64", "-H", "64", "--repeat", "1", "--steps", "1", NULL}, NULL);
+    expect_done(run);
+    assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, "unte", NULL}, NULL)->status, 1);
+    assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, NULL}, NULL)->status, 1);
+    assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, "unet", "--repeat", "0", NULL}, NULL)->status, 1);
+    assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, "unet", "-m", "absent", NULL}, NULL)->status, 2);
+    assert_int_equal(count_files(), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_picture, enter, leave),
+        cmocka_unit_test_setup_teardown(test_formats, enter, leave),
+        cmocka_unit_test_setup_teardown(test_batch, enter, leave),
+        cmocka_unit_test_setup_teardown(test_metadata, enter, leave),
+        cmocka_unit_test_setup_teardown(test_seed, enter, leave),
+        cmocka_unit_test_setup_teardown(test_init_image, enter, leave),
+        cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
+        cmocka_unit_test_setup_teardown(test_failures, enter, leave),
+        cmocka_unit_test_setup_teardown(test_lists, enter, leave),
+        cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),
+        cmocka_unit_test_setup_teardown(test_terminal, enter, leave),
+        cmocka_unit_test_setup_teardown(test_bench, enter, leave),
+    };
+    return cmocka_run_group_tests_name("cli_draw", tests, NULL, NULL);
+}

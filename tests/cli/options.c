@@ -1,0 +1,294 @@
+// The command line of sdgen: every option of its table with every kind of bad value, contradictions, help texts.
+// The table is linked in, so an option that is added is tested.
+#include "run.h"
+
+#include "apps/sdgen_options.h"
+
+static char folder[64];
+
+static int enter(void **state)
+{
+    (void)state;
+    folder_enter(folder, sizeof folder);
+    return 0;
+}
+
+static int leave(void **state)
+{
+    (void)state;
+    folder_leave(folder);
+    return 0;
+}
+
+// Exit status `status`, one line on stderr that is an error and contains `word`, nothing on stdout, no file.
+static void expect_error(const struct run *run, int status, const char *word)
+{
+    bool good = run->status == status && count_lines(run->err) == 1 && !strncmp(run->err, "sdgen: error: ", 14) && strstr(run->err, word) && run->out_size == 0 &&
+                count_files() == 0 && strlen(run->err) < 600;
+    if (!good)
+        fail_msg("expected exit status %d and one error line with '%s', got %d, %zu bytes on stdout, %d files and: %s", status, word, run->status, run->out_size,
+                 count_files(), run->err);
+}
+
+static bool takes_value(const struct app_option *option)
+{
+    return option->kind != APP_FLAG && option->kind != APP_HELP && option->kind != APP_HELP_ALL;
+}
+
+static void test_help(void **state)
+{
+    (void)state;
+    char text[sizeof((struct run *)0)->out];
+    const struct run *run = sdgen("-h");
+    assert_int_equal(run->status, 0);
+    assert_string_equal(run->err, "");
+    memcpy(text, run->out, sizeof text);
+    run = sdgen("--help-all");
+    assert_int_equal(run->status, 0);
+    assert_string_equal(run->err, "");
+    for (size_t i = 0; i < sdgen_command.count; i++) {
+        const struct app_option *option = &sdgen_command.options[i];
+        char name[80], standard[80];
+        snprintf(name, sizeof name, "--%s%s%s", option->name, option->word ? " " : "", option->word ? option->word : "");
+        const char *at = strstr(run->out, name);
+        if (!at)
+            fail_msg("--help-all lacks %s", name);
+        if (option->initial && *option->initial && !option->otherwise && !(option->flags & APP_LATER)) {
+            snprintf(standard, sizeof standard, "(default: %s)", option->initial);
+            if (!strstr(at, standard))
+                fail_msg("--help-all does not say '%s' after %s", standard, name);
+        }
+        snprintf(name, sizeof name, "--%s", option->name);
+        if (option->flags & APP_COMMON)
+            assert_non_null(strstr(text, name));
+        assert_true(option->since || option->flags & APP_LATER);
+    }
+    assert_non_null(strstr(run->out, "130"));
+    assert_true(strlen(text) < strlen(run->out));
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    struct app_ui ui = app_ui_create("sdgen");
+    struct sdgen_options options;
+    char *arguments[] = {(char *)"sdgen", NULL};
+    assert_int_equal(sdgen_options_read(&ui, 1, arguments, &options), SDG_OK);
+    const struct sdgen_values *values = &options.values;
+    assert_string_equal(values->sampler, "euler_a");
+    assert_string_equal(values->schedule, "discrete");
+    assert_string_equal(values->rng, "cuda");
+    assert_string_equal(values->output, "output.png");
+    assert_string_equal(values->preview, "none");
+    assert_string_equal(values->backend, "auto");
+    assert_int_equal(values->steps, 20);
+    assert_int_equal(values->seed, 42);
+    assert_int_equal(values->batch, 1);
+    assert_int_equal(values->clip_skip, -1);
+    assert_int_equal(values->width, 0);
+    assert_true(values->cfg_scale == 7.0);
+    assert_true(values->strength == 0.75);
+    assert_int_equal(options.tile, 32);
+    assert_true(values->tile_overlap == 0.5);
+    assert_null(values->model);
+    sdgen_options_free(&options);
+}
+
+static void expect_refused(const struct app_option *option, const char *value)
+{
+    char argument[256], word[80];
+    snprintf(argument, sizeof argument, "--%s=%s", option->name, value);
+    snprintf(word, sizeof word, "--%s", option->name);
+    const struct run *run = sdgen(argument);
+    if (run->status != 1 || count_lines(run->err) != 1 || !strstr(run->err, word))
+        fail_msg("%s: exit status %d, %s", argument, run->status, run->err);
+    assert_int_equal(count_files(), 0);
+}
+
+// Every option with values that are no values.
+static void test_bad_values(void **state)
+{
+    (void)state;
+    static const char *const no_integer[] = {"", "abc", "7x", "1.5", "1e3", " 7", "+7", "0x10", "-", "--", "99999999999999999999", "-99999999999999999999", "7\n"};
+    static const char *const no_real[] = {"", "abc", "7x", "nan", "inf", "-inf", "1e999", "1,5", " 7", "7 ", "+7", "0x1p3", "1e", ".", "-", "7..5"};
+    int runs = 0;
+    for (size_t i = 0; i < sdgen_command.count; i++) {
+        const struct app_option *option = &sdgen_command.options[i];
+        if (option->flags & APP_LATER)
+            continue;
+        char number[64];
+        switch (option->kind) {
+        case APP_INTEGER:
+            for (size_t k = 0; k < sizeof no_integer / sizeof *no_integer; k++, runs++)
+                expect_refused(option, no_integer[k]);
+            if (option->min != 0 || option->max != 0) {
+                snprintf(number, sizeof number, "%lld", (long long)option->min - 1);
+                expect_refused(option, number);
+                snprintf(number, sizeof number, "%lld", (long long)option->max + 1);
+                expect_refused(option, number);
+                runs += 2;
+            }
+            break;
+        case APP_REAL:
+            for (size_t k = 0; k < sizeof no_real / sizeof *no_real; k++, runs++)
+                expect_refused(option, no_real[k]);
+            snprintf(number, sizeof number, "%.17g", option->min - 0.01);
+            expect_refused(option, number);
+            snprintf(number, sizeof number, "%.17g", option->max + 0.01);
+            expect_refused(option, number);
+            runs += 2;
+            break;
+        case APP_NAME:
+            expect_refused(option, "");
+            expect_refused(option, "nope");
+            expect_refused(option, "EULER ");
+            runs += 3;
+            break;
+        case APP_FILE:
+            expect_refused(option, "");
+            runs++;
+            break;
+        case APP_FLAG:
+        case APP_HELP:
+        case APP_HELP_ALL:
+            expect_refused(option, "1");
+            runs++;
+            break;
+        case APP_TEXT:
+            break;
+        }
+    }
+    print_message("%d bad values refused\n", runs);
+    assert_true(runs > 150);
+}
+
+static void test_missing_values(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sdgen_command.count; i++) {
+        const struct app_option *option = &sdgen_command.options[i];
+        char name[80], letter[8];
+        snprintf(name, sizeof name, "--%s", option->name);
+        snprintf(letter, sizeof letter, "-%c", option->letter);
+        if (!takes_value(option))
+            continue;
+        expect_error(sdgen(name), 1, name);
+        if (option->letter)
+            expect_error(sdgen(letter), 1, name);
+        if (!(option->flags & APP_LATER))
+            expect_error(sdgen(name, "--steps", "5"), 1, "value is missing");
+    }
+}
+
+static void test_later(void **state)
+{
+    (void)state;
+    int count = 0;
+    for (size_t i = 0; i < sdgen_command.count; i++) {
+        const struct app_option *option = &sdgen_command.options[i];
+        char argument[80];
+        snprintf(argument, sizeof argument, "--%s=x", option->name);
+        if (!(option->flags & APP_LATER))
+            continue;
+        expect_error(sdgen(argument), 1, "not in this version");
+        count++;
+    }
+    assert_true(count >= 5);
+    expect_error(sdgen("--type", "q8_0"), 1, "not in this version");
+    expect_error(sdgen("--type", "q4_0"), 1, "not in this version");
+    expect_error(sdgen("--preview", "tae"), 1, "not in this version");
+    expect_error(sdgen("--preview", "vae"), 1, "not in this version");
+    expect_error(sdgen("a <lora:style:0.8> house"), 1, "lora");
+    expect_error(sdgen("-n", "<lora:style:0.8>"), 1, "lora");
+    expect_error(sdgen("-m", "model.gguf"), 1, "GGUF");
+}
+
+static void test_unknown(void **state)
+{
+    (void)state;
+    expect_error(sdgen("--nonsense"), 1, "--nonsense");
+    expect_error(sdgen("--step", "5"), 1, "'--steps'"); // no abbreviations
+    expect_error(sdgen("--sampling-metod", "euler"), 1, "'--sampling-method'");
+    expect_error(sdgen("-Z"), 1, "-Z");
+    expect_error(sdgen("-qZ"), 1, "-Z");
+    expect_error(sdgen("--sampling-method", "eulr"), 1, "did you mean 'euler'");
+    expect_error(sdgen("--scheduler", "karas"), 1, "did you mean 'karras'");
+    expect_error(sdgen("--sampling-method", "nope"), 1, "unipc"); // lists what is legal
+    expect_error(sdgen("two", "prompts"), 1, "prompts");
+    expect_error(sdgen("--", "two", "-prompts"), 1, "-prompts");
+    expect_error(sdgen("a\nb", "c\nd\033[31m"), 1, "c?d?[31m"); // one line whatever is in it
+}
+
+static void test_contradictions(void **state)
+{
+    (void)state;
+    static const char *const cases[][5] = {
+        // word of the message, arguments
+        {"given twice", "a cat", "-p", "a dog"},
+        {"given twice", "a cat", "--prompt-file", "p.txt"},
+        {"--prompt-file", "-p", "a cat", "--prompt-file", "p.txt"},
+        {"--negative-prompt-file", "-n", "a", "--negative-prompt-file", "p.txt"},
+        {"--init-img", "--mask", "m.png"},
+        {"--init-img", "--strength", "0.5"},
+        {"--no-mmap", "--mmap", "--no-mmap"},
+        {"--no-vae-tiling", "--vae-tiling", "--no-vae-tiling"},
+        {"--quiet", "-v", "-q"},
+        {"--steps", "--sigmas", "3,2,0", "--steps", "2"},
+        {"--scheduler", "--sigmas", "3,2,0", "--scheduler", "karras"},
+        {"--taesd", "--vae", "a", "--taesd", "b"},
+        {"--preview", "--preview-path", "p.png"},
+        {"--preview", "--preview-interval", "2"},
+        {"--image", "-M", "metadata"},
+        {"--mode", "--image", "a.png"},
+        {"standard input", "--prompt-file", "-", "-i", "-"},
+        {"--batch-count", "-o", "-", "-b", "2"},
+        {"--batch-count", "--dump-latents", "a.npy", "-b", "2"},
+        {"standard output", "--preview-path", "-", "--preview", "proj"},
+        {"multiple of 8", "-W", "63"},
+        {"multiple of 8", "-H", "100"},
+        {"--vae-tile-size", "--vae-tile-size", "32x"},
+        {"--vae-tile-size", "--vae-tile-size", "x32"},
+        {"--vae-tile-size", "--vae-tile-size", "32x32x32"},
+        {"square", "--vae-tile-size", "32x64"},
+        {"--sigmas", "--sigmas", ""},
+        {"--sigmas", "--sigmas", "1"},
+        {"--sigmas", "--sigmas", "1,2"},
+        {"--sigmas", "--sigmas", "2,1,"},
+        {"--sigmas", "--sigmas", "2,-1"},
+        {"--sigmas", "--sigmas", "nan,1"},
+        {".png", "-o", "a.gif"},
+        {".png", "-o", "noextension"},
+        {".png", "-o", "folder.png/noextension"},
+        {"%d", "-o", "a%s.png"},
+        {"%d", "-o", "a%n.png"},
+        {"%d", "-o", "%d%d.png"},
+        {"%d", "-o", "a%9999d.png"},
+        {"%d", "-o", "100%.png"},
+        {".npy", "--dump-latents", "a.txt"},
+        {".npy", "--load-noise", "a.png"},
+        {"too large", "-s", "9223372036854775807"},
+        {"UTF-8", "bad \xff text"},
+        {"UTF-8", "-n", "\xc0\x80"},
+        {"nope", "--backend", "nope"},
+        {"nope", "--backend", "te=nope"},
+        {"xx", "--backend", "xx=cpu"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_error(run_with((char *const[]){SDGEN_PROGRAM, (char *)cases[i][1], (char *)cases[i][2], (char *)cases[i][3], (char *)cases[i][4], NULL}, NULL), 1, cases[i][0]);
+    expect_error(sdgen("-M", "metadata", "--image", "a.png", "-p", "x"), 1, "no meaning with -M");
+    expect_error(sdgen("-M", "metadata", "--image", "a.png", "x"), 1, "no meaning with -M");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_help, enter, leave),
+        cmocka_unit_test_setup_teardown(test_defaults, enter, leave),
+        cmocka_unit_test_setup_teardown(test_bad_values, enter, leave),
+        cmocka_unit_test_setup_teardown(test_missing_values, enter, leave),
+        cmocka_unit_test_setup_teardown(test_later, enter, leave),
+        cmocka_unit_test_setup_teardown(test_unknown, enter, leave),
+        cmocka_unit_test_setup_teardown(test_contradictions, enter, leave),
+    };
+    return cmocka_run_group_tests_name("cli_options", tests, NULL, NULL);
+}
