@@ -55,6 +55,22 @@ char *sdg_path_folder(const struct sdg_log *log, const char *path)
     return folder;
 }
 
+bool sdg_folder_create(const char *path)
+{
+    char *part = sdg_strdup(NULL, path);
+    if (!part)
+        return false;
+    for (char *c = part + 1; *part && *c; c++)
+        if (*c == '/') {
+            *c = 0;
+            mkdir(part, 0700); // what is there already fails
+            *c = '/';
+        }
+    mkdir(part, 0700);
+    sdg_free(part);
+    return sdg_path_kind(path) == SDG_PATH_FOLDER;
+}
+
 // Opens a regular file for reading. O_NONBLOCK: a pipe without a writer must not hold us up before we can refuse it.
 static enum sdg_result open_regular(const struct sdg_log *log, const char *path, int *fd, size_t *size)
 {

@@ -15,6 +15,8 @@ const char *sdg_path_name(const char *path); // the part after the last '/'
 // New strings, to be freed with sdg_free; NULL after reporting a failed allocation.
 char *sdg_path_join(const struct sdg_log *log, const char *folder, const char *name);
 char *sdg_path_folder(const struct sdg_log *log, const char *path); // "." when there is no '/'
+// Makes a folder and those it is in, as far as they are missing, for this user alone. False if it is not there afterwards.
+bool sdg_folder_create(const char *path);
 
 // Reads a regular file of at most `limit` bytes. *data is owned by the caller (sdg_free) and ends with a NUL that *size does
 // not count. Folders, pipes, devices, missing and larger files are SDG_ERROR_INPUT; nothing waits for a writer.

@@ -8,11 +8,9 @@ set(SDG_ONEDNN_SUMMARY "off")
 if(NOT SDG_ONEDNN STREQUAL "off")
     set(SDG_ONEDNN_SUMMARY "not found")
     set(sdg_deps_onednn ${PROJECT_SOURCE_DIR}/build/deps/onednn)
-    # PATHS is looked at last, so a system package wins. 3.2's own export file asks for policies of CMake 2.6, which CMake 4 refuses.
+    # PATHS is looked at last, so a system package wins. Older export files ask for policies of CMake 2.6, which CMake 4 refuses.
     set(CMAKE_POLICY_VERSION_MINIMUM 3.5)
-    set(CMAKE_WARN_DEPRECATED OFF)
     find_package(dnnl 3.2 QUIET CONFIG PATHS ${sdg_deps_onednn})
-    unset(CMAKE_WARN_DEPRECATED)
     unset(CMAKE_POLICY_VERSION_MINIMUM)
     if(dnnl_FOUND AND NOT DNNL_CPU_THREADING_RUNTIME STREQUAL "OMP")
         set(SDG_ONEDNN_SUMMARY "${dnnl_VERSION} is built for ${DNNL_CPU_THREADING_RUNTIME}, not OpenMP")

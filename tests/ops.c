@@ -74,8 +74,13 @@ static void show(void *user, enum sdg_log_level level, const char *message)
 
 static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name)
 {
-    enum sdg_result result = sdg_backend_create(log, name, &(struct sdg_backend_params){.threads = 1, .device = -1}, &s->tested);
-    if (result == SDG_OK && strcmp(name, "vulkan") != 0)
+    bool vulkan = strcmp(name, "vulkan") == 0; // with validation layers where they are: any message of theirs fails
+    enum sdg_result result = sdg_backend_create(log, name, &(struct sdg_backend_params){.threads = 1, .device = -1, .validation = vulkan && !s->bench}, &s->tested);
+    if (vulkan && !s->bench && result == SDG_ERROR_DEVICE) {
+        result = sdg_backend_create(log, name, &(struct sdg_backend_params){.device = -1}, &s->tested);
+        printf("%s", result == SDG_OK ? "skipped: validation layers, not found\n" : "");
+    }
+    if (result == SDG_OK && !vulkan)
         for (int i = 0; i < 2 && result == SDG_OK; i++)
             result = sdg_backend_create(log, name, &(struct sdg_backend_params){.threads = i + 2}, &s->with_threads[i]);
     if (result == SDG_OK)

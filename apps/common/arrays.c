@@ -198,6 +198,7 @@ static const char *parse_safetensors(const char *data, size_t size, const char *
         return "its header is longer than the file";
     struct scan scan = {data + 8, data + 8 + length, false};
     struct entry found = {0}, entry;
+    size_t rest = size - 8 - (size_t)length, bytes;
     int count = 0;
     bool exact = false;
     scan_expect(&scan, '{');
@@ -205,12 +206,16 @@ static const char *parse_safetensors(const char *data, size_t size, const char *
         struct scan name = scan_text(&scan);
         scan_expect(&scan, ':');
         scan_entry(&scan, &entry);
-        if (!same(name, "__metadata__") && !exact) {
+        scan_char(&scan, ',');
+        if (same(name, "__metadata__"))
+            continue;
+        if (!scan.bad && (entry.offset_count != 2 || entry.offsets[0] > entry.offsets[1] || (uint64_t)entry.offsets[1] > rest))
+            return "it has data offsets outside of the file";
+        if (!exact) {
             exact = same(name, wanted);
             found = entry;
             count++;
         }
-        scan_char(&scan, ',');
     }
     if (scan.bad)
         return "its header is broken";
@@ -218,9 +223,6 @@ static const char *parse_safetensors(const char *data, size_t size, const char *
         return "has no tensor of that name";
     if (!found.f32)
         return "its tensor should be F32";
-    size_t rest = size - 8 - (size_t)length, bytes;
-    if (found.offset_count != 2 || found.offsets[0] > found.offsets[1] || (uint64_t)found.offsets[1] > rest)
-        return "its data offsets are outside of the file";
     if (!byte_size(&found.array, &bytes) || bytes != (uint64_t)(found.offsets[1] - found.offsets[0]))
         return "its shape does not fit its data";
     *array = found.array;

@@ -104,6 +104,44 @@ enum sdg_result app_image_write(struct app_ui *ui, const char *path, enum app_im
 
 // -------------------------------------------------------------------------------------------------- reading
 
+// A number of a PNM header, after spaces and comments; -1 if there is none.
+static int pnm_number(const char **at, const char *end)
+{
+    const char *c = *at;
+    int value = -1;
+    while (c < end && (*c == ' ' || *c == '\t' || *c == '\r' || *c == '\n' || *c == '#'))
+        if (*c == '#')
+            while (c < end && *c != '\n')
+                c++;
+        else
+            c++;
+    for (; c < end && *c >= '0' && *c <= '9' && value < 1 << 24; c++)
+        value = (value < 0 ? 0 : 10 * value) + (*c - '0');
+    *at = c;
+    return value;
+}
+
+// P6 (RGB) and P5 (grey), 8 bit.
+static enum sdg_result read_pnm(struct app_ui *ui, const char *name, const char *data, size_t size, struct sdg_image **image)
+{
+    const char *at = data + 2, *end = data + size;
+    int width = pnm_number(&at, end), height = pnm_number(&at, end), most = pnm_number(&at, end);
+    size_t channels = data[1] == '6' ? 3 : 1;
+    if (width < 1 || height < 1 || most != 255 || at == end)
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is a PPM with a broken header, or not of 8 bits", name);
+    if (width > APP_IMAGE_SIDE || height > APP_IMAGE_SIDE)
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is %d x %d pixels, at most %d a side can be read", name, width, height, APP_IMAGE_SIDE);
+    at++; // one space
+    size_t pixels = (size_t)width * (size_t)height;
+    if ((size_t)(end - at) < channels * pixels)
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: the file ends too early", name);
+    if (sdg_image_create(width, height, image) != SDG_OK)
+        return app_fail(ui, SDG_ERROR_MEMORY, "%.200s: not enough memory for %d x %d pixels", name, width, height);
+    for (size_t i = 0; i < 3 * pixels; i++)
+        (*image)->pixels[i] = (uint8_t)at[channels == 3 ? i : i / 3];
+    return SDG_OK;
+}
+
 static enum sdg_result read_with_stb(struct app_ui *ui, const char *name, const char *data, size_t size, struct sdg_image **image)
 {
     int width = 0, height = 0, channels = 0;
@@ -139,6 +177,8 @@ enum sdg_result app_image_read(struct app_ui *ui, const char *path, struct sdg_i
         result = app_fail(ui, SDG_ERROR_INPUT, "%.200s: is empty", name);
     else if (app_png_is(data, size))
         result = app_png_read(ui, name, data, size, image);
+    else if (size > 2 && data[0] == 'P' && (data[1] == '5' || data[1] == '6'))
+        result = read_pnm(ui, name, data, size, image);
     else
         result = read_with_stb(ui, name, data, size, image);
     free(data);

@@ -103,7 +103,7 @@ enum sdg_result app_output_open(struct app_ui *ui, const char *path, struct app_
     bool exists = stat(path, &status) == 0;
     if (exists && S_ISDIR(status.st_mode))
         return app_fail(ui, SDG_ERROR_OUTPUT, "%.200s: cannot be written: it is a folder", path);
-    output->path = target_of(path);
+    output->path = exists && S_ISREG(status.st_mode) ? target_of(path) : strdup(path);
     if (!output->path)
         return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for a file name");
     if (exists && !S_ISREG(status.st_mode)) { // renaming over a device or a pipe would remove it

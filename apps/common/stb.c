@@ -1,8 +1,7 @@
-// The decoders and the encoder taken from stb, with only the formats that are needed. PNG is read and written by libpng.
+// The decoders and the encoder taken from stb, with only the formats that are needed: libpng reads and writes PNG, image.c PPM.
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_BMP
-#define STBI_ONLY_PNM
 #define STBI_NO_STDIO
 #define STBI_MAX_DIMENSIONS 16384
 #include <stb/stb_image.h>

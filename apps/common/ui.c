@@ -89,6 +89,8 @@ void app_say(struct app_ui *ui, enum sdg_log_level level, const char *format, ..
 
 void app_log(void *user, enum sdg_log_level level, const char *message)
 {
+    if (level == SDG_LOG_ERROR && app_interrupted()) // what was asked for is no error
+        level = SDG_LOG_INFO;
     app_say(user, level, "%s", message);
 }
 

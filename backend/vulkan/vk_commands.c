@@ -43,10 +43,9 @@ static void full_barrier(struct sdg_vk *vk, VkCommandBuffer commands, VkPipeline
 
 // ---- recording ----
 
-// The submission an operation belongs to: cuts lie where the running sum of work passes a multiple of the limit.
-static size_t count_submissions(const int64_t *macs, size_t op_count)
+// A submission ends with the operation whose work takes it over the limit.
+static size_t count_submissions(int64_t limit, const int64_t *macs, size_t op_count)
 {
-    const int64_t limit = (int64_t)SDG_VK_SUBMIT_GMACS * 1000000000;
     size_t count = 1;
     int64_t sum = 0;
     for (size_t i = 0; i < op_count; i++) {
@@ -62,7 +61,7 @@ static size_t count_submissions(const int64_t *macs, size_t op_count)
 enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, size_t op_count, struct sdg_vk_recording *out)
 {
     const struct sdg_log *log = vk->base.log;
-    out->count = count_submissions(macs, op_count);
+    out->count = count_submissions(vk->caps.submit_macs, macs, op_count);
     out->buffers = sdg_alloc(log, out->count, sizeof *out->buffers, "command buffers");
     out->stamps = sdg_alloc(log, op_count + 1, sizeof *out->stamps, "time stamps");
     if (!out->buffers || !out->stamps)
@@ -124,7 +123,6 @@ static void record_step(struct sdg_vk *vk, VkCommandBuffer commands, const struc
 enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording, const struct sdg_vk_step *steps, size_t step_count,
                               const int64_t *macs, size_t op_count, bool timed)
 {
-    const int64_t limit = (int64_t)SDG_VK_SUBMIT_GMACS * 1000000000;
     SDG_VK_TRY(vk, "a program", vkResetCommandPool, vk->device, recording->pool, 0);
     size_t submission = 0, at = 0;
     int64_t sum = 0;
@@ -146,7 +144,7 @@ enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *record
         if (timed)
             vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times, (uint32_t)op + 1);
         sum += macs[op];
-        if (sum >= limit && op + 1 < op_count) {
+        if (sum >= vk->caps.submit_macs && op + 1 < op_count) {
             SDG_VK_TRY(vk, "a program", vkEndCommandBuffer, commands);
             commands = recording->buffers[++submission];
             SDG_TRY(begin(vk, commands));

@@ -50,10 +50,6 @@ struct sdg_vk_recording {
     VkQueryPool times; // a time stamp before the first and after each operation
     uint64_t *stamps;  // room for them
 };
-enum {
-    // A submission ends after this many multiply-accumulates: systems that reset a GPU after seconds of silence see work finish.
-    SDG_VK_SUBMIT_GMACS = 40,
-};
 
 // Makes room for `op_count` operations in as many submissions as `macs` (per operation) ask for.
 enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, size_t op_count, struct sdg_vk_recording *out);

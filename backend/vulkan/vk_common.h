@@ -35,6 +35,8 @@ struct sdg_vk_caps {
     bool storage_16bit;         // 16-bit elements in storage buffers
     double timestamp_seconds;   // length of a tick of the queue's timestamps
     uint32_t timestamp_bits;
+    int64_t submit_macs;        // not of the device: a submission ends after this many multiply-accumulates, so that systems that
+                                // reset a GPU after seconds of silence see work finish
 };
 
 // What the validation layers said since the last look. Written from any thread that is inside a call.

@@ -27,8 +27,8 @@ struct sdg_vk_pipelines {
     struct entry *entries;
     size_t count, capacity;
     VkPipelineCache cache;
-    bool from_disk, changed;
-    char *path; // of the cache file, NULL without one
+    bool from_disk, changed, unwritable;
+    char *folder, *path; // of the cache file, NULL without one
 };
 
 // ---- the cache file ----
@@ -104,8 +104,9 @@ static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
         struct cache_header id = expected_header(vk);
         char name[64];
         snprintf(name, sizeof name, "vulkan-%016" PRIx64 ".cache", hash_bytes(hash_start, &id, sizeof id));
+        ps->folder = sdg_strdup(vk->base.log, folder);
         ps->path = sdg_path_join(vk->base.log, folder, name);
-        if (!ps->path)
+        if (!ps->folder || !ps->path)
             return SDG_ERROR_MEMORY;
         data = read_cache(vk, ps->path, &bytes);
     }
@@ -130,18 +131,17 @@ static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
 
 static enum sdg_result write_cache(struct sdg_vk *vk)
 {
-    const struct sdg_log *log = vk->base.log;
     struct sdg_vk_pipelines *ps = vk->pipelines;
     size_t bytes = 0;
     SDG_VK_TRY(vk, "the pipeline cache", vkGetPipelineCacheData, vk->device, ps->cache, &bytes, NULL);
     if (bytes == 0 || bytes > CACHE_LIMIT - sizeof(struct cache_header))
         return SDG_OK;
-    char *data = sdg_alloc_raw(log, bytes, 1, "the pipeline cache");
+    char *data = sdg_alloc_raw(NULL, bytes, 1, "the pipeline cache");
     if (!data)
         return SDG_ERROR_MEMORY;
     struct sdg_output *output = NULL;
-    enum sdg_result result = SDG_ERROR_DEVICE;
-    if (vk->fn.vkGetPipelineCacheData(vk->device, ps->cache, &bytes, data) == VK_SUCCESS) {
+    enum sdg_result result = SDG_ERROR_OUTPUT;
+    if (sdg_folder_create(ps->folder) && vk->fn.vkGetPipelineCacheData(vk->device, ps->cache, &bytes, data) == VK_SUCCESS) {
         struct cache_header header = expected_header(vk);
         header.bytes = bytes;
         header.hash = hash_bytes(hash_start, data, bytes);
@@ -161,11 +161,13 @@ static enum sdg_result write_cache(struct sdg_vk *vk)
 void sdg_vk_pipelines_save(struct sdg_vk *vk)
 {
     struct sdg_vk_pipelines *ps = vk->pipelines;
-    if (!ps->path || !ps->changed || vk->lost)
+    if (!ps->path || !ps->changed || ps->unwritable || vk->lost)
         return;
     ps->changed = false;
-    if (write_cache(vk) != SDG_OK)
-        sdg_say(vk->base.log, SDG_LOG_WARNING, "%s: the pipeline cache cannot be written; the next start compiles again", ps->path);
+    if (write_cache(vk) != SDG_OK) {
+        sdg_say(vk->base.log, SDG_LOG_INFO, "%s: the pipeline cache cannot be written; the next start compiles again", ps->path);
+        ps->unwritable = true;
+    }
 }
 
 // ---- layouts and pipelines ----
@@ -226,6 +228,7 @@ void sdg_vk_pipelines_destroy(struct sdg_vk *vk)
             vk->fn.vkDestroyDescriptorSetLayout(vk->device, ps->sets[n], NULL);
     }
     sdg_free(ps->entries);
+    sdg_free(ps->folder);
     sdg_free(ps->path);
     sdg_free(ps);
     vk->pipelines = NULL;

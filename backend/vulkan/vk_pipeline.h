@@ -26,7 +26,7 @@ void sdg_vk_pipelines_destroy(struct sdg_vk *vk); // writes the file if there is
 enum sdg_result sdg_vk_pipeline(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out);
 VkDescriptorSetLayout sdg_vk_set_layout(const struct sdg_vk *vk, uint32_t bindings);
 VkPipelineLayout sdg_vk_pipeline_layout(const struct sdg_vk *vk, uint32_t bindings);
-// Writes the cache file if pipelines were compiled since it was last read or written; a failure is only a warning.
+// Writes the cache file if pipelines were compiled since it was last read or written; a failure is no error.
 void sdg_vk_pipelines_save(struct sdg_vk *vk);
 
 struct sdg_vk_pipeline_stats {

@@ -25,7 +25,8 @@ static int leave(void **state)
     return 0;
 }
 
-#define SMALL "--backend", "cpu", "-W", "64", "-H", "64", "--steps", "2"
+// One thread: tests run beside each other. test_picture compares it with two.
+#define SMALL "--backend", "cpu", "-t", "1", "-W", "64", "-H", "64", "--steps", "2"
 
 static void expect_done(const struct run *run)
 {
@@ -86,7 +87,9 @@ static void test_picture(void **state)
     assert_true(same_files("a.png", "c.png"));
     expect_done(run_with((char *const[]){SDGEN_PROGRAM, "--prompt-file", "-", SMALL, "-o", "c.png", "-s7", NULL}, "prompt.txt"));
     assert_true(same_files("a.png", "c.png"));
-    expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "8", "-t", "1"));
+    expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "7", "-t", "2"));
+    assert_true(same_files("a.png", "c.png")); // the same bytes for any number of threads
+    expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "8"));
     assert_false(same_files("a.png", "c.png"));
 
     // Through a link: it stays one.
@@ -188,8 +191,8 @@ static void test_seed(void **state)
 static void test_init_image(void **state)
 {
     (void)state;
-    expect_done(sdgen("x", "--backend", "cpu", "-W", "64", "-H", "96", "--steps", "2", "-o", "a.ppm", "-q"));
-    expect_done(sdgen("x", "--backend", "cpu", "--steps", "2", "-i", "a.ppm", "--strength", "0.5", "-o", "b.png", "-q")); // the size is the init image's
+    expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "-W", "64", "-H", "96", "--steps", "2", "-o", "a.ppm", "-q"));
+    expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "--steps", "2", "-i", "a.ppm", "--strength", "0.5", "-o", "b.png", "-q")); // the size is the init image's
     struct sdg_image *image = load("b.png");
     assert_true(image->width == 64 && image->height == 96);
     sdg_image_destroy(&image);
@@ -233,7 +236,7 @@ static void test_arrays(void **state)
     struct app_array noise = {"noise", 4, {1, 4, 8, 8}, npy.data};
     assert_int_equal(app_array_write(&ui, "noise.safetensors", &noise, 1), SDG_OK);
     assert_int_equal(app_array_write(&ui, "noise.npy", &noise, 1), SDG_OK);
-    expect_done(sdgen("x", "--backend", "cpu", "--steps", "2", "-s", "1", "-o", "b.ppm", "--sampling-method", "euler", "--load-noise", "noise.npy"));
+    expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "--steps", "2", "-s", "1", "-o", "b.ppm", "--sampling-method", "euler", "--load-noise", "noise.npy"));
     expect_done(sdgen("x", SMALL, "-s", "2", "-o", "c.ppm", "--sampling-method", "euler", "--load-noise", "noise.safetensors"));
     expect_done(sdgen("x", SMALL, "-s", "2", "-o", "d.ppm", "--sampling-method", "euler"));
     assert_true(same_files("b.ppm", "c.ppm"));
@@ -262,8 +265,8 @@ static void test_failures(void **state)
     expect_error(sdgen("x", "--preview", "proj", "--preview-path", "absent/a.png"), 2, "absent/a.png", 0);
     expect_error(sdgen("x", "--prompt-file", "absent.txt"), 1, "twice", 0);
     expect_error(sdgen("--prompt-file", "absent.txt"), 2, "absent.txt", 0);
-    expect_error(sdgen("x", "--max-vram", "0.001"), 3, "mem", 0);
-    expect_error(sdgen("x", SMALL, "-W", "16384", "-H", "16384", "--max-vram", "0.25"), 3, "mem", 0);
+    expect_error(sdgen("x", "--max-vram", "0.001"), 3, "MiB", 0);
+    expect_error(sdgen("x", SMALL, "-W", "16384", "-H", "16384", "--max-vram", "0.25"), 3, "MiB", 0);
     assert_int_equal(mkdir("folder.png", 0777), 0);
     expect_error(sdgen("x", "-o", "folder.png"), 2, "folder.png", 1);
     const struct run *run = sdgen("x", "--backend", "vulkan:99");
@@ -312,7 +315,7 @@ static double seconds(void)
 // Ctrl-C, or a request to end, in the middle of sampling.
 static void interrupt(int number)
 {
-    char *arguments[] = {SDGEN_PROGRAM, "x", "--backend", "cpu", "--steps", "1000", "-W", "256", "-H", "256", "-o", "a.png", "--preview", "proj", "--preview-path", "p.ppm", NULL};
+    char *arguments[] = {SDGEN_PROGRAM, "x", "--backend", "cpu", "-t", "1", "--steps", "1000", "-W", "256", "-H", "256", "-o", "a.png", "--preview", "proj", "--preview-path", "p.ppm", NULL};
     pid_t child = start(arguments, NULL, "/dev/null", "err");
     double begin = seconds();
     while (!file_exists("p.ppm") && seconds() - begin < 120 && waitpid(child, NULL, WNOHANG) == 0)
@@ -385,14 +388,14 @@ static void test_bench(void **state)
     (void)state;
     static const char *const networks[] = {"text", "unet", "vae"};
     for (size_t i = 0; i < 3; i++) {
-        const struct run *run = run_with((char *const[]){SDBENCH_PROGRAM, (char *)networks[i], "--backend", "cpu", "-W", "64", "-H", "64", "--repeat", "2", "--kernels", "--json", "b.json", NULL}, NULL);
+        const struct run *run = run_with((char *const[]){SDBENCH_PROGRAM, (char *)networks[i], "--backend", "cpu", "-t", "1", "-W", "64", "-H", "64", "--repeat", "2", "--kernels", "--json", "b.json", NULL}, NULL);
         expect_done(run);
         assert_non_null(strstr(run->out, "Gop/s"));
         char json[1 << 16];
         assert_true(read_whole("b.json", json, sizeof json) > 100);
         assert_non_null(strstr(json, "\"median\""));
     }
-    const struct run *run = run_with((char *const[]){SDBENCH_PROGRAM, "e2e", "--backend", "cpu", "-W", "64", "-H", "64", "--repeat", "1", "--steps", "1", NULL}, NULL);
+    const struct run *run = run_with((char *const[]){SDBENCH_PROGRAM, "e2e", "--backend", "cpu", "-t", "1", "-W", "64", "-H", "64", "--repeat", "1", "--steps", "1", NULL}, NULL);
     expect_done(run);
     assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, "unte", NULL}, NULL)->status, 1);
     assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, NULL}, NULL)->status, 1);

@@ -205,9 +205,9 @@ static void test_broken_pictures(void **state)
     write_picture("a.png", image, "some parameters");
     write_picture("a.jpg", image, NULL);
     write_picture("a.ppm", image, NULL);
-    mutate(READ_IMAGE, "a.png", quick(5000), false);
-    mutate(READ_TEXT, "a.png", quick(5000), false);
-    mutate(READ_IMAGE, "a.jpg", quick(5000), false);
+    mutate(READ_IMAGE, "a.png", quick(2000), false);
+    mutate(READ_TEXT, "a.png", quick(2000), false);
+    mutate(READ_IMAGE, "a.jpg", quick(2000), false);
     mutate(READ_IMAGE, "a.ppm", quick(1000), true);
     sdg_image_destroy(&image);
 }
@@ -266,8 +266,8 @@ static void test_arrays(void **state)
     assert_int_equal(app_array_read(&ui, "a.safetensors", "third", &back), SDG_ERROR_INPUT);
     assert_null(back.data);
     assert_int_equal(app_array_write(&ui, "c.npy", arrays, 2), SDG_ERROR_USAGE);
-    mutate(READ_ARRAY, "a.safetensors", quick(5000), true);
-    mutate(READ_ARRAY, "a.npy", quick(5000), true);
+    mutate(READ_ARRAY, "a.safetensors", quick(2000), true);
+    mutate(READ_ARRAY, "a.npy", quick(2000), true);
 }
 
 // A .npy file as NumPy writes it, taken from its format description: version 1.0, spaces, line end, two numbers.

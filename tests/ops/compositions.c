@@ -15,7 +15,7 @@ static double activate(enum sdg_unary function, double x)
     case SDG_UNARY_RELU: return fmax(x, 0);
     case SDG_UNARY_TANH: return 1 - 2 / (exp(2 * x) + 1);
     case SDG_UNARY_SIGMOID: return 1 / (1 + exp(-x));
-    case SDG_UNARY_SOFTPLUS: return log(1 + exp(x));
+    case SDG_UNARY_SOFTPLUS: return x > 40 ? x : log(1 + exp(x));
     case SDG_UNARY_AFFINE: return -0.75 * x + 2.5;
     case SDG_UNARY_NONE: break;
     }
@@ -35,7 +35,7 @@ static const float *values(const struct fixture *f, int i)
 // conv or linear with everything: the sum over inputs written out, padding by leaving out what is outside.
 static void check_epilogue(struct suite *s, bool conv, enum sdg_unary activation)
 {
-    enum { N = 2, H = 4, W = 5, IN = 6, OUT = 7, ROWS = 3, ROW = 2 };
+    enum { N = 2, H = 3, W = 5, IN = 6, OUT = 7, ROWS = 3, ROW = 2 };
     struct fixture f;
     if (!begin(s, &f, "compositions(type=%s,%s with bias, table, residual, act=%d)", type_name(s), conv ? "conv2d" : "linear", activation))
         return;
@@ -120,6 +120,54 @@ static void check_joined_norm(struct suite *s)
     finish_expected(&f, z, 0, expected, bound(s));
 }
 
+// Heads of another depth in v than in q and k, each query by itself.
+static void check_heads(struct suite *s, bool causal)
+{
+    enum { N = 2, Q = 5, HEADS = 3, D = 2, DV = 4, MOST_KEYS = 9 };
+    struct fixture f;
+    if (!begin(s, &f, "compositions(type=%s,attention with another depth of v, causal=%d)", type_name(s), causal))
+        return;
+    int keys = causal ? Q : MOST_KEYS;
+    sdg_value q = input(&f, "q", N, 1, Q, HEADS * D, NORMAL_DATA), k = input(&f, "k", N, 1, keys, HEADS * D, NORMAL_DATA);
+    sdg_value v = input(&f, "v", N, 1, keys, HEADS * DV, NORMAL_DATA);
+    const float *qs = values(&f, f.inputs - 3), *ks = values(&f, f.inputs - 2), *vs = values(&f, f.inputs - 1);
+    float expected[N * Q * HEADS * DV];
+    for (int i = 0; i < N * Q * HEADS * DV; i++) {
+        int head = i / DV % HEADS, query = i / (DV * HEADS) % Q, n = i / (DV * HEADS * Q), last = causal ? query + 1 : keys;
+        double weights = 0, sum = 0;
+        for (int j = 0; j < last; j++) {
+            double score = 0;
+            for (int c = 0; c < D; c++)
+                score += (double)qs[((n * Q + query) * HEADS + head) * D + c] * ks[((n * keys + j) * HEADS + head) * D + c];
+            weights += exp(0.7f * score);
+            sum += exp(0.7f * score) * vs[((n * keys + j) * HEADS + head) * DV + i % DV];
+        }
+        expected[i] = (float)(sum / weights);
+    }
+    finish_expected(&f, sdg_graph_attention(f.graph, "attention", q, k, v, HEADS, 0.7f, causal), 0, expected, bound(s));
+}
+
+// Variance near eps: another eps shows.
+static void check_layer_norm_eps(struct suite *s, float eps)
+{
+    enum { T = 5, C = 6 };
+    struct fixture f;
+    if (!begin(s, &f, "compositions(type=%s,layer_norm near eps %g)", type_name(s), eps))
+        return;
+    sdg_value x = input(&f, "x", 1, 1, T, C, (struct data){NORMAL, sqrtf(eps), 0}), gamma = vector_weight(&f, C, 0.3f, 1), beta = vector_weight(&f, C, 0.3f, 0);
+    const float *a = values(&f, f.inputs - 1);
+    float expected[T * C];
+    for (int i = 0; i < T * C; i++) {
+        double mean = 0, square = 0;
+        for (int c = 0; c < C; c++) {
+            mean += (double)a[i / C * C + c] / C;
+            square += (double)a[i / C * C + c] * a[i / C * C + c] / C;
+        }
+        expected[i] = (float)((a[i] - mean) / sqrt(square - mean * mean + eps) * ((const float *)f.weight[0].data)[i % C] + ((const float *)f.weight[1].data)[i % C]);
+    }
+    finish_expected(&f, sdg_graph_layer_norm(f.graph, "norm", x, gamma, beta, eps), 0, expected, bound(s));
+}
+
 // All functions on a range where a wrong constant shows.
 static void check_functions(struct suite *s, enum sdg_unary function)
 {
@@ -131,6 +179,8 @@ static void check_functions(struct suite *s, enum sdg_unary function)
     float x[COUNT], expected[COUNT];
     for (int i = 0; i < COUNT; i++)
         x[i] = (float)(i - COUNT / 2) * 0.25f; // exact in every type
+    x[0] = -1000; // where an exponential overflows
+    x[COUNT - 1] = 1000;
     sdg_value in = input(&f, "x", 1, 1, 27, 3, NORMAL_DATA);
     set_input(&f, x);
     for (int i = 0; i < COUNT; i++)
@@ -203,6 +253,10 @@ void check_compositions(struct suite *s)
         check_functions(s, a);
     for (int kind = 0; kind < 5; kind++)
         check_moves(s, kind);
+    check_heads(s, false);
+    check_heads(s, true);
+    check_layer_norm_eps(s, 1e-5f);
+    check_layer_norm_eps(s, 1e-3f);
     check_split_conv(s);
     check_joined_norm(s);
     check_lookup(s);

@@ -17,8 +17,12 @@ enum sdg_result sdg_fast_select_group_norm(struct sdg_cpu_step *step, bool *take
 void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken); // layer_norm, unary, binary, geglu
 void sdg_fast_select_copy(struct sdg_cpu_step *step, bool *taken);      // upsample_nearest, concat, slice
 
+enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken); // conv2d, linear; f32 only
+
 // True if all activations the step reads and writes have one type, f32 or bf16; *half says which.
 bool sdg_fast_types(const struct sdg_cpu_step *step, bool *half);
+// In prepare(): weight `v` as contiguous f32 or bf16 (dtype) into `to`, converted on all threads where it is a whole tensor.
+enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to);
 // Takes the step under the name "<operation>:<instruction set>".
 void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row), bool *taken);
 

@@ -31,8 +31,10 @@ struct sdg_fast_group_norm {
 struct sdg_fast_kernels {
     const char *name;          // "avx512_bf16"
     bool pairs;                // has products of bf16 pairs
-    int64_t tile;              // queries of an attention tile
+    int64_t tile;              // width of a product: queries of attention, output channels of conv2d and linear
 
+    // f32, f16 or bf16 at any alignment -> f32 or, if `half`, bf16.
+    void (*convert)(const void *from, enum sdg_dtype type, void *to, bool half, int64_t count);
     void (*unary)(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin, int64_t end);
     // out[i] = x[i] op y[i] for i in [0, count)
     void (*binary)(enum sdg_binary function, const void *x, const void *y, void *out, bool half, int64_t count);
@@ -45,6 +47,11 @@ struct sdg_fast_kernels {
     void (*group_norm_stats)(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, float *work, float *stats);
     // Normalises them: (x - mean) * scale + shift, per channel.
     void (*group_norm_apply)(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift);
+
+    // sums[rows][tile] (+)= sum over k < depth of x[r * stride + k] * weights[k][tile]
+    void (*weighted_sums)(const float *x, int64_t stride, int64_t rows, const float *weights, int64_t depth, float *sums, bool accumulate);
+    // out[c] = activation(sums[c] + bias[c] + table[c] + residual[c]) for c < count <= tile; bias, table, residual may be NULL.
+    void (*epilogue)(const float *sums, const float *bias, const float *table, const float *residual, enum sdg_unary activation, float *out, int64_t count);
 
     // Floats of packed_k, packed_v per sample and head; work space of one tile.
     void (*attention_sizes)(const struct sdg_fast_attention *op, size_t *k, size_t *v, size_t *work);

@@ -6,6 +6,7 @@
 #include "backend/cpu/fast/pointwise_kernel.h"
 #include "backend/cpu/fast/norm_kernel.h"
 #include "backend/cpu/fast/attention_kernel.h"
+#include "backend/cpu/fast/product_kernel.h"
 
 extern const struct sdg_fast_kernels sdg_fast_kernels_avx512bf16;
 #define TABLE sdg_fast_kernels_avx512bf16

@@ -6,6 +6,8 @@
 // added and the activation applied. A table with a row per sample makes the primitive one for a single sample, run N times.
 #include "backend/cpu/fast/onednn.h"
 
+#include "backend/cpu/fast/fast.h"
+
 #if SDG_HAVE_ONEDNN
 
 #include "base/memory.h"
@@ -330,7 +332,7 @@ static enum sdg_result load_weights(struct sdg_cpu_step *step)
     void *buffer = sdg_alloc_raw(step->program->log, (size_t)sdg_value_elements(weight), sdg_dtype_size(dtype), "weights being reordered");
     if (!buffer)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_cpu_read_weight(step->program, step->op->in[1], dtype, buffer);
+    enum sdg_result result = sdg_fast_read_weight(step->program, step->op->in[1], dtype, buffer);
     if (result != SDG_OK)
         goto cleanup;
     dnnl_status_t status = step->op->kind == SDG_OP_CONV2D

@@ -59,3 +59,44 @@ static void geglu(const void *x, void *out, bool half, int64_t channels, int64_t
     else
         geglu_as(false, x, out, channels, begin, end);
 }
+
+// f16 -> f32, exactly: shifted into place the bits are the value times 2^-112, subnormal ones included.
+INLINE vf v_from_f16(vh x)
+{
+    vu bits = __builtin_convertvector(x, vu), magnitude = (bits & 0x7fff) << 13;
+    vf value = (vf)magnitude * 0x1p112f;
+    vu special = (vu)(magnitude >= 0x0f800000); // infinity or NaN
+    return (vf)(((vu)value & ~special) | ((magnitude | 0x7f800000) & special) | (bits & 0x8000) << 16);
+}
+
+INLINE vf load_as(const void *from, enum sdg_dtype type, int64_t i)
+{
+    if (type != SDG_F16)
+        return load(from, i, type == SDG_BF16);
+    vh x;
+    memcpy(&x, (const char *)from + 2 * i, sizeof x);
+    return v_from_f16(x);
+}
+
+INLINE void convert_as(const enum sdg_dtype type, const bool half, const void *from, void *to, int64_t count)
+{
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        store(to, i, half, load_as(from, type, i));
+    if (i < count) {
+        const size_t size = sdg_dtype_size(type);
+        unsigned char rest[LANES * 4] = {0};
+        memcpy(rest, (const char *)from + (size_t)i * size, (size_t)(count - i) * size);
+        store_some(to, i, half, count - i, load_as(rest, type, 0));
+    }
+}
+
+static void convert(const void *from, enum sdg_dtype type, void *to, bool half, int64_t count)
+{
+    if (type == SDG_F32)
+        half ? convert_as(SDG_F32, true, from, to, count) : convert_as(SDG_F32, false, from, to, count);
+    else if (type == SDG_F16)
+        half ? convert_as(SDG_F16, true, from, to, count) : convert_as(SDG_F16, false, from, to, count);
+    else
+        half ? convert_as(SDG_BF16, true, from, to, count) : convert_as(SDG_BF16, false, from, to, count);
+}

@@ -1,0 +1,26 @@
+// Products with weights for one instruction set, used by conv2d and linear where there is no oneDNN; included by kernels_*.c after
+// attention_kernel.h, whose product() does the work: here pixels are the rows and output channels lie across lanes.
+
+static void weighted_sums(const float *x, int64_t stride, int64_t rows, const float *weights, int64_t depth, float *sums, bool accumulate)
+{
+    product(false, rows, x, stride, 1, weights, depth, sums, accumulate);
+}
+
+static void epilogue(const float *sums, const float *bias, const float *table, const float *residual, enum sdg_unary activation, float *out, int64_t count)
+{
+    for (int64_t c = 0; c < count; c += LANES) {
+        const int64_t some = count - c < LANES ? count - c : LANES;
+        vf y = v_load(sums + c);
+        if (bias)
+            y += some == LANES ? v_load(bias + c) : load_some(bias, c, false, some);
+        if (table)
+            y += some == LANES ? v_load(table + c) : load_some(table, c, false, some);
+        if (residual)
+            y += some == LANES ? v_load(residual + c) : load_some(residual, c, false, some);
+        y = v_unary(activation, 1, 0, y);
+        if (some == LANES)
+            v_store(out + c, y);
+        else
+            store_some(out, c, false, some, y);
+    }
+}

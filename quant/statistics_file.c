@@ -1,0 +1,285 @@
+// Statistics as safetensors files.
+#include "base/memory.h"
+#include "formats/tensors.h"
+#include "quant/statistics.h"
+#include "quant/statistics_file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char format_name[] = "sdgen statistics", format_version[] = "1";
+enum { PARTS = 5, NAME_BYTES = 512 };
+static const char *const suffixes[PARTS] = {".histogram", ".kind", ".largest", ".maximum", ".minimum"};
+enum part { HISTOGRAM, KIND, LARGEST, MAXIMUM, MINIMUM };
+
+// ---- writing ----
+
+struct image { // what sdg_tensors_write is given
+    struct sdg_tensor *tensors;
+    size_t count;
+    char *names;
+    unsigned char *data;
+    size_t used;
+};
+
+static struct sdg_tensor *add(struct image *f, const char *site, const char *suffix, enum sdg_dtype dtype, int rank, size_t d0, size_t d1)
+{
+    char *name = f->names + f->count * NAME_BYTES;
+    snprintf(name, NAME_BYTES, "%s%s", site, suffix);
+    struct sdg_tensor *t = &f->tensors[f->count++];
+    *t = (struct sdg_tensor){.name = name, .dtype = dtype, .rank = rank, .dims = {(int64_t)d0, (int64_t)d1}, .bytes = d0 * d1 * sdg_dtype_size(dtype)};
+    return t;
+}
+
+// Data that has to be gathered; 8-byte pieces come first, so all of them are aligned.
+static void *gather(struct image *f, struct sdg_tensor *t)
+{
+    void *data = f->data + f->used;
+    f->used += t->bytes;
+    t->data = data;
+    return data;
+}
+
+static void add_site(struct image *f, const struct sdg_site_statistics *site, size_t rows)
+{
+    int64_t *counts = gather(f, add(f, site->name, suffixes[HISTOGRAM], SDG_S64, 2, rows, SDG_HISTOGRAM_BINS));
+    int32_t *kind = gather(f, add(f, site->name, suffixes[KIND], SDG_S32, 1, 1, 1));
+    add(f, site->name, suffixes[LARGEST], SDG_F32, 2, rows, site->channels)->data = site->largest;
+    float *max = gather(f, add(f, site->name, suffixes[MAXIMUM], SDG_F32, 1, rows, 1));
+    float *min = gather(f, add(f, site->name, suffixes[MINIMUM], SDG_F32, 1, rows, 1));
+    f->used = (f->used + 7) / 8 * 8;
+    *kind = (int32_t)site->kind;
+    for (size_t r = 0; r < rows; r++) {
+        memcpy(counts + r * SDG_HISTOGRAM_BINS, site->rows[r].counts, sizeof site->rows[r].counts);
+        max[r] = site->rows[r].max;
+        min[r] = site->rows[r].min;
+    }
+}
+
+static enum sdg_result write_image(const struct sdg_log *log, const struct sdg_statistics *s, const char *path, struct image *f)
+{
+    const struct sdg_statistics_info *info = &s->info;
+    add(f, "timesteps", "", SDG_F64, 1, info->rows, 1)->data = info->timesteps;
+    add(f, "prompts_done", "", SDG_U8, 1, info->prompts, 1)->data = s->done;
+    for (size_t i = 0; i < s->site_count; i++)
+        add_site(f, &s->sites[i], info->rows);
+    char steps[16], shard[32];
+    snprintf(steps, sizeof steps, "%d", info->steps);
+    snprintf(shard, sizeof shard, "%d/%d", info->shard, info->shards);
+    const struct sdg_metadata metadata[] = {{"format", format_name},    {"version", format_version},    {"bins", SDG_HISTOGRAM_LAYOUT}, {"model", info->model},
+                                            {"sampler", info->sampler}, {"settings", info->settings}, {"steps", steps},               {"shard", shard}};
+    return sdg_tensors_write(log, path, f->tensors, f->count, metadata, sizeof metadata / sizeof *metadata);
+}
+
+enum sdg_result sdg_statistics_write(const struct sdg_log *log, struct sdg_statistics *s, const char *path)
+{
+    struct image f = {0};
+    sdg_statistics_sort(s);
+    for (size_t i = 0; i < s->site_count; i++)
+        if (strlen(s->sites[i].name) > NAME_BYTES - 16)
+            return sdg_fail(log, SDG_ERROR_USAGE, "%s: the name of site %.40s... is longer than %d bytes", path, s->sites[i].name, NAME_BYTES - 16);
+    size_t count = 2 + PARTS * s->site_count, site_bytes = s->info.rows * (SDG_HISTOGRAM_BINS * sizeof(int64_t) + 2 * sizeof(float)) + 16;
+    f.tensors = sdg_alloc(log, count, sizeof *f.tensors, "statistics");
+    f.names = sdg_alloc(log, count, NAME_BYTES, "statistics");
+    f.data = sdg_alloc_raw(log, s->site_count, site_bytes, "statistics");
+    enum sdg_result result = f.tensors && f.names && f.data ? write_image(log, s, path, &f) : SDG_ERROR_MEMORY;
+    sdg_free(f.tensors);
+    sdg_free(f.names);
+    sdg_free(f.data);
+    return result;
+}
+
+// ---- reading ----
+
+struct reader {
+    const struct sdg_log *log;
+    const char *path;
+    const struct sdg_tensors *tensors;
+};
+
+static enum sdg_result metadata(const struct reader *r, const char *key, const char *wanted, const char **out)
+{
+    const char *value = sdg_tensors_metadata(r->tensors, key);
+    if (!value)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: no statistics: '%s' is missing in its metadata", r->path, key);
+    if (wanted && strcmp(value, wanted) != 0)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is '%.60s', should be '%s': calibrate again with this version", r->path, key, value, wanted);
+    if (out)
+        *out = value;
+    return SDG_OK;
+}
+
+// A decimal number of at most nine digits.
+static const char *read_number(const char *text, int *out)
+{
+    int value = 0, digits = 0;
+    for (; *text >= '0' && *text <= '9' && digits < 9; digits++)
+        value = value * 10 + (*text++ - '0');
+    *out = value;
+    return digits > 0 ? text : NULL;
+}
+
+// dims of -1 are any size from 1 on.
+static enum sdg_result tensor(const struct reader *r, const char *name, enum sdg_dtype dtype, int rank, int64_t d0, int64_t d1, const struct sdg_tensor **out)
+{
+    const struct sdg_tensor *t = sdg_tensors_find(r->tensors, name);
+    if (!t)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is missing", r->path, name);
+    bool fits = t->dtype == dtype && t->rank == rank && t->bytes > 0 && (d0 < 0 || t->dims[0] == d0) && (rank < 2 || d1 < 0 || t->dims[1] == d1);
+    if (!fits)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s should be %s with %d dimension%s that fit the rest of the file", r->path, name, sdg_dtype_name(dtype),
+                        rank, rank == 1 ? "" : "s");
+    *out = t;
+    return SDG_OK;
+}
+
+static enum sdg_result read_done(const struct reader *r, const struct sdg_tensor *done, struct sdg_statistics *s)
+{
+    memcpy(s->done, done->data, done->bytes);
+    for (size_t i = 0; i < done->bytes; i++)
+        if (s->done[i] > 1)
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: prompts_done[%zu] is %d, should be 0 or 1", r->path, i, s->done[i]);
+    return SDG_OK;
+}
+
+static enum sdg_result read_info(const struct reader *r, struct sdg_statistics **out)
+{
+    struct sdg_statistics_info info = {0};
+    const char *steps = NULL, *shard = NULL;
+    SDG_TRY(metadata(r, "format", format_name, NULL));
+    SDG_TRY(metadata(r, "version", format_version, NULL));
+    SDG_TRY(metadata(r, "bins", SDG_HISTOGRAM_LAYOUT, NULL));
+    SDG_TRY(metadata(r, "model", NULL, &info.model));
+    SDG_TRY(metadata(r, "sampler", NULL, &info.sampler));
+    SDG_TRY(metadata(r, "settings", NULL, &info.settings));
+    SDG_TRY(metadata(r, "steps", NULL, &steps));
+    SDG_TRY(metadata(r, "shard", NULL, &shard));
+    const char *end = read_number(steps, &info.steps), *slash = read_number(shard, &info.shard);
+    const char *tail = slash && *slash == '/' ? read_number(slash + 1, &info.shards) : NULL;
+    if (!end || *end || !tail || *tail)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: steps '%.20s' and shard '%.20s' should be a number and i/n", r->path, steps, shard);
+    const struct sdg_tensor *times, *done;
+    SDG_TRY(tensor(r, "timesteps", SDG_F64, 1, -1, 0, &times));
+    SDG_TRY(tensor(r, "prompts_done", SDG_U8, 1, -1, 0, &done));
+    double *timesteps = sdg_alloc_raw(r->log, 1, times->bytes, "statistics");
+    if (!timesteps)
+        return SDG_ERROR_MEMORY;
+    memcpy(timesteps, times->data, times->bytes);
+    info.timesteps = timesteps;
+    info.rows = (size_t)times->dims[0];
+    info.prompts = (size_t)done->dims[0];
+    enum sdg_result result = sdg_statistics_create(r->log, &info, out);
+    sdg_free(timesteps);
+    if (result == SDG_OK)
+        result = read_done(r, done, *out);
+    return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result; // the same numbers, but here they come from a file
+}
+
+// Whether a row's numbers can have come from the same values.
+static const char *contradiction(const struct sdg_histogram *h, const float *largest, size_t channels)
+{
+    uint64_t total = 0;
+    int lowest = -1, highest = -1;
+    for (int m = SDG_HISTOGRAM_HALF - 1; m >= -SDG_HISTOGRAM_HALF; m--) { // from the largest value's bin to the smallest's
+        int bin = m >= 0 ? m : SDG_HISTOGRAM_HALF - 1 - m;
+        if (h->counts[bin] > INT64_MAX || __builtin_add_overflow(total, h->counts[bin], &total) || total > INT64_MAX)
+            return "a count is negative or too large";
+        if (h->counts[bin] > 0 && highest < 0)
+            highest = bin;
+        if (h->counts[bin] > 0)
+            lowest = bin;
+    }
+    float top = 0;
+    for (size_t c = 0; c < channels; c++) {
+        if (!(largest[c] >= 0 && largest[c] < INFINITY) || signbit(largest[c]))
+            return "a channel's largest magnitude is negative or not finite";
+        top = largest[c] > top ? largest[c] : top;
+    }
+    if (total == 0)
+        return h->min == INFINITY && h->max == -INFINITY && top == 0 ? NULL : "there are extremes without values";
+    if (!(h->min <= h->max) || isinf(h->min) || isinf(h->max))
+        return "minimum and maximum are not finite or in the wrong order";
+    if (sdg_histogram_bin(h->min) != lowest || sdg_histogram_bin(h->max) != highest)
+        return "minimum and maximum lie outside of the counted bins";
+    if (top != fmaxf(fabsf(h->min), fabsf(h->max)))
+        return "minimum and maximum contradict the channels' largest magnitudes";
+    return total % channels == 0 ? NULL : "the number of values is no multiple of the channels";
+}
+
+static enum sdg_result read_rows(const struct reader *r, const struct sdg_tensor *const parts[PARTS], struct sdg_site_statistics *site, size_t rows)
+{
+    memcpy(site->largest, parts[LARGEST]->data, parts[LARGEST]->bytes);
+    for (size_t row = 0; row < rows; row++) {
+        struct sdg_histogram *h = &site->rows[row];
+        memcpy(h->counts, (const char *)parts[HISTOGRAM]->data + row * sizeof h->counts, sizeof h->counts);
+        memcpy(&h->min, (const char *)parts[MINIMUM]->data + row * sizeof h->min, sizeof h->min);
+        memcpy(&h->max, (const char *)parts[MAXIMUM]->data + row * sizeof h->max, sizeof h->max);
+        const char *why = contradiction(h, site->largest + row * site->channels, site->channels);
+        if (why)
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s, row %zu: %s", r->path, site->name, row, why);
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result read_site(const struct reader *r, const char *name, struct sdg_statistics *s)
+{
+    int64_t rows = (int64_t)s->info.rows;
+    const struct sdg_tensor *parts[PARTS];
+    char full[NAME_BYTES];
+    for (int p = 0; p < PARTS; p++) {
+        static const enum sdg_dtype types[PARTS] = {SDG_S64, SDG_S32, SDG_F32, SDG_F32, SDG_F32};
+        snprintf(full, sizeof full, "%s%s", name, suffixes[p]);
+        bool matrix = p == HISTOGRAM || p == LARGEST;
+        SDG_TRY(tensor(r, full, types[p], matrix ? 2 : 1, p == KIND ? 1 : rows, p == HISTOGRAM ? SDG_HISTOGRAM_BINS : -1, &parts[p]));
+    }
+    int32_t kind;
+    memcpy(&kind, parts[KIND]->data, sizeof kind);
+    if (kind < 0 || kind >= SDG_SITE_KINDS)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s.kind is %d, should be 0 or 1", r->path, name, (int)kind);
+    size_t index;
+    enum sdg_result result = sdg_statistics_site(r->log, s, name, (enum sdg_site_kind)kind, (size_t)parts[LARGEST]->dims[1], &index);
+    if (result != SDG_OK)
+        return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result;
+    return read_rows(r, parts, &s->sites[index], s->info.rows);
+}
+
+// Sites are found by their histograms; whatever is left over then has no place in the file.
+static enum sdg_result read_sites(const struct reader *r, struct sdg_statistics *s)
+{
+    size_t count = sdg_tensors_count(r->tensors), ending = strlen(suffixes[HISTOGRAM]);
+    for (size_t i = 0; i < count; i++) {
+        const char *full = sdg_tensors_at(r->tensors, i)->name;
+        size_t length = strlen(full);
+        if (length <= ending || strcmp(full + length - ending, suffixes[HISTOGRAM]) != 0)
+            continue;
+        char name[NAME_BYTES];
+        if (length - ending > NAME_BYTES - 16)
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: the name of site %.40s... is too long", r->path, full);
+        snprintf(name, sizeof name, "%.*s", (int)(length - ending), full);
+        SDG_TRY(read_site(r, name, s));
+    }
+    if (count != 2 + PARTS * s->site_count)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: has tensors that belong to no site", r->path);
+    sdg_statistics_sort(s);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_statistics_read(const struct sdg_log *log, const char *path, struct sdg_statistics **out)
+{
+    struct sdg_tensors *tensors;
+    struct sdg_statistics *s = NULL;
+    SDG_TRY(sdg_tensors_open(log, path, &tensors));
+    struct reader r = {log, path, tensors};
+    enum sdg_result result = read_info(&r, &s);
+    if (result == SDG_OK)
+        result = read_sites(&r, s);
+    sdg_tensors_destroy(&tensors);
+    if (result != SDG_OK) {
+        sdg_statistics_destroy(&s);
+        return result;
+    }
+    *out = s;
+    return SDG_OK;
+}

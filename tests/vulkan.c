@@ -1,0 +1,749 @@
+// The Vulkan backend beside its operations (tests/ops.c has those): devices, validation, uploads, barriers, the pipeline cache, masks,
+// limits of small devices, failing allocations. Everything runs under the validation layers where they are installed.
+#pragma GCC diagnostic ignored "-Wunused-function"
+#include "tests/support/graphs.h"
+#include "tests/temp.h"
+
+#include "backend/backend.h"
+#include "base/memory.h"
+
+#if SDG_HAVE_VULKAN
+#include "backend/vulkan/vk_commands.h"
+
+static bool validation; // the layers are installed
+static struct sdg_backend *reference;
+
+// ---- helpers ----
+
+static enum sdg_result open_backend(const struct sdg_backend_params *params, struct sdg_backend **out)
+{
+    struct sdg_backend_params p = params ? *params : (struct sdg_backend_params){.device = -1};
+    p.validation = validation;
+    return sdg_backend_create(&test_log, "vulkan", &p, out);
+}
+
+static struct sdg_vk *new_vk(const struct sdg_backend_params *params)
+{
+    struct sdg_backend *backend;
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(open_backend(params, &backend), SDG_OK);
+    return (struct sdg_vk *)backend;
+}
+
+// Also hears of objects that were left over, if validation is on.
+static void close_vk(struct sdg_vk *vk)
+{
+    struct sdg_backend *backend = &vk->base;
+    messages.errors = 0;
+    sdg_backend_destroy(&backend);
+    assert_null(backend);
+    if (messages.errors)
+        printf("%s\n", messages.last);
+    assert_int_equal(messages.errors, 0);
+}
+
+// A file with every weight of the graph, made up from its name.
+static struct sdg_tensors *weights_of(const struct sdg_graph *g)
+{
+    struct sdg_tensor *list = calloc(g->value_count, sizeof *list);
+    size_t count = 0;
+    for (size_t i = 1; i < g->value_count; i++) {
+        const struct sdg_value_info *v = &g->values[i];
+        bool known = v->kind != SDG_VALUE_WEIGHT;
+        for (size_t k = 0; k < count && !known; k++)
+            known = strcmp(list[k].name, v->name) == 0;
+        if (known)
+            continue;
+        struct sdg_tensor *t = &list[count++];
+        *t = (struct sdg_tensor){.name = v->name, .dtype = SDG_F32, .rank = v->rank};
+        int64_t elements = 1;
+        for (int d = 0; d < v->rank; d++)
+            elements *= t->dims[d] = d == 1 && v->slice_of ? v->slice_of : v->dims[d];
+        float *data = malloc((size_t)elements * sizeof *data);
+        float scale = v->rank == 1 ? 1 : 2 / sqrtf((float)(elements / v->dims[0]));
+        for (int64_t k = 0; k < elements; k++)
+            data[k] = scale * hashed(v->name, k);
+        t->data = data;
+        t->bytes = (size_t)elements * sizeof *data;
+    }
+    struct sdg_tensors *tensors = NULL;
+    if (count) {
+        assert_int_equal(sdg_tensors_write(&test_log, temp_path("weights.safetensors"), list, count, NULL, 0), SDG_OK);
+        assert_int_equal(sdg_tensors_open(&test_log, temp_path("weights.safetensors"), &tensors), SDG_OK);
+    }
+    for (size_t i = 0; i < count; i++)
+        free((void *)list[i].data);
+    free(list);
+    return tensors;
+}
+
+static enum sdg_result write_inputs(const struct sdg_graph *g, struct sdg_program *program)
+{
+    enum sdg_result result = SDG_OK;
+    for (size_t i = 1; i < g->value_count && result == SDG_OK; i++) {
+        const struct sdg_value_info *v = &g->values[i];
+        if (v->kind != SDG_VALUE_INPUT && v->kind != SDG_VALUE_TABLE)
+            continue;
+        size_t count = (size_t)sdg_value_elements(v);
+        float *data = malloc(count * sizeof *data);
+        int32_t *ids = (int32_t *)(void *)data;
+        for (size_t k = 0; k < count; k++) {
+            if (v->dtype == SDG_S32)
+                ids[k] = (int32_t)(k * 37 % 100);
+            else
+                data[k] = 2 * hashed(v->name, (int64_t)k);
+        }
+        result = sdg_program_write(program, v->name, data, count);
+        free(data);
+    }
+    return result;
+}
+
+// All outputs behind each other at `row`; free().
+static float *run_program(const struct sdg_graph *g, struct sdg_program *program, int64_t row, size_t *count)
+{
+    assert_int_equal(sdg_program_run(program, row), SDG_OK);
+    float *all = NULL;
+    *count = 0;
+    for (size_t i = 1; i < g->value_count; i++) {
+        const struct sdg_value_info *v = &g->values[i];
+        if (!v->output)
+            continue;
+        size_t elements = (size_t)sdg_value_elements(v);
+        all = realloc(all, (*count + elements) * sizeof *all);
+        assert_int_equal(sdg_program_read(program, v->name, all + *count, elements), SDG_OK);
+        *count += elements;
+    }
+    return all;
+}
+
+static struct sdg_program *new_program(struct sdg_backend *backend, const struct sdg_graph *g, const struct sdg_tensors *weights)
+{
+    struct sdg_program *program;
+    enum sdg_result result = sdg_program_create(backend, g, &(struct sdg_program_params){.weights = weights}, &program);
+    if (result != SDG_OK)
+        printf("%s\n", messages.last);
+    assert_int_equal(result, SDG_OK);
+    assert_int_equal(write_inputs(g, program), SDG_OK);
+    return program;
+}
+
+static double nmse(const float *got, const float *want, size_t count)
+{
+    double error = 0, power = 0;
+    for (size_t i = 0; i < count; i++) {
+        error += (double)(got[i] - want[i]) * (double)(got[i] - want[i]);
+        power += (double)want[i] * (double)want[i];
+    }
+    return power > 0 ? error / power : error;
+}
+
+// Runs the graph on both backends, at its first and last row, and returns the larger error. Consumes the graph.
+static double compare(struct sdg_vk *vk, struct sdg_graph *g)
+{
+    assert_int_equal(sdg_graph_check(g), SDG_OK);
+    struct sdg_tensors *weights = weights_of(g);
+    struct sdg_program *tested = new_program(&vk->base, g, weights), *known = new_program(reference, g, weights);
+    double worst = 0;
+    for (int turn = 0; turn < 3; turn++) { // the first row again at last: nothing of a run may survive in the next
+        int64_t row = turn == 1 ? g->rows - 1 : 0;
+        size_t count, count_known;
+        float *a = run_program(g, tested, row, &count), *b = run_program(g, known, row, &count_known);
+        assert_int_equal(count, count_known);
+        worst = fmax(worst, nmse(a, b, count)); // NaN would be ignored here
+        for (size_t i = 0; i < count; i++)
+            assert_true(isfinite(a[i]));
+        free(a);
+        free(b);
+    }
+    sdg_program_destroy(&tested);
+    sdg_program_destroy(&known);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
+    return worst;
+}
+
+// ---- devices ----
+
+struct listing {
+    int count, vulkan;
+    struct sdg_device_info info[16];
+};
+
+static void on_device(void *user, const struct sdg_device_info *info)
+{
+    struct listing *l = user;
+    if (strcmp(info->backend, "vulkan") == 0 && l->vulkan < 16)
+        l->info[l->vulkan++] = *info;
+    l->count++;
+}
+
+static void test_list(void **state)
+{
+    (void)state;
+    struct listing l = {0};
+    sdg_backend_list(&test_log, on_device, &l);
+    assert_true(l.vulkan >= 1);
+    for (int i = 0; i < l.vulkan; i++) {
+        const struct sdg_device_info *info = &l.info[i];
+        printf("vulkan:%d %s, %s, %s, %llu MiB, features %u, %s\n", i, info->name, info->type, info->driver, (unsigned long long)(info->memory >> 20),
+               info->features, info->note);
+        assert_true(info->name[0] && info->driver[0] && info->note[0] && info->memory > 0);
+        if (strstr(info->name, "llvmpipe"))
+            assert_string_equal(info->type, "software");
+        if (strncmp(info->note, "cannot", 6) == 0)
+            continue;
+        struct sdg_vk *vk = new_vk(&(struct sdg_backend_params){.device = i});
+        assert_string_equal(sdg_backend_info(&vk->base)->name, info->name);
+        close_vk(vk);
+    }
+    struct sdg_backend *backend = (void *)1;
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(open_backend(&(struct sdg_backend_params){.device = l.vulkan}, &backend), SDG_ERROR_DEVICE);
+    assert_null(backend);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, "no such device"));
+}
+
+// Two contexts live side by side, and the older one still works when the younger is gone.
+static void test_two_contexts(void **state)
+{
+    (void)state;
+    struct sdg_vk *a = new_vk(NULL), *b = new_vk(NULL);
+    assert_true(compare(b, random_graph(3, 12)) < 1e-7);
+    close_vk(b);
+    assert_true(compare(a, random_graph(4, 12)) < 1e-7);
+    close_vk(a);
+}
+
+// ---- validation ----
+
+static VkCommandBuffer begin_commands(struct sdg_vk *vk, VkCommandPool *pool)
+{
+    const VkCommandPoolCreateInfo pool_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = vk->queue_family};
+    assert_int_equal(vk->fn.vkCreateCommandPool(vk->device, &pool_info, NULL, pool), VK_SUCCESS);
+    const VkCommandBufferAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = *pool, .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
+    VkCommandBuffer commands;
+    assert_int_equal(vk->fn.vkAllocateCommandBuffers(vk->device, &info, &commands), VK_SUCCESS);
+    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    assert_int_equal(vk->fn.vkBeginCommandBuffer(commands, &begin), VK_SUCCESS);
+    return commands;
+}
+
+// That no message comes means something only if messages do come: of wrong calls and of missing barriers.
+static void test_validation_is_heard(void **state)
+{
+    (void)state;
+    if (!validation) {
+        printf("skipped: no validation layers\n");
+        skip();
+    }
+    struct sdg_vk *vk = new_vk(NULL);
+    struct sdg_vk_buffer buffer;
+    assert_int_equal(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, 4096, "a test", &buffer), SDG_OK);
+    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK);
+    VkCommandPool pool;
+    VkCommandBuffer commands = begin_commands(vk, &pool);
+    vk->fn.vkCmdFillBuffer(commands, buffer.handle, 0, 4096, 1);
+    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK);
+    vk->fn.vkCmdFillBuffer(commands, buffer.handle, 1024, 1024, 2); // no barrier: write after write
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, "SYNC-HAZARD-WRITE"));
+    vk->fn.vkCmdFillBuffer(commands, buffer.handle, 1, 3, 2); // not a multiple of 4
+    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
+    assert_non_null(strstr(messages.last, "VUID-vkCmdFillBuffer"));
+    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK); // said once
+    vk->fn.vkDestroyCommandPool(vk->device, pool, NULL);
+    sdg_vk_buffer_destroy(vk, &buffer);
+    close_vk(vk);
+}
+
+// ---- uploads ----
+
+// Longer than both staging slots; odd places; memory that is mapped and memory that is not, coherent or flushed.
+static void test_upload(void **state)
+{
+    (void)state;
+    enum { BYTES = 10 * 1000 * 1000 };
+    struct sdg_vk *vk = new_vk(NULL);
+    unsigned char *data = malloc(BYTES), *back = malloc(BYTES);
+    random_state = 5;
+    for (size_t i = 0; i < BYTES; i++)
+        data[i] = (unsigned char)random_bits();
+    static const enum sdg_vk_memory_use uses[] = {SDG_VK_MEMORY_DEVICE, SDG_VK_MEMORY_UPLOAD, SDG_VK_MEMORY_UPLOAD};
+    for (int i = 0; i < 3; i++) {
+        struct sdg_vk_buffer buffer;
+        assert_int_equal(sdg_vk_buffer_create(vk, uses[i], BYTES + 7, "a test", &buffer), SDG_OK);
+        if (i == 2)
+            buffer.coherent = false; // flushes by whole atoms are legal on coherent memory too
+        assert_int_equal(sdg_vk_upload(vk, &buffer, 0, data, BYTES), SDG_OK);
+        assert_int_equal(sdg_vk_upload(vk, &buffer, 3, data, 1000), SDG_OK);
+        assert_int_equal(sdg_vk_upload(vk, &buffer, BYTES - 2, data, 9), SDG_OK);
+        assert_int_equal(sdg_vk_upload_finish(vk), SDG_OK);
+        assert_int_equal(sdg_vk_download(vk, &buffer, 0, back, BYTES), SDG_OK);
+        assert_memory_equal(back, data, 3);
+        assert_memory_equal(back + 3, data, 1000);
+        assert_memory_equal(back + 1003, data + 1003, BYTES - 1003 - 2);
+        assert_int_equal(sdg_vk_download(vk, &buffer, BYTES - 2, back, 9), SDG_OK);
+        assert_memory_equal(back, data, 9);
+        sdg_vk_buffer_destroy(vk, &buffer);
+    }
+    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK);
+    free(data);
+    free(back);
+    struct sdg_vk_buffer none;
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, (size_t)vk->caps.max_allocation + 1, "a test", &none), SDG_ERROR_MEMORY);
+    assert_int_equal(messages.errors, 1);
+    assert_null(none.handle);
+    close_vk(vk);
+}
+
+// ---- barriers ----
+
+static bool needs_barrier(struct sdg_vk_hazards *hazards, unsigned space, size_t offset, size_t bytes, bool written)
+{
+    struct sdg_vk_step step = {.key.bindings = 1, .bindings = {{{space, offset, bytes}, written}}};
+    assert_int_equal(sdg_vk_hazards_add(&test_log, hazards, &step), SDG_OK);
+    return step.barrier;
+}
+
+static void test_hazards(void **state)
+{
+    (void)state;
+    const unsigned arena = SDG_VK_SPACE_ARENA;
+    struct sdg_vk_hazards h = {0};
+    assert_false(needs_barrier(&h, arena, 0, 100, true));
+    assert_false(needs_barrier(&h, arena, 100, 100, true)); // neighbours do not touch
+    assert_false(needs_barrier(&h, SDG_VK_SPACE_INPUTS, 0, 100, false));
+    assert_true(needs_barrier(&h, arena, 99, 1, false)); // read after write, one byte
+    assert_false(needs_barrier(&h, arena, 150, 10, false)); // settled by the barrier just before
+    assert_false(needs_barrier(&h, arena, 150, 10, false)); // read after read
+    assert_true(needs_barrier(&h, arena, 140, 11, true)); // write after read
+    assert_true(needs_barrier(&h, arena, 0, 1000, true)); // write after write, over several
+    assert_true(needs_barrier(&h, arena, 500, 1, false));
+    sdg_vk_hazards_free(&h);
+}
+
+// The arena is reused all the time in these; a barrier too few is a message of the validation layers or a wrong result.
+static void test_random_graphs(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    double worst = 0;
+    int count = 0;
+    for (uint64_t seed = 1; seed <= 24; seed++, count++)
+        worst = fmax(worst, compare(vk, random_graph(seed, 10 + (int)seed)));
+    printf("%d random graphs, worst NMSE %.1e\n", count, worst);
+    assert_true(worst < 1e-7);
+    close_vk(vk);
+}
+
+static void test_unet(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    for (int fused = 0; fused < 2; fused++)
+        for (int half = 0; half < 2; half++) {
+            random_state = 11;
+            struct sdg_graph *g = unet(2, 7, 12, 2, 1, 3);
+            if (fused)
+                assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+            if (half && !sdg_backend_has_type(&vk->base, SDG_F16)) {
+                sdg_graph_destroy(&g);
+                continue;
+            }
+            if (half)
+                assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+            double error = compare(vk, g);
+            printf("unet%s in %s: NMSE %.1e\n", fused ? ", fused" : "", half ? "f16" : "f32", error);
+            assert_true(error < (half ? 1e-4 : 1e-9)); // both sides round every value to f16
+        }
+    close_vk(vk);
+}
+
+// ---- masks and small devices ----
+
+struct kernels {
+    char text[4096];
+};
+
+static void on_kernel(void *user, const char *op, const char *kernel)
+{
+    struct kernels *k = user;
+    size_t used = strlen(k->text);
+    snprintf(k->text + used, sizeof k->text - used, "%s=%s ", op, kernel);
+}
+
+static struct kernels kernels_of(struct sdg_vk *vk, const struct sdg_graph *g)
+{
+    struct sdg_program *program;
+    struct kernels k = {{0}};
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_OK);
+    sdg_program_describe(program, on_kernel, &k);
+    sdg_program_destroy(&program);
+    return k;
+}
+
+static struct sdg_graph *layer_norms(void)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 5, 77), y = x;
+    y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"), 1e-5f);
+    y = norm(g, "group", y, 7);
+    sdg_graph_output(g, "y", y);
+    return g;
+}
+
+static void test_masks(void **state)
+{
+    (void)state;
+    struct sdg_vk *all = new_vk(NULL);
+    bool subgroup = all->features & SDG_FEATURE_SUBGROUP;
+    struct sdg_graph *g = layer_norms();
+    assert_int_equal(strstr(kernels_of(all, g).text, "layer_norm_f32_subgroup") != NULL, subgroup);
+    sdg_graph_destroy(&g);
+    assert_true(compare(all, layer_norms()) < 1e-9);
+    assert_false(sdg_backend_has_type(&all->base, SDG_BF16));
+    close_vk(all);
+
+    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){.device = -1, .disable = SDG_FEATURE_SUBGROUP | SDG_FEATURE_F16});
+    assert_int_equal(sdg_backend_info(&none->base)->features, 0);
+    assert_false(sdg_backend_has_type(&none->base, SDG_F16));
+    g = layer_norms();
+    assert_non_null(strstr(kernels_of(none, g).text, "norm=layer_norm_f32 "));
+    sdg_graph_destroy(&g);
+    assert_true(compare(none, layer_norms()) < 1e-9);
+    for (enum sdg_dtype type = SDG_F16; type <= SDG_BF16; type++) {
+        g = layer_norms();
+        assert_int_equal(sdg_graph_set_type(g, type), SDG_OK);
+        struct sdg_program *program = (void *)1;
+        memset(&messages, 0, sizeof messages);
+        assert_int_equal(sdg_program_create(&none->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_ERROR_UNSUPPORTED);
+        assert_null(program);
+        assert_int_equal(messages.errors, 1);
+        assert_non_null(strstr(messages.last, "norm: "));
+        assert_non_null(strstr(messages.last, sdg_dtype_name(type)));
+        sdg_graph_destroy(&g);
+    }
+    close_vk(none);
+}
+
+static struct sdg_graph *wide_product(int64_t m, int64_t n)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, m, 20);
+    sdg_graph_output(g, "y", sdg_graph_linear(g, "to_y", x, sdg_graph_linear_weight(g, n, 20, "w"), (struct sdg_epilogue){0}));
+    return g;
+}
+
+// With the smallest limits Vulkan allows, the same results with smaller tiles.
+static void test_small_device(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    static const struct { int64_t m, n; const char *big, *small; } shapes[] = {
+        {1024, 1024, "_128x128", "_64x64"}, {600, 500, "_64x64", "_64x64"}, {70, 40, "_32x32", "_32x32"}, {300, 3, "_128x8", "_128x8"}, {3, 70, "_8x32", "_8x32"},
+    };
+    for (int small = 0; small < 2; small++) {
+        if (small) {
+            vk->caps.shared_bytes = 16384;
+            vk->caps.max_invocations = 128;
+            vk->caps.max_groups[0] = vk->caps.max_groups[1] = vk->caps.max_groups[2] = 65535;
+            vk->caps.submit_macs = 1000; // a submission for nearly every operation
+        }
+        for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+            struct sdg_graph *g = wide_product(shapes[i].m, shapes[i].n);
+            assert_non_null(strstr(kernels_of(vk, g).text, small ? shapes[i].small : shapes[i].big));
+            assert_true(compare(vk, g) < 1e-10);
+        }
+    }
+    random_state = 11;
+    assert_true(compare(vk, unet(2, 5, 8, 2, 1, 2)) < 1e-9);
+    close_vk(vk);
+}
+
+static struct sdg_graph *embedding(void)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value ids = sdg_graph_input_s32(g, "ids", 2, 77);
+    sdg_graph_output(g, "y", sdg_graph_embed(g, "embed", ids, sdg_graph_linear_weight(g, 1000, 24, "tokens"), sdg_graph_linear_weight(g, 77, 24, "positions")));
+    return g;
+}
+
+// A vocabulary longer than a binding may be goes in parts; any other value of that size is refused by name.
+static void test_ranges(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.max_range = 40000; // tokens: 96000 bytes
+    assert_true(compare(vk, embedding()) == 0);
+    vk->caps.max_range = 800; // 2 * 77 * 24 floats do not fit
+    struct sdg_graph *g = embedding();
+    struct sdg_program *program = (void *)1;
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_ERROR_UNSUPPORTED);
+    assert_null(program);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, "embed: "));
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
+// ---- memory ----
+
+static void test_memory(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    random_state = 11;
+    struct sdg_graph *g = unet(1, 8, 12, 2, 1, 3);
+    struct sdg_tensors *weights = weights_of(g);
+    struct sdg_memory planned, real;
+    struct sdg_program *program;
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_OK);
+    sdg_program_memory(program, &planned);
+    assert_int_equal(sdg_program_run(program, 0), SDG_ERROR_USAGE);
+    sdg_program_destroy(&program);
+    program = new_program(&vk->base, g, weights);
+    sdg_program_memory(program, &real);
+    assert_memory_equal(&planned, &real, sizeof real);
+    size_t in_file = 0, inputs = 0;
+    for (size_t i = 0; i < sdg_tensors_count(weights); i++)
+        in_file += sdg_tensors_at(weights, i)->bytes;
+    for (size_t i = 1; i < g->value_count; i++)
+        if (g->values[i].kind == SDG_VALUE_INPUT || g->values[i].kind == SDG_VALUE_TABLE)
+            inputs += (size_t)sdg_value_elements(&g->values[i]) * 4;
+    assert_true(real.weights >= in_file && real.weights <= in_file + sdg_tensors_count(weights) * vk->caps.alignment);
+    assert_true(real.inputs >= inputs);
+    assert_true(real.arena > 0);
+    assert_int_equal(real.total, real.weights + real.arena + real.inputs + real.scratch);
+    sdg_program_destroy(&program);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
+static enum sdg_result whole_life(const struct sdg_graph *g, const struct sdg_tensors *weights, struct sdg_vk *vk)
+{
+    struct sdg_program *program = NULL;
+    SDG_TRY(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.weights = weights}, &program));
+    enum sdg_result result = write_inputs(g, program);
+    if (result == SDG_OK)
+        result = sdg_program_run(program, 0);
+    sdg_program_destroy(&program);
+    return result;
+}
+
+// Every host allocation of making and running a program fails once: an error, one message, nothing left behind.
+static void test_failing_allocations(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    struct sdg_graph *g = random_graph(7, 9);
+    struct sdg_tensors *weights = weights_of(g);
+    assert_int_equal(whole_life(g, weights, vk), SDG_OK); // pipelines are made
+    sdg_test_fail_allocation(0);
+    assert_int_equal(whole_life(g, weights, vk), SDG_OK);
+    size_t count = sdg_test_fail_allocation(0);
+    assert_true(count > 10);
+    for (size_t i = 1; i <= count; i++) {
+        memset(&messages, 0, sizeof messages);
+        sdg_test_fail_allocation(i);
+        enum sdg_result result = whole_life(g, weights, vk);
+        sdg_test_fail_allocation(0);
+        assert_int_equal(result, SDG_ERROR_MEMORY);
+        assert_int_equal(messages.errors, 1);
+    }
+    printf("%zu allocations failed one by one\n", count);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+    sdg_test_fail_allocation(0);
+    close_vk(new_vk(NULL));
+    count = sdg_test_fail_allocation(0);
+    for (size_t i = 1; i <= count; i++) {
+        struct sdg_backend *backend = (void *)1;
+        sdg_test_fail_allocation(i);
+        enum sdg_result result = open_backend(NULL, &backend);
+        sdg_test_fail_allocation(0);
+        if (result == SDG_OK) { // one that can be done without
+            sdg_backend_destroy(&backend);
+        } else {
+            assert_int_equal(result, SDG_ERROR_MEMORY);
+            assert_null(backend);
+        }
+    }
+}
+
+// Runs allocate nothing.
+static void test_run_allocates_nothing(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    struct sdg_graph *g = random_graph(7, 9);
+    struct sdg_tensors *weights = weights_of(g);
+    struct sdg_program *program = new_program(&vk->base, g, weights);
+    sdg_test_fail_allocation(0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(write_inputs(g, program), SDG_OK);
+        assert_int_equal(sdg_program_run(program, 0), SDG_OK);
+    }
+    assert_int_equal(sdg_test_fail_allocation(0), 0);
+    sdg_program_destroy(&program);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
+// ---- profile ----
+
+static void on_time(void *user, size_t op_index, const char *op, const char *kernel, double seconds)
+{
+    (void)op_index;
+    assert_true(op[0] && kernel[0]);
+    assert_true(seconds >= 0);
+    *(double *)user += seconds;
+}
+
+static void test_profile(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    struct sdg_graph *g = wide_product(600, 500);
+    struct sdg_tensors *weights = weights_of(g);
+    struct sdg_program *program = new_program(&vk->base, g, weights);
+    double before = 0, after = 0;
+    assert_int_equal(sdg_program_run(program, 0), SDG_OK);
+    sdg_program_times(program, on_time, &before);
+    sdg_program_profile(program, true);
+    assert_int_equal(sdg_program_run(program, 0), SDG_OK);
+    sdg_program_times(program, on_time, &after);
+    assert_true(before == 0);
+    assert_true(vk->caps.timestamp_bits == 0 || after > 0);
+    sdg_program_profile(program, false);
+    assert_int_equal(sdg_program_run(program, 0), SDG_OK);
+    sdg_program_destroy(&program);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
+// ---- the pipeline cache ----
+
+static struct sdg_vk_pipeline_stats run_with_cache(void)
+{
+    struct sdg_vk *vk = new_vk(&(struct sdg_backend_params){.device = -1, .cache_dir = temp_root});
+    struct sdg_vk_pipeline_stats stats;
+    assert_true(compare(vk, layer_norms()) < 1e-9);
+    sdg_vk_pipelines_stats(vk, &stats);
+    close_vk(vk);
+    return stats;
+}
+
+static void test_pipeline_cache(void **state)
+{
+    (void)state;
+    struct sdg_vk_pipeline_stats stats = run_with_cache();
+    assert_true(stats.compiled >= 4);
+    assert_false(stats.from_disk);
+    assert_true(run_with_cache().from_disk);
+
+    FILE *file = fopen(stats.path, "rb");
+    assert_non_null(file);
+    static unsigned char good[1 << 20], bad[1 << 20];
+    size_t bytes = fread(good, 1, sizeof good, file);
+    fclose(file);
+    assert_true(bytes > 64 && bytes < sizeof good);
+    const size_t damaged[] = {0, 9, 17, 25, 33, 45, 50, 63, 64, bytes - 1}, lengths[] = {0, 1, 63, 64, bytes - 1};
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0] + sizeof lengths / sizeof lengths[0]; i++) {
+        size_t flips = sizeof damaged / sizeof damaged[0], length = i < flips ? bytes : lengths[i - flips];
+        memcpy(bad, good, bytes);
+        if (i < flips)
+            bad[damaged[i]] ^= 0x10;
+        file = fopen(stats.path, "wb");
+        assert_non_null(file);
+        assert_int_equal(fwrite(bad, 1, length, file), length);
+        fclose(file);
+        if (i % 5 == 0) {
+            assert_false(run_with_cache().from_disk); // a miss, and the file is made again
+            assert_true(run_with_cache().from_disk);
+        } else {
+            struct sdg_vk *vk = new_vk(&(struct sdg_backend_params){.device = -1, .cache_dir = temp_root});
+            sdg_vk_pipelines_stats(vk, &stats);
+            assert_false(stats.from_disk);
+            close_vk(vk);
+        }
+    }
+    // A folder that is not there is made; one that cannot be made is no error.
+    struct sdg_vk *vk = new_vk(&(struct sdg_backend_params){.device = -1, .cache_dir = temp_path("not/there")});
+    assert_true(compare(vk, layer_norms()) < 1e-9);
+    sdg_vk_pipelines_stats(vk, &stats);
+    assert_int_equal(access(stats.path, R_OK), 0);
+    close_vk(vk);
+    vk = new_vk(&(struct sdg_backend_params){.device = -1, .cache_dir = stats.path}); // a file
+    assert_true(compare(vk, layer_norms()) < 1e-9);
+    close_vk(vk);
+}
+
+// ---- main ----
+
+static int start(void **state)
+{
+    (void)state;
+    temp_make();
+    assert_int_equal(sdg_backend_create(&test_log, "reference", &(struct sdg_backend_params){.threads = 1}, &reference), SDG_OK);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    sdg_backend_destroy(&reference);
+    temp_remove();
+    return 0;
+}
+
+int main(void)
+{
+    struct sdg_backend *backend = NULL;
+    if (sdg_backend_create(&test_log, "vulkan", NULL, &backend) != SDG_OK) {
+        printf("skipped: %s\n", messages.last);
+        return 0;
+    }
+    sdg_backend_destroy(&backend);
+    validation = true;
+    if (open_backend(NULL, &backend) != SDG_OK) {
+        printf("without validation layers: %s\n", messages.last);
+        validation = false;
+    }
+    sdg_backend_destroy(&backend);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_two_contexts),
+        cmocka_unit_test(test_validation_is_heard),
+        cmocka_unit_test(test_upload),
+        cmocka_unit_test(test_hazards),
+        cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test(test_unet),
+        cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_small_device),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_run_allocates_nothing),
+        cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_pipeline_cache),
+    };
+    return cmocka_run_group_tests_name("vulkan", tests, start, stop);
+}
+#else
+int main(void)
+{
+    printf("skipped: this build has no Vulkan backend\n");
+    return 0;
+}
+#endif
