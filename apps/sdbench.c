@@ -10,6 +10,7 @@
 
 #include "common/options.h"
 #include "common/output.h"
+#include "common/waiting.h"
 
 struct values {
     const char *model, *vae, *backend, *type, *json;
@@ -392,6 +393,7 @@ static enum sdg_result run(struct app_ui *ui, const char *what, const struct val
 
 int main(int argc, char **argv)
 {
+    app_wait_politely(argv);
     struct app_ui ui = app_ui_create("sdbench");
     struct values values = {0};
     struct app_arguments arguments;

@@ -11,6 +11,7 @@
 #include "common/latents.h"
 #include "common/output.h"
 #include "common/parameters.h"
+#include "common/waiting.h"
 #include "sdgen_options.h"
 
 // What is read or drawn once for all pictures of a batch.
@@ -379,6 +380,7 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
 
 int main(int argc, char **argv)
 {
+    app_wait_politely(argv);
     struct app_ui ui = app_ui_create("sdgen");
     struct sdgen_options options;
     enum sdg_result result = check_version(&ui);

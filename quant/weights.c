@@ -5,6 +5,7 @@
 #include "quant/codes.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 void sdg_codes_free(struct sdg_codes *c)
@@ -71,32 +72,145 @@ static inline float nearest_even(float y)
     return (y + magic) - magic;
 }
 
-enum { LANES = 8 }; // partial sums, added in a fixed order
+enum { LANES = 16, RUN = 1024 }; // partial sums, added in a fixed order; float sums stay short
 
-static double group_error(const float *w, size_t n, float scale, float lo, float hi, float power)
+struct grid {
+    float lo, hi, power;
+};
+
+// Error of up to RUN weights in units of scale^power; `square` is a constant where this is inlined.
+static inline double run_error(const float *w, size_t n, float inverse, const struct grid *g, bool square)
 {
-    float inverse = 1 / scale, sums[LANES];
+    float sums[LANES] = {0};
     double total = 0;
-    for (size_t at = 0; at < n; at += 1024) { // float sums stay short
-        size_t end = n - at < 1024 ? n - at : 1024;
-        memset(sums, 0, sizeof sums);
-        for (size_t i = 0; i < end; i += LANES) {
-            size_t some = end - i < LANES ? end - i : LANES;
-            float d[LANES] = {0};
-            for (size_t l = 0; l < some; l++) {
-                float y = w[at + i + l] * inverse;
-                y = y < 2 * lo - 1 ? 2 * lo - 1 + 0 * y : y; // only keeps nearest_even in range; the distance is taken below
-                d[l] = y;
-            }
-            for (size_t l = 0; l < LANES; l++) {
-                float q = nearest_even(d[l]);
-                q = q < lo ? lo : q > hi ? hi : q;
-                float r = fabsf(d[l] - q);
-                sums[l] += power == 2 ? r * r : fast_power(r, power);
-            }
+    for (size_t at = 0; at < n; at += LANES) {
+        float y[LANES] = {0}; // what is missing counts as 0, which has no error
+        memcpy(y, w + at, (n - at < LANES ? n - at : LANES) * sizeof *y);
+        for (int l = 0; l < LANES; l++) {
+            float x = y[l] * inverse, q = nearest_even(x);
+            q = q < g->lo ? g->lo : q;
+            q = q > g->hi ? g->hi : q;
+            float r = fabsf(x - q);
+            sums[l] += square ? r * r : fast_power(r, g->power);
         }
-        for (int l = 0; l < LANES; l++)
-            total += sums[l];
     }
-    return total * pow(scale, power);
+    for (int l = 0; l < LANES; l++)
+        total += sums[l];
+    return total;
+}
+
+static double group_error(const float *w, size_t n, float scale, const struct grid *g)
+{
+    double total = 0;
+    float inverse = 1 / scale;
+    for (size_t at = 0; at < n; at += RUN) {
+        size_t some = n - at < RUN ? n - at : RUN;
+        total += g->power == 2 ? run_error(w + at, some, inverse, g, true) : run_error(w + at, some, inverse, g, false);
+    }
+    return total * pow(scale, g->power);
+}
+
+struct choice {
+    double at, error; // scale as a multiple of the one that just reaches the extremes
+};
+
+static void try_scales(const float *w, size_t n, const struct grid *g, double reach, double from, double step, int count, struct choice *best)
+{
+    for (int i = 0; i < count; i++) {
+        struct choice c = {from + i * step, 0};
+        c.error = group_error(w, n, (float)(reach * c.at), g);
+        if (c.error < best->error)
+            *best = c;
+    }
+}
+
+// A grid over everything useful, then finer ones around the best. Few weights make a ragged error: they get a finer grid.
+static float search_scale(const float *w, size_t n, double reach, const struct grid *g)
+{
+    const double from = 0.3, to = 1.05;
+    int count = n < 256 ? 151 : n < 2048 ? 76 : 38;
+    double step = (to - from) / (count - 1);
+    struct choice best = {1, INFINITY};
+    try_scales(w, n, g, reach, from, step, count, &best);
+    for (int finer = 0; finer < 2; finer++) {
+        try_scales(w, n, g, reach, best.at - step * 7 / 8, step / 8, 15, &best);
+        step /= 8;
+    }
+    return (float)(reach * best.at);
+}
+
+float sdg_weights_scale(const float *w, size_t n, int bits, double power)
+{
+    struct grid g = {.lo = (float)-(1 << (bits - 1)), .hi = (float)((1 << (bits - 1)) - 1), .power = (float)power};
+    float min = 0, max = 0;
+    for (size_t i = 0; i < n; i++) {
+        min = w[i] < min ? w[i] : min;
+        max = w[i] > max ? w[i] : max;
+    }
+    double reach = fmax(max / g.hi, min / g.lo);
+    // Weights this small are zero for every purpose, and the reciprocal of their scale would overflow.
+    return reach > 0x1p-100 ? search_scale(w, n, reach, &g) : 1.0f;
+}
+
+// ---- rounding ----
+
+void sdg_codes_search_scales(struct sdg_codes *c, const float *weights, double power)
+{
+    for (size_t o = 0; o < c->outputs; o++)
+        for (size_t g = 0; g < c->groups; g++) {
+            size_t from = g * c->group, n = c->inputs - from < c->group ? c->inputs - from : c->group;
+            c->scales[o * c->groups + g] = sdg_weights_scale(weights + o * c->inputs + from, n, c->bits, power > 0 ? power : 2.4);
+        }
+}
+
+enum sdg_result sdg_weights_round(const struct sdg_log *log, const char *name, const float *weights, size_t outputs, size_t inputs,
+                                  const struct sdg_weight_options *options, struct sdg_codes *out)
+{
+    struct sdg_codes c;
+    SDG_TRY(sdg_codes_new(log, name, weights, outputs, inputs, options, &c));
+    sdg_codes_search_scales(&c, weights, options->power);
+    for (size_t o = 0; o < outputs; o++)
+        for (size_t i = 0; i < inputs; i++)
+            c.codes[o * inputs + i] = sdg_nearest_code(weights[o * inputs + i], sdg_codes_scale(&c, o, i), c.bits);
+    *out = c;
+    return SDG_OK;
+}
+
+void sdg_codes_expand(const struct sdg_codes *c, float *weights)
+{
+    for (size_t o = 0; o < c->outputs; o++)
+        for (size_t i = 0; i < c->inputs; i++)
+            weights[o * c->inputs + i] = (float)c->codes[o * c->inputs + i] * sdg_codes_scale(c, o, i);
+}
+
+double sdg_codes_sqnr(const struct sdg_codes *c, const float *weights)
+{
+    double signal = 0, noise = 0;
+    for (size_t o = 0; o < c->outputs; o++)
+        for (size_t i = 0; i < c->inputs; i++) {
+            double w = weights[o * c->inputs + i], d = w - (double)c->codes[o * c->inputs + i] * sdg_codes_scale(c, o, i);
+            signal += w * w;
+            noise += d * d;
+        }
+    return noise > 0 ? 10 * log10(signal / noise) : INFINITY;
+}
+
+// ---- packing ----
+
+void sdg_pack4(const int8_t *codes, size_t rows, size_t inputs, uint8_t *packed)
+{
+    for (size_t r = 0; r < rows; r++, codes += inputs)
+        for (size_t i = 0; i < inputs; i += 2) {
+            int high = i + 1 < inputs ? codes[i + 1] : 0;
+            *packed++ = (uint8_t)((codes[i] & 15) | (high & 15) << 4);
+        }
+}
+
+void sdg_unpack4(const uint8_t *packed, size_t rows, size_t inputs, int8_t *codes)
+{
+    for (size_t r = 0; r < rows; r++, packed += sdg_packed_row(inputs))
+        for (size_t i = 0; i < inputs; i++) {
+            int nibble = packed[i / 2] >> (i % 2 ? 4 : 0) & 15;
+            *codes++ = (int8_t)((nibble ^ 8) - 8);
+        }
 }

@@ -100,7 +100,7 @@ void main()
             sum[i] *= fix;
             [[unroll]] for (uint j = 0; j < PER_KEY; j++) {
                 float x = s[i * PER_KEY + j];
-                float weight = x > LOWEST ? exp(x - largest) : 0.0;
+                float weight = x == LOWEST ? 0.0 : exp(x - largest); // NaN stays NaN
                 sum[i] += weight;
                 scores[row * (BLOCK + 1) + my_col + j * SIDE] = weight;
             }

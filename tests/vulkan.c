@@ -445,6 +445,7 @@ static void test_small_device(void **state)
 {
     (void)state;
     struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.software = false; // else the largest tile is left out
     static const struct { int64_t m, n; const char *big, *small; } shapes[] = {
         {1024, 1024, "_128x128", "_64x64"}, {600, 500, "_64x64", "_64x64"}, {70, 40, "_32x32", "_32x32"}, {300, 3, "_128x8", "_128x8"}, {3, 70, "_8x32", "_8x32"},
     };

@@ -31,14 +31,17 @@ void sdg_vk_hazards_free(struct sdg_vk_hazards *hazards)
     *hazards = (struct sdg_vk_hazards){0};
 }
 
-static void full_barrier(struct sdg_vk *vk, VkCommandBuffer commands, VkPipelineStageFlags from)
+enum { SHADERS = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, COPIES = VK_PIPELINE_STAGE_TRANSFER_BIT }; // stages
+
+// Between the stages named, for all memory.
+static void full_barrier(struct sdg_vk *vk, VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to)
 {
     const VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | (from & VK_PIPELINE_STAGE_TRANSFER_BIT ? VK_ACCESS_TRANSFER_WRITE_BIT : 0),
-        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
+        .srcAccessMask = (from & SHADERS ? VK_ACCESS_SHADER_WRITE_BIT : 0) | (from & COPIES ? VK_ACCESS_TRANSFER_WRITE_BIT : 0),
+        .dstAccessMask = (to & SHADERS ? VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT : 0) | (to & COPIES ? VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT : 0),
     };
-    vk->fn.vkCmdPipelineBarrier(commands, from, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
+    vk->fn.vkCmdPipelineBarrier(commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
 // ---- recording ----
@@ -106,8 +109,15 @@ static enum sdg_result begin(struct sdg_vk *vk, VkCommandBuffer commands)
     const VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     SDG_VK_TRY(vk, "a program", vkBeginCommandBuffer, commands, &info);
     // What ran before, the last run of this program and uploads included, is finished and seen by what follows.
-    full_barrier(vk, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT);
+    full_barrier(vk, commands, SHADERS | COPIES, SHADERS | COPIES);
     return SDG_OK;
+}
+
+static void copy_row(struct sdg_vk *vk, VkCommandBuffer commands, const struct sdg_vk_recording *recording)
+{
+    const VkBufferCopy copy = {.size = sizeof(uint32_t)};
+    vk->fn.vkCmdCopyBuffer(commands, recording->row_from->handle, recording->row_to->handle, 1, &copy);
+    full_barrier(vk, commands, COPIES, SHADERS);
 }
 
 static void record_step(struct sdg_vk *vk, VkCommandBuffer commands, const struct sdg_vk_step *step, const struct sdg_vk_step *before)
@@ -130,6 +140,7 @@ enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *record
     const struct sdg_vk_step *before = NULL; // in this command buffer
     timed = timed && recording->times;
     SDG_TRY(begin(vk, commands));
+    copy_row(vk, commands, recording);
     if (timed) {
         vk->fn.vkCmdResetQueryPool(commands, recording->times, 0, (uint32_t)op_count + 1);
         vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times, 0);
@@ -137,7 +148,7 @@ enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *record
     for (size_t op = 0; op < op_count; op++) {
         for (bool first = true; at < step_count && steps[at].op == op; at++, first = false) {
             if (steps[at].barrier || (timed && first))
-                full_barrier(vk, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT);
+                full_barrier(vk, commands, SHADERS, SHADERS);
             record_step(vk, commands, &steps[at], before);
             before = &steps[at];
         }
@@ -156,9 +167,8 @@ enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *record
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, const struct sdg_vk_recording *recording)
+static enum sdg_result submit_and_wait(struct sdg_vk *vk, const struct sdg_vk_recording *recording)
 {
-    SDG_TRY(sdg_vk_alive(vk));
     SDG_VK_TRY(vk, "a run", vkResetFences, vk->device, 1, &recording->fence);
     for (size_t i = 0; i < recording->count; i++) { // separately: a watchdog counts from submission to submission
         const VkSubmitInfo submit = {
@@ -171,6 +181,15 @@ enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, const struct sdg_vk_reco
     }
     SDG_VK_TRY(vk, "a run", vkWaitForFences, vk->device, 1, &recording->fence, VK_TRUE, UINT64_MAX);
     return SDG_OK;
+}
+
+enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, const struct sdg_vk_recording *recording)
+{
+    SDG_TRY(sdg_vk_alive(vk));
+    enum sdg_result result = submit_and_wait(vk, recording);
+    if (result != SDG_OK)
+        vk->fn.vkDeviceWaitIdle(vk->device); // the caller may destroy what is in use
+    return result;
 }
 
 enum sdg_result sdg_vk_recording_times(struct sdg_vk *vk, const struct sdg_vk_recording *recording, size_t op_count, double *seconds)

@@ -49,6 +49,8 @@ struct sdg_vk_recording {
     VkFence fence;
     VkQueryPool times; // a time stamp before the first and after each operation
     uint64_t *stamps;  // room for them
+    // The row's number: the host writes the first, each run begins with a copy to the second, which shaders read. Set by the owner.
+    const struct sdg_vk_buffer *row_from, *row_to;
 };
 
 // Makes room for `op_count` operations in as many submissions as `macs` (per operation) ask for.
@@ -57,7 +59,7 @@ void sdg_vk_recording_destroy(struct sdg_vk *vk, struct sdg_vk_recording *record
 // Records all steps, ordered by op. With `timed`, operations are kept apart and stamped.
 enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording, const struct sdg_vk_step *steps, size_t step_count,
                               const int64_t *macs, size_t op_count, bool timed);
-// Submits everything and waits for the end.
+// Submits everything and waits for the end, also of what was submitted before a failure.
 enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, const struct sdg_vk_recording *recording);
 // Adds the seconds of each operation of the last run to seconds[op]. The recording was `timed`.
 enum sdg_result sdg_vk_recording_times(struct sdg_vk *vk, const struct sdg_vk_recording *recording, size_t op_count, double *seconds);

@@ -24,6 +24,7 @@ const char *sdg_vk_result_name(VkResult result)
     NAME(VK_ERROR_FRAGMENTATION)
     NAME(VK_ERROR_INVALID_SHADER_NV)
     NAME(VK_PIPELINE_COMPILE_REQUIRED)
+    NAME(VK_ERROR_VALIDATION_FAILED_EXT)
 #undef NAME
     default: return "an unknown VkResult";
     }
@@ -44,8 +45,14 @@ enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *cal
         kind = SDG_ERROR_MEMORY;
         advice = "; try a smaller picture, --type f16 or --backend cpu";
     }
-    return sdg_fail(vk->base.log, kind, "vulkan (%s): %s failed with %s (%d) for %s%s", vk->base.info.name, call,
-                    sdg_vk_result_name(result), (int)result, what, advice);
+    char complaint[SDG_VK_MESSAGE] = ""; // the validation layers may know more, and this is the one message there will be
+    pthread_mutex_lock(&vk->validation.lock);
+    if (vk->validation.count)
+        memcpy(complaint, vk->validation.first, sizeof complaint);
+    vk->validation.count = 0;
+    pthread_mutex_unlock(&vk->validation.lock);
+    return sdg_fail(vk->base.log, kind, "vulkan (%s): %s failed with %s (%d) for %s%s%s%s", vk->base.info.name, call,
+                    sdg_vk_result_name(result), (int)result, what, advice, complaint[0] ? ": " : "", complaint);
 }
 
 enum sdg_result sdg_vk_validated(struct sdg_vk *vk, enum sdg_result result)

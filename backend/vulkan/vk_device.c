@@ -179,6 +179,7 @@ static void read_caps(struct candidate *c)
     caps->subgroup_size = subgroup.subgroupSize;
     caps->subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
     caps->storage_16bit = storage.storageBuffer16BitAccess;
+    caps->software = c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     caps->submit_macs = INT64_C(40000000000);
     memcpy(c->cache_id, c->properties.pipelineCacheUUID, sizeof c->cache_id);
     if (names_driver)

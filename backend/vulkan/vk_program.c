@@ -33,7 +33,7 @@ struct sdg_vk_program {
     int64_t rows;
     bool planned_only, profiling;
     struct sdg_memory memory;
-    struct sdg_vk_buffer arena, inputs, row;
+    struct sdg_vk_buffer arena, inputs, row, row_host;
     struct sdg_vk_weights weights;
     void *converted; // room for the longest f16 value, so that writing and reading allocate nothing
     VkDescriptorPool pool;
@@ -181,8 +181,10 @@ static enum sdg_result create_buffers(struct builder *b)
 {
     struct sdg_vk *vk = b->vk;
     struct sdg_vk_program *p = b->program;
-    SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_STAGING, vk->caps.alignment, "the row number", &p->row));
-    memset(p->row.mapped, 0, p->row.bytes);
+    SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_STAGING, vk->caps.alignment, "the row number", &p->row_host));
+    SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, vk->caps.alignment, "the row number", &p->row));
+    p->recording.row_from = &p->row_host;
+    p->recording.row_to = &p->row;
     if (p->memory.arena)
         SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, p->memory.arena, "the arena of activations", &p->arena));
     if (p->memory.inputs) {
@@ -335,6 +337,7 @@ void sdg_vk_program_destroy(struct sdg_program *program)
     sdg_vk_buffer_destroy(vk, &p->arena);
     sdg_vk_buffer_destroy(vk, &p->inputs);
     sdg_vk_buffer_destroy(vk, &p->row);
+    sdg_vk_buffer_destroy(vk, &p->row_host);
     for (size_t i = 0; i < p->named_count; i++)
         sdg_free(p->named[i].name);
     for (size_t i = 0; i < p->op_count; i++)
@@ -412,8 +415,8 @@ enum sdg_result sdg_vk_program_read(struct sdg_program *program, const char *nam
 static enum sdg_result run(struct sdg_vk *vk, struct sdg_vk_program *p, int64_t row)
 {
     uint32_t number = (uint32_t)row;
-    memcpy(p->row.mapped, &number, sizeof number);
-    SDG_TRY(sdg_vk_buffer_flush(vk, &p->row, 0, sizeof number));
+    memcpy(p->row_host.mapped, &number, sizeof number);
+    SDG_TRY(sdg_vk_buffer_flush(vk, &p->row_host, 0, sizeof number));
     SDG_TRY(sdg_vk_recording_run(vk, &p->recording));
     return p->profiling ? sdg_vk_recording_times(vk, &p->recording, p->op_count, p->seconds) : SDG_OK;
 }

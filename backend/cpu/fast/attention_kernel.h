@@ -108,23 +108,28 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
     }
 }
 
-// `count` queries -> [depth][TILE_WIDTH]; lanes without a query are 0.
+// `count` queries -> [depth][TILE_WIDTH]; lanes without a query are 0. The rows lie far apart: all are asked for before the first is read.
 INLINE void pack_queries(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first, int64_t count, float *tile)
 {
-    const int64_t depth = depth_of(op->d, op->pairs);
+    const int64_t d = op->d, depth = depth_of(d, op->pairs), stride = op->heads * d;
+    const bool half = op->half, pairs = op->pairs;
+    const size_t size = element_size(half);
+    const char *q = (const char *)op->q + (size_t)((sample * op->queries + first) * stride + head * d) * size;
+    for (int64_t i = 0; i < count; i++)
+        for (size_t at = 0; at < (size_t)d * size; at += 64)
+            __builtin_prefetch(q + (size_t)(i * stride) * size + at);
     if (count < TILE_WIDTH)
         memset(tile, 0, (size_t)(depth * TILE_WIDTH) * sizeof *tile);
-    for (int64_t i = 0; i < count; i++) {
-        int64_t from = ((sample * op->queries + first + i) * op->heads + head) * op->d;
-        if (op->pairs) {
-            const uint16_t *q = (const uint16_t *)op->q + from;
-            for (int64_t c = 0; c < op->d / 2; c++)
-                memcpy(tile + c * TILE_WIDTH + i, q + 2 * c, 4);
-            if (op->d % 2)
-                tile[(depth - 1) * TILE_WIDTH + i] = pair(q[op->d - 1], 0);
+    for (int64_t i = 0; i < count; i++, q += (size_t)stride * size) {
+        float *to = tile + i;
+        if (pairs) {
+            for (int64_t c = 0; c < d / 2; c++, to += TILE_WIDTH)
+                memcpy(to, q + 4 * c, 4);
+            if (d % 2)
+                *to = pair(((const uint16_t *)q)[d - 1], 0);
         } else {
-            for (int64_t c = 0; c < op->d; c++)
-                tile[c * TILE_WIDTH + i] = load_one(op->q, from + c, op->half);
+            for (int64_t c = 0; c < d; c++, to += TILE_WIDTH)
+                *to = load_one(q, c, half);
         }
     }
 }
@@ -184,21 +189,23 @@ INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float f
 // result[dv][TILE_WIDTH] / sum -> element `to` of the output and on, for `count` queries.
 INLINE void write_result(const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to, int64_t count)
 {
-    const int64_t stride = op->heads * op->dv;
+    const int64_t dv = op->dv, stride = op->heads * dv;
+    const bool half = op->half;
+    char *out = (char *)op->out + (size_t)to * element_size(half);
     vf one_over[TILE_VECTORS];
     for (int v = 0; v < TILE_VECTORS; v++)
         one_over[v] = 1 / v_load(sum + v * LANES);
-    for (int64_t c = 0; c < op->dv; c++, result += TILE_WIDTH) {
+    for (int64_t c = 0; c < dv; c++, result += TILE_WIDTH) {
         uint16_t halves[TILE_WIDTH];
         float floats[TILE_WIDTH];
         for (int v = 0; v < TILE_VECTORS; v++)
-            store(op->half ? (void *)halves : (void *)floats, v * LANES, op->half, v_load(result + v * LANES) * one_over[v]);
-        if (op->half)
+            store(half ? (void *)halves : (void *)floats, v * LANES, half, v_load(result + v * LANES) * one_over[v]);
+        if (half)
             for (int64_t i = 0; i < count; i++)
-                ((uint16_t *)op->out)[to + i * stride + c] = halves[i];
+                ((uint16_t *)out)[i * stride + c] = halves[i];
         else
             for (int64_t i = 0; i < count; i++)
-                ((float *)op->out)[to + i * stride + c] = floats[i];
+                ((float *)out)[i * stride + c] = floats[i];
     }
 }
 

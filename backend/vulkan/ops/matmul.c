@@ -37,7 +37,7 @@ static const struct tile *choose_tile(const struct sdg_vk_caps *caps, int64_t m,
         return &tiles[NARROW];
     if (m <= 8)
         return &tiles[FLAT];
-    for (int i = 0; i < 2; i++)
+    for (int i = caps->software ? 1 : 0; i < 2; i++)
         if (fits(caps, &tiles[i]) && workgroups(&tiles[i], m, n) >= WORKGROUPS_WANTED)
             return &tiles[i];
     return &tiles[2];
