@@ -37,6 +37,9 @@ const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *
 // beside reordered weights. The data stays readable (it is read from the file again).
 void sdg_tensors_release(const struct sdg_tensors *tensors, const struct sdg_tensor *tensor);
 
+// Tells models apart: 16 hexadecimal digits of names, types, shapes and a sample of the bytes (64 words spread over each tensor).
+void sdg_tensors_fingerprint(const struct sdg_tensors *tensors, char text[17]);
+
 // Writes a safetensors file under a temporary name and renames it; nothing is left behind on failure.
 struct sdg_metadata { const char *key, *value; };
 enum sdg_result sdg_tensors_write(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensors, size_t count,

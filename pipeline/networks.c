@@ -23,14 +23,16 @@ void sdg_network_clear(struct sdg_network *network)
     *network = (struct sdg_network){0};
 }
 
-// Takes ownership of the graph.
-static enum sdg_result compile(struct sdg_pipeline *p, enum sdg_stage stage, struct sdg_graph *graph, const struct sdg_tensors *weights, enum sdg_dtype dtype,
-                               bool plan_only, struct sdg_program **out)
+// Takes ownership of the graph. `hooks` may be NULL.
+static enum sdg_result compile_hooked(struct sdg_pipeline *p, enum sdg_stage stage, struct sdg_graph *graph, const struct sdg_tensors *weights, enum sdg_dtype dtype,
+                                      bool plan_only, const struct sdg_hooks *hooks, struct sdg_program **out)
 {
     *out = NULL;
     enum sdg_result result = sdg_stage_open(p, stage);
     if (result == SDG_OK)
         result = sdg_graph_fuse(graph);
+    if (result == SDG_OK && hooks && hooks->rewrite)
+        result = hooks->rewrite(hooks->user, graph);
     if (result == SDG_OK)
         result = sdg_graph_set_type(graph, dtype);
     struct sdg_program_params params = {.weights = weights, .release_weights = true, .plan_only = plan_only};
@@ -38,6 +40,12 @@ static enum sdg_result compile(struct sdg_pipeline *p, enum sdg_stage stage, str
         result = sdg_program_create(p->stage[stage].backend, graph, &params, out);
     sdg_graph_destroy(&graph);
     return result;
+}
+
+static enum sdg_result compile(struct sdg_pipeline *p, enum sdg_stage stage, struct sdg_graph *graph, const struct sdg_tensors *weights, enum sdg_dtype dtype,
+                               bool plan_only, struct sdg_program **out)
+{
+    return compile_hooked(p, stage, graph, weights, dtype, plan_only, NULL, out);
 }
 
 enum sdg_result sdg_make_text(struct sdg_pipeline *p, int encoder, int batch, int clip_skip, bool plan_only, struct sdg_program **out)
@@ -72,7 +80,7 @@ enum sdg_result sdg_make_unet_step(struct sdg_pipeline *p, int64_t batch, int64_
     struct sdg_unet_shape shape = {.batch = batch, .height = h, .width = w, .tokens = tokens, .rows = rows, .table_batch = added ? batch : 1};
     struct sdg_graph *graph;
     SDG_TRY(sdg_unet_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
-    return compile(p, SDG_STAGE_UNET, graph, p->model->unet, p->stage[SDG_STAGE_UNET].dtype, plan_only, out);
+    return compile_hooked(p, SDG_STAGE_UNET, graph, p->model->unet, p->stage[SDG_STAGE_UNET].dtype, plan_only, &p->hooks, out);
 }
 
 enum sdg_result sdg_make_decoder(struct sdg_pipeline *p, int64_t h, int64_t w, bool plan_only, struct sdg_program **out)

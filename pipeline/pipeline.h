@@ -36,8 +36,16 @@ struct sdg_stage_backend {
     struct sdg_backend *backend;
 };
 
+// Lets calibration and evaluation change the UNet's step graph (after fusion, before its type is set) and look at every run of it.
+struct sdg_hooks {
+    enum sdg_result (*rewrite)(void *user, struct sdg_graph *graph);
+    enum sdg_result (*after_run)(void *user, struct sdg_program *program, int call);
+    void *user;
+};
+
 struct sdg_pipeline {
     struct sdg_log log;
+    struct sdg_hooks hooks;
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
     char *cache_dir, *model_name;
     struct sdg_model *model;
@@ -75,6 +83,7 @@ struct sdg_job {
     int64_t seed;
     int steps;
     double strength, start;        // start: clock at the beginning of the call
+    bool latent_only;              // no decoder is prepared
     bool full_strength;            // inpainting with strength 1 starts from noise alone
     double planned;                // bytes
     double decode_share;           // estimated decode time in units of one sampling step

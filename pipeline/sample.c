@@ -175,6 +175,8 @@ static enum sdg_result predict(struct loop *l, int call, const float *input, flo
         memcpy(l->nhwc + (size_t)i * sample, l->nhwc, sample * sizeof *l->nhwc);
     SDG_TRY(sdg_program_write(l->p->unet.program, "sample", l->nhwc, (size_t)l->batch * sample));
     SDG_TRY(sdg_program_run(l->p->unet.program, call));
+    if (l->p->hooks.after_run)
+        SDG_TRY(l->p->hooks.after_run(l->p->hooks.user, l->p->unet.program, call));
     return sdg_program_read(l->p->unet.program, "noise", out, (size_t)l->batch * l->elements);
 }
 
@@ -260,7 +262,7 @@ static enum sdg_result run_loop(struct loop *l)
     double mean = 0;
     for (int call = 0; call < calls && result == SDG_OK; call++) {
         double start = sdg_clock();
-        if (call == calls - 1)
+        if (call == calls - 1 && !job->latent_only)
             preparation_begin(&preparation);
         sdg_sampler_scale_input(s, call, latent, l->input);
         result = evaluate(l, call);

@@ -6,10 +6,11 @@
 #include <string.h>
 
 enum {
-    MANTISSA_BITS = 3,
-    LOWEST_EXPONENT = -24,
+    MANTISSA_BITS = 4,
+    LOWEST_EXPONENT = -20,
+    PER_OCTAVE = 1 << MANTISSA_BITS,
     SHIFT = 23 - MANTISSA_BITS,
-    FIRST_KEY = (127 + LOWEST_EXPONENT) << MANTISSA_BITS, // of 2^-24: sign-less bits >> SHIFT
+    FIRST_KEY = (127 + LOWEST_EXPONENT) << MANTISSA_BITS, // of 2^-20: sign-less bits >> SHIFT
     BLOCK = 2048,
     LANES = 4, // tables counted into in turn: equal values in a row would otherwise wait for each other's store
 };
@@ -138,10 +139,10 @@ static double lower_edge(int m)
 {
     if (m == 0)
         return 0;
-    int exponent = LOWEST_EXPONENT + (m - 1) / 8, k = (m - 1) % 8;
+    int exponent = LOWEST_EXPONENT + (m - 1) / PER_OCTAVE, k = (m - 1) % PER_OCTAVE;
     if (m == SDG_HISTOGRAM_HALF)
         exponent++, k = 0;
-    return ldexp(1 + k / 8.0, exponent);
+    return ldexp(1 + k / (double)PER_OCTAVE, exponent);
 }
 
 void sdg_histogram_edges(int bin, double *lo, double *hi)

@@ -2,8 +2,9 @@
 //
 // With y = x / scale, the error of one value is e(y) = |y - k|^p with k = clip(round(y)), and e has the antiderivative
 //     G(y) = k C + sign(r) |r|^(p+1) / (p+1),   r = y - k,   C = 2 * 0.5^(p+1) / (p+1)
-// inside the range of codes and, because k stops there while r goes on, outside of it too. A bin's mean error is a difference of
-// two G over its width.
+// inside the range of codes and, because k stops there while r goes on, outside of it too; y e(y) has
+//     M(y) = k^2 C / 2 + k (G(y) - k C) + |r|^(p+2) / (p+2).
+// A bin's mean error is a difference of two G over its width, and with a density that rises or falls along the bin, of two M too.
 #include "quant/interval.h"
 
 #include <math.h>
@@ -11,6 +12,7 @@
 static const double silu_depth = 0.2785; // a little more than -min of SiLU, 0.278465
 // Narrower than this many steps, a span counts as one point: the difference of two G would be rounding noise.
 static const double point_width = 1e-5;
+static const double tilt_width = 1e-3; // and narrower than this, its density as even
 
 const char *sdg_site_kind_name(enum sdg_site_kind kind)
 {
@@ -57,43 +59,111 @@ static double raise(double magnitude, double power)
     return power == 2 ? magnitude * magnitude : power == 3 ? magnitude * magnitude * magnitude : pow(magnitude, power);
 }
 
-// The mean of |x|^p over a span of magnitudes.
-static double mean_power(double near, double far, double p)
+// The mean of |x|^p over a span of magnitudes with density (1 + slope (x - middle) / width) / width.
+static double mean_power(double near, double far, double slope, double p)
 {
-    double width = far - near;
+    double width = far - near, middle = (near + far) / 2;
     if (width <= point_width * far)
-        return raise((near + far) / 2, p);
-    return (raise(far, p + 1) - raise(near, p + 1)) / ((p + 1) * width);
+        return raise(middle, p);
+    double at_near = raise(near, p + 1), at_far = raise(far, p + 1);
+    double even = (at_far - at_near) / (p + 1), moment = (at_far * far - at_near * near) / (p + 2);
+    return (even + slope / width * (moment - middle * even)) / width;
+}
+
+// Magnitudes of a bin on one side, cut at minimum and maximum.
+static void span(const struct sdg_histogram *h, int side, int m, double *near, double *far)
+{
+    double lo, hi;
+    sdg_histogram_span(h, side * SDG_HISTOGRAM_HALF + m, &lo, &hi);
+    *near = side ? -hi : lo;
+    *far = side ? -lo : hi;
+}
+
+static double density(const struct sdg_histogram *h, int side, int m, double *middle)
+{
+    double near, far;
+    span(h, side, m, &near, &far);
+    *middle = (near + far) / 2;
+    uint64_t count = h->counts[side * SDG_HISTOGRAM_HALF + m];
+    return count > 0 && far > near ? (double)count / (far - near) : 0;
+}
+
+// The exponent with which the density changes from one end of bin m to the other, from its neighbours'.
+static double growth(const struct sdg_histogram *h, int side, int m)
+{
+    double a, b, c, near, far;
+    double left = density(h, side, m > 0 ? m - 1 : m, &a), own = density(h, side, m, &b);
+    double right = density(h, side, m < SDG_HISTOGRAM_HALF - 1 ? m + 1 : m, &c);
+    span(h, side, m, &near, &far);
+    if (right == 0) { // the last one
+        right = own;
+        c = b;
+    }
+    if (!(left > 0 && right > 0) || c <= a || m == 0)
+        return 0;
+    return fmax(-4, fmin(4, log(right / left) / (c - a) * (far - near)));
+}
+
+// The slope of a linear density with the mean of one that changes exponentially.
+static double slope_like(double exponent)
+{
+    return fabs(exponent) < 1e-2 ? exponent : 12 * (0.5 / tanh(exponent / 2) - 1 / exponent);
+}
+
+static void add_cell(struct sdg_cell_side *side, double near, double far, double slope, double values, double power)
+{
+    int n = side->count++;
+    side->near[n] = near;
+    side->far[n] = far;
+    side->slope[n] = slope;
+    side->values[n] = values;
+    side->lost[n + 1] = side->lost[n] + values * mean_power(near, far, slope, power);
+}
+
+// A steep bin is two cells, each linear: together close to the exponential.
+static void add_bin(struct sdg_cell_side *side, double near, double far, double exponent, double values, double power)
+{
+    if (fabs(exponent) < 0.25) {
+        add_cell(side, near, far, slope_like(exponent), values, power);
+        return;
+    }
+    double middle = (near + far) / 2, share = 1 / (1 + exp(exponent / 2));
+    add_cell(side, near, middle, slope_like(exponent / 2), values * share, power);
+    add_cell(side, middle, far, slope_like(exponent / 2), values * (1 - share), power);
+}
+
+// One value of the last bin is known to be the extreme itself: where it is clipped, it costs most.
+static void make_side(const struct sdg_histogram *h, int s, double power, struct sdg_cell_side *side)
+{
+    double extreme = s ? -h->min : h->max;
+    int last = sdg_histogram_bin(s ? h->min : h->max) - s * SDG_HISTOGRAM_HALF;
+    side->count = 0;
+    side->lost[0] = 0;
+    for (int m = 0; m < SDG_HISTOGRAM_HALF; m++) {
+        uint64_t count = h->counts[s * SDG_HISTOGRAM_HALF + m], alone = count > 0 && m == last && extreme > 0;
+        double near, far;
+        span(h, s, m, &near, &far);
+        if (count > alone)
+            add_bin(side, near, far, growth(h, s, m), (double)(count - alone), power);
+        if (alone)
+            add_cell(side, extreme, extreme, 0, 1, power);
+    }
 }
 
 void sdg_cells_make(const struct sdg_histogram *h, double power, struct sdg_cells *out)
 {
     out->power = power;
-    out->total = 0;
-    for (int s = 0; s < 2; s++) {
-        struct sdg_cell_side *side = &out->sides[s];
-        int n = 0;
-        double lost = 0;
-        for (int m = 0; m < SDG_HISTOGRAM_HALF; m++) {
-            int bin = s * SDG_HISTOGRAM_HALF + m;
-            if (h->counts[bin] == 0)
-                continue;
-            double lo, hi;
-            sdg_histogram_span(h, bin, &lo, &hi);
-            side->near[n] = s ? -hi : lo;
-            side->far[n] = s ? -lo : hi;
-            side->values[n] = (double)h->counts[bin];
-            side->lost[n] = lost;
-            lost += side->values[n] * mean_power(side->near[n], side->far[n], power);
-            out->total += side->values[n++];
-        }
-        side->lost[n] = lost;
-        side->count = n;
-    }
+    out->total = (double)sdg_histogram_total(h);
+    for (int s = 0; s < 2; s++)
+        make_side(h, s, power, &out->sides[s]);
 }
 
 struct codes { // of one side, as distances from zero, with the exponent's constants
-    double lo, hi, power, inverse, per_code;
+    double lo, hi, power, inverse, inverse2, per_code;
+};
+
+struct integrals {
+    double g, m;
 };
 
 static double nearest(const struct codes *c, double y)
@@ -102,27 +172,29 @@ static double nearest(const struct codes *c, double y)
     return k < c->lo ? c->lo : k > c->hi ? c->hi : k;
 }
 
-static double integral(const struct codes *c, double y)
+static struct integrals integrate(const struct codes *c, double y)
 {
-    double k = nearest(c, y), r = y - k, piece = raise(fabs(r), c->power + 1) * c->inverse;
-    return k * c->per_code + (r < 0 ? -piece : piece);
+    double k = nearest(c, y), r = y - k, size = fabs(r), raised = raise(size, c->power + 1), piece = raised * c->inverse;
+    piece = r < 0 ? -piece : piece;
+    return (struct integrals){k * c->per_code + piece, k * k * c->per_code / 2 + k * piece + raised * size * c->inverse2};
 }
 
 // Errors in units of scale^power.
 static double side_error(const struct sdg_cell_side *side, const struct codes *c, double scale, int start)
 {
-    double sum = 0, last_edge = -1, last_integral = 0;
+    double sum = 0, last_edge = -1;
+    struct integrals last = {0, 0};
     for (int i = start; i < side->count; i++) {
-        double a = side->near[i] / scale, b = side->far[i] / scale;
-        if (b - a < point_width) {
-            double y = (a + b) / 2;
-            sum += side->values[i] * raise(fabs(y - nearest(c, y)), c->power);
+        double a = side->near[i] / scale, b = side->far[i] / scale, width = b - a, middle = (a + b) / 2;
+        if (width < point_width) {
+            sum += side->values[i] * raise(fabs(middle - nearest(c, middle)), c->power);
             continue;
         }
-        double at_a = side->near[i] == last_edge ? last_integral : integral(c, a), at_b = integral(c, b);
-        sum += side->values[i] * (at_b - at_a) / (b - a);
+        struct integrals at_a = side->near[i] == last_edge ? last : integrate(c, a), at_b = integrate(c, b);
+        double even = at_b.g - at_a.g, tilt = width > tilt_width ? side->slope[i] / width * (at_b.m - at_a.m - middle * even) : 0;
+        sum += side->values[i] * (even + tilt) / width;
         last_edge = side->far[i];
-        last_integral = at_b;
+        last = at_b;
     }
     return sum;
 }
@@ -133,7 +205,8 @@ double sdg_cells_error(const struct sdg_cells *cells, const struct sdg_interval 
     for (int s = 0; s < 2; s++) {
         const struct sdg_cell_side *side = &cells->sides[s];
         int low = interval->lo - interval->zero_point, high = interval->hi - interval->zero_point;
-        struct codes c = {.lo = s ? -high : low, .hi = s ? -low : high, .power = p, .inverse = 1 / (p + 1), .per_code = 2 * pow(0.5, p + 1) / (p + 1)};
+        struct codes c = {.lo = s ? -high : low, .hi = s ? -low : high, .power = p,
+                          .inverse = 1 / (p + 1), .inverse2 = 1 / (p + 2), .per_code = 2 * pow(0.5, p + 1) / (p + 1)};
         int start = 0; // cells before it become 0 whatever the scale
         while (start < side->count && side->far[start] <= scale / 2)
             start++;

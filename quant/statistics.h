@@ -6,7 +6,7 @@
 //
 // As a file (safetensors), for a site NAME of C channels and R rows:
 //     timesteps         f64 [R]          prompts_done    u8 [P], 0 or 1
-//     NAME.histogram    s64 [R, 644]     NAME.minimum, NAME.maximum   f32 [R]   (+inf, -inf in a row without values)
+//     NAME.histogram    s64 [R, 1156]     NAME.minimum, NAME.maximum   f32 [R]   (+inf, -inf in a row without values)
 //     NAME.largest      f32 [R, C]       NAME.kind       s32 [1], enum sdg_site_kind
 // and metadata: format, version, bins, model, sampler, settings, steps, shard ("i/n").
 #ifndef SDG_QUANT_STATISTICS_H

@@ -264,19 +264,20 @@ static void check_attention(const struct sdg_fast_kernels *kernels, bool half)
 
 static void check_product(const struct sdg_fast_kernels *kernels, bool half)
 {
-    enum { ROWS = 17, DEPTH = 29, STRIDE = 31 };
-    const int64_t tile = kernels->tile, count = tile - 3;
-    if (half) // products with weights are f32 only
+    enum { ROWS = 17, CHANNELS = 58, STRIDE = 62 };
+    const int64_t tile = kernels->tile, count = tile - 3, per = half ? 2 : 1;
+    if (half && !kernels->pairs) // what such processors do not do
         return;
-    struct array x = make(ROWS * STRIDE, false, 1, 0), w = make(DEPTH * tile, false, 1, 0), sums = make(ROWS * tile, false, 1, 0);
-    struct array bias = make(tile, false, 1, 0), table = make(tile, false, 1, 0), residual = make(tile, false, 1, 0), out = make(count, false, 0, 0);
-    kernels->weighted_sums(x.data, STRIDE, ROWS, w.data, DEPTH, sums.data, true);
+    // w[k / per][tile][k % per]: neighbouring channels side by side where they are multiplied as pairs
+    struct array x = make(ROWS * STRIDE, half, 1, 0), w = make(CHANNELS * tile, half, 1, 0), sums = make(ROWS * tile, false, 1, 0);
+    struct array bias = make(tile, false, 1, 0), table = make(tile, false, 1, 0), residual = make(tile, half, 1, 0), out = make(count, half, 0, 0);
+    kernels->weighted_sums(x.data, STRIDE / per, ROWS, w.data, CHANNELS / per, half, sums.data);
     for (int64_t r = 0; r < ROWS; r++)
         for (int64_t c = 0; c < tile; c++)
-            for (int64_t k = 0; k < DEPTH; k++)
-                sums.value[r * tile + c] += x.value[r * STRIDE + k] * w.value[k * tile + c];
+            for (int64_t k = 0; k < CHANNELS; k++)
+                sums.value[r * tile + c] += x.value[r * STRIDE + k] * w.value[(k / per * tile + c) * per + k % per];
     check(&sums, kernels, "weighted sums");
-    kernels->epilogue((float *)sums.data + tile, bias.data, table.data, residual.data, SDG_UNARY_SILU, out.data, count);
+    kernels->epilogue((float *)sums.data + tile, bias.data, table.data, residual.data, SDG_UNARY_SILU, out.data, half, count);
     for (int64_t c = 0; c < count; c++)
         out.value[c] = unary_of(SDG_UNARY_SILU, sums.value[tile + c] + bias.value[c] + table.value[c] + residual.value[c]);
     check(&out, kernels, "epilogue");

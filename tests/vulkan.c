@@ -1,6 +1,8 @@
 // The Vulkan backend beside its operations (tests/ops.c has those): devices, validation, uploads, barriers, the pipeline cache, masks,
 // limits of small devices, failing allocations. Everything runs under the validation layers where they are installed.
+#define _GNU_SOURCE
 #pragma GCC diagnostic ignored "-Wunused-function"
+#include "tests/support/drivers.h"
 #include "tests/support/graphs.h"
 #include "tests/temp.h"
 
@@ -494,6 +496,26 @@ static void test_ranges(void **state)
     close_vk(vk);
 }
 
+// Weights through the staging buffer, as on a desktop GPU, and straight into shared memory, as on a phone: the same bytes.
+static void test_weight_uploads(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    for (int mapped = 0; mapped < 2; mapped++)
+        for (int half = 0; half < 2; half++) {
+            vk->caps.mapped_uploads = mapped;
+            random_state = 11;
+            struct sdg_graph *g = unet(1, 5, 30, 1, 1, 3);
+            if (half && (vk->features & SDG_FEATURE_F16))
+                assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+            assert_true(compare(vk, g) < (half ? 1e-4 : 1e-9));
+        }
+    vk->caps.max_allocation = 40000; // many blocks instead of one
+    random_state = 11;
+    assert_true(compare(vk, unet(1, 5, 12, 1, 1, 3)) < 1e-9);
+    close_vk(vk);
+}
+
 // ---- memory ----
 
 static void test_memory(void **state)
@@ -715,12 +737,14 @@ int main(void)
         printf("skipped: %s\n", messages.last);
         return 0;
     }
+    keep_drivers_loaded();
     sdg_backend_destroy(&backend);
     validation = true;
     if (open_backend(NULL, &backend) != SDG_OK) {
         printf("without validation layers: %s\n", messages.last);
         validation = false;
     }
+    keep_drivers_loaded();
     sdg_backend_destroy(&backend);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list),
@@ -733,6 +757,7 @@ int main(void)
         cmocka_unit_test(test_masks),
         cmocka_unit_test(test_small_device),
         cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_weight_uploads),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_run_allocates_nothing),

@@ -54,7 +54,7 @@ struct app_command {
 };
 
 #define APP_OPTIONS_MAX 96
-#define APP_POSITIONALS_MAX 4
+#define APP_POSITIONALS_MAX 1024
 
 struct app_arguments {
     bool given[APP_OPTIONS_MAX];

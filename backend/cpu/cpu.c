@@ -52,19 +52,18 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
     return SDG_OK;
 }
 
-// bf16 pays only if both the products (oneDNN) and attention have its instructions. f16 would need avx512_fp16, on processors that
-// compute bf16 at the same speed.
+// bf16 pays where attention's products and the layers' (oneDNN's or, without it, our own) have its instructions. f16 would need
+// avx512_fp16, on processors that compute bf16 at the same speed.
 static bool has_type(const struct sdg_backend *backend, enum sdg_dtype dtype)
 {
     const struct sdg_cpu_backend *b = (const struct sdg_cpu_backend *)backend;
     if (dtype != SDG_BF16)
         return dtype == SDG_F32;
 #if SDG_HAVE_ONEDNN
-    return b->state && sdg_fast_kernels_of(b)->pairs && sdg_onednn_has_bf16();
-#else
-    (void)b;
-    return false;
+    if (b->state && !sdg_onednn_has_bf16())
+        return false;
 #endif
+    return sdg_fast_kernels_of(b)->pairs;
 }
 
 static void list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user)

@@ -35,6 +35,7 @@ struct sdg_vk_caps {
     bool storage_16bit;         // 16-bit elements in storage buffers
     double timestamp_seconds;   // length of a tick of the queue's timestamps
     uint32_t timestamp_bits;
+    bool mapped_uploads;        // the host writes weights straight into the device's memory where it can see all of that
     bool software;              // runs on the CPU: many registers cost more than they save
     int64_t submit_macs;        // not of the device: a submission ends after this many multiply-accumulates, so that systems that
                                 // reset a GPU after seconds of silence see work finish

@@ -90,7 +90,7 @@ static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_lev
     result = vkCreateInstance(&info, NULL, out);
     if (result != VK_SUCCESS) {
         *out = VK_NULL_HANDLE;
-        sdg_say(log, level, "vulkan: vkCreateInstance failed with %s (%d): is a Vulkan driver installed?", sdg_vk_result_name(result), (int)result);
+        sdg_say(log, level, "vulkan: vkCreateInstance failed with %s (%d): is a Vulkan driver installed? Else use --backend cpu", sdg_vk_result_name(result), (int)result);
         return SDG_ERROR_DEVICE;
     }
     volkLoadInstanceOnly(*out);
@@ -158,7 +158,7 @@ static void read_caps(struct candidate *c)
     VkPhysicalDeviceIDProperties id = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES, .pNext = &subgroup};
     VkPhysicalDeviceMaintenance3Properties sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &id};
     VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES, .pNext = &sizes};
-    bool names_driver = c->properties.apiVersion >= VK_API_VERSION_1_2 || has_extension(c->device, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
+    bool names_driver = has_extension(c->device, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = names_driver ? (void *)&driver : &sizes};
     vkGetPhysicalDeviceProperties2(c->device, &properties);
     VkPhysicalDevice16BitStorageFeatures storage = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES};
@@ -179,6 +179,7 @@ static void read_caps(struct candidate *c)
     caps->subgroup_size = subgroup.subgroupSize;
     caps->subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
     caps->storage_16bit = storage.storageBuffer16BitAccess;
+    caps->mapped_uploads = true;
     caps->software = c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     caps->submit_macs = INT64_C(40000000000);
     memcpy(c->cache_id, c->properties.pipelineCacheUUID, sizeof c->cache_id);
@@ -194,7 +195,7 @@ static void read_candidate(VkPhysicalDevice device, struct candidate *c)
     vkGetPhysicalDeviceProperties(device, &c->properties);
     vkGetPhysicalDeviceMemoryProperties(device, &c->memory);
     struct sdg_device_info *info = &c->info;
-    snprintf(info->name, sizeof info->name, "%s", c->properties.deviceName);
+    snprintf(info->name, sizeof info->name, "%.127s", c->properties.deviceName);
     info->backend = "vulkan";
     info->type = type_name(c->properties.deviceType);
     for (uint32_t i = 0; i < c->memory.memoryHeapCount; i++)

@@ -2,13 +2,8 @@
 
 #include <stdio.h>
 
-#define SDG_OP(name, upper) enum sdg_result sdg_vk_lower_##name(struct sdg_vk_lowering *lo);
-#include "graph/ops.def"
-#undef SDG_OP
-size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
-
 const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT] = {
-#define SDG_OP(name, upper) [SDG_OP_##upper] = {.lower = sdg_vk_lower_##name, .scratch = SDG_OP_##upper == SDG_OP_GROUP_NORM ? sdg_vk_scratch_group_norm : NULL},
+#define SDG_OP(name, upper) [SDG_OP_##upper] = {sdg_vk_lower_##name, SDG_OP_##upper == SDG_OP_GROUP_NORM ? sdg_vk_scratch_group_norm : NULL},
 #include "graph/ops.def"
 #undef SDG_OP
 };

@@ -38,7 +38,7 @@ static uint32_t choose_type(const struct sdg_vk *vk, uint32_t allowed, enum sdg_
             type = find_type(vk, allowed, order[i], 0);
         return type;
     }
-    if (use == SDG_VK_MEMORY_UPLOAD)
+    if (use == SDG_VK_MEMORY_UPLOAD && vk->caps.mapped_uploads)
         type = find_visible_device_type(vk, allowed);
     if (type == UINT32_MAX)
         type = find_type(vk, allowed, local, visible);
@@ -67,7 +67,8 @@ static enum sdg_result allocate(struct sdg_vk *vk, enum sdg_vk_memory_use use, c
     SDG_VK_TRY(vk, what, vkBindBufferMemory, vk->device, buffer->handle, buffer->memory, 0);
     VkMemoryPropertyFlags flags = vk->memory.memoryTypes[type].propertyFlags;
     buffer->coherent = flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    if (use != SDG_VK_MEMORY_DEVICE && (flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT)) {
+    bool map = use == SDG_VK_MEMORY_STAGING || (use == SDG_VK_MEMORY_UPLOAD && vk->caps.mapped_uploads);
+    if (map && (flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT)) {
         void *mapped;
         SDG_VK_TRY(vk, what, vkMapMemory, vk->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &mapped);
         buffer->mapped = mapped;

@@ -69,6 +69,12 @@ struct sdg_vk_op {
 };
 extern const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT];
 
+// ops/NAME.c
+#define SDG_OP(name, upper) enum sdg_result sdg_vk_lower_##name(struct sdg_vk_lowering *lo);
+#include "graph/ops.def"
+#undef SDG_OP
+size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
+
 // ops/matmul.c: what linear and conv2d share.
 struct sdg_vk_matmul {
     const char *family;

@@ -13,7 +13,7 @@ struct sdg_vk_weights {
     size_t count, capacity;
     struct sdg_vk_buffer *blocks;
     size_t *block_bytes;
-    size_t block_count, block_capacity, block_bytes_capacity;
+    size_t block_count, block_bytes_capacity;
     size_t total;               // bytes of all blocks
 };
 

@@ -17,7 +17,7 @@ enum sdg_result sdg_fast_select_group_norm(struct sdg_cpu_step *step, bool *take
 void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken); // layer_norm, unary, binary, geglu
 void sdg_fast_select_copy(struct sdg_cpu_step *step, bool *taken);      // upsample_nearest, concat, slice
 
-enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken); // conv2d, linear; f32 only
+enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken); // conv2d, linear
 
 // True if all activations the step reads and writes have one type, f32 or bf16; *half says which.
 bool sdg_fast_types(const struct sdg_cpu_step *step, bool *half);

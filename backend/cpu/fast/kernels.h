@@ -48,10 +48,10 @@ struct sdg_fast_kernels {
     // Normalises them: (x - mean) * scale + shift, per channel.
     void (*group_norm_apply)(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift);
 
-    // sums[rows][tile] (+)= sum over k < depth of x[r * stride + k] * weights[k][tile]
-    void (*weighted_sums)(const float *x, int64_t stride, int64_t rows, const float *weights, int64_t depth, float *sums, bool accumulate);
+    // sums[rows][tile] += sum over k < depth of x[r * stride + k] * weights[k][tile], where x and weights are f32 or (`pairs`) two bf16 in 4 bytes.
+    void (*weighted_sums)(const void *x, int64_t stride, int64_t rows, const float *weights, int64_t depth, bool pairs, float *sums);
     // out[c] = activation(sums[c] + bias[c] + table[c] + residual[c]) for c < count <= tile; bias, table, residual may be NULL.
-    void (*epilogue)(const float *sums, const float *bias, const float *table, const float *residual, enum sdg_unary activation, float *out, int64_t count);
+    void (*epilogue)(const float *sums, const float *bias, const float *table, const void *residual, enum sdg_unary activation, void *out, bool half, int64_t count);
 
     // Floats of packed_k, packed_v per sample and head; work space of one tile.
     void (*attention_sizes)(const struct sdg_fast_attention *op, size_t *k, size_t *v, size_t *work);

@@ -1,7 +1,8 @@
-// conv2d and linear in f32 where oneDNN is not there (other processors, or not built in).
+// conv2d and linear where oneDNN is not there (other processors, or not built in): f32, and bf16 on processors that multiply bf16 pairs.
 //
 // A convolution is a sum over kernel positions of products of shifted pixels with that position's weights; a linear layer is the case of
-// one position, its rows of tokens taken as one long line of pixels. Weights are packed at load as [channel blocks][kh][kw][I][tile].
+// one position, its rows of tokens taken as one long line of pixels. Weights are packed at load as
+// [channel blocks][kh][kw][depth][tile], with depth = I, or I / 2 pairs.
 // Work is cut into pieces of PIXELS output pixels of one line times one block of output channels; their sums stay in the cache.
 #include "backend/cpu/fast/fast.h"
 
@@ -14,6 +15,8 @@ enum { PIXELS = 48 }; // a multiple of the rows of every instruction set's regis
 
 struct state {
     const struct sdg_fast_kernels *kernels;
+    bool half;                          // bf16: x and weights are taken in pairs of channels
+    int64_t depth;                      // I, or I / 2 pairs
     int64_t samples, height, width, in; // of x
     int64_t lines, columns, out;        // of the output, per sample
     int64_t kernel_h, kernel_w, stride, pad_top, pad_left;
@@ -23,29 +26,31 @@ struct state {
 static float *packed_weights(const struct sdg_cpu_step *step, int64_t block)
 {
     const struct state *s = step->state;
-    return (float *)step->weights + block * s->kernel_h * s->kernel_w * s->in * s->kernels->tile;
+    return (float *)step->weights + block * s->kernel_h * s->kernel_w * s->depth * s->kernels->tile;
 }
 
-static void pack(const struct sdg_cpu_step *step, const float *plain, int64_t block)
+static void pack(const struct sdg_cpu_step *step, const void *plain, int64_t block)
 {
     const struct state *s = step->state;
-    const int64_t tile = s->kernels->tile, positions = s->kernel_h * s->kernel_w;
-    float *to = packed_weights(step, block);
-    memset(to, 0, (size_t)(positions * s->in * tile) * sizeof *to);
+    const int64_t tile = s->kernels->tile, positions = s->kernel_h * s->kernel_w, size = s->half ? 2 : 4, per = s->half ? 2 : 1;
+    char *to = (char *)packed_weights(step, block);
+    memset(to, 0, (size_t)(positions * s->depth * tile) * sizeof(float));
     for (int64_t i = 0; i < s->in; i++)
         for (int64_t o = 0; o < tile && block * tile + o < s->out; o++)
             for (int64_t p = 0; p < positions; p++)
-                to[(p * s->in + i) * tile + o] = plain[((block * tile + o) * s->in + i) * positions + p];
+                memcpy(to + ((p * s->depth + i / per) * tile + o) * 4 + i % per * 2,
+                       (const char *)plain + (((block * tile + o) * s->in + i) * positions + p) * size, (size_t)size);
 }
 
 static enum sdg_result prepare(struct sdg_cpu_step *step)
 {
     const struct state *s = step->state;
     const sdg_value weight = step->op->in[1];
-    float *plain = sdg_alloc_raw(step->program->log, (size_t)sdg_value_elements(sdg_cpu_value(step->program, weight)), sizeof *plain, "weights being packed");
+    const size_t count = (size_t)sdg_value_elements(sdg_cpu_value(step->program, weight));
+    void *plain = sdg_alloc_raw(step->program->log, count, s->half ? 2 : 4, "weights being packed");
     if (!plain)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_fast_read_weight(step->program, weight, SDG_F32, plain);
+    enum sdg_result result = sdg_fast_read_weight(step->program, weight, s->half ? SDG_BF16 : SDG_F32, plain);
     if (result == SDG_OK) {
 #pragma omp parallel for schedule(static)
         for (int64_t block = 0; block < s->blocks; block++)
@@ -71,10 +76,10 @@ static void add_position(const struct sdg_cpu_step *step, const struct piece *pi
         end--;
     if (begin == end)
         return;
-    const float *x = sdg_cpu_data(step->program, step->op->in[0]);
-    x += ((piece->sample * s->height + y) * s->width + begin * s->stride + shift) * s->in;
-    s->kernels->weighted_sums(x, s->stride * s->in, end - begin, packed_weights(step, piece->block) + (ky * s->kernel_w + kx) * s->in * s->kernels->tile,
-                              s->in, sums + (begin - piece->first) * s->kernels->tile, true);
+    const int64_t at = ((piece->sample * s->height + y) * s->width + begin * s->stride + shift) * s->depth; // in units of 4 bytes
+    const char *x = (const char *)sdg_cpu_data(step->program, step->op->in[0]) + at * 4;
+    s->kernels->weighted_sums(x, s->stride * s->depth, end - begin, packed_weights(step, piece->block) + (ky * s->kernel_w + kx) * s->depth * s->kernels->tile,
+                              s->depth, s->half, sums + (begin - piece->first) * s->kernels->tile);
 }
 
 static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece, int64_t row, float *sums)
@@ -89,8 +94,9 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
         for (int64_t kx = 0; kx < s->kernel_w; kx++)
             add_position(step, piece, ky, kx, sums);
     const float *bias = e->bias ? (const float *)sdg_cpu_data(program, e->bias) + channel : NULL;
-    const float *residual = e->residual ? sdg_cpu_data(program, e->residual) : NULL;
-    float *out = sdg_cpu_data(program, step->op->out);
+    const char *residual = e->residual ? sdg_cpu_data(program, e->residual) : NULL;
+    char *out = sdg_cpu_data(program, step->op->out);
+    const int64_t size = s->half ? 2 : 4;
     for (int64_t i = 0; i < piece->count; i++) {
         const int64_t pixel = (piece->sample * s->lines + piece->line) * s->columns + piece->first + i, at = pixel * s->out + channel;
         const float *table = NULL;
@@ -98,7 +104,7 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
             const int64_t sample = pixel / (sdg_value_elements(sdg_cpu_value(program, step->op->out)) / sdg_cpu_value(program, step->op->out)->dims[0] / s->out);
             table = sdg_cpu_table(program, e->table, row) + sample * sdg_cpu_table_stride(program, e->table) + channel;
         }
-        s->kernels->epilogue(sums + i * tile, bias, table, residual ? residual + at : NULL, e->activation, out + at, channels);
+        s->kernels->epilogue(sums + i * tile, bias, table, residual ? residual + at * size : NULL, e->activation, out + at * size, s->half, channels);
     }
 }
 
@@ -128,6 +134,7 @@ static void describe_shape(const struct sdg_cpu_step *step, struct state *s)
     const int64_t *x = sdg_cpu_value(step->program, op->in[0])->dims, *y = sdg_cpu_value(step->program, op->out)->dims;
     s->in = x[3];
     s->out = y[3];
+    s->depth = s->half ? s->in / 2 : s->in;
     if (op->kind == SDG_OP_LINEAR) {
         s->samples = s->height = s->lines = s->kernel_h = s->kernel_w = s->stride = 1;
         s->width = s->columns = x[0] * x[1] * x[2];
@@ -153,19 +160,23 @@ enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
     const struct sdg_op *op = step->op;
     const struct sdg_epilogue *e = &op->epilogue;
     bool half;
-    if (!sdg_fast_types(step, &half) || half || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
+    if (!sdg_fast_types(step, &half) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
     if ((e->bias && sdg_cpu_value(program, e->bias)->dtype != SDG_F32) || e->activation == SDG_UNARY_AFFINE)
+        return SDG_OK;
+    if (half && (!kernels->pairs || sdg_cpu_value(program, op->in[0])->dims[3] % 2))
         return SDG_OK;
     struct state *s = sdg_alloc(program->log, 1, sizeof *s, "a kernel");
     if (!s)
         return SDG_ERROR_MEMORY;
-    s->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
+    s->kernels = kernels;
+    s->half = half;
     step->state = s;
     step->destroy = destroy;
     step->prepare = prepare;
     describe_shape(step, s);
-    step->weight_bytes = (size_t)(s->blocks * s->kernel_h * s->kernel_w * s->in * s->kernels->tile) * sizeof(float);
+    step->weight_bytes = (size_t)(s->blocks * s->kernel_h * s->kernel_w * s->depth * s->kernels->tile) * sizeof(float);
     step->scratch_bytes = (size_t)sdg_cpu_backend_of(program)->threads * (size_t)(PIXELS * s->kernels->tile) * sizeof(float);
     sdg_cpu_want_weight(program, e->bias);
     sdg_fast_take(step, run, taken);

@@ -217,7 +217,7 @@ INLINE vf v_exp2(vf x, int degree)
 #if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
     return (vf)_mm512_scalef_ps((__m512)p, _mm512_sub_ps((__m512)x, (__m512)f));
 #else
-    return (vf)((vi)p + (vi)((vu)shifted << 23)); // times 2^n, by adding n to the exponent
+    return (vf)((vu)p + ((vu)shifted << 23)); // times 2^n, by adding n to the exponent
 #endif
 }
 INLINE vf v_exp(vf x)

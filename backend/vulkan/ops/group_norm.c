@@ -27,7 +27,6 @@ static struct layout layout_of(const struct sdg_vk *vk, const struct sdg_graph *
     return l;
 }
 
-size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
 size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
 {
     struct layout l = layout_of(vk, graph, op);

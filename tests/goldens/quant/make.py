@@ -20,7 +20,7 @@ def silu(x):
 
 
 # ---- samples of activations, and errors summed over them one by one ----
-N = 8000
+N = 6000
 samples = {
     "gauss": rng.normal(0, 1.7, N),
     "laplace": rng.laplace(0.1, 0.05, N),
@@ -65,19 +65,19 @@ out["errors"] = np.array(cases)  # sample, kind, bits, scale, power, error, ener
 out["best"] = np.array(best)  # sample, kind, bits, least error, its scale
 
 # ---- bins, by logarithm rather than bits ----
-edge = np.array([0, 2.0**-24, 2.0**-25, 2.0**-126, 1e-40, 65536, 65535.99, 1e30, 1, 1.125, 1.1249999, 1.9999999, 2, 0.9999999], np.float32)
-values = np.concatenate([edge, -edge, (rng.normal(0, 1, 500) * 2.0 ** rng.integers(-26, 18, 500)).astype(np.float32)])
+edge = np.array([0, 2.0**-20, 2.0**-21, 2.0**-126, 1e-40, 65536, 65535.99, 1e30, 1, 1.0625, 1.0624999, 1.9999999, 2, 0.9999999], np.float32)
+values = np.concatenate([edge, -edge, (rng.normal(0, 1, 500) * 2.0 ** rng.integers(-22, 18, 500)).astype(np.float32)])
 bins = []
 for v in values.astype(np.float64):
     a = abs(v)
-    if a < 2.0**-24:
+    if a < 2.0**-20:
         m = 0
     elif a >= 2.0**16:
-        m = 321
+        m = 577
     else:
         mantissa, exponent = math.frexp(a)  # mantissa in 0.5 .. 1
-        m = 1 + 8 * (exponent - 1 + 24) + int((mantissa * 2 - 1) * 8)
-    bins.append(m + 322 * int(math.copysign(1, v) < 0))
+        m = 1 + 16 * (exponent - 1 + 20) + int((mantissa * 2 - 1) * 16)
+    bins.append(m + 578 * int(math.copysign(1, v) < 0))
 out["bins.values"] = values
 out["bins.expected"] = np.array(bins, np.int32)
 
@@ -135,7 +135,7 @@ for bits in (8, 4):
             out[f"weights.least.{bits}.{p:g}.{group}"] = np.array(errors)
 
 # ---- GPTQ, the textbook way: an inverse, its factor, one column after the other ----
-K, O, T = 150, 9, 400
+K, O, T = 140, 9, 200
 X = (rng.normal(0, 1, (T, K)) @ (rng.normal(0, 0.3, (K, K)) + np.eye(K))).astype(np.float32)
 X[:, 5] = 0
 V = rng.normal(0, 0.05, (O, K)).astype(np.float32)

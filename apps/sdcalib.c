@@ -1,0 +1,289 @@
+// sdcalib: records what a model's activations look like at every denoising step, on one machine or on many.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/options.h"
+#include "common/output.h"
+#include "common/waiting.h"
+#include "sdgen/calibrate.h"
+
+struct values {
+    const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng;
+    int64_t steps, seed, width, height, threads, limit;
+    double cfg_scale;
+    bool resume, verbose, quiet;
+};
+
+static const char *const *sampler_names(void) { return sdg_names(SDG_NAMES_SAMPLER); }
+static const char *const *schedule_names(void) { return sdg_names(SDG_NAMES_SCHEDULE); }
+static const char *const *type_names(void) { return sdg_names(SDG_NAMES_TYPE); }
+static const char *const *rng_names(void) { return sdg_names(SDG_NAMES_RNG); }
+
+#define FIELD(f) .field = offsetof(struct values, f), .since = "0.1.0", .flags = APP_COMMON
+#define FILE_NAME(f, w) .kind = APP_FILE, .word = w, FIELD(f)
+#define INTEGER(f, low, high) .kind = APP_INTEGER, .word = "N", .min = low, .max = high, FIELD(f)
+#define FLAG(f) .kind = APP_FLAG, FIELD(f)
+#define NAME(f, list) .kind = APP_NAME, .word = "NAME", .names = list, FIELD(f)
+
+static const struct app_option table[] = {
+#define GROUP .group = "collect"
+    {'m', "model", FILE_NAME(model, "FILE"), GROUP, .otherwise = "$SDGEN_MODEL, else the default model", .help = "diffusers folder or single-file checkpoint"},
+    {0, "prompts", FILE_NAME(prompts, "FILE"), GROUP, .help = "a prompt per line; the same file for all shards"},
+    {'n', "negative-prompt", .kind = APP_TEXT, .word = "TEXT", FIELD(negative), GROUP, .otherwise = "none", .help = "what the unguided branch is told"},
+    {0, "limit", INTEGER(limit, 0, 1000000), GROUP, .initial = "0", .help = "only the first N prompts; 0 = all"},
+    {0, "steps", INTEGER(steps, 1, 1000), GROUP, .initial = "50", .help = "denoising steps"},
+    {0, "sampling-method", NAME(sampler, sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
+    {0, "scheduler", NAME(schedule, schedule_names), GROUP, .initial = "model", .help = "noise levels"},
+    {0, "cfg-scale", .kind = APP_REAL, .word = "X", .min = 0, .max = 1000, FIELD(cfg_scale), GROUP, .initial = "7", .help = "how strongly to follow the prompt"},
+    {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "prompt i uses seed + i"},
+    {0, "rng", NAME(rng, rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
+    {'W', "width", INTEGER(width, 8, 16384), GROUP, .otherwise = "the model's", .help = "pixels, a multiple of 8"},
+    {'H', "height", INTEGER(height, 8, 16384), GROUP, .otherwise = "the model's", .help = "pixels, a multiple of 8"},
+    {0, "shard", .kind = APP_TEXT, .word = "I/N", FIELD(shard), GROUP, .otherwise = "1/1", .help = "this machine's part of the prompts"},
+    {0, "resume", FLAG(resume), GROUP, .help = "go on where the output file ends"},
+    {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto", .help = "auto, cpu, vulkan, vulkan:N, reference"},
+    {0, "type", NAME(type, type_names), GROUP, .initial = "f32", .help = "arithmetic"},
+    {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1", .help = "CPU threads; -1 or 0 = one per physical core"},
+#undef GROUP
+#define GROUP .group = "show"
+    {0, "site", FILE_NAME(site, "NAME"), GROUP, .otherwise = "all", .help = "only this site, row by row"},
+    {0, "html", FILE_NAME(html, "FILE"), GROUP, .otherwise = "none", .help = "a page with the range of every site over the timestep"},
+#undef GROUP
+#define GROUP .group = "General"
+    {'o', "output", FILE_NAME(output, "FILE"), GROUP, .otherwise = "needed by collect and merge", .help = "statistics file (.safetensors)"},
+    {'q', "quiet", FLAG(quiet), GROUP, .help = "only errors"},
+    {'v', "verbose", FLAG(verbose), GROUP, .help = "say more"},
+    {'h', "help", .kind = APP_HELP, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print this"},
+    {0, "help-all", .kind = APP_HELP_ALL, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print this with ranges and exit codes"},
+#undef GROUP
+};
+
+static const struct app_command command = {
+    .usage = "sdcalib collect --prompts FILE -o STATS [options]\n       sdcalib merge STATS STATS ... -o STATS\n       sdcalib show STATS [--site NAME] [--html FILE]",
+    .about = "Records, for every denoising step, histograms of the activations that quantized weights will meet.\nShards merge exactly: the sum of all equals the file of one run byte for byte.",
+    .options = table,
+    .count = sizeof table / sizeof *table,
+    .positionals = APP_POSITIONALS_MAX,
+};
+
+// -------------------------------------------------------------------------------------------------- collect
+
+struct prompts {
+    char *text;
+    const char **lines;
+    size_t count;
+};
+
+static void free_prompts(struct prompts *prompts)
+{
+    free(prompts->text);
+    free(prompts->lines);
+}
+
+enum { PROMPT_FILE_BYTES = 16 << 20 };
+
+static enum sdg_result read_text(struct app_ui *ui, const char *path, char **text)
+{
+    FILE *file = fopen(path, "rb");
+    char *buffer = file ? malloc(PROMPT_FILE_BYTES + 1) : NULL;
+    size_t size = buffer ? fread(buffer, 1, PROMPT_FILE_BYTES + 1, file) : 0;
+    bool failed = !file || !buffer || ferror(file);
+    if (file)
+        fclose(file);
+    if (failed || size > PROMPT_FILE_BYTES) {
+        free(buffer);
+        return app_fail(ui, SDG_ERROR_INPUT, "--prompts: %.200s cannot be read, or is larger than %d MiB", path, PROMPT_FILE_BYTES >> 20);
+    }
+    buffer[size] = 0;
+    *text = buffer;
+    return SDG_OK;
+}
+
+// A prompt per line; empty lines are left out.
+static enum sdg_result read_prompts(struct app_ui *ui, const struct values *values, struct prompts *out)
+{
+    size_t lines = 1;
+    enum sdg_result result = read_text(ui, values->prompts, &out->text);
+    if (result != SDG_OK)
+        return result;
+    for (const char *c = out->text; *c; c++)
+        lines += *c == '\n';
+    out->lines = calloc(lines, sizeof *out->lines);
+    if (!out->lines)
+        return app_fail(ui, SDG_ERROR_MEMORY, "--prompts: not enough memory for %zu lines", lines);
+    for (char *line = strtok(out->text, "\r\n"); line; line = strtok(NULL, "\r\n"))
+        if (!values->limit || out->count < (size_t)values->limit)
+            out->lines[out->count++] = line;
+    return out->count ? SDG_OK : app_fail(ui, SDG_ERROR_INPUT, "--prompts: %.200s has no prompt", values->prompts);
+}
+
+static enum sdg_result read_shard(struct app_ui *ui, const char *text, int *shard, int *shards)
+{
+    char copy[32];
+    int64_t i = 1, n = 1;
+    if (text) {
+        char *slash = strlen(text) < sizeof copy ? strchr(strcpy(copy, text), '/') : NULL;
+        if (slash)
+            *slash = 0;
+        if (!slash || !app_read_integer(copy, &i) || !app_read_integer(slash + 1, &n) || i < 1 || n < i || n > 65536)
+            return app_fail(ui, SDG_ERROR_USAGE, "--shard: '%.40s' should be I/N with 1 <= I <= N <= 65536", text);
+    }
+    *shard = (int)i;
+    *shards = (int)n;
+    return SDG_OK;
+}
+
+static bool on_progress(void *user, const struct sdg_progress *progress)
+{
+    struct app_ui *ui = user;
+    if (progress->step == progress->steps && !strcmp(progress->stage, "sample"))
+        app_say(ui, SDG_LOG_INFO, "prompt %d of %d done", progress->image + 1, progress->images);
+    return !app_interrupted();
+}
+
+static enum sdg_result collect(struct app_ui *ui, const struct values *values, const struct prompts *prompts)
+{
+    struct sdg_pipeline *pipeline = NULL;
+    const struct sdg_pipeline_params params = {
+        .model = values->model, .backend = values->backend, .type = values->type, .threads = values->threads > 0 ? (int)values->threads : 0,
+        .log = app_log, .log_user = ui, .log_level = ui->level,
+    };
+    struct sdg_collect_params collect_params = {
+        .prompts = prompts->lines, .prompt_count = prompts->count, .output = values->output, .resume = values->resume,
+        .generate = {.negative_prompt = values->negative, .width = (int)values->width, .height = (int)values->height, .steps = (int)values->steps, .cfg_scale = &values->cfg_scale,
+                     .sampler = values->sampler, .schedule = values->schedule, .seed = values->seed, .rng = values->rng, .progress = on_progress, .progress_user = ui},
+    };
+    enum sdg_result result = read_shard(ui, values->shard, &collect_params.shard, &collect_params.shards);
+    if (result == SDG_OK)
+        result = app_output_check(ui, values->output);
+    if (result == SDG_OK)
+        result = sdg_pipeline_create(&params, &pipeline);
+    app_signals_install();
+    if (result == SDG_OK)
+        result = sdg_collect(pipeline, &collect_params);
+    sdg_pipeline_destroy(&pipeline);
+    if (result == SDG_ERROR_CANCELLED)
+        app_say(ui, SDG_LOG_INFO, "interrupted; what is complete is in %s, go on with --resume", values->output);
+    return result;
+}
+
+static enum sdg_result run_collect(struct app_ui *ui, const struct values *values)
+{
+    struct prompts prompts = {0};
+    if (!values->prompts || !values->output)
+        return app_fail(ui, SDG_ERROR_USAGE, "collect needs --prompts FILE and -o FILE");
+    enum sdg_result result = read_prompts(ui, values, &prompts);
+    if (result == SDG_OK)
+        result = collect(ui, values, &prompts);
+    free_prompts(&prompts);
+    return result;
+}
+
+// -------------------------------------------------------------------------------------------------- show
+
+struct show {
+    FILE *html; // NULL = none
+    bool rows;  // print row by row
+    size_t sites, related, strongly;
+};
+
+static void show_info(void *user, const struct sdg_collected_info *info)
+{
+    struct show *s = user;
+    printf("model %s, %s, %d steps, %zu rows\n%s\nshard %d/%d, %zu of %zu prompts, %zu sites\n", info->model, info->sampler, info->steps, info->rows, info->settings, info->shard,
+           info->shards, info->prompts_done, info->prompts, info->sites);
+    if (s->html)
+        fprintf(s->html, "<p>model %s, %s, %d steps, %zu of %zu prompts, %zu sites. %s</p>\n", info->model, info->sampler, info->steps, info->prompts_done, info->prompts, info->sites, info->settings);
+}
+
+// Minimum, maximum and the 99.9 % magnitude over t, as one small drawing.
+static void draw_site(FILE *html, const struct sdg_collected_site *site)
+{
+    enum { WIDTH = 300, HEIGHT = 110 };
+    double low = 0, high = 0, last = 1;
+    for (size_t r = 0; r < site->rows; r++) {
+        low = site->min[r] < low ? site->min[r] : low;
+        high = site->max[r] > high ? site->max[r] : high;
+        last = site->timesteps[r] > last ? site->timesteps[r] : last;
+    }
+    double scale = high > low ? HEIGHT / (high - low) : 1;
+    const struct { const float *values; const char *color; } lines[] = {{site->min, "#2a6"}, {site->max, "#26a"}, {site->typical, "#c62"}};
+    fprintf(html, "<figure><svg width='%d' height='%d' viewBox='0 0 %d %d'><line x1='0' x2='%d' y1='%.1f' y2='%.1f' stroke='#ccc'/>", WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, high * scale, high * scale);
+    for (size_t l = 0; l < sizeof lines / sizeof *lines; l++) {
+        fprintf(html, "<polyline fill='none' stroke='%s' points='", lines[l].color);
+        for (size_t r = 0; r < site->rows; r++)
+            fprintf(html, "%.1f,%.1f ", site->timesteps[r] / last * WIDTH, (high - lines[l].values[r]) * scale);
+        fputs("'/>", html);
+    }
+    fprintf(html, "</svg><figcaption>%s<br>%s, %.3g to %.3g, r = %.2f</figcaption></figure>\n", site->name, site->kind, low, high, site->correlation);
+}
+
+static void show_site(void *user, const struct sdg_collected_site *site)
+{
+    struct show *s = user;
+    float low = 0, high = 0;
+    double r = site->correlation < 0 ? -site->correlation : site->correlation;
+    for (size_t i = 0; i < site->rows; i++) {
+        low = site->min[i] < low ? site->min[i] : low;
+        high = site->max[i] > high ? site->max[i] : high;
+        if (s->rows)
+            printf("t %8.3f  %12.5g .. %-12.5g 99.9 %% below %.5g\n", site->timesteps[i], (double)site->min[i], (double)site->max[i], (double)site->typical[i]);
+    }
+    s->sites++;
+    s->related += r > 0.5;
+    s->strongly += r > 0.7;
+    printf("%-74s %-9s %5zu channels %10.4g .. %-10.4g r %5.2f\n", site->name, site->kind, site->channels, (double)low, (double)high, site->correlation);
+    if (s->html)
+        draw_site(s->html, site);
+}
+
+static enum sdg_result run_show(struct app_ui *ui, const struct values *values, const char *path)
+{
+    struct app_output output = {0};
+    struct show show = {.rows = values->site != NULL};
+    enum sdg_result result = values->html ? app_output_open(ui, values->html, &output) : SDG_OK;
+    if (result != SDG_OK)
+        return result;
+    show.html = output.file;
+    if (show.html)
+        fputs("<!DOCTYPE html><meta charset='utf-8'><title>sdcalib</title><style>body{font:14px sans-serif;margin:2em}figure{display:inline-block;margin:8px}figcaption{font-size:11px;max-width:300px;"
+              "overflow-wrap:anywhere}</style>\n<h1>Activation ranges over the timestep</h1><p>Green: minimum, blue: maximum, orange: 99.9 % of the magnitudes lie below. t = 0 is left.</p>\n", show.html);
+    result = sdg_collect_show(app_log, ui, path, values->site, show_info, show_site, &show);
+    if (result == SDG_OK && show.sites)
+        printf("%zu of %zu sites have |r| > 0.5 between timestep and range, %zu have |r| > 0.7\n", show.related, show.sites, show.strongly);
+    if (values->html && result == SDG_OK)
+        return app_output_commit(ui, &output);
+    app_output_discard(&output);
+    return result;
+}
+
+// -------------------------------------------------------------------------------------------------- main
+
+static enum sdg_result run(struct app_ui *ui, const struct values *values, const struct app_arguments *arguments)
+{
+    const char *what = arguments->positionals ? arguments->positional[0] : "";
+    if (!strcmp(what, "collect") && arguments->positionals == 1)
+        return run_collect(ui, values);
+    if (!strcmp(what, "show") && arguments->positionals == 2)
+        return run_show(ui, values, arguments->positional[1]);
+    if (!strcmp(what, "merge") && arguments->positionals > 1) {
+        if (!values->output)
+            return app_fail(ui, SDG_ERROR_USAGE, "merge needs -o FILE");
+        return sdg_collect_merge(app_log, ui, arguments->positional + 1, (size_t)arguments->positionals - 1, values->output);
+    }
+    return app_fail(ui, SDG_ERROR_USAGE, "should be: collect --prompts FILE -o STATS, merge STATS ... -o STATS, or show STATS (-h for help)");
+}
+
+int main(int argc, char **argv)
+{
+    app_wait_politely(argv);
+    struct app_ui ui = app_ui_create("sdcalib");
+    struct values values = {0};
+    struct app_arguments arguments;
+    enum sdg_result result = app_parse(&command, &ui, argc, argv, &values, &arguments);
+    ui.level = values.quiet ? SDG_LOG_ERROR : values.verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
+    if (result == SDG_OK && !arguments.helped)
+        result = run(&ui, &values, &arguments);
+    return app_exit_status(result);
+}
