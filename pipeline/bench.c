@@ -106,7 +106,8 @@ enum sdg_result sdg_bench(struct sdg_pipeline *p, const char *network, int width
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "size is %dx%d, should be multiples of %d", width, height, factor);
     if (repeat < 1 || batch < 0 || batch > 64)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "repeat is %d and batch %d, should be 1 or more and 1..64", repeat, batch);
-    struct request r = {height / factor, width / factor, batch ? batch : strcmp(network, "unet") == 0 ? 2 : 1};
+    int samples = strcmp(network, "unet") == 0 ? 2 : 1; // a guidance pair
+    struct request r = {height / factor, width / factor, samples * (batch ? batch : 1)};
     struct sdg_program *program = NULL;
     struct sdg_graph *graph = NULL;
     struct kernels kernels = {.fn = kernel, .user = user};

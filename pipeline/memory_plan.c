@@ -129,14 +129,34 @@ static size_t largest(struct sdg_memory_plan *plan)
     return peak;
 }
 
-static enum sdg_result make_plan(struct sdg_pipeline *p, const struct sdg_job *job, int chunks, struct sdg_memory_plan *plan)
+static bool tiles_allowed(const struct sdg_pipeline *p)
+{
+    return !p->params.vae_tiling || strcmp(p->params.vae_tiling, "off");
+}
+
+// A device may be unable to hold one activation of the whole picture in one buffer, whatever memory it has: then tiles it is.
+static enum sdg_result plan_decoder_or_tiles(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan)
+{
+    if (job->tile_vae || !tiles_allowed(p))
+        return plan_decoder(p, job, plan);
+    struct sdg_log log = p->log;
+    p->log.fn = NULL; // a failure of the first attempt is no news
+    enum sdg_result result = plan_decoder(p, job, plan);
+    p->log = log;
+    if (result == SDG_OK)
+        return SDG_OK;
+    job->tile_vae = result == SDG_ERROR_UNSUPPORTED;
+    return plan_decoder(p, job, plan);
+}
+
+static enum sdg_result make_plan(struct sdg_pipeline *p, struct sdg_job *job, int chunks, struct sdg_memory_plan *plan)
 {
     plan->count = 0;
     SDG_TRY(plan_text(p, job, chunks, plan));
+    SDG_TRY(plan_unet(p, job, chunks, plan));
+    SDG_TRY(plan_decoder_or_tiles(p, job, plan));
     if (job->params->init_image)
         SDG_TRY(plan_encoder(p, job, plan));
-    SDG_TRY(plan_unet(p, job, chunks, plan));
-    SDG_TRY(plan_decoder(p, job, plan));
     plan->peak = plan->base + largest(plan);
     return SDG_OK;
 }
@@ -144,12 +164,11 @@ static enum sdg_result make_plan(struct sdg_pipeline *p, const struct sdg_job *j
 // Cheaper ways to the same picture, in the order of what they cost: tiles (the picture changes a little), then one branch at a time.
 static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const struct sdg_memory_plan *plan, size_t budget)
 {
-    bool tiles_allowed = !p->params.vae_tiling || strcmp(p->params.vae_tiling, "auto") == 0;
-    const struct sdg_stage_memory *decoder = &plan->stages[plan->count - 1];
-    if (!job->tile_vae && tiles_allowed && plan->base + decoder->total > budget) {
-        job->tile_vae = true;
-        return true;
-    }
+    for (int i = 0; i < plan->count; i++)
+        if (!job->tile_vae && tiles_allowed(p) && strncmp(plan->stages[i].name, "VAE", 3) == 0 && plan->base + plan->stages[i].total > budget) {
+            job->tile_vae = true;
+            return true;
+        }
     if (job->guidance && !job->split_guidance) {
         job->split_guidance = true;
         return true;
@@ -178,7 +197,7 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
                             (double)plan->peak / MIB, (double)budget / MIB, p->params.max_memory > 0 ? "are allowed" : "are free");
     }
     if (job->tile_vae && !(p->params.vae_tiling && strcmp(p->params.vae_tiling, "on") == 0))
-        sdg_say(&p->log, SDG_LOG_INFO, "memory is short: the picture is decoded in tiles of %dx%d", job->tile * 8, job->tile * 8);
+        sdg_say(&p->log, SDG_LOG_INFO, "the picture is decoded in tiles of %dx%d: memory is short, or the device's buffers are", job->tile * 8, job->tile * 8);
     if (job->split_guidance)
         sdg_say(&p->log, SDG_LOG_INFO, "memory is short: the two branches of guidance run one after the other");
     job->planned = (double)plan->peak;

@@ -3,7 +3,7 @@
 // The loss is the mean logarithm of the error: near the optimum the same as the sum of the errors in units of each row's least
 // one, and far from it bounded, so no row drowns the others. Half of the encoding turns faster than the distance of two
 // calibrated steps, so a fit at these alone would be free to do anything in between; batches therefore are drawn from all times,
-// with the curves of the two neighbouring rows mixed by distance.
+// with the curves of the two neighbouring rows, moved so that their optima meet where the optimum should be, mixed by distance.
 #include "quant/tdq.h"
 
 #include "base/memory.h"
@@ -106,6 +106,7 @@ uint64_t sdg_tdq_seed(uint64_t seed, const char *site)
 struct knot {
     double t;
     size_t row;
+    double log_scale; // the row's own optimum
 };
 
 // The rows in the order of time, silent ones left out, and the first and last again at t = 0 and 999.
@@ -120,7 +121,13 @@ static int by_time(const void *a, const void *b)
     return x->t < y->t ? -1 : x->t > y->t ? 1 : x->row < y->row ? -1 : x->row > y->row;
 }
 
-static enum sdg_result make_knots(const struct sdg_log *log, const struct sdg_curves *c, const double *timesteps, struct knots *out)
+static struct knot make_knot(double t, size_t row, float scale)
+{
+    return (struct knot){t, row, log(scale)};
+}
+
+static enum sdg_result make_knots(const struct sdg_log *log, const struct sdg_curves *c, const double *timesteps, const float *scales,
+                                  struct knots *out)
 {
     struct knot *at = sdg_alloc(log, c->rows + 2, sizeof *at, "timesteps");
     if (!at)
@@ -128,10 +135,12 @@ static enum sdg_result make_knots(const struct sdg_log *log, const struct sdg_cu
     size_t n = 0;
     for (size_t r = 0; r < c->rows; r++)
         if (!c->silent[r])
-            at[1 + n++] = (struct knot){timesteps[r], r};
+            at[1 + n++] = make_knot(timesteps[r], r, scales[r]);
     qsort(at + 1, n, sizeof *at, by_time); // never empty: such a site is static
-    at[0] = (struct knot){0, at[1].row};
-    at[n + 1] = (struct knot){SDG_TDQ_TIMES - 1, at[n].row};
+    at[0] = at[1];
+    at[0].t = 0;
+    at[n + 1] = at[n];
+    at[n + 1].t = SDG_TDQ_TIMES - 1;
     *out = (struct knots){at, n + 2};
     return SDG_OK;
 }
@@ -151,10 +160,11 @@ static int draw_time(const struct knots *k, double position, size_t *left, doubl
 // Derivative of the mixed logarithmic error with respect to the logarithm of the scale.
 static double error_slope(const struct sdg_curves *c, const struct knots *k, size_t left, double share, double log_scale)
 {
-    double a = 0, b = 0;
-    sdg_curves_log_error(c, k->at[left].row, log_scale, &a);
+    const struct knot *l = &k->at[left], *r = &k->at[left + 1];
+    double a = 0, b = 0, optimum = l->log_scale * (1 - share) + r->log_scale * share;
+    sdg_curves_log_error(c, l->row, log_scale - optimum + l->log_scale, &a);
     if (share > 0)
-        sdg_curves_log_error(c, k->at[left + 1].row, log_scale, &b);
+        sdg_curves_log_error(c, r->row, log_scale - optimum + r->log_scale, &b);
     return a * (1 - share) + b * share;
 }
 
@@ -228,11 +238,12 @@ static void train(struct fit *f, int iterations, float rate)
 }
 
 static enum sdg_result generate(const struct sdg_log *log, const char *site, const struct sdg_curves *curves, const double *timesteps,
-                                const struct sdg_tdq_times *times, const struct sdg_tdq_options *options, struct sdg_tdq_fit *out, float *parameters)
+                                const float *scales, const struct sdg_tdq_times *times, const struct sdg_tdq_options *options, struct sdg_tdq_fit *out,
+                                float *parameters)
 {
     struct fit f = {.curves = curves, .times = times, .layout = sdg_tdq_layout(times->d), .random = options->seed};
     f.unit = out->static_scale / static_in_units;
-    SDG_TRY(make_knots(log, curves, timesteps, &f.knots));
+    SDG_TRY(make_knots(log, curves, timesteps, scales, &f.knots));
     f.parameters = sdg_alloc(log, 4 * f.layout.count, sizeof *f.parameters, "an interval generator");
     if (!f.parameters) {
         sdg_free(f.knots.at);
@@ -268,27 +279,28 @@ static enum sdg_result check(const struct sdg_log *log, const char *site, const 
     return SDG_OK;
 }
 
-static enum sdg_result summarise(const struct sdg_log *log, const struct sdg_curves *c, const struct sdg_histogram *histograms, const double *timesteps,
-                                 struct sdg_tdq_fit *fit)
+// What needs no fit: static scale, free table in scales[rows], correlation. `series` is room for 2 * rows numbers.
+static void summarise(const struct sdg_curves *c, const struct sdg_histogram *histograms, const double *timesteps, float *scales, double *series,
+                      struct sdg_tdq_fit *fit)
 {
-    float *scales = sdg_alloc(log, c->rows, sizeof *scales, "scales");
-    double *series = sdg_alloc(log, c->rows, 2 * sizeof *series, "ranges");
-    bool enough = scales && series;
-    if (enough) {
-        size_t n = 0;
-        for (size_t r = 0; r < c->rows; r++) {
-            if (c->cells[r].total == 0)
-                continue;
-            series[n] = timesteps[r];
-            series[c->rows + n++] = (double)histograms[r].max - histograms[r].min;
-        }
-        fit->correlation = sdg_pearson(series, series + c->rows, n);
-        fit->static_scale = sdg_search_static(c, &fit->static_error);
-        sdg_search_table(c, scales, &fit->free_error);
+    size_t n = 0;
+    for (size_t r = 0; r < c->rows; r++) {
+        if (c->cells[r].total == 0)
+            continue;
+        series[n] = timesteps[r];
+        series[c->rows + n++] = (double)histograms[r].max - histograms[r].min;
     }
-    sdg_free(scales);
-    sdg_free(series);
-    return enough ? SDG_OK : SDG_ERROR_MEMORY;
+    fit->correlation = sdg_pearson(series, series + c->rows, n);
+    fit->static_scale = sdg_search_static(c, &fit->static_error);
+    sdg_search_table(c, scales, &fit->free_error);
+}
+
+static void stay_static(struct sdg_tdq_fit *fit)
+{
+    fit->is_static = true;
+    fit->error = fit->static_error;
+    for (int t = 0; t < SDG_TDQ_TIMES; t++)
+        fit->table[t] = fit->static_scale;
 }
 
 enum sdg_result sdg_tdq_fit(const struct sdg_log *log, const char *site, const struct sdg_curves *c, const struct sdg_histogram *histograms,
@@ -296,22 +308,25 @@ enum sdg_result sdg_tdq_fit(const struct sdg_log *log, const char *site, const s
                             struct sdg_tdq_fit *out, float *parameters)
 {
     struct sdg_tdq_fit fit = {0};
+    enum sdg_result result = SDG_OK;
     SDG_TRY(check(log, site, c, timesteps, options));
-    SDG_TRY(summarise(log, c, histograms, timesteps, &fit));
-    bool silent = !(fit.static_error > 0 || fit.free_error > 0);
-    fit.is_static = silent || 1 - fit.free_error / fit.static_error < options->static_gain;
-    if (fit.is_static) {
-        fit.error = fit.static_error;
-        for (int t = 0; t < SDG_TDQ_TIMES; t++)
-            fit.table[t] = fit.static_scale;
+    double *series = sdg_alloc(log, c->rows, 2 * sizeof *series + sizeof(float), "scales");
+    if (!series)
+        return SDG_ERROR_MEMORY;
+    float *scales = (float *)(series + 2 * c->rows);
+    summarise(c, histograms, timesteps, scales, series, &fit);
+    if (!(fit.static_error > 0) || 1 - fit.free_error / fit.static_error < options->static_gain) {
+        stay_static(&fit);
         if (parameters)
             memset(parameters, 0, sdg_tdq_parameter_count(times->d) * sizeof *parameters);
     } else {
-        SDG_TRY(generate(log, site, c, timesteps, times, options, &fit, parameters));
-        for (size_t r = 0; r < c->rows; r++)
+        result = generate(log, site, c, timesteps, scales, times, options, &fit, parameters);
+        for (size_t r = 0; r < c->rows && result == SDG_OK; r++)
             if (!c->silent[r])
                 fit.error += sdg_curves_error(c, r, sdg_tdq_table_at(fit.table, timesteps[r]));
     }
-    *out = fit;
-    return SDG_OK;
+    sdg_free(series);
+    if (result == SDG_OK)
+        *out = fit;
+    return result;
 }

@@ -41,28 +41,20 @@ enum sdg_result sdg_codes_new(const struct sdg_log *log, const char *name, const
 
 // ---- the scale of one group ----
 
-// |x|^p for x in 0 .. 2^60 through base-2 logarithm and exponential with polynomials, relative error below 1e-6: pow() would be most of
-// the time that quantizing a model takes. Straight-line code, so that loops over it become vector code.
-static inline float fast_power(float x, float p)
+// Choices are made on integers: those on floats keep GCC from making vector code of a loop.
+
+static inline int32_t bits_of(float x)
 {
-    int32_t bits, scale_bits;
-    x = x < 1e-18f ? 1e-18f : x;
+    int32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    int32_t exponent = (bits - 0x3f3504f3) >> 23; // mantissa in sqrt(1/2) .. sqrt(2)
-    int32_t mantissa_bits = bits - exponent * (1 << 23);
-    float m;
-    memcpy(&m, &mantissa_bits, sizeof m);
-    float u = (m - 1) / (m + 1), v = u * u; // log2 m = 2/ln2 (u + u^3/3 + ..)
-    float log2x = (float)exponent + u * (2.885390082f + v * (0.961796694f + v * (0.577078016f + v * 0.412198583f)));
-    float y = p * log2x;
-    y = y < -120 ? -120 : y > 120 ? 120 : y;
-    int32_t whole = (int32_t)(y + (y < 0 ? -0.5f : 0.5f));
-    float f = (y - (float)whole) * 0.693147181f; // e^f, |f| <= 0.35
-    float e = 1 + f * (1 + f * (0.5f + f * (1 / 6.0f + f * (1 / 24.0f + f * (1 / 120.0f + f * (1 / 720.0f))))));
-    scale_bits = (whole + 127) << 23;
-    float scale;
-    memcpy(&scale, &scale_bits, sizeof scale);
-    return e * scale;
+    return bits;
+}
+
+static inline float float_of(int32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
 // Rounds to nearest even for |y| < 2^22 (1.5 * 2^23 leaves no fraction bits), without the library call.
@@ -72,25 +64,45 @@ static inline float nearest_even(float y)
     return (y + magic) - magic;
 }
 
+// x^p for x in 0 .. 2^14 and p in 1 .. 8 through base-2 logarithm and exponential with polynomials, relative error below 1e-5: pow()
+// would be most of the time that quantizing a model takes.
+static inline float fast_power(float x, float p)
+{
+    const int32_t tiny = 0x219392ef; // 1e-18
+    int32_t bits = bits_of(x);
+    bits = bits > tiny ? bits : tiny;
+    int32_t exponent = (bits - 0x3f3504f3) >> 23; // mantissa in sqrt(1/2) .. sqrt(2)
+    float m = float_of(bits - exponent * (1 << 23)), u = (m - 1) / (m + 1), v = u * u; // log2 m = 2/ln2 (u + u^3/3 + ..)
+    float y = p * ((float)exponent + u * (2.885390082f + v * (0.961796694f + v * (0.577078016f + v * 0.412198583f))));
+    float whole = nearest_even(y), f = (y - whole) * 0.693147181f; // e^f, |f| <= 0.35
+    float e = 1 + f * (1 + f * (0.5f + f * (1 / 6.0f + f * (1 / 24.0f + f * (1 / 120.0f + f * (1 / 720.0f))))));
+    int32_t shift = (int32_t)whole;
+    shift = shift > -126 ? shift : -126;
+    return e * float_of((shift + 127) * (1 << 23));
+}
+
 enum { LANES = 16, RUN = 1024 }; // partial sums, added in a fixed order; float sums stay short
 
 struct grid {
-    float lo, hi, power;
+    int32_t lo, hi;
+    float power;
 };
 
 // Error of up to RUN weights in units of scale^power; `square` is a constant where this is inlined.
-static inline double run_error(const float *w, size_t n, float inverse, const struct grid *g, bool square)
+__attribute__((always_inline)) static inline double run_error(const float *w, size_t n, float inverse, const struct grid *g, bool square)
 {
+    const int32_t lo = g->lo, hi = g->hi;
     float sums[LANES] = {0};
     double total = 0;
     for (size_t at = 0; at < n; at += LANES) {
         float y[LANES] = {0}; // what is missing counts as 0, which has no error
         memcpy(y, w + at, (n - at < LANES ? n - at : LANES) * sizeof *y);
         for (int l = 0; l < LANES; l++) {
-            float x = y[l] * inverse, q = nearest_even(x);
-            q = q < g->lo ? g->lo : q;
-            q = q > g->hi ? g->hi : q;
-            float r = fabsf(x - q);
+            float x = y[l] * inverse;
+            int32_t q = (int32_t)nearest_even(x);
+            q = q < lo ? lo : q;
+            q = q > hi ? hi : q;
+            float r = fabsf(x - (float)q);
             sums[l] += square ? r * r : fast_power(r, g->power);
         }
     }
@@ -128,7 +140,7 @@ static void try_scales(const float *w, size_t n, const struct grid *g, double re
 static float search_scale(const float *w, size_t n, double reach, const struct grid *g)
 {
     const double from = 0.3, to = 1.05;
-    int count = n < 256 ? 151 : n < 2048 ? 76 : 38;
+    int count = n < 1024 ? 151 : n < 4096 ? 76 : 38;
     double step = (to - from) / (count - 1);
     struct choice best = {1, INFINITY};
     try_scales(w, n, g, reach, from, step, count, &best);
@@ -141,13 +153,13 @@ static float search_scale(const float *w, size_t n, double reach, const struct g
 
 float sdg_weights_scale(const float *w, size_t n, int bits, double power)
 {
-    struct grid g = {.lo = (float)-(1 << (bits - 1)), .hi = (float)((1 << (bits - 1)) - 1), .power = (float)power};
+    struct grid g = {.lo = -(1 << (bits - 1)), .hi = (1 << (bits - 1)) - 1, .power = (float)power};
     float min = 0, max = 0;
     for (size_t i = 0; i < n; i++) {
         min = w[i] < min ? w[i] : min;
         max = w[i] > max ? w[i] : max;
     }
-    double reach = fmax(max / g.hi, min / g.lo);
+    double reach = fmax((double)max / g.hi, (double)min / g.lo);
     // Weights this small are zero for every purpose, and the reciprocal of their scale would overflow.
     return reach > 0x1p-100 ? search_scale(w, n, reach, &g) : 1.0f;
 }

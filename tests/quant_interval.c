@@ -127,7 +127,7 @@ static double draw(int shape)
 
 // Scales from far too small to too large: within one percent of the sum over the values. SiLU's values pile up at its minimum, denser
 // than any bin can say, and whether a code lies exactly there matters: 2.5 %. And where n values are clipped and make most of the
-// error, their places in bins 3 to 6 % wide, two or three bins beyond the last code, are 15 % of it, divided by the root of n.
+// error, their places in bins 3 to 6 % wide, two or three bins beyond the last code, are 25 % of it, divided by the root of n.
 static void test_many(void **state)
 {
     (void)state;
@@ -150,7 +150,7 @@ static void test_many(void **state)
                     struct sdg_cells cells;
                     sdg_cells_make(&h, power, &cells);
                     double off = fabs(sdg_cells_error(&cells, &interval) / exact_error(x, N, &interval, power) - 1);
-                    if (off > (kind == SDG_SITE_SILU ? 0.025 : 0.01) + 0.15 / sqrt(clipped))
+                    if (off > (kind == SDG_SITE_SILU ? 0.025 : 0.01) + 0.25 / sqrt(clipped))
                         fail_msg("shape %d, %d bits, scale %g, power %g: off by %.2f %%", shape, bits, interval.scale, power, 100 * off);
                     worst = fmax(worst, off);
                     over += off > 0.01;
