@@ -295,12 +295,15 @@ static void summarise(const struct sdg_curves *c, const struct sdg_histogram *hi
     sdg_search_table(c, scales, &fit->free_error);
 }
 
-static void stay_static(struct sdg_tdq_fit *fit)
+static void stay_static(struct sdg_tdq_fit *fit, float *parameters, int d)
 {
     fit->is_static = true;
+    fit->unit = 0;
     fit->error = fit->static_error;
     for (int t = 0; t < SDG_TDQ_TIMES; t++)
         fit->table[t] = fit->static_scale;
+    if (parameters)
+        memset(parameters, 0, sdg_tdq_parameter_count(d) * sizeof *parameters);
 }
 
 enum sdg_result sdg_tdq_fit(const struct sdg_log *log, const char *site, const struct sdg_curves *c, const struct sdg_histogram *histograms,
@@ -316,14 +319,15 @@ enum sdg_result sdg_tdq_fit(const struct sdg_log *log, const char *site, const s
     float *scales = (float *)(series + 2 * c->rows);
     summarise(c, histograms, timesteps, scales, series, &fit);
     if (!(fit.static_error > 0) || 1 - fit.free_error / fit.static_error < options->static_gain) {
-        stay_static(&fit);
-        if (parameters)
-            memset(parameters, 0, sdg_tdq_parameter_count(times->d) * sizeof *parameters);
+        stay_static(&fit, parameters, times->d);
     } else {
         result = generate(log, site, c, timesteps, scales, times, options, &fit, parameters);
         for (size_t r = 0; r < c->rows && result == SDG_OK; r++)
             if (!c->silent[r])
                 fit.error += sdg_curves_error(c, r, sdg_tdq_table_at(fit.table, timesteps[r]));
+        // A free table may owe its gain to jumps that no smooth function follows.
+        if (result == SDG_OK && options->static_gain >= 0 && fit.error >= fit.static_error)
+            stay_static(&fit, parameters, times->d);
     }
     sdg_free(series);
     if (result == SDG_OK)

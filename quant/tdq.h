@@ -3,6 +3,10 @@
 //     s(t) = softplus(W4 relu(W3 relu(W2 relu(W1 enc(t) + b1) + b2) + b3) + b4),   layers 64 wide
 // with d the UNet's first channel count: its own time encoding. The generator is fitted here, once and offline, to the error
 // curves of a site (quant/interval.h); what is kept is the table s(0) .. s(999).
+//
+// Where this differs from the paper: s(t) counts in units of 16 static scales, so b4 starts at softplus^-1(1/16) for every site and
+// sites of large and of small values are fitted alike; fast frequencies start with small weights and learn slowly, so that the
+// function stays smooth between the calibrated steps.
 #ifndef SDG_QUANT_TDQ_H
 #define SDG_QUANT_TDQ_H
 
@@ -27,7 +31,8 @@ struct sdg_tdq_options {
     uint64_t seed;      // of initial weights and batches: sdg_tdq_seed()
     int iterations;     // 0 = default (600)
     float rate;         // Adam's, at the start; 0 = default (0.002). Falls to 0 as a cosine
-    double static_gain; // below this relative gain of the free table over the static scale a site stays static; < 0: never, NaN is refused
+    double static_gain; // below this relative gain of the free table over the static scale, or without any gain of the fit, a site stays
+                        // static; < 0: never, unless it is silent; NaN is refused
 };
 static const double sdg_tdq_default_gain = 0.05;
 // A seed of its own for each site, so that a site's fit does not depend on which others there are.

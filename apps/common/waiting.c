@@ -1,19 +1,45 @@
 #include "waiting.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #if defined(__linux__)
 #include <unistd.h>
+#endif
+
+#if defined(__linux__) && !defined(__ANDROID__)
+static bool user_has_chosen(void)
+{
+    static const char *const settings[] = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        if (getenv(settings[i]))
+            return true;
+    return false;
+}
+
+// Threads bound to cores must not be fewer than the cores: two such programs would share some and leave others idle.
+static bool names_threads(char **argv)
+{
+    for (char **a = argv + 1; *argv && *a; a++)
+        if (!strncmp(*a, "-t", 2) || !strncmp(*a, "--threads", 9))
+            return true;
+    return false;
+}
+
+static bool choose(char **argv)
+{
+    if (names_threads(argv))
+        return setenv("GOMP_SPINCOUNT", "0", 1) == 0;
+    return setenv("GOMP_SPINCOUNT", "10000", 1) == 0 && setenv("OMP_PROC_BIND", "spread", 1) == 0 && setenv("OMP_PLACES", "cores", 1) == 0;
+}
 #endif
 
 void app_wait_politely(char **argv)
 {
 #if defined(__linux__) && !defined(__ANDROID__)
-    // About 50 microseconds: longer than the gaps between operations, far shorter than a time slice.
     char path[4096];
-    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || setenv("GOMP_SPINCOUNT", "10000", 0) != 0)
-        return;
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0)
+    if (length <= 0 || user_has_chosen() || !choose(argv))
         return;
     path[length] = 0;
     execv(path, argv);
