@@ -13,6 +13,10 @@
 //     sdg_sampler_step(s, i, eps, latent)                    latent is updated in place
 // in this order, from call 0 on; a walk may be made again. Multi-evaluation samplers (heun, dpm2, dpm++2s_a; pndm, which
 // visits its second timestep twice) simply have more calls than steps. Thread-safety: one call at a time per sampler.
+//
+// On purpose not as diffusers 0.42 does it: image to image with lms begins with first-order steps (diffusers applies a fourth-order
+// coefficient to a single derivative); a linspace schedule of one step starts at t = 999, not at 0; ddim_trailing stays trailing
+// whatever the schedule.
 #ifndef SDG_SCHEDULER_SAMPLER_H
 #define SDG_SCHEDULER_SAMPLER_H
 
