@@ -320,3 +320,12 @@ enum sdg_result sdg_graph_set_type(struct sdg_graph *g, enum sdg_dtype dtype)
     }
     return SDG_OK;
 }
+
+void sdg_graph_move_op(struct sdg_graph *g, size_t from, size_t to)
+{
+    if (from >= g->op_count || to >= from)
+        return;
+    struct sdg_op moved = g->ops[from];
+    memmove(&g->ops[to + 1], &g->ops[to], (from - to) * sizeof *g->ops);
+    g->ops[to] = moved;
+}

@@ -83,6 +83,7 @@ struct sdg_op {
         struct { enum sdg_unary function; float a, b; } unary;
         struct { enum sdg_binary function; } binary;
         struct { int64_t start; } slice; // channels [start, start + out.C)
+        struct { int lowest, highest; } fake_quantize; // codes
     } u;
 };
 
@@ -128,6 +129,8 @@ sdg_value sdg_graph_upsample_nearest(struct sdg_graph *g, const char *name, sdg_
 sdg_value sdg_graph_concat(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y); // along C
 sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t length); // channels
 sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions); // [N,1,T,1] s32 -> [N,1,T,C]; ids checked on writing
+// scale (clip(round(x / scale) + zero, lowest, highest) - zero), ties to even; scale and zero (0 = none) are tables [T,1,1,1].
+sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value scale, sdg_value zero, int lowest, int highest);
 void sdg_graph_output(struct sdg_graph *g, const char *name, sdg_value x);
 
 // ---- use ----
@@ -143,6 +146,10 @@ int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
 int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[6]);
 // A readable listing, one operation per line, at debug level.
 void sdg_graph_print(const struct sdg_graph *g);
+
+// For rewrites: takes the operation at index `from` out of the execution order and puts it back before the one that was at `to` <= from.
+// The caller answers for the order staying topological.
+void sdg_graph_move_op(struct sdg_graph *g, size_t from, size_t to);
 
 // ---- rewrites (graph/fuse.c) ----
 // Epilogues (unary, add of a residual into the conv or linear that alone produces the operand), group_norm + silu,

@@ -334,6 +334,31 @@ sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, in
     return finish(&b, op, d[0], d[1], d[2], length);
 }
 
+static bool is_scalar_table(const struct builder *b, sdg_value v, const char *what)
+{
+    if (!is_value(b, v, what))
+        return false;
+    const struct sdg_value_info *info = &b->g->values[v];
+    if (info->kind == SDG_VALUE_TABLE && info->dims[1] == 1 && info->dims[3] == 1)
+        return true;
+    FAIL(b, "%s %s is no row table [T,1,1,1]", what, SHAPE(b, v));
+    return false;
+}
+
+sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value scale, sdg_value zero, int lowest, int highest)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_FAKE_QUANTIZE) || !is_activation(&b, x, "input") || !is_scalar_table(&b, scale, "scale") || (zero && !is_scalar_table(&b, zero, "zero point")))
+        return 0;
+    if (lowest > 0 || highest < 1 || highest > 1 << 20 || lowest < -(1 << 20))
+        return FAIL(&b, "codes %d to %d do not hold 0 and 1", lowest, highest);
+    const int64_t *d = g->values[x].dims;
+    struct sdg_op op = {.in = {x, scale, zero}};
+    op.u.fake_quantize.lowest = lowest;
+    op.u.fake_quantize.highest = highest;
+    return finish(&b, op, d[0], d[1], d[2], d[3]);
+}
+
 sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions)
 {
     struct builder b;

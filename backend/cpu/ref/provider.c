@@ -27,14 +27,14 @@ static bool stores(enum sdg_dtype type)
     return type == SDG_F32 || type == SDG_F16 || type == SDG_BF16;
 }
 
-// Kernels read activations, inputs and weights of three float types, and token ids; tables only as an epilogue.
+// Kernels read activations, inputs and weights of three float types, and token ids; tables in an epilogue or as an interval.
 static bool can_read(const struct sdg_cpu_step *step, int k)
 {
     const struct sdg_value_info *info = sdg_cpu_value(step->program, step->op->in[k]);
     if (!step->op->in[k])
         return true;
     if (info->kind == SDG_VALUE_TABLE)
-        return false;
+        return step->op->kind == SDG_OP_FAKE_QUANTIZE && k > 0;
     return step->op->kind == SDG_OP_EMBED && k == 0 ? info->dtype == SDG_S32 : stores(info->dtype);
 }
 

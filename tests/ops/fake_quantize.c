@@ -1,0 +1,55 @@
+#include "tests/ops/check.h"
+
+// Three rows of scales: fine, a power of two (ties are exact), coarse enough that nothing clips.
+static void check(struct suite *s, int n, int h, int w, int c, int lowest, int highest, bool zero)
+{
+    struct fixture f;
+    if (!begin(s, &f, "fake_quantize(type=%s,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,zero=%d)", type_name(s), n, h, w, c, lowest, highest, zero))
+        return;
+    sdg_value x = input(&f, "x", n, h, w, c, (struct data){NORMAL, 8, 1});
+    sdg_value scale = table(&f, "scale", 3, 1, 1);
+    set_input(&f, (const float[]){0.37f, 0.0625f, 2.5f});
+    sdg_value offset = 0;
+    if (zero) {
+        offset = table(&f, "zero", 3, 1, 1);
+        set_input(&f, (const float[]){3, 0, 1});
+    }
+    f.pointwise = true;
+    finish(&f, sdg_graph_fake_quantize(f.graph, "fake_quantize", x, scale, offset, lowest, highest));
+}
+
+// Codes worked out by hand: ties go to even, both ends clip, 0 stays 0 whatever the zero point.
+static void check_known(struct suite *s)
+{
+    static const float x[] = {0, 0.25f, 0.75f, 1.25f, -0.25f, -0.75f, 100, -100}, expected[] = {0, 0, 1, 1, 0, -1, 3.5f, -4};
+    static const float expected_unsigned[] = {0, 0, 1, 1, 0, -0.5f, 7, -0.5f};
+    for (int zero = 0; zero < 2; zero++) {
+        struct fixture f;
+        if (s->type != SDG_F32 || !begin(s, &f, "fake_quantize(known,zero=%d)", zero))
+            continue;
+        sdg_value in = input(&f, "x", 1, 1, 1, 8, NORMAL_DATA);
+        set_input(&f, x);
+        sdg_value scale = table(&f, "scale", 1, 1, 1), offset = 0;
+        set_input(&f, (const float[]){0.5f});
+        if (zero) {
+            offset = table(&f, "zero", 1, 1, 1);
+            set_input(&f, (const float[]){1});
+        }
+        sdg_value y = sdg_graph_fake_quantize(f.graph, "fake_quantize", in, scale, offset, zero ? 0 : -8, zero ? 15 : 7);
+        finish_expected(&f, y, 0, zero ? expected_unsigned : expected, 0);
+    }
+}
+
+void check_fake_quantize(struct suite *s)
+{
+    if (s->bench) {
+        check(s, 2, 64, 64, 320, -128, 127, false);
+        return;
+    }
+    check(s, 1, 1, 1, 1, -128, 127, false);
+    check(s, 2, 7, 5, 31, -128, 127, false);
+    check(s, 1, 3, 3, 33, -8, 7, false);
+    check(s, 2, 4, 4, 5, 0, 255, true);
+    check(s, 1, 1, 77, 3, 0, 15, true);
+    check_known(s);
+}

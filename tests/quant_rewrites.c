@@ -1,0 +1,227 @@
+// The observe and simulate rewrites, on the default model's UNet: which sites there are, that observing changes nothing, that a
+// simulated graph computes what quantizing the observed values by hand gives, and that fine intervals lose nothing.
+#include "backend/backend.h"
+#include "base/memory.h"
+#include "formats/model.h"
+#include "quant/simulate.h"
+#include "unet/unet.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void print_line(void *user, enum sdg_log_level level, const char *message)
+{
+    (void)user;
+    (void)level;
+    print_message("%s\n", message);
+}
+static const struct sdg_log test_log = {print_line, NULL, SDG_LOG_WARNING};
+
+struct fixture {
+    struct sdg_model *model;
+    struct sdg_backend *backend;
+};
+
+static int open_model(void **state)
+{
+    static struct fixture f;
+    assert_int_equal(sdg_model_open(&test_log, SDG_SOURCE_DIR "/models/emoji-128", &f.model), SDG_OK);
+    assert_int_equal(sdg_backend_create(&test_log, "cpu", &(struct sdg_backend_params){.threads = 2}, &f.backend), SDG_OK);
+    *state = &f;
+    return 0;
+}
+
+static int close_model(void **state)
+{
+    struct fixture *f = *state;
+    sdg_backend_destroy(&f->backend);
+    sdg_model_close(&f->model);
+    return 0;
+}
+
+enum { ROWS = 2, SIDE = 4, TOKENS = 3 };
+
+static struct sdg_graph *step_graph(const struct fixture *f)
+{
+    struct sdg_graph *graph;
+    struct sdg_unet_shape shape = {.batch = 1, .height = SIDE, .width = SIDE, .tokens = TOKENS, .rows = ROWS, .table_batch = 1};
+    assert_int_equal(sdg_unet_step_graph(&test_log, &f->model->unet_config, &shape, &graph), SDG_OK);
+    assert_int_equal(sdg_graph_fuse(graph), SDG_OK);
+    return graph;
+}
+
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+// A program with all float inputs and tables filled: intervals with `scale` (zero points to match), everything else with small waves.
+static struct sdg_program *compile(const struct fixture *f, const struct sdg_graph *graph, float scale)
+{
+    struct sdg_program *program;
+    struct sdg_program_params params = {.weights = f->model->unet};
+    assert_int_equal(sdg_program_create(f->backend, graph, &params, &program), SDG_OK);
+    for (size_t v = 1; v < graph->value_count; v++) {
+        const struct sdg_value_info *info = &graph->values[v];
+        if (info->kind != SDG_VALUE_INPUT && info->kind != SDG_VALUE_TABLE)
+            continue;
+        size_t count = (size_t)sdg_value_elements(info);
+        float *data = sdg_alloc(&test_log, count, sizeof *data, "input");
+        for (size_t i = 0; i < count; i++)
+            data[i] = starts_with(info->name, "interval:") ? scale : starts_with(info->name, "zero:") ? fminf(rintf(0.2785f / scale), 255) : sinf((float)(i * 7 + v)) * 0.8f;
+        assert_int_equal(sdg_program_write(program, info->name, data, count), SDG_OK);
+        sdg_free(data);
+    }
+    return program;
+}
+
+static float *read_output(const struct sdg_graph *graph, struct sdg_program *program, const char *name, size_t *count)
+{
+    const struct sdg_value_info *info = &graph->values[sdg_graph_find(graph, name)];
+    *count = (size_t)sdg_value_elements(info);
+    float *data = sdg_alloc(&test_log, *count, sizeof *data, "output");
+    assert_int_equal(sdg_program_read(program, name, data, *count), SDG_OK);
+    return data;
+}
+
+static double relative_error(const float *got, const float *want, size_t count)
+{
+    double error = 0, power = 0;
+    for (size_t i = 0; i < count; i++) {
+        error += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        power += (double)want[i] * want[i];
+    }
+    return error / power;
+}
+
+static void sites(void **state)
+{
+    struct sdg_graph *graph = step_graph(*state);
+    struct sdg_sites found;
+    assert_int_equal(sdg_sites_find(graph, &found), SDG_OK);
+    size_t layers = 0, silu = 0, quantizable = 0;
+    for (size_t i = 0; i < found.count; i++) {
+        const struct sdg_site *s = &found.sites[i];
+        layers += s->consumers;
+        silu += s->kind == SDG_SITE_SILU;
+        // Only the two 3x3 convolutions of a resnet come behind a SiLU; queries, keys and values share a site.
+        assert_true((s->kind == SDG_SITE_SILU) == (strstr(s->name, "resnets") && (strstr(s->name, ".conv1") || strstr(s->name, ".conv2"))));
+        if (strstr(s->name, "attn1.to_q"))
+            assert_int_equal(s->consumers, 3);
+        assert_null(strstr(s->name, "attn1.to_k"));
+        for (size_t j = 0; j < i; j++)
+            assert_true(strcmp(s->name, found.sites[j].name) && s->value != found.sites[j].value);
+    }
+    for (size_t i = 0; i < graph->op_count; i++)
+        quantizable += sdg_op_is_quantizable(graph, &graph->ops[i]);
+    assert_int_equal(layers, quantizable);
+    assert_int_equal(silu, 2 * 11); // the default model's UNet has 11 resnets: 3 down, 2 in the middle, 6 up
+    print_message("%zu sites, %zu after SiLU, %zu layers\n", found.count, silu, layers);
+    sdg_sites_clear(&found);
+    sdg_graph_destroy(&graph);
+}
+
+static void observing_changes_nothing(void **state)
+{
+    struct sdg_graph *plain = step_graph(*state), *observed = step_graph(*state);
+    assert_int_equal(sdg_graph_observe(observed), SDG_OK);
+    struct sdg_program *a = compile(*state, plain, 1), *b = compile(*state, observed, 1);
+    size_t count;
+    for (int row = 0; row < ROWS; row++) {
+        assert_int_equal(sdg_program_run(a, row), SDG_OK);
+        assert_int_equal(sdg_program_run(b, row), SDG_OK);
+        float *x = read_output(plain, a, "noise", &count), *y = read_output(observed, b, "noise", &count);
+        assert_memory_equal(x, y, count * sizeof *x);
+        sdg_free(x);
+        sdg_free(y);
+    }
+    sdg_program_destroy(&a);
+    sdg_program_destroy(&b);
+    sdg_graph_destroy(&plain);
+    sdg_graph_destroy(&observed);
+}
+
+// The first site behind the untouched conv_in sees the same values in both graphs: what its layer reads must be their codes' values.
+static void simulated_site_equals_quantized_by_hand(void **state)
+{
+    static const float scale = 0.05f;
+    struct sdg_graph *observed = step_graph(*state), *simulated = step_graph(*state);
+    struct sdg_sites found;
+    assert_int_equal(sdg_sites_find(observed, &found), SDG_OK);
+    char name[SDG_OBSERVED_NAME_BYTES];
+    sdg_observed_name(name, found.sites[0].name);
+    const struct sdg_interval interval = sdg_interval_make(found.sites[0].kind, 8, scale);
+    assert_int_equal(found.sites[0].kind, SDG_SITE_SILU);
+    sdg_sites_clear(&found);
+    assert_int_equal(sdg_graph_observe(observed), SDG_OK);
+    assert_int_equal(sdg_graph_simulate(simulated, 8), SDG_OK);
+    for (size_t i = 0; i < simulated->op_count; i++)
+        if (simulated->ops[i].kind == SDG_OP_FAKE_QUANTIZE) {
+            sdg_graph_output(simulated, "quantized", simulated->ops[i].out);
+            break;
+        }
+    struct sdg_program *a = compile(*state, observed, scale), *b = compile(*state, simulated, scale);
+    assert_int_equal(sdg_program_run(a, 1), SDG_OK);
+    assert_int_equal(sdg_program_run(b, 1), SDG_OK);
+    size_t count;
+    float *x = read_output(observed, a, name, &count), *y = read_output(simulated, b, "quantized", &count);
+    sdg_interval_simulate(&interval, x, x, count);
+    assert_true(relative_error(y, x, count) < 1e-12);
+    sdg_free(x);
+    sdg_free(y);
+    sdg_program_destroy(&a);
+    sdg_program_destroy(&b);
+    sdg_graph_destroy(&observed);
+    sdg_graph_destroy(&simulated);
+}
+
+// Eight bits over a range that holds all values lose little, four bits over the same range far more, and both are finite.
+static void fewer_bits_lose_more(void **state)
+{
+    struct sdg_graph *plain = step_graph(*state);
+    struct sdg_program *program = compile(*state, plain, 1);
+    size_t count;
+    assert_int_equal(sdg_program_run(program, 0), SDG_OK);
+    float *want = read_output(plain, program, "noise", &count);
+    sdg_program_destroy(&program);
+    double error[2];
+    for (int i = 0; i < 2; i++) {
+        int bits = i ? 4 : 8;
+        struct sdg_graph *graph = step_graph(*state);
+        assert_int_equal(sdg_graph_simulate(graph, bits), SDG_OK);
+        program = compile(*state, graph, i ? 0.8f : 0.05f); // both reach 6.4
+        assert_int_equal(sdg_program_run(program, 0), SDG_OK);
+        float *got = read_output(graph, program, "noise", &count);
+        error[i] = relative_error(got, want, count);
+        sdg_free(got);
+        sdg_program_destroy(&program);
+        sdg_graph_destroy(&graph);
+    }
+    print_message("NMSE at 8 bits %.2e, at 4 bits %.2e\n", error[0], error[1]);
+    assert_true(error[0] < 0.02);
+    assert_true(error[1] > 10 * error[0]); // 256 times the error power per value, less what clips or saturates
+    sdg_free(want);
+    sdg_graph_destroy(&plain);
+}
+
+static void wrong_bits_are_refused(void **state)
+{
+    struct sdg_graph *graph = step_graph(*state);
+    assert_int_equal(sdg_graph_simulate(graph, 1), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_graph_simulate(graph, 9), SDG_ERROR_USAGE);
+    sdg_graph_destroy(&graph);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sites), cmocka_unit_test(observing_changes_nothing), cmocka_unit_test(simulated_site_equals_quantized_by_hand),
+        cmocka_unit_test(fewer_bits_lose_more), cmocka_unit_test(wrong_bits_are_refused),
+    };
+    return cmocka_run_group_tests_name("quant_rewrites", tests, open_model, close_model);
+}
