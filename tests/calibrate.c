@@ -1,0 +1,183 @@
+// Calibration on the default model: shards merge to the bytes of one run, also when interrupted and resumed; what does not belong
+// together is refused.
+#include "sdgen/calibrate.h"
+
+#include "tests/temp.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const prompts[] = {"a red apple, 3d", "a cat face, flat", "blue heart", "rocket, noto style"};
+enum { PROMPTS = 4 };
+
+struct messages { int errors; char last[600]; };
+
+static void collect_message(void *user, enum sdg_log_level level, const char *message)
+{
+    struct messages *m = user;
+    if (level == SDG_LOG_ERROR) {
+        m->errors++;
+        snprintf(m->last, sizeof m->last, "%s", message);
+    }
+}
+
+static enum sdg_result run(const char *output, int shard, int shards, bool resume, int steps, sdg_progress_fn progress, void *user, struct messages *messages)
+{
+    struct sdg_pipeline *p;
+    *messages = (struct messages){0};
+    struct sdg_pipeline_params params = {.model = SDG_SOURCE_DIR "/models/emoji-128", .backend = "cpu", .type = "f32", .threads = 2, .log = collect_message, .log_user = messages, .cache_dir = ""};
+    assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
+    struct sdg_collect_params collect = {
+        .prompts = prompts, .prompt_count = PROMPTS, .shard = shard, .shards = shards, .output = output, .resume = resume,
+        .generate = {.steps = steps, .width = 64, .height = 64, .seed = 5, .progress = progress, .progress_user = user},
+    };
+    enum sdg_result result = sdg_collect(p, &collect);
+    sdg_pipeline_destroy(&p);
+    return result;
+}
+
+static void assert_same_file(const char *a, const char *b)
+{
+    FILE *x = fopen(a, "rb"), *y = fopen(b, "rb");
+    assert_true(x && y);
+    static char left[1 << 16], right[1 << 16];
+    size_t n, total = 0;
+    do {
+        n = fread(left, 1, sizeof left, x);
+        assert_int_equal(fread(right, 1, sizeof right, y), n);
+        assert_memory_equal(left, right, n);
+        total += n;
+    } while (n);
+    assert_true(total > 100000); // 92 sites with histograms
+    fclose(x);
+    fclose(y);
+}
+
+static char *path_of(const char *name) // the caller frees
+{
+    char *copy = strdup(temp_path(name));
+    assert_non_null(copy);
+    return copy;
+}
+
+static bool stop_after_two(void *user, const struct sdg_progress *progress)
+{
+    int *done = user;
+    if (!strcmp(progress->stage, "sample") && progress->step == progress->steps)
+        (*done)++;
+    return *done < 3; // stops at the last step of the third prompt, before it counts
+}
+
+static void shards_and_resume(void **state)
+{
+    (void)state;
+    struct messages m;
+    char *all = path_of("all.safetensors"), *one = path_of("1.safetensors"), *two = path_of("2.safetensors"), *sum = path_of("sum.safetensors"), *torn = path_of("torn.safetensors");
+    assert_int_equal(run(all, 0, 0, false, 3, NULL, NULL, &m), SDG_OK);
+    assert_int_equal(run(one, 1, 2, false, 3, NULL, NULL, &m), SDG_OK);
+    assert_int_equal(run(two, 2, 2, false, 3, NULL, NULL, &m), SDG_OK);
+    const char *const parts[] = {two, one};
+    assert_int_equal(sdg_collect_merge(collect_message, &m, parts, 2, sum), SDG_OK);
+    assert_same_file(all, sum);
+
+    int done = 0;
+    assert_int_equal(run(torn, 0, 0, false, 3, stop_after_two, &done, &m), SDG_ERROR_CANCELLED);
+    assert_int_equal(run(torn, 0, 0, false, 3, NULL, NULL, &m), SDG_ERROR_OUTPUT); // not without resume
+    assert_int_equal(m.errors, 1);
+    assert_int_equal(run(torn, 0, 0, true, 3, NULL, NULL, &m), SDG_OK);
+    assert_same_file(all, torn);
+    free(all), free(one), free(two), free(sum), free(torn);
+}
+
+static void empty_shard_merges(void **state)
+{
+    (void)state;
+    struct messages m;
+    char *all = path_of("all.safetensors"), *none = path_of("none.safetensors"), *sum = path_of("sum5.safetensors");
+    assert_int_equal(run(none, 5, 5, false, 3, NULL, NULL, &m), SDG_OK); // prompts 5, 10, ..: there is none
+    const char *const parts[] = {none, all};
+    assert_int_equal(sdg_collect_merge(collect_message, &m, parts, 2, sum), SDG_OK);
+    assert_same_file(all, sum);
+    free(all), free(none), free(sum);
+}
+
+static void different_runs_do_not_merge(void **state)
+{
+    (void)state;
+    struct messages m;
+    char *one = path_of("1.safetensors"), *other = path_of("other.safetensors"), *sum = path_of("sum-bad.safetensors");
+    assert_int_equal(run(other, 2, 2, false, 2, NULL, NULL, &m), SDG_OK); // two steps instead of three
+    const char *const parts[] = {one, other}, *const twice[] = {one, one};
+    m = (struct messages){0};
+    assert_int_equal(sdg_collect_merge(collect_message, &m, parts, 2, sum), SDG_ERROR_INPUT);
+    assert_int_equal(m.errors, 1);
+    assert_int_equal(sdg_collect_merge(collect_message, &m, twice, 2, sum), SDG_ERROR_INPUT); // its prompts would count twice
+    assert_int_not_equal(access(sum, F_OK), 0);
+    free(one), free(other), free(sum);
+}
+
+static void wrong_shards_are_refused(void **state)
+{
+    (void)state;
+    struct messages m;
+    char *path = path_of("never.safetensors");
+    static const int bad[][2] = {{0, 3}, {4, 3}, {-1, 3}, {1, -1}};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(run(path, bad[i][0], bad[i][1], false, 3, NULL, NULL, &m), SDG_ERROR_USAGE);
+        assert_int_equal(m.errors, 1);
+    }
+    assert_int_not_equal(access(path, F_OK), 0);
+    free(path);
+}
+
+struct seen { size_t sites, silu; struct sdg_collected_info info; };
+
+static void see_info(void *user, const struct sdg_collected_info *info)
+{
+    ((struct seen *)user)->info = *info;
+}
+
+static void see_site(void *user, const struct sdg_collected_site *site)
+{
+    struct seen *s = user;
+    s->sites++;
+    s->silu += !strcmp(site->kind, "silu");
+    assert_true(site->correlation >= -1 && site->correlation <= 1);
+    for (size_t r = 0; r < site->rows; r++) {
+        assert_true(site->min[r] <= site->max[r]);
+        assert_true(strcmp(site->kind, "silu") || site->min[r] >= -0.27847f); // the least value of x sigmoid(x)
+    }
+}
+
+static void showing(void **state)
+{
+    (void)state;
+    struct messages m = {0};
+    struct seen seen = {0};
+    char *all = path_of("all.safetensors");
+    assert_int_equal(sdg_collect_show(collect_message, &m, all, NULL, see_info, see_site, &seen), SDG_OK);
+    assert_int_equal(seen.sites, seen.info.sites);
+    assert_int_equal(seen.silu, 22);
+    assert_int_equal(seen.info.rows, 3);
+    assert_int_equal(seen.info.prompts_done, PROMPTS);
+    assert_int_equal(sdg_collect_show(collect_message, &m, all, "no.such.site", see_info, see_site, &seen), SDG_ERROR_USAGE);
+    assert_int_equal(m.errors, 1);
+    free(all);
+}
+
+int main(void)
+{
+    temp_make();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shards_and_resume), cmocka_unit_test(empty_shard_merges), cmocka_unit_test(different_runs_do_not_merge),
+        cmocka_unit_test(wrong_shards_are_refused), cmocka_unit_test(showing),
+    };
+    int failed = cmocka_run_group_tests_name("calibrate", tests, NULL, NULL);
+    temp_remove();
+    return failed;
+}
