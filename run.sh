@@ -2,7 +2,7 @@
 # Draws a picture: ./run.sh "a red apple, 3d" -o apple.png
 # The first time it installs what is missing (Debian) and builds into build/; the arguments are those of sdgen (./run.sh -h).
 set -eu
-root=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$(dirname "$0")" && pwd -P)
 prepare_name=run.sh
 . "$root/tools/prepare.sh"
 

@@ -3,7 +3,7 @@
 #   ./test.sh [-R PATTERN]      arguments go to ctest
 # The first time it installs what is missing (Debian). The last line is the total; the exit status is 0 only if nothing failed.
 set -eu
-root=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$(dirname "$0")" && pwd -P)
 prepare_name=test.sh
 . "$root/tools/prepare.sh"
 
@@ -17,6 +17,13 @@ count() {
         /^Test Passed\.|^Test Pass/ { passed += cases ? cases : 1; skipped += skips }
         /^Test Failed\./ { passed += cases; failed += bad ? bad : 1; skipped += skips }
         END { print passed + 0, failed + 0, skipped + 0 }' "$1"
+}
+
+# What the tests of a ctest log said they left out, each once.
+skips() {
+    awk '
+        /^[0-9]+\/[0-9]+ Testing: / { test = $3 }
+        sub(/^.*[Ss]kipped: /, "") && !seen[test, $0]++ { print "    skipped in " test ": " $0 }' "$1"
 }
 
 prepare_packages test
@@ -39,6 +46,7 @@ run() {
     prepare_say "testing $name"
     status=0
     (cd "$folder" && ctest --output-on-failure -j "$jobs" "$@") || status=$?
+    skips "$folder/Testing/Temporary/LastTest.log"
     set -- $(count "$folder/Testing/Temporary/LastTest.log")
     echo "$name: $1 passed, $2 failed, $3 skipped"
     [ "$status" = 0 ] || [ "$2" != 0 ] || set -- "$1" 1 "$3"

@@ -1,5 +1,6 @@
 // sdgen: draws the picture a text describes. The command line is in sdgen_options.c, the work in the library.
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,13 @@ static enum sdg_result read_noise(struct app_ui *ui, const char *path, struct in
         free(noise.data);
         return app_fail(ui, SDG_ERROR_INPUT, "%.200s: the noise should be of shape [1, 4, height / 8, width / 8]", path);
     }
+    size_t count = (size_t)(shape[0] * shape[1] * shape[2]);
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(noise.data[i])) {
+            double value = noise.data[i];
+            free(noise.data);
+            return app_fail(ui, SDG_ERROR_INPUT, "%.200s: number %zu of the noise is not finite (%g)", path, i, value);
+        }
     int width = (int)shape[2] * 8, height = (int)shape[1] * 8;
     if ((inputs->width && inputs->width != width) || (inputs->height && inputs->height != height)) {
         free(noise.data);

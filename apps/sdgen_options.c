@@ -223,8 +223,8 @@ static enum sdg_result read_tile(struct app_ui *ui, const char *text, int *tile)
     int64_t side = 0, other = 0;
     snprintf(first, sizeof first, "%.*s", (int)(length < sizeof first ? length : sizeof first - 1), text);
     bool good = length < sizeof first && app_read_integer(first, &side) && (!text[length] || app_read_integer(text + length + 1, &other));
-    if (!good || side < 8 || side > 2048 || (text[length] && (other < 8 || other > 2048)))
-        return app_fail(ui, SDG_ERROR_USAGE, "--vae-tile-size: '%.60s' should be N or NxN with N from 8 to 2048", text);
+    if (!good || side < 8 || side > 1024 || (text[length] && (other < 8 || other > 1024)))
+        return app_fail(ui, SDG_ERROR_USAGE, "--vae-tile-size: '%.60s' should be N or NxN with N from 8 to 1024", text);
     if (text[length] && other != side)
         return app_fail(ui, SDG_ERROR_UNSUPPORTED, "--vae-tile-size: '%.60s': tiles are square in this version of sdgen", text);
     *tile = (int)side;
@@ -321,7 +321,7 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
         result = read_sigmas(ui, options);
     if (result == SDG_OK)
         result = check_files(ui, options);
-    if (result == SDG_OK && values->seed > INT64_MAX - values->batch)
+    if (result == SDG_OK && values->seed > INT64_MAX - (values->batch - 1))
         result = app_fail(ui, SDG_ERROR_USAGE, "--seed: %lld is too large for %lld pictures", (long long)values->seed, (long long)values->batch);
     if (values->threads > 0)
         options->threads = (int)values->threads;

@@ -103,6 +103,7 @@ static enum sdg_result run_prompt(struct collector *c, const struct sdg_generate
     struct sdg_start start = {0};
     enum sdg_result result = sdg_job_create(c->p, generate, &job);
     job.latent_only = true;
+    job.keep_networks = true;
     if (result == SDG_OK)
         result = sdg_stage_text(c->p, &job);
     if (result == SDG_OK)

@@ -114,15 +114,25 @@ static enum sdg_result plan_encoder(struct sdg_pipeline *p, const struct sdg_job
     return SDG_OK;
 }
 
-static size_t largest(struct sdg_memory_plan *plan)
+static const struct sdg_stage_memory *find(const struct sdg_memory_plan *plan, const char *name)
 {
-    size_t peak = 0, decoder_weights = 0;
     for (int i = 0; i < plan->count; i++)
-        if (strncmp(plan->stages[i].name, "VAE decoder", 11) == 0)
-            decoder_weights = plan->stages[i].memory.weights;
+        if (strncmp(plan->stages[i].name, name, strlen(name)) == 0)
+            return &plan->stages[i];
+    return NULL;
+}
+
+static size_t largest(const struct sdg_memory_plan *plan, bool keep_networks)
+{
+    const struct sdg_stage_memory *unet = find(plan, "UNet"), *decoder = find(plan, "VAE decoder");
+    size_t peak = 0;
     for (int i = 0; i < plan->count; i++) {
-        // The decoder's weights are loaded while the UNet runs its last step.
-        size_t total = plan->stages[i].total + (strcmp(plan->stages[i].name, "UNet") == 0 ? decoder_weights : 0);
+        const struct sdg_stage_memory *s = &plan->stages[i];
+        size_t total = s->total;
+        if (s == unet) // the decoder's weights are loaded while the UNet runs its last step
+            total += keep_networks ? decoder->memory.total : decoder->memory.weights;
+        else if (keep_networks && strncmp(s->name, "VAE", 3) == 0)
+            total += unet->memory.total + (s == decoder ? 0 : decoder->memory.total);
         if (total > peak)
             peak = total;
     }
@@ -157,13 +167,18 @@ static enum sdg_result make_plan(struct sdg_pipeline *p, struct sdg_job *job, in
     SDG_TRY(plan_decoder_or_tiles(p, job, plan));
     if (job->params->init_image)
         SDG_TRY(plan_encoder(p, job, plan));
-    plan->peak = plan->base + largest(plan);
+    plan->peak = plan->base + largest(plan, job->keep_networks);
     return SDG_OK;
 }
 
-// Cheaper ways to the same picture, in the order of what they cost: tiles (the picture changes a little), then one branch at a time.
+// Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture of a batch, tiles (the
+// picture changes a little), then one branch at a time.
 static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const struct sdg_memory_plan *plan, size_t budget)
 {
+    if (job->keep_networks) {
+        job->keep_networks = false;
+        return true;
+    }
     for (int i = 0; i < plan->count; i++)
         if (!job->tile_vae && tiles_allowed(p) && strncmp(plan->stages[i].name, "VAE", 3) == 0 && plan->base + plan->stages[i].total > budget) {
             job->tile_vae = true;
@@ -182,12 +197,15 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
     *plan = (struct sdg_memory_plan){0};
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
-    plan->base = sdg_resident_now();
-    if (!p->planned_before && strcmp(p->stage[SDG_STAGE_UNET].name, "cpu") == 0)
-        plan->base += CPU_KERNEL_CODE;
+    size_t resident = sdg_resident_now();
+    // What earlier pictures of the batch left behind is this picture's to use: networks that stayed, and freed memory.
+    if (!p->bare || (job->params->image == 0 && !p->unet.program && !p->decoder.program))
+        p->bare = resident + (!p->planned_before && strcmp(p->stage[SDG_STAGE_UNET].name, "cpu") == 0 ? CPU_KERNEL_CODE : 0);
     p->planned_before = true;
-    size_t free_bytes = available_memory();
-    size_t budget = p->params.max_memory > 0 ? (size_t)p->params.max_memory : free_bytes ? free_bytes + plan->base : SIZE_MAX;
+    plan->base = p->bare;
+    job->keep_networks = job->params->images > 1;
+    size_t free_bytes = available_memory(), held = resident > p->bare ? resident : p->bare;
+    size_t budget = p->params.max_memory > 0 ? (size_t)p->params.max_memory : free_bytes ? free_bytes + held : SIZE_MAX;
     for (;;) {
         SDG_TRY(make_plan(p, job, chunks, plan));
         if (plan->peak <= budget)

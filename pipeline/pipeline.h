@@ -56,6 +56,7 @@ struct sdg_pipeline {
     int64_t context_serial;  // raised when the context changes
     int64_t unet_context;    // serial of the context whose keys and values are in `unet`
     bool planned_before;     // kernels of an earlier picture are part of the process already
+    size_t bare;             // bytes of the process before the first picture of a batch
 };
 
 // One picture, everything resolved and checked.
@@ -70,6 +71,7 @@ struct sdg_job {
     bool guidance;                 // two branches
     bool guidance_embedding;       // LCM
     bool split_guidance;           // the branches one after the other, when memory is short
+    bool keep_networks;            // UNet and decoder stay for the next picture of the batch, where memory allows it
     bool tile_vae;
     int tile;                      // latent pixels
     int tile_step;

@@ -328,8 +328,10 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
     result = run_loop(&l);
     sdg_free(buffers);
     bool more = job->params->image + 1 < job->params->images;
-    if (!more || result != SDG_OK)
+    if (!more || !job->keep_networks || result != SDG_OK)
         sdg_network_clear(&p->unet);
+    if (result != SDG_OK) // prepared during the last step
+        sdg_network_clear(&p->decoder);
     sdg_memory_trim();
     return result;
 }

@@ -34,14 +34,14 @@ static const struct method methods[SDG_METHOD_COUNT] = {
     [SDG_METHOD_DPMPP2S_A] = {"dpm++2s_a", NULL, NULL, sdg_walk_dpmpp2s_a, 1, TAKES_ANY, false, {K_DIFFUSION_RULES}},
     [SDG_METHOD_DPMPP2M] = {"dpm++2m", NULL, "DPMSolverMultistepScheduler", sdg_walk_dpmpp2m, 0, TAKES_ANY, false, {SOLVER_RULES}},
     [SDG_METHOD_DPMPP2MV2] = {"dpm++2mv2", NULL, NULL, sdg_walk_dpmpp2mv2, 0, TAKES_ANY, false, {K_DIFFUSION_RULES}},
-    [SDG_METHOD_DDIM] = {"ddim", "ddim_leading", "DDIMScheduler", sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {SDG_POINTS_WHOLE}},
-    [SDG_METHOD_DDIM_TRAILING] = {"ddim_trailing", NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {SDG_POINTS_WHOLE}},
-    [SDG_METHOD_PNDM] = {"pndm", "plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {SDG_POINTS_WHOLE}},
+    [SDG_METHOD_DDIM] = {"ddim", "ddim_leading", "DDIMScheduler", sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
+    [SDG_METHOD_DDIM_TRAILING] = {"ddim_trailing", NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
+    [SDG_METHOD_PNDM] = {"pndm", "plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {.points = SDG_POINTS_WHOLE}},
     [SDG_METHOD_UNIPC] = {"unipc", NULL, "UniPCMultistepScheduler", sdg_walk_unipc, 0, TAKES_SIGMA_SCHEDULES, false, {SOLVER_RULES}},
     [SDG_METHOD_LMS] = {"lms", NULL, "LMSDiscreteScheduler", sdg_walk_lms, 0, TAKES_ANY, false, {SIGMA_RULES}},
-    [SDG_METHOD_LCM] = {"lcm", NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {SDG_POINTS_LCM}},
-    [SDG_METHOD_TCD] = {"tcd", NULL, "TCDScheduler", sdg_walk_tcd, 0.3, TAKES_OWN_TIMESTEPS, true, {SDG_POINTS_LCM}},
-    [SDG_METHOD_DDPM] = {"ddpm", NULL, "DDPMScheduler", sdg_walk_ddpm, 0, TAKES_SIGMA_SCHEDULES, true, {SDG_POINTS_WHOLE}},
+    [SDG_METHOD_LCM] = {"lcm", NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_LCM}},
+    [SDG_METHOD_TCD] = {"tcd", NULL, "TCDScheduler", sdg_walk_tcd, 0.3, TAKES_OWN_TIMESTEPS, true, {.points = SDG_POINTS_LCM}},
+    [SDG_METHOD_DDPM] = {"ddpm", NULL, "DDPMScheduler", sdg_walk_ddpm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
 };
 
 static const char *const schedule_names[SDG_SCHEDULE_COUNT] = {

@@ -59,7 +59,10 @@ prepare_has() {
 
 # Prints the lines of the list whose check fails.
 prepare_missing() {
-    prepare_includes=$(command -v cc >/dev/null 2>&1 && prepare_include_path)
+    prepare_includes=
+    if command -v cc >/dev/null 2>&1; then
+        prepare_includes=$(prepare_include_path)
+    fi
     printf '%s\n' "$1" | while read -r package how what purpose; do
         [ -z "$package" ] || prepare_has "$how" "$what" || printf '%s\t%s\n' "$package" "$purpose"
     done
@@ -74,7 +77,7 @@ prepare_packages() {
     missing=$(prepare_missing "$list")
     [ -n "$missing" ] || return 0
     packages=$(printf '%s\n' "$missing" | cut -f1 | tr '\n' ' ')
-    if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg-query >/dev/null 2>&1; then
+    if ! command -v apt-get >/dev/null 2>&1 || [ ! -e /etc/debian_version ]; then # Fedora has an apt-get, too
         missing=$(prepare_missing "$required")
         if [ -z "$missing" ]; then
             prepare_say "going on without: $packages(Debian's names)"
@@ -129,13 +132,15 @@ prepare_build() {
     folder=$1
     shift
     mkdir -p "$folder"
+    # The cache of a folder that was moved names the old place.
+    grep -qsxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$folder/CMakeCache.txt" || rm -rf "$folder/CMakeCache.txt" "$folder/CMakeFiles" "$folder/build.ninja"
     wanted="$*"
     if [ ! -e "$folder/build.ninja" ] || [ "$(cat "$folder/prepared" 2>/dev/null)" != "$wanted" ] ||
         [ "$root/build/deps/onednn/version" -nt "$folder/prepared" ]; then
         prepare_say "configuring $folder"
         rm -f "$folder/prepared"
         prepare_quietly "$folder/configure.log" cmake -S "$root" -B "$folder" -G Ninja "$@" || {
-            # A cache left by another cmake, or of a folder that was moved, is not worth keeping.
+            # A cache left by another cmake is not worth keeping.
             prepare_say "once more, from nothing"
             rm -rf "$folder/CMakeCache.txt" "$folder/CMakeFiles"
             prepare_quietly "$folder/configure.log" cmake -S "$root" -B "$folder" -G Ninja "$@" || exit 1

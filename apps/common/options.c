@@ -202,7 +202,7 @@ static void help_option(const struct app_option *option, bool complete)
         join(list, sizeof list, option->names());
     char range[80] = "";
     if (complete && takes_value(option) && ranged(option))
-        snprintf(range, sizeof range, " From %.10g to %.10g.", option->min, option->max);
+        snprintf(range, sizeof range, "; from %.10g to %.10g", option->min, option->max);
     const char *standard = default_text(option);
     char since[48] = "";
     if (complete)

@@ -3,7 +3,7 @@
 //     struct sdg_pipeline *pl = NULL;
 //     struct sdg_image *image = NULL;
 //     if (sdg_pipeline_create(&(struct sdg_pipeline_params){.model = "models/emoji-128"}, &pl) == SDG_OK &&
-//         sdg_generate(pl, &(struct sdg_generate_params){.prompt = "a red apple, 3d"}, &image) == SDG_OK)
+//         sdg_generate(pl, &(struct sdg_generate_params){.prompt = "a red apple, 3d"}, &image, NULL) == SDG_OK)
 //         use(image->pixels, image->width, image->height);       // RGB, 8 bit, rows from the top
 //     sdg_image_destroy(&image);
 //     sdg_pipeline_destroy(&pl);
@@ -100,7 +100,7 @@ struct sdg_generate_params {
     const char *schedule;          // NULL = discrete
     const double *eta;             // NULL = the sampler's default
     const double *sigmas; int sigma_count; // custom sigmas
-    int64_t seed;                  // used as it is; negative = random
+    int64_t seed;                  // used as it is, 0 included
     const char *rng, *sampler_rng; // NULL = cuda; sampler_rng NULL = one generator for all
     int clip_skip;                 // 0 = the model's own
     const struct sdg_image *init_image; // img2img: already of width x height

@@ -292,7 +292,7 @@ static void test_contradictions(void **state)
         {"%d", "-o", "100%.png"},
         {".npy", "--dump-latents", "a.txt"},
         {".npy", "--load-noise", "a.png"},
-        {"too large", "-s", "9223372036854775807"},
+        {"too large", "-s", "9223372036854775807", "-b", "2"},
         {"UTF-8", "bad \xff text"},
         {"UTF-8", "-n", "\xc0\x80"},
         {"nope", "--backend", "nope"},
