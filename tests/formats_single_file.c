@@ -116,10 +116,11 @@ static void test_single_file(void **state)
         assert_int_equal(found->rank, strstr(want.name, "attn_1") && want.rank == 4 ? 2 : want.rank);
     }
 #ifdef SDG_CLIP_TOKENIZER
-    assert_non_null(model->vocab_json[0]); // the build's own, last in the order
+    bool built_in = access(SDG_CLIP_TOKENIZER "/vocab.json", R_OK) == 0; // last in the order, and it may have gone since the build
 #else
-    assert_null(model->vocab_json[0]);
+    bool built_in = false;
 #endif
+    assert_true((model->vocab_json[0] != NULL) == built_in);
     sdg_model_close(&model);
     put("s", "tokenizer/vocab.json", "{\"inner\":0}");
     put("s", "tokenizer/merges.txt", "");
