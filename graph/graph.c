@@ -329,3 +329,11 @@ void sdg_graph_move_op(struct sdg_graph *g, size_t from, size_t to)
     memmove(&g->ops[to + 1], &g->ops[to], (from - to) * sizeof *g->ops);
     g->ops[to] = moved;
 }
+
+double sdg_graph_macs(const struct sdg_graph *g)
+{
+    double macs = 0;
+    for (size_t i = 0; i < g->op_count; i++)
+        macs += (double)sdg_op_macs(g, &g->ops[i]);
+    return macs;
+}

@@ -142,6 +142,7 @@ static inline int64_t sdg_value_elements(const struct sdg_value_info *v)
 const char *sdg_op_name(enum sdg_op_kind kind);
 // Multiply-accumulates of one operation (conv2d, linear, attention; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
+double sdg_graph_macs(const struct sdg_graph *g); // of all operations
 // All activations one operation reads: operands that are activations or inputs, the residual last, each once. Returns how many (at most 6).
 int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[6]);
 // A readable listing, one operation per line, at debug level.

@@ -121,9 +121,7 @@ enum sdg_result sdg_bench(struct sdg_pipeline *p, const char *network, int width
     if (result == SDG_OK && info) {
         struct sdg_memory memory;
         sdg_program_memory(program, &memory);
-        *info = (struct sdg_bench_info){.planned = memory.total, .resident_peak = sdg_resident_peak()};
-        for (size_t i = 0; i < graph->op_count; i++)
-            info->macs += (double)sdg_op_macs(graph, &graph->ops[i]);
+        *info = (struct sdg_bench_info){.planned = memory.total, .resident_peak = sdg_resident_peak(), .macs = sdg_graph_macs(graph)};
     }
     sdg_graph_destroy(&graph);
     if (program)

@@ -8,8 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-// Size of one decoder run in latent pixels.
-static void tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
+void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
 {
     *h = job->tile_vae && job->tile < job->latent_h ? job->tile : job->latent_h;
     *w = job->tile_vae && job->tile < job->latent_w ? job->tile : job->latent_w;
@@ -18,7 +17,7 @@ static void tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
 enum sdg_result sdg_decoder_prepare(struct sdg_pipeline *p, const struct sdg_job *job)
 {
     int64_t h, w;
-    tile_size(job, &h, &w);
+    sdg_tile_size(job, &h, &w);
     const int64_t key[6] = {h, w, 0, 0, 0, 0};
     if (p->decoder.program && memcmp(key, p->decoder.key, sizeof key) == 0)
         return SDG_OK;
@@ -32,7 +31,7 @@ static struct sdg_tiling tiling_of(const struct sdg_pipeline *p, const struct sd
 {
     int64_t h, w;
     int factor = sdg_vae_factor(&p->model->vae_config);
-    tile_size(job, &h, &w);
+    sdg_tile_size(job, &h, &w);
     return (struct sdg_tiling){
         .height = job->latent_h, .width = job->latent_w, .tile_h = (int)h, .tile_w = (int)w, .step = job->tile_step,
         .in_scale = decode ? 1 : factor, .out_scale = decode ? factor : 1,

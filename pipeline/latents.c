@@ -70,7 +70,7 @@ enum sdg_result sdg_start_create(struct sdg_pipeline *p, struct sdg_job *job, st
     draw(job, out->noise);
     if (job->params->init_image && !job->full_strength) {
         memcpy(out->latent, out->picture, job->latent_elements * sizeof *out->latent);
-        sdg_sampler_add_noise(job->sampler, out->latent, out->noise);
+        sdg_sampler_add_noise(job->sampler, 0, out->latent, out->noise);
     } else {
         float scale = (float)sdg_sampler_init_noise_sigma(job->sampler);
         for (size_t i = 0; i < job->latent_elements; i++)

@@ -93,8 +93,9 @@ static enum sdg_result plan_unet(struct sdg_pipeline *p, const struct sdg_job *j
 
 static enum sdg_result plan_decoder(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_memory_plan *plan)
 {
-    bool tiled = job->tile_vae && (job->tile < job->latent_h || job->tile < job->latent_w);
-    int64_t h = tiled && job->tile < job->latent_h ? job->tile : job->latent_h, w = tiled && job->tile < job->latent_w ? job->tile : job->latent_w;
+    int64_t h, w;
+    sdg_tile_size(job, &h, &w);
+    bool tiled = h < job->latent_h || w < job->latent_w;
     int factor = sdg_vae_factor(&p->model->vae_config);
     size_t pixels = (size_t)job->width * (size_t)job->height;
     size_t host = pixels * 3 * (sizeof(float) + 1) + (tiled ? (pixels + (size_t)(h * w) * (size_t)(factor * factor) * 3) * sizeof(float) : 0);
@@ -107,7 +108,8 @@ static enum sdg_result plan_decoder(struct sdg_pipeline *p, const struct sdg_job
 static enum sdg_result plan_encoder(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_memory_plan *plan)
 {
     int factor = sdg_vae_factor(&p->model->vae_config);
-    int64_t h = job->tile_vae && job->tile < job->latent_h ? job->tile : job->latent_h, w = job->tile_vae && job->tile < job->latent_w ? job->tile : job->latent_w;
+    int64_t h, w;
+    sdg_tile_size(job, &h, &w);
     struct sdg_program *program;
     SDG_TRY(sdg_make_encoder(p, h * factor, w * factor, true, &program));
     add(plan, "VAE encoder", &program, (size_t)job->width * (size_t)job->height * 3 * sizeof(float));

@@ -97,14 +97,6 @@ enum sdg_result sdg_make_encoder(struct sdg_pipeline *p, int64_t h, int64_t w, b
     return compile(p, SDG_STAGE_VAE, graph, p->model->vae, p->stage[SDG_STAGE_VAE].dtype, plan_only, out);
 }
 
-static double graph_macs(const struct sdg_graph *graph)
-{
-    double macs = 0;
-    for (size_t i = 0; i < graph->op_count; i++)
-        macs += (double)sdg_op_macs(graph, &graph->ops[i]);
-    return macs;
-}
-
 enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct sdg_job *job, double *share)
 {
     int64_t batch = job->guidance ? 2 : 1;
@@ -114,7 +106,7 @@ enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct s
     if (result == SDG_OK)
         result = sdg_vae_decoder_graph(&p->log, &p->model->vae_config, 1, job->latent_h, job->latent_w, &decoder);
     if (result == SDG_OK)
-        *share = graph_macs(decoder) / graph_macs(unet);
+        *share = sdg_graph_macs(decoder) / sdg_graph_macs(unet);
     sdg_graph_destroy(&unet);
     sdg_graph_destroy(&decoder);
     return result;

@@ -111,7 +111,9 @@ enum sdg_result sdg_start_create(struct sdg_pipeline *p, struct sdg_job *job, st
 void sdg_start_clear(struct sdg_start *start);
 // sample.c: start->latent is denoised in place.
 enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start);
-// decode.c: decoder program is prepared (from another thread: sdg_decoder_begin / _wait), then latent -> picture.
+// decode.c: the decoder is prepared (by another thread during the last step), then latent -> picture.
+// Size of one run of the autoencoder in latent pixels: a tile, or the whole.
+void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w);
 enum sdg_result sdg_decoder_prepare(struct sdg_pipeline *p, const struct sdg_job *job);
 enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, const float *latent, struct sdg_image **out);
 // Image [height][width][3] in -1..1 -> latent sample (scaled), drawing the posterior's noise from the job's generator.

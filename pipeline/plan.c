@@ -42,7 +42,8 @@ static enum sdg_result print_kernels(const struct printer *out, struct sdg_pipel
     SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, SDG_TEXT_TOKENS, sdg_sampler_calls(job->sampler), true, &program));
     sdg_program_describe(program, print_kernel, (void *)out);
     sdg_program_destroy(&program);
-    int64_t h = job->tile_vae && job->tile < job->latent_h ? job->tile : job->latent_h, w = job->tile_vae && job->tile < job->latent_w ? job->tile : job->latent_w;
+    int64_t h, w;
+    sdg_tile_size(job, &h, &w);
     line(out, "kernels of the VAE decoder:");
     SDG_TRY(sdg_make_decoder(p, h, w, true, &program));
     sdg_program_describe(program, print_kernel, (void *)out);

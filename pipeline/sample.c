@@ -186,8 +186,7 @@ static void keep_unmasked(struct loop *l, int next_call)
     size_t pixels = (size_t)l->job->latent_w * (size_t)l->job->latent_h;
     float *kept = l->input; // free until the next call
     memcpy(kept, l->start->picture, l->elements * sizeof *kept);
-    if (next_call < sdg_sampler_calls(l->job->sampler))
-        sdg_sampler_add_noise_at(l->job->sampler, next_call, kept, l->start->noise);
+    sdg_sampler_add_noise(l->job->sampler, next_call, kept, l->start->noise);
     for (size_t i = 0; i < l->elements; i++)
         if (l->start->mask[i % pixels] == 0)
             l->start->latent[i] = kept[i];

@@ -282,18 +282,13 @@ double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s)
     return s->init_noise_sigma;
 }
 
-void sdg_sampler_add_noise_at(const struct sdg_sampler *s, int call, float *latent, const float *noise)
+void sdg_sampler_add_noise(const struct sdg_sampler *s, int call, float *latent, const float *noise)
 {
     if (call >= s->count)
         return;
     const struct sdg_call *c = &s->calls[call];
     for (size_t i = 0; i < s->elements; i++)
         latent[i] = (float)(c->picture_scale * (double)latent[i] + c->noise_scale * (double)noise[i]);
-}
-
-void sdg_sampler_add_noise(const struct sdg_sampler *s, float *latent, const float *noise)
-{
-    sdg_sampler_add_noise_at(s, 0, latent, noise);
 }
 
 void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float *latent, float *model_input)

@@ -68,11 +68,9 @@ double sdg_sampler_timestep(const struct sdg_sampler *s, int call);  // may be f
 double sdg_sampler_sigma(const struct sdg_sampler *s, int call);     // noise beside a picture of unit scale; finite, above 0
 // The first latent of txt2img is noise * this.
 double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s);
-// img2img: image latent noised to the level of the first call (scheduler.add_noise); in place.
-void sdg_sampler_add_noise(const struct sdg_sampler *s, float *latent, const float *noise);
-// The same for the level of any call, e.g. of the part that an inpainting mask keeps; call = sdg_sampler_calls(s) is the
-// end of the walk, without noise. In place.
-void sdg_sampler_add_noise_at(const struct sdg_sampler *s, int call, float *latent, const float *noise);
+// A picture's latent noised to the level of a call (scheduler.add_noise): 0 for the start of img2img, later ones for the part that an
+// inpainting mask keeps; call = sdg_sampler_calls(s) is the end of the walk, without noise. In place.
+void sdg_sampler_add_noise(const struct sdg_sampler *s, int call, float *latent, const float *noise);
 void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float *latent, float *model_input);
 // `rng` supplies this step's noise draws where the method has any (one draw of `elements` numbers each). No allocation.
 void sdg_sampler_step(struct sdg_sampler *s, int call, const float *model_output, float *latent, struct sdg_rng *rng);

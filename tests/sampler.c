@@ -378,7 +378,7 @@ static void test_img2img(void **state)
         memcpy(latent, picture->data, picture->bytes);
         sdg_rng_seed(&rng, SDG_RNG_CPU, 77);
         sdg_rng_normal(&rng, noise, n);
-        sdg_sampler_add_noise(s, latent, noise);
+        sdg_sampler_add_noise(s, 0, latent, noise);
         double difference = compare_walk(s, want, n, config.prediction, latent, &rng);
         if (difference > 5e-6)
             fail_msg("%s: differs by %g", want->name, difference);
@@ -402,11 +402,11 @@ static void test_noise_levels(void **state)
         struct sdg_sampler *s = create(&params);
         const float picture = 0.75f, noise = -1.25f;
         float latent = picture, expected;
-        sdg_sampler_add_noise(s, &latent, &noise);
+        sdg_sampler_add_noise(s, 0, &latent, &noise);
         for (int call = 0; call < sdg_sampler_calls(s); call++) {
             sdg_sampler_step(s, call, &noise, &latent, NULL);
             expected = picture;
-            sdg_sampler_add_noise_at(s, call + 1, &expected, &noise);
+            sdg_sampler_add_noise(s, call + 1, &expected, &noise);
             if (call + 1 < sdg_sampler_calls(s))
                 assert_true(fabsf(latent - expected) < 2e-5f);
         }
@@ -518,7 +518,7 @@ static int try_walk(const struct sdg_sampler_params *params)
     sdg_rng_seed(&rng, SDG_RNG_CUDA, 1);
     sdg_rng_normal(&rng, latent, 4);
     if (params->first_step) {
-        sdg_sampler_add_noise(s, picture, latent);
+        sdg_sampler_add_noise(s, 0, picture, latent);
         memcpy(latent, picture, sizeof latent);
     } else {
         for (int i = 0; i < 4; i++)
