@@ -17,12 +17,16 @@ static bool user_has_chosen(void)
     return false;
 }
 
-// Threads bound to cores must not be fewer than the cores: two such programs would share some and leave others idle.
+// Threads bound to cores must not be fewer than the cores: two such programs would share some and leave others idle. A count of 0 or
+// below means all cores.
 static bool names_threads(char **argv)
 {
-    for (char **a = argv + 1; *argv && *a; a++)
-        if (!strncmp(*a, "-t", 2) || !strncmp(*a, "--threads", 9))
+    for (char **a = argv + 1; *argv && *a; a++) {
+        size_t name = !strncmp(*a, "--threads", 9) ? 9 : !strncmp(*a, "-t", 2) ? 2 : 0;
+        const char *value = !name ? NULL : (*a)[name] ? *a + name + ((*a)[name] == '=') : a[1];
+        if (value && atoi(value) > 0)
             return true;
+    }
     return false;
 }
 
