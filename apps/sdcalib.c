@@ -5,11 +5,12 @@
 
 #include "common/options.h"
 #include "common/output.h"
+#include "common/prompts.h"
 #include "common/waiting.h"
 #include "sdgen/calibrate.h"
 
 struct values {
-    const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng;
+    const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng, *hessians;
     int64_t steps, seed, width, height, threads, limit;
     double cfg_scale;
     bool resume, verbose, quiet;
@@ -41,7 +42,9 @@ static const struct app_option table[] = {
     {'W', "width", INTEGER(width, 8, 16384), GROUP, .otherwise = "the model's", .help = "pixels, a multiple of 8"},
     {'H', "height", INTEGER(height, 8, 16384), GROUP, .otherwise = "the model's", .help = "pixels, a multiple of 8"},
     {0, "shard", .kind = APP_TEXT, .word = "I/N", FIELD(shard), GROUP, .otherwise = "1/1", .help = "this machine's part of the prompts"},
-    {0, "resume", FLAG(resume), GROUP, .help = "go on where the output file ends"},
+    {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
+     .help = "a second file for sdquant --gptq: moments of the inputs of all layers that have at most 5120 (of a 3x3 convolution, 9 times its channels); it merges like statistics"},
+    {0, "resume", FLAG(resume), GROUP, .help = "go on where the output files end"},
     {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto", .help = "auto, cpu, vulkan, vulkan:N, reference"},
     {0, "type", NAME(type, type_names), GROUP, .initial = "f32", .help = "arithmetic"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1", .help = "CPU threads; -1 or 0 = one per physical core"},
@@ -69,55 +72,6 @@ static const struct app_command command = {
 
 // -------------------------------------------------------------------------------------------------- collect
 
-struct prompts {
-    char *text;
-    const char **lines;
-    size_t count;
-};
-
-static void free_prompts(struct prompts *prompts)
-{
-    free(prompts->text);
-    free(prompts->lines);
-}
-
-enum { PROMPT_FILE_BYTES = 16 << 20 };
-
-static enum sdg_result read_text(struct app_ui *ui, const char *path, char **text)
-{
-    FILE *file = fopen(path, "rb");
-    char *buffer = file ? malloc(PROMPT_FILE_BYTES + 1) : NULL;
-    size_t size = buffer ? fread(buffer, 1, PROMPT_FILE_BYTES + 1, file) : 0;
-    bool failed = !file || !buffer || ferror(file);
-    if (file)
-        fclose(file);
-    if (failed || size > PROMPT_FILE_BYTES) {
-        free(buffer);
-        return app_fail(ui, SDG_ERROR_INPUT, "--prompts: %.200s cannot be read, or is larger than %d MiB", path, PROMPT_FILE_BYTES >> 20);
-    }
-    buffer[size] = 0;
-    *text = buffer;
-    return SDG_OK;
-}
-
-// A prompt per line; empty lines are left out.
-static enum sdg_result read_prompts(struct app_ui *ui, const struct values *values, struct prompts *out)
-{
-    size_t lines = 1;
-    enum sdg_result result = read_text(ui, values->prompts, &out->text);
-    if (result != SDG_OK)
-        return result;
-    for (const char *c = out->text; *c; c++)
-        lines += *c == '\n';
-    out->lines = calloc(lines, sizeof *out->lines);
-    if (!out->lines)
-        return app_fail(ui, SDG_ERROR_MEMORY, "--prompts: not enough memory for %zu lines", lines);
-    for (char *line = strtok(out->text, "\r\n"); line; line = strtok(NULL, "\r\n"))
-        if (!values->limit || out->count < (size_t)values->limit)
-            out->lines[out->count++] = line;
-    return out->count ? SDG_OK : app_fail(ui, SDG_ERROR_INPUT, "--prompts: %.200s has no prompt", values->prompts);
-}
-
 static enum sdg_result read_shard(struct app_ui *ui, const char *text, int *shard, int *shards)
 {
     char copy[32];
@@ -142,7 +96,7 @@ static bool on_progress(void *user, const struct sdg_progress *progress)
     return !app_interrupted();
 }
 
-static enum sdg_result collect(struct app_ui *ui, const struct values *values, const struct prompts *prompts)
+static enum sdg_result collect(struct app_ui *ui, const struct values *values, const struct app_prompts *prompts)
 {
     struct sdg_pipeline *pipeline = NULL;
     const struct sdg_pipeline_params params = {
@@ -150,13 +104,15 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
         .log = app_log, .log_user = ui, .log_level = ui->level,
     };
     struct sdg_collect_params collect_params = {
-        .prompts = prompts->lines, .prompt_count = prompts->count, .output = values->output, .resume = values->resume,
+        .prompts = prompts->lines, .prompt_count = prompts->count, .output = values->output, .hessians = values->hessians, .resume = values->resume,
         .generate = {.negative_prompt = values->negative, .width = (int)values->width, .height = (int)values->height, .steps = (int)values->steps, .cfg_scale = &values->cfg_scale,
                      .sampler = values->sampler, .schedule = values->schedule, .seed = values->seed, .rng = values->rng, .progress = on_progress, .progress_user = ui},
     };
     enum sdg_result result = read_shard(ui, values->shard, &collect_params.shard, &collect_params.shards);
     if (result == SDG_OK)
         result = app_output_check(ui, values->output);
+    if (result == SDG_OK && values->hessians)
+        result = app_output_check(ui, values->hessians);
     if (result == SDG_OK)
         result = sdg_pipeline_create(&params, &pipeline);
     app_signals_install();
@@ -170,13 +126,13 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
 
 static enum sdg_result run_collect(struct app_ui *ui, const struct values *values)
 {
-    struct prompts prompts = {0};
+    struct app_prompts prompts;
     if (!values->prompts || !values->output)
         return app_fail(ui, SDG_ERROR_USAGE, "collect needs --prompts FILE and -o FILE");
-    enum sdg_result result = read_prompts(ui, values, &prompts);
+    enum sdg_result result = app_prompts_read(ui, values->prompts, (size_t)values->limit, &prompts);
     if (result == SDG_OK)
         result = collect(ui, values, &prompts);
-    free_prompts(&prompts);
+    app_prompts_free(&prompts);
     return result;
 }
 

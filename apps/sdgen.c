@@ -245,6 +245,7 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
             .vae_tile_size = options->tile,
             .vae_tile_overlap = values->tile_overlap > 0 ? values->tile_overlap : -1,
             .prediction = values->prediction,
+            .no_correction = values->no_correction,
             .log = app_log,
             .log_user = ui,
             .log_level = ui->level,

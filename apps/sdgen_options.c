@@ -88,6 +88,7 @@ static const struct app_option table[] = {
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1", .help = "CPU threads; -1 or 0 = one per physical core"},
     {0, "mmap", FLAG(mmap), GROUP, .otherwise = "on", .help = "map the weights instead of reading them"},
     {0, "no-mmap", FLAG(no_mmap), GROUP, .help = "read the weights instead of mapping them"},
+    {0, "no-correction", FLAG(no_correction), GROUP, .help = "do not correct a quantized model's outputs (for comparison)"},
     {0, "max-vram", .kind = APP_REAL, .word = "GIB", .min = 0, .max = 65536, FIELD(max_memory), GROUP, .initial = "0",
      .help = "memory the plan may use; 0 = what is free"},
     {0, "vae-tiling", FLAG(tiling), GROUP, .otherwise = "where memory asks for it", .help = "decode in tiles"},

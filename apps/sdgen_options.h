@@ -15,7 +15,7 @@ struct sdgen_values {
     const char *load_noise, *dump_latents, *dump_steps, *cache_folder, *tile_size;
     int64_t width, height, steps, seed, batch, clip_skip, threads, preview_interval, disable;
     double cfg_scale, eta, strength, max_memory, tile_overlap;
-    bool mmap, no_mmap, tiling, no_tiling, list_devices, plan, version, verbose, quiet, color, no_metadata, validation;
+    bool mmap, no_mmap, no_correction, tiling, no_tiling, list_devices, plan, version, verbose, quiet, color, no_metadata, validation;
 };
 
 struct sdgen_options {

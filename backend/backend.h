@@ -52,14 +52,14 @@ bool sdg_backend_has_type(const struct sdg_backend *backend, enum sdg_dtype dtyp
 // Calls `fn` per device of all backends built in, in the order --backend vulkan:N counts them.
 void sdg_backend_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user);
 
-// Compiles `graph` (kept only during the call; apply rewrites before). A weight that is missing, misshapen or of a non-float type
+// Compiles `graph` (kept only during the call; apply rewrites before). A weight that is missing, misshapen or of the wrong type
 // is SDG_ERROR_INPUT naming file and tensor. An operation it cannot run is SDG_ERROR_UNSUPPORTED naming the operation, never a silent detour.
 enum sdg_result sdg_program_create(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_program_params *params, struct sdg_program **out);
 void sdg_program_destroy(struct sdg_program **program);
 
 // Host data of an input or table, by name, as f32 (token ids as s32), `count` elements (must match). Converted to the value's type.
 enum sdg_result sdg_program_write(struct sdg_program *program, const char *name, const void *data, size_t count);
-// Reads an output as f32. Valid after run, until the next run.
+// Reads an output as f32 (integer codes as the numbers they are). Valid after run, until the next run.
 enum sdg_result sdg_program_read(struct sdg_program *program, const char *name, float *data, size_t count);
 // Runs all operations with tables at `row` (0 if there are none). Returns when the result can be read. No allocation inside.
 enum sdg_result sdg_program_run(struct sdg_program *program, int64_t row);
@@ -94,8 +94,13 @@ struct sdg_program { struct sdg_backend *backend; };
 
 extern const struct sdg_backend_ops sdg_backend_reference, sdg_backend_cpu, sdg_backend_vulkan;
 
-// Fetches weight value `v` of `graph` as contiguous elements of `dtype` (slices applied) into `to`; checks name, shape, float type.
-// Shared by all backends (backend/weights.c).
+// Fetches weight value `v` of `graph` as contiguous elements of `dtype` (slices applied) into `to`; checks name, shape and type. Shared by
+// all backends (backend/weights.c). What the file may hold:
+//   v is a float     any float type; or for a weight MODULE.weight of rank 2 or 4 integers, s8 [O,I,..] or u8 [O, packed row] of 4 bits
+//                    (base/nibbles.h), times MODULE.weight_scale, f32 [O] or, with a group size in the file's metadata ("group"),
+//                    [O, groups of inputs]. A slice uses MODULE[a:b].weight_scale if there is one, with groups counted from a
+//   v is SDG_S8      v->bits 8: s8; 4: the packed u8, which becomes one code -8..7 per s8. `dtype` must be SDG_S8. Scales are a weight of their own
+// Scales (all vectors named *.weight_scale) must be positive and finite.
 enum sdg_result sdg_weight_load(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v, enum sdg_dtype dtype, void *to, bool release);
 // The checks alone (plan_only).
 enum sdg_result sdg_weight_check(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v);

@@ -80,6 +80,8 @@ static float load(const void *from, enum sdg_dtype type, size_t i)
     case SDG_F16: return sdg_f32_from_f16(((const uint16_t *)from)[i]);
     case SDG_BF16: return sdg_f32_from_bf16(((const uint16_t *)from)[i]);
     case SDG_F64: return (float)((const double *)from)[i];
+    case SDG_S8: return ((const int8_t *)from)[i];
+    case SDG_U8: return ((const uint8_t *)from)[i];
     default: return ((const float *)from)[i];
     }
 }

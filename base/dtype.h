@@ -26,7 +26,7 @@ static inline float sdg_f32_from_bf16(uint16_t bits)
     return value;
 }
 
-// `count` elements between any two float types (f32, f16, bf16; f64 only as a source). May not overlap unless equal in type.
+// `count` elements between any two float types (f32, f16, bf16; f64, s8 and u8 only as a source). May not overlap unless equal in type.
 void sdg_convert(void *to, enum sdg_dtype to_type, const void *from, enum sdg_dtype from_type, size_t count);
 
 #endif

@@ -112,6 +112,17 @@ size_t sdg_resident_now(void)
     return status_field("VmRSS:");
 }
 
+void sdg_resident_reset_peak(void)
+{
+#if defined(__linux__)
+    FILE *file = fopen("/proc/self/clear_refs", "w");
+    if (file) {
+        fputs("5", file); // proc(5): resets the peak resident set size
+        fclose(file);
+    }
+#endif
+}
+
 void sdg_memory_trim(void)
 {
 #if defined(__GLIBC__)

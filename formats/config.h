@@ -5,8 +5,29 @@
 #include "base/log.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum { SDG_MAX_LEVELS = 8 };
+
+enum { SDG_QUANTIZATION_FORMAT = 1, SDG_BASE_PATH_BYTES = 1024 };
+
+// "quantization_config" of a UNet that sdquant wrote. All zero when there is none.
+struct sdg_quantization_config {
+    bool present;
+    char scheme[24];         // "w8a8-tdq", "w4a16", ..: always what bits and rule below say
+    int weight_bits;         // 4 or 8
+    int activation_bits;     // 2..8, or 16: activations stay floating point
+    char rule[12];           // static, table, tdq, dynamic; "none" for 16 activation bits
+    int group;               // inputs per weight scale; 0: all of an output channel
+    char weight_rounding[8]; // mse, gptq
+    int64_t seed;            // 0..2^53
+    char statistics[17];     // 16 hexadecimal digits, or "" where a rule needs none
+    char base[17];           // fingerprint of the full-precision UNet
+    char fingerprint[17];    // of the tensors in this folder's UNet file
+    char base_path[SDG_BASE_PATH_BYTES]; // the base's folder, from this one; "" when everything is here
+    int static_sites;        // sites whose interval is a constant
+    bool corrected;          // the file has tables for the sampler's correction
+};
 
 struct sdg_unet_config { // UNet2DConditionModel
     int in_channels, out_channels, sample_size;
@@ -27,6 +48,7 @@ struct sdg_unet_config { // UNet2DConditionModel
     int time_cond_proj_dim;                  // LCM's guidance embedding; 0 = none
     int addition_time_embed_dim;             // SDXL text_time; 0 = none
     int addition_embed_dim;                  // projection_class_embeddings_input_dim
+    struct sdg_quantization_config quantization;
 };
 
 struct sdg_vae_config { // AutoencoderKL or AutoencoderTiny

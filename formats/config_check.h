@@ -15,6 +15,9 @@ enum sdg_result sdg_check_range(const struct sdg_log *log, const char *path, con
 enum sdg_result sdg_check_divides(const struct sdg_log *log, const char *path, const char *part_key, int part, const char *whole_key,
                                   int whole);
 
+// quantization_config; *out stays as it is when there is none.
+enum sdg_result sdg_quantization_config_read(const struct sdg_json *json, struct sdg_quantization_config *out);
+
 enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *path, const struct sdg_unet_config *config);
 enum sdg_result sdg_vae_config_check(const struct sdg_log *log, const char *path, const struct sdg_vae_config *config);
 enum sdg_result sdg_text_config_check(const struct sdg_log *log, const char *path, const struct sdg_text_config *config);

@@ -175,7 +175,8 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
     SDG_TRY(sdg_json_bool(json, "flip_sin_to_cos", true, &c->flip_sin_to_cos));
     SDG_TRY(sdg_json_float(json, "freq_shift", -16, 16, 0, &c->freq_shift));
     SDG_TRY(sdg_json_int(json, "time_cond_proj_dim", 1, SDG_CHANNELS_MAX, 0, &c->time_cond_proj_dim));
-    return read_addition(json, c);
+    SDG_TRY(read_addition(json, c));
+    return sdg_quantization_config_read(json, &c->quantization);
 }
 
 enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *path, const struct sdg_unet_config *c)

@@ -31,6 +31,11 @@ static uint64_t mix_tensor(uint64_t hash, const struct sdg_tensor *t)
         memcpy(&word, (const char *)t->data + i * sizeof word, sizeof word);
         hash = mix(hash, word);
     }
+    if (t->bytes % sizeof(uint64_t)) {
+        uint64_t rest = 0;
+        memcpy(&rest, (const char *)t->data + words * sizeof rest, t->bytes % sizeof rest);
+        hash = mix(hash, rest);
+    }
     return hash;
 }
 

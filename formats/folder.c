@@ -137,19 +137,128 @@ enum sdg_result sdg_folder_config(const struct sdg_log *log, const char *folder,
     return SDG_OK;
 }
 
+// ---- what a quantized model takes from its base ----
+
+// Where `name`, a file or folder of a model folder, lies: here, or in the base when only that one has it.
+static enum sdg_result locate(const struct sdg_log *log, const struct sdg_model *model, const char *name, char **out)
+{
+    char *path = sdg_path_join(log, model->path, name);
+    if (!path)
+        return SDG_ERROR_MEMORY;
+    if (model->base_path && sdg_path_kind(path) == SDG_PATH_MISSING) {
+        sdg_free(path);
+        path = sdg_path_join(log, model->base_path, name);
+    }
+    *out = path;
+    return path ? SDG_OK : SDG_ERROR_MEMORY;
+}
+
+static enum sdg_result read_unet_config(const struct sdg_log *log, const char *folder, struct sdg_unet_config *out)
+{
+    char *path, *text;
+    SDG_TRY(sdg_folder_config(log, folder, &path, &text));
+    enum sdg_result result = sdg_unet_config_parse(log, path, text, out);
+    sdg_free(text);
+    sdg_free(path);
+    return result;
+}
+
+// The base has to be a full-precision model: chains of bases, and loops, end here.
+static enum sdg_result check_base(const struct sdg_log *log, const struct sdg_model *model, const char *unet, const char *base)
+{
+    struct sdg_unet_config config;
+    const char *named = model->unet_config.quantization.base_path;
+    if (sdg_path_kind(base) != SDG_PATH_FOLDER || sdg_path_kind(unet) != SDG_PATH_FOLDER)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: stores only what differs from the model \"%s\" (base_path in unet/config.json), but %s is no model "
+                        "folder: put that model there, or correct base_path", model->path, named, base);
+    SDG_TRY(read_unet_config(log, unet, &config));
+    if (config.quantization.present)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: base_path \"%s\" (unet/config.json) leads to %s, which is quantized itself (%s), not a full-precision "
+                        "model", model->path, named, base, config.quantization.scheme);
+    return SDG_OK;
+}
+
+static enum sdg_result find_base(const struct sdg_log *log, struct sdg_model *model)
+{
+    const char *named = model->unet_config.quantization.base_path;
+    if (!*named)
+        return SDG_OK;
+    char *base = *named == '/' ? sdg_strdup(log, named) : sdg_path_join(log, model->path, named);
+    char *unet = base ? sdg_path_join(log, base, "unet") : NULL;
+    enum sdg_result result = unet ? check_base(log, model, unet, base) : SDG_ERROR_MEMORY;
+    sdg_free(unet);
+    if (result == SDG_OK)
+        model->base_path = base;
+    else
+        sdg_free(base);
+    return result;
+}
+
+static enum sdg_result check_fingerprint(const struct sdg_log *log, const struct sdg_tensors *tensors, const char *config, const char *key,
+                                         const char *wanted, const char *why)
+{
+    char found[17];
+    sdg_tensors_fingerprint(tensors, found);
+    if (strcmp(found, wanted) == 0)
+        return SDG_OK;
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: its tensors have the fingerprint %s, but %s of quantization_config in %s is %s: %s", sdg_tensors_path(tensors),
+                    found, key, config, wanted, why);
+}
+
+static enum sdg_result put_over_base(const struct sdg_log *log, struct sdg_model *model, const char *config)
+{
+    struct sdg_tensors *base = NULL;
+    char *folder = sdg_path_join(log, model->base_path, "unet");
+    enum sdg_result result = folder ? sdg_folder_weights(log, folder, SDG_PART_UNET, model->no_mmap, &base) : SDG_ERROR_MEMORY;
+    if (result == SDG_OK)
+        result = check_fingerprint(log, base, config, "base", model->unet_config.quantization.base, "this is not the model that was quantized");
+    if (result == SDG_OK)
+        result = sdg_tensors_overlay(log, model->unet, &base);
+    sdg_tensors_destroy(&base);
+    sdg_free(folder);
+    return result;
+}
+
+static enum sdg_result finish_quantized(const struct sdg_log *log, struct sdg_model *model)
+{
+    const struct sdg_quantization_config *q = &model->unet_config.quantization;
+    char *config = sdg_path_join(log, model->path, "unet/config.json");
+    if (!config)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = check_fingerprint(log, model->unet, config, "fingerprint", q->fingerprint,
+                                               "one of the two files was replaced or changed; quantize the model again");
+    if (result == SDG_OK && model->base_path)
+        result = put_over_base(log, model, config);
+    sdg_free(config);
+    return result;
+}
+
+// ---- components ----
+
+// Its configuration comes first, since it says where the rest of a quantized model is.
+static enum sdg_result open_unet(const struct sdg_log *log, struct sdg_model *model)
+{
+    char *folder = sdg_path_join(log, model->path, "unet");
+    if (!folder)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = read_unet_config(log, folder, &model->unet_config);
+    if (result == SDG_OK)
+        result = find_base(log, model);
+    if (result == SDG_OK)
+        result = sdg_folder_weights(log, folder, SDG_PART_UNET, model->no_mmap, &model->unet);
+    sdg_free(folder);
+    return result == SDG_OK && model->unet_config.quantization.present ? finish_quantized(log, model) : result;
+}
+
 static enum sdg_result open_component(const struct sdg_log *log, struct sdg_model *model, const char *name, enum sdg_part part, int which)
 {
-    char *folder = sdg_path_join(log, model->path, name), *path = NULL, *text = NULL;
-    struct sdg_tensors **tensors = part == SDG_PART_UNET ? &model->unet : part == SDG_PART_VAE ? &model->vae : &model->text[which];
-    enum sdg_result result = folder ? sdg_folder_config(log, folder, &path, &text) : SDG_ERROR_MEMORY;
-    if (result == SDG_OK) {
-        if (part == SDG_PART_UNET)
-            result = sdg_unet_config_parse(log, path, text, &model->unet_config);
-        else if (part == SDG_PART_VAE)
-            result = sdg_vae_config_parse(log, path, text, &model->vae_config);
-        else
-            result = sdg_text_config_parse(log, path, text, &model->text_config[which]);
-    }
+    char *folder = NULL, *path = NULL, *text = NULL;
+    struct sdg_tensors **tensors = part == SDG_PART_VAE ? &model->vae : &model->text[which];
+    SDG_TRY(locate(log, model, name, &folder));
+    enum sdg_result result = sdg_folder_config(log, folder, &path, &text);
+    if (result == SDG_OK)
+        result = part == SDG_PART_VAE ? sdg_vae_config_parse(log, path, text, &model->vae_config)
+                                      : sdg_text_config_parse(log, path, text, &model->text_config[which]);
     if (result == SDG_OK)
         result = sdg_folder_weights(log, folder, part, model->no_mmap, tensors);
     sdg_free(text);
@@ -160,10 +269,9 @@ static enum sdg_result open_component(const struct sdg_log *log, struct sdg_mode
 
 static enum sdg_result open_scheduler(const struct sdg_log *log, struct sdg_model *model)
 {
-    char *path = sdg_path_join(log, model->path, "scheduler/scheduler_config.json"), *text = NULL;
-    if (!path)
-        return SDG_ERROR_MEMORY;
+    char *path = NULL, *text = NULL;
     enum sdg_result result = SDG_OK;
+    SDG_TRY(locate(log, model, "scheduler/scheduler_config.json", &path));
     sdg_scheduler_config_default(&model->scheduler);
     if (sdg_path_kind(path) != SDG_PATH_MISSING) {
         result = sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text);
@@ -179,13 +287,14 @@ static enum sdg_result open_scheduler(const struct sdg_log *log, struct sdg_mode
 static enum sdg_result open_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
 {
     bool found = false;
-    char *folder = sdg_path_join(log, model->path, i ? "tokenizer_2" : "tokenizer");
-    if (!folder)
-        return SDG_ERROR_MEMORY;
+    char *folder = NULL;
+    SDG_TRY(locate(log, model, i ? "tokenizer_2" : "tokenizer", &folder));
     enum sdg_result result = sdg_tokenizer_read(log, model, i, folder, &found);
     sdg_free(folder);
     return result != SDG_OK || found ? result : sdg_tokenizer_fallback(log, model, i);
 }
+
+// ---- the folder ----
 
 static enum sdg_result check_pipeline_class(const struct sdg_json *json)
 {
@@ -224,34 +333,63 @@ static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *m
     return result;
 }
 
-static enum sdg_result guess_index(const struct sdg_log *log, struct sdg_model *model)
+static enum sdg_result no_model(const struct sdg_log *log, const struct sdg_model *model)
 {
-    static const char *const needed[] = {"unet/config.json", "vae/config.json", "text_encoder/config.json", "text_encoder_2/config.json"};
-    bool there[4];
-    for (int i = 0; i < 4; i++) {
-        char *path = sdg_path_join(log, model->path, needed[i]);
-        if (!path)
-            return SDG_ERROR_MEMORY;
-        there[i] = sdg_path_kind(path) == SDG_PATH_FILE;
-        sdg_free(path);
-    }
-    if (!there[0] || !there[1] || !there[2])
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no diffusers model folder: neither model_index.json nor unet, vae and text_encoder "
-                        "with a config.json each are there", model->path);
-    model->text_encoders = there[3] ? 2 : 1;
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no diffusers model folder: neither model_index.json nor unet, vae and text_encoder "
+                    "with a config.json each are there", model->path);
+}
+
+// Whether a model without an index has `name`.
+static enum sdg_result has(const struct sdg_log *log, const struct sdg_model *model, const char *name, bool *there)
+{
+    char *path;
+    SDG_TRY(locate(log, model, name, &path));
+    *there = sdg_path_kind(path) == SDG_PATH_FILE;
+    sdg_free(path);
     return SDG_OK;
 }
 
-enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *model)
+static enum sdg_result guess_index(const struct sdg_log *log, struct sdg_model *model)
+{
+    bool vae, text, text_2;
+    SDG_TRY(has(log, model, "vae/config.json", &vae));
+    SDG_TRY(has(log, model, "text_encoder/config.json", &text));
+    SDG_TRY(has(log, model, "text_encoder_2/config.json", &text_2));
+    if (!vae || !text)
+        return no_model(log, model);
+    model->text_encoders = text_2 ? 2 : 1;
+    return SDG_OK;
+}
+
+// The index of this folder says at once whether the model is of a kind that is supported.
+static enum sdg_result open_own_index(const struct sdg_log *log, struct sdg_model *model, bool *found)
 {
     char *index = sdg_path_join(log, model->path, "model_index.json");
     if (!index)
         return SDG_ERROR_MEMORY;
+    bool unet = false;
+    *found = sdg_path_kind(index) != SDG_PATH_MISSING;
+    enum sdg_result result = *found ? read_index(log, model, index) : has(log, model, "unet/config.json", &unet);
+    sdg_free(index);
+    return result == SDG_OK && !*found && !unet ? no_model(log, model) : result;
+}
+
+static enum sdg_result open_base_index(const struct sdg_log *log, struct sdg_model *model)
+{
+    char *index;
+    SDG_TRY(locate(log, model, "model_index.json", &index));
     enum sdg_result result = sdg_path_kind(index) != SDG_PATH_MISSING ? read_index(log, model, index) : guess_index(log, model);
     sdg_free(index);
-    if (result != SDG_OK)
-        return result;
-    SDG_TRY(open_component(log, model, "unet", SDG_PART_UNET, 0));
+    return result;
+}
+
+enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *model)
+{
+    bool index;
+    SDG_TRY(open_own_index(log, model, &index));
+    SDG_TRY(open_unet(log, model));
+    if (!index)
+        SDG_TRY(open_base_index(log, model));
     SDG_TRY(open_component(log, model, "vae", SDG_PART_VAE, 0));
     SDG_TRY(open_component(log, model, "text_encoder", SDG_PART_TEXT, 0));
     if (model->text_encoders == 2)

@@ -248,6 +248,7 @@ void sdg_model_close(struct sdg_model **handle)
         sdg_free(model->merges_txt[i]);
         sdg_free(model->pad_token[i]);
     }
+    sdg_free(model->base_path);
     sdg_free(model->path);
     sdg_free(model);
 }

@@ -9,6 +9,7 @@ enum sdg_model_kind { SDG_MODEL_SD, SDG_MODEL_SDXL, SDG_MODEL_LCM, SDG_MODEL_INP
 
 struct sdg_model {
     char *path;
+    char *base_path;                       // folder of the full-precision model that a quantized one takes the rest from; else NULL
     bool single_file;
     bool no_mmap;                          // how the files were opened
     enum sdg_model_kind kind;
@@ -25,7 +26,8 @@ struct sdg_model {
 };
 
 // Opens everything. Tensor names, shapes and float types are checked when a program is built (the graph knows what it needs);
-// here: files exist, headers and configs are sound. Quantized GGUF files, .ckpt pickles: SDG_ERROR_UNSUPPORTED with what to do.
+// here: files exist, headers and configs are sound. A folder that sdquant wrote (unet_config.quantization) has to have the UNet tensors
+// of its fingerprint; what it does not store comes from its base, whose fingerprint has to fit as well. Quantized GGUF files, .ckpt pickles: SDG_ERROR_UNSUPPORTED with what to do.
 enum sdg_result sdg_model_open(const struct sdg_log *log, const char *path, struct sdg_model **out);
 struct sdg_model_params {
     bool no_mmap; // read the weights into memory: for files on slow or unreliable storage, or that may be replaced meanwhile

@@ -22,6 +22,7 @@ struct sdg_tensors {
     struct sdg_tensor *tensors;
     size_t count, capacity;
     struct block *blocks;
+    struct sdg_tensors *below; // owned; some of `tensors` are its
 };
 
 static int by_name(const void *a, const void *b)
@@ -29,10 +30,15 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct sdg_tensor *)a)->name, ((const struct sdg_tensor *)b)->name);
 }
 
-enum sdg_result sdg_tensors_sort(const struct sdg_log *log, const char *path, struct sdg_tensor *tensors, size_t count)
+static void sort(struct sdg_tensor *tensors, size_t count)
 {
     if (count > 1)
         qsort(tensors, count, sizeof *tensors, by_name);
+}
+
+enum sdg_result sdg_tensors_sort(const struct sdg_log *log, const char *path, struct sdg_tensor *tensors, size_t count)
+{
+    sort(tensors, count);
     for (size_t i = 1; i < count; i++)
         if (strcmp(tensors[i - 1].name, tensors[i].name) == 0)
             return sdg_fail(log, SDG_ERROR_INPUT, "%s: has two tensors named %s", path, tensors[i].name);
@@ -147,10 +153,30 @@ void sdg_tensors_destroy(struct sdg_tensors **handle)
         sdg_free(tensors->blocks);
         tensors->blocks = next;
     }
+    sdg_tensors_destroy(&tensors->below);
     sdg_free(tensors->sources);
     sdg_free(tensors->tensors);
     sdg_free(tensors->path);
     sdg_free(tensors);
+}
+
+enum sdg_result sdg_tensors_overlay(const struct sdg_log *log, struct sdg_tensors *tensors, struct sdg_tensors **below)
+{
+    struct sdg_tensors *under = *below, *deepest = tensors;
+    size_t own = tensors->count, all;
+    if (__builtin_add_overflow(own, under->count, &all))
+        all = SIZE_MAX;
+    if (!sdg_grow(log, &tensors->tensors, &tensors->capacity, all, sizeof *tensors->tensors, "a table of tensors"))
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < under->count; i++)
+        if (!sdg_tensors_search(tensors->tensors, own, under->tensors[i].name))
+            tensors->tensors[tensors->count++] = under->tensors[i];
+    sort(tensors->tensors, tensors->count);
+    while (deepest->below)
+        deepest = deepest->below;
+    deepest->below = under;
+    *below = NULL;
+    return SDG_OK;
 }
 
 size_t sdg_tensors_count(const struct sdg_tensors *tensors)
@@ -184,6 +210,12 @@ const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *
     return NULL;
 }
 
+const struct sdg_metadata *sdg_tensors_all_metadata(const struct sdg_tensors *tensors, size_t *count)
+{
+    *count = tensors->source_count ? tensors->sources[0]->metadata_count : 0;
+    return tensors->source_count ? tensors->sources[0]->metadata : NULL;
+}
+
 void sdg_tensors_release(const struct sdg_tensors *tensors, const struct sdg_tensor *tensor)
 {
     for (size_t i = 0; i < tensors->source_count; i++) {
@@ -192,4 +224,6 @@ void sdg_tensors_release(const struct sdg_tensors *tensors, const struct sdg_ten
         if (at >= start && at - start < map->size)
             sdg_map_release(map, tensor->data, tensor->bytes);
     }
+    if (tensors->below)
+        sdg_tensors_release(tensors->below, tensor);
 }

@@ -39,7 +39,7 @@ static void compact(struct sdg_graph *g)
 }
 
 // Every value an operation mentions, weights and tables included; 0 where there is none.
-enum { OPERANDS = SDG_OP_MAX_INPUTS + 3 };
+enum { OPERANDS = SDG_OP_MAX_INPUTS + 4 };
 
 static void operands(const struct sdg_op *op, sdg_value values[OPERANDS])
 {
@@ -47,6 +47,7 @@ static void operands(const struct sdg_op *op, sdg_value values[OPERANDS])
     values[SDG_OP_MAX_INPUTS] = op->epilogue.bias;
     values[SDG_OP_MAX_INPUTS + 1] = op->epilogue.table;
     values[SDG_OP_MAX_INPUTS + 2] = op->epilogue.residual;
+    values[SDG_OP_MAX_INPUTS + 3] = op->codes.interval;
 }
 
 // ---- dead operations ----
@@ -110,7 +111,8 @@ static struct sdg_op *sole_producer(struct sdg_graph *g, const struct uses *uses
 {
     if (uses->producer[v] == SIZE_MAX || uses->count[v] != 1 || g->values[v].output)
         return NULL;
-    return &g->ops[uses->producer[v]];
+    struct sdg_op *producer = &g->ops[uses->producer[v]];
+    return producer->codes.interval ? NULL : producer;
 }
 
 // Puts `producer` in place of operation `at`, its only reader. Moving it down is always legal, as its operands stay defined.
@@ -192,7 +194,7 @@ static bool can_split(const struct sdg_graph *g, const struct sdg_op *concat)
         operands(op, values);
         for (int k = 0; k < OPERANDS; k++) {
             bool reads = values[k] == joined;
-            bool splits = k == 0 && (has_epilogue(op) || (op->kind == SDG_OP_GROUP_NORM && !op->in[3]));
+            bool splits = k == 0 && ((has_epilogue(op) && !op->in[2]) || (op->kind == SDG_OP_GROUP_NORM && !op->in[3]));
             if (reads && !splits)
                 return false;
         }

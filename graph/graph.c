@@ -293,11 +293,13 @@ int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op)
 
 int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[6])
 {
-    sdg_value candidates[SDG_OP_MAX_INPUTS + 1];
+    enum { CANDIDATES = SDG_OP_MAX_INPUTS + 2 };
+    sdg_value candidates[CANDIDATES];
     memcpy(candidates, op->in, sizeof op->in);
     candidates[SDG_OP_MAX_INPUTS] = op->epilogue.residual;
+    candidates[SDG_OP_MAX_INPUTS + 1] = op->codes.interval;
     int count = 0;
-    for (int i = 0; i <= SDG_OP_MAX_INPUTS; i++) {
+    for (int i = 0; i < CANDIDATES; i++) {
         bool wanted = candidates[i] && sdg_value_is_read(&g->values[candidates[i]]);
         for (int j = 0; j < count && wanted; j++)
             wanted = reads[j] != candidates[i];
@@ -318,6 +320,9 @@ enum sdg_result sdg_graph_set_type(struct sdg_graph *g, enum sdg_dtype dtype)
         if (typed && sdg_dtype_is_float(v->dtype))
             v->dtype = dtype;
     }
+    for (size_t i = 0; i < g->op_count; i++)
+        if (g->ops[i].kind == SDG_OP_MEASURE_INTERVAL)
+            g->values[g->ops[i].out].dtype = SDG_F32;
     return SDG_OK;
 }
 

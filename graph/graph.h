@@ -36,6 +36,7 @@ struct sdg_value_info {
     int rank;               // weights: rank expected in the file (conv 4, linear 2, vector 1)
     int64_t slice_start;    // weights: this value is channels [slice_start, slice_start + dims[1]) of axis 1 of a tensor
     int64_t slice_of;       // ... whose axis 1 is slice_of long (0: the whole tensor)
+    int bits;               // weights of type s8: 8, or 4 where the file holds two codes (-8..7) in a byte, which kernels may keep so
     bool output;            // marked by sdg_graph_output: must survive the run, so that it can be read
 };
 
@@ -75,6 +76,12 @@ struct sdg_op {
         sdg_value residual;  // activation or input of out's shape
         enum sdg_unary activation;
     } epilogue;
+    // Where `interval` is not 0, out holds integer codes of the result y: clip(rint(y * (1 / scale)) + zero, lowest, highest), computed in
+    // f32 before y is rounded to any storage type, ties to even, NaN as the lowest. Their type is s8 if lowest < 0, else u8.
+    struct sdg_output_codes {
+        sdg_value interval;  // row table [T,1,1,2] or activation [1,1,1,2] in f32: (scale > 0, zero point, an integer)
+        int lowest, highest; // -128 <= lowest <= 0 < highest <= 255
+    } codes;
     union {
         struct { int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right; } conv2d;
         struct { int heads; float scale; bool causal; } attention;
@@ -83,7 +90,7 @@ struct sdg_op {
         struct { enum sdg_unary function; float a, b; } unary;
         struct { enum sdg_binary function; } binary;
         struct { int64_t start; } slice; // channels [start, start + out.C)
-        struct { int lowest, highest; } fake_quantize; // codes
+        struct { int lowest, highest; } fake_quantize, measure_interval; // codes
     } u;
 };
 
@@ -129,8 +136,14 @@ sdg_value sdg_graph_upsample_nearest(struct sdg_graph *g, const char *name, sdg_
 sdg_value sdg_graph_concat(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y); // along C
 sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t length); // channels
 sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions); // [N,1,T,1] s32 -> [N,1,T,C]; ids checked on writing
-// scale (clip(round(x / scale) + zero, lowest, highest) - zero), ties to even; scale and zero (0 = none) are tables [T,1,1,1].
-sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value scale, sdg_value zero, int lowest, int highest);
+// scale (clip(round(x / scale) + zero, lowest, highest) - zero), ties to even; interval: row table [T,1,1,2] or activation [1,1,1,2].
+sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest, int highest);
+// The codes of x (struct sdg_output_codes).
+sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest, int highest);
+// The interval that codes lowest..highest need to reach all of x, as activation [1,1,1,2] in f32 whatever the graph's type is:
+//     lowest < 0    scale = max(max x / highest, min x / lowest), zero point 0; scale 1 where all of x is 0
+//     lowest == 0   x came out of a SiLU: scale = (max(max x, 0) + 0.2785) / highest, zero point rint(0.2785 / scale), at most highest
+sdg_value sdg_graph_measure_interval(struct sdg_graph *g, const char *name, sdg_value x, int lowest, int highest);
 void sdg_graph_output(struct sdg_graph *g, const char *name, sdg_value x);
 
 // ---- use ----
@@ -143,11 +156,19 @@ const char *sdg_op_name(enum sdg_op_kind kind);
 // Multiply-accumulates of one operation (conv2d, linear, attention; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
 double sdg_graph_macs(const struct sdg_graph *g); // of all operations
-// All activations one operation reads: operands that are activations or inputs, the residual last, each once. Returns how many (at most 6).
+// All activations one operation reads: operands that are activations or inputs, then the residual, then an interval measured at run time,
+// each once. Returns how many (at most 6).
 int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[6]);
 // A readable listing, one operation per line, at debug level.
 void sdg_graph_print(const struct sdg_graph *g);
 
+// For rewrites: the operation emits codes from now on. conv2d, linear, group_norm, layer_norm, geglu and attention can.
+enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_value interval, int lowest, int highest);
+// For rewrites: a float conv2d or linear becomes one of integers, which reads `codes` (s8 or u8, of its input's shape) with their interval
+// and weights of `weight_bits` (8 or 4) bits with scales [O]:
+//     activation(scale * weight_scale[o] * sum((code - zero point) * weight) + bias[o] + table[row][n][o] + residual)
+// The sum is exact; what a convolution's padding holds counts as code = zero point.
+enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval, sdg_value weight_scale, int weight_bits);
 // For rewrites: takes the operation at index `from` out of the execution order and puts it back before the one that was at `to` <= from.
 // The caller answers for the order staying topological.
 void sdg_graph_move_op(struct sdg_graph *g, size_t from, size_t to);
@@ -159,7 +180,7 @@ void sdg_graph_move_op(struct sdg_graph *g, size_t from, size_t to);
 // The two products of a split concat are named "NAME[0:C1]" and "NAME[C1:C]" after their channels. Needs an output (SDG_ERROR_USAGE).
 enum sdg_result sdg_graph_fuse(struct sdg_graph *g);
 // Storage type of all activations and float inputs, and of conv/linear weights: f32, f16 or bf16. Accumulation, norms' statistics,
-// softmax, tables, biases and norm parameters stay f32.
+// softmax, tables, biases and norm parameters stay f32; so do intervals; integers stay what they are.
 enum sdg_result sdg_graph_set_type(struct sdg_graph *g, enum sdg_dtype dtype);
 
 #endif

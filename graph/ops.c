@@ -50,6 +50,14 @@ static bool is_activation(const struct builder *b, sdg_value v, const char *role
     return false;
 }
 
+// The same or codes: for what only moves data.
+static bool is_movable(const struct builder *b, sdg_value v, const char *role)
+{
+    if (v && v < b->g->value_count && sdg_value_is_read(&b->g->values[v]) && (b->g->values[v].dtype == SDG_S8 || b->g->values[v].dtype == SDG_U8))
+        return true;
+    return is_activation(b, v, role);
+}
+
 static bool is_weight(const struct builder *b, sdg_value v, int least_rank, const char *role)
 {
     if (!is_value(b, v, role))
@@ -81,6 +89,15 @@ static sdg_value finish(const struct builder *b, struct sdg_op op, int64_t n, in
     if (!op.out || !sdg_graph_insert_op(g, g->op_count, &op, b->name))
         return 0;
     return op.out;
+}
+
+static sdg_value finish_moved(const struct builder *b, struct sdg_op op, sdg_value x, int64_t h, int64_t w, int64_t c)
+{
+    const enum sdg_dtype type = b->g->values[x].dtype;
+    sdg_value out = finish(b, op, b->g->values[x].dims[0], h, w, c);
+    if (out)
+        b->g->values[out].dtype = type;
+    return out;
 }
 
 static sdg_value finish_like(const struct builder *b, struct sdg_op op, sdg_value x)
@@ -304,10 +321,9 @@ sdg_value sdg_graph_geglu(struct sdg_graph *g, const char *name, sdg_value x)
 sdg_value sdg_graph_upsample_nearest(struct sdg_graph *g, const char *name, sdg_value x, int64_t h, int64_t w)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_UPSAMPLE_NEAREST) || !is_activation(&b, x, "input"))
+    if (!begin(&b, g, name, SDG_OP_UPSAMPLE_NEAREST) || !is_movable(&b, x, "input"))
         return 0;
-    const int64_t *d = g->values[x].dims;
-    return finish(&b, (struct sdg_op){.in = {x}}, d[0], h, w, d[3]);
+    return finish_moved(&b, (struct sdg_op){.in = {x}}, x, h, w, g->values[x].dims[3]);
 }
 
 sdg_value sdg_graph_concat(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y)
@@ -324,39 +340,132 @@ sdg_value sdg_graph_concat(struct sdg_graph *g, const char *name, sdg_value x, s
 sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t length)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_SLICE) || !is_activation(&b, x, "input"))
+    if (!begin(&b, g, name, SDG_OP_SLICE) || !is_movable(&b, x, "input"))
         return 0;
     const int64_t *d = g->values[x].dims;
     if (start < 0 || length < 1 || length > d[3] || start > d[3] - length)
         return FAIL(&b, "channels %" PRId64 " to %" PRId64 "+%" PRId64 " are not inside %s", start, start, length, SHAPE(&b, x));
     struct sdg_op op = {.in = {x}};
     op.u.slice.start = start;
-    return finish(&b, op, d[0], d[1], d[2], length);
+    return finish_moved(&b, op, x, d[1], d[2], length);
 }
 
-static bool is_scalar_table(const struct builder *b, sdg_value v, const char *what)
+// ---- integers ----
+
+static bool is_interval(const struct builder *b, sdg_value v)
 {
-    if (!is_value(b, v, what))
+    if (!is_value(b, v, "interval"))
         return false;
     const struct sdg_value_info *info = &b->g->values[v];
-    if (info->kind == SDG_VALUE_TABLE && info->dims[1] == 1 && info->dims[3] == 1)
+    const bool measured = info->kind == SDG_VALUE_ACTIVATION && info->dtype == SDG_F32 && info->dims[0] == 1 && info->dims[2] == 1;
+    if ((info->kind == SDG_VALUE_TABLE || measured) && info->dims[1] == 1 && info->dims[3] == 2)
         return true;
-    FAIL(b, "%s %s is no row table [T,1,1,1]", what, SHAPE(b, v));
+    FAIL(b, "interval %s is neither a row table [T,1,1,2] nor an activation [1,1,1,2]", SHAPE(b, v));
     return false;
 }
 
-sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value scale, sdg_value zero, int lowest, int highest)
+// True if a byte holds the codes, and they include that of 0 and one more.
+static bool are_codes(const struct builder *b, int lowest, int highest)
+{
+    if (lowest < 0 ? lowest >= -128 && highest >= 1 && highest <= 127 : lowest == 0 && highest >= 1 && highest <= 255)
+        return true;
+    FAIL(b, "codes %d to %d do not fit: -128..-1 to 1..127, or 0 to 1..255", lowest, highest);
+    return false;
+}
+
+static enum sdg_dtype code_type(int lowest)
+{
+    return lowest < 0 ? SDG_S8 : SDG_U8;
+}
+
+sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest, int highest)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_FAKE_QUANTIZE) || !is_activation(&b, x, "input") || !is_scalar_table(&b, scale, "scale") || (zero && !is_scalar_table(&b, zero, "zero point")))
+    if (!begin(&b, g, name, SDG_OP_FAKE_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval))
         return 0;
     if (lowest > 0 || highest < 1 || highest > 1 << 20 || lowest < -(1 << 20))
         return FAIL(&b, "codes %d to %d do not hold 0 and 1", lowest, highest);
-    const int64_t *d = g->values[x].dims;
-    struct sdg_op op = {.in = {x, scale, zero}};
+    struct sdg_op op = {.in = {x, interval}};
     op.u.fake_quantize.lowest = lowest;
     op.u.fake_quantize.highest = highest;
-    return finish(&b, op, d[0], d[1], d[2], d[3]);
+    return finish_like(&b, op, x);
+}
+
+sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest, int highest)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval) || !are_codes(&b, lowest, highest))
+        return 0;
+    sdg_value out = finish_like(&b, (struct sdg_op){.in = {x}, .codes = {interval, lowest, highest}}, x);
+    if (out)
+        g->values[out].dtype = code_type(lowest);
+    return out;
+}
+
+sdg_value sdg_graph_measure_interval(struct sdg_graph *g, const char *name, sdg_value x, int lowest, int highest)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_MEASURE_INTERVAL) || !is_activation(&b, x, "input") || !are_codes(&b, lowest, highest))
+        return 0;
+    struct sdg_op op = {.in = {x}};
+    op.u.measure_interval.lowest = lowest;
+    op.u.measure_interval.highest = highest;
+    return finish(&b, op, 1, 1, 1, 2);
+}
+
+// The operation at an index, as one to be changed.
+static struct sdg_op *existing_op(struct builder *b, struct sdg_graph *g, size_t index)
+{
+    if (g->result != SDG_OK)
+        return NULL;
+    if (index >= g->op_count) {
+        SDG_GRAPH_FAIL(g, "operation %zu of %zu does not exist", index, g->op_count);
+        return NULL;
+    }
+    struct sdg_op *op = &g->ops[index];
+    *b = (struct builder){.g = g, .name = op->name, .kind = op->kind};
+    return op;
+}
+
+enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_value interval, int lowest, int highest)
+{
+    struct builder b;
+    struct sdg_op *op = existing_op(&b, g, op_index);
+    if (!op || !is_interval(&b, interval) || !are_codes(&b, lowest, highest))
+        return sdg_graph_check(g);
+    switch (op->kind) {
+    case SDG_OP_CONV2D: case SDG_OP_LINEAR: case SDG_OP_GROUP_NORM: case SDG_OP_LAYER_NORM: case SDG_OP_GEGLU: case SDG_OP_ATTENTION: break;
+    default:
+        FAIL(&b, "cannot have codes as its result %s", SHAPE(&b, op->out));
+        return sdg_graph_check(g);
+    }
+    op->codes = (struct sdg_output_codes){interval, lowest, highest};
+    g->values[op->out].dtype = code_type(lowest);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval, sdg_value weight_scale, int weight_bits)
+{
+    struct builder b;
+    struct sdg_op *op = existing_op(&b, g, op_index);
+    if (!op || !is_value(&b, codes, "codes") || !is_interval(&b, interval))
+        return sdg_graph_check(g);
+    const struct sdg_value_info *q = &g->values[codes], *x = &g->values[op->in[0]];
+    struct sdg_value_info *weight = &g->values[op->in[1]];
+    if ((op->kind != SDG_OP_CONV2D && op->kind != SDG_OP_LINEAR) || weight->kind != SDG_VALUE_WEIGHT)
+        FAIL(&b, "%s cannot be computed in integers", SHAPE(&b, op->out));
+    else if (!sdg_value_is_read(q) || (q->dtype != SDG_S8 && q->dtype != SDG_U8) || !sdg_same_shape(q, x))
+        FAIL(&b, "%s %s are no codes of input %s", sdg_dtype_name(q->dtype), SHAPE(&b, codes), SHAPE(&b, op->in[0]));
+    else if (weight_bits != 4 && weight_bits != 8)
+        FAIL(&b, "weights of %d bits, not of 4 or 8", weight_bits);
+    else if (is_vector(&b, weight_scale, weight->dims[0], "weight scale", weight->name)) {
+        weight->dtype = SDG_S8;
+        weight->bits = weight_bits;
+        op->in[0] = codes;
+        op->in[2] = interval;
+        op->in[3] = weight_scale;
+    }
+    return sdg_graph_check(g);
 }
 
 sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions)

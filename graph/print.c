@@ -95,6 +95,10 @@ void sdg_graph_print(const struct sdg_graph *g)
             append_value(&line, g, "+ ", op->epilogue.residual);
         if (op->epilogue.activation)
             append(&line, " %s", unary_name(op->epilogue.activation));
+        if (op->codes.interval) {
+            append(&line, " codes %d..%d", op->codes.lowest, op->codes.highest);
+            append_value(&line, g, "of ", op->codes.interval);
+        }
         append(&line, "  # %s%s%s", op->name, out->output ? " -> " : "", out->output ? out->name : "");
         sdg_say(g->log, SDG_LOG_DEBUG, "%s", line.text);
     }

@@ -40,6 +40,8 @@ static enum sdg_result describe(struct sdg_pipeline *p, const char *network, con
 {
     SDG_TRY(build_graph(p, network, r, graph));
     enum sdg_result result = sdg_graph_fuse(*graph);
+    if (result == SDG_OK && strcmp(network, "unet") == 0)
+        result = sdg_quantized_rewrite(p, *graph);
     if (result != SDG_OK)
         sdg_graph_destroy(graph);
     return result;
@@ -64,6 +66,13 @@ static enum sdg_result write_random(struct sdg_pipeline *p, const struct sdg_gra
         SDG_TRY(result);
     }
     return SDG_OK;
+}
+
+static double middle_timestep(const void *user, int64_t row)
+{
+    (void)user;
+    (void)row;
+    return 500;
 }
 
 struct kernels {
@@ -116,6 +125,8 @@ enum sdg_result sdg_bench(struct sdg_pipeline *p, const char *network, int width
         result = describe(p, network, &r, &graph);
     if (result == SDG_OK)
         result = write_random(p, graph, program);
+    if (result == SDG_OK && strcmp(network, "unet") == 0)
+        result = sdg_quantized_write_intervals(p, program, 1, middle_timestep, NULL);
     if (result == SDG_OK)
         result = run(program, graph, repeat, seconds, &kernels);
     if (result == SDG_OK && info) {

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/moments.h"
 #include "quant/sites.h"
 #include "quant/statistics.h"
 #include "unet/unet.h"
@@ -27,6 +28,9 @@ struct collector {
     struct observed *sites;
     size_t count;
     float *buffer; // of the largest site
+    struct sdg_moments *moments; // NULL: no Hessians are wanted
+    size_t prompt;
+    bool for_statistics, for_moments; // which of both lacks this prompt
 };
 
 // ---- the rewrite, and what is read after each run ----
@@ -40,12 +44,16 @@ static enum sdg_result rewrite(void *user, struct sdg_graph *graph)
 static enum sdg_result observe(void *user, struct sdg_program *program, int call)
 {
     struct collector *c = user;
-    for (size_t i = 0; i < c->count; i++) {
+    const bool moments = c->for_moments && sdg_moments_wants(c->moments, c->prompt, call);
+    for (size_t i = 0; i < c->count && (c->for_statistics || moments); i++) {
         const struct observed *s = &c->sites[i];
         SDG_TRY(sdg_program_read(program, s->name, c->buffer, s->elements));
-        SDG_TRY(sdg_statistics_observe(&c->p->log, c->statistics, s->index, (size_t)call, c->buffer, s->elements / s->channels));
+        if (c->for_statistics)
+            SDG_TRY(sdg_statistics_observe(&c->p->log, c->statistics, s->index, (size_t)call, c->buffer, s->elements / s->channels));
+        if (moments)
+            sdg_moments_gather(c->moments, i, c->buffer, c->prompt, call);
     }
-    return SDG_OK;
+    return moments ? sdg_moments_add(&c->p->log, c->moments) : SDG_OK;
 }
 
 static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *graph)
@@ -91,6 +99,8 @@ static enum sdg_result find_sites(struct collector *c, const struct sdg_job *job
     enum sdg_result result = sdg_graph_fuse(graph);
     if (result == SDG_OK)
         result = list_sites(c, graph);
+    if (result == SDG_OK && c->moments)
+        result = sdg_moments_prepare(&c->p->log, c->moments, graph, sdg_sampler_calls(job->sampler));
     sdg_graph_destroy(&graph);
     return result;
 }
@@ -115,24 +125,43 @@ static enum sdg_result run_prompt(struct collector *c, const struct sdg_generate
     return result;
 }
 
+static enum sdg_result finish_prompt(struct collector *c)
+{
+    if (c->for_statistics) {
+        sdg_statistics_mark_done(c->statistics, c->prompt);
+        SDG_TRY(sdg_statistics_write(&c->p->log, c->statistics, c->params->output));
+    }
+    return c->for_moments ? sdg_moments_finish_prompt(&c->p->log, c->moments, c->prompt, c->params->hessians) : SDG_OK;
+}
+
+// Which of the files lacks prompt i.
+static bool wants(struct collector *c, size_t i)
+{
+    c->prompt = i;
+    c->for_statistics = sdg_statistics_wants(c->statistics, i);
+    c->for_moments = c->moments && sdg_moments_wants_prompt(c->moments, i);
+    return c->for_statistics || c->for_moments;
+}
+
 static enum sdg_result run_prompts(struct collector *c, struct sdg_generate_params generate)
 {
     const struct sdg_collect_params *params = c->params;
     int64_t seed = generate.seed;
     generate.images = (int)params->prompt_count;
     for (size_t i = 0; i < params->prompt_count; i++) {
-        if (!sdg_statistics_wants(c->statistics, i))
+        if (!wants(c, i))
             continue;
         generate.prompt = params->prompts[i];
         generate.seed = seed + (int64_t)i;
         generate.image = (int)i;
         SDG_TRY(find_indices(c));
         SDG_TRY(run_prompt(c, &generate));
-        sdg_statistics_mark_done(c->statistics, i);
-        SDG_TRY(sdg_statistics_write(&c->p->log, c->statistics, params->output));
+        SDG_TRY(finish_prompt(c));
     }
-    // A shard without a prompt of its own still leaves a file that merges.
-    return sdg_statistics_done_count(c->statistics) ? SDG_OK : sdg_statistics_write(&c->p->log, c->statistics, params->output);
+    // A shard without a prompt of its own still leaves files that merge.
+    if (!sdg_statistics_done_count(c->statistics))
+        SDG_TRY(sdg_statistics_write(&c->p->log, c->statistics, params->output));
+    return c->moments ? sdg_moments_flush(&c->p->log, c->moments, params->hessians) : SDG_OK;
 }
 
 // ---- start and resume ----
@@ -171,6 +200,8 @@ static enum sdg_result create_statistics(struct collector *c, const struct sdg_j
         .shard = c->params->shard ? c->params->shard : 1, .shards = c->params->shards ? c->params->shards : 1,
     };
     enum sdg_result result = sdg_statistics_create(&c->p->log, &info, &c->statistics);
+    if (result == SDG_OK && c->params->hessians)
+        result = sdg_moments_create(&c->p->log, &info, &c->moments);
     sdg_free(timesteps);
     return result;
 }
@@ -186,6 +217,15 @@ static enum sdg_result resume_statistics(struct collector *c)
     enum sdg_result result = sdg_statistics_merge(&c->p->log, c->statistics, "this run", old, c->params->output);
     sdg_statistics_destroy(&old);
     return result;
+}
+
+static enum sdg_result resume_moments(struct collector *c)
+{
+    if (!c->moments || sdg_path_kind(c->params->hessians) == SDG_PATH_MISSING)
+        return SDG_OK;
+    if (!c->params->resume)
+        return sdg_fail(&c->p->log, SDG_ERROR_OUTPUT, "%s exists already: resume it, or choose another name", c->params->hessians);
+    return sdg_moments_resume(&c->p->log, c->moments, c->params->hessians);
 }
 
 static enum sdg_result collect(struct collector *c)
@@ -204,6 +244,8 @@ static enum sdg_result collect(struct collector *c)
         result = create_statistics(c, &job);
     if (result == SDG_OK)
         result = resume_statistics(c);
+    if (result == SDG_OK)
+        result = resume_moments(c);
     if (result == SDG_OK)
         result = find_sites(c, &job);
     sdg_job_clear(&job);
@@ -226,6 +268,7 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
         return sdg_fail(&pipeline->log, SDG_ERROR_USAGE, "shard is %d/%d, should be i/n with 1 <= i <= n", params->shard, params->shards);
     enum sdg_result result = collect(&c);
     sdg_statistics_destroy(&c.statistics);
+    sdg_moments_destroy(&c.moments);
     sdg_free(c.sites);
     sdg_free(c.buffer);
     return result;
@@ -233,12 +276,30 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
 
 // ---- merge and show ----
 
+static enum sdg_result merge_hessians(const struct sdg_log *log, const char *const *inputs, size_t count, const char *output)
+{
+    struct sdg_hessians *sum = NULL, *next = NULL;
+    enum sdg_result result = sdg_hessians_read(log, inputs[0], &sum);
+    for (size_t i = 1; i < count && result == SDG_OK; i++) {
+        result = sdg_hessians_read(log, inputs[i], &next);
+        if (result == SDG_OK)
+            result = sdg_hessians_merge(log, sum, inputs[0], next, inputs[i]);
+        sdg_hessians_destroy(&next);
+    }
+    if (result == SDG_OK)
+        result = sdg_hessians_write(log, sum, output);
+    sdg_hessians_destroy(&sum);
+    return result;
+}
+
 enum sdg_result sdg_collect_merge(sdg_log_fn log, void *log_user, const char *const *inputs, size_t count, const char *output)
 {
     struct sdg_log l = {log, log_user, SDG_LOG_INFO};
     struct sdg_statistics *sum = NULL, *next = NULL;
     if (!count)
         return sdg_fail(&l, SDG_ERROR_USAGE, "there is nothing to merge");
+    if (sdg_hessians_is_file(inputs[0]))
+        return merge_hessians(&l, inputs, count, output);
     enum sdg_result result = sdg_statistics_read(&l, inputs[0], &sum);
     for (size_t i = 1; i < count && result == SDG_OK; i++) {
         result = sdg_statistics_read(&l, inputs[i], &next);

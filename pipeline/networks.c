@@ -23,16 +23,18 @@ void sdg_network_clear(struct sdg_network *network)
     *network = (struct sdg_network){0};
 }
 
-// Takes ownership of the graph. `hooks` may be NULL.
-static enum sdg_result compile_hooked(struct sdg_pipeline *p, enum sdg_stage stage, struct sdg_graph *graph, const struct sdg_tensors *weights, enum sdg_dtype dtype,
-                                      bool plan_only, const struct sdg_hooks *hooks, struct sdg_program **out)
+// Takes ownership of the graph. `step`: it is the UNet's step, which calibration looks at and quantized models change.
+static enum sdg_result compile_graph(struct sdg_pipeline *p, enum sdg_stage stage, struct sdg_graph *graph, const struct sdg_tensors *weights, enum sdg_dtype dtype,
+                                     bool plan_only, bool step, struct sdg_program **out)
 {
     *out = NULL;
     enum sdg_result result = sdg_stage_open(p, stage);
     if (result == SDG_OK)
         result = sdg_graph_fuse(graph);
-    if (result == SDG_OK && hooks && hooks->rewrite)
-        result = hooks->rewrite(hooks->user, graph);
+    if (result == SDG_OK && step && p->hooks.rewrite)
+        result = p->hooks.rewrite(p->hooks.user, graph);
+    if (result == SDG_OK && step)
+        result = sdg_quantized_rewrite(p, graph);
     if (result == SDG_OK)
         result = sdg_graph_set_type(graph, dtype);
     struct sdg_program_params params = {.weights = weights, .release_weights = true, .plan_only = plan_only};
@@ -45,7 +47,7 @@ static enum sdg_result compile_hooked(struct sdg_pipeline *p, enum sdg_stage sta
 static enum sdg_result compile(struct sdg_pipeline *p, enum sdg_stage stage, struct sdg_graph *graph, const struct sdg_tensors *weights, enum sdg_dtype dtype,
                                bool plan_only, struct sdg_program **out)
 {
-    return compile_hooked(p, stage, graph, weights, dtype, plan_only, NULL, out);
+    return compile_graph(p, stage, graph, weights, dtype, plan_only, false, out);
 }
 
 enum sdg_result sdg_make_text(struct sdg_pipeline *p, int encoder, int batch, int clip_skip, bool plan_only, struct sdg_program **out)
@@ -80,7 +82,7 @@ enum sdg_result sdg_make_unet_step(struct sdg_pipeline *p, int64_t batch, int64_
     struct sdg_unet_shape shape = {.batch = batch, .height = h, .width = w, .tokens = tokens, .rows = rows, .table_batch = added ? batch : 1};
     struct sdg_graph *graph;
     SDG_TRY(sdg_unet_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
-    return compile_hooked(p, SDG_STAGE_UNET, graph, p->model->unet, p->stage[SDG_STAGE_UNET].dtype, plan_only, &p->hooks, out);
+    return compile_graph(p, SDG_STAGE_UNET, graph, p->model->unet, p->stage[SDG_STAGE_UNET].dtype, plan_only, true, out);
 }
 
 enum sdg_result sdg_make_decoder(struct sdg_pipeline *p, int64_t h, int64_t w, bool plan_only, struct sdg_program **out)

@@ -171,6 +171,14 @@ static enum sdg_result make_tokenizers(struct sdg_pipeline *p)
     return SDG_OK;
 }
 
+static enum sdg_result open_correction(struct sdg_pipeline *p)
+{
+    const struct sdg_unet_config *c = &p->model->unet_config;
+    if (!c->quantization.corrected || p->params.no_correction)
+        return SDG_OK;
+    return sdg_correction_read(&p->log, p->model->unet, (size_t)c->out_channels, &p->correction);
+}
+
 static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
     SDG_TRY(check_params(p, params));
@@ -178,6 +186,8 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     SDG_TRY(sdg_backends_parse(p, params->backend));
     SDG_TRY(find_cache_dir(p, params->cache_dir));
     SDG_TRY(open_model(p, params));
+    SDG_TRY(sdg_quantized_open(p));
+    SDG_TRY(open_correction(p));
     SDG_TRY(make_tokenizers(p));
     return sdg_backends_choose_types(p, params->type);
 }
@@ -214,6 +224,8 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
             sdg_tokenizer_destroy(&p->tokenizer[i]);
     if (p->model)
         sdg_model_close(&p->model);
+    sdg_quantized_destroy(&p->quantized);
+    sdg_correction_destroy(&p->correction);
     sdg_free(p->cache_dir);
     sdg_free(p->model_name);
     sdg_free(p);

@@ -4,6 +4,8 @@
 
 #include "backend/backend.h"
 #include "formats/model.h"
+#include "pipeline/correction.h"
+#include "quant/quantized.h"
 #include "scheduler/sampler.h"
 #include "sdgen/sdgen.h"
 #include "text/prompt.h"
@@ -49,6 +51,8 @@ struct sdg_pipeline {
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
     char *cache_dir, *model_name;
     struct sdg_model *model;
+    struct sdg_quantized *quantized; // NULL: a floating-point model
+    struct sdg_correction *correction; // of its outputs; NULL = none
     struct sdg_tokenizer *tokenizer[2];
     struct sdg_stage_backend stage[SDG_STAGE_COUNT];
     struct sdg_context context;
@@ -111,6 +115,8 @@ enum sdg_result sdg_start_create(struct sdg_pipeline *p, struct sdg_job *job, st
 void sdg_start_clear(struct sdg_start *start);
 // sample.c: start->latent is denoised in place.
 enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start);
+// Its beginning: the step's program in p->unet with everything that depends on the timesteps or on the prompt alone in its tables.
+enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, int batch);
 // decode.c: the decoder is prepared (by another thread during the last step), then latent -> picture.
 // Size of one run of the autoencoder in latent pixels: a tile, or the whole.
 void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w);
@@ -128,6 +134,13 @@ enum sdg_result sdg_make_decoder(struct sdg_pipeline *p, int64_t h, int64_t w, b
 enum sdg_result sdg_make_encoder(struct sdg_pipeline *p, int64_t h, int64_t w, bool plan_only, struct sdg_program **out);
 // Work of decoding in units of one sampling step (multiply-accumulates), for the time left.
 enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct sdg_job *job, double *share);
+// ---- quantized.c: all do nothing if the model is not quantized ----
+enum sdg_result sdg_quantized_open(struct sdg_pipeline *p);
+// Of a fused step graph.
+enum sdg_result sdg_quantized_rewrite(const struct sdg_pipeline *p, struct sdg_graph *graph);
+// Fills a step program's interval tables for the timesteps of its rows.
+enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, struct sdg_program *program, int64_t rows, double (*timestep)(const void *user, int64_t row),
+                                              const void *user);
 // The stage's backend, opened on first use.
 enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage);
 void sdg_network_clear(struct sdg_network *network);

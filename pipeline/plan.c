@@ -51,6 +51,19 @@ static enum sdg_result print_kernels(const struct printer *out, struct sdg_pipel
     return SDG_OK;
 }
 
+static void print_quantization(const struct printer *out, const struct sdg_pipeline *p)
+{
+    const struct sdg_quantization_config *c = &p->model->unet_config.quantization;
+    const struct sdg_quantized *q = p->quantized;
+    if (!q)
+        return;
+    line(out, "quantization: %s, %zu layers (weights %s-rounded%s)", c->scheme, q->layer_count, c->weight_rounding, p->correction ? ", sampler corrected" : "");
+    if (q->scheme.rule == SDG_INTERVAL_DYNAMIC)
+        line(out, "intervals: %zu sites, measured in every step", q->site_count);
+    else if (q->site_count)
+        line(out, "intervals: %zu sites, %zu depend on the timestep, %zu are constant", q->site_count, q->temporal_sites, q->site_count - q->temporal_sites);
+}
+
 static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline *p, struct sdg_job *job, bool kernels)
 {
     const double mib = 1024.0 * 1024.0;
@@ -59,6 +72,7 @@ static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline
     line(out, "model: %s", p->model->path);
     line(out, "picture: %dx%d, %s / %s, %d steps, %d model evaluations, guidance %s", job->width, job->height, sdg_method_name(job->method), sdg_schedule_name(job->schedule),
          job->steps, sdg_sampler_calls(job->sampler), !job->guidance ? "off" : job->split_guidance ? "one branch at a time" : "as batch 2");
+    print_quantization(out, p);
     for (int i = 0; i < SDG_STAGE_COUNT; i++) {
         static const char *const names[] = {"text", "UNet", "VAE"};
         const struct sdg_device_info *info = sdg_backend_info(p->stage[i].backend);

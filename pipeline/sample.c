@@ -205,6 +205,8 @@ static enum sdg_result evaluate(struct loop *l, int call)
     } else {
         SDG_TRY(predict(l, call, l->input, l->noise));
     }
+    if (l->p->correction)
+        sdg_correction_apply(l->p->correction, sdg_sampler_timestep(job->sampler, call), l->noise, (job->guidance ? 2 : 1) * pixels);
     if (job->guidance) {
         const float *cond = l->noise + l->elements;
         float scale = (float)job->cfg_scale;
@@ -283,12 +285,17 @@ static enum sdg_result run_loop(struct loop *l)
     return result != SDG_OK ? result : prepared;
 }
 
+static double timestep_of_row(const void *user, int64_t row)
+{
+    return sdg_sampler_timestep(user, (int)row);
+}
+
 static bool same_network(const struct sdg_network *n, const int64_t key[6])
 {
     return n->program && memcmp(n->key, key, sizeof n->key) == 0;
 }
 
-static enum sdg_result prepare_unet(struct sdg_pipeline *p, struct sdg_job *job, int batch)
+enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, int batch)
 {
     int64_t rows = sdg_sampler_calls(job->sampler);
     const int64_t key[6] = {batch, job->latent_h, job->latent_w, p->context.tokens, rows, 0};
@@ -299,6 +306,7 @@ static enum sdg_result prepare_unet(struct sdg_pipeline *p, struct sdg_job *job,
         memcpy(p->unet.key, key, sizeof key);
     }
     SDG_TRY(fill_tables(p, job, p->unet.program));
+    SDG_TRY(sdg_quantized_write_intervals(p, p->unet.program, rows, timestep_of_row, job->sampler));
     if (!job->split_guidance && p->unet_context != p->context_serial) {
         SDG_TRY(fill_context(p, 0, batch, p->unet.program));
         p->unet_context = p->context_serial;
@@ -312,7 +320,7 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
     int batch = job->guidance && !job->split_guidance ? 2 : 1, answers = job->guidance ? 2 : 1;
     struct loop l = {.p = p, .job = job, .start = start, .batch = batch, .channels = p->model->unet_config.in_channels, .elements = job->latent_elements};
     size_t packed = l.elements / (size_t)job->latent_c * (size_t)l.channels;
-    enum sdg_result result = prepare_unet(p, job, batch);
+    enum sdg_result result = sdg_sample_prepare(p, job, batch);
     if (result != SDG_OK) {
         sdg_network_clear(&p->unet);
         return result;
@@ -324,6 +332,8 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
     l.guided = l.input + l.elements;
     l.noise = l.guided + l.elements;
     l.nhwc = l.noise + l.elements * (size_t)answers;
+    if (p->correction)
+        sdg_correction_absorb(p->correction, job->sampler, job->guidance ? job->cfg_scale : 1);
     result = run_loop(&l);
     sdg_free(buffers);
     bool more = job->params->image + 1 < job->params->images;

@@ -1,8 +1,10 @@
 // Accumulating sum x^T x in integers.
 #include "base/memory.h"
 #include "quant/gptq.h"
+#include "quant/wide.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { PIECE = 64, TILE_I = 4, TILE_J = 8, MAX_INPUTS = 65536 };
 static const double one = 1 << 20;          // in units of the sums
@@ -35,22 +37,17 @@ double sdg_hessian_at(const struct sdg_hessian *h, size_t i, size_t j)
     return (double)h->sums[i <= j ? place(h, i, j) : place(h, j, i)] / one;
 }
 
-// Sums over n rows of x[.][i .. i+4) * x[.][j .. j+8); columns beyond the last count as the last and are dropped by the caller.
-static void tile(const float *x, size_t n, size_t inputs, size_t i, size_t j, double sums[TILE_I][TILE_J])
+// Sums over n rows of x[.][i .. i+4) * x[.][j .. j+8), where rows are `stride` long and padded, so that no column is missing.
+WIDE static void tile(const double *x, size_t n, size_t stride, size_t i, size_t j, double sums[TILE_I][TILE_J])
 {
-    for (int a = 0; a < TILE_I; a++)
-        for (int b = 0; b < TILE_J; b++)
-            sums[a][b] = 0;
-    for (size_t t = 0; t < n; t++, x += inputs) {
-        double right[TILE_J];
-        for (int b = 0; b < TILE_J; b++)
-            right[b] = x[j + (size_t)b < inputs ? j + (size_t)b : inputs - 1];
-        for (int a = 0; a < TILE_I; a++) {
-            double left = x[i + (size_t)a < inputs ? i + (size_t)a : inputs - 1];
-            for (int b = 0; b < TILE_J; b++)
-                sums[a][b] += left * right[b];
-        }
+    typedef double lanes __attribute__((vector_size(TILE_J * sizeof(double))));
+    lanes s[TILE_I] = {{0}}, right;
+    for (size_t t = 0; t < n; t++, x += stride) {
+        memcpy(&right, x + j, sizeof right);
+        for (int a = 0; a < TILE_I; a++)
+            s[a] += x[i + (size_t)a] * right;
     }
+    memcpy(sums, s, sizeof s);
 }
 
 // False if a sum is not finite or does not fit.
@@ -67,18 +64,32 @@ static bool add_tile(struct sdg_hessian *h, size_t i, size_t j, double sums[TILE
     return fits;
 }
 
+// Up to PIECE rows, widened to doubles in `piece` [PIECE, stride].
+static bool add_piece(struct sdg_hessian *h, const float *x, size_t n, double *piece, size_t stride)
+{
+    bool fits = true;
+    for (size_t t = 0; t < n; t++)
+        for (size_t i = 0; i < h->inputs; i++)
+            piece[t * stride + i] = x[t * h->inputs + i];
+    for (size_t i = 0; i < h->inputs; i += TILE_I)
+        for (size_t j = i / TILE_J * TILE_J; j < h->inputs; j += TILE_J) {
+            double sums[TILE_I][TILE_J];
+            tile(piece, n, stride, i, j, sums);
+            fits = add_tile(h, i, j, sums) && fits;
+        }
+    return fits;
+}
+
 enum sdg_result sdg_hessian_add(const struct sdg_log *log, const char *site, struct sdg_hessian *h, const float *x, size_t n)
 {
     bool fits = true;
-    for (size_t at = 0; at < n && fits; at += PIECE) {
-        size_t some = n - at < PIECE ? n - at : PIECE;
-        for (size_t i = 0; i < h->inputs; i += TILE_I)
-            for (size_t j = i / TILE_J * TILE_J; j < h->inputs; j += TILE_J) {
-                double sums[TILE_I][TILE_J];
-                tile(x + at * h->inputs, some, h->inputs, i, j, sums);
-                fits = add_tile(h, i, j, sums) && fits;
-            }
-    }
+    const size_t stride = (h->inputs + TILE_J - 1) / TILE_J * TILE_J;
+    double *piece = sdg_alloc(log, stride, PIECE * sizeof *piece, "a Hessian"); // zeros beyond the last column
+    if (!piece)
+        return SDG_ERROR_MEMORY;
+    for (size_t at = 0; at < n && fits; at += PIECE)
+        fits = add_piece(h, x + at * h->inputs, n - at < PIECE ? n - at : PIECE, piece, stride);
+    sdg_free(piece);
     h->samples += n;
     if (!fits)
         return sdg_fail(log, SDG_ERROR_COMPUTE, "%s: its inputs are too large or not finite for a Hessian", site);

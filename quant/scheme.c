@@ -66,5 +66,5 @@ void sdg_scheme_name(const struct sdg_scheme *s, char name[static SDG_SCHEME_NAM
 
 bool sdg_scheme_is_runnable(const struct sdg_scheme *s)
 {
-    return s->weight_bits != SDG_FLOAT_BITS && (s->activation_bits == 8 || s->activation_bits == SDG_FLOAT_BITS);
+    return s->weight_bits != SDG_FLOAT_BITS;
 }

@@ -6,12 +6,9 @@
 #include "quant/sites.h"
 
 // Of a fused graph. Each quantizable convolution and linear layer reads its site through a fake_quantize operation of `bits` bits (2..8);
-// other readers of the site (residuals, norms) see it as it was. The intervals are row tables, one number a row, which the caller writes:
-// scales under sdg_interval_name(), and for SiLU sites integer zero points under sdg_zero_point_name().
+// other readers of the site (residuals, norms) see it as it was. The intervals are row tables [T,1,1,2] of scale and zero point named
+// sdg_interval_name(), which the caller writes.
 enum sdg_result sdg_graph_simulate(struct sdg_graph *graph, int bits);
 
-// "interval:SITE", "zero:SITE"
-const char *sdg_interval_name(char name[SDG_OBSERVED_NAME_BYTES], const char *site);
-const char *sdg_zero_point_name(char name[SDG_OBSERVED_NAME_BYTES], const char *site);
 
 #endif

@@ -77,11 +77,29 @@ void sdg_sites_clear(struct sdg_sites *sites)
     *sites = (struct sdg_sites){0};
 }
 
-const char *sdg_observed_name(char name[SDG_OBSERVED_NAME_BYTES], const char *site)
+size_t sdg_site_first_consumer(const struct sdg_graph *graph, sdg_value site)
 {
-    if (snprintf(name, SDG_OBSERVED_NAME_BYTES, "site:%s", site) >= SDG_OBSERVED_NAME_BYTES)
+    size_t i = 0;
+    while (i < graph->op_count && !(graph->ops[i].in[0] == site && sdg_op_is_quantizable(graph, &graph->ops[i])))
+        i++;
+    return i;
+}
+
+static const char *prefixed(char name[SDG_OBSERVED_NAME_BYTES], const char *prefix, const char *site)
+{
+    if (snprintf(name, SDG_OBSERVED_NAME_BYTES, "%s:%s", prefix, site) >= SDG_OBSERVED_NAME_BYTES)
         name[0] = 0; // an empty name is refused by the graph
     return name;
+}
+
+const char *sdg_observed_name(char name[SDG_OBSERVED_NAME_BYTES], const char *site)
+{
+    return prefixed(name, "site", site);
+}
+
+const char *sdg_interval_name(char name[SDG_OBSERVED_NAME_BYTES], const char *site)
+{
+    return prefixed(name, "interval", site);
 }
 
 enum sdg_result sdg_graph_observe(struct sdg_graph *graph)

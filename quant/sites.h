@@ -27,9 +27,14 @@ void sdg_sites_clear(struct sdg_sites *sites);
 // True if this convolution or linear layer's weights are to be quantized.
 bool sdg_op_is_quantizable(const struct sdg_graph *graph, const struct sdg_op *op);
 
+// Index of the first operation that reads `site` with quantized weights.
+size_t sdg_site_first_consumer(const struct sdg_graph *graph, sdg_value site);
+
 enum { SDG_OBSERVED_NAME_BYTES = 256 };
 // Name of the output under which an observed site is read: "site:NAME".
 const char *sdg_observed_name(char name[SDG_OBSERVED_NAME_BYTES], const char *site);
+// Name of the row table of a site's intervals: "interval:NAME".
+const char *sdg_interval_name(char name[SDG_OBSERVED_NAME_BYTES], const char *site);
 // The observe rewrite: every site that is an activation becomes an output.
 enum sdg_result sdg_graph_observe(struct sdg_graph *graph);
 

@@ -58,19 +58,30 @@ static void add_site(struct image *f, const struct sdg_site_statistics *site, si
     }
 }
 
-static enum sdg_result write_image(const struct sdg_log *log, const struct sdg_statistics *s, const char *path, struct image *f)
+void sdg_file_about_make(const struct sdg_statistics *s, const char *format, struct sdg_file_about *out)
 {
     const struct sdg_statistics_info *info = &s->info;
-    add(f, "timesteps", "", SDG_F64, 1, info->rows, 1)->data = info->timesteps;
-    add(f, "prompts_done", "", SDG_U8, 1, info->prompts, 1)->data = s->done;
+    snprintf(out->steps, sizeof out->steps, "%d", info->steps);
+    snprintf(out->shard, sizeof out->shard, "%d/%d", info->shard, info->shards);
+    const struct sdg_metadata metadata[] = {{"format", format},       {"version", format_version},    {"model", info->model}, {"sampler", info->sampler},
+                                            {"settings", info->settings}, {"steps", out->steps}, {"shard", out->shard}};
+    memcpy(out->metadata, metadata, sizeof metadata);
+    out->tensors[0] = (struct sdg_tensor){.name = "timesteps", .dtype = SDG_F64, .rank = 1, .dims = {(int64_t)info->rows}, .data = info->timesteps, .bytes = info->rows * sizeof(double)};
+    out->tensors[1] = (struct sdg_tensor){.name = "prompts_done", .dtype = SDG_U8, .rank = 1, .dims = {(int64_t)info->prompts}, .data = s->done, .bytes = info->prompts};
+}
+
+static enum sdg_result write_image(const struct sdg_log *log, const struct sdg_statistics *s, const char *path, struct image *f)
+{
+    enum { ABOUT = sizeof(((struct sdg_file_about *)0)->metadata) / sizeof(struct sdg_metadata) };
+    struct sdg_file_about about;
+    struct sdg_metadata metadata[ABOUT + 1] = {{"bins", SDG_HISTOGRAM_LAYOUT}};
+    sdg_file_about_make(s, format_name, &about);
+    memcpy(metadata + 1, about.metadata, sizeof about.metadata);
+    memcpy(f->tensors, about.tensors, sizeof about.tensors);
+    f->count = 2;
     for (size_t i = 0; i < s->site_count; i++)
-        add_site(f, &s->sites[i], info->rows);
-    char steps[16], shard[32];
-    snprintf(steps, sizeof steps, "%d", info->steps);
-    snprintf(shard, sizeof shard, "%d/%d", info->shard, info->shards);
-    const struct sdg_metadata metadata[] = {{"format", format_name},    {"version", format_version},    {"bins", SDG_HISTOGRAM_LAYOUT}, {"model", info->model},
-                                            {"sampler", info->sampler}, {"settings", info->settings}, {"steps", steps},               {"shard", shard}};
-    return sdg_tensors_write(log, path, f->tensors, f->count, metadata, sizeof metadata / sizeof *metadata);
+        add_site(f, &s->sites[i], s->info.rows);
+    return sdg_tensors_write(log, path, f->tensors, f->count, metadata, ABOUT + 1);
 }
 
 enum sdg_result sdg_statistics_write(const struct sdg_log *log, struct sdg_statistics *s, const char *path)
@@ -144,13 +155,12 @@ static enum sdg_result read_done(const struct reader *r, const struct sdg_tensor
     return SDG_OK;
 }
 
-static enum sdg_result read_info(const struct reader *r, struct sdg_statistics **out)
+static enum sdg_result read_info(const struct reader *r, const char *format, struct sdg_statistics **out)
 {
     struct sdg_statistics_info info = {0};
     const char *steps = NULL, *shard = NULL;
-    SDG_TRY(metadata(r, "format", format_name, NULL));
+    SDG_TRY(metadata(r, "format", format, NULL));
     SDG_TRY(metadata(r, "version", format_version, NULL));
-    SDG_TRY(metadata(r, "bins", SDG_HISTOGRAM_LAYOUT, NULL));
     SDG_TRY(metadata(r, "model", NULL, &info.model));
     SDG_TRY(metadata(r, "sampler", NULL, &info.sampler));
     SDG_TRY(metadata(r, "settings", NULL, &info.settings));
@@ -175,6 +185,19 @@ static enum sdg_result read_info(const struct reader *r, struct sdg_statistics *
     if (result == SDG_OK)
         result = read_done(r, done, *out);
     return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result; // the same numbers, but here they come from a file
+}
+
+enum sdg_result sdg_file_about_read(const struct sdg_log *log, const char *path, const struct sdg_tensors *tensors, const char *format, struct sdg_statistics **out)
+{
+    const struct reader r = {log, path, tensors};
+    struct sdg_statistics *s = NULL;
+    enum sdg_result result = read_info(&r, format, &s);
+    if (result != SDG_OK) {
+        sdg_statistics_destroy(&s);
+        return result;
+    }
+    *out = s;
+    return SDG_OK;
 }
 
 // Whether a row's numbers can have come from the same values.
@@ -272,7 +295,9 @@ enum sdg_result sdg_statistics_read(const struct sdg_log *log, const char *path,
     struct sdg_statistics *s = NULL;
     SDG_TRY(sdg_tensors_open(log, path, &tensors));
     struct reader r = {log, path, tensors};
-    enum sdg_result result = read_info(&r, &s);
+    enum sdg_result result = sdg_file_about_read(log, path, tensors, format_name, &s);
+    if (result == SDG_OK)
+        result = metadata(&r, "bins", SDG_HISTOGRAM_LAYOUT, NULL);
     if (result == SDG_OK)
         result = read_sites(&r, s);
     sdg_tensors_destroy(&tensors);

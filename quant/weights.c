@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "quant/codes.h"
+#include "quant/wide.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -88,64 +89,76 @@ struct grid {
     float power;
 };
 
+__attribute__((always_inline)) static inline void add_errors(const float *y, float inverse, const struct grid *g, bool square, float *sums)
+{
+    const int32_t lo = g->lo, hi = g->hi;
+    for (int l = 0; l < LANES; l++) {
+        float x = y[l] * inverse;
+        int32_t q = (int32_t)nearest_even(x);
+        q = q < lo ? lo : q;
+        q = q > hi ? hi : q;
+        float r = fabsf(x - (float)q);
+        sums[l] += square ? r * r : fast_power(r, g->power);
+    }
+}
+
 // Error of up to RUN weights in units of scale^power; `square` is a constant where this is inlined.
 __attribute__((always_inline)) static inline double run_error(const float *w, size_t n, float inverse, const struct grid *g, bool square)
 {
-    const int32_t lo = g->lo, hi = g->hi;
-    float sums[LANES] = {0};
+    float sums[LANES] = {0}, last[LANES] = {0}; // what is missing counts as 0, which has no error
     double total = 0;
-    for (size_t at = 0; at < n; at += LANES) {
-        float y[LANES] = {0}; // what is missing counts as 0, which has no error
-        memcpy(y, w + at, (n - at < LANES ? n - at : LANES) * sizeof *y);
-        for (int l = 0; l < LANES; l++) {
-            float x = y[l] * inverse;
-            int32_t q = (int32_t)nearest_even(x);
-            q = q < lo ? lo : q;
-            q = q > hi ? hi : q;
-            float r = fabsf(x - (float)q);
-            sums[l] += square ? r * r : fast_power(r, g->power);
-        }
-    }
+    size_t whole = n / LANES * LANES;
+    for (size_t at = 0; at < whole; at += LANES)
+        add_errors(w + at, inverse, g, square, sums);
+    for (size_t i = whole; i < n; i++)
+        last[i - whole] = w[i];
+    add_errors(last, inverse, g, square, sums);
     for (int l = 0; l < LANES; l++)
         total += sums[l];
     return total;
 }
 
-static double group_error(const float *w, size_t n, float scale, const struct grid *g)
+// Every `every`-th run of weights counts, in units of scale^power. Gives up where the sum is above `limit`. Nearly all the time that
+// quantizing a model takes is spent here.
+WIDE static double sum_errors(const float *w, size_t n, float inverse, const struct grid *g, size_t every, double limit)
 {
     double total = 0;
-    float inverse = 1 / scale;
-    for (size_t at = 0; at < n; at += RUN) {
+    for (size_t at = 0; at < n && total <= limit; at += RUN * every) {
         size_t some = n - at < RUN ? n - at : RUN;
         total += g->power == 2 ? run_error(w + at, some, inverse, g, true) : run_error(w + at, some, inverse, g, false);
     }
-    return total * pow(scale, g->power);
+    return total;
 }
 
 struct choice {
     double at, error; // scale as a multiple of the one that just reaches the extremes
 };
 
-static void try_scales(const float *w, size_t n, const struct grid *g, double reach, double from, double step, int count, struct choice *best)
+static void try_scales(const float *w, size_t n, size_t every, const struct grid *g, double reach, double from, double step, int count, struct choice *best)
 {
     for (int i = 0; i < count; i++) {
         struct choice c = {from + i * step, 0};
-        c.error = group_error(w, n, (float)(reach * c.at), g);
+        float scale = (float)(reach * c.at);
+        double unit = pow(scale, g->power);
+        c.error = unit * sum_errors(w, n, 1 / scale, g, every, best->error / unit);
         if (c.error < best->error)
             *best = c;
     }
 }
 
-// A grid over everything useful, then finer ones around the best. Few weights make a ragged error: they get a finer grid.
+// A grid over everything useful, then finer ones around the best. Few weights make a ragged error: they get a finer grid. Many make one
+// so smooth that a part of them tells where its minimum is.
 static float search_scale(const float *w, size_t n, double reach, const struct grid *g)
 {
     const double from = 0.3, to = 1.05;
     int count = n < 1024 ? 151 : n < 4096 ? 76 : 38;
     double step = (to - from) / (count - 1);
+    const bool many = n >= 8192;
     struct choice best = {1, INFINITY};
-    try_scales(w, n, g, reach, from, step, count, &best);
-    for (int finer = 0; finer < 2; finer++) {
-        try_scales(w, n, g, reach, best.at - step * 7 / 8, step / 8, 15, &best);
+    try_scales(w, n, many ? 4 : 1, g, reach, from, step, count, &best);
+    best.error = INFINITY;
+    for (int finer = 0; finer < (many ? 1 : 2); finer++) {
+        try_scales(w, n, 1, g, reach, best.at - step * 7 / 8, step / 8, 15, &best);
         step /= 8;
     }
     return (float)(reach * best.at);
@@ -205,24 +218,4 @@ double sdg_codes_sqnr(const struct sdg_codes *c, const float *weights)
             noise += d * d;
         }
     return noise > 0 ? 10 * log10(signal / noise) : INFINITY;
-}
-
-// ---- packing ----
-
-void sdg_pack4(const int8_t *codes, size_t rows, size_t inputs, uint8_t *packed)
-{
-    for (size_t r = 0; r < rows; r++, codes += inputs)
-        for (size_t i = 0; i < inputs; i += 2) {
-            int high = i + 1 < inputs ? codes[i + 1] : 0;
-            *packed++ = (uint8_t)((codes[i] & 15) | (high & 15) << 4);
-        }
-}
-
-void sdg_unpack4(const uint8_t *packed, size_t rows, size_t inputs, int8_t *codes)
-{
-    for (size_t r = 0; r < rows; r++, packed += sdg_packed_row(inputs))
-        for (size_t i = 0; i < inputs; i++) {
-            int nibble = packed[i / 2] >> (i % 2 ? 4 : 0) & 15;
-            *codes++ = (int8_t)((nibble ^ 8) - 8);
-        }
 }

@@ -4,6 +4,7 @@
 #define SDG_QUANT_WEIGHTS_H
 
 #include "base/log.h"
+#include "base/nibbles.h" // how files hold weights of 4 bits
 
 #include <stddef.h>
 #include <stdint.h>
@@ -35,14 +36,5 @@ float sdg_weights_scale(const float *weights, size_t n, int bits, double power);
 void sdg_codes_expand(const struct sdg_codes *codes, float *weights);
 // 10 log10(sum w^2 / sum (w - code * scale)^2), dB; infinity without error.
 double sdg_codes_sqnr(const struct sdg_codes *codes, const float *weights);
-
-// ---- four bits in a byte ----
-// Rows of (inputs + 1) / 2 bytes: code 2i in the low half of byte i, two's complement; an odd row ends with a high half of 0.
-static inline size_t sdg_packed_row(size_t inputs)
-{
-    return inputs / 2 + inputs % 2;
-}
-void sdg_pack4(const int8_t *codes, size_t rows, size_t inputs, uint8_t *packed); // codes -8..7
-void sdg_unpack4(const uint8_t *packed, size_t rows, size_t inputs, int8_t *codes);
 
 #endif

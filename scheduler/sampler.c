@@ -298,6 +298,14 @@ void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float 
         model_input[i] = (float)(scale * (double)latent[i]);
 }
 
+void sdg_sampler_absorb(struct sdg_sampler *s, int call, double variance)
+{
+    struct sdg_combination *u = &s->calls[call].update;
+    double reaches = u->output + u->prediction * s->calls[call].p_output;
+    if (!isfinite(s->clip_range))
+        u->noise = sqrt(fmax(u->noise * u->noise - reaches * reaches * variance, 0));
+}
+
 // ---- one step -----------------------------------------------------------------------------------------------------------
 
 struct terms { // of one element

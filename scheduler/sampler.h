@@ -72,6 +72,10 @@ double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s);
 // inpainting mask keeps; call = sdg_sampler_calls(s) is the end of the walk, without noise. In place.
 void sdg_sampler_add_noise(const struct sdg_sampler *s, int call, float *latent, const float *noise);
 void sdg_sampler_scale_input(const struct sdg_sampler *s, int call, const float *latent, float *model_input);
+// The model outputs of this call have an error of this variance per element, as random as fresh noise: as much of it as reaches the
+// latent is left out of the noise that the step adds. For ddim that is the formula of PTQD (He et al. 2023); any step's latent is linear in
+// the output. Nothing changes where the step adds no noise or clips predictions. Once per call at most, before the walk.
+void sdg_sampler_absorb(struct sdg_sampler *s, int call, double variance);
 // `rng` supplies this step's noise draws where the method has any (one draw of `elements` numbers each). No allocation.
 void sdg_sampler_step(struct sdg_sampler *s, int call, const float *model_output, float *latent, struct sdg_rng *rng);
 

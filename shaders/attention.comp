@@ -1,10 +1,13 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "types.glsl"
+#define OUT_BINDING 3
+#define ROW_BINDING 4
+#include "codes.glsl"
 
 // softmax(scale q k^T) v for ROWS queries of one head at a time, walking over the keys in blocks with a running maximum and sum, so
 // that a row of scores is never longer than a block. 64 invocations, as 8 x 8: invocation (r, c) owns queries r + 8 i, of the scores
-// the keys c + 8 j, of the result the channels c + 8 j. q, k and v pass through shared memory in slices of SLICE channels.
+// the keys c + 8 j, of the result the channels 4 c + j of each slice. q, k and v pass through shared memory in slices of SLICE channels.
 // C twin: struct sdg_push_attention in backend/vulkan/ops/attention.c.
 layout(push_constant) uniform Push {
     uint queries, keys;          // tokens per sample
@@ -20,7 +23,7 @@ layout(constant_id = 3) const uint CAUSAL = 0;
 const uint BLOCK = 32, SLICE = 32, SIDE = 8;
 const uint PER_ROW = ROWS / SIDE, PER_KEY = BLOCK / SIDE, PER_CHANNEL = SLICE / SIDE;
 const uint SLICES_V = (DEPTH_V + SLICE - 1) / SLICE;
-const float LOWEST = -3.0e38; // stands for minus infinity, but can be subtracted from itself
+const float MINUS_INFINITY = -3.0e38; // nearly, so that it can be subtracted from itself
 
 layout(binding = 0) readonly buffer Q { SCALAR q[]; };
 layout(binding = 1) readonly buffer K { SCALAR k[]; };
@@ -44,7 +47,7 @@ void main()
     [[unroll]] for (uint i = 0; i < PER_ROW; i++)
         sum[i] = 0.0;
     if (lane < ROWS)
-        row_max[lane] = LOWEST;
+        row_max[lane] = MINUS_INFINITY;
 
     uint end = CAUSAL != 0 ? min(p.keys, first_query + ROWS) : p.keys;
     for (uint first_key = 0; first_key < end; first_key += BLOCK) {
@@ -81,7 +84,7 @@ void main()
                 uint row = my_row + i * SIDE, col = my_col + j * SIDE;
                 bool seen = first_key + col < p.keys && (CAUSAL == 0 || first_key + col <= first_query + row);
                 if (!seen)
-                    s[i * PER_KEY + j] = LOWEST;
+                    s[i * PER_KEY + j] = MINUS_INFINITY;
                 scores[row * (BLOCK + 1) + col] = s[i * PER_KEY + j];
             }
         barrier();
@@ -100,7 +103,7 @@ void main()
             sum[i] *= fix;
             [[unroll]] for (uint j = 0; j < PER_KEY; j++) {
                 float x = s[i * PER_KEY + j];
-                float weight = x == LOWEST ? 0.0 : exp(x - largest); // NaN stays NaN
+                float weight = x == MINUS_INFINITY ? 0.0 : exp(x - largest); // NaN stays NaN
                 sum[i] += weight;
                 scores[row * (BLOCK + 1) + my_col + j * SIDE] = weight;
             }
@@ -120,7 +123,7 @@ void main()
                 [[unroll]] for (uint i = 0; i < PER_ROW; i++)
                     a[i] = scores[(my_row + i * SIDE) * (BLOCK + 1) + key];
                 [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
-                    b[j] = slice_kv[key * (SLICE + 1) + my_col + j * SIDE];
+                    b[j] = slice_kv[key * (SLICE + 1) + my_col * PER_CHANNEL + j];
                 [[unroll]] for (uint i = 0; i < PER_ROW; i++)
                     [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
                         acc[(i * SLICES_V + part) * PER_CHANNEL + j] += a[i] * b[j];
@@ -138,12 +141,19 @@ void main()
         float total = 0.0;
         [[unroll]] for (uint j = 0; j < SIDE; j++)
             total += scores[row * (BLOCK + 1) + j];
-        [[unroll]] for (uint part = 0; part < SLICES_V; part++)
-            [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++) {
-                uint c = part * SLICE + my_col + j * SIDE;
-                if (first_query + row < p.queries && c < DEPTH_V)
-                    result[(base_q + first_query + row) * p.pitch_v + head * DEPTH_V + c] =
-                        SCALAR(acc[(i * SLICES_V + part) * PER_CHANNEL + j] / total);
-            }
+        [[unroll]] for (uint part = 0; part < SLICES_V; part++) {
+            uint c = part * SLICE + my_col * PER_CHANNEL;
+            if (first_query + row >= p.queries || c >= DEPTH_V)
+                continue;
+            uint at = (base_q + first_query + row) * p.pitch_v + head * DEPTH_V + c, count = min(PER_CHANNEL, DEPTH_V - c);
+            vec4 y;
+            [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
+                y[j] = acc[(i * SLICES_V + part) * PER_CHANNEL + j] / total;
+            if (CODES)
+                store_codes(at, y, count, coder());
+            else
+                for (uint j = 0; j < count; j++)
+                    result[at + j] = SCALAR(y[j]);
+        }
     }
 }

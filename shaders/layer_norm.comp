@@ -5,6 +5,9 @@
 #endif
 #include "types.glsl"
 #include "reduce.glsl"
+#define OUT_BINDING 3
+#define ROW_BINDING 4
+#include "codes.glsl"
 
 // One workgroup per token: mean, then variance around it, then the result. C twin: struct sdg_push_layer_norm in
 // backend/vulkan/ops/layer_norm.c.
@@ -33,6 +36,16 @@ void main()
         squares += d * d;
     }
     float scale = 1.0 / sqrt(workgroup_sum(squares) / float(p.c) + p.eps);
-    for (uint c = lane; c < p.c; c += length)
-        result[base + c] = SCALAR((float(x[base + c]) - mean) * scale * gamma[c] + beta[c]);
+    if (CODES) {
+        for (uint c = 4 * lane; c < p.c; c += 4 * length) {
+            vec4 y = vec4(0.0);
+            uint count = min(4, p.c - c);
+            for (uint j = 0; j < count; j++)
+                y[j] = (float(x[base + c + j]) - mean) * scale * gamma[c + j] + beta[c + j];
+            store_codes(base + c, y, count, coder());
+        }
+    } else {
+        for (uint c = lane; c < p.c; c += length)
+            result[base + c] = SCALAR((float(x[base + c]) - mean) * scale * gamma[c] + beta[c]);
+    }
 }

@@ -8,6 +8,7 @@ layout(push_constant) uniform Push {
     uint m, n, k;
     uint rows_per_sample; // H * W
     uint table_samples;
+    uint in_c; // k
 } p;
 
 layout(binding = 0) readonly buffer X { PACK x[]; };

@@ -2,7 +2,8 @@
 //
 // A workgroup makes a BM x BN tile of the output. Both operands pass through shared memory in slices of BK, stored k-major, so
 // that in the inner loop neighbouring invocations read neighbouring words of w and the same word of a. An invocation owns TM x TN
-// outputs, BM/TM and BN/TN apart: its stores along n are contiguous across invocations.
+// outputs, BM/TM and BN/TN apart: its stores along n are contiguous across invocations. Where results are codes, it owns four
+// neighbours along n, which make a word.
 //
 // The including file defines, before this one, the push constants p (with m, n, k) and
 //     A_ROW a_row(uint m)                   what has to be known of row m, once
@@ -30,6 +31,12 @@ shared float tile_a[BK * PITCH_A];
 shared float tile_b[BK * PITCH_B];
 
 #include "epilogue.glsl"
+
+// Where in the tile output j of an invocation is.
+uint column(uint first_n, uint j)
+{
+    return CODES ? (j / 4 * THREADS_N + first_n) * 4 + j % 4 : first_n + j * THREADS_N;
+}
 
 void keep_a(uint k, uint m, VALUE v)
 {
@@ -87,7 +94,7 @@ void main()
                 [[unroll]] for (uint i = 0; i < TM; i++)
                     a[i] = tile_a[s * PITCH_A + first_m + i * (BM / TM)];
                 [[unroll]] for (uint j = 0; j < TN; j++)
-                    b[j] = tile_b[s * PITCH_B + first_n + j * (BN / TN)];
+                    b[j] = tile_b[s * PITCH_B + column(first_n, j)];
                 [[unroll]] for (uint i = 0; i < TM; i++)
                     [[unroll]] for (uint j = 0; j < TN; j++)
                         sum[i * TN + j] += a[i] * b[j];
@@ -97,10 +104,21 @@ void main()
 
     [[unroll]] for (uint i = 0; i < TM; i++) {
         uint m = m0 + first_m + i * (BM / TM);
-        [[unroll]] for (uint j = 0; j < TN; j++) {
-            uint n = n0 + first_n + j * (BN / TN);
-            if (m < p.m && n < p.n)
+        if (m >= p.m)
+            continue;
+        [[unroll]] for (uint j = 0; j < TN; j += CODES ? 4 : 1) {
+            uint n = n0 + column(first_n, j);
+            if (n >= p.n)
+                continue;
+            if (CODES) {
+                vec4 y = vec4(0.0);
+                uint count = min(4, p.n - n);
+                [[unroll]] for (uint c = 0; c < 4; c++)
+                    y[c] = epilogue(sum[i * TN + j + c], m, min(n + c, p.n - 1));
+                store_codes(m * p.n + n, y, count, coder());
+            } else {
                 result[m * p.n + n] = SCALAR(epilogue(sum[i * TN + j], m, n));
+            }
         }
     }
 }

@@ -7,12 +7,12 @@ layout(push_constant) uniform Push {
     uint total, c, in_c, start;
 } p;
 
-layout(binding = 0) readonly buffer X { SCALAR x[]; };
-layout(binding = 1) writeonly buffer Out { SCALAR result[]; };
+layout(binding = 0) readonly buffer X { MOVED x[]; };
+layout(binding = 1) writeonly buffer Out { MOVED result[]; };
 
-void main()
+uint source(uint i)
 {
-    uint i = folded_invocation();
-    if (i < p.total)
-        result[i] = x[i / p.c * p.in_c + p.start + i % p.c];
+    return i / p.c * p.in_c + p.start + i % p.c;
 }
+
+#include "move.glsl"

@@ -1,12 +1,15 @@
 // Storage types of a variant: STORAGE_F16 (needs 16-bit storage) or f32; WIDTH 1 or 4 elements a load. Arithmetic is always f32.
+// MOVED: elements of that size whose bits are copied as they are.
 #extension GL_EXT_control_flow_attributes : require
 #ifdef STORAGE_F16
 #extension GL_EXT_shader_16bit_storage : require
 #define SCALAR float16_t
 #define VECTOR f16vec4
+#define MOVED float16_t
 #else
 #define SCALAR float
 #define VECTOR vec4
+#define MOVED uint
 #endif
 
 // PACK is what a wide load gets from a buffer, VALUE what it becomes in registers.

@@ -8,15 +8,13 @@ layout(push_constant) uniform Push {
     uint in_h, in_w, out_h, out_w;
 } p;
 
-layout(binding = 0) readonly buffer X { SCALAR x[]; };
-layout(binding = 1) writeonly buffer Out { SCALAR result[]; };
+layout(binding = 0) readonly buffer X { MOVED x[]; };
+layout(binding = 1) writeonly buffer Out { MOVED result[]; };
 
-void main()
+uint source(uint i)
 {
-    uint i = folded_invocation();
-    if (i >= p.total)
-        return;
     uint pixel = i / p.c, column = pixel % p.out_w, line = pixel / p.out_w % p.out_h, n = pixel / (p.out_w * p.out_h);
-    uint from = (n * p.in_h + line * p.in_h / p.out_h) * p.in_w + column * p.in_w / p.out_w;
-    result[i] = x[from * p.c + i % p.c];
+    return ((n * p.in_h + line * p.in_h / p.out_h) * p.in_w + column * p.in_w / p.out_w) * p.c + i % p.c;
 }
+
+#include "move.glsl"

@@ -2,6 +2,7 @@
 // together is refused.
 #include "sdgen/calibrate.h"
 
+#include "quant/hessians.h"
 #include "tests/temp.h"
 
 #include <setjmp.h>
@@ -26,19 +27,24 @@ static void collect_message(void *user, enum sdg_log_level level, const char *me
     }
 }
 
-static enum sdg_result run(const char *output, int shard, int shards, bool resume, int steps, sdg_progress_fn progress, void *user, struct messages *messages)
+static enum sdg_result run_both(const char *output, const char *hessians, int shard, int shards, bool resume, int steps, sdg_progress_fn progress, void *user, struct messages *messages)
 {
     struct sdg_pipeline *p;
     *messages = (struct messages){0};
     struct sdg_pipeline_params params = {.model = SDG_SOURCE_DIR "/models/emoji-128", .backend = "cpu", .type = "f32", .threads = 2, .log = collect_message, .log_user = messages, .cache_dir = ""};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     struct sdg_collect_params collect = {
-        .prompts = prompts, .prompt_count = PROMPTS, .shard = shard, .shards = shards, .output = output, .resume = resume,
+        .prompts = prompts, .prompt_count = PROMPTS, .shard = shard, .shards = shards, .output = output, .hessians = hessians, .resume = resume,
         .generate = {.steps = steps, .width = 64, .height = 64, .seed = 5, .progress = progress, .progress_user = user},
     };
     enum sdg_result result = sdg_collect(p, &collect);
     sdg_pipeline_destroy(&p);
     return result;
+}
+
+static enum sdg_result run(const char *output, int shard, int shards, bool resume, int steps, sdg_progress_fn progress, void *user, struct messages *messages)
+{
+    return run_both(output, NULL, shard, shards, resume, steps, progress, user, messages);
 }
 
 static void assert_same_file(const char *a, const char *b)
@@ -135,6 +141,49 @@ static void wrong_shards_are_refused(void **state)
     free(path);
 }
 
+// Files of Hessians do what statistics do. The inputs of a site's first layer, taps of its kernel included, are 64 to 3456, so all have one.
+static void hessians(void **state)
+{
+    (void)state;
+    struct messages m;
+    struct sdg_hessians *h;
+    char *all = path_of("h-all.safetensors"), *one = path_of("h-1.safetensors"), *two = path_of("h-2.safetensors"), *sum = path_of("h-sum.safetensors"), *torn = path_of("h-torn.safetensors");
+    char *statistics = path_of("h-stats.safetensors"), *other = path_of("h-stats-other.safetensors"), *plain = path_of("all.safetensors");
+    assert_int_equal(run_both(statistics, all, 0, 0, false, 3, NULL, NULL, &m), SDG_OK);
+    assert_same_file(statistics, plain); // a second file does not change the first
+    assert_int_equal(run_both(temp_path("h-stats-1.safetensors"), one, 1, 2, false, 3, NULL, NULL, &m), SDG_OK);
+    assert_int_equal(run_both(temp_path("h-stats-2.safetensors"), two, 2, 2, false, 3, NULL, NULL, &m), SDG_OK);
+    const char *const parts[] = {two, one}, *const mixed[] = {one, plain}, *const twice[] = {one, one};
+    assert_int_equal(sdg_collect_merge(collect_message, &m, parts, 2, sum), SDG_OK);
+    assert_same_file(all, sum);
+
+    // The statistics are complete, the Hessians have still to be made; then the other way round.
+    assert_int_equal(run_both(statistics, torn, 0, 0, true, 3, NULL, NULL, &m), SDG_OK);
+    assert_same_file(all, torn);
+    assert_same_file(statistics, plain);
+    int done = 0;
+    assert_int_equal(run_both(other, torn, 0, 0, true, 3, stop_after_two, &done, &m), SDG_ERROR_CANCELLED);
+    assert_int_equal(run_both(other, torn, 0, 0, false, 3, NULL, NULL, &m), SDG_ERROR_OUTPUT);
+    assert_int_equal(run_both(other, torn, 0, 0, true, 3, NULL, NULL, &m), SDG_OK);
+    assert_same_file(all, torn);
+    assert_same_file(other, plain);
+
+    m = (struct messages){0};
+    assert_int_equal(sdg_collect_merge(collect_message, &m, mixed, 2, temp_path("h-bad.safetensors")), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_collect_merge(collect_message, &m, twice, 2, temp_path("h-bad.safetensors")), SDG_ERROR_INPUT);
+    assert_int_equal(m.errors, 2);
+    assert_int_equal(sdg_hessians_read(NULL, all, &h), SDG_OK);
+    assert_int_equal(h->count, 92);
+    for (size_t i = 0; i < h->count; i++) { // every row of the maps that have no more, 64 of the others, in each of 3 steps of 4 prompts
+        const struct sdg_layer_hessian *l = &h->layers[i];
+        assert_in_range(l->hessian.inputs, 64, 3456);
+        assert_int_equal(l->hessian.inputs, l->channels * l->kernel_h * l->kernel_w);
+        assert_true(l->hessian.samples >= 12 * 8 && l->hessian.samples <= 12 * 64 && sdg_hessian_at(&l->hessian, 0, 0) > 0);
+    }
+    sdg_hessians_destroy(&h);
+    free(all), free(one), free(two), free(sum), free(torn), free(statistics), free(other), free(plain);
+}
+
 struct seen { size_t sites, silu; struct sdg_collected_info info; };
 
 static void see_info(void *user, const struct sdg_collected_info *info)
@@ -176,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_and_resume), cmocka_unit_test(empty_shard_merges), cmocka_unit_test(different_runs_do_not_merge),
         cmocka_unit_test(wrong_shards_are_refused), cmocka_unit_test(showing),
+        cmocka_unit_test(hessians),
     };
     int failed = cmocka_run_group_tests_name("calibrate", tests, NULL, NULL);
     temp_remove();

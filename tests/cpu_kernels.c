@@ -1,7 +1,7 @@
 // The cpu backend's own kernels in every instruction set this processor has (the ops test only sees the best), against double precision.
 // Bounds are normalised mean squared errors: 1e-11 in f32, where rounding of sums of a thousand terms gives about 1e-13; 1e-5 in bf16,
 // whose own rounding of inputs already made is excluded and of results gives 3e-6.
-#include "backend/cpu/fast/kernels.h"
+#include "backend/cpu/fast/fast.h"
 #include "base/dtype.h"
 #include "base/memory.h"
 
@@ -145,7 +145,7 @@ static void check_geglu(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { ROWS = 5, CHANNELS = 37 };
     struct array x = make(ROWS * 2 * CHANNELS, half, 5, 0), y = make(ROWS * CHANNELS, half, 0, 0);
-    kernels->geglu(x.data, y.data, half, CHANNELS, 0, ROWS);
+    kernels->geglu(x.data, y.data, half, NULL, CHANNELS, 0, ROWS);
     for (int r = 0; r < ROWS; r++)
         for (int c = 0; c < CHANNELS; c++)
             y.value[r * CHANNELS + c] = x.value[r * 2 * CHANNELS + c] * unary_of(SDG_UNARY_GELU_ERF, x.value[r * 2 * CHANNELS + CHANNELS + c]);
@@ -158,7 +158,7 @@ static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { ROWS = 3, CHANNELS = 77 };
     struct array x = make(ROWS * CHANNELS, half, 3, 1), gamma = make(CHANNELS, false, 1, 1), beta = make(CHANNELS, false, 1, 0), y = make(ROWS * CHANNELS, half, 0, 0);
-    kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, y.data, half, CHANNELS, 0, ROWS);
+    kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, y.data, half, NULL, CHANNELS, 0, ROWS);
     for (int r = 0; r < ROWS; r++) {
         double mean = 0, variance = 0;
         for (int c = 0; c < CHANNELS; c++)
@@ -185,7 +185,7 @@ static void check_group_norm(const struct sdg_fast_kernels *kernels, bool half)
     float work[2 * CHANNELS];
     struct sdg_fast_group_norm op = {.x = {a.data, b.data}, .channels = {A, B}, .pixels = PIXELS, .out = y.data, .groups = GROUPS, .half = half, .silu = true};
     kernels->group_norm_stats(&op, 0, 0, PIXELS, work, stats.data);
-    kernels->group_norm_apply(&op, 0, 0, PIXELS, mean.data, scale.data, shift.data);
+    kernels->group_norm_apply(&op, 0, 0, PIXELS, mean.data, scale.data, shift.data, NULL);
     for (int p = 0; p < PIXELS; p++)
         for (int c = 0; c < CHANNELS; c++) {
             double x = c < A ? a.value[p * A + c] : b.value[p * B + c - A];
@@ -224,6 +224,23 @@ static void attention_reference(const struct sdg_fast_attention *op, const struc
     sdg_free(p);
 }
 
+static void run_attention(const struct sdg_fast_kernels *kernels, struct sdg_fast_attention *op, const struct sdg_fast_codes *codes)
+{
+    size_t k_floats, v_floats, work_floats;
+    kernels->attention_sizes(op, &k_floats, &v_floats, &work_floats);
+    float *work = sdg_alloc(NULL, work_floats, sizeof *work, "work");
+    op->packed_k = sdg_alloc(NULL, (size_t)(op->samples * op->heads) * k_floats, sizeof *op->packed_k, "keys");
+    op->packed_v = sdg_alloc(NULL, (size_t)(op->samples * op->heads) * v_floats, sizeof *op->packed_v, "values");
+    for (int64_t i = 0; i < op->samples * op->heads; i++)
+        kernels->attention_pack(op, i / op->heads, i % op->heads);
+    for (int64_t i = 0; i < op->samples * op->heads; i++)
+        for (int64_t first = 0; first < op->queries; first += kernels->tile)
+            kernels->attention_tile(op, i / op->heads, i % op->heads, first, codes, work);
+    sdg_free(op->packed_v);
+    sdg_free(op->packed_k);
+    sdg_free(work);
+}
+
 static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool half, int64_t queries, int64_t keys, int64_t d, int64_t dv, bool causal, double spread)
 {
     enum { SAMPLES = 2, HEADS = 3 };
@@ -233,21 +250,9 @@ static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool h
         .q = q.data, .k = k.data, .v = v.data, .out = out.data, .samples = SAMPLES, .heads = HEADS, .queries = queries, .keys = keys,
         .d = d, .dv = dv, .scale = 0.3f, .causal = causal, .half = half, .pairs = half && kernels->pairs,
     };
-    size_t k_floats, v_floats, work_floats;
-    kernels->attention_sizes(&op, &k_floats, &v_floats, &work_floats);
-    float *work = sdg_alloc(NULL, work_floats, sizeof *work, "work");
-    op.packed_k = sdg_alloc(NULL, SAMPLES * HEADS * k_floats, sizeof *op.packed_k, "keys");
-    op.packed_v = sdg_alloc(NULL, SAMPLES * HEADS * v_floats, sizeof *op.packed_v, "values");
-    for (int64_t i = 0; i < SAMPLES * HEADS; i++)
-        kernels->attention_pack(&op, i / HEADS, i % HEADS);
-    for (int64_t i = 0; i < SAMPLES * HEADS; i++)
-        for (int64_t first = 0; first < queries; first += kernels->tile)
-            kernels->attention_tile(&op, i / HEADS, i % HEADS, first, work);
+    run_attention(kernels, &op, NULL);
     attention_reference(&op, &q, &k, &v, &out);
     check(&out, kernels, "attention");
-    sdg_free(op.packed_v);
-    sdg_free(op.packed_k);
-    sdg_free(work);
     struct array *all[] = {&q, &k, &v, &out};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         drop(all[i]);
@@ -258,6 +263,8 @@ static void check_attention(const struct sdg_fast_kernels *kernels, bool half)
     check_attention_shape(kernels, half, 1, 1, 1, 1, false, 1);
     check_attention_shape(kernels, half, 67, 77, 5, 9, false, 2);
     check_attention_shape(kernels, half, 130, 129, 16, 8, false, 60); // scores up to a few hundred: the running maximum moves
+    check_attention_shape(kernels, half, 64, 300, 24, 17, false, 1);
+    check_attention_shape(kernels, half, 30, 70, 32, 8, false, 300); // ... by more than a weight can be relative to the first keys'
     check_attention_shape(kernels, half, 77, 77, 12, 12, true, 5);
     check_attention_shape(kernels, half, 200, 200, 4, 7, true, 5);
 }
@@ -271,19 +278,61 @@ static void check_product(const struct sdg_fast_kernels *kernels, bool half)
     // w[k / per][tile][k % per]: neighbouring channels side by side where they are multiplied as pairs
     struct array x = make(ROWS * STRIDE, half, 1, 0), w = make(CHANNELS * tile, half, 1, 0), sums = make(ROWS * tile, false, 1, 0);
     struct array bias = make(tile, false, 1, 0), table = make(tile, false, 1, 0), residual = make(tile, half, 1, 0), out = make(count, half, 0, 0);
-    kernels->weighted_sums(x.data, STRIDE / per, ROWS, w.data, CHANNELS / per, half, sums.data);
+    kernels->weighted_sums(x.data, STRIDE / per, ROWS, w.data, CHANNELS / per, half ? SDG_FAST_PAIRS : SDG_FAST_FLOATS, sums.data);
     for (int64_t r = 0; r < ROWS; r++)
         for (int64_t c = 0; c < tile; c++)
             for (int64_t k = 0; k < CHANNELS; k++)
                 sums.value[r * tile + c] += x.value[r * STRIDE + k] * w.value[(k / per * tile + c) * per + k % per];
     check(&sums, kernels, "weighted sums");
-    kernels->epilogue((float *)sums.data + tile, bias.data, table.data, residual.data, SDG_UNARY_SILU, out.data, half, count);
+    const struct sdg_fast_epilogue end = {.bias = bias.data, .table = table.data, .residual = residual.data, .activation = SDG_UNARY_SILU, .half = half};
+    kernels->epilogue(&end, (float *)sums.data + tile, out.data, count);
     for (int64_t c = 0; c < count; c++)
         out.value[c] = unary_of(SDG_UNARY_SILU, sums.value[tile + c] + bias.value[c] + table.value[c] + residual.value[c]);
     check(&out, kernels, "epilogue");
     struct array *all[] = {&x, &w, &sums, &bias, &table, &residual, &out};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         drop(all[i]);
+}
+
+// Sums of the largest codes: where 16 bits, or f32, are not enough.
+static void check_integers(const struct sdg_fast_kernels *kernels, bool sign)
+{
+    enum { ROWS = 17, CHANNELS = 2551, DEPTH = (CHANNELS + 1) / 2 };
+    const int64_t tile = kernels->tile;
+    const int zero = sign ? 0 : 3;
+    uint8_t *codes = sdg_alloc(NULL, ROWS, CHANNELS, "codes");
+    int16_t *x = sdg_alloc(NULL, ROWS * DEPTH, 4, "pairs");
+    int8_t *w = sdg_alloc(NULL, (size_t)(2 * DEPTH * tile), 1, "weights");
+    int32_t *sums = sdg_alloc(NULL, (size_t)(ROWS * tile), sizeof *sums, "sums");
+    for (int i = 0; i < ROWS * CHANNELS; i++)
+        codes[i] = i < 3 * CHANNELS ? (sign ? 128 : 255) : (uint8_t)(uniform() * 128);
+    for (int64_t i = 0; i < 2 * DEPTH * tile; i++)
+        w[i] = i % (2 * tile) < tile ? -128 : (int8_t)(uniform() * 128);
+    kernels->widen(codes, sign, zero, CHANNELS, x, 0, 5);
+    kernels->widen(codes, sign, zero, CHANNELS, x, 5, ROWS);
+    kernels->weighted_sums(x, DEPTH, ROWS, w, DEPTH, SDG_FAST_INTEGERS, sums);
+    for (int64_t r = 0; r < ROWS; r++)
+        for (int64_t c = 0; c < tile; c++) {
+            int64_t sum = 0;
+            for (int64_t k = 0; k < CHANNELS; k++) {
+                const uint8_t code = codes[r * CHANNELS + k];
+                sum += (int64_t)((sign ? (int8_t)code : code) - zero) * w[(k / 2 * tile + c) * 2 + k % 2];
+            }
+            if (sums[r * tile + c] != sum)
+                fail_msg("%s: integer sum %lld is %d, should be %lld", kernels->name, (long long)(r * tile + c), sums[r * tile + c], (long long)sum);
+        }
+    struct array scales = make(tile, false, 1e-6, 0), out = make(tile - 1, false, 0, 0);
+    const struct sdg_fast_epilogue end = {.scales = scales.data};
+    kernels->epilogue(&end, (float *)sums + tile, out.data, tile - 1);
+    for (int64_t c = 0; c < tile - 1; c++)
+        out.value[c] = (double)sums[tile + c] * scales.value[c];
+    check(&out, kernels, "integer epilogue");
+    drop(&scales);
+    drop(&out);
+    sdg_free(codes);
+    sdg_free(x);
+    sdg_free(w);
+    sdg_free(sums);
 }
 
 // Every f16, at an odd address, to f32 exactly.
@@ -309,6 +358,162 @@ static void check_convert(const struct sdg_fast_kernels *kernels, bool half)
     drop(&to);
 }
 
+// ---- codes ----
+
+static const struct { int lowest, highest; float scale, zero; } code_ranges[] = {
+    {-128, 127, 0.03f, 0}, {0, 255, 0.01f, 28}, {-8, 7, 0.5f, 0}, {0, 15, 0.125f, 2},
+};
+enum { CODE_RANGES = sizeof code_ranges / sizeof *code_ranges };
+
+static struct sdg_fast_codes codes_of(int range)
+{
+    const float zero = code_ranges[range].zero;
+    return (struct sdg_fast_codes){1.0f / code_ranges[range].scale, (float)code_ranges[range].lowest - zero, (float)code_ranges[range].highest - zero, (int32_t)zero};
+}
+
+static int expected_code(int range, float y)
+{
+    float q = rintf(y * (1.0f / code_ranges[range].scale)) + code_ranges[range].zero;
+    const float lowest = (float)code_ranges[range].lowest, highest = (float)code_ranges[range].highest;
+    return (int)(q > lowest ? fminf(q, highest) : lowest); // the comparison is false for NaN
+}
+
+static int code_at(int range, const uint8_t *codes, int64_t i)
+{
+    return code_ranges[range].lowest < 0 ? (int8_t)codes[i] : codes[i];
+}
+
+static void compare_codes(const struct sdg_fast_kernels *kernels, const char *what, int range, const uint8_t *codes, const float *y, int64_t count, int tolerance)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (abs(code_at(range, codes, i) - expected_code(range, y[i])) > tolerance)
+            fail_msg("%s, %s, codes %d: element %lld is %d for %.9g, should be %d", kernels->name, what, range, (long long)i, code_at(range, codes, i), (double)y[i], expected_code(range, y[i]));
+    compared++;
+}
+
+// The same values in f32.
+static struct array widened(const struct array *a)
+{
+    struct array wide = make(a->count, false, 0, 0);
+    for (int64_t i = 0; i < a->count; i++)
+        ((float *)wide.data)[i] = (float)a->value[i];
+    return wide;
+}
+
+// Ties, both ends, what no integer holds, and no number.
+static void check_quantize(const struct sdg_fast_kernels *kernels, bool half)
+{
+    enum { COUNT = 1003 };
+    static const float special[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 0, -0.0f, 1e-38f, 0.5f, -0.5f};
+    for (int range = 0; range < CODE_RANGES; range++) {
+        struct array x = make(COUNT, half, code_ranges[range].scale * 200, 0);
+        for (int i = 0; i < COUNT; i++) {
+            float y = i < 10 ? special[i] : i < 600 ? ((float)(i - 300) / 2) * code_ranges[range].scale : (float)x.value[i];
+            half ? (void)(((uint16_t *)x.data)[i] = sdg_bf16_from_f32(y)) : (void)(((float *)x.data)[i] = y);
+            x.value[i] = stored(&x, i);
+        }
+        struct array wide = widened(&x);
+        const struct sdg_fast_codes codes = codes_of(range);
+        uint8_t out[COUNT + 1] = {[COUNT] = 77};
+        kernels->quantize(x.data, out, half, &codes, 0, 500);
+        kernels->quantize(x.data, out, half, &codes, 500, COUNT);
+        compare_codes(kernels, "quantize", range, out, wide.data, COUNT, 0);
+        assert_int_equal(out[COUNT], 77);
+        drop(&x);
+        drop(&wide);
+    }
+}
+
+static void check_extremes(const struct sdg_fast_kernels *kernels, bool half)
+{
+    enum { COUNT = 1003 };
+    for (int sign = -1; sign <= 1; sign++) {
+        struct array x = make(COUNT, half, 1, 3 * sign);
+        float smallest, largest, low = 0, high = 0;
+        half ? (void)(((uint16_t *)x.data)[0] = sdg_bf16_from_f32(NAN)) : (void)(((float *)x.data)[0] = NAN);
+        for (int i = 1; i < COUNT; i++) {
+            low = fminf(low, (float)x.value[i]);
+            high = fmaxf(high, (float)x.value[i]);
+        }
+        kernels->extremes(x.data, half, 0, COUNT, &smallest, &largest);
+        assert_true(smallest == low && largest == high);
+        compared++;
+        drop(&x);
+    }
+}
+
+// Operations that emit codes: those of the values that they give in f32.
+static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool half)
+{
+    enum { ROWS = 5, CHANNELS = 77, COUNT = ROWS * CHANNELS };
+    struct array x = make(COUNT * 2, half, 2, 0), gamma = make(CHANNELS, false, 1, 1), beta = make(CHANNELS, false, 1, 0);
+    struct array wide = widened(&x), y = make(COUNT, false, 0, 0);
+    struct sdg_fast_group_norm norm = {.x = {wide.data, NULL}, .channels = {CHANNELS, 0}, .pixels = ROWS, .out = y.data, .groups = 7};
+    for (int range = 0; range < CODE_RANGES; range++) {
+        const struct sdg_fast_codes codes = codes_of(range);
+        uint8_t out[COUNT];
+        kernels->layer_norm(wide.data, gamma.data, beta.data, 1e-5f, y.data, false, NULL, CHANNELS, 0, ROWS);
+        kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, out, half, &codes, CHANNELS, 0, ROWS);
+        compare_codes(kernels, "layer norm", range, out, y.data, COUNT, 0);
+        kernels->geglu(wide.data, y.data, false, NULL, CHANNELS, 0, ROWS);
+        kernels->geglu(x.data, out, half, &codes, CHANNELS, 0, ROWS);
+        compare_codes(kernels, "geglu", range, out, y.data, COUNT, 0);
+        for (int silu = 0; silu < 2; silu++) {
+            norm.silu = silu;
+            kernels->group_norm_apply(&norm, 0, 0, ROWS, beta.data, gamma.data, beta.data, NULL);
+            struct sdg_fast_group_norm coded = norm;
+            coded.x[0] = x.data;
+            coded.half = half;
+            coded.out = out;
+            kernels->group_norm_apply(&coded, 0, 0, ROWS, beta.data, gamma.data, beta.data, &codes);
+            compare_codes(kernels, "group norm", range, out, y.data, COUNT, 0);
+        }
+    }
+    struct array *all[] = {&x, &gamma, &beta, &wide, &y};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        drop(all[i]);
+}
+
+// bf16 results were rounded once more than those that became codes: one code may be another.
+static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool half)
+{
+    enum { TOKENS = 90, HEADS = 3, D = 10, COUNT = TOKENS * HEADS * D };
+    struct array q = make(COUNT, half, 2, 0), k = make(COUNT, half, 1, 0), v = make(COUNT, half, 4, 0), y = make(COUNT, half, 0, 0);
+    struct sdg_fast_attention op = {
+        .q = q.data, .k = k.data, .v = v.data, .out = y.data, .samples = 1, .heads = HEADS, .queries = TOKENS, .keys = TOKENS,
+        .d = D, .dv = D, .scale = 0.9f, .half = half, .pairs = half && kernels->pairs,
+    };
+    run_attention(kernels, &op, NULL);
+    float floats[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        floats[i] = (float)stored(&y, i);
+    for (int range = 0; range < CODE_RANGES; range++) {
+        const struct sdg_fast_codes codes = codes_of(range);
+        uint8_t out[COUNT];
+        op.out = out;
+        run_attention(kernels, &op, &codes);
+        compare_codes(kernels, "attention", range, out, floats, COUNT, half);
+    }
+    struct array *all[] = {&q, &k, &v, &y};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        drop(all[i]);
+}
+
+static void check_unpack4(const struct sdg_fast_kernels *kernels, bool half)
+{
+    enum { COUNT = 3 * SDG_FAST_NIBBLES };
+    int8_t codes[COUNT];
+    _Alignas(64) int8_t out[COUNT];
+    uint8_t packed[COUNT / 2];
+    (void)half;
+    for (int i = 0; i < COUNT; i++)
+        codes[i] = (int8_t)((i * 7 + i / 16) % 16 - 8);
+    sdg_fast_pack4(codes, packed, COUNT);
+    kernels->unpack4(packed, out, COUNT);
+    assert_memory_equal(codes, out, COUNT);
+    compared++;
+}
+
 #define LEVEL_TEST(name) static void test_##name(void **unused) { (void)unused; every_level(check_##name); }
 LEVEL_TEST(unary)
 LEVEL_TEST(not_a_number)
@@ -317,13 +522,20 @@ LEVEL_TEST(layer_norm)
 LEVEL_TEST(group_norm)
 LEVEL_TEST(attention)
 LEVEL_TEST(product)
+LEVEL_TEST(integers)
 LEVEL_TEST(convert)
+LEVEL_TEST(quantize)
+LEVEL_TEST(extremes)
+LEVEL_TEST(norm_codes)
+LEVEL_TEST(attention_codes)
+LEVEL_TEST(unpack4)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unary), cmocka_unit_test(test_not_a_number), cmocka_unit_test(test_geglu), cmocka_unit_test(test_layer_norm),
-        cmocka_unit_test(test_group_norm), cmocka_unit_test(test_attention), cmocka_unit_test(test_product), cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_group_norm), cmocka_unit_test(test_attention), cmocka_unit_test(test_product), cmocka_unit_test(test_integers), cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_quantize), cmocka_unit_test(test_extremes), cmocka_unit_test(test_norm_codes), cmocka_unit_test(test_attention_codes), cmocka_unit_test(test_unpack4),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     print_message("%d comparisons\n", compared);

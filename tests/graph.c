@@ -125,7 +125,48 @@ MISTAKE(embed_channels) { (void)x; sdg_graph_embed(g, "em", sdg_graph_input_s32(
 MISTAKE(embed_positions) { (void)x; sdg_graph_embed(g, "em", sdg_graph_input_s32(g, "ids", 1, 10), one_by_one(g, 9, 8), one_by_one(g, 9, 8)); }
 MISTAKE(made_up_value) { sdg_graph_concat(g, "cat", x, 12345); }
 
+// Integers: codes of x, and a layer that reads them.
+static sdg_value interval_table(struct sdg_graph *g) { return sdg_graph_table(g, "interval", 2, 1, 2); }
+static sdg_value codes_of(struct sdg_graph *g, sdg_value x) { return sdg_graph_quantize(g, "q", x, interval_table(g), -128, 127); }
+static void linear_3(struct sdg_graph *g, sdg_value x) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), none); }
+MISTAKE(interval_width) { sdg_graph_quantize(g, "q", x, sdg_graph_table(g, "t", 2, 1, 1), -128, 127); }
+MISTAKE(interval_activation) { sdg_graph_quantize(g, "q", x, x, -128, 127); }
+MISTAKE(codes_signed) { sdg_graph_quantize(g, "q", x, interval_table(g), -128, 200); }
+MISTAKE(codes_positive) { sdg_graph_measure_interval(g, "m", x, 1, 200); }
+MISTAKE(codes_one) { sdg_graph_measure_interval(g, "m", x, -3, 0); }
+MISTAKE(fake_codes) { sdg_graph_fake_quantize(g, "f", x, interval_table(g), 1, 5); }
+MISTAKE(quantize_codes) { sdg_graph_quantize(g, "q2", codes_of(g, x), sdg_graph_find(g, "interval"), -128, 127); }
+MISTAKE(float_of_codes) { linear_3(g, codes_of(g, x)); }
+MISTAKE(emit_outside) { (void)x; sdg_graph_emit_codes(g, 0, interval_table(g), -128, 127); }
+MISTAKE(emit_of_unary) { sdg_graph_unary(g, "un", x, SDG_UNARY_RELU); sdg_graph_emit_codes(g, 0, interval_table(g), -128, 127); }
+MISTAKE(use_in_unary) { sdg_value q = codes_of(g, x); sdg_graph_use_codes(g, 0, q, sdg_graph_find(g, "interval"), sdg_graph_vector_weight(g, 8, "s"), 8); }
+MISTAKE(use_floats) { linear_3(g, x); sdg_graph_use_codes(g, 0, x, interval_table(g), sdg_graph_vector_weight(g, 3, "s"), 8); }
+MISTAKE(use_other_shape)
+{
+    linear_3(g, x);
+    sdg_value q = codes_of(g, sdg_graph_input(g, "y", 2, 5, 3, 8));
+    sdg_graph_use_codes(g, 0, q, sdg_graph_find(g, "interval"), sdg_graph_vector_weight(g, 3, "s"), 8);
+}
+MISTAKE(use_nine_bits)
+{
+    linear_3(g, x);
+    sdg_value q = codes_of(g, x);
+    sdg_graph_use_codes(g, 0, q, sdg_graph_find(g, "interval"), sdg_graph_vector_weight(g, 3, "s"), 9);
+}
+MISTAKE(use_scales)
+{
+    linear_3(g, x);
+    sdg_value q = codes_of(g, x);
+    sdg_graph_use_codes(g, 0, q, sdg_graph_find(g, "interval"), sdg_graph_vector_weight(g, 4, "s"), 8);
+}
+
 static const struct mistake mistakes[] = {
+    {interval_width, "q (quantize): interval [2,1,1,1] is neither"}, {interval_activation, "interval [2,5,4,8] is neither"},
+    {codes_signed, "codes -128 to 200 do not fit"}, {codes_positive, "codes 1 to 200"}, {codes_one, "codes -3 to 0"}, {fake_codes, "codes 1 to 5 do not hold 0"},
+    {quantize_codes, "q2 (quantize): input [2,5,4,8] is no float"}, {float_of_codes, "lin (linear): input [2,5,4,8] is no float"},
+    {emit_outside, "operation 0 of 0"}, {emit_of_unary, "un (unary): cannot have codes as its result [2,5,4,8]"}, {use_in_unary, "cannot be computed in integers"},
+    {use_floats, "lin (linear): f32 [2,5,4,8] are no codes of input"}, {use_other_shape, "s8 [2,5,3,8] are no codes of input [2,5,4,8]"},
+    {use_nine_bits, "weights of 9 bits"}, {use_scales, "weight scale s has shape [4], but w needs [3]"},
     {zero_dim, "zero: shape [1,0,4,4]"}, {negative_dim, "negative: shape [-3]"}, {huge, "2^40"}, {overflowing, "overflow: shape"},
     {same_name, "x: the graph already has"}, {no_name, "no name"}, {no_op_name, "unary operation has no name"}, {other_rows, "t5: the table has 5 rows, table t3 has 3"},
     {slice_outside, "not inside the weight [4,8]"}, {slice_of_vector, "can be sliced"}, {slice_overflowing, "not inside the weight"},
@@ -526,13 +567,48 @@ static void listing(void **state)
     sdg_graph_destroy(&g);
 }
 
+// Codes have integer types that a graph's type does not change, and whoever reads an interval measured at run time keeps it alive.
+static void integers(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 4, 4, 8), table = sdg_graph_table(g, "interval", 3, 1, 2);
+    sdg_value normed = norm(g, "gn", x, 2), measured = sdg_graph_measure_interval(g, "m", normed, 0, 255);
+    sdg_value codes = sdg_graph_quantize(g, "q", normed, measured, 0, 255), up = sdg_graph_upsample_nearest(g, "up", codes, 8, 8);
+    sdg_value part = sdg_graph_slice(g, "part", up, 2, 4), weight = sdg_graph_conv_weight(g, 6, 8, 3, 3, "c.weight");
+    sdg_value floats = sdg_graph_upsample_nearest(g, "floats", normed, 8, 8);
+    sdg_value y = sdg_graph_conv2d(g, "c", floats, weight, same3, none);
+    const size_t at = g->op_count - 1;
+    assert_int_equal(sdg_graph_use_codes(g, at, up, measured, sdg_graph_vector_weight(g, 6, "c.weight_scale"), 4), SDG_OK);
+    assert_int_equal(sdg_graph_emit_codes(g, at, table, -8, 7), SDG_OK);
+    sdg_graph_output(g, "out", part);
+    assert_int_equal(sdg_graph_set_type(g, SDG_BF16), SDG_OK);
+    assert_int_equal(g->values[codes].dtype, SDG_U8);
+    assert_int_equal(g->values[up].dtype, SDG_U8);
+    assert_int_equal(g->values[part].dtype, SDG_U8);
+    assert_int_equal(g->values[y].dtype, SDG_S8);
+    assert_int_equal(g->values[measured].dtype, SDG_F32);
+    assert_int_equal(g->values[normed].dtype, SDG_BF16);
+    assert_int_equal(g->values[weight].dtype, SDG_S8);
+    assert_int_equal(g->values[weight].bits, 4);
+    sdg_value reads[6];
+    assert_int_equal(sdg_op_reads(g, &g->ops[at], reads), 2); // codes and their interval; table and weights are no activations
+    assert_true(reads[0] == up && reads[1] == measured);
+    assert_int_equal(sdg_op_reads(g, &g->ops[2], reads), 2); // quantize: what it reads, and the interval of its codes
+    assert_true(reads[0] == normed && reads[1] == measured);
+    assert_int_equal(sdg_graph_fuse(g), SDG_OK); // the convolution is not an output: removed, with it the float upsampling
+    assert_int_equal(g->op_count, 5);
+    assert_int_equal(sdg_graph_check(g), SDG_OK);
+    sdg_graph_destroy(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes_of_operations), cmocka_unit_test(mistakes_are_reported_once), cmocka_unit_test(questions),
         cmocka_unit_test(fuse_patterns), cmocka_unit_test(fuse_leaves_alone), cmocka_unit_test(fuse_chain), cmocka_unit_test(fuse_keeps_results),
         cmocka_unit_test(plans_do_not_overlap), cmocka_unit_test(plan_of_a_unet), cmocka_unit_test(plan_refuses),
-        cmocka_unit_test(failing_allocations), cmocka_unit_test(listing),
+        cmocka_unit_test(failing_allocations), cmocka_unit_test(listing), cmocka_unit_test(integers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

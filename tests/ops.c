@@ -20,6 +20,8 @@ static const struct {
 #define SDG_OP(name, upper) {#name, check_##name},
 #include "graph/ops.def"
 #undef SDG_OP
+    {"integers", check_integers},
+    {"codes", check_codes},
     {"compositions", check_compositions},
     {"programs", check_programs},
 };

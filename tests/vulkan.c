@@ -1,170 +1,10 @@
-// The Vulkan backend beside its operations (tests/ops.c has those): devices, validation, uploads, barriers, the pipeline cache, masks,
+// The Vulkan backend beside its operations (tests/ops.c has those) and its integers (tests/vulkan_integers.c): devices, validation, uploads, barriers, the pipeline cache, masks,
 // limits of small devices, failing allocations. Everything runs under the validation layers where they are installed.
 #define _GNU_SOURCE
 #pragma GCC diagnostic ignored "-Wunused-function"
-#include "tests/support/drivers.h"
-#include "tests/support/graphs.h"
-#include "tests/temp.h"
-
-#include "backend/backend.h"
-#include "base/memory.h"
+#include "tests/support/vulkan.h"
 
 #if SDG_HAVE_VULKAN
-#include "backend/vulkan/vk_commands.h"
-
-static bool validation; // the layers are installed
-static struct sdg_backend *reference;
-
-// ---- helpers ----
-
-static enum sdg_result open_backend(const struct sdg_backend_params *params, struct sdg_backend **out)
-{
-    struct sdg_backend_params p = params ? *params : (struct sdg_backend_params){.device = -1};
-    p.validation = validation;
-    return sdg_backend_create(&test_log, "vulkan", &p, out);
-}
-
-static struct sdg_vk *new_vk(const struct sdg_backend_params *params)
-{
-    struct sdg_backend *backend;
-    memset(&messages, 0, sizeof messages);
-    assert_int_equal(open_backend(params, &backend), SDG_OK);
-    return (struct sdg_vk *)backend;
-}
-
-// Also hears of objects that were left over, if validation is on.
-static void close_vk(struct sdg_vk *vk)
-{
-    struct sdg_backend *backend = &vk->base;
-    messages.errors = 0;
-    sdg_backend_destroy(&backend);
-    assert_null(backend);
-    if (messages.errors)
-        printf("%s\n", messages.last);
-    assert_int_equal(messages.errors, 0);
-}
-
-// A file with every weight of the graph, made up from its name.
-static struct sdg_tensors *weights_of(const struct sdg_graph *g)
-{
-    struct sdg_tensor *list = calloc(g->value_count, sizeof *list);
-    size_t count = 0;
-    for (size_t i = 1; i < g->value_count; i++) {
-        const struct sdg_value_info *v = &g->values[i];
-        bool known = v->kind != SDG_VALUE_WEIGHT;
-        for (size_t k = 0; k < count && !known; k++)
-            known = strcmp(list[k].name, v->name) == 0;
-        if (known)
-            continue;
-        struct sdg_tensor *t = &list[count++];
-        *t = (struct sdg_tensor){.name = v->name, .dtype = SDG_F32, .rank = v->rank};
-        int64_t elements = 1;
-        for (int d = 0; d < v->rank; d++)
-            elements *= t->dims[d] = d == 1 && v->slice_of ? v->slice_of : v->dims[d];
-        float *data = malloc((size_t)elements * sizeof *data);
-        float scale = v->rank == 1 ? 1 : 2 / sqrtf((float)(elements / v->dims[0]));
-        for (int64_t k = 0; k < elements; k++)
-            data[k] = scale * hashed(v->name, k);
-        t->data = data;
-        t->bytes = (size_t)elements * sizeof *data;
-    }
-    struct sdg_tensors *tensors = NULL;
-    if (count) {
-        assert_int_equal(sdg_tensors_write(&test_log, temp_path("weights.safetensors"), list, count, NULL, 0), SDG_OK);
-        assert_int_equal(sdg_tensors_open(&test_log, temp_path("weights.safetensors"), &tensors), SDG_OK);
-    }
-    for (size_t i = 0; i < count; i++)
-        free((void *)list[i].data);
-    free(list);
-    return tensors;
-}
-
-static enum sdg_result write_inputs(const struct sdg_graph *g, struct sdg_program *program)
-{
-    enum sdg_result result = SDG_OK;
-    for (size_t i = 1; i < g->value_count && result == SDG_OK; i++) {
-        const struct sdg_value_info *v = &g->values[i];
-        if (v->kind != SDG_VALUE_INPUT && v->kind != SDG_VALUE_TABLE)
-            continue;
-        size_t count = (size_t)sdg_value_elements(v);
-        float *data = malloc(count * sizeof *data);
-        int32_t *ids = (int32_t *)(void *)data;
-        for (size_t k = 0; k < count; k++) {
-            if (v->dtype == SDG_S32)
-                ids[k] = (int32_t)(k * 37 % 100);
-            else
-                data[k] = 2 * hashed(v->name, (int64_t)k);
-        }
-        result = sdg_program_write(program, v->name, data, count);
-        free(data);
-    }
-    return result;
-}
-
-// All outputs behind each other at `row`; free().
-static float *run_program(const struct sdg_graph *g, struct sdg_program *program, int64_t row, size_t *count)
-{
-    assert_int_equal(sdg_program_run(program, row), SDG_OK);
-    float *all = NULL;
-    *count = 0;
-    for (size_t i = 1; i < g->value_count; i++) {
-        const struct sdg_value_info *v = &g->values[i];
-        if (!v->output)
-            continue;
-        size_t elements = (size_t)sdg_value_elements(v);
-        all = realloc(all, (*count + elements) * sizeof *all);
-        assert_int_equal(sdg_program_read(program, v->name, all + *count, elements), SDG_OK);
-        *count += elements;
-    }
-    return all;
-}
-
-static struct sdg_program *new_program(struct sdg_backend *backend, const struct sdg_graph *g, const struct sdg_tensors *weights)
-{
-    struct sdg_program *program;
-    enum sdg_result result = sdg_program_create(backend, g, &(struct sdg_program_params){.weights = weights}, &program);
-    if (result != SDG_OK)
-        printf("%s\n", messages.last);
-    assert_int_equal(result, SDG_OK);
-    assert_int_equal(write_inputs(g, program), SDG_OK);
-    return program;
-}
-
-static double nmse(const float *got, const float *want, size_t count)
-{
-    double error = 0, power = 0;
-    for (size_t i = 0; i < count; i++) {
-        error += (double)(got[i] - want[i]) * (double)(got[i] - want[i]);
-        power += (double)want[i] * (double)want[i];
-    }
-    return power > 0 ? error / power : error;
-}
-
-// Runs the graph on both backends, at its first and last row, and returns the larger error. Consumes the graph.
-static double compare(struct sdg_vk *vk, struct sdg_graph *g)
-{
-    assert_int_equal(sdg_graph_check(g), SDG_OK);
-    struct sdg_tensors *weights = weights_of(g);
-    struct sdg_program *tested = new_program(&vk->base, g, weights), *known = new_program(reference, g, weights);
-    double worst = 0;
-    for (int turn = 0; turn < 3; turn++) { // the first row again at last: nothing of a run may survive in the next
-        int64_t row = turn == 1 ? g->rows - 1 : 0;
-        size_t count, count_known;
-        float *a = run_program(g, tested, row, &count), *b = run_program(g, known, row, &count_known);
-        assert_int_equal(count, count_known);
-        worst = fmax(worst, nmse(a, b, count)); // NaN would be ignored here
-        for (size_t i = 0; i < count; i++)
-            assert_true(isfinite(a[i]));
-        free(a);
-        free(b);
-    }
-    sdg_program_destroy(&tested);
-    sdg_program_destroy(&known);
-    sdg_tensors_destroy(&weights);
-    sdg_graph_destroy(&g);
-    return worst;
-}
-
 // ---- devices ----
 
 struct listing {
@@ -369,27 +209,6 @@ static void test_unet(void **state)
 
 // ---- masks and small devices ----
 
-struct kernels {
-    char text[4096];
-};
-
-static void on_kernel(void *user, const char *op, const char *kernel)
-{
-    struct kernels *k = user;
-    size_t used = strlen(k->text);
-    snprintf(k->text + used, sizeof k->text - used, "%s=%s ", op, kernel);
-}
-
-static struct kernels kernels_of(struct sdg_vk *vk, const struct sdg_graph *g)
-{
-    struct sdg_program *program;
-    struct kernels k = {{0}};
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_OK);
-    sdg_program_describe(program, on_kernel, &k);
-    sdg_program_destroy(&program);
-    return k;
-}
-
 static struct sdg_graph *layer_norms(void)
 {
     struct sdg_graph *g = new_graph();
@@ -412,7 +231,7 @@ static void test_masks(void **state)
     assert_false(sdg_backend_has_type(&all->base, SDG_BF16));
     close_vk(all);
 
-    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){.device = -1, .disable = SDG_FEATURE_SUBGROUP | SDG_FEATURE_F16});
+    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){.device = -1, .disable = SDG_FEATURE_SUBGROUP | SDG_FEATURE_F16 | SDG_FEATURE_DOT});
     assert_int_equal(sdg_backend_info(&none->base)->features, 0);
     assert_false(sdg_backend_has_type(&none->base, SDG_F16));
     g = layer_norms();
@@ -548,17 +367,6 @@ static void test_memory(void **state)
     sdg_tensors_destroy(&weights);
     sdg_graph_destroy(&g);
     close_vk(vk);
-}
-
-static enum sdg_result whole_life(const struct sdg_graph *g, const struct sdg_tensors *weights, struct sdg_vk *vk)
-{
-    struct sdg_program *program = NULL;
-    SDG_TRY(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.weights = weights}, &program));
-    enum sdg_result result = write_inputs(g, program);
-    if (result == SDG_OK)
-        result = sdg_program_run(program, 0);
-    sdg_program_destroy(&program);
-    return result;
 }
 
 // Every host allocation of making and running a program fails once: an error, one message, nothing left behind.
@@ -714,38 +522,10 @@ static void test_pipeline_cache(void **state)
 
 // ---- main ----
 
-static int start(void **state)
-{
-    (void)state;
-    temp_make();
-    assert_int_equal(sdg_backend_create(&test_log, "reference", &(struct sdg_backend_params){.threads = 1}, &reference), SDG_OK);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    sdg_backend_destroy(&reference);
-    temp_remove();
-    return 0;
-}
-
 int main(void)
 {
-    struct sdg_backend *backend = NULL;
-    if (sdg_backend_create(&test_log, "vulkan", NULL, &backend) != SDG_OK) {
-        printf("skipped: %s\n", messages.last);
+    if (!find_vulkan())
         return 0;
-    }
-    keep_drivers_loaded();
-    sdg_backend_destroy(&backend);
-    validation = true;
-    if (open_backend(NULL, &backend) != SDG_OK) {
-        printf("without validation layers: %s\n", messages.last);
-        validation = false;
-    }
-    keep_drivers_loaded();
-    sdg_backend_destroy(&backend);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_two_contexts),

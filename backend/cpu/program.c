@@ -317,8 +317,8 @@ enum sdg_result sdg_cpu_program_read(struct sdg_program *program, const char *na
     sdg_value v = 0;
     SDG_TRY(find_value(p, name, count, &v));
     const struct sdg_value_info *info = &p->graph.values[v];
-    if (!sdg_dtype_is_float(info->dtype) || !p->data[v])
-        return sdg_fail(p->log, SDG_ERROR_USAGE, "%s: is %s, only values computed as floats can be read", name, sdg_dtype_name(info->dtype));
+    if (info->dtype == SDG_S32 || !p->data[v])
+        return sdg_fail(p->log, SDG_ERROR_USAGE, "%s: is %s, only values computed as floats or codes can be read", name, sdg_dtype_name(info->dtype));
     sdg_convert(data, SDG_F32, p->data[v], info->dtype, count);
     return SDG_OK;
 }

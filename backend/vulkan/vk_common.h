@@ -16,7 +16,8 @@
 #include <pthread.h>
 
 enum {
-    SDG_VK_MAX_BINDINGS = 8,   // storage buffers of a shader
+    SDG_VK_MAX_BINDINGS = 10,  // storage buffers of a shader
+    SDG_VK_MIN_BINDINGS = 8,   // ... of those without products of integers; a device has to have as many
     SDG_VK_MAX_PUSH = 128,     // bytes of push constants every device has
     SDG_VK_MESSAGE = 400,
 };
@@ -32,7 +33,10 @@ struct sdg_vk_caps {
     uint64_t atom;              // granularity of flushes of non-coherent memory
     uint32_t subgroup_size;
     bool subgroup_arithmetic;   // in compute shaders
+    uint32_t max_bindings;      // storage buffers of a shader, at most SDG_VK_MAX_BINDINGS
     bool storage_16bit;         // 16-bit elements in storage buffers
+    bool dot_product;           // of packed bytes, in use unless it was disabled ...
+    bool dot_accelerated;       // ... and quicker than its parts, as SDG_FEATURE_DOT wants it
     double timestamp_seconds;   // length of a tick of the queue's timestamps
     uint32_t timestamp_bits;
     bool mapped_uploads;        // the host writes weights straight into the device's memory where it can see all of that

@@ -152,6 +152,20 @@ static uint32_t find_queue_family(VkPhysicalDevice device, struct sdg_vk_caps *c
     return best;
 }
 
+static void read_dot_product(VkPhysicalDevice device, struct sdg_vk_caps *caps)
+{
+    if (!has_extension(device, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
+        return;
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &dot};
+    vkGetPhysicalDeviceFeatures2(device, &features);
+    VkPhysicalDeviceShaderIntegerDotProductPropertiesKHR speed = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &speed};
+    vkGetPhysicalDeviceProperties2(device, &properties);
+    caps->dot_product = dot.shaderIntegerDotProduct;
+    caps->dot_accelerated = dot.shaderIntegerDotProduct && speed.integerDotProduct4x8BitPackedSignedAccelerated;
+}
+
 static void read_caps(struct candidate *c)
 {
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
@@ -178,7 +192,11 @@ static void read_caps(struct candidate *c)
     caps->atom = limits->nonCoherentAtomSize;
     caps->subgroup_size = subgroup.subgroupSize;
     caps->subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
+    caps->max_bindings = limits->maxPerStageDescriptorStorageBuffers;
+    if (caps->max_bindings > SDG_VK_MAX_BINDINGS)
+        caps->max_bindings = SDG_VK_MAX_BINDINGS;
     caps->storage_16bit = storage.storageBuffer16BitAccess;
+    read_dot_product(c->device, caps);
     caps->mapped_uploads = true;
     caps->software = c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     caps->submit_macs = INT64_C(40000000000);
@@ -208,17 +226,17 @@ static void read_candidate(VkPhysicalDevice device, struct candidate *c)
         c->queue_family = find_queue_family(device, &c->caps, c->properties.limits.timestampPeriod);
         if (c->queue_family == UINT32_MAX)
             c->unusable = "it has no queue for compute shaders";
-        else if (c->properties.limits.maxPerStageDescriptorStorageBuffers < SDG_VK_MAX_BINDINGS)
+        else if (c->caps.max_bindings < SDG_VK_MIN_BINDINGS)
             c->unusable = "it binds fewer than 8 storage buffers to a shader";
     }
     const struct sdg_vk_caps *caps = &c->caps;
-    info->features = (caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0);
+    info->features = (caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) | (caps->dot_accelerated ? SDG_FEATURE_DOT : 0);
     if (c->unusable)
         snprintf(info->note, sizeof info->note, "cannot be used: %s", c->unusable);
     else
-        snprintf(info->note, sizeof info->note, "Vulkan %u.%u, f32%s%s, subgroups of %u%s, %u KiB shared memory, %llu MiB per buffer",
+        snprintf(info->note, sizeof info->note, "Vulkan %u.%u, f32%s%s%s, subgroups of %u%s, %u KiB shared memory, %llu MiB per buffer",
                  VK_API_VERSION_MAJOR(c->properties.apiVersion), VK_API_VERSION_MINOR(c->properties.apiVersion),
-                 caps->storage_16bit ? " f16" : "", caps->subgroup_arithmetic ? " subgroup" : "", caps->subgroup_size,
+                 caps->storage_16bit ? " f16" : "", caps->subgroup_arithmetic ? " subgroup" : "", caps->dot_accelerated ? " dot" : "", caps->subgroup_size,
                  caps->subgroup_arithmetic ? "" : " (unused)", caps->shared_bytes / 1024, (unsigned long long)(caps->max_range >> 20));
 }
 
@@ -299,11 +317,19 @@ static enum sdg_result open_logical(struct sdg_vk *vk)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
         .storageBuffer16BitAccess = (vk->features & SDG_FEATURE_F16) != 0,
     };
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
+        .pNext = &storage,
+        .shaderIntegerDotProduct = VK_TRUE,
+    };
+    const char *const extensions[] = {VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME};
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = &storage,
+        .pNext = vk->caps.dot_product ? (void *)&dot : &storage,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
+        .enabledExtensionCount = vk->caps.dot_product ? 1 : 0,
+        .ppEnabledExtensionNames = extensions,
     };
     VkResult result = vkCreateDevice(vk->physical, &info, NULL, &vk->device);
     if (result != VK_SUCCESS) {
@@ -348,6 +374,7 @@ static enum sdg_result open_locked(struct sdg_vk *vk, const struct sdg_backend_p
         vk->properties = chosen->properties;
         vk->memory = chosen->memory;
         vk->caps = chosen->caps;
+        vk->caps.dot_product = vk->caps.dot_product && !(params->disable & SDG_FEATURE_DOT);
         vk->base.info = chosen->info;
         vk->features = chosen->info.features & ~params->disable;
         vk->base.info.features = vk->features;

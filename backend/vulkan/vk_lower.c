@@ -3,10 +3,89 @@
 #include <stdio.h>
 
 const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT] = {
-#define SDG_OP(name, upper) [SDG_OP_##upper] = {sdg_vk_lower_##name, SDG_OP_##upper == SDG_OP_GROUP_NORM ? sdg_vk_scratch_group_norm : NULL},
+#define SCRATCH(kind) ((kind) == SDG_OP_GROUP_NORM ? sdg_vk_scratch_group_norm : (kind) == SDG_OP_MEASURE_INTERVAL ? sdg_vk_scratch_measure_interval : NULL)
+#define SDG_OP(name, upper) [SDG_OP_##upper] = {sdg_vk_lower_##name, SCRATCH(SDG_OP_##upper)},
 #include "graph/ops.def"
 #undef SDG_OP
+#undef SCRATCH
 };
+
+// ---- integers ----
+
+bool sdg_vk_is_interval(const struct sdg_op *op, sdg_value v)
+{
+    switch (op->kind) {
+    case SDG_OP_CONV2D: case SDG_OP_LINEAR: return v == op->in[2] || v == op->codes.interval;
+    case SDG_OP_FAKE_QUANTIZE: return v == op->in[1];
+    case SDG_OP_MEASURE_INTERVAL: return v == op->out;
+    default: return v == op->codes.interval;
+    }
+}
+
+bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op)
+{
+    return (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) && graph->values[op->in[1]].dtype == SDG_S8;
+}
+
+enum sdg_dtype sdg_vk_float_type(const struct sdg_graph *graph, const struct sdg_op *op)
+{
+    sdg_value touched[7];
+    int count = sdg_op_reads(graph, op, touched);
+    touched[count++] = op->out;
+    for (int i = 0; i < count; i++)
+        if (sdg_dtype_is_float(graph->values[touched[i]].dtype) && !sdg_vk_is_interval(op, touched[i]))
+            return graph->values[touched[i]].dtype;
+    return SDG_F32;
+}
+
+void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, sdg_value interval, int lowest, int highest)
+{
+    enum { CODES_SPEC = 8 }; // first id of shaders/codes.glsl
+    d->bindings[d->binding_count++] = sdg_vk_row();
+    d->bindings[d->binding_count++] = sdg_vk_read(lo, interval);
+    if (interval) {
+        d->spec[CODES_SPEC] = (uint32_t)lowest;
+        d->spec[CODES_SPEC + 1] = (uint32_t)highest;
+        d->spec[CODES_SPEC + 2] = sdg_vk_value(lo, interval)->kind == SDG_VALUE_TABLE;
+        d->spec_count = CODES_SPEC + 3;
+    }
+}
+
+void sdg_vk_add_codes(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d)
+{
+    const struct sdg_output_codes *codes = &lo->op->codes;
+    sdg_vk_add_interval(lo, d, codes->interval, codes->lowest, codes->highest);
+}
+
+static bool are_codes(enum sdg_dtype type)
+{
+    return type == SDG_S8 || type == SDG_U8;
+}
+
+int64_t sdg_vk_move_unit(const struct sdg_vk_lowering *lo, int64_t start)
+{
+    const struct sdg_value_info *x = sdg_vk_value(lo, lo->op->in[0]), *out = sdg_vk_value(lo, lo->op->out);
+    return are_codes(out->dtype) && (x->dims[3] | out->dims[3] | start) % 4 == 0 ? 4 : 1;
+}
+
+enum sdg_result sdg_vk_emit_move(struct sdg_vk_lowering *lo, const char *family, int64_t unit, const void *push, size_t push_bytes)
+{
+    const struct sdg_value_info *out = sdg_vk_value(lo, lo->op->out);
+    bool codes = are_codes(out->dtype);
+    struct sdg_vk_dispatch d = {
+        .family = family,
+        .type = codes ? SDG_F32 : out->dtype, // words
+        .spec_count = 1,
+        .spec = {codes && unit == 1},
+        .binding_count = 2,
+        .bindings = {sdg_vk_read(lo, lo->op->in[0]), sdg_vk_write(lo, lo->op->out)},
+        .push = push,
+        .push_bytes = push_bytes,
+    };
+    return sdg_vk_emit_elements(lo, &d, sdg_vk_ceil(sdg_value_elements(out), codes ? 4 : 1));
+}
+
+// ---- bindings and dispatches ----
 
 struct sdg_vk_binding sdg_vk_read(const struct sdg_vk_lowering *lo, sdg_value v)
 {
@@ -32,6 +111,9 @@ static enum sdg_result check_limits(const struct sdg_vk_lowering *lo, const stru
 {
     const struct sdg_vk *vk = lo->vk;
     const struct sdg_vk_caps *caps = &vk->caps;
+    if (d->binding_count > caps->max_bindings)
+        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s on integers needs %u buffers in a shader, but %s binds at most %u; use a model that is not quantized",
+                        lo->op->name, sdg_op_name(lo->op->kind), d->binding_count, vk->base.info.name, caps->max_bindings);
     for (uint32_t i = 0; i < d->binding_count; i++)
         if (d->bindings[i].place.bytes > caps->max_range)
             return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s needs a buffer of %zu MiB, but a shader on %s sees at most %llu MiB; use a smaller picture, VAE tiling or --type f16",

@@ -41,6 +41,21 @@ enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_disp
 enum sdg_result sdg_vk_emit_elements(struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, int64_t count);
 enum sdg_result sdg_vk_emit_groups(struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, int64_t count);
 
+// The float type an operation touches, f32 where it touches integers only. Intervals, always f32, do not count.
+enum sdg_dtype sdg_vk_float_type(const struct sdg_graph *graph, const struct sdg_op *op);
+// An operand that is an interval.
+bool sdg_vk_is_interval(const struct sdg_op *op, sdg_value v);
+// A convolution or linear layer on codes.
+bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op);
+// For a dispatch that ends in shaders/codes.glsl: appends the bindings of row and interval, and describes the codes.
+void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, sdg_value interval, int lowest, int highest);
+// The same for the codes the operation emits, if it does.
+void sdg_vk_add_codes(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch);
+// For an operation that only moves in[0]'s channels from `start` on, with shaders/move.glsl. Codes are moved as words of four where all
+// rows allow it: the unit is 4 then, else 1, and all channels the shader hears of are in units.
+int64_t sdg_vk_move_unit(const struct sdg_vk_lowering *lo, int64_t start);
+enum sdg_result sdg_vk_emit_move(struct sdg_vk_lowering *lo, const char *family, int64_t unit, const void *push, size_t push_bytes);
+
 // Bindings.
 struct sdg_vk_binding sdg_vk_read(const struct sdg_vk_lowering *lo, sdg_value v);   // 0: a placeholder that is never accessed
 struct sdg_vk_binding sdg_vk_write(const struct sdg_vk_lowering *lo, sdg_value v);
@@ -74,15 +89,18 @@ extern const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT];
 #include "graph/ops.def"
 #undef SDG_OP
 size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
+size_t sdg_vk_scratch_measure_interval(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
 
 // ops/matmul.c: what linear and conv2d share.
 struct sdg_vk_matmul {
-    const char *family;
-    int64_t m, n, k, columns;    // columns: length of a run of k that is contiguous in x
+    const char *family;          // for floats, and for integers, which are told apart by the operation
+    const char *integer_family;
+    int64_t m, n, columns;       // columns: length of a run of k that is contiguous in x
     const void *push;
     size_t push_bytes;
 };
-// Bindings 0..6: x, weights, out, bias, table, residual, row; picks the tile for the shape and the device.
+// Bindings 0..7: x, weights, out, bias, table, residual, row, interval; of integers also 8, 9: interval of x, weight scales. Picks the
+// tile for the shape and the device.
 enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
 // Entries of a row of the epilogue's table: 1 or the batch.
 uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo);

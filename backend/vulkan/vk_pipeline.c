@@ -206,7 +206,7 @@ enum sdg_result sdg_vk_pipelines_create(struct sdg_vk *vk, const char *cache_dir
     vk->pipelines = sdg_alloc(vk->base.log, 1, sizeof *vk->pipelines, "the pipelines");
     if (!vk->pipelines)
         return SDG_ERROR_MEMORY;
-    for (uint32_t n = 1; n <= SDG_VK_MAX_BINDINGS; n++)
+    for (uint32_t n = 1; n <= vk->caps.max_bindings; n++)
         SDG_TRY(create_layouts(vk, n));
     return open_cache(vk, cache_dir);
 }

@@ -5,7 +5,7 @@
 #include "backend/vulkan/vk_common.h"
 #include "shaders/shaders.h"
 
-enum { SDG_VK_MAX_SPEC = 8 };
+enum { SDG_VK_MAX_SPEC = 16 };
 
 // What a pipeline is made from. Compared as bytes: zero it before filling.
 struct sdg_vk_pipeline_key {

@@ -35,7 +35,7 @@ struct sdg_vk_program {
     struct sdg_memory memory;
     struct sdg_vk_buffer arena, inputs, row, row_host;
     struct sdg_vk_weights weights;
-    void *converted; // room for the longest f16 value, so that writing and reading allocate nothing
+    void *converted; // room for the longest value that is not f32, so that writing and reading allocate nothing
     VkDescriptorPool pool;
     struct sdg_vk_recording recording;
 };
@@ -57,17 +57,18 @@ static bool has_type(const struct sdg_vk *vk, enum sdg_dtype dtype)
     return dtype == SDG_F32 || (dtype == SDG_F16 && (vk->features & SDG_FEATURE_F16));
 }
 
-// One storage type for all an operation touches, and one that the device has.
+// One storage type for all floats an operation touches, and one that the device has.
 static enum sdg_result check_op(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
 {
-    enum sdg_dtype type = graph->values[op->out].dtype;
+    enum sdg_dtype type = sdg_vk_float_type(graph, op);
     if (!has_type(vk, type))
         return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s cannot store %s of type %s; use --type f32", op->name, vk->base.info.name, sdg_op_name(op->kind), sdg_dtype_name(type));
-    sdg_value reads[6];
-    int count = sdg_op_reads(graph, op, reads);
+    sdg_value touched[7];
+    int count = sdg_op_reads(graph, op, touched);
+    touched[count++] = op->out;
     for (int i = 0; i < count; i++) {
-        enum sdg_dtype other = graph->values[reads[i]].dtype;
-        if (other != type && !(op->kind == SDG_OP_EMBED && other == SDG_S32))
+        enum sdg_dtype other = graph->values[touched[i]].dtype;
+        if (sdg_dtype_is_float(other) && other != type && !sdg_vk_is_interval(op, touched[i])) // the graph has seen to integers
             return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s from %s to %s", op->name, sdg_op_name(op->kind), sdg_dtype_name(other), sdg_dtype_name(type));
     }
     return SDG_OK;
@@ -77,7 +78,9 @@ static enum sdg_result check_op(const struct sdg_vk *vk, const struct sdg_graph 
 
 static size_t value_bytes(const struct sdg_value_info *v)
 {
-    return (size_t)sdg_value_elements(v) * sdg_dtype_size(v->dtype);
+    size_t bytes = (size_t)sdg_value_elements(v) * sdg_dtype_size(v->dtype);
+    // Shaders see codes as words. Places are aligned, so that nothing else is in the last one.
+    return sdg_dtype_size(v->dtype) == 1 ? sdg_vk_align(bytes, 4) : bytes;
 }
 
 static enum sdg_result plan_arena(struct builder *b)
@@ -155,6 +158,15 @@ static enum sdg_result copy_names(struct builder *b)
     return SDG_OK;
 }
 
+// A kernel that makes codes is named after them too: "group_norm_f16_u8".
+static void name_codes(struct sdg_vk_lowering *lo)
+{
+    enum sdg_dtype type = lo->graph->values[lo->op->out].dtype;
+    size_t used = strlen(lo->kernel);
+    if (!sdg_dtype_is_float(type))
+        snprintf(lo->kernel + used, sizeof lo->kernel - used, "_%s", sdg_dtype_name(type));
+}
+
 static enum sdg_result lower(struct builder *b)
 {
     struct sdg_vk_lowering *lo = &b->lowering;
@@ -167,6 +179,7 @@ static enum sdg_result lower(struct builder *b)
         lo->kernel[0] = 0;
         lo->scratch = (struct sdg_vk_place){SDG_VK_SPACE_ARENA, b->plan->scratch[i], 0};
         result = sdg_vk_ops[op->kind].lower(lo);
+        name_codes(lo);
         memcpy(b->program->ops[i].kernel, lo->kernel, sizeof lo->kernel);
     }
     sdg_vk_hazards_free(&lo->hazards);
@@ -193,7 +206,7 @@ static enum sdg_result create_buffers(struct builder *b)
     }
     size_t longest = 0;
     for (size_t i = 0; i < p->named_count; i++)
-        if (p->named[i].dtype == SDG_F16 && p->named[i].place.bytes > longest)
+        if (p->named[i].dtype != SDG_F32 && p->named[i].place.bytes > longest)
             longest = p->named[i].place.bytes;
     p->converted = sdg_alloc_raw(vk->base.log, longest, 1, "a conversion buffer");
     return p->converted ? SDG_OK : SDG_ERROR_MEMORY;
@@ -403,8 +416,8 @@ enum sdg_result sdg_vk_program_read(struct sdg_program *program, const char *nam
     struct sdg_vk *vk = sdg_vk_of(p->base.backend);
     const struct named *n = NULL;
     SDG_TRY(find_named(p, name, count, &n));
-    if (!sdg_dtype_is_float(n->dtype))
-        return sdg_fail(vk->base.log, SDG_ERROR_USAGE, "%s: is %s, only values computed as floats can be read", name, sdg_dtype_name(n->dtype));
+    if (n->dtype == SDG_S32)
+        return sdg_fail(vk->base.log, SDG_ERROR_USAGE, "%s: is %s, only values computed as floats or codes can be read", name, sdg_dtype_name(n->dtype));
     void *raw = n->dtype == SDG_F32 ? data : p->converted;
     enum sdg_result result = sdg_vk_download(vk, buffer_of(p, n->place.space), n->place.offset, raw, n->place.bytes);
     if (result == SDG_OK && n->dtype != SDG_F32)

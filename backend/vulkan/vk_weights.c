@@ -1,12 +1,74 @@
 #include "backend/vulkan/vk_weights.h"
 
+#include "backend/vulkan/vk_ops.h"
+
 // A block is at most this long unless one tensor is longer: large enough for few allocations, small enough for fragmented heaps.
 static const size_t block_limit = (size_t)512 << 20;
 
-static size_t weight_bytes(const struct sdg_value_info *v, enum sdg_dtype dtype)
+// ---- integers: words of four weights along the inputs, in groups of four outputs ----
+
+struct word_layout {
+    size_t inputs, taps, words_per_tap, words; // words: of a row, all taps
+    bool halves;                               // weights have 4 bits, and words are stored in twos
+    size_t stored;                             // words of a row as stored
+    size_t fours;                              // groups of four outputs, the last filled up with zeros
+};
+
+static struct word_layout word_layout(const struct sdg_value_info *v)
 {
-    return (size_t)sdg_value_elements(v) * sdg_dtype_size(dtype);
+    struct word_layout l = {.inputs = (size_t)v->dims[1], .taps = (size_t)(v->dims[2] * v->dims[3]), .halves = v->bits == 4};
+    l.words_per_tap = (l.inputs + 3) / 4;
+    l.words = l.words_per_tap * l.taps;
+    l.stored = l.halves ? (l.words + 1) / 2 : l.words;
+    l.fours = ((size_t)v->dims[0] + 3) / 4;
+    return l;
 }
+
+// Four weights of a row [I][taps], the lowest input in the lowest byte; 0 behind the last.
+static uint32_t word_at(const int8_t *row, const struct word_layout *l, size_t word)
+{
+    const size_t tap = word / l->words_per_tap, first = word % l->words_per_tap * 4;
+    uint32_t bytes = 0;
+    for (size_t i = first; i < first + 4 && i < l->inputs; i++)
+        bytes |= (uint32_t)(uint8_t)row[i * l->taps + tap] << (i - first) * 8;
+    return bytes;
+}
+
+// A word, or two in one: the first in the lower halves of its bytes.
+static uint32_t stored_at(const int8_t *row, const struct word_layout *l, size_t at)
+{
+    if (!l->halves)
+        return word_at(row, l, at);
+    const uint32_t half = 0x0f0f0f0f, second = 2 * at + 1 < l->words ? word_at(row, l, 2 * at + 1) : 0;
+    return (word_at(row, l, 2 * at) & half) | (second & half) << 4;
+}
+
+// s8 [O][I][taps] -> words [O / 4][stored][O % 4], then the sums of rows, s32 [O].
+static void put_words(uint32_t *to, const int8_t *from, const struct sdg_value_info *v)
+{
+    const struct word_layout l = word_layout(v);
+    const size_t outputs = (size_t)v->dims[0], row = l.inputs * l.taps;
+    uint32_t *sums = to + l.fours * l.stored * 4;
+    memset(to, 0, l.fours * (l.stored + 1) * 4 * sizeof *to);
+    for (size_t o = 0; o < outputs; o++, from += row) {
+        for (size_t at = 0; at < l.stored; at++)
+            to[(o / 4 * l.stored + at) * 4 + o % 4] = stored_at(from, &l, at);
+        int32_t sum = 0;
+        for (size_t i = 0; i < row; i++)
+            sum += from[i];
+        sums[o] = (uint32_t)sum;
+    }
+}
+
+static size_t weight_bytes(const struct sdg_value_info *v, enum sdg_dtype dtype, enum sdg_vk_layout layout)
+{
+    if (layout != SDG_VK_LAYOUT_WORDS)
+        return (size_t)sdg_value_elements(v) * sdg_dtype_size(dtype);
+    const struct word_layout l = word_layout(v);
+    return l.fours * (l.stored + 1) * 4 * sizeof(uint32_t);
+}
+
+// ---- planning ----
 
 static struct sdg_vk_weight *find(const struct sdg_vk_weights *weights, sdg_value v)
 {
@@ -18,7 +80,7 @@ static struct sdg_vk_weight *find(const struct sdg_vk_weights *weights, sdg_valu
 
 // Appends weight `v` (0 or other kinds of values: nothing to do) as `dtype` and gives it a place.
 static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights, struct sdg_vk_place *places, sdg_value v,
-                            enum sdg_dtype dtype, bool taps_first, const struct sdg_op *op)
+                            enum sdg_dtype dtype, enum sdg_vk_layout layout, const struct sdg_op *op)
 {
     const struct sdg_log *log = vk->base.log;
     const struct sdg_value_info *info = &graph->values[v];
@@ -26,12 +88,12 @@ static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, st
         return SDG_OK;
     if (places[v].space != SDG_VK_SPACE_NONE) {
         const struct sdg_vk_weight *known = find(weights, v);
-        if (known->dtype == dtype && known->taps_first == taps_first)
+        if (known->dtype == dtype && known->layout == layout)
             return SDG_OK;
         return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan cannot use the weight %s both as %s and as %s", op->name, info->name,
                         sdg_dtype_name(known->dtype), sdg_dtype_name(dtype));
     }
-    size_t bytes = weight_bytes(info, dtype), room = sdg_vk_align(bytes, vk->caps.alignment);
+    size_t bytes = weight_bytes(info, dtype, layout), room = sdg_vk_align(bytes, vk->caps.alignment);
     size_t limit = vk->caps.max_allocation < block_limit ? (size_t)vk->caps.max_allocation : block_limit;
     size_t last = weights->block_count - 1;
     if (weights->block_count == 0 || (weights->block_bytes[last] > 0 && weights->block_bytes[last] + room > limit)) {
@@ -42,7 +104,7 @@ static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, st
     }
     if (!sdg_grow(log, &weights->list, &weights->capacity, weights->count + 1, sizeof *weights->list, "weights"))
         return SDG_ERROR_MEMORY;
-    weights->list[weights->count++] = (struct sdg_vk_weight){v, dtype, taps_first};
+    weights->list[weights->count++] = (struct sdg_vk_weight){v, dtype, layout};
     places[v] = (struct sdg_vk_place){SDG_VK_SPACE_WEIGHTS + (unsigned)last, weights->block_bytes[last], bytes};
     weights->block_bytes[last] += room;
     weights->total += room;
@@ -53,15 +115,15 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *g
 {
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_op *op = &graph->ops[i];
-        // Matrices and embeddings in the storage type of the activations, norm parameters and biases in f32.
-        enum sdg_dtype storage = graph->values[op->out].dtype;
-        bool matrices = op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR || op->kind == SDG_OP_EMBED;
+        // Matrices and embeddings in the storage type of the activations or as integers; norm parameters, biases and scales in f32.
         for (int k = 0; k < SDG_OP_MAX_INPUTS; k++) {
             const struct sdg_value_info *info = &graph->values[op->in[k]];
-            bool taps_first = op->kind == SDG_OP_CONV2D && info->dims[2] * info->dims[3] > 1;
-            SDG_TRY(want(vk, graph, weights, places, op->in[k], matrices ? storage : SDG_F32, taps_first, op));
+            enum sdg_dtype dtype = info->rank == 1 ? SDG_F32 : info->dtype == SDG_S8 ? SDG_S8 : sdg_vk_float_type(graph, op);
+            enum sdg_vk_layout layout = dtype == SDG_S8 ? SDG_VK_LAYOUT_WORDS
+                : op->kind == SDG_OP_CONV2D && info->dims[2] * info->dims[3] > 1 ? SDG_VK_LAYOUT_TAPS_FIRST : SDG_VK_LAYOUT_FILE;
+            SDG_TRY(want(vk, graph, weights, places, op->in[k], dtype, layout, op));
         }
-        SDG_TRY(want(vk, graph, weights, places, op->epilogue.bias, SDG_F32, false, op));
+        SDG_TRY(want(vk, graph, weights, places, op->epilogue.bias, SDG_F32, SDG_VK_LAYOUT_FILE, op));
     }
     return SDG_OK;
 }
@@ -90,16 +152,18 @@ static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *gr
 {
     const struct sdg_value_info *info = &graph->values[weight->value];
     const struct sdg_vk_buffer *block = &weights->blocks[place->space - SDG_VK_SPACE_WEIGHTS];
-    if (block->mapped && !weight->taps_first) { // straight into the device's memory
+    if (block->mapped && weight->layout == SDG_VK_LAYOUT_FILE) { // straight into the device's memory
         SDG_TRY(sdg_weight_load(vk->base.log, from, info, weight->dtype, block->mapped + place->offset, release));
         return sdg_vk_buffer_flush(vk, block, place->offset, place->bytes);
     }
     SDG_TRY(sdg_weight_load(vk->base.log, from, info, weight->dtype, staging->loaded, release));
     const void *data = staging->loaded;
-    if (weight->taps_first) {
+    if (weight->layout == SDG_VK_LAYOUT_TAPS_FIRST)
         put_taps_first(staging->ordered, data, info, sdg_dtype_size(weight->dtype));
+    else if (weight->layout == SDG_VK_LAYOUT_WORDS)
+        put_words(staging->ordered, data, info);
+    if (weight->layout != SDG_VK_LAYOUT_FILE)
         data = staging->ordered;
-    }
     return sdg_vk_upload(vk, block, place->offset, data, place->bytes);
 }
 
@@ -125,11 +189,12 @@ enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *g
     SDG_TRY(create_blocks(vk, weights));
     size_t longest = 0, longest_ordered = 0;
     for (size_t i = 0; i < weights->count; i++) {
-        size_t bytes = places[weights->list[i].value].bytes;
+        const struct sdg_vk_weight *weight = &weights->list[i];
+        size_t bytes = weight_bytes(&graph->values[weight->value], weight->dtype, SDG_VK_LAYOUT_FILE);
         if (bytes > longest)
             longest = bytes;
-        if (weights->list[i].taps_first && bytes > longest_ordered)
-            longest_ordered = bytes;
+        if (weight->layout != SDG_VK_LAYOUT_FILE && places[weight->value].bytes > longest_ordered)
+            longest_ordered = places[weight->value].bytes;
     }
     struct staging staging = {
         .loaded = sdg_alloc_raw(vk->base.log, longest, 1, "a weight"),

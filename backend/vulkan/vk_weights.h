@@ -8,7 +8,11 @@ struct sdg_vk_weights {
     struct sdg_vk_weight {      // per weight value that is used, in the order of its first use
         sdg_value value;
         enum sdg_dtype dtype;   // on the device
-        bool taps_first;        // conv kernels larger than 1x1: [O][I][taps] becomes [O][taps][I]
+        enum sdg_vk_layout {
+            SDG_VK_LAYOUT_FILE,
+            SDG_VK_LAYOUT_TAPS_FIRST, // conv kernels larger than 1x1: [O][I][taps] becomes [O][taps][I]
+            SDG_VK_LAYOUT_WORDS,      // integers: as shaders/matmul_s8.glsl says
+        } layout;
     } *list;
     size_t count, capacity;
     struct sdg_vk_buffer *blocks;

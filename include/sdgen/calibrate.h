@@ -14,7 +14,8 @@ struct sdg_collect_params {
     size_t prompt_count;
     int shard, shards;          // 1 <= shard <= shards: this run takes prompts shard-1, shard-1+shards, ..; 0, 0 = all
     const char *output;         // statistics file (safetensors), written after every prompt
-    bool resume;                // go on with the prompts that `output` does not have yet; without it an existing file is an error
+    const char *hessians;       // second file: moments of the layers' inputs, for GPTQ; written now and then and at the end. NULL = none
+    bool resume;                // go on with the prompts that the files do not have yet; without it an existing file is an error
     // How pictures are made: size, steps (0 = 50), sampler (NULL = ddim), schedule (NULL = model), cfg_scale, seed (prompt i uses
     // seed + i), negative_prompt, rng, progress. Prompts, images, init images and the like are ignored.
     struct sdg_generate_params generate;
@@ -23,7 +24,7 @@ struct sdg_collect_params {
 // Runs the full-precision model on the prompts and records every site. The pipeline should run in f32.
 SDG_API enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_collect_params *params);
 
-// Adds up statistics files. SDG_ERROR_INPUT naming file and difference where they do not belong together.
+// Adds up statistics files, or files of Hessians. SDG_ERROR_INPUT naming file and difference where they do not belong together.
 SDG_API enum sdg_result sdg_collect_merge(sdg_log_fn log, void *log_user, const char *const *inputs, size_t count, const char *output);
 
 struct sdg_collected_site {

@@ -84,6 +84,7 @@ struct sdg_pipeline_params {
     int vae_tile_size;       // latent pixels, 0 = 32
     double vae_tile_overlap; // 0..0.75 of a tile; 0 = 0.5, negative = none
     const char *prediction;  // "eps", "v"; NULL = the model's
+    bool no_correction;      // of the sampler for a quantized model's mean error, where the model carries one
     sdg_log_fn log;          // NULL = silence
     void *log_user;
     enum sdg_log_level log_level; // messages above are not formatted; SDG_LOG_ERROR is 0

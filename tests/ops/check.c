@@ -21,7 +21,7 @@ static uint64_t next_random(uint64_t *state) // splitmix64
     return z ^ z >> 31;
 }
 
-static double uniform(uint64_t *state)
+double uniform(uint64_t *state)
 {
     return (double)(next_random(state) >> 11) * 0x1p-53;
 }
@@ -46,7 +46,7 @@ double nmse(const float *got, const float *expected, size_t count)
 // Largest NMSE allowed. f32: sums of up to some thousand products in another order lose a few bits of 24, 1e-7 is a hundred
 // times that squared. A result rounded once to bf16 is off by up to 2^-8 of itself, to f16 by up to 2^-11: squared 1.5e-5 and 2.4e-7 at worst, a
 // few times less on average. Kernels may round once or twice more on the way (probabilities before the product with v).
-static double bound(const struct suite *s)
+double type_bound(const struct suite *s)
 {
     return s->type == SDG_F32 ? 1e-7 : s->type == SDG_F16 ? 1e-6 : 4e-5;
 }
@@ -65,7 +65,7 @@ const char *type_name(const struct suite *suite)
 
 // ---- building a case ----
 
-static void *get(size_t bytes)
+void *get(size_t bytes)
 {
     void *memory = calloc(1, bytes ? bytes : 1);
     if (!memory) {
@@ -159,6 +159,48 @@ sdg_value vector_weight(struct fixture *f, int64_t n, float scale, float shift)
 {
     const char *name = add_weight(f, 1, (int64_t[4]){n, 1, 1, 1}, (struct data){NORMAL, scale, shift});
     return sdg_graph_vector_weight(f->graph, n, "%s", name);
+}
+
+sdg_value known_vector(struct fixture *f, int64_t n, const float *values)
+{
+    sdg_value v = vector_weight(f, n, 0, 0);
+    set_weight(f, values);
+    return v;
+}
+
+sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int bits, const int8_t *codes)
+{
+    struct sdg_tensor *tensor = &f->weight[f->weights];
+    char *name = f->weight_name[f->weights];
+    snprintf(name, sizeof f->weight_name[0], "weight.%d", f->weights++);
+    size_t inputs = (size_t)(dims[1] * dims[2] * dims[3]), row = bits == 4 ? (inputs + 1) / 2 : inputs;
+    *tensor = (struct sdg_tensor){.name = name, .dtype = bits == 4 ? SDG_U8 : SDG_S8, .rank = bits == 4 ? 2 : rank, .bytes = (size_t)dims[0] * row};
+    memcpy(tensor->dims, dims, sizeof(int64_t[4]));
+    uint8_t *data = get(tensor->bytes);
+    if (bits == 4) {
+        tensor->dims[1] = (int64_t)row;
+        for (size_t o = 0; o < (size_t)dims[0]; o++)
+            for (size_t i = 0; i < inputs; i++)
+                data[o * row + i / 2] |= (uint8_t)((codes[o * inputs + i] & 15) << (i % 2 ? 4 : 0));
+    } else {
+        memcpy(data, codes, tensor->bytes);
+    }
+    tensor->data = data;
+    return rank == 4 ? sdg_graph_conv_weight(f->graph, dims[0], dims[1], (int)dims[2], (int)dims[3], "%s", name)
+                     : sdg_graph_linear_weight(f->graph, dims[0], dims[1], "%s", name);
+}
+
+sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs)
+{
+    float *values = get((size_t)rows * 2 * sizeof *values);
+    memcpy(values, pairs, (size_t)rows * 2 * sizeof *values);
+    add_input(f, name, values, (size_t)rows * 2, true);
+    return sdg_graph_table(f->graph, name, rows, 1, 2);
+}
+
+const float *last_input(const struct fixture *f)
+{
+    return f->input[f->inputs - 1].values;
 }
 
 void set_input(struct fixture *f, const float *values)
@@ -261,6 +303,18 @@ static bool compute(struct fixture *f, struct sdg_program *program, int64_t row,
     return false;
 }
 
+static void compare_codes(struct fixture *f, int64_t row, const float *got, const float *expected, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        double wanted = fmin(fmax(expected[i], f->codes.lowest), f->codes.highest);
+        bool is_code = got[i] == rintf(got[i]) && got[i] >= (float)f->codes.lowest && got[i] <= (float)f->codes.highest;
+        if (is_code && fabs(got[i] - wanted) <= 0.5 + f->codes.slack)
+            continue;
+        note_failure(f, "row %lld: element %zu is code %.9g, should be %.9g rounded", (long long)row, i, got[i], wanted);
+        return;
+    }
+}
+
 static void compare(struct fixture *f, int64_t row, const float *got, const float *expected, size_t count, double largest)
 {
     struct suite *s = f->suite;
@@ -269,13 +323,17 @@ static void compare(struct fixture *f, int64_t row, const float *got, const floa
             note_failure(f, "row %lld: element %zu is %g, should be %g", (long long)row, i, got[i], expected[i]);
             return;
         }
+    if (f->codes.highest) {
+        compare_codes(f, row, got, expected, count);
+        return;
+    }
     double error = nmse(got, expected, count);
     if (error > s->worst[s->type])
         s->worst[s->type] = error;
     if (error > largest)
         note_failure(f, "row %lld: NMSE %.3g, should be at most %.3g", (long long)row, error, largest);
-    for (size_t i = 0; i < count && f->pointwise; i++)
-        if (!element_is_right(s, got[i], expected[i])) {
+    for (size_t i = 0; i < count && (f->pointwise || f->relative > 0); i++)
+        if (f->relative > 0 ? fabs((double)got[i] - expected[i]) > f->relative * fabs(expected[i]) : !element_is_right(s, got[i], expected[i])) {
             note_failure(f, "row %lld: element %zu is %.9g, should be %.9g", (long long)row, i, got[i], expected[i]);
             return;
         }
@@ -414,6 +472,21 @@ static struct sdg_program *make_tested(struct fixture *f)
     return program;
 }
 
+// The operation whose result the reference has computed emits codes from now on; these are expected instead.
+static bool emit_codes(struct fixture *f, sdg_value y, const int64_t *rows, int row_count, float **expected, size_t count)
+{
+    struct sdg_graph *g = f->graph;
+    for (int k = 0; k < row_count && expected[k]; k++) {
+        const float *pair = f->codes.pairs + 2 * rows[k];
+        for (size_t i = 0; i < count; i++)
+            expected[k][i] = (float)((double)expected[k][i] / pair[0] + pair[1]);
+    }
+    for (size_t i = 0; i < g->op_count; i++)
+        if (g->ops[i].out == y)
+            return sdg_graph_emit_codes(g, i, f->codes.interval, f->codes.lowest, f->codes.highest) == SDG_OK;
+    return false;
+}
+
 static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int row_count, float **expected, bool known, double largest)
 {
     sdg_graph_output(f->graph, "result", y);
@@ -422,6 +495,8 @@ static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int
     if (sdg_graph_check(f->graph) != SDG_OK || !write_weights(f))
         note_failure(f, "the case cannot be built");
     else if (f->suite->bench || known || run_reference(f, rows, row_count, expected, count)) {
+        if (f->codes.interval && !emit_codes(f, y, rows, row_count, expected, count))
+            note_failure(f, "cannot emit codes");
         struct sdg_program *program = make_tested(f);
         if (program && f->suite->bench)
             measure(f, program);
@@ -436,7 +511,7 @@ void finish(struct fixture *f, sdg_value y)
 {
     int64_t rows[2] = {0, f->graph->rows - 1};
     float *expected[2] = {NULL, NULL};
-    finish_rows(f, y, rows, rows[1] ? 2 : 1, expected, false, bound(f->suite) * f->bound_factor);
+    finish_rows(f, y, rows, rows[1] ? 2 : 1, expected, false, type_bound(f->suite) * f->bound_factor);
     free(expected[0]);
     free(expected[1]);
 }
@@ -445,4 +520,11 @@ void finish_expected(struct fixture *f, sdg_value y, int64_t row, const float *e
 {
     float *copy[1] = {(float *)expected};
     finish_rows(f, y, &row, 1, copy, true, largest);
+}
+
+void finish_rows_expected(struct fixture *f, sdg_value y, const float *first, const float *last, double largest)
+{
+    int64_t rows[2] = {0, f->graph->rows - 1};
+    float *copies[2] = {(float *)first, (float *)last};
+    finish_rows(f, y, rows, rows[1] ? 2 : 1, copies, true, largest);
 }

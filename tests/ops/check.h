@@ -43,7 +43,20 @@ struct fixture {
     uint64_t random;
     double bound_factor; // multiplies the bound on NMSE; 1 unless a case says why not
     bool pointwise;      // each element by itself must be right, not only the sum of squares: for operations that add nothing up
+    double relative;     // if not 0: each element may be wrong by this part of itself
+    // If highest is not 0, the result is codes, and what is expected are codes before rounding and clipping: y / scale + zero point. Where
+    // those are integers, `slack` 0 asks for equality. Where y is a sum or a function that backends round differently, codes beside each
+    // other are both right if y / scale is within `slack` of the middle between them.
+    struct {
+        int lowest, highest;
+        double slack;
+        sdg_value interval; // finish() only: the reference computes y, then the operation is made to emit codes of it
+        const float *pairs; // ... with these scales and zero points, per row
+    } codes;
 };
+
+// Codes are up to 255 scales from the zero point, and a y of that size carries an error of some 2^-22 of itself in f32: 2^-14. Ten times that.
+#define CODE_SLACK 1e-3
 
 // Starts the case named by the format, e.g. begin(s, "conv2d(type=%s,n=%d)", ...). False if the filter leaves it out.
 bool begin(struct suite *suite, struct fixture *f, const char *format, ...) SDG_PRINTF(3, 4);
@@ -54,11 +67,22 @@ sdg_value table(struct fixture *f, const char *name, int64_t rows, int64_t n, in
 sdg_value conv_weight(struct fixture *f, int64_t out, int64_t in, int kh, int kw);
 sdg_value linear_weight(struct fixture *f, int64_t out, int64_t in);
 sdg_value vector_weight(struct fixture *f, int64_t n, float scale, float shift);
+// Row table [rows,1,1,2] of `pairs`: scale and zero point per row, kept by the caller.
+sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs);
+// Integer weights [O,I,k,k] (rank 4) or [O,I] (rank 2) in the file, 8 bits or 4 packed; a value for a float operation, to be turned with
+// sdg_graph_use_codes. `codes` are copied.
+sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int bits, const int8_t *codes);
+// Vector weight with these values.
+sdg_value known_vector(struct fixture *f, int64_t n, const float *values);
+// Content of the leaf input made last, as written: rounded to the type under test.
+const float *last_input(const struct fixture *f);
 // Runs and compares value `y`; prints a failure with its label; releases everything.
 void finish(struct fixture *f, sdg_value y);
 
 // For tests that know the result at one row: `bound` is the largest NMSE allowed. Releases everything.
 void finish_expected(struct fixture *f, sdg_value y, int64_t row, const float *expected, double bound);
+// The same at the first and the last row.
+void finish_rows_expected(struct fixture *f, sdg_value y, const float *first, const float *last, double bound);
 // Replaces the content of the leaf made last.
 void set_input(struct fixture *f, const float *values);
 void set_weight(struct fixture *f, const float *values);
@@ -73,11 +97,18 @@ const char *type_name(const struct suite *suite);
 void note_failure(struct fixture *f, const char *format, ...) SDG_PRINTF(2, 3);
 double nmse(const float *got, const float *expected, size_t count);
 double gaussian(uint64_t *state);
+double uniform(uint64_t *state); // 0 <= u < 1
+void *get(size_t bytes);         // zeroed, at least one byte; free() it
+double type_bound(const struct suite *suite); // largest NMSE allowed to a result stored in the type under test
 
 // tests/ops/NAME.c: all cases of one operation, for the type of the current pass.
 #define SDG_OP(name, upper) void check_##name(struct suite *suite);
 #include "graph/ops.def"
 #undef SDG_OP
+// Sums of integers and their epilogue, computed here as well.
+void check_integers(struct suite *suite);
+// Float operations that emit codes, and those that move codes.
+void check_codes(struct suite *suite);
 // Compositions: an epilogue, a joined input or a weight slice is the same as the separate operations; computed here, not by a backend.
 void check_compositions(struct suite *suite);
 // Layers computed in float64 elsewhere: `folder` holds conv, norm, activation, attention.safetensors.

@@ -1,21 +1,26 @@
 #include "tests/ops/check.h"
 
-// Three rows of scales: fine, a power of two (ties are exact), coarse enough that nothing clips.
+// Three rows of intervals: fine, a power of two (ties are exact), coarse enough that nothing clips.
 static void check(struct suite *s, int n, int h, int w, int c, int lowest, int highest, bool zero)
 {
     struct fixture f;
     if (!begin(s, &f, "fake_quantize(type=%s,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,zero=%d)", type_name(s), n, h, w, c, lowest, highest, zero))
         return;
     sdg_value x = input(&f, "x", n, h, w, c, (struct data){NORMAL, 8, 1});
-    sdg_value scale = table(&f, "scale", 3, 1, 1);
-    set_input(&f, (const float[]){0.37f, 0.0625f, 2.5f});
-    sdg_value offset = 0;
-    if (zero) {
-        offset = table(&f, "zero", 3, 1, 1);
-        set_input(&f, (const float[]){3, 0, 1});
-    }
+    sdg_value interval = intervals(&f, "interval", 3, zero ? (const float[]){0.37f, 3, 0.0625f, 0, 2.5f, 1} : (const float[]){0.37f, 0, 0.0625f, 0, 2.5f, 0});
     f.pointwise = true;
-    finish(&f, sdg_graph_fake_quantize(f.graph, "fake_quantize", x, scale, offset, lowest, highest));
+    finish(&f, sdg_graph_fake_quantize(f.graph, "fake_quantize", x, interval, lowest, highest));
+}
+
+// With the interval of x itself.
+static void check_measured(struct suite *s, int lowest, int highest)
+{
+    struct fixture f;
+    if (!begin(s, &f, "fake_quantize(type=%s,measured,codes=%d..%d)", type_name(s), lowest, highest))
+        return;
+    sdg_value x = input(&f, "x", 2, 3, 3, 5, NORMAL_DATA), interval = sdg_graph_measure_interval(f.graph, "measure", x, lowest, highest);
+    f.pointwise = true;
+    finish(&f, sdg_graph_fake_quantize(f.graph, "fake_quantize", x, interval, lowest, highest));
 }
 
 // Codes worked out by hand: ties go to even, both ends clip, 0 stays 0 whatever the zero point.
@@ -29,13 +34,8 @@ static void check_known(struct suite *s)
             continue;
         sdg_value in = input(&f, "x", 1, 1, 1, 8, NORMAL_DATA);
         set_input(&f, x);
-        sdg_value scale = table(&f, "scale", 1, 1, 1), offset = 0;
-        set_input(&f, (const float[]){0.5f});
-        if (zero) {
-            offset = table(&f, "zero", 1, 1, 1);
-            set_input(&f, (const float[]){1});
-        }
-        sdg_value y = sdg_graph_fake_quantize(f.graph, "fake_quantize", in, scale, offset, zero ? 0 : -8, zero ? 15 : 7);
+        sdg_value interval = intervals(&f, "interval", 1, zero ? (const float[]){0.5f, 1} : (const float[]){0.5f, 0});
+        sdg_value y = sdg_graph_fake_quantize(f.graph, "fake_quantize", in, interval, zero ? 0 : -8, zero ? 15 : 7);
         finish_expected(&f, y, 0, zero ? expected_unsigned : expected, 0);
     }
 }
@@ -51,5 +51,7 @@ void check_fake_quantize(struct suite *s)
     check(s, 1, 3, 3, 33, -8, 7, false);
     check(s, 2, 4, 4, 5, 0, 255, true);
     check(s, 1, 1, 77, 3, 0, 15, true);
+    check_measured(s, -128, 127);
+    check_measured(s, 0, 255);
     check_known(s);
 }

@@ -25,7 +25,7 @@ static const struct sdg_tensor *find(const struct golden *g, const char *key, co
     return t && t->dtype == SDG_F32 ? t : NULL;
 }
 
-static float *get(const struct sdg_tensor *t)
+static float *content_of(const struct sdg_tensor *t)
 {
     float *values = malloc(t->bytes);
     if (!values)
@@ -36,7 +36,7 @@ static float *get(const struct sdg_tensor *t)
 // Copy of a tensor; [N,C,H,W] becomes [N,H,W,C].
 static float *copy(const struct sdg_tensor *t)
 {
-    float *to = get(t), *from = get(t);
+    float *to = content_of(t), *from = content_of(t);
     int64_t count = (int64_t)(t->bytes / sizeof *to), c = t->rank == 4 ? t->dims[1] : 1, area = t->rank == 4 ? t->dims[2] * t->dims[3] : 1;
     for (int64_t i = 0; i < count; i++) {
         int64_t n = i / (c * area), channel = i / area % c, position = i % area;
@@ -63,7 +63,7 @@ static sdg_value golden_weight(struct fixture *f, const struct sdg_tensor *t)
 {
     const int64_t *d = t->dims;
     sdg_value v = t->rank == 4 ? conv_weight(f, d[0], d[1], (int)d[2], (int)d[3]) : t->rank == 2 ? linear_weight(f, d[0], d[1]) : vector_weight(f, d[0], 0, 0);
-    float *values = get(t); // at any alignment in the file
+    float *values = content_of(t); // at any alignment in the file
     set_weight(f, values);
     free(values);
     return v;

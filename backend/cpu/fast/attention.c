@@ -32,9 +32,10 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
 
 static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 {
-    (void)row;
     const struct state *state = step->state;
     const struct sdg_fast_attention *op = &state->op;
+    struct sdg_fast_codes how;
+    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
     const int64_t heads = op->samples * op->heads, tiles = (op->queries + state->kernels->tile - 1) / state->kernels->tile;
     float *work = op->packed_v + padded((size_t)heads * state->v_floats);
 #pragma omp parallel
@@ -45,7 +46,7 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < heads * tiles; i++) {
             int64_t head = i / tiles;
-            state->kernels->attention_tile(op, head / op->heads, head % op->heads, i % tiles * state->kernels->tile,
+            state->kernels->attention_tile(op, head / op->heads, head % op->heads, i % tiles * state->kernels->tile, codes,
                                            work + (size_t)omp_get_thread_num() * state->work_floats);
         }
     }

@@ -11,48 +11,6 @@ INLINE int64_t depth_of(int64_t n, bool pairs)
     return pairs ? (n + 1) / 2 : n;
 }
 
-// c[rows][TILE_WIDTH] (+)= a b, with a(r, k) = a[r * row_stride + k * step] and b[depth][TILE_WIDTH]; elements have 4 bytes.
-INLINE void product_rows(const int rows, const bool pairs, const float *a, int64_t row_stride, int64_t step, const float *b, int64_t depth, float *c, bool accumulate)
-{
-    vf sum[TILE_ROWS][TILE_VECTORS];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int v = 0; v < TILE_VECTORS; v++)
-            sum[r][v] = accumulate ? v_load(c + r * TILE_WIDTH + v * LANES) : v_set(0);
-    for (int64_t k = 0; k < depth; k++, a += step, b += TILE_WIDTH) {
-        vf x[TILE_VECTORS];
-#pragma GCC unroll 8
-        for (int v = 0; v < TILE_VECTORS; v++)
-            x[v] = v_load(b + v * LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            vf w = v_set(a[r * row_stride]);
-#pragma GCC unroll 8
-            for (int v = 0; v < TILE_VECTORS; v++)
-                sum[r][v] = v_dot(pairs, w, x[v], sum[r][v]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int v = 0; v < TILE_VECTORS; v++)
-            v_store(c + r * TILE_WIDTH + v * LANES, sum[r][v]);
-}
-
-INLINE void product(const bool pairs, int64_t rows, const float *a, int64_t row_stride, int64_t step, const float *b, int64_t depth, float *c, bool accumulate)
-{
-    for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * row_stride, c += TILE_ROWS * TILE_WIDTH)
-        product_rows(TILE_ROWS, pairs, a, row_stride, step, b, depth, c, accumulate);
-    switch (rows) {
-    case 5: product_rows(5, pairs, a, row_stride, step, b, depth, c, accumulate); break;
-    case 4: product_rows(4, pairs, a, row_stride, step, b, depth, c, accumulate); break;
-    case 3: product_rows(3, pairs, a, row_stride, step, b, depth, c, accumulate); break;
-    case 2: product_rows(2, pairs, a, row_stride, step, b, depth, c, accumulate); break;
-    case 1: product_rows(1, pairs, a, row_stride, step, b, depth, c, accumulate); break;
-    }
-}
-
 // Two bf16 as the 4 bytes of a float.
 INLINE float pair(uint16_t low, uint16_t high)
 {
@@ -62,15 +20,37 @@ INLINE float pair(uint16_t low, uint16_t high)
     return both;
 }
 
-static void attention_sizes(const struct sdg_fast_attention *op, size_t *k, size_t *v, size_t *work)
+// Packed pairs come in fours of keys, the last ones 0, and have a column of ones behind the values.
+INLINE int64_t key_rows(const struct sdg_fast_attention *op)
 {
-    size_t depth = (size_t)depth_of(op->d, op->pairs);
-    *k = (size_t)op->keys * depth;
-    *v = (size_t)depth_of(op->keys, op->pairs) * (size_t)op->dv;
-    *work = (depth + KEY_BLOCK + (size_t)op->dv + 2) * TILE_WIDTH;
+    return op->pairs ? (op->keys + 3) / 4 * 4 : op->keys;
+}
+INLINE int64_t value_rows(const struct sdg_fast_attention *op)
+{
+    return depth_of(key_rows(op), op->pairs);
+}
+INLINE int64_t value_width(const struct sdg_fast_attention *op)
+{
+    return op->dv + op->pairs;
 }
 
-// k -> [keys][depth of d], v -> [depth of keys][dv]; a missing neighbour is 0.
+#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
+static size_t bf16_tile_floats(int64_t depth, int64_t dv);
+#else
+static size_t bf16_tile_floats(int64_t depth, int64_t dv) { (void)depth; (void)dv; return 0; }
+#endif
+
+static void attention_sizes(const struct sdg_fast_attention *op, size_t *k, size_t *v, size_t *work)
+{
+    const int64_t depth = depth_of(op->d, op->pairs);
+    *k = (size_t)(key_rows(op) * depth);
+    *v = (size_t)(value_rows(op) * value_width(op));
+    *work = (size_t)(depth + KEY_BLOCK + op->dv + 2) * TILE_WIDTH;
+    if (op->pairs && bf16_tile_floats(depth, op->dv) > *work)
+        *work = bf16_tile_floats(depth, op->dv);
+}
+
+// k -> [key_rows][depth of d], v -> [value_rows][value_width]; a missing neighbour is 0.
 static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, int64_t head)
 {
     size_t size_k, size_v, work;
@@ -91,14 +71,17 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
         }
         k += depth_of(op->d, op->pairs);
     }
+    memset(k, 0, (size_t)((key_rows(op) - op->keys) * depth_of(op->d, op->pairs)) * sizeof *k);
     int64_t next = op->heads * op->dv;
-    for (int64_t i = 0; i < op->keys; i += 1 + op->pairs, v += op->dv) {
+    for (int64_t i = 0; i < op->keys; i += 1 + op->pairs, v += value_width(op)) {
         int64_t from = ((sample * op->keys + i) * op->heads + head) * op->dv;
         if (op->pairs) {
             const uint16_t *low = (const uint16_t *)op->v + from;
             const bool last = i + 1 == op->keys;
+            const uint16_t one = 0x3f80;
             for (int64_t c = 0; c < op->dv; c++)
                 v[c] = pair(low[c], last ? 0 : low[next + c]);
+            v[op->dv] = pair(one, last ? 0 : one);
         } else if (op->half) {
             for (int64_t c = 0; c < op->dv; c++)
                 v[c] = sdg_f32_from_bf16(((const uint16_t *)op->v)[from + c]);
@@ -106,6 +89,7 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
             memcpy(v, (const float *)op->v + from, (size_t)op->dv * 4);
         }
     }
+    memset(v, 0, (size_t)((value_rows(op) - depth_of(op->keys, op->pairs)) * value_width(op)) * sizeof *v);
 }
 
 // `count` queries -> [depth][TILE_WIDTH]; lanes without a query are 0. The rows lie far apart: all are asked for before the first is read.
@@ -186,37 +170,61 @@ INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float f
     }
 }
 
-// result[dv][TILE_WIDTH] / sum -> element `to` of the output and on, for `count` queries.
-INLINE void write_result(const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to, int64_t count)
+// result[dv][TILE_WIDTH] / sum -> element `to` of the output and on, for `count` queries: of every query 4 bytes at a time, as its
+// neighbours in `result` go to places far apart, then the channels left over.
+INLINE void write_result_as(const bool half, const struct sdg_fast_codes *codes, const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to, int64_t count)
 {
-    const int64_t dv = op->dv, stride = op->heads * dv;
-    const bool half = op->half;
-    char *out = (char *)op->out + (size_t)to * element_size(half);
+    const int64_t dv = op->dv, stride = op->heads * dv, size = codes ? 1 : half ? 2 : 4, some = 4 / size;
+    char *out = (char *)op->out + to * size;
     vf one_over[TILE_VECTORS];
     for (int v = 0; v < TILE_VECTORS; v++)
         one_over[v] = 1 / v_load(sum + v * LANES);
-    for (int64_t c = 0; c < dv; c++, result += TILE_WIDTH) {
-        uint16_t halves[TILE_WIDTH];
-        float floats[TILE_WIDTH];
+    int64_t c = 0;
+    for (; c + some <= dv; c += some) {
+        float words[TILE_WIDTH];
+        for (int v = 0; v < TILE_VECTORS; v++) {
+            vf y[4];
+            for (int64_t k = 0; k < some; k++)
+                y[k] = v_load(result + (c + k) * TILE_WIDTH + v * LANES) * one_over[v];
+            if (codes)
+                y[0] = (vf)(v_code_bits(y[0], codes) | v_code_bits(y[1], codes) << 8 | v_code_bits(y[2], codes) << 16 | v_code_bits(y[3], codes) << 24);
+            else if (half)
+                y[0] = v_pair_bf16(y[0], y[1]);
+            v_store(words + v * LANES, y[0]);
+        }
+        for (int64_t i = 0; i < count; i++)
+            memcpy(out + (i * stride + c) * size, words + i, 4);
+    }
+    for (; c < dv; c++) {
+        float words[TILE_WIDTH];
         for (int v = 0; v < TILE_VECTORS; v++)
-            store(half ? (void *)halves : (void *)floats, v * LANES, half, v_load(result + v * LANES) * one_over[v]);
-        if (half)
-            for (int64_t i = 0; i < count; i++)
-                ((uint16_t *)out)[i * stride + c] = halves[i];
-        else
-            for (int64_t i = 0; i < count; i++)
-                ((float *)out)[i * stride + c] = floats[i];
+            put(words, v * LANES, half, codes, v_load(result + c * TILE_WIDTH + v * LANES) * one_over[v]);
+        for (int64_t i = 0; i < count; i++)
+            memcpy(out + (i * stride + c) * size, (char *)words + i * size, (size_t)size);
     }
 }
 
-INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pairs, int64_t sample, int64_t head, int64_t first_query, float *work)
+INLINE void write_result(const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to, int64_t count, const struct sdg_fast_codes *codes)
+{
+    const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
+    if (codes)
+        write_result_as(false, &own, op, result, sum, to, count);
+    else if (op->half)
+        write_result_as(true, NULL, op, result, sum, to, count);
+    else
+        write_result_as(false, NULL, op, result, sum, to, count);
+}
+
+INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pairs, int64_t sample, int64_t head, int64_t first_query, const struct sdg_fast_codes *codes,
+                              float *work)
 {
     const int64_t depth = depth_of(op->d, pairs), dv = op->dv;
     const int64_t count = op->queries - first_query < TILE_WIDTH ? op->queries - first_query : TILE_WIDTH;
     float *tile = work, *scores = tile + depth * TILE_WIDTH, *result = scores + KEY_BLOCK * TILE_WIDTH;
     float *maximum = result + dv * TILE_WIDTH, *sum = maximum + TILE_WIDTH;
-    const float *k = op->packed_k + (sample * op->heads + head) * op->keys * depth;
-    const float *v = op->packed_v + (sample * op->heads + head) * depth_of(op->keys, pairs) * dv;
+    const int64_t width = value_width(op);
+    const float *k = op->packed_k + (sample * op->heads + head) * key_rows(op) * depth;
+    const float *v = op->packed_v + (sample * op->heads + head) * value_rows(op) * width;
     const float factor = op->scale * 1.442695041f; // exp(x) = 2^(x log2 e)
     int64_t end = op->keys;
     if (op->causal && first_query + count < end)
@@ -231,15 +239,27 @@ INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pa
         if (op->causal && key + rows > first_query)
             mask_future(scores, rows, key, first_query);
         softmax_block(pairs, scores, rows, factor, maximum, sum, result, dv, key == 0);
-        product(pairs, dv, v + depth_of(key, pairs) * dv, 1, dv, scores, depth_of(rows, pairs), result, key != 0);
+        product(pairs, dv, v + depth_of(key, pairs) * width, 1, width, scores, depth_of(rows, pairs), result, key != 0);
     }
-    write_result(op, result, sum, ((sample * op->queries + first_query) * op->heads + head) * dv, count);
+    write_result(op, result, sum, ((sample * op->queries + first_query) * op->heads + head) * dv, count, codes);
 }
 
-static void attention_tile(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query, float *work)
+#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
+#include "backend/cpu/fast/attention_bf16_kernel.h"
+#else
+static bool attention_tile_bf16(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query, const struct sdg_fast_codes *codes, float *work)
 {
+    (void)op; (void)sample; (void)head; (void)first_query; (void)codes; (void)work;
+    return false;
+}
+#endif
+
+static void attention_tile(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query, const struct sdg_fast_codes *codes, float *work)
+{
+    if (HAS_PAIRS && op->pairs && !op->causal && op->keys >= 4 && attention_tile_bf16(op, sample, head, first_query, codes, work))
+        return;
     if (HAS_PAIRS && op->pairs)
-        attention_tile_as(op, HAS_PAIRS, sample, head, first_query, work);
+        attention_tile_as(op, HAS_PAIRS, sample, head, first_query, codes, work);
     else
-        attention_tile_as(op, false, sample, head, first_query, work);
+        attention_tile_as(op, false, sample, head, first_query, codes, work);
 }

@@ -69,8 +69,9 @@ static void merge_group(const struct state *state, int64_t sample, int64_t group
 
 static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 {
-    (void)row;
     const struct state *state = step->state;
+    struct sdg_fast_codes how;
+    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
     const int64_t chunks = state->samples * state->chunks, groups = state->op.groups;
 #pragma omp parallel
     {
@@ -86,7 +87,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < chunks; i++) {
             const int64_t sample = i / state->chunks, chunk = i % state->chunks, at = sample * state->channels;
-            state->kernels->group_norm_apply(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk), state->mean + at, state->scale + at, state->beta);
+            state->kernels->group_norm_apply(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk), state->mean + at, state->scale + at, state->beta,
+                                             codes);
         }
     }
     return SDG_OK;

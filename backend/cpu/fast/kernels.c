@@ -12,7 +12,7 @@ static bool runs(int level)
         return false;
     if (level >= 2 && !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")))
         return false;
-    return level < 3 || __builtin_cpu_supports("avx512bf16");
+    return level < 3 || (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni"));
 }
 
 const struct sdg_fast_kernels *sdg_fast_kernels_get(int level)

@@ -1,10 +1,11 @@
-// The kernels for x86-64 with AVX-512 and its bf16 dot product.
+// The kernels for x86-64 with AVX-512, its bf16 dot product, VBMI and VNNI.
 #include "backend/cpu/fast/kernels.h"
 #if defined(__x86_64__)
 #define SDG_SIMD_TARGET SDG_SIMD_AVX512BF16
 #include "backend/cpu/fast/simd.h"
 #include "backend/cpu/fast/pointwise_kernel.h"
 #include "backend/cpu/fast/norm_kernel.h"
+#include "backend/cpu/fast/matrix_kernel.h"
 #include "backend/cpu/fast/attention_kernel.h"
 #include "backend/cpu/fast/product_kernel.h"
 

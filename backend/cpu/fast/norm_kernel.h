@@ -1,7 +1,8 @@
 // Norms for one instruction set; included by kernels_*.c. Variances are sums of squared differences from a mean taken before, never
 // differences of sums of squares.
 
-INLINE void layer_norm_as(const bool half, const void *x, const float *gamma, const float *beta, float eps, void *out, int64_t channels, int64_t begin, int64_t end)
+INLINE void layer_norm_as(const bool half, const void *x, const float *gamma, const float *beta, float eps, void *out, const struct sdg_fast_codes *codes,
+                          int64_t channels, int64_t begin, int64_t end)
 {
     const int64_t whole = channels - channels % LANES, rest = channels - whole;
     for (int64_t row = begin; row < end; row++) {
@@ -23,21 +24,27 @@ INLINE void layer_norm_as(const bool half, const void *x, const float *gamma, co
         }
         const float scale = 1 / sqrtf(variance / (float)channels + eps);
         for (int64_t c = 0; c < whole; c += LANES)
-            store(out, at + c, half, v_fma((load(x, at + c, half) - mean) * scale, v_load(gamma + c), v_load(beta + c)));
+            put(out, at + c, half, codes, v_fma((load(x, at + c, half) - mean) * scale, v_load(gamma + c), v_load(beta + c)));
         if (rest) {
             vf y = (load_some(x, at + whole, half, rest) - mean) * scale;
             y = v_fma(y, load_some(gamma, whole, false, rest), load_some(beta, whole, false, rest));
-            store_some(out, at + whole, half, rest, y);
+            put_some(out, at + whole, half, codes, rest, y);
         }
     }
 }
 
-static void layer_norm(const void *x, const float *gamma, const float *beta, float eps, void *out, bool half, int64_t channels, int64_t begin, int64_t end)
+static void layer_norm(const void *x, const float *gamma, const float *beta, float eps, void *out, bool half, const struct sdg_fast_codes *codes,
+                       int64_t channels, int64_t begin, int64_t end)
 {
-    if (half)
-        layer_norm_as(true, x, gamma, beta, eps, out, channels, begin, end);
+    const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
+    if (half && codes)
+        layer_norm_as(true, x, gamma, beta, eps, out, &own, channels, begin, end);
+    else if (half)
+        layer_norm_as(true, x, gamma, beta, eps, out, NULL, channels, begin, end);
+    else if (codes)
+        layer_norm_as(false, x, gamma, beta, eps, out, &own, channels, begin, end);
     else
-        layer_norm_as(false, x, gamma, beta, eps, out, channels, begin, end);
+        layer_norm_as(false, x, gamma, beta, eps, out, NULL, channels, begin, end);
 }
 
 // Per channel, sum over `count` pixels of (x - mean[c]) raised to 1 or (square) 2.
@@ -104,7 +111,8 @@ static void group_norm_stats(const struct sdg_fast_group_norm *op, int64_t sampl
         group_norm_stats_as(false, op, sample, begin, end, work, stats);
 }
 
-INLINE void group_norm_apply_as(const bool half, const bool silu, const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift)
+INLINE void group_norm_apply_as(const bool half, const bool silu, const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift,
+                                const struct sdg_fast_codes *codes)
 {
     const int64_t channels = op->channels[0] + op->channels[1];
     for (int64_t p = sample * op->pixels + begin; p < sample * op->pixels + end; p++)
@@ -113,24 +121,35 @@ INLINE void group_norm_apply_as(const bool half, const bool silu, const struct s
             int64_t c = 0;
             for (; c + LANES <= n; c += LANES) {
                 vf y = v_fma(load(op->x[part], from + c, half) - v_load(mean + offset + c), v_load(scale + offset + c), v_load(shift + offset + c));
-                store(op->out, to + c, half, silu ? y * v_sigmoid(y) : y);
+                put(op->out, to + c, half, codes, silu ? y * v_sigmoid(y) : y);
             }
             if (c < n) {
                 vf y = load_some(op->x[part], from + c, half, n - c) - load_some(mean, offset + c, false, n - c);
                 y = v_fma(y, load_some(scale, offset + c, false, n - c), load_some(shift, offset + c, false, n - c));
-                store_some(op->out, to + c, half, n - c, silu ? y * v_sigmoid(y) : y);
+                put_some(op->out, to + c, half, codes, n - c, silu ? y * v_sigmoid(y) : y);
             }
         }
 }
 
-static void group_norm_apply(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift)
+INLINE void group_norm_apply_to(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift,
+                                const struct sdg_fast_codes *codes)
 {
     if (op->half && op->silu)
-        group_norm_apply_as(true, true, op, sample, begin, end, mean, scale, shift);
+        group_norm_apply_as(true, true, op, sample, begin, end, mean, scale, shift, codes);
     else if (op->half)
-        group_norm_apply_as(true, false, op, sample, begin, end, mean, scale, shift);
+        group_norm_apply_as(true, false, op, sample, begin, end, mean, scale, shift, codes);
     else if (op->silu)
-        group_norm_apply_as(false, true, op, sample, begin, end, mean, scale, shift);
+        group_norm_apply_as(false, true, op, sample, begin, end, mean, scale, shift, codes);
     else
-        group_norm_apply_as(false, false, op, sample, begin, end, mean, scale, shift);
+        group_norm_apply_as(false, false, op, sample, begin, end, mean, scale, shift, codes);
+}
+
+static void group_norm_apply(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift,
+                             const struct sdg_fast_codes *codes)
+{
+    const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
+    if (codes)
+        group_norm_apply_to(op, sample, begin, end, mean, scale, shift, &own);
+    else
+        group_norm_apply_to(op, sample, begin, end, mean, scale, shift, NULL);
 }

@@ -1,5 +1,7 @@
-// Layer norm and element-wise operations on all threads, a fixed number of elements at a time.
+// Layer norm, element-wise operations and intervals on all threads, a fixed number of elements at a time.
 #include "backend/cpu/fast/fast.h"
+
+#include <math.h>
 
 enum { PART_ELEMENTS = 16384 };
 
@@ -10,7 +12,7 @@ static const struct sdg_fast_kernels *kernels_of(const struct sdg_cpu_step *step
 
 static bool is_half(const struct sdg_cpu_step *step)
 {
-    return sdg_cpu_value(step->program, step->op->out)->dtype == SDG_BF16;
+    return sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16;
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -63,24 +65,75 @@ static enum sdg_result run_binary(const struct sdg_cpu_step *step, int64_t row)
     return SDG_OK;
 }
 
-static enum sdg_result run_geglu(const struct sdg_cpu_step *step, int64_t row)
+static void make_codes(const struct sdg_cpu_step *step, int64_t row, const void *x, bool half)
+{
+    const struct sdg_fast_kernels *kernels = kernels_of(step);
+    uint8_t *out = sdg_cpu_data(step->program, step->op->out);
+    struct sdg_fast_codes how;
+    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
+    const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, step->op->out));
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += PART_ELEMENTS)
+        kernels->quantize(x, out, half, codes, i, smaller(i + PART_ELEMENTS, count));
+}
+
+void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y)
+{
+    make_codes(step, row, y, false);
+}
+
+static enum sdg_result run_quantize(const struct sdg_cpu_step *step, int64_t row)
+{
+    make_codes(step, row, sdg_cpu_data(step->program, step->op->in[0]), is_half(step));
+    return SDG_OK;
+}
+
+static void choose_interval(float smallest, float largest, float lowest, float highest, float *interval)
+{
+    const float silu_depth = 0.2785f; // a little more than -min of SiLU
+    const float scale = lowest < 0 ? fmaxf(largest / highest, smallest / lowest) : (largest + silu_depth) / highest;
+    interval[0] = scale > 0 ? fmaxf(scale, 0x1p-100f) : 1;
+    interval[1] = lowest < 0 ? 0 : fminf(rintf(silu_depth / interval[0]), highest);
+}
+
+static enum sdg_result run_measure_interval(const struct sdg_cpu_step *step, int64_t row)
 {
     (void)row;
+    const struct sdg_op *op = step->op;
+    const struct sdg_fast_kernels *kernels = kernels_of(step);
+    const void *x = sdg_cpu_data(step->program, op->in[0]);
+    const bool half = is_half(step);
+    const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, op->in[0]));
+    float smallest = 0, largest = 0;
+#pragma omp parallel for schedule(static) reduction(min : smallest) reduction(max : largest)
+    for (int64_t i = 0; i < count; i += PART_ELEMENTS) {
+        float low, high;
+        kernels->extremes(x, half, i, smaller(i + PART_ELEMENTS, count), &low, &high);
+        smallest = fminf(smallest, low);
+        largest = fmaxf(largest, high);
+    }
+    choose_interval(smallest, largest, (float)op->u.measure_interval.lowest, (float)op->u.measure_interval.highest, sdg_cpu_data(step->program, op->out));
+    return SDG_OK;
+}
+
+static enum sdg_result run_geglu(const struct sdg_cpu_step *step, int64_t row)
+{
     const struct sdg_fast_kernels *kernels = kernels_of(step);
     const struct sdg_value_info *info = sdg_cpu_value(step->program, step->op->out);
     const void *x = sdg_cpu_data(step->program, step->op->in[0]);
     void *out = sdg_cpu_data(step->program, step->op->out);
     const bool half = is_half(step);
+    struct sdg_fast_codes how;
+    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
     const int64_t channels = info->dims[3], rows = sdg_value_elements(info) / channels, part = part_rows(channels);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < rows; i += part)
-        kernels->geglu(x, out, half, channels, i, smaller(i + part, rows));
+        kernels->geglu(x, out, half, codes, channels, i, smaller(i + part, rows));
     return SDG_OK;
 }
 
 static enum sdg_result run_layer_norm(const struct sdg_cpu_step *step, int64_t row)
 {
-    (void)row;
     const struct sdg_op *op = step->op;
     const struct sdg_fast_kernels *kernels = kernels_of(step);
     const struct sdg_value_info *info = sdg_cpu_value(step->program, op->out);
@@ -88,10 +141,12 @@ static enum sdg_result run_layer_norm(const struct sdg_cpu_step *step, int64_t r
     const float *gamma = sdg_cpu_data(step->program, op->in[1]), *beta = sdg_cpu_data(step->program, op->in[2]);
     void *out = sdg_cpu_data(step->program, op->out);
     const bool half = is_half(step);
+    struct sdg_fast_codes how;
+    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
     const int64_t channels = info->dims[3], rows = sdg_value_elements(info) / channels, part = part_rows(channels);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < rows; i += part)
-        kernels->layer_norm(x, gamma, beta, op->u.layer_norm.eps, out, half, channels, i, smaller(i + part, rows));
+        kernels->layer_norm(x, gamma, beta, op->u.layer_norm.eps, out, half, codes, channels, i, smaller(i + part, rows));
     return SDG_OK;
 }
 
@@ -99,12 +154,19 @@ void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_op *op = step->op;
     bool half;
+    if (op->kind == SDG_OP_MEASURE_INTERVAL) { // its result is f32 whatever it reads
+        const enum sdg_dtype type = sdg_cpu_value(step->program, op->in[0])->dtype;
+        if (type == SDG_F32 || type == SDG_BF16)
+            sdg_fast_take(step, run_measure_interval, taken);
+        return;
+    }
     if (!sdg_fast_types(step, &half))
         return;
     switch (op->kind) {
     case SDG_OP_UNARY: sdg_fast_take(step, run_unary, taken); break;
     case SDG_OP_BINARY: sdg_fast_take(step, run_binary, taken); break;
     case SDG_OP_GEGLU: sdg_fast_take(step, run_geglu, taken); break;
+    case SDG_OP_QUANTIZE: sdg_fast_take(step, run_quantize, taken); break;
     case SDG_OP_LAYER_NORM:
         if (sdg_cpu_value(step->program, op->in[1])->dtype != SDG_F32 || sdg_cpu_value(step->program, op->in[2])->dtype != SDG_F32)
             return;

@@ -39,25 +39,70 @@ static void binary(enum sdg_binary function, const void *x, const void *y, void 
         binary_as(false, multiply, x, y, out, count);
 }
 
-INLINE void geglu_as(const bool half, const void *x, void *out, int64_t channels, int64_t begin, int64_t end)
+INLINE void quantize_as(const bool half, const void *x, uint8_t *out, const struct sdg_fast_codes codes, int64_t begin, int64_t end)
+{
+    int64_t i = begin;
+    for (; i + LANES <= end; i += LANES)
+        put(out, i, half, &codes, load(x, i, half));
+    if (i < end)
+        put_some(out, i, half, &codes, end - i, load_some(x, i, half, end - i));
+}
+
+static void quantize(const void *x, uint8_t *out, bool half, const struct sdg_fast_codes *codes, int64_t begin, int64_t end)
+{
+    if (half)
+        quantize_as(true, x, out, *codes, begin, end);
+    else
+        quantize_as(false, x, out, *codes, begin, end);
+}
+
+INLINE void extremes_as(const bool half, const void *x, int64_t begin, int64_t end, float *smallest, float *largest)
+{
+    vf low = {0}, high = {0};
+    for (int64_t i = begin; i < end; i += LANES) {
+        vf y = end - i < LANES ? load_some(x, i, half, end - i) : load(x, i, half);
+        low = v_min(y, low); // where y is NaN both are what they were
+        high = v_max(y, high);
+    }
+    *smallest = *largest = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        *smallest = low[lane] < *smallest ? low[lane] : *smallest;
+        *largest = high[lane] > *largest ? high[lane] : *largest;
+    }
+}
+
+static void extremes(const void *x, bool half, int64_t begin, int64_t end, float *smallest, float *largest)
+{
+    if (half)
+        extremes_as(true, x, begin, end, smallest, largest);
+    else
+        extremes_as(false, x, begin, end, smallest, largest);
+}
+
+INLINE void geglu_as(const bool half, const void *x, void *out, const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
 {
     for (int64_t row = begin; row < end; row++) {
         int64_t from = row * 2 * channels, to = row * channels, c = 0;
         for (; c + LANES <= channels; c += LANES)
-            store(out, to + c, half, load(x, from + c, half) * v_gelu_erf(load(x, from + channels + c, half)));
+            put(out, to + c, half, codes, load(x, from + c, half) * v_gelu_erf(load(x, from + channels + c, half)));
         if (c < channels) {
             vf gate = v_gelu_erf(load_some(x, from + channels + c, half, channels - c));
-            store_some(out, to + c, half, channels - c, load_some(x, from + c, half, channels - c) * gate);
+            put_some(out, to + c, half, codes, channels - c, load_some(x, from + c, half, channels - c) * gate);
         }
     }
 }
 
-static void geglu(const void *x, void *out, bool half, int64_t channels, int64_t begin, int64_t end)
+static void geglu(const void *x, void *out, bool half, const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
 {
-    if (half)
-        geglu_as(true, x, out, channels, begin, end);
+    const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
+    if (half && codes)
+        geglu_as(true, x, out, &own, channels, begin, end);
+    else if (half)
+        geglu_as(true, x, out, NULL, channels, begin, end);
+    else if (codes)
+        geglu_as(false, x, out, &own, channels, begin, end);
     else
-        geglu_as(false, x, out, channels, begin, end);
+        geglu_as(false, x, out, NULL, channels, begin, end);
 }
 
 // f16 -> f32, exactly: shifted into place the bits are the value times 2^-112, subnormal ones included.

@@ -1,63 +1,119 @@
-// conv2d and linear where oneDNN is not there (other processors, or not built in): f32, and bf16 on processors that multiply bf16 pairs.
+// conv2d and linear where oneDNN is not there (other processors, or not built in, or without VNNI): f32, bf16 on processors that multiply
+// bf16 pairs, and integers.
 //
 // A convolution is a sum over kernel positions of products of shifted pixels with that position's weights; a linear layer is the case of
 // one position, its rows of tokens taken as one long line of pixels. Weights are packed at load as
-// [channel blocks][kh][kw][depth][tile], with depth = I, or I / 2 pairs.
+// [channel blocks][kh][kw][depth][tile], with depth = I, or I / 2 pairs. Codes are widened to 16 bits first, less their zero point, so that
+// what lies outside the image adds nothing; their weights stay bytes, or with four bits are packed, and unpacked into scratch memory.
 // Work is cut into pieces of PIXELS output pixels of one line times one block of output channels; their sums stay in the cache.
 #include "backend/cpu/fast/fast.h"
 
 #include "base/memory.h"
 
 #include <omp.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { PIXELS = 48 }; // a multiple of the rows of every instruction set's register tile
 
 struct state {
     const struct sdg_fast_kernels *kernels;
-    bool half;                          // bf16: x and weights are taken in pairs of channels
-    int64_t depth;                      // I, or I / 2 pairs
+    enum sdg_fast_numbers numbers;
+    bool half;                          // storage of residual and out, and of x unless it is codes
+    int64_t depth;                      // I, or pairs of I
     int64_t samples, height, width, in; // of x
     int64_t lines, columns, out;        // of the output, per sample
     int64_t kernel_h, kernel_w, stride, pad_top, pad_left;
     int64_t blocks, pieces;             // of output channels; of one line
+    size_t weight_bytes;                // as they are multiplied
+    bool packed;                        // kept as four bits
+    struct { size_t sums, scales, x, weights; } at; // in scratch memory
 };
 
-static float *packed_weights(const struct sdg_cpu_step *step, int64_t block)
+static enum sdg_dtype weight_type(const struct state *s)
 {
-    const struct state *s = step->state;
-    return (float *)step->weights + block * s->kernel_h * s->kernel_w * s->depth * s->kernels->tile;
+    return s->numbers == SDG_FAST_INTEGERS ? SDG_S8 : s->numbers == SDG_FAST_PAIRS ? SDG_BF16 : SDG_F32;
 }
 
-static void pack(const struct sdg_cpu_step *step, const void *plain, int64_t block)
+// One channel block of one kernel position.
+static size_t position_bytes(const struct state *s)
 {
-    const struct state *s = step->state;
-    const int64_t tile = s->kernels->tile, positions = s->kernel_h * s->kernel_w, size = s->half ? 2 : 4, per = s->half ? 2 : 1;
-    char *to = (char *)packed_weights(step, block);
-    memset(to, 0, (size_t)(positions * s->depth * tile) * sizeof(float));
+    return (size_t)(s->depth * s->kernels->tile) * (s->numbers == SDG_FAST_INTEGERS ? 2 : 4);
+}
+
+static void pack(const struct state *s, const char *plain, int64_t block, char *to)
+{
+    const int64_t tile = s->kernels->tile, positions = s->kernel_h * s->kernel_w, per = s->numbers == SDG_FAST_FLOATS ? 1 : 2;
+    const size_t size = sdg_dtype_size(weight_type(s)), bytes = position_bytes(s);
+    to += (size_t)(block * positions) * bytes;
+    memset(to, 0, (size_t)positions * bytes);
     for (int64_t i = 0; i < s->in; i++)
         for (int64_t o = 0; o < tile && block * tile + o < s->out; o++)
             for (int64_t p = 0; p < positions; p++)
-                memcpy(to + ((p * s->depth + i / per) * tile + o) * 4 + i % per * 2,
-                       (const char *)plain + (((block * tile + o) * s->in + i) * positions + p) * size, (size_t)size);
+                memcpy(to + (size_t)p * bytes + (size_t)((i / per * tile + o) * per + i % per) * size,
+                       plain + (size_t)(((block * tile + o) * s->in + i) * positions + p) * size, size);
 }
 
 static enum sdg_result prepare(struct sdg_cpu_step *step)
 {
     const struct state *s = step->state;
     const sdg_value weight = step->op->in[1];
-    const size_t count = (size_t)sdg_value_elements(sdg_cpu_value(step->program, weight));
-    void *plain = sdg_alloc_raw(step->program->log, count, s->half ? 2 : 4, "weights being packed");
+    const enum sdg_dtype type = weight_type(s);
+    const size_t plain_bytes = (size_t)sdg_value_elements(sdg_cpu_value(step->program, weight)) * sdg_dtype_size(type);
+    char *plain = sdg_alloc_raw(step->program->log, plain_bytes + (s->packed ? s->weight_bytes : 0), 1, "weights being packed");
     if (!plain)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_fast_read_weight(step->program, weight, s->half ? SDG_BF16 : SDG_F32, plain);
+    char *weights = s->packed ? plain + plain_bytes : step->weights;
+    enum sdg_result result = sdg_fast_read_weight(step->program, weight, type, plain);
     if (result == SDG_OK) {
 #pragma omp parallel for schedule(static)
         for (int64_t block = 0; block < s->blocks; block++)
-            pack(step, plain, block);
+            pack(s, plain, block, weights);
+        if (s->packed)
+            sdg_fast_pack4((int8_t *)weights, step->weights, s->weight_bytes);
     }
     sdg_free(plain);
     return result;
+}
+
+// ---- run ----
+
+static void *scratch_at(const struct sdg_cpu_step *step, size_t at)
+{
+    return (char *)step->scratch + at;
+}
+
+static const char *weights_at(const struct sdg_cpu_step *step, int64_t block, int64_t position)
+{
+    const struct state *s = step->state;
+    const char *weights = s->packed ? scratch_at(step, s->at.weights) : step->weights;
+    return weights + (size_t)(block * s->kernel_h * s->kernel_w + position) * position_bytes(s);
+}
+
+static const char *input(const struct sdg_cpu_step *step)
+{
+    const struct state *s = step->state;
+    return s->numbers == SDG_FAST_INTEGERS ? scratch_at(step, s->at.x) : sdg_cpu_data(step->program, step->op->in[0]);
+}
+
+static void prepare_integers(const struct sdg_cpu_step *step, int64_t row)
+{
+    enum { PIXELS_EACH = 64 };
+    const struct state *s = step->state;
+    const struct sdg_op *op = step->op;
+    const float *interval = sdg_fast_interval(step->program, op->in[2], row), *weight_scales = sdg_cpu_data(step->program, op->in[3]);
+    const bool sign = sdg_cpu_value(step->program, op->in[0])->dtype == SDG_S8;
+    const uint8_t *codes = sdg_cpu_data(step->program, op->in[0]);
+    int16_t *x = scratch_at(step, s->at.x);
+    float *scales = scratch_at(step, s->at.scales);
+    const int64_t pixels = s->samples * s->height * s->width;
+    for (int64_t c = 0; c < s->out; c++)
+        scales[c] = interval[0] * weight_scales[c];
+#pragma omp parallel for schedule(static)
+    for (int64_t p = 0; p < pixels; p += PIXELS_EACH)
+        s->kernels->widen(codes, sign, (int)interval[1], s->in, x, p, p + PIXELS_EACH < pixels ? p + PIXELS_EACH : pixels);
+    if (s->packed)
+        sdg_fast_unpack4(step, step->weights, scratch_at(step, s->at.weights), s->weight_bytes);
 }
 
 struct piece { int64_t sample, line, first, count, block; };
@@ -77,12 +133,11 @@ static void add_position(const struct sdg_cpu_step *step, const struct piece *pi
     if (begin == end)
         return;
     const int64_t at = ((piece->sample * s->height + y) * s->width + begin * s->stride + shift) * s->depth; // in units of 4 bytes
-    const char *x = (const char *)sdg_cpu_data(step->program, step->op->in[0]) + at * 4;
-    s->kernels->weighted_sums(x, s->stride * s->depth, end - begin, packed_weights(step, piece->block) + (ky * s->kernel_w + kx) * s->depth * s->kernels->tile,
-                              s->depth, s->half, sums + (begin - piece->first) * s->kernels->tile);
+    s->kernels->weighted_sums(input(step) + at * 4, s->stride * s->depth, end - begin, weights_at(step, piece->block, ky * s->kernel_w + kx), s->depth, s->numbers,
+                              sums + (begin - piece->first) * s->kernels->tile);
 }
 
-static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece, int64_t row, float *sums)
+static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece, int64_t row, const struct sdg_fast_codes *codes, float *sums)
 {
     const struct state *s = step->state;
     const struct sdg_epilogue *e = &step->op->epilogue;
@@ -93,18 +148,22 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
     for (int64_t ky = 0; ky < s->kernel_h; ky++)
         for (int64_t kx = 0; kx < s->kernel_w; kx++)
             add_position(step, piece, ky, kx, sums);
-    const float *bias = e->bias ? (const float *)sdg_cpu_data(program, e->bias) + channel : NULL;
     const char *residual = e->residual ? sdg_cpu_data(program, e->residual) : NULL;
     char *out = sdg_cpu_data(program, step->op->out);
-    const int64_t size = s->half ? 2 : 4;
+    const int64_t size = s->half ? 2 : 4, out_size = codes ? 1 : size;
+    struct sdg_fast_epilogue end = {.activation = e->activation, .half = s->half, .codes = codes};
+    if (s->numbers == SDG_FAST_INTEGERS)
+        end.scales = (const float *)scratch_at(step, s->at.scales) + channel;
+    if (e->bias)
+        end.bias = (const float *)sdg_cpu_data(program, e->bias) + channel;
     for (int64_t i = 0; i < piece->count; i++) {
         const int64_t pixel = (piece->sample * s->lines + piece->line) * s->columns + piece->first + i, at = pixel * s->out + channel;
-        const float *table = NULL;
         if (e->table) { // a linear layer's line runs through all samples
             const int64_t sample = pixel / (sdg_value_elements(sdg_cpu_value(program, step->op->out)) / sdg_cpu_value(program, step->op->out)->dims[0] / s->out);
-            table = sdg_cpu_table(program, e->table, row) + sample * sdg_cpu_table_stride(program, e->table) + channel;
+            end.table = sdg_cpu_table(program, e->table, row) + sample * sdg_cpu_table_stride(program, e->table) + channel;
         }
-        s->kernels->epilogue(sums + i * tile, bias, table, residual ? residual + at * size : NULL, e->activation, out + at * size, s->half, channels);
+        end.residual = residual ? residual + at * size : NULL;
+        s->kernels->epilogue(&end, sums + i * tile, out + at * out_size, channels);
     }
 }
 
@@ -112,13 +171,17 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 {
     const struct state *s = step->state;
     const int64_t per_block = s->samples * s->lines * s->pieces;
+    struct sdg_fast_codes how;
+    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
+    if (s->numbers == SDG_FAST_INTEGERS)
+        prepare_integers(step, row);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->blocks * per_block; i++) {
         struct piece piece = {.block = i / per_block, .first = i % s->pieces * PIXELS};
         piece.line = i % per_block / s->pieces % s->lines;
         piece.sample = i % per_block / s->pieces / s->lines;
         piece.count = s->columns - piece.first < PIXELS ? s->columns - piece.first : PIXELS;
-        run_piece(step, &piece, row, (float *)step->scratch + omp_get_thread_num() * PIXELS * s->kernels->tile);
+        run_piece(step, &piece, row, codes, (float *)scratch_at(step, s->at.sums) + omp_get_thread_num() * PIXELS * s->kernels->tile);
     }
     return SDG_OK;
 }
@@ -134,7 +197,7 @@ static void describe_shape(const struct sdg_cpu_step *step, struct state *s)
     const int64_t *x = sdg_cpu_value(step->program, op->in[0])->dims, *y = sdg_cpu_value(step->program, op->out)->dims;
     s->in = x[3];
     s->out = y[3];
-    s->depth = s->half ? s->in / 2 : s->in;
+    s->depth = s->numbers == SDG_FAST_FLOATS ? s->in : (s->in + 1) / 2;
     if (op->kind == SDG_OP_LINEAR) {
         s->samples = s->height = s->lines = s->kernel_h = s->kernel_w = s->stride = 1;
         s->width = s->columns = x[0] * x[1] * x[2];
@@ -154,31 +217,67 @@ static void describe_shape(const struct sdg_cpu_step *step, struct state *s)
     s->pieces = (s->columns + PIXELS - 1) / PIXELS;
 }
 
+// True if these kernels have the step's types; which numbers they multiply, and whether float activations are bf16.
+static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_numbers *numbers, bool *half)
+{
+    const struct sdg_op *op = step->op;
+    const struct sdg_cpu_program *program = step->program;
+    const bool pairs = sdg_fast_kernels_of(sdg_cpu_backend_of(program))->pairs;
+    if (!op->in[2]) {
+        if (!sdg_fast_types(step, half))
+            return false;
+        *numbers = *half ? SDG_FAST_PAIRS : SDG_FAST_FLOATS;
+        return !*half || (pairs && sdg_cpu_value(program, op->in[0])->dims[3] % 2 == 0);
+    }
+    const sdg_value residual = op->epilogue.residual;
+    const enum sdg_dtype out = sdg_cpu_value(program, op->out)->dtype, type = residual ? sdg_cpu_value(program, residual)->dtype : op->codes.interval ? SDG_F32 : out;
+    *numbers = SDG_FAST_INTEGERS;
+    *half = type == SDG_BF16;
+    return (type == SDG_F32 || type == SDG_BF16) && (op->codes.interval || type == out);
+}
+
+static void plan_memory(struct sdg_cpu_step *step, struct state *s)
+{
+    const size_t threads = (size_t)sdg_cpu_backend_of(step->program)->threads;
+    const bool integers = s->numbers == SDG_FAST_INTEGERS;
+    s->weight_bytes = (size_t)(s->blocks * s->kernel_h * s->kernel_w) * position_bytes(s);
+    s->packed = sdg_cpu_value(step->program, step->op->in[1])->bits == 4 && s->weight_bytes % SDG_FAST_NIBBLES == 0;
+    step->weight_bytes = s->packed ? s->weight_bytes / 2 : s->weight_bytes;
+    s->at.sums = sdg_fast_reserve(step, threads * (size_t)(PIXELS * s->kernels->tile) * sizeof(float));
+    s->at.scales = sdg_fast_reserve(step, integers ? (size_t)s->out * sizeof(float) : 0);
+    s->at.x = sdg_fast_reserve(step, integers ? (size_t)(s->samples * s->height * s->width * s->depth) * 4 : 0);
+    s->at.weights = sdg_fast_reserve(step, s->packed ? s->weight_bytes : 0);
+}
+
 enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
 {
     struct sdg_cpu_program *program = step->program;
     const struct sdg_op *op = step->op;
     const struct sdg_epilogue *e = &op->epilogue;
+    enum sdg_fast_numbers numbers;
     bool half;
-    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
-    if (!sdg_fast_types(step, &half) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
+    if (!choose_numbers(step, &numbers, &half) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
     if ((e->bias && sdg_cpu_value(program, e->bias)->dtype != SDG_F32) || e->activation == SDG_UNARY_AFFINE)
-        return SDG_OK;
-    if (half && (!kernels->pairs || sdg_cpu_value(program, op->in[0])->dims[3] % 2))
         return SDG_OK;
     struct state *s = sdg_alloc(program->log, 1, sizeof *s, "a kernel");
     if (!s)
         return SDG_ERROR_MEMORY;
-    s->kernels = kernels;
+    s->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
+    s->numbers = numbers;
     s->half = half;
     step->state = s;
     step->destroy = destroy;
     step->prepare = prepare;
     describe_shape(step, s);
-    step->weight_bytes = (size_t)(s->blocks * s->kernel_h * s->kernel_w * s->depth * s->kernels->tile) * sizeof(float);
-    step->scratch_bytes = (size_t)sdg_cpu_backend_of(program)->threads * (size_t)(PIXELS * s->kernels->tile) * sizeof(float);
+    plan_memory(step, s);
     sdg_cpu_want_weight(program, e->bias);
+    if (numbers == SDG_FAST_INTEGERS)
+        sdg_cpu_want_weight(program, op->in[3]);
     sdg_fast_take(step, run, taken);
+    if (numbers == SDG_FAST_INTEGERS) {
+        size_t length = strlen(step->kernel);
+        snprintf(step->kernel + length, sizeof step->kernel - length, ", integers%s", s->packed ? ", 4-bit weights" : "");
+    }
     return SDG_OK;
 }

@@ -1,37 +1,90 @@
-// Products with weights for one instruction set, used by conv2d and linear where there is no oneDNN; included by kernels_*.c after
-// attention_kernel.h, whose product() does the work: here pixels are the rows and output channels lie across lanes.
+// Products with weights for one instruction set, used by conv2d and linear where there is no oneDNN; included by kernels_*.c
+// after matrix_kernel.h, whose product() does the work: here pixels are the rows and output channels lie across lanes.
 
-static void weighted_sums(const void *x, int64_t stride, int64_t rows, const float *weights, int64_t depth, bool pairs, float *sums)
+typedef int8_t codes_half __attribute__((vector_size(SDG_FAST_NIBBLES / 2)));
+typedef uint8_t packed_codes __attribute__((vector_size(SDG_FAST_NIBBLES / 2)));
+
+// Where possible past the caches: codes that one core has just written into its own are slow to read for the others.
+static void unpack4(const uint8_t *packed, int8_t *codes, int64_t count)
 {
-    if (HAS_PAIRS && pairs)
+    for (int64_t i = 0; i < count; i += SDG_FAST_NIBBLES, packed += SDG_FAST_NIBBLES / 2) {
+        packed_codes both;
+        memcpy(&both, packed, sizeof both);
+        codes_half low = (codes_half)((both & 15) ^ 8) - 8, high = (codes_half)((both >> 4) ^ 8) - 8;
+#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
+        _mm512_stream_si512((void *)(codes + i), (__m512i)low);
+        _mm512_stream_si512((void *)(codes + i + SDG_FAST_NIBBLES / 2), (__m512i)high);
+#else
+        memcpy(codes + i, &low, sizeof low);
+        memcpy(codes + i + SDG_FAST_NIBBLES / 2, &high, sizeof high);
+#endif
+    }
+#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
+    _mm_sfence();
+#endif
+}
+
+INLINE void widen_as(const bool sign, const uint8_t *codes, int zero, int64_t channels, int16_t *out, int64_t begin, int64_t end)
+{
+    const int64_t padded = (channels + 1) / 2 * 2;
+    for (int64_t p = begin; p < end; p++) {
+        const uint8_t *from = codes + p * channels;
+        int16_t *to = out + p * padded;
+        for (int64_t c = 0; c < channels; c++)
+            to[c] = (int16_t)((sign ? (int8_t)from[c] : from[c]) - zero);
+        if (channels < padded)
+            to[channels] = 0;
+    }
+}
+
+static void widen(const uint8_t *codes, bool sign, int zero, int64_t channels, int16_t *out, int64_t begin, int64_t end)
+{
+    if (sign)
+        widen_as(true, codes, zero, channels, out, begin, end);
+    else
+        widen_as(false, codes, zero, channels, out, begin, end);
+}
+
+static void weighted_sums(const void *x, int64_t stride, int64_t rows, const void *weights, int64_t depth, enum sdg_fast_numbers numbers, void *sums)
+{
+    if (numbers == SDG_FAST_INTEGERS)
+        integer_product(rows, x, stride, weights, depth, sums);
+    else if (HAS_PAIRS && numbers == SDG_FAST_PAIRS)
         product(HAS_PAIRS, rows, x, stride, 1, weights, depth, sums, true);
     else
         product(false, rows, x, stride, 1, weights, depth, sums, true);
 }
 
-INLINE void epilogue_as(const bool half, const float *sums, const float *bias, const float *table, const void *residual, enum sdg_unary activation, void *out, int64_t count)
+INLINE vf load_vector(const float *from, int64_t c, int64_t some)
+{
+    return some == LANES ? v_load(from + c) : load_some(from, c, false, some);
+}
+
+INLINE void epilogue_as(const bool half, const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
 {
     for (int64_t c = 0; c < count; c += LANES) {
         const int64_t some = count - c < LANES ? count - c : LANES;
         vf y = v_load(sums + c);
-        if (bias)
-            y += some == LANES ? v_load(bias + c) : load_some(bias, c, false, some);
-        if (table)
-            y += some == LANES ? v_load(table + c) : load_some(table, c, false, some);
-        if (residual)
-            y += some == LANES ? load(residual, c, half) : load_some(residual, c, half, some);
-        y = v_unary(activation, 1, 0, y);
+        if (e->scales)
+            y = __builtin_convertvector((vi)y, vf) * load_vector(e->scales, c, some);
+        if (e->bias)
+            y += load_vector(e->bias, c, some);
+        if (e->table)
+            y += load_vector(e->table, c, some);
+        if (e->residual)
+            y += some == LANES ? load(e->residual, c, half) : load_some(e->residual, c, half, some);
+        y = v_unary(e->activation, 1, 0, y);
         if (some == LANES)
-            store(out, c, half, y);
+            put(out, c, half, e->codes, y);
         else
-            store_some(out, c, half, some, y);
+            put_some(out, c, half, e->codes, some, y);
     }
 }
 
-static void epilogue(const float *sums, const float *bias, const float *table, const void *residual, enum sdg_unary activation, void *out, bool half, int64_t count)
+static void epilogue(const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
 {
-    if (half)
-        epilogue_as(true, sums, bias, table, residual, activation, out, count);
+    if (e->half)
+        epilogue_as(true, e, sums, out, count);
     else
-        epilogue_as(false, sums, bias, table, residual, activation, out, count);
+        epilogue_as(false, e, sums, out, count);
 }

@@ -1,7 +1,10 @@
 // Which of the cpu backend's own kernels runs an operation.
 #include "backend/cpu/fast/fast.h"
 
+#include "base/nibbles.h"
+
 #include <stdio.h>
+#include <string.h>
 
 const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend *backend)
 {
@@ -12,30 +15,98 @@ const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend 
 bool sdg_fast_types(const struct sdg_cpu_step *step, bool *half)
 {
     const struct sdg_graph *graph = &step->program->graph;
-    const enum sdg_dtype type = graph->values[step->op->out].dtype;
+    const sdg_value interval = step->op->codes.interval;
+    const enum sdg_dtype type = graph->values[interval ? step->op->in[0] : step->op->out].dtype;
     sdg_value reads[6];
     int count = sdg_op_reads(graph, step->op, reads);
     for (int i = 0; i < count; i++)
-        if (graph->values[reads[i]].dtype != type)
+        if (reads[i] != interval && graph->values[reads[i]].dtype != type)
             return false;
     *half = type == SDG_BF16;
     return type == SDG_F32 || type == SDG_BF16;
 }
 
-enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to)
+const float *sdg_fast_interval(const struct sdg_cpu_program *program, sdg_value interval, int64_t row)
+{
+    if (sdg_cpu_value(program, interval)->kind == SDG_VALUE_TABLE)
+        return sdg_cpu_table(program, interval, row);
+    return sdg_cpu_data(program, interval);
+}
+
+const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int64_t row, struct sdg_fast_codes *codes)
+{
+    const struct sdg_output_codes *wanted = &step->op->codes;
+    if (!wanted->interval)
+        return NULL;
+    const float *interval = sdg_fast_interval(step->program, wanted->interval, row), zero = interval[1];
+    *codes = (struct sdg_fast_codes){1.0f / interval[0], (float)wanted->lowest - zero, (float)wanted->highest - zero, (int32_t)zero};
+    return codes;
+}
+
+void sdg_fast_pack4(const int8_t *codes, uint8_t *packed, size_t count)
+{
+    enum { HALF = SDG_FAST_NIBBLES / 2 };
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i += SDG_FAST_NIBBLES)
+        for (size_t k = 0; k < HALF; k++)
+            packed[i / 2 + k] = (uint8_t)((codes[i + k] & 15) | (codes[i + HALF + k] & 15) << 4);
+}
+
+void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, int8_t *codes, size_t count)
+{
+    enum { PART = 1 << 14 };
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i += PART)
+        kernels->unpack4(packed + i / 2, codes + i, (int64_t)(count - i < PART ? count - i : PART));
+}
+
+size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes)
+{
+    const size_t at = step->scratch_bytes;
+    step->scratch_bytes += (bytes + SDG_CPU_ALIGNMENT - 1) / SDG_CPU_ALIGNMENT * SDG_CPU_ALIGNMENT;
+    return at;
+}
+
+static bool is_float(enum sdg_dtype dtype)
+{
+    return dtype == SDG_F32 || dtype == SDG_F16 || dtype == SDG_BF16;
+}
+
+static void read_floats(const struct sdg_fast_kernels *kernels, const struct sdg_tensor *tensor, enum sdg_dtype dtype, int64_t count, char *to)
 {
     enum { PART = 1 << 16 };
-    const struct sdg_value_info *weight = sdg_cpu_value(program, v);
-    const struct sdg_tensor *tensor = sdg_tensors_find(program->weights, weight->name);
-    if (weight->slice_of || !tensor || (tensor->dtype != SDG_F32 && tensor->dtype != SDG_F16 && tensor->dtype != SDG_BF16))
-        return sdg_cpu_read_weight(program, v, dtype, to);
-    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
-    const int64_t count = sdg_value_elements(weight); // the tensor's, as was checked when creation began
     const size_t size = sdg_dtype_size(dtype), from_size = sdg_dtype_size(tensor->dtype);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += PART)
-        kernels->convert((const char *)tensor->data + (size_t)i * from_size, tensor->dtype, (char *)to + (size_t)i * size, dtype == SDG_BF16,
-                         count - i < PART ? count - i : PART);
+        kernels->convert((const char *)tensor->data + (size_t)i * from_size, tensor->dtype, to + (size_t)i * size, dtype == SDG_BF16, count - i < PART ? count - i : PART);
+}
+
+// s8, or packed rows of four bits.
+static void read_codes(const struct sdg_tensor *tensor, const struct sdg_value_info *weight, int8_t *to)
+{
+    const size_t inputs = (size_t)(sdg_value_elements(weight) / weight->dims[0]), row = weight->bits == 4 ? sdg_packed_row(inputs) : inputs;
+    const char *from = tensor->data;
+#pragma omp parallel for schedule(static)
+    for (int64_t o = 0; o < weight->dims[0]; o++) {
+        if (weight->bits == 4)
+            sdg_unpack4((const uint8_t *)from + (size_t)o * row, 1, inputs, to + (size_t)o * inputs);
+        else
+            memcpy(to + (size_t)o * inputs, from + (size_t)o * row, inputs);
+    }
+}
+
+enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to)
+{
+    const struct sdg_value_info *weight = sdg_cpu_value(program, v);
+    const struct sdg_tensor *tensor = sdg_tensors_find(program->weights, weight->name);
+    const bool codes = weight->dtype == SDG_S8 && dtype == SDG_S8;
+    if (weight->slice_of || !tensor || !(codes || (is_float(dtype) && is_float(tensor->dtype))))
+        return sdg_cpu_read_weight(program, v, dtype, to);
+    if (codes) // shape and type were checked when creation began
+        read_codes(tensor, weight, to);
+    else
+        read_floats(sdg_fast_kernels_of(sdg_cpu_backend_of(program)), tensor, dtype, sdg_value_elements(weight), to);
     if (program->release_weights)
         sdg_tensors_release(program->weights, tensor);
     return SDG_OK;
@@ -60,6 +131,8 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     case SDG_OP_LAYER_NORM:
     case SDG_OP_UNARY:
     case SDG_OP_BINARY:
+    case SDG_OP_QUANTIZE:
+    case SDG_OP_MEASURE_INTERVAL:
     case SDG_OP_GEGLU: sdg_fast_select_pointwise(step, taken); break;
     case SDG_OP_UPSAMPLE_NEAREST:
     case SDG_OP_CONCAT:

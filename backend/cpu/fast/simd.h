@@ -1,18 +1,18 @@
 // Vectors of f32 in the widest form an instruction set has, for the kernels_*.c files: each of them defines SDG_SIMD_TARGET (a name
 // below), includes this file and then the kernels' sources, so that one build holds code for several instruction sets and picks at
 // run time. Everything here is static inline; only what GCC's vector arithmetic cannot express is written per instruction set.
+#include "backend/cpu/fast/kernels.h"
 #include "base/dtype.h"
-#include "graph/graph.h"
 
 #include <math.h>
 
 #define SDG_SIMD_GENERIC 0    // 128 bits: SSE2 on x86-64, NEON on Arm, whatever the compiler makes of it elsewhere
 #define SDG_SIMD_AVX2 1       // + FMA
 #define SDG_SIMD_AVX512 2     // F, BW, DQ, VL
-#define SDG_SIMD_AVX512BF16 3 // + dot products of bf16 pairs
+#define SDG_SIMD_AVX512BF16 3 // + dot products of bf16 pairs, permutations of bytes, VNNI
 
 #if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
-#define SDG_SIMD_FLAGS "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"
+#define SDG_SIMD_FLAGS "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi,avx512vnni"
 #elif SDG_SIMD_TARGET == SDG_SIMD_AVX512
 #define SDG_SIMD_FLAGS "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"
 #elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
@@ -30,6 +30,8 @@ SDG_SIMD_BEGIN(SDG_SIMD_FLAGS)
 #endif
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 // LANES floats in a vector. A block of matrix product keeps TILE_ROWS x TILE_VECTORS accumulators in registers.
@@ -50,6 +52,7 @@ typedef float vf __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi __attribute__((vector_size(LANES * 4)));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
 typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
+typedef uint8_t vb __attribute__((vector_size(LANES)));
 
 INLINE vf v_set(float x)
 {
@@ -150,6 +153,44 @@ enum { HAS_PAIRS = true };
 enum { HAS_PAIRS = false };
 #endif
 
+// ---- integers in pairs ----
+// 2 * LANES signed bytes as 16 bits each, two in a lane.
+INLINE vi v_widen(const void *from)
+{
+#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
+    return (vi)_mm512_cvtepi8_epi16(_mm256_loadu_si256(from));
+#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
+    return (vi)_mm256_cvtepi8_epi16(_mm_loadu_si128(from));
+#elif defined(__SSE2__)
+    __m128i bytes = _mm_loadl_epi64(from);
+    return (vi)_mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+#else
+    typedef int8_t bytes __attribute__((vector_size(2 * LANES)));
+    typedef int16_t words __attribute__((vector_size(4 * LANES)));
+    bytes x;
+    memcpy(&x, from, sizeof x);
+    return (vi)__builtin_convertvector(x, words);
+#endif
+}
+// sum + a . b, exactly; every lane of a and b is two integers of 16 bits.
+INLINE vi v_dot_integers(vi a, vi b, vi sum)
+{
+#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
+    return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#elif SDG_SIMD_TARGET == SDG_SIMD_AVX512
+    return sum + (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
+    return sum + (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return sum + (vi)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+    int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)a), vget_low_s16((int16x8_t)b));
+    return sum + (vi)vpaddq_s32(low, vmull_high_s16((int16x8_t)a, (int16x8_t)b));
+#else
+    return sum + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+#endif
+}
+
 // ---- loads and stores by storage type: element `i` of an array of f32, or of bf16 if `half` ----
 INLINE size_t element_size(bool half)
 {
@@ -188,6 +229,64 @@ INLINE void store_some(void *array, int64_t i, bool half, int64_t count, vf valu
 INLINE float load_one(const void *array, int64_t i, bool half)
 {
     return half ? sdg_f32_from_bf16(((const uint16_t *)array)[i]) : ((const float *)array)[i];
+}
+
+// ---- codes ----
+// The nearest integers, ties to even, of numbers below 2^22.
+INLINE vi v_nearest(vf x)
+{
+#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
+    return (vi)_mm512_cvtps_epi32((__m512)x);
+#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
+    return (vi)_mm256_cvtps_epi32((__m256)x);
+#else
+    return (vi)(x + 12582912.0f) - 0x4b400000; // added to 1.5 * 2^23 they are left in the low bits
+#endif
+}
+INLINE vb v_low_bytes(vi x)
+{
+#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
+    return (vb)_mm512_cvtepi32_epi8((__m512i)x);
+#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
+    const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8((__m256i)x, first), _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
+    int64_t low = _mm_cvtsi128_si64(_mm256_castsi256_si128(bytes));
+    vb result;
+    memcpy(&result, &low, sizeof result);
+    return result;
+#else
+    return __builtin_convertvector(x, vb);
+#endif
+}
+INLINE vi v_quantize(vf y, const struct sdg_fast_codes *codes)
+{
+    y = v_min(v_max(y * codes->inverse, v_set(codes->low)), v_set(codes->high)); // NaN becomes the lowest
+    return v_nearest(y) + codes->zero;
+}
+INLINE vi v_code_bits(vf y, const struct sdg_fast_codes *codes)
+{
+    return v_quantize(y, codes) & 255;
+}
+
+// ---- results: f32, bf16 or, if `codes` is not NULL, codes ----
+INLINE void put(void *array, int64_t i, bool half, const struct sdg_fast_codes *codes, vf value)
+{
+    if (!codes) {
+        store(array, i, half, value);
+        return;
+    }
+    vb q = v_low_bytes(v_quantize(value, codes));
+    memcpy((uint8_t *)array + i, &q, sizeof q);
+}
+INLINE void put_some(void *array, int64_t i, bool half, const struct sdg_fast_codes *codes, int64_t count, vf value)
+{
+    if (!codes) {
+        store_some(array, i, half, count, value);
+        return;
+    }
+    uint8_t part[LANES];
+    put(part, 0, half, codes, value);
+    memcpy((uint8_t *)array + i, part, (size_t)count);
 }
 
 // ---- functions; coefficients are minimax fits, the bound is the polynomial's own ----

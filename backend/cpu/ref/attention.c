@@ -25,9 +25,9 @@ static void softmax(double *score, int64_t count)
 
 enum sdg_result sdg_ref_attention(const struct sdg_cpu_step *step, int64_t row)
 {
-    (void)row;
     const struct sdg_ref_view q = sdg_ref_view(step, step->op->in[0]), k = sdg_ref_view(step, step->op->in[1]);
-    const struct sdg_ref_view v = sdg_ref_view(step, step->op->in[2]), out = sdg_ref_view(step, step->op->out);
+    const struct sdg_ref_view v = sdg_ref_view(step, step->op->in[2]);
+    const struct sdg_ref_result out = sdg_ref_result(step, row);
     const int64_t heads = step->op->u.attention.heads, depth = q.c / heads, depth_v = v.c / heads;
     const int64_t queries = sdg_ref_tokens(&q), keys = sdg_ref_tokens(&k);
     const bool causal = step->op->u.attention.causal;
@@ -46,7 +46,7 @@ enum sdg_result sdg_ref_attention(const struct sdg_cpu_step *step, int64_t row)
                     double sum = 0;
                     for (int64_t j = 0; j < seen; j++)
                         sum += score[j] * sdg_ref_get(&v, (n * keys + j) * v.c + head * depth_v + c);
-                    sdg_ref_put(&out, (n * queries + i) * out.c + head * depth_v + c, sum);
+                    sdg_ref_store(&out, (n * queries + i) * v.c + head * depth_v + c, sum);
                 }
             }
     return SDG_OK;

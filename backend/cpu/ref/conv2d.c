@@ -19,7 +19,7 @@ static int64_t tap(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int 
 // Outputs (n, oy, ox .. ox + columns), channels [o, o + outputs).
 static void block(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int columns, int64_t o, int outputs)
 {
-    const struct sdg_ref_view *out = &c->end.out;
+    const struct sdg_ref_view *out = &c->end.out.view;
     double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS] = {0};
     int64_t taps = (int64_t)c->kernel_h * c->kernel_w;
     for (int ky = 0; ky < c->kernel_h; ky++)
@@ -27,7 +27,7 @@ static void block(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int c
             int64_t first[SDG_REF_POSITIONS] = {0};
             for (int p = 0; p < columns; p++)
                 first[p] = tap(c, n, oy, ox + p, ky, kx);
-            sdg_ref_dot(sum, &c->x, first, columns, c->x.c, c->weight + (ky * c->kernel_w + kx) * out->c + o, taps * out->c, outputs);
+            sdg_ref_dot(sum, &c->x, c->end.interval.zero, first, columns, c->x.c, c->weight + (ky * c->kernel_w + kx) * out->c + o, taps * out->c, outputs);
         }
     for (int p = 0; p < columns; p++)
         for (int k = 0; k < outputs; k++)
@@ -46,7 +46,7 @@ enum sdg_result sdg_ref_conv2d(const struct sdg_cpu_step *step, int64_t row)
         .pad_top = step->op->u.conv2d.pad_top,
         .pad_left = step->op->u.conv2d.pad_left,
     };
-    const struct sdg_ref_view *out = &c.end.out;
+    const struct sdg_ref_view *out = &c.end.out.view;
     int64_t lines = out->n * out->h, blocks = (out->w + SDG_REF_POSITIONS - 1) / SDG_REF_POSITIONS;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t line = 0; line < lines; line++)

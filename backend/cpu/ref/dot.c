@@ -9,7 +9,7 @@ size_t sdg_ref_packed_bytes(const struct sdg_value_info *weight)
 }
 
 // [outputs][inputs] -> [inputs][outputs], so that neighbouring outputs are neighbours in memory. Weights go through the value's
-// type, so that rounding to f16 or bf16 is the same as in a backend that computes with such weights.
+// type, so that rounding to f16 or bf16 is the same as in a backend that computes with such weights. Integers fit into floats.
 enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
 {
     struct sdg_cpu_program *program = step->program;
@@ -33,7 +33,7 @@ enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
     return result;
 }
 
-void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, const int64_t first[SDG_REF_POSITIONS], int positions,
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, double zero, const int64_t first[SDG_REF_POSITIONS], int positions,
                  int64_t count, const float *weight, int64_t stride, int outputs)
 {
     for (int64_t i = 0; i < count; i++) {
@@ -43,7 +43,7 @@ void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct s
         for (int p = 0; p < positions; p++) {
             if (first[p] < 0)
                 continue;
-            double value = sdg_ref_get(x, first[p] + i);
+            double value = sdg_ref_get(x, first[p] + i) - zero;
             for (int o = 0; o < outputs; o++)
                 sum[p][o] += value * w[o];
         }
@@ -54,22 +54,26 @@ struct sdg_ref_epilogue sdg_ref_epilogue(const struct sdg_cpu_step *step, int64_
 {
     const struct sdg_epilogue *from = &step->op->epilogue;
     return (struct sdg_ref_epilogue){
-        .out = sdg_ref_view(step, step->op->out),
+        .out = sdg_ref_result(step, row),
         .bias = sdg_ref_view(step, from->bias),
         .residual = sdg_ref_view(step, from->residual),
         .table = from->table ? sdg_cpu_table(step->program, from->table, row) : NULL,
         .table_stride = from->table ? sdg_cpu_table_stride(step->program, from->table) : 0,
         .activation = from->activation,
+        .interval = sdg_ref_interval(step, step->op->in[2], row),
+        .weight_scale = sdg_ref_view(step, step->op->in[3]),
     };
 }
 
 void sdg_ref_finish(const struct sdg_ref_epilogue *e, double sum, int64_t n, int64_t c, int64_t i)
 {
+    if (e->weight_scale.data)
+        sum *= (double)e->interval.scale * sdg_ref_get(&e->weight_scale, c);
     if (e->bias.data)
         sum += sdg_ref_get(&e->bias, c);
     if (e->table)
         sum += e->table[n * e->table_stride + c];
     if (e->residual.data)
         sum += sdg_ref_get(&e->residual, i);
-    sdg_ref_put(&e->out, i, sdg_ref_activation(e->activation, sum, 1, 0));
+    sdg_ref_store(&e->out, i, sdg_ref_activation(e->activation, sum, 1, 0));
 }

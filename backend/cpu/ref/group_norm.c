@@ -29,14 +29,14 @@ static double moment(const struct joined *in, int64_t n, int64_t first, int64_t 
 
 enum sdg_result sdg_ref_group_norm(const struct sdg_cpu_step *step, int64_t row)
 {
-    (void)row;
     const struct sdg_op *op = step->op;
     const struct joined in = {.x = sdg_ref_view(step, op->in[0]), .x2 = sdg_ref_view(step, op->in[3])};
-    const struct sdg_ref_view gamma = sdg_ref_view(step, op->in[1]), beta = sdg_ref_view(step, op->in[2]), out = sdg_ref_view(step, op->out);
-    const int64_t groups = op->u.group_norm.groups, channels = out.c / groups, tokens = sdg_ref_tokens(&out);
+    const struct sdg_ref_result result = sdg_ref_result(step, row);
+    const struct sdg_ref_view gamma = sdg_ref_view(step, op->in[1]), beta = sdg_ref_view(step, op->in[2]), *out = &result.view;
+    const int64_t groups = op->u.group_norm.groups, channels = out->c / groups, tokens = sdg_ref_tokens(out);
     const double eps = op->u.group_norm.eps, count = (double)(channels * tokens);
 #pragma omp parallel for collapse(2) schedule(static)
-    for (int64_t n = 0; n < out.n; n++)
+    for (int64_t n = 0; n < out->n; n++)
         for (int64_t group = 0; group < groups; group++) {
             int64_t first = group * channels;
             double mean = moment(&in, n, first, channels, 0, 1) / count;
@@ -44,7 +44,7 @@ enum sdg_result sdg_ref_group_norm(const struct sdg_cpu_step *step, int64_t row)
             for (int64_t t = 0; t < tokens; t++)
                 for (int64_t c = first; c < first + channels; c++) {
                     double value = (get(&in, n * tokens + t, c) - mean) * scale * sdg_ref_get(&gamma, c) + sdg_ref_get(&beta, c);
-                    sdg_ref_put(&out, (n * tokens + t) * out.c + c, sdg_ref_activation(op->u.group_norm.activation, value, 1, 0));
+                    sdg_ref_store(&result, (n * tokens + t) * out->c + c, sdg_ref_activation(op->u.group_norm.activation, value, 1, 0));
                 }
         }
     return SDG_OK;

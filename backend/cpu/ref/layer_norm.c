@@ -4,8 +4,8 @@
 
 enum sdg_result sdg_ref_layer_norm(const struct sdg_cpu_step *step, int64_t row)
 {
-    (void)row;
-    const struct sdg_ref_view x = sdg_ref_view(step, step->op->in[0]), out = sdg_ref_view(step, step->op->out);
+    const struct sdg_ref_view x = sdg_ref_view(step, step->op->in[0]);
+    const struct sdg_ref_result out = sdg_ref_result(step, row);
     const struct sdg_ref_view gamma = sdg_ref_view(step, step->op->in[1]), beta = sdg_ref_view(step, step->op->in[2]);
     const int64_t all = x.n * sdg_ref_tokens(&x), channels = x.c;
     const double eps = step->op->u.layer_norm.eps;
@@ -22,7 +22,7 @@ enum sdg_result sdg_ref_layer_norm(const struct sdg_cpu_step *step, int64_t row)
         double scale = 1 / sqrt(variance / (double)channels + eps);
         for (int64_t c = 0; c < channels; c++) {
             double value = (sdg_ref_get(&x, t * channels + c) - mean) * scale;
-            sdg_ref_put(&out, t * channels + c, value * sdg_ref_get(&gamma, c) + sdg_ref_get(&beta, c));
+            sdg_ref_store(&out, t * channels + c, value * sdg_ref_get(&gamma, c) + sdg_ref_get(&beta, c));
         }
     }
     return SDG_OK;

@@ -22,33 +22,104 @@ struct sdg_ref_view sdg_ref_view(const struct sdg_cpu_step *step, sdg_value v)
     };
 }
 
-static bool stores(enum sdg_dtype type)
+struct sdg_ref_interval sdg_ref_interval(const struct sdg_cpu_step *step, sdg_value v, int64_t row)
+{
+    if (!v)
+        return (struct sdg_ref_interval){.scale = 1};
+    bool is_table = sdg_cpu_value(step->program, v)->kind == SDG_VALUE_TABLE;
+    const float *pair = is_table ? sdg_cpu_table(step->program, v, row) : sdg_cpu_data(step->program, v);
+    return (struct sdg_ref_interval){.scale = pair[0], .zero = pair[1]};
+}
+
+struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row)
+{
+    const struct sdg_output_codes *codes = &step->op->codes;
+    const struct sdg_ref_interval interval = sdg_ref_interval(step, codes->interval, row);
+    return (struct sdg_ref_result){
+        .view = sdg_ref_view(step, step->op->out),
+        .codes = codes->interval != 0,
+        .inverse = 1.0f / interval.scale,
+        .zero = interval.zero,
+        .lowest = (float)codes->lowest,
+        .highest = (float)codes->highest,
+    };
+}
+
+static bool is_float(enum sdg_dtype type)
 {
     return type == SDG_F32 || type == SDG_F16 || type == SDG_BF16;
 }
 
-// Kernels read activations, inputs and weights of three float types, and token ids; tables in an epilogue or as an interval.
+static bool is_codes(enum sdg_dtype type)
+{
+    return type == SDG_S8 || type == SDG_U8;
+}
+
+static bool is_product(const struct sdg_op *op)
+{
+    return op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR;
+}
+
+static bool can_emit_codes(enum sdg_op_kind kind)
+{
+    switch (kind) {
+    case SDG_OP_CONV2D: case SDG_OP_LINEAR: case SDG_OP_ATTENTION: case SDG_OP_GROUP_NORM: case SDG_OP_LAYER_NORM: case SDG_OP_GEGLU: case SDG_OP_QUANTIZE: return true;
+    default: return false;
+    }
+}
+
+static bool is_interval(const struct sdg_value_info *info)
+{
+    return info->kind == SDG_VALUE_TABLE || info->dtype == SDG_F32;
+}
+
+// Kernels read activations, inputs and weights of three float types, and token ids.
 static bool can_read(const struct sdg_cpu_step *step, int k)
 {
-    const struct sdg_value_info *info = sdg_cpu_value(step->program, step->op->in[k]);
-    if (!step->op->in[k])
+    const struct sdg_op *op = step->op;
+    const struct sdg_value_info *info = sdg_cpu_value(step->program, op->in[k]);
+    if (!op->in[k])
         return true;
-    if (info->kind == SDG_VALUE_TABLE)
-        return step->op->kind == SDG_OP_FAKE_QUANTIZE && k > 0;
-    return step->op->kind == SDG_OP_EMBED && k == 0 ? info->dtype == SDG_S32 : stores(info->dtype);
+    if (op->kind == SDG_OP_FAKE_QUANTIZE && k == 1)
+        return is_interval(info);
+    if (op->kind == SDG_OP_EMBED && k == 0)
+        return info->dtype == SDG_S32;
+    return info->kind != SDG_VALUE_TABLE && is_float(info->dtype);
+}
+
+// conv2d and linear on codes; nothing but the sum itself is different.
+static bool is_integer_product(const struct sdg_cpu_step *step)
+{
+    const struct sdg_op *op = step->op;
+    const struct sdg_cpu_program *program = step->program;
+    return is_product(op) && is_codes(sdg_cpu_value(program, op->in[0])->dtype) && sdg_cpu_value(program, op->in[1])->dtype == SDG_S8 && op->in[2] &&
+           is_interval(sdg_cpu_value(program, op->in[2])) && op->in[3] && sdg_cpu_value(program, op->in[3])->dtype == SDG_F32;
+}
+
+static bool moves_codes(const struct sdg_cpu_step *step)
+{
+    const struct sdg_op *op = step->op;
+    enum sdg_dtype type = sdg_cpu_value(step->program, op->in[0])->dtype;
+    return (op->kind == SDG_OP_SLICE || op->kind == SDG_OP_UPSAMPLE_NEAREST) && is_codes(type) && sdg_cpu_value(step->program, op->out)->dtype == type;
+}
+
+static bool can_store(const struct sdg_cpu_step *step)
+{
+    const struct sdg_op *op = step->op;
+    enum sdg_dtype type = sdg_cpu_value(step->program, op->out)->dtype;
+    if (op->codes.interval)
+        return can_emit_codes(op->kind) && is_interval(sdg_cpu_value(step->program, op->codes.interval)) && type == (op->codes.lowest < 0 ? SDG_S8 : SDG_U8);
+    return op->kind == SDG_OP_MEASURE_INTERVAL ? type == SDG_F32 : is_float(type);
 }
 
 static bool can_run(const struct sdg_cpu_step *step)
 {
-    for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
+    if (moves_codes(step))
+        return true;
+    for (int k = 0; k < SDG_OP_MAX_INPUTS && !is_integer_product(step); k++)
         if (!can_read(step, k))
             return false;
-    return stores(sdg_cpu_value(step->program, step->op->out)->dtype);
-}
-
-static bool packs_weights(const struct sdg_op *op)
-{
-    return op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR;
+    return can_store(step);
 }
 
 static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_step *step, bool *taken)
@@ -59,11 +130,11 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     *taken = true;
     snprintf(step->kernel, sizeof step->kernel, "ref");
     step->run = kernels[op->kind];
-    if (packs_weights(op)) {
+    if (is_product(op)) {
         step->weight_bytes = sdg_ref_packed_bytes(sdg_cpu_value(program, op->in[1]));
         step->prepare = sdg_ref_pack;
     }
-    for (int k = packs_weights(op) ? 2 : 0; k < SDG_OP_MAX_INPUTS; k++)
+    for (int k = is_product(op) ? 2 : 0; k < SDG_OP_MAX_INPUTS; k++)
         if (sdg_cpu_value(program, op->in[k])->kind == SDG_VALUE_WEIGHT)
             sdg_cpu_want_weight(program, op->in[k]);
     sdg_cpu_want_weight(program, op->epilogue.bias);

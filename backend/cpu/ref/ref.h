@@ -1,10 +1,12 @@
 // Reference kernels: one function per operation, written to be read. Elements are loaded as double, sums are kept in double, and
-// each result is rounded once, to float and then to the value's storage type. Every output element is computed by one thread in a fixed
+// each result is rounded once, to float and then to the value's storage type or to a code. Sums of integers are exact in double. Every output element is computed by one thread in a fixed
 // order, so results do not depend on the number of threads.
 #ifndef SDG_BACKEND_CPU_REF_REF_H
 #define SDG_BACKEND_CPU_REF_REF_H
 
 #include "backend/cpu/program.h"
+
+#include <math.h>
 
 // A value's storage with its shape [n, h, w, c]; `data` is NULL for an absent value.
 struct sdg_ref_view {
@@ -23,6 +25,8 @@ static inline double sdg_ref_get(const struct sdg_ref_view *v, int64_t i)
     switch (v->type) {
     case SDG_F16: return sdg_f32_from_f16(((const uint16_t *)v->data)[i]);
     case SDG_BF16: return sdg_f32_from_bf16(((const uint16_t *)v->data)[i]);
+    case SDG_S8: return ((const int8_t *)v->data)[i];
+    case SDG_U8: return ((const uint8_t *)v->data)[i];
     default: return ((const float *)v->data)[i];
     }
 }
@@ -31,8 +35,35 @@ static inline void sdg_ref_put(const struct sdg_ref_view *v, int64_t i, double v
     switch (v->type) {
     case SDG_F16: ((uint16_t *)v->data)[i] = sdg_f16_from_f32((float)value); break;
     case SDG_BF16: ((uint16_t *)v->data)[i] = sdg_bf16_from_f32((float)value); break;
+    case SDG_S8: ((int8_t *)v->data)[i] = (int8_t)value; break;
+    case SDG_U8: ((uint8_t *)v->data)[i] = (uint8_t)value; break;
     default: ((float *)v->data)[i] = (float)value;
     }
+}
+
+// ---- intervals and codes ----
+struct sdg_ref_interval {
+    float scale, zero;
+};
+// Of a row table at `row`, or of an operation that measured it.
+struct sdg_ref_interval sdg_ref_interval(const struct sdg_cpu_step *step, sdg_value v, int64_t row);
+
+// Where an operation that may emit codes puts its results.
+struct sdg_ref_result {
+    struct sdg_ref_view view;
+    bool codes;
+    float inverse, zero, lowest, highest; // of codes; inverse of the scale
+};
+struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row);
+// In f32 from the rounded result on, as struct sdg_output_codes says.
+static inline float sdg_ref_code(const struct sdg_ref_result *r, float y)
+{
+    const float code = rintf(y * r->inverse) + r->zero;
+    return !(code > r->lowest) ? r->lowest : code < r->highest ? code : r->highest; // NaN is the lowest
+}
+static inline void sdg_ref_store(const struct sdg_ref_result *r, int64_t i, double y)
+{
+    sdg_ref_put(&r->view, i, r->codes ? sdg_ref_code(r, (float)y) : y);
 }
 
 // function(x); a and b are used by SDG_UNARY_AFFINE only.
@@ -43,14 +74,17 @@ enum { SDG_REF_POSITIONS = 4, SDG_REF_CHANNELS = 32 };
 // Packed weights are f32 [inputs][outputs]: the transpose of the file's [outputs][inputs...].
 size_t sdg_ref_packed_bytes(const struct sdg_value_info *weight);
 enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step);
-// sum[p][o] += x[p][first[p] + i] * weight[i * step + ...], for `count` inputs i, up to SDG_REF_POSITIONS positions and SDG_REF_CHANNELS
+// sum[p][o] += (x[first[p] + i] - zero) * weight[i * stride + o], for `count` inputs i, up to SDG_REF_POSITIONS positions and SDG_REF_CHANNELS
 // outputs; positions with first[p] < 0 are padding. `weight` points at the first output wanted, `stride` floats separate two inputs.
-void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, const int64_t first[SDG_REF_POSITIONS], int positions,
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, double zero, const int64_t first[SDG_REF_POSITIONS], int positions,
                  int64_t count, const float *weight, int64_t stride, int outputs);
 
 // The epilogue of conv2d and linear: turns a sum into the output element of sample n, channel c at flat index i, and stores it.
 struct sdg_ref_epilogue {
-    struct sdg_ref_view out, bias, residual;
+    struct sdg_ref_result out;
+    struct sdg_ref_view bias, residual;
+    struct sdg_ref_interval interval; // of integers: sums are in units of interval.scale * weight_scale[c]. Else scale 1, zero 0
+    struct sdg_ref_view weight_scale; // [C], or absent
     const float *table; // of this row, or NULL
     int64_t table_stride;
     enum sdg_unary activation;

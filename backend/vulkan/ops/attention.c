@@ -35,7 +35,7 @@ enum sdg_result sdg_vk_lower_attention(struct sdg_vk_lowering *lo)
     };
     struct sdg_vk_dispatch d = {
         .family = "attention",
-        .type = sdg_vk_value(lo, op->out)->dtype,
+        .type = sdg_vk_float_type(lo->graph, op),
         .local_size = INVOCATIONS,
         .spec_count = 4,
         .spec = {rows, (uint32_t)depth, (uint32_t)depth_v, op->u.attention.causal},
@@ -45,6 +45,7 @@ enum sdg_result sdg_vk_lower_attention(struct sdg_vk_lowering *lo)
         .push_bytes = sizeof push,
         .groups = {sdg_vk_ceil(sdg_vk_pixels(q), rows), heads, q->dims[0]},
     };
+    sdg_vk_add_codes(lo, &d);
     SDG_TRY(sdg_vk_emit(lo, &d));
     size_t used = strlen(lo->kernel);
     snprintf(lo->kernel + used, sizeof lo->kernel - used, "_d%lld_%ux32", (long long)depth, rows);

@@ -1,6 +1,6 @@
 #include "backend/vulkan/vk_ops.h"
 
-struct sdg_push_conv2d { // GLSL twin: Push in shaders/conv2d.comp
+struct sdg_push_conv2d { // GLSL twin: Push in shaders/conv2d.comp and conv2d_s8.comp, where k is in words
     uint32_t m, n, k;
     uint32_t in_h, in_w, in_c;
     uint32_t out_w, out_pixels;
@@ -15,11 +15,11 @@ enum sdg_result sdg_vk_lower_conv2d(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
-    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = out->dims[3], k = (int64_t)op->u.conv2d.kernel_h * op->u.conv2d.kernel_w * x->dims[3];
+    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = out->dims[3], taps = (int64_t)op->u.conv2d.kernel_h * op->u.conv2d.kernel_w;
     const struct sdg_push_conv2d push = {
         .m = (uint32_t)m,
         .n = (uint32_t)n,
-        .k = (uint32_t)k,
+        .k = (uint32_t)(taps * (sdg_vk_is_integer(lo->graph, op) ? sdg_vk_ceil(x->dims[3], 4) : x->dims[3])),
         .in_h = (uint32_t)x->dims[1],
         .in_w = (uint32_t)x->dims[2],
         .in_c = (uint32_t)x->dims[3],
@@ -31,5 +31,5 @@ enum sdg_result sdg_vk_lower_conv2d(struct sdg_vk_lowering *lo)
         .pad_left = op->u.conv2d.pad_left,
         .table_samples = sdg_vk_table_samples(lo),
     };
-    return sdg_vk_emit_matmul(lo, &(struct sdg_vk_matmul){"conv2d", m, n, k, x->dims[3], &push, sizeof push});
+    return sdg_vk_emit_matmul(lo, &(struct sdg_vk_matmul){"conv2d", "conv2d_s8", m, n, x->dims[3], &push, sizeof push});
 }

@@ -13,11 +13,12 @@ enum sdg_result sdg_vk_lower_geglu(struct sdg_vk_lowering *lo)
     const struct sdg_push_geglu push = {.total = (uint32_t)total, .c = (uint32_t)out->dims[3]};
     struct sdg_vk_dispatch d = {
         .family = "geglu",
-        .type = out->dtype,
+        .type = sdg_vk_float_type(lo->graph, op),
         .binding_count = 2,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_write(lo, op->out)},
         .push = &push,
         .push_bytes = sizeof push,
     };
-    return sdg_vk_emit_elements(lo, &d, total);
+    sdg_vk_add_codes(lo, &d);
+    return sdg_vk_emit_elements(lo, &d, op->codes.interval ? sdg_vk_ceil(total, 4) : total);
 }

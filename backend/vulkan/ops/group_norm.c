@@ -37,7 +37,7 @@ enum sdg_result sdg_vk_lower_group_norm(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct layout l = layout_of(lo->vk, lo->graph, op);
-    enum sdg_dtype type = sdg_vk_value(lo, op->out)->dtype;
+    enum sdg_dtype type = sdg_vk_float_type(lo->graph, op);
     int64_t group = l.c / op->u.group_norm.groups, total = l.n * l.pixels * l.c;
     const struct sdg_push_group_norm push = {
         .pixels = (uint32_t)l.pixels,
@@ -80,8 +80,9 @@ enum sdg_result sdg_vk_lower_group_norm(struct sdg_vk_lowering *lo)
         .push_bytes = sizeof push,
         .groups = {op->u.group_norm.groups, l.n, 1},
     };
+    sdg_vk_add_codes(lo, &apply);
     SDG_TRY(sdg_vk_emit(lo, &stats));
     SDG_TRY(sdg_vk_emit(lo, &merge));
     lo->kernel[0] = 0; // the pass that gives the operation its name
-    return sdg_vk_emit_elements(lo, &apply, total);
+    return sdg_vk_emit_elements(lo, &apply, op->codes.interval ? sdg_vk_ceil(total, 4) : total);
 }

@@ -1,20 +1,21 @@
 #include "backend/vulkan/vk_ops.h"
 
-struct sdg_push_linear { // GLSL twin: Push in shaders/linear.comp
-    uint32_t m, n, k, rows_per_sample, table_samples;
+struct sdg_push_linear { // GLSL twin: Push in shaders/linear.comp and linear_s8.comp, where k is in words
+    uint32_t m, n, k, rows_per_sample, table_samples, in_c;
 };
-_Static_assert(sizeof(struct sdg_push_linear) == 20, "as in the shader");
+_Static_assert(sizeof(struct sdg_push_linear) == 24, "as in the shader");
 
 enum sdg_result sdg_vk_lower_linear(struct sdg_vk_lowering *lo)
 {
     const struct sdg_value_info *x = sdg_vk_value(lo, lo->op->in[0]), *out = sdg_vk_value(lo, lo->op->out);
-    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = out->dims[3], k = x->dims[3];
+    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = out->dims[3], channels = x->dims[3];
     const struct sdg_push_linear push = {
         .m = (uint32_t)m,
         .n = (uint32_t)n,
-        .k = (uint32_t)k,
+        .k = (uint32_t)(sdg_vk_is_integer(lo->graph, lo->op) ? sdg_vk_ceil(channels, 4) : channels),
         .rows_per_sample = (uint32_t)sdg_vk_pixels(out),
         .table_samples = sdg_vk_table_samples(lo),
+        .in_c = (uint32_t)channels,
     };
-    return sdg_vk_emit_matmul(lo, &(struct sdg_vk_matmul){"linear", m, n, k, k, &push, sizeof push});
+    return sdg_vk_emit_matmul(lo, &(struct sdg_vk_matmul){"linear", "linear_s8", m, n, channels, &push, sizeof push});
 }

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-// Tiles of shaders/matmul.glsl: a workgroup makes bm x bn outputs, an invocation tm x tn of them.
+// Tiles of shaders/matmul.glsl and matmul_s8.glsl: a workgroup makes bm x bn outputs, an invocation tm x tn of them. tn is a multiple of 4.
 struct tile {
     uint32_t bm, bn, tm, tn;
 };
@@ -48,26 +48,46 @@ uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo)
     return lo->op->epilogue.table ? (uint32_t)sdg_vk_value(lo, lo->op->epilogue.table)->dims[1] : 1;
 }
 
+// What shaders/matmul_s8.glsl has beyond shaders/matmul.glsl.
+static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d)
+{
+    const struct sdg_op *op = lo->op;
+    d->bindings[d->binding_count++] = sdg_vk_read(lo, op->in[2]);
+    d->bindings[d->binding_count++] = sdg_vk_read(lo, op->in[3]);
+    d->spec[11] = sdg_vk_value(lo, op->in[2])->kind == SDG_VALUE_TABLE;
+    d->spec[12] = sdg_vk_value(lo, op->in[0])->dtype == SDG_U8 ? 0x80808080 : 0;
+    d->spec[13] = (uint32_t)sdg_vk_value(lo, op->in[1])->bits;
+    d->spec_count = 14;
+}
+
 enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_epilogue *epilogue = &op->epilogue;
     const struct tile *tile = choose_tile(&lo->vk->caps, matmul->m, matmul->n);
+    const bool integer = sdg_vk_is_integer(lo->graph, op);
     struct sdg_vk_dispatch d = {
-        .family = matmul->family,
-        .type = sdg_vk_value(lo, op->out)->dtype,
-        .columns = matmul->columns,
+        .family = integer ? matmul->integer_family : matmul->family,
+        .type = sdg_vk_float_type(lo->graph, op),
+        .columns = integer ? 0 : matmul->columns,
         .local_size = invocations(tile),
         .spec_count = 8,
         .spec = {tile->bm, tile->bn, tile->tm, tile->tn, epilogue->bias != 0, epilogue->table != 0, epilogue->residual != 0, epilogue->activation},
-        .binding_count = 7,
+        .binding_count = 6,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out), sdg_vk_read(lo, epilogue->bias),
-                     sdg_vk_read(lo, epilogue->table), sdg_vk_read(lo, epilogue->residual), sdg_vk_row()},
+                     sdg_vk_read(lo, epilogue->table), sdg_vk_read(lo, epilogue->residual)},
         .push = matmul->push,
         .push_bytes = matmul->push_bytes,
         .groups = {sdg_vk_ceil(matmul->m, tile->bm), sdg_vk_ceil(matmul->n, tile->bn), 1},
     };
+    sdg_vk_add_codes(lo, &d);
+    if (integer)
+        add_integers(lo, &d);
     SDG_TRY(sdg_vk_emit(lo, &d));
+    if (integer) { // "conv2d_s8_w4_dot"
+        bool dot = lo->steps[lo->step_count - 1].key.shader->needs & SDG_FEATURE_DOT;
+        snprintf(lo->kernel, sizeof lo->kernel, "%s%s%s", d.family, sdg_vk_value(lo, op->in[1])->bits == 4 ? "_w4" : "", dot ? "_dot" : "");
+    }
     size_t used = strlen(lo->kernel);
     snprintf(lo->kernel + used, sizeof lo->kernel - used, "_%ux%u", tile->bm, tile->bn);
     return SDG_OK;

@@ -9,20 +9,12 @@ enum sdg_result sdg_vk_lower_slice(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
-    int64_t total = sdg_value_elements(out);
+    int64_t unit = sdg_vk_move_unit(lo, op->u.slice.start);
     const struct sdg_push_slice push = {
-        .total = (uint32_t)total,
-        .c = (uint32_t)out->dims[3],
-        .in_c = (uint32_t)x->dims[3],
-        .start = (uint32_t)op->u.slice.start,
+        .total = (uint32_t)(sdg_value_elements(out) / unit),
+        .c = (uint32_t)(out->dims[3] / unit),
+        .in_c = (uint32_t)(x->dims[3] / unit),
+        .start = (uint32_t)(op->u.slice.start / unit),
     };
-    struct sdg_vk_dispatch d = {
-        .family = "slice",
-        .type = out->dtype,
-        .binding_count = 2,
-        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_write(lo, op->out)},
-        .push = &push,
-        .push_bytes = sizeof push,
-    };
-    return sdg_vk_emit_elements(lo, &d, total);
+    return sdg_vk_emit_move(lo, "slice", unit, &push, sizeof push);
 }

@@ -9,22 +9,14 @@ enum sdg_result sdg_vk_lower_upsample_nearest(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
-    int64_t total = sdg_value_elements(out);
+    int64_t unit = sdg_vk_move_unit(lo, 0);
     const struct sdg_push_upsample_nearest push = {
-        .total = (uint32_t)total,
-        .c = (uint32_t)out->dims[3],
+        .total = (uint32_t)(sdg_value_elements(out) / unit),
+        .c = (uint32_t)(out->dims[3] / unit),
         .in_h = (uint32_t)x->dims[1],
         .in_w = (uint32_t)x->dims[2],
         .out_h = (uint32_t)out->dims[1],
         .out_w = (uint32_t)out->dims[2],
     };
-    struct sdg_vk_dispatch d = {
-        .family = "upsample_nearest",
-        .type = out->dtype,
-        .binding_count = 2,
-        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_write(lo, op->out)},
-        .push = &push,
-        .push_bytes = sizeof push,
-    };
-    return sdg_vk_emit_elements(lo, &d, total);
+    return sdg_vk_emit_move(lo, "upsample_nearest", unit, &push, sizeof push);
 }

@@ -1,0 +1,386 @@
+#include "report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "png.h"
+
+// -------------------------------------------------------------------------------------------------- page
+
+static const char style[] =
+    "body{font:15px/1.5 system-ui,sans-serif;color:#1c1e21;background:#fff;margin:0 auto;padding:1.5rem 2rem 4rem;max-width:86rem}"
+    "h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2.4rem 0 .4rem}p{max-width:60rem;margin:.4rem 0}.quiet{color:#666}"
+    "table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e4e6e9;white-space:nowrap}"
+    "th{font-weight:600;border-bottom:2px solid #c9ccd1;vertical-align:bottom}th:first-child,td:first-child,td.text{text-align:left}"
+    "tbody tr:hover{background:#f6f7f9}figure{display:inline-block;margin:.4rem .8rem .4rem 0;vertical-align:top}"
+    "figcaption{font-size:.72rem;color:#555;line-height:1.3;overflow-wrap:anywhere}.legend span{margin-right:1.2rem;white-space:nowrap}"
+    "svg{display:block;overflow:visible}.wide{overflow-x:auto}"
+    "table.pictures td{border:0;padding:.2rem .35rem;text-align:left;white-space:normal;vertical-align:top;font-size:.78rem;color:#555}"
+    "table.pictures th{text-align:left}img{display:block;border-radius:4px;max-width:12rem;height:auto}";
+
+void report_begin(FILE *file, const char *title)
+{
+    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" content=\"width=device-width\"/><title>", file);
+    report_text(file, title);
+    fprintf(file, "</title><style>%s</style></head>\n<body>\n<h1>", style);
+    report_text(file, title);
+    fputs("</h1>\n", file);
+}
+
+void report_end(FILE *file)
+{
+    fputs("</body></html>\n", file);
+}
+
+void report_text(FILE *file, const char *text)
+{
+    for (; *text; text++)
+        switch (*text) {
+        case '&': fputs("&amp;", file); break;
+        case '<': fputs("&lt;", file); break;
+        case '>': fputs("&gt;", file); break;
+        case '"': fputs("&quot;", file); break;
+        case '\'': fputs("&#39;", file); break;
+        default: fputc((unsigned char)*text < 0x20 ? ' ' : *text, file);
+        }
+}
+
+static void write_base64(FILE *file, const unsigned char *data, size_t size)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < size; i += 3) {
+        unsigned b = data[i], c = i + 1 < size ? data[i + 1] : 0, d = i + 2 < size ? data[i + 2] : 0;
+        unsigned bits = b << 16 | c << 8 | d;
+        const char four[4] = {digits[bits >> 18], digits[bits >> 12 & 63], i + 1 < size ? digits[bits >> 6 & 63] : '=', i + 2 < size ? digits[bits & 63] : '='};
+        fwrite(four, 1, sizeof four, file);
+    }
+}
+
+enum sdg_result report_picture(struct app_ui *ui, FILE *file, const struct sdg_image *image, const char *alternative)
+{
+    char *data = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&data, &size);
+    if (!memory)
+        return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for a picture of the report");
+    enum sdg_result result = app_png_write(ui, "a picture of the report", memory, image, NULL);
+    bool failed = ferror(memory);
+    if ((fclose(memory) || failed) && result == SDG_OK)
+        result = app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for a picture of the report");
+    if (result == SDG_OK) {
+        fprintf(file, "<img width=\"%d\" height=\"%d\" alt=\"", image->width, image->height);
+        report_text(file, alternative);
+        fputs("\" src=\"data:image/png;base64,", file);
+        write_base64(file, (const unsigned char *)data, size);
+        fputs("\"/>", file);
+    }
+    free(data);
+    return result;
+}
+
+// -------------------------------------------------------------------------------------------------- charts
+
+static const char *const colors[] = {"#4269d0", "#e08a00", "#d93a32", "#2fa08b", "#3c9a3c", "#e05c96", "#8a4fd0", "#5f97e8", "#8d5b3e", "#747b86"};
+enum { COLORS = sizeof colors / sizeof *colors };
+
+const char *report_color(size_t i)
+{
+    return colors[i % COLORS];
+}
+
+const char *report_dash(size_t i)
+{
+    static const char *const dashes[] = {"", "6 3", "2 2", "8 3 2 3"};
+    return dashes[i / COLORS % (sizeof dashes / sizeof *dashes)];
+}
+
+// Attributes of every drawing: as attributes, because not every viewer applies styles to drawings.
+#define TEXT_STYLE "font-family=\"system-ui,sans-serif\" fill=\"#555\""
+
+// Where the data are drawn.
+struct frame {
+    double left, top, width, height; // pixels
+    double x_min, x_max, y_min, y_max;
+};
+
+static double place_x(const struct frame *f, double x)
+{
+    return f->left + (x - f->x_min) / (f->x_max - f->x_min) * f->width;
+}
+
+static double place_y(const struct frame *f, double y)
+{
+    return f->top + (f->y_max - y) / (f->y_max - f->y_min) * f->height;
+}
+
+// 1, 2 or 5 times a power of ten, so that about `count` steps cover the range.
+static double nice_step(double range, int count)
+{
+    double raw = range / count, power = pow(10, floor(log10(raw))), digit = raw / power;
+    return power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
+}
+
+static void include(double value, double *low, double *high)
+{
+    if (!isfinite(value))
+        return;
+    *low = value < *low ? value : *low;
+    *high = value > *high ? value : *high;
+}
+
+static void find_y_range(const struct report_chart *chart, struct frame *f)
+{
+    double low = 0, high = 0;
+    for (size_t i = 0; i < chart->band_count; i++)
+        for (size_t k = 0; k < chart->bands[i].count; k++) {
+            include(chart->bands[i].low[k], &low, &high);
+            include(chart->bands[i].high[k], &low, &high);
+        }
+    for (size_t i = 0; i < chart->line_count; i++)
+        for (size_t k = 0; k < chart->lines[i].count; k++)
+            include(chart->lines[i].y[k], &low, &high);
+    f->y_min = low;
+    f->y_max = high > low ? high : low + 1;
+    if (!chart->small) { // up to the next line of the grid
+        double step = nice_step(f->y_max - f->y_min, 6);
+        f->y_min = floor(f->y_min / step) * step;
+        f->y_max = ceil(f->y_max / step) * step;
+    }
+}
+
+static void draw_grid(FILE *file, const struct report_chart *chart, const struct frame *f)
+{
+    double step = nice_step(f->y_max - f->y_min, 6), first = ceil(f->y_min / step);
+    for (double i = first; i * step <= f->y_max + step * 1e-6; i++) {
+        double y = place_y(f, i * step);
+        fprintf(file, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#e4e6e9\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>", f->left, y, f->width, f->left - 6, y + 4, i * step);
+    }
+    step = nice_step(f->x_max - f->x_min, 10);
+    step = chart->whole_x && step < 1 ? 1 : step;
+    first = ceil(f->x_min / step);
+    for (double i = first; i * step <= f->x_max + step * 1e-6; i++)
+        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.6g</text>", place_x(f, i * step), f->top + f->height + 16, i * step);
+    if (chart->x_label) {
+        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", f->left + f->width / 2, f->top + f->height + 34);
+        report_text(file, chart->x_label);
+        fputs("</text>", file);
+    }
+    if (chart->y_label) {
+        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\">", 4.0, f->top - 12);
+        report_text(file, chart->y_label);
+        fputs("</text>", file);
+    }
+}
+
+static void draw_ends(FILE *file, const struct frame *f)
+{
+    double zero = place_y(f, 0);
+    fprintf(file, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#c9ccd1\"/>", f->left, zero, f->width);
+    fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>", f->left - 4, f->top + 8, f->y_max);
+    if (f->y_min < 0)
+        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>", f->left - 4, f->top + f->height, f->y_min);
+}
+
+static void draw_band(FILE *file, const struct report_band *band, const struct frame *f)
+{
+    if (!band->count)
+        return;
+    fprintf(file, "<path fill=\"%s\" d=\"", band->color);
+    for (size_t i = 0; i < band->count; i++)
+        fprintf(file, "%c%.1f %.1f", i ? 'L' : 'M', place_x(f, band->x[i]), place_y(f, band->high[i]));
+    for (size_t i = band->count; i-- > 0;)
+        fprintf(file, "L%.1f %.1f", place_x(f, band->x[i]), place_y(f, band->low[i]));
+    fputs("Z\"/>", file);
+}
+
+// Points that lie on a straight line with their neighbours, to a tenth of a pixel, are left out: constants become two points.
+static bool is_needed(const struct report_line *line, const struct frame *f, size_t last, size_t i)
+{
+    if (i + 1 >= line->count || !isfinite(line->y[i + 1]))
+        return true;
+    double x0 = line->x[last], x1 = line->x[i + 1], share = x1 != x0 ? (line->x[i] - x0) / (x1 - x0) : 0;
+    double straight = line->y[last] + share * (line->y[i + 1] - line->y[last]);
+    return fabs(place_y(f, straight) - place_y(f, line->y[i])) > 0.1;
+}
+
+static void draw_line(FILE *file, const struct report_line *line, const struct frame *f)
+{
+    bool pen = false, any = false;
+    size_t last = 0;
+    for (size_t i = 0; i < line->count; i++) {
+        if (!isfinite(line->y[i])) {
+            pen = false;
+            continue;
+        }
+        if (pen && !is_needed(line, f, last, i))
+            continue;
+        if (!any)
+            fputs("<path fill=\"none\" stroke-width=\"1.6\" stroke-linejoin=\"round\" d=\"", file);
+        fprintf(file, "%c%.1f %.1f", pen ? 'L' : 'M', place_x(f, line->x[i]), place_y(f, line->y[i]));
+        pen = any = true;
+        last = i;
+    }
+    if (any)
+        fprintf(file, "\" stroke=\"%s\" stroke-dasharray=\"%s\"/>", line->color, *line->dash ? line->dash : "none");
+}
+
+void report_chart(FILE *file, const struct report_chart *chart)
+{
+    struct frame f = {.left = chart->small ? 42 : 48, .top = chart->small ? 4 : 30, .x_min = chart->x_min, .x_max = chart->x_max, .y_min = chart->y_min, .y_max = chart->y_max};
+    f.width = chart->width - f.left - (chart->small ? 2 : 12);
+    f.height = chart->height - f.top - (chart->small ? 4 : 40);
+    if (!(f.y_min < f.y_max))
+        find_y_range(chart, &f);
+    if (!(f.x_min < f.x_max))
+        f.x_max = f.x_min + 1;
+    fprintf(file, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" font-size=\"11\" " TEXT_STYLE ">", chart->width, chart->height, chart->width, chart->height);
+    if (!chart->small)
+        draw_grid(file, chart, &f);
+    for (size_t i = 0; i < chart->band_count; i++)
+        draw_band(file, &chart->bands[i], &f);
+    if (chart->small)
+        draw_ends(file, &f);
+    for (size_t i = 0; i < chart->line_count; i++)
+        draw_line(file, &chart->lines[i], &f);
+    fputs("</svg>", file);
+}
+
+void report_legend(FILE *file, const char *const *names, size_t count)
+{
+    fputs("<p class=\"legend\">", file);
+    for (size_t i = 0; i < count; i++) {
+        const char *dash = report_dash(i);
+        fprintf(file, "<span><svg width=\"26\" height=\"10\" style=\"display:inline\"><path d=\"M0 5h22\" stroke=\"%s\" stroke-width=\"2.5\" stroke-dasharray=\"%s\"/></svg>", report_color(i),
+                *dash ? dash : "none");
+        report_text(file, names[i]);
+        fputs("</span>", file);
+    }
+    fputs("</p>\n", file);
+}
+
+// -------------------------------------------------------------------------------------------------- maps
+
+enum { SHADES = 32 };
+
+// From dark blue over green to light yellow: even in lightness, and readable without colour vision.
+static void shade_color(int shade, char text[static 8])
+{
+    static const unsigned char anchors[][3] = {{35, 18, 74}, {44, 62, 128}, {31, 108, 142}, {30, 152, 138}, {92, 193, 99}, {178, 221, 44}, {253, 242, 150}};
+    enum { LAST = sizeof anchors / sizeof *anchors - 1 };
+    double at = (double)shade / (SHADES - 1) * LAST;
+    int i = (int)at < LAST ? (int)at : LAST - 1;
+    unsigned rgb[3];
+    for (int k = 0; k < 3; k++)
+        rgb[k] = (unsigned)lround(anchors[i][k] + (at - i) * (anchors[i + 1][k] - anchors[i][k]));
+    snprintf(text, 8, "#%02x%02x%02x", rgb[0] & 255, rgb[1] & 255, rgb[2] & 255);
+}
+
+// -1: no colour.
+static int shade_of(const struct report_map *map, double value)
+{
+    if (isnan(value))
+        return -1;
+    double share = (value - map->low) / (map->high - map->low);
+    return share >= 1 ? SHADES - 1 : share <= 0 ? 0 : (int)(share * SHADES);
+}
+
+// All cells of a shade are one path.
+static void draw_shade(FILE *file, const struct report_map *map, int left, int shade)
+{
+    char color[8];
+    bool any = false;
+    shade_color(shade, color);
+    for (size_t r = 0; r < map->rows; r++)
+        for (size_t c = 0; c < map->columns; c++) {
+            size_t run = 0; // neighbours of the same shade are one rectangle
+            while (c + run < map->columns && shade_of(map, map->values[r * map->columns + c + run]) == shade)
+                run++;
+            if (!run)
+                continue;
+            if (!any)
+                fprintf(file, "<path fill=\"%s\" d=\"", color);
+            any = true;
+            int width = (int)run * map->cell_width;
+            fprintf(file, "M%d %dh%dv%dh-%dz", left + (int)c * map->cell_width, (int)r * map->cell_height, width, map->cell_height, width);
+            c += run - 1;
+        }
+    if (any)
+        fputs("\"/>", file);
+}
+
+void report_map(FILE *file, const struct report_map *map)
+{
+    size_t longest = 0;
+    for (size_t r = 0; map->row_names && r < map->rows; r++)
+        longest = strlen(map->row_names[r]) > longest ? strlen(map->row_names[r]) : longest;
+    int left = longest ? (int)longest * 5 + 8 : 0, width = (int)map->columns * map->cell_width, height = (int)map->rows * map->cell_height;
+    fprintf(file, "<svg width=\"%d\" height=\"%d\" role=\"img\" shape-rendering=\"crispEdges\" font-size=\"9\" " TEXT_STYLE "><rect x=\"%d\" width=\"%d\" height=\"%d\" fill=\"#eee\"/>", left + width, height, left, width, height);
+    for (int shade = 0; shade < SHADES; shade++)
+        draw_shade(file, map, left, shade);
+    for (size_t r = 0; r < map->rows; r++) {
+        int y = (int)r * map->cell_height;
+        if (map->row_names) {
+            fprintf(file, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", left - 6, y + map->cell_height - 1);
+            report_text(file, map->row_names[r]);
+            fputs("</text>", file);
+        }
+        if (map->row_titles) {
+            fprintf(file, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"#fff\" fill-opacity=\"0\"><title>", left, y, width, map->cell_height);
+            report_text(file, map->row_titles[r]);
+            fputs("</title></rect>", file);
+        }
+    }
+    fputs("</svg>", file);
+}
+
+void report_map_legend(FILE *file, double low, double high, const char *unit)
+{
+    enum { CELL = 8 };
+    fprintf(file, "<p><svg width=\"%d\" height=\"12\" style=\"display:inline;vertical-align:middle\">", SHADES * CELL);
+    for (int i = 0; i < SHADES; i++) {
+        char color[8];
+        shade_color(i, color);
+        fprintf(file, "<rect x=\"%d\" width=\"%d\" height=\"12\" fill=\"%s\"/>", i * CELL, CELL, color);
+    }
+    fprintf(file, "</svg> <span class=\"quiet\">%.3g ", low);
+    report_text(file, unit);
+    fprintf(file, " or less (dark) to %.3g ", high);
+    report_text(file, unit);
+    fputs(" and more</span></p>\n", file);
+}
+
+// -------------------------------------------------------------------------------------------------- JSON
+
+void report_json_text(FILE *file, const char *text)
+{
+    fputc('"', file);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            fputc('\\', file);
+        if ((unsigned char)*text < 0x20)
+            fprintf(file, "\\u%04x", *text);
+        else
+            fputc(*text, file);
+    }
+    fputc('"', file);
+}
+
+void report_json_number(FILE *file, double value)
+{
+    if (isfinite(value))
+        fprintf(file, "%.9g", value);
+    else
+        fputs("null", file);
+}
+
+void report_json_numbers(FILE *file, const double *values, size_t count)
+{
+    fputc('[', file);
+    for (size_t i = 0; i < count; i++) {
+        if (i)
+            fputc(',', file);
+        report_json_number(file, values[i]);
+    }
+    fputc(']', file);
+}

@@ -1,0 +1,24 @@
+#include "backend/vulkan/vk_ops.h"
+
+struct sdg_push_quantize { // GLSL twin: Push in shaders/quantize.comp
+    uint32_t total;
+};
+_Static_assert(sizeof(struct sdg_push_quantize) == 4, "as in the shader");
+
+enum sdg_result sdg_vk_lower_quantize(struct sdg_vk_lowering *lo)
+{
+    const struct sdg_op *op = lo->op;
+    int64_t total = sdg_value_elements(sdg_vk_value(lo, op->out));
+    const struct sdg_push_quantize push = {.total = (uint32_t)total};
+    struct sdg_vk_dispatch d = {
+        .family = "quantize",
+        .type = sdg_vk_float_type(lo->graph, op),
+        .columns = total,
+        .binding_count = 2,
+        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_write(lo, op->out)},
+        .push = &push,
+        .push_bytes = sizeof push,
+    };
+    sdg_vk_add_codes(lo, &d);
+    return sdg_vk_emit_elements(lo, &d, sdg_vk_ceil(total, 4));
+}

@@ -1,0 +1,157 @@
+#include "quant/fit.h"
+
+#include "base/memory.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double default_power = 2.4;
+static const double best_sqnr = 200; // in place of infinity, where there is no error at all
+
+struct fitting {
+    const struct sdg_log *log;
+    const struct sdg_site_statistics *site;
+    const double *timesteps;
+    size_t rows;
+    const struct sdg_fit_options *options;
+};
+
+static enum sdg_result keep(const struct fitting *f, const float *scales, size_t length, struct sdg_site_fit *out)
+{
+    out->scales = sdg_alloc_raw(f->log, length, sizeof *scales, "a table of scales");
+    if (!out->scales)
+        return SDG_ERROR_MEMORY;
+    memcpy(out->scales, scales, length * sizeof *scales);
+    out->length = length;
+    return SDG_OK;
+}
+
+static enum sdg_result fit_static(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *out)
+{
+    float scale = sdg_search_static(curves, NULL);
+    return keep(f, &scale, 1, out);
+}
+
+static enum sdg_result fit_table(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *out)
+{
+    float table[SDG_TDQ_TIMES];
+    float *scales = sdg_alloc(f->log, f->rows, sizeof *scales, "scales");
+    if (!scales)
+        return SDG_ERROR_MEMORY;
+    sdg_search_table(curves, scales, NULL);
+    for (int t = 0; t < SDG_TDQ_TIMES; t++)
+        table[t] = (float)sdg_interpolate(f->timesteps, scales, f->rows, t);
+    sdg_free(scales);
+    return keep(f, table, SDG_TDQ_TIMES, out);
+}
+
+static enum sdg_result fit_tdq(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *out)
+{
+    struct sdg_tdq_fit fit;
+    const struct sdg_tdq_options options = {.seed = sdg_tdq_seed(f->options->seed, f->site->name), .static_gain = f->options->static_gain};
+    SDG_TRY(sdg_tdq_fit(f->log, f->site->name, curves, f->site->rows, f->timesteps, f->options->times, &options, &fit, NULL));
+    return keep(f, fit.table, fit.is_static ? 1 : SDG_TDQ_TIMES, out);
+}
+
+static struct sdg_interval interval_at(const struct fitting *f, const struct sdg_site_fit *fit, size_t row)
+{
+    const struct sdg_histogram *h = &f->site->rows[row];
+    bool seen = h->min <= h->max;
+    float scale = fit->length ? sdg_site_fit_at(fit, f->timesteps[row]) : sdg_interval_reach(f->site->kind, f->options->bits, seen ? h->min : 0, seen ? h->max : 0);
+    return sdg_interval_make(f->site->kind, f->options->bits, scale);
+}
+
+// ---- for the report ----
+
+static void report_errors(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *fit)
+{
+    double error = 0, static_error = 0;
+    sdg_search_static(curves, &static_error);
+    for (size_t r = 0; r < f->rows; r++)
+        if (!curves->silent[r])
+            error += sdg_curves_error(curves, r, interval_at(f, fit, r).scale);
+    fit->gain = fit->length == 1 || !(static_error > 0) ? 0 : 1 - error / static_error;
+}
+
+static void report_sqnr(const struct fitting *f, struct sdg_site_fit *fit)
+{
+    size_t seen = 0;
+    double sum = 0;
+    fit->worst_sqnr = best_sqnr;
+    for (size_t r = 0; r < f->rows; r++) {
+        const struct sdg_interval interval = interval_at(f, fit, r);
+        if (!(f->site->rows[r].min < f->site->rows[r].max))
+            continue;
+        double sqnr = fmin(sdg_histogram_sqnr(&f->site->rows[r], &interval), best_sqnr);
+        sum += sqnr;
+        seen++;
+        if (sqnr < fit->worst_sqnr) {
+            fit->worst_sqnr = sqnr;
+            fit->worst_at = f->timesteps[r];
+        }
+    }
+    fit->sqnr = seen ? sum / (double)seen : best_sqnr;
+}
+
+static enum sdg_result report_correlation(const struct fitting *f, struct sdg_site_fit *fit)
+{
+    size_t n = 0;
+    double *series = sdg_alloc(f->log, f->rows, 2 * sizeof *series, "ranges");
+    if (!series)
+        return SDG_ERROR_MEMORY;
+    for (size_t r = 0; r < f->rows; r++)
+        if (f->site->rows[r].min <= f->site->rows[r].max) {
+            series[n] = f->timesteps[r];
+            series[f->rows + n++] = (double)f->site->rows[r].max - f->site->rows[r].min;
+        }
+    fit->correlation = sdg_pearson(series, series + f->rows, n);
+    sdg_free(series);
+    return SDG_OK;
+}
+
+// ---- all of it ----
+
+static enum sdg_result fit_by_rule(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *out)
+{
+    switch (f->options->rule) {
+    case SDG_INTERVAL_STATIC: return fit_static(f, curves, out);
+    case SDG_INTERVAL_TABLE: return fit_table(f, curves, out);
+    case SDG_INTERVAL_TDQ: return fit_tdq(f, curves, out);
+    case SDG_INTERVAL_DYNAMIC: return SDG_OK;
+    default: return sdg_fail(f->log, SDG_ERROR_USAGE, "%s: there is no rule for its intervals", f->site->name);
+    }
+}
+
+enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, const double *timesteps, size_t rows,
+                             const struct sdg_fit_options *options, struct sdg_site_fit *out)
+{
+    const struct fitting f = {log, site, timesteps, rows, options};
+    struct sdg_curves *curves;
+    struct sdg_site_fit fit = {0};
+    double power = options->power > 0 ? options->power : default_power;
+    SDG_TRY(sdg_curves_create(log, site->name, site->kind, options->bits, power, site->rows, rows, &curves));
+    enum sdg_result result = fit_by_rule(&f, curves, &fit);
+    if (result == SDG_OK) {
+        report_errors(&f, curves, &fit);
+        report_sqnr(&f, &fit);
+        result = report_correlation(&f, &fit);
+    }
+    sdg_curves_destroy(&curves);
+    if (result != SDG_OK) {
+        sdg_site_fit_clear(&fit);
+        return result;
+    }
+    *out = fit;
+    return SDG_OK;
+}
+
+void sdg_site_fit_clear(struct sdg_site_fit *fit)
+{
+    sdg_free(fit->scales);
+    *fit = (struct sdg_site_fit){0};
+}
+
+float sdg_site_fit_at(const struct sdg_site_fit *fit, double t)
+{
+    return fit->length == SDG_TDQ_TIMES ? sdg_tdq_table_at(fit->scales, t) : fit->scales[0];
+}

@@ -1,0 +1,49 @@
+// Integer codes as results. The including file defines, before this one, OUT_BINDING of its result and ROW_BINDING of the row's number,
+// which the interval follows. C twin: sdg_vk_add_codes in backend/vulkan/vk_lower.c.
+//
+// Codes are bytes in words of four, and no storage of 8 bits is needed: an invocation makes four neighbours and stores a word, or, where
+// rows are no multiple of four long and words belong to several invocations, sets its bytes atomically.
+layout(constant_id = 8) const int LOWEST = 0;
+layout(constant_id = 9) const int HIGHEST = 0;   // 0: the result is no codes
+layout(constant_id = 10) const uint OUT_ROWS = 0; // 1: a row table of intervals; 0: one for all rows
+const bool CODES = HIGHEST != 0;
+
+layout(binding = OUT_BINDING) buffer Words { uint words[]; };
+layout(binding = ROW_BINDING) readonly buffer Row { uint row; };
+layout(binding = ROW_BINDING + 1) readonly buffer Interval { vec2 intervals[]; }; // scale, zero point
+
+// What code_of() wants to know.
+vec2 coder()
+{
+    vec2 interval = intervals[row * OUT_ROWS];
+    return vec2(1.0 / interval.x, interval.y);
+}
+
+float code_of(float y, vec2 coder)
+{
+    float code = roundEven(y * coder.x) + coder.y;
+    return code >= float(LOWEST) ? min(code, float(HIGHEST)) : float(LOWEST); // NaN is the lowest
+}
+
+uint pack_codes(vec4 y, vec2 coder)
+{
+    uint word = 0;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        word |= (uint(int(code_of(y[i], coder))) & 0xffu) << (8 * i);
+    return word;
+}
+
+// The codes of `count` (up to 4) results that begin at element `at`.
+void store_codes(uint at, vec4 y, uint count, vec2 coder)
+{
+    uint word = pack_codes(y, coder);
+    if (at % 4 == 0 && count == 4) {
+        words[at / 4] = word;
+        return;
+    }
+    for (uint i = 0; i < count; i++) {
+        uint shift = (at + i) % 4 * 8, code = word >> (8 * i) & 0xffu;
+        atomicAnd(words[(at + i) / 4], ~(0xffu << shift));
+        atomicOr(words[(at + i) / 4], code << shift);
+    }
+}

@@ -1,0 +1,292 @@
+// formats/: folders that sdquant wrote: the configuration of the quantization, fingerprints, and what is taken from the base model.
+#include "tests/model_files.h"
+
+static const char weights_file[] = "unet/diffusion_pytorch_model.safetensors";
+
+static void fingerprint_of(const char *root, char text[17])
+{
+    char path[200];
+    struct sdg_tensors *tensors = NULL;
+    snprintf(path, sizeof path, "%s/%s", root, weights_file);
+    assert_int_equal(sdg_tensors_open(NULL, temp_path(path), &tensors), SDG_OK);
+    sdg_tensors_fingerprint(tensors, text);
+    sdg_tensors_destroy(&tensors);
+}
+
+// The sound configuration with one member replaced (by NULL: left out), or added.
+static void put_config(const char *root, const char *key, const char *value)
+{
+    static const char *const members[][2] = {
+        {"quant_method", "\"sdgen\""}, {"format", "1"}, {"scheme", "\"w8a8-tdq\""}, {"weight_bits", "8"}, {"activation_bits", "8"}, {"rule", "\"tdq\""},
+        {"group", "0"}, {"weight_rounding", "\"gptq\""}, {"seed", "9007199254740992"}, {"statistics", "\"0123456789abcdef\""}, {"base", NULL},
+        {"fingerprint", NULL}, {"base_path", "\"../base\""}, {"static_sites", "3"}, {"corrected", "true"},
+    };
+    char text[8192], base[17], own[17], unet[600];
+    bool found = false;
+    fingerprint_of("base", base);
+    fingerprint_of(root, own);
+    snprintf(unet, sizeof unet, "%.*s", (int)strlen(unet_json) - 1, unet_json);
+    int n = snprintf(text, sizeof text, "%s,\"quantization_config\":{\"made_by\":0", unet);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        const char *name = members[i][0];
+        bool replaced = key && strcmp(key, name) == 0;
+        found |= replaced;
+        if (replaced && !value)
+            continue;
+        if (replaced || members[i][1])
+            n += snprintf(text + n, sizeof text - (size_t)n, ",\"%s\":%s", name, replaced ? value : members[i][1]);
+        else
+            n += snprintf(text + n, sizeof text - (size_t)n, ",\"%s\":\"%s\"", name, strcmp(name, "base") == 0 ? base : own);
+    }
+    if (key && value && !found)
+        n += snprintf(text + n, sizeof text - (size_t)n, ",\"%s\":%s", key, value);
+    assert_true(n < (int)sizeof text - 4);
+    strcat(text, "}}");
+    put(root, "unet/config.json", text);
+}
+
+// "base", a whole model, and "q", which has a UNet of one quantized layer and nothing else.
+static const char *make_quantized(void)
+{
+    make_folder("base");
+    const struct sdg_tensor base[] = {tensor("conv_in.weight", 4, 32, 4, 3, 3), tensor("conv_out.bias", 1, 3, 0, 0, 0), tensor("m.weight", 2, 8, 4, 0, 0)};
+    write_weights("base/unet/diffusion_pytorch_model.safetensors", base, 3);
+    temp_remove_tree(temp_path("q"));
+    struct sdg_tensor q[] = {tensor("m.input_scale", 1, 1, 0, 0, 0), tensor("m.weight", 2, 8, 4, 0, 0), tensor("m.weight_scale", 1, 8, 0, 0, 0)};
+    q[1].dtype = SDG_S8;
+    q[1].bytes = 32;
+    write_weights("q/unet/diffusion_pytorch_model.safetensors", q, 3);
+    put_config("q", NULL, NULL);
+    return temp_path("q");
+}
+
+static void test_rest_comes_from_base(void **state)
+{
+    (void)state;
+    struct sdg_model *model = open_model(make_quantized());
+    const struct sdg_quantization_config *c = &model->unet_config.quantization;
+    assert_true(c->present && c->weight_bits == 8 && c->activation_bits == 8 && c->group == 0 && c->seed == 9007199254740992 && c->static_sites == 3 && c->corrected);
+    assert_string_equal(c->scheme, "w8a8-tdq");
+    assert_string_equal(c->rule, "tdq");
+    assert_string_equal(c->weight_rounding, "gptq");
+    assert_string_equal(c->statistics, "0123456789abcdef");
+    assert_string_equal(c->base_path, "../base");
+    assert_non_null(strstr(model->base_path, "q/../base"));
+    assert_int_equal(sdg_tensors_count(model->unet), 5);
+    for (size_t i = 1; i < 5; i++)
+        assert_true(strcmp(sdg_tensors_at(model->unet, i - 1)->name, sdg_tensors_at(model->unet, i)->name) < 0);
+    assert_int_equal(sdg_tensors_find(model->unet, "m.weight")->dtype, SDG_S8);
+    assert_non_null(strstr(sdg_tensors_path(model->unet), "q/unet/diffusion_pytorch_model.safetensors"));
+    const struct sdg_tensor *conv = sdg_tensors_find(model->unet, "conv_in.weight");
+    sdg_tensors_release(model->unet, conv);
+    assert_memory_equal(conv->data, values, conv->bytes);
+    assert_string_equal(model->vocab_json[0], "{\"a\":0}");
+    assert_string_equal(model->scheduler.class_name, "DDIMScheduler");
+    sdg_model_close(&model);
+
+    put("q", "model_index.json", index_json); // components of its own come first
+    put("q", "tokenizer/vocab.json", "{\"b\":0}");
+    put("q", "tokenizer/merges.txt", "");
+    put("q", "scheduler/scheduler_config.json", "{\"_class_name\":\"PNDMScheduler\"}");
+    write_text_encoder("q", "text_encoder");
+    remove(temp_path("base/model_index.json"));
+    model = open_model(temp_path("q"));
+    assert_string_equal(model->vocab_json[0], "{\"b\":0}");
+    assert_string_equal(model->scheduler.class_name, "PNDMScheduler");
+    assert_non_null(strstr(sdg_tensors_path(model->text[0]), "q/text_encoder"));
+    assert_non_null(strstr(sdg_tensors_path(model->vae), "base/vae"));
+    sdg_model_close(&model);
+    remove(temp_path("q/model_index.json")); // neither has an index: guessed from what both have together
+    model = open_model(temp_path("q"));
+    assert_int_equal(model->text_encoders, 1);
+    sdg_model_close(&model);
+}
+
+static void test_whole_folder(void **state)
+{
+    (void)state;
+    make_quantized();
+    make_folder("whole");
+    put_config("whole", "base_path", NULL);
+    struct sdg_model *model = open_model(temp_path("whole"));
+    assert_true(model->unet_config.quantization.present && !model->base_path && !*model->unet_config.quantization.base_path);
+    sdg_model_close(&model);
+    model = open_model(temp_path("base"));
+    const struct sdg_quantization_config none = {0};
+    assert_memory_equal(&model->unet_config.quantization, &none, sizeof none);
+    sdg_model_close(&model);
+}
+
+static void test_schemes(void **state)
+{
+    (void)state;
+    make_quantized();
+    char text[8192], *config;
+    assert_int_equal(sdg_file_read_text(NULL, temp_path("q/unet/config.json"), 8000, &config), SDG_OK);
+    static const char from[] = "\"scheme\":\"w8a8-tdq\",\"weight_bits\":8,\"activation_bits\":8,\"rule\":\"tdq\",\"group\":0";
+    char *at = strstr(config, from);
+    assert_non_null(at);
+    static const struct { const char *name; int weight, activation; const char *rule; int group; bool good; } cases[] = {
+        {"w4a8-static", 4, 8, "static", 0, true}, {"w8a5-dynamic", 8, 5, "dynamic", 0, true}, {"w8a8-table", 8, 8, "table", 0, true},
+        {"w8a16", 8, 16, "none", 0, true},        {"w4a16", 4, 16, "none", 64, true},
+        {"w4a8-tdq", 4, 8, "tdq", 64, false},     {"w8a16-tdq", 8, 16, "tdq", 0, false},      {"w8a8", 8, 8, "none", 0, false},
+        {"w8a8-static", 8, 8, "tdq", 0, false},   {"w16a8-tdq", 16, 8, "tdq", 0, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "%.*s\"scheme\":\"%s\",\"weight_bits\":%d,\"activation_bits\":%d,\"rule\":\"%s\",\"group\":%d%s", (int)(at - config), config, cases[i].name,
+                 cases[i].weight, cases[i].activation, cases[i].rule, cases[i].group, at + sizeof from - 1);
+        put("q", "unet/config.json", text);
+        if (!cases[i].good) {
+            expect_refused(temp_path("q"), SDG_ERROR_INPUT, "unet/config.json: quantization_config: ");
+            continue;
+        }
+        struct sdg_model *model = open_model(temp_path("q"));
+        assert_string_equal(model->unet_config.quantization.scheme, cases[i].name);
+        assert_int_equal(model->unet_config.quantization.group, cases[i].group);
+        sdg_model_close(&model);
+    }
+    sdg_free(config);
+}
+
+static void test_broken_configurations(void **state)
+{
+    (void)state;
+    enum { IN = SDG_ERROR_INPUT, UN = SDG_ERROR_UNSUPPORTED };
+    static const struct { const char *key, *value; int result; const char *words; } cases[] = {
+        {"quant_method", "\"bitsandbytes\"", UN, "quant_method is \"bitsandbytes\""},
+        {"quant_method", "\"gptq\"", UN, "quant_method is \"gptq\""},
+        {"quant_method", NULL, UN, "quant_method is missing"},
+        {"quant_method", "8", IN, "quant_method is 8"},
+        {"format", "2", UN, "format is 2"},
+        {"format", NULL, UN, "format is 0"},
+        {"format", "\"1\"", IN, "format is \"1\""},
+        {"weight_bits", "9", IN, "weight_bits is 9"},
+        {"weight_bits", "16", IN, "weight_bits is 16"},
+        {"weight_bits", "-8", IN, "weight_bits is -8"},
+        {"weight_bits", "7.5", IN, "weight_bits is 7.5"},
+        {"weight_bits", "1e300", IN, "weight_bits is 1e+300"},
+        {"weight_bits", NULL, IN, "weight_bits is 0"},
+        {"activation_bits", "9", IN, "activation_bits is 9"},
+        {"activation_bits", "1", IN, "activation_bits is 1"},
+        {"activation_bits", "true", IN, "activation_bits is true"},
+        {"activation_bits", NULL, IN, "activation_bits is 0"},
+        {"rule", "\"magic\"", UN, "rule is \"magic\""},
+        {"rule", "[]", IN, "rule is an array"},
+        {"scheme", "\"w8a8-static\"", IN, "scheme is \"w8a8-static\""},
+        {"scheme", "\"\"", IN, "scheme is \"\""},
+        {"group", "64", IN, "group is 64"},
+        {"group", "-1", IN, "group is -1"},
+        {"weight_rounding", "\"up\"", UN, "weight_rounding is \"up\""},
+        {"seed", "-1", IN, "seed is -1"},
+        {"seed", "0.5", IN, "seed is 0.5"},
+        {"seed", "1e30", IN, "seed is 1e+30"},
+        {"statistics", "\"xyz\"", IN, "statistics is \"xyz\""},
+        {"statistics", NULL, IN, "statistics is \"\""},
+        {"base", "\"0123456789ABCDEF\"", IN, "base is \"0123456789ABCDEF\""},
+        {"base", NULL, IN, "base is \"\""},
+        {"base", "\"0123456789abcdef\"", IN, "is 0123456789abcdef: this is not the model that was quantized"},
+        {"fingerprint", "\"0123456789abcdef0\"", IN, "fingerprint is \"0123456789abcdef0\""},
+        {"fingerprint", "\"0123456789abcdef\"", IN, "is 0123456789abcdef: one of the two files was replaced or changed"},
+        {"base_path", "\"\"", IN, "base_path is empty"},
+        {"base_path", "3", IN, "base_path is 3"},
+        {"base_path", "\".\"", IN, "quantized itself (w8a8-tdq)"},
+        {"base_path", "\"../q\"", IN, "quantized itself"},
+        {"base_path", "\"..\"", IN, "is no model folder"},
+        {"base_path", "\"../nowhere\"", IN, "q/../nowhere is no model folder"},
+        {"base_path", "\"/nowhere/at/all\"", IN, "but /nowhere/at/all is no model folder"},
+        {"base_path", "\"../base/model_index.json\"", IN, "is no model folder"},
+        {"base_path", "\"../base\\u0000\"", IN, NULL}, // ends there; may open
+        {"static_sites", "-1", IN, "static_sites is -1"},
+        {"corrected", "1", IN, "corrected is 1"},
+    };
+    size_t count = sizeof cases / sizeof *cases;
+    make_quantized();
+    for (size_t i = 0; i < count; i++) {
+        put_config("q", cases[i].key, cases[i].value);
+        if (cases[i].words) {
+            expect_refused(temp_path("q"), (enum sdg_result)cases[i].result, cases[i].words);
+        } else {
+            struct temp_log t;
+            struct sdg_model *model = NULL;
+            assert_true(sdg_model_open(temp_log(&t), temp_path("q"), &model) == SDG_OK || t.errors == 1);
+            sdg_model_close(&model);
+        }
+    }
+    char absurd[4000];
+    snprintf(absurd, sizeof absurd, "\"%0*d\"", 3000, 0);
+    put_config("q", "base_path", absurd);
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base_path has 3000 bytes");
+    snprintf(absurd, sizeof absurd, "\"%0*d\"", 1000, 0);
+    put_config("q", "base_path", absurd);
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "stores only what differs from the model \"000");
+    static const char *const objects[] = {"3", "[]", "\"w8a8\"", "true"};
+    for (size_t i = 0; i < 4; i++) {
+        char text[1000];
+        snprintf(text, sizeof text, "%.*s,\"quantization_config\":%s}", (int)strlen(unet_json) - 1, unet_json, objects[i]);
+        put("q", "unet/config.json", text);
+        expect_refused(temp_path("q"), SDG_ERROR_INPUT, "config.json: quantization_config is ");
+    }
+    print_message("%zu broken configurations\n", count + 6);
+}
+
+static void test_broken_files(void **state)
+{
+    (void)state;
+    make_quantized();
+    const struct sdg_tensor other[] = {tensor("m.weight", 2, 8, 4, 0, 0)};
+    write_weights("q/unet/diffusion_pytorch_model.safetensors", other, 1); // the configuration is still the old one
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "q/unet/diffusion_pytorch_model.safetensors: its tensors have the fingerprint");
+    make_quantized();
+    write_weights("base/unet/diffusion_pytorch_model.safetensors", other, 1);
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/unet/diffusion_pytorch_model.safetensors: its tensors have the fingerprint");
+    make_quantized();
+    put("base", "unet/config.json", "{");
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/unet/config.json");
+    make_quantized();
+    remove(temp_path("base/unet/diffusion_pytorch_model.safetensors"));
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/unet: has no weights");
+    make_quantized();
+    remove(temp_path("q/unet/diffusion_pytorch_model.safetensors"));
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "q/unet: has no weights");
+    make_quantized();
+    temp_remove_tree(temp_path("base/vae"));
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/vae/config.json");
+    make_quantized();
+    put("q", "vae/config.json", "[]"); // a folder of its own is taken, whatever is in it
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "q/vae/config.json");
+}
+
+static void test_short_tensors_count(void **state)
+{
+    (void)state;
+    char before[17], after[17];
+    make_quantized();
+    fingerprint_of("q", before);
+    struct sdg_tensor q[] = {tensor("m.input_scale", 1, 1, 0, 0, 0), tensor("m.weight", 2, 8, 4, 0, 0), tensor("m.weight_scale", 1, 8, 0, 0, 0)};
+    const float scale = 0.5f; // four bytes, less than a word
+    q[0].data = &scale;
+    q[1].dtype = SDG_S8;
+    q[1].bytes = 32;
+    write_weights("q/unet/diffusion_pytorch_model.safetensors", q, 3);
+    fingerprint_of("q", after);
+    assert_string_not_equal(before, after);
+}
+
+static void test_allocations(void **state)
+{
+    (void)state;
+    make_quantized();
+    size_t count = fail_allocations(temp_path("q"));
+    assert_true(count > 50);
+    print_message("%zu failing allocations\n", count);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rest_comes_from_base), cmocka_unit_test(test_whole_folder), cmocka_unit_test(test_schemes),
+        cmocka_unit_test(test_broken_configurations), cmocka_unit_test(test_broken_files), cmocka_unit_test(test_short_tensors_count),
+        cmocka_unit_test(test_allocations),
+    };
+    return run_model_tests(tests);
+}

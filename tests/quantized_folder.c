@@ -1,0 +1,259 @@
+// A folder as sdg_quantize writes it, broken in every way that matters, each with a fingerprint that fits again: the pipeline refuses to
+// open it with one line that names file, tensor and reason. Unbroken, it draws.
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "formats/tensors.h"
+#include "sdgen/calibrate.h"
+#include "sdgen/quantize.h"
+#include "tests/temp.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MODEL SDG_SOURCE_DIR "/models/emoji-128"
+#define WEIGHTS "unet/diffusion_pytorch_model.safetensors"
+static const char silu_site[] = "down_blocks.0.resnets.0.conv1", plain_site[] = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", half[] = "up_blocks.0.resnets.0.conv_shortcut[192:384]";
+
+// ---- a sound folder ----
+
+static char sound[200], broken[200];
+
+static void make_sound(void)
+{
+    static const char *const prompts[] = {"a red apple, 3d"};
+    static const char *const skip[] = {"resnets.1", "blocks.[12]", "ff", "attn2", "down_blocks.0.attentions", "up_blocks.0.attentions", "mid_block.resnets"}; // a few layers will do
+    struct temp_log t;
+    char statistics[200];
+    struct sdg_pipeline *p;
+    temp_log(&t);
+    snprintf(statistics, sizeof statistics, "%s", temp_path("statistics.safetensors"));
+    snprintf(sound, sizeof sound, "%s", temp_path("sound"));
+    snprintf(broken, sizeof broken, "%s", temp_path("broken"));
+    struct sdg_pipeline_params params = {.model = MODEL, .backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = &t, .cache_dir = ""};
+    struct sdg_collect_params collect = {.prompts = prompts, .prompt_count = 1, .output = statistics, .generate = {.steps = 3, .width = 64, .height = 64}};
+    struct sdg_quantize_params quantize = {.model = MODEL, .statistics = statistics, .output = sound, .scheme = "w8a8-table", .skip = skip, .skip_count = sizeof skip / sizeof *skip, .delta = true, .threads = 2, .log = temp_log_say, .log_user = &t};
+    if (sdg_pipeline_create(&params, &p) != SDG_OK || sdg_collect(p, &collect) != SDG_OK)
+        fail_msg("%s", t.last);
+    sdg_pipeline_destroy(&p);
+    if (sdg_quantize(&quantize) != SDG_OK)
+        fail_msg("%s", t.last);
+}
+
+// ---- breaking it ----
+
+struct content {
+    struct sdg_tensors *file; // of the sound folder
+    struct sdg_tensor tensors[2000];
+    size_t count;
+};
+
+static void read_sound(struct content *c)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/" WEIGHTS, sound);
+    assert_int_equal(sdg_tensors_open(NULL, path, &c->file), SDG_OK);
+    c->count = sdg_tensors_count(c->file);
+    assert_true(c->count > 20 && c->count + 4 < sizeof c->tensors / sizeof *c->tensors);
+    for (size_t i = 0; i < c->count; i++)
+        c->tensors[i] = *sdg_tensors_at(c->file, i);
+}
+
+static struct sdg_tensor *find(struct content *c, const char *name)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (strcmp(c->tensors[i].name, name) == 0)
+            return &c->tensors[i];
+    fail_msg("there is no tensor %s", name);
+    return NULL;
+}
+
+static void put_config(const char *from, const char *key, cJSON *value, const char *fingerprint)
+{
+    char path[300], *text;
+    struct sdg_json json;
+    snprintf(path, sizeof path, "%s/unet/config.json", from);
+    assert_int_equal(sdg_file_read_text(NULL, path, 1 << 20, &text), SDG_OK);
+    assert_int_equal(sdg_json_parse(NULL, path, text, &json), SDG_OK);
+    cJSON *config = cJSON_GetObjectItemCaseSensitive(json.object, "quantization_config");
+    assert_non_null(config);
+    if (key)
+        assert_true(cJSON_ReplaceItemInObjectCaseSensitive(config, key, value));
+    if (fingerprint)
+        assert_true(cJSON_ReplaceItemInObjectCaseSensitive(config, "fingerprint", cJSON_CreateString(fingerprint)));
+    char *printed = cJSON_Print(json.object);
+    temp_text("broken/unet/config.json", printed);
+    cJSON_free(printed);
+    sdg_json_free(&json);
+    sdg_free(text);
+}
+
+// Writes the content as the folder "broken", with the configuration of the sound one and a fingerprint that fits.
+static void write_broken(struct content *c, const char *key, cJSON *value)
+{
+    char path[300], fingerprint[17];
+    struct sdg_tensors *file;
+    temp_text("broken/" WEIGHTS, "");
+    snprintf(path, sizeof path, "%s/" WEIGHTS, broken);
+    assert_int_equal(sdg_tensors_write(NULL, path, c->tensors, c->count, NULL, 0), SDG_OK);
+    assert_int_equal(sdg_tensors_open(NULL, path, &file), SDG_OK);
+    sdg_tensors_fingerprint(file, fingerprint);
+    sdg_tensors_destroy(&file);
+    put_config(sound, key, value, fingerprint);
+}
+
+static enum sdg_result open_folder(const char *folder, struct temp_log *t, struct sdg_pipeline **p)
+{
+    temp_log(t);
+    struct sdg_pipeline_params params = {.model = folder, .backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = t, .cache_dir = ""};
+    return sdg_pipeline_create(&params, p);
+}
+
+static void expect_refused(enum sdg_result want, const char *file, const char *tensor, const char *reason)
+{
+    struct temp_log t;
+    struct sdg_pipeline *p = NULL;
+    enum sdg_result result = open_folder(broken, &t, &p);
+    if (result != want || p || t.errors != 1 || !strstr(t.last, file) || !strstr(t.last, tensor) || !strstr(t.last, reason))
+        fail_msg("result %d instead of %d, %d errors: '%s' should have '%s', '%s', '%s'", (int)result, (int)want, t.errors, t.last, file, tensor, reason);
+}
+
+static void test_sound_folder_draws(void **state)
+{
+    (void)state;
+    struct temp_log t;
+    struct sdg_pipeline *p;
+    struct sdg_image *image;
+    struct content *c = sdg_alloc(NULL, 1, sizeof *c, "test");
+    read_sound(c);
+    write_broken(c, NULL, NULL); // nothing is
+    sdg_tensors_destroy(&c->file);
+    sdg_free(c);
+    struct sdg_generate_params generate = {.prompt = "a red apple, 3d", .width = 64, .height = 64, .steps = 2};
+    if (open_folder(broken, &t, &p) != SDG_OK || sdg_generate(p, &generate, &image, NULL) != SDG_OK)
+        fail_msg("%s", t.last);
+    sdg_image_destroy(&image);
+    sdg_pipeline_destroy(&p);
+}
+
+struct damage {
+    const char *owner, *suffix; // of the tensor damaged
+    enum { LOST, SHORTER, RETYPED, FLOAT, INTEGER } how;
+    int index;
+    double value;
+    const char *says;
+};
+
+static void apply(struct content *c, const struct damage *d, void **copy)
+{
+    char name[300];
+    snprintf(name, sizeof name, "%s.%s", d->owner, d->suffix);
+    struct sdg_tensor *t = find(c, name);
+    *copy = sdg_alloc(NULL, t->bytes, 1, "test");
+    memcpy(*copy, t->data, t->bytes);
+    t->data = *copy;
+    switch (d->how) {
+    case LOST: *t = c->tensors[--c->count]; break;
+    case SHORTER: t->bytes -= t->bytes / (size_t)t->dims[0]; t->dims[0]--; break;
+    case RETYPED: t->dtype = t->dtype == SDG_F32 ? SDG_S32 : SDG_F32; t->bytes = sdg_dtype_size(t->dtype); for (int i = 0; i < t->rank; i++) t->bytes *= (size_t)t->dims[i]; break;
+    case FLOAT: ((float *)*copy)[d->index] = (float)d->value; break;
+    case INTEGER: ((int32_t *)*copy)[d->index] = (int32_t)d->value; break;
+    }
+    if (d->how == RETYPED && t->bytes > 0) { // wider elements need room
+        void *wide = sdg_alloc(NULL, t->bytes, 1, "test");
+        sdg_free(*copy);
+        t->data = *copy = wide;
+    }
+}
+
+static void test_damaged_tensors(void **state)
+{
+    (void)state;
+    static const struct damage damages[] = {
+        {plain_site, "input_scale", LOST, 0, 0, "is missing"},
+        {plain_site, "input_scale", SHORTER, 0, 0, "999"},
+        {plain_site, "input_scale", RETYPED, 0, 0, "s32"},
+        {plain_site, "input_scale", FLOAT, 0, NAN, "nan"},
+        {plain_site, "input_scale", FLOAT, 999, NAN, "scale 999 is nan"},
+        {plain_site, "input_scale", FLOAT, 500, 0, "scale 500 is 0"},
+        {plain_site, "input_scale", FLOAT, 3, -1, "scale 3 is -1"},
+        {plain_site, "input_scale", FLOAT, 3, INFINITY, "scale 3 is inf"},
+        {silu_site, "input_scale", LOST, 0, 0, "is missing"},
+        {silu_site, "input_scale", FLOAT, 700, 1e-3, "zero point 700"}, // the zero points do not fit any more
+        {silu_site, "input_zero_point", LOST, 0, 0, "is missing"},
+        {silu_site, "input_zero_point", SHORTER, 0, 0, "999"},
+        {silu_site, "input_zero_point", RETYPED, 0, 0, "f32"},
+        {silu_site, "input_zero_point", INTEGER, 0, -1, "zero point 0 is -1"},
+        {silu_site, "input_zero_point", INTEGER, 999, 256, "zero point 999 is 256"},
+        {silu_site, "weight_scale", LOST, 0, 0, "is missing"},
+        {silu_site, "weight_scale", SHORTER, 0, 0, "63"},
+        {silu_site, "weight_scale", RETYPED, 0, 0, "s32"},
+        {silu_site, "weight_scale", FLOAT, 5, NAN, "scale 5 is nan"},
+        {silu_site, "weight_scale", FLOAT, 5, 0, "scale 5 is 0"},
+        {silu_site, "weight_scale", FLOAT, 63, -2, "scale 63 is -2"},
+        {silu_site, "weight", SHORTER, 0, 0, "["},
+        {silu_site, "weight", LOST, 0, 0, "the integers of"}, // the base has floats of that name
+        {half, "weight_scale", LOST, 0, 0, "is missing"}, // of one half of a split skip connection
+        {half, "input_scale", FLOAT, 10, NAN, "scale 10 is nan"},
+    };
+    static struct content c;
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        void *copy = NULL;
+        read_sound(&c);
+        apply(&c, &damages[i], &copy);
+        write_broken(&c, NULL, NULL);
+        expect_refused(SDG_ERROR_INPUT, "broken/" WEIGHTS, damages[i].owner, damages[i].says);
+        sdg_tensors_destroy(&c.file);
+        sdg_free(copy);
+    }
+    print_message("%zu damaged tensors\n", sizeof damages / sizeof *damages);
+}
+
+static void test_damaged_configurations(void **state)
+{
+    (void)state;
+    static struct content c;
+    read_sound(&c);
+    write_broken(&c, "weight_bits", cJSON_CreateNumber(9));
+    expect_refused(SDG_ERROR_INPUT, "broken/unet/config.json", "weight_bits", "is 9, should be 4 or 8");
+    write_broken(&c, "activation_bits", cJSON_CreateNumber(9));
+    expect_refused(SDG_ERROR_INPUT, "broken/unet/config.json", "activation_bits", "is 9");
+    write_broken(&c, "base", cJSON_CreateString("0123456789abcdef"));
+    expect_refused(SDG_ERROR_INPUT, "emoji-128/" WEIGHTS, "0123456789abcdef", "this is not the model that was quantized");
+    write_broken(&c, "base_path", cJSON_CreateString("../gone"));
+    expect_refused(SDG_ERROR_INPUT, "broken/../gone", "base_path", "put that model there");
+    write_broken(&c, "corrected", cJSON_CreateTrue());
+    expect_refused(SDG_ERROR_INPUT, "broken/" WEIGHTS, "correction.timesteps", "is missing");
+    write_broken(&c, NULL, NULL);
+    put_config(sound, NULL, NULL, "0123456789abcdef");
+    expect_refused(SDG_ERROR_INPUT, "broken/" WEIGHTS, "0123456789abcdef", "was replaced or changed");
+    for (size_t i = 0; i < c.count; i++) { // the base's float weights in place of all integers
+        const char *name = c.tensors[i].name, *end = name + strlen(name);
+        if (c.tensors[i].dtype == SDG_S8 || (end - name > 13 && strcmp(end - 13, ".weight_scale") == 0))
+            c.tensors[i--] = c.tensors[--c.count];
+    }
+    write_broken(&c, NULL, NULL);
+    expect_refused(SDG_ERROR_INPUT, "broken/" WEIGHTS, "", "no layer has integer weights");
+    sdg_tensors_destroy(&c.file);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    make_sound();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sound_folder_draws), cmocka_unit_test(test_damaged_tensors), cmocka_unit_test(test_damaged_configurations)};
+    temp_make();
+    int failed = cmocka_run_group_tests(tests, set_up, NULL);
+    temp_remove();
+    return failed;
+}
