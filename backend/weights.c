@@ -50,7 +50,7 @@ static bool shape_fits(const struct sdg_value_info *v, const struct sdg_tensor *
 struct stored {
     const struct sdg_tensor *tensor;
     int bits;                       // of integers, 8 or 4; 0: floats
-    const struct sdg_tensor *scale; // of integers that are wanted as floats: [outputs, groups] of f32; else NULL
+    const struct sdg_tensor *scale; // of integers that are wanted as floats, or the other way round: [outputs, groups] of f32; else NULL
     size_t groups, group;           // inputs in each group; the last may have fewer
     size_t scale_start;             // first input that the scales are about, of the whole tensor's
 };
@@ -110,7 +110,7 @@ static enum sdg_result find_scale(const struct source *s, const struct sdg_value
     if (whole && snprintf(name, sizeof name, "%.*s%s", module, v->name, scale_suffix) < (int)sizeof name)
         out->scale = sdg_tensors_find(s->weights, name);
     if (!out->scale)
-        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %.*s%s is missing, but %s holds integers", sdg_tensors_path(s->weights), module, v->name, scale_suffix, v->name);
+        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %.*s%s is missing, but %s is quantized", sdg_tensors_path(s->weights), module, v->name, scale_suffix, v->name);
     if (out->scale->dtype != SDG_F32)
         return wrong_type(s, out->scale, "f32");
     out->scale_start = whole ? 0 : (size_t)(v->slice_start * v->dims[2] * v->dims[3]);
@@ -148,6 +148,11 @@ static enum sdg_result find_for_integers(const struct source *s, const struct sd
 {
     out->bits = v->bits == 4 ? 4 : 8;
     enum sdg_dtype type = out->bits == 4 ? SDG_U8 : SDG_S8;
+    if (sdg_dtype_is_float(out->tensor->dtype) && ends_with(v->name, weight_suffix)) { // a model that leaves its codes to be rounded anew, with the scales that it has
+        int64_t dims[4];
+        expected_dims(v, dims);
+        return shape_fits(v, out->tensor) ? find_scale(s, v, out) : wrong_shape(s, out->tensor, dims, v->rank);
+    }
     if (out->tensor->dtype != type)
         return wrong_type(s, out->tensor, out->bits == 4 ? "u8, two codes of 4 bits in each" : "s8");
     return check_integers(s, v, out);
@@ -265,6 +270,25 @@ static void load_expanded(const struct stored *w, const struct sdg_value_info *v
         }
 }
 
+// Floats rounded to codes.
+static void load_rounded(const struct stored *w, const struct sdg_value_info *v, int8_t *to)
+{
+    enum { SOME = 1024 };
+    float values[SOME];
+    const size_t first = (size_t)(v->slice_start * v->dims[2] * v->dims[3]), count = (size_t)inputs_of(v, false), whole = (size_t)inputs_of(v, true);
+    const size_t size = sdg_dtype_size(w->tensor->dtype);
+    for (size_t o = 0; o < (size_t)v->dims[0]; o++)
+        for (size_t i = 0, n; i < count; i += n) {
+            const float scale = scale_of(w, o, first + i);
+            const size_t in_group = w->group - (first + i - w->scale_start) % w->group; // inputs left that share the scale
+            n = count - i < SOME ? count - i : SOME;
+            n = n < in_group ? n : in_group;
+            convert_unaligned((char *)values, SDG_F32, (const char *)w->tensor->data + (o * whole + first + i) * size, w->tensor->dtype, n);
+            for (size_t k = 0; k < n; k++)
+                to[o * count + i + k] = sdg_nearest_code(values[k], scale, w->bits);
+        }
+}
+
 enum sdg_result sdg_weight_load(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v, enum sdg_dtype dtype, void *to, bool release)
 {
     if (!weights)
@@ -274,7 +298,9 @@ enum sdg_result sdg_weight_load(const struct sdg_log *log, const struct sdg_tens
         return sdg_fail(log, SDG_ERROR_USAGE, "tensor %s cannot be loaded as %s", v->name, sdg_dtype_name(dtype));
     struct stored stored;
     SDG_TRY(find_weight(log, weights, v, &stored));
-    if (integers)
+    if (integers && stored.scale)
+        load_rounded(&stored, v, to);
+    else if (integers)
         load_codes(&stored, v, to);
     else if (stored.scale)
         load_expanded(&stored, v, dtype, to);

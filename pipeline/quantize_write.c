@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "pipeline/quantizer.h"
+#include "quant/quantized.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -100,7 +101,7 @@ static void free_list(struct tensor_list *list)
     sdg_free(list->owned);
 }
 
-static enum sdg_result add_module(struct tensor_list *list, const struct sdg_quant_module *m)
+static enum sdg_result add_codes(struct tensor_list *list, const struct sdg_quant_module *m)
 {
     struct sdg_tensor weight = *m->tensor;
     weight.dtype = SDG_S8;
@@ -111,7 +112,11 @@ static enum sdg_result add_module(struct tensor_list *list, const struct sdg_qua
         weight.rank = 2;
         weight.dims[1] = (int64_t)m->code_bytes / weight.dims[0];
     }
-    SDG_TRY(add_new(list, m->name, ".weight", weight));
+    return add_new(list, m->name, ".weight", weight);
+}
+
+static enum sdg_result add_scales(struct tensor_list *list, const struct sdg_quant_module *m)
+{
     for (size_t p = 0; p < m->part_count; p++) {
         const struct sdg_quant_part *part = &m->parts[p];
         const size_t outputs = (size_t)m->tensor->dims[0];
@@ -134,6 +139,13 @@ static enum sdg_result add_site(struct tensor_list *list, const struct sdg_quant
     return add_new(list, site->name, ".input_zero_point", (struct sdg_tensor){.dtype = SDG_S32, .rank = 1, .dims = {length}, .data = zeros, .bytes = fit->length * sizeof *zeros});
 }
 
+// A folder with a base need not hold codes that are the base's weights rounded to the nearest: they are made again on loading.
+static bool leaves_codes(const struct sdg_quant_result *r, const struct sdg_quant_module *m)
+{
+    const struct sdg_scheme *scheme = &r->settings->scheme;
+    return r->params->delta && !m->gptq && m->bits == scheme->weight_bits && scheme->activation_bits != SDG_FLOAT_BITS;
+}
+
 static bool is_quantized(const struct sdg_quant_plan *plan, const struct sdg_tensor *tensor)
 {
     for (size_t i = 0; i < plan->module_count; i++)
@@ -154,14 +166,20 @@ static enum sdg_result fill_list(struct tensor_list *list, struct sdg_quant_resu
 {
     const struct sdg_quant_plan *plan = r->plan;
     r->bytes_before = r->bytes_after = r->bytes_stored = 0;
-    for (size_t i = 0; i < plan->module_count; i++)
-        SDG_TRY(add_module(list, &plan->modules[i]));
+    for (size_t i = 0; i < plan->module_count; i++) {
+        const struct sdg_quant_module *m = &plan->modules[i];
+        SDG_TRY(add_scales(list, m));
+        if (leaves_codes(r, m))
+            r->bytes_after += (double)m->code_bytes;
+        else
+            SDG_TRY(add_codes(list, m));
+    }
     for (size_t i = 0; i < plan->site_count; i++)
         if (plan->sites[i].fit.length)
             SDG_TRY(add_site(list, &plan->sites[i], r->settings->scheme.activation_bits, zeros + i * SDG_TDQ_TIMES));
     for (size_t i = 0; i < list->count; i++)
         r->bytes_stored += (double)list->tensors[i].bytes;
-    r->bytes_after = r->bytes_stored;
+    r->bytes_after += r->bytes_stored;
     for (size_t i = 0; i < sdg_tensors_count(r->model->unet); i++) {
         const struct sdg_tensor *t = sdg_tensors_at(r->model->unet, i);
         r->bytes_before += (double)t->bytes;
@@ -177,7 +195,7 @@ static enum sdg_result fill_list(struct tensor_list *list, struct sdg_quant_resu
 }
 
 // Sorting moves tensors away from what `owned` says: names are freed by a list of their own.
-static enum sdg_result write_sorted(struct tensor_list *list, const char *path, size_t group)
+static enum sdg_result write_sorted(struct tensor_list *list, const char *path, size_t group, size_t layers, bool rounded)
 {
     struct sdg_tensor *sorted = sdg_alloc(list->log, list->count, sizeof *sorted, "tensors");
     if (!sorted)
@@ -186,8 +204,15 @@ static enum sdg_result write_sorted(struct tensor_list *list, const char *path, 
     qsort(sorted, list->count, sizeof *sorted, in_file_order);
     char inputs[24]; // per scale: their number alone does not tell it
     snprintf(inputs, sizeof inputs, "%zu", group);
-    const struct sdg_metadata metadata[] = {{"format", "pt"}, {"group", inputs}};
-    enum sdg_result result = sdg_tensors_write(list->log, path, sorted, list->count, metadata, group ? 2 : 1);
+    char number[24];
+    snprintf(number, sizeof number, "%zu", layers);
+    struct sdg_metadata metadata[4] = {{"format", "pt"}, {SDG_LAYERS_KEY, number}};
+    size_t count = 2;
+    if (group)
+        metadata[count++] = (struct sdg_metadata){"group", inputs};
+    if (rounded)
+        metadata[count++] = (struct sdg_metadata){SDG_CODES_KEY, SDG_CODES_ROUNDED};
+    enum sdg_result result = sdg_tensors_write(list->log, path, sorted, list->count, metadata, count);
     sdg_free(sorted);
     return result;
 }
@@ -196,9 +221,15 @@ static enum sdg_result write_tensors(const struct sdg_log *log, struct sdg_quant
 {
     struct tensor_list list = {.log = log};
     int32_t *zeros = sdg_alloc(log, r->plan->site_count, SDG_TDQ_TIMES * sizeof *zeros, "zero points");
+    bool rounded = false;
+    size_t layers = 0;
+    for (size_t i = 0; i < r->plan->module_count; i++) {
+        rounded |= leaves_codes(r, &r->plan->modules[i]);
+        layers += r->plan->modules[i].part_count;
+    }
     enum sdg_result result = zeros ? fill_list(&list, r, zeros) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
-        result = write_sorted(&list, path, r->settings->group);
+        result = write_sorted(&list, path, r->settings->group, layers, rounded);
     free_list(&list);
     sdg_free(zeros);
     return result;

@@ -5,7 +5,13 @@
 #include <math.h>
 #include <string.h>
 
-static const double default_power = 2.4;
+// Static intervals as in the literature. Where they follow the timestep, squared errors serve the network's output better: on the default
+// model its signal over noise rises by 0.2 to 0.4 dB at the small timesteps, where intervals by 2.4 were too wide (docs/tdq.md).
+static double default_power(enum sdg_interval_rule rule)
+{
+    return rule == SDG_INTERVAL_STATIC ? 2.4 : 2;
+}
+
 static const double best_sqnr = 200; // in place of infinity, where there is no error at all
 
 struct fitting {
@@ -128,7 +134,7 @@ enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_st
     const struct fitting f = {log, site, timesteps, rows, options};
     struct sdg_curves *curves;
     struct sdg_site_fit fit = {0};
-    double power = options->power > 0 ? options->power : default_power;
+    double power = options->power > 0 ? options->power : default_power(options->rule);
     SDG_TRY(sdg_curves_create(log, site->name, site->kind, options->bits, power, site->rows, rows, &curves));
     enum sdg_result result = fit_by_rule(&f, curves, &fit);
     if (result == SDG_OK) {

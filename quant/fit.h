@@ -10,7 +10,7 @@ struct sdg_fit_options {
     enum sdg_interval_rule rule; // static, table, tdq, dynamic
     int bits;                    // of the activations, 2..8
     uint64_t seed;               // of the model: each site gets its own from it
-    double power;                // of the error that is made small; 0 = default (2.4)
+    double power;                // of the error that is made small; 0 = default (static rule: 2.4, others: 2)
     double static_gain;          // as in sdg_tdq_options
     const struct sdg_tdq_times *times; // needed by the tdq rule
 };

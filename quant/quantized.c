@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct reader {
@@ -93,15 +94,28 @@ static enum sdg_result refuse_stray_scale(const struct reader *r, const struct s
     return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: has %s, but the integers of %s are missing", path_of(r), name, weight->name);
 }
 
-// Adds the layer if its weights are integers.
+// True if the file says that codes it does not have are those of its base's weights, rounded with its scales.
+static bool codes_are_rounded(const struct reader *r)
+{
+    const char *codes = sdg_tensors_metadata(r->tensors, SDG_CODES_KEY);
+    return codes && strcmp(codes, SDG_CODES_ROUNDED) == 0 && r->q->scheme.activation_bits != SDG_FLOAT_BITS;
+}
+
+// Adds the layer if its weights are integers, or become integers on loading.
 static enum sdg_result read_layer(const struct reader *r, const struct sdg_op *op)
 {
     const struct sdg_value_info *weight = &r->graph->values[op->in[1]];
     const struct sdg_tensor *tensor = sdg_tensors_find(r->tensors, weight->name);
-    if (!tensor || !is_integer_weight(tensor)) // a missing one is reported where weights are loaded
+    char scale[NAME_BYTES];
+    int bits = r->q->scheme.weight_bits;
+    if (!tensor) // reported where weights are loaded
+        return SDG_OK;
+    if (is_integer_weight(tensor))
+        SDG_TRY(check_weight(r, weight, tensor, &bits));
+    else if (!codes_are_rounded(r))
         return refuse_stray_scale(r, op, weight);
-    int bits;
-    SDG_TRY(check_weight(r, weight, tensor, &bits));
+    else if (!find(r, op->name, "weight_scale", scale))
+        return SDG_OK;
     SDG_TRY(check_weight_scale(r, op, weight));
     char *name = sdg_strdup(r->log, op->name);
     if (!name)
@@ -120,6 +134,9 @@ static enum sdg_result read_layers(const struct reader *r)
             SDG_TRY(read_layer(r, &r->graph->ops[i]));
     if (!r->q->layer_count)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: the configuration says that the model is quantized, but no layer has integer weights", path_of(r));
+    const char *layers = sdg_tensors_metadata(r->tensors, SDG_LAYERS_KEY);
+    if (layers && strtoull(layers, NULL, 10) != r->q->layer_count)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s layers should have weight_scale tensors, but %zu have", path_of(r), layers, r->q->layer_count);
     return SDG_OK;
 }
 

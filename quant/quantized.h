@@ -3,6 +3,7 @@
 // Tensors of the UNet file, M a module, OP an operation of the fused graph (M, or "M[a:b]" for the part of a layer that reads channels
 // a .. b-1 of a split skip connection), SITE a site (quant/sites.h):
 //     M.weight               s8 in the float tensor's shape, or four bits a code: u8 [O, (inputs + 1) / 2], rows as sdg_pack4 makes them
+//                            absent from files with the metadata "codes": "rounded": the codes of the base's weights, each the nearest
 //     OP.weight_scale        f32 [O], > 0; where activations stay float also [O, G], a scale per group of inputs
 //     SITE.input_scale       f32 [1000] over t = 0..999, or [1], > 0; absent under the dynamic rule
 //     SITE.input_zero_point  s32, as many, SiLU sites only: round(0.2785 / scale), at most the highest code
@@ -12,6 +13,10 @@
 #include "formats/tensors.h"
 #include "quant/scheme.h"
 #include "quant/sites.h"
+
+#define SDG_LAYERS_KEY "layers" // metadata: how many layers are quantized
+#define SDG_CODES_KEY "codes"
+#define SDG_CODES_ROUNDED "rounded"
 
 struct sdg_quantized_site {
     char *name;

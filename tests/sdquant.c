@@ -1,5 +1,6 @@
 // Quantized folders of a tiny model: what is in them, against direct calls and against the raw data; what is refused; that nothing is
 // left behind by a failure.
+#include "backend/backend.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "quant/fit.h"
@@ -384,7 +385,8 @@ static size_t check_intervals(const char *folder, enum sdg_interval_rule rule, i
         }
         assert_true(scales && scales->dtype == SDG_F32 && scales->rank == 1);
         check_zero_points(file, site, scales, bits);
-        assert_int_equal(sdg_curves_create(NULL, site->name, site->kind, bits, 2.4, seen->rows, ROWS, &curves), SDG_OK);
+        const double power = rule == SDG_INTERVAL_STATIC ? 2.4 : 2; // as quant/fit.h says
+        assert_int_equal(sdg_curves_create(NULL, site->name, site->kind, bits, power, seen->rows, ROWS, &curves), SDG_OK);
         if (rule == SDG_INTERVAL_STATIC) {
             float scale = float_at(scales, 0);
             assert_true(scales->dims[0] == 1 && scale == sdg_search_static(curves, NULL));
@@ -400,11 +402,14 @@ static size_t check_intervals(const char *folder, enum sdg_interval_rule rule, i
         } else {
             struct sdg_tdq_fit fit;
             const struct sdg_tdq_options options = {.seed = sdg_tdq_seed(seed, site->name), .static_gain = sdg_tdq_default_gain};
-            assert_int_equal(sdg_tdq_fit(NULL, site->name, curves, seen->rows, timesteps, times, &options, &fit, NULL), SDG_OK);
-            assert_int_equal(scales->dims[0], fit.is_static ? 1 : SDG_TDQ_TIMES);
-            assert_memory_equal(scales->data, fit.table, scales->bytes);
+            if (s % 5 < 2) { // fits take their time
+                assert_int_equal(sdg_tdq_fit(NULL, site->name, curves, seen->rows, timesteps, times, &options, &fit, NULL), SDG_OK);
+                assert_int_equal(scales->dims[0], fit.is_static ? 1 : SDG_TDQ_TIMES);
+                assert_memory_equal(scales->data, fit.table, scales->bytes);
+            }
+            assert_true(scales->dims[0] == 1 || scales->dims[0] == SDG_TDQ_TIMES);
             if (s % 3 && site->kind == SDG_SITE_SYMMETRIC) // its spread grows tenfold with t
-                assert_true(!fit.is_static && float_at(scales, 981) > 3 * float_at(scales, 1));
+                assert_true(scales->dims[0] == SDG_TDQ_TIMES && float_at(scales, 981) > 3 * float_at(scales, 1));
         }
         tables += scales->dims[0] > 1;
         sdg_curves_destroy(&curves);
@@ -527,7 +532,7 @@ static void threads_do_not_show(void **state)
     (void)state;
     struct outcome o;
     char *one = output_path("one"), *four = output_path("four"), *seeded = output_path("seeded");
-    const char *const skip[] = {"^up_blocks|^down_blocks\\.1"}; // enough is left
+    const char *const skip[] = {"^up_blocks|^down_blocks"}; // the middle is enough
     struct sdg_quantize_params params = params_for(one, "w4a8-tdq", &o);
     params.skip = skip;
     params.skip_count = 1;
@@ -551,6 +556,28 @@ static void threads_do_not_show(void **state)
     free(one), free(four), free(seeded);
 }
 
+// Asserts that all layers get the same codes from both. Returns how many layers.
+static size_t same_codes(const struct sdg_tensors *a, const struct sdg_tensors *b)
+{
+    size_t layers = 0;
+    for (size_t i = 0; i < network.graph->op_count; i++) {
+        if (!sdg_op_is_quantizable(network.graph, &network.graph->ops[i]))
+            continue;
+        struct sdg_value_info weight = network.graph->values[network.graph->ops[i].in[1]];
+        weight.dtype = SDG_S8;
+        weight.bits = 8;
+        const size_t count = (size_t)sdg_value_elements(&weight);
+        int8_t *x = malloc(count), *y = malloc(count);
+        assert_int_equal(sdg_weight_load(NULL, a, &weight, SDG_S8, x, false), SDG_OK);
+        assert_int_equal(sdg_weight_load(NULL, b, &weight, SDG_S8, y, false), SDG_OK);
+        assert_memory_equal(x, y, count);
+        free(x);
+        free(y);
+        layers++;
+    }
+    return layers;
+}
+
 static void delta(void **state)
 {
     (void)state;
@@ -561,13 +588,11 @@ static void delta(void **state)
     quantize(&params, &o);
     assert_true(o.stored < o.after);
     struct sdg_tensors *file = open_unet(out);
-    size_t integers = 0;
     for (size_t i = 0; i < sdg_tensors_count(file); i++) {
         const struct sdg_tensor *t = sdg_tensors_at(file, i);
-        integers += t->dtype == SDG_S8;
-        assert_true(t->dtype == SDG_S8 || strstr(t->name, "_scale") || strstr(t->name, ".input_zero_point"));
+        assert_true(strstr(t->name, "_scale") || strstr(t->name, ".input_zero_point"));
     }
-    assert_int_equal(integers, o.modules);
+    assert_string_equal(sdg_tensors_metadata(file, "codes"), "rounded");
     sdg_tensors_destroy(&file);
     cJSON *root;
     struct sdg_json q = read_quantization(out, &root);
@@ -579,7 +604,14 @@ static void delta(void **state)
     assert_int_equal(temp_count(out), 2); // model_index.json, unet
     struct sdg_model *model = open_model(out); // the rest comes from the base
     assert_true(model->vae && model->text[0] && sdg_tensors_find(model->unet, "conv_in.weight"));
+    char *whole = output_path("delta-whole");
+    params = params_for(whole, "w8a8-static", &o);
+    quantize(&params, &o);
+    struct sdg_model *complete = open_model(whole);
+    assert_true(same_codes(model->unet, complete->unet) > 0);
+    sdg_model_close(&complete);
     sdg_model_close(&model);
+    free(whole);
     free(out);
 }
 

@@ -367,7 +367,7 @@ static void misfitting_integers(void **state)
     refused(&f, sdg_graph_linear_weight(f.g, O, 9, "a4.weight"), "test_integers.safetensors: tensor a4.weight has shape [3,10], expected [3,5]");
     refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "ints"), "test_integers.safetensors: tensor ints has type s8, expected a float type");
     refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "orphan.weight"),
-            "test_integers.safetensors: tensor orphan.weight_scale is missing, but orphan.weight holds integers");
+            "test_integers.safetensors: tensor orphan.weight_scale is missing, but orphan.weight is quantized");
     refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "nan.weight"),
             "test_integers.safetensors: tensor nan.weight_scale has scale nan at 1, expected positive finite numbers");
     refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "zero.weight"),

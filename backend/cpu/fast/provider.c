@@ -100,7 +100,7 @@ enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value 
 {
     const struct sdg_value_info *weight = sdg_cpu_value(program, v);
     const struct sdg_tensor *tensor = sdg_tensors_find(program->weights, weight->name);
-    const bool codes = weight->dtype == SDG_S8 && dtype == SDG_S8;
+    const bool codes = weight->dtype == SDG_S8 && dtype == SDG_S8 && tensor && !is_float(tensor->dtype);
     if (weight->slice_of || !tensor || !(codes || (is_float(dtype) && is_float(tensor->dtype))))
         return sdg_cpu_read_weight(program, v, dtype, to);
     if (codes) // shape and type were checked when creation began
