@@ -193,7 +193,7 @@ static enum sdg_result describe(struct sdg_evaluator *e, size_t model, const str
     m->scheme = sdg_evaluation_text(e->store, "%s", q->present ? q->scheme : types[p->stage[SDG_STAGE_UNET].dtype]);
     m->rule = sdg_interval_rule_name(p->quantized ? p->quantized->scheme.rule : SDG_INTERVAL_NONE);
     m->corrected = q->present && q->corrected && !p->params.no_correction;
-    m->unet_bytes = weight_bytes(p->model->unet);
+    m->unet_bytes = weight_bytes(p->model->unet) - (p->quantized ? p->quantized->rounding_saves : 0);
     m->weight_bytes = m->unet_bytes + weight_bytes(p->model->vae) + weight_bytes(p->model->text[0]) + weight_bytes(p->model->text[1]);
     return m->name && m->path && m->scheme ? allocate_model(e, model) : SDG_ERROR_MEMORY;
 }

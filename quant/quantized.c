@@ -101,6 +101,12 @@ static bool codes_are_rounded(const struct reader *r)
     return codes && strcmp(codes, SDG_CODES_ROUNDED) == 0 && r->q->scheme.activation_bits != SDG_FLOAT_BITS;
 }
 
+static uint64_t saved_bytes(const struct sdg_value_info *weight, const struct sdg_tensor *tensor, int bits)
+{
+    const uint64_t count = (uint64_t)sdg_value_elements(weight);
+    return count * sdg_dtype_size(tensor->dtype) - count * (uint64_t)bits / 8;
+}
+
 // Adds the layer if its weights are integers, or become integers on loading.
 static enum sdg_result read_layer(const struct reader *r, const struct sdg_op *op)
 {
@@ -116,6 +122,8 @@ static enum sdg_result read_layer(const struct reader *r, const struct sdg_op *o
         return refuse_stray_scale(r, op, weight);
     else if (!find(r, op->name, "weight_scale", scale))
         return SDG_OK;
+    else
+        r->q->rounding_saves += saved_bytes(weight, tensor, bits);
     SDG_TRY(check_weight_scale(r, op, weight));
     char *name = sdg_strdup(r->log, op->name);
     if (!name)

@@ -34,6 +34,7 @@ struct sdg_quantized { // read-only after creation
         int bits;   // of its weights, 4 or 8
     } *layers;
     size_t layer_count;
+    uint64_t rounding_saves; // bytes by which codes that are rounded on loading are smaller than the floats in the file
     size_t temporal_sites; // whose scale changes with the timestep
 };
 
