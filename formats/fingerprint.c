@@ -42,8 +42,10 @@ static uint64_t mix_tensor(uint64_t hash, const struct sdg_tensor *t)
 void sdg_tensors_fingerprint(const struct sdg_tensors *tensors, char text[17])
 {
     uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < sdg_tensors_count(tensors); i++)
+    for (size_t i = 0; i < sdg_tensors_count(tensors); i++) {
         hash = mix_tensor(hash, sdg_tensors_at(tensors, i));
+        sdg_tensors_release(tensors, sdg_tensors_at(tensors, i)); // each word looked at brought its neighbourhood into memory
+    }
     hash ^= hash >> 32; // FNV's low digits are its good ones
     snprintf(text, 17, "%016" PRIx64, hash);
 }

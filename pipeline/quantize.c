@@ -287,7 +287,10 @@ static enum sdg_result open_model(struct quantizer *q)
 {
     if (sdg_path_kind(q->params->model) == SDG_PATH_FILE)
         return sdg_fail(&q->log, SDG_ERROR_UNSUPPORTED, "%s: is a single file; quantized models are made of diffusers folders", q->params->model);
-    return sdg_model_open(&q->log, q->params->model, &q->model);
+    SDG_TRY(sdg_model_open(&q->log, q->params->model, &q->model));
+    if (q->model->unet_config.quantization.present)
+        return sdg_fail(&q->log, SDG_ERROR_INPUT, "%s: is quantized already (%s): start from the full-precision model", q->params->model, q->model->unet_config.quantization.scheme);
+    return SDG_OK;
 }
 
 static enum sdg_result open_statistics(struct quantizer *q)
