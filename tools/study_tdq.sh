@@ -107,7 +107,7 @@ function note(setting, file,    line, field, n, part) {
         part = field[1] == "model" ? 1 : field[1] == "SQNR" ? 2 : field[1] == "sites," ? 3 : n ? part : 0
         if (part == 1 && n >= 10 && field[1] ~ /^w[0-9]/) {
             sqnr[setting, field[1]] = field[3]; mean[setting, field[1]] = field[4]; mse[setting, field[1]] = field[5]
-            psnr[setting, field[1]] = field[6]; ssim[setting, field[1]] = field[7]; ms[setting, field[1]] = field[8]
+            psnr[setting, field[1]] = field[6]; ssim[setting, field[1]] = field[7]
         }
         if (part == 3 && field[1] ~ /^w[0-9]/) site[setting, field[1]] = field[2]
     }
@@ -124,11 +124,11 @@ main_table() { # WEIGHT-BITS
         note(1, file)
         count = split(a, bits, " "); split("static table tdq dynamic", rules, " ")
         print "SQNR in dB: of the sites (mean), of all latents together, mean over the pictures; MSE of the latents, also as a share of that of static.\n"
-        print "| scheme | sites | latents | mean | MSE | / static | PSNR | SSIM | corrected: latents | mean | / static | PSNR | SSIM | ms a step |"
-        print "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        print "| scheme | sites | latents | mean | MSE | / static | PSNR | SSIM | corrected: latents | mean | / static | PSNR | SSIM |"
+        print "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
         for (b = 1; b <= count; b++) for (r = 1; r <= 4; r++) {
             a = "w" w "a" bits[b] "-"; m = a rules[r]; c = m "+c"
-            printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", m, site[1, m], sqnr[1, m], mean[1, m], mse[1, m], ratio(1, m, a "static"), psnr[1, m], ssim[1, m], sqnr[1, c], mean[1, c], ratio(1, c, a "static+c"), psnr[1, c], ssim[1, c], ms[1, m]
+            printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", m, site[1, m], sqnr[1, m], mean[1, m], mse[1, m], ratio(1, m, a "static"), psnr[1, m], ssim[1, m], sqnr[1, c], mean[1, c], ratio(1, c, a "static+c"), psnr[1, c], ssim[1, c]
         }
     }'
 }
