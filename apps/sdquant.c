@@ -67,7 +67,6 @@ static const struct app_option table[] = {
 static const struct app_command command = {
     .usage = "sdquant [-m MODEL] --stats FILE [--scheme NAME] -o DIR [options]",
     .about = "Writes a model with integer weights, and intervals for integer activations, that sdgen -m runs like any other.",
-    .more = app_exit_help,
     .options = table,
     .count = sizeof table / sizeof *table,
 };

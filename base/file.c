@@ -380,3 +380,16 @@ void sdg_output_discard(struct sdg_output **handle)
     if (*handle)
         close_output(handle);
 }
+
+enum sdg_result sdg_output_text(const struct sdg_log *log, const char *path, const char *text)
+{
+    struct sdg_output *output;
+    SDG_TRY(sdg_output_open(log, path, &output));
+    enum sdg_result result = sdg_output_write(output, text, strlen(text));
+    if (result == SDG_OK)
+        result = sdg_output_write(output, "\n", 1);
+    if (result == SDG_OK)
+        return sdg_output_commit(&output);
+    sdg_output_discard(&output);
+    return result;
+}

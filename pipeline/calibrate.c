@@ -107,24 +107,6 @@ static enum sdg_result find_sites(struct collector *c, const struct sdg_job *job
 
 // ---- one prompt ----
 
-static enum sdg_result run_prompt(struct collector *c, const struct sdg_generate_params *generate)
-{
-    struct sdg_job job;
-    struct sdg_start start = {0};
-    enum sdg_result result = sdg_job_create(c->p, generate, &job);
-    job.latent_only = true;
-    job.keep_networks = true;
-    if (result == SDG_OK)
-        result = sdg_stage_text(c->p, &job);
-    if (result == SDG_OK)
-        result = sdg_start_create(c->p, &job, &start);
-    if (result == SDG_OK)
-        result = sdg_stage_sample(c->p, &job, &start);
-    sdg_start_clear(&start);
-    sdg_job_clear(&job);
-    return result;
-}
-
 static enum sdg_result finish_prompt(struct collector *c)
 {
     if (c->for_statistics) {
@@ -155,7 +137,7 @@ static enum sdg_result run_prompts(struct collector *c, struct sdg_generate_para
         generate.seed = seed + (int64_t)i;
         generate.image = (int)i;
         SDG_TRY(find_indices(c));
-        SDG_TRY(run_prompt(c, &generate));
+        SDG_TRY(sdg_sample_latents(c->p, &generate));
         SDG_TRY(finish_prompt(c));
     }
     // A shard without a prompt of its own still leaves files that merge.

@@ -45,19 +45,6 @@ static enum sdg_result rewrite_tensors(const struct sdg_log *log, const char *pa
 
 // ---- the configuration ----
 
-static enum sdg_result write_text(const struct sdg_log *log, const char *path, const char *text)
-{
-    struct sdg_output *output;
-    SDG_TRY(sdg_output_open(log, path, &output));
-    enum sdg_result result = sdg_output_write(output, text, strlen(text));
-    if (result == SDG_OK)
-        result = sdg_output_write(output, "\n", 1);
-    if (result == SDG_OK)
-        return sdg_output_commit(&output);
-    sdg_output_discard(&output);
-    return result;
-}
-
 static bool set_member(cJSON *object, const char *key, cJSON *value)
 {
     if (!value)
@@ -82,7 +69,7 @@ static enum sdg_result rewrite_config(const struct sdg_log *log, const char *pat
     bool done = cJSON_IsObject(config) && set_member(config, "fingerprint", cJSON_CreateString(fingerprint)) && set_member(config, "corrected", cJSON_CreateTrue());
     char *printed = done ? cJSON_Print(json.object) : NULL;
     sdg_json_free(&json);
-    result = printed ? write_text(log, path, printed) : sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s", path);
+    result = printed ? sdg_output_text(log, path, printed) : sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s", path);
     cJSON_free(printed);
     return result;
 }

@@ -217,22 +217,9 @@ static bool see_progress(void *user, const struct sdg_progress *progress)
 static enum sdg_result run_once(struct comparer *c)
 {
     struct sdg_generate_params generate = sdg_evaluate_run(c->e, c->e->run);
-    struct sdg_job job;
-    struct sdg_start start = {0};
     generate.progress = see_progress;
     generate.progress_user = c->e;
-    enum sdg_result result = sdg_job_create(c->p, &generate, &job);
-    job.latent_only = true;
-    job.keep_networks = true;
-    if (result == SDG_OK)
-        result = sdg_stage_text(c->p, &job);
-    if (result == SDG_OK)
-        result = sdg_start_create(c->p, &job, &start);
-    if (result == SDG_OK)
-        result = sdg_stage_sample(c->p, &job, &start);
-    sdg_start_clear(&start);
-    sdg_job_clear(&job);
-    return result;
+    return sdg_sample_latents(c->p, &generate);
 }
 
 static void conclude_model(struct sdg_evaluator *e, struct sdg_evaluation_interval *shown, struct sdg_site_record *record, double *sqnr)

@@ -115,6 +115,8 @@ enum sdg_result sdg_start_create(struct sdg_pipeline *p, struct sdg_job *job, st
 void sdg_start_clear(struct sdg_start *start);
 // sample.c: start->latent is denoised in place.
 enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start);
+// Text and sampling stages of one picture for the sake of p->hooks and callbacks; the last latent is dropped, the networks stay.
+enum sdg_result sdg_sample_latents(struct sdg_pipeline *p, const struct sdg_generate_params *generate);
 // Its beginning: the step's program in p->unet with everything that depends on the timesteps or on the prompt alone in its tables.
 enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, int batch);
 // decode.c: the decoder is prepared (by another thread during the last step), then latent -> picture.

@@ -286,19 +286,6 @@ static char *print_config(const struct sdg_json *base, cJSON *description)
     return text;
 }
 
-static enum sdg_result write_text(const struct sdg_log *log, const char *path, const char *text)
-{
-    struct sdg_output *output;
-    SDG_TRY(sdg_output_open(log, path, &output));
-    enum sdg_result result = sdg_output_write(output, text, strlen(text));
-    if (result == SDG_OK)
-        result = sdg_output_write(output, "\n", 1);
-    if (result == SDG_OK)
-        return sdg_output_commit(&output);
-    sdg_output_discard(&output);
-    return result;
-}
-
 static enum sdg_result fingerprint_of(const struct sdg_log *log, const char *path, char text[17])
 {
     struct sdg_tensors *written;
@@ -323,7 +310,7 @@ static enum sdg_result write_config(const struct sdg_log *log, const struct sdg_
         result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has a quantization_config already: start from the model it was made of", from);
     } else {
         char *printed = print_config(&json, describe(r, base, fingerprint, base_path));
-        result = printed ? write_text(log, to, printed) : sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s", config_file);
+        result = printed ? sdg_output_text(log, to, printed) : sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s", config_file);
         cJSON_free(printed);
     }
     sdg_json_free(&json);

@@ -344,3 +344,21 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
     sdg_memory_trim();
     return result;
 }
+
+enum sdg_result sdg_sample_latents(struct sdg_pipeline *p, const struct sdg_generate_params *generate)
+{
+    struct sdg_job job;
+    struct sdg_start start = {0};
+    enum sdg_result result = sdg_job_create(p, generate, &job);
+    job.latent_only = true;
+    job.keep_networks = true;
+    if (result == SDG_OK)
+        result = sdg_stage_text(p, &job);
+    if (result == SDG_OK)
+        result = sdg_start_create(p, &job, &start);
+    if (result == SDG_OK)
+        result = sdg_stage_sample(p, &job, &start);
+    sdg_start_clear(&start);
+    sdg_job_clear(&job);
+    return result;
+}

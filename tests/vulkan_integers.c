@@ -259,20 +259,7 @@ static void test_failing_allocations(void **state)
     struct sdg_vk *vk = new_vk(NULL);
     struct sdg_graph *g = new_chain(&chains[2]);
     struct sdg_tensors *weights = weights_of(g);
-    assert_int_equal(whole_life(g, weights, vk), SDG_OK); // pipelines are made
-    sdg_test_fail_allocation(0);
-    assert_int_equal(whole_life(g, weights, vk), SDG_OK);
-    size_t count = sdg_test_fail_allocation(0);
-    assert_true(count > 10);
-    for (size_t i = 1; i <= count; i++) {
-        memset(&messages, 0, sizeof messages);
-        sdg_test_fail_allocation(i);
-        enum sdg_result result = whole_life(g, weights, vk);
-        sdg_test_fail_allocation(0);
-        assert_int_equal(result, SDG_ERROR_MEMORY);
-        assert_int_equal(messages.errors, 1);
-    }
-    printf("%zu allocations failed one by one\n", count);
+    fail_each_allocation(g, weights, vk);
     sdg_tensors_destroy(&weights);
     sdg_graph_destroy(&g);
     close_vk(vk);

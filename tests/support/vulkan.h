@@ -236,6 +236,25 @@ static enum sdg_result whole_life(const struct sdg_graph *g, const struct sdg_te
     return result;
 }
 
+// Every host allocation of making and running a program fails once: an error, one message, nothing left behind.
+static void fail_each_allocation(const struct sdg_graph *g, const struct sdg_tensors *weights, struct sdg_vk *vk)
+{
+    assert_int_equal(whole_life(g, weights, vk), SDG_OK); // pipelines are made
+    sdg_test_fail_allocation(0);
+    assert_int_equal(whole_life(g, weights, vk), SDG_OK);
+    size_t count = sdg_test_fail_allocation(0);
+    assert_true(count > 10);
+    for (size_t i = 1; i <= count; i++) {
+        memset(&messages, 0, sizeof messages);
+        sdg_test_fail_allocation(i);
+        enum sdg_result result = whole_life(g, weights, vk);
+        sdg_test_fail_allocation(0);
+        assert_int_equal(result, SDG_ERROR_MEMORY);
+        assert_int_equal(messages.errors, 1);
+    }
+    printf("%zu allocations failed one by one\n", count);
+}
+
 // ---- main ----
 
 static int start(void **state)
