@@ -1,4 +1,6 @@
 // sdbench: times single networks, whole pictures and operations.
+#include "sdbench.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,32 +10,24 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/options.h"
+#include "common/program.h"
 #include "common/output.h"
 #include "common/waiting.h"
+#include "sdgen/bench.h"
 
-struct values {
-    const char *model, *vae, *backend, *type, *json;
-    int64_t width, height, batch, repeat, threads, steps;
-    bool kernels, check, no_mmap, verbose;
-};
-
-static const char *const *type_names(void) { return sdg_names(SDG_NAMES_TYPE); }
-
-#define FIELD(f) .field = offsetof(struct values, f), .since = "0.1.0", .group = "Options", .flags = APP_COMMON
-#define FILE_NAME(f, w) .kind = APP_FILE, .word = w, FIELD(f)
-#define INTEGER(f, low, high) .kind = APP_INTEGER, .word = "N", .min = low, .max = high, FIELD(f)
-#define FLAG(f) .kind = APP_FLAG, FIELD(f)
+#define APP_VALUES struct sdbench_values
+#define APP_FIELDS , .group = "Options", .flags = APP_COMMON
+#include "common/fields.h"
 
 static const struct app_option table[] = {
-    {'m', "model", FILE_NAME(model, "FILE"), .otherwise = "$SDGEN_MODEL, else the default model", .help = "diffusers folder or single-file checkpoint"},
+    {'m', "model", FILE_NAME(model, "FILE"), .otherwise = "$SDGEN_MODEL, else the default model", .help = "diffusers folder or single-file checkpoint; what further models are compared with"},
     {0, "vae", FILE_NAME(vae, "FILE"), .otherwise = "the model's", .help = "replacement autoencoder"},
     {0, "backend", FILE_NAME(backend, "NAME"), .initial = "auto", .help = "auto, cpu, vulkan, vulkan:N, reference, or per stage te=cpu,unet=vulkan,vae=cpu"},
-    {0, "type", .kind = APP_NAME, .word = "NAME", .names = type_names, FIELD(type), .otherwise = "the file's where the device is fast in it", .help = "arithmetic"},
-    {'W', "width", INTEGER(width, 8, 16384), .otherwise = "the model's", .help = "pixels, a multiple of 8"},
-    {'H', "height", INTEGER(height, 8, 16384), .otherwise = "the model's", .help = "pixels, a multiple of 8"},
+    {0, "type", NAME(type, app_type_names), .otherwise = "the file's where the device is fast in it", .help = "arithmetic"},
+    {'W', "width", INTEGER(width, 8, 16384), .otherwise = "the first model's", .help = "pixels, a multiple of 8"},
+    {'H', "height", INTEGER(height, 8, 16384), .otherwise = "the first model's", .help = "pixels, a multiple of 8"},
     {'b', "batch", INTEGER(batch, 1, 64), .initial = "1", .help = "guidance pairs (unet) or pictures at once"},
-    {0, "repeat", INTEGER(repeat, 1, 10000), .initial = "5", .help = "measured runs"},
+    {0, "repeat", INTEGER(repeat, 1, 10000), .initial = "5", .help = "measured runs; of several models: rounds"},
     {0, "steps", INTEGER(steps, 1, 1000), .initial = "20", .help = "denoising steps of e2e"},
     {'t', "threads", INTEGER(threads, -1, 1024), .initial = "-1", .help = "CPU threads; -1 or 0 = one per physical core"},
     {0, "no-mmap", FLAG(no_mmap), .help = "read the weights instead of mapping them"},
@@ -41,231 +35,139 @@ static const struct app_option table[] = {
     {0, "check", FLAG(check), .help = "ops: only check the results, no timing"},
     {0, "json", FILE_NAME(json, "FILE"), .otherwise = "none", .help = "the numbers as JSON"},
     {'v', "verbose", FLAG(verbose), .help = "say more"},
-    {'h', "help", .kind = APP_HELP, .since = "0.1.0", .group = "Options", .flags = APP_COMMON, .help = "print this"},
-    {0, "help-all", .kind = APP_HELP_ALL, .since = "0.1.0", .group = "Options", .flags = APP_COMMON, .help = "print this with ranges and exit codes"},
+    {'h', "help", HELP, .group = "Options", .help = "print this"},
+    {0, "help-all", HELP_ALL, .group = "Options", .help = "print this with ranges and exit codes"},
 };
 
 static const struct app_command command = {
-    .usage = "sdbench text|unet|vae|e2e|ops [options]",
-    .about = "Times a network with random inputs (text, unet, vae), a whole picture from the start of the process to the PNG (e2e),\nor every operation (ops; needs the test program test_ops beside it).",
+    .usage = "sdbench text|unet|vae|e2e|ops [MODEL ..] [options]",
+    .about = "Times a network with random inputs (text, unet, vae), a whole picture from the start of the process to the PNG (e2e),\n"
+             "or every operation (ops; needs the test program test_ops beside it).\n"
+             "Each further MODEL is compared with the one of -m: every round runs all of them, in turns, so that a clock that drifts\n"
+             "drifts for all, and the ratios are those of times in the same round.",
     .options = table,
     .count = sizeof table / sizeof *table,
-    .positionals = 1,
+    .positionals = APP_POSITIONALS_MAX,
 };
 
-// -------------------------------------------------------------------------------------------------- results
+// -------------------------------------------------------------------------------------------------- measuring
 
-// One operation of the network, or all that one kernel ran. Seconds and multiply-adds of one run.
-struct kernel {
-    char op[96], name[64];
-    int64_t calls;
-    double seconds, macs;
+// One run of one model; *seconds gets its time.
+typedef enum sdg_result measure_fn(struct app_ui *ui, void *context, size_t model, double *seconds);
+
+// Every round begins with another model, so that none always follows the same one.
+static enum sdg_result run_rounds(struct app_ui *ui, struct sdbench_report *report, measure_fn *measure, void *context)
+{
+    for (int64_t round = 0; round < report->repeat; round++)
+        for (size_t i = 0; i < report->count; i++) {
+            size_t model = ((size_t)round + i) % report->count;
+            enum sdg_result result = measure(ui, context, model, &report->models[model].seconds[round]);
+            if (result != SDG_OK)
+                return result;
+        }
+    return SDG_OK;
+}
+
+// -------------------------------------------------------------------------------------------------- networks
+
+struct network {
+    struct sdg_pipeline *pipeline;
+    struct sdg_bench *bench;
 };
 
-struct report {
-    const char *what;
-    const struct values *values;
-    double *seconds;       // [repeat], sorted
-    int64_t repeat;
-    double macs;           // of one run, 0 = unknown
-    size_t planned, resident;
-    struct kernel *kernels; // [kernel_count], the slowest first
-    size_t kernel_count, kernel_room;
+static enum sdg_result open_model(struct app_ui *ui, const struct sdbench_values *values, const char *name, struct sdg_pipeline **out)
+{
+    return sdg_pipeline_create(&(struct sdg_pipeline_params){
+        .model = name, .vae = values->vae, .backend = values->backend, .type = values->type, .threads = values->threads > 0 ? (int)values->threads : 0,
+        .no_mmap = values->no_mmap, .log = app_log, .log_user = ui, .log_level = ui->level,
+    }, out);
+}
+
+// All models are opened before the first one is compiled: a wrong name is told at once.
+static enum sdg_result open_networks(struct app_ui *ui, const struct sdbench_report *report, struct network *networks)
+{
+    const struct sdbench_values *values = report->values;
+    struct sdg_bench_params params = {
+        .network = report->what, .width = (int)values->width, .height = (int)values->height, .batch = (int)values->batch, .kernels = values->kernels,
+    };
+    enum sdg_result result = SDG_OK;
+    for (size_t m = 0; m < report->count && result == SDG_OK; m++)
+        result = open_model(ui, values, report->models[m].name, &networks[m].pipeline);
+    for (size_t m = 0; m < report->count && result == SDG_OK; m++) {
+        struct sdg_bench_info info;
+        result = sdg_bench_create(networks[m].pipeline, &params, &networks[m].bench);
+        if (result != SDG_OK)
+            break;
+        sdg_bench_info(networks[m].bench, &info);
+        params.width = info.width; // of the first, for all
+        params.height = info.height;
+    }
+    return result;
+}
+
+static enum sdg_result run_network(struct app_ui *ui, void *context, size_t model, double *seconds)
+{
+    struct network *networks = context;
+    (void)ui;
+    return sdg_bench_run(networks[model].bench, seconds);
+}
+
+struct kernels {
+    struct sdbench_model *model;
     bool out_of_memory;
 };
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static int by_time(const void *a, const void *b)
-{
-    double x = ((const struct kernel *)a)->seconds, y = ((const struct kernel *)b)->seconds;
-    return (x < y) - (x > y);
-}
-
-static double median(const struct report *report)
-{
-    const double *s = report->seconds;
-    int64_t n = report->repeat;
-    return n % 2 ? s[n / 2] : (s[n / 2 - 1] + s[n / 2]) / 2;
-}
-
 static void add_kernel(void *user, const char *op, const char *name, double seconds, double macs)
 {
-    struct report *report = user;
-    if (report->kernel_count == report->kernel_room) {
-        size_t room = report->kernel_room ? 2 * report->kernel_room : 256;
-        struct kernel *grown = realloc(report->kernels, room * sizeof *grown);
+    struct kernels *kernels = user;
+    struct sdbench_model *model = kernels->model;
+    if (model->kernel_count == model->kernel_room) {
+        size_t room = model->kernel_room ? 2 * model->kernel_room : 256;
+        struct sdbench_kernel *grown = realloc(model->kernels, room * sizeof *grown);
         if (!grown) {
-            report->out_of_memory = true;
+            kernels->out_of_memory = true;
             return;
         }
-        report->kernels = grown;
-        report->kernel_room = room;
+        model->kernels = grown;
+        model->kernel_room = room;
     }
-    struct kernel *kernel = &report->kernels[report->kernel_count++];
-    *kernel = (struct kernel){.calls = 1, .seconds = seconds, .macs = macs};
+    struct sdbench_kernel *kernel = &model->kernels[model->kernel_count++];
+    *kernel = (struct sdbench_kernel){.calls = 1, .seconds = seconds, .macs = macs};
     snprintf(kernel->op, sizeof kernel->op, "%s", op);
     snprintf(kernel->name, sizeof kernel->name, "%s", name);
 }
 
-// One multiply-add is two operations.
-static double gops(double macs, double seconds)
+static enum sdg_result note_network(struct app_ui *ui, const struct sdg_bench *bench, struct sdbench_model *model)
 {
-    return seconds > 0 ? 2e-9 * macs / seconds : 0;
+    struct kernels kernels = {.model = model};
+    struct sdg_bench_info info;
+    sdg_bench_info(bench, &info);
+    model->macs = info.macs;
+    model->planned = info.planned;
+    model->resident = info.resident_peak;
+    sdg_bench_kernels(bench, add_kernel, &kernels);
+    return kernels.out_of_memory ? app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the table of kernels") : SDG_OK;
 }
 
-static void print_row(const struct kernel *k, const char *title, double total)
+static enum sdg_result bench_networks(struct app_ui *ui, struct sdbench_report *report)
 {
-    char speed[32] = "";
-    if (k->macs > 0)
-        snprintf(speed, sizeof speed, "%.1f", gops(k->macs, k->seconds));
-    printf("%-62s %6lld %10.5f %6.1f %9s\n", title, (long long)k->calls, k->seconds, total > 0 ? 100 * k->seconds / total : 0, speed);
-}
-
-// Two tables: time by kernel, and the slowest operations. The operations of a kernel are gathered in `sums`, which has room for all.
-static void print_kernels(const struct report *report, struct kernel *sums)
-{
-    enum { SLOWEST = 12 };
-    size_t count = 0;
-    double total = 0;
-    for (size_t i = 0; i < report->kernel_count; i++) {
-        const struct kernel *k = &report->kernels[i];
-        size_t at = 0;
-        while (at < count && strcmp(sums[at].name, k->name))
-            at++;
-        if (at == count)
-            sums[count++] = *k;
-        else {
-            sums[at].calls += k->calls;
-            sums[at].seconds += k->seconds;
-            sums[at].macs += k->macs;
-        }
-        total += k->seconds;
-    }
-    qsort(sums, count, sizeof *sums, by_time);
-    printf("\n%-62s %6s %10s %6s %9s\n", "kernel", "calls", "seconds", "%", "Gop/s");
-    for (size_t i = 0; i < count; i++)
-        print_row(&sums[i], sums[i].name, total);
-    printf("\nslowest operations\n");
-    for (size_t i = 0; i < report->kernel_count && i < SLOWEST; i++)
-        print_row(&report->kernels[i], report->kernels[i].op, total);
-}
-
-static enum sdg_result print_report(struct app_ui *ui, const struct report *report)
-{
-    double low = report->seconds[0], middle = median(report), high = report->seconds[report->repeat - 1];
-    printf("%-6s %10s %10s %10s", report->what, "min s", "median s", "max s");
-    printf("%s\n", report->macs > 0 ? "       Gop    Gop/s" : "");
-    printf("%6lld %10.4f %10.4f %10.4f", (long long)report->repeat, low, middle, high);
-    if (report->macs > 0)
-        printf(" %9.2f %8.1f", 2e-9 * report->macs, gops(report->macs, middle));
-    printf("\npeak memory: ");
-    if (report->planned)
-        printf("%.1f MiB planned, ", (double)report->planned / (1 << 20));
-    printf("%.1f MiB resident\n", (double)report->resident / (1 << 20));
-    if (report->kernel_count) {
-        struct kernel *sums = calloc(report->kernel_count, sizeof *sums);
-        if (!sums)
-            return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the table of kernels");
-        print_kernels(report, sums);
-        free(sums);
-    }
-    return SDG_OK;
-}
-
-static void print_text(FILE *to, const char *text)
-{
-    fputc('"', to);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            fputc('\\', to);
-        if ((unsigned char)*text < 0x20)
-            fprintf(to, "\\u%04x", *text);
-        else
-            fputc(*text, to);
-    }
-    fputc('"', to);
-}
-
-static void print_json(FILE *to, const struct report *report)
-{
-    const struct values *values = report->values;
-    fprintf(to, "{\n  \"what\": \"%s\", \"version\": \"%s\", \"build\": ", report->what, sdg_version());
-    print_text(to, sdg_build_info());
-    fputs(",\n  \"model\": ", to);
-    print_text(to, values->model ? values->model : sdg_default_model() ? sdg_default_model() : "");
-    fputs(", \"backend\": ", to);
-    print_text(to, values->backend);
-    fputs(", \"type\": ", to);
-    print_text(to, values->type ? values->type : "");
-    fprintf(to, ",\n  \"width\": %lld, \"height\": %lld, \"batch\": %lld, \"threads\": %lld,\n", (long long)values->width, (long long)values->height,
-            (long long)values->batch, (long long)values->threads);
-    fprintf(to, "  \"min\": %.6f, \"median\": %.6f, \"max\": %.6f,\n  \"seconds\": [", report->seconds[0], median(report), report->seconds[report->repeat - 1]);
-    for (int64_t i = 0; i < report->repeat; i++)
-        fprintf(to, "%s%.6f", i ? ", " : "", report->seconds[i]);
-    fprintf(to, "],\n  \"macs\": %.0f, \"gops\": %.3f, \"planned\": %zu, \"resident\": %zu,\n  \"kernels\": [", report->macs,
-            gops(report->macs, median(report)), report->planned, report->resident);
-    for (size_t i = 0; i < report->kernel_count; i++) {
-        const struct kernel *k = &report->kernels[i];
-        fprintf(to, "%s\n    {\"op\": ", i ? "," : "");
-        print_text(to, k->op);
-        fputs(", \"kernel\": ", to);
-        print_text(to, k->name);
-        fprintf(to, ", \"calls\": %lld, \"seconds\": %.6f, \"macs\": %.0f}", (long long)k->calls, k->seconds, k->macs);
-    }
-    fprintf(to, "%s]\n}\n", report->kernel_count ? "\n  " : "");
-}
-
-static enum sdg_result write_report(struct app_ui *ui, struct report *report)
-{
-    qsort(report->seconds, (size_t)report->repeat, sizeof *report->seconds, by_value);
-    if (report->kernel_count)
-        qsort(report->kernels, report->kernel_count, sizeof *report->kernels, by_time);
-    if (report->out_of_memory)
-        return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the table of kernels");
-    enum sdg_result printed = SDG_OK;
-    if (!report->values->json || strcmp(report->values->json, "-"))
-        printed = print_report(ui, report);
-    if (printed != SDG_OK)
-        return printed;
-    if (report->values->json) {
-        struct app_output output;
-        enum sdg_result result = app_output_open(ui, report->values->json, &output);
-        if (result != SDG_OK)
-            return result;
-        print_json(output.file, report);
-        return app_output_commit(ui, &output);
-    }
-    if (fflush(stdout) || ferror(stdout))
-        return app_fail(ui, SDG_ERROR_OUTPUT, "standard output: cannot be written: %s", strerror(errno));
-    return SDG_OK;
-}
-
-// -------------------------------------------------------------------------------------------------- measuring
-
-static enum sdg_result bench_network(struct app_ui *ui, struct report *report)
-{
-    const struct values *values = report->values;
-    struct sdg_pipeline *pipeline = NULL;
-    struct sdg_bench_info info = {0};
-    struct sdg_pipeline_params params = {
-        .model = values->model, .vae = values->vae, .backend = values->backend, .type = values->type, .threads = values->threads > 0 ? (int)values->threads : 0,
-        .no_mmap = values->no_mmap, .log = app_log, .log_user = ui, .log_level = ui->level,
-    };
-    enum sdg_result result = sdg_pipeline_create(&params, &pipeline);
+    struct network *networks = calloc(report->count, sizeof *networks);
+    if (!networks)
+        return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for %zu models", report->count);
+    enum sdg_result result = open_networks(ui, report, networks);
     if (result == SDG_OK)
-        result = sdg_bench(pipeline, report->what, (int)values->width, (int)values->height, (int)values->batch, (int)report->repeat, report->seconds, &info,
-                           values->kernels ? add_kernel : NULL, report);
-    sdg_pipeline_destroy(&pipeline);
-    report->macs = info.macs;
-    report->planned = info.planned;
-    report->resident = info.resident_peak;
+        result = run_rounds(ui, report, run_network, networks);
+    for (size_t m = 0; m < report->count && result == SDG_OK; m++)
+        result = note_network(ui, networks[m].bench, &report->models[m]);
+    for (size_t m = 0; m < report->count; m++) {
+        sdg_bench_destroy(&networks[m].bench);
+        sdg_pipeline_destroy(&networks[m].pipeline);
+    }
+    free(networks);
     return result;
 }
+
+// -------------------------------------------------------------------------------------------------- other programs
 
 // The program beside this one.
 static enum sdg_result find_beside(struct app_ui *ui, const char *name, char *path, size_t size)
@@ -309,26 +211,25 @@ static enum sdg_result run_program(struct app_ui *ui, char **arguments, struct r
                     WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 }
 
-static enum sdg_result bench_pictures(struct app_ui *ui, struct report *report)
+struct pictures {
+    struct sdbench_report *report;
+    char *program, *picture;
+};
+
+static enum sdg_result draw(struct app_ui *ui, void *context, size_t index, double *seconds)
 {
-    const struct values *values = report->values;
-    char program[4096], picture[] = "/tmp/sdbench-XXXXXX.png", steps[24], batch[24], width[24], height[24], threads[24];
-    enum sdg_result result = find_beside(ui, "sdgen", program, sizeof program);
-    if (result != SDG_OK)
-        return result;
-    int fd = mkstemps(picture, 4);
-    if (fd < 0)
-        return app_fail(ui, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", picture, strerror(errno));
-    close(fd);
+    const struct pictures *pictures = context;
+    const struct sdbench_values *values = pictures->report->values;
+    struct sdbench_model *model = &pictures->report->models[index];
+    char steps[24], width[24], height[24], threads[24];
     snprintf(steps, sizeof steps, "%lld", (long long)values->steps);
-    snprintf(batch, sizeof batch, "%lld", (long long)values->batch);
     snprintf(width, sizeof width, "%lld", (long long)values->width);
     snprintf(height, sizeof height, "%lld", (long long)values->height);
     snprintf(threads, sizeof threads, "%lld", (long long)values->threads);
-    char *arguments[32] = {program, "a red apple, 3d", "-q", "-o", picture, "--backend", (char *)values->backend, "--steps", steps, "--threads", threads};
+    char *arguments[32] = {pictures->program, "a red apple, 3d", "-q", "-o", pictures->picture, "--backend", (char *)values->backend, "--steps", steps, "--threads", threads};
     size_t n = 11;
     const char *const more[][2] = {
-        {"--model", values->model}, {"--vae", values->vae}, {"--type", values->type}, {"--width", values->width ? width : NULL}, {"--height", values->height ? height : NULL},
+        {"--model", model->name}, {"--vae", values->vae}, {"--type", values->type}, {"--width", values->width ? width : NULL}, {"--height", values->height ? height : NULL},
     };
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         if (more[i][1]) {
@@ -337,21 +238,33 @@ static enum sdg_result bench_pictures(struct app_ui *ui, struct report *report)
         }
     if (values->no_mmap)
         arguments[n++] = "--no-mmap";
-    if (values->batch > 1)
-        result = app_fail(ui, SDG_ERROR_USAGE, "--batch: e2e draws one picture a process");
-    for (int64_t i = 0; i < report->repeat && result == SDG_OK; i++) {
-        struct rusage usage = {0};
-        double start = now();
-        result = run_program(ui, arguments, &usage);
-        report->seconds[i] = now() - start;
-        size_t resident = (size_t)usage.ru_maxrss * 1024;
-        report->resident = resident > report->resident ? resident : report->resident;
-    }
+    struct rusage usage = {0};
+    double start = now();
+    enum sdg_result result = run_program(ui, arguments, &usage);
+    *seconds = now() - start;
+    size_t resident = (size_t)usage.ru_maxrss * 1024;
+    model->resident = resident > model->resident ? resident : model->resident;
+    return result;
+}
+
+static enum sdg_result bench_pictures(struct app_ui *ui, struct sdbench_report *report)
+{
+    char program[4096], picture[] = "/tmp/sdbench-XXXXXX.png";
+    if (report->values->batch > 1)
+        return app_fail(ui, SDG_ERROR_USAGE, "--batch: e2e draws one picture a process");
+    enum sdg_result result = find_beside(ui, "sdgen", program, sizeof program);
+    if (result != SDG_OK)
+        return result;
+    int fd = mkstemps(picture, 4);
+    if (fd < 0)
+        return app_fail(ui, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", picture, strerror(errno));
+    close(fd);
+    result = run_rounds(ui, report, draw, &(struct pictures){report, program, picture});
     unlink(picture);
     return result;
 }
 
-static enum sdg_result run_operations(struct app_ui *ui, const struct values *values)
+static enum sdg_result run_operations(struct app_ui *ui, const struct sdbench_values *values)
 {
     char program[4096];
     struct rusage usage;
@@ -360,7 +273,9 @@ static enum sdg_result run_operations(struct app_ui *ui, const struct values *va
     return result == SDG_OK ? run_program(ui, arguments, &usage) : result;
 }
 
-static enum sdg_result run(struct app_ui *ui, const char *what, const struct values *values)
+// -------------------------------------------------------------------------------------------------- the command
+
+static enum sdg_result check(struct app_ui *ui, const char *what, const struct sdbench_values *values)
 {
     static const char *const known[] = {"text", "unet", "vae", "e2e", "ops", NULL};
     bool found = false;
@@ -373,21 +288,56 @@ static enum sdg_result run(struct app_ui *ui, const char *what, const struct val
     }
     if (values->width % 8 || values->height % 8)
         return app_fail(ui, SDG_ERROR_USAGE, "--%s: should be a multiple of 8", values->width % 8 ? "width" : "height");
-    if (!strcmp(what, "ops"))
-        return run_operations(ui, values);
-    if (values->check)
+    if (values->check && strcmp(what, "ops"))
         return app_fail(ui, SDG_ERROR_USAGE, "--check has a meaning only with ops");
-    struct report report = {.what = what, .values = values, .repeat = values->repeat};
-    report.seconds = calloc((size_t)values->repeat, sizeof *report.seconds);
-    if (!report.seconds)
-        return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for %lld measurements", (long long)values->repeat);
-    enum sdg_result result = values->json ? app_output_check(ui, values->json) : SDG_OK;
+    return values->json ? app_output_check(ui, values->json) : SDG_OK;
+}
+
+// The model of -m and those that are compared with it.
+static enum sdg_result name_models(struct app_ui *ui, struct sdbench_report *report, const char *const *others)
+{
+    const char *first = report->values->model;
+    report->models = calloc(report->count, sizeof *report->models);
+    bool complete = report->models != NULL;
+    for (size_t m = 0; m < report->count && complete; m++) {
+        struct sdbench_model *model = &report->models[m];
+        model->name = m ? others[m - 1] : first ? first : sdg_default_model();
+        model->seconds = calloc((size_t)report->repeat, sizeof *model->seconds);
+        complete = model->seconds != NULL;
+    }
+    return complete ? SDG_OK : app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for %lld measurements of %zu models", (long long)report->repeat, report->count);
+}
+
+static void free_models(struct sdbench_report *report)
+{
+    for (size_t m = 0; report->models && m < report->count; m++) {
+        free(report->models[m].seconds);
+        free(report->models[m].kernels);
+    }
+    free(report->models);
+}
+
+static enum sdg_result run(struct app_ui *ui, const void *given, const struct app_arguments *arguments)
+{
+    const struct sdbench_values *values = given;
+    const char *what = arguments->positional[0], *const *others = arguments->positional + 1;
+    if (!arguments->positionals)
+        return app_fail(ui, SDG_ERROR_USAGE, "what to measure is missing (legal: text, unet, vae, e2e, ops; -h for help)");
+    enum sdg_result result = check(ui, what, values);
+    if (result != SDG_OK)
+        return result;
+    if (!strcmp(what, "ops")) {
+        if (arguments->positionals > 1)
+            return app_fail(ui, SDG_ERROR_USAGE, "'%.60s': ops takes no models, operations are timed without one", others[0]);
+        return run_operations(ui, values);
+    }
+    struct sdbench_report report = {.what = what, .values = values, .count = (size_t)arguments->positionals, .repeat = values->repeat};
+    result = name_models(ui, &report, others);
     if (result == SDG_OK)
-        result = strcmp(what, "e2e") ? bench_network(ui, &report) : bench_pictures(ui, &report);
+        result = strcmp(what, "e2e") ? bench_networks(ui, &report) : bench_pictures(ui, &report);
     if (result == SDG_OK)
-        result = write_report(ui, &report);
-    free(report.seconds);
-    free(report.kernels);
+        result = sdbench_write(ui, &report);
+    free_models(&report);
     return result;
 }
 
@@ -404,16 +354,7 @@ int main(int argc, char **argv)
 {
     if (!runs_another_program(argv))
         app_wait_politely(argv);
-    struct app_ui ui = app_ui_create("sdbench");
-    struct values values = {0};
-    struct app_arguments arguments;
-    enum sdg_result result = app_parse(&command, &ui, argc, argv, &values, &arguments);
-    ui.level = values.verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
-    if (result == SDG_OK && !arguments.helped) {
-        if (arguments.positionals)
-            result = run(&ui, arguments.positional[0], &values);
-        else
-            result = app_fail(&ui, SDG_ERROR_USAGE, "what to measure is missing (legal: text, unet, vae, e2e, ops; -h for help)");
-    }
-    return app_exit_status(result);
+    struct sdbench_values values = {0};
+    const struct app_program program = {.name = "sdbench", .command = &command, .values = &values, .verbose = &values.verbose, .run = run};
+    return app_main(&program, argc, argv);
 }

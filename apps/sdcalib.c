@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/options.h"
 #include "common/output.h"
+#include "common/program.h"
 #include "common/prompts.h"
 #include "common/waiting.h"
 #include "sdgen/calibrate.h"
@@ -16,37 +16,30 @@ struct values {
     bool resume, verbose, quiet;
 };
 
-static const char *const *sampler_names(void) { return sdg_names(SDG_NAMES_SAMPLER); }
-static const char *const *schedule_names(void) { return sdg_names(SDG_NAMES_SCHEDULE); }
-static const char *const *type_names(void) { return sdg_names(SDG_NAMES_TYPE); }
-static const char *const *rng_names(void) { return sdg_names(SDG_NAMES_RNG); }
-
-#define FIELD(f) .field = offsetof(struct values, f), .since = "0.1.0", .flags = APP_COMMON
-#define FILE_NAME(f, w) .kind = APP_FILE, .word = w, FIELD(f)
-#define INTEGER(f, low, high) .kind = APP_INTEGER, .word = "N", .min = low, .max = high, FIELD(f)
-#define FLAG(f) .kind = APP_FLAG, FIELD(f)
-#define NAME(f, list) .kind = APP_NAME, .word = "NAME", .names = list, FIELD(f)
+#define APP_VALUES struct values
+#define APP_FIELDS , .flags = APP_COMMON
+#include "common/fields.h"
 
 static const struct app_option table[] = {
 #define GROUP .group = "collect"
     {'m', "model", FILE_NAME(model, "FILE"), GROUP, .otherwise = "$SDGEN_MODEL, else the default model", .help = "diffusers folder or single-file checkpoint"},
     {0, "prompts", FILE_NAME(prompts, "FILE"), GROUP, .help = "a prompt per line; the same file for all shards"},
-    {'n', "negative-prompt", .kind = APP_TEXT, .word = "TEXT", FIELD(negative), GROUP, .otherwise = "none", .help = "what the unguided branch is told"},
+    {'n', "negative-prompt", TEXT(negative, "TEXT"), GROUP, .otherwise = "none", .help = "what the unguided branch is told"},
     {0, "limit", INTEGER(limit, 0, 1000000), GROUP, .initial = "0", .help = "only the first N prompts; 0 = all"},
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .initial = "50", .help = "denoising steps"},
-    {0, "sampling-method", NAME(sampler, sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
-    {0, "scheduler", NAME(schedule, schedule_names), GROUP, .initial = "model", .help = "noise levels"},
-    {0, "cfg-scale", .kind = APP_REAL, .word = "X", .min = 0, .max = 1000, FIELD(cfg_scale), GROUP, .initial = "7", .help = "how strongly to follow the prompt"},
+    {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
+    {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .initial = "model", .help = "noise levels"},
+    {0, "cfg-scale", REAL(cfg_scale, 0, 1000), GROUP, .initial = "7", .help = "how strongly to follow the prompt"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "prompt i uses seed + i"},
-    {0, "rng", NAME(rng, rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
+    {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
     {'W', "width", INTEGER(width, 8, 16384), GROUP, .otherwise = "the model's", .help = "pixels, a multiple of 8"},
     {'H', "height", INTEGER(height, 8, 16384), GROUP, .otherwise = "the model's", .help = "pixels, a multiple of 8"},
-    {0, "shard", .kind = APP_TEXT, .word = "I/N", FIELD(shard), GROUP, .otherwise = "1/1", .help = "this machine's part of the prompts"},
+    {0, "shard", TEXT(shard, "I/N"), GROUP, .otherwise = "1/1", .help = "this machine's part of the prompts"},
     {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
      .help = "a second file for sdquant --gptq: moments of the inputs of all layers that have at most 5120 (of a 3x3 convolution, 9 times its channels); it merges like statistics"},
     {0, "resume", FLAG(resume), GROUP, .help = "go on where the output files end"},
     {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto", .help = "auto, cpu, vulkan, vulkan:N, reference"},
-    {0, "type", NAME(type, type_names), GROUP, .initial = "f32", .help = "arithmetic"},
+    {0, "type", NAME(type, app_type_names), GROUP, .initial = "f32", .help = "arithmetic"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1", .help = "CPU threads; -1 or 0 = one per physical core"},
 #undef GROUP
 #define GROUP .group = "show"
@@ -57,8 +50,8 @@ static const struct app_option table[] = {
     {'o', "output", FILE_NAME(output, "FILE"), GROUP, .otherwise = "needed by collect and merge", .help = "statistics file (.safetensors)"},
     {'q', "quiet", FLAG(quiet), GROUP, .help = "only errors"},
     {'v', "verbose", FLAG(verbose), GROUP, .help = "say more"},
-    {'h', "help", .kind = APP_HELP, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print this"},
-    {0, "help-all", .kind = APP_HELP_ALL, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print this with ranges and exit codes"},
+    {'h', "help", HELP, GROUP, .help = "print this"},
+    {0, "help-all", HELP_ALL, GROUP, .help = "print this with ranges and exit codes"},
 #undef GROUP
 };
 
@@ -216,8 +209,9 @@ static enum sdg_result run_show(struct app_ui *ui, const struct values *values, 
 
 // -------------------------------------------------------------------------------------------------- main
 
-static enum sdg_result run(struct app_ui *ui, const struct values *values, const struct app_arguments *arguments)
+static enum sdg_result run(struct app_ui *ui, const void *given, const struct app_arguments *arguments)
 {
+    const struct values *values = given;
     const char *what = arguments->positionals ? arguments->positional[0] : "";
     if (!strcmp(what, "collect") && arguments->positionals == 1)
         return run_collect(ui, values);
@@ -234,12 +228,7 @@ static enum sdg_result run(struct app_ui *ui, const struct values *values, const
 int main(int argc, char **argv)
 {
     app_wait_politely(argv);
-    struct app_ui ui = app_ui_create("sdcalib");
     struct values values = {0};
-    struct app_arguments arguments;
-    enum sdg_result result = app_parse(&command, &ui, argc, argv, &values, &arguments);
-    ui.level = values.quiet ? SDG_LOG_ERROR : values.verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
-    if (result == SDG_OK && !arguments.helped)
-        result = run(&ui, &values, &arguments);
-    return app_exit_status(result);
+    const struct app_program program = {.name = "sdcalib", .command = &command, .values = &values, .quiet = &values.quiet, .verbose = &values.verbose, .run = run};
+    return app_main(&program, argc, argv);
 }

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/options.h"
 #include "common/output.h"
+#include "common/program.h"
 #include "common/prompts.h"
 #include "common/waiting.h"
 #include "sdgen/calibrate.h"
@@ -20,17 +20,9 @@ struct values {
     bool no_mmap, verbose, quiet;
 };
 
-static const char *const *sampler_names(void) { return sdg_names(SDG_NAMES_SAMPLER); }
-static const char *const *schedule_names(void) { return sdg_names(SDG_NAMES_SCHEDULE); }
-static const char *const *type_names(void) { return sdg_names(SDG_NAMES_TYPE); }
-static const char *const *rng_names(void) { return sdg_names(SDG_NAMES_RNG); }
-
-#define FIELD(f) .field = offsetof(struct values, f), .since = "0.1.0", .flags = APP_COMMON
-#define FILE_NAME(f, w) .kind = APP_FILE, .word = w, FIELD(f)
-#define INTEGER(f, low, high) .kind = APP_INTEGER, .word = "N", .min = low, .max = high, FIELD(f)
-#define REAL(f, low, high) .kind = APP_REAL, .word = "X", .min = low, .max = high, FIELD(f)
-#define FLAG(f) .kind = APP_FLAG, FIELD(f)
-#define NAME(f, list) .kind = APP_NAME, .word = "NAME", .names = list, FIELD(f)
+#define APP_VALUES struct values
+#define APP_FIELDS , .flags = APP_COMMON
+#include "common/fields.h"
 
 static const struct app_option table[] = {
 #define GROUP .group = "Models"
@@ -39,22 +31,22 @@ static const struct app_option table[] = {
 #undef GROUP
 #define GROUP .group = "Pictures"
     {0, "prompts", FILE_NAME(prompts, "FILE"), GROUP, .help = "a prompt per line"},
-    {'n', "negative-prompt", .kind = APP_TEXT, .word = "TEXT", FIELD(negative), GROUP, .otherwise = "none", .help = "what the unguided branch is told"},
+    {'n', "negative-prompt", TEXT(negative, "TEXT"), GROUP, .otherwise = "none", .help = "what the unguided branch is told"},
     {0, "limit", INTEGER(limit, 0, 1000000), GROUP, .initial = "0", .help = "only the first N prompts; 0 = all"},
     {0, "seeds", INTEGER(seeds, 1, 100000), GROUP, .initial = "1", .help = "pictures of each prompt"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "1000", .help = "of the first picture, the next ones count on; calibration counts from 0"},
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .initial = "20", .help = "denoising steps"},
-    {0, "sampling-method", NAME(sampler, sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
-    {0, "scheduler", NAME(schedule, schedule_names), GROUP, .initial = "model", .help = "noise levels"},
+    {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
+    {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .initial = "model", .help = "noise levels"},
     {0, "eta", REAL(eta, 0, 10), GROUP, .otherwise = "the sampler's", .help = "noise added by each step"},
     {0, "cfg-scale", REAL(cfg_scale, 0, 1000), GROUP, .initial = "7", .help = "how strongly to follow the prompt"},
-    {0, "rng", NAME(rng, rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
+    {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
     {'W', "width", INTEGER(width, 8, 16384), GROUP, .otherwise = "the reference's", .help = "pixels, a multiple of 8"},
     {'H', "height", INTEGER(height, 8, 16384), GROUP, .otherwise = "the reference's", .help = "pixels, a multiple of 8"},
 #undef GROUP
 #define GROUP .group = "Computing"
     {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto", .help = "auto, cpu, vulkan, vulkan:N, reference"},
-    {0, "type", NAME(type, type_names), GROUP, .initial = "f32", .help = "arithmetic of all models, as far as they are not quantized"},
+    {0, "type", NAME(type, app_type_names), GROUP, .initial = "f32", .help = "arithmetic of all models, as far as they are not quantized"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1", .help = "CPU threads; -1 or 0 = one per physical core"},
     {0, "no-mmap", FLAG(no_mmap), GROUP, .help = "read the weights instead of mapping them"},
 #undef GROUP
@@ -63,22 +55,22 @@ static const struct app_option table[] = {
     {0, "json", FILE_NAME(json, "FILE"), GROUP, .otherwise = "none", .help = "all numbers; - = standard output instead of the tables"},
     {0, "stats", FILE_NAME(statistics, "FILE"), GROUP, .otherwise = "none", .help = "statistics of sdcalib: their ranges are drawn behind the intervals"},
     {0, "pictures", INTEGER(pictures, 0, 1000), GROUP, .initial = "8", .help = "pictures in the report, the first ones"},
-    {0, "site-runs", INTEGER(site_runs, 0, 1000000), GROUP, .initial = "4", .help = "pictures at which the sites are compared; 0 = leave it out"},
+    {0, "site-runs", INTEGER(site_runs, 0, 1000000), GROUP, .initial = "4", .help = "pictures at which the network's outputs on the reference's latents, and its sites, are compared; 0 = leave it out"},
 #undef GROUP
 #define GROUP .group = "General"
     {'q', "quiet", FLAG(quiet), GROUP, .help = "only errors"},
     {'v', "verbose", FLAG(verbose), GROUP, .help = "say more"},
-    {'h', "help", .kind = APP_HELP, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print this"},
-    {0, "help-all", .kind = APP_HELP_ALL, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print this with ranges and exit codes"},
+    {'h', "help", HELP, GROUP, .help = "print this"},
+    {0, "help-all", HELP_ALL, GROUP, .help = "print this with ranges and exit codes"},
 #undef GROUP
 };
 
 static const char more[] =
     "\nThe JSON file\n"
     "settings   sampler, scheduler, rng, cfg_scale, steps, size, latent [channels, height, width], seed of run 0, seeds of each prompt, runs (pictures), site_runs,\n"
-    "           prompts; timesteps and step_of_call by call, which is one run of the network\n"
-    "models     the reference first: name, path, scheme, rule of the intervals, corrected; after the last step latent_sqnr (dB, of summed powers), its mean over\n"
-    "           the pictures and latent_mse; psnr, psnr_pooled (dB), ssim,\n"
+    "           output_runs (pictures at which sites and outputs were compared), prompts; timesteps and step_of_call by call, which is one run of the network\n"
+    "models     the reference first: name, path, scheme, rule of the intervals, corrected; output_sqnr (dB, mean over the calls) and output_sqnr_by_call: of what the\n"
+    "           network answers to the reference's own latents; after the last step latent_sqnr (dB, of summed powers), its mean over the pictures and latent_mse; psnr, psnr_pooled (dB), ssim,\n"
     "           seconds_step, seconds_picture (medians), peak_planned, peak_resident, weight_bytes, unet_bytes; latent_sqnr_by_step, latent_mse_by_step, latent_sqnr_by_run,\n"
     "           psnr_by_run, ssim_by_run; sites it quantizes: name, bits, sqnr (dB) of its codes over all calls, sqnr_by_call, low and high by call: what has a code\n"
     "sites      name, kind, channels, min and max of the reference's values by call\n"
@@ -88,7 +80,7 @@ static const char more[] =
 static const struct app_command command = {
     .usage = "sdeval -m REFERENCE -M MODEL [MODEL ..] --prompts FILE [options]",
     .about = "Draws the same pictures with all models and compares them with the reference's: latents after every step, pictures, time and memory,\n"
-             "and what quantization does to the reference's activations, site by site and step by step.\n"
+             "what the networks answer to the reference's own latents, and what quantization does to its activations, site by site and step by step.\n"
              "A MODEL may be followed by commas and changes: FOLDER,type=bf16  FOLDER,correction=off  FOLDER,name=TEXT",
     .more = more,
     .options = table,
@@ -249,10 +241,11 @@ static int name_width(const struct sdg_evaluation *e)
 static void print_models(const struct sdg_evaluation *e, int width)
 {
     const double mib = 1024.0 * 1024.0;
-    printf("%-*s %-13s %9s %8s %10s %8s %8s %9s %9s %9s %9s\n", width, "model", "scheme", "SQNR dB", "mean dB", "latent MSE", "PSNR dB", "SSIM", "step ms", "plan MiB", "peak MiB", "weights");
+    printf("%-*s %-13s %9s %9s %8s %10s %8s %8s %9s %9s %9s %9s\n", width, "model", "scheme", "output dB", "SQNR dB", "mean dB", "latent MSE", "PSNR dB", "SSIM", "step ms", "plan MiB", "peak MiB", "weights");
     for (size_t i = 0; i <= e->models; i++) {
         const struct sdg_evaluation_model *m = &e->model[i];
         printf("%-*.*s %-13s", width, width, m->name, m->scheme);
+        print_number(m->output, 9, "%.2f");
         print_number(m->latent_sqnr[e->steps - 1], 9, "%.2f");
         print_number(m->sqnr, 8, "%.2f");
         print_number(m->latent_mse[e->steps - 1], 10, "%.3g");
@@ -266,20 +259,40 @@ static void print_models(const struct sdg_evaluation *e, int width)
     }
 }
 
-// Latent SQNR after some of the steps: at most eight, evenly spread, the last among them.
+// Some of the steps: at most eight, evenly spread, the last among them.
+static int columns_of(int steps) { return steps < 8 ? steps : 8; }
+static int column_at(int steps, int k) { return steps * (k + 1) / columns_of(steps) - 1; }
+
+static void print_row(const char *name, const double *values, int steps, int width)
+{
+    printf("%-*.*s", width, width, name);
+    for (int k = 0; k < columns_of(steps); k++)
+        print_number(values[column_at(steps, k)], 7, "%.2f");
+    putchar('\n');
+}
+
+// The network's outputs on the reference's latents.
+static void print_outputs(const struct sdg_evaluation *e, int width)
+{
+    int calls = (int)e->calls;
+    if (!e->output_runs)
+        return;
+    printf("\n%-*s", width, "output dB at t =");
+    for (int k = 0; k < columns_of(calls); k++)
+        printf(" %7.0f", e->timesteps[column_at(calls, k)]);
+    putchar('\n');
+    for (size_t i = 1; i <= e->models; i++)
+        print_row(e->model[i].name, e->model[i].output_sqnr, calls, width);
+}
+
 static void print_steps(const struct sdg_evaluation *e, int width)
 {
-    int columns = e->steps < 8 ? e->steps : 8;
     printf("\n%-*s", width, "SQNR dB after step");
-    for (int k = 1; k <= columns; k++)
-        printf(" %7d", e->steps * k / columns);
+    for (int k = 0; k < columns_of(e->steps); k++)
+        printf(" %7d", column_at(e->steps, k) + 1);
     putchar('\n');
-    for (size_t i = 1; i <= e->models; i++) {
-        printf("%-*.*s", width, width, e->model[i].name);
-        for (int k = 1; k <= columns; k++)
-            print_number(e->model[i].latent_sqnr[e->steps * k / columns - 1], 7, "%.2f");
-        putchar('\n');
-    }
+    for (size_t i = 1; i <= e->models; i++)
+        print_row(e->model[i].name, e->model[i].latent_sqnr, e->steps, width);
 }
 
 // The mean over the sites, in dB.
@@ -342,6 +355,7 @@ static enum sdg_result print_tables(struct app_ui *ui, const struct sdg_evaluati
     printf("%zu pictures of %dx%d, %d steps of %s (%s), guidance %.6g, seeds from %lld; reference %s\n\n", e->runs, e->width, e->height, e->steps, e->sampler, e->schedule, e->cfg_scale,
            (long long)e->seed, e->model[0].path);
     print_models(e, width);
+    print_outputs(e, width);
     print_steps(e, width);
     print_sites(e, width);
     if (fflush(stdout) || ferror(stdout))
@@ -427,8 +441,9 @@ static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, 
     return result;
 }
 
-static enum sdg_result run(struct app_ui *ui, const struct values *values, const struct app_arguments *arguments)
+static enum sdg_result run(struct app_ui *ui, const void *given, const struct app_arguments *arguments)
 {
+    const struct values *values = given;
     struct models models = {0};
     struct app_prompts prompts = {0};
     struct sdeval_statistics statistics = {0};
@@ -454,12 +469,7 @@ static enum sdg_result run(struct app_ui *ui, const struct values *values, const
 int main(int argc, char **argv)
 {
     app_wait_politely(argv);
-    struct app_ui ui = app_ui_create("sdeval");
     struct values values = {0};
-    struct app_arguments arguments;
-    enum sdg_result result = app_parse(&command, &ui, argc, argv, &values, &arguments);
-    ui.level = values.quiet ? SDG_LOG_ERROR : values.verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
-    if (result == SDG_OK && !arguments.helped)
-        result = run(&ui, &values, &arguments);
-    return app_exit_status(result);
+    const struct app_program program = {.name = "sdeval", .command = &command, .values = &values, .quiet = &values.quiet, .verbose = &values.verbose, .run = run};
+    return app_main(&program, argc, argv);
 }

@@ -34,7 +34,7 @@ static void write_settings(FILE *file, const struct sdg_evaluation *e)
 
 static void write_table(FILE *file, const struct sdg_evaluation *e)
 {
-    fputs("<div class=\"wide\"><table><thead><tr><th>model</th><th>scheme</th><th>latent<br/>SQNR dB</th><th>mean of<br/>pictures</th><th>latent<br/>MSE</th><th>PSNR dB</th><th>PSNR dB<br/>pooled</th><th>SSIM</th>"
+    fputs("<div class=\"wide\"><table><thead><tr><th>model</th><th>scheme</th><th>outputs<br/>SQNR dB</th><th>latent<br/>SQNR dB</th><th>mean of<br/>pictures</th><th>latent<br/>MSE</th><th>PSNR dB</th><th>PSNR dB<br/>pooled</th><th>SSIM</th>"
           "<th>a step<br/>ms</th><th>a picture<br/>s</th><th>planned<br/>MiB</th><th>resident<br/>MiB</th><th>weights<br/>MiB</th></tr></thead><tbody>\n", file);
     for (size_t i = 0; i <= e->models; i++) {
         const struct sdg_evaluation_model *m = &e->model[i];
@@ -43,6 +43,7 @@ static void write_table(FILE *file, const struct sdg_evaluation *e)
         fprintf(file, "%s</td><td class=\"text\">", i ? "" : " (reference)");
         report_text(file, m->scheme);
         fprintf(file, "%s</td>", m->corrected ? ", corrected" : "");
+        write_cell(file, "%.2f", m->output);
         write_cell(file, "%.2f", m->latent_sqnr[e->steps - 1]);
         write_cell(file, "%.2f", m->sqnr);
         write_cell(file, "%.3g", m->latent_mse[e->steps - 1]);
@@ -56,29 +57,56 @@ static void write_table(FILE *file, const struct sdg_evaluation *e)
         write_cell(file, "%.1f", (double)m->weight_bytes / MIB);
         fputs("</tr>\n", file);
     }
-    fputs("</tbody></table></div>\n<p class=\"quiet\">SQNR: power of the reference's latent over that of the difference, after the last step, summed over all pictures, and the mean of their own. PSNR and SSIM: means over the "
+    fputs("</tbody></table></div>\n<p class=\"quiet\">Outputs: of the network on the reference's own latents, mean over the timesteps. SQNR: power of the reference's latent over that of the difference, after the last step, summed over all pictures, and the mean of their own. PSNR and SSIM: means over the "
           "pictures, 8 bit; pooled: of the mean squared difference. Steps and pictures are medians. Planned: networks and their buffers at the peak; resident: the whole process while "
           "the model drew.</p>\n", file);
 }
 
-// -------------------------------------------------------------------------------------------------- latents
+// -------------------------------------------------------------------------------------------------- outputs and latents
 
-// The writers that need memory return whether they had it.
+// One line per model but the reference. Returns whether there was memory for it.
+static bool write_lines(FILE *file, const struct sdg_evaluation *e, struct report_chart chart, const double *x, size_t count, const double *(*values)(const struct sdg_evaluation_model *m))
+{
+    struct report_line *lines = calloc(e->models, sizeof *lines);
+    if (!lines)
+        return false;
+    for (size_t i = 0; i < e->models; i++)
+        lines[i] = (struct report_line){x, values(&e->model[i + 1]), count, report_color(i), report_dash(i)};
+    chart.lines = lines;
+    chart.line_count = e->models;
+    report_chart(file, &chart);
+    free(lines);
+    return true;
+}
+
+static const double *outputs_of(const struct sdg_evaluation_model *m) { return m->output_sqnr; }
+static const double *latents_of(const struct sdg_evaluation_model *m) { return m->latent_sqnr; }
+
+static bool write_outputs(FILE *file, const struct sdg_evaluation *e, const char *const *names)
+{
+    if (!e->output_runs)
+        return true;
+    double last = 0;
+    for (size_t i = 0; i < e->calls; i++)
+        last = fmax(last, e->timesteps[i]);
+    fprintf(file, "<h2>Outputs over the timestep</h2>\n<p>What the networks answer to the reference's own latents, in %zu of the pictures: the errors of single steps, before they feed on themselves.</p>\n",
+            e->output_runs);
+    report_legend(file, names, e->models);
+    return write_lines(file, e, (struct report_chart){.width = 900, .height = 380, .x_label = "t", .y_label = "SQNR dB", .whole_x = true, .x_min = 0, .x_max = last > 0 ? last : 1}, e->timesteps, e->calls,
+                       outputs_of);
+}
+
 static bool write_latents(FILE *file, const struct sdg_evaluation *e, const char *const *names)
 {
     double *steps = calloc((size_t)e->steps, sizeof *steps);
-    struct report_line *lines = calloc(e->models, sizeof *lines);
-    for (int i = 0; steps && i < e->steps; i++)
+    if (!steps)
+        return false;
+    for (int i = 0; i < e->steps; i++)
         steps[i] = i + 1;
-    for (size_t i = 0; lines && i < e->models; i++)
-        lines[i] = (struct report_line){steps, e->model[i + 1].latent_sqnr, (size_t)e->steps, report_color(i), report_dash(i)};
     fputs("<h2>Latents over the steps</h2>\n", file);
     report_legend(file, names, e->models);
-    const struct report_chart chart = {.width = 900, .height = 380, .x_label = "step", .y_label = "SQNR dB", .whole_x = true, .x_min = 1, .x_max = e->steps, .lines = lines, .line_count = e->models};
-    bool drawn = steps && lines;
-    if (drawn)
-        report_chart(file, &chart);
-    free(lines);
+    bool drawn = write_lines(file, e, (struct report_chart){.width = 900, .height = 380, .x_label = "step", .y_label = "SQNR dB", .whole_x = true, .x_min = 1, .x_max = e->steps}, steps, (size_t)e->steps,
+                             latents_of);
     free(steps);
     return drawn;
 }
@@ -323,7 +351,7 @@ enum sdg_result sdeval_write_html(struct app_ui *ui, FILE *file, const struct sd
     report_begin(file, "Evaluation of quantized models");
     write_settings(file, e);
     write_table(file, e);
-    bool drawn = write_latents(file, e, names);
+    bool drawn = write_outputs(file, e, names) && write_latents(file, e, names);
     if (has_sites(e)) {
         drawn &= write_maps(file, e);
         drawn &= write_intervals(file, e, statistics, names);

@@ -6,8 +6,8 @@ static void write_settings(FILE *file, const struct sdg_evaluation *e)
 {
     fprintf(file, "  \"settings\": {\"sampler\": \"%s\", \"scheduler\": \"%s\", \"rng\": \"%s\", \"cfg_scale\": ", e->sampler, e->schedule, e->rng);
     report_json_number(file, e->cfg_scale);
-    fprintf(file, ", \"steps\": %d, \"width\": %d, \"height\": %d, \"latent\": [%d, %d, %d], \"seed\": %lld, \"seeds\": %d, \"runs\": %zu, \"site_runs\": %zu,\n    \"step_of_call\": [", e->steps,
-            e->width, e->height, e->latent_channels, e->latent_height, e->latent_width, (long long)e->seed, e->seeds, e->runs, e->site_runs);
+    fprintf(file, ", \"steps\": %d, \"width\": %d, \"height\": %d, \"latent\": [%d, %d, %d], \"seed\": %lld, \"seeds\": %d, \"runs\": %zu, \"site_runs\": %zu, \"output_runs\": %zu,\n    \"step_of_call\": [", e->steps,
+            e->width, e->height, e->latent_channels, e->latent_height, e->latent_width, (long long)e->seed, e->seeds, e->runs, e->site_runs, e->output_runs);
     for (size_t i = 0; i < e->calls; i++)
         fprintf(file, "%s%d", i ? "," : "", e->step_of_call[i]);
     fputs("],\n    \"timesteps\": ", file);
@@ -74,8 +74,9 @@ static void write_model(FILE *file, const struct sdg_evaluation *e, const struct
     fputs(", \"path\": ", file);
     report_json_text(file, m->path);
     fprintf(file, ", \"scheme\": \"%s\", \"rule\": \"%s\", \"corrected\": %s,\n     ", m->scheme, m->rule, m->corrected ? "true" : "false");
-    fputs(" \"latent_sqnr\": ", file);
-    report_json_number(file, m->latent_sqnr[steps - 1]);
+    fputs(" \"output_sqnr\": ", file);
+    report_json_number(file, m->output);
+    write_named(file, "latent_sqnr", m->latent_sqnr[steps - 1]);
     write_named(file, "latent_sqnr_mean", m->sqnr);
     write_named(file, "latent_mse", m->latent_mse[steps - 1]);
     write_named(file, "psnr", m->psnr);
@@ -85,6 +86,8 @@ static void write_model(FILE *file, const struct sdg_evaluation *e, const struct
     write_named(file, "seconds_picture", m->seconds_picture);
     fprintf(file, ", \"peak_planned\": %zu, \"peak_resident\": %zu, \"weight_bytes\": %llu, \"unet_bytes\": %llu", m->peak_planned, m->peak_resident, (unsigned long long)m->weight_bytes,
             (unsigned long long)m->unet_bytes);
+    if (m->output_sqnr)
+        write_array(file, "output_sqnr_by_call", m->output_sqnr, e->calls);
     write_array(file, "latent_sqnr_by_step", m->latent_sqnr, steps);
     write_array(file, "latent_mse_by_step", m->latent_mse, steps);
     write_array(file, "latent_sqnr_by_run", m->run_sqnr, e->runs);

@@ -5,6 +5,7 @@
 
 #include "common/arrays.h"
 #include "common/output.h"
+#include "common/program.h"
 
 enum { PROMPT_BYTES = 1 << 20 };
 
@@ -19,44 +20,36 @@ LIST(mode_names, "img_gen", "metadata")
 LIST(syntax_names, "a1111", "plain")
 LIST(preview_names, "none", "proj", "tae", "vae")
 
-static const char *const *sampler_names(void) { return sdg_names(SDG_NAMES_SAMPLER); }
-static const char *const *schedule_names(void) { return sdg_names(SDG_NAMES_SCHEDULE); }
-static const char *const *rng_names(void) { return sdg_names(SDG_NAMES_RNG); }
-static const char *const *prediction_names(void) { return sdg_names(SDG_NAMES_PREDICTION); }
-
 static const char *const sampler_aliases[] = {"ddim_leading", "ddim", "plms", "pndm", NULL};
 
-#define FIELD(f) .field = offsetof(struct sdgen_values, f), .since = "0.1.0"
-#define FLAG(f) .kind = APP_FLAG, FIELD(f)
-#define TEXT(f) .kind = APP_TEXT, .word = "TEXT", FIELD(f)
-#define FILE_NAME(f) .kind = APP_FILE, .word = "FILE", FIELD(f)
-#define NAME(f, list) .kind = APP_NAME, .word = "NAME", .names = list, FIELD(f)
-#define INTEGER(f, low, high) .kind = APP_INTEGER, .word = "N", .min = low, .max = high, FIELD(f)
-#define REAL(f, low, high) .kind = APP_REAL, .word = "X", .min = low, .max = high, FIELD(f)
 #define LATER .kind = APP_TEXT, .flags = APP_LATER, .field = 0
+
+#define APP_VALUES struct sdgen_values
+#define APP_FIELDS
+#include "common/fields.h"
 
 static const struct app_option table[] = {
 #define GROUP .group = "Text"
-    {'p', "prompt", TEXT(prompt), GROUP, .flags = APP_COMMON, .help = "what to draw; the same as PROMPT without a flag"},
-    {0, "prompt-file", FILE_NAME(prompt_file), GROUP, .help = "the prompt is the content of a file; - reads standard input"},
-    {'n', "negative-prompt", TEXT(negative), GROUP, .flags = APP_COMMON, .help = "what to stay away from"},
-    {0, "negative-prompt-file", FILE_NAME(negative_file), GROUP, .help = "the negative prompt is the content of a file; - reads standard input"},
+    {'p', "prompt", TEXT(prompt, "TEXT"), GROUP, .flags = APP_COMMON, .help = "what to draw; the same as PROMPT without a flag"},
+    {0, "prompt-file", FILE_NAME(prompt_file, "FILE"), GROUP, .help = "the prompt is the content of a file; - reads standard input"},
+    {'n', "negative-prompt", TEXT(negative, "TEXT"), GROUP, .flags = APP_COMMON, .help = "what to stay away from"},
+    {0, "negative-prompt-file", FILE_NAME(negative_file, "FILE"), GROUP, .help = "the negative prompt is the content of a file; - reads standard input"},
     {0, "prompt-syntax", NAME(syntax, syntax_names), GROUP, .initial = "a1111",
      .help = "a1111 understands (word:1.2), [word] and \\(; plain takes the text literally"},
 #undef GROUP
 #define GROUP .group = "Model"
-    {'m', "model", FILE_NAME(model), GROUP, .flags = APP_COMMON, .otherwise = "$SDGEN_MODEL, else the default model",
+    {'m', "model", FILE_NAME(model, "FILE"), GROUP, .flags = APP_COMMON, .otherwise = "$SDGEN_MODEL, else the default model",
      .help = "diffusers folder or single-file .safetensors checkpoint"},
-    {0, "vae", FILE_NAME(vae), GROUP, .otherwise = "the model's", .help = "replacement autoencoder: folder or .safetensors"},
-    {0, "taesd", FILE_NAME(vae), GROUP, .otherwise = "the model's", .help = "replacement tiny autoencoder; the same as --vae"},
-    {0, "tae", FILE_NAME(vae), GROUP, .otherwise = "the model's", .help = "the same as --taesd"},
-    {0, "prediction", NAME(prediction, prediction_names), GROUP, .otherwise = "from the model", .help = "what the network predicts"},
+    {0, "vae", FILE_NAME(vae, "FILE"), GROUP, .otherwise = "the model's", .help = "replacement autoencoder: folder or .safetensors"},
+    {0, "taesd", FILE_NAME(vae, "FILE"), GROUP, .otherwise = "the model's", .help = "replacement tiny autoencoder; the same as --vae"},
+    {0, "tae", FILE_NAME(vae, "FILE"), GROUP, .otherwise = "the model's", .help = "the same as --taesd"},
+    {0, "prediction", NAME(prediction, app_prediction_names), GROUP, .otherwise = "from the model", .help = "what the network predicts"},
     {0, "clip-skip", INTEGER(clip_skip, -1, 64), GROUP, .initial = "-1", .help = "layer of the text encoder to take, from its end; -1 is the model's own"},
     {0, "lora-model-dir", LATER, .word = "DIR", GROUP, .help = "folder of <lora:name:weight>"},
     {0, "tensor-type-rules", LATER, .word = "RULES", GROUP, .help = "types of single weights"},
 #undef GROUP
 #define GROUP .group = "Picture"
-    {'o', "output", FILE_NAME(output), GROUP, .flags = APP_COMMON, .initial = "output.png",
+    {'o', "output", FILE_NAME(output, "FILE"), GROUP, .flags = APP_COMMON, .initial = "output.png",
      .help = "where to: .png, .ppm or .jpg; %d is the number in a batch; - is standard output"},
     {'W', "width", INTEGER(width, 8, APP_IMAGE_SIDE), GROUP, .flags = APP_COMMON, .otherwise = "the model's, or the init image's", .help = "pixels, a multiple of 8"},
     {'H', "height", INTEGER(height, 8, APP_IMAGE_SIDE), GROUP, .flags = APP_COMMON, .otherwise = "the model's, or the init image's", .help = "pixels, a multiple of 8"},
@@ -66,20 +59,20 @@ static const struct app_option table[] = {
 #define GROUP .group = "Sampling"
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .flags = APP_COMMON, .initial = "20", .help = "denoising steps"},
     {0, "cfg-scale", REAL(cfg_scale, 0, 1000), GROUP, .flags = APP_COMMON, .initial = "7.0", .help = "how strongly to follow the prompt; at most 1 runs one branch"},
-    {0, "sampling-method", NAME(sampler, sampler_names), GROUP, .flags = APP_COMMON, .initial = "euler_a", .aliases = sampler_aliases, .help = "sampler"},
-    {0, "scheduler", NAME(schedule, schedule_names), GROUP, .flags = APP_COMMON, .initial = "discrete",
+    {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .flags = APP_COMMON, .initial = "euler_a", .aliases = sampler_aliases, .help = "sampler"},
+    {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .flags = APP_COMMON, .initial = "discrete",
      .help = "noise levels; model takes sampler and spacing from the model's scheduler_config.json"},
     {0, "eta", REAL(eta, 0, 10), GROUP, .otherwise = "the sampler's own", .help = "amount of fresh noise per step"},
-    {0, "sigmas", .kind = APP_TEXT, .word = "LIST", FIELD(sigmas), GROUP, .otherwise = "none", .help = "noise levels of your own, falling, separated by commas; replaces --steps and --scheduler"},
+    {0, "sigmas", TEXT(sigmas, "LIST"), GROUP, .otherwise = "none", .help = "noise levels of your own, falling, separated by commas; replaces --steps and --scheduler"},
     {'s', "seed", INTEGER(seed, 0, 0), GROUP, .flags = APP_COMMON, .initial = "42", .help = "start of the random numbers; negative = random, printed"},
-    {0, "rng", NAME(rng, rng_names), GROUP, .initial = "cuda", .help = "random numbers: torch's on a GPU (Philox), on a CPU, C++'s"},
-    {0, "sampler-rng", NAME(sampler_rng, rng_names), GROUP, .otherwise = "--rng", .help = "random numbers of the sampler's steps"},
+    {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers: torch's on a GPU (Philox), on a CPU, C++'s"},
+    {0, "sampler-rng", NAME(sampler_rng, app_rng_names), GROUP, .otherwise = "--rng", .help = "random numbers of the sampler's steps"},
 #undef GROUP
 #define GROUP .group = "Starting from a picture"
-    {'i', "init-img", FILE_NAME(init_image), GROUP, .flags = APP_COMMON, .otherwise = "none",
+    {'i', "init-img", FILE_NAME(init_image, "FILE"), GROUP, .flags = APP_COMMON, .otherwise = "none",
      .help = "PNG, JPEG, BMP or PPM to start from; scaled and cut to the size; - reads standard input"},
     {0, "strength", REAL(strength, 0, 1), GROUP, .flags = APP_COMMON, .initial = "0.75", .help = "how much of it is redrawn, 1 = all"},
-    {0, "mask", FILE_NAME(mask), GROUP, .otherwise = "none", .help = "inpainting: white is painted anew; scaled and cut like the init image"},
+    {0, "mask", FILE_NAME(mask, "FILE"), GROUP, .otherwise = "none", .help = "inpainting: white is painted anew; scaled and cut like the init image"},
 #undef GROUP
 #define GROUP .group = "Where and how"
     {0, "backend", .kind = APP_FILE, .word = "NAME", FIELD(backend), GROUP, .flags = APP_COMMON, .initial = "auto",
@@ -100,13 +93,13 @@ static const struct app_option table[] = {
 #undef GROUP
 #define GROUP .group = "Watching and comparing"
     {0, "preview", NAME(preview, preview_names), GROUP, .initial = "none", .help = "show the unfinished picture; this version has proj, a quick approximation for SD 1.x latents"},
-    {0, "preview-path", FILE_NAME(preview_path), GROUP, .initial = "preview.png", .help = "where to"},
+    {0, "preview-path", FILE_NAME(preview_path, "FILE"), GROUP, .initial = "preview.png", .help = "where to"},
     {0, "preview-interval", INTEGER(preview_interval, 1, 1000), GROUP, .initial = "1", .help = "every how many steps"},
-    {0, "load-noise", FILE_NAME(load_noise), GROUP, .otherwise = "drawn", .help = "first noise from a file: .safetensors with 'noise' [1,4,H/8,W/8], or .npy"},
-    {0, "dump-latents", FILE_NAME(dump_latents), GROUP, .otherwise = "none", .help = "store the last latent: .safetensors ('latents') or .npy, [1,4,H/8,W/8]"},
-    {0, "dump-steps", FILE_NAME(dump_steps), GROUP, .otherwise = "none", .help = "store the latent after every step: .safetensors ('latents_step0', ...) or .npy [steps,4,H/8,W/8]"},
+    {0, "load-noise", FILE_NAME(load_noise, "FILE"), GROUP, .otherwise = "drawn", .help = "first noise from a file: .safetensors with 'noise' [1,4,H/8,W/8], or .npy"},
+    {0, "dump-latents", FILE_NAME(dump_latents, "FILE"), GROUP, .otherwise = "none", .help = "store the last latent: .safetensors ('latents') or .npy, [1,4,H/8,W/8]"},
+    {0, "dump-steps", FILE_NAME(dump_steps, "FILE"), GROUP, .otherwise = "none", .help = "store the latent after every step: .safetensors ('latents_step0', ...) or .npy [steps,4,H/8,W/8]"},
     {'M', "mode", NAME(mode, mode_names), GROUP, .initial = "img_gen", .help = "metadata prints the parameters stored in the PNG --image"},
-    {0, "image", FILE_NAME(image), GROUP, .help = "PNG for -M metadata; - reads standard input"},
+    {0, "image", FILE_NAME(image, "FILE"), GROUP, .help = "PNG for -M metadata; - reads standard input"},
     {0, "control-net", LATER, .word = "FILE", GROUP, .help = "ControlNet"},
     {0, "control-image", LATER, .word = "FILE", GROUP, .help = "picture for ControlNet"},
     {0, "control-strength", LATER, .word = "X", GROUP, .help = "strength of ControlNet"},
@@ -120,8 +113,8 @@ static const struct app_option table[] = {
     {'q', "quiet", FLAG(quiet), GROUP, .flags = APP_COMMON, .help = "say nothing but errors"},
     {0, "color", FLAG(color), GROUP, .help = "colour the words error and warning"},
     {0, "version", FLAG(version), GROUP, .flags = APP_COMMON, .help = "print version, build and devices"},
-    {'h', "help", .kind = APP_HELP, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print the common options"},
-    {0, "help-all", .kind = APP_HELP_ALL, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print everything"},
+    {'h', "help", HELP, GROUP, .help = "print the common options"},
+    {0, "help-all", HELP_ALL, GROUP, .help = "print everything"},
 };
 
 const struct app_command sdgen_command = {

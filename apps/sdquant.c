@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/options.h"
+#include "common/program.h"
 #include "common/prompts.h"
 #include "common/ui.h"
 #include "common/waiting.h"
@@ -23,10 +23,9 @@ static const char *const *rule_names(void)
     return names;
 }
 
-#define FIELD(f) .field = offsetof(struct values, f), .since = "0.1.0", .flags = APP_COMMON
-#define FILE_NAME(f, w) .kind = APP_FILE, .word = w, FIELD(f)
-#define INTEGER(f, low, high) .kind = APP_INTEGER, .word = "N", .min = low, .max = high, FIELD(f)
-#define FLAG(f) .kind = APP_FLAG, FIELD(f)
+#define APP_VALUES struct values
+#define APP_FIELDS , .flags = APP_COMMON
+#include "common/fields.h"
 
 static const struct app_option table[] = {
 #define GROUP .group = "What is quantized"
@@ -49,7 +48,7 @@ static const struct app_option table[] = {
      .help = "also measure how the outputs differ from full precision, on prompts of this file: sdgen takes the foreseeable part out of them, at no cost"},
     {0, "correct-prompts", INTEGER(correct_prompts, 1, 1024), GROUP, .initial = "8", .help = "so many of the file, the first ones"},
     {0, "correct-steps", INTEGER(correct_steps, 1, 1000), GROUP, .initial = "20", .help = "denoising steps (ddim) to measure at; in between the correction is interpolated"},
-    {0, "cfg-scale", .kind = APP_REAL, .word = "X", .min = -1000, .max = 1000, FIELD(cfg_scale), GROUP, .initial = "7", .help = "guidance of the pictures measured"},
+    {0, "cfg-scale", REAL(cfg_scale, -1000, 1000), GROUP, .initial = "7", .help = "guidance of the pictures measured"},
 #undef GROUP
 #define GROUP .group = "Output"
     {'o', "output", FILE_NAME(output, "DIR"), GROUP, .otherwise = "needed", .help = "folder to write, which must not exist"},
@@ -59,8 +58,8 @@ static const struct app_option table[] = {
 #define GROUP .group = "General"
     {'q', "quiet", FLAG(quiet), GROUP, .help = "only errors"},
     {'v', "verbose", FLAG(verbose), GROUP, .help = "say more"},
-    {'h', "help", .kind = APP_HELP, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print this"},
-    {0, "help-all", .kind = APP_HELP_ALL, .since = "0.1.0", GROUP, .flags = APP_COMMON, .help = "print this with ranges and exit codes"},
+    {'h', "help", HELP, GROUP, .help = "print this"},
+    {0, "help-all", HELP_ALL, GROUP, .help = "print this with ranges and exit codes"},
 #undef GROUP
 };
 
@@ -172,8 +171,10 @@ static bool is_json(const char *name)
     return length > 5 && !strcmp(name + length - 5, ".json");
 }
 
-static enum sdg_result run(struct app_ui *ui, const struct values *values)
+static enum sdg_result run(struct app_ui *ui, const void *given, const struct app_arguments *arguments)
 {
+    const struct values *values = given;
+    (void)arguments; // the command takes none
     const char *scheme = values->scheme ? values->scheme : "w8a8-tdq";
     if (!values->output)
         return app_fail(ui, SDG_ERROR_USAGE, "-o DIR is needed: the folder to write");
@@ -205,12 +206,7 @@ static enum sdg_result run(struct app_ui *ui, const struct values *values)
 int main(int argc, char **argv)
 {
     app_wait_politely(argv);
-    struct app_ui ui = app_ui_create("sdquant");
     struct values values = {0};
-    struct app_arguments arguments;
-    enum sdg_result result = app_parse(&command, &ui, argc, argv, &values, &arguments);
-    ui.level = values.quiet ? SDG_LOG_ERROR : values.verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
-    if (result == SDG_OK && !arguments.helped)
-        result = run(&ui, &values);
-    return app_exit_status(result);
+    const struct app_program program = {.name = "sdquant", .command = &command, .values = &values, .quiet = &values.quiet, .verbose = &values.verbose, .run = run};
+    return app_main(&program, argc, argv);
 }

@@ -1,4 +1,6 @@
 // Timing of single networks on random inputs, for sdbench.
+#include "sdgen/bench.h"
+
 #include "pipeline/pipeline.h"
 
 #include "base/memory.h"
@@ -10,6 +12,15 @@
 
 struct request {
     int64_t h, w, batch; // latent size
+};
+
+struct sdg_bench {
+    struct sdg_pipeline *pipeline;
+    struct sdg_program *program;
+    struct sdg_graph *graph;
+    int width, height; // pixels
+    bool kernels;
+    int64_t runs; // since the warm-up
 };
 
 static enum sdg_result make(struct sdg_pipeline *p, const char *network, const struct request *r, struct sdg_program **program)
@@ -75,9 +86,77 @@ static double middle_timestep(const void *user, int64_t row)
     return 500;
 }
 
+// Pixels to latent pixels, a batch to samples.
+static enum sdg_result check(const struct sdg_pipeline *p, const struct sdg_bench_params *params, struct request *out)
+{
+    int factor = sdg_vae_factor(&p->model->vae_config), native = p->model->unet_config.sample_size * factor;
+    int width = params->width ? params->width : native, height = params->height ? params->height : native;
+    if (width < factor || height < factor || width % factor || height % factor || width > 16384 || height > 16384)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "size is %dx%d, should be multiples of %d, at most 16384", width, height, factor);
+    if (params->batch < 0 || params->batch > 64)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "batch is %d, should be 1..64", params->batch);
+    int samples = strcmp(params->network, "unet") == 0 ? 2 : 1; // a guidance pair
+    *out = (struct request){height / factor, width / factor, samples * (params->batch ? params->batch : 1)};
+    return SDG_OK;
+}
+
+static enum sdg_result prepare(struct sdg_bench *b, const char *network, const struct request *r)
+{
+    struct sdg_pipeline *p = b->pipeline;
+    SDG_TRY(make(p, network, r, &b->program));
+    SDG_TRY(describe(p, network, r, &b->graph));
+    SDG_TRY(write_random(p, b->graph, b->program));
+    if (strcmp(network, "unet") == 0)
+        SDG_TRY(sdg_quantized_write_intervals(p, b->program, 1, middle_timestep, NULL));
+    SDG_TRY(sdg_program_run(b->program, 0)); // warm-up
+    sdg_program_profile(b->program, b->kernels);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_bench_create(struct sdg_pipeline *p, const struct sdg_bench_params *params, struct sdg_bench **out)
+{
+    struct request r = {0};
+    *out = NULL;
+    if (!params->network)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "no network is named, should be text, unet or vae");
+    SDG_TRY(check(p, params, &r));
+    struct sdg_bench *b = sdg_alloc(&p->log, 1, sizeof *b, "a network to time");
+    if (!b)
+        return SDG_ERROR_MEMORY;
+    b->pipeline = p;
+    b->width = (int)r.w * sdg_vae_factor(&p->model->vae_config);
+    b->height = (int)r.h * sdg_vae_factor(&p->model->vae_config);
+    b->kernels = params->kernels;
+    enum sdg_result result = prepare(b, params->network, &r);
+    if (result == SDG_OK)
+        *out = b;
+    else
+        sdg_bench_destroy(&b);
+    return result;
+}
+
+void sdg_bench_destroy(struct sdg_bench **bench)
+{
+    struct sdg_bench *b = *bench;
+    if (!b)
+        return;
+    sdg_graph_destroy(&b->graph);
+    sdg_program_destroy(&b->program);
+    sdg_free(b);
+    *bench = NULL;
+}
+
+enum sdg_result sdg_bench_run(struct sdg_bench *b, double *seconds)
+{
+    double start = sdg_clock();
+    SDG_TRY(sdg_program_run(b->program, 0));
+    *seconds = sdg_clock() - start;
+    b->runs++;
+    return SDG_OK;
+}
+
 struct kernels {
-    const struct sdg_graph *graph;
-    double scale;
+    const struct sdg_bench *bench;
     void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs);
     void *user;
 };
@@ -85,57 +164,20 @@ struct kernels {
 static void report_kernel(void *user, size_t op_index, const char *op, const char *kernel, double seconds)
 {
     const struct kernels *k = user;
-    double macs = op_index < k->graph->op_count ? (double)sdg_op_macs(k->graph, &k->graph->ops[op_index]) : 0;
-    k->fn(k->user, op, kernel, seconds * k->scale, macs);
+    const struct sdg_graph *graph = k->bench->graph;
+    double macs = op_index < graph->op_count ? (double)sdg_op_macs(graph, &graph->ops[op_index]) : 0;
+    k->fn(k->user, op, kernel, seconds / (double)k->bench->runs, macs);
 }
 
-static enum sdg_result run(struct sdg_program *program, const struct sdg_graph *graph, int repeat, double *seconds, struct kernels *kernels)
+void sdg_bench_kernels(const struct sdg_bench *b, void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs), void *user)
 {
-    SDG_TRY(sdg_program_run(program, 0)); // warm-up
-    sdg_program_profile(program, kernels->fn != NULL);
-    for (int i = 0; i < repeat; i++) {
-        double start = sdg_clock();
-        SDG_TRY(sdg_program_run(program, 0));
-        seconds[i] = sdg_clock() - start;
-    }
-    kernels->graph = graph;
-    kernels->scale = 1.0 / repeat;
-    if (kernels->fn)
-        sdg_program_times(program, report_kernel, kernels);
-    return SDG_OK;
+    if (b->kernels && b->runs)
+        sdg_program_times(b->program, report_kernel, &(struct kernels){b, fn, user});
 }
 
-enum sdg_result sdg_bench(struct sdg_pipeline *p, const char *network, int width, int height, int batch, int repeat, double *seconds,
-                          struct sdg_bench_info *info, void (*kernel)(void *user, const char *op, const char *kernel, double seconds, double macs), void *user)
+void sdg_bench_info(const struct sdg_bench *b, struct sdg_bench_info *out)
 {
-    int factor = sdg_vae_factor(&p->model->vae_config), native = p->model->unet_config.sample_size * factor;
-    width = width ? width : native;
-    height = height ? height : native;
-    if (width < factor || height < factor || width % factor || height % factor || width > 16384 || height > 16384)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "size is %dx%d, should be multiples of %d", width, height, factor);
-    if (repeat < 1 || batch < 0 || batch > 64)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "repeat is %d and batch %d, should be 1 or more and 1..64", repeat, batch);
-    int samples = strcmp(network, "unet") == 0 ? 2 : 1; // a guidance pair
-    struct request r = {height / factor, width / factor, samples * (batch ? batch : 1)};
-    struct sdg_program *program = NULL;
-    struct sdg_graph *graph = NULL;
-    struct kernels kernels = {.fn = kernel, .user = user};
-    enum sdg_result result = make(p, network, &r, &program);
-    if (result == SDG_OK)
-        result = describe(p, network, &r, &graph);
-    if (result == SDG_OK)
-        result = write_random(p, graph, program);
-    if (result == SDG_OK && strcmp(network, "unet") == 0)
-        result = sdg_quantized_write_intervals(p, program, 1, middle_timestep, NULL);
-    if (result == SDG_OK)
-        result = run(program, graph, repeat, seconds, &kernels);
-    if (result == SDG_OK && info) {
-        struct sdg_memory memory;
-        sdg_program_memory(program, &memory);
-        *info = (struct sdg_bench_info){.planned = memory.total, .resident_peak = sdg_resident_peak(), .macs = sdg_graph_macs(graph)};
-    }
-    sdg_graph_destroy(&graph);
-    if (program)
-        sdg_program_destroy(&program);
-    return result;
+    struct sdg_memory memory;
+    sdg_program_memory(b->program, &memory);
+    *out = (struct sdg_bench_info){.width = b->width, .height = b->height, .planned = memory.total, .resident_peak = sdg_resident_peak(), .macs = sdg_graph_macs(b->graph)};
 }

@@ -2,6 +2,7 @@
 #include "pipeline/correct.h"
 
 #include "base/memory.h"
+#include "pipeline/trajectory.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -105,16 +106,11 @@ static void conclude(const struct moments *moments, struct sdg_correction *c, si
 struct measurement {
     const struct sdg_correct_params *params;
     const struct sdg_log *log;
-    struct sdg_pipeline *p; // the model that is running
-    size_t channels, pixels, elements, branches;
-    int calls;
-    float *points;          // [prompts][calls][1 + branches][elements]: what the UNet sees, planar, then what it answers
-    float *point;           // of the running prompt
-    const struct sdg_job *job;
-    const struct sdg_start *start;
-    size_t *row_of_call;    // [calls]
+    struct sdg_trajectory *trajectories; // [prompts] of the full-precision model
+    size_t *row_of_call;                 // [calls]
     struct sdg_correction *correction;
-    struct moments *moments; // [rows][channels]
+    struct moments *moments;             // [rows][channels]
+    const struct sdg_trajectory *shown;  // the one that is being replayed
 };
 
 static struct sdg_generate_params prompt_params(const struct measurement *m, size_t prompt)
@@ -128,11 +124,6 @@ static struct sdg_generate_params prompt_params(const struct measurement *m, siz
     };
 }
 
-static size_t point_size(const struct measurement *m)
-{
-    return (1 + m->branches) * m->elements;
-}
-
 static int by_value(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -140,24 +131,23 @@ static int by_value(const void *a, const void *b)
 }
 
 // Rows are the different timesteps: some samplers visit one twice.
-static enum sdg_result plan_rows(struct measurement *m)
+static enum sdg_result plan_rows(struct measurement *m, const struct sdg_trajectory *t)
 {
-    double *times = sdg_alloc(m->log, (size_t)m->calls, sizeof *times, "timesteps");
-    m->row_of_call = sdg_alloc(m->log, (size_t)m->calls, sizeof *m->row_of_call, "timesteps");
+    double *times = sdg_alloc(m->log, t->calls, sizeof *times, "timesteps");
+    m->row_of_call = sdg_alloc(m->log, t->calls, sizeof *m->row_of_call, "timesteps");
     if (!times || !m->row_of_call) {
         sdg_free(times);
         return SDG_ERROR_MEMORY;
     }
-    for (int i = 0; i < m->calls; i++)
-        times[i] = sdg_sampler_timestep(m->job->sampler, i);
-    qsort(times, (size_t)m->calls, sizeof *times, by_value);
+    memcpy(times, t->timesteps, t->calls * sizeof *times);
+    qsort(times, t->calls, sizeof *times, by_value);
     size_t rows = 1;
-    for (int i = 1; i < m->calls; i++)
+    for (size_t i = 1; i < t->calls; i++)
         if (times[i] > times[rows - 1])
             times[rows++] = times[i];
-    enum sdg_result result = sdg_correction_create(m->log, rows, m->channels, &m->correction);
-    for (int i = 0; i < m->calls && result == SDG_OK; i++)
-        while (times[m->row_of_call[i]] < sdg_sampler_timestep(m->job->sampler, i))
+    enum sdg_result result = sdg_correction_create(m->log, rows, t->channels, &m->correction);
+    for (size_t i = 0; i < t->calls && result == SDG_OK; i++)
+        while (times[m->row_of_call[i]] < t->timesteps[i])
             m->row_of_call[i]++;
     if (result == SDG_OK)
         memcpy(m->correction->timesteps, times, rows * sizeof *times);
@@ -165,109 +155,45 @@ static enum sdg_result plan_rows(struct measurement *m)
     return result;
 }
 
-// All prompts have the same size and steps, so the first job tells what is needed.
-static enum sdg_result plan(struct measurement *m, const struct sdg_job *job)
+static void compare(void *user, int call, float *answer)
 {
-    m->job = job;
-    m->channels = (size_t)job->latent_c;
-    m->elements = job->latent_elements;
-    m->pixels = m->elements / m->channels;
-    m->branches = job->guidance ? 2 : 1;
-    m->calls = sdg_sampler_calls(job->sampler);
-    SDG_TRY(plan_rows(m));
-    size_t points;
-    if (!sdg_mul_size(m->params->prompt_count, (size_t)m->calls * point_size(m), &points))
-        points = SIZE_MAX;
-    m->moments = sdg_alloc(m->log, m->correction->rows * m->channels, sizeof *m->moments, "moments of errors");
-    m->points = m->moments ? sdg_alloc_raw(m->log, points, sizeof *m->points, "the trajectories of the full-precision model") : NULL;
-    return m->points ? SDG_OK : SDG_ERROR_MEMORY;
+    const struct measurement *m = user;
+    const struct sdg_trajectory *t = m->shown;
+    observe(m->moments + m->row_of_call[call] * t->channels, sdg_trajectory_answer(t, call), answer, t->channels, t->pixels, t->branches == 2);
 }
 
-static enum sdg_result record(void *user, struct sdg_program *program, int call)
+static enum sdg_result record_all(struct measurement *m, struct sdg_pipeline *p)
 {
-    struct measurement *m = user;
-    float *point = m->point + (size_t)call * point_size(m);
-    sdg_sampler_scale_input(m->job->sampler, call, m->start->latent, point);
-    return sdg_program_read(program, "noise", point + m->elements, m->branches * m->elements);
+    m->trajectories = sdg_alloc(m->log, m->params->prompt_count, sizeof *m->trajectories, "trajectories");
+    if (!m->trajectories)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < m->params->prompt_count; i++) {
+        const struct sdg_generate_params generate = prompt_params(m, i);
+        SDG_TRY(sdg_trajectory_record(p, &generate, &m->trajectories[i]));
+    }
+    SDG_TRY(plan_rows(m, &m->trajectories[0])); // all have the same timesteps
+    m->moments = sdg_alloc(m->log, m->correction->rows * m->correction->channels, sizeof *m->moments, "moments of errors");
+    return m->moments ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
-static enum sdg_result draw(struct measurement *m, struct sdg_job *job, struct sdg_start *start)
+static enum sdg_result replay_all(struct measurement *m, struct sdg_pipeline *p)
 {
-    m->job = job;
-    m->start = start;
-    SDG_TRY(sdg_stage_text(m->p, job));
-    SDG_TRY(sdg_start_create(m->p, job, start));
-    return sdg_stage_sample(m->p, job, start);
-}
-
-// The quantized model's answers at the points of one trajectory.
-static enum sdg_result compare(struct measurement *m, struct sdg_job *job, float *input, float *answer)
-{
-    struct sdg_program *program;
-    SDG_TRY(sdg_stage_text(m->p, job));
-    SDG_TRY(sdg_sample_prepare(m->p, job, (int)m->branches));
-    program = m->p->unet.program;
-    for (int call = 0; call < m->calls; call++) {
-        const float *point = m->point + (size_t)call * point_size(m);
-        double began = sdg_clock();
-        for (size_t b = 0; b < m->branches; b++)
-            sdg_planar_to_nhwc(point, input + b * m->elements, (int)m->channels, m->pixels);
-        SDG_TRY(sdg_program_write(program, "sample", input, m->branches * m->elements));
-        SDG_TRY(sdg_program_run(program, call));
-        SDG_TRY(sdg_program_read(program, "noise", answer, m->branches * m->elements));
-        SDG_TRY(sdg_check_finite(m->log, answer, m->branches * m->elements, "the quantized UNet's output"));
-        observe(m->moments + m->row_of_call[call] * m->channels, point + m->elements, answer, m->channels, m->pixels, job->guidance);
-        SDG_TRY(sdg_progress_report(m->p, job, "compare", call + 1, m->calls, sdg_clock() - began, -1));
+    for (size_t i = 0; i < m->params->prompt_count; i++) {
+        const struct sdg_generate_params generate = prompt_params(m, i);
+        m->shown = &m->trajectories[i];
+        SDG_TRY(sdg_trajectory_replay(p, &generate, m->shown, compare, m));
     }
     return SDG_OK;
 }
 
-static enum sdg_result compare_buffered(struct measurement *m, struct sdg_job *job)
-{
-    float *buffers = sdg_alloc_raw(m->log, 2 * m->branches * m->elements, sizeof *buffers, "latents");
-    if (!buffers)
-        return SDG_ERROR_MEMORY;
-    enum sdg_result result = compare(m, job, buffers, buffers + m->branches * m->elements);
-    sdg_free(buffers);
-    return result;
-}
-
-static enum sdg_result run_prompt(struct measurement *m, size_t prompt, bool full)
-{
-    const struct sdg_generate_params generate = prompt_params(m, prompt);
-    struct sdg_job job;
-    struct sdg_start start = {0};
-    enum sdg_result result = sdg_job_create(m->p, &generate, &job);
-    job.latent_only = job.keep_networks = true;
-    if (result == SDG_OK && !m->points)
-        result = plan(m, &job);
-    if (result == SDG_OK) {
-        m->point = m->points + prompt * (size_t)m->calls * point_size(m);
-        result = full ? draw(m, &job, &start) : compare_buffered(m, &job);
-    }
-    sdg_start_clear(&start);
-    sdg_job_clear(&job);
-    return result;
-}
-
-static enum sdg_result run_prompts(struct measurement *m, struct sdg_pipeline *p, bool full)
-{
-    enum sdg_result result = SDG_OK;
-    m->p = p;
-    p->hooks = full ? (struct sdg_hooks){.after_run = record, .user = m} : (struct sdg_hooks){0};
-    for (size_t i = 0; i < m->params->prompt_count && result == SDG_OK; i++)
-        result = run_prompt(m, i, full);
-    p->hooks = (struct sdg_hooks){0};
-    sdg_network_clear(&p->unet);
-    return result;
-}
-
 static void clear(struct measurement *m)
 {
+    for (size_t i = 0; m->trajectories && i < m->params->prompt_count; i++)
+        sdg_trajectory_clear(&m->trajectories[i]);
+    sdg_free(m->trajectories);
     sdg_correction_destroy(&m->correction);
     sdg_free(m->row_of_call);
     sdg_free(m->moments);
-    sdg_free(m->points);
 }
 
 static enum sdg_result conclude_all(struct measurement *m, struct sdg_correction **out, struct sdg_corrected_row **rows)
@@ -276,20 +202,20 @@ static enum sdg_result conclude_all(struct measurement *m, struct sdg_correction
     if (!*rows)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < m->correction->rows; i++)
-        conclude(m->moments + i * m->channels, m->correction, i, &(*rows)[i]);
+        conclude(m->moments + i * m->correction->channels, m->correction, i, &(*rows)[i]);
     *out = m->correction;
     m->correction = NULL;
     return SDG_OK;
 }
 
-static enum sdg_result run_model(struct measurement *m, const char *path, bool full)
+static enum sdg_result run_model(struct measurement *m, const char *path, enum sdg_result (*run)(struct measurement *m, struct sdg_pipeline *p))
 {
     struct sdg_pipeline_params params = m->params->pipeline;
     struct sdg_pipeline *p;
     params.model = path;
     params.no_correction = true;
     SDG_TRY(sdg_pipeline_create(&params, &p));
-    enum sdg_result result = run_prompts(m, p, full);
+    enum sdg_result result = run(m, p);
     sdg_pipeline_destroy(&p);
     sdg_memory_trim();
     return result;
@@ -302,9 +228,9 @@ enum sdg_result sdg_correction_measure(const struct sdg_correct_params *params, 
     struct measurement m = {.params = params, .log = &log};
     if (!params->prompt_count)
         return sdg_fail(&log, SDG_ERROR_INPUT, "there is no prompt to measure the correction with");
-    enum sdg_result result = run_model(&m, full, true);
+    enum sdg_result result = run_model(&m, full, record_all);
     if (result == SDG_OK)
-        result = run_model(&m, quantized, false);
+        result = run_model(&m, quantized, replay_all);
     if (result == SDG_OK)
         result = conclude_all(&m, out, rows);
     clear(&m);

@@ -171,15 +171,17 @@ static enum sdg_result allocate_model(struct sdg_evaluator *e, size_t model)
     record->powers = sdg_evaluation_take(e->store, steps, sizeof *record->powers);
     record->seconds = sdg_evaluation_take(e->store, steps * runs, sizeof *record->seconds);
     record->picture_seconds = sdg_evaluation_take(e->store, runs, sizeof *record->picture_seconds);
-    double *values = sdg_evaluation_take(e->store, 2 * steps + 3 * runs, sizeof *values);
+    record->outputs = sdg_evaluation_take(e->store, e->shown->calls, sizeof *record->outputs);
+    double *values = sdg_evaluation_take(e->store, 2 * steps + 3 * runs + e->shown->calls, sizeof *values);
     m->pictures = (const struct sdg_image *const *)(e->store->images + model * e->shown->pictures);
-    if (!record->powers || !record->seconds || !record->picture_seconds || !values)
+    if (!record->powers || !record->outputs || !record->seconds || !record->picture_seconds || !values)
         return SDG_ERROR_MEMORY;
     m->latent_sqnr = record->latent_sqnr = values;
     m->latent_mse = record->latent_mse = values + steps;
     m->run_sqnr = record->run_sqnr = values + 2 * steps;
     m->run_psnr = record->run_psnr = record->run_sqnr + runs;
     m->run_ssim = record->run_ssim = record->run_psnr + runs;
+    record->output_sqnr = record->run_ssim + runs; // shown when it was measured
     return SDG_OK;
 }
 
@@ -203,6 +205,8 @@ static enum sdg_result look_at(struct sdg_evaluator *e, size_t model, struct sdg
     struct sdg_generate_params generate = sdg_evaluate_run(e, 0);
     struct sdg_job job;
     enum sdg_result result = sdg_job_create(p, &generate, &job);
+    if (result == SDG_OK && !model)
+        e->plain_latents = p->model->unet_config.in_channels == job.latent_c;
     if (result == SDG_OK)
         result = model ? check_same(e, p, &job) : note_settings(e, &job);
     if (result == SDG_OK && !model && e->params->site_runs >= 0 && !p->quantized)
@@ -348,6 +352,8 @@ static enum sdg_result draw_all(struct sdg_evaluator *e, size_t model)
         result = draw(e, p, &mse);
         e->done += e->shown->steps;
     }
+    if (result == SDG_OK)
+        result = sdg_evaluate_outputs(e, p);
     sdg_pipeline_destroy(&p);
     if (result == SDG_OK)
         conclude(e, model, mse);
@@ -380,7 +386,7 @@ static enum sdg_result evaluate(struct sdg_evaluator *e)
         any |= e->models[i].sites != NULL;
     if (!any)
         e->shown->sites = 0; // nobody quantizes them
-    e->total = (int64_t)((e->shown->models + 1) * e->shown->runs + (size_t)sdg_evaluate_site_runs(e)) * e->shown->steps;
+    e->total = (int64_t)((e->shown->models + 1) * (e->shown->runs + (size_t)sdg_evaluate_output_runs(e)) + (size_t)sdg_evaluate_site_runs(e)) * e->shown->steps;
     e->began = sdg_clock();
     for (size_t i = 0; i <= e->shown->models; i++)
         SDG_TRY(draw_all(e, i));
@@ -395,6 +401,9 @@ static void clear(struct sdg_evaluator *e)
         else
             sdg_image_destroy(&e->pictures[i]);
     sdg_free(e->pictures);
+    for (int i = 0; e->trajectories && i < sdg_evaluate_output_runs(e); i++)
+        sdg_trajectory_clear(&e->trajectories[i]);
+    sdg_free(e->trajectories);
     sdg_free(e->latents);
     sdg_free(e->sites);
 }

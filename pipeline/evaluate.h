@@ -2,7 +2,7 @@
 #ifndef SDG_PIPELINE_EVALUATE_H
 #define SDG_PIPELINE_EVALUATE_H
 
-#include "pipeline/pipeline.h"
+#include "pipeline/trajectory.h"
 #include "sdgen/evaluate.h"
 
 // ---- metrics.c ----
@@ -44,7 +44,8 @@ struct sdg_site_record {
 struct sdg_model_record {
     struct sdg_evaluation_model *shown;
     struct sdg_power *powers;        // [steps] of the latents
-    double *latent_sqnr, *latent_mse, *run_sqnr, *run_psnr, *run_ssim; // what `shown` shows
+    struct sdg_power *outputs;       // [calls] of the network's outputs on the reference's latents
+    double *latent_sqnr, *latent_mse, *output_sqnr, *run_sqnr, *run_psnr, *run_ssim; // what `shown` shows
     double *seconds;                 // [steps measured]
     size_t second_count;
     double *picture_seconds;         // [runs]
@@ -60,6 +61,8 @@ struct sdg_evaluator {
     size_t elements;                 // of a latent
     float *latents;                  // [runs][steps][elements] of the reference
     struct sdg_image **pictures;     // [runs] of the reference
+    bool plain_latents;              // the reference's network sees the latent and nothing else
+    struct sdg_trajectory *trajectories; // [sdg_evaluate_output_runs] of the reference
     struct sdg_model_record *models; // [1 + models]
     struct sdg_site_values *sites;   // [shown->sites]
     struct sdg_evaluation_site *shown_sites;
@@ -77,6 +80,14 @@ struct sdg_generate_params sdg_evaluate_run(const struct sdg_evaluator *e, size_
 bool sdg_evaluate_report(struct sdg_evaluator *e, int step);
 // Models are opened more than once; only errors are told where `quiet`.
 enum sdg_result sdg_evaluate_open(const struct sdg_evaluator *e, size_t model, bool quiet, struct sdg_pipeline **out);
+
+// Run number i of `count` that stand for all, evenly spread.
+size_t sdg_evaluate_spread(const struct sdg_evaluator *e, int i, int count);
+
+// ---- evaluate_outputs.c ----
+// Keeps the reference's trajectories, or compares another model's outputs with them: of the model that is being drawn, whose pipeline is p.
+enum sdg_result sdg_evaluate_outputs(struct sdg_evaluator *e, struct sdg_pipeline *p);
+int sdg_evaluate_output_runs(const struct sdg_evaluator *e);
 
 // ---- evaluate_sites.c ----
 // Lists the reference's sites; `p` is its pipeline.

@@ -11,10 +11,7 @@
 
 int sdg_evaluate_site_runs(const struct sdg_evaluator *e)
 {
-    int wanted = e->params->site_runs ? e->params->site_runs : 4;
-    if (!e->shown->sites || wanted < 0)
-        return 0;
-    return (size_t)wanted < e->shown->runs ? wanted : (int)e->shown->runs;
+    return e->shown->sites ? sdg_evaluate_output_runs(e) : 0;
 }
 
 // ---- the reference's sites ----
@@ -259,7 +256,7 @@ static enum sdg_result run_all(struct comparer *c, int runs)
 {
     struct sdg_evaluator *e = c->e;
     for (int i = 0; i < runs; i++) {
-        e->run = (size_t)i * e->shown->runs / (size_t)runs; // evenly spread
+        e->run = sdg_evaluate_spread(e, i, runs);
         SDG_TRY(run_once(c));
         e->done += e->shown->steps;
     }

@@ -123,6 +123,9 @@ static void itself(void **state)
         for (int i = 0; i < 4; i++)
             assert_true(isinf(model->run_sqnr[i]) && isinf(model->run_psnr[i]) && model->run_ssim[i] == 1);
         assert_true(isinf(model->psnr) && isinf(model->psnr_pooled) && model->ssim == 1);
+        for (int i = 0; i < 5; i++)
+            assert_true(isinf(model->output_sqnr[i]));
+        assert_true(isinf(model->output));
         assert_true(model->seconds_step > 0 && model->seconds_picture > model->seconds_step);
         assert_true(model->peak_planned > model->unet_bytes && model->weight_bytes > model->unet_bytes);
         for (int i = 0; i < 3; i++)
@@ -164,6 +167,52 @@ static void expect_near(double value, double expected, double tolerance)
 {
     if (!(fabs(value - expected) <= tolerance))
         fail_msg("%.12g, should be %.12g", value, expected);
+}
+
+// What a network answers to the latents of `reference`; without one, to its own.
+struct answers {
+    const struct drawn *reference;
+    float values[STEPS][2 * ELEMENTS]; // both branches
+};
+
+static enum sdg_result see_answer(void *user, struct sdg_program *program, int call)
+{
+    struct answers *a = user;
+    if (a->reference && call > 0) { // the first noise is everybody's; ddim shows the network the latent as it is
+        float sample[2 * ELEMENTS];
+        for (int k = 0; k < ELEMENTS; k++)
+            sample[k / 64 + k % 64 * 4] = sample[ELEMENTS + k / 64 + k % 64 * 4] = a->reference->latents[call - 1][k];
+        SDG_TRY(sdg_program_write(program, "sample", sample, 2 * ELEMENTS));
+        SDG_TRY(sdg_program_run(program, call));
+    }
+    return sdg_program_read(program, "noise", a->values[call], 2 * ELEMENTS);
+}
+
+static void check_outputs(const struct sdg_evaluation *e, const struct sdg_evaluation_model *m, const char *path, const char *type)
+{
+    static struct answers expected[2], seen[2];
+    double mean = 0;
+    for (int i = 0; i < 2; i++) {
+        static struct drawn reference, other;
+        expected[i].reference = NULL;
+        draw(MODEL, "f32", &(struct sdg_hooks){.after_run = see_answer, .user = &expected[i]}, i, &reference);
+        seen[i].reference = &reference;
+        draw(path, type, &(struct sdg_hooks){.after_run = see_answer, .user = &seen[i]}, i, &other);
+        sdg_image_destroy(&reference.image), sdg_image_destroy(&other.image);
+    }
+    assert_int_equal(e->output_runs, 2);
+    for (int call = 0; call < STEPS; call++) {
+        long double signal = 0, noise = 0;
+        for (int i = 0; i < 2; i++)
+            for (int k = 0; k < 2 * ELEMENTS; k++) {
+                long double r = expected[i].values[call][k], d = r - seen[i].values[call][k];
+                signal += r * r;
+                noise += d * d;
+            }
+        expect_near(m->output_sqnr[call], (double)(10 * log10l(signal / noise)), 1e-9);
+        mean += m->output_sqnr[call] / STEPS;
+    }
+    expect_near(m->output, mean, 1e-9);
 }
 
 static void against_bf16(void **state)
@@ -210,6 +259,7 @@ static void against_bf16(void **state)
     expect_near(m->sqnr, (m->run_sqnr[0] + m->run_sqnr[1]) / 2, 1e-12);
     expect_near(m->psnr_pooled, 10 * log10(65025.0 * PIXELS / pooled), 1e-9);
     assert_true(m->latent_sqnr[STEPS - 1] > 20 && m->latent_sqnr[STEPS - 1] < 80);
+    check_outputs(e, m, MODEL, "bf16");
     assert_string_equal(m->name, "emoji-128 bf16");
     assert_string_equal(m->scheme, "bf16");
     assert_string_equal(e->model[2].name, "same");
@@ -375,8 +425,11 @@ static void sites_by_hand(void **state)
         moves |= f[i].high[0] != f[i].high[SDG_EVALUATION_TIMES - 1];
     }
     assert_true(moves);
-    for (int i = 1; i <= 3; i++)
+    const char *const paths[] = {NULL, fixed, table, dynamic};
+    for (int i = 1; i <= 3; i++) {
         check_model(e, &e->model[i], i == 3);
+        check_outputs(e, &e->model[i], paths[i], "f32");
+    }
     sdg_evaluation_destroy(&e);
     free(statistics), free(fixed), free(table), free(dynamic), free(weights);
 }

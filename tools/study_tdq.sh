@@ -9,7 +9,7 @@
 #     -m DIR     the model (models/emoji-128)
 #     -p FILE    prompts to evaluate with (eval_prompts.txt of the model); none of them may be among the calibration prompts
 #     -c FILE    prompts to measure the correction with (calibration_prompts.txt of the model)
-#     -n N       how many to evaluate with (16)
+#     -n N       how many to evaluate with (32)
 #     -k N       how many to measure the correction with (8)
 #     -b DIR     the programs sdquant, sdeval, sdcalib (build/bin)
 #     -d FILE    document whose part between <!-- study:begin --> and <!-- study:end --> is replaced by the tables
@@ -20,7 +20,7 @@ set -eu
 LC_ALL=C
 export LC_ALL
 root=$(cd "$(dirname "$0")/.." && pwd -P)
-model=$root/models/emoji-128 statistics= out= prompts= calibration= count=16 correct=8 bin=$root/build/bin docs= type=f32
+model=$root/models/emoji-128 statistics= out= prompts= calibration= count=32 correct=8 bin=$root/build/bin docs= type=f32
 weights="8 4" activations="8 6 5 4"
 fail() { echo "study_tdq: $*" >&2; exit 1; }
 say() { echo "study_tdq: $(date +%H:%M:%S) $*" >&2; }
@@ -71,12 +71,12 @@ evaluated() { # NAME BITS
         for rule in $rules; do grep -q "^w${w}a$a-$rule+c " "$out/$1.txt" || return 1; done
     done
 }
-evaluate() { # NAME BITS SITE-RUNS SDEVAL-OPTIONS..
-    name=$1 bits=$2 site_runs=$3
-    shift 3
+evaluate() { # NAME BITS SDEVAL-OPTIONS..
+    name=$1 bits=$2
+    shift 2
     if evaluated "$name" "$bits"; then return; fi
     say "evaluating $name"
-    set -- -m "$model" "$@" --prompts "$prompts" --limit "$count" --cfg-scale $guidance --type "$type" --site-runs "$site_runs" --json "$out/$name.json.part"
+    set -- -m "$model" "$@" --prompts "$prompts" --limit "$count" --cfg-scale $guidance --type "$type" --site-runs 4 --json "$out/$name.json.part"
     first=-M
     for a in $bits; do
         for rule in $rules; do
@@ -91,24 +91,30 @@ evaluate() { # NAME BITS SITE-RUNS SDEVAL-OPTIONS..
     mv "$out/$name.txt.part" "$out/$name.txt"
 }
 for w in $weights; do
-    evaluate "w$w-ddim20" "$activations" 2 --sampling-method ddim --scheduler model --steps 20
-    evaluate "w$w-ddim10" "$fewer" 0 --sampling-method ddim --scheduler model --steps 10
-    evaluate "w$w-ddim50" "$fewer" 0 --sampling-method ddim --scheduler model --steps 50
-    evaluate "w$w-dpmpp2m" "$fewer" 0 --sampling-method dpm++2m --scheduler karras --steps 20
+    evaluate "w$w-ddim20" "$activations" --sampling-method ddim --scheduler model --steps 20
+    evaluate "w$w-ddim10" "$fewer" --sampling-method ddim --scheduler model --steps 10
+    evaluate "w$w-ddim50" "$fewer" --sampling-method ddim --scheduler model --steps 50
+    evaluate "w$w-dpmpp2m" "$fewer" --sampling-method dpm++2m --scheduler karras --steps 20
 done
 
 # ---- tables ----
 
-# The lines of a printed table of models, and what stands in them by model: name scheme SQNR mean MSE PSNR SSIM ms ...
+# The lines of a printed table of models, and what stands in them by model: name scheme output SQNR mean MSE PSNR SSIM ms ...; below it
+# the outputs by timestep.
 cat >"$out/read.awk" <<'AWK'
-function note(setting, file,    line, field, n, part) {
+function note(setting, file,    line, field, n, part, i) {
     while ((getline line < file) > 0) {
         n = split(line, field, " ")
-        part = field[1] == "model" ? 1 : field[1] == "SQNR" ? 2 : field[1] == "sites," ? 3 : n ? part : 0
-        if (part == 1 && n >= 10 && field[1] ~ /^w[0-9]/) {
-            sqnr[setting, field[1]] = field[3]; mean[setting, field[1]] = field[4]; mse[setting, field[1]] = field[5]
-            psnr[setting, field[1]] = field[6]; ssim[setting, field[1]] = field[7]
+        part = field[1] == "model" ? 1 : field[1] == "SQNR" ? 2 : field[1] == "sites," ? 3 : field[1] == "output" ? 4 : n ? part : 0
+        if (part == 1 && n >= 11 && field[1] ~ /^w[0-9]/) {
+            output[setting, field[1]] = field[3]; sqnr[setting, field[1]] = field[4]; mean[setting, field[1]] = field[5]
+            mse[setting, field[1]] = field[6]; psnr[setting, field[1]] = field[7]; ssim[setting, field[1]] = field[8]
         }
+        if (part == 4 && field[1] == "output") {
+            for (i = 6; i <= n; i++) times[i - 5] = field[i]
+            columns = n - 5
+        }
+        if (part == 4 && field[1] ~ /^w[0-9]/) for (i = 2; i <= n; i++) at[setting, field[1], i - 1] = field[i]
         if (part == 3 && field[1] ~ /^w[0-9]/) site[setting, field[1]] = field[2]
     }
     close(file)
@@ -123,12 +129,31 @@ main_table() { # WEIGHT-BITS
     BEGIN {
         note(1, file)
         count = split(a, bits, " "); split("static table tdq dynamic", rules, " ")
-        print "SQNR in dB: of the sites (mean), of all latents together, mean over the pictures; MSE of the latents, also as a share of that of static.\n"
-        print "| scheme | sites | latents | mean | MSE | / static | PSNR | SSIM | corrected: latents | mean | / static | PSNR | SSIM |"
-        print "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        print "SQNR in dB: of the sites (mean), of the outputs on full precision\047s latents (mean over t), of all final latents together, mean over the pictures; MSE of the latents, also as a share of that of static.\n"
+        print "| scheme | sites | outputs | latents | mean | MSE | / static | PSNR | SSIM | corrected: latents | mean | / static | PSNR | SSIM |"
+        print "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
         for (b = 1; b <= count; b++) for (r = 1; r <= 4; r++) {
             a = "w" w "a" bits[b] "-"; m = a rules[r]; c = m "+c"
-            printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", m, site[1, m], sqnr[1, m], mean[1, m], mse[1, m], ratio(1, m, a "static"), psnr[1, m], ssim[1, m], sqnr[1, c], mean[1, c], ratio(1, c, a "static+c"), psnr[1, c], ssim[1, c]
+            printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", m, site[1, m], output[1, m], sqnr[1, m], mean[1, m], mse[1, m], ratio(1, m, a "static"), psnr[1, m], ssim[1, m], sqnr[1, c], mean[1, c], ratio(1, c, a "static+c"), psnr[1, c], ssim[1, c]
+        }
+    }'
+}
+
+# What the networks answer to full precision's latents, by timestep.
+output_table() { # WEIGHT-BITS
+    printf '\n### W%s, outputs by timestep\n\n' "$1"
+    awk -v w="$1" -v a="$activations" -v file="$out/w$1-ddim20.txt" "$(cat "$out/read.awk")"'
+    BEGIN {
+        note(1, file)
+        count = split(a, bits, " "); split("static table tdq dynamic", rules, " ")
+        print "SQNR in dB of the UNet\047s outputs on full precision\047s latents (errors of single steps), uncorrected; 4 pictures, 20 DDIM steps.\n"
+        line = "| scheme |"; rule = "| --- |"
+        for (k = 1; k <= columns; k++) { line = line " t = " times[k] " |"; rule = rule " ---: |" }
+        print line " mean over all t |"; print rule " ---: |"
+        for (b = 1; b <= count; b++) for (r = 1; r <= 4; r++) {
+            m = "w" w "a" bits[b] "-" rules[r]; line = "| " m " |"
+            for (k = 1; k <= columns; k++) line = line " " at[1, m, k] " |"
+            print line " " output[1, m] " |"
         }
     }'
 }
@@ -141,11 +166,13 @@ other_table() { # WEIGHT-BITS
         count = split("ddim10 ddim20 ddim50 dpmpp2m", settings, " ")
         for (i = 1; i <= count; i++) note(i, out "/w" w "-" settings[i] ".txt")
         kinds = split(a, bits, " "); split("static table tdq dynamic", rules, " ")
-        print "PSNR in dB and, in parentheses, the latent SQNR, mean over the pictures.\n"
-        print "| scheme | DDIM 10 | DDIM 20 | DDIM 50 | DPM++ 2M Karras 20 | corrected: DDIM 10 | DDIM 20 | DDIM 50 | DPM++ 2M Karras 20 |"
-        print "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        print "SQNR in dB of the outputs on full precision\047s latents; PSNR of the pictures and, in parentheses, their latent SQNR (means), uncorrected and corrected.\n"
+        names = " DDIM 10 | DDIM 20 | DDIM 50 | DPM++ 2M Karras 20 |"
+        print "| scheme | outputs:" names " pictures:" names " corrected:" names
+        print "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
         for (b = 1; b <= kinds; b++) for (r = 1; r <= 4; r++) {
             a = "w" w "a" bits[b] "-"; line = "| " a rules[r] " |"
+            for (i = 1; i <= count; i++) line = line " " output[i, a rules[r]] " |"
             for (k = 0; k < 2; k++) for (i = 1; i <= count; i++) {
                 m = a rules[r] (k ? "+c" : "")
                 line = line sprintf(" %s (%s) |", psnr[i, m], mean[i, m])
@@ -162,6 +189,7 @@ other_table() { # WEIGHT-BITS
     echo
     echo "Calibrated: $("$bin/sdcalib" show "$statistics" | tail -n 1)."
     for w in $weights; do main_table "$w"; done
+    for w in $weights; do output_table "$w"; done
     for w in $weights; do other_table "$w"; done
 } >"$out/tables.md.part"
 mv "$out/tables.md.part" "$out/tables.md"

@@ -37,7 +37,7 @@ struct sdg_evaluate_model {
 };
 
 struct sdg_evaluate_progress {
-    const char *stage;   // "pictures", "sites"
+    const char *stage;   // "pictures", "outputs", "sites"
     const char *model;   // name
     int model_index, models; // 0 is the reference
     int run, runs, step, steps; // 0-based run; steps done of it
@@ -51,7 +51,7 @@ struct sdg_evaluate_params {
     const char *const *prompts; // [prompt_count]
     size_t prompt_count;
     int seeds;           // pictures of each prompt; 0 = 1. Prompt i, seed k is run i * seeds + k and uses generate.seed + run
-    int site_runs;       // runs whose sites are compared, evenly spread; 0 = 4, negative = none
+    int site_runs;       // runs whose outputs and sites are compared, evenly spread; 0 = 4, negative = none
     int pictures;        // runs whose pictures are kept, the first ones; 0 = 8, negative = none
     // How pictures are made: size, steps, sampler, schedule, cfg_scale, eta, seed, negative_prompt, rng, clip_skip. The rest is ignored.
     struct sdg_generate_params generate;
@@ -80,6 +80,10 @@ struct sdg_evaluation_model {
     bool corrected;                   // by the sampler
     const double *latent_sqnr;        // [steps] dB, signal and noise summed over all runs
     const double *latent_mse;         // [steps] mean squared difference of the latents after each step
+    // Of what the network answers to the reference's own latents, both guidance branches, corrected if the model is: what is wrong with
+    // single steps before errors add up. Summed over sdg_evaluation.output_runs runs.
+    const double *output_sqnr;        // [calls] dB; NULL if not measured
+    double output;                    // mean of output_sqnr; NAN if not measured
     const double *run_sqnr;           // [runs] of the last latent, dB
     const double *run_psnr;           // [runs] of the picture, dB
     const double *run_ssim;           // [runs]
@@ -105,7 +109,7 @@ struct sdg_evaluation_site {
 };
 
 struct sdg_evaluation { // read-only
-    size_t runs, pictures, calls, sites, models, site_runs;
+    size_t runs, pictures, calls, sites, models, site_runs, output_runs;
     int steps, seeds, width, height, latent_channels, latent_width, latent_height;
     int64_t seed;             // of run 0
     double cfg_scale;

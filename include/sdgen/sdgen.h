@@ -137,12 +137,6 @@ SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg
 // $SDGEN_MODEL, else the installed default model, else models/emoji-128 of the source tree; NULL if none exists. Static storage.
 SDG_API const char *sdg_default_model(void);
 
-// Times single networks with random inputs, for sdbench: "text" and "vae" with `batch` samples, "unet" with `batch` guidance pairs
-// (0 = 1). `seconds` gets `repeat` numbers.
-struct sdg_bench_info { size_t planned, resident_peak; double macs; };
-SDG_API enum sdg_result sdg_bench(struct sdg_pipeline *pipeline, const char *network, int width, int height, int batch, int repeat, double *seconds,
-                                  struct sdg_bench_info *info, void (*kernel)(void *user, const char *op, const char *kernel, double seconds, double macs), void *user);
-
 #ifdef __cplusplus
 }
 #endif

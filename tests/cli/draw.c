@@ -2,6 +2,7 @@
 // picture is tested elsewhere.
 #include "run.h"
 
+#include <cjson/cJSON.h>
 #include <pty.h>
 #include <time.h>
 
@@ -383,25 +384,117 @@ static void test_terminal(void **state)
     assert_non_null(strstr(text, "terminal"));
 }
 
+#define sdbench(...) run_with((char *const[]){SDBENCH_PROGRAM, __VA_ARGS__, NULL}, NULL)
+#define BENCH "--backend", "cpu", "-t", "1", "-W", "64", "-H", "64"
+#define QUANTIZED SDG_SOURCE_DIR "/models/emoji-128-w8a8-tdq"
+
 static void test_bench(void **state)
 {
     (void)state;
     static const char *const networks[] = {"text", "unet", "vae"};
     for (size_t i = 0; i < 3; i++) {
-        const struct run *run = run_with((char *const[]){SDBENCH_PROGRAM, (char *)networks[i], "--backend", "cpu", "-t", "1", "-W", "64", "-H", "64", "--repeat", "2", "--kernels", "--json", "b.json", NULL}, NULL);
+        const struct run *run = sdbench((char *)networks[i], BENCH, "--repeat", "2", "--kernels", "--json", "b.json");
         expect_done(run);
         assert_non_null(strstr(run->out, "Gop/s"));
         char json[1 << 16];
         assert_true(read_whole("b.json", json, sizeof json) > 100);
         assert_non_null(strstr(json, "\"median\""));
+        assert_null(strstr(json, "\"versus\"")); // there is one model only
     }
-    const struct run *run = run_with((char *const[]){SDBENCH_PROGRAM, "e2e", "--backend", "cpu", "-t", "1", "-W", "64", "-H", "64", "--repeat", "1", "--steps", "1", NULL}, NULL);
-    expect_done(run);
-    assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, "unte", NULL}, NULL)->status, 1);
+    expect_done(sdbench("e2e", BENCH, "--repeat", "1", "--steps", "1"));
+    assert_int_equal(sdbench("unte")->status, 1);
     assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, NULL}, NULL)->status, 1);
-    assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, "unet", "--repeat", "0", NULL}, NULL)->status, 1);
-    assert_int_equal(run_with((char *const[]){SDBENCH_PROGRAM, "unet", "-m", "absent", NULL}, NULL)->status, 2);
+    assert_int_equal(sdbench("unet", "--repeat", "0")->status, 1);
+    assert_int_equal(sdbench("unet", "-m", "absent")->status, 2);
     assert_int_equal(count_files(), 1);
+}
+
+enum { ROUNDS = 25 }; // 1 more than a multiple of 4: the quartiles and the median are single rounds
+#define ROUNDS_TEXT "25"
+
+static double number(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    if (!cJSON_IsNumber(item))
+        fail_msg("%s is no number", key);
+    return item->valuedouble;
+}
+
+static void read_seconds(const cJSON *object, double seconds[ROUNDS])
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(object, "seconds");
+    assert_int_equal(cJSON_GetArraySize(list), ROUNDS);
+    for (int i = 0; i < ROUNDS; i++) {
+        seconds[i] = cJSON_GetArrayItem(list, i)->valuedouble;
+        assert_true(seconds[i] > 0 && seconds[i] < 600);
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static bool is_sorted(const double *values)
+{
+    for (int i = 1; i < ROUNDS; i++)
+        if (values[i] < values[i - 1])
+            return false;
+    return true;
+}
+
+static void check_ratio(const cJSON *first, const cJSON *other)
+{
+    static const char *const keys[] = {"ratio_low", "ratio", "ratio_high"};
+    double base[ROUNDS], seconds[ROUNDS], ratios[ROUNDS];
+    read_seconds(first, base);
+    read_seconds(other, seconds);
+    assert_false(is_sorted(base) || is_sorted(seconds)); // they stand in the order of measurement
+    for (int i = 0; i < ROUNDS; i++)
+        ratios[i] = seconds[i] / base[i];
+    qsort(ratios, ROUNDS, sizeof *ratios, by_value);
+    for (int i = 0; i < 3; i++) {
+        double told = number(other, keys[i]), expected = ratios[(i + 1) * (ROUNDS - 1) / 4];
+        if (!(told > 0.9999 * expected && told < 1.0001 * expected))
+            fail_msg("%s is %g, should be %g", keys[i], told, expected);
+    }
+    qsort(seconds, ROUNDS, sizeof *seconds, by_value);
+    double middle = seconds[ROUNDS / 2], told = number(other, "median");
+    assert_true(told > middle - 1e-6 && told < middle + 1e-6);
+}
+
+// Several models in turns: each has its row, its ratio to the first one and its kernels.
+static void test_bench_versus(void **state)
+{
+    (void)state;
+    static char text[1 << 19];
+    const struct run *run = sdbench("unet", QUANTIZED, BENCH, "--repeat", ROUNDS_TEXT, "--kernels", "--json", "b.json");
+    expect_done(run);
+    assert_non_null(strstr(run->out, "unet, " ROUNDS_TEXT " rounds"));
+    assert_non_null(strstr(run->out, "\n" SDG_SOURCE_DIR "/models/emoji-128 "));
+    assert_non_null(strstr(run->out, "\n" QUANTIZED " "));
+    assert_non_null(strstr(run->out, "\n" QUANTIZED "\n\nkernel"));
+    assert_true(read_whole("b.json", text, sizeof text) < sizeof text - 1);
+    cJSON *json = cJSON_Parse(text);
+    const cJSON *versus = cJSON_GetObjectItemCaseSensitive(json, "versus"), *other = cJSON_GetArrayItem(versus, 0);
+    assert_int_equal(cJSON_GetArraySize(versus), 1);
+    assert_string_equal(cJSON_GetObjectItemCaseSensitive(json, "model")->valuestring, SDG_SOURCE_DIR "/models/emoji-128");
+    assert_string_equal(cJSON_GetObjectItemCaseSensitive(other, "model")->valuestring, QUANTIZED);
+    check_ratio(json, other);
+    assert_true(number(other, "planned") > 0 && number(other, "planned") < number(json, "planned")); // weights of a quarter of the size
+    assert_true(number(other, "macs") > 1e6 && number(other, "gops") > 0 && number(other, "min") > 0 && number(other, "max") >= number(other, "min"));
+    assert_true(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "kernels")) > 10);
+    assert_true(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(other, "kernels")) > 10);
+    cJSON_Delete(json);
+
+    run = sdbench("e2e", QUANTIZED, BENCH, "--repeat", "1", "--steps", "1");
+    expect_done(run);
+    assert_non_null(strstr(run->out, "\n" QUANTIZED " "));
+    assert_int_equal(count_files(), 1);
+    expect_error(sdbench("unet", "absent", BENCH), 2, "absent", 1);
+    expect_error(sdbench("vae", QUANTIZED, "absent", BENCH, "--json", "c.json"), 2, "absent", 1);
+    expect_error(sdbench("ops", QUANTIZED), 1, "ops takes no models", 1);
 }
 
 int main(void)
@@ -419,6 +512,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),
         cmocka_unit_test_setup_teardown(test_terminal, enter, leave),
         cmocka_unit_test_setup_teardown(test_bench, enter, leave),
+        cmocka_unit_test_setup_teardown(test_bench_versus, enter, leave),
     };
     return cmocka_run_group_tests_name("cli_draw", tests, NULL, NULL);
 }

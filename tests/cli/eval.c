@@ -195,6 +195,12 @@ static void check_json(const char *path)
     assert_int_equal(cJSON_GetArraySize(get(other, "latent_sqnr_by_step")), 2);
     assert_true(cJSON_GetArrayItem(get(other, "latent_sqnr_by_step"), 1)->valuedouble == get(other, "latent_sqnr")->valuedouble);
     assert_int_equal(cJSON_GetArraySize(get(other, "psnr_by_run")), 2);
+    assert_int_equal(get(settings, "output_runs")->valueint, 2);
+    const cJSON *outputs = get(other, "output_sqnr_by_call");
+    assert_int_equal(cJSON_GetArraySize(outputs), 2);
+    assert_true(fabs(cJSON_GetArrayItem(outputs, 0)->valuedouble + cJSON_GetArrayItem(outputs, 1)->valuedouble - 2 * get(other, "output_sqnr")->valuedouble) < 1e-6);
+    assert_true(get(other, "output_sqnr")->valuedouble > 20 && get(other, "output_sqnr")->valuedouble < 90);
+    assert_true(cJSON_IsNull(get(same, "output_sqnr")));
     assert_true(get(other, "seconds_step")->valuedouble > 0 && get(other, "unet_bytes")->valuedouble > 1e6);
     cJSON_Delete(json);
     free(text);
@@ -208,12 +214,14 @@ static void test_files(void **state)
     const struct run *run = sdeval(SMALL, "--limit", "2", "-M", MODEL ",name=<same>", MODEL ",type=bf16", "--json", "out.json", "--report", "out.html");
     if (run->status)
         fail_msg("exit status %d: %s", run->status, run->err);
-    assert_non_null(strstr(run->out, "<same>             f32                 inf      inf          0      inf   1.0000"));
+    assert_non_null(strstr(run->out, "<same>             f32                 inf       inf      inf          0      inf   1.0000"));
     assert_non_null(strstr(run->out, "emoji-128 bf16"));
+    assert_non_null(strstr(run->out, "output dB at t ="));
     assert_int_equal(count_files(), 3);
     check_json("out.json");
     char *page = read_file("out.html");
     assert_true(check_page(page) > 60);
+    assert_non_null(strstr(page, "<h2>Outputs over the timestep</h2>"));
     assert_non_null(strstr(page, "a &lt;b&gt;&quot;red&quot; &amp; &#39;green&#39;&lt;/b&gt; apple\\"));
     int pictures = 0;
     for (const char *at = page; (at = strstr(at, "<img ")); at++)
