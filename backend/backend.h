@@ -102,6 +102,11 @@ extern const struct sdg_backend_ops sdg_backend_reference, sdg_backend_cpu, sdg_
 //   v is SDG_S8      v->bits 8: s8; 4: the packed u8, which becomes one code -8..7 per s8. `dtype` must be SDG_S8. Scales are a weight of their own
 // Scales (all vectors named *.weight_scale) must be positive and finite.
 enum sdg_result sdg_weight_load(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v, enum sdg_dtype dtype, void *to, bool release);
+// Float weights whose integers need not be expanded: with one scale per output, a product with the codes can be scaled afterwards.
+// Bits of such codes, 8 or 4; 0 where there are none, or where something is wrong with the tensor (sdg_weight_load will tell).
+int sdg_weight_code_bits(const struct sdg_tensors *weights, const struct sdg_value_info *v);
+// These codes, one per s8, and their scales [O].
+enum sdg_result sdg_weight_load_codes(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v, int8_t *codes, float *scales, bool release);
 // The checks alone (plan_only).
 enum sdg_result sdg_weight_check(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v);
 

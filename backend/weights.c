@@ -310,3 +310,23 @@ enum sdg_result sdg_weight_load(const struct sdg_log *log, const struct sdg_tens
         sdg_tensors_release(weights, stored.tensor);
     return SDG_OK;
 }
+
+int sdg_weight_code_bits(const struct sdg_tensors *weights, const struct sdg_value_info *v)
+{
+    struct stored stored;
+    if (!weights || v->dtype == SDG_S8 || find_weight(NULL, weights, v, &stored) != SDG_OK || stored.groups != 1)
+        return 0;
+    return stored.bits;
+}
+
+enum sdg_result sdg_weight_load_codes(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v, int8_t *codes, float *scales, bool release)
+{
+    struct stored stored;
+    SDG_TRY(find_weight(log, weights, v, &stored));
+    load_codes(&stored, v, codes);
+    for (size_t o = 0; o < (size_t)v->dims[0]; o++)
+        scales[o] = scale_of(&stored, o, stored.scale_start);
+    if (release)
+        sdg_tensors_release(weights, stored.tensor);
+    return SDG_OK;
+}

@@ -2,6 +2,7 @@
 #include "sdgen/calibrate.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/moments.h"
@@ -150,19 +151,17 @@ static enum sdg_result run_prompts(struct collector *c, struct sdg_generate_para
 
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u; // FNV-1a
-    return (hash ^ 0xff) * 0x100000001b3u;
+    return sdg_hash_word(sdg_hash_bytes(hash, text, strlen(text)), 0xff);
 }
 
 // Everything that has to agree between shards besides model, sampler and steps.
 static void describe_settings(const struct collector *c, const struct sdg_job *job, char *text, size_t size)
 {
-    uint64_t prompts = 0xcbf29ce484222325u;
+    uint64_t prompts = SDG_HASH_START;
     for (size_t i = 0; i < c->params->prompt_count; i++)
         prompts = hash_text(prompts, c->params->prompts[i]);
     snprintf(text, size, "%dx%d, guidance %.9g, seed %lld, rng %s, prompts %016llx, negative prompt %016llx", job->width, job->height, job->cfg_scale, (long long)job->seed,
-             sdg_rng_name(job->rng.kind), (unsigned long long)prompts, (unsigned long long)hash_text(0xcbf29ce484222325u, job->negative));
+             sdg_rng_name(job->rng.kind), (unsigned long long)prompts, (unsigned long long)hash_text(SDG_HASH_START, job->negative));
 }
 
 static enum sdg_result create_statistics(struct collector *c, const struct sdg_job *job)

@@ -49,8 +49,8 @@ struct sdg_interval sdg_quantized_interval(const struct sdg_quantized *quantized
 
 // The quantize rewrite, of a fused graph of the same network. Layers with integer weights compute in integers; each site's codes are
 // made by the operation that computes it where nothing else reads its values, else by a quantize operation. The caller writes
-// the tables sdg_interval_name(): scale and zero point per row. Where activations stay float the graph stays as it is: weights
-// are expanded on loading.
+// the tables sdg_interval_name(): scale and zero point per row. Where activations stay float the graph stays as it is: backends
+// find the integers themselves (backend.h, sdg_weight_code_bits).
 enum sdg_result sdg_graph_quantize_model(struct sdg_graph *graph, const struct sdg_quantized *quantized);
 
 #endif

@@ -1,6 +1,7 @@
 // Statistics in memory: filling and merging. Files are in statistics_file.c.
 #include "quant/statistics.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "quant/statistics_file.h"
 
@@ -256,32 +257,24 @@ enum sdg_result sdg_statistics_merge(const struct sdg_log *log, struct sdg_stati
 
 // ---- identity ----
 
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes)
-{
-    const unsigned char *at = data;
-    for (size_t i = 0; i < bytes; i++) // FNV-1a
-        hash = (hash ^ at[i]) * 0x100000001b3u;
-    return hash;
-}
-
 uint64_t sdg_statistics_hash(struct sdg_statistics *s)
 {
     const struct sdg_statistics_info *info = &s->info;
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = SDG_HASH_START;
     const char *const texts[] = {info->model, info->sampler, info->settings};
     for (int i = 0; i < 3; i++)
-        h = hash_bytes(h, texts[i], strlen(texts[i]) + 1);
-    h = hash_bytes(h, info->timesteps, info->rows * sizeof *info->timesteps);
-    h = hash_bytes(h, s->done, info->prompts);
+        h = sdg_hash_bytes(h, texts[i], strlen(texts[i]) + 1);
+    h = sdg_hash_bytes(h, info->timesteps, info->rows * sizeof *info->timesteps);
+    h = sdg_hash_bytes(h, s->done, info->prompts);
     sdg_statistics_sort(s);
     for (size_t i = 0; i < s->site_count; i++) {
         const struct sdg_site_statistics *site = &s->sites[i];
-        h = hash_bytes(h, site->name, strlen(site->name) + 1);
+        h = sdg_hash_bytes(h, site->name, strlen(site->name) + 1);
         for (size_t r = 0; r < info->rows; r++) {
-            h = hash_bytes(h, site->rows[r].counts, sizeof site->rows[r].counts);
-            h = hash_bytes(h, (const float[]){site->rows[r].min, site->rows[r].max}, 2 * sizeof(float));
+            h = sdg_hash_bytes(h, site->rows[r].counts, sizeof site->rows[r].counts);
+            h = sdg_hash_bytes(h, (const float[]){site->rows[r].min, site->rows[r].max}, 2 * sizeof(float));
         }
-        h = hash_bytes(h, site->largest, info->rows * site->channels * sizeof *site->largest);
+        h = sdg_hash_bytes(h, site->largest, info->rows * site->channels * sizeof *site->largest);
     }
     return h;
 }

@@ -6,6 +6,7 @@
 // with the curves of the two neighbouring rows, moved so that their optima meet where the optimum should be, mixed by distance.
 #include "quant/tdq.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "quant/tdq_net.h"
 
@@ -94,10 +95,7 @@ static double uniform(uint64_t *state) // [0, 1)
 
 uint64_t sdg_tdq_seed(uint64_t seed, const char *site)
 {
-    uint64_t hash = 0xcbf29ce484222325u; // FNV-1a
-    for (; *site; site++)
-        hash = (hash ^ (unsigned char)*site) * 0x100000001b3u;
-    uint64_t state = seed ^ hash;
+    uint64_t state = seed ^ sdg_hash_bytes(SDG_HASH_START, site, strlen(site));
     return next_random(&state);
 }
 

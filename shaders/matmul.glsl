@@ -25,12 +25,37 @@ const uint LOADS_B = (BN + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
 const uint PITCH_A = BM + 2; // the two words spread the transposing stores over the banks
 const uint PITCH_B = BN + 2;
 
+layout(constant_id = 11) const uint WEIGHT_BITS = 0; // of weights that are codes, 8 or 4, in the same order, with a scale per n behind them; 0: floats
+
 layout(binding = 1) readonly buffer Weights { PACK weights[]; };
+layout(binding = 1) readonly buffer Codes { uint codes[]; };
+layout(binding = 1) readonly buffer Scales { float scales[]; };
 layout(binding = 2) writeonly buffer Out { SCALAR result[]; };
 shared float tile_a[BK * PITCH_A];
 shared float tile_b[BK * PITCH_B];
 
 #include "epilogue.glsl"
+
+// Weights [at, at + WIDTH); at is a multiple of WIDTH, so they lie in one word if they are codes.
+VALUE load_weights(uint at)
+{
+    if (WEIGHT_BITS == 0)
+        return VALUE(weights[at / WIDTH]);
+    const uint per_word = 32 / max(WEIGHT_BITS, 1);
+    int word = int(codes[at / per_word] >> (at % per_word * WEIGHT_BITS));
+#if WIDTH == 4
+    const int bits = int(WEIGHT_BITS);
+    return vec4(bitfieldExtract(word, 0, bits), bitfieldExtract(word, bits, bits), bitfieldExtract(word, 2 * bits, bits), bitfieldExtract(word, 3 * bits, bits));
+#else
+    return float(bitfieldExtract(word, 0, int(WEIGHT_BITS)));
+#endif
+}
+
+// What the sums are to be multiplied with.
+float weight_scale(uint n)
+{
+    return WEIGHT_BITS == 0 ? 1.0 : scales[(p.n * p.k * WEIGHT_BITS + 31) / 32 + n];
+}
 
 // Where in the tile output j of an invocation is.
 uint column(uint first_n, uint j)
@@ -84,7 +109,7 @@ void main()
         [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
             uint n = slot_row + i * ROWS_AT_ONCE;
             if (n < BN)
-                keep_b(slot_k, n, k < p.k && n0 + n < p.n ? VALUE(weights[((n0 + n) * p.k + k) / WIDTH]) : VALUE(0.0));
+                keep_b(slot_k, n, k < p.k && n0 + n < p.n ? load_weights((n0 + n) * p.k + k) : VALUE(0.0));
         }
         cursor_advance();
         barrier();
@@ -114,10 +139,10 @@ void main()
                 vec4 y = vec4(0.0);
                 uint count = min(4, p.n - n);
                 [[unroll]] for (uint c = 0; c < 4; c++)
-                    y[c] = epilogue(sum[i * TN + j + c], m, min(n + c, p.n - 1));
+                    y[c] = epilogue(sum[i * TN + j + c] * weight_scale(min(n + c, p.n - 1)), m, min(n + c, p.n - 1));
                 store_codes(m * p.n + n, y, count, coder());
             } else {
-                result[m * p.n + n] = SCALAR(epilogue(sum[i * TN + j], m, n));
+                result[m * p.n + n] = SCALAR(epilogue(sum[i * TN + j] * weight_scale(n), m, n));
             }
         }
     }

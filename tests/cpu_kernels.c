@@ -322,7 +322,7 @@ static void check_integers(const struct sdg_fast_kernels *kernels, bool sign)
                 fail_msg("%s: integer sum %lld is %d, should be %lld", kernels->name, (long long)(r * tile + c), sums[r * tile + c], (long long)sum);
         }
     struct array scales = make(tile, false, 1e-6, 0), out = make(tile - 1, false, 0, 0);
-    const struct sdg_fast_epilogue end = {.scales = scales.data};
+    const struct sdg_fast_epilogue end = {.integers = true, .scales = scales.data};
     kernels->epilogue(&end, (float *)sums + tile, out.data, tile - 1);
     for (int64_t c = 0; c < tile - 1; c++)
         out.value[c] = (double)sums[tile + c] * scales.value[c];
@@ -355,6 +355,21 @@ static void check_convert(const struct sdg_fast_kernels *kernels, bool half)
     }
     compared++;
     sdg_free(from);
+    drop(&to);
+}
+
+// Every s8, at an odd address, is exact in both types.
+static void check_convert_codes(const struct sdg_fast_kernels *kernels, bool half)
+{
+    enum { COUNT = 256 + 3 };
+    int8_t from[COUNT + 1];
+    struct array to = make(COUNT, half, 0, 0);
+    for (int i = 0; i < COUNT; i++)
+        from[i + 1] = (int8_t)(i - 128);
+    kernels->convert(from + 1, SDG_S8, to.data, half, COUNT);
+    for (int i = 0; i < COUNT; i++)
+        assert_true(stored(&to, i) == (double)from[i + 1]);
+    compared++;
     drop(&to);
 }
 
@@ -509,8 +524,11 @@ static void check_unpack4(const struct sdg_fast_kernels *kernels, bool half)
     for (int i = 0; i < COUNT; i++)
         codes[i] = (int8_t)((i * 7 + i / 16) % 16 - 8);
     sdg_fast_pack4(codes, packed, COUNT);
-    kernels->unpack4(packed, out, COUNT);
-    assert_memory_equal(codes, out, COUNT);
+    for (int far = 0; far < 2; far++) {
+        memset(out, 99, sizeof out);
+        kernels->unpack4(packed, out, COUNT, far);
+        assert_memory_equal(codes, out, COUNT);
+    }
     compared++;
 }
 
@@ -529,13 +547,14 @@ LEVEL_TEST(extremes)
 LEVEL_TEST(norm_codes)
 LEVEL_TEST(attention_codes)
 LEVEL_TEST(unpack4)
+LEVEL_TEST(convert_codes)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unary), cmocka_unit_test(test_not_a_number), cmocka_unit_test(test_geglu), cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_group_norm), cmocka_unit_test(test_attention), cmocka_unit_test(test_product), cmocka_unit_test(test_integers), cmocka_unit_test(test_convert),
-        cmocka_unit_test(test_quantize), cmocka_unit_test(test_extremes), cmocka_unit_test(test_norm_codes), cmocka_unit_test(test_attention_codes), cmocka_unit_test(test_unpack4),
+        cmocka_unit_test(test_quantize), cmocka_unit_test(test_extremes), cmocka_unit_test(test_norm_codes), cmocka_unit_test(test_attention_codes), cmocka_unit_test(test_unpack4), cmocka_unit_test(test_convert_codes),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     print_message("%d comparisons\n", compared);

@@ -1,5 +1,6 @@
 #include "text/tokenizer.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "text/tokenizer_unicode.h"
 
@@ -50,13 +51,6 @@ struct names {
     size_t mask;
 };
 
-static uint64_t hash_bytes(uint64_t hash, const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3u;
-    return hash;
-}
-
 static uint64_t hash_mix(uint64_t x)
 {
     x = (x ^ (x >> 32)) * 0x9e3779b97f4a7c15u;
@@ -76,7 +70,7 @@ static size_t table_size(size_t count)
 // The slot of the token `a` followed by `b`, or the empty one where it would go.
 static struct name *name_slot(const struct names *names, const char *a, size_t a_length, const char *b, size_t b_length)
 {
-    size_t i = (size_t)hash_mix(hash_bytes(hash_bytes(0xcbf29ce484222325u, a, a_length), b, b_length));
+    size_t i = (size_t)hash_mix(sdg_hash_bytes(sdg_hash_bytes(SDG_HASH_START, a, a_length), b, b_length));
     for (;; i++) {
         struct name *slot = &names->slots[i & names->mask];
         if (!slot->text || (slot->length == a_length + b_length && memcmp(slot->text, a, a_length) == 0

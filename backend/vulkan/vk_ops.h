@@ -3,6 +3,7 @@
 #define SDG_BACKEND_VULKAN_OPS_H
 
 #include "backend/vulkan/vk_commands.h"
+#include "backend/vulkan/vk_weights.h"
 
 enum { SDG_VK_KERNEL_NAME = 64 };
 
@@ -11,6 +12,7 @@ struct sdg_vk_lowering {
     struct sdg_vk *vk;
     const struct sdg_graph *graph;
     const struct sdg_vk_place *places; // per value
+    const struct sdg_vk_weights *weights;
     struct sdg_vk_step *steps;
     size_t step_count, step_capacity;
     struct sdg_vk_hazards hazards;

@@ -1,6 +1,7 @@
 #include "backend/vulkan/vk_pipeline.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -46,27 +47,17 @@ struct cache_header {
     uint8_t uuid[VK_UUID_SIZE];      // pipelineCacheUUID
 };
 
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes) // FNV-1a
-{
-    const unsigned char *p = data;
-    for (size_t i = 0; i < bytes; i++)
-        hash = (hash ^ p[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
-static const uint64_t hash_start = UINT64_C(0xcbf29ce484222325);
-
 static struct cache_header expected_header(const struct sdg_vk *vk)
 {
     struct cache_header h = {
         .magic = {'s', 'd', 'g', 'v', 'k', 'p', 'c', '1'},
-        .shaders = hash_start,
+        .shaders = SDG_HASH_START,
         .vendor = vk->properties.vendorID,
         .device = vk->properties.deviceID,
         .driver = vk->properties.driverVersion,
     };
     for (size_t i = 0; i < sdg_shader_count; i++)
-        h.shaders = hash_bytes(h.shaders, sdg_shaders[i].code, sdg_shaders[i].bytes);
+        h.shaders = sdg_hash_bytes(h.shaders, sdg_shaders[i].code, sdg_shaders[i].bytes);
     memcpy(h.uuid, vk->cache_id, sizeof h.uuid);
     return h;
 }
@@ -83,7 +74,7 @@ static char *read_cache(const struct sdg_vk *vk, const char *path, size_t *bytes
     if (size >= sizeof have) {
         memcpy(&have, data, sizeof have);
         want.bytes = size - sizeof have;
-        want.hash = hash_bytes(hash_start, data + sizeof have, want.bytes);
+        want.hash = sdg_hash_bytes(SDG_HASH_START, data + sizeof have, want.bytes);
         if (memcmp(&want, &have, sizeof have) == 0) {
             memmove(data, data + sizeof have, want.bytes);
             *bytes = want.bytes;
@@ -103,7 +94,7 @@ static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
     if (folder) {
         struct cache_header id = expected_header(vk);
         char name[64];
-        snprintf(name, sizeof name, "vulkan-%016" PRIx64 ".cache", hash_bytes(hash_start, &id, sizeof id));
+        snprintf(name, sizeof name, "vulkan-%016" PRIx64 ".cache", sdg_hash_bytes(SDG_HASH_START, &id, sizeof id));
         ps->folder = sdg_strdup(vk->base.log, folder);
         ps->path = sdg_path_join(vk->base.log, folder, name);
         if (!ps->folder || !ps->path)
@@ -144,7 +135,7 @@ static enum sdg_result write_cache(struct sdg_vk *vk)
     if (sdg_folder_create(ps->folder) && vk->fn.vkGetPipelineCacheData(vk->device, ps->cache, &bytes, data) == VK_SUCCESS) {
         struct cache_header header = expected_header(vk);
         header.bytes = bytes;
-        header.hash = hash_bytes(hash_start, data, bytes);
+        header.hash = sdg_hash_bytes(SDG_HASH_START, data, bytes);
         result = sdg_output_open(NULL, ps->path, &output);
         if (result == SDG_OK)
             result = sdg_output_write(output, &header, sizeof header);

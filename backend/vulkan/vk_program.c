@@ -170,7 +170,7 @@ static void name_codes(struct sdg_vk_lowering *lo)
 static enum sdg_result lower(struct builder *b)
 {
     struct sdg_vk_lowering *lo = &b->lowering;
-    *lo = (struct sdg_vk_lowering){.vk = b->vk, .graph = b->graph, .places = b->places};
+    *lo = (struct sdg_vk_lowering){.vk = b->vk, .graph = b->graph, .places = b->places, .weights = &b->program->weights};
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < b->graph->op_count && result == SDG_OK; i++) {
         const struct sdg_op *op = &b->graph->ops[i];
@@ -303,7 +303,7 @@ static enum sdg_result build(struct builder *b, const struct sdg_program_params 
         return SDG_ERROR_MEMORY;
     SDG_TRY(plan_arena(b));
     place_inputs(b);
-    SDG_TRY(sdg_vk_weights_plan(vk, graph, &p->weights, b->places));
+    SDG_TRY(sdg_vk_weights_plan(vk, graph, params->weights, &p->weights, b->places));
     SDG_TRY(copy_names(b));
     SDG_TRY(lower(b));
     p->memory.weights = p->weights.total;

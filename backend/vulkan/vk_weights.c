@@ -60,8 +60,30 @@ static void put_words(uint32_t *to, const int8_t *from, const struct sdg_value_i
     }
 }
 
-static size_t weight_bytes(const struct sdg_value_info *v, enum sdg_dtype dtype, enum sdg_vk_layout layout)
+// ---- floats kept as codes ----
+
+static size_t code_words(const struct sdg_value_info *v, int bits)
 {
+    return ((size_t)sdg_value_elements(v) * (size_t)bits + 31) / 32;
+}
+
+// s8 [O][I][taps] -> codes of `bits` [O][taps][I], the first in the lowest bits of a word.
+static void put_codes(uint32_t *to, const int8_t *from, const struct sdg_value_info *v, int bits)
+{
+    const size_t outputs = (size_t)v->dims[0], inputs = (size_t)v->dims[1], taps = (size_t)(v->dims[2] * v->dims[3]), per_word = 32 / (size_t)bits;
+    const uint32_t mask = bits == 4 ? 15 : 255;
+    memset(to, 0, code_words(v, bits) * sizeof *to);
+    size_t at = 0;
+    for (size_t o = 0; o < outputs; o++)
+        for (size_t tap = 0; tap < taps; tap++)
+            for (size_t i = 0; i < inputs; i++, at++)
+                to[at / per_word] |= ((uint32_t)from[(o * inputs + i) * taps + tap] & mask) << at % per_word * (size_t)bits;
+}
+
+static size_t weight_bytes(const struct sdg_value_info *v, enum sdg_dtype dtype, enum sdg_vk_layout layout, int code_bits)
+{
+    if (code_bits)
+        return (code_words(v, code_bits) + (size_t)v->dims[0]) * sizeof(uint32_t);
     if (layout != SDG_VK_LAYOUT_WORDS)
         return (size_t)sdg_value_elements(v) * sdg_dtype_size(dtype);
     const struct word_layout l = word_layout(v);
@@ -78,22 +100,30 @@ static struct sdg_vk_weight *find(const struct sdg_vk_weights *weights, sdg_valu
     return NULL;
 }
 
-// Appends weight `v` (0 or other kinds of values: nothing to do) as `dtype` and gives it a place.
-static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights, struct sdg_vk_place *places, sdg_value v,
-                            enum sdg_dtype dtype, enum sdg_vk_layout layout, const struct sdg_op *op)
+int sdg_vk_weights_code_bits(const struct sdg_vk_weights *weights, sdg_value v)
 {
+    const struct sdg_vk_weight *weight = find(weights, v);
+    return weight ? weight->code_bits : 0;
+}
+
+// Appends a weight (0 or other kinds of values: nothing to do) and gives it a place.
+static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights, struct sdg_vk_place *places,
+                            struct sdg_vk_weight wanted, const struct sdg_op *op)
+{
+    const sdg_value v = wanted.value;
+    const enum sdg_dtype dtype = wanted.dtype;
     const struct sdg_log *log = vk->base.log;
     const struct sdg_value_info *info = &graph->values[v];
     if (!v || info->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
     if (places[v].space != SDG_VK_SPACE_NONE) {
         const struct sdg_vk_weight *known = find(weights, v);
-        if (known->dtype == dtype && known->layout == layout)
+        if (known->dtype == dtype && known->layout == wanted.layout && known->code_bits == wanted.code_bits)
             return SDG_OK;
         return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan cannot use the weight %s both as %s and as %s", op->name, info->name,
                         sdg_dtype_name(known->dtype), sdg_dtype_name(dtype));
     }
-    size_t bytes = weight_bytes(info, dtype, layout), room = sdg_vk_align(bytes, vk->caps.alignment);
+    size_t bytes = weight_bytes(info, dtype, wanted.layout, wanted.code_bits), room = sdg_vk_align(bytes, vk->caps.alignment);
     size_t limit = vk->caps.max_allocation < block_limit ? (size_t)vk->caps.max_allocation : block_limit;
     size_t last = weights->block_count - 1;
     if (weights->block_count == 0 || (weights->block_bytes[last] > 0 && weights->block_bytes[last] + room > limit)) {
@@ -104,14 +134,15 @@ static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, st
     }
     if (!sdg_grow(log, &weights->list, &weights->capacity, weights->count + 1, sizeof *weights->list, "weights"))
         return SDG_ERROR_MEMORY;
-    weights->list[weights->count++] = (struct sdg_vk_weight){v, dtype, layout};
+    weights->list[weights->count++] = wanted;
     places[v] = (struct sdg_vk_place){SDG_VK_SPACE_WEIGHTS + (unsigned)last, weights->block_bytes[last], bytes};
     weights->block_bytes[last] += room;
     weights->total += room;
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights, struct sdg_vk_place *places)
+enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from, struct sdg_vk_weights *weights,
+                                    struct sdg_vk_place *places)
 {
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_op *op = &graph->ops[i];
@@ -121,9 +152,11 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *g
             enum sdg_dtype dtype = info->rank == 1 ? SDG_F32 : info->dtype == SDG_S8 ? SDG_S8 : sdg_vk_float_type(graph, op);
             enum sdg_vk_layout layout = dtype == SDG_S8 ? SDG_VK_LAYOUT_WORDS
                 : op->kind == SDG_OP_CONV2D && info->dims[2] * info->dims[3] > 1 ? SDG_VK_LAYOUT_TAPS_FIRST : SDG_VK_LAYOUT_FILE;
-            SDG_TRY(want(vk, graph, weights, places, op->in[k], dtype, layout, op));
+            const bool product = k == 1 && (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) && info->kind == SDG_VALUE_WEIGHT;
+            const struct sdg_vk_weight wanted = {op->in[k], dtype, layout, product ? sdg_weight_code_bits(from, info) : 0};
+            SDG_TRY(want(vk, graph, weights, places, wanted, op));
         }
-        SDG_TRY(want(vk, graph, weights, places, op->epilogue.bias, SDG_F32, SDG_VK_LAYOUT_FILE, op));
+        SDG_TRY(want(vk, graph, weights, places, (struct sdg_vk_weight){op->epilogue.bias, SDG_F32, SDG_VK_LAYOUT_FILE, 0}, op));
     }
     return SDG_OK;
 }
@@ -152,6 +185,13 @@ static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *gr
 {
     const struct sdg_value_info *info = &graph->values[weight->value];
     const struct sdg_vk_buffer *block = &weights->blocks[place->space - SDG_VK_SPACE_WEIGHTS];
+    if (weight->code_bits) {
+        uint32_t *ordered = staging->ordered;
+        float *scales = (float *)(ordered + code_words(info, weight->code_bits));
+        SDG_TRY(sdg_weight_load_codes(vk->base.log, from, info, staging->loaded, scales, release));
+        put_codes(ordered, staging->loaded, info, weight->code_bits);
+        return sdg_vk_upload(vk, block, place->offset, ordered, place->bytes);
+    }
     if (block->mapped && weight->layout == SDG_VK_LAYOUT_FILE) { // straight into the device's memory
         SDG_TRY(sdg_weight_load(vk->base.log, from, info, weight->dtype, block->mapped + place->offset, release));
         return sdg_vk_buffer_flush(vk, block, place->offset, place->bytes);
@@ -190,10 +230,10 @@ enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *g
     size_t longest = 0, longest_ordered = 0;
     for (size_t i = 0; i < weights->count; i++) {
         const struct sdg_vk_weight *weight = &weights->list[i];
-        size_t bytes = weight_bytes(&graph->values[weight->value], weight->dtype, SDG_VK_LAYOUT_FILE);
+        size_t bytes = weight_bytes(&graph->values[weight->value], weight->code_bits ? SDG_S8 : weight->dtype, SDG_VK_LAYOUT_FILE, 0);
         if (bytes > longest)
             longest = bytes;
-        if (weight->layout != SDG_VK_LAYOUT_FILE && places[weight->value].bytes > longest_ordered)
+        if ((weight->code_bits || weight->layout != SDG_VK_LAYOUT_FILE) && places[weight->value].bytes > longest_ordered)
             longest_ordered = places[weight->value].bytes;
     }
     struct staging staging = {

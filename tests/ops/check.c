@@ -168,11 +168,10 @@ sdg_value known_vector(struct fixture *f, int64_t n, const float *values)
     return v;
 }
 
-sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int bits, const int8_t *codes)
+// One tensor of codes.
+static void add_codes(struct fixture *f, const char *name, int rank, const int64_t dims[4], int bits, const int8_t *codes)
 {
-    struct sdg_tensor *tensor = &f->weight[f->weights];
-    char *name = f->weight_name[f->weights];
-    snprintf(name, sizeof f->weight_name[0], "weight.%d", f->weights++);
+    struct sdg_tensor *tensor = &f->weight[f->weights++];
     size_t inputs = (size_t)(dims[1] * dims[2] * dims[3]), row = bits == 4 ? (inputs + 1) / 2 : inputs;
     *tensor = (struct sdg_tensor){.name = name, .dtype = bits == 4 ? SDG_U8 : SDG_S8, .rank = bits == 4 ? 2 : rank, .bytes = (size_t)dims[0] * row};
     memcpy(tensor->dims, dims, sizeof(int64_t[4]));
@@ -186,8 +185,43 @@ sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int
         memcpy(data, codes, tensor->bytes);
     }
     tensor->data = data;
+}
+
+static sdg_value add_weight_value(struct fixture *f, int rank, const int64_t dims[4], const char *name)
+{
     return rank == 4 ? sdg_graph_conv_weight(f->graph, dims[0], dims[1], (int)dims[2], (int)dims[3], "%s", name)
                      : sdg_graph_linear_weight(f->graph, dims[0], dims[1], "%s", name);
+}
+
+sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int bits, const int8_t *codes)
+{
+    char *name = f->weight_name[f->weights];
+    snprintf(name, sizeof f->weight_name[0], "weight.%d", f->weights);
+    add_codes(f, name, rank, dims, bits, codes);
+    return add_weight_value(f, rank, dims, name);
+}
+
+sdg_value code_weight(struct fixture *f, int rank, const int64_t dims[4], int bits)
+{
+    const size_t count = (size_t)(dims[0] * dims[1] * dims[2] * dims[3]);
+    const int limit = bits == 4 ? 8 : 128;
+    int8_t *codes = get(count);
+    for (size_t i = 0; i < count; i++)
+        codes[i] = (int8_t)((int)(next_random(&f->random) % (uint64_t)(2 * limit)) - limit);
+    char *name = f->weight_name[f->weights];
+    snprintf(name, sizeof f->weight_name[0], "%d.weight", f->weights);
+    add_codes(f, name, rank, dims, bits, codes);
+    free(codes);
+    // Codes are uniform, their variance is a third of limit^2: sums of about 1, and no scale like its neighbour.
+    char *scale_name = f->weight_name[f->weights];
+    snprintf(scale_name, sizeof f->weight_name[0], "%d.weight_scale", f->weights - 1);
+    struct sdg_tensor *tensor = &f->weight[f->weights++];
+    *tensor = (struct sdg_tensor){.name = scale_name, .dtype = SDG_F32, .rank = 1, .dims = {dims[0], 1, 1, 1}, .bytes = (size_t)dims[0] * sizeof(float)};
+    float *scales = get(tensor->bytes);
+    for (int64_t o = 0; o < dims[0]; o++)
+        scales[o] = (float)((0.5 + uniform(&f->random)) / limit * sqrt(3.0 / (double)(dims[1] * dims[2] * dims[3])));
+    tensor->data = scales;
+    return add_weight_value(f, rank, dims, name);
 }
 
 sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs)

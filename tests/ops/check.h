@@ -37,7 +37,7 @@ struct fixture {
     int inputs, weights;
     struct { const char *name; void *values; size_t count; bool table; } input[MOST_LEAVES]; // float, or int32_t of ids
     struct sdg_tensor weight[MOST_LEAVES];
-    char weight_name[MOST_LEAVES][16];
+    char weight_name[MOST_LEAVES][32];
     struct sdg_tensors *file; // the weights, after write_weights()
     char path[64];
     uint64_t random;
@@ -72,6 +72,8 @@ sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const flo
 // Integer weights [O,I,k,k] (rank 4) or [O,I] (rank 2) in the file, 8 bits or 4 packed; a value for a float operation, to be turned with
 // sdg_graph_use_codes. `codes` are copied.
 sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int bits, const int8_t *codes);
+// Float weight that the file has as random codes of so many bits, with a scale per output.
+sdg_value code_weight(struct fixture *f, int rank, const int64_t dims[4], int bits);
 // Vector weight with these values.
 sdg_value known_vector(struct fixture *f, int64_t n, const float *values);
 // Content of the leaf input made last, as written: rounded to the type under test.

@@ -5,11 +5,12 @@ struct shape {
     const char *end;                           // epilogue: b bias, t table (T one row for all), r residual, a activation
 };
 
-static void check(struct suite *s, const struct shape *p, int rows, enum sdg_unary activation)
+// bits: of the weights as codes in the file; 0: floats
+static void check(struct suite *s, const struct shape *p, int rows, enum sdg_unary activation, int bits)
 {
     struct fixture f;
-    if (!begin(s, &f, "conv2d(type=%s,n=%d,h=%d,w=%d,in=%d,out=%d,kernel=%d,stride=%d,pad=%d,end=%s,rows=%d,act=%d)", type_name(s), p->n, p->h, p->w, p->in,
-               p->out, p->kernel, p->stride, p->pad, p->end, rows, activation))
+    if (!begin(s, &f, "conv2d(type=%s,n=%d,h=%d,w=%d,in=%d,out=%d,kernel=%d,stride=%d,pad=%d,end=%s,rows=%d,act=%d,bits=%d)", type_name(s), p->n, p->h, p->w, p->in,
+               p->out, p->kernel, p->stride, p->pad, p->end, rows, activation, bits))
         return;
     int top = p->pad < 0 ? 0 : p->pad, bottom = p->pad < 0 ? 1 : p->pad;
     int64_t h = (p->h + top + bottom - p->kernel) / p->stride + 1, w = (p->w + top + bottom - p->kernel) / p->stride + 1;
@@ -22,18 +23,20 @@ static void check(struct suite *s, const struct shape *p, int rows, enum sdg_una
         else if (*c == 'r')
             end.residual = input(&f, "residual", p->n, h, w, p->out, NORMAL_DATA);
     }
-    sdg_value x = input(&f, "x", p->n, p->h, p->w, p->in, NORMAL_DATA), weight = conv_weight(&f, p->out, p->in, p->kernel, p->kernel);
+    sdg_value x = input(&f, "x", p->n, p->h, p->w, p->in, NORMAL_DATA);
+    sdg_value weight = bits ? code_weight(&f, 4, (int64_t[4]){p->out, p->in, p->kernel, p->kernel}, bits) : conv_weight(&f, p->out, p->in, p->kernel, p->kernel);
     struct sdg_conv_params params = {.stride = p->stride, .pad_top = top, .pad_left = top, .pad_bottom = bottom, .pad_right = bottom};
     finish(&f, sdg_graph_conv2d(f.graph, "conv", x, weight, params, end));
 }
 
 // The second half of the input channels of a larger weight.
-static void check_weight_slice(struct suite *s, int64_t in, int64_t out, int kernel)
+static void check_weight_slice(struct suite *s, int64_t in, int64_t out, int kernel, int bits)
 {
     struct fixture f;
-    if (!begin(s, &f, "conv2d(type=%s,slice,in=%d,out=%d,kernel=%d)", type_name(s), (int)in, (int)out, kernel))
+    if (!begin(s, &f, "conv2d(type=%s,slice,in=%d,out=%d,kernel=%d,bits=%d)", type_name(s), (int)in, (int)out, kernel, bits))
         return;
-    sdg_value x = input(&f, "x", 2, 6, 5, in, NORMAL_DATA), weight = conv_weight(&f, out, 2 * in + 1, kernel, kernel);
+    sdg_value x = input(&f, "x", 2, 6, 5, in, NORMAL_DATA);
+    sdg_value weight = bits ? code_weight(&f, 4, (int64_t[4]){out, 2 * in + 1, kernel, kernel}, bits) : conv_weight(&f, out, 2 * in + 1, kernel, kernel);
     int pad = kernel / 2;
     struct sdg_conv_params params = {.stride = 1, .pad_top = pad, .pad_left = pad, .pad_bottom = pad, .pad_right = pad};
     finish(&f, sdg_graph_conv2d(f.graph, "conv", x, sdg_graph_weight_slice(f.graph, weight, in + 1, in), params, (struct sdg_epilogue){0}));
@@ -48,12 +51,16 @@ static void check_shapes(struct suite *s)
         {1, 7, 5, 4, 4, 3, 1, 2, "b"},    {3, 3, 3, 17, 130, 3, 1, 1, "tr"}, {1, 2, 3, 200, 7, 3, 1, 1, "r"},  {2, 13, 11, 36, 20, 3, 1, 0, "b"},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        check(s, &shapes[i], 3, SDG_UNARY_NONE);
+        check(s, &shapes[i], 3, SDG_UNARY_NONE, 0);
+    for (size_t i = 0; i < 2 * (sizeof shapes / sizeof *shapes); i++)
+        check(s, &shapes[i / 2], 3, i % 3 ? SDG_UNARY_NONE : SDG_UNARY_SILU, i % 2 ? 4 : 8);
     for (enum sdg_unary a = SDG_UNARY_SILU; a < SDG_UNARY_AFFINE; a++)
-        check(s, &(struct shape){2, 5, 7, 9, 33, 3, 1, 1, a % 2 ? "btr" : "b"}, 2, a);
-    check_weight_slice(s, 5, 31, 3);
-    check_weight_slice(s, 32, 64, 3);
-    check_weight_slice(s, 16, 24, 1);
+        check(s, &(struct shape){2, 5, 7, 9, 33, 3, 1, 1, a % 2 ? "btr" : "b"}, 2, a, 0);
+    for (int bits = 0; bits <= 8; bits += 4) {
+        check_weight_slice(s, 5, 31, 3, bits);
+        check_weight_slice(s, 32, 64, 3, bits);
+        check_weight_slice(s, 16, 24, 1, bits);
+    }
 }
 
 void check_conv2d(struct suite *s)
@@ -66,5 +73,5 @@ void check_conv2d(struct suite *s)
     if (!s->bench)
         check_shapes(s);
     for (size_t i = 0; i < sizeof large / sizeof *large && s->bench; i++)
-        check(s, &large[i], 1, SDG_UNARY_NONE);
+        check(s, &large[i], 1, SDG_UNARY_NONE, 0);
 }

@@ -5,10 +5,11 @@ struct shape {
     const char *end; // epilogue: b bias, t table (T one row for all), r residual
 };
 
-static void check(struct suite *s, const struct shape *p, int rows, enum sdg_unary activation)
+// bits: of the weights as codes in the file; 0: floats
+static void check(struct suite *s, const struct shape *p, int rows, enum sdg_unary activation, int bits)
 {
     struct fixture f;
-    if (!begin(s, &f, "linear(type=%s,n=%d,tokens=%d,in=%d,out=%d,end=%s,rows=%d,act=%d)", type_name(s), p->n, p->tokens, p->in, p->out, p->end, rows, activation))
+    if (!begin(s, &f, "linear(type=%s,n=%d,tokens=%d,in=%d,out=%d,end=%s,rows=%d,act=%d,bits=%d)", type_name(s), p->n, p->tokens, p->in, p->out, p->end, rows, activation, bits))
         return;
     struct sdg_epilogue end = {.activation = activation};
     for (const char *c = p->end; *c; c++) {
@@ -19,16 +20,16 @@ static void check(struct suite *s, const struct shape *p, int rows, enum sdg_una
         else if (*c == 'r')
             end.residual = input(&f, "residual", p->n, 1, p->tokens, p->out, NORMAL_DATA);
     }
-    sdg_value x = input(&f, "x", p->n, 1, p->tokens, p->in, NORMAL_DATA), weight = linear_weight(&f, p->out, p->in);
+    sdg_value x = input(&f, "x", p->n, 1, p->tokens, p->in, NORMAL_DATA), weight = bits ? code_weight(&f, 2, (int64_t[4]){p->out, p->in, 1, 1}, bits) : linear_weight(&f, p->out, p->in);
     finish(&f, sdg_graph_linear(f.graph, "linear", x, weight, end));
 }
 
-static void check_weight_slice(struct suite *s, int64_t in, int64_t out)
+static void check_weight_slice(struct suite *s, int64_t in, int64_t out, int bits)
 {
     struct fixture f;
-    if (!begin(s, &f, "linear(type=%s,slice,in=%d,out=%d)", type_name(s), (int)in, (int)out))
+    if (!begin(s, &f, "linear(type=%s,slice,in=%d,out=%d,bits=%d)", type_name(s), (int)in, (int)out, bits))
         return;
-    sdg_value x = input(&f, "x", 2, 3, 5, in, NORMAL_DATA), weight = linear_weight(&f, out, in + 7);
+    sdg_value x = input(&f, "x", 2, 3, 5, in, NORMAL_DATA), weight = bits ? code_weight(&f, 2, (int64_t[4]){out, in + 7, 1, 1}, bits) : linear_weight(&f, out, in + 7);
     finish(&f, sdg_graph_linear(f.graph, "linear", x, sdg_graph_weight_slice(f.graph, weight, 7, in), (struct sdg_epilogue){0}));
 }
 
@@ -43,13 +44,17 @@ void check_linear(struct suite *s)
         {2, 77, 768, 1280, ""},    {1, 77, 768, 3072, "b"},   {1, 20, 320, 1280, "b"},
     };
     for (size_t i = 0; i < sizeof small / sizeof *small && !s->bench; i++)
-        check(s, &small[i], 3, SDG_UNARY_NONE);
+        check(s, &small[i], 3, SDG_UNARY_NONE, 0);
+    for (size_t i = 0; i < 2 * (sizeof small / sizeof *small) && !s->bench; i++)
+        check(s, &small[i / 2], 3, i % 3 ? SDG_UNARY_NONE : SDG_UNARY_SILU, i % 2 ? 4 : 8);
     for (enum sdg_unary a = SDG_UNARY_SILU; a < SDG_UNARY_AFFINE && !s->bench; a++)
-        check(s, &(struct shape){2, 11, 20, 33, a % 2 ? "btr" : "b"}, 2, a);
+        check(s, &(struct shape){2, 11, 20, 33, a % 2 ? "btr" : "b"}, 2, a, 0);
     for (size_t i = 0; i < sizeof large / sizeof *large && s->bench; i++)
-        check(s, &large[i], 1, SDG_UNARY_NONE);
+        check(s, &large[i], 1, SDG_UNARY_NONE, 0);
     if (!s->bench) {
-        check_weight_slice(s, 31, 33);
-        check_weight_slice(s, 64, 32);
+        for (int bits = 0; bits <= 8; bits += 4) {
+            check_weight_slice(s, 31, 33, bits);
+            check_weight_slice(s, 64, 32, bits);
+        }
     }
 }

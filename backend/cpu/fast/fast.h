@@ -29,10 +29,15 @@ size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes);
 // Packs codes -8..7 as sdg_fast_unpack4 reads them, on all threads; count is a multiple of SDG_FAST_NIBBLES.
 void sdg_fast_pack4(const int8_t *codes, uint8_t *packed, size_t count);
 void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, int8_t *codes, size_t count);
+// Codes (8 bits, or 4: packed as above) as f32 or, if `half`, bf16 numbers, on all threads: what multiplies floats that are kept as codes.
+void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool half, size_t count);
 // Scale and zero point of an interval in this run.
 const float *sdg_fast_interval(const struct sdg_cpu_program *program, sdg_value interval, int64_t row);
 // In prepare(): weight `v` as contiguous f32, bf16 or s8 (dtype) into `to`, converted on all threads where it is a whole tensor.
 enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to);
+// In select(): bits of the codes that a float weight can be kept as, 0 = none; and in prepare() these codes, with their scales [O].
+int sdg_fast_code_bits(const struct sdg_cpu_step *step);
+enum sdg_result sdg_fast_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales);
 // Takes the step under the name "<operation>:<instruction set>".
 void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row), bool *taken);
 

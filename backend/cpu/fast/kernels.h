@@ -37,9 +37,10 @@ struct sdg_fast_group_norm {
 // What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits.
 enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_INTEGERS };
 
-// What follows a product: out[c] = activation(sums[c] + bias[c] + table[c] + residual[c]), where integer sums are multiplied with scales[c]
-// first. bias, table and residual may be NULL.
+// What follows a product: out[c] = activation(scales[c] * sums[c] + bias[c] + table[c] + residual[c]). scales, bias, table and residual
+// may be NULL.
 struct sdg_fast_epilogue {
+    bool integers;                       // sums are s32
     const float *scales, *bias, *table;
     const void *residual;
     enum sdg_unary activation;
@@ -54,7 +55,7 @@ struct sdg_fast_kernels {
     bool pairs;                // has products of bf16 pairs
     int64_t tile;              // width of a product: queries of attention, output channels of conv2d and linear
 
-    // f32, f16 or bf16 at any alignment -> f32 or, if `half`, bf16.
+    // f32, f16, bf16 or s8 at any alignment -> f32 or, if `half`, bf16.
     void (*convert)(const void *from, enum sdg_dtype type, void *to, bool half, int64_t count);
     void (*unary)(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin, int64_t end);
     // out[i] = x[i] op y[i] for i in [0, count)
@@ -76,8 +77,8 @@ struct sdg_fast_kernels {
                              const struct sdg_fast_codes *codes);
 
     // Of each SDG_FAST_NIBBLES codes -8..7 the first half are in the low halves of the bytes, the second half in the high halves.
-    // codes is 64-byte aligned.
-    void (*unpack4)(const uint8_t *packed, int8_t *codes, int64_t count);
+    // codes is 64-byte aligned; they go past the caches where that is possible and `far` is set.
+    void (*unpack4)(const uint8_t *packed, int8_t *codes, int64_t count, bool far);
 
     // Pixels [begin, end) of codes as pairs of 16 bits, less their zero point: out[pixel][(channels + 1) / 2 * 2], an odd one's neighbour 0.
     void (*widen)(const uint8_t *codes, bool sign, int zero, int64_t channels, int16_t *out, int64_t begin, int64_t end);

@@ -8,6 +8,9 @@
 // On integers scales and the zero point are arguments of the primitive, so that they may be any row's. Weights of four bits stay packed:
 // prepare() packs the blocked codes again, run() unpacks them into scratch memory. Where codes are wanted as the
 // result, the primitive writes f32 into scratch memory, and our own kernel makes the codes.
+//
+// Float weights that the file has as codes with one scale per output stay codes, in the kernel's order: run() expands them into scratch
+// memory. What follows the sums then begins with the scales, so the bias is added after them by the epilogue, too.
 #include "backend/cpu/fast/onednn.h"
 
 #include "backend/cpu/fast/fast.h"
@@ -25,7 +28,7 @@ struct sdg_onednn {
     dnnl_stream_t stream;
 };
 
-enum { SRC, WEIGHTS, BIAS, DST, RESIDUAL, SCRATCHPAD, SRC_SCALE, WEIGHT_SCALE, SRC_ZERO, MEMORIES };
+enum { SRC, WEIGHTS, BIAS, DST, RESIDUAL, SCRATCHPAD, SRC_SCALE, WEIGHT_SCALE, SRC_ZERO, CODE_SCALE, MEMORIES };
 
 struct state {
     dnnl_primitive_desc_t description;
@@ -37,6 +40,8 @@ struct state {
     int64_t channels;               // of the output
     size_t weight_bytes;            // as the kernel reads them, compensation included
     size_t packed_codes;            // how many of them are kept as four bits, the first ones
+    int code_bits;                  // floats kept as codes, of so many bits; 0: kept as they are multiplied
+    size_t code_count;              // of these
     // Where things lie in the step's scratch memory, behind the library's own.
     struct { size_t bias, zero, result, weights; } at;
 };
@@ -113,6 +118,7 @@ static bool has_integers(void)
 struct request {
     dnnl_memory_desc_t md[MEMORIES];
     dnnl_primitive_attr_t attributes;
+    int code_bits; // as in the state
 };
 
 static bool native_type(enum sdg_dtype dtype, dnnl_data_type_t *out)
@@ -172,6 +178,37 @@ static dnnl_status_t set_integer_attributes(const struct sdg_cpu_step *step, dnn
     return status;
 }
 
+static bool adds_vector(const struct sdg_cpu_step *step)
+{
+    return step->op->epilogue.bias || step->op->epilogue.table;
+}
+
+// A vector over the channels of the result.
+static dnnl_status_t describe_vector(const struct sdg_cpu_step *step, dnnl_memory_desc_t *out)
+{
+    const int64_t channels = sdg_cpu_value(step->program, step->op->out)->dims[3];
+    if (step->op->kind == SDG_OP_CONV2D)
+        return dnnl_memory_desc_create_with_tag(out, 4, (dnnl_dims_t){1, channels, 1, 1}, dnnl_f32, dnnl_abcd);
+    return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){1, channels}, dnnl_f32, dnnl_ab);
+}
+
+// sums * scale [+ bias and table]
+static dnnl_status_t append_scales(const struct sdg_cpu_step *step, dnnl_post_ops_t ops, struct request *request)
+{
+    dnnl_status_t status = describe_vector(step, &request->md[CODE_SCALE]);
+    if (status == dnnl_success)
+        status = dnnl_post_ops_append_binary(ops, dnnl_binary_mul, request->md[CODE_SCALE]);
+    if (status == dnnl_success && adds_vector(step))
+        status = dnnl_post_ops_append_binary(ops, dnnl_binary_add, request->md[CODE_SCALE]);
+    return status;
+}
+
+// How many of them there are.
+static int scale_ops(const struct sdg_cpu_step *step, int code_bits)
+{
+    return code_bits ? 1 + adds_vector(step) : 0;
+}
+
 static dnnl_status_t make_attributes(const struct sdg_cpu_step *step, struct request *request)
 {
     const struct sdg_epilogue *epilogue = &step->op->epilogue;
@@ -185,6 +222,8 @@ static dnnl_status_t make_attributes(const struct sdg_cpu_step *step, struct req
         status = set_integer_attributes(step, request->attributes);
     if (status == dnnl_success)
         status = dnnl_post_ops_create(&ops);
+    if (status == dnnl_success && request->code_bits)
+        status = append_scales(step, ops, request);
     if (status == dnnl_success && epilogue->residual)
         status = dnnl_post_ops_append_binary(ops, dnnl_binary_add, request->md[RESIDUAL]);
     if (status == dnnl_success)
@@ -237,7 +276,7 @@ static dnnl_status_t make_conv2d(const struct sdg_cpu_step *step, int64_t n, dnn
     dnnl_status_t status = describe_activations(step, n, true, request);
     if (status == dnnl_success)
         status = dnnl_memory_desc_create_with_tag(&request->md[WEIGHTS], 4, (dnnl_dims_t){w[0], w[1], w[2], w[3]}, type, dnnl_format_tag_any);
-    if (status == dnnl_success && (op->epilogue.bias || op->epilogue.table))
+    if (status == dnnl_success && adds_vector(step) && !request->code_bits)
         status = dnnl_memory_desc_create_with_tag(&request->md[BIAS], 1, (dnnl_dims_t){w[0]}, dnnl_f32, dnnl_a);
     if (status == dnnl_success)
         status = make_attributes(step, request);
@@ -257,7 +296,7 @@ static dnnl_status_t make_linear(const struct sdg_cpu_step *step, int64_t n, dnn
     dnnl_status_t status = describe_activations(step, n, false, request);
     if (status == dnnl_success)
         status = dnnl_memory_desc_create_with_tag(&request->md[WEIGHTS], 2, (dnnl_dims_t){w[1], w[0]}, type, dnnl_format_tag_any);
-    if (status == dnnl_success && (op->epilogue.bias || op->epilogue.table))
+    if (status == dnnl_success && adds_vector(step) && !request->code_bits)
         status = dnnl_memory_desc_create_with_tag(&request->md[BIAS], 2, (dnnl_dims_t){1, w[0]}, dnnl_f32, dnnl_ab);
     if (status == dnnl_success)
         status = make_attributes(step, request);
@@ -306,6 +345,15 @@ static size_t packable_codes(const struct sdg_cpu_step *step, const struct state
     return codes % SDG_FAST_NIBBLES == 0 && codes <= state->weight_bytes ? codes : 0;
 }
 
+// Floats kept as codes: the kernel's own order, with what it pads.
+static size_t plan_codes(const struct sdg_cpu_step *step, struct state *state)
+{
+    state->code_count = state->weight_bytes / sdg_dtype_size(sdg_cpu_value(step->program, step->op->in[0])->dtype);
+    if (state->code_count % SDG_FAST_NIBBLES)
+        state->code_bits = 8;
+    return state->code_bits == 4 ? state->code_count / 2 : state->code_count;
+}
+
 static void fill_step(struct sdg_cpu_step *step, struct state *state)
 {
     const struct sdg_op *op = step->op;
@@ -315,13 +363,13 @@ static void fill_step(struct sdg_cpu_step *step, struct state *state)
     state->channels = out->dims[3];
     state->weight_bytes = dnnl_memory_desc_get_size(description_of(state, dnnl_query_weights_md));
     state->packed_codes = packable_codes(step, state);
-    snprintf(step->kernel, sizeof step->kernel, "%s%s", name, state->packed_codes ? ", 4-bit weights" : "");
-    step->weight_bytes = state->weight_bytes - state->packed_codes / 2;
+    step->weight_bytes = state->code_bits ? plan_codes(step, state) + (size_t)state->channels * sizeof(float) : state->weight_bytes - state->packed_codes / 2;
+    snprintf(step->kernel, sizeof step->kernel, "%s%s", name, state->packed_codes || state->code_bits == 4 ? ", 4-bit weights" : state->code_bits ? ", 8-bit weights" : "");
     sdg_fast_reserve(step, dnnl_memory_desc_get_size(description_of(state, dnnl_query_scratchpad_md)));
     state->at.bias = sdg_fast_reserve(step, op->epilogue.table ? (size_t)state->channels * sizeof(float) : 0);
     state->at.zero = sdg_fast_reserve(step, has_zero_point(step) ? sizeof(int32_t) : 0);
     state->at.result = sdg_fast_reserve(step, op->codes.interval ? (size_t)sdg_value_elements(out) * sizeof(float) : 0);
-    state->at.weights = sdg_fast_reserve(step, state->packed_codes ? state->weight_bytes : 0);
+    state->at.weights = sdg_fast_reserve(step, state->packed_codes || state->code_bits ? state->weight_bytes : 0);
     sdg_cpu_want_weight(step->program, op->epilogue.bias);
     if (on_integers(op))
         sdg_cpu_want_weight(step->program, op->in[3]);
@@ -345,7 +393,8 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     struct state *state = sdg_alloc(program->log, 1, sizeof *state, "a kernel");
     if (!state)
         return SDG_ERROR_MEMORY;
-    struct request request = {0};
+    state->code_bits = on_integers(op) ? 0 : sdg_fast_code_bits(step);
+    struct request request = {.code_bits = state->code_bits};
     state->repeat = by_sample ? samples : 1;
     dnnl_status_t status = (op->kind == SDG_OP_CONV2D ? make_conv2d : make_linear)(step, samples / state->repeat, onednn->engine, &request, &state->description);
     free_request(&request);
@@ -448,6 +497,52 @@ static dnnl_status_t describe_plain_weights(const struct sdg_cpu_step *step, con
     return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){w[1], w[0]}, weight_type(step), integers ? dnnl_ab : dnnl_ba);
 }
 
+static float *code_scales(const struct sdg_cpu_step *step)
+{
+    const struct state *state = step->state;
+    return (float *)((char *)step->weights + step->weight_bytes) - state->channels;
+}
+
+// Numbers of the kernel's type that are codes, to codes.
+static void narrow(const char *from, bool half, int8_t *codes, size_t count)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i++)
+        codes[i] = (int8_t)(half ? sdg_f32_from_bf16(((const uint16_t *)from)[i]) : ((const float *)from)[i]);
+}
+
+// Codes as in the file become numbers, the library brings these into its order, and they become codes again.
+static enum sdg_result load_codes(struct sdg_cpu_step *step)
+{
+    const struct state *state = step->state;
+    const struct sdg_onednn *onednn = sdg_cpu_backend_of(step->program)->state;
+    const size_t count = (size_t)sdg_value_elements(sdg_cpu_value(step->program, step->op->in[1]));
+    const bool half = sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16;
+    const size_t plain_bytes = (count * (half ? 2 : 4) + SDG_CPU_ALIGNMENT - 1) / SDG_CPU_ALIGNMENT * SDG_CPU_ALIGNMENT;
+    dnnl_memory_desc_t plain = NULL;
+    char *numbers = sdg_alloc_raw(step->program->log, plain_bytes + state->weight_bytes, 1, "weights being reordered");
+    int8_t *codes = numbers ? sdg_alloc_raw(step->program->log, count > state->code_count ? count : state->code_count, 1, "weights being reordered") : NULL;
+    enum sdg_result result = codes ? sdg_fast_read_codes(step->program, step->op->in[1], codes, code_scales(step)) : SDG_ERROR_MEMORY;
+    if (result == SDG_OK) {
+        sdg_fast_expand(step, codes, 8, numbers, half, count);
+        dnnl_status_t status = describe_plain_weights(step, numbers, numbers, &plain);
+        if (status == dnnl_success)
+            status = reorder(onednn, plain, numbers, description_of(state, dnnl_query_weights_md), numbers + plain_bytes);
+        if (status != dnnl_success)
+            result = report(step, status, "reorder the weights");
+    }
+    if (result == SDG_OK) {
+        narrow(numbers + plain_bytes, half, state->code_bits == 4 ? codes : step->weights, state->code_count);
+        if (state->code_bits == 4)
+            sdg_fast_pack4(codes, step->weights, state->code_count);
+    }
+    if (plain)
+        dnnl_memory_desc_destroy(plain);
+    sdg_free(codes);
+    sdg_free(numbers);
+    return result;
+}
+
 // The weight as in the file, converted to the kernel's type, goes through a buffer that lives only here.
 static enum sdg_result load_weights(struct sdg_cpu_step *step)
 {
@@ -522,6 +617,16 @@ static dnnl_status_t make_integer_arguments(struct sdg_cpu_step *step)
     return status;
 }
 
+static dnnl_status_t make_scale_arguments(struct sdg_cpu_step *step)
+{
+    const int scale = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, bias = DNNL_ARG_ATTR_MULTIPLE_POST_OP(1) | DNNL_ARG_SRC_1;
+    const struct state *state = step->state;
+    dnnl_status_t status = add_argument(step, CODE_SCALE, scale, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, scale), code_scales(step));
+    if (status == dnnl_success && adds_vector(step))
+        status = add_argument(step, BIAS, bias, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, bias), bias_data(step));
+    return status;
+}
+
 // Where the primitive's result goes.
 static char *result_data(const struct sdg_cpu_step *step)
 {
@@ -533,8 +638,8 @@ static dnnl_status_t make_arguments(struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
     const struct state *state = step->state;
-    void *weights = state->packed_codes ? (char *)step->scratch + state->at.weights : step->weights;
-    const int post_op = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1;
+    void *weights = state->packed_codes || state->code_bits ? (char *)step->scratch + state->at.weights : step->weights;
+    const int post_op = DNNL_ARG_ATTR_MULTIPLE_POST_OP(scale_ops(step, state->code_bits)) | DNNL_ARG_SRC_1;
     dnnl_status_t status = add_argument(step, SRC, DNNL_ARG_SRC, description_of(state, dnnl_query_src_md), sdg_cpu_data(step->program, op->in[0]));
     if (status == dnnl_success)
         status = add_argument(step, WEIGHTS, DNNL_ARG_WEIGHTS, description_of(state, dnnl_query_weights_md), weights);
@@ -542,7 +647,9 @@ static dnnl_status_t make_arguments(struct sdg_cpu_step *step)
         status = add_argument(step, DST, DNNL_ARG_DST, description_of(state, dnnl_query_dst_md), result_data(step));
     if (status == dnnl_success)
         status = add_argument(step, SCRATCHPAD, DNNL_ARG_SCRATCHPAD, description_of(state, dnnl_query_scratchpad_md), step->scratch);
-    if (status == dnnl_success && (op->epilogue.bias || op->epilogue.table))
+    if (status == dnnl_success && state->code_bits)
+        status = make_scale_arguments(step);
+    if (status == dnnl_success && adds_vector(step) && !state->code_bits)
         status = add_argument(step, BIAS, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md(state->description, dnnl_query_weights_md, 1), bias_data(step));
     if (status == dnnl_success && op->epilogue.residual)
         status = add_argument(step, RESIDUAL, post_op, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, post_op),
@@ -555,7 +662,7 @@ static dnnl_status_t make_arguments(struct sdg_cpu_step *step)
 static enum sdg_result prepare(struct sdg_cpu_step *step)
 {
     struct state *state = step->state;
-    SDG_TRY(load_weights(step));
+    SDG_TRY(state->code_bits ? load_codes(step) : load_weights(step));
     dnnl_status_t status = dnnl_primitive_create(&state->primitive, state->description);
     if (status == dnnl_success)
         status = make_arguments(step);
@@ -623,6 +730,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
         SDG_TRY(set_interval(step, row));
     if (state->packed_codes)
         unpack_weights(step);
+    if (state->code_bits)
+        sdg_fast_expand(step, step->weights, state->code_bits, (char *)step->scratch + state->at.weights, sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16, state->code_count);
     for (int64_t i = 0; i < state->repeat && status == dnnl_success; i++) {
         if (state->repeat > 1)
             status = move_all_to_sample(step, i);

@@ -116,6 +116,12 @@ INLINE vf v_from_f16(vh x)
 
 INLINE vf load_as(const void *from, enum sdg_dtype type, int64_t i)
 {
+    if (type == SDG_S8) {
+        typedef int8_t bytes __attribute__((vector_size(LANES)));
+        bytes b;
+        memcpy(&b, (const int8_t *)from + i, sizeof b);
+        return __builtin_convertvector(b, vf);
+    }
     if (type != SDG_F16)
         return load(from, i, type == SDG_BF16);
     vh x;
@@ -142,6 +148,8 @@ static void convert(const void *from, enum sdg_dtype type, void *to, bool half, 
         half ? convert_as(SDG_F32, true, from, to, count) : convert_as(SDG_F32, false, from, to, count);
     else if (type == SDG_F16)
         half ? convert_as(SDG_F16, true, from, to, count) : convert_as(SDG_F16, false, from, to, count);
+    else if (type == SDG_S8)
+        half ? convert_as(SDG_S8, true, from, to, count) : convert_as(SDG_S8, false, from, to, count);
     else
         half ? convert_as(SDG_BF16, true, from, to, count) : convert_as(SDG_BF16, false, from, to, count);
 }

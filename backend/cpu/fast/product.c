@@ -5,6 +5,8 @@
 // one position, its rows of tokens taken as one long line of pixels. Weights are packed at load as
 // [channel blocks][kh][kw][depth][tile], with depth = I, or I / 2 pairs. Codes are widened to 16 bits first, less their zero point, so that
 // what lies outside the image adds nothing; their weights stay bytes, or with four bits are packed, and unpacked into scratch memory.
+// Float weights that the file has as codes stay codes as well (sdg_weight_code_bits), expanded into scratch memory by each run; their
+// scales follow the sums.
 // Work is cut into pieces of PIXELS output pixels of one line times one block of output channels; their sums stay in the cache.
 #include "backend/cpu/fast/fast.h"
 
@@ -26,7 +28,10 @@ struct state {
     int64_t kernel_h, kernel_w, stride, pad_top, pad_left;
     int64_t blocks, pieces;             // of output channels; of one line
     size_t weight_bytes;                // as they are multiplied
-    bool packed;                        // kept as four bits
+    bool packed;                        // integers kept as four bits
+    int code_bits;                      // floats kept as codes, of so many bits; 0: kept as they are multiplied
+    size_t code_count;                  // of these
+    float *code_scales;                 // behind them
     struct { size_t sums, scales, x, weights; } at; // in scratch memory
 };
 
@@ -35,16 +40,27 @@ static enum sdg_dtype weight_type(const struct state *s)
     return s->numbers == SDG_FAST_INTEGERS ? SDG_S8 : s->numbers == SDG_FAST_PAIRS ? SDG_BF16 : SDG_F32;
 }
 
-// One channel block of one kernel position.
-static size_t position_bytes(const struct state *s)
+static int64_t per_unit(const struct state *s)
 {
-    return (size_t)(s->depth * s->kernels->tile) * (s->numbers == SDG_FAST_INTEGERS ? 2 : 4);
+    return s->numbers == SDG_FAST_FLOATS ? 1 : 2;
 }
 
-static void pack(const struct state *s, const char *plain, int64_t block, char *to)
+// Weights of one channel block of one kernel position.
+static size_t position_count(const struct state *s)
 {
-    const int64_t tile = s->kernels->tile, positions = s->kernel_h * s->kernel_w, per = s->numbers == SDG_FAST_FLOATS ? 1 : 2;
-    const size_t size = sdg_dtype_size(weight_type(s)), bytes = position_bytes(s);
+    return (size_t)(s->depth * s->kernels->tile * per_unit(s));
+}
+
+static size_t position_bytes(const struct state *s)
+{
+    return position_count(s) * sdg_dtype_size(weight_type(s));
+}
+
+// `size`: bytes of a weight, in `plain` and `to`.
+static void pack(const struct state *s, const char *plain, int64_t block, size_t size, char *to)
+{
+    const int64_t tile = s->kernels->tile, positions = s->kernel_h * s->kernel_w, per = per_unit(s);
+    const size_t bytes = position_count(s) * size;
     to += (size_t)(block * positions) * bytes;
     memset(to, 0, (size_t)positions * bytes);
     for (int64_t i = 0; i < s->in; i++)
@@ -56,21 +72,24 @@ static void pack(const struct state *s, const char *plain, int64_t block, char *
 
 static enum sdg_result prepare(struct sdg_cpu_step *step)
 {
-    const struct state *s = step->state;
+    struct state *s = step->state;
     const sdg_value weight = step->op->in[1];
-    const enum sdg_dtype type = weight_type(s);
-    const size_t plain_bytes = (size_t)sdg_value_elements(sdg_cpu_value(step->program, weight)) * sdg_dtype_size(type);
-    char *plain = sdg_alloc_raw(step->program->log, plain_bytes + (s->packed ? s->weight_bytes : 0), 1, "weights being packed");
+    const enum sdg_dtype type = s->code_bits ? SDG_S8 : weight_type(s);
+    const bool nibbles = s->packed || s->code_bits == 4;
+    const size_t plain_bytes = (size_t)sdg_value_elements(sdg_cpu_value(step->program, weight)) * sdg_dtype_size(type), codes = s->code_bits ? s->code_count : s->weight_bytes;
+    char *plain = sdg_alloc_raw(step->program->log, plain_bytes + (nibbles ? codes : 0), 1, "weights being packed");
     if (!plain)
         return SDG_ERROR_MEMORY;
-    char *weights = s->packed ? plain + plain_bytes : step->weights;
-    enum sdg_result result = sdg_fast_read_weight(step->program, weight, type, plain);
+    char *weights = nibbles ? plain + plain_bytes : step->weights;
+    s->code_scales = (float *)((char *)step->weights + step->weight_bytes) - s->out;
+    enum sdg_result result =
+        s->code_bits ? sdg_fast_read_codes(step->program, weight, (int8_t *)plain, s->code_scales) : sdg_fast_read_weight(step->program, weight, type, plain);
     if (result == SDG_OK) {
 #pragma omp parallel for schedule(static)
         for (int64_t block = 0; block < s->blocks; block++)
-            pack(s, plain, block, weights);
-        if (s->packed)
-            sdg_fast_pack4((int8_t *)weights, step->weights, s->weight_bytes);
+            pack(s, plain, block, sdg_dtype_size(type), weights);
+        if (nibbles)
+            sdg_fast_pack4((int8_t *)weights, step->weights, codes);
     }
     sdg_free(plain);
     return result;
@@ -86,7 +105,7 @@ static void *scratch_at(const struct sdg_cpu_step *step, size_t at)
 static const char *weights_at(const struct sdg_cpu_step *step, int64_t block, int64_t position)
 {
     const struct state *s = step->state;
-    const char *weights = s->packed ? scratch_at(step, s->at.weights) : step->weights;
+    const char *weights = s->packed || s->code_bits ? scratch_at(step, s->at.weights) : step->weights;
     return weights + (size_t)(block * s->kernel_h * s->kernel_w + position) * position_bytes(s);
 }
 
@@ -152,8 +171,11 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
     char *out = sdg_cpu_data(program, step->op->out);
     const int64_t size = s->half ? 2 : 4, out_size = codes ? 1 : size;
     struct sdg_fast_epilogue end = {.activation = e->activation, .half = s->half, .codes = codes};
-    if (s->numbers == SDG_FAST_INTEGERS)
+    end.integers = s->numbers == SDG_FAST_INTEGERS;
+    if (end.integers)
         end.scales = (const float *)scratch_at(step, s->at.scales) + channel;
+    else if (s->code_bits)
+        end.scales = s->code_scales + channel;
     if (e->bias)
         end.bias = (const float *)sdg_cpu_data(program, e->bias) + channel;
     for (int64_t i = 0; i < piece->count; i++) {
@@ -175,6 +197,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
     if (s->numbers == SDG_FAST_INTEGERS)
         prepare_integers(step, row);
+    if (s->code_bits)
+        sdg_fast_expand(step, step->weights, s->code_bits, scratch_at(step, s->at.weights), s->numbers == SDG_FAST_PAIRS, s->code_count);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->blocks * per_block; i++) {
         struct piece piece = {.block = i / per_block, .first = i % s->pieces * PIXELS};
@@ -236,17 +260,32 @@ static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_number
     return (type == SDG_F32 || type == SDG_BF16) && (op->codes.interval || type == out);
 }
 
+// Bytes of the weights between runs.
+static size_t plan_weights(const struct sdg_cpu_step *step, struct state *s)
+{
+    s->weight_bytes = (size_t)(s->blocks * s->kernel_h * s->kernel_w) * position_bytes(s);
+    if (s->numbers == SDG_FAST_INTEGERS) {
+        s->packed = sdg_cpu_value(step->program, step->op->in[1])->bits == 4 && s->weight_bytes % SDG_FAST_NIBBLES == 0;
+        return s->packed ? s->weight_bytes / 2 : s->weight_bytes;
+    }
+    s->code_bits = sdg_fast_code_bits(step);
+    if (!s->code_bits)
+        return s->weight_bytes;
+    s->code_count = s->weight_bytes / sdg_dtype_size(weight_type(s));
+    if (s->code_count % SDG_FAST_NIBBLES)
+        s->code_bits = 8;
+    return (s->code_bits == 4 ? s->code_count / 2 : s->code_count) + (size_t)s->out * sizeof(float);
+}
+
 static void plan_memory(struct sdg_cpu_step *step, struct state *s)
 {
     const size_t threads = (size_t)sdg_cpu_backend_of(step->program)->threads;
     const bool integers = s->numbers == SDG_FAST_INTEGERS;
-    s->weight_bytes = (size_t)(s->blocks * s->kernel_h * s->kernel_w) * position_bytes(s);
-    s->packed = sdg_cpu_value(step->program, step->op->in[1])->bits == 4 && s->weight_bytes % SDG_FAST_NIBBLES == 0;
-    step->weight_bytes = s->packed ? s->weight_bytes / 2 : s->weight_bytes;
+    step->weight_bytes = plan_weights(step, s);
     s->at.sums = sdg_fast_reserve(step, threads * (size_t)(PIXELS * s->kernels->tile) * sizeof(float));
     s->at.scales = sdg_fast_reserve(step, integers ? (size_t)s->out * sizeof(float) : 0);
     s->at.x = sdg_fast_reserve(step, integers ? (size_t)(s->samples * s->height * s->width * s->depth) * 4 : 0);
-    s->at.weights = sdg_fast_reserve(step, s->packed ? s->weight_bytes : 0);
+    s->at.weights = sdg_fast_reserve(step, s->packed || s->code_bits ? s->weight_bytes : 0);
 }
 
 enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
@@ -275,9 +314,8 @@ enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
     if (numbers == SDG_FAST_INTEGERS)
         sdg_cpu_want_weight(program, op->in[3]);
     sdg_fast_take(step, run, taken);
-    if (numbers == SDG_FAST_INTEGERS) {
-        size_t length = strlen(step->kernel);
-        snprintf(step->kernel + length, sizeof step->kernel - length, ", integers%s", s->packed ? ", 4-bit weights" : "");
-    }
+    const int bits = s->packed ? 4 : s->code_bits;
+    size_t length = strlen(step->kernel);
+    snprintf(step->kernel + length, sizeof step->kernel - length, "%s%s", numbers == SDG_FAST_INTEGERS ? ", integers" : "", bits == 4 ? ", 4-bit weights" : bits ? ", 8-bit weights" : "");
     return SDG_OK;
 }

@@ -4,23 +4,29 @@
 typedef int8_t codes_half __attribute__((vector_size(SDG_FAST_NIBBLES / 2)));
 typedef uint8_t packed_codes __attribute__((vector_size(SDG_FAST_NIBBLES / 2)));
 
-// Where possible past the caches: codes that one core has just written into its own are slow to read for the others.
-static void unpack4(const uint8_t *packed, int8_t *codes, int64_t count)
+// Past the caches: codes that one core has just written into its own are slow to read for the others.
+static void unpack4(const uint8_t *packed, int8_t *codes, int64_t count, bool far)
 {
+#if SDG_SIMD_TARGET < SDG_SIMD_AVX512
+    (void)far;
+#endif
     for (int64_t i = 0; i < count; i += SDG_FAST_NIBBLES, packed += SDG_FAST_NIBBLES / 2) {
         packed_codes both;
         memcpy(&both, packed, sizeof both);
         codes_half low = (codes_half)((both & 15) ^ 8) - 8, high = (codes_half)((both >> 4) ^ 8) - 8;
 #if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-        _mm512_stream_si512((void *)(codes + i), (__m512i)low);
-        _mm512_stream_si512((void *)(codes + i + SDG_FAST_NIBBLES / 2), (__m512i)high);
-#else
+        if (far) {
+            _mm512_stream_si512((void *)(codes + i), (__m512i)low);
+            _mm512_stream_si512((void *)(codes + i + SDG_FAST_NIBBLES / 2), (__m512i)high);
+            continue;
+        }
+#endif
         memcpy(codes + i, &low, sizeof low);
         memcpy(codes + i + SDG_FAST_NIBBLES / 2, &high, sizeof high);
-#endif
     }
 #if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-    _mm_sfence();
+    if (far)
+        _mm_sfence();
 #endif
 }
 
@@ -65,8 +71,10 @@ INLINE void epilogue_as(const bool half, const struct sdg_fast_epilogue *e, cons
     for (int64_t c = 0; c < count; c += LANES) {
         const int64_t some = count - c < LANES ? count - c : LANES;
         vf y = v_load(sums + c);
+        if (e->integers)
+            y = __builtin_convertvector((vi)y, vf);
         if (e->scales)
-            y = __builtin_convertvector((vi)y, vf) * load_vector(e->scales, c, some);
+            y *= load_vector(e->scales, c, some);
         if (e->bias)
             y += load_vector(e->bias, c, some);
         if (e->table)

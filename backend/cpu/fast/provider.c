@@ -58,7 +58,25 @@ void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, in
     const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < count; i += PART)
-        kernels->unpack4(packed + i / 2, codes + i, (int64_t)(count - i < PART ? count - i : PART));
+        kernels->unpack4(packed + i / 2, codes + i, (int64_t)(count - i < PART ? count - i : PART), true);
+}
+
+void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool half, size_t count)
+{
+    enum { PART = 1 << 13 };
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
+    const size_t size = half ? 2 : 4;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i += PART) {
+        _Alignas(SDG_CPU_ALIGNMENT) int8_t part[PART];
+        const int8_t *from = (const int8_t *)codes + i;
+        const int64_t n = (int64_t)(count - i < PART ? count - i : PART);
+        if (bits == 4) {
+            kernels->unpack4((const uint8_t *)codes + i / 2, part, n, false);
+            from = part;
+        }
+        kernels->convert(from, SDG_S8, (char *)to + i * size, half, n);
+    }
 }
 
 size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes)
@@ -110,6 +128,16 @@ enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value 
     if (program->release_weights)
         sdg_tensors_release(program->weights, tensor);
     return SDG_OK;
+}
+
+int sdg_fast_code_bits(const struct sdg_cpu_step *step)
+{
+    return sdg_weight_code_bits(step->program->weights, sdg_cpu_value(step->program, step->op->in[1]));
+}
+
+enum sdg_result sdg_fast_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales)
+{
+    return sdg_weight_load_codes(program->log, program->weights, sdg_cpu_value(program, v), codes, scales, program->release_weights);
 }
 
 void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row), bool *taken)

@@ -80,14 +80,21 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
         .push_bytes = matmul->push_bytes,
         .groups = {sdg_vk_ceil(matmul->m, tile->bm), sdg_vk_ceil(matmul->n, tile->bn), 1},
     };
+    const int code_bits = integer ? 0 : sdg_vk_weights_code_bits(lo->weights, op->in[1]);
     sdg_vk_add_codes(lo, &d);
     if (integer)
         add_integers(lo, &d);
+    if (code_bits) {
+        d.spec[11] = (uint32_t)code_bits;
+        d.spec_count = 12;
+    }
     SDG_TRY(sdg_vk_emit(lo, &d));
     if (integer) { // "conv2d_s8_w4_dot"
         bool dot = lo->steps[lo->step_count - 1].key.shader->needs & SDG_FEATURE_DOT;
         snprintf(lo->kernel, sizeof lo->kernel, "%s%s%s", d.family, sdg_vk_value(lo, op->in[1])->bits == 4 ? "_w4" : "", dot ? "_dot" : "");
     }
+    if (code_bits) // "conv2d_f16_w8"
+        snprintf(lo->kernel + strlen(lo->kernel), sizeof lo->kernel - strlen(lo->kernel), "_w%d", code_bits);
     size_t used = strlen(lo->kernel);
     snprintf(lo->kernel + used, sizeof lo->kernel - used, "_%ux%u", tile->bm, tile->bn);
     return SDG_OK;
