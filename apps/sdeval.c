@@ -81,7 +81,7 @@ static const struct app_command command = {
     .usage = "sdeval -m REFERENCE -M MODEL [MODEL ..] --prompts FILE [options]",
     .about = "Draws the same pictures with all models and compares them with the reference's: latents after every step, pictures, time and memory,\n"
              "what the networks answer to the reference's own latents, and what quantization does to its activations, site by site and step by step.\n"
-             "A MODEL may be followed by commas and changes: FOLDER,type=bf16  FOLDER,correction=off  FOLDER,name=TEXT",
+             "A MODEL may be followed by commas and changes: FOLDER,type=bf16  FOLDER,backend=vulkan  FOLDER,correction=off  FOLDER,name=TEXT",
     .more = more,
     .options = table,
     .count = sizeof table / sizeof *table,
@@ -110,10 +110,12 @@ static enum sdg_result apply_change(struct app_ui *ui, struct sdg_evaluate_model
         model->type = change + 5;
     else if (!strncmp(change, "name=", 5))
         model->name = change + 5;
+    else if (!strncmp(change, "backend=", 8))
+        model->backend = change + 8;
     else if (!strcmp(change, "correction=off"))
         model->no_correction = true;
     else
-        return app_fail(ui, SDG_ERROR_USAGE, "'%.60s' after a model is unknown (legal: type=NAME, correction=off, name=TEXT)", change);
+        return app_fail(ui, SDG_ERROR_USAGE, "'%.60s' after a model is unknown (legal: type=NAME, backend=NAME, correction=off, name=TEXT)", change);
     return SDG_OK;
 }
 

@@ -35,6 +35,7 @@ enum sdg_result sdg_evaluate_open(const struct sdg_evaluator *e, size_t model, b
     struct sdg_pipeline_params params = e->params->pipeline;
     params.model = m->path;
     params.type = m->type ? m->type : params.type;
+    params.backend = m->backend ? m->backend : params.backend;
     params.no_correction |= m->no_correction;
     params.log_level = quiet ? SDG_LOG_ERROR : params.log_level;
     return sdg_pipeline_create(&params, out);
@@ -159,8 +160,9 @@ static const char *make_name(struct sdg_evaluator *e, size_t model, const struct
     const struct sdg_evaluate_model *m = model_at(e, model);
     if (m->name)
         return sdg_evaluation_text(e->store, "%s", m->name);
-    // The reference by its folder; another model's type and correction only if they were asked for.
-    return sdg_evaluation_text(e->store, "%s%s%s%s", p->model_name, m->type ? " " : "", m->type ? m->type : "", m->no_correction ? " uncorrected" : "");
+    // By its folder; type, backend and correction only if they were asked for.
+    return sdg_evaluation_text(e->store, "%s%s%s%s%s%s", p->model_name, m->type ? " " : "", m->type ? m->type : "", m->backend ? " " : "", m->backend ? m->backend : "",
+                               m->no_correction ? " uncorrected" : "");
 }
 
 static enum sdg_result allocate_model(struct sdg_evaluator *e, size_t model)

@@ -31,8 +31,8 @@ SDG_API double sdg_ssim(const struct sdg_image *a, const struct sdg_image *b);
 
 struct sdg_evaluate_model {
     const char *path;    // NULL = sdg_default_model()
-    const char *name;    // what it is called in the results; NULL = made from folder, type and correction
-    const char *type;    // NULL = that of sdg_evaluate_params.pipeline
+    const char *name;    // what it is called in the results; NULL = made from folder and what is said below
+    const char *type, *backend; // NULL = those of sdg_evaluate_params.pipeline
     bool no_correction;  // of the sampler, where the model has one
 };
 
