@@ -1,6 +1,7 @@
 // The quantized model that is shipped, beside the model it was made of: how near its pictures are, the same on all backends, no other
 // base accepted, a correction that does something.
 #include "sdgen/sdgen.h"
+#include "sdgen/evaluate.h"
 #include "tests/temp.h"
 
 #include <math.h>
@@ -119,16 +120,47 @@ static void read_prompts(char prompts[PROMPTS][PROMPT_BYTES])
 
 // ---- quality ----
 
-// Over many prompts the means are near 29 and 36.6 dB: the bounds leave room for single pictures, where one code that flips early may
-// lead elsewhere.
+// What the network answers to full precision's own latents: errors of single steps, so no picture is lost to one early code. 40 dB over
+// 32 prompts and 20 steps; a static interval has 38.6.
+static void test_outputs(void **state)
+{
+    (void)state;
+    static const double guidance = 5;
+    char prompts[PROMPTS][PROMPT_BYTES];
+    struct temp_log log;
+    struct sdg_evaluation *e;
+    read_prompts(prompts);
+    temp_log(&log);
+    const bool quick = getenv("SDG_TEST_QUICK") != NULL;
+    const char *const list[] = {prompts[0], prompts[1]};
+    const struct sdg_evaluate_model quantized = {.path = QUANTIZED};
+    const struct sdg_evaluate_params params = {
+        .reference = {.path = MODEL}, .models = &quantized, .model_count = 1, .prompts = list, .prompt_count = quick ? 1 : 2, .pictures = -1,
+        .generate = {.steps = quick ? 5 : 20, .sampler = "ddim", .schedule = "model", .cfg_scale = &guidance, .seed = 500},
+        .pipeline = {.backend = "cpu", .type = "f32", .threads = 2, .cache_dir = "", .log = temp_log_say, .log_user = &log},
+    };
+    if (sdg_evaluate(&params, &e) != SDG_OK)
+        fail_msg("%s", log.last);
+    const double output = e->model[1].output;
+    print_message("outputs, mean over %zu timesteps: %.2f dB\n", e->calls, output);
+    if (!(output > 36 && output < 60)) // 5 of the steps have 37.9
+        fail_msg("the outputs' SQNR is %.2f dB, should be more than 36, and less than 60 if anything was quantized", output);
+    sdg_evaluation_destroy(&e);
+}
+
+// Over many prompts the means are near 28 and 36 dB, of these four 27 and 33: single pictures lie anywhere between 24 and 45 dB, because
+// one code that flips early may lead elsewhere, and another processor rounds other codes. So the bounds are wide; test_outputs has the narrow one.
 static void test_near_full_precision(void **state)
 {
     (void)state;
     char prompts[PROMPTS][PROMPT_BYTES];
     struct temp_log full_log, log;
-    const bool quick = getenv("SDG_TEST_QUICK") != NULL;
-    const int count = quick ? 1 : PROMPTS, steps = quick ? 6 : 20;
+    const int count = PROMPTS, steps = 20;
     double sqnr_sum = 0, psnr_sum = 0;
+    if (getenv("SDG_TEST_QUICK")) {
+        print_message("left out: it would take minutes here\n");
+        return;
+    }
     read_prompts(prompts);
     struct sdg_pipeline *full = open_model(MODEL, "cpu", &full_log), *quantized = open_model(QUANTIZED, "cpu", &log);
     for (int i = 0; i < count; i++) {
@@ -143,9 +175,8 @@ static void test_near_full_precision(void **state)
     sdg_pipeline_destroy(&full);
     sdg_pipeline_destroy(&quantized);
     print_message("mean of %d: latent SQNR %.1f dB, PSNR %.1f dB\n", count, sqnr_sum / count, psnr_sum / count);
-    const double least = quick ? 30 : 33; // one picture of few steps may lie lower than a mean (32.7 measured)
-    if (sqnr_sum / count < 25 || psnr_sum / count < least)
-        fail_msg("mean latent SQNR %.1f dB should be 25 or more, mean PSNR %.1f dB %g or more", sqnr_sum / count, psnr_sum / count, least);
+    if (sqnr_sum / count < 20 || psnr_sum / count < 28)
+        fail_msg("mean latent SQNR %.1f dB should be 20 or more, mean PSNR %.1f dB 28 or more", sqnr_sum / count, psnr_sum / count);
 }
 
 // ---- backends ----
@@ -327,7 +358,7 @@ static void test_correction(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_near_full_precision), cmocka_unit_test(test_reference), cmocka_unit_test(test_vulkan),
+        cmocka_unit_test(test_outputs), cmocka_unit_test(test_near_full_precision), cmocka_unit_test(test_reference), cmocka_unit_test(test_vulkan),
         cmocka_unit_test(test_wrong_base), cmocka_unit_test(test_missing_base), cmocka_unit_test(test_correction),
     };
     temp_make();

@@ -24,6 +24,8 @@ bool sdg_fast_types(const struct sdg_cpu_step *step, bool *half);
 const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int64_t row, struct sdg_fast_codes *codes);
 // The step's result as codes of `y`, f32 in its shape, on all threads.
 void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y);
+// Up to the next multiple of SDG_CPU_ALIGNMENT.
+size_t sdg_fast_align(size_t bytes);
 // In select(): adds that many bytes to the step's scratch memory and returns where they begin.
 size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes);
 // Packs codes -8..7 as sdg_fast_unpack4 reads them, on all threads; count is a multiple of SDG_FAST_NIBBLES.

@@ -345,13 +345,13 @@ static size_t packable_codes(const struct sdg_cpu_step *step, const struct state
     return codes % SDG_FAST_NIBBLES == 0 && codes <= state->weight_bytes ? codes : 0;
 }
 
-// Floats kept as codes: the kernel's own order, with what it pads.
+// Floats kept as codes: the kernel's own order, with what it pads; aligned, for scales follow.
 static size_t plan_codes(const struct sdg_cpu_step *step, struct state *state)
 {
     state->code_count = state->weight_bytes / sdg_dtype_size(sdg_cpu_value(step->program, step->op->in[0])->dtype);
     if (state->code_count % SDG_FAST_NIBBLES)
         state->code_bits = 8;
-    return state->code_bits == 4 ? state->code_count / 2 : state->code_count;
+    return sdg_fast_align(state->code_bits == 4 ? state->code_count / 2 : state->code_count);
 }
 
 static void fill_step(struct sdg_cpu_step *step, struct state *state)
@@ -518,7 +518,7 @@ static enum sdg_result load_codes(struct sdg_cpu_step *step)
     const struct sdg_onednn *onednn = sdg_cpu_backend_of(step->program)->state;
     const size_t count = (size_t)sdg_value_elements(sdg_cpu_value(step->program, step->op->in[1]));
     const bool half = sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16;
-    const size_t plain_bytes = (count * (half ? 2 : 4) + SDG_CPU_ALIGNMENT - 1) / SDG_CPU_ALIGNMENT * SDG_CPU_ALIGNMENT;
+    const size_t plain_bytes = sdg_fast_align(count * (half ? 2 : 4));
     dnnl_memory_desc_t plain = NULL;
     char *numbers = sdg_alloc_raw(step->program->log, plain_bytes + state->weight_bytes, 1, "weights being reordered");
     int8_t *codes = numbers ? sdg_alloc_raw(step->program->log, count > state->code_count ? count : state->code_count, 1, "weights being reordered") : NULL;
@@ -551,7 +551,7 @@ static enum sdg_result load_weights(struct sdg_cpu_step *step)
     const struct sdg_value_info *weight = sdg_cpu_value(step->program, step->op->in[1]);
     const enum sdg_dtype dtype = on_integers(step->op) ? SDG_S8 : sdg_cpu_value(step->program, step->op->in[0])->dtype;
     dnnl_memory_desc_t plain = NULL;
-    const size_t plain_bytes = ((size_t)sdg_value_elements(weight) * sdg_dtype_size(dtype) + SDG_CPU_ALIGNMENT - 1) / SDG_CPU_ALIGNMENT * SDG_CPU_ALIGNMENT;
+    const size_t plain_bytes = sdg_fast_align((size_t)sdg_value_elements(weight) * sdg_dtype_size(dtype));
     const size_t ordered_bytes = on_integers(step->op) ? plain_bytes : 0;
     char *buffer = sdg_alloc_raw(step->program->log, plain_bytes + ordered_bytes + (state->packed_codes ? state->weight_bytes : 0), 1, "weights being reordered");
     if (!buffer)

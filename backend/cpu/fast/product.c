@@ -274,7 +274,7 @@ static size_t plan_weights(const struct sdg_cpu_step *step, struct state *s)
     s->code_count = s->weight_bytes / sdg_dtype_size(weight_type(s));
     if (s->code_count % SDG_FAST_NIBBLES)
         s->code_bits = 8;
-    return (s->code_bits == 4 ? s->code_count / 2 : s->code_count) + (size_t)s->out * sizeof(float);
+    return sdg_fast_align(s->code_bits == 4 ? s->code_count / 2 : s->code_count) + (size_t)s->out * sizeof(float);
 }
 
 static void plan_memory(struct sdg_cpu_step *step, struct state *s)

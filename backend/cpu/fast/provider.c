@@ -79,10 +79,15 @@ void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bit
     }
 }
 
+size_t sdg_fast_align(size_t bytes)
+{
+    return (bytes + SDG_CPU_ALIGNMENT - 1) / SDG_CPU_ALIGNMENT * SDG_CPU_ALIGNMENT;
+}
+
 size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes)
 {
     const size_t at = step->scratch_bytes;
-    step->scratch_bytes += (bytes + SDG_CPU_ALIGNMENT - 1) / SDG_CPU_ALIGNMENT * SDG_CPU_ALIGNMENT;
+    step->scratch_bytes += sdg_fast_align(bytes);
     return at;
 }
 
