@@ -1,6 +1,5 @@
 // The quantized model that is shipped, beside the model it was made of: how near its pictures are, the same on all backends, no other
 // base accepted, a correction that does something.
-#include "sdgen/sdgen.h"
 #include "sdgen/evaluate.h"
 #include "tests/temp.h"
 
