@@ -119,6 +119,7 @@ function note(setting, file,    line, field, n, part, i) {
     }
     close(file)
 }
+function schemes(a) { split("static table tdq dynamic", rules, " "); return split(a, bits, " ") } # fills bits and rules
 function ratio(setting, model, base) { return mse[setting, base] > 0 ? sprintf("%.2f", mse[setting, model] / mse[setting, base]) : "-" }
 AWK
 
@@ -128,7 +129,7 @@ main_table() { # WEIGHT-BITS
     awk -v w="$1" -v a="$activations" -v file="$out/w$1-ddim20.txt" "$(cat "$out/read.awk")"'
     BEGIN {
         note(1, file)
-        count = split(a, bits, " "); split("static table tdq dynamic", rules, " ")
+        count = schemes(a)
         print "SQNR in dB: of the sites (mean), of the outputs on full precision\047s latents (mean over t), of all final latents together, mean over the pictures; MSE of the latents, also as a share of that of static.\n"
         print "| scheme | sites | outputs | latents | mean | MSE | / static | PSNR | SSIM | corrected: latents | mean | / static | PSNR | SSIM |"
         print "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
@@ -145,7 +146,7 @@ output_table() { # WEIGHT-BITS
     awk -v w="$1" -v a="$activations" -v file="$out/w$1-ddim20.txt" "$(cat "$out/read.awk")"'
     BEGIN {
         note(1, file)
-        count = split(a, bits, " "); split("static table tdq dynamic", rules, " ")
+        count = schemes(a)
         print "SQNR in dB of the UNet\047s outputs on full precision\047s latents (errors of single steps), uncorrected; 4 pictures, 20 DDIM steps.\n"
         line = "| scheme |"; rule = "| --- |"
         for (k = 1; k <= columns; k++) { line = line " t = " times[k] " |"; rule = rule " ---: |" }
@@ -165,7 +166,7 @@ other_table() { # WEIGHT-BITS
     BEGIN {
         count = split("ddim10 ddim20 ddim50 dpmpp2m", settings, " ")
         for (i = 1; i <= count; i++) note(i, out "/w" w "-" settings[i] ".txt")
-        kinds = split(a, bits, " "); split("static table tdq dynamic", rules, " ")
+        kinds = schemes(a)
         print "SQNR in dB of the outputs on full precision\047s latents; PSNR of the pictures and, in parentheses, their latent SQNR (means), uncorrected and corrected.\n"
         names = " DDIM 10 | DDIM 20 | DDIM 50 | DPM++ 2M Karras 20 |"
         print "| scheme | outputs:" names " pictures:" names " corrected:" names

@@ -40,6 +40,10 @@ enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value 
 // In select(): bits of the codes that a float weight can be kept as, 0 = none; and in prepare() these codes, with their scales [O].
 int sdg_fast_code_bits(const struct sdg_cpu_step *step);
 enum sdg_result sdg_fast_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales);
+// In select(): bytes of step->weights for `count` codes as sdg_fast_expand reads them and the scales behind them; *bits becomes 8 where
+// four cannot be packed. And where these scales are, from prepare() on.
+size_t sdg_fast_plan_codes(int *bits, size_t count, int64_t outputs);
+float *sdg_fast_code_scales(const struct sdg_cpu_step *step, int64_t outputs);
 // Takes the step under the name "<operation>:<instruction set>".
 void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row), bool *taken);
 

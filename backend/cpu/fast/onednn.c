@@ -345,15 +345,6 @@ static size_t packable_codes(const struct sdg_cpu_step *step, const struct state
     return codes % SDG_FAST_NIBBLES == 0 && codes <= state->weight_bytes ? codes : 0;
 }
 
-// Floats kept as codes: the kernel's own order, with what it pads; aligned, for scales follow.
-static size_t plan_codes(const struct sdg_cpu_step *step, struct state *state)
-{
-    state->code_count = state->weight_bytes / sdg_dtype_size(sdg_cpu_value(step->program, step->op->in[0])->dtype);
-    if (state->code_count % SDG_FAST_NIBBLES)
-        state->code_bits = 8;
-    return sdg_fast_align(state->code_bits == 4 ? state->code_count / 2 : state->code_count);
-}
-
 static void fill_step(struct sdg_cpu_step *step, struct state *state)
 {
     const struct sdg_op *op = step->op;
@@ -363,7 +354,11 @@ static void fill_step(struct sdg_cpu_step *step, struct state *state)
     state->channels = out->dims[3];
     state->weight_bytes = dnnl_memory_desc_get_size(description_of(state, dnnl_query_weights_md));
     state->packed_codes = packable_codes(step, state);
-    step->weight_bytes = state->code_bits ? plan_codes(step, state) + (size_t)state->channels * sizeof(float) : state->weight_bytes - state->packed_codes / 2;
+    step->weight_bytes = state->weight_bytes - state->packed_codes / 2;
+    if (state->code_bits) { // in the kernel's own order, with what it pads
+        state->code_count = state->weight_bytes / sdg_dtype_size(sdg_cpu_value(step->program, op->in[0])->dtype);
+        step->weight_bytes = sdg_fast_plan_codes(&state->code_bits, state->code_count, state->channels);
+    }
     snprintf(step->kernel, sizeof step->kernel, "%s%s", name, state->packed_codes || state->code_bits == 4 ? ", 4-bit weights" : state->code_bits ? ", 8-bit weights" : "");
     sdg_fast_reserve(step, dnnl_memory_desc_get_size(description_of(state, dnnl_query_scratchpad_md)));
     state->at.bias = sdg_fast_reserve(step, op->epilogue.table ? (size_t)state->channels * sizeof(float) : 0);
@@ -497,12 +492,6 @@ static dnnl_status_t describe_plain_weights(const struct sdg_cpu_step *step, con
     return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){w[1], w[0]}, weight_type(step), integers ? dnnl_ab : dnnl_ba);
 }
 
-static float *code_scales(const struct sdg_cpu_step *step)
-{
-    const struct state *state = step->state;
-    return (float *)((char *)step->weights + step->weight_bytes) - state->channels;
-}
-
 // Numbers of the kernel's type that are codes, to codes.
 static void narrow(const char *from, bool half, int8_t *codes, size_t count)
 {
@@ -522,7 +511,7 @@ static enum sdg_result load_codes(struct sdg_cpu_step *step)
     dnnl_memory_desc_t plain = NULL;
     char *numbers = sdg_alloc_raw(step->program->log, plain_bytes + state->weight_bytes, 1, "weights being reordered");
     int8_t *codes = numbers ? sdg_alloc_raw(step->program->log, count > state->code_count ? count : state->code_count, 1, "weights being reordered") : NULL;
-    enum sdg_result result = codes ? sdg_fast_read_codes(step->program, step->op->in[1], codes, code_scales(step)) : SDG_ERROR_MEMORY;
+    enum sdg_result result = codes ? sdg_fast_read_codes(step->program, step->op->in[1], codes, sdg_fast_code_scales(step, state->channels)) : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
         sdg_fast_expand(step, codes, 8, numbers, half, count);
         dnnl_status_t status = describe_plain_weights(step, numbers, numbers, &plain);
@@ -621,7 +610,7 @@ static dnnl_status_t make_scale_arguments(struct sdg_cpu_step *step)
 {
     const int scale = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, bias = DNNL_ARG_ATTR_MULTIPLE_POST_OP(1) | DNNL_ARG_SRC_1;
     const struct state *state = step->state;
-    dnnl_status_t status = add_argument(step, CODE_SCALE, scale, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, scale), code_scales(step));
+    dnnl_status_t status = add_argument(step, CODE_SCALE, scale, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, scale), sdg_fast_code_scales(step, state->channels));
     if (status == dnnl_success && adds_vector(step))
         status = add_argument(step, BIAS, bias, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, bias), bias_data(step));
     return status;

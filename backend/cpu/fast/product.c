@@ -31,7 +31,6 @@ struct state {
     bool packed;                        // integers kept as four bits
     int code_bits;                      // floats kept as codes, of so many bits; 0: kept as they are multiplied
     size_t code_count;                  // of these
-    float *code_scales;                 // behind them
     struct { size_t sums, scales, x, weights; } at; // in scratch memory
 };
 
@@ -72,7 +71,7 @@ static void pack(const struct state *s, const char *plain, int64_t block, size_t
 
 static enum sdg_result prepare(struct sdg_cpu_step *step)
 {
-    struct state *s = step->state;
+    const struct state *s = step->state;
     const sdg_value weight = step->op->in[1];
     const enum sdg_dtype type = s->code_bits ? SDG_S8 : weight_type(s);
     const bool nibbles = s->packed || s->code_bits == 4;
@@ -81,9 +80,8 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     if (!plain)
         return SDG_ERROR_MEMORY;
     char *weights = nibbles ? plain + plain_bytes : step->weights;
-    s->code_scales = (float *)((char *)step->weights + step->weight_bytes) - s->out;
-    enum sdg_result result =
-        s->code_bits ? sdg_fast_read_codes(step->program, weight, (int8_t *)plain, s->code_scales) : sdg_fast_read_weight(step->program, weight, type, plain);
+    enum sdg_result result = s->code_bits ? sdg_fast_read_codes(step->program, weight, (int8_t *)plain, sdg_fast_code_scales(step, s->out))
+                                          : sdg_fast_read_weight(step->program, weight, type, plain);
     if (result == SDG_OK) {
 #pragma omp parallel for schedule(static)
         for (int64_t block = 0; block < s->blocks; block++)
@@ -175,7 +173,7 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
     if (end.integers)
         end.scales = (const float *)scratch_at(step, s->at.scales) + channel;
     else if (s->code_bits)
-        end.scales = s->code_scales + channel;
+        end.scales = sdg_fast_code_scales(step, s->out) + channel;
     if (e->bias)
         end.bias = (const float *)sdg_cpu_data(program, e->bias) + channel;
     for (int64_t i = 0; i < piece->count; i++) {
@@ -272,9 +270,7 @@ static size_t plan_weights(const struct sdg_cpu_step *step, struct state *s)
     if (!s->code_bits)
         return s->weight_bytes;
     s->code_count = s->weight_bytes / sdg_dtype_size(weight_type(s));
-    if (s->code_count % SDG_FAST_NIBBLES)
-        s->code_bits = 8;
-    return sdg_fast_align(s->code_bits == 4 ? s->code_count / 2 : s->code_count) + (size_t)s->out * sizeof(float);
+    return sdg_fast_plan_codes(&s->code_bits, s->code_count, s->out);
 }
 
 static void plan_memory(struct sdg_cpu_step *step, struct state *s)

@@ -145,6 +145,18 @@ enum sdg_result sdg_fast_read_codes(struct sdg_cpu_program *program, sdg_value v
     return sdg_weight_load_codes(program->log, program->weights, sdg_cpu_value(program, v), codes, scales, program->release_weights);
 }
 
+size_t sdg_fast_plan_codes(int *bits, size_t count, int64_t outputs)
+{
+    if (count % SDG_FAST_NIBBLES)
+        *bits = 8;
+    return sdg_fast_align(*bits == 4 ? count / 2 : count) + (size_t)outputs * sizeof(float);
+}
+
+float *sdg_fast_code_scales(const struct sdg_cpu_step *step, int64_t outputs)
+{
+    return (float *)((char *)step->weights + step->weight_bytes) - outputs;
+}
+
 void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row), bool *taken)
 {
     const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
