@@ -20,16 +20,20 @@
 #include "common/fields.h"
 
 static const struct app_option table[] = {
-    {'m', "model", FILE_NAME(model, "FILE"), .otherwise = "$SDGEN_MODEL, else the default model", .help = "diffusers folder or single-file checkpoint; what further models are compared with"},
+    {'m', "model", FILE_NAME(model, "FILE"), .otherwise = "$SDGEN_MODEL, else the default model",
+     .help = "diffusers folder or single-file checkpoint; what further models are compared with"},
     {0, "vae", FILE_NAME(vae, "FILE"), .otherwise = "the model's", .help = "replacement autoencoder"},
-    {0, "backend", FILE_NAME(backend, "NAME"), .initial = "auto", .help = "auto, cpu, vulkan, vulkan:N, reference, or per stage te=cpu,unet=vulkan,vae=cpu"},
-    {0, "type", NAME(type, app_type_names), .otherwise = "the file's where the device is fast in it", .help = "arithmetic"},
+    {0, "backend", FILE_NAME(backend, "NAME"), .initial = "auto",
+     .help = "auto, cpu, vulkan, vulkan:N, reference, or per stage te=cpu,unet=vulkan,vae=cpu"},
+    {0, "type", NAME(type, app_type_names), .otherwise = "the file's where the device is fast in it",
+     .help = "arithmetic"},
     {'W', "width", INTEGER(width, 8, 16384), .otherwise = "the first model's", .help = "pixels, a multiple of 8"},
     {'H', "height", INTEGER(height, 8, 16384), .otherwise = "the first model's", .help = "pixels, a multiple of 8"},
     {'b', "batch", INTEGER(batch, 1, 64), .initial = "1", .help = "guidance pairs (unet) or pictures at once"},
     {0, "repeat", INTEGER(repeat, 1, 10000), .initial = "5", .help = "measured runs; of several models: rounds"},
     {0, "steps", INTEGER(steps, 1, 1000), .initial = "20", .help = "denoising steps of e2e"},
-    {'t', "threads", INTEGER(threads, -1, 1024), .initial = "-1", .help = "CPU threads; -1 or 0 = one per physical core"},
+    {'t', "threads", INTEGER(threads, -1, 1024), .initial = "-1",
+     .help = "CPU threads; -1 or 0 = one per physical core"},
     {0, "no-mmap", FLAG(no_mmap), .help = "read the weights instead of mapping them"},
     {0, "kernels", FLAG(kernels), .help = "a table of the kernels, the slowest first"},
     {0, "check", FLAG(check), .help = "ops: only check the results, no timing"},
@@ -41,9 +45,11 @@ static const struct app_option table[] = {
 
 static const struct app_command command = {
     .usage = "sdbench text|unet|vae|e2e|ops [MODEL ..] [options]",
-    .about = "Times a network with random inputs (text, unet, vae), a whole picture from the start of the process to the PNG (e2e),\n"
+    .about = "Times a network with random inputs (text, unet, vae), a whole picture from the start of the process to "
+             "the PNG (e2e),\n"
              "or every operation (ops; needs the test program test_ops beside it).\n"
-             "Each further MODEL is compared with the one of -m: every round runs all of them, in turns, so that a clock that drifts\n"
+             "Each further MODEL is compared with the one of -m: every round runs all of them, in turns, so that a "
+             "clock that drifts\n"
              "drifts for all, and the ratios are those of times in the same round.",
     .options = table,
     .count = sizeof table / sizeof *table,
@@ -75,12 +81,22 @@ struct network {
     struct sdg_bench *bench;
 };
 
-static enum sdg_result open_model(struct app_ui *ui, const struct sdbench_values *values, const char *name, struct sdg_pipeline **out)
+static enum sdg_result open_model(struct app_ui *ui, const struct sdbench_values *values, const char *name,
+                                  struct sdg_pipeline **out)
 {
-    return sdg_pipeline_create(&(struct sdg_pipeline_params){
-        .model = name, .vae = values->vae, .backend = values->backend, .type = values->type, .threads = values->threads > 0 ? (int)values->threads : 0,
-        .no_mmap = values->no_mmap, .log = app_log, .log_user = ui, .log_level = ui->level,
-    }, out);
+    return sdg_pipeline_create(
+        &(struct sdg_pipeline_params){
+            .model = name,
+            .vae = values->vae,
+            .backend = values->backend,
+            .type = values->type,
+            .threads = values->threads > 0 ? (int)values->threads : 0,
+            .no_mmap = values->no_mmap,
+            .log = app_log,
+            .log_user = ui,
+            .log_level = ui->level,
+        },
+        out);
 }
 
 // All models are opened before the first one is compiled: a wrong name is told at once.
@@ -88,7 +104,11 @@ static enum sdg_result open_networks(struct app_ui *ui, const struct sdbench_rep
 {
     const struct sdbench_values *values = report->values;
     struct sdg_bench_params params = {
-        .network = report->what, .width = (int)values->width, .height = (int)values->height, .batch = (int)values->batch, .kernels = values->kernels,
+        .network = report->what,
+        .width = (int)values->width,
+        .height = (int)values->height,
+        .batch = (int)values->batch,
+        .kernels = values->kernels,
     };
     enum sdg_result result = SDG_OK;
     for (size_t m = 0; m < report->count && result == SDG_OK; m++)
@@ -146,7 +166,8 @@ static enum sdg_result note_network(struct app_ui *ui, const struct sdg_bench *b
     model->planned = info.planned;
     model->resident = info.resident_peak;
     sdg_bench_kernels(bench, add_kernel, &kernels);
-    return kernels.out_of_memory ? app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the table of kernels") : SDG_OK;
+    return kernels.out_of_memory ? app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the table of kernels")
+                                 : SDG_OK;
 }
 
 static enum sdg_result bench_networks(struct app_ui *ui, struct sdbench_report *report)
@@ -183,7 +204,8 @@ static enum sdg_result find_beside(struct app_ui *ui, const char *name, char *pa
                 return SDG_OK;
         }
     }
-    return app_fail(ui, SDG_ERROR_INPUT, "the program %s is not beside sdbench: build it (ninja -C build %s)", name, name);
+    return app_fail(ui, SDG_ERROR_INPUT, "the program %s is not beside sdbench: build it (ninja -C build %s)", name,
+                    name);
 }
 
 static double now(void)
@@ -207,7 +229,8 @@ static enum sdg_result run_program(struct app_ui *ui, char **arguments, struct r
         return app_fail(ui, SDG_ERROR_MEMORY, "%s cannot be started: %s", arguments[0], strerror(errno));
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return SDG_OK;
-    return app_fail(ui, SDG_ERROR_COMPUTE, "%s ended with %s %d", arguments[0], WIFEXITED(status) ? "exit status" : "signal",
+    return app_fail(ui, SDG_ERROR_COMPUTE, "%s ended with %s %d", arguments[0],
+                    WIFEXITED(status) ? "exit status" : "signal",
                     WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 }
 
@@ -226,10 +249,24 @@ static enum sdg_result draw(struct app_ui *ui, void *context, size_t index, doub
     snprintf(width, sizeof width, "%lld", (long long)values->width);
     snprintf(height, sizeof height, "%lld", (long long)values->height);
     snprintf(threads, sizeof threads, "%lld", (long long)values->threads);
-    char *arguments[32] = {pictures->program, "a red apple, 3d", "-q", "-o", pictures->picture, "--backend", (char *)values->backend, "--steps", steps, "--threads", threads};
+    char *arguments[32] = {pictures->program,
+                           "a red apple, 3d",
+                           "-q",
+                           "-o",
+                           pictures->picture,
+                           "--backend",
+                           (char *)values->backend,
+                           "--steps",
+                           steps,
+                           "--threads",
+                           threads};
     size_t n = 11;
     const char *const more[][2] = {
-        {"--model", model->name}, {"--vae", values->vae}, {"--type", values->type}, {"--width", values->width ? width : NULL}, {"--height", values->height ? height : NULL},
+        {"--model", model->name},
+        {"--vae", values->vae},
+        {"--type", values->type},
+        {"--width", values->width ? width : NULL},
+        {"--height", values->height ? height : NULL},
     };
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         if (more[i][1]) {
@@ -283,8 +320,8 @@ static enum sdg_result check(struct app_ui *ui, const char *what, const struct s
         found |= !strcmp(known[i], what);
     if (!found) {
         const char *nearest = app_nearest(what, known);
-        return app_fail(ui, SDG_ERROR_USAGE, "'%.60s' is unknown%s%s%s (legal: text, unet, vae, e2e, ops)", what, nearest ? ", did you mean '" : "", nearest ? nearest : "",
-                        nearest ? "'?" : "");
+        return app_fail(ui, SDG_ERROR_USAGE, "'%.60s' is unknown%s%s%s (legal: text, unet, vae, e2e, ops)", what,
+                        nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
     }
     if (values->width % 8 || values->height % 8)
         return app_fail(ui, SDG_ERROR_USAGE, "--%s: should be a multiple of 8", values->width % 8 ? "width" : "height");
@@ -305,7 +342,9 @@ static enum sdg_result name_models(struct app_ui *ui, struct sdbench_report *rep
         model->seconds = calloc((size_t)report->repeat, sizeof *model->seconds);
         complete = model->seconds != NULL;
     }
-    return complete ? SDG_OK : app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for %lld measurements of %zu models", (long long)report->repeat, report->count);
+    return complete ? SDG_OK
+                    : app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for %lld measurements of %zu models",
+                               (long long)report->repeat, report->count);
 }
 
 static void free_models(struct sdbench_report *report)
@@ -322,16 +361,19 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     const struct sdbench_values *values = given;
     const char *what = arguments->positional[0], *const *others = arguments->positional + 1;
     if (!arguments->positionals)
-        return app_fail(ui, SDG_ERROR_USAGE, "what to measure is missing (legal: text, unet, vae, e2e, ops; -h for help)");
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "what to measure is missing (legal: text, unet, vae, e2e, ops; -h for help)");
     enum sdg_result result = check(ui, what, values);
     if (result != SDG_OK)
         return result;
     if (!strcmp(what, "ops")) {
         if (arguments->positionals > 1)
-            return app_fail(ui, SDG_ERROR_USAGE, "'%.60s': ops takes no models, operations are timed without one", others[0]);
+            return app_fail(ui, SDG_ERROR_USAGE, "'%.60s': ops takes no models, operations are timed without one",
+                            others[0]);
         return run_operations(ui, values);
     }
-    struct sdbench_report report = {.what = what, .values = values, .count = (size_t)arguments->positionals, .repeat = values->repeat};
+    struct sdbench_report report = {
+        .what = what, .values = values, .count = (size_t)arguments->positionals, .repeat = values->repeat};
     result = name_models(ui, &report, others);
     if (result == SDG_OK)
         result = strcmp(what, "e2e") ? bench_networks(ui, &report) : bench_pictures(ui, &report);
@@ -355,6 +397,7 @@ int main(int argc, char **argv)
     if (!runs_another_program(argv))
         app_wait_politely(argv);
     struct sdbench_values values = {0};
-    const struct app_program program = {.name = "sdbench", .command = &command, .values = &values, .verbose = &values.verbose, .run = run};
+    const struct app_program program = {
+        .name = "sdbench", .command = &command, .values = &values, .verbose = &values.verbose, .run = run};
     return app_main(&program, argc, argv);
 }

@@ -22,12 +22,12 @@ struct sdbench_spread {
 };
 
 struct sdbench_model {
-    const char *name;           // as it was given; NULL = there is no default model
-    double *seconds;            // [repeat], in the order of measurement
-    struct sdbench_spread time; // of the seconds
-    struct sdbench_spread ratio; // of this model's seconds to the first model's in the same round
-    double macs;                // of one run, 0 = unknown
-    size_t planned, resident;   // bytes; resident: of the process it ran in, with whatever else that did
+    const char *name;               // as it was given; NULL = there is no default model
+    double *seconds;                // [repeat], in the order of measurement
+    struct sdbench_spread time;     // of the seconds
+    struct sdbench_spread ratio;    // of this model's seconds to the first model's in the same round
+    double macs;                    // of one run, 0 = unknown
+    size_t planned, resident;       // bytes; resident: of the process it ran in, with whatever else that did
     struct sdbench_kernel *kernels; // [kernel_count], the slowest first
     size_t kernel_count, kernel_room;
 };

@@ -28,14 +28,16 @@ static double quantile(const double *sorted, int64_t count, double share)
 {
     double place = share * (double)(count - 1);
     int64_t below = (int64_t)place;
-    return below + 1 < count ? sorted[below] + (place - (double)below) * (sorted[below + 1] - sorted[below]) : sorted[below];
+    return below + 1 < count ? sorted[below] + (place - (double)below) * (sorted[below + 1] - sorted[below])
+                             : sorted[below];
 }
 
 // Sorts the values.
 static struct sdbench_spread spread(double *values, int64_t count)
 {
     qsort(values, (size_t)count, sizeof *values, by_value);
-    return (struct sdbench_spread){values[0], quantile(values, count, 0.25), quantile(values, count, 0.5), quantile(values, count, 0.75), values[count - 1]};
+    return (struct sdbench_spread){values[0], quantile(values, count, 0.25), quantile(values, count, 0.5),
+                                   quantile(values, count, 0.75), values[count - 1]};
 }
 
 static enum sdg_result summarize(struct app_ui *ui, struct sdbench_report *report)
@@ -75,10 +77,12 @@ static void print_row(const struct sdbench_kernel *k, const char *title, double 
     char speed[32] = "";
     if (k->macs > 0)
         snprintf(speed, sizeof speed, "%.1f", gops(k->macs, k->seconds));
-    printf("%-62s %6lld %10.5f %6.1f %9s\n", title, (long long)k->calls, k->seconds, total > 0 ? 100 * k->seconds / total : 0, speed);
+    printf("%-62s %6lld %10.5f %6.1f %9s\n", title, (long long)k->calls, k->seconds,
+           total > 0 ? 100 * k->seconds / total : 0, speed);
 }
 
-// Two tables: time by kernel, and the slowest operations. The operations of a kernel are gathered in `sums`, which has room for all.
+// Two tables: time by kernel, and the slowest operations. The operations of a kernel are gathered in `sums`, which has
+// room for all.
 static void print_kernels(const struct sdbench_model *model, struct sdbench_kernel *sums)
 {
     enum { SLOWEST = 12 };
@@ -129,7 +133,8 @@ static void print_one(const struct sdbench_report *report)
     const struct sdbench_model *model = report->models;
     printf("%-6s %10s %10s %10s", report->what, "min s", "median s", "max s");
     printf("%s\n", model->macs > 0 ? "       Gop    Gop/s" : "");
-    printf("%6lld %10.4f %10.4f %10.4f", (long long)report->repeat, model->time.min, model->time.median, model->time.max);
+    printf("%6lld %10.4f %10.4f %10.4f", (long long)report->repeat, model->time.min, model->time.median,
+           model->time.max);
     if (model->macs > 0)
         printf(" %9.2f %8.1f", 2e-9 * model->macs, gops(model->macs, model->time.median));
     printf("\npeak memory: ");
@@ -138,7 +143,8 @@ static void print_one(const struct sdbench_report *report)
     printf("%.1f MiB resident\n", mib(model->resident));
 }
 
-// A row for each model. Whole pictures are drawn by processes of their own, so that each has its peak; networks share this one's.
+// A row for each model. Whole pictures are drawn by processes of their own, so that each has its peak; networks share
+// this one's.
 static void print_versus(const struct sdbench_report *report)
 {
     bool shared = report->models[0].planned > 0;
@@ -146,8 +152,8 @@ static void print_versus(const struct sdbench_report *report)
     int width = snprintf(title, sizeof title, "%s, %lld rounds", report->what, (long long)report->repeat);
     for (size_t m = 0; m < report->count; m++)
         width = (int)strlen(report->models[m].name) > width ? (int)strlen(report->models[m].name) : width;
-    printf("%-*s %10s %10s %10s%s %13s %8s %18s\n", width, title, "min s", "median s", "max s", shared ? "     Gop/s" : "", shared ? "planned MiB" : "resident MiB", "ratio",
-           "quartiles");
+    printf("%-*s %10s %10s %10s%s %13s %8s %18s\n", width, title, "min s", "median s", "max s",
+           shared ? "     Gop/s" : "", shared ? "planned MiB" : "resident MiB", "ratio", "quartiles");
     for (size_t m = 0; m < report->count; m++) {
         const struct sdbench_model *model = &report->models[m];
         printf("%-*s %10.5f %10.5f %10.5f", width, model->name, model->time.min, model->time.median, model->time.max);
@@ -168,10 +174,11 @@ static void print_versus(const struct sdbench_report *report)
 
 static void print_measurements(FILE *to, const struct sdbench_model *model, int64_t repeat)
 {
-    fprintf(to, "\"min\": %.6f, \"median\": %.6f, \"max\": %.6f,\n  \"seconds\": ", model->time.min, model->time.median, model->time.max);
+    fprintf(to, "\"min\": %.6f, \"median\": %.6f, \"max\": %.6f,\n  \"seconds\": ", model->time.min, model->time.median,
+            model->time.max);
     report_json_numbers(to, model->seconds, (size_t)repeat);
-    fprintf(to, ",\n  \"macs\": %.0f, \"gops\": %.3f, \"planned\": %zu, \"resident\": %zu,\n  \"kernels\": [", model->macs, gops(model->macs, model->time.median),
-            model->planned, model->resident);
+    fprintf(to, ",\n  \"macs\": %.0f, \"gops\": %.3f, \"planned\": %zu, \"resident\": %zu,\n  \"kernels\": [",
+            model->macs, gops(model->macs, model->time.median), model->planned, model->resident);
     for (size_t i = 0; i < model->kernel_count; i++) {
         const struct sdbench_kernel *k = &model->kernels[i];
         fprintf(to, "%s\n    {\"op\": ", i ? "," : "");
@@ -214,8 +221,8 @@ static void print_json(FILE *to, const struct sdbench_report *report)
     report_json_text(to, values->backend);
     fputs(", \"type\": ", to);
     report_json_text(to, values->type ? values->type : "");
-    fprintf(to, ",\n  \"width\": %lld, \"height\": %lld, \"batch\": %lld, \"threads\": %lld,\n  ", (long long)values->width, (long long)values->height,
-            (long long)values->batch, (long long)values->threads);
+    fprintf(to, ",\n  \"width\": %lld, \"height\": %lld, \"batch\": %lld, \"threads\": %lld,\n  ",
+            (long long)values->width, (long long)values->height, (long long)values->batch, (long long)values->threads);
     print_measurements(to, &report->models[0], report->repeat);
     if (report->count > 1)
         print_json_versus(to, report);

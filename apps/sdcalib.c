@@ -10,7 +10,8 @@
 #include "sdgen/calibrate.h"
 
 struct values {
-    const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng, *hessians;
+    const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng,
+        *hessians;
     int64_t steps, seed, width, height, threads, limit;
     double cfg_scale;
     bool resume, verbose, quiet;
@@ -22,9 +23,11 @@ struct values {
 
 static const struct app_option table[] = {
 #define GROUP .group = "collect"
-    {'m', "model", FILE_NAME(model, "FILE"), GROUP, .otherwise = "$SDGEN_MODEL, else the default model", .help = "diffusers folder or single-file checkpoint"},
+    {'m', "model", FILE_NAME(model, "FILE"), GROUP, .otherwise = "$SDGEN_MODEL, else the default model",
+     .help = "diffusers folder or single-file checkpoint"},
     {0, "prompts", FILE_NAME(prompts, "FILE"), GROUP, .help = "a prompt per line; the same file for all shards"},
-    {'n', "negative-prompt", TEXT(negative, "TEXT"), GROUP, .otherwise = "none", .help = "what the unguided branch is told"},
+    {'n', "negative-prompt", TEXT(negative, "TEXT"), GROUP, .otherwise = "none",
+     .help = "what the unguided branch is told"},
     {0, "limit", INTEGER(limit, 0, 1000000), GROUP, .initial = "0", .help = "only the first N prompts; 0 = all"},
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .initial = "50", .help = "denoising steps"},
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
@@ -36,18 +39,23 @@ static const struct app_option table[] = {
     {'H', "height", INTEGER(height, 8, 16384), GROUP, .otherwise = "the model's", .help = "pixels, a multiple of 8"},
     {0, "shard", TEXT(shard, "I/N"), GROUP, .otherwise = "1/1", .help = "this machine's part of the prompts"},
     {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
-     .help = "a second file for sdquant --gptq: moments of the inputs of all layers that have at most 5120 (of a 3x3 convolution, 9 times its channels); it merges like statistics"},
+     .help = "a second file for sdquant --gptq: moments of the inputs of all layers that have at most 5120 (of a 3x3 "
+             "convolution, 9 times its channels); it merges like statistics"},
     {0, "resume", FLAG(resume), GROUP, .help = "go on where the output files end"},
-    {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto", .help = "auto, cpu, vulkan, vulkan:N, reference"},
+    {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto",
+     .help = "auto, cpu, vulkan, vulkan:N, reference"},
     {0, "type", NAME(type, app_type_names), GROUP, .initial = "f32", .help = "arithmetic"},
-    {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1", .help = "CPU threads; -1 or 0 = one per physical core"},
+    {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
+     .help = "CPU threads; -1 or 0 = one per physical core"},
 #undef GROUP
 #define GROUP .group = "show"
     {0, "site", FILE_NAME(site, "NAME"), GROUP, .otherwise = "all", .help = "only this site, row by row"},
-    {0, "html", FILE_NAME(html, "FILE"), GROUP, .otherwise = "none", .help = "a page with the range of every site over the timestep"},
+    {0, "html", FILE_NAME(html, "FILE"), GROUP, .otherwise = "none",
+     .help = "a page with the range of every site over the timestep"},
 #undef GROUP
 #define GROUP .group = "General"
-    {'o', "output", FILE_NAME(output, "FILE"), GROUP, .otherwise = "needed by collect and merge", .help = "statistics file (.safetensors)"},
+    {'o', "output", FILE_NAME(output, "FILE"), GROUP, .otherwise = "needed by collect and merge",
+     .help = "statistics file (.safetensors)"},
     {'q', "quiet", FLAG(quiet), GROUP, .help = "only errors"},
     {'v', "verbose", FLAG(verbose), GROUP, .help = "say more"},
     {'h', "help", HELP, GROUP, .help = "print this"},
@@ -56,8 +64,10 @@ static const struct app_option table[] = {
 };
 
 static const struct app_command command = {
-    .usage = "sdcalib collect --prompts FILE -o STATS [options]\n       sdcalib merge STATS STATS ... -o STATS\n       sdcalib show STATS [--site NAME] [--html FILE]",
-    .about = "Records, for every denoising step, histograms of the activations that quantized weights will meet.\nShards merge exactly: the sum of all equals the file of one run byte for byte.",
+    .usage = "sdcalib collect --prompts FILE -o STATS [options]\n       sdcalib merge STATS STATS ... -o STATS\n       "
+             "sdcalib show STATS [--site NAME] [--html FILE]",
+    .about = "Records, for every denoising step, histograms of the activations that quantized weights will "
+             "meet.\nShards merge exactly: the sum of all equals the file of one run byte for byte.",
     .options = table,
     .count = sizeof table / sizeof *table,
     .positionals = APP_POSITIONALS_MAX,
@@ -93,13 +103,31 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
 {
     struct sdg_pipeline *pipeline = NULL;
     const struct sdg_pipeline_params params = {
-        .model = values->model, .backend = values->backend, .type = values->type, .threads = values->threads > 0 ? (int)values->threads : 0,
-        .log = app_log, .log_user = ui, .log_level = ui->level,
+        .model = values->model,
+        .backend = values->backend,
+        .type = values->type,
+        .threads = values->threads > 0 ? (int)values->threads : 0,
+        .log = app_log,
+        .log_user = ui,
+        .log_level = ui->level,
     };
     struct sdg_collect_params collect_params = {
-        .prompts = prompts->lines, .prompt_count = prompts->count, .output = values->output, .hessians = values->hessians, .resume = values->resume,
-        .generate = {.negative_prompt = values->negative, .width = (int)values->width, .height = (int)values->height, .steps = (int)values->steps, .cfg_scale = &values->cfg_scale,
-                     .sampler = values->sampler, .schedule = values->schedule, .seed = values->seed, .rng = values->rng, .progress = on_progress, .progress_user = ui},
+        .prompts = prompts->lines,
+        .prompt_count = prompts->count,
+        .output = values->output,
+        .hessians = values->hessians,
+        .resume = values->resume,
+        .generate = {.negative_prompt = values->negative,
+                     .width = (int)values->width,
+                     .height = (int)values->height,
+                     .steps = (int)values->steps,
+                     .cfg_scale = &values->cfg_scale,
+                     .sampler = values->sampler,
+                     .schedule = values->schedule,
+                     .seed = values->seed,
+                     .rng = values->rng,
+                     .progress = on_progress,
+                     .progress_user = ui},
     };
     enum sdg_result result = read_shard(ui, values->shard, &collect_params.shard, &collect_params.shards);
     if (result == SDG_OK)
@@ -140,10 +168,12 @@ struct show {
 static void show_info(void *user, const struct sdg_collected_info *info)
 {
     struct show *s = user;
-    printf("model %s, %s, %d steps, %zu rows\n%s\nshard %d/%d, %zu of %zu prompts, %zu sites\n", info->model, info->sampler, info->steps, info->rows, info->settings, info->shard,
-           info->shards, info->prompts_done, info->prompts, info->sites);
+    printf("model %s, %s, %d steps, %zu rows\n%s\nshard %d/%d, %zu of %zu prompts, %zu sites\n", info->model,
+           info->sampler, info->steps, info->rows, info->settings, info->shard, info->shards, info->prompts_done,
+           info->prompts, info->sites);
     if (s->html)
-        fprintf(s->html, "<p>model %s, %s, %d steps, %zu of %zu prompts, %zu sites. %s</p>\n", info->model, info->sampler, info->steps, info->prompts_done, info->prompts, info->sites, info->settings);
+        fprintf(s->html, "<p>model %s, %s, %d steps, %zu of %zu prompts, %zu sites. %s</p>\n", info->model,
+                info->sampler, info->steps, info->prompts_done, info->prompts, info->sites, info->settings);
 }
 
 // Minimum, maximum and the 99.9 % magnitude over t, as one small drawing.
@@ -157,15 +187,22 @@ static void draw_site(FILE *html, const struct sdg_collected_site *site)
         last = site->timesteps[r] > last ? site->timesteps[r] : last;
     }
     double scale = high > low ? HEIGHT / (high - low) : 1;
-    const struct { const float *values; const char *color; } lines[] = {{site->min, "#2a6"}, {site->max, "#26a"}, {site->typical, "#c62"}};
-    fprintf(html, "<figure><svg width='%d' height='%d' viewBox='0 0 %d %d'><line x1='0' x2='%d' y1='%.1f' y2='%.1f' stroke='#ccc'/>", WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, high * scale, high * scale);
+    const struct {
+        const float *values;
+        const char *color;
+    } lines[] = {{site->min, "#2a6"}, {site->max, "#26a"}, {site->typical, "#c62"}};
+    fprintf(html,
+            "<figure><svg width='%d' height='%d' viewBox='0 0 %d %d'><line x1='0' x2='%d' y1='%.1f' y2='%.1f' "
+            "stroke='#ccc'/>",
+            WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, high * scale, high * scale);
     for (size_t l = 0; l < sizeof lines / sizeof *lines; l++) {
         fprintf(html, "<polyline fill='none' stroke='%s' points='", lines[l].color);
         for (size_t r = 0; r < site->rows; r++)
             fprintf(html, "%.1f,%.1f ", site->timesteps[r] / last * WIDTH, (high - lines[l].values[r]) * scale);
         fputs("'/>", html);
     }
-    fprintf(html, "</svg><figcaption>%s<br>%s, %.3g to %.3g, r = %.2f</figcaption></figure>\n", site->name, site->kind, low, high, site->correlation);
+    fprintf(html, "</svg><figcaption>%s<br>%s, %.3g to %.3g, r = %.2f</figcaption></figure>\n", site->name, site->kind,
+            low, high, site->correlation);
 }
 
 static void show_site(void *user, const struct sdg_collected_site *site)
@@ -177,12 +214,14 @@ static void show_site(void *user, const struct sdg_collected_site *site)
         low = site->min[i] < low ? site->min[i] : low;
         high = site->max[i] > high ? site->max[i] : high;
         if (s->rows)
-            printf("t %8.3f  %12.5g .. %-12.5g 99.9 %% below %.5g\n", site->timesteps[i], (double)site->min[i], (double)site->max[i], (double)site->typical[i]);
+            printf("t %8.3f  %12.5g .. %-12.5g 99.9 %% below %.5g\n", site->timesteps[i], (double)site->min[i],
+                   (double)site->max[i], (double)site->typical[i]);
     }
     s->sites++;
     s->related += r > 0.5;
     s->strongly += r > 0.7;
-    printf("%-74s %-9s %5zu channels %10.4g .. %-10.4g r %5.2f\n", site->name, site->kind, site->channels, (double)low, (double)high, site->correlation);
+    printf("%-74s %-9s %5zu channels %10.4g .. %-10.4g r %5.2f\n", site->name, site->kind, site->channels, (double)low,
+           (double)high, site->correlation);
     if (s->html)
         draw_site(s->html, site);
 }
@@ -196,11 +235,15 @@ static enum sdg_result run_show(struct app_ui *ui, const struct values *values, 
         return result;
     show.html = output.file;
     if (show.html)
-        fputs("<!DOCTYPE html><meta charset='utf-8'><title>sdcalib</title><style>body{font:14px sans-serif;margin:2em}figure{display:inline-block;margin:8px}figcaption{font-size:11px;max-width:300px;"
-              "overflow-wrap:anywhere}</style>\n<h1>Activation ranges over the timestep</h1><p>Green: minimum, blue: maximum, orange: 99.9 % of the magnitudes lie below. t = 0 is left.</p>\n", show.html);
+        fputs("<!DOCTYPE html><meta charset='utf-8'><title>sdcalib</title><style>body{font:14px "
+              "sans-serif;margin:2em}figure{display:inline-block;margin:8px}figcaption{font-size:11px;max-width:300px;"
+              "overflow-wrap:anywhere}</style>\n<h1>Activation ranges over the timestep</h1><p>Green: minimum, blue: "
+              "maximum, orange: 99.9 % of the magnitudes lie below. t = 0 is left.</p>\n",
+              show.html);
     result = sdg_collect_show(app_log, ui, path, values->site, show_info, show_site, &show);
     if (result == SDG_OK && show.sites)
-        printf("%zu of %zu sites have |r| > 0.5 between timestep and range, %zu have |r| > 0.7\n", show.related, show.sites, show.strongly);
+        printf("%zu of %zu sites have |r| > 0.5 between timestep and range, %zu have |r| > 0.7\n", show.related,
+               show.sites, show.strongly);
     if (values->html && result == SDG_OK)
         return app_output_commit(ui, &output);
     app_output_discard(&output);
@@ -220,15 +263,23 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (!strcmp(what, "merge") && arguments->positionals > 1) {
         if (!values->output)
             return app_fail(ui, SDG_ERROR_USAGE, "merge needs -o FILE");
-        return sdg_collect_merge(app_log, ui, arguments->positional + 1, (size_t)arguments->positionals - 1, values->output);
+        return sdg_collect_merge(app_log, ui, arguments->positional + 1, (size_t)arguments->positionals - 1,
+                                 values->output);
     }
-    return app_fail(ui, SDG_ERROR_USAGE, "should be: collect --prompts FILE -o STATS, merge STATS ... -o STATS, or show STATS (-h for help)");
+    return app_fail(
+        ui, SDG_ERROR_USAGE,
+        "should be: collect --prompts FILE -o STATS, merge STATS ... -o STATS, or show STATS (-h for help)");
 }
 
 int main(int argc, char **argv)
 {
     app_wait_politely(argv);
     struct values values = {0};
-    const struct app_program program = {.name = "sdcalib", .command = &command, .values = &values, .quiet = &values.quiet, .verbose = &values.verbose, .run = run};
+    const struct app_program program = {.name = "sdcalib",
+                                        .command = &command,
+                                        .values = &values,
+                                        .quiet = &values.quiet,
+                                        .verbose = &values.verbose,
+                                        .run = run};
     return app_main(&program, argc, argv);
 }

@@ -14,7 +14,8 @@
 #include "sdgen/calibrate.h"
 
 struct values {
-    const char *model, *other, *prompts, *negative, *sampler, *schedule, *rng, *backend, *type, *statistics, *report, *json;
+    const char *model, *other, *prompts, *negative, *sampler, *schedule, *rng, *backend, *type, *statistics, *report,
+        *json;
     int64_t limit, seeds, seed, steps, width, height, threads, pictures, site_runs;
     double cfg_scale, eta;
     bool no_mmap, verbose, quiet;
@@ -26,15 +27,18 @@ struct values {
 
 static const struct app_option table[] = {
 #define GROUP .group = "Models"
-    {'m', "model", FILE_NAME(model, "MODEL"), GROUP, .otherwise = "$SDGEN_MODEL, else the default model", .help = "the reference"},
+    {'m', "model", FILE_NAME(model, "MODEL"), GROUP, .otherwise = "$SDGEN_MODEL, else the default model",
+     .help = "the reference"},
     {'M', "models", FILE_NAME(other, "MODEL .."), GROUP, .help = "what is compared with it; one or more"},
 #undef GROUP
 #define GROUP .group = "Pictures"
     {0, "prompts", FILE_NAME(prompts, "FILE"), GROUP, .help = "a prompt per line"},
-    {'n', "negative-prompt", TEXT(negative, "TEXT"), GROUP, .otherwise = "none", .help = "what the unguided branch is told"},
+    {'n', "negative-prompt", TEXT(negative, "TEXT"), GROUP, .otherwise = "none",
+     .help = "what the unguided branch is told"},
     {0, "limit", INTEGER(limit, 0, 1000000), GROUP, .initial = "0", .help = "only the first N prompts; 0 = all"},
     {0, "seeds", INTEGER(seeds, 1, 100000), GROUP, .initial = "1", .help = "pictures of each prompt"},
-    {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "1000", .help = "of the first picture, the next ones count on; calibration counts from 0"},
+    {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "1000",
+     .help = "of the first picture, the next ones count on; calibration counts from 0"},
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .initial = "20", .help = "denoising steps"},
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
     {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .initial = "model", .help = "noise levels"},
@@ -42,20 +46,30 @@ static const struct app_option table[] = {
     {0, "cfg-scale", REAL(cfg_scale, 0, 1000), GROUP, .initial = "7", .help = "how strongly to follow the prompt"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
     {'W', "width", INTEGER(width, 8, 16384), GROUP, .otherwise = "the reference's", .help = "pixels, a multiple of 8"},
-    {'H', "height", INTEGER(height, 8, 16384), GROUP, .otherwise = "the reference's", .help = "pixels, a multiple of 8"},
+    {'H', "height", INTEGER(height, 8, 16384), GROUP, .otherwise = "the reference's",
+     .help = "pixels, a multiple of 8"},
 #undef GROUP
 #define GROUP .group = "Computing"
-    {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto", .help = "auto, cpu, vulkan, vulkan:N, reference"},
-    {0, "type", NAME(type, app_type_names), GROUP, .initial = "f32", .help = "arithmetic of all models, as far as they are not quantized"},
-    {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1", .help = "CPU threads; -1 or 0 = one per physical core"},
+    {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto",
+     .help = "auto, cpu, vulkan, vulkan:N, reference"},
+    {0, "type", NAME(type, app_type_names), GROUP, .initial = "f32",
+     .help = "arithmetic of all models, as far as they are not quantized"},
+    {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
+     .help = "CPU threads; -1 or 0 = one per physical core"},
     {0, "no-mmap", FLAG(no_mmap), GROUP, .help = "read the weights instead of mapping them"},
 #undef GROUP
 #define GROUP .group = "Results"
-    {0, "report", FILE_NAME(report, "FILE"), GROUP, .otherwise = "none", .help = "a page with tables, drawings and pictures (.html)"},
-    {0, "json", FILE_NAME(json, "FILE"), GROUP, .otherwise = "none", .help = "all numbers; - = standard output instead of the tables"},
-    {0, "stats", FILE_NAME(statistics, "FILE"), GROUP, .otherwise = "none", .help = "statistics of sdcalib: their ranges are drawn behind the intervals"},
-    {0, "pictures", INTEGER(pictures, 0, 1000), GROUP, .initial = "8", .help = "pictures in the report, the first ones"},
-    {0, "site-runs", INTEGER(site_runs, 0, 1000000), GROUP, .initial = "4", .help = "pictures at which the network's outputs on the reference's latents, and its sites, are compared; 0 = leave it out"},
+    {0, "report", FILE_NAME(report, "FILE"), GROUP, .otherwise = "none",
+     .help = "a page with tables, drawings and pictures (.html)"},
+    {0, "json", FILE_NAME(json, "FILE"), GROUP, .otherwise = "none",
+     .help = "all numbers; - = standard output instead of the tables"},
+    {0, "stats", FILE_NAME(statistics, "FILE"), GROUP, .otherwise = "none",
+     .help = "statistics of sdcalib: their ranges are drawn behind the intervals"},
+    {0, "pictures", INTEGER(pictures, 0, 1000), GROUP, .initial = "8",
+     .help = "pictures in the report, the first ones"},
+    {0, "site-runs", INTEGER(site_runs, 0, 1000000), GROUP, .initial = "4",
+     .help = "pictures at which the network's outputs on the reference's latents, and its sites, are compared; 0 = "
+             "leave it out"},
 #undef GROUP
 #define GROUP .group = "General"
     {'q', "quiet", FLAG(quiet), GROUP, .help = "only errors"},
@@ -67,21 +81,30 @@ static const struct app_option table[] = {
 
 static const char more[] =
     "\nThe JSON file\n"
-    "settings   sampler, scheduler, rng, cfg_scale, steps, size, latent [channels, height, width], seed of run 0, seeds of each prompt, runs (pictures), site_runs,\n"
-    "           output_runs (pictures at which sites and outputs were compared), prompts; timesteps and step_of_call by call, which is one run of the network\n"
-    "models     the reference first: name, path, scheme, rule of the intervals, corrected; output_sqnr (dB, mean over the calls) and output_sqnr_by_call: of what the\n"
-    "           network answers to the reference's own latents; after the last step latent_sqnr (dB, of summed powers), its mean over the pictures and latent_mse; psnr, psnr_pooled (dB), ssim,\n"
-    "           seconds_step, seconds_picture (medians), peak_planned, peak_resident, weight_bytes, unet_bytes; latent_sqnr_by_step, latent_mse_by_step, latent_sqnr_by_run,\n"
-    "           psnr_by_run, ssim_by_run; sites it quantizes: name, bits, sqnr (dB) of its codes over all calls, sqnr_by_call, low and high by call: what has a code\n"
+    "settings   sampler, scheduler, rng, cfg_scale, steps, size, latent [channels, height, width], seed of run 0, "
+    "seeds of each prompt, runs (pictures), site_runs,\n"
+    "           output_runs (pictures at which sites and outputs were compared), prompts; timesteps and step_of_call "
+    "by call, which is one run of the network\n"
+    "models     the reference first: name, path, scheme, rule of the intervals, corrected; output_sqnr (dB, mean over "
+    "the calls) and output_sqnr_by_call: of what the\n"
+    "           network answers to the reference's own latents; after the last step latent_sqnr (dB, of summed "
+    "powers), its mean over the pictures and latent_mse; psnr, psnr_pooled (dB), ssim,\n"
+    "           seconds_step, seconds_picture (medians), peak_planned, peak_resident, weight_bytes, unet_bytes; "
+    "latent_sqnr_by_step, latent_mse_by_step, latent_sqnr_by_run,\n"
+    "           psnr_by_run, ssim_by_run; sites it quantizes: name, bits, sqnr (dB) of its codes over all calls, "
+    "sqnr_by_call, low and high by call: what has a code\n"
     "sites      name, kind, channels, min and max of the reference's values by call\n"
     "statistics of --stats: sites, and how many have a correlation of range and timestep beyond 0.5 and 0.7\n"
     "null stands for infinite decibels (nothing differs) and for what cannot be measured.\n";
 
 static const struct app_command command = {
     .usage = "sdeval -m REFERENCE -M MODEL [MODEL ..] --prompts FILE [options]",
-    .about = "Draws the same pictures with all models and compares them with the reference's: latents after every step, pictures, time and memory,\n"
-             "what the networks answer to the reference's own latents, and what quantization does to its activations, site by site and step by step.\n"
-             "A MODEL may be followed by commas and changes: FOLDER,type=bf16  FOLDER,backend=vulkan  FOLDER,correction=off  FOLDER,name=TEXT",
+    .about = "Draws the same pictures with all models and compares them with the reference's: latents after every "
+             "step, pictures, time and memory,\n"
+             "what the networks answer to the reference's own latents, and what quantization does to its activations, "
+             "site by site and step by step.\n"
+             "A MODEL may be followed by commas and changes: FOLDER,type=bf16  FOLDER,backend=vulkan  "
+             "FOLDER,correction=off  FOLDER,name=TEXT",
     .more = more,
     .options = table,
     .count = sizeof table / sizeof *table,
@@ -115,7 +138,9 @@ static enum sdg_result apply_change(struct app_ui *ui, struct sdg_evaluate_model
     else if (!strcmp(change, "correction=off"))
         model->no_correction = true;
     else
-        return app_fail(ui, SDG_ERROR_USAGE, "'%.60s' after a model is unknown (legal: type=NAME, backend=NAME, correction=off, name=TEXT)", change);
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "'%.60s' after a model is unknown (legal: type=NAME, backend=NAME, correction=off, name=TEXT)",
+                        change);
     return SDG_OK;
 }
 
@@ -142,7 +167,8 @@ static enum sdg_result add_model(struct app_ui *ui, struct models *models, const
     return model->path ? SDG_OK : app_fail(ui, SDG_ERROR_USAGE, "the name of a model is empty");
 }
 
-static enum sdg_result read_models(struct app_ui *ui, const struct values *values, const struct app_arguments *arguments, struct models *models)
+static enum sdg_result read_models(struct app_ui *ui, const struct values *values,
+                                   const struct app_arguments *arguments, struct models *models)
 {
     if (!values->other)
         return app_fail(ui, SDG_ERROR_USAGE, "there is nothing to compare: name models with -M");
@@ -243,7 +269,8 @@ static int name_width(const struct sdg_evaluation *e)
 static void print_models(const struct sdg_evaluation *e, int width)
 {
     const double mib = 1024.0 * 1024.0;
-    printf("%-*s %-13s %9s %9s %8s %10s %8s %8s %9s %9s %9s %9s\n", width, "model", "scheme", "output dB", "SQNR dB", "mean dB", "latent MSE", "PSNR dB", "SSIM", "step ms", "plan MiB", "peak MiB", "weights");
+    printf("%-*s %-13s %9s %9s %8s %10s %8s %8s %9s %9s %9s %9s\n", width, "model", "scheme", "output dB", "SQNR dB",
+           "mean dB", "latent MSE", "PSNR dB", "SSIM", "step ms", "plan MiB", "peak MiB", "weights");
     for (size_t i = 0; i <= e->models; i++) {
         const struct sdg_evaluation_model *m = &e->model[i];
         printf("%-*.*s %-13s", width, width, m->name, m->scheme);
@@ -262,8 +289,14 @@ static void print_models(const struct sdg_evaluation *e, int width)
 }
 
 // Some of the steps: at most eight, evenly spread, the last among them.
-static int columns_of(int steps) { return steps < 8 ? steps : 8; }
-static int column_at(int steps, int k) { return steps * (k + 1) / columns_of(steps) - 1; }
+static int columns_of(int steps)
+{
+    return steps < 8 ? steps : 8;
+}
+static int column_at(int steps, int k)
+{
+    return steps * (k + 1) / columns_of(steps) - 1;
+}
 
 static void print_row(const char *name, const double *values, int steps, int width)
 {
@@ -354,8 +387,8 @@ static enum sdg_result print_tables(struct app_ui *ui, const struct sdg_evaluati
 {
     int width = name_width(e);
     width = width < 18 ? 18 : width;
-    printf("%zu pictures of %dx%d, %d steps of %s (%s), guidance %.6g, seeds from %lld; reference %s\n\n", e->runs, e->width, e->height, e->steps, e->sampler, e->schedule, e->cfg_scale,
-           (long long)e->seed, e->model[0].path);
+    printf("%zu pictures of %dx%d, %d steps of %s (%s), guidance %.6g, seeds from %lld; reference %s\n\n", e->runs,
+           e->width, e->height, e->steps, e->sampler, e->schedule, e->cfg_scale, (long long)e->seed, e->model[0].path);
     print_models(e, width);
     print_outputs(e, width);
     print_steps(e, width);
@@ -379,7 +412,11 @@ static bool on_progress(void *user, const struct sdg_evaluate_progress *p)
     struct talk *talk = user;
     bool sites = !strcmp(p->stage, "sites");
     const struct sdg_progress shown = {
-        .stage = sites ? "sites" : p->model, .step = p->run * p->steps + p->step, .steps = p->runs * p->steps, .image = sites ? 0 : p->model_index, .images = sites ? 1 : p->models,
+        .stage = sites ? "sites" : p->model,
+        .step = p->run * p->steps + p->step,
+        .steps = p->runs * p->steps,
+        .image = sites ? 0 : p->model_index,
+        .images = sites ? 1 : p->models,
         .seconds_left = p->seconds_left,
     };
     if (talk->ui->terminal)
@@ -393,7 +430,8 @@ static bool on_progress(void *user, const struct sdg_evaluate_progress *p)
     return !app_interrupted();
 }
 
-static enum sdg_result write_files(struct app_ui *ui, const struct values *values, const struct sdg_evaluation *e, const struct sdeval_statistics *statistics)
+static enum sdg_result write_files(struct app_ui *ui, const struct values *values, const struct sdg_evaluation *e,
+                                   const struct sdeval_statistics *statistics)
 {
     struct app_output output;
     enum sdg_result result = SDG_OK;
@@ -416,19 +454,40 @@ static enum sdg_result write_files(struct app_ui *ui, const struct values *value
     return result;
 }
 
-static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, const struct models *models, const struct app_prompts *prompts, const double *eta,
+static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, const struct models *models,
+                                const struct app_prompts *prompts, const double *eta,
                                 const struct sdeval_statistics *statistics)
 {
     struct talk talk = {.ui = ui, .model = -1};
     struct sdg_evaluation *evaluation;
     const struct sdg_evaluate_params params = {
-        .reference = models->list[0], .models = models->list + 1, .model_count = models->count - 1, .prompts = prompts->lines, .prompt_count = prompts->count, .seeds = (int)values->seeds,
-        .site_runs = values->site_runs ? (int)values->site_runs : -1, .pictures = values->report && values->pictures ? (int)values->pictures : -1,
-        .generate = {.negative_prompt = values->negative, .width = (int)values->width, .height = (int)values->height, .steps = (int)values->steps, .cfg_scale = &values->cfg_scale,
-                     .sampler = values->sampler, .schedule = values->schedule, .eta = eta, .seed = values->seed, .rng = values->rng},
-        .pipeline = {.backend = values->backend, .type = values->type, .threads = values->threads > 0 ? (int)values->threads : 0, .no_mmap = values->no_mmap, .log = app_log,
-                     .log_user = ui, .log_level = ui->level},
-        .progress = on_progress, .progress_user = &talk,
+        .reference = models->list[0],
+        .models = models->list + 1,
+        .model_count = models->count - 1,
+        .prompts = prompts->lines,
+        .prompt_count = prompts->count,
+        .seeds = (int)values->seeds,
+        .site_runs = values->site_runs ? (int)values->site_runs : -1,
+        .pictures = values->report && values->pictures ? (int)values->pictures : -1,
+        .generate = {.negative_prompt = values->negative,
+                     .width = (int)values->width,
+                     .height = (int)values->height,
+                     .steps = (int)values->steps,
+                     .cfg_scale = &values->cfg_scale,
+                     .sampler = values->sampler,
+                     .schedule = values->schedule,
+                     .eta = eta,
+                     .seed = values->seed,
+                     .rng = values->rng},
+        .pipeline = {.backend = values->backend,
+                     .type = values->type,
+                     .threads = values->threads > 0 ? (int)values->threads : 0,
+                     .no_mmap = values->no_mmap,
+                     .log = app_log,
+                     .log_user = ui,
+                     .log_level = ui->level},
+        .progress = on_progress,
+        .progress_user = &talk,
     };
     app_signals_install();
     enum sdg_result result = sdg_evaluate(&params, &evaluation);
@@ -461,7 +520,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (result == SDG_OK && values->report)
         result = app_output_check(ui, values->report);
     if (result == SDG_OK)
-        result = evaluate(ui, values, &models, &prompts, app_given(&command, arguments, "eta") ? &values->eta : NULL, &statistics);
+        result = evaluate(ui, values, &models, &prompts, app_given(&command, arguments, "eta") ? &values->eta : NULL,
+                          &statistics);
     free_statistics(&statistics);
     app_prompts_free(&prompts);
     free_models(&models);
@@ -472,6 +532,11 @@ int main(int argc, char **argv)
 {
     app_wait_politely(argv);
     struct values values = {0};
-    const struct app_program program = {.name = "sdeval", .command = &command, .values = &values, .quiet = &values.quiet, .verbose = &values.verbose, .run = run};
+    const struct app_program program = {.name = "sdeval",
+                                        .command = &command,
+                                        .values = &values,
+                                        .quiet = &values.quiet,
+                                        .verbose = &values.verbose,
+                                        .run = run};
     return app_main(&program, argc, argv);
 }

@@ -20,6 +20,7 @@ struct sdeval_statistics { // empty if no file was given
 };
 
 void sdeval_write_json(FILE *file, const struct sdg_evaluation *evaluation, const struct sdeval_statistics *statistics);
-enum sdg_result sdeval_write_html(struct app_ui *ui, FILE *file, const struct sdg_evaluation *evaluation, const struct sdeval_statistics *statistics);
+enum sdg_result sdeval_write_html(struct app_ui *ui, FILE *file, const struct sdg_evaluation *evaluation,
+                                  const struct sdeval_statistics *statistics);
 
 #endif

@@ -1,4 +1,5 @@
-// The results as a page: tables, latents over the steps, maps of the sites, their intervals over the timestep, pictures.
+// The results as a page: tables, latents over the steps, maps of the sites, their intervals over the timestep,
+// pictures.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +25,11 @@ static void write_cell(FILE *file, const char *format, double value)
 
 static void write_settings(FILE *file, const struct sdg_evaluation *e)
 {
-    fprintf(file, "<p>%zu pictures of %dx%d, %d steps of %s (%s), guidance %.6g, noise of seeds %lld to %lld. Every model draws the same prompts from the same noise and is compared with ", e->runs,
-            e->width, e->height, e->steps, e->sampler, e->schedule, e->cfg_scale, (long long)e->seed, (long long)e->seed + (long long)e->runs - 1);
+    fprintf(file,
+            "<p>%zu pictures of %dx%d, %d steps of %s (%s), guidance %.6g, noise of seeds %lld to %lld. Every model "
+            "draws the same prompts from the same noise and is compared with ",
+            e->runs, e->width, e->height, e->steps, e->sampler, e->schedule, e->cfg_scale, (long long)e->seed,
+            (long long)e->seed + (long long)e->runs - 1);
     report_text(file, e->model[0].name);
     fprintf(file, ".</p>\n<p class=\"quiet\">sdgen %s, ", sdg_version());
     report_text(file, sdg_build_info());
@@ -34,8 +38,13 @@ static void write_settings(FILE *file, const struct sdg_evaluation *e)
 
 static void write_table(FILE *file, const struct sdg_evaluation *e)
 {
-    fputs("<div class=\"wide\"><table><thead><tr><th>model</th><th>scheme</th><th>outputs<br/>SQNR dB</th><th>latent<br/>SQNR dB</th><th>mean of<br/>pictures</th><th>latent<br/>MSE</th><th>PSNR dB</th><th>PSNR dB<br/>pooled</th><th>SSIM</th>"
-          "<th>a step<br/>ms</th><th>a picture<br/>s</th><th>planned<br/>MiB</th><th>resident<br/>MiB</th><th>weights<br/>MiB</th></tr></thead><tbody>\n", file);
+    fputs("<div class=\"wide\"><table><thead><tr><th>model</th><th>scheme</th><th>outputs<br/>SQNR "
+          "dB</th><th>latent<br/>SQNR dB</th><th>mean of<br/>pictures</th><th>latent<br/>MSE</th><th>PSNR "
+          "dB</th><th>PSNR dB<br/>pooled</th><th>SSIM</th>"
+          "<th>a step<br/>ms</th><th>a "
+          "picture<br/>s</th><th>planned<br/>MiB</th><th>resident<br/>MiB</th><th>weights<br/>MiB</th></tr></"
+          "thead><tbody>\n",
+          file);
     for (size_t i = 0; i <= e->models; i++) {
         const struct sdg_evaluation_model *m = &e->model[i];
         fputs("<tr><td>", file);
@@ -57,15 +66,21 @@ static void write_table(FILE *file, const struct sdg_evaluation *e)
         write_cell(file, "%.1f", (double)m->weight_bytes / MIB);
         fputs("</tr>\n", file);
     }
-    fputs("</tbody></table></div>\n<p class=\"quiet\">Outputs: of the network on the reference's own latents, mean over the timesteps. SQNR: power of the reference's latent over that of the difference, after the last step, summed over all pictures, and the mean of their own. PSNR and SSIM: means over the "
-          "pictures, 8 bit; pooled: of the mean squared difference. Steps and pictures are medians. Planned: networks and their buffers at the peak; resident: the whole process while "
-          "the model drew.</p>\n", file);
+    fputs("</tbody></table></div>\n<p class=\"quiet\">Outputs: of the network on the reference's own latents, mean "
+          "over the timesteps. SQNR: power of the reference's latent over that of the difference, after the last step, "
+          "summed over all pictures, and the mean of their own. PSNR and SSIM: means over the "
+          "pictures, 8 bit; pooled: of the mean squared difference. Steps and pictures are medians. Planned: networks "
+          "and their buffers at the peak; resident: the whole process while "
+          "the model drew.</p>\n",
+          file);
 }
 
-// -------------------------------------------------------------------------------------------------- outputs and latents
+// -------------------------------------------------------------------------------------------------- outputs and
+// latents
 
 // One line per model but the reference. Returns whether there was memory for it.
-static bool write_lines(FILE *file, const struct sdg_evaluation *e, struct report_chart chart, const double *x, size_t count, const double *(*values)(const struct sdg_evaluation_model *m))
+static bool write_lines(FILE *file, const struct sdg_evaluation *e, struct report_chart chart, const double *x,
+                        size_t count, const double *(*values)(const struct sdg_evaluation_model *m))
 {
     struct report_line *lines = calloc(e->models, sizeof *lines);
     if (!lines)
@@ -79,8 +94,14 @@ static bool write_lines(FILE *file, const struct sdg_evaluation *e, struct repor
     return true;
 }
 
-static const double *outputs_of(const struct sdg_evaluation_model *m) { return m->output_sqnr; }
-static const double *latents_of(const struct sdg_evaluation_model *m) { return m->latent_sqnr; }
+static const double *outputs_of(const struct sdg_evaluation_model *m)
+{
+    return m->output_sqnr;
+}
+static const double *latents_of(const struct sdg_evaluation_model *m)
+{
+    return m->latent_sqnr;
+}
 
 static bool write_outputs(FILE *file, const struct sdg_evaluation *e, const char *const *names)
 {
@@ -89,11 +110,20 @@ static bool write_outputs(FILE *file, const struct sdg_evaluation *e, const char
     double last = 0;
     for (size_t i = 0; i < e->calls; i++)
         last = fmax(last, e->timesteps[i]);
-    fprintf(file, "<h2>Outputs over the timestep</h2>\n<p>What the networks answer to the reference's own latents, in %zu of the pictures: the errors of single steps, before they feed on themselves.</p>\n",
+    fprintf(file,
+            "<h2>Outputs over the timestep</h2>\n<p>What the networks answer to the reference's own latents, in %zu of "
+            "the pictures: the errors of single steps, before they feed on themselves.</p>\n",
             e->output_runs);
     report_legend(file, names, e->models);
-    return write_lines(file, e, (struct report_chart){.width = 900, .height = 380, .x_label = "t", .y_label = "SQNR dB", .whole_x = true, .x_min = 0, .x_max = last > 0 ? last : 1}, e->timesteps, e->calls,
-                       outputs_of);
+    return write_lines(file, e,
+                       (struct report_chart){.width = 900,
+                                             .height = 380,
+                                             .x_label = "t",
+                                             .y_label = "SQNR dB",
+                                             .whole_x = true,
+                                             .x_min = 0,
+                                             .x_max = last > 0 ? last : 1},
+                       e->timesteps, e->calls, outputs_of);
 }
 
 static bool write_latents(FILE *file, const struct sdg_evaluation *e, const char *const *names)
@@ -105,8 +135,15 @@ static bool write_latents(FILE *file, const struct sdg_evaluation *e, const char
         steps[i] = i + 1;
     fputs("<h2>Latents over the steps</h2>\n", file);
     report_legend(file, names, e->models);
-    bool drawn = write_lines(file, e, (struct report_chart){.width = 900, .height = 380, .x_label = "step", .y_label = "SQNR dB", .whole_x = true, .x_min = 1, .x_max = e->steps}, steps, (size_t)e->steps,
-                             latents_of);
+    bool drawn = write_lines(file, e,
+                             (struct report_chart){.width = 900,
+                                                   .height = 380,
+                                                   .x_label = "step",
+                                                   .y_label = "SQNR dB",
+                                                   .whole_x = true,
+                                                   .x_min = 1,
+                                                   .x_max = e->steps},
+                             steps, (size_t)e->steps, latents_of);
     free(steps);
     return drawn;
 }
@@ -154,7 +191,8 @@ static void find_range(const struct sdg_evaluation *e, double *low, double *high
 enum { TITLE_BYTES = 200 };
 
 // What the pointer shows on a row: the site and the model's total.
-static void make_titles(const struct sdg_evaluation *e, const struct sdg_evaluation_model *m, char (*room)[TITLE_BYTES], const char **titles)
+static void make_titles(const struct sdg_evaluation *e, const struct sdg_evaluation_model *m, char (*room)[TITLE_BYTES],
+                        const char **titles)
 {
     for (size_t i = 0; i < e->sites; i++) {
         if (m->sites[i].bits)
@@ -165,7 +203,8 @@ static void make_titles(const struct sdg_evaluation *e, const struct sdg_evaluat
     }
 }
 
-static bool write_map(FILE *file, const struct sdg_evaluation *e, const struct sdg_evaluation_model *m, const char *const *names, double low, double high)
+static bool write_map(FILE *file, const struct sdg_evaluation *e, const struct sdg_evaluation_model *m,
+                      const char *const *names, double low, double high)
 {
     char (*room)[TITLE_BYTES] = calloc(e->sites, sizeof *room);
     const char **titles = calloc(e->sites, sizeof *titles);
@@ -173,8 +212,17 @@ static bool write_map(FILE *file, const struct sdg_evaluation *e, const struct s
     bool drawn = room && titles && values;
     if (drawn) {
         make_titles(e, m, room, titles);
-        const struct report_map map = {.rows = e->sites, .columns = e->calls, .values = values, .row_names = names, .row_titles = titles, .low = low, .high = high,
-                                       .cell_width = e->calls > 40 ? 4 : e->calls > 16 ? 9 : 160 / (int)e->calls, .cell_height = 10};
+        const struct report_map map = {.rows = e->sites,
+                                       .columns = e->calls,
+                                       .values = values,
+                                       .row_names = names,
+                                       .row_titles = titles,
+                                       .low = low,
+                                       .high = high,
+                                       .cell_width = e->calls > 40 ? 4
+                                           : e->calls > 16         ? 9
+                                                                   : 160 / (int)e->calls,
+                                       .cell_height = 10};
         fputs("<figure>", file);
         report_map(file, &map);
         fputs("<figcaption>", file);
@@ -195,8 +243,12 @@ static bool write_maps(FILE *file, const struct sdg_evaluation *e)
     find_range(e, &low, &high);
     for (size_t i = 0; names && i < e->sites; i++)
         names[i] = e->site[i].name;
-    fprintf(file, "<h2>Sites by step</h2>\n<p>Every row is a site, in the order of execution, every column a run of the network, the first step on the left: the reference's values against the same "
-            "values after the model's quantization, in %zu of the pictures. What earlier sites and the weights add is not in it.</p>\n", e->site_runs);
+    fprintf(file,
+            "<h2>Sites by step</h2>\n<p>Every row is a site, in the order of execution, every column a run of the "
+            "network, the first step on the left: the reference's values against the same "
+            "values after the model's quantization, in %zu of the pictures. What earlier sites and the weights add is "
+            "not in it.</p>\n",
+            e->site_runs);
     report_map_legend(file, low, high, "dB");
     fputs("<div class=\"wide\" style=\"white-space:nowrap\">", file);
     for (size_t m = 1; m <= e->models; m++)
@@ -222,9 +274,9 @@ static const struct sdeval_range *find_statistics(const struct sdeval_statistics
 // Room for the lines of one site: two for each model.
 struct drawing {
     struct report_line *lines;
-    double *x, *dense;  // [SDG_EVALUATION_TIMES] timesteps; those of the lines
-    double *values;     // [2 * models][room]
-    double *narrow;     // [rows] -typical, for the inner band
+    double *x, *dense; // [SDG_EVALUATION_TIMES] timesteps; those of the lines
+    double *values;    // [2 * models][room]
+    double *narrow;    // [rows] -typical, for the inner band
     size_t room;
 };
 
@@ -238,11 +290,14 @@ static size_t add_lines(const struct sdg_evaluation *e, size_t site, struct draw
         bool dense = interval->low != NULL;
         size_t points = dense ? SDG_EVALUATION_TIMES : e->calls;
         for (int side = 0; side < 2; side++) {
-            const float *bounds = side ? dense ? interval->high : interval->call_high : dense ? interval->low : interval->call_low;
+            const float *bounds = side ? dense ? interval->high : interval->call_high
+                : dense                ? interval->low
+                                       : interval->call_low;
             double *y = d->values + count * d->room;
             for (size_t i = 0; i < points; i++)
                 y[i] = (double)bounds[i];
-            d->lines[count++] = (struct report_line){dense ? d->x : e->timesteps, y, points, report_color(m - 1), report_dash(m - 1)};
+            d->lines[count++] =
+                (struct report_line){dense ? d->x : e->timesteps, y, points, report_color(m - 1), report_dash(m - 1)};
         }
     }
     return count;
@@ -259,11 +314,20 @@ static size_t add_bands(const struct sdeval_range *range, struct drawing *d, str
     return 2;
 }
 
-static void write_interval(FILE *file, const struct sdg_evaluation *e, size_t site, const struct sdeval_range *range, struct drawing *d)
+static void write_interval(FILE *file, const struct sdg_evaluation *e, size_t site, const struct sdeval_range *range,
+                           struct drawing *d)
 {
     struct report_band bands[2];
     const struct report_chart chart = {
-        .width = 236, .height = 120, .small = true, .x_min = 0, .x_max = 999, .lines = d->lines, .line_count = add_lines(e, site, d), .bands = bands, .band_count = add_bands(range, d, bands),
+        .width = 236,
+        .height = 120,
+        .small = true,
+        .x_min = 0,
+        .x_max = 999,
+        .lines = d->lines,
+        .line_count = add_lines(e, site, d),
+        .bands = bands,
+        .band_count = add_bands(range, d, bands),
     };
     if (!chart.line_count)
         return;
@@ -278,7 +342,8 @@ static void write_interval(FILE *file, const struct sdg_evaluation *e, size_t si
     fputs("</figcaption></figure>\n", file);
 }
 
-static bool write_intervals(FILE *file, const struct sdg_evaluation *e, const struct sdeval_statistics *statistics, const char *const *names)
+static bool write_intervals(FILE *file, const struct sdg_evaluation *e, const struct sdeval_statistics *statistics,
+                            const char *const *names)
 {
     size_t rows = 1;
     for (size_t i = 0; i < statistics->count; i++)
@@ -288,9 +353,13 @@ static bool write_intervals(FILE *file, const struct sdg_evaluation *e, const st
     d.x = calloc(SDG_EVALUATION_TIMES, sizeof *d.x);
     d.values = calloc(2 * e->models * d.room, sizeof *d.values);
     d.narrow = calloc(rows, sizeof *d.narrow);
-    fputs("<h2>Intervals over the timestep</h2>\n<p>The least and the largest value that have a code, t = 0 on the left, 999 on the right; of dynamic models the mean over the same pictures.", file);
+    fputs("<h2>Intervals over the timestep</h2>\n<p>The least and the largest value that have a code, t = 0 on the "
+          "left, 999 on the right; of dynamic models the mean over the same pictures.",
+          file);
     if (statistics->count)
-        fprintf(file, " Grey: the calibrated values, all of them and 99.9 %% of their magnitudes. r: correlation of range and timestep; |r| &gt; 0.5 at %zu of %zu sites, &gt; 0.7 at %zu.",
+        fprintf(file,
+                " Grey: the calibrated values, all of them and 99.9 %% of their magnitudes. r: correlation of range "
+                "and timestep; |r| &gt; 0.5 at %zu of %zu sites, &gt; 0.7 at %zu.",
                 statistics->related, statistics->count, statistics->strongly);
     fputs("</p>\n", file);
     report_legend(file, names, e->models);
@@ -341,7 +410,8 @@ static enum sdg_result write_pictures(struct app_ui *ui, FILE *file, const struc
     return result;
 }
 
-enum sdg_result sdeval_write_html(struct app_ui *ui, FILE *file, const struct sdg_evaluation *e, const struct sdeval_statistics *statistics)
+enum sdg_result sdeval_write_html(struct app_ui *ui, FILE *file, const struct sdg_evaluation *e,
+                                  const struct sdeval_statistics *statistics)
 {
     const char **names = calloc(e->models, sizeof *names);
     if (!names)
@@ -356,7 +426,8 @@ enum sdg_result sdeval_write_html(struct app_ui *ui, FILE *file, const struct sd
         drawn &= write_maps(file, e);
         drawn &= write_intervals(file, e, statistics, names);
     }
-    enum sdg_result result = drawn ? write_pictures(ui, file, e) : app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the drawings of the report");
+    enum sdg_result result = drawn ? write_pictures(ui, file, e)
+                                   : app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the drawings of the report");
     report_end(file);
     free(names);
     return result;

@@ -4,10 +4,15 @@
 
 static void write_settings(FILE *file, const struct sdg_evaluation *e)
 {
-    fprintf(file, "  \"settings\": {\"sampler\": \"%s\", \"scheduler\": \"%s\", \"rng\": \"%s\", \"cfg_scale\": ", e->sampler, e->schedule, e->rng);
+    fprintf(file,
+            "  \"settings\": {\"sampler\": \"%s\", \"scheduler\": \"%s\", \"rng\": \"%s\", \"cfg_scale\": ", e->sampler,
+            e->schedule, e->rng);
     report_json_number(file, e->cfg_scale);
-    fprintf(file, ", \"steps\": %d, \"width\": %d, \"height\": %d, \"latent\": [%d, %d, %d], \"seed\": %lld, \"seeds\": %d, \"runs\": %zu, \"site_runs\": %zu, \"output_runs\": %zu,\n    \"step_of_call\": [", e->steps,
-            e->width, e->height, e->latent_channels, e->latent_height, e->latent_width, (long long)e->seed, e->seeds, e->runs, e->site_runs, e->output_runs);
+    fprintf(file,
+            ", \"steps\": %d, \"width\": %d, \"height\": %d, \"latent\": [%d, %d, %d], \"seed\": %lld, \"seeds\": %d, "
+            "\"runs\": %zu, \"site_runs\": %zu, \"output_runs\": %zu,\n    \"step_of_call\": [",
+            e->steps, e->width, e->height, e->latent_channels, e->latent_height, e->latent_width, (long long)e->seed,
+            e->seeds, e->runs, e->site_runs, e->output_runs);
     for (size_t i = 0; i < e->calls; i++)
         fprintf(file, "%s%d", i ? "," : "", e->step_of_call[i]);
     fputs("],\n    \"timesteps\": ", file);
@@ -73,7 +78,8 @@ static void write_model(FILE *file, const struct sdg_evaluation *e, const struct
     report_json_text(file, m->name);
     fputs(", \"path\": ", file);
     report_json_text(file, m->path);
-    fprintf(file, ", \"scheme\": \"%s\", \"rule\": \"%s\", \"corrected\": %s,\n     ", m->scheme, m->rule, m->corrected ? "true" : "false");
+    fprintf(file, ", \"scheme\": \"%s\", \"rule\": \"%s\", \"corrected\": %s,\n     ", m->scheme, m->rule,
+            m->corrected ? "true" : "false");
     fputs(" \"output_sqnr\": ", file);
     report_json_number(file, m->output);
     write_named(file, "latent_sqnr", m->latent_sqnr[steps - 1]);
@@ -84,8 +90,8 @@ static void write_model(FILE *file, const struct sdg_evaluation *e, const struct
     write_named(file, "ssim", m->ssim);
     write_named(file, "seconds_step", m->seconds_step);
     write_named(file, "seconds_picture", m->seconds_picture);
-    fprintf(file, ", \"peak_planned\": %zu, \"peak_resident\": %zu, \"weight_bytes\": %llu, \"unet_bytes\": %llu", m->peak_planned, m->peak_resident, (unsigned long long)m->weight_bytes,
-            (unsigned long long)m->unet_bytes);
+    fprintf(file, ", \"peak_planned\": %zu, \"peak_resident\": %zu, \"weight_bytes\": %llu, \"unet_bytes\": %llu",
+            m->peak_planned, m->peak_resident, (unsigned long long)m->weight_bytes, (unsigned long long)m->unet_bytes);
     if (m->output_sqnr)
         write_array(file, "output_sqnr_by_call", m->output_sqnr, e->calls);
     write_array(file, "latent_sqnr_by_step", m->latent_sqnr, steps);
@@ -129,6 +135,7 @@ void sdeval_write_json(FILE *file, const struct sdg_evaluation *e, const struct 
     if (e->sites)
         write_sites(file, e);
     if (statistics->count)
-        fprintf(file, ",\n  \"statistics\": {\"sites\": %zu, \"r_above_0.5\": %zu, \"r_above_0.7\": %zu}", statistics->count, statistics->related, statistics->strongly);
+        fprintf(file, ",\n  \"statistics\": {\"sites\": %zu, \"r_above_0.5\": %zu, \"r_above_0.7\": %zu}",
+                statistics->count, statistics->related, statistics->strongly);
     fputs("\n}\n", file);
 }

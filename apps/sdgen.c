@@ -17,11 +17,11 @@
 
 // What is read or drawn once for all pictures of a batch.
 struct inputs {
-    struct sdg_image *init;     // of the size of the picture
-    uint8_t *mask;              // likewise, one byte a pixel
-    struct app_array noise;     // [4][height/8][width/8]; data NULL = drawn
-    int width, height;          // 0 = the model's
-    int64_t seed;               // of the first picture
+    struct sdg_image *init; // of the size of the picture
+    uint8_t *mask;          // likewise, one byte a pixel
+    struct app_array noise; // [4][height/8][width/8]; data NULL = drawn
+    int width, height;      // 0 = the model's
+    int64_t seed;           // of the first picture
 };
 
 // Everything printed to stdout arrives, or that is an error.
@@ -80,7 +80,9 @@ static enum sdg_result check_version(struct app_ui *ui)
     char header[40];
     snprintf(header, sizeof header, "%d.%d.%d", SDGEN_VERSION_MAJOR, SDGEN_VERSION_MINOR, SDGEN_VERSION_PATCH);
     if (strcmp(header, sdg_version()))
-        return app_fail(ui, SDG_ERROR_UNSUPPORTED, "the program is %s, the library libsdgen it found is %s: install both from one version", header, sdg_version());
+        return app_fail(ui, SDG_ERROR_UNSUPPORTED,
+                        "the program is %s, the library libsdgen it found is %s: install both from one version", header,
+                        sdg_version());
     return SDG_OK;
 }
 
@@ -93,7 +95,8 @@ static enum sdg_result read_seed(struct app_ui *ui, int64_t wanted, int64_t *see
     if (wanted >= 0)
         return SDG_OK;
     if (getrandom(&number, sizeof number, 0) != sizeof number)
-        return app_fail(ui, SDG_ERROR_INPUT, "the system has no random numbers for a seed (%s), give one with -s", strerror(errno));
+        return app_fail(ui, SDG_ERROR_INPUT, "the system has no random numbers for a seed (%s), give one with -s",
+                        strerror(errno));
     *seed = number;
     return SDG_OK;
 }
@@ -110,7 +113,8 @@ static enum sdg_result read_noise(struct app_ui *ui, const char *path, struct in
         good = shape[i] >= 1 && shape[i] <= APP_IMAGE_SIDE / 8;
     if (!good) {
         free(noise.data);
-        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: the noise should be of shape [1, 4, height / 8, width / 8]", path);
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: the noise should be of shape [1, 4, height / 8, width / 8]",
+                        path);
     }
     size_t count = (size_t)(shape[0] * shape[1] * shape[2]);
     for (size_t i = 0; i < count; i++)
@@ -122,8 +126,8 @@ static enum sdg_result read_noise(struct app_ui *ui, const char *path, struct in
     int width = (int)shape[2] * 8, height = (int)shape[1] * 8;
     if ((inputs->width && inputs->width != width) || (inputs->height && inputs->height != height)) {
         free(noise.data);
-        return app_fail(ui, SDG_ERROR_USAGE, "--load-noise: %.200s is for %d x %d pixels, not for %d x %d", path, width, height,
-                        inputs->width ? inputs->width : width, inputs->height ? inputs->height : height);
+        return app_fail(ui, SDG_ERROR_USAGE, "--load-noise: %.200s is for %d x %d pixels, not for %d x %d", path, width,
+                        height, inputs->width ? inputs->width : width, inputs->height ? inputs->height : height);
     }
     inputs->width = width;
     inputs->height = height;
@@ -138,7 +142,8 @@ static enum sdg_result read_init(struct app_ui *ui, const char *path, struct inp
     enum sdg_result result = app_image_read(ui, path, &image);
     if (result != SDG_OK)
         return result;
-    int width = inputs->width ? inputs->width : image->width / 8 * 8, height = inputs->height ? inputs->height : image->height / 8 * 8;
+    int width = inputs->width ? inputs->width : image->width / 8 * 8,
+        height = inputs->height ? inputs->height : image->height / 8 * 8;
     width = width ? width : 8;
     height = height ? height : 8;
     inputs->width = width;
@@ -147,7 +152,8 @@ static enum sdg_result read_init(struct app_ui *ui, const char *path, struct inp
         inputs->init = image;
         return SDG_OK;
     }
-    app_say(ui, SDG_LOG_INFO, "%.200s: %d x %d pixels, scaled to cover %d x %d, its middle is used", path, image->width, image->height, width, height);
+    app_say(ui, SDG_LOG_INFO, "%.200s: %d x %d pixels, scaled to cover %d x %d, its middle is used", path, image->width,
+            image->height, width, height);
     result = app_image_fit(ui, image, width, height, &inputs->init);
     sdg_image_destroy(&image);
     return result;
@@ -165,9 +171,11 @@ static enum sdg_result read_mask(struct app_ui *ui, const char *path, struct inp
         size_t pixels = (size_t)inputs->width * (size_t)inputs->height;
         inputs->mask = malloc(pixels);
         if (!inputs->mask)
-            result = app_fail(ui, SDG_ERROR_MEMORY, "--mask: not enough memory for %d x %d pixels", inputs->width, inputs->height);
+            result = app_fail(ui, SDG_ERROR_MEMORY, "--mask: not enough memory for %d x %d pixels", inputs->width,
+                              inputs->height);
         for (size_t i = 0; i < pixels && inputs->mask; i++)
-            inputs->mask[i] = (uint8_t)((rgb[3 * i] * 19595u + rgb[3 * i + 1] * 38470u + rgb[3 * i + 2] * 7471u + 0x8000u) >> 16);
+            inputs->mask[i] =
+                (uint8_t)((rgb[3 * i] * 19595u + rgb[3 * i + 1] * 38470u + rgb[3 * i + 2] * 7471u + 0x8000u) >> 16);
     }
     sdg_image_destroy(&fitted);
     sdg_image_destroy(&image);
@@ -198,7 +206,8 @@ static void free_inputs(struct inputs *inputs)
 static enum sdg_result check_outputs(struct app_ui *ui, const struct sdgen_values *values)
 {
     if (!strcmp(values->output, "-") && isatty(STDOUT_FILENO))
-        return app_fail(ui, SDG_ERROR_USAGE, "--output: standard output is a terminal, a picture is not for it: redirect it or name a file");
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "--output: standard output is a terminal, a picture is not for it: redirect it or name a file");
     enum sdg_result result = SDG_OK;
     for (int64_t i = 0; i < values->batch && result == SDG_OK; i++) {
         char *name = NULL;
@@ -207,7 +216,8 @@ static enum sdg_result check_outputs(struct app_ui *ui, const struct sdgen_value
             result = app_output_check(ui, name);
         free(name);
     }
-    const char *const others[] = {values->dump_latents, values->dump_steps, strcmp(values->preview, "none") ? values->preview_path : NULL};
+    const char *const others[] = {values->dump_latents, values->dump_steps,
+                                  strcmp(values->preview, "none") ? values->preview_path : NULL};
     for (size_t i = 0; i < sizeof others / sizeof *others && result == SDG_OK; i++)
         if (others[i])
             result = app_output_check(ui, others[i]);
@@ -222,13 +232,17 @@ static bool ends_in(const char *text, const char *end)
     return length >= e && !strcmp(text + length - e, end);
 }
 
-static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_options *options, struct sdg_pipeline **pipeline)
+static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_options *options,
+                                     struct sdg_pipeline **pipeline)
 {
     const struct sdgen_values *values = &options->values;
     const char *const files[] = {values->model, values->vae};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (files[i] && ends_in(files[i], ".gguf"))
-            return app_fail(ui, SDG_ERROR_UNSUPPORTED, "%.200s: GGUF files are not in this version of sdgen (diffusers folders and .safetensors are)", files[i]);
+            return app_fail(
+                ui, SDG_ERROR_UNSUPPORTED,
+                "%.200s: GGUF files are not in this version of sdgen (diffusers folders and .safetensors are)",
+                files[i]);
     return sdg_pipeline_create(
         &(struct sdg_pipeline_params){
             .model = values->model,
@@ -241,7 +255,9 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
             .validation = values->validation,
             .disable = (unsigned)values->disable,
             .cache_dir = values->cache_folder,
-            .vae_tiling = values->tiling ? "on" : values->no_tiling ? "off" : NULL,
+            .vae_tiling = values->tiling ? "on"
+                : values->no_tiling      ? "off"
+                                         : NULL,
             .vae_tile_size = options->tile,
             .vae_tile_overlap = values->tile_overlap > 0 ? values->tile_overlap : -1,
             .prediction = values->prediction,
@@ -260,7 +276,8 @@ static bool on_progress(void *user, const struct sdg_progress *progress)
 }
 
 // Parameters of the picture with this number. They point into options and inputs.
-static struct sdg_generate_params picture_params(struct app_ui *ui, const struct sdgen_options *options, const struct inputs *inputs, int64_t number)
+static struct sdg_generate_params picture_params(struct app_ui *ui, const struct sdgen_options *options,
+                                                 const struct inputs *inputs, int64_t number)
 {
     const struct sdgen_values *values = &options->values;
     bool sampler_of_model = !strcmp(values->schedule, "model") && !sdgen_given(options, "sampling-method");
@@ -292,8 +309,9 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
     };
 }
 
-static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_options *options, const struct sdg_generate_params *params,
-                                     const struct sdg_generate_info *info, const struct sdg_image *image)
+static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_options *options,
+                                     const struct sdg_generate_params *params, const struct sdg_generate_info *info,
+                                     const struct sdg_image *image)
 {
     const struct sdgen_values *values = &options->values;
     char *name = NULL, *text = NULL;
@@ -315,15 +333,18 @@ static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_optio
     if (result == SDG_OK)
         result = app_image_write(ui, name, options->format, image, text);
     if (result == SDG_OK)
-        app_say(ui, SDG_LOG_INFO, "%s: %d x %d, %.2f s (text %.2f, sampling %.2f, decoding %.2f), peak memory %.0f MiB, %.0f planned",
-                strcmp(name, "-") ? name : "standard output", info->width, info->height, info->seconds_total, info->seconds_text, info->seconds_sample,
-                info->seconds_decode, (double)info->peak_resident / (1 << 20), (double)info->peak_planned / (1 << 20));
+        app_say(ui, SDG_LOG_INFO,
+                "%s: %d x %d, %.2f s (text %.2f, sampling %.2f, decoding %.2f), peak memory %.0f MiB, %.0f planned",
+                strcmp(name, "-") ? name : "standard output", info->width, info->height, info->seconds_total,
+                info->seconds_text, info->seconds_sample, info->seconds_decode, (double)info->peak_resident / (1 << 20),
+                (double)info->peak_planned / (1 << 20));
     free(text);
     free(name);
     return result;
 }
 
-static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_options *options, const struct inputs *inputs, struct sdg_pipeline *pipeline, int64_t number)
+static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_options *options, const struct inputs *inputs,
+                                    struct sdg_pipeline *pipeline, int64_t number)
 {
     const struct sdgen_values *values = &options->values;
     struct app_latents latents = {

@@ -7,7 +7,7 @@
 
 // The fields the table fills. Names end as given; NULL = not given and no default.
 struct sdgen_values {
-    const char *mode, *image;                               // -M metadata --image F
+    const char *mode, *image; // -M metadata --image F
     const char *prompt, *prompt_file, *negative, *negative_file, *syntax;
     const char *model, *vae, *type, *backend, *prediction;
     const char *output, *sampler, *schedule, *sigmas, *rng, *sampler_rng;
@@ -15,14 +15,15 @@ struct sdgen_values {
     const char *load_noise, *dump_latents, *dump_steps, *cache_folder, *tile_size;
     int64_t width, height, steps, seed, batch, clip_skip, threads, preview_interval, disable;
     double cfg_scale, eta, strength, max_memory, tile_overlap;
-    bool mmap, no_mmap, no_correction, tiling, no_tiling, list_devices, plan, version, verbose, quiet, color, no_metadata, validation;
+    bool mmap, no_mmap, no_correction, tiling, no_tiling, list_devices, plan, version, verbose, quiet, color,
+        no_metadata, validation;
 };
 
 struct sdgen_options {
     struct sdgen_values values;
     struct app_arguments arguments;
-    char *prompt, *negative;      // from the command line or a file, owned; negative NULL = absent
-    double sigmas[1024];          // --sigmas
+    char *prompt, *negative; // from the command line or a file, owned; negative NULL = absent
+    double sigmas[1024];     // --sigmas
     int sigma_count;
     int tile;                     // latent pixels, 0 = the library's
     int threads;                  // 0 = the library's
@@ -31,7 +32,8 @@ struct sdgen_options {
 
 extern const struct app_command sdgen_command;
 
-// Reads and checks a command line, without opening any file but prompts. Prints the help where asked (arguments.helped).
+// Reads and checks a command line, without opening any file but prompts. Prints the help where asked
+// (arguments.helped).
 enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, struct sdgen_options *options);
 void sdgen_options_free(struct sdgen_options *options);
 bool sdgen_given(const struct sdgen_options *options, const char *name);

@@ -29,30 +29,47 @@ static const char *const *rule_names(void)
 
 static const struct app_option table[] = {
 #define GROUP .group = "What is quantized"
-    {'m', "model", FILE_NAME(model, "DIR"), GROUP, .otherwise = "$SDGEN_MODEL, else the default model", .help = "diffusers folder"},
-    {0, "stats", FILE_NAME(statistics, "FILE"), GROUP, .otherwise = "needed unless the scheme is w8a16, w4a16 or dynamic", .help = "statistics of this model (sdcalib collect)"},
+    {'m', "model", FILE_NAME(model, "DIR"), GROUP, .otherwise = "$SDGEN_MODEL, else the default model",
+     .help = "diffusers folder"},
+    {0, "stats", FILE_NAME(statistics, "FILE"), GROUP,
+     .otherwise = "needed unless the scheme is w8a16, w4a16 or dynamic",
+     .help = "statistics of this model (sdcalib collect)"},
     {0, "scheme", FILE_NAME(scheme, "NAME"), GROUP, .otherwise = "w8a8-tdq",
-     .help = "w8a16, w4a16, or w{8,4}a{2..8}-{static,table,tdq,dynamic}; or a file NAME.json: {\"scheme\", \"skip\": [REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, \"weight_bits\": 4, 8 or 16}]}"},
-    {0, "intervals", .kind = APP_NAME, .word = "RULE", .names = rule_names, FIELD(intervals), GROUP, .otherwise = "the scheme's", .help = "where intervals of activations come from"},
-    {0, "skip", FILE_NAME(skip, "REGEX"), GROUP, .otherwise = "none", .help = "modules that stay floating point (POSIX extended, anywhere in the name)"},
-    {0, "group", INTEGER(group, 0, 16384), GROUP, .initial = "0", .help = "inputs per weight scale, a multiple of 16, for w8a16 and w4a16; 0 = one scale per output channel"},
+     .help = "w8a16, w4a16, or w{8,4}a{2..8}-{static,table,tdq,dynamic}; or a file NAME.json: {\"scheme\", \"skip\": "
+             "[REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, \"weight_bits\": 4, 8 or 16}]}"},
+    {0, "intervals", .kind = APP_NAME, .word = "RULE", .names = rule_names, FIELD(intervals), GROUP,
+     .otherwise = "the scheme's", .help = "where intervals of activations come from"},
+    {0, "skip", FILE_NAME(skip, "REGEX"), GROUP, .otherwise = "none",
+     .help = "modules that stay floating point (POSIX extended, anywhere in the name)"},
+    {0, "group", INTEGER(group, 0, 16384), GROUP, .initial = "0",
+     .help = "inputs per weight scale, a multiple of 16, for w8a16 and w4a16; 0 = one scale per output channel"},
 #undef GROUP
 #define GROUP .group = "How"
-    {0, "gptq", FLAG(gptq), GROUP, .help = "round weights one after the other, the later ones making up for the earlier (needs --hessians): at 4 bits 3 dB of the default model's pictures, a third of it from its linear layers, the rest from convolutions; layers of which the file has nothing get the nearest codes"},
-    {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none", .help = "second moments of the layers' inputs (sdcalib collect --hessians)"},
+    {0, "gptq", FLAG(gptq), GROUP,
+     .help = "round weights one after the other, the later ones making up for the earlier (needs --hessians): at 4 "
+             "bits 3 dB of the default model's pictures, a third of it from its linear layers, the rest from "
+             "convolutions; layers of which the file has nothing get the nearest codes"},
+    {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
+     .help = "second moments of the layers' inputs (sdcalib collect --hessians)"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "of the interval generators' fits"},
-    {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1", .help = "-1 or 0 = all processors; the result does not depend on it"},
+    {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
+     .help = "-1 or 0 = all processors; the result does not depend on it"},
 #undef GROUP
 #define GROUP .group = "Correction"
     {0, "correct", FILE_NAME(correct, "FILE"), GROUP, .otherwise = "none",
-     .help = "also measure how the outputs differ from full precision, on prompts of this file: sdgen takes the foreseeable part out of them, at no cost"},
-    {0, "correct-prompts", INTEGER(correct_prompts, 1, 1024), GROUP, .initial = "8", .help = "so many of the file, the first ones"},
-    {0, "correct-steps", INTEGER(correct_steps, 1, 1000), GROUP, .initial = "20", .help = "denoising steps (ddim) to measure at; in between the correction is interpolated"},
+     .help = "also measure how the outputs differ from full precision, on prompts of this file: sdgen takes the "
+             "foreseeable part out of them, at no cost"},
+    {0, "correct-prompts", INTEGER(correct_prompts, 1, 1024), GROUP, .initial = "8",
+     .help = "so many of the file, the first ones"},
+    {0, "correct-steps", INTEGER(correct_steps, 1, 1000), GROUP, .initial = "20",
+     .help = "denoising steps (ddim) to measure at; in between the correction is interpolated"},
     {0, "cfg-scale", REAL(cfg_scale, -1000, 1000), GROUP, .initial = "7", .help = "guidance of the pictures measured"},
 #undef GROUP
 #define GROUP .group = "Output"
-    {'o', "output", FILE_NAME(output, "DIR"), GROUP, .otherwise = "needed", .help = "folder to write, which must not exist"},
-    {0, "delta", FLAG(delta), GROUP, .help = "store only what differs from the model, and where the model is, relative to the output"},
+    {'o', "output", FILE_NAME(output, "DIR"), GROUP, .otherwise = "needed",
+     .help = "folder to write, which must not exist"},
+    {0, "delta", FLAG(delta), GROUP,
+     .help = "store only what differs from the model, and where the model is, relative to the output"},
     {0, "force", FLAG(force), GROUP, .help = "replace an output folder that sdquant wrote"},
 #undef GROUP
 #define GROUP .group = "General"
@@ -65,7 +82,8 @@ static const struct app_option table[] = {
 
 static const struct app_command command = {
     .usage = "sdquant [-m MODEL] --stats FILE [--scheme NAME] -o DIR [options]",
-    .about = "Writes a model with integer weights, and intervals for integer activations, that sdgen -m runs like any other.",
+    .about = "Writes a model with integer weights, and intervals for integer activations, that sdgen -m runs like any "
+             "other.",
     .options = table,
     .count = sizeof table / sizeof *table,
 };
@@ -85,11 +103,13 @@ static void print_sites(const struct sdg_quantize_report *r)
         strongly += magnitude > 0.7;
     }
     double all = (double)r->site_count / 100;
-    printf("sites      %zu: %zu static, %zu temporal; %.0f %% have |r| > 0.5 between timestep and range, %.0f %% have |r| > 0.7\n", r->site_count, fixed, r->site_count - fixed,
-           (double)related / all, (double)strongly / all);
+    printf("sites      %zu: %zu static, %zu temporal; %.0f %% have |r| > 0.5 between timestep and range, %.0f %% have "
+           "|r| > 0.7\n",
+           r->site_count, fixed, r->site_count - fixed, (double)related / all, (double)strongly / all);
     printf("worst sites by signal over quantization noise, mean over the steps:\n");
     for (size_t i = 0; i < r->site_count && i < WORST; i++)
-        printf("  %5.1f dB (%.1f at t = %.0f)  %s, %s, r %.2f\n", r->sites[i].sqnr, r->sites[i].worst_sqnr, r->sites[i].worst_at, r->sites[i].name, r->sites[i].rule, r->sites[i].correlation);
+        printf("  %5.1f dB (%.1f at t = %.0f)  %s, %s, r %.2f\n", r->sites[i].sqnr, r->sites[i].worst_sqnr,
+               r->sites[i].worst_at, r->sites[i].name, r->sites[i].rule, r->sites[i].correlation);
 }
 
 static void print_modules(const struct sdg_quantize_report *r)
@@ -100,7 +120,8 @@ static void print_modules(const struct sdg_quantize_report *r)
     printf("modules    %zu quantized", r->module_count);
     if (gptq)
         printf(", %zu of them by GPTQ", gptq);
-    printf(", %zu kept in floating point\nworst modules by signal over rounding noise of the weights:\n", r->float_modules);
+    printf(", %zu kept in floating point\nworst modules by signal over rounding noise of the weights:\n",
+           r->float_modules);
     for (size_t i = 0; i < r->module_count && i < WORST; i++)
         printf("  %5.1f dB  %s, %d bits\n", r->modules[i].sqnr, r->modules[i].name, r->modules[i].bits);
 }
@@ -111,7 +132,8 @@ static void print_report(void *user, const struct sdg_quantize_report *r)
     if (ui->level < SDG_LOG_INFO)
         return;
     app_progress_end(ui);
-    printf("UNet       %.1f MB -> %.1f MB, %.3f of it", r->bytes_before / MEGABYTE, r->bytes_after / MEGABYTE, r->bytes_after / r->bytes_before);
+    printf("UNet       %.1f MB -> %.1f MB, %.3f of it", r->bytes_before / MEGABYTE, r->bytes_after / MEGABYTE,
+           r->bytes_after / r->bytes_before);
     if (r->bytes_stored < r->bytes_after)
         printf("; %.1f MB of them are stored here, the rest in the base", r->bytes_stored / MEGABYTE);
     printf("\n");
@@ -138,7 +160,8 @@ struct correction { // over all rows
 static void add_row(void *user, const struct sdg_corrected_row *row)
 {
     struct correction *c = user;
-    double magnitude = row->slope < 0 ? -row->slope : row->slope, worst = c->worst_slope < 0 ? -c->worst_slope : c->worst_slope;
+    double magnitude = row->slope < 0 ? -row->slope : row->slope,
+           worst = c->worst_slope < 0 ? -c->worst_slope : c->worst_slope;
     c->rows++;
     c->before += row->sqnr;
     c->after += row->sqnr_after;
@@ -146,20 +169,34 @@ static void add_row(void *user, const struct sdg_corrected_row *row)
 }
 
 // Of the folder that has just been written, in f32, which is what the model was calibrated in.
-static enum sdg_result correct(struct app_ui *ui, const struct values *values, const char *model, const struct app_prompts *prompts)
+static enum sdg_result correct(struct app_ui *ui, const struct values *values, const char *model,
+                               const struct app_prompts *prompts)
 {
     struct correction sum = {0};
     const struct sdg_correct_params params = {
-        .quantized = values->output, .model = model, .prompts = prompts->lines, .prompt_count = prompts->count,
-        .generate = {.steps = (int)values->correct_steps, .cfg_scale = &values->cfg_scale, .seed = values->seed, .progress = on_progress, .progress_user = ui},
-        .pipeline = {.type = "f32", .threads = values->threads > 0 ? (int)values->threads : 0, .log = app_log, .log_user = ui, .log_level = ui->level},
-        .row = add_row, .row_user = &sum,
+        .quantized = values->output,
+        .model = model,
+        .prompts = prompts->lines,
+        .prompt_count = prompts->count,
+        .generate = {.steps = (int)values->correct_steps,
+                     .cfg_scale = &values->cfg_scale,
+                     .seed = values->seed,
+                     .progress = on_progress,
+                     .progress_user = ui},
+        .pipeline = {.type = "f32",
+                     .threads = values->threads > 0 ? (int)values->threads : 0,
+                     .log = app_log,
+                     .log_user = ui,
+                     .log_level = ui->level},
+        .row = add_row,
+        .row_user = &sum,
     };
     enum sdg_result result = sdg_correct(&params);
     app_progress_end(ui);
     if (result == SDG_OK && ui->level >= SDG_LOG_INFO)
-        printf("correction measured at %zu timesteps: outputs at %.1f dB, corrected %.1f dB on the prompts measured; steepest slope %.4f\n", sum.rows,
-               sum.before / (double)sum.rows, sum.after / (double)sum.rows, sum.worst_slope);
+        printf("correction measured at %zu timesteps: outputs at %.1f dB, corrected %.1f dB on the prompts measured; "
+               "steepest slope %.4f\n",
+               sum.rows, sum.before / (double)sum.rows, sum.after / (double)sum.rows, sum.worst_slope);
     else if (result != SDG_OK)
         app_say(ui, SDG_LOG_INFO, "%s was written, without a correction", values->output);
     return result;
@@ -181,15 +218,33 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (values->gptq != (values->hessians != NULL))
         return app_fail(ui, SDG_ERROR_USAGE, "--gptq and --hessians FILE belong together");
     struct sdg_quantize_params params = {
-        .model = values->model ? values->model : sdg_default_model(), .statistics = values->statistics, .output = values->output, .scheme = is_json(scheme) ? NULL : scheme, .scheme_file = is_json(scheme) ? scheme : NULL,
-        .intervals = values->intervals, .skip = &values->skip, .skip_count = values->skip != NULL, .hessians = values->hessians, .group = (int)values->group,
-        .seed = (uint64_t)values->seed, .delta = values->delta, .force = values->force, .threads = values->threads > 0 ? (int)values->threads : 0,
-        .progress = on_progress, .progress_user = ui, .report = print_report, .report_user = ui, .log = app_log, .log_user = ui, .log_level = ui->level,
+        .model = values->model ? values->model : sdg_default_model(),
+        .statistics = values->statistics,
+        .output = values->output,
+        .scheme = is_json(scheme) ? NULL : scheme,
+        .scheme_file = is_json(scheme) ? scheme : NULL,
+        .intervals = values->intervals,
+        .skip = &values->skip,
+        .skip_count = values->skip != NULL,
+        .hessians = values->hessians,
+        .group = (int)values->group,
+        .seed = (uint64_t)values->seed,
+        .delta = values->delta,
+        .force = values->force,
+        .threads = values->threads > 0 ? (int)values->threads : 0,
+        .progress = on_progress,
+        .progress_user = ui,
+        .report = print_report,
+        .report_user = ui,
+        .log = app_log,
+        .log_user = ui,
+        .log_level = ui->level,
     };
     if (!params.model)
         return app_fail(ui, SDG_ERROR_INPUT, "-m: no model is given and there is no default model");
     struct app_prompts prompts = {0};
-    enum sdg_result result = values->correct ? app_prompts_read(ui, values->correct, (size_t)values->correct_prompts, &prompts) : SDG_OK;
+    enum sdg_result result =
+        values->correct ? app_prompts_read(ui, values->correct, (size_t)values->correct_prompts, &prompts) : SDG_OK;
     if (result != SDG_OK)
         return result;
     app_signals_install();
@@ -207,6 +262,11 @@ int main(int argc, char **argv)
 {
     app_wait_politely(argv);
     struct values values = {0};
-    const struct app_program program = {.name = "sdquant", .command = &command, .values = &values, .quiet = &values.quiet, .verbose = &values.verbose, .run = run};
+    const struct app_program program = {.name = "sdquant",
+                                        .command = &command,
+                                        .values = &values,
+                                        .quiet = &values.quiet,
+                                        .verbose = &values.verbose,
+                                        .run = run};
     return app_main(&program, argc, argv);
 }

@@ -12,7 +12,8 @@ static const struct sdg_backend_ops *const backends[] = {
 };
 enum { BACKEND_COUNT = sizeof backends / sizeof *backends };
 
-enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, const struct sdg_backend_params *params, struct sdg_backend **out)
+enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, const struct sdg_backend_params *params,
+                                   struct sdg_backend **out)
 {
     static const struct sdg_backend_params defaults = {.device = -1};
     *out = NULL;
@@ -57,7 +58,8 @@ static bool has_weights(const struct sdg_graph *graph)
     return false;
 }
 
-enum sdg_result sdg_program_create(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_program_params *params, struct sdg_program **out)
+enum sdg_result sdg_program_create(struct sdg_backend *backend, const struct sdg_graph *graph,
+                                   const struct sdg_program_params *params, struct sdg_program **out)
 {
     static const struct sdg_program_params defaults = {.weights = NULL};
     *out = NULL;
@@ -96,7 +98,8 @@ void sdg_program_memory(const struct sdg_program *program, struct sdg_memory *ou
     program->backend->ops->memory(program, out);
 }
 
-void sdg_program_describe(const struct sdg_program *program, void (*fn)(void *user, const char *op, const char *kernel), void *user)
+void sdg_program_describe(const struct sdg_program *program, void (*fn)(void *user, const char *op, const char *kernel),
+                          void *user)
 {
     program->backend->ops->describe(program, fn, user);
 }
@@ -106,7 +109,9 @@ void sdg_program_profile(struct sdg_program *program, bool on)
     program->backend->ops->profile(program, on);
 }
 
-void sdg_program_times(const struct sdg_program *program, void (*fn)(void *user, size_t op_index, const char *op, const char *kernel, double seconds), void *user)
+void sdg_program_times(const struct sdg_program *program,
+                       void (*fn)(void *user, size_t op_index, const char *op, const char *kernel, double seconds),
+                       void *user)
 {
     program->backend->ops->times(program, fn, user);
 }

@@ -49,10 +49,11 @@ static bool shape_fits(const struct sdg_value_info *v, const struct sdg_tensor *
 // How a weight lies in the file.
 struct stored {
     const struct sdg_tensor *tensor;
-    int bits;                       // of integers, 8 or 4; 0: floats
-    const struct sdg_tensor *scale; // of integers that are wanted as floats, or the other way round: [outputs, groups] of f32; else NULL
-    size_t groups, group;           // inputs in each group; the last may have fewer
-    size_t scale_start;             // first input that the scales are about, of the whole tensor's
+    int bits; // of integers, 8 or 4; 0: floats
+    // of integers that are wanted as floats, or the other way round: [outputs, groups] of f32; else NULL
+    const struct sdg_tensor *scale;
+    size_t groups, group; // inputs in each group; the last may have fewer
+    size_t scale_start;   // first input that the scales are about, of the whole tensor's
 };
 
 struct source { // what all messages begin with
@@ -62,14 +63,15 @@ struct source { // what all messages begin with
 
 static enum sdg_result wrong_type(const struct source *s, const struct sdg_tensor *tensor, const char *expected)
 {
-    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has type %s, expected %s", sdg_tensors_path(s->weights), tensor->name,
-                    sdg_dtype_name(tensor->dtype), expected);
+    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has type %s, expected %s", sdg_tensors_path(s->weights),
+                    tensor->name, sdg_dtype_name(tensor->dtype), expected);
 }
 
-static enum sdg_result wrong_shape(const struct source *s, const struct sdg_tensor *tensor, const int64_t *dims, int rank)
+static enum sdg_result wrong_shape(const struct source *s, const struct sdg_tensor *tensor, const int64_t *dims,
+                                   int rank)
 {
-    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has shape %s, expected %s", sdg_tensors_path(s->weights), tensor->name,
-                    shape_text(tensor->dims, tensor->rank).text, shape_text(dims, rank).text);
+    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has shape %s, expected %s", sdg_tensors_path(s->weights),
+                    tensor->name, shape_text(tensor->dims, tensor->rank).text, shape_text(dims, rank).text);
 }
 
 // ---- scales ----
@@ -88,8 +90,9 @@ static enum sdg_result check_scales(const struct source *s, const struct sdg_ten
         float scale;
         memcpy(&scale, (const char *)tensor->data + i * sizeof scale, sizeof scale);
         if (!(scale > 0 && scale <= FLT_MAX))
-            return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has scale %g at %zu, expected positive finite numbers", sdg_tensors_path(s->weights),
-                            tensor->name, (double)scale, i);
+            return sdg_fail(s->log, SDG_ERROR_INPUT,
+                            "%s: tensor %s has scale %g at %zu, expected positive finite numbers",
+                            sdg_tensors_path(s->weights), tensor->name, (double)scale, i);
     }
     return SDG_OK;
 }
@@ -104,13 +107,16 @@ static enum sdg_result find_scale(const struct source *s, const struct sdg_value
 {
     char name[512];
     int module = (int)(strlen(v->name) - strlen(weight_suffix));
-    if (v->slice_of && snprintf(name, sizeof name, "%.*s[%" PRId64 ":%" PRId64 "]%s", module, v->name, v->slice_start, v->slice_start + v->dims[1], scale_suffix) < (int)sizeof name)
+    if (v->slice_of &&
+        snprintf(name, sizeof name, "%.*s[%" PRId64 ":%" PRId64 "]%s", module, v->name, v->slice_start,
+                 v->slice_start + v->dims[1], scale_suffix) < (int)sizeof name)
         out->scale = sdg_tensors_find(s->weights, name);
     const bool whole = !out->scale;
     if (whole && snprintf(name, sizeof name, "%.*s%s", module, v->name, scale_suffix) < (int)sizeof name)
         out->scale = sdg_tensors_find(s->weights, name);
     if (!out->scale)
-        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %.*s%s is missing, but %s is quantized", sdg_tensors_path(s->weights), module, v->name, scale_suffix, v->name);
+        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %.*s%s is missing, but %s is quantized",
+                        sdg_tensors_path(s->weights), module, v->name, scale_suffix, v->name);
     if (out->scale->dtype != SDG_F32)
         return wrong_type(s, out->scale, "f32");
     out->scale_start = whole ? 0 : (size_t)(v->slice_start * v->dims[2] * v->dims[3]);
@@ -148,7 +154,8 @@ static enum sdg_result find_for_integers(const struct source *s, const struct sd
 {
     out->bits = v->bits == 4 ? 4 : 8;
     enum sdg_dtype type = out->bits == 4 ? SDG_U8 : SDG_S8;
-    if (sdg_dtype_is_float(out->tensor->dtype) && ends_with(v->name, weight_suffix)) { // a model that leaves its codes to be rounded anew, with the scales that it has
+    // a model that leaves its codes to be rounded anew, with the scales that it has
+    if (sdg_dtype_is_float(out->tensor->dtype) && ends_with(v->name, weight_suffix)) {
         int64_t dims[4];
         expected_dims(v, dims);
         return shape_fits(v, out->tensor) ? find_scale(s, v, out) : wrong_shape(s, out->tensor, dims, v->rank);
@@ -178,7 +185,8 @@ static enum sdg_result find_for_floats(const struct source *s, const struct sdg_
     return type == SDG_F32 ? check_scales(s, out->tensor) : wrong_type(s, out->tensor, "f32");
 }
 
-static enum sdg_result find_weight(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v, struct stored *out)
+static enum sdg_result find_weight(const struct sdg_log *log, const struct sdg_tensors *weights,
+                                   const struct sdg_value_info *v, struct stored *out)
 {
     const struct source s = {log, weights};
     *out = (struct stored){.tensor = sdg_tensors_find(weights, v->name)};
@@ -190,7 +198,8 @@ static enum sdg_result find_weight(const struct sdg_log *log, const struct sdg_t
 // ---- loading ----
 
 // sdg_convert wants aligned elements, files have them anywhere.
-static void convert_unaligned(char *to, enum sdg_dtype to_type, const char *from, enum sdg_dtype from_type, size_t count)
+static void convert_unaligned(char *to, enum sdg_dtype to_type, const char *from, enum sdg_dtype from_type,
+                              size_t count)
 {
     size_t from_size = sdg_dtype_size(from_type), to_size = sdg_dtype_size(to_type);
     if (to_type == from_type || (uintptr_t)from % from_size == 0) {
@@ -209,7 +218,8 @@ static void convert_unaligned(char *to, enum sdg_dtype to_type, const char *from
     }
 }
 
-enum sdg_result sdg_weight_check(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v)
+enum sdg_result sdg_weight_check(const struct sdg_log *log, const struct sdg_tensors *weights,
+                                 const struct sdg_value_info *v)
 {
     struct stored stored;
     return weights ? find_weight(log, weights, v, &stored) : SDG_OK;
@@ -227,11 +237,13 @@ static void load_plain(const struct sdg_tensor *tensor, const struct sdg_value_i
     }
     const char *from = (const char *)tensor->data + (size_t)v->slice_start * inner * size;
     for (size_t i = 0; i < outer; i++)
-        convert_unaligned(to + i * axis * inner * sdg_dtype_size(dtype), dtype, from + i * whole * inner * size, tensor->dtype, axis * inner);
+        convert_unaligned(to + i * axis * inner * sdg_dtype_size(dtype), dtype, from + i * whole * inner * size,
+                          tensor->dtype, axis * inner);
 }
 
 // Codes first .. first + count of row `output`, of the whole tensor's inputs.
-static void read_codes(const struct stored *w, const struct sdg_value_info *v, size_t output, size_t first, size_t count, int8_t *codes)
+static void read_codes(const struct stored *w, const struct sdg_value_info *v, size_t output, size_t first,
+                       size_t count, int8_t *codes)
 {
     size_t inputs = (size_t)inputs_of(v, true);
     if (w->bits == 4)
@@ -243,7 +255,9 @@ static void read_codes(const struct stored *w, const struct sdg_value_info *v, s
 static float scale_of(const struct stored *w, size_t output, size_t input)
 {
     float scale;
-    memcpy(&scale, (const char *)w->scale->data + (output * w->groups + (input - w->scale_start) / w->group) * sizeof scale, sizeof scale);
+    memcpy(&scale,
+           (const char *)w->scale->data + (output * w->groups + (input - w->scale_start) / w->group) * sizeof scale,
+           sizeof scale);
     return scale;
 }
 
@@ -259,7 +273,8 @@ static void load_expanded(const struct stored *w, const struct sdg_value_info *v
     enum { SOME = 1024 };
     int8_t codes[SOME];
     float values[SOME];
-    size_t first = (size_t)(v->slice_start * v->dims[2] * v->dims[3]), count = (size_t)inputs_of(v, false), size = sdg_dtype_size(dtype);
+    size_t first = (size_t)(v->slice_start * v->dims[2] * v->dims[3]), count = (size_t)inputs_of(v, false),
+           size = sdg_dtype_size(dtype);
     for (size_t o = 0; o < (size_t)v->dims[0]; o++)
         for (size_t i = 0; i < count; i += SOME) {
             size_t n = count - i < SOME ? count - i : SOME;
@@ -275,21 +290,25 @@ static void load_rounded(const struct stored *w, const struct sdg_value_info *v,
 {
     enum { SOME = 1024 };
     float values[SOME];
-    const size_t first = (size_t)(v->slice_start * v->dims[2] * v->dims[3]), count = (size_t)inputs_of(v, false), whole = (size_t)inputs_of(v, true);
+    const size_t first = (size_t)(v->slice_start * v->dims[2] * v->dims[3]), count = (size_t)inputs_of(v, false),
+                 whole = (size_t)inputs_of(v, true);
     const size_t size = sdg_dtype_size(w->tensor->dtype);
     for (size_t o = 0; o < (size_t)v->dims[0]; o++)
         for (size_t i = 0, n; i < count; i += n) {
             const float scale = scale_of(w, o, first + i);
-            const size_t in_group = w->group - (first + i - w->scale_start) % w->group; // inputs left that share the scale
+            // inputs left that share the scale
+            const size_t in_group = w->group - (first + i - w->scale_start) % w->group;
             n = count - i < SOME ? count - i : SOME;
             n = n < in_group ? n : in_group;
-            convert_unaligned((char *)values, SDG_F32, (const char *)w->tensor->data + (o * whole + first + i) * size, w->tensor->dtype, n);
+            convert_unaligned((char *)values, SDG_F32, (const char *)w->tensor->data + (o * whole + first + i) * size,
+                              w->tensor->dtype, n);
             for (size_t k = 0; k < n; k++)
                 to[o * count + i + k] = sdg_nearest_code(values[k], scale, w->bits);
         }
 }
 
-enum sdg_result sdg_weight_load(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v, enum sdg_dtype dtype, void *to, bool release)
+enum sdg_result sdg_weight_load(const struct sdg_log *log, const struct sdg_tensors *weights,
+                                const struct sdg_value_info *v, enum sdg_dtype dtype, void *to, bool release)
 {
     if (!weights)
         return sdg_fail(log, SDG_ERROR_USAGE, "tensor %s is needed, but no weights were given", v->name);
@@ -319,7 +338,8 @@ int sdg_weight_code_bits(const struct sdg_tensors *weights, const struct sdg_val
     return stored.bits;
 }
 
-enum sdg_result sdg_weight_load_codes(const struct sdg_log *log, const struct sdg_tensors *weights, const struct sdg_value_info *v, int8_t *codes, float *scales, bool release)
+enum sdg_result sdg_weight_load_codes(const struct sdg_log *log, const struct sdg_tensors *weights,
+                                      const struct sdg_value_info *v, int8_t *codes, float *scales, bool release)
 {
     struct stored stored;
     SDG_TRY(find_weight(log, weights, v, &stored));

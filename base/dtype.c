@@ -5,9 +5,10 @@ static const struct {
     unsigned char size;
     bool is_float;
 } types[SDG_DTYPE_COUNT] = {
-    [SDG_F32] = {"f32", 4, true}, [SDG_F16] = {"f16", 2, true},   [SDG_BF16] = {"bf16", 2, true}, [SDG_F64] = {"f64", 8, true},
-    [SDG_S8] = {"s8", 1, false},  [SDG_U8] = {"u8", 1, false},    [SDG_S16] = {"s16", 2, false},  [SDG_S32] = {"s32", 4, false},
-    [SDG_S64] = {"s64", 8, false}, [SDG_BOOL] = {"bool", 1, false},
+    [SDG_F32] = {"f32", 4, true},    [SDG_F16] = {"f16", 2, true},  [SDG_BF16] = {"bf16", 2, true},
+    [SDG_F64] = {"f64", 8, true},    [SDG_S8] = {"s8", 1, false},   [SDG_U8] = {"u8", 1, false},
+    [SDG_S16] = {"s16", 2, false},   [SDG_S32] = {"s32", 4, false}, [SDG_S64] = {"s64", 8, false},
+    [SDG_BOOL] = {"bool", 1, false},
 };
 
 size_t sdg_dtype_size(enum sdg_dtype dtype)

@@ -7,7 +7,19 @@
 #include <stdint.h>
 #include <string.h>
 
-enum sdg_dtype { SDG_F32, SDG_F16, SDG_BF16, SDG_F64, SDG_S8, SDG_U8, SDG_S16, SDG_S32, SDG_S64, SDG_BOOL, SDG_DTYPE_COUNT };
+enum sdg_dtype {
+    SDG_F32,
+    SDG_F16,
+    SDG_BF16,
+    SDG_F64,
+    SDG_S8,
+    SDG_U8,
+    SDG_S16,
+    SDG_S32,
+    SDG_S64,
+    SDG_BOOL,
+    SDG_DTYPE_COUNT
+};
 
 size_t sdg_dtype_size(enum sdg_dtype dtype);
 // Lower-case names: f32 f16 bf16 f64 s8 u8 s16 s32 s64 bool.
@@ -26,7 +38,8 @@ static inline float sdg_f32_from_bf16(uint16_t bits)
     return value;
 }
 
-// `count` elements between any two float types (f32, f16, bf16; f64, s8 and u8 only as a source). May not overlap unless equal in type.
+// `count` elements between any two float types (f32, f16, bf16; f64, s8 and u8 only as a source). May not overlap
+// unless equal in type.
 void sdg_convert(void *to, enum sdg_dtype to_type, const void *from, enum sdg_dtype from_type, size_t count);
 
 #endif

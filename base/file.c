@@ -97,7 +97,8 @@ static enum sdg_result open_regular(const struct sdg_log *log, const char *path,
 }
 
 // Reads up to `bytes`; fewer only at the end of the file.
-static enum sdg_result read_fully(const struct sdg_log *log, const char *path, int fd, void *data, size_t bytes, size_t *got)
+static enum sdg_result read_fully(const struct sdg_log *log, const char *path, int fd, void *data, size_t bytes,
+                                  size_t *got)
 {
     size_t done = 0;
     while (done < bytes) {
@@ -142,7 +143,8 @@ enum sdg_result sdg_file_read(const struct sdg_log *log, const char *path, size_
     SDG_TRY(open_regular(log, path, &fd, &bytes));
     enum sdg_result result;
     if (bytes > limit)
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has %zu bytes, at most %zu are accepted for such a file", path, bytes, limit);
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has %zu bytes, at most %zu are accepted for such a file", path,
+                          bytes, limit);
     else
         result = read_content(log, path, fd, bytes, &content);
     close(fd);
@@ -329,7 +331,8 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
 static void write_failed(struct sdg_output *output)
 {
     if (output->result == SDG_OK)
-        output->result = sdg_fail(output->log, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", output->path, strerror(errno));
+        output->result =
+            sdg_fail(output->log, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", output->path, strerror(errno));
 }
 
 enum sdg_result sdg_output_write(struct sdg_output *output, const void *data, size_t bytes)

@@ -15,11 +15,12 @@ const char *sdg_path_name(const char *path); // the part after the last '/'
 // New strings, to be freed with sdg_free; NULL after reporting a failed allocation.
 char *sdg_path_join(const struct sdg_log *log, const char *folder, const char *name);
 char *sdg_path_folder(const struct sdg_log *log, const char *path); // "." when there is no '/'
-// Makes a folder and those it is in, as far as they are missing, for this user alone. False if it is not there afterwards.
+// Makes a folder and those it is in, as far as they are missing, for this user alone. False if it is not there
+// afterwards.
 bool sdg_folder_create(const char *path);
 
-// Reads a regular file of at most `limit` bytes. *data is owned by the caller (sdg_free) and ends with a NUL that *size does
-// not count. Folders, pipes, devices, missing and larger files are SDG_ERROR_INPUT; nothing waits for a writer.
+// Reads a regular file of at most `limit` bytes. *data is owned by the caller (sdg_free) and ends with a NUL that *size
+// does not count. Folders, pipes, devices, missing and larger files are SDG_ERROR_INPUT; nothing waits for a writer.
 enum sdg_result sdg_file_read(const struct sdg_log *log, const char *path, size_t limit, char **data, size_t *size);
 // The same for text: bytes of 0 and broken UTF-8 are refused, a leading byte order mark is dropped.
 enum sdg_result sdg_file_read_text(const struct sdg_log *log, const char *path, size_t limit, char **text);
@@ -30,8 +31,8 @@ bool sdg_utf8_valid(const char *text, size_t bytes);
 
 // A regular file's bytes. `data` is NULL when the file is empty.
 //
-// A mapped file must not be truncated by another process while it is in use: the system answers an access to a page that is
-// gone with SIGBUS. Whoever has to expect that opens with `copy`.
+// A mapped file must not be truncated by another process while it is in use: the system answers an access to a page
+// that is gone with SIGBUS. Whoever has to expect that opens with `copy`.
 struct sdg_map {
     const unsigned char *data;
     size_t size;
@@ -39,17 +40,18 @@ struct sdg_map {
 };
 enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool copy, struct sdg_map *out);
 void sdg_file_unmap(struct sdg_map *map); // leaves *map empty; an empty map is fine
-// The whole pages inside data[0 .. bytes) may leave memory; they are read from the file again when touched. Nothing for copies.
+// The whole pages inside data[0 .. bytes) may leave memory; they are read from the file again when touched. Nothing for
+// copies.
 void sdg_map_release(const struct sdg_map *map, const void *data, size_t bytes);
 
-// An output file, written under a temporary name in the same folder and renamed by commit. An existing pipe or device is
-// written directly. `log` and the handle are used by one thread at a time.
+// An output file, written under a temporary name in the same folder and renamed by commit. An existing pipe or device
+// is written directly. `log` and the handle are used by one thread at a time.
 struct sdg_output;
 enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, struct sdg_output **out);
 // After a failure all further writes, and commit, fail with the same result and without a second message.
 enum sdg_result sdg_output_write(struct sdg_output *output, const void *data, size_t bytes);
-// Both free the handle and set *output to NULL; NULL is fine. If commit fails, or on discard, no file is left behind and an
-// older file of that name is still there.
+// Both free the handle and set *output to NULL; NULL is fine. If commit fails, or on discard, no file is left behind
+// and an older file of that name is still there.
 enum sdg_result sdg_output_commit(struct sdg_output **output);
 void sdg_output_discard(struct sdg_output **output);
 // A whole file of one text and a line end, the same way.

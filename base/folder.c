@@ -12,7 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum sdg_result sdg_folder_list(const struct sdg_log *log, const char *folder, enum sdg_result (*fn)(void *user, const char *name), void *user)
+enum sdg_result sdg_folder_list(const struct sdg_log *log, const char *folder,
+                                enum sdg_result (*fn)(void *user, const char *name), void *user)
 {
     enum sdg_result result = SDG_OK;
     DIR *dir = opendir(folder);
@@ -114,7 +115,8 @@ static void remove_tree(const char *path)
     remove(path);
 }
 
-// A name next to `path` that nobody else has: mkdir decides races. Folders are made with the mode that the user's umask gives.
+// A name next to `path` that nobody else has: mkdir decides races. Folders are made with the mode that the user's umask
+// gives.
 static enum sdg_result make_temporary(const struct sdg_log *log, const char *path, char **out)
 {
     size_t length = strlen(path), bytes = length + 48;
@@ -141,7 +143,8 @@ static void free_output(struct sdg_folder_output *o)
     sdg_free(o);
 }
 
-enum sdg_result sdg_folder_output_open(const struct sdg_log *log, const char *path, bool replace, struct sdg_folder_output **out)
+enum sdg_result sdg_folder_output_open(const struct sdg_log *log, const char *path, bool replace,
+                                       struct sdg_folder_output **out)
 {
     size_t length = strlen(path);
     while (length > 1 && path[length - 1] == '/')
@@ -190,7 +193,8 @@ static enum sdg_result fail_rename(const struct sdg_folder_output *o)
     return sdg_fail(o->log, SDG_ERROR_OUTPUT, "%s: cannot be put in its place: %s", o->path, strerror(errno));
 }
 
-// rename() replaces an empty folder silently, so an existing name is looked for; the old folder steps aside until the new one is there.
+// rename() replaces an empty folder silently, so an existing name is looked for; the old folder steps aside until the
+// new one is there.
 static enum sdg_result put_in_place(const struct sdg_folder_output *o)
 {
     struct stat info;

@@ -1,4 +1,5 @@
-// FNV-1a (Fowler, Noll, Vo), 64 bits: tells contents apart; no protection against intent. Its low digits are its good ones.
+// FNV-1a (Fowler, Noll, Vo), 64 bits: tells contents apart; no protection against intent. Its low digits are its good
+// ones.
 #ifndef SDG_BASE_HASH_H
 #define SDG_BASE_HASH_H
 

@@ -12,7 +12,8 @@ enum sdg_result sdg_json_parse(const struct sdg_log *log, const char *path, cons
         int line = 1;
         for (const char *c = text; end && c < end && *c; c++)
             line += *c == '\n';
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is not valid JSON%s (line %d)", path, *text ? "" : ", it is empty", line);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is not valid JSON%s (line %d)", path, *text ? "" : ", it is empty",
+                        line);
     }
     if (!cJSON_IsObject(root)) {
         cJSON_Delete(root);
@@ -41,20 +42,26 @@ const char *sdg_json_show(const cJSON *item, char text[static 64])
     else if (cJSON_IsNumber(item))
         snprintf(text, 64, "%.10g", item->valuedouble);
     else
-        snprintf(text, 64, "%s", cJSON_IsArray(item) ? "an array" : cJSON_IsObject(item) ? "an object" :
-                 cJSON_IsTrue(item) ? "true" : cJSON_IsFalse(item) ? "false" : "null");
+        snprintf(text, 64, "%s",
+                 cJSON_IsArray(item)        ? "an array"
+                     : cJSON_IsObject(item) ? "an object"
+                     : cJSON_IsTrue(item)   ? "true"
+                     : cJSON_IsFalse(item)  ? "false"
+                                            : "null");
     return text;
 }
 
 static enum sdg_result wrong(const struct sdg_json *json, const char *key, const cJSON *item, const char *wanted)
 {
     char shown[64];
-    return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is %s, should be %s", json->path, key, sdg_json_show(item, shown), wanted);
+    return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is %s, should be %s", json->path, key,
+                    sdg_json_show(item, shown), wanted);
 }
 
 static bool whole_number(const cJSON *item, int lo, int hi, int *out)
 {
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= lo && item->valuedouble <= hi) || item->valuedouble != floor(item->valuedouble))
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= lo && item->valuedouble <= hi) ||
+        item->valuedouble != floor(item->valuedouble))
         return false;
     *out = (int)item->valuedouble;
     return true;
@@ -77,7 +84,8 @@ enum sdg_result sdg_json_int(const struct sdg_json *json, const char *key, int l
     return SDG_OK;
 }
 
-enum sdg_result sdg_json_float(const struct sdg_json *json, const char *key, double lo, double hi, float fallback, float *out)
+enum sdg_result sdg_json_float(const struct sdg_json *json, const char *key, double lo, double hi, float fallback,
+                               float *out)
 {
     const cJSON *item = sdg_json_get(json, key);
     if (!item) {
@@ -111,8 +119,8 @@ enum sdg_result sdg_json_string(const struct sdg_json *json, const char *key, co
     return SDG_OK;
 }
 
-enum sdg_result sdg_json_enum(const struct sdg_json *json, const char *key, const char *const *names, int count, int fallback,
-                              int *out)
+enum sdg_result sdg_json_enum(const struct sdg_json *json, const char *key, const char *const *names, int count,
+                              int fallback, int *out)
 {
     const char *value = names[fallback];
     SDG_TRY(sdg_json_string(json, key, value, &value));
@@ -124,10 +132,12 @@ enum sdg_result sdg_json_enum(const struct sdg_json *json, const char *key, cons
     char list[160] = "";
     for (int i = 0; i < count; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
-    return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is \"%.48s\", supported: %s", json->path, key, value, list);
+    return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is \"%.48s\", supported: %s", json->path, key, value,
+                    list);
 }
 
-enum sdg_result sdg_json_ints(const struct sdg_json *json, const char *key, int lo, int hi, int room, int *out, int *count)
+enum sdg_result sdg_json_ints(const struct sdg_json *json, const char *key, int lo, int hi, int room, int *out,
+                              int *count)
 {
     const cJSON *array = sdg_json_get(json, key), *item;
     int values[64], n = 0;
@@ -141,7 +151,8 @@ enum sdg_result sdg_json_ints(const struct sdg_json *json, const char *key, int 
         snprintf(wanted, sizeof wanted, "an array of 1 to %d whole numbers", room);
         return wrong(json, key, array, wanted);
     }
-    cJSON_ArrayForEach(item, array) {
+    cJSON_ArrayForEach(item, array)
+    {
         if (!whole_number(item, lo, hi, &values[n++]))
             return wrong_int(json, key, item, lo, hi);
     }
@@ -150,14 +161,16 @@ enum sdg_result sdg_json_ints(const struct sdg_json *json, const char *key, int 
     return SDG_OK;
 }
 
-enum sdg_result sdg_json_each(const struct sdg_json *json, const char *key, int lo, int hi, int fallback, int count, int *out)
+enum sdg_result sdg_json_each(const struct sdg_json *json, const char *key, int lo, int hi, int fallback, int count,
+                              int *out)
 {
     int value = fallback, n = 0;
     if (cJSON_IsArray(sdg_json_get(json, key))) {
         int values[64];
         SDG_TRY(sdg_json_ints(json, key, lo, hi, 64, values, &n));
         if (n != count)
-            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s has %d entries, should have %d", json->path, key, n, count);
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s has %d entries, should have %d", json->path, key, n,
+                            count);
         memcpy(out, values, (size_t)n * sizeof *out);
         return SDG_OK;
     }

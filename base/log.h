@@ -24,11 +24,11 @@ void sdg_say(const struct sdg_log *log, enum sdg_log_level level, const char *fo
 // The line says what, where, why and, where it helps, what to do. No "error:" prefix, no newline.
 enum sdg_result sdg_fail(const struct sdg_log *log, enum sdg_result result, const char *format, ...) SDG_PRINTF(3, 4);
 
-#define SDG_TRY(expression)                          \
-    do {                                             \
-        enum sdg_result try_result_ = (expression);  \
-        if (try_result_ != SDG_OK)                   \
-            return try_result_;                      \
+#define SDG_TRY(expression)                         \
+    do {                                            \
+        enum sdg_result try_result_ = (expression); \
+        if (try_result_ != SDG_OK)                  \
+            return try_result_;                     \
     } while (0)
 
 #endif

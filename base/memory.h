@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// count * size zeroed bytes, 64-byte aligned. NULL on overflow or failure, after reporting "not enough memory for <what>".
-// A size of 0 gives a valid pointer. Free with sdg_free. The caller returns SDG_ERROR_MEMORY.
+// count * size zeroed bytes, 64-byte aligned. NULL on overflow or failure, after reporting "not enough memory for
+// <what>". A size of 0 gives a valid pointer. Free with sdg_free. The caller returns SDG_ERROR_MEMORY.
 void *sdg_alloc(const struct sdg_log *log, size_t count, size_t size, const char *what);
 // Not zeroed: for large buffers that are overwritten at once, so that untouched pages stay unmapped.
 void *sdg_alloc_raw(const struct sdg_log *log, size_t count, size_t size, const char *what);
@@ -18,7 +18,8 @@ bool sdg_grow(const struct sdg_log *log, void *array, size_t *capacity, size_t n
 char *sdg_strdup(const struct sdg_log *log, const char *text);
 void sdg_free(void *memory); // NULL is fine
 
-// Tests: the n-th allocation from now on fails (0 = never); returns how many allocations there were since the last call.
+// Tests: the n-th allocation from now on fails (0 = never); returns how many allocations there were since the last
+// call.
 size_t sdg_test_fail_allocation(size_t n);
 
 // Peak and current resident bytes of the process; 0 where the system does not say.

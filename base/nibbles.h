@@ -13,8 +13,8 @@ static inline int8_t sdg_nearest_code(double weight, float scale, int bits)
     return (int8_t)(q < lo ? lo : q > hi ? hi : q);
 }
 
-// A matrix [rows, inputs] of codes -8..7 as rows of (inputs + 1) / 2 bytes: code 2i in the low half of byte i, two's complement; an odd
-// row ends with a high half of 0.
+// A matrix [rows, inputs] of codes -8..7 as rows of (inputs + 1) / 2 bytes: code 2i in the low half of byte i, two's
+// complement; an odd row ends with a high half of 0.
 static inline size_t sdg_packed_row(size_t inputs)
 {
     return inputs / 2 + inputs % 2;

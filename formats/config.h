@@ -14,40 +14,41 @@ enum { SDG_QUANTIZATION_FORMAT = 1, SDG_BASE_PATH_BYTES = 1024 };
 // "quantization_config" of a UNet that sdquant wrote. All zero when there is none.
 struct sdg_quantization_config {
     bool present;
-    char scheme[24];         // "w8a8-tdq", "w4a16", ..: always what bits and rule below say
-    int weight_bits;         // 4 or 8
-    int activation_bits;     // 2..8, or 16: activations stay floating point
-    char rule[12];           // static, table, tdq, dynamic; "none" for 16 activation bits
-    int group;               // inputs per weight scale; 0: all of an output channel
-    char weight_rounding[8]; // mse, gptq
-    int64_t seed;            // 0..2^53
-    char statistics[17];     // 16 hexadecimal digits, or "" where a rule needs none
-    char base[17];           // fingerprint of the full-precision UNet
-    char fingerprint[17];    // of the tensors in this folder's UNet file
+    char scheme[24];                     // "w8a8-tdq", "w4a16", ..: always what bits and rule below say
+    int weight_bits;                     // 4 or 8
+    int activation_bits;                 // 2..8, or 16: activations stay floating point
+    char rule[12];                       // static, table, tdq, dynamic; "none" for 16 activation bits
+    int group;                           // inputs per weight scale; 0: all of an output channel
+    char weight_rounding[8];             // mse, gptq
+    int64_t seed;                        // 0..2^53
+    char statistics[17];                 // 16 hexadecimal digits, or "" where a rule needs none
+    char base[17];                       // fingerprint of the full-precision UNet
+    char fingerprint[17];                // of the tensors in this folder's UNet file
     char base_path[SDG_BASE_PATH_BYTES]; // the base's folder, from this one; "" when everything is here
-    int static_sites;        // sites whose interval is a constant
-    bool corrected;          // the file has tables for the sampler's correction
+    int static_sites;                    // sites whose interval is a constant
+    bool corrected;                      // the file has tables for the sampler's correction
 };
 
 struct sdg_unet_config { // UNet2DConditionModel
     int in_channels, out_channels, sample_size;
-    int levels;                              // number of blocks down (= up)
-    int channels[SDG_MAX_LEVELS];            // block_out_channels
-    bool down_attention[SDG_MAX_LEVELS];     // CrossAttnDownBlock2D rather than DownBlock2D
+    int levels;                          // number of blocks down (= up)
+    int channels[SDG_MAX_LEVELS];        // block_out_channels
+    bool down_attention[SDG_MAX_LEVELS]; // CrossAttnDownBlock2D rather than DownBlock2D
     bool up_attention[SDG_MAX_LEVELS];
-    bool mid_attention;                      // UNetMidBlock2DCrossAttn (mid_block_type null: no mid block is refused)
+    bool mid_attention; // UNetMidBlock2DCrossAttn (mid_block_type null: no mid block is refused)
     int layers_per_block[SDG_MAX_LEVELS];
-    int heads[SDG_MAX_LEVELS];               // attention_head_dim, which counts heads in SD 1.x and 2.x (num_attention_heads if given)
-    int transformer_layers[SDG_MAX_LEVELS];  // transformer_layers_per_block
+    // attention_head_dim, which counts heads in SD 1.x and 2.x (num_attention_heads if given)
+    int heads[SDG_MAX_LEVELS];
+    int transformer_layers[SDG_MAX_LEVELS]; // transformer_layers_per_block
     int cross_attention_dim;
     int norm_groups;
     float norm_eps;
-    bool linear_projection;                  // use_linear_projection
+    bool linear_projection; // use_linear_projection
     bool flip_sin_to_cos;
     float freq_shift;
-    int time_cond_proj_dim;                  // LCM's guidance embedding; 0 = none
-    int addition_time_embed_dim;             // SDXL text_time; 0 = none
-    int addition_embed_dim;                  // projection_class_embeddings_input_dim
+    int time_cond_proj_dim;      // LCM's guidance embedding; 0 = none
+    int addition_time_embed_dim; // SDXL text_time; 0 = none
+    int addition_embed_dim;      // projection_class_embeddings_input_dim
     struct sdg_quantization_config quantization;
 };
 
@@ -55,14 +56,14 @@ struct sdg_vae_config { // AutoencoderKL or AutoencoderTiny
     bool tiny;
     int in_channels, out_channels, latent_channels;
     int levels;
-    int channels[SDG_MAX_LEVELS];          // block_out_channels (encoder's for tiny)
-    int decoder_channels[SDG_MAX_LEVELS];  // tiny only
-    int layers_per_block;                  // KL: encoder has this many resnets per level, decoder one more
+    int channels[SDG_MAX_LEVELS];         // block_out_channels (encoder's for tiny)
+    int decoder_channels[SDG_MAX_LEVELS]; // tiny only
+    int layers_per_block;                 // KL: encoder has this many resnets per level, decoder one more
     int encoder_blocks[SDG_MAX_LEVELS], decoder_blocks[SDG_MAX_LEVELS]; // tiny only
     int norm_groups;
     bool mid_attention, quant_conv, post_quant_conv;
     float scaling_factor, shift_factor;
-    float latent_magnitude, latent_shift;  // tiny only
+    float latent_magnitude, latent_shift; // tiny only
 };
 
 enum sdg_text_activation { SDG_TEXT_QUICK_GELU, SDG_TEXT_GELU };
@@ -71,8 +72,8 @@ struct sdg_text_config { // CLIPTextModel, CLIPTextModelWithProjection
     int vocab_size, hidden, intermediate, layers, heads, positions;
     enum sdg_text_activation activation;
     float eps;
-    int eos_token_id;      // 2: historical, "position of the largest id"; else "first position of that id"
-    int projection_dim;    // 0 unless the model has text_projection (CLIPTextModelWithProjection)
+    int eos_token_id;   // 2: historical, "position of the largest id"; else "first position of that id"
+    int projection_dim; // 0 unless the model has text_projection (CLIPTextModelWithProjection)
 };
 
 enum sdg_beta_schedule { SDG_BETA_SCALED_LINEAR, SDG_BETA_LINEAR, SDG_BETA_SQUARED_COSINE };
@@ -98,13 +99,18 @@ struct sdg_scheduler_config { // scheduler_config.json
     bool final_sigmas_zero;       // final_sigmas_type "zero" (default) rather than "sigma_min"
 };
 
-// Each reads one JSON text (`path` is for messages). Unknown keys are ignored; values that would change the network and are not
-// implemented (class embeddings, other block types, dual attention, ...) are SDG_ERROR_UNSUPPORTED naming file, key and value.
-// Bounds that keep hostile numbers out: channels 1..16384, layers 1..64, heads dividing channels, groups dividing channels, ...
-enum sdg_result sdg_unet_config_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_unet_config *out);
-enum sdg_result sdg_vae_config_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_vae_config *out);
-enum sdg_result sdg_text_config_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_text_config *out);
-enum sdg_result sdg_scheduler_config_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_scheduler_config *out);
+// Each reads one JSON text (`path` is for messages). Unknown keys are ignored; values that would change the network and
+// are not implemented (class embeddings, other block types, dual attention, ...) are SDG_ERROR_UNSUPPORTED naming file,
+// key and value. Bounds that keep hostile numbers out: channels 1..16384, layers 1..64, heads dividing channels, groups
+// dividing channels, ...
+enum sdg_result sdg_unet_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                      struct sdg_unet_config *out);
+enum sdg_result sdg_vae_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                     struct sdg_vae_config *out);
+enum sdg_result sdg_text_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                      struct sdg_text_config *out);
+enum sdg_result sdg_scheduler_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                           struct sdg_scheduler_config *out);
 void sdg_scheduler_config_default(struct sdg_scheduler_config *out); // Stable Diffusion 1.x's
 
 #endif

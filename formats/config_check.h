@@ -1,4 +1,5 @@
-// Inside formats/: bounds that hold for every configuration, whether read from JSON or inferred from a checkpoint's shapes.
+// Inside formats/: bounds that hold for every configuration, whether read from JSON or inferred from a checkpoint's
+// shapes.
 #ifndef SDG_FORMATS_CONFIG_CHECK_H
 #define SDG_FORMATS_CONFIG_CHECK_H
 
@@ -10,16 +11,19 @@ enum { SDG_CHANNELS_MAX = 16384, SDG_LAYERS_MAX = 64 };
 // SDG_ERROR_UNSUPPORTED unless the string `key` is absent or one of the two names (the second may be NULL).
 enum sdg_result sdg_config_class(const struct sdg_json *json, const char *key, const char *name, const char *other);
 
-enum sdg_result sdg_check_range(const struct sdg_log *log, const char *path, const char *key, int value, int lo, int hi);
+enum sdg_result sdg_check_range(const struct sdg_log *log, const char *path, const char *key, int value, int lo,
+                                int hi);
 // Fails unless part > 0 divides whole.
-enum sdg_result sdg_check_divides(const struct sdg_log *log, const char *path, const char *part_key, int part, const char *whole_key,
-                                  int whole);
+enum sdg_result sdg_check_divides(const struct sdg_log *log, const char *path, const char *part_key, int part,
+                                  const char *whole_key, int whole);
 
 // quantization_config; *out stays as it is when there is none.
 enum sdg_result sdg_quantization_config_read(const struct sdg_json *json, struct sdg_quantization_config *out);
 
-enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *path, const struct sdg_unet_config *config);
+enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *path,
+                                      const struct sdg_unet_config *config);
 enum sdg_result sdg_vae_config_check(const struct sdg_log *log, const char *path, const struct sdg_vae_config *config);
-enum sdg_result sdg_text_config_check(const struct sdg_log *log, const char *path, const struct sdg_text_config *config);
+enum sdg_result sdg_text_config_check(const struct sdg_log *log, const char *path,
+                                      const struct sdg_text_config *config);
 
 #endif

@@ -18,13 +18,17 @@ static enum sdg_result check_method(const struct sdg_json *json)
     int format;
     SDG_TRY(sdg_json_string(json, "quant_method", NULL, &method));
     if (!method)
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: quant_method is missing; models quantized by sdquant have \"sdgen\" there", json->path);
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
+                        "%s: quant_method is missing; models quantized by sdquant have \"sdgen\" there", json->path);
     if (strcmp(method, "sdgen") != 0)
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: quant_method is \"%.40s\", supported: sdgen; take the full-precision model and "
-                        "quantize it with sdquant", json->path, method);
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
+                        "%s: quant_method is \"%.40s\", supported: sdgen; take the full-precision model and "
+                        "quantize it with sdquant",
+                        json->path, method);
     SDG_TRY(sdg_json_int(json, "format", 0, 1 << 30, 0, &format));
     if (format != SDG_QUANTIZATION_FORMAT)
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: format is %d, supported: %d; quantize the model again with this version's sdquant",
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
+                        "%s: format is %d, supported: %d; quantize the model again with this version's sdquant",
                         json->path, format, SDG_QUANTIZATION_FORMAT);
     return SDG_OK;
 }
@@ -38,7 +42,8 @@ static enum sdg_result read_bits(const struct sdg_json *json, struct sdg_quantiz
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: weight_bits is %d, should be 4 or 8", json->path, weight);
     SDG_TRY(sdg_json_int(json, "activation_bits", 0, 1 << 20, 0, &activation));
     if ((activation < 2 || activation > 8) && activation != FLOAT_BITS)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: activation_bits is %d, should be 2 to 8, or %d for none", json->path, activation, FLOAT_BITS);
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: activation_bits is %d, should be 2 to 8, or %d for none",
+                        json->path, activation, FLOAT_BITS);
     q->weight_bits = weight;
     q->activation_bits = activation;
     return SDG_OK;
@@ -54,17 +59,20 @@ static enum sdg_result read_scheme(const struct sdg_json *json, struct sdg_quant
     SDG_TRY(sdg_json_enum(json, "rule", rules, sizeof rules / sizeof *rules, 0, &rule));
     bool quantized = q->activation_bits != FLOAT_BITS;
     if (quantized != (rule != 0))
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: rule is \"%s\", which does not fit activation_bits %d", json->path, rules[rule],
-                        q->activation_bits);
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: rule is \"%s\", which does not fit activation_bits %d",
+                        json->path, rules[rule], q->activation_bits);
     snprintf(q->rule, sizeof q->rule, "%s", rules[rule]);
-    snprintf(wanted, sizeof wanted, "w%da%d%s%s", q->weight_bits, q->activation_bits, quantized ? "-" : "", quantized ? q->rule : "");
+    snprintf(wanted, sizeof wanted, "w%da%d%s%s", q->weight_bits, q->activation_bits, quantized ? "-" : "",
+             quantized ? q->rule : "");
     SDG_TRY(sdg_json_string(json, "scheme", "", &scheme));
     if (strcmp(scheme, wanted) != 0)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: scheme is \"%.40s\", but bits and rule are those of %s", json->path, scheme, wanted);
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: scheme is \"%.40s\", but bits and rule are those of %s",
+                        json->path, scheme, wanted);
     snprintf(q->scheme, sizeof q->scheme, "%s", wanted);
     SDG_TRY(sdg_json_int(json, "group", 0, MOST_GROUP, 0, &q->group));
     if (quantized && q->group)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: group is %d, but integer products need one scale per output channel (group 0)", json->path,
+        return sdg_fail(json->log, SDG_ERROR_INPUT,
+                        "%s: group is %d, but integer products need one scale per output channel (group 0)", json->path,
                         q->group);
     return SDG_OK;
 }
@@ -73,8 +81,11 @@ static enum sdg_result read_seed(const struct sdg_json *json, int64_t *out)
 {
     const cJSON *item = sdg_json_get(json, "seed");
     char shown[64];
-    if (item && !(cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= 0x1p53 && item->valuedouble == floor(item->valuedouble)))
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: seed is %s, should be a whole number from 0 to 2^53", json->path, sdg_json_show(item, shown));
+    if (item &&
+        !(cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= 0x1p53 &&
+          item->valuedouble == floor(item->valuedouble)))
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: seed is %s, should be a whole number from 0 to 2^53",
+                        json->path, sdg_json_show(item, shown));
     *out = item ? (int64_t)item->valuedouble : 0;
     return SDG_OK;
 }
@@ -86,7 +97,8 @@ static enum sdg_result read_digits(const struct sdg_json *json, const char *key,
     size_t length = strlen(text);
     bool good = length == 16 && strspn(text, "0123456789abcdef") == 16;
     if (!good && (length || needed))
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is \"%.40s\", should be 16 hexadecimal digits", json->path, key, text);
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is \"%.40s\", should be 16 hexadecimal digits", json->path,
+                        key, text);
     memcpy(out, text, length + 1);
     return SDG_OK;
 }
@@ -96,10 +108,11 @@ static enum sdg_result read_base_path(const struct sdg_json *json, struct sdg_qu
     const char *path;
     SDG_TRY(sdg_json_string(json, "base_path", "", &path));
     if (!*path && sdg_json_get(json, "base_path"))
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: base_path is empty, should be the folder of the full-precision model", json->path);
+        return sdg_fail(json->log, SDG_ERROR_INPUT,
+                        "%s: base_path is empty, should be the folder of the full-precision model", json->path);
     if (strlen(path) >= sizeof q->base_path)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: base_path has %zu bytes, at most %zu are read", json->path, strlen(path),
-                        sizeof q->base_path - 1);
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: base_path has %zu bytes, at most %zu are read", json->path,
+                        strlen(path), sizeof q->base_path - 1);
     snprintf(q->base_path, sizeof q->base_path, "%s", path);
     return SDG_OK;
 }
@@ -130,7 +143,8 @@ enum sdg_result sdg_quantization_config_read(const struct sdg_json *json, struct
     if (!object)
         return SDG_OK;
     if (!cJSON_IsObject(object))
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: quantization_config is %s, should be an object", json->path, sdg_json_show(object, shown));
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: quantization_config is %s, should be an object", json->path,
+                        sdg_json_show(object, shown));
     snprintf(where, sizeof where, "%s: quantization_config", json->path);
     struct sdg_json inner = {json->log, where, object};
     struct sdg_quantization_config q = {0};

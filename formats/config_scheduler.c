@@ -52,14 +52,16 @@ void sdg_scheduler_config_default(struct sdg_scheduler_config *out)
     };
 }
 
-static enum sdg_result read_enums(const struct sdg_json *json, const struct class_defaults *d, struct sdg_scheduler_config *c)
+static enum sdg_result read_enums(const struct sdg_json *json, const struct class_defaults *d,
+                                  struct sdg_scheduler_config *c)
 {
-    static const char *const betas[] = {[SDG_BETA_SCALED_LINEAR] = "scaled_linear", [SDG_BETA_LINEAR] = "linear",
+    static const char *const betas[] = {[SDG_BETA_SCALED_LINEAR] = "scaled_linear",
+                                        [SDG_BETA_LINEAR] = "linear",
                                         [SDG_BETA_SQUARED_COSINE] = "squaredcos_cap_v2"};
-    static const char *const predictions[] = {[SDG_PREDICT_EPSILON] = "epsilon", [SDG_PREDICT_V] = "v_prediction",
-                                              [SDG_PREDICT_SAMPLE] = "sample"};
-    static const char *const spacings[] = {[SDG_SPACING_LEADING] = "leading", [SDG_SPACING_LINSPACE] = "linspace",
-                                           [SDG_SPACING_TRAILING] = "trailing"};
+    static const char *const predictions[] = {
+        [SDG_PREDICT_EPSILON] = "epsilon", [SDG_PREDICT_V] = "v_prediction", [SDG_PREDICT_SAMPLE] = "sample"};
+    static const char *const spacings[] = {
+        [SDG_SPACING_LEADING] = "leading", [SDG_SPACING_LINSPACE] = "linspace", [SDG_SPACING_TRAILING] = "trailing"};
     static const char *const finals[] = {"zero", "sigma_min"};
     int beta, prediction, spacing, final;
     SDG_TRY(sdg_json_enum(json, "beta_schedule", betas, 3, (int)d->beta_schedule, &beta));
@@ -79,14 +81,16 @@ static enum sdg_result read_scheduler(const struct sdg_json *json, struct sdg_sc
     bool thresholding;
     SDG_TRY(sdg_json_string(json, "_class_name", "", &name));
     if (strlen(name) >= sizeof c->class_name)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: _class_name is longer than %zu characters", json->path, sizeof c->class_name - 1);
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: _class_name is longer than %zu characters", json->path,
+                        sizeof c->class_name - 1);
     snprintf(c->class_name, sizeof c->class_name, "%s", name);
     const struct class_defaults *d = defaults_of(name);
     if (sdg_json_get(json, "trained_betas"))
         return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: trained_betas are not supported", json->path);
     SDG_TRY(sdg_json_bool(json, "thresholding", false, &thresholding));
     if (thresholding)
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: thresholding is true, which is not supported", json->path);
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: thresholding is true, which is not supported",
+                        json->path);
     SDG_TRY(sdg_json_int(json, "num_train_timesteps", 1, 100000, 1000, &c->train_timesteps));
     SDG_TRY(sdg_json_float(json, "beta_start", 1e-9, 0.999, d->beta_start, &c->beta_start));
     SDG_TRY(sdg_json_float(json, "beta_end", 1e-9, 0.999, d->beta_end, &c->beta_end));
@@ -99,13 +103,14 @@ static enum sdg_result read_scheduler(const struct sdg_json *json, struct sdg_sc
     SDG_TRY(sdg_json_bool(json, "use_karras_sigmas", false, &c->use_karras_sigmas));
     SDG_TRY(sdg_json_bool(json, "use_exponential_sigmas", false, &c->use_exponential_sigmas));
     SDG_TRY(sdg_json_bool(json, "use_beta_sigmas", false, &c->use_beta_sigmas));
-    SDG_TRY(sdg_json_int(json, "original_inference_steps", 1, c->train_timesteps, c->train_timesteps < 50 ? c->train_timesteps : 50,
-                         &c->original_inference_steps));
+    SDG_TRY(sdg_json_int(json, "original_inference_steps", 1, c->train_timesteps,
+                         c->train_timesteps < 50 ? c->train_timesteps : 50, &c->original_inference_steps));
     SDG_TRY(sdg_json_float(json, "timestep_scaling", 1e-6, 1e6, 10, &c->timestep_scaling));
     return sdg_json_int(json, "solver_order", 1, 4, 2, &c->solver_order);
 }
 
-enum sdg_result sdg_scheduler_config_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_scheduler_config *out)
+enum sdg_result sdg_scheduler_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                           struct sdg_scheduler_config *out)
 {
     struct sdg_scheduler_config config = {0};
     struct sdg_json json;

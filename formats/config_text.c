@@ -16,8 +16,9 @@ static enum sdg_result read_architecture(const struct sdg_json *json, bool *proj
         return SDG_OK;
     *projection = cJSON_IsString(item) && strcmp(item->valuestring, "CLIPTextModelWithProjection") == 0;
     if (!*projection && !(cJSON_IsString(item) && strcmp(item->valuestring, "CLIPTextModel") == 0))
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: architectures has %s, supported: CLIPTextModel, CLIPTextModelWithProjection",
-                        json->path, sdg_json_show(item, shown));
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
+                        "%s: architectures has %s, supported: CLIPTextModel, CLIPTextModelWithProjection", json->path,
+                        sdg_json_show(item, shown));
     return SDG_OK;
 }
 
@@ -52,11 +53,13 @@ enum sdg_result sdg_text_config_check(const struct sdg_log *log, const char *pat
     SDG_TRY(sdg_check_range(log, path, "max_position_embeddings", c->positions, 2, 65536));
     SDG_TRY(sdg_check_divides(log, path, "num_attention_heads", c->heads, "hidden_size", c->hidden));
     if (c->eos_token_id >= c->vocab_size)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: eos_token_id is %d, but vocab_size only %d", path, c->eos_token_id, c->vocab_size);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: eos_token_id is %d, but vocab_size only %d", path, c->eos_token_id,
+                        c->vocab_size);
     return SDG_OK;
 }
 
-enum sdg_result sdg_text_config_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_text_config *out)
+enum sdg_result sdg_text_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                      struct sdg_text_config *out)
 {
     struct sdg_text_config config = {0};
     struct sdg_json json;

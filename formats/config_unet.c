@@ -43,7 +43,8 @@ static bool all_false(const cJSON *item)
     const cJSON *entry;
     if (!cJSON_IsArray(item))
         return cJSON_IsFalse(item);
-    cJSON_ArrayForEach(entry, item) {
+    cJSON_ArrayForEach(entry, item)
+    {
         if (!cJSON_IsFalse(entry))
             return false;
     }
@@ -59,19 +60,23 @@ static enum sdg_result check_fixed_keys(const struct sdg_json *json)
         case NOTHING: break;
         case FALSE: fine = fine || all_false(item); break;
         case NUMBER: fine = fine || (cJSON_IsNumber(item) && item->valuedouble == fixed_keys[i].number); break;
-        case STRING: fine = fine || (cJSON_IsString(item) && strcmp(item->valuestring, fixed_keys[i].string) == 0); break;
+        case STRING:
+            fine = fine || (cJSON_IsString(item) && strcmp(item->valuestring, fixed_keys[i].string) == 0);
+            break;
         }
         char shown[64];
         if (!fine)
-            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is %s, which is not supported", json->path, fixed_keys[i].key,
-                            sdg_json_show(item, shown));
+            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is %s, which is not supported", json->path,
+                            fixed_keys[i].key, sdg_json_show(item, shown));
     }
     return SDG_OK;
 }
 
-// One of two block types per level. An absent key means diffusers' default for four levels: attention in the levels first..last.
-static enum sdg_result read_blocks(const struct sdg_json *json, const char *key, const char *plain, const char *attention,
-                                   int attention_first, int attention_last, int levels, bool *out)
+// One of two block types per level. An absent key means diffusers' default for four levels: attention in the levels
+// first..last.
+static enum sdg_result read_blocks(const struct sdg_json *json, const char *key, const char *plain,
+                                   const char *attention, int attention_first, int attention_last, int levels,
+                                   bool *out)
 {
     const cJSON *array = sdg_json_get(json, key), *item;
     if (!array) {
@@ -82,12 +87,15 @@ static enum sdg_result read_blocks(const struct sdg_json *json, const char *key,
         return SDG_OK;
     }
     if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) != levels)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s should be an array of %d names, as many as block_out_channels", json->path, key,
+        return sdg_fail(json->log, SDG_ERROR_INPUT,
+                        "%s: %s should be an array of %d names, as many as block_out_channels", json->path, key,
                         levels);
     int i = 0;
-    cJSON_ArrayForEach(item, array) {
+    cJSON_ArrayForEach(item, array)
+    {
         char shown[64];
-        bool known = cJSON_IsString(item) && (strcmp(item->valuestring, plain) == 0 || strcmp(item->valuestring, attention) == 0);
+        bool known = cJSON_IsString(item) &&
+            (strcmp(item->valuestring, plain) == 0 || strcmp(item->valuestring, attention) == 0);
         if (!known)
             return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s has %s, supported: %s, %s", json->path, key,
                             sdg_json_show(item, shown), plain, attention);
@@ -102,8 +110,8 @@ static enum sdg_result read_mid_block(const struct sdg_json *json, bool *attenti
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(json->object, "mid_block_type");
     int type;
     if (cJSON_IsNull(item))
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: mid_block_type is null: networks without a middle block are not supported",
-                        json->path);
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
+                        "%s: mid_block_type is null: networks without a middle block are not supported", json->path);
     SDG_TRY(sdg_json_enum(json, "mid_block_type", types, 2, 0, &type));
     *attention = type == 0;
     return SDG_OK;
@@ -116,8 +124,8 @@ static enum sdg_result read_cross_dim(const struct sdg_json *json, int levels, i
     SDG_TRY(sdg_json_each(json, "cross_attention_dim", 1, SDG_CHANNELS_MAX, 1280, levels, dims));
     for (int i = 1; i < levels; i++)
         if (dims[i] != dims[0])
-            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: cross_attention_dim differs between levels, which is not supported",
-                            json->path);
+            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
+                            "%s: cross_attention_dim differs between levels, which is not supported", json->path);
     *out = dims[0];
     return SDG_OK;
 }
@@ -139,12 +147,16 @@ static enum sdg_result read_addition(const struct sdg_json *json, struct sdg_une
     if (!*type)
         return SDG_OK;
     if (strcmp(type, "text_time") != 0)
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: addition_embed_type is \"%.40s\", supported: text_time", json->path, type);
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: addition_embed_type is \"%.40s\", supported: text_time",
+                        json->path, type);
     SDG_TRY(sdg_json_int(json, "addition_time_embed_dim", 2, SDG_CHANNELS_MAX, 0, &c->addition_time_embed_dim));
-    SDG_TRY(sdg_json_int(json, "projection_class_embeddings_input_dim", 1, 16 * SDG_CHANNELS_MAX, 0, &c->addition_embed_dim));
+    SDG_TRY(sdg_json_int(json, "projection_class_embeddings_input_dim", 1, 16 * SDG_CHANNELS_MAX, 0,
+                         &c->addition_embed_dim));
     if (c->addition_time_embed_dim == 0 || c->addition_embed_dim == 0)
-        return sdg_fail(json->log, SDG_ERROR_INPUT,
-                        "%s: addition_embed_type text_time needs addition_time_embed_dim and projection_class_embeddings_input_dim", json->path);
+        return sdg_fail(
+            json->log, SDG_ERROR_INPUT,
+            "%s: addition_embed_type text_time needs addition_time_embed_dim and projection_class_embeddings_input_dim",
+            json->path);
     return SDG_OK;
 }
 
@@ -161,13 +173,15 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
     SDG_TRY(sdg_json_int(json, "in_channels", 1, 256, 4, &c->in_channels));
     SDG_TRY(sdg_json_int(json, "out_channels", 1, 256, 4, &c->out_channels));
     SDG_TRY(read_sample_size(json, &c->sample_size));
-    SDG_TRY(read_blocks(json, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D", 0, 2, c->levels, c->down_attention));
+    SDG_TRY(read_blocks(json, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D", 0, 2, c->levels,
+                        c->down_attention));
     SDG_TRY(read_blocks(json, "up_block_types", "UpBlock2D", "CrossAttnUpBlock2D", 1, 3, c->levels, c->up_attention));
     SDG_TRY(read_mid_block(json, &c->mid_attention));
     SDG_TRY(sdg_json_each(json, "layers_per_block", 1, SDG_LAYERS_MAX, 2, c->levels, c->layers_per_block));
     const char *heads = sdg_json_get(json, "num_attention_heads") ? "num_attention_heads" : "attention_head_dim";
     SDG_TRY(sdg_json_each(json, heads, 1, 1024, 8, c->levels, c->heads));
-    SDG_TRY(sdg_json_each(json, "transformer_layers_per_block", 1, SDG_LAYERS_MAX, 1, c->levels, c->transformer_layers));
+    SDG_TRY(
+        sdg_json_each(json, "transformer_layers_per_block", 1, SDG_LAYERS_MAX, 1, c->levels, c->transformer_layers));
     SDG_TRY(read_cross_dim(json, c->levels, &c->cross_attention_dim));
     SDG_TRY(sdg_json_int(json, "norm_num_groups", 1, SDG_CHANNELS_MAX, 32, &c->norm_groups));
     SDG_TRY(sdg_json_float(json, "norm_eps", 1e-12, 1, 1e-5f, &c->norm_eps));
@@ -182,29 +196,36 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
 enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *path, const struct sdg_unet_config *c)
 {
     if (c->levels < 1 || c->levels > SDG_MAX_LEVELS)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the UNet has %d levels, supported: 1 to %d", path, c->levels, SDG_MAX_LEVELS);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the UNet has %d levels, supported: 1 to %d", path, c->levels,
+                        SDG_MAX_LEVELS);
     SDG_TRY(sdg_check_range(log, path, "in_channels", c->in_channels, 1, 256));
     SDG_TRY(sdg_check_range(log, path, "out_channels", c->out_channels, 1, 256));
     SDG_TRY(sdg_check_range(log, path, "cross_attention_dim", c->cross_attention_dim, 1, SDG_CHANNELS_MAX));
     for (int i = 0; i < c->levels; i++) {
         SDG_TRY(sdg_check_range(log, path, "block_out_channels", c->channels[i], 1, SDG_CHANNELS_MAX));
         SDG_TRY(sdg_check_range(log, path, "layers_per_block", c->layers_per_block[i], 1, SDG_LAYERS_MAX));
-        SDG_TRY(sdg_check_range(log, path, "transformer_layers_per_block", c->transformer_layers[i], 1, SDG_LAYERS_MAX));
+        SDG_TRY(
+            sdg_check_range(log, path, "transformer_layers_per_block", c->transformer_layers[i], 1, SDG_LAYERS_MAX));
         SDG_TRY(sdg_check_divides(log, path, "norm_num_groups", c->norm_groups, "block_out_channels", c->channels[i]));
         // The up blocks mirror the levels: block j works on level levels - 1 - j.
-        bool attention = c->down_attention[i] || c->up_attention[c->levels - 1 - i] || (c->mid_attention && i == c->levels - 1);
+        bool attention =
+            c->down_attention[i] || c->up_attention[c->levels - 1 - i] || (c->mid_attention && i == c->levels - 1);
         if (attention)
-            SDG_TRY(sdg_check_divides(log, path, "attention_head_dim (the number of heads)", c->heads[i], "block_out_channels", c->channels[i]));
+            SDG_TRY(sdg_check_divides(log, path, "attention_head_dim (the number of heads)", c->heads[i],
+                                      "block_out_channels", c->channels[i]));
     }
     if (c->channels[0] % 2 != 0)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the first of block_out_channels is %d, it has to be even for the time embedding", path,
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: the first of block_out_channels is %d, it has to be even for the time embedding", path,
                         c->channels[0]);
     if (c->addition_time_embed_dim % 2 != 0 || c->time_cond_proj_dim % 2 != 0)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: addition_time_embed_dim and time_cond_proj_dim have to be even", path);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: addition_time_embed_dim and time_cond_proj_dim have to be even",
+                        path);
     return SDG_OK;
 }
 
-enum sdg_result sdg_unet_config_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_unet_config *out)
+enum sdg_result sdg_unet_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                      struct sdg_unet_config *out)
 {
     struct sdg_unet_config config = {0};
     struct sdg_json json;

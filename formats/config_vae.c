@@ -12,13 +12,15 @@ static enum sdg_result check_blocks(const struct sdg_json *json, const char *key
     if (!array)
         return SDG_OK;
     if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) != levels)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s should be an array of %d names, as many as block_out_channels", json->path, key,
+        return sdg_fail(json->log, SDG_ERROR_INPUT,
+                        "%s: %s should be an array of %d names, as many as block_out_channels", json->path, key,
                         levels);
-    cJSON_ArrayForEach(item, array) {
+    cJSON_ArrayForEach(item, array)
+    {
         char shown[64];
         if (!cJSON_IsString(item) || strcmp(item->valuestring, name) != 0)
-            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s has %s, supported: %s", json->path, key, sdg_json_show(item, shown),
-                            name);
+            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s has %s, supported: %s", json->path, key,
+                            sdg_json_show(item, shown), name);
     }
     return SDG_OK;
 }
@@ -28,7 +30,8 @@ static enum sdg_result check_string(const struct sdg_json *json, const char *key
     const char *value;
     SDG_TRY(sdg_json_string(json, key, wanted, &value));
     if (strcmp(value, wanted) != 0)
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is \"%.40s\", supported: %s", json->path, key, value, wanted);
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is \"%.40s\", supported: %s", json->path, key, value,
+                        wanted);
     return SDG_OK;
 }
 
@@ -41,7 +44,8 @@ static enum sdg_result read_kl(const struct sdg_json *json, struct sdg_vae_confi
     SDG_TRY(check_blocks(json, "up_block_types", "UpDecoderBlock2D", c->levels));
     SDG_TRY(check_string(json, "act_fn", "silu"));
     if (sdg_json_get(json, "latents_mean") || sdg_json_get(json, "latents_std"))
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: latents_mean and latents_std are not supported", json->path);
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: latents_mean and latents_std are not supported",
+                        json->path);
     SDG_TRY(sdg_json_int(json, "layers_per_block", 1, SDG_LAYERS_MAX, 1, &c->layers_per_block));
     SDG_TRY(sdg_json_int(json, "norm_num_groups", 1, SDG_CHANNELS_MAX, 32, &c->norm_groups));
     SDG_TRY(sdg_json_bool(json, "mid_block_add_attention", true, &c->mid_attention));
@@ -63,12 +67,13 @@ static enum sdg_result read_tiny_side(const struct sdg_json *json, const char *c
         for (; block_count < 4; block_count++)
             blocks[block_count] = default_blocks[block_count];
     if (count != block_count)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s has %d entries and %s has %d, should be the same", json->path, channels_key, count,
-                        blocks_key, block_count);
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s has %d entries and %s has %d, should be the same",
+                        json->path, channels_key, count, blocks_key, block_count);
     // The network is one width throughout: the blocks have no shortcut convolutions.
     for (int i = 1; i < count; i++)
         if (channels[i] != channels[0])
-            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s differs between levels, which is not supported", json->path, channels_key);
+            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s differs between levels, which is not supported",
+                            json->path, channels_key);
     *levels = count;
     return SDG_OK;
 }
@@ -78,11 +83,13 @@ static enum sdg_result read_tiny(const struct sdg_json *json, struct sdg_vae_con
     static const int encoder_blocks[] = {1, 3, 3, 3}, decoder_blocks[] = {3, 3, 3, 1};
     int decoder_levels, factor;
     c->tiny = true;
-    SDG_TRY(read_tiny_side(json, "encoder_block_out_channels", "num_encoder_blocks", encoder_blocks, &c->levels, c->channels, c->encoder_blocks));
-    SDG_TRY(read_tiny_side(json, "decoder_block_out_channels", "num_decoder_blocks", decoder_blocks, &decoder_levels, c->decoder_channels,
-                           c->decoder_blocks));
+    SDG_TRY(read_tiny_side(json, "encoder_block_out_channels", "num_encoder_blocks", encoder_blocks, &c->levels,
+                           c->channels, c->encoder_blocks));
+    SDG_TRY(read_tiny_side(json, "decoder_block_out_channels", "num_decoder_blocks", decoder_blocks, &decoder_levels,
+                           c->decoder_channels, c->decoder_blocks));
     if (decoder_levels != c->levels)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: the encoder has %d levels, the decoder %d", json->path, c->levels, decoder_levels);
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: the encoder has %d levels, the decoder %d", json->path,
+                        c->levels, decoder_levels);
     SDG_TRY(check_string(json, "act_fn", "relu"));
     SDG_TRY(check_string(json, "upsample_fn", "nearest"));
     SDG_TRY(sdg_json_int(json, "upsampling_scaling_factor", 2, 2, 2, &factor));
@@ -108,19 +115,22 @@ static enum sdg_result read_vae(const struct sdg_json *json, struct sdg_vae_conf
 enum sdg_result sdg_vae_config_check(const struct sdg_log *log, const char *path, const struct sdg_vae_config *c)
 {
     if (c->levels < 1 || c->levels > SDG_MAX_LEVELS)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the autoencoder has %d levels, supported: 1 to %d", path, c->levels, SDG_MAX_LEVELS);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the autoencoder has %d levels, supported: 1 to %d", path, c->levels,
+                        SDG_MAX_LEVELS);
     SDG_TRY(sdg_check_range(log, path, "latent_channels", c->latent_channels, 1, 256));
     SDG_TRY(sdg_check_range(log, path, "in_channels", c->in_channels, 1, 16));
     SDG_TRY(sdg_check_range(log, path, "out_channels", c->out_channels, 1, 16));
     for (int i = 0; i < c->levels; i++) {
         SDG_TRY(sdg_check_range(log, path, "block_out_channels", c->channels[i], 1, SDG_CHANNELS_MAX));
         if (!c->tiny)
-            SDG_TRY(sdg_check_divides(log, path, "norm_num_groups", c->norm_groups, "block_out_channels", c->channels[i]));
+            SDG_TRY(
+                sdg_check_divides(log, path, "norm_num_groups", c->norm_groups, "block_out_channels", c->channels[i]));
     }
     return sdg_check_range(log, path, "layers_per_block", c->layers_per_block, 1, SDG_LAYERS_MAX);
 }
 
-enum sdg_result sdg_vae_config_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_vae_config *out)
+enum sdg_result sdg_vae_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                     struct sdg_vae_config *out)
 {
     struct sdg_vae_config config = {0};
     struct sdg_json json;

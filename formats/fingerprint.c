@@ -40,7 +40,8 @@ void sdg_tensors_fingerprint(const struct sdg_tensors *tensors, char text[17])
     uint64_t hash = SDG_HASH_START;
     for (size_t i = 0; i < sdg_tensors_count(tensors); i++) {
         hash = mix_tensor(hash, sdg_tensors_at(tensors, i));
-        sdg_tensors_release(tensors, sdg_tensors_at(tensors, i)); // each word looked at brought its neighbourhood into memory
+        // each word looked at brought its neighbourhood into memory
+        sdg_tensors_release(tensors, sdg_tensors_at(tensors, i));
     }
     hash ^= hash >> 32; // FNV's low digits are its good ones
     snprintf(text, 17, "%016" PRIx64, hash);

@@ -7,16 +7,18 @@
 #include <stdio.h>
 #include <string.h>
 
-enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors *view, enum sdg_part part, const struct sdg_tensor *tensor,
-                                  const char *name)
+enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors *view, enum sdg_part part,
+                                  const struct sdg_tensor *tensor, const char *name)
 {
     struct sdg_tensor copy = *tensor;
-    if (part == SDG_PART_VAE && copy.rank == 4 && copy.dims[2] == 1 && copy.dims[3] == 1 && sdg_name_is_vae_projection(name))
+    if (part == SDG_PART_VAE && copy.rank == 4 && copy.dims[2] == 1 && copy.dims[3] == 1 &&
+        sdg_name_is_vae_projection(name))
         copy.rank = 2;
     return sdg_tensors_add(log, view, &copy, name);
 }
 
-static enum sdg_result add_source(const struct sdg_log *log, struct sdg_tensors *view, const char *path, enum sdg_part part, bool copy)
+static enum sdg_result add_source(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
+                                  enum sdg_part part, bool copy)
 {
     struct sdg_source *source;
     SDG_TRY(sdg_check_file_kind(log, path));
@@ -32,8 +34,8 @@ static enum sdg_result add_source(const struct sdg_log *log, struct sdg_tensors 
 }
 
 // The file of one entry of the weight map, unless an earlier entry has brought it in.
-static enum sdg_result add_shard(const struct sdg_log *log, struct sdg_tensors *view, const char *folder, const char *index,
-                                 const cJSON *entry, enum sdg_part part, bool copy)
+static enum sdg_result add_shard(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
+                                 const char *index, const cJSON *entry, enum sdg_part part, bool copy)
 {
     if (!cJSON_IsString(entry) || !*entry->valuestring || strchr(entry->valuestring, '/'))
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: weight_map should give a file name for %s", index, entry->string);
@@ -45,8 +47,8 @@ static enum sdg_result add_shard(const struct sdg_log *log, struct sdg_tensors *
     return result;
 }
 
-static enum sdg_result add_shards(const struct sdg_log *log, struct sdg_tensors *view, const char *folder, const char *index,
-                                  enum sdg_part part, bool copy)
+static enum sdg_result add_shards(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
+                                  const char *index, enum sdg_part part, bool copy)
 {
     char *text;
     struct sdg_json json;
@@ -82,14 +84,16 @@ static enum sdg_result no_weights(const struct sdg_log *log, const char *folder,
         return SDG_ERROR_MEMORY;
     enum sdg_result result;
     if (sdg_path_kind(pickle) != SDG_PATH_MISSING)
-        result = sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: pickled weights are not read, save the model with safe_serialization=True", pickle);
+        result = sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                          "%s: pickled weights are not read, save the model with safe_serialization=True", pickle);
     else
         result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no weights, %s is missing", folder, weight_names[0][column]);
     sdg_free(pickle);
     return result;
 }
 
-static enum sdg_result fill_view(const struct sdg_log *log, struct sdg_tensors *view, const char *folder, enum sdg_part part, bool copy)
+static enum sdg_result fill_view(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
+                                 enum sdg_part part, bool copy)
 {
     int column = part == SDG_PART_TEXT;
     for (size_t i = 0; i < sizeof weight_names / sizeof *weight_names; i++) {
@@ -101,14 +105,16 @@ static enum sdg_result fill_view(const struct sdg_log *log, struct sdg_tensors *
             continue;
         }
         bool sharded = strstr(weight_names[i][column], ".index.") != NULL;
-        enum sdg_result result = sharded ? add_shards(log, view, folder, path, part, copy) : add_source(log, view, path, part, copy);
+        enum sdg_result result =
+            sharded ? add_shards(log, view, folder, path, part, copy) : add_source(log, view, path, part, copy);
         sdg_free(path);
         return result;
     }
     return no_weights(log, folder, column);
 }
 
-enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy, struct sdg_tensors **out)
+enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
+                                   struct sdg_tensors **out)
 {
     struct sdg_tensors *view = NULL;
     SDG_TRY(sdg_tensors_new(log, folder, &view));
@@ -164,17 +170,24 @@ static enum sdg_result read_unet_config(const struct sdg_log *log, const char *f
 }
 
 // The base has to be a full-precision model: chains of bases, and loops, end here.
-static enum sdg_result check_base(const struct sdg_log *log, const struct sdg_model *model, const char *unet, const char *base)
+static enum sdg_result check_base(const struct sdg_log *log, const struct sdg_model *model, const char *unet,
+                                  const char *base)
 {
     struct sdg_unet_config config;
     const char *named = model->unet_config.quantization.base_path;
     if (sdg_path_kind(base) != SDG_PATH_FOLDER || sdg_path_kind(unet) != SDG_PATH_FOLDER)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: stores only what differs from the model \"%s\" (base_path in unet/config.json), but %s is no model "
-                        "folder: put that model there, or correct base_path", model->path, named, base);
+        return sdg_fail(
+            log, SDG_ERROR_INPUT,
+            "%s: stores only what differs from the model \"%s\" (base_path in unet/config.json), but %s is no model "
+            "folder: put that model there, or correct base_path",
+            model->path, named, base);
     SDG_TRY(read_unet_config(log, unet, &config));
     if (config.quantization.present)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: base_path \"%s\" (unet/config.json) leads to %s, which is quantized itself (%s), not a full-precision "
-                        "model", model->path, named, base, config.quantization.scheme);
+        return sdg_fail(
+            log, SDG_ERROR_INPUT,
+            "%s: base_path \"%s\" (unet/config.json) leads to %s, which is quantized itself (%s), not a full-precision "
+            "model",
+            model->path, named, base, config.quantization.scheme);
     return SDG_OK;
 }
 
@@ -194,24 +207,27 @@ static enum sdg_result find_base(const struct sdg_log *log, struct sdg_model *mo
     return result;
 }
 
-static enum sdg_result check_fingerprint(const struct sdg_log *log, const struct sdg_tensors *tensors, const char *config, const char *key,
-                                         const char *wanted, const char *why)
+static enum sdg_result check_fingerprint(const struct sdg_log *log, const struct sdg_tensors *tensors,
+                                         const char *config, const char *key, const char *wanted, const char *why)
 {
     char found[17];
     sdg_tensors_fingerprint(tensors, found);
     if (strcmp(found, wanted) == 0)
         return SDG_OK;
-    return sdg_fail(log, SDG_ERROR_INPUT, "%s: its tensors have the fingerprint %s, but %s of quantization_config in %s is %s: %s", sdg_tensors_path(tensors),
-                    found, key, config, wanted, why);
+    return sdg_fail(log, SDG_ERROR_INPUT,
+                    "%s: its tensors have the fingerprint %s, but %s of quantization_config in %s is %s: %s",
+                    sdg_tensors_path(tensors), found, key, config, wanted, why);
 }
 
 static enum sdg_result put_over_base(const struct sdg_log *log, struct sdg_model *model, const char *config)
 {
     struct sdg_tensors *base = NULL;
     char *folder = sdg_path_join(log, model->base_path, "unet");
-    enum sdg_result result = folder ? sdg_folder_weights(log, folder, SDG_PART_UNET, model->no_mmap, &base) : SDG_ERROR_MEMORY;
+    enum sdg_result result =
+        folder ? sdg_folder_weights(log, folder, SDG_PART_UNET, model->no_mmap, &base) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
-        result = check_fingerprint(log, base, config, "base", model->unet_config.quantization.base, "this is not the model that was quantized");
+        result = check_fingerprint(log, base, config, "base", model->unet_config.quantization.base,
+                                   "this is not the model that was quantized");
     if (result == SDG_OK)
         result = sdg_tensors_overlay(log, model->unet, &base);
     sdg_tensors_destroy(&base);
@@ -225,8 +241,9 @@ static enum sdg_result finish_quantized(const struct sdg_log *log, struct sdg_mo
     char *config = sdg_path_join(log, model->path, "unet/config.json");
     if (!config)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = check_fingerprint(log, model->unet, config, "fingerprint", q->fingerprint,
-                                               "one of the two files was replaced or changed; quantize the model again");
+    enum sdg_result result =
+        check_fingerprint(log, model->unet, config, "fingerprint", q->fingerprint,
+                          "one of the two files was replaced or changed; quantize the model again");
     if (result == SDG_OK && model->base_path)
         result = put_over_base(log, model, config);
     sdg_free(config);
@@ -250,7 +267,8 @@ static enum sdg_result open_unet(const struct sdg_log *log, struct sdg_model *mo
     return result == SDG_OK && model->unet_config.quantization.present ? finish_quantized(log, model) : result;
 }
 
-static enum sdg_result open_component(const struct sdg_log *log, struct sdg_model *model, const char *name, enum sdg_part part, int which)
+static enum sdg_result open_component(const struct sdg_log *log, struct sdg_model *model, const char *name,
+                                      enum sdg_part part, int which)
 {
     char *folder = NULL, *path = NULL, *text = NULL;
     struct sdg_tensors **tensors = part == SDG_PART_VAE ? &model->vae : &model->text[which];
@@ -299,8 +317,12 @@ static enum sdg_result open_tokenizer(const struct sdg_log *log, struct sdg_mode
 static enum sdg_result check_pipeline_class(const struct sdg_json *json)
 {
     static const char *const known[] = {
-        "StableDiffusionPipeline",   "StableDiffusionImg2ImgPipeline",   "StableDiffusionInpaintPipeline",
-        "StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "LatentConsistencyModelPipeline",
+        "StableDiffusionPipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline",
+        "StableDiffusionXLPipeline",
+        "StableDiffusionXLImg2ImgPipeline",
+        "LatentConsistencyModelPipeline",
         "LatentConsistencyModelImg2ImgPipeline",
     };
     const char *name;
@@ -308,8 +330,10 @@ static enum sdg_result check_pipeline_class(const struct sdg_json *json)
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i]) == 0)
             return SDG_OK;
-    return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: _class_name is \"%.64s\"; Stable Diffusion 1.x, 2.x, XL, inpainting and latent "
-                    "consistency models are supported", json->path, name);
+    return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
+                    "%s: _class_name is \"%.64s\"; Stable Diffusion 1.x, 2.x, XL, inpainting and latent "
+                    "consistency models are supported",
+                    json->path, name);
 }
 
 // Components are listed as ["library", "Class"]; [null, null] or no entry means there is none.
@@ -335,8 +359,10 @@ static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *m
 
 static enum sdg_result no_model(const struct sdg_log *log, const struct sdg_model *model)
 {
-    return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no diffusers model folder: neither model_index.json nor unet, vae and text_encoder "
-                    "with a config.json each are there", model->path);
+    return sdg_fail(log, SDG_ERROR_INPUT,
+                    "%s: is no diffusers model folder: neither model_index.json nor unet, vae and text_encoder "
+                    "with a config.json each are there",
+                    model->path);
 }
 
 // Whether a model without an index has `name`.
@@ -378,7 +404,8 @@ static enum sdg_result open_base_index(const struct sdg_log *log, struct sdg_mod
 {
     char *index;
     SDG_TRY(locate(log, model, "model_index.json", &index));
-    enum sdg_result result = sdg_path_kind(index) != SDG_PATH_MISSING ? read_index(log, model, index) : guess_index(log, model);
+    enum sdg_result result =
+        sdg_path_kind(index) != SDG_PATH_MISSING ? read_index(log, model, index) : guess_index(log, model);
     sdg_free(index);
     return result;
 }

@@ -33,11 +33,13 @@ static int dim(const struct sdg_tensor *tensor, int i)
 
 static enum sdg_result missing(const struct sdg_log *log, const struct finder *f, const char *name)
 {
-    return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s%s is missing or has an unexpected shape", f->source->path, f->prefix, name);
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s%s is missing or has an unexpected shape", f->source->path,
+                    f->prefix, name);
 }
 
 // A level's channels, attention and transformer depth, from its first block. False when there is no such level.
-static bool infer_level(const struct finder *f, int level, int per_level, struct sdg_unet_config *c, const struct sdg_tensor **context)
+static bool infer_level(const struct finder *f, int level, int per_level, struct sdg_unet_config *c,
+                        const struct sdg_tensor **context)
 {
     int first = level * per_level + 1;
     const struct sdg_tensor *conv = find(f, "input_blocks.%d.0.in_layers.2.weight", first);
@@ -47,7 +49,8 @@ static bool infer_level(const struct finder *f, int level, int per_level, struct
     c->layers_per_block[level] = per_level - 1;
     c->down_attention[level] = find(f, "input_blocks.%d.1.proj_in.weight", first) != NULL;
     int depth = 0;
-    while (depth <= SDG_LAYERS_MAX && find(f, "input_blocks.%d.1.transformer_blocks.%d.attn2.to_k.weight", first, depth))
+    while (depth <= SDG_LAYERS_MAX &&
+           find(f, "input_blocks.%d.1.transformer_blocks.%d.attn2.to_k.weight", first, depth))
         depth++;
     if (!*context)
         *context = find(f, "input_blocks.%d.1.transformer_blocks.0.attn2.to_k.weight", first);
@@ -84,7 +87,8 @@ enum sdg_result sdg_infer_unet(const struct sdg_log *log, const struct sdg_sourc
 {
     struct finder f = {source, prefix};
     struct sdg_unet_config c = {.norm_groups = SD_GROUPS, .norm_eps = 1e-5f, .flip_sin_to_cos = true};
-    const struct sdg_tensor *conv_in = find(&f, "input_blocks.0.0.weight"), *conv_out = find(&f, "out.2.weight"), *context = NULL;
+    const struct sdg_tensor *conv_in = find(&f, "input_blocks.0.0.weight"), *conv_out = find(&f, "out.2.weight"),
+                            *context = NULL;
     if (dim(conv_in, 3) != 3)
         return missing(log, &f, "input_blocks.0.0.weight");
     if (dim(conv_out, 3) != 3)
@@ -134,7 +138,10 @@ enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source
     c.out_channels = dim(find(&f, "decoder.conv_out.weight"), 0);
     c.latent_channels = dim(find(&f, "decoder.conv_in.weight"), 1);
     if (!c.in_channels || !c.out_channels || !c.latent_channels)
-        return missing(log, &f, !c.in_channels ? "encoder.conv_in.weight" : !c.out_channels ? "decoder.conv_out.weight" : "decoder.conv_in.weight");
+        return missing(log, &f,
+                       !c.in_channels        ? "encoder.conv_in.weight"
+                           : !c.out_channels ? "decoder.conv_out.weight"
+                                             : "decoder.conv_in.weight");
     c.mid_attention = find(&f, "decoder.mid.attn_1.q.weight") != NULL;
     c.quant_conv = find(&f, "quant_conv.weight") != NULL;
     c.post_quant_conv = find(&f, "post_quant_conv.weight") != NULL;
@@ -144,16 +151,27 @@ enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source
     return SDG_OK;
 }
 
-enum sdg_result sdg_infer_tiny_vae(const struct sdg_log *log, const struct sdg_source *source, struct sdg_vae_config *config)
+enum sdg_result sdg_infer_tiny_vae(const struct sdg_log *log, const struct sdg_source *source,
+                                   struct sdg_vae_config *config)
 {
     struct finder f = {source, ""};
-    struct sdg_vae_config c = {.tiny = true, .levels = 4, .encoder_blocks = {1, 3, 3, 3}, .decoder_blocks = {3, 3, 3, 1}, .layers_per_block = 1,
-                               .norm_groups = 1, .scaling_factor = 1, .latent_magnitude = 3, .latent_shift = 0.5f};
-    const struct sdg_tensor *encoder = find(&f, "encoder.layers.0.weight"), *decoder = find(&f, "decoder.layers.0.weight");
+    struct sdg_vae_config c = {.tiny = true,
+                               .levels = 4,
+                               .encoder_blocks = {1, 3, 3, 3},
+                               .decoder_blocks = {3, 3, 3, 1},
+                               .layers_per_block = 1,
+                               .norm_groups = 1,
+                               .scaling_factor = 1,
+                               .latent_magnitude = 3,
+                               .latent_shift = 0.5f};
+    const struct sdg_tensor *encoder = find(&f, "encoder.layers.0.weight"),
+                            *decoder = find(&f, "decoder.layers.0.weight");
     // The last layers of the two halves: where they are proves the numbers of blocks.
-    const struct sdg_tensor *latent = find(&f, "encoder.layers.14.weight"), *image = find(&f, "decoder.layers.18.weight");
+    const struct sdg_tensor *latent = find(&f, "encoder.layers.14.weight"),
+                            *image = find(&f, "decoder.layers.18.weight");
     if (dim(latent, 3) != 3 || dim(image, 3) != 3)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: is a small autoencoder of unusual depth; give its folder, with config.json", source->path);
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                        "%s: is a small autoencoder of unusual depth; give its folder, with config.json", source->path);
     for (int i = 0; i < c.levels; i++) {
         c.channels[i] = dim(encoder, 0);
         c.decoder_channels[i] = dim(decoder, 0);
@@ -188,15 +206,17 @@ enum sdg_result sdg_infer_text(const struct sdg_log *log, const struct sdg_sourc
     while (c.layers <= SDG_LAYERS_MAX && find(&f, "%sencoder.layers.%d.mlp.fc1.weight", root, c.layers))
         c.layers++;
     if (!c.positions || !c.intermediate)
-        return missing(log, &f, c.positions ? "text_model.encoder.layers.0.mlp.fc1.weight" : "text_model.embeddings.position_embedding.weight");
+        return missing(log, &f,
+                       c.positions ? "text_model.encoder.layers.0.mlp.fc1.weight"
+                                   : "text_model.embeddings.position_embedding.weight");
     c.heads = c.hidden % CLIP_HEAD_CHANNELS == 0 ? c.hidden / CLIP_HEAD_CHANNELS : CLIP_HEADS;
     SDG_TRY(sdg_text_config_check(log, source->path, &c));
     *config = c;
     return SDG_OK;
 }
 
-enum sdg_result sdg_infer_openclip(const struct sdg_log *log, const struct sdg_source *source, const char *prefix, bool skip_last,
-                                   struct sdg_text_config *config)
+enum sdg_result sdg_infer_openclip(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,
+                                   bool skip_last, struct sdg_text_config *config)
 {
     struct finder f = {source, prefix};
     struct sdg_text_config c = {.activation = SDG_TEXT_GELU, .eps = 1e-5f, .eos_token_id = 2};
@@ -207,7 +227,10 @@ enum sdg_result sdg_infer_openclip(const struct sdg_log *log, const struct sdg_s
     c.positions = dim(find(&f, "positional_embedding"), 0);
     c.intermediate = dim(find(&f, "transformer.resblocks.0.mlp.c_fc.weight"), 0);
     if (!c.hidden || !c.positions || !c.intermediate)
-        return missing(log, &f, !c.hidden ? "token_embedding.weight" : !c.positions ? "positional_embedding" : "transformer.resblocks.0.mlp.c_fc.weight");
+        return missing(log, &f,
+                       !c.hidden          ? "token_embedding.weight"
+                           : !c.positions ? "positional_embedding"
+                                          : "transformer.resblocks.0.mlp.c_fc.weight");
     while (c.layers <= SDG_LAYERS_MAX && find(&f, "transformer.resblocks.%d.mlp.c_fc.weight", c.layers))
         c.layers++;
     if (skip_last)

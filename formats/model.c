@@ -12,7 +12,8 @@ static const char default_pad_token[] = "<|endoftext|>";
 
 const char *sdg_model_tokenizer_hint(void)
 {
-    return "the model has no tokenizer: put CLIP's vocab.json and merges.txt beside the model file or into a folder tokenizer there, or "
+    return "the model has no tokenizer: put CLIP's vocab.json and merges.txt beside the model file or into a folder "
+           "tokenizer there, or "
            "name their folder in the environment variable SDGEN_TOKENIZER";
 }
 
@@ -55,7 +56,8 @@ static enum sdg_result read_member(const struct sdg_log *log, const char *folder
     return result;
 }
 
-enum sdg_result sdg_tokenizer_read(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder, bool *found)
+enum sdg_result sdg_tokenizer_read(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder,
+                                   bool *found)
 {
     char *vocab = sdg_path_join(log, folder, "vocab.json");
     if (!vocab)
@@ -81,7 +83,8 @@ enum sdg_result sdg_tokenizer_fallback(const struct sdg_log *log, struct sdg_mod
         return SDG_OK;
     SDG_TRY(sdg_tokenizer_read(log, model, i, folder, &found));
     if (!found)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has no vocab.json, but the environment variable SDGEN_TOKENIZER names it", folder);
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: has no vocab.json, but the environment variable SDGEN_TOKENIZER names it", folder);
     return SDG_OK;
 }
 
@@ -93,14 +96,22 @@ enum sdg_result sdg_check_file_kind(const struct sdg_log *log, const char *path)
         enum sdg_result result;
         const char *what;
     } known[] = {
-        {"GGUF", 4, SDG_ERROR_UNSUPPORTED, "is a GGUF file, which is not supported; use the safetensors version of the model"},
-        {"GGML", 4, SDG_ERROR_UNSUPPORTED, "is an old GGML file, which is not supported; use the safetensors version of the model"},
-        {"PK\x03\x04", 4, SDG_ERROR_UNSUPPORTED, "is a zip archive or PyTorch checkpoint (.ckpt, .pt), which can run code; use the safetensors version"},
-        {"\x80\x02", 2, SDG_ERROR_UNSUPPORTED, "is a Python pickle (.ckpt, .pt), which can run code; use the safetensors version"},
-        {"version https://git-lfs", 23, SDG_ERROR_INPUT, "is a git-lfs pointer, not the file itself; fetch it with 'git lfs pull'"},
-        {"<!DOCTYPE", 9, SDG_ERROR_INPUT, "is an HTML page, probably an error message saved by a download; fetch the file again"},
-        {"<!doctype", 9, SDG_ERROR_INPUT, "is an HTML page, probably an error message saved by a download; fetch the file again"},
-        {"<html", 5, SDG_ERROR_INPUT, "is an HTML page, probably an error message saved by a download; fetch the file again"},
+        {"GGUF", 4, SDG_ERROR_UNSUPPORTED,
+         "is a GGUF file, which is not supported; use the safetensors version of the model"},
+        {"GGML", 4, SDG_ERROR_UNSUPPORTED,
+         "is an old GGML file, which is not supported; use the safetensors version of the model"},
+        {"PK\x03\x04", 4, SDG_ERROR_UNSUPPORTED,
+         "is a zip archive or PyTorch checkpoint (.ckpt, .pt), which can run code; use the safetensors version"},
+        {"\x80\x02", 2, SDG_ERROR_UNSUPPORTED,
+         "is a Python pickle (.ckpt, .pt), which can run code; use the safetensors version"},
+        {"version https://git-lfs", 23, SDG_ERROR_INPUT,
+         "is a git-lfs pointer, not the file itself; fetch it with 'git lfs pull'"},
+        {"<!DOCTYPE", 9, SDG_ERROR_INPUT,
+         "is an HTML page, probably an error message saved by a download; fetch the file again"},
+        {"<!doctype", 9, SDG_ERROR_INPUT,
+         "is an HTML page, probably an error message saved by a download; fetch the file again"},
+        {"<html", 5, SDG_ERROR_INPUT,
+         "is an HTML page, probably an error message saved by a download; fetch the file again"},
         {"{\"error", 7, SDG_ERROR_INPUT, "is a JSON error message saved by a download; fetch the file again"},
     };
     char head[32];
@@ -119,8 +130,11 @@ static enum sdg_result check_latent(const struct sdg_log *log, const struct sdg_
     int latent = model->vae_config.latent_channels;
     if (unet->out_channels == latent && (unet->in_channels == latent || unet->in_channels == 2 * latent + 1))
         return SDG_OK;
-    return sdg_fail(log, SDG_ERROR_INPUT, "%s: the UNet (unet/config.json) has %d channels in and %d out, which does not fit an autoencoder of %d "
-                    "latent channels", path, unet->in_channels, unet->out_channels, latent);
+    return sdg_fail(
+        log, SDG_ERROR_INPUT,
+        "%s: the UNet (unet/config.json) has %d channels in and %d out, which does not fit an autoencoder of %d "
+        "latent channels",
+        path, unet->in_channels, unet->out_channels, latent);
 }
 
 static enum sdg_result check_fit(const struct sdg_log *log, const struct sdg_model *model)
@@ -130,22 +144,30 @@ static enum sdg_result check_fit(const struct sdg_log *log, const struct sdg_mod
     SDG_TRY(check_latent(log, model, model->path));
     int context = text[0].hidden + (model->text_encoders == 2 ? text[1].hidden : 0);
     if (unet->cross_attention_dim != context)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cross_attention_dim of the UNet (unet/config.json) is %d, but the text encoder gives %d",
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: cross_attention_dim of the UNet (unet/config.json) is %d, but the text encoder gives %d",
                         model->path, unet->cross_attention_dim, context);
     if (model->text_encoders == 1) {
         if (unet->addition_embed_dim)
-            return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: addition_embed_type text_time (unet/config.json) without a second text encoder is "
-                            "not supported", model->path);
+            return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                            "%s: addition_embed_type text_time (unet/config.json) without a second text encoder is "
+                            "not supported",
+                            model->path);
         return SDG_OK;
     }
     if (unet->in_channels != unet->out_channels)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: inpainting models with two text encoders are not supported", model->path);
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: inpainting models with two text encoders are not supported",
+                        model->path);
     if (text[0].positions != text[1].positions)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the two text encoders differ in max_position_embeddings", model->path);
-    if (!unet->addition_embed_dim || unet->addition_embed_dim != 6 * unet->addition_time_embed_dim + text[1].projection_dim)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: projection_class_embeddings_input_dim (unet/config.json) is %d, should be 6 x %d + projection_dim "
-                        "%d of the second text encoder", model->path, unet->addition_embed_dim, unet->addition_time_embed_dim,
-                        text[1].projection_dim);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the two text encoders differ in max_position_embeddings",
+                        model->path);
+    if (!unet->addition_embed_dim ||
+        unet->addition_embed_dim != 6 * unet->addition_time_embed_dim + text[1].projection_dim)
+        return sdg_fail(
+            log, SDG_ERROR_INPUT,
+            "%s: projection_class_embeddings_input_dim (unet/config.json) is %d, should be 6 x %d + projection_dim "
+            "%d of the second text encoder",
+            model->path, unet->addition_embed_dim, unet->addition_time_embed_dim, text[1].projection_dim);
     return SDG_OK;
 }
 
@@ -168,9 +190,7 @@ static enum sdg_result fill_model(const struct sdg_log *log, const char *path, s
     switch (sdg_path_kind(path)) {
     case SDG_PATH_MISSING: return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such model file or folder", path);
     case SDG_PATH_FOLDER: SDG_TRY(sdg_folder_open(log, model)); break;
-    default:
-        SDG_TRY(sdg_check_file_kind(log, path));
-        SDG_TRY(sdg_single_file_open(log, model));
+    default: SDG_TRY(sdg_check_file_kind(log, path)); SDG_TRY(sdg_single_file_open(log, model));
     }
     for (int i = 0; i < model->text_encoders; i++)
         if (!model->pad_token[i] && !(model->pad_token[i] = sdg_strdup(log, default_pad_token)))
@@ -179,8 +199,8 @@ static enum sdg_result fill_model(const struct sdg_log *log, const char *path, s
     return check_fit(log, model);
 }
 
-enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path, const struct sdg_model_params *params,
-                                      struct sdg_model **out)
+enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path,
+                                      const struct sdg_model_params *params, struct sdg_model **out)
 {
     struct sdg_model *model = sdg_alloc(log, 1, sizeof *model, "a model");
     if (!model)
@@ -200,8 +220,8 @@ enum sdg_result sdg_model_open(const struct sdg_log *log, const char *path, stru
     return sdg_model_open_params(log, path, NULL, out);
 }
 
-static enum sdg_result open_vae_folder(const struct sdg_log *log, const char *folder, bool copy, struct sdg_vae_config *config,
-                                       struct sdg_tensors **tensors)
+static enum sdg_result open_vae_folder(const struct sdg_log *log, const char *folder, bool copy,
+                                       struct sdg_vae_config *config, struct sdg_tensors **tensors)
 {
     char *path, *text;
     SDG_TRY(sdg_folder_config(log, folder, &path, &text));
@@ -220,7 +240,8 @@ enum sdg_result sdg_model_replace_vae(const struct sdg_log *log, struct sdg_mode
     if (sdg_path_kind(path) == SDG_PATH_FOLDER)
         SDG_TRY(open_vae_folder(log, path, model->no_mmap, &config, &tensors));
     else
-        SDG_TRY(sdg_single_file_vae(log, path, model->no_mmap, model->vae_config.tiny ? 0 : model->vae_config.scaling_factor, &config, &tensors));
+        SDG_TRY(sdg_single_file_vae(log, path, model->no_mmap,
+                                    model->vae_config.tiny ? 0 : model->vae_config.scaling_factor, &config, &tensors));
     struct sdg_vae_config before = model->vae_config;
     model->vae_config = config;
     enum sdg_result result = check_latent(log, model, path);

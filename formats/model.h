@@ -9,36 +9,40 @@ enum sdg_model_kind { SDG_MODEL_SD, SDG_MODEL_SDXL, SDG_MODEL_LCM, SDG_MODEL_INP
 
 struct sdg_model {
     char *path;
-    char *base_path;                       // folder of the full-precision model that a quantized one takes the rest from; else NULL
+    // folder of the full-precision model that a quantized one takes the rest from; else NULL
+    char *base_path;
     bool single_file;
-    bool no_mmap;                          // how the files were opened
+    bool no_mmap; // how the files were opened
     enum sdg_model_kind kind;
     struct sdg_unet_config unet_config;
     struct sdg_vae_config vae_config;
     struct sdg_text_config text_config[2]; // [1] for SDXL
     struct sdg_scheduler_config scheduler;
-    bool has_scheduler;                    // false: single file, `scheduler` holds SD 1.x's defaults
-    int text_encoders;                     // 1 or 2
+    bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults
+    int text_encoders;  // 1 or 2
     struct sdg_tensors *unet, *vae, *text[2];
-    // Tokenizer files (owned copies of whole files, valid UTF-8, NUL-terminated). vocab_json and merges_txt are both NULL when none
-    // were found: what needs them reports sdg_model_tokenizer_hint(). `pad_token` is "<|endoftext|>", "!", ...; never NULL.
+    // Tokenizer files (owned copies of whole files, valid UTF-8, NUL-terminated). vocab_json and merges_txt are both
+    // NULL when none were found: what needs them reports sdg_model_tokenizer_hint(). `pad_token` is "<|endoftext|>",
+    // "!", ...; never NULL.
     char *vocab_json[2], *merges_txt[2], *pad_token[2];
 };
 
-// Opens everything. Tensor names, shapes and float types are checked when a program is built (the graph knows what it needs);
-// here: files exist, headers and configs are sound. A folder that sdquant wrote (unet_config.quantization) has to have the UNet tensors
-// of its fingerprint; what it does not store comes from its base, whose fingerprint has to fit as well. Quantized GGUF files, .ckpt pickles: SDG_ERROR_UNSUPPORTED with what to do.
+// Opens everything. Tensor names, shapes and float types are checked when a program is built (the graph knows what it
+// needs); here: files exist, headers and configs are sound. A folder that sdquant wrote (unet_config.quantization) has
+// to have the UNet tensors of its fingerprint; what it does not store comes from its base, whose fingerprint has to fit
+// as well. Quantized GGUF files, .ckpt pickles: SDG_ERROR_UNSUPPORTED with what to do.
 enum sdg_result sdg_model_open(const struct sdg_log *log, const char *path, struct sdg_model **out);
 struct sdg_model_params {
-    bool no_mmap; // read the weights into memory: for files on slow or unreliable storage, or that may be replaced meanwhile
+    // read the weights into memory: for files on slow or unreliable storage, or that may be replaced meanwhile
+    bool no_mmap;
 };
-enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path, const struct sdg_model_params *params,
-                                      struct sdg_model **out);
+enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path,
+                                      const struct sdg_model_params *params, struct sdg_model **out);
 // One line for models without a tokenizer: where vocab.json and merges.txt are looked for.
 const char *sdg_model_tokenizer_hint(void);
-// A replacement autoencoder (--vae, --taesd): a folder with config.json + weights, a single file with LDM's names (decoder.*, or a whole
-// checkpoint's first_stage_model.*), or AutoencoderTiny's weights file. Replaces model->vae and model->vae_config; a file with LDM's names
-// keeps the scaling factor of the model. On failure the model is as before.
+// A replacement autoencoder (--vae, --taesd): a folder with config.json + weights, a single file with LDM's names
+// (decoder.*, or a whole checkpoint's first_stage_model.*), or AutoencoderTiny's weights file. Replaces model->vae and
+// model->vae_config; a file with LDM's names keeps the scaling factor of the model. On failure the model is as before.
 enum sdg_result sdg_model_replace_vae(const struct sdg_log *log, struct sdg_model *model, const char *path);
 void sdg_model_close(struct sdg_model **model);
 

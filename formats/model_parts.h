@@ -14,23 +14,25 @@ enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model
 
 // One component of a folder: config.json's text, and its weights under canonical names.
 enum sdg_result sdg_folder_config(const struct sdg_log *log, const char *folder, char **path, char **text);
-enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy, struct sdg_tensors **out);
-// An autoencoder from a single file: one on its own, or the one of a whole checkpoint. No file says its scaling factor; unless
-// it is 0, `scaling_factor` is taken, so that an autoencoder keeps the latent space of the one that it replaces.
+enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
+                                   struct sdg_tensors **out);
+// An autoencoder from a single file: one on its own, or the one of a whole checkpoint. No file says its scaling factor;
+// unless it is 0, `scaling_factor` is taken, so that an autoencoder keeps the latent space of the one that it replaces.
 enum sdg_result sdg_single_file_vae(const struct sdg_log *log, const char *path, bool copy, float scaling_factor,
                                     struct sdg_vae_config *config, struct sdg_tensors **out);
 
 // A text encoder under OpenCLIP's names as a view under transformers'; layers from config->layers on are left out.
-enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *source, const char *prefix, const struct sdg_text_config *config,
-                                  struct sdg_tensors **out);
+enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *source, const char *prefix,
+                                  const struct sdg_text_config *config, struct sdg_tensors **out);
 
 // Adds `tensor` as canonical name `name`, with an autoencoder's 1x1 projections as matrices.
-enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors *view, enum sdg_part part, const struct sdg_tensor *tensor,
-                                  const char *name);
+enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors *view, enum sdg_part part,
+                                  const struct sdg_tensor *tensor, const char *name);
 
-// vocab.json, merges.txt and the padding token of tokenizer `i` from `folder`. *found is false, and nothing is read, without a
-// vocab.json there.
-enum sdg_result sdg_tokenizer_read(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder, bool *found);
+// vocab.json, merges.txt and the padding token of tokenizer `i` from `folder`. *found is false, and nothing is read,
+// without a vocab.json there.
+enum sdg_result sdg_tokenizer_read(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder,
+                                   bool *found);
 // The folder that $SDGEN_TOKENIZER names, for models that have no tokenizer of their own.
 enum sdg_result sdg_tokenizer_fallback(const struct sdg_log *log, struct sdg_model *model, int i);
 

@@ -14,30 +14,44 @@ static bool ends(const char *text, const char *with)
     return a >= b && strcmp(text + a - b, with) == 0;
 }
 
-// The table. A row maps the module at one place of the network: '%' stands for a number, `numbers` says how the numbers of the
-// two sides belong together, `leaves` how the names inside the module do.
+// The table. A row maps the module at one place of the network: '%' stands for a number, `numbers` says how the numbers
+// of the two sides belong together, `leaves` how the names inside the module do.
 
 enum numbers {
     AS_IS,
-    REVERSED,     // LDM counts the decoder's levels from the other end
-    DOWN, UP,     // LDM counts all blocks of a side through: every level has its layers and one more, the resampler or skip
+    REVERSED, // LDM counts the decoder's levels from the other end
+    // LDM counts all blocks of a side through: every level has its layers and one more, the resampler or skip
+    DOWN,
+    UP,
     DOWNSAMPLE,
-    UPSAMPLE,     // sits behind the attention if there is one: the second number
+    UPSAMPLE, // sits behind the attention if there is one: the second number
 };
 
 enum leaves { ANY, UNET_RESNET, UNET_ATTENTION, VAE_RESNET, VAE_ATTENTION, OPENCLIP_LAYER, LEAF_TABLES };
 
-struct pair {
-    const char *diffusers, *ldm;
-};
+struct pair { const char *diffusers, *ldm; };
 
 static const struct pair leaf_tables[LEAF_TABLES][7] = {
-    [UNET_RESNET] = {{"norm1", "in_layers.0"}, {"conv1", "in_layers.2"}, {"time_emb_proj", "emb_layers.1"}, {"norm2", "out_layers.0"},
-                     {"conv2", "out_layers.3"}, {"conv_shortcut", "skip_connection"}},
-    [UNET_ATTENTION] = {{"norm", "norm"}, {"proj_in", "proj_in"}, {"transformer_blocks", "transformer_blocks"}, {"proj_out", "proj_out"}},
-    [VAE_RESNET] = {{"norm1", "norm1"}, {"conv1", "conv1"}, {"norm2", "norm2"}, {"conv2", "conv2"}, {"conv_shortcut", "nin_shortcut"}},
+    [UNET_RESNET] = {{"norm1", "in_layers.0"},
+                     {"conv1", "in_layers.2"},
+                     {"time_emb_proj", "emb_layers.1"},
+                     {"norm2", "out_layers.0"},
+                     {"conv2", "out_layers.3"},
+                     {"conv_shortcut", "skip_connection"}},
+    [UNET_ATTENTION] = {{"norm", "norm"},
+                        {"proj_in", "proj_in"},
+                        {"transformer_blocks", "transformer_blocks"},
+                        {"proj_out", "proj_out"}},
+    [VAE_RESNET] = {{"norm1", "norm1"},
+                    {"conv1", "conv1"},
+                    {"norm2", "norm2"},
+                    {"conv2", "conv2"},
+                    {"conv_shortcut", "nin_shortcut"}},
     [VAE_ATTENTION] = {{"group_norm", "norm"}, {"to_q", "q"}, {"to_k", "k"}, {"to_v", "v"}, {"to_out.0", "proj_out"}},
-    [OPENCLIP_LAYER] = {{"layer_norm1", "ln_1"}, {"layer_norm2", "ln_2"}, {"mlp.fc1", "mlp.c_fc"}, {"mlp.fc2", "mlp.c_proj"},
+    [OPENCLIP_LAYER] = {{"layer_norm1", "ln_1"},
+                        {"layer_norm2", "ln_2"},
+                        {"mlp.fc1", "mlp.c_fc"},
+                        {"mlp.fc2", "mlp.c_proj"},
                         {"self_attn.out_proj", "attn.out_proj"}},
 };
 
@@ -94,7 +108,8 @@ static const struct row {
 
 const char *sdg_ldm_prefix(enum sdg_part part)
 {
-    static const char *const prefixes[] = {[SDG_PART_UNET] = "model.diffusion_model.", [SDG_PART_VAE] = "first_stage_model.",
+    static const char *const prefixes[] = {[SDG_PART_UNET] = "model.diffusion_model.",
+                                           [SDG_PART_VAE] = "first_stage_model.",
                                            [SDG_PART_TEXT] = "cond_stage_model.transformer.",
                                            [SDG_PART_OPENCLIP] = "cond_stage_model.model."};
     return prefixes[part];
@@ -150,17 +165,25 @@ static bool numbers_from_ldm(enum numbers kind, const struct sdg_ldm_layout *lay
     switch (kind) {
     case AS_IS: return true;
     case REVERSED: to[0] = layout->vae_levels - 1 - n; break;
-    case DOWN: to[0] = (n - 1) / per_level; to[1] = (n - 1) % per_level; break;
+    case DOWN:
+        to[0] = (n - 1) / per_level;
+        to[1] = (n - 1) % per_level;
+        break;
     case DOWNSAMPLE: to[0] = n / per_level - 1; break;
-    case UP: to[0] = n / per_level; to[1] = n % per_level; break;
+    case UP:
+        to[0] = n / per_level;
+        to[1] = n % per_level;
+        break;
     case UPSAMPLE: to[0] = n / per_level; break;
     }
     int back[2]; // the way back rejects what does not exist, such as a resampler in the middle of a level
-    return to[0] >= 0 && to[1] >= 0 && numbers_to_ldm(kind, layout, to, back) && back[0] == n && (kind != UPSAMPLE || back[1] == from[1]);
+    return to[0] >= 0 && to[1] >= 0 && numbers_to_ldm(kind, layout, to, back) && back[0] == n &&
+        (kind != UPSAMPLE || back[1] == from[1]);
 }
 
 // Writes `pattern` with its numbers filled in, a '.', and the leaf: `leaf` (NULL: none) and `rest`.
-static bool compose(const char *pattern, const int numbers[2], const char *leaf, const char *rest, char to[static SDG_NAME_ROOM])
+static bool compose(const char *pattern, const int numbers[2], const char *leaf, const char *rest,
+                    char to[static SDG_NAME_ROOM])
 {
     size_t used = 0;
     for (int n = 0; *pattern && used < SDG_NAME_ROOM - 16; pattern++) {
@@ -173,12 +196,14 @@ static bool compose(const char *pattern, const int numbers[2], const char *leaf,
     return tail > 0 && (size_t)tail < SDG_NAME_ROOM - used;
 }
 
-static bool translate(enum sdg_part part, const struct sdg_ldm_layout *layout, bool to_ldm, const char *name, char to[static SDG_NAME_ROOM])
+static bool translate(enum sdg_part part, const struct sdg_ldm_layout *layout, bool to_ldm, const char *name,
+                      char to[static SDG_NAME_ROOM])
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct row *row = &rows[i];
         int from_numbers[2] = {0}, numbers[2];
-        const char *rest = row->part != part ? NULL : match(to_ldm ? row->place.diffusers : row->place.ldm, name, from_numbers);
+        const char *rest =
+            row->part != part ? NULL : match(to_ldm ? row->place.diffusers : row->place.ldm, name, from_numbers);
         if (!rest || !(to_ldm ? numbers_to_ldm : numbers_from_ldm)(row->numbers, layout, from_numbers, numbers))
             continue;
         const char *pattern = to_ldm ? row->place.ldm : row->place.diffusers;
@@ -194,12 +219,14 @@ static bool translate(enum sdg_part part, const struct sdg_ldm_layout *layout, b
     return false;
 }
 
-bool sdg_name_to_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name, char to[static SDG_NAME_ROOM])
+bool sdg_name_to_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name,
+                     char to[static SDG_NAME_ROOM])
 {
     return translate(part, layout, true, name, to);
 }
 
-bool sdg_name_from_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name, char to[static SDG_NAME_ROOM])
+bool sdg_name_from_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name,
+                       char to[static SDG_NAME_ROOM])
 {
     return translate(part, layout, false, name, to);
 }
@@ -218,14 +245,16 @@ static bool canonical_text(const char *name, char to[static SDG_NAME_ROOM])
 
 static bool canonical_vae(const char *name, char to[static SDG_NAME_ROOM])
 {
-    static const struct pair renamed[] = {{"to_q", "query"}, {"to_k", "key"}, {"to_v", "value"}, {"to_out.0", "proj_attn"}};
+    static const struct pair renamed[] = {
+        {"to_q", "query"}, {"to_k", "key"}, {"to_v", "value"}, {"to_out.0", "proj_attn"}};
     static const char attention[] = ".mid_block.attentions.0.";
     const char *at = strstr(name, attention);
     for (size_t i = 0; at && i < sizeof renamed / sizeof *renamed; i++) {
         int none[2];
         const char *module = at + sizeof attention - 1, *rest = match(renamed[i].ldm, module, none);
         if (rest)
-            return snprintf(to, SDG_NAME_ROOM, "%.*s%s.%s", (int)(module - name), name, renamed[i].diffusers, rest) < SDG_NAME_ROOM;
+            return snprintf(to, SDG_NAME_ROOM, "%.*s%s.%s", (int)(module - name), name, renamed[i].diffusers, rest) <
+                SDG_NAME_ROOM;
     }
     return snprintf(to, SDG_NAME_ROOM, "%s", name) < SDG_NAME_ROOM;
 }

@@ -11,9 +11,9 @@ enum sdg_part { SDG_PART_UNET, SDG_PART_VAE, SDG_PART_TEXT, SDG_PART_OPENCLIP };
 
 enum { SDG_NAME_ROOM = 512 }; // buffers for names; longer ones are no tensors of these networks
 
-// The canonical form of a name found in a diffusers folder, which depends on the version that wrote it: text encoders with or
-// without "text_model.", older attention names in autoencoders. Writes to `to` and returns true; false for tensors that are not
-// weights (position_ids) and names that do not fit.
+// The canonical form of a name found in a diffusers folder, which depends on the version that wrote it: text encoders
+// with or without "text_model.", older attention names in autoencoders. Writes to `to` and returns true; false for
+// tensors that are not weights (position_ids) and names that do not fit.
 bool sdg_name_canonical(enum sdg_part part, const char *name, char to[static SDG_NAME_ROOM]);
 
 // What the numbering of blocks in an original checkpoint depends on.
@@ -24,15 +24,18 @@ struct sdg_ldm_layout {
     int vae_levels;
 };
 
-// Between diffusers' names and those of original (LDM) Stable Diffusion checkpoints, without the prefix of the part, by one table.
-// False when the name has no counterpart.
-bool sdg_name_to_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name, char to[static SDG_NAME_ROOM]);
-bool sdg_name_from_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name, char to[static SDG_NAME_ROOM]);
+// Between diffusers' names and those of original (LDM) Stable Diffusion checkpoints, without the prefix of the part, by
+// one table. False when the name has no counterpart.
+bool sdg_name_to_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name,
+                     char to[static SDG_NAME_ROOM]);
+bool sdg_name_from_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name,
+                       char to[static SDG_NAME_ROOM]);
 
 // The prefix of a part's tensors in an original checkpoint (of version 1.x or 2.x): "model.diffusion_model.", ...
 const char *sdg_ldm_prefix(enum sdg_part part);
 
-// True for the attention projections of autoencoders, which LDM stores as 1x1 convolutions [C, C, 1, 1] and diffusers as [C, C].
+// True for the attention projections of autoencoders, which LDM stores as 1x1 convolutions [C, C, 1, 1] and diffusers
+// as [C, C].
 bool sdg_name_is_vae_projection(const char *canonical);
 
 #endif

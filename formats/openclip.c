@@ -1,16 +1,18 @@
-// Text encoders as OpenCLIP stores them: query, key and value projections in one tensor, the text projection transposed.
+// Text encoders as OpenCLIP stores them: query, key and value projections in one tensor, the text projection
+// transposed.
 #include "formats/model_parts.h"
 
 #include <stdio.h>
 #include <string.h>
 
 // Rows [3C, ...] of a fused projection are three tensors that follow each other; nothing is copied.
-static enum sdg_result add_fused(const struct sdg_log *log, struct sdg_tensors *view, const char *path, const struct sdg_tensor *fused, int layer,
-                                 const char *leaf)
+static enum sdg_result add_fused(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
+                                 const struct sdg_tensor *fused, int layer, const char *leaf)
 {
     static const char *const parts[] = {"q_proj", "k_proj", "v_proj"};
     if (fused->rank < 1 || fused->dims[0] % 3 != 0)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the first dimension of tensor %s should be a multiple of 3", path, fused->name);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the first dimension of tensor %s should be a multiple of 3", path,
+                        fused->name);
     for (int i = 0; i < 3; i++) {
         char name[SDG_NAME_ROOM];
         struct sdg_tensor part = *fused;
@@ -24,7 +26,8 @@ static enum sdg_result add_fused(const struct sdg_log *log, struct sdg_tensors *
 }
 
 // [hidden, projection] for x * W becomes the [projection, hidden] of a linear layer.
-static enum sdg_result add_projection(const struct sdg_log *log, struct sdg_tensors *view, const char *path, const struct sdg_tensor *stored)
+static enum sdg_result add_projection(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
+                                      const struct sdg_tensor *stored)
 {
     if (stored->rank != 2)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s should have 2 dimensions", path, stored->name);
@@ -42,8 +45,9 @@ static enum sdg_result add_projection(const struct sdg_log *log, struct sdg_tens
     return sdg_tensors_add(log, view, &turned, "text_projection.weight");
 }
 
-static enum sdg_result add_tensor(const struct sdg_log *log, struct sdg_tensors *view, const char *path, const struct sdg_tensor *tensor,
-                                  const char *plain, const struct sdg_text_config *config)
+static enum sdg_result add_tensor(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
+                                  const struct sdg_tensor *tensor, const char *plain,
+                                  const struct sdg_text_config *config)
 {
     char name[SDG_NAME_ROOM];
     int layer = 0, end = 0;
@@ -64,8 +68,8 @@ static enum sdg_result add_tensor(const struct sdg_log *log, struct sdg_tensors 
     return SDG_OK; // logit_scale, attn_mask
 }
 
-enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *source, const char *prefix, const struct sdg_text_config *config,
-                                  struct sdg_tensors **out)
+enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *source, const char *prefix,
+                                  const struct sdg_text_config *config, struct sdg_tensors **out)
 {
     struct sdg_tensors *view = NULL;
     size_t length = strlen(prefix);

@@ -1,11 +1,12 @@
 // Reading safetensors:
 //   1. 8 bytes: length of the header, little-endian
-//   2. the header, a JSON object {name: {"dtype": "F16", "shape": [..], "data_offsets": [begin, end]}, ..}, where the name
+//   2. the header, a JSON object {name: {"dtype": "F16", "shape": [..], "data_offsets": [begin, end]}, ..}, where the
+//   name
 //      "__metadata__" stands for an object of strings
 //   3. the data; offsets count from its begin
 //
-// The header is read by a scanner of its own instead of a JSON library: offsets need all 64 bits, names may come twice, and
-// nothing is allocated per value. Strings are unescaped where they stand, in a private copy of the header.
+// The header is read by a scanner of its own instead of a JSON library: offsets need all 64 bits, names may come twice,
+// and nothing is allocated per value. Strings are unescaped where they stand, in a private copy of the header.
 #include "base/memory.h"
 #include "formats/source.h"
 
@@ -22,8 +23,8 @@ struct scanner {
 
 static enum sdg_result malformed(const struct scanner *s, const char *wanted)
 {
-    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: broken safetensors header: %s expected at byte %zu", s->source->path, wanted,
-                    8 + (size_t)(s->at - s->source->header));
+    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: broken safetensors header: %s expected at byte %zu", s->source->path,
+                    wanted, 8 + (size_t)(s->at - s->source->header));
 }
 
 static char peek(struct scanner *s)
@@ -55,8 +56,10 @@ static bool hex4(const char *at, const char *end, unsigned *out)
         return false;
     for (int i = 0; i < 4; i++) {
         char c = at[i];
-        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) :
-                         c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10) : 16;
+        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0')
+            : c >= 'a' && c <= 'f'            ? (unsigned)(c - 'a' + 10)
+            : c >= 'A' && c <= 'F'            ? (unsigned)(c - 'A' + 10)
+                                              : 16;
         if (digit > 15)
             return false;
         value = value << 4 | digit;
@@ -93,7 +96,8 @@ static bool unescape_unicode(char **from, const char *end, char **to)
         return false;
     *from += 4;
     if (code >= 0xd800 && code < 0xdc00) {
-        if (end - *from < 6 || (*from)[0] != '\\' || (*from)[1] != 'u' || !hex4(*from + 2, end, &low) || low < 0xdc00 || low > 0xdfff)
+        if (end - *from < 6 || (*from)[0] != '\\' || (*from)[1] != 'u' || !hex4(*from + 2, end, &low) || low < 0xdc00 ||
+            low > 0xdfff)
             return false;
         code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
         *from += 6;
@@ -144,14 +148,16 @@ static enum sdg_result scan_number(struct scanner *s, const char *tensor, int64_
     int64_t value = 0;
     bool fits = true;
     if (first == '-')
-        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has a negative number in its header entry", s->source->path, tensor);
+        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has a negative number in its header entry",
+                        s->source->path, tensor);
     if (first < '0' || first > '9')
         return malformed(s, "a whole number");
     for (; s->at < s->end && *s->at >= '0' && *s->at <= '9'; s->at++)
-        fits = fits && !__builtin_mul_overflow(value, 10, &value) && !__builtin_add_overflow(value, *s->at - '0', &value);
+        fits =
+            fits && !__builtin_mul_overflow(value, 10, &value) && !__builtin_add_overflow(value, *s->at - '0', &value);
     if (!fits)
-        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has a number of more than 63 bits in its header entry", s->source->path,
-                        tensor);
+        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has a number of more than 63 bits in its header entry",
+                        s->source->path, tensor);
     if (s->at < s->end && (*s->at == '.' || *s->at == 'e' || *s->at == 'E'))
         return malformed(s, "a whole number");
     *out = value;
@@ -178,14 +184,16 @@ static enum sdg_result scan_numbers(struct scanner *s, const char *tensor, int r
     return SDG_OK;
 }
 
-static enum sdg_result dtype_from_name(const struct scanner *s, const char *tensor, const char *name, enum sdg_dtype *out)
+static enum sdg_result dtype_from_name(const struct scanner *s, const char *tensor, const char *name,
+                                       enum sdg_dtype *out)
 {
     static const struct {
         const char *name;
         enum sdg_dtype dtype;
     } known[] = {{"F16", SDG_F16}, {"F32", SDG_F32}, {"BF16", SDG_BF16}, {"F64", SDG_F64}, {"I8", SDG_S8},
                  {"U8", SDG_U8},   {"I16", SDG_S16}, {"I32", SDG_S32},   {"I64", SDG_S64}, {"BOOL", SDG_BOOL}};
-    static const char *const foreign[] = {"F8_E4M3", "F8_E5M2", "F8_E8M0", "F6_E2M3", "F6_E3M2", "F4", "U16", "U32", "U64", "C64"};
+    static const char *const foreign[] = {"F8_E4M3", "F8_E5M2", "F8_E8M0", "F6_E2M3", "F6_E3M2",
+                                          "F4",      "U16",     "U32",     "U64",     "C64"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i].name) == 0) {
             *out = known[i].dtype;
@@ -193,28 +201,33 @@ static enum sdg_result dtype_from_name(const struct scanner *s, const char *tens
         }
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         if (strcmp(name, foreign[i]) == 0)
-            return sdg_fail(s->log, SDG_ERROR_UNSUPPORTED, "%s: tensor %s is stored as %s, which is not supported; convert the file to F16",
+            return sdg_fail(s->log, SDG_ERROR_UNSUPPORTED,
+                            "%s: tensor %s is stored as %s, which is not supported; convert the file to F16",
                             s->source->path, tensor, name);
-    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has the unknown dtype '%.32s'", s->source->path, tensor, name);
+    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has the unknown dtype '%.32s'", s->source->path, tensor,
+                    name);
 }
 
 // Turns begin and end into a pointer after comparing them with the file and with the shape.
-static enum sdg_result place_tensor(const struct scanner *s, struct sdg_tensor *tensor, int64_t begin, int64_t end, size_t data_start)
+static enum sdg_result place_tensor(const struct scanner *s, struct sdg_tensor *tensor, int64_t begin, int64_t end,
+                                    size_t data_start)
 {
     const char *path = s->source->path;
     size_t room = s->source->map.size - data_start, bytes = sdg_dtype_size(tensor->dtype);
     for (int i = 0; i < tensor->rank; i++)
         if (__builtin_mul_overflow(bytes, tensor->dims[i], &bytes) || bytes > INT64_MAX)
-            return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: the shape of tensor %s overflows 64 bits", path, tensor->name);
+            return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: the shape of tensor %s overflows 64 bits", path,
+                            tensor->name);
     if (begin > end)
-        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s ends before it begins (data_offsets %lld, %lld)", path, tensor->name,
-                        (long long)begin, (long long)end);
+        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s ends before it begins (data_offsets %lld, %lld)", path,
+                        tensor->name, (long long)begin, (long long)end);
     if ((uint64_t)end > room)
-        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s ends at data byte %lld, but the file has only %zu; is the file cut short?",
-                        path, tensor->name, (long long)end, room);
+        return sdg_fail(s->log, SDG_ERROR_INPUT,
+                        "%s: tensor %s ends at data byte %lld, but the file has only %zu; is the file cut short?", path,
+                        tensor->name, (long long)end, room);
     if ((uint64_t)(end - begin) != bytes)
-        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has %lld bytes, its shape and dtype need %zu", path, tensor->name,
-                        (long long)(end - begin), bytes);
+        return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has %lld bytes, its shape and dtype need %zu", path,
+                        tensor->name, (long long)(end - begin), bytes);
     tensor->data = s->source->map.data + data_start + begin;
     tensor->bytes = bytes;
     return SDG_OK;
@@ -242,14 +255,17 @@ static enum sdg_result scan_tensor(struct scanner *s, const char *name, size_t d
                 flag = SHAPE;
                 SDG_TRY(scan_numbers(s, name, SDG_MAX_DIMS, tensor->dims, &tensor->rank));
                 if (tensor->rank > SDG_MAX_DIMS)
-                    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has more than %d dimensions", path, name, SDG_MAX_DIMS);
+                    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has more than %d dimensions", path, name,
+                                    SDG_MAX_DIMS);
             } else if (strcmp(field, "data_offsets") == 0) {
                 flag = OFFSETS;
                 SDG_TRY(scan_numbers(s, name, 2, offsets, &count));
                 if (count != 2)
-                    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s needs exactly two data_offsets", path, name);
+                    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s needs exactly two data_offsets", path,
+                                    name);
             } else {
-                return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has the unknown header field '%.32s'", path, name, field);
+                return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has the unknown header field '%.32s'", path,
+                                name, field);
             }
             if (seen & flag)
                 return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has two fields '%s'", path, name, field);
@@ -259,7 +275,9 @@ static enum sdg_result scan_tensor(struct scanner *s, const char *name, size_t d
     }
     if (seen != ALL)
         return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has no %s", path, name,
-                        !(seen & DTYPE) ? "dtype" : !(seen & SHAPE) ? "shape" : "data_offsets");
+                        !(seen & DTYPE)       ? "dtype"
+                            : !(seen & SHAPE) ? "shape"
+                                              : "data_offsets");
     return place_tensor(s, tensor, offsets[0], offsets[1], data_start);
 }
 
@@ -274,8 +292,8 @@ static enum sdg_result scan_metadata(struct scanner *s)
         SDG_TRY(scan_string(s, &key));
         SDG_TRY(expect(s, ':'));
         SDG_TRY(scan_string(s, &value));
-        if (!sdg_grow(s->log, &source->metadata, &source->metadata_capacity, source->metadata_count + 1, sizeof *source->metadata,
-                      "metadata of a weights file"))
+        if (!sdg_grow(s->log, &source->metadata, &source->metadata_capacity, source->metadata_count + 1,
+                      sizeof *source->metadata, "metadata of a weights file"))
             return SDG_ERROR_MEMORY;
         source->metadata[source->metadata_count++] = (struct sdg_metadata){key, value};
     } while (accept(s, ','));
@@ -299,7 +317,8 @@ static enum sdg_result scan_header(struct scanner *s, size_t data_start)
                 SDG_TRY(scan_metadata(s));
                 continue;
             }
-            if (!sdg_grow(s->log, &source->tensors, &source->capacity, source->count + 1, sizeof *source->tensors, "a table of tensors"))
+            if (!sdg_grow(s->log, &source->tensors, &source->capacity, source->count + 1, sizeof *source->tensors,
+                          "a table of tensors"))
                 return SDG_ERROR_MEMORY;
             SDG_TRY(scan_tensor(s, name, data_start, &source->tensors[source->count++]));
         } while (accept(s, ','));
@@ -321,7 +340,8 @@ static enum sdg_result read_header(const struct sdg_log *log, struct sdg_source 
     for (int i = 7; i >= 0; i--)
         length = length << 8 | map->data[i];
     if (length > header_limit || length > map->size - 8)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no safetensors file or was cut short (header of %llu bytes in a file of %zu)", path,
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: is no safetensors file or was cut short (header of %llu bytes in a file of %zu)", path,
                         (unsigned long long)length, map->size);
     const char *header = (const char *)map->data + 8;
     if (length == 0 || header[0] != '{')

@@ -1,4 +1,5 @@
-// Writing safetensors: the header is built in memory, the data follows straight from the caller's tensors, in their order.
+// Writing safetensors: the header is built in memory, the data follows straight from the caller's tensors, in their
+// order.
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/tensors.h"
@@ -18,7 +19,8 @@ struct text {
 
 static char *room_for(struct text *t, size_t bytes)
 {
-    if (!t->failed && !sdg_grow(t->log, &t->data, &t->capacity, t->length + bytes + 1, 1, "the header of a weights file"))
+    if (!t->failed &&
+        !sdg_grow(t->log, &t->data, &t->capacity, t->length + bytes + 1, 1, "the header of a weights file"))
         t->failed = true;
     return t->failed ? NULL : t->data + t->length;
 }
@@ -53,9 +55,9 @@ static void put_string(struct text *t, const char *string)
 
 static const char *type_name(enum sdg_dtype dtype)
 {
-    static const char *const names[SDG_DTYPE_COUNT] = {[SDG_F32] = "F32", [SDG_F16] = "F16", [SDG_BF16] = "BF16", [SDG_F64] = "F64",
-                                                       [SDG_S8] = "I8",   [SDG_U8] = "U8",   [SDG_S16] = "I16",   [SDG_S32] = "I32",
-                                                       [SDG_S64] = "I64", [SDG_BOOL] = "BOOL"};
+    static const char *const names[SDG_DTYPE_COUNT] = {
+        [SDG_F32] = "F32", [SDG_F16] = "F16", [SDG_BF16] = "BF16", [SDG_F64] = "F64", [SDG_S8] = "I8",
+        [SDG_U8] = "U8",   [SDG_S16] = "I16", [SDG_S32] = "I32",   [SDG_S64] = "I64", [SDG_BOOL] = "BOOL"};
     return names[dtype];
 }
 
@@ -64,7 +66,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static enum sdg_result check_names(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensors, size_t count)
+static enum sdg_result check_names(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensors,
+                                   size_t count)
 {
     const char **names = sdg_alloc(log, count, sizeof *names, "tensor names");
     if (!names)
@@ -84,19 +87,21 @@ static enum sdg_result check_names(const struct sdg_log *log, const char *path, 
     return result;
 }
 
-static enum sdg_result check_size(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensor, size_t *total)
+static enum sdg_result check_size(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensor,
+                                  size_t *total)
 {
     size_t bytes = sdg_dtype_size(tensor->dtype);
     bool fits = tensor->rank >= 0 && tensor->rank <= SDG_MAX_DIMS;
     for (int i = 0; fits && i < tensor->rank; i++)
         fits = tensor->dims[i] >= 0 && !__builtin_mul_overflow(bytes, tensor->dims[i], &bytes);
     if (!fits || bytes != tensor->bytes || __builtin_add_overflow(*total, bytes, total))
-        return sdg_fail(log, SDG_ERROR_USAGE, "%s: shape and size of tensor %s do not fit together", path, tensor->name);
+        return sdg_fail(log, SDG_ERROR_USAGE, "%s: shape and size of tensor %s do not fit together", path,
+                        tensor->name);
     return SDG_OK;
 }
 
-static enum sdg_result build_header(const char *path, const struct sdg_tensor *tensors, size_t count, const struct sdg_metadata *metadata,
-                                    size_t metadata_count, struct text *t)
+static enum sdg_result build_header(const char *path, const struct sdg_tensor *tensors, size_t count,
+                                    const struct sdg_metadata *metadata, size_t metadata_count, struct text *t)
 {
     size_t at = 0;
     put(t, "{");
@@ -127,7 +132,8 @@ static enum sdg_result build_header(const char *path, const struct sdg_tensor *t
     return t->failed ? SDG_ERROR_MEMORY : SDG_OK;
 }
 
-static enum sdg_result write_file(const struct text *t, const char *path, const struct sdg_tensor *tensors, size_t count)
+static enum sdg_result write_file(const struct text *t, const char *path, const struct sdg_tensor *tensors,
+                                  size_t count)
 {
     struct sdg_output *output;
     unsigned char length[8];
@@ -145,8 +151,8 @@ static enum sdg_result write_file(const struct text *t, const char *path, const 
     return result;
 }
 
-enum sdg_result sdg_tensors_write(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensors, size_t count,
-                                  const struct sdg_metadata *metadata, size_t metadata_count)
+enum sdg_result sdg_tensors_write(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensors,
+                                  size_t count, const struct sdg_metadata *metadata, size_t metadata_count)
 {
     struct text header = {.log = log};
     SDG_TRY(check_names(log, path, tensors, count));

@@ -1,4 +1,5 @@
-// Original Stable Diffusion checkpoints: all networks in one safetensors file, under LDM's names, without configurations.
+// Original Stable Diffusion checkpoints: all networks in one safetensors file, under LDM's names, without
+// configurations.
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/infer.h"
@@ -44,17 +45,19 @@ static enum sdg_result check_layout(const struct sdg_log *log, const struct sdg_
     if (has_prefix(source, sdg_ldm_prefix(SDG_PART_UNET)))
         return SDG_OK;
     if (has_prefix(source, "down_blocks.") || has_prefix(source, "text_model."))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is one component of a diffusers model; give the folder that holds model_index.json",
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: is one component of a diffusers model; give the folder that holds model_index.json",
                         source->path);
     if (has_prefix(source, "decoder.") || has_prefix(source, sdg_ldm_prefix(SDG_PART_VAE)))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has no UNet, it is only an autoencoder; a whole model is needed", source->path);
-    return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no Stable Diffusion checkpoint (no tensors named %s...)", source->path,
-                    sdg_ldm_prefix(SDG_PART_UNET));
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has no UNet, it is only an autoencoder; a whole model is needed",
+                        source->path);
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no Stable Diffusion checkpoint (no tensors named %s...)",
+                    source->path, sdg_ldm_prefix(SDG_PART_UNET));
 }
 
 // One part of the checkpoint as a view under diffusers' names.
-static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *source, enum sdg_part part, const char *prefix,
-                                 const struct sdg_ldm_layout *layout, struct sdg_tensors **out)
+static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *source, enum sdg_part part,
+                                 const char *prefix, const struct sdg_ldm_layout *layout, struct sdg_tensors **out)
 {
     struct sdg_tensors *view = NULL;
     size_t strangers = 0;
@@ -78,12 +81,14 @@ static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *s
         return result;
     }
     if (strangers && *prefix)
-        sdg_say(log, SDG_LOG_WARNING, "%s: %zu tensors with unknown names are ignored, %s for example", source->path, strangers, stranger);
+        sdg_say(log, SDG_LOG_WARNING, "%s: %zu tensors with unknown names are ignored, %s for example", source->path,
+                strangers, stranger);
     *out = view;
     return SDG_OK;
 }
 
-static enum sdg_result open_clip(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source, const char *prefix)
+static enum sdg_result open_clip(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source,
+                                 const char *prefix)
 {
     const struct sdg_ldm_layout none = {0};
     SDG_TRY(sdg_infer_text(log, source, prefix, &model->text_config[0]));
@@ -91,7 +96,8 @@ static enum sdg_result open_clip(const struct sdg_log *log, struct sdg_model *mo
 }
 
 // OpenCLIP's tokenizer pads with the token 0.
-static enum sdg_result open_openclip(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source, const char *prefix, int i)
+static enum sdg_result open_openclip(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source,
+                                     const char *prefix, int i)
 {
     SDG_TRY(sdg_infer_openclip(log, source, prefix, i == 0, &model->text_config[i]));
     SDG_TRY(sdg_openclip_open(log, source, prefix, &model->text_config[i], &model->text[i]));
@@ -101,7 +107,8 @@ static enum sdg_result open_openclip(const struct sdg_log *log, struct sdg_model
 
 static enum sdg_result open_text_encoders(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source)
 {
-    static const char xl_first[] = "conditioner.embedders.0.transformer.", xl_second[] = "conditioner.embedders.1.model.";
+    static const char xl_first[] = "conditioner.embedders.0.transformer.",
+                      xl_second[] = "conditioner.embedders.1.model.";
     model->text_encoders = 1;
     if (has_prefix(source, xl_first)) {
         model->text_encoders = 2;
@@ -112,7 +119,8 @@ static enum sdg_result open_text_encoders(const struct sdg_log *log, struct sdg_
     const char *openclip = sdg_ldm_prefix(SDG_PART_OPENCLIP);
     if (!has_prefix(source, openclip))
         return open_clip(log, model, source, sdg_ldm_prefix(SDG_PART_TEXT));
-    // The file does not say what the network predicts; of the published models the larger and more popular ones predict v.
+    // The file does not say what the network predicts; of the published models the larger and more popular ones predict
+    // v.
     model->scheduler.prediction = SDG_PREDICT_V;
     sdg_say(log, SDG_LOG_INFO, "%s: a Stable Diffusion 2.x checkpoint, assumed to predict v", source->path);
     return open_openclip(log, model, source, openclip, 0);
@@ -130,8 +138,8 @@ static enum sdg_result open_parts(const struct sdg_log *log, struct sdg_model *m
     return open_text_encoders(log, model, source);
 }
 
-// $SDGEN_TOKENIZER, then the file's folder, then a folder tokenizer in it, then the folder this build was told of. The order lets
-// users replace what lies around.
+// $SDGEN_TOKENIZER, then the file's folder, then a folder tokenizer in it, then the folder this build was told of. The
+// order lets users replace what lies around.
 static enum sdg_result find_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
 {
     bool found = false;
@@ -164,9 +172,10 @@ enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model
     return result;
 }
 
-// The weights file of a diffusers folder, without the folder: enough for AutoencoderTiny, whose programs are given just that file.
-static enum sdg_result open_tiny_vae(const struct sdg_log *log, struct sdg_source *source, struct sdg_vae_config *config,
-                                     struct sdg_tensors **out)
+// The weights file of a diffusers folder, without the folder: enough for AutoencoderTiny, whose programs are given just
+// that file.
+static enum sdg_result open_tiny_vae(const struct sdg_log *log, struct sdg_source *source,
+                                     struct sdg_vae_config *config, struct sdg_tensors **out)
 {
     struct sdg_tensors *view = NULL;
     SDG_TRY(sdg_infer_tiny_vae(log, source, config));
@@ -184,15 +193,16 @@ static enum sdg_result open_tiny_vae(const struct sdg_log *log, struct sdg_sourc
     return SDG_OK;
 }
 
-static enum sdg_result open_vae(const struct sdg_log *log, struct sdg_source *source, float scaling_factor, struct sdg_vae_config *config,
-                                struct sdg_tensors **out)
+static enum sdg_result open_vae(const struct sdg_log *log, struct sdg_source *source, float scaling_factor,
+                                struct sdg_vae_config *config, struct sdg_tensors **out)
 {
     struct sdg_ldm_layout layout = {0};
     const char *prefix = sdg_ldm_prefix(SDG_PART_VAE);
     if (has_prefix(source, "decoder.layers."))
         return open_tiny_vae(log, source, config, out);
     if (has_prefix(source, "decoder.up_blocks."))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is the weights file of a diffusers autoencoder; give its folder, with config.json",
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: is the weights file of a diffusers autoencoder; give its folder, with config.json",
                         source->path);
     if (!has_prefix(source, prefix))
         prefix = "";

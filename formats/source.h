@@ -12,7 +12,7 @@ struct sdg_source {
     atomic_int users;
     char *path;
     struct sdg_map map;
-    char *header; // a private copy; names, keys and values point into it
+    char *header;               // a private copy; names, keys and values point into it
     struct sdg_tensor *tensors; // sorted by name
     size_t count, capacity;
     struct sdg_metadata *metadata;
@@ -35,7 +35,8 @@ bool sdg_tensors_uses(const struct sdg_tensors *tensors, const char *path); // w
 // `name` is copied; `tensor`'s data must lie in a source in use.
 enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *tensors, const struct sdg_tensor *tensor,
                                 const char *name);
-// Memory that lives as long as the view, for tensors that are not stored the way they are needed. NULL after reporting a failure.
+// Memory that lives as long as the view, for tensors that are not stored the way they are needed. NULL after reporting
+// a failure.
 void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, size_t bytes);
 enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors);
 

@@ -67,7 +67,8 @@ enum sdg_result sdg_tensors_new(const struct sdg_log *log, const char *path, str
 
 enum sdg_result sdg_tensors_use(const struct sdg_log *log, struct sdg_tensors *tensors, struct sdg_source *source)
 {
-    if (!sdg_grow(log, &tensors->sources, &tensors->source_capacity, tensors->source_count + 1, sizeof source, "a table of files"))
+    if (!sdg_grow(log, &tensors->sources, &tensors->source_capacity, tensors->source_count + 1, sizeof source,
+                  "a table of files"))
         return SDG_ERROR_MEMORY;
     atomic_fetch_add(&source->users, 1);
     tensors->sources[tensors->source_count++] = source;

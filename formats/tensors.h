@@ -23,33 +23,36 @@ struct sdg_tensor {
 // Owns the mapping. Thread-safety: look-ups from any thread; destruction from one.
 struct sdg_tensors;
 
-// Opens one safetensors file and checks every field of its header. SDG_ERROR_INPUT with path, tensor and reason otherwise.
+// Opens one safetensors file and checks every field of its header. SDG_ERROR_INPUT with path, tensor and reason
+// otherwise.
 enum sdg_result sdg_tensors_open(const struct sdg_log *log, const char *path, struct sdg_tensors **out);
 void sdg_tensors_destroy(struct sdg_tensors **tensors);
 
-// Puts `tensors` over `*below`: names that it does not have are answered from there, so that a file need only hold what differs.
-// Path and metadata remain those on top. On success *below belongs to `tensors` and is set to NULL; on failure both are as before.
+// Puts `tensors` over `*below`: names that it does not have are answered from there, so that a file need only hold what
+// differs. Path and metadata remain those on top. On success *below belongs to `tensors` and is set to NULL; on failure
+// both are as before.
 enum sdg_result sdg_tensors_overlay(const struct sdg_log *log, struct sdg_tensors *tensors, struct sdg_tensors **below);
 
 size_t sdg_tensors_count(const struct sdg_tensors *tensors);
-const struct sdg_tensor *sdg_tensors_at(const struct sdg_tensors *tensors, size_t i); // sorted by name
+const struct sdg_tensor *sdg_tensors_at(const struct sdg_tensors *tensors, size_t i);           // sorted by name
 const struct sdg_tensor *sdg_tensors_find(const struct sdg_tensors *tensors, const char *name); // NULL if absent
-const char *sdg_tensors_path(const struct sdg_tensors *tensors); // for messages: the file, the folder when there are several files
+// for messages: the file, the folder when there are several files
+const char *sdg_tensors_path(const struct sdg_tensors *tensors);
 const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *key); // NULL if absent
 
 // All of the file's, for copies of it, or the first file's where there are several.
 struct sdg_metadata { const char *key, *value; };
 const struct sdg_metadata *sdg_tensors_all_metadata(const struct sdg_tensors *tensors, size_t *count);
 
-// The pages of this tensor (the whole ones inside it) are not needed any more: keeps a mapped file from staying resident
-// beside reordered weights. The data stays readable (it is read from the file again).
+// The pages of this tensor (the whole ones inside it) are not needed any more: keeps a mapped file from staying
+// resident beside reordered weights. The data stays readable (it is read from the file again).
 void sdg_tensors_release(const struct sdg_tensors *tensors, const struct sdg_tensor *tensor);
 
-// Tells models apart: 16 hexadecimal digits of names, types, shapes and a sample of the bytes (64 words spread over each tensor, and
-// the last ones that fill no word).
+// Tells models apart: 16 hexadecimal digits of names, types, shapes and a sample of the bytes (64 words spread over
+// each tensor, and the last ones that fill no word).
 void sdg_tensors_fingerprint(const struct sdg_tensors *tensors, char text[17]);
 
 // Writes a safetensors file under a temporary name and renames it; nothing is left behind on failure.
-enum sdg_result sdg_tensors_write(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensors, size_t count,
-                                  const struct sdg_metadata *metadata, size_t metadata_count);
+enum sdg_result sdg_tensors_write(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensors,
+                                  size_t count, const struct sdg_metadata *metadata, size_t metadata_count);
 #endif

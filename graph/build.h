@@ -10,7 +10,8 @@ sdg_value sdg_graph_failed(struct sdg_graph *g, enum sdg_result result);
 #define SDG_GRAPH_FAIL(g, ...) sdg_graph_failed((g), sdg_fail((g)->log, SDG_ERROR_INPUT, __VA_ARGS__))
 
 // Adds a value like `info` under a copy of `name` (may be NULL). `where` is for messages. 0 on failure.
-sdg_value sdg_graph_add_value(struct sdg_graph *g, const struct sdg_value_info *info, const char *name, const char *where);
+sdg_value sdg_graph_add_value(struct sdg_graph *g, const struct sdg_value_info *info, const char *name,
+                              const char *where);
 // Inserts an operation like `op` under a copy of `name` at `index` in execution order. False on failure.
 bool sdg_graph_insert_op(struct sdg_graph *g, size_t index, const struct sdg_op *op, const char *name);
 

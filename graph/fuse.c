@@ -1,5 +1,6 @@
-// Rewrites that leave the results as they are, up to rounding, and take less time and memory. Each keeps the graph valid, so
-// that one that runs out of memory half-way leaves a correct graph, though its sticky result says that it failed.
+// Rewrites that leave the results as they are, up to rounding, and take less time and memory. Each keeps the graph
+// valid, so that one that runs out of memory half-way leaves a correct graph, though its sticky result says that it
+// failed.
 #include "graph/graph.h"
 
 #include "base/memory.h"
@@ -115,7 +116,8 @@ static struct sdg_op *sole_producer(struct sdg_graph *g, const struct uses *uses
     return producer->codes.interval ? NULL : producer;
 }
 
-// Puts `producer` in place of operation `at`, its only reader. Moving it down is always legal, as its operands stay defined.
+// Puts `producer` in place of operation `at`, its only reader. Moving it down is always legal, as its operands stay
+// defined.
 static void absorb(struct sdg_graph *g, struct uses *uses, struct sdg_op *producer, size_t at)
 {
     sdg_value out = g->ops[at].out;
@@ -136,7 +138,8 @@ static void fuse_unary(struct sdg_graph *g, struct uses *uses, size_t at)
         return;
     if (has_epilogue(producer) && producer->epilogue.activation == SDG_UNARY_NONE)
         producer->epilogue.activation = function;
-    else if (producer->kind == SDG_OP_GROUP_NORM && producer->u.group_norm.activation == SDG_UNARY_NONE && function == SDG_UNARY_SILU)
+    else if (producer->kind == SDG_OP_GROUP_NORM && producer->u.group_norm.activation == SDG_UNARY_NONE &&
+             function == SDG_UNARY_SILU)
         producer->u.group_norm.activation = function;
     else
         return;
@@ -150,7 +153,8 @@ static struct sdg_op *takes_residual(struct sdg_graph *g, const struct uses *use
     return fits ? op : NULL;
 }
 
-// x + y: of two candidates the later one takes the other as its residual, so that neither result waits longer than before.
+// x + y: of two candidates the later one takes the other as its residual, so that neither result waits longer than
+// before.
 static void fuse_add(struct sdg_graph *g, struct uses *uses, size_t at)
 {
     sdg_value x = g->ops[at].in[0], y = g->ops[at].in[1];
@@ -271,7 +275,8 @@ enum sdg_result sdg_graph_fuse(struct sdg_graph *g)
     for (size_t v = 1; v < g->value_count; v++)
         has_output |= g->values[v].output;
     if (!has_output)
-        return sdg_fail(g->log, SDG_ERROR_USAGE, "a graph without an output cannot be fused: all of it would be removed");
+        return sdg_fail(g->log, SDG_ERROR_USAGE,
+                        "a graph without an output cannot be fused: all of it would be removed");
     enum sdg_result result = remove_dead(g);
     if (result == SDG_OK)
         result = fuse_epilogues(g);

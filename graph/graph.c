@@ -66,7 +66,8 @@ struct sdg_shape_text sdg_shape_text(const struct sdg_value_info *info)
     else if (rank == 2)
         snprintf(shape.text, sizeof shape.text, "[%" PRId64 ",%" PRId64 "]", d[0], d[1]);
     else
-        snprintf(shape.text, sizeof shape.text, "[%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "]", d[0], d[1], d[2], d[3]);
+        snprintf(shape.text, sizeof shape.text, "[%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "]", d[0], d[1], d[2],
+                 d[3]);
     return shape;
 }
 
@@ -80,12 +81,14 @@ static bool dims_are_possible(const int64_t dims[4])
     return true;
 }
 
-sdg_value sdg_graph_add_value(struct sdg_graph *g, const struct sdg_value_info *info, const char *name, const char *where)
+sdg_value sdg_graph_add_value(struct sdg_graph *g, const struct sdg_value_info *info, const char *name,
+                              const char *where)
 {
     if (g->result != SDG_OK)
         return 0;
     if (!dims_are_possible(info->dims))
-        return SDG_GRAPH_FAIL(g, "%s: shape %s is impossible: dimensions are at least 1, elements at most 2^40", where, sdg_shape_text(info).text);
+        return SDG_GRAPH_FAIL(g, "%s: shape %s is impossible: dimensions are at least 1, elements at most 2^40", where,
+                              sdg_shape_text(info).text);
     if (g->value_count >= UINT32_MAX)
         return SDG_GRAPH_FAIL(g, "%s: too many values in one graph", where);
     if (!sdg_grow(g->log, &g->values, &g->value_capacity, g->value_count + 1, sizeof *g->values, "a graph's values"))
@@ -156,7 +159,8 @@ sdg_value sdg_graph_table(struct sdg_graph *g, const char *name, int64_t rows, i
         return 0;
     for (size_t i = 1; i < g->value_count; i++) {
         if (g->values[i].kind == SDG_VALUE_TABLE && g->values[i].dims[0] != rows)
-            return SDG_GRAPH_FAIL(g, "%s: the table has %" PRId64 " rows, table %s has %" PRId64, name, rows, g->values[i].name, g->values[i].dims[0]);
+            return SDG_GRAPH_FAIL(g, "%s: the table has %" PRId64 " rows, table %s has %" PRId64, name, rows,
+                                  g->values[i].name, g->values[i].dims[0]);
     }
     struct sdg_value_info info = {.kind = SDG_VALUE_TABLE, .dtype = SDG_F32, .dims = {rows, n, 1, c}};
     sdg_value table = sdg_graph_add_value(g, &info, name, name);
@@ -165,14 +169,16 @@ sdg_value sdg_graph_table(struct sdg_graph *g, const char *name, int64_t rows, i
     return table;
 }
 
-static sdg_value weight_value(struct sdg_graph *g, int rank, const int64_t dims[4], const char *format, va_list arguments)
+static sdg_value weight_value(struct sdg_graph *g, int rank, const int64_t dims[4], const char *format,
+                              va_list arguments)
 {
     if (g->result != SDG_OK)
         return 0;
     char name[512];
     int length = vsnprintf(name, sizeof name, format, arguments);
     if (length < 1 || (size_t)length >= sizeof name)
-        return SDG_GRAPH_FAIL(g, "%.100s...: the tensor name is empty or longer than %zu bytes", length < 1 ? "" : name, sizeof name - 1);
+        return SDG_GRAPH_FAIL(g, "%.100s...: the tensor name is empty or longer than %zu bytes", length < 1 ? "" : name,
+                              sizeof name - 1);
     struct sdg_value_info info = {.kind = SDG_VALUE_WEIGHT, .dtype = SDG_F32, .rank = rank};
     memcpy(info.dims, dims, sizeof info.dims);
     return sdg_graph_add_value(g, &info, name, name);
@@ -213,7 +219,8 @@ sdg_value sdg_graph_weight_slice(struct sdg_graph *g, sdg_value weight, int64_t 
         return SDG_GRAPH_FAIL(g, "value %u: only conv and linear weights can be sliced", weight);
     struct sdg_value_info info = g->values[weight];
     if (start < 0 || length < 1 || length > info.dims[1] || start > info.dims[1] - length)
-        return SDG_GRAPH_FAIL(g, "%s: channels %" PRId64 " to %" PRId64 "+%" PRId64 " are not inside the weight %s", info.name, start, start, length, sdg_shape_text(&info).text);
+        return SDG_GRAPH_FAIL(g, "%s: channels %" PRId64 " to %" PRId64 "+%" PRId64 " are not inside the weight %s",
+                              info.name, start, start, length, sdg_shape_text(&info).text);
     if (!info.slice_of)
         info.slice_of = info.dims[1];
     info.slice_start += start;

@@ -1,13 +1,14 @@
 // A network as a list of operations on values, in SSA form, all shapes known, no device in it.
 //
-// Activations are channels-last and always have four dimensions [N, H, W, C]; a token sequence is [N, 1, T, C] or simply an
-// image whose H*W positions are the tokens, so a transformer block needs no reshape and no transpose: `linear` and `layer_norm`
-// act on C, `attention` takes H*W as its sequence.
+// Activations are channels-last and always have four dimensions [N, H, W, C]; a token sequence is [N, 1, T, C] or
+// simply an image whose H*W positions are the tokens, so a transformer block needs no reshape and no transpose:
+// `linear` and `layer_norm` act on C, `attention` takes H*W as its sequence.
 //
-// Values are built by the sdg_graph_* functions below, which apply the shape rule of their operation and check it. Errors are
-// sticky: after the first failure every call returns value 0 and sdg_graph_check() gives the result, so that builders read
-// like the network they describe. A network that cannot be (shapes that do not fit, more than 2^40 elements, a name given twice)
-// is SDG_ERROR_INPUT, as it comes from a configuration file that contradicts itself; one line names operation and shapes.
+// Values are built by the sdg_graph_* functions below, which apply the shape rule of their operation and check it.
+// Errors are sticky: after the first failure every call returns value 0 and sdg_graph_check() gives the result, so that
+// builders read like the network they describe. A network that cannot be (shapes that do not fit, more than 2^40
+// elements, a name given twice) is SDG_ERROR_INPUT, as it comes from a configuration file that contradicts itself; one
+// line names operation and shapes.
 #ifndef SDG_GRAPH_GRAPH_H
 #define SDG_GRAPH_GRAPH_H
 
@@ -23,21 +24,29 @@ typedef uint32_t sdg_value; // index into graph->values; 0 = none
 enum sdg_value_kind {
     SDG_VALUE_NONE,
     SDG_VALUE_ACTIVATION, // result of an operation; lives in the planned arena
-    SDG_VALUE_INPUT,      // written by the host before a run; keeps its content between runs (prompt keys and values, latents)
-    SDG_VALUE_WEIGHT,     // a named tensor of the model
-    SDG_VALUE_TABLE,      // row table [T, N, 1, C] in f32, written once; run(row) reads the slice [N, 1, C]; N is 1 (all samples) or the batch
+    // written by the host before a run; keeps its content between runs (prompt keys and values, latents)
+    SDG_VALUE_INPUT,
+    SDG_VALUE_WEIGHT, // a named tensor of the model
+    // row table [T, N, 1, C] in f32, written once; run(row) reads the slice [N, 1, C]; N is 1 (all samples) or the
+    // batch
+    SDG_VALUE_TABLE,
 };
 
 struct sdg_value_info {
     enum sdg_value_kind kind;
-    enum sdg_dtype dtype;   // activations, inputs: f32 until sdg_graph_set_type; weights: what the kernel is to see, the file may differ
-    int64_t dims[4];        // activation [N,H,W,C]; weight: as in the file, unused ones 1: conv [O,I,KH,KW], linear [O,I,1,1], vector [C,1,1,1]
-    char *name;             // weight: tensor name; input, table, output: name given; activation: name of the operation, may be NULL
-    int rank;               // weights: rank expected in the file (conv 4, linear 2, vector 1)
-    int64_t slice_start;    // weights: this value is channels [slice_start, slice_start + dims[1]) of axis 1 of a tensor
-    int64_t slice_of;       // ... whose axis 1 is slice_of long (0: the whole tensor)
-    int bits;               // weights of type s8: 8, or 4 where the file holds two codes (-8..7) in a byte, which kernels may keep so
-    bool output;            // marked by sdg_graph_output: must survive the run, so that it can be read
+    // activations, inputs: f32 until sdg_graph_set_type; weights: what the kernel is to see, the file may differ
+    enum sdg_dtype dtype;
+    // activation [N,H,W,C]; weight: as in the file, unused ones 1: conv [O,I,KH,KW], linear [O,I,1,1], vector [C,1,1,1]
+    int64_t dims[4];
+    // weight: tensor name; input, table, output: name given; activation: name of the operation, may be NULL
+    char *name;
+    int rank; // weights: rank expected in the file (conv 4, linear 2, vector 1)
+    // weights: this value is channels [slice_start, slice_start + dims[1]) of axis 1 of a tensor
+    int64_t slice_start;
+    int64_t slice_of; // ... whose axis 1 is slice_of long (0: the whole tensor)
+    // weights of type s8: 8, or 4 where the file holds two codes (-8..7) in a byte, which kernels may keep so
+    int bits;
+    bool output; // marked by sdg_graph_output: must survive the run, so that it can be read
 };
 
 enum sdg_op_kind {
@@ -49,7 +58,7 @@ enum sdg_op_kind {
 
 // Unary functions, also usable as an epilogue's activation.
 enum sdg_unary {
-    SDG_UNARY_NONE,       // identity (epilogues only)
+    SDG_UNARY_NONE, // identity (epilogues only)
     SDG_UNARY_SILU,
     SDG_UNARY_GELU_ERF,
     SDG_UNARY_GELU_TANH,
@@ -58,7 +67,7 @@ enum sdg_unary {
     SDG_UNARY_TANH,
     SDG_UNARY_SIGMOID,
     SDG_UNARY_SOFTPLUS,
-    SDG_UNARY_AFFINE,     // a * x + b   (attributes a, b)
+    SDG_UNARY_AFFINE, // a * x + b   (attributes a, b)
 };
 enum sdg_binary { SDG_BINARY_ADD, SDG_BINARY_MUL };
 
@@ -71,25 +80,37 @@ struct sdg_op {
     char *name; // module path: "down_blocks.0.resnets.1.conv1"; never NULL
     // Epilogue, conv2d and linear only: out = activation(acc + bias[c] + table[row][n][c] + residual)
     struct sdg_epilogue {
-        sdg_value bias;      // weight [C]
-        sdg_value table;     // row table [T, N or 1, 1, C]
-        sdg_value residual;  // activation or input of out's shape
+        sdg_value bias;     // weight [C]
+        sdg_value table;    // row table [T, N or 1, 1, C]
+        sdg_value residual; // activation or input of out's shape
         enum sdg_unary activation;
     } epilogue;
-    // Where `interval` is not 0, out holds integer codes of the result y: clip(rint(y * (1 / scale)) + zero, lowest, highest), computed in
-    // f32 before y is rounded to any storage type, ties to even, NaN as the lowest. Their type is s8 if lowest < 0, else u8.
+    // Where `interval` is not 0, out holds integer codes of the result y: clip(rint(y * (1 / scale)) + zero, lowest,
+    // highest), computed in f32 before y is rounded to any storage type, ties to even, NaN as the lowest. Their type is
+    // s8 if lowest < 0, else u8.
     struct sdg_output_codes {
         sdg_value interval;  // row table [T,1,1,2] or activation [1,1,1,2] in f32: (scale > 0, zero point, an integer)
         int lowest, highest; // -128 <= lowest <= 0 < highest <= 255
     } codes;
     union {
         struct { int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right; } conv2d;
-        struct { int heads; float scale; bool causal; } attention;
-        struct { int groups; float eps; enum sdg_unary activation; } group_norm; // activation: none or silu
+        struct {
+            int heads;
+            float scale;
+            bool causal;
+        } attention;
+        struct {
+            int groups;
+            float eps;
+            enum sdg_unary activation;
+        } group_norm; // activation: none or silu
         struct { float eps; } layer_norm;
-        struct { enum sdg_unary function; float a, b; } unary;
+        struct {
+            enum sdg_unary function;
+            float a, b;
+        } unary;
         struct { enum sdg_binary function; } binary;
-        struct { int64_t start; } slice; // channels [start, start + out.C)
+        struct { int64_t start; } slice;                                 // channels [start, start + out.C)
         struct { int lowest, highest; } fake_quantize, measure_interval; // codes
     } u;
 };
@@ -98,10 +119,10 @@ struct sdg_graph {
     const struct sdg_log *log;
     struct sdg_value_info *values; // [0] is unused
     size_t value_count, value_capacity;
-    struct sdg_op *ops;            // in execution order
+    struct sdg_op *ops; // in execution order
     size_t op_count, op_capacity;
-    int64_t rows;                  // T of every table; 1 if there is none
-    enum sdg_result result;        // sticky
+    int64_t rows;           // T of every table; 1 if there is none
+    enum sdg_result result; // sticky
 };
 
 enum sdg_result sdg_graph_create(const struct sdg_log *log, struct sdg_graph **out);
@@ -113,7 +134,8 @@ enum sdg_result sdg_graph_check(const struct sdg_graph *graph);
 sdg_value sdg_graph_input(struct sdg_graph *g, const char *name, int64_t n, int64_t h, int64_t w, int64_t c);
 sdg_value sdg_graph_input_s32(struct sdg_graph *g, const char *name, int64_t n, int64_t t); // token ids [N,1,T,1]
 sdg_value sdg_graph_table(struct sdg_graph *g, const char *name, int64_t rows, int64_t n, int64_t c);
-sdg_value sdg_graph_conv_weight(struct sdg_graph *g, int64_t out, int64_t in, int kh, int kw, const char *name, ...) SDG_PRINTF(6, 7);
+sdg_value sdg_graph_conv_weight(struct sdg_graph *g, int64_t out, int64_t in, int kh, int kw, const char *name, ...)
+    SDG_PRINTF(6, 7);
 sdg_value sdg_graph_linear_weight(struct sdg_graph *g, int64_t out, int64_t in, const char *name, ...) SDG_PRINTF(4, 5);
 sdg_value sdg_graph_vector_weight(struct sdg_graph *g, int64_t n, const char *name, ...) SDG_PRINTF(3, 4);
 // Channels [start, start+length) of a conv or linear weight's input axis, as a weight of its own.
@@ -121,28 +143,43 @@ sdg_value sdg_graph_weight_slice(struct sdg_graph *g, sdg_value weight, int64_t 
 
 // ---- operations; the name is the module path, used in messages, profiles and for quantization sites ----
 struct sdg_conv_params { int stride, pad_top, pad_left, pad_bottom, pad_right; };
-sdg_value sdg_graph_conv2d(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight, struct sdg_conv_params params, struct sdg_epilogue epilogue);
-sdg_value sdg_graph_linear(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight, struct sdg_epilogue epilogue);
-// q [N,Hq,Wq,heads*d], k and v [N,Hk,Wk,heads*d] (v may have another d): softmax(scale q k^T) v per head. Tokens are H*W.
-sdg_value sdg_graph_attention(struct sdg_graph *g, const char *name, sdg_value q, sdg_value k, sdg_value v, int heads, float scale, bool causal);
-sdg_value sdg_graph_group_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta, int groups, float eps, enum sdg_unary activation);
-sdg_value sdg_graph_layer_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta, float eps);
+sdg_value sdg_graph_conv2d(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight,
+                           struct sdg_conv_params params, struct sdg_epilogue epilogue);
+sdg_value sdg_graph_linear(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight,
+                           struct sdg_epilogue epilogue);
+// q [N,Hq,Wq,heads*d], k and v [N,Hk,Wk,heads*d] (v may have another d): softmax(scale q k^T) v per head. Tokens are
+// H*W.
+sdg_value sdg_graph_attention(struct sdg_graph *g, const char *name, sdg_value q, sdg_value k, sdg_value v, int heads,
+                              float scale, bool causal);
+sdg_value sdg_graph_group_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta,
+                               int groups, float eps, enum sdg_unary activation);
+sdg_value sdg_graph_layer_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta,
+                               float eps);
 sdg_value sdg_graph_unary(struct sdg_graph *g, const char *name, sdg_value x, enum sdg_unary function);
 sdg_value sdg_graph_affine(struct sdg_graph *g, const char *name, sdg_value x, float a, float b);
 // y has x's shape, or 1 in N and/or in both H and W (broadcast).
 sdg_value sdg_graph_binary(struct sdg_graph *g, const char *name, enum sdg_binary function, sdg_value x, sdg_value y);
-sdg_value sdg_graph_geglu(struct sdg_graph *g, const char *name, sdg_value x); // [.., 2C] -> [.., C]: first half * gelu_erf(second half)
-sdg_value sdg_graph_upsample_nearest(struct sdg_graph *g, const char *name, sdg_value x, int64_t h, int64_t w); // source index floor(i * in / out)
+// [.., 2C] -> [.., C]: first half * gelu_erf(second half)
+sdg_value sdg_graph_geglu(struct sdg_graph *g, const char *name, sdg_value x);
+// source index floor(i * in / out)
+sdg_value sdg_graph_upsample_nearest(struct sdg_graph *g, const char *name, sdg_value x, int64_t h, int64_t w);
 sdg_value sdg_graph_concat(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y); // along C
-sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t length); // channels
-sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions); // [N,1,T,1] s32 -> [N,1,T,C]; ids checked on writing
-// scale (clip(round(x / scale) + zero, lowest, highest) - zero), ties to even; interval: row table [T,1,1,2] or activation [1,1,1,2].
-sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest, int highest);
+// channels
+sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t length);
+// [N,1,T,1] s32 -> [N,1,T,C]; ids checked on writing
+sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions);
+// scale (clip(round(x / scale) + zero, lowest, highest) - zero), ties to even; interval: row table [T,1,1,2] or
+// activation [1,1,1,2].
+sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest,
+                                  int highest);
 // The codes of x (struct sdg_output_codes).
-sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest, int highest);
-// The interval that codes lowest..highest need to reach all of x, as activation [1,1,1,2] in f32 whatever the graph's type is:
+sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest,
+                             int highest);
+// The interval that codes lowest..highest need to reach all of x, as activation [1,1,1,2] in f32 whatever the graph's
+// type is:
 //     lowest < 0    scale = max(max x / highest, min x / lowest), zero point 0; scale 1 where all of x is 0
-//     lowest == 0   x came out of a SiLU: scale = (max(max x, 0) + 0.2785) / highest, zero point rint(0.2785 / scale), at most highest
+//     lowest == 0   x came out of a SiLU: scale = (max(max x, 0) + 0.2785) / highest, zero point rint(0.2785 / scale),
+//     at most highest
 sdg_value sdg_graph_measure_interval(struct sdg_graph *g, const char *name, sdg_value x, int lowest, int highest);
 void sdg_graph_output(struct sdg_graph *g, const char *name, sdg_value x);
 
@@ -156,31 +193,33 @@ const char *sdg_op_name(enum sdg_op_kind kind);
 // Multiply-accumulates of one operation (conv2d, linear, attention; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
 double sdg_graph_macs(const struct sdg_graph *g); // of all operations
-// All activations one operation reads: operands that are activations or inputs, then the residual, then an interval measured at run time,
-// each once. Returns how many (at most 6).
+// All activations one operation reads: operands that are activations or inputs, then the residual, then an interval
+// measured at run time, each once. Returns how many (at most 6).
 int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[6]);
 // A readable listing, one operation per line, at debug level.
 void sdg_graph_print(const struct sdg_graph *g);
 
 // For rewrites: the operation emits codes from now on. conv2d, linear, group_norm, layer_norm, geglu and attention can.
 enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_value interval, int lowest, int highest);
-// For rewrites: a float conv2d or linear becomes one of integers, which reads `codes` (s8 or u8, of its input's shape) with their interval
-// and weights of `weight_bits` (8 or 4) bits with scales [O]:
+// For rewrites: a float conv2d or linear becomes one of integers, which reads `codes` (s8 or u8, of its input's shape)
+// with their interval and weights of `weight_bits` (8 or 4) bits with scales [O]:
 //     activation(scale * weight_scale[o] * sum((code - zero point) * weight) + bias[o] + table[row][n][o] + residual)
 // The sum is exact; what a convolution's padding holds counts as code = zero point.
-enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval, sdg_value weight_scale, int weight_bits);
-// For rewrites: takes the operation at index `from` out of the execution order and puts it back before the one that was at `to` <= from.
-// The caller answers for the order staying topological.
+enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval,
+                                    sdg_value weight_scale, int weight_bits);
+// For rewrites: takes the operation at index `from` out of the execution order and puts it back before the one that was
+// at `to` <= from. The caller answers for the order staying topological.
 void sdg_graph_move_op(struct sdg_graph *g, size_t from, size_t to);
 
 // ---- rewrites (graph/fuse.c) ----
 // Epilogues (unary, add of a residual into the conv or linear that alone produces the operand), group_norm + silu,
-// concat -> (group_norm reads two inputs; a 1x1 or any conv2d / linear over a concat becomes the sum of two over weight slices).
-// Dead operations and the weights only they read are removed; inputs and tables stay. Results are the same up to float rounding.
-// The two products of a split concat are named "NAME[0:C1]" and "NAME[C1:C]" after their channels. Needs an output (SDG_ERROR_USAGE).
+// concat -> (group_norm reads two inputs; a 1x1 or any conv2d / linear over a concat becomes the sum of two over weight
+// slices). Dead operations and the weights only they read are removed; inputs and tables stay. Results are the same up
+// to float rounding. The two products of a split concat are named "NAME[0:C1]" and "NAME[C1:C]" after their channels.
+// Needs an output (SDG_ERROR_USAGE).
 enum sdg_result sdg_graph_fuse(struct sdg_graph *g);
-// Storage type of all activations and float inputs, and of conv/linear weights: f32, f16 or bf16. Accumulation, norms' statistics,
-// softmax, tables, biases and norm parameters stay f32; so do intervals; integers stay what they are.
+// Storage type of all activations and float inputs, and of conv/linear weights: f32, f16 or bf16. Accumulation, norms'
+// statistics, softmax, tables, biases and norm parameters stay f32; so do intervals; integers stay what they are.
 enum sdg_result sdg_graph_set_type(struct sdg_graph *g, enum sdg_dtype dtype);
 
 #endif

@@ -19,7 +19,8 @@ static sdg_value vector(struct sdg_graph *g, const char *path, const char *name,
     return sdg_graph_vector_weight(g, n, "%s.%s", path, name);
 }
 
-sdg_value sdg_module_linear(struct sdg_graph *g, const char *path, sdg_value x, int64_t out, bool bias, struct sdg_epilogue epilogue)
+sdg_value sdg_module_linear(struct sdg_graph *g, const char *path, sdg_value x, int64_t out, bool bias,
+                            struct sdg_epilogue epilogue)
 {
     if (!x)
         return 0;
@@ -29,7 +30,8 @@ sdg_value sdg_module_linear(struct sdg_graph *g, const char *path, sdg_value x, 
     return sdg_graph_linear(g, path, x, weight, epilogue);
 }
 
-sdg_value sdg_module_conv3x3(struct sdg_graph *g, const char *path, sdg_value x, int64_t out, struct sdg_conv_params params, bool bias, struct sdg_epilogue epilogue)
+sdg_value sdg_module_conv3x3(struct sdg_graph *g, const char *path, sdg_value x, int64_t out,
+                             struct sdg_conv_params params, bool bias, struct sdg_epilogue epilogue)
 {
     if (!x)
         return 0;
@@ -39,7 +41,8 @@ sdg_value sdg_module_conv3x3(struct sdg_graph *g, const char *path, sdg_value x,
     return sdg_graph_conv2d(g, path, x, weight, params, epilogue);
 }
 
-sdg_value sdg_module_group_norm(struct sdg_graph *g, const char *path, sdg_value x, int groups, float eps, enum sdg_unary activation)
+sdg_value sdg_module_group_norm(struct sdg_graph *g, const char *path, sdg_value x, int groups, float eps,
+                                enum sdg_unary activation)
 {
     if (!x)
         return 0;

@@ -53,7 +53,8 @@ static bool is_activation(const struct builder *b, sdg_value v, const char *role
 // The same or codes: for what only moves data.
 static bool is_movable(const struct builder *b, sdg_value v, const char *role)
 {
-    if (v && v < b->g->value_count && sdg_value_is_read(&b->g->values[v]) && (b->g->values[v].dtype == SDG_S8 || b->g->values[v].dtype == SDG_U8))
+    if (v && v < b->g->value_count && sdg_value_is_read(&b->g->values[v]) &&
+        (b->g->values[v].dtype == SDG_S8 || b->g->values[v].dtype == SDG_U8))
         return true;
     return is_activation(b, v, role);
 }
@@ -119,7 +120,8 @@ static bool check_epilogue(const struct builder *b, const struct sdg_epilogue *e
         if (!is_value(b, epilogue->table, "table"))
             return false;
         const struct sdg_value_info *table = &b->g->values[epilogue->table];
-        if (table->kind != SDG_VALUE_TABLE || (table->dims[1] != 1 && table->dims[1] != out[0]) || table->dims[3] != out[3]) {
+        if (table->kind != SDG_VALUE_TABLE || (table->dims[1] != 1 && table->dims[1] != out[0]) ||
+            table->dims[3] != out[3]) {
             FAIL(b, "table %s does not fit the result %s", SHAPE(b, epilogue->table), text.text);
             return false;
         }
@@ -157,15 +159,18 @@ static int64_t conv_length(int64_t in, int64_t kernel, int stride, int pad_befor
     return padded < kernel ? 0 : (padded - kernel) / stride + 1;
 }
 
-sdg_value sdg_graph_conv2d(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight, struct sdg_conv_params p, struct sdg_epilogue epilogue)
+sdg_value sdg_graph_conv2d(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight,
+                           struct sdg_conv_params p, struct sdg_epilogue epilogue)
 {
     struct builder b;
     if (!begin(&b, g, name, SDG_OP_CONV2D) || !check_channels(&b, x, weight))
         return 0;
     const int64_t *xd = g->values[x].dims, *wd = g->values[weight].dims;
     if (p.stride < 1 || p.pad_top < 0 || p.pad_left < 0 || p.pad_bottom < 0 || p.pad_right < 0)
-        return FAIL(&b, "stride %d, padding %d,%d,%d,%d is impossible", p.stride, p.pad_top, p.pad_left, p.pad_bottom, p.pad_right);
-    int64_t out[4] = {xd[0], conv_length(xd[1], wd[2], p.stride, p.pad_top, p.pad_bottom), conv_length(xd[2], wd[3], p.stride, p.pad_left, p.pad_right), wd[0]};
+        return FAIL(&b, "stride %d, padding %d,%d,%d,%d is impossible", p.stride, p.pad_top, p.pad_left, p.pad_bottom,
+                    p.pad_right);
+    int64_t out[4] = {xd[0], conv_length(xd[1], wd[2], p.stride, p.pad_top, p.pad_bottom),
+                      conv_length(xd[2], wd[3], p.stride, p.pad_left, p.pad_right), wd[0]};
     if (!out[1] || !out[2])
         return FAIL(&b, "input %s is smaller than the kernel of weight %s", SHAPE(&b, x), SHAPE(&b, weight));
     if (!check_epilogue(&b, &epilogue, out))
@@ -181,7 +186,8 @@ sdg_value sdg_graph_conv2d(struct sdg_graph *g, const char *name, sdg_value x, s
     return finish(&b, op, out[0], out[1], out[2], out[3]);
 }
 
-sdg_value sdg_graph_linear(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight, struct sdg_epilogue epilogue)
+sdg_value sdg_graph_linear(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight,
+                           struct sdg_epilogue epilogue)
 {
     struct builder b;
     if (!begin(&b, g, name, SDG_OP_LINEAR) || !check_channels(&b, x, weight))
@@ -197,10 +203,12 @@ sdg_value sdg_graph_linear(struct sdg_graph *g, const char *name, sdg_value x, s
 
 // ---- attention, norms ----
 
-sdg_value sdg_graph_attention(struct sdg_graph *g, const char *name, sdg_value q, sdg_value k, sdg_value v, int heads, float scale, bool causal)
+sdg_value sdg_graph_attention(struct sdg_graph *g, const char *name, sdg_value q, sdg_value k, sdg_value v, int heads,
+                              float scale, bool causal)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_ATTENTION) || !is_activation(&b, q, "query") || !is_activation(&b, k, "key") || !is_activation(&b, v, "value"))
+    if (!begin(&b, g, name, SDG_OP_ATTENTION) || !is_activation(&b, q, "query") || !is_activation(&b, k, "key") ||
+        !is_activation(&b, v, "value"))
         return 0;
     const int64_t *qd = g->values[q].dims, *kd = g->values[k].dims, *vd = g->values[v].dims;
     if (heads < 1 || qd[3] % heads || vd[3] % heads)
@@ -234,7 +242,8 @@ static bool check_norm(const struct builder *b, sdg_value x, sdg_value gamma, sd
     return false;
 }
 
-sdg_value sdg_graph_group_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta, int groups, float eps, enum sdg_unary activation)
+sdg_value sdg_graph_group_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta,
+                               int groups, float eps, enum sdg_unary activation)
 {
     struct builder b;
     if (!begin(&b, g, name, SDG_OP_GROUP_NORM) || !check_norm(&b, x, gamma, beta, eps))
@@ -250,7 +259,8 @@ sdg_value sdg_graph_group_norm(struct sdg_graph *g, const char *name, sdg_value 
     return finish_like(&b, op, x);
 }
 
-sdg_value sdg_graph_layer_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta, float eps)
+sdg_value sdg_graph_layer_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta,
+                               float eps)
 {
     struct builder b;
     if (!begin(&b, g, name, SDG_OP_LAYER_NORM) || !check_norm(&b, x, gamma, beta, eps))
@@ -344,7 +354,8 @@ sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, in
         return 0;
     const int64_t *d = g->values[x].dims;
     if (start < 0 || length < 1 || length > d[3] || start > d[3] - length)
-        return FAIL(&b, "channels %" PRId64 " to %" PRId64 "+%" PRId64 " are not inside %s", start, start, length, SHAPE(&b, x));
+        return FAIL(&b, "channels %" PRId64 " to %" PRId64 "+%" PRId64 " are not inside %s", start, start, length,
+                    SHAPE(&b, x));
     struct sdg_op op = {.in = {x}};
     op.u.slice.start = start;
     return finish_moved(&b, op, x, d[1], d[2], length);
@@ -357,7 +368,8 @@ static bool is_interval(const struct builder *b, sdg_value v)
     if (!is_value(b, v, "interval"))
         return false;
     const struct sdg_value_info *info = &b->g->values[v];
-    const bool measured = info->kind == SDG_VALUE_ACTIVATION && info->dtype == SDG_F32 && info->dims[0] == 1 && info->dims[2] == 1;
+    const bool measured =
+        info->kind == SDG_VALUE_ACTIVATION && info->dtype == SDG_F32 && info->dims[0] == 1 && info->dims[2] == 1;
     if ((info->kind == SDG_VALUE_TABLE || measured) && info->dims[1] == 1 && info->dims[3] == 2)
         return true;
     FAIL(b, "interval %s is neither a row table [T,1,1,2] nor an activation [1,1,1,2]", SHAPE(b, v));
@@ -378,7 +390,8 @@ static enum sdg_dtype code_type(int lowest)
     return lowest < 0 ? SDG_S8 : SDG_U8;
 }
 
-sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest, int highest)
+sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest,
+                                  int highest)
 {
     struct builder b;
     if (!begin(&b, g, name, SDG_OP_FAKE_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval))
@@ -391,10 +404,12 @@ sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_val
     return finish_like(&b, op, x);
 }
 
-sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest, int highest)
+sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest,
+                             int highest)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval) || !are_codes(&b, lowest, highest))
+    if (!begin(&b, g, name, SDG_OP_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval) ||
+        !are_codes(&b, lowest, highest))
         return 0;
     sdg_value out = finish_like(&b, (struct sdg_op){.in = {x}, .codes = {interval, lowest, highest}}, x);
     if (out)
@@ -405,7 +420,8 @@ sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x,
 sdg_value sdg_graph_measure_interval(struct sdg_graph *g, const char *name, sdg_value x, int lowest, int highest)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_MEASURE_INTERVAL) || !is_activation(&b, x, "input") || !are_codes(&b, lowest, highest))
+    if (!begin(&b, g, name, SDG_OP_MEASURE_INTERVAL) || !is_activation(&b, x, "input") ||
+        !are_codes(&b, lowest, highest))
         return 0;
     struct sdg_op op = {.in = {x}};
     op.u.measure_interval.lowest = lowest;
@@ -434,17 +450,21 @@ enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_v
     if (!op || !is_interval(&b, interval) || !are_codes(&b, lowest, highest))
         return sdg_graph_check(g);
     switch (op->kind) {
-    case SDG_OP_CONV2D: case SDG_OP_LINEAR: case SDG_OP_GROUP_NORM: case SDG_OP_LAYER_NORM: case SDG_OP_GEGLU: case SDG_OP_ATTENTION: break;
-    default:
-        FAIL(&b, "cannot have codes as its result %s", SHAPE(&b, op->out));
-        return sdg_graph_check(g);
+    case SDG_OP_CONV2D:
+    case SDG_OP_LINEAR:
+    case SDG_OP_GROUP_NORM:
+    case SDG_OP_LAYER_NORM:
+    case SDG_OP_GEGLU:
+    case SDG_OP_ATTENTION: break;
+    default: FAIL(&b, "cannot have codes as its result %s", SHAPE(&b, op->out)); return sdg_graph_check(g);
     }
     op->codes = (struct sdg_output_codes){interval, lowest, highest};
     g->values[op->out].dtype = code_type(lowest);
     return SDG_OK;
 }
 
-enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval, sdg_value weight_scale, int weight_bits)
+enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval,
+                                    sdg_value weight_scale, int weight_bits)
 {
     struct builder b;
     struct sdg_op *op = existing_op(&b, g, op_index);
@@ -471,14 +491,17 @@ enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_va
 sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_EMBED) || !is_value(&b, ids, "ids") || !is_weight(&b, tokens, 2, "token table") || !is_weight(&b, positions, 2, "position table"))
+    if (!begin(&b, g, name, SDG_OP_EMBED) || !is_value(&b, ids, "ids") || !is_weight(&b, tokens, 2, "token table") ||
+        !is_weight(&b, positions, 2, "position table"))
         return 0;
     const struct sdg_value_info *i = &g->values[ids], *t = &g->values[tokens], *p = &g->values[positions];
     if (i->kind != SDG_VALUE_INPUT || i->dtype != SDG_S32 || i->dims[1] != 1 || i->dims[3] != 1)
         return FAIL(&b, "ids %s are no s32 input [N,1,T,1]", SHAPE(&b, ids));
     if (t->rank != 2 || p->rank != 2 || t->dims[1] != p->dims[1])
-        return FAIL(&b, "token table %s and position table %s differ in channels", SHAPE(&b, tokens), SHAPE(&b, positions));
+        return FAIL(&b, "token table %s and position table %s differ in channels", SHAPE(&b, tokens),
+                    SHAPE(&b, positions));
     if (p->dims[0] < i->dims[2])
-        return FAIL(&b, "position table %s has fewer rows than ids %s have tokens", SHAPE(&b, positions), SHAPE(&b, ids));
+        return FAIL(&b, "position table %s has fewer rows than ids %s have tokens", SHAPE(&b, positions),
+                    SHAPE(&b, ids));
     return finish(&b, (struct sdg_op){.in = {ids, tokens, positions}}, i->dims[0], 1, i->dims[2], t->dims[1]);
 }

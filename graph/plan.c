@@ -87,7 +87,8 @@ static bool place(struct interval **placed, size_t count, struct interval *next,
     return true;
 }
 
-static bool try_order(enum order order, struct interval *intervals, size_t count, struct interval **placed, size_t *arena)
+static bool try_order(enum order order, struct interval *intervals, size_t count, struct interval **placed,
+                      size_t *arena)
 {
     int (*const compare[ORDER_COUNT])(const void *, const void *) = {by_size, by_area, by_duration};
     qsort(intervals, count, sizeof *intervals, compare[order]);
@@ -101,7 +102,8 @@ static bool try_order(enum order order, struct interval *intervals, size_t count
 
 static void live_peak(const struct interval *intervals, size_t count, size_t *change, size_t op_count, size_t *peak)
 {
-    // change[i]: bytes that begin at i less bytes that ended at i - 1, modulo 2^N; the running sum is exact as long as it fits.
+    // change[i]: bytes that begin at i less bytes that ended at i - 1, modulo 2^N; the running sum is exact as long as
+    // it fits.
     for (size_t i = 0; i < count; i++) {
         change[intervals[i].first] += intervals[i].bytes;
         change[intervals[i].last + 1] -= intervals[i].bytes;
@@ -142,17 +144,20 @@ static void find_lifetimes(const struct sdg_graph *g, struct work *work)
     }
 }
 
-static enum sdg_result add_interval(const struct sdg_graph *g, struct work *work, size_t first, size_t last, size_t bytes, size_t alignment, size_t *offset)
+static enum sdg_result add_interval(const struct sdg_graph *g, struct work *work, size_t first, size_t last,
+                                    size_t bytes, size_t alignment, size_t *offset)
 {
     struct interval *interval = &work->intervals[work->count];
     *interval = (struct interval){.first = first, .last = last, .offset = offset, .number = work->count};
     if (!align_up(bytes, alignment, &interval->bytes))
-        return sdg_fail(g->log, SDG_ERROR_MEMORY, "%s: %zu bytes do not fit in the address space", g->ops[first].name, bytes);
+        return sdg_fail(g->log, SDG_ERROR_MEMORY, "%s: %zu bytes do not fit in the address space", g->ops[first].name,
+                        bytes);
     work->count++;
     return SDG_OK;
 }
 
-static enum sdg_result collect(const struct sdg_graph *g, size_t alignment, const size_t *scratch_bytes, struct sdg_plan *plan, struct work *work)
+static enum sdg_result collect(const struct sdg_graph *g, size_t alignment, const size_t *scratch_bytes,
+                               struct sdg_plan *plan, struct work *work)
 {
     for (size_t v = 0; v < g->value_count; v++) {
         plan->offset[v] = SIZE_MAX;
@@ -185,24 +190,26 @@ static enum sdg_result lay_out(const struct sdg_graph *g, struct sdg_plan *plan,
             *work->intervals[i].offset = work->intervals[i].at;
     }
     if (plan->arena_bytes == SIZE_MAX)
-        return sdg_fail(g->log, SDG_ERROR_MEMORY, "the activations of a graph of %zu operations do not fit in the address space", g->op_count);
+        return sdg_fail(g->log, SDG_ERROR_MEMORY,
+                        "the activations of a graph of %zu operations do not fit in the address space", g->op_count);
     return SDG_OK;
 }
 
 static enum sdg_result allocate(const struct sdg_graph *g, struct sdg_plan *plan, struct work *work)
 {
     size_t most = g->value_count + g->op_count;
-    bool ok = (plan->offset = sdg_alloc(g->log, g->value_count, sizeof *plan->offset, "a memory plan"))
-        && (plan->scratch = sdg_alloc(g->log, g->op_count, sizeof *plan->scratch, "a memory plan"))
-        && (work->intervals = sdg_alloc(g->log, most, sizeof *work->intervals, "a memory plan"))
-        && (work->placed = sdg_alloc(g->log, most, sizeof *work->placed, "a memory plan"))
-        && (work->first = sdg_alloc(g->log, g->value_count, sizeof *work->first, "a memory plan"))
-        && (work->last = sdg_alloc(g->log, g->value_count, sizeof *work->last, "a memory plan"))
-        && (work->change = sdg_alloc(g->log, g->op_count + 2, sizeof *work->change, "a memory plan"));
+    bool ok = (plan->offset = sdg_alloc(g->log, g->value_count, sizeof *plan->offset, "a memory plan")) &&
+        (plan->scratch = sdg_alloc(g->log, g->op_count, sizeof *plan->scratch, "a memory plan")) &&
+        (work->intervals = sdg_alloc(g->log, most, sizeof *work->intervals, "a memory plan")) &&
+        (work->placed = sdg_alloc(g->log, most, sizeof *work->placed, "a memory plan")) &&
+        (work->first = sdg_alloc(g->log, g->value_count, sizeof *work->first, "a memory plan")) &&
+        (work->last = sdg_alloc(g->log, g->value_count, sizeof *work->last, "a memory plan")) &&
+        (work->change = sdg_alloc(g->log, g->op_count + 2, sizeof *work->change, "a memory plan"));
     return ok ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
-enum sdg_result sdg_plan_create(const struct sdg_graph *graph, size_t alignment, const size_t *scratch_bytes, struct sdg_plan **out)
+enum sdg_result sdg_plan_create(const struct sdg_graph *graph, size_t alignment, const size_t *scratch_bytes,
+                                struct sdg_plan **out)
 {
     *out = NULL;
     SDG_TRY(sdg_graph_check(graph));

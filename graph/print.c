@@ -27,9 +27,16 @@ static void SDG_PRINTF(2, 3) append(struct line *line, const char *format, ...)
 static const char *unary_name(enum sdg_unary function)
 {
     static const char *const names[] = {
-        [SDG_UNARY_NONE] = "none", [SDG_UNARY_SILU] = "silu", [SDG_UNARY_GELU_ERF] = "gelu_erf", [SDG_UNARY_GELU_TANH] = "gelu_tanh",
-        [SDG_UNARY_QUICK_GELU] = "quick_gelu", [SDG_UNARY_RELU] = "relu", [SDG_UNARY_TANH] = "tanh", [SDG_UNARY_SIGMOID] = "sigmoid",
-        [SDG_UNARY_SOFTPLUS] = "softplus", [SDG_UNARY_AFFINE] = "affine",
+        [SDG_UNARY_NONE] = "none",
+        [SDG_UNARY_SILU] = "silu",
+        [SDG_UNARY_GELU_ERF] = "gelu_erf",
+        [SDG_UNARY_GELU_TANH] = "gelu_tanh",
+        [SDG_UNARY_QUICK_GELU] = "quick_gelu",
+        [SDG_UNARY_RELU] = "relu",
+        [SDG_UNARY_TANH] = "tanh",
+        [SDG_UNARY_SIGMOID] = "sigmoid",
+        [SDG_UNARY_SOFTPLUS] = "softplus",
+        [SDG_UNARY_AFFINE] = "affine",
     };
     return (size_t)function < sizeof names / sizeof *names ? names[function] : "unknown";
 }
@@ -51,7 +58,8 @@ static void append_attributes(struct line *line, const struct sdg_op *op)
 {
     switch (op->kind) {
     case SDG_OP_CONV2D:
-        append(line, " stride %d pad %d,%d,%d,%d", op->u.conv2d.stride, op->u.conv2d.pad_top, op->u.conv2d.pad_left, op->u.conv2d.pad_bottom, op->u.conv2d.pad_right);
+        append(line, " stride %d pad %d,%d,%d,%d", op->u.conv2d.stride, op->u.conv2d.pad_top, op->u.conv2d.pad_left,
+               op->u.conv2d.pad_bottom, op->u.conv2d.pad_right);
         break;
     case SDG_OP_ATTENTION:
         append(line, " heads %d%s", op->u.attention.heads, op->u.attention.causal ? " causal" : "");
@@ -59,17 +67,10 @@ static void append_attributes(struct line *line, const struct sdg_op *op)
     case SDG_OP_GROUP_NORM:
         append(line, " groups %d %s", op->u.group_norm.groups, unary_name(op->u.group_norm.activation));
         break;
-    case SDG_OP_UNARY:
-        append(line, " %s", unary_name(op->u.unary.function));
-        break;
-    case SDG_OP_BINARY:
-        append(line, " %s", op->u.binary.function == SDG_BINARY_ADD ? "add" : "mul");
-        break;
-    case SDG_OP_SLICE:
-        append(line, " from %" PRId64, op->u.slice.start);
-        break;
-    default:
-        break;
+    case SDG_OP_UNARY: append(line, " %s", unary_name(op->u.unary.function)); break;
+    case SDG_OP_BINARY: append(line, " %s", op->u.binary.function == SDG_BINARY_ADD ? "add" : "mul"); break;
+    case SDG_OP_SLICE: append(line, " from %" PRId64, op->u.slice.start); break;
+    default: break;
     }
 }
 
@@ -81,7 +82,8 @@ void sdg_graph_print(const struct sdg_graph *g)
         const struct sdg_op *op = &g->ops[i];
         const struct sdg_value_info *out = &g->values[op->out];
         struct line line = {.used = 0};
-        append(&line, "%4zu %%%" PRIu32 " %s %s = %s", i, op->out, sdg_dtype_name(out->dtype), sdg_shape_text(out).text, sdg_op_name(op->kind));
+        append(&line, "%4zu %%%" PRIu32 " %s %s = %s", i, op->out, sdg_dtype_name(out->dtype), sdg_shape_text(out).text,
+               sdg_op_name(op->kind));
         for (int k = 0; k < SDG_OP_MAX_INPUTS; k++) {
             if (op->in[k])
                 append_value(&line, g, "", op->in[k]);

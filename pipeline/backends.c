@@ -38,7 +38,8 @@ static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struc
         return SDG_OK;
     }
     sdg_names_join(SDG_NAMES_BACKEND, legal, sizeof legal);
-    return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend is '%s', should be one of: %s, or te=NAME,unet=NAME,vae=NAME", name, legal);
+    return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend is '%s', should be one of: %s, or te=NAME,unet=NAME,vae=NAME",
+                    name, legal);
 }
 
 static enum sdg_result parse_stage(struct sdg_pipeline *p, char *item)
@@ -46,7 +47,8 @@ static enum sdg_result parse_stage(struct sdg_pipeline *p, char *item)
     static const char *const stages[SDG_STAGE_COUNT] = {"te", "unet", "vae"};
     char *equals = strchr(item, '=');
     if (!equals)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend has '%s' among its stages, should be te=NAME, unet=NAME or vae=NAME", item);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "backend has '%s' among its stages, should be te=NAME, unet=NAME or vae=NAME", item);
     *equals = 0;
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         if (strcmp(item, stages[i]) == 0)
@@ -94,8 +96,9 @@ static enum sdg_dtype half_type(const struct sdg_backend *b, enum sdg_dtype want
     return sdg_backend_has_type(b, other) ? other : SDG_F32;
 }
 
-// bf16 in place of f16 drops three bits of every value: pictures stay as good but are no longer the same (31 to 48 dB from f32 on the
-// default model). Worth it where it halves the time of a large network, not where a picture takes half a second anyway.
+// bf16 in place of f16 drops three bits of every value: pictures stay as good but are no longer the same (31 to 48 dB
+// from f32 on the default model). Worth it where it halves the time of a large network, not where a picture takes half
+// a second anyway.
 static const size_t LARGE_UNET = 100 * 1000 * 1000; // parameters
 
 static size_t parameters(const struct sdg_tensors *tensors)
@@ -128,7 +131,8 @@ enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *ty
             chosen = SDG_F32;
         p->stage[i].dtype = chosen;
         if (type && chosen != wanted)
-            sdg_say(&p->log, SDG_LOG_INFO, "%s computes in %s: its device (%s) does not compute in %s", stages[i], sdg_dtype_name(chosen), sdg_backend_info(p->stage[i].backend)->name, sdg_dtype_name(wanted));
+            sdg_say(&p->log, SDG_LOG_INFO, "%s computes in %s: its device (%s) does not compute in %s", stages[i],
+                    sdg_dtype_name(chosen), sdg_backend_info(p->stage[i].backend)->name, sdg_dtype_name(wanted));
     }
     return SDG_OK;
 }

@@ -4,9 +4,11 @@
 
 #include "pipeline/pipeline.h"
 
-// "auto", "cpu", "vulkan", "vulkan:N", "reference", or "te=..,unet=..,vae=.." (stages left out: auto). Fills p->stage[].
+// "auto", "cpu", "vulkan", "vulkan:N", "reference", or "te=..,unet=..,vae=.." (stages left out: auto). Fills
+// p->stage[].
 enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text);
-// Opens the stages' backends and chooses their types: `type` NULL = the file's where the device computes in it at full speed.
+// Opens the stages' backends and chooses their types: `type` NULL = the file's where the device computes in it at full
+// speed.
 enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *type);
 
 #endif

@@ -23,7 +23,8 @@ struct sdg_bench {
     int64_t runs; // since the warm-up
 };
 
-static enum sdg_result make(struct sdg_pipeline *p, const char *network, const struct request *r, struct sdg_program **program)
+static enum sdg_result make(struct sdg_pipeline *p, const char *network, const struct request *r,
+                            struct sdg_program **program)
 {
     if (strcmp(network, "text") == 0)
         return sdg_make_text(p, 0, (int)r->batch, 1, false, program);
@@ -34,20 +35,28 @@ static enum sdg_result make(struct sdg_pipeline *p, const char *network, const s
     return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be text, unet or vae", network);
 }
 
-static enum sdg_result build_graph(struct sdg_pipeline *p, const char *network, const struct request *r, struct sdg_graph **graph)
+static enum sdg_result build_graph(struct sdg_pipeline *p, const char *network, const struct request *r,
+                                   struct sdg_graph **graph)
 {
     const struct sdg_model *m = p->model;
     if (strcmp(network, "text") == 0)
-        return sdg_text_graph(&p->log, &m->text_config[0], &(struct sdg_text_params){.batch = (int)r->batch, .tokens = SDG_TEXT_TOKENS, .skip = 1, .final_norm = m->text_encoders == 1}, graph);
+        return sdg_text_graph(
+            &p->log, &m->text_config[0],
+            &(struct sdg_text_params){
+                .batch = (int)r->batch, .tokens = SDG_TEXT_TOKENS, .skip = 1, .final_norm = m->text_encoders == 1},
+            graph);
     if (strcmp(network, "unet") == 0) {
         int64_t table_batch = m->unet_config.addition_time_embed_dim ? r->batch : 1;
-        return sdg_unet_step_graph(&p->log, &m->unet_config, &(struct sdg_unet_shape){r->batch, r->h, r->w, SDG_TEXT_TOKENS, 1, table_batch}, graph);
+        return sdg_unet_step_graph(&p->log, &m->unet_config,
+                                   &(struct sdg_unet_shape){r->batch, r->h, r->w, SDG_TEXT_TOKENS, 1, table_batch},
+                                   graph);
     }
     return sdg_vae_decoder_graph(&p->log, &m->vae_config, 1, r->h, r->w, graph);
 }
 
 // The same network as the graph that was compiled: names and sizes of its inputs, and its operations.
-static enum sdg_result describe(struct sdg_pipeline *p, const char *network, const struct request *r, struct sdg_graph **graph)
+static enum sdg_result describe(struct sdg_pipeline *p, const char *network, const struct request *r,
+                                struct sdg_graph **graph)
 {
     SDG_TRY(build_graph(p, network, r, graph));
     enum sdg_result result = sdg_graph_fuse(*graph);
@@ -92,7 +101,8 @@ static enum sdg_result check(const struct sdg_pipeline *p, const struct sdg_benc
     int factor = sdg_vae_factor(&p->model->vae_config), native = p->model->unet_config.sample_size * factor;
     int width = params->width ? params->width : native, height = params->height ? params->height : native;
     if (width < factor || height < factor || width % factor || height % factor || width > 16384 || height > 16384)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "size is %dx%d, should be multiples of %d, at most 16384", width, height, factor);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "size is %dx%d, should be multiples of %d, at most 16384", width,
+                        height, factor);
     if (params->batch < 0 || params->batch > 64)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "batch is %d, should be 1..64", params->batch);
     int samples = strcmp(params->network, "unet") == 0 ? 2 : 1; // a guidance pair
@@ -169,7 +179,9 @@ static void report_kernel(void *user, size_t op_index, const char *op, const cha
     k->fn(k->user, op, kernel, seconds / (double)k->bench->runs, macs);
 }
 
-void sdg_bench_kernels(const struct sdg_bench *b, void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs), void *user)
+void sdg_bench_kernels(const struct sdg_bench *b,
+                       void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs),
+                       void *user)
 {
     if (b->kernels && b->runs)
         sdg_program_times(b->program, report_kernel, &(struct kernels){b, fn, user});
@@ -179,5 +191,9 @@ void sdg_bench_info(const struct sdg_bench *b, struct sdg_bench_info *out)
 {
     struct sdg_memory memory;
     sdg_program_memory(b->program, &memory);
-    *out = (struct sdg_bench_info){.width = b->width, .height = b->height, .planned = memory.total, .resident_peak = sdg_resident_peak(), .macs = sdg_graph_macs(b->graph)};
+    *out = (struct sdg_bench_info){.width = b->width,
+                                   .height = b->height,
+                                   .planned = memory.total,
+                                   .resident_peak = sdg_resident_peak(),
+                                   .macs = sdg_graph_macs(b->graph)};
 }

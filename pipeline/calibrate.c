@@ -15,10 +15,10 @@
 #include <string.h>
 
 struct observed {
-    size_t index;    // in the statistics; they are sorted anew by every write
+    size_t index; // in the statistics; they are sorted anew by every write
     enum sdg_site_kind kind;
     size_t channels;
-    size_t elements; // of the whole batch
+    size_t elements;                    // of the whole batch
     char name[SDG_OBSERVED_NAME_BYTES]; // "site:NAME"
 };
 
@@ -28,7 +28,7 @@ struct collector {
     struct sdg_statistics *statistics;
     struct observed *sites;
     size_t count;
-    float *buffer; // of the largest site
+    float *buffer;               // of the largest site
     struct sdg_moments *moments; // NULL: no Hessians are wanted
     size_t prompt;
     bool for_statistics, for_moments; // which of both lacks this prompt
@@ -50,7 +50,8 @@ static enum sdg_result observe(void *user, struct sdg_program *program, int call
         const struct observed *s = &c->sites[i];
         SDG_TRY(sdg_program_read(program, s->name, c->buffer, s->elements));
         if (c->for_statistics)
-            SDG_TRY(sdg_statistics_observe(&c->p->log, c->statistics, s->index, (size_t)call, c->buffer, s->elements / s->channels));
+            SDG_TRY(sdg_statistics_observe(&c->p->log, c->statistics, s->index, (size_t)call, c->buffer,
+                                           s->elements / s->channels));
         if (moments)
             sdg_moments_gather(c->moments, i, c->buffer, c->prompt, call);
     }
@@ -85,7 +86,8 @@ static enum sdg_result find_indices(struct collector *c)
 {
     for (size_t i = 0; i < c->count; i++) {
         struct observed *s = &c->sites[i];
-        SDG_TRY(sdg_statistics_site(&c->p->log, c->statistics, s->name + strlen("site:"), s->kind, s->channels, &s->index));
+        SDG_TRY(
+            sdg_statistics_site(&c->p->log, c->statistics, s->name + strlen("site:"), s->kind, s->channels, &s->index));
     }
     return SDG_OK;
 }
@@ -94,7 +96,12 @@ static enum sdg_result find_indices(struct collector *c)
 static enum sdg_result find_sites(struct collector *c, const struct sdg_job *job)
 {
     const struct sdg_unet_config *config = &c->p->model->unet_config;
-    struct sdg_unet_shape shape = {.batch = job->guidance ? 2 : 1, .height = job->latent_h, .width = job->latent_w, .tokens = SDG_TEXT_TOKENS, .rows = 1, .table_batch = 1};
+    struct sdg_unet_shape shape = {.batch = job->guidance ? 2 : 1,
+                                   .height = job->latent_h,
+                                   .width = job->latent_w,
+                                   .tokens = SDG_TEXT_TOKENS,
+                                   .rows = 1,
+                                   .table_batch = 1};
     struct sdg_graph *graph;
     SDG_TRY(sdg_unet_step_graph(&c->p->log, config, &shape, &graph));
     enum sdg_result result = sdg_graph_fuse(graph);
@@ -160,8 +167,9 @@ static void describe_settings(const struct collector *c, const struct sdg_job *j
     uint64_t prompts = SDG_HASH_START;
     for (size_t i = 0; i < c->params->prompt_count; i++)
         prompts = hash_text(prompts, c->params->prompts[i]);
-    snprintf(text, size, "%dx%d, guidance %.9g, seed %lld, rng %s, prompts %016llx, negative prompt %016llx", job->width, job->height, job->cfg_scale, (long long)job->seed,
-             sdg_rng_name(job->rng.kind), (unsigned long long)prompts, (unsigned long long)hash_text(SDG_HASH_START, job->negative));
+    snprintf(text, size, "%dx%d, guidance %.9g, seed %lld, rng %s, prompts %016llx, negative prompt %016llx",
+             job->width, job->height, job->cfg_scale, (long long)job->seed, sdg_rng_name(job->rng.kind),
+             (unsigned long long)prompts, (unsigned long long)hash_text(SDG_HASH_START, job->negative));
 }
 
 static enum sdg_result create_statistics(struct collector *c, const struct sdg_job *job)
@@ -177,8 +185,15 @@ static enum sdg_result create_statistics(struct collector *c, const struct sdg_j
     sdg_tensors_fingerprint(c->p->model->unet, model);
     snprintf(sampler, sizeof sampler, "%s/%s", sdg_method_name(job->method), sdg_schedule_name(job->schedule));
     const struct sdg_statistics_info info = {
-        .model = model, .sampler = sampler, .settings = settings, .steps = job->steps, .rows = (size_t)calls, .timesteps = timesteps, .prompts = c->params->prompt_count,
-        .shard = c->params->shard ? c->params->shard : 1, .shards = c->params->shards ? c->params->shards : 1,
+        .model = model,
+        .sampler = sampler,
+        .settings = settings,
+        .steps = job->steps,
+        .rows = (size_t)calls,
+        .timesteps = timesteps,
+        .prompts = c->params->prompt_count,
+        .shard = c->params->shard ? c->params->shard : 1,
+        .shards = c->params->shards ? c->params->shards : 1,
     };
     enum sdg_result result = sdg_statistics_create(&c->p->log, &info, &c->statistics);
     if (result == SDG_OK && c->params->hessians)
@@ -193,7 +208,8 @@ static enum sdg_result resume_statistics(struct collector *c)
     if (sdg_path_kind(c->params->output) == SDG_PATH_MISSING)
         return SDG_OK;
     if (!c->params->resume)
-        return sdg_fail(&c->p->log, SDG_ERROR_OUTPUT, "%s exists already: resume it, or choose another name", c->params->output);
+        return sdg_fail(&c->p->log, SDG_ERROR_OUTPUT, "%s exists already: resume it, or choose another name",
+                        c->params->output);
     SDG_TRY(sdg_statistics_read(&c->p->log, c->params->output, &old));
     enum sdg_result result = sdg_statistics_merge(&c->p->log, c->statistics, "this run", old, c->params->output);
     sdg_statistics_destroy(&old);
@@ -205,7 +221,8 @@ static enum sdg_result resume_moments(struct collector *c)
     if (!c->moments || sdg_path_kind(c->params->hessians) == SDG_PATH_MISSING)
         return SDG_OK;
     if (!c->params->resume)
-        return sdg_fail(&c->p->log, SDG_ERROR_OUTPUT, "%s exists already: resume it, or choose another name", c->params->hessians);
+        return sdg_fail(&c->p->log, SDG_ERROR_OUTPUT, "%s exists already: resume it, or choose another name",
+                        c->params->hessians);
     return sdg_moments_resume(&c->p->log, c->moments, c->params->hessians);
 }
 
@@ -245,8 +262,10 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
     struct collector c = {.p = pipeline, .params = params};
     if (!params->prompt_count)
         return sdg_fail(&pipeline->log, SDG_ERROR_INPUT, "there is no prompt to calibrate with");
-    if (params->shards < 0 || params->shard < 0 || params->shard > params->shards || (params->shards > 0 && params->shard == 0))
-        return sdg_fail(&pipeline->log, SDG_ERROR_USAGE, "shard is %d/%d, should be i/n with 1 <= i <= n", params->shard, params->shards);
+    if (params->shards < 0 || params->shard < 0 || params->shard > params->shards ||
+        (params->shards > 0 && params->shard == 0))
+        return sdg_fail(&pipeline->log, SDG_ERROR_USAGE, "shard is %d/%d, should be i/n with 1 <= i <= n",
+                        params->shard, params->shards);
     enum sdg_result result = collect(&c);
     sdg_statistics_destroy(&c.statistics);
     sdg_moments_destroy(&c.moments);
@@ -257,7 +276,8 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
 
 // ---- merge and show ----
 
-static enum sdg_result merge_hessians(const struct sdg_log *log, const char *const *inputs, size_t count, const char *output)
+static enum sdg_result merge_hessians(const struct sdg_log *log, const char *const *inputs, size_t count,
+                                      const char *output)
 {
     struct sdg_hessians *sum = NULL, *next = NULL;
     enum sdg_result result = sdg_hessians_read(log, inputs[0], &sum);
@@ -273,7 +293,8 @@ static enum sdg_result merge_hessians(const struct sdg_log *log, const char *con
     return result;
 }
 
-enum sdg_result sdg_collect_merge(sdg_log_fn log, void *log_user, const char *const *inputs, size_t count, const char *output)
+enum sdg_result sdg_collect_merge(sdg_log_fn log, void *log_user, const char *const *inputs, size_t count,
+                                  const char *output)
 {
     struct sdg_log l = {log, log_user, SDG_LOG_INFO};
     struct sdg_statistics *sum = NULL, *next = NULL;
@@ -308,7 +329,8 @@ static float typical_magnitude(const struct sdg_histogram *h)
     return 0;
 }
 
-static enum sdg_result show_site(const struct sdg_log *log, const struct sdg_statistics *s, const struct sdg_site_statistics *site,
+static enum sdg_result show_site(const struct sdg_log *log, const struct sdg_statistics *s,
+                                 const struct sdg_site_statistics *site,
                                  void (*fn)(void *user, const struct sdg_collected_site *site), void *user)
 {
     size_t rows = s->info.rows;
@@ -325,8 +347,15 @@ static enum sdg_result show_site(const struct sdg_log *log, const struct sdg_sta
     }
     if (result == SDG_OK) {
         const struct sdg_collected_site shown = {
-            .name = site->name, .kind = sdg_site_kind_name(site->kind), .channels = site->channels, .rows = rows, .timesteps = s->info.timesteps,
-            .min = values, .max = values + rows, .typical = values + 2 * rows, .correlation = sdg_pearson(s->info.timesteps, range, rows),
+            .name = site->name,
+            .kind = sdg_site_kind_name(site->kind),
+            .channels = site->channels,
+            .rows = rows,
+            .timesteps = s->info.timesteps,
+            .min = values,
+            .max = values + rows,
+            .typical = values + 2 * rows,
+            .correlation = sdg_pearson(s->info.timesteps, range, rows),
         };
         fn(user, &shown);
     }
@@ -335,15 +364,24 @@ static enum sdg_result show_site(const struct sdg_log *log, const struct sdg_sta
     return result;
 }
 
-enum sdg_result sdg_collect_show(sdg_log_fn log, void *log_user, const char *path, const char *only, void (*info)(void *user, const struct sdg_collected_info *info),
+enum sdg_result sdg_collect_show(sdg_log_fn log, void *log_user, const char *path, const char *only,
+                                 void (*info)(void *user, const struct sdg_collected_info *info),
                                  void (*site)(void *user, const struct sdg_collected_site *site), void *user)
 {
     struct sdg_log l = {log, log_user, SDG_LOG_INFO};
     struct sdg_statistics *s;
     SDG_TRY(sdg_statistics_read(&l, path, &s));
     const struct sdg_collected_info shown = {
-        .model = s->info.model, .sampler = s->info.sampler, .settings = s->info.settings, .steps = s->info.steps, .shard = s->info.shard, .shards = s->info.shards,
-        .rows = s->info.rows, .sites = s->site_count, .prompts = s->info.prompts, .prompts_done = sdg_statistics_done_count(s),
+        .model = s->info.model,
+        .sampler = s->info.sampler,
+        .settings = s->info.settings,
+        .steps = s->info.steps,
+        .shard = s->info.shard,
+        .shards = s->info.shards,
+        .rows = s->info.rows,
+        .sites = s->site_count,
+        .prompts = s->info.prompts,
+        .prompts_done = sdg_statistics_done_count(s),
     };
     enum sdg_result result = SDG_OK;
     if (only && !sdg_statistics_find(s, only))

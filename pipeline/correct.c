@@ -1,4 +1,5 @@
-// Measures the sampler's correction (correction.h): full-precision trajectories first, then the quantized UNet at every point of them.
+// Measures the sampler's correction (correction.h): full-precision trajectories first, then the quantized UNet at every
+// point of them.
 #include "pipeline/correct.h"
 
 #include "base/memory.h"
@@ -12,7 +13,7 @@
 
 enum { X_UNCOND, E_UNCOND, X_COND, E_COND, VARIABLES }; // x: full-precision output, e: error
 
-struct moments { // of one timestep and channel
+struct moments {                                                 // of one timestep and channel
     double count, sum[VARIABLES], product[VARIABLES][VARIABLES]; // product[i][j] for i <= j
 };
 
@@ -27,12 +28,15 @@ static void add_moments(struct moments *m, const double v[VARIABLES])
 }
 
 // Both branches, or the only one twice, which makes their residuals fully correlated.
-static void observe(struct moments *moments, const float *full, const float *quantized, size_t channels, size_t pixels, bool guidance)
+static void observe(struct moments *moments, const float *full, const float *quantized, size_t channels, size_t pixels,
+                    bool guidance)
 {
-    const float *full_cond = guidance ? full + channels * pixels : full, *quantized_cond = guidance ? quantized + channels * pixels : quantized;
+    const float *full_cond = guidance ? full + channels * pixels : full,
+                *quantized_cond = guidance ? quantized + channels * pixels : quantized;
     for (size_t i = 0; i < channels * pixels; i++) {
         const double u = (double)full[i], c = (double)full_cond[i];
-        add_moments(&moments[i % channels], (const double[VARIABLES]){u, (double)quantized[i] - u, c, (double)quantized_cond[i] - c});
+        add_moments(&moments[i % channels],
+                    (const double[VARIABLES]){u, (double)quantized[i] - u, c, (double)quantized_cond[i] - c});
     }
 }
 
@@ -64,7 +68,7 @@ static double residual(const struct moments *m, int a, int b, double slope, doub
 {
     const int xa = a, ea = a + 1, xb = b, eb = b + 1;
     return product(m, ea, eb) - slope * (product(m, ea, xb) + product(m, xa, eb)) + slope * slope * product(m, xa, xb) -
-           bias * (m->sum[ea] + m->sum[eb] - slope * (m->sum[xa] + m->sum[xb])) + bias * bias * m->count;
+        bias * (m->sum[ea] + m->sum[eb] - slope * (m->sum[xa] + m->sum[xb])) + bias * bias * m->count;
 }
 
 static double decibel(double signal, double noise)
@@ -73,7 +77,8 @@ static double decibel(double signal, double noise)
 }
 
 // One row of the tables. What is told to the user refers to outputs before guidance.
-static void conclude(const struct moments *moments, struct sdg_correction *c, size_t row, struct sdg_corrected_row *told)
+static void conclude(const struct moments *moments, struct sdg_correction *c, size_t row,
+                     struct sdg_corrected_row *told)
 {
     const double measured = find_slope(moments, c->channels), slope = fmax(measured, 0);
     double signal = 0, error = 0, count = 0, squares = 0, covariance[3] = {0};
@@ -90,13 +95,17 @@ static void conclude(const struct moments *moments, struct sdg_correction *c, si
         covariance[2] += residual(m, X_COND, X_COND, slope, (double)bias);
     }
     c->slope[row] = (float)measured;
-    c->covariance[row * 3] = (float)(fmax(covariance[0], 0) / count); // a difference of sums: rounding may leave less than 0
+    // a difference of sums: rounding may leave less than 0
+    c->covariance[row * 3] = (float)(fmax(covariance[0], 0) / count);
     c->covariance[row * 3 + 1] = (float)(covariance[1] / count);
     c->covariance[row * 3 + 2] = (float)(fmax(covariance[2], 0) / count);
     const double most = sqrt((double)c->covariance[row * 3] * (double)c->covariance[row * 3 + 2]);
     c->covariance[row * 3 + 1] = (float)fmin(fmax((double)c->covariance[row * 3 + 1], -most), most);
     *told = (struct sdg_corrected_row){
-        .timestep = c->timesteps[row], .slope = measured, .bias = sqrt(squares / (double)c->channels), .sqnr = decibel(signal, error),
+        .timestep = c->timesteps[row],
+        .slope = measured,
+        .bias = sqrt(squares / (double)c->channels),
+        .sqnr = decibel(signal, error),
         .sqnr_after = decibel(signal, fmax(covariance[0] + covariance[2], 0) / ((1 + slope) * (1 + slope))),
     };
 }
@@ -109,18 +118,32 @@ struct measurement {
     struct sdg_trajectory *trajectories; // [prompts] of the full-precision model
     size_t *row_of_call;                 // [calls]
     struct sdg_correction *correction;
-    struct moments *moments;             // [rows][channels]
-    const struct sdg_trajectory *shown;  // the one that is being replayed
+    struct moments *moments;            // [rows][channels]
+    const struct sdg_trajectory *shown; // the one that is being replayed
 };
 
 static struct sdg_generate_params prompt_params(const struct measurement *m, size_t prompt)
 {
     const struct sdg_generate_params *g = &m->params->generate;
     return (struct sdg_generate_params){
-        .prompt = m->params->prompts[prompt], .negative_prompt = g->negative_prompt, .plain_prompt = g->plain_prompt, .width = g->width, .height = g->height,
-        .steps = g->steps ? g->steps : 20, .cfg_scale = g->cfg_scale, .sampler = g->sampler ? g->sampler : "ddim", .schedule = g->schedule ? g->schedule : "model",
-        .eta = g->eta, .seed = g->seed + (int64_t)prompt, .rng = g->rng, .sampler_rng = g->sampler_rng, .clip_skip = g->clip_skip, .image = (int)prompt,
-        .images = (int)m->params->prompt_count, .progress = g->progress, .progress_user = g->progress_user,
+        .prompt = m->params->prompts[prompt],
+        .negative_prompt = g->negative_prompt,
+        .plain_prompt = g->plain_prompt,
+        .width = g->width,
+        .height = g->height,
+        .steps = g->steps ? g->steps : 20,
+        .cfg_scale = g->cfg_scale,
+        .sampler = g->sampler ? g->sampler : "ddim",
+        .schedule = g->schedule ? g->schedule : "model",
+        .eta = g->eta,
+        .seed = g->seed + (int64_t)prompt,
+        .rng = g->rng,
+        .sampler_rng = g->sampler_rng,
+        .clip_skip = g->clip_skip,
+        .image = (int)prompt,
+        .images = (int)m->params->prompt_count,
+        .progress = g->progress,
+        .progress_user = g->progress_user,
     };
 }
 
@@ -159,7 +182,8 @@ static void compare(void *user, int call, float *answer)
 {
     const struct measurement *m = user;
     const struct sdg_trajectory *t = m->shown;
-    observe(m->moments + m->row_of_call[call] * t->channels, sdg_trajectory_answer(t, call), answer, t->channels, t->pixels, t->branches == 2);
+    observe(m->moments + m->row_of_call[call] * t->channels, sdg_trajectory_answer(t, call), answer, t->channels,
+            t->pixels, t->branches == 2);
 }
 
 static enum sdg_result record_all(struct measurement *m, struct sdg_pipeline *p)
@@ -172,7 +196,8 @@ static enum sdg_result record_all(struct measurement *m, struct sdg_pipeline *p)
         SDG_TRY(sdg_trajectory_record(p, &generate, &m->trajectories[i]));
     }
     SDG_TRY(plan_rows(m, &m->trajectories[0])); // all have the same timesteps
-    m->moments = sdg_alloc(m->log, m->correction->rows * m->correction->channels, sizeof *m->moments, "moments of errors");
+    m->moments =
+        sdg_alloc(m->log, m->correction->rows * m->correction->channels, sizeof *m->moments, "moments of errors");
     return m->moments ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
@@ -208,7 +233,8 @@ static enum sdg_result conclude_all(struct measurement *m, struct sdg_correction
     return SDG_OK;
 }
 
-static enum sdg_result run_model(struct measurement *m, const char *path, enum sdg_result (*run)(struct measurement *m, struct sdg_pipeline *p))
+static enum sdg_result run_model(struct measurement *m, const char *path,
+                                 enum sdg_result (*run)(struct measurement *m, struct sdg_pipeline *p))
 {
     struct sdg_pipeline_params params = m->params->pipeline;
     struct sdg_pipeline *p;
@@ -221,8 +247,8 @@ static enum sdg_result run_model(struct measurement *m, const char *path, enum s
     return result;
 }
 
-enum sdg_result sdg_correction_measure(const struct sdg_correct_params *params, const char *full, const char *quantized, struct sdg_correction **out,
-                                       struct sdg_corrected_row **rows)
+enum sdg_result sdg_correction_measure(const struct sdg_correct_params *params, const char *full, const char *quantized,
+                                       struct sdg_correction **out, struct sdg_corrected_row **rows)
 {
     const struct sdg_log log = {params->pipeline.log, params->pipeline.log_user, params->pipeline.log_level};
     struct measurement m = {.params = params, .log = &log};

@@ -11,9 +11,11 @@
 // ---- the UNet file ----
 
 // All of `old` but its correction, which is replaced.
-static enum sdg_result write_tensors(const struct sdg_log *log, const char *path, const struct sdg_tensors *old, const struct sdg_correction *correction)
+static enum sdg_result write_tensors(const struct sdg_log *log, const char *path, const struct sdg_tensors *old,
+                                     const struct sdg_correction *correction)
 {
-    struct sdg_tensor *tensors = sdg_alloc(log, sdg_tensors_count(old) + SDG_CORRECTION_TENSORS, sizeof *tensors, "a table of tensors");
+    struct sdg_tensor *tensors =
+        sdg_alloc(log, sdg_tensors_count(old) + SDG_CORRECTION_TENSORS, sizeof *tensors, "a table of tensors");
     if (!tensors)
         return SDG_ERROR_MEMORY;
     size_t count = 0;
@@ -29,7 +31,8 @@ static enum sdg_result write_tensors(const struct sdg_log *log, const char *path
     return result;
 }
 
-static enum sdg_result rewrite_tensors(const struct sdg_log *log, const char *path, const struct sdg_correction *correction, char fingerprint[17])
+static enum sdg_result rewrite_tensors(const struct sdg_log *log, const char *path,
+                                       const struct sdg_correction *correction, char fingerprint[17])
 {
     struct sdg_tensors *tensors = NULL;
     SDG_TRY(sdg_tensors_open(log, path, &tensors));
@@ -66,18 +69,22 @@ static enum sdg_result rewrite_config(const struct sdg_log *log, const char *pat
     if (result != SDG_OK)
         return result;
     cJSON *config = cJSON_GetObjectItemCaseSensitive(json.object, "quantization_config");
-    bool done = cJSON_IsObject(config) && set_member(config, "fingerprint", cJSON_CreateString(fingerprint)) && set_member(config, "corrected", cJSON_CreateTrue());
+    bool done = cJSON_IsObject(config) && set_member(config, "fingerprint", cJSON_CreateString(fingerprint)) &&
+        set_member(config, "corrected", cJSON_CreateTrue());
     char *printed = done ? cJSON_Print(json.object) : NULL;
     sdg_json_free(&json);
-    result = printed ? sdg_output_text(log, path, printed) : sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s", path);
+    result = printed ? sdg_output_text(log, path, printed)
+                     : sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s", path);
     cJSON_free(printed);
     return result;
 }
 
-enum sdg_result sdg_correction_store(const struct sdg_log *log, const char *folder, const struct sdg_correction *correction)
+enum sdg_result sdg_correction_store(const struct sdg_log *log, const char *folder,
+                                     const struct sdg_correction *correction)
 {
     char fingerprint[17];
-    char *weights = sdg_path_join(log, folder, "unet/diffusion_pytorch_model.safetensors"), *config = sdg_path_join(log, folder, "unet/config.json");
+    char *weights = sdg_path_join(log, folder, "unet/diffusion_pytorch_model.safetensors"),
+         *config = sdg_path_join(log, folder, "unet/config.json");
     enum sdg_result result = weights && config ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = rewrite_tensors(log, weights, correction, fingerprint);
@@ -98,8 +105,9 @@ static enum sdg_result check_full(const struct sdg_log *log, const char *path, c
     sdg_tensors_fingerprint(full->unet, found);
     enum sdg_result result = SDG_OK;
     if (strcmp(found, quantized->unet_config.quantization.base) != 0)
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is not the model that %s was made from: the UNet's fingerprint is %s, not %s", path, quantized->path, found,
-                          quantized->unet_config.quantization.base);
+        result = sdg_fail(log, SDG_ERROR_INPUT,
+                          "%s: is not the model that %s was made from: the UNet's fingerprint is %s, not %s", path,
+                          quantized->path, found, quantized->unet_config.quantization.base);
     sdg_model_close(&full);
     return result;
 }
@@ -112,9 +120,11 @@ static enum sdg_result find_models(const struct sdg_log *log, const struct sdg_c
     enum sdg_result result = SDG_OK;
     const char *path = params->model ? params->model : quantized->base_path;
     if (!quantized->unet_config.quantization.present)
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is no quantized model: there is nothing to correct", params->quantized);
+        result =
+            sdg_fail(log, SDG_ERROR_INPUT, "%s: is no quantized model: there is nothing to correct", params->quantized);
     else if (!path)
-        result = sdg_fail(log, SDG_ERROR_USAGE, "%s: names no base: say which full-precision model it was made from", params->quantized);
+        result = sdg_fail(log, SDG_ERROR_USAGE, "%s: names no base: say which full-precision model it was made from",
+                          params->quantized);
     else
         result = check_full(log, path, quantized);
     if (result == SDG_OK && !(*full = sdg_strdup(log, path)))

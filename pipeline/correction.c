@@ -11,7 +11,8 @@ static const char prefix[] = "correction.";
 
 // ---- tables ----
 
-enum sdg_result sdg_correction_create(const struct sdg_log *log, size_t rows, size_t channels, struct sdg_correction **out)
+enum sdg_result sdg_correction_create(const struct sdg_log *log, size_t rows, size_t channels,
+                                      struct sdg_correction **out)
 {
     struct sdg_correction *c = sdg_alloc(log, 1, sizeof *c, "correction tables");
     if (!c)
@@ -48,10 +49,30 @@ void sdg_correction_tensors(const struct sdg_correction *c, struct sdg_tensor ou
 {
     const int64_t rows = (int64_t)c->rows, channels = (int64_t)c->channels;
     const size_t number = sizeof(float);
-    out[0] = (struct sdg_tensor){.name = "correction.timesteps", .dtype = SDG_F64, .rank = 1, .dims = {rows}, .data = c->timesteps, .bytes = c->rows * sizeof(double)};
-    out[1] = (struct sdg_tensor){.name = "correction.slope", .dtype = SDG_F32, .rank = 1, .dims = {rows}, .data = c->slope, .bytes = c->rows * number};
-    out[2] = (struct sdg_tensor){.name = "correction.bias", .dtype = SDG_F32, .rank = 2, .dims = {rows, channels}, .data = c->bias, .bytes = c->rows * c->channels * number};
-    out[3] = (struct sdg_tensor){.name = "correction.covariance", .dtype = SDG_F32, .rank = 2, .dims = {rows, PARTS}, .data = c->covariance, .bytes = c->rows * PARTS * number};
+    out[0] = (struct sdg_tensor){.name = "correction.timesteps",
+                                 .dtype = SDG_F64,
+                                 .rank = 1,
+                                 .dims = {rows},
+                                 .data = c->timesteps,
+                                 .bytes = c->rows * sizeof(double)};
+    out[1] = (struct sdg_tensor){.name = "correction.slope",
+                                 .dtype = SDG_F32,
+                                 .rank = 1,
+                                 .dims = {rows},
+                                 .data = c->slope,
+                                 .bytes = c->rows * number};
+    out[2] = (struct sdg_tensor){.name = "correction.bias",
+                                 .dtype = SDG_F32,
+                                 .rank = 2,
+                                 .dims = {rows, channels},
+                                 .data = c->bias,
+                                 .bytes = c->rows * c->channels * number};
+    out[3] = (struct sdg_tensor){.name = "correction.covariance",
+                                 .dtype = SDG_F32,
+                                 .rank = 2,
+                                 .dims = {rows, PARTS},
+                                 .data = c->covariance,
+                                 .bytes = c->rows * PARTS * number};
 }
 
 bool sdg_correction_is_tensor(const char *name)
@@ -71,7 +92,9 @@ static enum sdg_result find(const struct reader *r, const char *name, const stru
     *out = sdg_tensors_find(r->tensors, name);
     if (*out)
         return SDG_OK;
-    return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tensor %s is missing, but the configuration says that the model is corrected", sdg_tensors_path(r->tensors), name);
+    return sdg_fail(r->log, SDG_ERROR_INPUT,
+                    "%s: tensor %s is missing, but the configuration says that the model is corrected",
+                    sdg_tensors_path(r->tensors), name);
 }
 
 static enum sdg_result find_rows(const struct reader *r, size_t *rows)
@@ -79,8 +102,8 @@ static enum sdg_result find_rows(const struct reader *r, size_t *rows)
     const struct sdg_tensor *t;
     SDG_TRY(find(r, "correction.timesteps", &t));
     if (t->dtype != SDG_F64 || t->rank != 1 || t->dims[0] < 1 || t->dims[0] > MOST_ROWS)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s of rank %d, should be f64 with 1 to %d numbers", sdg_tensors_path(r->tensors), t->name, sdg_dtype_name(t->dtype),
-                        t->rank, MOST_ROWS);
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s of rank %d, should be f64 with 1 to %d numbers",
+                        sdg_tensors_path(r->tensors), t->name, sdg_dtype_name(t->dtype), t->rank, MOST_ROWS);
     *rows = (size_t)t->dims[0];
     return SDG_OK;
 }
@@ -90,16 +113,20 @@ static enum sdg_result read_table(const struct reader *r, const struct sdg_tenso
 {
     const struct sdg_tensor *t;
     SDG_TRY(find(r, want->name, &t));
-    if (t->dtype != want->dtype || t->rank != want->rank || memcmp(t->dims, want->dims, (size_t)t->rank * sizeof *t->dims) != 0)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s of rank %d with %zu bytes, should be %s of rank %d with %zu bytes", sdg_tensors_path(r->tensors), t->name,
-                        sdg_dtype_name(t->dtype), t->rank, t->bytes, sdg_dtype_name(want->dtype), want->rank, want->bytes);
+    if (t->dtype != want->dtype || t->rank != want->rank ||
+        memcmp(t->dims, want->dims, (size_t)t->rank * sizeof *t->dims) != 0)
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: %s is %s of rank %d with %zu bytes, should be %s of rank %d with %zu bytes",
+                        sdg_tensors_path(r->tensors), t->name, sdg_dtype_name(t->dtype), t->rank, t->bytes,
+                        sdg_dtype_name(want->dtype), want->rank, want->bytes);
     memcpy((void *)want->data, t->data, t->bytes);
     return SDG_OK;
 }
 
 static enum sdg_result bad(const struct reader *r, const char *name, size_t row, double value, const char *should)
 {
-    return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: correction.%s: row %zu has %g, %s", sdg_tensors_path(r->tensors), name, row, value, should);
+    return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: correction.%s: row %zu has %g, %s", sdg_tensors_path(r->tensors),
+                    name, row, value, should);
 }
 
 static enum sdg_result check_row(const struct reader *r, const struct sdg_correction *c, size_t row)
@@ -134,7 +161,8 @@ static enum sdg_result read_tables(const struct reader *r, struct sdg_correction
     return SDG_OK;
 }
 
-enum sdg_result sdg_correction_read(const struct sdg_log *log, const struct sdg_tensors *tensors, size_t channels, struct sdg_correction **out)
+enum sdg_result sdg_correction_read(const struct sdg_log *log, const struct sdg_tensors *tensors, size_t channels,
+                                    struct sdg_correction **out)
 {
     const struct reader reader = {log, tensors};
     struct sdg_correction *c;
@@ -199,8 +227,10 @@ void sdg_correction_apply(const struct sdg_correction *c, double timestep, float
 double sdg_correction_variance(const struct sdg_correction *c, double timestep, double scale)
 {
     const struct place at = find_place(c, timestep);
-    const double uncond = between(&at, c->covariance, PARTS), both = between(&at, c->covariance + 1, PARTS), cond = between(&at, c->covariance + 2, PARTS);
-    const double guided = (1 - scale) * (1 - scale) * uncond + 2 * scale * (1 - scale) * both + scale * scale * cond, g = gain(c, &at);
+    const double uncond = between(&at, c->covariance, PARTS), both = between(&at, c->covariance + 1, PARTS),
+                 cond = between(&at, c->covariance + 2, PARTS);
+    const double guided = (1 - scale) * (1 - scale) * uncond + 2 * scale * (1 - scale) * both + scale * scale * cond,
+                 g = gain(c, &at);
     return fmax(guided, 0) / (g * g);
 }
 

@@ -33,8 +33,13 @@ static struct sdg_tiling tiling_of(const struct sdg_pipeline *p, const struct sd
     int factor = sdg_vae_factor(&p->model->vae_config);
     sdg_tile_size(job, &h, &w);
     return (struct sdg_tiling){
-        .height = job->latent_h, .width = job->latent_w, .tile_h = (int)h, .tile_w = (int)w, .step = job->tile_step,
-        .in_scale = decode ? 1 : factor, .out_scale = decode ? factor : 1,
+        .height = job->latent_h,
+        .width = job->latent_w,
+        .tile_h = (int)h,
+        .tile_w = (int)w,
+        .step = job->tile_step,
+        .in_scale = decode ? 1 : factor,
+        .out_scale = decode ? factor : 1,
     };
 }
 
@@ -60,7 +65,8 @@ static uint8_t pixel(float x)
     return (uint8_t)lrintf(x * 255.0f); // half to even, as numpy's round
 }
 
-static enum sdg_result to_picture(struct sdg_pipeline *p, const struct sdg_job *job, const float *data, struct sdg_image **out)
+static enum sdg_result to_picture(struct sdg_pipeline *p, const struct sdg_job *job, const float *data,
+                                  struct sdg_image **out)
 {
     struct sdg_image *image;
     if (sdg_image_create(job->width, job->height, &image) != SDG_OK)
@@ -72,12 +78,15 @@ static enum sdg_result to_picture(struct sdg_pipeline *p, const struct sdg_job *
     return SDG_OK;
 }
 
-enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, const float *latent, struct sdg_image **out)
+enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, const float *latent,
+                                 struct sdg_image **out)
 {
     const struct sdg_vae_config *c = &p->model->vae_config;
-    size_t pixels = (size_t)job->width * (size_t)job->height * 3, latent_pixels = (size_t)job->latent_w * (size_t)job->latent_h;
+    size_t pixels = (size_t)job->width * (size_t)job->height * 3,
+           latent_pixels = (size_t)job->latent_w * (size_t)job->latent_h;
     if (c->out_channels != 3)
-        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the autoencoder makes %d channels instead of 3", p->model->path, c->out_channels);
+        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the autoencoder makes %d channels instead of 3",
+                        p->model->path, c->out_channels);
     float *image = sdg_alloc_raw(&p->log, pixels, sizeof *image, "the decoded picture");
     float *input = sdg_alloc_raw(&p->log, job->latent_elements, sizeof *input, "the latent");
     enum sdg_result result = image && input ? sdg_decoder_prepare(p, job) : SDG_ERROR_MEMORY;
@@ -89,7 +98,8 @@ enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, co
         tiling.in_channels = job->latent_c;
         tiling.out_channels = 3;
         struct progress progress = {p, job, sdg_clock()};
-        result = sdg_tiles_run(&p->log, p->decoder.program, "latent", "image", &tiling, input, image, report, &progress);
+        result =
+            sdg_tiles_run(&p->log, p->decoder.program, "latent", "image", &tiling, input, image, report, &progress);
     }
     if (result == SDG_OK)
         result = sdg_check_finite(&p->log, image, pixels, "the decoded picture");
@@ -105,14 +115,17 @@ enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, co
 
 // ---- encode ----
 
-static enum sdg_result run_encoder(struct sdg_pipeline *p, struct sdg_job *job, const float *image, float *out, int channels)
+static enum sdg_result run_encoder(struct sdg_pipeline *p, struct sdg_job *job, const float *image, float *out,
+                                   int channels)
 {
     struct sdg_program *program = NULL;
     struct sdg_tiling tiling = tiling_of(p, job, false);
     tiling.in_channels = 3;
     tiling.out_channels = channels;
-    SDG_TRY(sdg_make_encoder(p, (int64_t)tiling.tile_h * tiling.in_scale, (int64_t)tiling.tile_w * tiling.in_scale, false, &program));
-    enum sdg_result result = sdg_tiles_run(&p->log, program, "image", p->model->vae_config.tiny ? "latent" : "moments", &tiling, image, out, NULL, NULL);
+    SDG_TRY(sdg_make_encoder(p, (int64_t)tiling.tile_h * tiling.in_scale, (int64_t)tiling.tile_w * tiling.in_scale,
+                             false, &program));
+    enum sdg_result result = sdg_tiles_run(&p->log, program, "image", p->model->vae_config.tiny ? "latent" : "moments",
+                                           &tiling, image, out, NULL, NULL);
     sdg_program_destroy(&program);
     return result;
 }
@@ -135,7 +148,8 @@ enum sdg_result sdg_stage_encode(struct sdg_pipeline *p, struct sdg_job *job, co
     size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
     int channels = c->tiny ? job->latent_c : 2 * job->latent_c;
     if (c->in_channels != 3)
-        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the autoencoder takes %d channels instead of 3", p->model->path, c->in_channels);
+        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the autoencoder takes %d channels instead of 3",
+                        p->model->path, c->in_channels);
     SDG_TRY(sdg_progress_report(p, job, "encode", 0, 1, 0, -1));
     float *encoded = sdg_alloc_raw(&p->log, pixels * (size_t)channels, sizeof *encoded, "the encoded image");
     float *noise = sdg_alloc_raw(&p->log, job->latent_elements, sizeof *noise, "noise");

@@ -1,5 +1,5 @@
-// Evaluation: every model draws the same pictures; latents and pictures are compared with the reference's as they appear.
-// Models are open one at a time, so an evaluation of many needs the memory of the largest.
+// Evaluation: every model draws the same pictures; latents and pictures are compared with the reference's as they
+// appear. Models are open one at a time, so an evaluation of many needs the memory of the largest.
 #include "pipeline/evaluate.h"
 
 #include "base/memory.h"
@@ -18,9 +18,24 @@ struct sdg_generate_params sdg_evaluate_run(const struct sdg_evaluator *e, size_
 {
     const struct sdg_generate_params *g = &e->params->generate;
     return (struct sdg_generate_params){
-        .prompt = e->shown->prompts[run], .negative_prompt = g->negative_prompt, .plain_prompt = g->plain_prompt, .width = g->width, .height = g->height,
-        .steps = g->steps, .cfg_scale = g->cfg_scale, .sampler = g->sampler, .schedule = g->schedule, .eta = g->eta, .sigmas = g->sigmas, .sigma_count = g->sigma_count,
-        .seed = g->seed + (int64_t)run, .rng = g->rng, .sampler_rng = g->sampler_rng, .clip_skip = g->clip_skip, .image = (int)run, .images = (int)e->shown->runs,
+        .prompt = e->shown->prompts[run],
+        .negative_prompt = g->negative_prompt,
+        .plain_prompt = g->plain_prompt,
+        .width = g->width,
+        .height = g->height,
+        .steps = g->steps,
+        .cfg_scale = g->cfg_scale,
+        .sampler = g->sampler,
+        .schedule = g->schedule,
+        .eta = g->eta,
+        .sigmas = g->sigmas,
+        .sigma_count = g->sigma_count,
+        .seed = g->seed + (int64_t)run,
+        .rng = g->rng,
+        .sampler_rng = g->sampler_rng,
+        .clip_skip = g->clip_skip,
+        .image = (int)run,
+        .images = (int)e->shown->runs,
     };
 }
 
@@ -48,8 +63,15 @@ bool sdg_evaluate_report(struct sdg_evaluator *e, int step)
     int64_t done = e->done + step;
     double elapsed = sdg_clock() - e->began;
     const struct sdg_evaluate_progress progress = {
-        .stage = e->stage, .model = e->models[e->model].shown->name, .model_index = (int)e->model, .models = (int)e->shown->models + 1, .run = (int)e->run,
-        .runs = (int)e->shown->runs, .step = step, .steps = e->shown->steps, .seconds_left = done ? elapsed * (double)(e->total - done) / (double)done : -1,
+        .stage = e->stage,
+        .model = e->models[e->model].shown->name,
+        .model_index = (int)e->model,
+        .models = (int)e->shown->models + 1,
+        .run = (int)e->run,
+        .runs = (int)e->shown->runs,
+        .step = step,
+        .steps = e->shown->steps,
+        .seconds_left = done ? elapsed * (double)(e->total - done) / (double)done : -1,
     };
     return e->params->progress(e->params->progress_user, &progress);
 }
@@ -61,11 +83,13 @@ static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_
     if (!params->prompt_count || !params->prompts)
         return sdg_fail(log, SDG_ERROR_INPUT, "there is no prompt to evaluate with");
     if (params->model_count < 1 || params->model_count > MAX_MODELS)
-        return sdg_fail(log, SDG_ERROR_USAGE, "there are %zu models to compare with the reference, should be 1..%d", params->model_count, MAX_MODELS);
+        return sdg_fail(log, SDG_ERROR_USAGE, "there are %zu models to compare with the reference, should be 1..%d",
+                        params->model_count, MAX_MODELS);
     if (params->seeds < 0 || params->seeds > MAX_SEEDS)
         return sdg_fail(log, SDG_ERROR_USAGE, "seeds is %d, should be 1..%d", params->seeds, MAX_SEEDS);
     if (params->prompt_count > (size_t)INT32_MAX / (size_t)(params->seeds ? params->seeds : 1))
-        return sdg_fail(log, SDG_ERROR_USAGE, "%zu prompts with %d seeds are too many pictures", params->prompt_count, params->seeds);
+        return sdg_fail(log, SDG_ERROR_USAGE, "%zu prompts with %d seeds are too many pictures", params->prompt_count,
+                        params->seeds);
     return SDG_OK;
 }
 
@@ -120,29 +144,42 @@ static enum sdg_result note_settings(struct sdg_evaluator *e, const struct sdg_j
     return SDG_OK;
 }
 
-static enum sdg_result check_same(const struct sdg_evaluator *e, const struct sdg_pipeline *p, const struct sdg_job *job)
+static enum sdg_result check_same(const struct sdg_evaluator *e, const struct sdg_pipeline *p,
+                                  const struct sdg_job *job)
 {
     const struct sdg_evaluation *s = e->shown;
     if (job->latent_c != s->latent_channels || job->latent_w != s->latent_width || job->latent_h != s->latent_height)
-        return sdg_fail(&e->log, SDG_ERROR_INPUT, "%s has latents of %dx%dx%d, the reference of %dx%dx%d: they cannot be compared", p->model->path, job->latent_c, job->latent_h,
-                        job->latent_w, s->latent_channels, s->latent_height, s->latent_width);
+        return sdg_fail(&e->log, SDG_ERROR_INPUT,
+                        "%s has latents of %dx%dx%d, the reference of %dx%dx%d: they cannot be compared",
+                        p->model->path, job->latent_c, job->latent_h, job->latent_w, s->latent_channels,
+                        s->latent_height, s->latent_width);
     if (job->width != s->width || job->height != s->height)
-        return sdg_fail(&e->log, SDG_ERROR_INPUT, "%s draws %dx%d pixels, the reference %dx%d: choose a size", p->model->path, job->width, job->height, s->width, s->height);
+        return sdg_fail(&e->log, SDG_ERROR_INPUT, "%s draws %dx%d pixels, the reference %dx%d: choose a size",
+                        p->model->path, job->width, job->height, s->width, s->height);
     bool same = sdg_sampler_steps(job->sampler) == s->steps && sdg_sampler_calls(job->sampler) == (int)s->calls;
     for (size_t i = 0; i < s->calls && same; i++)
         same = sdg_sampler_timestep(job->sampler, (int)i) == s->timesteps[i];
-    return same ? SDG_OK : sdg_fail(&e->log, SDG_ERROR_INPUT, "%s runs at other timesteps than the reference: name sampler and schedule instead of taking the model's", p->model->path);
+    return same
+        ? SDG_OK
+        : sdg_fail(
+              &e->log, SDG_ERROR_INPUT,
+              "%s runs at other timesteps than the reference: name sampler and schedule instead of taking the model's",
+              p->model->path);
 }
 
 // Everything that is kept of the reference, in bytes.
 static enum sdg_result allocate_reference(struct sdg_evaluator *e)
 {
     const struct sdg_evaluation *s = e->shown;
-    double latents = (double)s->runs * s->steps * (double)e->elements * sizeof(float), pictures = (double)s->runs * s->width * s->height * 3;
+    double latents = (double)s->runs * s->steps * (double)e->elements * sizeof(float),
+           pictures = (double)s->runs * s->width * s->height * 3;
     if (latents + pictures > MAX_BYTES)
-        return sdg_fail(&e->log, SDG_ERROR_MEMORY, "latents and pictures of %zu runs of the reference take %.1f GiB, at most %.0f are kept: use fewer prompts, seeds or steps", s->runs,
-                        (latents + pictures) / (1 << 30), MAX_BYTES / (1 << 30));
-    e->latents = sdg_alloc_raw(&e->log, s->runs * (size_t)s->steps, e->elements * sizeof *e->latents, "the reference's latents");
+        return sdg_fail(&e->log, SDG_ERROR_MEMORY,
+                        "latents and pictures of %zu runs of the reference take %.1f GiB, at most %.0f are kept: use "
+                        "fewer prompts, seeds or steps",
+                        s->runs, (latents + pictures) / (1 << 30), MAX_BYTES / (1 << 30));
+    e->latents =
+        sdg_alloc_raw(&e->log, s->runs * (size_t)s->steps, e->elements * sizeof *e->latents, "the reference's latents");
     e->pictures = sdg_alloc(&e->log, s->runs, sizeof *e->pictures, "the reference's pictures");
     return e->latents && e->pictures ? SDG_OK : SDG_ERROR_MEMORY;
 }
@@ -161,7 +198,8 @@ static const char *make_name(struct sdg_evaluator *e, size_t model, const struct
     if (m->name)
         return sdg_evaluation_text(e->store, "%s", m->name);
     // By its folder; type, backend and correction only if they were asked for.
-    return sdg_evaluation_text(e->store, "%s%s%s%s%s%s", p->model_name, m->type ? " " : "", m->type ? m->type : "", m->backend ? " " : "", m->backend ? m->backend : "",
+    return sdg_evaluation_text(e->store, "%s%s%s%s%s%s", p->model_name, m->type ? " " : "", m->type ? m->type : "",
+                               m->backend ? " " : "", m->backend ? m->backend : "",
                                m->no_correction ? " uncorrected" : "");
 }
 
@@ -198,7 +236,8 @@ static enum sdg_result describe(struct sdg_evaluator *e, size_t model, const str
     m->rule = sdg_interval_rule_name(p->quantized ? p->quantized->scheme.rule : SDG_INTERVAL_NONE);
     m->corrected = q->present && q->corrected && !p->params.no_correction;
     m->unet_bytes = weight_bytes(p->model->unet) - (p->quantized ? p->quantized->rounding_saves : 0);
-    m->weight_bytes = m->unet_bytes + weight_bytes(p->model->vae) + weight_bytes(p->model->text[0]) + weight_bytes(p->model->text[1]);
+    m->weight_bytes =
+        m->unet_bytes + weight_bytes(p->model->vae) + weight_bytes(p->model->text[0]) + weight_bytes(p->model->text[1]);
     return m->name && m->path && m->scheme ? allocate_model(e, model) : SDG_ERROR_MEMORY;
 }
 
@@ -388,7 +427,9 @@ static enum sdg_result evaluate(struct sdg_evaluator *e)
         any |= e->models[i].sites != NULL;
     if (!any)
         e->shown->sites = 0; // nobody quantizes them
-    e->total = (int64_t)((e->shown->models + 1) * (e->shown->runs + (size_t)sdg_evaluate_output_runs(e)) + (size_t)sdg_evaluate_site_runs(e)) * e->shown->steps;
+    e->total = (int64_t)((e->shown->models + 1) * (e->shown->runs + (size_t)sdg_evaluate_output_runs(e)) +
+                         (size_t)sdg_evaluate_site_runs(e)) *
+        e->shown->steps;
     e->began = sdg_clock();
     for (size_t i = 0; i <= e->shown->models; i++)
         SDG_TRY(draw_all(e, i));
@@ -413,7 +454,8 @@ static void clear(struct sdg_evaluator *e)
 enum sdg_result sdg_evaluate(const struct sdg_evaluate_params *params, struct sdg_evaluation **out)
 {
     *out = NULL;
-    struct sdg_evaluator e = {.params = params, .log = {params->pipeline.log, params->pipeline.log_user, params->pipeline.log_level}};
+    struct sdg_evaluator e = {.params = params,
+                              .log = {params->pipeline.log, params->pipeline.log_user, params->pipeline.log_level}};
     SDG_TRY(sdg_evaluation_create(&e.log, &e.store));
     e.shown = &e.store->shown;
     enum sdg_result result = evaluate(&e);

@@ -1,5 +1,6 @@
-// What each model's network answers to the reference's own latents, step by step: errors that have not fed on themselves. Pictures of
-// chaotic length (20 steps and guidance) say little about two models whose errors differ by a decibel; this tells them apart.
+// What each model's network answers to the reference's own latents, step by step: errors that have not fed on
+// themselves. Pictures of chaotic length (20 steps and guidance) say little about two models whose errors differ by a
+// decibel; this tells them apart.
 #include "pipeline/evaluate.h"
 
 #include "base/memory.h"
@@ -27,7 +28,9 @@ static bool see_progress(void *user, const struct sdg_progress *progress)
 
 // Calls fn for each of the runs; e->run is the run.
 static enum sdg_result for_each_run(struct sdg_evaluator *e, struct sdg_pipeline *p,
-                                    enum sdg_result (*fn)(struct sdg_evaluator *e, struct sdg_pipeline *p, const struct sdg_generate_params *generate, struct sdg_trajectory *trajectory))
+                                    enum sdg_result (*fn)(struct sdg_evaluator *e, struct sdg_pipeline *p,
+                                                          const struct sdg_generate_params *generate,
+                                                          struct sdg_trajectory *trajectory))
 {
     int count = sdg_evaluate_output_runs(e);
     e->stage = "outputs";
@@ -42,7 +45,8 @@ static enum sdg_result for_each_run(struct sdg_evaluator *e, struct sdg_pipeline
     return SDG_OK;
 }
 
-static enum sdg_result record(struct sdg_evaluator *e, struct sdg_pipeline *p, const struct sdg_generate_params *generate, struct sdg_trajectory *trajectory)
+static enum sdg_result record(struct sdg_evaluator *e, struct sdg_pipeline *p,
+                              const struct sdg_generate_params *generate, struct sdg_trajectory *trajectory)
 {
     (void)e;
     return sdg_trajectory_record(p, generate, trajectory);
@@ -60,12 +64,14 @@ static void compare(void *user, int call, float *answer)
     const struct sdg_trajectory *t = r->trajectory;
     if (r->p->correction)
         sdg_correction_apply(r->p->correction, t->timesteps[call], answer, t->branches * t->pixels);
-    struct sdg_power power = sdg_power_of_difference(sdg_trajectory_answer(t, call), answer, t->branches * sdg_trajectory_elements(t));
+    struct sdg_power power =
+        sdg_power_of_difference(sdg_trajectory_answer(t, call), answer, t->branches * sdg_trajectory_elements(t));
     r->powers[call].signal += power.signal;
     r->powers[call].noise += power.noise;
 }
 
-static enum sdg_result replay(struct sdg_evaluator *e, struct sdg_pipeline *p, const struct sdg_generate_params *generate, struct sdg_trajectory *trajectory)
+static enum sdg_result replay(struct sdg_evaluator *e, struct sdg_pipeline *p,
+                              const struct sdg_generate_params *generate, struct sdg_trajectory *trajectory)
 {
     struct replay r = {p, e->models[e->model].outputs, trajectory};
     return sdg_trajectory_replay(p, generate, trajectory, compare, &r);

@@ -17,7 +17,8 @@ enum sdg_result sdg_evaluation_create(const struct sdg_log *log, struct sdg_eval
 
 void *sdg_evaluation_take(struct sdg_evaluation_store *store, size_t count, size_t size)
 {
-    if (!sdg_grow(store->log, &store->blocks, &store->capacity, store->count + 1, sizeof *store->blocks, "the evaluation"))
+    if (!sdg_grow(store->log, &store->blocks, &store->capacity, store->count + 1, sizeof *store->blocks,
+                  "the evaluation"))
         return NULL;
     void *block = sdg_alloc(store->log, count, size, "the evaluation");
     if (block)

@@ -1,5 +1,6 @@
-// What each model's intervals cost, site by site: the reference runs with every site an output, and each site's values are compared
-// with what a model's codes would make of them. Errors that come from earlier sites or from the weights are not in it.
+// What each model's intervals cost, site by site: the reference runs with every site an output, and each site's values
+// are compared with what a model's codes would make of them. Errors that come from earlier sites or from the weights
+// are not in it.
 #include "pipeline/evaluate.h"
 
 #include "base/memory.h"
@@ -34,7 +35,11 @@ static enum sdg_result copy_sites(struct sdg_evaluator *e, const struct sdg_grap
         e->sites[i].kind = site->kind;
         e->sites[i].elements = (size_t)sdg_value_elements(v);
         sdg_observed_name(e->sites[i].observed, site->name);
-        shown[i] = (struct sdg_evaluation_site){.name = name, .kind = sdg_site_kind_name(site->kind), .channels = (size_t)v->dims[3], .min = e->low + i * calls, .max = e->high + i * calls};
+        shown[i] = (struct sdg_evaluation_site){.name = name,
+                                                .kind = sdg_site_kind_name(site->kind),
+                                                .channels = (size_t)v->dims[3],
+                                                .min = e->low + i * calls,
+                                                .max = e->high + i * calls};
     }
     for (size_t i = 0; i < sites->count * calls; i++) {
         e->low[i] = INFINITY;
@@ -47,7 +52,12 @@ static enum sdg_result copy_sites(struct sdg_evaluator *e, const struct sdg_grap
 
 enum sdg_result sdg_evaluate_list_sites(struct sdg_evaluator *e, struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    const struct sdg_unet_shape shape = {.batch = job->guidance ? 2 : 1, .height = job->latent_h, .width = job->latent_w, .tokens = SDG_TEXT_TOKENS, .rows = 1, .table_batch = 1};
+    const struct sdg_unet_shape shape = {.batch = job->guidance ? 2 : 1,
+                                         .height = job->latent_h,
+                                         .width = job->latent_w,
+                                         .tokens = SDG_TEXT_TOKENS,
+                                         .rows = 1,
+                                         .table_batch = 1};
     struct sdg_graph *graph;
     struct sdg_sites sites;
     SDG_TRY(sdg_unet_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
@@ -64,8 +74,14 @@ enum sdg_result sdg_evaluate_list_sites(struct sdg_evaluator *e, struct sdg_pipe
 
 // ---- what a model does to them ----
 
-static float low_of(const struct sdg_interval *i) { return i->scale * (float)(i->lo - i->zero_point); }
-static float high_of(const struct sdg_interval *i) { return i->scale * (float)(i->hi - i->zero_point); }
+static float low_of(const struct sdg_interval *i)
+{
+    return i->scale * (float)(i->lo - i->zero_point);
+}
+static float high_of(const struct sdg_interval *i)
+{
+    return i->scale * (float)(i->hi - i->zero_point);
+}
 
 // The size of a site's codes by themselves.
 static int bits_of(const struct sdg_interval *interval)
@@ -76,7 +92,8 @@ static int bits_of(const struct sdg_interval *interval)
     return bits;
 }
 
-static enum sdg_result note_intervals(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index, struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
+static enum sdg_result note_intervals(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index,
+                                      struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
 {
     size_t calls = e->shown->calls;
     record->intervals = sdg_evaluation_take(e->store, calls, sizeof *record->intervals);
@@ -89,7 +106,8 @@ static enum sdg_result note_intervals(struct sdg_evaluator *e, const struct sdg_
         record->high[c] = (double)high_of(&record->intervals[c]);
     }
     for (int i = 0; i < SDG_EVALUATION_TIMES; i++) {
-        const struct sdg_interval interval = sdg_quantized_interval(q, index, (SDG_TDQ_TIMES - 1.0) * i / (SDG_EVALUATION_TIMES - 1));
+        const struct sdg_interval interval =
+            sdg_quantized_interval(q, index, (SDG_TDQ_TIMES - 1.0) * i / (SDG_EVALUATION_TIMES - 1));
         bounds[i] = low_of(&interval);
         bounds[SDG_EVALUATION_TIMES + i] = high_of(&interval);
     }
@@ -98,7 +116,8 @@ static enum sdg_result note_intervals(struct sdg_evaluator *e, const struct sdg_
     return SDG_OK;
 }
 
-static enum sdg_result note_site(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index, struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
+static enum sdg_result note_site(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index,
+                                 struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
 {
     size_t calls = e->shown->calls;
     const struct sdg_interval codes = sdg_quantized_interval(q, index, 0);
@@ -154,7 +173,8 @@ static bool same_interval(const struct sdg_interval *a, const struct sdg_interva
     return a->scale == b->scale && a->zero_point == b->zero_point && a->lo == b->lo && a->hi == b->hi;
 }
 
-// One site at one call: what every model makes of the values. Models that differ in their weights only have equal intervals.
+// One site at one call: what every model makes of the values. Models that differ in their weights only have equal
+// intervals.
 static void compare_site(struct comparer *c, size_t site, size_t call, float low, float high)
 {
     struct sdg_evaluator *e = c->e;
@@ -219,7 +239,8 @@ static enum sdg_result run_once(struct comparer *c)
     return sdg_sample_latents(c->p, &generate);
 }
 
-static void conclude_model(struct sdg_evaluator *e, struct sdg_evaluation_interval *shown, struct sdg_site_record *record, double *sqnr)
+static void conclude_model(struct sdg_evaluator *e, struct sdg_evaluation_interval *shown,
+                           struct sdg_site_record *record, double *sqnr)
 {
     size_t calls = e->shown->calls;
     float *low = (float *)(sqnr + calls), *high = low + calls;

@@ -22,12 +22,17 @@ static enum sdg_result find_size(struct sdg_pipeline *p, struct sdg_job *job)
     int factor = sdg_vae_factor(&p->model->vae_config), native = p->model->unet_config.sample_size * factor;
     job->width = job->params->width ? job->params->width : init ? init->width : native;
     job->height = job->params->height ? job->params->height : init ? init->height : native;
-    const struct { const char *name; int value; } sides[2] = {{"width", job->width}, {"height", job->height}};
+    const struct {
+        const char *name;
+        int value;
+    } sides[2] = {{"width", job->width}, {"height", job->height}};
     for (int i = 0; i < 2; i++)
         if (sides[i].value < factor || sides[i].value > MAX_SIDE || sides[i].value % factor)
-            return sdg_fail(&p->log, SDG_ERROR_USAGE, "%s is %d, should be a multiple of %d from %d to %d", sides[i].name, sides[i].value, factor, factor, MAX_SIDE);
+            return sdg_fail(&p->log, SDG_ERROR_USAGE, "%s is %d, should be a multiple of %d from %d to %d",
+                            sides[i].name, sides[i].value, factor, factor, MAX_SIDE);
     if (init && (init->width != job->width || init->height != job->height))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the init image is %dx%d, the picture %dx%d: resize it first", init->width, init->height, job->width, job->height);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the init image is %dx%d, the picture %dx%d: resize it first",
+                        init->width, init->height, job->width, job->height);
     job->latent_w = job->width / factor;
     job->latent_h = job->height / factor;
     job->latent_c = p->model->vae_config.latent_channels;
@@ -39,12 +44,17 @@ static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_j
 {
     const struct sdg_unet_config *u = &p->model->unet_config;
     if (u->out_channels != job->latent_c)
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: the UNet has %d output channels, the autoencoder %d latent channels", p->model->path, u->out_channels, job->latent_c);
+        return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                        "%s: the UNet has %d output channels, the autoencoder %d latent channels", p->model->path,
+                        u->out_channels, job->latent_c);
     bool inpaints = u->in_channels == 2 * job->latent_c + 1;
     if (u->in_channels != job->latent_c && !inpaints)
-        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the UNet takes %d channels; text-to-image models take %d, inpainting models %d", p->model->path, u->in_channels, job->latent_c, 2 * job->latent_c + 1);
+        return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED,
+                        "%s: the UNet takes %d channels; text-to-image models take %d, inpainting models %d",
+                        p->model->path, u->in_channels, job->latent_c, 2 * job->latent_c + 1);
     if (inpaints && !job->params->mask)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "%s is an inpainting model: it needs an init image and a mask", p->model->path);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "%s is an inpainting model: it needs an init image and a mask",
+                        p->model->path);
     if (job->params->mask && !job->params->init_image)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "a mask needs an init image");
     return SDG_OK;
@@ -54,7 +64,8 @@ static enum sdg_result find_guidance(struct sdg_pipeline *p, struct sdg_job *job
 {
     job->cfg_scale = job->params->cfg_scale ? *job->params->cfg_scale : default_cfg_scale(p->model);
     if (!isfinite(job->cfg_scale) || fabs(job->cfg_scale) > 1000)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "cfg scale is %g, should be a number from -1000 to 1000", job->cfg_scale);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "cfg scale is %g, should be a number from -1000 to 1000",
+                        job->cfg_scale);
     job->guidance_embedding = p->model->unet_config.time_cond_proj_dim > 0;
     job->guidance = job->cfg_scale > 1.0 && !job->guidance_embedding;
     return SDG_OK;
@@ -73,7 +84,9 @@ static enum sdg_result find_sampler_names(struct sdg_pipeline *p, struct sdg_job
     } else if (schedule == SDG_SCHEDULE_MODEL && p->model->has_scheduler) {
         method = sdg_method_from_class(p->model->scheduler.class_name);
         if (method < 0)
-            return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: scheduler class '%s' has no counterpart here; choose a sampling method", p->model->path, p->model->scheduler.class_name);
+            return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED,
+                            "%s: scheduler class '%s' has no counterpart here; choose a sampling method",
+                            p->model->path, p->model->scheduler.class_name);
     }
     job->method = (enum sdg_method)method;
     job->schedule = (enum sdg_schedule)schedule;
@@ -97,11 +110,20 @@ static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
         first = steps - (int)(steps * job->strength);
         job->full_strength = job->params->mask && job->strength == 1;
         if (first >= steps)
-            return sdg_fail(&p->log, SDG_ERROR_USAGE, "strength %g of %d steps leaves no step to run; use more steps or a higher strength", job->strength, steps);
+            return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                            "strength %g of %d steps leaves no step to run; use more steps or a higher strength",
+                            job->strength, steps);
     }
     struct sdg_sampler_params params = {
-        .method = job->method, .schedule = job->schedule, .config = &job->scheduler, .steps = steps, .first_step = first,
-        .eta = g->eta ? *g->eta : -1.0, .sigmas = g->sigmas, .sigma_count = g->sigma_count, .elements = job->latent_elements,
+        .method = job->method,
+        .schedule = job->schedule,
+        .config = &job->scheduler,
+        .steps = steps,
+        .first_step = first,
+        .eta = g->eta ? *g->eta : -1.0,
+        .sigmas = g->sigmas,
+        .sigma_count = g->sigma_count,
+        .elements = job->latent_elements,
     };
     if (g->eta && !(*g->eta >= 0 && *g->eta <= 10))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "eta is %g, should be 0..10", *g->eta);
@@ -130,7 +152,10 @@ static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *jo
 {
     int layers = p->model->text_config[0].layers, skip = job->params->clip_skip;
     if (skip < 0 || skip > layers)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "clip skip is %d, should be 1..%d (the text encoder has %d layers), or absent for the model's own", skip, layers, layers);
+        return sdg_fail(
+            &p->log, SDG_ERROR_USAGE,
+            "clip skip is %d, should be 1..%d (the text encoder has %d layers), or absent for the model's own", skip,
+            layers, layers);
     job->clip_skip = skip ? skip : p->model->text_encoders > 1 ? 2 : 1;
     return SDG_OK;
 }
@@ -138,7 +163,9 @@ static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *jo
 static enum sdg_result find_tiles(struct sdg_pipeline *p, struct sdg_job *job)
 {
     job->tile = p->params.vae_tile_size ? p->params.vae_tile_size : 32;
-    double overlap = p->params.vae_tile_overlap < 0 ? 0 : p->params.vae_tile_overlap > 0 ? p->params.vae_tile_overlap : 0.5;
+    double overlap = p->params.vae_tile_overlap < 0 ? 0
+        : p->params.vae_tile_overlap > 0            ? p->params.vae_tile_overlap
+                                                    : 0.5;
     job->tile_step = (int)(job->tile * (1 - overlap));
     if (job->tile_step < 1)
         job->tile_step = 1;
@@ -153,7 +180,8 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     job->negative = params->negative_prompt ? params->negative_prompt : "";
     job->negative_absent = !params->negative_prompt;
     if (!p->tokenizer[0])
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s has no tokenizer: %s", p->model->path, sdg_model_tokenizer_hint());
+        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s has no tokenizer: %s", p->model->path,
+                        sdg_model_tokenizer_hint());
     SDG_TRY(find_size(p, job));
     SDG_TRY(check_channels(p, job));
     SDG_TRY(find_guidance(p, job));

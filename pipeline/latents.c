@@ -50,12 +50,13 @@ static enum sdg_result shrink_mask(struct sdg_pipeline *p, const struct sdg_job 
         return SDG_ERROR_MEMORY;
     for (size_t y = 0; y < (size_t)job->latent_h; y++)
         for (size_t x = 0; x < (size_t)job->latent_w; x++)
-            (*mask)[y * (size_t)job->latent_w + x] = job->params->mask[y * factor * (size_t)job->width + x * factor] >= 128 ? 1.0f : 0.0f;
+            (*mask)[y * (size_t)job->latent_w + x] =
+                job->params->mask[y * factor * (size_t)job->width + x * factor] >= 128 ? 1.0f : 0.0f;
     return SDG_OK;
 }
 
-// The order of draws is diffusers': posterior sample of the picture (unless it is not needed), the noise, posterior sample of the
-// masked picture (always, with a mask), then the sampler's own.
+// The order of draws is diffusers': posterior sample of the picture (unless it is not needed), the noise, posterior
+// sample of the masked picture (always, with a mask), then the sampler's own.
 enum sdg_result sdg_start_create(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *out)
 {
     *out = (struct sdg_start){0};

@@ -1,5 +1,5 @@
-// What a picture will need, stage by stage, before anything is loaded: the plan decides about tiles and split guidance, and
-// refuses what does not fit. Running out of memory at the last stage is the worst way to learn it.
+// What a picture will need, stage by stage, before anything is loaded: the plan decides about tiles and split guidance,
+// and refuses what does not fit. Running out of memory at the last stage is the worst way to learn it.
 #include "pipeline/pipeline.h"
 
 #include "base/memory.h"
@@ -12,8 +12,8 @@
 #endif
 
 static const double MIB = 1024.0 * 1024.0;
-// What the CPU backend's own code grows by while networks run: pages of the kernel library and the kernels it generates. Measured on
-// the default model (21 MiB) and on SD 1.5 (17 MiB); it does not depend on sizes.
+// What the CPU backend's own code grows by while networks run: pages of the kernel library and the kernels it
+// generates. Measured on the default model (21 MiB) and on SD 1.5 (17 MiB); it does not depend on sizes.
 static const size_t CPU_KERNEL_CODE = 20 * 1024 * 1024;
 
 // Bytes that could be used without swapping; 0 if the system does not say.
@@ -32,7 +32,8 @@ static size_t available_memory(void)
     return kib * 1024;
 }
 
-static struct sdg_stage_memory *add(struct sdg_memory_plan *plan, const char *name, struct sdg_program **program, size_t host)
+static struct sdg_stage_memory *add(struct sdg_memory_plan *plan, const char *name, struct sdg_program **program,
+                                    size_t host)
 {
     struct sdg_stage_memory *s = &plan->stages[plan->count++];
     *s = (struct sdg_stage_memory){.name = name, .host = host};
@@ -48,7 +49,8 @@ static int prompt_chunks(struct sdg_pipeline *p, const struct sdg_job *job)
     int chunks = 1;
     for (int i = 0; i < 2; i++) {
         struct sdg_prompt_tokens tokens;
-        if (sdg_prompt_tokenize(p->tokenizer[0], NULL, job->params->plain_prompt ? SDG_PROMPT_PLAIN : SDG_PROMPT_A1111, texts[i], &tokens) != SDG_OK)
+        if (sdg_prompt_tokenize(p->tokenizer[0], NULL, job->params->plain_prompt ? SDG_PROMPT_PLAIN : SDG_PROMPT_A1111,
+                                texts[i], &tokens) != SDG_OK)
             continue; // the text stage reports it
         if (tokens.chunks > chunks)
             chunks = tokens.chunks;
@@ -57,22 +59,27 @@ static int prompt_chunks(struct sdg_pipeline *p, const struct sdg_job *job)
     return chunks;
 }
 
-static enum sdg_result plan_text(struct sdg_pipeline *p, const struct sdg_job *job, int chunks, struct sdg_memory_plan *plan)
+static enum sdg_result plan_text(struct sdg_pipeline *p, const struct sdg_job *job, int chunks,
+                                 struct sdg_memory_plan *plan)
 {
     static const char *const names[2] = {"text encoder", "text encoder 2"};
     int batch = (job->guidance ? 2 : 1) * chunks;
     for (int i = 0; i < p->model->text_encoders; i++) {
         struct sdg_program *program;
         SDG_TRY(sdg_make_text(p, i, batch, job->clip_skip, true, &program));
-        add(plan, names[i], &program, (size_t)batch * SDG_TEXT_TOKENS * (size_t)p->model->text_config[i].hidden * sizeof(float));
+        add(plan, names[i], &program,
+            (size_t)batch * SDG_TEXT_TOKENS * (size_t)p->model->text_config[i].hidden * sizeof(float));
     }
     return SDG_OK;
 }
 
-// The UNet step with the programs that fill it: time tables and keys and values are computed while its weights are there.
-static enum sdg_result plan_unet(struct sdg_pipeline *p, const struct sdg_job *job, int chunks, struct sdg_memory_plan *plan)
+// The UNet step with the programs that fill it: time tables and keys and values are computed while its weights are
+// there.
+static enum sdg_result plan_unet(struct sdg_pipeline *p, const struct sdg_job *job, int chunks,
+                                 struct sdg_memory_plan *plan)
 {
-    int64_t calls = sdg_sampler_calls(job->sampler), batch = job->guidance && !job->split_guidance ? 2 : 1, tokens = (int64_t)chunks * SDG_TEXT_TOKENS;
+    int64_t calls = sdg_sampler_calls(job->sampler), batch = job->guidance && !job->split_guidance ? 2 : 1,
+            tokens = (int64_t)chunks * SDG_TEXT_TOKENS;
     int64_t rows = calls * (p->model->unet_config.addition_time_embed_dim ? batch : 1);
     struct sdg_memory time_memory, context_memory;
     struct sdg_program *program;
@@ -98,7 +105,8 @@ static enum sdg_result plan_decoder(struct sdg_pipeline *p, const struct sdg_job
     bool tiled = h < job->latent_h || w < job->latent_w;
     int factor = sdg_vae_factor(&p->model->vae_config);
     size_t pixels = (size_t)job->width * (size_t)job->height;
-    size_t host = pixels * 3 * (sizeof(float) + 1) + (tiled ? (pixels + (size_t)(h * w) * (size_t)(factor * factor) * 3) * sizeof(float) : 0);
+    size_t host = pixels * 3 * (sizeof(float) + 1) +
+        (tiled ? (pixels + (size_t)(h * w) * (size_t)(factor * factor) * 3) * sizeof(float) : 0);
     struct sdg_program *program;
     SDG_TRY(sdg_make_decoder(p, h, w, true, &program));
     add(plan, tiled ? "VAE decoder, tiled" : "VAE decoder", &program, host);
@@ -146,7 +154,8 @@ static bool tiles_allowed(const struct sdg_pipeline *p)
     return !p->params.vae_tiling || strcmp(p->params.vae_tiling, "off");
 }
 
-// A device may be unable to hold one activation of the whole picture in one buffer, whatever memory it has: then tiles it is.
+// A device may be unable to hold one activation of the whole picture in one buffer, whatever memory it has: then tiles
+// it is.
 static enum sdg_result plan_decoder_or_tiles(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan)
 {
     if (job->tile_vae || !tiles_allowed(p))
@@ -173,16 +182,18 @@ static enum sdg_result make_plan(struct sdg_pipeline *p, struct sdg_job *job, in
     return SDG_OK;
 }
 
-// Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture of a batch, tiles (the
-// picture changes a little), then one branch at a time.
-static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const struct sdg_memory_plan *plan, size_t budget)
+// Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture of a batch,
+// tiles (the picture changes a little), then one branch at a time.
+static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const struct sdg_memory_plan *plan,
+                      size_t budget)
 {
     if (job->keep_networks) {
         job->keep_networks = false;
         return true;
     }
     for (int i = 0; i < plan->count; i++)
-        if (!job->tile_vae && tiles_allowed(p) && strncmp(plan->stages[i].name, "VAE", 3) == 0 && plan->base + plan->stages[i].total > budget) {
+        if (!job->tile_vae && tiles_allowed(p) && strncmp(plan->stages[i].name, "VAE", 3) == 0 &&
+            plan->base + plan->stages[i].total > budget) {
             job->tile_vae = true;
             return true;
         }
@@ -202,7 +213,8 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
     size_t resident = sdg_resident_now();
     // What earlier pictures of the batch left behind is this picture's to use: networks that stayed, and freed memory.
     if (!p->bare || (job->params->image == 0 && !p->unet.program && !p->decoder.program))
-        p->bare = resident + (!p->planned_before && strcmp(p->stage[SDG_STAGE_UNET].name, "cpu") == 0 ? CPU_KERNEL_CODE : 0);
+        p->bare =
+            resident + (!p->planned_before && strcmp(p->stage[SDG_STAGE_UNET].name, "cpu") == 0 ? CPU_KERNEL_CODE : 0);
     p->planned_before = true;
     plan->base = p->bare;
     job->keep_networks = job->params->images > 1;
@@ -213,11 +225,16 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
         if (plan->peak <= budget)
             break;
         if (!economize(p, job, plan, budget))
-            return sdg_fail(&p->log, SDG_ERROR_MEMORY, "a picture of %dx%d needs %.0f MiB, %.0f MiB %s; try a smaller picture or --type bf16 / f16", job->width, job->height,
-                            (double)plan->peak / MIB, (double)budget / MIB, p->params.max_memory > 0 ? "are allowed" : "are free");
+            return sdg_fail(
+                &p->log, SDG_ERROR_MEMORY,
+                "a picture of %dx%d needs %.0f MiB, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
+                job->width, job->height, (double)plan->peak / MIB, (double)budget / MIB,
+                p->params.max_memory > 0 ? "are allowed" : "are free");
     }
     if (job->tile_vae && !(p->params.vae_tiling && strcmp(p->params.vae_tiling, "on") == 0))
-        sdg_say(&p->log, SDG_LOG_INFO, "the picture is decoded in tiles of %dx%d: memory is short, or the device's buffers are", job->tile * 8, job->tile * 8);
+        sdg_say(&p->log, SDG_LOG_INFO,
+                "the picture is decoded in tiles of %dx%d: memory is short, or the device's buffers are", job->tile * 8,
+                job->tile * 8);
     if (job->split_guidance)
         sdg_say(&p->log, SDG_LOG_INFO, "memory is short: the two branches of guidance run one after the other");
     job->planned = (double)plan->peak;

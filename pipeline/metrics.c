@@ -71,8 +71,10 @@ static void make_window(double weights[WINDOW])
         weights[i] /= sum;
 }
 
-// Sums of a, b, a^2, b^2, a b under a vertical window that begins in row y, for every column of one channel: out [width][MOMENTS].
-static void sum_columns(const struct sdg_image *a, const struct sdg_image *b, int channel, int y, const double weights[WINDOW], double *out)
+// Sums of a, b, a^2, b^2, a b under a vertical window that begins in row y, for every column of one channel: out
+// [width][MOMENTS].
+static void sum_columns(const struct sdg_image *a, const struct sdg_image *b, int channel, int y,
+                        const double weights[WINDOW], double *out)
 {
     size_t width = (size_t)a->width;
     memset(out, 0, width * MOMENTS * sizeof *out);

@@ -9,24 +9,25 @@ static const double seconds_between_writes = 30;
 
 struct layer { // one site and the operation that its Hessian is for
     bool wanted;
-    size_t index;                  // in the Hessians
-    int64_t n, h, w, c;            // of the site's value
-    int64_t out_h, out_w;          // of the operation's result
+    size_t index;         // in the Hessians
+    int64_t n, h, w, c;   // of the site's value
+    int64_t out_h, out_w; // of the operation's result
     int kernel_h, kernel_w, stride, pad_top, pad_left;
-    float *rows;                   // [SAMPLES, inputs], in the order of weights: [c, kernel_h, kernel_w]
+    float *rows; // [SAMPLES, inputs], in the order of weights: [c, kernel_h, kernel_w]
     size_t row_count;
 };
 
 struct sdg_moments {
     struct sdg_hessians *hessians;
-    struct layer *layers;          // one a site
+    struct layer *layers; // one a site
     size_t count;
     int calls;
-    double written;                // clock of the last write
-    bool changed;                  // since then
+    double written; // clock of the last write
+    bool changed;   // since then
 };
 
-enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info, struct sdg_moments **out)
+enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info,
+                                   struct sdg_moments **out)
 {
     struct sdg_moments *m = sdg_alloc(log, 1, sizeof *m, "Hessians");
     if (!m)
@@ -74,11 +75,20 @@ static const struct sdg_op *first_consumer(const struct sdg_graph *graph, const 
     return op;
 }
 
-static enum sdg_result prepare_layer(const struct sdg_log *log, struct sdg_moments *m, const struct sdg_graph *graph, const struct sdg_site *site, struct layer *l)
+static enum sdg_result prepare_layer(const struct sdg_log *log, struct sdg_moments *m, const struct sdg_graph *graph,
+                                     const struct sdg_site *site, struct layer *l)
 {
     const struct sdg_op *op = first_consumer(graph, site);
     const int64_t *in = graph->values[site->value].dims, *out = graph->values[op->out].dims;
-    *l = (struct layer){.n = in[0], .h = in[1], .w = in[2], .c = in[3], .out_h = out[1], .out_w = out[2], .kernel_h = 1, .kernel_w = 1, .stride = 1};
+    *l = (struct layer){.n = in[0],
+                        .h = in[1],
+                        .w = in[2],
+                        .c = in[3],
+                        .out_h = out[1],
+                        .out_w = out[2],
+                        .kernel_h = 1,
+                        .kernel_w = 1,
+                        .stride = 1};
     if (op->kind == SDG_OP_CONV2D) {
         l->kernel_h = op->u.conv2d.kernel_h;
         l->kernel_w = op->u.conv2d.kernel_w;
@@ -91,10 +101,13 @@ static enum sdg_result prepare_layer(const struct sdg_log *log, struct sdg_momen
         return SDG_OK;
     l->wanted = true;
     l->rows = sdg_alloc_raw(log, SAMPLES, (size_t)inputs * sizeof *l->rows, "rows of a layer's inputs");
-    return l->rows ? sdg_hessians_site(log, m->hessians, site->name, (size_t)l->c, (size_t)l->kernel_h, (size_t)l->kernel_w, &l->index) : SDG_ERROR_MEMORY;
+    return l->rows ? sdg_hessians_site(log, m->hessians, site->name, (size_t)l->c, (size_t)l->kernel_h,
+                                       (size_t)l->kernel_w, &l->index)
+                   : SDG_ERROR_MEMORY;
 }
 
-enum sdg_result sdg_moments_prepare(const struct sdg_log *log, struct sdg_moments *m, const struct sdg_graph *graph, int calls)
+enum sdg_result sdg_moments_prepare(const struct sdg_log *log, struct sdg_moments *m, const struct sdg_graph *graph,
+                                    int calls)
 {
     struct sdg_sites sites;
     SDG_TRY(sdg_sites_find(graph, &sites));
@@ -134,7 +147,8 @@ static void gather_row(const struct layer *l, const float *value, int64_t positi
     const int64_t n = position / (l->out_h * l->out_w), y = position / l->out_w % l->out_h, x = position % l->out_w;
     const int taps = l->kernel_h * l->kernel_w;
     for (int tap = 0; tap < taps; tap++) {
-        const int64_t in_y = y * l->stride - l->pad_top + tap / l->kernel_w, in_x = x * l->stride - l->pad_left + tap % l->kernel_w;
+        const int64_t in_y = y * l->stride - l->pad_top + tap / l->kernel_w,
+                      in_x = x * l->stride - l->pad_left + tap % l->kernel_w;
         const bool inside = in_y >= 0 && in_y < l->h && in_x >= 0 && in_x < l->w;
         const float *from = inside ? value + ((n * l->h + in_y) * l->w + in_x) * l->c : NULL;
         for (int64_t c = 0; c < l->c; c++)
@@ -152,7 +166,8 @@ void sdg_moments_gather(struct sdg_moments *m, size_t site, const float *value, 
     uint64_t random = (uint64_t)prompt << 20 ^ (uint64_t)call;
     l->row_count = positions < SAMPLES ? (size_t)positions : SAMPLES;
     for (size_t i = 0; i < l->row_count; i++) {
-        int64_t position = l->row_count == (size_t)positions ? (int64_t)i : (int64_t)(next_random(&random) % (uint64_t)positions);
+        int64_t position =
+            l->row_count == (size_t)positions ? (int64_t)i : (int64_t)(next_random(&random) % (uint64_t)positions);
         gather_row(l, value, position, l->rows + i * inputs);
     }
 }
@@ -195,7 +210,8 @@ static enum sdg_result write(const struct sdg_log *log, struct sdg_moments *m, c
     return result;
 }
 
-enum sdg_result sdg_moments_finish_prompt(const struct sdg_log *log, struct sdg_moments *m, size_t prompt, const char *path)
+enum sdg_result sdg_moments_finish_prompt(const struct sdg_log *log, struct sdg_moments *m, size_t prompt,
+                                          const char *path)
 {
     sdg_statistics_mark_done(m->hessians->about, prompt);
     m->changed = true;

@@ -33,8 +33,11 @@ const char *sdg_build_info(void)
 }
 
 // These lists are in the order of the enumerations; tests/pipeline.c holds them against sdg_method_name() and its like.
-static const char *const samplers[] = {"euler", "euler_a", "heun", "dpm2", "dpm++2s_a", "dpm++2m", "dpm++2mv2", "ddim", "ddim_trailing", "pndm", "unipc", "lms", "lcm", "tcd", "ddpm", NULL};
-static const char *const schedules[] = {"discrete", "karras", "exponential", "sgm_uniform", "simple", "ays", "beta", "model", NULL};
+static const char *const samplers[] = {"euler",     "euler_a", "heun",          "dpm2", "dpm++2s_a", "dpm++2m",
+                                       "dpm++2mv2", "ddim",    "ddim_trailing", "pndm", "unipc",     "lms",
+                                       "lcm",       "tcd",     "ddpm",          NULL};
+static const char *const schedules[] = {"discrete", "karras", "exponential", "sgm_uniform", "simple",
+                                        "ays",      "beta",   "model",       NULL};
 static const char *const rngs[] = {"cuda", "cpu", "std_default", NULL};
 static const char *const types[] = {"f32", "f16", "bf16", NULL};
 static const char *const backends[] = {"auto", "cpu", "vulkan", "vulkan:N", "reference", NULL};
@@ -61,7 +64,8 @@ void sdg_names_join(enum sdg_names which, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", *name);
 }
 
-enum sdg_result sdg_name_find(const struct sdg_log *log, enum sdg_names which, const char *what, const char *name, int *index)
+enum sdg_result sdg_name_find(const struct sdg_log *log, enum sdg_names which, const char *what, const char *name,
+                              int *index)
 {
     const char *const *list = sdg_names(which);
     for (int i = 0; list[i]; i++)

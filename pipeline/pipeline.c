@@ -50,11 +50,17 @@ struct lister {
 static void list_one(void *user, const struct sdg_device_info *info)
 {
     struct lister *lister = user;
-    struct sdg_device device = {.name = info->name, .backend = info->backend, .type = info->type, .driver = info->driver, .note = info->note, .memory = info->memory};
+    struct sdg_device device = {.name = info->name,
+                                .backend = info->backend,
+                                .type = info->type,
+                                .driver = info->driver,
+                                .note = info->note,
+                                .memory = info->memory};
     lister->fn(lister->user, &device);
 }
 
-void sdg_list_devices(sdg_log_fn log, void *log_user, void (*fn)(void *user, const struct sdg_device *device), void *user)
+void sdg_list_devices(sdg_log_fn log, void *log_user, void (*fn)(void *user, const struct sdg_device *device),
+                      void *user)
 {
     struct lister lister = {fn, user};
     struct sdg_log l = {log, log_user, SDG_LOG_WARNING};
@@ -94,14 +100,19 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
 {
     int index;
     if (params->threads < 0 || params->threads > 1024)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "threads is %d, should be 1..1024, or 0 for the number of physical cores", params->threads);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "threads is %d, should be 1..1024, or 0 for the number of physical cores", params->threads);
     if (!(params->max_memory >= 0))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the memory limit is %g, should be positive, or 0 for what is free", params->max_memory);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the memory limit is %g, should be positive, or 0 for what is free",
+                        params->max_memory);
     if (params->vae_tile_size && (params->vae_tile_size < 8 || params->vae_tile_size > 1024))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile size is %d, should be 8..1024 latent pixels", params->vae_tile_size);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile size is %d, should be 8..1024 latent pixels",
+                        params->vae_tile_size);
     if (!(params->vae_tile_overlap < 0.76))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile overlap is %g, should be 0..0.75", params->vae_tile_overlap);
-    if (params->vae_tiling && strcmp(params->vae_tiling, "auto") && strcmp(params->vae_tiling, "on") && strcmp(params->vae_tiling, "off"))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile overlap is %g, should be 0..0.75",
+                        params->vae_tile_overlap);
+    if (params->vae_tiling && strcmp(params->vae_tiling, "auto") && strcmp(params->vae_tiling, "on") &&
+        strcmp(params->vae_tiling, "off"))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tiling is '%s', should be auto, on or off", params->vae_tiling);
     if (params->prediction)
         SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_PREDICTION, "prediction", params->prediction, &index));
@@ -113,7 +124,10 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
 {
     p->params = *params;
     p->params.model = p->params.vae = p->params.backend = p->params.type = p->params.cache_dir = NULL;
-    p->params.vae_tiling = !params->vae_tiling ? "auto" : strcmp(params->vae_tiling, "on") == 0 ? "on" : strcmp(params->vae_tiling, "off") == 0 ? "off" : "auto";
+    p->params.vae_tiling = !params->vae_tiling   ? "auto"
+        : strcmp(params->vae_tiling, "on") == 0  ? "on"
+        : strcmp(params->vae_tiling, "off") == 0 ? "off"
+                                                 : "auto";
     if (params->prediction)
         p->params.prediction = strcmp(params->prediction, "v") == 0 ? "v" : "eps";
 }
@@ -141,7 +155,8 @@ static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipel
 {
     const char *path = params->model ? params->model : sdg_default_model();
     if (!path)
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "no model given, and no default model is installed: name one with -m, or set SDGEN_MODEL");
+        return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                        "no model given, and no default model is installed: name one with -m, or set SDGEN_MODEL");
     struct sdg_model_params model_params = {.no_mmap = params->no_mmap};
     SDG_TRY(sdg_model_open_params(&p->log, path, &model_params, &p->model));
     if (params->vae)
@@ -164,9 +179,11 @@ static enum sdg_result make_tokenizers(struct sdg_pipeline *p)
     const struct sdg_model *m = p->model;
     for (int i = 0; i < m->text_encoders; i++) {
         if (m->text_config[i].positions < SDG_TEXT_TOKENS)
-            return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the text encoder has %d positions, %d are needed", m->path, m->text_config[i].positions, SDG_TEXT_TOKENS);
+            return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the text encoder has %d positions, %d are needed",
+                            m->path, m->text_config[i].positions, SDG_TEXT_TOKENS);
         if (m->vocab_json[i] && m->merges_txt[i])
-            SDG_TRY(sdg_tokenizer_create(&p->log, m->path, m->vocab_json[i], m->merges_txt[i], m->pad_token[i], &p->tokenizer[i]));
+            SDG_TRY(sdg_tokenizer_create(&p->log, m->path, m->vocab_json[i], m->merges_txt[i], m->pad_token[i],
+                                         &p->tokenizer[i]));
     }
     return SDG_OK;
 }
@@ -252,7 +269,8 @@ static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, s
     info->peak_resident = sdg_resident_peak();
 }
 
-static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start, struct sdg_image **out, struct sdg_generate_info *info)
+static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start,
+                                struct sdg_image **out, struct sdg_generate_info *info)
 {
     struct sdg_memory_plan plan;
     double clock = sdg_clock();
@@ -275,7 +293,8 @@ static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, str
     return SDG_OK;
 }
 
-enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, struct sdg_image **out, struct sdg_generate_info *info)
+enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
+                             struct sdg_image **out, struct sdg_generate_info *info)
 {
     *out = NULL;
     struct sdg_job job;

@@ -23,10 +23,15 @@ SDG_PRINTF(2, 3) static void line(const struct printer *out, const char *format,
 static void print_stage(const struct printer *out, const struct sdg_pipeline *p, const struct sdg_stage_memory *s)
 {
     const double mib = 1024.0 * 1024.0;
-    enum sdg_stage stage = strncmp(s->name, "text", 4) == 0 ? SDG_STAGE_TEXT : strcmp(s->name, "UNet") == 0 ? SDG_STAGE_UNET : SDG_STAGE_VAE;
+    enum sdg_stage stage = strncmp(s->name, "text", 4) == 0 ? SDG_STAGE_TEXT
+        : strcmp(s->name, "UNet") == 0                      ? SDG_STAGE_UNET
+                                                            : SDG_STAGE_VAE;
     const struct sdg_stage_backend *b = &p->stage[stage];
-    line(out, "%-18s %-10s %-5s weights %8.1f  activations %8.1f  inputs %7.1f  scratch %7.1f  host %7.1f  total %8.1f MiB", s->name, b->name, sdg_dtype_name(b->dtype),
-         (double)s->memory.weights / mib, (double)s->memory.arena / mib, (double)s->memory.inputs / mib, (double)s->memory.scratch / mib, (double)s->host / mib, (double)s->total / mib);
+    line(out,
+         "%-18s %-10s %-5s weights %8.1f  activations %8.1f  inputs %7.1f  scratch %7.1f  host %7.1f  total %8.1f MiB",
+         s->name, b->name, sdg_dtype_name(b->dtype), (double)s->memory.weights / mib, (double)s->memory.arena / mib,
+         (double)s->memory.inputs / mib, (double)s->memory.scratch / mib, (double)s->host / mib,
+         (double)s->total / mib);
 }
 
 static void print_kernel(void *user, const char *op, const char *kernel)
@@ -39,7 +44,8 @@ static enum sdg_result print_kernels(const struct printer *out, struct sdg_pipel
     struct sdg_program *program;
     int batch = job->guidance && !job->split_guidance ? 2 : 1;
     line(out, "kernels of the UNet:");
-    SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, SDG_TEXT_TOKENS, sdg_sampler_calls(job->sampler), true, &program));
+    SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, SDG_TEXT_TOKENS, sdg_sampler_calls(job->sampler),
+                               true, &program));
     sdg_program_describe(program, print_kernel, (void *)out);
     sdg_program_destroy(&program);
     int64_t h, w;
@@ -57,11 +63,13 @@ static void print_quantization(const struct printer *out, const struct sdg_pipel
     const struct sdg_quantized *q = p->quantized;
     if (!q)
         return;
-    line(out, "quantization: %s, %zu layers (weights %s-rounded%s)", c->scheme, q->layer_count, c->weight_rounding, p->correction ? ", sampler corrected" : "");
+    line(out, "quantization: %s, %zu layers (weights %s-rounded%s)", c->scheme, q->layer_count, c->weight_rounding,
+         p->correction ? ", sampler corrected" : "");
     if (q->scheme.rule == SDG_INTERVAL_DYNAMIC)
         line(out, "intervals: %zu sites, measured in every step", q->site_count);
     else if (q->site_count)
-        line(out, "intervals: %zu sites, %zu depend on the timestep, %zu are constant", q->site_count, q->temporal_sites, q->site_count - q->temporal_sites);
+        line(out, "intervals: %zu sites, %zu depend on the timestep, %zu are constant", q->site_count,
+             q->temporal_sites, q->site_count - q->temporal_sites);
 }
 
 static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline *p, struct sdg_job *job, bool kernels)
@@ -70,8 +78,11 @@ static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline
     struct sdg_memory_plan plan;
     SDG_TRY(sdg_memory_plan(p, job, &plan));
     line(out, "model: %s", p->model->path);
-    line(out, "picture: %dx%d, %s / %s, %d steps, %d model evaluations, guidance %s", job->width, job->height, sdg_method_name(job->method), sdg_schedule_name(job->schedule),
-         job->steps, sdg_sampler_calls(job->sampler), !job->guidance ? "off" : job->split_guidance ? "one branch at a time" : "as batch 2");
+    line(out, "picture: %dx%d, %s / %s, %d steps, %d model evaluations, guidance %s", job->width, job->height,
+         sdg_method_name(job->method), sdg_schedule_name(job->schedule), job->steps, sdg_sampler_calls(job->sampler),
+         !job->guidance            ? "off"
+             : job->split_guidance ? "one branch at a time"
+                                   : "as batch 2");
     print_quantization(out, p);
     for (int i = 0; i < SDG_STAGE_COUNT; i++) {
         static const char *const names[] = {"text", "UNet", "VAE"};
@@ -85,7 +96,8 @@ static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline
     return kernels ? print_kernels(out, p, job) : SDG_OK;
 }
 
-enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels, void (*fn)(void *user, const char *line), void *user)
+enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,
+                         void (*fn)(void *user, const char *line), void *user)
 {
     struct printer out = {fn, user};
     struct sdg_job job;

@@ -11,13 +11,19 @@ double sdg_clock(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct sdg_job *job, const char *stage, int step, int steps, double seconds_step, double seconds_left)
+enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct sdg_job *job, const char *stage,
+                                    int step, int steps, double seconds_step, double seconds_left)
 {
     if (!job->params->progress)
         return SDG_OK;
     struct sdg_progress progress = {
-        .stage = stage, .step = step, .steps = steps, .image = job->params->image, .images = job->params->images > 0 ? job->params->images : 1,
-        .seconds_step = seconds_step, .seconds_left = seconds_left,
+        .stage = stage,
+        .step = step,
+        .steps = steps,
+        .image = job->params->image,
+        .images = job->params->images > 0 ? job->params->images : 1,
+        .seconds_step = seconds_step,
+        .seconds_left = seconds_left,
     };
     if (job->params->progress(job->params->progress_user, &progress))
         return SDG_OK;
@@ -28,7 +34,8 @@ enum sdg_result sdg_check_finite(const struct sdg_log *log, const float *data, s
 {
     for (size_t i = 0; i < count; i++)
         if (!isfinite(data[i]))
-            return sdg_fail(log, SDG_ERROR_COMPUTE, "%s is not finite (%g at element %zu of %zu); try --type f32", what, (double)data[i], i, count);
+            return sdg_fail(log, SDG_ERROR_COMPUTE, "%s is not finite (%g at element %zu of %zu); try --type f32", what,
+                            (double)data[i], i, count);
     return SDG_OK;
 }
 

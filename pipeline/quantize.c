@@ -1,5 +1,5 @@
-// Quantizing a model: the plan's modules are rounded and its sites fitted on all cores, each by itself, so that neither the number of
-// threads nor their order shows in the result.
+// Quantizing a model: the plan's modules are rounded and its sites fitted on all cores, each by itself, so that neither
+// the number of threads nor their order shows in the result.
 #include "sdgen/quantize.h"
 
 #include "base/file.h"
@@ -33,7 +33,8 @@ struct quantizer {
 
 // ---- work on all cores ----
 
-// What the items of one stage share. The first failure is the one reported; items that have not begun then are left out.
+// What the items of one stage share. The first failure is the one reported; items that have not begun then are left
+// out.
 struct stage {
     struct quantizer *q;
     const char *name;
@@ -62,7 +63,11 @@ static enum sdg_result finish_item(struct stage *s, const struct sdg_log *log, s
     s->done_cost += s->cost(s->q, item);
     double seconds = sdg_clock() - s->start;
     const struct sdg_progress progress = {
-        .stage = s->name, .step = (int)s->done, .steps = (int)s->count, .images = 1, .seconds_step = seconds / (double)s->done,
+        .stage = s->name,
+        .step = (int)s->done,
+        .steps = (int)s->count,
+        .images = 1,
+        .seconds_step = seconds / (double)s->done,
         .seconds_left = seconds * (s->total_cost - s->done_cost) / s->done_cost,
     };
     if (!params->progress || params->progress(params->progress_user, &progress))
@@ -101,9 +106,11 @@ static enum sdg_result run_stage(struct stage *s)
 // Columns [start, start + channels) of the module's weight, in f32.
 static void gather_part(const struct sdg_quant_module *m, const struct sdg_quant_part *part, size_t taps, float *matrix)
 {
-    const size_t size = sdg_dtype_size(m->tensor->dtype), all = (size_t)m->tensor->dims[1] * taps, columns = part->channels * taps;
+    const size_t size = sdg_dtype_size(m->tensor->dtype), all = (size_t)m->tensor->dims[1] * taps,
+                 columns = part->channels * taps;
     for (size_t o = 0; o < (size_t)m->tensor->dims[0]; o++)
-        sdg_convert(matrix + o * columns, SDG_F32, (const char *)m->tensor->data + (o * all + part->start * taps) * size, m->tensor->dtype, columns);
+        sdg_convert(matrix + o * columns, SDG_F32,
+                    (const char *)m->tensor->data + (o * all + part->start * taps) * size, m->tensor->dtype, columns);
 }
 
 static void account(struct sdg_quant_module *m, const struct sdg_codes *codes, const float *matrix)
@@ -116,17 +123,24 @@ static void account(struct sdg_quant_module *m, const struct sdg_codes *codes, c
 }
 
 // The Hessian of what this part of a weight is multiplied with; NULL if there is none.
-static const struct sdg_hessian *find_hessian(const struct quantizer *q, const struct sdg_quant_module *m, const struct sdg_quant_part *part)
+static const struct sdg_hessian *find_hessian(const struct quantizer *q, const struct sdg_quant_module *m,
+                                              const struct sdg_quant_part *part)
 {
-    const struct sdg_layer_hessian *h = q->hessians ? sdg_hessians_find(q->hessians, q->plan.sites[part->site].name) : NULL;
-    const int64_t kernel_h = m->tensor->rank > 2 ? m->tensor->dims[2] : 1, kernel_w = m->tensor->rank > 3 ? m->tensor->dims[3] : 1;
-    return h && h->channels == part->channels && h->kernel_h == (size_t)kernel_h && h->kernel_w == (size_t)kernel_w ? &h->hessian : NULL;
+    const struct sdg_layer_hessian *h =
+        q->hessians ? sdg_hessians_find(q->hessians, q->plan.sites[part->site].name) : NULL;
+    const int64_t kernel_h = m->tensor->rank > 2 ? m->tensor->dims[2] : 1,
+                  kernel_w = m->tensor->rank > 3 ? m->tensor->dims[3] : 1;
+    return h && h->channels == part->channels && h->kernel_h == (size_t)kernel_h && h->kernel_w == (size_t)kernel_w
+        ? &h->hessian
+        : NULL;
 }
 
-static enum sdg_result round_matrix(const struct quantizer *q, const struct sdg_log *log, struct sdg_quant_module *m, const struct sdg_quant_part *part, const float *matrix,
-                                    size_t outputs, size_t columns, struct sdg_codes *codes)
+static enum sdg_result round_matrix(const struct quantizer *q, const struct sdg_log *log, struct sdg_quant_module *m,
+                                    const struct sdg_quant_part *part, const float *matrix, size_t outputs,
+                                    size_t columns, struct sdg_codes *codes)
 {
-    const struct sdg_gptq_options options = {.weight = {.bits = m->bits, .group = q->settings.group}, .by_importance = true};
+    const struct sdg_gptq_options options = {.weight = {.bits = m->bits, .group = q->settings.group},
+                                             .by_importance = true};
     const struct sdg_hessian *hessian = find_hessian(q, m, part);
     if (!hessian)
         return sdg_weights_round(log, part->op, matrix, outputs, columns, &options.weight, codes);
@@ -134,9 +148,11 @@ static enum sdg_result round_matrix(const struct quantizer *q, const struct sdg_
     return sdg_weights_gptq(log, part->op, matrix, outputs, columns, hessian, &options, codes);
 }
 
-static enum sdg_result round_part(const struct quantizer *q, const struct sdg_log *log, struct sdg_quant_module *m, struct sdg_quant_part *part, size_t taps, int8_t *all)
+static enum sdg_result round_part(const struct quantizer *q, const struct sdg_log *log, struct sdg_quant_module *m,
+                                  struct sdg_quant_part *part, size_t taps, int8_t *all)
 {
-    const size_t outputs = (size_t)m->tensor->dims[0], columns = part->channels * taps, row = (size_t)m->tensor->dims[1] * taps;
+    const size_t outputs = (size_t)m->tensor->dims[0], columns = part->channels * taps,
+                 row = (size_t)m->tensor->dims[1] * taps;
     struct sdg_codes codes = {0};
     float *matrix = sdg_alloc_raw(log, outputs, columns * sizeof *matrix, m->name);
     if (!matrix)
@@ -156,7 +172,8 @@ static enum sdg_result round_part(const struct quantizer *q, const struct sdg_lo
     return result;
 }
 
-static enum sdg_result pack_module(const struct sdg_log *log, struct sdg_quant_module *m, int8_t *codes, size_t outputs, size_t inputs)
+static enum sdg_result pack_module(const struct sdg_log *log, struct sdg_quant_module *m, int8_t *codes, size_t outputs,
+                                   size_t inputs)
 {
     m->code_bytes = outputs * (m->bits == 4 ? sdg_packed_row(inputs) : inputs);
     if (m->bits != 4) {
@@ -199,11 +216,16 @@ static enum sdg_result fit_site(const struct quantizer *q, const struct sdg_log 
 {
     struct sdg_quant_site *site = &q->plan.sites[item];
     const struct sdg_fit_options options = {
-        .rule = q->settings.scheme.rule, .bits = q->settings.scheme.activation_bits, .seed = q->params->seed, .static_gain = sdg_tdq_default_gain, .times = q->times,
+        .rule = q->settings.scheme.rule,
+        .bits = q->settings.scheme.activation_bits,
+        .seed = q->params->seed,
+        .static_gain = sdg_tdq_default_gain,
+        .times = q->times,
     };
     if (!site->wanted)
         return SDG_OK;
-    return sdg_site_fit(log, site->statistics, q->statistics->info.timesteps, q->statistics->info.rows, &options, &site->fit);
+    return sdg_site_fit(log, site->statistics, q->statistics->info.timesteps, q->statistics->info.rows, &options,
+                        &site->fit);
 }
 
 static double site_cost(const struct quantizer *q, size_t item)
@@ -240,8 +262,15 @@ static size_t list_sites(const struct quantizer *q, struct sdg_quantize_site *ou
         if (!s->wanted)
             continue;
         out[count++] = (struct sdg_quantize_site){
-            .name = s->name, .kind = sdg_site_kind_name(s->kind), .rule = sdg_interval_rule_name(s->fit.length == 1 ? SDG_INTERVAL_STATIC : rule), .channels = s->channels,
-            .correlation = s->fit.correlation, .gain = s->fit.gain, .sqnr = s->fit.sqnr, .worst_sqnr = s->fit.worst_sqnr, .worst_at = s->fit.worst_at,
+            .name = s->name,
+            .kind = sdg_site_kind_name(s->kind),
+            .rule = sdg_interval_rule_name(s->fit.length == 1 ? SDG_INTERVAL_STATIC : rule),
+            .channels = s->channels,
+            .correlation = s->fit.correlation,
+            .gain = s->fit.gain,
+            .sqnr = s->fit.sqnr,
+            .worst_sqnr = s->fit.worst_sqnr,
+            .worst_at = s->fit.worst_at,
         };
     }
     qsort(out, count, sizeof *out, by_site_sqnr);
@@ -253,7 +282,11 @@ static void list_modules(const struct quantizer *q, struct sdg_quantize_module *
     for (size_t i = 0; i < q->plan.module_count; i++) {
         const struct sdg_quant_module *m = &q->plan.modules[i];
         size_t weights = m->tensor->bytes / sdg_dtype_size(m->tensor->dtype);
-        out[i] = (struct sdg_quantize_module){.name = m->name, .bits = m->bits, .weights = weights, .gptq = m->gptq, .sqnr = decibels(m->signal, m->noise)};
+        out[i] = (struct sdg_quantize_module){.name = m->name,
+                                              .bits = m->bits,
+                                              .weights = weights,
+                                              .gptq = m->gptq,
+                                              .sqnr = decibels(m->signal, m->noise)};
     }
     qsort(out, q->plan.module_count, sizeof *out, by_module_sqnr);
 }
@@ -269,8 +302,16 @@ static enum sdg_result report(const struct quantizer *q, const struct sdg_quant_
         sdg_scheme_name(&q->settings.scheme, scheme);
         list_modules(q, modules);
         const struct sdg_quantize_report shown = {
-            .scheme = scheme, .statistics = r->statistics, .sites = sites, .site_count = list_sites(q, sites), .modules = modules, .module_count = q->plan.module_count,
-            .float_modules = q->plan.float_modules, .bytes_before = r->bytes_before, .bytes_after = r->bytes_after, .bytes_stored = r->bytes_stored,
+            .scheme = scheme,
+            .statistics = r->statistics,
+            .sites = sites,
+            .site_count = list_sites(q, sites),
+            .modules = modules,
+            .module_count = q->plan.module_count,
+            .float_modules = q->plan.float_modules,
+            .bytes_before = r->bytes_before,
+            .bytes_after = r->bytes_after,
+            .bytes_stored = r->bytes_stored,
             .seconds = sdg_clock() - q->start,
         };
         q->params->report(q->params->report_user, &shown);
@@ -286,10 +327,12 @@ static enum sdg_result report(const struct quantizer *q, const struct sdg_quant_
 static enum sdg_result open_model(struct quantizer *q)
 {
     if (sdg_path_kind(q->params->model) == SDG_PATH_FILE)
-        return sdg_fail(&q->log, SDG_ERROR_UNSUPPORTED, "%s: is a single file; quantized models are made of diffusers folders", q->params->model);
+        return sdg_fail(&q->log, SDG_ERROR_UNSUPPORTED,
+                        "%s: is a single file; quantized models are made of diffusers folders", q->params->model);
     SDG_TRY(sdg_model_open(&q->log, q->params->model, &q->model));
     if (q->model->unet_config.quantization.present)
-        return sdg_fail(&q->log, SDG_ERROR_INPUT, "%s: is quantized already (%s): start from the full-precision model", q->params->model, q->model->unet_config.quantization.scheme);
+        return sdg_fail(&q->log, SDG_ERROR_INPUT, "%s: is quantized already (%s): start from the full-precision model",
+                        q->params->model, q->model->unet_config.quantization.scheme);
     return SDG_OK;
 }
 
@@ -300,11 +343,13 @@ static enum sdg_result open_statistics(struct quantizer *q)
     if (!q->params->statistics) {
         if (!needed)
             return SDG_OK;
-        return sdg_fail(&q->log, SDG_ERROR_USAGE, "%s intervals are made of statistics: collect some with sdcalib", sdg_interval_rule_name(rule));
+        return sdg_fail(&q->log, SDG_ERROR_USAGE, "%s intervals are made of statistics: collect some with sdcalib",
+                        sdg_interval_rule_name(rule));
     }
     SDG_TRY(sdg_statistics_read(&q->log, q->params->statistics, &q->statistics));
     SDG_TRY(sdg_quant_plan_use(&q->log, &q->plan, q->model, q->statistics, q->params->statistics));
-    return rule == SDG_INTERVAL_TDQ ? sdg_tdq_times_create(&q->log, q->model->unet_config.channels[0], &q->times) : SDG_OK;
+    return rule == SDG_INTERVAL_TDQ ? sdg_tdq_times_create(&q->log, q->model->unet_config.channels[0], &q->times)
+                                    : SDG_OK;
 }
 
 static enum sdg_result open_hessians(struct quantizer *q)
@@ -315,9 +360,12 @@ static enum sdg_result open_hessians(struct quantizer *q)
     SDG_TRY(sdg_hessians_read(&q->log, q->params->hessians, &q->hessians));
     sdg_tensors_fingerprint(q->model->unet, fingerprint);
     if (strcmp(fingerprint, q->hessians->about->info.model) != 0)
-        return sdg_fail(&q->log, SDG_ERROR_INPUT, "%s: is of another model: its UNet has fingerprint %.20s, that of %s has %s", q->params->hessians, q->hessians->about->info.model,
-                        q->model->path, fingerprint);
-    return sdg_statistics_done_count(q->hessians->about) ? SDG_OK : sdg_fail(&q->log, SDG_ERROR_INPUT, "%s: has seen no prompt yet", q->params->hessians);
+        return sdg_fail(&q->log, SDG_ERROR_INPUT,
+                        "%s: is of another model: its UNet has fingerprint %.20s, that of %s has %s",
+                        q->params->hessians, q->hessians->about->info.model, q->model->path, fingerprint);
+    return sdg_statistics_done_count(q->hessians->about)
+        ? SDG_OK
+        : sdg_fail(&q->log, SDG_ERROR_INPUT, "%s: has seen no prompt yet", q->params->hessians);
 }
 
 static enum sdg_result quantize(struct quantizer *q)
@@ -329,10 +377,12 @@ static enum sdg_result quantize(struct quantizer *q)
     SDG_TRY(open_statistics(q));
     SDG_TRY(open_hessians(q));
     if (q->statistics && q->settings.scheme.rule != SDG_INTERVAL_NONE) {
-        struct stage intervals = {.q = q, .name = "intervals", .count = q->plan.site_count, .run = fit_site, .cost = site_cost};
+        struct stage intervals = {
+            .q = q, .name = "intervals", .count = q->plan.site_count, .run = fit_site, .cost = site_cost};
         SDG_TRY(run_stage(&intervals));
     }
-    struct stage weights = {.q = q, .name = "weights", .count = q->plan.module_count, .run = round_module, .cost = module_cost};
+    struct stage weights = {
+        .q = q, .name = "weights", .count = q->plan.module_count, .run = round_module, .cost = module_cost};
     SDG_TRY(run_stage(&weights));
     struct sdg_quant_result r = {.params = q->params, .settings = &q->settings, .model = q->model, .plan = &q->plan};
     if (q->statistics)
@@ -343,11 +393,14 @@ static enum sdg_result quantize(struct quantizer *q)
 
 enum sdg_result sdg_quantize(const struct sdg_quantize_params *params)
 {
-    struct quantizer q = {.params = params, .log = {params->log, params->log_user, params->log_level}, .start = sdg_clock()};
+    struct quantizer q = {
+        .params = params, .log = {params->log, params->log_user, params->log_level}, .start = sdg_clock()};
     if (!params->model || !params->output)
         return sdg_fail(&q.log, SDG_ERROR_USAGE, "a model and an output folder are needed");
     if (params->threads < 0 || params->threads > MAX_THREADS || params->seed >= largest_seed)
-        return sdg_fail(&q.log, SDG_ERROR_USAGE, "threads are %d and seed is %" PRIu64 ": should be 0..%d and below 2^53", params->threads, params->seed, MAX_THREADS);
+        return sdg_fail(&q.log, SDG_ERROR_USAGE,
+                        "threads are %d and seed is %" PRIu64 ": should be 0..%d and below 2^53", params->threads,
+                        params->seed, MAX_THREADS);
     enum sdg_result result = quantize(&q);
     sdg_tdq_times_destroy(&q.times);
     sdg_statistics_destroy(&q.statistics);

@@ -11,7 +11,8 @@ enum { SMALLEST_GROUP = 16, LARGEST_GROUP = 16384, SCHEME_FILE_BYTES = 1 << 20 }
 // ---- expressions ----
 
 // `where` is for messages: the file or the parameter.
-static enum sdg_result add_rule(const struct sdg_log *log, struct sdg_quant_settings *s, const char *where, const char *expression, int bits, enum sdg_result kind)
+static enum sdg_result add_rule(const struct sdg_log *log, struct sdg_quant_settings *s, const char *where,
+                                const char *expression, int bits, enum sdg_result kind)
 {
     char why[120];
     if (!*expression)
@@ -68,7 +69,8 @@ static enum sdg_result only_known(const struct sdg_json *json, const char *where
         for (int i = 0; i < count; i++)
             known = known || strcmp(keys[i], item->string) == 0;
         if (!known)
-            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: '%.60s' is not known in %s", json->path, item->string, where);
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: '%.60s' is not known in %s", json->path, item->string,
+                            where);
     }
     return SDG_OK;
 }
@@ -89,12 +91,15 @@ static enum sdg_result read_override(const struct sdg_json *file, const cJSON *i
     const char *match;
     int bits;
     if (!cJSON_IsObject(item))
-        return sdg_fail(file->log, SDG_ERROR_INPUT, "%s: overrides should be objects {\"match\": .., \"weight_bits\": ..}", file->path);
+        return sdg_fail(file->log, SDG_ERROR_INPUT,
+                        "%s: overrides should be objects {\"match\": .., \"weight_bits\": ..}", file->path);
     SDG_TRY(only_known(&json, "an override", keys, 2));
     SDG_TRY(sdg_json_string(&json, "match", "", &match));
     SDG_TRY(sdg_json_int(&json, "weight_bits", 4, SDG_FLOAT_BITS, 0, &bits));
     if (bits != 4 && bits != 8 && bits != SDG_FLOAT_BITS)
-        return sdg_fail(file->log, SDG_ERROR_INPUT, "%s: weight_bits of an override should be 4, 8, or %d for floating point", file->path, SDG_FLOAT_BITS);
+        return sdg_fail(file->log, SDG_ERROR_INPUT,
+                        "%s: weight_bits of an override should be 4, 8, or %d for floating point", file->path,
+                        SDG_FLOAT_BITS);
     return add_rule(file->log, s, file->path, match, bits, SDG_ERROR_INPUT);
 }
 
@@ -103,11 +108,12 @@ static enum sdg_result read_file_rules(const struct sdg_json *json, struct sdg_q
     const cJSON *overrides, *skip, *item;
     SDG_TRY(want_array(json, "overrides", &overrides));
     SDG_TRY(want_array(json, "skip", &skip));
-    cJSON_ArrayForEach(item, overrides)
-        SDG_TRY(read_override(json, item, s));
-    cJSON_ArrayForEach(item, skip) {
+    cJSON_ArrayForEach(item, overrides) SDG_TRY(read_override(json, item, s));
+    cJSON_ArrayForEach(item, skip)
+    {
         if (!cJSON_IsString(item))
-            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: skip should be an array of regular expressions", json->path);
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: skip should be an array of regular expressions",
+                            json->path);
         SDG_TRY(add_rule(json->log, s, json->path, item->valuestring, SDG_FLOAT_BITS, SDG_ERROR_INPUT));
     }
     return SDG_OK;
@@ -133,7 +139,8 @@ static enum sdg_result open_scheme_file(const struct sdg_log *log, const char *p
 
 // ---- all of it ----
 
-static enum sdg_result set_scheme(const struct sdg_log *log, const struct sdg_quantize_params *params, const char *name, struct sdg_quant_settings *s)
+static enum sdg_result set_scheme(const struct sdg_log *log, const struct sdg_quantize_params *params, const char *name,
+                                  struct sdg_quant_settings *s)
 {
     if (!name)
         return sdg_fail(log, SDG_ERROR_USAGE, "no quantization scheme is given: w8a8-tdq, w4a8-tdq, w8a16, ...");
@@ -141,11 +148,17 @@ static enum sdg_result set_scheme(const struct sdg_log *log, const struct sdg_qu
     if (params->intervals) {
         int rule = sdg_interval_rule_from_name(params->intervals);
         if (rule <= SDG_INTERVAL_NONE || s->scheme.activation_bits == SDG_FLOAT_BITS)
-            return sdg_fail(log, SDG_ERROR_USAGE, "intervals '%.40s' with scheme %s: should be static, table, tdq or dynamic, for integer activations", params->intervals, name);
+            return sdg_fail(
+                log, SDG_ERROR_USAGE,
+                "intervals '%.40s' with scheme %s: should be static, table, tdq or dynamic, for integer activations",
+                params->intervals, name);
         s->scheme.rule = (enum sdg_interval_rule)rule;
     }
     if (!sdg_scheme_is_runnable(&s->scheme))
-        return sdg_fail(log, SDG_ERROR_USAGE, "scheme %s can only be simulated: there are no kernels for integer activations with floating-point weights", name);
+        return sdg_fail(
+            log, SDG_ERROR_USAGE,
+            "scheme %s can only be simulated: there are no kernels for integer activations with floating-point weights",
+            name);
     return SDG_OK;
 }
 
@@ -154,14 +167,19 @@ static enum sdg_result set_group(const struct sdg_log *log, int group, struct sd
     if (group == 0)
         return SDG_OK;
     if (s->scheme.activation_bits != SDG_FLOAT_BITS)
-        return sdg_fail(log, SDG_ERROR_USAGE, "group %d: groups of weights are for w4a16 and w8a16; integer sums need one scale per output channel", group);
+        return sdg_fail(
+            log, SDG_ERROR_USAGE,
+            "group %d: groups of weights are for w4a16 and w8a16; integer sums need one scale per output channel",
+            group);
     if (group < SMALLEST_GROUP || group > LARGEST_GROUP || group % SMALLEST_GROUP)
-        return sdg_fail(log, SDG_ERROR_USAGE, "group is %d, should be 0 or a multiple of %d up to %d", group, SMALLEST_GROUP, LARGEST_GROUP);
+        return sdg_fail(log, SDG_ERROR_USAGE, "group is %d, should be 0 or a multiple of %d up to %d", group,
+                        SMALLEST_GROUP, LARGEST_GROUP);
     s->group = (size_t)group;
     return SDG_OK;
 }
 
-static enum sdg_result read_settings(const struct sdg_log *log, const struct sdg_quantize_params *params, struct scheme_file *file, struct sdg_quant_settings *s)
+static enum sdg_result read_settings(const struct sdg_log *log, const struct sdg_quantize_params *params,
+                                     struct scheme_file *file, struct sdg_quant_settings *s)
 {
     if (params->scheme_file) {
         SDG_TRY(open_scheme_file(log, params->scheme_file, file));
@@ -174,7 +192,8 @@ static enum sdg_result read_settings(const struct sdg_log *log, const struct sdg
     return SDG_OK;
 }
 
-enum sdg_result sdg_quant_settings_read(const struct sdg_log *log, const struct sdg_quantize_params *params, struct sdg_quant_settings *out)
+enum sdg_result sdg_quant_settings_read(const struct sdg_log *log, const struct sdg_quantize_params *params,
+                                        struct sdg_quant_settings *out)
 {
     struct sdg_quant_settings settings = {0};
     struct scheme_file file = {0};

@@ -1,5 +1,5 @@
-// The folder of a quantized model: integer weights with their scales, tables of intervals, a configuration that says how they were made,
-// and copies of everything else.
+// The folder of a quantized model: integer weights with their scales, tables of intervals, a configuration that says
+// how they were made, and copies of everything else.
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/json.h"
@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char weights_file[] = "unet/diffusion_pytorch_model.safetensors", config_file[] = "unet/config.json", method_name[] = "sdgen";
-static const char *const component_folders[] = {"scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae", "feature_extractor"};
+static const char weights_file[] = "unet/diffusion_pytorch_model.safetensors", config_file[] = "unet/config.json",
+                  method_name[] = "sdgen";
+static const char *const component_folders[] = {"scheduler",   "text_encoder", "text_encoder_2",   "tokenizer",
+                                                "tokenizer_2", "vae",          "feature_extractor"};
 static const char *const loose_files[] = {"model_index.json", "LICENSE", "LICENSE.md", "LICENSE.txt"};
 
 // ---- the place of the output ----
@@ -24,9 +26,11 @@ static bool is_our_folder(const char *path)
     struct sdg_json json;
     char *text, *file = sdg_path_join(NULL, path, config_file);
     bool ours = false;
-    if (file && sdg_path_kind(file) == SDG_PATH_FILE && sdg_file_read_text(NULL, file, SDG_JSON_FILE_LIMIT, &text) == SDG_OK) {
+    if (file && sdg_path_kind(file) == SDG_PATH_FILE &&
+        sdg_file_read_text(NULL, file, SDG_JSON_FILE_LIMIT, &text) == SDG_OK) {
         if (sdg_json_parse(NULL, file, text, &json) == SDG_OK) {
-            const cJSON *method = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(json.object, "quantization_config"), "quant_method");
+            const cJSON *method = cJSON_GetObjectItemCaseSensitive(
+                cJSON_GetObjectItemCaseSensitive(json.object, "quantization_config"), "quant_method");
             ours = cJSON_IsString(method) && strcmp(method->valuestring, method_name) == 0;
             sdg_json_free(&json);
         }
@@ -52,9 +56,11 @@ enum sdg_result sdg_quant_check_output(const struct sdg_log *log, const struct s
     if (sdg_path_kind(params->output) == SDG_PATH_MISSING)
         return SDG_OK;
     if (!params->force)
-        return sdg_fail(log, SDG_ERROR_OUTPUT, "%s exists already: choose another name, or replace it by force", params->output);
+        return sdg_fail(log, SDG_ERROR_OUTPUT, "%s exists already: choose another name, or replace it by force",
+                        params->output);
     if (!is_our_folder(params->output) || contains_model(params))
-        return sdg_fail(log, SDG_ERROR_OUTPUT, "%s exists and is no quantized model, or the model itself: it is not replaced", params->output);
+        return sdg_fail(log, SDG_ERROR_OUTPUT,
+                        "%s exists and is no quantized model, or the model itself: it is not replaced", params->output);
     return SDG_OK;
 }
 
@@ -120,7 +126,10 @@ static enum sdg_result add_scales(struct tensor_list *list, const struct sdg_qua
     for (size_t p = 0; p < m->part_count; p++) {
         const struct sdg_quant_part *part = &m->parts[p];
         const size_t outputs = (size_t)m->tensor->dims[0];
-        const struct sdg_tensor scales = {.dtype = SDG_F32, .rank = part->groups > 1 ? 2 : 1, .dims = {(int64_t)outputs, (int64_t)part->groups}, .data = part->scales,
+        const struct sdg_tensor scales = {.dtype = SDG_F32,
+                                          .rank = part->groups > 1 ? 2 : 1,
+                                          .dims = {(int64_t)outputs, (int64_t)part->groups},
+                                          .data = part->scales,
                                           .bytes = outputs * part->groups * sizeof *part->scales};
         SDG_TRY(add_new(list, part->op, ".weight_scale", scales));
     }
@@ -131,15 +140,22 @@ static enum sdg_result add_site(struct tensor_list *list, const struct sdg_quant
 {
     const struct sdg_site_fit *fit = &site->fit;
     const int64_t length = (int64_t)fit->length;
-    SDG_TRY(add_new(list, site->name, ".input_scale", (struct sdg_tensor){.dtype = SDG_F32, .rank = 1, .dims = {length}, .data = fit->scales, .bytes = fit->length * sizeof(float)}));
+    SDG_TRY(add_new(
+        list, site->name, ".input_scale",
+        (struct sdg_tensor){
+            .dtype = SDG_F32, .rank = 1, .dims = {length}, .data = fit->scales, .bytes = fit->length * sizeof(float)}));
     if (site->kind != SDG_SITE_SILU)
         return SDG_OK;
     for (size_t i = 0; i < fit->length; i++)
         zeros[i] = sdg_interval_make(site->kind, bits, fit->scales[i]).zero_point;
-    return add_new(list, site->name, ".input_zero_point", (struct sdg_tensor){.dtype = SDG_S32, .rank = 1, .dims = {length}, .data = zeros, .bytes = fit->length * sizeof *zeros});
+    return add_new(
+        list, site->name, ".input_zero_point",
+        (struct sdg_tensor){
+            .dtype = SDG_S32, .rank = 1, .dims = {length}, .data = zeros, .bytes = fit->length * sizeof *zeros});
 }
 
-// A folder with a base need not hold codes that are the base's weights rounded to the nearest: they are made again on loading.
+// A folder with a base need not hold codes that are the base's weights rounded to the nearest: they are made again on
+// loading.
 static bool leaves_codes(const struct sdg_quant_result *r, const struct sdg_quant_module *m)
 {
     const struct sdg_scheme *scheme = &r->settings->scheme;
@@ -195,7 +211,8 @@ static enum sdg_result fill_list(struct tensor_list *list, struct sdg_quant_resu
 }
 
 // Sorting moves tensors away from what `owned` says: names are freed by a list of their own.
-static enum sdg_result write_sorted(struct tensor_list *list, const char *path, size_t group, size_t layers, bool rounded)
+static enum sdg_result write_sorted(struct tensor_list *list, const char *path, size_t group, size_t layers,
+                                    bool rounded)
 {
     struct sdg_tensor *sorted = sdg_alloc(list->log, list->count, sizeof *sorted, "tensors");
     if (!sorted)
@@ -254,19 +271,26 @@ static bool any_gptq(const struct sdg_quant_plan *plan)
 }
 
 // NULL without memory. Seeds are small enough for JSON's numbers (checked by sdg_quantize).
-static cJSON *describe(const struct sdg_quant_result *r, const char *base, const char *fingerprint, const char *base_path)
+static cJSON *describe(const struct sdg_quant_result *r, const char *base, const char *fingerprint,
+                       const char *base_path)
 {
     const struct sdg_quant_settings *s = r->settings;
     char scheme[SDG_SCHEME_NAME_BYTES];
     cJSON *q = cJSON_CreateObject();
     sdg_scheme_name(&s->scheme, scheme);
-    bool good = cJSON_AddStringToObject(q, "quant_method", method_name) && cJSON_AddNumberToObject(q, "format", 1) && cJSON_AddStringToObject(q, "scheme", scheme) &&
-                cJSON_AddNumberToObject(q, "weight_bits", s->scheme.weight_bits) && cJSON_AddNumberToObject(q, "activation_bits", s->scheme.activation_bits) &&
-                cJSON_AddStringToObject(q, "rule", sdg_interval_rule_name(s->scheme.rule)) && cJSON_AddNumberToObject(q, "group", (double)s->group) &&
-                cJSON_AddStringToObject(q, "weight_rounding", any_gptq(r->plan) ? "gptq" : "mse") && cJSON_AddNumberToObject(q, "seed", (double)r->params->seed) &&
-                (!r->statistics[0] || cJSON_AddStringToObject(q, "statistics", r->statistics)) && cJSON_AddStringToObject(q, "base", base) &&
-                cJSON_AddStringToObject(q, "fingerprint", fingerprint) && cJSON_AddNumberToObject(q, "static_sites", (double)count_static(r->plan)) &&
-                cJSON_AddBoolToObject(q, "corrected", false) && (!base_path || cJSON_AddStringToObject(q, "base_path", base_path));
+    bool good = cJSON_AddStringToObject(q, "quant_method", method_name) && cJSON_AddNumberToObject(q, "format", 1) &&
+        cJSON_AddStringToObject(q, "scheme", scheme) &&
+        cJSON_AddNumberToObject(q, "weight_bits", s->scheme.weight_bits) &&
+        cJSON_AddNumberToObject(q, "activation_bits", s->scheme.activation_bits) &&
+        cJSON_AddStringToObject(q, "rule", sdg_interval_rule_name(s->scheme.rule)) &&
+        cJSON_AddNumberToObject(q, "group", (double)s->group) &&
+        cJSON_AddStringToObject(q, "weight_rounding", any_gptq(r->plan) ? "gptq" : "mse") &&
+        cJSON_AddNumberToObject(q, "seed", (double)r->params->seed) &&
+        (!r->statistics[0] || cJSON_AddStringToObject(q, "statistics", r->statistics)) &&
+        cJSON_AddStringToObject(q, "base", base) && cJSON_AddStringToObject(q, "fingerprint", fingerprint) &&
+        cJSON_AddNumberToObject(q, "static_sites", (double)count_static(r->plan)) &&
+        cJSON_AddBoolToObject(q, "corrected", false) &&
+        (!base_path || cJSON_AddStringToObject(q, "base_path", base_path));
     if (good)
         return q;
     cJSON_Delete(q);
@@ -295,7 +319,8 @@ static enum sdg_result fingerprint_of(const struct sdg_log *log, const char *pat
     return SDG_OK;
 }
 
-static enum sdg_result write_config(const struct sdg_log *log, const struct sdg_quant_result *r, const char *from, const char *to, const char *weights, const char *base_path)
+static enum sdg_result write_config(const struct sdg_log *log, const struct sdg_quant_result *r, const char *from,
+                                    const char *to, const char *weights, const char *base_path)
 {
     char *text, base[17], fingerprint[17];
     struct sdg_json json;
@@ -307,10 +332,12 @@ static enum sdg_result write_config(const struct sdg_log *log, const struct sdg_
     if (result != SDG_OK)
         return result;
     if (sdg_json_get(&json, "quantization_config")) {
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has a quantization_config already: start from the model it was made of", from);
+        result = sdg_fail(log, SDG_ERROR_INPUT,
+                          "%s: has a quantization_config already: start from the model it was made of", from);
     } else {
         char *printed = print_config(&json, describe(r, base, fingerprint, base_path));
-        result = printed ? sdg_output_text(log, to, printed) : sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s", config_file);
+        result = printed ? sdg_output_text(log, to, printed)
+                         : sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s", config_file);
         cJSON_free(printed);
     }
     sdg_json_free(&json);
@@ -341,7 +368,8 @@ static enum sdg_result copy_file(const struct sdg_log *log, const char *from, co
     return result;
 }
 
-static enum sdg_result copy_named(const struct sdg_log *log, const char *from_folder, const char *to_folder, const char *name)
+static enum sdg_result copy_named(const struct sdg_log *log, const char *from_folder, const char *to_folder,
+                                  const char *name)
 {
     char *from = sdg_path_join(log, from_folder, name), *to = sdg_path_join(log, to_folder, name);
     enum sdg_result result = from && to ? SDG_OK : SDG_ERROR_MEMORY;
@@ -364,9 +392,11 @@ static enum sdg_result copy_useful(void *user, const char *name)
     return SDG_OK;
 }
 
-static enum sdg_result copy_component(const struct sdg_log *log, const struct sdg_quant_result *r, struct sdg_folder_output *output, const char *name)
+static enum sdg_result copy_component(const struct sdg_log *log, const struct sdg_quant_result *r,
+                                      struct sdg_folder_output *output, const char *name)
 {
-    struct copying c = {log, sdg_path_join(log, r->model->path, name), sdg_path_join(log, sdg_folder_output_path(output), name)};
+    struct copying c = {log, sdg_path_join(log, r->model->path, name),
+                        sdg_path_join(log, sdg_folder_output_path(output), name)};
     enum sdg_result result = c.from && c.to ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK && sdg_path_kind(c.from) == SDG_PATH_FOLDER) {
         result = sdg_folder_output_add(output, name);
@@ -378,7 +408,8 @@ static enum sdg_result copy_component(const struct sdg_log *log, const struct sd
     return result;
 }
 
-static enum sdg_result copy_rest(const struct sdg_log *log, const struct sdg_quant_result *r, struct sdg_folder_output *output)
+static enum sdg_result copy_rest(const struct sdg_log *log, const struct sdg_quant_result *r,
+                                 struct sdg_folder_output *output)
 {
     for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
         SDG_TRY(copy_named(log, r->model->path, sdg_folder_output_path(output), loose_files[i]));
@@ -389,10 +420,12 @@ static enum sdg_result copy_rest(const struct sdg_log *log, const struct sdg_qua
 
 // ---- all of it ----
 
-static enum sdg_result fill_folder(const struct sdg_log *log, struct sdg_quant_result *r, struct sdg_folder_output *output)
+static enum sdg_result fill_folder(const struct sdg_log *log, struct sdg_quant_result *r,
+                                   struct sdg_folder_output *output)
 {
     const char *root = sdg_folder_output_path(output);
-    char *weights = sdg_path_join(log, root, weights_file), *config = sdg_path_join(log, root, config_file), *from = sdg_path_join(log, r->model->path, config_file), *base_path = NULL;
+    char *weights = sdg_path_join(log, root, weights_file), *config = sdg_path_join(log, root, config_file),
+         *from = sdg_path_join(log, r->model->path, config_file), *base_path = NULL;
     enum sdg_result result = weights && config && from ? sdg_folder_output_add(output, "unet") : SDG_ERROR_MEMORY;
     if (result == SDG_OK && r->params->delta)
         result = sdg_path_relative(log, root, r->model->path, &base_path);

@@ -1,4 +1,5 @@
-// Quantized models in the pipeline: opened and checked with the model, applied to each step graph, intervals written before the loop.
+// Quantized models in the pipeline: opened and checked with the model, applied to each step graph, intervals written
+// before the loop.
 #include "pipeline/pipeline.h"
 
 #include "base/memory.h"
@@ -10,7 +11,8 @@ static enum sdg_result smallest_step(const struct sdg_pipeline *p, struct sdg_gr
 {
     const struct sdg_unet_config *c = &p->model->unet_config;
     const int64_t side = (int64_t)1 << (c->levels - 1);
-    const struct sdg_unet_shape shape = {.batch = 1, .height = side, .width = side, .tokens = 1, .rows = 1, .table_batch = 1};
+    const struct sdg_unet_shape shape = {
+        .batch = 1, .height = side, .width = side, .tokens = 1, .rows = 1, .table_batch = 1};
     SDG_TRY(sdg_unet_step_graph(&p->log, c, &shape, graph));
     enum sdg_result result = sdg_graph_fuse(*graph);
     if (result != SDG_OK)
@@ -35,8 +37,8 @@ enum sdg_result sdg_quantized_rewrite(const struct sdg_pipeline *p, struct sdg_g
     return p->quantized ? sdg_graph_quantize_model(graph, p->quantized) : SDG_OK;
 }
 
-enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, struct sdg_program *program, int64_t rows, double (*timestep)(const void *user, int64_t row),
-                                              const void *user)
+enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, struct sdg_program *program, int64_t rows,
+                                              double (*timestep)(const void *user, int64_t row), const void *user)
 {
     const struct sdg_quantized *q = p->quantized;
     char name[SDG_OBSERVED_NAME_BYTES];

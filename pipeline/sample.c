@@ -1,5 +1,5 @@
-// The denoising loop. Everything that depends on the step or on the prompt alone is computed before it; a step is one run of
-// the recorded UNet program with another row, the guidance and the sampler's arithmetic on the host.
+// The denoising loop. Everything that depends on the step or on the prompt alone is computed before it; a step is one
+// run of the recorded UNet program with another row, the guidance and the sampler's arithmetic on the host.
 #include "pipeline/pipeline.h"
 
 #include "base/memory.h"
@@ -12,8 +12,8 @@
 
 // ---- before the loop: time tables ----
 
-
-static enum sdg_result copy_value(const struct sdg_log *log, struct sdg_program *from, struct sdg_program *to, const char *name, size_t count)
+static enum sdg_result copy_value(const struct sdg_log *log, struct sdg_program *from, struct sdg_program *to,
+                                  const char *name, size_t count)
 {
     float *data = sdg_alloc_raw(log, count, sizeof *data, name);
     if (!data)
@@ -28,7 +28,8 @@ static enum sdg_result copy_value(const struct sdg_log *log, struct sdg_program 
 }
 
 // Copies the outputs of `graph` (compiled as `from`) to `to`.
-static enum sdg_result copy_outputs(const struct sdg_log *log, const struct sdg_graph *graph, struct sdg_program *from, struct sdg_program *to)
+static enum sdg_result copy_outputs(const struct sdg_log *log, const struct sdg_graph *graph, struct sdg_program *from,
+                                    struct sdg_program *to)
 {
     for (size_t v = 1; v < graph->value_count; v++)
         if (graph->values[v].output)
@@ -36,7 +37,8 @@ static enum sdg_result copy_outputs(const struct sdg_log *log, const struct sdg_
     return SDG_OK;
 }
 
-static enum sdg_result write_timesteps(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program, int64_t rows, int64_t per_row)
+static enum sdg_result write_timesteps(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program,
+                                       int64_t rows, int64_t per_row)
 {
     const struct sdg_unet_config *c = &p->model->unet_config;
     int dim = c->channels[0];
@@ -44,14 +46,16 @@ static enum sdg_result write_timesteps(struct sdg_pipeline *p, const struct sdg_
     if (!data)
         return SDG_ERROR_MEMORY;
     for (int64_t r = 0; r < rows; r++)
-        sdg_timestep_embedding(sdg_sampler_timestep(job->sampler, (int)(r / per_row)), dim, c->flip_sin_to_cos, c->freq_shift, data + r * dim);
+        sdg_timestep_embedding(sdg_sampler_timestep(job->sampler, (int)(r / per_row)), dim, c->flip_sin_to_cos,
+                               c->freq_shift, data + r * dim);
     enum sdg_result result = sdg_program_write(program, "timestep", data, (size_t)rows * (size_t)dim);
     sdg_free(data);
     return result;
 }
 
 // LCM: the guidance scale is an input of the network (diffusers' get_guidance_scale_embedding).
-static enum sdg_result write_guidance(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program, int64_t rows)
+static enum sdg_result write_guidance(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program,
+                                      int64_t rows)
 {
     int dim = p->model->unet_config.time_cond_proj_dim;
     float *data = sdg_alloc_raw(&p->log, (size_t)rows * (size_t)dim, sizeof *data, "guidance embeddings");
@@ -65,13 +69,16 @@ static enum sdg_result write_guidance(struct sdg_pipeline *p, const struct sdg_j
 }
 
 // SDXL: pooled prompt embedding followed by six embedded numbers: original size, crop corner, target size.
-static enum sdg_result write_added(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program, int64_t rows, int64_t per_row)
+static enum sdg_result write_added(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program,
+                                   int64_t rows, int64_t per_row)
 {
     const struct sdg_unet_config *c = &p->model->unet_config;
     int each = c->addition_time_embed_dim, pooled = p->context.pooled_dim, dim = c->addition_embed_dim;
     const double ids[6] = {job->height, job->width, 0, 0, job->height, job->width};
     if (pooled + 6 * each != dim)
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: the pooled prompt embedding has %d numbers, the UNet's add_embedding leaves room for %d", p->model->path, pooled, dim - 6 * each);
+        return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                        "%s: the pooled prompt embedding has %d numbers, the UNet's add_embedding leaves room for %d",
+                        p->model->path, pooled, dim - 6 * each);
     float *data = sdg_alloc_raw(&p->log, (size_t)rows * (size_t)dim, sizeof *data, "size embeddings");
     if (!data)
         return SDG_ERROR_MEMORY;
@@ -89,7 +96,8 @@ static enum sdg_result write_added(struct sdg_pipeline *p, const struct sdg_job 
 static enum sdg_result fill_tables(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *unet)
 {
     const struct sdg_unet_config *c = &p->model->unet_config;
-    int64_t per_row = c->addition_time_embed_dim ? p->context.batch : 1, rows = sdg_sampler_calls(job->sampler) * per_row;
+    int64_t per_row = c->addition_time_embed_dim ? p->context.batch : 1,
+            rows = sdg_sampler_calls(job->sampler) * per_row;
     struct sdg_program *time = NULL;
     struct sdg_graph *graph = NULL;
     enum sdg_result result = sdg_make_unet_time(p, rows, false, &time);
@@ -121,7 +129,8 @@ static enum sdg_result fill_context(struct sdg_pipeline *p, int first, int batch
     struct sdg_graph *graph = NULL;
     enum sdg_result result = sdg_make_unet_context(p, batch, context->tokens, false, &program);
     if (result == SDG_OK)
-        result = sdg_program_write(program, "context", context->embedding + (size_t)first * per_prompt, (size_t)batch * per_prompt);
+        result = sdg_program_write(program, "context", context->embedding + (size_t)first * per_prompt,
+                                   (size_t)batch * per_prompt);
     if (result == SDG_OK)
         result = sdg_program_run(program, 0);
     if (result == SDG_OK)
@@ -140,13 +149,13 @@ struct loop {
     struct sdg_pipeline *p;
     struct sdg_job *job;
     struct sdg_start *start;
-    int batch;           // samples per program run
-    int channels;        // of the UNet's input
-    size_t elements;     // of one latent
-    float *input;        // [elements] as the sampler scales it, planar
-    float *nhwc;         // [batch][pixels][channels]
-    float *noise;        // [batch][elements] the UNet's answer, nhwc
-    float *guided;       // [elements] planar
+    int batch;       // samples per program run
+    int channels;    // of the UNet's input
+    size_t elements; // of one latent
+    float *input;    // [elements] as the sampler scales it, planar
+    float *nhwc;     // [batch][pixels][channels]
+    float *noise;    // [batch][elements] the UNet's answer, nhwc
+    float *guided;   // [elements] planar
 };
 
 // An inpainting model sees the latent, the mask and the latent of the masked picture side by side.
@@ -180,7 +189,8 @@ static enum sdg_result predict(struct loop *l, int call, const float *input, flo
     return sdg_program_read(l->p->unet.program, "noise", out, (size_t)l->batch * l->elements);
 }
 
-// Inpainting with an ordinary model: outside the mask the latent is the picture's, noised to the level of the next call.
+// Inpainting with an ordinary model: outside the mask the latent is the picture's, noised to the level of the next
+// call.
 static void keep_unmasked(struct loop *l, int next_call)
 {
     size_t pixels = (size_t)l->job->latent_w * (size_t)l->job->latent_h;
@@ -206,7 +216,8 @@ static enum sdg_result evaluate(struct loop *l, int call)
         SDG_TRY(predict(l, call, l->input, l->noise));
     }
     if (l->p->correction)
-        sdg_correction_apply(l->p->correction, sdg_sampler_timestep(job->sampler, call), l->noise, (job->guidance ? 2 : 1) * pixels);
+        sdg_correction_apply(l->p->correction, sdg_sampler_timestep(job->sampler, call), l->noise,
+                             (job->guidance ? 2 : 1) * pixels);
     if (job->guidance) {
         const float *cond = l->noise + l->elements;
         float scale = (float)job->cfg_scale;
@@ -214,7 +225,8 @@ static enum sdg_result evaluate(struct loop *l, int call)
             l->noise[i] += scale * (cond[i] - l->noise[i]);
     }
     char what[96];
-    snprintf(what, sizeof what, "the UNet's output at step %d of %d", sdg_sampler_step_of_call(job->sampler, call) + 1, sdg_sampler_steps(job->sampler));
+    snprintf(what, sizeof what, "the UNet's output at step %d of %d", sdg_sampler_step_of_call(job->sampler, call) + 1,
+             sdg_sampler_steps(job->sampler));
     SDG_TRY(sdg_check_finite(&l->p->log, l->noise, l->elements, what));
     sdg_nhwc_to_planar(l->noise, l->guided, job->latent_c, pixels);
     return SDG_OK;
@@ -277,9 +289,11 @@ static enum sdg_result run_loop(struct loop *l)
         double seconds = sdg_clock() - start;
         mean += (seconds - mean) / (call + 1);
         if (ends_step && job->params->latent)
-            job->params->latent(job->params->latent_user, step, steps, latent, job->latent_c, job->latent_h, job->latent_w);
+            job->params->latent(job->params->latent_user, step, steps, latent, job->latent_c, job->latent_h,
+                                job->latent_w);
         if (ends_step)
-            result = sdg_progress_report(l->p, job, "sample", step, steps, seconds, mean * (calls - 1 - call + job->decode_share));
+            result = sdg_progress_report(l->p, job, "sample", step, steps, seconds,
+                                         mean * (calls - 1 - call + job->decode_share));
     }
     enum sdg_result prepared = preparation_end(&preparation);
     return result != SDG_OK ? result : prepared;
@@ -302,7 +316,8 @@ enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, 
     if (!same_network(&p->unet, key)) {
         sdg_network_clear(&p->unet);
         p->unet_context = -1;
-        SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, p->context.tokens, rows, false, &p->unet.program));
+        SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, p->context.tokens, rows, false,
+                                   &p->unet.program));
         memcpy(p->unet.key, key, sizeof key);
     }
     SDG_TRY(fill_tables(p, job, p->unet.program));
@@ -318,14 +333,20 @@ enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, 
 enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start)
 {
     int batch = job->guidance && !job->split_guidance ? 2 : 1, answers = job->guidance ? 2 : 1;
-    struct loop l = {.p = p, .job = job, .start = start, .batch = batch, .channels = p->model->unet_config.in_channels, .elements = job->latent_elements};
+    struct loop l = {.p = p,
+                     .job = job,
+                     .start = start,
+                     .batch = batch,
+                     .channels = p->model->unet_config.in_channels,
+                     .elements = job->latent_elements};
     size_t packed = l.elements / (size_t)job->latent_c * (size_t)l.channels;
     enum sdg_result result = sdg_sample_prepare(p, job, batch);
     if (result != SDG_OK) {
         sdg_network_clear(&p->unet);
         return result;
     }
-    float *buffers = sdg_alloc_raw(&p->log, l.elements * (size_t)(2 + answers) + packed * (size_t)batch, sizeof *buffers, "latents");
+    float *buffers =
+        sdg_alloc_raw(&p->log, l.elements * (size_t)(2 + answers) + packed * (size_t)batch, sizeof *buffers, "latents");
     if (!buffers)
         return SDG_ERROR_MEMORY;
     l.input = buffers;

@@ -28,7 +28,8 @@ static enum sdg_result tokenize(struct sdg_pipeline *p, const struct sdg_job *jo
         const char *text = texts[job->guidance ? i : 1];
         SDG_TRY(sdg_prompt_tokenize(t, &p->log, syntax, text, &s->tokens[i]));
         if (s->tokens[i].truncated)
-            sdg_say(&p->log, SDG_LOG_WARNING, "the %s was cut to %d tokens", text == job->prompt ? "prompt" : "negative prompt", s->tokens[i].chunks * (SDG_TEXT_TOKENS - 2));
+            sdg_say(&p->log, SDG_LOG_WARNING, "the %s was cut to %d tokens",
+                    text == job->prompt ? "prompt" : "negative prompt", s->tokens[i].chunks * (SDG_TEXT_TOKENS - 2));
         if (s->tokens[i].chunks > s->chunks)
             s->chunks = s->tokens[i].chunks;
     }
@@ -42,7 +43,9 @@ static enum sdg_result check_vocabulary(struct sdg_pipeline *p, int encoder)
     size_t tokens = sdg_tokenizer_vocabulary(p->tokenizer[encoder]);
     int rows = p->model->text_config[encoder].vocab_size;
     if (tokens > (size_t)rows)
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: the tokenizer has ids up to %zu, the text encoder only %d embeddings", p->model->path, tokens - 1, rows);
+        return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                        "%s: the tokenizer has ids up to %zu, the text encoder only %d embeddings", p->model->path,
+                        tokens - 1, rows);
     return SDG_OK;
 }
 
@@ -52,7 +55,8 @@ static bool zeroed(const struct sdg_pipeline *p, const struct sdg_job *job, int 
     return p->model->text_encoders > 1 && job->guidance && prompt == 0 && job->negative_absent;
 }
 
-static enum sdg_result run_program(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s, float *hidden, size_t count)
+static enum sdg_result run_program(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
+                                   float *hidden, size_t count)
 {
     int32_t ids[2 * 16 * SDG_TEXT_TOKENS];
     size_t per_prompt = (size_t)s->chunks * SDG_TEXT_TOKENS;
@@ -64,17 +68,20 @@ static enum sdg_result run_program(struct sdg_pipeline *p, struct sdg_program *p
     return sdg_check_finite(&p->log, hidden, count, "the text encoder's output");
 }
 
-static enum sdg_result read_pooled(struct sdg_pipeline *p, struct sdg_program *program, const struct sdg_job *job, const struct prompts *s)
+static enum sdg_result read_pooled(struct sdg_pipeline *p, struct sdg_program *program, const struct sdg_job *job,
+                                   const struct prompts *s)
 {
     const struct sdg_text_config *c = &p->model->text_config[1];
-    size_t dim = (size_t)c->projection_dim, tokens = (size_t)s->chunks * SDG_TEXT_TOKENS, count = (size_t)s->count * tokens * dim;
+    size_t dim = (size_t)c->projection_dim, tokens = (size_t)s->chunks * SDG_TEXT_TOKENS,
+           count = (size_t)s->count * tokens * dim;
     float *projected = sdg_alloc_raw(&p->log, count, sizeof *projected, "pooled prompt embeddings");
     if (!projected)
         return SDG_ERROR_MEMORY;
     enum sdg_result result = sdg_program_read(program, "projected", projected, count);
     for (int i = 0; i < s->count && result == SDG_OK; i++) {
         size_t end = (size_t)sdg_text_end_position(c, s->tokens[i].ids, SDG_TEXT_TOKENS); // of the first chunk
-        memcpy(p->context.pooled + (size_t)i * dim, projected + ((size_t)i * tokens + end) * dim, dim * sizeof *projected);
+        memcpy(p->context.pooled + (size_t)i * dim, projected + ((size_t)i * tokens + end) * dim,
+               dim * sizeof *projected);
         if (zeroed(p, job, i))
             memset(p->context.pooled + (size_t)i * dim, 0, dim * sizeof *projected);
     }
@@ -83,7 +90,8 @@ static enum sdg_result read_pooled(struct sdg_pipeline *p, struct sdg_program *p
 }
 
 // Runs one encoder and puts its `dim` numbers per token at column `column` of the context.
-static enum sdg_result encode(struct sdg_pipeline *p, const struct sdg_job *job, int encoder, const struct prompts *s, int column)
+static enum sdg_result encode(struct sdg_pipeline *p, const struct sdg_job *job, int encoder, const struct prompts *s,
+                              int column)
 {
     struct sdg_context *context = &p->context;
     int dim = p->model->text_config[encoder].hidden;
@@ -123,23 +131,33 @@ static void context_clear(struct sdg_context *c)
 
 static bool context_fits(const struct sdg_context *c, const struct sdg_job *job)
 {
-    return c->prompt && strcmp(c->prompt, job->prompt) == 0 && strcmp(c->negative, job->negative_absent ? "\1" : job->negative) == 0 &&
-           c->clip_skip == job->clip_skip && c->plain == job->params->plain_prompt && c->guidance == job->guidance;
+    return c->prompt && strcmp(c->prompt, job->prompt) == 0 &&
+        strcmp(c->negative, job->negative_absent ? "\1" : job->negative) == 0 && c->clip_skip == job->clip_skip &&
+        c->plain == job->params->plain_prompt && c->guidance == job->guidance;
 }
 
 static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_job *job, int chunks)
 {
     struct sdg_context *c = &p->context;
     context_clear(c);
-    *c = (struct sdg_context){.clip_skip = job->clip_skip, .plain = job->params->plain_prompt, .guidance = job->guidance, .batch = job->guidance ? 2 : 1, .tokens = chunks * SDG_TEXT_TOKENS};
+    *c = (struct sdg_context){.clip_skip = job->clip_skip,
+                              .plain = job->params->plain_prompt,
+                              .guidance = job->guidance,
+                              .batch = job->guidance ? 2 : 1,
+                              .tokens = chunks * SDG_TEXT_TOKENS};
     for (int i = 0; i < p->model->text_encoders; i++)
         c->dim += p->model->text_config[i].hidden;
     if (c->dim != p->model->unet_config.cross_attention_dim)
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: the text encoder gives %d numbers per token, the UNet expects %d", p->model->path, c->dim, p->model->unet_config.cross_attention_dim);
+        return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                        "%s: the text encoder gives %d numbers per token, the UNet expects %d", p->model->path, c->dim,
+                        p->model->unet_config.cross_attention_dim);
     if (p->model->text_encoders > 1)
         c->pooled_dim = p->model->text_config[1].projection_dim;
-    c->embedding = sdg_alloc(&p->log, (size_t)c->batch * (size_t)c->tokens * (size_t)c->dim, sizeof *c->embedding, "prompt embeddings");
-    c->pooled = c->pooled_dim ? sdg_alloc(&p->log, (size_t)c->batch * (size_t)c->pooled_dim, sizeof *c->pooled, "pooled prompt embeddings") : NULL;
+    c->embedding = sdg_alloc(&p->log, (size_t)c->batch * (size_t)c->tokens * (size_t)c->dim, sizeof *c->embedding,
+                             "prompt embeddings");
+    c->pooled = c->pooled_dim
+        ? sdg_alloc(&p->log, (size_t)c->batch * (size_t)c->pooled_dim, sizeof *c->pooled, "pooled prompt embeddings")
+        : NULL;
     c->negative = sdg_strdup(&p->log, job->negative_absent ? "\1" : job->negative);
     char *prompt = sdg_strdup(&p->log, job->prompt);
     if (!c->embedding || (c->pooled_dim && !c->pooled) || !c->negative || !prompt) {
@@ -168,7 +186,10 @@ enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job)
             result = tokenize(p, job, i, &s[i]);
     }
     if (result == SDG_OK && p->model->text_encoders > 1 && s[1].chunks != s[0].chunks)
-        result = sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: its two tokenizers cut the prompt into different numbers of pieces; shorten the prompt to 75 tokens", p->model->path);
+        result = sdg_fail(
+            &p->log, SDG_ERROR_INPUT,
+            "%s: its two tokenizers cut the prompt into different numbers of pieces; shorten the prompt to 75 tokens",
+            p->model->path);
     if (result == SDG_OK)
         result = context_create(p, job, s[0].chunks);
     for (int i = 0; i < p->model->text_encoders && result == SDG_OK; i++) {

@@ -38,7 +38,9 @@ static enum sdg_result allocate(const struct sdg_log *log, const struct sdg_job 
 {
     size_t points;
     *t = (struct sdg_trajectory){
-        .calls = (size_t)sdg_sampler_calls(job->sampler), .branches = job->guidance ? 2 : 1, .channels = (size_t)job->latent_c,
+        .calls = (size_t)sdg_sampler_calls(job->sampler),
+        .branches = job->guidance ? 2 : 1,
+        .channels = (size_t)job->latent_c,
         .pixels = job->latent_elements / (size_t)job->latent_c,
     };
     if (!sdg_mul_size(t->calls * (1 + t->branches), job->latent_elements, &points))
@@ -56,7 +58,8 @@ static enum sdg_result record(void *user, struct sdg_program *program, int call)
     const struct sdg_trajectory *t = r->trajectory;
     float *point = point_of(t, call);
     sdg_sampler_scale_input(r->job->sampler, call, r->start->latent, point);
-    return sdg_program_read(program, "noise", point + sdg_trajectory_elements(t), t->branches * sdg_trajectory_elements(t));
+    return sdg_program_read(program, "noise", point + sdg_trajectory_elements(t),
+                            t->branches * sdg_trajectory_elements(t));
 }
 
 static enum sdg_result draw(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_trajectory *out)
@@ -65,8 +68,10 @@ static enum sdg_result draw(struct sdg_pipeline *p, struct sdg_job *job, struct 
     struct recorder recorder = {out, job, &start};
     const struct sdg_hooks before = p->hooks;
     if (p->model->unet_config.in_channels != job->latent_c)
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: its UNet sees %d channels, its latents have %d: outputs can be compared for plain text-to-image models only", p->model->path,
-                        p->model->unet_config.in_channels, job->latent_c);
+        return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                        "%s: its UNet sees %d channels, its latents have %d: outputs can be compared for plain "
+                        "text-to-image models only",
+                        p->model->path, p->model->unet_config.in_channels, job->latent_c);
     SDG_TRY(allocate(&p->log, job, out));
     SDG_TRY(sdg_stage_text(p, job));
     enum sdg_result result = sdg_start_create(p, job, &start);
@@ -78,14 +83,16 @@ static enum sdg_result draw(struct sdg_pipeline *p, struct sdg_job *job, struct 
     return result;
 }
 
-static enum sdg_result create_job(struct sdg_pipeline *p, const struct sdg_generate_params *generate, struct sdg_job *job)
+static enum sdg_result create_job(struct sdg_pipeline *p, const struct sdg_generate_params *generate,
+                                  struct sdg_job *job)
 {
     enum sdg_result result = sdg_job_create(p, generate, job);
     job->latent_only = job->keep_networks = true;
     return result;
 }
 
-enum sdg_result sdg_trajectory_record(struct sdg_pipeline *p, const struct sdg_generate_params *generate, struct sdg_trajectory *out)
+enum sdg_result sdg_trajectory_record(struct sdg_pipeline *p, const struct sdg_generate_params *generate,
+                                      struct sdg_trajectory *out)
 {
     struct sdg_job job;
     *out = (struct sdg_trajectory){0};
@@ -109,8 +116,8 @@ struct replay {
 
 static bool fits(const struct sdg_trajectory *t, const struct sdg_job *job)
 {
-    bool same = t->calls == (size_t)sdg_sampler_calls(job->sampler) && t->branches == (job->guidance ? 2u : 1u) && t->channels == (size_t)job->latent_c &&
-                sdg_trajectory_elements(t) == job->latent_elements;
+    bool same = t->calls == (size_t)sdg_sampler_calls(job->sampler) && t->branches == (job->guidance ? 2u : 1u) &&
+        t->channels == (size_t)job->latent_c && sdg_trajectory_elements(t) == job->latent_elements;
     for (size_t i = 0; same && i < t->calls; i++)
         same = t->timesteps[i] == sdg_sampler_timestep(job->sampler, (int)i);
     return same;
@@ -135,7 +142,9 @@ static enum sdg_result run_calls(struct sdg_pipeline *p, struct sdg_job *job, co
 {
     const int calls = (int)r->trajectory->calls;
     if (!fits(r->trajectory, job))
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s: latents or timesteps are not those of the other model: outputs cannot be compared", p->model->path);
+        return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                        "%s: latents or timesteps are not those of the other model: outputs cannot be compared",
+                        p->model->path);
     SDG_TRY(sdg_stage_text(p, job));
     SDG_TRY(sdg_sample_prepare(p, job, (int)r->trajectory->branches));
     for (int call = 0; call < calls; call++) {
@@ -146,12 +155,16 @@ static enum sdg_result run_calls(struct sdg_pipeline *p, struct sdg_job *job, co
     return SDG_OK;
 }
 
-enum sdg_result sdg_trajectory_replay(struct sdg_pipeline *p, const struct sdg_generate_params *generate, const struct sdg_trajectory *trajectory,
+enum sdg_result sdg_trajectory_replay(struct sdg_pipeline *p, const struct sdg_generate_params *generate,
+                                      const struct sdg_trajectory *trajectory,
                                       void (*see)(void *user, int call, float *answer), void *user)
 {
     const size_t half = trajectory->branches * sdg_trajectory_elements(trajectory);
     struct sdg_job job;
-    struct replay replay = {.trajectory = trajectory, .see = see, .user = user, .input = sdg_alloc_raw(&p->log, 2 * half, sizeof(float), "latents")};
+    struct replay replay = {.trajectory = trajectory,
+                            .see = see,
+                            .user = user,
+                            .input = sdg_alloc_raw(&p->log, 2 * half, sizeof(float), "latents")};
     if (!replay.input)
         return SDG_ERROR_MEMORY;
     replay.answer = replay.input + half;

@@ -57,8 +57,8 @@ size_t sdg_invert_room(size_t n)
     return ROWS * n;
 }
 
-// Row i of the inverse X is (e_i - sum over k < i of L[i][k] X[k]) / L[i][i]: a combination of rows above. Blocks of rows share each
-// row that is loaded.
+// Row i of the inverse X is (e_i - sum over k < i of L[i][k] X[k]) / L[i][i]: a combination of rows above. Blocks of
+// rows share each row that is loaded.
 void sdg_invert_lower(double *l, size_t n, double *room)
 {
     for (size_t block = 0; block < n; block += ROWS) {

@@ -6,8 +6,8 @@
 #include "quant/weights.h"
 
 // Checks weights and options, allocates codes and scales.
-enum sdg_result sdg_codes_new(const struct sdg_log *log, const char *name, const float *weights, size_t outputs, size_t inputs,
-                              const struct sdg_weight_options *options, struct sdg_codes *out);
+enum sdg_result sdg_codes_new(const struct sdg_log *log, const char *name, const float *weights, size_t outputs,
+                              size_t inputs, const struct sdg_weight_options *options, struct sdg_codes *out);
 void sdg_codes_search_scales(struct sdg_codes *codes, const float *weights, double power);
 
 static inline float sdg_codes_scale(const struct sdg_codes *c, size_t output, size_t input)

@@ -5,8 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-// Static intervals as in the literature. Where they follow the timestep, squared errors serve the network's output better: on the default
-// model, on full precision's latents, its signal over noise rises by 0.2 to 0.4 dB (docs/tdq.md).
+// Static intervals as in the literature. Where they follow the timestep, squared errors serve the network's output
+// better: on the default model, on full precision's latents, its signal over noise rises by 0.2 to 0.4 dB
+// (docs/tdq.md).
 static double default_power(enum sdg_interval_rule rule)
 {
     return rule == SDG_INTERVAL_STATIC ? 2.4 : 2;
@@ -54,8 +55,10 @@ static enum sdg_result fit_table(const struct fitting *f, const struct sdg_curve
 static enum sdg_result fit_tdq(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *out)
 {
     struct sdg_tdq_fit fit;
-    const struct sdg_tdq_options options = {.seed = sdg_tdq_seed(f->options->seed, f->site->name), .static_gain = f->options->static_gain};
-    SDG_TRY(sdg_tdq_fit(f->log, f->site->name, curves, f->site->rows, f->timesteps, f->options->times, &options, &fit, NULL));
+    const struct sdg_tdq_options options = {.seed = sdg_tdq_seed(f->options->seed, f->site->name),
+                                            .static_gain = f->options->static_gain};
+    SDG_TRY(sdg_tdq_fit(f->log, f->site->name, curves, f->site->rows, f->timesteps, f->options->times, &options, &fit,
+                        NULL));
     return keep(f, fit.table, fit.is_static ? 1 : SDG_TDQ_TIMES, out);
 }
 
@@ -63,7 +66,9 @@ static struct sdg_interval interval_at(const struct fitting *f, const struct sdg
 {
     const struct sdg_histogram *h = &f->site->rows[row];
     bool seen = h->min <= h->max;
-    float scale = fit->length ? sdg_site_fit_at(fit, f->timesteps[row]) : sdg_interval_reach(f->site->kind, f->options->bits, seen ? h->min : 0, seen ? h->max : 0);
+    float scale = fit->length
+        ? sdg_site_fit_at(fit, f->timesteps[row])
+        : sdg_interval_reach(f->site->kind, f->options->bits, seen ? h->min : 0, seen ? h->max : 0);
     return sdg_interval_make(f->site->kind, f->options->bits, scale);
 }
 
@@ -128,8 +133,8 @@ static enum sdg_result fit_by_rule(const struct fitting *f, const struct sdg_cur
     }
 }
 
-enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, const double *timesteps, size_t rows,
-                             const struct sdg_fit_options *options, struct sdg_site_fit *out)
+enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, const double *timesteps,
+                             size_t rows, const struct sdg_fit_options *options, struct sdg_site_fit *out)
 {
     const struct fitting f = {log, site, timesteps, rows, options};
     struct sdg_curves *curves;

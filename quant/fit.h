@@ -1,4 +1,5 @@
-// From the statistics of a site to what a quantized model stores about it: the table of its scales, by the rule of the scheme.
+// From the statistics of a site to what a quantized model stores about it: the table of its scales, by the rule of the
+// scheme.
 #ifndef SDG_QUANT_FIT_H
 #define SDG_QUANT_FIT_H
 
@@ -7,28 +8,31 @@
 #include "quant/tdq.h"
 
 struct sdg_fit_options {
-    enum sdg_interval_rule rule; // static, table, tdq, dynamic
-    int bits;                    // of the activations, 2..8
-    uint64_t seed;               // of the model: each site gets its own from it
-    double power;                // of the error that is made small; 0 = default (static rule: 2.4, others: 2)
-    double static_gain;          // as in sdg_tdq_options
+    enum sdg_interval_rule rule;       // static, table, tdq, dynamic
+    int bits;                          // of the activations, 2..8
+    uint64_t seed;                     // of the model: each site gets its own from it
+    double power;                      // of the error that is made small; 0 = default (static rule: 2.4, others: 2)
+    double static_gain;                // as in sdg_tdq_options
     const struct sdg_tdq_times *times; // needed by the tdq rule
 };
 
 struct sdg_site_fit {
-    float *scales;  // [length], owned: free with sdg_site_fit_clear. Scales > 0, finite
-    size_t length;  // 0: measured at run time (dynamic); 1: the same at all times; SDG_TDQ_TIMES: of t = 0 .. 999
+    float *scales;      // [length], owned: free with sdg_site_fit_clear. Scales > 0, finite
+    size_t length;      // 0: measured at run time (dynamic); 1: the same at all times; SDG_TDQ_TIMES: of t = 0 .. 999
     double correlation; // Pearson's r between timestep and range
-    double gain;    // share of the static scale's error that these scales avoid; at most 1, 0 for static ones, negative if they are worse
-    double sqnr;    // 10 log10 of signal over quantization noise, the mean over rows; dB, at most 200
+    // share of the static scale's error that these scales avoid; at most 1, 0 for static ones, negative if they are
+    // worse
+    double gain;
+    double sqnr;       // 10 log10 of signal over quantization noise, the mean over rows; dB, at most 200
     double worst_sqnr; // the worst row's
     double worst_at;   // ... and its timestep
 };
 
-// Fits one site; timesteps[rows] belong to site->rows. Same inputs, same bytes; from any thread. With the dynamic rule what is reported
-// is the interval that reaches a row's extremes over all prompts, wider than any that one run would have.
-enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, const double *timesteps, size_t rows,
-                             const struct sdg_fit_options *options, struct sdg_site_fit *out);
+// Fits one site; timesteps[rows] belong to site->rows. Same inputs, same bytes; from any thread. With the dynamic rule
+// what is reported is the interval that reaches a row's extremes over all prompts, wider than any that one run would
+// have.
+enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, const double *timesteps,
+                             size_t rows, const struct sdg_fit_options *options, struct sdg_site_fit *out);
 void sdg_site_fit_clear(struct sdg_site_fit *fit);
 // The scale at time t: fit->scales read there. Not for length 0.
 float sdg_site_fit_at(const struct sdg_site_fit *fit, double t);

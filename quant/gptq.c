@@ -1,8 +1,9 @@
-// GPTQ. With U upper triangular and H^-1 = U^T U, rounding input i of a row w to q gives the error e = (w_i - q) / U_ii, and the
-// inputs after it become w_j - e U_ij. Inputs are taken in blocks: inside a block at once, for the rest of the row block by block.
+// GPTQ. With U upper triangular and H^-1 = U^T U, rounding input i of a row w to q gives the error e = (w_i - q) /
+// U_ii, and the inputs after it become w_j - e U_ij. Inputs are taken in blocks: inside a block at once, for the rest
+// of the row block by block.
 //
-// U comes from one factorisation: if J reverses the order and J H J = L L^T, then H^-1 = (J L^-1 J)^T (J L^-1 J), whose factor is
-// upper triangular.
+// U comes from one factorisation: if J reverses the order and J H J = L L^T, then H^-1 = (J L^-1 J)^T (J L^-1 J), whose
+// factor is upper triangular.
 #include "quant/gptq.h"
 
 #include "base/memory.h"
@@ -81,7 +82,9 @@ static enum sdg_result set_factor(const struct sdg_log *log, const char *name, s
         sdg_invert_lower(l->factor, n, room);
     sdg_free(room);
     if (!definite)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: its Hessian is not positive definite: calibrate on more prompts or raise the damping", name);
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: its Hessian is not positive definite: calibrate on more prompts or raise the damping",
+                        name);
     return SDG_OK;
 }
 
@@ -118,11 +121,13 @@ static void spread_block(const struct layer *l, size_t from, size_t to, double *
         for (size_t j = to; j < l->inputs; j++)
             room[j] = factor_at(l, i, j);
         for (size_t o = 0; o < l->outputs; o++)
-            sdg_add_scaled(l->weights + o * l->inputs + to, room + to, -l->errors[o * BLOCK + i - from], l->inputs - to);
+            sdg_add_scaled(l->weights + o * l->inputs + to, room + to, -l->errors[o * BLOCK + i - from],
+                           l->inputs - to);
     }
 }
 
-static enum sdg_result run(const struct sdg_log *log, const char *name, struct layer *l, const float *weights, const struct sdg_gptq_options *o)
+static enum sdg_result run(const struct sdg_log *log, const char *name, struct layer *l, const float *weights,
+                           const struct sdg_gptq_options *o)
 {
     SDG_TRY(set_order(log, l, o->by_importance));
     SDG_TRY(set_factor(log, name, l, o->damping > 0 ? o->damping : 0.01));
@@ -140,7 +145,8 @@ static enum sdg_result run(const struct sdg_log *log, const char *name, struct l
     return SDG_OK;
 }
 
-static enum sdg_result set_scales(const struct sdg_log *log, const char *name, const struct sdg_gptq_options *o, const float *weights, struct sdg_codes *c)
+static enum sdg_result set_scales(const struct sdg_log *log, const char *name, const struct sdg_gptq_options *o,
+                                  const float *weights, struct sdg_codes *c)
 {
     if (!o->scales) {
         sdg_codes_search_scales(c, weights, o->weight.power);
@@ -148,27 +154,32 @@ static enum sdg_result set_scales(const struct sdg_log *log, const char *name, c
     }
     for (size_t i = 0; i < c->outputs * c->groups; i++) {
         if (!(o->scales[i] > 0 && o->scales[i] < INFINITY))
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s: weight scale %zu is %g, should be positive and finite", name, i, o->scales[i]);
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s: weight scale %zu is %g, should be positive and finite", name, i,
+                            o->scales[i]);
         c->scales[i] = o->scales[i];
     }
     return SDG_OK;
 }
 
-enum sdg_result sdg_weights_gptq(const struct sdg_log *log, const char *name, const float *weights, size_t outputs, size_t inputs,
-                                 const struct sdg_hessian *hessian, const struct sdg_gptq_options *options, struct sdg_codes *out)
+enum sdg_result sdg_weights_gptq(const struct sdg_log *log, const char *name, const float *weights, size_t outputs,
+                                 size_t inputs, const struct sdg_hessian *hessian,
+                                 const struct sdg_gptq_options *options, struct sdg_codes *out)
 {
     struct sdg_codes codes;
     if (hessian->inputs != inputs)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: has %zu inputs, its Hessian %zu", name, inputs, hessian->inputs);
     if (!(options->damping >= 0 && options->damping < INFINITY))
-        return sdg_fail(log, SDG_ERROR_USAGE, "%s: GPTQ with damping %g: should not be negative", name, options->damping);
+        return sdg_fail(log, SDG_ERROR_USAGE, "%s: GPTQ with damping %g: should not be negative", name,
+                        options->damping);
     SDG_TRY(sdg_codes_new(log, name, weights, outputs, inputs, &options->weight, &codes));
     struct layer l = {.hessian = hessian, .codes = &codes, .outputs = outputs, .inputs = inputs};
     l.order = sdg_alloc(log, inputs, sizeof *l.order, "GPTQ");
     l.factor = sdg_alloc(log, inputs * inputs, sizeof *l.factor, "GPTQ"); // inputs <= 65536
     l.weights = sdg_alloc_raw(log, outputs * inputs, sizeof *l.weights, "GPTQ");
     l.errors = sdg_alloc_raw(log, outputs, BLOCK * sizeof *l.errors, "GPTQ");
-    enum sdg_result result = l.order && l.factor && l.weights && l.errors ? set_scales(log, name, options, weights, &codes) : SDG_ERROR_MEMORY;
+    enum sdg_result result = l.order && l.factor && l.weights && l.errors
+        ? set_scales(log, name, options, weights, &codes)
+        : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = run(log, name, &l, weights, options);
     sdg_free(l.order);

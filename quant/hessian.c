@@ -7,8 +7,8 @@
 #include <string.h>
 
 enum { PIECE = 64, TILE_I = 4, TILE_J = 8, MAX_INPUTS = 65536 };
-static const double one = 1 << 20;          // in units of the sums
-static const double limit = 0x1p62;         // of one piece, in units; sums are checked as they are added
+static const double one = 1 << 20;  // in units of the sums
+static const double limit = 0x1p62; // of one piece, in units; sums are checked as they are added
 
 enum sdg_result sdg_hessian_create(const struct sdg_log *log, size_t inputs, struct sdg_hessian *out)
 {
@@ -37,7 +37,8 @@ double sdg_hessian_at(const struct sdg_hessian *h, size_t i, size_t j)
     return (double)h->sums[i <= j ? place(h, i, j) : place(h, j, i)] / one;
 }
 
-// Sums over n rows of x[.][i .. i+4) * x[.][j .. j+8), where rows are `stride` long and padded, so that no column is missing.
+// Sums over n rows of x[.][i .. i+4) * x[.][j .. j+8), where rows are `stride` long and padded, so that no column is
+// missing.
 WIDE static void tile(const double *x, size_t n, size_t stride, size_t i, size_t j, double sums[TILE_I][TILE_J])
 {
     typedef double lanes __attribute__((vector_size(TILE_J * sizeof(double))));
@@ -80,7 +81,8 @@ static bool add_piece(struct sdg_hessian *h, const float *x, size_t n, double *p
     return fits;
 }
 
-enum sdg_result sdg_hessian_add(const struct sdg_log *log, const char *site, struct sdg_hessian *h, const float *x, size_t n)
+enum sdg_result sdg_hessian_add(const struct sdg_log *log, const char *site, struct sdg_hessian *h, const float *x,
+                                size_t n)
 {
     bool fits = true;
     const size_t stride = (h->inputs + TILE_J - 1) / TILE_J * TILE_J;
@@ -96,10 +98,12 @@ enum sdg_result sdg_hessian_add(const struct sdg_log *log, const char *site, str
     return SDG_OK;
 }
 
-enum sdg_result sdg_hessian_merge(const struct sdg_log *log, const char *site, struct sdg_hessian *into, const struct sdg_hessian *from)
+enum sdg_result sdg_hessian_merge(const struct sdg_log *log, const char *site, struct sdg_hessian *into,
+                                  const struct sdg_hessian *from)
 {
     if (into->inputs != from->inputs)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: Hessians of %zu and %zu inputs cannot be merged", site, into->inputs, from->inputs);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: Hessians of %zu and %zu inputs cannot be merged", site, into->inputs,
+                        from->inputs);
     size_t count = into->inputs * (into->inputs + 1) / 2;
     for (size_t i = 0; i < count; i++)
         if (__builtin_add_overflow(into->sums[i], from->sums[i], &into->sums[i]))

@@ -1,5 +1,6 @@
-// Counting runs on every activation of a network, so it is done in two passes over blocks that stay in the first-level cache:
-// bins, minimum and maximum from the bits of the values (no branch, no table: the compiler vectorises it), then increments.
+// Counting runs on every activation of a network, so it is done in two passes over blocks that stay in the first-level
+// cache: bins, minimum and maximum from the bits of the values (no branch, no table: the compiler vectorises it), then
+// increments.
 #include "quant/histogram.h"
 
 #include <math.h>
@@ -104,7 +105,8 @@ static void add_part(struct sdg_histogram *h, const float *x, size_t n)
     for (int lane = 0; lane < LANES; lane++)
         for (int b = 0; b < SDG_HISTOGRAM_BINS; b++)
             h->counts[b] += tables[lane][b];
-    struct sdg_histogram seen = {.min = from_bits((uint32_t)ordered(e.min)), .max = from_bits((uint32_t)ordered(e.max)),
+    struct sdg_histogram seen = {.min = from_bits((uint32_t)ordered(e.min)),
+                                 .max = from_bits((uint32_t)ordered(e.max)),
                                  .nonfinite = e.nonfinite};
     sdg_histogram_merge(h, &seen);
 }

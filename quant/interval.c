@@ -4,7 +4,8 @@
 //     G(y) = k C + sign(r) |r|^(p+1) / (p+1),   r = y - k,   C = 2 * 0.5^(p+1) / (p+1)
 // inside the range of codes and, because k stops there while r goes on, outside of it too; y e(y) has
 //     M(y) = k^2 C / 2 + k (G(y) - k C) + |r|^(p+2) / (p+2).
-// A bin's mean error is a difference of two G over its width, and with a density that rises or falls along the bin, of two M too.
+// A bin's mean error is a difference of two G over its width, and with a density that rises or falls along the bin, of
+// two M too.
 #include "quant/interval.h"
 
 #include <math.h>
@@ -162,9 +163,7 @@ struct codes { // of one side, as distances from zero, with the exponent's const
     double lo, hi, power, inverse, inverse2, per_code;
 };
 
-struct integrals {
-    double g, m;
-};
+struct integrals { double g, m; };
 
 static double nearest(const struct codes *c, double y)
 {
@@ -174,9 +173,11 @@ static double nearest(const struct codes *c, double y)
 
 static struct integrals integrate(const struct codes *c, double y)
 {
-    double k = nearest(c, y), r = y - k, size = fabs(r), raised = raise(size, c->power + 1), piece = raised * c->inverse;
+    double k = nearest(c, y), r = y - k, size = fabs(r), raised = raise(size, c->power + 1),
+           piece = raised * c->inverse;
     piece = r < 0 ? -piece : piece;
-    return (struct integrals){k * c->per_code + piece, k * k * c->per_code / 2 + k * piece + raised * size * c->inverse2};
+    return (struct integrals){k * c->per_code + piece,
+                              k * k * c->per_code / 2 + k * piece + raised * size * c->inverse2};
 }
 
 // Errors in units of scale^power.
@@ -191,7 +192,8 @@ static double side_error(const struct sdg_cell_side *side, const struct codes *c
             continue;
         }
         struct integrals at_a = side->near[i] == last_edge ? last : integrate(c, a), at_b = integrate(c, b);
-        double even = at_b.g - at_a.g, tilt = width > tilt_width ? side->slope[i] / width * (at_b.m - at_a.m - middle * even) : 0;
+        double even = at_b.g - at_a.g,
+               tilt = width > tilt_width ? side->slope[i] / width * (at_b.m - at_a.m - middle * even) : 0;
         sum += side->values[i] * (even + tilt) / width;
         last_edge = side->far[i];
         last = at_b;
@@ -205,8 +207,12 @@ double sdg_cells_error(const struct sdg_cells *cells, const struct sdg_interval 
     for (int s = 0; s < 2; s++) {
         const struct sdg_cell_side *side = &cells->sides[s];
         int low = interval->lo - interval->zero_point, high = interval->hi - interval->zero_point;
-        struct codes c = {.lo = s ? -high : low, .hi = s ? -low : high, .power = p,
-                          .inverse = 1 / (p + 1), .inverse2 = 1 / (p + 2), .per_code = 2 * pow(0.5, p + 1) / (p + 1)};
+        struct codes c = {.lo = s ? -high : low,
+                          .hi = s ? -low : high,
+                          .power = p,
+                          .inverse = 1 / (p + 1),
+                          .inverse2 = 1 / (p + 2),
+                          .per_code = 2 * pow(0.5, p + 1) / (p + 1)};
         int start = 0; // cells before it become 0 whatever the scale
         while (start < side->count && side->far[start] <= scale / 2)
             start++;

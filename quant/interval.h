@@ -1,8 +1,11 @@
-// Intervals of activations: from a scale to integer codes, the error that makes on a histogram, and the scales that make it least.
+// Intervals of activations: from a scale to integer codes, the error that makes on a histogram, and the scales that
+// make it least.
 //
-// Codes of b bits (2..8), x -> q = clip(round(x / scale) + zero_point, lo, hi), value of a code: scale * (q - zero_point):
+// Codes of b bits (2..8), x -> q = clip(round(x / scale) + zero_point, lo, hi), value of a code: scale * (q -
+// zero_point):
 //     symmetric sites   q = -2^(b-1) .. 2^(b-1)-1, zero point 0
-//     SiLU sites        q = 0 .. 2^b-1, zero point round(0.2785 / scale), at most 2^b-1: SiLU's values begin at -0.27846
+//     SiLU sites        q = 0 .. 2^b-1, zero point round(0.2785 / scale), at most 2^b-1: SiLU's values begin at
+//     -0.27846
 // round is to nearest, ties to even. 0 is always a code's exact value, so padding with zeros is exact.
 #ifndef SDG_QUANT_INTERVAL_H
 #define SDG_QUANT_INTERVAL_H
@@ -27,9 +30,10 @@ void sdg_interval_simulate(const struct sdg_interval *interval, const float *x, 
 float sdg_interval_reach(enum sdg_site_kind kind, int bits, float min, float max);
 
 // ---- errors on a histogram ----
-// A histogram prepared for many evaluations of  sum over its values of |x - Q(x)|^power.  Within a bin's span (sdg_histogram_span)
-// the density of values rises or falls as its neighbours say, near enough exponentially: in one or two linear cells, for which the
-// sum has a closed form. With an even density the clipped values of a bell-shaped tail would cost several percent too much.
+// A histogram prepared for many evaluations of  sum over its values of |x - Q(x)|^power.  Within a bin's span
+// (sdg_histogram_span) the density of values rises or falls as its neighbours say, near enough exponentially: in one or
+// two linear cells, for which the sum has a closed form. With an even density the clipped values of a bell-shaped tail
+// would cost several percent too much.
 enum { SDG_CELLS = 2 * SDG_HISTOGRAM_HALF + 1 };
 struct sdg_cells {
     double power;
@@ -37,10 +41,10 @@ struct sdg_cells {
     struct sdg_cell_side {
         int count;
         double near[SDG_CELLS], far[SDG_CELLS]; // magnitudes, ascending
-        double values[SDG_CELLS];    // how many
-        double slope[SDG_CELLS];     // of the density: relative to its mean, from end to end, -2 .. 2
-        double lost[SDG_CELLS + 1];      // [i]: error of the cells before i if all their values became 0
-    } sides[2]; // positive, negative values
+        double values[SDG_CELLS];               // how many
+        double slope[SDG_CELLS];                // of the density: relative to its mean, from end to end, -2 .. 2
+        double lost[SDG_CELLS + 1];             // [i]: error of the cells before i if all their values became 0
+    } sides[2];                                 // positive, negative values
 };
 void sdg_cells_make(const struct sdg_histogram *h, double power, struct sdg_cells *out); // power >= 1
 double sdg_cells_error(const struct sdg_cells *cells, const struct sdg_interval *interval);
@@ -48,25 +52,28 @@ double sdg_cells_error(const struct sdg_cells *cells, const struct sdg_interval 
 double sdg_histogram_sqnr(const struct sdg_histogram *h, const struct sdg_interval *interval);
 
 // ---- one site, all rows ----
-// Errors of every row on one grid of scales, evenly spaced in the logarithm: what searches and fits look at instead of the
-// histograms. Read-only after creation, so from any thread.
+// Errors of every row on one grid of scales, evenly spaced in the logarithm: what searches and fits look at instead of
+// the histograms. Read-only after creation, so from any thread.
 struct sdg_curves {
     enum sdg_site_kind kind;
     int bits;
     size_t rows, points;
-    double first, step;    // logarithm of the grid's first scale, distance
-    double *log_errors;    // [rows][points], natural logarithm, bounded below; all 0 for rows without a value other than 0
-    bool *silent;          // [rows] without a value other than 0: any scale will do
+    double first, step; // logarithm of the grid's first scale, distance
+    // [rows][points], natural logarithm, bounded below; all 0 for rows without a value other than 0
+    double *log_errors;
+    bool *silent;            // [rows] without a value other than 0: any scale will do
     struct sdg_cells *cells; // [rows]
 };
-// power: 2.4 as usual in the literature, or 2. histograms[rows] is not kept. Non-finite values: SDG_ERROR_INPUT naming `site`.
-enum sdg_result sdg_curves_create(const struct sdg_log *log, const char *site, enum sdg_site_kind kind, int bits, double power,
-                                  const struct sdg_histogram *histograms, size_t rows, struct sdg_curves **out);
+// power: 2.4 as usual in the literature, or 2. histograms[rows] is not kept. Non-finite values: SDG_ERROR_INPUT naming
+// `site`.
+enum sdg_result sdg_curves_create(const struct sdg_log *log, const char *site, enum sdg_site_kind kind, int bits,
+                                  double power, const struct sdg_histogram *histograms, size_t rows,
+                                  struct sdg_curves **out);
 void sdg_curves_destroy(struct sdg_curves **curves);
 // Exact for this scale (no grid).
 double sdg_curves_error(const struct sdg_curves *curves, size_t row, float scale);
-// From the grid: logarithm of the row's error at a scale given as logarithm, and its derivative; smooth, and rising on both sides
-// beyond the grid.
+// From the grid: logarithm of the row's error at a scale given as logarithm, and its derivative; smooth, and rising on
+// both sides beyond the grid.
 double sdg_curves_log_error(const struct sdg_curves *curves, size_t row, double log_scale, double *slope);
 
 // The scale with the least error summed over all rows; 1 if all rows are silent. `error` may be NULL.
@@ -74,7 +81,8 @@ float sdg_search_static(const struct sdg_curves *curves, double *error);
 // The same for each row by itself. Silent rows get the scale of the nearest row (by index) that is not.
 void sdg_search_table(const struct sdg_curves *curves, float *scales, double *error);
 
-// A value given at times t[0..n), rising or falling, read between them: linear in the logarithm, constant outside. Values > 0.
+// A value given at times t[0..n), rising or falling, read between them: linear in the logarithm, constant outside.
+// Values > 0.
 double sdg_interpolate(const double *t, const float *values, size_t n, double at);
 // Correlation of two series in -1..1; 0 when one of them is constant.
 double sdg_pearson(const double *x, const double *y, size_t n);

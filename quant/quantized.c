@@ -46,7 +46,8 @@ static enum sdg_result check_scales(const struct reader *r, const char *name, co
         float scale;
         memcpy(&scale, (const char *)data + i * sizeof scale, sizeof scale);
         if (!isfinite(scale) || scale < 0x1p-120f)
-            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s: scale %zu is %g, should be a positive number", path_of(r), name, i, (double)scale);
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s: scale %zu is %g, should be a positive number", path_of(r),
+                            name, i, (double)scale);
     }
     return SDG_OK;
 }
@@ -59,39 +60,49 @@ static bool is_integer_weight(const struct sdg_tensor *tensor)
 }
 
 // The file's tensor of the whole module, of which `weight` may be a slice.
-static enum sdg_result check_weight(const struct reader *r, const struct sdg_value_info *weight, const struct sdg_tensor *tensor, int *bits)
+static enum sdg_result check_weight(const struct reader *r, const struct sdg_value_info *weight,
+                                    const struct sdg_tensor *tensor, int *bits)
 {
     const int64_t inputs = (weight->slice_of ? weight->slice_of : weight->dims[1]) * weight->dims[2] * weight->dims[3];
     *bits = tensor->dtype == SDG_S8 ? 8 : 4;
-    const bool fits = *bits == 8 ? elements(tensor) == weight->dims[0] * inputs && tensor->rank >= 2 && tensor->dims[0] == weight->dims[0]
-                                 : tensor->rank == 2 && tensor->dims[0] == weight->dims[0] && (uint64_t)tensor->dims[1] == sdg_packed_row((size_t)inputs);
+    const bool fits = *bits == 8
+        ? elements(tensor) == weight->dims[0] * inputs && tensor->rank >= 2 && tensor->dims[0] == weight->dims[0]
+        : tensor->rank == 2 && tensor->dims[0] == weight->dims[0] &&
+            (uint64_t)tensor->dims[1] == sdg_packed_row((size_t)inputs);
     if (fits)
         return SDG_OK;
-    return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s has %" PRId64 " bytes of %d-bit codes, which are not [%" PRId64 ", %" PRId64 "]", path_of(r), weight->name, elements(tensor), *bits,
-               weight->dims[0], inputs);
+    return sdg_fail(r->log, SDG_ERROR_INPUT,
+                    "%s: %s has %" PRId64 " bytes of %d-bit codes, which are not [%" PRId64 ", %" PRId64 "]",
+                    path_of(r), weight->name, elements(tensor), *bits, weight->dims[0], inputs);
 }
 
-static enum sdg_result check_weight_scale(const struct reader *r, const struct sdg_op *op, const struct sdg_value_info *weight)
+static enum sdg_result check_weight_scale(const struct reader *r, const struct sdg_op *op,
+                                          const struct sdg_value_info *weight)
 {
     char name[NAME_BYTES];
     const struct sdg_tensor *scale = find(r, op->name, "weight_scale", name);
     const bool grouped = r->q->scheme.activation_bits == SDG_FLOAT_BITS;
     if (!scale)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tensor %s is missing: %s has no scales", path_of(r), name, weight->name);
-    const bool fits = (scale->rank == 1 || (grouped && scale->rank == 2 && scale->dims[1] >= 1)) && scale->dims[0] == weight->dims[0];
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tensor %s is missing: %s has no scales", path_of(r), name,
+                        weight->name);
+    const bool fits =
+        (scale->rank == 1 || (grouped && scale->rank == 2 && scale->dims[1] >= 1)) && scale->dims[0] == weight->dims[0];
     if (scale->dtype != SDG_F32 || !fits)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [%" PRId64 "%s]", path_of(r), name, sdg_dtype_name(scale->dtype), elements(scale),
-                   weight->dims[0], grouped ? " or times groups" : "");
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [%" PRId64 "%s]",
+                        path_of(r), name, sdg_dtype_name(scale->dtype), elements(scale), weight->dims[0],
+                        grouped ? " or times groups" : "");
     return check_scales(r, name, scale->data, (size_t)elements(scale));
 }
 
 // Scales of weights that are floats: in a folder that leaves out what its base has, the integers are missing.
-static enum sdg_result refuse_stray_scale(const struct reader *r, const struct sdg_op *op, const struct sdg_value_info *weight)
+static enum sdg_result refuse_stray_scale(const struct reader *r, const struct sdg_op *op,
+                                          const struct sdg_value_info *weight)
 {
     char name[NAME_BYTES];
     if (!find(r, op->name, "weight_scale", name))
         return SDG_OK;
-    return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: has %s, but the integers of %s are missing", path_of(r), name, weight->name);
+    return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: has %s, but the integers of %s are missing", path_of(r), name,
+                    weight->name);
 }
 
 // True if the file says that codes it does not have are those of its base's weights, rounded with its scales.
@@ -141,10 +152,13 @@ static enum sdg_result read_layers(const struct reader *r)
         if (sdg_op_is_quantizable(r->graph, &r->graph->ops[i]))
             SDG_TRY(read_layer(r, &r->graph->ops[i]));
     if (!r->q->layer_count)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: the configuration says that the model is quantized, but no layer has integer weights", path_of(r));
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: the configuration says that the model is quantized, but no layer has integer weights",
+                        path_of(r));
     const char *layers = sdg_tensors_metadata(r->tensors, SDG_LAYERS_KEY);
     if (layers && strtoull(layers, NULL, 10) != r->q->layer_count)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s layers should have weight_scale tensors, but %zu have", path_of(r), layers, r->q->layer_count);
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s layers should have weight_scale tensors, but %zu have",
+                        path_of(r), layers, r->q->layer_count);
     return SDG_OK;
 }
 
@@ -157,7 +171,8 @@ static const struct sdg_quantized_layer *find_layer(const struct sdg_quantized *
 }
 
 // The layer by which an operation is quantized; NULL if it is not.
-static const struct sdg_quantized_layer *layer_of(const struct sdg_quantized *q, const struct sdg_graph *graph, const struct sdg_op *op)
+static const struct sdg_quantized_layer *layer_of(const struct sdg_quantized *q, const struct sdg_graph *graph,
+                                                  const struct sdg_op *op)
 {
     return sdg_op_is_quantizable(graph, op) ? find_layer(q, op->name) : NULL;
 }
@@ -169,17 +184,22 @@ static enum sdg_result check_zero_points(const struct reader *r, const struct sd
     char name[NAME_BYTES];
     const struct sdg_tensor *zeros = find(r, site->name, "input_zero_point", name);
     if (site->kind != SDG_SITE_SILU)
-        return zeros ? sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s does not belong here: the codes of this site are symmetric", path_of(r), name) : SDG_OK;
+        return zeros ? sdg_fail(r->log, SDG_ERROR_INPUT,
+                                "%s: %s does not belong here: the codes of this site are symmetric", path_of(r), name)
+                     : SDG_OK;
     if (!zeros)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tensor %s is missing", path_of(r), name);
     if (zeros->dtype != SDG_S32 || zeros->rank != 1 || (uint64_t)zeros->dims[0] != site->scale_count)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be s32 [%zu] like the scales", path_of(r), name, sdg_dtype_name(zeros->dtype), elements(zeros), site->scale_count);
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: %s is %s with %" PRId64 " numbers, should be s32 [%zu] like the scales", path_of(r), name,
+                        sdg_dtype_name(zeros->dtype), elements(zeros), site->scale_count);
     for (size_t i = 0; i < site->scale_count; i++) {
         int32_t zero;
         memcpy(&zero, (const char *)zeros->data + i * sizeof zero, sizeof zero);
         const int wanted = sdg_interval_make(site->kind, r->q->scheme.activation_bits, site->scales[i]).zero_point;
         if (zero != wanted)
-            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s: zero point %zu is %" PRId32 ", but scale %g asks for %d", path_of(r), name, i, zero, (double)site->scales[i], wanted);
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s: zero point %zu is %" PRId32 ", but scale %g asks for %d",
+                            path_of(r), name, i, zero, (double)site->scales[i], wanted);
     }
     return SDG_OK;
 }
@@ -189,9 +209,12 @@ static enum sdg_result read_scales(const struct reader *r, struct sdg_quantized_
     char name[NAME_BYTES];
     const struct sdg_tensor *scales = find(r, site->name, "input_scale", name);
     if (!scales)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tensor %s is missing: scheme %s needs the intervals of every site", path_of(r), name, sdg_interval_rule_name(r->q->scheme.rule));
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: tensor %s is missing: scheme %s needs the intervals of every site", path_of(r), name,
+                        sdg_interval_rule_name(r->q->scheme.rule));
     if (scales->dtype != SDG_F32 || scales->rank != 1 || (scales->dims[0] != 1 && scales->dims[0] != SDG_TDQ_TIMES))
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [1] or [%d]", path_of(r), name, sdg_dtype_name(scales->dtype), elements(scales), SDG_TDQ_TIMES);
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [1] or [%d]",
+                        path_of(r), name, sdg_dtype_name(scales->dtype), elements(scales), SDG_TDQ_TIMES);
     SDG_TRY(check_scales(r, name, scales->data, (size_t)scales->dims[0]));
     site->scale_count = (size_t)scales->dims[0];
     site->scales = sdg_alloc_raw(r->log, site->scale_count, sizeof *site->scales, "intervals");
@@ -246,8 +269,8 @@ static enum sdg_result read_sites(const struct reader *r)
     return result;
 }
 
-enum sdg_result sdg_quantized_create(const struct sdg_log *log, const char *scheme, const struct sdg_tensors *tensors, const struct sdg_graph *graph,
-                                     struct sdg_quantized **out)
+enum sdg_result sdg_quantized_create(const struct sdg_log *log, const char *scheme, const struct sdg_tensors *tensors,
+                                     const struct sdg_graph *graph, struct sdg_quantized **out)
 {
     *out = NULL;
     struct sdg_quantized *q = sdg_alloc(log, 1, sizeof *q, "a quantized model");
@@ -332,10 +355,13 @@ static size_t maker_of(const struct sdg_graph *graph, sdg_value v)
 static bool can_emit(const struct sdg_op *op)
 {
     switch (op->kind) {
-    case SDG_OP_CONV2D: case SDG_OP_LINEAR: case SDG_OP_GROUP_NORM: case SDG_OP_LAYER_NORM: case SDG_OP_GEGLU: case SDG_OP_ATTENTION:
-        return !op->codes.interval;
-    default:
-        return false;
+    case SDG_OP_CONV2D:
+    case SDG_OP_LINEAR:
+    case SDG_OP_GROUP_NORM:
+    case SDG_OP_LAYER_NORM:
+    case SDG_OP_GEGLU:
+    case SDG_OP_ATTENTION: return !op->codes.interval;
+    default: return false;
     }
 }
 
@@ -348,7 +374,8 @@ static enum sdg_result place_before(struct sdg_graph *graph, size_t at)
 }
 
 // A quantize operation, and under the dynamic rule one that measures the interval, before the operation at `at`.
-static enum sdg_result insert_codes(struct rewrite *w, const char *name, sdg_value x, size_t at, sdg_value *interval, sdg_value *codes)
+static enum sdg_result insert_codes(struct rewrite *w, const char *name, sdg_value x, size_t at, sdg_value *interval,
+                                    sdg_value *codes)
 {
     if (w->q->scheme.rule == SDG_INTERVAL_DYNAMIC) {
         *interval = sdg_graph_measure_interval(w->graph, name, x, w->codes.lo, w->codes.hi);
@@ -358,8 +385,10 @@ static enum sdg_result insert_codes(struct rewrite *w, const char *name, sdg_val
     return place_before(w->graph, at);
 }
 
-// The codes of x, of which nothing but what `at` stands for reads anything if `sole`: best made by the operation that computes x.
-static enum sdg_result make_codes(struct rewrite *w, const char *name, sdg_value x, size_t at, bool sole, sdg_value *interval, sdg_value *codes)
+// The codes of x, of which nothing but what `at` stands for reads anything if `sole`: best made by the operation that
+// computes x.
+static enum sdg_result make_codes(struct rewrite *w, const char *name, sdg_value x, size_t at, bool sole,
+                                  sdg_value *interval, sdg_value *codes)
 {
     const size_t maker = maker_of(w->graph, x);
     if (w->q->scheme.rule != SDG_INTERVAL_DYNAMIC && sole && maker != SIZE_MAX && can_emit(&w->graph->ops[maker])) {
@@ -374,10 +403,12 @@ static enum sdg_result attach_layers(struct rewrite *w, sdg_value x, sdg_value c
 {
     struct sdg_graph *graph = w->graph;
     for (size_t i = 0; i < graph->op_count; i++) {
-        const struct sdg_quantized_layer *layer = graph->ops[i].in[0] == x ? layer_of(w->q, graph, &graph->ops[i]) : NULL;
+        const struct sdg_quantized_layer *layer =
+            graph->ops[i].in[0] == x ? layer_of(w->q, graph, &graph->ops[i]) : NULL;
         if (!layer)
             continue;
-        sdg_value scale = sdg_graph_vector_weight(graph, graph->values[graph->ops[i].in[1]].dims[0], "%s.weight_scale", graph->ops[i].name);
+        sdg_value scale = sdg_graph_vector_weight(graph, graph->values[graph->ops[i].in[1]].dims[0], "%s.weight_scale",
+                                                  graph->ops[i].name);
         SDG_TRY(sdg_graph_use_codes(graph, i, codes, interval, scale, layer->bits));
     }
     return SDG_OK;
@@ -404,7 +435,8 @@ static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *si
         graph->values[site->value].dtype = graph->values[codes].dtype;
         codes = site->value;
     } else {
-        SDG_TRY(make_codes(w, site->name, site->value, sdg_site_first_consumer(graph, site->value), sole, &interval, &codes));
+        SDG_TRY(make_codes(w, site->name, site->value, sdg_site_first_consumer(graph, site->value), sole, &interval,
+                           &codes));
     }
     return attach_layers(w, site->value, codes, interval);
 }

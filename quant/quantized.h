@@ -1,9 +1,12 @@
-// A quantized model as it runs: what its files say about each site and layer, and the rewrite that makes a graph compute with it.
+// A quantized model as it runs: what its files say about each site and layer, and the rewrite that makes a graph
+// compute with it.
 //
-// Tensors of the UNet file, M a module, OP an operation of the fused graph (M, or "M[a:b]" for the part of a layer that reads channels
-// a .. b-1 of a split skip connection), SITE a site (quant/sites.h):
-//     M.weight               s8 in the float tensor's shape, or four bits a code: u8 [O, (inputs + 1) / 2], rows as sdg_pack4 makes them
-//                            absent from files with the metadata "codes": "rounded": the codes of the base's weights, each the nearest
+// Tensors of the UNet file, M a module, OP an operation of the fused graph (M, or "M[a:b]" for the part of a layer that
+// reads channels a .. b-1 of a split skip connection), SITE a site (quant/sites.h):
+//     M.weight               s8 in the float tensor's shape, or four bits a code: u8 [O, (inputs + 1) / 2], rows as
+//     sdg_pack4 makes them
+//                            absent from files with the metadata "codes": "rounded": the codes of the base's weights,
+//                            each the nearest
 //     OP.weight_scale        f32 [O], > 0; where activations stay float also [O, G], a scale per group of inputs
 //     SITE.input_scale       f32 [1000] over t = 0..999, or [1], > 0; absent under the dynamic rule
 //     SITE.input_zero_point  s32, as many, SiLU sites only: round(0.2785 / scale), at most the highest code
@@ -27,7 +30,8 @@ struct sdg_quantized_site {
 
 struct sdg_quantized { // read-only after creation
     struct sdg_scheme scheme;
-    struct sdg_quantized_site *sites; // those that at least one quantized layer reads, in order of execution; none if activations stay float
+    // those that at least one quantized layer reads, in order of execution; none if activations stay float
+    struct sdg_quantized_site *sites;
     size_t site_count;
     struct sdg_quantized_layer {
         char *name; // of the operation
@@ -35,22 +39,24 @@ struct sdg_quantized { // read-only after creation
     } *layers;
     size_t layer_count;
     uint64_t rounding_saves; // bytes by which codes that are rounded on loading are smaller than the floats in the file
-    size_t temporal_sites; // whose scale changes with the timestep
+    size_t temporal_sites;   // whose scale changes with the timestep
 };
 
-// Reads and checks everything said about the sites and layers of `graph`, a fused step graph of any shape. `scheme`: its name in the
-// model's configuration. What is missing, misshapen, not finite, not positive or inconsistent: SDG_ERROR_INPUT with file, tensor and reason.
-enum sdg_result sdg_quantized_create(const struct sdg_log *log, const char *scheme, const struct sdg_tensors *tensors, const struct sdg_graph *graph,
-                                     struct sdg_quantized **out);
+// Reads and checks everything said about the sites and layers of `graph`, a fused step graph of any shape. `scheme`:
+// its name in the model's configuration. What is missing, misshapen, not finite, not positive or inconsistent:
+// SDG_ERROR_INPUT with file, tensor and reason.
+enum sdg_result sdg_quantized_create(const struct sdg_log *log, const char *scheme, const struct sdg_tensors *tensors,
+                                     const struct sdg_graph *graph, struct sdg_quantized **out);
 void sdg_quantized_destroy(struct sdg_quantized **quantized);
 
-// The interval of a site at a timestep, fractions allowed; of sites measured at run time only codes and kind are known (scale 1).
+// The interval of a site at a timestep, fractions allowed; of sites measured at run time only codes and kind are known
+// (scale 1).
 struct sdg_interval sdg_quantized_interval(const struct sdg_quantized *quantized, size_t site, double t);
 
-// The quantize rewrite, of a fused graph of the same network. Layers with integer weights compute in integers; each site's codes are
-// made by the operation that computes it where nothing else reads its values, else by a quantize operation. The caller writes
-// the tables sdg_interval_name(): scale and zero point per row. Where activations stay float the graph stays as it is: backends
-// find the integers themselves (backend.h, sdg_weight_code_bits).
+// The quantize rewrite, of a fused graph of the same network. Layers with integer weights compute in integers; each
+// site's codes are made by the operation that computes it where nothing else reads its values, else by a quantize
+// operation. The caller writes the tables sdg_interval_name(): scale and zero point per row. Where activations stay
+// float the graph stays as it is: backends find the integers themselves (backend.h, sdg_weight_code_bits).
 enum sdg_result sdg_graph_quantize_model(struct sdg_graph *graph, const struct sdg_quantized *quantized);
 
 #endif

@@ -51,7 +51,8 @@ enum sdg_result sdg_scheme_parse(const struct sdg_log *log, const char *name, st
     struct sdg_scheme scheme;
     if (!parse(name, &scheme))
         return sdg_fail(log, SDG_ERROR_USAGE,
-                        "'%.40s' is no quantization scheme; there are w8a16, w4a16, and {w4,w8,w16}a{2..8}-{static,table,tdq,dynamic}, "
+                        "'%.40s' is no quantization scheme; there are w8a16, w4a16, and "
+                        "{w4,w8,w16}a{2..8}-{static,table,tdq,dynamic}, "
                         "as in w8a8-tdq or w4a8-static",
                         name);
     *out = scheme;
@@ -61,7 +62,8 @@ enum sdg_result sdg_scheme_parse(const struct sdg_log *log, const char *name, st
 void sdg_scheme_name(const struct sdg_scheme *s, char name[static SDG_SCHEME_NAME_BYTES])
 {
     bool rule = s->rule != SDG_INTERVAL_NONE;
-    snprintf(name, SDG_SCHEME_NAME_BYTES, "w%da%d%s%s", s->weight_bits, s->activation_bits, rule ? "-" : "", rule ? rule_names[s->rule] : "");
+    snprintf(name, SDG_SCHEME_NAME_BYTES, "w%da%d%s%s", s->weight_bits, s->activation_bits, rule ? "-" : "",
+             rule ? rule_names[s->rule] : "");
 }
 
 bool sdg_scheme_is_runnable(const struct sdg_scheme *s)

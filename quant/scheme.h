@@ -25,13 +25,13 @@ struct sdg_scheme {
 
 enum { SDG_SCHEME_NAME_BYTES = 24 };
 
-// "w8a16", "w4a16", "w8a8-static", "w4a8-tdq", "w8a5-dynamic", "w16a8-table", ...  Anything else is SDG_ERROR_USAGE with the
-// legal forms in the message; *out is then untouched.
+// "w8a16", "w4a16", "w8a8-static", "w4a8-tdq", "w8a5-dynamic", "w16a8-table", ...  Anything else is SDG_ERROR_USAGE
+// with the legal forms in the message; *out is then untouched.
 enum sdg_result sdg_scheme_parse(const struct sdg_log *log, const char *name, struct sdg_scheme *out);
 // The inverse: what sdg_scheme_parse reads as the same scheme.
 void sdg_scheme_name(const struct sdg_scheme *scheme, char name[static SDG_SCHEME_NAME_BYTES]);
-// Integer kernels exist for it: weights of 4 or 8 bits, with float activations or integer ones of any width (2..7 bits are codes of the
-// 8-bit kernels that leave some out). Float weights with integer activations can only be simulated.
+// Integer kernels exist for it: weights of 4 or 8 bits, with float activations or integer ones of any width (2..7 bits
+// are codes of the 8-bit kernels that leave some out). Float weights with integer activations can only be simulated.
 bool sdg_scheme_is_runnable(const struct sdg_scheme *scheme);
 
 const char *sdg_interval_rule_name(enum sdg_interval_rule rule); // none, static, table, tdq, dynamic

@@ -1,13 +1,14 @@
-// Error curves of a site over a grid of scales, and the searches on them: grid first, then golden section on the exact error.
+// Error curves of a site over a grid of scales, and the searches on them: grid first, then golden section on the exact
+// error.
 #include "base/memory.h"
 #include "quant/interval.h"
 
 #include <math.h>
 
 static const double points_per_octave = 12;
-static const double octaves_below = 7;   // how far below the scale that just reaches the extremes an optimum can be
+static const double octaves_below = 7;    // how far below the scale that just reaches the extremes an optimum can be
 static const double octaves_at_most = 24; // when rows differ wildly
-static const double log_floor = 23;      // errors count as at least e^-23 = 1e-10 of the row's largest
+static const double log_floor = 23;       // errors count as at least e^-23 = 1e-10 of the row's largest
 
 static const struct sdg_histogram *bad_row(const struct sdg_histogram *histograms, size_t rows)
 {
@@ -61,16 +62,21 @@ static void fill_row(struct sdg_curves *c, size_t row)
         out[i] = largest > 0 ? log(fmax(out[i], largest * exp(-log_floor))) : 0;
 }
 
-enum sdg_result sdg_curves_create(const struct sdg_log *log, const char *site, enum sdg_site_kind kind, int bits, double power,
-                                  const struct sdg_histogram *histograms, size_t rows, struct sdg_curves **out)
+enum sdg_result sdg_curves_create(const struct sdg_log *log, const char *site, enum sdg_site_kind kind, int bits,
+                                  double power, const struct sdg_histogram *histograms, size_t rows,
+                                  struct sdg_curves **out)
 {
     if (bits < SDG_MIN_BITS || bits > SDG_MAX_BITS || rows == 0 || !(power >= 1 && power <= 8))
-        return sdg_fail(log, SDG_ERROR_USAGE, "%s: intervals of %d bits over %zu rows with error power %g: should be %d to %d bits, a row or more, power 1 to 8",
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "%s: intervals of %d bits over %zu rows with error power %g: should be %d to %d bits, a row or "
+                        "more, power 1 to 8",
                         site, bits, rows, power, SDG_MIN_BITS, SDG_MAX_BITS);
     const struct sdg_histogram *bad = bad_row(histograms, rows);
     if (bad)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: its statistics contain infinities or NaN in row %zu: the model overflowed there; calibrate in f32", site,
-                        (size_t)(bad - histograms));
+        return sdg_fail(
+            log, SDG_ERROR_INPUT,
+            "%s: its statistics contain infinities or NaN in row %zu: the model overflowed there; calibrate in f32",
+            site, (size_t)(bad - histograms));
     struct sdg_curves *c = sdg_alloc(log, 1, sizeof *c, "error curves");
     if (!c)
         return SDG_ERROR_MEMORY;

@@ -19,7 +19,8 @@ enum sdg_result sdg_graph_simulate(struct sdg_graph *graph, int bits)
 {
     struct sdg_sites sites;
     if (bits < SDG_MIN_BITS || bits > SDG_MAX_BITS)
-        return sdg_fail(graph->log, SDG_ERROR_USAGE, "activation bits are %d, should be %d..%d", bits, SDG_MIN_BITS, SDG_MAX_BITS);
+        return sdg_fail(graph->log, SDG_ERROR_USAGE, "activation bits are %d, should be %d..%d", bits, SDG_MIN_BITS,
+                        SDG_MAX_BITS);
     SDG_TRY(sdg_sites_find(graph, &sites));
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < sites.count && result == SDG_OK; i++)

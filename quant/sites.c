@@ -9,7 +9,8 @@ bool sdg_op_is_quantizable(const struct sdg_graph *graph, const struct sdg_op *o
 {
     if (op->kind != SDG_OP_CONV2D && op->kind != SDG_OP_LINEAR)
         return false;
-    return graph->values[op->in[0]].kind == SDG_VALUE_ACTIVATION && strcmp(op->name, "conv_in") && strcmp(op->name, "conv_out");
+    return graph->values[op->in[0]].kind == SDG_VALUE_ACTIVATION && strcmp(op->name, "conv_in") &&
+        strcmp(op->name, "conv_out");
 }
 
 // The operation that makes each value: index + 1, 0 for leaves.
@@ -43,14 +44,16 @@ static enum sdg_site_kind kind_of(const struct sdg_graph *graph, const size_t *m
     return op && is_silu(op) ? SDG_SITE_SILU : SDG_SITE_SYMMETRIC;
 }
 
-static enum sdg_result add_consumer(const struct sdg_graph *graph, const size_t *makers, const struct sdg_op *op, struct sdg_sites *sites)
+static enum sdg_result add_consumer(const struct sdg_graph *graph, const size_t *makers, const struct sdg_op *op,
+                                    struct sdg_sites *sites)
 {
     for (size_t i = 0; i < sites->count; i++)
         if (sites->sites[i].value == op->in[0]) {
             sites->sites[i].consumers++;
             return SDG_OK;
         }
-    if (!sdg_grow(graph->log, &sites->sites, &sites->capacity, sites->count + 1, sizeof *sites->sites, "quantization sites"))
+    if (!sdg_grow(graph->log, &sites->sites, &sites->capacity, sites->count + 1, sizeof *sites->sites,
+                  "quantization sites"))
         return SDG_ERROR_MEMORY;
     sites->sites[sites->count++] = (struct sdg_site){op->name, op->in[0], kind_of(graph, makers, op->in[0]), 1};
     return SDG_OK;

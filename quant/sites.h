@@ -1,8 +1,10 @@
-// Sites: the values of a UNet's step graph that feed weights worth quantizing, and the rewrite that lets them be observed.
+// Sites: the values of a UNet's step graph that feed weights worth quantizing, and the rewrite that lets them be
+// observed.
 //
-// Kept out, as in TDQ's code: the first and the last convolution, attention products and norms. Time projections and the keys and
-// values of the prompt are not in the step graph at all. A site is named after its first consumer ("mid_block.attentions.0.
-// transformer_blocks.0.attn1.to_q" also stands for to_k and to_v); the two halves of a skip connection are sites of their own.
+// Kept out, as in TDQ's code: the first and the last convolution, attention products and norms. Time projections and
+// the keys and values of the prompt are not in the step graph at all. A site is named after its first consumer
+// ("mid_block.attentions.0. transformer_blocks.0.attn1.to_q" also stands for to_k and to_v); the two halves of a skip
+// connection are sites of their own.
 #ifndef SDG_QUANT_SITES_H
 #define SDG_QUANT_SITES_H
 
@@ -10,10 +12,10 @@
 #include "quant/interval.h"
 
 struct sdg_site {
-    const char *name; // of the first consumer; lives as long as the graph
-    sdg_value value;  // [N,H,W,C]
+    const char *name;        // of the first consumer; lives as long as the graph
+    sdg_value value;         // [N,H,W,C]
     enum sdg_site_kind kind; // SiLU if everything in it came out of a SiLU
-    size_t consumers; // convolutions and linear layers that read it
+    size_t consumers;        // convolutions and linear layers that read it
 };
 
 struct sdg_sites {

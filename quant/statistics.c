@@ -14,20 +14,26 @@ enum { MAX_STEPS = 10000, MAX_PROMPTS = 1 << 24, MAX_SHARDS = 65536, MAX_CHANNEL
 static enum sdg_result check_info(const struct sdg_log *log, const struct sdg_statistics_info *i)
 {
     if (i->steps < 1 || i->steps > MAX_STEPS || i->rows < 1 || i->rows > MAX_STEPS)
-        return sdg_fail(log, SDG_ERROR_USAGE, "statistics of %d steps and %zu rows: should be 1 to %d", i->steps, i->rows, MAX_STEPS);
+        return sdg_fail(log, SDG_ERROR_USAGE, "statistics of %d steps and %zu rows: should be 1 to %d", i->steps,
+                        i->rows, MAX_STEPS);
     if (i->prompts < 1 || i->prompts > MAX_PROMPTS)
         return sdg_fail(log, SDG_ERROR_USAGE, "statistics of %zu prompts: should be 1 to %d", i->prompts, MAX_PROMPTS);
     if (i->shards < 1 || i->shards > MAX_SHARDS || i->shard < 1 || i->shard > i->shards)
-        return sdg_fail(log, SDG_ERROR_USAGE, "shard %d/%d: should be 1/n to n/n with n up to %d", i->shard, i->shards, MAX_SHARDS);
+        return sdg_fail(log, SDG_ERROR_USAGE, "shard %d/%d: should be 1/n to n/n with n up to %d", i->shard, i->shards,
+                        MAX_SHARDS);
     for (size_t r = 0; r < i->rows; r++)
         if (!(i->timesteps[r] >= 0 && i->timesteps[r] < INFINITY))
-            return sdg_fail(log, SDG_ERROR_USAGE, "statistics with timestep %g in row %zu: should be finite and not negative", i->timesteps[r], r);
+            return sdg_fail(log, SDG_ERROR_USAGE,
+                            "statistics with timestep %g in row %zu: should be finite and not negative",
+                            i->timesteps[r], r);
     return SDG_OK;
 }
 
-static enum sdg_result copy_info(const struct sdg_log *log, const struct sdg_statistics_info *from, struct sdg_statistics *s)
+static enum sdg_result copy_info(const struct sdg_log *log, const struct sdg_statistics_info *from,
+                                 struct sdg_statistics *s)
 {
-    char *model = sdg_strdup(log, from->model), *sampler = sdg_strdup(log, from->sampler), *settings = sdg_strdup(log, from->settings);
+    char *model = sdg_strdup(log, from->model), *sampler = sdg_strdup(log, from->sampler),
+         *settings = sdg_strdup(log, from->settings);
     double *timesteps = sdg_alloc(log, from->rows, sizeof *timesteps, "statistics");
     s->done = sdg_alloc(log, from->prompts, 1, "statistics");
     s->info = *from;
@@ -41,7 +47,8 @@ static enum sdg_result copy_info(const struct sdg_log *log, const struct sdg_sta
     return SDG_OK;
 }
 
-enum sdg_result sdg_statistics_create(const struct sdg_log *log, const struct sdg_statistics_info *info, struct sdg_statistics **out)
+enum sdg_result sdg_statistics_create(const struct sdg_log *log, const struct sdg_statistics_info *info,
+                                      struct sdg_statistics **out)
 {
     SDG_TRY(check_info(log, info));
     struct sdg_statistics *s = sdg_alloc(log, 1, sizeof *s, "statistics");
@@ -88,7 +95,8 @@ const struct sdg_site_statistics *sdg_statistics_find(const struct sdg_statistic
     return NULL;
 }
 
-static enum sdg_result new_site(const struct sdg_log *log, struct sdg_statistics *s, const char *name, enum sdg_site_kind kind, size_t channels)
+static enum sdg_result new_site(const struct sdg_log *log, struct sdg_statistics *s, const char *name,
+                                enum sdg_site_kind kind, size_t channels)
 {
     size_t values = SIZE_MAX;
     if (!sdg_mul_size(s->info.rows, channels, &values))
@@ -108,33 +116,37 @@ static enum sdg_result new_site(const struct sdg_log *log, struct sdg_statistics
     return SDG_OK;
 }
 
-enum sdg_result sdg_statistics_site(const struct sdg_log *log, struct sdg_statistics *s, const char *name, enum sdg_site_kind kind, size_t channels,
-                                    size_t *index)
+enum sdg_result sdg_statistics_site(const struct sdg_log *log, struct sdg_statistics *s, const char *name,
+                                    enum sdg_site_kind kind, size_t channels, size_t *index)
 {
     const struct sdg_site_statistics *old = sdg_statistics_find(s, name);
     if (!old) {
         if (channels < 1 || channels > MAX_CHANNELS)
-            return sdg_fail(log, SDG_ERROR_USAGE, "site %s with %zu channels: should be 1 to %d", name, channels, MAX_CHANNELS);
+            return sdg_fail(log, SDG_ERROR_USAGE, "site %s with %zu channels: should be 1 to %d", name, channels,
+                            MAX_CHANNELS);
         SDG_TRY(new_site(log, s, name, kind, channels));
         *index = s->site_count - 1;
         return SDG_OK;
     }
     if (old->kind != kind || old->channels != channels)
-        return sdg_fail(log, SDG_ERROR_USAGE, "site %s is %s with %zu channels and cannot become %s with %zu", name, sdg_site_kind_name(old->kind),
-                        old->channels, sdg_site_kind_name(kind), channels);
+        return sdg_fail(log, SDG_ERROR_USAGE, "site %s is %s with %zu channels and cannot become %s with %zu", name,
+                        sdg_site_kind_name(old->kind), old->channels, sdg_site_kind_name(kind), channels);
     *index = (size_t)(old - s->sites);
     return SDG_OK;
 }
 
-enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row, const float *x, size_t n)
+enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
+                                       const float *x, size_t n)
 {
     if (site >= s->site_count || row >= s->info.rows)
-        return sdg_fail(log, SDG_ERROR_USAGE, "statistics of site %zu, row %zu: there are %zu sites and %zu rows", site, row, s->site_count, s->info.rows);
+        return sdg_fail(log, SDG_ERROR_USAGE, "statistics of site %zu, row %zu: there are %zu sites and %zu rows", site,
+                        row, s->site_count, s->info.rows);
     struct sdg_site_statistics *at = &s->sites[site];
     sdg_histogram_add(&at->rows[row], x, n * at->channels);
     sdg_channel_largest(at->largest + row * at->channels, x, n, at->channels);
     if (at->rows[row].nonfinite > 0)
-        return sdg_fail(log, SDG_ERROR_COMPUTE, "%s: infinities or NaN in row %zu (timestep %g): calibrate with --type f32", at->name, row,
+        return sdg_fail(log, SDG_ERROR_COMPUTE,
+                        "%s: infinities or NaN in row %zu (timestep %g): calibrate with --type f32", at->name, row,
                         s->info.timesteps[row]);
     return SDG_OK;
 }
@@ -160,30 +172,34 @@ size_t sdg_statistics_done_count(const struct sdg_statistics *s)
 
 // ---- merging ----
 
-static enum sdg_result same_text(const struct sdg_log *log, const char *what, const char *a, const char *a_name, const char *b, const char *b_name)
+static enum sdg_result same_text(const struct sdg_log *log, const char *what, const char *a, const char *a_name,
+                                 const char *b, const char *b_name)
 {
     if (strcmp(a, b) == 0)
         return SDG_OK;
-    return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: %s %.60s and %.60s", a_name, b_name, what, a, b);
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: %s %.60s and %.60s", a_name, b_name, what,
+                    a, b);
 }
 
-static enum sdg_result same_info(const struct sdg_log *log, const struct sdg_statistics *a, const char *a_name, const struct sdg_statistics *b,
-                                 const char *b_name)
+static enum sdg_result same_info(const struct sdg_log *log, const struct sdg_statistics *a, const char *a_name,
+                                 const struct sdg_statistics *b, const char *b_name)
 {
     const struct sdg_statistics_info *x = &a->info, *y = &b->info;
     SDG_TRY(same_text(log, "models", x->model, a_name, y->model, b_name));
     SDG_TRY(same_text(log, "samplers", x->sampler, a_name, y->sampler, b_name));
     SDG_TRY(same_text(log, "settings", x->settings, a_name, y->settings, b_name));
     if (x->steps != y->steps || x->rows != y->rows || x->prompts != y->prompts)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: %d and %d steps, %zu and %zu rows, %zu and %zu prompts", a_name, b_name,
-                        x->steps, y->steps, x->rows, y->rows, x->prompts, y->prompts);
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s and %s do not belong together: %d and %d steps, %zu and %zu rows, %zu and %zu prompts",
+                        a_name, b_name, x->steps, y->steps, x->rows, y->rows, x->prompts, y->prompts);
     for (size_t r = 0; r < x->rows; r++)
         if (x->timesteps[r] != y->timesteps[r])
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: row %zu is timestep %.9g and %.9g", a_name, b_name, r, x->timesteps[r],
-                            y->timesteps[r]);
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: row %zu is timestep %.9g and %.9g",
+                            a_name, b_name, r, x->timesteps[r], y->timesteps[r]);
     for (size_t p = 0; p < x->prompts; p++)
         if (a->done[p] && b->done[p])
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s both have prompt %zu: it would count twice", a_name, b_name, p + 1);
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s both have prompt %zu: it would count twice", a_name,
+                            b_name, p + 1);
     return SDG_OK;
 }
 
@@ -193,16 +209,19 @@ static bool is_blank(const struct sdg_statistics *s)
 }
 
 // Every site of `a` is in `b`, and the same there.
-static enum sdg_result same_sites(const struct sdg_log *log, const struct sdg_statistics *a, const char *a_name, const struct sdg_statistics *b,
-                                  const char *b_name)
+static enum sdg_result same_sites(const struct sdg_log *log, const struct sdg_statistics *a, const char *a_name,
+                                  const struct sdg_statistics *b, const char *b_name)
 {
     for (size_t i = 0; i < a->site_count; i++) {
         const struct sdg_site_statistics *x = &a->sites[i], *y = sdg_statistics_find(b, x->name);
         if (!y)
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: site %s is only in the first", a_name, b_name, x->name);
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: site %s is only in the first",
+                            a_name, b_name, x->name);
         if (x->kind != y->kind || x->channels != y->channels)
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: site %s is %s with %zu channels and %s with %zu", a_name, b_name,
-                            x->name, sdg_site_kind_name(x->kind), x->channels, sdg_site_kind_name(y->kind), y->channels);
+            return sdg_fail(log, SDG_ERROR_INPUT,
+                            "%s and %s do not belong together: site %s is %s with %zu channels and %s with %zu", a_name,
+                            b_name, x->name, sdg_site_kind_name(x->kind), x->channels, sdg_site_kind_name(y->kind),
+                            y->channels);
     }
     return SDG_OK;
 }
@@ -236,7 +255,8 @@ enum sdg_result sdg_statistics_merge(const struct sdg_log *log, struct sdg_stati
     size_t old_count = into->site_count;
     for (size_t i = 0; i < from->site_count; i++) {
         size_t index;
-        enum sdg_result result = sdg_statistics_site(log, into, from->sites[i].name, from->sites[i].kind, from->sites[i].channels, &index);
+        enum sdg_result result =
+            sdg_statistics_site(log, into, from->sites[i].name, from->sites[i].kind, from->sites[i].channels, &index);
         if (result != SDG_OK) { // out of memory half-way: back to what it was
             while (into->site_count > old_count)
                 free_site(&into->sites[--into->site_count]);

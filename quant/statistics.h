@@ -1,8 +1,8 @@
-// What calibration records: for each site and row a histogram with minimum and maximum, and the largest magnitude per channel;
-// and which model, sampler and prompts they come from.
+// What calibration records: for each site and row a histogram with minimum and maximum, and the largest magnitude per
+// channel; and which model, sampler and prompts they come from.
 //
-// Nothing in it depends on the order in which values were seen: counts are added, extremes compared. So the merged files of any
-// shards, resumed or not, equal the file of one run byte for byte.
+// Nothing in it depends on the order in which values were seen: counts are added, extremes compared. So the merged
+// files of any shards, resumed or not, equal the file of one run byte for byte.
 //
 // As a file (safetensors), for a site NAME of C channels and R rows:
 //     timesteps         f64 [R]          prompts_done    u8 [P], 0 or 1
@@ -23,7 +23,7 @@ struct sdg_site_statistics {
 };
 
 struct sdg_statistics_info {
-    const char *model;       // fingerprint
+    const char *model; // fingerprint
     const char *sampler;
     const char *settings;    // whatever else has to agree: guidance, size, seed, prompt file ... in the caller's words
     int steps;               // 1..10000
@@ -33,38 +33,43 @@ struct sdg_statistics_info {
     int shard, shards;       // 1 <= shard <= shards <= 65536; this shard takes prompts shard-1, shard-1+shards, ..
 };
 
-struct sdg_statistics { // read freely, change through the functions below
+struct sdg_statistics {              // read freely, change through the functions below
     struct sdg_statistics_info info; // strings and timesteps owned by the statistics
     unsigned char *done;             // [prompts] 1 = seen
-    struct sdg_site_statistics *sites; // in the order of sdg_statistics_site; by name after reading, writing and merging
+    // in the order of sdg_statistics_site; by name after reading, writing and merging
+    struct sdg_site_statistics *sites;
     size_t site_count, site_capacity;
 };
 
 // Empty statistics. Everything in `info` is copied.
-enum sdg_result sdg_statistics_create(const struct sdg_log *log, const struct sdg_statistics_info *info, struct sdg_statistics **out);
+enum sdg_result sdg_statistics_create(const struct sdg_log *log, const struct sdg_statistics_info *info,
+                                      struct sdg_statistics **out);
 void sdg_statistics_destroy(struct sdg_statistics **statistics);
 
 // The index of a site, added if it is new. A known name with another kind or number of channels is SDG_ERROR_USAGE.
 // Pointers into sites[] are invalid after a site was added.
-enum sdg_result sdg_statistics_site(const struct sdg_log *log, struct sdg_statistics *s, const char *name, enum sdg_site_kind kind, size_t channels,
-                                    size_t *index);
-// Adds x [n, channels] to one row of a site. Infinities and NaN are SDG_ERROR_COMPUTE; the statistics are then of no further use.
-// Different sites may be written by different threads at once.
-enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row, const float *x, size_t n);
+enum sdg_result sdg_statistics_site(const struct sdg_log *log, struct sdg_statistics *s, const char *name,
+                                    enum sdg_site_kind kind, size_t channels, size_t *index);
+// Adds x [n, channels] to one row of a site. Infinities and NaN are SDG_ERROR_COMPUTE; the statistics are then of no
+// further use. Different sites may be written by different threads at once.
+enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
+                                       const float *x, size_t n);
 // Whether this shard still has to run a prompt (0-based); and that it has: call it after the prompt's last observation.
 bool sdg_statistics_wants(const struct sdg_statistics *s, size_t prompt);
 void sdg_statistics_mark_done(struct sdg_statistics *s, size_t prompt);
 size_t sdg_statistics_done_count(const struct sdg_statistics *s);
-const struct sdg_site_statistics *sdg_statistics_find(const struct sdg_statistics *s, const char *name); // NULL if absent
+// NULL if absent
+const struct sdg_site_statistics *sdg_statistics_find(const struct sdg_statistics *s, const char *name);
 
 // Writes all of it. SDG_ERROR_OUTPUT, SDG_ERROR_MEMORY.
 enum sdg_result sdg_statistics_write(const struct sdg_log *log, struct sdg_statistics *s, const char *path);
-// Every field is checked: types, shapes, signs, finiteness, and that counts, extremes and channel maxima agree with each other.
+// Every field is checked: types, shapes, signs, finiteness, and that counts, extremes and channel maxima agree with
+// each other.
 enum sdg_result sdg_statistics_read(const struct sdg_log *log, const char *path, struct sdg_statistics **out);
 
-// Adds `from` to `into`. Other model, sampler, settings, steps, timesteps, prompts or sites, or a prompt in both: SDG_ERROR_INPUT with
-// what differs (the names are for messages), nothing changed. One of both may have no prompts and no sites yet. The result is shard
-// 1/1 unless both were the same shard.
+// Adds `from` to `into`. Other model, sampler, settings, steps, timesteps, prompts or sites, or a prompt in both:
+// SDG_ERROR_INPUT with what differs (the names are for messages), nothing changed. One of both may have no prompts and
+// no sites yet. The result is shard 1/1 unless both were the same shard.
 enum sdg_result sdg_statistics_merge(const struct sdg_log *log, struct sdg_statistics *into, const char *into_name,
                                      const struct sdg_statistics *from, const char *from_name);
 

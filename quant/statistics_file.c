@@ -24,12 +24,17 @@ struct image { // what sdg_tensors_write is given
     size_t used;
 };
 
-static struct sdg_tensor *add(struct image *f, const char *site, const char *suffix, enum sdg_dtype dtype, int rank, size_t d0, size_t d1)
+static struct sdg_tensor *add(struct image *f, const char *site, const char *suffix, enum sdg_dtype dtype, int rank,
+                              size_t d0, size_t d1)
 {
     char *name = f->names + f->count * NAME_BYTES;
     snprintf(name, NAME_BYTES, "%s%s", site, suffix);
     struct sdg_tensor *t = &f->tensors[f->count++];
-    *t = (struct sdg_tensor){.name = name, .dtype = dtype, .rank = rank, .dims = {(int64_t)d0, (int64_t)d1}, .bytes = d0 * d1 * sdg_dtype_size(dtype)};
+    *t = (struct sdg_tensor){.name = name,
+                             .dtype = dtype,
+                             .rank = rank,
+                             .dims = {(int64_t)d0, (int64_t)d1},
+                             .bytes = d0 * d1 * sdg_dtype_size(dtype)};
     return t;
 }
 
@@ -63,14 +68,26 @@ void sdg_file_about_make(const struct sdg_statistics *s, const char *format, str
     const struct sdg_statistics_info *info = &s->info;
     snprintf(out->steps, sizeof out->steps, "%d", info->steps);
     snprintf(out->shard, sizeof out->shard, "%d/%d", info->shard, info->shards);
-    const struct sdg_metadata metadata[] = {{"format", format},       {"version", format_version},    {"model", info->model}, {"sampler", info->sampler},
-                                            {"settings", info->settings}, {"steps", out->steps}, {"shard", out->shard}};
+    const struct sdg_metadata metadata[] = {
+        {"format", format},           {"version", format_version}, {"model", info->model}, {"sampler", info->sampler},
+        {"settings", info->settings}, {"steps", out->steps},       {"shard", out->shard}};
     memcpy(out->metadata, metadata, sizeof metadata);
-    out->tensors[0] = (struct sdg_tensor){.name = "timesteps", .dtype = SDG_F64, .rank = 1, .dims = {(int64_t)info->rows}, .data = info->timesteps, .bytes = info->rows * sizeof(double)};
-    out->tensors[1] = (struct sdg_tensor){.name = "prompts_done", .dtype = SDG_U8, .rank = 1, .dims = {(int64_t)info->prompts}, .data = s->done, .bytes = info->prompts};
+    out->tensors[0] = (struct sdg_tensor){.name = "timesteps",
+                                          .dtype = SDG_F64,
+                                          .rank = 1,
+                                          .dims = {(int64_t)info->rows},
+                                          .data = info->timesteps,
+                                          .bytes = info->rows * sizeof(double)};
+    out->tensors[1] = (struct sdg_tensor){.name = "prompts_done",
+                                          .dtype = SDG_U8,
+                                          .rank = 1,
+                                          .dims = {(int64_t)info->prompts},
+                                          .data = s->done,
+                                          .bytes = info->prompts};
 }
 
-static enum sdg_result write_image(const struct sdg_log *log, const struct sdg_statistics *s, const char *path, struct image *f)
+static enum sdg_result write_image(const struct sdg_log *log, const struct sdg_statistics *s, const char *path,
+                                   struct image *f)
 {
     enum { ABOUT = sizeof(((struct sdg_file_about *)0)->metadata) / sizeof(struct sdg_metadata) };
     struct sdg_file_about about;
@@ -90,8 +107,10 @@ enum sdg_result sdg_statistics_write(const struct sdg_log *log, struct sdg_stati
     sdg_statistics_sort(s);
     for (size_t i = 0; i < s->site_count; i++)
         if (strlen(s->sites[i].name) > NAME_BYTES - 16)
-            return sdg_fail(log, SDG_ERROR_USAGE, "%s: the name of site %.40s... is longer than %d bytes", path, s->sites[i].name, NAME_BYTES - 16);
-    size_t count = 2 + PARTS * s->site_count, site_bytes = s->info.rows * (SDG_HISTOGRAM_BINS * sizeof(int64_t) + 2 * sizeof(float)) + 16;
+            return sdg_fail(log, SDG_ERROR_USAGE, "%s: the name of site %.40s... is longer than %d bytes", path,
+                            s->sites[i].name, NAME_BYTES - 16);
+    size_t count = 2 + PARTS * s->site_count,
+           site_bytes = s->info.rows * (SDG_HISTOGRAM_BINS * sizeof(int64_t) + 2 * sizeof(float)) + 16;
     f.tensors = sdg_alloc(log, count, sizeof *f.tensors, "statistics");
     f.names = sdg_alloc(log, count, NAME_BYTES, "statistics");
     f.data = sdg_alloc_raw(log, s->site_count, site_bytes, "statistics");
@@ -116,7 +135,8 @@ static enum sdg_result metadata(const struct reader *r, const char *key, const c
     if (!value)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: no statistics: '%s' is missing in its metadata", r->path, key);
     if (wanted && strcmp(value, wanted) != 0)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is '%.60s', should be '%s': calibrate again with this version", r->path, key, value, wanted);
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is '%.60s', should be '%s': calibrate again with this version",
+                        r->path, key, value, wanted);
     if (out)
         *out = value;
     return SDG_OK;
@@ -133,15 +153,18 @@ static const char *read_number(const char *text, int *out)
 }
 
 // dims of -1 are any size from 1 on.
-static enum sdg_result tensor(const struct reader *r, const char *name, enum sdg_dtype dtype, int rank, int64_t d0, int64_t d1, const struct sdg_tensor **out)
+static enum sdg_result tensor(const struct reader *r, const char *name, enum sdg_dtype dtype, int rank, int64_t d0,
+                              int64_t d1, const struct sdg_tensor **out)
 {
     const struct sdg_tensor *t = sdg_tensors_find(r->tensors, name);
     if (!t)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is missing", r->path, name);
-    bool fits = t->dtype == dtype && t->rank == rank && t->bytes > 0 && (d0 < 0 || t->dims[0] == d0) && (rank < 2 || d1 < 0 || t->dims[1] == d1);
+    bool fits = t->dtype == dtype && t->rank == rank && t->bytes > 0 && (d0 < 0 || t->dims[0] == d0) &&
+        (rank < 2 || d1 < 0 || t->dims[1] == d1);
     if (!fits)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s should be %s with %d dimension%s that fit the rest of the file", r->path, name, sdg_dtype_name(dtype),
-                        rank, rank == 1 ? "" : "s");
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: %s should be %s with %d dimension%s that fit the rest of the file", r->path, name,
+                        sdg_dtype_name(dtype), rank, rank == 1 ? "" : "s");
     *out = t;
     return SDG_OK;
 }
@@ -151,7 +174,8 @@ static enum sdg_result read_done(const struct reader *r, const struct sdg_tensor
     memcpy(s->done, done->data, done->bytes);
     for (size_t i = 0; i < done->bytes; i++)
         if (s->done[i] > 1)
-            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: prompts_done[%zu] is %d, should be 0 or 1", r->path, i, s->done[i]);
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: prompts_done[%zu] is %d, should be 0 or 1", r->path, i,
+                            s->done[i]);
     return SDG_OK;
 }
 
@@ -169,7 +193,8 @@ static enum sdg_result read_info(const struct reader *r, const char *format, str
     const char *end = read_number(steps, &info.steps), *slash = read_number(shard, &info.shard);
     const char *tail = slash && *slash == '/' ? read_number(slash + 1, &info.shards) : NULL;
     if (!end || *end || !tail || *tail)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: steps '%.20s' and shard '%.20s' should be a number and i/n", r->path, steps, shard);
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: steps '%.20s' and shard '%.20s' should be a number and i/n",
+                        r->path, steps, shard);
     const struct sdg_tensor *times, *done;
     SDG_TRY(tensor(r, "timesteps", SDG_F64, 1, -1, 0, &times));
     SDG_TRY(tensor(r, "prompts_done", SDG_U8, 1, -1, 0, &done));
@@ -187,7 +212,8 @@ static enum sdg_result read_info(const struct reader *r, const char *format, str
     return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result; // the same numbers, but here they come from a file
 }
 
-enum sdg_result sdg_file_about_read(const struct sdg_log *log, const char *path, const struct sdg_tensors *tensors, const char *format, struct sdg_statistics **out)
+enum sdg_result sdg_file_about_read(const struct sdg_log *log, const char *path, const struct sdg_tensors *tensors,
+                                    const char *format, struct sdg_statistics **out)
 {
     const struct reader r = {log, path, tensors};
     struct sdg_statistics *s = NULL;
@@ -205,7 +231,8 @@ static const char *contradiction(const struct sdg_histogram *h, const float *lar
 {
     uint64_t total = 0;
     int lowest = -1, highest = -1;
-    for (int m = SDG_HISTOGRAM_HALF - 1; m >= -SDG_HISTOGRAM_HALF; m--) { // from the largest value's bin to the smallest's
+    // from the largest value's bin to the smallest's
+    for (int m = SDG_HISTOGRAM_HALF - 1; m >= -SDG_HISTOGRAM_HALF; m--) {
         int bin = m >= 0 ? m : SDG_HISTOGRAM_HALF - 1 - m;
         if (h->counts[bin] > INT64_MAX || __builtin_add_overflow(total, h->counts[bin], &total) || total > INT64_MAX)
             return "a count is negative or too large";
@@ -231,7 +258,8 @@ static const char *contradiction(const struct sdg_histogram *h, const float *lar
     return total % channels == 0 ? NULL : "the number of values is no multiple of the channels";
 }
 
-static enum sdg_result read_rows(const struct reader *r, const struct sdg_tensor *const parts[PARTS], struct sdg_site_statistics *site, size_t rows)
+static enum sdg_result read_rows(const struct reader *r, const struct sdg_tensor *const parts[PARTS],
+                                 struct sdg_site_statistics *site, size_t rows)
 {
     memcpy(site->largest, parts[LARGEST]->data, parts[LARGEST]->bytes);
     for (size_t row = 0; row < rows; row++) {
@@ -255,14 +283,16 @@ static enum sdg_result read_site(const struct reader *r, const char *name, struc
         static const enum sdg_dtype types[PARTS] = {SDG_S64, SDG_S32, SDG_F32, SDG_F32, SDG_F32};
         snprintf(full, sizeof full, "%s%s", name, suffixes[p]);
         bool matrix = p == HISTOGRAM || p == LARGEST;
-        SDG_TRY(tensor(r, full, types[p], matrix ? 2 : 1, p == KIND ? 1 : rows, p == HISTOGRAM ? SDG_HISTOGRAM_BINS : -1, &parts[p]));
+        SDG_TRY(tensor(r, full, types[p], matrix ? 2 : 1, p == KIND ? 1 : rows,
+                       p == HISTOGRAM ? SDG_HISTOGRAM_BINS : -1, &parts[p]));
     }
     int32_t kind;
     memcpy(&kind, parts[KIND]->data, sizeof kind);
     if (kind < 0 || kind >= SDG_SITE_KINDS)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s.kind is %d, should be 0 or 1", r->path, name, (int)kind);
     size_t index;
-    enum sdg_result result = sdg_statistics_site(r->log, s, name, (enum sdg_site_kind)kind, (size_t)parts[LARGEST]->dims[1], &index);
+    enum sdg_result result =
+        sdg_statistics_site(r->log, s, name, (enum sdg_site_kind)kind, (size_t)parts[LARGEST]->dims[1], &index);
     if (result != SDG_OK)
         return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result;
     return read_rows(r, parts, &s->sites[index], s->info.rows);

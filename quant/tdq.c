@@ -1,9 +1,10 @@
 // Fitting the generator of quant/tdq.h to the error curves of one site.
 //
-// The loss is the mean logarithm of the error: near the optimum the same as the sum of the errors in units of each row's least
-// one, and far from it bounded, so no row drowns the others. Half of the encoding turns faster than the distance of two
-// calibrated steps, so a fit at these alone would be free to do anything in between; batches therefore are drawn from all times,
-// with the curves of the two neighbouring rows, moved so that their optima meet where the optimum should be, mixed by distance.
+// The loss is the mean logarithm of the error: near the optimum the same as the sum of the errors in units of each
+// row's least one, and far from it bounded, so no row drowns the others. Half of the encoding turns faster than the
+// distance of two calibrated steps, so a fit at these alone would be free to do anything in between; batches therefore
+// are drawn from all times, with the curves of the two neighbouring rows, moved so that their optima meet where the
+// optimum should be, mixed by distance.
 #include "quant/tdq.h"
 
 #include "base/hash.h"
@@ -21,8 +22,8 @@ struct sdg_tdq_times {
     float *damped;    // [1000][d], encodings * damping: what is trained on
 };
 
-// The generator's scales are in units of 16 static scales: softplus is close to an exponential down there, so that a step of
-// Adam is a relative change of the scale, the same for sites of large and of small values.
+// The generator's scales are in units of 16 static scales: softplus is close to an exponential down there, so that a
+// step of Adam is a relative change of the scale, the same for sites of large and of small values.
 static const float static_in_units = 1.0f / 16;
 // Frequencies that turn within this many timesteps are damped.
 static const double damped_times = 1000.0 / 64;
@@ -30,7 +31,8 @@ static const double damped_times = 1000.0 / 64;
 enum sdg_result sdg_tdq_times_create(const struct sdg_log *log, int d, struct sdg_tdq_times **out)
 {
     if (d < 2 || d > SDG_TDQ_MAX_ENCODING)
-        return sdg_fail(log, SDG_ERROR_USAGE, "a time encoding of %d numbers: should be 2 to %d", d, SDG_TDQ_MAX_ENCODING);
+        return sdg_fail(log, SDG_ERROR_USAGE, "a time encoding of %d numbers: should be 2 to %d", d,
+                        SDG_TDQ_MAX_ENCODING);
     struct sdg_tdq_times *times = sdg_alloc(log, 1, sizeof *times, "time encodings");
     if (!times)
         return SDG_ERROR_MEMORY;
@@ -124,8 +126,8 @@ static struct knot make_knot(double t, size_t row, float scale)
     return (struct knot){t, row, log(scale)};
 }
 
-static enum sdg_result make_knots(const struct sdg_log *log, const struct sdg_curves *c, const double *timesteps, const float *scales,
-                                  struct knots *out)
+static enum sdg_result make_knots(const struct sdg_log *log, const struct sdg_curves *c, const double *timesteps,
+                                  const float *scales, struct knots *out)
 {
     struct knot *at = sdg_alloc(log, c->rows + 2, sizeof *at, "timesteps");
     if (!at)
@@ -156,7 +158,8 @@ static int draw_time(const struct knots *k, double position, size_t *left, doubl
 }
 
 // Derivative of the mixed logarithmic error with respect to the logarithm of the scale.
-static double error_slope(const struct sdg_curves *c, const struct knots *k, size_t left, double share, double log_scale)
+static double error_slope(const struct sdg_curves *c, const struct knots *k, size_t left, double share,
+                          double log_scale)
 {
     const struct knot *l = &k->at[left], *r = &k->at[left + 1];
     double a = 0, b = 0, optimum = l->log_scale * (1 - share) + r->log_scale * share;
@@ -235,9 +238,9 @@ static void train(struct fit *f, int iterations, float rate)
             f->parameters[k * SDG_TDQ_WIDTH + j] *= f->times->damping[k];
 }
 
-static enum sdg_result generate(const struct sdg_log *log, const char *site, const struct sdg_curves *curves, const double *timesteps,
-                                const float *scales, const struct sdg_tdq_times *times, const struct sdg_tdq_options *options, struct sdg_tdq_fit *out,
-                                float *parameters)
+static enum sdg_result generate(const struct sdg_log *log, const char *site, const struct sdg_curves *curves,
+                                const double *timesteps, const float *scales, const struct sdg_tdq_times *times,
+                                const struct sdg_tdq_options *options, struct sdg_tdq_fit *out, float *parameters)
 {
     struct fit f = {.curves = curves, .times = times, .layout = sdg_tdq_layout(times->d), .random = options->seed};
     f.unit = out->static_scale / static_in_units;
@@ -257,7 +260,9 @@ static enum sdg_result generate(const struct sdg_log *log, const char *site, con
     for (int t = 0; t < SDG_TDQ_TIMES && result == SDG_OK; t++) {
         out->table[t] *= out->unit;
         if (!(out->table[t] > 0 && out->table[t] < INFINITY))
-            result = sdg_fail(log, SDG_ERROR_COMPUTE, "%s: the fit of its interval ends with scale %g at t = %d: try another seed", site, out->table[t], t);
+            result = sdg_fail(log, SDG_ERROR_COMPUTE,
+                              "%s: the fit of its interval ends with scale %g at t = %d: try another seed", site,
+                              out->table[t], t);
     }
     if (result == SDG_OK && parameters)
         memcpy(parameters, f.parameters, f.layout.count * sizeof *parameters);
@@ -266,20 +271,22 @@ static enum sdg_result generate(const struct sdg_log *log, const char *site, con
     return result;
 }
 
-static enum sdg_result check(const struct sdg_log *log, const char *site, const struct sdg_curves *c, const double *timesteps,
-                             const struct sdg_tdq_options *o)
+static enum sdg_result check(const struct sdg_log *log, const char *site, const struct sdg_curves *c,
+                             const double *timesteps, const struct sdg_tdq_options *o)
 {
     for (size_t r = 0; r < c->rows; r++)
         if (!(timesteps[r] >= 0 && timesteps[r] <= SDG_TDQ_TIMES - 1))
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s: row %zu has timestep %g: should be 0 to %d", site, r, timesteps[r], SDG_TDQ_TIMES - 1);
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s: row %zu has timestep %g: should be 0 to %d", site, r,
+                            timesteps[r], SDG_TDQ_TIMES - 1);
     if (isnan(o->static_gain) || isnan(o->rate))
-        return sdg_fail(log, SDG_ERROR_USAGE, "%s: an interval fit with static gain %g and rate %g: should be numbers", site, o->static_gain, o->rate);
+        return sdg_fail(log, SDG_ERROR_USAGE, "%s: an interval fit with static gain %g and rate %g: should be numbers",
+                        site, o->static_gain, o->rate);
     return SDG_OK;
 }
 
 // What needs no fit: static scale, free table in scales[rows], correlation. `series` is room for 2 * rows numbers.
-static void summarise(const struct sdg_curves *c, const struct sdg_histogram *histograms, const double *timesteps, float *scales, double *series,
-                      struct sdg_tdq_fit *fit)
+static void summarise(const struct sdg_curves *c, const struct sdg_histogram *histograms, const double *timesteps,
+                      float *scales, double *series, struct sdg_tdq_fit *fit)
 {
     size_t n = 0;
     for (size_t r = 0; r < c->rows; r++) {
@@ -304,8 +311,9 @@ static void stay_static(struct sdg_tdq_fit *fit, float *parameters, int d)
         memset(parameters, 0, sdg_tdq_parameter_count(d) * sizeof *parameters);
 }
 
-enum sdg_result sdg_tdq_fit(const struct sdg_log *log, const char *site, const struct sdg_curves *c, const struct sdg_histogram *histograms,
-                            const double *timesteps, const struct sdg_tdq_times *times, const struct sdg_tdq_options *options,
+enum sdg_result sdg_tdq_fit(const struct sdg_log *log, const char *site, const struct sdg_curves *c,
+                            const struct sdg_histogram *histograms, const double *timesteps,
+                            const struct sdg_tdq_times *times, const struct sdg_tdq_options *options,
                             struct sdg_tdq_fit *out, float *parameters)
 {
     struct sdg_tdq_fit fit = {0};

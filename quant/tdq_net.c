@@ -1,5 +1,5 @@
-// The generator network. Weights are stored [inputs][64], so that vectors run over neighbouring outputs: no sum is reordered,
-// and the result does not depend on how wide the machine's vectors are.
+// The generator network. Weights are stored [inputs][64], so that vectors run over neighbouring outputs: no sum is
+// reordered, and the result does not depend on how wide the machine's vectors are.
 #include "quant/tdq_net.h"
 
 #include <math.h>
@@ -63,7 +63,8 @@ static const float *row_of(const float *const *rows, const float (*matrix)[W], i
 }
 
 // y[n][64] = relu(x[n][inputs] w + b); x is given by row pointers or as a matrix of 64 columns.
-static void dense(const float *const *rows, const float (*matrix)[W], int n, int inputs, const float *w, const float *b, float (*y)[W])
+static void dense(const float *const *rows, const float (*matrix)[W], int n, int inputs, const float *w, const float *b,
+                  float (*y)[W])
 {
     for (int i = 0; i < n; i += TILE) {
         const float *x[TILE];
@@ -85,7 +86,8 @@ static void dense(const float *const *rows, const float (*matrix)[W], int n, int
     }
 }
 
-void sdg_tdq_forward(const float *p, const struct sdg_tdq_layout *l, const float *const *encodings, int n, struct sdg_tdq_activations *a)
+void sdg_tdq_forward(const float *p, const struct sdg_tdq_layout *l, const float *const *encodings, int n,
+                     struct sdg_tdq_activations *a)
 {
     dense(encodings, NULL, n, l->inputs[0], p + l->weights[0], p + l->biases[0], a->hidden[0]);
     for (int i = 1; i < 3; i++)
@@ -114,7 +116,8 @@ void sdg_tdq_evaluate(const float *parameters, int d, const float *encodings, si
 }
 
 // Gradients of a dense layer's weights and biases from those of its outputs (already through the relu): dw = x^T dy.
-static void dense_gradient(const float *const *rows, const float (*matrix)[W], int n, int inputs, const float (*dy)[W], float *dw, float *db)
+static void dense_gradient(const float *const *rows, const float (*matrix)[W], int n, int inputs, const float (*dy)[W],
+                           float *dw, float *db)
 {
     memset(db, 0, W * sizeof *db);
     for (int i = 0; i < n; i++)
@@ -153,8 +156,8 @@ static void input_gradient(const float (*dy)[W], const float *w, const float (*x
     }
 }
 
-void sdg_tdq_backward(const float *p, const struct sdg_tdq_layout *l, const float *const *encodings, int n, const struct sdg_tdq_activations *a,
-                      const float *last_gradient, float *gradient)
+void sdg_tdq_backward(const float *p, const struct sdg_tdq_layout *l, const float *const *encodings, int n,
+                      const struct sdg_tdq_activations *a, const float *last_gradient, float *gradient)
 {
     float from[SDG_TDQ_BATCH][W], to[SDG_TDQ_BATCH][W];
     float *w4 = gradient + l->weights[3], *b4 = gradient + l->biases[3];
@@ -167,9 +170,11 @@ void sdg_tdq_backward(const float *p, const struct sdg_tdq_layout *l, const floa
         }
     }
     for (int layer = 2; layer > 0; layer--) {
-        dense_gradient(NULL, a->hidden[layer - 1], n, W, (const float (*)[W])from, gradient + l->weights[layer], gradient + l->biases[layer]);
+        dense_gradient(NULL, a->hidden[layer - 1], n, W, (const float (*)[W])from, gradient + l->weights[layer],
+                       gradient + l->biases[layer]);
         input_gradient((const float (*)[W])from, p + l->weights[layer], a->hidden[layer - 1], n, to);
         memcpy(from, to, sizeof from);
     }
-    dense_gradient(encodings, NULL, n, l->inputs[0], (const float (*)[W])from, gradient + l->weights[0], gradient + l->biases[0]);
+    dense_gradient(encodings, NULL, n, l->inputs[0], (const float (*)[W])from, gradient + l->weights[0],
+                   gradient + l->biases[0]);
 }

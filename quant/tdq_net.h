@@ -23,9 +23,10 @@ double sdg_softplus(double x);
 double sdg_softplus_inverse(double y); // y > 0
 
 // encodings[i] points to d numbers.
-void sdg_tdq_forward(const float *parameters, const struct sdg_tdq_layout *l, const float *const *encodings, int n, struct sdg_tdq_activations *a);
+void sdg_tdq_forward(const float *parameters, const struct sdg_tdq_layout *l, const float *const *encodings, int n,
+                     struct sdg_tdq_activations *a);
 // last_gradient[i]: derivative of the loss with respect to last[i]. gradient[l->count] is overwritten.
-void sdg_tdq_backward(const float *parameters, const struct sdg_tdq_layout *l, const float *const *encodings, int n, const struct sdg_tdq_activations *a,
-                      const float *last_gradient, float *gradient);
+void sdg_tdq_backward(const float *parameters, const struct sdg_tdq_layout *l, const float *const *encodings, int n,
+                      const struct sdg_tdq_activations *a, const float *last_gradient, float *gradient);
 
 #endif

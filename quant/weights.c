@@ -16,12 +16,14 @@ void sdg_codes_free(struct sdg_codes *c)
     *c = (struct sdg_codes){0};
 }
 
-enum sdg_result sdg_codes_new(const struct sdg_log *log, const char *name, const float *weights, size_t outputs, size_t inputs,
-                              const struct sdg_weight_options *o, struct sdg_codes *out)
+enum sdg_result sdg_codes_new(const struct sdg_log *log, const char *name, const float *weights, size_t outputs,
+                              size_t inputs, const struct sdg_weight_options *o, struct sdg_codes *out)
 {
     size_t count;
     if (o->bits < 2 || o->bits > 8 || !(o->power == 0 || (o->power >= 1 && o->power <= 8)))
-        return sdg_fail(log, SDG_ERROR_USAGE, "%s: weights of %d bits with error power %g: should be 2 to 8 bits, power 1 to 8", name, o->bits, o->power);
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "%s: weights of %d bits with error power %g: should be 2 to 8 bits, power 1 to 8", name,
+                        o->bits, o->power);
     if (outputs == 0 || inputs == 0 || !sdg_mul_size(outputs, inputs, &count))
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: cannot quantize a weight of %zu x %zu", name, outputs, inputs);
     for (size_t i = 0; i < count; i++)
@@ -65,15 +67,16 @@ static inline float nearest_even(float y)
     return (y + magic) - magic;
 }
 
-// x^p for x in 0 .. 2^14 and p in 1 .. 8 through base-2 logarithm and exponential with polynomials, relative error below 1e-5: pow()
-// would be most of the time that quantizing a model takes.
+// x^p for x in 0 .. 2^14 and p in 1 .. 8 through base-2 logarithm and exponential with polynomials, relative error
+// below 1e-5: pow() would be most of the time that quantizing a model takes.
 static inline float fast_power(float x, float p)
 {
     const int32_t tiny = 0x219392ef; // 1e-18
     int32_t bits = bits_of(x);
     bits = bits > tiny ? bits : tiny;
     int32_t exponent = (bits - 0x3f3504f3) >> 23; // mantissa in sqrt(1/2) .. sqrt(2)
-    float m = float_of(bits - exponent * (1 << 23)), u = (m - 1) / (m + 1), v = u * u; // log2 m = 2/ln2 (u + u^3/3 + ..)
+    // log2 m = 2/ln2 (u + u^3/3 + ..)
+    float m = float_of(bits - exponent * (1 << 23)), u = (m - 1) / (m + 1), v = u * u;
     float y = p * ((float)exponent + u * (2.885390082f + v * (0.961796694f + v * (0.577078016f + v * 0.412198583f))));
     float whole = nearest_even(y), f = (y - whole) * 0.693147181f; // e^f, |f| <= 0.35
     float e = 1 + f * (1 + f * (0.5f + f * (1 / 6.0f + f * (1 / 24.0f + f * (1 / 120.0f + f * (1 / 720.0f))))));
@@ -89,7 +92,8 @@ struct grid {
     float power;
 };
 
-__attribute__((always_inline)) static inline void add_errors(const float *y, float inverse, const struct grid *g, bool square, float *sums)
+__attribute__((always_inline)) static inline void add_errors(const float *y, float inverse, const struct grid *g,
+                                                             bool square, float *sums)
 {
     const int32_t lo = g->lo, hi = g->hi;
     for (int l = 0; l < LANES; l++) {
@@ -103,7 +107,8 @@ __attribute__((always_inline)) static inline void add_errors(const float *y, flo
 }
 
 // Error of up to RUN weights in units of scale^power; `square` is a constant where this is inlined.
-__attribute__((always_inline)) static inline double run_error(const float *w, size_t n, float inverse, const struct grid *g, bool square)
+__attribute__((always_inline)) static inline double run_error(const float *w, size_t n, float inverse,
+                                                              const struct grid *g, bool square)
 {
     float sums[LANES] = {0}, last[LANES] = {0}; // what is missing counts as 0, which has no error
     double total = 0;
@@ -118,8 +123,8 @@ __attribute__((always_inline)) static inline double run_error(const float *w, si
     return total;
 }
 
-// Every `every`-th run of weights counts, in units of scale^power. Gives up where the sum is above `limit`. Nearly all the time that
-// quantizing a model takes is spent here.
+// Every `every`-th run of weights counts, in units of scale^power. Gives up where the sum is above `limit`. Nearly all
+// the time that quantizing a model takes is spent here.
 WIDE static double sum_errors(const float *w, size_t n, float inverse, const struct grid *g, size_t every, double limit)
 {
     double total = 0;
@@ -134,7 +139,8 @@ struct choice {
     double at, error; // scale as a multiple of the one that just reaches the extremes
 };
 
-static void try_scales(const float *w, size_t n, size_t every, const struct grid *g, double reach, double from, double step, int count, struct choice *best)
+static void try_scales(const float *w, size_t n, size_t every, const struct grid *g, double reach, double from,
+                       double step, int count, struct choice *best)
 {
     for (int i = 0; i < count; i++) {
         struct choice c = {from + i * step, 0};
@@ -146,8 +152,8 @@ static void try_scales(const float *w, size_t n, size_t every, const struct grid
     }
 }
 
-// A grid over everything useful, then finer ones around the best. Few weights make a ragged error: they get a finer grid. Many make one
-// so smooth that a part of them tells where its minimum is.
+// A grid over everything useful, then finer ones around the best. Few weights make a ragged error: they get a finer
+// grid. Many make one so smooth that a part of them tells where its minimum is.
 static float search_scale(const float *w, size_t n, double reach, const struct grid *g)
 {
     const double from = 0.3, to = 1.05;
@@ -184,12 +190,13 @@ void sdg_codes_search_scales(struct sdg_codes *c, const float *weights, double p
     for (size_t o = 0; o < c->outputs; o++)
         for (size_t g = 0; g < c->groups; g++) {
             size_t from = g * c->group, n = c->inputs - from < c->group ? c->inputs - from : c->group;
-            c->scales[o * c->groups + g] = sdg_weights_scale(weights + o * c->inputs + from, n, c->bits, power > 0 ? power : 2.4);
+            c->scales[o * c->groups + g] =
+                sdg_weights_scale(weights + o * c->inputs + from, n, c->bits, power > 0 ? power : 2.4);
         }
 }
 
-enum sdg_result sdg_weights_round(const struct sdg_log *log, const char *name, const float *weights, size_t outputs, size_t inputs,
-                                  const struct sdg_weight_options *options, struct sdg_codes *out)
+enum sdg_result sdg_weights_round(const struct sdg_log *log, const char *name, const float *weights, size_t outputs,
+                                  size_t inputs, const struct sdg_weight_options *options, struct sdg_codes *out)
 {
     struct sdg_codes c;
     SDG_TRY(sdg_codes_new(log, name, weights, outputs, inputs, options, &c));
@@ -213,7 +220,8 @@ double sdg_codes_sqnr(const struct sdg_codes *c, const float *weights)
     double signal = 0, noise = 0;
     for (size_t o = 0; o < c->outputs; o++)
         for (size_t i = 0; i < c->inputs; i++) {
-            double w = weights[o * c->inputs + i], d = w - (double)c->codes[o * c->inputs + i] * sdg_codes_scale(c, o, i);
+            double w = weights[o * c->inputs + i],
+                   d = w - (double)c->codes[o * c->inputs + i] * sdg_codes_scale(c, o, i);
             signal += w * w;
             noise += d * d;
         }

@@ -1,5 +1,6 @@
-// Inside quant/: functions compiled for wide vectors too, chosen at load time. They are those whose result does not depend on it: every
-// lane is a sum of its own, and nothing is contracted to fused multiply-adds (the build turns that off).
+// Inside quant/: functions compiled for wide vectors too, chosen at load time. They are those whose result does not
+// depend on it: every lane is a sum of its own, and nothing is contracted to fused multiply-adds (the build turns that
+// off).
 #ifndef SDG_QUANT_WIDE_H
 #define SDG_QUANT_WIDE_H
 

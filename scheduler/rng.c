@@ -26,7 +26,8 @@ int sdg_rng_from_name(const char *name)
     return -1;
 }
 
-// ---- mt19937 (Matsumoto and Nishimura 1998) --------------------------------------------------------------------------
+// ---- mt19937 (Matsumoto and Nishimura 1998)
+// --------------------------------------------------------------------------
 
 static void mt_seed(struct sdg_rng *rng, uint32_t seed)
 {
@@ -71,16 +72,18 @@ static double mt_uniform_double(struct sdg_rng *rng) // 53 bits, the first numbe
     return (double)(bits & 0x1fffffffffffffu) * 0x1p-53;
 }
 
-// ---- torch's normal numbers on a CPU ---------------------------------------------------------------------------------
+// ---- torch's normal numbers on a CPU
+// ---------------------------------------------------------------------------------
 //
 // From 16 numbers on, torch computes logarithm, sine and cosine in float with the polynomials of the Cephes library
-// (Moshier), eight lanes at a time, products fused with the sum that follows. The order of the operations below, and which
-// of them are fused, is part of the result: tests compare it bit for bit.
+// (Moshier), eight lanes at a time, products fused with the sum that follows. The order of the operations below, and
+// which of them are fused, is part of the result: tests compare it bit for bit.
 
 static float cephes_log(float x) // of a positive normal number
 {
-    static const float p[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f,
-                              -1.6668057665e-1f, 2.0000714765e-1f,  -2.4999993993e-1f, 3.3333331174e-1f};
+    static const float p[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f,
+                              -1.2420140846e-1f, 1.4249322787e-1f,  -1.6668057665e-1f,
+                              2.0000714765e-1f,  -2.4999993993e-1f, 3.3333331174e-1f};
     int exponent;
     x = frexpf(x, &exponent); // 0.5 <= x < 1
     float e = (float)exponent;
@@ -171,7 +174,8 @@ static void torch_normal(struct sdg_rng *rng, float *out, size_t count)
         out[i] = (float)torch_single(rng);
 }
 
-// ---- Philox4x32-10 (Salmon et al. 2011) ------------------------------------------------------------------------------
+// ---- Philox4x32-10 (Salmon et al. 2011)
+// ------------------------------------------------------------------------------
 
 // The first two of the four words for the counter (draw, draw >> 32, element, 0). One element uses one counter.
 static void philox(uint64_t seed, uint64_t draw, uint32_t element, uint32_t out[2])
@@ -193,7 +197,8 @@ static void philox(uint64_t seed, uint64_t draw, uint32_t element, uint32_t out[
 
 static void philox_normal(struct sdg_rng *rng, float *out, size_t count)
 {
-    const float step = 2.3283064e-10f, angle_step = (float)(2.3283064e-10 * 2 * PI), angle_half = (float)(2.3283064e-10 * PI);
+    const float step = 2.3283064e-10f, angle_step = (float)(2.3283064e-10 * 2 * PI),
+                angle_half = (float)(2.3283064e-10 * PI);
     for (size_t i = 0; i < count; i++) {
         uint32_t word[2];
         philox(rng->seed, rng->draw, (uint32_t)i, word);
@@ -214,7 +219,8 @@ static void philox_uniform(struct sdg_rng *rng, float *out, size_t count)
     rng->draw++;
 }
 
-// ---- minstd_rand0 (Park and Miller) and the polar method, as in libstdc++ ----------------------------------------------
+// ---- minstd_rand0 (Park and Miller) and the polar method, as in libstdc++
+// ----------------------------------------------
 
 static float minstd_uniform(struct sdg_rng *rng)
 {
@@ -247,7 +253,8 @@ static void minstd_normal(struct sdg_rng *rng, float *out, size_t count)
     }
 }
 
-// ---- interface -------------------------------------------------------------------------------------------------------
+// ---- interface
+// -------------------------------------------------------------------------------------------------------
 
 void sdg_rng_seed(struct sdg_rng *rng, enum sdg_rng_kind kind, uint64_t seed)
 {

@@ -17,10 +17,10 @@ enum sdg_rng_kind {
 struct sdg_rng {
     enum sdg_rng_kind kind;
     uint64_t seed;
-    uint32_t state[624];   // mt19937; minstd_rand0 uses the first
-    int position;          // of the next word in state
-    uint64_t draw;         // philox: counts the draws since seeding
-    double spare;          // cpu keeps the second normal of a pair where fewer than 16 are drawn
+    uint32_t state[624]; // mt19937; minstd_rand0 uses the first
+    int position;        // of the next word in state
+    uint64_t draw;       // philox: counts the draws since seeding
+    double spare;        // cpu keeps the second normal of a pair where fewer than 16 are drawn
     int has_spare;
 };
 
@@ -32,6 +32,6 @@ void sdg_rng_normal(struct sdg_rng *rng, float *out, size_t count);
 void sdg_rng_uniform(struct sdg_rng *rng, float *out, size_t count);
 
 const char *sdg_rng_name(enum sdg_rng_kind kind); // cuda, cpu, std_default
-int sdg_rng_from_name(const char *name);           // -1 if unknown
+int sdg_rng_from_name(const char *name);          // -1 if unknown
 
 #endif

@@ -8,16 +8,17 @@
 
 enum { MOST_STEPS = 1000 };
 
-// ---- names and rules ----------------------------------------------------------------------------------------------------
+// ---- names and rules
+// ----------------------------------------------------------------------------------------------------
 
 enum takes { TAKES_OWN_TIMESTEPS = 0, TAKES_SIGMA_SCHEDULES = 1, TAKES_CUSTOM_SIGMAS = 2, TAKES_ANY = 3 };
 
 struct method {
     const char *name, *alias, *class_name; // class of diffusers
     sdg_walk_fill *fill;
-    double eta;           // where none is asked for
+    double eta; // where none is asked for
     enum takes takes;
-    bool keeps_zero;      // can start where a(t) = 0
+    bool keeps_zero; // can start where a(t) = 0
     struct sdg_schedule_rules rules;
 };
 
@@ -26,28 +27,61 @@ struct method {
 #define K_DIFFUSION_RULES .points = SDG_POINTS_FRACTIONAL, .log_interpolation = true
 
 static const struct method methods[SDG_METHOD_COUNT] = {
-    [SDG_METHOD_EULER] = {"euler", NULL, "EulerDiscreteScheduler", sdg_walk_euler, 0, TAKES_ANY, false, {SIGMA_RULES, .final_sigma = true}},
-    [SDG_METHOD_EULER_A] = {"euler_a", NULL, "EulerAncestralDiscreteScheduler", sdg_walk_euler_a, 1, TAKES_ANY, false, {SIGMA_RULES}},
+    [SDG_METHOD_EULER] = {"euler",
+                          NULL,
+                          "EulerDiscreteScheduler",
+                          sdg_walk_euler,
+                          0,
+                          TAKES_ANY,
+                          false,
+                          {SIGMA_RULES, .final_sigma = true}},
+    [SDG_METHOD_EULER_A] =
+        {"euler_a", NULL, "EulerAncestralDiscreteScheduler", sdg_walk_euler_a, 1, TAKES_ANY, false, {SIGMA_RULES}},
     [SDG_METHOD_HEUN] = {"heun", NULL, "HeunDiscreteScheduler", sdg_walk_heun, 0, TAKES_ANY, false, {SIGMA_RULES}},
-    [SDG_METHOD_DPM2] = {"dpm2", NULL, "KDPM2DiscreteScheduler", sdg_walk_dpm2, 0, TAKES_ANY, false,
+    [SDG_METHOD_DPM2] = {"dpm2",
+                         NULL,
+                         "KDPM2DiscreteScheduler",
+                         sdg_walk_dpm2,
+                         0,
+                         TAKES_ANY,
+                         false,
                          {SIGMA_RULES, .rounding = SDG_ROUND_KARRAS}},
     [SDG_METHOD_DPMPP2S_A] = {"dpm++2s_a", NULL, NULL, sdg_walk_dpmpp2s_a, 1, TAKES_ANY, false, {K_DIFFUSION_RULES}},
-    [SDG_METHOD_DPMPP2M] = {"dpm++2m", NULL, "DPMSolverMultistepScheduler", sdg_walk_dpmpp2m, 0, TAKES_ANY, false, {SOLVER_RULES}},
+    [SDG_METHOD_DPMPP2M] =
+        {"dpm++2m", NULL, "DPMSolverMultistepScheduler", sdg_walk_dpmpp2m, 0, TAKES_ANY, false, {SOLVER_RULES}},
     [SDG_METHOD_DPMPP2MV2] = {"dpm++2mv2", NULL, NULL, sdg_walk_dpmpp2mv2, 0, TAKES_ANY, false, {K_DIFFUSION_RULES}},
-    [SDG_METHOD_DDIM] = {"ddim", "ddim_leading", "DDIMScheduler", sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
-    [SDG_METHOD_DDIM_TRAILING] = {"ddim_trailing", NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
-    [SDG_METHOD_PNDM] = {"pndm", "plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {.points = SDG_POINTS_WHOLE}},
-    [SDG_METHOD_UNIPC] = {"unipc", NULL, "UniPCMultistepScheduler", sdg_walk_unipc, 0, TAKES_SIGMA_SCHEDULES, false, {SOLVER_RULES}},
+    [SDG_METHOD_DDIM] = {"ddim",
+                         "ddim_leading",
+                         "DDIMScheduler",
+                         sdg_walk_ddim,
+                         0,
+                         TAKES_SIGMA_SCHEDULES,
+                         true,
+                         {.points = SDG_POINTS_WHOLE}},
+    [SDG_METHOD_DDIM_TRAILING] =
+        {"ddim_trailing", NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
+    [SDG_METHOD_PNDM] =
+        {"pndm", "plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {.points = SDG_POINTS_WHOLE}},
+    [SDG_METHOD_UNIPC] =
+        {"unipc", NULL, "UniPCMultistepScheduler", sdg_walk_unipc, 0, TAKES_SIGMA_SCHEDULES, false, {SOLVER_RULES}},
     [SDG_METHOD_LMS] = {"lms", NULL, "LMSDiscreteScheduler", sdg_walk_lms, 0, TAKES_ANY, false, {SIGMA_RULES}},
-    [SDG_METHOD_LCM] = {"lcm", NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_LCM}},
-    [SDG_METHOD_TCD] = {"tcd", NULL, "TCDScheduler", sdg_walk_tcd, 0.3, TAKES_OWN_TIMESTEPS, true, {.points = SDG_POINTS_LCM}},
-    [SDG_METHOD_DDPM] = {"ddpm", NULL, "DDPMScheduler", sdg_walk_ddpm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
+    [SDG_METHOD_LCM] =
+        {"lcm", NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_LCM}},
+    [SDG_METHOD_TCD] =
+        {"tcd", NULL, "TCDScheduler", sdg_walk_tcd, 0.3, TAKES_OWN_TIMESTEPS, true, {.points = SDG_POINTS_LCM}},
+    [SDG_METHOD_DDPM] =
+        {"ddpm", NULL, "DDPMScheduler", sdg_walk_ddpm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
 };
 
 static const char *const schedule_names[SDG_SCHEDULE_COUNT] = {
-    [SDG_SCHEDULE_DISCRETE] = "discrete",       [SDG_SCHEDULE_KARRAS] = "karras", [SDG_SCHEDULE_EXPONENTIAL] = "exponential",
-    [SDG_SCHEDULE_SGM_UNIFORM] = "sgm_uniform", [SDG_SCHEDULE_SIMPLE] = "simple", [SDG_SCHEDULE_AYS] = "ays",
-    [SDG_SCHEDULE_BETA] = "beta",               [SDG_SCHEDULE_MODEL] = "model",
+    [SDG_SCHEDULE_DISCRETE] = "discrete",
+    [SDG_SCHEDULE_KARRAS] = "karras",
+    [SDG_SCHEDULE_EXPONENTIAL] = "exponential",
+    [SDG_SCHEDULE_SGM_UNIFORM] = "sgm_uniform",
+    [SDG_SCHEDULE_SIMPLE] = "simple",
+    [SDG_SCHEDULE_AYS] = "ays",
+    [SDG_SCHEDULE_BETA] = "beta",
+    [SDG_SCHEDULE_MODEL] = "model",
 };
 
 const char *sdg_method_name(enum sdg_method method)
@@ -84,22 +118,27 @@ int sdg_schedule_from_name(const char *name)
     return -1;
 }
 
-// ---- checks of parameters -----------------------------------------------------------------------------------------------
+// ---- checks of parameters
+// -----------------------------------------------------------------------------------------------
 
 static enum sdg_result check_sigmas(const struct sdg_log *log, const struct sdg_sampler_params *params)
 {
     const struct method *method = &methods[params->method];
     if (!(method->takes & TAKES_CUSTOM_SIGMAS))
-        return sdg_fail(log, SDG_ERROR_USAGE, "sampling method %s cannot follow custom sigmas; euler, heun, lms or dpm++2m can", method->name);
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "sampling method %s cannot follow custom sigmas; euler, heun, lms or dpm++2m can",
+                        method->name);
     if (params->sigma_count < 1)
         return sdg_fail(log, SDG_ERROR_USAGE, "custom sigmas: there are none");
     for (int i = 0; i < params->sigma_count; i++) {
         double sigma = params->sigmas[i];
         bool end = i > 0 && i == params->sigma_count - 1 && sigma == 0;
         if (!end && !(sigma >= 1e-6 && sigma <= 1e6))
-            return sdg_fail(log, SDG_ERROR_USAGE, "custom sigmas: number %d is %g, should be 1e-6 .. 1e6 (the last may be 0)", i + 1, sigma);
+            return sdg_fail(log, SDG_ERROR_USAGE,
+                            "custom sigmas: number %d is %g, should be 1e-6 .. 1e6 (the last may be 0)", i + 1, sigma);
         if (i > 0 && sigma >= params->sigmas[i - 1])
-            return sdg_fail(log, SDG_ERROR_USAGE, "custom sigmas: %g follows %g, they should fall", sigma, params->sigmas[i - 1]);
+            return sdg_fail(log, SDG_ERROR_USAGE, "custom sigmas: %g follows %g, they should fall", sigma,
+                            params->sigmas[i - 1]);
     }
     return SDG_OK;
 }
@@ -113,30 +152,36 @@ static enum sdg_result check_lcm(const struct sdg_log *log, const struct sdg_sam
 {
     int original = params->config->original_inference_steps;
     if (original < 1 || original > params->config->train_timesteps)
-        return sdg_fail(log, SDG_ERROR_INPUT, "scheduler: original_inference_steps is %d, should be 1 .. %d", original, params->config->train_timesteps);
+        return sdg_fail(log, SDG_ERROR_INPUT, "scheduler: original_inference_steps is %d, should be 1 .. %d", original,
+                        params->config->train_timesteps);
     if (params->steps > original)
-        return sdg_fail(log, SDG_ERROR_USAGE, "steps: %d, but with %s the model has %d; take fewer steps", params->steps, methods[params->method].name, original);
+        return sdg_fail(log, SDG_ERROR_USAGE, "steps: %d, but with %s the model has %d; take fewer steps",
+                        params->steps, methods[params->method].name, original);
     return SDG_OK;
 }
 
 static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_sampler_params *params)
 {
     if ((unsigned)params->method >= SDG_METHOD_COUNT || (unsigned)params->schedule >= SDG_SCHEDULE_COUNT)
-        return sdg_fail(log, SDG_ERROR_USAGE, "unknown sampling method or schedule (%d, %d)", (int)params->method, (int)params->schedule);
+        return sdg_fail(log, SDG_ERROR_USAGE, "unknown sampling method or schedule (%d, %d)", (int)params->method,
+                        (int)params->schedule);
     const struct method *method = &methods[params->method];
     int steps = params->steps;
     if (params->sigmas) {
         SDG_TRY(check_sigmas(log, params));
         steps = params->sigma_count - (params->sigmas[params->sigma_count - 1] == 0);
     } else if (follows_sigmas(params) && !(method->takes & TAKES_SIGMA_SCHEDULES)) {
-        return sdg_fail(log, SDG_ERROR_USAGE, "sampling method %s has timesteps of its own: schedule %s does not fit, take discrete or model",
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "sampling method %s has timesteps of its own: schedule %s does not fit, take discrete or model",
                         method->name, schedule_names[params->schedule]);
     }
     int most = params->config->train_timesteps < MOST_STEPS ? params->config->train_timesteps : MOST_STEPS;
     if (steps < 1 || steps > most)
         return sdg_fail(log, SDG_ERROR_USAGE, "steps: %d, should be 1 .. %d", steps, most);
     if (params->first_step < 0 || params->first_step >= steps)
-        return sdg_fail(log, SDG_ERROR_USAGE, "first step: %d, should be 0 .. %d (nothing is left to do with so little strength)", params->first_step, steps - 1);
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "first step: %d, should be 0 .. %d (nothing is left to do with so little strength)",
+                        params->first_step, steps - 1);
     if (!(params->eta <= 1))
         return sdg_fail(log, SDG_ERROR_USAGE, "eta: %g, should be 0 .. 1", params->eta);
     if (params->elements == 0)
@@ -146,17 +191,18 @@ static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_
     return SDG_OK;
 }
 
-// ---- the sampler --------------------------------------------------------------------------------------------------------
+// ---- the sampler
+// --------------------------------------------------------------------------------------------------------
 
 struct sdg_sampler {
     struct sdg_call *calls;
     int count, steps, first_step;
     double init_noise_sigma;
-    double clip_range;  // infinite: predictions are not clipped
+    double clip_range; // infinite: predictions are not clipped
     size_t elements;
     float *saved, *noise, *history[SDG_WALK_HISTORY]; // [elements] each, where the calls use them
-    float *memory;      // of the vectors
-    int latest; // index in history[] of the last one pushed
+    float *memory;                                    // of the vectors
+    int latest;                                       // index in history[] of the last one pushed
 };
 
 static void combine_uses(const struct sdg_combination *c, bool *saved, int *history)
@@ -225,7 +271,8 @@ static enum sdg_result build(const struct sdg_log *log, const struct sdg_sampler
     return allocate_vectors(log, s);
 }
 
-enum sdg_result sdg_sampler_create(const struct sdg_log *log, const struct sdg_sampler_params *params, struct sdg_sampler **out)
+enum sdg_result sdg_sampler_create(const struct sdg_log *log, const struct sdg_sampler_params *params,
+                                   struct sdg_sampler **out)
 {
     *out = NULL;
     SDG_TRY(check_params(log, params));
@@ -306,7 +353,8 @@ void sdg_sampler_absorb(struct sdg_sampler *s, int call, double variance)
         u->noise = sqrt(fmax(u->noise * u->noise - reaches * reaches * variance, 0));
 }
 
-// ---- one step -----------------------------------------------------------------------------------------------------------
+// ---- one step
+// -----------------------------------------------------------------------------------------------------------
 
 struct terms { // of one element
     double latent, saved, output, prediction, noise, history[SDG_WALK_HISTORY];

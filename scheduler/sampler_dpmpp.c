@@ -24,7 +24,7 @@ void sdg_walk_dpmpp2m(struct sdg_walk *walk)
             continue;
         double h = log(from / to), h_before = log(steps->sigmas[i - 1] / from);
         if (h_before <= 0)
-            continue; // the last two predictions were made at the same noise level
+            continue;                       // the last two predictions were made at the same noise level
         double weight = h / (2 * h_before); // second order: D + (h / 2 h_before) (D - D[-1])
         call->update.prediction += gain * weight;
         call->update.history[0] = -gain * weight;

@@ -1,4 +1,5 @@
-// Euler, Euler ancestral, Heun and DPM-Solver-2 in sigma space: latent' = d(latent, sigma), see Karras et al. 2022, eq. 3.
+// Euler, Euler ancestral, Heun and DPM-Solver-2 in sigma space: latent' = d(latent, sigma), see Karras et al. 2022,
+// eq. 3.
 #include "scheduler/walk.h"
 
 #include <math.h>
@@ -37,8 +38,8 @@ void sdg_walk_euler_a(struct sdg_walk *walk)
     }
 }
 
-// Karras et al. 2022, algorithm 1 without churn: an Euler step, then again with the mean of both ends' derivatives. Pictures
-// D are predicted, not derivatives (latent - D) / sigma, since that is what a model may want clipped.
+// Karras et al. 2022, algorithm 1 without churn: an Euler step, then again with the mean of both ends' derivatives.
+// Pictures D are predicted, not derivatives (latent - D) / sigma, since that is what a model may want clipped.
 void sdg_walk_heun(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;

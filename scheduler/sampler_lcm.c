@@ -35,8 +35,8 @@ void sdg_walk_lcm(struct sdg_walk *walk)
     }
 }
 
-// Zheng et al. 2024, algorithm 1 (strategic stochastic sampling): along the trajectory to s = (1 - eta) t', then noise up
-// to t'. diffusers takes 0 as the end, so the last step leaves the noise of t = 0.
+// Zheng et al. 2024, algorithm 1 (strategic stochastic sampling): along the trajectory to s = (1 - eta) t', then noise
+// up to t'. diffusers takes 0 as the end, so the last step leaves the noise of t = 0.
 void sdg_walk_tcd(struct sdg_walk *walk)
 {
     enum sdg_prediction kind = walk->params->config->prediction;

@@ -1,11 +1,11 @@
-// Linear multistep (Adams-Bashforth over uneven sigmas): the derivative is a polynomial through the last four values, and
-// the step is its exact integral.
+// Linear multistep (Adams-Bashforth over uneven sigmas): the derivative is a polynomial through the last four values,
+// and the step is its exact integral.
 #include "scheduler/walk.h"
 
 enum { LMS_ORDER = SDG_WALK_HISTORY + 1 };
 
-// Integral from `from` to `to` of the polynomial that is 1 at node[k] and 0 at the other nodes. With at most four nodes it
-// is of degree 3, for which two Gauss-Legendre points are exact.
+// Integral from `from` to `to` of the polynomial that is 1 at node[k] and 0 at the other nodes. With at most four nodes
+// it is of degree 3, for which two Gauss-Legendre points are exact.
 static double lagrange_integral(const double *node, int order, int k, double from, double to)
 {
     const double offset = 0.577350269189625764509; // 1 / sqrt(3)

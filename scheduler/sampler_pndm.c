@@ -22,7 +22,8 @@ static struct sdg_linear transfer(double alpha, double after)
 }
 
 // The combined output, which goes from t to `to`, starts from the latent or from the saved one.
-static void pndm_update(struct sdg_walk *walk, struct sdg_call *call, int t, int to, const double *weight, bool from_saved)
+static void pndm_update(struct sdg_walk *walk, struct sdg_call *call, int t, int to, const double *weight,
+                        bool from_saved)
 {
     double alpha = sdg_levels_alpha(&walk->levels, t);
     struct sdg_linear move = transfer(alpha, alpha_before(walk, to));
@@ -37,8 +38,9 @@ static void pndm_update(struct sdg_walk *walk, struct sdg_call *call, int t, int
         call->update.history[k] = output * weight[k + 1];
 }
 
-// diffusers visits the second timestep twice: the first call only looks ahead, the second takes the same step again with
-// the mean of both outputs. An img2img walk that starts at step s drops the first s calls and does the same from there.
+// diffusers visits the second timestep twice: the first call only looks ahead, the second takes the same step again
+// with the mean of both outputs. An img2img walk that starts at step s drops the first s calls and does the same from
+// there.
 void sdg_walk_pndm(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;

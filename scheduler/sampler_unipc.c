@@ -16,7 +16,7 @@ struct unipc_step {
 
 static struct unipc_step unipc_step(const double *node, int order, double to)
 {
-    double from = node[0], h = log(from / to); // infinite where `to` is 0
+    double from = node[0], h = log(from / to);                       // infinite where `to` is 0
     double alpha_to = sdg_alpha_of_sigma(to), phi_1 = to / from - 1; // exp(-h) - 1
     struct unipc_step step = {.latent = to / from * sqrt(alpha_to / sdg_alpha_of_sigma(from)),
                               .picture = -sqrt(alpha_to) * phi_1,
@@ -33,8 +33,8 @@ static struct unipc_step unipc_step(const double *node, int order, double to)
     return step;
 }
 
-// Solves sum_j ratio[j]^i rho[j] = right[i], i = 0 .. n-1: a Vandermonde system in distinct ratios, by Gauss elimination
-// with pivoting.
+// Solves sum_j ratio[j]^i rho[j] = right[i], i = 0 .. n-1: a Vandermonde system in distinct ratios, by Gauss
+// elimination with pivoting.
 static void unipc_solve(const struct unipc_step *step, int n, double *rho)
 {
     double m[UNIPC_ORDER][UNIPC_ORDER + 1];

@@ -7,7 +7,8 @@
 #define PI 3.14159265358979323846
 #define SMALLEST_ALPHA 0x1p-24f // stands for an alpha of zero, as in diffusers
 
-// ---- levels of training -----------------------------------------------------------------------------------------------
+// ---- levels of training
+// -----------------------------------------------------------------------------------------------
 
 // torch.linspace(first, last, count)[i]: from both ends, in float with a fused product.
 static float linspace_float(float first, float last, int count, int i)
@@ -36,15 +37,16 @@ static float training_beta(const struct sdg_scheduler_config *config, int i)
     if (config->beta_schedule == SDG_BETA_LINEAR)
         return linspace_float(config->beta_start, config->beta_end, count, i);
     if (config->beta_schedule == SDG_BETA_SCALED_LINEAR) {
-        float root = linspace_float((float)sqrt(decimal(config->beta_start)), (float)sqrt(decimal(config->beta_end)), count, i);
+        float root =
+            linspace_float((float)sqrt(decimal(config->beta_start)), (float)sqrt(decimal(config->beta_end)), count, i);
         return root * root;
     }
     double beta = 1 - cosine_alpha((i + 1.0) / count) / cosine_alpha((double)i / count);
     return (float)fmin(beta, 0.999);
 }
 
-// Lin et al. 2024, algorithm 1: shifts and scales sqrt(a) so that it ends at zero and starts where it did. diffusers goes
-// back to betas and multiplies them up again; in exact numbers that is the same.
+// Lin et al. 2024, algorithm 1: shifts and scales sqrt(a) so that it ends at zero and starts where it did. diffusers
+// goes back to betas and multiplies them up again; in exact numbers that is the same.
 static void zero_terminal_snr(float *alphas, int count)
 {
     double first = sqrt((double)alphas[0]), last = sqrt((double)alphas[count - 1]);
@@ -98,7 +100,8 @@ enum sdg_result sdg_levels_create(const struct sdg_log *log, const struct sdg_sc
     fill_alphas(config, levels.alphas);
     if (!alphas_fall(levels.alphas, count, config->rescale_betas_zero_snr)) {
         sdg_free(table);
-        return sdg_fail(log, SDG_ERROR_INPUT, "scheduler: betas from %g to %g over %d timesteps are no usable noise schedule",
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "scheduler: betas from %g to %g over %d timesteps are no usable noise schedule",
                         (double)config->beta_start, (double)config->beta_end, count);
     }
     if (!allow_zero && levels.alphas[count - 1] <= 0)
@@ -159,7 +162,8 @@ double sdg_levels_timestep(const struct sdg_levels *levels, double sigma)
     return (1 - weight) * low + weight * (low + 1);
 }
 
-// ---- timesteps by spacing (Lin et al. 2024, table 2) --------------------------------------------------------------------
+// ---- timesteps by spacing (Lin et al. 2024, table 2)
+// --------------------------------------------------------------------
 
 static double round_even(double x) // as numpy; independent of the rounding mode in force
 {
@@ -180,9 +184,7 @@ static double spaced_point(const struct sdg_scheduler_config *config, enum sdg_p
     case SDG_SPACING_LEADING:
         t = (double)(train / (steps + extra)) * (steps + extra - 1 - i) + config->steps_offset;
         break;
-    case SDG_SPACING_TRAILING:
-        t = round_even(train - i * ((double)train / steps)) - 1;
-        break;
+    case SDG_SPACING_TRAILING: t = round_even(train - i * ((double)train / steps)) - 1; break;
     default: {
         int last = steps - 1 + (points == SDG_POINTS_SOLVER);
         t = last > 0 ? (double)(train - 1) / last * (last - i) : train - 1;
@@ -201,7 +203,8 @@ static double lcm_point(const struct sdg_scheduler_config *config, int steps, in
     return (double)(config->train_timesteps / original) * (original - skipped) - 1;
 }
 
-// ---- sigmas by rule -----------------------------------------------------------------------------------------------------
+// ---- sigmas by rule
+// -----------------------------------------------------------------------------------------------------
 
 // Karras et al. 2022, eq. 5, rho = 7.
 static double karras_sigma(double low, double high, double x)
@@ -254,8 +257,8 @@ static double beta_quantile(double p)
     return (low + high) / 2;
 }
 
-// Sabour et al. 2024 (Align Your Steps), the published levels for Stable Diffusion 1.5; other counts by interpolation of
-// log sigma, the last level becoming 0.
+// Sabour et al. 2024 (Align Your Steps), the published levels for Stable Diffusion 1.5; other counts by interpolation
+// of log sigma, the last level becoming 0.
 static double ays_sigma(int steps, int i)
 {
     static const double level[] = {14.6146412293, 6.4745760956, 3.8636745985, 2.6946151520, 1.8841921177, 1.3943805092,
@@ -266,9 +269,19 @@ static double ays_sigma(int steps, int i)
     return exp(log(level[below]) + (at - below) * (log(level[below + 1]) - log(level[below])));
 }
 
-// ---- steps --------------------------------------------------------------------------------------------------------------
+// ---- steps
+// --------------------------------------------------------------------------------------------------------------
 
-enum rule { RULE_SPACING, RULE_KARRAS, RULE_EXPONENTIAL, RULE_BETA, RULE_SGM_UNIFORM, RULE_SIMPLE, RULE_AYS, RULE_CUSTOM };
+enum rule {
+    RULE_SPACING,
+    RULE_KARRAS,
+    RULE_EXPONENTIAL,
+    RULE_BETA,
+    RULE_SGM_UNIFORM,
+    RULE_SIMPLE,
+    RULE_AYS,
+    RULE_CUSTOM
+};
 
 struct request {
     const struct sdg_sampler_params *params;
@@ -294,9 +307,12 @@ static struct request resolve(const struct sdg_sampler_params *params, const str
                               const struct sdg_levels *levels)
 {
     static const enum rule rule_of[SDG_SCHEDULE_COUNT] = {
-        [SDG_SCHEDULE_DISCRETE] = RULE_SPACING,       [SDG_SCHEDULE_KARRAS] = RULE_KARRAS,
-        [SDG_SCHEDULE_EXPONENTIAL] = RULE_EXPONENTIAL, [SDG_SCHEDULE_SGM_UNIFORM] = RULE_SGM_UNIFORM,
-        [SDG_SCHEDULE_SIMPLE] = RULE_SIMPLE,          [SDG_SCHEDULE_AYS] = RULE_AYS,
+        [SDG_SCHEDULE_DISCRETE] = RULE_SPACING,
+        [SDG_SCHEDULE_KARRAS] = RULE_KARRAS,
+        [SDG_SCHEDULE_EXPONENTIAL] = RULE_EXPONENTIAL,
+        [SDG_SCHEDULE_SGM_UNIFORM] = RULE_SGM_UNIFORM,
+        [SDG_SCHEDULE_SIMPLE] = RULE_SIMPLE,
+        [SDG_SCHEDULE_AYS] = RULE_AYS,
         [SDG_SCHEDULE_BETA] = RULE_BETA,
     };
     bool model = params->schedule == SDG_SCHEDULE_MODEL;
@@ -381,7 +397,8 @@ static void fill_steps(const struct request *r, struct sdg_steps *steps)
 }
 
 enum sdg_result sdg_steps_create(const struct sdg_log *log, const struct sdg_sampler_params *params,
-                                 const struct sdg_schedule_rules *rules, const struct sdg_levels *levels, struct sdg_steps *out)
+                                 const struct sdg_schedule_rules *rules, const struct sdg_levels *levels,
+                                 struct sdg_steps *out)
 {
     struct request request = resolve(params, rules, levels);
     size_t count = (size_t)request.steps;

@@ -23,7 +23,8 @@ struct sdg_call *sdg_walk_alpha_call(struct sdg_walk *walk, int step, double tim
     struct sdg_call *call = &walk->calls[walk->count++];
     *call = (struct sdg_call){.step = step,
                               .timestep = timestep,
-                              .sigma = sqrt((1 - alpha) / fmax(alpha, 0x1p-24)), // finite for a latent that is noise alone
+                              // finite for a latent that is noise alone
+                              .sigma = sqrt((1 - alpha) / fmax(alpha, 0x1p-24)),
                               .input_scale = 1,
                               .picture_scale = sqrt(alpha),
                               .noise_scale = sqrt(1 - alpha)};

@@ -1,6 +1,6 @@
-// How samplers are written down. A sampler's formulas depend on the model output and the latent linearly; everything else
-// in them depends on time alone. So a sampler is a table of coefficients, one row per call of the model, computed before
-// the first step, and one function walks the table. A family of samplers is a function that fills the table.
+// How samplers are written down. A sampler's formulas depend on the model output and the latent linearly; everything
+// else in them depends on time alone. So a sampler is a table of coefficients, one row per call of the model, computed
+// before the first step, and one function walks the table. A family of samplers is a function that fills the table.
 #ifndef SDG_SCHEDULER_WALK_H
 #define SDG_SCHEDULER_WALK_H
 
@@ -8,27 +8,28 @@
 
 enum { SDG_WALK_HISTORY = 3 };
 
-struct sdg_combination { // of vectors
-    double latent;                     // before the call
-    double saved;                      // the latent kept by an earlier call
-    double output;                     // of the model, as it is
-    double prediction;                 // this call's
-    double history[SDG_WALK_HISTORY];  // predictions that earlier calls pushed, the latest first
+struct sdg_combination {              // of vectors
+    double latent;                    // before the call
+    double saved;                     // the latent kept by an earlier call
+    double output;                    // of the model, as it is
+    double prediction;                // this call's
+    double history[SDG_WALK_HISTORY]; // predictions that earlier calls pushed, the latest first
     double noise;
 };
 
 struct sdg_call {
     int step;
     double timestep, sigma;
-    double input_scale;           // the model sees latent * this
+    double input_scale;                // the model sees latent * this
     double picture_scale, noise_scale; // the latent stands for picture_scale picture + noise_scale unit noise
-    double p_latent, p_output;    // prediction = p_latent latent + p_output output, then clipped where the model asks for it
-    bool correct;                 // unipc: the latent is replaced by `correction` first
+    // prediction = p_latent latent + p_output output, then clipped where the model asks for it
+    double p_latent, p_output;
+    bool correct; // unipc: the latent is replaced by `correction` first
     struct sdg_combination correction;
-    bool save;                    // the (corrected) latent is kept
+    bool save;                     // the (corrected) latent is kept
     struct sdg_combination update; // the new latent
-    bool push;                    // the prediction goes to the history
-    bool draw;                    // a draw of noise is made
+    bool push;                     // the prediction goes to the history
+    bool draw;                     // a draw of noise is made
 };
 
 struct sdg_walk { // what a family fills, and from what
@@ -36,10 +37,10 @@ struct sdg_walk { // what a family fills, and from what
     struct sdg_levels levels;
     struct sdg_steps steps;
     double eta;
-    double init_noise_sigma;       // set by the first call
-    bool clip;                     // predictions are clipped to +- clip_range
-    struct sdg_call *calls;        // [2 steps.count + 1]
-    int count;                     // of them in use
+    double init_noise_sigma; // set by the first call
+    bool clip;               // predictions are clipped to +- clip_range
+    struct sdg_call *calls;  // [2 steps.count + 1]
+    int count;               // of them in use
 };
 
 typedef void sdg_walk_fill(struct sdg_walk *walk);
@@ -66,7 +67,10 @@ struct sdg_linear sdg_sigma_derivative(enum sdg_prediction kind, double sigma);
 struct sdg_linear sdg_alpha_picture(enum sdg_prediction kind, double alpha);
 struct sdg_linear sdg_alpha_noise(enum sdg_prediction kind, double alpha);
 
-static inline double sdg_alpha_of_sigma(double sigma) { return 1 / (sigma * sigma + 1); }
+static inline double sdg_alpha_of_sigma(double sigma)
+{
+    return 1 / (sigma * sigma + 1);
+}
 static inline void sdg_call_predict(struct sdg_call *call, struct sdg_linear p)
 {
     call->p_latent = p.latent;

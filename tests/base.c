@@ -14,7 +14,9 @@
 static double half_value(unsigned bits)
 {
     int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    double magnitude = exponent == 0 ? ldexp(mantissa, -24) : exponent == 31 ? (mantissa ? NAN : INFINITY) : ldexp(1024 + mantissa, exponent - 25);
+    double magnitude = exponent == 0 ? ldexp(mantissa, -24)
+        : exponent == 31             ? (mantissa ? NAN : INFINITY)
+                                     : ldexp(1024 + mantissa, exponent - 25);
     return bits & 0x8000 ? -magnitude : magnitude;
 }
 
@@ -129,9 +131,29 @@ static void test_memory(void **state)
 static void test_utf8(void **state)
 {
     (void)state;
-    static const char *const good[] = {"", "plain", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
-    static const char *const bad[] = {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
-                                      "\xf5\x80\x80\x80", "\xff", "a\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xc3(", "\xe2(\xa1"};
+    static const char *const good[] = {"",
+                                       "plain",
+                                       "\xc2\x80",
+                                       "\xdf\xbf",
+                                       "\xe0\xa0\x80",
+                                       "\xed\x9f\xbf",
+                                       "\xef\xbf\xbf",
+                                       "\xf0\x90\x80\x80",
+                                       "\xf4\x8f\xbf\xbf"};
+    static const char *const bad[] = {"\x80",
+                                      "\xc0\x80",
+                                      "\xc1\xbf",
+                                      "\xe0\x9f\xbf",
+                                      "\xed\xa0\x80",
+                                      "\xf0\x8f\xbf\xbf",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf5\x80\x80\x80",
+                                      "\xff",
+                                      "a\xc3",
+                                      "\xe2\x82",
+                                      "\xf0\x9f\x98",
+                                      "\xc3(",
+                                      "\xe2(\xa1"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_true(sdg_utf8_valid(good[i], strlen(good[i])));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -303,7 +325,7 @@ static void test_output_full(void **state)
     assert_int_equal(sdg_output_write(output, block, sizeof block), SDG_ERROR_OUTPUT);
     assert_int_equal(sdg_output_write(output, block, 1), SDG_ERROR_OUTPUT);
     assert_int_equal(sdg_output_commit(&output), SDG_ERROR_OUTPUT);
-    assert_int_equal(t.errors, 1); // once
+    assert_int_equal(t.errors, 1);                                // once
     assert_int_equal(sdg_path_kind("/dev/full"), SDG_PATH_OTHER); // not replaced by a file
 }
 
@@ -326,7 +348,8 @@ static void test_json_values(void **state)
     (void)state;
     struct temp_log t;
     struct sdg_json json;
-    const char *text = "{\"i\":3,\"f\":0.5,\"b\":true,\"s\":\"x\",\"n\":null,\"a\":[1,2,3],\"big\":1e300,\"half\":2.5,\"e\":[],\"m\":[1,\"2\"]}";
+    const char *text = "{\"i\":3,\"f\":0.5,\"b\":true,\"s\":\"x\",\"n\":null,\"a\":[1,2,3],\"big\":1e300,\"half\":2.5,"
+                       "\"e\":[],\"m\":[1,\"2\"]}";
     assert_int_equal(sdg_json_parse(temp_log(&t), "dir/c.json", text, &json), SDG_OK);
     int i = -1, ints[4] = {7, 7, 7, 7}, count = 9;
     float f = -1;
@@ -397,11 +420,21 @@ static void test_json_broken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_half_all),    cmocka_unit_test(test_half_rounding),      cmocka_unit_test(test_bfloat),
-        cmocka_unit_test(test_convert),     cmocka_unit_test(test_messages),           cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_utf8),        cmocka_unit_test(test_paths),              cmocka_unit_test(test_file_read),
-        cmocka_unit_test(test_file_map),    cmocka_unit_test(test_output),             cmocka_unit_test(test_output_full),
-        cmocka_unit_test(test_output_allocations), cmocka_unit_test(test_json_values), cmocka_unit_test(test_json_broken),
+        cmocka_unit_test(test_half_all),
+        cmocka_unit_test(test_half_rounding),
+        cmocka_unit_test(test_bfloat),
+        cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_file_read),
+        cmocka_unit_test(test_file_map),
+        cmocka_unit_test(test_output),
+        cmocka_unit_test(test_output_full),
+        cmocka_unit_test(test_output_allocations),
+        cmocka_unit_test(test_json_values),
+        cmocka_unit_test(test_json_broken),
     };
     temp_make();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-// Calibration on the default model: shards merge to the bytes of one run, also when interrupted and resumed; what does not belong
-// together is refused.
+// Calibration on the default model: shards merge to the bytes of one run, also when interrupted and resumed; what does
+// not belong together is refused.
 #include "sdgen/calibrate.h"
 
 #include "quant/hessians.h"
@@ -16,7 +16,10 @@
 static const char *const prompts[] = {"a red apple, 3d", "a cat face, flat", "blue heart", "rocket, noto style"};
 enum { PROMPTS = 4 };
 
-struct messages { int errors; char last[600]; };
+struct messages {
+    int errors;
+    char last[600];
+};
 
 static void collect_message(void *user, enum sdg_log_level level, const char *message)
 {
@@ -27,14 +30,27 @@ static void collect_message(void *user, enum sdg_log_level level, const char *me
     }
 }
 
-static enum sdg_result run_both(const char *output, const char *hessians, int shard, int shards, bool resume, int steps, sdg_progress_fn progress, void *user, struct messages *messages)
+static enum sdg_result run_both(const char *output, const char *hessians, int shard, int shards, bool resume, int steps,
+                                sdg_progress_fn progress, void *user, struct messages *messages)
 {
     struct sdg_pipeline *p;
     *messages = (struct messages){0};
-    struct sdg_pipeline_params params = {.model = SDG_SOURCE_DIR "/models/emoji-128", .backend = "cpu", .type = "f32", .threads = 2, .log = collect_message, .log_user = messages, .cache_dir = ""};
+    struct sdg_pipeline_params params = {.model = SDG_SOURCE_DIR "/models/emoji-128",
+                                         .backend = "cpu",
+                                         .type = "f32",
+                                         .threads = 2,
+                                         .log = collect_message,
+                                         .log_user = messages,
+                                         .cache_dir = ""};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     struct sdg_collect_params collect = {
-        .prompts = prompts, .prompt_count = PROMPTS, .shard = shard, .shards = shards, .output = output, .hessians = hessians, .resume = resume,
+        .prompts = prompts,
+        .prompt_count = PROMPTS,
+        .shard = shard,
+        .shards = shards,
+        .output = output,
+        .hessians = hessians,
+        .resume = resume,
         .generate = {.steps = steps, .width = 64, .height = 64, .seed = 5, .progress = progress, .progress_user = user},
     };
     enum sdg_result result = sdg_collect(p, &collect);
@@ -42,7 +58,8 @@ static enum sdg_result run_both(const char *output, const char *hessians, int sh
     return result;
 }
 
-static enum sdg_result run(const char *output, int shard, int shards, bool resume, int steps, sdg_progress_fn progress, void *user, struct messages *messages)
+static enum sdg_result run(const char *output, int shard, int shards, bool resume, int steps, sdg_progress_fn progress,
+                           void *user, struct messages *messages)
 {
     return run_both(output, NULL, shard, shards, resume, steps, progress, user, messages);
 }
@@ -83,7 +100,8 @@ static void shards_and_resume(void **state)
 {
     (void)state;
     struct messages m;
-    char *all = path_of("all.safetensors"), *one = path_of("1.safetensors"), *two = path_of("2.safetensors"), *sum = path_of("sum.safetensors"), *torn = path_of("torn.safetensors");
+    char *all = path_of("all.safetensors"), *one = path_of("1.safetensors"), *two = path_of("2.safetensors"),
+         *sum = path_of("sum.safetensors"), *torn = path_of("torn.safetensors");
     assert_int_equal(run(all, 0, 0, false, 3, NULL, NULL, &m), SDG_OK);
     assert_int_equal(run(one, 1, 2, false, 3, NULL, NULL, &m), SDG_OK);
     assert_int_equal(run(two, 2, 2, false, 3, NULL, NULL, &m), SDG_OK);
@@ -122,7 +140,8 @@ static void different_runs_do_not_merge(void **state)
     m = (struct messages){0};
     assert_int_equal(sdg_collect_merge(collect_message, &m, parts, 2, sum), SDG_ERROR_INPUT);
     assert_int_equal(m.errors, 1);
-    assert_int_equal(sdg_collect_merge(collect_message, &m, twice, 2, sum), SDG_ERROR_INPUT); // its prompts would count twice
+    // its prompts would count twice
+    assert_int_equal(sdg_collect_merge(collect_message, &m, twice, 2, sum), SDG_ERROR_INPUT);
     assert_int_not_equal(access(sum, F_OK), 0);
     free(one), free(other), free(sum);
 }
@@ -141,14 +160,17 @@ static void wrong_shards_are_refused(void **state)
     free(path);
 }
 
-// Files of Hessians do what statistics do. The inputs of a site's first layer, taps of its kernel included, are 64 to 3456, so all have one.
+// Files of Hessians do what statistics do. The inputs of a site's first layer, taps of its kernel included, are 64 to
+// 3456, so all have one.
 static void hessians(void **state)
 {
     (void)state;
     struct messages m;
     struct sdg_hessians *h;
-    char *all = path_of("h-all.safetensors"), *one = path_of("h-1.safetensors"), *two = path_of("h-2.safetensors"), *sum = path_of("h-sum.safetensors"), *torn = path_of("h-torn.safetensors");
-    char *statistics = path_of("h-stats.safetensors"), *other = path_of("h-stats-other.safetensors"), *plain = path_of("all.safetensors");
+    char *all = path_of("h-all.safetensors"), *one = path_of("h-1.safetensors"), *two = path_of("h-2.safetensors"),
+         *sum = path_of("h-sum.safetensors"), *torn = path_of("h-torn.safetensors");
+    char *statistics = path_of("h-stats.safetensors"), *other = path_of("h-stats-other.safetensors"),
+         *plain = path_of("all.safetensors");
     assert_int_equal(run_both(statistics, all, 0, 0, false, 3, NULL, NULL, &m), SDG_OK);
     assert_same_file(statistics, plain); // a second file does not change the first
     assert_int_equal(run_both(temp_path("h-stats-1.safetensors"), one, 1, 2, false, 3, NULL, NULL, &m), SDG_OK);
@@ -174,17 +196,22 @@ static void hessians(void **state)
     assert_int_equal(m.errors, 2);
     assert_int_equal(sdg_hessians_read(NULL, all, &h), SDG_OK);
     assert_int_equal(h->count, 92);
-    for (size_t i = 0; i < h->count; i++) { // every row of the maps that have no more, 64 of the others, in each of 3 steps of 4 prompts
+    // every row of the maps that have no more, 64 of the others, in each of 3 steps of 4 prompts
+    for (size_t i = 0; i < h->count; i++) {
         const struct sdg_layer_hessian *l = &h->layers[i];
         assert_in_range(l->hessian.inputs, 64, 3456);
         assert_int_equal(l->hessian.inputs, l->channels * l->kernel_h * l->kernel_w);
-        assert_true(l->hessian.samples >= 12 * 8 && l->hessian.samples <= 12 * 64 && sdg_hessian_at(&l->hessian, 0, 0) > 0);
+        assert_true(l->hessian.samples >= 12 * 8 && l->hessian.samples <= 12 * 64 &&
+                    sdg_hessian_at(&l->hessian, 0, 0) > 0);
     }
     sdg_hessians_destroy(&h);
     free(all), free(one), free(two), free(sum), free(torn), free(statistics), free(other), free(plain);
 }
 
-struct seen { size_t sites, silu; struct sdg_collected_info info; };
+struct seen {
+    size_t sites, silu;
+    struct sdg_collected_info info;
+};
 
 static void see_info(void *user, const struct sdg_collected_info *info)
 {
@@ -214,7 +241,8 @@ static void showing(void **state)
     assert_int_equal(seen.silu, 22);
     assert_int_equal(seen.info.rows, 3);
     assert_int_equal(seen.info.prompts_done, PROMPTS);
-    assert_int_equal(sdg_collect_show(collect_message, &m, all, "no.such.site", see_info, see_site, &seen), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_collect_show(collect_message, &m, all, "no.such.site", see_info, see_site, &seen),
+                     SDG_ERROR_USAGE);
     assert_int_equal(m.errors, 1);
     free(all);
 }
@@ -223,8 +251,11 @@ int main(void)
 {
     temp_make();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shards_and_resume), cmocka_unit_test(empty_shard_merges), cmocka_unit_test(different_runs_do_not_merge),
-        cmocka_unit_test(wrong_shards_are_refused), cmocka_unit_test(showing),
+        cmocka_unit_test(shards_and_resume),
+        cmocka_unit_test(empty_shard_merges),
+        cmocka_unit_test(different_runs_do_not_merge),
+        cmocka_unit_test(wrong_shards_are_refused),
+        cmocka_unit_test(showing),
         cmocka_unit_test(hessians),
     };
     int failed = cmocka_run_group_tests_name("calibrate", tests, NULL, NULL);

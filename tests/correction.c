@@ -1,5 +1,5 @@
-// The sampler's correction of a quantized model: an error of known slope and bias is measured and taken out, noise of ancestral samplers
-// shrinks by an independent computation's amount, tables are interpolated, broken ones refused.
+// The sampler's correction of a quantized model: an error of known slope and bias is measured and taken out, noise of
+// ancestral samplers shrinks by an independent computation's amount, tables are interpolated, broken ones refused.
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/model.h"
@@ -26,12 +26,17 @@ static const double guidance = 5;
 
 // ---- models with a known error ----
 
-// The default model's UNet with a last convolution that computes (1 + slope) times its output, plus bias, and one layer whose weights
-// are whole multiples of a scale: stored as they are, or as integers.
+// The default model's UNet with a last convolution that computes (1 + slope) times its output, plus bias, and one layer
+// whose weights are whole multiples of a scale: stored as they are, or as integers.
 static const char exact_layer[] = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q";
 static const float exact_scale = 0x1p-9f;
 
-struct changed { struct sdg_tensor tensors[2000]; size_t count; float *weight, bias[CHANNELS], *exact, *scales; int8_t *codes; };
+struct changed {
+    struct sdg_tensor tensors[2000];
+    size_t count;
+    float *weight, bias[CHANNELS], *exact, *scales;
+    int8_t *codes;
+};
 
 static void *changed_to_f32(const struct sdg_tensor *t)
 {
@@ -67,7 +72,8 @@ static void change_last(struct changed *c, struct sdg_tensor *t, double slope, c
 
 static void change_exact(struct changed *c, struct sdg_tensor *t, bool integers)
 {
-    if (strncmp(t->name, exact_layer, sizeof exact_layer - 1) != 0 || strcmp(t->name + sizeof exact_layer - 1, ".weight") != 0)
+    if (strncmp(t->name, exact_layer, sizeof exact_layer - 1) != 0 ||
+        strcmp(t->name + sizeof exact_layer - 1, ".weight") != 0)
         return;
     size_t n = t->bytes / sdg_dtype_size(t->dtype), outputs = (size_t)t->dims[0];
     c->exact = changed_to_f32(t);
@@ -85,8 +91,13 @@ static void change_exact(struct changed *c, struct sdg_tensor *t, bool integers)
     t->dtype = SDG_S8;
     t->data = c->codes;
     t->bytes = n;
-    c->tensors[c->count++] = (struct sdg_tensor){.name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight_scale", .dtype = SDG_F32, .rank = 1, .dims = {t->dims[0]},
-                                                 .data = c->scales, .bytes = outputs * sizeof(float)};
+    c->tensors[c->count++] =
+        (struct sdg_tensor){.name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight_scale",
+                            .dtype = SDG_F32,
+                            .rank = 1,
+                            .dims = {t->dims[0]},
+                            .data = c->scales,
+                            .bytes = outputs * sizeof(float)};
 }
 
 static void write_unet(const char *root, double slope, const float *bias, bool integers)
@@ -162,9 +173,13 @@ static const char *make_quantized(const char *root, double slope, const float *b
     write_unet(root, slope, bias, true);
     fingerprint_of("full", base);
     fingerprint_of(root, own);
-    snprintf(text, sizeof text, "%.*s,\"quantization_config\":{\"quant_method\":\"sdgen\",\"format\":1,\"scheme\":\"w8a16\",\"weight_bits\":8,\"activation_bits\":16,\"rule\":\"none\","
-             "\"group\":0,\"weight_rounding\":\"mse\",\"seed\":12345678901,\"statistics\":\"\",\"base\":\"%s\",\"fingerprint\":\"%s\",\"base_path\":\"../full\",\"static_sites\":0,"
-             "\"corrected\":false}}", (int)(end - config), config, base, own);
+    snprintf(text, sizeof text,
+             "%.*s,\"quantization_config\":{\"quant_method\":\"sdgen\",\"format\":1,\"scheme\":\"w8a16\",\"weight_"
+             "bits\":8,\"activation_bits\":16,\"rule\":\"none\","
+             "\"group\":0,\"weight_rounding\":\"mse\",\"seed\":12345678901,\"statistics\":\"\",\"base\":\"%s\","
+             "\"fingerprint\":\"%s\",\"base_path\":\"../full\",\"static_sites\":0,"
+             "\"corrected\":false}}",
+             (int)(end - config), config, base, own);
     snprintf(name, sizeof name, "%s/unet/config.json", root);
     temp_text(name, text);
     return temp_path(root);
@@ -174,8 +189,11 @@ static struct sdg_correct_params correct_params(struct temp_log *t)
 {
     temp_log(t);
     return (struct sdg_correct_params){
-        .prompts = prompts, .prompt_count = 2, .generate = {.steps = STEPS, .width = 64, .height = 64, .cfg_scale = &guidance, .seed = 3},
-        .pipeline = {.backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = t, .cache_dir = ""},
+        .prompts = prompts,
+        .prompt_count = 2,
+        .generate = {.steps = STEPS, .width = 64, .height = 64, .cfg_scale = &guidance, .seed = 3},
+        .pipeline =
+            {.backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = t, .cache_dir = ""},
     };
 }
 
@@ -205,7 +223,8 @@ static void expect_known(double slope, const float bias[CHANNELS])
             assert_true(fabs((double)c->covariance[i * 3 + (size_t)k]) < 1e-9);
         assert_true(rows[i].sqnr < 40 && rows[i].sqnr_after > 90);
     }
-    print_message("slope %g: worst difference %.2g; %.1f dB become %.1f dB\n", slope, worst, rows[0].sqnr, rows[0].sqnr_after);
+    print_message("slope %g: worst difference %.2g; %.1f dB become %.1f dB\n", slope, worst, rows[0].sqnr,
+                  rows[0].sqnr_after);
     assert_true(worst < 2e-5);
     sdg_correction_destroy(&c);
     sdg_free(rows);
@@ -236,9 +255,25 @@ static struct drawn draw(const char *model, bool no_correction, double eta)
     struct sdg_pipeline *p;
     struct sdg_image *image;
     struct drawn drawn = {{0}};
-    struct sdg_pipeline_params params = {.model = model, .backend = "cpu", .type = "f32", .threads = 2, .no_correction = no_correction, .log = temp_log_say, .log_user = &t, .cache_dir = ""};
+    struct sdg_pipeline_params params = {.model = model,
+                                         .backend = "cpu",
+                                         .type = "f32",
+                                         .threads = 2,
+                                         .no_correction = no_correction,
+                                         .log = temp_log_say,
+                                         .log_user = &t,
+                                         .cache_dir = ""};
     struct sdg_generate_params generate = {
-        .prompt = "blue heart", .width = 64, .height = 64, .steps = STEPS, .cfg_scale = &guidance, .sampler = "ddim", .schedule = "model", .eta = &eta, .seed = 8, .latent = keep_latent,
+        .prompt = "blue heart",
+        .width = 64,
+        .height = 64,
+        .steps = STEPS,
+        .cfg_scale = &guidance,
+        .sampler = "ddim",
+        .schedule = "model",
+        .eta = &eta,
+        .seed = 8,
+        .latent = keep_latent,
         .latent_user = &drawn,
     };
     if (sdg_pipeline_create(&params, &p) != SDG_OK || sdg_generate(p, &generate, &image, NULL) != SDG_OK)
@@ -298,7 +333,8 @@ static void test_folder(void **state)
         print_message("latent SQNR %.1f dB, corrected %.1f dB\n", sqnr(&reference, &wrong), sqnr(&reference, &right));
         assert_true(sqnr(&reference, &right) > 80 && sqnr(&reference, &wrong) < 30);
         assert_memory_equal(&off, &wrong, sizeof off);
-        const struct drawn noisy = draw(full, false, 1), corrected = draw(folder, false, 1); // no residual, so no noise is saved
+        // no residual, so no noise is saved
+        const struct drawn noisy = draw(full, false, 1), corrected = draw(folder, false, 1);
         assert_true(sqnr(&noisy, &corrected) > 80);
     }
     struct sdg_model *model;
@@ -326,12 +362,14 @@ static bool stop_comparing(void *user, const struct sdg_progress *progress)
     return strcmp(progress->stage, "compare") != 0 || progress->step < 2;
 }
 
-static void expect_refused(struct sdg_correct_params params, struct temp_log *t, enum sdg_result want, const char *words)
+static void expect_refused(struct sdg_correct_params params, struct temp_log *t, enum sdg_result want,
+                           const char *words)
 {
     temp_log(t);
     enum sdg_result result = sdg_correct(&params);
     if (result != want || t->errors != 1 || !strstr(t->last, words))
-        fail_msg("result %d instead of %d, %d errors: '%s' should have '%s'", (int)result, (int)want, t->errors, t->last, words);
+        fail_msg("result %d instead of %d, %d errors: '%s' should have '%s'", (int)result, (int)want, t->errors,
+                 t->last, words);
 }
 
 static void test_refusals(void **state)
@@ -358,7 +396,7 @@ static void test_refusals(void **state)
     params = good, params.generate.progress = stop_comparing;
     expect_refused(params, &t, SDG_ERROR_CANCELLED, "compare");
     fingerprint_of("quantized", after);
-    assert_string_equal(before, after); // nothing was written
+    assert_string_equal(before, after);              // nothing was written
     params = good, params.generate.sampler = "heun"; // runs the UNet twice at most timesteps
     if (sdg_correct(&params) != SDG_OK)
         fail_msg("%s", t.last);
@@ -371,7 +409,8 @@ static struct sdg_correction *example(void)
     struct sdg_correction *c;
     assert_int_equal(sdg_correction_create(NULL, 3, 2, &c), SDG_OK);
     const double timesteps[] = {100, 300, 700};
-    const float slope[] = {0.5f, -0.5f, 0.25f}, bias[] = {0.1f, 0.2f, 0.3f, -0.4f, 0.5f, 0.6f}, covariance[] = {1, 0.5f, 2, 3, -1, 4, 0, 0, 0};
+    const float slope[] = {0.5f, -0.5f, 0.25f}, bias[] = {0.1f, 0.2f, 0.3f, -0.4f, 0.5f, 0.6f},
+                covariance[] = {1, 0.5f, 2, 3, -1, 4, 0, 0, 0};
     memcpy(c->timesteps, timesteps, sizeof timesteps);
     memcpy(c->slope, slope, sizeof slope);
     memcpy(c->bias, bias, sizeof bias);
@@ -382,9 +421,12 @@ static struct sdg_correction *example(void)
 static void test_between_timesteps(void **state)
 {
     (void)state;
-    static const struct { double t, slope, bias[2]; } cases[] = {
-        {0, 0.5, {0.1, 0.2}},      {100, 0.5, {0.1, 0.2}},   {150, 0.25, {0.15, 0.05}}, {200, 0, {0.2, -0.1}}, {250, 0, {0.25, -0.25}}, // slope -0.25
-        {300, 0, {0.3, -0.4}},     {500.5, 0, {0.40025, 0.10125}}, // slope -0.1246875
+    static const struct {
+        double t, slope, bias[2];
+    } cases[] = {
+        // slope -0.25
+        {0, 0.5, {0.1, 0.2}},        {100, 0.5, {0.1, 0.2}},  {150, 0.25, {0.15, 0.05}},      {200, 0, {0.2, -0.1}},
+        {250, 0, {0.25, -0.25}},     {300, 0, {0.3, -0.4}},   {500.5, 0, {0.40025, 0.10125}}, // slope -0.1246875
         {600, 0.0625, {0.45, 0.35}}, {700, 0.25, {0.5, 0.6}}, {999, 0.25, {0.5, 0.6}},
     };
     struct sdg_correction *c = example();
@@ -405,12 +447,14 @@ static void test_guided_variance(void **state)
     (void)state;
     struct sdg_correction *c = example();
     for (int r = 0; r < 2; r++) {
-        const double uu = (double)c->covariance[r * 3], uc = (double)c->covariance[r * 3 + 1], cc = (double)c->covariance[r * 3 + 2];
+        const double uu = (double)c->covariance[r * 3], uc = (double)c->covariance[r * 3 + 1],
+                     cc = (double)c->covariance[r * 3 + 2];
         const double gain = 1 + fmax((double)c->slope[r], 0), a = sqrt(uu), b = uc / a, rest = sqrt(cc - b * b);
         for (double scale = 0; scale < 9; scale += 0.75) {
             double sum = 0;
             for (int k = 0; k < 4; k++) {
-                const double x = k & 1 ? 1 : -1, y = k & 2 ? 1 : -1, uncond = a * x, cond = b * x + rest * y, guided = (uncond + scale * (cond - uncond)) / gain;
+                const double x = k & 1 ? 1 : -1, y = k & 2 ? 1 : -1, uncond = a * x, cond = b * x + rest * y,
+                             guided = (uncond + scale * (cond - uncond)) / gain;
                 sum += guided * guided / 4;
             }
             assert_true(fabs(sdg_correction_variance(c, c->timesteps[r], scale) - sum) < 1e-12 * (1 + sum));
@@ -462,16 +506,31 @@ static void test_broken_tables(void **state)
     }
     sdg_tensors_destroy(&file);
 
-    static const char *const missing[] = {"tensor correction.timesteps is missing", "tensor correction.slope is missing", "tensor correction.bias is missing", "tensor correction.covariance is missing"};
+    static const char *const missing[] = {"tensor correction.timesteps is missing",
+                                          "tensor correction.slope is missing", "tensor correction.bias is missing",
+                                          "tensor correction.covariance is missing"};
     for (size_t i = 0; i < 4; i++) {
         for (size_t k = 0; k < 3; k++)
             t[k] = good[k < i ? k : k + 1];
         expect_tables_refused(t, 3, missing[i]);
     }
-    static const struct { int tensor, index; double value; const char *words; } numbers[] = {
-        {0, 0, NAN, "correction.timesteps: row 0"},  {0, 0, -1, "correction.timesteps: row 0"}, {0, 1, 100, "correction.timesteps: row 1 has 100"}, {0, 2, 1e300, "correction.timesteps: row 2"},
-        {1, 2, NAN, "correction.slope: row 2"},      {1, 0, INFINITY, "correction.slope: row 0"}, {2, 5, NAN, "correction.bias: row 2"},          {2, 0, -INFINITY, "correction.bias: row 0"},
-        {3, 0, -1, "correction.covariance: row 0 has -1"}, {3, 5, NAN, "correction.covariance: row 1"}, {3, 1, 1.5, "is more than the variances allow"}, {3, 7, 0.1, "is more than the variances allow"},
+    static const struct {
+        int tensor, index;
+        double value;
+        const char *words;
+    } numbers[] = {
+        {0, 0, NAN, "correction.timesteps: row 0"},
+        {0, 0, -1, "correction.timesteps: row 0"},
+        {0, 1, 100, "correction.timesteps: row 1 has 100"},
+        {0, 2, 1e300, "correction.timesteps: row 2"},
+        {1, 2, NAN, "correction.slope: row 2"},
+        {1, 0, INFINITY, "correction.slope: row 0"},
+        {2, 5, NAN, "correction.bias: row 2"},
+        {2, 0, -INFINITY, "correction.bias: row 0"},
+        {3, 0, -1, "correction.covariance: row 0 has -1"},
+        {3, 5, NAN, "correction.covariance: row 1"},
+        {3, 1, 1.5, "is more than the variances allow"},
+        {3, 7, 0.1, "is more than the variances allow"},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         struct sdg_correction *broken = example();
@@ -483,10 +542,21 @@ static void test_broken_tables(void **state)
         expect_tables_refused(t, 4, numbers[i].words);
         sdg_correction_destroy(&broken);
     }
-    static const struct { int tensor; enum sdg_dtype dtype; int rank; int64_t dims[2]; const char *words; } shapes[] = {
-        {0, SDG_F32, 1, {3, 0}, "correction.timesteps is f32"}, {0, SDG_F64, 2, {3, 1}, "correction.timesteps is f64 of rank 2"}, {0, SDG_F64, 1, {0, 0}, "correction.timesteps"},
-        {1, SDG_F32, 1, {2, 0}, "correction.slope is f32"},     {1, SDG_F16, 1, {3, 0}, "correction.slope is f16"},                {2, SDG_F32, 2, {3, 1}, "correction.bias is f32"},
-        {2, SDG_F32, 1, {6, 0}, "correction.bias is f32 of rank 1"}, {3, SDG_F32, 2, {1, 9}, "correction.covariance is f32"},
+    static const struct {
+        int tensor;
+        enum sdg_dtype dtype;
+        int rank;
+        int64_t dims[2];
+        const char *words;
+    } shapes[] = {
+        {0, SDG_F32, 1, {3, 0}, "correction.timesteps is f32"},
+        {0, SDG_F64, 2, {3, 1}, "correction.timesteps is f64 of rank 2"},
+        {0, SDG_F64, 1, {0, 0}, "correction.timesteps"},
+        {1, SDG_F32, 1, {2, 0}, "correction.slope is f32"},
+        {1, SDG_F16, 1, {3, 0}, "correction.slope is f16"},
+        {2, SDG_F32, 2, {3, 1}, "correction.bias is f32"},
+        {2, SDG_F32, 1, {6, 0}, "correction.bias is f32 of rank 1"},
+        {3, SDG_F32, 2, {1, 9}, "correction.covariance is f32"},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         memcpy(t, good, sizeof t);
@@ -508,7 +578,12 @@ enum { ELEMENTS = 4096 };
 static struct sdg_sampler *make_sampler(enum sdg_method method, const struct sdg_scheduler_config *config, double eta)
 {
     struct sdg_sampler *s;
-    struct sdg_sampler_params params = {.method = method, .schedule = SDG_SCHEDULE_MODEL, .config = config, .steps = 10, .eta = eta, .elements = ELEMENTS};
+    struct sdg_sampler_params params = {.method = method,
+                                        .schedule = SDG_SCHEDULE_MODEL,
+                                        .config = config,
+                                        .steps = 10,
+                                        .eta = eta,
+                                        .elements = ELEMENTS};
     assert_int_equal(sdg_sampler_create(NULL, &params, &s), SDG_OK);
     return s;
 }
@@ -556,10 +631,13 @@ static void test_ddim_noise(void **state)
             struct sdg_sampler *s = make_sampler(SDG_METHOD_DDIM, &config, eta);
             for (int call = 0; call < sdg_sampler_calls(s); call++) {
                 const int t = (int)sdg_sampler_timestep(s, call), previous = t - 100;
-                const double a = bar[t], a_prev = previous < 0 ? (config.set_alpha_to_one ? 1 : bar[0]) : bar[previous], variance = call == 4 ? 10 : 0.02 * (call + 1);
-                const double sigma = eta * sqrt((1 - a_prev) / (1 - a)) * sqrt(1 - a / a_prev), direction = sqrt(1 - a_prev - sigma * sigma);
+                const double a = bar[t], a_prev = previous < 0 ? (config.set_alpha_to_one ? 1 : bar[0]) : bar[previous],
+                             variance = call == 4 ? 10 : 0.02 * (call + 1);
+                const double sigma = eta * sqrt((1 - a_prev) / (1 - a)) * sqrt(1 - a / a_prev),
+                             direction = sqrt(1 - a_prev - sigma * sigma);
                 // of eps, or of v: eps = sqrt(a) v + ..., picture = -sqrt(1 - a) v + ...
-                const double c = kind ? direction * sqrt(a) - sqrt(a_prev) * sqrt(1 - a) : direction - sqrt(a_prev * (1 - a) / a);
+                const double c =
+                    kind ? direction * sqrt(a) - sqrt(a_prev) * sqrt(1 - a) : direction - sqrt(a_prev * (1 - a) / a);
                 const double want = sqrt(fmax(sigma * sigma - c * c * variance, 0));
                 sdg_sampler_absorb(s, call, variance);
                 const double got = eta > 0 ? added_noise(s, call, &rng) : 0;
@@ -576,12 +654,13 @@ static void test_ddim_noise(void **state)
     assert_true(least == 0 && most > 0.9 && most < 1); // both branches of max() were taken
 }
 
-// The noise of a step and the error in its output together have the variance that the noise alone should have. Any sampler whose noise
-// comes with the last call of a step; ddpm and lcm too.
+// The noise of a step and the error in its output together have the variance that the noise alone should have. Any
+// sampler whose noise comes with the last call of a step; ddpm and lcm too.
 static void test_total_noise(void **state)
 {
     (void)state;
-    static const enum sdg_method methods[] = {SDG_METHOD_DDIM, SDG_METHOD_EULER_A, SDG_METHOD_DPMPP2S_A, SDG_METHOD_DDPM, SDG_METHOD_LCM, SDG_METHOD_TCD};
+    static const enum sdg_method methods[] = {SDG_METHOD_DDIM, SDG_METHOD_EULER_A, SDG_METHOD_DPMPP2S_A,
+                                              SDG_METHOD_DDPM, SDG_METHOD_LCM,     SDG_METHOD_TCD};
     static float latent[ELEMENTS], output[ELEMENTS];
     struct sdg_scheduler_config config;
     sdg_scheduler_config_default(&config);
@@ -593,7 +672,8 @@ static void test_total_noise(void **state)
         sdg_rng_seed(&errors, SDG_RNG_CPU, 2);
         struct sdg_sampler *plain = make_sampler(methods[m], &config, 1), *s = make_sampler(methods[m], &config, 1);
         for (int call = 0; call < sdg_sampler_calls(s); call++) {
-            const double noise = added_noise(plain, call, &rng), level = noise / fmax(sdg_sampler_sigma(s, call), 1) * 0.25;
+            const double noise = added_noise(plain, call, &rng),
+                         level = noise / fmax(sdg_sampler_sigma(s, call), 1) * 0.25;
             if (fabs(noise) < 1e-6)
                 continue; // a call without noise
             sdg_sampler_absorb(s, call, level * level);
@@ -607,7 +687,8 @@ static void test_total_noise(void **state)
             double power = 0;
             for (int i = 0; i < ELEMENTS; i++)
                 power += (double)latent[i] * (double)latent[i] / ELEMENTS;
-            assert_true(fabs(power / (noise * noise) - 1) < 0.09); // four deviations of a variance's estimate from 4096 numbers
+            // four deviations of a variance's estimate from 4096 numbers
+            assert_true(fabs(power / (noise * noise) - 1) < 0.09);
             tested++;
         }
         sdg_sampler_destroy(&plain);
@@ -637,8 +718,10 @@ static void test_clipped_predictions_keep_their_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_between_timesteps), cmocka_unit_test(test_guided_variance), cmocka_unit_test(test_broken_tables), cmocka_unit_test(test_ddim_noise),
-        cmocka_unit_test(test_total_noise), cmocka_unit_test(test_clipped_predictions_keep_their_noise), cmocka_unit_test(test_known_error), cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_between_timesteps), cmocka_unit_test(test_guided_variance),
+        cmocka_unit_test(test_broken_tables),     cmocka_unit_test(test_ddim_noise),
+        cmocka_unit_test(test_total_noise),       cmocka_unit_test(test_clipped_predictions_keep_their_noise),
+        cmocka_unit_test(test_known_error),       cmocka_unit_test(test_folder),
         cmocka_unit_test(test_refusals),
     };
     temp_make();

@@ -1,6 +1,6 @@
-// The cpu backend's own kernels in every instruction set this processor has (the ops test only sees the best), against double precision.
-// Bounds are normalised mean squared errors: 1e-11 in f32, where rounding of sums of a thousand terms gives about 1e-13; 1e-5 in bf16,
-// whose own rounding of inputs already made is excluded and of results gives 3e-6.
+// The cpu backend's own kernels in every instruction set this processor has (the ops test only sees the best), against
+// double precision. Bounds are normalised mean squared errors: 1e-11 in f32, where rounding of sums of a thousand terms
+// gives about 1e-13; 1e-5 in bf16, whose own rounding of inputs already made is excluded and of results gives 3e-6.
 #include "backend/cpu/fast/fast.h"
 #include "base/dtype.h"
 #include "base/memory.h"
@@ -36,7 +36,10 @@ static double uniform(void)
 
 static struct array make(int64_t count, bool half, double scale, double offset)
 {
-    struct array a = {.data = sdg_alloc(NULL, (size_t)count, 4, "array"), .value = sdg_alloc(NULL, (size_t)count, sizeof(double), "array"), .count = count, .half = half};
+    struct array a = {.data = sdg_alloc(NULL, (size_t)count, 4, "array"),
+                      .value = sdg_alloc(NULL, (size_t)count, sizeof(double), "array"),
+                      .count = count,
+                      .half = half};
     assert_non_null(a.data);
     assert_non_null(a.value);
     for (int64_t i = 0; i < count; i++) {
@@ -72,7 +75,8 @@ static void check(const struct array *a, const struct sdg_fast_kernels *kernels,
     }
     const double bound = a->half ? 1e-5 : 1e-11;
     if (!(error <= bound * power))
-        fail_msg("%s, %s, %s: NMSE %.3g, should be at most %g", kernels->name, what, a->half ? "bf16" : "f32", error / power, bound);
+        fail_msg("%s, %s, %s: NMSE %.3g, should be at most %g", kernels->name, what, a->half ? "bf16" : "f32",
+                 error / power, bound);
     compared++;
 }
 
@@ -148,7 +152,8 @@ static void check_geglu(const struct sdg_fast_kernels *kernels, bool half)
     kernels->geglu(x.data, y.data, half, NULL, CHANNELS, 0, ROWS);
     for (int r = 0; r < ROWS; r++)
         for (int c = 0; c < CHANNELS; c++)
-            y.value[r * CHANNELS + c] = x.value[r * 2 * CHANNELS + c] * unary_of(SDG_UNARY_GELU_ERF, x.value[r * 2 * CHANNELS + CHANNELS + c]);
+            y.value[r * CHANNELS + c] =
+                x.value[r * 2 * CHANNELS + c] * unary_of(SDG_UNARY_GELU_ERF, x.value[r * 2 * CHANNELS + CHANNELS + c]);
     check(&y, kernels, "geglu");
     drop(&x);
     drop(&y);
@@ -157,7 +162,8 @@ static void check_geglu(const struct sdg_fast_kernels *kernels, bool half)
 static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { ROWS = 3, CHANNELS = 77 };
-    struct array x = make(ROWS * CHANNELS, half, 3, 1), gamma = make(CHANNELS, false, 1, 1), beta = make(CHANNELS, false, 1, 0), y = make(ROWS * CHANNELS, half, 0, 0);
+    struct array x = make(ROWS * CHANNELS, half, 3, 1), gamma = make(CHANNELS, false, 1, 1),
+                 beta = make(CHANNELS, false, 1, 0), y = make(ROWS * CHANNELS, half, 0, 0);
     kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, y.data, half, NULL, CHANNELS, 0, ROWS);
     for (int r = 0; r < ROWS; r++) {
         double mean = 0, variance = 0;
@@ -166,7 +172,8 @@ static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool half)
         for (int c = 0; c < CHANNELS; c++)
             variance += pow(x.value[r * CHANNELS + c] - mean, 2) / CHANNELS;
         for (int c = 0; c < CHANNELS; c++)
-            y.value[r * CHANNELS + c] = (x.value[r * CHANNELS + c] - mean) / sqrt(variance + 1e-5) * gamma.value[c] + beta.value[c];
+            y.value[r * CHANNELS + c] =
+                (x.value[r * CHANNELS + c] - mean) / sqrt(variance + 1e-5) * gamma.value[c] + beta.value[c];
     }
     check(&y, kernels, "layer norm");
     drop(&x);
@@ -179,11 +186,19 @@ static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool half)
 static void check_group_norm(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { PIXELS = 19, A = 21, B = 83, CHANNELS = A + B, GROUPS = 8, EACH = CHANNELS / GROUPS };
-    struct array a = make(PIXELS * A, half, 2, 30), b = make(PIXELS * B, half, 1, -5), y = make(PIXELS * CHANNELS, half, 0, 0);
-    struct array mean = make(CHANNELS, false, 1, 0), scale = make(CHANNELS, false, 1, 0), shift = make(CHANNELS, false, 1, 0);
+    struct array a = make(PIXELS * A, half, 2, 30), b = make(PIXELS * B, half, 1, -5),
+                 y = make(PIXELS * CHANNELS, half, 0, 0);
+    struct array mean = make(CHANNELS, false, 1, 0), scale = make(CHANNELS, false, 1, 0),
+                 shift = make(CHANNELS, false, 1, 0);
     struct array stats = make(2 * GROUPS, false, 0, 0);
     float work[2 * CHANNELS];
-    struct sdg_fast_group_norm op = {.x = {a.data, b.data}, .channels = {A, B}, .pixels = PIXELS, .out = y.data, .groups = GROUPS, .half = half, .silu = true};
+    struct sdg_fast_group_norm op = {.x = {a.data, b.data},
+                                     .channels = {A, B},
+                                     .pixels = PIXELS,
+                                     .out = y.data,
+                                     .groups = GROUPS,
+                                     .half = half,
+                                     .silu = true};
     kernels->group_norm_stats(&op, 0, 0, PIXELS, work, stats.data);
     kernels->group_norm_apply(&op, 0, 0, PIXELS, mean.data, scale.data, shift.data, NULL);
     for (int p = 0; p < PIXELS; p++)
@@ -194,7 +209,8 @@ static void check_group_norm(const struct sdg_fast_kernels *kernels, bool half)
         }
     for (int p = 0; p < PIXELS; p++)
         for (int c = 0; c < CHANNELS; c++)
-            stats.value[c / EACH * 2 + 1] += pow((c < A ? a.value[p * A + c] : b.value[p * B + c - A]) - stats.value[c / EACH * 2], 2);
+            stats.value[c / EACH * 2 + 1] +=
+                pow((c < A ? a.value[p * A + c] : b.value[p * B + c - A]) - stats.value[c / EACH * 2], 2);
     check(&stats, kernels, "group norm's statistics");
     check(&y, kernels, "group norm");
     struct array *all[] = {&a, &b, &y, &mean, &scale, &shift, &stats};
@@ -202,7 +218,8 @@ static void check_group_norm(const struct sdg_fast_kernels *kernels, bool half)
         drop(all[i]);
 }
 
-static void attention_reference(const struct sdg_fast_attention *op, const struct array *q, const struct array *k, const struct array *v, struct array *out)
+static void attention_reference(const struct sdg_fast_attention *op, const struct array *q, const struct array *k,
+                                const struct array *v, struct array *out)
 {
     double *p = sdg_alloc(NULL, (size_t)op->keys, sizeof *p, "scores");
     for (int64_t i = 0; i < op->samples * op->queries * op->heads; i++) {
@@ -212,19 +229,22 @@ static void attention_reference(const struct sdg_fast_attention *op, const struc
         for (int64_t j = 0; j < keys; j++) {
             p[j] = 0;
             for (int64_t c = 0; c < op->d; c++)
-                p[j] += q->value[i * op->d + c] * k->value[((sample * op->keys + j) * op->heads + head) * op->d + c] * (double)op->scale;
+                p[j] += q->value[i * op->d + c] * k->value[((sample * op->keys + j) * op->heads + head) * op->d + c] *
+                    (double)op->scale;
             top = fmax(top, p[j]);
         }
         for (int64_t j = 0; j < keys; j++)
             sum += p[j] = exp(p[j] - top);
         for (int64_t c = 0; c < op->dv; c++)
             for (int64_t j = 0; j < keys; j++)
-                out->value[i * op->dv + c] += p[j] / sum * v->value[((sample * op->keys + j) * op->heads + head) * op->dv + c];
+                out->value[i * op->dv + c] +=
+                    p[j] / sum * v->value[((sample * op->keys + j) * op->heads + head) * op->dv + c];
     }
     sdg_free(p);
 }
 
-static void run_attention(const struct sdg_fast_kernels *kernels, struct sdg_fast_attention *op, const struct sdg_fast_codes *codes)
+static void run_attention(const struct sdg_fast_kernels *kernels, struct sdg_fast_attention *op,
+                          const struct sdg_fast_codes *codes)
 {
     size_t k_floats, v_floats, work_floats;
     kernels->attention_sizes(op, &k_floats, &v_floats, &work_floats);
@@ -241,14 +261,29 @@ static void run_attention(const struct sdg_fast_kernels *kernels, struct sdg_fas
     sdg_free(work);
 }
 
-static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool half, int64_t queries, int64_t keys, int64_t d, int64_t dv, bool causal, double spread)
+static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool half, int64_t queries, int64_t keys,
+                                  int64_t d, int64_t dv, bool causal, double spread)
 {
     enum { SAMPLES = 2, HEADS = 3 };
-    struct array q = make(SAMPLES * HEADS * queries * d, half, spread, 0), k = make(SAMPLES * HEADS * keys * d, half, 1, 0);
-    struct array v = make(SAMPLES * HEADS * keys * dv, half, 1, 0.5), out = make(SAMPLES * HEADS * queries * dv, half, 0, 0);
+    struct array q = make(SAMPLES * HEADS * queries * d, half, spread, 0),
+                 k = make(SAMPLES * HEADS * keys * d, half, 1, 0);
+    struct array v = make(SAMPLES * HEADS * keys * dv, half, 1, 0.5),
+                 out = make(SAMPLES * HEADS * queries * dv, half, 0, 0);
     struct sdg_fast_attention op = {
-        .q = q.data, .k = k.data, .v = v.data, .out = out.data, .samples = SAMPLES, .heads = HEADS, .queries = queries, .keys = keys,
-        .d = d, .dv = dv, .scale = 0.3f, .causal = causal, .half = half, .pairs = half && kernels->pairs,
+        .q = q.data,
+        .k = k.data,
+        .v = v.data,
+        .out = out.data,
+        .samples = SAMPLES,
+        .heads = HEADS,
+        .queries = queries,
+        .keys = keys,
+        .d = d,
+        .dv = dv,
+        .scale = 0.3f,
+        .causal = causal,
+        .half = half,
+        .pairs = half && kernels->pairs,
     };
     run_attention(kernels, &op, NULL);
     attention_reference(&op, &q, &k, &v, &out);
@@ -262,9 +297,11 @@ static void check_attention(const struct sdg_fast_kernels *kernels, bool half)
 {
     check_attention_shape(kernels, half, 1, 1, 1, 1, false, 1);
     check_attention_shape(kernels, half, 67, 77, 5, 9, false, 2);
-    check_attention_shape(kernels, half, 130, 129, 16, 8, false, 60); // scores up to a few hundred: the running maximum moves
+    // scores up to a few hundred: the running maximum moves
+    check_attention_shape(kernels, half, 130, 129, 16, 8, false, 60);
     check_attention_shape(kernels, half, 64, 300, 24, 17, false, 1);
-    check_attention_shape(kernels, half, 30, 70, 32, 8, false, 300); // ... by more than a weight can be relative to the first keys'
+    // ... by more than a weight can be relative to the first keys'
+    check_attention_shape(kernels, half, 30, 70, 32, 8, false, 300);
     check_attention_shape(kernels, half, 77, 77, 12, 12, true, 5);
     check_attention_shape(kernels, half, 200, 200, 4, 7, true, 5);
 }
@@ -276,18 +313,23 @@ static void check_product(const struct sdg_fast_kernels *kernels, bool half)
     if (half && !kernels->pairs) // what such processors do not do
         return;
     // w[k / per][tile][k % per]: neighbouring channels side by side where they are multiplied as pairs
-    struct array x = make(ROWS * STRIDE, half, 1, 0), w = make(CHANNELS * tile, half, 1, 0), sums = make(ROWS * tile, false, 1, 0);
-    struct array bias = make(tile, false, 1, 0), table = make(tile, false, 1, 0), residual = make(tile, half, 1, 0), out = make(count, half, 0, 0);
-    kernels->weighted_sums(x.data, STRIDE / per, ROWS, w.data, CHANNELS / per, half ? SDG_FAST_PAIRS : SDG_FAST_FLOATS, sums.data);
+    struct array x = make(ROWS * STRIDE, half, 1, 0), w = make(CHANNELS * tile, half, 1, 0),
+                 sums = make(ROWS * tile, false, 1, 0);
+    struct array bias = make(tile, false, 1, 0), table = make(tile, false, 1, 0), residual = make(tile, half, 1, 0),
+                 out = make(count, half, 0, 0);
+    kernels->weighted_sums(x.data, STRIDE / per, ROWS, w.data, CHANNELS / per, half ? SDG_FAST_PAIRS : SDG_FAST_FLOATS,
+                           sums.data);
     for (int64_t r = 0; r < ROWS; r++)
         for (int64_t c = 0; c < tile; c++)
             for (int64_t k = 0; k < CHANNELS; k++)
                 sums.value[r * tile + c] += x.value[r * STRIDE + k] * w.value[(k / per * tile + c) * per + k % per];
     check(&sums, kernels, "weighted sums");
-    const struct sdg_fast_epilogue end = {.bias = bias.data, .table = table.data, .residual = residual.data, .activation = SDG_UNARY_SILU, .half = half};
+    const struct sdg_fast_epilogue end = {
+        .bias = bias.data, .table = table.data, .residual = residual.data, .activation = SDG_UNARY_SILU, .half = half};
     kernels->epilogue(&end, (float *)sums.data + tile, out.data, count);
     for (int64_t c = 0; c < count; c++)
-        out.value[c] = unary_of(SDG_UNARY_SILU, sums.value[tile + c] + bias.value[c] + table.value[c] + residual.value[c]);
+        out.value[c] =
+            unary_of(SDG_UNARY_SILU, sums.value[tile + c] + bias.value[c] + table.value[c] + residual.value[c]);
     check(&out, kernels, "epilogue");
     struct array *all[] = {&x, &w, &sums, &bias, &table, &residual, &out};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -319,7 +361,8 @@ static void check_integers(const struct sdg_fast_kernels *kernels, bool sign)
                 sum += (int64_t)((sign ? (int8_t)code : code) - zero) * w[(k / 2 * tile + c) * 2 + k % 2];
             }
             if (sums[r * tile + c] != sum)
-                fail_msg("%s: integer sum %lld is %d, should be %lld", kernels->name, (long long)(r * tile + c), sums[r * tile + c], (long long)sum);
+                fail_msg("%s: integer sum %lld is %d, should be %lld", kernels->name, (long long)(r * tile + c),
+                         sums[r * tile + c], (long long)sum);
         }
     struct array scales = make(tile, false, 1e-6, 0), out = make(tile - 1, false, 0, 0);
     const struct sdg_fast_epilogue end = {.integers = true, .scales = scales.data};
@@ -375,15 +418,22 @@ static void check_convert_codes(const struct sdg_fast_kernels *kernels, bool hal
 
 // ---- codes ----
 
-static const struct { int lowest, highest; float scale, zero; } code_ranges[] = {
-    {-128, 127, 0.03f, 0}, {0, 255, 0.01f, 28}, {-8, 7, 0.5f, 0}, {0, 15, 0.125f, 2},
+static const struct {
+    int lowest, highest;
+    float scale, zero;
+} code_ranges[] = {
+    {-128, 127, 0.03f, 0},
+    {0, 255, 0.01f, 28},
+    {-8, 7, 0.5f, 0},
+    {0, 15, 0.125f, 2},
 };
 enum { CODE_RANGES = sizeof code_ranges / sizeof *code_ranges };
 
 static struct sdg_fast_codes codes_of(int range)
 {
     const float zero = code_ranges[range].zero;
-    return (struct sdg_fast_codes){1.0f / code_ranges[range].scale, (float)code_ranges[range].lowest - zero, (float)code_ranges[range].highest - zero, (int32_t)zero};
+    return (struct sdg_fast_codes){1.0f / code_ranges[range].scale, (float)code_ranges[range].lowest - zero,
+                                   (float)code_ranges[range].highest - zero, (int32_t)zero};
 }
 
 static int expected_code(int range, float y)
@@ -398,11 +448,13 @@ static int code_at(int range, const uint8_t *codes, int64_t i)
     return code_ranges[range].lowest < 0 ? (int8_t)codes[i] : codes[i];
 }
 
-static void compare_codes(const struct sdg_fast_kernels *kernels, const char *what, int range, const uint8_t *codes, const float *y, int64_t count, int tolerance)
+static void compare_codes(const struct sdg_fast_kernels *kernels, const char *what, int range, const uint8_t *codes,
+                          const float *y, int64_t count, int tolerance)
 {
     for (int64_t i = 0; i < count; i++)
         if (abs(code_at(range, codes, i) - expected_code(range, y[i])) > tolerance)
-            fail_msg("%s, %s, codes %d: element %lld is %d for %.9g, should be %d", kernels->name, what, range, (long long)i, code_at(range, codes, i), (double)y[i], expected_code(range, y[i]));
+            fail_msg("%s, %s, codes %d: element %lld is %d for %.9g, should be %d", kernels->name, what, range,
+                     (long long)i, code_at(range, codes, i), (double)y[i], expected_code(range, y[i]));
     compared++;
 }
 
@@ -423,7 +475,9 @@ static void check_quantize(const struct sdg_fast_kernels *kernels, bool half)
     for (int range = 0; range < CODE_RANGES; range++) {
         struct array x = make(COUNT, half, code_ranges[range].scale * 200, 0);
         for (int i = 0; i < COUNT; i++) {
-            float y = i < 10 ? special[i] : i < 600 ? ((float)(i - 300) / 2) * code_ranges[range].scale : (float)x.value[i];
+            float y = i < 10 ? special[i]
+                : i < 600    ? ((float)(i - 300) / 2) * code_ranges[range].scale
+                             : (float)x.value[i];
             half ? (void)(((uint16_t *)x.data)[i] = sdg_bf16_from_f32(y)) : (void)(((float *)x.data)[i] = y);
             x.value[i] = stored(&x, i);
         }
@@ -461,9 +515,11 @@ static void check_extremes(const struct sdg_fast_kernels *kernels, bool half)
 static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { ROWS = 5, CHANNELS = 77, COUNT = ROWS * CHANNELS };
-    struct array x = make(COUNT * 2, half, 2, 0), gamma = make(CHANNELS, false, 1, 1), beta = make(CHANNELS, false, 1, 0);
+    struct array x = make(COUNT * 2, half, 2, 0), gamma = make(CHANNELS, false, 1, 1),
+                 beta = make(CHANNELS, false, 1, 0);
     struct array wide = widened(&x), y = make(COUNT, false, 0, 0);
-    struct sdg_fast_group_norm norm = {.x = {wide.data, NULL}, .channels = {CHANNELS, 0}, .pixels = ROWS, .out = y.data, .groups = 7};
+    struct sdg_fast_group_norm norm = {
+        .x = {wide.data, NULL}, .channels = {CHANNELS, 0}, .pixels = ROWS, .out = y.data, .groups = 7};
     for (int range = 0; range < CODE_RANGES; range++) {
         const struct sdg_fast_codes codes = codes_of(range);
         uint8_t out[COUNT];
@@ -493,10 +549,22 @@ static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool half)
 static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { TOKENS = 90, HEADS = 3, D = 10, COUNT = TOKENS * HEADS * D };
-    struct array q = make(COUNT, half, 2, 0), k = make(COUNT, half, 1, 0), v = make(COUNT, half, 4, 0), y = make(COUNT, half, 0, 0);
+    struct array q = make(COUNT, half, 2, 0), k = make(COUNT, half, 1, 0), v = make(COUNT, half, 4, 0),
+                 y = make(COUNT, half, 0, 0);
     struct sdg_fast_attention op = {
-        .q = q.data, .k = k.data, .v = v.data, .out = y.data, .samples = 1, .heads = HEADS, .queries = TOKENS, .keys = TOKENS,
-        .d = D, .dv = D, .scale = 0.9f, .half = half, .pairs = half && kernels->pairs,
+        .q = q.data,
+        .k = k.data,
+        .v = v.data,
+        .out = y.data,
+        .samples = 1,
+        .heads = HEADS,
+        .queries = TOKENS,
+        .keys = TOKENS,
+        .d = D,
+        .dv = D,
+        .scale = 0.9f,
+        .half = half,
+        .pairs = half && kernels->pairs,
     };
     run_attention(kernels, &op, NULL);
     float floats[COUNT];
@@ -532,7 +600,12 @@ static void check_unpack4(const struct sdg_fast_kernels *kernels, bool half)
     compared++;
 }
 
-#define LEVEL_TEST(name) static void test_##name(void **unused) { (void)unused; every_level(check_##name); }
+#define LEVEL_TEST(name)                   \
+    static void test_##name(void **unused) \
+    {                                      \
+        (void)unused;                      \
+        every_level(check_##name);         \
+    }
 LEVEL_TEST(unary)
 LEVEL_TEST(not_a_number)
 LEVEL_TEST(geglu)
@@ -552,9 +625,14 @@ LEVEL_TEST(convert_codes)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unary), cmocka_unit_test(test_not_a_number), cmocka_unit_test(test_geglu), cmocka_unit_test(test_layer_norm),
-        cmocka_unit_test(test_group_norm), cmocka_unit_test(test_attention), cmocka_unit_test(test_product), cmocka_unit_test(test_integers), cmocka_unit_test(test_convert),
-        cmocka_unit_test(test_quantize), cmocka_unit_test(test_extremes), cmocka_unit_test(test_norm_codes), cmocka_unit_test(test_attention_codes), cmocka_unit_test(test_unpack4), cmocka_unit_test(test_convert_codes),
+        cmocka_unit_test(test_unary),           cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_geglu),           cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_group_norm),      cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_product),         cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_convert),         cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_extremes),        cmocka_unit_test(test_norm_codes),
+        cmocka_unit_test(test_attention_codes), cmocka_unit_test(test_unpack4),
+        cmocka_unit_test(test_convert_codes),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     print_message("%d comparisons\n", compared);

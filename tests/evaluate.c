@@ -1,5 +1,5 @@
-// Evaluation: measures against independent numbers, a model against itself and against one that differs, sites against values quantized
-// by hand, refusals.
+// Evaluation: measures against independent numbers, a model against itself and against one that differs, sites against
+// values quantized by hand, refusals.
 #include "sdgen/evaluate.h"
 #include "base/memory.h"
 #include "pipeline/pipeline.h"
@@ -42,7 +42,8 @@ static struct sdg_image *make_image(int width, int height, bool second)
 static void pictures_against_numpy(void **state)
 {
     (void)state;
-    struct sdg_image *a = make_image(17, 14, false), *b = make_image(17, 14, true), *other = make_image(14, 17, false), *small = make_image(17, 10, false);
+    struct sdg_image *a = make_image(17, 14, false), *b = make_image(17, 14, true), *other = make_image(14, 17, false),
+                     *small = make_image(17, 10, false);
     assert_true(fabs(sdg_psnr(a, b) - 32.624409873332) < 1e-9); // tests/goldens/evaluate/make.py
     assert_true(fabs(sdg_ssim(a, b) - 0.993178425731) < 1e-9);
     assert_true(fabs(sdg_ssim(a, b) - sdg_ssim(b, a)) < 1e-12);
@@ -70,13 +71,25 @@ static void arrays_by_hand(void **state)
 
 // ---- evaluations ----
 
-static struct sdg_evaluate_params small_params(struct temp_log *t, const struct sdg_evaluate_model *models, size_t count, int steps)
+static struct sdg_evaluate_params small_params(struct temp_log *t, const struct sdg_evaluate_model *models,
+                                               size_t count, int steps)
 {
     temp_log(t);
     return (struct sdg_evaluate_params){
-        .reference = {.path = MODEL}, .models = models, .model_count = count, .prompts = prompts, .prompt_count = 2,
-        .generate = {.width = 64, .height = 64, .steps = steps, .sampler = "ddim", .schedule = "model", .cfg_scale = &guidance, .seed = 7},
-        .pipeline = {.backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = t, .cache_dir = ""},
+        .reference = {.path = MODEL},
+        .models = models,
+        .model_count = count,
+        .prompts = prompts,
+        .prompt_count = 2,
+        .generate = {.width = 64,
+                     .height = 64,
+                     .steps = steps,
+                     .sampler = "ddim",
+                     .schedule = "model",
+                     .cfg_scale = &guidance,
+                     .seed = 7},
+        .pipeline =
+            {.backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = t, .cache_dir = ""},
     };
 }
 
@@ -108,7 +121,8 @@ static void itself(void **state)
     static const int step_of_call[] = {0, 0, 1, 1, 2};
     assert_memory_equal(e->step_of_call, step_of_call, sizeof step_of_call);
     assert_int_equal(e->sites, 0); // nobody quantizes any
-    static const char *const expected[] = {"a red apple, 3d", "a red apple, 3d", "a cat face, flat", "a cat face, flat"};
+    static const char *const expected[] = {"a red apple, 3d", "a red apple, 3d", "a cat face, flat",
+                                           "a cat face, flat"};
     for (int i = 0; i < 4; i++)
         assert_string_equal(e->prompts[i], expected[i]);
     for (size_t m = 0; m < 2; m++) {
@@ -139,7 +153,10 @@ static void itself(void **state)
 
 // Latents after every step and the picture, without the evaluation.
 enum { STEPS = 3, ELEMENTS = 4 * 8 * 8, PIXELS = 64 * 64 * 3 };
-struct drawn { float latents[STEPS][ELEMENTS]; struct sdg_image *image; };
+struct drawn {
+    float latents[STEPS][ELEMENTS];
+    struct sdg_image *image;
+};
 
 static void keep_latent(void *user, int step, int steps, const float *latent, int c, int h, int w)
 {
@@ -153,12 +170,26 @@ static void draw(const char *path, const char *type, const struct sdg_hooks *hoo
     struct temp_log t;
     struct sdg_pipeline *p;
     temp_log(&t);
-    const struct sdg_pipeline_params params = {.model = path, .backend = "cpu", .type = type, .threads = 2, .log = temp_log_say, .log_user = &t, .cache_dir = ""};
+    const struct sdg_pipeline_params params = {.model = path,
+                                               .backend = "cpu",
+                                               .type = type,
+                                               .threads = 2,
+                                               .log = temp_log_say,
+                                               .log_user = &t,
+                                               .cache_dir = ""};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     if (hooks)
         p->hooks = *hooks;
-    const struct sdg_generate_params generate = {.prompt = prompts[run_index], .width = 64, .height = 64, .steps = STEPS, .sampler = "ddim", .schedule = "model", .cfg_scale = &guidance,
-                                                 .seed = 7 + run_index, .latent = keep_latent, .latent_user = d};
+    const struct sdg_generate_params generate = {.prompt = prompts[run_index],
+                                                 .width = 64,
+                                                 .height = 64,
+                                                 .steps = STEPS,
+                                                 .sampler = "ddim",
+                                                 .schedule = "model",
+                                                 .cfg_scale = &guidance,
+                                                 .seed = 7 + run_index,
+                                                 .latent = keep_latent,
+                                                 .latent_user = d};
     assert_int_equal(sdg_generate(p, &generate, &d->image, NULL), SDG_OK);
     sdg_pipeline_destroy(&p);
 }
@@ -188,7 +219,8 @@ static enum sdg_result see_answer(void *user, struct sdg_program *program, int c
     return sdg_program_read(program, "noise", a->values[call], 2 * ELEMENTS);
 }
 
-static void check_outputs(const struct sdg_evaluation *e, const struct sdg_evaluation_model *m, const char *path, const char *type)
+static void check_outputs(const struct sdg_evaluation *e, const struct sdg_evaluation_model *m, const char *path,
+                          const char *type)
 {
     static struct answers expected[2], seen[2];
     double mean = 0;
@@ -248,7 +280,8 @@ static void against_bf16(void **state)
         }
         expect_near(m->run_psnr[i], 10 * log10(65025.0 * PIXELS / error), 1e-9);
         expect_near(m->run_ssim[i], sdg_ssim(reference[i].image, other[i].image), 1e-12);
-        expect_near(m->run_sqnr[i], sdg_sqnr(reference[i].latents[STEPS - 1], other[i].latents[STEPS - 1], ELEMENTS), 1e-12);
+        expect_near(m->run_sqnr[i], sdg_sqnr(reference[i].latents[STEPS - 1], other[i].latents[STEPS - 1], ELEMENTS),
+                    1e-12);
         mean += m->run_psnr[i] / 2;
         pooled += error / 2;
         assert_memory_equal(e->model[0].pictures[i]->pixels, reference[i].image->pixels, PIXELS);
@@ -275,10 +308,19 @@ static char *make_statistics(void)
     struct sdg_pipeline *p;
     char *path = strdup(temp_path("statistics.safetensors"));
     temp_log(&t);
-    const struct sdg_pipeline_params params = {.model = MODEL, .backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = &t, .cache_dir = ""};
+    const struct sdg_pipeline_params params = {.model = MODEL,
+                                               .backend = "cpu",
+                                               .type = "f32",
+                                               .threads = 2,
+                                               .log = temp_log_say,
+                                               .log_user = &t,
+                                               .cache_dir = ""};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
-    const struct sdg_collect_params collect = {.prompts = prompts, .prompt_count = 2, .output = path,
-                                               .generate = {.width = 64, .height = 64, .steps = STEPS, .cfg_scale = &guidance, .seed = 100}};
+    const struct sdg_collect_params collect = {
+        .prompts = prompts,
+        .prompt_count = 2,
+        .output = path,
+        .generate = {.width = 64, .height = 64, .steps = STEPS, .cfg_scale = &guidance, .seed = 100}};
     assert_int_equal(sdg_collect(p, &collect), SDG_OK);
     sdg_pipeline_destroy(&p);
     return path;
@@ -291,14 +333,24 @@ static char *quantize(const char *statistics, const char *scheme)
     struct temp_log t;
     char *path = strdup(temp_path(scheme));
     temp_log(&t);
-    const struct sdg_quantize_params params = {.model = MODEL, .statistics = statistics, .output = path, .scheme = scheme, .skip = skip, .skip_count = 2, .delta = true, .threads = 2, .log = temp_log_say, .log_user = &t};
+    const struct sdg_quantize_params params = {.model = MODEL,
+                                               .statistics = statistics,
+                                               .output = path,
+                                               .scheme = scheme,
+                                               .skip = skip,
+                                               .skip_count = 2,
+                                               .delta = true,
+                                               .threads = 2,
+                                               .log = temp_log_say,
+                                               .log_user = &t};
     if (sdg_quantize(&params) != SDG_OK)
         fail_msg("%s", t.last);
     return path;
 }
 
 // Values of some sites at every call, and their quantization as the contract of the file format has it: by hand.
-static const char *const watched[] = {"mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "mid_block.resnets.0.conv2"};
+static const char *const watched[] = {"mid_block.attentions.0.transformer_blocks.0.attn1.to_q",
+                                      "mid_block.resnets.0.conv2"};
 enum { WATCHED = 2, VALUES = 2 * 2 * 2 * 192 }; // branches, 2x2 positions (the smallest level), channels
 static const bool silu[WATCHED] = {false, true};
 
@@ -380,7 +432,8 @@ static void check_model(const struct sdg_evaluation *e, const struct sdg_evaluat
         const struct sdg_evaluation_interval *interval = &m->sites[find_site(e, watched[i])];
         double signal = 0, noise = 0;
         for (int c = 0; c < STEPS; c++) {
-            expect_near(interval->sqnr[c], 10 * log10(w.signal[i][c] / w.noise[i][c]), 0.02); // the scale is known from float bounds
+            // the scale is known from float bounds
+            expect_near(interval->sqnr[c], 10 * log10(w.signal[i][c] / w.noise[i][c]), 0.02);
             signal += w.signal[i][c];
             noise += w.noise[i][c];
         }
@@ -394,12 +447,14 @@ static void sites_by_hand(void **state)
 {
     (void)state;
     struct temp_log t;
-    char *statistics = make_statistics(), *fixed = quantize(statistics, "w8a8-static"), *table = quantize(statistics, "w8a8-table"), *dynamic = quantize(statistics, "w8a8-dynamic");
+    char *statistics = make_statistics(), *fixed = quantize(statistics, "w8a8-static"),
+         *table = quantize(statistics, "w8a8-table"), *dynamic = quantize(statistics, "w8a8-dynamic");
     char *weights = quantize(statistics, "w8a16");
     const struct sdg_evaluate_model models[] = {{.path = fixed}, {.path = table}, {.path = dynamic}, {.path = weights}};
     const struct sdg_evaluate_params params = small_params(&t, models, 4, STEPS);
     struct sdg_evaluation *e = run(&params, &t);
-    static const char *const names[] = {"emoji-128", "w8a8-static", "w8a8-table", "w8a8-dynamic", "w8a16"}, *const rules[] = {"none", "static", "table", "dynamic", "none"};
+    static const char *const names[] = {"emoji-128", "w8a8-static", "w8a8-table", "w8a8-dynamic", "w8a16"},
+                             *const rules[] = {"none", "static", "table", "dynamic", "none"};
     assert_int_equal(e->sites, 92);
     assert_int_equal(e->site_runs, 2);
     for (int i = 0; i < 5; i++) {
@@ -436,7 +491,8 @@ static void sites_by_hand(void **state)
 
 // ---- refusals ----
 
-static void expect_refused(const struct sdg_evaluate_params *params, struct temp_log *t, enum sdg_result expected, const char *word)
+static void expect_refused(const struct sdg_evaluate_params *params, struct temp_log *t, enum sdg_result expected,
+                           const char *word)
 {
     struct sdg_evaluation *e = (struct sdg_evaluation *)params;
     t->errors = 0;
@@ -465,7 +521,8 @@ static char *make_smaller_model(void)
     assert_non_null(size);
     memcpy(size, "\"sample_size\":  8", 17);
     temp_text("smaller/unet/config.json", json);
-    static const char *const parts[] = {"model_index.json", "scheduler", "text_encoder", "tokenizer", "vae", "unet/diffusion_pytorch_model.safetensors"};
+    static const char *const parts[] = {"model_index.json", "scheduler", "text_encoder",
+                                        "tokenizer",        "vae",       "unet/diffusion_pytorch_model.safetensors"};
     for (int i = 0; i < 6; i++)
         link_part(folder, parts[i]);
     return folder;
@@ -483,7 +540,8 @@ static void refusals(void **state)
     (void)state;
     struct temp_log t;
     char *smaller = make_smaller_model();
-    const struct sdg_evaluate_model models[] = {{.path = MODEL}}, missing[] = {{.path = "/nowhere/model"}}, other[] = {{.path = smaller}}, half[] = {{.path = MODEL, .type = "f8"}};
+    const struct sdg_evaluate_model models[] = {{.path = MODEL}}, missing[] = {{.path = "/nowhere/model"}},
+                                    other[] = {{.path = smaller}}, half[] = {{.path = MODEL, .type = "f8"}};
     const struct sdg_evaluate_params good = small_params(&t, models, 1, 2);
     struct sdg_evaluate_params params = good;
     params.prompt_count = 0;
@@ -547,7 +605,8 @@ static void out_of_memory(void **state)
         sdg_test_fail_allocation(0);
         failed += result == SDG_ERROR_MEMORY;
         if ((result != SDG_ERROR_MEMORY && result != SDG_ERROR_CANCELLED) || e || t.errors != 1)
-            fail_msg("allocation %zu of %zu: result %d, %d errors, %s", 1 + (count - 1) * i / TRIES, count, result, t.errors, t.last);
+            fail_msg("allocation %zu of %zu: result %d, %d errors, %s", 1 + (count - 1) * i / TRIES, count, result,
+                     t.errors, t.last);
     }
     assert_true(failed > TRIES / 2);
 }
@@ -556,8 +615,9 @@ int main(void)
 {
     temp_make();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pictures_against_numpy), cmocka_unit_test(arrays_by_hand), cmocka_unit_test(itself), cmocka_unit_test(against_bf16), cmocka_unit_test(sites_by_hand),
-        cmocka_unit_test(refusals), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(pictures_against_numpy), cmocka_unit_test(arrays_by_hand), cmocka_unit_test(itself),
+        cmocka_unit_test(against_bf16),           cmocka_unit_test(sites_by_hand),  cmocka_unit_test(refusals),
+        cmocka_unit_test(out_of_memory),
     };
     int failed = cmocka_run_group_tests_name("evaluate", tests, NULL, NULL);
     temp_remove();

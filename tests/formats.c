@@ -30,14 +30,16 @@ static void test_read(void **state)
 {
     (void)state;
     const uint16_t data[] = {1, 2, 3, 4, 5, 6, 0x3c00, 0xffff};
-    static const char header[] = " {\"b.weight\" : {\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[0,12]},\n\t"
-                                 "\"__metadata__\":{\"format\":\"pt\",\"k\\u00e9y\":\"a\\n\\\"b\\\"\\ud83d\\ude00\"},"
-                                 "\"a\":{\"data_offsets\":[12,14],\"shape\":[],\"dtype\":\"BF16\"},"
-                                 "\"caf\\u00e9/\\\\\":{\"dtype\":\"U8\",\"shape\":[2,1,1,1,1,1,1,1],\"data_offsets\":[14,16]},"
-                                 "\"none\":{\"dtype\":\"F32\",\"shape\":[0,5],\"data_offsets\":[16,16]}}   ";
+    static const char header[] =
+        " {\"b.weight\" : {\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[0,12]},\n\t"
+        "\"__metadata__\":{\"format\":\"pt\",\"k\\u00e9y\":\"a\\n\\\"b\\\"\\ud83d\\ude00\"},"
+        "\"a\":{\"data_offsets\":[12,14],\"shape\":[],\"dtype\":\"BF16\"},"
+        "\"caf\\u00e9/\\\\\":{\"dtype\":\"U8\",\"shape\":[2,1,1,1,1,1,1,1],\"data_offsets\":[14,16]},"
+        "\"none\":{\"dtype\":\"F32\",\"shape\":[0,5],\"data_offsets\":[16,16]}}   ";
     struct sdg_tensors *tensors = NULL;
     // A space before the object is legal JSON, but safetensors demands '{' first.
-    assert_int_equal(sdg_tensors_open(NULL, write_raw("space.safetensors", header, data, sizeof data), &tensors), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_tensors_open(NULL, write_raw("space.safetensors", header, data, sizeof data), &tensors),
+                     SDG_ERROR_INPUT);
     assert_null(tensors);
     const char *path = write_raw("hand.safetensors", header + 1, data, sizeof data);
     assert_int_equal(sdg_tensors_open(NULL, path, &tensors), SDG_OK);
@@ -71,7 +73,8 @@ static void test_read(void **state)
 static void test_broken_headers(void **state)
 {
     (void)state;
-#define ENTRY(name, dtype, shape, offsets) "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+#define ENTRY(name, dtype, shape, offsets) \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
     static const struct {
         const char *header, *words;
     } cases[] = {
@@ -177,9 +180,11 @@ static void test_broken_files(void **state)
     assert_int_equal(sdg_tensors_open(NULL, "/dev/zero", &tensors), SDG_ERROR_INPUT);
 }
 
-static struct sdg_tensor make_tensor(const char *name, enum sdg_dtype dtype, const void *data, int rank, const int64_t *dims)
+static struct sdg_tensor make_tensor(const char *name, enum sdg_dtype dtype, const void *data, int rank,
+                                     const int64_t *dims)
 {
-    struct sdg_tensor tensor = {.name = name, .dtype = dtype, .rank = rank, .data = data, .bytes = sdg_dtype_size(dtype)};
+    struct sdg_tensor tensor = {
+        .name = name, .dtype = dtype, .rank = rank, .data = data, .bytes = sdg_dtype_size(dtype)};
     for (int i = 0; i < rank; i++) {
         tensor.dims[i] = dims[i];
         tensor.bytes *= (size_t)dims[i];
@@ -236,7 +241,8 @@ static void test_written_bytes(void **state)
     const struct sdg_metadata metadata[] = {{"format", "pt"}};
     const char *path = temp_path("bytes.safetensors");
     assert_int_equal(sdg_tensors_write(NULL, path, &tensor, 1, metadata, 1), SDG_OK);
-    static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},\"w\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,4]}}";
+    static const char header[] =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"w\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,4]}}";
     size_t padded = (sizeof header - 1 + 7) / 8 * 8;
     unsigned char want[200] = {(unsigned char)padded}, got[200];
     memset(want + 8, ' ', padded);
@@ -269,7 +275,8 @@ static void test_write_refused(void **state)
     assert_int_equal(sdg_tensors_write(temp_log(&t), path, pair, 2, NULL, 0), SDG_ERROR_USAGE);
     assert_non_null(strstr(t.last, "tensor b"));
     pair[1].bytes = 16;
-    assert_int_equal(sdg_tensors_write(temp_log(&t), temp_path("no/such/folder.safetensors"), pair, 2, NULL, 0), SDG_ERROR_OUTPUT);
+    assert_int_equal(sdg_tensors_write(temp_log(&t), temp_path("no/such/folder.safetensors"), pair, 2, NULL, 0),
+                     SDG_ERROR_OUTPUT);
     assert_int_equal(t.errors, 1);
     assert_int_equal(sdg_tensors_write(NULL, "/dev/full", pair, 2, NULL, 0), SDG_ERROR_OUTPUT);
     assert_int_equal(temp_count(temp_path("refused")), 0);
@@ -292,7 +299,9 @@ static void test_open_allocations(void **state)
 {
     (void)state;
     const float data[4] = {0};
-    const char *path = write_raw("small.safetensors", "{\"__metadata__\":{\"a\":\"b\"}," ENTRY("a", "F32", "[4]", "[0,16]") "}", data, sizeof data);
+    const char *path =
+        write_raw("small.safetensors", "{\"__metadata__\":{\"a\":\"b\"}," ENTRY("a", "F32", "[4]", "[0,16]") "}", data,
+                  sizeof data);
     for (size_t n = 1;; n++) {
         struct temp_log t;
         struct sdg_tensors *tensors = NULL;
@@ -326,8 +335,9 @@ static unsigned touch(const struct sdg_tensors *tensors)
 static void test_mutations(void **state)
 {
     (void)state;
-    static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"}," ENTRY("first.weight", "F32", "[2,2]", "[0,16]") ","
-                                 ENTRY("second.bias", "F16", "[4]", "[16,24]") "," ENTRY("caf\\u00e9", "I8", "[]", "[24,25]") "}";
+    static const char header[] =
+        "{\"__metadata__\":{\"format\":\"pt\"}," ENTRY("first.weight", "F32", "[2,2]", "[0,16]") "," ENTRY(
+            "second.bias", "F16", "[4]", "[16,24]") "," ENTRY("caf\\u00e9", "I8", "[]", "[24,25]") "}";
     unsigned char original[512], file[1024];
     const unsigned char data[25] = {1, 2, 3};
     size_t original_size = assemble(original, strlen(header), header, data, sizeof data);
@@ -356,9 +366,14 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read),          cmocka_unit_test(test_broken_headers), cmocka_unit_test(test_broken_files),
-        cmocka_unit_test(test_write_read),    cmocka_unit_test(test_written_bytes),  cmocka_unit_test(test_write_refused),
-        cmocka_unit_test(test_open_allocations), cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_broken_headers),
+        cmocka_unit_test(test_broken_files),
+        cmocka_unit_test(test_write_read),
+        cmocka_unit_test(test_written_bytes),
+        cmocka_unit_test(test_write_refused),
+        cmocka_unit_test(test_open_allocations),
+        cmocka_unit_test(test_mutations),
     };
     temp_make();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,8 @@
 #include <cmocka.h>
 
 static const char sd15_unet[] =
-    "{\"_class_name\":\"UNet2DConditionModel\",\"_diffusers_version\":\"0.6.0\",\"act_fn\":\"silu\",\"attention_head_dim\":8,"
+    "{\"_class_name\":\"UNet2DConditionModel\",\"_diffusers_version\":\"0.6.0\",\"act_fn\":\"silu\",\"attention_head_"
+    "dim\":8,"
     "\"block_out_channels\":[320,640,1280,1280],\"center_input_sample\":false,\"cross_attention_dim\":768,"
     "\"down_block_types\":[\"CrossAttnDownBlock2D\",\"CrossAttnDownBlock2D\",\"CrossAttnDownBlock2D\",\"DownBlock2D\"],"
     "\"downsample_padding\":1,\"flip_sin_to_cos\":true,\"freq_shift\":0,\"in_channels\":4,\"layers_per_block\":2,"
@@ -25,62 +26,82 @@ static const char sd21_unet[] =
 
 static const char sdxl_unet[] =
     "{\"_class_name\":\"UNet2DConditionModel\",\"addition_embed_type\":\"text_time\",\"addition_time_embed_dim\":256,"
-    "\"attention_head_dim\":[5,10,20],\"block_out_channels\":[320,640,1280],\"class_embed_type\":null,\"class_embeddings_concat\":false,"
+    "\"attention_head_dim\":[5,10,20],\"block_out_channels\":[320,640,1280],\"class_embed_type\":null,\"class_"
+    "embeddings_concat\":false,"
     "\"conv_in_kernel\":3,\"conv_out_kernel\":3,\"cross_attention_dim\":2048,\"cross_attention_norm\":null,"
     "\"down_block_types\":[\"DownBlock2D\",\"CrossAttnDownBlock2D\",\"CrossAttnDownBlock2D\"],\"encoder_hid_dim\":null,"
-    "\"mid_block_only_cross_attention\":null,\"mid_block_type\":\"UNetMidBlock2DCrossAttn\",\"num_attention_heads\":null,"
+    "\"mid_block_only_cross_attention\":null,\"mid_block_type\":\"UNetMidBlock2DCrossAttn\",\"num_attention_heads\":"
+    "null,"
     "\"projection_class_embeddings_input_dim\":2816,\"resnet_out_scale_factor\":1.0,\"resnet_skip_time_act\":false,"
-    "\"resnet_time_scale_shift\":\"default\",\"sample_size\":128,\"time_cond_proj_dim\":null,\"time_embedding_type\":\"positional\","
-    "\"transformer_layers_per_block\":[1,2,10],\"up_block_types\":[\"CrossAttnUpBlock2D\",\"CrossAttnUpBlock2D\",\"UpBlock2D\"],"
+    "\"resnet_time_scale_shift\":\"default\",\"sample_size\":128,\"time_cond_proj_dim\":null,\"time_embedding_type\":"
+    "\"positional\","
+    "\"transformer_layers_per_block\":[1,2,10],\"up_block_types\":[\"CrossAttnUpBlock2D\",\"CrossAttnUpBlock2D\","
+    "\"UpBlock2D\"],"
     "\"upcast_attention\":null,\"use_linear_projection\":true}";
 
 static const char sd15_vae[] =
-    "{\"_class_name\":\"AutoencoderKL\",\"_diffusers_version\":\"0.6.0\",\"act_fn\":\"silu\",\"block_out_channels\":[128,256,512,512],"
-    "\"down_block_types\":[\"DownEncoderBlock2D\",\"DownEncoderBlock2D\",\"DownEncoderBlock2D\",\"DownEncoderBlock2D\"],"
-    "\"in_channels\":3,\"latent_channels\":4,\"layers_per_block\":2,\"norm_num_groups\":32,\"out_channels\":3,\"sample_size\":512,"
+    "{\"_class_name\":\"AutoencoderKL\",\"_diffusers_version\":\"0.6.0\",\"act_fn\":\"silu\",\"block_out_channels\":["
+    "128,256,512,512],"
+    "\"down_block_types\":[\"DownEncoderBlock2D\",\"DownEncoderBlock2D\",\"DownEncoderBlock2D\",\"DownEncoderBlock2D\"]"
+    ","
+    "\"in_channels\":3,\"latent_channels\":4,\"layers_per_block\":2,\"norm_num_groups\":32,\"out_channels\":3,\"sample_"
+    "size\":512,"
     "\"up_block_types\":[\"UpDecoderBlock2D\",\"UpDecoderBlock2D\",\"UpDecoderBlock2D\",\"UpDecoderBlock2D\"]}";
 
-static const char tiny_vae[] = "{\"_class_name\":\"AutoencoderTiny\",\"act_fn\":\"relu\",\"block_out_channels\":[64,64,64,64],"
-                               "\"decoder_block_out_channels\":[64,64,64,64],\"encoder_block_out_channels\":[64,64,64,64],"
-                               "\"num_decoder_blocks\":[3,3,3,1],\"num_encoder_blocks\":[1,3,3,3],\"scaling_factor\":1.0}";
+static const char tiny_vae[] =
+    "{\"_class_name\":\"AutoencoderTiny\",\"act_fn\":\"relu\",\"block_out_channels\":[64,64,64,64],"
+    "\"decoder_block_out_channels\":[64,64,64,64],\"encoder_block_out_channels\":[64,64,64,64],"
+    "\"num_decoder_blocks\":[3,3,3,1],\"num_encoder_blocks\":[1,3,3,3],\"scaling_factor\":1.0}";
 
-static const char sd15_text[] =
-    "{\"architectures\":[\"CLIPTextModel\"],\"attention_dropout\":0.0,\"bos_token_id\":0,\"dropout\":0.0,\"eos_token_id\":2,"
-    "\"hidden_act\":\"quick_gelu\",\"hidden_size\":768,\"intermediate_size\":3072,\"layer_norm_eps\":1e-05,\"max_position_embeddings\":77,"
-    "\"model_type\":\"clip_text_model\",\"num_attention_heads\":12,\"num_hidden_layers\":12,\"pad_token_id\":1,\"projection_dim\":768,"
-    "\"torch_dtype\":\"float32\",\"vocab_size\":49408}";
+static const char sd15_text[] = "{\"architectures\":[\"CLIPTextModel\"],\"attention_dropout\":0.0,\"bos_token_id\":0,"
+                                "\"dropout\":0.0,\"eos_token_id\":2,"
+                                "\"hidden_act\":\"quick_gelu\",\"hidden_size\":768,\"intermediate_size\":3072,\"layer_"
+                                "norm_eps\":1e-05,\"max_position_embeddings\":77,"
+                                "\"model_type\":\"clip_text_model\",\"num_attention_heads\":12,\"num_hidden_layers\":"
+                                "12,\"pad_token_id\":1,\"projection_dim\":768,"
+                                "\"torch_dtype\":\"float32\",\"vocab_size\":49408}";
 
-static const char sdxl_text_2[] = "{\"architectures\":[\"CLIPTextModelWithProjection\"],\"eos_token_id\":2,\"hidden_act\":\"gelu\","
-                                  "\"hidden_size\":1280,\"intermediate_size\":5120,\"model_type\":\"clip_text_model\","
-                                  "\"num_attention_heads\":20,\"num_hidden_layers\":32,\"projection_dim\":1280,\"vocab_size\":49408}";
+static const char sdxl_text_2[] =
+    "{\"architectures\":[\"CLIPTextModelWithProjection\"],\"eos_token_id\":2,\"hidden_act\":\"gelu\","
+    "\"hidden_size\":1280,\"intermediate_size\":5120,\"model_type\":\"clip_text_model\","
+    "\"num_attention_heads\":20,\"num_hidden_layers\":32,\"projection_dim\":1280,\"vocab_size\":49408}";
 
-static const char sd15_scheduler[] =
-    "{\"_class_name\":\"PNDMScheduler\",\"_diffusers_version\":\"0.6.0\",\"beta_end\":0.012,\"beta_schedule\":\"scaled_linear\","
-    "\"beta_start\":0.00085,\"num_train_timesteps\":1000,\"set_alpha_to_one\":false,\"skip_prk_steps\":true,\"steps_offset\":1,"
-    "\"trained_betas\":null,\"clip_sample\":false}";
+static const char sd15_scheduler[] = "{\"_class_name\":\"PNDMScheduler\",\"_diffusers_version\":\"0.6.0\",\"beta_end\":"
+                                     "0.012,\"beta_schedule\":\"scaled_linear\","
+                                     "\"beta_start\":0.00085,\"num_train_timesteps\":1000,\"set_alpha_to_one\":false,"
+                                     "\"skip_prk_steps\":true,\"steps_offset\":1,"
+                                     "\"trained_betas\":null,\"clip_sample\":false}";
 
 static void test_unet(void **state)
 {
     (void)state;
     struct sdg_unet_config c;
     assert_int_equal(sdg_unet_config_parse(NULL, "c", sd15_unet, &c), SDG_OK);
-    assert_true(c.in_channels == 4 && c.out_channels == 4 && c.sample_size == 64 && c.levels == 4 && c.cross_attention_dim == 768);
+    assert_true(c.in_channels == 4 && c.out_channels == 4 && c.sample_size == 64 && c.levels == 4 &&
+                c.cross_attention_dim == 768);
     assert_true(c.channels[0] == 320 && c.channels[1] == 640 && c.channels[2] == 1280 && c.channels[3] == 1280);
-    assert_true(c.down_attention[0] && c.down_attention[2] && !c.down_attention[3] && !c.up_attention[0] && c.up_attention[3] && c.mid_attention);
+    assert_true(c.down_attention[0] && c.down_attention[2] && !c.down_attention[3] && !c.up_attention[0] &&
+                c.up_attention[3] && c.mid_attention);
     assert_true(c.layers_per_block[0] == 2 && c.layers_per_block[3] == 2 && c.heads[0] == 8 && c.heads[3] == 8);
-    assert_true(c.transformer_layers[0] == 1 && c.transformer_layers[3] == 1 && c.norm_groups == 32 && c.norm_eps == 1e-5f);
-    assert_true(!c.linear_projection && c.flip_sin_to_cos && c.freq_shift == 0 && !c.time_cond_proj_dim && !c.addition_embed_dim);
+    assert_true(c.transformer_layers[0] == 1 && c.transformer_layers[3] == 1 && c.norm_groups == 32 &&
+                c.norm_eps == 1e-5f);
+    assert_true(!c.linear_projection && c.flip_sin_to_cos && c.freq_shift == 0 && !c.time_cond_proj_dim &&
+                !c.addition_embed_dim);
 
     assert_int_equal(sdg_unet_config_parse(NULL, "c", sd21_unet, &c), SDG_OK);
-    assert_true(c.heads[0] == 5 && c.heads[1] == 10 && c.heads[3] == 20 && c.linear_projection && c.cross_attention_dim == 1024);
+    assert_true(c.heads[0] == 5 && c.heads[1] == 10 && c.heads[3] == 20 && c.linear_projection &&
+                c.cross_attention_dim == 1024);
     assert_true(c.sample_size == 96 && c.layers_per_block[1] == 2 && c.norm_groups == 32 && c.in_channels == 4);
 
     assert_int_equal(sdg_unet_config_parse(NULL, "c", sdxl_unet, &c), SDG_OK);
-    assert_true(c.levels == 3 && c.addition_embed_dim == 2816 && c.addition_time_embed_dim == 256 && c.transformer_layers[2] == 10);
-    assert_true(!c.down_attention[0] && c.down_attention[2] && c.up_attention[0] && !c.up_attention[2] && c.heads[2] == 20);
+    assert_true(c.levels == 3 && c.addition_embed_dim == 2816 && c.addition_time_embed_dim == 256 &&
+                c.transformer_layers[2] == 10);
+    assert_true(!c.down_attention[0] && c.down_attention[2] && c.up_attention[0] && !c.up_attention[2] &&
+                c.heads[2] == 20);
 
     assert_int_equal(sdg_unet_config_parse(NULL, "c", "{}", &c), SDG_OK); // diffusers' defaults
-    assert_true(c.levels == 4 && c.cross_attention_dim == 1280 && c.channels[3] == 1280 && c.down_attention[0] && !c.up_attention[0]);
+    assert_true(c.levels == 4 && c.cross_attention_dim == 1280 && c.channels[3] == 1280 && c.down_attention[0] &&
+                !c.up_attention[0]);
 }
 
 static void test_vae(void **state)
@@ -88,13 +109,17 @@ static void test_vae(void **state)
     (void)state;
     struct sdg_vae_config c;
     assert_int_equal(sdg_vae_config_parse(NULL, "c", sd15_vae, &c), SDG_OK);
-    assert_true(!c.tiny && c.in_channels == 3 && c.out_channels == 3 && c.latent_channels == 4 && c.levels == 4 && c.layers_per_block == 2);
-    assert_true(c.channels[0] == 128 && c.channels[3] == 512 && c.norm_groups == 32 && c.scaling_factor == 0.18215f && c.shift_factor == 0);
+    assert_true(!c.tiny && c.in_channels == 3 && c.out_channels == 3 && c.latent_channels == 4 && c.levels == 4 &&
+                c.layers_per_block == 2);
+    assert_true(c.channels[0] == 128 && c.channels[3] == 512 && c.norm_groups == 32 && c.scaling_factor == 0.18215f &&
+                c.shift_factor == 0);
     assert_true(c.mid_attention && c.quant_conv && c.post_quant_conv);
     assert_int_equal(sdg_vae_config_parse(NULL, "c", tiny_vae, &c), SDG_OK);
-    assert_true(c.tiny && c.levels == 4 && c.channels[0] == 64 && c.decoder_channels[3] == 64 && c.encoder_blocks[0] == 1 &&
-                c.encoder_blocks[3] == 3 && c.decoder_blocks[0] == 3 && c.decoder_blocks[3] == 1);
-    assert_true(c.scaling_factor == 1 && c.latent_magnitude == 3 && c.latent_shift == 0.5f && c.latent_channels == 4 && c.out_channels == 3);
+    assert_true(c.tiny && c.levels == 4 && c.channels[0] == 64 && c.decoder_channels[3] == 64 &&
+                c.encoder_blocks[0] == 1 && c.encoder_blocks[3] == 3 && c.decoder_blocks[0] == 3 &&
+                c.decoder_blocks[3] == 1);
+    assert_true(c.scaling_factor == 1 && c.latent_magnitude == 3 && c.latent_shift == 0.5f && c.latent_channels == 4 &&
+                c.out_channels == 3);
 }
 
 static void test_text(void **state)
@@ -102,10 +127,12 @@ static void test_text(void **state)
     (void)state;
     struct sdg_text_config c;
     assert_int_equal(sdg_text_config_parse(NULL, "c", sd15_text, &c), SDG_OK);
-    assert_true(c.vocab_size == 49408 && c.hidden == 768 && c.intermediate == 3072 && c.layers == 12 && c.heads == 12 && c.positions == 77);
+    assert_true(c.vocab_size == 49408 && c.hidden == 768 && c.intermediate == 3072 && c.layers == 12 && c.heads == 12 &&
+                c.positions == 77);
     assert_true(c.activation == SDG_TEXT_QUICK_GELU && c.eps == 1e-5f && c.eos_token_id == 2 && c.projection_dim == 0);
     assert_int_equal(sdg_text_config_parse(NULL, "c", sdxl_text_2, &c), SDG_OK);
-    assert_true(c.hidden == 1280 && c.layers == 32 && c.heads == 20 && c.activation == SDG_TEXT_GELU && c.projection_dim == 1280);
+    assert_true(c.hidden == 1280 && c.layers == 32 && c.heads == 20 && c.activation == SDG_TEXT_GELU &&
+                c.projection_dim == 1280);
     assert_int_equal(c.positions, 77);
 }
 
@@ -115,9 +142,12 @@ static void test_scheduler(void **state)
     struct sdg_scheduler_config c, d;
     assert_int_equal(sdg_scheduler_config_parse(NULL, "c", sd15_scheduler, &c), SDG_OK);
     assert_string_equal(c.class_name, "PNDMScheduler");
-    assert_true(c.train_timesteps == 1000 && c.beta_start == 0.00085f && c.beta_end == 0.012f && c.beta_schedule == SDG_BETA_SCALED_LINEAR);
-    assert_true(c.prediction == SDG_PREDICT_EPSILON && c.spacing == SDG_SPACING_LEADING && c.steps_offset == 1 && !c.set_alpha_to_one);
-    assert_true(!c.clip_sample && c.original_inference_steps == 50 && c.timestep_scaling == 10 && c.solver_order == 2 && c.final_sigmas_zero);
+    assert_true(c.train_timesteps == 1000 && c.beta_start == 0.00085f && c.beta_end == 0.012f &&
+                c.beta_schedule == SDG_BETA_SCALED_LINEAR);
+    assert_true(c.prediction == SDG_PREDICT_EPSILON && c.spacing == SDG_SPACING_LEADING && c.steps_offset == 1 &&
+                !c.set_alpha_to_one);
+    assert_true(!c.clip_sample && c.original_inference_steps == 50 && c.timestep_scaling == 10 && c.solver_order == 2 &&
+                c.final_sigmas_zero);
     sdg_scheduler_config_default(&d); // Stable Diffusion 1.x's, but for the name
     assert_string_equal(d.class_name, "");
     memset(c.class_name, 0, sizeof c.class_name);
@@ -143,14 +173,19 @@ static void test_scheduler(void **state)
         char text[100];
         snprintf(text, sizeof text, "{\"_class_name\":\"%s\"}", classes[i].name);
         assert_int_equal(sdg_scheduler_config_parse(NULL, "c", text, &c), SDG_OK);
-        assert_true(c.beta_end == classes[i].beta_end && c.beta_schedule == classes[i].beta && c.spacing == classes[i].spacing);
+        assert_true(c.beta_end == classes[i].beta_end && c.beta_schedule == classes[i].beta &&
+                    c.spacing == classes[i].spacing);
         assert_true(c.set_alpha_to_one == classes[i].to_one && c.clip_sample == classes[i].clip && c.steps_offset == 0);
     }
-    assert_int_equal(sdg_scheduler_config_parse(NULL, "c", "{\"prediction_type\":\"v_prediction\",\"timestep_spacing\":\"trailing\","
-                                                "\"rescale_betas_zero_snr\":true,\"use_karras_sigmas\":true,\"final_sigmas_type\":\"sigma_min\"}",
-                                                &c), SDG_OK);
-    assert_true(c.prediction == SDG_PREDICT_V && c.spacing == SDG_SPACING_TRAILING && c.rescale_betas_zero_snr && c.use_karras_sigmas &&
-                !c.final_sigmas_zero);
+    assert_int_equal(
+        sdg_scheduler_config_parse(
+            NULL, "c",
+            "{\"prediction_type\":\"v_prediction\",\"timestep_spacing\":\"trailing\","
+            "\"rescale_betas_zero_snr\":true,\"use_karras_sigmas\":true,\"final_sigmas_type\":\"sigma_min\"}",
+            &c),
+        SDG_OK);
+    assert_true(c.prediction == SDG_PREDICT_V && c.spacing == SDG_SPACING_TRAILING && c.rescale_betas_zero_snr &&
+                c.use_karras_sigmas && !c.final_sigmas_zero);
 }
 
 enum kind { UNET, VAE, TINY, TEXT, SCHEDULER };
@@ -177,7 +212,8 @@ static enum sdg_result parse(enum kind kind, const struct sdg_log *log, const ch
     return result;
 }
 
-static const char *const bases[] = {[UNET] = sd15_unet, [VAE] = sd15_vae, [TINY] = tiny_vae, [TEXT] = sd15_text, [SCHEDULER] = sd15_scheduler};
+static const char *const bases[] = {
+    [UNET] = sd15_unet, [VAE] = sd15_vae, [TINY] = tiny_vae, [TEXT] = sd15_text, [SCHEDULER] = sd15_scheduler};
 
 static void test_bad_values(void **state)
 {
@@ -244,7 +280,8 @@ static void test_bad_values(void **state)
         {VAE, "scaling_factor", "1e999", IN},
         {VAE, "latents_mean", "[0,0,0,0]", UN},
         {VAE, "block_out_channels", "[128,256,512]", IN},
-        {VAE, "up_block_types", "[\"AttnUpDecoderBlock2D\",\"UpDecoderBlock2D\",\"UpDecoderBlock2D\",\"UpDecoderBlock2D\"]", UN},
+        {VAE, "up_block_types",
+         "[\"AttnUpDecoderBlock2D\",\"UpDecoderBlock2D\",\"UpDecoderBlock2D\",\"UpDecoderBlock2D\"]", UN},
         {VAE, "_class_name", "\"VQModel\"", UN},
         {VAE, "act_fn", "\"relu\"", UN},
         {TINY, "num_encoder_blocks", "[1,3,3]", IN},

@@ -13,8 +13,8 @@ static void test_folder(void **state)
     assert_string_equal(model->merges_txt[0], "#version: 0.2\n");
     assert_string_equal(model->pad_token[0], "<|endoftext|>");
     assert_int_equal(sdg_tensors_count(model->text[0]), 3);
-    static const char *const text[] = {"text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight",
-                                       "text_projection.weight"};
+    static const char *const text[] = {"text_model.embeddings.token_embedding.weight",
+                                       "text_model.final_layer_norm.weight", "text_projection.weight"};
     for (int i = 0; i < 3; i++)
         assert_non_null(sdg_tensors_find(model->text[0], text[i]));
     assert_non_null(strstr(sdg_tensors_path(model->text[0]), "text_encoder/model.safetensors"));
@@ -107,7 +107,8 @@ static void make_sdxl(void)
     write_text_encoder("m", "text_encoder_2");
     edit("text_encoder_2/config.json", "CLIPTextModel", "CLIPTextModelWithProjection");
     edit("text_encoder_2/config.json", "\"hidden_size\"", "\"projection_dim\":8,\"hidden_size\"");
-    edit("model_index.json", "StableDiffusionPipeline\"", "StableDiffusionXLPipeline\",\"text_encoder_2\":[\"transformers\",\"X\"]");
+    edit("model_index.json", "StableDiffusionPipeline\"",
+         "StableDiffusionXLPipeline\",\"text_encoder_2\":[\"transformers\",\"X\"]");
     edit("unet/config.json", "\"cross_attention_dim\":24",
          "\"cross_attention_dim\":48,\"addition_embed_type\":\"text_time\",\"addition_time_embed_dim\":8,"
          "\"projection_class_embeddings_input_dim\":56");
@@ -133,7 +134,8 @@ static void test_kinds(void **state)
     assert_int_equal(kind_of(), SDG_MODEL_LCM);
     make_sdxl();
     struct sdg_model *model = open_model(temp_path("m"));
-    assert_true(model->kind == SDG_MODEL_SDXL && model->text_encoders == 2 && model->text[1] && model->text_config[1].projection_dim == 8);
+    assert_true(model->kind == SDG_MODEL_SDXL && model->text_encoders == 2 && model->text[1] &&
+                model->text_config[1].projection_dim == 8);
     assert_string_equal(model->pad_token[0], "<|endoftext|>");
     assert_string_equal(model->pad_token[1], "!");
     sdg_model_close(&model);
@@ -163,7 +165,9 @@ static void test_weight_files(void **state)
     move("m/unet/diffusion_pytorch_model.fp16.safetensors", "m/unet/one.safetensors");
     write_weights("m/unet/two.safetensors", more, 1);
     const char *index = "m/unet/diffusion_pytorch_model.safetensors.index.json";
-    temp_text(index, "{\"weight_map\":{\"conv_in.weight\":\"one.safetensors\",\"x\":\"one.safetensors\",\"conv_out.bias\":\"two.safetensors\"}}");
+    temp_text(index,
+              "{\"weight_map\":{\"conv_in.weight\":\"one.safetensors\",\"x\":\"one.safetensors\",\"conv_out.bias\":"
+              "\"two.safetensors\"}}");
     struct sdg_model *model = open_model(temp_path("m"));
     assert_int_equal(sdg_tensors_count(model->unet), 2);
     assert_memory_equal(sdg_tensors_find(model->unet, "conv_in.weight")->data, values, 4 * 32 * 4 * 9);
@@ -180,7 +184,8 @@ static void test_weight_files(void **state)
     temp_text(index, "{\"weight_map\":{\"a\":\"three.safetensors\"}}");
     expect_refused(temp_path("m"), SDG_ERROR_INPUT, "three.safetensors");
     remove(temp_path(index));
-    expect_refused(temp_path("m"), SDG_ERROR_INPUT, "unet: has no weights, diffusion_pytorch_model.safetensors is missing");
+    expect_refused(temp_path("m"), SDG_ERROR_INPUT,
+                   "unet: has no weights, diffusion_pytorch_model.safetensors is missing");
     temp_text("m/unet/diffusion_pytorch_model.bin", "PK");
     expect_refused(temp_path("m"), SDG_ERROR_UNSUPPORTED, "pickled");
 }
@@ -218,7 +223,8 @@ static void test_broken_folders(void **state)
         {"vae/config.json", "{\"block_out_channels\":[32],\"latent_channels\":16}", IN, "latent"},
         {"text_encoder/config.json", "{\"hidden_size\":\"forty\"}", IN, "text_encoder/config.json: hidden_size"},
         {"text_encoder/config.json", "{\"model_type\":\"t5\"}", UN, "t5"},
-        {"scheduler/scheduler_config.json", "{\"num_train_timesteps\":0}", IN, "scheduler_config.json: num_train_timesteps"},
+        {"scheduler/scheduler_config.json", "{\"num_train_timesteps\":0}", IN,
+         "scheduler_config.json: num_train_timesteps"},
         {"model_index.json", "{", IN, "model_index.json"},
         {"model_index.json", "{\"_class_name\":\"FluxPipeline\"}", UN, "FluxPipeline"},
         {"model_index.json", "{\"_class_name\":\"StableDiffusion3Pipeline\"}", UN, "StableDiffusion3Pipeline"},
@@ -296,7 +302,8 @@ static void test_default_model(void **state)
     (void)state;
     struct sdg_model *model = open_model(SDG_SOURCE_DIR "/models/emoji-128");
     assert_true(model->kind == SDG_MODEL_SD && model->unet_config.levels == 3 && model->unet_config.channels[1] == 160);
-    assert_true(model->unet_config.heads[0] == 4 && model->text_config[0].vocab_size == 3514 && model->vae_config.levels == 4);
+    assert_true(model->unet_config.heads[0] == 4 && model->text_config[0].vocab_size == 3514 &&
+                model->vae_config.levels == 4);
     assert_non_null(sdg_tensors_find(model->text[0], "text_model.encoder.layers.2.mlp.fc2.bias"));
     assert_int_equal(sdg_tensors_find(model->unet, "conv_in.weight")->dims[0], 64);
     sdg_model_close(&model);
@@ -305,9 +312,14 @@ static void test_default_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folder),         cmocka_unit_test(test_tokenizer_files), cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_weight_files),   cmocka_unit_test(test_broken_folders),  cmocka_unit_test(test_folder_allocations),
-        cmocka_unit_test(test_reference_models), cmocka_unit_test(test_default_model),
+        cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_tokenizer_files),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_weight_files),
+        cmocka_unit_test(test_broken_folders),
+        cmocka_unit_test(test_folder_allocations),
+        cmocka_unit_test(test_reference_models),
+        cmocka_unit_test(test_default_model),
     };
     return run_model_tests(tests);
 }

@@ -1,4 +1,5 @@
-// formats/: folders that sdquant wrote: the configuration of the quantization, fingerprints, and what is taken from the base model.
+// formats/: folders that sdquant wrote: the configuration of the quantization, fingerprints, and what is taken from the
+// base model.
 #include "tests/model_files.h"
 
 static const char weights_file[] = "unet/diffusion_pytorch_model.safetensors";
@@ -17,9 +18,21 @@ static void fingerprint_of(const char *root, char text[17])
 static void put_config(const char *root, const char *key, const char *value)
 {
     static const char *const members[][2] = {
-        {"quant_method", "\"sdgen\""}, {"format", "1"}, {"scheme", "\"w8a8-tdq\""}, {"weight_bits", "8"}, {"activation_bits", "8"}, {"rule", "\"tdq\""},
-        {"group", "0"}, {"weight_rounding", "\"gptq\""}, {"seed", "9007199254740992"}, {"statistics", "\"0123456789abcdef\""}, {"base", NULL},
-        {"fingerprint", NULL}, {"base_path", "\"../base\""}, {"static_sites", "3"}, {"corrected", "true"},
+        {"quant_method", "\"sdgen\""},
+        {"format", "1"},
+        {"scheme", "\"w8a8-tdq\""},
+        {"weight_bits", "8"},
+        {"activation_bits", "8"},
+        {"rule", "\"tdq\""},
+        {"group", "0"},
+        {"weight_rounding", "\"gptq\""},
+        {"seed", "9007199254740992"},
+        {"statistics", "\"0123456789abcdef\""},
+        {"base", NULL},
+        {"fingerprint", NULL},
+        {"base_path", "\"../base\""},
+        {"static_sites", "3"},
+        {"corrected", "true"},
     };
     char text[8192], base[17], own[17], unet[600];
     bool found = false;
@@ -36,7 +49,8 @@ static void put_config(const char *root, const char *key, const char *value)
         if (replaced || members[i][1])
             n += snprintf(text + n, sizeof text - (size_t)n, ",\"%s\":%s", name, replaced ? value : members[i][1]);
         else
-            n += snprintf(text + n, sizeof text - (size_t)n, ",\"%s\":\"%s\"", name, strcmp(name, "base") == 0 ? base : own);
+            n += snprintf(text + n, sizeof text - (size_t)n, ",\"%s\":\"%s\"", name,
+                          strcmp(name, "base") == 0 ? base : own);
     }
     if (key && value && !found)
         n += snprintf(text + n, sizeof text - (size_t)n, ",\"%s\":%s", key, value);
@@ -49,10 +63,12 @@ static void put_config(const char *root, const char *key, const char *value)
 static const char *make_quantized(void)
 {
     make_folder("base");
-    const struct sdg_tensor base[] = {tensor("conv_in.weight", 4, 32, 4, 3, 3), tensor("conv_out.bias", 1, 3, 0, 0, 0), tensor("m.weight", 2, 8, 4, 0, 0)};
+    const struct sdg_tensor base[] = {tensor("conv_in.weight", 4, 32, 4, 3, 3), tensor("conv_out.bias", 1, 3, 0, 0, 0),
+                                      tensor("m.weight", 2, 8, 4, 0, 0)};
     write_weights("base/unet/diffusion_pytorch_model.safetensors", base, 3);
     temp_remove_tree(temp_path("q"));
-    struct sdg_tensor q[] = {tensor("m.input_scale", 1, 1, 0, 0, 0), tensor("m.weight", 2, 8, 4, 0, 0), tensor("m.weight_scale", 1, 8, 0, 0, 0)};
+    struct sdg_tensor q[] = {tensor("m.input_scale", 1, 1, 0, 0, 0), tensor("m.weight", 2, 8, 4, 0, 0),
+                             tensor("m.weight_scale", 1, 8, 0, 0, 0)};
     q[1].dtype = SDG_S8;
     q[1].bytes = 32;
     write_weights("q/unet/diffusion_pytorch_model.safetensors", q, 3);
@@ -65,7 +81,8 @@ static void test_rest_comes_from_base(void **state)
     (void)state;
     struct sdg_model *model = open_model(make_quantized());
     const struct sdg_quantization_config *c = &model->unet_config.quantization;
-    assert_true(c->present && c->weight_bits == 8 && c->activation_bits == 8 && c->group == 0 && c->seed == 9007199254740992 && c->static_sites == 3 && c->corrected);
+    assert_true(c->present && c->weight_bits == 8 && c->activation_bits == 8 && c->group == 0 &&
+                c->seed == 9007199254740992 && c->static_sites == 3 && c->corrected);
     assert_string_equal(c->scheme, "w8a8-tdq");
     assert_string_equal(c->rule, "tdq");
     assert_string_equal(c->weight_rounding, "gptq");
@@ -109,7 +126,8 @@ static void test_whole_folder(void **state)
     make_folder("whole");
     put_config("whole", "base_path", NULL);
     struct sdg_model *model = open_model(temp_path("whole"));
-    assert_true(model->unet_config.quantization.present && !model->base_path && !*model->unet_config.quantization.base_path);
+    assert_true(model->unet_config.quantization.present && !model->base_path &&
+                !*model->unet_config.quantization.base_path);
     sdg_model_close(&model);
     model = open_model(temp_path("base"));
     const struct sdg_quantization_config none = {0};
@@ -123,18 +141,28 @@ static void test_schemes(void **state)
     make_quantized();
     char text[8192], *config;
     assert_int_equal(sdg_file_read_text(NULL, temp_path("q/unet/config.json"), 8000, &config), SDG_OK);
-    static const char from[] = "\"scheme\":\"w8a8-tdq\",\"weight_bits\":8,\"activation_bits\":8,\"rule\":\"tdq\",\"group\":0";
+    static const char from[] =
+        "\"scheme\":\"w8a8-tdq\",\"weight_bits\":8,\"activation_bits\":8,\"rule\":\"tdq\",\"group\":0";
     char *at = strstr(config, from);
     assert_non_null(at);
-    static const struct { const char *name; int weight, activation; const char *rule; int group; bool good; } cases[] = {
-        {"w4a8-static", 4, 8, "static", 0, true}, {"w8a5-dynamic", 8, 5, "dynamic", 0, true}, {"w8a8-table", 8, 8, "table", 0, true},
-        {"w8a16", 8, 16, "none", 0, true},        {"w4a16", 4, 16, "none", 64, true},
-        {"w4a8-tdq", 4, 8, "tdq", 64, false},     {"w8a16-tdq", 8, 16, "tdq", 0, false},      {"w8a8", 8, 8, "none", 0, false},
+    static const struct {
+        const char *name;
+        int weight, activation;
+        const char *rule;
+        int group;
+        bool good;
+    } cases[] = {
+        {"w4a8-static", 4, 8, "static", 0, true}, {"w8a5-dynamic", 8, 5, "dynamic", 0, true},
+        {"w8a8-table", 8, 8, "table", 0, true},   {"w8a16", 8, 16, "none", 0, true},
+        {"w4a16", 4, 16, "none", 64, true},       {"w4a8-tdq", 4, 8, "tdq", 64, false},
+        {"w8a16-tdq", 8, 16, "tdq", 0, false},    {"w8a8", 8, 8, "none", 0, false},
         {"w8a8-static", 8, 8, "tdq", 0, false},   {"w16a8-tdq", 16, 8, "tdq", 0, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        snprintf(text, sizeof text, "%.*s\"scheme\":\"%s\",\"weight_bits\":%d,\"activation_bits\":%d,\"rule\":\"%s\",\"group\":%d%s", (int)(at - config), config, cases[i].name,
-                 cases[i].weight, cases[i].activation, cases[i].rule, cases[i].group, at + sizeof from - 1);
+        snprintf(text, sizeof text,
+                 "%.*s\"scheme\":\"%s\",\"weight_bits\":%d,\"activation_bits\":%d,\"rule\":\"%s\",\"group\":%d%s",
+                 (int)(at - config), config, cases[i].name, cases[i].weight, cases[i].activation, cases[i].rule,
+                 cases[i].group, at + sizeof from - 1);
         put("q", "unet/config.json", text);
         if (!cases[i].good) {
             expect_refused(temp_path("q"), SDG_ERROR_INPUT, "unet/config.json: quantization_config: ");
@@ -152,7 +180,11 @@ static void test_broken_configurations(void **state)
 {
     (void)state;
     enum { IN = SDG_ERROR_INPUT, UN = SDG_ERROR_UNSUPPORTED };
-    static const struct { const char *key, *value; int result; const char *words; } cases[] = {
+    static const struct {
+        const char *key, *value;
+        int result;
+        const char *words;
+    } cases[] = {
         {"quant_method", "\"bitsandbytes\"", UN, "quant_method is \"bitsandbytes\""},
         {"quant_method", "\"gptq\"", UN, "quant_method is \"gptq\""},
         {"quant_method", NULL, UN, "quant_method is missing"},
@@ -186,7 +218,8 @@ static void test_broken_configurations(void **state)
         {"base", NULL, IN, "base is \"\""},
         {"base", "\"0123456789abcdef\"", IN, "is 0123456789abcdef: this is not the model that was quantized"},
         {"fingerprint", "\"0123456789abcdef0\"", IN, "fingerprint is \"0123456789abcdef0\""},
-        {"fingerprint", "\"0123456789abcdef\"", IN, "is 0123456789abcdef: one of the two files was replaced or changed"},
+        {"fingerprint", "\"0123456789abcdef\"", IN,
+         "is 0123456789abcdef: one of the two files was replaced or changed"},
         {"base_path", "\"\"", IN, "base_path is empty"},
         {"base_path", "3", IN, "base_path is 3"},
         {"base_path", "\".\"", IN, "quantized itself (w8a8-tdq)"},
@@ -222,7 +255,8 @@ static void test_broken_configurations(void **state)
     static const char *const objects[] = {"3", "[]", "\"w8a8\"", "true"};
     for (size_t i = 0; i < 4; i++) {
         char text[1000];
-        snprintf(text, sizeof text, "%.*s,\"quantization_config\":%s}", (int)strlen(unet_json) - 1, unet_json, objects[i]);
+        snprintf(text, sizeof text, "%.*s,\"quantization_config\":%s}", (int)strlen(unet_json) - 1, unet_json,
+                 objects[i]);
         put("q", "unet/config.json", text);
         expect_refused(temp_path("q"), SDG_ERROR_INPUT, "config.json: quantization_config is ");
     }
@@ -235,10 +269,12 @@ static void test_broken_files(void **state)
     make_quantized();
     const struct sdg_tensor other[] = {tensor("m.weight", 2, 8, 4, 0, 0)};
     write_weights("q/unet/diffusion_pytorch_model.safetensors", other, 1); // the configuration is still the old one
-    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "q/unet/diffusion_pytorch_model.safetensors: its tensors have the fingerprint");
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT,
+                   "q/unet/diffusion_pytorch_model.safetensors: its tensors have the fingerprint");
     make_quantized();
     write_weights("base/unet/diffusion_pytorch_model.safetensors", other, 1);
-    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/unet/diffusion_pytorch_model.safetensors: its tensors have the fingerprint");
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT,
+                   "base/unet/diffusion_pytorch_model.safetensors: its tensors have the fingerprint");
     make_quantized();
     put("base", "unet/config.json", "{");
     expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/unet/config.json");
@@ -262,7 +298,8 @@ static void test_short_tensors_count(void **state)
     char before[17], after[17];
     make_quantized();
     fingerprint_of("q", before);
-    struct sdg_tensor q[] = {tensor("m.input_scale", 1, 1, 0, 0, 0), tensor("m.weight", 2, 8, 4, 0, 0), tensor("m.weight_scale", 1, 8, 0, 0, 0)};
+    struct sdg_tensor q[] = {tensor("m.input_scale", 1, 1, 0, 0, 0), tensor("m.weight", 2, 8, 4, 0, 0),
+                             tensor("m.weight_scale", 1, 8, 0, 0, 0)};
     const float scale = 0.5f; // four bytes, less than a word
     q[0].data = &scale;
     q[1].dtype = SDG_S8;
@@ -284,8 +321,12 @@ static void test_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rest_comes_from_base), cmocka_unit_test(test_whole_folder), cmocka_unit_test(test_schemes),
-        cmocka_unit_test(test_broken_configurations), cmocka_unit_test(test_broken_files), cmocka_unit_test(test_short_tensors_count),
+        cmocka_unit_test(test_rest_comes_from_base),
+        cmocka_unit_test(test_whole_folder),
+        cmocka_unit_test(test_schemes),
+        cmocka_unit_test(test_broken_configurations),
+        cmocka_unit_test(test_broken_files),
+        cmocka_unit_test(test_short_tensors_count),
         cmocka_unit_test(test_allocations),
     };
     return run_model_tests(tests);

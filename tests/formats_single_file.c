@@ -9,7 +9,8 @@ static const char *after(const char *text, const char *prefix)
     return strncmp(text, prefix, length) == 0 ? text + length : NULL;
 }
 
-// Original names of a network with two levels of one layer and attention in the first, written down by hand, with shapes.
+// Original names of a network with two levels of one layer and attention in the first, written down by hand, with
+// shapes.
 static const struct {
     const char *ldm, *diffusers;
     int rank;
@@ -19,17 +20,31 @@ static const struct {
     {"model.diffusion_model.time_embed.0.bias", "time_embedding.linear_1.bias", 1, {128}},
     {"model.diffusion_model.time_embed.2.bias", "time_embedding.linear_2.bias", 1, {128}},
     {"model.diffusion_model.input_blocks.1.0.in_layers.0.weight", "down_blocks.0.resnets.0.norm1.weight", 1, {32}},
-    {"model.diffusion_model.input_blocks.1.0.in_layers.2.weight", "down_blocks.0.resnets.0.conv1.weight", 4, {32, 1, 3, 3}},
+    {"model.diffusion_model.input_blocks.1.0.in_layers.2.weight",
+     "down_blocks.0.resnets.0.conv1.weight",
+     4,
+     {32, 1, 3, 3}},
     {"model.diffusion_model.input_blocks.1.0.emb_layers.1.bias", "down_blocks.0.resnets.0.time_emb_proj.bias", 1, {32}},
     {"model.diffusion_model.input_blocks.1.0.out_layers.0.bias", "down_blocks.0.resnets.0.norm2.bias", 1, {32}},
     {"model.diffusion_model.input_blocks.1.0.out_layers.3.bias", "down_blocks.0.resnets.0.conv2.bias", 1, {32}},
-    {"model.diffusion_model.input_blocks.1.1.proj_in.weight", "down_blocks.0.attentions.0.proj_in.weight", 4, {32, 32, 1, 1}},
+    {"model.diffusion_model.input_blocks.1.1.proj_in.weight",
+     "down_blocks.0.attentions.0.proj_in.weight",
+     4,
+     {32, 32, 1, 1}},
     {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
-     "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", 2, {32, 24}},
+     "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight",
+     2,
+     {32, 24}},
     {"model.diffusion_model.input_blocks.2.0.op.bias", "down_blocks.0.downsamplers.0.conv.bias", 1, {32}},
     {"model.diffusion_model.input_blocks.2.0.op.weight", "down_blocks.0.downsamplers.0.conv.weight", 4, {32, 2, 3, 3}},
-    {"model.diffusion_model.input_blocks.3.0.in_layers.2.weight", "down_blocks.1.resnets.0.conv1.weight", 4, {64, 1, 3, 3}},
-    {"model.diffusion_model.input_blocks.3.0.skip_connection.bias", "down_blocks.1.resnets.0.conv_shortcut.bias", 1, {64}},
+    {"model.diffusion_model.input_blocks.3.0.in_layers.2.weight",
+     "down_blocks.1.resnets.0.conv1.weight",
+     4,
+     {64, 1, 3, 3}},
+    {"model.diffusion_model.input_blocks.3.0.skip_connection.bias",
+     "down_blocks.1.resnets.0.conv_shortcut.bias",
+     1,
+     {64}},
     {"model.diffusion_model.middle_block.0.in_layers.0.bias", "mid_block.resnets.0.norm1.bias", 1, {64}},
     {"model.diffusion_model.middle_block.1.proj_in.weight", "mid_block.attentions.0.proj_in.weight", 4, {64, 16, 1, 1}},
     {"model.diffusion_model.middle_block.2.out_layers.3.bias", "mid_block.resnets.1.conv2.bias", 1, {64}},
@@ -37,15 +52,30 @@ static const struct {
     {"model.diffusion_model.output_blocks.1.0.in_layers.0.bias", "up_blocks.0.resnets.1.norm1.bias", 1, {96}},
     {"model.diffusion_model.output_blocks.1.1.conv.bias", "up_blocks.0.upsamplers.0.conv.bias", 1, {64}},
     {"model.diffusion_model.output_blocks.2.0.in_layers.0.bias", "up_blocks.1.resnets.0.norm1.bias", 1, {96}},
-    {"model.diffusion_model.output_blocks.2.1.proj_in.weight", "up_blocks.1.attentions.0.proj_in.weight", 4, {32, 32, 1, 1}},
+    {"model.diffusion_model.output_blocks.2.1.proj_in.weight",
+     "up_blocks.1.attentions.0.proj_in.weight",
+     4,
+     {32, 32, 1, 1}},
     {"model.diffusion_model.output_blocks.3.1.norm.bias", "up_blocks.1.attentions.1.norm.bias", 1, {32}},
     {"model.diffusion_model.out.0.bias", "conv_norm_out.bias", 1, {32}},
     {"model.diffusion_model.out.2.weight", "conv_out.weight", 4, {4, 32, 3, 3}},
     {"first_stage_model.encoder.conv_in.weight", "encoder.conv_in.weight", 4, {32, 3, 3, 3}},
-    {"first_stage_model.encoder.down.0.block.0.conv1.weight", "encoder.down_blocks.0.resnets.0.conv1.weight", 4, {32, 2, 3, 3}},
-    {"first_stage_model.encoder.down.0.downsample.conv.bias", "encoder.down_blocks.0.downsamplers.0.conv.bias", 1, {32}},
-    {"first_stage_model.encoder.down.1.block.0.conv1.weight", "encoder.down_blocks.1.resnets.0.conv1.weight", 4, {64, 2, 3, 3}},
-    {"first_stage_model.encoder.down.1.block.0.nin_shortcut.bias", "encoder.down_blocks.1.resnets.0.conv_shortcut.bias", 1, {64}},
+    {"first_stage_model.encoder.down.0.block.0.conv1.weight",
+     "encoder.down_blocks.0.resnets.0.conv1.weight",
+     4,
+     {32, 2, 3, 3}},
+    {"first_stage_model.encoder.down.0.downsample.conv.bias",
+     "encoder.down_blocks.0.downsamplers.0.conv.bias",
+     1,
+     {32}},
+    {"first_stage_model.encoder.down.1.block.0.conv1.weight",
+     "encoder.down_blocks.1.resnets.0.conv1.weight",
+     4,
+     {64, 2, 3, 3}},
+    {"first_stage_model.encoder.down.1.block.0.nin_shortcut.bias",
+     "encoder.down_blocks.1.resnets.0.conv_shortcut.bias",
+     1,
+     {64}},
     {"first_stage_model.encoder.mid.block_2.norm1.bias", "encoder.mid_block.resnets.1.norm1.bias", 1, {64}},
     {"first_stage_model.encoder.norm_out.bias", "encoder.conv_norm_out.bias", 1, {64}},
     {"first_stage_model.quant_conv.weight", "quant_conv.weight", 4, {8, 8, 1, 1}},
@@ -54,14 +84,29 @@ static const struct {
     {"first_stage_model.decoder.mid.block_1.conv2.bias", "decoder.mid_block.resnets.0.conv2.bias", 1, {64}},
     {"first_stage_model.decoder.mid.attn_1.norm.bias", "decoder.mid_block.attentions.0.group_norm.bias", 1, {64}},
     {"first_stage_model.decoder.mid.attn_1.q.weight", "decoder.mid_block.attentions.0.to_q.weight", 4, {64, 64, 1, 1}},
-    {"first_stage_model.decoder.mid.attn_1.proj_out.weight", "decoder.mid_block.attentions.0.to_out.0.weight", 4, {64, 64, 1, 1}},
+    {"first_stage_model.decoder.mid.attn_1.proj_out.weight",
+     "decoder.mid_block.attentions.0.to_out.0.weight",
+     4,
+     {64, 64, 1, 1}},
     {"first_stage_model.decoder.up.1.block.1.norm2.bias", "decoder.up_blocks.0.resnets.1.norm2.bias", 1, {64}},
     {"first_stage_model.decoder.up.1.upsample.conv.bias", "decoder.up_blocks.0.upsamplers.0.conv.bias", 1, {64}},
-    {"first_stage_model.decoder.up.0.block.0.nin_shortcut.bias", "decoder.up_blocks.1.resnets.0.conv_shortcut.bias", 1, {32}},
+    {"first_stage_model.decoder.up.0.block.0.nin_shortcut.bias",
+     "decoder.up_blocks.1.resnets.0.conv_shortcut.bias",
+     1,
+     {32}},
     {"first_stage_model.decoder.conv_out.weight", "decoder.conv_out.weight", 4, {3, 32, 3, 3}},
-    {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight", "text_model.embeddings.token_embedding.weight", 2, {100, 24}},
-    {"cond_stage_model.transformer.text_model.embeddings.position_embedding.weight", "text_model.embeddings.position_embedding.weight", 2, {77, 24}},
-    {"cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight", "text_model.encoder.layers.0.mlp.fc1.weight", 2, {96, 24}},
+    {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
+     "text_model.embeddings.token_embedding.weight",
+     2,
+     {100, 24}},
+    {"cond_stage_model.transformer.text_model.embeddings.position_embedding.weight",
+     "text_model.embeddings.position_embedding.weight",
+     2,
+     {77, 24}},
+    {"cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight",
+     "text_model.encoder.layers.0.mlp.fc1.weight",
+     2,
+     {96, 24}},
     {"cond_stage_model.transformer.text_model.final_layer_norm.bias", "text_model.final_layer_norm.bias", 1, {24}},
 };
 enum { SMALL_COUNT = sizeof small_names / sizeof *small_names };
@@ -92,21 +137,30 @@ static struct sdg_tensors *part_of(const struct sdg_model *model, const char *ld
 static void test_single_file(void **state)
 {
     (void)state;
-    struct sdg_tensor position_ids = tensor("cond_stage_model.transformer.text_model.embeddings.position_ids", 2, 1, 77, 0, 0);
+    struct sdg_tensor position_ids =
+        tensor("cond_stage_model.transformer.text_model.embeddings.position_ids", 2, 1, 77, 0, 0);
     write_small("s/model.safetensors", NULL, &position_ids);
     struct sdg_model *model = open_model(temp_path("s/model.safetensors"));
-    assert_true(model->single_file && model->kind == SDG_MODEL_SD && !model->has_scheduler && model->text_encoders == 1);
+    assert_true(model->single_file && model->kind == SDG_MODEL_SD && !model->has_scheduler &&
+                model->text_encoders == 1);
     const struct sdg_unet_config *u = &model->unet_config;
-    assert_true(u->levels == 2 && u->channels[0] == 32 && u->channels[1] == 64 && u->in_channels == 4 && u->out_channels == 4);
-    assert_true(u->layers_per_block[0] == 1 && u->down_attention[0] && !u->down_attention[1] && !u->up_attention[0] && u->up_attention[1]);
-    assert_true(u->mid_attention && u->heads[1] == 8 && u->norm_groups == 32 && u->cross_attention_dim == 24 && !u->linear_projection);
+    assert_true(u->levels == 2 && u->channels[0] == 32 && u->channels[1] == 64 && u->in_channels == 4 &&
+                u->out_channels == 4);
+    assert_true(u->layers_per_block[0] == 1 && u->down_attention[0] && !u->down_attention[1] && !u->up_attention[0] &&
+                u->up_attention[1]);
+    assert_true(u->mid_attention && u->heads[1] == 8 && u->norm_groups == 32 && u->cross_attention_dim == 24 &&
+                !u->linear_projection);
     const struct sdg_vae_config *v = &model->vae_config;
-    assert_true(!v->tiny && v->levels == 2 && v->channels[1] == 64 && v->layers_per_block == 1 && v->latent_channels == 4);
-    assert_true(v->mid_attention && v->quant_conv && v->post_quant_conv && v->scaling_factor == 0.18215f && v->out_channels == 3);
+    assert_true(!v->tiny && v->levels == 2 && v->channels[1] == 64 && v->layers_per_block == 1 &&
+                v->latent_channels == 4);
+    assert_true(v->mid_attention && v->quant_conv && v->post_quant_conv && v->scaling_factor == 0.18215f &&
+                v->out_channels == 3);
     const struct sdg_text_config *t = &model->text_config[0];
-    assert_true(t->vocab_size == 100 && t->hidden == 24 && t->heads == 12 && t->layers == 1 && t->intermediate == 96 && t->positions == 77);
+    assert_true(t->vocab_size == 100 && t->hidden == 24 && t->heads == 12 && t->layers == 1 && t->intermediate == 96 &&
+                t->positions == 77);
     assert_true(t->activation == SDG_TEXT_QUICK_GELU && t->eos_token_id == 2);
-    assert_int_equal(sdg_tensors_count(model->unet) + sdg_tensors_count(model->vae) + sdg_tensors_count(model->text[0]), SMALL_COUNT);
+    assert_int_equal(sdg_tensors_count(model->unet) + sdg_tensors_count(model->vae) + sdg_tensors_count(model->text[0]),
+                     SMALL_COUNT);
     for (int i = 0; i < SMALL_COUNT; i++) {
         struct sdg_tensors *part = part_of(model, small_names[i].ldm);
         const struct sdg_tensor *found = sdg_tensors_find(part, small_names[i].diffusers), want = small_tensor(i);
@@ -116,7 +170,8 @@ static void test_single_file(void **state)
         assert_int_equal(found->rank, strstr(want.name, "attn_1") && want.rank == 4 ? 2 : want.rank);
     }
 #ifdef SDG_CLIP_TOKENIZER
-    bool built_in = access(SDG_CLIP_TOKENIZER "/vocab.json", R_OK) == 0; // last in the order, and it may have gone since the build
+    // last in the order, and it may have gone since the build
+    bool built_in = access(SDG_CLIP_TOKENIZER "/vocab.json", R_OK) == 0;
 #else
     bool built_in = false;
 #endif
@@ -144,11 +199,19 @@ static size_t add_openclip(struct sdg_tensor *to, char (*names)[100], const char
         const char *name;
         int rank, a, b;
     } parts[] = {
-        {"token_embedding.weight", 2, 60, 64}, {"positional_embedding", 2, 77, 64}, {"ln_final.bias", 1, 64, 0}, {"text_projection", 2, 64, 8},
-        {"logit_scale", 0, 0, 0}, {"transformer.resblocks.0.attn.in_proj_weight", 2, 6, 64}, {"transformer.resblocks.0.attn.in_proj_bias", 1, 6, 0},
-        {"transformer.resblocks.0.attn.out_proj.bias", 1, 64, 0}, {"transformer.resblocks.0.ln_1.bias", 1, 64, 0},
-        {"transformer.resblocks.0.ln_2.bias", 1, 64, 0}, {"transformer.resblocks.0.mlp.c_fc.weight", 2, 100, 64},
-        {"transformer.resblocks.0.mlp.c_proj.bias", 1, 64, 0}, {"transformer.resblocks.1.mlp.c_fc.weight", 2, 100, 64},
+        {"token_embedding.weight", 2, 60, 64},
+        {"positional_embedding", 2, 77, 64},
+        {"ln_final.bias", 1, 64, 0},
+        {"text_projection", 2, 64, 8},
+        {"logit_scale", 0, 0, 0},
+        {"transformer.resblocks.0.attn.in_proj_weight", 2, 6, 64},
+        {"transformer.resblocks.0.attn.in_proj_bias", 1, 6, 0},
+        {"transformer.resblocks.0.attn.out_proj.bias", 1, 64, 0},
+        {"transformer.resblocks.0.ln_1.bias", 1, 64, 0},
+        {"transformer.resblocks.0.ln_2.bias", 1, 64, 0},
+        {"transformer.resblocks.0.mlp.c_fc.weight", 2, 100, 64},
+        {"transformer.resblocks.0.mlp.c_proj.bias", 1, 64, 0},
+        {"transformer.resblocks.1.mlp.c_fc.weight", 2, 100, 64},
         {"transformer.resblocks.1.attn.in_proj_weight", 2, 6, 64},
     };
     size_t count = sizeof parts / sizeof *parts;
@@ -170,7 +233,8 @@ static const char *write_openclip(bool xl)
         if (clip && !xl)
             continue;
         struct sdg_tensor t = small_tensor(i);
-        snprintf(names[count], sizeof names[count], "%s%s", clip ? "conditioner.embedders.0." : "", clip ? clip : t.name);
+        snprintf(names[count], sizeof names[count], "%s%s", clip ? "conditioner.embedders.0." : "",
+                 clip ? clip : t.name);
         t.name = names[count];
         if (strstr(t.name, "attn2.to_k"))
             t = tensor(t.name, 2, 32, xl ? 24 + 64 : 64, 0, 0);
@@ -178,7 +242,8 @@ static const char *write_openclip(bool xl)
     }
     if (xl)
         tensors[count++] = tensor("model.diffusion_model.label_emb.0.0.weight", 2, 4, 6 * 256 + 8, 0, 0);
-    count += add_openclip(tensors + count, names + count, xl ? "conditioner.embedders.1.model." : "cond_stage_model.model.");
+    count +=
+        add_openclip(tensors + count, names + count, xl ? "conditioner.embedders.1.model." : "cond_stage_model.model.");
     write_weights("s/openclip.safetensors", tensors, count);
     return temp_path("s/openclip.safetensors");
 }
@@ -186,8 +251,14 @@ static const char *write_openclip(bool xl)
 static void check_openclip(const struct sdg_tensors *view)
 {
     static const char *const same[] = {
-        "embeddings.token_embedding.weight", "embeddings.position_embedding.weight", "final_layer_norm.bias", "encoder.layers.0.self_attn.out_proj.bias",
-        "encoder.layers.0.layer_norm1.bias", "encoder.layers.0.layer_norm2.bias", "encoder.layers.0.mlp.fc1.weight", "encoder.layers.0.mlp.fc2.bias",
+        "embeddings.token_embedding.weight",
+        "embeddings.position_embedding.weight",
+        "final_layer_norm.bias",
+        "encoder.layers.0.self_attn.out_proj.bias",
+        "encoder.layers.0.layer_norm1.bias",
+        "encoder.layers.0.layer_norm2.bias",
+        "encoder.layers.0.mlp.fc1.weight",
+        "encoder.layers.0.mlp.fc2.bias",
     };
     char name[100];
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
@@ -213,7 +284,8 @@ static void test_openclip(void **state)
     struct sdg_model *model = open_model(write_openclip(false));
     const struct sdg_text_config *c = &model->text_config[0];
     assert_true(model->kind == SDG_MODEL_SD && model->scheduler.prediction == SDG_PREDICT_V && !model->has_scheduler);
-    assert_true(c->layers == 1 && c->hidden == 64 && c->heads == 1 && c->vocab_size == 60 && c->positions == 77 && c->intermediate == 100);
+    assert_true(c->layers == 1 && c->hidden == 64 && c->heads == 1 && c->vocab_size == 60 && c->positions == 77 &&
+                c->intermediate == 100);
     assert_true(c->activation == SDG_TEXT_GELU && c->projection_dim == 0);
     assert_string_equal(model->pad_token[0], "!");
     assert_int_equal(sdg_tensors_count(model->text[0]), 14); // without the last layer and the projection
@@ -221,9 +293,11 @@ static void test_openclip(void **state)
     sdg_model_close(&model);
 
     model = open_model(write_openclip(true));
-    assert_true(model->kind == SDG_MODEL_SDXL && model->text_encoders == 2 && model->scheduler.prediction == SDG_PREDICT_EPSILON);
+    assert_true(model->kind == SDG_MODEL_SDXL && model->text_encoders == 2 &&
+                model->scheduler.prediction == SDG_PREDICT_EPSILON);
     assert_true(model->vae_config.scaling_factor == 0.13025f && model->unet_config.addition_time_embed_dim == 256);
-    assert_true(model->text_config[0].hidden == 24 && model->text_config[1].layers == 2 && model->text_config[1].projection_dim == 8);
+    assert_true(model->text_config[0].hidden == 24 && model->text_config[1].layers == 2 &&
+                model->text_config[1].projection_dim == 8);
     assert_string_equal(model->pad_token[0], "<|endoftext|>");
     assert_string_equal(model->pad_token[1], "!");
     assert_non_null(sdg_tensors_find(model->unet, "add_embedding.linear_1.weight"));
@@ -245,9 +319,18 @@ static void test_broken_single_files(void **state)
 {
     (void)state;
     static const char *const needed[] = {
-        "diffusion_model.input_blocks.0.0", "out.2.weight", "input_blocks.1.0.in_layers.2", "first_stage_model.encoder.conv_in",
-        "first_stage_model.decoder.conv_out", "encoder.down.0.block.0.conv1", "token_embedding", "position_embedding", "mlp.fc1",
-        "transformer_blocks.0.attn2.to_k", "first_stage_model", "cond_stage_model",
+        "diffusion_model.input_blocks.0.0",
+        "out.2.weight",
+        "input_blocks.1.0.in_layers.2",
+        "first_stage_model.encoder.conv_in",
+        "first_stage_model.decoder.conv_out",
+        "encoder.down.0.block.0.conv1",
+        "token_embedding",
+        "position_embedding",
+        "mlp.fc1",
+        "transformer_blocks.0.attn2.to_k",
+        "first_stage_model",
+        "cond_stage_model",
     };
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
         write_small("s/broken.safetensors", needed[i], NULL);
@@ -291,7 +374,8 @@ static void test_mutated_single_files(void **state)
     size_t size, header = 0;
     int accepted = 0, refused = 0;
     write_small("s/model.safetensors", NULL, NULL);
-    assert_int_equal(sdg_file_read(NULL, temp_path("s/model.safetensors"), sizeof file - 1024, &original, &size), SDG_OK);
+    assert_int_equal(sdg_file_read(NULL, temp_path("s/model.safetensors"), sizeof file - 1024, &original, &size),
+                     SDG_OK);
     for (int i = 7; i >= 0; i--)
         header = header << 8 | (unsigned char)original[i];
     size_t data_bytes = size - 8 - header;
@@ -323,30 +407,40 @@ static void test_replace_vae(void **state)
     model->vae_config.scaling_factor = 0.13025f;
     write_small("s/model.safetensors", NULL, NULL);
     assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("s/model.safetensors")), SDG_OK);
-    assert_true(model->vae_config.levels == 2 && model->vae_config.layers_per_block == 1 && model->vae_config.scaling_factor == 0.13025f);
+    assert_true(model->vae_config.levels == 2 && model->vae_config.layers_per_block == 1 &&
+                model->vae_config.scaling_factor == 0.13025f);
     assert_non_null(sdg_tensors_find(model->vae, "decoder.conv_out.weight"));
     put("v", "config.json", "{\"_class_name\":\"AutoencoderTiny\"}");
-    write_weights("v/diffusion_pytorch_model.safetensors", (const struct sdg_tensor[]){tensor("decoder.layers.0.bias", 1, 64, 0, 0, 0)}, 1);
+    write_weights("v/diffusion_pytorch_model.safetensors",
+                  (const struct sdg_tensor[]){tensor("decoder.layers.0.bias", 1, 64, 0, 0, 0)}, 1);
     assert_int_equal(sdg_model_replace_vae(NULL, model, temp_path("v")), SDG_OK);
     assert_true(model->vae_config.tiny && sdg_tensors_count(model->vae) == 1);
-    struct sdg_tensor tiny[] = {tensor("encoder.layers.0.weight", 4, 12, 3, 3, 3), tensor("encoder.layers.14.weight", 4, 4, 12, 3, 3),
-                                tensor("decoder.layers.0.weight", 4, 12, 4, 3, 3), tensor("decoder.layers.18.weight", 4, 3, 12, 3, 3)};
+    struct sdg_tensor tiny[] = {
+        tensor("encoder.layers.0.weight", 4, 12, 3, 3, 3), tensor("encoder.layers.14.weight", 4, 4, 12, 3, 3),
+        tensor("decoder.layers.0.weight", 4, 12, 4, 3, 3), tensor("decoder.layers.18.weight", 4, 3, 12, 3, 3)};
     struct sdg_vae_config parsed;
-    assert_int_equal(sdg_vae_config_parse(NULL, "c", "{\"_class_name\":\"AutoencoderTiny\",\"encoder_block_out_channels\":[12,12,12,12],"
-                                          "\"decoder_block_out_channels\":[12,12,12,12]}", &parsed), SDG_OK);
+    assert_int_equal(
+        sdg_vae_config_parse(NULL, "c",
+                             "{\"_class_name\":\"AutoencoderTiny\",\"encoder_block_out_channels\":[12,12,12,12],"
+                             "\"decoder_block_out_channels\":[12,12,12,12]}",
+                             &parsed),
+        SDG_OK);
     write_weights("s/tiny.safetensors", tiny, 4);
     assert_int_equal(sdg_model_replace_vae(NULL, model, temp_path("s/tiny.safetensors")), SDG_OK);
     assert_memory_equal(&parsed, &model->vae_config, sizeof parsed);
     assert_non_null(sdg_tensors_find(model->vae, "decoder.layers.18.weight"));
     tiny[3].name = "decoder.layers.20.weight";
     write_weights("s/tiny.safetensors", tiny, 4);
-    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("s/tiny.safetensors")), SDG_ERROR_UNSUPPORTED);
+    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("s/tiny.safetensors")),
+                     SDG_ERROR_UNSUPPORTED);
     assert_int_equal(sdg_model_replace_vae(NULL, model, temp_path("v")), SDG_OK);
     const struct sdg_tensors *kept = model->vae;
     put("v", "config.json", "{\"_class_name\":\"AutoencoderTiny\",\"latent_channels\":16}");
     assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("v")), SDG_ERROR_INPUT);
-    assert_true(t.errors == 1 && strstr(t.last, "16 latent channels") && model->vae == kept && model->vae_config.latent_channels == 4);
-    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("v/diffusion_pytorch_model.safetensors")), SDG_ERROR_UNSUPPORTED);
+    assert_true(t.errors == 1 && strstr(t.last, "16 latent channels") && model->vae == kept &&
+                model->vae_config.latent_channels == 4);
+    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("v/diffusion_pytorch_model.safetensors")),
+                     SDG_ERROR_UNSUPPORTED);
     tiny[0].name = "decoder.up_blocks.0.resnets.0.norm1.bias";
     write_weights("s/kl.safetensors", tiny, 1);
     assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("s/kl.safetensors")), SDG_ERROR_INPUT);
@@ -370,7 +464,8 @@ static void test_replace_vae(void **state)
 static void test_names(void **state)
 {
     (void)state;
-    const struct sdg_ldm_layout layout = {.unet_layers = 2, .unet_levels = 4, .up_attention = {false, true, true, true}, .vae_levels = 4};
+    const struct sdg_ldm_layout layout = {
+        .unet_layers = 2, .unet_levels = 4, .up_attention = {false, true, true, true}, .vae_levels = 4};
     static const char *const parts[] = {[SDG_PART_UNET] = "unet", [SDG_PART_VAE] = "vae", [SDG_PART_TEXT] = "text"};
     FILE *file = fopen(SDG_SOURCE_DIR "/tests/goldens/formats/sd1_names.txt", "r");
     char part_name[8], diffusers[300], ldm[300], got[SDG_NAME_ROOM];
@@ -391,9 +486,20 @@ static void test_names(void **state)
     fclose(file);
     assert_int_equal(count, 976);
     static const char *const none[] = {
-        "", "conv_in", "input_blocks.0.0", "input_blocks.99.0.in_layers.0.bias", "input_blocks.01.0.in_layers.0.bias", "input_blocks.1.0.op.bias",
-        "input_blocks.3.0.in_layers.0.bias", "input_blocks.1.0.surprise.bias", "input_blocks.99999999999.1.norm.bias", "output_blocks.2.2.conv.bias",
-        "output_blocks.5.1.conv.bias", "output_blocks.12.0.in_layers.0.bias", "input_blocks.-1.0.in_layers.0.bias", "middle_block.3.norm.bias",
+        "",
+        "conv_in",
+        "input_blocks.0.0",
+        "input_blocks.99.0.in_layers.0.bias",
+        "input_blocks.01.0.in_layers.0.bias",
+        "input_blocks.1.0.op.bias",
+        "input_blocks.3.0.in_layers.0.bias",
+        "input_blocks.1.0.surprise.bias",
+        "input_blocks.99999999999.1.norm.bias",
+        "output_blocks.2.2.conv.bias",
+        "output_blocks.5.1.conv.bias",
+        "output_blocks.12.0.in_layers.0.bias",
+        "input_blocks.-1.0.in_layers.0.bias",
+        "middle_block.3.norm.bias",
     };
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         if (sdg_name_from_ldm(SDG_PART_UNET, &layout, none[i], got))
@@ -432,13 +538,15 @@ static void test_both_layouts(void **state)
         print_message("skipped: no reference models\n");
         skip();
     }
-    snprintf(command, sizeof command, "python3 -B %s/goldens/gen/to_single_file.py %s %s 2>/dev/null", SDG_SHARED_DIR, folder, file);
+    snprintf(command, sizeof command, "python3 -B %s/goldens/gen/to_single_file.py %s %s 2>/dev/null", SDG_SHARED_DIR,
+             folder, file);
     if (system(command) != 0) {
         print_message("skipped: needs Python and numpy\n");
         skip();
     }
     struct sdg_model *a = open_model(folder), *b = open_model(file);
-    size_t count = compare_views(a->unet, b->unet) + compare_views(a->vae, b->vae) + compare_views(a->text[0], b->text[0]);
+    size_t count =
+        compare_views(a->unet, b->unet) + compare_views(a->vae, b->vae) + compare_views(a->text[0], b->text[0]);
     a->unet_config.sample_size = b->unet_config.sample_size; // not in the file
     assert_memory_equal(&a->unet_config, &b->unet_config, sizeof a->unet_config);
     assert_memory_equal(&a->vae_config, &b->vae_config, sizeof a->vae_config);
@@ -455,8 +563,9 @@ static void test_both_layouts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_single_file),          cmocka_unit_test(test_openclip),    cmocka_unit_test(test_broken_single_files),
-        cmocka_unit_test(test_mutated_single_files), cmocka_unit_test(test_replace_vae), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_single_file),         cmocka_unit_test(test_openclip),
+        cmocka_unit_test(test_broken_single_files), cmocka_unit_test(test_mutated_single_files),
+        cmocka_unit_test(test_replace_vae),         cmocka_unit_test(test_names),
         cmocka_unit_test(test_both_layouts),
     };
     return run_model_tests(tests);

@@ -31,9 +31,17 @@ static void shapes_of_operations(void **state)
     assert_dims(g, conv(g, "c3", x, 10, 3, 1, 0), 2, 9, 8, 10);
     assert_dims(g, conv(g, "s2", x, 10, 3, 2, 0), 2, 5, 4, 10);
     struct sdg_conv_params vae = {.stride = 2, .pad_bottom = 1, .pad_right = 1};
-    assert_dims(g, sdg_graph_conv2d(g, "vae", x, sdg_graph_conv_weight(g, 3, 6, 3, 3, "vae.weight"), vae, (struct sdg_epilogue){0}), 2, 4, 4, 3);
-    assert_dims(g, sdg_graph_conv2d(g, "1x2", x, sdg_graph_conv_weight(g, 3, 6, 1, 2, "k.weight"), plain, (struct sdg_epilogue){0}), 2, 9, 7, 3);
-    assert_dims(g, sdg_graph_linear(g, "lin", x, sdg_graph_linear_weight(g, 5, 6, "l.weight"), (struct sdg_epilogue){0}), 2, 9, 8, 5);
+    assert_dims(g,
+                sdg_graph_conv2d(g, "vae", x, sdg_graph_conv_weight(g, 3, 6, 3, 3, "vae.weight"), vae,
+                                 (struct sdg_epilogue){0}),
+                2, 4, 4, 3);
+    assert_dims(g,
+                sdg_graph_conv2d(g, "1x2", x, sdg_graph_conv_weight(g, 3, 6, 1, 2, "k.weight"), plain,
+                                 (struct sdg_epilogue){0}),
+                2, 9, 7, 3);
+    assert_dims(g,
+                sdg_graph_linear(g, "lin", x, sdg_graph_linear_weight(g, 5, 6, "l.weight"), (struct sdg_epilogue){0}),
+                2, 9, 8, 5);
     assert_dims(g, sdg_graph_attention(g, "attn", x, context, v4, 2, 0.5f, false), 2, 9, 8, 4);
     assert_dims(g, norm(g, "gn", x, 3), 2, 9, 8, 6);
     sdg_value six = sdg_graph_vector_weight(g, 6, "six");
@@ -47,8 +55,12 @@ static void shapes_of_operations(void **state)
     assert_dims(g, sdg_graph_concat(g, "cat", x, x), 2, 9, 8, 12);
     assert_dims(g, sdg_graph_slice(g, "slice", x, 2, 4), 2, 9, 8, 4);
     sdg_value ids = sdg_graph_input_s32(g, "ids", 3, 77);
-    assert_dims(g, sdg_graph_embed(g, "embed", ids, sdg_graph_linear_weight(g, 100, 8, "tok"), sdg_graph_linear_weight(g, 77, 8, "pos")), 3, 1, 77, 8);
-    sdg_value whole = sdg_graph_conv_weight(g, 4, 10, 3, 3, "w"), part = sdg_graph_weight_slice(g, sdg_graph_weight_slice(g, whole, 2, 6), 1, 3);
+    assert_dims(g,
+                sdg_graph_embed(g, "embed", ids, sdg_graph_linear_weight(g, 100, 8, "tok"),
+                                sdg_graph_linear_weight(g, 77, 8, "pos")),
+                3, 1, 77, 8);
+    sdg_value whole = sdg_graph_conv_weight(g, 4, 10, 3, 3, "w"),
+              part = sdg_graph_weight_slice(g, sdg_graph_weight_slice(g, whole, 2, 6), 1, 3);
     assert_dims(g, part, 4, 3, 3, 3);
     assert_int_equal(g->values[part].slice_start, 3);
     assert_int_equal(g->values[part].slice_of, 10);
@@ -70,77 +82,319 @@ static sdg_value one_by_one(struct sdg_graph *g, int64_t out, int64_t in)
     return sdg_graph_linear_weight(g, out, in, "w");
 }
 
-MISTAKE(zero_dim) { (void)x; sdg_graph_input(g, "zero", 1, 0, 4, 4); }
-MISTAKE(negative_dim) { (void)x; sdg_graph_vector_weight(g, -3, "negative"); }
-MISTAKE(huge) { (void)x; sdg_graph_input(g, "huge", 1 << 20, 1 << 20, 1, 2); }
-MISTAKE(overflowing) { (void)x; sdg_graph_input(g, "overflow", INT64_MAX, INT64_MAX, 3, 3); }
-MISTAKE(same_name) { (void)x; sdg_graph_input_s32(g, "x", 1, 4); }
-MISTAKE(no_name) { (void)x; sdg_graph_input(g, "", 1, 1, 1, 1); }
-MISTAKE(no_op_name) { sdg_graph_unary(g, NULL, x, SDG_UNARY_SILU); }
-MISTAKE(other_rows) { (void)x; sdg_graph_table(g, "t3", 3, 1, 4); sdg_graph_table(g, "t5", 5, 1, 4); }
-MISTAKE(slice_outside) { (void)x; sdg_graph_weight_slice(g, one_by_one(g, 4, 8), 5, 4); }
-MISTAKE(slice_of_vector) { (void)x; sdg_graph_weight_slice(g, sdg_graph_vector_weight(g, 4, "v"), 0, 1); }
-MISTAKE(slice_overflowing) { (void)x; sdg_graph_weight_slice(g, one_by_one(g, 4, 8), INT64_MAX, 1); }
-MISTAKE(output_input) { sdg_graph_output(g, "out", x); }
-MISTAKE(output_twice) { sdg_value y = sdg_graph_unary(g, "y", x, SDG_UNARY_RELU); sdg_graph_output(g, "o1", y); sdg_graph_output(g, "o2", y); }
-MISTAKE(output_none) { (void)x; sdg_graph_output(g, "out", 0); }
-MISTAKE(conv_channels) { sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 9, 3, 3, "blk.w"), same3, none); }
-MISTAKE(conv_kernel) { sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 8, 7, 7, "blk.w"), same3, none); }
-MISTAKE(conv_stride) { sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 8, 1, 1, "blk.w"), (struct sdg_conv_params){0}, none); }
-MISTAKE(conv_padding) { sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 8, 1, 1, "blk.w"), (struct sdg_conv_params){.stride = 1, .pad_left = -1}, none); }
-MISTAKE(conv_no_weight) { sdg_graph_conv2d(g, "blk.conv", x, x, same3, none); }
-MISTAKE(linear_channels) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 7), none); }
-MISTAKE(linear_kernel) { sdg_graph_linear(g, "lin", x, sdg_graph_conv_weight(g, 4, 8, 3, 3, "w"), none); }
-MISTAKE(linear_missing) { sdg_graph_linear(g, "lin", 0, one_by_one(g, 3, 8), none); (void)x; }
-MISTAKE(bias_length) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.bias = sdg_graph_vector_weight(g, 4, "b")}); }
-MISTAKE(bias_matrix) { sdg_value w = one_by_one(g, 3, 8); sdg_graph_linear(g, "lin", x, w, (struct sdg_epilogue){.bias = w}); }
-MISTAKE(table_channels) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.table = sdg_graph_table(g, "t", 2, 1, 4)}); }
-MISTAKE(table_batch) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.table = sdg_graph_table(g, "t", 2, 3, 3)}); }
-MISTAKE(residual_shape) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.residual = x}); }
-MISTAKE(affine_epilogue) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.activation = SDG_UNARY_AFFINE}); }
-MISTAKE(attention_heads) { sdg_graph_attention(g, "attn", x, x, x, 3, 1, false); }
-MISTAKE(attention_key) { sdg_graph_attention(g, "attn", x, sdg_graph_input(g, "k", 2, 5, 4, 4), x, 2, 1, false); }
-MISTAKE(attention_value) { sdg_graph_attention(g, "attn", x, x, sdg_graph_input(g, "v", 2, 5, 3, 8), 2, 1, false); }
-MISTAKE(attention_causal) { sdg_value k = sdg_graph_input(g, "k", 2, 1, 7, 8); sdg_graph_attention(g, "attn", x, k, k, 2, 1, true); }
-MISTAKE(attention_scale) { sdg_graph_attention(g, "attn", x, x, x, 2, INFINITY, false); }
-MISTAKE(group_count) { norm(g, "gn", x, 3); }
-MISTAKE(group_gamma) { sdg_value v = sdg_graph_vector_weight(g, 7, "gamma"); sdg_graph_group_norm(g, "gn", x, v, v, 2, 1e-5f, SDG_UNARY_NONE); }
-MISTAKE(group_activation) { sdg_value v = sdg_graph_vector_weight(g, 8, "gamma"); sdg_graph_group_norm(g, "gn", x, v, v, 2, 1e-5f, SDG_UNARY_RELU); }
-MISTAKE(norm_eps) { sdg_value v = sdg_graph_vector_weight(g, 8, "gamma"); sdg_graph_layer_norm(g, "ln", x, v, v, -1); }
-MISTAKE(norm_beta) { sdg_graph_layer_norm(g, "ln", x, sdg_graph_vector_weight(g, 8, "gamma"), sdg_graph_vector_weight(g, 9, "beta"), 1e-5f); }
-MISTAKE(unary_none) { sdg_graph_unary(g, "un", x, SDG_UNARY_NONE); }
-MISTAKE(unary_affine) { sdg_graph_unary(g, "un", x, SDG_UNARY_AFFINE); }
-MISTAKE(unary_of_weight) { sdg_graph_unary(g, "un", one_by_one(g, 3, 8), SDG_UNARY_RELU); (void)x; }
-MISTAKE(unary_of_ids) { sdg_graph_unary(g, "un", sdg_graph_input_s32(g, "ids", 1, 4), SDG_UNARY_RELU); (void)x; }
-MISTAKE(affine_nan) { sdg_graph_affine(g, "af", x, NAN, 0); }
-MISTAKE(binary_channels) { sdg_graph_binary(g, "bi", SDG_BINARY_ADD, x, sdg_graph_input(g, "y", 2, 5, 4, 1)); }
-MISTAKE(binary_half) { sdg_graph_binary(g, "bi", SDG_BINARY_ADD, x, sdg_graph_input(g, "y", 2, 5, 1, 8)); }
-MISTAKE(binary_function) { sdg_graph_binary(g, "bi", (enum sdg_binary)7, x, x); }
-MISTAKE(geglu_odd) { sdg_graph_geglu(g, "gg", sdg_graph_input(g, "y", 2, 5, 4, 3)); (void)x; }
-MISTAKE(upsample_zero) { sdg_graph_upsample_nearest(g, "up", x, 0, 8); }
-MISTAKE(concat_shape) { sdg_graph_concat(g, "cat", x, sdg_graph_input(g, "y", 2, 4, 4, 8)); }
-MISTAKE(slice_channels) { sdg_graph_slice(g, "sl", x, 6, 3); }
-MISTAKE(embed_float) { sdg_graph_embed(g, "em", x, one_by_one(g, 9, 8), one_by_one(g, 9, 8)); }
-MISTAKE(embed_channels) { (void)x; sdg_graph_embed(g, "em", sdg_graph_input_s32(g, "ids", 1, 4), one_by_one(g, 9, 8), one_by_one(g, 9, 7)); }
-MISTAKE(embed_positions) { (void)x; sdg_graph_embed(g, "em", sdg_graph_input_s32(g, "ids", 1, 10), one_by_one(g, 9, 8), one_by_one(g, 9, 8)); }
-MISTAKE(made_up_value) { sdg_graph_concat(g, "cat", x, 12345); }
+MISTAKE(zero_dim)
+{
+    (void)x;
+    sdg_graph_input(g, "zero", 1, 0, 4, 4);
+}
+MISTAKE(negative_dim)
+{
+    (void)x;
+    sdg_graph_vector_weight(g, -3, "negative");
+}
+MISTAKE(huge)
+{
+    (void)x;
+    sdg_graph_input(g, "huge", 1 << 20, 1 << 20, 1, 2);
+}
+MISTAKE(overflowing)
+{
+    (void)x;
+    sdg_graph_input(g, "overflow", INT64_MAX, INT64_MAX, 3, 3);
+}
+MISTAKE(same_name)
+{
+    (void)x;
+    sdg_graph_input_s32(g, "x", 1, 4);
+}
+MISTAKE(no_name)
+{
+    (void)x;
+    sdg_graph_input(g, "", 1, 1, 1, 1);
+}
+MISTAKE(no_op_name)
+{
+    sdg_graph_unary(g, NULL, x, SDG_UNARY_SILU);
+}
+MISTAKE(other_rows)
+{
+    (void)x;
+    sdg_graph_table(g, "t3", 3, 1, 4);
+    sdg_graph_table(g, "t5", 5, 1, 4);
+}
+MISTAKE(slice_outside)
+{
+    (void)x;
+    sdg_graph_weight_slice(g, one_by_one(g, 4, 8), 5, 4);
+}
+MISTAKE(slice_of_vector)
+{
+    (void)x;
+    sdg_graph_weight_slice(g, sdg_graph_vector_weight(g, 4, "v"), 0, 1);
+}
+MISTAKE(slice_overflowing)
+{
+    (void)x;
+    sdg_graph_weight_slice(g, one_by_one(g, 4, 8), INT64_MAX, 1);
+}
+MISTAKE(output_input)
+{
+    sdg_graph_output(g, "out", x);
+}
+MISTAKE(output_twice)
+{
+    sdg_value y = sdg_graph_unary(g, "y", x, SDG_UNARY_RELU);
+    sdg_graph_output(g, "o1", y);
+    sdg_graph_output(g, "o2", y);
+}
+MISTAKE(output_none)
+{
+    (void)x;
+    sdg_graph_output(g, "out", 0);
+}
+MISTAKE(conv_channels)
+{
+    sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 9, 3, 3, "blk.w"), same3, none);
+}
+MISTAKE(conv_kernel)
+{
+    sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 8, 7, 7, "blk.w"), same3, none);
+}
+MISTAKE(conv_stride)
+{
+    sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 8, 1, 1, "blk.w"), (struct sdg_conv_params){0},
+                     none);
+}
+MISTAKE(conv_padding)
+{
+    sdg_graph_conv2d(g, "blk.conv", x, sdg_graph_conv_weight(g, 4, 8, 1, 1, "blk.w"),
+                     (struct sdg_conv_params){.stride = 1, .pad_left = -1}, none);
+}
+MISTAKE(conv_no_weight)
+{
+    sdg_graph_conv2d(g, "blk.conv", x, x, same3, none);
+}
+MISTAKE(linear_channels)
+{
+    sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 7), none);
+}
+MISTAKE(linear_kernel)
+{
+    sdg_graph_linear(g, "lin", x, sdg_graph_conv_weight(g, 4, 8, 3, 3, "w"), none);
+}
+MISTAKE(linear_missing)
+{
+    sdg_graph_linear(g, "lin", 0, one_by_one(g, 3, 8), none);
+    (void)x;
+}
+MISTAKE(bias_length)
+{
+    sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8),
+                     (struct sdg_epilogue){.bias = sdg_graph_vector_weight(g, 4, "b")});
+}
+MISTAKE(bias_matrix)
+{
+    sdg_value w = one_by_one(g, 3, 8);
+    sdg_graph_linear(g, "lin", x, w, (struct sdg_epilogue){.bias = w});
+}
+MISTAKE(table_channels)
+{
+    sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8),
+                     (struct sdg_epilogue){.table = sdg_graph_table(g, "t", 2, 1, 4)});
+}
+MISTAKE(table_batch)
+{
+    sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8),
+                     (struct sdg_epilogue){.table = sdg_graph_table(g, "t", 2, 3, 3)});
+}
+MISTAKE(residual_shape)
+{
+    sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.residual = x});
+}
+MISTAKE(affine_epilogue)
+{
+    sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), (struct sdg_epilogue){.activation = SDG_UNARY_AFFINE});
+}
+MISTAKE(attention_heads)
+{
+    sdg_graph_attention(g, "attn", x, x, x, 3, 1, false);
+}
+MISTAKE(attention_key)
+{
+    sdg_graph_attention(g, "attn", x, sdg_graph_input(g, "k", 2, 5, 4, 4), x, 2, 1, false);
+}
+MISTAKE(attention_value)
+{
+    sdg_graph_attention(g, "attn", x, x, sdg_graph_input(g, "v", 2, 5, 3, 8), 2, 1, false);
+}
+MISTAKE(attention_causal)
+{
+    sdg_value k = sdg_graph_input(g, "k", 2, 1, 7, 8);
+    sdg_graph_attention(g, "attn", x, k, k, 2, 1, true);
+}
+MISTAKE(attention_scale)
+{
+    sdg_graph_attention(g, "attn", x, x, x, 2, INFINITY, false);
+}
+MISTAKE(group_count)
+{
+    norm(g, "gn", x, 3);
+}
+MISTAKE(group_gamma)
+{
+    sdg_value v = sdg_graph_vector_weight(g, 7, "gamma");
+    sdg_graph_group_norm(g, "gn", x, v, v, 2, 1e-5f, SDG_UNARY_NONE);
+}
+MISTAKE(group_activation)
+{
+    sdg_value v = sdg_graph_vector_weight(g, 8, "gamma");
+    sdg_graph_group_norm(g, "gn", x, v, v, 2, 1e-5f, SDG_UNARY_RELU);
+}
+MISTAKE(norm_eps)
+{
+    sdg_value v = sdg_graph_vector_weight(g, 8, "gamma");
+    sdg_graph_layer_norm(g, "ln", x, v, v, -1);
+}
+MISTAKE(norm_beta)
+{
+    sdg_graph_layer_norm(g, "ln", x, sdg_graph_vector_weight(g, 8, "gamma"), sdg_graph_vector_weight(g, 9, "beta"),
+                         1e-5f);
+}
+MISTAKE(unary_none)
+{
+    sdg_graph_unary(g, "un", x, SDG_UNARY_NONE);
+}
+MISTAKE(unary_affine)
+{
+    sdg_graph_unary(g, "un", x, SDG_UNARY_AFFINE);
+}
+MISTAKE(unary_of_weight)
+{
+    sdg_graph_unary(g, "un", one_by_one(g, 3, 8), SDG_UNARY_RELU);
+    (void)x;
+}
+MISTAKE(unary_of_ids)
+{
+    sdg_graph_unary(g, "un", sdg_graph_input_s32(g, "ids", 1, 4), SDG_UNARY_RELU);
+    (void)x;
+}
+MISTAKE(affine_nan)
+{
+    sdg_graph_affine(g, "af", x, NAN, 0);
+}
+MISTAKE(binary_channels)
+{
+    sdg_graph_binary(g, "bi", SDG_BINARY_ADD, x, sdg_graph_input(g, "y", 2, 5, 4, 1));
+}
+MISTAKE(binary_half)
+{
+    sdg_graph_binary(g, "bi", SDG_BINARY_ADD, x, sdg_graph_input(g, "y", 2, 5, 1, 8));
+}
+MISTAKE(binary_function)
+{
+    sdg_graph_binary(g, "bi", (enum sdg_binary)7, x, x);
+}
+MISTAKE(geglu_odd)
+{
+    sdg_graph_geglu(g, "gg", sdg_graph_input(g, "y", 2, 5, 4, 3));
+    (void)x;
+}
+MISTAKE(upsample_zero)
+{
+    sdg_graph_upsample_nearest(g, "up", x, 0, 8);
+}
+MISTAKE(concat_shape)
+{
+    sdg_graph_concat(g, "cat", x, sdg_graph_input(g, "y", 2, 4, 4, 8));
+}
+MISTAKE(slice_channels)
+{
+    sdg_graph_slice(g, "sl", x, 6, 3);
+}
+MISTAKE(embed_float)
+{
+    sdg_graph_embed(g, "em", x, one_by_one(g, 9, 8), one_by_one(g, 9, 8));
+}
+MISTAKE(embed_channels)
+{
+    (void)x;
+    sdg_graph_embed(g, "em", sdg_graph_input_s32(g, "ids", 1, 4), one_by_one(g, 9, 8), one_by_one(g, 9, 7));
+}
+MISTAKE(embed_positions)
+{
+    (void)x;
+    sdg_graph_embed(g, "em", sdg_graph_input_s32(g, "ids", 1, 10), one_by_one(g, 9, 8), one_by_one(g, 9, 8));
+}
+MISTAKE(made_up_value)
+{
+    sdg_graph_concat(g, "cat", x, 12345);
+}
 
 // Integers: codes of x, and a layer that reads them.
-static sdg_value interval_table(struct sdg_graph *g) { return sdg_graph_table(g, "interval", 2, 1, 2); }
-static sdg_value codes_of(struct sdg_graph *g, sdg_value x) { return sdg_graph_quantize(g, "q", x, interval_table(g), -128, 127); }
-static void linear_3(struct sdg_graph *g, sdg_value x) { sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), none); }
-MISTAKE(interval_width) { sdg_graph_quantize(g, "q", x, sdg_graph_table(g, "t", 2, 1, 1), -128, 127); }
-MISTAKE(interval_activation) { sdg_graph_quantize(g, "q", x, x, -128, 127); }
-MISTAKE(codes_signed) { sdg_graph_quantize(g, "q", x, interval_table(g), -128, 200); }
-MISTAKE(codes_positive) { sdg_graph_measure_interval(g, "m", x, 1, 200); }
-MISTAKE(codes_one) { sdg_graph_measure_interval(g, "m", x, -3, 0); }
-MISTAKE(fake_codes) { sdg_graph_fake_quantize(g, "f", x, interval_table(g), 1, 5); }
-MISTAKE(quantize_codes) { sdg_graph_quantize(g, "q2", codes_of(g, x), sdg_graph_find(g, "interval"), -128, 127); }
-MISTAKE(float_of_codes) { linear_3(g, codes_of(g, x)); }
-MISTAKE(emit_outside) { (void)x; sdg_graph_emit_codes(g, 0, interval_table(g), -128, 127); }
-MISTAKE(emit_of_unary) { sdg_graph_unary(g, "un", x, SDG_UNARY_RELU); sdg_graph_emit_codes(g, 0, interval_table(g), -128, 127); }
-MISTAKE(use_in_unary) { sdg_value q = codes_of(g, x); sdg_graph_use_codes(g, 0, q, sdg_graph_find(g, "interval"), sdg_graph_vector_weight(g, 8, "s"), 8); }
-MISTAKE(use_floats) { linear_3(g, x); sdg_graph_use_codes(g, 0, x, interval_table(g), sdg_graph_vector_weight(g, 3, "s"), 8); }
+static sdg_value interval_table(struct sdg_graph *g)
+{
+    return sdg_graph_table(g, "interval", 2, 1, 2);
+}
+static sdg_value codes_of(struct sdg_graph *g, sdg_value x)
+{
+    return sdg_graph_quantize(g, "q", x, interval_table(g), -128, 127);
+}
+static void linear_3(struct sdg_graph *g, sdg_value x)
+{
+    sdg_graph_linear(g, "lin", x, one_by_one(g, 3, 8), none);
+}
+MISTAKE(interval_width)
+{
+    sdg_graph_quantize(g, "q", x, sdg_graph_table(g, "t", 2, 1, 1), -128, 127);
+}
+MISTAKE(interval_activation)
+{
+    sdg_graph_quantize(g, "q", x, x, -128, 127);
+}
+MISTAKE(codes_signed)
+{
+    sdg_graph_quantize(g, "q", x, interval_table(g), -128, 200);
+}
+MISTAKE(codes_positive)
+{
+    sdg_graph_measure_interval(g, "m", x, 1, 200);
+}
+MISTAKE(codes_one)
+{
+    sdg_graph_measure_interval(g, "m", x, -3, 0);
+}
+MISTAKE(fake_codes)
+{
+    sdg_graph_fake_quantize(g, "f", x, interval_table(g), 1, 5);
+}
+MISTAKE(quantize_codes)
+{
+    sdg_graph_quantize(g, "q2", codes_of(g, x), sdg_graph_find(g, "interval"), -128, 127);
+}
+MISTAKE(float_of_codes)
+{
+    linear_3(g, codes_of(g, x));
+}
+MISTAKE(emit_outside)
+{
+    (void)x;
+    sdg_graph_emit_codes(g, 0, interval_table(g), -128, 127);
+}
+MISTAKE(emit_of_unary)
+{
+    sdg_graph_unary(g, "un", x, SDG_UNARY_RELU);
+    sdg_graph_emit_codes(g, 0, interval_table(g), -128, 127);
+}
+MISTAKE(use_in_unary)
+{
+    sdg_value q = codes_of(g, x);
+    sdg_graph_use_codes(g, 0, q, sdg_graph_find(g, "interval"), sdg_graph_vector_weight(g, 8, "s"), 8);
+}
+MISTAKE(use_floats)
+{
+    linear_3(g, x);
+    sdg_graph_use_codes(g, 0, x, interval_table(g), sdg_graph_vector_weight(g, 3, "s"), 8);
+}
 MISTAKE(use_other_shape)
 {
     linear_3(g, x);
@@ -161,31 +415,74 @@ MISTAKE(use_scales)
 }
 
 static const struct mistake mistakes[] = {
-    {interval_width, "q (quantize): interval [2,1,1,1] is neither"}, {interval_activation, "interval [2,5,4,8] is neither"},
-    {codes_signed, "codes -128 to 200 do not fit"}, {codes_positive, "codes 1 to 200"}, {codes_one, "codes -3 to 0"}, {fake_codes, "codes 1 to 5 do not hold 0"},
-    {quantize_codes, "q2 (quantize): input [2,5,4,8] is no float"}, {float_of_codes, "lin (linear): input [2,5,4,8] is no float"},
-    {emit_outside, "operation 0 of 0"}, {emit_of_unary, "un (unary): cannot have codes as its result [2,5,4,8]"}, {use_in_unary, "cannot be computed in integers"},
-    {use_floats, "lin (linear): f32 [2,5,4,8] are no codes of input"}, {use_other_shape, "s8 [2,5,3,8] are no codes of input [2,5,4,8]"},
-    {use_nine_bits, "weights of 9 bits"}, {use_scales, "weight scale s has shape [4], but w needs [3]"},
-    {zero_dim, "zero: shape [1,0,4,4]"}, {negative_dim, "negative: shape [-3]"}, {huge, "2^40"}, {overflowing, "overflow: shape"},
-    {same_name, "x: the graph already has"}, {no_name, "no name"}, {no_op_name, "unary operation has no name"}, {other_rows, "t5: the table has 5 rows, table t3 has 3"},
-    {slice_outside, "not inside the weight [4,8]"}, {slice_of_vector, "can be sliced"}, {slice_overflowing, "not inside the weight"},
-    {output_input, "out: an output must be"}, {output_twice, "o2: the value is already the output o1"}, {output_none, "out: an output must be"},
+    {interval_width, "q (quantize): interval [2,1,1,1] is neither"},
+    {interval_activation, "interval [2,5,4,8] is neither"},
+    {codes_signed, "codes -128 to 200 do not fit"},
+    {codes_positive, "codes 1 to 200"},
+    {codes_one, "codes -3 to 0"},
+    {fake_codes, "codes 1 to 5 do not hold 0"},
+    {quantize_codes, "q2 (quantize): input [2,5,4,8] is no float"},
+    {float_of_codes, "lin (linear): input [2,5,4,8] is no float"},
+    {emit_outside, "operation 0 of 0"},
+    {emit_of_unary, "un (unary): cannot have codes as its result [2,5,4,8]"},
+    {use_in_unary, "cannot be computed in integers"},
+    {use_floats, "lin (linear): f32 [2,5,4,8] are no codes of input"},
+    {use_other_shape, "s8 [2,5,3,8] are no codes of input [2,5,4,8]"},
+    {use_nine_bits, "weights of 9 bits"},
+    {use_scales, "weight scale s has shape [4], but w needs [3]"},
+    {zero_dim, "zero: shape [1,0,4,4]"},
+    {negative_dim, "negative: shape [-3]"},
+    {huge, "2^40"},
+    {overflowing, "overflow: shape"},
+    {same_name, "x: the graph already has"},
+    {no_name, "no name"},
+    {no_op_name, "unary operation has no name"},
+    {other_rows, "t5: the table has 5 rows, table t3 has 3"},
+    {slice_outside, "not inside the weight [4,8]"},
+    {slice_of_vector, "can be sliced"},
+    {slice_overflowing, "not inside the weight"},
+    {output_input, "out: an output must be"},
+    {output_twice, "o2: the value is already the output o1"},
+    {output_none, "out: an output must be"},
     {conv_channels, "blk.conv (conv2d): input [2,5,4,8] does not have the input channels of weight blk.w [4,9,3,3]"},
-    {conv_kernel, "input [2,5,4,8] is smaller than the kernel of weight [4,8,7,7]"}, {conv_stride, "stride 0"}, {conv_padding, "padding 0,-1,0,0"},
-    {conv_no_weight, "weight [2,5,4,8] is no weight"}, {linear_channels, "lin (linear): input [2,5,4,8] does not have the input channels of weight w [3,7]"},
-    {linear_kernel, "kernel larger"}, {linear_missing, "lin (linear): input is missing"}, {bias_length, "bias b has shape [4], but [2,5,4,3] needs [3]"},
-    {bias_matrix, "bias w has shape [3,8]"}, {table_channels, "table [2,1,1,4] does not fit the result [2,5,4,3]"}, {table_batch, "table [2,3,1,3] does not fit"},
-    {residual_shape, "residual [2,5,4,8] does not have the result's shape [2,5,4,3]"}, {affine_epilogue, "lin (linear): function"},
-    {attention_heads, "attn (attention): query [2,5,4,8] and value [2,5,4,8] cannot be split into 3 heads"}, {attention_key, "query [2,5,4,8] and key [2,5,4,4]"},
-    {attention_value, "key [2,5,4,8] and value [2,5,3,8]"}, {attention_causal, "causal, but query [2,5,4,8] and key [2,1,7,8]"}, {attention_scale, "scale"},
-    {group_count, "gn (group_norm): the channels of input [2,5,4,8] cannot be split into 3 groups"}, {group_gamma, "gamma gamma has shape [7]"},
-    {group_activation, "group norm's activation"}, {norm_eps, "eps"}, {norm_beta, "beta beta has shape [9], but [2,5,4,8] needs [8]"},
-    {unary_none, "no unary function"}, {unary_affine, "no unary function"}, {unary_of_weight, "input [3,8] is no float"}, {unary_of_ids, "input [1,1,4,1] is no float"},
-    {affine_nan, "not finite"}, {binary_channels, "bi (binary): [2,5,4,1] cannot be broadcast to [2,5,4,8]"}, {binary_half, "[2,5,1,8] cannot be broadcast"},
-    {binary_function, "no binary function"}, {geglu_odd, "input [2,5,4,3] are not even"}, {upsample_zero, "up: shape [2,0,8,8]"},
-    {concat_shape, "cat (concat): [2,5,4,8] and [2,4,4,8] differ"}, {slice_channels, "sl (slice): channels 6 to 6+3 are not inside [2,5,4,8]"},
-    {embed_float, "ids [2,5,4,8] are no s32"}, {embed_channels, "token table [9,8] and position table [9,7]"}, {embed_positions, "position table [9,8] has fewer rows than ids [1,1,10,1]"},
+    {conv_kernel, "input [2,5,4,8] is smaller than the kernel of weight [4,8,7,7]"},
+    {conv_stride, "stride 0"},
+    {conv_padding, "padding 0,-1,0,0"},
+    {conv_no_weight, "weight [2,5,4,8] is no weight"},
+    {linear_channels, "lin (linear): input [2,5,4,8] does not have the input channels of weight w [3,7]"},
+    {linear_kernel, "kernel larger"},
+    {linear_missing, "lin (linear): input is missing"},
+    {bias_length, "bias b has shape [4], but [2,5,4,3] needs [3]"},
+    {bias_matrix, "bias w has shape [3,8]"},
+    {table_channels, "table [2,1,1,4] does not fit the result [2,5,4,3]"},
+    {table_batch, "table [2,3,1,3] does not fit"},
+    {residual_shape, "residual [2,5,4,8] does not have the result's shape [2,5,4,3]"},
+    {affine_epilogue, "lin (linear): function"},
+    {attention_heads, "attn (attention): query [2,5,4,8] and value [2,5,4,8] cannot be split into 3 heads"},
+    {attention_key, "query [2,5,4,8] and key [2,5,4,4]"},
+    {attention_value, "key [2,5,4,8] and value [2,5,3,8]"},
+    {attention_causal, "causal, but query [2,5,4,8] and key [2,1,7,8]"},
+    {attention_scale, "scale"},
+    {group_count, "gn (group_norm): the channels of input [2,5,4,8] cannot be split into 3 groups"},
+    {group_gamma, "gamma gamma has shape [7]"},
+    {group_activation, "group norm's activation"},
+    {norm_eps, "eps"},
+    {norm_beta, "beta beta has shape [9], but [2,5,4,8] needs [8]"},
+    {unary_none, "no unary function"},
+    {unary_affine, "no unary function"},
+    {unary_of_weight, "input [3,8] is no float"},
+    {unary_of_ids, "input [1,1,4,1] is no float"},
+    {affine_nan, "not finite"},
+    {binary_channels, "bi (binary): [2,5,4,1] cannot be broadcast to [2,5,4,8]"},
+    {binary_half, "[2,5,1,8] cannot be broadcast"},
+    {binary_function, "no binary function"},
+    {geglu_odd, "input [2,5,4,3] are not even"},
+    {upsample_zero, "up: shape [2,0,8,8]"},
+    {concat_shape, "cat (concat): [2,5,4,8] and [2,4,4,8] differ"},
+    {slice_channels, "sl (slice): channels 6 to 6+3 are not inside [2,5,4,8]"},
+    {embed_float, "ids [2,5,4,8] are no s32"},
+    {embed_channels, "token table [9,8] and position table [9,7]"},
+    {embed_positions, "position table [9,8] has fewer rows than ids [1,1,10,1]"},
     {made_up_value, "cat (concat): second input is missing"},
 };
 
@@ -223,11 +520,15 @@ static void questions(void **state)
 {
     (void)state;
     struct sdg_graph *g = new_graph();
-    sdg_value x = sdg_graph_input(g, "x", 2, 8, 8, 4), table = sdg_graph_table(g, "time", 7, 1, 16), ids = sdg_graph_input_s32(g, "ids", 2, 5);
+    sdg_value x = sdg_graph_input(g, "x", 2, 8, 8, 4), table = sdg_graph_table(g, "time", 7, 1, 16),
+              ids = sdg_graph_input_s32(g, "ids", 2, 5);
     assert_int_equal(g->rows, 7);
-    sdg_value y = conv(g, "c", x, 16, 3, 2, table), text = sdg_graph_embed(g, "e", ids, sdg_graph_linear_weight(g, 9, 16, "tok"), sdg_graph_linear_weight(g, 9, 16, "pos"));
+    sdg_value y = conv(g, "c", x, 16, 3, 2, table),
+              text = sdg_graph_embed(g, "e", ids, sdg_graph_linear_weight(g, 9, 16, "tok"),
+                                     sdg_graph_linear_weight(g, 9, 16, "pos"));
     sdg_value a = sdg_graph_attention(g, "a", y, text, text, 4, 0.5f, false);
-    sdg_value z = sdg_graph_linear(g, "l", a, sdg_graph_linear_weight(g, 16, 16, "lw"), (struct sdg_epilogue){.residual = y});
+    sdg_value z =
+        sdg_graph_linear(g, "l", a, sdg_graph_linear_weight(g, 16, 16, "lw"), (struct sdg_epilogue){.residual = y});
     sdg_graph_output(g, "z", z);
     assert_int_equal(sdg_graph_check(g), SDG_OK);
     assert_int_equal(sdg_graph_find(g, "x"), x);
@@ -280,7 +581,8 @@ static void fuse_patterns(void **state)
     assert_int_equal(count_ops(g, SDG_OP_UNARY), 2);
     assert_int_equal(count_ops(g, SDG_OP_GROUP_NORM), 2);
     assert_int_equal(count_ops(g, SDG_OP_CONV2D), 5);
-    const struct sdg_op *norm1 = find_op(g, "res.norm1"), *a = find_op(g, "res.conv_shortcut[0:6]"), *b = find_op(g, "res.conv_shortcut[6:12]");
+    const struct sdg_op *norm1 = find_op(g, "res.norm1"), *a = find_op(g, "res.conv_shortcut[0:6]"),
+                        *b = find_op(g, "res.conv_shortcut[6:12]");
     assert_true(norm1->in[0] == find_op(g, "half")->out && norm1->in[3] == find_op(g, "skip")->out);
     assert_int_equal(norm1->u.group_norm.activation, SDG_UNARY_SILU);
     assert_int_equal(find_op(g, "res.norm2")->u.group_norm.activation, SDG_UNARY_SILU);
@@ -295,7 +597,9 @@ static void fuse_patterns(void **state)
     assert_int_equal(find_op(g, "last")->out, out);
     assert_int_equal(sdg_graph_find(g, "out"), out);
     for (size_t v = 1; v < g->value_count; v++) // the unsliced shortcut and the dead norm's parameters are not loaded
-        assert_false(g->values[v].kind == SDG_VALUE_WEIGHT && (strstr(g->values[v].name, "dead") || (strstr(g->values[v].name, "shortcut.weight") && !g->values[v].slice_of)));
+        assert_false(g->values[v].kind == SDG_VALUE_WEIGHT &&
+                     (strstr(g->values[v].name, "dead") ||
+                      (strstr(g->values[v].name, "shortcut.weight") && !g->values[v].slice_of)));
     // A second time there is nothing left to do.
     size_t ops = g->op_count;
     fuse_and_compare(g);
@@ -319,9 +623,13 @@ static void fuse_leaves_alone(void **state)
     sdg_value u6 = sdg_graph_unary(g, "u6", norm(g, "relu_norm", x, 2), SDG_UNARY_RELU);
     sdg_value u7 = sdg_graph_unary(g, "u7", conv(g, "active", x, 6, 1, 1, 0), SDG_UNARY_SILU); // fused ...
     sdg_value b7 = sdg_graph_binary(g, "b7", SDG_BINARY_MUL, u7, x);
-    sdg_value b8 = sdg_graph_binary(g, "b8", SDG_BINARY_ADD, sdg_graph_unary(g, "u8", conv(g, "after", x, 6, 1, 1, 0), SDG_UNARY_SILU), x); // silu fused, add not
-    sdg_value cat9 = sdg_graph_concat(g, "cat9", x, one = u1), s9 = sdg_graph_slice(g, "s9", cat9, 3, 6), c9 = conv(g, "c9", cat9, 6, 1, 1, 0);
-    sdg_value inner = sdg_graph_concat(g, "inner", x, u6), outer = sdg_graph_concat(g, "outer", inner, s9), c10 = conv(g, "c10", outer, 6, 3, 1, 0);
+    // silu fused, add not
+    sdg_value b8 = sdg_graph_binary(g, "b8", SDG_BINARY_ADD,
+                                    sdg_graph_unary(g, "u8", conv(g, "after", x, 6, 1, 1, 0), SDG_UNARY_SILU), x);
+    sdg_value cat9 = sdg_graph_concat(g, "cat9", x, one = u1), s9 = sdg_graph_slice(g, "s9", cat9, 3, 6),
+              c9 = conv(g, "c9", cat9, 6, 1, 1, 0);
+    sdg_value inner = sdg_graph_concat(g, "inner", x, u6), outer = sdg_graph_concat(g, "outer", inner, s9),
+              c10 = conv(g, "c10", outer, 6, 3, 1, 0);
     sdg_value all[] = {u1, m2, a3, b4, b5, u6, b7, b8, c9, c10, norm(g, "n10", outer, 3)};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         char name[16];
@@ -349,7 +657,8 @@ static void fuse_chain(void **state)
     // relu(conv(x) + late): the convolution is made before the value added to it, and moves behind it.
     sdg_value x = sdg_graph_input(g, "x", 1, 4, 4, 4), c = conv(g, "early", x, 4, 3, 1, 0);
     sdg_value late = sdg_graph_unary(g, "late", x, SDG_UNARY_TANH);
-    sdg_graph_output(g, "y", sdg_graph_unary(g, "relu", sdg_graph_binary(g, "add", SDG_BINARY_ADD, c, late), SDG_UNARY_RELU));
+    sdg_graph_output(g, "y",
+                     sdg_graph_unary(g, "relu", sdg_graph_binary(g, "add", SDG_BINARY_ADD, c, late), SDG_UNARY_RELU));
     fuse_and_compare(g);
     assert_int_equal(g->op_count, 2);
     assert_string_equal(g->ops[0].name, "late");
@@ -387,12 +696,12 @@ static void fuse_keeps_results(void **state)
 
 // ---- tests: plans ----
 
-struct span {
-    size_t first, last, offset, bytes;
-};
+struct span { size_t first, last, offset, bytes; };
 
-// Brute force, from the definition: who is alive when, and where. Returns the largest sum of (aligned) bytes alive at once.
-static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan, size_t alignment, const size_t *scratch)
+// Brute force, from the definition: who is alive when, and where. Returns the largest sum of (aligned) bytes alive at
+// once.
+static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan, size_t alignment,
+                         const size_t *scratch)
 {
     struct span *spans = calloc(g->value_count + g->op_count, sizeof *spans);
     size_t count = 0;
@@ -409,7 +718,8 @@ static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan,
             const struct sdg_op *op = &g->ops[i];
             if (op->out == v)
                 s->first = i;
-            if (op->out == v || op->in[0] == v || op->in[1] == v || op->in[2] == v || op->in[3] == v || op->epilogue.residual == v)
+            if (op->out == v || op->in[0] == v || op->in[1] == v || op->in[2] == v || op->in[3] == v ||
+                op->epilogue.residual == v)
                 s->last = i;
         }
         if (g->values[v].output)
@@ -426,7 +736,8 @@ static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan,
         assert_true(spans[i].offset <= plan->arena_bytes && spans[i].bytes <= plan->arena_bytes - spans[i].offset);
         for (size_t k = 0; k < i; k++) {
             bool together = spans[i].first <= spans[k].last && spans[k].first <= spans[i].last;
-            bool overlap = spans[i].offset < spans[k].offset + spans[k].bytes && spans[k].offset < spans[i].offset + spans[i].bytes;
+            bool overlap = spans[i].offset < spans[k].offset + spans[k].bytes &&
+                spans[k].offset < spans[i].offset + spans[i].bytes;
             assert_false(together && overlap);
         }
     }
@@ -434,7 +745,9 @@ static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan,
     for (size_t t = 0; t < g->op_count; t++) {
         size_t alive = 0;
         for (size_t i = 0; i < count; i++)
-            alive += spans[i].first <= t && t <= spans[i].last ? (spans[i].bytes + alignment - 1) / alignment * alignment : 0;
+            alive += spans[i].first <= t && t <= spans[i].last
+                ? (spans[i].bytes + alignment - 1) / alignment * alignment
+                : 0;
         peak = alive > peak ? alive : peak;
     }
     free(spans);
@@ -478,7 +791,8 @@ static void plan_of_a_unet(void **state)
         struct sdg_plan *plan;
         assert_int_equal(sdg_plan_create(g, 64, NULL, &plan), SDG_OK);
         assert_int_equal(plan->live_peak, check_plan(g, plan, 64, NULL));
-        print_message("UNet of %zu operations: lower bound %zu KiB, arena %.3f of it\n", g->op_count, plan->live_peak / 1024, (double)plan->arena_bytes / (double)plan->live_peak);
+        print_message("UNet of %zu operations: lower bound %zu KiB, arena %.3f of it\n", g->op_count,
+                      plan->live_peak / 1024, (double)plan->arena_bytes / (double)plan->live_peak);
         assert_true((double)plan->arena_bytes <= 1.1 * (double)plan->live_peak);
         sdg_plan_destroy(&plan);
         sdg_graph_destroy(&g);
@@ -557,7 +871,9 @@ static void listing(void **state)
     struct sdg_graph *g;
     assert_int_equal(sdg_graph_create(&log, &g), SDG_OK);
     sdg_value x = sdg_graph_input(g, "x", 2, 4, 4, 4);
-    sdg_graph_output(g, "out", res_block(g, "res", sdg_graph_concat(g, "cat", x, sdg_graph_unary(g, "skip", x, SDG_UNARY_TANH)), 8 + 2, 2));
+    sdg_graph_output(
+        g, "out",
+        res_block(g, "res", sdg_graph_concat(g, "cat", x, sdg_graph_unary(g, "skip", x, SDG_UNARY_TANH)), 8 + 2, 2));
     assert_int_equal(sdg_graph_fuse(g), SDG_OK);
     sdg_graph_print(g);
     print_message("%s\n", line);
@@ -567,19 +883,22 @@ static void listing(void **state)
     sdg_graph_destroy(&g);
 }
 
-// Codes have integer types that a graph's type does not change, and whoever reads an interval measured at run time keeps it alive.
+// Codes have integer types that a graph's type does not change, and whoever reads an interval measured at run time
+// keeps it alive.
 static void integers(void **state)
 {
     (void)state;
     struct sdg_graph *g = new_graph();
     sdg_value x = sdg_graph_input(g, "x", 2, 4, 4, 8), table = sdg_graph_table(g, "interval", 3, 1, 2);
     sdg_value normed = norm(g, "gn", x, 2), measured = sdg_graph_measure_interval(g, "m", normed, 0, 255);
-    sdg_value codes = sdg_graph_quantize(g, "q", normed, measured, 0, 255), up = sdg_graph_upsample_nearest(g, "up", codes, 8, 8);
+    sdg_value codes = sdg_graph_quantize(g, "q", normed, measured, 0, 255),
+              up = sdg_graph_upsample_nearest(g, "up", codes, 8, 8);
     sdg_value part = sdg_graph_slice(g, "part", up, 2, 4), weight = sdg_graph_conv_weight(g, 6, 8, 3, 3, "c.weight");
     sdg_value floats = sdg_graph_upsample_nearest(g, "floats", normed, 8, 8);
     sdg_value y = sdg_graph_conv2d(g, "c", floats, weight, same3, none);
     const size_t at = g->op_count - 1;
-    assert_int_equal(sdg_graph_use_codes(g, at, up, measured, sdg_graph_vector_weight(g, 6, "c.weight_scale"), 4), SDG_OK);
+    assert_int_equal(sdg_graph_use_codes(g, at, up, measured, sdg_graph_vector_weight(g, 6, "c.weight_scale"), 4),
+                     SDG_OK);
     assert_int_equal(sdg_graph_emit_codes(g, at, table, -8, 7), SDG_OK);
     sdg_graph_output(g, "out", part);
     assert_int_equal(sdg_graph_set_type(g, SDG_BF16), SDG_OK);
@@ -592,11 +911,13 @@ static void integers(void **state)
     assert_int_equal(g->values[weight].dtype, SDG_S8);
     assert_int_equal(g->values[weight].bits, 4);
     sdg_value reads[6];
-    assert_int_equal(sdg_op_reads(g, &g->ops[at], reads), 2); // codes and their interval; table and weights are no activations
+    // codes and their interval; table and weights are no activations
+    assert_int_equal(sdg_op_reads(g, &g->ops[at], reads), 2);
     assert_true(reads[0] == up && reads[1] == measured);
     assert_int_equal(sdg_op_reads(g, &g->ops[2], reads), 2); // quantize: what it reads, and the interval of its codes
     assert_true(reads[0] == normed && reads[1] == measured);
-    assert_int_equal(sdg_graph_fuse(g), SDG_OK); // the convolution is not an output: removed, with it the float upsampling
+    // the convolution is not an output: removed, with it the float upsampling
+    assert_int_equal(sdg_graph_fuse(g), SDG_OK);
     assert_int_equal(g->op_count, 5);
     assert_int_equal(sdg_graph_check(g), SDG_OK);
     sdg_graph_destroy(&g);
@@ -605,10 +926,19 @@ static void integers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_of_operations), cmocka_unit_test(mistakes_are_reported_once), cmocka_unit_test(questions),
-        cmocka_unit_test(fuse_patterns), cmocka_unit_test(fuse_leaves_alone), cmocka_unit_test(fuse_chain), cmocka_unit_test(fuse_keeps_results),
-        cmocka_unit_test(plans_do_not_overlap), cmocka_unit_test(plan_of_a_unet), cmocka_unit_test(plan_refuses),
-        cmocka_unit_test(failing_allocations), cmocka_unit_test(listing), cmocka_unit_test(integers),
+        cmocka_unit_test(shapes_of_operations),
+        cmocka_unit_test(mistakes_are_reported_once),
+        cmocka_unit_test(questions),
+        cmocka_unit_test(fuse_patterns),
+        cmocka_unit_test(fuse_leaves_alone),
+        cmocka_unit_test(fuse_chain),
+        cmocka_unit_test(fuse_keeps_results),
+        cmocka_unit_test(plans_do_not_overlap),
+        cmocka_unit_test(plan_of_a_unet),
+        cmocka_unit_test(plan_refuses),
+        cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(listing),
+        cmocka_unit_test(integers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

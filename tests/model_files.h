@@ -12,21 +12,26 @@
 #include <cmocka.h>
 
 static const char unet_json[] =
-    "{\"_class_name\":\"UNet2DConditionModel\",\"block_out_channels\":[32,64],\"down_block_types\":[\"CrossAttnDownBlock2D\",\"DownBlock2D\"],"
+    "{\"_class_name\":\"UNet2DConditionModel\",\"block_out_channels\":[32,64],\"down_block_types\":["
+    "\"CrossAttnDownBlock2D\",\"DownBlock2D\"],"
     "\"up_block_types\":[\"UpBlock2D\",\"CrossAttnUpBlock2D\"],\"cross_attention_dim\":24,\"layers_per_block\":1}";
-static const char vae_json[] = "{\"_class_name\":\"AutoencoderKL\",\"block_out_channels\":[32,64],\"down_block_types\":[\"DownEncoderBlock2D\","
-                               "\"DownEncoderBlock2D\"],\"up_block_types\":[\"UpDecoderBlock2D\",\"UpDecoderBlock2D\"]}";
-static const char text_json[] = "{\"architectures\":[\"CLIPTextModel\"],\"hidden_size\":24,\"intermediate_size\":32,\"num_attention_heads\":12,"
-                                "\"num_hidden_layers\":1,\"vocab_size\":10,\"eos_token_id\":9,\"model_type\":\"clip_text_model\"}";
-static const char index_json[] = "{\"_class_name\":\"StableDiffusionPipeline\",\"text_encoder\":[\"transformers\",\"CLIPTextModel\"],"
-                                 "\"safety_checker\":[null,null]}";
+static const char vae_json[] =
+    "{\"_class_name\":\"AutoencoderKL\",\"block_out_channels\":[32,64],\"down_block_types\":[\"DownEncoderBlock2D\","
+    "\"DownEncoderBlock2D\"],\"up_block_types\":[\"UpDecoderBlock2D\",\"UpDecoderBlock2D\"]}";
+static const char text_json[] =
+    "{\"architectures\":[\"CLIPTextModel\"],\"hidden_size\":24,\"intermediate_size\":32,\"num_attention_heads\":12,"
+    "\"num_hidden_layers\":1,\"vocab_size\":10,\"eos_token_id\":9,\"model_type\":\"clip_text_model\"}";
+static const char index_json[] =
+    "{\"_class_name\":\"StableDiffusionPipeline\",\"text_encoder\":[\"transformers\",\"CLIPTextModel\"],"
+    "\"safety_checker\":[null,null]}";
 
 static float values[8192];
 
 // Data that differs from place to place.
 static inline struct sdg_tensor tensor(const char *name, int rank, int64_t a, int64_t b, int64_t c, int64_t d)
 {
-    struct sdg_tensor t = {.name = name, .dtype = SDG_F32, .rank = rank, .dims = {a, b, c, d}, .data = values, .bytes = 4};
+    struct sdg_tensor t = {
+        .name = name, .dtype = SDG_F32, .rank = rank, .dims = {a, b, c, d}, .data = values, .bytes = 4};
     for (int i = 0; i < rank; i++)
         t.bytes *= (size_t)t.dims[i];
     for (int i = rank; i < 4; i++)

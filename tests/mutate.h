@@ -19,8 +19,26 @@ static inline uint32_t fuzz_next(void) // xorshift64*
 // One change: another byte, a flipped bit, a piece repeated or removed, a token of the format put in.
 static inline size_t mutate(unsigned char *file, size_t size, size_t room)
 {
-    static const char *const tokens[] = {"{", "}", "[", "]", ",", ":", "\"", "-", "18446744073709551615", "9223372036854775807", "0", "1e9",
-                                         "\"dtype\"", "\"shape\"", "\"data_offsets\"", "\"__metadata__\"", "\\u0000", "\\ud800", "null", "F64"};
+    static const char *const tokens[] = {"{",
+                                         "}",
+                                         "[",
+                                         "]",
+                                         ",",
+                                         ":",
+                                         "\"",
+                                         "-",
+                                         "18446744073709551615",
+                                         "9223372036854775807",
+                                         "0",
+                                         "1e9",
+                                         "\"dtype\"",
+                                         "\"shape\"",
+                                         "\"data_offsets\"",
+                                         "\"__metadata__\"",
+                                         "\\u0000",
+                                         "\\ud800",
+                                         "null",
+                                         "F64"};
     size_t at = fuzz_next() % size;
     const char *token = tokens[fuzz_next() % (sizeof tokens / sizeof *tokens)];
     size_t length = strlen(token);
@@ -45,8 +63,8 @@ static inline size_t mutate(unsigned char *file, size_t size, size_t room)
     return size;
 }
 
-// One to three changes to a file that ends with `data_bytes` of data. Most of the time the length field fits, so that what reads
-// the header is reached. Returns the new size.
+// One to three changes to a file that ends with `data_bytes` of data. Most of the time the length field fits, so that
+// what reads the header is reached. Returns the new size.
 static inline size_t mutate_file(unsigned char *file, size_t size, size_t room, size_t data_bytes)
 {
     for (unsigned n = 1 + fuzz_next() % 3; n > 0; n--)

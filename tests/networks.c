@@ -1,9 +1,11 @@
-// Networks against the outputs of diffusers and transformers: text encoders, UNets and autoencoders of the tiny random models, on
-// every backend. Bound: normalised mean squared error 1e-8 in f32, where float rounding alone gives about 1e-12 to 1e-10.
+// Networks against the outputs of diffusers and transformers: text encoders, UNets and autoencoders of the tiny random
+// models, on every backend. Bound: normalised mean squared error 1e-8 in f32, where float rounding alone gives about
+// 1e-12 to 1e-10.
 //
 //     networks [BACKEND]      only that backend
 //
-// tests/goldens/networks holds one small model of each kind; the others are read from the shared goldens where they are there.
+// tests/goldens/networks holds one small model of each kind; the others are read from the shared goldens where they are
+// there.
 #include "backend/backend.h"
 #include "base/memory.h"
 #include "formats/model.h"
@@ -32,7 +34,7 @@ static const struct sdg_log test_log = {print_line, NULL, SDG_LOG_WARNING};
 
 struct fixture {
     const char *model, *backend_name;
-    char folder[512];  // holds pipelines/MODEL and modules/MODEL
+    char folder[512]; // holds pipelines/MODEL and modules/MODEL
     struct sdg_model *opened;
     struct sdg_backend *backend;
     int compared;
@@ -93,7 +95,8 @@ static void compare(struct fixture *f, const char *what, const float *got, const
     f->compared++;
 }
 
-static void read_and_compare(struct fixture *f, struct sdg_program *program, const char *output, const char *what, const float *want, size_t count)
+static void read_and_compare(struct fixture *f, struct sdg_program *program, const char *output, const char *what,
+                             const float *want, size_t count)
 {
     float *got = sdg_alloc_raw(&test_log, count, sizeof *got, "output");
     assert_non_null(got);
@@ -123,10 +126,12 @@ static struct sdg_tensors *goldens_of(struct fixture *f, const char *network)
 
 // ---- text encoders ----
 
-static void check_pooled(struct fixture *f, struct sdg_program *program, const struct sdg_text_config *c, const int32_t *ids, const struct sdg_tensors *file, const char *name)
+static void check_pooled(struct fixture *f, struct sdg_program *program, const struct sdg_text_config *c,
+                         const int32_t *ids, const struct sdg_tensors *file, const char *name)
 {
     size_t dim = (size_t)c->projection_dim, end = (size_t)sdg_text_end_position(c, ids, 77);
-    float *want = floats(file, name, c->projection_dim), *all = sdg_alloc_raw(&test_log, 77 * dim, sizeof *all, "output");
+    float *want = floats(file, name, c->projection_dim),
+          *all = sdg_alloc_raw(&test_log, 77 * dim, sizeof *all, "output");
     assert_int_equal(sdg_program_read(program, "projected", all, 77 * dim), SDG_OK);
     compare(f, name, all + end * dim, want, dim);
     sdg_free(all);
@@ -146,7 +151,11 @@ static void text_case(struct fixture *f, int encoder, const struct sdg_tensors *
     size_t count = 77 * (size_t)c->hidden;
     for (int penultimate = 0; penultimate < 2; penultimate++) {
         struct sdg_graph *graph;
-        struct sdg_text_params params = {.batch = 1, .tokens = 77, .skip = 1 + penultimate, .final_norm = !penultimate, .pooled = c->projection_dim > 0 && encoder == 1};
+        struct sdg_text_params params = {.batch = 1,
+                                         .tokens = 77,
+                                         .skip = 1 + penultimate,
+                                         .final_norm = !penultimate,
+                                         .pooled = c->projection_dim > 0 && encoder == 1};
         assert_int_equal(sdg_text_graph(&test_log, c, &params, &graph), SDG_OK);
         struct sdg_program *program = compile(f, graph, f->opened->text[encoder]);
         assert_int_equal(sdg_program_write(program, "ids", tokens, 77), SDG_OK);
@@ -191,7 +200,8 @@ static void copy_outputs(const struct sdg_graph *graph, struct sdg_program *from
     }
 }
 
-static void write_time_inputs(struct fixture *f, struct sdg_program *program, const struct sdg_tensors *file, const char *index, int64_t samples)
+static void write_time_inputs(struct fixture *f, struct sdg_program *program, const struct sdg_tensors *file,
+                              const char *index, int64_t samples)
 {
     const struct sdg_unet_config *c = &f->opened->unet_config;
     char name[64];
@@ -206,7 +216,8 @@ static void write_time_inputs(struct fixture *f, struct sdg_program *program, co
     if (c->time_cond_proj_dim) {
         snprintf(name, sizeof name, "%s.timestep_cond", index);
         float *cond = floats(file, name, samples * c->time_cond_proj_dim);
-        assert_int_equal(sdg_program_write(program, "guidance", cond, (size_t)(samples * c->time_cond_proj_dim)), SDG_OK);
+        assert_int_equal(sdg_program_write(program, "guidance", cond, (size_t)(samples * c->time_cond_proj_dim)),
+                         SDG_OK);
         sdg_free(cond);
     }
     if (c->addition_time_embed_dim) {
@@ -219,7 +230,8 @@ static void write_time_inputs(struct fixture *f, struct sdg_program *program, co
             float *row = data + i * c->addition_embed_dim;
             memcpy(row, text + i * pooled, (size_t)pooled * sizeof *row);
             for (int j = 0; j < 6; j++)
-                sdg_timestep_embedding(ids[i * 6 + j], each, c->flip_sin_to_cos, c->freq_shift, row + pooled + j * each);
+                sdg_timestep_embedding(ids[i * 6 + j], each, c->flip_sin_to_cos, c->freq_shift,
+                                       row + pooled + j * each);
         }
         assert_int_equal(sdg_program_write(program, "added", data, (size_t)(samples * c->addition_embed_dim)), SDG_OK);
         sdg_free(text);
@@ -256,7 +268,8 @@ static void unet_case(struct fixture *f, const struct sdg_tensors *file, const c
     struct sdg_program *context = compile(f, graph, f->opened->unet);
     snprintf(name, sizeof name, "%s.context", index);
     float *embedding = floats(file, name, samples * 77 * c->cross_attention_dim);
-    assert_int_equal(sdg_program_write(context, "context", embedding, (size_t)(samples * 77 * c->cross_attention_dim)), SDG_OK);
+    assert_int_equal(sdg_program_write(context, "context", embedding, (size_t)(samples * 77 * c->cross_attention_dim)),
+                     SDG_OK);
     assert_int_equal(sdg_program_run(context, 0), SDG_OK);
     copy_outputs(context_graph, context, step);
 
@@ -297,7 +310,8 @@ static void decode_case(struct fixture *f, const struct sdg_tensors *file, const
     const struct sdg_tensor *in = image(file, name, &latent);
     assert_int_equal(sdg_vae_decoder_graph(&test_log, c, 1, in->dims[2], in->dims[3], &graph), SDG_OK);
     struct sdg_program *program = compile(f, graph, f->opened->vae);
-    assert_int_equal(sdg_program_write(program, "latent", latent, (size_t)(in->dims[1] * in->dims[2] * in->dims[3])), SDG_OK);
+    assert_int_equal(sdg_program_write(program, "latent", latent, (size_t)(in->dims[1] * in->dims[2] * in->dims[3])),
+                     SDG_OK);
     assert_int_equal(sdg_program_run(program, 0), SDG_OK);
     snprintf(name, sizeof name, "%s.decoded", index);
     const struct sdg_tensor *out = image(file, name, &want);
@@ -317,7 +331,8 @@ static void encode_case(struct fixture *f, const struct sdg_tensors *file, const
     const struct sdg_tensor *in = image(file, name, &picture);
     assert_int_equal(sdg_vae_encoder_graph(&test_log, c, 1, in->dims[2], in->dims[3], &graph), SDG_OK);
     struct sdg_program *program = compile(f, graph, f->opened->vae);
-    assert_int_equal(sdg_program_write(program, "image", picture, (size_t)(in->dims[1] * in->dims[2] * in->dims[3])), SDG_OK);
+    assert_int_equal(sdg_program_write(program, "image", picture, (size_t)(in->dims[1] * in->dims[2] * in->dims[3])),
+                     SDG_OK);
     assert_int_equal(sdg_program_run(program, 0), SDG_OK);
     snprintf(name, sizeof name, "%s.%s", index, c->tiny ? "encoded" : "mean");
     const struct sdg_tensor *out = image(file, name, &want);
@@ -326,7 +341,8 @@ static void encode_case(struct fixture *f, const struct sdg_tensors *file, const
         read_and_compare(f, program, "latent", name, want, pixels * channels);
     } else {
         float *moments = sdg_alloc_raw(&test_log, 2 * pixels * channels, sizeof *moments, "moments"), *variance;
-        float *mean = sdg_alloc_raw(&test_log, 2 * pixels * channels, sizeof *mean, "moments"), *logvar = mean + pixels * channels;
+        float *mean = sdg_alloc_raw(&test_log, 2 * pixels * channels, sizeof *mean, "moments"),
+              *logvar = mean + pixels * channels;
         assert_int_equal(sdg_program_read(program, "moments", moments, 2 * pixels * channels), SDG_OK);
         for (size_t i = 0; i < pixels; i++)
             for (size_t k = 0; k < channels; k++) {
@@ -397,7 +413,8 @@ static int run_model(const char *model, const char *backend_name, struct sdg_bac
 
 int main(int argc, char **argv)
 {
-    static const char *const models[] = {"sd2-tiny", "taesd-tiny", "sd15-tiny", "lcm-tiny", "sdxl-tiny", "inpaint-tiny"};
+    static const char *const models[] = {"sd2-tiny", "taesd-tiny", "sd15-tiny",
+                                         "lcm-tiny", "sdxl-tiny",  "inpaint-tiny"};
     static const char *const backends[] = {"reference", "cpu", "vulkan"};
     int failed = 0;
     for (size_t b = 0; b < sizeof backends / sizeof *backends; b++) {

@@ -1,10 +1,11 @@
-// Every operation on every backend: `test_ops [--bench] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that
-// are there by default). FILTER runs the cases whose label contains it, as a failure prints it.
+// Every operation on every backend: `test_ops [--bench] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all
+// that are there by default). FILTER runs the cases whose label contains it, as a failure prints it.
 //
-// The reference is compared with layers computed in float64 elsewhere and with sums written out in tests/ops/compositions.c; the other backends
-// with those and with the reference. Cases are in tests/ops/, one file per operation. Each case also checks that a run changes
-// nothing beside its result, that row 0 gives the same bytes after another row, that no run allocates, that the memory planned
-// is the memory used and, on a CPU, that 1, 2 and 3 threads give the same bytes.
+// The reference is compared with layers computed in float64 elsewhere and with sums written out in
+// tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
+// operation. Each case also checks that a run changes nothing beside its result, that row 0 gives the same bytes after
+// another row, that no run allocates, that the memory planned is the memory used and, on a CPU, that 1, 2 and 3 threads
+// give the same bytes.
 #include "tests/ops/check.h"
 
 #include <setjmp.h>
@@ -61,8 +62,9 @@ static void run_job(void **state)
         job->check(s);
     }
     if (s->cases && !s->bench)
-        printf("%s: %d cases, %d failures, %d of a type it does not have; worst NMSE f32 %.1e, f16 %.1e, bf16 %.1e\n", job->name, s->cases, s->failures,
-               s->unsupported, s->worst[SDG_F32], s->worst[SDG_F16], s->worst[SDG_BF16]);
+        printf("%s: %d cases, %d failures, %d of a type it does not have; worst NMSE f32 %.1e, f16 %.1e, bf16 %.1e\n",
+               job->name, s->cases, s->failures, s->unsupported, s->worst[SDG_F32], s->worst[SDG_F16],
+               s->worst[SDG_BF16]);
     assert_int_equal(s->failures, 0);
 }
 
@@ -77,7 +79,9 @@ static void show(void *user, enum sdg_log_level level, const char *message)
 static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name)
 {
     bool vulkan = strcmp(name, "vulkan") == 0; // with validation layers where they are: any message of theirs fails
-    enum sdg_result result = sdg_backend_create(log, name, &(struct sdg_backend_params){.threads = 1, .device = -1, .validation = vulkan && !s->bench}, &s->tested);
+    enum sdg_result result = sdg_backend_create(
+        log, name, &(struct sdg_backend_params){.threads = 1, .device = -1, .validation = vulkan && !s->bench},
+        &s->tested);
     if (vulkan && !s->bench && result == SDG_ERROR_DEVICE) {
         result = sdg_backend_create(log, name, &(struct sdg_backend_params){.device = -1}, &s->tested);
         printf("%s", result == SDG_OK ? "skipped: validation layers, not found\n" : "");

@@ -1,5 +1,5 @@
-// The public API on the default model: pictures against diffusers', determinism, batches, tiles, memory limits, cancelling, bad
-// parameters.
+// The public API on the default model: pictures against diffusers', determinism, batches, tiles, memory limits,
+// cancelling, bad parameters.
 //
 //     pipeline [BACKEND]      pictures on that backend only (default: cpu all cases, vulkan the shortest)
 #include "backend/backend.h"
@@ -22,7 +22,10 @@
 #define MODEL SDG_SOURCE_DIR "/models/emoji-128"
 #define GOLDENS SDG_SOURCE_DIR "/tests/goldens/default-model"
 
-struct messages { int errors; char last[600]; };
+struct messages {
+    int errors;
+    char last[600];
+};
 
 static void collect(void *user, enum sdg_log_level level, const char *message)
 {
@@ -33,12 +36,21 @@ static void collect(void *user, enum sdg_log_level level, const char *message)
     }
 }
 
-static struct sdg_pipeline *open_pipeline(const char *backend, struct messages *messages, int threads, const char *tiling)
+static struct sdg_pipeline *open_pipeline(const char *backend, struct messages *messages, int threads,
+                                          const char *tiling)
 {
     *messages = (struct messages){0};
     struct sdg_pipeline *p = NULL;
     struct sdg_pipeline_params params = {
-        .model = MODEL, .backend = backend, .type = "f32", .threads = threads, .validation = true, .vae_tiling = tiling, .log = collect, .log_user = messages, .cache_dir = "",
+        .model = MODEL,
+        .backend = backend,
+        .type = "f32",
+        .threads = threads,
+        .validation = true,
+        .vae_tiling = tiling,
+        .log = collect,
+        .log_user = messages,
+        .cache_dir = "",
     };
     enum sdg_result result = sdg_pipeline_create(&params, &p);
     if (result == SDG_ERROR_DEVICE || result == SDG_ERROR_UNSUPPORTED)
@@ -76,7 +88,11 @@ static double psnr(const struct sdg_image *a, const struct sdg_image *b)
 }
 
 // The arguments of a case in cases.json as parameters.
-struct parsed { struct sdg_generate_params params; double cfg, strength; struct sdg_image *init; };
+struct parsed {
+    struct sdg_generate_params params;
+    double cfg, strength;
+    struct sdg_image *init;
+};
 
 static void parse_case(const cJSON *args, struct parsed *out)
 {
@@ -84,19 +100,32 @@ static void parse_case(const cJSON *args, struct parsed *out)
     struct sdg_generate_params *g = &out->params;
     for (const cJSON *a = args->child; a && a->next; a = a->next->next) {
         const char *flag = a->valuestring, *value = a->next->valuestring;
-        if (!strcmp(flag, "-p")) g->prompt = value;
-        else if (!strcmp(flag, "-n")) g->negative_prompt = value;
-        else if (!strcmp(flag, "--steps")) g->steps = atoi(value);
-        else if (!strcmp(flag, "--cfg-scale")) out->cfg = atof(value);
-        else if (!strcmp(flag, "-s")) g->seed = atoll(value);
-        else if (!strcmp(flag, "--rng")) g->rng = value;
-        else if (!strcmp(flag, "--sampling-method")) g->sampler = value;
-        else if (!strcmp(flag, "--scheduler")) g->schedule = value;
-        else if (!strcmp(flag, "-W")) g->width = atoi(value);
-        else if (!strcmp(flag, "-H")) g->height = atoi(value);
-        else if (!strcmp(flag, "--strength")) out->strength = atof(value);
-        else if (!strcmp(flag, "-i")) g->init_image = out->init = read_png(value);
-        else fail_msg("cases.json has the flag %s", flag);
+        if (!strcmp(flag, "-p"))
+            g->prompt = value;
+        else if (!strcmp(flag, "-n"))
+            g->negative_prompt = value;
+        else if (!strcmp(flag, "--steps"))
+            g->steps = atoi(value);
+        else if (!strcmp(flag, "--cfg-scale"))
+            out->cfg = atof(value);
+        else if (!strcmp(flag, "-s"))
+            g->seed = atoll(value);
+        else if (!strcmp(flag, "--rng"))
+            g->rng = value;
+        else if (!strcmp(flag, "--sampling-method"))
+            g->sampler = value;
+        else if (!strcmp(flag, "--scheduler"))
+            g->schedule = value;
+        else if (!strcmp(flag, "-W"))
+            g->width = atoi(value);
+        else if (!strcmp(flag, "-H"))
+            g->height = atoi(value);
+        else if (!strcmp(flag, "--strength"))
+            out->strength = atof(value);
+        else if (!strcmp(flag, "-i"))
+            g->init_image = out->init = read_png(value);
+        else
+            fail_msg("cases.json has the flag %s", flag);
     }
 }
 
@@ -169,7 +198,8 @@ static struct sdg_generate_params quick(void)
     return (struct sdg_generate_params){.prompt = "pizza, flat", .steps = 3, .seed = 1, .width = 64, .height = 64};
 }
 
-static struct sdg_image *draw(struct sdg_pipeline *p, const struct sdg_generate_params *g, struct sdg_generate_info *info)
+static struct sdg_image *draw(struct sdg_pipeline *p, const struct sdg_generate_params *g,
+                              struct sdg_generate_info *info)
 {
     struct sdg_image *image;
     assert_int_equal(sdg_generate(p, g, &image, info), SDG_OK);
@@ -300,7 +330,13 @@ static void memory_limits(void **state)
     sdg_pipeline_destroy(&p);
     assert_true(info.peak_planned > 30e6);
     // Nothing fits into a tenth: refused before any work.
-    struct sdg_pipeline_params params = {.model = MODEL, .backend = "cpu", .type = "f32", .threads = 2, .max_memory = (double)info.peak_planned / 10, .log = collect, .log_user = &messages};
+    struct sdg_pipeline_params params = {.model = MODEL,
+                                         .backend = "cpu",
+                                         .type = "f32",
+                                         .threads = 2,
+                                         .max_memory = (double)info.peak_planned / 10,
+                                         .log = collect,
+                                         .log_user = &messages};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     struct sdg_image *image;
     messages.errors = 0;
@@ -320,7 +356,13 @@ static enum sdg_result draw_failing(size_t n, struct messages *messages, size_t 
     g.steps = 1;
     *messages = (struct messages){0};
     sdg_test_fail_allocation(n);
-    struct sdg_pipeline_params params = {.model = MODEL, .backend = "cpu", .type = "f32", .threads = 2, .log = collect, .log_user = messages, .cache_dir = ""};
+    struct sdg_pipeline_params params = {.model = MODEL,
+                                         .backend = "cpu",
+                                         .type = "f32",
+                                         .threads = 2,
+                                         .log = collect,
+                                         .log_user = messages,
+                                         .cache_dir = ""};
     enum sdg_result result = sdg_pipeline_create(&params, &p);
     if (result == SDG_OK)
         result = sdg_generate(p, &g, &image, NULL);
@@ -331,7 +373,8 @@ static enum sdg_result draw_failing(size_t n, struct messages *messages, size_t 
     return result;
 }
 
-// Every allocation of a run fails once (a sample of them, spread evenly): an error, no crash, and (under sanitizers) no leak.
+// Every allocation of a run fails once (a sample of them, spread evenly): an error, no crash, and (under sanitizers) no
+// leak.
 static void failing_allocations(void **state)
 {
     (void)state;
@@ -345,7 +388,8 @@ static void failing_allocations(void **state)
         if (result == SDG_OK)
             continue;
         if (result != SDG_ERROR_MEMORY || messages.errors < 1)
-            fail_msg("allocation %zu of %zu failing gave result %d, %d messages: %s", n, all, result, messages.errors, messages.last);
+            fail_msg("allocation %zu of %zu failing gave result %d, %d messages: %s", n, all, result, messages.errors,
+                     messages.last);
         refused++;
     }
     print_message("%zu allocations, %zu made to fail, %zu runs refused\n", all, tried, refused);
@@ -360,8 +404,10 @@ static void tiles_blend_to_one(void **state)
     (void)state;
     struct sdg_backend *backend;
     const struct sdg_tiling tilings[] = {
-        {.height = 13, .width = 9, .tile_h = 5, .tile_w = 4, .step = 3}, {.height = 8, .width = 8, .tile_h = 4, .tile_w = 8, .step = 4},
-        {.height = 7, .width = 20, .tile_h = 7, .tile_w = 8, .step = 2}, {.height = 6, .width = 5, .tile_h = 6, .tile_w = 5, .step = 2},
+        {.height = 13, .width = 9, .tile_h = 5, .tile_w = 4, .step = 3},
+        {.height = 8, .width = 8, .tile_h = 4, .tile_w = 8, .step = 4},
+        {.height = 7, .width = 20, .tile_h = 7, .tile_w = 8, .step = 2},
+        {.height = 6, .width = 5, .tile_h = 6, .tile_w = 5, .step = 2},
     };
     assert_int_equal(sdg_backend_create(NULL, "reference", &(struct sdg_backend_params){0}, &backend), SDG_OK);
     for (size_t i = 0; i < sizeof tilings / sizeof *tilings; i++) {
@@ -380,7 +426,8 @@ static void tiles_blend_to_one(void **state)
         for (int y = 0; y < 2 * t.height; y++)
             for (int xx = 0; xx < 2 * t.width; xx++)
                 for (int c = 0; c < 3; c++)
-                    assert_true(fabsf(out[(y * 2 * t.width + xx) * 3 + c] - in[(y / 2 * t.width + xx / 2) * 3 + c]) < 1e-4f);
+                    assert_true(fabsf(out[(y * 2 * t.width + xx) * 3 + c] - in[(y / 2 * t.width + xx / 2) * 3 + c]) <
+                                1e-4f);
         sdg_program_destroy(&program);
         sdg_graph_destroy(&g);
     }
@@ -396,11 +443,13 @@ static void tiled_decoding(void **state)
     struct sdg_pipeline *p = open_pipeline("cpu", &messages, 2, "off");
     struct sdg_image *whole = draw(p, &g, NULL);
     sdg_pipeline_destroy(&p);
-    struct sdg_pipeline_params params = {.model = MODEL, .backend = "cpu", .type = "f32", .threads = 2, .vae_tiling = "on", .vae_tile_size = 12};
+    struct sdg_pipeline_params params = {
+        .model = MODEL, .backend = "cpu", .type = "f32", .threads = 2, .vae_tiling = "on", .vae_tile_size = 12};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     struct sdg_image *tiled = draw(p, &g, NULL);
     sdg_pipeline_destroy(&p);
-    // Attention and norms see one tile instead of the picture, so colours shift a little; a seam or a misplaced tile costs far more.
+    // Attention and norms see one tile instead of the picture, so colours shift a little; a seam or a misplaced tile
+    // costs far more.
     double quality = psnr(whole, tiled);
     print_message("tiled against whole: %.1f dB\n", quality);
     assert_true(quality > 20);
@@ -431,9 +480,12 @@ int main(int argc, char **argv)
     if (argc > 1)
         return compare_pictures(argv[1], 55, NULL) > 0 ? 0 : 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_match), cmocka_unit_test(tiles_blend_to_one), cmocka_unit_test(pictures_cpu), cmocka_unit_test(pictures_vulkan),
-        cmocka_unit_test(same_bytes), cmocka_unit_test(batch_equals_single), cmocka_unit_test(cancelling), cmocka_unit_test(bad_parameters),
-        cmocka_unit_test(memory_limits), cmocka_unit_test(failing_allocations), cmocka_unit_test(tiled_decoding),
+        cmocka_unit_test(names_match),    cmocka_unit_test(tiles_blend_to_one),
+        cmocka_unit_test(pictures_cpu),   cmocka_unit_test(pictures_vulkan),
+        cmocka_unit_test(same_bytes),     cmocka_unit_test(batch_equals_single),
+        cmocka_unit_test(cancelling),     cmocka_unit_test(bad_parameters),
+        cmocka_unit_test(memory_limits),  cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(tiled_decoding),
     };
     return cmocka_run_group_tests_name("pipeline", tests, NULL, NULL);
 }

@@ -49,7 +49,9 @@ static void expect_prompt(const char *prompt, const struct expected *expected)
     int chunk = 0, used = 0;
     bool weighted = false;
     for (int i = 0; i < SDG_PROMPT_MAX_CHUNKS * N; i++) {
-        ids[i] = i % N == 0 ? sdg_tokenizer_begin(tokenizer) : i % N == 1 ? sdg_tokenizer_end(tokenizer) : sdg_tokenizer_pad(tokenizer);
+        ids[i] = i % N == 0 ? sdg_tokenizer_begin(tokenizer)
+            : i % N == 1    ? sdg_tokenizer_end(tokenizer)
+                            : sdg_tokenizer_pad(tokenizer);
         weights[i] = 1;
     }
     for (; expected->text; expected++) {
@@ -92,7 +94,7 @@ static void brackets(void **state)
     EXPECT("[less] of it", {"less", 1 / 1.1}, {"of it", 1});
     EXPECT("((a)) [[b]] (((c)))", {"a", 1.21}, {"b", 1 / 1.21}, {"c", 1.331});
     EXPECT("([even])", {"even", 1});
-    EXPECT("(cat)(dog)", {"catdog", 1.1});        // equal neighbours are one text,
+    EXPECT("(cat)(dog)", {"catdog", 1.1});            // equal neighbours are one text,
     EXPECT("cat(dog:1.2)", {"cat", 1}, {"dog", 1.2}); // others are not
     EXPECT("(cat dog:1.5) (a (b:2) c:0.5)", {"cat dog", 1.5}, {"a", 0.5}, {"b", 1}, {"c", 0.5});
     EXPECT("((house:1.3)) [on] ((sky))", {"house", 1.43}, {"on", 1 / 1.1}, {"sky", 1.21});
@@ -119,7 +121,8 @@ static void numbers(void **state)
     EXPECT("(a: 1.3) (b:\t1.4 )", {"a", 1.3}, {"b", 1.4});
     EXPECT("(a:1.2:1.3)", {"a:1.2", 1.3}); // only the last one is before the bracket
     EXPECT("(a:1.2 b)", {"a:1.2 b", 1.1});
-    EXPECT("(a:1.2.3) (b:) (c:x) (d:.) (e:-) (f:1,5)", {"a:1.2.3", 1.1}, {"b:", 1.1}, {"c:x", 1.1}, {"d:.", 1.1}, {"e:-", 1.1}, {"f:1,5", 1.1});
+    EXPECT("(a:1.2.3) (b:) (c:x) (d:.) (e:-) (f:1,5)", {"a:1.2.3", 1.1}, {"b:", 1.1}, {"c:x", 1.1}, {"d:.", 1.1},
+           {"e:-", 1.1}, {"f:1,5", 1.1});
     EXPECT("(a:1e3) (b:0x1) (c:inf)", {"a:1e3", 1.1}, {"b:0x1", 1.1}, {"c:inf", 1.1});
     EXPECT("[a:1.2]", {"a:1.2", 1 / 1.1});
     EXPECT("ratio 16:9", {"ratio 16:9", 1});
@@ -153,16 +156,25 @@ static void breaks(void **state)
     EXPECT("a BREAK BREAK b", {"a", 1}, {"|", 0}, {"|", 0}, {"b", 1});
     EXPECT("(a BREAK b:1.5)", {"a", 1.5}, {"|", 0}, {"b", 1.5});
     EXPECT("(BREAK)x", {"|", 0}, {"x", 1});
-    EXPECT("break BREAKS xBREAK BREAK_ 1BREAK \xc3\xa9" "BREAK BREAK\xd0\xb0 BREA", {"break BREAKS xBREAK BREAK_ 1BREAK \xc3\xa9" "BREAK BREAK\xd0\xb0 BREA", 1});
-    EXPECT("\xe2\x80\x94" "BREAK\xe2\x80\x94", {"\xe2\x80\x94", 1}, {"|", 0}, {"\xe2\x80\x94", 1});
-    EXPECT("\xff" "BREAK\xff", {"\xff", 1}, {"|", 0}, {"\xff", 1});
+    EXPECT("break BREAKS xBREAK BREAK_ 1BREAK \xc3\xa9"
+           "BREAK BREAK\xd0\xb0 BREA",
+           {"break BREAKS xBREAK BREAK_ 1BREAK \xc3\xa9"
+            "BREAK BREAK\xd0\xb0 BREA",
+            1});
+    EXPECT("\xe2\x80\x94"
+           "BREAK\xe2\x80\x94",
+           {"\xe2\x80\x94", 1}, {"|", 0}, {"\xe2\x80\x94", 1});
+    EXPECT("\xff"
+           "BREAK\xff",
+           {"\xff", 1}, {"|", 0}, {"\xff", 1});
 }
 
 static void plain_takes_all_literally(void **state)
 {
     (void)state;
     const char *text = "(a:1.2) [b] \\( BREAK c";
-    struct sdg_prompt_tokens plain = parse(SDG_PROMPT_PLAIN, text), escaped = parse(SDG_PROMPT_A1111, "\\(a:1.2\\) \\[b\\] \\\\\\( break c");
+    struct sdg_prompt_tokens plain = parse(SDG_PROMPT_PLAIN, text),
+                             escaped = parse(SDG_PROMPT_A1111, "\\(a:1.2\\) \\[b\\] \\\\\\( break c");
     assert_int_equal(plain.chunks, 1);
     assert_false(plain.weighted);
     assert_memory_equal(plain.ids, escaped.ids, N * sizeof *plain.ids);
@@ -182,7 +194,8 @@ static void check_golden(const char *line, void *user)
 {
     struct golden_run *run = user;
     cJSON *row = cJSON_Parse(line);
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(row, "text")), *pad = cJSON_GetStringValue(cJSON_GetObjectItem(row, "pad"));
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(row, "text")),
+               *pad = cJSON_GetStringValue(cJSON_GetObjectItem(row, "pad"));
     const cJSON *cut = cJSON_GetObjectItem(row, "ids77"), *ids = cut ? cut : cJSON_GetObjectItem(row, "ids");
     assert_non_null(text);
     int32_t expected[N];
@@ -196,7 +209,8 @@ static void check_golden(const char *line, void *user)
             continue;
         struct sdg_prompt_tokens own;
         assert_int_equal(sdg_prompt_tokenize(run->tokenizer, NULL, (enum sdg_prompt_syntax)syntax, text, &own), SDG_OK);
-        if (own.chunks != 1 || own.weighted || own.truncated != (cut != NULL) || memcmp(own.ids, expected, sizeof expected) != 0)
+        if (own.chunks != 1 || own.weighted || own.truncated != (cut != NULL) ||
+            memcmp(own.ids, expected, sizeof expected) != 0)
             fail_msg("differs: %.200s", line);
         sdg_prompt_tokens_clear(&own);
         run->a1111 += a1111;
@@ -212,7 +226,8 @@ static void golden_ids(void **state)
     struct golden_run run = {.tokenizer = tokenizer, .pad = "!"};
     assert_true(each_line(SDG_SOURCE_DIR "/tests/goldens/text", "tokens.jsonl", check_golden, &run) > 900);
     assert_true(run.plain > 400 && run.a1111 > 300 && run.cut > 5);
-    print_message("default model: %d plain prompts, of these %d cut, and %d in A1111 syntax equal\n", run.plain, run.cut, run.a1111);
+    print_message("default model: %d plain prompts, of these %d cut, and %d in A1111 syntax equal\n", run.plain,
+                  run.cut, run.a1111);
     struct sdg_tokenizer *clip = folder_tokenizer(SDG_SHARED_DIR "/goldens/pipelines/sd15-tiny/tokenizer", NULL);
     if (!clip) {
         print_message("CLIP skipped: no vocabulary here\n");
@@ -221,7 +236,8 @@ static void golden_ids(void **state)
     run = (struct golden_run){.tokenizer = clip, .pad = "<|endoftext|>"};
     assert_true(each_line(SDG_SHARED_DIR "/goldens/tokenizer", "tokens.jsonl", check_golden, &run) > 300);
     assert_true(run.plain > 300 && run.a1111 > 100 && run.cut > 20);
-    print_message("CLIP: %d plain prompts, of these %d cut, and %d in A1111 syntax equal\n", run.plain, run.cut, run.a1111);
+    print_message("CLIP: %d plain prompts, of these %d cut, and %d in A1111 syntax equal\n", run.plain, run.cut,
+                  run.a1111);
     sdg_tokenizer_destroy(&clip);
 }
 
@@ -248,7 +264,11 @@ static void expect_chunks(int token_count, enum sdg_prompt_syntax syntax, int ch
         int here = left < N - 2 ? left : N - 2;
         const int32_t *ids = own.ids + chunk * N;
         for (int i = 0; i < N; i++)
-            assert_int_equal(ids[i], i == 0 ? sdg_tokenizer_begin(tokenizer) : i <= here ? x.ids[1] : i == here + 1 ? sdg_tokenizer_end(tokenizer) : sdg_tokenizer_pad(tokenizer));
+            assert_int_equal(ids[i],
+                             i == 0              ? sdg_tokenizer_begin(tokenizer)
+                                 : i <= here     ? x.ids[1]
+                                 : i == here + 1 ? sdg_tokenizer_end(tokenizer)
+                                                 : sdg_tokenizer_pad(tokenizer));
     }
     sdg_prompt_tokens_clear(&own);
     sdg_prompt_tokens_clear(&x);
@@ -296,7 +316,8 @@ static void weights_over_chunks(void **state)
 static void pad_chunks(void **state)
 {
     (void)state;
-    struct sdg_prompt_tokens own = parse(SDG_PROMPT_A1111, "a (cat:1.5)"), before = parse(SDG_PROMPT_A1111, "a (cat:1.5)"), empty = parse(SDG_PROMPT_A1111, "");
+    struct sdg_prompt_tokens own = parse(SDG_PROMPT_A1111, "a (cat:1.5)"),
+                             before = parse(SDG_PROMPT_A1111, "a (cat:1.5)"), empty = parse(SDG_PROMPT_A1111, "");
     assert_int_equal(sdg_prompt_pad_chunks(tokenizer, NULL, &own, 1), SDG_OK);
     assert_int_equal(own.chunks, 1);
     assert_int_equal(sdg_prompt_pad_chunks(tokenizer, NULL, &own, 20), SDG_OK);
@@ -349,7 +370,8 @@ static void apply_weights(void **state)
 static void long_prompts(void **state)
 {
     (void)state;
-    static const char *const units[] = {"(", ")", "[", "(a", "(a)", "[a](b:1.1)", "\\", "\\(", ":", "(a:", "(: ", "BREAK ", "(BREAK", ":1.5)", "BREAKBREAK", "\xff"};
+    static const char *const units[] = {"(", ")",   "[",   "(a",     "(a)",    "[a](b:1.1)", "\\",         "\\(",
+                                        ":", "(a:", "(: ", "BREAK ", "(BREAK", ":1.5)",      "BREAKBREAK", "\xff"};
     const size_t bytes = (size_t)1 << 20;
     char *text = malloc(bytes + 16);
     assert_non_null(text);
@@ -372,7 +394,8 @@ static void long_prompts(void **state)
     text[SDG_TEXT_MAX_BYTES + 1] = 0;
     for (int syntax = 0; syntax < 2; syntax++) {
         struct sdg_prompt_tokens own;
-        assert_int_equal(sdg_prompt_tokenize(tokenizer, NULL, (enum sdg_prompt_syntax)syntax, text, &own), SDG_ERROR_USAGE);
+        assert_int_equal(sdg_prompt_tokenize(tokenizer, NULL, (enum sdg_prompt_syntax)syntax, text, &own),
+                         SDG_ERROR_USAGE);
         assert_null(own.ids);
     }
     free(text);
@@ -387,7 +410,8 @@ static void failing_allocations(void **state)
         struct counting_log count = {0};
         struct sdg_log log = {counting_log_fn, &count, SDG_LOG_DEBUG};
         sdg_test_fail_allocation(failures + 1);
-        enum sdg_result result = sdg_prompt_tokenize(tokenizer, &log, SDG_PROMPT_A1111, "a (b [c:d] e:1.2) BREAK f\\(", &own);
+        enum sdg_result result =
+            sdg_prompt_tokenize(tokenizer, &log, SDG_PROMPT_A1111, "a (b [c:d] e:1.2) BREAK f\\(", &own);
         sdg_test_fail_allocation(0);
         assert_int_equal(result, own.ids ? SDG_OK : SDG_ERROR_MEMORY);
         assert_int_equal(count.errors, !own.ids);

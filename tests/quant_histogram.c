@@ -19,7 +19,8 @@ static void test_bins(void **state)
             fail_msg("%.9g is in bin %d, should be %d", values[i], sdg_histogram_bin(values[i]), bins[i]);
         double lo, hi;
         sdg_histogram_edges(bins[i], &lo, &hi);
-        bool inside = values[i] < 0 || signbit(values[i]) ? values[i] > lo && values[i] <= hi : values[i] >= lo && values[i] < hi;
+        bool inside =
+            values[i] < 0 || signbit(values[i]) ? values[i] > lo && values[i] <= hi : values[i] >= lo && values[i] < hi;
         if (!inside && bins[i] % SDG_HISTOGRAM_HALF != SDG_HISTOGRAM_HALF - 1)
             fail_msg("%.9g is not in %.9g .. %.9g", values[i], lo, hi);
     }
@@ -46,7 +47,8 @@ static void test_edges(void **state)
         sdg_histogram_edges(m, &lo, &hi);
         sdg_histogram_edges(SDG_HISTOGRAM_HALF + m, &mirror_lo, &mirror_hi);
         assert_true(lo == end && hi > lo && mirror_lo == -hi && mirror_hi == -lo);
-        assert_true(m == 0 || m == SDG_HISTOGRAM_HALF - 1 || ((hi - lo) / hi >= 1 / 32.0 && (hi - lo) / lo <= 1 / 16.0));
+        assert_true(m == 0 || m == SDG_HISTOGRAM_HALF - 1 ||
+                    ((hi - lo) / hi >= 1 / 32.0 && (hi - lo) / lo <= 1 / 16.0));
         assert_true(m == SDG_HISTOGRAM_HALF - 1 || sdg_histogram_bin((float)lo) == m);
         end = hi;
     }
@@ -65,7 +67,8 @@ static void test_special(void **state)
     sdg_histogram_add(&h, zeros, 2);
     assert_true(h.min == 0 && signbit(h.min) && h.max == 0 && !signbit(h.max));
     sdg_histogram_add(&h, zeros, 4);
-    assert_true(h.counts[0] == 3 && h.counts[SDG_HISTOGRAM_HALF] == 3 && h.min == -1e-41f && h.max == 1e-41f && h.nonfinite == 0);
+    assert_true(h.counts[0] == 3 && h.counts[SDG_HISTOGRAM_HALF] == 3 && h.min == -1e-41f && h.max == 1e-41f &&
+                h.nonfinite == 0);
     const float wild[] = {1e30f, -INFINITY, NAN, -70000};
     sdg_histogram_add(&h, wild, 4);
     assert_int_equal(h.nonfinite, 2);

@@ -1,4 +1,5 @@
-// quant/interval, quant/scheme: codes, errors from histograms against sums over the values themselves, searches against brute force.
+// quant/interval, quant/scheme: codes, errors from histograms against sums over the values themselves, searches against
+// brute force.
 #include "quant/interval.h"
 #include "quant/scheme.h"
 
@@ -9,7 +10,8 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-static const char *const sample_names[] = {"samples.gauss", "samples.laplace", "samples.outliers", "samples.silu", "samples.relu"};
+static const char *const sample_names[] = {"samples.gauss", "samples.laplace", "samples.outliers", "samples.silu",
+                                           "samples.relu"};
 
 static struct sdg_histogram histogram_of(const float *x, size_t n)
 {
@@ -74,14 +76,17 @@ static void test_reach(void **state)
                 float ends[2] = {min, max}, q[2];
                 sdg_interval_simulate(&i, ends, q, 2);
                 // A zero point rounds, which takes up to half a step from either end.
-                assert_true(fabsf(q[0] - min) <= (kind ? 1.01f : 0.501f) * scale && fabsf(q[1] - max) <= (kind ? 1.01f : 0.501f) * scale);
+                assert_true(fabsf(q[0] - min) <= (kind ? 1.01f : 0.501f) * scale &&
+                            fabsf(q[1] - max) <= (kind ? 1.01f : 0.501f) * scale);
             }
-    assert_true(sdg_interval_reach(SDG_SITE_SYMMETRIC, 8, 0, 0) == 1 && sdg_interval_reach(SDG_SITE_SILU, 8, 0, 0) == 1);
+    assert_true(sdg_interval_reach(SDG_SITE_SYMMETRIC, 8, 0, 0) == 1 &&
+                sdg_interval_reach(SDG_SITE_SILU, 8, 0, 0) == 1);
     assert_true(sdg_interval_reach(SDG_SITE_SYMMETRIC, 8, 0, 1e-44f) > 0);
 }
 
-// Against sums over the samples in float64. What differs is how 6000 samples happen to lie in their bins: when most of the error is
-// that of a dozen clipped ones, that is up to 13 %; on average, and with many samples (next test), it is not.
+// Against sums over the samples in float64. What differs is how 6000 samples happen to lie in their bins: when most of
+// the error is that of a dozen clipped ones, that is up to 13 %; on average, and with many samples (next test), it is
+// not.
 static void test_errors(void **state)
 {
     (void)state;
@@ -102,13 +107,16 @@ static void test_errors(void **state)
         sdg_cells_make(&histograms[(int)c[0]], c[4], &cells);
         double off = fabs(sdg_cells_error(&cells, &interval) / c[5] - 1);
         if (off > 0.15)
-            fail_msg("%s: kind %g, %g bits, scale %g, power %g: off by %.2f %%", sample_names[(int)c[0]], c[1], c[2], c[3], c[4], 100 * off);
+            fail_msg("%s: kind %g, %g bits, scale %g, power %g: off by %.2f %%", sample_names[(int)c[0]], c[1], c[2],
+                     c[3], c[4], 100 * off);
         mean += off / (double)count;
         worst = fmax(off, worst);
         if (c[4] == 2)
-            assert_true(fabs(sdg_histogram_sqnr(&histograms[(int)c[0]], &interval) - 10 * log10(c[6] / c[5])) < 10 * log10(1.15));
+            assert_true(fabs(sdg_histogram_sqnr(&histograms[(int)c[0]], &interval) - 10 * log10(c[6] / c[5])) <
+                        10 * log10(1.15));
     }
-    print_message("%zu errors of 6000 samples: difference %.2f %% on average, at most %.2f %%\n", count, 100 * mean, 100 * worst);
+    print_message("%zu errors of 6000 samples: difference %.2f %% on average, at most %.2f %%\n", count, 100 * mean,
+                  100 * worst);
     assert_true(mean < 0.01);
     free(cases);
 }
@@ -125,9 +133,10 @@ static double draw(int shape)
     }
 }
 
-// Scales from far too small to too large: within one percent of the sum over the values. SiLU's values pile up at its minimum, denser
-// than any bin can say, and whether a code lies exactly there matters: 2.5 %. And where n values are clipped and make most of the
-// error, their places in bins 3 to 6 % wide, two or three bins beyond the last code, are 25 % of it, divided by the root of n.
+// Scales from far too small to too large: within one percent of the sum over the values. SiLU's values pile up at its
+// minimum, denser than any bin can say, and whether a code lies exactly there matters: 2.5 %. And where n values are
+// clipped and make most of the error, their places in bins 3 to 6 % wide, two or three bins beyond the last code, are
+// 25 % of it, divided by the root of n.
 static void test_many(void **state)
 {
     (void)state;
@@ -142,7 +151,8 @@ static void test_many(void **state)
         enum sdg_site_kind kind = shape == 3 ? SDG_SITE_SILU : SDG_SITE_SYMMETRIC;
         for (int bits = 2; bits <= 8; bits += 2)
             for (double ratio = 0.1; ratio < 2; ratio *= 1.9) {
-                struct sdg_interval interval = sdg_interval_make(kind, bits, (float)ratio * sdg_interval_reach(kind, bits, h.min, h.max));
+                struct sdg_interval interval =
+                    sdg_interval_make(kind, bits, (float)ratio * sdg_interval_reach(kind, bits, h.min, h.max));
                 double clipped = 1;
                 for (int i = 0; i < N; i++)
                     clipped += x[i] > interval.scale * ((float)(interval.hi - interval.zero_point) + 0.5f);
@@ -151,13 +161,15 @@ static void test_many(void **state)
                     sdg_cells_make(&h, power, &cells);
                     double off = fabs(sdg_cells_error(&cells, &interval) / exact_error(x, N, &interval, power) - 1);
                     if (off > (kind == SDG_SITE_SILU ? 0.025 : 0.01) + 0.25 / sqrt(clipped))
-                        fail_msg("shape %d, %d bits, scale %g, power %g: off by %.2f %%", shape, bits, interval.scale, power, 100 * off);
+                        fail_msg("shape %d, %d bits, scale %g, power %g: off by %.2f %%", shape, bits, interval.scale,
+                                 power, 100 * off);
                     worst = fmax(worst, off);
                     over += off > 0.01;
                 }
             }
     }
-    print_message("%d errors of %d samples: at most %.2f %% off, %d of them more than 1 %%\n", count, N, 100 * worst, over);
+    print_message("%d errors of %d samples: at most %.2f %% off, %d of them more than 1 %%\n", count, N, 100 * worst,
+                  over);
     assert_true(over * 20 <= count);
     free(x);
 }
@@ -203,7 +215,8 @@ static void test_search(void **state)
         double ratio = exact_error(x, n, &interval, 2.4) / b[3];
         // On 6000 values the true error is ragged in the scale: the least of it is luck with a few of them.
         if (ratio > 1.03)
-            fail_msg("%s, %g bits: error %.4f of the least, scale %g instead of %g", sample_names[(int)b[0]], b[2], ratio, scale, b[4]);
+            fail_msg("%s, %g bits: error %.4f of the least, scale %g instead of %g", sample_names[(int)b[0]], b[2],
+                     ratio, scale, b[4]);
         worst = fmax(worst, ratio);
         float table;
         double free_error;
@@ -245,7 +258,8 @@ static void test_rows(void **state)
             double at = log(table[r]) + s, slope, a, b, unused;
             double value = sdg_curves_log_error(c, r, at, &slope);
             bool inside = at > c->first && at < c->first + c->step * (double)(c->points - 1);
-            if (inside && fabs(value - log(sdg_curves_error(c, r, (float)exp(at)))) > 0.04) // the clipping of the extreme is a kink
+            // the clipping of the extreme is a kink
+            if (inside && fabs(value - log(sdg_curves_error(c, r, (float)exp(at)))) > 0.04)
                 fail_msg("row %zu: curve is %g at scale %g", r, value, exp(at));
             a = sdg_curves_log_error(c, r, at - 1e-5, &unused);
             b = sdg_curves_log_error(c, r, at + 1e-5, &unused);
@@ -260,7 +274,8 @@ static void test_rows(void **state)
         h[r] = h[2];
     c = curves_of(h, ROWS, 1, 8);
     sdg_search_table(c, table, &free_error);
-    assert_true(sdg_search_static(c, &static_error) == 1 && table[0] == 1 && table[5] == 1 && static_error == 0 && free_error == 0);
+    assert_true(sdg_search_static(c, &static_error) == 1 && table[0] == 1 && table[5] == 1 && static_error == 0 &&
+                free_error == 0);
     sdg_curves_destroy(&c);
     assert_null(c);
 }
@@ -272,11 +287,13 @@ static void test_refused(void **state)
     const float wild[] = {1, INFINITY};
     struct sdg_histogram h[2] = {histogram_of(wild, 1), histogram_of(wild, 2)};
     struct sdg_curves *c = NULL;
-    assert_int_equal(sdg_curves_create(temp_log(&t), "mid.conv", SDG_SITE_SYMMETRIC, 8, 2.4, h, 2, &c), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_curves_create(temp_log(&t), "mid.conv", SDG_SITE_SYMMETRIC, 8, 2.4, h, 2, &c),
+                     SDG_ERROR_INPUT);
     assert_true(t.errors == 1 && strstr(t.last, "mid.conv") && strstr(t.last, "row 1") && !c);
     const int bits[] = {9, 1, 0, -1};
     for (int i = 0; i < 4; i++)
-        assert_int_equal(sdg_curves_create(temp_log(&t), "x", SDG_SITE_SYMMETRIC, bits[i], 2.4, h, 1, &c), SDG_ERROR_USAGE);
+        assert_int_equal(sdg_curves_create(temp_log(&t), "x", SDG_SITE_SYMMETRIC, bits[i], 2.4, h, 1, &c),
+                         SDG_ERROR_USAGE);
     assert_int_equal(sdg_curves_create(temp_log(&t), "x", SDG_SITE_SYMMETRIC, 8, NAN, h, 1, &c), SDG_ERROR_USAGE);
     assert_int_equal(sdg_curves_create(temp_log(&t), "x", SDG_SITE_SYMMETRIC, 8, 2, h, 0, &c), SDG_ERROR_USAGE);
     for (size_t n = 1; n <= 4; n++) { // each allocation fails once
@@ -303,7 +320,8 @@ static void test_series(void **state)
     for (int i = 0; i < 8; i++) {
         double x = at[i] < 1 ? 1 : at[i] > 981 ? 981 : at[i];
         double wanted = x <= 500 ? pow(2, (x - 1) / 499) : pow(2, 1 + (x - 500) / 481);
-        assert_true(fabs(sdg_interpolate(falling, a, 3, at[i]) - wanted) < 1e-9 && fabs(sdg_interpolate(rising, b, 3, at[i]) - wanted) < 1e-9);
+        assert_true(fabs(sdg_interpolate(falling, a, 3, at[i]) - wanted) < 1e-9 &&
+                    fabs(sdg_interpolate(rising, b, 3, at[i]) - wanted) < 1e-9);
     }
 }
 
@@ -316,24 +334,27 @@ static void test_schemes(void **state)
         enum sdg_interval_rule rule;
         bool runnable;
     } good[] = {
-        {"w8a16", 8, 16, SDG_INTERVAL_NONE, true},        {"w4a16", 4, 16, SDG_INTERVAL_NONE, true},
-        {"w8a8-static", 8, 8, SDG_INTERVAL_STATIC, true}, {"w8a8-table", 8, 8, SDG_INTERVAL_TABLE, true},
-        {"w8a8-tdq", 8, 8, SDG_INTERVAL_TDQ, true},       {"w8a8-dynamic", 8, 8, SDG_INTERVAL_DYNAMIC, true},
-        {"w4a8-tdq", 4, 8, SDG_INTERVAL_TDQ, true},       {"w8a6-static", 8, 6, SDG_INTERVAL_STATIC, true},
-        {"w8a5-tdq", 8, 5, SDG_INTERVAL_TDQ, true},      {"w4a4-dynamic", 4, 4, SDG_INTERVAL_DYNAMIC, true},
+        {"w8a16", 8, 16, SDG_INTERVAL_NONE, true},         {"w4a16", 4, 16, SDG_INTERVAL_NONE, true},
+        {"w8a8-static", 8, 8, SDG_INTERVAL_STATIC, true},  {"w8a8-table", 8, 8, SDG_INTERVAL_TABLE, true},
+        {"w8a8-tdq", 8, 8, SDG_INTERVAL_TDQ, true},        {"w8a8-dynamic", 8, 8, SDG_INTERVAL_DYNAMIC, true},
+        {"w4a8-tdq", 4, 8, SDG_INTERVAL_TDQ, true},        {"w8a6-static", 8, 6, SDG_INTERVAL_STATIC, true},
+        {"w8a5-tdq", 8, 5, SDG_INTERVAL_TDQ, true},        {"w4a4-dynamic", 4, 4, SDG_INTERVAL_DYNAMIC, true},
         {"w16a2-table", 16, 2, SDG_INTERVAL_TABLE, false},
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         struct sdg_scheme s;
         char name[SDG_SCHEME_NAME_BYTES];
         assert_int_equal(sdg_scheme_parse(NULL, good[i].name, &s), SDG_OK);
-        assert_true(s.weight_bits == good[i].weight && s.activation_bits == good[i].activation && s.rule == good[i].rule);
+        assert_true(s.weight_bits == good[i].weight && s.activation_bits == good[i].activation &&
+                    s.rule == good[i].rule);
         assert_true(sdg_scheme_is_runnable(&s) == good[i].runnable);
         sdg_scheme_name(&s, name);
         assert_string_equal(name, good[i].name);
     }
-    static const char *const bad[] = {"", "w", "w8", "w8a8", "w8a8-", "w8a8-none", "w8a8-TDQ", "w9a8-tdq", "w8a9-tdq", "w8a9", "w8a1-tdq", "w8a16-tdq", "w16a16",
-                                      "w08a8-tdq", "w8a08-tdq", "w8a8-tdq ", "w3a8-tdq", "a8w8-tdq", "w8a8tdq", "w8a8--tdq", "w888a8-tdq", "w-8a8-tdq", "w8a8-tdqq"};
+    static const char *const bad[] = {"",         "w",         "w8",         "w8a8",      "w8a8-",    "w8a8-none",
+                                      "w8a8-TDQ", "w9a8-tdq",  "w8a9-tdq",   "w8a9",      "w8a1-tdq", "w8a16-tdq",
+                                      "w16a16",   "w08a8-tdq", "w8a08-tdq",  "w8a8-tdq ", "w3a8-tdq", "a8w8-tdq",
+                                      "w8a8tdq",  "w8a8--tdq", "w888a8-tdq", "w-8a8-tdq", "w8a8-tdqq"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct sdg_scheme s = {7, 7, SDG_INTERVAL_TDQ};
         struct temp_log t;
@@ -347,9 +368,10 @@ static void test_schemes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_codes), cmocka_unit_test(test_reach),   cmocka_unit_test(test_errors), cmocka_unit_test(test_many),
-        cmocka_unit_test(test_points), cmocka_unit_test(test_search),
-        cmocka_unit_test(test_rows),  cmocka_unit_test(test_refused), cmocka_unit_test(test_series), cmocka_unit_test(test_schemes),
+        cmocka_unit_test(test_codes),   cmocka_unit_test(test_reach),   cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_many),    cmocka_unit_test(test_points),  cmocka_unit_test(test_search),
+        cmocka_unit_test(test_rows),    cmocka_unit_test(test_refused), cmocka_unit_test(test_series),
+        cmocka_unit_test(test_schemes),
     };
     return cmocka_run_group_tests(tests, open_expected, close_expected);
 }

@@ -1,5 +1,6 @@
-// The observe and simulate rewrites, on the default model's UNet: which sites there are, that observing changes nothing, that a
-// simulated graph computes what quantizing the observed values by hand gives, and that fine intervals lose nothing.
+// The observe and simulate rewrites, on the default model's UNet: which sites there are, that observing changes
+// nothing, that a simulated graph computes what quantizing the observed values by hand gives, and that fine intervals
+// lose nothing.
 #include "backend/backend.h"
 #include "base/memory.h"
 #include "formats/model.h"
@@ -31,7 +32,8 @@ static int open_model(void **state)
 {
     static struct fixture f;
     assert_int_equal(sdg_model_open(&test_log, SDG_SOURCE_DIR "/models/emoji-128", &f.model), SDG_OK);
-    assert_int_equal(sdg_backend_create(&test_log, "cpu", &(struct sdg_backend_params){.threads = 2}, &f.backend), SDG_OK);
+    assert_int_equal(sdg_backend_create(&test_log, "cpu", &(struct sdg_backend_params){.threads = 2}, &f.backend),
+                     SDG_OK);
     *state = &f;
     return 0;
 }
@@ -49,7 +51,8 @@ enum { ROWS = 2, SIDE = 4, TOKENS = 3 };
 static struct sdg_graph *step_graph(const struct fixture *f)
 {
     struct sdg_graph *graph;
-    struct sdg_unet_shape shape = {.batch = 1, .height = SIDE, .width = SIDE, .tokens = TOKENS, .rows = ROWS, .table_batch = 1};
+    struct sdg_unet_shape shape = {
+        .batch = 1, .height = SIDE, .width = SIDE, .tokens = TOKENS, .rows = ROWS, .table_batch = 1};
     assert_int_equal(sdg_unet_step_graph(&test_log, &f->model->unet_config, &shape, &graph), SDG_OK);
     assert_int_equal(sdg_graph_fuse(graph), SDG_OK);
     return graph;
@@ -66,12 +69,14 @@ static float zero_point(const struct sdg_graph *graph, const struct sdg_value_in
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_op *op = &graph->ops[i];
         if (op->kind == SDG_OP_FAKE_QUANTIZE && &graph->values[op->in[1]] == table)
-            return op->u.fake_quantize.lowest < 0 ? 0 : fminf(rintf(0.2785f / scale), (float)op->u.fake_quantize.highest);
+            return op->u.fake_quantize.lowest < 0 ? 0
+                                                  : fminf(rintf(0.2785f / scale), (float)op->u.fake_quantize.highest);
     }
     return 0;
 }
 
-// A program with all float inputs and tables filled: intervals with `scale` (zero points to match), everything else with small waves.
+// A program with all float inputs and tables filled: intervals with `scale` (zero points to match), everything else
+// with small waves.
 static struct sdg_program *compile(const struct fixture *f, const struct sdg_graph *graph, float scale)
 {
     struct sdg_program *program;
@@ -84,7 +89,8 @@ static struct sdg_program *compile(const struct fixture *f, const struct sdg_gra
         size_t count = (size_t)sdg_value_elements(info);
         float *data = sdg_alloc(&test_log, count, sizeof *data, "input");
         for (size_t i = 0; i < count; i++)
-            data[i] = starts_with(info->name, "interval:") ? (i % 2 ? zero_point(graph, info, scale) : scale) : sinf((float)(i * 7 + v)) * 0.8f;
+            data[i] = starts_with(info->name, "interval:") ? (i % 2 ? zero_point(graph, info, scale) : scale)
+                                                           : sinf((float)(i * 7 + v)) * 0.8f;
         assert_int_equal(sdg_program_write(program, info->name, data, count), SDG_OK);
         sdg_free(data);
     }
@@ -121,7 +127,8 @@ static void sites(void **state)
         layers += s->consumers;
         silu += s->kind == SDG_SITE_SILU;
         // Only the two 3x3 convolutions of a resnet come behind a SiLU; queries, keys and values share a site.
-        assert_true((s->kind == SDG_SITE_SILU) == (strstr(s->name, "resnets") && (strstr(s->name, ".conv1") || strstr(s->name, ".conv2"))));
+        assert_true((s->kind == SDG_SITE_SILU) ==
+                    (strstr(s->name, "resnets") && (strstr(s->name, ".conv1") || strstr(s->name, ".conv2"))));
         if (strstr(s->name, "attn1.to_q"))
             assert_int_equal(s->consumers, 3);
         assert_null(strstr(s->name, "attn1.to_k"));
@@ -157,7 +164,8 @@ static void observing_changes_nothing(void **state)
     sdg_graph_destroy(&observed);
 }
 
-// The first site behind the untouched conv_in sees the same values in both graphs: what its layer reads must be their codes' values.
+// The first site behind the untouched conv_in sees the same values in both graphs: what its layer reads must be their
+// codes' values.
 static void simulated_site_equals_quantized_by_hand(void **state)
 {
     static const float scale = 0.05f;
@@ -191,7 +199,8 @@ static void simulated_site_equals_quantized_by_hand(void **state)
     sdg_graph_destroy(&simulated);
 }
 
-// Eight bits over a range that holds all values lose little, four bits over the same range far more, and both are finite.
+// Eight bits over a range that holds all values lose little, four bits over the same range far more, and both are
+// finite.
 static void fewer_bits_lose_more(void **state)
 {
     struct sdg_graph *plain = step_graph(*state);
@@ -231,8 +240,11 @@ static void wrong_bits_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sites), cmocka_unit_test(observing_changes_nothing), cmocka_unit_test(simulated_site_equals_quantized_by_hand),
-        cmocka_unit_test(fewer_bits_lose_more), cmocka_unit_test(wrong_bits_are_refused),
+        cmocka_unit_test(sites),
+        cmocka_unit_test(observing_changes_nothing),
+        cmocka_unit_test(simulated_site_equals_quantized_by_hand),
+        cmocka_unit_test(fewer_bits_lose_more),
+        cmocka_unit_test(wrong_bits_are_refused),
     };
     return cmocka_run_group_tests_name("quant_rewrites", tests, open_model, close_model);
 }

@@ -16,7 +16,8 @@ static const enum sdg_site_kind site_kinds[SITES] = {SDG_SITE_SYMMETRIC, SDG_SIT
 
 static struct sdg_statistics_info info_of(int shard, int shards)
 {
-    return (struct sdg_statistics_info){"f00d", "ddim", "cfg=7 seed=\"1\"\n", 3, ROWS, timesteps, PROMPTS, shard, shards};
+    return (struct sdg_statistics_info){"f00d", "ddim", "cfg=7 seed=\"1\"\n", 3, ROWS, timesteps, PROMPTS,
+                                        shard,  shards};
 }
 
 static struct sdg_statistics *blank(int shard, int shards)
@@ -35,7 +36,8 @@ static void run_prompt(struct sdg_statistics *s, size_t prompt)
     for (size_t row = 0; row < ROWS; row++)
         for (size_t k = 0; k < SITES; k++) {
             size_t site, rows = 1 + prompt % 5;
-            assert_int_equal(sdg_statistics_site(NULL, s, site_names[k], site_kinds[k], site_channels[k], &site), SDG_OK);
+            assert_int_equal(sdg_statistics_site(NULL, s, site_names[k], site_kinds[k], site_channels[k], &site),
+                             SDG_OK);
             for (size_t i = 0; i < rows * site_channels[k]; i++)
                 x[i] = (float)(gauss() * exp(gauss()));
             assert_int_equal(sdg_statistics_observe(NULL, s, site, row, x, rows), SDG_OK);
@@ -96,11 +98,14 @@ static void test_round_trip(void **state)
     const char *path = write_file(s, "a.safetensors");
     back = read_file(path);
     assert_int_equal(sdg_statistics_done_count(back), PROMPTS);
-    assert_true(strcmp(back->info.model, "f00d") == 0 && strcmp(back->info.settings, s->info.settings) == 0 && back->info.steps == 3);
+    assert_true(strcmp(back->info.model, "f00d") == 0 && strcmp(back->info.settings, s->info.settings) == 0 &&
+                back->info.steps == 3);
     assert_memory_equal(back->info.timesteps, timesteps, sizeof timesteps);
-    assert_true(back->site_count == SITES && strcmp(back->sites[0].name, site_names[1]) == 0 && strcmp(back->sites[2].name, site_names[0]) == 0);
+    assert_true(back->site_count == SITES && strcmp(back->sites[0].name, site_names[1]) == 0 &&
+                strcmp(back->sites[2].name, site_names[0]) == 0);
     for (size_t k = 0; k < SITES; k++) {
-        const struct sdg_site_statistics *a = sdg_statistics_find(s, site_names[k]), *b = sdg_statistics_find(back, site_names[k]);
+        const struct sdg_site_statistics *a = sdg_statistics_find(s, site_names[k]),
+                                         *b = sdg_statistics_find(back, site_names[k]);
         assert_true(b->kind == site_kinds[k] && b->channels == site_channels[k]);
         assert_memory_equal(a->rows, b->rows, ROWS * sizeof *a->rows);
         assert_memory_equal(a->largest, b->largest, ROWS * a->channels * sizeof *a->largest);
@@ -164,7 +169,8 @@ static void test_merge(void **state)
     run_prompt(first, 1);
     resumed = blank(2, 3);
     assert_int_equal(sdg_statistics_merge(NULL, resumed, "new", first, "old"), SDG_OK);
-    assert_true(resumed->info.shard == 2 && resumed->info.shards == 3 && !sdg_statistics_wants(resumed, 1) && sdg_statistics_wants(resumed, 4));
+    assert_true(resumed->info.shard == 2 && resumed->info.shards == 3 && !sdg_statistics_wants(resumed, 1) &&
+                sdg_statistics_wants(resumed, 4));
     assert_true(!sdg_statistics_wants(resumed, 2) && !sdg_statistics_wants(resumed, 13));
     sdg_statistics_destroy(&first);
     sdg_statistics_destroy(&resumed);
@@ -191,7 +197,8 @@ static void test_mismatch(void **state)
     struct temp_log t;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_equal(sdg_statistics_create(NULL, &cases[i].info, &b), SDG_OK);
-        assert_int_equal(sdg_statistics_merge(temp_log(&t), a, "one.safetensors", b, "two.safetensors"), SDG_ERROR_INPUT);
+        assert_int_equal(sdg_statistics_merge(temp_log(&t), a, "one.safetensors", b, "two.safetensors"),
+                         SDG_ERROR_INPUT);
         if (t.errors != 1 || !strstr(t.last, cases[i].words) || !strstr(t.last, "one.safetensors and two.safetensors"))
             fail_msg("'%s' should have '%s'", t.last, cases[i].words);
         sdg_statistics_destroy(&b);
@@ -208,7 +215,9 @@ static void test_mismatch(void **state)
     sdg_statistics_destroy(&b);
     b = blank(2, 2);
     for (size_t k = 0; k < SITES; k++)
-        assert_int_equal(sdg_statistics_site(NULL, b, site_names[k], k ? site_kinds[k] : SDG_SITE_SILU, site_channels[k], &index), SDG_OK);
+        assert_int_equal(
+            sdg_statistics_site(NULL, b, site_names[k], k ? site_kinds[k] : SDG_SITE_SILU, site_channels[k], &index),
+            SDG_OK);
     sdg_statistics_mark_done(b, 1);
     assert_int_equal(sdg_statistics_merge(temp_log(&t), a, "one", b, "two"), SDG_ERROR_INPUT);
     assert_true(t.errors == 1 && strstr(t.last, site_names[0]));
@@ -226,7 +235,8 @@ static void test_usage(void **state)
     struct sdg_statistics_info bad[11];
     for (int i = 0; i < 11; i++)
         bad[i] = good;
-    bad[0].steps = 0, bad[1].steps = 10001, bad[2].rows = 0, bad[3].rows = 10001, bad[4].prompts = 0, bad[5].prompts = (size_t)1 << 40;
+    bad[0].steps = 0, bad[1].steps = 10001, bad[2].rows = 0, bad[3].rows = 10001, bad[4].prompts = 0,
+    bad[5].prompts = (size_t)1 << 40;
     bad[6].shard = 0, bad[7].shard = 2, bad[8].shards = 0, bad[9].shards = 1 << 20, bad[10].timesteps = bad_times;
     struct sdg_statistics *s = NULL;
     for (int i = 0; i < 11; i++) {
@@ -264,7 +274,14 @@ struct hand {
 
 static void make_hand(struct hand *h)
 {
-    *h = (struct hand){.timestep = 10, .largest = {1, 0.5f}, .max = 0.5f, .min = -1, .kind = 0, .done = {1, 0}, .count = 7, .metadata_count = 8};
+    *h = (struct hand){.timestep = 10,
+                       .largest = {1, 0.5f},
+                       .max = 0.5f,
+                       .min = -1,
+                       .kind = 0,
+                       .done = {1, 0},
+                       .count = 7,
+                       .metadata_count = 8};
     h->counts[sdg_histogram_bin(0.5f)] = 1;
     h->counts[sdg_histogram_bin(-1)] = 1;
     const struct sdg_tensor tensors[] = {
@@ -276,8 +293,14 @@ static void make_hand(struct hand *h)
         {"x.maximum", SDG_F32, 1, {1}, &h->max, 4},
         {"x.minimum", SDG_F32, 1, {1}, &h->min, 4},
     };
-    const struct sdg_metadata metadata[] = {{"format", "sdgen statistics"}, {"version", "1"}, {"bins", SDG_HISTOGRAM_LAYOUT}, {"model", "m"},
-                                            {"sampler", "ddim"},            {"settings", ""}, {"steps", "20"},                {"shard", "1/2"}};
+    const struct sdg_metadata metadata[] = {{"format", "sdgen statistics"},
+                                            {"version", "1"},
+                                            {"bins", SDG_HISTOGRAM_LAYOUT},
+                                            {"model", "m"},
+                                            {"sampler", "ddim"},
+                                            {"settings", ""},
+                                            {"steps", "20"},
+                                            {"shard", "1/2"}};
     memcpy(h->tensors, tensors, sizeof tensors);
     memcpy(h->metadata, metadata, sizeof metadata);
 }
@@ -305,15 +328,17 @@ static void test_hostile(void **state)
     const char *path = temp_path("good.safetensors");
     assert_int_equal(sdg_tensors_write(NULL, path, h.tensors, h.count, h.metadata, h.metadata_count), SDG_OK);
     struct sdg_statistics *s = read_file(path);
-    assert_true(s->info.shard == 1 && s->info.shards == 2 && s->site_count == 1 && s->sites[0].channels == 2 && s->sites[0].rows[0].min == -1);
+    assert_true(s->info.shard == 1 && s->info.shards == 2 && s->site_count == 1 && s->sites[0].channels == 2 &&
+                s->sites[0].rows[0].min == -1);
     sdg_statistics_destroy(&s);
     for (size_t i = 0; i < 8; i++) { // no metadata of that name
         const char *key = h.metadata[i].key;
         h.metadata[i].key = "other";
         refuse(&h, key);
     }
-    static const char *const wrong[][2] = {{"0", "gguf"}, {"1", "2"}, {"2", "sign"}, {"6", ""}, {"6", "0"}, {"6", "-5"}, {"6", "20x"}, {"6", "99999999999"},
-                                           {"7", "1"}, {"7", "3/2"}, {"7", "0/2"}, {"7", "1/2/3"}, {"7", "a/b"}, {"7", "1/"}};
+    static const char *const wrong[][2] = {
+        {"0", "gguf"},        {"1", "2"}, {"2", "sign"}, {"6", ""},    {"6", "0"},     {"6", "-5"},  {"6", "20x"},
+        {"6", "99999999999"}, {"7", "1"}, {"7", "3/2"},  {"7", "0/2"}, {"7", "1/2/3"}, {"7", "a/b"}, {"7", "1/"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         h.metadata[wrong[i][0][0] - '0'].value = wrong[i][1];
         refuse(&h, "");
@@ -322,7 +347,11 @@ static void test_hostile(void **state)
         const char *name = h.tensors[i].name;
         h.tensors[i].name = "y";
         refuse(&h, i == 2 ? "belong to no site" : name);
-        h.tensors[i].dtype = h.tensors[i].dtype == SDG_U8 ? SDG_S8 : h.tensors[i].dtype == SDG_F32 ? SDG_S32 : h.tensors[i].dtype == SDG_S32 ? SDG_F32 : h.tensors[i].dtype == SDG_F64 ? SDG_S64 : SDG_F64;
+        h.tensors[i].dtype = h.tensors[i].dtype == SDG_U8 ? SDG_S8
+            : h.tensors[i].dtype == SDG_F32               ? SDG_S32
+            : h.tensors[i].dtype == SDG_S32               ? SDG_F32
+            : h.tensors[i].dtype == SDG_F64               ? SDG_S64
+                                                          : SDG_F64;
         refuse(&h, name);
         h.tensors[i].rank++;
         h.tensors[i].dims[h.tensors[i].rank - 1] = 1;

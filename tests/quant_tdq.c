@@ -1,4 +1,5 @@
-// quant/tdq: the generator against torch, its fit against free tables, between the calibrated steps, and for a second time.
+// quant/tdq: the generator against torch, its fit against free tables, between the calibrated steps, and for a second
+// time.
 #include "quant/tdq.h"
 #include "quant/tdq_net.h"
 
@@ -14,7 +15,8 @@ static void test_generator(void **state)
 {
     (void)state;
     size_t n, count, d = 16;
-    double *times = expected("tdq.times", &n), *encodings = expected("tdq.encodings", NULL), *scales = expected("tdq.scales", NULL);
+    double *times = expected("tdq.times", &n), *encodings = expected("tdq.encodings", NULL),
+           *scales = expected("tdq.scales", NULL);
     double *wide = expected("tdq.encoding320", NULL);
     float *parameters = expected("tdq.parameters", &count), own[13 * 16], got[13], row[321];
     assert_int_equal(sdg_tdq_parameter_count((int)d), count);
@@ -48,7 +50,8 @@ static void test_gradient(void **state)
     (void)state;
     size_t n, count, d = 16;
     double *times = expected("tdq.times", &n), worst = 0;
-    float *parameters = expected("tdq.parameters", &count), *last = expected("tdq.last_gradient", NULL), *wanted = expected("tdq.gradient", NULL);
+    float *parameters = expected("tdq.parameters", &count), *last = expected("tdq.last_gradient", NULL),
+          *wanted = expected("tdq.gradient", NULL);
     float encodings[13 * 16], *gradient = malloc(count * sizeof *gradient);
     const float *rows[13];
     struct sdg_tdq_activations a;
@@ -116,7 +119,8 @@ static struct site *make_site(int shape, double magnitude, int bits)
         s->timesteps[r] = 981 - 20 * r;
         s->histograms[r] = draw_row(shape, magnitude, s->timesteps[r]);
     }
-    assert_int_equal(sdg_curves_create(NULL, "site", SDG_SITE_SYMMETRIC, bits, 2.4, s->histograms, ROWS, &s->curves), SDG_OK);
+    assert_int_equal(sdg_curves_create(NULL, "site", SDG_SITE_SYMMETRIC, bits, 2.4, s->histograms, ROWS, &s->curves),
+                     SDG_OK);
     return s;
 }
 
@@ -126,16 +130,18 @@ static void drop_site(struct site *s)
     free(s);
 }
 
-static void fit_site(const struct site *s, const struct sdg_tdq_times *times, double gain, struct sdg_tdq_fit *fit, float *parameters)
+static void fit_site(const struct site *s, const struct sdg_tdq_times *times, double gain, struct sdg_tdq_fit *fit,
+                     float *parameters)
 {
     struct sdg_tdq_options options = {.seed = sdg_tdq_seed(42, "site"), .static_gain = gain};
-    assert_int_equal(sdg_tdq_fit(NULL, "site", s->curves, s->histograms, s->timesteps, times, &options, fit, parameters), SDG_OK);
+    assert_int_equal(
+        sdg_tdq_fit(NULL, "site", s->curves, s->histograms, s->timesteps, times, &options, fit, parameters), SDG_OK);
 }
 
-// Small values and large ones, three shapes, three widths: the fit's error at the calibrated steps is the free table's within 1 %
-// (5 % at 8 bits, where with 8000 values the free table can follow each row's single largest value),
-// between them, on fresh values at t - 10, it is no worse than the free table interpolated, and the scale does not jump from one t
-// to the next.
+// Small values and large ones, three shapes, three widths: the fit's error at the calibrated steps is the free table's
+// within 1 % (5 % at 8 bits, where with 8000 values the free table can follow each row's single largest value), between
+// them, on fresh values at t - 10, it is no worse than the free table interpolated, and the scale does not jump from
+// one t to the next.
 static void test_fit(void **state)
 {
     (void)state;
@@ -162,19 +168,22 @@ static void test_fit(void **state)
                 struct sdg_histogram h = draw_row(shape, magnitudes[(shape + bits / 2) % 3], s->timesteps[r] - 10);
                 struct sdg_curves *c;
                 assert_int_equal(sdg_curves_create(NULL, "between", SDG_SITE_SYMMETRIC, bits, 2.4, &h, 1, &c), SDG_OK);
-                interpolated += sdg_curves_error(c, 0, (float)sdg_interpolate(s->timesteps, table, ROWS, s->timesteps[r] - 10));
+                interpolated +=
+                    sdg_curves_error(c, 0, (float)sdg_interpolate(s->timesteps, table, ROWS, s->timesteps[r] - 10));
                 between += sdg_curves_error(c, 0, sdg_tdq_table_at(fit.table, s->timesteps[r] - 10));
                 sdg_curves_destroy(&c);
             }
             if (between > 1.02 * interpolated)
-                fail_msg("shape %d, %d bits: error between the steps %.4f of the interpolated table's", shape, bits, between / interpolated);
+                fail_msg("shape %d, %d bits: error between the steps %.4f of the interpolated table's", shape, bits,
+                         between / interpolated);
             worst_between = fmax(worst_between, between / interpolated);
             mean_between += between / interpolated / 9;
             for (int t = 0; t + 1 < SDG_TDQ_TIMES; t++)
                 steepest = fmax(steepest, fabs(log(fit.table[t + 1] / fit.table[t])));
             drop_site(s);
         }
-    print_message("%d fits, %.2f s each: error %.4f of the free table's at the steps, between them %.4f of the interpolated one's\n"
+    print_message("%d fits, %.2f s each: error %.4f of the free table's at the steps, between them %.4f of the "
+                  "interpolated one's\n"
                   "(on average %.4f), at most %.3f in the logarithm from one t to the next\n",
                   fits, seconds / fits, worst, worst_between, mean_between, steepest);
     assert_true(steepest < 0.25 && mean_between < 1);
@@ -204,7 +213,8 @@ static void test_same_bytes(void **state)
     }
     // Another seed is another fit, of nearly the same error.
     struct sdg_tdq_options other = {.seed = sdg_tdq_seed(43, "site"), .static_gain = 0.05};
-    assert_int_equal(sdg_tdq_fit(NULL, "site", s->curves, s->histograms, s->timesteps, times, &other, &b, NULL), SDG_OK);
+    assert_int_equal(sdg_tdq_fit(NULL, "site", s->curves, s->histograms, s->timesteps, times, &other, &b, NULL),
+                     SDG_OK);
     assert_true(memcmp(a.table, b.table, sizeof a.table) != 0 && fabs(b.error / a.error - 1) < 0.01);
     assert_true(sdg_tdq_seed(1, "a") != sdg_tdq_seed(1, "b") && sdg_tdq_seed(1, "a") != sdg_tdq_seed(2, "a"));
     free(p), free(q);
@@ -222,7 +232,8 @@ static void test_static(void **state)
     struct sdg_tdq_fit fit;
     float *p = malloc(sdg_tdq_parameter_count(16) * sizeof *p);
     fit_site(s, times, sdg_tdq_default_gain, &fit, p);
-    assert_true(fit.is_static && fit.error == fit.static_error && fit.table[0] == fit.static_scale && fit.table[999] == fit.static_scale && p[0] == 0);
+    assert_true(fit.is_static && fit.error == fit.static_error && fit.table[0] == fit.static_scale &&
+                fit.table[999] == fit.static_scale && p[0] == 0);
     assert_true(fabs(fit.correlation) < 0.4 && fit.unit == 0);
     drop_site(s);
     s = make_site(0, 1, 6);
@@ -234,13 +245,15 @@ static void test_static(void **state)
         sdg_histogram_clear(&s->histograms[r]);
     sdg_histogram_add(&s->histograms[3], (const float[]){0, 0}, 2);
     sdg_curves_destroy(&s->curves);
-    assert_int_equal(sdg_curves_create(NULL, "zero", SDG_SITE_SYMMETRIC, 8, 2.4, s->histograms, ROWS, &s->curves), SDG_OK);
+    assert_int_equal(sdg_curves_create(NULL, "zero", SDG_SITE_SYMMETRIC, 8, 2.4, s->histograms, ROWS, &s->curves),
+                     SDG_OK);
     fit_site(s, times, -1, &fit, p);
     assert_true(fit.is_static && fit.table[500] == 1 && fit.error == 0);
     // A single row with values: every t gets its scale.
     s->histograms[7] = draw_row(3, 2, 0);
     sdg_curves_destroy(&s->curves);
-    assert_int_equal(sdg_curves_create(NULL, "one", SDG_SITE_SYMMETRIC, 4, 2.4, s->histograms, ROWS, &s->curves), SDG_OK);
+    assert_int_equal(sdg_curves_create(NULL, "one", SDG_SITE_SYMMETRIC, 4, 2.4, s->histograms, ROWS, &s->curves),
+                     SDG_OK);
     fit_site(s, times, -1, &fit, p);
     assert_true(fit.error < 1.02 * fit.free_error && fabs(fit.table[0] / fit.table[999] - 1) < 0.2);
     free(p);
@@ -254,8 +267,10 @@ static void test_table_at(void **state)
     float table[SDG_TDQ_TIMES];
     for (int t = 0; t < SDG_TDQ_TIMES; t++)
         table[t] = (float)(1 + t);
-    assert_true(sdg_tdq_table_at(table, 0) == 1 && sdg_tdq_table_at(table, 999) == 1000 && sdg_tdq_table_at(table, 2.25) == 3.25f);
-    assert_true(sdg_tdq_table_at(table, -3) == 1 && sdg_tdq_table_at(table, 5000) == 1000 && sdg_tdq_table_at(table, NAN) == 1);
+    assert_true(sdg_tdq_table_at(table, 0) == 1 && sdg_tdq_table_at(table, 999) == 1000 &&
+                sdg_tdq_table_at(table, 2.25) == 3.25f);
+    assert_true(sdg_tdq_table_at(table, -3) == 1 && sdg_tdq_table_at(table, 5000) == 1000 &&
+                sdg_tdq_table_at(table, NAN) == 1);
 }
 
 static void test_refused(void **state)
@@ -277,19 +292,25 @@ static void test_refused(void **state)
     struct sdg_tdq_fit fit;
     for (size_t n = 1; n <= 3; n++) {
         sdg_test_fail_allocation(n);
-        assert_int_equal(sdg_tdq_fit(temp_log(&t), "up.conv", s->curves, s->histograms, s->timesteps, times, &options, &fit, NULL), SDG_ERROR_MEMORY);
+        assert_int_equal(
+            sdg_tdq_fit(temp_log(&t), "up.conv", s->curves, s->histograms, s->timesteps, times, &options, &fit, NULL),
+            SDG_ERROR_MEMORY);
         assert_int_equal(t.errors, 1);
     }
     sdg_test_fail_allocation(0);
     static const double wrong[] = {-1, 999.5, NAN, INFINITY};
     for (int i = 0; i < 4; i++) {
         s->timesteps[9] = wrong[i];
-        assert_int_equal(sdg_tdq_fit(temp_log(&t), "up.conv", s->curves, s->histograms, s->timesteps, times, &options, &fit, NULL), SDG_ERROR_INPUT);
+        assert_int_equal(
+            sdg_tdq_fit(temp_log(&t), "up.conv", s->curves, s->histograms, s->timesteps, times, &options, &fit, NULL),
+            SDG_ERROR_INPUT);
         assert_true(t.errors == 1 && strstr(t.last, "up.conv") && strstr(t.last, "row 9"));
     }
     s->timesteps[9] = 3;
     options.static_gain = NAN;
-    assert_int_equal(sdg_tdq_fit(temp_log(&t), "up.conv", s->curves, s->histograms, s->timesteps, times, &options, &fit, NULL), SDG_ERROR_USAGE);
+    assert_int_equal(
+        sdg_tdq_fit(temp_log(&t), "up.conv", s->curves, s->histograms, s->timesteps, times, &options, &fit, NULL),
+        SDG_ERROR_USAGE);
     drop_site(s);
     sdg_tdq_times_destroy(&times);
     sdg_tdq_times_destroy(&times);
@@ -298,8 +319,9 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generator), cmocka_unit_test(test_gradient), cmocka_unit_test(test_fit),     cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_static),    cmocka_unit_test(test_table_at), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_generator),  cmocka_unit_test(test_gradient), cmocka_unit_test(test_fit),
+        cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_static),   cmocka_unit_test(test_table_at),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, open_expected, close_expected);
 }

@@ -14,12 +14,14 @@ static double group_error(const struct sdg_codes *c, const float *w, size_t outp
 {
     double sum = 0;
     for (size_t i = g * c->group; i < c->inputs && i < (g + 1) * c->group; i++)
-        sum += pow(fabs(w[output * c->inputs + i] - (double)c->codes[output * c->inputs + i] * c->scales[output * c->groups + g]), power);
+        sum += pow(fabs(w[output * c->inputs + i] -
+                        (double)c->codes[output * c->inputs + i] * c->scales[output * c->groups + g]),
+                   power);
     return sum;
 }
 
-// Against the least of 4001 scales, each tried in float64. With 256 codes for 64 weights the error is ragged: the least of thousands
-// of tries is luck, and would not be worth the time.
+// Against the least of 4001 scales, each tried in float64. With 256 codes for 64 weights the error is ragged: the least
+// of thousands of tries is luck, and would not be worth the time.
 static void test_round(void **state)
 {
     (void)state;
@@ -35,7 +37,8 @@ static void test_round(void **state)
                 snprintf(name, sizeof name, "weights.least.%d.%g.%zu", bits, power > 2.2 ? 2.4 : 2.0, group);
                 double *least = expected(name, &count);
                 struct sdg_codes c;
-                struct sdg_weight_options o = {.bits = bits, .group = group == 300 ? 0 : group, .power = power > 2.2 ? 0 : 2};
+                struct sdg_weight_options o = {
+                    .bits = bits, .group = group == 300 ? 0 : group, .power = power > 2.2 ? 0 : 2};
                 assert_int_equal(sdg_weights_round(NULL, "w", w, OUTPUTS, INPUTS, &o, &c), SDG_OK);
                 assert_true(c.outputs * c.groups == count && c.group == group && c.groups == (group == 300 ? 1 : 5));
                 for (size_t i = 0; i < count; i++, groups++) {
@@ -58,7 +61,8 @@ static void test_round(void **state)
                 free(least);
                 sdg_codes_free(&c);
             }
-    print_message("%d scales: error of the least at 4 bits %.4f on average, %.4f at most, at 8 bits %.4f and %.4f\n", groups, mean[0], worst[0], mean[1], worst[1]);
+    print_message("%d scales: error of the least at 4 bits %.4f on average, %.4f at most, at 8 bits %.4f and %.4f\n",
+                  groups, mean[0], worst[0], mean[1], worst[1]);
     assert_true(groups == 288 && mean[0] < 1.005 && mean[1] < 1.05);
     free(w);
 }
@@ -71,7 +75,8 @@ static void test_extremes(void **state)
     struct sdg_weight_options o = {.bits = 8};
     const float w[6] = {0, -0.0f, 0, 1e-42f, 3e38f, -1};
     assert_int_equal(sdg_weights_round(NULL, "w", w, 2, 3, &o, &c), SDG_OK);
-    assert_true(c.scales[0] == 1 && c.codes[0] == 0 && c.codes[2] == 0 && c.scales[1] > 1e36f && c.codes[4] >= 126 && c.codes[5] == 0);
+    assert_true(c.scales[0] == 1 && c.codes[0] == 0 && c.codes[2] == 0 && c.scales[1] > 1e36f && c.codes[4] >= 126 &&
+                c.codes[5] == 0);
     sdg_codes_free(&c);
     assert_null(c.codes);
     const float codes[5] = {-8, -3, 0, 5, 7}; // representable: exactly
@@ -82,7 +87,8 @@ static void test_extremes(void **state)
         assert_int_equal(sdg_weights_round(temp_log(&t), "conv.weight", bad[i], 1, 2, &o, &c), SDG_ERROR_INPUT);
         assert_true(t.errors == 1 && strstr(t.last, "conv.weight: weight [0, ") && !c.codes);
     }
-    static const struct sdg_weight_options refused[] = {{.bits = 9}, {.bits = 1}, {.bits = 0}, {.bits = 8, .power = 0.5}, {.bits = 8, .power = NAN}};
+    static const struct sdg_weight_options refused[] = {
+        {.bits = 9}, {.bits = 1}, {.bits = 0}, {.bits = 8, .power = 0.5}, {.bits = 8, .power = NAN}};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         assert_int_equal(sdg_weights_round(NULL, "w", w, 2, 3, &refused[i], &c), SDG_ERROR_USAGE);
     assert_int_equal(sdg_weights_round(NULL, "w", w, 0, 3, &o, &c), SDG_ERROR_USAGE);
@@ -176,7 +182,8 @@ static void test_cholesky(void **state)
     double worst = 0;
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         size_t n = sizes[s];
-        double *root = calloc(n * n, sizeof *root), *a = calloc(n * n, sizeof *a), *l = calloc(n * n, sizeof *l), *room = calloc(sdg_invert_room(n), sizeof *room);
+        double *root = calloc(n * n, sizeof *root), *a = calloc(n * n, sizeof *a), *l = calloc(n * n, sizeof *l),
+               *room = calloc(sdg_invert_room(n), sizeof *room);
         for (size_t i = 0; i < n * n; i++)
             root[i] = gauss();
         for (size_t i = 0; i < n; i++)
@@ -223,8 +230,8 @@ static struct sdg_hessian golden_hessian(void)
     return h;
 }
 
-// The same codes as an inverse, a factorisation and a plain loop over columns give in numpy. Rounding the Hessian to 2^-20 may move a
-// weight across the middle between two codes; it has not been seen to.
+// The same codes as an inverse, a factorisation and a plain loop over columns give in numpy. Rounding the Hessian to
+// 2^-20 may move a weight across the middle between two codes; it has not been seen to.
 static void test_gptq(void **state)
 {
     (void)state;
@@ -243,7 +250,9 @@ static void test_gptq(void **state)
         int8_t *codes = expected(name, NULL);
         strcpy(strrchr(name, '.'), ".error");
         double *error = expected(name, NULL);
-        struct sdg_gptq_options o = {.weight = {.bits = cases[i].bits, .group = cases[i].group}, .by_importance = cases[i].by_importance, .scales = scales};
+        struct sdg_gptq_options o = {.weight = {.bits = cases[i].bits, .group = cases[i].group},
+                                     .by_importance = cases[i].by_importance,
+                                     .scales = scales};
         struct sdg_codes c, plain;
         assert_int_equal(sdg_weights_gptq(NULL, "w", w, OUTPUTS, INPUTS, &h, &o, &c), SDG_OK);
         int other = 0;
@@ -255,8 +264,9 @@ static void test_gptq(void **state)
         assert_int_equal(sdg_weights_gptq(NULL, "w", w, OUTPUTS, INPUTS, &h, &o, &c), SDG_OK);
         assert_int_equal(sdg_weights_round(NULL, "w", w, OUTPUTS, INPUTS, &o.weight, &plain), SDG_OK);
         double searched = sdg_codes_output_error(&c, w, &h), nearest = sdg_codes_output_error(&plain, w, &h);
-        print_message("%s: %d of %d codes differ, output error %.3e (numpy %.3e), with searched scales %.3e, by rounding to nearest %.3e\n", name, other,
-                      OUTPUTS * INPUTS, got, error[0], searched, nearest);
+        print_message("%s: %d of %d codes differ, output error %.3e (numpy %.3e), with searched scales %.3e, by "
+                      "rounding to nearest %.3e\n",
+                      name, other, OUTPUTS * INPUTS, got, error[0], searched, nearest);
         assert_true(other == 0 && fabs(got / error[0] - 1) < 1e-5 && searched < 0.8 * nearest);
         for (size_t o2 = 0; o2 < OUTPUTS; o2++)
             assert_int_equal(c.codes[o2 * INPUTS + 5], 0); // an input that was always 0
@@ -276,7 +286,8 @@ static void test_gptq_refused(void **state)
     struct temp_log t;
     struct sdg_codes c = {0};
     struct sdg_gptq_options o = {.weight = {.bits = 4}};
-    assert_int_equal(sdg_weights_gptq(temp_log(&t), "to_q.weight", w, OUTPUTS, INPUTS - 1, &h, &o, &c), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_weights_gptq(temp_log(&t), "to_q.weight", w, OUTPUTS, INPUTS - 1, &h, &o, &c),
+                     SDG_ERROR_INPUT);
     assert_true(t.errors == 1 && strstr(t.last, "to_q.weight"));
     o.damping = -1;
     assert_int_equal(sdg_weights_gptq(NULL, "w", w, OUTPUTS, INPUTS, &h, &o, &c), SDG_ERROR_USAGE);
@@ -322,7 +333,8 @@ static void test_speed(void **state)
         struct sdg_weight_options o = {.bits = 4, .power = power};
         clock_t start = clock();
         assert_int_equal(sdg_weights_round(NULL, "w", w, O, K, &o, &c), SDG_OK);
-        print_message("power %g: %.0f ns per weight\n", power, (double)(clock() - start) / CLOCKS_PER_SEC * 1e9 / (O * K));
+        print_message("power %g: %.0f ns per weight\n", power,
+                      (double)(clock() - start) / CLOCKS_PER_SEC * 1e9 / (O * K));
         assert_true(sdg_codes_sqnr(&c, w) > 19); // normal weights, 4 bits: 20.2 dB at the best uniform step
         sdg_codes_free(&c);
     }
@@ -332,8 +344,9 @@ static void test_speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round),    cmocka_unit_test(test_extremes), cmocka_unit_test(test_pack),         cmocka_unit_test(test_hessian),
-        cmocka_unit_test(test_cholesky), cmocka_unit_test(test_gptq),     cmocka_unit_test(test_gptq_refused), cmocka_unit_test(test_speed),
+        cmocka_unit_test(test_round),        cmocka_unit_test(test_extremes), cmocka_unit_test(test_pack),
+        cmocka_unit_test(test_hessian),      cmocka_unit_test(test_cholesky), cmocka_unit_test(test_gptq),
+        cmocka_unit_test(test_gptq_refused), cmocka_unit_test(test_speed),
     };
     return cmocka_run_group_tests(tests, open_expected, close_expected);
 }

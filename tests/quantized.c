@@ -1,5 +1,6 @@
-// The quantize rewrite, on the default model's UNet: the graph of integers computes what the simulated graph computes with the same
-// intervals and the weights' codes as floats; and what is wrong in a quantized model's tensors is refused by name.
+// The quantize rewrite, on the default model's UNet: the graph of integers computes what the simulated graph computes
+// with the same intervals and the weights' codes as floats; and what is wrong in a quantized model's tensors is refused
+// by name.
 #include "backend/backend.h"
 #include "base/memory.h"
 #include "formats/model.h"
@@ -32,7 +33,8 @@ static const double timesteps[ROWS] = {900.5, 101};
 static struct sdg_graph *step_graph(const struct fixture *f)
 {
     struct sdg_graph *graph;
-    struct sdg_unet_shape shape = {.batch = 2, .height = SIDE, .width = SIDE, .tokens = TOKENS, .rows = ROWS, .table_batch = 1};
+    struct sdg_unet_shape shape = {
+        .batch = 2, .height = SIDE, .width = SIDE, .tokens = TOKENS, .rows = ROWS, .table_batch = 1};
     assert_int_equal(sdg_unet_step_graph(&test_log, &f->model->unet_config, &shape, &graph), SDG_OK);
     assert_int_equal(sdg_graph_fuse(graph), SDG_OK);
     return graph;
@@ -61,7 +63,8 @@ static struct sdg_tensor *find(struct content *c, const char *name)
     return NULL;
 }
 
-static struct sdg_tensor *add(struct content *c, enum sdg_dtype dtype, int rank, const int64_t *dims, void *data, const char *owner, const char *what)
+static struct sdg_tensor *add(struct content *c, enum sdg_dtype dtype, int rank, const int64_t *dims, void *data,
+                              const char *owner, const char *what)
 {
     assert_true(c->count < MAX_TENSORS);
     struct sdg_tensor *t = &c->tensors[c->count++];
@@ -84,9 +87,11 @@ static void free_content(struct content *c)
 }
 
 // Puts the codes of a layer, maybe a part of a module's input channels, into the module's tensors of both files.
-static void add_codes(struct content *integers, struct content *floats, const struct sdg_value_info *w, const struct sdg_codes *codes, int bits)
+static void add_codes(struct content *integers, struct content *floats, const struct sdg_value_info *w,
+                      const struct sdg_codes *codes, int bits)
 {
-    const int64_t taps = w->dims[2] * w->dims[3], whole = (w->slice_of ? w->slice_of : w->dims[1]) * taps, part = w->dims[1] * taps, outputs = w->dims[0];
+    const int64_t taps = w->dims[2] * w->dims[3], whole = (w->slice_of ? w->slice_of : w->dims[1]) * taps,
+                  part = w->dims[1] * taps, outputs = w->dims[0];
     const int64_t dims[4] = {w->dims[0], whole / taps, w->dims[2], w->dims[3]};
     struct sdg_tensor *f = find(floats, w->name), *q = find(integers, w->name);
     float *expanded = sdg_alloc(&test_log, (size_t)(outputs * part), sizeof *expanded, "weights");
@@ -112,14 +117,17 @@ static void add_codes(struct content *integers, struct content *floats, const st
     }
 }
 
-static void add_layer(const struct fixture *f, const struct sdg_graph *graph, const struct sdg_op *op, int bits, struct content *integers, struct content *floats)
+static void add_layer(const struct fixture *f, const struct sdg_graph *graph, const struct sdg_op *op, int bits,
+                      struct content *integers, struct content *floats)
 {
     const struct sdg_value_info *w = &graph->values[op->in[1]];
     const size_t outputs = (size_t)w->dims[0], inputs = (size_t)(w->dims[1] * w->dims[2] * w->dims[3]);
     float *weights = sdg_alloc(&test_log, outputs * inputs, sizeof *weights, "weights");
     struct sdg_codes codes;
     assert_int_equal(sdg_weight_load(&test_log, f->model->unet, w, SDG_F32, weights, false), SDG_OK);
-    assert_int_equal(sdg_weights_round(&test_log, op->name, weights, outputs, inputs, &(struct sdg_weight_options){.bits = bits, .power = 2}, &codes), SDG_OK);
+    assert_int_equal(sdg_weights_round(&test_log, op->name, weights, outputs, inputs,
+                                       &(struct sdg_weight_options){.bits = bits, .power = 2}, &codes),
+                     SDG_OK);
     add_codes(integers, floats, w, &codes, bits);
     float *scales = own(integers, outputs, sizeof *scales);
     memcpy(scales, codes.scales, outputs * sizeof *scales);
@@ -154,7 +162,8 @@ static void add_rest(const struct fixture *f, struct content *c)
 }
 
 // `skip`: layers whose name contains it stay float.
-static void make_contents(const struct fixture *f, int weight_bits, int activation_bits, const char *skip, struct content **integers, struct content **floats)
+static void make_contents(const struct fixture *f, int weight_bits, int activation_bits, const char *skip,
+                          struct content **integers, struct content **floats)
 {
     struct sdg_graph *graph = step_graph(f);
     struct sdg_sites sites;
@@ -183,7 +192,8 @@ static struct sdg_tensors *write_and_open(const struct content *c, const char *f
 
 // ---- running ----
 
-static struct sdg_program *compile(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_tensors *weights, const struct sdg_quantized *q)
+static struct sdg_program *compile(struct sdg_backend *backend, const struct sdg_graph *graph,
+                                   const struct sdg_tensors *weights, const struct sdg_quantized *q)
 {
     struct sdg_program *program;
     struct sdg_program_params params = {.weights = weights};
@@ -210,7 +220,8 @@ static struct sdg_program *compile(struct sdg_backend *backend, const struct sdg
     return program;
 }
 
-static float *noise_of(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_tensors *weights, const struct sdg_quantized *q, int row, size_t *count)
+static float *noise_of(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_tensors *weights,
+                       const struct sdg_quantized *q, int row, size_t *count)
 {
     struct sdg_program *program = compile(backend, graph, weights, q);
     *count = (size_t)sdg_value_elements(&graph->values[sdg_graph_find(graph, "noise")]);
@@ -239,13 +250,16 @@ static size_t count_ops(const struct sdg_graph *graph, enum sdg_op_kind kind)
     return count;
 }
 
-// Simulated and integer graph differ by rounding, which moves a value that lies on the border of two codes to the other one now and
-// then: one code in about 10^5, an error of 1e-5 of what quantization itself loses (1e-2 .. 1e-3 of the signal).
-static void integers_compute_what_is_simulated(const struct fixture *f, int weight_bits, int activation_bits, const char *skip)
+// Simulated and integer graph differ by rounding, which moves a value that lies on the border of two codes to the other
+// one now and then: one code in about 10^5, an error of 1e-5 of what quantization itself loses (1e-2 .. 1e-3 of the
+// signal).
+static void integers_compute_what_is_simulated(const struct fixture *f, int weight_bits, int activation_bits,
+                                               const char *skip)
 {
     struct content *integers, *floats;
     make_contents(f, weight_bits, activation_bits, skip, &integers, &floats);
-    struct sdg_tensors *q_file = write_and_open(integers, "integers.safetensors"), *f_file = write_and_open(floats, "floats.safetensors");
+    struct sdg_tensors *q_file = write_and_open(integers, "integers.safetensors"),
+                       *f_file = write_and_open(floats, "floats.safetensors");
     struct sdg_graph *real = step_graph(f), *simulated = step_graph(f), *plain = step_graph(f);
     struct sdg_quantized *q;
     char scheme[32];
@@ -255,10 +269,12 @@ static void integers_compute_what_is_simulated(const struct fixture *f, int weig
     assert_int_equal(sdg_graph_simulate(simulated, activation_bits), SDG_OK);
     for (int row = 0; row < ROWS; row++) {
         size_t count;
-        float *a = noise_of(f->backend, real, q_file, q, row, &count), *b = noise_of(f->backend, simulated, f_file, q, row, &count);
+        float *a = noise_of(f->backend, real, q_file, q, row, &count),
+              *b = noise_of(f->backend, simulated, f_file, q, row, &count);
         float *c = noise_of(f->backend, plain, f->model->unet, NULL, row, &count);
         const double difference = relative_error(a, b, count), lost = relative_error(b, c, count);
-        print_message("%s row %d: integers against simulation NMSE %.1e, quantization loses %.1e\n", scheme, row, difference, lost);
+        print_message("%s row %d: integers against simulation NMSE %.1e, quantization loses %.1e\n", scheme, row,
+                      difference, lost);
         assert_true(lost > 1e-6 && lost < 1);
         if (!skip) // the simulate rewrite has no exceptions
             assert_true(difference < 0.02 * lost);
@@ -276,11 +292,21 @@ static void integers_compute_what_is_simulated(const struct fixture *f, int weig
     free_content(floats);
 }
 
-static void same_as_simulated_w8a8(void **state) { integers_compute_what_is_simulated(*state, 8, 8, NULL); }
-static void same_as_simulated_w4a6(void **state) { integers_compute_what_is_simulated(*state, 4, 6, NULL); }
-static void layers_may_stay_float(void **state) { integers_compute_what_is_simulated(*state, 8, 8, "attn"); }
+static void same_as_simulated_w8a8(void **state)
+{
+    integers_compute_what_is_simulated(*state, 8, 8, NULL);
+}
+static void same_as_simulated_w4a6(void **state)
+{
+    integers_compute_what_is_simulated(*state, 4, 6, NULL);
+}
+static void layers_may_stay_float(void **state)
+{
+    integers_compute_what_is_simulated(*state, 8, 8, "attn");
+}
 
-// How the rewrite places codes: norms, geglu and attention make them; values that others read too are quantized by an operation.
+// How the rewrite places codes: norms, geglu and attention make them; values that others read too are quantized by an
+// operation.
 static void codes_come_from_where_values_are_made(void **state)
 {
     const struct fixture *f = *state;
@@ -305,7 +331,8 @@ static void codes_come_from_where_values_are_made(void **state)
         if (op->kind == SDG_OP_GROUP_NORM)
             assert_true(op->codes.interval || strcmp(op->name, "conv_norm_out") == 0);
     }
-    print_message("%zu sites: %zu made where they are computed, %zu by quantize operations; %zu layers\n", sites.count, emitting, count_ops(graph, SDG_OP_QUANTIZE), q->layer_count);
+    print_message("%zu sites: %zu made where they are computed, %zu by quantize operations; %zu layers\n", sites.count,
+                  emitting, count_ops(graph, SDG_OP_QUANTIZE), q->layer_count);
     assert_int_equal(emitting + count_ops(graph, SDG_OP_QUANTIZE), sites.count);
     assert_true(layers >= q->layer_count);
     assert_int_equal(sdg_quantized_create(&test_log, "w8a8-dynamic", file, dynamic, &measured), SDG_OK);
@@ -361,11 +388,21 @@ struct damage {
 static void damaged_tensors_are_refused(void **state)
 {
     static const struct damage damages[] = {
-        {".input_scale", LOST, 0, "is missing"}, {".input_scale", SHORTER, 0, "should be f32 [1] or [1000]"}, {".input_scale", RETYPED, 0, "should be f32 [1] or [1000]"},
-        {".input_scale", NUMBER, NAN, "scale 0 is nan"}, {".input_scale", NUMBER, 0, "scale 0 is 0"}, {".input_scale", NUMBER, -1, "scale 0 is -1"},
-        {".input_scale", NUMBER, INFINITY, "scale 0 is inf"}, {".input_zero_point", LOST, 0, "is missing"}, {".input_zero_point", SHORTER, 0, "should be s32 [1000]"},
-        {".input_zero_point", NUMBER, 7, "zero point 0 is"}, {".weight_scale", LOST, 0, "has no scales"}, {".weight_scale", SHORTER, 0, "should be f32 ["},
-        {".weight_scale", NUMBER, NAN, "scale 0 is nan"}, {".weight_scale", NUMBER, 0, "scale 0 is 0"}, {".conv1.weight", SHORTER, 0, "are not ["},
+        {".input_scale", LOST, 0, "is missing"},
+        {".input_scale", SHORTER, 0, "should be f32 [1] or [1000]"},
+        {".input_scale", RETYPED, 0, "should be f32 [1] or [1000]"},
+        {".input_scale", NUMBER, NAN, "scale 0 is nan"},
+        {".input_scale", NUMBER, 0, "scale 0 is 0"},
+        {".input_scale", NUMBER, -1, "scale 0 is -1"},
+        {".input_scale", NUMBER, INFINITY, "scale 0 is inf"},
+        {".input_zero_point", LOST, 0, "is missing"},
+        {".input_zero_point", SHORTER, 0, "should be s32 [1000]"},
+        {".input_zero_point", NUMBER, 7, "zero point 0 is"},
+        {".weight_scale", LOST, 0, "has no scales"},
+        {".weight_scale", SHORTER, 0, "should be f32 ["},
+        {".weight_scale", NUMBER, NAN, "scale 0 is nan"},
+        {".weight_scale", NUMBER, 0, "scale 0 is 0"},
+        {".conv1.weight", SHORTER, 0, "are not ["},
     };
     const struct fixture *f = *state;
     struct content *integers, *floats;
@@ -378,7 +415,10 @@ static void damaged_tensors_are_refused(void **state)
         struct sdg_quantized *q = (void *)1;
         switch (d->how) {
         case LOST: t->name = "lost"; break;
-        case SHORTER: t->bytes -= t->bytes / (size_t)t->dims[0]; t->dims[0]--; break;
+        case SHORTER:
+            t->bytes -= t->bytes / (size_t)t->dims[0];
+            t->dims[0]--;
+            break;
         case RETYPED: t->dtype = SDG_S32; break;
         case NUMBER: patch(t, d->value); break;
         }
@@ -387,7 +427,8 @@ static void damaged_tensors_are_refused(void **state)
         assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, graph, &q), SDG_ERROR_INPUT);
         assert_null(q);
         assert_int_equal(messages.errors, 1);
-        if (!strstr(messages.last, d->says) || !strstr(messages.last, "damaged.safetensors") || !strstr(messages.last, d->ending))
+        if (!strstr(messages.last, d->says) || !strstr(messages.last, "damaged.safetensors") ||
+            !strstr(messages.last, d->ending))
             fail_msg("damage %zu: '%s' does not say '%s'", i, messages.last, d->says);
         sdg_tensors_destroy(&file);
         *t = whole;
@@ -412,7 +453,8 @@ static int set_up(void **state)
     static struct fixture f;
     temp_log(&messages);
     assert_int_equal(sdg_model_open(&test_log, SDG_SOURCE_DIR "/models/emoji-128", &f.model), SDG_OK);
-    assert_int_equal(sdg_backend_create(&test_log, "cpu", &(struct sdg_backend_params){.threads = 2}, &f.backend), SDG_OK);
+    assert_int_equal(sdg_backend_create(&test_log, "cpu", &(struct sdg_backend_params){.threads = 2}, &f.backend),
+                     SDG_OK);
     temp_make();
     *state = &f;
     return 0;
@@ -430,8 +472,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_as_simulated_w8a8), cmocka_unit_test(same_as_simulated_w4a6), cmocka_unit_test(layers_may_stay_float),
-        cmocka_unit_test(codes_come_from_where_values_are_made), cmocka_unit_test(damaged_tensors_are_refused),
+        cmocka_unit_test(same_as_simulated_w8a8),      cmocka_unit_test(same_as_simulated_w4a6),
+        cmocka_unit_test(layers_may_stay_float),       cmocka_unit_test(codes_come_from_where_values_are_made),
+        cmocka_unit_test(damaged_tensors_are_refused),
     };
     return cmocka_run_group_tests_name("quantized", tests, set_up, tear_down);
 }

@@ -1,5 +1,5 @@
-// A folder as sdg_quantize writes it, broken in every way that matters, each with a fingerprint that fits again: the pipeline refuses to
-// open it with one line that names file, tensor and reason. Unbroken, it draws.
+// A folder as sdg_quantize writes it, broken in every way that matters, each with a fingerprint that fits again: the
+// pipeline refuses to open it with one line that names file, tensor and reason. Unbroken, it draws.
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -18,7 +18,9 @@
 
 #define MODEL SDG_SOURCE_DIR "/models/emoji-128"
 #define WEIGHTS "unet/diffusion_pytorch_model.safetensors"
-static const char silu_site[] = "down_blocks.0.resnets.0.conv1", plain_site[] = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", half[] = "up_blocks.0.resnets.0.conv_shortcut[192:384]";
+static const char silu_site[] = "down_blocks.0.resnets.0.conv1",
+                  plain_site[] = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q",
+                  half[] = "up_blocks.0.resnets.0.conv_shortcut[192:384]";
 
 // ---- a sound folder ----
 
@@ -27,7 +29,10 @@ static char whole[200], sound[200], broken[200];
 static void make_sound(void)
 {
     static const char *const prompts[] = {"a red apple, 3d"};
-    static const char *const skip[] = {"resnets.1", "blocks.[12]", "ff", "attn2", "down_blocks.0.attentions", "up_blocks.0.attentions", "mid_block.resnets"}; // a few layers will do
+    // a few layers will do
+    static const char *const skip[] = {
+        "resnets.1",        "blocks.[12]", "ff", "attn2", "down_blocks.0.attentions", "up_blocks.0.attentions",
+        "mid_block.resnets"};
     struct temp_log t;
     char statistics[200];
     struct sdg_pipeline *p;
@@ -35,9 +40,27 @@ static void make_sound(void)
     snprintf(statistics, sizeof statistics, "%s", temp_path("statistics.safetensors"));
     snprintf(sound, sizeof sound, "%s", temp_path("sound"));
     snprintf(broken, sizeof broken, "%s", temp_path("broken"));
-    struct sdg_pipeline_params params = {.model = MODEL, .backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = &t, .cache_dir = ""};
-    struct sdg_collect_params collect = {.prompts = prompts, .prompt_count = 1, .output = statistics, .generate = {.steps = 3, .width = 64, .height = 64}};
-    struct sdg_quantize_params quantize = {.model = MODEL, .statistics = statistics, .output = sound, .scheme = "w8a8-table", .skip = skip, .skip_count = sizeof skip / sizeof *skip, .delta = true, .threads = 2, .log = temp_log_say, .log_user = &t};
+    struct sdg_pipeline_params params = {.model = MODEL,
+                                         .backend = "cpu",
+                                         .type = "f32",
+                                         .threads = 2,
+                                         .log = temp_log_say,
+                                         .log_user = &t,
+                                         .cache_dir = ""};
+    struct sdg_collect_params collect = {.prompts = prompts,
+                                         .prompt_count = 1,
+                                         .output = statistics,
+                                         .generate = {.steps = 3, .width = 64, .height = 64}};
+    struct sdg_quantize_params quantize = {.model = MODEL,
+                                           .statistics = statistics,
+                                           .output = sound,
+                                           .scheme = "w8a8-table",
+                                           .skip = skip,
+                                           .skip_count = sizeof skip / sizeof *skip,
+                                           .delta = true,
+                                           .threads = 2,
+                                           .log = temp_log_say,
+                                           .log_user = &t};
     if (sdg_pipeline_create(&params, &p) != SDG_OK || sdg_collect(p, &collect) != SDG_OK)
         fail_msg("%s", t.last);
     sdg_pipeline_destroy(&p);
@@ -120,7 +143,13 @@ static void write_broken(struct content *c, const char *key, cJSON *value)
 static enum sdg_result open_folder(const char *folder, struct temp_log *t, struct sdg_pipeline **p)
 {
     temp_log(t);
-    struct sdg_pipeline_params params = {.model = folder, .backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = t, .cache_dir = ""};
+    struct sdg_pipeline_params params = {.model = folder,
+                                         .backend = "cpu",
+                                         .type = "f32",
+                                         .threads = 2,
+                                         .log = temp_log_say,
+                                         .log_user = t,
+                                         .cache_dir = ""};
     return sdg_pipeline_create(&params, p);
 }
 
@@ -129,8 +158,10 @@ static void expect_refused(enum sdg_result want, const char *file, const char *t
     struct temp_log t;
     struct sdg_pipeline *p = NULL;
     enum sdg_result result = open_folder(broken, &t, &p);
-    if (result != want || p || t.errors != 1 || !strstr(t.last, file) || !strstr(t.last, tensor) || !strstr(t.last, reason))
-        fail_msg("result %d instead of %d, %d errors: '%s' should have '%s', '%s', '%s'", (int)result, (int)want, t.errors, t.last, file, tensor, reason);
+    if (result != want || p || t.errors != 1 || !strstr(t.last, file) || !strstr(t.last, tensor) ||
+        !strstr(t.last, reason))
+        fail_msg("result %d instead of %d, %d errors: '%s' should have '%s', '%s', '%s'", (int)result, (int)want,
+                 t.errors, t.last, file, tensor, reason);
 }
 
 static void test_sound_folder_draws(void **state)
@@ -169,8 +200,16 @@ static void apply(struct content *c, const struct damage *d, void **copy)
     t->data = *copy;
     switch (d->how) {
     case LOST: *t = c->tensors[--c->count]; break;
-    case SHORTER: t->bytes -= t->bytes / (size_t)t->dims[0]; t->dims[0]--; break;
-    case RETYPED: t->dtype = t->dtype == SDG_F32 ? SDG_S32 : SDG_F32; t->bytes = sdg_dtype_size(t->dtype); for (int i = 0; i < t->rank; i++) t->bytes *= (size_t)t->dims[i]; break;
+    case SHORTER:
+        t->bytes -= t->bytes / (size_t)t->dims[0];
+        t->dims[0]--;
+        break;
+    case RETYPED:
+        t->dtype = t->dtype == SDG_F32 ? SDG_S32 : SDG_F32;
+        t->bytes = sdg_dtype_size(t->dtype);
+        for (int i = 0; i < t->rank; i++)
+            t->bytes *= (size_t)t->dims[i];
+        break;
     case FLOAT: ((float *)*copy)[d->index] = (float)d->value; break;
     case INTEGER: ((int32_t *)*copy)[d->index] = (int32_t)d->value; break;
     }
@@ -208,7 +247,7 @@ static void test_damaged_tensors(void **state)
         {silu_site, "weight_scale", FLOAT, 63, -2, "scale 63 is -2"},
         {silu_site, "weight", SHORTER, 0, 0, "["},
         {silu_site, "weight", LOST, 0, 0, "the integers of"}, // the base has floats of that name
-        {half, "weight_scale", LOST, 0, 0, "is missing"}, // of one half of a split skip connection
+        {half, "weight_scale", LOST, 0, 0, "is missing"},     // of one half of a split skip connection
         {half, "input_scale", FLOAT, 10, NAN, "scale 10 is nan"},
     };
     static struct content c;
@@ -234,7 +273,8 @@ static void test_damaged_configurations(void **state)
     write_broken(&c, "activation_bits", cJSON_CreateNumber(9));
     expect_refused(SDG_ERROR_INPUT, "broken/unet/config.json", "activation_bits", "is 9");
     write_broken(&c, "base", cJSON_CreateString("0123456789abcdef"));
-    expect_refused(SDG_ERROR_INPUT, "emoji-128/" WEIGHTS, "0123456789abcdef", "this is not the model that was quantized");
+    expect_refused(SDG_ERROR_INPUT, "emoji-128/" WEIGHTS, "0123456789abcdef",
+                   "this is not the model that was quantized");
     write_broken(&c, "base_path", cJSON_CreateString("../gone"));
     expect_refused(SDG_ERROR_INPUT, "broken/../gone", "base_path", "put that model there");
     write_broken(&c, "corrected", cJSON_CreateTrue());
@@ -261,7 +301,9 @@ static int set_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sound_folder_draws), cmocka_unit_test(test_damaged_tensors), cmocka_unit_test(test_damaged_configurations)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sound_folder_draws),
+                                       cmocka_unit_test(test_damaged_tensors),
+                                       cmocka_unit_test(test_damaged_configurations)};
     temp_make();
     int failed = cmocka_run_group_tests(tests, set_up, NULL);
     temp_remove();

@@ -1,5 +1,5 @@
-// The quantized model that is shipped, beside the model it was made of: how near its pictures are, the same on all backends, no other
-// base accepted, a correction that does something.
+// The quantized model that is shipped, beside the model it was made of: how near its pictures are, the same on all
+// backends, no other base accepted, a correction that does something.
 #include "sdgen/evaluate.h"
 #include "tests/temp.h"
 
@@ -55,13 +55,23 @@ static void keep_last(void *user, int step, int steps, const float *latent, int 
 }
 
 // Seed and prompt are those of picture `number`; size 0 is the model's.
-static struct drawn draw(struct sdg_pipeline *p, const char *prompt, int number, int steps, int size, const struct temp_log *t)
+static struct drawn draw(struct sdg_pipeline *p, const char *prompt, int number, int steps, int size,
+                         const struct temp_log *t)
 {
     static const double guidance = 5;
     struct drawn d = {0};
     const struct sdg_generate_params params = {
-        .prompt = prompt, .plain_prompt = true, .steps = steps, .width = size, .height = size, .cfg_scale = &guidance, .sampler = "ddim", .schedule = "model", .seed = FIRST_SEED + number,
-        .latent = keep_last, .latent_user = &d,
+        .prompt = prompt,
+        .plain_prompt = true,
+        .steps = steps,
+        .width = size,
+        .height = size,
+        .cfg_scale = &guidance,
+        .sampler = "ddim",
+        .schedule = "model",
+        .seed = FIRST_SEED + number,
+        .latent = keep_last,
+        .latent_user = &d,
     };
     if (sdg_generate(p, &params, &d.image, NULL) != SDG_OK)
         fail_msg("%s", t->last);
@@ -119,8 +129,8 @@ static void read_prompts(char prompts[PROMPTS][PROMPT_BYTES])
 
 // ---- quality ----
 
-// What the network answers to full precision's own latents: errors of single steps, so no picture is lost to one early code. 40 dB over
-// 32 prompts and 20 steps; a static interval has 38.6.
+// What the network answers to full precision's own latents: errors of single steps, so no picture is lost to one early
+// code. 40 dB over 32 prompts and 20 steps; a static interval has 38.6.
 static void test_outputs(void **state)
 {
     (void)state;
@@ -134,21 +144,30 @@ static void test_outputs(void **state)
     const char *const list[] = {prompts[0], prompts[1]};
     const struct sdg_evaluate_model quantized = {.path = QUANTIZED};
     const struct sdg_evaluate_params params = {
-        .reference = {.path = MODEL}, .models = &quantized, .model_count = 1, .prompts = list, .prompt_count = quick ? 1 : 2, .pictures = -1,
-        .generate = {.steps = quick ? 5 : 20, .sampler = "ddim", .schedule = "model", .cfg_scale = &guidance, .seed = 500},
-        .pipeline = {.backend = "cpu", .type = "f32", .threads = 2, .cache_dir = "", .log = temp_log_say, .log_user = &log},
+        .reference = {.path = MODEL},
+        .models = &quantized,
+        .model_count = 1,
+        .prompts = list,
+        .prompt_count = quick ? 1 : 2,
+        .pictures = -1,
+        .generate =
+            {.steps = quick ? 5 : 20, .sampler = "ddim", .schedule = "model", .cfg_scale = &guidance, .seed = 500},
+        .pipeline =
+            {.backend = "cpu", .type = "f32", .threads = 2, .cache_dir = "", .log = temp_log_say, .log_user = &log},
     };
     if (sdg_evaluate(&params, &e) != SDG_OK)
         fail_msg("%s", log.last);
     const double output = e->model[1].output;
     print_message("outputs, mean over %zu timesteps: %.2f dB\n", e->calls, output);
     if (!(output > 36 && output < 60)) // 5 of the steps have 37.9
-        fail_msg("the outputs' SQNR is %.2f dB, should be more than 36, and less than 60 if anything was quantized", output);
+        fail_msg("the outputs' SQNR is %.2f dB, should be more than 36, and less than 60 if anything was quantized",
+                 output);
     sdg_evaluation_destroy(&e);
 }
 
-// Over many prompts the means are near 28 and 36 dB, of these four 27 and 33: single pictures lie anywhere between 24 and 45 dB, because
-// one code that flips early may lead elsewhere, and another processor rounds other codes. So the bounds are wide; test_outputs has the narrow one.
+// Over many prompts the means are near 28 and 36 dB, of these four 27 and 33: single pictures lie anywhere between 24
+// and 45 dB, because one code that flips early may lead elsewhere, and another processor rounds other codes. So the
+// bounds are wide; test_outputs has the narrow one.
 static void test_near_full_precision(void **state)
 {
     (void)state;
@@ -163,7 +182,8 @@ static void test_near_full_precision(void **state)
     read_prompts(prompts);
     struct sdg_pipeline *full = open_model(MODEL, "cpu", &full_log), *quantized = open_model(QUANTIZED, "cpu", &log);
     for (int i = 0; i < count; i++) {
-        struct drawn want = draw(full, prompts[i], i, steps, 0, &full_log), got = draw(quantized, prompts[i], i, steps, 0, &log);
+        struct drawn want = draw(full, prompts[i], i, steps, 0, &full_log),
+                     got = draw(quantized, prompts[i], i, steps, 0, &log);
         const double sqnr = latent_sqnr(&want, &got), psnr = image_psnr(want.image, got.image);
         print_message("%-32s %d steps: latent SQNR %.1f dB, PSNR %.1f dB\n", prompts[i], steps, sqnr, psnr);
         if (psnr >= 70)
@@ -175,13 +195,15 @@ static void test_near_full_precision(void **state)
     sdg_pipeline_destroy(&quantized);
     print_message("mean of %d: latent SQNR %.1f dB, PSNR %.1f dB\n", count, sqnr_sum / count, psnr_sum / count);
     if (sqnr_sum / count < 20 || psnr_sum / count < 28)
-        fail_msg("mean latent SQNR %.1f dB should be 20 or more, mean PSNR %.1f dB 28 or more", sqnr_sum / count, psnr_sum / count);
+        fail_msg("mean latent SQNR %.1f dB should be 20 or more, mean PSNR %.1f dB 28 or more", sqnr_sum / count,
+                 psnr_sum / count);
 }
 
 // ---- backends ----
 
-// Integer sums are equal to the bit, but the float parts round differently, which moves a code here and there to its neighbour; each such
-// code moves others behind it, so that after a few steps two backends differ by about what quantization itself costs. Hence one step.
+// Integer sums are equal to the bit, but the float parts round differently, which moves a code here and there to its
+// neighbour; each such code moves others behind it, so that after a few steps two backends differ by about what
+// quantization itself costs. Hence one step.
 static void compare_backends(struct sdg_pipeline *other, const char *name, const struct temp_log *other_log)
 {
     enum { steps = 1 };
@@ -211,7 +233,8 @@ static void test_vulkan(void **state)
 {
     (void)state;
     struct temp_log log;
-    struct sdg_pipeline *p = open_with(&(struct sdg_pipeline_params){.model = QUANTIZED, .backend = "vulkan", .validation = true}, &log);
+    struct sdg_pipeline *p =
+        open_with(&(struct sdg_pipeline_params){.model = QUANTIZED, .backend = "vulkan", .validation = true}, &log);
     if (!p) {
         print_message("skipped: backend vulkan is not here: %s\n", log.last);
         return;
@@ -242,7 +265,8 @@ static char *read_file(const char *path, size_t *size)
 // The model, with the lowest bit of the first weight in the file as `flip` says.
 static void make_base(const char *name, unsigned char flip)
 {
-    static const char *const parts[] = {"vae", "text_encoder", "tokenizer", "scheduler", "model_index.json", "unet/config.json"};
+    static const char *const parts[] = {"vae",       "text_encoder",     "tokenizer",
+                                        "scheduler", "model_index.json", "unet/config.json"};
     char file[100], target[600];
     size_t size;
     uint64_t header;
@@ -293,7 +317,13 @@ static void expect_refused(const char *model, const char *const *words, size_t c
     struct temp_log t;
     struct sdg_pipeline *p = NULL;
     temp_log(&t);
-    const struct sdg_pipeline_params params = {.model = model, .backend = "cpu", .type = "f32", .threads = 2, .cache_dir = "", .log = temp_log_say, .log_user = &t};
+    const struct sdg_pipeline_params params = {.model = model,
+                                               .backend = "cpu",
+                                               .type = "f32",
+                                               .threads = 2,
+                                               .cache_dir = "",
+                                               .log = temp_log_say,
+                                               .log_user = &t};
     const enum sdg_result result = sdg_pipeline_create(&params, &p);
     if (result != SDG_ERROR_INPUT || p || t.errors != 1)
         fail_msg("%s: result %d and %d errors instead of one input error: %s", model, (int)result, t.errors, t.last);
@@ -303,7 +333,8 @@ static void expect_refused(const char *model, const char *const *words, size_t c
     print_message("refused: %s\n", t.last);
 }
 
-// One weight of the base has another lowest bit: its fingerprint and the one wanted are named. With the bit as it was, the same copy draws.
+// One weight of the base has another lowest bit: its fingerprint and the one wanted are named. With the bit as it was,
+// the same copy draws.
 static void test_wrong_base(void **state)
 {
     (void)state;
@@ -312,12 +343,14 @@ static void test_wrong_base(void **state)
     copy_quantized("wrong/quantized");
     make_base("wrong/emoji-128", 1);
     read_fingerprint(QUANTIZED "/unet/config.json", "base", wanted);
-    const char *const words[] = {"emoji-128/" WEIGHTS, "have the fingerprint ", wanted, "this is not the model that was quantized"};
+    const char *const words[] = {"emoji-128/" WEIGHTS, "have the fingerprint ", wanted,
+                                 "this is not the model that was quantized"};
     expect_refused(temp_path("wrong/quantized"), words, 4);
 
     copy_quantized("right/quantized");
     make_base("right/emoji-128", 0);
-    struct sdg_pipeline *copy = open_model(temp_path("right/quantized"), "cpu", &log), *shipped = open_model(QUANTIZED, "cpu", &shipped_log);
+    struct sdg_pipeline *copy = open_model(temp_path("right/quantized"), "cpu", &log),
+                        *shipped = open_model(QUANTIZED, "cpu", &shipped_log);
     struct drawn got = draw(copy, "cat", 0, 1, 64, &log), want = draw(shipped, "cat", 0, 1, 64, &shipped_log);
     assert_memory_equal(got.latent, want.latent, want.count * sizeof *want.latent);
     drop(&got), drop(&want);
@@ -343,12 +376,13 @@ static void test_correction(void **state)
     (void)state;
     struct temp_log log, plain_log;
     struct sdg_pipeline *corrected = open_model(QUANTIZED, "cpu", &log);
-    struct sdg_pipeline *plain = open_with(&(struct sdg_pipeline_params){.model = QUANTIZED, .backend = "cpu", .no_correction = true}, &plain_log);
+    struct sdg_pipeline *plain = open_with(
+        &(struct sdg_pipeline_params){.model = QUANTIZED, .backend = "cpu", .no_correction = true}, &plain_log);
     struct drawn a = draw(corrected, "cat", 0, 6, 0, &log), b = draw(plain, "cat", 0, 6, 0, &plain_log);
     const double sqnr = latent_sqnr(&a, &b), psnr = image_psnr(a.image, b.image);
     print_message("with and without correction: latent SQNR %.1f dB, PSNR %.1f dB\n", sqnr, psnr);
     assert_true(isfinite(sqnr) && isfinite(psnr)); // not the same picture
-    assert_true(sqnr > 15);                       // and not a different one
+    assert_true(sqnr > 15);                        // and not a different one
     drop(&a), drop(&b);
     sdg_pipeline_destroy(&corrected);
     sdg_pipeline_destroy(&plain);
@@ -357,8 +391,10 @@ static void test_correction(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outputs), cmocka_unit_test(test_near_full_precision), cmocka_unit_test(test_reference), cmocka_unit_test(test_vulkan),
-        cmocka_unit_test(test_wrong_base), cmocka_unit_test(test_missing_base), cmocka_unit_test(test_correction),
+        cmocka_unit_test(test_outputs),    cmocka_unit_test(test_near_full_precision),
+        cmocka_unit_test(test_reference),  cmocka_unit_test(test_vulkan),
+        cmocka_unit_test(test_wrong_base), cmocka_unit_test(test_missing_base),
+        cmocka_unit_test(test_correction),
     };
     temp_make();
     const int failed = cmocka_run_group_tests_name("quantized_model", tests, NULL, NULL);

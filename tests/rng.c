@@ -51,8 +51,8 @@ static const struct sdg_tensor *find_prefix(const struct sdg_tensors *tensors, c
 }
 
 // The draws SEED<infix>0.N, SEED<infix>1.N, ... of one generator; returns how many there are.
-static int check_draws(const struct sdg_tensors *tensors, enum sdg_rng_kind kind, unsigned long long seed, const char *infix,
-                       float *worst)
+static int check_draws(const struct sdg_tensors *tensors, enum sdg_rng_kind kind, unsigned long long seed,
+                       const char *infix, float *worst)
 {
     struct sdg_rng rng;
     sdg_rng_seed(&rng, kind, seed);
@@ -140,7 +140,8 @@ static void test_std_default(void **state)
     (void)state;
     assert_true(check_seeds(GOLDENS "std_default.safetensors", SDG_RNG_STD) <= 1e-6f);
 
-    // The C++ standard (rand.predef): from seed 1 the 10000th number is 1043618065. uniform() shows it shifted and scaled.
+    // The C++ standard (rand.predef): from seed 1 the 10000th number is 1043618065. uniform() shows it shifted and
+    // scaled.
     struct sdg_rng rng;
     float last = 0;
     sdg_rng_seed(&rng, SDG_RNG_STD, 1);
@@ -149,7 +150,8 @@ static void test_std_default(void **state)
     assert_true(last == (float)1043618064 * 0x1p-31f);
 }
 
-static void test_mt19937(void **state) // the C++ standard (rand.predef): from seed 5489 the 10000th number is 4123659995
+// the C++ standard (rand.predef): from seed 5489 the 10000th number is 4123659995
+static void test_mt19937(void **state)
 {
     (void)state;
     struct sdg_rng rng;
@@ -205,8 +207,8 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_torch),       cmocka_unit_test(test_philox),  cmocka_unit_test(test_std_default),
-        cmocka_unit_test(test_mt19937),     cmocka_unit_test(test_moments), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_torch),   cmocka_unit_test(test_philox),  cmocka_unit_test(test_std_default),
+        cmocka_unit_test(test_mt19937), cmocka_unit_test(test_moments), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

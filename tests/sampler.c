@@ -30,7 +30,8 @@ static void keep_message(void *user, enum sdg_log_level level, const char *text)
 }
 static const struct sdg_log test_log = {.fn = keep_message, .level = SDG_LOG_WARNING};
 
-// ---- toy model and walks ------------------------------------------------------------------------------------------------
+// ---- toy model and walks
+// ------------------------------------------------------------------------------------------------
 
 static float toy(float x, double t, enum sdg_prediction kind)
 {
@@ -40,7 +41,8 @@ static float toy(float x, double t, enum sdg_prediction kind)
     return (float)(0.6 * tanh(v) + 0.2 * v + 0.1 * cos(t / 200));
 }
 
-static void walk_call(struct sdg_sampler *s, int call, size_t n, enum sdg_prediction kind, float *latent, struct sdg_rng *rng)
+static void walk_call(struct sdg_sampler *s, int call, size_t n, enum sdg_prediction kind, float *latent,
+                      struct sdg_rng *rng)
 {
     float input[MOST_ELEMENTS];
     sdg_sampler_scale_input(s, call, latent, input);
@@ -82,8 +84,8 @@ static double row_difference(const float *latent, const struct sdg_tensor *want,
 }
 
 // Walks from `latent` and compares with every row of `want` [calls + 1, n], relative to its largest value.
-static double compare_walk(struct sdg_sampler *s, const struct sdg_tensor *want, size_t n, enum sdg_prediction kind, float *latent,
-                           struct sdg_rng *rng)
+static double compare_walk(struct sdg_sampler *s, const struct sdg_tensor *want, size_t n, enum sdg_prediction kind,
+                           float *latent, struct sdg_rng *rng)
 {
     assert_int_equal(want->dims[0], sdg_sampler_calls(s) + 1);
     double worst = row_difference(latent, want, 0, n);
@@ -111,9 +113,20 @@ static struct sdg_scheduler_config stable_diffusion(void)
     return config;
 }
 
-// ---- trajectories of diffusers --------------------------------------------------------------------------------------------
+// ---- trajectories of diffusers
+// --------------------------------------------------------------------------------------------
 
-enum { KARRAS = 1, EXPONENTIAL = 2, BETA = 4, ALPHA_ONE = 8, NO_OFFSET = 16, LINEAR_BETAS = 32, ZERO_SNR = 64, SIGMA_MIN = 128, ORDER_3 = 256 };
+enum {
+    KARRAS = 1,
+    EXPONENTIAL = 2,
+    BETA = 4,
+    ALPHA_ONE = 8,
+    NO_OFFSET = 16,
+    LINEAR_BETAS = 32,
+    ZERO_SNR = 64,
+    SIGMA_MIN = 128,
+    ORDER_3 = 256
+};
 #define LEADING SDG_SPACING_LEADING
 #define LINSPACE SDG_SPACING_LINSPACE
 #define TRAILING SDG_SPACING_TRAILING
@@ -197,14 +210,21 @@ static void check_tables(const struct sdg_sampler *s, const struct sdg_tensors *
     assert_true(fabs(sdg_sampler_init_noise_sigma(s) / wanted - 1) < 1e-6);
 }
 
-// One KIND.STEPS.samples. `seed` is that of torch's generator, which draws the first latent and then the sampler's noise.
-static double check_trajectory(const struct golden_case *c, const struct sdg_tensors *tensors, const struct sdg_tensor *want)
+// One KIND.STEPS.samples. `seed` is that of torch's generator, which draws the first latent and then the sampler's
+// noise.
+static double check_trajectory(const struct golden_case *c, const struct sdg_tensors *tensors,
+                               const struct sdg_tensor *want)
 {
     struct sdg_scheduler_config config = case_config(c);
     size_t n = want->bytes / sizeof(float) / (size_t)want->dims[0];
     int steps = (int)strtol(strchr(want->name, '.') + 1, NULL, 10);
     config.prediction = strncmp(want->name, "epsilon.", 8) == 0 ? SDG_PREDICT_EPSILON : SDG_PREDICT_V;
-    struct sdg_sampler_params params = {.method = c->method, .schedule = SDG_SCHEDULE_MODEL, .config = &config, .steps = steps, .eta = c->eta, .elements = n};
+    struct sdg_sampler_params params = {.method = c->method,
+                                        .schedule = SDG_SCHEDULE_MODEL,
+                                        .config = &config,
+                                        .steps = steps,
+                                        .eta = c->eta,
+                                        .elements = n};
     struct sdg_sampler *s = create(&params);
     assert_int_equal(sdg_sampler_steps(s), steps);
     check_tables(s, tensors, steps);
@@ -265,11 +285,13 @@ static void test_diffusers(void **state)
         }
         sdg_tensors_destroy(&tensors);
     }
-    printf("diffusers: %d trajectories of %d files, largest relative difference %.2g; %d files skipped\n", trajectories, files, worst, skipped);
+    printf("diffusers: %d trajectories of %d files, largest relative difference %.2g; %d files skipped\n", trajectories,
+           files, worst, skipped);
     assert_true(files >= 18 && trajectories >= 100);
 }
 
-// ---- trajectories of k-diffusion ------------------------------------------------------------------------------------------
+// ---- trajectories of k-diffusion
+// ------------------------------------------------------------------------------------------
 
 // Those start from noise * sigma and record the latent at each step's start. A variance preserving walk starts from the
 // same latent / sqrt(sigma^2 + 1), and ends at the same picture.
@@ -279,7 +301,7 @@ static const struct k_case {
     bool preserving;
     // diffusers rounds the timesteps of dpm++2m, and dpm2's for karras
     double tolerance;
-    bool discrete;    // has the same steps
+    bool discrete; // has the same steps
 } k_cases[] = {
     {"euler", SDG_METHOD_EULER, false, 5e-6, true},         {"euler_a", SDG_METHOD_EULER_A, false, 5e-6, true},
     {"heun", SDG_METHOD_HEUN, false, 5e-6, true},           {"dpm2", SDG_METHOD_DPM2, false, 3e-5, true},
@@ -295,13 +317,19 @@ static double k_trajectory(const struct k_case *c, const struct sdg_tensor *want
     assert_true(schedule >= 0);
     struct sdg_scheduler_config config = stable_diffusion();
     size_t n = want->bytes / sizeof(float) / (size_t)want->dims[0];
-    struct sdg_sampler_params params = {.method = c->method, .schedule = (enum sdg_schedule)schedule, .config = &config, .steps = steps, .eta = -1, .elements = n};
+    struct sdg_sampler_params params = {.method = c->method,
+                                        .schedule = (enum sdg_schedule)schedule,
+                                        .config = &config,
+                                        .steps = steps,
+                                        .eta = -1,
+                                        .elements = n};
     struct sdg_sampler *s = create(&params);
     float latent[MOST_ELEMENTS];
     struct sdg_rng rng;
     sdg_rng_seed(&rng, SDG_RNG_CPU, 1400 + (uint64_t)steps);
     sdg_rng_normal(&rng, latent, n);
-    double sigma = sdg_sampler_sigma(s, 0), scale = c->preserving ? sigma / sqrt(sigma * sigma + 1) : sdg_sampler_init_noise_sigma(s), worst = 0;
+    double sigma = sdg_sampler_sigma(s, 0),
+           scale = c->preserving ? sigma / sqrt(sigma * sigma + 1) : sdg_sampler_init_noise_sigma(s), worst = 0;
     for (size_t i = 0; i < n; i++)
         latent[i] = (float)((double)latent[i] * scale);
     for (int call = 0; call < sdg_sampler_calls(s); call++) {
@@ -349,7 +377,8 @@ static void test_k_diffusion(void **state)
     assert_true(trajectories >= 16);
 }
 
-// ---- img2img ----------------------------------------------------------------------------------------------------------------
+// ---- img2img
+// ----------------------------------------------------------------------------------------------------------------
 
 static void test_img2img(void **state)
 {
@@ -367,8 +396,13 @@ static void test_img2img(void **state)
         if (sscanf(want->name, "%31[^.].%d.%d.samples", method, &steps, &first) != 3)
             continue;
         struct sdg_scheduler_config config = stable_diffusion();
-        struct sdg_sampler_params params = {.method = (enum sdg_method)sdg_method_from_name(method), .schedule = SDG_SCHEDULE_MODEL, .config = &config,
-                                            .steps = steps, .first_step = first, .eta = -1, .elements = n};
+        struct sdg_sampler_params params = {.method = (enum sdg_method)sdg_method_from_name(method),
+                                            .schedule = SDG_SCHEDULE_MODEL,
+                                            .config = &config,
+                                            .steps = steps,
+                                            .first_step = first,
+                                            .eta = -1,
+                                            .elements = n};
         struct sdg_sampler *s = create(&params);
         assert_int_equal(sdg_sampler_steps(s), steps - first);
         assert_int_equal(sdg_sampler_step_of_call(s, 0), 0);
@@ -398,7 +432,12 @@ static void test_noise_levels(void **state)
     static const enum sdg_method methods[] = {SDG_METHOD_EULER, SDG_METHOD_DDIM, SDG_METHOD_DPMPP2M};
     struct sdg_scheduler_config config = stable_diffusion();
     for (size_t m = 0; m < sizeof methods / sizeof *methods; m++) {
-        struct sdg_sampler_params params = {.method = methods[m], .schedule = SDG_SCHEDULE_MODEL, .config = &config, .steps = 20, .eta = -1, .elements = 1};
+        struct sdg_sampler_params params = {.method = methods[m],
+                                            .schedule = SDG_SCHEDULE_MODEL,
+                                            .config = &config,
+                                            .steps = 20,
+                                            .eta = -1,
+                                            .elements = 1};
         struct sdg_sampler *s = create(&params);
         const float picture = 0.75f, noise = -1.25f;
         float latent = picture, expected;
@@ -415,11 +454,13 @@ static void test_noise_levels(void **state)
     }
 }
 
-// ---- schedules of other programs ----------------------------------------------------------------------------------------------
+// ---- schedules of other programs
+// ----------------------------------------------------------------------------------------------
 
 static struct sdg_sampler *schedule(const struct sdg_scheduler_config *config, enum sdg_schedule kind, int steps)
 {
-    struct sdg_sampler_params params = {.method = SDG_METHOD_EULER, .schedule = kind, .config = config, .steps = steps, .eta = -1, .elements = 4};
+    struct sdg_sampler_params params = {
+        .method = SDG_METHOD_EULER, .schedule = kind, .config = config, .steps = steps, .eta = -1, .elements = 4};
     return create(&params);
 }
 
@@ -427,7 +468,8 @@ static void test_schedules(void **state)
 {
     (void)state;
     struct sdg_scheduler_config config = stable_diffusion();
-    static const double ays[] = {14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152}; // the paper's table
+    // the paper's table
+    static const double ays[] = {14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152};
     struct sdg_sampler *s = schedule(&config, SDG_SCHEDULE_AYS, 10);
     for (int i = 0; i < 10; i++)
         assert_true(fabs(sdg_sampler_sigma(s, i) / ays[i] - 1) < 5e-3);
@@ -469,7 +511,9 @@ static void test_custom_sigmas(void **state)
 {
     (void)state;
     struct sdg_scheduler_config config = stable_diffusion();
-    static const double with_end[] = {14.6, 3, 1, 0.2, 0}, broken[][3] = {{1, 1, 0}, {1, 2, 0}, {1, 0, 0}, {NAN, 1, 0}, {INFINITY, 1, 0}, {-1, -2, -3}, {0, 0, 0}};
+    static const double with_end[] = {14.6, 3, 1, 0.2, 0},
+                        broken[][3] = {{1, 1, 0},        {1, 2, 0},    {1, 0, 0}, {NAN, 1, 0},
+                                       {INFINITY, 1, 0}, {-1, -2, -3}, {0, 0, 0}};
     struct sdg_sampler_params params = {.config = &config, .eta = -1, .elements = 4, .sigmas = with_end};
     for (int count = 4; count <= 5; count++)
         for (int method = 0; method < SDG_METHOD_COUNT; method++) {
@@ -483,7 +527,8 @@ static void test_custom_sigmas(void **state)
             assert_int_equal(sdg_sampler_steps(s), 4);
             for (int call = 0; call < sdg_sampler_calls(s); call++)
                 if (call == 0 || sdg_sampler_step_of_call(s, call) > sdg_sampler_step_of_call(s, call - 1))
-                    assert_true(fabs(sdg_sampler_sigma(s, call) / with_end[sdg_sampler_step_of_call(s, call)] - 1) < 1e-9);
+                    assert_true(fabs(sdg_sampler_sigma(s, call) / with_end[sdg_sampler_step_of_call(s, call)] - 1) <
+                                1e-9);
             sdg_sampler_destroy(&s);
         }
     params.method = SDG_METHOD_EULER;
@@ -499,7 +544,8 @@ static void test_custom_sigmas(void **state)
     assert_int_equal(sdg_sampler_create(&test_log, &params, &s), SDG_ERROR_USAGE);
 }
 
-// ---- every combination ----------------------------------------------------------------------------------------------------------
+// ---- every combination
+// ----------------------------------------------------------------------------------------------------------
 
 // 1 if the walk was made and stayed finite, 0 if it was refused.
 static int try_walk(const struct sdg_sampler_params *params)
@@ -529,13 +575,16 @@ static int try_walk(const struct sdg_sampler_params *params)
         double t = sdg_sampler_timestep(s, call), sigma = sdg_sampler_sigma(s, call);
         assert_true(t >= 0 && t <= params->config->train_timesteps - 1 && isfinite(sigma) && sigma > 0);
         double before = call ? sdg_sampler_timestep(s, call - 1) : t;
-        if (t > before + (params->method == SDG_METHOD_DPM2 ? 0.5 : 1e-3)) // dpm2's own timesteps are rounded, not those between
-            fail_msg("%s %s, %d steps: timestep %g follows %g", sdg_method_name(params->method), sdg_schedule_name(params->schedule), params->steps, t, before);
+        // dpm2's own timesteps are rounded, not those between
+        if (t > before + (params->method == SDG_METHOD_DPM2 ? 0.5 : 1e-3))
+            fail_msg("%s %s, %d steps: timestep %g follows %g", sdg_method_name(params->method),
+                     sdg_schedule_name(params->schedule), params->steps, t, before);
         walk_call(s, call, 4, params->config->prediction, latent, &rng);
         for (int i = 0; i < 4; i++)
             if (!(fabsf(latent[i]) < 1e3f))
-                fail_msg("%s %s, %d steps from %d, prediction %d, call %d: latent is %g", sdg_method_name(params->method),
-                         sdg_schedule_name(params->schedule), params->steps, params->first_step, (int)params->config->prediction, call, (double)latent[i]);
+                fail_msg("%s %s, %d steps from %d, prediction %d, call %d: latent is %g",
+                         sdg_method_name(params->method), sdg_schedule_name(params->schedule), params->steps,
+                         params->first_step, (int)params->config->prediction, call, (double)latent[i]);
     }
     sdg_sampler_destroy(&s);
     return 1;
@@ -590,8 +639,12 @@ static void test_other_models(void **state)
                     config.use_karras_sigmas = model == 3;
                     config.spacing = model == 0 ? TRAILING : LEADING;
                     config.clip_sample = model == 4;
-                    struct sdg_sampler_params params = {.method = (enum sdg_method)method, .schedule = SDG_SCHEDULE_MODEL, .config = &config,
-                                                        .steps = steps, .eta = -1, .elements = 4};
+                    struct sdg_sampler_params params = {.method = (enum sdg_method)method,
+                                                        .schedule = SDG_SCHEDULE_MODEL,
+                                                        .config = &config,
+                                                        .steps = steps,
+                                                        .eta = -1,
+                                                        .elements = 4};
                     struct sdg_sampler *s = create(&params);
                     float latent[4];
                     struct sdg_rng rng;
@@ -603,7 +656,8 @@ static void test_other_models(void **state)
                         walk_call(s, call, 4, config.prediction, latent, &rng);
                     for (int i = 0; i < 4; i++)
                         if (!isfinite(latent[i]))
-                            fail_msg("%s, model %d, prediction %d, %d steps: latent is %g", sdg_method_name(params.method), model, kind, steps, (double)latent[i]);
+                            fail_msg("%s, model %d, prediction %d, %d steps: latent is %g",
+                                     sdg_method_name(params.method), model, kind, steps, (double)latent[i]);
                     walked++;
                     sdg_sampler_destroy(&s);
                 }
@@ -615,16 +669,25 @@ static void test_refusals(void **state)
     (void)state;
     struct sdg_scheduler_config config = stable_diffusion(), hopeless = config;
     hopeless.beta_start = hopeless.beta_end = 0.99f;
-    const struct sdg_sampler_params good = {.method = SDG_METHOD_EULER, .config = &config, .steps = 20, .eta = -1, .elements = 4};
+    const struct sdg_sampler_params good = {
+        .method = SDG_METHOD_EULER, .config = &config, .steps = 20, .eta = -1, .elements = 4};
     struct refusal {
         struct sdg_sampler_params params;
         enum sdg_result result;
         const char *says;
     } cases[] = {
-        {good, SDG_ERROR_USAGE, "steps: 0"},       {good, SDG_ERROR_USAGE, "steps: 1001"},  {good, SDG_ERROR_USAGE, "first step: 20"},
-        {good, SDG_ERROR_USAGE, "first step: -1"}, {good, SDG_ERROR_USAGE, "eta: 1.5"},     {good, SDG_ERROR_USAGE, "eta: "},
-        {good, SDG_ERROR_USAGE, "latent is empty"}, {good, SDG_ERROR_USAGE, "lcm"},         {good, SDG_ERROR_USAGE, "karras"},
-        {good, SDG_ERROR_INPUT, "betas"},          {good, SDG_ERROR_USAGE, "unknown"},      {good, SDG_ERROR_MEMORY, "not enough memory"},
+        {good, SDG_ERROR_USAGE, "steps: 0"},
+        {good, SDG_ERROR_USAGE, "steps: 1001"},
+        {good, SDG_ERROR_USAGE, "first step: 20"},
+        {good, SDG_ERROR_USAGE, "first step: -1"},
+        {good, SDG_ERROR_USAGE, "eta: 1.5"},
+        {good, SDG_ERROR_USAGE, "eta: "},
+        {good, SDG_ERROR_USAGE, "latent is empty"},
+        {good, SDG_ERROR_USAGE, "lcm"},
+        {good, SDG_ERROR_USAGE, "karras"},
+        {good, SDG_ERROR_INPUT, "betas"},
+        {good, SDG_ERROR_USAGE, "unknown"},
+        {good, SDG_ERROR_MEMORY, "not enough memory"},
         {good, SDG_ERROR_USAGE, "steps: -2147483648"},
     };
     cases[0].params.steps = 0;
@@ -657,7 +720,8 @@ static void test_failing_allocations(void **state)
 {
     (void)state;
     struct sdg_scheduler_config config = stable_diffusion();
-    struct sdg_sampler_params params = {.method = SDG_METHOD_UNIPC, .config = &config, .steps = 20, .eta = -1, .elements = 16};
+    struct sdg_sampler_params params = {
+        .method = SDG_METHOD_UNIPC, .config = &config, .steps = 20, .eta = -1, .elements = 16};
     struct sdg_sampler *s = NULL;
     size_t failed = 0;
     for (;; failed++) {
@@ -679,7 +743,8 @@ static void test_walk_again(void **state)
     (void)state;
     for (int method = 0; method < SDG_METHOD_COUNT; method++) {
         struct sdg_scheduler_config config = stable_diffusion();
-        struct sdg_sampler_params params = {.method = (enum sdg_method)method, .config = &config, .steps = 9, .eta = -1, .elements = 16};
+        struct sdg_sampler_params params = {
+            .method = (enum sdg_method)method, .config = &config, .steps = 9, .eta = -1, .elements = 16};
         struct sdg_sampler *s = create(&params);
         float latent[3][16];
         for (int turn = 0; turn < 3; turn++) {
@@ -719,10 +784,12 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_diffusers),     cmocka_unit_test(test_k_diffusion), cmocka_unit_test(test_img2img), cmocka_unit_test(test_noise_levels),
-        cmocka_unit_test(test_schedules),     cmocka_unit_test(test_custom_sigmas), cmocka_unit_test(test_combinations),
-        cmocka_unit_test(test_other_models),  cmocka_unit_test(test_refusals),    cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_walk_again),    cmocka_unit_test(test_names),
+        cmocka_unit_test(test_diffusers),    cmocka_unit_test(test_k_diffusion),
+        cmocka_unit_test(test_img2img),      cmocka_unit_test(test_noise_levels),
+        cmocka_unit_test(test_schedules),    cmocka_unit_test(test_custom_sigmas),
+        cmocka_unit_test(test_combinations), cmocka_unit_test(test_other_models),
+        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_walk_again),   cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-// Quantized folders of a tiny model: what is in them, against direct calls and against the raw data; what is refused; that nothing is
-// left behind by a failure.
+// Quantized folders of a tiny model: what is in them, against direct calls and against the raw data; what is refused;
+// that nothing is left behind by a failure.
 #include "backend/backend.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -16,7 +16,8 @@
 enum { ROWS = 6, SAMPLES = 40, MAX_SITES = 64 };
 static const double timesteps[ROWS] = {981, 801, 601, 401, 201, 1};
 
-// -------------------------------------------------------------------------------------------------- a tiny model and its statistics
+// -------------------------------------------------------------------------------------------------- a tiny model and
+// its statistics
 
 static uint64_t random_state = 1;
 
@@ -33,7 +34,7 @@ static double gauss(void) // near enough: the sum of twelve uniform numbers
 struct network {
     struct sdg_graph *graph; // the fused step graph
     struct sdg_sites sites;
-    float *data[MAX_SITES];  // [ROWS][SAMPLES][channels]: what the statistics were made of
+    float *data[MAX_SITES]; // [ROWS][SAMPLES][channels]: what the statistics were made of
     size_t channels[MAX_SITES];
 };
 static struct network network;
@@ -75,7 +76,8 @@ static void write_unet(const char *name)
     size_t count = 0;
     struct sdg_graph *g[3];
     const struct sdg_unet_config config = read_config();
-    const struct sdg_unet_shape shape = {.batch = 1, .height = 8, .width = 8, .tokens = 77, .rows = 1, .table_batch = 1};
+    const struct sdg_unet_shape shape = {
+        .batch = 1, .height = 8, .width = 8, .tokens = 77, .rows = 1, .table_batch = 1};
     assert_int_equal(sdg_unet_time_graph(NULL, &config, 1, &g[0]), SDG_OK);
     assert_int_equal(sdg_unet_context_graph(NULL, &config, 1, 77, &g[1]), SDG_OK);
     assert_int_equal(sdg_unet_step_graph(NULL, &config, &shape, &g[2]), SDG_OK);
@@ -93,7 +95,9 @@ static void write_unet(const char *name)
 static void make_network(void)
 {
     const struct sdg_unet_config config = read_config();
-    const struct sdg_unet_shape shape = {.batch = 2, .height = 16, .width = 16, .tokens = 77, .rows = 3, .table_batch = 1}; // not the size sdquant takes
+    // not the size sdquant takes
+    const struct sdg_unet_shape shape = {
+        .batch = 2, .height = 16, .width = 16, .tokens = 77, .rows = 3, .table_batch = 1};
     assert_int_equal(sdg_unet_step_graph(NULL, &config, &shape, &network.graph), SDG_OK);
     assert_int_equal(sdg_graph_fuse(network.graph), SDG_OK);
     assert_int_equal(sdg_sites_find(network.graph, &network.sites), SDG_OK);
@@ -116,8 +120,15 @@ static void make_network(void)
 static void write_statistics(const char *path, const char *model, const char *missing, const char *changed)
 {
     struct sdg_statistics *s;
-    const struct sdg_statistics_info info = {.model = model, .sampler = "ddim/model", .settings = "test", .steps = ROWS, .rows = ROWS, .timesteps = timesteps,
-                                             .prompts = 1, .shard = 1, .shards = 1};
+    const struct sdg_statistics_info info = {.model = model,
+                                             .sampler = "ddim/model",
+                                             .settings = "test",
+                                             .steps = ROWS,
+                                             .rows = ROWS,
+                                             .timesteps = timesteps,
+                                             .prompts = 1,
+                                             .shard = 1,
+                                             .shards = 1};
     assert_int_equal(sdg_statistics_create(NULL, &info, &s), SDG_OK);
     for (size_t i = 0; i < network.sites.count; i++) {
         const struct sdg_site *site = &network.sites.sites[i];
@@ -127,7 +138,8 @@ static void write_statistics(const char *path, const char *model, const char *mi
         channels = changed && !strcmp(changed, site->name) ? channels / 2 : channels;
         assert_int_equal(sdg_statistics_site(NULL, s, site->name, site->kind, channels, &index), SDG_OK);
         for (size_t r = 0; r < ROWS; r++)
-            assert_int_equal(sdg_statistics_observe(NULL, s, index, r, network.data[i] + r * row, row / channels), SDG_OK);
+            assert_int_equal(sdg_statistics_observe(NULL, s, index, r, network.data[i] + r * row, row / channels),
+                             SDG_OK);
     }
     sdg_statistics_mark_done(s, 0);
     assert_int_equal(sdg_statistics_write(NULL, s, path), SDG_OK);
@@ -167,7 +179,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-// -------------------------------------------------------------------------------------------------- running and reading back
+// -------------------------------------------------------------------------------------------------- running and
+// reading back
 
 struct outcome {
     struct temp_log log;
@@ -188,7 +201,8 @@ static void see_report(void *user, const struct sdg_quantize_report *r)
     for (size_t i = 0; i < r->site_count; i++) {
         o->temporal += strcmp(r->sites[i].rule, "static") != 0;
         assert_true(i == 0 || r->sites[i].sqnr >= r->sites[i - 1].sqnr);
-        assert_true(r->sites[i].worst_sqnr <= r->sites[i].sqnr + 1e-9 && r->sites[i].correlation >= -1 && r->sites[i].correlation <= 1);
+        assert_true(r->sites[i].worst_sqnr <= r->sites[i].sqnr + 1e-9 && r->sites[i].correlation >= -1 &&
+                    r->sites[i].correlation <= 1);
     }
     for (size_t i = 1; i < r->module_count; i++)
         assert_true(r->modules[i].sqnr >= r->modules[i - 1].sqnr);
@@ -200,8 +214,16 @@ static struct sdg_quantize_params params_for(const char *output, const char *sch
 {
     *o = (struct outcome){0};
     temp_log(&o->log);
-    return (struct sdg_quantize_params){.model = base, .statistics = statistics_path, .output = output, .scheme = scheme, .threads = 2, .report = see_report,
-                                        .report_user = o, .log = o->log.log.fn, .log_user = &o->log, .log_level = SDG_LOG_DEBUG};
+    return (struct sdg_quantize_params){.model = base,
+                                        .statistics = statistics_path,
+                                        .output = output,
+                                        .scheme = scheme,
+                                        .threads = 2,
+                                        .report = see_report,
+                                        .report_user = o,
+                                        .log = o->log.log.fn,
+                                        .log_user = &o->log,
+                                        .log_level = SDG_LOG_DEBUG};
 }
 
 static void quantize(const struct sdg_quantize_params *params, const struct outcome *o)
@@ -269,17 +291,22 @@ static double number_of(const struct sdg_json *json, const char *key)
 // -------------------------------------------------------------------------------------------------- weights
 
 // One operation's columns of a module: codes from the file, scales, and the base's weights.
-static void check_part(const struct sdg_tensors *file, const struct sdg_tensors *original, const struct sdg_op *op, int bits, size_t group)
+static void check_part(const struct sdg_tensors *file, const struct sdg_tensors *original, const struct sdg_op *op,
+                       int bits, size_t group)
 {
     const struct sdg_value_info *v = &network.graph->values[op->in[1]];
-    const struct sdg_tensor *was = sdg_tensors_find(original, v->name), *is = sdg_tensors_find(file, v->name), *scales = get(file, op->name, ".weight_scale");
+    const struct sdg_tensor *was = sdg_tensors_find(original, v->name), *is = sdg_tensors_find(file, v->name),
+                            *scales = get(file, op->name, ".weight_scale");
     assert_true(was && is && scales && scales->dtype == SDG_F32);
-    const size_t outputs = (size_t)was->dims[0], taps = was->bytes / sizeof(float) / outputs / (size_t)was->dims[1], all = (size_t)was->dims[1] * taps;
-    const size_t columns = (size_t)v->dims[1] * taps, start = (size_t)v->slice_start * taps, groups = group ? (columns + group - 1) / group : 1;
+    const size_t outputs = (size_t)was->dims[0], taps = was->bytes / sizeof(float) / outputs / (size_t)was->dims[1],
+                 all = (size_t)was->dims[1] * taps;
+    const size_t columns = (size_t)v->dims[1] * taps, start = (size_t)v->slice_start * taps,
+                 groups = group ? (columns + group - 1) / group : 1;
     assert_int_equal(scales->bytes, outputs * groups * sizeof(float));
     assert_int_equal(scales->rank, groups > 1 ? 2 : 1);
     if (bits == 4) {
-        assert_true(is->dtype == SDG_U8 && is->rank == 2 && is->dims[0] == was->dims[0] && is->dims[1] == (int64_t)((all + 1) / 2));
+        assert_true(is->dtype == SDG_U8 && is->rank == 2 && is->dims[0] == was->dims[0] &&
+                    is->dims[1] == (int64_t)((all + 1) / 2));
     } else {
         assert_true(is->dtype == SDG_S8 && is->rank == was->rank && !memcmp(is->dims, was->dims, sizeof was->dims));
     }
@@ -295,7 +322,8 @@ static void check_part(const struct sdg_tensors *file, const struct sdg_tensors 
             matrix[o * columns + i] = weight;
             codes[o * columns + i] = (int8_t)code;
             double error = fabs(weight - (double)code * scale);
-            bool clipped = (code == (1 << (bits - 1)) - 1 && weight > code * scale) || (code == -(1 << (bits - 1)) && weight < code * scale);
+            bool clipped = (code == (1 << (bits - 1)) - 1 && weight > code * scale) ||
+                (code == -(1 << (bits - 1)) && weight < code * scale);
             assert_true(scale > 0 && (clipped || error <= 0.5000001 * scale));
         }
     struct sdg_codes direct;
@@ -309,7 +337,8 @@ static void check_part(const struct sdg_tensors *file, const struct sdg_tensors 
     free(codes);
 }
 
-// All quantizable operations, and that every other tensor is the base's. Returns how many operations were halves of a split input.
+// All quantizable operations, and that every other tensor is the base's. Returns how many operations were halves of a
+// split input.
 static size_t check_weights(const char *folder, int bits, size_t group)
 {
     struct sdg_tensors *file = open_unet(folder), *original = open_unet(base);
@@ -331,7 +360,8 @@ static size_t check_weights(const char *folder, int bits, size_t group)
             kept++;
         }
     }
-    assert_true(kept > 20 && sdg_tensors_find(file, "conv_in.weight")->dtype == SDG_F32 && sdg_tensors_find(file, "conv_out.weight")->dtype == SDG_F32);
+    assert_true(kept > 20 && sdg_tensors_find(file, "conv_in.weight")->dtype == SDG_F32 &&
+                sdg_tensors_find(file, "conv_out.weight")->dtype == SDG_F32);
     sdg_tensors_destroy(&file);
     sdg_tensors_destroy(&original);
     return halves;
@@ -341,7 +371,8 @@ static size_t check_weights(const char *folder, int bits, size_t group)
 
 static double raw_error(size_t s, enum sdg_site_kind kind, int bits, float scale)
 {
-    const int lowest = kind == SDG_SITE_SILU ? 0 : -(1 << (bits - 1)), highest = kind == SDG_SITE_SILU ? (1 << bits) - 1 : (1 << (bits - 1)) - 1;
+    const int lowest = kind == SDG_SITE_SILU ? 0 : -(1 << (bits - 1)),
+              highest = kind == SDG_SITE_SILU ? (1 << bits) - 1 : (1 << (bits - 1)) - 1;
     double zero = kind == SDG_SITE_SILU ? fmin(rint(0.2785 / scale), highest) : 0, sum = 0;
     for (size_t i = 0; i < ROWS * SAMPLES * network.channels[s]; i++) {
         double x = network.data[s][i], q = fmax(lowest, fmin(highest, rint(x / scale) + zero));
@@ -350,7 +381,8 @@ static double raw_error(size_t s, enum sdg_site_kind kind, int bits, float scale
     return sum;
 }
 
-static void check_zero_points(const struct sdg_tensors *file, const struct sdg_site *site, const struct sdg_tensor *scales, int bits)
+static void check_zero_points(const struct sdg_tensors *file, const struct sdg_site *site,
+                              const struct sdg_tensor *scales, int bits)
 {
     const struct sdg_tensor *zeros = get(file, site->name, ".input_zero_point");
     if (site->kind != SDG_SITE_SILU) {
@@ -365,7 +397,8 @@ static void check_zero_points(const struct sdg_tensors *file, const struct sdg_s
     }
 }
 
-// Against the functions of quant/ on the statistics, and against the raw data. Returns the number of tables over all times.
+// Against the functions of quant/ on the statistics, and against the raw data. Returns the number of tables over all
+// times.
 static size_t check_intervals(const char *folder, enum sdg_interval_rule rule, int bits, uint64_t seed)
 {
     struct sdg_tensors *file = open_unet(folder);
@@ -386,12 +419,14 @@ static size_t check_intervals(const char *folder, enum sdg_interval_rule rule, i
         assert_true(scales && scales->dtype == SDG_F32 && scales->rank == 1);
         check_zero_points(file, site, scales, bits);
         const double power = rule == SDG_INTERVAL_STATIC ? 2.4 : 2; // as quant/fit.h says
-        assert_int_equal(sdg_curves_create(NULL, site->name, site->kind, bits, power, seen->rows, ROWS, &curves), SDG_OK);
+        assert_int_equal(sdg_curves_create(NULL, site->name, site->kind, bits, power, seen->rows, ROWS, &curves),
+                         SDG_OK);
         if (rule == SDG_INTERVAL_STATIC) {
             float scale = float_at(scales, 0);
             assert_true(scales->dims[0] == 1 && scale == sdg_search_static(curves, NULL));
             double error = raw_error(s, site->kind, bits, scale);
-            assert_true(error < 1.02 * raw_error(s, site->kind, bits, scale * 1.15f) && error < 1.02 * raw_error(s, site->kind, bits, scale * 0.87f));
+            assert_true(error < 1.02 * raw_error(s, site->kind, bits, scale * 1.15f) &&
+                        error < 1.02 * raw_error(s, site->kind, bits, scale * 0.87f));
         } else if (rule == SDG_INTERVAL_TABLE) {
             float table[ROWS];
             sdg_search_table(curves, table, NULL);
@@ -401,9 +436,11 @@ static size_t check_intervals(const char *folder, enum sdg_interval_rule rule, i
             assert_true(fabsf(float_at(scales, 401) / table[3] - 1) < 1e-6f);
         } else {
             struct sdg_tdq_fit fit;
-            const struct sdg_tdq_options options = {.seed = sdg_tdq_seed(seed, site->name), .static_gain = sdg_tdq_default_gain};
+            const struct sdg_tdq_options options = {.seed = sdg_tdq_seed(seed, site->name),
+                                                    .static_gain = sdg_tdq_default_gain};
             if (s % 5 < 2) { // fits take their time
-                assert_int_equal(sdg_tdq_fit(NULL, site->name, curves, seen->rows, timesteps, times, &options, &fit, NULL), SDG_OK);
+                assert_int_equal(
+                    sdg_tdq_fit(NULL, site->name, curves, seen->rows, timesteps, times, &options, &fit, NULL), SDG_OK);
                 assert_int_equal(scales->dims[0], fit.is_static ? 1 : SDG_TDQ_TIMES);
                 assert_memory_equal(scales->data, fit.table, scales->bytes);
             }
@@ -434,7 +471,8 @@ static void complete_folder(void **state)
     assert_true(tables == o.temporal && tables > 0 && tables < o.sites && o.sites == network.sites.count);
     assert_true(o.after == o.stored && o.after < 0.5 * o.before && o.float_modules == 0);
     assert_in_range(o.worst_module, 35, 60); // 8 bits of normal weights: 40 dB, that of int4 is 20
-    print_message("%zu modules (%zu halves), %zu sites, %zu tables, %.0f -> %.0f bytes\n", o.modules, halves, o.sites, tables, o.before, o.after);
+    print_message("%zu modules (%zu halves), %zu sites, %zu tables, %.0f -> %.0f bytes\n", o.modules, halves, o.sites,
+                  tables, o.before, o.after);
 
     cJSON *root;
     struct sdg_json q = read_quantization(out, &root);
@@ -447,11 +485,13 @@ static void complete_folder(void **state)
     assert_string_equal(text_of(&q, "base"), base_fingerprint);
     assert_string_equal(text_of(&q, "fingerprint"), fingerprint);
     assert_int_equal(strlen(text_of(&q, "statistics")), 16);
-    assert_true(number_of(&q, "format") == 1 && number_of(&q, "weight_bits") == 8 && number_of(&q, "activation_bits") == 8 && number_of(&q, "group") == 0 &&
-                number_of(&q, "seed") == 7 && number_of(&q, "static_sites") == (double)(o.sites - tables));
+    assert_true(number_of(&q, "format") == 1 && number_of(&q, "weight_bits") == 8 &&
+                number_of(&q, "activation_bits") == 8 && number_of(&q, "group") == 0 && number_of(&q, "seed") == 7 &&
+                number_of(&q, "static_sites") == (double)(o.sites - tables));
     assert_null(sdg_json_get(&q, "base_path"));
     assert_true(cJSON_IsFalse(sdg_json_get(&q, "corrected")));
-    assert_true(cJSON_GetObjectItemCaseSensitive(root, "cross_attention_dim")->valueint == 24); // the base's keys are kept
+    // the base's keys are kept
+    assert_true(cJSON_GetObjectItemCaseSensitive(root, "cross_attention_dim")->valueint == 24);
     cJSON_Delete(root);
 
     struct sdg_model *model = open_model(out); // with all its components
@@ -467,7 +507,9 @@ static void all_rules(void **state)
         const char *scheme;
         int weight_bits, bits;
         enum sdg_interval_rule rule;
-    } cases[] = {{"w8a8-static", 8, 8, SDG_INTERVAL_STATIC}, {"w4a6-table", 4, 6, SDG_INTERVAL_TABLE}, {"w8a8-dynamic", 8, 8, SDG_INTERVAL_DYNAMIC}};
+    } cases[] = {{"w8a8-static", 8, 8, SDG_INTERVAL_STATIC},
+                 {"w4a6-table", 4, 6, SDG_INTERVAL_TABLE},
+                 {"w8a8-dynamic", 8, 8, SDG_INTERVAL_DYNAMIC}};
     for (size_t i = 0; i < 3; i++) {
         struct outcome o;
         char *out = output_path(cases[i].scheme);
@@ -601,7 +643,7 @@ static void delta(void **state)
     assert_string_equal(text_of(&q, "base_path"), "../base");
     assert_string_equal(text_of(&q, "fingerprint"), fingerprint);
     cJSON_Delete(root);
-    assert_int_equal(temp_count(out), 2); // model_index.json, unet
+    assert_int_equal(temp_count(out), 2);      // model_index.json, unet
     struct sdg_model *model = open_model(out); // the rest comes from the base
     assert_true(model->vae && model->text[0] && sdg_tensors_find(model->unet, "conv_in.weight"));
     char *whole = output_path("delta-whole");
@@ -630,8 +672,15 @@ static void write_hessians(const char *path, const char *model, const char *miss
 {
     enum { N = 300 };
     struct sdg_hessians *h;
-    const struct sdg_statistics_info info = {.model = model, .sampler = "ddim/model", .settings = "test", .steps = ROWS, .rows = ROWS, .timesteps = timesteps,
-                                             .prompts = 1, .shard = 1, .shards = 1};
+    const struct sdg_statistics_info info = {.model = model,
+                                             .sampler = "ddim/model",
+                                             .settings = "test",
+                                             .steps = ROWS,
+                                             .rows = ROWS,
+                                             .timesteps = timesteps,
+                                             .prompts = 1,
+                                             .shard = 1,
+                                             .shards = 1};
     assert_int_equal(sdg_hessians_create(NULL, &info, &h), SDG_OK);
     for (size_t s = 0; s < network.sites.count; s++) {
         const struct sdg_site *site = &network.sites.sites[s];
@@ -639,7 +688,9 @@ static void write_hessians(const char *path, const char *model, const char *miss
         size_t index, inputs = (size_t)(weight[1] * weight[2] * weight[3]);
         if (!strcmp(site->name, missing))
             continue;
-        assert_int_equal(sdg_hessians_site(NULL, h, site->name, (size_t)weight[1], (size_t)weight[2], (size_t)weight[3], &index), SDG_OK);
+        assert_int_equal(
+            sdg_hessians_site(NULL, h, site->name, (size_t)weight[1], (size_t)weight[2], (size_t)weight[3], &index),
+            SDG_OK);
         float *x = malloc(N * inputs * sizeof *x);
         for (size_t n = 0; n < N; n++) {
             double common = gauss();
@@ -658,7 +709,8 @@ static void gptq(void **state)
 {
     (void)state;
     struct outcome o;
-    char *out = output_path("gptq"), *plain = output_path("nearest"), *path = output_path("hessians.safetensors"), fingerprint[17];
+    char *out = output_path("gptq"), *plain = output_path("nearest"), *path = output_path("hessians.safetensors"),
+         fingerprint[17];
     const char *missing = "mid_block.resnets.0.conv2";
     struct sdg_hessians *h;
     size_t compared = 0;
@@ -674,24 +726,33 @@ static void gptq(void **state)
     for (size_t s = 0; s < network.sites.count; s++) {
         const struct sdg_site *site = &network.sites.sites[s];
         const struct sdg_layer_hessian *l = sdg_hessians_find(h, site->name);
-        const struct sdg_tensor *was = get(original, site->name, ".weight"), *is = get(file, site->name, ".weight"), *near = get(rounded, site->name, ".weight");
+        const struct sdg_tensor *was = get(original, site->name, ".weight"), *is = get(file, site->name, ".weight"),
+                                *near = get(rounded, site->name, ".weight");
         if (!was || !l) { // half of a split input; or without a Hessian
             assert_true(!was || !memcmp(is->data, near->data, is->bytes));
             continue;
         }
         const size_t outputs = (size_t)was->dims[0], inputs = l->hessian.inputs;
-        struct sdg_codes direct, nearest = {.bits = 4, .outputs = outputs, .inputs = inputs, .groups = 1, .group = inputs, .codes = malloc(outputs * inputs)};
+        struct sdg_codes direct,
+            nearest = {.bits = 4,
+                       .outputs = outputs,
+                       .inputs = inputs,
+                       .groups = 1,
+                       .group = inputs,
+                       .codes = malloc(outputs * inputs)};
         const struct sdg_gptq_options options = {.weight = {.bits = 4}, .by_importance = true};
         float *matrix = malloc(outputs * inputs * sizeof *matrix);
         memcpy(matrix, was->data, was->bytes);
-        assert_int_equal(sdg_weights_gptq(NULL, site->name, matrix, outputs, inputs, &l->hessian, &options, &direct), SDG_OK);
+        assert_int_equal(sdg_weights_gptq(NULL, site->name, matrix, outputs, inputs, &l->hessian, &options, &direct),
+                         SDG_OK);
         uint8_t *packed = malloc(is->bytes);
         sdg_pack4(direct.codes, outputs, inputs, packed);
         assert_memory_equal(packed, is->data, is->bytes);
         assert_memory_equal(direct.scales, get(file, site->name, ".weight_scale")->data, outputs * sizeof(float));
         sdg_unpack4(near->data, outputs, inputs, nearest.codes);
         nearest.scales = direct.scales; // the same search
-        assert_true(sdg_codes_output_error(&direct, matrix, &l->hessian) < 0.9 * sdg_codes_output_error(&nearest, matrix, &l->hessian));
+        assert_true(sdg_codes_output_error(&direct, matrix, &l->hessian) <
+                    0.9 * sdg_codes_output_error(&nearest, matrix, &l->hessian));
         compared++;
         free(packed), free(matrix), free(nearest.codes);
         sdg_codes_free(&direct);
@@ -737,10 +798,12 @@ static void skipping(void **state)
     params.skip_count = 2;
     quantize(&params, &o);
     struct sdg_tensors *file = open_unet(out);
-    assert_true(is_integer(file, "down_blocks.0.resnets.0.conv1", SDG_F32) && is_integer(file, "down_blocks.0.resnets.0.conv2", SDG_F32));
+    assert_true(is_integer(file, "down_blocks.0.resnets.0.conv1", SDG_F32) &&
+                is_integer(file, "down_blocks.0.resnets.0.conv2", SDG_F32));
     assert_null(get(file, "down_blocks.0.resnets.0.conv1", ".weight_scale"));
     assert_null(get(file, "down_blocks.0.resnets.0.conv1", ".input_scale")); // nobody reads the site as integers
-    const char *q = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", *k = "mid_block.attentions.0.transformer_blocks.0.attn1.to_k";
+    const char *q = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q",
+               *k = "mid_block.attentions.0.transformer_blocks.0.attn1.to_k";
     assert_true(is_integer(file, q, SDG_F32) && is_integer(file, k, SDG_S8));
     assert_non_null(get(file, q, ".input_scale")); // the site of to_k too
     assert_true(o.float_modules > 3);
@@ -754,8 +817,11 @@ static void scheme_file(void **state)
     struct outcome o;
     char *out = output_path("by-file");
     struct sdg_quantize_params params = params_for(out, NULL, &o);
-    params.scheme_file = temp_text("scheme.json", "{\"scheme\":\"w4a8-static\",\"skip\":[\"proj_in\"],\"overrides\":[{\"match\":\"ff\\\\.net\",\"weight_bits\":8},"
-                                                  "{\"match\":\"^mid_block.*net\\\\.2$\",\"weight_bits\":4},{\"match\":\"conv_shortcut\",\"weight_bits\":16},{\"match\":\"proj_in\",\"weight_bits\":8}]}");
+    params.scheme_file = temp_text("scheme.json",
+                                   "{\"scheme\":\"w4a8-static\",\"skip\":[\"proj_in\"],\"overrides\":[{\"match\":"
+                                   "\"ff\\\\.net\",\"weight_bits\":8},"
+                                   "{\"match\":\"^mid_block.*net\\\\.2$\",\"weight_bits\":4},{\"match\":\"conv_"
+                                   "shortcut\",\"weight_bits\":16},{\"match\":\"proj_in\",\"weight_bits\":8}]}");
     quantize(&params, &o);
     struct sdg_tensors *file = open_unet(out);
     const char *block = "mid_block.attentions.0.transformer_blocks.0.";
@@ -763,7 +829,7 @@ static void scheme_file(void **state)
     snprintf(name, sizeof name, "%sff.net.0.proj", block);
     assert_true(is_integer(file, name, SDG_S8));
     snprintf(name, sizeof name, "%sff.net.2", block);
-    assert_true(is_integer(file, name, SDG_U8)); // the later override
+    assert_true(is_integer(file, name, SDG_U8));                              // the later override
     assert_true(is_integer(file, "mid_block.attentions.0.proj_in", SDG_F32)); // skipping is the last word
     assert_true(is_integer(file, "up_blocks.0.resnets.0.conv_shortcut", SDG_F32));
     assert_true(is_integer(file, "mid_block.resnets.0.conv1", SDG_U8));
@@ -773,13 +839,15 @@ static void scheme_file(void **state)
 
 // -------------------------------------------------------------------------------------------------- refusals
 
-static void refused(const struct sdg_quantize_params *params, struct outcome *o, enum sdg_result want, const char *words)
+static void refused(const struct sdg_quantize_params *params, struct outcome *o, enum sdg_result want,
+                    const char *words)
 {
     int before = temp_count(temp_root);
     bool existed = sdg_path_kind(params->output) != SDG_PATH_MISSING;
     enum sdg_result result = sdg_quantize(params);
     if (result != want || o->log.errors != 1 || !strstr(o->log.last, words))
-        fail_msg("result %d instead of %d, %d errors, '%s' should have '%s'", (int)result, (int)want, o->log.errors, o->log.last, words);
+        fail_msg("result %d instead of %d, %d errors, '%s' should have '%s'", (int)result, (int)want, o->log.errors,
+                 o->log.last, words);
     assert_int_equal(o->reports, 0);
     assert_int_equal(temp_count(temp_root), before);
     assert_true(existed == (sdg_path_kind(params->output) != SDG_PATH_MISSING));
@@ -824,10 +892,18 @@ static void parameters_that_are_wrong(void **state)
         int group;
         const char *words;
     } cases[] = {
-        {"w9a8-tdq", NULL, NULL, 0, "w9a8-tdq"},       {"w16a8-static", NULL, NULL, 0, "simulated"}, {NULL, NULL, NULL, 0, "no quantization scheme"},
-        {"w8a9-static", NULL, NULL, 0, "w8a9"},        {"w8a16", "tdq", NULL, 0, "intervals"},       {"w8a8-tdq", "sometimes", NULL, 0, "sometimes"},
-        {"w8a8-tdq", NULL, "a(b", 0, "'a(b' is no regular expression"}, {"w8a8-tdq", NULL, "", 0, "empty expression"}, {"w8a8-tdq", NULL, ".", 0, "nothing is left"},
-        {"w8a8-tdq", NULL, NULL, 64, "groups"},        {"w4a16", NULL, NULL, 20, "multiple of 16"},  {"w4a16", NULL, NULL, -16, "multiple of 16"},
+        {"w9a8-tdq", NULL, NULL, 0, "w9a8-tdq"},
+        {"w16a8-static", NULL, NULL, 0, "simulated"},
+        {NULL, NULL, NULL, 0, "no quantization scheme"},
+        {"w8a9-static", NULL, NULL, 0, "w8a9"},
+        {"w8a16", "tdq", NULL, 0, "intervals"},
+        {"w8a8-tdq", "sometimes", NULL, 0, "sometimes"},
+        {"w8a8-tdq", NULL, "a(b", 0, "'a(b' is no regular expression"},
+        {"w8a8-tdq", NULL, "", 0, "empty expression"},
+        {"w8a8-tdq", NULL, ".", 0, "nothing is left"},
+        {"w8a8-tdq", NULL, NULL, 64, "groups"},
+        {"w4a16", NULL, NULL, 20, "multiple of 16"},
+        {"w4a16", NULL, NULL, -16, "multiple of 16"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct sdg_quantize_params params = params_for(out, cases[i].scheme, &o);
@@ -870,10 +946,12 @@ static void scheme_files_that_are_wrong(void **state)
         {"{\"scheme\":\"w4a16\",\"group\":1.5}", "group", SDG_ERROR_INPUT},
         {"{\"scheme\":\"w4a16\",\"group\":-1}", "group", SDG_ERROR_INPUT},
         {"{\"scheme\":\"w8a8-tdq\",\"overrides\":[7]}", "overrides", SDG_ERROR_INPUT},
-        {"{\"scheme\":\"w8a8-tdq\",\"overrides\":[{\"match\":\"a\",\"weight_bits\":5}]}", "weight_bits", SDG_ERROR_INPUT},
+        {"{\"scheme\":\"w8a8-tdq\",\"overrides\":[{\"match\":\"a\",\"weight_bits\":5}]}", "weight_bits",
+         SDG_ERROR_INPUT},
         {"{\"scheme\":\"w8a8-tdq\",\"overrides\":[{\"match\":\"a\"}]}", "weight_bits", SDG_ERROR_INPUT},
         {"{\"scheme\":\"w8a8-tdq\",\"overrides\":[{\"weight_bits\":8}]}", "empty expression", SDG_ERROR_INPUT},
-        {"{\"scheme\":\"w8a8-tdq\",\"overrides\":[{\"match\":\"a\",\"weight_bits\":8,\"group\":1}]}", "group", SDG_ERROR_INPUT},
+        {"{\"scheme\":\"w8a8-tdq\",\"overrides\":[{\"match\":\"a\",\"weight_bits\":8,\"group\":1}]}", "group",
+         SDG_ERROR_INPUT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct sdg_quantize_params params = params_for(out, NULL, &o);
@@ -982,9 +1060,20 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(complete_folder), cmocka_unit_test(all_rules), cmocka_unit_test(rule_by_itself), cmocka_unit_test(weights_only), cmocka_unit_test(threads_do_not_show),
-        cmocka_unit_test(delta), cmocka_unit_test(gptq), cmocka_unit_test(skipping), cmocka_unit_test(scheme_file), cmocka_unit_test(statistics_that_do_not_fit),
-        cmocka_unit_test(parameters_that_are_wrong), cmocka_unit_test(scheme_files_that_are_wrong), cmocka_unit_test(outputs_that_exist), cmocka_unit_test(cancelling),
+        cmocka_unit_test(complete_folder),
+        cmocka_unit_test(all_rules),
+        cmocka_unit_test(rule_by_itself),
+        cmocka_unit_test(weights_only),
+        cmocka_unit_test(threads_do_not_show),
+        cmocka_unit_test(delta),
+        cmocka_unit_test(gptq),
+        cmocka_unit_test(skipping),
+        cmocka_unit_test(scheme_file),
+        cmocka_unit_test(statistics_that_do_not_fit),
+        cmocka_unit_test(parameters_that_are_wrong),
+        cmocka_unit_test(scheme_files_that_are_wrong),
+        cmocka_unit_test(outputs_that_exist),
+        cmocka_unit_test(cancelling),
         cmocka_unit_test(out_of_memory),
     };
     prepare_model_tests();

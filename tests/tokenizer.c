@@ -66,7 +66,8 @@ static void golden_default_model(void **state)
 static void golden_clip(void **state)
 {
     (void)state;
-    struct golden_run run = {folder_tokenizer(SDG_SHARED_DIR "/goldens/pipelines/sd15-tiny/tokenizer", END), NULL, 0, 0};
+    struct golden_run run = {folder_tokenizer(SDG_SHARED_DIR "/goldens/pipelines/sd15-tiny/tokenizer", END), NULL, 0,
+                             0};
     if (!run.plain) {
         print_message("skipped: no CLIP vocabulary here\n");
         skip();
@@ -101,9 +102,12 @@ static void expect_ids(const struct sdg_tokenizer *t, const char *text, size_t e
     sdg_free(ids);
 }
 
-#define EXPECT(t, text, ...) expect_ids(t, text, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (int32_t[]){__VA_ARGS__})
+#define EXPECT(t, text, ...) \
+    expect_ids(t, text, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (int32_t[]){__VA_ARGS__})
 
-#define ABC "{\"a\":0,\"b\":1,\"c\":2,\"a</w>\":3,\"b</w>\":4,\"c</w>\":5,\"bc</w>\":6,\"ab\":7,\"abc</w>\":8,\"aa\":9,\"1</w>\":10," SPECIALS "}"
+#define ABC                                                                                                           \
+    "{\"a\":0,\"b\":1,\"c\":2,\"a</w>\":3,\"b</w>\":4,\"c</w>\":5,\"bc</w>\":6,\"ab\":7,\"abc</w>\":8,\"aa\":9,\"1</" \
+    "w>\":10," SPECIALS "}"
 
 static void merges_by_rank(void **state)
 {
@@ -111,13 +115,13 @@ static void merges_by_rank(void **state)
     struct sdg_tokenizer *t = small(ABC, "#version: 0.2\nb c</w>\na b\na a\nab c</w>\n", NULL);
     assert_int_equal(sdg_tokenizer_vocabulary(t), 102);
     EXPECT(t, "a", 3);
-    EXPECT(t, "abc", 0, 6);          // "b c</w>" ranks before "a b"
-    EXPECT(t, "abac", 7, 0, 5);      // no merge of "a" and "c</w>"
-    EXPECT(t, "aaaa", 9, 0, 3);      // the leftmost pair first; the last letter is another token
-    EXPECT(t, "aab", 9, 4);          // "a b" is no pair here: the word ends in "b</w>"
+    EXPECT(t, "abc", 0, 6);     // "b c</w>" ranks before "a b"
+    EXPECT(t, "abac", 7, 0, 5); // no merge of "a" and "c</w>"
+    EXPECT(t, "aaaa", 9, 0, 3); // the leftmost pair first; the last letter is another token
+    EXPECT(t, "aab", 9, 4);     // "a b" is no pair here: the word ends in "b</w>"
     EXPECT(t, "ABC aBc", 0, 6, 0, 6);
-    EXPECT(t, "11", 10, 10);         // numbers one by one
-    EXPECT(t, "abz", 7, 101);        // a byte without a token is <|endoftext|>
+    EXPECT(t, "11", 10, 10);  // numbers one by one
+    EXPECT(t, "abz", 7, 101); // a byte without a token is <|endoftext|>
     EXPECT(t, "a\xc3\xa9", 0, 101, 101);
     sdg_tokenizer_destroy(&t);
     t = small(ABC, "a b\nb c</w>\nab c</w>\n", NULL); // without a version line
@@ -139,7 +143,8 @@ static void tolerated(void **state)
     EXPECT(t, " ", );
     EXPECT(t, "", );
     sdg_tokenizer_destroy(&t);
-    t = small("{\"a</w>\":1,\"a</w>\":2,\"b</w>\":2,\"\":3,\"q\":2147483646," SPECIALS "}", "", "a</w>"); // duplicates, the largest id
+    // duplicates, the largest id
+    t = small("{\"a</w>\":1,\"a</w>\":2,\"b</w>\":2,\"\":3,\"q\":2147483646," SPECIALS "}", "", "a</w>");
     EXPECT(t, "a b", 2, 2);
     assert_int_equal(sdg_tokenizer_pad(t), 2);
     assert_int_equal(sdg_tokenizer_vocabulary(t), 2147483647);
@@ -185,13 +190,15 @@ static void expect_refusal(const char *vocabulary, const char *merges, const cha
 static void hostile_files(void **state)
 {
     (void)state;
-    static const char *const broken[] = {"", "{", "null x", "{\"a\":}", "{\"a\":1,}", "{" SPECIALS "} x", "\xff", "{\"\\ud800\":1}"};
+    static const char *const broken[] = {
+        "", "{", "null x", "{\"a\":}", "{\"a\":1,}", "{" SPECIALS "} x", "\xff", "{\"\\ud800\":1}"};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
         expect_refusal(broken[i], "", NULL, "not valid JSON");
     static const char *const other[] = {"[]", "[1,2]", "3", "\"a\"", "null", "true"};
     for (size_t i = 0; i < sizeof other / sizeof *other; i++)
         expect_refusal(other[i], "", NULL, "not a JSON object");
-    static const char *const ids[] = {"-1", "1.5", "2147483647", "4294967296", "1e300", "\"1\"", "null", "[]", "{}", "true"};
+    static const char *const ids[] = {"-1",    "1.5",  "2147483647", "4294967296", "1e300",
+                                      "\"1\"", "null", "[]",         "{}",         "true"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         char vocabulary[200];
         snprintf(vocabulary, sizeof vocabulary, "{" SPECIALS ",\"q\":%s}", ids[i]);
@@ -286,11 +293,23 @@ static char *repeat(const char *unit, size_t times)
     return text;
 }
 
-// A megabyte of the worst there is: one word, one letter with marks out of order, signs that almost begin a special token.
+// A megabyte of the worst there is: one word, one letter with marks out of order, signs that almost begin a special
+// token.
 static void long_texts(void **state)
 {
     (void)state;
-    static const char *const units[] = {"a", "abcdefghij", "cat ", "'s", "<|endoftext|", START, END, "!<|", "\xcc\x81\xcc\x96", "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa7", "\xff", "\xc4\xb0"};
+    static const char *const units[] = {"a",
+                                        "abcdefghij",
+                                        "cat ",
+                                        "'s",
+                                        "<|endoftext|",
+                                        START,
+                                        END,
+                                        "!<|",
+                                        "\xcc\x81\xcc\x96",
+                                        "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa7",
+                                        "\xff",
+                                        "\xc4\xb0"};
     struct sdg_tokenizer *t = folder_tokenizer(MODEL_TOKENIZER, NULL);
     assert_non_null(t);
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
@@ -339,8 +358,11 @@ static void many_marks(void **state)
 static void failing_allocations(void **state)
 {
     (void)state;
-    const char *text = "e\xcc\x81 abc I\xcc\x87 " END " a\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96"
-                       "\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96 abcabcabcabcabcabcabcabc";
+    const char *text =
+        "e\xcc\x81 abc I\xcc\x87 " END " a\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc"
+                                       "\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96"
+        "\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96\xcc\x81\xcc"
+        "\x96\xcc\x81\xcc\x96\xcc\x81\xcc\x96 abcabcabcabcabcabcabcabc";
     size_t create_failures = 0, tokenize_failures = 0;
     struct sdg_tokenizer *t = NULL;
     while (!t) {
@@ -375,16 +397,11 @@ static void failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_default_model),
-        cmocka_unit_test(golden_clip),
-        cmocka_unit_test(merges_by_rank),
-        cmocka_unit_test(tolerated),
-        cmocka_unit_test(special_tokens),
-        cmocka_unit_test(hostile_files),
-        cmocka_unit_test(damaged_files),
-        cmocka_unit_test(invalid_utf8),
-        cmocka_unit_test(long_texts),
-        cmocka_unit_test(many_marks),
+        cmocka_unit_test(golden_default_model), cmocka_unit_test(golden_clip),
+        cmocka_unit_test(merges_by_rank),       cmocka_unit_test(tolerated),
+        cmocka_unit_test(special_tokens),       cmocka_unit_test(hostile_files),
+        cmocka_unit_test(damaged_files),        cmocka_unit_test(invalid_utf8),
+        cmocka_unit_test(long_texts),           cmocka_unit_test(many_marks),
         cmocka_unit_test(failing_allocations),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);

@@ -1,5 +1,6 @@
-// The Vulkan backend beside its operations (tests/ops.c has those) and its integers (tests/vulkan_integers.c): devices, validation, uploads, barriers, the pipeline cache, masks,
-// limits of small devices, failing allocations. Everything runs under the validation layers where they are installed.
+// The Vulkan backend beside its operations (tests/ops.c has those) and its integers (tests/vulkan_integers.c): devices,
+// validation, uploads, barriers, the pipeline cache, masks, limits of small devices, failing allocations. Everything
+// runs under the validation layers where they are installed.
 #define _GNU_SOURCE
 #pragma GCC diagnostic ignored "-Wunused-function"
 #include "tests/support/vulkan.h"
@@ -28,8 +29,8 @@ static void test_list(void **state)
     assert_true(l.vulkan >= 1);
     for (int i = 0; i < l.vulkan; i++) {
         const struct sdg_device_info *info = &l.info[i];
-        printf("vulkan:%d %s, %s, %s, %llu MiB, features %u, %s\n", i, info->name, info->type, info->driver, (unsigned long long)(info->memory >> 20),
-               info->features, info->note);
+        printf("vulkan:%d %s, %s, %s, %llu MiB, features %u, %s\n", i, info->name, info->type, info->driver,
+               (unsigned long long)(info->memory >> 20), info->features, info->note);
         assert_true(info->name[0] && info->driver[0] && info->note[0] && info->memory > 0);
         if (strstr(info->name, "llvmpipe"))
             assert_string_equal(info->type, "software");
@@ -62,10 +63,13 @@ static void test_two_contexts(void **state)
 
 static VkCommandBuffer begin_commands(struct sdg_vk *vk, VkCommandPool *pool)
 {
-    const VkCommandPoolCreateInfo pool_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = vk->queue_family};
+    const VkCommandPoolCreateInfo pool_info = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                               .queueFamilyIndex = vk->queue_family};
     assert_int_equal(vk->fn.vkCreateCommandPool(vk->device, &pool_info, NULL, pool), VK_SUCCESS);
-    const VkCommandBufferAllocateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = *pool, .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
+    const VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                              .commandPool = *pool,
+                                              .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                              .commandBufferCount = 1};
     VkCommandBuffer commands;
     assert_int_equal(vk->fn.vkAllocateCommandBuffers(vk->device, &info, &commands), VK_SUCCESS);
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
@@ -138,7 +142,9 @@ static void test_upload(void **state)
     free(back);
     struct sdg_vk_buffer none;
     memset(&messages, 0, sizeof messages);
-    assert_int_equal(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, (size_t)vk->caps.max_allocation + 1, "a test", &none), SDG_ERROR_MEMORY);
+    assert_int_equal(
+        sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, (size_t)vk->caps.max_allocation + 1, "a test", &none),
+        SDG_ERROR_MEMORY);
     assert_int_equal(messages.errors, 1);
     assert_null(none.handle);
     close_vk(vk);
@@ -161,11 +167,11 @@ static void test_hazards(void **state)
     assert_false(needs_barrier(&h, arena, 0, 100, true));
     assert_false(needs_barrier(&h, arena, 100, 100, true)); // neighbours do not touch
     assert_false(needs_barrier(&h, SDG_VK_SPACE_INPUTS, 0, 100, false));
-    assert_true(needs_barrier(&h, arena, 99, 1, false)); // read after write, one byte
+    assert_true(needs_barrier(&h, arena, 99, 1, false));    // read after write, one byte
     assert_false(needs_barrier(&h, arena, 150, 10, false)); // settled by the barrier just before
     assert_false(needs_barrier(&h, arena, 150, 10, false)); // read after read
-    assert_true(needs_barrier(&h, arena, 140, 11, true)); // write after read
-    assert_true(needs_barrier(&h, arena, 0, 1000, true)); // write after write, over several
+    assert_true(needs_barrier(&h, arena, 140, 11, true));   // write after read
+    assert_true(needs_barrier(&h, arena, 0, 1000, true));   // write after write, over several
     assert_true(needs_barrier(&h, arena, 500, 1, false));
     sdg_vk_hazards_free(&h);
 }
@@ -213,7 +219,8 @@ static struct sdg_graph *layer_norms(void)
 {
     struct sdg_graph *g = new_graph();
     sdg_value x = sdg_graph_input(g, "x", 1, 1, 5, 77), y = x;
-    y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"), 1e-5f);
+    y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"),
+                             1e-5f);
     y = norm(g, "group", y, 7);
     sdg_graph_output(g, "y", y);
     return g;
@@ -231,7 +238,8 @@ static void test_masks(void **state)
     assert_false(sdg_backend_has_type(&all->base, SDG_BF16));
     close_vk(all);
 
-    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){.device = -1, .disable = SDG_FEATURE_SUBGROUP | SDG_FEATURE_F16 | SDG_FEATURE_DOT});
+    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){
+        .device = -1, .disable = SDG_FEATURE_SUBGROUP | SDG_FEATURE_F16 | SDG_FEATURE_DOT});
     assert_int_equal(sdg_backend_info(&none->base)->features, 0);
     assert_false(sdg_backend_has_type(&none->base, SDG_F16));
     g = layer_norms();
@@ -243,7 +251,8 @@ static void test_masks(void **state)
         assert_int_equal(sdg_graph_set_type(g, type), SDG_OK);
         struct sdg_program *program = (void *)1;
         memset(&messages, 0, sizeof messages);
-        assert_int_equal(sdg_program_create(&none->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_ERROR_UNSUPPORTED);
+        assert_int_equal(sdg_program_create(&none->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                         SDG_ERROR_UNSUPPORTED);
         assert_null(program);
         assert_int_equal(messages.errors, 1);
         assert_non_null(strstr(messages.last, "norm: "));
@@ -257,7 +266,8 @@ static struct sdg_graph *wide_product(int64_t m, int64_t n)
 {
     struct sdg_graph *g = new_graph();
     sdg_value x = sdg_graph_input(g, "x", 1, 1, m, 20);
-    sdg_graph_output(g, "y", sdg_graph_linear(g, "to_y", x, sdg_graph_linear_weight(g, n, 20, "w"), (struct sdg_epilogue){0}));
+    sdg_graph_output(g, "y",
+                     sdg_graph_linear(g, "to_y", x, sdg_graph_linear_weight(g, n, 20, "w"), (struct sdg_epilogue){0}));
     return g;
 }
 
@@ -267,8 +277,12 @@ static void test_small_device(void **state)
     (void)state;
     struct sdg_vk *vk = new_vk(NULL);
     vk->caps.software = false; // else the largest tile is left out
-    static const struct { int64_t m, n; const char *big, *small; } shapes[] = {
-        {1024, 1024, "_128x128", "_64x64"}, {600, 500, "_64x64", "_64x64"}, {70, 40, "_32x32", "_32x32"}, {300, 3, "_128x8", "_128x8"}, {3, 70, "_8x32", "_8x32"},
+    static const struct {
+        int64_t m, n;
+        const char *big, *small;
+    } shapes[] = {
+        {1024, 1024, "_128x128", "_64x64"}, {600, 500, "_64x64", "_64x64"}, {70, 40, "_32x32", "_32x32"},
+        {300, 3, "_128x8", "_128x8"},       {3, 70, "_8x32", "_8x32"},
     };
     for (int small = 0; small < 2; small++) {
         if (small) {
@@ -292,7 +306,9 @@ static struct sdg_graph *embedding(void)
 {
     struct sdg_graph *g = new_graph();
     sdg_value ids = sdg_graph_input_s32(g, "ids", 2, 77);
-    sdg_graph_output(g, "y", sdg_graph_embed(g, "embed", ids, sdg_graph_linear_weight(g, 1000, 24, "tokens"), sdg_graph_linear_weight(g, 77, 24, "positions")));
+    sdg_graph_output(g, "y",
+                     sdg_graph_embed(g, "embed", ids, sdg_graph_linear_weight(g, 1000, 24, "tokens"),
+                                     sdg_graph_linear_weight(g, 77, 24, "positions")));
     return g;
 }
 
@@ -307,7 +323,8 @@ static void test_ranges(void **state)
     struct sdg_graph *g = embedding();
     struct sdg_program *program = (void *)1;
     memset(&messages, 0, sizeof messages);
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_ERROR_UNSUPPORTED);
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                     SDG_ERROR_UNSUPPORTED);
     assert_null(program);
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, "embed: "));
@@ -315,7 +332,8 @@ static void test_ranges(void **state)
     close_vk(vk);
 }
 
-// Weights through the staging buffer, as on a desktop GPU, and straight into shared memory, as on a phone: the same bytes.
+// Weights through the staging buffer, as on a desktop GPU, and straight into shared memory, as on a phone: the same
+// bytes.
 static void test_weight_uploads(void **state)
 {
     (void)state;
@@ -346,7 +364,8 @@ static void test_memory(void **state)
     struct sdg_tensors *weights = weights_of(g);
     struct sdg_memory planned, real;
     struct sdg_program *program;
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_OK);
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                     SDG_OK);
     sdg_program_memory(program, &planned);
     assert_int_equal(sdg_program_run(program, 0), SDG_ERROR_USAGE);
     sdg_program_destroy(&program);

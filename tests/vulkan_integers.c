@@ -1,7 +1,9 @@
-// Integers on the Vulkan backend beside their operations (tests/ops.c has those): both rungs of the products, tiles, what weights cost,
-// networks in which codes are passed on, small devices. Under the validation layers where they are installed.
+// Integers on the Vulkan backend beside their operations (tests/ops.c has those): both rungs of the products, tiles,
+// what weights cost, networks in which codes are passed on, small devices. Under the validation layers where they are
+// installed.
 //
-// Scales here are powers of two and sums have fewer than 24 bits, so that results are the same bit for bit as the reference's.
+// Scales here are powers of two and sums have fewer than 24 bits, so that results are the same bit for bit as the
+// reference's.
 #define _GNU_SOURCE
 #pragma GCC diagnostic ignored "-Wunused-function"
 #include "tests/support/vulkan.h"
@@ -48,7 +50,8 @@ struct chain {
 static struct sdg_graph *new_chain(const struct chain *c)
 {
     struct sdg_graph *g = new_graph();
-    sdg_value x = sdg_graph_input(g, "x", 2, 5, 6, c->in), first = interval(g, "x", c->lowest), second = interval(g, "y", c->lowest);
+    sdg_value x = sdg_graph_input(g, "x", 2, 5, 6, c->in), first = interval(g, "x", c->lowest),
+              second = interval(g, "y", c->lowest);
     sdg_value q = sdg_graph_quantize(g, "q", x, first, c->lowest, c->lowest + 255);
     sdg_value y = conv(g, "conv", x, c->out, 3, 1, 0);
     make_integer(g, g->op_count - 1, q, first, c->bits);
@@ -62,7 +65,8 @@ static struct sdg_graph *new_chain(const struct chain *c)
     return g;
 }
 
-static const struct chain chains[] = {{4, 8, -128, 8}, {4, 8, 0, 4}, {33, 17, -128, 4}, {33, 17, 0, 8}, {64, 40, 0, 8}, {5, 3, -128, 8}, {3, 34, 0, 4}, {72, 32, -128, 4}};
+static const struct chain chains[] = {{4, 8, -128, 8}, {4, 8, 0, 4},    {33, 17, -128, 4}, {33, 17, 0, 8},
+                                      {64, 40, 0, 8},  {5, 3, -128, 8}, {3, 34, 0, 4},     {72, 32, -128, 4}};
 enum { CHAINS = sizeof chains / sizeof *chains };
 
 // ---- rungs and tiles ----
@@ -97,7 +101,8 @@ static void test_rungs(void **state)
 static struct sdg_graph *wide_product(int64_t m, int64_t n, int64_t k, int bits)
 {
     struct sdg_graph *g = new_graph();
-    sdg_value x = sdg_graph_input(g, "x", 1, 1, m, k), of_x = interval(g, "x", 0), q = sdg_graph_quantize(g, "q", x, of_x, 0, 255);
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, m, k), of_x = interval(g, "x", 0),
+              q = sdg_graph_quantize(g, "q", x, of_x, 0, 255);
     sdg_graph_output(g, "y", linear(g, "to_y", x, n));
     make_integer(g, g->op_count - 1, q, of_x, bits);
     return g;
@@ -108,9 +113,12 @@ static void test_tiles(void **state)
     (void)state;
     struct sdg_vk *vk = new_vk(NULL);
     vk->caps.software = false; // else the largest tile is left out
-    static const struct { int64_t m, n, k; const char *big, *small; } shapes[] = {
-        {1024, 1024, 20, "_128x128", "_64x64"}, {600, 500, 70, "_64x64", "_64x64"}, {70, 40, 37, "_32x32", "_32x32"}, {300, 3, 64, "_128x8", "_128x8"},
-        {3, 70, 100, "_8x32", "_8x32"},
+    static const struct {
+        int64_t m, n, k;
+        const char *big, *small;
+    } shapes[] = {
+        {1024, 1024, 20, "_128x128", "_64x64"}, {600, 500, 70, "_64x64", "_64x64"}, {70, 40, 37, "_32x32", "_32x32"},
+        {300, 3, 64, "_128x8", "_128x8"},       {3, 70, 100, "_8x32", "_8x32"},
     };
     for (int dot = 0; dot < 2; dot++)
         for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0] && choose_dot(vk, dot); i++) {
@@ -144,12 +152,18 @@ static bool can_emit_codes(const struct sdg_graph *g, sdg_value v, size_t *op)
     if (*op == g->op_count || !is_read_once(g, v))
         return false;
     switch (g->ops[*op].kind) {
-    case SDG_OP_CONV2D: case SDG_OP_LINEAR: case SDG_OP_GROUP_NORM: case SDG_OP_LAYER_NORM: case SDG_OP_GEGLU: case SDG_OP_ATTENTION: return true;
+    case SDG_OP_CONV2D:
+    case SDG_OP_LINEAR:
+    case SDG_OP_GROUP_NORM:
+    case SDG_OP_LAYER_NORM:
+    case SDG_OP_GEGLU:
+    case SDG_OP_ATTENTION: return true;
     default: return false;
     }
 }
 
-// Every product in integers, its input as codes where it is made, else by an operation of its own, with measured intervals for some.
+// Every product in integers, its input as codes where it is made, else by an operation of its own, with measured
+// intervals for some.
 static void quantize_all(struct sdg_graph *g, int bits)
 {
     for (size_t i = 0; i < g->op_count; i++) {
@@ -173,8 +187,8 @@ static void quantize_all(struct sdg_graph *g, int bits)
     }
 }
 
-// The arena is full of codes here; a barrier too few is a message of the validation layers or a wrong result. Rounding of the floats between
-// products flips a code now and then.
+// The arena is full of codes here; a barrier too few is a message of the validation layers or a wrong result. Rounding
+// of the floats between products flips a code now and then.
 static void test_unet(void **state)
 {
     (void)state;
@@ -201,7 +215,8 @@ static void test_unet(void **state)
 static size_t weight_memory(struct sdg_vk *vk, int bits)
 {
     struct sdg_graph *g = new_graph();
-    sdg_value x = sdg_graph_input(g, "x", 1, 6, 6, 128), of_x = interval(g, "x", 0), q = sdg_graph_quantize(g, "q", x, of_x, 0, 255);
+    sdg_value x = sdg_graph_input(g, "x", 1, 6, 6, 128), of_x = interval(g, "x", 0),
+              q = sdg_graph_quantize(g, "q", x, of_x, 0, 255);
     sdg_graph_output(g, "y", conv(g, "conv", x, 64, 3, 1, 0));
     if (bits < 32)
         make_integer(g, g->op_count - 1, q, of_x, bits);
@@ -244,7 +259,8 @@ static void test_few_bindings(void **state)
     struct sdg_graph *g = new_chain(&chains[0]);
     struct sdg_program *program = (void *)1;
     memset(&messages, 0, sizeof messages);
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_ERROR_UNSUPPORTED);
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                     SDG_ERROR_UNSUPPORTED);
     assert_null(program);
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, "conv: conv2d on integers needs 10 buffers"));
@@ -270,12 +286,8 @@ int main(void)
     if (!find_vulkan())
         return 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rungs),
-        cmocka_unit_test(test_tiles),
-        cmocka_unit_test(test_unet),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_few_bindings),
-        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_rungs),  cmocka_unit_test(test_tiles),        cmocka_unit_test(test_unet),
+        cmocka_unit_test(test_memory), cmocka_unit_test(test_few_bindings), cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests_name("vulkan_integers", tests, start, stop);
 }

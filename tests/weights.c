@@ -1,4 +1,5 @@
-// backend/weights.c: what a network's weights become on their way from a file, and what is said about those that do not fit.
+// backend/weights.c: what a network's weights become on their way from a file, and what is said about those that do not
+// fit.
 #include "backend/backend.h"
 #include "base/memory.h"
 #include "base/nibbles.h"
@@ -41,9 +42,19 @@ static int write_file(void **state)
     for (int i = 0; i < 7; i++)
         double_data[i] = i - 3.5;
     const struct sdg_tensor tensors[] = {
-        {.name = "conv", .dtype = SDG_F32, .rank = 4, .dims = {O, I, K, K}, .data = conv_data, .bytes = sizeof conv_data},
+        {.name = "conv",
+         .dtype = SDG_F32,
+         .rank = 4,
+         .dims = {O, I, K, K},
+         .data = conv_data,
+         .bytes = sizeof conv_data},
         {.name = "half", .dtype = SDG_F16, .rank = 2, .dims = {O, I}, .data = half_data, .bytes = sizeof half_data},
-        {.name = "half4", .dtype = SDG_F16, .rank = 4, .dims = {O, I, 1, 1}, .data = half_data, .bytes = sizeof half_data},
+        {.name = "half4",
+         .dtype = SDG_F16,
+         .rank = 4,
+         .dims = {O, I, 1, 1},
+         .data = half_data,
+         .bytes = sizeof half_data},
         {.name = "double", .dtype = SDG_F64, .rank = 1, .dims = {7}, .data = double_data, .bytes = sizeof double_data},
         {.name = "ids", .dtype = SDG_S32, .rank = 1, .dims = {4}, .data = int_data, .bytes = sizeof int_data},
     };
@@ -108,8 +119,10 @@ static void types_and_ranks(void **state)
     (void)state;
     struct fixture f = open_file();
     const sdg_value same[] = {
-        sdg_graph_linear_weight(f.g, O, I, "half"), sdg_graph_linear_weight(f.g, O, I, "half4"),
-        sdg_graph_conv_weight(f.g, O, I, 1, 1, "half"), sdg_graph_conv_weight(f.g, O, I, 1, 1, "half4"),
+        sdg_graph_linear_weight(f.g, O, I, "half"),
+        sdg_graph_linear_weight(f.g, O, I, "half4"),
+        sdg_graph_conv_weight(f.g, O, I, 1, 1, "half"),
+        sdg_graph_conv_weight(f.g, O, I, 1, 1, "half4"),
     };
     for (size_t k = 0; k < sizeof same / sizeof *same; k++) {
         float wide[O * I];
@@ -138,7 +151,8 @@ static void unaligned_data(void **state)
     for (int i = 0; i < COUNT; i++)
         from[i] = i * 0.125;
     uint8_t byte = 0;
-    const struct sdg_tensor tensors[] = { // the byte in front makes the address odd
+    const struct sdg_tensor tensors[] = {
+        // the byte in front makes the address odd
         {.name = "a", .dtype = SDG_U8, .rank = 1, .dims = {1}, .data = &byte, .bytes = 1},
         {.name = "b", .dtype = SDG_F64, .rank = 1, .dims = {COUNT}, .data = from, .bytes = COUNT * sizeof *from},
     };
@@ -172,13 +186,20 @@ static void misfits(void **state)
     (void)state;
     struct fixture f = open_file();
     refused(&f, sdg_graph_vector_weight(f.g, 3, "absent"), "test_weights.safetensors: tensor absent is missing");
-    refused(&f, sdg_graph_vector_weight(f.g, 4, "ids"), "test_weights.safetensors: tensor ids has type s32, expected a float type");
-    refused(&f, sdg_graph_vector_weight(f.g, 3, "double"), "test_weights.safetensors: tensor double has shape [7], expected [3]");
-    refused(&f, sdg_graph_linear_weight(f.g, 7, 1, "double"), "test_weights.safetensors: tensor double has shape [7], expected [7,1]");
-    refused(&f, sdg_graph_linear_weight(f.g, O, I, "conv"), "test_weights.safetensors: tensor conv has shape [3,5,2,2], expected [3,5]");
-    refused(&f, sdg_graph_conv_weight(f.g, O, I, 3, 3, "conv"), "test_weights.safetensors: tensor conv has shape [3,5,2,2], expected [3,5,3,3]");
-    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "half"), "test_weights.safetensors: tensor half has shape [3,5], expected [3,5,2,2]");
-    refused(&f, sdg_graph_vector_weight(f.g, O, "half"), "test_weights.safetensors: tensor half has shape [3,5], expected [3]");
+    refused(&f, sdg_graph_vector_weight(f.g, 4, "ids"),
+            "test_weights.safetensors: tensor ids has type s32, expected a float type");
+    refused(&f, sdg_graph_vector_weight(f.g, 3, "double"),
+            "test_weights.safetensors: tensor double has shape [7], expected [3]");
+    refused(&f, sdg_graph_linear_weight(f.g, 7, 1, "double"),
+            "test_weights.safetensors: tensor double has shape [7], expected [7,1]");
+    refused(&f, sdg_graph_linear_weight(f.g, O, I, "conv"),
+            "test_weights.safetensors: tensor conv has shape [3,5,2,2], expected [3,5]");
+    refused(&f, sdg_graph_conv_weight(f.g, O, I, 3, 3, "conv"),
+            "test_weights.safetensors: tensor conv has shape [3,5,2,2], expected [3,5,3,3]");
+    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "half"),
+            "test_weights.safetensors: tensor half has shape [3,5], expected [3,5,2,2]");
+    refused(&f, sdg_graph_vector_weight(f.g, O, "half"),
+            "test_weights.safetensors: tensor half has shape [3,5], expected [3]");
     sdg_value longer = sdg_graph_weight_slice(f.g, sdg_graph_linear_weight(f.g, O, I + 1, "half"), 0, 2);
     refused(&f, longer, "test_weights.safetensors: tensor half has shape [3,5], expected [3,6]");
     sdg_value good = sdg_graph_linear_weight(f.g, O, I, "half");
@@ -192,7 +213,14 @@ static void misfits(void **state)
 
 // ---- integers ----
 
-enum { ROW = I * K * K, GROUP = 8, GROUPS = (ROW + GROUP - 1) / GROUP, SLICE = 2, SLICE_GROUPS = (SLICE * K * K + GROUP - 1) / GROUP, THIRD = I * 3 };
+enum {
+    ROW = I * K * K,
+    GROUP = 8,
+    GROUPS = (ROW + GROUP - 1) / GROUP,
+    SLICE = 2,
+    SLICE_GROUPS = (SLICE * K * K + GROUP - 1) / GROUP,
+    THIRD = I * 3
+};
 static const char integers_path[] = "test_integers.safetensors", grouped_path[] = "test_grouped.safetensors";
 
 // Codes and scales, as formulas: what is in the files, and what is expected of them.
@@ -220,7 +248,8 @@ static int write_integers(void **state)
 {
     static int8_t c8[O * ROW], c4[O * ROW], odd[O * THIRD];
     static uint8_t p4[O * ROW], p_odd[O * THIRD]; // larger than needed
-    static float scales[O], half[O], grouped[O * GROUPS], half_grouped[O * SLICE_GROUPS], bad[O] = {1, NAN, 1}, zero[O] = {1, 1, 0};
+    static float scales[O], half[O], grouped[O * GROUPS], half_grouped[O * SLICE_GROUPS], bad[O] = {1, NAN, 1},
+                                                                                          zero[O] = {1, 1, 0};
     static double wide[O] = {1, 1, 1};
     for (int o = 0; o < O; o++) {
         scales[o] = scale_at(o, 0);
@@ -241,25 +270,68 @@ static int write_integers(void **state)
     const int64_t row = (int64_t)sdg_packed_row(ROW), odd_row = (int64_t)sdg_packed_row(THIRD);
 #define INTEGERS8(n) {.name = n, .dtype = SDG_S8, .rank = 4, .dims = {O, I, K, K}, .data = c8, .bytes = sizeof c8}
 #define INTEGERS4(n) {.name = n, .dtype = SDG_U8, .rank = 2, .dims = {O, row}, .data = p4, .bytes = (size_t)(O * row)}
-#define SCALES(n, values) {.name = n, .dtype = SDG_F32, .rank = 1, .dims = {O}, .data = values, .bytes = sizeof values}
+#define SCALES(n, values)                                                                           \
+    {                                                                                               \
+        .name = n, .dtype = SDG_F32, .rank = 1, .dims = {O}, .data = values, .bytes = sizeof values \
+    }
     const struct sdg_tensor tensors[] = {
-        INTEGERS8("a8.weight"), SCALES("a8.weight_scale", scales), SCALES("a8[1:3].weight_scale", half), INTEGERS4("a4.weight"), SCALES("a4.weight_scale", scales),
-        {.name = "odd.weight", .dtype = SDG_U8, .rank = 2, .dims = {O, odd_row}, .data = p_odd, .bytes = (size_t)(O * odd_row)}, SCALES("odd.weight_scale", scales),
-        INTEGERS8("orphan.weight"), INTEGERS8("nan.weight"), SCALES("nan.weight_scale", bad), INTEGERS4("zero.weight"), SCALES("zero.weight_scale", zero),
-        INTEGERS8("wide.weight"), {.name = "wide.weight_scale", .dtype = SDG_F64, .rank = 1, .dims = {O}, .data = wide, .bytes = sizeof wide},
-        INTEGERS8("long.weight"), {.name = "long.weight_scale", .dtype = SDG_F32, .rank = 2, .dims = {O, GROUPS}, .data = grouped, .bytes = sizeof grouped},
+        INTEGERS8("a8.weight"),
+        SCALES("a8.weight_scale", scales),
+        SCALES("a8[1:3].weight_scale", half),
+        INTEGERS4("a4.weight"),
+        SCALES("a4.weight_scale", scales),
+        {.name = "odd.weight",
+         .dtype = SDG_U8,
+         .rank = 2,
+         .dims = {O, odd_row},
+         .data = p_odd,
+         .bytes = (size_t)(O * odd_row)},
+        SCALES("odd.weight_scale", scales),
+        INTEGERS8("orphan.weight"),
+        INTEGERS8("nan.weight"),
+        SCALES("nan.weight_scale", bad),
+        INTEGERS4("zero.weight"),
+        SCALES("zero.weight_scale", zero),
+        INTEGERS8("wide.weight"),
+        {.name = "wide.weight_scale", .dtype = SDG_F64, .rank = 1, .dims = {O}, .data = wide, .bytes = sizeof wide},
+        INTEGERS8("long.weight"),
+        {.name = "long.weight_scale",
+         .dtype = SDG_F32,
+         .rank = 2,
+         .dims = {O, GROUPS},
+         .data = grouped,
+         .bytes = sizeof grouped},
         INTEGERS8("ints"),
     };
     const struct sdg_tensor with_groups[] = {
-        INTEGERS8("a8.weight"), {.name = "a8.weight_scale", .dtype = SDG_F32, .rank = 2, .dims = {O, GROUPS}, .data = grouped, .bytes = sizeof grouped},
-        INTEGERS4("a4.weight"), {.name = "a4.weight_scale", .dtype = SDG_F32, .rank = 2, .dims = {O, GROUPS}, .data = grouped, .bytes = sizeof grouped},
-        {.name = "a4[3:5].weight_scale", .dtype = SDG_F32, .rank = 2, .dims = {O, SLICE_GROUPS}, .data = half_grouped, .bytes = sizeof half_grouped},
-        INTEGERS8("one.weight"), SCALES("one.weight_scale", scales),
+        INTEGERS8("a8.weight"),
+        {.name = "a8.weight_scale",
+         .dtype = SDG_F32,
+         .rank = 2,
+         .dims = {O, GROUPS},
+         .data = grouped,
+         .bytes = sizeof grouped},
+        INTEGERS4("a4.weight"),
+        {.name = "a4.weight_scale",
+         .dtype = SDG_F32,
+         .rank = 2,
+         .dims = {O, GROUPS},
+         .data = grouped,
+         .bytes = sizeof grouped},
+        {.name = "a4[3:5].weight_scale",
+         .dtype = SDG_F32,
+         .rank = 2,
+         .dims = {O, SLICE_GROUPS},
+         .data = half_grouped,
+         .bytes = sizeof half_grouped},
+        INTEGERS8("one.weight"),
+        SCALES("one.weight_scale", scales),
     };
     (void)state;
     if (sdg_tensors_write(NULL, integers_path, tensors, sizeof tensors / sizeof *tensors, NULL, 0) != SDG_OK)
         return -1;
-    return sdg_tensors_write(NULL, grouped_path, with_groups, sizeof with_groups / sizeof *with_groups, &(struct sdg_metadata){"group", "8"}, 1);
+    return sdg_tensors_write(NULL, grouped_path, with_groups, sizeof with_groups / sizeof *with_groups,
+                             &(struct sdg_metadata){"group", "8"}, 1);
 }
 
 static int remove_integers(void **state)
@@ -292,7 +364,8 @@ static void integers(void **state)
         for (int start = 0; start < I; start++)
             for (int length = 1; start + length <= I; length++) {
                 sdg_value whole = sdg_graph_conv_weight(f.g, O, I, K, K, bits == 8 ? "a8.weight" : "a4.weight");
-                sdg_value v = as_integers(&f, length == I ? whole : sdg_graph_weight_slice(f.g, whole, start, length), bits);
+                sdg_value v =
+                    as_integers(&f, length == I ? whole : sdg_graph_weight_slice(f.g, whole, start, length), bits);
                 int8_t to[O * ROW];
                 assert_int_equal(load(&f, v, SDG_S8, to), SDG_OK);
                 for (int o = 0; o < O; o++)
@@ -337,7 +410,9 @@ static void expansion(void **state)
                     sdg_value v = sdg_graph_conv_weight(f.g, O, I, K, K, bits == 8 ? "a8.weight" : "a4.weight");
                     if (length < I)
                         v = sdg_graph_weight_slice(f.g, v, start, length);
-                    bool own = grouped ? bits == 4 && start == 3 && length == 2 : bits == 8 && start == 1 && length == 2; // has scales of its own
+                    // has scales of its own
+                    bool own =
+                        grouped ? bits == 4 && start == 3 && length == 2 : bits == 8 && start == 1 && length == 2;
                     float wide[O * ROW];
                     uint16_t narrow[O * ROW];
                     assert_int_equal(load(&f, v, SDG_F32, wide), SDG_OK);
@@ -345,7 +420,8 @@ static void expansion(void **state)
                     for (int o = 0; o < O; o++)
                         for (int i = 0; i < length * K * K; i++) {
                             int at = start * K * K + i, group = !grouped ? 0 : own ? i / GROUP : at / GROUP;
-                            float expected = (float)(bits == 8 ? code8 : code4)(o, at) * (own ? half_scale_at(o, group) : scale_at(o, group));
+                            float expected = (float)(bits == 8 ? code8 : code4)(o, at) *
+                                (own ? half_scale_at(o, group) : scale_at(o, group));
                             assert_true(wide[o * length * K * K + i] == expected);
                             assert_int_equal(narrow[o * length * K * K + i], sdg_f16_from_f32(expected));
                         }
@@ -357,15 +433,22 @@ static void misfitting_integers(void **state)
 {
     (void)state;
     struct fixture f = open_integers(integers_path);
-    refused(&f, as_integers(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "a8.weight_scale"), 8), "test_integers.safetensors: tensor a8.weight_scale has type f32, expected s8");
-    refused(&f, as_integers(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "a4.weight"), 8), "test_integers.safetensors: tensor a4.weight has type u8, expected s8");
+    refused(&f, as_integers(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "a8.weight_scale"), 8),
+            "test_integers.safetensors: tensor a8.weight_scale has type f32, expected s8");
+    refused(&f, as_integers(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "a4.weight"), 8),
+            "test_integers.safetensors: tensor a4.weight has type u8, expected s8");
     refused(&f, as_integers(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "a8.weight"), 4),
             "test_integers.safetensors: tensor a8.weight has type s8, expected u8, two codes of 4 bits in each");
-    refused(&f, as_integers(&f, sdg_graph_conv_weight(f.g, O, I, 3, 3, "a8.weight"), 8), "test_integers.safetensors: tensor a8.weight has shape [3,5,2,2], expected [3,5,3,3]");
-    refused(&f, as_integers(&f, sdg_graph_linear_weight(f.g, O, 9, "a4.weight"), 4), "test_integers.safetensors: tensor a4.weight has shape [3,10], expected [3,5]");
-    refused(&f, as_integers(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "absent.weight"), 8), "test_integers.safetensors: tensor absent.weight is missing");
-    refused(&f, sdg_graph_linear_weight(f.g, O, 9, "a4.weight"), "test_integers.safetensors: tensor a4.weight has shape [3,10], expected [3,5]");
-    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "ints"), "test_integers.safetensors: tensor ints has type s8, expected a float type");
+    refused(&f, as_integers(&f, sdg_graph_conv_weight(f.g, O, I, 3, 3, "a8.weight"), 8),
+            "test_integers.safetensors: tensor a8.weight has shape [3,5,2,2], expected [3,5,3,3]");
+    refused(&f, as_integers(&f, sdg_graph_linear_weight(f.g, O, 9, "a4.weight"), 4),
+            "test_integers.safetensors: tensor a4.weight has shape [3,10], expected [3,5]");
+    refused(&f, as_integers(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "absent.weight"), 8),
+            "test_integers.safetensors: tensor absent.weight is missing");
+    refused(&f, sdg_graph_linear_weight(f.g, O, 9, "a4.weight"),
+            "test_integers.safetensors: tensor a4.weight has shape [3,10], expected [3,5]");
+    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "ints"),
+            "test_integers.safetensors: tensor ints has type s8, expected a float type");
     refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "orphan.weight"),
             "test_integers.safetensors: tensor orphan.weight_scale is missing, but orphan.weight is quantized");
     refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "nan.weight"),
@@ -374,15 +457,18 @@ static void misfitting_integers(void **state)
             "test_integers.safetensors: tensor zero.weight_scale has scale 0 at 2, expected positive finite numbers");
     refused(&f, sdg_graph_vector_weight(f.g, O, "zero.weight_scale"),
             "test_integers.safetensors: tensor zero.weight_scale has scale 0 at 2, expected positive finite numbers");
-    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "wide.weight"), "test_integers.safetensors: tensor wide.weight_scale has type f64, expected f32");
-    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "long.weight"), "test_integers.safetensors: tensor long.weight_scale has shape [3,3], expected [3,1]");
+    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "wide.weight"),
+            "test_integers.safetensors: tensor wide.weight_scale has type f64, expected f32");
+    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "long.weight"),
+            "test_integers.safetensors: tensor long.weight_scale has shape [3,3], expected [3,1]");
     int8_t to[O * ROW];
     sdg_value good = as_integers(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "a8.weight"), 8);
     assert_int_equal(sdg_weight_check(&test_log, f.tensors, &f.g->values[good]), SDG_OK);
     assert_int_equal(load(&f, good, SDG_F32, to), SDG_ERROR_USAGE);
     close_file(&f);
     f = open_integers(grouped_path);
-    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "one.weight"), "test_grouped.safetensors: tensor one.weight_scale has shape [3], expected [3,3]");
+    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "one.weight"),
+            "test_grouped.safetensors: tensor one.weight_scale has shape [3], expected [3,3]");
     close_file(&f);
 }
 
@@ -409,8 +495,13 @@ static void backends_by_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(slices), cmocka_unit_test(types_and_ranks), cmocka_unit_test(unaligned_data), cmocka_unit_test(misfits), cmocka_unit_test(backends_by_name),
-        cmocka_unit_test_setup_teardown(integers, write_integers, remove_integers), cmocka_unit_test_setup_teardown(odd_nibbles, write_integers, remove_integers),
+        cmocka_unit_test(slices),
+        cmocka_unit_test(types_and_ranks),
+        cmocka_unit_test(unaligned_data),
+        cmocka_unit_test(misfits),
+        cmocka_unit_test(backends_by_name),
+        cmocka_unit_test_setup_teardown(integers, write_integers, remove_integers),
+        cmocka_unit_test_setup_teardown(odd_nibbles, write_integers, remove_integers),
         cmocka_unit_test_setup_teardown(expansion, write_integers, remove_integers),
         cmocka_unit_test_setup_teardown(misfitting_integers, write_integers, remove_integers),
     };

@@ -68,7 +68,9 @@ static bool word_char_before(const char *start, const char *at)
             break;
     }
     int32_t c;
-    return lead < at && sdg_utf8_next((const unsigned char *)lead, (const unsigned char *)at, &c) == (size_t)(at - lead) && is_word_char(c);
+    return lead < at &&
+        sdg_utf8_next((const unsigned char *)lead, (const unsigned char *)at, &c) == (size_t)(at - lead) &&
+        is_word_char(c);
 }
 
 static bool word_char_after(const char *at, const char *end)
@@ -119,8 +121,8 @@ static const char *skip_space(const char *s)
     return s;
 }
 
-// Reads ": number )" at `s`, which is a colon. Returns what follows the bracket, or NULL. Independent of the locale, and exact
-// to the last bit up to 15 digits.
+// Reads ": number )" at `s`, which is a colon. Returns what follows the bracket, or NULL. Independent of the locale,
+// and exact to the last bit up to 15 digits.
 static const char *read_weight(const char *s, double *weight)
 {
     s = skip_space(s + 1);
@@ -159,14 +161,10 @@ static enum sdg_result parse_step(struct parse *p, const char *s, const char **n
             return SDG_OK;
         *next = s + 2;
         return add_part(p, s + 1, 1, false);
-    case '(':
-        return open_bracket(p, &p->round);
-    case '[':
-        return open_bracket(p, &p->square);
-    case ')':
-        return p->round.count ? close_bracket(p, &p->round, ROUND_FACTOR) : add_part(p, s, 1, false);
-    case ']':
-        return p->square.count ? close_bracket(p, &p->square, SQUARE_FACTOR) : add_part(p, s, 1, false);
+    case '(': return open_bracket(p, &p->round);
+    case '[': return open_bracket(p, &p->square);
+    case ')': return p->round.count ? close_bracket(p, &p->round, ROUND_FACTOR) : add_part(p, s, 1, false);
+    case ']': return p->square.count ? close_bracket(p, &p->square, SQUARE_FACTOR) : add_part(p, s, 1, false);
     case ':': {
         const char *after = p->round.count ? read_weight(s, &weight) : NULL;
         if (!after)
@@ -187,8 +185,8 @@ static double bounded(double x, double limit)
     return fmin(fmax(x, -limit), limit);
 }
 
-// Multiplies the weights. A node of the tree stands for the parts below it, so that a bracket costs log n, however many there are:
-// node i has children 2i and 2i + 1, and part k is node n + k.
+// Multiplies the weights. A node of the tree stands for the parts below it, so that a bracket costs log n, however many
+// there are: node i has children 2i and 2i + 1, and part k is node n + k.
 static enum sdg_result weigh_parts(struct parse *p)
 {
     size_t n = p->part_count;
@@ -226,7 +224,8 @@ static enum sdg_result parse_a1111(struct parse *p, const char *text)
 {
     size_t bytes = strlen(text);
     if (bytes > SDG_TEXT_MAX_BYTES)
-        return sdg_fail(p->log, SDG_ERROR_USAGE, "a prompt of %zu bytes; at most %d are possible", bytes, SDG_TEXT_MAX_BYTES);
+        return sdg_fail(p->log, SDG_ERROR_USAGE, "a prompt of %zu bytes; at most %d are possible", bytes,
+                        SDG_TEXT_MAX_BYTES);
     p->text = sdg_alloc_raw(p->log, bytes + 1, 1, "a prompt");
     if (!p->text)
         return SDG_ERROR_MEMORY;
@@ -348,7 +347,8 @@ static enum sdg_result alloc_chunks(const struct sdg_log *log, struct sdg_prompt
     return SDG_OK;
 }
 
-enum sdg_result sdg_prompt_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log, enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out)
+enum sdg_result sdg_prompt_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log,
+                                    enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out)
 {
     *out = (struct sdg_prompt_tokens){0};
     struct chunker c = {t, log, out, syntax == SDG_PROMPT_PLAIN ? 1 : SDG_PROMPT_MAX_CHUNKS, 0, false};
@@ -375,7 +375,8 @@ void sdg_prompt_tokens_clear(struct sdg_prompt_tokens *tokens)
     *tokens = (struct sdg_prompt_tokens){0};
 }
 
-enum sdg_result sdg_prompt_pad_chunks(const struct sdg_tokenizer *t, const struct sdg_log *log, struct sdg_prompt_tokens *tokens, int chunks)
+enum sdg_result sdg_prompt_pad_chunks(const struct sdg_tokenizer *t, const struct sdg_log *log,
+                                      struct sdg_prompt_tokens *tokens, int chunks)
 {
     if (chunks <= tokens->chunks)
         return SDG_OK;

@@ -5,7 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 
-// Pre-norm transformer layer: x + attention(norm(x)), then x + mlp(norm(x)). Attention is causal; padding is not masked.
+// Pre-norm transformer layer: x + attention(norm(x)), then x + mlp(norm(x)). Attention is causal; padding is not
+// masked.
 static sdg_value layer(struct sdg_graph *g, const struct sdg_text_config *c, int index, sdg_value x)
 {
     char prefix[64], path[SDG_MODULE_PATH_BYTES];
@@ -14,23 +15,31 @@ static sdg_value layer(struct sdg_graph *g, const struct sdg_text_config *c, int
     enum sdg_unary activation = c->activation == SDG_TEXT_QUICK_GELU ? SDG_UNARY_QUICK_GELU : SDG_UNARY_GELU_ERF;
 
     sdg_value h = sdg_module_layer_norm(g, sdg_module_path(path, prefix, "layer_norm1"), x, c->eps);
-    sdg_value q = sdg_module_linear(g, sdg_module_path(path, prefix, "self_attn.q_proj"), h, c->hidden, true, (struct sdg_epilogue){0});
-    sdg_value k = sdg_module_linear(g, sdg_module_path(path, prefix, "self_attn.k_proj"), h, c->hidden, true, (struct sdg_epilogue){0});
-    sdg_value v = sdg_module_linear(g, sdg_module_path(path, prefix, "self_attn.v_proj"), h, c->hidden, true, (struct sdg_epilogue){0});
+    sdg_value q = sdg_module_linear(g, sdg_module_path(path, prefix, "self_attn.q_proj"), h, c->hidden, true,
+                                    (struct sdg_epilogue){0});
+    sdg_value k = sdg_module_linear(g, sdg_module_path(path, prefix, "self_attn.k_proj"), h, c->hidden, true,
+                                    (struct sdg_epilogue){0});
+    sdg_value v = sdg_module_linear(g, sdg_module_path(path, prefix, "self_attn.v_proj"), h, c->hidden, true,
+                                    (struct sdg_epilogue){0});
     h = sdg_graph_attention(g, sdg_module_path(path, prefix, "self_attn"), q, k, v, c->heads, scale, true);
-    x = sdg_module_linear(g, sdg_module_path(path, prefix, "self_attn.out_proj"), h, c->hidden, true, (struct sdg_epilogue){.residual = x});
+    x = sdg_module_linear(g, sdg_module_path(path, prefix, "self_attn.out_proj"), h, c->hidden, true,
+                          (struct sdg_epilogue){.residual = x});
 
     h = sdg_module_layer_norm(g, sdg_module_path(path, prefix, "layer_norm2"), x, c->eps);
-    h = sdg_module_linear(g, sdg_module_path(path, prefix, "mlp.fc1"), h, c->intermediate, true, (struct sdg_epilogue){.activation = activation});
-    return sdg_module_linear(g, sdg_module_path(path, prefix, "mlp.fc2"), h, c->hidden, true, (struct sdg_epilogue){.residual = x});
+    h = sdg_module_linear(g, sdg_module_path(path, prefix, "mlp.fc1"), h, c->intermediate, true,
+                          (struct sdg_epilogue){.activation = activation});
+    return sdg_module_linear(g, sdg_module_path(path, prefix, "mlp.fc2"), h, c->hidden, true,
+                             (struct sdg_epilogue){.residual = x});
 }
 
 static void build(struct sdg_graph *g, const struct sdg_text_config *c, const struct sdg_text_params *p)
 {
     const char *final = "text_model.final_layer_norm";
     sdg_value ids = sdg_graph_input_s32(g, "ids", p->batch, p->tokens);
-    sdg_value tokens = sdg_graph_linear_weight(g, c->vocab_size, c->hidden, "text_model.embeddings.token_embedding.weight");
-    sdg_value positions = sdg_graph_linear_weight(g, c->positions, c->hidden, "text_model.embeddings.position_embedding.weight");
+    sdg_value tokens =
+        sdg_graph_linear_weight(g, c->vocab_size, c->hidden, "text_model.embeddings.token_embedding.weight");
+    sdg_value positions =
+        sdg_graph_linear_weight(g, c->positions, c->hidden, "text_model.embeddings.position_embedding.weight");
     sdg_value x = sdg_graph_embed(g, "text_model.embeddings", ids, tokens, positions), hidden = 0;
     int last = p->pooled ? c->layers : c->layers - p->skip + 1;
     for (int i = 0; i < last; i++) {
@@ -43,16 +52,21 @@ static void build(struct sdg_graph *g, const struct sdg_text_config *c, const st
         hidden = hidden == x ? normed : sdg_module_layer_norm(g, final, hidden, c->eps);
     sdg_graph_output(g, "hidden", hidden);
     if (p->pooled)
-        sdg_graph_output(g, "projected", sdg_module_linear(g, "text_projection", normed, c->projection_dim, false, (struct sdg_epilogue){0}));
+        sdg_graph_output(
+            g, "projected",
+            sdg_module_linear(g, "text_projection", normed, c->projection_dim, false, (struct sdg_epilogue){0}));
 }
 
-enum sdg_result sdg_text_graph(const struct sdg_log *log, const struct sdg_text_config *config, const struct sdg_text_params *params, struct sdg_graph **out)
+enum sdg_result sdg_text_graph(const struct sdg_log *log, const struct sdg_text_config *config,
+                               const struct sdg_text_params *params, struct sdg_graph **out)
 {
     *out = NULL;
     if (params->skip < 1 || params->skip > config->layers)
-        return sdg_fail(log, SDG_ERROR_USAGE, "clip skip is %d, should be 1..%d (the text encoder has %d layers)", params->skip, config->layers, config->layers);
+        return sdg_fail(log, SDG_ERROR_USAGE, "clip skip is %d, should be 1..%d (the text encoder has %d layers)",
+                        params->skip, config->layers, config->layers);
     if (params->tokens > config->positions)
-        return sdg_fail(log, SDG_ERROR_INPUT, "the text encoder has %d positions, %d are needed", config->positions, params->tokens);
+        return sdg_fail(log, SDG_ERROR_INPUT, "the text encoder has %d positions, %d are needed", config->positions,
+                        params->tokens);
     struct sdg_graph *g;
     SDG_TRY(sdg_graph_create(log, &g));
     build(g, config, params);

@@ -32,9 +32,9 @@ struct sdg_tokenizer {
     int special_count;
     int32_t begin, end, pad;
     size_t vocabulary;
-    int32_t bytes[256];     // id of a byte inside a word
+    int32_t bytes[256];      // id of a byte inside a word
     int32_t last_bytes[256]; // id of a byte that ends a word
-    struct merge *merges;   // open addressing
+    struct merge *merges;    // open addressing
     size_t merge_mask;
 };
 
@@ -73,8 +73,9 @@ static struct name *name_slot(const struct names *names, const char *a, size_t a
     size_t i = (size_t)hash_mix(sdg_hash_bytes(sdg_hash_bytes(SDG_HASH_START, a, a_length), b, b_length));
     for (;; i++) {
         struct name *slot = &names->slots[i & names->mask];
-        if (!slot->text || (slot->length == a_length + b_length && memcmp(slot->text, a, a_length) == 0
-                            && memcmp(slot->text + a_length, b, b_length) == 0))
+        if (!slot->text ||
+            (slot->length == a_length + b_length && memcmp(slot->text, a, a_length) == 0 &&
+             memcmp(slot->text + a_length, b, b_length) == 0))
             return slot;
     }
 }
@@ -85,7 +86,8 @@ static int32_t name_id(const struct names *names, const char *a, size_t a_length
     return slot->text ? slot->id : NO_TOKEN;
 }
 
-static enum sdg_result read_names(const struct sdg_log *log, const char *path, const cJSON *json, struct names *names, size_t *vocabulary)
+static enum sdg_result read_names(const struct sdg_log *log, const char *path, const cJSON *json, struct names *names,
+                                  size_t *vocabulary)
 {
     if (!cJSON_IsObject(json))
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: the tokenizer's vocab.json is not a JSON object", path);
@@ -100,7 +102,8 @@ static enum sdg_result read_names(const struct sdg_log *log, const char *path, c
     for (const cJSON *item = json->child; item; item = item->next) {
         double id = item->valuedouble;
         if (!cJSON_IsNumber(item) || !(id >= 0 && id < INT32_MAX) || id != floor(id))
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s: vocab.json: the id of token '%s' is not an integer from 0 to %d", path, item->string, INT32_MAX - 1);
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s: vocab.json: the id of token '%s' is not an integer from 0 to %d",
+                            path, item->string, INT32_MAX - 1);
         size_t length = strlen(item->string);
         *name_slot(names, item->string, length, "", 0) = (struct name){item->string, length, (int32_t)id};
         if ((size_t)id >= *vocabulary)
@@ -140,15 +143,18 @@ static void read_bytes(struct sdg_tokenizer *t, const struct names *names)
     }
 }
 
-static enum sdg_result special_id(const struct sdg_log *log, const char *path, const struct names *names, const char *text, int32_t *id)
+static enum sdg_result special_id(const struct sdg_log *log, const char *path, const struct names *names,
+                                  const char *text, int32_t *id)
 {
     *id = name_id(names, text, strlen(text), "", 0);
     if (*id == NO_TOKEN)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: vocab.json has no token '%s', which the tokenizer needs", path, text);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: vocab.json has no token '%s', which the tokenizer needs", path,
+                        text);
     return SDG_OK;
 }
 
-static enum sdg_result add_special(const struct sdg_log *log, struct sdg_tokenizer *t, const char *text, int32_t id, bool normalized)
+static enum sdg_result add_special(const struct sdg_log *log, struct sdg_tokenizer *t, const char *text, int32_t id,
+                                   bool normalized)
 {
     struct sdg_code_points points = {0};
     SDG_TRY(sdg_utf8_decode(log, text, strlen(text), &points));
@@ -156,7 +162,8 @@ static enum sdg_result add_special(const struct sdg_log *log, struct sdg_tokeniz
     return SDG_OK;
 }
 
-static enum sdg_result read_specials(const struct sdg_log *log, const char *path, struct sdg_tokenizer *t, const struct names *names, const char *pad)
+static enum sdg_result read_specials(const struct sdg_log *log, const char *path, struct sdg_tokenizer *t,
+                                     const struct names *names, const char *pad)
 {
     SDG_TRY(special_id(log, path, names, START_TEXT, &t->begin));
     SDG_TRY(special_id(log, path, names, END_TEXT, &t->end));
@@ -180,26 +187,30 @@ static struct merge *merge_slot(const struct sdg_tokenizer *t, int32_t left, int
 }
 
 // One line of merges.txt: two tokens with one space between them.
-static enum sdg_result read_merge(const struct sdg_log *log, const char *path, const struct sdg_tokenizer *t, const struct names *names,
-                                  const char *line, size_t length, size_t number, int32_t rank)
+static enum sdg_result read_merge(const struct sdg_log *log, const char *path, const struct sdg_tokenizer *t,
+                                  const struct names *names, const char *line, size_t length, size_t number,
+                                  int32_t rank)
 {
     const char *space = memchr(line, ' ', length);
     size_t left_length = space ? (size_t)(space - line) : 0;
     size_t right_length = space ? length - left_length - 1 : 0;
     if (!left_length || !right_length || memchr(space + 1, ' ', right_length))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: merges.txt: line %zu is not two tokens with one space between", path, number);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: merges.txt: line %zu is not two tokens with one space between", path,
+                        number);
     const char *right = space + 1;
     struct merge merge = {.rank = rank};
     merge.left = name_id(names, line, left_length, "", 0);
     merge.right = name_id(names, right, right_length, "", 0);
     merge.result = name_id(names, line, left_length, right, right_length);
     if (merge.left == NO_TOKEN || merge.right == NO_TOKEN || merge.result == NO_TOKEN)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: merges.txt: line %zu uses or makes a token that vocab.json lacks", path, number);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: merges.txt: line %zu uses or makes a token that vocab.json lacks",
+                        path, number);
     *merge_slot(t, merge.left, merge.right) = merge;
     return SDG_OK;
 }
 
-static enum sdg_result read_merges(const struct sdg_log *log, const char *path, struct sdg_tokenizer *t, const struct names *names, const char *text)
+static enum sdg_result read_merges(const struct sdg_log *log, const char *path, struct sdg_tokenizer *t,
+                                   const struct names *names, const char *text)
 {
     size_t lines = 1;
     for (const char *c = text; *c; c++)
@@ -225,7 +236,8 @@ static enum sdg_result read_merges(const struct sdg_log *log, const char *path, 
     return SDG_OK;
 }
 
-enum sdg_result sdg_tokenizer_create(const struct sdg_log *log, const char *path, const char *vocab_json, const char *merges_txt, const char *pad_token, struct sdg_tokenizer **out)
+enum sdg_result sdg_tokenizer_create(const struct sdg_log *log, const char *path, const char *vocab_json,
+                                     const char *merges_txt, const char *pad_token, struct sdg_tokenizer **out)
 {
     *out = NULL;
     struct names names = {0};
@@ -326,7 +338,8 @@ static enum sdg_result push_id(struct tokenize *k, int32_t id)
     return SDG_OK;
 }
 
-// The heap holds two candidates a symbol at most: there is one a pair at first, and a merge takes one out and puts two in.
+// The heap holds two candidates a symbol at most: there is one a pair at first, and a merge takes one out and puts two
+// in.
 static void push_candidate(struct tokenize *k, int32_t position)
 {
     if (position < 0 || k->symbols[position].next < 0)
@@ -393,12 +406,13 @@ static enum sdg_result push_word(struct tokenize *k, const int32_t *at, size_t c
     for (size_t i = 0; i < count; i++)
         n += sdg_utf8_put(at[i], k->word + n);
     k->word_length = n;
-    if (!sdg_grow(k->log, &k->symbols, &k->symbol_capacity, n, sizeof *k->symbols, "a word of a prompt")
-        || !sdg_grow(k->log, &k->heap, &k->heap_capacity, 2 * n, sizeof *k->heap, "a word of a prompt"))
+    if (!sdg_grow(k->log, &k->symbols, &k->symbol_capacity, n, sizeof *k->symbols, "a word of a prompt") ||
+        !sdg_grow(k->log, &k->heap, &k->heap_capacity, 2 * n, sizeof *k->heap, "a word of a prompt"))
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < n; i++) {
         bool last = i + 1 == n;
-        k->symbols[i] = (struct symbol){last ? k->t->last_bytes[k->word[i]] : k->t->bytes[k->word[i]], (int32_t)i - 1, last ? -1 : (int32_t)i + 1};
+        k->symbols[i] = (struct symbol){last ? k->t->last_bytes[k->word[i]] : k->t->bytes[k->word[i]], (int32_t)i - 1,
+                                        last ? -1 : (int32_t)i + 1};
     }
     merge_symbols(k);
     for (int32_t i = 0; i >= 0; i = k->symbols[i].next)
@@ -427,8 +441,8 @@ static size_t contraction(const int32_t *at, size_t count)
     return 0;
 }
 
-// The special texts are alternatives of the pattern too, but a second split inside takes them apart: "<|", "endoftext", "|>".
-// It shows in what follows: "|>!" would be one word otherwise. Length of the text, or 0.
+// The special texts are alternatives of the pattern too, but a second split inside takes them apart: "<|", "endoftext",
+// "|>". It shows in what follows: "|>!" would be one word otherwise. Length of the text, or 0.
 static size_t literal(const int32_t *at, size_t count)
 {
     static const char *const forms[] = {START_TEXT, END_TEXT};
@@ -440,7 +454,8 @@ static size_t literal(const int32_t *at, size_t count)
     return 0;
 }
 
-// Splits normalised text by CLIP's pattern: special texts, contractions, letters, one number, anything else but white space.
+// Splits normalised text by CLIP's pattern: special texts, contractions, letters, one number, anything else but white
+// space.
 static enum sdg_result push_text(struct tokenize *k, const int32_t *at, size_t count)
 {
     for (size_t i = 0; i < count;) {
@@ -474,8 +489,8 @@ static const struct special *special_at(const struct sdg_tokenizer *t, const int
     const struct special *found = NULL;
     for (int i = 0; i < t->special_count; i++) {
         const struct special *s = &t->specials[i];
-        if (s->normalized == normalized && s->count <= count && memcmp(s->at, at, s->count * sizeof *at) == 0
-            && (!found || s->count > found->count))
+        if (s->normalized == normalized && s->count <= count && memcmp(s->at, at, s->count * sizeof *at) == 0 &&
+            (!found || s->count > found->count))
             found = s;
     }
     return found;
@@ -484,7 +499,8 @@ static const struct special *special_at(const struct sdg_tokenizer *t, const int
 typedef enum sdg_result (*push_fn)(struct tokenize *k, const int32_t *at, size_t count);
 
 // Pushes the special tokens, and hands what is between them to `push`.
-static enum sdg_result split_specials(struct tokenize *k, const int32_t *at, size_t count, bool normalized, push_fn push)
+static enum sdg_result split_specials(struct tokenize *k, const int32_t *at, size_t count, bool normalized,
+                                      push_fn push)
 {
     size_t done = 0;
     for (size_t i = 0; i < count;) {
@@ -508,13 +524,15 @@ static enum sdg_result push_raw(struct tokenize *k, const int32_t *at, size_t co
     return split_specials(k, k->normalized.at, k->normalized.count, true, push_text);
 }
 
-enum sdg_result sdg_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log, const char *text, int32_t **ids, size_t *count)
+enum sdg_result sdg_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log, const char *text, int32_t **ids,
+                             size_t *count)
 {
     *ids = NULL;
     *count = 0;
     size_t bytes = strlen(text);
     if (bytes > SDG_TEXT_MAX_BYTES)
-        return sdg_fail(log, SDG_ERROR_USAGE, "a prompt of %zu bytes; at most %d are possible", bytes, SDG_TEXT_MAX_BYTES);
+        return sdg_fail(log, SDG_ERROR_USAGE, "a prompt of %zu bytes; at most %d are possible", bytes,
+                        SDG_TEXT_MAX_BYTES);
     struct tokenize k = {.t = t, .log = log};
     struct sdg_code_points raw = {0};
     enum sdg_result result = sdg_utf8_decode(log, text, bytes, &raw);

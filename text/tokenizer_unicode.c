@@ -18,18 +18,14 @@ enum sdg_char_class sdg_char_class(int32_t c)
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
     case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-        return SDG_CHAR_LETTER;
+    case UTF8PROC_CATEGORY_LO: return SDG_CHAR_LETTER;
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO:
-        return SDG_CHAR_NUMBER;
+    case UTF8PROC_CATEGORY_NO: return SDG_CHAR_NUMBER;
     case UTF8PROC_CATEGORY_ZS:
     case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP:
-        return SDG_CHAR_SPACE;
-    default:
-        return SDG_CHAR_OTHER;
+    case UTF8PROC_CATEGORY_ZP: return SDG_CHAR_SPACE;
+    default: return SDG_CHAR_OTHER;
     }
 }
 
@@ -75,13 +71,15 @@ enum sdg_result sdg_utf8_decode(const struct sdg_log *log, const char *text, siz
     return SDG_OK;
 }
 
-static enum sdg_result decompose(const struct sdg_log *log, const int32_t *in, size_t count, struct sdg_code_points *out)
+static enum sdg_result decompose(const struct sdg_log *log, const int32_t *in, size_t count,
+                                 struct sdg_code_points *out)
 {
     int boundary = 0;
     out->count = 0;
     for (size_t i = 0; i < count; i++) {
         utf8proc_int32_t parts[DECOMPOSED_MAX];
-        utf8proc_ssize_t n = utf8proc_decompose_char(in[i], parts, DECOMPOSED_MAX, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
+        utf8proc_ssize_t n =
+            utf8proc_decompose_char(in[i], parts, DECOMPOSED_MAX, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
         if (n < 1 || n > DECOMPOSED_MAX) { // Unicode guarantees at most 4
             parts[0] = in[i];
             n = 1;
@@ -144,15 +142,16 @@ static enum sdg_result order_marks(const struct sdg_log *log, int32_t *at, size_
     return SDG_OK;
 }
 
-// utf8proc 2.8 takes U+11A7, a vowel that never composes, for a final consonant and swallows it: composing goes from one to the
-// next.
+// utf8proc 2.8 takes U+11A7, a vowel that never composes, for a final consonant and swallows it: composing goes from
+// one to the next.
 static size_t compose(int32_t *at, size_t count)
 {
     size_t length = 0;
     for (size_t begin = 0, end; begin < count; begin = end) {
         for (end = begin + 1; end < count && at[end] != 0x11a7; end++)
             ;
-        utf8proc_ssize_t n = utf8proc_normalize_utf32(at + begin, (utf8proc_ssize_t)(end - begin), UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+        utf8proc_ssize_t n =
+            utf8proc_normalize_utf32(at + begin, (utf8proc_ssize_t)(end - begin), UTF8PROC_COMPOSE | UTF8PROC_STABLE);
         size_t kept = n < 0 ? end - begin : (size_t)n; // negative only for options that are not used
         memmove(at + length, at + begin, kept * sizeof *at);
         length += kept;
@@ -160,7 +159,8 @@ static size_t compose(int32_t *at, size_t count)
     return length;
 }
 
-// Lower case in place. Only U+0130 grows, and it came from two code points, so there is room: `capacity` is at least the result.
+// Lower case in place. Only U+0130 grows, and it came from two code points, so there is room: `capacity` is at least
+// the result.
 static size_t lower(int32_t *at, size_t count)
 {
     size_t length = count;

@@ -7,15 +7,16 @@
 
 struct builder {
     struct sdg_unet_layout *layout;
-    int channels;                       // of the current value
-    int skips[SDG_UNET_MAX_MODULES];    // channels of the skip tensors, a stack
+    int channels;                    // of the current value
+    int skips[SDG_UNET_MAX_MODULES]; // channels of the skip tensors, a stack
     int depth;
 };
 
-SDG_PRINTF(3, 4) static struct sdg_unet_module *add(struct builder *b, enum sdg_unet_module_kind kind, const char *format, ...)
+SDG_PRINTF(3, 4)
+static struct sdg_unet_module *add(struct builder *b, enum sdg_unet_module_kind kind, const char *format, ...)
 {
-    // 8 levels of at most 64 layers with 3 modules each, both ways, stay below SDG_UNET_MAX_MODULES for every checked config
-    // up to 40 layers; beyond it the layout is refused.
+    // 8 levels of at most 64 layers with 3 modules each, both ways, stay below SDG_UNET_MAX_MODULES for every checked
+    // config up to 40 layers; beyond it the layout is refused.
     if (b->layout->count == SDG_UNET_MAX_MODULES - 1)
         b->layout->inconsistent = true;
     else
@@ -100,7 +101,8 @@ static void up_path(struct builder *b, const struct sdg_unet_config *c)
     }
 }
 
-enum sdg_result sdg_unet_layout_create(const struct sdg_log *log, const struct sdg_unet_config *config, struct sdg_unet_layout *out)
+enum sdg_result sdg_unet_layout_create(const struct sdg_log *log, const struct sdg_unet_config *config,
+                                       struct sdg_unet_layout *out)
 {
     *out = (struct sdg_unet_layout){0};
     struct builder *b = sdg_alloc(log, 1, sizeof *b, "the UNet's module list");
@@ -114,7 +116,10 @@ enum sdg_result sdg_unet_layout_create(const struct sdg_log *log, const struct s
         middle(b, config);
         up_path(b, config);
         if (out->inconsistent || b->depth != 0)
-            result = sdg_fail(log, SDG_ERROR_INPUT, "UNet configuration: layers_per_block and block types do not fit each other (%d skip connections left over)", b->depth);
+            result = sdg_fail(log, SDG_ERROR_INPUT,
+                              "UNet configuration: layers_per_block and block types do not fit each other (%d skip "
+                              "connections left over)",
+                              b->depth);
     }
     sdg_free(b);
     if (result != SDG_OK)

@@ -1,10 +1,12 @@
 // UNet2DConditionModel (SD 1.x, 2.x, SDXL, LCM, inpainting variants) as graphs.
 //
 // Whatever depends on time alone, or on the prompt alone, is not part of the step:
-//   time graph     "timestep" [R*N,1,1,C0] (+ "added" [R*N,1,1,A], "guidance" [R*N,1,1,G])  ->  "PATH.time_emb_proj" [R*N,1,1,C] per resnet
-//   context graph  "context" [N,1,T,X]  ->  "PATH.to_k", "PATH.to_v" [N,1,T,C] per cross-attention
-//   step graph     "sample" [N,H,W,I], tables "PATH.time_emb_proj" [R,N,1,C], inputs "PATH.to_k", "PATH.to_v"  ->  "noise" [N,H,W,O]
-// R rows (steps of the sampler), N samples. Outputs of the first two are written to the values of the same name of the third.
+//   time graph     "timestep" [R*N,1,1,C0] (+ "added" [R*N,1,1,A], "guidance" [R*N,1,1,G])  ->  "PATH.time_emb_proj"
+//   [R*N,1,1,C] per resnet context graph  "context" [N,1,T,X]  ->  "PATH.to_k", "PATH.to_v" [N,1,T,C] per
+//   cross-attention step graph     "sample" [N,H,W,I], tables "PATH.time_emb_proj" [R,N,1,C], inputs "PATH.to_k",
+//   "PATH.to_v"  ->  "noise" [N,H,W,O]
+// R rows (steps of the sampler), N samples. Outputs of the first two are written to the values of the same name of the
+// third.
 #ifndef SDG_UNET_UNET_H
 #define SDG_UNET_UNET_H
 
@@ -12,16 +14,19 @@
 #include "graph/graph.h"
 
 struct sdg_unet_shape {
-    int64_t batch;          // N: 2 with guidance
-    int64_t height, width;  // of the latent
-    int64_t tokens;         // of the context
-    int64_t rows;           // R
-    int64_t table_batch;    // 1 when the time embedding is the same for all samples, else `batch` (SDXL)
+    int64_t batch;         // N: 2 with guidance
+    int64_t height, width; // of the latent
+    int64_t tokens;        // of the context
+    int64_t rows;          // R
+    int64_t table_batch;   // 1 when the time embedding is the same for all samples, else `batch` (SDXL)
 };
 
-enum sdg_result sdg_unet_time_graph(const struct sdg_log *log, const struct sdg_unet_config *config, int64_t rows, struct sdg_graph **out);
-enum sdg_result sdg_unet_context_graph(const struct sdg_log *log, const struct sdg_unet_config *config, int64_t batch, int64_t tokens, struct sdg_graph **out);
-enum sdg_result sdg_unet_step_graph(const struct sdg_log *log, const struct sdg_unet_config *config, const struct sdg_unet_shape *shape, struct sdg_graph **out);
+enum sdg_result sdg_unet_time_graph(const struct sdg_log *log, const struct sdg_unet_config *config, int64_t rows,
+                                    struct sdg_graph **out);
+enum sdg_result sdg_unet_context_graph(const struct sdg_log *log, const struct sdg_unet_config *config, int64_t batch,
+                                       int64_t tokens, struct sdg_graph **out);
+enum sdg_result sdg_unet_step_graph(const struct sdg_log *log, const struct sdg_unet_config *config,
+                                    const struct sdg_unet_shape *shape, struct sdg_graph **out);
 
 // Sinusoidal embedding (Ho et al. 2020, as diffusers' get_timestep_embedding with max_period 10000): `dim` numbers.
 // flip: [cos, sin] instead of [sin, cos]; exponent k / (dim/2 - shift).

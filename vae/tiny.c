@@ -14,7 +14,8 @@ struct sequence {
     sdg_value x;
 };
 
-static sdg_value conv(struct sequence *s, const char *path, sdg_value x, int64_t out, int stride, bool bias, struct sdg_epilogue epilogue)
+static sdg_value conv(struct sequence *s, const char *path, sdg_value x, int64_t out, int stride, bool bias,
+                      struct sdg_epilogue epilogue)
 {
     return sdg_module_conv3x3(s->g, path, x, out, stride == 1 ? SDG_CONV_SAME : SDG_CONV_HALF, bias, epilogue);
 }
@@ -35,12 +36,14 @@ static void add_blocks(struct sequence *s, int count, int64_t channels)
             snprintf(path[j], sizeof path[j], "%s.layers.%d.conv.%d", s->side, s->index, 2 * j);
         sdg_value h = conv(s, path[0], s->x, channels, 1, true, (struct sdg_epilogue){.activation = SDG_UNARY_RELU});
         h = conv(s, path[1], h, channels, 1, true, (struct sdg_epilogue){.activation = SDG_UNARY_RELU});
-        s->x = conv(s, path[2], h, channels, 1, true, (struct sdg_epilogue){.residual = s->x, .activation = SDG_UNARY_RELU});
+        s->x = conv(s, path[2], h, channels, 1, true,
+                    (struct sdg_epilogue){.residual = s->x, .activation = SDG_UNARY_RELU});
         s->index++;
     }
 }
 
-void sdg_tiny_build_decoder(struct sdg_graph *g, const struct sdg_vae_config *c, int64_t batch, int64_t height, int64_t width)
+void sdg_tiny_build_decoder(struct sdg_graph *g, const struct sdg_vae_config *c, int64_t batch, int64_t height,
+                            int64_t width)
 {
     struct sequence s = {g, "decoder", 0, sdg_graph_input(g, "latent", batch, height, width, c->latent_channels)};
     s.x = sdg_graph_affine(g, "decoder.clamp.in", s.x, 1.0f / 3.0f, 0); // 3 tanh(z / 3)
@@ -61,7 +64,8 @@ void sdg_tiny_build_decoder(struct sdg_graph *g, const struct sdg_vae_config *c,
     sdg_graph_output(g, "image", sdg_graph_affine(g, "decoder.scale", s.x, 2.0f, -1.0f));
 }
 
-void sdg_tiny_build_encoder(struct sdg_graph *g, const struct sdg_vae_config *c, int64_t batch, int64_t height, int64_t width)
+void sdg_tiny_build_encoder(struct sdg_graph *g, const struct sdg_vae_config *c, int64_t batch, int64_t height,
+                            int64_t width)
 {
     struct sequence s = {g, "encoder", 0, sdg_graph_input(g, "image", batch, height, width, c->in_channels)};
     s.x = sdg_graph_affine(g, "encoder.scale", s.x, 0.5f, 0.5f);

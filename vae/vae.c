@@ -23,7 +23,8 @@ static sdg_value linear(struct build *b, const char *path, sdg_value x, int64_t 
     return sdg_module_linear(b->g, path, x, out, true, (struct sdg_epilogue){.residual = residual});
 }
 
-static sdg_value conv(struct build *b, const char *path, sdg_value x, int64_t out, struct sdg_conv_params params, sdg_value residual)
+static sdg_value conv(struct build *b, const char *path, sdg_value x, int64_t out, struct sdg_conv_params params,
+                      sdg_value residual)
 {
     return sdg_module_conv3x3(b->g, path, x, out, params, true, (struct sdg_epilogue){.residual = residual});
 }
@@ -38,7 +39,8 @@ static sdg_value group_norm(struct build *b, const char *path, sdg_value x, enum
 static sdg_value resnet(struct build *b, const char *prefix, sdg_value x, int64_t out)
 {
     char path[SDG_MODULE_PATH_BYTES];
-    sdg_value shortcut = channels_of(b, x) == out ? x : linear(b, sdg_module_path(path, prefix, "conv_shortcut"), x, out, 0);
+    sdg_value shortcut =
+        channels_of(b, x) == out ? x : linear(b, sdg_module_path(path, prefix, "conv_shortcut"), x, out, 0);
     sdg_value h = group_norm(b, sdg_module_path(path, prefix, "norm1"), x, SDG_UNARY_SILU);
     h = conv(b, sdg_module_path(path, prefix, "conv1"), h, out, SDG_CONV_SAME, 0);
     h = group_norm(b, sdg_module_path(path, prefix, "norm2"), h, SDG_UNARY_SILU);
@@ -127,7 +129,8 @@ static void build_encoder(struct build *b, int64_t batch, int64_t height, int64_
     sdg_graph_output(b->g, "moments", x);
 }
 
-static enum sdg_result create(const struct sdg_log *log, const struct sdg_vae_config *config, bool decode, int64_t batch, int64_t height, int64_t width, struct sdg_graph **out)
+static enum sdg_result create(const struct sdg_log *log, const struct sdg_vae_config *config, bool decode,
+                              int64_t batch, int64_t height, int64_t width, struct sdg_graph **out)
 {
     *out = NULL;
     struct sdg_graph *g;
@@ -148,12 +151,14 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_vae_co
     return result;
 }
 
-enum sdg_result sdg_vae_decoder_graph(const struct sdg_log *log, const struct sdg_vae_config *config, int64_t batch, int64_t height, int64_t width, struct sdg_graph **out)
+enum sdg_result sdg_vae_decoder_graph(const struct sdg_log *log, const struct sdg_vae_config *config, int64_t batch,
+                                      int64_t height, int64_t width, struct sdg_graph **out)
 {
     return create(log, config, true, batch, height, width, out);
 }
 
-enum sdg_result sdg_vae_encoder_graph(const struct sdg_log *log, const struct sdg_vae_config *config, int64_t batch, int64_t height, int64_t width, struct sdg_graph **out)
+enum sdg_result sdg_vae_encoder_graph(const struct sdg_log *log, const struct sdg_vae_config *config, int64_t batch,
+                                      int64_t height, int64_t width, struct sdg_graph **out)
 {
     return create(log, config, false, batch, height, width, out);
 }

@@ -1,6 +1,6 @@
-// .npy: "\x93NUMPY", version (1.0: u16, 2.0 and 3.0: u32 length of the header), a Python dictionary with descr, fortran_order
-// and shape, padded with spaces to a multiple of 64 and a line end; the numbers.
-// .safetensors: u64 length of the header, a JSON object name -> {dtype, shape, data_offsets}; the numbers.
+// .npy: "\x93NUMPY", version (1.0: u16, 2.0 and 3.0: u32 length of the header), a Python dictionary with descr,
+// fortran_order and shape, padded with spaces to a multiple of 64 and a line end; the numbers. .safetensors: u64 length
+// of the header, a JSON object name -> {dtype, shape, data_offsets}; the numbers.
 #include "arrays.h"
 
 #include <ctype.h>
@@ -22,7 +22,8 @@ enum sdg_result app_array_check_name(struct app_ui *ui, const char *path)
 {
     if (ends_in(path, ".npy") || ends_in(path, ".safetensors"))
         return SDG_OK;
-    return app_fail(ui, SDG_ERROR_USAGE, "'%.200s': the extension says the format of numbers, it should be .npy or .safetensors", path);
+    return app_fail(ui, SDG_ERROR_USAGE,
+                    "'%.200s': the extension says the format of numbers, it should be .npy or .safetensors", path);
 }
 
 // Bytes of an array; false if it is larger than a file may be.
@@ -30,13 +31,15 @@ static bool byte_size(const struct app_array *array, size_t *size)
 {
     size_t bytes = sizeof(float);
     for (int i = 0; i < array->dims; i++)
-        if (array->shape[i] < 0 || __builtin_mul_overflow(bytes, (size_t)array->shape[i], &bytes) || bytes > ARRAY_BYTES)
+        if (array->shape[i] < 0 || __builtin_mul_overflow(bytes, (size_t)array->shape[i], &bytes) ||
+            bytes > ARRAY_BYTES)
             return false;
     *size = bytes;
     return true;
 }
 
-// -------------------------------------------------------------------------------------------------- a scanner for both headers
+// -------------------------------------------------------------------------------------------------- a scanner for both
+// headers
 
 // Reads from `at` up to `end`; `bad` sticks.
 struct scan {
@@ -191,7 +194,8 @@ static void scan_entry(struct scan *scan, struct entry *entry)
     }
 }
 
-static const char *parse_safetensors(const char *data, size_t size, const char *wanted, struct app_array *array, size_t *begin)
+static const char *parse_safetensors(const char *data, size_t size, const char *wanted, struct app_array *array,
+                                     size_t *begin)
 {
     uint64_t length = size < 8 ? UINT64_MAX : little_endian(data, 8);
     if (size < 8 || length > size - 8)
@@ -209,7 +213,8 @@ static const char *parse_safetensors(const char *data, size_t size, const char *
         scan_char(&scan, ',');
         if (same(name, "__metadata__"))
             continue;
-        if (!scan.bad && (entry.offset_count != 2 || entry.offsets[0] > entry.offsets[1] || (uint64_t)entry.offsets[1] > rest))
+        if (!scan.bad &&
+            (entry.offset_count != 2 || entry.offsets[0] > entry.offsets[1] || (uint64_t)entry.offsets[1] > rest))
             return "it has data offsets outside of the file";
         if (!exact) {
             exact = same(name, wanted);
@@ -238,7 +243,8 @@ enum sdg_result app_array_read(struct app_ui *ui, const char *path, const char *
     struct app_array found = {.name = wanted};
     if (result != SDG_OK || (result = app_file_read(ui, path, ARRAY_BYTES, &data, &size)) != SDG_OK)
         return result;
-    const char *problem = ends_in(path, ".npy") ? parse_npy(data, size, &found, &begin) : parse_safetensors(data, size, wanted, &found, &begin);
+    const char *problem = ends_in(path, ".npy") ? parse_npy(data, size, &found, &begin)
+                                                : parse_safetensors(data, size, wanted, &found, &begin);
     if (!problem && (!byte_size(&found, &bytes) || bytes > size - begin))
         problem = "its shape does not fit its data";
     if (problem) {
@@ -292,7 +298,8 @@ static void print_safetensors_header(FILE *to, const struct app_array *arrays, s
         byte_size(&arrays[i], &bytes);
         fprintf(to, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? "," : "", arrays[i].name);
         print_shape(to, &arrays[i]);
-        fprintf(to, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset, (unsigned long long)(offset + bytes));
+        fprintf(to, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset,
+                (unsigned long long)(offset + bytes));
         offset += bytes;
     }
     fputc('}', to);

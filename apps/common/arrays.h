@@ -18,8 +18,8 @@ struct app_array {
 // SDG_ERROR_USAGE unless the name ends in .npy or .safetensors.
 enum sdg_result app_array_check_name(struct app_ui *ui, const char *path);
 
-// Reads the array `wanted` of a .safetensors file (or its only one), or a .npy file. Little-endian f32, at most 256 MiB.
-// array->data is the caller's (free); array->name is `wanted`.
+// Reads the array `wanted` of a .safetensors file (or its only one), or a .npy file. Little-endian f32, at most 256
+// MiB. array->data is the caller's (free); array->name is `wanted`.
 enum sdg_result app_array_read(struct app_ui *ui, const char *path, const char *wanted, struct app_array *array);
 
 // Writes `count` arrays; .npy takes one. Under a temporary name, renamed at the end.

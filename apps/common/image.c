@@ -40,7 +40,8 @@ enum sdg_result app_file_read(struct app_ui *ui, const char *path, size_t limit,
         size_t got = fread(bytes + used, 1, room - used - 1, file);
         used += got;
         if (used > limit)
-            result = app_fail(ui, SDG_ERROR_INPUT, "%.200s: larger than %zu bytes, too large for what it should be", name, limit);
+            result = app_fail(ui, SDG_ERROR_INPUT, "%.200s: larger than %zu bytes, too large for what it should be",
+                              name, limit);
         else if (ferror(file))
             result = app_fail(ui, SDG_ERROR_INPUT, "%.200s: cannot be read: %s", name, strerror(errno));
         else if (!got)
@@ -74,7 +75,8 @@ enum sdg_result app_image_format(struct app_ui *ui, const char *path, enum app_i
             *format = known[i].format;
             return SDG_OK;
         }
-    return app_fail(ui, SDG_ERROR_USAGE, "'%.200s': the extension says the picture's format, it should be .png, .ppm, .jpg or .jpeg", path);
+    return app_fail(ui, SDG_ERROR_USAGE,
+                    "'%.200s': the extension says the picture's format, it should be .png, .ppm, .jpg or .jpeg", path);
 }
 
 static void jpeg_write(void *context, void *data, int size)
@@ -82,7 +84,8 @@ static void jpeg_write(void *context, void *data, int size)
     fwrite(data, 1, (size_t)size, context); // errors stick to the file, app_output_commit looks
 }
 
-enum sdg_result app_image_write(struct app_ui *ui, const char *path, enum app_image_format format, const struct sdg_image *image, const char *parameters)
+enum sdg_result app_image_write(struct app_ui *ui, const char *path, enum app_image_format format,
+                                const struct sdg_image *image, const char *parameters)
 {
     struct app_output output;
     enum sdg_result result = app_output_open(ui, path, &output);
@@ -93,7 +96,8 @@ enum sdg_result app_image_write(struct app_ui *ui, const char *path, enum app_im
     } else if (format == APP_IMAGE_PPM) {
         fprintf(output.file, "P6\n%d %d\n255\n", image->width, image->height);
         fwrite(image->pixels, 3 * (size_t)image->width, (size_t)image->height, output.file);
-    } else if (!stbi_write_jpg_to_func(jpeg_write, output.file, image->width, image->height, 3, image->pixels, JPEG_QUALITY)) {
+    } else if (!stbi_write_jpg_to_func(jpeg_write, output.file, image->width, image->height, 3, image->pixels,
+                                       JPEG_QUALITY)) {
         result = app_fail(ui, SDG_ERROR_OUTPUT, "%.200s: the JPEG encoder failed", path);
     }
     if (result == SDG_OK)
@@ -122,7 +126,8 @@ static int pnm_number(const char **at, const char *end)
 }
 
 // P6 (RGB) and P5 (grey), 8 bit.
-static enum sdg_result read_pnm(struct app_ui *ui, const char *name, const char *data, size_t size, struct sdg_image **image)
+static enum sdg_result read_pnm(struct app_ui *ui, const char *name, const char *data, size_t size,
+                                struct sdg_image **image)
 {
     const char *at = data + 2, *end = data + size;
     int width = pnm_number(&at, end), height = pnm_number(&at, end), most = pnm_number(&at, end);
@@ -130,7 +135,8 @@ static enum sdg_result read_pnm(struct app_ui *ui, const char *name, const char 
     if (width < 1 || height < 1 || most != 255 || at == end)
         return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is a PPM with a broken header, or not of 8 bits", name);
     if (width > APP_IMAGE_SIDE || height > APP_IMAGE_SIDE)
-        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is %d x %d pixels, at most %d a side can be read", name, width, height, APP_IMAGE_SIDE);
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is %d x %d pixels, at most %d a side can be read", name, width,
+                        height, APP_IMAGE_SIDE);
     at++; // one space
     size_t pixels = (size_t)width * (size_t)height;
     if ((size_t)(end - at) < channels * pixels)
@@ -142,14 +148,16 @@ static enum sdg_result read_pnm(struct app_ui *ui, const char *name, const char 
     return SDG_OK;
 }
 
-static enum sdg_result read_with_stb(struct app_ui *ui, const char *name, const char *data, size_t size, struct sdg_image **image)
+static enum sdg_result read_with_stb(struct app_ui *ui, const char *name, const char *data, size_t size,
+                                     struct sdg_image **image)
 {
     int width = 0, height = 0, channels = 0;
     const stbi_uc *bytes = (const stbi_uc *)data;
     if (!stbi_info_from_memory(bytes, (int)size, &width, &height, &channels))
         return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is no picture that can be read (PNG, JPEG, BMP or PPM)", name);
     if (width < 1 || height < 1 || width > APP_IMAGE_SIDE || height > APP_IMAGE_SIDE)
-        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is %d x %d pixels, at most %d a side can be read", name, width, height, APP_IMAGE_SIDE);
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is %d x %d pixels, at most %d a side can be read", name, width,
+                        height, APP_IMAGE_SIDE);
     stbi_uc *pixels = stbi_load_from_memory(bytes, (int)size, &width, &height, &channels, 3);
     if (!pixels)
         return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is a broken picture (%s)", name, stbi_failure_reason());
@@ -187,9 +195,10 @@ enum sdg_result app_image_read(struct app_ui *ui, const char *path, struct sdg_i
 
 // -------------------------------------------------------------------------------------------------- scaling
 
-// Resamples one line of `in` samples (3 values each, `stride` values apart) to `out` samples covering [from, from + span):
-// a triangle as wide as a source or a target sample, whichever is larger.
-static void resample_line(const float *source, size_t source_stride, int in, double from, double span, float *target, size_t target_stride, int out)
+// Resamples one line of `in` samples (3 values each, `stride` values apart) to `out` samples covering [from, from +
+// span): a triangle as wide as a source or a target sample, whichever is larger.
+static void resample_line(const float *source, size_t source_stride, int in, double from, double span, float *target,
+                          size_t target_stride, int out)
 {
     double step = span / out, reach = step > 1 ? step : 1;
     for (int i = 0; i < out; i++) {
@@ -209,14 +218,16 @@ static void resample_line(const float *source, size_t source_stride, int in, dou
     }
 }
 
-enum sdg_result app_image_fit(struct app_ui *ui, const struct sdg_image *source, int width, int height, struct sdg_image **image)
+enum sdg_result app_image_fit(struct app_ui *ui, const struct sdg_image *source, int width, int height,
+                              struct sdg_image **image)
 {
     size_t in_w = (size_t)source->width, in_h = (size_t)source->height, w = (size_t)width, h = (size_t)height;
     // The part of the source that has the target's proportions.
     double scale_x = (double)width / source->width, scale_y = (double)height / source->height;
     double scale = scale_x > scale_y ? scale_x : scale_y;
     double part_w = width / scale, part_h = height / scale;
-    float *line = malloc(3 * in_w * sizeof *line), *rows = malloc(3 * w * in_h * sizeof *rows), *column = malloc(3 * h * sizeof *column);
+    float *line = malloc(3 * in_w * sizeof *line), *rows = malloc(3 * w * in_h * sizeof *rows),
+          *column = malloc(3 * h * sizeof *column);
     struct sdg_image *result = NULL;
     *image = NULL;
     if (!line || !rows || !column || sdg_image_create(width, height, &result) != SDG_OK) {

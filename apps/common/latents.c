@@ -41,7 +41,8 @@ static enum sdg_result write_preview(const struct app_latents *latents, const fl
                 for (size_t c = 0; c < 4; c++)
                     value += rgb_of_latent[c][k] * latent[c * pixels + y / FACTOR * (size_t)w + x / FACTOR];
                 value = (value * scale + 1) * 127.5f;
-                image->pixels[3 * (y * (size_t)image->width + x) + k] = value > 0 ? (uint8_t)fminf(value + 0.5f, 255) : 0;
+                image->pixels[3 * (y * (size_t)image->width + x) + k] =
+                    value > 0 ? (uint8_t)fminf(value + 0.5f, 255) : 0;
             }
     result = app_image_write(latents->ui, latents->preview_path, format, image, NULL);
     sdg_image_destroy(&image);
@@ -76,7 +77,8 @@ void app_latents_step(void *user, int step, int steps, const float *latent, int 
     if (c == 4)
         latents->result = write_preview(latents, latent, h, w);
     else if (step == 1)
-        app_say(latents->ui, SDG_LOG_WARNING, "--preview proj is for latents of 4 channels, this model has %d: no preview", c);
+        app_say(latents->ui, SDG_LOG_WARNING,
+                "--preview proj is for latents of 4 channels, this model has %d: no preview", c);
 }
 
 static enum sdg_result write_steps(const struct app_latents *latents)
@@ -85,7 +87,9 @@ static enum sdg_result write_steps(const struct app_latents *latents)
     const char *path = latents->steps_path;
     size_t length = strlen(path);
     if (length > 4 && !strcmp(path + length - 4, ".npy"))
-        return app_array_write(latents->ui, path, &(struct app_array){"latents", 4, {latents->steps, latents->c, latents->h, latents->w}, latents->data}, 1);
+        return app_array_write(
+            latents->ui, path,
+            &(struct app_array){"latents", 4, {latents->steps, latents->c, latents->h, latents->w}, latents->data}, 1);
     enum { NAME = 40 };
     struct app_array *arrays = calloc(count + 1, sizeof *arrays);
     char *names = malloc(NAME * count);
@@ -93,7 +97,8 @@ static enum sdg_result write_steps(const struct app_latents *latents)
     if (arrays && names) {
         for (size_t i = 0; i < count; i++) {
             snprintf(names + NAME * i, NAME, "latents_step%zu", i);
-            arrays[i] = (struct app_array){names + NAME * i, 4, {1, latents->c, latents->h, latents->w}, latents->data + size * i};
+            arrays[i] = (struct app_array){
+                names + NAME * i, 4, {1, latents->c, latents->h, latents->w}, latents->data + size * i};
         }
         arrays[count] = arrays[count - 1];
         arrays[count].name = "latents";
@@ -114,7 +119,8 @@ enum sdg_result app_latents_write(struct app_latents *latents)
     float *last = latents->data + size * (size_t)(latents->steps - 1);
     enum sdg_result result = SDG_OK;
     if (latents->last_path)
-        result = app_array_write(latents->ui, latents->last_path, &(struct app_array){"latents", 4, {1, latents->c, latents->h, latents->w}, last}, 1);
+        result = app_array_write(latents->ui, latents->last_path,
+                                 &(struct app_array){"latents", 4, {1, latents->c, latents->h, latents->w}, last}, 1);
     if (result == SDG_OK && latents->steps_path)
         result = write_steps(latents);
     return result;

@@ -6,12 +6,12 @@
 
 struct app_latents {
     struct app_ui *ui;
-    const char *last_path, *steps_path;   // files to write at the end; NULL = not wanted
-    const char *preview_path;             // NULL = no preview
+    const char *last_path, *steps_path; // files to write at the end; NULL = not wanted
+    const char *preview_path;           // NULL = no preview
     int preview_interval;
-    int c, h, w, steps;                   // steps stored: all, or 1 if only the last is wanted
-    float *data;                          // [steps][c][h][w]
-    enum sdg_result result;               // of the callbacks, which cannot return one
+    int c, h, w, steps;     // steps stored: all, or 1 if only the last is wanted
+    float *data;            // [steps][c][h][w]
+    enum sdg_result result; // of the callbacks, which cannot return one
 };
 
 // The `latent` callback of sdg_generate; `user` is a struct app_latents with paths and ui set, the rest zero.

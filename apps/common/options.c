@@ -88,14 +88,17 @@ static bool ranged(const struct app_option *option)
     return option->min != 0 || option->max != 0;
 }
 
-static enum sdg_result bad_number(struct app_ui *ui, const struct app_option *option, const char *text, const char *kind)
+static enum sdg_result bad_number(struct app_ui *ui, const struct app_option *option, const char *text,
+                                  const char *kind)
 {
     if (ranged(option))
-        return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' should be a %s from %.10g to %.10g", option->name, text, kind, option->min, option->max);
+        return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' should be a %s from %.10g to %.10g", option->name, text,
+                        kind, option->min, option->max);
     return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' should be a %s", option->name, text, kind);
 }
 
-static enum sdg_result store_name(struct app_ui *ui, const struct app_option *option, const char *text, const char **field)
+static enum sdg_result store_name(struct app_ui *ui, const struct app_option *option, const char *text,
+                                  const char **field)
 {
     const char *const *names = option->names();
     for (const char *const *alias = option->aliases; alias && *alias; alias += 2)
@@ -109,30 +112,26 @@ static enum sdg_result store_name(struct app_ui *ui, const struct app_option *op
     char legal[320];
     join(legal, sizeof legal, names);
     const char *nearest = app_nearest(text, names);
-    return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' is unknown%s%s%s (legal: %s)", option->name, text, nearest ? ", did you mean '" : "",
-                    nearest ? nearest : "", nearest ? "'?" : "", legal);
+    return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' is unknown%s%s%s (legal: %s)", option->name, text,
+                    nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "", legal);
 }
 
 static enum sdg_result store(struct app_ui *ui, const struct app_option *option, const char *text, void *values)
 {
     void *field = (char *)values + option->field;
     switch (option->kind) {
-    case APP_FLAG:
-        *(bool *)field = true;
-        return SDG_OK;
+    case APP_FLAG: *(bool *)field = true; return SDG_OK;
     case APP_FILE:
         if (!*text)
             return app_fail(ui, SDG_ERROR_USAGE, "--%s: the name is empty", option->name);
         *(const char **)field = text;
         return SDG_OK;
-    case APP_TEXT:
-        *(const char **)field = text;
-        return SDG_OK;
-    case APP_NAME:
-        return store_name(ui, option, text, field);
+    case APP_TEXT: *(const char **)field = text; return SDG_OK;
+    case APP_NAME: return store_name(ui, option, text, field);
     case APP_INTEGER: {
         int64_t value;
-        if (!app_read_integer(text, &value) || (ranged(option) && ((double)value < option->min || (double)value > option->max)))
+        if (!app_read_integer(text, &value) ||
+            (ranged(option) && ((double)value < option->min || (double)value > option->max)))
             return bad_number(ui, option, text, "whole number");
         *(int64_t *)field = value;
         return SDG_OK;
@@ -145,8 +144,7 @@ static enum sdg_result store(struct app_ui *ui, const struct app_option *option,
         return SDG_OK;
     }
     case APP_HELP:
-    case APP_HELP_ALL:
-        break;
+    case APP_HELP_ALL: break;
     }
     return SDG_OK;
 }
@@ -191,7 +189,8 @@ static void help_option(const struct app_option *option, bool complete)
     char letter[8] = "    ";
     if (option->letter)
         snprintf(letter, sizeof letter, "-%c, ", option->letter);
-    int at = snprintf(head, sizeof head, "  %s--%s%s%s", letter, option->name, option->word ? " " : "", option->word ? option->word : "");
+    int at = snprintf(head, sizeof head, "  %s--%s%s%s", letter, option->name, option->word ? " " : "",
+                      option->word ? option->word : "");
     printf("%s", head);
     if (at >= COLUMN) {
         putchar('\n');
@@ -207,8 +206,9 @@ static void help_option(const struct app_option *option, bool complete)
     char since[48] = "";
     if (complete)
         snprintf(since, sizeof since, " [%s]", option->flags & APP_LATER ? "not in this version" : option->since);
-    snprintf(text, sizeof text, "%s%s%s%s%s%s%s%s", option->help, *list ? ": " : "", list, range, standard ? " (default: " : "",
-             standard ? (*standard ? standard : "none") : "", standard ? ")" : "", since);
+    snprintf(text, sizeof text, "%s%s%s%s%s%s%s%s", option->help, *list ? ": " : "", list, range,
+             standard ? " (default: " : "", standard ? (*standard ? standard : "none") : "", standard ? ")" : "",
+             since);
     print_wrapped(text, COLUMN, COLUMN);
 }
 
@@ -269,7 +269,9 @@ static enum sdg_result unknown_option(const struct app_command *command, struct 
         if (*name && !strncmp(names[i], name, strlen(name)))
             nearest = names[i];
     if (nearest)
-        return app_fail(ui, SDG_ERROR_USAGE, "unknown option '--%s', did you mean '--%s'? (-h lists the common ones, --help-all all)", name, nearest);
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "unknown option '--%s', did you mean '--%s'? (-h lists the common ones, --help-all all)", name,
+                        nearest);
     return app_fail(ui, SDG_ERROR_USAGE, "unknown option '--%s' (-h lists the common ones, --help-all all)", name);
 }
 
@@ -279,8 +281,9 @@ static bool is_option_name(const struct app_command *command, const char *text)
     return !strncmp(text, "--", 2) && text[2] && find_name(command, text + 2, strcspn(text + 2, "="));
 }
 
-static enum sdg_result take_option(const struct app_command *command, struct app_ui *ui, const struct app_option *option, const char *value, bool attached,
-                                   void *values, struct app_arguments *arguments)
+static enum sdg_result take_option(const struct app_command *command, struct app_ui *ui,
+                                   const struct app_option *option, const char *value, bool attached, void *values,
+                                   struct app_arguments *arguments)
 {
     arguments->given[option - command->options] = true;
     if (option->kind == APP_HELP || option->kind == APP_HELP_ALL) {
@@ -291,22 +294,27 @@ static enum sdg_result take_option(const struct app_command *command, struct app
     if (option->flags & APP_LATER)
         return app_fail(ui, SDG_ERROR_UNSUPPORTED, "--%s is not in this version of %s", option->name, ui->program);
     if (value && !attached && is_option_name(command, value))
-        return app_fail(ui, SDG_ERROR_USAGE, "--%s: the value is missing, '%.60s' follows (if that is the value, write --%s='%.60s')", option->name, value,
-                        option->name, value);
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "--%s: the value is missing, '%.60s' follows (if that is the value, write --%s='%.60s')",
+                        option->name, value, option->name, value);
     return store(ui, option, value, values);
 }
 
-static enum sdg_result take_positional(const struct app_command *command, struct app_ui *ui, const char *text, struct app_arguments *arguments)
+static enum sdg_result take_positional(const struct app_command *command, struct app_ui *ui, const char *text,
+                                       struct app_arguments *arguments)
 {
     if (arguments->positionals >= command->positionals || arguments->positionals >= APP_POSITIONALS_MAX)
-        return app_fail(ui, SDG_ERROR_USAGE, "unexpected argument '%.60s' (usage: %s; texts with spaces need quotes)", text, command->usage);
+        return app_fail(ui, SDG_ERROR_USAGE, "unexpected argument '%.60s' (usage: %s; texts with spaces need quotes)",
+                        text, command->usage);
     arguments->positional[arguments->positionals++] = text;
     return SDG_OK;
 }
 
 static enum sdg_result bad_option(const struct app_command *command, struct app_ui *ui, int code, const char *element)
 {
-    const struct app_option *option = optopt >= CODE_FIRST ? &command->options[optopt - CODE_FIRST] : optopt ? find_letter(command, optopt) : NULL;
+    const struct app_option *option = optopt >= CODE_FIRST ? &command->options[optopt - CODE_FIRST]
+        : optopt                                           ? find_letter(command, optopt)
+                                                           : NULL;
     if (code == ':' && option)
         return app_fail(ui, SDG_ERROR_USAGE, "--%s: the value is missing", option->name);
     if (option)
@@ -322,7 +330,8 @@ static void fill_getopt(const struct app_command *command, struct option *longs,
     *shorts++ = ':'; // no messages
     for (size_t i = 0; i < command->count; i++) {
         const struct app_option *option = &command->options[i];
-        longs[i] = (struct option){option->name, takes_value(option) ? required_argument : no_argument, NULL, CODE_FIRST + (int)i};
+        longs[i] = (struct option){option->name, takes_value(option) ? required_argument : no_argument, NULL,
+                                   CODE_FIRST + (int)i};
         if (option->letter) {
             *shorts++ = option->letter;
             if (takes_value(option))
@@ -333,7 +342,8 @@ static void fill_getopt(const struct app_command *command, struct option *longs,
     *shorts = 0;
 }
 
-enum sdg_result app_parse(const struct app_command *command, struct app_ui *ui, int argc, char **argv, void *values, struct app_arguments *arguments)
+enum sdg_result app_parse(const struct app_command *command, struct app_ui *ui, int argc, char **argv, void *values,
+                          struct app_arguments *arguments)
 {
     struct option longs[APP_OPTIONS_MAX + 1];
     char shorts[2 * APP_OPTIONS_MAX + 3];

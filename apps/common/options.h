@@ -1,4 +1,5 @@
-// Command lines. A program has one table of options; parsing, the short help, the complete help and the defaults come from it.
+// Command lines. A program has one table of options; parsing, the short help, the complete help and the defaults come
+// from it.
 //
 // Long names are taken whole (no abbreviations), numbers to their last character, and every mistake is one line that
 // names the option and says what is legal.
@@ -11,15 +12,15 @@
 
 #include "ui.h"
 
-enum app_kind {      // of the field a value is stored in:
-    APP_FLAG,        // bool, no value
-    APP_TEXT,        // const char *, may be empty
-    APP_FILE,        // const char *, not empty
-    APP_NAME,        // const char *, one of names()
-    APP_INTEGER,     // int64_t, min..max unless both are 0
-    APP_REAL,        // double, finite, min..max unless both are 0
-    APP_HELP,        // no field: prints the short help, parsing ends
-    APP_HELP_ALL,    // no field: prints the complete help, parsing ends
+enum app_kind {   // of the field a value is stored in:
+    APP_FLAG,     // bool, no value
+    APP_TEXT,     // const char *, may be empty
+    APP_FILE,     // const char *, not empty
+    APP_NAME,     // const char *, one of names()
+    APP_INTEGER,  // int64_t, min..max unless both are 0
+    APP_REAL,     // double, finite, min..max unless both are 0
+    APP_HELP,     // no field: prints the short help, parsing ends
+    APP_HELP_ALL, // no field: prints the complete help, parsing ends
 };
 
 enum app_option_flags {
@@ -28,29 +29,30 @@ enum app_option_flags {
 };
 
 struct app_option {
-    char letter;           // short form; 0 = none
-    const char *name;      // long form, without dashes
+    char letter;      // short form; 0 = none
+    const char *name; // long form, without dashes
     enum app_kind kind;
-    const char *word;      // what the value is called in the help; NULL for flags
-    const char *initial;   // default, stored by the same parser and printed; NULL = the field stays zero
-    const char *otherwise; // in words, what happens without the option, where `initial` cannot say it; NULL = nothing to say
-    const char *group;     // heading in the help; options of a group stand together
-    const char *help;      // one sentence
-    const char *since;     // version of the program that brought it
-    unsigned flags;        // enum app_option_flags
-    size_t field;          // offset in the program's values
+    const char *word;    // what the value is called in the help; NULL for flags
+    const char *initial; // default, stored by the same parser and printed; NULL = the field stays zero
+    // in words, what happens without the option, where `initial` cannot say it; NULL = nothing to say
+    const char *otherwise;
+    const char *group; // heading in the help; options of a group stand together
+    const char *help;  // one sentence
+    const char *since; // version of the program that brought it
+    unsigned flags;    // enum app_option_flags
+    size_t field;      // offset in the program's values
     double min, max;
-    const char *const *(*names)(void);  // APP_NAME: NULL-terminated list
-    const char *const *aliases;         // APP_NAME: alias, name, alias, name, ..., NULL; NULL = none
+    const char *const *(*names)(void); // APP_NAME: NULL-terminated list
+    const char *const *aliases;        // APP_NAME: alias, name, alias, name, ..., NULL; NULL = none
 };
 
 struct app_command {
-    const char *usage;  // "sdgen [PROMPT] [options]"
-    const char *about;  // a line or two
-    const char *more;   // end of the complete help; NULL = nothing
+    const char *usage; // "sdgen [PROMPT] [options]"
+    const char *about; // a line or two
+    const char *more;  // end of the complete help; NULL = nothing
     const struct app_option *options;
-    size_t count;       // at most APP_OPTIONS_MAX
-    int positionals;    // how many arguments without a dash are taken
+    size_t count;    // at most APP_OPTIONS_MAX
+    int positionals; // how many arguments without a dash are taken
 };
 
 #define APP_OPTIONS_MAX 96
@@ -65,7 +67,8 @@ struct app_arguments {
 
 // Fills `values` (zeroed by the caller) with the defaults, then with what argv says. Texts point into argv.
 // SDG_ERROR_USAGE after a message.
-enum sdg_result app_parse(const struct app_command *command, struct app_ui *ui, int argc, char **argv, void *values, struct app_arguments *arguments);
+enum sdg_result app_parse(const struct app_command *command, struct app_ui *ui, int argc, char **argv, void *values,
+                          struct app_arguments *arguments);
 // Whether the option of this long name was given. The name must be in the table.
 bool app_given(const struct app_command *command, const struct app_arguments *arguments, const char *name);
 // Prints the help to stdout.

@@ -32,7 +32,9 @@ enum sdg_result app_output_name(struct app_ui *ui, const char *pattern, int64_t 
     const char *percent = strchr(pattern, '%');
     size_t place = percent ? place_length(percent) : 0;
     if (percent && (!place || strchr(percent + place, '%')))
-        return app_fail(ui, SDG_ERROR_USAGE, "'%.120s': a '%%' in an output name must be one %%d (or %%03d), the number of the picture", pattern);
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "'%.120s': a '%%' in an output name must be one %%d (or %%03d), the number of the picture",
+                        pattern);
     size_t size = strlen(pattern) + 1032; // a width has up to three digits
     char *text = malloc(size);
     if (!text)
@@ -154,7 +156,8 @@ enum sdg_result app_output_commit(struct app_ui *ui, struct app_output *output)
     }
     enum sdg_result result = SDG_OK;
     if (failed)
-        result = app_fail(ui, SDG_ERROR_OUTPUT, "%.200s: cannot be written%s%s", output->path, reason ? ": " : "", reason ? strerror(reason) : "");
+        result = app_fail(ui, SDG_ERROR_OUTPUT, "%.200s: cannot be written%s%s", output->path, reason ? ": " : "",
+                          reason ? strerror(reason) : "");
     else if (output->temp) { // has its name now: nothing to remove
         app_signals_remove_file(NULL);
         free(output->temp);

@@ -12,8 +12,9 @@ struct app_output {
     char *temp; // where it is now; NULL = written in place (standard output, a pipe, a device)
 };
 
-// The name of picture `number` (0-based) of `count`. One %d (or %3d, %03d) in the pattern is replaced by the number; without it
-// a batch gets "_1", "_2", ... before the extension. SDG_ERROR_USAGE for any other use of '%'. *name is the caller's (free).
+// The name of picture `number` (0-based) of `count`. One %d (or %3d, %03d) in the pattern is replaced by the number;
+// without it a batch gets "_1", "_2", ... before the extension. SDG_ERROR_USAGE for any other use of '%'. *name is the
+// caller's (free).
 enum sdg_result app_output_name(struct app_ui *ui, const char *pattern, int64_t number, int64_t count, char **name);
 // Whether the pattern contains the number of the picture.
 bool app_output_numbered(const char *pattern);
@@ -23,7 +24,8 @@ enum sdg_result app_output_check(struct app_ui *ui, const char *path);
 
 // Opens a file that replaces `path` when committed; "-" is standard output. On failure *output is empty.
 enum sdg_result app_output_open(struct app_ui *ui, const char *path, struct app_output *output);
-// Flushes, closes and gives the file its name. Closes and removes it on failure (a full disk is found here at the latest).
+// Flushes, closes and gives the file its name. Closes and removes it on failure (a full disk is found here at the
+// latest).
 enum sdg_result app_output_commit(struct app_ui *ui, struct app_output *output);
 // Closes and removes it; an empty output is fine.
 void app_output_discard(struct app_output *output);

@@ -6,12 +6,15 @@
 
 // sdgen's name, the name A1111 uses for the same. Names it does not know stay as they are.
 static const char *const sampler_words[] = {
-    "euler", "Euler", "euler_a", "Euler a", "heun", "Heun", "dpm2", "DPM2", "dpm++2s_a", "DPM++ 2S a", "dpm++2m", "DPM++ 2M", "dpm++2mv2", "DPM++ 2M v2",
-    "ddim", "DDIM", "ddim_trailing", "DDIM trailing", "pndm", "PLMS", "unipc", "UniPC", "lms", "LMS", "lcm", "LCM", "tcd", "TCD", "ddpm", "DDPM", NULL,
+    "euler",         "Euler",         "euler_a", "Euler a",  "heun",      "Heun",        "dpm2", "DPM2",
+    "dpm++2s_a",     "DPM++ 2S a",    "dpm++2m", "DPM++ 2M", "dpm++2mv2", "DPM++ 2M v2", "ddim", "DDIM",
+    "ddim_trailing", "DDIM trailing", "pndm",    "PLMS",     "unipc",     "UniPC",       "lms",  "LMS",
+    "lcm",           "LCM",           "tcd",     "TCD",      "ddpm",      "DDPM",        NULL,
 };
 static const char *const schedule_words[] = {
-    "discrete", "Discrete", "karras", "Karras", "exponential", "Exponential", "sgm_uniform", "SGM Uniform", "simple", "Simple", "ays", "Align Your Steps",
-    "beta", "Beta", "model", "Model", NULL,
+    "discrete",    "Discrete",    "karras", "Karras", "exponential", "Exponential",
+    "sgm_uniform", "SGM Uniform", "simple", "Simple", "ays",         "Align Your Steps",
+    "beta",        "Beta",        "model",  "Model",  NULL,
 };
 
 static const char *word(const char *const *words, const char *name)
@@ -53,8 +56,9 @@ static void print_all(FILE *to, const struct app_parameters *p)
     fputs(p->prompt ? p->prompt : "", to);
     if (p->negative && *p->negative)
         fprintf(to, "\nNegative prompt: %s", p->negative);
-    fprintf(to, "\nSteps: %d, Sampler: %s, Schedule type: %s, CFG scale: %.10g, Seed: %lld, Size: %dx%d, Model: ", info->steps,
-            word(sampler_words, info->sampler), word(schedule_words, info->schedule), info->cfg_scale, (long long)info->seed, info->width, info->height);
+    fprintf(to, "\nSteps: %d, Sampler: %s, Schedule type: %s, CFG scale: %.10g, Seed: %lld, Size: %dx%d, Model: ",
+            info->steps, word(sampler_words, info->sampler), word(schedule_words, info->schedule), info->cfg_scale,
+            (long long)info->seed, info->width, info->height);
     print_value(to, info->model_name ? info->model_name : "?");
     if (p->vae) {
         fputs(", VAE: ", to);

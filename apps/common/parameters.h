@@ -1,4 +1,5 @@
-// The text that goes into a PNG, so that the picture can be made again; in the form A1111's web interface writes and reads.
+// The text that goes into a PNG, so that the picture can be made again; in the form A1111's web interface writes and
+// reads.
 #ifndef SDG_APPS_PARAMETERS_H
 #define SDG_APPS_PARAMETERS_H
 

@@ -14,7 +14,7 @@ enum { CHUNK_BYTES = 8 << 20, CHUNKS = 256 };
 struct png_job {
     const char *data; // reading: what is left
     size_t size;
-    FILE *file;       // writing
+    FILE *file; // writing
     char message[100];
 };
 
@@ -102,7 +102,8 @@ static bool decode(png_structp png, png_infop info, struct sdg_image **image, pn
     return true;
 }
 
-enum sdg_result app_png_read(struct app_ui *ui, const char *name, const char *data, size_t size, struct sdg_image **image)
+enum sdg_result app_png_read(struct app_ui *ui, const char *name, const char *data, size_t size,
+                             struct sdg_image **image)
 {
     struct png_job job = {.data = data, .size = size};
     png_structp png;
@@ -117,7 +118,8 @@ enum sdg_result app_png_read(struct app_ui *ui, const char *name, const char *da
     if (good)
         return SDG_OK;
     sdg_image_destroy(image);
-    return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is a broken PNG, or larger than %d pixels a side (%s)", name, APP_IMAGE_SIDE, job.message);
+    return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is a broken PNG, or larger than %d pixels a side (%s)", name,
+                    APP_IMAGE_SIDE, job.message);
 }
 
 // -------------------------------------------------------------------------------------------------- texts
@@ -232,8 +234,8 @@ static bool encode(png_structp png, png_infop info, const struct sdg_image *imag
 {
     if (setjmp(png_jmpbuf(png)))
         return false;
-    png_set_IHDR(png, info, (png_uint_32)image->width, (png_uint_32)image->height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(png, info, (png_uint_32)image->width, (png_uint_32)image->height, 8, PNG_COLOR_TYPE_RGB,
+                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     if (text)
         png_set_text(png, info, text, 1);
     png_write_info(png, info);
@@ -243,7 +245,8 @@ static bool encode(png_structp png, png_infop info, const struct sdg_image *imag
     return true;
 }
 
-enum sdg_result app_png_write(struct app_ui *ui, const char *name, FILE *file, const struct sdg_image *image, const char *parameters)
+enum sdg_result app_png_write(struct app_ui *ui, const char *name, FILE *file, const struct sdg_image *image,
+                              const char *parameters)
 {
     struct png_job job = {.file = file};
     char key[] = "parameters", *latin1 = NULL, *utf8 = NULL;

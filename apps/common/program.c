@@ -14,8 +14,23 @@ int app_main(const struct app_program *program, int argc, char **argv)
     return app_exit_status(result);
 }
 
-const char *const *app_sampler_names(void) { return sdg_names(SDG_NAMES_SAMPLER); }
-const char *const *app_schedule_names(void) { return sdg_names(SDG_NAMES_SCHEDULE); }
-const char *const *app_rng_names(void) { return sdg_names(SDG_NAMES_RNG); }
-const char *const *app_type_names(void) { return sdg_names(SDG_NAMES_TYPE); }
-const char *const *app_prediction_names(void) { return sdg_names(SDG_NAMES_PREDICTION); }
+const char *const *app_sampler_names(void)
+{
+    return sdg_names(SDG_NAMES_SAMPLER);
+}
+const char *const *app_schedule_names(void)
+{
+    return sdg_names(SDG_NAMES_SCHEDULE);
+}
+const char *const *app_rng_names(void)
+{
+    return sdg_names(SDG_NAMES_RNG);
+}
+const char *const *app_type_names(void)
+{
+    return sdg_names(SDG_NAMES_TYPE);
+}
+const char *const *app_prediction_names(void)
+{
+    return sdg_names(SDG_NAMES_PREDICTION);
+}

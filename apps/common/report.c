@@ -9,19 +9,27 @@
 // -------------------------------------------------------------------------------------------------- page
 
 static const char style[] =
-    "body{font:15px/1.5 system-ui,sans-serif;color:#1c1e21;background:#fff;margin:0 auto;padding:1.5rem 2rem 4rem;max-width:86rem}"
-    "h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2.4rem 0 .4rem}p{max-width:60rem;margin:.4rem 0}.quiet{color:#666}"
-    "table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e4e6e9;white-space:nowrap}"
-    "th{font-weight:600;border-bottom:2px solid #c9ccd1;vertical-align:bottom}th:first-child,td:first-child,td.text{text-align:left}"
+    "body{font:15px/1.5 system-ui,sans-serif;color:#1c1e21;background:#fff;margin:0 auto;padding:1.5rem 2rem "
+    "4rem;max-width:86rem}"
+    "h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2.4rem 0 .4rem}p{max-width:60rem;margin:.4rem "
+    "0}.quiet{color:#666}"
+    "table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid "
+    "#e4e6e9;white-space:nowrap}"
+    "th{font-weight:600;border-bottom:2px solid "
+    "#c9ccd1;vertical-align:bottom}th:first-child,td:first-child,td.text{text-align:left}"
     "tbody tr:hover{background:#f6f7f9}figure{display:inline-block;margin:.4rem .8rem .4rem 0;vertical-align:top}"
-    "figcaption{font-size:.72rem;color:#555;line-height:1.3;overflow-wrap:anywhere}.legend span{margin-right:1.2rem;white-space:nowrap}"
+    "figcaption{font-size:.72rem;color:#555;line-height:1.3;overflow-wrap:anywhere}.legend "
+    "span{margin-right:1.2rem;white-space:nowrap}"
     "svg{display:block;overflow:visible}.wide{overflow-x:auto}"
-    "table.pictures td{border:0;padding:.2rem .35rem;text-align:left;white-space:normal;vertical-align:top;font-size:.78rem;color:#555}"
+    "table.pictures td{border:0;padding:.2rem "
+    ".35rem;text-align:left;white-space:normal;vertical-align:top;font-size:.78rem;color:#555}"
     "table.pictures th{text-align:left}img{display:block;border-radius:4px;max-width:12rem;height:auto}";
 
 void report_begin(FILE *file, const char *title)
 {
-    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" content=\"width=device-width\"/><title>", file);
+    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" "
+          "content=\"width=device-width\"/><title>",
+          file);
     report_text(file, title);
     fprintf(file, "</title><style>%s</style></head>\n<body>\n<h1>", style);
     report_text(file, title);
@@ -52,7 +60,8 @@ static void write_base64(FILE *file, const unsigned char *data, size_t size)
     for (size_t i = 0; i < size; i += 3) {
         unsigned b = data[i], c = i + 1 < size ? data[i + 1] : 0, d = i + 2 < size ? data[i + 2] : 0;
         unsigned bits = b << 16 | c << 8 | d;
-        const char four[4] = {digits[bits >> 18], digits[bits >> 12 & 63], i + 1 < size ? digits[bits >> 6 & 63] : '=', i + 2 < size ? digits[bits & 63] : '='};
+        const char four[4] = {digits[bits >> 18], digits[bits >> 12 & 63], i + 1 < size ? digits[bits >> 6 & 63] : '=',
+                              i + 2 < size ? digits[bits & 63] : '='};
         fwrite(four, 1, sizeof four, file);
     }
 }
@@ -81,7 +90,8 @@ enum sdg_result report_picture(struct app_ui *ui, FILE *file, const struct sdg_i
 
 // -------------------------------------------------------------------------------------------------- charts
 
-static const char *const colors[] = {"#4269d0", "#e08a00", "#d93a32", "#2fa08b", "#3c9a3c", "#e05c96", "#8a4fd0", "#5f97e8", "#8d5b3e", "#747b86"};
+static const char *const colors[] = {"#4269d0", "#e08a00", "#d93a32", "#2fa08b", "#3c9a3c",
+                                     "#e05c96", "#8a4fd0", "#5f97e8", "#8d5b3e", "#747b86"};
 enum { COLORS = sizeof colors / sizeof *colors };
 
 const char *report_color(size_t i)
@@ -154,15 +164,20 @@ static void draw_grid(FILE *file, const struct report_chart *chart, const struct
     double step = nice_step(f->y_max - f->y_min, 6), first = ceil(f->y_min / step);
     for (double i = first; i * step <= f->y_max + step * 1e-6; i++) {
         double y = place_y(f, i * step);
-        fprintf(file, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#e4e6e9\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>", f->left, y, f->width, f->left - 6, y + 4, i * step);
+        fprintf(file,
+                "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#e4e6e9\"/><text x=\"%.1f\" y=\"%.1f\" "
+                "text-anchor=\"end\">%.6g</text>",
+                f->left, y, f->width, f->left - 6, y + 4, i * step);
     }
     step = nice_step(f->x_max - f->x_min, 10);
     step = chart->whole_x && step < 1 ? 1 : step;
     first = ceil(f->x_min / step);
     for (double i = first; i * step <= f->x_max + step * 1e-6; i++)
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.6g</text>", place_x(f, i * step), f->top + f->height + 16, i * step);
+        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.6g</text>", place_x(f, i * step),
+                f->top + f->height + 16, i * step);
     if (chart->x_label) {
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", f->left + f->width / 2, f->top + f->height + 34);
+        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", f->left + f->width / 2,
+                f->top + f->height + 34);
         report_text(file, chart->x_label);
         fputs("</text>", file);
     }
@@ -179,7 +194,8 @@ static void draw_ends(FILE *file, const struct frame *f)
     fprintf(file, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#c9ccd1\"/>", f->left, zero, f->width);
     fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>", f->left - 4, f->top + 8, f->y_max);
     if (f->y_min < 0)
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>", f->left - 4, f->top + f->height, f->y_min);
+        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>", f->left - 4, f->top + f->height,
+                f->y_min);
 }
 
 static void draw_band(FILE *file, const struct report_band *band, const struct frame *f)
@@ -194,7 +210,8 @@ static void draw_band(FILE *file, const struct report_band *band, const struct f
     fputs("Z\"/>", file);
 }
 
-// Points that lie on a straight line with their neighbours, to a tenth of a pixel, are left out: constants become two points.
+// Points that lie on a straight line with their neighbours, to a tenth of a pixel, are left out: constants become two
+// points.
 static bool is_needed(const struct report_line *line, const struct frame *f, size_t last, size_t i)
 {
     if (i + 1 >= line->count || !isfinite(line->y[i + 1]))
@@ -227,14 +244,20 @@ static void draw_line(FILE *file, const struct report_line *line, const struct f
 
 void report_chart(FILE *file, const struct report_chart *chart)
 {
-    struct frame f = {.left = chart->small ? 42 : 48, .top = chart->small ? 4 : 30, .x_min = chart->x_min, .x_max = chart->x_max, .y_min = chart->y_min, .y_max = chart->y_max};
+    struct frame f = {.left = chart->small ? 42 : 48,
+                      .top = chart->small ? 4 : 30,
+                      .x_min = chart->x_min,
+                      .x_max = chart->x_max,
+                      .y_min = chart->y_min,
+                      .y_max = chart->y_max};
     f.width = chart->width - f.left - (chart->small ? 2 : 12);
     f.height = chart->height - f.top - (chart->small ? 4 : 40);
     if (!(f.y_min < f.y_max))
         find_y_range(chart, &f);
     if (!(f.x_min < f.x_max))
         f.x_max = f.x_min + 1;
-    fprintf(file, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" font-size=\"11\" " TEXT_STYLE ">", chart->width, chart->height, chart->width, chart->height);
+    fprintf(file, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" font-size=\"11\" " TEXT_STYLE ">",
+            chart->width, chart->height, chart->width, chart->height);
     if (!chart->small)
         draw_grid(file, chart, &f);
     for (size_t i = 0; i < chart->band_count; i++)
@@ -251,8 +274,10 @@ void report_legend(FILE *file, const char *const *names, size_t count)
     fputs("<p class=\"legend\">", file);
     for (size_t i = 0; i < count; i++) {
         const char *dash = report_dash(i);
-        fprintf(file, "<span><svg width=\"26\" height=\"10\" style=\"display:inline\"><path d=\"M0 5h22\" stroke=\"%s\" stroke-width=\"2.5\" stroke-dasharray=\"%s\"/></svg>", report_color(i),
-                *dash ? dash : "none");
+        fprintf(file,
+                "<span><svg width=\"26\" height=\"10\" style=\"display:inline\"><path d=\"M0 5h22\" stroke=\"%s\" "
+                "stroke-width=\"2.5\" stroke-dasharray=\"%s\"/></svg>",
+                report_color(i), *dash ? dash : "none");
         report_text(file, names[i]);
         fputs("</span>", file);
     }
@@ -266,7 +291,8 @@ enum { SHADES = 32 };
 // From dark blue over green to light yellow: even in lightness, and readable without colour vision.
 static void shade_color(int shade, char text[static 8])
 {
-    static const unsigned char anchors[][3] = {{35, 18, 74}, {44, 62, 128}, {31, 108, 142}, {30, 152, 138}, {92, 193, 99}, {178, 221, 44}, {253, 242, 150}};
+    static const unsigned char anchors[][3] = {{35, 18, 74},  {44, 62, 128},  {31, 108, 142}, {30, 152, 138},
+                                               {92, 193, 99}, {178, 221, 44}, {253, 242, 150}};
     enum { LAST = sizeof anchors / sizeof *anchors - 1 };
     double at = (double)shade / (SHADES - 1) * LAST;
     int i = (int)at < LAST ? (int)at : LAST - 1;
@@ -302,7 +328,8 @@ static void draw_shade(FILE *file, const struct report_map *map, int left, int s
                 fprintf(file, "<path fill=\"%s\" d=\"", color);
             any = true;
             int width = (int)run * map->cell_width;
-            fprintf(file, "M%d %dh%dv%dh-%dz", left + (int)c * map->cell_width, (int)r * map->cell_height, width, map->cell_height, width);
+            fprintf(file, "M%d %dh%dv%dh-%dz", left + (int)c * map->cell_width, (int)r * map->cell_height, width,
+                    map->cell_height, width);
             c += run - 1;
         }
     if (any)
@@ -314,8 +341,12 @@ void report_map(FILE *file, const struct report_map *map)
     size_t longest = 0;
     for (size_t r = 0; map->row_names && r < map->rows; r++)
         longest = strlen(map->row_names[r]) > longest ? strlen(map->row_names[r]) : longest;
-    int left = longest ? (int)longest * 5 + 8 : 0, width = (int)map->columns * map->cell_width, height = (int)map->rows * map->cell_height;
-    fprintf(file, "<svg width=\"%d\" height=\"%d\" role=\"img\" shape-rendering=\"crispEdges\" font-size=\"9\" " TEXT_STYLE "><rect x=\"%d\" width=\"%d\" height=\"%d\" fill=\"#eee\"/>", left + width, height, left, width, height);
+    int left = longest ? (int)longest * 5 + 8 : 0, width = (int)map->columns * map->cell_width,
+        height = (int)map->rows * map->cell_height;
+    fprintf(file,
+            "<svg width=\"%d\" height=\"%d\" role=\"img\" shape-rendering=\"crispEdges\" font-size=\"9\" " TEXT_STYLE
+            "><rect x=\"%d\" width=\"%d\" height=\"%d\" fill=\"#eee\"/>",
+            left + width, height, left, width, height);
     for (int shade = 0; shade < SHADES; shade++)
         draw_shade(file, map, left, shade);
     for (size_t r = 0; r < map->rows; r++) {
@@ -326,7 +357,8 @@ void report_map(FILE *file, const struct report_map *map)
             fputs("</text>", file);
         }
         if (map->row_titles) {
-            fprintf(file, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"#fff\" fill-opacity=\"0\"><title>", left, y, width, map->cell_height);
+            fprintf(file, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"#fff\" fill-opacity=\"0\"><title>",
+                    left, y, width, map->cell_height);
             report_text(file, map->row_titles[r]);
             fputs("</title></rect>", file);
         }

@@ -1,6 +1,6 @@
-// Pages with results: HTML that is complete in itself (pictures as base64, drawings as SVG, no scripts, nothing loaded) and well-formed
-// as XML. Texts are escaped; numbers have a decimal point whatever the locale, because programs never set one.
-// Whether everything could be written shows when the file is committed (apps/common/output.h).
+// Pages with results: HTML that is complete in itself (pictures as base64, drawings as SVG, no scripts, nothing loaded)
+// and well-formed as XML. Texts are escaped; numbers have a decimal point whatever the locale, because programs never
+// set one. Whether everything could be written shows when the file is committed (apps/common/output.h).
 #ifndef SDG_APPS_REPORT_H
 #define SDG_APPS_REPORT_H
 
@@ -25,16 +25,16 @@ struct report_line {
     size_t count;
     const char *color, *dash;
 };
-struct report_band { // the area between two lines
+struct report_band {              // the area between two lines
     const double *x, *low, *high; // [count], finite
     size_t count;
     const char *color;
 };
 struct report_chart {
-    int width, height;   // pixels, everything included
-    bool small;          // no grid and labels at the ends of the axes only
+    int width, height;             // pixels, everything included
+    bool small;                    // no grid and labels at the ends of the axes only
     const char *x_label, *y_label; // NULL = none
-    bool whole_x;        // whole numbers along x
+    bool whole_x;                  // whole numbers along x
     double x_min, x_max;
     double y_min, y_max; // y_min >= y_max: what the data need, 0 included
     const struct report_band *bands;
@@ -46,14 +46,15 @@ void report_chart(FILE *file, const struct report_chart *chart);
 // A line of coloured names.
 void report_legend(FILE *file, const char *const *names, size_t count);
 
-// Coloured cells, rows x columns, from low (dark) to high (bright). Infinite values have the brightest colour, NaN none.
+// Coloured cells, rows x columns, from low (dark) to high (bright). Infinite values have the brightest colour, NaN
+// none.
 struct report_map {
     size_t rows, columns;
     const double *values;          // [rows][columns]
     const char *const *row_names;  // [rows] beside the first column; NULL = none
     const char *const *row_titles; // [rows] shown under the pointer; NULL = none
     double low, high;
-    int cell_width, cell_height;   // pixels
+    int cell_width, cell_height; // pixels
 };
 void report_map(FILE *file, const struct report_map *map);
 // The colours of a map with the values at both ends.
@@ -61,8 +62,8 @@ void report_map_legend(FILE *file, double low, double high, const char *unit);
 
 // ---- JSON ----
 
-void report_json_text(FILE *file, const char *text); // quoted and escaped
-void report_json_number(FILE *file, double value);   // to nine digits; null unless finite
+void report_json_text(FILE *file, const char *text);                      // quoted and escaped
+void report_json_number(FILE *file, double value);                        // to nine digits; null unless finite
 void report_json_numbers(FILE *file, const double *values, size_t count); // [...]
 
 #endif

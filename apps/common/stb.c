@@ -1,4 +1,5 @@
-// The decoders and the encoder taken from stb, with only the formats that are needed: libpng reads and writes PNG, image.c PPM.
+// The decoders and the encoder taken from stb, with only the formats that are needed: libpng reads and writes PNG,
+// image.c PPM.
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_BMP

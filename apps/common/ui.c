@@ -17,21 +17,15 @@ const char app_exit_help[] = "Exit codes:\n"
 int app_exit_status(enum sdg_result result)
 {
     switch (result) {
-    case SDG_OK:
-        return 0;
+    case SDG_OK: return 0;
     case SDG_ERROR_USAGE:
-    case SDG_ERROR_UNSUPPORTED:
-        return 1;
+    case SDG_ERROR_UNSUPPORTED: return 1;
     case SDG_ERROR_INPUT:
-    case SDG_ERROR_OUTPUT:
-        return 2;
+    case SDG_ERROR_OUTPUT: return 2;
     case SDG_ERROR_MEMORY:
-    case SDG_ERROR_DEVICE:
-        return 3;
-    case SDG_ERROR_COMPUTE:
-        return 4;
-    case SDG_ERROR_CANCELLED:
-        return 130;
+    case SDG_ERROR_DEVICE: return 3;
+    case SDG_ERROR_COMPUTE: return 4;
+    case SDG_ERROR_CANCELLED: return 130;
     }
     return 4;
 }
@@ -56,7 +50,8 @@ static void print_line(struct app_ui *ui, enum sdg_log_level level, const char *
     bool colored = ui->color && words[level][0];
     flockfile(stderr);
     app_progress_end(ui);
-    fprintf(stderr, "%s: %s%s%s%s\n", ui->program, colored ? colors[level] : "", words[level], colored ? "\033[0m" : "", text);
+    fprintf(stderr, "%s: %s%s%s%s\n", ui->program, colored ? colors[level] : "", words[level], colored ? "\033[0m" : "",
+            text);
     funlockfile(stderr);
 }
 
@@ -114,7 +109,8 @@ static void format_left(char *text, size_t size, double seconds)
         snprintf(text, size, ", %.0f min left", seconds / 60);
 }
 
-static void draw_bar(struct app_ui *ui, const struct sdg_progress *progress, const char *number, const char *speed, const char *left)
+static void draw_bar(struct app_ui *ui, const struct sdg_progress *progress, const char *number, const char *speed,
+                     const char *left)
 {
     enum { WIDTH = 30 };
     char bar[WIDTH + 1];
@@ -124,7 +120,8 @@ static void draw_bar(struct app_ui *ui, const struct sdg_progress *progress, con
     memset(bar, '#', (size_t)full);
     bar[WIDTH] = 0;
     flockfile(stderr);
-    fprintf(stderr, "\r%s%-6s [%s] %d/%d  %s%s\033[K", number, progress->stage, bar, progress->step, progress->steps, speed, left);
+    fprintf(stderr, "\r%s%-6s [%s] %d/%d  %s%s\033[K", number, progress->stage, bar, progress->step, progress->steps,
+            speed, left);
     fflush(stderr);
     ui->bar = true;
     funlockfile(stderr);

@@ -21,9 +21,11 @@ struct app_ui {
 struct app_ui app_ui_create(const char *program);
 
 // Reports an error and returns `result`. Control characters in the line are replaced, so it stays one line.
-enum sdg_result app_fail(struct app_ui *ui, enum sdg_result result, const char *format, ...) __attribute__((format(printf, 3, 4)));
+enum sdg_result app_fail(struct app_ui *ui, enum sdg_result result, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 // Says something at a level above errors.
-void app_say(struct app_ui *ui, enum sdg_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void app_say(struct app_ui *ui, enum sdg_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 // The log callback for the library; `user` is the struct app_ui. May be called from any thread.
 void app_log(void *user, enum sdg_log_level level, const char *message);
 

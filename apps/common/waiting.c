@@ -10,15 +10,16 @@
 #if defined(__linux__) && !defined(__ANDROID__)
 static bool user_has_chosen(void)
 {
-    static const char *const settings[] = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"};
+    static const char *const settings[] = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES",
+                                           "GOMP_CPU_AFFINITY"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         if (getenv(settings[i]))
             return true;
     return false;
 }
 
-// Threads bound to cores must not be fewer than the cores: two such programs would share some and leave others idle. A count of 0 or
-// below means all cores.
+// Threads bound to cores must not be fewer than the cores: two such programs would share some and leave others idle. A
+// count of 0 or below means all cores.
 static bool names_threads(char **argv)
 {
     for (char **a = argv + 1; *argv && *a; a++) {
@@ -34,7 +35,8 @@ static bool choose(char **argv)
 {
     if (names_threads(argv))
         return setenv("GOMP_SPINCOUNT", "0", 1) == 0;
-    return setenv("GOMP_SPINCOUNT", "10000", 1) == 0 && setenv("OMP_PROC_BIND", "spread", 1) == 0 && setenv("OMP_PLACES", "cores", 1) == 0;
+    return setenv("GOMP_SPINCOUNT", "10000", 1) == 0 && setenv("OMP_PROC_BIND", "spread", 1) == 0 &&
+        setenv("OMP_PLACES", "cores", 1) == 0;
 }
 #endif
 

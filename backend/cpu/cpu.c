@@ -5,7 +5,8 @@
 #include <stdio.h>
 
 #if SDG_HAVE_ONEDNN
-static const struct sdg_cpu_provider *const with_onednn[] = {&sdg_onednn_provider, &sdg_fast_provider, &sdg_cpu_reference_provider, NULL};
+static const struct sdg_cpu_provider *const with_onednn[] = {&sdg_onednn_provider, &sdg_fast_provider,
+                                                             &sdg_cpu_reference_provider, NULL};
 #endif
 static const struct sdg_cpu_provider *const without_onednn[] = {&sdg_fast_provider, &sdg_cpu_reference_provider, NULL};
 
@@ -30,7 +31,8 @@ static void describe(struct sdg_device_info *info, bool onednn, const struct sdg
     snprintf(info->note, sizeof info->note, "%s; own kernels %s", library, kernels->name);
 }
 
-static enum sdg_result create(const struct sdg_log *log, const struct sdg_backend_params *params, struct sdg_backend **out)
+static enum sdg_result create(const struct sdg_log *log, const struct sdg_backend_params *params,
+                              struct sdg_backend **out)
 {
     struct sdg_cpu_backend *backend;
     *out = NULL;
@@ -52,8 +54,8 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
     return SDG_OK;
 }
 
-// bf16 pays where attention's products and the layers' (oneDNN's or, without it, our own) have its instructions. f16 would need
-// avx512_fp16, on processors that compute bf16 at the same speed.
+// bf16 pays where attention's products and the layers' (oneDNN's or, without it, our own) have its instructions. f16
+// would need avx512_fp16, on processors that compute bf16 at the same speed.
 static bool has_type(const struct sdg_backend *backend, enum sdg_dtype dtype)
 {
     const struct sdg_cpu_backend *b = (const struct sdg_cpu_backend *)backend;

@@ -1,4 +1,5 @@
-// The machine: its name, memory and physical cores, from what Linux tells in /proc and /sys; elsewhere what OpenMP knows.
+// The machine: its name, memory and physical cores, from what Linux tells in /proc and /sys; elsewhere what OpenMP
+// knows.
 #include "backend/cpu/program.h"
 
 #include "base/memory.h"
@@ -60,13 +61,15 @@ int sdg_cpu_physical_cores(void)
     return cores < 1 ? 1 : cores;
 }
 
-enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_backend_params *params, const struct sdg_backend_ops *ops,
-                                    const struct sdg_cpu_provider *const *providers, struct sdg_cpu_backend **out)
+enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_backend_params *params,
+                                    const struct sdg_backend_ops *ops, const struct sdg_cpu_provider *const *providers,
+                                    struct sdg_cpu_backend **out)
 {
     enum { MOST_THREADS = 1024 };
     *out = NULL;
     if (params->threads < 0 || params->threads > MOST_THREADS)
-        return sdg_fail(log, SDG_ERROR_USAGE, "%d threads, should be 0 (one per core) to %d", params->threads, MOST_THREADS);
+        return sdg_fail(log, SDG_ERROR_USAGE, "%d threads, should be 0 (one per core) to %d", params->threads,
+                        MOST_THREADS);
     struct sdg_cpu_backend *backend = sdg_alloc(log, 1, sizeof *backend, "a backend");
     if (!backend)
         return SDG_ERROR_MEMORY;

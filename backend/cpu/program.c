@@ -92,12 +92,14 @@ void sdg_cpu_want_weight(struct sdg_cpu_program *program, sdg_value v)
 
 enum sdg_result sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to)
 {
-    return sdg_weight_load(program->log, program->weights, &program->graph.values[v], dtype, to, program->release_weights);
+    return sdg_weight_load(program->log, program->weights, &program->graph.values[v], dtype, to,
+                           program->release_weights);
 }
 
 static enum sdg_result check_weight(struct sdg_cpu_program *p, sdg_value v)
 {
-    return v && p->graph.values[v].kind == SDG_VALUE_WEIGHT ? sdg_weight_check(p->log, p->weights, &p->graph.values[v]) : SDG_OK;
+    return v && p->graph.values[v].kind == SDG_VALUE_WEIGHT ? sdg_weight_check(p->log, p->weights, &p->graph.values[v])
+                                                            : SDG_OK;
 }
 
 // All weights any operation uses, before memory is spent on the first of them.
@@ -123,8 +125,8 @@ static enum sdg_result select_kernel(struct sdg_cpu_program *p, struct sdg_cpu_s
         if (taken)
             return SDG_OK;
     }
-    return sdg_fail(p->log, SDG_ERROR_UNSUPPORTED, "%s: backend %s cannot run this %s", step->op->name, backend->base.ops->name,
-                    sdg_op_name(step->op->kind));
+    return sdg_fail(p->log, SDG_ERROR_UNSUPPORTED, "%s: backend %s cannot run this %s", step->op->name,
+                    backend->base.ops->name, sdg_op_name(step->op->kind));
 }
 
 static enum sdg_result select_kernels(struct sdg_cpu_program *p)
@@ -193,7 +195,8 @@ static enum sdg_result prepare_step(struct sdg_cpu_program *p, struct sdg_cpu_st
     return step->prepare ? step->prepare(step) : SDG_OK;
 }
 
-static enum sdg_result build(struct sdg_cpu_program *p, const struct sdg_graph *graph, const struct sdg_program_params *params)
+static enum sdg_result build(struct sdg_cpu_program *p, const struct sdg_graph *graph,
+                             const struct sdg_program_params *params)
 {
     SDG_TRY(copy_graph(p, graph));
     find_id_limits(p);
@@ -217,7 +220,8 @@ static int enter_threads(const struct sdg_cpu_backend *backend)
     return before;
 }
 
-enum sdg_result sdg_cpu_program_create(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_program_params *params, struct sdg_program **out)
+enum sdg_result sdg_cpu_program_create(struct sdg_backend *backend, const struct sdg_graph *graph,
+                                       const struct sdg_program_params *params, struct sdg_program **out)
 {
     *out = NULL;
     SDG_TRY(sdg_graph_check(graph));
@@ -291,8 +295,8 @@ static enum sdg_result write_ids(const struct sdg_cpu_program *p, sdg_value v, c
     int64_t limit = p->id_limit[v];
     for (size_t i = 0; i < count && limit; i++)
         if (ids[i] < 0 || ids[i] >= limit)
-            return sdg_fail(p->log, SDG_ERROR_INPUT, "%s: token id %d at position %zu, should be 0..%lld", value_name(&p->graph.values[v]), ids[i], i,
-                            (long long)limit - 1);
+            return sdg_fail(p->log, SDG_ERROR_INPUT, "%s: token id %d at position %zu, should be 0..%lld",
+                            value_name(&p->graph.values[v]), ids[i], i, (long long)limit - 1);
     memcpy(p->data[v], ids, count * sizeof *ids);
     return SDG_OK;
 }
@@ -318,7 +322,8 @@ enum sdg_result sdg_cpu_program_read(struct sdg_program *program, const char *na
     SDG_TRY(find_value(p, name, count, &v));
     const struct sdg_value_info *info = &p->graph.values[v];
     if (info->dtype == SDG_S32 || !p->data[v])
-        return sdg_fail(p->log, SDG_ERROR_USAGE, "%s: is %s, only values computed as floats or codes can be read", name, sdg_dtype_name(info->dtype));
+        return sdg_fail(p->log, SDG_ERROR_USAGE, "%s: is %s, only values computed as floats or codes can be read", name,
+                        sdg_dtype_name(info->dtype));
     sdg_convert(data, SDG_F32, p->data[v], info->dtype, count);
     return SDG_OK;
 }
@@ -341,7 +346,8 @@ enum sdg_result sdg_cpu_program_run(struct sdg_program *program, int64_t row)
     if (p->planned_only)
         return sdg_fail(p->log, SDG_ERROR_USAGE, "a program made to plan memory cannot run");
     if (row < 0 || row >= (p->graph.rows > 0 ? p->graph.rows : 1))
-        return sdg_fail(p->log, SDG_ERROR_USAGE, "row %lld of a program with %lld rows", (long long)row, (long long)p->graph.rows);
+        return sdg_fail(p->log, SDG_ERROR_USAGE, "row %lld of a program with %lld rows", (long long)row,
+                        (long long)p->graph.rows);
     int before = enter_threads(sdg_cpu_backend_of(p));
     enum sdg_result result = run_steps(p, row);
     omp_set_num_threads(before);
@@ -354,13 +360,15 @@ void sdg_cpu_program_memory(const struct sdg_program *program, struct sdg_memory
     *out = (struct sdg_memory){.arena = p->plan->arena_bytes, .scratch = p->extra_bytes};
     for (size_t v = 1; v < p->graph.value_count; v++)
         if (owns_storage(p, v))
-            *(p->graph.values[v].kind == SDG_VALUE_WEIGHT ? &out->weights : &out->inputs) += aligned(value_bytes(&p->graph.values[v]));
+            *(p->graph.values[v].kind == SDG_VALUE_WEIGHT ? &out->weights : &out->inputs) +=
+                aligned(value_bytes(&p->graph.values[v]));
     for (size_t i = 0; i < p->graph.op_count; i++)
         out->weights += aligned(p->steps[i].weight_bytes);
     out->total = out->weights + out->arena + out->inputs + out->scratch;
 }
 
-void sdg_cpu_program_describe(const struct sdg_program *program, void (*fn)(void *user, const char *op, const char *kernel), void *user)
+void sdg_cpu_program_describe(const struct sdg_program *program,
+                              void (*fn)(void *user, const char *op, const char *kernel), void *user)
 {
     const struct sdg_cpu_program *p = (const struct sdg_cpu_program *)program;
     for (size_t i = 0; i < p->graph.op_count; i++)
@@ -375,7 +383,9 @@ void sdg_cpu_program_profile(struct sdg_program *program, bool on)
         p->steps[i].seconds = 0;
 }
 
-void sdg_cpu_program_times(const struct sdg_program *program, void (*fn)(void *user, size_t op_index, const char *op, const char *kernel, double seconds), void *user)
+void sdg_cpu_program_times(const struct sdg_program *program,
+                           void (*fn)(void *user, size_t op_index, const char *op, const char *kernel, double seconds),
+                           void *user)
 {
     const struct sdg_cpu_program *p = (const struct sdg_cpu_program *)program;
     for (size_t i = 0; i < p->graph.op_count; i++)

@@ -1,14 +1,16 @@
-// What the backends `reference` and `cpu` share: a program is a list of steps, one per operation, each with a kernel that some
-// provider chose. The machinery here owns values, arena, inputs, tables, plain weights, prepacked weights and the step list;
-// a provider only knows kernels.
+// What the backends `reference` and `cpu` share: a program is a list of steps, one per operation, each with a kernel
+// that some provider chose. The machinery here owns values, arena, inputs, tables, plain weights, prepacked weights and
+// the step list; a provider only knows kernels.
 //
 // Order of events in sdg_cpu_program_create:
 //   1. copy the graph into program->graph (values and operations keep their indices)
-//   2. per operation: ask the backend's providers in order; the first whose select() takes it fills the step: run, kernel name,
+//   2. per operation: ask the backend's providers in order; the first whose select() takes it fills the step: run,
+//   kernel name,
 //      scratch_bytes, weight_bytes, and which weights it wants plain (sdg_cpu_want_weight)
 //   3. plan the arena, scratch included; with plan_only stop here, nothing large allocated, no weight read
 //   4. allocate arena, inputs and tables (zeroed), plain weights (loaded)
-//   5. per step: allocate `weights`, then prepare(): load and reorder weights, remember pointers. Pointers never change afterwards.
+//   5. per step: allocate `weights`, then prepare(): load and reorder weights, remember pointers. Pointers never change
+//   afterwards.
 // Then run(row) calls every step's run in order. No allocation inside.
 #ifndef SDG_BACKEND_CPU_PROGRAM_H
 #define SDG_BACKEND_CPU_PROGRAM_H
@@ -23,8 +25,9 @@ struct sdg_cpu_step;
 
 struct sdg_cpu_provider {
     const char *name;
-    // Sets *taken = true and fills the step if this provider runs step->op; else leaves the step untouched. An error only if
-    // something went wrong (memory), never for "cannot". After taking, destroy() is called whatever happens next.
+    // Sets *taken = true and fills the step if this provider runs step->op; else leaves the step untouched. An error
+    // only if something went wrong (memory), never for "cannot". After taking, destroy() is called whatever happens
+    // next.
     enum sdg_result (*select)(struct sdg_cpu_program *program, struct sdg_cpu_step *step, bool *taken);
 };
 
@@ -33,17 +36,20 @@ struct sdg_cpu_step {
     struct sdg_cpu_program *program;
     const struct sdg_op *op; // in program->graph
     size_t index;            // of op
-    void *scratch;           // scratch_bytes in the arena, 64-byte aligned; valid from prepare() on; content lost between runs
-    void *weights;           // weight_bytes of its own, 64-byte aligned, not initialised; valid from prepare() on
-    double seconds;          // profile
+    // scratch_bytes in the arena, 64-byte aligned; valid from prepare() on; content lost between runs
+    void *scratch;
+    void *weights;  // weight_bytes of its own, 64-byte aligned, not initialised; valid from prepare() on
+    double seconds; // profile
     // set by select()
     char kernel[SDG_CPU_KERNEL_NAME]; // for describe: "ref", "attention:avx512", "brg:avx512_core_bf16"
     size_t scratch_bytes;
     size_t weight_bytes;
-    void *state;             // the provider's small things; freed by destroy()
-    enum sdg_result (*prepare)(struct sdg_cpu_step *step);                  // NULL: nothing to do
-    enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row);   // must not allocate; results independent of thread count
-    void (*destroy)(struct sdg_cpu_step *step);                             // NULL: nothing to do; prepare() may not have happened
+    void *state;                                           // the provider's small things; freed by destroy()
+    enum sdg_result (*prepare)(struct sdg_cpu_step *step); // NULL: nothing to do
+    // must not allocate; results independent of thread count
+    enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row);
+    // NULL: nothing to do; prepare() may not have happened
+    void (*destroy)(struct sdg_cpu_step *step);
 };
 
 struct sdg_cpu_backend {
@@ -57,18 +63,19 @@ struct sdg_cpu_backend {
 struct sdg_cpu_program {
     struct sdg_program base;
     const struct sdg_log *log;
-    struct sdg_graph graph;       // own copy: values, operations, names
+    struct sdg_graph graph; // own copy: values, operations, names
     struct sdg_plan *plan;
     void *arena;
-    void **data;                  // per value: its storage; NULL for activations nobody makes and weights not wanted plain
-    bool *wanted;                 // per value: a weight wanted plain
-    int64_t *id_limit;            // per value: token ids must be below this; 0 for values that are no ids
-    char *names;                  // the strings of `graph`
-    struct sdg_cpu_step *steps;   // graph.op_count
+    // per value: its storage; NULL for activations nobody makes and weights not wanted plain
+    void **data;
+    bool *wanted;                      // per value: a weight wanted plain
+    int64_t *id_limit;                 // per value: token ids must be below this; 0 for values that are no ids
+    char *names;                       // the strings of `graph`
+    struct sdg_cpu_step *steps;        // graph.op_count
     const struct sdg_tensors *weights; // during create only
     bool release_weights;              // during create only
     bool profiling, planned_only;
-    size_t extra_bytes;           // what providers own besides (state that is not small); counted as sdg_memory.scratch
+    size_t extra_bytes; // what providers own besides (state that is not small); counted as sdg_memory.scratch
 };
 
 // ---- for providers ----
@@ -80,16 +87,20 @@ static inline const struct sdg_value_info *sdg_cpu_value(const struct sdg_cpu_pr
 {
     return &program->graph.values[v];
 }
-// In select(): the machinery is to keep weight `v` as a contiguous copy in its value's dtype (loaded once, shared by all that want it).
+// In select(): the machinery is to keep weight `v` as a contiguous copy in its value's dtype (loaded once, shared by
+// all that want it).
 void sdg_cpu_want_weight(struct sdg_cpu_program *program, sdg_value v);
-// In prepare(): reads weight `v` as contiguous elements of `dtype`, slices applied, into `to`. May be called while others want it plain too.
+// In prepare(): reads weight `v` as contiguous elements of `dtype`, slices applied, into `to`. May be called while
+// others want it plain too.
 enum sdg_result sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to);
-// From prepare() on: storage of an activation, input or plain weight, in its value's dtype, channels-last, no padding, 64-byte aligned.
+// From prepare() on: storage of an activation, input or plain weight, in its value's dtype, channels-last, no padding,
+// 64-byte aligned.
 static inline void *sdg_cpu_data(const struct sdg_cpu_program *program, sdg_value v)
 {
     return program->data[v];
 }
-// From prepare() on: row `row` of table `v`: f32 [N or 1][C]. sdg_cpu_table_stride: floats from one sample to the next, 0 if shared by all.
+// From prepare() on: row `row` of table `v`: f32 [N or 1][C]. sdg_cpu_table_stride: floats from one sample to the next,
+// 0 if shared by all.
 static inline const float *sdg_cpu_table(const struct sdg_cpu_program *program, sdg_value v, int64_t row)
 {
     const struct sdg_value_info *info = &program->graph.values[v];
@@ -105,21 +116,27 @@ static inline int64_t sdg_cpu_table_stride(const struct sdg_cpu_program *program
 extern const struct sdg_cpu_provider sdg_cpu_reference_provider;
 
 // ---- for backends: the functions of struct sdg_backend_ops ----
-// Allocates a backend (`ops` and the host's description filled in: name, memory, "cpu"); the caller sets `state` and info.note.
-enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_backend_params *params, const struct sdg_backend_ops *ops,
-                                    const struct sdg_cpu_provider *const *providers, struct sdg_cpu_backend **out);
+// Allocates a backend (`ops` and the host's description filled in: name, memory, "cpu"); the caller sets `state` and
+// info.note.
+enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_backend_params *params,
+                                    const struct sdg_backend_ops *ops, const struct sdg_cpu_provider *const *providers,
+                                    struct sdg_cpu_backend **out);
 void sdg_cpu_backend_free(struct sdg_cpu_backend *backend); // does not touch state
 void sdg_cpu_host_info(struct sdg_device_info *info);       // name, type, memory of this machine
 int sdg_cpu_physical_cores(void);                           // those this process may run on; at least 1
 
-enum sdg_result sdg_cpu_program_create(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_program_params *params, struct sdg_program **out);
+enum sdg_result sdg_cpu_program_create(struct sdg_backend *backend, const struct sdg_graph *graph,
+                                       const struct sdg_program_params *params, struct sdg_program **out);
 void sdg_cpu_program_destroy(struct sdg_program *program);
 enum sdg_result sdg_cpu_program_write(struct sdg_program *program, const char *name, const void *data, size_t count);
 enum sdg_result sdg_cpu_program_read(struct sdg_program *program, const char *name, float *data, size_t count);
 enum sdg_result sdg_cpu_program_run(struct sdg_program *program, int64_t row);
 void sdg_cpu_program_memory(const struct sdg_program *program, struct sdg_memory *out);
-void sdg_cpu_program_describe(const struct sdg_program *program, void (*fn)(void *user, const char *op, const char *kernel), void *user);
+void sdg_cpu_program_describe(const struct sdg_program *program,
+                              void (*fn)(void *user, const char *op, const char *kernel), void *user);
 void sdg_cpu_program_profile(struct sdg_program *program, bool on);
-void sdg_cpu_program_times(const struct sdg_program *program, void (*fn)(void *user, size_t op_index, const char *op, const char *kernel, double seconds), void *user);
+void sdg_cpu_program_times(const struct sdg_program *program,
+                           void (*fn)(void *user, size_t op_index, const char *op, const char *kernel, double seconds),
+                           void *user);
 
 #endif

@@ -5,7 +5,8 @@
 
 static const struct sdg_cpu_provider *const providers[] = {&sdg_cpu_reference_provider, NULL};
 
-static enum sdg_result create(const struct sdg_log *log, const struct sdg_backend_params *params, struct sdg_backend **out)
+static enum sdg_result create(const struct sdg_log *log, const struct sdg_backend_params *params,
+                              struct sdg_backend **out)
 {
     struct sdg_cpu_backend *backend;
     *out = NULL;

@@ -23,7 +23,8 @@ static enum sdg_result open_all(struct sdg_vk *vk, const struct sdg_backend_para
     return SDG_OK;
 }
 
-static enum sdg_result create(const struct sdg_log *log, const struct sdg_backend_params *params, struct sdg_backend **out)
+static enum sdg_result create(const struct sdg_log *log, const struct sdg_backend_params *params,
+                              struct sdg_backend **out)
 {
     *out = NULL;
     struct sdg_vk *vk = sdg_alloc(log, 1, sizeof *vk, "the Vulkan backend");

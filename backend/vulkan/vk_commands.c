@@ -11,14 +11,16 @@ enum sdg_result sdg_vk_hazards_add(const struct sdg_log *log, struct sdg_vk_haza
 {
     for (uint32_t i = 0; i < step->key.bindings; i++)
         for (size_t k = 0; k < hazards->count; k++)
-            if ((step->bindings[i].written || hazards->pending[k].written) && overlap(&step->bindings[i].place, &hazards->pending[k].place))
+            if ((step->bindings[i].written || hazards->pending[k].written) &&
+                overlap(&step->bindings[i].place, &hazards->pending[k].place))
                 step->barrier = true;
     if (step->barrier)
         hazards->count = 0;
     for (uint32_t i = 0; i < step->key.bindings; i++) {
         if (step->bindings[i].place.space != SDG_VK_SPACE_ARENA) // all else is only read
             continue;
-        if (!sdg_grow(log, &hazards->pending, &hazards->capacity, hazards->count + 1, sizeof *hazards->pending, "accesses"))
+        if (!sdg_grow(log, &hazards->pending, &hazards->capacity, hazards->count + 1, sizeof *hazards->pending,
+                      "accesses"))
             return SDG_ERROR_MEMORY;
         hazards->pending[hazards->count++] = step->bindings[i];
     }
@@ -34,12 +36,15 @@ void sdg_vk_hazards_free(struct sdg_vk_hazards *hazards)
 enum { SHADERS = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, COPIES = VK_PIPELINE_STAGE_TRANSFER_BIT }; // stages
 
 // Between the stages named, for all memory.
-static void full_barrier(struct sdg_vk *vk, VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to)
+static void full_barrier(struct sdg_vk *vk, VkCommandBuffer commands, VkPipelineStageFlags from,
+                         VkPipelineStageFlags to)
 {
     const VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = (from & SHADERS ? VK_ACCESS_SHADER_WRITE_BIT : 0) | (from & COPIES ? VK_ACCESS_TRANSFER_WRITE_BIT : 0),
-        .dstAccessMask = (to & SHADERS ? VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT : 0) | (to & COPIES ? VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT : 0),
+        .srcAccessMask =
+            (from & SHADERS ? VK_ACCESS_SHADER_WRITE_BIT : 0) | (from & COPIES ? VK_ACCESS_TRANSFER_WRITE_BIT : 0),
+        .dstAccessMask = (to & SHADERS ? VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT : 0) |
+            (to & COPIES ? VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT : 0),
     };
     vk->fn.vkCmdPipelineBarrier(commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
@@ -61,7 +66,8 @@ static size_t count_submissions(int64_t limit, const int64_t *macs, size_t op_co
     return count;
 }
 
-enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, size_t op_count, struct sdg_vk_recording *out)
+enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, size_t op_count,
+                                        struct sdg_vk_recording *out)
 {
     const struct sdg_log *log = vk->base.log;
     out->count = count_submissions(vk->caps.submit_macs, macs, op_count);
@@ -69,7 +75,8 @@ enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, 
     out->stamps = sdg_alloc(log, op_count + 1, sizeof *out->stamps, "time stamps");
     if (!out->buffers || !out->stamps)
         return SDG_ERROR_MEMORY;
-    const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = vk->queue_family};
+    const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                          .queueFamilyIndex = vk->queue_family};
     SDG_VK_TRY(vk, "a program", vkCreateCommandPool, vk->device, &pool, NULL, &out->pool);
     const VkCommandBufferAllocateInfo buffers = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -120,7 +127,8 @@ static void copy_row(struct sdg_vk *vk, VkCommandBuffer commands, const struct s
     full_barrier(vk, commands, COPIES, SHADERS);
 }
 
-static void record_step(struct sdg_vk *vk, VkCommandBuffer commands, const struct sdg_vk_step *step, const struct sdg_vk_step *before)
+static void record_step(struct sdg_vk *vk, VkCommandBuffer commands, const struct sdg_vk_step *step,
+                        const struct sdg_vk_step *before)
 {
     VkPipelineLayout layout = sdg_vk_pipeline_layout(vk, step->key.bindings);
     if (!before || before->pipeline != step->pipeline)
@@ -130,8 +138,8 @@ static void record_step(struct sdg_vk *vk, VkCommandBuffer commands, const struc
     vk->fn.vkCmdDispatch(commands, step->groups[0], step->groups[1], step->groups[2]);
 }
 
-enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording, const struct sdg_vk_step *steps, size_t step_count,
-                              const int64_t *macs, size_t op_count, bool timed)
+enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording, const struct sdg_vk_step *steps,
+                              size_t step_count, const int64_t *macs, size_t op_count, bool timed)
 {
     SDG_VK_TRY(vk, "a program", vkResetCommandPool, vk->device, recording->pool, 0);
     size_t submission = 0, at = 0;
@@ -153,7 +161,8 @@ enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *record
             before = &steps[at];
         }
         if (timed)
-            vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times, (uint32_t)op + 1);
+            vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times,
+                                       (uint32_t)op + 1);
         sum += macs[op];
         if (sum >= vk->caps.submit_macs && op + 1 < op_count) {
             SDG_VK_TRY(vk, "a program", vkEndCommandBuffer, commands);
@@ -192,12 +201,14 @@ enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, const struct sdg_vk_reco
     return result;
 }
 
-enum sdg_result sdg_vk_recording_times(struct sdg_vk *vk, const struct sdg_vk_recording *recording, size_t op_count, double *seconds)
+enum sdg_result sdg_vk_recording_times(struct sdg_vk *vk, const struct sdg_vk_recording *recording, size_t op_count,
+                                       double *seconds)
 {
     if (!recording->times)
         return SDG_OK;
     SDG_VK_TRY(vk, "time stamps", vkGetQueryPoolResults, vk->device, recording->times, 0, (uint32_t)op_count + 1,
-               (op_count + 1) * sizeof *recording->stamps, recording->stamps, sizeof *recording->stamps, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+               (op_count + 1) * sizeof *recording->stamps, recording->stamps, sizeof *recording->stamps,
+               VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
     uint64_t mask = vk->caps.timestamp_bits >= 64 ? UINT64_MAX : (UINT64_C(1) << vk->caps.timestamp_bits) - 1;
     for (size_t i = 0; i < op_count; i++)
         seconds[i] += (double)((recording->stamps[i + 1] - recording->stamps[i]) & mask) * vk->caps.timestamp_seconds;

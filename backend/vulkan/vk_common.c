@@ -3,28 +3,29 @@
 const char *sdg_vk_result_name(VkResult result)
 {
     switch (result) {
-#define NAME(x) case x: return #x;
-    NAME(VK_SUCCESS)
-    NAME(VK_NOT_READY)
-    NAME(VK_TIMEOUT)
-    NAME(VK_INCOMPLETE)
-    NAME(VK_ERROR_OUT_OF_HOST_MEMORY)
-    NAME(VK_ERROR_OUT_OF_DEVICE_MEMORY)
-    NAME(VK_ERROR_INITIALIZATION_FAILED)
-    NAME(VK_ERROR_DEVICE_LOST)
-    NAME(VK_ERROR_MEMORY_MAP_FAILED)
-    NAME(VK_ERROR_LAYER_NOT_PRESENT)
-    NAME(VK_ERROR_EXTENSION_NOT_PRESENT)
-    NAME(VK_ERROR_FEATURE_NOT_PRESENT)
-    NAME(VK_ERROR_INCOMPATIBLE_DRIVER)
-    NAME(VK_ERROR_TOO_MANY_OBJECTS)
-    NAME(VK_ERROR_FRAGMENTED_POOL)
-    NAME(VK_ERROR_UNKNOWN)
-    NAME(VK_ERROR_OUT_OF_POOL_MEMORY)
-    NAME(VK_ERROR_FRAGMENTATION)
-    NAME(VK_ERROR_INVALID_SHADER_NV)
-    NAME(VK_PIPELINE_COMPILE_REQUIRED)
-    NAME(VK_ERROR_VALIDATION_FAILED_EXT)
+#define NAME(x) \
+    case x: return #x;
+        NAME(VK_SUCCESS)
+        NAME(VK_NOT_READY)
+        NAME(VK_TIMEOUT)
+        NAME(VK_INCOMPLETE)
+        NAME(VK_ERROR_OUT_OF_HOST_MEMORY)
+        NAME(VK_ERROR_OUT_OF_DEVICE_MEMORY)
+        NAME(VK_ERROR_INITIALIZATION_FAILED)
+        NAME(VK_ERROR_DEVICE_LOST)
+        NAME(VK_ERROR_MEMORY_MAP_FAILED)
+        NAME(VK_ERROR_LAYER_NOT_PRESENT)
+        NAME(VK_ERROR_EXTENSION_NOT_PRESENT)
+        NAME(VK_ERROR_FEATURE_NOT_PRESENT)
+        NAME(VK_ERROR_INCOMPATIBLE_DRIVER)
+        NAME(VK_ERROR_TOO_MANY_OBJECTS)
+        NAME(VK_ERROR_FRAGMENTED_POOL)
+        NAME(VK_ERROR_UNKNOWN)
+        NAME(VK_ERROR_OUT_OF_POOL_MEMORY)
+        NAME(VK_ERROR_FRAGMENTATION)
+        NAME(VK_ERROR_INVALID_SHADER_NV)
+        NAME(VK_PIPELINE_COMPILE_REQUIRED)
+        NAME(VK_ERROR_VALIDATION_FAILED_EXT)
 #undef NAME
     default: return "an unknown VkResult";
     }
@@ -45,7 +46,8 @@ enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *cal
         kind = SDG_ERROR_MEMORY;
         advice = "; try a smaller picture, --type f16 or --backend cpu";
     }
-    char complaint[SDG_VK_MESSAGE] = ""; // the validation layers may know more, and this is the one message there will be
+    // the validation layers may know more, and this is the one message there will be
+    char complaint[SDG_VK_MESSAGE] = "";
     pthread_mutex_lock(&vk->validation.lock);
     if (vk->validation.count)
         memcpy(complaint, vk->validation.first, sizeof complaint);
@@ -65,5 +67,6 @@ enum sdg_result sdg_vk_validated(struct sdg_vk *vk, enum sdg_result result)
     pthread_mutex_unlock(&vk->validation.lock);
     if (count == 0 || result != SDG_OK)
         return result;
-    return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan validation (%u message%s): %s", count, count == 1 ? "" : "s", text);
+    return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan validation (%u message%s): %s", count,
+                    count == 1 ? "" : "s", text);
 }

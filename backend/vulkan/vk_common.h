@@ -1,5 +1,5 @@
-// The bottom of the ladder vk_common -> vk_device -> vk_memory -> vk_pipeline -> vk_commands -> vk_program -> ops: the context all
-// others take, and how errors of Vulkan calls become messages. No header includes one above it.
+// The bottom of the ladder vk_common -> vk_device -> vk_memory -> vk_pipeline -> vk_commands -> vk_program -> ops: the
+// context all others take, and how errors of Vulkan calls become messages. No header includes one above it.
 //
 // A context is used by one thread at a time, like the backend that it is.
 #ifndef SDG_BACKEND_VULKAN_COMMON_H
@@ -16,33 +16,35 @@
 #include <pthread.h>
 
 enum {
-    SDG_VK_MAX_BINDINGS = 10,  // storage buffers of a shader
-    SDG_VK_MIN_BINDINGS = 8,   // ... of those without products of integers; a device has to have as many
-    SDG_VK_MAX_PUSH = 128,     // bytes of push constants every device has
+    SDG_VK_MAX_BINDINGS = 10, // storage buffers of a shader
+    SDG_VK_MIN_BINDINGS = 8,  // ... of those without products of integers; a device has to have as many
+    SDG_VK_MAX_PUSH = 128,    // bytes of push constants every device has
     SDG_VK_MESSAGE = 400,
 };
 
 // What the device can do, read once. A number of 0 means that the feature is absent.
 struct sdg_vk_caps {
-    uint32_t max_invocations;   // of a workgroup, all three dimensions
-    uint32_t max_groups[3];     // of a dispatch
-    uint32_t shared_bytes;      // of a workgroup
-    uint64_t max_range;         // bytes of one buffer binding
-    uint64_t max_allocation;    // bytes of one allocation, and so of one buffer
-    uint64_t alignment;         // of a binding's offset
-    uint64_t atom;              // granularity of flushes of non-coherent memory
+    uint32_t max_invocations; // of a workgroup, all three dimensions
+    uint32_t max_groups[3];   // of a dispatch
+    uint32_t shared_bytes;    // of a workgroup
+    uint64_t max_range;       // bytes of one buffer binding
+    uint64_t max_allocation;  // bytes of one allocation, and so of one buffer
+    uint64_t alignment;       // of a binding's offset
+    uint64_t atom;            // granularity of flushes of non-coherent memory
     uint32_t subgroup_size;
-    bool subgroup_arithmetic;   // in compute shaders
-    uint32_t max_bindings;      // storage buffers of a shader, at most SDG_VK_MAX_BINDINGS
-    bool storage_16bit;         // 16-bit elements in storage buffers
-    bool dot_product;           // of packed bytes, in use unless it was disabled ...
-    bool dot_accelerated;       // ... and quicker than its parts, as SDG_FEATURE_DOT wants it
-    double timestamp_seconds;   // length of a tick of the queue's timestamps
+    bool subgroup_arithmetic; // in compute shaders
+    uint32_t max_bindings;    // storage buffers of a shader, at most SDG_VK_MAX_BINDINGS
+    bool storage_16bit;       // 16-bit elements in storage buffers
+    bool dot_product;         // of packed bytes, in use unless it was disabled ...
+    bool dot_accelerated;     // ... and quicker than its parts, as SDG_FEATURE_DOT wants it
+    double timestamp_seconds; // length of a tick of the queue's timestamps
     uint32_t timestamp_bits;
-    bool mapped_uploads;        // the host writes weights straight into the device's memory where it can see all of that
-    bool software;              // runs on the CPU: many registers cost more than they save
-    int64_t submit_macs;        // not of the device: a submission ends after this many multiply-accumulates, so that systems that
-                                // reset a GPU after seconds of silence see work finish
+    // the host writes weights straight into the device's memory where it can see all of that
+    bool mapped_uploads;
+    bool software; // runs on the CPU: many registers cost more than they save
+    // not of the device: a submission ends after this many multiply-accumulates, so that systems that reset a GPU after
+    // seconds of silence see work finish
+    int64_t submit_macs;
 };
 
 // What the validation layers said since the last look. Written from any thread that is inside a call.
@@ -60,17 +62,18 @@ struct sdg_vk {
     VkInstance instance;
     VkPhysicalDevice physical;
     VkDevice device;
-    struct VolkDeviceTable fn;  // entry points of this device
+    struct VolkDeviceTable fn; // entry points of this device
     VkQueue queue;
     uint32_t queue_family;
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
     uint8_t cache_id[VK_UUID_SIZE];
     struct sdg_vk_caps caps;
-    unsigned features;          // enum sdg_feature bits in use: what the device and the build have, without what params->disable names
+    // enum sdg_feature bits in use: what the device and the build have, without what params->disable names
+    unsigned features;
     struct sdg_vk_validation validation;
     VkDebugUtilsMessengerEXT messenger;
-    bool lost;                  // sticky: after VK_ERROR_DEVICE_LOST every call fails, without a second message
+    bool lost; // sticky: after VK_ERROR_DEVICE_LOST every call fails, without a second message
     struct sdg_vk_pipelines *pipelines;
     struct sdg_vk_uploader *uploader;
 };
@@ -82,22 +85,24 @@ static inline struct sdg_vk *sdg_vk_of(struct sdg_backend *backend)
 
 // "VK_ERROR_DEVICE_LOST"
 const char *sdg_vk_result_name(VkResult result);
-// Reports that `call` failed while doing `what`, and returns the matching result. Device loss is remembered and reported once.
+// Reports that `call` failed while doing `what`, and returns the matching result. Device loss is remembered and
+// reported once.
 enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *call, const char *what);
 // The device was lost earlier: the result for it, already reported.
 static inline enum sdg_result sdg_vk_alive(const struct sdg_vk *vk)
 {
     return vk->lost ? SDG_ERROR_COMPUTE : SDG_OK;
 }
-// Ends a public call: if validation layers complained since the last look and the call was fine so far, it becomes an error.
+// Ends a public call: if validation layers complained since the last look and the call was fine so far, it becomes an
+// error.
 enum sdg_result sdg_vk_validated(struct sdg_vk *vk, enum sdg_result result);
 
 // SDG_VK_TRY(vk, "a pipeline", vkCreateFence, vk->device, ...): calls the device's entry point, returns on failure.
-#define SDG_VK_TRY(vk, what, name, ...)                             \
-    do {                                                            \
-        VkResult vk_result_ = (vk)->fn.name(__VA_ARGS__);           \
-        if (vk_result_ != VK_SUCCESS)                               \
-            return sdg_vk_error((vk), vk_result_, #name, (what));   \
+#define SDG_VK_TRY(vk, what, name, ...)                           \
+    do {                                                          \
+        VkResult vk_result_ = (vk)->fn.name(__VA_ARGS__);         \
+        if (vk_result_ != VK_SUCCESS)                             \
+            return sdg_vk_error((vk), vk_result_, #name, (what)); \
     } while (0)
 
 static inline size_t sdg_vk_align(size_t n, size_t alignment) // a power of two

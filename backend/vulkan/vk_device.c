@@ -3,11 +3,12 @@
 
 #include <stdio.h>
 
-// volk keeps the instance's entry points in variables of the process. Whoever calls one holds this lock and has loaded the variables
-// for his own instance first; the device's entry points live in each context and need no lock.
+// volk keeps the instance's entry points in variables of the process. Whoever calls one holds this lock and has loaded
+// the variables for his own instance first; the device's entry points live in each context and need no lock.
 static pthread_mutex_t loader_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static VkBool32 VKAPI_PTR on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT types,
+static VkBool32 VKAPI_PTR on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                     VkDebugUtilsMessageTypeFlagsEXT types,
                                      const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
 {
     (void)severity;
@@ -18,7 +19,8 @@ static VkBool32 VKAPI_PTR on_message(VkDebugUtilsMessageSeverityFlagBitsEXT seve
         text = bar + 3;
     pthread_mutex_lock(&validation->lock);
     if (validation->count++ == 0)
-        snprintf(validation->first, sizeof validation->first, "%s: %s", data->pMessageIdName ? data->pMessageIdName : "?", text);
+        snprintf(validation->first, sizeof validation->first, "%s: %s",
+                 data->pMessageIdName ? data->pMessageIdName : "?", text);
     pthread_mutex_unlock(&validation->lock);
     return VK_FALSE;
 }
@@ -41,11 +43,13 @@ static bool has_layer(const char *name)
 }
 
 // With the lock held. `validation` may be NULL: no layers then.
-static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_level level, struct sdg_vk_validation *validation, VkInstance *out)
+static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_level level,
+                                     struct sdg_vk_validation *validation, VkInstance *out)
 {
     VkResult result = volkInitialize();
     if (result != VK_SUCCESS) {
-        sdg_say(log, level, "vulkan: no Vulkan loader (libvulkan) on this machine; install a Vulkan driver or use --backend cpu");
+        sdg_say(log, level,
+                "vulkan: no Vulkan loader (libvulkan) on this machine; install a Vulkan driver or use --backend cpu");
         return SDG_ERROR_DEVICE;
     }
     if (volkGetInstanceVersion() < VK_API_VERSION_1_1) {
@@ -58,8 +62,10 @@ static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_lev
     }
     const VkDebugUtilsMessengerCreateInfoEXT messenger = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT, // "general" is the loader talking about other drivers
+        .messageSeverity =
+            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        // "general" is the loader talking about other drivers
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
         .pfnUserCallback = on_message,
         .pUserData = validation,
     };
@@ -90,7 +96,9 @@ static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_lev
     result = vkCreateInstance(&info, NULL, out);
     if (result != VK_SUCCESS) {
         *out = VK_NULL_HANDLE;
-        sdg_say(log, level, "vulkan: vkCreateInstance failed with %s (%d): is a Vulkan driver installed? Else use --backend cpu", sdg_vk_result_name(result), (int)result);
+        sdg_say(log, level,
+                "vulkan: vkCreateInstance failed with %s (%d): is a Vulkan driver installed? Else use --backend cpu",
+                sdg_vk_result_name(result), (int)result);
         return SDG_ERROR_DEVICE;
     }
     volkLoadInstanceOnly(*out);
@@ -143,7 +151,9 @@ static uint32_t find_queue_family(VkPhysicalDevice device, struct sdg_vk_caps *c
     vkGetPhysicalDeviceQueueFamilyProperties(device, &count, families);
     for (uint32_t i = 0; i < count; i++)
         if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT)
-            if (best == UINT32_MAX || (!(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT) && (families[best].queueFlags & VK_QUEUE_GRAPHICS_BIT)))
+            if (best == UINT32_MAX ||
+                (!(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT) &&
+                 (families[best].queueFlags & VK_QUEUE_GRAPHICS_BIT)))
                 best = i;
     if (best != UINT32_MAX) {
         caps->timestamp_bits = families[best].timestampValidBits;
@@ -156,10 +166,12 @@ static void read_dot_product(VkPhysicalDevice device, struct sdg_vk_caps *caps)
 {
     if (!has_extension(device, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
         return;
-    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &dot};
     vkGetPhysicalDeviceFeatures2(device, &features);
-    VkPhysicalDeviceShaderIntegerDotProductPropertiesKHR speed = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR};
+    VkPhysicalDeviceShaderIntegerDotProductPropertiesKHR speed = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &speed};
     vkGetPhysicalDeviceProperties2(device, &properties);
     caps->dot_product = dot.shaderIntegerDotProduct;
@@ -170,10 +182,13 @@ static void read_caps(struct candidate *c)
 {
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
     VkPhysicalDeviceIDProperties id = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES, .pNext = &subgroup};
-    VkPhysicalDeviceMaintenance3Properties sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &id};
-    VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES, .pNext = &sizes};
+    VkPhysicalDeviceMaintenance3Properties sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES,
+                                                    .pNext = &id};
+    VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
+                                               .pNext = &sizes};
     bool names_driver = has_extension(c->device, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
-    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = names_driver ? (void *)&driver : &sizes};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                              .pNext = names_driver ? (void *)&driver : &sizes};
     vkGetPhysicalDeviceProperties2(c->device, &properties);
     VkPhysicalDevice16BitStorageFeatures storage = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &storage};
@@ -191,7 +206,8 @@ static void read_caps(struct candidate *c)
     caps->alignment = limits->minStorageBufferOffsetAlignment > 64 ? limits->minStorageBufferOffsetAlignment : 64;
     caps->atom = limits->nonCoherentAtomSize;
     caps->subgroup_size = subgroup.subgroupSize;
-    caps->subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
+    caps->subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+        (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
     caps->max_bindings = limits->maxPerStageDescriptorStorageBuffers;
     if (caps->max_bindings > SDG_VK_MAX_BINDINGS)
         caps->max_bindings = SDG_VK_MAX_BINDINGS;
@@ -217,7 +233,8 @@ static void read_candidate(VkPhysicalDevice device, struct candidate *c)
     info->backend = "vulkan";
     info->type = type_name(c->properties.deviceType);
     for (uint32_t i = 0; i < c->memory.memoryHeapCount; i++)
-        if ((c->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && c->memory.memoryHeaps[i].size > info->memory)
+        if ((c->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
+            c->memory.memoryHeaps[i].size > info->memory)
             info->memory = c->memory.memoryHeaps[i].size;
     if (c->properties.apiVersion < VK_API_VERSION_1_1) {
         c->unusable = "its driver is older than Vulkan 1.1";
@@ -230,18 +247,22 @@ static void read_candidate(VkPhysicalDevice device, struct candidate *c)
             c->unusable = "it binds fewer than 8 storage buffers to a shader";
     }
     const struct sdg_vk_caps *caps = &c->caps;
-    info->features = (caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) | (caps->dot_accelerated ? SDG_FEATURE_DOT : 0);
+    info->features = (caps->storage_16bit ? SDG_FEATURE_F16 : 0) |
+        (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) | (caps->dot_accelerated ? SDG_FEATURE_DOT : 0);
     if (c->unusable)
         snprintf(info->note, sizeof info->note, "cannot be used: %s", c->unusable);
     else
-        snprintf(info->note, sizeof info->note, "Vulkan %u.%u, f32%s%s%s, subgroups of %u%s, %u KiB shared memory, %llu MiB per buffer",
+        snprintf(info->note, sizeof info->note,
+                 "Vulkan %u.%u, f32%s%s%s, subgroups of %u%s, %u KiB shared memory, %llu MiB per buffer",
                  VK_API_VERSION_MAJOR(c->properties.apiVersion), VK_API_VERSION_MINOR(c->properties.apiVersion),
-                 caps->storage_16bit ? " f16" : "", caps->subgroup_arithmetic ? " subgroup" : "", caps->dot_accelerated ? " dot" : "", caps->subgroup_size,
-                 caps->subgroup_arithmetic ? "" : " (unused)", caps->shared_bytes / 1024, (unsigned long long)(caps->max_range >> 20));
+                 caps->storage_16bit ? " f16" : "", caps->subgroup_arithmetic ? " subgroup" : "",
+                 caps->dot_accelerated ? " dot" : "", caps->subgroup_size, caps->subgroup_arithmetic ? "" : " (unused)",
+                 caps->shared_bytes / 1024, (unsigned long long)(caps->max_range >> 20));
 }
 
 // With the lock held and the instance loaded. *out has *count candidates (sdg_free), in the loader's order.
-static enum sdg_result enumerate(const struct sdg_log *log, enum sdg_log_level level, VkInstance instance, struct candidate **out, uint32_t *count)
+static enum sdg_result enumerate(const struct sdg_log *log, enum sdg_log_level level, VkInstance instance,
+                                 struct candidate **out, uint32_t *count)
 {
     *out = NULL;
     *count = 0;
@@ -249,7 +270,8 @@ static enum sdg_result enumerate(const struct sdg_log *log, enum sdg_log_level l
     uint32_t found = 64;
     VkResult result = vkEnumeratePhysicalDevices(instance, &found, devices);
     if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || found == 0) {
-        sdg_say(log, level, "vulkan: no Vulkan device on this machine (%s); use --backend cpu", sdg_vk_result_name(result));
+        sdg_say(log, level, "vulkan: no Vulkan device on this machine (%s); use --backend cpu",
+                sdg_vk_result_name(result));
         return SDG_ERROR_DEVICE;
     }
     struct candidate *list = sdg_alloc(log, found, sizeof *list, "the list of devices");
@@ -262,7 +284,8 @@ static enum sdg_result enumerate(const struct sdg_log *log, enum sdg_log_level l
     return SDG_OK;
 }
 
-void sdg_vk_device_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user)
+void sdg_vk_device_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info),
+                        void *user)
 {
     VkInstance instance = VK_NULL_HANDLE;
     struct candidate *list = NULL;
@@ -283,13 +306,16 @@ static bool is_real_gpu(const struct candidate *c)
     return c->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU;
 }
 
-static enum sdg_result choose(const struct sdg_log *log, int wanted, const struct candidate *list, uint32_t count, const struct candidate **out)
+static enum sdg_result choose(const struct sdg_log *log, int wanted, const struct candidate *list, uint32_t count,
+                              const struct candidate **out)
 {
     if (wanted >= 0) {
         if ((uint32_t)wanted >= count)
-            return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan:%d: there is no such device, the last one is vulkan:%u", wanted, count - 1);
+            return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan:%d: there is no such device, the last one is vulkan:%u",
+                            wanted, count - 1);
         if (list[wanted].unusable)
-            return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan:%d (%s): %s", wanted, list[wanted].info.name, list[wanted].unusable);
+            return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan:%d (%s): %s", wanted, list[wanted].info.name,
+                            list[wanted].unusable);
         *out = &list[wanted];
         return SDG_OK;
     }
@@ -298,7 +324,8 @@ static enum sdg_result choose(const struct sdg_log *log, int wanted, const struc
         if (!list[i].unusable && (!*out || (is_real_gpu(&list[i]) && !is_real_gpu(*out))))
             *out = &list[i];
     if (!*out)
-        return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan: none of %u devices can be used; the first, %s: %s", count, list[0].info.name, list[0].unusable);
+        return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan: none of %u devices can be used; the first, %s: %s", count,
+                        list[0].info.name, list[0].unusable);
     return SDG_OK;
 }
 
@@ -345,7 +372,8 @@ static enum sdg_result open_messenger(struct sdg_vk *vk)
 {
     const VkDebugUtilsMessengerCreateInfoEXT info = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageSeverity =
+            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
         .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
         .pfnUserCallback = on_message,
         .pUserData = &vk->validation,

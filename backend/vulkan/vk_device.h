@@ -4,11 +4,12 @@
 
 #include "backend/vulkan/vk_common.h"
 
-// Fills instance, device, queue, caps and info of a zeroed context whose base.log is set. On failure what was made stays in the
-// context for sdg_vk_device_close, which is to be called in any case.
+// Fills instance, device, queue, caps and info of a zeroed context whose base.log is set. On failure what was made
+// stays in the context for sdg_vk_device_close, which is to be called in any case.
 enum sdg_result sdg_vk_device_open(struct sdg_vk *vk, const struct sdg_backend_params *params);
 void sdg_vk_device_close(struct sdg_vk *vk);
 // One call per physical device; none, and no message above debug level, where there is no Vulkan.
-void sdg_vk_device_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user);
+void sdg_vk_device_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info),
+                        void *user);
 
 #endif

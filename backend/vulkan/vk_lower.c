@@ -3,7 +3,10 @@
 #include <stdio.h>
 
 const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT] = {
-#define SCRATCH(kind) ((kind) == SDG_OP_GROUP_NORM ? sdg_vk_scratch_group_norm : (kind) == SDG_OP_MEASURE_INTERVAL ? sdg_vk_scratch_measure_interval : NULL)
+#define SCRATCH(kind)                                                          \
+    ((kind) == SDG_OP_GROUP_NORM             ? sdg_vk_scratch_group_norm       \
+         : (kind) == SDG_OP_MEASURE_INTERVAL ? sdg_vk_scratch_measure_interval \
+                                             : NULL)
 #define SDG_OP(name, upper) [SDG_OP_##upper] = {sdg_vk_lower_##name, SCRATCH(SDG_OP_##upper)},
 #include "graph/ops.def"
 #undef SDG_OP
@@ -15,7 +18,8 @@ const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT] = {
 bool sdg_vk_is_interval(const struct sdg_op *op, sdg_value v)
 {
     switch (op->kind) {
-    case SDG_OP_CONV2D: case SDG_OP_LINEAR: return v == op->in[2] || v == op->codes.interval;
+    case SDG_OP_CONV2D:
+    case SDG_OP_LINEAR: return v == op->in[2] || v == op->codes.interval;
     case SDG_OP_FAKE_QUANTIZE: return v == op->in[1];
     case SDG_OP_MEASURE_INTERVAL: return v == op->out;
     default: return v == op->codes.interval;
@@ -38,7 +42,8 @@ enum sdg_dtype sdg_vk_float_type(const struct sdg_graph *graph, const struct sdg
     return SDG_F32;
 }
 
-void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, sdg_value interval, int lowest, int highest)
+void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, sdg_value interval, int lowest,
+                         int highest)
 {
     enum { CODES_SPEC = 8 }; // first id of shaders/codes.glsl
     d->bindings[d->binding_count++] = sdg_vk_row();
@@ -68,7 +73,8 @@ int64_t sdg_vk_move_unit(const struct sdg_vk_lowering *lo, int64_t start)
     return are_codes(out->dtype) && (x->dims[3] | out->dims[3] | start) % 4 == 0 ? 4 : 1;
 }
 
-enum sdg_result sdg_vk_emit_move(struct sdg_vk_lowering *lo, const char *family, int64_t unit, const void *push, size_t push_bytes)
+enum sdg_result sdg_vk_emit_move(struct sdg_vk_lowering *lo, const char *family, int64_t unit, const void *push,
+                                 size_t push_bytes)
 {
     const struct sdg_value_info *out = sdg_vk_value(lo, lo->op->out);
     bool codes = are_codes(out->dtype);
@@ -99,7 +105,8 @@ struct sdg_vk_binding sdg_vk_write(const struct sdg_vk_lowering *lo, sdg_value v
 
 struct sdg_vk_binding sdg_vk_scratch(const struct sdg_vk_lowering *lo, size_t offset, size_t bytes, bool written)
 {
-    return (struct sdg_vk_binding){.place = {lo->scratch.space, lo->scratch.offset + offset, bytes}, .written = written};
+    return (struct sdg_vk_binding){.place = {lo->scratch.space, lo->scratch.offset + offset, bytes},
+                                   .written = written};
 }
 
 struct sdg_vk_binding sdg_vk_row(void)
@@ -112,19 +119,28 @@ static enum sdg_result check_limits(const struct sdg_vk_lowering *lo, const stru
     const struct sdg_vk *vk = lo->vk;
     const struct sdg_vk_caps *caps = &vk->caps;
     if (d->binding_count > caps->max_bindings)
-        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s on integers needs %u buffers in a shader, but %s binds at most %u; use a model that is not quantized",
-                        lo->op->name, sdg_op_name(lo->op->kind), d->binding_count, vk->base.info.name, caps->max_bindings);
+        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED,
+                        "%s: %s on integers needs %u buffers in a shader, but %s binds at most %u; use a model that is "
+                        "not quantized",
+                        lo->op->name, sdg_op_name(lo->op->kind), d->binding_count, vk->base.info.name,
+                        caps->max_bindings);
     for (uint32_t i = 0; i < d->binding_count; i++)
         if (d->bindings[i].place.bytes > caps->max_range)
-            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s needs a buffer of %zu MiB, but a shader on %s sees at most %llu MiB; use a smaller picture, VAE tiling or --type f16",
-                            lo->op->name, sdg_op_name(lo->op->kind), d->bindings[i].place.bytes >> 20, vk->base.info.name, (unsigned long long)(caps->max_range >> 20));
+            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED,
+                            "%s: %s needs a buffer of %zu MiB, but a shader on %s sees at most %llu MiB; use a smaller "
+                            "picture, VAE tiling or --type f16",
+                            lo->op->name, sdg_op_name(lo->op->kind), d->bindings[i].place.bytes >> 20,
+                            vk->base.info.name, (unsigned long long)(caps->max_range >> 20));
     for (int i = 0; i < 3; i++)
         if (d->groups[i] > caps->max_groups[i])
-            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s needs %lld workgroups, but %s takes at most %u", lo->op->name, sdg_op_name(lo->op->kind),
-                            (long long)d->groups[i], vk->base.info.name, caps->max_groups[i]);
+            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED,
+                            "%s: %s needs %lld workgroups, but %s takes at most %u", lo->op->name,
+                            sdg_op_name(lo->op->kind), (long long)d->groups[i], vk->base.info.name,
+                            caps->max_groups[i]);
     if (d->local_size > caps->max_invocations)
-        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s needs workgroups of %u, but %s takes at most %u", lo->op->name, sdg_op_name(lo->op->kind),
-                        d->local_size, vk->base.info.name, caps->max_invocations);
+        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s needs workgroups of %u, but %s takes at most %u",
+                        lo->op->name, sdg_op_name(lo->op->kind), d->local_size, vk->base.info.name,
+                        caps->max_invocations);
     return SDG_OK;
 }
 
@@ -133,7 +149,8 @@ enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_disp
     const struct sdg_log *log = lo->vk->base.log;
     const struct sdg_shader *shader = sdg_vk_find_shader(lo->vk->features, d->family, d->type, d->columns);
     if (!shader)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s for %s on this device", lo->op->name, sdg_op_name(lo->op->kind), sdg_dtype_name(d->type));
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s for %s on this device", lo->op->name,
+                        sdg_op_name(lo->op->kind), sdg_dtype_name(d->type));
     SDG_TRY(check_limits(lo, d));
     if (!sdg_grow(log, &lo->steps, &lo->step_capacity, lo->step_count + 1, sizeof *lo->steps, "a program's steps"))
         return SDG_ERROR_MEMORY;

@@ -4,7 +4,8 @@
 
 // ---- buffers ----
 
-static uint32_t find_type(const struct sdg_vk *vk, uint32_t allowed, VkMemoryPropertyFlags wanted, VkMemoryPropertyFlags unwanted)
+static uint32_t find_type(const struct sdg_vk *vk, uint32_t allowed, VkMemoryPropertyFlags wanted,
+                          VkMemoryPropertyFlags unwanted)
 {
     for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++) {
         VkMemoryPropertyFlags flags = vk->memory.memoryTypes[i].propertyFlags;
@@ -14,14 +15,15 @@ static uint32_t find_type(const struct sdg_vk *vk, uint32_t allowed, VkMemoryPro
     return UINT32_MAX;
 }
 
-// A type both in the device's main heap and visible to the host: shared memory of phones and integrated GPUs, or a resizable BAR.
-// The 256 MiB window of older desktops is a heap of its own and is left to the driver.
+// A type both in the device's main heap and visible to the host: shared memory of phones and integrated GPUs, or a
+// resizable BAR. The 256 MiB window of older desktops is a heap of its own and is left to the driver.
 static uint32_t find_visible_device_type(const struct sdg_vk *vk, uint32_t allowed)
 {
     for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++) {
         const VkMemoryType *type = &vk->memory.memoryTypes[i];
         VkMemoryPropertyFlags wanted = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
-        if ((allowed & 1u << i) && (type->propertyFlags & wanted) == wanted && vk->memory.memoryHeaps[type->heapIndex].size == vk->base.info.memory)
+        if ((allowed & 1u << i) && (type->propertyFlags & wanted) == wanted &&
+            vk->memory.memoryHeaps[type->heapIndex].size == vk->base.info.memory)
             return i;
     }
     return UINT32_MAX;
@@ -29,11 +31,14 @@ static uint32_t find_visible_device_type(const struct sdg_vk *vk, uint32_t allow
 
 static uint32_t choose_type(const struct sdg_vk *vk, uint32_t allowed, enum sdg_vk_memory_use use)
 {
-    const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, visible = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
-    const VkMemoryPropertyFlags coherent = VK_MEMORY_PROPERTY_HOST_COHERENT_BIT, cached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+    const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+                                visible = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
+    const VkMemoryPropertyFlags coherent = VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+                                cached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
     uint32_t type = UINT32_MAX;
     if (use == SDG_VK_MEMORY_STAGING) { // read back too: cached first
-        const VkMemoryPropertyFlags order[] = {visible | cached | coherent, visible | cached, visible | coherent, visible};
+        const VkMemoryPropertyFlags order[] = {visible | cached | coherent, visible | cached, visible | coherent,
+                                               visible};
         for (size_t i = 0; i < sizeof order / sizeof order[0] && type == UINT32_MAX; i++)
             type = find_type(vk, allowed, order[i], 0);
         return type;
@@ -49,13 +54,15 @@ static uint32_t choose_type(const struct sdg_vk *vk, uint32_t allowed, enum sdg_
     return type;
 }
 
-static enum sdg_result allocate(struct sdg_vk *vk, enum sdg_vk_memory_use use, const char *what, struct sdg_vk_buffer *buffer)
+static enum sdg_result allocate(struct sdg_vk *vk, enum sdg_vk_memory_use use, const char *what,
+                                struct sdg_vk_buffer *buffer)
 {
     VkMemoryRequirements need;
     vk->fn.vkGetBufferMemoryRequirements(vk->device, buffer->handle, &need);
     uint32_t type = choose_type(vk, need.memoryTypeBits, use);
     if (type == UINT32_MAX)
-        return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan (%s): no memory type fits %s", vk->base.info.name, what);
+        return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan (%s): no memory type fits %s", vk->base.info.name,
+                        what);
     const VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
         .allocationSize = need.size,
@@ -76,18 +83,22 @@ static enum sdg_result allocate(struct sdg_vk *vk, enum sdg_vk_memory_use use, c
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_buffer_create(struct sdg_vk *vk, enum sdg_vk_memory_use use, size_t bytes, const char *what, struct sdg_vk_buffer *out)
+enum sdg_result sdg_vk_buffer_create(struct sdg_vk *vk, enum sdg_vk_memory_use use, size_t bytes, const char *what,
+                                     struct sdg_vk_buffer *out)
 {
     *out = (struct sdg_vk_buffer){0};
     SDG_TRY(sdg_vk_alive(vk));
     if (bytes > vk->caps.max_allocation)
-        return sdg_fail(vk->base.log, SDG_ERROR_MEMORY, "vulkan (%s): %s needs %zu MiB, more than the %llu MiB this device gives at once; try a smaller picture, VAE tiling or --type f16",
+        return sdg_fail(vk->base.log, SDG_ERROR_MEMORY,
+                        "vulkan (%s): %s needs %zu MiB, more than the %llu MiB this device gives at once; try a "
+                        "smaller picture, VAE tiling or --type f16",
                         vk->base.info.name, what, bytes >> 20, (unsigned long long)(vk->caps.max_allocation >> 20));
     struct sdg_vk_buffer buffer = {.bytes = bytes};
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = bytes,
-        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+        .usage =
+            VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
         .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
     };
     SDG_VK_TRY(vk, what, vkCreateBuffer, vk->device, &info, NULL, &buffer.handle);
@@ -109,9 +120,11 @@ void sdg_vk_buffer_destroy(struct sdg_vk *vk, struct sdg_vk_buffer *buffer)
 }
 
 // Flushes go by whole atoms; the end may be the end of the allocation instead.
-static VkMappedMemoryRange atoms(const struct sdg_vk *vk, const struct sdg_vk_buffer *buffer, size_t offset, size_t bytes)
+static VkMappedMemoryRange atoms(const struct sdg_vk *vk, const struct sdg_vk_buffer *buffer, size_t offset,
+                                 size_t bytes)
 {
-    size_t atom = vk->caps.atom ? vk->caps.atom : 1, first = offset / atom * atom, end = (offset + bytes + atom - 1) / atom * atom;
+    size_t atom = vk->caps.atom ? vk->caps.atom : 1, first = offset / atom * atom,
+           end = (offset + bytes + atom - 1) / atom * atom;
     return (VkMappedMemoryRange){
         .sType = VK_STRUCTURE_TYPE_MAPPED_MEMORY_RANGE,
         .memory = buffer->memory,
@@ -129,7 +142,8 @@ enum sdg_result sdg_vk_buffer_flush(struct sdg_vk *vk, const struct sdg_vk_buffe
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_buffer_invalidate(struct sdg_vk *vk, const struct sdg_vk_buffer *buffer, size_t offset, size_t bytes)
+enum sdg_result sdg_vk_buffer_invalidate(struct sdg_vk *vk, const struct sdg_vk_buffer *buffer, size_t offset,
+                                         size_t bytes)
 {
     if (!buffer->coherent) {
         VkMappedMemoryRange range = atoms(vk, buffer, offset, bytes);
@@ -230,7 +244,8 @@ static enum sdg_result begin_slot(struct sdg_vk *vk, struct slot **out, size_t *
         .dstAccessMask = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
     };
     const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-    vk->fn.vkCmdPipelineBarrier(slot->commands, stages, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &before, 0, NULL, 0, NULL);
+    vk->fn.vkCmdPipelineBarrier(slot->commands, stages, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &before, 0, NULL, 0,
+                                NULL);
     *out = slot;
     return SDG_OK;
 }
@@ -255,7 +270,8 @@ static enum sdg_result submit_slot(struct sdg_vk *vk, struct slot *slot)
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_upload(struct sdg_vk *vk, const struct sdg_vk_buffer *to, size_t offset, const void *data, size_t bytes)
+enum sdg_result sdg_vk_upload(struct sdg_vk *vk, const struct sdg_vk_buffer *to, size_t offset, const void *data,
+                              size_t bytes)
 {
     if (to->mapped) {
         memcpy(to->mapped + offset, data, bytes);
@@ -292,7 +308,8 @@ enum sdg_result sdg_vk_upload_finish(struct sdg_vk *vk)
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_download(struct sdg_vk *vk, const struct sdg_vk_buffer *from, size_t offset, void *data, size_t bytes)
+enum sdg_result sdg_vk_download(struct sdg_vk *vk, const struct sdg_vk_buffer *from, size_t offset, void *data,
+                                size_t bytes)
 {
     const struct sdg_vk_buffer *staging = &vk->uploader->staging;
     for (size_t done = 0; done < bytes;) {

@@ -19,27 +19,27 @@ struct sdg_vk_lowering {
     const struct sdg_op *op;
     size_t op_index;
     struct sdg_vk_place scratch;
-    char kernel[SDG_VK_KERNEL_NAME];   // of this operation, for describe
+    char kernel[SDG_VK_KERNEL_NAME]; // of this operation, for describe
 };
 
 // What an operation asks for; unused fields are 0.
 struct sdg_vk_dispatch {
-    const char *family;          // of shaders/variants.txt
-    enum sdg_dtype type;         // of activations
-    int64_t columns;             // what a variant's width must divide; 0: any
+    const char *family;  // of shaders/variants.txt
+    enum sdg_dtype type; // of activations
+    int64_t columns;     // what a variant's width must divide; 0: any
     uint32_t local_size;
     uint32_t spec_count, spec[SDG_VK_MAX_SPEC];
     uint32_t binding_count;
     struct sdg_vk_binding bindings[SDG_VK_MAX_BINDINGS];
     const void *push;
     size_t push_bytes;
-    int64_t groups[3];           // 0 counts as 1
+    int64_t groups[3]; // 0 counts as 1
 };
 
 // Appends a dispatch. Fails if no shader fits, or if it is too large for the device.
 enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *dispatch);
-// The same for `count` invocations, or workgroups of `local_size` > 0, in a row: folds them into a grid (folded_invocation() and
-// folded_group() in shaders/types.glsl).
+// The same for `count` invocations, or workgroups of `local_size` > 0, in a row: folds them into a grid
+// (folded_invocation() and folded_group() in shaders/types.glsl).
 enum sdg_result sdg_vk_emit_elements(struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, int64_t count);
 enum sdg_result sdg_vk_emit_groups(struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, int64_t count);
 
@@ -50,16 +50,19 @@ bool sdg_vk_is_interval(const struct sdg_op *op, sdg_value v);
 // A convolution or linear layer on codes.
 bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op);
 // For a dispatch that ends in shaders/codes.glsl: appends the bindings of row and interval, and describes the codes.
-void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, sdg_value interval, int lowest, int highest);
+void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, sdg_value interval,
+                         int lowest, int highest);
 // The same for the codes the operation emits, if it does.
 void sdg_vk_add_codes(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch);
-// For an operation that only moves in[0]'s channels from `start` on, with shaders/move.glsl. Codes are moved as words of four where all
-// rows allow it: the unit is 4 then, else 1, and all channels the shader hears of are in units.
+// For an operation that only moves in[0]'s channels from `start` on, with shaders/move.glsl. Codes are moved as words
+// of four where all rows allow it: the unit is 4 then, else 1, and all channels the shader hears of are in units.
 int64_t sdg_vk_move_unit(const struct sdg_vk_lowering *lo, int64_t start);
-enum sdg_result sdg_vk_emit_move(struct sdg_vk_lowering *lo, const char *family, int64_t unit, const void *push, size_t push_bytes);
+enum sdg_result sdg_vk_emit_move(struct sdg_vk_lowering *lo, const char *family, int64_t unit, const void *push,
+                                 size_t push_bytes);
 
 // Bindings.
-struct sdg_vk_binding sdg_vk_read(const struct sdg_vk_lowering *lo, sdg_value v);   // 0: a placeholder that is never accessed
+// 0: a placeholder that is never accessed
+struct sdg_vk_binding sdg_vk_read(const struct sdg_vk_lowering *lo, sdg_value v);
 struct sdg_vk_binding sdg_vk_write(const struct sdg_vk_lowering *lo, sdg_value v);
 struct sdg_vk_binding sdg_vk_scratch(const struct sdg_vk_lowering *lo, size_t offset, size_t bytes, bool written);
 struct sdg_vk_binding sdg_vk_row(void);
@@ -82,7 +85,8 @@ enum { SDG_VK_INVOCATIONS = 128 };
 
 struct sdg_vk_op {
     enum sdg_result (*lower)(struct sdg_vk_lowering *lo);
-    size_t (*scratch)(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op); // bytes; NULL: none
+    // bytes; NULL: none
+    size_t (*scratch)(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
 };
 extern const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT];
 
@@ -95,14 +99,14 @@ size_t sdg_vk_scratch_measure_interval(const struct sdg_vk *vk, const struct sdg
 
 // ops/matmul.c: what linear and conv2d share.
 struct sdg_vk_matmul {
-    const char *family;          // for floats, and for integers, which are told apart by the operation
+    const char *family; // for floats, and for integers, which are told apart by the operation
     const char *integer_family;
-    int64_t m, n, columns;       // columns: length of a run of k that is contiguous in x
+    int64_t m, n, columns; // columns: length of a run of k that is contiguous in x
     const void *push;
     size_t push_bytes;
 };
-// Bindings 0..7: x, weights, out, bias, table, residual, row, interval; of integers also 8, 9: interval of x, weight scales. Picks the
-// tile for the shape and the device.
+// Bindings 0..7: x, weights, out, bias, table, residual, row, interval; of integers also 8, 9: interval of x, weight
+// scales. Picks the tile for the shape and the device.
 enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
 // Entries of a row of the epilogue's table: 1 or the batch.
 uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo);

@@ -44,7 +44,7 @@ struct cache_header {
     uint64_t bytes, hash;            // of the data that follows
     uint32_t vendor, device, driver; // of VkPhysicalDeviceProperties
     uint32_t pad;
-    uint8_t uuid[VK_UUID_SIZE];      // pipelineCacheUUID
+    uint8_t uuid[VK_UUID_SIZE]; // pipelineCacheUUID
 };
 
 static struct cache_header expected_header(const struct sdg_vk *vk)
@@ -62,7 +62,8 @@ static struct cache_header expected_header(const struct sdg_vk *vk)
     return h;
 }
 
-// The driver's bytes of the file, or NULL. The driver checks its own header, but is not to be trusted with damaged data.
+// The driver's bytes of the file, or NULL. The driver checks its own header, but is not to be trusted with damaged
+// data.
 static char *read_cache(const struct sdg_vk *vk, const char *path, size_t *bytes)
 {
     struct cache_header want = expected_header(vk), have;
@@ -81,7 +82,8 @@ static char *read_cache(const struct sdg_vk *vk, const char *path, size_t *bytes
             return data;
         }
     }
-    sdg_say(vk->base.log, SDG_LOG_DEBUG, "%s: damaged or made by another driver or build; pipelines are compiled anew", path);
+    sdg_say(vk->base.log, SDG_LOG_DEBUG, "%s: damaged or made by another driver or build; pipelines are compiled anew",
+            path);
     sdg_free(data);
     return NULL;
 }
@@ -132,7 +134,8 @@ static enum sdg_result write_cache(struct sdg_vk *vk)
         return SDG_ERROR_MEMORY;
     struct sdg_output *output = NULL;
     enum sdg_result result = SDG_ERROR_OUTPUT;
-    if (sdg_folder_create(ps->folder) && vk->fn.vkGetPipelineCacheData(vk->device, ps->cache, &bytes, data) == VK_SUCCESS) {
+    if (sdg_folder_create(ps->folder) &&
+        vk->fn.vkGetPipelineCacheData(vk->device, ps->cache, &bytes, data) == VK_SUCCESS) {
         struct cache_header header = expected_header(vk);
         header.bytes = bytes;
         header.hash = sdg_hash_bytes(SDG_HASH_START, data, bytes);
@@ -156,7 +159,8 @@ void sdg_vk_pipelines_save(struct sdg_vk *vk)
         return;
     ps->changed = false;
     if (write_cache(vk) != SDG_OK) {
-        sdg_say(vk->base.log, SDG_LOG_INFO, "%s: the pipeline cache cannot be written; the next start compiles again", ps->path);
+        sdg_say(vk->base.log, SDG_LOG_INFO, "%s: the pipeline cache cannot be written; the next start compiles again",
+                ps->path);
         ps->unwritable = true;
     }
 }
@@ -235,7 +239,10 @@ static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_k
         map[i] = (VkSpecializationMapEntry){.constantID = local ? LOCAL_SIZE_ID : i, .offset = i * 4, .size = 4};
         values[i] = local ? key->local_size : key->spec[i];
     }
-    const VkSpecializationInfo spec = {.mapEntryCount = key->spec_count + 1, .pMapEntries = map, .dataSize = (key->spec_count + 1) * 4, .pData = values};
+    const VkSpecializationInfo spec = {.mapEntryCount = key->spec_count + 1,
+                                       .pMapEntries = map,
+                                       .dataSize = (key->spec_count + 1) * 4,
+                                       .pData = values};
     const VkShaderModuleCreateInfo code = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = key->shader->bytes,
@@ -245,13 +252,14 @@ static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_k
     SDG_VK_TRY(vk, key->shader->name, vkCreateShaderModule, vk->device, &code, NULL, &module);
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-        .stage = {
-            .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-            .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-            .module = module,
-            .pName = "main",
-            .pSpecializationInfo = &spec,
-        },
+        .stage =
+            {
+                .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                .module = module,
+                .pName = "main",
+                .pSpecializationInfo = &spec,
+            },
         .layout = vk->pipelines->layouts[key->bindings],
     };
     VkResult result = vk->fn.vkCreateComputePipelines(vk->device, vk->pipelines->cache, 1, &info, NULL, out);

@@ -1,4 +1,5 @@
-// From rows of shaders/variants.txt and specialisation constants to pipelines, kept as long as the context, and on disk between runs.
+// From rows of shaders/variants.txt and specialisation constants to pipelines, kept as long as the context, and on disk
+// between runs.
 #ifndef SDG_BACKEND_VULKAN_PIPELINE_H
 #define SDG_BACKEND_VULKAN_PIPELINE_H
 
@@ -10,14 +11,16 @@ enum { SDG_VK_MAX_SPEC = 16 };
 // What a pipeline is made from. Compared as bytes: zero it before filling.
 struct sdg_vk_pipeline_key {
     const struct sdg_shader *shader;
-    uint32_t local_size;            // invocations of a workgroup (specialisation id 253)
+    uint32_t local_size; // invocations of a workgroup (specialisation id 253)
     uint32_t spec_count;
     uint32_t spec[SDG_VK_MAX_SPEC]; // values of ids 0, 1, ...
     uint32_t bindings;              // storage buffers 0 .. bindings - 1
 };
 
-// The last row of the table that fits, NULL if none does. `columns` is what the width has to divide; `features` what may be used.
-const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns);
+// The last row of the table that fits, NULL if none does. `columns` is what the width has to divide; `features` what
+// may be used.
+const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type,
+                                            int64_t columns);
 
 // `cache_dir` NULL: nothing on disk. A file that is missing, foreign or damaged is a miss.
 enum sdg_result sdg_vk_pipelines_create(struct sdg_vk *vk, const char *cache_dir);
@@ -30,9 +33,9 @@ VkPipelineLayout sdg_vk_pipeline_layout(const struct sdg_vk *vk, uint32_t bindin
 void sdg_vk_pipelines_save(struct sdg_vk *vk);
 
 struct sdg_vk_pipeline_stats {
-    size_t compiled;   // pipelines made in this context
-    bool from_disk;    // a cache file was read and taken
-    char path[512];    // of the cache file, "" without one
+    size_t compiled; // pipelines made in this context
+    bool from_disk;  // a cache file was read and taken
+    char path[512];  // of the cache file, "" without one
 };
 void sdg_vk_pipelines_stats(const struct sdg_vk *vk, struct sdg_vk_pipeline_stats *out);
 

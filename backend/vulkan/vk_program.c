@@ -62,14 +62,17 @@ static enum sdg_result check_op(const struct sdg_vk *vk, const struct sdg_graph 
 {
     enum sdg_dtype type = sdg_vk_float_type(graph, op);
     if (!has_type(vk, type))
-        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s cannot store %s of type %s; use --type f32", op->name, vk->base.info.name, sdg_op_name(op->kind), sdg_dtype_name(type));
+        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s cannot store %s of type %s; use --type f32",
+                        op->name, vk->base.info.name, sdg_op_name(op->kind), sdg_dtype_name(type));
     sdg_value touched[7];
     int count = sdg_op_reads(graph, op, touched);
     touched[count++] = op->out;
     for (int i = 0; i < count; i++) {
         enum sdg_dtype other = graph->values[touched[i]].dtype;
-        if (sdg_dtype_is_float(other) && other != type && !sdg_vk_is_interval(op, touched[i])) // the graph has seen to integers
-            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s from %s to %s", op->name, sdg_op_name(op->kind), sdg_dtype_name(other), sdg_dtype_name(type));
+        // the graph has seen to integers
+        if (sdg_dtype_is_float(other) && other != type && !sdg_vk_is_interval(op, touched[i]))
+            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s from %s to %s", op->name,
+                            sdg_op_name(op->kind), sdg_dtype_name(other), sdg_dtype_name(type));
     }
     return SDG_OK;
 }
@@ -99,7 +102,8 @@ static enum sdg_result plan_arena(struct builder *b)
     SDG_TRY(result);
     for (size_t i = 1; i < graph->value_count; i++)
         if (graph->values[i].kind == SDG_VALUE_ACTIVATION && b->plan->offset[i] != SIZE_MAX)
-            b->places[i] = (struct sdg_vk_place){SDG_VK_SPACE_ARENA, b->plan->offset[i], value_bytes(&graph->values[i])};
+            b->places[i] =
+                (struct sdg_vk_place){SDG_VK_SPACE_ARENA, b->plan->offset[i], value_bytes(&graph->values[i])};
     b->program->memory.arena = b->plan->arena_bytes;
     return SDG_OK;
 }
@@ -140,7 +144,11 @@ static enum sdg_result copy_names(struct builder *b)
         if (!is_named(v))
             continue;
         struct named *n = &p->named[p->named_count];
-        *n = (struct named){.name = sdg_strdup(log, v->name), .kind = v->kind, .dtype = v->dtype, .count = (size_t)sdg_value_elements(v), .place = b->places[i]};
+        *n = (struct named){.name = sdg_strdup(log, v->name),
+                            .kind = v->kind,
+                            .dtype = v->dtype,
+                            .count = (size_t)sdg_value_elements(v),
+                            .place = b->places[i]};
         if (!n->name)
             return SDG_ERROR_MEMORY;
         p->named_count++;
@@ -170,7 +178,8 @@ static void name_codes(struct sdg_vk_lowering *lo)
 static enum sdg_result lower(struct builder *b)
 {
     struct sdg_vk_lowering *lo = &b->lowering;
-    *lo = (struct sdg_vk_lowering){.vk = b->vk, .graph = b->graph, .places = b->places, .weights = &b->program->weights};
+    *lo =
+        (struct sdg_vk_lowering){.vk = b->vk, .graph = b->graph, .places = b->places, .weights = &b->program->weights};
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < b->graph->op_count && result == SDG_OK; i++) {
         const struct sdg_op *op = &b->graph->ops[i];
@@ -201,7 +210,8 @@ static enum sdg_result create_buffers(struct builder *b)
     if (p->memory.arena)
         SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, p->memory.arena, "the arena of activations", &p->arena));
     if (p->memory.inputs) {
-        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, sdg_vk_align(p->memory.inputs, 4), "inputs and tables", &p->inputs));
+        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, sdg_vk_align(p->memory.inputs, 4), "inputs and tables",
+                                     &p->inputs));
         SDG_TRY(sdg_vk_upload_zeros(vk, &p->inputs));
     }
     size_t longest = 0;
@@ -251,7 +261,8 @@ static enum sdg_result bind_step(struct sdg_vk *vk, struct sdg_vk_program *p, st
     VkDescriptorBufferInfo buffers[SDG_VK_MAX_BINDINGS];
     for (uint32_t i = 0; i < step->key.bindings; i++) {
         const struct sdg_vk_place *place = &step->bindings[i].place;
-        buffers[i] = (VkDescriptorBufferInfo){.buffer = buffer_of(p, place->space)->handle, .offset = place->offset, .range = place->bytes};
+        buffers[i] = (VkDescriptorBufferInfo){
+            .buffer = buffer_of(p, place->space)->handle, .offset = place->offset, .range = place->bytes};
     }
     const VkWriteDescriptorSet write = {
         .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
@@ -316,7 +327,8 @@ static enum sdg_result build(struct builder *b, const struct sdg_program_params 
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_program_create(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_program_params *params, struct sdg_program **out)
+enum sdg_result sdg_vk_program_create(struct sdg_backend *backend, const struct sdg_graph *graph,
+                                      const struct sdg_program_params *params, struct sdg_program **out)
 {
     struct sdg_vk *vk = sdg_vk_of(backend);
     *out = NULL;
@@ -364,7 +376,8 @@ void sdg_vk_program_destroy(struct sdg_program *program)
     sdg_free(p);
 }
 
-static enum sdg_result find_named(const struct sdg_vk_program *p, const char *name, size_t count, const struct named **out)
+static enum sdg_result find_named(const struct sdg_vk_program *p, const char *name, size_t count,
+                                  const struct named **out)
 {
     const struct sdg_log *log = p->base.backend->log;
     SDG_TRY(sdg_vk_alive(sdg_vk_of(p->base.backend)));
@@ -386,7 +399,8 @@ static enum sdg_result check_ids(const struct sdg_log *log, const struct named *
 {
     for (size_t i = 0; i < n->count && n->id_limit; i++)
         if (ids[i] < 0 || ids[i] >= n->id_limit)
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s: token id %d at position %zu, should be 0..%lld", n->name, (int)ids[i], i, (long long)n->id_limit - 1);
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s: token id %d at position %zu, should be 0..%lld", n->name,
+                            (int)ids[i], i, (long long)n->id_limit - 1);
     return SDG_OK;
 }
 
@@ -417,7 +431,8 @@ enum sdg_result sdg_vk_program_read(struct sdg_program *program, const char *nam
     const struct named *n = NULL;
     SDG_TRY(find_named(p, name, count, &n));
     if (n->dtype == SDG_S32)
-        return sdg_fail(vk->base.log, SDG_ERROR_USAGE, "%s: is %s, only values computed as floats or codes can be read", name, sdg_dtype_name(n->dtype));
+        return sdg_fail(vk->base.log, SDG_ERROR_USAGE, "%s: is %s, only values computed as floats or codes can be read",
+                        name, sdg_dtype_name(n->dtype));
     void *raw = n->dtype == SDG_F32 ? data : p->converted;
     enum sdg_result result = sdg_vk_download(vk, buffer_of(p, n->place.space), n->place.offset, raw, n->place.bytes);
     if (result == SDG_OK && n->dtype != SDG_F32)
@@ -442,7 +457,8 @@ enum sdg_result sdg_vk_program_run(struct sdg_program *program, int64_t row)
     if (p->planned_only)
         return sdg_fail(vk->base.log, SDG_ERROR_USAGE, "a program made to plan memory cannot run");
     if (row < 0 || row >= p->rows)
-        return sdg_fail(vk->base.log, SDG_ERROR_USAGE, "row %lld of a program with %lld rows", (long long)row, (long long)p->rows);
+        return sdg_fail(vk->base.log, SDG_ERROR_USAGE, "row %lld of a program with %lld rows", (long long)row,
+                        (long long)p->rows);
     return sdg_vk_validated(vk, run(vk, p, row));
 }
 
@@ -451,7 +467,8 @@ void sdg_vk_program_memory(const struct sdg_program *program, struct sdg_memory 
     *out = ((const struct sdg_vk_program *)program)->memory;
 }
 
-void sdg_vk_program_describe(const struct sdg_program *program, void (*fn)(void *user, const char *op, const char *kernel), void *user)
+void sdg_vk_program_describe(const struct sdg_program *program,
+                             void (*fn)(void *user, const char *op, const char *kernel), void *user)
 {
     const struct sdg_vk_program *p = (const struct sdg_vk_program *)program;
     for (size_t i = 0; i < p->op_count; i++)
@@ -470,7 +487,9 @@ void sdg_vk_program_profile(struct sdg_program *program, bool on)
         (void)record(vk, p); // a failure was reported, and the next run fails too
 }
 
-void sdg_vk_program_times(const struct sdg_program *program, void (*fn)(void *user, size_t op_index, const char *op, const char *kernel, double seconds), void *user)
+void sdg_vk_program_times(const struct sdg_program *program,
+                          void (*fn)(void *user, size_t op_index, const char *op, const char *kernel, double seconds),
+                          void *user)
 {
     const struct sdg_vk_program *p = (const struct sdg_vk_program *)program;
     for (size_t i = 0; i < p->op_count; i++)

@@ -2,7 +2,8 @@
 
 #include "backend/vulkan/vk_ops.h"
 
-// A block is at most this long unless one tensor is longer: large enough for few allocations, small enough for fragmented heaps.
+// A block is at most this long unless one tensor is longer: large enough for few allocations, small enough for
+// fragmented heaps.
 static const size_t block_limit = (size_t)512 << 20;
 
 // ---- integers: words of four weights along the inputs, in groups of four outputs ----
@@ -16,7 +17,8 @@ struct word_layout {
 
 static struct word_layout word_layout(const struct sdg_value_info *v)
 {
-    struct word_layout l = {.inputs = (size_t)v->dims[1], .taps = (size_t)(v->dims[2] * v->dims[3]), .halves = v->bits == 4};
+    struct word_layout l = {
+        .inputs = (size_t)v->dims[1], .taps = (size_t)(v->dims[2] * v->dims[3]), .halves = v->bits == 4};
     l.words_per_tap = (l.inputs + 3) / 4;
     l.words = l.words_per_tap * l.taps;
     l.stored = l.halves ? (l.words + 1) / 2 : l.words;
@@ -70,17 +72,20 @@ static size_t code_words(const struct sdg_value_info *v, int bits)
 // s8 [O][I][taps] -> codes of `bits` [O][taps][I], the first in the lowest bits of a word.
 static void put_codes(uint32_t *to, const int8_t *from, const struct sdg_value_info *v, int bits)
 {
-    const size_t outputs = (size_t)v->dims[0], inputs = (size_t)v->dims[1], taps = (size_t)(v->dims[2] * v->dims[3]), per_word = 32 / (size_t)bits;
+    const size_t outputs = (size_t)v->dims[0], inputs = (size_t)v->dims[1], taps = (size_t)(v->dims[2] * v->dims[3]),
+                 per_word = 32 / (size_t)bits;
     const uint32_t mask = bits == 4 ? 15 : 255;
     memset(to, 0, code_words(v, bits) * sizeof *to);
     size_t at = 0;
     for (size_t o = 0; o < outputs; o++)
         for (size_t tap = 0; tap < taps; tap++)
             for (size_t i = 0; i < inputs; i++, at++)
-                to[at / per_word] |= ((uint32_t)from[(o * inputs + i) * taps + tap] & mask) << at % per_word * (size_t)bits;
+                to[at / per_word] |= ((uint32_t)from[(o * inputs + i) * taps + tap] & mask)
+                    << at % per_word * (size_t)bits;
 }
 
-static size_t weight_bytes(const struct sdg_value_info *v, enum sdg_dtype dtype, enum sdg_vk_layout layout, int code_bits)
+static size_t weight_bytes(const struct sdg_value_info *v, enum sdg_dtype dtype, enum sdg_vk_layout layout,
+                           int code_bits)
 {
     if (code_bits)
         return (code_words(v, code_bits) + (size_t)v->dims[0]) * sizeof(uint32_t);
@@ -107,8 +112,8 @@ int sdg_vk_weights_code_bits(const struct sdg_vk_weights *weights, sdg_value v)
 }
 
 // Appends a weight (0 or other kinds of values: nothing to do) and gives it a place.
-static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights, struct sdg_vk_place *places,
-                            struct sdg_vk_weight wanted, const struct sdg_op *op)
+static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights,
+                            struct sdg_vk_place *places, struct sdg_vk_weight wanted, const struct sdg_op *op)
 {
     const sdg_value v = wanted.value;
     const enum sdg_dtype dtype = wanted.dtype;
@@ -120,14 +125,16 @@ static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, st
         const struct sdg_vk_weight *known = find(weights, v);
         if (known->dtype == dtype && known->layout == wanted.layout && known->code_bits == wanted.code_bits)
             return SDG_OK;
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan cannot use the weight %s both as %s and as %s", op->name, info->name,
-                        sdg_dtype_name(known->dtype), sdg_dtype_name(dtype));
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan cannot use the weight %s both as %s and as %s",
+                        op->name, info->name, sdg_dtype_name(known->dtype), sdg_dtype_name(dtype));
     }
-    size_t bytes = weight_bytes(info, dtype, wanted.layout, wanted.code_bits), room = sdg_vk_align(bytes, vk->caps.alignment);
+    size_t bytes = weight_bytes(info, dtype, wanted.layout, wanted.code_bits),
+           room = sdg_vk_align(bytes, vk->caps.alignment);
     size_t limit = vk->caps.max_allocation < block_limit ? (size_t)vk->caps.max_allocation : block_limit;
     size_t last = weights->block_count - 1;
     if (weights->block_count == 0 || (weights->block_bytes[last] > 0 && weights->block_bytes[last] + room > limit)) {
-        if (!sdg_grow(log, &weights->block_bytes, &weights->block_bytes_capacity, weights->block_count + 1, sizeof *weights->block_bytes, "blocks of weights"))
+        if (!sdg_grow(log, &weights->block_bytes, &weights->block_bytes_capacity, weights->block_count + 1,
+                      sizeof *weights->block_bytes, "blocks of weights"))
             return SDG_ERROR_MEMORY;
         last = weights->block_count++;
         weights->block_bytes[last] = 0;
@@ -141,22 +148,29 @@ static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, st
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from, struct sdg_vk_weights *weights,
-                                    struct sdg_vk_place *places)
+enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
+                                    struct sdg_vk_weights *weights, struct sdg_vk_place *places)
 {
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_op *op = &graph->ops[i];
-        // Matrices and embeddings in the storage type of the activations or as integers; norm parameters, biases and scales in f32.
+        // Matrices and embeddings in the storage type of the activations or as integers; norm parameters, biases and
+        // scales in f32.
         for (int k = 0; k < SDG_OP_MAX_INPUTS; k++) {
             const struct sdg_value_info *info = &graph->values[op->in[k]];
-            enum sdg_dtype dtype = info->rank == 1 ? SDG_F32 : info->dtype == SDG_S8 ? SDG_S8 : sdg_vk_float_type(graph, op);
-            enum sdg_vk_layout layout = dtype == SDG_S8 ? SDG_VK_LAYOUT_WORDS
-                : op->kind == SDG_OP_CONV2D && info->dims[2] * info->dims[3] > 1 ? SDG_VK_LAYOUT_TAPS_FIRST : SDG_VK_LAYOUT_FILE;
-            const bool product = k == 1 && (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) && info->kind == SDG_VALUE_WEIGHT;
-            const struct sdg_vk_weight wanted = {op->in[k], dtype, layout, product ? sdg_weight_code_bits(from, info) : 0};
+            enum sdg_dtype dtype = info->rank == 1 ? SDG_F32
+                : info->dtype == SDG_S8            ? SDG_S8
+                                                   : sdg_vk_float_type(graph, op);
+            enum sdg_vk_layout layout = dtype == SDG_S8                          ? SDG_VK_LAYOUT_WORDS
+                : op->kind == SDG_OP_CONV2D && info->dims[2] * info->dims[3] > 1 ? SDG_VK_LAYOUT_TAPS_FIRST
+                                                                                 : SDG_VK_LAYOUT_FILE;
+            const bool product =
+                k == 1 && (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) && info->kind == SDG_VALUE_WEIGHT;
+            const struct sdg_vk_weight wanted = {op->in[k], dtype, layout,
+                                                 product ? sdg_weight_code_bits(from, info) : 0};
             SDG_TRY(want(vk, graph, weights, places, wanted, op));
         }
-        SDG_TRY(want(vk, graph, weights, places, (struct sdg_vk_weight){op->epilogue.bias, SDG_F32, SDG_VK_LAYOUT_FILE, 0}, op));
+        SDG_TRY(want(vk, graph, weights, places,
+                     (struct sdg_vk_weight){op->epilogue.bias, SDG_F32, SDG_VK_LAYOUT_FILE, 0}, op));
     }
     return SDG_OK;
 }
@@ -180,8 +194,10 @@ struct staging { // host memory for one tensor at a time
     void *loaded, *ordered;
 };
 
-static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from, bool release,
-                                   const struct sdg_vk_weights *weights, const struct sdg_vk_weight *weight, const struct sdg_vk_place *place, const struct staging *staging)
+static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
+                                   bool release, const struct sdg_vk_weights *weights,
+                                   const struct sdg_vk_weight *weight, const struct sdg_vk_place *place,
+                                   const struct staging *staging)
 {
     const struct sdg_value_info *info = &graph->values[weight->value];
     const struct sdg_vk_buffer *block = &weights->blocks[place->space - SDG_VK_SPACE_WEIGHTS];
@@ -213,12 +229,13 @@ static enum sdg_result create_blocks(struct sdg_vk *vk, struct sdg_vk_weights *w
     if (!weights->blocks)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < weights->block_count; i++)
-        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_UPLOAD, weights->block_bytes[i], "a block of weights", &weights->blocks[i]));
+        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_UPLOAD, weights->block_bytes[i], "a block of weights",
+                                     &weights->blocks[i]));
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from, bool release,
-                                    struct sdg_vk_weights *weights, const struct sdg_vk_place *places)
+enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
+                                    bool release, struct sdg_vk_weights *weights, const struct sdg_vk_place *places)
 {
     if (weights->count == 0)
         return SDG_OK;
@@ -230,10 +247,12 @@ enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *g
     size_t longest = 0, longest_ordered = 0;
     for (size_t i = 0; i < weights->count; i++) {
         const struct sdg_vk_weight *weight = &weights->list[i];
-        size_t bytes = weight_bytes(&graph->values[weight->value], weight->code_bits ? SDG_S8 : weight->dtype, SDG_VK_LAYOUT_FILE, 0);
+        size_t bytes = weight_bytes(&graph->values[weight->value], weight->code_bits ? SDG_S8 : weight->dtype,
+                                    SDG_VK_LAYOUT_FILE, 0);
         if (bytes > longest)
             longest = bytes;
-        if ((weight->code_bits || weight->layout != SDG_VK_LAYOUT_FILE) && places[weight->value].bytes > longest_ordered)
+        if ((weight->code_bits || weight->layout != SDG_VK_LAYOUT_FILE) &&
+            places[weight->value].bytes > longest_ordered)
             longest_ordered = places[weight->value].bytes;
     }
     struct staging staging = {
@@ -242,7 +261,8 @@ enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *g
     };
     enum sdg_result result = staging.loaded && staging.ordered ? SDG_OK : SDG_ERROR_MEMORY;
     for (size_t i = 0; i < weights->count && result == SDG_OK; i++)
-        result = load_weight(vk, graph, from, release, weights, &weights->list[i], &places[weights->list[i].value], &staging);
+        result = load_weight(vk, graph, from, release, weights, &weights->list[i], &places[weights->list[i].value],
+                             &staging);
     sdg_free(staging.loaded);
     sdg_free(staging.ordered);
     if (result == SDG_OK)

@@ -5,32 +5,34 @@
 #include "backend/vulkan/vk_commands.h"
 
 struct sdg_vk_weights {
-    struct sdg_vk_weight {      // per weight value that is used, in the order of its first use
+    struct sdg_vk_weight { // per weight value that is used, in the order of its first use
         sdg_value value;
-        enum sdg_dtype dtype;   // on the device
+        enum sdg_dtype dtype; // on the device
         enum sdg_vk_layout {
             SDG_VK_LAYOUT_FILE,
             SDG_VK_LAYOUT_TAPS_FIRST, // conv kernels larger than 1x1: [O][I][taps] becomes [O][taps][I]
             SDG_VK_LAYOUT_WORDS,      // integers: as shaders/matmul_s8.glsl says
         } layout;
-        int code_bits;          // floats kept as codes of 8 or 4 bits, with their scales behind them: shaders/matmul.glsl; else 0
+        // floats kept as codes of 8 or 4 bits, with their scales behind them: shaders/matmul.glsl; else 0
+        int code_bits;
     } *list;
     size_t count, capacity;
     struct sdg_vk_buffer *blocks;
     size_t *block_bytes;
     size_t block_count, block_bytes_capacity;
-    size_t total;               // bytes of all blocks
+    size_t total; // bytes of all blocks
 };
 
-// Decides type, layout and place of every weight the graph's operations use; places[] is per value. Nothing is read; from `from` (may
-// be NULL) it learns which weights are codes.
-enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from, struct sdg_vk_weights *weights,
-                                    struct sdg_vk_place *places);
+// Decides type, layout and place of every weight the graph's operations use; places[] is per value. Nothing is read;
+// from `from` (may be NULL) it learns which weights are codes.
+enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
+                                    struct sdg_vk_weights *weights, struct sdg_vk_place *places);
 // The bits of a planned weight's codes; 0: it is none, or not kept as codes.
 int sdg_vk_weights_code_bits(const struct sdg_vk_weights *weights, sdg_value v);
-// Allocates the blocks and fills them from `from`; with `release`, mapped pages of the file are given back as they are copied.
-enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from, bool release,
-                                    struct sdg_vk_weights *weights, const struct sdg_vk_place *places);
+// Allocates the blocks and fills them from `from`; with `release`, mapped pages of the file are given back as they are
+// copied.
+enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
+                                    bool release, struct sdg_vk_weights *weights, const struct sdg_vk_place *places);
 void sdg_vk_weights_free(struct sdg_vk *vk, struct sdg_vk_weights *weights);
 
 #endif

@@ -1,5 +1,5 @@
-// Timing of single networks with random inputs, for sdbench. Several can be open at once, also of several pipelines, and be run in
-// turns: on a machine whose clock drifts only times that were taken beside each other can be compared.
+// Timing of single networks with random inputs, for sdbench. Several can be open at once, also of several pipelines,
+// and be run in turns: on a machine whose clock drifts only times that were taken beside each other can be compared.
 #ifndef SDGEN_BENCH_H
 #define SDGEN_BENCH_H
 
@@ -11,9 +11,10 @@ extern "C" {
 
 struct sdg_bench_params {
     const char *network; // "text", "unet", "vae" (the decoder)
-    int width, height;   // pixels, multiples of the autoencoder's factor (8), up to 16384; 0 = the model's. Without meaning for "text"
-    int batch;           // text: prompts; unet: guidance pairs; 1..64, 0 = 1. The decoder always takes one picture
-    bool kernels;        // measure each operation, too, which takes a little time itself
+    // pixels, multiples of the autoencoder's factor (8), up to 16384; 0 = the model's. Without meaning for "text"
+    int width, height;
+    int batch;    // text: prompts; unet: guidance pairs; 1..64, 0 = 1. The decoder always takes one picture
+    bool kernels; // measure each operation, too, which takes a little time itself
 };
 
 struct sdg_bench_info {
@@ -25,15 +26,19 @@ struct sdg_bench_info {
 
 struct sdg_bench; // one network, compiled
 
-// Compiles the network, fills its inputs and runs it once to warm up. The pipeline must outlive *out and must not be used for anything
-// else during a run. SDG_ERROR_USAGE when a field is out of range.
-SDG_API enum sdg_result sdg_bench_create(struct sdg_pipeline *pipeline, const struct sdg_bench_params *params, struct sdg_bench **out);
+// Compiles the network, fills its inputs and runs it once to warm up. The pipeline must outlive *out and must not be
+// used for anything else during a run. SDG_ERROR_USAGE when a field is out of range.
+SDG_API enum sdg_result sdg_bench_create(struct sdg_pipeline *pipeline, const struct sdg_bench_params *params,
+                                         struct sdg_bench **out);
 SDG_API void sdg_bench_destroy(struct sdg_bench **bench);
 // One run; *seconds gets its time.
 SDG_API enum sdg_result sdg_bench_run(struct sdg_bench *bench, double *seconds);
-// All operations in their order: seconds per run, as the mean over the runs so far, and multiply-adds of one run (0 = it has none). The
-// texts are valid during the call. No call of `fn` without sdg_bench_params.kernels or before the first run.
-SDG_API void sdg_bench_kernels(const struct sdg_bench *bench, void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs), void *user);
+// All operations in their order: seconds per run, as the mean over the runs so far, and multiply-adds of one run (0 =
+// it has none). The texts are valid during the call. No call of `fn` without sdg_bench_params.kernels or before the
+// first run.
+SDG_API void sdg_bench_kernels(const struct sdg_bench *bench,
+                               void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs),
+                               void *user);
 SDG_API void sdg_bench_info(const struct sdg_bench *bench, struct sdg_bench_info *out);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-// Calibration: what a model's activations look like at every denoising step. Statistics of any number of machines merge exactly:
-// the merged file of all shards equals the file of one run byte for byte.
+// Calibration: what a model's activations look like at every denoising step. Statistics of any number of machines merge
+// exactly: the merged file of all shards equals the file of one run byte for byte.
 #ifndef SDGEN_CALIBRATE_H
 #define SDGEN_CALIBRATE_H
 
@@ -12,36 +12,42 @@ extern "C" {
 struct sdg_collect_params {
     const char *const *prompts; // of the whole prompt file, the same for all shards
     size_t prompt_count;
-    int shard, shards;          // 1 <= shard <= shards: this run takes prompts shard-1, shard-1+shards, ..; 0, 0 = all
-    const char *output;         // statistics file (safetensors), written after every prompt
-    const char *hessians;       // second file: moments of the layers' inputs, for GPTQ; written now and then and at the end. NULL = none
-    bool resume;                // go on with the prompts that the files do not have yet; without it an existing file is an error
-    // How pictures are made: size, steps (0 = 50), sampler (NULL = ddim), schedule (NULL = model), cfg_scale, seed (prompt i uses
-    // seed + i), negative_prompt, rng, progress. Prompts, images, init images and the like are ignored.
+    int shard, shards;  // 1 <= shard <= shards: this run takes prompts shard-1, shard-1+shards, ..; 0, 0 = all
+    const char *output; // statistics file (safetensors), written after every prompt
+    // second file: moments of the layers' inputs, for GPTQ; written now and then and at the end. NULL = none
+    const char *hessians;
+    // go on with the prompts that the files do not have yet; without it an existing file is an error
+    bool resume;
+    // How pictures are made: size, steps (0 = 50), sampler (NULL = ddim), schedule (NULL = model), cfg_scale, seed
+    // (prompt i uses seed + i), negative_prompt, rng, progress. Prompts, images, init images and the like are ignored.
     struct sdg_generate_params generate;
 };
 
 // Runs the full-precision model on the prompts and records every site. The pipeline should run in f32.
 SDG_API enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_collect_params *params);
 
-// Adds up statistics files, or files of Hessians. SDG_ERROR_INPUT naming file and difference where they do not belong together.
-SDG_API enum sdg_result sdg_collect_merge(sdg_log_fn log, void *log_user, const char *const *inputs, size_t count, const char *output);
+// Adds up statistics files, or files of Hessians. SDG_ERROR_INPUT naming file and difference where they do not belong
+// together.
+SDG_API enum sdg_result sdg_collect_merge(sdg_log_fn log, void *log_user, const char *const *inputs, size_t count,
+                                          const char *output);
 
 struct sdg_collected_site {
-    const char *name, *kind;   // kind: "symmetric" or "silu"
+    const char *name, *kind; // kind: "symmetric" or "silu"
     size_t channels, rows;
-    const double *timesteps;   // [rows]
-    const float *min, *max;    // [rows]
-    const float *typical;      // [rows] 99.9 % of the values are smaller in magnitude
-    double correlation;        // Pearson's r between timestep and range
+    const double *timesteps; // [rows]
+    const float *min, *max;  // [rows]
+    const float *typical;    // [rows] 99.9 % of the values are smaller in magnitude
+    double correlation;      // Pearson's r between timestep and range
 };
 struct sdg_collected_info {
     const char *model, *sampler, *settings;
     int steps, shard, shards;
     size_t rows, sites, prompts, prompts_done;
 };
-// Reads a statistics file; calls `info` once, then `site` for each site by name (only `only` if not NULL). Valid during the calls.
-SDG_API enum sdg_result sdg_collect_show(sdg_log_fn log, void *log_user, const char *path, const char *only, void (*info)(void *user, const struct sdg_collected_info *info),
+// Reads a statistics file; calls `info` once, then `site` for each site by name (only `only` if not NULL). Valid during
+// the calls.
+SDG_API enum sdg_result sdg_collect_show(sdg_log_fn log, void *log_user, const char *path, const char *only,
+                                         void (*info)(void *user, const struct sdg_collected_info *info),
                                          void (*site)(void *user, const struct sdg_collected_site *site), void *user);
 
 #ifdef __cplusplus

@@ -1,6 +1,6 @@
-// The sampler's correction: how a quantized model's outputs differ from the full-precision model's, step by step, measured on a few
-// prompts and stored with the model. sdgen then takes the foreseeable part out of every output, at no cost
-// (sdg_pipeline_params.no_correction leaves it in).
+// The sampler's correction: how a quantized model's outputs differ from the full-precision model's, step by step,
+// measured on a few prompts and stored with the model. sdgen then takes the foreseeable part out of every output, at no
+// cost (sdg_pipeline_params.no_correction leaves it in).
 #ifndef SDGEN_CORRECT_H
 #define SDGEN_CORRECT_H
 
@@ -12,9 +12,10 @@ extern "C" {
 
 struct sdg_corrected_row { // one timestep
     double timestep;
-    double slope;             // error per output; only positive ones are taken out
-    double bias;              // root of the channels' mean square
-    double sqnr, sqnr_after;  // of the model's outputs against full precision on the prompts measured, without and with correction; dB
+    double slope; // error per output; only positive ones are taken out
+    double bias;  // root of the channels' mean square
+    // of the model's outputs against full precision on the prompts measured, without and with correction; dB
+    double sqnr, sqnr_after;
 };
 
 struct sdg_correct_params {
@@ -22,16 +23,20 @@ struct sdg_correct_params {
     const char *model;          // the full-precision model; NULL = the base that the folder names
     const char *const *prompts; // [prompt_count]
     size_t prompt_count;
-    // How pictures are made: size, steps (0 = 20), sampler (NULL = ddim), schedule (NULL = model), cfg_scale, seed (prompt i uses seed + i),
-    // negative_prompt, rng, progress (stages "sample" and "compare"). Prompts, images, init images and the like are ignored.
+    // How pictures are made: size, steps (0 = 20), sampler (NULL = ddim), schedule (NULL = model), cfg_scale, seed
+    // (prompt i uses seed + i), negative_prompt, rng, progress (stages "sample" and "compare"). Prompts, images, init
+    // images and the like are ignored.
     struct sdg_generate_params generate;
     struct sdg_pipeline_params pipeline; // backend, type, threads, memory, log ..; its `model` is ignored
-    void (*row)(void *user, const struct sdg_corrected_row *row); void *row_user; // by timestep, when the folder is complete; NULL = not wanted
+    // by timestep, when the folder is complete; NULL = not wanted
+    void (*row)(void *user, const struct sdg_corrected_row *row);
+    void *row_user;
 };
 
-// Lets the full-precision model draw, runs the quantized one on the same latents, and writes the tables into its folder, in place of
-// older ones. Takes memory for the latents of all prompts and steps. SDG_ERROR_INPUT when the model is not the one that was quantized.
-// Should this be interrupted between its two files, the folder is refused on loading until it is quantized again.
+// Lets the full-precision model draw, runs the quantized one on the same latents, and writes the tables into its
+// folder, in place of older ones. Takes memory for the latents of all prompts and steps. SDG_ERROR_INPUT when the model
+// is not the one that was quantized. Should this be interrupted between its two files, the folder is refused on loading
+// until it is quantized again.
 SDG_API enum sdg_result sdg_correct(const struct sdg_correct_params *params);
 
 #ifdef __cplusplus

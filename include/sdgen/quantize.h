@@ -1,4 +1,5 @@
-// Quantization: from a model and the statistics of its activations to a model with integer weights, which sdgen loads like any other.
+// Quantization: from a model and the statistics of its activations to a model with integer weights, which sdgen loads
+// like any other.
 #ifndef SDGEN_QUANTIZE_H
 #define SDGEN_QUANTIZE_H
 
@@ -11,57 +12,67 @@
 extern "C" {
 #endif
 
-struct sdg_quantize_site { // a value that integer weights read
-    const char *name, *kind;  // kind: "symmetric" or "silu"
-    const char *rule;         // where its interval comes from: "static", "table", "tdq", "dynamic"
+struct sdg_quantize_site {   // a value that integer weights read
+    const char *name, *kind; // kind: "symmetric" or "silu"
+    const char *rule;        // where its interval comes from: "static", "table", "tdq", "dynamic"
     size_t channels;
-    double correlation;       // Pearson's r between timestep and range
-    double gain;              // share of a static interval's error that this one avoids
-    double sqnr, worst_sqnr;  // dB, mean and worst over the calibrated steps
-    double worst_at;          // timestep of the worst
+    double correlation;      // Pearson's r between timestep and range
+    double gain;             // share of a static interval's error that this one avoids
+    double sqnr, worst_sqnr; // dB, mean and worst over the calibrated steps
+    double worst_at;         // timestep of the worst
 };
 struct sdg_quantize_module { // a tensor of integer weights
     const char *name;
     int bits;
     size_t weights;
-    bool gptq;                // rounded with a Hessian; false: each weight to the nearest
-    double sqnr;              // dB
+    bool gptq;   // rounded with a Hessian; false: each weight to the nearest
+    double sqnr; // dB
 };
-struct sdg_quantize_report { // valid during the call
+struct sdg_quantize_report {         // valid during the call
     const char *scheme, *statistics; // statistics: 16 hexadecimal digits, "" when none were needed
-    const struct sdg_quantize_site *sites;     // the worst (by sqnr) first; none when activations stay floating point or there are no statistics
+    // the worst (by sqnr) first; none when activations stay floating point or there are no statistics
+    const struct sdg_quantize_site *sites;
     size_t site_count;
     const struct sdg_quantize_module *modules; // the worst first
     size_t module_count;
-    size_t float_modules;    // that could have integer weights and were kept as they are, as asked for
+    size_t float_modules;             // that could have integer weights and were kept as they are, as asked for
     double bytes_before, bytes_after; // of the UNet's tensors; after: also those that the base holds for a delta
-    double bytes_stored;     // of the UNet's tensors that are in this folder
+    double bytes_stored;              // of the UNet's tensors that are in this folder
     double seconds;
 };
 
 struct sdg_quantize_params {
-    const char *model;       // diffusers folder
-    const char *statistics;  // of sdg_collect, of this model; may be NULL for rules that need none (w8a16, w4a16, dynamic)
-    const char *output;      // folder to write: appears complete or not at all
-    const char *scheme;      // "w8a8-tdq", "w4a16", ...; NULL = from scheme_file
-    const char *scheme_file; // JSON: {"scheme", "skip": [regex], "group", "overrides": [{"match": regex, "weight_bits": 4, 8 or 16}]}; NULL = none
+    const char *model; // diffusers folder
+    // of sdg_collect, of this model; may be NULL for rules that need none (w8a16, w4a16, dynamic)
+    const char *statistics;
+    const char *output; // folder to write: appears complete or not at all
+    const char *scheme; // "w8a8-tdq", "w4a16", ...; NULL = from scheme_file
+    // JSON: {"scheme", "skip": [regex], "group", "overrides": [{"match": regex, "weight_bits": 4, 8 or 16}]}; NULL =
+    // none
+    const char *scheme_file;
     const char *intervals;   // "static", "table", "tdq", "dynamic": in place of the scheme's rule; NULL = the scheme's
     const char *const *skip; // POSIX extended regular expressions: modules whose names have a match stay floating point
     size_t skip_count;
-    const char *hessians;    // of sdg_collect: round by GPTQ where it has a layer's; NULL = each weight to the nearest
-    int group;               // inputs per weight scale, weight-only schemes; 0 = a scale per output channel (or what scheme_file says)
-    uint64_t seed;           // of the interval generators' fits
-    bool delta;              // leave out what the base has, and name the base by its relative path
-    bool force;              // replace `output` if it is a folder that this function wrote
-    int threads;             // 0 = all processors; the result does not depend on it
-    sdg_progress_fn progress; void *progress_user; // stages "weights", "intervals"; may be called from any thread, one call at a time; false cancels
-    void (*report)(void *user, const struct sdg_quantize_report *report); void *report_user; // after the folder is complete
-    sdg_log_fn log; void *log_user;
+    const char *hessians; // of sdg_collect: round by GPTQ where it has a layer's; NULL = each weight to the nearest
+    // inputs per weight scale, weight-only schemes; 0 = a scale per output channel (or what scheme_file says)
+    int group;
+    uint64_t seed; // of the interval generators' fits
+    bool delta;    // leave out what the base has, and name the base by its relative path
+    bool force;    // replace `output` if it is a folder that this function wrote
+    int threads;   // 0 = all processors; the result does not depend on it
+    // stages "weights", "intervals"; may be called from any thread, one call at a time; false cancels
+    sdg_progress_fn progress;
+    void *progress_user;
+    // after the folder is complete
+    void (*report)(void *user, const struct sdg_quantize_report *report);
+    void *report_user;
+    sdg_log_fn log;
+    void *log_user;
     enum sdg_log_level log_level;
 };
 
-// Rounds weights, fits intervals and writes the folder. SDG_ERROR_USAGE for schemes, expressions and numbers that are not legal,
-// SDG_ERROR_INPUT for statistics of another model, SDG_ERROR_OUTPUT when `output` exists.
+// Rounds weights, fits intervals and writes the folder. SDG_ERROR_USAGE for schemes, expressions and numbers that are
+// not legal, SDG_ERROR_INPUT for statistics of another model, SDG_ERROR_OUTPUT when `output` exists.
 SDG_API enum sdg_result sdg_quantize(const struct sdg_quantize_params *params);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-// sdgen draws with the default model: exit codes, files, names, metadata, interruption. Small and few steps: what is in the
-// picture is tested elsewhere.
+// sdgen draws with the default model: exit codes, files, names, metadata, interruption. Small and few steps: what is in
+// the picture is tested elsewhere.
 #include "run.h"
 
 #include <cjson/cJSON.h>
@@ -38,8 +38,10 @@ static void expect_done(const struct run *run)
 static void expect_error(const struct run *run, int status, const char *word, int files)
 {
     const char *error = strstr(run->err, "error: ");
-    if (run->status != status || !error || strstr(error + 1, "error: ") || !strstr(error, word) || count_files() != files)
-        fail_msg("expected exit status %d, one error with '%s' and %d files, got %d, %d files and: %s", status, word, files, run->status, count_files(), run->err);
+    if (run->status != status || !error || strstr(error + 1, "error: ") || !strstr(error, word) ||
+        count_files() != files)
+        fail_msg("expected exit status %d, one error with '%s' and %d files, got %d, %d files and: %s", status, word,
+                 files, run->status, count_files(), run->err);
 }
 
 static bool same_files(const char *a, const char *b)
@@ -86,7 +88,8 @@ static void test_picture(void **state)
     write_whole("prompt.txt", "a red apple\n", 12);
     expect_done(sdgen("--prompt-file", "prompt.txt", SMALL, "-o", "c.png", "-s", "7"));
     assert_true(same_files("a.png", "c.png"));
-    expect_done(run_with((char *const[]){SDGEN_PROGRAM, "--prompt-file", "-", SMALL, "-o", "c.png", "-s7", NULL}, "prompt.txt"));
+    expect_done(run_with((char *const[]){SDGEN_PROGRAM, "--prompt-file", "-", SMALL, "-o", "c.png", "-s7", NULL},
+                         "prompt.txt"));
     assert_true(same_files("a.png", "c.png"));
     expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "7", "-t", "2"));
     assert_true(same_files("a.png", "c.png")); // the same bytes for any number of threads
@@ -144,15 +147,21 @@ static void test_metadata(void **state)
     (void)state;
     static const struct {
         const char *prompt, *negative;
-    } texts[] = {{"a red apple, 3d", "blurry"}, {"caf\xc3\xa9 \xc2\xa3", ""}, {"\xe6\x9d\xb1\xe4\xba\xac \xf0\x9f\x9a\x80", "\xc3\xa9"}, {"two\nlines", "also\ntwo"}, {"", NULL}};
+    } texts[] = {{"a red apple, 3d", "blurry"},
+                 {"caf\xc3\xa9 \xc2\xa3", ""},
+                 {"\xe6\x9d\xb1\xe4\xba\xac \xf0\x9f\x9a\x80", "\xc3\xa9"},
+                 {"two\nlines", "also\ntwo"},
+                 {"", NULL}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char expected[400];
         const char *negative = texts[i].negative;
-        expect_done(run_with((char *const[]){SDGEN_PROGRAM, "-q", "-o", "a.png", SMALL, "-s", "9", "--cfg-scale", "4.5", "--eta", "0.5", "-p", (char *)texts[i].prompt,
+        expect_done(run_with((char *const[]){SDGEN_PROGRAM, "-q", "-o", "a.png", SMALL, "-s", "9", "--cfg-scale", "4.5",
+                                             "--eta", "0.5", "-p", (char *)texts[i].prompt,
                                              negative ? (char *)"-n" : NULL, (char *)negative, NULL},
                              NULL));
         snprintf(expected, sizeof expected,
-                 "%s%s%s\nSteps: 2, Sampler: Euler a, Schedule type: Discrete, CFG scale: 4.5, Seed: 9, Size: 64x64, Model: emoji-128, Eta: 0.5, RNG: cuda, Version: sdgen 0.1.0\n",
+                 "%s%s%s\nSteps: 2, Sampler: Euler a, Schedule type: Discrete, CFG scale: 4.5, Seed: 9, Size: 64x64, "
+                 "Model: emoji-128, Eta: 0.5, RNG: cuda, Version: sdgen 0.1.0\n",
                  texts[i].prompt, negative && *negative ? "\nNegative prompt: " : "", negative ? negative : "");
         const struct run *run = sdgen("-M", "metadata", "--image", "a.png");
         expect_done(run);
@@ -193,7 +202,9 @@ static void test_init_image(void **state)
 {
     (void)state;
     expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "-W", "64", "-H", "96", "--steps", "2", "-o", "a.ppm", "-q"));
-    expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "--steps", "2", "-i", "a.ppm", "--strength", "0.5", "-o", "b.png", "-q")); // the size is the init image's
+    // the size is the init image's
+    expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "--steps", "2", "-i", "a.ppm", "--strength", "0.5", "-o",
+                      "b.png", "-q"));
     struct sdg_image *image = load("b.png");
     assert_true(image->width == 64 && image->height == 96);
     sdg_image_destroy(&image);
@@ -210,7 +221,8 @@ static void test_init_image(void **state)
     write_whole("broken.png", "\x89PNG\r\n\x1a\n and nothing", 20);
     expect_error(sdgen("x", SMALL, "-i", "broken.png", "-o", "e.png"), 2, "broken.png", 5);
     expect_error(sdgen("x", SMALL, "-i", "absent.png", "-o", "e.png"), 2, "absent.png", 5);
-    expect_error(run_with((char *const[]){SDGEN_PROGRAM, "x", SMALL, "-i", "-", "-o", "e.png", NULL}, NULL), 2, "standard input", 5);
+    expect_error(run_with((char *const[]){SDGEN_PROGRAM, "x", SMALL, "-i", "-", "-o", "e.png", NULL}, NULL), 2,
+                 "standard input", 5);
 }
 
 static void test_arrays(void **state)
@@ -233,17 +245,21 @@ static void test_arrays(void **state)
     assert_memory_equal(steps.data, first.data, size * sizeof(float));
     assert_memory_equal(steps.data + size, last.data, size * sizeof(float));
 
-    // Noise from a file is used: the same picture for any seed with a sampler that draws nothing else; its size is the picture's.
+    // Noise from a file is used: the same picture for any seed with a sampler that draws nothing else; its size is the
+    // picture's.
     struct app_array noise = {"noise", 4, {1, 4, 8, 8}, npy.data};
     assert_int_equal(app_array_write(&ui, "noise.safetensors", &noise, 1), SDG_OK);
     assert_int_equal(app_array_write(&ui, "noise.npy", &noise, 1), SDG_OK);
-    expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "--steps", "2", "-s", "1", "-o", "b.ppm", "--sampling-method", "euler", "--load-noise", "noise.npy"));
-    expect_done(sdgen("x", SMALL, "-s", "2", "-o", "c.ppm", "--sampling-method", "euler", "--load-noise", "noise.safetensors"));
+    expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "--steps", "2", "-s", "1", "-o", "b.ppm", "--sampling-method",
+                      "euler", "--load-noise", "noise.npy"));
+    expect_done(
+        sdgen("x", SMALL, "-s", "2", "-o", "c.ppm", "--sampling-method", "euler", "--load-noise", "noise.safetensors"));
     expect_done(sdgen("x", SMALL, "-s", "2", "-o", "d.ppm", "--sampling-method", "euler"));
     assert_true(same_files("b.ppm", "c.ppm"));
     assert_false(same_files("c.ppm", "d.ppm"));
     int files = count_files();
-    expect_error(sdgen("x", "-W", "128", "-H", "128", "--load-noise", "noise.npy", "-o", "e.png"), 1, "--load-noise", files);
+    expect_error(sdgen("x", "-W", "128", "-H", "128", "--load-noise", "noise.npy", "-o", "e.png"), 1, "--load-noise",
+                 files);
     noise.shape[1] = 2;
     noise.shape[2] = 16;
     assert_int_equal(app_array_write(&ui, "noise.npy", &noise, 1), SDG_OK);
@@ -284,7 +300,8 @@ static void test_failures(void **state)
         expect_error(&failed, 2, "standard output", 2);
         assert_int_equal(symlink("/dev/full", "full.png"), 0);
         expect_error(sdgen("x", SMALL, "-o", "full.png"), 2, "full.png", 3);
-        expect_error(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "full.npy", "-i", "absent.png"), 2, "absent.png", 3);
+        expect_error(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "full.npy", "-i", "absent.png"), 2,
+                     "absent.png", 3);
     }
 }
 
@@ -316,7 +333,9 @@ static double seconds(void)
 // Ctrl-C, or a request to end, in the middle of sampling.
 static void interrupt(int number)
 {
-    char *arguments[] = {SDGEN_PROGRAM, "x", "--backend", "cpu", "-t", "1", "--steps", "1000", "-W", "256", "-H", "256", "-o", "a.png", "--preview", "proj", "--preview-path", "p.ppm", NULL};
+    char *arguments[] = {
+        SDGEN_PROGRAM, "x",   "--backend", "cpu",   "-t",        "1",    "--steps",        "1000",  "-W", "256",
+        "-H",          "256", "-o",        "a.png", "--preview", "proj", "--preview-path", "p.ppm", NULL};
     pid_t child = start(arguments, NULL, "/dev/null", "err");
     double begin = seconds();
     while (!file_exists("p.ppm") && seconds() - begin < 120 && waitpid(child, NULL, WNOHANG) == 0)
@@ -479,11 +498,14 @@ static void test_bench_versus(void **state)
     cJSON *json = cJSON_Parse(text);
     const cJSON *versus = cJSON_GetObjectItemCaseSensitive(json, "versus"), *other = cJSON_GetArrayItem(versus, 0);
     assert_int_equal(cJSON_GetArraySize(versus), 1);
-    assert_string_equal(cJSON_GetObjectItemCaseSensitive(json, "model")->valuestring, SDG_SOURCE_DIR "/models/emoji-128");
+    assert_string_equal(cJSON_GetObjectItemCaseSensitive(json, "model")->valuestring,
+                        SDG_SOURCE_DIR "/models/emoji-128");
     assert_string_equal(cJSON_GetObjectItemCaseSensitive(other, "model")->valuestring, QUANTIZED);
     check_ratio(json, other);
-    assert_true(number(other, "planned") > 0 && number(other, "planned") < number(json, "planned")); // weights of a quarter of the size
-    assert_true(number(other, "macs") > 1e6 && number(other, "gops") > 0 && number(other, "min") > 0 && number(other, "max") >= number(other, "min"));
+    // weights of a quarter of the size
+    assert_true(number(other, "planned") > 0 && number(other, "planned") < number(json, "planned"));
+    assert_true(number(other, "macs") > 1e6 && number(other, "gops") > 0 && number(other, "min") > 0 &&
+                number(other, "max") >= number(other, "min"));
     assert_true(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "kernels")) > 10);
     assert_true(cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(other, "kernels")) > 10);
     cJSON_Delete(json);

@@ -1,4 +1,5 @@
-// sdeval: tables, JSON and page of a small evaluation; the page is well-formed and asks nothing of anybody; mistakes are told.
+// sdeval: tables, JSON and page of a small evaluation; the page is well-formed and asks nothing of anybody; mistakes
+// are told.
 #include "run.h"
 
 #include <math.h>
@@ -31,7 +32,8 @@ static int leave(void **state)
 
 // ---- pages ----
 
-// Reads a page as XML: elements closed in order, attributes quoted and not twice, entities known. Calls fail_msg with where it is not.
+// Reads a page as XML: elements closed in order, attributes quoted and not twice, entities known. Calls fail_msg with
+// where it is not.
 struct page {
     const char *text, *at;
     char open[64][32];
@@ -184,7 +186,8 @@ static void check_json(const char *path)
     const cJSON *settings = get(json, "settings"), *models = get(json, "models");
     assert_int_equal(get(settings, "steps")->valueint, 2);
     assert_int_equal(get(settings, "runs")->valueint, 2);
-    assert_string_equal(cJSON_GetArrayItem(get(settings, "prompts"), 0)->valuestring, "a <b>\"red\" & 'green'</b> apple\\");
+    assert_string_equal(cJSON_GetArrayItem(get(settings, "prompts"), 0)->valuestring,
+                        "a <b>\"red\" & 'green'</b> apple\\");
     assert_int_equal(cJSON_GetArraySize(models), 4);
     const cJSON *slow = cJSON_GetArrayItem(models, 3); // rounded elsewhere, and no further away than that
     assert_string_equal(get(slow, "name")->valuestring, "emoji-128 reference");
@@ -196,12 +199,14 @@ static void check_json(const char *path)
     assert_string_equal(get(other, "scheme")->valuestring, "bf16");
     assert_true(get(other, "psnr")->valuedouble > 20 && get(other, "psnr")->valuedouble < 90);
     assert_int_equal(cJSON_GetArraySize(get(other, "latent_sqnr_by_step")), 2);
-    assert_true(cJSON_GetArrayItem(get(other, "latent_sqnr_by_step"), 1)->valuedouble == get(other, "latent_sqnr")->valuedouble);
+    assert_true(cJSON_GetArrayItem(get(other, "latent_sqnr_by_step"), 1)->valuedouble ==
+                get(other, "latent_sqnr")->valuedouble);
     assert_int_equal(cJSON_GetArraySize(get(other, "psnr_by_run")), 2);
     assert_int_equal(get(settings, "output_runs")->valueint, 2);
     const cJSON *outputs = get(other, "output_sqnr_by_call");
     assert_int_equal(cJSON_GetArraySize(outputs), 2);
-    assert_true(fabs(cJSON_GetArrayItem(outputs, 0)->valuedouble + cJSON_GetArrayItem(outputs, 1)->valuedouble - 2 * get(other, "output_sqnr")->valuedouble) < 1e-6);
+    assert_true(fabs(cJSON_GetArrayItem(outputs, 0)->valuedouble + cJSON_GetArrayItem(outputs, 1)->valuedouble -
+                     2 * get(other, "output_sqnr")->valuedouble) < 1e-6);
     assert_true(get(other, "output_sqnr")->valuedouble > 20 && get(other, "output_sqnr")->valuedouble < 90);
     assert_true(cJSON_IsNull(get(same, "output_sqnr")));
     assert_true(get(other, "seconds_step")->valuedouble > 0 && get(other, "unet_bytes")->valuedouble > 1e6);
@@ -214,10 +219,12 @@ static void test_files(void **state)
     (void)state;
     static const char prompts[] = "a <b>\"red\" & 'green'</b> apple\\\n\ncat face\r\nnever drawn\n";
     write_whole("prompts.txt", prompts, sizeof prompts - 1);
-    const struct run *run = sdeval(SMALL, "--limit", "2", "-M", MODEL ",name=<same>", MODEL ",type=bf16", MODEL ",backend=reference", "--json", "out.json", "--report", "out.html");
+    const struct run *run = sdeval(SMALL, "--limit", "2", "-M", MODEL ",name=<same>", MODEL ",type=bf16",
+                                   MODEL ",backend=reference", "--json", "out.json", "--report", "out.html");
     if (run->status)
         fail_msg("exit status %d: %s", run->status, run->err);
-    assert_non_null(strstr(run->out, "<same>              f32                 inf       inf      inf          0      inf   1.0000"));
+    assert_non_null(strstr(
+        run->out, "<same>              f32                 inf       inf      inf          0      inf   1.0000"));
     assert_non_null(strstr(run->out, "emoji-128 bf16"));
     assert_non_null(strstr(run->out, "output dB at t ="));
     assert_int_equal(count_files(), 3);
@@ -244,7 +251,8 @@ static void expect_error(const struct run *run, int status, const char *word)
 {
     const char *error = strstr(run->err, "error: ");
     if (run->status != status || !error || strstr(error + 1, "error: ") || !strstr(error, word))
-        fail_msg("expected exit status %d and one error with '%s', got %d and: %s", status, word, run->status, run->err);
+        fail_msg("expected exit status %d and one error with '%s', got %d and: %s", status, word, run->status,
+                 run->err);
 }
 
 static void test_mistakes(void **state)
@@ -272,11 +280,29 @@ static void test_drawings(void **state)
     struct app_ui ui = app_ui_create("test");
     struct app_output output;
     assert_int_equal(app_output_open(&ui, "page.html", &output), SDG_OK);
-    static const double x[] = {0, 1, 2, 3, 4}, gaps[] = {1, INFINITY, -3, NAN, 2}, none[] = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY}, map[] = {1, INFINITY, NAN, -INFINITY};
-    const struct report_line lines[] = {{x, gaps, 5, report_color(0), report_dash(0)}, {x, none, 5, report_color(11), report_dash(11)}, {x, x, 0, report_color(1), ""}};
-    const struct report_chart empty = {.width = 300, .height = 200, .x_max = 0}, one = {.width = 300, .height = 200, .x_max = 4, .x_label = "<x>", .lines = lines, .line_count = 3};
+    static const double x[] = {0, 1, 2, 3, 4}, gaps[] = {1, INFINITY, -3, NAN, 2},
+                        none[] = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY},
+                        map[] = {1, INFINITY, NAN, -INFINITY};
+    const struct report_line lines[] = {{x, gaps, 5, report_color(0), report_dash(0)},
+                                        {x, none, 5, report_color(11), report_dash(11)},
+                                        {x, x, 0, report_color(1), ""}};
+    const struct report_chart empty = {.width = 300, .height = 200, .x_max = 0},
+                              one = {.width = 300,
+                                     .height = 200,
+                                     .x_max = 4,
+                                     .x_label = "<x>",
+                                     .lines = lines,
+                                     .line_count = 3};
     const char *const names[] = {"a & b", "c"};
-    const struct report_map cells = {.rows = 2, .columns = 2, .values = map, .row_names = names, .row_titles = names, .low = 0, .high = 1, .cell_width = 8, .cell_height = 8};
+    const struct report_map cells = {.rows = 2,
+                                     .columns = 2,
+                                     .values = map,
+                                     .row_names = names,
+                                     .row_titles = names,
+                                     .low = 0,
+                                     .high = 1,
+                                     .cell_width = 8,
+                                     .cell_height = 8};
     report_begin(output.file, "<title> & \"more\"");
     report_chart(output.file, &empty);
     report_chart(output.file, &one);
@@ -295,7 +321,8 @@ static void test_drawings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_files, enter, leave), cmocka_unit_test_setup_teardown(test_mistakes, enter, leave),
+        cmocka_unit_test_setup_teardown(test_files, enter, leave),
+        cmocka_unit_test_setup_teardown(test_mistakes, enter, leave),
         cmocka_unit_test_setup_teardown(test_drawings, enter, leave),
     };
     return cmocka_run_group_tests_name("sdeval", tests, NULL, NULL);

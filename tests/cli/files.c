@@ -1,5 +1,5 @@
-// Files that programs read and write: pictures and arrays, whole and broken. Every cut and thousands of changed bytes of each
-// must end in a picture or an error, never in a crash (the sanitizer build looks closer).
+// Files that programs read and write: pictures and arrays, whole and broken. Every cut and thousands of changed bytes
+// of each must end in a picture or an error, never in a crash (the sanitizer build looks closer).
 #include "run.h"
 
 #include "apps/common/arrays.h"
@@ -75,7 +75,9 @@ static void test_text(void **state)
         {"\xf0\x9f\x9a\x80", "\xf0\x9f\x9a\x80", "iTXt"},
         {"line\nline\ttab", "line\nline\ttab", "tEXt"},
         {"escape \033[31m", "escape ?[31m", "tEXt"},
-        {"c1 \xc2\x9b" "31m \xe2\x82\xac", "c1 ?31m \xe2\x82\xac", "iTXt"},
+        {"c1 \xc2\x9b"
+         "31m \xe2\x82\xac",
+         "c1 ?31m \xe2\x82\xac", "iTXt"},
     };
     struct sdg_image *image = make_picture(4, 4);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -223,10 +225,12 @@ static void test_hostile_pictures(void **state)
 {
     (void)state;
     // A correct header of 2^31 - 1 pixels a side, one of width 0, and pictures of other kinds that announce too much.
-    static const unsigned char huge[] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x02\0\0\0\xb3\x16\x9f\xb4";
+    static const unsigned char huge[] =
+        "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x02\0\0\0\xb3\x16\x9f\xb4";
     expect_refused(READ_IMAGE, "a.png", huge, sizeof huge - 1);
     expect_refused(READ_TEXT, "a.png", huge, sizeof huge - 1);
-    static const char ppm_huge[] = "P6 100000 100000 255\nxxx", ppm_zero[] = "P6 0 4 255\n", ppm_negative[] = "P6 -4 4 255\nxxx", ppm_short[] = "P6 100 100 255\nxxx";
+    static const char ppm_huge[] = "P6 100000 100000 255\nxxx", ppm_zero[] = "P6 0 4 255\n",
+                      ppm_negative[] = "P6 -4 4 255\nxxx", ppm_short[] = "P6 100 100 255\nxxx";
     expect_refused(READ_IMAGE, "a.ppm", ppm_huge, sizeof ppm_huge - 1);
     expect_refused(READ_IMAGE, "a.ppm", ppm_zero, sizeof ppm_zero - 1);
     expect_refused(READ_IMAGE, "a.ppm", ppm_negative, sizeof ppm_negative - 1);
@@ -251,7 +255,8 @@ static void test_arrays(void **state)
     static const char *const files[] = {"a.safetensors", "a.npy"};
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(app_array_read(&ui, files[i], "noise", &back), SDG_OK);
-        assert_true(back.dims == 4 && back.shape[0] == 1 && back.shape[1] == 2 && back.shape[2] == 3 && back.shape[3] == 4);
+        assert_true(back.dims == 4 && back.shape[0] == 1 && back.shape[1] == 2 && back.shape[2] == 3 &&
+                    back.shape[3] == 4);
         assert_memory_equal(back.data, numbers, sizeof numbers);
         free(back.data);
     }
@@ -274,8 +279,9 @@ static void test_arrays(void **state)
 static void test_numpy_file(void **state)
 {
     (void)state;
-    static const char file[] = "\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }            \n"
-                               "\x00\x00\x80\x3f\x00\x00\x00\xc0";
+    static const char file[] =
+        "\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }            \n"
+        "\x00\x00\x80\x3f\x00\x00\x00\xc0";
     struct app_array back = {0};
     write_whole("a.npy", file, sizeof file - 1);
     assert_int_equal(sizeof file - 1, 10 + 0x46 + 8);
@@ -290,13 +296,20 @@ static void test_hostile_arrays(void **state)
     static const struct {
         const char *header;
     } cases[] = {
-        {"{}"}, {"[]"}, {"{\"noise\":5}"}, {"{\"noise\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[0,4]}}"},
-        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}"}, {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}"},
-        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[1000,1004]}}"}, {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}"},
+        {"{}"},
+        {"[]"},
+        {"{\"noise\":5}"},
+        {"{\"noise\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[0,4]}}"},
+        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}"},
+        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}"},
+        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[1000,1004]}}"},
+        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}"},
         {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}"},
         {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],\"data_offsets\":[0,4]}}"},
-        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}"}, {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1]}}"},
-        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"}, {"{\"noise\\"},
+        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}"},
+        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1]}}"},
+        {"{\"noise\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"},
+        {"{\"noise\\"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char file[400] = {0};
@@ -342,8 +355,10 @@ static void test_output(void **state)
         int64_t number, count;
         const char *name;
     } names[] = {
-        {"a.png", 0, 1, "a.png"}, {"a.png", 0, 2, "a_1.png"}, {"a.png", 11, 12, "a_12.png"}, {"a%d.png", 0, 1, "a0.png"}, {"a%d.png", 10, 12, "a10.png"},
-        {"%03d.png", 7, 12, "007.png"}, {"%3d.png", 7, 12, "  7.png"}, {"d.e/a", 1, 2, "d.e/a_2"}, {".png", 0, 2, ".png_1"}, {"d/.png", 0, 2, "d/.png_1"},
+        {"a.png", 0, 1, "a.png"},      {"a.png", 0, 2, "a_1.png"},     {"a.png", 11, 12, "a_12.png"},
+        {"a%d.png", 0, 1, "a0.png"},   {"a%d.png", 10, 12, "a10.png"}, {"%03d.png", 7, 12, "007.png"},
+        {"%3d.png", 7, 12, "  7.png"}, {"d.e/a", 1, 2, "d.e/a_2"},     {".png", 0, 2, ".png_1"},
+        {"d/.png", 0, 2, "d/.png_1"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *name = NULL;
@@ -356,10 +371,14 @@ static void test_output(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_round_trip, enter, leave),       cmocka_unit_test_setup_teardown(test_text, enter, leave),
-        cmocka_unit_test_setup_teardown(test_fit, enter, leave),              cmocka_unit_test_setup_teardown(test_broken_pictures, enter, leave),
-        cmocka_unit_test_setup_teardown(test_hostile_pictures, enter, leave), cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
-        cmocka_unit_test_setup_teardown(test_numpy_file, enter, leave),       cmocka_unit_test_setup_teardown(test_hostile_arrays, enter, leave),
+        cmocka_unit_test_setup_teardown(test_round_trip, enter, leave),
+        cmocka_unit_test_setup_teardown(test_text, enter, leave),
+        cmocka_unit_test_setup_teardown(test_fit, enter, leave),
+        cmocka_unit_test_setup_teardown(test_broken_pictures, enter, leave),
+        cmocka_unit_test_setup_teardown(test_hostile_pictures, enter, leave),
+        cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
+        cmocka_unit_test_setup_teardown(test_numpy_file, enter, leave),
+        cmocka_unit_test_setup_teardown(test_hostile_arrays, enter, leave),
         cmocka_unit_test_setup_teardown(test_output, enter, leave),
     };
     return cmocka_run_group_tests_name("cli_files", tests, NULL, NULL);

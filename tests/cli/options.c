@@ -23,11 +23,11 @@ static int leave(void **state)
 // Exit status `status`, one line on stderr that is an error and contains `word`, nothing on stdout, no file.
 static void expect_error(const struct run *run, int status, const char *word)
 {
-    bool good = run->status == status && count_lines(run->err) == 1 && !strncmp(run->err, "sdgen: error: ", 14) && strstr(run->err, word) && run->out_size == 0 &&
-                count_files() == 0 && strlen(run->err) < 600;
+    bool good = run->status == status && count_lines(run->err) == 1 && !strncmp(run->err, "sdgen: error: ", 14) &&
+        strstr(run->err, word) && run->out_size == 0 && count_files() == 0 && strlen(run->err) < 600;
     if (!good)
-        fail_msg("expected exit status %d and one error line with '%s', got %d, %zu bytes on stdout, %d files and: %s", status, word, run->status, run->out_size,
-                 count_files(), run->err);
+        fail_msg("expected exit status %d and one error line with '%s', got %d, %zu bytes on stdout, %d files and: %s",
+                 status, word, run->status, run->out_size, count_files(), run->err);
 }
 
 static bool takes_value(const struct app_option *option)
@@ -67,7 +67,8 @@ static void test_help(void **state)
     for (size_t i = 0; i < sdgen_command.count; i++) {
         const struct app_option *option = &sdgen_command.options[i];
         char name[80], standard[80];
-        snprintf(name, sizeof name, "--%s%s%s", option->name, option->word ? " " : "", option->word ? option->word : "");
+        snprintf(name, sizeof name, "--%s%s%s", option->name, option->word ? " " : "",
+                 option->word ? option->word : "");
         const char *at = strstr(run->out, name);
         if (!at)
             fail_msg("--help-all lacks %s", name);
@@ -135,8 +136,11 @@ static void expect_refused(const struct app_option *option, const char *value)
 static void test_bad_values(void **state)
 {
     (void)state;
-    static const char *const no_integer[] = {"", "abc", "7x", "1.5", "1e3", " 7", "+7", "0x10", "-", "--", "99999999999999999999", "-99999999999999999999", "7\n"};
-    static const char *const no_real[] = {"", "abc", "7x", "nan", "inf", "-inf", "1e999", "1,5", " 7", "7 ", "+7", "0x1p3", "1e", ".", "-", "7..5"};
+    static const char *const no_integer[] = {
+        "",   "abc", "7x", "1.5", "1e3", " 7", "+7", "0x10", "-", "--", "99999999999999999999", "-99999999999999999999",
+        "7\n"};
+    static const char *const no_real[] = {"",   "abc", "7x", "nan",   "inf", "-inf", "1e999", "1,5",
+                                          " 7", "7 ",  "+7", "0x1p3", "1e",  ".",    "-",     "7..5"};
     int runs = 0;
     for (size_t i = 0; i < sdgen_command.count; i++) {
         const struct app_option *option = &sdgen_command.options[i];
@@ -180,8 +184,7 @@ static void test_bad_values(void **state)
             expect_refused(option, "1");
             runs++;
             break;
-        case APP_TEXT:
-            break;
+        case APP_TEXT: break;
         }
     }
     print_message("%d bad values refused\n", runs);
@@ -300,7 +303,10 @@ static void test_contradictions(void **state)
         {"xx", "--backend", "xx=cpu"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        expect_error(run_with((char *const[]){SDGEN_PROGRAM, (char *)cases[i][1], (char *)cases[i][2], (char *)cases[i][3], (char *)cases[i][4], NULL}, NULL), 1, cases[i][0]);
+        expect_error(run_with((char *const[]){SDGEN_PROGRAM, (char *)cases[i][1], (char *)cases[i][2],
+                                              (char *)cases[i][3], (char *)cases[i][4], NULL},
+                              NULL),
+                     1, cases[i][0]);
     expect_error(sdgen("-M", "metadata", "--image", "a.png", "-p", "x"), 1, "no meaning with -M");
     expect_error(sdgen("-M", "metadata", "--image", "a.png", "x"), 1, "no meaning with -M");
 }

@@ -1,5 +1,5 @@
-// The way to a quantized model from outside: sdcalib collects, sdquant writes, sdgen and sdeval take the folder like any other. Mistakes
-// are told in one line, with the exit code for their kind, and leave nothing behind.
+// The way to a quantized model from outside: sdcalib collects, sdquant writes, sdgen and sdeval take the folder like
+// any other. Mistakes are told in one line, with the exit code for their kind, and leave nothing behind.
 #include "run.h"
 
 #include "tests/temp.h"
@@ -52,8 +52,10 @@ static int count(void **state)
 static void expect_error(const struct run *run, int status, const char *word)
 {
     const char *error = strstr(run->err, "error: ");
-    if (run->status != status || !error || strstr(error + 1, "error: ") || !strstr(error, word) || count_files() != all_files)
-        fail_msg("expected exit status %d, one error with '%s' and %d files, got %d, %d files and: %s", status, word, all_files, run->status, count_files(), run->err);
+    if (run->status != status || !error || strstr(error + 1, "error: ") || !strstr(error, word) ||
+        count_files() != all_files)
+        fail_msg("expected exit status %d, one error with '%s' and %d files, got %d, %d files and: %s", status, word,
+                 all_files, run->status, count_files(), run->err);
 }
 
 // ---- mistakes ----
@@ -108,7 +110,8 @@ static void test_existing_output(void **state)
 // The default model with one other bit in its first weight.
 static void make_other_model(void)
 {
-    static const char *const parts[] = {"vae", "text_encoder", "tokenizer", "scheduler", "model_index.json", "unet/config.json"};
+    static const char *const parts[] = {"vae",       "text_encoder",     "tokenizer",
+                                        "scheduler", "model_index.json", "unet/config.json"};
     enum { ROOM = 1 << 26 };
     char *data = malloc(ROOM), to[100];
     uint64_t header;
@@ -132,7 +135,8 @@ static void test_statistics_of_another(void **state)
     (void)state;
     make_other_model();
     all_files++;
-    expect_error(sdquant(STATS, "-m", "other", "-o", "out"), 2, "stats.safetensors: is of another model: its UNet has fingerprint");
+    expect_error(sdquant(STATS, "-m", "other", "-o", "out"), 2,
+                 "stats.safetensors: is of another model: its UNet has fingerprint");
     temp_remove_tree("other");
 }
 
@@ -140,7 +144,8 @@ static void test_statistics_of_another(void **state)
 
 static void expect_drawn(const char *model, const char *picture)
 {
-    const struct run *run = sdgen("-m", (char *)model, "-p", "a red apple, 3d", "-s", "7", SMALL, "-o", (char *)picture);
+    const struct run *run =
+        sdgen("-m", (char *)model, "-p", "a red apple, 3d", "-s", "7", SMALL, "-o", (char *)picture);
     expect_done(run);
     assert_non_null(strstr(run->err, "seed 7\n"));
     assert_true(file_exists(picture));
@@ -168,11 +173,13 @@ static void test_to_the_picture(void **state)
     expect_done(run);
     assert_non_null(strstr(run->out, "\nquantized          w8a8-tdq "));
 
-    // It is no model to start from, it is not overwritten unasked, and the correction is measured where it is asked for.
+    // It is no model to start from, it is not overwritten unasked, and the correction is measured where it is asked
+    // for.
     all_files = count_files();
     expect_error(sdquant("--scheme", "w8a16", "-m", "quantized", "-o", "again"), 2, "quantized already");
     expect_error(sdquant(STATS, "-o", "quantized"), 2, "quantized exists already");
-    run = sdquant(STATS, A_FEW, "--delta", "--force", "-t", "1", "-o", "quantized", "--correct", "prompts.txt", "--correct-steps", "2");
+    run = sdquant(STATS, A_FEW, "--delta", "--force", "-t", "1", "-o", "quantized", "--correct", "prompts.txt",
+                  "--correct-steps", "2");
     expect_done(run);
     assert_non_null(strstr(run->out, "correction measured at 2 timesteps"));
     assert_int_equal(count_files(), all_files);
@@ -186,8 +193,9 @@ static void test_to_the_picture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_usage, count), cmocka_unit_test_setup(test_missing_files, count), cmocka_unit_test_setup(test_existing_output, count),
-        cmocka_unit_test_setup(test_statistics_of_another, count), cmocka_unit_test_setup(test_to_the_picture, count),
+        cmocka_unit_test_setup(test_usage, count),           cmocka_unit_test_setup(test_missing_files, count),
+        cmocka_unit_test_setup(test_existing_output, count), cmocka_unit_test_setup(test_statistics_of_another, count),
+        cmocka_unit_test_setup(test_to_the_picture, count),
     };
     return cmocka_run_group_tests_name("quant", tests, set_up, tear_down);
 }

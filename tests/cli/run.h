@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 struct run {
-    int status;            // exit status, or 1000 + the signal
+    int status; // exit status, or 1000 + the signal
     char out[1 << 16], err[1 << 16];
     size_t out_size;
 };
@@ -29,7 +29,8 @@ struct run {
 // A new empty folder, which becomes the working directory.
 static inline void folder_enter(char *folder, size_t size)
 {
-    snprintf(folder, size, "%s/sdgen-cli-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"); // thousands of files
+    // thousands of files
+    snprintf(folder, size, "%s/sdgen-cli-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(folder));
     assert_int_equal(chdir(folder), 0);
 }
@@ -96,7 +97,8 @@ static inline pid_t start(char *const *arguments, const char *input, const char 
     if (child)
         return child;
     signal(SIGINT, SIG_DFL); // a test started in the background has it ignored
-    int in = open(input ? input : "/dev/null", O_RDONLY), to = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666), say = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    int in = open(input ? input : "/dev/null", O_RDONLY), to = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666),
+        say = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (in < 0 || to < 0 || say < 0 || dup2(in, 0) < 0 || dup2(to, 1) < 0 || dup2(say, 2) < 0)
         _exit(126);
     execv(arguments[0], arguments);

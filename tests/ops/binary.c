@@ -1,10 +1,11 @@
 #include "tests/ops/check.h"
 
-static void check(struct suite *s, enum sdg_binary function, int n, int h, int w, int c, bool one_sample, bool one_token, enum fill fill)
+static void check(struct suite *s, enum sdg_binary function, int n, int h, int w, int c, bool one_sample,
+                  bool one_token, enum fill fill)
 {
     struct fixture f;
-    if (!begin(s, &f, "binary(type=%s,function=%d,n=%d,h=%d,w=%d,c=%d,one_sample=%d,one_token=%d,fill=%d)", type_name(s), function, n, h, w, c, one_sample,
-               one_token, fill))
+    if (!begin(s, &f, "binary(type=%s,function=%d,n=%d,h=%d,w=%d,c=%d,one_sample=%d,one_token=%d,fill=%d)",
+               type_name(s), function, n, h, w, c, one_sample, one_token, fill))
         return;
     f.pointwise = true;
     sdg_value x = input(&f, "x", n, h, w, c, (struct data){fill, 1, 0});

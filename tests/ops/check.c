@@ -43,9 +43,10 @@ double nmse(const float *got, const float *expected, size_t count)
     return error == 0 ? 0 : energy > 0 ? error / energy : INFINITY;
 }
 
-// Largest NMSE allowed. f32: sums of up to some thousand products in another order lose a few bits of 24, 1e-7 is a hundred
-// times that squared. A result rounded once to bf16 is off by up to 2^-8 of itself, to f16 by up to 2^-11: squared 1.5e-5 and 2.4e-7 at worst, a
-// few times less on average. Kernels may round once or twice more on the way (probabilities before the product with v).
+// Largest NMSE allowed. f32: sums of up to some thousand products in another order lose a few bits of 24, 1e-7 is a
+// hundred times that squared. A result rounded once to bf16 is off by up to 2^-8 of itself, to f16 by up to 2^-11:
+// squared 1.5e-5 and 2.4e-7 at worst, a few times less on average. Kernels may round once or twice more on the way
+// (probabilities before the product with v).
 double type_bound(const struct suite *s)
 {
     return s->type == SDG_F32 ? 1e-7 : s->type == SDG_F16 ? 1e-6 : 4e-5;
@@ -54,7 +55,10 @@ double type_bound(const struct suite *s)
 // For operations without sums: relative error of each element, and an absolute one where the function itself cancels.
 static bool element_is_right(const struct suite *s, double got, double expected)
 {
-    double relative = s->type == SDG_F32 ? 1e-5 : s->type == SDG_F16 ? 0x1p-10 : 0x1p-7, absolute = s->type == SDG_F32 ? 2e-6 : 1e-5;
+    double relative = s->type == SDG_F32 ? 1e-5
+        : s->type == SDG_F16             ? 0x1p-10
+                                         : 0x1p-7,
+           absolute = s->type == SDG_F32 ? 2e-6 : 1e-5;
     return fabs(got - expected) <= relative * fabs(expected) + absolute;
 }
 
@@ -77,7 +81,9 @@ void *get(size_t bytes)
 
 static float rounded(enum sdg_dtype type, float value)
 {
-    return type == SDG_F16 ? sdg_f32_from_f16(sdg_f16_from_f32(value)) : type == SDG_BF16 ? sdg_f32_from_bf16(sdg_bf16_from_f32(value)) : value;
+    return type == SDG_F16 ? sdg_f32_from_f16(sdg_f16_from_f32(value))
+        : type == SDG_BF16 ? sdg_f32_from_bf16(sdg_bf16_from_f32(value))
+                           : value;
 }
 
 static float element(struct fixture *f, struct data data, size_t i)
@@ -145,13 +151,15 @@ static const char *add_weight(struct fixture *f, int rank, const int64_t dims[4]
 
 sdg_value conv_weight(struct fixture *f, int64_t out, int64_t in, int kh, int kw)
 {
-    const char *name = add_weight(f, 4, (int64_t[4]){out, in, kh, kw}, (struct data){NORMAL, (float)sqrt(1.0 / (double)(in * kh * kw)), 0});
+    const char *name = add_weight(f, 4, (int64_t[4]){out, in, kh, kw},
+                                  (struct data){NORMAL, (float)sqrt(1.0 / (double)(in * kh * kw)), 0});
     return sdg_graph_conv_weight(f->graph, out, in, kh, kw, "%s", name);
 }
 
 sdg_value linear_weight(struct fixture *f, int64_t out, int64_t in)
 {
-    const char *name = add_weight(f, 2, (int64_t[4]){out, in, 1, 1}, (struct data){NORMAL, (float)sqrt(1.0 / (double)in), 0});
+    const char *name =
+        add_weight(f, 2, (int64_t[4]){out, in, 1, 1}, (struct data){NORMAL, (float)sqrt(1.0 / (double)in), 0});
     return sdg_graph_linear_weight(f->graph, out, in, "%s", name);
 }
 
@@ -169,11 +177,15 @@ sdg_value known_vector(struct fixture *f, int64_t n, const float *values)
 }
 
 // One tensor of codes.
-static void add_codes(struct fixture *f, const char *name, int rank, const int64_t dims[4], int bits, const int8_t *codes)
+static void add_codes(struct fixture *f, const char *name, int rank, const int64_t dims[4], int bits,
+                      const int8_t *codes)
 {
     struct sdg_tensor *tensor = &f->weight[f->weights++];
     size_t inputs = (size_t)(dims[1] * dims[2] * dims[3]), row = bits == 4 ? (inputs + 1) / 2 : inputs;
-    *tensor = (struct sdg_tensor){.name = name, .dtype = bits == 4 ? SDG_U8 : SDG_S8, .rank = bits == 4 ? 2 : rank, .bytes = (size_t)dims[0] * row};
+    *tensor = (struct sdg_tensor){.name = name,
+                                  .dtype = bits == 4 ? SDG_U8 : SDG_S8,
+                                  .rank = bits == 4 ? 2 : rank,
+                                  .bytes = (size_t)dims[0] * row};
     memcpy(tensor->dims, dims, sizeof(int64_t[4]));
     uint8_t *data = get(tensor->bytes);
     if (bits == 4) {
@@ -216,7 +228,11 @@ sdg_value code_weight(struct fixture *f, int rank, const int64_t dims[4], int bi
     char *scale_name = f->weight_name[f->weights];
     snprintf(scale_name, sizeof f->weight_name[0], "%d.weight_scale", f->weights - 1);
     struct sdg_tensor *tensor = &f->weight[f->weights++];
-    *tensor = (struct sdg_tensor){.name = scale_name, .dtype = SDG_F32, .rank = 1, .dims = {dims[0], 1, 1, 1}, .bytes = (size_t)dims[0] * sizeof(float)};
+    *tensor = (struct sdg_tensor){.name = scale_name,
+                                  .dtype = SDG_F32,
+                                  .rank = 1,
+                                  .dims = {dims[0], 1, 1, 1},
+                                  .bytes = (size_t)dims[0] * sizeof(float)};
     float *scales = get(tensor->bytes);
     for (int64_t o = 0; o < dims[0]; o++)
         scales[o] = (float)((0.5 + uniform(&f->random)) / limit * sqrt(3.0 / (double)(dims[1] * dims[2] * dims[3])));
@@ -315,12 +331,13 @@ bool write_weights(struct fixture *f)
         return false;
     close(file);
     return sdg_tensors_write(f->suite->log, f->path, f->weight, (size_t)f->weights, NULL, 0) == SDG_OK &&
-           sdg_tensors_open(f->suite->log, f->path, &f->file) == SDG_OK;
+        sdg_tensors_open(f->suite->log, f->path, &f->file) == SDG_OK;
 }
 
 enum sdg_result load(struct fixture *f, struct sdg_backend *backend, struct sdg_program **program)
 {
-    SDG_TRY(sdg_program_create(backend, f->graph, &(struct sdg_program_params){.weights = f->file, .release_weights = true}, program));
+    SDG_TRY(sdg_program_create(backend, f->graph,
+                               &(struct sdg_program_params){.weights = f->file, .release_weights = true}, program));
     enum sdg_result result = SDG_OK;
     for (int i = 0; i < f->inputs && result == SDG_OK; i++)
         result = sdg_program_write(*program, f->input[i].name, f->input[i].values, f->input[i].count);
@@ -344,12 +361,14 @@ static void compare_codes(struct fixture *f, int64_t row, const float *got, cons
         bool is_code = got[i] == rintf(got[i]) && got[i] >= (float)f->codes.lowest && got[i] <= (float)f->codes.highest;
         if (is_code && fabs(got[i] - wanted) <= 0.5 + f->codes.slack)
             continue;
-        note_failure(f, "row %lld: element %zu is code %.9g, should be %.9g rounded", (long long)row, i, got[i], wanted);
+        note_failure(f, "row %lld: element %zu is code %.9g, should be %.9g rounded", (long long)row, i, got[i],
+                     wanted);
         return;
     }
 }
 
-static void compare(struct fixture *f, int64_t row, const float *got, const float *expected, size_t count, double largest)
+static void compare(struct fixture *f, int64_t row, const float *got, const float *expected, size_t count,
+                    double largest)
 {
     struct suite *s = f->suite;
     for (size_t i = 0; i < count; i++)
@@ -367,7 +386,8 @@ static void compare(struct fixture *f, int64_t row, const float *got, const floa
     if (error > largest)
         note_failure(f, "row %lld: NMSE %.3g, should be at most %.3g", (long long)row, error, largest);
     for (size_t i = 0; i < count && (f->pointwise || f->relative > 0); i++)
-        if (f->relative > 0 ? fabs((double)got[i] - expected[i]) > f->relative * fabs(expected[i]) : !element_is_right(s, got[i], expected[i])) {
+        if (f->relative > 0 ? fabs((double)got[i] - expected[i]) > f->relative * fabs(expected[i])
+                            : !element_is_right(s, got[i], expected[i])) {
             note_failure(f, "row %lld: element %zu is %.9g, should be %.9g", (long long)row, i, got[i], expected[i]);
             return;
         }
@@ -377,7 +397,8 @@ static void check_guard(struct fixture *f, struct sdg_program *program, const ch
 {
     size_t count = f->input[i].count;
     float *values = get(count * sizeof *values);
-    if (sdg_program_read(program, name, values, count) != SDG_OK || memcmp(values, f->input[i].values, count * sizeof *values) != 0)
+    if (sdg_program_read(program, name, values, count) != SDG_OK ||
+        memcmp(values, f->input[i].values, count * sizeof *values) != 0)
         note_failure(f, "the value beside the result has changed (%s)", name);
     free(values);
 }
@@ -386,20 +407,23 @@ static void check_memory(struct fixture *f, struct sdg_program *program)
 {
     struct sdg_program *planned = NULL;
     struct sdg_memory is, was;
-    if (sdg_program_create(f->suite->tested, f->graph, &(struct sdg_program_params){.weights = f->file, .plan_only = true}, &planned) != SDG_OK) {
+    if (sdg_program_create(f->suite->tested, f->graph,
+                           &(struct sdg_program_params){.weights = f->file, .plan_only = true}, &planned) != SDG_OK) {
         note_failure(f, "cannot be planned");
         return;
     }
     sdg_program_memory(program, &is);
     sdg_program_memory(planned, &was);
     if (memcmp(&is, &was, sizeof is) != 0)
-        note_failure(f, "planned memory %zu (weights %zu, arena %zu), made %zu (%zu, %zu)", was.total, was.weights, was.arena, is.total, is.weights, is.arena);
+        note_failure(f, "planned memory %zu (weights %zu, arena %zu), made %zu (%zu, %zu)", was.total, was.weights,
+                     was.arena, is.total, is.weights, is.arena);
     sdg_program_destroy(&planned);
 }
 
-// Another row and back: the first result again, bit for bit. An input changed by a run, a result that lacks some elements
-// or depends on old memory shows here.
-static void check_repetition(struct fixture *f, struct sdg_program *program, const float *first, float *again, size_t count)
+// Another row and back: the first result again, bit for bit. An input changed by a run, a result that lacks some
+// elements or depends on old memory shows here.
+static void check_repetition(struct fixture *f, struct sdg_program *program, const float *first, float *again,
+                             size_t count)
 {
     if (!compute(f, program, f->graph->rows - 1, again, count))
         return;
@@ -425,8 +449,8 @@ static void check_threads(struct fixture *f, const float *first, float *again, s
 }
 
 // Everything that is checked once the program of the tested backend exists. `expected`: per row of rows[].
-static void check_program(struct fixture *f, struct sdg_program *program, const int64_t *rows, int row_count, float *const *expected,
-                          size_t count, double largest)
+static void check_program(struct fixture *f, struct sdg_program *program, const int64_t *rows, int row_count,
+                          float *const *expected, size_t count, double largest)
 {
     float *first = get(count * sizeof *first), *again = get(count * sizeof *again);
     bool computed = true;
@@ -494,7 +518,8 @@ static bool set_type(struct fixture *f)
     return sdg_graph_set_type(f->graph, f->suite->type) == SDG_OK;
 }
 
-// SDG_ERROR_UNSUPPORTED is an answer for f16 and bf16, which a backend may not have; for f32 it is a failure like any other.
+// SDG_ERROR_UNSUPPORTED is an answer for f16 and bf16, which a backend may not have; for f32 it is a failure like any
+// other.
 static struct sdg_program *make_tested(struct fixture *f)
 {
     struct sdg_program *program = NULL;
@@ -507,7 +532,8 @@ static struct sdg_program *make_tested(struct fixture *f)
 }
 
 // The operation whose result the reference has computed emits codes from now on; these are expected instead.
-static bool emit_codes(struct fixture *f, sdg_value y, const int64_t *rows, int row_count, float **expected, size_t count)
+static bool emit_codes(struct fixture *f, sdg_value y, const int64_t *rows, int row_count, float **expected,
+                       size_t count)
 {
     struct sdg_graph *g = f->graph;
     for (int k = 0; k < row_count && expected[k]; k++) {
@@ -521,7 +547,8 @@ static bool emit_codes(struct fixture *f, sdg_value y, const int64_t *rows, int 
     return false;
 }
 
-static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int row_count, float **expected, bool known, double largest)
+static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int row_count, float **expected,
+                        bool known, double largest)
 {
     sdg_graph_output(f->graph, "result", y);
     size_t count = y ? (size_t)sdg_value_elements(&f->graph->values[y]) : 0;

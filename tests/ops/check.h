@@ -1,5 +1,6 @@
-// Frame for checking operations: a case builds a graph around one operation out of made-up data; the frame runs it on the backend
-// under test and compares with the reference backend, which computes in f32 from the same (already rounded) data.
+// Frame for checking operations: a case builds a graph around one operation out of made-up data; the frame runs it on
+// the backend under test and compares with the reference backend, which computes in f32 from the same (already rounded)
+// data.
 #ifndef TESTS_OPS_CHECK_H
 #define TESTS_OPS_CHECK_H
 
@@ -13,7 +14,10 @@ enum fill {
     EDGE,   // zeros of both signs, subnormals, large and tiny magnitudes, gaussian times `scale` between them
 };
 
-struct data { enum fill fill; float scale, shift; };
+struct data {
+    enum fill fill;
+    float scale, shift;
+};
 #define NORMAL_DATA ((struct data){NORMAL, 1, 0})
 
 enum { MOST_LEAVES = 12 };
@@ -21,7 +25,8 @@ enum { MOST_LEAVES = 12 };
 struct suite {
     const struct sdg_log *log;
     struct sdg_backend *tested, *reference;
-    struct sdg_backend *with_threads[2]; // the tested one again with other numbers of threads; NULL where that has no meaning
+    // the tested one again with other numbers of threads; NULL where that has no meaning
+    struct sdg_backend *with_threads[2];
     const char *name;    // of the tested backend
     const char *filter;  // run only labels that contain this; NULL: all
     bool bench;          // time instead of check
@@ -35,18 +40,25 @@ struct fixture {
     char label[256];
     struct sdg_graph *graph;
     int inputs, weights;
-    struct { const char *name; void *values; size_t count; bool table; } input[MOST_LEAVES]; // float, or int32_t of ids
+    struct {
+        const char *name;
+        void *values;
+        size_t count;
+        bool table;
+    } input[MOST_LEAVES]; // float, or int32_t of ids
     struct sdg_tensor weight[MOST_LEAVES];
     char weight_name[MOST_LEAVES][32];
     struct sdg_tensors *file; // the weights, after write_weights()
     char path[64];
     uint64_t random;
     double bound_factor; // multiplies the bound on NMSE; 1 unless a case says why not
-    bool pointwise;      // each element by itself must be right, not only the sum of squares: for operations that add nothing up
-    double relative;     // if not 0: each element may be wrong by this part of itself
-    // If highest is not 0, the result is codes, and what is expected are codes before rounding and clipping: y / scale + zero point. Where
-    // those are integers, `slack` 0 asks for equality. Where y is a sum or a function that backends round differently, codes beside each
-    // other are both right if y / scale is within `slack` of the middle between them.
+    // each element by itself must be right, not only the sum of squares: for operations that add nothing up
+    bool pointwise;
+    double relative; // if not 0: each element may be wrong by this part of itself
+    // If highest is not 0, the result is codes, and what is expected are codes before rounding and clipping: y / scale
+    // + zero point. Where those are integers, `slack` 0 asks for equality. Where y is a sum or a function that backends
+    // round differently, codes beside each other are both right if y / scale is within `slack` of the middle between
+    // them.
     struct {
         int lowest, highest;
         double slack;
@@ -55,7 +67,8 @@ struct fixture {
     } codes;
 };
 
-// Codes are up to 255 scales from the zero point, and a y of that size carries an error of some 2^-22 of itself in f32: 2^-14. Ten times that.
+// Codes are up to 255 scales from the zero point, and a y of that size carries an error of some 2^-22 of itself in f32:
+// 2^-14. Ten times that.
 #define CODE_SLACK 1e-3
 
 // Starts the case named by the format, e.g. begin(s, "conv2d(type=%s,n=%d)", ...). False if the filter leaves it out.
@@ -69,8 +82,8 @@ sdg_value linear_weight(struct fixture *f, int64_t out, int64_t in);
 sdg_value vector_weight(struct fixture *f, int64_t n, float scale, float shift);
 // Row table [rows,1,1,2] of `pairs`: scale and zero point per row, kept by the caller.
 sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs);
-// Integer weights [O,I,k,k] (rank 4) or [O,I] (rank 2) in the file, 8 bits or 4 packed; a value for a float operation, to be turned with
-// sdg_graph_use_codes. `codes` are copied.
+// Integer weights [O,I,k,k] (rank 4) or [O,I] (rank 2) in the file, 8 bits or 4 packed; a value for a float operation,
+// to be turned with sdg_graph_use_codes. `codes` are copied.
 sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int bits, const int8_t *codes);
 // Float weight that the file has as random codes of so many bits, with a scale per output.
 sdg_value code_weight(struct fixture *f, int rank, const int64_t dims[4], int bits);
@@ -89,7 +102,8 @@ void finish_rows_expected(struct fixture *f, sdg_value y, const float *first, co
 void set_input(struct fixture *f, const float *values);
 void set_weight(struct fixture *f, const float *values);
 
-// For tests of programs: what finish() does, in parts. Weights go to a temporary file, since that is where programs take them from.
+// For tests of programs: what finish() does, in parts. Weights go to a temporary file, since that is where programs
+// take them from.
 bool write_weights(struct fixture *f);
 // A program of f->graph on `backend` with its inputs and tables written.
 enum sdg_result load(struct fixture *f, struct sdg_backend *backend, struct sdg_program **program);
@@ -99,8 +113,8 @@ const char *type_name(const struct suite *suite);
 void note_failure(struct fixture *f, const char *format, ...) SDG_PRINTF(2, 3);
 double nmse(const float *got, const float *expected, size_t count);
 double gaussian(uint64_t *state);
-double uniform(uint64_t *state); // 0 <= u < 1
-void *get(size_t bytes);         // zeroed, at least one byte; free() it
+double uniform(uint64_t *state);              // 0 <= u < 1
+void *get(size_t bytes);                      // zeroed, at least one byte; free() it
 double type_bound(const struct suite *suite); // largest NMSE allowed to a result stored in the type under test
 
 // tests/ops/NAME.c: all cases of one operation, for the type of the current pass.
@@ -111,7 +125,8 @@ double type_bound(const struct suite *suite); // largest NMSE allowed to a resul
 void check_integers(struct suite *suite);
 // Float operations that emit codes, and those that move codes.
 void check_codes(struct suite *suite);
-// Compositions: an epilogue, a joined input or a weight slice is the same as the separate operations; computed here, not by a backend.
+// Compositions: an epilogue, a joined input or a weight slice is the same as the separate operations; computed here,
+// not by a backend.
 void check_compositions(struct suite *suite);
 // Layers computed in float64 elsewhere: `folder` holds conv, norm, activation, attention.safetensors.
 void check_goldens(struct suite *suite, const char *folder);

@@ -1,11 +1,14 @@
-// Codes as the result of float operations, against the float result that the reference computes, rounded here; and codes that are moved.
+// Codes as the result of float operations, against the float result that the reference computes, rounded here; and
+// codes that are moved.
 #include "tests/ops/check.h"
 
 #include <math.h>
 
 enum { ROWS = 2 };
 
-static const float signed_pairs[2 * ROWS] = {0.021f, 0, 0.0371f, 0}, unsigned_pairs[2 * ROWS] = {0.017f, 16, 0.029f, 127}, coarse_pairs[2 * ROWS] = {0.37f, 0, 0.51f, 0};
+static const float signed_pairs[2 * ROWS] = {0.021f, 0, 0.0371f, 0},
+                                    unsigned_pairs[2 * ROWS] = {0.017f, 16, 0.029f, 127},
+                                    coarse_pairs[2 * ROWS] = {0.37f, 0, 0.51f, 0};
 
 // The operation's result becomes codes of 8 bits signed or unsigned, or of 4.
 static void finish_codes(struct fixture *f, sdg_value y, int format, double slack)
@@ -21,10 +24,15 @@ static void finish_codes(struct fixture *f, sdg_value y, int format, double slac
 static void check_group_norm_codes(struct suite *s, int n, int h, int w, int c, int groups, bool silu, int format)
 {
     struct fixture f;
-    if (!begin(s, &f, "codes(type=%s,group_norm,n=%d,h=%d,w=%d,c=%d,groups=%d,silu=%d,format=%d)", type_name(s), n, h, w, c, groups, silu, format))
+    if (!begin(s, &f, "codes(type=%s,group_norm,n=%d,h=%d,w=%d,c=%d,groups=%d,silu=%d,format=%d)", type_name(s), n, h,
+               w, c, groups, silu, format))
         return;
-    sdg_value x = input(&f, "x", n, h, w, c, (struct data){NORMAL, 2, 1}), gamma = vector_weight(&f, c, 0.3f, 1), beta = vector_weight(&f, c, 0.3f, 0.2f);
-    finish_codes(&f, sdg_graph_group_norm(f.graph, "norm", x, gamma, beta, groups, 1e-5f, silu ? SDG_UNARY_SILU : SDG_UNARY_NONE), format, CODE_SLACK);
+    sdg_value x = input(&f, "x", n, h, w, c, (struct data){NORMAL, 2, 1}), gamma = vector_weight(&f, c, 0.3f, 1),
+              beta = vector_weight(&f, c, 0.3f, 0.2f);
+    finish_codes(
+        &f,
+        sdg_graph_group_norm(f.graph, "norm", x, gamma, beta, groups, 1e-5f, silu ? SDG_UNARY_SILU : SDG_UNARY_NONE),
+        format, CODE_SLACK);
 }
 
 static void check_layer_norm_codes(struct suite *s, int n, int tokens, int c, int format)
@@ -32,7 +40,8 @@ static void check_layer_norm_codes(struct suite *s, int n, int tokens, int c, in
     struct fixture f;
     if (!begin(s, &f, "codes(type=%s,layer_norm,n=%d,tokens=%d,c=%d,format=%d)", type_name(s), n, tokens, c, format))
         return;
-    sdg_value x = input(&f, "x", n, 1, tokens, c, (struct data){NORMAL, 2, 1}), gamma = vector_weight(&f, c, 0.3f, 1), beta = vector_weight(&f, c, 0.3f, 0.2f);
+    sdg_value x = input(&f, "x", n, 1, tokens, c, (struct data){NORMAL, 2, 1}), gamma = vector_weight(&f, c, 0.3f, 1),
+              beta = vector_weight(&f, c, 0.3f, 0.2f);
     finish_codes(&f, sdg_graph_layer_norm(f.graph, "norm", x, gamma, beta, 1e-5f), format, CODE_SLACK);
 }
 
@@ -45,7 +54,8 @@ static void check_geglu_codes(struct suite *s, int n, int tokens, int c, int for
     finish_codes(&f, sdg_graph_geglu(f.graph, "geglu", x), format, CODE_SLACK);
 }
 
-// Kernels round probabilities to the type they compute in before the product with v; what else is said about such products in check.c.
+// Kernels round probabilities to the type they compute in before the product with v; what else is said about such
+// products in check.c.
 static double attention_slack(const struct suite *s)
 {
     return s->type == SDG_F32 ? CODE_SLACK : s->type == SDG_F16 ? 0.1 : 0.8; // of 127 codes: 2^-10, 2^-7
@@ -54,24 +64,30 @@ static double attention_slack(const struct suite *s)
 static void check_attention_codes(struct suite *s, int n, int queries, int keys, int heads, int depth, int format)
 {
     struct fixture f;
-    if (!begin(s, &f, "codes(type=%s,attention,n=%d,queries=%d,keys=%d,heads=%d,depth=%d,format=%d)", type_name(s), n, queries, keys, heads, depth, format))
+    if (!begin(s, &f, "codes(type=%s,attention,n=%d,queries=%d,keys=%d,heads=%d,depth=%d,format=%d)", type_name(s), n,
+               queries, keys, heads, depth, format))
         return;
-    sdg_value q = input(&f, "q", n, 1, queries, heads * depth, NORMAL_DATA), k = input(&f, "k", n, 1, keys, heads * depth, NORMAL_DATA);
+    sdg_value q = input(&f, "q", n, 1, queries, heads * depth, NORMAL_DATA),
+              k = input(&f, "k", n, 1, keys, heads * depth, NORMAL_DATA);
     sdg_value v = input(&f, "v", n, 1, keys, heads * depth, NORMAL_DATA);
-    finish_codes(&f, sdg_graph_attention(f.graph, "attention", q, k, v, heads, (float)(1 / sqrt(depth)), false), format, attention_slack(s));
+    finish_codes(&f, sdg_graph_attention(f.graph, "attention", q, k, v, heads, (float)(1 / sqrt(depth)), false), format,
+                 attention_slack(s));
 }
 
 static void check_products(struct suite *s, int format)
 {
     struct fixture f;
     if (begin(s, &f, "codes(type=%s,conv2d,format=%d)", type_name(s), format)) {
-        struct sdg_epilogue end = {.bias = vector_weight(&f, 33, 0.5f, 0), .residual = input(&f, "residual", 2, 5, 7, 33, NORMAL_DATA)};
+        struct sdg_epilogue end = {.bias = vector_weight(&f, 33, 0.5f, 0),
+                                   .residual = input(&f, "residual", 2, 5, 7, 33, NORMAL_DATA)};
         sdg_value x = input(&f, "x", 2, 5, 7, 9, NORMAL_DATA), weight = conv_weight(&f, 33, 9, 3, 3);
         struct sdg_conv_params params = {.stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
         finish_codes(&f, sdg_graph_conv2d(f.graph, "conv", x, weight, params, end), format, CODE_SLACK);
     }
     if (begin(s, &f, "codes(type=%s,linear,format=%d)", type_name(s), format)) {
-        struct sdg_epilogue end = {.bias = vector_weight(&f, 31, 0.5f, 0), .table = table(&f, "table", ROWS, 2, 31), .activation = SDG_UNARY_SILU};
+        struct sdg_epilogue end = {.bias = vector_weight(&f, 31, 0.5f, 0),
+                                   .table = table(&f, "table", ROWS, 2, 31),
+                                   .activation = SDG_UNARY_SILU};
         sdg_value x = input(&f, "x", 2, 1, 9, 40, NORMAL_DATA), weight = linear_weight(&f, 31, 40);
         finish_codes(&f, sdg_graph_linear(f.graph, "linear", x, weight, end), format, CODE_SLACK);
     }
@@ -83,11 +99,14 @@ static void check_measured(struct suite *s, int lowest, int highest)
     struct fixture f;
     if (!begin(s, &f, "codes(type=%s,measured,codes=%d..%d)", type_name(s), lowest, highest))
         return;
-    sdg_value other = input(&f, "other", 1, 1, 1, 2, NORMAL_DATA); // reaches -64 and 31: scale 0.5, or one made for SiLU
+    // reaches -64 and 31: scale 0.5, or one made for SiLU
+    sdg_value other = input(&f, "other", 1, 1, 1, 2, NORMAL_DATA);
     set_input(&f, (const float[]){-64, 31});
-    const float scale = (float)((31 + 0.2785) / highest), pairs[2] = {lowest ? 0.5f : scale, lowest ? 0 : rintf((float)(0.2785 / scale))};
+    const float scale = (float)((31 + 0.2785) / highest),
+                pairs[2] = {lowest ? 0.5f : scale, lowest ? 0 : rintf((float)(0.2785 / scale))};
     sdg_value interval = sdg_graph_measure_interval(f.graph, "measure", other, lowest, highest);
-    sdg_value x = input(&f, "x", 2, 1, 6, 20, (struct data){NORMAL, 20, 0}), gamma = vector_weight(&f, 20, 10, 20), beta = vector_weight(&f, 20, 3, 0);
+    sdg_value x = input(&f, "x", 2, 1, 6, 20, (struct data){NORMAL, 20, 0}), gamma = vector_weight(&f, 20, 10, 20),
+              beta = vector_weight(&f, 20, 3, 0);
     f.codes.lowest = lowest;
     f.codes.highest = highest;
     f.codes.pairs = pairs;
@@ -104,19 +123,23 @@ static void check_moves(struct suite *s, int lowest, int highest)
     for (int i = 0; i < N * H * W * C; i++)
         values[i] = (float)(lowest + i * 37 % (highest - lowest + 1));
     for (int i = 0; i < N * H2 * W2 * C; i++)
-        enlarged[i] = values[((i / (H2 * W2 * C) * H + i / (W2 * C) % H2 * H / H2) * W + i / C % W2 * W / W2) * C + i % C];
+        enlarged[i] =
+            values[((i / (H2 * W2 * C) * H + i / (W2 * C) % H2 * H / H2) * W + i / C % W2 * W / W2) * C + i % C];
     for (int i = 0; i < N * H * W * LENGTH; i++)
         part[i] = values[i / LENGTH * C + START + i % LENGTH];
     for (int move = 0; move < 2; move++) {
         struct fixture f;
-        if (!begin(s, &f, "codes(type=%s,%s,codes=%d..%d)", type_name(s), move ? "slice" : "upsample_nearest", lowest, highest))
+        if (!begin(s, &f, "codes(type=%s,%s,codes=%d..%d)", type_name(s), move ? "slice" : "upsample_nearest", lowest,
+                   highest))
             continue;
         sdg_value x = input(&f, "x", N, H, W, C, NORMAL_DATA);
         set_input(&f, values);
-        sdg_value codes = sdg_graph_quantize(f.graph, "quantize", x, intervals(&f, "interval", 1, (const float[]){1, 0}), lowest, highest);
+        sdg_value codes = sdg_graph_quantize(f.graph, "quantize", x,
+                                             intervals(&f, "interval", 1, (const float[]){1, 0}), lowest, highest);
         f.codes.lowest = lowest;
         f.codes.highest = highest;
-        sdg_value y = move ? sdg_graph_slice(f.graph, "slice", codes, START, LENGTH) : sdg_graph_upsample_nearest(f.graph, "upsample", codes, H2, W2);
+        sdg_value y = move ? sdg_graph_slice(f.graph, "slice", codes, START, LENGTH)
+                           : sdg_graph_upsample_nearest(f.graph, "upsample", codes, H2, W2);
         finish_expected(&f, y, 0, move ? part : enlarged, 0);
     }
 }

@@ -1,5 +1,6 @@
-// What the fusion rewrite relies on, computed here from the parts: an operation with an epilogue, a joined input or a weight slice
-// is what the separate operations give. The reference is checked by these, not only by layers from elsewhere.
+// What the fusion rewrite relies on, computed here from the parts: an operation with an epilogue, a joined input or a
+// weight slice is what the separate operations give. The reference is checked by these, not only by layers from
+// elsewhere.
 #include "tests/ops/check.h"
 
 #include <math.h>
@@ -37,7 +38,8 @@ static void check_epilogue(struct suite *s, bool conv, enum sdg_unary activation
 {
     enum { N = 2, H = 3, W = 5, IN = 6, OUT = 7, ROWS = 3, ROW = 2 };
     struct fixture f;
-    if (!begin(s, &f, "compositions(type=%s,%s with bias, table, residual, act=%d)", type_name(s), conv ? "conv2d" : "linear", activation))
+    if (!begin(s, &f, "compositions(type=%s,%s with bias, table, residual, act=%d)", type_name(s),
+               conv ? "conv2d" : "linear", activation))
         return;
     int taps = conv ? 3 : 1, reach = taps / 2;
     sdg_value x = input(&f, "x", N, H, W, IN, NORMAL_DATA), residual = input(&f, "residual", N, H, W, OUT, NORMAL_DATA);
@@ -58,7 +60,8 @@ static void check_epilogue(struct suite *s, bool conv, enum sdg_unary activation
     }
     struct sdg_epilogue end = {.bias = bias, .table = rows, .residual = residual, .activation = activation};
     struct sdg_conv_params same = {.stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
-    sdg_value y = conv ? sdg_graph_conv2d(f.graph, "conv", x, weight, same, end) : sdg_graph_linear(f.graph, "linear", x, weight, end);
+    sdg_value y = conv ? sdg_graph_conv2d(f.graph, "conv", x, weight, same, end)
+                       : sdg_graph_linear(f.graph, "linear", x, weight, end);
     finish_expected(&f, y, ROW, expected, bound(s));
 }
 
@@ -81,9 +84,11 @@ static void check_split_conv(struct suite *s)
         expected[i] = (float)sum;
     }
     struct sdg_conv_params one = {.stride = 1};
-    sdg_value first = sdg_graph_conv2d(f.graph, "first", x, sdg_graph_weight_slice(f.graph, weight, 0, X), one, (struct sdg_epilogue){0});
+    sdg_value first = sdg_graph_conv2d(f.graph, "first", x, sdg_graph_weight_slice(f.graph, weight, 0, X), one,
+                                       (struct sdg_epilogue){0});
     struct sdg_epilogue add = {.residual = first};
-    finish_expected(&f, sdg_graph_conv2d(f.graph, "second", y, sdg_graph_weight_slice(f.graph, weight, X, Y), one, add), 0, expected, bound(s));
+    finish_expected(&f, sdg_graph_conv2d(f.graph, "second", y, sdg_graph_weight_slice(f.graph, weight, X, Y), one, add),
+                    0, expected, bound(s));
 }
 
 // A norm over two inputs whose second of three groups has channels of both.
@@ -109,10 +114,12 @@ static void check_joined_norm(struct suite *s)
         for (int i = 0; i < T * G; i++) {
             int c = g * G + i % G;
             double v = c < X ? a[i / G * X + c] : b[i / G * Y + c - X];
-            expected[i / G * C + c] = (float)((v - mean) / deviation * ((const float *)f.weight[0].data)[c] + ((const float *)f.weight[1].data)[c]);
+            expected[i / G * C + c] = (float)((v - mean) / deviation * ((const float *)f.weight[0].data)[c] +
+                                              ((const float *)f.weight[1].data)[c]);
         }
     }
-    sdg_value z = sdg_graph_group_norm(f.graph, "norm", sdg_graph_concat(f.graph, "joined", x, y), gamma, beta, GROUPS, 1e-5f, SDG_UNARY_NONE);
+    sdg_value z = sdg_graph_group_norm(f.graph, "norm", sdg_graph_concat(f.graph, "joined", x, y), gamma, beta, GROUPS,
+                                       1e-5f, SDG_UNARY_NONE);
     if (sdg_graph_check(f.graph) == SDG_OK) {
         f.graph->ops[f.graph->op_count - 1].in[0] = x;
         f.graph->ops[f.graph->op_count - 1].in[3] = y;
@@ -128,17 +135,20 @@ static void check_heads(struct suite *s, bool causal)
     if (!begin(s, &f, "compositions(type=%s,attention with another depth of v, causal=%d)", type_name(s), causal))
         return;
     int keys = causal ? Q : MOST_KEYS;
-    sdg_value q = input(&f, "q", N, 1, Q, HEADS * D, NORMAL_DATA), k = input(&f, "k", N, 1, keys, HEADS * D, NORMAL_DATA);
+    sdg_value q = input(&f, "q", N, 1, Q, HEADS * D, NORMAL_DATA),
+              k = input(&f, "k", N, 1, keys, HEADS * D, NORMAL_DATA);
     sdg_value v = input(&f, "v", N, 1, keys, HEADS * DV, NORMAL_DATA);
     const float *qs = values(&f, f.inputs - 3), *ks = values(&f, f.inputs - 2), *vs = values(&f, f.inputs - 1);
     float expected[N * Q * HEADS * DV];
     for (int i = 0; i < N * Q * HEADS * DV; i++) {
-        int head = i / DV % HEADS, query = i / (DV * HEADS) % Q, n = i / (DV * HEADS * Q), last = causal ? query + 1 : keys;
+        int head = i / DV % HEADS, query = i / (DV * HEADS) % Q, n = i / (DV * HEADS * Q),
+            last = causal ? query + 1 : keys;
         double weights = 0, sum = 0;
         for (int j = 0; j < last; j++) {
             double score = 0;
             for (int c = 0; c < D; c++)
-                score += (double)qs[((n * Q + query) * HEADS + head) * D + c] * ks[((n * keys + j) * HEADS + head) * D + c];
+                score +=
+                    (double)qs[((n * Q + query) * HEADS + head) * D + c] * ks[((n * keys + j) * HEADS + head) * D + c];
             weights += exp(0.7f * score);
             sum += exp(0.7f * score) * vs[((n * keys + j) * HEADS + head) * DV + i % DV];
         }
@@ -154,7 +164,8 @@ static void check_layer_norm_eps(struct suite *s, float eps)
     struct fixture f;
     if (!begin(s, &f, "compositions(type=%s,layer_norm near eps %g)", type_name(s), eps))
         return;
-    sdg_value x = input(&f, "x", 1, 1, T, C, (struct data){NORMAL, sqrtf(eps), 0}), gamma = vector_weight(&f, C, 0.3f, 1), beta = vector_weight(&f, C, 0.3f, 0);
+    sdg_value x = input(&f, "x", 1, 1, T, C, (struct data){NORMAL, sqrtf(eps), 0}),
+              gamma = vector_weight(&f, C, 0.3f, 1), beta = vector_weight(&f, C, 0.3f, 0);
     const float *a = values(&f, f.inputs - 1);
     float expected[T * C];
     for (int i = 0; i < T * C; i++) {
@@ -163,7 +174,9 @@ static void check_layer_norm_eps(struct suite *s, float eps)
             mean += (double)a[i / C * C + c] / C;
             square += (double)a[i / C * C + c] * a[i / C * C + c] / C;
         }
-        expected[i] = (float)((a[i] - mean) / sqrt(square - mean * mean + eps) * ((const float *)f.weight[0].data)[i % C] + ((const float *)f.weight[1].data)[i % C]);
+        expected[i] =
+            (float)((a[i] - mean) / sqrt(square - mean * mean + eps) * ((const float *)f.weight[0].data)[i % C] +
+                    ((const float *)f.weight[1].data)[i % C]);
     }
     finish_expected(&f, sdg_graph_layer_norm(f.graph, "norm", x, gamma, beta, eps), 0, expected, bound(s));
 }
@@ -179,13 +192,14 @@ static void check_functions(struct suite *s, enum sdg_unary function)
     float x[COUNT], expected[COUNT];
     for (int i = 0; i < COUNT; i++)
         x[i] = (float)(i - COUNT / 2) * 0.25f; // exact in every type
-    x[0] = -1000; // where an exponential overflows
+    x[0] = -1000;                              // where an exponential overflows
     x[COUNT - 1] = 1000;
     sdg_value in = input(&f, "x", 1, 1, 27, 3, NORMAL_DATA);
     set_input(&f, x);
     for (int i = 0; i < COUNT; i++)
         expected[i] = (float)activate(function, x[i]);
-    sdg_value y = function == SDG_UNARY_AFFINE ? sdg_graph_affine(f.graph, "unary", in, -0.75f, 2.5f) : sdg_graph_unary(f.graph, "unary", in, function);
+    sdg_value y = function == SDG_UNARY_AFFINE ? sdg_graph_affine(f.graph, "unary", in, -0.75f, 2.5f)
+                                               : sdg_graph_unary(f.graph, "unary", in, function);
     finish_expected(&f, y, 0, expected, bound(s));
 }
 
@@ -235,11 +249,13 @@ static void check_lookup(struct suite *s)
     struct fixture f;
     if (!begin(s, &f, "compositions(type=%s,embed)", type_name(s)))
         return;
-    sdg_value words = linear_weight(&f, WORDS, C), places = linear_weight(&f, PLACES, C), id = ids(&f, "ids", N, T, WORDS);
+    sdg_value words = linear_weight(&f, WORDS, C), places = linear_weight(&f, PLACES, C),
+              id = ids(&f, "ids", N, T, WORDS);
     const int32_t *chosen = f.input[f.inputs - 1].values;
     float expected[N * T * C];
     for (int i = 0; i < N * T * C; i++)
-        expected[i] = ((const float *)f.weight[0].data)[chosen[i / C] * C + i % C] + ((const float *)f.weight[1].data)[i / C % T * C + i % C];
+        expected[i] = ((const float *)f.weight[0].data)[chosen[i / C] * C + i % C] +
+            ((const float *)f.weight[1].data)[i / C % T * C + i % C];
     finish_expected(&f, sdg_graph_embed(f.graph, "embed", id, words, places), 0, expected, bound(s));
 }
 

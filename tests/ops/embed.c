@@ -3,7 +3,8 @@
 static void check(struct suite *s, int n, int tokens, int c, int vocabulary, int positions)
 {
     struct fixture f;
-    if (!begin(s, &f, "embed(type=%s,n=%d,tokens=%d,c=%d,vocabulary=%d,positions=%d)", type_name(s), n, tokens, c, vocabulary, positions))
+    if (!begin(s, &f, "embed(type=%s,n=%d,tokens=%d,c=%d,vocabulary=%d,positions=%d)", type_name(s), n, tokens, c,
+               vocabulary, positions))
         return;
     f.pointwise = true;
     sdg_value words = linear_weight(&f, vocabulary, c), places = linear_weight(&f, positions, c);

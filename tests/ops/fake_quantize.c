@@ -4,10 +4,13 @@
 static void check(struct suite *s, int n, int h, int w, int c, int lowest, int highest, bool zero)
 {
     struct fixture f;
-    if (!begin(s, &f, "fake_quantize(type=%s,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,zero=%d)", type_name(s), n, h, w, c, lowest, highest, zero))
+    if (!begin(s, &f, "fake_quantize(type=%s,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,zero=%d)", type_name(s), n, h, w, c,
+               lowest, highest, zero))
         return;
     sdg_value x = input(&f, "x", n, h, w, c, (struct data){NORMAL, 8, 1});
-    sdg_value interval = intervals(&f, "interval", 3, zero ? (const float[]){0.37f, 3, 0.0625f, 0, 2.5f, 1} : (const float[]){0.37f, 0, 0.0625f, 0, 2.5f, 0});
+    sdg_value interval = intervals(&f, "interval", 3,
+                                   zero ? (const float[]){0.37f, 3, 0.0625f, 0, 2.5f, 1}
+                                        : (const float[]){0.37f, 0, 0.0625f, 0, 2.5f, 0});
     f.pointwise = true;
     finish(&f, sdg_graph_fake_quantize(f.graph, "fake_quantize", x, interval, lowest, highest));
 }
@@ -18,7 +21,8 @@ static void check_measured(struct suite *s, int lowest, int highest)
     struct fixture f;
     if (!begin(s, &f, "fake_quantize(type=%s,measured,codes=%d..%d)", type_name(s), lowest, highest))
         return;
-    sdg_value x = input(&f, "x", 2, 3, 3, 5, NORMAL_DATA), interval = sdg_graph_measure_interval(f.graph, "measure", x, lowest, highest);
+    sdg_value x = input(&f, "x", 2, 3, 3, 5, NORMAL_DATA),
+              interval = sdg_graph_measure_interval(f.graph, "measure", x, lowest, highest);
     f.pointwise = true;
     finish(&f, sdg_graph_fake_quantize(f.graph, "fake_quantize", x, interval, lowest, highest));
 }
@@ -26,7 +30,8 @@ static void check_measured(struct suite *s, int lowest, int highest)
 // Codes worked out by hand: ties go to even, both ends clip, 0 stays 0 whatever the zero point.
 static void check_known(struct suite *s)
 {
-    static const float x[] = {0, 0.25f, 0.75f, 1.25f, -0.25f, -0.75f, 100, -100}, expected[] = {0, 0, 1, 1, 0, -1, 3.5f, -4};
+    static const float x[] = {0, 0.25f, 0.75f, 1.25f, -0.25f, -0.75f, 100, -100},
+                       expected[] = {0, 0, 1, 1, 0, -1, 3.5f, -4};
     static const float expected_unsigned[] = {0, 0, 1, 1, 0, -0.5f, 7, -0.5f};
     for (int zero = 0; zero < 2; zero++) {
         struct fixture f;

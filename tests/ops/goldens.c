@@ -37,7 +37,8 @@ static float *content_of(const struct sdg_tensor *t)
 static float *copy(const struct sdg_tensor *t)
 {
     float *to = content_of(t), *from = content_of(t);
-    int64_t count = (int64_t)(t->bytes / sizeof *to), c = t->rank == 4 ? t->dims[1] : 1, area = t->rank == 4 ? t->dims[2] * t->dims[3] : 1;
+    int64_t count = (int64_t)(t->bytes / sizeof *to), c = t->rank == 4 ? t->dims[1] : 1,
+            area = t->rank == 4 ? t->dims[2] * t->dims[3] : 1;
     for (int64_t i = 0; i < count; i++) {
         int64_t n = i / (c * area), channel = i / area % c, position = i % area;
         to[t->rank == 4 ? (n * area + position) * c + channel : i] = from[i];
@@ -49,10 +50,10 @@ static float *copy(const struct sdg_tensor *t)
 static sdg_value golden_input(struct fixture *f, const char *name, const struct sdg_tensor *t)
 {
     const int64_t *d = t->dims;
-    sdg_value v = t->rank == 4   ? input(f, name, d[0], d[2], d[3], d[1], NORMAL_DATA)
-                  : t->rank == 3 ? input(f, name, d[0], 1, d[1], d[2], NORMAL_DATA)
-                  : t->rank == 2 ? input(f, name, 1, 1, d[0], d[1], NORMAL_DATA)
-                                 : input(f, name, 1, 1, d[0], 1, NORMAL_DATA);
+    sdg_value v = t->rank == 4 ? input(f, name, d[0], d[2], d[3], d[1], NORMAL_DATA)
+        : t->rank == 3         ? input(f, name, d[0], 1, d[1], d[2], NORMAL_DATA)
+        : t->rank == 2         ? input(f, name, 1, 1, d[0], d[1], NORMAL_DATA)
+                               : input(f, name, 1, 1, d[0], 1, NORMAL_DATA);
     float *values = copy(t);
     set_input(f, values);
     free(values);
@@ -62,7 +63,9 @@ static sdg_value golden_input(struct fixture *f, const char *name, const struct 
 static sdg_value golden_weight(struct fixture *f, const struct sdg_tensor *t)
 {
     const int64_t *d = t->dims;
-    sdg_value v = t->rank == 4 ? conv_weight(f, d[0], d[1], (int)d[2], (int)d[3]) : t->rank == 2 ? linear_weight(f, d[0], d[1]) : vector_weight(f, d[0], 0, 0);
+    sdg_value v = t->rank == 4 ? conv_weight(f, d[0], d[1], (int)d[2], (int)d[3])
+        : t->rank == 2         ? linear_weight(f, d[0], d[1])
+                               : vector_weight(f, d[0], 0, 0);
     float *values = content_of(t); // at any alignment in the file
     set_weight(f, values);
     free(values);
@@ -72,7 +75,8 @@ static sdg_value golden_weight(struct fixture *f, const struct sdg_tensor *t)
 static bool begin_golden(const struct golden *g, struct fixture *f, const char *key, const char *part)
 {
     if (g->suite->type != SDG_F32)
-        return false; // rounding the inputs would change the expected values; other types are compared with the reference
+        // rounding the inputs would change the expected values; other types are compared with the reference
+        return false;
     return begin(g->suite, f, "goldens(type=%s,%s %s%s%s)", type_name(g->suite), g->file, key, *key ? "." : "", part);
 }
 
@@ -87,7 +91,8 @@ static void finish_golden(const struct golden *g, struct fixture *f, sdg_value y
 
 // ---- conv.safetensors ----
 
-static void conv_layer(const struct golden *g, const char *key, const char *part, const char *weight, struct sdg_conv_params params, bool upsample)
+static void conv_layer(const struct golden *g, const char *key, const char *part, const char *weight,
+                       struct sdg_conv_params params, bool upsample)
 {
     struct fixture f;
     if (!begin_golden(g, &f, key, part))
@@ -112,19 +117,22 @@ static void conv_layers(const struct golden *g, const char *key)
         return;
     const struct sdg_tensor *out = find(g, key, "upsample_to.output");
     sdg_value x = golden_input(&f, "x", find(g, key, "input"));
-    finish_golden(g, &f, sdg_graph_upsample_nearest(f.graph, "upsample", x, out->dims[2], out->dims[3]), key, "upsample_to");
+    finish_golden(g, &f, sdg_graph_upsample_nearest(f.graph, "upsample", x, out->dims[2], out->dims[3]), key,
+                  "upsample_to");
 }
 
 // ---- norm.safetensors: "32g4-8x9" is channels, groups, height, width ----
 
-static void group_norm_layer(const struct golden *g, const char *key, const char *part, const char *in, float eps, enum sdg_unary activation)
+static void group_norm_layer(const struct golden *g, const char *key, const char *part, const char *in, float eps,
+                             enum sdg_unary activation)
 {
     struct fixture f;
     const char *groups = strchr(key, 'g');
     if (!groups || !begin_golden(g, &f, key, part))
         return;
     sdg_value x = golden_input(&f, "x", find(g, key, in)), gamma = golden_weight(&f, find(g, key, "weight"));
-    sdg_value y = sdg_graph_group_norm(f.graph, "norm", x, gamma, golden_weight(&f, find(g, key, "bias")), atoi(groups + 1), eps, activation);
+    sdg_value y = sdg_graph_group_norm(f.graph, "norm", x, gamma, golden_weight(&f, find(g, key, "bias")),
+                                       atoi(groups + 1), eps, activation);
     finish_golden(g, &f, y, key, part);
 }
 
@@ -139,7 +147,9 @@ static void norm_layers(const struct golden *g, const char *key)
     if (!begin_golden(g, &f, key, "layer_norm_1e-05"))
         return;
     sdg_value x = golden_input(&f, "x", find(g, key, "tokens")), gamma = golden_weight(&f, find(g, key, "weight"));
-    finish_golden(g, &f, sdg_graph_layer_norm(f.graph, "norm", x, gamma, golden_weight(&f, find(g, key, "bias")), 1e-5f), key, "layer_norm_1e-05");
+    finish_golden(g, &f,
+                  sdg_graph_layer_norm(f.graph, "norm", x, gamma, golden_weight(&f, find(g, key, "bias")), 1e-5f), key,
+                  "layer_norm_1e-05");
 }
 
 // ---- attention.safetensors: "q35-k77-c32-h8"; the group "large" has the heads of its first configuration ----
@@ -153,9 +163,11 @@ static void attention_layer(const struct golden *g, const char *key, const char 
         return;
     const char *text = strstr(key, "-h");
     int heads = text ? atoi(text + 2) : 3;
-    sdg_value q = golden_input(&f, "q", find(g, key, "q")), k = golden_input(&f, "k", find(g, key, "k")), v = golden_input(&f, "v", find(g, key, "v"));
+    sdg_value q = golden_input(&f, "q", find(g, key, "q")), k = golden_input(&f, "k", find(g, key, "k")),
+              v = golden_input(&f, "v", find(g, key, "v"));
     float depth = (float)(find(g, key, "q")->dims[2] / heads);
-    finish_golden(g, &f, sdg_graph_attention(f.graph, "attention", q, k, v, heads, 1 / __builtin_sqrtf(depth), causal), key, part);
+    finish_golden(g, &f, sdg_graph_attention(f.graph, "attention", q, k, v, heads, 1 / __builtin_sqrtf(depth), causal),
+                  key, part);
 }
 
 static void attention_layers(const struct golden *g, const char *key)
@@ -168,8 +180,14 @@ static void attention_layers(const struct golden *g, const char *key)
 
 static void activation_layers(const struct golden *g, const char *key)
 {
-    static const struct { const char *part; enum sdg_unary function; } functions[] = {
-        {"silu", SDG_UNARY_SILU}, {"gelu_erf", SDG_UNARY_GELU_ERF}, {"gelu_tanh", SDG_UNARY_GELU_TANH}, {"quick_gelu", SDG_UNARY_QUICK_GELU},
+    static const struct {
+        const char *part;
+        enum sdg_unary function;
+    } functions[] = {
+        {"silu", SDG_UNARY_SILU},
+        {"gelu_erf", SDG_UNARY_GELU_ERF},
+        {"gelu_tanh", SDG_UNARY_GELU_TANH},
+        {"quick_gelu", SDG_UNARY_QUICK_GELU},
     };
     struct fixture f;
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
@@ -180,13 +198,16 @@ static void activation_layers(const struct golden *g, const char *key)
         }
     if (!begin_golden(g, &f, key, "geglu"))
         return;
-    sdg_value x = golden_input(&f, "x", find(g, key, "geglu.input")), w = golden_weight(&f, find(g, key, "geglu.weight"));
+    sdg_value x = golden_input(&f, "x", find(g, key, "geglu.input")),
+              w = golden_weight(&f, find(g, key, "geglu.weight"));
     struct sdg_epilogue end = {.bias = golden_weight(&f, find(g, key, "geglu.bias"))};
-    finish_golden(g, &f, sdg_graph_geglu(f.graph, "geglu", sdg_graph_linear(f.graph, "linear", x, w, end)), key, "geglu");
+    finish_golden(g, &f, sdg_graph_geglu(f.graph, "geglu", sdg_graph_linear(f.graph, "linear", x, w, end)), key,
+                  "geglu");
 }
 
 // Calls `layers` for every group of tensors of a file: what stands before the last but one point of KEY.PART.output.
-static void for_each_key(const struct golden *g, const char *mark, void (*layers)(const struct golden *g, const char *key))
+static void for_each_key(const struct golden *g, const char *mark,
+                         void (*layers)(const struct golden *g, const char *key))
 {
     int groups = 0;
     for (size_t i = 0; i < sdg_tensors_count(g->tensors); i++) {

@@ -1,7 +1,8 @@
 // conv2d and linear on integers, against sums written out here in 64 bits.
 //
-// Where scales are powers of two and the epilogue is empty, the f32 result is the exact sum times a power of two as long as the sum has at
-// most 24 bits: compared for equality. Larger sums have to be the exact one rounded, give or take one unit in the last place.
+// Where scales are powers of two and the epilogue is empty, the f32 result is the exact sum times a power of two as
+// long as the sum has at most 24 bits: compared for equality. Larger sums have to be the exact one rounded, give or
+// take one unit in the last place.
 #include "tests/ops/check.h"
 
 #include <math.h>
@@ -17,15 +18,16 @@ enum content {
 
 struct layer {
     int n, h, w, in, out, kernel, stride;
-    int pad[4];              // top, left, bottom, right
-    int lowest, highest;     // of the input's codes
-    int zero;                // point of row 0; the other rows have others where codes are unsigned
-    int bits;                // of the weights
-    int slice_start, whole;  // of the weight's input axis; whole 0: no slice
-    const char *end;         // epilogue as in conv2d.c: b bias, t table (T one row for all), r residual; x: no epilogue, exact result
+    int pad[4];             // top, left, bottom, right
+    int lowest, highest;    // of the input's codes
+    int zero;               // point of row 0; the other rows have others where codes are unsigned
+    int bits;               // of the weights
+    int slice_start, whole; // of the weight's input axis; whole 0: no slice
+    // epilogue as in conv2d.c: b bias, t table (T one row for all), r residual; x: no epilogue, exact result
+    const char *end;
     enum sdg_unary activation;
     enum content content;
-    int emitted;             // 0: floats out, else highest code of the result: 127 is -128..127, 255 is 0..255
+    int emitted; // 0: floats out, else highest code of the result: 127 is -128..127, 255 is 0..255
 };
 enum { ROWS = 3 };
 
@@ -52,7 +54,8 @@ static int whole_inputs(const struct layer *l)
     return l->whole ? l->whole : l->in;
 }
 
-// Row 0 has scale 1, where x is a difference of code and zero point; coarser ones after it make other codes of the same x.
+// Row 0 has scale 1, where x is a difference of code and zero point; coarser ones after it make other codes of the same
+// x.
 static void make_pairs(const struct layer *l, struct made *m)
 {
     for (int r = 0; r < ROWS; r++) {
@@ -68,7 +71,9 @@ static float *make_x(struct fixture *f, const struct layer *l)
     size_t count = (size_t)l->n * l->h * l->w * l->in;
     float *x = get(count * sizeof *x);
     for (size_t i = 0; i < count; i++) {
-        int code = l->content == EXTREME ? l->highest : random_code(&f->random, l->content == HEAVY ? l->highest - 40 : l->lowest, l->highest);
+        int code = l->content == EXTREME
+            ? l->highest
+            : random_code(&f->random, l->content == HEAVY ? l->highest - 40 : l->lowest, l->highest);
         x[i] = (float)(code - l->zero);
     }
     return x;
@@ -80,10 +85,14 @@ static void make_weights(struct fixture *f, const struct layer *l, struct made *
     size_t count = (size_t)l->out * whole_inputs(l) * l->kernel * l->kernel;
     m->weights = get(count);
     for (size_t i = 0; i < count; i++)
-        m->weights[i] = (int8_t)(l->content == EXTREME ? lowest : random_code(&f->random, lowest, l->content == HEAVY ? lowest / 2 : highest));
+        m->weights[i] = (int8_t)(l->content == EXTREME
+                                     ? lowest
+                                     : random_code(&f->random, lowest, l->content == HEAVY ? lowest / 2 : highest));
     m->scales = get((size_t)l->out * sizeof *m->scales);
     for (int o = 0; o < l->out; o++) // results of the size of 1, so that epilogues matter and f16 holds them
-        m->scales[o] = is_exact(l) ? ldexpf(1, -14 - o % 3) : (float)(0.5 + uniform(&f->random)) / ((float)-lowest * 60 * sqrtf((float)(l->in * l->kernel * l->kernel)));
+        m->scales[o] = is_exact(l) ? ldexpf(1, -14 - o % 3)
+                                   : (float)(0.5 + uniform(&f->random)) /
+                ((float)-lowest * 60 * sqrtf((float)(l->in * l->kernel * l->kernel)));
 }
 
 static struct sdg_epilogue make_epilogue(struct fixture *f, const struct layer *l, struct made *m)
@@ -106,13 +115,15 @@ static struct sdg_epilogue make_epilogue(struct fixture *f, const struct layer *
 
 // ---- what it should be ----
 
-static int code_at(const struct layer *l, const struct made *m, const float *pair, int64_t n, int64_t y, int64_t x, int c)
+static int code_at(const struct layer *l, const struct made *m, const float *pair, int64_t n, int64_t y, int64_t x,
+                   int c)
 {
     float code = rintf(m->x[((n * l->h + y) * l->w + x) * l->in + c] * (1.0f / pair[0])) + pair[1];
     return (int)fminf(fmaxf(code, (float)l->lowest), (float)l->highest);
 }
 
-static int64_t sum_at(const struct layer *l, const struct made *m, const float *pair, int64_t n, int64_t oy, int64_t ox, int o)
+static int64_t sum_at(const struct layer *l, const struct made *m, const float *pair, int64_t n, int64_t oy, int64_t ox,
+                      int o)
 {
     int64_t sum = 0;
     for (int ky = 0; ky < l->kernel; ky++)
@@ -166,15 +177,22 @@ static sdg_value build(struct fixture *f, const struct layer *l, struct made *m,
     free(values);
     m->x = last_input(f);
     make_weights(f, l, m);
-    sdg_value interval = measured ? sdg_graph_measure_interval(f->graph, "measure", x, l->lowest, l->highest) : intervals(f, "interval", ROWS, m->pairs);
+    sdg_value interval = measured ? sdg_graph_measure_interval(f->graph, "measure", x, l->lowest, l->highest)
+                                  : intervals(f, "interval", ROWS, m->pairs);
     sdg_value codes = sdg_graph_quantize(f->graph, "codes", x, interval, l->lowest, l->highest);
     const int64_t dims[4] = {l->out, whole_inputs(l), l->kernel, l->kernel};
-    sdg_value weight = integer_weight(f, linear ? 2 : 4, dims, l->bits, m->weights), scale = known_vector(f, l->out, m->scales);
+    sdg_value weight = integer_weight(f, linear ? 2 : 4, dims, l->bits, m->weights),
+              scale = known_vector(f, l->out, m->scales);
     if (l->whole)
         weight = sdg_graph_weight_slice(f->graph, weight, l->slice_start, l->in);
     struct sdg_epilogue end = make_epilogue(f, l, m);
-    struct sdg_conv_params params = {.stride = l->stride, .pad_top = l->pad[0], .pad_left = l->pad[1], .pad_bottom = l->pad[2], .pad_right = l->pad[3]};
-    sdg_value y = linear ? sdg_graph_linear(f->graph, "integers", x, weight, end) : sdg_graph_conv2d(f->graph, "integers", x, weight, params, end);
+    struct sdg_conv_params params = {.stride = l->stride,
+                                     .pad_top = l->pad[0],
+                                     .pad_left = l->pad[1],
+                                     .pad_bottom = l->pad[2],
+                                     .pad_right = l->pad[3]};
+    sdg_value y = linear ? sdg_graph_linear(f->graph, "integers", x, weight, end)
+                         : sdg_graph_conv2d(f->graph, "integers", x, weight, params, end);
     sdg_value out_interval = l->emitted ? intervals(f, "out", ROWS, m->out_pairs) : 0;
     if (sdg_graph_check(f->graph) != SDG_OK)
         return 0;
@@ -199,10 +217,15 @@ static double largest_error(const struct fixture *f, const struct layer *l)
 static void check_layer(struct suite *s, const struct layer *l, bool linear, bool measured)
 {
     struct fixture f;
-    struct made m = {.oh = (l->h + l->pad[0] + l->pad[2] - l->kernel) / l->stride + 1, .ow = (l->w + l->pad[1] + l->pad[3] - l->kernel) / l->stride + 1};
-    if (!begin(s, &f, "integers(type=%s,%s,n=%d,h=%d,w=%d,in=%d,out=%d,kernel=%d,stride=%d,pad=%d%d%d%d,codes=%d..%d,zero=%d,bits=%d,slice=%d/%d,end=%s,act=%d,content=%d,"
-               "emitted=%d,measured=%d)", type_name(s), linear ? "linear" : "conv2d", l->n, l->h, l->w, l->in, l->out, l->kernel, l->stride, l->pad[0], l->pad[1], l->pad[2], l->pad[3],
-               l->lowest, l->highest, l->zero, l->bits, l->slice_start, l->whole, l->end, l->activation, l->content, l->emitted, measured))
+    struct made m = {.oh = (l->h + l->pad[0] + l->pad[2] - l->kernel) / l->stride + 1,
+                     .ow = (l->w + l->pad[1] + l->pad[3] - l->kernel) / l->stride + 1};
+    if (!begin(s, &f,
+               "integers(type=%s,%s,n=%d,h=%d,w=%d,in=%d,out=%d,kernel=%d,stride=%d,pad=%d%d%d%d,codes=%d..%d,zero=%d,"
+               "bits=%d,slice=%d/%d,end=%s,act=%d,content=%d,"
+               "emitted=%d,measured=%d)",
+               type_name(s), linear ? "linear" : "conv2d", l->n, l->h, l->w, l->in, l->out, l->kernel, l->stride,
+               l->pad[0], l->pad[1], l->pad[2], l->pad[3], l->lowest, l->highest, l->zero, l->bits, l->slice_start,
+               l->whole, l->end, l->activation, l->content, l->emitted, measured))
         return;
     sdg_value y = build(&f, l, &m, linear, measured);
     float *first = NULL, *last = NULL;
@@ -221,16 +244,32 @@ static void check_layer(struct suite *s, const struct layer *l, bool linear, boo
 
 static void check_shapes(struct suite *s)
 {
-    static const struct { int in, out, kernel, stride, pad[4]; } shapes[] = {
-        {1, 1, 1, 1, {0, 0, 0, 0}},   {3, 5, 3, 1, {1, 1, 1, 1}},   {5, 3, 3, 2, {1, 1, 1, 1}},    {33, 17, 3, 1, {1, 1, 1, 1}}, {33, 33, 1, 1, {0, 0, 0, 0}},
-        {5, 33, 3, 2, {0, 0, 1, 1}},  {1, 4, 3, 1, {1, 1, 1, 1}},   {3, 31, 1, 2, {0, 0, 0, 0}},   {64, 48, 3, 1, {1, 1, 1, 1}}, {32, 65, 3, 2, {0, 0, 1, 1}},
-        {128, 64, 1, 1, {0, 0, 0, 0}}, {16, 16, 3, 1, {2, 0, 1, 3}}, {4, 8, 3, 1, {1, 1, 1, 1}},
+    static const struct {
+        int in, out, kernel, stride, pad[4];
+    } shapes[] = {
+        {1, 1, 1, 1, {0, 0, 0, 0}},   {3, 5, 3, 1, {1, 1, 1, 1}},    {5, 3, 3, 2, {1, 1, 1, 1}},
+        {33, 17, 3, 1, {1, 1, 1, 1}}, {33, 33, 1, 1, {0, 0, 0, 0}},  {5, 33, 3, 2, {0, 0, 1, 1}},
+        {1, 4, 3, 1, {1, 1, 1, 1}},   {3, 31, 1, 2, {0, 0, 0, 0}},   {64, 48, 3, 1, {1, 1, 1, 1}},
+        {32, 65, 3, 2, {0, 0, 1, 1}}, {128, 64, 1, 1, {0, 0, 0, 0}}, {16, 16, 3, 1, {2, 0, 1, 3}},
+        {4, 8, 3, 1, {1, 1, 1, 1}},
     };
-    static const struct { int lowest, highest, zero; } ranges[] = {{-128, 127, 0}, {0, 255, 0}, {0, 255, 93}, {0, 255, 255}};
+    static const struct {
+        int lowest, highest, zero;
+    } ranges[] = {{-128, 127, 0}, {0, 255, 0}, {0, 255, 93}, {0, 255, 255}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int r = 0; r < 4; r++) {
-            struct layer l = {.n = 2, .h = 7, .w = 6, .in = shapes[i].in, .out = shapes[i].out, .kernel = shapes[i].kernel, .stride = shapes[i].stride,
-                              .lowest = ranges[r].lowest, .highest = ranges[r].highest, .zero = ranges[r].zero, .bits = (i + (size_t)r) % 3 == 1 ? 4 : 8, .end = "x"};
+            struct layer l = {.n = 2,
+                              .h = 7,
+                              .w = 6,
+                              .in = shapes[i].in,
+                              .out = shapes[i].out,
+                              .kernel = shapes[i].kernel,
+                              .stride = shapes[i].stride,
+                              .lowest = ranges[r].lowest,
+                              .highest = ranges[r].highest,
+                              .zero = ranges[r].zero,
+                              .bits = (i + (size_t)r) % 3 == 1 ? 4 : 8,
+                              .end = "x"};
             memcpy(l.pad, shapes[i].pad, sizeof l.pad);
             check_layer(s, &l, false, false);
             l.end = r % 2 ? "btr" : "bT";
@@ -241,13 +280,28 @@ static void check_shapes(struct suite *s)
 
 static void check_linear_shapes(struct suite *s)
 {
-    static const struct { int n, tokens, in, out; } shapes[] = {
-        {1, 1, 1, 1}, {2, 5, 3, 7}, {1, 77, 5, 33}, {2, 9, 33, 31}, {2, 16, 64, 64}, {1, 3, 600, 5}, {2, 4, 129, 65}, {3, 1, 320, 16}, {1, 130, 48, 24},
+    static const struct {
+        int n, tokens, in, out;
+    } shapes[] = {
+        {1, 1, 1, 1},   {2, 5, 3, 7},    {1, 77, 5, 33},  {2, 9, 33, 31},   {2, 16, 64, 64},
+        {1, 3, 600, 5}, {2, 4, 129, 65}, {3, 1, 320, 16}, {1, 130, 48, 24},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int r = 0; r < 3; r++) {
-            struct layer l = {.n = shapes[i].n, .h = 1, .w = shapes[i].tokens, .in = shapes[i].in, .out = shapes[i].out, .kernel = 1, .stride = 1, .lowest = r ? 0 : -128,
-                              .highest = r ? 255 : 127, .zero = r == 1 ? 41 : r == 2 ? 255 : 0, .bits = (i + (size_t)r) % 3 == 2 ? 4 : 8, .end = "x"};
+            struct layer l = {.n = shapes[i].n,
+                              .h = 1,
+                              .w = shapes[i].tokens,
+                              .in = shapes[i].in,
+                              .out = shapes[i].out,
+                              .kernel = 1,
+                              .stride = 1,
+                              .lowest = r ? 0 : -128,
+                              .highest = r ? 255 : 127,
+                              .zero = r == 1 ? 41
+                                  : r == 2   ? 255
+                                             : 0,
+                              .bits = (i + (size_t)r) % 3 == 2 ? 4 : 8,
+                              .end = "x"};
             check_layer(s, &l, true, false);
             l.end = r == 1 ? "btr" : r ? "r" : "b";
             l.bits = 12 - l.bits;
@@ -255,17 +309,43 @@ static void check_linear_shapes(struct suite *s)
         }
 }
 
-// Sums as long as the longest of a large network. All highest codes times all lowest weights give 255 * K * 2^7: 24 bits after all.
+// Sums as long as the longest of a large network. All highest codes times all lowest weights give 255 * K * 2^7: 24
+// bits after all.
 static void check_large_sums(struct suite *s)
 {
     for (int content = EXTREME; content <= HEAVY; content++)
         for (int bits = 4; bits <= 8; bits += 4)
             for (int r = 0; r < 4; r++) {
-                struct layer l = {.n = 1, .h = 3, .w = 2, .in = 512, .out = 18, .kernel = 3, .stride = 1, .pad = {1, 1, 1, 1}, .lowest = r ? 0 : -128, .highest = r ? 255 : 127,
-                                  .zero = r == 2 ? 255 : r == 3 ? 128 : 0, .bits = bits, .end = "x", .content = (enum content)content};
+                struct layer l = {.n = 1,
+                                  .h = 3,
+                                  .w = 2,
+                                  .in = 512,
+                                  .out = 18,
+                                  .kernel = 3,
+                                  .stride = 1,
+                                  .pad = {1, 1, 1, 1},
+                                  .lowest = r ? 0 : -128,
+                                  .highest = r ? 255 : 127,
+                                  .zero = r == 2 ? 255
+                                      : r == 3   ? 128
+                                                 : 0,
+                                  .bits = bits,
+                                  .end = "x",
+                                  .content = (enum content)content};
                 check_layer(s, &l, false, false);
-                l = (struct layer){.n = 1, .h = 1, .w = 5, .in = 4608, .out = 34, .kernel = 1, .stride = 1, .lowest = l.lowest, .highest = l.highest, .zero = l.zero, .bits = bits,
-                                   .end = "x", .content = (enum content)content};
+                l = (struct layer){.n = 1,
+                                   .h = 1,
+                                   .w = 5,
+                                   .in = 4608,
+                                   .out = 34,
+                                   .kernel = 1,
+                                   .stride = 1,
+                                   .lowest = l.lowest,
+                                   .highest = l.highest,
+                                   .zero = l.zero,
+                                   .bits = bits,
+                                   .end = "x",
+                                   .content = (enum content)content};
                 check_layer(s, &l, true, false);
             }
 }
@@ -273,11 +353,25 @@ static void check_large_sums(struct suite *s)
 // Halves of a split input, also where a row of packed weights or the half itself starts in the middle of a byte.
 static void check_slices(struct suite *s)
 {
-    static const struct { int start, in, whole, kernel; } slices[] = {{0, 5, 12, 3}, {5, 7, 12, 3}, {3, 4, 7, 1}, {32, 32, 64, 3}, {1, 1, 3, 3}, {64, 33, 97, 1}};
+    static const struct {
+        int start, in, whole, kernel;
+    } slices[] = {{0, 5, 12, 3}, {5, 7, 12, 3}, {3, 4, 7, 1}, {32, 32, 64, 3}, {1, 1, 3, 3}, {64, 33, 97, 1}};
     for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
         for (int bits = 4; bits <= 8; bits += 4) {
-            struct layer l = {.n = 1, .h = 5, .w = 4, .in = slices[i].in, .out = 9, .kernel = slices[i].kernel, .stride = 1, .lowest = 0, .highest = 255, .zero = 20, .bits = bits,
-                              .slice_start = slices[i].start, .whole = slices[i].whole, .end = "x"};
+            struct layer l = {.n = 1,
+                              .h = 5,
+                              .w = 4,
+                              .in = slices[i].in,
+                              .out = 9,
+                              .kernel = slices[i].kernel,
+                              .stride = 1,
+                              .lowest = 0,
+                              .highest = 255,
+                              .zero = 20,
+                              .bits = bits,
+                              .slice_start = slices[i].start,
+                              .whole = slices[i].whole,
+                              .end = "x"};
             for (int k = 0; k < 4; k++)
                 l.pad[k] = l.kernel / 2;
             check_layer(s, &l, false, false);
@@ -289,7 +383,18 @@ static void check_slices(struct suite *s)
 // Codes in and codes out, activations, codes of fewer bits, an interval measured at run time.
 static void check_ends(struct suite *s)
 {
-    const struct layer base = {.n = 2, .h = 5, .w = 7, .in = 24, .out = 33, .kernel = 3, .stride = 1, .pad = {1, 1, 1, 1}, .lowest = -128, .highest = 127, .bits = 8, .end = "b"};
+    const struct layer base = {.n = 2,
+                               .h = 5,
+                               .w = 7,
+                               .in = 24,
+                               .out = 33,
+                               .kernel = 3,
+                               .stride = 1,
+                               .pad = {1, 1, 1, 1},
+                               .lowest = -128,
+                               .highest = 127,
+                               .bits = 8,
+                               .end = "b"};
     for (int linear = 0; linear < 2; linear++) {
         struct layer l = base;
         if (linear) {
@@ -325,19 +430,44 @@ static void check_ends(struct suite *s)
 
 static void bench(struct suite *s)
 {
-    static const struct { int size, in, out, kernel, stride; } convs[] = {
-        {64, 320, 320, 3, 1}, {32, 640, 640, 3, 1}, {16, 1280, 1280, 3, 1}, {8, 1280, 1280, 3, 1}, {64, 320, 320, 3, 2}, {64, 640, 320, 1, 1}, {16, 64, 64, 3, 1},
+    static const struct {
+        int size, in, out, kernel, stride;
+    } convs[] = {
+        {64, 320, 320, 3, 1}, {32, 640, 640, 3, 1}, {16, 1280, 1280, 3, 1}, {8, 1280, 1280, 3, 1},
+        {64, 320, 320, 3, 2}, {64, 640, 320, 1, 1}, {16, 64, 64, 3, 1},
     };
-    static const struct { int tokens, in, out; } linears[] = {{4096, 320, 320}, {4096, 320, 2560}, {4096, 1280, 320}, {1024, 640, 640}, {256, 1280, 1280}};
+    static const struct {
+        int tokens, in, out;
+    } linears[] = {{4096, 320, 320}, {4096, 320, 2560}, {4096, 1280, 320}, {1024, 640, 640}, {256, 1280, 1280}};
     for (size_t i = 0; i < sizeof convs / sizeof *convs; i++)
         for (int r = 0; r < 2; r++) {
             int pad = convs[i].kernel / 2;
-            struct layer l = {.n = 2, .h = convs[i].size, .w = convs[i].size, .in = convs[i].in, .out = convs[i].out, .kernel = convs[i].kernel, .stride = convs[i].stride,
-                              .pad = {pad, pad, pad, pad}, .lowest = r ? 0 : -128, .highest = r ? 255 : 127, .zero = r ? 10 : 0, .bits = 8, .end = "btr"};
+            struct layer l = {.n = 2,
+                              .h = convs[i].size,
+                              .w = convs[i].size,
+                              .in = convs[i].in,
+                              .out = convs[i].out,
+                              .kernel = convs[i].kernel,
+                              .stride = convs[i].stride,
+                              .pad = {pad, pad, pad, pad},
+                              .lowest = r ? 0 : -128,
+                              .highest = r ? 255 : 127,
+                              .zero = r ? 10 : 0,
+                              .bits = 8,
+                              .end = "btr"};
             check_layer(s, &l, false, false);
         }
     for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
-        struct layer l = {.n = 2, .h = 1, .w = linears[i].tokens, .in = linears[i].in, .out = linears[i].out, .kernel = 1, .stride = 1, .lowest = -128, .highest = 127, .bits = 8,
+        struct layer l = {.n = 2,
+                          .h = 1,
+                          .w = linears[i].tokens,
+                          .in = linears[i].in,
+                          .out = linears[i].out,
+                          .kernel = 1,
+                          .stride = 1,
+                          .lowest = -128,
+                          .highest = 127,
+                          .bits = 8,
                           .end = "br"};
         check_layer(s, &l, true, false);
     }

@@ -9,7 +9,8 @@ struct shape {
 static void check(struct suite *s, const struct shape *p, int rows, enum sdg_unary activation, int bits)
 {
     struct fixture f;
-    if (!begin(s, &f, "linear(type=%s,n=%d,tokens=%d,in=%d,out=%d,end=%s,rows=%d,act=%d,bits=%d)", type_name(s), p->n, p->tokens, p->in, p->out, p->end, rows, activation, bits))
+    if (!begin(s, &f, "linear(type=%s,n=%d,tokens=%d,in=%d,out=%d,end=%s,rows=%d,act=%d,bits=%d)", type_name(s), p->n,
+               p->tokens, p->in, p->out, p->end, rows, activation, bits))
         return;
     struct sdg_epilogue end = {.activation = activation};
     for (const char *c = p->end; *c; c++) {
@@ -20,7 +21,9 @@ static void check(struct suite *s, const struct shape *p, int rows, enum sdg_una
         else if (*c == 'r')
             end.residual = input(&f, "residual", p->n, 1, p->tokens, p->out, NORMAL_DATA);
     }
-    sdg_value x = input(&f, "x", p->n, 1, p->tokens, p->in, NORMAL_DATA), weight = bits ? code_weight(&f, 2, (int64_t[4]){p->out, p->in, 1, 1}, bits) : linear_weight(&f, p->out, p->in);
+    sdg_value x = input(&f, "x", p->n, 1, p->tokens, p->in, NORMAL_DATA),
+              weight =
+                  bits ? code_weight(&f, 2, (int64_t[4]){p->out, p->in, 1, 1}, bits) : linear_weight(&f, p->out, p->in);
     finish(&f, sdg_graph_linear(f.graph, "linear", x, weight, end));
 }
 
@@ -29,19 +32,24 @@ static void check_weight_slice(struct suite *s, int64_t in, int64_t out, int bit
     struct fixture f;
     if (!begin(s, &f, "linear(type=%s,slice,in=%d,out=%d,bits=%d)", type_name(s), (int)in, (int)out, bits))
         return;
-    sdg_value x = input(&f, "x", 2, 3, 5, in, NORMAL_DATA), weight = bits ? code_weight(&f, 2, (int64_t[4]){out, in + 7, 1, 1}, bits) : linear_weight(&f, out, in + 7);
-    finish(&f, sdg_graph_linear(f.graph, "linear", x, sdg_graph_weight_slice(f.graph, weight, 7, in), (struct sdg_epilogue){0}));
+    sdg_value x = input(&f, "x", 2, 3, 5, in, NORMAL_DATA),
+              weight =
+                  bits ? code_weight(&f, 2, (int64_t[4]){out, in + 7, 1, 1}, bits) : linear_weight(&f, out, in + 7);
+    finish(&f,
+           sdg_graph_linear(f.graph, "linear", x, sdg_graph_weight_slice(f.graph, weight, 7, in),
+                            (struct sdg_epilogue){0}));
 }
 
 void check_linear(struct suite *s)
 {
     static const struct shape small[] = {
-        {1, 1, 1, 1, ""},     {1, 1, 5, 3, "b"},   {2, 77, 31, 33, "b"},   {3, 7, 4, 31, "b"},   {2, 35, 64, 64, "br"}, {2, 35, 33, 65, "btr"},
-        {3, 5, 40, 24, "bT"}, {1, 1, 320, 7, "b"}, {2, 13, 129, 5, "tr"}, {1, 64, 32, 256, ""}, {2, 1, 16, 64, "b"},   {1, 3, 600, 31, "b"},
+        {1, 1, 1, 1, ""},      {1, 1, 5, 3, "b"},      {2, 77, 31, 33, "b"}, {3, 7, 4, 31, "b"},
+        {2, 35, 64, 64, "br"}, {2, 35, 33, 65, "btr"}, {3, 5, 40, 24, "bT"}, {1, 1, 320, 7, "b"},
+        {2, 13, 129, 5, "tr"}, {1, 64, 32, 256, ""},   {2, 1, 16, 64, "b"},  {1, 3, 600, 31, "b"},
     };
     static const struct shape large[] = {
-        {2, 4096, 320, 320, "br"}, {2, 4096, 320, 2560, "b"}, {2, 4096, 1280, 320, "br"}, {2, 1024, 640, 640, "br"}, {2, 256, 1280, 1280, "br"},
-        {2, 77, 768, 1280, ""},    {1, 77, 768, 3072, "b"},   {1, 20, 320, 1280, "b"},
+        {2, 4096, 320, 320, "br"},  {2, 4096, 320, 2560, "b"}, {2, 4096, 1280, 320, "br"}, {2, 1024, 640, 640, "br"},
+        {2, 256, 1280, 1280, "br"}, {2, 77, 768, 1280, ""},    {1, 77, 768, 3072, "b"},    {1, 20, 320, 1280, "b"},
     };
     for (size_t i = 0; i < sizeof small / sizeof *small && !s->bench; i++)
         check(s, &small[i], 3, SDG_UNARY_NONE, 0);

@@ -27,8 +27,8 @@ static void finish_measured(struct fixture *f, sdg_value x, const float *values,
 static void check(struct suite *s, int n, int h, int w, int c, int lowest, int highest, struct data data)
 {
     struct fixture f;
-    if (!begin(s, &f, "measure_interval(type=%s,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,scale=%g,shift=%g,fill=%d)", type_name(s), n, h, w, c, lowest, highest,
-               data.scale, data.shift, data.fill))
+    if (!begin(s, &f, "measure_interval(type=%s,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,scale=%g,shift=%g,fill=%d)",
+               type_name(s), n, h, w, c, lowest, highest, data.scale, data.shift, data.fill))
         return;
     sdg_value x = input(&f, "x", n, h, w, c, data);
     finish_measured(&f, x, last_input(&f), lowest, highest);
@@ -57,7 +57,8 @@ void check_measure_interval(struct suite *s)
         check(s, 2, 64, 64, 320, -128, 127, NORMAL_DATA);
         return;
     }
-    static const struct data data[] = {{NORMAL, 1, 0}, {NORMAL, 1, 20}, {NORMAL, 1, -20}, {FLAT, 0, 0}, {FLAT, 0, 3}, {FLAT, 0, -3}, {NORMAL, 1e-4f, 0}, {EDGE, 1, 0}};
+    static const struct data data[] = {{NORMAL, 1, 0}, {NORMAL, 1, 20}, {NORMAL, 1, -20},   {FLAT, 0, 0},
+                                       {FLAT, 0, 3},   {FLAT, 0, -3},   {NORMAL, 1e-4f, 0}, {EDGE, 1, 0}};
     for (size_t i = 0; i < sizeof data / sizeof *data; i++) {
         check(s, 2, 7, 5, 31, -128, 127, data[i]);
         check(s, 1, 5, 5, 33, 0, 255, data[i]);

@@ -1,5 +1,5 @@
-// Rules that hold for every program whatever its operations: wrong calls are refused with a result, memory that runs out at
-// any point leaves nothing behind, tables can be written again, the lists of kernels and times are complete.
+// Rules that hold for every program whatever its operations: wrong calls are refused with a result, memory that runs
+// out at any point leaves nothing behind, tables can be written again, the lists of kernels and times are complete.
 #include "tests/ops/check.h"
 
 #include "base/memory.h"
@@ -17,11 +17,15 @@ static bool build(struct suite *s, struct fixture *f, const char *what)
         return false;
     sdg_value x = input(f, "x", N, H, W, C, NORMAL_DATA), rows = table(f, "rows", ROWS, N, C);
     struct sdg_epilogue end = {.bias = vector_weight(f, C, 1, 0), .table = rows};
-    sdg_value y = sdg_graph_conv2d(f->graph, "conv", x, conv_weight(f, C, C, 3, 3), (struct sdg_conv_params){1, 1, 1, 1, 1}, end);
-    y = sdg_graph_group_norm(f->graph, "norm", y, vector_weight(f, C, 0.1f, 1), vector_weight(f, C, 0.1f, 0), 2, 1e-5f, SDG_UNARY_SILU);
+    sdg_value y =
+        sdg_graph_conv2d(f->graph, "conv", x, conv_weight(f, C, C, 3, 3), (struct sdg_conv_params){1, 1, 1, 1, 1}, end);
+    y = sdg_graph_group_norm(f->graph, "norm", y, vector_weight(f, C, 0.1f, 1), vector_weight(f, C, 0.1f, 0), 2, 1e-5f,
+                             SDG_UNARY_SILU);
     y = sdg_graph_attention(f->graph, "attention", y, y, y, 2, 0.5f, false);
-    sdg_graph_output(f->graph, "result", sdg_graph_linear(f->graph, "linear", y, linear_weight(f, C, C), (struct sdg_epilogue){0}));
-    sdg_value words = sdg_graph_embed(f->graph, "embed", ids(f, "ids", 1, 4, 9), linear_weight(f, 9, 3), linear_weight(f, 4, 3));
+    sdg_graph_output(f->graph, "result",
+                     sdg_graph_linear(f->graph, "linear", y, linear_weight(f, C, C), (struct sdg_epilogue){0}));
+    sdg_value words =
+        sdg_graph_embed(f->graph, "embed", ids(f, "ids", 1, 4, 9), linear_weight(f, 9, 3), linear_weight(f, 4, 3));
     sdg_graph_output(f->graph, "words", words);
     s->cases++;
     if (sdg_graph_check(f->graph) == SDG_OK && write_weights(f))
@@ -54,7 +58,8 @@ static void check_calls(struct suite *s)
         expect(&f, "row -1", sdg_program_run(p, -1), SDG_ERROR_USAGE);
         expect(&f, "a row too far", sdg_program_run(p, ROWS), SDG_ERROR_USAGE);
         expect(&f, "token ids below 0", sdg_program_write(p, "ids", (int32_t[]){0, 1, -1, 2}, 4), SDG_ERROR_INPUT);
-        expect(&f, "token ids above the vocabulary", sdg_program_write(p, "ids", (int32_t[]){0, 9, 1, 2}, 4), SDG_ERROR_INPUT);
+        expect(&f, "token ids above the vocabulary", sdg_program_write(p, "ids", (int32_t[]){0, 9, 1, 2}, 4),
+               SDG_ERROR_INPUT);
         expect(&f, "the last token id", sdg_program_write(p, "ids", (int32_t[]){8, 8, 8, 8}, 4), SDG_OK);
         expect(&f, "the last row", sdg_program_run(p, ROWS - 1), SDG_OK);
     }
@@ -68,7 +73,8 @@ static void check_weights(struct suite *s)
     struct sdg_program *p = NULL;
     if (!build(s, &f, "wrong weights"))
         return;
-    expect(&f, "no weights", sdg_program_create(s->tested, f.graph, &(struct sdg_program_params){.weights = NULL}, &p), SDG_ERROR_USAGE);
+    expect(&f, "no weights", sdg_program_create(s->tested, f.graph, &(struct sdg_program_params){.weights = NULL}, &p),
+           SDG_ERROR_USAGE);
     sdg_value more = sdg_graph_linear_weight(f.graph, C + 1, C, "weight.1");
     sdg_graph_linear(f.graph, "misshapen", f.graph->ops[2].out, more, (struct sdg_epilogue){0});
     expect(&f, "a misshapen weight", load(&f, s->tested, &p), SDG_ERROR_INPUT);
@@ -93,13 +99,15 @@ static void check_plan(struct suite *s)
     float data[COUNT];
     if (!build(s, &f, "plan only"))
         return;
-    expect(&f, "planning", sdg_program_create(s->tested, f.graph, &(struct sdg_program_params){.plan_only = true}, &p), SDG_OK);
+    expect(&f, "planning", sdg_program_create(s->tested, f.graph, &(struct sdg_program_params){.plan_only = true}, &p),
+           SDG_OK);
     if (p) {
         sdg_program_memory(p, &memory);
         size_t weights = (C * C * 9 + C * C) * sizeof(float), arena = 2 * COUNT * sizeof(float);
         if (memory.weights < weights || memory.arena < arena || memory.inputs < COUNT * sizeof(float) ||
             memory.total != memory.weights + memory.arena + memory.inputs + memory.scratch)
-            note_failure(&f, "planned memory is too small: weights %zu, arena %zu, inputs %zu, total %zu", memory.weights, memory.arena, memory.inputs, memory.total);
+            note_failure(&f, "planned memory is too small: weights %zu, arena %zu, inputs %zu, total %zu",
+                         memory.weights, memory.arena, memory.inputs, memory.total);
         expect(&f, "running a plan", sdg_program_run(p, 0), SDG_ERROR_USAGE);
         expect(&f, "writing to a plan", sdg_program_write(p, "x", f.input[2].values, COUNT), SDG_ERROR_USAGE);
         expect(&f, "reading from a plan", sdg_program_read(p, "result", data, COUNT), SDG_ERROR_USAGE);
@@ -125,7 +133,8 @@ static void check_failing_allocations(struct suite *s)
         result = load(&f, s->tested, &p);
         sdg_test_fail_allocation(0);
         if (result != SDG_ERROR_MEMORY || p)
-            note_failure(&f, "allocation %zu of %zu fails: result %d, should be %d", n, allocations, result, SDG_ERROR_MEMORY);
+            note_failure(&f, "allocation %zu of %zu fails: result %d, should be %d", n, allocations, result,
+                         SDG_ERROR_MEMORY);
         sdg_program_destroy(&p);
     }
     if (allocations < 5)
@@ -171,7 +180,8 @@ static void check_lists(struct suite *s)
         sdg_program_profile(p, true);
         sdg_program_times(p, take_time, &reset);
         if (kernels.count != f.graph->op_count || times.count != f.graph->op_count || kernels.wrong || times.wrong)
-            note_failure(&f, "%zu kernels and %zu times of %zu operations, %d wrong", kernels.count, times.count, f.graph->op_count, kernels.wrong + times.wrong);
+            note_failure(&f, "%zu kernels and %zu times of %zu operations, %d wrong", kernels.count, times.count,
+                         f.graph->op_count, kernels.wrong + times.wrong);
         if (!(times.seconds > 0) || reset.seconds != 0)
             note_failure(&f, "%g s spent in a run, %g s after starting again", times.seconds, reset.seconds);
     }
@@ -190,11 +200,11 @@ static void check_tables(struct suite *s)
     expect(&f, "creating", load(&f, s->tested, &p), SDG_OK);
     if (p) {
         float *rows = f.input[3].values;
-        bool good = sdg_program_run(p, 0) == SDG_OK && sdg_program_read(p, "result", first, COUNT) == SDG_OK && sdg_program_run(p, 1) == SDG_OK &&
-                    sdg_program_read(p, "result", second, COUNT) == SDG_OK;
+        bool good = sdg_program_run(p, 0) == SDG_OK && sdg_program_read(p, "result", first, COUNT) == SDG_OK &&
+            sdg_program_run(p, 1) == SDG_OK && sdg_program_read(p, "result", second, COUNT) == SDG_OK;
         memmove(rows, rows + N * C, N * C * sizeof *rows); // row 0 is now what row 1 is
         good = good && sdg_program_write(p, "rows", rows, ROWS * N * C) == SDG_OK && sdg_program_run(p, 0) == SDG_OK &&
-               sdg_program_read(p, "result", third, COUNT) == SDG_OK;
+            sdg_program_read(p, "result", third, COUNT) == SDG_OK;
         if (!good || memcmp(first, second, sizeof first) == 0 || memcmp(second, third, sizeof second) != 0)
             note_failure(&f, "rows of a table are not what was written");
     }

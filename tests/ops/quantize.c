@@ -12,7 +12,8 @@ static float code_of(float x, const float *pair, int lowest, int highest)
     return code < (float)highest ? code : (float)highest;
 }
 
-static void finish_with_pairs(struct fixture *f, sdg_value x, sdg_value interval, const float *values, const float *pairs, int lowest, int highest)
+static void finish_with_pairs(struct fixture *f, sdg_value x, sdg_value interval, const float *values,
+                              const float *pairs, int lowest, int highest)
 {
     size_t count = (size_t)sdg_value_elements(&f->graph->values[x]);
     int64_t last = f->graph->rows - 1;
@@ -23,16 +24,19 @@ static void finish_with_pairs(struct fixture *f, sdg_value x, sdg_value interval
     }
     f->codes.lowest = lowest;
     f->codes.highest = highest;
-    finish_rows_expected(f, sdg_graph_quantize(f->graph, "quantize", x, interval, lowest, highest), expected[0], expected[1], 0);
+    finish_rows_expected(f, sdg_graph_quantize(f->graph, "quantize", x, interval, lowest, highest), expected[0],
+                         expected[1], 0);
     free(expected[0]);
     free(expected[1]);
 }
 
 static void check(struct suite *s, int n, int h, int w, int c, int lowest, int highest, enum fill fill)
 {
-    static const float zero_pairs[] = {0.37f, 0, 0.0625f, 0, 0.0123f, 0}, pairs[] = {0.37f, 3, 0.0625f, 0, 0.0123f, 255};
+    static const float zero_pairs[] = {0.37f, 0, 0.0625f, 0, 0.0123f, 0},
+                       pairs[] = {0.37f, 3, 0.0625f, 0, 0.0123f, 255};
     struct fixture f;
-    if (!begin(s, &f, "quantize(type=%s,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,fill=%d)", type_name(s), n, h, w, c, lowest, highest, fill))
+    if (!begin(s, &f, "quantize(type=%s,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,fill=%d)", type_name(s), n, h, w, c, lowest,
+               highest, fill))
         return;
     sdg_value x = input(&f, "x", n, h, w, c, (struct data){fill, 8, 1});
     const float *values = last_input(&f), *chosen = lowest < 0 ? zero_pairs : pairs;
@@ -45,7 +49,8 @@ static void check(struct suite *s, int n, int h, int w, int c, int lowest, int h
 // Worked out by hand: ties go to even, both ends clip, NaN is the lowest code, infinities are the ends.
 static void check_known(struct suite *s, bool is_signed)
 {
-    static const float x[] = {0, 0.25f, 0.75f, 1.25f, -0.25f, -0.75f, 100, -100, NAN, INFINITY, -INFINITY, 1e30f, -1e-30f, -0.0f};
+    static const float x[] = {0,    0.25f, 0.75f,    1.25f,     -0.25f, -0.75f,  100,
+                              -100, NAN,   INFINITY, -INFINITY, 1e30f,  -1e-30f, -0.0f};
     static const float expected[] = {0, 0, 2, 2, 0, -2, 7, -8, -8, 7, -8, 7, 0, 0};
     static const float expected_unsigned[] = {1, 1, 3, 3, 1, 0, 15, 0, 0, 15, 0, 15, 1, 1};
     enum { COUNT = sizeof x / sizeof *x };
@@ -61,8 +66,8 @@ static void check_known(struct suite *s, bool is_signed)
     finish_expected(&f, y, 0, is_signed ? expected : expected_unsigned, 0);
 }
 
-// The floats nearest to the middle between two codes, where x / scale, x * (1 / scale) and either of them with a reciprocal that is off by
-// one unit give different codes.
+// The floats nearest to the middle between two codes, where x / scale, x * (1 / scale) and either of them with a
+// reciprocal that is off by one unit give different codes.
 static void check_ties(struct suite *s, float scale)
 {
     enum { CODES = 260, COUNT = 3 * CODES };

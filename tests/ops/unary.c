@@ -3,11 +3,14 @@
 static void check(struct suite *s, enum sdg_unary function, int n, int h, int w, int c, enum fill fill)
 {
     struct fixture f;
-    if (!begin(s, &f, "unary(type=%s,function=%d,n=%d,h=%d,w=%d,c=%d,fill=%d)", type_name(s), function, n, h, w, c, fill))
+    if (!begin(s, &f, "unary(type=%s,function=%d,n=%d,h=%d,w=%d,c=%d,fill=%d)", type_name(s), function, n, h, w, c,
+               fill))
         return;
     f.pointwise = true;
     sdg_value x = input(&f, "x", n, h, w, c, (struct data){fill, 4, 0});
-    finish(&f, function == SDG_UNARY_AFFINE ? sdg_graph_affine(f.graph, "affine", x, -0.75f, 2.5f) : sdg_graph_unary(f.graph, "unary", x, function));
+    finish(&f,
+           function == SDG_UNARY_AFFINE ? sdg_graph_affine(f.graph, "affine", x, -0.75f, 2.5f)
+                                        : sdg_graph_unary(f.graph, "unary", x, function));
 }
 
 void check_unary(struct suite *s)

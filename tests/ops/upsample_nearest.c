@@ -3,7 +3,8 @@
 static void check(struct suite *s, int n, int h, int w, int c, int to_h, int to_w)
 {
     struct fixture f;
-    if (!begin(s, &f, "upsample_nearest(type=%s,n=%d,h=%d,w=%d,c=%d,to_h=%d,to_w=%d)", type_name(s), n, h, w, c, to_h, to_w))
+    if (!begin(s, &f, "upsample_nearest(type=%s,n=%d,h=%d,w=%d,c=%d,to_h=%d,to_w=%d)", type_name(s), n, h, w, c, to_h,
+               to_w))
         return;
     f.pointwise = true;
     finish(&f, sdg_graph_upsample_nearest(f.graph, "upsample", input(&f, "x", n, h, w, c, NORMAL_DATA), to_h, to_w));

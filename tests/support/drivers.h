@@ -1,5 +1,6 @@
-// For tests that use Vulkan: keeps drivers and layers loaded until the process ends. The Vulkan loader unloads them with the last
-// instance, after which a leak checker can no longer tell what of their memory is theirs (tests/lsan.supp names them).
+// For tests that use Vulkan: keeps drivers and layers loaded until the process ends. The Vulkan loader unloads them
+// with the last instance, after which a leak checker can no longer tell what of their memory is theirs (tests/lsan.supp
+// names them).
 #ifndef SDG_TESTS_SUPPORT_DRIVERS_H
 #define SDG_TESTS_SUPPORT_DRIVERS_H
 

@@ -116,7 +116,8 @@ static void run_product(const struct sdg_graph *g, const struct sdg_op *op, floa
     const struct sdg_value_info *w = &g->values[op->in[1]];
     const struct sdg_epilogue *e = &op->epilogue;
     bool conv = op->kind == SDG_OP_CONV2D;
-    int stride = conv ? op->u.conv2d.stride : 1, top = conv ? op->u.conv2d.pad_top : 0, left = conv ? op->u.conv2d.pad_left : 0;
+    int stride = conv ? op->u.conv2d.stride : 1, top = conv ? op->u.conv2d.pad_top : 0,
+        left = conv ? op->u.conv2d.pad_left : 0;
     for (int64_t n = 0; n < out.n; n++)
         for (int64_t y = 0; y < out.h; y++)
             for (int64_t xx = 0; xx < out.w; xx++)
@@ -149,7 +150,8 @@ static float joined_at(struct tensor a, struct tensor b, int64_t n, int64_t y, i
 
 static void run_group_norm(const struct sdg_graph *g, const struct sdg_op *op, float **data)
 {
-    struct tensor a = tensor_of(g, data, op->in[0]), b = tensor_of(g, data, op->in[3]), out = tensor_of(g, data, op->out);
+    struct tensor a = tensor_of(g, data, op->in[0]), b = tensor_of(g, data, op->in[3]),
+                  out = tensor_of(g, data, op->out);
     int64_t size = out.c / op->u.group_norm.groups;
     for (int64_t n = 0; n < out.n; n++)
         for (int64_t first = 0; first < out.c; first += size) {
@@ -169,27 +171,24 @@ static void run_group_norm(const struct sdg_graph *g, const struct sdg_op *op, f
         }
 }
 
-static float simple_op_at(const struct sdg_graph *g, const struct sdg_op *op, float **data, int64_t n, int64_t y, int64_t x, int64_t c)
+static float simple_op_at(const struct sdg_graph *g, const struct sdg_op *op, float **data, int64_t n, int64_t y,
+                          int64_t x, int64_t c)
 {
-    struct tensor a = tensor_of(g, data, op->in[0]), b = tensor_of(g, data, op->in[1]), out = tensor_of(g, data, op->out);
+    struct tensor a = tensor_of(g, data, op->in[0]), b = tensor_of(g, data, op->in[1]),
+                  out = tensor_of(g, data, op->out);
     switch (op->kind) {
-    case SDG_OP_UNARY:
-        return apply_unary(op->u.unary.function, *element(a, n, y, x, c), op->u.unary.a, op->u.unary.b);
+    case SDG_OP_UNARY: return apply_unary(op->u.unary.function, *element(a, n, y, x, c), op->u.unary.a, op->u.unary.b);
     case SDG_OP_BINARY: {
-        float left = *element(a, n, y, x, c), right = *element(b, b.n == 1 ? 0 : n, b.h == 1 ? 0 : y, b.w == 1 ? 0 : x, c);
+        float left = *element(a, n, y, x, c),
+              right = *element(b, b.n == 1 ? 0 : n, b.h == 1 ? 0 : y, b.w == 1 ? 0 : x, c);
         return op->u.binary.function == SDG_BINARY_ADD ? left + right : left * right;
     }
     case SDG_OP_GEGLU:
         return *element(a, n, y, x, c) * apply_unary(SDG_UNARY_GELU_ERF, *element(a, n, y, x, c + out.c), 0, 0);
-    case SDG_OP_UPSAMPLE_NEAREST:
-        return *element(a, n, y * a.h / out.h, x * a.w / out.w, c);
-    case SDG_OP_CONCAT:
-        return joined_at(a, b, n, y, x, c);
-    case SDG_OP_SLICE:
-        return *element(a, n, y, x, c + op->u.slice.start);
-    default:
-        fail_msg("%s is not interpreted", sdg_op_name(op->kind));
-        return NAN;
+    case SDG_OP_UPSAMPLE_NEAREST: return *element(a, n, y * a.h / out.h, x * a.w / out.w, c);
+    case SDG_OP_CONCAT: return joined_at(a, b, n, y, x, c);
+    case SDG_OP_SLICE: return *element(a, n, y, x, c + op->u.slice.start);
+    default: fail_msg("%s is not interpreted", sdg_op_name(op->kind)); return NAN;
     }
 }
 
@@ -205,7 +204,8 @@ static void run_op(const struct sdg_graph *g, const struct sdg_op *op, float **d
     }
     struct tensor out = tensor_of(g, data, op->out);
     for (int64_t i = 0; i < out.n * out.h * out.w * out.c; i++)
-        out.data[i] = simple_op_at(g, op, data, i / out.c / out.w / out.h, i / out.c / out.w % out.h, i / out.c % out.w, i % out.c);
+        out.data[i] = simple_op_at(g, op, data, i / out.c / out.w / out.h, i / out.c / out.w % out.h, i / out.c % out.w,
+                                   i % out.c);
 }
 
 // Every operand must be defined before it is read, whatever the rewrites did to the order.
@@ -216,7 +216,8 @@ static void assert_ordered(const struct sdg_graph *g)
         defined[v] = g->values[v].kind != SDG_VALUE_ACTIVATION && g->values[v].kind != SDG_VALUE_NONE;
     for (size_t i = 0; i < g->op_count; i++) {
         const struct sdg_op *op = &g->ops[i];
-        const sdg_value operands[] = {op->in[0], op->in[1], op->in[2], op->in[3], op->epilogue.bias, op->epilogue.table, op->epilogue.residual};
+        const sdg_value operands[] = {
+            op->in[0], op->in[1], op->in[2], op->in[3], op->epilogue.bias, op->epilogue.table, op->epilogue.residual};
         assert_non_null(op->name);
         assert_true((unsigned)op->kind < SDG_OP_COUNT);
         for (size_t k = 0; k < sizeof operands / sizeof *operands; k++)
@@ -310,7 +311,8 @@ static int64_t channels_of(const struct sdg_graph *g, sdg_value v)
     return g->values[v].dims[3];
 }
 
-static sdg_value conv(struct sdg_graph *g, const char *name, sdg_value x, int64_t out, int kernel, int stride, sdg_value table)
+static sdg_value conv(struct sdg_graph *g, const char *name, sdg_value x, int64_t out, int kernel, int stride,
+                      sdg_value table)
 {
     struct sdg_epilogue e = {.bias = sdg_graph_vector_weight(g, out, "%s.bias", name), .table = table};
     sdg_value w = sdg_graph_conv_weight(g, out, channels_of(g, x), kernel, kernel, "%s.weight", name);
@@ -322,7 +324,8 @@ static sdg_value conv(struct sdg_graph *g, const char *name, sdg_value x, int64_
 static sdg_value norm(struct sdg_graph *g, const char *name, sdg_value x, int groups)
 {
     int64_t c = channels_of(g, x);
-    sdg_value gamma = sdg_graph_vector_weight(g, c, "%s.weight", name), beta = sdg_graph_vector_weight(g, c, "%s.bias", name);
+    sdg_value gamma = sdg_graph_vector_weight(g, c, "%s.weight", name),
+              beta = sdg_graph_vector_weight(g, c, "%s.bias", name);
     return sdg_graph_group_norm(g, name, x, gamma, beta, groups, 1e-5f, SDG_UNARY_NONE);
 }
 
@@ -333,10 +336,12 @@ static sdg_value res_block(struct sdg_graph *g, const char *name, sdg_value x, i
     for (int i = 0; i < 6; i++)
         snprintf(part[i], sizeof part[i], "%s.%s", name, parts[i]);
     sdg_value time = sdg_graph_table(g, part[5], 3, random_bits() % 2 ? 1 : g->values[x].dims[0], out);
-    sdg_value h = conv(g, part[1], sdg_graph_unary(g, part[0], norm(g, part[0], x, groups), SDG_UNARY_SILU), out, 3, 1, time);
+    sdg_value h =
+        conv(g, part[1], sdg_graph_unary(g, part[0], norm(g, part[0], x, groups), SDG_UNARY_SILU), out, 3, 1, time);
     h = conv(g, part[3], sdg_graph_unary(g, part[2], norm(g, part[2], h, groups), SDG_UNARY_SILU), out, 3, 1, 0);
     sdg_value shortcut = channels_of(g, x) == out ? x : conv(g, part[4], x, out, 1, 1, 0);
-    return random_bits() % 2 ? sdg_graph_binary(g, name, SDG_BINARY_ADD, h, shortcut) : sdg_graph_binary(g, name, SDG_BINARY_ADD, shortcut, h);
+    return random_bits() % 2 ? sdg_graph_binary(g, name, SDG_BINARY_ADD, h, shortcut)
+                             : sdg_graph_binary(g, name, SDG_BINARY_ADD, shortcut, h);
 }
 
 // Attention without the attention: projections, a gated linear unit, residuals.
@@ -347,7 +352,8 @@ static sdg_value transformer(struct sdg_graph *g, const char *name, sdg_value x)
     snprintf(down, sizeof down, "%s.down", name);
     int64_t c = channels_of(g, x);
     struct sdg_epilogue e = {.bias = sdg_graph_vector_weight(g, 4 * c, "%s.bias", up)};
-    sdg_value h = sdg_graph_geglu(g, up, sdg_graph_linear(g, up, x, sdg_graph_linear_weight(g, 4 * c, c, "%s.weight", up), e));
+    sdg_value h =
+        sdg_graph_geglu(g, up, sdg_graph_linear(g, up, x, sdg_graph_linear_weight(g, 4 * c, c, "%s.weight", up), e));
     h = sdg_graph_linear(g, down, h, sdg_graph_linear_weight(g, c, 2 * c, "%s.weight", down), (struct sdg_epilogue){0});
     return sdg_graph_binary(g, name, SDG_BINARY_ADD, h, x);
 }
@@ -389,7 +395,8 @@ static struct sdg_graph *unet(int64_t n, int64_t size, int64_t width, int levels
     return g;
 }
 
-// Any operations on any earlier values of a fitting shape: all cases a rewrite has to recognise as none of its business.
+// Any operations on any earlier values of a fitting shape: all cases a rewrite has to recognise as none of its
+// business.
 static struct sdg_graph *random_graph(uint64_t seed, int length)
 {
     enum { LIMIT = 128 };
@@ -400,15 +407,23 @@ static struct sdg_graph *random_graph(uint64_t seed, int length)
     for (int i = 2; i < length && i < LIMIT; i++) {
         snprintf(name, sizeof name, "op%d", i);
         int64_t recent = i > 5 ? i - 5 : 0;
-        sdg_value x = made[random_between(random_bits() % 4 ? recent : 0, i - 1)], y = made[random_between(recent, i - 1)];
+        sdg_value x = made[random_between(random_bits() % 4 ? recent : 0, i - 1)],
+                  y = made[random_between(recent, i - 1)];
         int64_t c = channels_of(g, x), half = c % 2 ? c : c / 2;
         switch (random_between(0, 9)) {
         case 0: made[i] = norm(g, name, x, c % 2 ? 1 : 2); break;
-        case 1: made[i] = sdg_graph_unary(g, name, x, (enum sdg_unary)random_between(SDG_UNARY_SILU, SDG_UNARY_SOFTPLUS)); break;
+        case 1:
+            made[i] = sdg_graph_unary(g, name, x, (enum sdg_unary)random_between(SDG_UNARY_SILU, SDG_UNARY_SOFTPLUS));
+            break;
         case 2: made[i] = sdg_graph_affine(g, name, x, 0.5f, 0.25f); break;
-        case 3: case 4: made[i] = conv(g, name, x, random_between(2, 6), random_bits() % 2 ? 3 : 1, 1, 0); break;
-        case 5: made[i] = c + channels_of(g, y) > 16 ? sdg_graph_slice(g, name, x, c - half, half) : sdg_graph_concat(g, name, x, y); break;
-        case 6: case 7:
+        case 3:
+        case 4: made[i] = conv(g, name, x, random_between(2, 6), random_bits() % 2 ? 3 : 1, 1, 0); break;
+        case 5:
+            made[i] = c + channels_of(g, y) > 16 ? sdg_graph_slice(g, name, x, c - half, half)
+                                                 : sdg_graph_concat(g, name, x, y);
+            break;
+        case 6:
+        case 7:
             if (c == channels_of(g, y)) {
                 made[i] = sdg_graph_binary(g, name, random_bits() % 4 ? SDG_BINARY_ADD : SDG_BINARY_MUL, x, y);
                 break;

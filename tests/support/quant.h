@@ -15,7 +15,10 @@ static struct sdg_tensors *expected_values;
 static inline int open_expected(void **state)
 {
     (void)state;
-    return sdg_tensors_open(NULL, SDG_SOURCE_DIR "/tests/goldens/quant/expected.safetensors", &expected_values) == SDG_OK ? 0 : -1;
+    return sdg_tensors_open(NULL, SDG_SOURCE_DIR "/tests/goldens/quant/expected.safetensors", &expected_values) ==
+            SDG_OK
+        ? 0
+        : -1;
 }
 
 static inline int close_expected(void **state)

@@ -55,7 +55,8 @@ static inline struct sdg_tokenizer *folder_tokenizer(const char *folder, const c
 }
 
 // Calls `use` with each line of a file of JSON lines; returns how many, or -1 where there is no such file.
-static inline long each_line(const char *folder, const char *name, void (*use)(const char *line, void *user), void *user)
+static inline long each_line(const char *folder, const char *name, void (*use)(const char *line, void *user),
+                             void *user)
 {
     char *text = file_text(folder, name);
     if (!text)

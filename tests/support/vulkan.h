@@ -1,4 +1,5 @@
-// For tests of the Vulkan backend: contexts under validation layers, weights and inputs made up from names, comparison with the reference.
+// For tests of the Vulkan backend: contexts under validation layers, weights and inputs made up from names, comparison
+// with the reference.
 #ifndef SDG_TESTS_SUPPORT_VULKAN_H
 #define SDG_TESTS_SUPPORT_VULKAN_H
 
@@ -62,7 +63,8 @@ static void make_up_integers(struct sdg_tensor *t, const struct sdg_value_info *
     t->bytes = (size_t)(v->dims[0] * row);
     uint8_t *data = malloc(t->bytes);
     for (int64_t k = 0; k < v->dims[0] * row; k++)
-        data[k] = (uint8_t)((int)(65536 * hashed(v->name, k)) & (v->bits == 4 && inputs % 2 && k % row == row - 1 ? 15 : 255));
+        data[k] = (uint8_t)((int)(65536 * hashed(v->name, k)) &
+                            (v->bits == 4 && inputs % 2 && k % row == row - 1 ? 15 : 255));
     t->data = data;
 }
 
@@ -158,7 +160,8 @@ static float *run_program(const struct sdg_graph *g, struct sdg_program *program
     return all;
 }
 
-static struct sdg_program *new_program(struct sdg_backend *backend, const struct sdg_graph *g, const struct sdg_tensors *weights)
+static struct sdg_program *new_program(struct sdg_backend *backend, const struct sdg_graph *g,
+                                       const struct sdg_tensors *weights)
 {
     struct sdg_program *program;
     enum sdg_result result = sdg_program_create(backend, g, &(struct sdg_program_params){.weights = weights}, &program);
@@ -204,9 +207,7 @@ static double compare(struct sdg_vk *vk, struct sdg_graph *g)
     return worst;
 }
 
-struct kernels {
-    char text[4096];
-};
+struct kernels { char text[4096]; };
 
 static void on_kernel(void *user, const char *op, const char *kernel)
 {
@@ -219,7 +220,8 @@ static struct kernels kernels_of(struct sdg_vk *vk, const struct sdg_graph *g)
 {
     struct sdg_program *program;
     struct kernels k = {{0}};
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_OK);
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                     SDG_OK);
     sdg_program_describe(program, on_kernel, &k);
     sdg_program_destroy(&program);
     return k;
@@ -261,7 +263,8 @@ static int start(void **state)
 {
     (void)state;
     temp_make();
-    assert_int_equal(sdg_backend_create(&test_log, "reference", &(struct sdg_backend_params){.threads = 1}, &reference), SDG_OK);
+    assert_int_equal(sdg_backend_create(&test_log, "reference", &(struct sdg_backend_params){.threads = 1}, &reference),
+                     SDG_OK);
     return 0;
 }
 

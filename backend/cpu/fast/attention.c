@@ -36,7 +36,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     const struct sdg_fast_attention *op = &state->op;
     struct sdg_fast_codes how;
     const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
-    const int64_t heads = op->samples * op->heads, tiles = (op->queries + state->kernels->tile - 1) / state->kernels->tile;
+    const int64_t heads = op->samples * op->heads,
+                  tiles = (op->queries + state->kernels->tile - 1) / state->kernels->tile;
     float *work = op->packed_v + padded((size_t)heads * state->v_floats);
 #pragma omp parallel
     {
@@ -46,8 +47,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < heads * tiles; i++) {
             int64_t head = i / tiles;
-            state->kernels->attention_tile(op, head / op->heads, head % op->heads, i % tiles * state->kernels->tile, codes,
-                                           work + (size_t)omp_get_thread_num() * state->work_floats);
+            state->kernels->attention_tile(op, head / op->heads, head % op->heads, i % tiles * state->kernels->tile,
+                                           codes, work + (size_t)omp_get_thread_num() * state->work_floats);
         }
     }
     return SDG_OK;
@@ -62,7 +63,8 @@ enum sdg_result sdg_fast_select_attention(struct sdg_cpu_step *step, bool *taken
 {
     const struct sdg_cpu_program *program = step->program;
     const struct sdg_op *op = step->op;
-    const struct sdg_value_info *q = sdg_cpu_value(program, op->in[0]), *k = sdg_cpu_value(program, op->in[1]), *v = sdg_cpu_value(program, op->in[2]);
+    const struct sdg_value_info *q = sdg_cpu_value(program, op->in[0]), *k = sdg_cpu_value(program, op->in[1]),
+                                *v = sdg_cpu_value(program, op->in[2]);
     bool half;
     if (!sdg_fast_types(step, &half))
         return SDG_OK;
@@ -71,16 +73,24 @@ enum sdg_result sdg_fast_select_attention(struct sdg_cpu_step *step, bool *taken
         return SDG_ERROR_MEMORY;
     state->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
     state->op = (struct sdg_fast_attention){
-        .samples = q->dims[0], .heads = op->u.attention.heads,
-        .queries = q->dims[1] * q->dims[2], .keys = k->dims[1] * k->dims[2],
-        .d = k->dims[3] / op->u.attention.heads, .dv = v->dims[3] / op->u.attention.heads,
-        .scale = op->u.attention.scale, .causal = op->u.attention.causal,
-        .half = half, .pairs = half && state->kernels->pairs,
+        .samples = q->dims[0],
+        .heads = op->u.attention.heads,
+        .queries = q->dims[1] * q->dims[2],
+        .keys = k->dims[1] * k->dims[2],
+        .d = k->dims[3] / op->u.attention.heads,
+        .dv = v->dims[3] / op->u.attention.heads,
+        .scale = op->u.attention.scale,
+        .causal = op->u.attention.causal,
+        .half = half,
+        .pairs = half && state->kernels->pairs,
     };
     state->kernels->attention_sizes(&state->op, &state->k_floats, &state->v_floats, &state->work_floats);
     state->work_floats = padded(state->work_floats);
-    const size_t heads = (size_t)(state->op.samples * state->op.heads), threads = (size_t)sdg_cpu_backend_of(program)->threads;
-    step->scratch_bytes = (padded(heads * state->k_floats) + padded(heads * state->v_floats) + threads * state->work_floats) * sizeof(float);
+    const size_t heads = (size_t)(state->op.samples * state->op.heads),
+                 threads = (size_t)sdg_cpu_backend_of(program)->threads;
+    step->scratch_bytes =
+        (padded(heads * state->k_floats) + padded(heads * state->v_floats) + threads * state->work_floats) *
+        sizeof(float);
     step->state = state;
     step->prepare = prepare;
     step->destroy = destroy;

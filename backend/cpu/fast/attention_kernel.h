@@ -1,8 +1,9 @@
 // Attention for one instruction set; included by kernels_*.c. See struct sdg_fast_attention.
 //
-// Queries lie across vector lanes. A tile of TILE_WIDTH queries is packed as [d][TILE_WIDTH]; scores of a block of keys are then
-// [key][TILE_WIDTH], so maximum and sum over keys need no sum across lanes, the exponentials are already the right operand of the
-// product with the values, and the result is [dv][TILE_WIDTH]. Both products broadcast the packed keys and values.
+// Queries lie across vector lanes. A tile of TILE_WIDTH queries is packed as [d][TILE_WIDTH]; scores of a block of keys
+// are then [key][TILE_WIDTH], so maximum and sum over keys need no sum across lanes, the exponentials are already the
+// right operand of the product with the values, and the result is [dv][TILE_WIDTH]. Both products broadcast the packed
+// keys and values.
 
 enum { KEY_BLOCK = 64 };
 
@@ -37,7 +38,12 @@ INLINE int64_t value_width(const struct sdg_fast_attention *op)
 #if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
 static size_t bf16_tile_floats(int64_t depth, int64_t dv);
 #else
-static size_t bf16_tile_floats(int64_t depth, int64_t dv) { (void)depth; (void)dv; return 0; }
+static size_t bf16_tile_floats(int64_t depth, int64_t dv)
+{
+    (void)depth;
+    (void)dv;
+    return 0;
+}
 #endif
 
 static void attention_sizes(const struct sdg_fast_attention *op, size_t *k, size_t *v, size_t *work)
@@ -92,8 +98,10 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
     memset(v, 0, (size_t)((value_rows(op) - depth_of(op->keys, op->pairs)) * value_width(op)) * sizeof *v);
 }
 
-// `count` queries -> [depth][TILE_WIDTH]; lanes without a query are 0. The rows lie far apart: all are asked for before the first is read.
-INLINE void pack_queries(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first, int64_t count, float *tile)
+// `count` queries -> [depth][TILE_WIDTH]; lanes without a query are 0. The rows lie far apart: all are asked for before
+// the first is read.
+INLINE void pack_queries(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first,
+                         int64_t count, float *tile)
 {
     const int64_t d = op->d, depth = depth_of(d, op->pairs), stride = op->heads * d;
     const bool half = op->half, pairs = op->pairs;
@@ -126,9 +134,10 @@ INLINE void mask_future(float *scores, int64_t rows, int64_t first_key, int64_t 
             scores[r * TILE_WIDTH + q] = -INFINITY;
 }
 
-// scores -> exp2((score - new maximum) * factor), packed in place where `pairs`; updates maximum and sum, and rescales `result` if the
-// maximum has grown.
-INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float factor, float *maximum, float *sum, float *result, int64_t dv, bool first)
+// scores -> exp2((score - new maximum) * factor), packed in place where `pairs`; updates maximum and sum, and rescales
+// `result` if the maximum has grown.
+INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float factor, float *maximum, float *sum,
+                          float *result, int64_t dv, bool first)
 {
     vi grown = {0};
     vf top[TILE_VECTORS];
@@ -157,7 +166,8 @@ INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float f
         int64_t r = 0;
         if (pairs)
             for (; r + 2 <= rows; r += 2, from += 2 * TILE_WIDTH, to += TILE_WIDTH) {
-                vf low = v_exp2(v_fma(v_load(from), v_set(factor), offset), 3), high = v_exp2(v_fma(v_load(from + TILE_WIDTH), v_set(factor), offset), 3);
+                vf low = v_exp2(v_fma(v_load(from), v_set(factor), offset), 3),
+                   high = v_exp2(v_fma(v_load(from + TILE_WIDTH), v_set(factor), offset), 3);
                 total += low + high;
                 v_store(to, v_pair_bf16(low, high));
             }
@@ -170,9 +180,10 @@ INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float f
     }
 }
 
-// result[dv][TILE_WIDTH] / sum -> element `to` of the output and on, for `count` queries: of every query 4 bytes at a time, as its
-// neighbours in `result` go to places far apart, then the channels left over.
-INLINE void write_result_as(const bool half, const struct sdg_fast_codes *codes, const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to, int64_t count)
+// result[dv][TILE_WIDTH] / sum -> element `to` of the output and on, for `count` queries: of every query 4 bytes at a
+// time, as its neighbours in `result` go to places far apart, then the channels left over.
+INLINE void write_result_as(const bool half, const struct sdg_fast_codes *codes, const struct sdg_fast_attention *op,
+                            const float *result, const float *sum, int64_t to, int64_t count)
 {
     const int64_t dv = op->dv, stride = op->heads * dv, size = codes ? 1 : half ? 2 : 4, some = 4 / size;
     char *out = (char *)op->out + to * size;
@@ -187,7 +198,8 @@ INLINE void write_result_as(const bool half, const struct sdg_fast_codes *codes,
             for (int64_t k = 0; k < some; k++)
                 y[k] = v_load(result + (c + k) * TILE_WIDTH + v * LANES) * one_over[v];
             if (codes)
-                y[0] = (vf)(v_code_bits(y[0], codes) | v_code_bits(y[1], codes) << 8 | v_code_bits(y[2], codes) << 16 | v_code_bits(y[3], codes) << 24);
+                y[0] = (vf)(v_code_bits(y[0], codes) | v_code_bits(y[1], codes) << 8 | v_code_bits(y[2], codes) << 16 |
+                            v_code_bits(y[3], codes) << 24);
             else if (half)
                 y[0] = v_pair_bf16(y[0], y[1]);
             v_store(words + v * LANES, y[0]);
@@ -204,7 +216,8 @@ INLINE void write_result_as(const bool half, const struct sdg_fast_codes *codes,
     }
 }
 
-INLINE void write_result(const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to, int64_t count, const struct sdg_fast_codes *codes)
+INLINE void write_result(const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to,
+                         int64_t count, const struct sdg_fast_codes *codes)
 {
     const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
     if (codes)
@@ -215,8 +228,8 @@ INLINE void write_result(const struct sdg_fast_attention *op, const float *resul
         write_result_as(false, NULL, op, result, sum, to, count);
 }
 
-INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pairs, int64_t sample, int64_t head, int64_t first_query, const struct sdg_fast_codes *codes,
-                              float *work)
+INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pairs, int64_t sample, int64_t head,
+                              int64_t first_query, const struct sdg_fast_codes *codes, float *work)
 {
     const int64_t depth = depth_of(op->d, pairs), dv = op->dv;
     const int64_t count = op->queries - first_query < TILE_WIDTH ? op->queries - first_query : TILE_WIDTH;
@@ -247,16 +260,24 @@ INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pa
 #if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
 #include "backend/cpu/fast/attention_bf16_kernel.h"
 #else
-static bool attention_tile_bf16(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query, const struct sdg_fast_codes *codes, float *work)
+static bool attention_tile_bf16(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query,
+                                const struct sdg_fast_codes *codes, float *work)
 {
-    (void)op; (void)sample; (void)head; (void)first_query; (void)codes; (void)work;
+    (void)op;
+    (void)sample;
+    (void)head;
+    (void)first_query;
+    (void)codes;
+    (void)work;
     return false;
 }
 #endif
 
-static void attention_tile(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query, const struct sdg_fast_codes *codes, float *work)
+static void attention_tile(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query,
+                           const struct sdg_fast_codes *codes, float *work)
 {
-    if (HAS_PAIRS && op->pairs && !op->causal && op->keys >= 4 && attention_tile_bf16(op, sample, head, first_query, codes, work))
+    if (HAS_PAIRS && op->pairs && !op->causal && op->keys >= 4 &&
+        attention_tile_bf16(op, sample, head, first_query, codes, work))
         return;
     if (HAS_PAIRS && op->pairs)
         attention_tile_as(op, HAS_PAIRS, sample, head, first_query, codes, work);

@@ -12,7 +12,8 @@ struct image {
 static struct image image_of(const struct sdg_cpu_step *step, sdg_value v)
 {
     const struct sdg_value_info *info = sdg_cpu_value(step->program, v);
-    return (struct image){sdg_cpu_data(step->program, v), info->dims[0], info->dims[1], info->dims[2], (size_t)info->dims[3] * sdg_dtype_size(info->dtype)};
+    return (struct image){sdg_cpu_data(step->program, v), info->dims[0], info->dims[1], info->dims[2],
+                          (size_t)info->dims[3] * sdg_dtype_size(info->dtype)};
 }
 
 static enum sdg_result run_upsample_nearest(const struct sdg_cpu_step *step, int64_t row)
@@ -23,7 +24,8 @@ static enum sdg_result run_upsample_nearest(const struct sdg_cpu_step *step, int
     for (int64_t line = 0; line < out.n * out.h; line++) {
         const int64_t from_line = line / out.h * x.h + line % out.h * x.h / out.h;
         for (int64_t i = 0; i < out.w; i++)
-            memcpy(out.data + (size_t)(line * out.w + i) * out.pixel, x.data + (size_t)(from_line * x.w + i * x.w / out.w) * x.pixel, x.pixel);
+            memcpy(out.data + (size_t)(line * out.w + i) * out.pixel,
+                   x.data + (size_t)(from_line * x.w + i * x.w / out.w) * x.pixel, x.pixel);
     }
     return SDG_OK;
 }
@@ -31,7 +33,8 @@ static enum sdg_result run_upsample_nearest(const struct sdg_cpu_step *step, int
 static enum sdg_result run_concat(const struct sdg_cpu_step *step, int64_t row)
 {
     (void)row;
-    const struct image x = image_of(step, step->op->in[0]), y = image_of(step, step->op->in[1]), out = image_of(step, step->op->out);
+    const struct image x = image_of(step, step->op->in[0]), y = image_of(step, step->op->in[1]),
+                       out = image_of(step, step->op->out);
 #pragma omp parallel for schedule(static)
     for (int64_t line = 0; line < out.n * out.h; line++)
         for (int64_t i = line * out.w; i < (line + 1) * out.w; i++) {
@@ -45,7 +48,8 @@ static enum sdg_result run_slice(const struct sdg_cpu_step *step, int64_t row)
 {
     (void)row;
     const struct image x = image_of(step, step->op->in[0]), out = image_of(step, step->op->out);
-    const size_t start = (size_t)step->op->u.slice.start * sdg_dtype_size(sdg_cpu_value(step->program, step->op->in[0])->dtype);
+    const size_t start =
+        (size_t)step->op->u.slice.start * sdg_dtype_size(sdg_cpu_value(step->program, step->op->in[0])->dtype);
 #pragma omp parallel for schedule(static)
     for (int64_t line = 0; line < out.n * out.h; line++)
         for (int64_t i = line * out.w; i < (line + 1) * out.w; i++)

@@ -1,5 +1,6 @@
-// Group norm on all threads, in two passes over the input and one over the output: means and squared differences of chunks of pixels
-// (a chunk stays in the cache for its two readings), merged in double precision in the order of the chunks; then all is normalised.
+// Group norm on all threads, in two passes over the input and one over the output: means and squared differences of
+// chunks of pixels (a chunk stays in the cache for its two readings), merged in double precision in the order of the
+// chunks; then all is normalised.
 #include "backend/cpu/fast/fast.h"
 
 #include "base/memory.h"
@@ -48,14 +49,16 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     return SDG_OK;
 }
 
-// Merges the chunks of one group of one sample, pairwise from the first on, and spreads mean and scale over its channels.
+// Merges the chunks of one group of one sample, pairwise from the first on, and spreads mean and scale over its
+// channels.
 static void merge_group(const struct state *state, int64_t sample, int64_t group)
 {
     const int64_t per_group = state->channels / state->op.groups;
     double mean = 0, squares = 0, count = 0;
     for (int64_t chunk = 0; chunk < state->chunks; chunk++) {
         const float *stats = state->stats + ((sample * state->chunks + chunk) * state->op.groups + group) * 2;
-        double more = (double)((chunk_end(state, chunk) - chunk * state->chunk_pixels) * per_group), difference = stats[0] - mean;
+        double more = (double)((chunk_end(state, chunk) - chunk * state->chunk_pixels) * per_group),
+               difference = stats[0] - mean;
         count += more;
         mean += difference * more / count;
         squares += stats[1] + difference * difference * more * (count - more) / count;
@@ -79,7 +82,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < chunks; i++) {
             const int64_t sample = i / state->chunks, chunk = i % state->chunks;
-            state->kernels->group_norm_stats(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk), work, state->stats + i * groups * 2);
+            state->kernels->group_norm_stats(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk),
+                                             work, state->stats + i * groups * 2);
         }
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < state->samples * groups; i++)
@@ -87,8 +91,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < chunks; i++) {
             const int64_t sample = i / state->chunks, chunk = i % state->chunks, at = sample * state->channels;
-            state->kernels->group_norm_apply(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk), state->mean + at, state->scale + at, state->beta,
-                                             codes);
+            state->kernels->group_norm_apply(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk),
+                                             state->mean + at, state->scale + at, state->beta, codes);
         }
     }
     return SDG_OK;
@@ -116,8 +120,10 @@ enum sdg_result sdg_fast_select_group_norm(struct sdg_cpu_step *step, bool *take
     state->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
     state->op = (struct sdg_fast_group_norm){
         .channels = {x->dims[3], op->in[3] ? sdg_cpu_value(program, op->in[3])->dims[3] : 0},
-        .pixels = x->dims[1] * x->dims[2], .groups = op->u.group_norm.groups,
-        .half = half, .silu = activation == SDG_UNARY_SILU,
+        .pixels = x->dims[1] * x->dims[2],
+        .groups = op->u.group_norm.groups,
+        .half = half,
+        .silu = activation == SDG_UNARY_SILU,
     };
     state->eps = op->u.group_norm.eps;
     state->samples = x->dims[0];
@@ -125,7 +131,8 @@ enum sdg_result sdg_fast_select_group_norm(struct sdg_cpu_step *step, bool *take
     state->chunk_pixels = state->channels < CHUNK_ELEMENTS ? CHUNK_ELEMENTS / state->channels : 1;
     state->chunks = (state->op.pixels + state->chunk_pixels - 1) / state->chunk_pixels;
     const size_t threads = (size_t)sdg_cpu_backend_of(program)->threads, channels = (size_t)state->channels;
-    step->scratch_bytes = (stats_floats(state) + 2 * (size_t)state->samples * channels + threads * 2 * channels) * sizeof(float);
+    step->scratch_bytes =
+        (stats_floats(state) + 2 * (size_t)state->samples * channels + threads * 2 * channels) * sizeof(float);
     step->state = state;
     step->prepare = prepare;
     step->destroy = destroy;

@@ -10,19 +10,27 @@ static bool runs(int level)
     __builtin_cpu_init();
     if (level >= 1 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")))
         return false;
-    if (level >= 2 && !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")))
+    if (level >= 2 &&
+        !(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")))
         return false;
-    return level < 3 || (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni"));
+    return level < 3 ||
+        (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("avx512vnni"));
 }
 
 const struct sdg_fast_kernels *sdg_fast_kernels_get(int level)
 {
     static const struct sdg_fast_kernels *const table[] = {
-        &sdg_fast_kernels_generic, &sdg_fast_kernels_avx2, &sdg_fast_kernels_avx512, &sdg_fast_kernels_avx512bf16,
+        &sdg_fast_kernels_generic,
+        &sdg_fast_kernels_avx2,
+        &sdg_fast_kernels_avx512,
+        &sdg_fast_kernels_avx512bf16,
     };
     if (level >= 0)
         return level <= 3 && runs(level) ? table[level] : NULL;
-    for (level = 3; !runs(level); level--) { }
+    for (level = 3; !runs(level); level--) {
+    }
     return table[level];
 }
 #else

@@ -1,6 +1,6 @@
-// The cpu backend's own kernels as plain functions on ranges, compiled once per instruction set. They know no threads, graph or program:
-// fast.c divides the work. Storage is f32, or bf16 where `half` is set; arithmetic is f32. A range's result does not depend on how the
-// rest was divided.
+// The cpu backend's own kernels as plain functions on ranges, compiled once per instruction set. They know no threads,
+// graph or program: fast.c divides the work. Storage is f32, or bf16 where `half` is set; arithmetic is f32. A range's
+// result does not depend on how the rest was divided.
 #ifndef SDG_BACKEND_CPU_FAST_KERNELS_H
 #define SDG_BACKEND_CPU_FAST_KERNELS_H
 
@@ -12,24 +12,25 @@ struct sdg_fast_codes {
     int32_t zero;
 };
 
-// softmax(scale q k^T) v for all samples and heads, a tile of queries at a time against blocks of keys, with a running maximum and sum.
-// Keys and values are packed first (pack), per sample and head, to what the products read: f32, or with `pairs` bf16 with two
-// neighbours (channels of a key; keys of a value) in each 4 bytes.
+// softmax(scale q k^T) v for all samples and heads, a tile of queries at a time against blocks of keys, with a running
+// maximum and sum. Keys and values are packed first (pack), per sample and head, to what the products read: f32, or
+// with `pairs` bf16 with two neighbours (channels of a key; keys of a value) in each 4 bytes.
 struct sdg_fast_attention {
-    const void *q, *k, *v;     // [samples, tokens, heads * d]
-    void *out;                 // [samples, queries, heads * dv], in codes where attention_tile is given some
+    const void *q, *k, *v; // [samples, tokens, heads * d]
+    void *out;             // [samples, queries, heads * dv], in codes where attention_tile is given some
     int64_t samples, heads, queries, keys, d, dv;
     float scale;
-    bool causal;               // query i sees keys 0..i
-    bool half, pairs;          // pairs only if the kernels have them, and half
+    bool causal;      // query i sees keys 0..i
+    bool half, pairs; // pairs only if the kernels have them, and half
     float *packed_k, *packed_v;
 };
 
 // Group norm of x's channels followed by x2's, over samples of `pixels` positions.
 struct sdg_fast_group_norm {
-    const void *x[2];          // x[1] unused if channels[1] is 0
+    const void *x[2]; // x[1] unused if channels[1] is 0
     int64_t channels[2], pixels;
-    void *out;                 // [samples, pixels, channels[0] + channels[1]], in codes where group_norm_apply is given some
+    // [samples, pixels, channels[0] + channels[1]], in codes where group_norm_apply is given some
+    void *out;
     int groups;
     bool half, silu;
 };
@@ -37,64 +38,74 @@ struct sdg_fast_group_norm {
 // What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits.
 enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_INTEGERS };
 
-// What follows a product: out[c] = activation(scales[c] * sums[c] + bias[c] + table[c] + residual[c]). scales, bias, table and residual
-// may be NULL.
+// What follows a product: out[c] = activation(scales[c] * sums[c] + bias[c] + table[c] + residual[c]). scales, bias,
+// table and residual may be NULL.
 struct sdg_fast_epilogue {
-    bool integers;                       // sums are s32
+    bool integers; // sums are s32
     const float *scales, *bias, *table;
     const void *residual;
     enum sdg_unary activation;
-    bool half;                           // storage of residual, and of out unless codes is not NULL
+    bool half; // storage of residual, and of out unless codes is not NULL
     const struct sdg_fast_codes *codes;
 };
 
 enum { SDG_FAST_NIBBLES = 128 }; // codes that are packed together
 
 struct sdg_fast_kernels {
-    const char *name;          // "avx512_bf16"
-    bool pairs;                // has products of bf16 pairs
-    int64_t tile;              // width of a product: queries of attention, output channels of conv2d and linear
+    const char *name; // "avx512_bf16"
+    bool pairs;       // has products of bf16 pairs
+    int64_t tile;     // width of a product: queries of attention, output channels of conv2d and linear
 
     // f32, f16, bf16 or s8 at any alignment -> f32 or, if `half`, bf16.
     void (*convert)(const void *from, enum sdg_dtype type, void *to, bool half, int64_t count);
-    void (*unary)(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin, int64_t end);
+    void (*unary)(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin,
+                  int64_t end);
     // out[i] = x[i] op y[i] for i in [0, count)
     void (*binary)(enum sdg_binary function, const void *x, const void *y, void *out, bool half, int64_t count);
     // Below, `half` says how x is stored, and out as well unless `codes` is not NULL.
-    void (*quantize)(const void *x, uint8_t *out, bool half, const struct sdg_fast_codes *codes, int64_t begin, int64_t end);
+    void (*quantize)(const void *x, uint8_t *out, bool half, const struct sdg_fast_codes *codes, int64_t begin,
+                     int64_t end);
     // Smallest and largest of x[begin..end) and 0; NaN is neither.
     void (*extremes)(const void *x, bool half, int64_t begin, int64_t end, float *smallest, float *largest);
     // Rows [begin, end): out[row][c] = x[row][c] * gelu_erf(x[row][channels + c])
-    void (*geglu)(const void *x, void *out, bool half, const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end);
-    void (*layer_norm)(const void *x, const float *gamma, const float *beta, float eps, void *out, bool half, const struct sdg_fast_codes *codes,
-                       int64_t channels, int64_t begin, int64_t end);
+    void (*geglu)(const void *x, void *out, bool half, const struct sdg_fast_codes *codes, int64_t channels,
+                  int64_t begin, int64_t end);
+    void (*layer_norm)(const void *x, const float *gamma, const float *beta, float eps, void *out, bool half,
+                       const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end);
 
-    // Mean and sum of squared differences from it, per group, of pixels [begin, end) of one sample: stats[2 g], stats[2 g + 1].
-    // work: 2 floats per channel.
-    void (*group_norm_stats)(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, float *work, float *stats);
+    // Mean and sum of squared differences from it, per group, of pixels [begin, end) of one sample: stats[2 g], stats[2
+    // g + 1]. work: 2 floats per channel.
+    void (*group_norm_stats)(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end,
+                             float *work, float *stats);
     // Normalises them: (x - mean) * scale + shift, per channel.
-    void (*group_norm_apply)(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift,
+    void (*group_norm_apply)(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end,
+                             const float *mean, const float *scale, const float *shift,
                              const struct sdg_fast_codes *codes);
 
-    // Of each SDG_FAST_NIBBLES codes -8..7 the first half are in the low halves of the bytes, the second half in the high halves.
-    // codes is 64-byte aligned; they go past the caches where that is possible and `far` is set.
+    // Of each SDG_FAST_NIBBLES codes -8..7 the first half are in the low halves of the bytes, the second half in the
+    // high halves. codes is 64-byte aligned; they go past the caches where that is possible and `far` is set.
     void (*unpack4)(const uint8_t *packed, int8_t *codes, int64_t count, bool far);
 
-    // Pixels [begin, end) of codes as pairs of 16 bits, less their zero point: out[pixel][(channels + 1) / 2 * 2], an odd one's neighbour 0.
-    void (*widen)(const uint8_t *codes, bool sign, int zero, int64_t channels, int16_t *out, int64_t begin, int64_t end);
-    // sums[rows][tile] += sum over k < depth of x[r * stride + k] * weights[k][tile], in units of `numbers`; sums are f32 or s32.
-    void (*weighted_sums)(const void *x, int64_t stride, int64_t rows, const void *weights, int64_t depth, enum sdg_fast_numbers numbers, void *sums);
+    // Pixels [begin, end) of codes as pairs of 16 bits, less their zero point: out[pixel][(channels + 1) / 2 * 2], an
+    // odd one's neighbour 0.
+    void (*widen)(const uint8_t *codes, bool sign, int zero, int64_t channels, int16_t *out, int64_t begin,
+                  int64_t end);
+    // sums[rows][tile] += sum over k < depth of x[r * stride + k] * weights[k][tile], in units of `numbers`; sums are
+    // f32 or s32.
+    void (*weighted_sums)(const void *x, int64_t stride, int64_t rows, const void *weights, int64_t depth,
+                          enum sdg_fast_numbers numbers, void *sums);
     // Elements [0, count), count <= tile.
     void (*epilogue)(const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count);
 
     // Floats of packed_k, packed_v per sample and head; work space of one tile.
     void (*attention_sizes)(const struct sdg_fast_attention *op, size_t *k, size_t *v, size_t *work);
     void (*attention_pack)(const struct sdg_fast_attention *op, int64_t sample, int64_t head);
-    void (*attention_tile)(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query, const struct sdg_fast_codes *codes, float *work);
+    void (*attention_tile)(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query,
+                           const struct sdg_fast_codes *codes, float *work);
 };
 
-// level 0: generic, 1: AVX2, 2: AVX-512, 3: AVX-512 with bf16 (tests try them all), NULL if this processor does not run it; -1: the best
-// that it runs, never NULL.
+// level 0: generic, 1: AVX2, 2: AVX-512, 3: AVX-512 with bf16 (tests try them all), NULL if this processor does not run
+// it; -1: the best that it runs, never NULL.
 const struct sdg_fast_kernels *sdg_fast_kernels_get(int level);
 
 #endif

@@ -1,9 +1,11 @@
 // The matrix products of attention, conv2d and linear for one instruction set; included by kernels_*.c.
 //
-// c[rows][TILE_WIDTH] (+)= a b, with a(r, k) = a[r * row_stride + k * step]. A block of TILE_ROWS rows is kept in registers.
+// c[rows][TILE_WIDTH] (+)= a b, with a(r, k) = a[r * row_stride + k * step]. A block of TILE_ROWS rows is kept in
+// registers.
 
 // b[depth][TILE_WIDTH]; all elements have 4 bytes, in a and b f32 or (`pairs`) two bf16.
-INLINE void product_rows(const int rows, const bool pairs, const float *a, int64_t row_stride, int64_t step, const float *b, int64_t depth, float *c, bool accumulate)
+INLINE void product_rows(const int rows, const bool pairs, const float *a, int64_t row_stride, int64_t step,
+                         const float *b, int64_t depth, float *c, bool accumulate)
 {
     vf sum[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 8
@@ -31,7 +33,8 @@ INLINE void product_rows(const int rows, const bool pairs, const float *a, int64
             v_store(c + r * TILE_WIDTH + v * LANES, sum[r][v]);
 }
 
-INLINE void product(const bool pairs, int64_t rows, const float *a, int64_t row_stride, int64_t step, const float *b, int64_t depth, float *c, bool accumulate)
+INLINE void product(const bool pairs, int64_t rows, const float *a, int64_t row_stride, int64_t step, const float *b,
+                    int64_t depth, float *c, bool accumulate)
 {
     for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * row_stride, c += TILE_ROWS * TILE_WIDTH)
         product_rows(TILE_ROWS, pairs, a, row_stride, step, b, depth, c, accumulate);
@@ -44,9 +47,10 @@ INLINE void product(const bool pairs, int64_t rows, const float *a, int64_t row_
     }
 }
 
-// The same in integers (in vectors of integers: casts between vectors cost registers), added to s32 sums: a holds pairs of 16 bits,
-// b[depth][TILE_WIDTH] pairs of bytes.
-INLINE void integer_product_rows(const int rows, const int32_t *a, int64_t row_stride, const int8_t *b, int64_t depth, int32_t *c)
+// The same in integers (in vectors of integers: casts between vectors cost registers), added to s32 sums: a holds pairs
+// of 16 bits, b[depth][TILE_WIDTH] pairs of bytes.
+INLINE void integer_product_rows(const int rows, const int32_t *a, int64_t row_stride, const int8_t *b, int64_t depth,
+                                 int32_t *c)
 {
     vi sum[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 8
@@ -74,7 +78,8 @@ INLINE void integer_product_rows(const int rows, const int32_t *a, int64_t row_s
             memcpy(c + r * TILE_WIDTH + v * LANES, &sum[r][v], sizeof(vi));
 }
 
-INLINE void integer_product(int64_t rows, const int32_t *a, int64_t row_stride, const int8_t *b, int64_t depth, int32_t *c)
+INLINE void integer_product(int64_t rows, const int32_t *a, int64_t row_stride, const int8_t *b, int64_t depth,
+                            int32_t *c)
 {
     for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * row_stride, c += TILE_ROWS * TILE_WIDTH)
         integer_product_rows(TILE_ROWS, a, row_stride, b, depth, c);

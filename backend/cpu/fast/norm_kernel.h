@@ -1,8 +1,8 @@
-// Norms for one instruction set; included by kernels_*.c. Variances are sums of squared differences from a mean taken before, never
-// differences of sums of squares.
+// Norms for one instruction set; included by kernels_*.c. Variances are sums of squared differences from a mean taken
+// before, never differences of sums of squares.
 
-INLINE void layer_norm_as(const bool half, const void *x, const float *gamma, const float *beta, float eps, void *out, const struct sdg_fast_codes *codes,
-                          int64_t channels, int64_t begin, int64_t end)
+INLINE void layer_norm_as(const bool half, const void *x, const float *gamma, const float *beta, float eps, void *out,
+                          const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
 {
     const int64_t whole = channels - channels % LANES, rest = channels - whole;
     for (int64_t row = begin; row < end; row++) {
@@ -24,7 +24,8 @@ INLINE void layer_norm_as(const bool half, const void *x, const float *gamma, co
         }
         const float scale = 1 / sqrtf(variance / (float)channels + eps);
         for (int64_t c = 0; c < whole; c += LANES)
-            put(out, at + c, half, codes, v_fma((load(x, at + c, half) - mean) * scale, v_load(gamma + c), v_load(beta + c)));
+            put(out, at + c, half, codes,
+                v_fma((load(x, at + c, half) - mean) * scale, v_load(gamma + c), v_load(beta + c)));
         if (rest) {
             vf y = (load_some(x, at + whole, half, rest) - mean) * scale;
             y = v_fma(y, load_some(gamma, whole, false, rest), load_some(beta, whole, false, rest));
@@ -33,8 +34,8 @@ INLINE void layer_norm_as(const bool half, const void *x, const float *gamma, co
     }
 }
 
-static void layer_norm(const void *x, const float *gamma, const float *beta, float eps, void *out, bool half, const struct sdg_fast_codes *codes,
-                       int64_t channels, int64_t begin, int64_t end)
+static void layer_norm(const void *x, const float *gamma, const float *beta, float eps, void *out, bool half,
+                       const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
 {
     const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
     if (half && codes)
@@ -48,7 +49,8 @@ static void layer_norm(const void *x, const float *gamma, const float *beta, flo
 }
 
 // Per channel, sum over `count` pixels of (x - mean[c]) raised to 1 or (square) 2.
-INLINE void column_sums(const bool half, const bool square, const void *x, int64_t first, int64_t count, int64_t channels, const float *mean, float *sums)
+INLINE void column_sums(const bool half, const bool square, const void *x, int64_t first, int64_t count,
+                        int64_t channels, const float *mean, float *sums)
 {
     enum { WIDE = 4 };
     int64_t c = 0;
@@ -79,12 +81,14 @@ INLINE void column_sums(const bool half, const bool square, const void *x, int64
     }
 }
 
-INLINE void group_norm_stats_as(const bool half, const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, float *work, float *stats)
+INLINE void group_norm_stats_as(const bool half, const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin,
+                                int64_t end, float *work, float *stats)
 {
     const int64_t channels = op->channels[0] + op->channels[1], per_group = channels / op->groups, count = end - begin;
     float *sums = work, *means = work + channels;
     for (int part = 0; part < 2 && op->channels[part]; part++)
-        column_sums(half, false, op->x[part], sample * op->pixels + begin, count, op->channels[part], NULL, sums + part * op->channels[0]);
+        column_sums(half, false, op->x[part], sample * op->pixels + begin, count, op->channels[part], NULL,
+                    sums + part * op->channels[0]);
     for (int g = 0; g < op->groups; g++) {
         float sum = 0;
         for (int64_t c = g * per_group; c < (g + 1) * per_group; c++)
@@ -94,7 +98,8 @@ INLINE void group_norm_stats_as(const bool half, const struct sdg_fast_group_nor
             means[c] = stats[2 * g];
     }
     for (int part = 0; part < 2 && op->channels[part]; part++)
-        column_sums(half, true, op->x[part], sample * op->pixels + begin, count, op->channels[part], means + part * op->channels[0], sums + part * op->channels[0]);
+        column_sums(half, true, op->x[part], sample * op->pixels + begin, count, op->channels[part],
+                    means + part * op->channels[0], sums + part * op->channels[0]);
     for (int g = 0; g < op->groups; g++) {
         float sum = 0;
         for (int64_t c = g * per_group; c < (g + 1) * per_group; c++)
@@ -103,7 +108,8 @@ INLINE void group_norm_stats_as(const bool half, const struct sdg_fast_group_nor
     }
 }
 
-static void group_norm_stats(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, float *work, float *stats)
+static void group_norm_stats(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end,
+                             float *work, float *stats)
 {
     if (op->half)
         group_norm_stats_as(true, op, sample, begin, end, work, stats);
@@ -111,16 +117,19 @@ static void group_norm_stats(const struct sdg_fast_group_norm *op, int64_t sampl
         group_norm_stats_as(false, op, sample, begin, end, work, stats);
 }
 
-INLINE void group_norm_apply_as(const bool half, const bool silu, const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift,
+INLINE void group_norm_apply_as(const bool half, const bool silu, const struct sdg_fast_group_norm *op, int64_t sample,
+                                int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift,
                                 const struct sdg_fast_codes *codes)
 {
     const int64_t channels = op->channels[0] + op->channels[1];
     for (int64_t p = sample * op->pixels + begin; p < sample * op->pixels + end; p++)
         for (int part = 0; part < 2 && op->channels[part]; part++) {
-            const int64_t n = op->channels[part], offset = part * op->channels[0], from = p * n, to = p * channels + offset;
+            const int64_t n = op->channels[part], offset = part * op->channels[0], from = p * n,
+                          to = p * channels + offset;
             int64_t c = 0;
             for (; c + LANES <= n; c += LANES) {
-                vf y = v_fma(load(op->x[part], from + c, half) - v_load(mean + offset + c), v_load(scale + offset + c), v_load(shift + offset + c));
+                vf y = v_fma(load(op->x[part], from + c, half) - v_load(mean + offset + c), v_load(scale + offset + c),
+                             v_load(shift + offset + c));
                 put(op->out, to + c, half, codes, silu ? y * v_sigmoid(y) : y);
             }
             if (c < n) {
@@ -131,7 +140,8 @@ INLINE void group_norm_apply_as(const bool half, const bool silu, const struct s
         }
 }
 
-INLINE void group_norm_apply_to(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift,
+INLINE void group_norm_apply_to(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end,
+                                const float *mean, const float *scale, const float *shift,
                                 const struct sdg_fast_codes *codes)
 {
     if (op->half && op->silu)
@@ -144,7 +154,8 @@ INLINE void group_norm_apply_to(const struct sdg_fast_group_norm *op, int64_t sa
         group_norm_apply_as(false, false, op, sample, begin, end, mean, scale, shift, codes);
 }
 
-static void group_norm_apply(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift,
+static void group_norm_apply(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end,
+                             const float *mean, const float *scale, const float *shift,
                              const struct sdg_fast_codes *codes)
 {
     const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};

@@ -1,16 +1,18 @@
 // conv2d and linear by oneDNN.
 //
-// select() asks oneDNN for a kernel with activations as they lie (nhwc) and weights in any format; prepare() makes the primitive (which
-// generates code; the library's own cache returns it for equal shapes) and reorders the weights; run() only moves pointers.
-// The epilogue runs inside the kernel: bias and row table are summed into one vector beforehand, once per run, then the residual is
-// added and the activation applied. A table with a row per sample makes the primitive one for a single sample, run N times.
+// select() asks oneDNN for a kernel with activations as they lie (nhwc) and weights in any format; prepare() makes the
+// primitive (which generates code; the library's own cache returns it for equal shapes) and reorders the weights; run()
+// only moves pointers. The epilogue runs inside the kernel: bias and row table are summed into one vector beforehand,
+// once per run, then the residual is added and the activation applied. A table with a row per sample makes the
+// primitive one for a single sample, run N times.
 //
-// On integers scales and the zero point are arguments of the primitive, so that they may be any row's. Weights of four bits stay packed:
-// prepare() packs the blocked codes again, run() unpacks them into scratch memory. Where codes are wanted as the
-// result, the primitive writes f32 into scratch memory, and our own kernel makes the codes.
+// On integers scales and the zero point are arguments of the primitive, so that they may be any row's. Weights of four
+// bits stay packed: prepare() packs the blocked codes again, run() unpacks them into scratch memory. Where codes are
+// wanted as the result, the primitive writes f32 into scratch memory, and our own kernel makes the codes.
 //
-// Float weights that the file has as codes with one scale per output stay codes, in the kernel's order: run() expands them into scratch
-// memory. What follows the sums then begins with the scales, so the bias is added after them by the epilogue, too.
+// Float weights that the file has as codes with one scale per output stay codes, in the kernel's order: run() expands
+// them into scratch memory. What follows the sums then begins with the scales, so the bias is added after them by the
+// epilogue, too.
 #include "backend/cpu/fast/onednn.h"
 
 #include "backend/cpu/fast/fast.h"
@@ -36,12 +38,12 @@ struct state {
     dnnl_memory_t memory[MEMORIES]; // NULL where the operation has none
     dnnl_exec_arg_t args[MEMORIES];
     int arg_count;
-    int64_t repeat;                 // executions per run: 1, or N where every sample has its own table row
-    int64_t channels;               // of the output
-    size_t weight_bytes;            // as the kernel reads them, compensation included
-    size_t packed_codes;            // how many of them are kept as four bits, the first ones
-    int code_bits;                  // floats kept as codes, of so many bits; 0: kept as they are multiplied
-    size_t code_count;              // of these
+    int64_t repeat;      // executions per run: 1, or N where every sample has its own table row
+    int64_t channels;    // of the output
+    size_t weight_bytes; // as the kernel reads them, compensation included
+    size_t packed_codes; // how many of them are kept as four bits, the first ones
+    int code_bits;       // floats kept as codes, of so many bits; 0: kept as they are multiplied
+    size_t code_count;   // of these
     // Where things lie in the step's scratch memory, behind the library's own.
     struct { size_t bias, zero, result, weights; } at;
 };
@@ -108,7 +110,8 @@ bool sdg_onednn_has_bf16(void)
 // Integers only where sums are exact: without VNNI products of bytes saturate in 16 bits.
 static bool has_integers(void)
 {
-    const int isa = (int)dnnl_get_effective_cpu_isa(), avx512 = dnnl_cpu_isa_avx512_core_vnni, avx2 = dnnl_cpu_isa_avx2_vnni;
+    const int isa = (int)dnnl_get_effective_cpu_isa(), avx512 = dnnl_cpu_isa_avx512_core_vnni,
+              avx2 = dnnl_cpu_isa_avx2_vnni;
     return (isa & avx512) == avx512 || (isa & avx2) == avx2;
 }
 
@@ -146,7 +149,8 @@ static dnnl_data_type_t weight_type(const struct sdg_cpu_step *step)
     return type;
 }
 
-// Codes without sign have a zero point; those with a sign are symmetric, and the library is faster at them if it need not expect one.
+// Codes without sign have a zero point; those with a sign are symmetric, and the library is faster at them if it need
+// not expect one.
 static bool has_zero_point(const struct sdg_cpu_step *step)
 {
     return on_integers(step->op) && sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_U8;
@@ -169,7 +173,8 @@ static dnnl_status_t append_activation(dnnl_post_ops_t ops, enum sdg_unary activ
 
 static dnnl_status_t set_integer_attributes(const struct sdg_cpu_step *step, dnnl_primitive_attr_t attributes)
 {
-    const int per_channel = step->op->kind == SDG_OP_CONV2D ? 1 << 0 : 1 << 1; // the axis of outputs: weights [O,I,KH,KW], [I,O]
+    // the axis of outputs: weights [O,I,KH,KW], [I,O]
+    const int per_channel = step->op->kind == SDG_OP_CONV2D ? 1 << 0 : 1 << 1;
     dnnl_status_t status = dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_SRC, 0);
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_WEIGHTS, per_channel);
@@ -245,7 +250,8 @@ static void free_request(struct request *request)
 }
 
 // An activation of `n` samples: [n, C, H, W] lying as nhwc for convolutions, [n H W, C] for products.
-static dnnl_status_t describe_activation(const struct sdg_cpu_step *step, sdg_value v, int64_t n, bool image, dnnl_memory_desc_t *out)
+static dnnl_status_t describe_activation(const struct sdg_cpu_step *step, sdg_value v, int64_t n, bool image,
+                                         dnnl_memory_desc_t *out)
 {
     const struct sdg_value_info *info = sdg_cpu_value(step->program, v);
     dnnl_data_type_t type = dnnl_f32;
@@ -253,11 +259,14 @@ static dnnl_status_t describe_activation(const struct sdg_cpu_step *step, sdg_va
     if (!becomes_codes && !native_type(info->dtype, &type))
         return dnnl_unimplemented;
     if (image)
-        return dnnl_memory_desc_create_with_tag(out, 4, (dnnl_dims_t){n, info->dims[3], info->dims[1], info->dims[2]}, type, dnnl_nhwc);
-    return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){n * info->dims[1] * info->dims[2], info->dims[3]}, type, dnnl_ab);
+        return dnnl_memory_desc_create_with_tag(out, 4, (dnnl_dims_t){n, info->dims[3], info->dims[1], info->dims[2]},
+                                                type, dnnl_nhwc);
+    return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){n * info->dims[1] * info->dims[2], info->dims[3]},
+                                            type, dnnl_ab);
 }
 
-static dnnl_status_t describe_activations(const struct sdg_cpu_step *step, int64_t n, bool image, struct request *request)
+static dnnl_status_t describe_activations(const struct sdg_cpu_step *step, int64_t n, bool image,
+                                          struct request *request)
 {
     const struct sdg_op *op = step->op;
     dnnl_status_t status = describe_activation(step, op->in[0], n, image, &request->md[SRC]);
@@ -268,14 +277,16 @@ static dnnl_status_t describe_activations(const struct sdg_cpu_step *step, int64
     return status;
 }
 
-static dnnl_status_t make_conv2d(const struct sdg_cpu_step *step, int64_t n, dnnl_engine_t engine, struct request *request, dnnl_primitive_desc_t *out)
+static dnnl_status_t make_conv2d(const struct sdg_cpu_step *step, int64_t n, dnnl_engine_t engine,
+                                 struct request *request, dnnl_primitive_desc_t *out)
 {
     const struct sdg_op *op = step->op;
     const int64_t *w = sdg_cpu_value(step->program, op->in[1])->dims;
     const dnnl_data_type_t type = weight_type(step);
     dnnl_status_t status = describe_activations(step, n, true, request);
     if (status == dnnl_success)
-        status = dnnl_memory_desc_create_with_tag(&request->md[WEIGHTS], 4, (dnnl_dims_t){w[0], w[1], w[2], w[3]}, type, dnnl_format_tag_any);
+        status = dnnl_memory_desc_create_with_tag(&request->md[WEIGHTS], 4, (dnnl_dims_t){w[0], w[1], w[2], w[3]}, type,
+                                                  dnnl_format_tag_any);
     if (status == dnnl_success && adds_vector(step) && !request->code_bits)
         status = dnnl_memory_desc_create_with_tag(&request->md[BIAS], 1, (dnnl_dims_t){w[0]}, dnnl_f32, dnnl_a);
     if (status == dnnl_success)
@@ -283,26 +294,30 @@ static dnnl_status_t make_conv2d(const struct sdg_cpu_step *step, int64_t n, dnn
     if (status != dnnl_success)
         return status;
     return dnnl_convolution_forward_primitive_desc_create(
-        out, engine, dnnl_forward_inference, dnnl_convolution_direct, request->md[SRC], request->md[WEIGHTS], request->md[BIAS], request->md[DST],
-        (dnnl_dims_t){op->u.conv2d.stride, op->u.conv2d.stride}, (dnnl_dims_t){0, 0}, (dnnl_dims_t){op->u.conv2d.pad_top, op->u.conv2d.pad_left},
+        out, engine, dnnl_forward_inference, dnnl_convolution_direct, request->md[SRC], request->md[WEIGHTS],
+        request->md[BIAS], request->md[DST], (dnnl_dims_t){op->u.conv2d.stride, op->u.conv2d.stride},
+        (dnnl_dims_t){0, 0}, (dnnl_dims_t){op->u.conv2d.pad_top, op->u.conv2d.pad_left},
         (dnnl_dims_t){op->u.conv2d.pad_bottom, op->u.conv2d.pad_right}, request->attributes);
 }
 
-static dnnl_status_t make_linear(const struct sdg_cpu_step *step, int64_t n, dnnl_engine_t engine, struct request *request, dnnl_primitive_desc_t *out)
+static dnnl_status_t make_linear(const struct sdg_cpu_step *step, int64_t n, dnnl_engine_t engine,
+                                 struct request *request, dnnl_primitive_desc_t *out)
 {
     const struct sdg_op *op = step->op;
     const int64_t *w = sdg_cpu_value(step->program, op->in[1])->dims;
     const dnnl_data_type_t type = weight_type(step);
     dnnl_status_t status = describe_activations(step, n, false, request);
     if (status == dnnl_success)
-        status = dnnl_memory_desc_create_with_tag(&request->md[WEIGHTS], 2, (dnnl_dims_t){w[1], w[0]}, type, dnnl_format_tag_any);
+        status = dnnl_memory_desc_create_with_tag(&request->md[WEIGHTS], 2, (dnnl_dims_t){w[1], w[0]}, type,
+                                                  dnnl_format_tag_any);
     if (status == dnnl_success && adds_vector(step) && !request->code_bits)
         status = dnnl_memory_desc_create_with_tag(&request->md[BIAS], 2, (dnnl_dims_t){1, w[0]}, dnnl_f32, dnnl_ab);
     if (status == dnnl_success)
         status = make_attributes(step, request);
     if (status != dnnl_success)
         return status;
-    return dnnl_matmul_primitive_desc_create(out, engine, request->md[SRC], request->md[WEIGHTS], request->md[BIAS], request->md[DST], request->attributes);
+    return dnnl_matmul_primitive_desc_create(out, engine, request->md[SRC], request->md[WEIGHTS], request->md[BIAS],
+                                             request->md[DST], request->attributes);
 }
 
 // ---- select ----
@@ -329,7 +344,8 @@ static void destroy(struct sdg_cpu_step *step)
 static enum sdg_result prepare(struct sdg_cpu_step *step);
 static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row);
 
-// How many of the kernel's weights can be kept as four bits: all its codes, if it adds nothing but what comes behind them.
+// How many of the kernel's weights can be kept as four bits: all its codes, if it adds nothing but what comes behind
+// them.
 static size_t packable_codes(const struct sdg_cpu_step *step, const struct state *state)
 {
     const_dnnl_memory_desc_t md = description_of(state, dnnl_query_weights_md);
@@ -337,7 +353,8 @@ static size_t packable_codes(const struct sdg_cpu_step *step, const struct state
     int rank = 0;
     if (sdg_cpu_value(step->program, step->op->in[1])->bits != 4)
         return 0;
-    if (dnnl_memory_desc_query(md, dnnl_query_padded_dims, &padded) != dnnl_success || dnnl_memory_desc_query(md, dnnl_query_ndims_s32, &rank) != dnnl_success)
+    if (dnnl_memory_desc_query(md, dnnl_query_padded_dims, &padded) != dnnl_success ||
+        dnnl_memory_desc_query(md, dnnl_query_ndims_s32, &rank) != dnnl_success)
         return 0;
     size_t codes = 1;
     for (int i = 0; i < rank; i++)
@@ -359,7 +376,10 @@ static void fill_step(struct sdg_cpu_step *step, struct state *state)
         state->code_count = state->weight_bytes / sdg_dtype_size(sdg_cpu_value(step->program, op->in[0])->dtype);
         step->weight_bytes = sdg_fast_plan_codes(&state->code_bits, state->code_count, state->channels);
     }
-    snprintf(step->kernel, sizeof step->kernel, "%s%s", name, state->packed_codes || state->code_bits == 4 ? ", 4-bit weights" : state->code_bits ? ", 8-bit weights" : "");
+    snprintf(step->kernel, sizeof step->kernel, "%s%s", name,
+             state->packed_codes || state->code_bits == 4 ? ", 4-bit weights"
+                 : state->code_bits                       ? ", 8-bit weights"
+                                                          : "");
     sdg_fast_reserve(step, dnnl_memory_desc_get_size(description_of(state, dnnl_query_scratchpad_md)));
     state->at.bias = sdg_fast_reserve(step, op->epilogue.table ? (size_t)state->channels * sizeof(float) : 0);
     state->at.zero = sdg_fast_reserve(step, has_zero_point(step) ? sizeof(int32_t) : 0);
@@ -379,7 +399,8 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     const struct sdg_op *op = step->op;
     const struct sdg_epilogue *epilogue = &op->epilogue;
     const struct sdg_onednn *onednn = sdg_cpu_backend_of(program)->state;
-    if ((op->kind != SDG_OP_CONV2D && op->kind != SDG_OP_LINEAR) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
+    if ((op->kind != SDG_OP_CONV2D && op->kind != SDG_OP_LINEAR) ||
+        sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
     if (epilogue->bias && sdg_cpu_value(program, epilogue->bias)->dtype != SDG_F32)
         return SDG_OK;
@@ -391,11 +412,13 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     state->code_bits = on_integers(op) ? 0 : sdg_fast_code_bits(step);
     struct request request = {.code_bits = state->code_bits};
     state->repeat = by_sample ? samples : 1;
-    dnnl_status_t status = (op->kind == SDG_OP_CONV2D ? make_conv2d : make_linear)(step, samples / state->repeat, onednn->engine, &request, &state->description);
+    dnnl_status_t status = (op->kind == SDG_OP_CONV2D ? make_conv2d : make_linear)(
+        step, samples / state->repeat, onednn->engine, &request, &state->description);
     free_request(&request);
     if (status != dnnl_success) {
         sdg_free(state);
-        return status == dnnl_out_of_memory ? sdg_fail(program->log, SDG_ERROR_MEMORY, "not enough memory for a kernel") : SDG_OK;
+        return status == dnnl_out_of_memory ? sdg_fail(program->log, SDG_ERROR_MEMORY, "not enough memory for a kernel")
+                                            : SDG_OK;
     }
     fill_step(step, state);
     *taken = true;
@@ -407,10 +430,12 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
 static enum sdg_result report(const struct sdg_cpu_step *step, dnnl_status_t status, const char *what)
 {
     enum sdg_result result = status == dnnl_out_of_memory ? SDG_ERROR_MEMORY : SDG_ERROR_DEVICE;
-    return sdg_fail(step->program->log, result, "%s: oneDNN cannot %s (kernel %s, status %d)", step->op->name, what, step->kernel, (int)status);
+    return sdg_fail(step->program->log, result, "%s: oneDNN cannot %s (kernel %s, status %d)", step->op->name, what,
+                    step->kernel, (int)status);
 }
 
-static dnnl_status_t reorder(const struct sdg_onednn *onednn, const_dnnl_memory_desc_t from_md, void *from, const_dnnl_memory_desc_t to_md, void *to)
+static dnnl_status_t reorder(const struct sdg_onednn *onednn, const_dnnl_memory_desc_t from_md, void *from,
+                             const_dnnl_memory_desc_t to_md, void *to)
 {
     dnnl_primitive_desc_t description = NULL;
     dnnl_primitive_t primitive = NULL;
@@ -423,7 +448,8 @@ static dnnl_status_t reorder(const struct sdg_onednn *onednn, const_dnnl_memory_
     if (status == dnnl_success)
         status = dnnl_primitive_create(&primitive, description);
     if (status == dnnl_success)
-        status = dnnl_primitive_execute(primitive, onednn->stream, 2, (dnnl_exec_arg_t[]){{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, target}});
+        status = dnnl_primitive_execute(primitive, onednn->stream, 2,
+                                        (dnnl_exec_arg_t[]){{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, target}});
     if (status == dnnl_success)
         status = dnnl_stream_wait(onednn->stream);
     if (primitive)
@@ -442,7 +468,8 @@ static void pack_weights(const struct sdg_cpu_step *step, const char *weights)
 {
     const struct state *state = step->state;
     sdg_fast_pack4((const int8_t *)weights, step->weights, state->packed_codes);
-    memcpy((char *)step->weights + state->packed_codes / 2, weights + state->packed_codes, state->weight_bytes - state->packed_codes);
+    memcpy((char *)step->weights + state->packed_codes / 2, weights + state->packed_codes,
+           state->weight_bytes - state->packed_codes);
 }
 
 static void unpack_weights(const struct sdg_cpu_step *step)
@@ -455,8 +482,8 @@ static void unpack_weights(const struct sdg_cpu_step *step)
     memcpy(weights + codes, packed + codes / 2, state->weight_bytes - codes);
 }
 
-// Integers in an order from which the library reorders them fast; from the file's it takes 7 (conv2d) to 20 times (linear) as long.
-// linear: [O,I] -> [I,O]
+// Integers in an order from which the library reorders them fast; from the file's it takes 7 (conv2d) to 20 times
+// (linear) as long. linear: [O,I] -> [I,O]
 static void transpose(const int8_t *from, int8_t *to, int64_t outputs, int64_t inputs)
 {
     enum { SIDE = 64 };
@@ -478,8 +505,10 @@ static void move_inputs_last(const int8_t *from, int8_t *to, int64_t outputs, in
                 to[(o * positions + p) * inputs + i] = from[(o * inputs + i) * positions + p];
 }
 
-// Describes the weights at `buffer` (as in the file) to the library; integers are brought into a better order at `ordered`.
-static dnnl_status_t describe_plain_weights(const struct sdg_cpu_step *step, const char *buffer, char *ordered, dnnl_memory_desc_t *out)
+// Describes the weights at `buffer` (as in the file) to the library; integers are brought into a better order at
+// `ordered`.
+static dnnl_status_t describe_plain_weights(const struct sdg_cpu_step *step, const char *buffer, char *ordered,
+                                            dnnl_memory_desc_t *out)
 {
     const int64_t *w = sdg_cpu_value(step->program, step->op->in[1])->dims;
     const bool conv = step->op->kind == SDG_OP_CONV2D, integers = on_integers(step->op);
@@ -488,8 +517,10 @@ static dnnl_status_t describe_plain_weights(const struct sdg_cpu_step *step, con
     else if (integers)
         transpose((const int8_t *)buffer, (int8_t *)ordered, w[0], w[1]);
     if (conv)
-        return dnnl_memory_desc_create_with_tag(out, 4, (dnnl_dims_t){w[0], w[1], w[2], w[3]}, weight_type(step), integers ? dnnl_ohwi : dnnl_oihw);
-    return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){w[1], w[0]}, weight_type(step), integers ? dnnl_ab : dnnl_ba);
+        return dnnl_memory_desc_create_with_tag(out, 4, (dnnl_dims_t){w[0], w[1], w[2], w[3]}, weight_type(step),
+                                                integers ? dnnl_ohwi : dnnl_oihw);
+    return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){w[1], w[0]}, weight_type(step),
+                                            integers ? dnnl_ab : dnnl_ba);
 }
 
 // Numbers of the kernel's type that are codes, to codes.
@@ -510,13 +541,18 @@ static enum sdg_result load_codes(struct sdg_cpu_step *step)
     const size_t plain_bytes = sdg_fast_align(count * (half ? 2 : 4));
     dnnl_memory_desc_t plain = NULL;
     char *numbers = sdg_alloc_raw(step->program->log, plain_bytes + state->weight_bytes, 1, "weights being reordered");
-    int8_t *codes = numbers ? sdg_alloc_raw(step->program->log, count > state->code_count ? count : state->code_count, 1, "weights being reordered") : NULL;
-    enum sdg_result result = codes ? sdg_fast_read_codes(step->program, step->op->in[1], codes, sdg_fast_code_scales(step, state->channels)) : SDG_ERROR_MEMORY;
+    int8_t *codes = numbers ? sdg_alloc_raw(step->program->log, count > state->code_count ? count : state->code_count,
+                                            1, "weights being reordered")
+                            : NULL;
+    enum sdg_result result = codes
+        ? sdg_fast_read_codes(step->program, step->op->in[1], codes, sdg_fast_code_scales(step, state->channels))
+        : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
         sdg_fast_expand(step, codes, 8, numbers, half, count);
         dnnl_status_t status = describe_plain_weights(step, numbers, numbers, &plain);
         if (status == dnnl_success)
-            status = reorder(onednn, plain, numbers, description_of(state, dnnl_query_weights_md), numbers + plain_bytes);
+            status =
+                reorder(onednn, plain, numbers, description_of(state, dnnl_query_weights_md), numbers + plain_bytes);
         if (status != dnnl_success)
             result = report(step, status, "reorder the weights");
     }
@@ -542,7 +578,9 @@ static enum sdg_result load_weights(struct sdg_cpu_step *step)
     dnnl_memory_desc_t plain = NULL;
     const size_t plain_bytes = sdg_fast_align((size_t)sdg_value_elements(weight) * sdg_dtype_size(dtype));
     const size_t ordered_bytes = on_integers(step->op) ? plain_bytes : 0;
-    char *buffer = sdg_alloc_raw(step->program->log, plain_bytes + ordered_bytes + (state->packed_codes ? state->weight_bytes : 0), 1, "weights being reordered");
+    char *buffer =
+        sdg_alloc_raw(step->program->log, plain_bytes + ordered_bytes + (state->packed_codes ? state->weight_bytes : 0),
+                      1, "weights being reordered");
     if (!buffer)
         return SDG_ERROR_MEMORY;
     char *ordered = buffer + ordered_bytes, *reordered = state->packed_codes ? ordered + plain_bytes : step->weights;
@@ -563,7 +601,8 @@ cleanup:
     return result;
 }
 
-static dnnl_status_t add_argument(struct sdg_cpu_step *step, int which, int name, const_dnnl_memory_desc_t md, void *data)
+static dnnl_status_t add_argument(struct sdg_cpu_step *step, int which, int name, const_dnnl_memory_desc_t md,
+                                  void *data)
 {
     struct state *state = step->state;
     const struct sdg_onednn *onednn = sdg_cpu_backend_of(step->program)->state;
@@ -573,7 +612,8 @@ static dnnl_status_t add_argument(struct sdg_cpu_step *step, int which, int name
     return status;
 }
 
-// Where the vector added to every output pixel lies: the summed one behind the scratchpad, the bias itself, or (NULL) a row of the table.
+// Where the vector added to every output pixel lies: the summed one behind the scratchpad, the bias itself, or (NULL) a
+// row of the table.
 static float *bias_data(const struct sdg_cpu_step *step)
 {
     const struct sdg_epilogue *epilogue = &step->op->epilogue;
@@ -584,7 +624,8 @@ static float *bias_data(const struct sdg_cpu_step *step)
 }
 
 // An argument of one axis.
-static dnnl_status_t add_vector(struct sdg_cpu_step *step, int which, int name, int64_t count, dnnl_data_type_t type, void *data)
+static dnnl_status_t add_vector(struct sdg_cpu_step *step, int which, int name, int64_t count, dnnl_data_type_t type,
+                                void *data)
 {
     dnnl_memory_desc_t md = NULL;
     dnnl_status_t status = dnnl_memory_desc_create_with_tag(&md, 1, (dnnl_dims_t){count}, type, dnnl_a);
@@ -600,19 +641,26 @@ static dnnl_status_t make_integer_arguments(struct sdg_cpu_step *step)
     const struct state *state = step->state;
     dnnl_status_t status = add_vector(step, SRC_SCALE, DNNL_ARG_ATTR_SCALES | DNNL_ARG_SRC, 1, dnnl_f32, NULL);
     if (status == dnnl_success)
-        status = add_vector(step, WEIGHT_SCALE, DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, state->channels, dnnl_f32, sdg_cpu_data(step->program, step->op->in[3]));
+        status = add_vector(step, WEIGHT_SCALE, DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, state->channels, dnnl_f32,
+                            sdg_cpu_data(step->program, step->op->in[3]));
     if (status == dnnl_success && has_zero_point(step))
-        status = add_vector(step, SRC_ZERO, DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC, 1, dnnl_s32, (char *)step->scratch + state->at.zero);
+        status = add_vector(step, SRC_ZERO, DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC, 1, dnnl_s32,
+                            (char *)step->scratch + state->at.zero);
     return status;
 }
 
 static dnnl_status_t make_scale_arguments(struct sdg_cpu_step *step)
 {
-    const int scale = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, bias = DNNL_ARG_ATTR_MULTIPLE_POST_OP(1) | DNNL_ARG_SRC_1;
+    const int scale = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1,
+              bias = DNNL_ARG_ATTR_MULTIPLE_POST_OP(1) | DNNL_ARG_SRC_1;
     const struct state *state = step->state;
-    dnnl_status_t status = add_argument(step, CODE_SCALE, scale, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, scale), sdg_fast_code_scales(step, state->channels));
+    dnnl_status_t status = add_argument(step, CODE_SCALE, scale,
+                                        dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, scale),
+                                        sdg_fast_code_scales(step, state->channels));
     if (status == dnnl_success && adds_vector(step))
-        status = add_argument(step, BIAS, bias, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, bias), bias_data(step));
+        status = add_argument(step, BIAS, bias,
+                              dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, bias),
+                              bias_data(step));
     return status;
 }
 
@@ -620,7 +668,8 @@ static dnnl_status_t make_scale_arguments(struct sdg_cpu_step *step)
 static char *result_data(const struct sdg_cpu_step *step)
 {
     const struct state *state = step->state;
-    return step->op->codes.interval ? (char *)step->scratch + state->at.result : sdg_cpu_data(step->program, step->op->out);
+    return step->op->codes.interval ? (char *)step->scratch + state->at.result
+                                    : sdg_cpu_data(step->program, step->op->out);
 }
 
 static dnnl_status_t make_arguments(struct sdg_cpu_step *step)
@@ -629,19 +678,24 @@ static dnnl_status_t make_arguments(struct sdg_cpu_step *step)
     const struct state *state = step->state;
     void *weights = state->packed_codes || state->code_bits ? (char *)step->scratch + state->at.weights : step->weights;
     const int post_op = DNNL_ARG_ATTR_MULTIPLE_POST_OP(scale_ops(step, state->code_bits)) | DNNL_ARG_SRC_1;
-    dnnl_status_t status = add_argument(step, SRC, DNNL_ARG_SRC, description_of(state, dnnl_query_src_md), sdg_cpu_data(step->program, op->in[0]));
+    dnnl_status_t status = add_argument(step, SRC, DNNL_ARG_SRC, description_of(state, dnnl_query_src_md),
+                                        sdg_cpu_data(step->program, op->in[0]));
     if (status == dnnl_success)
         status = add_argument(step, WEIGHTS, DNNL_ARG_WEIGHTS, description_of(state, dnnl_query_weights_md), weights);
     if (status == dnnl_success)
         status = add_argument(step, DST, DNNL_ARG_DST, description_of(state, dnnl_query_dst_md), result_data(step));
     if (status == dnnl_success)
-        status = add_argument(step, SCRATCHPAD, DNNL_ARG_SCRATCHPAD, description_of(state, dnnl_query_scratchpad_md), step->scratch);
+        status = add_argument(step, SCRATCHPAD, DNNL_ARG_SCRATCHPAD, description_of(state, dnnl_query_scratchpad_md),
+                              step->scratch);
     if (status == dnnl_success && state->code_bits)
         status = make_scale_arguments(step);
     if (status == dnnl_success && adds_vector(step) && !state->code_bits)
-        status = add_argument(step, BIAS, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md(state->description, dnnl_query_weights_md, 1), bias_data(step));
+        status =
+            add_argument(step, BIAS, DNNL_ARG_BIAS,
+                         dnnl_primitive_desc_query_md(state->description, dnnl_query_weights_md, 1), bias_data(step));
     if (status == dnnl_success && op->epilogue.residual)
-        status = add_argument(step, RESIDUAL, post_op, dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, post_op),
+        status = add_argument(step, RESIDUAL, post_op,
+                              dnnl_primitive_desc_query_md(state->description, dnnl_query_exec_arg_md, post_op),
                               sdg_cpu_data(step->program, op->epilogue.residual));
     if (status == dnnl_success && on_integers(op))
         status = make_integer_arguments(step);
@@ -665,7 +719,8 @@ static dnnl_status_t set_bias(const struct sdg_cpu_step *step, int64_t row, int6
 {
     const struct state *state = step->state;
     const struct sdg_epilogue *epilogue = &step->op->epilogue;
-    const float *table = sdg_cpu_table(step->program, epilogue->table, row) + sample * sdg_cpu_table_stride(step->program, epilogue->table);
+    const float *table = sdg_cpu_table(step->program, epilogue->table, row) +
+        sample * sdg_cpu_table_stride(step->program, epilogue->table);
     float *sum = bias_data(step);
     if (!sum)
         return dnnl_memory_set_data_handle(state->memory[BIAS], (void *)table);
@@ -683,7 +738,8 @@ static enum sdg_result set_interval(const struct sdg_cpu_step *step, int64_t row
     if (has_zero_point(step))
         *(int32_t *)((char *)step->scratch + state->at.zero) = (int32_t)interval[1];
     else if (interval[1] != 0)
-        return sdg_fail(step->program->log, SDG_ERROR_INPUT, "%s: codes with a sign have zero point %g, should be 0", step->op->name, (double)interval[1]);
+        return sdg_fail(step->program->log, SDG_ERROR_INPUT, "%s: codes with a sign have zero point %g, should be 0",
+                        step->op->name, (double)interval[1]);
     dnnl_status_t status = dnnl_memory_set_data_handle(state->memory[SRC_SCALE], (void *)interval);
     return status == dnnl_success ? SDG_OK : report(step, status, "run");
 }
@@ -695,7 +751,8 @@ static dnnl_status_t move_to_sample(const struct sdg_cpu_step *step, int which, 
     const_dnnl_memory_desc_t md = NULL;
     dnnl_status_t status = dnnl_memory_get_memory_desc(state->memory[which], &md);
     if (status == dnnl_success)
-        status = dnnl_memory_set_data_handle(state->memory[which], data + (size_t)sample * dnnl_memory_desc_get_size(md));
+        status =
+            dnnl_memory_set_data_handle(state->memory[which], data + (size_t)sample * dnnl_memory_desc_get_size(md));
     return status;
 }
 
@@ -720,7 +777,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     if (state->packed_codes)
         unpack_weights(step);
     if (state->code_bits)
-        sdg_fast_expand(step, step->weights, state->code_bits, (char *)step->scratch + state->at.weights, sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16, state->code_count);
+        sdg_fast_expand(step, step->weights, state->code_bits, (char *)step->scratch + state->at.weights,
+                        sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16, state->code_count);
     for (int64_t i = 0; i < state->repeat && status == dnnl_success; i++) {
         if (state->repeat > 1)
             status = move_all_to_sample(step, i);

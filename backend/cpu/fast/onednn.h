@@ -1,4 +1,5 @@
-// oneDNN (>= 3.2) as a provider of conv2d and linear. Only with SDG_HAVE_ONEDNN; then backend->state is a struct sdg_onednn.
+// oneDNN (>= 3.2) as a provider of conv2d and linear. Only with SDG_HAVE_ONEDNN; then backend->state is a struct
+// sdg_onednn.
 #ifndef SDG_BACKEND_CPU_FAST_ONEDNN_H
 #define SDG_BACKEND_CPU_FAST_ONEDNN_H
 

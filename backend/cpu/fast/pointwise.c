@@ -37,30 +37,35 @@ static enum sdg_result run_unary(const struct sdg_cpu_step *step, int64_t row)
     const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, op->out));
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += PART_ELEMENTS)
-        kernels->unary(op->u.unary.function, op->u.unary.a, op->u.unary.b, x, out, half, i, smaller(i + PART_ELEMENTS, count));
+        kernels->unary(op->u.unary.function, op->u.unary.a, op->u.unary.b, x, out, half, i,
+                       smaller(i + PART_ELEMENTS, count));
     return SDG_OK;
 }
 
-// y has x's shape, or 1 in N and/or in H and W. Runs of elements that lie side by side in both are worked off together: whole parts if
-// the shapes are equal, samples if y has one sample for all, else pixels.
+// y has x's shape, or 1 in N and/or in H and W. Runs of elements that lie side by side in both are worked off together:
+// whole parts if the shapes are equal, samples if y has one sample for all, else pixels.
 static enum sdg_result run_binary(const struct sdg_cpu_step *step, int64_t row)
 {
     (void)row;
     const struct sdg_op *op = step->op;
     const struct sdg_fast_kernels *kernels = kernels_of(step);
-    const struct sdg_value_info *vx = sdg_cpu_value(step->program, op->in[0]), *vy = sdg_cpu_value(step->program, op->in[1]);
+    const struct sdg_value_info *vx = sdg_cpu_value(step->program, op->in[0]),
+                                *vy = sdg_cpu_value(step->program, op->in[1]);
     const char *x = sdg_cpu_data(step->program, op->in[0]), *y = sdg_cpu_data(step->program, op->in[1]);
     char *out = sdg_cpu_data(step->program, op->out);
     const bool half = is_half(step);
     const int64_t size = half ? 2 : 4, channels = vx->dims[3], pixels = vx->dims[1] * vx->dims[2];
-    const bool one_sample = vy->dims[0] != vx->dims[0], one_pixel = vy->dims[1] != vx->dims[1] || vy->dims[2] != vx->dims[2];
+    const bool one_sample = vy->dims[0] != vx->dims[0],
+               one_pixel = vy->dims[1] != vx->dims[1] || vy->dims[2] != vx->dims[2];
     const int64_t piece = one_pixel ? 1 : smaller(part_rows(channels), pixels), pieces = (pixels + piece - 1) / piece;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < vx->dims[0] * pieces; i++) {
         const int64_t sample = i / pieces, pixel = i % pieces * piece;
         const int64_t from = (sample * pixels + pixel) * channels;
-        const int64_t y_pixels = one_pixel ? 1 : pixels, with = ((one_sample ? 0 : sample * y_pixels) + (one_pixel ? 0 : pixel)) * channels;
-        kernels->binary(op->u.binary.function, x + from * size, y + with * size, out + from * size, half, smaller(piece, pixels - pixel) * channels);
+        const int64_t y_pixels = one_pixel ? 1 : pixels,
+                      with = ((one_sample ? 0 : sample * y_pixels) + (one_pixel ? 0 : pixel)) * channels;
+        kernels->binary(op->u.binary.function, x + from * size, y + with * size, out + from * size, half,
+                        smaller(piece, pixels - pixel) * channels);
     }
     return SDG_OK;
 }
@@ -112,7 +117,8 @@ static enum sdg_result run_measure_interval(const struct sdg_cpu_step *step, int
         smallest = fminf(smallest, low);
         largest = fmaxf(largest, high);
     }
-    choose_interval(smallest, largest, (float)op->u.measure_interval.lowest, (float)op->u.measure_interval.highest, sdg_cpu_data(step->program, op->out));
+    choose_interval(smallest, largest, (float)op->u.measure_interval.lowest, (float)op->u.measure_interval.highest,
+                    sdg_cpu_data(step->program, op->out));
     return SDG_OK;
 }
 
@@ -146,7 +152,8 @@ static enum sdg_result run_layer_norm(const struct sdg_cpu_step *step, int64_t r
     const int64_t channels = info->dims[3], rows = sdg_value_elements(info) / channels, part = part_rows(channels);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < rows; i += part)
-        kernels->layer_norm(x, gamma, beta, op->u.layer_norm.eps, out, half, codes, channels, i, smaller(i + part, rows));
+        kernels->layer_norm(x, gamma, beta, op->u.layer_norm.eps, out, half, codes, channels, i,
+                            smaller(i + part, rows));
     return SDG_OK;
 }
 
@@ -168,7 +175,8 @@ void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken)
     case SDG_OP_GEGLU: sdg_fast_take(step, run_geglu, taken); break;
     case SDG_OP_QUANTIZE: sdg_fast_take(step, run_quantize, taken); break;
     case SDG_OP_LAYER_NORM:
-        if (sdg_cpu_value(step->program, op->in[1])->dtype != SDG_F32 || sdg_cpu_value(step->program, op->in[2])->dtype != SDG_F32)
+        if (sdg_cpu_value(step->program, op->in[1])->dtype != SDG_F32 ||
+            sdg_cpu_value(step->program, op->in[2])->dtype != SDG_F32)
             return;
         sdg_cpu_want_weight(step->program, op->in[1]);
         sdg_cpu_want_weight(step->program, op->in[2]);

@@ -1,6 +1,7 @@
 // Element-wise kernels for one instruction set; included by kernels_*.c.
 
-INLINE void unary_as(const bool half, enum sdg_unary function, float a, float b, const void *x, void *out, int64_t begin, int64_t end)
+INLINE void unary_as(const bool half, enum sdg_unary function, float a, float b, const void *x, void *out,
+                     int64_t begin, int64_t end)
 {
     int64_t i = begin;
     for (; i + LANES <= end; i += LANES)
@@ -9,7 +10,8 @@ INLINE void unary_as(const bool half, enum sdg_unary function, float a, float b,
         store_some(out, i, half, end - i, v_unary(function, a, b, load_some(x, i, half, end - i)));
 }
 
-static void unary(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin, int64_t end)
+static void unary(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin,
+                  int64_t end)
 {
     if (half)
         unary_as(true, function, a, b, x, out, begin, end);
@@ -39,7 +41,8 @@ static void binary(enum sdg_binary function, const void *x, const void *y, void 
         binary_as(false, multiply, x, y, out, count);
 }
 
-INLINE void quantize_as(const bool half, const void *x, uint8_t *out, const struct sdg_fast_codes codes, int64_t begin, int64_t end)
+INLINE void quantize_as(const bool half, const void *x, uint8_t *out, const struct sdg_fast_codes codes, int64_t begin,
+                        int64_t end)
 {
     int64_t i = begin;
     for (; i + LANES <= end; i += LANES)
@@ -48,7 +51,8 @@ INLINE void quantize_as(const bool half, const void *x, uint8_t *out, const stru
         put_some(out, i, half, &codes, end - i, load_some(x, i, half, end - i));
 }
 
-static void quantize(const void *x, uint8_t *out, bool half, const struct sdg_fast_codes *codes, int64_t begin, int64_t end)
+static void quantize(const void *x, uint8_t *out, bool half, const struct sdg_fast_codes *codes, int64_t begin,
+                     int64_t end)
 {
     if (half)
         quantize_as(true, x, out, *codes, begin, end);
@@ -79,7 +83,8 @@ static void extremes(const void *x, bool half, int64_t begin, int64_t end, float
         extremes_as(false, x, begin, end, smallest, largest);
 }
 
-INLINE void geglu_as(const bool half, const void *x, void *out, const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
+INLINE void geglu_as(const bool half, const void *x, void *out, const struct sdg_fast_codes *codes, int64_t channels,
+                     int64_t begin, int64_t end)
 {
     for (int64_t row = begin; row < end; row++) {
         int64_t from = row * 2 * channels, to = row * channels, c = 0;
@@ -92,7 +97,8 @@ INLINE void geglu_as(const bool half, const void *x, void *out, const struct sdg
     }
 }
 
-static void geglu(const void *x, void *out, bool half, const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
+static void geglu(const void *x, void *out, bool half, const struct sdg_fast_codes *codes, int64_t channels,
+                  int64_t begin, int64_t end)
 {
     const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
     if (half && codes)

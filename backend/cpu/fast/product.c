@@ -1,13 +1,13 @@
-// conv2d and linear where oneDNN is not there (other processors, or not built in, or without VNNI): f32, bf16 on processors that multiply
-// bf16 pairs, and integers.
+// conv2d and linear where oneDNN is not there (other processors, or not built in, or without VNNI): f32, bf16 on
+// processors that multiply bf16 pairs, and integers.
 //
-// A convolution is a sum over kernel positions of products of shifted pixels with that position's weights; a linear layer is the case of
-// one position, its rows of tokens taken as one long line of pixels. Weights are packed at load as
-// [channel blocks][kh][kw][depth][tile], with depth = I, or I / 2 pairs. Codes are widened to 16 bits first, less their zero point, so that
-// what lies outside the image adds nothing; their weights stay bytes, or with four bits are packed, and unpacked into scratch memory.
-// Float weights that the file has as codes stay codes as well (sdg_weight_code_bits), expanded into scratch memory by each run; their
-// scales follow the sums.
-// Work is cut into pieces of PIXELS output pixels of one line times one block of output channels; their sums stay in the cache.
+// A convolution is a sum over kernel positions of products of shifted pixels with that position's weights; a linear
+// layer is the case of one position, its rows of tokens taken as one long line of pixels. Weights are packed at load as
+// [channel blocks][kh][kw][depth][tile], with depth = I, or I / 2 pairs. Codes are widened to 16 bits first, less their
+// zero point, so that what lies outside the image adds nothing; their weights stay bytes, or with four bits are packed,
+// and unpacked into scratch memory. Float weights that the file has as codes stay codes as well (sdg_weight_code_bits),
+// expanded into scratch memory by each run; their scales follow the sums. Work is cut into pieces of PIXELS output
+// pixels of one line times one block of output channels; their sums stay in the cache.
 #include "backend/cpu/fast/fast.h"
 
 #include "base/memory.h"
@@ -26,11 +26,11 @@ struct state {
     int64_t samples, height, width, in; // of x
     int64_t lines, columns, out;        // of the output, per sample
     int64_t kernel_h, kernel_w, stride, pad_top, pad_left;
-    int64_t blocks, pieces;             // of output channels; of one line
-    size_t weight_bytes;                // as they are multiplied
-    bool packed;                        // integers kept as four bits
-    int code_bits;                      // floats kept as codes, of so many bits; 0: kept as they are multiplied
-    size_t code_count;                  // of these
+    int64_t blocks, pieces; // of output channels; of one line
+    size_t weight_bytes;    // as they are multiplied
+    bool packed;            // integers kept as four bits
+    int code_bits;          // floats kept as codes, of so many bits; 0: kept as they are multiplied
+    size_t code_count;      // of these
     struct { size_t sums, scales, x, weights; } at; // in scratch memory
 };
 
@@ -75,13 +75,15 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     const sdg_value weight = step->op->in[1];
     const enum sdg_dtype type = s->code_bits ? SDG_S8 : weight_type(s);
     const bool nibbles = s->packed || s->code_bits == 4;
-    const size_t plain_bytes = (size_t)sdg_value_elements(sdg_cpu_value(step->program, weight)) * sdg_dtype_size(type), codes = s->code_bits ? s->code_count : s->weight_bytes;
+    const size_t plain_bytes = (size_t)sdg_value_elements(sdg_cpu_value(step->program, weight)) * sdg_dtype_size(type),
+                 codes = s->code_bits ? s->code_count : s->weight_bytes;
     char *plain = sdg_alloc_raw(step->program->log, plain_bytes + (nibbles ? codes : 0), 1, "weights being packed");
     if (!plain)
         return SDG_ERROR_MEMORY;
     char *weights = nibbles ? plain + plain_bytes : step->weights;
-    enum sdg_result result = s->code_bits ? sdg_fast_read_codes(step->program, weight, (int8_t *)plain, sdg_fast_code_scales(step, s->out))
-                                          : sdg_fast_read_weight(step->program, weight, type, plain);
+    enum sdg_result result = s->code_bits
+        ? sdg_fast_read_codes(step->program, weight, (int8_t *)plain, sdg_fast_code_scales(step, s->out))
+        : sdg_fast_read_weight(step->program, weight, type, plain);
     if (result == SDG_OK) {
 #pragma omp parallel for schedule(static)
         for (int64_t block = 0; block < s->blocks; block++)
@@ -118,7 +120,8 @@ static void prepare_integers(const struct sdg_cpu_step *step, int64_t row)
     enum { PIXELS_EACH = 64 };
     const struct state *s = step->state;
     const struct sdg_op *op = step->op;
-    const float *interval = sdg_fast_interval(step->program, op->in[2], row), *weight_scales = sdg_cpu_data(step->program, op->in[3]);
+    const float *interval = sdg_fast_interval(step->program, op->in[2], row),
+                *weight_scales = sdg_cpu_data(step->program, op->in[3]);
     const bool sign = sdg_cpu_value(step->program, op->in[0])->dtype == SDG_S8;
     const uint8_t *codes = sdg_cpu_data(step->program, op->in[0]);
     int16_t *x = scratch_at(step, s->at.x);
@@ -128,15 +131,18 @@ static void prepare_integers(const struct sdg_cpu_step *step, int64_t row)
         scales[c] = interval[0] * weight_scales[c];
 #pragma omp parallel for schedule(static)
     for (int64_t p = 0; p < pixels; p += PIXELS_EACH)
-        s->kernels->widen(codes, sign, (int)interval[1], s->in, x, p, p + PIXELS_EACH < pixels ? p + PIXELS_EACH : pixels);
+        s->kernels->widen(codes, sign, (int)interval[1], s->in, x, p,
+                          p + PIXELS_EACH < pixels ? p + PIXELS_EACH : pixels);
     if (s->packed)
         sdg_fast_unpack4(step, step->weights, scratch_at(step, s->at.weights), s->weight_bytes);
 }
 
 struct piece { int64_t sample, line, first, count, block; };
 
-// Adds to `sums` what one kernel position contributes: the pixels it reads inside the image are one run, the others count as zero.
-static void add_position(const struct sdg_cpu_step *step, const struct piece *piece, int64_t ky, int64_t kx, float *sums)
+// Adds to `sums` what one kernel position contributes: the pixels it reads inside the image are one run, the others
+// count as zero.
+static void add_position(const struct sdg_cpu_step *step, const struct piece *piece, int64_t ky, int64_t kx,
+                         float *sums)
 {
     const struct state *s = step->state;
     const int64_t y = piece->line * s->stride + ky - s->pad_top, shift = kx - s->pad_left;
@@ -149,12 +155,15 @@ static void add_position(const struct sdg_cpu_step *step, const struct piece *pi
         end--;
     if (begin == end)
         return;
-    const int64_t at = ((piece->sample * s->height + y) * s->width + begin * s->stride + shift) * s->depth; // in units of 4 bytes
-    s->kernels->weighted_sums(input(step) + at * 4, s->stride * s->depth, end - begin, weights_at(step, piece->block, ky * s->kernel_w + kx), s->depth, s->numbers,
+    // in units of 4 bytes
+    const int64_t at = ((piece->sample * s->height + y) * s->width + begin * s->stride + shift) * s->depth;
+    s->kernels->weighted_sums(input(step) + at * 4, s->stride * s->depth, end - begin,
+                              weights_at(step, piece->block, ky * s->kernel_w + kx), s->depth, s->numbers,
                               sums + (begin - piece->first) * s->kernels->tile);
 }
 
-static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece, int64_t row, const struct sdg_fast_codes *codes, float *sums)
+static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece, int64_t row,
+                      const struct sdg_fast_codes *codes, float *sums)
 {
     const struct state *s = step->state;
     const struct sdg_epilogue *e = &step->op->epilogue;
@@ -177,10 +186,14 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
     if (e->bias)
         end.bias = (const float *)sdg_cpu_data(program, e->bias) + channel;
     for (int64_t i = 0; i < piece->count; i++) {
-        const int64_t pixel = (piece->sample * s->lines + piece->line) * s->columns + piece->first + i, at = pixel * s->out + channel;
+        const int64_t pixel = (piece->sample * s->lines + piece->line) * s->columns + piece->first + i,
+                      at = pixel * s->out + channel;
         if (e->table) { // a linear layer's line runs through all samples
-            const int64_t sample = pixel / (sdg_value_elements(sdg_cpu_value(program, step->op->out)) / sdg_cpu_value(program, step->op->out)->dims[0] / s->out);
-            end.table = sdg_cpu_table(program, e->table, row) + sample * sdg_cpu_table_stride(program, e->table) + channel;
+            const int64_t sample = pixel /
+                (sdg_value_elements(sdg_cpu_value(program, step->op->out)) /
+                 sdg_cpu_value(program, step->op->out)->dims[0] / s->out);
+            end.table =
+                sdg_cpu_table(program, e->table, row) + sample * sdg_cpu_table_stride(program, e->table) + channel;
         }
         end.residual = residual ? residual + at * size : NULL;
         s->kernels->epilogue(&end, sums + i * tile, out + at * out_size, channels);
@@ -196,14 +209,16 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     if (s->numbers == SDG_FAST_INTEGERS)
         prepare_integers(step, row);
     if (s->code_bits)
-        sdg_fast_expand(step, step->weights, s->code_bits, scratch_at(step, s->at.weights), s->numbers == SDG_FAST_PAIRS, s->code_count);
+        sdg_fast_expand(step, step->weights, s->code_bits, scratch_at(step, s->at.weights),
+                        s->numbers == SDG_FAST_PAIRS, s->code_count);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s->blocks * per_block; i++) {
         struct piece piece = {.block = i / per_block, .first = i % s->pieces * PIXELS};
         piece.line = i % per_block / s->pieces % s->lines;
         piece.sample = i % per_block / s->pieces / s->lines;
         piece.count = s->columns - piece.first < PIXELS ? s->columns - piece.first : PIXELS;
-        run_piece(step, &piece, row, codes, (float *)scratch_at(step, s->at.sums) + omp_get_thread_num() * PIXELS * s->kernels->tile);
+        run_piece(step, &piece, row, codes,
+                  (float *)scratch_at(step, s->at.sums) + omp_get_thread_num() * PIXELS * s->kernels->tile);
     }
     return SDG_OK;
 }
@@ -252,7 +267,10 @@ static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_number
         return !*half || (pairs && sdg_cpu_value(program, op->in[0])->dims[3] % 2 == 0);
     }
     const sdg_value residual = op->epilogue.residual;
-    const enum sdg_dtype out = sdg_cpu_value(program, op->out)->dtype, type = residual ? sdg_cpu_value(program, residual)->dtype : op->codes.interval ? SDG_F32 : out;
+    const enum sdg_dtype out = sdg_cpu_value(program, op->out)->dtype,
+                         type = residual ? sdg_cpu_value(program, residual)->dtype
+        : op->codes.interval             ? SDG_F32
+                                         : out;
     *numbers = SDG_FAST_INTEGERS;
     *half = type == SDG_BF16;
     return (type == SDG_F32 || type == SDG_BF16) && (op->codes.interval || type == out);
@@ -312,6 +330,10 @@ enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
     sdg_fast_take(step, run, taken);
     const int bits = s->packed ? 4 : s->code_bits;
     size_t length = strlen(step->kernel);
-    snprintf(step->kernel + length, sizeof step->kernel - length, "%s%s", numbers == SDG_FAST_INTEGERS ? ", integers" : "", bits == 4 ? ", 4-bit weights" : bits ? ", 8-bit weights" : "");
+    snprintf(step->kernel + length, sizeof step->kernel - length, "%s%s",
+             numbers == SDG_FAST_INTEGERS ? ", integers" : "",
+             bits == 4  ? ", 4-bit weights"
+                 : bits ? ", 8-bit weights"
+                        : "");
     return SDG_OK;
 }

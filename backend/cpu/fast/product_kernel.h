@@ -1,5 +1,6 @@
-// Products with weights for one instruction set, used by conv2d and linear where there is no oneDNN; included by kernels_*.c
-// after matrix_kernel.h, whose product() does the work: here pixels are the rows and output channels lie across lanes.
+// Products with weights for one instruction set, used by conv2d and linear where there is no oneDNN; included by
+// kernels_*.c after matrix_kernel.h, whose product() does the work: here pixels are the rows and output channels lie
+// across lanes.
 
 typedef int8_t codes_half __attribute__((vector_size(SDG_FAST_NIBBLES / 2)));
 typedef uint8_t packed_codes __attribute__((vector_size(SDG_FAST_NIBBLES / 2)));
@@ -30,7 +31,8 @@ static void unpack4(const uint8_t *packed, int8_t *codes, int64_t count, bool fa
 #endif
 }
 
-INLINE void widen_as(const bool sign, const uint8_t *codes, int zero, int64_t channels, int16_t *out, int64_t begin, int64_t end)
+INLINE void widen_as(const bool sign, const uint8_t *codes, int zero, int64_t channels, int16_t *out, int64_t begin,
+                     int64_t end)
 {
     const int64_t padded = (channels + 1) / 2 * 2;
     for (int64_t p = begin; p < end; p++) {
@@ -51,7 +53,8 @@ static void widen(const uint8_t *codes, bool sign, int zero, int64_t channels, i
         widen_as(false, codes, zero, channels, out, begin, end);
 }
 
-static void weighted_sums(const void *x, int64_t stride, int64_t rows, const void *weights, int64_t depth, enum sdg_fast_numbers numbers, void *sums)
+static void weighted_sums(const void *x, int64_t stride, int64_t rows, const void *weights, int64_t depth,
+                          enum sdg_fast_numbers numbers, void *sums)
 {
     if (numbers == SDG_FAST_INTEGERS)
         integer_product(rows, x, stride, weights, depth, sums);

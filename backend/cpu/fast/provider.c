@@ -39,7 +39,8 @@ const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int
     if (!wanted->interval)
         return NULL;
     const float *interval = sdg_fast_interval(step->program, wanted->interval, row), zero = interval[1];
-    *codes = (struct sdg_fast_codes){1.0f / interval[0], (float)wanted->lowest - zero, (float)wanted->highest - zero, (int32_t)zero};
+    *codes = (struct sdg_fast_codes){1.0f / interval[0], (float)wanted->lowest - zero, (float)wanted->highest - zero,
+                                     (int32_t)zero};
     return codes;
 }
 
@@ -96,19 +97,22 @@ static bool is_float(enum sdg_dtype dtype)
     return dtype == SDG_F32 || dtype == SDG_F16 || dtype == SDG_BF16;
 }
 
-static void read_floats(const struct sdg_fast_kernels *kernels, const struct sdg_tensor *tensor, enum sdg_dtype dtype, int64_t count, char *to)
+static void read_floats(const struct sdg_fast_kernels *kernels, const struct sdg_tensor *tensor, enum sdg_dtype dtype,
+                        int64_t count, char *to)
 {
     enum { PART = 1 << 16 };
     const size_t size = sdg_dtype_size(dtype), from_size = sdg_dtype_size(tensor->dtype);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += PART)
-        kernels->convert((const char *)tensor->data + (size_t)i * from_size, tensor->dtype, to + (size_t)i * size, dtype == SDG_BF16, count - i < PART ? count - i : PART);
+        kernels->convert((const char *)tensor->data + (size_t)i * from_size, tensor->dtype, to + (size_t)i * size,
+                         dtype == SDG_BF16, count - i < PART ? count - i : PART);
 }
 
 // s8, or packed rows of four bits.
 static void read_codes(const struct sdg_tensor *tensor, const struct sdg_value_info *weight, int8_t *to)
 {
-    const size_t inputs = (size_t)(sdg_value_elements(weight) / weight->dims[0]), row = weight->bits == 4 ? sdg_packed_row(inputs) : inputs;
+    const size_t inputs = (size_t)(sdg_value_elements(weight) / weight->dims[0]),
+                 row = weight->bits == 4 ? sdg_packed_row(inputs) : inputs;
     const char *from = tensor->data;
 #pragma omp parallel for schedule(static)
     for (int64_t o = 0; o < weight->dims[0]; o++) {
@@ -142,7 +146,8 @@ int sdg_fast_code_bits(const struct sdg_cpu_step *step)
 
 enum sdg_result sdg_fast_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales)
 {
-    return sdg_weight_load_codes(program->log, program->weights, sdg_cpu_value(program, v), codes, scales, program->release_weights);
+    return sdg_weight_load_codes(program->log, program->weights, sdg_cpu_value(program, v), codes, scales,
+                                 program->release_weights);
 }
 
 size_t sdg_fast_plan_codes(int *bits, size_t count, int64_t outputs)
@@ -157,7 +162,8 @@ float *sdg_fast_code_scales(const struct sdg_cpu_step *step, int64_t outputs)
     return (float *)((char *)step->weights + step->weight_bytes) - outputs;
 }
 
-void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row), bool *taken)
+void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row),
+                   bool *taken)
 {
     const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
     snprintf(step->kernel, sizeof step->kernel, "%s:%s", sdg_op_name(step->op->kind), kernels->name);

@@ -1,6 +1,7 @@
-// Vectors of f32 in the widest form an instruction set has, for the kernels_*.c files: each of them defines SDG_SIMD_TARGET (a name
-// below), includes this file and then the kernels' sources, so that one build holds code for several instruction sets and picks at
-// run time. Everything here is static inline; only what GCC's vector arithmetic cannot express is written per instruction set.
+// Vectors of f32 in the widest form an instruction set has, for the kernels_*.c files: each of them defines
+// SDG_SIMD_TARGET (a name below), includes this file and then the kernels' sources, so that one build holds code for
+// several instruction sets and picks at run time. Everything here is static inline; only what GCC's vector arithmetic
+// cannot express is written per instruction set.
 #include "backend/cpu/fast/kernels.h"
 #include "base/dtype.h"
 
@@ -71,24 +72,66 @@ INLINE void v_store(void *to, vf x)
 
 // ---- what differs ----
 #if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-INLINE vf v_fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-INLINE vf v_max(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
-INLINE vf v_min(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
-INLINE bool v_any(vi mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0; }
+INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+INLINE vf v_max(vf a, vf b)
+{
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+}
+INLINE vf v_min(vf a, vf b)
+{
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+}
+INLINE bool v_any(vi mask)
+{
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+}
 #elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
-INLINE vf v_fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-INLINE vf v_max(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
-INLINE vf v_min(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
-INLINE bool v_any(vi mask) { return !_mm256_testz_si256((__m256i)mask, (__m256i)mask); }
+INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+INLINE vf v_max(vf a, vf b)
+{
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+}
+INLINE vf v_min(vf a, vf b)
+{
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+}
+INLINE bool v_any(vi mask)
+{
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+}
 #else
 #if defined(__ARM_NEON) && defined(__aarch64__)
-INLINE vf v_fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
 #else
-INLINE vf v_fma(vf a, vf b, vf c) { return a * b + c; }
+INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return a * b + c;
+}
 #endif
-INLINE vf v_max(vf a, vf b) { vi m = a > b; return (vf)((m & (vi)a) | (~m & (vi)b)); } // b where a or b is NaN, as x86 does
-INLINE vf v_min(vf a, vf b) { vi m = a < b; return (vf)((m & (vi)a) | (~m & (vi)b)); }
-INLINE bool v_any(vi mask) { return (mask[0] | mask[1] | mask[2] | mask[3]) != 0; }
+// b where a or b is NaN, as x86 does
+INLINE vf v_max(vf a, vf b)
+{
+    vi m = a > b;
+    return (vf)((m & (vi)a) | (~m & (vi)b));
+}
+INLINE vf v_min(vf a, vf b)
+{
+    vi m = a < b;
+    return (vf)((m & (vi)a) | (~m & (vi)b));
+}
+INLINE bool v_any(vi mask)
+{
+    return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+}
 #endif
 
 INLINE vf v_select(vi mask, vf yes, vf no)
@@ -130,8 +173,8 @@ INLINE vf v_pair_bf16(vf low, vf high)
 {
 #if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
     __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
-                                           23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     return (vf)_mm512_permutexvar_epi16(order, both);
 #else
     return (vf)(__builtin_convertvector(v_to_bf16(low), vu) | __builtin_convertvector(v_to_bf16(high), vu) << 16);
@@ -169,7 +212,7 @@ INLINE vi v_widen(const void *from)
     typedef int16_t words __attribute__((vector_size(4 * LANES)));
     bytes x;
     memcpy(&x, from, sizeof x);
-    return (vi)__builtin_convertvector(x, words);
+    return (vi) __builtin_convertvector(x, words);
 #endif
 }
 // sum + a . b, exactly; every lane of a and b is two integers of 16 bits.
@@ -248,8 +291,10 @@ INLINE vb v_low_bytes(vi x)
 #if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
     return (vb)_mm512_cvtepi32_epi8((__m512i)x);
 #elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
-    const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8((__m256i)x, first), _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
+    const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
+                                           -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    __m256i bytes =
+        _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8((__m256i)x, first), _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
     int64_t low = _mm_cvtsi128_si64(_mm256_castsi256_si128(bytes));
     vb result;
     memcpy(&result, &low, sizeof result);
@@ -297,7 +342,7 @@ INLINE vf v_exp2(vf x, int degree)
     vf f = (vf)_mm512_reduce_ps((__m512)x, 8); // x - nearest integer, in [-0.5, 0.5]
 #else
     x = v_min(v_set(127.9f), v_max(v_set(-126), x)); // within normal numbers; this order keeps NaN
-    const vf magic = v_set(12582912); // adding 1.5 * 2^23 leaves the nearest integer in the low bits
+    const vf magic = v_set(12582912);                // adding 1.5 * 2^23 leaves the nearest integer in the low bits
     vf shifted = x + magic;
     vf f = x - (shifted - magic);
 #endif
@@ -327,8 +372,8 @@ INLINE vf v_sigmoid(vf x)
 {
     return 1 / (1 + v_exp(-x));
 }
-// x * (1 + erf(x / sqrt 2)) / 2, by erfc(a) = exp(-a^2) * polynomial in 1 / (1 + 0.4 a): relative error 1e-7 before rounding, also far
-// below zero, where 1 + erf would cancel.
+// x * (1 + erf(x / sqrt 2)) / 2, by erfc(a) = exp(-a^2) * polynomial in 1 / (1 + 0.4 a): relative error 1e-7 before
+// rounding, also far below zero, where 1 + erf would cancel.
 INLINE vf v_gelu_erf(vf x)
 {
     vf a = v_min(v_abs(x) * 0.7071067812f, v_set(9.3f)); // erfc is below f32's range from there on

@@ -40,7 +40,8 @@ enum sdg_result sdg_ref_attention(const struct sdg_cpu_step *step, int64_t row)
                 double *score = scratch + omp_get_thread_num() * keys;
                 int64_t seen = causal && i + 1 < keys ? i + 1 : keys; // a query sees keys up to its own position
                 for (int64_t j = 0; j < seen; j++)
-                    score[j] = scale * dot(&q, (n * queries + i) * q.c + head * depth, &k, (n * keys + j) * k.c + head * depth, depth);
+                    score[j] = scale *
+                        dot(&q, (n * queries + i) * q.c + head * depth, &k, (n * keys + j) * k.c + head * depth, depth);
                 softmax(score, seen);
                 for (int64_t c = 0; c < depth_v; c++) {
                     double sum = 0;

@@ -8,8 +8,9 @@ size_t sdg_ref_packed_bytes(const struct sdg_value_info *weight)
     return (size_t)sdg_value_elements(weight) * sizeof(float);
 }
 
-// [outputs][inputs] -> [inputs][outputs], so that neighbouring outputs are neighbours in memory. Weights go through the value's
-// type, so that rounding to f16 or bf16 is the same as in a backend that computes with such weights. Integers fit into floats.
+// [outputs][inputs] -> [inputs][outputs], so that neighbouring outputs are neighbours in memory. Weights go through the
+// value's type, so that rounding to f16 or bf16 is the same as in a backend that computes with such weights. Integers
+// fit into floats.
 enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
 {
     struct sdg_cpu_program *program = step->program;
@@ -33,8 +34,9 @@ enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
     return result;
 }
 
-void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, double zero, const int64_t first[SDG_REF_POSITIONS], int positions,
-                 int64_t count, const float *weight, int64_t stride, int outputs)
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, double zero,
+                 const int64_t first[SDG_REF_POSITIONS], int positions, int64_t count, const float *weight,
+                 int64_t stride, int outputs)
 {
     for (int64_t i = 0; i < count; i++) {
         double w[SDG_REF_CHANNELS];

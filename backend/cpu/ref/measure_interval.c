@@ -8,7 +8,8 @@ enum sdg_result sdg_ref_measure_interval(const struct sdg_cpu_step *step, int64_
     (void)row;
     const struct sdg_ref_view x = sdg_ref_view(step, step->op->in[0]);
     const int64_t count = x.n * x.h * x.w * x.c;
-    const float lowest = (float)step->op->u.measure_interval.lowest, highest = (float)step->op->u.measure_interval.highest;
+    const float lowest = (float)step->op->u.measure_interval.lowest,
+                highest = (float)step->op->u.measure_interval.highest;
     const float silu_depth = 0.2785f; // a little more than -min of SiLU
     double least = 0, most = 0;
 #pragma omp parallel for schedule(static) reduction(min : least) reduction(max : most)
@@ -17,7 +18,9 @@ enum sdg_result sdg_ref_measure_interval(const struct sdg_cpu_step *step, int64_
         least = value < least ? value : least;
         most = value > most ? value : most;
     }
-    float scale = lowest < 0 ? fmaxf((float)most / highest, (float)least / lowest) : ((float)most + silu_depth) / highest, zero = 0;
+    float scale =
+              lowest < 0 ? fmaxf((float)most / highest, (float)least / lowest) : ((float)most + silu_depth) / highest,
+          zero = 0;
     if (scale == 0)
         scale = 1;
     scale = fmaxf(scale, 0x1p-100f);

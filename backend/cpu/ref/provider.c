@@ -63,7 +63,13 @@ static bool is_product(const struct sdg_op *op)
 static bool can_emit_codes(enum sdg_op_kind kind)
 {
     switch (kind) {
-    case SDG_OP_CONV2D: case SDG_OP_LINEAR: case SDG_OP_ATTENTION: case SDG_OP_GROUP_NORM: case SDG_OP_LAYER_NORM: case SDG_OP_GEGLU: case SDG_OP_QUANTIZE: return true;
+    case SDG_OP_CONV2D:
+    case SDG_OP_LINEAR:
+    case SDG_OP_ATTENTION:
+    case SDG_OP_GROUP_NORM:
+    case SDG_OP_LAYER_NORM:
+    case SDG_OP_GEGLU:
+    case SDG_OP_QUANTIZE: return true;
     default: return false;
     }
 }
@@ -92,15 +98,18 @@ static bool is_integer_product(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
     const struct sdg_cpu_program *program = step->program;
-    return is_product(op) && is_codes(sdg_cpu_value(program, op->in[0])->dtype) && sdg_cpu_value(program, op->in[1])->dtype == SDG_S8 && op->in[2] &&
-           is_interval(sdg_cpu_value(program, op->in[2])) && op->in[3] && sdg_cpu_value(program, op->in[3])->dtype == SDG_F32;
+    return is_product(op) && is_codes(sdg_cpu_value(program, op->in[0])->dtype) &&
+        sdg_cpu_value(program, op->in[1])->dtype == SDG_S8 && op->in[2] &&
+        is_interval(sdg_cpu_value(program, op->in[2])) && op->in[3] &&
+        sdg_cpu_value(program, op->in[3])->dtype == SDG_F32;
 }
 
 static bool moves_codes(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
     enum sdg_dtype type = sdg_cpu_value(step->program, op->in[0])->dtype;
-    return (op->kind == SDG_OP_SLICE || op->kind == SDG_OP_UPSAMPLE_NEAREST) && is_codes(type) && sdg_cpu_value(step->program, op->out)->dtype == type;
+    return (op->kind == SDG_OP_SLICE || op->kind == SDG_OP_UPSAMPLE_NEAREST) && is_codes(type) &&
+        sdg_cpu_value(step->program, op->out)->dtype == type;
 }
 
 static bool can_store(const struct sdg_cpu_step *step)
@@ -108,7 +117,8 @@ static bool can_store(const struct sdg_cpu_step *step)
     const struct sdg_op *op = step->op;
     enum sdg_dtype type = sdg_cpu_value(step->program, op->out)->dtype;
     if (op->codes.interval)
-        return can_emit_codes(op->kind) && is_interval(sdg_cpu_value(step->program, op->codes.interval)) && type == (op->codes.lowest < 0 ? SDG_S8 : SDG_U8);
+        return can_emit_codes(op->kind) && is_interval(sdg_cpu_value(step->program, op->codes.interval)) &&
+            type == (op->codes.lowest < 0 ? SDG_S8 : SDG_U8);
     return op->kind == SDG_OP_MEASURE_INTERVAL ? type == SDG_F32 : is_float(type);
 }
 
@@ -140,7 +150,8 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     sdg_cpu_want_weight(program, op->epilogue.bias);
     if (op->kind == SDG_OP_ATTENTION) { // one row of scores per thread
         const struct sdg_value_info *keys = sdg_cpu_value(program, op->in[1]);
-        step->scratch_bytes = (size_t)(keys->dims[1] * keys->dims[2]) * sizeof(double) * (size_t)sdg_cpu_backend_of(program)->threads;
+        step->scratch_bytes =
+            (size_t)(keys->dims[1] * keys->dims[2]) * sizeof(double) * (size_t)sdg_cpu_backend_of(program)->threads;
     }
     return SDG_OK;
 }

@@ -1,6 +1,7 @@
-// Reference kernels: one function per operation, written to be read. Elements are loaded as double, sums are kept in double, and
-// each result is rounded once, to float and then to the value's storage type or to a code. Sums of integers are exact in double. Every output element is computed by one thread in a fixed
-// order, so results do not depend on the number of threads.
+// Reference kernels: one function per operation, written to be read. Elements are loaded as double, sums are kept in
+// double, and each result is rounded once, to float and then to the value's storage type or to a code. Sums of integers
+// are exact in double. Every output element is computed by one thread in a fixed order, so results do not depend on the
+// number of threads.
 #ifndef SDG_BACKEND_CPU_REF_REF_H
 #define SDG_BACKEND_CPU_REF_REF_H
 
@@ -42,9 +43,7 @@ static inline void sdg_ref_put(const struct sdg_ref_view *v, int64_t i, double v
 }
 
 // ---- intervals and codes ----
-struct sdg_ref_interval {
-    float scale, zero;
-};
+struct sdg_ref_interval { float scale, zero; };
 // Of a row table at `row`, or of an operation that measured it.
 struct sdg_ref_interval sdg_ref_interval(const struct sdg_cpu_step *step, sdg_value v, int64_t row);
 
@@ -74,18 +73,22 @@ enum { SDG_REF_POSITIONS = 4, SDG_REF_CHANNELS = 32 };
 // Packed weights are f32 [inputs][outputs]: the transpose of the file's [outputs][inputs...].
 size_t sdg_ref_packed_bytes(const struct sdg_value_info *weight);
 enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step);
-// sum[p][o] += (x[first[p] + i] - zero) * weight[i * stride + o], for `count` inputs i, up to SDG_REF_POSITIONS positions and SDG_REF_CHANNELS
-// outputs; positions with first[p] < 0 are padding. `weight` points at the first output wanted, `stride` floats separate two inputs.
-void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, double zero, const int64_t first[SDG_REF_POSITIONS], int positions,
-                 int64_t count, const float *weight, int64_t stride, int outputs);
+// sum[p][o] += (x[first[p] + i] - zero) * weight[i * stride + o], for `count` inputs i, up to SDG_REF_POSITIONS
+// positions and SDG_REF_CHANNELS outputs; positions with first[p] < 0 are padding. `weight` points at the first output
+// wanted, `stride` floats separate two inputs.
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, double zero,
+                 const int64_t first[SDG_REF_POSITIONS], int positions, int64_t count, const float *weight,
+                 int64_t stride, int outputs);
 
-// The epilogue of conv2d and linear: turns a sum into the output element of sample n, channel c at flat index i, and stores it.
+// The epilogue of conv2d and linear: turns a sum into the output element of sample n, channel c at flat index i, and
+// stores it.
 struct sdg_ref_epilogue {
     struct sdg_ref_result out;
     struct sdg_ref_view bias, residual;
-    struct sdg_ref_interval interval; // of integers: sums are in units of interval.scale * weight_scale[c]. Else scale 1, zero 0
+    // of integers: sums are in units of interval.scale * weight_scale[c]. Else scale 1, zero 0
+    struct sdg_ref_interval interval;
     struct sdg_ref_view weight_scale; // [C], or absent
-    const float *table; // of this row, or NULL
+    const float *table;               // of this row, or NULL
     int64_t table_stride;
     enum sdg_unary activation;
 };

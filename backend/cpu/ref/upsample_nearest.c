@@ -11,7 +11,8 @@ enum sdg_result sdg_ref_upsample_nearest(const struct sdg_cpu_step *step, int64_
         for (int64_t column = 0; column < out.w; column++) {
             int64_t from_x = column * x.w / out.w;
             for (int64_t c = 0; c < out.c; c++)
-                sdg_ref_put(&out, (line * out.w + column) * out.c + c, sdg_ref_get(&x, ((n * x.h + from_y) * x.w + from_x) * x.c + c));
+                sdg_ref_put(&out, (line * out.w + column) * out.c + c,
+                            sdg_ref_get(&x, ((n * x.h + from_y) * x.w + from_x) * x.c + c));
         }
     }
     return SDG_OK;

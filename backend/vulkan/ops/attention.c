@@ -10,8 +10,8 @@ _Static_assert(sizeof(struct sdg_push_attention) == 20, "as in the shader");
 
 enum { INVOCATIONS = 64, SLICE = 32 };
 
-// Queries a workgroup works on: more reuse of keys and values, until an invocation's share of the result (rows / 8 times a
-// quarter of each slice of 32 channels, in registers) grows too long.
+// Queries a workgroup works on: more reuse of keys and values, until an invocation's share of the result (rows / 8
+// times a quarter of each slice of 32 channels, in registers) grows too long.
 static uint32_t choose_rows(int64_t queries, int64_t depth_v)
 {
     int64_t per_row = sdg_vk_ceil(depth_v, SLICE) * SLICE / 8;
@@ -23,7 +23,8 @@ static uint32_t choose_rows(int64_t queries, int64_t depth_v)
 enum sdg_result sdg_vk_lower_attention(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
-    const struct sdg_value_info *q = sdg_vk_value(lo, op->in[0]), *k = sdg_vk_value(lo, op->in[1]), *v = sdg_vk_value(lo, op->in[2]);
+    const struct sdg_value_info *q = sdg_vk_value(lo, op->in[0]), *k = sdg_vk_value(lo, op->in[1]),
+                                *v = sdg_vk_value(lo, op->in[2]);
     int64_t heads = op->u.attention.heads, depth = q->dims[3] / heads, depth_v = v->dims[3] / heads;
     uint32_t rows = choose_rows(sdg_vk_pixels(q), depth_v);
     const struct sdg_push_attention push = {
@@ -40,7 +41,8 @@ enum sdg_result sdg_vk_lower_attention(struct sdg_vk_lowering *lo)
         .spec_count = 4,
         .spec = {rows, (uint32_t)depth, (uint32_t)depth_v, op->u.attention.causal},
         .binding_count = 4,
-        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_read(lo, op->in[2]), sdg_vk_write(lo, op->out)},
+        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_read(lo, op->in[2]),
+                     sdg_vk_write(lo, op->out)},
         .push = &push,
         .push_bytes = sizeof push,
         .groups = {sdg_vk_ceil(sdg_vk_pixels(q), rows), heads, q->dims[0]},

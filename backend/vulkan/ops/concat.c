@@ -10,7 +10,8 @@ enum sdg_result sdg_vk_lower_concat(struct sdg_vk_lowering *lo)
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
     int64_t total = sdg_value_elements(out);
-    const struct sdg_push_concat push = {.total = (uint32_t)total, .c = (uint32_t)out->dims[3], .c1 = (uint32_t)x->dims[3]};
+    const struct sdg_push_concat push = {
+        .total = (uint32_t)total, .c = (uint32_t)out->dims[3], .c1 = (uint32_t)x->dims[3]};
     struct sdg_vk_dispatch d = {
         .family = "concat",
         .type = out->dtype,

@@ -15,7 +15,8 @@ enum sdg_result sdg_vk_lower_conv2d(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
-    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = out->dims[3], taps = (int64_t)op->u.conv2d.kernel_h * op->u.conv2d.kernel_w;
+    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = out->dims[3],
+            taps = (int64_t)op->u.conv2d.kernel_h * op->u.conv2d.kernel_w;
     const struct sdg_push_conv2d push = {
         .m = (uint32_t)m,
         .n = (uint32_t)n,

@@ -5,7 +5,8 @@ struct sdg_push_embed { // GLSL twin: Push in shaders/embed.comp
 };
 _Static_assert(sizeof(struct sdg_push_embed) == 20, "as in the shader");
 
-// A vocabulary can be longer than what a shader sees of a buffer (128 MiB on many devices): one dispatch per part of it.
+// A vocabulary can be longer than what a shader sees of a buffer (128 MiB on many devices): one dispatch per part of
+// it.
 enum sdg_result sdg_vk_lower_embed(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;

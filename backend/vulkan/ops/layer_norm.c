@@ -11,13 +11,15 @@ enum sdg_result sdg_vk_lower_layer_norm(struct sdg_vk_lowering *lo)
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *out = sdg_vk_value(lo, op->out);
     int64_t tokens = out->dims[0] * sdg_vk_pixels(out);
-    const struct sdg_push_layer_norm push = {.tokens = (uint32_t)tokens, .c = (uint32_t)out->dims[3], .eps = op->u.layer_norm.eps};
+    const struct sdg_push_layer_norm push = {
+        .tokens = (uint32_t)tokens, .c = (uint32_t)out->dims[3], .eps = op->u.layer_norm.eps};
     struct sdg_vk_dispatch d = {
         .family = "layer_norm",
         .type = sdg_vk_float_type(lo->graph, op),
         .local_size = out->dims[3] > 64 ? 128 : 64,
         .binding_count = 4,
-        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_read(lo, op->in[2]), sdg_vk_write(lo, op->out)},
+        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_read(lo, op->in[2]),
+                     sdg_vk_write(lo, op->out)},
         .push = &push,
         .push_bytes = sizeof push,
     };

@@ -2,16 +2,14 @@
 
 #include <stdio.h>
 
-// Tiles of shaders/matmul.glsl and matmul_s8.glsl: a workgroup makes bm x bn outputs, an invocation tm x tn of them. tn is a multiple of 4.
-struct tile {
-    uint32_t bm, bn, tm, tn;
-};
-static const struct tile tiles[] = { // from the most reuse to the least waste
-    {128, 128, 8, 8},
-    {64, 64, 8, 4},
-    {32, 32, 4, 4},
-    {128, 8, 4, 4}, // few output channels: the last convolutions of UNet and autoencoder
-    {8, 32, 1, 4},  // few rows: time embedding, pooled text
+// Tiles of shaders/matmul.glsl and matmul_s8.glsl: a workgroup makes bm x bn outputs, an invocation tm x tn of them. tn
+// is a multiple of 4.
+struct tile { uint32_t bm, bn, tm, tn; };
+static const struct tile tiles[] = {
+    // from the most reuse to the least waste
+    {128, 128, 8, 8}, {64, 64, 8, 4},
+    {32, 32, 4, 4},   {128, 8, 4, 4}, // few output channels: the last convolutions of UNet and autoencoder
+    {8, 32, 1, 4},                    // few rows: time embedding, pooled text
 };
 enum { NARROW = 3, FLAT = 4, BK = 16, WORKGROUPS_WANTED = 64 };
 
@@ -22,7 +20,8 @@ static uint32_t invocations(const struct tile *t)
 
 static bool fits(const struct sdg_vk_caps *caps, const struct tile *t)
 {
-    return invocations(t) <= caps->max_invocations && BK * (t->bm + 2 + t->bn + 2) * sizeof(float) <= caps->shared_bytes;
+    return invocations(t) <= caps->max_invocations &&
+        BK * (t->bm + 2 + t->bn + 2) * sizeof(float) <= caps->shared_bytes;
 }
 
 static int64_t workgroups(const struct tile *t, int64_t m, int64_t n)
@@ -30,7 +29,8 @@ static int64_t workgroups(const struct tile *t, int64_t m, int64_t n)
     return sdg_vk_ceil(m, t->bm) * sdg_vk_ceil(n, t->bn);
 }
 
-// The largest tile that still gives the device enough workgroups; shapes that are much narrower than a tile have their own.
+// The largest tile that still gives the device enough workgroups; shapes that are much narrower than a tile have their
+// own.
 static const struct tile *choose_tile(const struct sdg_vk_caps *caps, int64_t m, int64_t n)
 {
     if (n <= 8 && m > 8)
@@ -72,10 +72,12 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
         .columns = integer ? 0 : matmul->columns,
         .local_size = invocations(tile),
         .spec_count = 8,
-        .spec = {tile->bm, tile->bn, tile->tm, tile->tn, epilogue->bias != 0, epilogue->table != 0, epilogue->residual != 0, epilogue->activation},
+        .spec = {tile->bm, tile->bn, tile->tm, tile->tn, epilogue->bias != 0, epilogue->table != 0,
+                 epilogue->residual != 0, epilogue->activation},
         .binding_count = 6,
-        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out), sdg_vk_read(lo, epilogue->bias),
-                     sdg_vk_read(lo, epilogue->table), sdg_vk_read(lo, epilogue->residual)},
+        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out),
+                     sdg_vk_read(lo, epilogue->bias), sdg_vk_read(lo, epilogue->table),
+                     sdg_vk_read(lo, epilogue->residual)},
         .push = matmul->push,
         .push_bytes = matmul->push_bytes,
         .groups = {sdg_vk_ceil(matmul->m, tile->bm), sdg_vk_ceil(matmul->n, tile->bn), 1},
@@ -91,7 +93,8 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
     SDG_TRY(sdg_vk_emit(lo, &d));
     if (integer) { // "conv2d_s8_w4_dot"
         bool dot = lo->steps[lo->step_count - 1].key.shader->needs & SDG_FEATURE_DOT;
-        snprintf(lo->kernel, sizeof lo->kernel, "%s%s%s", d.family, sdg_vk_value(lo, op->in[1])->bits == 4 ? "_w4" : "", dot ? "_dot" : "");
+        snprintf(lo->kernel, sizeof lo->kernel, "%s%s%s", d.family, sdg_vk_value(lo, op->in[1])->bits == 4 ? "_w4" : "",
+                 dot ? "_dot" : "");
     }
     if (code_bits) // "conv2d_f16_w8"
         snprintf(lo->kernel + strlen(lo->kernel), sizeof lo->kernel - strlen(lo->kernel), "_w%d", code_bits);
