@@ -21,6 +21,8 @@ struct sdg_source {
 
 // Maps (or, with `copy`, reads) a safetensors file and checks its header. The caller holds one use: sdg_source_drop.
 enum sdg_result sdg_source_open(const struct sdg_log *log, const char *path, bool copy, struct sdg_source **out);
+// What safetensors headers call an element type: "F16".
+const char *sdg_source_type_name(enum sdg_dtype dtype);
 void sdg_source_drop(struct sdg_source **source); // NULL is fine
 const struct sdg_tensor *sdg_source_find(const struct sdg_source *source, const char *name);
 
