@@ -2,10 +2,10 @@
 // the number of threads nor their order shows in the result.
 #include "sdgen/quantize.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "pipeline/pipeline.h"
-#include "pipeline/quantizer.h"
+#include "quantize/quant_plan.h"
 #include "quant/hessians.h"
 
 #include <inttypes.h>

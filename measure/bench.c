@@ -3,6 +3,7 @@
 
 #include "pipeline/pipeline.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "text/text_encoder.h"
 #include "unet/unet.h"

@@ -1,5 +1,6 @@
-#include "pipeline/moments.h"
+#include "measure/moments.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "pipeline/pipeline.h"
 #include "quant/sites.h"
