@@ -14,7 +14,7 @@ const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend 
 
 bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16)
 {
-    const struct sdg_graph *graph = &step->program->graph;
+    const struct sdg_graph *graph = sdg_cpu_graph(step->program);
     const sdg_value interval = step->op->codes.interval;
     const enum sdg_dtype type = graph->values[interval ? step->op->in[0] : step->op->out].dtype;
     sdg_value reads[6];
