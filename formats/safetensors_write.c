@@ -70,7 +70,10 @@ static enum sdg_result check_names(const struct sdg_log *log, const char *path, 
         qsort(names, count, sizeof *names, by_name);
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < count && result == SDG_OK; i++) {
-        if (!sdg_utf8_valid(names[i], strlen(names[i])) || strcmp(names[i], "__metadata__") == 0)
+        if (tensors[i].added)
+            result = sdg_fail(log, SDG_ERROR_USAGE, "%s: tensor %s has low-rank parts added, which no file can hold",
+                              path, tensors[i].name);
+        else if (!sdg_utf8_valid(names[i], strlen(names[i])) || strcmp(names[i], "__metadata__") == 0)
             result = sdg_fail(log, SDG_ERROR_USAGE, "%s: '%s' cannot be the name of a tensor", path, names[i]);
         else if (i > 0 && strcmp(names[i - 1], names[i]) == 0)
             result = sdg_fail(log, SDG_ERROR_USAGE, "%s: two tensors named %s", path, names[i]);

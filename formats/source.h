@@ -37,9 +37,10 @@ bool sdg_tensors_uses(const struct sdg_tensors *tensors, const char *path); // w
 // `name` is copied; `tensor`'s data must lie in a source in use.
 enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *tensors, const struct sdg_tensor *tensor,
                                 const char *name);
-// Memory that lives as long as the view, for tensors that are not stored the way they are needed. NULL after reporting
-// a failure.
+// Memory that lives as long as the view, for tensors that are not stored the way they are needed, at a multiple of 8.
+// NULL after reporting a failure.
 void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, size_t bytes);
+struct sdg_tensor *sdg_tensors_edit(struct sdg_tensors *tensors, const char *name); // NULL if absent
 enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors);
 
 #endif
