@@ -119,27 +119,4 @@ struct sdg_backend {
 
 extern const struct sdg_backend_ops sdg_backend_reference, sdg_backend_cpu, sdg_backend_vulkan;
 
-// Fetches weight value `v` of `graph` as contiguous elements of `dtype` (slices applied) into `to`; checks name, shape
-// and type. Shared by all backends (backend/weights.c). What the file may hold:
-//   v is a float     any float type; or for a weight MODULE.weight of rank 2 or 4 integers, s8 [O,I,..] or u8 [O,
-//   packed row] of 4 bits
-//                    (base/nibbles.h), times MODULE.weight_scale, f32 [O] or, with a group size in the file's metadata
-//                    ("group"), [O, groups of inputs]. A slice uses MODULE[a:b].weight_scale if there is one, with
-//                    groups counted from a
-//   v is SDG_S8      v->bits 8: s8; 4: the packed u8, which becomes one code -8..7 per s8. `dtype` must be SDG_S8.
-//   Scales are a weight of their own
-// Scales (all vectors named *.weight_scale) must be positive and finite.
-enum sdg_result sdg_weight_load(const struct sdg_log *log, const struct sdg_tensors *weights,
-                                const struct sdg_value_info *v, enum sdg_dtype dtype, void *to, bool release);
-// Float weights whose integers need not be expanded: with one scale per output, a product with the codes can be scaled
-// afterwards. Bits of such codes, 8 or 4; 0 where there are none, or where something is wrong with the tensor
-// (sdg_weight_load will tell).
-int sdg_weight_code_bits(const struct sdg_tensors *weights, const struct sdg_value_info *v);
-// These codes, one per s8, and their scales [O].
-enum sdg_result sdg_weight_load_codes(const struct sdg_log *log, const struct sdg_tensors *weights,
-                                      const struct sdg_value_info *v, int8_t *codes, float *scales, bool release);
-// The checks alone (plan_only).
-enum sdg_result sdg_weight_check(const struct sdg_log *log, const struct sdg_tensors *weights,
-                                 const struct sdg_value_info *v);
-
 #endif

@@ -38,6 +38,7 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
     struct sdg_cpu_backend *backend;
     *out = NULL;
     SDG_TRY(sdg_cpu_backend_new(log, params, &sdg_backend_cpu, without_onednn, &backend));
+    backend->read_weight = sdg_fast_read_weight;
 #if SDG_HAVE_ONEDNN
     if (!(params->disable & SDG_FEATURE_ONEDNN)) {
         struct sdg_onednn *onednn;

@@ -23,27 +23,61 @@ void sdg_cpu_want_weight(struct sdg_cpu_program *program, sdg_value v)
         program->wanted[v] = true;
 }
 
-enum sdg_result sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to)
+// Outputs that make a part large enough for a thread.
+static size_t outputs_per_part(const struct sdg_weight *w)
 {
-    return sdg_weight_load(program->log, program->weights, sdg_cpu_value(program, v), dtype, to,
-                           program->release_weights);
+    enum { VALUES = 1 << 16 };
+    return w->inputs < VALUES ? VALUES / w->inputs : 1;
 }
 
-static enum sdg_result check_weight(struct sdg_cpu_program *p, sdg_value v)
+void sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to)
 {
-    return v && sdg_cpu_value(p, v)->kind == SDG_VALUE_WEIGHT
-        ? sdg_weight_check(p->log, p->weights, sdg_cpu_value(p, v))
+    const struct sdg_weight *w = &program->weights[v];
+    const struct sdg_cpu_backend *backend = sdg_cpu_backend_of(program);
+    const size_t step = outputs_per_part(w), row = w->inputs * sdg_dtype_size(dtype);
+#pragma omp parallel for schedule(static) if (w->outputs > step)
+    for (size_t o = 0; o < w->outputs; o += step) {
+        const size_t count = w->outputs - o < step ? w->outputs - o : step;
+        if (!backend->read_weight || !backend->read_weight(backend, w, o, count, dtype, (char *)to + o * row))
+            sdg_weight_read(w, o, count, dtype, (char *)to + o * row);
+    }
+    if (program->release_weights)
+        sdg_weight_release(w);
+}
+
+int sdg_cpu_code_bits(const struct sdg_cpu_program *program, sdg_value v)
+{
+    const struct sdg_weight *w = &program->weights[v];
+    return w->tensors ? sdg_weight_code_bits(w) : 0;
+}
+
+void sdg_cpu_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales)
+{
+    const struct sdg_weight *w = &program->weights[v];
+    const size_t step = outputs_per_part(w);
+#pragma omp parallel for schedule(static) if (w->outputs > step)
+    for (size_t o = 0; o < w->outputs; o += step)
+        sdg_weight_read_codes(w, o, w->outputs - o < step ? w->outputs - o : step, codes + o * w->inputs, scales + o);
+    if (program->release_weights)
+        sdg_weight_release(w);
+}
+
+static enum sdg_result find_weight(struct sdg_cpu_program *p, const struct sdg_tensors *tensors, sdg_value v)
+{
+    const struct sdg_value_info *info = sdg_cpu_value(p, v);
+    return info->kind == SDG_VALUE_WEIGHT && !p->weights[v].tensors
+        ? sdg_weight_find(p->log, tensors, info, &p->weights[v])
         : SDG_OK;
 }
 
 // All weights any operation uses, before memory is spent on the first of them.
-static enum sdg_result check_weights(struct sdg_cpu_program *p)
+static enum sdg_result find_weights(struct sdg_cpu_program *p, const struct sdg_tensors *tensors)
 {
     for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++) {
         const struct sdg_op *op = &sdg_cpu_graph(p)->ops[i];
         for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
-            SDG_TRY(check_weight(p, op->in[k]));
-        SDG_TRY(check_weight(p, op->epilogue.bias));
+            SDG_TRY(find_weight(p, tensors, op->in[k]));
+        SDG_TRY(find_weight(p, tensors, op->epilogue.bias));
     }
     return SDG_OK;
 }
@@ -104,7 +138,9 @@ static enum sdg_result allocate_value(struct sdg_cpu_program *p, sdg_value v)
     p->data[v] = weight ? sdg_alloc_raw(p->log, bytes, 1, "weights") : sdg_alloc(p->log, bytes, 1, "inputs");
     if (!p->data[v])
         return SDG_ERROR_MEMORY;
-    return weight ? sdg_cpu_read_weight(p, v, info->dtype, p->data[v]) : SDG_OK;
+    if (weight)
+        sdg_cpu_read_weight(p, v, info->dtype, p->data[v]);
+    return SDG_OK;
 }
 
 static enum sdg_result allocate_values(struct sdg_cpu_program *p)
@@ -129,16 +165,17 @@ static enum sdg_result prepare_step(struct sdg_cpu_program *p, struct sdg_cpu_st
     return step->prepare ? step->prepare(step) : SDG_OK;
 }
 
-static enum sdg_result build(struct sdg_cpu_program *p)
+static enum sdg_result build(struct sdg_cpu_program *p, const struct sdg_tensors *tensors)
 {
     const struct sdg_graph *g = sdg_cpu_graph(p);
     p->data = sdg_alloc(p->log, g->value_count, sizeof *p->data, "a program's values");
     p->wanted = sdg_alloc(p->log, g->value_count, sizeof *p->wanted, "a program's values");
+    p->weights = sdg_alloc(p->log, g->value_count, sizeof *p->weights, "a program's weights");
     p->steps = sdg_alloc(p->log, g->op_count, sizeof *p->steps, "a program's steps");
-    if (!p->data || !p->wanted || !p->steps)
+    if (!p->data || !p->wanted || !p->weights || !p->steps)
         return SDG_ERROR_MEMORY;
-    if (p->weights)
-        SDG_TRY(check_weights(p));
+    if (tensors)
+        SDG_TRY(find_weights(p, tensors));
     SDG_TRY(select_kernels(p));
     SDG_TRY(plan_arena(p));
     if (p->base.plan_only)
@@ -161,11 +198,11 @@ static enum sdg_result create(struct sdg_program *program, const struct sdg_prog
 {
     struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
     p->log = program->backend->log;
-    p->weights = params->weights;
     p->release_weights = params->release_weights;
     int before = enter_threads(sdg_cpu_backend_of(p));
-    enum sdg_result result = build(p);
+    enum sdg_result result = build(p, params->weights);
     omp_set_num_threads(before);
+    sdg_free(p->weights);
     p->weights = NULL;
     return result;
 }

@@ -16,6 +16,7 @@
 
 #include "backend/program.h"
 #include "graph/plan.h"
+#include "graph/weights.h"
 
 enum { SDG_CPU_ALIGNMENT = 64, SDG_CPU_KERNEL_NAME = 64 };
 
@@ -57,6 +58,9 @@ struct sdg_cpu_backend {
     unsigned disable;                                // enum sdg_feature
     const struct sdg_cpu_provider *const *providers; // NULL-terminated, asked in this order
     void *state;                                     // the backend's own (an engine); NULL in `reference`
+    // What sdg_weight_read does, faster and with the same results; false: not for this weight. NULL in `reference`.
+    bool (*read_weight)(const struct sdg_cpu_backend *backend, const struct sdg_weight *weight, size_t first,
+                        size_t count, enum sdg_dtype dtype, void *to);
 };
 
 struct sdg_cpu_program {
@@ -66,10 +70,12 @@ struct sdg_cpu_program {
     void *arena;
     // per value: its storage; NULL for activations nobody makes and weights not wanted plain
     void **data;
-    bool *wanted;                      // per value: a weight wanted plain
-    struct sdg_cpu_step *steps;        // per operation; NULL where creation did not come so far
-    const struct sdg_tensors *weights; // during create only
-    bool release_weights;              // during create only
+    bool *wanted;               // per value: a weight wanted plain
+    struct sdg_cpu_step *steps; // per operation; NULL where creation did not come so far
+    // during create only, per value: where a weight is stored; all zero for others, and when no weights were given to
+    // plan_only
+    struct sdg_weight *weights;
+    bool release_weights; // during create only
     bool profiling;
     size_t extra_bytes; // what providers own besides (state that is not small); counted as sdg_memory.scratch
 };
@@ -90,9 +96,13 @@ static inline const struct sdg_value_info *sdg_cpu_value(const struct sdg_cpu_pr
 // In select(): the machinery is to keep weight `v` as a contiguous copy in its value's dtype (loaded once, shared by
 // all that want it).
 void sdg_cpu_want_weight(struct sdg_cpu_program *program, sdg_value v);
-// In prepare(): reads weight `v` as contiguous elements of `dtype`, slices applied, into `to`. May be called while
-// others want it plain too.
-enum sdg_result sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to);
+// In prepare(): reads weight `v` as contiguous elements of `dtype` - f32, f16 or bf16, s8 for integers -, slices
+// applied, into `to`, on all threads. May be called while others want it plain too.
+void sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to);
+// In select(): bits of the codes that a float weight can be kept as, 0 = none; and in prepare() these codes, one per
+// s8, with their scales [O].
+int sdg_cpu_code_bits(const struct sdg_cpu_program *program, sdg_value v);
+void sdg_cpu_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales);
 // From prepare() on: storage of an activation, input or plain weight, in its value's dtype, channels-last, no padding,
 // 64-byte aligned.
 static inline void *sdg_cpu_data(const struct sdg_cpu_program *program, sdg_value v)

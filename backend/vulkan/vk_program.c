@@ -236,8 +236,7 @@ static enum sdg_result make_runnable(struct builder *b, const struct sdg_program
     struct sdg_vk *vk = b->vk;
     struct sdg_vk_program *p = b->program;
     SDG_TRY(create_buffers(b));
-    SDG_TRY(
-        sdg_vk_weights_load(vk, b->graph, params->weights, params->release_weights, &p->weights, b->program->places));
+    SDG_TRY(sdg_vk_weights_load(vk, b->graph, params->release_weights, &p->weights, b->program->places));
     if (p->step_count)
         SDG_TRY(create_pool(vk, p));
     for (size_t i = 0; i < p->step_count; i++)
@@ -267,8 +266,6 @@ static enum sdg_result build(struct builder *b, const struct sdg_program_params 
     p->memory.scratch = sdg_vk_uploader_bytes(vk);
     if (!params->plan_only)
         return make_runnable(b, params);
-    for (size_t i = 0; params->weights && i < p->weights.count; i++)
-        SDG_TRY(sdg_weight_check(vk->base.log, params->weights, &graph->values[p->weights.list[i].value]));
     return SDG_OK;
 }
 
