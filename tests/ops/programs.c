@@ -2,8 +2,10 @@
 // out at any point leaves nothing behind, tables can be written again, the lists of kernels and times are complete.
 #include "tests/ops/check.h"
 
+#include "backend/transfer.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,6 +261,99 @@ static void check_tables(struct suite *s)
     release(&f);
 }
 
+// What one program computes becomes an input and a table of another, on another backend.
+
+enum { KEYS = 24, PAIRS = 2 * ROWS };
+
+static enum sdg_result make_receiver(struct suite *s, const char *keys, struct sdg_program **out)
+{
+    struct sdg_graph *g;
+    SDG_TRY(sdg_graph_create(s->log, &g));
+    sdg_graph_table(g, "pairs", ROWS, 1, 2);
+    sdg_graph_output(g, "result", sdg_graph_affine(g, "affine", sdg_graph_input(g, keys, 1, 1, 3, 8), 1, 0));
+    enum sdg_result result = sdg_program_create(s->reference, g, NULL, out);
+    sdg_graph_destroy(&g);
+    return result;
+}
+
+static enum sdg_result make_sender(struct suite *s, struct sdg_program **out)
+{
+    struct sdg_graph *g;
+    SDG_TRY(sdg_graph_create(s->log, &g));
+    sdg_graph_output(g, "keys", sdg_graph_affine(g, "k", sdg_graph_input(g, "x", 1, 1, 3, 8), 2, 1));
+    sdg_graph_output(g, "pairs", sdg_graph_affine(g, "p", sdg_graph_input(g, "y", ROWS, 1, 1, 2), 2, 1));
+    enum sdg_result result = sdg_program_create(s->tested, g, NULL, out);
+    sdg_graph_destroy(&g);
+    return result;
+}
+
+static bool holds(struct sdg_program *p, const char *name, size_t count, const float *x)
+{
+    float values[KEYS];
+    bool same = sdg_program_read(p, name, values, count) == SDG_OK;
+    for (size_t i = 0; same && i < count; i++)
+        same = values[i] == 2 * x[i] + 1;
+    return same;
+}
+
+static void check_kept(struct fixture *f, struct sdg_program **from, struct sdg_program *to, const float *x)
+{
+    static const float zeros[KEYS] = {0};
+    struct sdg_snapshot *kept = NULL;
+    expect(f, "a snapshot", sdg_snapshot_create(f->suite->log, &kept), SDG_OK);
+    if (sdg_snapshot_bytes(*from) != (KEYS + PAIRS) * sizeof(float))
+        note_failure(f, "%zu bytes are planned for a snapshot", sdg_snapshot_bytes(*from));
+    expect(f, "keeping outputs", sdg_snapshot_add(kept, *from), SDG_OK);
+    sdg_program_destroy(from);
+    for (int i = 0; i < 2; i++) {
+        sdg_program_write(to, "keys", zeros, KEYS);
+        sdg_test_fail_allocation(0);
+        expect(f, "writing what was kept", sdg_snapshot_write(kept, to), SDG_OK);
+        if (sdg_test_fail_allocation(0) != 0)
+            note_failure(f, "writing what was kept has allocated memory");
+        if (!holds(to, "keys", KEYS, x) || !holds(to, "pairs", PAIRS, x))
+            note_failure(f, "what was kept is not what was computed");
+    }
+    sdg_snapshot_destroy(&kept);
+}
+
+static void check_transfer(struct suite *s)
+{
+    struct fixture f;
+    struct sdg_program *from = NULL, *to = NULL, *stranger = NULL;
+    if (!begin(s, &f, "programs(type=%s,transfer)", type_name(s)))
+        return;
+    s->cases++;
+    float numbers[KEYS], data[KEYS] = {0, NAN};
+    for (int i = 0; i < KEYS; i++)
+        numbers[i] = (float)i - 7; // exact on any backend
+    expect(&f, "creating", make_sender(s, &from), SDG_OK);
+    expect(&f, "creating", make_receiver(s, "keys", &to), SDG_OK);
+    expect(&f, "creating", make_receiver(s, "other keys", &stranger), SDG_OK);
+    if (from && to && stranger) {
+        sdg_program_write(from, "x", numbers, KEYS);
+        sdg_program_write(from, "y", numbers, PAIRS);
+        expect(&f, "copying before a run", sdg_program_copy(from, to), SDG_ERROR_USAGE);
+        expect(&f, "running", sdg_program_run(from, 0), SDG_OK);
+        expect(&f, "copying", sdg_program_copy(from, to), SDG_OK);
+        if (!holds(to, "keys", KEYS, numbers) || !holds(to, "pairs", PAIRS, numbers))
+            note_failure(&f, "a copied value is not what was computed");
+        expect(&f, "copying to other names", sdg_program_copy(from, stranger), SDG_ERROR_USAGE);
+        sdg_program_write(from, "x", data, KEYS);
+        expect(&f, "running on a number that is none", sdg_program_run(from, 0), SDG_OK);
+        expect(&f, "copying it", sdg_program_copy(from, to), SDG_ERROR_COMPUTE);
+        if (!holds(to, "keys", KEYS, numbers))
+            note_failure(&f, "it was copied all the same");
+        sdg_program_write(from, "x", numbers, KEYS);
+        expect(&f, "running", sdg_program_run(from, 0), SDG_OK);
+        check_kept(&f, &from, to, numbers);
+    }
+    sdg_program_destroy(&from);
+    sdg_program_destroy(&to);
+    sdg_program_destroy(&stranger);
+    release(&f);
+}
+
 void check_programs(struct suite *s)
 {
     if (s->bench || s->type != SDG_F32)
@@ -269,5 +364,6 @@ void check_programs(struct suite *s)
     check_graph(s);
     check_lists(s);
     check_tables(s);
+    check_transfer(s);
     check_failing_allocations(s);
 }
