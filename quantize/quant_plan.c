@@ -1,5 +1,6 @@
 // From a model to the list of what is quantized: sites and modules of its fused step graph.
 #include "base/memory.h"
+#include "formats/quantized_folder.h"
 #include "quantize/quant_plan.h"
 #include "text/tokenizer.h"
 #include "unet/unet.h"
@@ -7,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char weight_suffix[] = ".weight";
+static const char weight_suffix[] = SDG_WEIGHT_SUFFIX;
 
 // Names and sites do not depend on the size of the picture: the smallest that the levels allow.
 static enum sdg_result make_graph(const struct sdg_log *log, const struct sdg_model *model, struct sdg_graph **out)
