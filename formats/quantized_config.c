@@ -3,6 +3,7 @@
 #include "formats/quantized_parts.h"
 #include "formats/scheme.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -162,7 +163,22 @@ bool sdg_quantization_config_is_ours(const struct sdg_json *json)
 
 // ---- writing ----
 
-// Seeds are small enough for JSON's numbers (2^53).
+// cJSON prints 15 digits of a number, seeds have up to 16.
+static cJSON *exact_number(int64_t number)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRId64, number);
+    return cJSON_CreateRaw(text);
+}
+
+static bool add_item(cJSON *object, const char *key, cJSON *item)
+{
+    if (item && cJSON_AddItemToObject(object, key, item))
+        return true;
+    cJSON_Delete(item);
+    return false;
+}
+
 cJSON *sdg_quantization_config_describe(const struct sdg_quantization_config *c)
 {
     cJSON *q = cJSON_CreateObject();
@@ -172,7 +188,7 @@ cJSON *sdg_quantization_config_describe(const struct sdg_quantization_config *c)
         cJSON_AddNumberToObject(q, "activation_bits", c->activation_bits) &&
         cJSON_AddStringToObject(q, "rule", c->rule) && cJSON_AddNumberToObject(q, "group", c->group) &&
         cJSON_AddStringToObject(q, "weight_rounding", c->weight_rounding) &&
-        cJSON_AddNumberToObject(q, "seed", (double)c->seed) &&
+        add_item(q, "seed", exact_number(c->seed)) &&
         (!c->statistics[0] || cJSON_AddStringToObject(q, "statistics", c->statistics)) &&
         cJSON_AddStringToObject(q, "base", c->base) && cJSON_AddStringToObject(q, "fingerprint", c->fingerprint) &&
         cJSON_AddNumberToObject(q, "static_sites", c->static_sites) &&
@@ -186,17 +202,27 @@ cJSON *sdg_quantization_config_describe(const struct sdg_quantization_config *c)
 
 static bool set_member(cJSON *object, const char *key, cJSON *value)
 {
-    if (!value)
-        return false;
-    cJSON_DeleteItemFromObjectCaseSensitive(object, key);
-    if (cJSON_AddItemToObject(object, key, value))
+    if (value)
+        cJSON_DeleteItemFromObjectCaseSensitive(object, key);
+    return add_item(object, key, value);
+}
+
+// The seed as it was read, which printing would round.
+static bool keep_seed(cJSON *config)
+{
+    cJSON *seed = cJSON_GetObjectItemCaseSensitive(config, "seed");
+    if (!cJSON_IsNumber(seed) || !(seed->valuedouble >= 0 && seed->valuedouble <= 0x1p53))
+        return true; // refused by whoever reads it
+    cJSON *exact = exact_number((int64_t)seed->valuedouble);
+    if (exact && cJSON_ReplaceItemInObjectCaseSensitive(config, "seed", exact))
         return true;
-    cJSON_Delete(value);
+    cJSON_Delete(exact);
     return false;
 }
 
 bool sdg_quantization_config_correct(cJSON *config, const char *fingerprint)
 {
-    return cJSON_IsObject(config) && set_member(config, "fingerprint", cJSON_CreateString(fingerprint)) &&
+    return cJSON_IsObject(config) && keep_seed(config) &&
+        set_member(config, "fingerprint", cJSON_CreateString(fingerprint)) &&
         set_member(config, "corrected", cJSON_CreateTrue());
 }
