@@ -1,10 +1,10 @@
 // Timing of single networks on random inputs, for sdbench.
 #include "sdgen/bench.h"
 
-#include "pipeline/pipeline.h"
-
 #include "base/clock.h"
 #include "base/memory.h"
+#include "pipeline/intervals.h"
+#include "pipeline/networks.h"
 #include "text/text_encoder.h"
 #include "unet/unet.h"
 #include "vae/vae.h"

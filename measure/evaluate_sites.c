@@ -1,19 +1,15 @@
 // What each model's intervals cost, site by site: the reference runs with every site an output, and each site's values
 // are compared with what a model's codes would make of them. Errors that come from earlier sites or from the weights
 // are not in it.
-#include "measure/evaluate.h"
+#include "measure/evaluate_sites.h"
 
 #include "base/memory.h"
+#include "pipeline/sample.h"
 #include "quant/tdq.h"
 #include "unet/unet.h"
 
 #include <math.h>
 #include <string.h>
-
-int sdg_evaluate_site_runs(const struct sdg_evaluator *e)
-{
-    return e->shown->sites ? sdg_evaluate_output_runs(e) : 0;
-}
 
 // ---- the reference's sites ----
 

@@ -2,6 +2,10 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "pipeline/progress.h"
+#include "pipeline/sample.h"
+#include "pipeline/text.h"
+#include "pipeline/values.h"
 
 #include <string.h>
 

@@ -1,6 +1,7 @@
 #include "pipeline/backends.h"
 
-#include "pipeline/names.h"
+#include "pipeline/networks.h"
+#include "pipeline/parameter_names.h"
 
 #include <stdio.h>
 #include <stdlib.h>

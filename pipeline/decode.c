@@ -1,9 +1,13 @@
 // Autoencoder stages: latent -> pixels and back, whole or in overlapping tiles.
-#include "pipeline/pipeline.h"
+#include "pipeline/decode.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "pipeline/networks.h"
+#include "pipeline/progress.h"
 #include "pipeline/tiles.h"
+#include "pipeline/values.h"
+#include "unet/unet.h"
 #include "vae/vae.h"
 
 #include <math.h>
@@ -26,6 +30,26 @@ enum sdg_result sdg_decoder_prepare(struct sdg_pipeline *p, const struct sdg_job
     SDG_TRY(sdg_make_decoder(p, h, w, false, &p->decoder.program));
     memcpy(p->decoder.key, key, sizeof key);
     return SDG_OK;
+}
+
+enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct sdg_job *job, double *share)
+{
+    int64_t batch = job->guidance ? 2 : 1;
+    struct sdg_unet_shape shape = {.batch = batch,
+                                   .height = job->latent_h,
+                                   .width = job->latent_w,
+                                   .tokens = SDG_TEXT_TOKENS,
+                                   .rows = 1,
+                                   .table_batch = 1};
+    struct sdg_graph *unet = NULL, *decoder = NULL;
+    enum sdg_result result = sdg_unet_step_graph(&p->log, &p->model->unet_config, &shape, &unet);
+    if (result == SDG_OK)
+        result = sdg_vae_decoder_graph(&p->log, &p->model->vae_config, 1, job->latent_h, job->latent_w, &decoder);
+    if (result == SDG_OK)
+        *share = sdg_graph_macs(decoder) / sdg_graph_macs(unet);
+    sdg_graph_destroy(&unet);
+    sdg_graph_destroy(&decoder);
+    return result;
 }
 
 static struct sdg_tiling tiling_of(const struct sdg_pipeline *p, const struct sdg_job *job, bool decode)

@@ -1,6 +1,6 @@
 // Quantized models in the pipeline: opened and checked with the model, applied to each step graph, intervals written
 // before the loop.
-#include "pipeline/pipeline.h"
+#include "pipeline/intervals.h"
 
 #include "base/memory.h"
 #include "quant/quantized.h"

@@ -1,9 +1,9 @@
 // From the caller's parameters to a job: defaults filled in, names looked up, ranges checked, the sampler made.
-#include "pipeline/pipeline.h"
+#include "pipeline/job.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "pipeline/names.h"
+#include "pipeline/parameter_names.h"
 #include "vae/vae.h"
 
 #include <math.h>

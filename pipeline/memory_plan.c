@@ -1,8 +1,10 @@
 // What a picture will need, stage by stage, before anything is loaded: the plan decides about tiles and split guidance,
 // and refuses what does not fit. Running out of memory at the last stage is the worst way to learn it.
-#include "pipeline/pipeline.h"
+#include "pipeline/memory_plan.h"
 
 #include "base/memory.h"
+#include "pipeline/decode.h"
+#include "pipeline/networks.h"
 #include "vae/vae.h"
 
 #include <stdio.h>

@@ -1,6 +1,7 @@
 // Graphs of the model's networks, rewritten and compiled for the backend and type of their stage.
-#include "pipeline/pipeline.h"
+#include "pipeline/networks.h"
 
+#include "pipeline/intervals.h"
 #include "text/text_encoder.h"
 #include "unet/unet.h"
 #include "vae/vae.h"
@@ -112,24 +113,4 @@ enum sdg_result sdg_make_encoder(struct sdg_pipeline *p, int64_t h, int64_t w, b
     struct sdg_graph *graph;
     SDG_TRY(sdg_vae_encoder_graph(&p->log, &p->model->vae_config, 1, h, w, &graph));
     return compile(p, SDG_STAGE_VAE, graph, p->model->vae, p->stage[SDG_STAGE_VAE].dtype, plan_only, out);
-}
-
-enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct sdg_job *job, double *share)
-{
-    int64_t batch = job->guidance ? 2 : 1;
-    struct sdg_unet_shape shape = {.batch = batch,
-                                   .height = job->latent_h,
-                                   .width = job->latent_w,
-                                   .tokens = SDG_TEXT_TOKENS,
-                                   .rows = 1,
-                                   .table_batch = 1};
-    struct sdg_graph *unet = NULL, *decoder = NULL;
-    enum sdg_result result = sdg_unet_step_graph(&p->log, &p->model->unet_config, &shape, &unet);
-    if (result == SDG_OK)
-        result = sdg_vae_decoder_graph(&p->log, &p->model->vae_config, 1, job->latent_h, job->latent_w, &decoder);
-    if (result == SDG_OK)
-        *share = sdg_graph_macs(decoder) / sdg_graph_macs(unet);
-    sdg_graph_destroy(&unet);
-    sdg_graph_destroy(&decoder);
-    return result;
 }

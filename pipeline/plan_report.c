@@ -1,5 +1,7 @@
 // sdg_plan: the memory plan and the chosen kernels in words.
-#include "pipeline/pipeline.h"
+#include "pipeline/decode.h"
+#include "pipeline/memory_plan.h"
+#include "pipeline/networks.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,9 +1,15 @@
 // The denoising loop. Everything that depends on the step or on the prompt alone is computed before it; a step is one
 // run of the recorded UNet program with another row, the guidance and the sampler's arithmetic on the host.
-#include "pipeline/pipeline.h"
+#include "pipeline/sample.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "pipeline/decode.h"
+#include "pipeline/intervals.h"
+#include "pipeline/networks.h"
+#include "pipeline/progress.h"
+#include "pipeline/text.h"
+#include "pipeline/values.h"
 #include "unet/unet.h"
 
 #include <math.h>
