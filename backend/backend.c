@@ -43,6 +43,19 @@ bool sdg_backend_has_type(const struct sdg_backend *backend, enum sdg_dtype dtyp
     return backend->ops->has_type(backend, dtype);
 }
 
+bool sdg_backend_supports(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_tensors *weights)
+{
+    static const struct sdg_log silent = {0};
+    const struct sdg_program_params params = {.weights = weights, .plan_only = true};
+    const struct sdg_log *log = backend->log;
+    struct sdg_program *program = NULL;
+    backend->log = &silent;
+    enum sdg_result result = sdg_program_create(backend, graph, &params, &program);
+    sdg_program_destroy(&program);
+    backend->log = log;
+    return result != SDG_ERROR_UNSUPPORTED;
+}
+
 void sdg_backend_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user)
 {
     for (int i = 0; i < BACKEND_COUNT; i++)

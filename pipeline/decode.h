@@ -4,8 +4,6 @@
 
 #include "pipeline/job.h"
 
-// Size of one run of the autoencoder in latent pixels: a tile, or the whole.
-void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w);
 // Makes the decoder, unless p has one of this size. Any thread, while no other uses the VAE's stage.
 enum sdg_result sdg_decoder_prepare(struct sdg_pipeline *p, const struct sdg_job *job);
 enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, const float *latent,

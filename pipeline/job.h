@@ -15,7 +15,10 @@ struct sdg_job {
     bool guidance;           // two branches
     bool guidance_embedding; // LCM
     bool split_guidance;     // the branches one after the other, when memory is short
-    bool keep_networks;      // UNet and decoder stay for the next picture of the batch, where memory allows it
+    // Residency of the networks that may be kept from picture to picture.
+    bool keep_networks; // those of the picture before are there, and these stay for the next; until memory is short
+    bool first_picture; // nothing was kept before it
+    bool last_picture;  // nothing is kept after it
     bool tile_vae;
     int tile; // latent pixels
     int tile_step;
@@ -39,5 +42,9 @@ struct sdg_job {
 // `params` must outlive the job. To be cleared also after a failure.
 enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job);
 void sdg_job_clear(struct sdg_job *job);
+// Size of one run of the autoencoder in latent pixels: a tile, or the whole.
+void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w);
+// Whether it takes more than one such run.
+bool sdg_job_is_tiled(const struct sdg_job *job);
 
 #endif

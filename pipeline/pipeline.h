@@ -13,17 +13,26 @@
 
 enum sdg_stage { SDG_STAGE_TEXT, SDG_STAGE_UNET, SDG_STAGE_VAE, SDG_STAGE_COUNT };
 
+// What a network is made for; what it does not have is 0.
+struct sdg_network_shape {
+    int64_t batch;         // samples, prompts in pieces of 77 tokens
+    int64_t height, width; // of its input: latent pixels, for the encoder pixels
+    int64_t tokens;        // of each sample's prompt
+    int64_t rows;          // of its tables, or that it fills
+    int64_t skip;          // clip skip, as sdg_text_params.skip
+};
+
 // A program and what it was made for, so that the next picture of a batch can use it again.
 struct sdg_network {
     struct sdg_program *program;
-    int64_t key[6];
+    struct sdg_network_shape shape;
 };
 
 // Prompt embeddings as the UNet takes them; kept for the next picture of a batch.
 struct sdg_context {
     char *prompt, *negative; // what they were made from; NULL = nothing kept
     int clip_skip;
-    bool plain, guidance;
+    bool plain, guidance, negative_absent;
     int batch;  // 1, or 2: negative prompt first
     int tokens; // 77 * chunks
     int dim;

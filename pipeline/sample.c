@@ -103,11 +103,11 @@ static enum sdg_result write_added(struct sdg_pipeline *p, const struct sdg_job 
 static enum sdg_result fill_tables(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *unet)
 {
     const struct sdg_unet_config *c = &p->model->unet_config;
-    int64_t per_row = c->addition_time_embed_dim ? p->context.batch : 1,
-            rows = sdg_sampler_calls(job->sampler) * per_row;
+    int64_t per_row = sdg_unet_table_batch(c, p->context.batch), rows = sdg_sampler_calls(job->sampler) * per_row;
     struct sdg_program *time = NULL;
     struct sdg_graph *graph = NULL;
-    enum sdg_result result = sdg_make_unet_time(p, rows, false, &time);
+    enum sdg_result result =
+        sdg_network_compile(p, SDG_NETWORK_UNET_TIME, &(struct sdg_network_shape){.rows = rows}, &time);
     if (result == SDG_OK)
         result = write_timesteps(p, job, time, rows, per_row);
     if (result == SDG_OK && c->time_cond_proj_dim)
@@ -134,7 +134,8 @@ static enum sdg_result fill_context(struct sdg_pipeline *p, int first, int batch
     size_t per_prompt = (size_t)context->tokens * (size_t)context->dim;
     struct sdg_program *program = NULL;
     struct sdg_graph *graph = NULL;
-    enum sdg_result result = sdg_make_unet_context(p, batch, context->tokens, false, &program);
+    const struct sdg_network_shape shape = {.batch = batch, .tokens = context->tokens};
+    enum sdg_result result = sdg_network_compile(p, SDG_NETWORK_UNET_CONTEXT, &shape, &program);
     if (result == SDG_OK)
         result = sdg_program_write(program, "context", context->embedding + (size_t)first * per_prompt,
                                    (size_t)batch * per_prompt);
@@ -311,22 +312,15 @@ static double timestep_of_row(const void *user, int64_t row)
     return sdg_sampler_timestep(user, (int)row);
 }
 
-static bool same_network(const struct sdg_network *n, const int64_t key[6])
-{
-    return n->program && memcmp(n->key, key, sizeof n->key) == 0;
-}
-
 enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, int batch)
 {
     int64_t rows = sdg_sampler_calls(job->sampler);
-    const int64_t key[6] = {batch, job->latent_h, job->latent_w, p->context.tokens, rows, 0};
-    if (!same_network(&p->unet, key)) {
-        sdg_network_clear(&p->unet);
+    struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, p->context.tokens);
+    bool made;
+    shape.batch = batch;
+    SDG_TRY(sdg_network_prepare(p, SDG_NETWORK_UNET_STEP, &shape, &p->unet, &made));
+    if (made)
         p->unet_context = -1;
-        SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, p->context.tokens, rows, false,
-                                   &p->unet.program));
-        memcpy(p->unet.key, key, sizeof key);
-    }
     SDG_TRY(fill_tables(p, job, p->unet.program));
     SDG_TRY(sdg_quantized_write_intervals(p, p->unet.program, rows, timestep_of_row, job->sampler));
     if (!job->split_guidance && p->unet_context != p->context_serial) {
@@ -364,8 +358,7 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
         sdg_correction_absorb(p->correction, job->sampler, job->guidance ? job->cfg_scale : 1);
     result = run_loop(&l);
     sdg_free(buffers);
-    bool more = job->params->image + 1 < job->params->images;
-    if (!more || !job->keep_networks || result != SDG_OK)
+    if (result != SDG_OK || !job->keep_networks || job->last_picture)
         sdg_network_clear(&p->unet);
     if (result != SDG_OK) // prepared during the last step
         sdg_network_clear(&p->decoder);
