@@ -16,7 +16,6 @@ struct request {
 struct sdg_bench {
     struct sdg_pipeline *pipeline;
     struct sdg_program *program;
-    struct sdg_graph *graph;
     int width, height; // pixels
     bool kernels;
     int64_t runs; // since the warm-up
@@ -26,20 +25,20 @@ struct sdg_bench {
 static enum sdg_result find(const struct sdg_pipeline *p, const char *name, const struct request *r,
                             enum sdg_network_kind *kind, struct sdg_network_shape *shape)
 {
-    *shape = (struct sdg_network_shape){.batch = r->batch, .height = r->h, .width = r->w, .tokens = SDG_TEXT_TOKENS};
+    *shape = (struct sdg_network_shape){
+        .batch = r->batch, .height = r->h, .width = r->w, .tokens = SDG_TEXT_TOKENS, .rows = 1, .skip = 1};
     *kind = strcmp(name, "text") == 0 ? SDG_NETWORK_TEXT
         : strcmp(name, "unet") == 0   ? SDG_NETWORK_UNET_STEP
         : strcmp(name, "vae") == 0    ? SDG_NETWORK_DECODER
                                       : SDG_NETWORK_NONE;
-    shape->rows = 1;
-    shape->skip = 1;
     if (*kind == SDG_NETWORK_NONE)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be text, unet or vae", name);
     return SDG_OK;
 }
 
-static enum sdg_result write_random(struct sdg_pipeline *p, const struct sdg_graph *graph, struct sdg_program *program)
+static enum sdg_result write_random(struct sdg_pipeline *p, struct sdg_program *program)
 {
+    const struct sdg_graph *graph = sdg_program_graph(program);
     struct sdg_rng rng;
     sdg_rng_seed(&rng, SDG_RNG_CPU, 1);
     for (size_t v = 1; v < graph->value_count; v++) {
@@ -88,8 +87,7 @@ static enum sdg_result prepare(struct sdg_bench *b, const char *network, const s
     struct sdg_network_shape shape;
     SDG_TRY(find(p, network, r, &kind, &shape));
     SDG_TRY(sdg_network_compile(p, kind, &shape, &b->program));
-    SDG_TRY(sdg_network_graph(p, kind, &shape, &b->graph));
-    SDG_TRY(write_random(p, b->graph, b->program));
+    SDG_TRY(write_random(p, b->program));
     if (kind == SDG_NETWORK_UNET_STEP)
         SDG_TRY(sdg_quantized_write_intervals(p, b->program, 1, middle_timestep, NULL));
     SDG_TRY(sdg_program_run(b->program, 0)); // warm-up
@@ -124,7 +122,6 @@ void sdg_bench_destroy(struct sdg_bench **bench)
     struct sdg_bench *b = *bench;
     if (!b)
         return;
-    sdg_graph_destroy(&b->graph);
     sdg_program_destroy(&b->program);
     sdg_free(b);
     *bench = NULL;
@@ -148,9 +145,8 @@ struct kernels {
 static void report_kernel(void *user, size_t op_index, const char *op, const char *kernel, double seconds)
 {
     const struct kernels *k = user;
-    const struct sdg_graph *graph = k->bench->graph;
-    double macs = op_index < graph->op_count ? (double)sdg_op_macs(graph, &graph->ops[op_index]) : 0;
-    k->fn(k->user, op, kernel, seconds / (double)k->bench->runs, macs);
+    const struct sdg_graph *graph = sdg_program_graph(k->bench->program);
+    k->fn(k->user, op, kernel, seconds / (double)k->bench->runs, (double)sdg_op_macs(graph, &graph->ops[op_index]));
 }
 
 void sdg_bench_kernels(const struct sdg_bench *b,
@@ -169,5 +165,5 @@ void sdg_bench_info(const struct sdg_bench *b, struct sdg_bench_info *out)
                                    .height = b->height,
                                    .planned = memory.total,
                                    .resident_peak = sdg_resident_peak(),
-                                   .macs = sdg_graph_macs(b->graph)};
+                                   .macs = sdg_graph_macs(sdg_program_graph(b->program))};
 }

@@ -2,11 +2,12 @@
 #include "pipeline/decode.h"
 
 #include "base/clock.h"
+#include "base/finite.h"
 #include "base/memory.h"
 #include "pipeline/networks.h"
+#include "pipeline/planar.h"
 #include "pipeline/progress.h"
 #include "pipeline/tiles.h"
-#include "pipeline/values.h"
 #include "vae/vae.h"
 
 #include <math.h>

@@ -2,6 +2,7 @@
 // and refuses what does not fit. Running out of memory at the last stage is the worst way to learn it.
 #include "pipeline/memory_plan.h"
 
+#include "backend/transfer.h"
 #include "base/memory.h"
 #include "pipeline/stages.h"
 #include "vae/vae.h"
@@ -46,6 +47,12 @@ static int prompt_chunks(struct sdg_pipeline *p, const struct sdg_job *job)
     return chunks;
 }
 
+static size_t saturating_add(size_t a, size_t b)
+{
+    size_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? SIZE_MAX : sum;
+}
+
 // Program and host memory of one network.
 static enum sdg_result plan_network(struct sdg_pipeline *p, const struct sdg_job *job, enum sdg_network_kind kind,
                                     int64_t tokens, struct sdg_planned_network *out)
@@ -58,26 +65,34 @@ static enum sdg_result plan_network(struct sdg_pipeline *p, const struct sdg_job
                                         .host = row->host ? row->host(p, job, &shape) : 0};
     sdg_program_memory(program, &out->memory);
     sdg_program_destroy(&program);
-    out->total = out->memory.total + out->host;
+    out->total = saturating_add(out->memory.total, out->host);
     return SDG_OK;
 }
 
 // Those that fill a stage's tables are there together with its main program, whose arena is untouched meanwhile: of
-// both the larger counts.
+// both the larger counts. One branch at a time, what differs between the branches waits on the host.
 static enum sdg_result plan_filling(struct sdg_pipeline *p, const struct sdg_job *job, enum sdg_stage stage,
                                     int64_t tokens, struct sdg_planned_network *filled)
 {
-    size_t filling = 0;
+    size_t filling = 0, kept = 0;
     for (int i = 1; i < SDG_NETWORK_COUNT; i++) {
         const struct sdg_network_row *row = sdg_network_row((enum sdg_network_kind)i);
-        struct sdg_planned_network planned;
+        struct sdg_memory memory;
+        struct sdg_program *program;
         if (row->residency != SDG_RESIDENT_FILL || row->stage != stage)
             continue;
-        SDG_TRY(plan_network(p, job, (enum sdg_network_kind)i, tokens, &planned));
-        filling = planned.memory.total > filling ? planned.memory.total : filling;
+        const struct sdg_network_shape shape = row->shape(p, job, tokens);
+        SDG_TRY(sdg_network_plan(p, (enum sdg_network_kind)i, &shape, &program));
+        sdg_program_memory(program, &memory);
+        filling = memory.total > filling ? memory.total : filling;
+        for (int branch = 0; branch < 2 && job->split_guidance && row->differs(p); branch++)
+            kept = saturating_add(kept, sdg_snapshot_bytes(program));
+        sdg_program_destroy(&program);
     }
+    filled->host = saturating_add(filled->host, kept);
+    filled->total = saturating_add(filled->total, kept);
     if (filling > filled->memory.arena)
-        filled->total += filling - filled->memory.arena;
+        filled->total = saturating_add(filled->total, filling - filled->memory.arena);
     return SDG_OK;
 }
 
@@ -102,7 +117,8 @@ size_t sdg_memory_plan_largest(const struct sdg_memory_plan *plan, bool keep_net
         if (!plan->networks[i].planned)
             continue;
         for (int k = 1; k < SDG_NETWORK_COUNT; k++)
-            total += beside(plan, (enum sdg_network_kind)i, (enum sdg_network_kind)k, keep_networks);
+            total =
+                saturating_add(total, beside(plan, (enum sdg_network_kind)i, (enum sdg_network_kind)k, keep_networks));
         largest = total > largest ? total : largest;
     }
     return largest;
@@ -139,7 +155,7 @@ static enum sdg_result make_plan(struct sdg_pipeline *p, struct sdg_job *job, in
         SDG_TRY(plan_filling(p, job, row->stage, tokens, planned));
         planned->planned = true;
     }
-    plan->peak = plan->base + sdg_memory_plan_largest(plan, job->keep_networks);
+    plan->peak = saturating_add(plan->base, sdg_memory_plan_largest(plan, job->keep_networks));
     return SDG_OK;
 }
 

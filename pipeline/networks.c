@@ -135,6 +135,17 @@ static enum sdg_result build_step(const struct sdg_pipeline *p, const struct sdg
     return sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &unet, out);
 }
 
+static bool time_differs(const struct sdg_pipeline *p)
+{
+    return sdg_unet_table_batch(&p->model->unet_config, 2) == 2;
+}
+
+static bool context_differs(const struct sdg_pipeline *p)
+{
+    (void)p;
+    return true;
+}
+
 static const struct sdg_tensors *unet_weights(const struct sdg_model *model)
 {
     return model->unet;
@@ -232,13 +243,15 @@ const struct sdg_network_row *sdg_network_row(enum sdg_network_kind kind)
                                    .exact = true,
                                    .shape = time_shape,
                                    .build = build_time,
-                                   .weights = unet_weights},
+                                   .weights = unet_weights,
+                                   .differs = time_differs},
         [SDG_NETWORK_UNET_CONTEXT] = {.name = "UNet, context",
                                       .stage = SDG_STAGE_UNET,
                                       .residency = SDG_RESIDENT_FILL,
                                       .shape = context_shape,
                                       .build = build_context,
-                                      .weights = unet_weights},
+                                      .weights = unet_weights,
+                                      .differs = context_differs},
         [SDG_NETWORK_UNET_STEP] = {.name = "UNet",
                                    .stage = SDG_STAGE_UNET,
                                    .residency = SDG_RESIDENT_KEPT,

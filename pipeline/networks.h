@@ -37,6 +37,8 @@ struct sdg_network_row {
     enum sdg_result (*build)(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
                              struct sdg_graph **out); // fused; what is made is the caller's also after a failure
     const struct sdg_tensors *(*weights)(const struct sdg_model *model);
+    // Of those that fill: whether what they make differs between the branches of guidance.
+    bool (*differs)(const struct sdg_pipeline *p);
     // Bytes that the pipeline itself needs beside the program; NULL: none worth counting.
     size_t (*host)(const struct sdg_pipeline *p, const struct sdg_job *job, const struct sdg_network_shape *shape);
 };

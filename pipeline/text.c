@@ -1,9 +1,9 @@
 // Prompt -> embeddings: tokenize, run the text encoder(s), weight the tokens. The encoder lives only during this stage.
 #include "pipeline/text.h"
 
+#include "base/finite.h"
 #include "base/memory.h"
 #include "pipeline/networks.h"
-#include "pipeline/values.h"
 #include "text/text_encoder.h"
 
 #include <string.h>
