@@ -769,6 +769,40 @@ static void test_masks(void **unused)
     assert_string_equal(kernels.name, "generic");
 }
 
+// What the backend says it runs with a mask; oneDNN only once it was held to it in time.
+static void check_note(const char *mask, unsigned disable, const char *with, const char *without)
+{
+    struct sdg_backend *backend;
+    const struct sdg_backend_params params = {.cpu_mask = mask, .disable = disable};
+    assert_int_equal(sdg_backend_create(NULL, "cpu", &params, &backend), SDG_OK);
+    const char *note = sdg_backend_info(backend)->note;
+    if (!strstr(note, with) || (without && strstr(note, without)))
+        fail_msg("'%s' with %s, without %s", note, with, without);
+    sdg_backend_destroy(&backend);
+}
+
+static void test_backend(void **unused)
+{
+    struct sdg_fast_kernels best;
+    struct sdg_backend *backend;
+    char own[64];
+    size_t count;
+    const struct sdg_fast_set *sets = sdg_fast_sets(&count);
+    (void)unused;
+    sdg_fast_select(sets, count, sdg_cpu_features(), &best);
+    snprintf(own, sizeof own, "own kernels %s", best.name);
+    check_note("generic", 0, "no oneDNN; own kernels generic", NULL);
+    check_note(NULL, 0, own, NULL); // a mask holds our kernels for one backend alone
+    check_note(NULL, SDG_FEATURE_BF16, "own kernels", "own kernels avx512bf16");
+#if defined(__x86_64__)
+    check_note("avx2", 0, "own kernels", "avx512"); // oneDNN is in use with all it has, so it is left out
+    check_note("avx512", SDG_FEATURE_ONEDNN, "own kernels", "bf16");
+#endif
+    const struct sdg_backend_params wrong = {.cpu_mask = "avx2;fma"};
+    assert_int_equal(sdg_backend_create(NULL, "cpu", &wrong, &backend), SDG_ERROR_USAGE);
+    assert_null(backend);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -790,6 +824,7 @@ int main(void)
         cmocka_unit_test(test_single_kernels),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_backend),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     print_message("%d comparisons\n", compared);

@@ -35,10 +35,15 @@ static void describe(struct sdg_device_info *info, bool onednn, const struct sdg
     snprintf(info->note, sizeof info->note, "%s; own kernels %s", library, kernels->name);
 }
 
-static unsigned features_with(const struct sdg_backend_params *params)
+static enum sdg_result choose_features(const struct sdg_log *log, const struct sdg_backend_params *params,
+                                       unsigned *features)
 {
-    const unsigned features = sdg_cpu_features();
-    return params->disable & SDG_FEATURE_BF16 ? features & ~(unsigned)SDG_CPU_ANY_BF16 : features;
+    unsigned mask;
+    SDG_TRY(sdg_fast_mask(log, params->cpu_mask, &mask));
+    if (params->disable & SDG_FEATURE_BF16)
+        mask &= ~(unsigned)SDG_CPU_ANY_BF16;
+    *features = sdg_cpu_features() & mask;
+    return SDG_OK;
 }
 
 static void select_kernels(unsigned features, struct sdg_fast_kernels *out)
@@ -52,17 +57,18 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
                               struct sdg_backend **out)
 {
     struct sdg_cpu_backend *backend;
+    unsigned features;
     *out = NULL;
+    SDG_TRY(choose_features(log, params, &features));
     SDG_TRY(sdg_cpu_backend_new(log, params, &sdg_backend_cpu, without_onednn, &backend));
-    backend->features = features_with(params);
     backend->kernels = sdg_alloc(log, 1, sizeof *backend->kernels, "a table of kernels");
     if (!backend->kernels) {
         destroy(&backend->base);
         return SDG_ERROR_MEMORY;
     }
-    select_kernels(backend->features, backend->kernels);
+    select_kernels(features, backend->kernels);
 #if SDG_HAVE_ONEDNN
-    if (!(params->disable & SDG_FEATURE_ONEDNN)) {
+    if (!(params->disable & SDG_FEATURE_ONEDNN) && (!params->cpu_mask || sdg_onednn_limit(features))) {
         struct sdg_onednn *onednn;
         enum sdg_result result = sdg_onednn_open(log, &onednn);
         if (result != SDG_OK) {

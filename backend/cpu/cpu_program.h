@@ -56,8 +56,7 @@ struct sdg_cpu_step {
 struct sdg_cpu_backend {
     struct sdg_backend base;
     int threads;                                     // > 0; run() sets OpenMP's number to this
-    unsigned features;                               // enum sdg_cpu_feature that may be used
-    struct sdg_fast_kernels *kernels;                // of fast/, chosen by `features`; NULL in `reference`
+    struct sdg_fast_kernels *kernels;                // of fast/, as this processor allows; NULL in `reference`
     const struct sdg_cpu_provider *const *providers; // NULL-terminated, asked in this order
     void *state;                                     // the backend's own (an engine); NULL in `reference`
 };
