@@ -1,8 +1,10 @@
 // sdg_correct: the correction measured, and put into the quantized folder.
-#include "measure/fit_correction.h"
+#include "measure/store_correction.h"
 
 #include "base/memory.h"
+#include "formats/model.h"
 #include "formats/quantized_folder.h"
+#include "measure/fit_correction.h"
 
 #include <string.h>
 
