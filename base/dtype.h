@@ -25,6 +25,15 @@ size_t sdg_dtype_size(enum sdg_dtype dtype);
 // Lower-case names: f32 f16 bf16 f64 s8 u8 s16 s32 s64 bool.
 const char *sdg_dtype_name(enum sdg_dtype dtype);
 bool sdg_dtype_is_float(enum sdg_dtype dtype); // f32, f16, bf16, f64
+// Types that values have while a network runs: floats (f32, f16, bf16; f64 is for files only) and activation codes.
+static inline bool sdg_dtype_is_run_float(enum sdg_dtype dtype)
+{
+    return dtype == SDG_F32 || dtype == SDG_F16 || dtype == SDG_BF16;
+}
+static inline bool sdg_dtype_is_codes(enum sdg_dtype dtype)
+{
+    return dtype == SDG_S8 || dtype == SDG_U8;
+}
 
 // Round to nearest even; overflow gives infinity; NaN stays NaN.
 uint16_t sdg_f16_from_f32(float value);

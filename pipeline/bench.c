@@ -3,7 +3,9 @@
 
 #include "pipeline/pipeline.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "text/text_encoder.h"
 #include "unet/unet.h"
 #include "vae/vae.h"

@@ -1,7 +1,9 @@
 // Autoencoder stages: latent -> pixels and back, whole or in overlapping tiles.
 #include "pipeline/pipeline.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "pipeline/tiles.h"
 #include "vae/vae.h"
 

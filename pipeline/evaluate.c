@@ -2,7 +2,10 @@
 // appear. Models are open one at a time, so an evaluation of many needs the memory of the largest.
 #include "pipeline/evaluate.h"
 
+#include "base/clock.h"
+#include "base/decibel.h"
 #include "base/memory.h"
+#include "base/platform.h"
 
 #include <math.h>
 #include <stdio.h>

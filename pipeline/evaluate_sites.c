@@ -3,6 +3,7 @@
 // are not in it.
 #include "pipeline/evaluate.h"
 
+#include "base/decibel.h"
 #include "base/memory.h"
 #include "quant/tdq.h"
 #include "unet/unet.h"

@@ -1,6 +1,7 @@
 // From the caller's parameters to a job: defaults filled in, names looked up, ranges checked, the sampler made.
 #include "pipeline/pipeline.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "pipeline/names.h"
 #include "vae/vae.h"

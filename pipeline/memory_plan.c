@@ -3,34 +3,15 @@
 #include "pipeline/pipeline.h"
 
 #include "base/memory.h"
+#include "base/platform.h"
 #include "vae/vae.h"
 
-#include <stdio.h>
 #include <string.h>
-#if defined(__linux__)
-#include <stdlib.h>
-#endif
 
 static const double MIB = 1024.0 * 1024.0;
 // What the CPU backend's own code grows by while networks run: pages of the kernel library and the kernels it
 // generates. Measured on the default model (21 MiB) and on SD 1.5 (17 MiB); it does not depend on sizes.
 static const size_t CPU_KERNEL_CODE = 20 * 1024 * 1024;
-
-// Bytes that could be used without swapping; 0 if the system does not say.
-static size_t available_memory(void)
-{
-    size_t kib = 0;
-#if defined(__linux__)
-    FILE *file = fopen("/proc/meminfo", "r");
-    char line[256];
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, "MemAvailable:", 13) == 0)
-            kib = strtoull(line + 13, NULL, 10);
-    if (file)
-        fclose(file);
-#endif
-    return kib * 1024;
-}
 
 static struct sdg_stage_memory *add(struct sdg_memory_plan *plan, const char *name, struct sdg_program **program,
                                     size_t host)
@@ -218,7 +199,7 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
     p->planned_before = true;
     plan->base = p->bare;
     job->keep_networks = job->params->images > 1;
-    size_t free_bytes = available_memory(), held = resident > p->bare ? resident : p->bare;
+    size_t free_bytes = sdg_platform_memory_free(), held = resident > p->bare ? resident : p->bare;
     size_t budget = p->params.max_memory > 0 ? (size_t)p->params.max_memory : free_bytes ? free_bytes + held : SIZE_MAX;
     for (;;) {
         SDG_TRY(make_plan(p, job, chunks, plan));

@@ -1,7 +1,9 @@
 // The public functions: open a model, make a picture.
 #include "pipeline/pipeline.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "pipeline/backends.h"
 #include "pipeline/names.h"
 

@@ -173,7 +173,6 @@ struct sdg_memory_plan {
 enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan);
 
 // ---- progress.c ----
-double sdg_clock(void); // seconds, monotonic
 enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct sdg_job *job, const char *stage,
                                     int step, int steps, double seconds_step, double seconds_left);
 // SDG_ERROR_COMPUTE naming `what` if a value is not finite.

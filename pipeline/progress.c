@@ -1,15 +1,7 @@
-// Small helpers of the stages: clock, progress, finite check, layouts.
+// Small helpers of the stages: progress, finite check, layouts.
 #include "pipeline/pipeline.h"
 
 #include <math.h>
-#include <time.h>
-
-double sdg_clock(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct sdg_job *job, const char *stage,
                                     int step, int steps, double seconds_step, double seconds_left)

@@ -2,7 +2,9 @@
 // run of the recorded UNet program with another row, the guidance and the sampler's arithmetic on the host.
 #include "pipeline/pipeline.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "unet/unet.h"
 
 #include <math.h>

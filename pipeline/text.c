@@ -2,6 +2,7 @@
 #include "pipeline/pipeline.h"
 
 #include "base/memory.h"
+#include "base/platform.h"
 #include "text/text_encoder.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
 #include "pipeline/trajectory.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <string.h>

@@ -1,8 +1,12 @@
-// base/: half floats, messages, allocation, files, JSON.
+// base/: half floats, messages, allocation, files, JSON, numbers, the machine.
+#include "base/clock.h"
+#include "base/decibel.h"
 #include "base/dtype.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/platform.h"
+#include "base/random.h"
 #include "tests/temp.h"
 
 #include <math.h>
@@ -417,9 +421,93 @@ static void test_json_broken(void **state)
     free(deep);
 }
 
+// One convention for all reports: no noise is infinite, no signal is nothing to compare.
+static void test_decibel(void **state)
+{
+    (void)state;
+    assert_true(sdg_decibel(100, 1) == 20 && sdg_decibel(1, 1) == 0 && sdg_decibel(1, 1000) == -30);
+    assert_true(fabs(sdg_decibel(25, 5) - 6.989700043360188) < 1e-14);
+    assert_true(isinf(sdg_decibel(1, 0)) && sdg_decibel(1, 0) > 0);
+    static const double none[][2] = {{0, 0}, {0, 1}, {-1, 1}, {NAN, 1}, {1, NAN}, {1, -1}};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_true(isnan(sdg_decibel(none[i][0], none[i][1])));
+}
+
+static void test_random(void **state)
+{
+    (void)state;
+    // The generator's published first numbers for the seed 1234567.
+    static const uint64_t first[] = {UINT64_C(6457827717110365317), UINT64_C(3203168211198807973),
+                                     UINT64_C(9817491932198370423), UINT64_C(4593380528125082431)};
+    uint64_t seed = 1234567;
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++)
+        assert_true(sdg_random_next(&seed) == first[i]);
+    double sum = 0;
+    for (int i = 0; i < 10000; i++) {
+        double x = sdg_random_uniform(&seed);
+        assert_true(x >= 0 && x < 1);
+        sum += x;
+    }
+    assert_true(fabs(sum / 10000 - 0.5) < 0.015); // 5 standard deviations
+}
+
+static void test_dtype_predicates(void **state)
+{
+    (void)state;
+    // f64 is a float of files only; 16-bit integers and wider are never activation codes.
+    static const struct {
+        enum sdg_dtype type;
+        bool is_float, in_a_run, codes;
+    } cases[SDG_DTYPE_COUNT] = {
+        {SDG_F32, true, true, false},    {SDG_F16, true, true, false},   {SDG_BF16, true, true, false},
+        {SDG_F64, true, false, false},   {SDG_S8, false, false, true},   {SDG_U8, false, false, true},
+        {SDG_S16, false, false, false},  {SDG_S32, false, false, false}, {SDG_S64, false, false, false},
+        {SDG_BOOL, false, false, false},
+    };
+    for (size_t i = 0; i < SDG_DTYPE_COUNT; i++) {
+        assert_true(sdg_dtype_is_float(cases[i].type) == cases[i].is_float);
+        assert_true(sdg_dtype_is_run_float(cases[i].type) == cases[i].in_a_run);
+        assert_true(sdg_dtype_is_codes(cases[i].type) == cases[i].codes);
+    }
+}
+
+static void test_platform(void **state)
+{
+    (void)state;
+    char text[4096], same[4096], small[4] = "???";
+    sdg_platform_cpu(text, sizeof text);
+    assert_true(text[0] != 0);
+    sdg_platform_cpu(small, sizeof small); // cut to fit
+    assert_true(strlen(small) < sizeof small && strncmp(small, text, strlen(small)) == 0);
+    assert_true(sdg_platform_cores() >= 0);
+#if defined(__linux__)
+    assert_true(sdg_platform_memory() > (size_t)64 << 20 && sdg_platform_memory_free() <= sdg_platform_memory());
+    // What is touched is resident.
+    size_t before = sdg_resident_now(), bytes = (size_t)64 << 20;
+    volatile char *memory = sdg_alloc_raw(NULL, bytes, 1, "a test");
+    assert_non_null(memory);
+    for (size_t i = 0; i < bytes; i += 1024)
+        memory[i] = 1;
+    assert_true(sdg_resident_now() >= before + bytes / 2 && sdg_resident_peak() >= sdg_resident_now() / 2);
+    sdg_free((void *)memory);
+    assert_true(sdg_platform_program(text, sizeof text));
+    assert_string_equal(sdg_path_name(text), "test_base");
+    assert_false(sdg_platform_program(same, strlen(text))); // no room for its end
+    assert_string_equal(same, "");
+    assert_true(sdg_platform_program(same, strlen(text) + 1));
+    assert_string_equal(same, text);
+#endif
+    double clock = sdg_clock();
+    assert_true(sdg_clock() >= clock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_decibel),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_dtype_predicates),
+        cmocka_unit_test(test_platform),
         cmocka_unit_test(test_half_all),
         cmocka_unit_test(test_half_rounding),
         cmocka_unit_test(test_bfloat),

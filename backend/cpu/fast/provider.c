@@ -92,11 +92,6 @@ size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes)
     return at;
 }
 
-static bool is_float(enum sdg_dtype dtype)
-{
-    return dtype == SDG_F32 || dtype == SDG_F16 || dtype == SDG_BF16;
-}
-
 static void read_floats(const struct sdg_fast_kernels *kernels, const struct sdg_tensor *tensor, enum sdg_dtype dtype,
                         int64_t count, char *to)
 {
@@ -127,8 +122,9 @@ enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value 
 {
     const struct sdg_value_info *weight = sdg_cpu_value(program, v);
     const struct sdg_tensor *tensor = sdg_tensors_find(program->weights, weight->name);
-    const bool codes = weight->dtype == SDG_S8 && dtype == SDG_S8 && tensor && !is_float(tensor->dtype);
-    if (weight->slice_of || !tensor || !(codes || (is_float(dtype) && is_float(tensor->dtype))))
+    const bool codes = weight->dtype == SDG_S8 && dtype == SDG_S8 && tensor && !sdg_dtype_is_run_float(tensor->dtype);
+    if (weight->slice_of || !tensor ||
+        !(codes || (sdg_dtype_is_run_float(dtype) && sdg_dtype_is_run_float(tensor->dtype))))
         return sdg_cpu_read_weight(program, v, dtype, to);
     if (codes) // shape and type were checked when creation began
         read_codes(tensor, weight, to);
