@@ -4,7 +4,7 @@
 #ifndef SDG_QUANT_GPTQ_H
 #define SDG_QUANT_GPTQ_H
 
-#include "quant/weights.h"
+#include "quant/rounding.h"
 
 #include <stdbool.h>
 

@@ -7,7 +7,7 @@
 #include "quant/quantized.h"
 #include "quant/simulate.h"
 #include "quant/tdq.h"
-#include "quant/weights.h"
+#include "quant/rounding.h"
 #include "tests/temp.h"
 #include "unet/unet.h"
 

@@ -6,7 +6,7 @@
 #include "quant/fit.h"
 #include "quant/hessians.h"
 #include "quant/sites.h"
-#include "quant/weights.h"
+#include "quant/rounding.h"
 #include "sdgen/quantize.h"
 #include "tests/model_files.h"
 #include "unet/unet.h"

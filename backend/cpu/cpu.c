@@ -1,6 +1,7 @@
 // The backend `cpu`: oneDNN where it is built in, then the kernels of fast/, then the reference kernels.
 #include "backend/cpu/fast/fast.h"
-#include "backend/cpu/fast/onednn.h"
+#include "backend/cpu/fast/tools.h"
+#include "backend/cpu/onednn/onednn.h"
 
 #include <stdio.h>
 

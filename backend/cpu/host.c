@@ -1,5 +1,5 @@
 // What the CPU backends have in common: the machine they run on, and how many threads they take.
-#include "backend/cpu/program.h"
+#include "backend/cpu/cpu_program.h"
 
 #include "base/memory.h"
 #include "base/platform.h"

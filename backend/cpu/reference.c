@@ -1,5 +1,5 @@
 // The backend `reference`: every operation in plain C, what all other backends are compared with.
-#include "backend/cpu/program.h"
+#include "backend/cpu/cpu_program.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,6 @@
 // Operations that only move pixels: upsample_nearest, concat, slice, on all threads, for any storage type.
 #include "backend/cpu/fast/fast.h"
+#include "backend/cpu/fast/tools.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "pipeline/quantizer.h"
+#include "quantize/quant_plan.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 // Evaluation: every model draws the same pictures; latents and pictures are compared with the reference's as they
 // appear. Models are open one at a time, so an evaluation of many needs the memory of the largest.
-#include "pipeline/evaluate.h"
+#include "measure/evaluate.h"
 
 #include "base/clock.h"
 #include "base/decibel.h"

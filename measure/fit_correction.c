@@ -1,11 +1,11 @@
 // Measures the sampler's correction (correction.h): full-precision trajectories first, then the quantized UNet at every
 // point of them.
-#include "pipeline/correct.h"
+#include "measure/fit_correction.h"
 
 #include "base/decibel.h"
 #include "base/memory.h"
 #include "base/platform.h"
-#include "pipeline/trajectory.h"
+#include "measure/trajectory.h"
 
 #include <math.h>
 #include <stdlib.h>

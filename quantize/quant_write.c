@@ -4,7 +4,7 @@
 #include "base/folder.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "pipeline/quantizer.h"
+#include "quantize/quant_plan.h"
 #include "quant/quantized.h"
 
 #include <stdarg.h>

@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "pipeline/pipeline.h"
-#include "pipeline/moments.h"
+#include "measure/moments.h"
 #include "quant/sites.h"
 #include "quant/statistics.h"
 #include "unet/unet.h"

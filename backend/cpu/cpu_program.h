@@ -12,8 +12,8 @@
 //   5. per step: allocate `weights`, then prepare(): load and reorder weights, remember pointers. Pointers never change
 //   afterwards.
 // Then run(row) calls every step's run in order. No allocation inside.
-#ifndef SDG_BACKEND_CPU_PROGRAM_H
-#define SDG_BACKEND_CPU_PROGRAM_H
+#ifndef SDG_BACKEND_CPU_CPU_PROGRAM_H
+#define SDG_BACKEND_CPU_CPU_PROGRAM_H
 
 #include "backend/backend.h"
 #include "graph/plan.h"

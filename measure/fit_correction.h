@@ -1,6 +1,6 @@
 // Inside pipeline/: measuring the sampler's correction.
-#ifndef SDG_PIPELINE_CORRECT_H
-#define SDG_PIPELINE_CORRECT_H
+#ifndef SDG_MEASURE_FIT_CORRECTION_H
+#define SDG_MEASURE_FIT_CORRECTION_H
 
 #include "pipeline/pipeline.h"
 #include "sdgen/correct.h"

@@ -1,6 +1,6 @@
 // From a model to the list of what is quantized: sites and modules of its fused step graph.
 #include "base/memory.h"
-#include "pipeline/quantizer.h"
+#include "quantize/quant_plan.h"
 #include "text/tokenizer.h"
 #include "unet/unet.h"
 

@@ -1,9 +1,9 @@
 // oneDNN (>= 3.2) as a provider of conv2d and linear. Only with SDG_HAVE_ONEDNN; then backend->state is a struct
 // sdg_onednn.
-#ifndef SDG_BACKEND_CPU_FAST_ONEDNN_H
-#define SDG_BACKEND_CPU_FAST_ONEDNN_H
+#ifndef SDG_BACKEND_CPU_ONEDNN_ONEDNN_H
+#define SDG_BACKEND_CPU_ONEDNN_ONEDNN_H
 
-#include "backend/cpu/program.h"
+#include "backend/cpu/cpu_program.h"
 
 struct sdg_onednn; // engine and stream; one per backend
 

@@ -1,7 +1,7 @@
 // What each model's network answers to the reference's own latents, step by step: errors that have not fed on
 // themselves. Pictures of chaotic length (20 steps and guidance) say little about two models whose errors differ by a
 // decibel; this tells them apart.
-#include "pipeline/evaluate.h"
+#include "measure/evaluate.h"
 
 #include "base/decibel.h"
 #include "base/memory.h"

@@ -6,8 +6,7 @@
 #include "base/decibel.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "pipeline/pipeline.h"
-#include "pipeline/quantizer.h"
+#include "quantize/quant_plan.h"
 #include "quant/hessians.h"
 
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 // Weights to integers: codes -2^(b-1) .. 2^(b-1)-1 of b bits times a scale per output channel, or per group of inputs
 // of an output channel. A weight is a matrix [outputs, inputs]; a convolution's [O, I, KH, KW] is one with inputs = I
 // KH KW in the file's order.
-#ifndef SDG_QUANT_WEIGHTS_H
-#define SDG_QUANT_WEIGHTS_H
+#ifndef SDG_QUANT_ROUNDING_H
+#define SDG_QUANT_ROUNDING_H
 
 #include "base/log.h"
 #include "base/nibbles.h" // how files hold weights of 4 bits

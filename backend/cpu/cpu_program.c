@@ -1,4 +1,4 @@
-#include "backend/cpu/program.h"
+#include "backend/cpu/cpu_program.h"
 
 #include "base/memory.h"
 

@@ -1,11 +1,11 @@
 // What the files that write quantized models share: settings, the plan (which tensors, which sites), and its results.
-#ifndef SDG_PIPELINE_QUANTIZER_H
-#define SDG_PIPELINE_QUANTIZER_H
+#ifndef SDG_QUANTIZE_QUANT_PLAN_H
+#define SDG_QUANTIZE_QUANT_PLAN_H
 
 #include "formats/model.h"
 #include "quant/fit.h"
 #include "quant/sites.h"
-#include "quant/weights.h"
+#include "quant/rounding.h"
 #include "sdgen/quantize.h"
 
 #include <regex.h>

@@ -1,7 +1,7 @@
 // What each model's intervals cost, site by site: the reference runs with every site an output, and each site's values
 // are compared with what a model's codes would make of them. Errors that come from earlier sites or from the weights
 // are not in it.
-#include "pipeline/evaluate.h"
+#include "measure/evaluate.h"
 
 #include "base/decibel.h"
 #include "base/memory.h"

@@ -1,7 +1,7 @@
 // What a UNet saw and answered while it drew a picture, and what another UNet answers to the same: errors of single
 // steps, which do not add up as those of two pictures do.
-#ifndef SDG_PIPELINE_TRAJECTORY_H
-#define SDG_PIPELINE_TRAJECTORY_H
+#ifndef SDG_MEASURE_TRAJECTORY_H
+#define SDG_MEASURE_TRAJECTORY_H
 
 #include "pipeline/pipeline.h"
 

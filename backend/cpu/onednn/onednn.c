@@ -13,9 +13,9 @@
 // Float weights that the file has as codes with one scale per output stay codes, in the kernel's order: run() expands
 // them into scratch memory. What follows the sums then begins with the scales, so the bias is added after them by the
 // epilogue, too.
-#include "backend/cpu/fast/onednn.h"
+#include "backend/cpu/onednn/onednn.h"
 
-#include "backend/cpu/fast/fast.h"
+#include "backend/cpu/fast/tools.h"
 
 #if SDG_HAVE_ONEDNN
 
@@ -524,11 +524,11 @@ static dnnl_status_t describe_plain_weights(const struct sdg_cpu_step *step, con
 }
 
 // Numbers of the kernel's type that are codes, to codes.
-static void narrow(const char *from, bool half, int8_t *codes, size_t count)
+static void narrow(const char *from, bool bf16, int8_t *codes, size_t count)
 {
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < count; i++)
-        codes[i] = (int8_t)(half ? sdg_f32_from_bf16(((const uint16_t *)from)[i]) : ((const float *)from)[i]);
+        codes[i] = (int8_t)(bf16 ? sdg_f32_from_bf16(((const uint16_t *)from)[i]) : ((const float *)from)[i]);
 }
 
 // Codes as in the file become numbers, the library brings these into its order, and they become codes again.
@@ -537,8 +537,8 @@ static enum sdg_result load_codes(struct sdg_cpu_step *step)
     const struct state *state = step->state;
     const struct sdg_onednn *onednn = sdg_cpu_backend_of(step->program)->state;
     const size_t count = (size_t)sdg_value_elements(sdg_cpu_value(step->program, step->op->in[1]));
-    const bool half = sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16;
-    const size_t plain_bytes = sdg_fast_align(count * (half ? 2 : 4));
+    const bool bf16 = sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16;
+    const size_t plain_bytes = sdg_fast_align(count * (bf16 ? 2 : 4));
     dnnl_memory_desc_t plain = NULL;
     char *numbers = sdg_alloc_raw(step->program->log, plain_bytes + state->weight_bytes, 1, "weights being reordered");
     int8_t *codes = numbers ? sdg_alloc_raw(step->program->log, count > state->code_count ? count : state->code_count,
@@ -548,7 +548,7 @@ static enum sdg_result load_codes(struct sdg_cpu_step *step)
         ? sdg_fast_read_codes(step->program, step->op->in[1], codes, sdg_fast_code_scales(step, state->channels))
         : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
-        sdg_fast_expand(step, codes, 8, numbers, half, count);
+        sdg_fast_expand(step, codes, 8, numbers, bf16, count);
         dnnl_status_t status = describe_plain_weights(step, numbers, numbers, &plain);
         if (status == dnnl_success)
             status =
@@ -557,7 +557,7 @@ static enum sdg_result load_codes(struct sdg_cpu_step *step)
             result = report(step, status, "reorder the weights");
     }
     if (result == SDG_OK) {
-        narrow(numbers + plain_bytes, half, state->code_bits == 4 ? codes : step->weights, state->code_count);
+        narrow(numbers + plain_bytes, bf16, state->code_bits == 4 ? codes : step->weights, state->code_count);
         if (state->code_bits == 4)
             sdg_fast_pack4(codes, step->weights, state->code_count);
     }
@@ -790,7 +790,7 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
             status = dnnl_stream_wait(onednn->stream);
     }
     if (status == dnnl_success && step->op->codes.interval)
-        sdg_fast_make_codes(step, row, result_data(step));
+        sdg_fast_make_codes(step, row, result_data(step), false);
     return status == dnnl_success ? SDG_OK : report(step, status, "run");
 }
 

@@ -1,6 +1,6 @@
 // Collecting Hessians along with statistics: a sample of the rows that each layer multiplies with its weights.
-#ifndef SDG_PIPELINE_MOMENTS_H
-#define SDG_PIPELINE_MOMENTS_H
+#ifndef SDG_MEASURE_MOMENTS_H
+#define SDG_MEASURE_MOMENTS_H
 
 #include "graph/graph.h"
 #include "quant/hessians.h"

@@ -1,5 +1,5 @@
-// Which of the cpu backend's own kernels runs an operation.
-#include "backend/cpu/fast/fast.h"
+// Tools of the kernels in this folder: types, intervals, codes, weights on all threads.
+#include "backend/cpu/fast/tools.h"
 
 #include "base/nibbles.h"
 
@@ -12,7 +12,7 @@ const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend 
     return best->pairs && (backend->disable & SDG_FEATURE_BF16) ? sdg_fast_kernels_get(2) : best;
 }
 
-bool sdg_fast_types(const struct sdg_cpu_step *step, bool *half)
+bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16)
 {
     const struct sdg_graph *graph = &step->program->graph;
     const sdg_value interval = step->op->codes.interval;
@@ -22,7 +22,7 @@ bool sdg_fast_types(const struct sdg_cpu_step *step, bool *half)
     for (int i = 0; i < count; i++)
         if (reads[i] != interval && graph->values[reads[i]].dtype != type)
             return false;
-    *half = type == SDG_BF16;
+    *bf16 = type == SDG_BF16;
     return type == SDG_F32 || type == SDG_BF16;
 }
 
@@ -44,6 +44,19 @@ const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int
     return codes;
 }
 
+void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y, bool bf16)
+{
+    enum { PART = 1 << 14 };
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
+    uint8_t *out = sdg_cpu_data(step->program, step->op->out);
+    struct sdg_fast_codes how;
+    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
+    const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, step->op->out));
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += PART)
+        kernels->quantize(y, out, bf16, codes, i, i + PART < count ? i + PART : count);
+}
+
 void sdg_fast_pack4(const int8_t *codes, uint8_t *packed, size_t count)
 {
     enum { HALF = SDG_FAST_NIBBLES / 2 };
@@ -62,11 +75,11 @@ void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, in
         kernels->unpack4(packed + i / 2, codes + i, (int64_t)(count - i < PART ? count - i : PART), true);
 }
 
-void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool half, size_t count)
+void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool bf16, size_t count)
 {
     enum { PART = 1 << 13 };
     const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
-    const size_t size = half ? 2 : 4;
+    const size_t size = bf16 ? 2 : 4;
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < count; i += PART) {
         _Alignas(SDG_CPU_ALIGNMENT) int8_t part[PART];
@@ -76,7 +89,7 @@ void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bit
             kernels->unpack4((const uint8_t *)codes + i / 2, part, n, false);
             from = part;
         }
-        kernels->convert(from, SDG_S8, (char *)to + i * size, half, n);
+        kernels->convert(from, SDG_S8, (char *)to + i * size, bf16, n);
     }
 }
 
@@ -166,27 +179,3 @@ void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struc
     step->run = run;
     *taken = true;
 }
-
-static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_step *step, bool *taken)
-{
-    (void)program;
-    switch (step->op->kind) {
-    case SDG_OP_ATTENTION: return sdg_fast_select_attention(step, taken);
-    case SDG_OP_GROUP_NORM: return sdg_fast_select_group_norm(step, taken);
-    case SDG_OP_CONV2D:
-    case SDG_OP_LINEAR: return sdg_fast_select_product(step, taken);
-    case SDG_OP_LAYER_NORM:
-    case SDG_OP_UNARY:
-    case SDG_OP_BINARY:
-    case SDG_OP_QUANTIZE:
-    case SDG_OP_MEASURE_INTERVAL:
-    case SDG_OP_GEGLU: sdg_fast_select_pointwise(step, taken); break;
-    case SDG_OP_UPSAMPLE_NEAREST:
-    case SDG_OP_CONCAT:
-    case SDG_OP_SLICE: sdg_fast_select_copy(step, taken); break;
-    default: break;
-    }
-    return SDG_OK;
-}
-
-const struct sdg_cpu_provider sdg_fast_provider = {.name = "fast", .select = select};

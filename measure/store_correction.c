@@ -1,5 +1,5 @@
 // sdg_correct: the correction measured, and put into the quantized folder.
-#include "pipeline/correct.h"
+#include "measure/fit_correction.h"
 
 #include "base/file.h"
 #include "base/json.h"

@@ -1,5 +1,5 @@
 // Scale search and rounding of weights, packing.
-#include "quant/weights.h"
+#include "quant/rounding.h"
 
 #include "base/decibel.h"
 #include "base/memory.h"

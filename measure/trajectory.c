@@ -1,4 +1,4 @@
-#include "pipeline/trajectory.h"
+#include "measure/trajectory.h"
 
 #include "base/clock.h"
 #include "base/memory.h"

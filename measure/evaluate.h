@@ -1,8 +1,8 @@
 // What the files of an evaluation share.
-#ifndef SDG_PIPELINE_EVALUATE_H
-#define SDG_PIPELINE_EVALUATE_H
+#ifndef SDG_MEASURE_EVALUATE_H
+#define SDG_MEASURE_EVALUATE_H
 
-#include "pipeline/trajectory.h"
+#include "measure/trajectory.h"
 #include "sdgen/evaluate.h"
 
 // ---- metrics.c ----

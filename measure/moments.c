@@ -1,4 +1,4 @@
-#include "pipeline/moments.h"
+#include "measure/moments.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
