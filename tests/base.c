@@ -309,6 +309,88 @@ static void test_output(void **state)
     assert_null(output);
 }
 
+static void test_output_link(void **state)
+{
+    (void)state;
+    struct sdg_output *output = NULL;
+    temp_text("linked/file", "old");
+    char path[200];
+    snprintf(path, sizeof path, "%s", temp_path("linked/link"));
+    assert_int_equal(symlink("file", path), 0);
+    assert_int_equal(sdg_output_open(NULL, path, &output), SDG_OK);
+    assert_non_null(strstr(sdg_output_temporary(output), "/linked/."));
+    fputs("new", sdg_output_file(output));
+    assert_int_equal(sdg_output_commit(&output), SDG_OK);
+    struct stat info;
+    assert_true(lstat(path, &info) == 0 && S_ISLNK(info.st_mode));
+    expect_content(temp_path("linked/file"), "new");
+    assert_int_equal(temp_count(temp_path("linked")), 2);
+    // A name as long as names can be: the temporary one is not longer.
+    char name[256];
+    memset(name, 'n', 255);
+    name[255] = 0;
+    char *longest = sdg_path_join(NULL, temp_path("linked"), name);
+    assert_int_equal(sdg_output_text(NULL, longest, "long"), SDG_OK);
+    expect_content(longest, "long\n");
+    sdg_free(longest);
+}
+
+static void test_output_stream(void **state)
+{
+    (void)state;
+    struct sdg_output *output = NULL;
+    struct temp_log t;
+    FILE *file = tmpfile();
+    assert_int_equal(sdg_output_stream(temp_log(&t), file, "a stream", &output), SDG_OK);
+    assert_null(sdg_output_temporary(output));
+    assert_int_equal(sdg_output_write(output, "abc", 3), SDG_OK);
+    assert_int_equal(sdg_output_commit(&output), SDG_OK);
+    assert_true(ftell(file) == 3); // still open
+    fclose(file);
+    file = fopen("/dev/full", "wb");
+    if (!file)
+        return;
+    assert_int_equal(sdg_output_stream(&t.log, file, "a stream", &output), SDG_OK);
+    fputs("lost", sdg_output_file(output));
+    assert_int_equal(sdg_output_commit(&output), SDG_ERROR_OUTPUT);
+    assert_true(t.errors == 1 && strstr(t.last, "a stream"));
+    fclose(file);
+}
+
+// A pipe as a shell's <(command) gives it, which has no size, read to its end.
+static void test_input_pipe(void **state)
+{
+    (void)state;
+    struct temp_log t;
+    for (int limit = 5; limit <= 6; limit++) {
+        int ends[2];
+        char path[40], *data = NULL;
+        size_t size = 0;
+        assert_int_equal(pipe(ends), 0);
+        assert_int_equal(write(ends[1], "a\0b\nc\n", 6), 6);
+        close(ends[1]);
+        snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+        enum sdg_result result = sdg_input_read(temp_log(&t), path, (size_t)limit, &data, &size);
+        if (limit == 6) {
+            assert_int_equal(result, SDG_OK);
+            assert_int_equal(size, 6);
+            assert_memory_equal(data, "a\0b\nc\n", 7);
+            sdg_free(data);
+        } else {
+            assert_int_equal(result, SDG_ERROR_INPUT);
+            assert_true(t.errors == 1 && strstr(t.last, "more than 5 bytes") && !data);
+        }
+        close(ends[0]);
+    }
+    temp_text("plain", "text");
+    char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(sdg_input_read(&t.log, temp_path("plain"), 4, &data, &size), SDG_OK);
+    assert_string_equal(data, "text");
+    sdg_free(data);
+    assert_int_equal(sdg_input_read(&t.log, temp_path("absent"), 4, &data, &size), SDG_ERROR_INPUT);
+}
+
 // /dev/full takes every open and no byte: the failure of a full disk, which buffers delay until the end.
 static void test_output_full(void **state)
 {
@@ -520,6 +602,9 @@ int main(void)
         cmocka_unit_test(test_file_map),
         cmocka_unit_test(test_output),
         cmocka_unit_test(test_output_full),
+        cmocka_unit_test(test_output_link),
+        cmocka_unit_test(test_output_stream),
+        cmocka_unit_test(test_input_pipe),
         cmocka_unit_test(test_output_allocations),
         cmocka_unit_test(test_json_values),
         cmocka_unit_test(test_json_broken),
