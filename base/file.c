@@ -315,11 +315,11 @@ struct sdg_output {
 };
 
 // What to replace: the file that a link leads to, so that the link stays.
-static char *target_of(const struct sdg_log *log, const char *path)
+static char *target_of(const struct sdg_log *log, const char *path, enum sdg_path_kind kind)
 {
     struct stat info;
     char *real = NULL;
-    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
+    if (kind == SDG_PATH_FILE && lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
         real = realpath(path, NULL);
     char *target = sdg_strdup(log, real ? real : path);
     free(real);
@@ -368,7 +368,7 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
     if (!output)
         return SDG_ERROR_MEMORY;
     output->log = log;
-    output->path = target_of(log, path);
+    output->path = target_of(log, path, kind);
     int fd = -2;
     if (output->path)
         fd = kind == SDG_PATH_OTHER ? open_device(path) : create_temporary(log, output->path, &output->temporary);
