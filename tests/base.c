@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/platform.h"
 #include "base/random.h"
+#include "tests/float8.h"
 #include "tests/temp.h"
 
 #include <math.h>
@@ -85,6 +86,40 @@ static void test_convert(void **state)
     assert_memory_equal(bf16, want_bf16, sizeof bf16);
     sdg_convert(back, SDG_F32, bf16, SDG_BF16, 5);
     assert_true(back[1] == -1.5f && back[2] == 65536.0f);
+}
+
+// Every byte against torch, and through sdg_convert into each type that it may become.
+static void test_float8(void **state)
+{
+    (void)state;
+    static const struct {
+        enum sdg_dtype dtype;
+        float (*wide)(uint8_t bits);
+        const uint32_t *torch;
+    } types[] = {{SDG_F8_E4M3, sdg_f32_from_f8_e4m3, float8_e4m3}, {SDG_F8_E5M2, sdg_f32_from_f8_e5m2, float8_e5m2}};
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        uint8_t bytes[256];
+        float f32[256], torch[256];
+        uint16_t f16[256], bf16[256];
+        memcpy(torch, types[k].torch, sizeof torch);
+        for (int i = 0; i < 256; i++)
+            bytes[i] = (uint8_t)i;
+        sdg_convert(f32, SDG_F32, bytes, types[k].dtype, 256);
+        sdg_convert(f16, SDG_F16, bytes, types[k].dtype, 256);
+        sdg_convert(bf16, SDG_BF16, bytes, types[k].dtype, 256);
+        assert_memory_equal(f32, torch, sizeof f32);
+        for (int i = 0; i < 256; i++) {
+            const float one = types[k].wide((uint8_t)i);
+            assert_memory_equal(&one, &torch[i], sizeof one);
+            assert_int_equal(f16[i], sdg_f16_from_f32(torch[i])); // both types hold all of them
+            assert_int_equal(bf16[i], sdg_bf16_from_f32(torch[i]));
+            assert_true(isnan(torch[i]) || sdg_f32_from_f16(f16[i]) == torch[i]);
+            assert_true(isnan(torch[i]) || sdg_f32_from_bf16(bf16[i]) == torch[i]);
+        }
+        assert_true(sdg_dtype_is_float(types[k].dtype) && sdg_dtype_size(types[k].dtype) == 1);
+    }
+    assert_true(isnan(sdg_f32_from_f8_e4m3(0x7f)) && sdg_f32_from_f8_e4m3(0x7e) == 448); // no infinity
+    assert_true(isinf(sdg_f32_from_f8_e5m2(0x7c)) && sdg_f32_from_f8_e5m2(0x7b) == 57344);
 }
 
 static void test_messages(void **state)
@@ -536,15 +571,15 @@ static void test_random(void **state)
 static void test_dtype_predicates(void **state)
 {
     (void)state;
-    // f64 is a float of files only; 16-bit integers and wider are never activation codes.
+    // f64 and 8-bit floats are of files only; 16-bit integers and wider are never activation codes.
     static const struct {
         enum sdg_dtype type;
         bool is_float, in_a_run, codes;
     } cases[SDG_DTYPE_COUNT] = {
-        {SDG_F32, true, true, false},    {SDG_F16, true, true, false},   {SDG_BF16, true, true, false},
-        {SDG_F64, true, false, false},   {SDG_S8, false, false, true},   {SDG_U8, false, false, true},
-        {SDG_S16, false, false, false},  {SDG_S32, false, false, false}, {SDG_S64, false, false, false},
-        {SDG_BOOL, false, false, false},
+        {SDG_F32, true, true, false},    {SDG_F16, true, true, false},      {SDG_BF16, true, true, false},
+        {SDG_F64, true, false, false},   {SDG_S8, false, false, true},      {SDG_U8, false, false, true},
+        {SDG_S16, false, false, false},  {SDG_S32, false, false, false},    {SDG_S64, false, false, false},
+        {SDG_BOOL, false, false, false}, {SDG_F8_E4M3, true, false, false}, {SDG_F8_E5M2, true, false, false},
     };
     for (size_t i = 0; i < SDG_DTYPE_COUNT; i++) {
         assert_true(sdg_dtype_is_float(cases[i].type) == cases[i].is_float);
@@ -594,6 +629,7 @@ int main(void)
         cmocka_unit_test(test_half_rounding),
         cmocka_unit_test(test_bfloat),
         cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_float8),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_utf8),

@@ -38,6 +38,7 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
     struct sdg_cpu_backend *backend;
     *out = NULL;
     SDG_TRY(sdg_cpu_backend_new(log, params, &sdg_backend_cpu, without_onednn, &backend));
+    backend->read_weight = sdg_fast_read_weight;
 #if SDG_HAVE_ONEDNN
     if (!(params->disable & SDG_FEATURE_ONEDNN)) {
         struct sdg_onednn *onednn;
@@ -84,13 +85,5 @@ const struct sdg_backend_ops sdg_backend_cpu = {
     .destroy = destroy,
     .has_type = has_type,
     .list = list,
-    .program_create = sdg_cpu_program_create,
-    .program_destroy = sdg_cpu_program_destroy,
-    .write = sdg_cpu_program_write,
-    .read = sdg_cpu_program_read,
-    .run = sdg_cpu_program_run,
-    .memory = sdg_cpu_program_memory,
-    .describe = sdg_cpu_program_describe,
-    .profile = sdg_cpu_program_profile,
-    .times = sdg_cpu_program_times,
+    .program = &sdg_cpu_program_ops,
 };
