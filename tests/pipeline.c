@@ -5,7 +5,7 @@
 #include "backend/backend.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "pipeline/names.h"
+#include "pipeline/parameter_names.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/tiles.h"
 #include "scheduler/sampler.h"
