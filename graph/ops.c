@@ -53,8 +53,7 @@ static bool is_activation(const struct builder *b, sdg_value v, const char *role
 // The same or codes: for what only moves data.
 static bool is_movable(const struct builder *b, sdg_value v, const char *role)
 {
-    if (v && v < b->g->value_count && sdg_value_is_read(&b->g->values[v]) &&
-        (b->g->values[v].dtype == SDG_S8 || b->g->values[v].dtype == SDG_U8))
+    if (v && v < b->g->value_count && sdg_value_is_read(&b->g->values[v]) && sdg_dtype_is_codes(b->g->values[v].dtype))
         return true;
     return is_activation(b, v, role);
 }

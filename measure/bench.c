@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "pipeline/intervals.h"
 #include "pipeline/networks.h"
 #include "scheduler/rng.h"

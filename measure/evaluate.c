@@ -3,7 +3,9 @@
 #include "sdgen/evaluate.h"
 
 #include "base/clock.h"
+#include "base/decibel.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "measure/evaluate_outputs.h"
 #include "measure/evaluate_sites.h"
 #include "pipeline/job.h"

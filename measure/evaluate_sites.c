@@ -3,6 +3,7 @@
 // are not in it.
 #include "measure/evaluate_sites.h"
 
+#include "base/decibel.h"
 #include "base/memory.h"
 #include "pipeline/networks.h"
 #include "pipeline/sample.h"

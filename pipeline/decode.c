@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/finite.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "pipeline/networks.h"
 #include "pipeline/planar.h"
 #include "pipeline/progress.h"

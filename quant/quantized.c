@@ -56,7 +56,7 @@ static enum sdg_result check_scales(const struct reader *r, const char *name, co
 
 static bool is_integer_weight(const struct sdg_tensor *tensor)
 {
-    return tensor->dtype == SDG_S8 || tensor->dtype == SDG_U8;
+    return sdg_dtype_is_codes(tensor->dtype);
 }
 
 // The file's tensor of the whole module, of which `weight` may be a slice.

@@ -57,22 +57,17 @@ void sdg_vk_add_codes(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *
     sdg_vk_add_interval(lo, d, codes->interval, codes->lowest, codes->highest);
 }
 
-static bool are_codes(enum sdg_dtype type)
-{
-    return type == SDG_S8 || type == SDG_U8;
-}
-
 int64_t sdg_vk_move_unit(const struct sdg_vk_lowering *lo, int64_t start)
 {
     const struct sdg_value_info *x = sdg_vk_value(lo, lo->op->in[0]), *out = sdg_vk_value(lo, lo->op->out);
-    return are_codes(out->dtype) && (x->dims[3] | out->dims[3] | start) % 4 == 0 ? 4 : 1;
+    return sdg_dtype_is_codes(out->dtype) && (x->dims[3] | out->dims[3] | start) % 4 == 0 ? 4 : 1;
 }
 
 enum sdg_result sdg_vk_emit_move(struct sdg_vk_lowering *lo, const char *family, int64_t unit, const void *push,
                                  size_t push_bytes)
 {
     const struct sdg_value_info *out = sdg_vk_value(lo, lo->op->out);
-    bool codes = are_codes(out->dtype);
+    bool codes = sdg_dtype_is_codes(out->dtype);
     struct sdg_vk_dispatch d = {
         .family = family,
         .type = codes ? SDG_F32 : out->dtype, // words

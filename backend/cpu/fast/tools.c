@@ -113,7 +113,7 @@ bool sdg_fast_read_weight(const struct sdg_cpu_backend *backend, const struct sd
 {
     const enum sdg_dtype type = weight->stored.tensor->dtype;
     const void *from = sdg_weight_plain(weight, first, count);
-    if (!from || (type != SDG_F32 && type != SDG_F16 && type != SDG_BF16) || (dtype != SDG_F32 && dtype != SDG_BF16))
+    if (!from || !sdg_dtype_is_run_float(type) || (dtype != SDG_F32 && dtype != SDG_BF16))
         return false;
     sdg_fast_kernels_of(backend)->convert(from, type, to, dtype == SDG_BF16, (int64_t)(count * weight->inputs));
     return true;

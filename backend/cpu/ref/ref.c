@@ -9,55 +9,6 @@ static enum sdg_result (*const kernels[SDG_OP_COUNT])(const struct sdg_cpu_step 
 #undef SDG_OP
 };
 
-struct sdg_ref_view sdg_ref_view(const struct sdg_cpu_step *step, sdg_value v)
-{
-    const struct sdg_value_info *info = sdg_cpu_value(step->program, v);
-    return (struct sdg_ref_view){
-        .data = v ? sdg_cpu_data(step->program, v) : NULL,
-        .type = info->dtype,
-        .n = info->dims[0],
-        .h = info->dims[1],
-        .w = info->dims[2],
-        .c = info->dims[3],
-    };
-}
-
-struct sdg_ref_intervals sdg_ref_intervals(const struct sdg_cpu_step *step, sdg_value v, int64_t row)
-{
-    static const float none[2] = {1, 0};
-    if (!v)
-        return (struct sdg_ref_intervals){.pairs = none};
-    if (sdg_cpu_value(step->program, v)->kind != SDG_VALUE_TABLE)
-        return (struct sdg_ref_intervals){.pairs = sdg_cpu_data(step->program, v)};
-    return (struct sdg_ref_intervals){
-        .pairs = sdg_cpu_table(step->program, v, row),
-        .stride = sdg_cpu_table_stride(step->program, v),
-        .tokens = sdg_cpu_value(step->program, v)->dims[1],
-    };
-}
-
-struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row)
-{
-    const struct sdg_output_codes *codes = &step->op->codes;
-    return (struct sdg_ref_result){
-        .view = sdg_ref_view(step, step->op->out),
-        .codes = codes->interval != 0,
-        .intervals = sdg_ref_intervals(step, codes->interval, row),
-        .lowest = (float)codes->lowest,
-        .highest = (float)codes->highest,
-    };
-}
-
-static bool is_float(enum sdg_dtype type)
-{
-    return type == SDG_F32 || type == SDG_F16 || type == SDG_BF16;
-}
-
-static bool is_codes(enum sdg_dtype type)
-{
-    return type == SDG_S8 || type == SDG_U8;
-}
-
 static bool is_product(const struct sdg_op *op)
 {
     return op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR;
@@ -83,7 +34,7 @@ static bool can_read(const struct sdg_cpu_step *step, int k)
     switch (sdg_op_operand(op->kind, k)) {
     case SDG_OPERAND_INTERVAL: return is_interval(info);
     case SDG_OPERAND_IDS: return info->dtype == SDG_S32;
-    default: return info->kind != SDG_VALUE_TABLE && is_float(info->dtype);
+    default: return info->kind != SDG_VALUE_TABLE && sdg_dtype_is_run_float(info->dtype);
     }
 }
 
@@ -92,7 +43,7 @@ static bool is_integer_product(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
     const struct sdg_cpu_program *program = step->program;
-    return is_product(op) && is_codes(sdg_cpu_value(program, op->in[0])->dtype) &&
+    return is_product(op) && sdg_dtype_is_codes(sdg_cpu_value(program, op->in[0])->dtype) &&
         sdg_cpu_value(program, op->in[1])->dtype == SDG_S8 && op->in[2] &&
         is_interval(sdg_cpu_value(program, op->in[2])) && op->in[3] &&
         sdg_cpu_value(program, op->in[3])->dtype == SDG_F32;
@@ -102,7 +53,7 @@ static bool moves_codes(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
     enum sdg_dtype type = sdg_cpu_value(step->program, op->in[0])->dtype;
-    return sdg_op_result(op->kind) == SDG_RESULT_MOVED && is_codes(type) &&
+    return sdg_op_result(op->kind) == SDG_RESULT_MOVED && sdg_dtype_is_codes(type) &&
         sdg_cpu_value(step->program, op->out)->dtype == type;
 }
 
@@ -113,7 +64,7 @@ static bool can_store(const struct sdg_cpu_step *step)
     if (op->codes.interval)
         return can_emit_codes(op->kind) && is_interval(sdg_cpu_value(step->program, op->codes.interval)) &&
             type == (op->codes.lowest < 0 ? SDG_S8 : SDG_U8);
-    return op->kind == SDG_OP_MEASURE_INTERVAL ? type == SDG_F32 : is_float(type);
+    return op->kind == SDG_OP_MEASURE_INTERVAL ? type == SDG_F32 : sdg_dtype_is_run_float(type);
 }
 
 static bool can_run(const struct sdg_cpu_step *step)
