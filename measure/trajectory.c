@@ -1,6 +1,7 @@
 #include "measure/trajectory.h"
 
 #include "base/clock.h"
+#include "base/finite.h"
 #include "base/memory.h"
 
 #include <string.h>

@@ -77,10 +77,15 @@ enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text)
     return SDG_OK;
 }
 
+// What to compute in when nobody says: the file's own type; 8-bit floats, which nothing here computes in, fit into f16
+// exactly.
 static enum sdg_dtype file_type(const struct sdg_tensors *tensors, const char *name)
 {
     const struct sdg_tensor *t = sdg_tensors_find(tensors, name);
-    return t && (t->dtype == SDG_F16 || t->dtype == SDG_BF16) ? t->dtype : SDG_F32;
+    const enum sdg_dtype type = t ? t->dtype : SDG_F32;
+    if (type == SDG_F8_E4M3 || type == SDG_F8_E5M2)
+        return SDG_F16;
+    return type == SDG_F16 || type == SDG_BF16 ? type : SDG_F32;
 }
 
 // The half-precision type of the device, whichever it has; f32 if none.

@@ -2,6 +2,7 @@
 #include "pipeline/pipeline.h"
 
 #include "base/clock.h"
+#include "base/finite.h"
 #include "base/memory.h"
 #include "pipeline/tiles.h"
 #include "vae/vae.h"

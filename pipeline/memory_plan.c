@@ -2,6 +2,7 @@
 // and refuses what does not fit. Running out of memory at the last stage is the worst way to learn it.
 #include "pipeline/pipeline.h"
 
+#include "backend/transfer.h"
 #include "base/memory.h"
 #include "vae/vae.h"
 
@@ -32,13 +33,19 @@ static size_t available_memory(void)
     return kib * 1024;
 }
 
+static size_t saturating_add(size_t a, size_t b)
+{
+    size_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? SIZE_MAX : sum;
+}
+
 static struct sdg_stage_memory *add(struct sdg_memory_plan *plan, const char *name, struct sdg_program **program,
                                     size_t host)
 {
     struct sdg_stage_memory *s = &plan->stages[plan->count++];
     *s = (struct sdg_stage_memory){.name = name, .host = host};
     sdg_program_memory(*program, &s->memory);
-    s->total = s->memory.total + host;
+    s->total = saturating_add(s->memory.total, host);
     sdg_program_destroy(program);
     return s;
 }
@@ -73,28 +80,39 @@ static enum sdg_result plan_text(struct sdg_pipeline *p, const struct sdg_job *j
     return SDG_OK;
 }
 
+// A program that fills the UNet step's tables or inputs and is gone before the first step. Keeps the larger total; with
+// `kept`, adds the host's copies of its outputs for both branches of guidance.
+static void plan_filling(struct sdg_program **program, size_t *largest, size_t *kept)
+{
+    struct sdg_memory memory;
+    sdg_program_memory(*program, &memory);
+    if (memory.total > *largest)
+        *largest = memory.total;
+    for (int branch = 0; kept && branch < 2; branch++)
+        *kept = saturating_add(*kept, sdg_snapshot_bytes(*program));
+    sdg_program_destroy(program);
+}
+
 // The UNet step with the programs that fill it: time tables and keys and values are computed while its weights are
-// there.
+// there. One branch at a time, what differs between the branches waits on the host.
 static enum sdg_result plan_unet(struct sdg_pipeline *p, const struct sdg_job *job, int chunks,
                                  struct sdg_memory_plan *plan)
 {
     int64_t calls = sdg_sampler_calls(job->sampler), batch = job->guidance && !job->split_guidance ? 2 : 1,
             tokens = (int64_t)chunks * SDG_TEXT_TOKENS;
-    int64_t rows = calls * (p->model->unet_config.addition_time_embed_dim ? batch : 1);
-    struct sdg_memory time_memory, context_memory;
+    bool added = p->model->unet_config.addition_time_embed_dim > 0;
+    size_t filling = 0, kept = 0;
     struct sdg_program *program;
-    SDG_TRY(sdg_make_unet_time(p, rows, true, &program));
-    sdg_program_memory(program, &time_memory);
-    sdg_program_destroy(&program);
+    SDG_TRY(sdg_make_unet_time(p, calls * (added ? batch : 1), true, &program));
+    plan_filling(&program, &filling, job->split_guidance && added ? &kept : NULL);
     SDG_TRY(sdg_make_unet_context(p, batch, tokens, true, &program));
-    sdg_program_memory(program, &context_memory);
-    sdg_program_destroy(&program);
+    plan_filling(&program, &filling, job->split_guidance ? &kept : NULL);
     SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, tokens, calls, true, &program));
-    struct sdg_stage_memory *s = add(plan, "UNet", &program, job->latent_elements * sizeof(float) * 12);
+    struct sdg_stage_memory *s =
+        add(plan, "UNet", &program, saturating_add(kept, job->latent_elements * sizeof(float) * 12));
     // The arena is untouched while the tables are filled, so the larger of the two counts.
-    size_t filling = time_memory.total > context_memory.total ? time_memory.total : context_memory.total;
     if (filling > s->memory.arena)
-        s->total += filling - s->memory.arena;
+        s->total = saturating_add(s->total, filling - s->memory.arena);
     return SDG_OK;
 }
 
@@ -140,9 +158,9 @@ static size_t largest(const struct sdg_memory_plan *plan, bool keep_networks)
         const struct sdg_stage_memory *s = &plan->stages[i];
         size_t total = s->total;
         if (s == unet) // the decoder's weights are loaded while the UNet runs its last step
-            total += keep_networks ? decoder->memory.total : decoder->memory.weights;
+            total = saturating_add(total, keep_networks ? decoder->memory.total : decoder->memory.weights);
         else if (keep_networks && strncmp(s->name, "VAE", 3) == 0)
-            total += unet->memory.total + (s == decoder ? 0 : decoder->memory.total);
+            total = saturating_add(total, unet->memory.total + (s == decoder ? 0 : decoder->memory.total));
         if (total > peak)
             peak = total;
     }
@@ -178,7 +196,7 @@ static enum sdg_result make_plan(struct sdg_pipeline *p, struct sdg_job *job, in
     SDG_TRY(plan_decoder_or_tiles(p, job, plan));
     if (job->params->init_image)
         SDG_TRY(plan_encoder(p, job, plan));
-    plan->peak = plan->base + largest(plan, job->keep_networks);
+    plan->peak = saturating_add(plan->base, largest(plan, job->keep_networks));
     return SDG_OK;
 }
 

@@ -175,8 +175,6 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
 // ---- progress.c ----
 enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct sdg_job *job, const char *stage,
                                     int step, int steps, double seconds_step, double seconds_left);
-// SDG_ERROR_COMPUTE naming `what` if a value is not finite.
-enum sdg_result sdg_check_finite(const struct sdg_log *log, const float *data, size_t count, const char *what);
 
 // [C][H][W] (files, generators, samplers) <-> [H][W][C] (networks).
 void sdg_planar_to_nhwc(const float *from, float *to, int c, size_t pixels);

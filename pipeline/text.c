@@ -1,6 +1,7 @@
 // Prompt -> embeddings: tokenize, run the text encoder(s), weight the tokens. The encoder lives only during this stage.
 #include "pipeline/pipeline.h"
 
+#include "base/finite.h"
 #include "base/memory.h"
 #include "text/text_encoder.h"
 

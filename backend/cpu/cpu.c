@@ -1,6 +1,7 @@
 // The backend `cpu`: oneDNN where it is built in, then the kernels of fast/, then the reference kernels.
 #include "backend/cpu/fast/fast.h"
 #include "backend/cpu/fast/sets.h"
+#include "backend/cpu/fast/tools.h"
 #include "backend/cpu/onednn/onednn.h"
 
 #include "base/memory.h"
@@ -67,6 +68,7 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
         return SDG_ERROR_MEMORY;
     }
     select_kernels(features, backend->kernels);
+    backend->read_weight = sdg_fast_read_weight;
 #if SDG_HAVE_ONEDNN
     if (!(params->disable & SDG_FEATURE_ONEDNN) && (!params->cpu_mask || sdg_onednn_limit(features))) {
         struct sdg_onednn *onednn;
@@ -115,13 +117,5 @@ const struct sdg_backend_ops sdg_backend_cpu = {
     .destroy = destroy,
     .has_type = has_type,
     .list = list,
-    .program_create = sdg_cpu_program_create,
-    .program_destroy = sdg_cpu_program_destroy,
-    .write = sdg_cpu_program_write,
-    .read = sdg_cpu_program_read,
-    .run = sdg_cpu_program_run,
-    .memory = sdg_cpu_program_memory,
-    .describe = sdg_cpu_program_describe,
-    .profile = sdg_cpu_program_profile,
-    .times = sdg_cpu_program_times,
+    .program = &sdg_cpu_program_ops,
 };
