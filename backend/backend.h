@@ -42,6 +42,7 @@ struct sdg_device_info {
     const char *backend; // "cpu", "vulkan", "reference"
     const char *type;    // "cpu", "discrete gpu", "integrated gpu", "software"
     uint64_t memory;     // bytes
+    uint64_t code_bytes; // by which the process grows once programs run, whatever their size: kernels made at run time
     unsigned features;   // enum sdg_feature bits it has
     char note[256];      // e.g. "oneDNN 3.2.0, avx512_core_bf16"
 };
@@ -67,6 +68,10 @@ void sdg_backend_destroy(struct sdg_backend **backend); // all its programs are 
 const struct sdg_device_info *sdg_backend_info(const struct sdg_backend *backend);
 // True if it can store activations in this type at full speed (bf16 on a CPU without bf16 instructions: false).
 bool sdg_backend_has_type(const struct sdg_backend *backend, enum sdg_dtype dtype);
+// Whether it can run the graph: its operations, types and sizes on this device, with weights stored like these (NULL:
+// any). A question, so nothing is said; what else is wrong with graph or weights shows when the program is created.
+bool sdg_backend_supports(struct sdg_backend *backend, const struct sdg_graph *graph,
+                          const struct sdg_tensors *weights);
 // Calls `fn` per device of the backend `name`, or if NULL of all that are built in, in the order --backend vulkan:N
 // counts them. Listing `cpu` is a use of oneDNN (cpu_mask above).
 void sdg_backend_list(const struct sdg_log *log, const char *name,

@@ -71,6 +71,19 @@ enum sdg_result sdg_program_create(struct sdg_backend *backend, const struct sdg
     return result;
 }
 
+bool sdg_backend_supports(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_tensors *weights)
+{
+    static const struct sdg_log silent = {0};
+    const struct sdg_program_params params = {.weights = weights, .plan_only = true};
+    const struct sdg_log *log = backend->log;
+    struct sdg_program *program = NULL;
+    backend->log = &silent;
+    enum sdg_result result = sdg_program_create(backend, graph, &params, &program);
+    sdg_program_destroy(&program);
+    backend->log = log;
+    return result != SDG_ERROR_UNSUPPORTED;
+}
+
 void sdg_program_destroy(struct sdg_program **program)
 {
     struct sdg_program *p = *program;

@@ -1,10 +1,10 @@
 // Timing of single networks on random inputs, for sdbench.
 #include "sdgen/bench.h"
 
-#include "pipeline/pipeline.h"
-
 #include "base/clock.h"
 #include "base/memory.h"
+#include "pipeline/intervals.h"
+#include "pipeline/networks.h"
 #include "vae/vae.h"
 
 #include <string.h>
@@ -21,16 +21,19 @@ struct sdg_bench {
     int64_t runs; // since the warm-up
 };
 
-static enum sdg_result make(struct sdg_pipeline *p, const char *network, const struct request *r,
-                            struct sdg_program **program)
+// The network of that name, one row long.
+static enum sdg_result find(const struct sdg_pipeline *p, const char *name, const struct request *r,
+                            enum sdg_network_kind *kind, struct sdg_network_shape *shape)
 {
-    if (strcmp(network, "text") == 0)
-        return sdg_make_text(p, 0, (int)r->batch, 1, false, program);
-    if (strcmp(network, "unet") == 0)
-        return sdg_make_unet_step(p, r->batch, r->h, r->w, SDG_TEXT_TOKENS, 1, false, program);
-    if (strcmp(network, "vae") == 0)
-        return sdg_make_decoder(p, r->h, r->w, false, program);
-    return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be text, unet or vae", network);
+    *shape = (struct sdg_network_shape){
+        .batch = r->batch, .height = r->h, .width = r->w, .tokens = SDG_TEXT_TOKENS, .rows = 1, .skip = 1};
+    *kind = strcmp(name, "text") == 0 ? SDG_NETWORK_TEXT
+        : strcmp(name, "unet") == 0   ? SDG_NETWORK_UNET_STEP
+        : strcmp(name, "vae") == 0    ? SDG_NETWORK_DECODER
+                                      : SDG_NETWORK_NONE;
+    if (*kind == SDG_NETWORK_NONE)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be text, unet or vae", name);
+    return SDG_OK;
 }
 
 static enum sdg_result write_random(struct sdg_pipeline *p, struct sdg_program *program)
@@ -80,9 +83,12 @@ static enum sdg_result check(const struct sdg_pipeline *p, const struct sdg_benc
 static enum sdg_result prepare(struct sdg_bench *b, const char *network, const struct request *r)
 {
     struct sdg_pipeline *p = b->pipeline;
-    SDG_TRY(make(p, network, r, &b->program));
+    enum sdg_network_kind kind;
+    struct sdg_network_shape shape;
+    SDG_TRY(find(p, network, r, &kind, &shape));
+    SDG_TRY(sdg_network_compile(p, kind, &shape, &b->program));
     SDG_TRY(write_random(p, b->program));
-    if (strcmp(network, "unet") == 0)
+    if (kind == SDG_NETWORK_UNET_STEP)
         SDG_TRY(sdg_quantized_write_intervals(p, b->program, 1, middle_timestep, NULL));
     SDG_TRY(sdg_program_run(b->program, 0)); // warm-up
     sdg_program_profile(b->program, b->kernels);

@@ -3,6 +3,10 @@
 #include "base/clock.h"
 #include "base/finite.h"
 #include "base/memory.h"
+#include "pipeline/planar.h"
+#include "pipeline/progress.h"
+#include "pipeline/sample.h"
+#include "pipeline/text.h"
 
 #include <string.h>
 

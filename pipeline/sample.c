@@ -1,11 +1,17 @@
 // The denoising loop. Everything that depends on the step or on the prompt alone is computed before it; a step is one
 // run of the recorded UNet program with another row, the guidance and the sampler's arithmetic on the host.
-#include "pipeline/pipeline.h"
+#include "pipeline/sample.h"
 
 #include "backend/transfer.h"
 #include "base/clock.h"
 #include "base/finite.h"
 #include "base/memory.h"
+#include "pipeline/decode.h"
+#include "pipeline/intervals.h"
+#include "pipeline/networks.h"
+#include "pipeline/planar.h"
+#include "pipeline/progress.h"
+#include "pipeline/text.h"
 #include "unet/unet.h"
 
 #include <math.h>
@@ -82,14 +88,16 @@ static bool has_added(const struct sdg_pipeline *p)
 static enum sdg_result make_time(struct sdg_pipeline *p, const struct sdg_job *job, int samples,
                                  struct sdg_program **out)
 {
-    int64_t per_row = has_added(p) ? samples : 1;
-    return sdg_make_unet_time(p, sdg_sampler_calls(job->sampler) * per_row, false, out);
+    int64_t per_row = sdg_unet_table_batch(&p->model->unet_config, samples);
+    const struct sdg_network_shape shape = {.rows = sdg_sampler_calls(job->sampler) * per_row};
+    return sdg_network_compile(p, SDG_NETWORK_UNET_TIME, &shape, out);
 }
 
 static enum sdg_result run_time(struct sdg_pipeline *p, const struct sdg_job *job, int first, int samples,
                                 struct sdg_program *time)
 {
-    int64_t per_row = has_added(p) ? samples : 1, rows = sdg_sampler_calls(job->sampler) * per_row;
+    int64_t per_row = sdg_unet_table_batch(&p->model->unet_config, samples),
+            rows = sdg_sampler_calls(job->sampler) * per_row;
     SDG_TRY(write_timesteps(p, job, time, rows, per_row));
     if (p->model->unet_config.time_cond_proj_dim)
         SDG_TRY(write_guidance(p, job, time, rows));
@@ -124,7 +132,8 @@ static enum sdg_result run_context(struct sdg_pipeline *p, int first, int sample
 static enum sdg_result fill_context(struct sdg_pipeline *p, int batch, struct sdg_program *unet)
 {
     struct sdg_program *program = NULL;
-    enum sdg_result result = sdg_make_unet_context(p, batch, p->context.tokens, false, &program);
+    const struct sdg_network_shape shape = {.batch = batch, .tokens = p->context.tokens};
+    enum sdg_result result = sdg_network_compile(p, SDG_NETWORK_UNET_CONTEXT, &shape, &program);
     if (result == SDG_OK)
         result = run_context(p, 0, batch, program);
     if (result == SDG_OK)
@@ -152,7 +161,8 @@ static enum sdg_result keep_tables(struct sdg_pipeline *p, const struct sdg_job 
 static enum sdg_result keep_context(struct sdg_pipeline *p, struct sdg_snapshot *branches[2])
 {
     struct sdg_program *program = NULL;
-    enum sdg_result result = sdg_make_unet_context(p, 1, p->context.tokens, false, &program);
+    const struct sdg_network_shape shape = {.batch = 1, .tokens = p->context.tokens};
+    enum sdg_result result = sdg_network_compile(p, SDG_NETWORK_UNET_CONTEXT, &shape, &program);
     for (int i = 0; i < 2 && result == SDG_OK; i++) {
         result = run_context(p, i, 1, program);
         if (result == SDG_OK)
@@ -337,22 +347,15 @@ static double timestep_of_row(const void *user, int64_t row)
     return sdg_sampler_timestep(user, (int)row);
 }
 
-static bool same_network(const struct sdg_network *n, const int64_t key[6])
-{
-    return n->program && memcmp(n->key, key, sizeof n->key) == 0;
-}
-
 enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, int batch)
 {
     int64_t rows = sdg_sampler_calls(job->sampler);
-    const int64_t key[6] = {batch, job->latent_h, job->latent_w, p->context.tokens, rows, 0};
-    if (!same_network(&p->unet, key)) {
-        sdg_network_clear(&p->unet);
+    struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, p->context.tokens);
+    bool made;
+    shape.batch = batch;
+    SDG_TRY(sdg_network_prepare(p, SDG_NETWORK_UNET_STEP, &shape, &p->unet, &made));
+    if (made)
         p->unet_context = -1;
-        SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, p->context.tokens, rows, false,
-                                   &p->unet.program));
-        memcpy(p->unet.key, key, sizeof key);
-    }
     if (!job->split_guidance || !has_added(p))
         SDG_TRY(fill_tables(p, job, batch, p->unet.program));
     SDG_TRY(sdg_quantized_write_intervals(p, p->unet.program, rows, timestep_of_row, job->sampler));
@@ -405,8 +408,7 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
     if (result == SDG_OK)
         result = run_loop(&l);
     loop_end(&l);
-    bool more = job->params->image + 1 < job->params->images;
-    if (!more || !job->keep_networks || result != SDG_OK)
+    if (result != SDG_OK || !job->keep_networks || job->last_picture)
         sdg_network_clear(&p->unet);
     if (result != SDG_OK) // prepared during the last step
         sdg_network_clear(&p->decoder);

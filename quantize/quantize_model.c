@@ -6,8 +6,11 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/stored.h"
+#include "quant/gptq.h"
+#include "quant/layer_hessians.h"
 #include "quantize/quant_plan.h"
-#include "quant/hessians.h"
+#include "quantize/quant_settings.h"
+#include "quantize/quant_write.h"
 
 #include <inttypes.h>
 #include <math.h>
