@@ -67,13 +67,13 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
     *out = NULL;
     SDG_TRY(choose_features(log, params, &features));
     SDG_TRY(sdg_cpu_backend_new(log, params, &sdg_backend_cpu, without_onednn, &backend));
+    backend->read_weight = sdg_fast_read_weight;
     backend->kernels = sdg_alloc(log, 1, sizeof *backend->kernels, "a table of kernels");
     if (!backend->kernels) {
         destroy(&backend->base);
         return SDG_ERROR_MEMORY;
     }
     select_kernels(features, backend->kernels);
-    backend->read_weight = sdg_fast_read_weight;
 #if SDG_HAVE_ONEDNN
     if (!(params->disable & SDG_FEATURE_ONEDNN) && (!params->cpu_mask || sdg_onednn_limit(features))) {
         struct sdg_onednn *onednn;
