@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "formats/tensors.h"
 #include "sdgen/calibrate.h"
+#include "sdgen/evaluate.h"
 #include "sdgen/quantize.h"
 #include "tests/temp.h"
 
@@ -234,6 +235,49 @@ static void draw_latent(const char *backend, const char *folder, float latent[4 
     sdg_pipeline_destroy(&p);
 }
 
+// What sdeval finds at one site of the sound folder and of the broken one.
+static void evaluate_site(const char *site, struct sdg_evaluation **out, struct sdg_evaluation_interval found[2])
+{
+    static const char *const prompts[] = {"a red apple, 3d"};
+    const struct sdg_evaluate_model models[] = {{.path = sound}, {.path = broken}};
+    struct temp_log t;
+    temp_log(&t);
+    const struct sdg_evaluate_params params = {
+        .reference = {.path = MODEL},
+        .models = models,
+        .model_count = 2,
+        .prompts = prompts,
+        .prompt_count = 1,
+        .site_runs = 1,
+        .pictures = -1,
+        .generate = {.width = 64, .height = 64, .steps = 2},
+        .pipeline =
+            {.backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = &t, .cache_dir = ""},
+    };
+    if (sdg_evaluate(&params, out) != SDG_OK)
+        fail_msg("%s", t.last);
+    for (size_t i = 0; i < (*out)->sites; i++)
+        if (strcmp((*out)->site[i].name, site) == 0)
+            for (int m = 0; m < 2; m++)
+                found[m] = (*out)->model[1 + m].sites[i];
+    assert_true(found[0].bits == 8 && found[1].bits == 8);
+}
+
+// Tokens with the site's own interval have its errors; what tokens with wider ones reach is what the widest does.
+static void check_evaluation(bool wider)
+{
+    struct sdg_evaluation *e;
+    struct sdg_evaluation_interval found[2] = {{0}};
+    evaluate_site(half, &e, found);
+    for (size_t c = 0; c < e->calls; c++) {
+        assert_true(found[0].call_high[c] > 0);
+        assert_true(wider ? found[0].sqnr[c] != found[1].sqnr[c] : found[0].sqnr[c] == found[1].sqnr[c]);
+        assert_true(fabsf(found[1].call_high[c] / found[0].call_high[c] - (wider ? 1.9f : 1)) < 1e-5f);
+        assert_true(fabsf(found[1].call_low[c] / found[0].call_low[c] - (wider ? 1.9f : 1)) < 1e-5f);
+    }
+    sdg_evaluation_destroy(&e);
+}
+
 // Where all tokens have what the site had, nothing changes, to the last bit in the reference; where they have not,
 // something does, and cpu agrees with the reference. Another number of tokens is refused when the picture is known.
 static void test_intervals_of_tokens(void **state)
@@ -249,6 +293,7 @@ static void test_intervals_of_tokens(void **state)
     write_broken(c, NULL, NULL);
     draw_latent("reference", broken, same);
     assert_memory_equal(plain, same, sizeof plain);
+    check_evaluation(false);
     *c = sites;
     float *own[] = {spread_scales(c, plain_site, 1, TOKENS, 0.3f), spread_scales(c, half, 1000, TOKENS, 0.3f)};
     write_broken(c, NULL, NULL);
@@ -263,6 +308,7 @@ static void test_intervals_of_tokens(void **state)
     print_message("tokens of their own change the latent by NMSE %.1e, cpu differs by %.1e\n", change / power,
                   difference / power);
     assert_true(change > 1e-6 * power && difference < 0.1 * change);
+    check_evaluation(true);
 
     struct temp_log t;
     struct sdg_pipeline *p;
