@@ -3,6 +3,7 @@
 //
 // Codes are bytes in words of four, and no storage of 8 bits is needed: an invocation makes four neighbours and stores a word, or, where
 // rows are no multiple of four long and words belong to several invocations, sets its bytes atomically.
+#include "divide.glsl"
 layout(constant_id = 8) const int LOWEST = 0;
 layout(constant_id = 9) const int HIGHEST = 0;   // 0: the result is no codes
 layout(constant_id = 10) const uint OUT_ROWS = 0; // 1: a row table of intervals; 0: one for all rows
@@ -16,7 +17,7 @@ layout(binding = ROW_BINDING + 1) readonly buffer Interval { vec2 intervals[]; }
 vec2 coder()
 {
     vec2 interval = intervals[row * OUT_ROWS];
-    return vec2(1.0 / interval.x, interval.y);
+    return vec2(divide(1.0, interval.x), interval.y);
 }
 
 float code_of(float y, vec2 coder)
