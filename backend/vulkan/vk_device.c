@@ -1,6 +1,8 @@
 #define VOLK_IMPLEMENTATION
 #include "backend/vulkan/vk_device.h"
 
+#include "shaders/shaders.h"
+
 #include <stdio.h>
 
 // volk keeps the instance's entry points in variables of the process. Whoever calls one holds this lock and has loaded
@@ -223,6 +225,14 @@ static void read_caps(struct candidate *c)
         snprintf(c->info.driver, sizeof c->info.driver, "driver %#x", (unsigned)c->properties.driverVersion);
 }
 
+static unsigned built_features(void)
+{
+    unsigned features = 0;
+    for (size_t i = 0; i < sdg_rung_count; i++)
+        features |= sdg_rungs[i].built ? sdg_rungs[i].feature : 0;
+    return features;
+}
+
 static void read_candidate(VkPhysicalDevice device, struct candidate *c)
 {
     *c = (struct candidate){.device = device};
@@ -247,17 +257,21 @@ static void read_candidate(VkPhysicalDevice device, struct candidate *c)
             c->unusable = "it binds fewer than 8 storage buffers to a shader";
     }
     const struct sdg_vk_caps *caps = &c->caps;
-    info->features = (caps->storage_16bit ? SDG_FEATURE_F16 : 0) |
-        (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) | (caps->dot_accelerated ? SDG_FEATURE_DOT : 0);
+    info->features = built_features() &
+        ((caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) |
+         (caps->dot_accelerated ? SDG_FEATURE_DOT : 0));
+    char rungs[80] = "";
+    for (size_t i = 0; i < sdg_rung_count; i++)
+        if (info->features & sdg_rungs[i].feature)
+            snprintf(rungs + strlen(rungs), sizeof rungs - strlen(rungs), " %s", sdg_rungs[i].name);
     if (c->unusable)
         snprintf(info->note, sizeof info->note, "cannot be used: %s", c->unusable);
     else
         snprintf(info->note, sizeof info->note,
-                 "Vulkan %u.%u, f32%s%s%s, subgroups of %u%s, %u KiB shared memory, %llu MiB per buffer",
-                 VK_API_VERSION_MAJOR(c->properties.apiVersion), VK_API_VERSION_MINOR(c->properties.apiVersion),
-                 caps->storage_16bit ? " f16" : "", caps->subgroup_arithmetic ? " subgroup" : "",
-                 caps->dot_accelerated ? " dot" : "", caps->subgroup_size, caps->subgroup_arithmetic ? "" : " (unused)",
-                 caps->shared_bytes / 1024, (unsigned long long)(caps->max_range >> 20));
+                 "Vulkan %u.%u, f32%s, subgroups of %u%s, %u KiB shared memory, %llu MiB per buffer",
+                 VK_API_VERSION_MAJOR(c->properties.apiVersion), VK_API_VERSION_MINOR(c->properties.apiVersion), rungs,
+                 caps->subgroup_size, caps->subgroup_arithmetic ? "" : " (unused)", caps->shared_bytes / 1024,
+                 (unsigned long long)(caps->max_range >> 20));
 }
 
 // With the lock held and the instance loaded. *out has *count candidates (sdg_free), in the loader's order.

@@ -45,14 +45,12 @@ enum sdg_dtype sdg_vk_float_type(const struct sdg_graph *graph, const struct sdg
 void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, sdg_value interval, int lowest,
                          int highest)
 {
-    enum { CODES_SPEC = 8 }; // first id of shaders/codes.glsl
     d->bindings[d->binding_count++] = sdg_vk_row();
     d->bindings[d->binding_count++] = sdg_vk_read(lo, interval);
     if (interval) {
-        d->spec[CODES_SPEC] = (uint32_t)lowest;
-        d->spec[CODES_SPEC + 1] = (uint32_t)highest;
-        d->spec[CODES_SPEC + 2] = sdg_vk_value(lo, interval)->kind == SDG_VALUE_TABLE;
-        d->spec_count = CODES_SPEC + 3;
+        d->spec[SDG_SPEC_LOWEST] = (uint32_t)lowest;
+        d->spec[SDG_SPEC_HIGHEST] = (uint32_t)highest;
+        d->spec[SDG_SPEC_OUT_ROWS] = sdg_vk_value(lo, interval)->kind == SDG_VALUE_TABLE;
     }
 }
 
@@ -81,8 +79,7 @@ enum sdg_result sdg_vk_emit_move(struct sdg_vk_lowering *lo, const char *family,
     struct sdg_vk_dispatch d = {
         .family = family,
         .type = codes ? SDG_F32 : out->dtype, // words
-        .spec_count = 1,
-        .spec = {codes && unit == 1},
+        .spec = {[SDG_SPEC_BYTES] = codes && unit == 1},
         .binding_count = 2,
         .bindings = {sdg_vk_read(lo, lo->op->in[0]), sdg_vk_write(lo, lo->op->out)},
         .push = push,
@@ -144,22 +141,27 @@ static enum sdg_result check_limits(const struct sdg_vk_lowering *lo, const stru
     return SDG_OK;
 }
 
+enum sdg_result sdg_vk_no_shader(const struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d)
+{
+    return sdg_fail(lo->vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s for %s on this device",
+                    lo->op->name, sdg_op_name(lo->op->kind), sdg_dtype_name(d->type));
+}
+
 enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d)
 {
     const struct sdg_log *log = lo->vk->base.log;
-    const struct sdg_shader *shader = sdg_vk_find_shader(lo->vk->features, d->family, d->type, d->columns);
+    const struct sdg_shader *shader =
+        d->shader ? d->shader : sdg_vk_find_shader(lo->vk->features, d->family, d->type, d->columns, NULL);
     if (!shader)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s for %s on this device", lo->op->name,
-                        sdg_op_name(lo->op->kind), sdg_dtype_name(d->type));
+        return sdg_vk_no_shader(lo, d);
     SDG_TRY(check_limits(lo, d));
     if (!sdg_grow(log, &lo->steps, &lo->step_capacity, lo->step_count + 1, sizeof *lo->steps, "a program's steps"))
         return SDG_ERROR_MEMORY;
     struct sdg_vk_step *step = &lo->steps[lo->step_count];
     memset(step, 0, sizeof *step);
     step->key.shader = shader;
-    step->key.local_size = d->local_size;
-    step->key.spec_count = d->spec_count;
-    memcpy(step->key.spec, d->spec, d->spec_count * sizeof *d->spec);
+    memcpy(step->key.spec, d->spec, sizeof d->spec);
+    step->key.spec[SDG_SPEC_LOCAL_SIZE] = d->local_size;
     step->key.bindings = d->binding_count;
     memcpy(step->bindings, d->bindings, d->binding_count * sizeof *d->bindings);
     for (int i = 0; i < 3; i++)

@@ -6,15 +6,30 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns)
+const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns,
+                                            const struct sdg_shader *above)
 {
-    const struct sdg_shader *best = NULL;
-    for (size_t i = 0; i < sdg_shader_count; i++) {
-        const struct sdg_shader *s = &sdg_shaders[i];
+    for (const struct sdg_shader *s = above ? above : sdg_shaders + sdg_shader_count; s-- > sdg_shaders;)
         if (s->type == type && columns % s->width == 0 && !(s->needs & ~features) && strcmp(s->family, family) == 0)
-            best = s;
+            return s;
+    return NULL;
+}
+
+bool sdg_vk_rungs(const char *names, unsigned *mask)
+{
+    unsigned found = 0;
+    for (const char *name = names; *name;) {
+        const size_t length = strcspn(name, ",");
+        size_t i = 0;
+        while (i < sdg_rung_count && (strlen(sdg_rungs[i].name) != length || strncmp(sdg_rungs[i].name, name, length)))
+            i++;
+        if (i == sdg_rung_count)
+            return false;
+        found |= sdg_rungs[i].feature;
+        name += length + (name[length] == ',');
     }
-    return best;
+    *mask = found;
+    return true;
 }
 
 struct entry {
@@ -231,18 +246,12 @@ void sdg_vk_pipelines_destroy(struct sdg_vk *vk)
 
 static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)
 {
-    enum { LOCAL_SIZE_ID = 253 };
-    VkSpecializationMapEntry map[SDG_VK_MAX_SPEC + 1];
-    uint32_t values[SDG_VK_MAX_SPEC + 1];
-    for (uint32_t i = 0; i <= key->spec_count; i++) {
-        bool local = i == key->spec_count;
-        map[i] = (VkSpecializationMapEntry){.constantID = local ? LOCAL_SIZE_ID : i, .offset = i * 4, .size = 4};
-        values[i] = local ? key->local_size : key->spec[i];
-    }
-    const VkSpecializationInfo spec = {.mapEntryCount = key->spec_count + 1,
-                                       .pMapEntries = map,
-                                       .dataSize = (key->spec_count + 1) * 4,
-                                       .pData = values};
+    VkSpecializationMapEntry map[SDG_SPEC_COUNT]; // ids that a shader does not have are ignored
+    for (uint32_t i = 0; i < SDG_SPEC_COUNT; i++)
+        map[i] = (VkSpecializationMapEntry){
+            .constantID = i, .offset = i * (uint32_t)sizeof *key->spec, .size = sizeof *key->spec};
+    const VkSpecializationInfo spec = {
+        .mapEntryCount = SDG_SPEC_COUNT, .pMapEntries = map, .dataSize = sizeof key->spec, .pData = key->spec};
     const VkShaderModuleCreateInfo code = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = key->shader->bytes,

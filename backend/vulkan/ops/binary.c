@@ -20,8 +20,7 @@ enum sdg_result sdg_vk_lower_binary(struct sdg_vk_lowering *lo)
     struct sdg_vk_dispatch d = {
         .family = "binary",
         .type = out->dtype,
-        .spec_count = 1,
-        .spec = {op->u.binary.function},
+        .spec = {[SDG_SPEC_FUNCTION] = op->u.binary.function},
         .binding_count = 3,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out)},
         .push = &push,

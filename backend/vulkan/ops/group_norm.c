@@ -53,8 +53,7 @@ enum sdg_result sdg_vk_lower_group_norm(struct sdg_vk_lowering *lo)
     struct sdg_vk_dispatch apply = {
         .family = "group_norm",
         .type = type,
-        .spec_count = 1,
-        .spec = {op->u.group_norm.activation},
+        .spec = {[SDG_SPEC_FUNCTION] = op->u.group_norm.activation},
         .binding_count = 5,
         .bindings = {x, x2, sdg_vk_scratch(lo, l.scale_offset, l.scale_bytes, false), sdg_vk_read(lo, op->in[2]),
                      sdg_vk_write(lo, op->out)},

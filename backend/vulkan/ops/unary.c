@@ -15,8 +15,7 @@ enum sdg_result sdg_vk_lower_unary(struct sdg_vk_lowering *lo)
     struct sdg_vk_dispatch d = {
         .family = "unary",
         .type = out->dtype,
-        .spec_count = 1,
-        .spec = {op->u.unary.function},
+        .spec = {[SDG_SPEC_FUNCTION] = op->u.unary.function},
         .binding_count = 2,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_write(lo, op->out)},
         .push = &push,
