@@ -1,8 +1,9 @@
 // From the caller's parameters to a job: defaults filled in, names looked up, ranges checked, the sampler made.
-#include "pipeline/pipeline.h"
+#include "pipeline/job.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
-#include "pipeline/names.h"
+#include "pipeline/parameter_names.h"
 #include "vae/vae.h"
 
 #include <math.h>
@@ -173,6 +174,15 @@ static enum sdg_result find_tiles(struct sdg_pipeline *p, struct sdg_job *job)
     return SDG_OK;
 }
 
+// Pictures of a batch have the networks in common.
+static void find_residency(struct sdg_job *job)
+{
+    const struct sdg_generate_params *g = job->params;
+    job->keep_networks = g->images > 1;
+    job->first_picture = g->image == 0;
+    job->last_picture = g->image + 1 >= g->images;
+}
+
 enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job)
 {
     *job = (struct sdg_job){.params = params, .start = sdg_clock()};
@@ -182,6 +192,7 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     if (!p->tokenizer[0])
         return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s has no tokenizer: %s", p->model->path,
                         sdg_model_tokenizer_hint());
+    find_residency(job);
     SDG_TRY(find_size(p, job));
     SDG_TRY(check_channels(p, job));
     SDG_TRY(find_guidance(p, job));
@@ -190,6 +201,19 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     SDG_TRY(find_tiles(p, job));
     SDG_TRY(seed_generators(p, job));
     return make_sampler(p, job);
+}
+
+void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
+{
+    *h = job->tile_vae && job->tile < job->latent_h ? job->tile : job->latent_h;
+    *w = job->tile_vae && job->tile < job->latent_w ? job->tile : job->latent_w;
+}
+
+bool sdg_job_is_tiled(const struct sdg_job *job)
+{
+    int64_t h, w;
+    sdg_tile_size(job, &h, &w);
+    return h < job->latent_h || w < job->latent_w;
 }
 
 void sdg_job_clear(struct sdg_job *job)

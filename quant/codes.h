@@ -3,7 +3,7 @@
 #define SDG_QUANT_CODES_H
 
 #include "base/nibbles.h"
-#include "quant/weights.h"
+#include "quant/rounding.h"
 
 // Checks weights and options, allocates codes and scales.
 enum sdg_result sdg_codes_new(const struct sdg_log *log, const char *name, const float *weights, size_t outputs,

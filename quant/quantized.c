@@ -2,7 +2,7 @@
 
 #include "base/memory.h"
 #include "quant/tdq.h"
-#include "quant/weights.h"
+#include "quant/rounding.h"
 
 #include <inttypes.h>
 #include <math.h>

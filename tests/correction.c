@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/model.h"
-#include "pipeline/correct.h"
+#include "measure/fit_correction.h"
 #include "sdgen/correct.h"
 #include "tests/temp.h"
 

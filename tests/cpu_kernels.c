@@ -1,7 +1,7 @@
 // The cpu backend's own kernels in every instruction set this processor has (the ops test only sees the best), against
 // double precision. Bounds are normalised mean squared errors: 1e-11 in f32, where rounding of sums of a thousand terms
 // gives about 1e-13; 1e-5 in bf16, whose own rounding of inputs already made is excluded and of results gives 3e-6.
-#include "backend/cpu/fast/fast.h"
+#include "backend/cpu/fast/tools.h"
 #include "base/dtype.h"
 #include "base/memory.h"
 
@@ -23,7 +23,7 @@ struct array {
     void *data;
     double *value;
     int64_t count;
-    bool half;
+    bool bf16;
 };
 
 static uint32_t random_state = 1;
@@ -34,28 +34,28 @@ static double uniform(void)
     return (random_state >> 8) / 8388608.0 - 1;
 }
 
-static struct array make(int64_t count, bool half, double scale, double offset)
+static struct array make(int64_t count, bool bf16, double scale, double offset)
 {
     struct array a = {.data = sdg_alloc(NULL, (size_t)count, 4, "array"),
                       .value = sdg_alloc(NULL, (size_t)count, sizeof(double), "array"),
                       .count = count,
-                      .half = half};
+                      .bf16 = bf16};
     assert_non_null(a.data);
     assert_non_null(a.value);
     for (int64_t i = 0; i < count; i++) {
         float x = (float)(uniform() * scale + offset);
-        if (half)
+        if (bf16)
             ((uint16_t *)a.data)[i] = sdg_bf16_from_f32(x);
         else
             ((float *)a.data)[i] = x;
-        a.value[i] = half ? (double)sdg_f32_from_bf16(((uint16_t *)a.data)[i]) : (double)x;
+        a.value[i] = bf16 ? (double)sdg_f32_from_bf16(((uint16_t *)a.data)[i]) : (double)x;
     }
     return a;
 }
 
 static double stored(const struct array *a, int64_t i)
 {
-    return a->half ? (double)sdg_f32_from_bf16(((uint16_t *)a->data)[i]) : (double)((float *)a->data)[i];
+    return a->bf16 ? (double)sdg_f32_from_bf16(((uint16_t *)a->data)[i]) : (double)((float *)a->data)[i];
 }
 
 static void drop(struct array *a)
@@ -73,14 +73,14 @@ static void check(const struct array *a, const struct sdg_fast_kernels *kernels,
         error += d * d;
         power += a->value[i] * a->value[i];
     }
-    const double bound = a->half ? 1e-5 : 1e-11;
+    const double bound = a->bf16 ? 1e-5 : 1e-11;
     if (!(error <= bound * power))
-        fail_msg("%s, %s, %s: NMSE %.3g, should be at most %g", kernels->name, what, a->half ? "bf16" : "f32",
+        fail_msg("%s, %s, %s: NMSE %.3g, should be at most %g", kernels->name, what, a->bf16 ? "bf16" : "f32",
                  error / power, bound);
     compared++;
 }
 
-typedef void check_fn(const struct sdg_fast_kernels *kernels, bool half);
+typedef void check_fn(const struct sdg_fast_kernels *kernels, bool bf16);
 
 static void every_level(check_fn *fn)
 {
@@ -90,8 +90,8 @@ static void every_level(check_fn *fn)
             print_message("skipped: this processor has no level %d\n", level);
             continue;
         }
-        for (int half = 0; half < 2; half++)
-            fn(kernels, half);
+        for (int bf16 = 0; bf16 < 2; bf16++)
+            fn(kernels, bf16);
     }
 }
 
@@ -111,13 +111,13 @@ static double unary_of(enum sdg_unary function, double x)
     }
 }
 
-static void check_unary(const struct sdg_fast_kernels *kernels, bool half)
+static void check_unary(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     for (int function = SDG_UNARY_NONE; function <= SDG_UNARY_AFFINE; function++)
         for (int wide = 0; wide < 2; wide++) {
-            struct array x = make(1003, half, wide ? 60 : 2, 0), y = make(1003, half, 0, 0);
-            kernels->unary(function, -0.75f, 0.3f, x.data, y.data, half, 0, 500);
-            kernels->unary(function, -0.75f, 0.3f, x.data, y.data, half, 500, 1003);
+            struct array x = make(1003, bf16, wide ? 60 : 2, 0), y = make(1003, bf16, 0, 0);
+            kernels->unary(function, -0.75f, 0.3f, x.data, y.data, bf16, 0, 500);
+            kernels->unary(function, -0.75f, 0.3f, x.data, y.data, bf16, 500, 1003);
             for (int64_t i = 0; i < y.count; i++)
                 y.value[i] = unary_of(function, x.value[i]);
             char what[32];
@@ -128,15 +128,15 @@ static void check_unary(const struct sdg_fast_kernels *kernels, bool half)
         }
 }
 
-static void check_not_a_number(const struct sdg_fast_kernels *kernels, bool half)
+static void check_not_a_number(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     for (int function = SDG_UNARY_SILU; function <= SDG_UNARY_QUICK_GELU; function++) {
-        struct array x = make(40, half, 1, 0), y = make(40, half, 0, 0);
-        if (half)
+        struct array x = make(40, bf16, 1, 0), y = make(40, bf16, 0, 0);
+        if (bf16)
             ((uint16_t *)x.data)[33] = sdg_bf16_from_f32(NAN);
         else
             ((float *)x.data)[33] = NAN;
-        kernels->unary(function, 0, 0, x.data, y.data, half, 0, 40);
+        kernels->unary(function, 0, 0, x.data, y.data, bf16, 0, 40);
         assert_true(isnan(stored(&y, 33)));
         assert_true(isfinite(stored(&y, 32)));
         compared++;
@@ -145,11 +145,11 @@ static void check_not_a_number(const struct sdg_fast_kernels *kernels, bool half
     }
 }
 
-static void check_geglu(const struct sdg_fast_kernels *kernels, bool half)
+static void check_geglu(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { ROWS = 5, CHANNELS = 37 };
-    struct array x = make(ROWS * 2 * CHANNELS, half, 5, 0), y = make(ROWS * CHANNELS, half, 0, 0);
-    kernels->geglu(x.data, y.data, half, NULL, CHANNELS, 0, ROWS);
+    struct array x = make(ROWS * 2 * CHANNELS, bf16, 5, 0), y = make(ROWS * CHANNELS, bf16, 0, 0);
+    kernels->geglu(x.data, y.data, bf16, NULL, CHANNELS, 0, ROWS);
     for (int r = 0; r < ROWS; r++)
         for (int c = 0; c < CHANNELS; c++)
             y.value[r * CHANNELS + c] =
@@ -159,12 +159,12 @@ static void check_geglu(const struct sdg_fast_kernels *kernels, bool half)
     drop(&y);
 }
 
-static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool half)
+static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { ROWS = 3, CHANNELS = 77 };
-    struct array x = make(ROWS * CHANNELS, half, 3, 1), gamma = make(CHANNELS, false, 1, 1),
-                 beta = make(CHANNELS, false, 1, 0), y = make(ROWS * CHANNELS, half, 0, 0);
-    kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, y.data, half, NULL, CHANNELS, 0, ROWS);
+    struct array x = make(ROWS * CHANNELS, bf16, 3, 1), gamma = make(CHANNELS, false, 1, 1),
+                 beta = make(CHANNELS, false, 1, 0), y = make(ROWS * CHANNELS, bf16, 0, 0);
+    kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, y.data, bf16, NULL, CHANNELS, 0, ROWS);
     for (int r = 0; r < ROWS; r++) {
         double mean = 0, variance = 0;
         for (int c = 0; c < CHANNELS; c++)
@@ -183,11 +183,11 @@ static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool half)
 }
 
 // Statistics of two inputs whose border lies inside a group, and normalising with given numbers.
-static void check_group_norm(const struct sdg_fast_kernels *kernels, bool half)
+static void check_group_norm(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { PIXELS = 19, A = 21, B = 83, CHANNELS = A + B, GROUPS = 8, EACH = CHANNELS / GROUPS };
-    struct array a = make(PIXELS * A, half, 2, 30), b = make(PIXELS * B, half, 1, -5),
-                 y = make(PIXELS * CHANNELS, half, 0, 0);
+    struct array a = make(PIXELS * A, bf16, 2, 30), b = make(PIXELS * B, bf16, 1, -5),
+                 y = make(PIXELS * CHANNELS, bf16, 0, 0);
     struct array mean = make(CHANNELS, false, 1, 0), scale = make(CHANNELS, false, 1, 0),
                  shift = make(CHANNELS, false, 1, 0);
     struct array stats = make(2 * GROUPS, false, 0, 0);
@@ -197,7 +197,7 @@ static void check_group_norm(const struct sdg_fast_kernels *kernels, bool half)
                                      .pixels = PIXELS,
                                      .out = y.data,
                                      .groups = GROUPS,
-                                     .half = half,
+                                     .bf16 = bf16,
                                      .silu = true};
     kernels->group_norm_stats(&op, 0, 0, PIXELS, work, stats.data);
     kernels->group_norm_apply(&op, 0, 0, PIXELS, mean.data, scale.data, shift.data, NULL);
@@ -261,14 +261,14 @@ static void run_attention(const struct sdg_fast_kernels *kernels, struct sdg_fas
     sdg_free(work);
 }
 
-static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool half, int64_t queries, int64_t keys,
+static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool bf16, int64_t queries, int64_t keys,
                                   int64_t d, int64_t dv, bool causal, double spread)
 {
     enum { SAMPLES = 2, HEADS = 3 };
-    struct array q = make(SAMPLES * HEADS * queries * d, half, spread, 0),
-                 k = make(SAMPLES * HEADS * keys * d, half, 1, 0);
-    struct array v = make(SAMPLES * HEADS * keys * dv, half, 1, 0.5),
-                 out = make(SAMPLES * HEADS * queries * dv, half, 0, 0);
+    struct array q = make(SAMPLES * HEADS * queries * d, bf16, spread, 0),
+                 k = make(SAMPLES * HEADS * keys * d, bf16, 1, 0);
+    struct array v = make(SAMPLES * HEADS * keys * dv, bf16, 1, 0.5),
+                 out = make(SAMPLES * HEADS * queries * dv, bf16, 0, 0);
     struct sdg_fast_attention op = {
         .q = q.data,
         .k = k.data,
@@ -282,8 +282,8 @@ static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool h
         .dv = dv,
         .scale = 0.3f,
         .causal = causal,
-        .half = half,
-        .pairs = half && kernels->pairs,
+        .bf16 = bf16,
+        .pairs = bf16 && kernels->pairs,
     };
     run_attention(kernels, &op, NULL);
     attention_reference(&op, &q, &k, &v, &out);
@@ -293,31 +293,31 @@ static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool h
         drop(all[i]);
 }
 
-static void check_attention(const struct sdg_fast_kernels *kernels, bool half)
+static void check_attention(const struct sdg_fast_kernels *kernels, bool bf16)
 {
-    check_attention_shape(kernels, half, 1, 1, 1, 1, false, 1);
-    check_attention_shape(kernels, half, 67, 77, 5, 9, false, 2);
+    check_attention_shape(kernels, bf16, 1, 1, 1, 1, false, 1);
+    check_attention_shape(kernels, bf16, 67, 77, 5, 9, false, 2);
     // scores up to a few hundred: the running maximum moves
-    check_attention_shape(kernels, half, 130, 129, 16, 8, false, 60);
-    check_attention_shape(kernels, half, 64, 300, 24, 17, false, 1);
+    check_attention_shape(kernels, bf16, 130, 129, 16, 8, false, 60);
+    check_attention_shape(kernels, bf16, 64, 300, 24, 17, false, 1);
     // ... by more than a weight can be relative to the first keys'
-    check_attention_shape(kernels, half, 30, 70, 32, 8, false, 300);
-    check_attention_shape(kernels, half, 77, 77, 12, 12, true, 5);
-    check_attention_shape(kernels, half, 200, 200, 4, 7, true, 5);
+    check_attention_shape(kernels, bf16, 30, 70, 32, 8, false, 300);
+    check_attention_shape(kernels, bf16, 77, 77, 12, 12, true, 5);
+    check_attention_shape(kernels, bf16, 200, 200, 4, 7, true, 5);
 }
 
-static void check_product(const struct sdg_fast_kernels *kernels, bool half)
+static void check_product(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { ROWS = 17, CHANNELS = 58, STRIDE = 62 };
-    const int64_t tile = kernels->tile, count = tile - 3, per = half ? 2 : 1;
-    if (half && !kernels->pairs) // what such processors do not do
+    const int64_t tile = kernels->tile, count = tile - 3, per = bf16 ? 2 : 1;
+    if (bf16 && !kernels->pairs) // what such processors do not do
         return;
     // w[k / per][tile][k % per]: neighbouring channels side by side where they are multiplied as pairs
-    struct array x = make(ROWS * STRIDE, half, 1, 0), w = make(CHANNELS * tile, half, 1, 0),
+    struct array x = make(ROWS * STRIDE, bf16, 1, 0), w = make(CHANNELS * tile, bf16, 1, 0),
                  sums = make(ROWS * tile, false, 1, 0);
-    struct array bias = make(tile, false, 1, 0), table = make(tile, false, 1, 0), residual = make(tile, half, 1, 0),
-                 out = make(count, half, 0, 0);
-    kernels->weighted_sums(x.data, STRIDE / per, ROWS, w.data, CHANNELS / per, half ? SDG_FAST_PAIRS : SDG_FAST_FLOATS,
+    struct array bias = make(tile, false, 1, 0), table = make(tile, false, 1, 0), residual = make(tile, bf16, 1, 0),
+                 out = make(count, bf16, 0, 0);
+    kernels->weighted_sums(x.data, STRIDE / per, ROWS, w.data, CHANNELS / per, bf16 ? SDG_FAST_PAIRS : SDG_FAST_FLOATS,
                            sums.data);
     for (int64_t r = 0; r < ROWS; r++)
         for (int64_t c = 0; c < tile; c++)
@@ -325,7 +325,7 @@ static void check_product(const struct sdg_fast_kernels *kernels, bool half)
                 sums.value[r * tile + c] += x.value[r * STRIDE + k] * w.value[(k / per * tile + c) * per + k % per];
     check(&sums, kernels, "weighted sums");
     const struct sdg_fast_epilogue end = {
-        .bias = bias.data, .table = table.data, .residual = residual.data, .activation = SDG_UNARY_SILU, .half = half};
+        .bias = bias.data, .table = table.data, .residual = residual.data, .activation = SDG_UNARY_SILU, .bf16 = bf16};
     kernels->epilogue(&end, (float *)sums.data + tile, out.data, count);
     for (int64_t c = 0; c < count; c++)
         out.value[c] =
@@ -379,19 +379,19 @@ static void check_integers(const struct sdg_fast_kernels *kernels, bool sign)
 }
 
 // Every f16, at an odd address, to f32 exactly.
-static void check_convert(const struct sdg_fast_kernels *kernels, bool half)
+static void check_convert(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { COUNT = 65536 };
     unsigned char *from = sdg_alloc(NULL, COUNT + 1, 2, "halves");
-    struct array to = make(COUNT, half, 0, 0);
+    struct array to = make(COUNT, bf16, 0, 0);
     for (int i = 0; i < COUNT; i++) {
         uint16_t bits = (uint16_t)i;
         memcpy(from + 1 + 2 * i, &bits, 2);
     }
-    kernels->convert(from + 1, SDG_F16, to.data, half, COUNT);
+    kernels->convert(from + 1, SDG_F16, to.data, bf16, COUNT);
     for (int i = 0; i < COUNT; i++) {
         float expected = sdg_f32_from_f16((uint16_t)i);
-        if (half)
+        if (bf16)
             expected = sdg_f32_from_bf16(sdg_bf16_from_f32(expected));
         if (!(stored(&to, i) == (double)expected || (isnan(stored(&to, i)) && isnan(expected))))
             fail_msg("%s: f16 %04x became %g, should be %g", kernels->name, i, stored(&to, i), (double)expected);
@@ -402,14 +402,14 @@ static void check_convert(const struct sdg_fast_kernels *kernels, bool half)
 }
 
 // Every s8, at an odd address, is exact in both types.
-static void check_convert_codes(const struct sdg_fast_kernels *kernels, bool half)
+static void check_convert_codes(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { COUNT = 256 + 3 };
     int8_t from[COUNT + 1];
-    struct array to = make(COUNT, half, 0, 0);
+    struct array to = make(COUNT, bf16, 0, 0);
     for (int i = 0; i < COUNT; i++)
         from[i + 1] = (int8_t)(i - 128);
-    kernels->convert(from + 1, SDG_S8, to.data, half, COUNT);
+    kernels->convert(from + 1, SDG_S8, to.data, bf16, COUNT);
     for (int i = 0; i < COUNT; i++)
         assert_true(stored(&to, i) == (double)from[i + 1]);
     compared++;
@@ -468,24 +468,24 @@ static struct array widened(const struct array *a)
 }
 
 // Ties, both ends, what no integer holds, and no number.
-static void check_quantize(const struct sdg_fast_kernels *kernels, bool half)
+static void check_quantize(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { COUNT = 1003 };
     static const float special[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 0, -0.0f, 1e-38f, 0.5f, -0.5f};
     for (int range = 0; range < CODE_RANGES; range++) {
-        struct array x = make(COUNT, half, code_ranges[range].scale * 200, 0);
+        struct array x = make(COUNT, bf16, code_ranges[range].scale * 200, 0);
         for (int i = 0; i < COUNT; i++) {
             float y = i < 10 ? special[i]
                 : i < 600    ? ((float)(i - 300) / 2) * code_ranges[range].scale
                              : (float)x.value[i];
-            half ? (void)(((uint16_t *)x.data)[i] = sdg_bf16_from_f32(y)) : (void)(((float *)x.data)[i] = y);
+            bf16 ? (void)(((uint16_t *)x.data)[i] = sdg_bf16_from_f32(y)) : (void)(((float *)x.data)[i] = y);
             x.value[i] = stored(&x, i);
         }
         struct array wide = widened(&x);
         const struct sdg_fast_codes codes = codes_of(range);
         uint8_t out[COUNT + 1] = {[COUNT] = 77};
-        kernels->quantize(x.data, out, half, &codes, 0, 500);
-        kernels->quantize(x.data, out, half, &codes, 500, COUNT);
+        kernels->quantize(x.data, out, bf16, &codes, 0, 500);
+        kernels->quantize(x.data, out, bf16, &codes, 500, COUNT);
         compare_codes(kernels, "quantize", range, out, wide.data, COUNT, 0);
         assert_int_equal(out[COUNT], 77);
         drop(&x);
@@ -493,18 +493,18 @@ static void check_quantize(const struct sdg_fast_kernels *kernels, bool half)
     }
 }
 
-static void check_extremes(const struct sdg_fast_kernels *kernels, bool half)
+static void check_extremes(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { COUNT = 1003 };
     for (int sign = -1; sign <= 1; sign++) {
-        struct array x = make(COUNT, half, 1, 3 * sign);
+        struct array x = make(COUNT, bf16, 1, 3 * sign);
         float smallest, largest, low = 0, high = 0;
-        half ? (void)(((uint16_t *)x.data)[0] = sdg_bf16_from_f32(NAN)) : (void)(((float *)x.data)[0] = NAN);
+        bf16 ? (void)(((uint16_t *)x.data)[0] = sdg_bf16_from_f32(NAN)) : (void)(((float *)x.data)[0] = NAN);
         for (int i = 1; i < COUNT; i++) {
             low = fminf(low, (float)x.value[i]);
             high = fmaxf(high, (float)x.value[i]);
         }
-        kernels->extremes(x.data, half, 0, COUNT, &smallest, &largest);
+        kernels->extremes(x.data, bf16, 0, COUNT, &smallest, &largest);
         assert_true(smallest == low && largest == high);
         compared++;
         drop(&x);
@@ -512,10 +512,10 @@ static void check_extremes(const struct sdg_fast_kernels *kernels, bool half)
 }
 
 // Operations that emit codes: those of the values that they give in f32.
-static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool half)
+static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { ROWS = 5, CHANNELS = 77, COUNT = ROWS * CHANNELS };
-    struct array x = make(COUNT * 2, half, 2, 0), gamma = make(CHANNELS, false, 1, 1),
+    struct array x = make(COUNT * 2, bf16, 2, 0), gamma = make(CHANNELS, false, 1, 1),
                  beta = make(CHANNELS, false, 1, 0);
     struct array wide = widened(&x), y = make(COUNT, false, 0, 0);
     struct sdg_fast_group_norm norm = {
@@ -524,17 +524,17 @@ static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool half)
         const struct sdg_fast_codes codes = codes_of(range);
         uint8_t out[COUNT];
         kernels->layer_norm(wide.data, gamma.data, beta.data, 1e-5f, y.data, false, NULL, CHANNELS, 0, ROWS);
-        kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, out, half, &codes, CHANNELS, 0, ROWS);
+        kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, out, bf16, &codes, CHANNELS, 0, ROWS);
         compare_codes(kernels, "layer norm", range, out, y.data, COUNT, 0);
         kernels->geglu(wide.data, y.data, false, NULL, CHANNELS, 0, ROWS);
-        kernels->geglu(x.data, out, half, &codes, CHANNELS, 0, ROWS);
+        kernels->geglu(x.data, out, bf16, &codes, CHANNELS, 0, ROWS);
         compare_codes(kernels, "geglu", range, out, y.data, COUNT, 0);
         for (int silu = 0; silu < 2; silu++) {
             norm.silu = silu;
             kernels->group_norm_apply(&norm, 0, 0, ROWS, beta.data, gamma.data, beta.data, NULL);
             struct sdg_fast_group_norm coded = norm;
             coded.x[0] = x.data;
-            coded.half = half;
+            coded.bf16 = bf16;
             coded.out = out;
             kernels->group_norm_apply(&coded, 0, 0, ROWS, beta.data, gamma.data, beta.data, &codes);
             compare_codes(kernels, "group norm", range, out, y.data, COUNT, 0);
@@ -546,11 +546,11 @@ static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool half)
 }
 
 // bf16 results were rounded once more than those that became codes: one code may be another.
-static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool half)
+static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { TOKENS = 90, HEADS = 3, D = 10, COUNT = TOKENS * HEADS * D };
-    struct array q = make(COUNT, half, 2, 0), k = make(COUNT, half, 1, 0), v = make(COUNT, half, 4, 0),
-                 y = make(COUNT, half, 0, 0);
+    struct array q = make(COUNT, bf16, 2, 0), k = make(COUNT, bf16, 1, 0), v = make(COUNT, bf16, 4, 0),
+                 y = make(COUNT, bf16, 0, 0);
     struct sdg_fast_attention op = {
         .q = q.data,
         .k = k.data,
@@ -563,8 +563,8 @@ static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool h
         .d = D,
         .dv = D,
         .scale = 0.9f,
-        .half = half,
-        .pairs = half && kernels->pairs,
+        .bf16 = bf16,
+        .pairs = bf16 && kernels->pairs,
     };
     run_attention(kernels, &op, NULL);
     float floats[COUNT];
@@ -575,20 +575,20 @@ static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool h
         uint8_t out[COUNT];
         op.out = out;
         run_attention(kernels, &op, &codes);
-        compare_codes(kernels, "attention", range, out, floats, COUNT, half);
+        compare_codes(kernels, "attention", range, out, floats, COUNT, bf16);
     }
     struct array *all[] = {&q, &k, &v, &y};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         drop(all[i]);
 }
 
-static void check_unpack4(const struct sdg_fast_kernels *kernels, bool half)
+static void check_unpack4(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { COUNT = 3 * SDG_FAST_NIBBLES };
     int8_t codes[COUNT];
     _Alignas(64) int8_t out[COUNT];
     uint8_t packed[COUNT / 2];
-    (void)half;
+    (void)bf16;
     for (int i = 0; i < COUNT; i++)
         codes[i] = (int8_t)((i * 7 + i / 16) % 16 - 8);
     sdg_fast_pack4(codes, packed, COUNT);

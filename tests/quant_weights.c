@@ -1,4 +1,4 @@
-// quant/weights, quant/gptq: scales against brute force, GPTQ against the textbook in numpy, Hessians, packing.
+// quant/rounding, quant/gptq: scales against brute force, GPTQ against the textbook in numpy, Hessians, packing.
 #include "quant/gptq.h"
 #include "quant/cholesky.h"
 

@@ -1,6 +1,6 @@
 // The machine: its name, memory and physical cores, from what Linux tells in /proc and /sys; elsewhere what OpenMP
 // knows.
-#include "backend/cpu/program.h"
+#include "backend/cpu/cpu_program.h"
 
 #include "base/memory.h"
 

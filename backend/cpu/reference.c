@@ -1,5 +1,5 @@
 // The backend `reference`: every operation in plain C, what all other backends are compared with.
-#include "backend/cpu/program.h"
+#include "backend/cpu/cpu_program.h"
 
 #include <stdio.h>
 
@@ -42,13 +42,5 @@ const struct sdg_backend_ops sdg_backend_reference = {
     .destroy = destroy,
     .has_type = has_type,
     .list = list,
-    .program_create = sdg_cpu_program_create,
-    .program_destroy = sdg_cpu_program_destroy,
-    .write = sdg_cpu_program_write,
-    .read = sdg_cpu_program_read,
-    .run = sdg_cpu_program_run,
-    .memory = sdg_cpu_program_memory,
-    .describe = sdg_cpu_program_describe,
-    .profile = sdg_cpu_program_profile,
-    .times = sdg_cpu_program_times,
+    .program = &sdg_cpu_program_ops,
 };

@@ -4,11 +4,12 @@ set -eu
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 cd "$tree"
-mkdir -p base formats scheduler quant unet vae backend/cpu backend/vulkan apps/common include/sdgen
-touch base/log.h formats/config.h scheduler/rng.h unet/unet.h backend/backend.h backend/vulkan/device.h include/sdgen/sdgen.h apps/common/ui.h
+mkdir -p base formats scheduler quant quantize pipeline measure unet vae backend/cpu backend/vulkan apps/common include/sdgen
+touch base/log.h pipeline/pipeline.h measure/measure.h formats/config.h scheduler/rng.h unet/unet.h backend/backend.h backend/vulkan/device.h include/sdgen/sdgen.h apps/common/ui.h
 plant() { printf '%s\n' "$2" >"$1"; }
 plant base/ok.c '#include "base/log.h"'
 plant quant/ok.c '// a VkDevice in a comment, "VK_ERROR" in none'
+plant measure/ok.c '#include "pipeline/pipeline.h"'
 plant apps/ok.c '#include "common/ui.h"
 #include "sdgen/sdgen.h"'
 plant backend/vulkan/ok.c '#include <volk.h>
@@ -28,6 +29,8 @@ expect() { # FILE TEXT: with this file the check fails and names it
 check=$1
 expect base/up.c '#include "formats/config.h"'
 expect quant/side.c '#include "scheduler/rng.h"'
+expect quantize/side.c '#include "pipeline/pipeline.h"'
+expect pipeline/up.c '#include "measure/measure.h"'
 expect vae/side.c '#include "../unet/unet.h"'
 expect unet/up.c '#include "backend/backend.h"'
 expect backend/cpu/side.c '#include "backend/vulkan/device.h"'
@@ -36,4 +39,4 @@ expect apps/common/inside.c '#include "formats/config.h"'
 expect include/sdgen/down.h '#include "base/log.h"'
 expect unet/vulkan.c 'static VkDevice device;'
 expect formats/volk.c '#include <volk.h>'
-echo "layers: 10 violations found"
+echo "layers: 12 violations found"

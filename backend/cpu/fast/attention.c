@@ -1,5 +1,6 @@
 // Attention on all threads: first every head's keys and values are packed, then tiles of queries are worked off.
 #include "backend/cpu/fast/fast.h"
+#include "backend/cpu/fast/tools.h"
 
 #include "base/memory.h"
 
@@ -65,8 +66,8 @@ enum sdg_result sdg_fast_select_attention(struct sdg_cpu_step *step, bool *taken
     const struct sdg_op *op = step->op;
     const struct sdg_value_info *q = sdg_cpu_value(program, op->in[0]), *k = sdg_cpu_value(program, op->in[1]),
                                 *v = sdg_cpu_value(program, op->in[2]);
-    bool half;
-    if (!sdg_fast_types(step, &half))
+    bool bf16;
+    if (!sdg_fast_types(step, &bf16))
         return SDG_OK;
     struct state *state = sdg_alloc(program->log, 1, sizeof *state, "a kernel");
     if (!state)
@@ -81,8 +82,8 @@ enum sdg_result sdg_fast_select_attention(struct sdg_cpu_step *step, bool *taken
         .dv = v->dims[3] / op->u.attention.heads,
         .scale = op->u.attention.scale,
         .causal = op->u.attention.causal,
-        .half = half,
-        .pairs = half && state->kernels->pairs,
+        .bf16 = bf16,
+        .pairs = bf16 && state->kernels->pairs,
     };
     state->kernels->attention_sizes(&state->op, &state->k_floats, &state->v_floats, &state->work_floats);
     state->work_floats = padded(state->work_floats);

@@ -69,7 +69,7 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
             memcpy(k, (const uint16_t *)op->k + from, (size_t)op->d * 2);
             if (op->d % 2)
                 ((uint16_t *)k)[op->d] = 0;
-        } else if (op->half) {
+        } else if (op->bf16) {
             for (int64_t c = 0; c < op->d; c++)
                 k[c] = sdg_f32_from_bf16(((const uint16_t *)op->k)[from + c]);
         } else {
@@ -88,7 +88,7 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
             for (int64_t c = 0; c < op->dv; c++)
                 v[c] = pair(low[c], last ? 0 : low[next + c]);
             v[op->dv] = pair(one, last ? 0 : one);
-        } else if (op->half) {
+        } else if (op->bf16) {
             for (int64_t c = 0; c < op->dv; c++)
                 v[c] = sdg_f32_from_bf16(((const uint16_t *)op->v)[from + c]);
         } else {
@@ -104,8 +104,8 @@ INLINE void pack_queries(const struct sdg_fast_attention *op, int64_t sample, in
                          int64_t count, float *tile)
 {
     const int64_t d = op->d, depth = depth_of(d, op->pairs), stride = op->heads * d;
-    const bool half = op->half, pairs = op->pairs;
-    const size_t size = element_size(half);
+    const bool bf16 = op->bf16, pairs = op->pairs;
+    const size_t size = element_size(bf16);
     const char *q = (const char *)op->q + (size_t)((sample * op->queries + first) * stride + head * d) * size;
     for (int64_t i = 0; i < count; i++)
         for (size_t at = 0; at < (size_t)d * size; at += 64)
@@ -121,7 +121,7 @@ INLINE void pack_queries(const struct sdg_fast_attention *op, int64_t sample, in
                 *to = pair(((const uint16_t *)q)[d - 1], 0);
         } else {
             for (int64_t c = 0; c < d; c++, to += TILE_WIDTH)
-                *to = load_one(q, c, half);
+                *to = load_one(q, c, bf16);
         }
     }
 }
@@ -182,10 +182,10 @@ INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float f
 
 // result[dv][TILE_WIDTH] / sum -> element `to` of the output and on, for `count` queries: of every query 4 bytes at a
 // time, as its neighbours in `result` go to places far apart, then the channels left over.
-INLINE void write_result_as(const bool half, const struct sdg_fast_codes *codes, const struct sdg_fast_attention *op,
+INLINE void write_result_as(const bool bf16, const struct sdg_fast_codes *codes, const struct sdg_fast_attention *op,
                             const float *result, const float *sum, int64_t to, int64_t count)
 {
-    const int64_t dv = op->dv, stride = op->heads * dv, size = codes ? 1 : half ? 2 : 4, some = 4 / size;
+    const int64_t dv = op->dv, stride = op->heads * dv, size = codes ? 1 : bf16 ? 2 : 4, some = 4 / size;
     char *out = (char *)op->out + to * size;
     vf one_over[TILE_VECTORS];
     for (int v = 0; v < TILE_VECTORS; v++)
@@ -200,7 +200,7 @@ INLINE void write_result_as(const bool half, const struct sdg_fast_codes *codes,
             if (codes)
                 y[0] = (vf)(v_code_bits(y[0], codes) | v_code_bits(y[1], codes) << 8 | v_code_bits(y[2], codes) << 16 |
                             v_code_bits(y[3], codes) << 24);
-            else if (half)
+            else if (bf16)
                 y[0] = v_pair_bf16(y[0], y[1]);
             v_store(words + v * LANES, y[0]);
         }
@@ -210,7 +210,7 @@ INLINE void write_result_as(const bool half, const struct sdg_fast_codes *codes,
     for (; c < dv; c++) {
         float words[TILE_WIDTH];
         for (int v = 0; v < TILE_VECTORS; v++)
-            put(words, v * LANES, half, codes, v_load(result + c * TILE_WIDTH + v * LANES) * one_over[v]);
+            put(words, v * LANES, bf16, codes, v_load(result + c * TILE_WIDTH + v * LANES) * one_over[v]);
         for (int64_t i = 0; i < count; i++)
             memcpy(out + (i * stride + c) * size, (char *)words + i * size, (size_t)size);
     }
@@ -222,7 +222,7 @@ INLINE void write_result(const struct sdg_fast_attention *op, const float *resul
     const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
     if (codes)
         write_result_as(false, &own, op, result, sum, to, count);
-    else if (op->half)
+    else if (op->bf16)
         write_result_as(true, NULL, op, result, sum, to, count);
     else
         write_result_as(false, NULL, op, result, sum, to, count);

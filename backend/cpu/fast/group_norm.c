@@ -2,6 +2,7 @@
 // chunks of pixels (a chunk stays in the cache for its two readings), merged in double precision in the order of the
 // chunks; then all is normalised.
 #include "backend/cpu/fast/fast.h"
+#include "backend/cpu/fast/tools.h"
 
 #include "base/memory.h"
 
@@ -109,8 +110,8 @@ enum sdg_result sdg_fast_select_group_norm(struct sdg_cpu_step *step, bool *take
     const struct sdg_op *op = step->op;
     const struct sdg_value_info *x = sdg_cpu_value(program, op->in[0]);
     const enum sdg_unary activation = op->u.group_norm.activation;
-    bool half;
-    if (!sdg_fast_types(step, &half) || (activation != SDG_UNARY_NONE && activation != SDG_UNARY_SILU))
+    bool bf16;
+    if (!sdg_fast_types(step, &bf16) || (activation != SDG_UNARY_NONE && activation != SDG_UNARY_SILU))
         return SDG_OK;
     if (sdg_cpu_value(program, op->in[1])->dtype != SDG_F32 || sdg_cpu_value(program, op->in[2])->dtype != SDG_F32)
         return SDG_OK;
@@ -122,7 +123,7 @@ enum sdg_result sdg_fast_select_group_norm(struct sdg_cpu_step *step, bool *take
         .channels = {x->dims[3], op->in[3] ? sdg_cpu_value(program, op->in[3])->dims[3] : 0},
         .pixels = x->dims[1] * x->dims[2],
         .groups = op->u.group_norm.groups,
-        .half = half,
+        .bf16 = bf16,
         .silu = activation == SDG_UNARY_SILU,
     };
     state->eps = op->u.group_norm.eps;

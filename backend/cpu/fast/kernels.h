@@ -1,6 +1,6 @@
 // The cpu backend's own kernels as plain functions on ranges, compiled once per instruction set. They know no threads,
-// graph or program: fast.c divides the work. Storage is f32, or bf16 where `half` is set; arithmetic is f32. A range's
-// result does not depend on how the rest was divided.
+// graph or program: the files beside divide the work. Storage is f32, or bf16 where `bf16` is set; arithmetic is f32. A
+// range's result does not depend on how the rest was divided.
 #ifndef SDG_BACKEND_CPU_FAST_KERNELS_H
 #define SDG_BACKEND_CPU_FAST_KERNELS_H
 
@@ -21,7 +21,7 @@ struct sdg_fast_attention {
     int64_t samples, heads, queries, keys, d, dv;
     float scale;
     bool causal;      // query i sees keys 0..i
-    bool half, pairs; // pairs only if the kernels have them, and half
+    bool bf16, pairs; // pairs only if the kernels have them, and bf16
     float *packed_k, *packed_v;
 };
 
@@ -32,7 +32,7 @@ struct sdg_fast_group_norm {
     // [samples, pixels, channels[0] + channels[1]], in codes where group_norm_apply is given some
     void *out;
     int groups;
-    bool half, silu;
+    bool bf16, silu;
 };
 
 // What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits.
@@ -45,7 +45,7 @@ struct sdg_fast_epilogue {
     const float *scales, *bias, *table;
     const void *residual;
     enum sdg_unary activation;
-    bool half; // storage of residual, and of out unless codes is not NULL
+    bool bf16; // storage of residual, and of out unless codes is not NULL
     const struct sdg_fast_codes *codes;
 };
 
@@ -56,21 +56,21 @@ struct sdg_fast_kernels {
     bool pairs;       // has products of bf16 pairs
     int64_t tile;     // width of a product: queries of attention, output channels of conv2d and linear
 
-    // f32, f16, bf16 or s8 at any alignment -> f32 or, if `half`, bf16.
-    void (*convert)(const void *from, enum sdg_dtype type, void *to, bool half, int64_t count);
-    void (*unary)(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin,
+    // f32, f16, bf16 or s8 at any alignment -> f32 or, if `bf16`, bf16.
+    void (*convert)(const void *from, enum sdg_dtype type, void *to, bool bf16, int64_t count);
+    void (*unary)(enum sdg_unary function, float a, float b, const void *x, void *out, bool bf16, int64_t begin,
                   int64_t end);
     // out[i] = x[i] op y[i] for i in [0, count)
-    void (*binary)(enum sdg_binary function, const void *x, const void *y, void *out, bool half, int64_t count);
-    // Below, `half` says how x is stored, and out as well unless `codes` is not NULL.
-    void (*quantize)(const void *x, uint8_t *out, bool half, const struct sdg_fast_codes *codes, int64_t begin,
+    void (*binary)(enum sdg_binary function, const void *x, const void *y, void *out, bool bf16, int64_t count);
+    // Below, `bf16` says how x is stored, and out as well unless `codes` is not NULL.
+    void (*quantize)(const void *x, uint8_t *out, bool bf16, const struct sdg_fast_codes *codes, int64_t begin,
                      int64_t end);
     // Smallest and largest of x[begin..end) and 0; NaN is neither.
-    void (*extremes)(const void *x, bool half, int64_t begin, int64_t end, float *smallest, float *largest);
+    void (*extremes)(const void *x, bool bf16, int64_t begin, int64_t end, float *smallest, float *largest);
     // Rows [begin, end): out[row][c] = x[row][c] * gelu_erf(x[row][channels + c])
-    void (*geglu)(const void *x, void *out, bool half, const struct sdg_fast_codes *codes, int64_t channels,
+    void (*geglu)(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t channels,
                   int64_t begin, int64_t end);
-    void (*layer_norm)(const void *x, const float *gamma, const float *beta, float eps, void *out, bool half,
+    void (*layer_norm)(const void *x, const float *gamma, const float *beta, float eps, void *out, bool bf16,
                        const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end);
 
     // Mean and sum of squared differences from it, per group, of pixels [begin, end) of one sample: stats[2 g], stats[2

@@ -1,5 +1,6 @@
 // Layer norm, element-wise operations and intervals on all threads, a fixed number of elements at a time.
 #include "backend/cpu/fast/fast.h"
+#include "backend/cpu/fast/tools.h"
 
 #include <math.h>
 
@@ -10,7 +11,7 @@ static const struct sdg_fast_kernels *kernels_of(const struct sdg_cpu_step *step
     return sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
 }
 
-static bool is_half(const struct sdg_cpu_step *step)
+static bool is_bf16(const struct sdg_cpu_step *step)
 {
     return sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16;
 }
@@ -33,11 +34,11 @@ static enum sdg_result run_unary(const struct sdg_cpu_step *step, int64_t row)
     const struct sdg_fast_kernels *kernels = kernels_of(step);
     const void *x = sdg_cpu_data(step->program, op->in[0]);
     void *out = sdg_cpu_data(step->program, op->out);
-    const bool half = is_half(step);
+    const bool bf16 = is_bf16(step);
     const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, op->out));
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += PART_ELEMENTS)
-        kernels->unary(op->u.unary.function, op->u.unary.a, op->u.unary.b, x, out, half, i,
+        kernels->unary(op->u.unary.function, op->u.unary.a, op->u.unary.b, x, out, bf16, i,
                        smaller(i + PART_ELEMENTS, count));
     return SDG_OK;
 }
@@ -53,8 +54,8 @@ static enum sdg_result run_binary(const struct sdg_cpu_step *step, int64_t row)
                                 *vy = sdg_cpu_value(step->program, op->in[1]);
     const char *x = sdg_cpu_data(step->program, op->in[0]), *y = sdg_cpu_data(step->program, op->in[1]);
     char *out = sdg_cpu_data(step->program, op->out);
-    const bool half = is_half(step);
-    const int64_t size = half ? 2 : 4, channels = vx->dims[3], pixels = vx->dims[1] * vx->dims[2];
+    const bool bf16 = is_bf16(step);
+    const int64_t size = bf16 ? 2 : 4, channels = vx->dims[3], pixels = vx->dims[1] * vx->dims[2];
     const bool one_sample = vy->dims[0] != vx->dims[0],
                one_pixel = vy->dims[1] != vx->dims[1] || vy->dims[2] != vx->dims[2];
     const int64_t piece = one_pixel ? 1 : smaller(part_rows(channels), pixels), pieces = (pixels + piece - 1) / piece;
@@ -64,32 +65,15 @@ static enum sdg_result run_binary(const struct sdg_cpu_step *step, int64_t row)
         const int64_t from = (sample * pixels + pixel) * channels;
         const int64_t y_pixels = one_pixel ? 1 : pixels,
                       with = ((one_sample ? 0 : sample * y_pixels) + (one_pixel ? 0 : pixel)) * channels;
-        kernels->binary(op->u.binary.function, x + from * size, y + with * size, out + from * size, half,
+        kernels->binary(op->u.binary.function, x + from * size, y + with * size, out + from * size, bf16,
                         smaller(piece, pixels - pixel) * channels);
     }
     return SDG_OK;
 }
 
-static void make_codes(const struct sdg_cpu_step *step, int64_t row, const void *x, bool half)
-{
-    const struct sdg_fast_kernels *kernels = kernels_of(step);
-    uint8_t *out = sdg_cpu_data(step->program, step->op->out);
-    struct sdg_fast_codes how;
-    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
-    const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, step->op->out));
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += PART_ELEMENTS)
-        kernels->quantize(x, out, half, codes, i, smaller(i + PART_ELEMENTS, count));
-}
-
-void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y)
-{
-    make_codes(step, row, y, false);
-}
-
 static enum sdg_result run_quantize(const struct sdg_cpu_step *step, int64_t row)
 {
-    make_codes(step, row, sdg_cpu_data(step->program, step->op->in[0]), is_half(step));
+    sdg_fast_make_codes(step, row, sdg_cpu_data(step->program, step->op->in[0]), is_bf16(step));
     return SDG_OK;
 }
 
@@ -107,13 +91,13 @@ static enum sdg_result run_measure_interval(const struct sdg_cpu_step *step, int
     const struct sdg_op *op = step->op;
     const struct sdg_fast_kernels *kernels = kernels_of(step);
     const void *x = sdg_cpu_data(step->program, op->in[0]);
-    const bool half = is_half(step);
+    const bool bf16 = is_bf16(step);
     const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, op->in[0]));
     float smallest = 0, largest = 0;
 #pragma omp parallel for schedule(static) reduction(min : smallest) reduction(max : largest)
     for (int64_t i = 0; i < count; i += PART_ELEMENTS) {
         float low, high;
-        kernels->extremes(x, half, i, smaller(i + PART_ELEMENTS, count), &low, &high);
+        kernels->extremes(x, bf16, i, smaller(i + PART_ELEMENTS, count), &low, &high);
         smallest = fminf(smallest, low);
         largest = fmaxf(largest, high);
     }
@@ -128,13 +112,13 @@ static enum sdg_result run_geglu(const struct sdg_cpu_step *step, int64_t row)
     const struct sdg_value_info *info = sdg_cpu_value(step->program, step->op->out);
     const void *x = sdg_cpu_data(step->program, step->op->in[0]);
     void *out = sdg_cpu_data(step->program, step->op->out);
-    const bool half = is_half(step);
+    const bool bf16 = is_bf16(step);
     struct sdg_fast_codes how;
     const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
     const int64_t channels = info->dims[3], rows = sdg_value_elements(info) / channels, part = part_rows(channels);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < rows; i += part)
-        kernels->geglu(x, out, half, codes, channels, i, smaller(i + part, rows));
+        kernels->geglu(x, out, bf16, codes, channels, i, smaller(i + part, rows));
     return SDG_OK;
 }
 
@@ -146,13 +130,13 @@ static enum sdg_result run_layer_norm(const struct sdg_cpu_step *step, int64_t r
     const void *x = sdg_cpu_data(step->program, op->in[0]);
     const float *gamma = sdg_cpu_data(step->program, op->in[1]), *beta = sdg_cpu_data(step->program, op->in[2]);
     void *out = sdg_cpu_data(step->program, op->out);
-    const bool half = is_half(step);
+    const bool bf16 = is_bf16(step);
     struct sdg_fast_codes how;
     const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
     const int64_t channels = info->dims[3], rows = sdg_value_elements(info) / channels, part = part_rows(channels);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < rows; i += part)
-        kernels->layer_norm(x, gamma, beta, op->u.layer_norm.eps, out, half, codes, channels, i,
+        kernels->layer_norm(x, gamma, beta, op->u.layer_norm.eps, out, bf16, codes, channels, i,
                             smaller(i + part, rows));
     return SDG_OK;
 }
@@ -160,14 +144,14 @@ static enum sdg_result run_layer_norm(const struct sdg_cpu_step *step, int64_t r
 void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_op *op = step->op;
-    bool half;
+    bool bf16;
     if (op->kind == SDG_OP_MEASURE_INTERVAL) { // its result is f32 whatever it reads
         const enum sdg_dtype type = sdg_cpu_value(step->program, op->in[0])->dtype;
         if (type == SDG_F32 || type == SDG_BF16)
             sdg_fast_take(step, run_measure_interval, taken);
         return;
     }
-    if (!sdg_fast_types(step, &half))
+    if (!sdg_fast_types(step, &bf16))
         return;
     switch (op->kind) {
     case SDG_OP_UNARY: sdg_fast_take(step, run_unary, taken); break;

@@ -1,70 +1,70 @@
 // Element-wise kernels for one instruction set; included by kernels_*.c.
 
-INLINE void unary_as(const bool half, enum sdg_unary function, float a, float b, const void *x, void *out,
+INLINE void unary_as(const bool bf16, enum sdg_unary function, float a, float b, const void *x, void *out,
                      int64_t begin, int64_t end)
 {
     int64_t i = begin;
     for (; i + LANES <= end; i += LANES)
-        store(out, i, half, v_unary(function, a, b, load(x, i, half)));
+        store(out, i, bf16, v_unary(function, a, b, load(x, i, bf16)));
     if (i < end)
-        store_some(out, i, half, end - i, v_unary(function, a, b, load_some(x, i, half, end - i)));
+        store_some(out, i, bf16, end - i, v_unary(function, a, b, load_some(x, i, bf16, end - i)));
 }
 
-static void unary(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin,
+static void unary(enum sdg_unary function, float a, float b, const void *x, void *out, bool bf16, int64_t begin,
                   int64_t end)
 {
-    if (half)
+    if (bf16)
         unary_as(true, function, a, b, x, out, begin, end);
     else
         unary_as(false, function, a, b, x, out, begin, end);
 }
 
-INLINE void binary_as(const bool half, const bool multiply, const void *x, const void *y, void *out, int64_t count)
+INLINE void binary_as(const bool bf16, const bool multiply, const void *x, const void *y, void *out, int64_t count)
 {
     int64_t i = 0;
     for (; i + LANES <= count; i += LANES) {
-        vf p = load(x, i, half), q = load(y, i, half);
-        store(out, i, half, multiply ? p * q : p + q);
+        vf p = load(x, i, bf16), q = load(y, i, bf16);
+        store(out, i, bf16, multiply ? p * q : p + q);
     }
     if (i < count) {
-        vf p = load_some(x, i, half, count - i), q = load_some(y, i, half, count - i);
-        store_some(out, i, half, count - i, multiply ? p * q : p + q);
+        vf p = load_some(x, i, bf16, count - i), q = load_some(y, i, bf16, count - i);
+        store_some(out, i, bf16, count - i, multiply ? p * q : p + q);
     }
 }
 
-static void binary(enum sdg_binary function, const void *x, const void *y, void *out, bool half, int64_t count)
+static void binary(enum sdg_binary function, const void *x, const void *y, void *out, bool bf16, int64_t count)
 {
     const bool multiply = function == SDG_BINARY_MUL;
-    if (half)
+    if (bf16)
         binary_as(true, multiply, x, y, out, count);
     else
         binary_as(false, multiply, x, y, out, count);
 }
 
-INLINE void quantize_as(const bool half, const void *x, uint8_t *out, const struct sdg_fast_codes codes, int64_t begin,
+INLINE void quantize_as(const bool bf16, const void *x, uint8_t *out, const struct sdg_fast_codes codes, int64_t begin,
                         int64_t end)
 {
     int64_t i = begin;
     for (; i + LANES <= end; i += LANES)
-        put(out, i, half, &codes, load(x, i, half));
+        put(out, i, bf16, &codes, load(x, i, bf16));
     if (i < end)
-        put_some(out, i, half, &codes, end - i, load_some(x, i, half, end - i));
+        put_some(out, i, bf16, &codes, end - i, load_some(x, i, bf16, end - i));
 }
 
-static void quantize(const void *x, uint8_t *out, bool half, const struct sdg_fast_codes *codes, int64_t begin,
+static void quantize(const void *x, uint8_t *out, bool bf16, const struct sdg_fast_codes *codes, int64_t begin,
                      int64_t end)
 {
-    if (half)
+    if (bf16)
         quantize_as(true, x, out, *codes, begin, end);
     else
         quantize_as(false, x, out, *codes, begin, end);
 }
 
-INLINE void extremes_as(const bool half, const void *x, int64_t begin, int64_t end, float *smallest, float *largest)
+INLINE void extremes_as(const bool bf16, const void *x, int64_t begin, int64_t end, float *smallest, float *largest)
 {
     vf low = {0}, high = {0};
     for (int64_t i = begin; i < end; i += LANES) {
-        vf y = end - i < LANES ? load_some(x, i, half, end - i) : load(x, i, half);
+        vf y = end - i < LANES ? load_some(x, i, bf16, end - i) : load(x, i, bf16);
         low = v_min(y, low); // where y is NaN both are what they were
         high = v_max(y, high);
     }
@@ -75,35 +75,35 @@ INLINE void extremes_as(const bool half, const void *x, int64_t begin, int64_t e
     }
 }
 
-static void extremes(const void *x, bool half, int64_t begin, int64_t end, float *smallest, float *largest)
+static void extremes(const void *x, bool bf16, int64_t begin, int64_t end, float *smallest, float *largest)
 {
-    if (half)
+    if (bf16)
         extremes_as(true, x, begin, end, smallest, largest);
     else
         extremes_as(false, x, begin, end, smallest, largest);
 }
 
-INLINE void geglu_as(const bool half, const void *x, void *out, const struct sdg_fast_codes *codes, int64_t channels,
+INLINE void geglu_as(const bool bf16, const void *x, void *out, const struct sdg_fast_codes *codes, int64_t channels,
                      int64_t begin, int64_t end)
 {
     for (int64_t row = begin; row < end; row++) {
         int64_t from = row * 2 * channels, to = row * channels, c = 0;
         for (; c + LANES <= channels; c += LANES)
-            put(out, to + c, half, codes, load(x, from + c, half) * v_gelu_erf(load(x, from + channels + c, half)));
+            put(out, to + c, bf16, codes, load(x, from + c, bf16) * v_gelu_erf(load(x, from + channels + c, bf16)));
         if (c < channels) {
-            vf gate = v_gelu_erf(load_some(x, from + channels + c, half, channels - c));
-            put_some(out, to + c, half, codes, channels - c, load_some(x, from + c, half, channels - c) * gate);
+            vf gate = v_gelu_erf(load_some(x, from + channels + c, bf16, channels - c));
+            put_some(out, to + c, bf16, codes, channels - c, load_some(x, from + c, bf16, channels - c) * gate);
         }
     }
 }
 
-static void geglu(const void *x, void *out, bool half, const struct sdg_fast_codes *codes, int64_t channels,
+static void geglu(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t channels,
                   int64_t begin, int64_t end)
 {
     const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
-    if (half && codes)
+    if (bf16 && codes)
         geglu_as(true, x, out, &own, channels, begin, end);
-    else if (half)
+    else if (bf16)
         geglu_as(true, x, out, NULL, channels, begin, end);
     else if (codes)
         geglu_as(false, x, out, &own, channels, begin, end);
@@ -135,27 +135,27 @@ INLINE vf load_as(const void *from, enum sdg_dtype type, int64_t i)
     return v_from_f16(x);
 }
 
-INLINE void convert_as(const enum sdg_dtype type, const bool half, const void *from, void *to, int64_t count)
+INLINE void convert_as(const enum sdg_dtype type, const bool bf16, const void *from, void *to, int64_t count)
 {
     int64_t i = 0;
     for (; i + LANES <= count; i += LANES)
-        store(to, i, half, load_as(from, type, i));
+        store(to, i, bf16, load_as(from, type, i));
     if (i < count) {
         const size_t size = sdg_dtype_size(type);
         unsigned char rest[LANES * 4] = {0};
         memcpy(rest, (const char *)from + (size_t)i * size, (size_t)(count - i) * size);
-        store_some(to, i, half, count - i, load_as(rest, type, 0));
+        store_some(to, i, bf16, count - i, load_as(rest, type, 0));
     }
 }
 
-static void convert(const void *from, enum sdg_dtype type, void *to, bool half, int64_t count)
+static void convert(const void *from, enum sdg_dtype type, void *to, bool bf16, int64_t count)
 {
     if (type == SDG_F32)
-        half ? convert_as(SDG_F32, true, from, to, count) : convert_as(SDG_F32, false, from, to, count);
+        bf16 ? convert_as(SDG_F32, true, from, to, count) : convert_as(SDG_F32, false, from, to, count);
     else if (type == SDG_F16)
-        half ? convert_as(SDG_F16, true, from, to, count) : convert_as(SDG_F16, false, from, to, count);
+        bf16 ? convert_as(SDG_F16, true, from, to, count) : convert_as(SDG_F16, false, from, to, count);
     else if (type == SDG_S8)
-        half ? convert_as(SDG_S8, true, from, to, count) : convert_as(SDG_S8, false, from, to, count);
+        bf16 ? convert_as(SDG_S8, true, from, to, count) : convert_as(SDG_S8, false, from, to, count);
     else
-        half ? convert_as(SDG_BF16, true, from, to, count) : convert_as(SDG_BF16, false, from, to, count);
+        bf16 ? convert_as(SDG_BF16, true, from, to, count) : convert_as(SDG_BF16, false, from, to, count);
 }

@@ -9,6 +9,7 @@
 // expanded into scratch memory by each run; their scales follow the sums. Work is cut into pieces of PIXELS output
 // pixels of one line times one block of output channels; their sums stay in the cache.
 #include "backend/cpu/fast/fast.h"
+#include "backend/cpu/fast/tools.h"
 
 #include "base/memory.h"
 
@@ -21,7 +22,7 @@ enum { PIXELS = 48 }; // a multiple of the rows of every instruction set's regis
 struct state {
     const struct sdg_fast_kernels *kernels;
     enum sdg_fast_numbers numbers;
-    bool half;                          // storage of residual and out, and of x unless it is codes
+    bool bf16;                          // storage of residual and out, and of x unless it is codes
     int64_t depth;                      // I, or pairs of I
     int64_t samples, height, width, in; // of x
     int64_t lines, columns, out;        // of the output, per sample
@@ -81,18 +82,17 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     if (!plain)
         return SDG_ERROR_MEMORY;
     char *weights = nibbles ? plain + plain_bytes : step->weights;
-    enum sdg_result result = s->code_bits
-        ? sdg_fast_read_codes(step->program, weight, (int8_t *)plain, sdg_fast_code_scales(step, s->out))
-        : sdg_fast_read_weight(step->program, weight, type, plain);
-    if (result == SDG_OK) {
+    if (s->code_bits)
+        sdg_cpu_read_codes(step->program, weight, (int8_t *)plain, sdg_fast_code_scales(step, s->out));
+    else
+        sdg_cpu_read_weight(step->program, weight, type, plain);
 #pragma omp parallel for schedule(static)
-        for (int64_t block = 0; block < s->blocks; block++)
-            pack(s, plain, block, sdg_dtype_size(type), weights);
-        if (nibbles)
-            sdg_fast_pack4((int8_t *)weights, step->weights, codes);
-    }
+    for (int64_t block = 0; block < s->blocks; block++)
+        pack(s, plain, block, sdg_dtype_size(type), weights);
+    if (nibbles)
+        sdg_fast_pack4((int8_t *)weights, step->weights, codes);
     sdg_free(plain);
-    return result;
+    return SDG_OK;
 }
 
 // ---- run ----
@@ -176,8 +176,8 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
             add_position(step, piece, ky, kx, sums);
     const char *residual = e->residual ? sdg_cpu_data(program, e->residual) : NULL;
     char *out = sdg_cpu_data(program, step->op->out);
-    const int64_t size = s->half ? 2 : 4, out_size = codes ? 1 : size;
-    struct sdg_fast_epilogue end = {.activation = e->activation, .half = s->half, .codes = codes};
+    const int64_t size = s->bf16 ? 2 : 4, out_size = codes ? 1 : size;
+    struct sdg_fast_epilogue end = {.activation = e->activation, .bf16 = s->bf16, .codes = codes};
     end.integers = s->numbers == SDG_FAST_INTEGERS;
     if (end.integers)
         end.scales = (const float *)scratch_at(step, s->at.scales) + channel;
@@ -255,16 +255,16 @@ static void describe_shape(const struct sdg_cpu_step *step, struct state *s)
 }
 
 // True if these kernels have the step's types; which numbers they multiply, and whether float activations are bf16.
-static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_numbers *numbers, bool *half)
+static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_numbers *numbers, bool *bf16)
 {
     const struct sdg_op *op = step->op;
     const struct sdg_cpu_program *program = step->program;
     const bool pairs = sdg_fast_kernels_of(sdg_cpu_backend_of(program))->pairs;
     if (!op->in[2]) {
-        if (!sdg_fast_types(step, half))
+        if (!sdg_fast_types(step, bf16))
             return false;
-        *numbers = *half ? SDG_FAST_PAIRS : SDG_FAST_FLOATS;
-        return !*half || (pairs && sdg_cpu_value(program, op->in[0])->dims[3] % 2 == 0);
+        *numbers = *bf16 ? SDG_FAST_PAIRS : SDG_FAST_FLOATS;
+        return !*bf16 || (pairs && sdg_cpu_value(program, op->in[0])->dims[3] % 2 == 0);
     }
     const sdg_value residual = op->epilogue.residual;
     const enum sdg_dtype out = sdg_cpu_value(program, op->out)->dtype,
@@ -272,7 +272,7 @@ static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_number
         : op->codes.interval             ? SDG_F32
                                          : out;
     *numbers = SDG_FAST_INTEGERS;
-    *half = type == SDG_BF16;
+    *bf16 = type == SDG_BF16;
     return (type == SDG_F32 || type == SDG_BF16) && (op->codes.interval || type == out);
 }
 
@@ -284,7 +284,7 @@ static size_t plan_weights(const struct sdg_cpu_step *step, struct state *s)
         s->packed = sdg_cpu_value(step->program, step->op->in[1])->bits == 4 && s->weight_bytes % SDG_FAST_NIBBLES == 0;
         return s->packed ? s->weight_bytes / 2 : s->weight_bytes;
     }
-    s->code_bits = sdg_fast_code_bits(step);
+    s->code_bits = sdg_cpu_code_bits(step->program, step->op->in[1]);
     if (!s->code_bits)
         return s->weight_bytes;
     s->code_count = s->weight_bytes / sdg_dtype_size(weight_type(s));
@@ -308,8 +308,8 @@ enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
     const struct sdg_op *op = step->op;
     const struct sdg_epilogue *e = &op->epilogue;
     enum sdg_fast_numbers numbers;
-    bool half;
-    if (!choose_numbers(step, &numbers, &half) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
+    bool bf16;
+    if (!choose_numbers(step, &numbers, &bf16) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
     if ((e->bias && sdg_cpu_value(program, e->bias)->dtype != SDG_F32) || e->activation == SDG_UNARY_AFFINE)
         return SDG_OK;
@@ -318,7 +318,7 @@ enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
         return SDG_ERROR_MEMORY;
     s->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
     s->numbers = numbers;
-    s->half = half;
+    s->bf16 = bf16;
     step->state = s;
     step->destroy = destroy;
     step->prepare = prepare;

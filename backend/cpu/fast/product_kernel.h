@@ -69,7 +69,7 @@ INLINE vf load_vector(const float *from, int64_t c, int64_t some)
     return some == LANES ? v_load(from + c) : load_some(from, c, false, some);
 }
 
-INLINE void epilogue_as(const bool half, const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
+INLINE void epilogue_as(const bool bf16, const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
 {
     for (int64_t c = 0; c < count; c += LANES) {
         const int64_t some = count - c < LANES ? count - c : LANES;
@@ -83,18 +83,18 @@ INLINE void epilogue_as(const bool half, const struct sdg_fast_epilogue *e, cons
         if (e->table)
             y += load_vector(e->table, c, some);
         if (e->residual)
-            y += some == LANES ? load(e->residual, c, half) : load_some(e->residual, c, half, some);
+            y += some == LANES ? load(e->residual, c, bf16) : load_some(e->residual, c, bf16, some);
         y = v_unary(e->activation, 1, 0, y);
         if (some == LANES)
-            put(out, c, half, e->codes, y);
+            put(out, c, bf16, e->codes, y);
         else
-            put_some(out, c, half, e->codes, some, y);
+            put_some(out, c, bf16, e->codes, some, y);
     }
 }
 
 static void epilogue(const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
 {
-    if (e->half)
+    if (e->bf16)
         epilogue_as(true, e, sums, out, count);
     else
         epilogue_as(false, e, sums, out, count);

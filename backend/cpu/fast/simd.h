@@ -234,22 +234,22 @@ INLINE vi v_dot_integers(vi a, vi b, vi sum)
 #endif
 }
 
-// ---- loads and stores by storage type: element `i` of an array of f32, or of bf16 if `half` ----
-INLINE size_t element_size(bool half)
+// ---- loads and stores by storage type: element `i` of an array of f32, or of bf16 if `bf16` ----
+INLINE size_t element_size(bool bf16)
 {
-    return half ? 2 : 4;
+    return bf16 ? 2 : 4;
 }
-INLINE vf load(const void *array, int64_t i, bool half)
+INLINE vf load(const void *array, int64_t i, bool bf16)
 {
-    if (!half)
+    if (!bf16)
         return v_load((const float *)array + i);
     vh x;
     memcpy(&x, (const uint16_t *)array + i, sizeof x);
     return v_from_bf16(x);
 }
-INLINE void store(void *array, int64_t i, bool half, vf value)
+INLINE void store(void *array, int64_t i, bool bf16, vf value)
 {
-    if (!half) {
+    if (!bf16) {
         v_store((float *)array + i, value);
         return;
     }
@@ -257,21 +257,21 @@ INLINE void store(void *array, int64_t i, bool half, vf value)
     memcpy((uint16_t *)array + i, &x, sizeof x);
 }
 // The first `count` < LANES lanes; the others are 0.
-INLINE vf load_some(const void *array, int64_t i, bool half, int64_t count)
+INLINE vf load_some(const void *array, int64_t i, bool bf16, int64_t count)
 {
     unsigned char part[LANES * 4] = {0};
-    memcpy(part, (const char *)array + (size_t)i * element_size(half), (size_t)count * element_size(half));
-    return load(part, 0, half);
+    memcpy(part, (const char *)array + (size_t)i * element_size(bf16), (size_t)count * element_size(bf16));
+    return load(part, 0, bf16);
 }
-INLINE void store_some(void *array, int64_t i, bool half, int64_t count, vf value)
+INLINE void store_some(void *array, int64_t i, bool bf16, int64_t count, vf value)
 {
     unsigned char part[LANES * 4];
-    store(part, 0, half, value);
-    memcpy((char *)array + (size_t)i * element_size(half), part, (size_t)count * element_size(half));
+    store(part, 0, bf16, value);
+    memcpy((char *)array + (size_t)i * element_size(bf16), part, (size_t)count * element_size(bf16));
 }
-INLINE float load_one(const void *array, int64_t i, bool half)
+INLINE float load_one(const void *array, int64_t i, bool bf16)
 {
-    return half ? sdg_f32_from_bf16(((const uint16_t *)array)[i]) : ((const float *)array)[i];
+    return bf16 ? sdg_f32_from_bf16(((const uint16_t *)array)[i]) : ((const float *)array)[i];
 }
 
 // ---- codes ----
@@ -314,23 +314,23 @@ INLINE vi v_code_bits(vf y, const struct sdg_fast_codes *codes)
 }
 
 // ---- results: f32, bf16 or, if `codes` is not NULL, codes ----
-INLINE void put(void *array, int64_t i, bool half, const struct sdg_fast_codes *codes, vf value)
+INLINE void put(void *array, int64_t i, bool bf16, const struct sdg_fast_codes *codes, vf value)
 {
     if (!codes) {
-        store(array, i, half, value);
+        store(array, i, bf16, value);
         return;
     }
     vb q = v_low_bytes(v_quantize(value, codes));
     memcpy((uint8_t *)array + i, &q, sizeof q);
 }
-INLINE void put_some(void *array, int64_t i, bool half, const struct sdg_fast_codes *codes, int64_t count, vf value)
+INLINE void put_some(void *array, int64_t i, bool bf16, const struct sdg_fast_codes *codes, int64_t count, vf value)
 {
     if (!codes) {
-        store_some(array, i, half, count, value);
+        store_some(array, i, bf16, count, value);
         return;
     }
     uint8_t part[LANES];
-    put(part, 0, half, codes, value);
+    put(part, 0, bf16, codes, value);
     memcpy((uint8_t *)array + i, part, (size_t)count);
 }
 

@@ -5,7 +5,7 @@
 #ifndef SDG_BACKEND_CPU_REF_REF_H
 #define SDG_BACKEND_CPU_REF_REF_H
 
-#include "backend/cpu/program.h"
+#include "backend/cpu/cpu_program.h"
 
 #include <math.h>
 

@@ -1,0 +1,308 @@
+#include "backend/cpu/cpu_program.h"
+
+#include "base/memory.h"
+
+#include <omp.h>
+#include <string.h>
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + SDG_CPU_ALIGNMENT - 1) / SDG_CPU_ALIGNMENT * SDG_CPU_ALIGNMENT;
+}
+
+static size_t value_bytes(const struct sdg_value_info *info)
+{
+    return (size_t)sdg_value_elements(info) * sdg_dtype_size(info->dtype);
+}
+
+// ---- weights ----
+
+void sdg_cpu_want_weight(struct sdg_cpu_program *program, sdg_value v)
+{
+    if (v)
+        program->wanted[v] = true;
+}
+
+// Outputs that make a part large enough for a thread.
+static size_t outputs_per_part(const struct sdg_weight *w)
+{
+    enum { VALUES = 1 << 16 };
+    return w->inputs < VALUES ? VALUES / w->inputs : 1;
+}
+
+void sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to)
+{
+    const struct sdg_weight *w = &program->weights[v];
+    const struct sdg_cpu_backend *backend = sdg_cpu_backend_of(program);
+    const size_t step = outputs_per_part(w), row = w->inputs * sdg_dtype_size(dtype);
+#pragma omp parallel for schedule(static) if (w->outputs > step)
+    for (size_t o = 0; o < w->outputs; o += step) {
+        const size_t count = w->outputs - o < step ? w->outputs - o : step;
+        if (!backend->read_weight || !backend->read_weight(backend, w, o, count, dtype, (char *)to + o * row))
+            sdg_weight_read(w, o, count, dtype, (char *)to + o * row);
+    }
+    if (program->release_weights)
+        sdg_weight_release(w);
+}
+
+int sdg_cpu_code_bits(const struct sdg_cpu_program *program, sdg_value v)
+{
+    const struct sdg_weight *w = &program->weights[v];
+    return w->tensors ? sdg_weight_code_bits(w) : 0;
+}
+
+void sdg_cpu_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales)
+{
+    const struct sdg_weight *w = &program->weights[v];
+    const size_t step = outputs_per_part(w);
+#pragma omp parallel for schedule(static) if (w->outputs > step)
+    for (size_t o = 0; o < w->outputs; o += step)
+        sdg_weight_read_codes(w, o, w->outputs - o < step ? w->outputs - o : step, codes + o * w->inputs, scales + o);
+    if (program->release_weights)
+        sdg_weight_release(w);
+}
+
+static enum sdg_result find_weight(struct sdg_cpu_program *p, const struct sdg_tensors *tensors, sdg_value v)
+{
+    const struct sdg_value_info *info = sdg_cpu_value(p, v);
+    return info->kind == SDG_VALUE_WEIGHT && !p->weights[v].tensors
+        ? sdg_weight_find(p->log, tensors, info, &p->weights[v])
+        : SDG_OK;
+}
+
+// All weights any operation uses, before memory is spent on the first of them.
+static enum sdg_result find_weights(struct sdg_cpu_program *p, const struct sdg_tensors *tensors)
+{
+    for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++) {
+        const struct sdg_op *op = &sdg_cpu_graph(p)->ops[i];
+        for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
+            SDG_TRY(find_weight(p, tensors, op->in[k]));
+        SDG_TRY(find_weight(p, tensors, op->epilogue.bias));
+    }
+    return SDG_OK;
+}
+
+// ---- creation ----
+
+static enum sdg_result select_kernel(struct sdg_cpu_program *p, struct sdg_cpu_step *step)
+{
+    const struct sdg_cpu_backend *backend = sdg_cpu_backend_of(p);
+    for (size_t i = 0; backend->providers[i]; i++) {
+        bool taken = false;
+        SDG_TRY(backend->providers[i]->select(p, step, &taken));
+        if (taken)
+            return SDG_OK;
+    }
+    return sdg_fail(p->log, SDG_ERROR_UNSUPPORTED, "%s: backend %s cannot run this %s", step->op->name,
+                    backend->base.ops->name, sdg_op_name(step->op->kind));
+}
+
+static enum sdg_result select_kernels(struct sdg_cpu_program *p)
+{
+    for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++) {
+        p->steps[i].program = p;
+        p->steps[i].op = &sdg_cpu_graph(p)->ops[i];
+        p->steps[i].index = i;
+        SDG_TRY(select_kernel(p, &p->steps[i]));
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result plan_arena(struct sdg_cpu_program *p)
+{
+    size_t *scratch = sdg_alloc(p->log, sdg_cpu_graph(p)->op_count, sizeof *scratch, "the memory plan");
+    if (!scratch)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++)
+        scratch[i] = p->steps[i].scratch_bytes;
+    enum sdg_result result = sdg_plan_create(sdg_cpu_graph(p), SDG_CPU_ALIGNMENT, scratch, &p->plan);
+    sdg_free(scratch);
+    return result;
+}
+
+static bool owns_storage(const struct sdg_cpu_program *p, sdg_value v)
+{
+    enum sdg_value_kind kind = sdg_cpu_value(p, v)->kind;
+    return kind == SDG_VALUE_INPUT || kind == SDG_VALUE_TABLE || (kind == SDG_VALUE_WEIGHT && p->wanted[v]);
+}
+
+static enum sdg_result allocate_value(struct sdg_cpu_program *p, sdg_value v)
+{
+    const struct sdg_value_info *info = sdg_cpu_value(p, v);
+    if (info->kind == SDG_VALUE_ACTIVATION && p->plan->offset[v] != SIZE_MAX)
+        p->data[v] = (char *)p->arena + p->plan->offset[v];
+    if (!owns_storage(p, v))
+        return SDG_OK;
+    size_t bytes = aligned(value_bytes(info));
+    bool weight = info->kind == SDG_VALUE_WEIGHT;
+    p->data[v] = weight ? sdg_alloc_raw(p->log, bytes, 1, "weights") : sdg_alloc(p->log, bytes, 1, "inputs");
+    if (!p->data[v])
+        return SDG_ERROR_MEMORY;
+    if (weight)
+        sdg_cpu_read_weight(p, v, info->dtype, p->data[v]);
+    return SDG_OK;
+}
+
+static enum sdg_result allocate_values(struct sdg_cpu_program *p)
+{
+    p->arena = sdg_alloc_raw(p->log, p->plan->arena_bytes, 1, "activations");
+    if (!p->arena)
+        return SDG_ERROR_MEMORY;
+    for (sdg_value v = 1; v < sdg_cpu_graph(p)->value_count; v++)
+        SDG_TRY(allocate_value(p, v));
+    return SDG_OK;
+}
+
+static enum sdg_result prepare_step(struct sdg_cpu_program *p, struct sdg_cpu_step *step)
+{
+    if (step->scratch_bytes)
+        step->scratch = (char *)p->arena + p->plan->scratch[step->index];
+    if (step->weight_bytes) {
+        step->weights = sdg_alloc_raw(p->log, aligned(step->weight_bytes), 1, "weights");
+        if (!step->weights)
+            return SDG_ERROR_MEMORY;
+    }
+    return step->prepare ? step->prepare(step) : SDG_OK;
+}
+
+static enum sdg_result build(struct sdg_cpu_program *p, const struct sdg_tensors *tensors)
+{
+    const struct sdg_graph *g = sdg_cpu_graph(p);
+    p->data = sdg_alloc(p->log, g->value_count, sizeof *p->data, "a program's values");
+    p->wanted = sdg_alloc(p->log, g->value_count, sizeof *p->wanted, "a program's values");
+    p->weights = sdg_alloc(p->log, g->value_count, sizeof *p->weights, "a program's weights");
+    p->steps = sdg_alloc(p->log, g->op_count, sizeof *p->steps, "a program's steps");
+    if (!p->data || !p->wanted || !p->weights || !p->steps)
+        return SDG_ERROR_MEMORY;
+    if (tensors)
+        SDG_TRY(find_weights(p, tensors));
+    SDG_TRY(select_kernels(p));
+    SDG_TRY(plan_arena(p));
+    if (p->base.plan_only)
+        return SDG_OK;
+    SDG_TRY(allocate_values(p));
+    for (size_t i = 0; i < g->op_count; i++)
+        SDG_TRY(prepare_step(p, &p->steps[i]));
+    return SDG_OK;
+}
+
+// Kernels prepared in create() may start OpenMP threads as well, so creation runs under the backend's number, too.
+static int enter_threads(const struct sdg_cpu_backend *backend)
+{
+    int before = omp_get_max_threads();
+    omp_set_num_threads(backend->threads);
+    return before;
+}
+
+static enum sdg_result create(struct sdg_program *program, const struct sdg_program_params *params)
+{
+    struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
+    p->log = program->backend->log;
+    p->release_weights = params->release_weights;
+    int before = enter_threads(sdg_cpu_backend_of(p));
+    enum sdg_result result = build(p, params->weights);
+    omp_set_num_threads(before);
+    sdg_free(p->weights);
+    p->weights = NULL;
+    return result;
+}
+
+static void destroy_step(struct sdg_cpu_step *step)
+{
+    if (step->destroy)
+        step->destroy(step);
+    sdg_free(step->weights);
+}
+
+static void destroy(struct sdg_program *program)
+{
+    struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
+    for (size_t i = 0; p->steps && i < sdg_cpu_graph(p)->op_count; i++)
+        destroy_step(&p->steps[i]);
+    for (sdg_value v = 1; p->data && p->wanted && v < sdg_cpu_graph(p)->value_count; v++)
+        if (owns_storage(p, v))
+            sdg_free(p->data[v]);
+    sdg_plan_destroy(&p->plan);
+    sdg_free(p->arena);
+    sdg_free(p->steps);
+    sdg_free(p->data);
+    sdg_free(p->wanted);
+}
+
+// ---- use ----
+
+static enum sdg_result write(struct sdg_program *program, sdg_value v, const void *data, size_t bytes)
+{
+    memcpy(((struct sdg_cpu_program *)program)->data[v], data, bytes);
+    return SDG_OK;
+}
+
+static enum sdg_result read(struct sdg_program *program, sdg_value v, void *data, size_t bytes)
+{
+    memcpy(data, ((struct sdg_cpu_program *)program)->data[v], bytes);
+    return SDG_OK;
+}
+
+static enum sdg_result run_steps(struct sdg_cpu_program *p, int64_t row)
+{
+    for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++) {
+        struct sdg_cpu_step *step = &p->steps[i];
+        double start = p->profiling ? omp_get_wtime() : 0;
+        SDG_TRY(step->run(step, row));
+        if (p->profiling)
+            step->seconds += omp_get_wtime() - start;
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result run(struct sdg_program *program, int64_t row)
+{
+    struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
+    int before = enter_threads(sdg_cpu_backend_of(p));
+    enum sdg_result result = run_steps(p, row);
+    omp_set_num_threads(before);
+    return result;
+}
+
+static void memory(const struct sdg_program *program, struct sdg_memory *out)
+{
+    const struct sdg_cpu_program *p = (const struct sdg_cpu_program *)program;
+    *out = (struct sdg_memory){.arena = p->plan->arena_bytes, .scratch = p->extra_bytes};
+    for (sdg_value v = 1; v < sdg_cpu_graph(p)->value_count; v++)
+        if (owns_storage(p, v))
+            *(sdg_cpu_value(p, v)->kind == SDG_VALUE_WEIGHT ? &out->weights : &out->inputs) +=
+                aligned(value_bytes(sdg_cpu_value(p, v)));
+    for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++)
+        out->weights += aligned(p->steps[i].weight_bytes);
+}
+
+static const char *kernel(const struct sdg_program *program, size_t op_index)
+{
+    return ((const struct sdg_cpu_program *)program)->steps[op_index].kernel;
+}
+
+static void profile(struct sdg_program *program, bool on)
+{
+    struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
+    p->profiling = on;
+    for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++)
+        p->steps[i].seconds = 0;
+}
+
+static double seconds(const struct sdg_program *program, size_t op_index)
+{
+    return ((const struct sdg_cpu_program *)program)->steps[op_index].seconds;
+}
+
+const struct sdg_program_ops sdg_cpu_program_ops = {
+    .bytes = sizeof(struct sdg_cpu_program),
+    .create = create,
+    .destroy = destroy,
+    .write = write,
+    .read = read,
+    .run = run,
+    .memory = memory,
+    .kernel = kernel,
+    .profile = profile,
+    .seconds = seconds,
+};

@@ -1,0 +1,41 @@
+// What the files of this folder and of onednn/ share: kernels of this processor, types, intervals, codes, weights.
+#ifndef SDG_BACKEND_CPU_FAST_TOOLS_H
+#define SDG_BACKEND_CPU_FAST_TOOLS_H
+
+#include "backend/cpu/fast/kernels.h"
+#include "backend/cpu/cpu_program.h"
+
+// The kernels a backend uses: the best, without bf16 instructions where SDG_FEATURE_BF16 is disabled.
+const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend *backend);
+
+// True if all activations the step reads and writes have one type, f32 or bf16 - its result may be codes -; *bf16 says
+// which.
+bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16);
+// How this run's results become codes: fills *codes and returns it, or NULL if the step's result is no codes.
+const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int64_t row, struct sdg_fast_codes *codes);
+// The step's result as codes of `y`, f32 or bf16 in its shape, on all threads.
+void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y, bool bf16);
+// Up to the next multiple of SDG_CPU_ALIGNMENT.
+size_t sdg_fast_align(size_t bytes);
+// In select(): adds that many bytes to the step's scratch memory and returns where they begin.
+size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes);
+// Packs codes -8..7 as sdg_fast_unpack4 reads them, on all threads; count is a multiple of SDG_FAST_NIBBLES.
+void sdg_fast_pack4(const int8_t *codes, uint8_t *packed, size_t count);
+void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, int8_t *codes, size_t count);
+// Codes (8 bits, or 4: packed as above) as f32 or, if `bf16`, bf16 numbers, on all threads: what multiplies floats that
+// are kept as codes.
+void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool bf16, size_t count);
+// Scale and zero point of an interval in this run.
+const float *sdg_fast_interval(const struct sdg_cpu_program *program, sdg_value interval, int64_t row);
+// The cpu backend's read_weight (cpu_program.h): floats that lie in the file as such, in vectors.
+bool sdg_fast_read_weight(const struct sdg_cpu_backend *backend, const struct sdg_weight *weight, size_t first,
+                          size_t count, enum sdg_dtype dtype, void *to);
+// In select(): bytes of step->weights for `count` codes as sdg_fast_expand reads them and the scales behind them; *bits
+// becomes 8 where four cannot be packed. And where these scales are, from prepare() on.
+size_t sdg_fast_plan_codes(int *bits, size_t count, int64_t outputs);
+float *sdg_fast_code_scales(const struct sdg_cpu_step *step, int64_t outputs);
+// Takes the step under the name "<operation>:<instruction set>".
+void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row),
+                   bool *taken);
+
+#endif

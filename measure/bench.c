@@ -1,0 +1,169 @@
+// Timing of single networks on random inputs, for sdbench.
+#include "sdgen/bench.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "pipeline/intervals.h"
+#include "pipeline/networks.h"
+#include "vae/vae.h"
+
+#include <string.h>
+
+struct request {
+    int64_t h, w, batch; // latent size
+};
+
+struct sdg_bench {
+    struct sdg_pipeline *pipeline;
+    struct sdg_program *program;
+    int width, height; // pixels
+    bool kernels;
+    int64_t runs; // since the warm-up
+};
+
+// The network of that name, one row long.
+static enum sdg_result find(const struct sdg_pipeline *p, const char *name, const struct request *r,
+                            enum sdg_network_kind *kind, struct sdg_network_shape *shape)
+{
+    *shape = (struct sdg_network_shape){
+        .batch = r->batch, .height = r->h, .width = r->w, .tokens = SDG_TEXT_TOKENS, .rows = 1, .skip = 1};
+    *kind = strcmp(name, "text") == 0 ? SDG_NETWORK_TEXT
+        : strcmp(name, "unet") == 0   ? SDG_NETWORK_UNET_STEP
+        : strcmp(name, "vae") == 0    ? SDG_NETWORK_DECODER
+                                      : SDG_NETWORK_NONE;
+    if (*kind == SDG_NETWORK_NONE)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be text, unet or vae", name);
+    return SDG_OK;
+}
+
+static enum sdg_result write_random(struct sdg_pipeline *p, struct sdg_program *program)
+{
+    const struct sdg_graph *graph = sdg_program_graph(program);
+    struct sdg_rng rng;
+    sdg_rng_seed(&rng, SDG_RNG_CPU, 1);
+    for (size_t v = 1; v < graph->value_count; v++) {
+        const struct sdg_value_info *info = &graph->values[v];
+        if (info->kind != SDG_VALUE_INPUT && info->kind != SDG_VALUE_TABLE)
+            continue;
+        size_t count = (size_t)sdg_value_elements(info);
+        float *data = sdg_alloc(&p->log, count, sizeof *data, "random inputs");
+        if (!data)
+            return SDG_ERROR_MEMORY;
+        if (info->dtype != SDG_S32) // token ids stay 0
+            sdg_rng_normal(&rng, data, count);
+        enum sdg_result result = sdg_program_write(program, info->name, data, count);
+        sdg_free(data);
+        SDG_TRY(result);
+    }
+    return SDG_OK;
+}
+
+static double middle_timestep(const void *user, int64_t row)
+{
+    (void)user;
+    (void)row;
+    return 500;
+}
+
+// Pixels to latent pixels, a batch to samples.
+static enum sdg_result check(const struct sdg_pipeline *p, const struct sdg_bench_params *params, struct request *out)
+{
+    int factor = sdg_vae_factor(&p->model->vae_config), native = p->model->unet_config.sample_size * factor;
+    int width = params->width ? params->width : native, height = params->height ? params->height : native;
+    if (width < factor || height < factor || width % factor || height % factor || width > 16384 || height > 16384)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "size is %dx%d, should be multiples of %d, at most 16384", width,
+                        height, factor);
+    if (params->batch < 0 || params->batch > 64)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "batch is %d, should be 1..64", params->batch);
+    int samples = strcmp(params->network, "unet") == 0 ? 2 : 1; // a guidance pair
+    *out = (struct request){height / factor, width / factor, samples * (params->batch ? params->batch : 1)};
+    return SDG_OK;
+}
+
+static enum sdg_result prepare(struct sdg_bench *b, const char *network, const struct request *r)
+{
+    struct sdg_pipeline *p = b->pipeline;
+    enum sdg_network_kind kind;
+    struct sdg_network_shape shape;
+    SDG_TRY(find(p, network, r, &kind, &shape));
+    SDG_TRY(sdg_network_compile(p, kind, &shape, &b->program));
+    SDG_TRY(write_random(p, b->program));
+    if (kind == SDG_NETWORK_UNET_STEP)
+        SDG_TRY(sdg_quantized_write_intervals(p, b->program, 1, middle_timestep, NULL));
+    SDG_TRY(sdg_program_run(b->program, 0)); // warm-up
+    sdg_program_profile(b->program, b->kernels);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_bench_create(struct sdg_pipeline *p, const struct sdg_bench_params *params, struct sdg_bench **out)
+{
+    struct request r = {0};
+    *out = NULL;
+    if (!params->network)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "no network is named, should be text, unet or vae");
+    SDG_TRY(check(p, params, &r));
+    struct sdg_bench *b = sdg_alloc(&p->log, 1, sizeof *b, "a network to time");
+    if (!b)
+        return SDG_ERROR_MEMORY;
+    b->pipeline = p;
+    b->width = (int)r.w * sdg_vae_factor(&p->model->vae_config);
+    b->height = (int)r.h * sdg_vae_factor(&p->model->vae_config);
+    b->kernels = params->kernels;
+    enum sdg_result result = prepare(b, params->network, &r);
+    if (result == SDG_OK)
+        *out = b;
+    else
+        sdg_bench_destroy(&b);
+    return result;
+}
+
+void sdg_bench_destroy(struct sdg_bench **bench)
+{
+    struct sdg_bench *b = *bench;
+    if (!b)
+        return;
+    sdg_program_destroy(&b->program);
+    sdg_free(b);
+    *bench = NULL;
+}
+
+enum sdg_result sdg_bench_run(struct sdg_bench *b, double *seconds)
+{
+    double start = sdg_clock();
+    SDG_TRY(sdg_program_run(b->program, 0));
+    *seconds = sdg_clock() - start;
+    b->runs++;
+    return SDG_OK;
+}
+
+struct kernels {
+    const struct sdg_bench *bench;
+    void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs);
+    void *user;
+};
+
+static void report_kernel(void *user, size_t op_index, const char *op, const char *kernel, double seconds)
+{
+    const struct kernels *k = user;
+    const struct sdg_graph *graph = sdg_program_graph(k->bench->program);
+    k->fn(k->user, op, kernel, seconds / (double)k->bench->runs, (double)sdg_op_macs(graph, &graph->ops[op_index]));
+}
+
+void sdg_bench_kernels(const struct sdg_bench *b,
+                       void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs),
+                       void *user)
+{
+    if (b->kernels && b->runs)
+        sdg_program_times(b->program, report_kernel, &(struct kernels){b, fn, user});
+}
+
+void sdg_bench_info(const struct sdg_bench *b, struct sdg_bench_info *out)
+{
+    struct sdg_memory memory;
+    sdg_program_memory(b->program, &memory);
+    *out = (struct sdg_bench_info){.width = b->width,
+                                   .height = b->height,
+                                   .planned = memory.total,
+                                   .resident_peak = sdg_resident_peak(),
+                                   .macs = sdg_graph_macs(sdg_program_graph(b->program))};
+}

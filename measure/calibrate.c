@@ -1,0 +1,389 @@
+// Collecting statistics: the sampling loop with every site of the step graph as an output.
+#include "sdgen/calibrate.h"
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "measure/moments.h"
+#include "pipeline/networks.h"
+#include "pipeline/sample.h"
+#include "quant/sites.h"
+#include "quant/statistics.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct observed {
+    size_t index; // in the statistics; they are sorted anew by every write
+    enum sdg_site_kind kind;
+    size_t channels;
+    size_t elements;                    // of the whole batch
+    char name[SDG_OBSERVED_NAME_BYTES]; // "site:NAME"
+};
+
+struct collector {
+    struct sdg_pipeline *p;
+    const struct sdg_collect_params *params;
+    struct sdg_statistics *statistics;
+    struct observed *sites;
+    size_t count;
+    float *buffer;               // of the largest site
+    struct sdg_moments *moments; // NULL: no Hessians are wanted
+    size_t prompt;
+    bool for_statistics, for_moments; // which of both lacks this prompt
+};
+
+// ---- the rewrite, and what is read after each run ----
+
+static enum sdg_result rewrite(void *user, struct sdg_graph *graph)
+{
+    (void)user;
+    return sdg_graph_observe(graph);
+}
+
+static enum sdg_result observe(void *user, struct sdg_program *program, int call)
+{
+    struct collector *c = user;
+    const bool moments = c->for_moments && sdg_moments_wants(c->moments, c->prompt, call);
+    for (size_t i = 0; i < c->count && (c->for_statistics || moments); i++) {
+        const struct observed *s = &c->sites[i];
+        SDG_TRY(sdg_program_read(program, s->name, c->buffer, s->elements));
+        if (c->for_statistics)
+            SDG_TRY(sdg_statistics_observe(&c->p->log, c->statistics, s->index, (size_t)call, c->buffer,
+                                           s->elements / s->channels));
+        if (moments)
+            sdg_moments_gather(c->moments, i, c->buffer, c->prompt, call);
+    }
+    return moments ? sdg_moments_add(&c->p->log, c->moments) : SDG_OK;
+}
+
+static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *graph)
+{
+    struct sdg_sites sites;
+    size_t largest = 0;
+    SDG_TRY(sdg_sites_find(graph, &sites));
+    c->sites = sdg_alloc(&c->p->log, sites.count, sizeof *c->sites, "quantization sites");
+    enum sdg_result result = c->sites ? SDG_OK : SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < sites.count && result == SDG_OK; i++) {
+        const struct sdg_value_info *v = &graph->values[sites.sites[i].value];
+        struct observed *s = &c->sites[c->count++];
+        s->kind = sites.sites[i].kind;
+        s->channels = (size_t)v->dims[3];
+        s->elements = (size_t)sdg_value_elements(v);
+        sdg_observed_name(s->name, sites.sites[i].name);
+        largest = s->elements > largest ? s->elements : largest;
+    }
+    sdg_sites_clear(&sites);
+    if (result == SDG_OK) {
+        c->buffer = sdg_alloc_raw(&c->p->log, largest, sizeof *c->buffer, "a site's values");
+        result = c->buffer ? SDG_OK : SDG_ERROR_MEMORY;
+    }
+    return result;
+}
+
+static enum sdg_result find_indices(struct collector *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        struct observed *s = &c->sites[i];
+        SDG_TRY(
+            sdg_statistics_site(&c->p->log, c->statistics, s->name + strlen("site:"), s->kind, s->channels, &s->index));
+    }
+    return SDG_OK;
+}
+
+// The graph that one picture of `job` runs, to learn its sites.
+static enum sdg_result find_sites(struct collector *c, const struct sdg_job *job)
+{
+    const struct sdg_network_shape shape = sdg_network_shape(c->p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
+    struct sdg_graph *graph;
+    enum sdg_result result = sdg_network_build(c->p, SDG_NETWORK_UNET_STEP, &shape, &graph);
+    if (result == SDG_OK)
+        result = list_sites(c, graph);
+    if (result == SDG_OK && c->moments)
+        result = sdg_moments_prepare(&c->p->log, c->moments, graph, sdg_sampler_calls(job->sampler));
+    sdg_graph_destroy(&graph);
+    return result;
+}
+
+// ---- one prompt ----
+
+static enum sdg_result finish_prompt(struct collector *c)
+{
+    if (c->for_statistics) {
+        sdg_statistics_mark_done(c->statistics, c->prompt);
+        SDG_TRY(sdg_statistics_write(&c->p->log, c->statistics, c->params->output));
+    }
+    return c->for_moments ? sdg_moments_finish_prompt(&c->p->log, c->moments, c->prompt, c->params->hessians) : SDG_OK;
+}
+
+// Which of the files lacks prompt i.
+static bool wants(struct collector *c, size_t i)
+{
+    c->prompt = i;
+    c->for_statistics = sdg_statistics_wants(c->statistics, i);
+    c->for_moments = c->moments && sdg_moments_wants_prompt(c->moments, i);
+    return c->for_statistics || c->for_moments;
+}
+
+static enum sdg_result run_prompts(struct collector *c, struct sdg_generate_params generate)
+{
+    const struct sdg_collect_params *params = c->params;
+    int64_t seed = generate.seed;
+    generate.images = (int)params->prompt_count;
+    for (size_t i = 0; i < params->prompt_count; i++) {
+        if (!wants(c, i))
+            continue;
+        generate.prompt = params->prompts[i];
+        generate.seed = seed + (int64_t)i;
+        generate.image = (int)i;
+        SDG_TRY(find_indices(c));
+        SDG_TRY(sdg_sample_latents(c->p, &generate));
+        SDG_TRY(finish_prompt(c));
+    }
+    // A shard without a prompt of its own still leaves files that merge.
+    if (!sdg_statistics_done_count(c->statistics))
+        SDG_TRY(sdg_statistics_write(&c->p->log, c->statistics, params->output));
+    return c->moments ? sdg_moments_flush(&c->p->log, c->moments, params->hessians) : SDG_OK;
+}
+
+// ---- start and resume ----
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    return sdg_hash_word(sdg_hash_bytes(hash, text, strlen(text)), 0xff);
+}
+
+// Everything that has to agree between shards besides model, sampler and steps.
+static void describe_settings(const struct collector *c, const struct sdg_job *job, char *text, size_t size)
+{
+    uint64_t prompts = SDG_HASH_START;
+    for (size_t i = 0; i < c->params->prompt_count; i++)
+        prompts = hash_text(prompts, c->params->prompts[i]);
+    snprintf(text, size, "%dx%d, guidance %.9g, seed %lld, rng %s, prompts %016llx, negative prompt %016llx",
+             job->width, job->height, job->cfg_scale, (long long)job->seed, sdg_rng_name(job->rng.kind),
+             (unsigned long long)prompts, (unsigned long long)hash_text(SDG_HASH_START, job->negative));
+}
+
+static enum sdg_result create_statistics(struct collector *c, const struct sdg_job *job)
+{
+    char settings[300], model[17], sampler[64];
+    int calls = sdg_sampler_calls(job->sampler);
+    double *timesteps = sdg_alloc(&c->p->log, (size_t)calls, sizeof *timesteps, "timesteps");
+    if (!timesteps)
+        return SDG_ERROR_MEMORY;
+    for (int i = 0; i < calls; i++)
+        timesteps[i] = sdg_sampler_timestep(job->sampler, i);
+    describe_settings(c, job, settings, sizeof settings);
+    sdg_tensors_fingerprint(c->p->model->unet, model);
+    snprintf(sampler, sizeof sampler, "%s/%s", sdg_method_name(job->method), sdg_schedule_name(job->schedule));
+    const struct sdg_statistics_info info = {
+        .model = model,
+        .sampler = sampler,
+        .settings = settings,
+        .steps = job->steps,
+        .rows = (size_t)calls,
+        .timesteps = timesteps,
+        .prompts = c->params->prompt_count,
+        .shard = c->params->shard ? c->params->shard : 1,
+        .shards = c->params->shards ? c->params->shards : 1,
+    };
+    enum sdg_result result = sdg_statistics_create(&c->p->log, &info, &c->statistics);
+    if (result == SDG_OK && c->params->hessians)
+        result = sdg_moments_create(&c->p->log, &info, &c->moments);
+    sdg_free(timesteps);
+    return result;
+}
+
+static enum sdg_result resume_statistics(struct collector *c)
+{
+    struct sdg_statistics *old;
+    if (sdg_path_kind(c->params->output) == SDG_PATH_MISSING)
+        return SDG_OK;
+    if (!c->params->resume)
+        return sdg_fail(&c->p->log, SDG_ERROR_OUTPUT, "%s exists already: resume it, or choose another name",
+                        c->params->output);
+    SDG_TRY(sdg_statistics_read(&c->p->log, c->params->output, &old));
+    enum sdg_result result = sdg_statistics_merge(&c->p->log, c->statistics, "this run", old, c->params->output);
+    sdg_statistics_destroy(&old);
+    return result;
+}
+
+static enum sdg_result resume_moments(struct collector *c)
+{
+    if (!c->moments || sdg_path_kind(c->params->hessians) == SDG_PATH_MISSING)
+        return SDG_OK;
+    if (!c->params->resume)
+        return sdg_fail(&c->p->log, SDG_ERROR_OUTPUT, "%s exists already: resume it, or choose another name",
+                        c->params->hessians);
+    return sdg_moments_resume(&c->p->log, c->moments, c->params->hessians);
+}
+
+static enum sdg_result collect(struct collector *c)
+{
+    struct sdg_generate_params generate = c->params->generate;
+    struct sdg_job job;
+    generate.steps = generate.steps ? generate.steps : 50;
+    generate.sampler = generate.sampler ? generate.sampler : "ddim";
+    generate.schedule = generate.schedule ? generate.schedule : "model";
+    generate.init_image = NULL;
+    generate.mask = NULL;
+    generate.noise = NULL;
+    generate.prompt = "";
+    enum sdg_result result = sdg_job_create(c->p, &generate, &job);
+    if (result == SDG_OK)
+        result = create_statistics(c, &job);
+    if (result == SDG_OK)
+        result = resume_statistics(c);
+    if (result == SDG_OK)
+        result = resume_moments(c);
+    if (result == SDG_OK)
+        result = find_sites(c, &job);
+    sdg_job_clear(&job);
+    if (result != SDG_OK)
+        return result;
+    sdg_network_clear(&c->p->unet);
+    c->p->hooks = (struct sdg_hooks){.rewrite = rewrite, .after_run = observe, .user = c};
+    result = run_prompts(c, generate);
+    c->p->hooks = (struct sdg_hooks){0};
+    sdg_network_clear(&c->p->unet);
+    return result;
+}
+
+enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_collect_params *params)
+{
+    struct collector c = {.p = pipeline, .params = params};
+    if (!params->prompt_count)
+        return sdg_fail(&pipeline->log, SDG_ERROR_INPUT, "there is no prompt to calibrate with");
+    if (params->shards < 0 || params->shard < 0 || params->shard > params->shards ||
+        (params->shards > 0 && params->shard == 0))
+        return sdg_fail(&pipeline->log, SDG_ERROR_USAGE, "shard is %d/%d, should be i/n with 1 <= i <= n",
+                        params->shard, params->shards);
+    enum sdg_result result = collect(&c);
+    sdg_statistics_destroy(&c.statistics);
+    sdg_moments_destroy(&c.moments);
+    sdg_free(c.sites);
+    sdg_free(c.buffer);
+    return result;
+}
+
+// ---- merge and show ----
+
+static enum sdg_result merge_hessians(const struct sdg_log *log, const char *const *inputs, size_t count,
+                                      const char *output)
+{
+    struct sdg_hessians *sum = NULL, *next = NULL;
+    enum sdg_result result = sdg_hessians_read(log, inputs[0], &sum);
+    for (size_t i = 1; i < count && result == SDG_OK; i++) {
+        result = sdg_hessians_read(log, inputs[i], &next);
+        if (result == SDG_OK)
+            result = sdg_hessians_merge(log, sum, inputs[0], next, inputs[i]);
+        sdg_hessians_destroy(&next);
+    }
+    if (result == SDG_OK)
+        result = sdg_hessians_write(log, sum, output);
+    sdg_hessians_destroy(&sum);
+    return result;
+}
+
+enum sdg_result sdg_collect_merge(sdg_log_fn log, void *log_user, const char *const *inputs, size_t count,
+                                  const char *output)
+{
+    struct sdg_log l = {log, log_user, SDG_LOG_INFO};
+    struct sdg_statistics *sum = NULL, *next = NULL;
+    if (!count)
+        return sdg_fail(&l, SDG_ERROR_USAGE, "there is nothing to merge");
+    if (sdg_hessians_is_file(inputs[0]))
+        return merge_hessians(&l, inputs, count, output);
+    enum sdg_result result = sdg_statistics_read(&l, inputs[0], &sum);
+    for (size_t i = 1; i < count && result == SDG_OK; i++) {
+        result = sdg_statistics_read(&l, inputs[i], &next);
+        if (result == SDG_OK)
+            result = sdg_statistics_merge(&l, sum, inputs[0], next, inputs[i]);
+        sdg_statistics_destroy(&next);
+    }
+    if (result == SDG_OK)
+        result = sdg_statistics_write(&l, sum, output);
+    sdg_statistics_destroy(&sum);
+    return result;
+}
+
+// The magnitude below which 99.9 % of a histogram's values lie.
+static float typical_magnitude(const struct sdg_histogram *h)
+{
+    uint64_t total = sdg_histogram_total(h), seen = 0, wanted = total - total / 1000;
+    for (int m = 0; m < SDG_HISTOGRAM_HALF; m++) {
+        double lo, hi;
+        seen += h->counts[m] + h->counts[SDG_HISTOGRAM_HALF + m];
+        sdg_histogram_edges(m, &lo, &hi);
+        if (seen >= wanted)
+            return (float)hi;
+    }
+    return 0;
+}
+
+static enum sdg_result show_site(const struct sdg_log *log, const struct sdg_statistics *s,
+                                 const struct sdg_site_statistics *site,
+                                 void (*fn)(void *user, const struct sdg_collected_site *site), void *user)
+{
+    size_t rows = s->info.rows;
+    float *values = sdg_alloc(log, rows, 3 * sizeof *values, "a site's ranges");
+    double *range = sdg_alloc(log, rows, sizeof *range, "a site's ranges");
+    enum sdg_result result = values && range ? SDG_OK : SDG_ERROR_MEMORY;
+    for (size_t r = 0; r < rows && result == SDG_OK; r++) {
+        const struct sdg_histogram *h = &site->rows[r];
+        bool seen = h->min <= h->max;
+        values[r] = seen ? h->min : 0;
+        values[rows + r] = seen ? h->max : 0;
+        values[2 * rows + r] = seen ? typical_magnitude(h) : 0;
+        range[r] = (double)values[rows + r] - (double)values[r];
+    }
+    if (result == SDG_OK) {
+        const struct sdg_collected_site shown = {
+            .name = site->name,
+            .kind = sdg_site_kind_name(site->kind),
+            .channels = site->channels,
+            .rows = rows,
+            .timesteps = s->info.timesteps,
+            .min = values,
+            .max = values + rows,
+            .typical = values + 2 * rows,
+            .correlation = sdg_pearson(s->info.timesteps, range, rows),
+        };
+        fn(user, &shown);
+    }
+    sdg_free(range);
+    sdg_free(values);
+    return result;
+}
+
+enum sdg_result sdg_collect_show(sdg_log_fn log, void *log_user, const char *path, const char *only,
+                                 void (*info)(void *user, const struct sdg_collected_info *info),
+                                 void (*site)(void *user, const struct sdg_collected_site *site), void *user)
+{
+    struct sdg_log l = {log, log_user, SDG_LOG_INFO};
+    struct sdg_statistics *s;
+    SDG_TRY(sdg_statistics_read(&l, path, &s));
+    const struct sdg_collected_info shown = {
+        .model = s->info.model,
+        .sampler = s->info.sampler,
+        .settings = s->info.settings,
+        .steps = s->info.steps,
+        .shard = s->info.shard,
+        .shards = s->info.shards,
+        .rows = s->info.rows,
+        .sites = s->site_count,
+        .prompts = s->info.prompts,
+        .prompts_done = sdg_statistics_done_count(s),
+    };
+    enum sdg_result result = SDG_OK;
+    if (only && !sdg_statistics_find(s, only))
+        result = sdg_fail(&l, SDG_ERROR_USAGE, "%s has no site '%s'", path, only);
+    if (result == SDG_OK)
+        info(user, &shown);
+    for (size_t i = 0; i < s->site_count && result == SDG_OK; i++)
+        if (!only || strcmp(only, s->sites[i].name) == 0)
+            result = show_site(&l, s, &s->sites[i], site, user);
+    sdg_statistics_destroy(&s);
+    return result;
+}

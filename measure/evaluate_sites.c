@@ -1,0 +1,295 @@
+// What each model's intervals cost, site by site: the reference runs with every site an output, and each site's values
+// are compared with what a model's codes would make of them. Errors that come from earlier sites or from the weights
+// are not in it.
+#include "measure/evaluate_sites.h"
+
+#include "base/memory.h"
+#include "pipeline/networks.h"
+#include "pipeline/sample.h"
+#include "quant/tdq.h"
+
+#include <math.h>
+#include <string.h>
+
+// ---- the reference's sites ----
+
+static enum sdg_result copy_sites(struct sdg_evaluator *e, const struct sdg_graph *graph, const struct sdg_sites *sites)
+{
+    size_t calls = e->shown->calls;
+    struct sdg_evaluation_site *shown = sdg_evaluation_take(e->store, sites->count, sizeof *shown);
+    e->low = sdg_evaluation_take(e->store, sites->count * calls, sizeof *e->low);
+    e->high = sdg_evaluation_take(e->store, sites->count * calls, sizeof *e->high);
+    e->sites = sdg_alloc(&e->log, sites->count, sizeof *e->sites, "the reference's sites");
+    if (!shown || !e->low || !e->high || !e->sites)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < sites->count; i++) {
+        const struct sdg_site *site = &sites->sites[i];
+        const struct sdg_value_info *v = &graph->values[site->value];
+        char *name = sdg_evaluation_text(e->store, "%s", site->name);
+        if (!name)
+            return SDG_ERROR_MEMORY;
+        e->sites[i].kind = site->kind;
+        e->sites[i].elements = (size_t)sdg_value_elements(v);
+        sdg_observed_name(e->sites[i].observed, site->name);
+        shown[i] = (struct sdg_evaluation_site){.name = name,
+                                                .kind = sdg_site_kind_name(site->kind),
+                                                .channels = (size_t)v->dims[3],
+                                                .min = e->low + i * calls,
+                                                .max = e->high + i * calls};
+    }
+    for (size_t i = 0; i < sites->count * calls; i++) {
+        e->low[i] = INFINITY;
+        e->high[i] = -INFINITY;
+    }
+    e->shown->site = shown;
+    e->shown->sites = sites->count;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_evaluate_list_sites(struct sdg_evaluator *e, struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
+    struct sdg_graph *graph;
+    struct sdg_sites sites;
+    enum sdg_result result = sdg_network_build(p, SDG_NETWORK_UNET_STEP, &shape, &graph);
+    if (result == SDG_OK)
+        result = sdg_sites_find(graph, &sites);
+    if (result == SDG_OK) {
+        result = copy_sites(e, graph, &sites);
+        sdg_sites_clear(&sites);
+    }
+    sdg_graph_destroy(&graph);
+    return result;
+}
+
+// ---- what a model does to them ----
+
+static float low_of(const struct sdg_interval *i)
+{
+    return i->scale * (float)(i->lo - i->zero_point);
+}
+static float high_of(const struct sdg_interval *i)
+{
+    return i->scale * (float)(i->hi - i->zero_point);
+}
+
+// The size of a site's codes by themselves.
+static int bits_of(const struct sdg_interval *interval)
+{
+    int bits = 0;
+    while ((1 << bits) < interval->hi - interval->lo + 1)
+        bits++;
+    return bits;
+}
+
+static enum sdg_result note_intervals(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index,
+                                      struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
+{
+    size_t calls = e->shown->calls;
+    record->intervals = sdg_evaluation_take(e->store, calls, sizeof *record->intervals);
+    float *bounds = sdg_evaluation_take(e->store, 2 * SDG_EVALUATION_TIMES, sizeof *bounds);
+    if (!record->intervals || !bounds)
+        return SDG_ERROR_MEMORY;
+    for (size_t c = 0; c < calls; c++) {
+        record->intervals[c] = sdg_quantized_interval(q, index, e->shown->timesteps[c]);
+        record->low[c] = (double)low_of(&record->intervals[c]);
+        record->high[c] = (double)high_of(&record->intervals[c]);
+    }
+    for (int i = 0; i < SDG_EVALUATION_TIMES; i++) {
+        const struct sdg_interval interval =
+            sdg_quantized_interval(q, index, (SDG_TDQ_TIMES - 1.0) * i / (SDG_EVALUATION_TIMES - 1));
+        bounds[i] = low_of(&interval);
+        bounds[SDG_EVALUATION_TIMES + i] = high_of(&interval);
+    }
+    shown->low = bounds;
+    shown->high = bounds + SDG_EVALUATION_TIMES;
+    return SDG_OK;
+}
+
+static enum sdg_result note_site(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index,
+                                 struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
+{
+    size_t calls = e->shown->calls;
+    const struct sdg_interval codes = sdg_quantized_interval(q, index, 0);
+    record->quantized = true;
+    record->dynamic = q->sites[index].scale_count == 0;
+    record->bits = shown->bits = bits_of(&codes);
+    record->powers = sdg_evaluation_take(e->store, calls, sizeof *record->powers);
+    record->low = sdg_evaluation_take(e->store, calls, 2 * sizeof *record->low);
+    if (!record->powers || !record->low)
+        return SDG_ERROR_MEMORY;
+    record->high = record->low + calls;
+    return record->dynamic ? SDG_OK : note_intervals(e, q, index, record, shown);
+}
+
+enum sdg_result sdg_evaluate_note_sites(struct sdg_evaluator *e, size_t model, const struct sdg_quantized *quantized)
+{
+    struct sdg_model_record *record = &e->models[model];
+    if (!quantized || !quantized->site_count)
+        return SDG_OK;
+    struct sdg_evaluation_interval *shown = sdg_evaluation_take(e->store, e->shown->sites, sizeof *shown);
+    record->sites = sdg_evaluation_take(e->store, e->shown->sites, sizeof *record->sites);
+    if (!shown || !record->sites)
+        return SDG_ERROR_MEMORY;
+    record->shown->sites = record->shown_sites = shown;
+    for (size_t i = 0; i < e->shown->sites; i++)
+        for (size_t k = 0; k < quantized->site_count; k++)
+            if (!strcmp(quantized->sites[k].name, e->shown->site[i].name))
+                SDG_TRY(note_site(e, quantized, k, &record->sites[i], &shown[i]));
+    return SDG_OK;
+}
+
+// ---- running and comparing ----
+
+struct comparer {
+    struct sdg_evaluator *e;
+    struct sdg_pipeline *p;
+    float *values, *codes; // of the largest site: as they are, and after quantization
+};
+
+static void find_extremes(const float *x, size_t n, float *low, float *high)
+{
+    float a = INFINITY, b = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        a = x[i] < a ? x[i] : a;
+        b = x[i] > b ? x[i] : b;
+    }
+    *low = a;
+    *high = b;
+}
+
+static bool same_interval(const struct sdg_interval *a, const struct sdg_interval *b)
+{
+    return a->scale == b->scale && a->zero_point == b->zero_point && a->lo == b->lo && a->hi == b->hi;
+}
+
+// One site at one call: what every model makes of the values. Models that differ in their weights only have equal
+// intervals.
+static void compare_site(struct comparer *c, size_t site, size_t call, float low, float high)
+{
+    struct sdg_evaluator *e = c->e;
+    const struct sdg_site_values *s = &e->sites[site];
+    struct sdg_interval last = {0};
+    struct sdg_power power = {0};
+    for (size_t m = 1; m <= e->shown->models; m++) {
+        struct sdg_site_record *r = e->models[m].sites ? &e->models[m].sites[site] : NULL;
+        if (!r || !r->quantized)
+            continue;
+        struct sdg_interval interval;
+        if (r->dynamic) {
+            interval = sdg_interval_make(s->kind, r->bits, sdg_interval_reach(s->kind, r->bits, low, high));
+            r->low[call] += (double)low_of(&interval);
+            r->high[call] += (double)high_of(&interval);
+        } else {
+            interval = r->intervals[call];
+        }
+        if (!same_interval(&interval, &last)) {
+            sdg_interval_simulate(&interval, c->values, c->codes, s->elements);
+            power = sdg_power_of_difference(c->values, c->codes, s->elements);
+            last = interval;
+        }
+        r->powers[call].signal += power.signal;
+        r->powers[call].noise += power.noise;
+    }
+}
+
+static enum sdg_result rewrite(void *user, struct sdg_graph *graph)
+{
+    (void)user;
+    return sdg_graph_observe(graph);
+}
+
+static enum sdg_result compare(void *user, struct sdg_program *program, int call)
+{
+    struct comparer *c = user;
+    struct sdg_evaluator *e = c->e;
+    size_t calls = e->shown->calls;
+    for (size_t i = 0; i < e->shown->sites; i++) {
+        float low, high, *least = &e->low[i * calls + (size_t)call], *most = &e->high[i * calls + (size_t)call];
+        SDG_TRY(sdg_program_read(program, e->sites[i].observed, c->values, e->sites[i].elements));
+        find_extremes(c->values, e->sites[i].elements, &low, &high);
+        *least = low < *least ? low : *least;
+        *most = high > *most ? high : *most;
+        compare_site(c, i, (size_t)call, low, high);
+    }
+    return SDG_OK;
+}
+
+static bool see_progress(void *user, const struct sdg_progress *progress)
+{
+    return sdg_evaluate_report(user, !strcmp(progress->stage, "sample") ? progress->step : 0);
+}
+
+// The latents only, whose last state nobody needs.
+static enum sdg_result run_once(struct comparer *c)
+{
+    struct sdg_generate_params generate = sdg_evaluate_run(c->e, c->e->run);
+    generate.progress = see_progress;
+    generate.progress_user = c->e;
+    return sdg_sample_latents(c->p, &generate);
+}
+
+static void conclude_model(struct sdg_evaluator *e, struct sdg_evaluation_interval *shown,
+                           struct sdg_site_record *record, double *sqnr)
+{
+    size_t calls = e->shown->calls;
+    float *low = (float *)(sqnr + calls), *high = low + calls;
+    struct sdg_power total = {0};
+    double runs = record->dynamic ? (double)e->shown->site_runs : 1;
+    for (size_t c = 0; c < calls; c++) {
+        sqnr[c] = sdg_decibel(record->powers[c].signal, record->powers[c].noise);
+        total.signal += record->powers[c].signal;
+        total.noise += record->powers[c].noise;
+        low[c] = (float)(record->low[c] / runs);
+        high[c] = (float)(record->high[c] / runs);
+    }
+    shown->sqnr = sqnr;
+    shown->call_low = low;
+    shown->call_high = high;
+    shown->total = sdg_decibel(total.signal, total.noise);
+}
+
+static enum sdg_result conclude(struct sdg_evaluator *e)
+{
+    for (size_t m = 1; m <= e->shown->models; m++)
+        for (size_t i = 0; e->models[m].sites && i < e->shown->sites; i++) {
+            if (!e->models[m].sites[i].quantized)
+                continue;
+            double *room = sdg_evaluation_take(e->store, e->shown->calls, sizeof(double) + 2 * sizeof(float));
+            if (!room)
+                return SDG_ERROR_MEMORY;
+            conclude_model(e, &e->models[m].shown_sites[i], &e->models[m].sites[i], room);
+        }
+    return SDG_OK;
+}
+
+static enum sdg_result run_all(struct comparer *c, int runs)
+{
+    struct sdg_evaluator *e = c->e;
+    for (int i = 0; i < runs; i++) {
+        e->run = sdg_evaluate_spread(e, i, runs);
+        SDG_TRY(run_once(c));
+        e->done += e->shown->steps;
+    }
+    return SDG_OK;
+}
+
+enum sdg_result sdg_evaluate_compare_sites(struct sdg_evaluator *e)
+{
+    struct comparer c = {.e = e};
+    size_t largest = 0;
+    int runs = sdg_evaluate_site_runs(e);
+    for (size_t i = 0; i < e->shown->sites; i++)
+        largest = e->sites[i].elements > largest ? e->sites[i].elements : largest;
+    e->stage = "sites";
+    e->model = 0;
+    SDG_TRY(sdg_evaluate_open(e, 0, true, &c.p));
+    c.values = sdg_alloc_raw(&e->log, largest, 2 * sizeof *c.values, "a site's values");
+    c.codes = c.values + largest;
+    c.p->hooks = (struct sdg_hooks){.rewrite = rewrite, .after_run = compare, .user = &c};
+    enum sdg_result result = c.values ? run_all(&c, runs) : SDG_ERROR_MEMORY;
+    sdg_pipeline_destroy(&c.p);
+    sdg_free(c.values);
+    e->shown->site_runs = (size_t)runs;
+    return result == SDG_OK ? conclude(e) : result;
+}

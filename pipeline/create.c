@@ -1,0 +1,166 @@
+// A pipeline's beginning and end: parameters checked, the model and its backends opened.
+#include "pipeline/pipeline.h"
+
+#include "base/memory.h"
+#include "pipeline/backends.h"
+#include "pipeline/intervals.h"
+#include "pipeline/networks.h"
+#include "pipeline/parameter_names.h"
+#include "pipeline/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
+{
+    int index;
+    if (params->threads < 0 || params->threads > 1024)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "threads is %d, should be 1..1024, or 0 for the number of physical cores", params->threads);
+    if (!(params->max_memory >= 0))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the memory limit is %g, should be positive, or 0 for what is free",
+                        params->max_memory);
+    if (params->vae_tile_size && (params->vae_tile_size < 8 || params->vae_tile_size > 1024))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile size is %d, should be 8..1024 latent pixels",
+                        params->vae_tile_size);
+    if (!(params->vae_tile_overlap < 0.76))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile overlap is %g, should be 0..0.75",
+                        params->vae_tile_overlap);
+    if (params->vae_tiling && strcmp(params->vae_tiling, "auto") && strcmp(params->vae_tiling, "on") &&
+        strcmp(params->vae_tiling, "off"))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tiling is '%s', should be auto, on or off", params->vae_tiling);
+    if (params->prediction)
+        SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_PREDICTION, "prediction", params->prediction, &index));
+    return SDG_OK;
+}
+
+// Strings of the caller only live during the call: keep static ones instead.
+static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
+{
+    p->params = *params;
+    p->params.model = p->params.vae = p->params.backend = p->params.type = p->params.cache_dir = NULL;
+    p->params.vae_tiling = !params->vae_tiling   ? "auto"
+        : strcmp(params->vae_tiling, "on") == 0  ? "on"
+        : strcmp(params->vae_tiling, "off") == 0 ? "off"
+                                                 : "auto";
+    if (params->prediction)
+        p->params.prediction = strcmp(params->prediction, "v") == 0 ? "v" : "eps";
+}
+
+static enum sdg_result find_cache_dir(struct sdg_pipeline *p, const char *given)
+{
+    char path[4096];
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n;
+    if (given)
+        n = snprintf(path, sizeof path, "%s", given);
+    else if (xdg && *xdg)
+        n = snprintf(path, sizeof path, "%s/sdgen", xdg);
+    else if (home && *home)
+        n = snprintf(path, sizeof path, "%s/.cache/sdgen", home);
+    else
+        return SDG_OK; // no cache
+    if (n >= (int)sizeof path)
+        return SDG_OK;
+    p->cache_dir = sdg_strdup(&p->log, path);
+    return p->cache_dir ? SDG_OK : SDG_ERROR_MEMORY;
+}
+
+static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
+{
+    const char *path = params->model ? params->model : sdg_default_model();
+    if (!path)
+        return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                        "no model given, and no default model is installed: name one with -m, or set SDGEN_MODEL");
+    struct sdg_model_params model_params = {.no_mmap = params->no_mmap};
+    SDG_TRY(sdg_model_open_params(&p->log, path, &model_params, &p->model));
+    if (params->vae)
+        SDG_TRY(sdg_model_replace_vae(&p->log, p->model, params->vae));
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    p->model_name = sdg_alloc(&p->log, end - begin + 1, 1, "the model's name");
+    if (!p->model_name)
+        return SDG_ERROR_MEMORY;
+    memcpy(p->model_name, path + begin, end - begin);
+    return SDG_OK;
+}
+
+static enum sdg_result make_tokenizers(struct sdg_pipeline *p)
+{
+    const struct sdg_model *m = p->model;
+    for (int i = 0; i < m->text_encoders; i++) {
+        if (m->text_config[i].positions < SDG_TEXT_TOKENS)
+            return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the text encoder has %d positions, %d are needed",
+                            m->path, m->text_config[i].positions, SDG_TEXT_TOKENS);
+        if (m->vocab_json[i] && m->merges_txt[i])
+            SDG_TRY(sdg_tokenizer_create(&p->log, m->path, m->vocab_json[i], m->merges_txt[i], m->pad_token[i],
+                                         &p->tokenizer[i]));
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result open_correction(struct sdg_pipeline *p)
+{
+    const struct sdg_unet_config *c = &p->model->unet_config;
+    if (!c->quantization.corrected || p->params.no_correction)
+        return SDG_OK;
+    return sdg_correction_read(&p->log, p->model->unet, (size_t)c->out_channels, &p->correction);
+}
+
+static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
+{
+    SDG_TRY(check_params(p, params));
+    keep_params(p, params);
+    SDG_TRY(sdg_backends_parse(p, params->backend));
+    SDG_TRY(find_cache_dir(p, params->cache_dir));
+    SDG_TRY(open_model(p, params));
+    SDG_TRY(sdg_quantized_open(p));
+    SDG_TRY(open_correction(p));
+    SDG_TRY(make_tokenizers(p));
+    return sdg_backends_choose_types(p, params->type);
+}
+
+enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)
+{
+    *out = NULL;
+    struct sdg_log log = {params->log, params->log_user, params->log_level};
+    struct sdg_pipeline *p = sdg_alloc(&log, 1, sizeof *p, "the pipeline");
+    if (!p)
+        return SDG_ERROR_MEMORY;
+    p->log = log;
+    p->unet_context = -1;
+    enum sdg_result result = create(p, params);
+    if (result != SDG_OK)
+        sdg_pipeline_destroy(&p);
+    *out = p;
+    return result;
+}
+
+void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
+{
+    struct sdg_pipeline *p = pipeline ? *pipeline : NULL;
+    if (!p)
+        return;
+    sdg_network_clear(&p->unet);
+    sdg_network_clear(&p->decoder);
+    sdg_context_clear(p);
+    for (int i = 0; i < SDG_STAGE_COUNT; i++)
+        if (p->stage[i].backend)
+            sdg_backend_destroy(&p->stage[i].backend);
+    for (int i = 0; i < 2; i++)
+        if (p->tokenizer[i])
+            sdg_tokenizer_destroy(&p->tokenizer[i]);
+    if (p->model)
+        sdg_model_close(&p->model);
+    sdg_quantized_destroy(&p->quantized);
+    sdg_correction_destroy(&p->correction);
+    sdg_free(p->cache_dir);
+    sdg_free(p->model_name);
+    sdg_free(p);
+    *pipeline = NULL;
+}

@@ -1,0 +1,48 @@
+// Quantized models in the pipeline: opened and checked with the model, applied to each step graph, intervals written
+// before the loop.
+#include "pipeline/intervals.h"
+
+#include "base/memory.h"
+#include "quant/quantized.h"
+#include "unet/unet.h"
+
+enum sdg_result sdg_quantized_open(struct sdg_pipeline *p)
+{
+    const struct sdg_quantization_config *config = &p->model->unet_config.quantization;
+    const struct sdg_unet_shape shape = sdg_unet_smallest_shape(&p->model->unet_config);
+    struct sdg_graph *graph;
+    if (!config->present)
+        return SDG_OK;
+    SDG_TRY(sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
+    enum sdg_result result = sdg_quantized_create(&p->log, config->scheme, p->model->unet, graph, &p->quantized);
+    sdg_graph_destroy(&graph);
+    return result;
+}
+
+enum sdg_result sdg_quantized_rewrite(const struct sdg_pipeline *p, struct sdg_graph *graph)
+{
+    return p->quantized ? sdg_graph_quantize_model(graph, p->quantized) : SDG_OK;
+}
+
+enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, struct sdg_program *program, int64_t rows,
+                                              double (*timestep)(const void *user, int64_t row), const void *user)
+{
+    const struct sdg_quantized *q = p->quantized;
+    char name[SDG_OBSERVED_NAME_BYTES];
+    if (!q || q->scheme.rule == SDG_INTERVAL_DYNAMIC || !q->site_count)
+        return SDG_OK;
+    float *data = sdg_alloc_raw(&p->log, (size_t)rows * 2, sizeof *data, "intervals");
+    if (!data)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = SDG_OK;
+    for (size_t i = 0; i < q->site_count && result == SDG_OK; i++) {
+        for (int64_t r = 0; r < rows; r++) {
+            const struct sdg_interval interval = sdg_quantized_interval(q, i, timestep(user, r));
+            data[2 * r] = interval.scale;
+            data[2 * r + 1] = (float)interval.zero_point;
+        }
+        result = sdg_program_write(program, sdg_interval_name(name, q->sites[i].name), data, (size_t)rows * 2);
+    }
+    sdg_free(data);
+    return result;
+}

@@ -1,0 +1,79 @@
+// Names of samplers, schedules and the like for help texts, and the library's version.
+#include "pipeline/parameter_names.h"
+
+#include "scheduler/sampler.h"
+#include "sdgen/sdgen.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define STRINGIFY_(x) #x
+#define STRINGIFY(x) STRINGIFY_(x)
+
+const char *sdg_version(void)
+{
+    return STRINGIFY(SDGEN_VERSION_MAJOR) "." STRINGIFY(SDGEN_VERSION_MINOR) "." STRINGIFY(SDGEN_VERSION_PATCH);
+}
+
+const char *sdg_build_info(void)
+{
+    return "oneDNN: "
+#if SDG_HAVE_ONEDNN
+           "yes"
+#else
+           "no (reference kernels)"
+#endif
+           ", Vulkan: "
+#if SDG_HAVE_VULKAN
+           "yes"
+#else
+           "no"
+#endif
+           ", compiler: " __VERSION__;
+}
+
+// These lists are in the order of the enumerations; tests/pipeline.c holds them against sdg_method_name() and its like.
+static const char *const samplers[] = {"euler",     "euler_a", "heun",          "dpm2", "dpm++2s_a", "dpm++2m",
+                                       "dpm++2mv2", "ddim",    "ddim_trailing", "pndm", "unipc",     "lms",
+                                       "lcm",       "tcd",     "ddpm",          NULL};
+static const char *const schedules[] = {"discrete", "karras", "exponential", "sgm_uniform", "simple",
+                                        "ays",      "beta",   "model",       NULL};
+static const char *const rngs[] = {"cuda", "cpu", "std_default", NULL};
+static const char *const types[] = {"f32", "f16", "bf16", NULL};
+static const char *const backends[] = {"auto", "cpu", "vulkan", "vulkan:N", "reference", NULL};
+static const char *const predictions[] = {"eps", "v", NULL};
+
+const char *const *sdg_names(enum sdg_names which)
+{
+    switch (which) {
+    case SDG_NAMES_SAMPLER: return samplers;
+    case SDG_NAMES_SCHEDULE: return schedules;
+    case SDG_NAMES_RNG: return rngs;
+    case SDG_NAMES_TYPE: return types;
+    case SDG_NAMES_BACKEND: return backends;
+    case SDG_NAMES_PREDICTION: return predictions;
+    }
+    return NULL;
+}
+
+void sdg_names_join(enum sdg_names which, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (const char *const *name = sdg_names(which); *name && used < size; name++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", *name);
+}
+
+enum sdg_result sdg_name_find(const struct sdg_log *log, enum sdg_names which, const char *what, const char *name,
+                              int *index)
+{
+    const char *const *list = sdg_names(which);
+    for (int i = 0; list[i]; i++)
+        if (strcmp(list[i], name) == 0) {
+            *index = i;
+            return SDG_OK;
+        }
+    char legal[400];
+    sdg_names_join(which, legal, sizeof legal);
+    return sdg_fail(log, SDG_ERROR_USAGE, "%s is '%s', should be one of: %s", what, name, legal);
+}

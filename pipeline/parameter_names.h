@@ -1,0 +1,16 @@
+// Look-up of parameters given by name.
+#ifndef SDG_PIPELINE_PARAMETER_NAMES_H
+#define SDG_PIPELINE_PARAMETER_NAMES_H
+
+#include "base/log.h"
+#include "sdgen/sdgen.h"
+
+#include <stddef.h>
+
+// "a, b, c" of the legal names.
+void sdg_names_join(enum sdg_names which, char *text, size_t size);
+// Index of `name` in sdg_names(which); SDG_ERROR_USAGE listing what is legal. `what` names the parameter.
+enum sdg_result sdg_name_find(const struct sdg_log *log, enum sdg_names which, const char *what, const char *name,
+                              int *index);
+
+#endif
