@@ -2,15 +2,10 @@
 
 #include <stdio.h>
 
-const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT] = {
-#define SCRATCH(kind)                                                          \
-    ((kind) == SDG_OP_GROUP_NORM             ? sdg_vk_scratch_group_norm       \
-         : (kind) == SDG_OP_MEASURE_INTERVAL ? sdg_vk_scratch_measure_interval \
-                                             : NULL)
-#define SDG_OP(name, upper) [SDG_OP_##upper] = {sdg_vk_lower_##name, SCRATCH(SDG_OP_##upper)},
+const struct sdg_vk_op *const sdg_vk_ops[SDG_OP_COUNT] = {
+#define SDG_OP(name, upper) [SDG_OP_##upper] = &sdg_vk_op_##name,
 #include "graph/ops.def"
 #undef SDG_OP
-#undef SCRATCH
 };
 
 // ---- integers ----

@@ -91,14 +91,11 @@ struct sdg_vk_op {
     // bytes; NULL: none
     size_t (*scratch)(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
 };
-extern const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT];
-
-// ops/NAME.c
-#define SDG_OP(name, upper) enum sdg_result sdg_vk_lower_##name(struct sdg_vk_lowering *lo);
+// By enum sdg_op_kind, from graph/ops.def: ops/NAME.c defines sdg_vk_op_NAME.
+extern const struct sdg_vk_op *const sdg_vk_ops[SDG_OP_COUNT];
+#define SDG_OP(name, upper) extern const struct sdg_vk_op sdg_vk_op_##name;
 #include "graph/ops.def"
 #undef SDG_OP
-size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
-size_t sdg_vk_scratch_measure_interval(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
 
 // ops/matmul.c: what linear and conv2d share.
 struct sdg_vk_matmul {

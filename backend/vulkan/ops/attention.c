@@ -20,7 +20,7 @@ static uint32_t choose_rows(int64_t queries, int64_t depth_v)
     return 2 * per_row <= 64 && queries > 8 ? 16 : 8;
 }
 
-enum sdg_result sdg_vk_lower_attention(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *q = sdg_vk_value(lo, op->in[0]), *k = sdg_vk_value(lo, op->in[1]),
@@ -55,3 +55,5 @@ enum sdg_result sdg_vk_lower_attention(struct sdg_vk_lowering *lo)
     snprintf(lo->kernel + used, sizeof lo->kernel - used, "_d%lld_%ux32", (long long)depth, rows);
     return SDG_OK;
 }
+
+const struct sdg_vk_op sdg_vk_op_attention = {.lower = lower};

@@ -5,7 +5,7 @@ struct sdg_push_binary { // GLSL twin: Push in shaders/binary.comp
 };
 _Static_assert(sizeof(struct sdg_push_binary) == 20, "as in the shader");
 
-enum sdg_result sdg_vk_lower_binary(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *y = sdg_vk_value(lo, op->in[1]), *out = sdg_vk_value(lo, op->out);
@@ -28,3 +28,5 @@ enum sdg_result sdg_vk_lower_binary(struct sdg_vk_lowering *lo)
     };
     return sdg_vk_emit_elements(lo, &d, total);
 }
+
+const struct sdg_vk_op sdg_vk_op_binary = {.lower = lower};
