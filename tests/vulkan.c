@@ -98,7 +98,7 @@ static void test_validation_is_heard(void **state)
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, "SYNC-HAZARD-WRITE"));
-    vk->fn.vkCmdFillBuffer(commands, buffer.handle, 1, 3, 2); // not a multiple of 4
+    vk->fn.vkCmdFillBuffer(commands, buffer.handle, 1, 3, 2);    // not a multiple of 4
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
     assert_non_null(strstr(messages.last, "VUID-vkCmdFillBuffer"));
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK); // said once
@@ -226,9 +226,22 @@ static struct sdg_graph *layer_norms(void)
     return g;
 }
 
+static unsigned rungs(const char *names)
+{
+    unsigned mask = 0;
+    assert_true(sdg_vk_rungs(names, &mask));
+    return mask;
+}
+
 static void test_masks(void **state)
 {
     (void)state;
+    unsigned mask = 77;
+    assert_int_equal(rungs("dot"), SDG_FEATURE_DOT);
+    assert_int_equal(rungs("f16,subgroup"), SDG_FEATURE_F16 | SDG_FEATURE_SUBGROUP);
+    assert_int_equal(rungs(""), 0);
+    assert_false(sdg_vk_rungs("f16,do", &mask) || sdg_vk_rungs("dots", &mask) || sdg_vk_rungs(",f16", &mask));
+    assert_int_equal(mask, 77);
     struct sdg_vk *all = new_vk(NULL);
     bool subgroup = all->features & SDG_FEATURE_SUBGROUP;
     struct sdg_graph *g = layer_norms();
@@ -238,8 +251,7 @@ static void test_masks(void **state)
     assert_false(sdg_backend_has_type(&all->base, SDG_BF16));
     close_vk(all);
 
-    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){
-        .device = -1, .disable = SDG_FEATURE_SUBGROUP | SDG_FEATURE_F16 | SDG_FEATURE_DOT});
+    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){.device = -1, .disable = rungs("subgroup,f16,dot")});
     assert_int_equal(sdg_backend_info(&none->base)->features, 0);
     assert_false(sdg_backend_has_type(&none->base, SDG_F16));
     g = layer_norms();
@@ -299,6 +311,16 @@ static void test_small_device(void **state)
     }
     random_state = 11;
     assert_true(compare(vk, unet(2, 5, 8, 2, 1, 2)) < 1e-9);
+    vk->caps.shared_bytes = 1024; // no tile: an error, not another shader's tile
+    struct sdg_graph *g = wide_product(70, 40);
+    struct sdg_program *program = (void *)1;
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                     SDG_ERROR_UNSUPPORTED);
+    assert_null(program);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, "to_y: backend vulkan has no linear"));
+    sdg_graph_destroy(&g);
     close_vk(vk);
 }
 
@@ -526,6 +548,39 @@ static void test_pipeline_cache(void **state)
     close_vk(vk);
 }
 
+static int refusals; // of the next caches
+
+static VKAPI_ATTR VkResult VKAPI_CALL refuse_cache(VkDevice device, const VkPipelineCacheCreateInfo *info,
+                                                   const VkAllocationCallbacks *allocator, VkPipelineCache *out)
+{
+    if (refusals > 0) {
+        refusals--;
+        return VK_ERROR_INITIALIZATION_FAILED;
+    }
+    return vkCreatePipelineCache(device, info, allocator, out);
+}
+
+// A driver that refuses the file's data, or any cache, costs a start without kept pipelines and is no error.
+static void test_refused_cache(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(&(struct sdg_backend_params){.device = -1, .cache_dir = temp_path("refused")});
+    assert_true(compare(vk, layer_norms()) < 1e-9);
+    volkLoadDevice(vk->device);
+    vk->fn.vkCreatePipelineCache = refuse_cache;
+    for (int count = 0; count < 3; count++) {
+        struct sdg_vk_pipeline_stats stats;
+        sdg_vk_pipelines_destroy(vk);
+        refusals = count;
+        assert_int_equal(sdg_vk_pipelines_create(vk, temp_path("refused")), SDG_OK);
+        sdg_vk_pipelines_stats(vk, &stats);
+        assert_int_equal(stats.from_disk, count == 0);
+        assert_int_equal(refusals, 0);
+        assert_true(compare(vk, layer_norms()) < 1e-9);
+    }
+    close_vk(vk);
+}
+
 // ---- main ----
 
 int main(void)
@@ -549,6 +604,7 @@ int main(void)
         cmocka_unit_test(test_run_allocates_nothing),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_pipeline_cache),
+        cmocka_unit_test(test_refused_cache),
     };
     return cmocka_run_group_tests_name("vulkan", tests, start, stop);
 }

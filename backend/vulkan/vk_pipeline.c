@@ -126,7 +126,7 @@ static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
     VkResult result = vk->fn.vkCreatePipelineCache(vk->device, &info, NULL, &ps->cache);
     ps->from_disk = data && result == VK_SUCCESS;
     sdg_free(data);
-    if (result != VK_SUCCESS && bytes) {
+    if (result != VK_SUCCESS && bytes) { // intact, as the hash says, but not to this driver's liking
         info.initialDataSize = 0;
         info.pInitialData = NULL;
         result = vk->fn.vkCreatePipelineCache(vk->device, &info, NULL, &ps->cache);
@@ -134,7 +134,13 @@ static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
     if (result == VK_SUCCESS)
         return SDG_OK;
     ps->cache = VK_NULL_HANDLE;
-    return sdg_vk_error(vk, result, "vkCreatePipelineCache", "the pipeline cache");
+    if (result == VK_ERROR_DEVICE_LOST)
+        return sdg_vk_error(vk, result, "vkCreatePipelineCache", "the pipeline cache");
+    // pipelines can be made without a cache, within this process too
+    sdg_say(vk->base.log, SDG_LOG_INFO,
+            "vulkan (%s): vkCreatePipelineCache failed with %s (%d); pipelines are not kept", vk->base.info.name,
+            sdg_vk_result_name(result), (int)result);
+    return SDG_OK;
 }
 
 static enum sdg_result write_cache(struct sdg_vk *vk)
@@ -170,7 +176,7 @@ static enum sdg_result write_cache(struct sdg_vk *vk)
 void sdg_vk_pipelines_save(struct sdg_vk *vk)
 {
     struct sdg_vk_pipelines *ps = vk->pipelines;
-    if (!ps->path || !ps->changed || ps->unwritable || vk->lost)
+    if (!ps->path || !ps->cache || !ps->changed || ps->unwritable || vk->lost)
         return;
     ps->changed = false;
     if (write_cache(vk) != SDG_OK) {
