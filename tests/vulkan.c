@@ -87,7 +87,7 @@ static void test_validation_is_heard(void **state)
     }
     struct sdg_vk *vk = new_vk(NULL);
     struct sdg_vk_buffer buffer;
-    assert_int_equal(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, 4096, "a test", &buffer), SDG_OK);
+    assert_int_equal(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, 4096, "the test's buffer", &buffer), SDG_OK);
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK);
     VkCommandPool pool;
     VkCommandBuffer commands = begin_commands(vk, &pool);
@@ -98,12 +98,94 @@ static void test_validation_is_heard(void **state)
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, "SYNC-HAZARD-WRITE"));
+    assert_non_null(strstr(messages.last, "the test's buffer")); // objects have names
     vk->fn.vkCmdFillBuffer(commands, buffer.handle, 1, 3, 2);    // not a multiple of 4
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
     assert_non_null(strstr(messages.last, "VUID-vkCmdFillBuffer"));
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK); // said once
     vk->fn.vkDestroyCommandPool(vk->device, pool, NULL);
     sdg_vk_buffer_destroy(vk, &buffer);
+    close_vk(vk);
+}
+
+// ---- names and labels ----
+
+static struct sdg_graph *layer_norms(void)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 5, 77), y = x;
+    y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"),
+                             1e-5f);
+    y = norm(g, "group", y, 7);
+    sdg_graph_output(g, "y", y);
+    return g;
+}
+
+static struct {
+    unsigned named[64], begun, ended; // by VkObjectType
+    char labels[512], sets[512];
+} heard;
+
+static void append(char (*text)[512], const char *word)
+{
+    size_t used = strlen(*text);
+    snprintf(*text + used, sizeof *text - used, "%s ", word);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL hear_name(VkDevice device, const VkDebugUtilsObjectNameInfoEXT *info)
+{
+    (void)device;
+    assert_true(info->objectHandle && info->pObjectName[0]);
+    if (info->objectType < 64)
+        heard.named[info->objectType]++;
+    if (info->objectType == VK_OBJECT_TYPE_DESCRIPTOR_SET)
+        append(&heard.sets, info->pObjectName);
+    return VK_SUCCESS;
+}
+
+static VKAPI_ATTR void VKAPI_CALL hear_begin(VkCommandBuffer commands, const VkDebugUtilsLabelEXT *label)
+{
+    (void)commands;
+    assert_int_equal(heard.begun++, heard.ended);
+    append(&heard.labels, label->pLabelName);
+}
+
+static VKAPI_ATTR void VKAPI_CALL hear_end(VkCommandBuffer commands)
+{
+    (void)commands;
+    assert_int_equal(++heard.ended, heard.begun);
+}
+
+// Every kind of object has a name, every operation a label, once, when commands are recorded.
+static void test_names(void **state)
+{
+    (void)state;
+    static const VkObjectType types[] = {VK_OBJECT_TYPE_BUFFER,          VK_OBJECT_TYPE_DEVICE_MEMORY,
+                                         VK_OBJECT_TYPE_COMMAND_POOL,    VK_OBJECT_TYPE_COMMAND_BUFFER,
+                                         VK_OBJECT_TYPE_FENCE,           VK_OBJECT_TYPE_DESCRIPTOR_POOL,
+                                         VK_OBJECT_TYPE_DESCRIPTOR_SET,  VK_OBJECT_TYPE_DESCRIPTOR_SET_LAYOUT,
+                                         VK_OBJECT_TYPE_PIPELINE_LAYOUT, VK_OBJECT_TYPE_PIPELINE_CACHE,
+                                         VK_OBJECT_TYPE_SHADER_MODULE,   VK_OBJECT_TYPE_PIPELINE};
+    struct sdg_vk *vk = new_vk(NULL);
+    assert_int_equal(vk->debug.name != NULL, validation);
+    memset(&heard, 0, sizeof heard);
+    vk->debug = (struct sdg_vk_debug){hear_name, hear_begin, hear_end};
+    sdg_vk_pipelines_destroy(vk); // made anew, to be heard of
+    assert_int_equal(sdg_vk_pipelines_create(vk, NULL), SDG_OK);
+    struct sdg_graph *g = layer_norms();
+    struct sdg_tensors *weights = weights_of(g);
+    struct sdg_program *program = new_program(&vk->base, g, weights);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        assert_true(heard.named[types[i]] > 0);
+    assert_int_equal(heard.named[VK_OBJECT_TYPE_QUERY_POOL] > 0, vk->caps.timestamp_bits > 0);
+    assert_string_equal(heard.labels, "norm group ");
+    assert_string_equal(heard.sets, "norm group group group ");
+    assert_int_equal(sdg_program_run(program, 0), SDG_OK);
+    assert_int_equal(heard.begun, 2);
+    assert_int_equal(heard.ended, 2);
+    sdg_program_destroy(&program);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
     close_vk(vk);
 }
 
@@ -214,17 +296,6 @@ static void test_unet(void **state)
 }
 
 // ---- masks and small devices ----
-
-static struct sdg_graph *layer_norms(void)
-{
-    struct sdg_graph *g = new_graph();
-    sdg_value x = sdg_graph_input(g, "x", 1, 1, 5, 77), y = x;
-    y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"),
-                             1e-5f);
-    y = norm(g, "group", y, 7);
-    sdg_graph_output(g, "y", y);
-    return g;
-}
 
 static unsigned rungs(const char *names)
 {
@@ -591,6 +662,7 @@ int main(void)
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_two_contexts),
         cmocka_unit_test(test_validation_is_heard),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_upload),
         cmocka_unit_test(test_hazards),
         cmocka_unit_test(test_random_graphs),

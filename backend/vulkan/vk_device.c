@@ -44,12 +44,22 @@ static bool has_layer(const char *name)
     return false;
 }
 
-// With the lock held. `validation` may be NULL: no layers then.
-static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_level level,
-                                     struct sdg_vk_validation *validation, VkInstance *out)
+static bool has_instance_extension(const char *name)
 {
-    VkResult result = volkInitialize();
-    if (result != VK_SUCCESS) {
+    VkExtensionProperties list[128];
+    uint32_t count = 128;
+    VkResult result = vkEnumerateInstanceExtensionProperties(NULL, &count, list);
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(list[i].extensionName, name) == 0)
+            return true;
+    return false;
+}
+
+static enum sdg_result open_loader(const struct sdg_log *log, enum sdg_log_level level)
+{
+    if (volkInitialize() != VK_SUCCESS) {
         sdg_say(log, level,
                 "vulkan: no Vulkan loader (libvulkan) on this machine; install a Vulkan driver or use --backend cpu");
         return SDG_ERROR_DEVICE;
@@ -58,11 +68,12 @@ static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_lev
         sdg_say(log, level, "vulkan: the Vulkan loader is older than version 1.1; update it or use --backend cpu");
         return SDG_ERROR_DEVICE;
     }
-    if (validation && !has_layer(validation_layer)) {
-        sdg_say(log, level, "vulkan: validation was asked for, but the layer %s is not installed", validation_layer);
-        return SDG_ERROR_DEVICE;
-    }
-    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
+    return SDG_OK;
+}
+
+static VkDebugUtilsMessengerCreateInfoEXT messenger_info(struct sdg_vk_validation *validation)
+{
+    return (VkDebugUtilsMessengerCreateInfoEXT){
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
         .messageSeverity =
             VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
@@ -71,6 +82,13 @@ static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_lev
         .pfnUserCallback = on_message,
         .pUserData = validation,
     };
+}
+
+// `validation` may be NULL: no layers then.
+static VkResult create_instance(struct sdg_vk_validation *validation, VkInstance *out)
+{
+    // heard while the instance itself is made and destroyed
+    const VkDebugUtilsMessengerCreateInfoEXT messenger = messenger_info(validation);
     const VkValidationFeatureEnableEXT enable[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
     const VkValidationFeaturesEXT features = {
         .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
@@ -92,10 +110,24 @@ static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_lev
         .pApplicationInfo = &application,
         .enabledLayerCount = validation ? 1 : 0,
         .ppEnabledLayerNames = &layer,
-        .enabledExtensionCount = validation ? 2 : 0,
+        .enabledExtensionCount = validation                             ? 2
+            : has_instance_extension(VK_EXT_DEBUG_UTILS_EXTENSION_NAME) ? 1
+                                                                        : 0,
         .ppEnabledExtensionNames = extensions,
     };
-    result = vkCreateInstance(&info, NULL, out);
+    return vkCreateInstance(&info, NULL, out);
+}
+
+// With the lock held.
+static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_level level,
+                                     struct sdg_vk_validation *validation, VkInstance *out)
+{
+    SDG_TRY(open_loader(log, level));
+    if (validation && !has_layer(validation_layer)) {
+        sdg_say(log, level, "vulkan: validation was asked for, but the layer %s is not installed", validation_layer);
+        return SDG_ERROR_DEVICE;
+    }
+    VkResult result = create_instance(validation, out);
     if (result != VK_SUCCESS) {
         *out = VK_NULL_HANDLE;
         sdg_say(log, level,
@@ -382,16 +414,39 @@ static enum sdg_result open_logical(struct sdg_vk *vk)
     return SDG_OK;
 }
 
+// A profiler or a debugger for graphics between this process and the driver, which shows names and labels.
+static bool is_observed(VkPhysicalDevice device)
+{
+    VkPhysicalDeviceToolPropertiesEXT tools[8];
+    uint32_t count = 8;
+    if (!has_extension(device, VK_EXT_TOOLING_INFO_EXTENSION_NAME) || !vkGetPhysicalDeviceToolPropertiesEXT)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        tools[i] = (VkPhysicalDeviceToolPropertiesEXT){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TOOL_PROPERTIES_EXT};
+    if (vkGetPhysicalDeviceToolPropertiesEXT(device, &count, tools) < 0)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (tools[i].purposes &
+            (VK_TOOL_PURPOSE_PROFILING_BIT_EXT | VK_TOOL_PURPOSE_TRACING_BIT_EXT |
+             VK_TOOL_PURPOSE_DEBUG_MARKERS_BIT_EXT))
+            return true;
+    return false;
+}
+
+// Names and labels cost a little, so only somebody who reads them gets them.
+static void open_debug(struct sdg_vk *vk, bool validation)
+{
+    if (!validation && !is_observed(vk->physical))
+        return;
+    vk->debug =
+        (struct sdg_vk_debug){vkSetDebugUtilsObjectNameEXT, vkCmdBeginDebugUtilsLabelEXT, vkCmdEndDebugUtilsLabelEXT};
+    SDG_VK_NAME(vk, DEVICE, vk->device, "%s", vk->base.info.name);
+    SDG_VK_NAME(vk, QUEUE, vk->queue, "compute");
+}
+
 static enum sdg_result open_messenger(struct sdg_vk *vk)
 {
-    const VkDebugUtilsMessengerCreateInfoEXT info = {
-        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity =
-            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
-        .pfnUserCallback = on_message,
-        .pUserData = &vk->validation,
-    };
+    const VkDebugUtilsMessengerCreateInfoEXT info = messenger_info(&vk->validation);
     VkResult result = vkCreateDebugUtilsMessengerEXT(vk->instance, &info, NULL, &vk->messenger);
     if (result == VK_SUCCESS)
         return SDG_OK;
@@ -422,6 +477,8 @@ static enum sdg_result open_locked(struct sdg_vk *vk, const struct sdg_backend_p
         vk->base.info.features = vk->features;
         memcpy(vk->cache_id, chosen->cache_id, sizeof vk->cache_id);
         result = open_logical(vk);
+        if (result == SDG_OK)
+            open_debug(vk, params->validation);
     }
     sdg_free(list);
     return result;

@@ -164,6 +164,7 @@ enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_disp
     step->push_bytes = (uint32_t)d->push_bytes;
     memcpy(step->push, d->push, d->push_bytes);
     step->op = lo->op_index;
+    step->name = lo->op->name;
     SDG_TRY(sdg_vk_hazards_add(log, &lo->hazards, step));
     lo->step_count++;
     if (!lo->kernel[0])

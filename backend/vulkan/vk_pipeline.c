@@ -131,8 +131,10 @@ static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
         info.pInitialData = NULL;
         result = vk->fn.vkCreatePipelineCache(vk->device, &info, NULL, &ps->cache);
     }
-    if (result == VK_SUCCESS)
+    if (result == VK_SUCCESS) {
+        SDG_VK_NAME(vk, PIPELINE_CACHE, ps->cache, "pipelines");
         return SDG_OK;
+    }
     ps->cache = VK_NULL_HANDLE;
     if (result == VK_ERROR_DEVICE_LOST)
         return sdg_vk_error(vk, result, "vkCreatePipelineCache", "the pipeline cache");
@@ -205,6 +207,7 @@ static enum sdg_result create_layouts(struct sdg_vk *vk, uint32_t bindings)
         .pBindings = list,
     };
     SDG_VK_TRY(vk, "a set layout", vkCreateDescriptorSetLayout, vk->device, &set, NULL, &ps->sets[bindings]);
+    SDG_VK_NAME(vk, DESCRIPTOR_SET_LAYOUT, ps->sets[bindings], "%u buffers", bindings);
     const VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = SDG_VK_MAX_PUSH};
     const VkPipelineLayoutCreateInfo layout = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
@@ -214,6 +217,7 @@ static enum sdg_result create_layouts(struct sdg_vk *vk, uint32_t bindings)
         .pPushConstantRanges = &push,
     };
     SDG_VK_TRY(vk, "a pipeline layout", vkCreatePipelineLayout, vk->device, &layout, NULL, &ps->layouts[bindings]);
+    SDG_VK_NAME(vk, PIPELINE_LAYOUT, ps->layouts[bindings], "%u buffers", bindings);
     return SDG_OK;
 }
 
@@ -265,6 +269,7 @@ static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_k
     };
     VkShaderModule module;
     SDG_VK_TRY(vk, key->shader->name, vkCreateShaderModule, vk->device, &code, NULL, &module);
+    SDG_VK_NAME(vk, SHADER_MODULE, module, "%s", key->shader->name);
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage =
@@ -279,7 +284,10 @@ static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_k
     };
     VkResult result = vk->fn.vkCreateComputePipelines(vk->device, vk->pipelines->cache, 1, &info, NULL, out);
     vk->fn.vkDestroyShaderModule(vk->device, module, NULL);
-    return result == VK_SUCCESS ? SDG_OK : sdg_vk_error(vk, result, "vkCreateComputePipelines", key->shader->name);
+    if (result != VK_SUCCESS)
+        return sdg_vk_error(vk, result, "vkCreateComputePipelines", key->shader->name);
+    SDG_VK_NAME(vk, PIPELINE, *out, "%s", key->shader->name);
+    return SDG_OK;
 }
 
 enum sdg_result sdg_vk_pipeline(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)

@@ -196,6 +196,7 @@ static enum sdg_result create_pool(struct sdg_vk *vk, struct sdg_vk_program *p)
         .pPoolSizes = &size,
     };
     SDG_VK_TRY(vk, "a program", vkCreateDescriptorPool, vk->device, &info, NULL, &p->pool);
+    SDG_VK_NAME(vk, DESCRIPTOR_POOL, p->pool, "a program");
     return SDG_OK;
 }
 
@@ -209,6 +210,7 @@ static enum sdg_result bind_step(struct sdg_vk *vk, struct sdg_vk_program *p, st
         .pSetLayouts = &layout,
     };
     SDG_VK_TRY(vk, "a program", vkAllocateDescriptorSets, vk->device, &info, &step->set);
+    SDG_VK_NAME(vk, DESCRIPTOR_SET, step->set, "%s", step->name);
     VkDescriptorBufferInfo buffers[SDG_VK_MAX_BINDINGS];
     for (uint32_t i = 0; i < step->key.bindings; i++) {
         const struct sdg_vk_place *place = &step->bindings[i].place;
