@@ -140,6 +140,10 @@ static const struct app_option table[] = {
      .help = "run with the Vulkan validation layers, any message is an error"},
     {0, "vulkan-disable", INTEGER(disable, 0, 65535), GROUP, .initial = "0",
      .help = "mask of features not to use, for tests"},
+    {0, "cpu-mask", TEXT(cpu_mask, "NAME"), GROUP, .otherwise = "all there are",
+     .help =
+         "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16 or "
+         "neon, or single features joined by commas"},
     {0, "cache-dir", .kind = APP_FILE, .word = "DIR", FIELD(cache_folder), GROUP,
      .otherwise = "the user's cache folder", .help = "where compiled Vulkan pipelines are kept"},
     {'v', "verbose", FLAG(verbose), GROUP, .flags = APP_COMMON, .help = "say more"},

@@ -5,6 +5,8 @@
 #include "base/memory.h"
 #include "pipeline/intervals.h"
 #include "pipeline/networks.h"
+#include "scheduler/rng.h"
+#include "text/tokenizer.h"
 #include "vae/vae.h"
 
 #include <string.h>

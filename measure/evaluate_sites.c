@@ -7,6 +7,7 @@
 #include "pipeline/networks.h"
 #include "pipeline/sample.h"
 #include "quant/tdq.h"
+#include "text/tokenizer.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "quant/layer_hessians.h"
 #include "quant/sites.h"
 
 enum { SAMPLES = 64, RARE = 4, MANY_CALLS = 16 };

@@ -1,12 +1,14 @@
 // A pipeline's beginning and end: parameters checked, the model and its backends opened.
-#include "pipeline/pipeline.h"
+#include "sdgen/sdgen.h"
 
 #include "base/memory.h"
 #include "pipeline/backends.h"
 #include "pipeline/intervals.h"
 #include "pipeline/networks.h"
 #include "pipeline/parameter_names.h"
+#include "pipeline/pipeline.h"
 #include "pipeline/text.h"
+#include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +41,8 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
 static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
     p->params = *params;
-    p->params.model = p->params.vae = p->params.backend = p->params.type = p->params.cache_dir = NULL;
+    p->params.model = p->params.vae = p->params.backend = p->params.type = p->params.cache_dir = p->params.cpu_mask =
+        NULL;
     p->params.vae_tiling = !params->vae_tiling   ? "auto"
         : strcmp(params->vae_tiling, "on") == 0  ? "on"
         : strcmp(params->vae_tiling, "off") == 0 ? "off"
@@ -118,6 +121,8 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     keep_params(p, params);
     SDG_TRY(sdg_backends_parse(p, params->backend));
     SDG_TRY(find_cache_dir(p, params->cache_dir));
+    if (params->cpu_mask && !(p->cpu_mask = sdg_strdup(&p->log, params->cpu_mask)))
+        return SDG_ERROR_MEMORY;
     SDG_TRY(open_model(p, params));
     SDG_TRY(sdg_quantized_open(p));
     SDG_TRY(open_correction(p));
@@ -160,6 +165,7 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
     sdg_quantized_destroy(&p->quantized);
     sdg_correction_destroy(&p->correction);
     sdg_free(p->cache_dir);
+    sdg_free(p->cpu_mask);
     sdg_free(p->model_name);
     sdg_free(p);
     *pipeline = NULL;

@@ -8,6 +8,7 @@
 #include "pipeline/planar.h"
 #include "pipeline/progress.h"
 #include "pipeline/tiles.h"
+#include "text/tokenizer.h"
 #include "vae/vae.h"
 
 #include <math.h>

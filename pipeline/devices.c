@@ -28,7 +28,7 @@ void sdg_list_devices(sdg_log_fn log, void *log_user, void (*fn)(void *user, con
 {
     struct lister lister = {fn, user};
     struct sdg_log l = {log, log_user, SDG_LOG_WARNING};
-    sdg_backend_list(&l, list_one, &lister);
+    sdg_backend_list(&l, NULL, list_one, &lister);
 }
 
 static bool is_model(const char *folder)

@@ -5,6 +5,7 @@
 #include "backend/transfer.h"
 #include "base/memory.h"
 #include "pipeline/stages.h"
+#include "text/prompt.h"
 #include "vae/vae.h"
 
 #include <stdio.h>

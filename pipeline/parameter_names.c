@@ -1,7 +1,6 @@
 // Names of samplers, schedules and the like for help texts, and the library's version.
 #include "pipeline/parameter_names.h"
 
-#include "scheduler/sampler.h"
 #include "sdgen/sdgen.h"
 
 #include <stdio.h>

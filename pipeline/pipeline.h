@@ -7,9 +7,7 @@
 #include "formats/model.h"
 #include "pipeline/correction.h"
 #include "quant/quantized.h"
-#include "scheduler/sampler.h"
 #include "sdgen/sdgen.h"
-#include "text/prompt.h"
 
 enum sdg_stage { SDG_STAGE_TEXT, SDG_STAGE_UNET, SDG_STAGE_VAE, SDG_STAGE_COUNT };
 
@@ -56,11 +54,13 @@ struct sdg_hooks {
     void *user;
 };
 
+struct sdg_tokenizer;
+
 struct sdg_pipeline {
     struct sdg_log log;
     struct sdg_hooks hooks;
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
-    char *cache_dir, *model_name;
+    char *cache_dir, *cpu_mask, *model_name;
     struct sdg_model *model;
     struct sdg_quantized *quantized;   // NULL: a floating-point model
     struct sdg_correction *correction; // of its outputs; NULL = none

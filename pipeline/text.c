@@ -4,6 +4,7 @@
 #include "base/finite.h"
 #include "base/memory.h"
 #include "pipeline/networks.h"
+#include "text/prompt.h"
 #include "text/text_encoder.h"
 
 #include <string.h>

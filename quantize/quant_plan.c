@@ -2,6 +2,7 @@
 #include "quantize/quant_plan.h"
 
 #include "base/memory.h"
+#include "quant/sites.h"
 #include "unet/unet.h"
 
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #include "quantize/quant_write.h"
 
 #include "base/file.h"
-#include "base/folder.h"
+#include "base/directory.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "quant/quantized.h"

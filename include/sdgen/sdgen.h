@@ -87,11 +87,15 @@ struct sdg_pipeline_params {
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
     const char *type;
-    int threads;             // CPU threads; 0 = physical cores
-    double max_memory;       // bytes the plan may use in all; 0 = what the system has free
-    bool no_mmap;            // read weights instead of mapping them
-    bool validation;         // Vulkan validation layers; any message is an error
-    unsigned disable;        // rungs of the feature ladder turned off, for tests
+    int threads;       // CPU threads; 0 = physical cores
+    double max_memory; // bytes the plan may use in all; 0 = what the system has free
+    bool no_mmap;      // read weights instead of mapping them
+    bool validation;   // Vulkan validation layers; any message is an error
+    unsigned disable;  // rungs of the feature ladder turned off, for tests
+    // The instruction sets the CPU's kernels may use at most, for tests and reports of faults: "generic", "avx2", ...
+    // or features joined by commas; a wrong one is an error that lists them. NULL = all there are. oneDNN can only be
+    // held to the first mask of a process and only before anything else used it; otherwise it is left out.
+    const char *cpu_mask;
     const char *cache_dir;   // Vulkan pipeline cache; NULL = the user's cache folder
     const char *vae_tiling;  // "auto" (NULL), "on", "off"
     int vae_tile_size;       // latent pixels, 0 = 32
