@@ -8,6 +8,7 @@
 //     void cursor_start(uint k), cursor_advance()    the k of this invocation's loads, advanced by BK
 //     uint sample_of(uint m)                         the batch index of row m
 // and includes operands_float.glsl, or with INTEGERS defined operands_s8.glsl: what a slice holds, how it is loaded, what sums become.
+// LINE and COLUMN are what that takes of a row and of a column of the outputs.
 // What a rung of the ladder does differently is the arithmetic in the middle of the loop, a file each.
 
 const uint LOADS_A = (BM + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
@@ -76,10 +77,15 @@ void main()
         barrier();
     }
 
-    vec2 coding = CODES ? coder() : vec2(0.0);
+    vec2 shared_coder = CODES && OUT_PAIRS <= 1 ? coder(0) : vec2(0.0), coders[TM];
     uint entries[TM];
-    [[unroll]] for (uint i = 0; i < TM; i++)
-        entries[i] = table_entry(m0 + first_m + i * (BM / TM));
+    LINE lines[TM];
+    [[unroll]] for (uint i = 0; i < TM; i++) {
+        uint m = m0 + first_m + i * (BM / TM);
+        coders[i] = CODES && OUT_PAIRS > 1 ? coder(m) : shared_coder;
+        entries[i] = table_entry(m);
+        lines[i] = line_of(m);
+    }
     [[unroll]] for (uint j = 0; j < TN; j += GROUP) {
         uint n = n0 + column(first_n, j);
         if (n >= p.n)
@@ -93,8 +99,8 @@ void main()
                 continue;
             vec4 y = vec4(0.0);
             [[unroll]] for (uint c = 0; c < GROUP; c++)
-                y[c] = epilogue(output_of(sum[i * TN + j + c], columns[c]), m, min(n + c, p.n - 1), entries[i]);
-            store(m, n, y, coding);
+                y[c] = epilogue(output_of(sum[i * TN + j + c], lines[i], columns[c]), m, min(n + c, p.n - 1), entries[i]);
+            store(m, n, y, coders[i]);
         }
     }
 }

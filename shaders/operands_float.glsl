@@ -6,6 +6,7 @@ layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 0; // of wei
 #define B_UNITS VALUE
 #define SUM float
 #define COLUMN float
+#define LINE uint // nothing
 const uint A_UNITS = WIDTH, B_ROW = 1; // B_ROW: rows of w in a load
 const uint UNROLLED = 4;
 const uint SLOTS_K = BK / A_UNITS; // loads that cover one row of a slice
@@ -74,7 +75,12 @@ COLUMN column_of(uint n)
     return WEIGHT_BITS == 0 ? 1.0 : scales[(p.n * p.k * WEIGHT_BITS + 31) / 32 + n];
 }
 
-float output_of(float sum, COLUMN scale)
+LINE line_of(uint m)
+{
+    return 0;
+}
+
+float output_of(float sum, LINE line, COLUMN scale)
 {
     return sum * scale;
 }

@@ -8,13 +8,14 @@
 //
 // Weights are laid out (backend/vulkan/vk_weights.c) as words [n / 4][k][n % 4], or with 4 bits as words of two k, the first in the
 // lower half of each byte; the sums [n] follow. So a tile's weights are contiguous runs of 16 * BK bytes.
-layout(constant_id = SDG_SPEC_IN_ROWS) const uint IN_ROWS = 0; // 1: a row table of intervals of the codes; 0: one for all rows
+layout(constant_id = SDG_SPEC_IN_PAIRS) const uint IN_PAIRS = 0; // as OUT_PAIRS in codes.glsl, of the codes that are read
 layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 8;
 
 #define UNITS int
 #define B_UNITS ivec4
 #define SUM int
 #define COLUMN Column
+#define LINE Line
 const uint A_UNITS = 1, B_ROW = 4; // B_ROW: rows of w in a load
 #ifdef DOT
 const uint UNROLLED = 4;
@@ -41,15 +42,21 @@ spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [
 int packed_dot(int a, int b, spirv_literal int format);
 #endif
 
-float in_scale;
-int in_zero;
+// Of row m. Where tokens have intervals of their own, rows are tokens and nothing lies outside; what does has the only interval.
+vec2 row_interval(uint m)
+{
+    return in_intervals[IN_PAIRS > 1 ? row * IN_PAIRS + m % IN_PAIRS : row * IN_PAIRS];
+}
+
+// Four signed bytes as a zero point enters the product.
+int repeated(float zero)
+{
+    return int((uint(int(zero)) & 0xffu) * 0x01010101u ^ FLIP);
+}
 
 void operands_start()
 {
-    vec2 interval = in_intervals[row * IN_ROWS];
-    in_scale = interval.x;
-    outside = int((uint(int(interval.y)) & 0xffu) * 0x01010101u ^ FLIP);
-    in_zero = bitfieldExtract(outside, 0, 8);
+    outside = repeated(row_interval(0).y);
 }
 
 // Words of a row of n as stored.
@@ -85,15 +92,26 @@ uint column(uint first_n, uint j)
 
 struct Column {
     float scale;
-    int of_zero; // what the zero point adds to the sum
+    int weights_sum;
 };
 
 Column column_of(uint n)
 {
-    return Column(in_scale * weight_scale[n], in_zero * sums[(p.n + 3) / 4 * 4 * stored_words() + n]);
+    return Column(weight_scale[n], sums[(p.n + 3) / 4 * 4 * stored_words() + n]);
 }
 
-float output_of(int sum, Column column)
+struct Line {
+    float scale;
+    int zero;
+};
+
+Line line_of(uint m)
 {
-    return column.scale * float(sum - column.of_zero);
+    vec2 interval = row_interval(m);
+    return Line(interval.x, bitfieldExtract(repeated(interval.y), 0, 8));
+}
+
+float output_of(int sum, Line line, Column column)
+{
+    return line.scale * column.scale * float(sum - line.zero * column.weights_sum);
 }

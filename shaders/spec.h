@@ -9,7 +9,7 @@
 // codes.glsl
 #define SDG_SPEC_LOWEST 1
 #define SDG_SPEC_HIGHEST 2
-#define SDG_SPEC_OUT_ROWS 3
+#define SDG_SPEC_OUT_PAIRS 3
 
 // tile.glsl
 #define SDG_SPEC_BM 4
@@ -25,7 +25,7 @@
 // operands_float.glsl and operands_s8.glsl
 #define SDG_SPEC_WEIGHT_BITS 13
 // operands_s8.glsl, read_codes.glsl
-#define SDG_SPEC_IN_ROWS 14
+#define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
 
 // attention.comp
