@@ -19,6 +19,6 @@ void main()
     if (i >= p.total)
         return;
     vec2 interval = interval_of(i / p.c);
-    float code = clamp(roundEven(float(x[i]) / interval.x) + interval.y, float(LOWEST), float(HIGHEST));
+    float code = clamp(roundEven(divide(float(x[i]), interval.x)) + interval.y, float(LOWEST), float(HIGHEST));
     result[i] = SCALAR((code - interval.y) * interval.x);
 }
