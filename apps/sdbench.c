@@ -7,11 +7,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "common/program.h"
+#include "base/clock.h"
+#include "base/platform.h"
 #include "common/output.h"
+#include "common/program.h"
 #include "common/waiting.h"
 #include "sdgen/bench.h"
 
@@ -193,9 +194,7 @@ static enum sdg_result bench_networks(struct app_ui *ui, struct sdbench_report *
 // The program beside this one.
 static enum sdg_result find_beside(struct app_ui *ui, const char *name, char *path, size_t size)
 {
-    ssize_t length = readlink("/proc/self/exe", path, size - 1);
-    if (length > 0) {
-        path[length] = 0;
+    if (sdg_platform_program(path, size)) {
         char *slash = strrchr(path, '/');
         size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
         if (folder + strlen(name) < size) {
@@ -206,13 +205,6 @@ static enum sdg_result find_beside(struct app_ui *ui, const char *name, char *pa
     }
     return app_fail(ui, SDG_ERROR_INPUT, "the program %s is not beside sdbench: build it (ninja -C build %s)", name,
                     name);
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 // Runs a program to its end; `usage` gets what it used.
@@ -276,9 +268,9 @@ static enum sdg_result draw(struct app_ui *ui, void *context, size_t index, doub
     if (values->no_mmap)
         arguments[n++] = "--no-mmap";
     struct rusage usage = {0};
-    double start = now();
+    double start = sdg_clock();
     enum sdg_result result = run_program(ui, arguments, &usage);
-    *seconds = now() - start;
+    *seconds = sdg_clock() - start;
     size_t resident = (size_t)usage.ru_maxrss * 1024;
     model->resident = resident > model->resident ? resident : model->resident;
     return result;

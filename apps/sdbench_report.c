@@ -243,12 +243,12 @@ enum sdg_result sdbench_write(struct app_ui *ui, struct sdbench_report *report)
     if (result != SDG_OK)
         return result;
     if (json) {
-        struct app_output output;
+        struct sdg_output *output;
         result = app_output_open(ui, json, &output);
         if (result != SDG_OK)
             return result;
-        print_json(output.file, report);
-        return app_output_commit(ui, &output);
+        print_json(sdg_output_file(output), report);
+        return app_output_commit(&output);
     }
     if (fflush(stdout) || ferror(stdout))
         return app_fail(ui, SDG_ERROR_OUTPUT, "standard output: cannot be written: %s", strerror(errno));

@@ -228,12 +228,12 @@ static void show_site(void *user, const struct sdg_collected_site *site)
 
 static enum sdg_result run_show(struct app_ui *ui, const struct values *values, const char *path)
 {
-    struct app_output output = {0};
+    struct sdg_output *output = NULL;
     struct show show = {.rows = values->site != NULL};
     enum sdg_result result = values->html ? app_output_open(ui, values->html, &output) : SDG_OK;
     if (result != SDG_OK)
         return result;
-    show.html = output.file;
+    show.html = output ? sdg_output_file(output) : NULL;
     if (show.html)
         fputs("<!DOCTYPE html><meta charset='utf-8'><title>sdcalib</title><style>body{font:14px "
               "sans-serif;margin:2em}figure{display:inline-block;margin:8px}figcaption{font-size:11px;max-width:300px;"
@@ -245,7 +245,7 @@ static enum sdg_result run_show(struct app_ui *ui, const struct values *values, 
         printf("%zu of %zu sites have |r| > 0.5 between timestep and range, %zu have |r| > 0.7\n", show.related,
                show.sites, show.strongly);
     if (values->html && result == SDG_OK)
-        return app_output_commit(ui, &output);
+        return app_output_commit(&output);
     app_output_discard(&output);
     return result;
 }

@@ -433,23 +433,23 @@ static bool on_progress(void *user, const struct sdg_evaluate_progress *p)
 static enum sdg_result write_files(struct app_ui *ui, const struct values *values, const struct sdg_evaluation *e,
                                    const struct sdeval_statistics *statistics)
 {
-    struct app_output output;
+    struct sdg_output *output;
     enum sdg_result result = SDG_OK;
     if (values->json) {
         result = app_output_open(ui, values->json, &output);
         if (result != SDG_OK)
             return result;
-        sdeval_write_json(output.file, e, statistics);
-        result = app_output_commit(ui, &output);
+        sdeval_write_json(sdg_output_file(output), e, statistics);
+        result = app_output_commit(&output);
     }
     if (result != SDG_OK || !values->report)
         return result;
     result = app_output_open(ui, values->report, &output);
     if (result != SDG_OK)
         return result;
-    result = sdeval_write_html(ui, output.file, e, statistics);
+    result = sdeval_write_html(ui, sdg_output_file(output), e, statistics);
     if (result == SDG_OK)
-        return app_output_commit(ui, &output);
+        return app_output_commit(&output);
     app_output_discard(&output);
     return result;
 }

@@ -7,21 +7,24 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "common/arrays.h"
-#include "common/image.h"
+#include "base/file.h"
+#include "base/memory.h"
 #include "common/latents.h"
 #include "common/output.h"
-#include "common/parameters.h"
 #include "common/waiting.h"
+#include "sdgen/array.h"
+#include "sdgen/picture.h"
 #include "sdgen_options.h"
+
+static const size_t PICTURE_BYTES = (size_t)256 << 20;
 
 // What is read or drawn once for all pictures of a batch.
 struct inputs {
-    struct sdg_image *init; // of the size of the picture
-    uint8_t *mask;          // likewise, one byte a pixel
-    struct app_array noise; // [4][height/8][width/8]; data NULL = drawn
-    int width, height;      // 0 = the model's
-    int64_t seed;           // of the first picture
+    struct sdg_image *init;  // of the size of the picture
+    uint8_t *mask;           // likewise, one byte a pixel
+    struct sdg_array *noise; // [4][height/8][width/8]; NULL = drawn
+    int width, height;       // 0 = the model's
+    int64_t seed;            // of the first picture
 };
 
 // Everything printed to stdout arrives, or that is an error.
@@ -63,14 +66,27 @@ static enum sdg_result print_version(struct app_ui *ui)
     return list_devices(ui);
 }
 
+// A picture file as bytes; "-" is standard input. `name` is what messages call it.
+static enum sdg_result read_picture(struct app_ui *ui, const char *path, const char **name, char **data, size_t *size)
+{
+    *name = strcmp(path, "-") ? path : "standard input";
+    return sdg_input_read(app_log_of(ui), path, PICTURE_BYTES, data, size);
+}
+
 static enum sdg_result print_metadata(struct app_ui *ui, const char *path)
 {
-    char *text = NULL;
-    enum sdg_result result = app_png_parameters(ui, path, &text);
+    char *data, *text = NULL;
+    const char *name;
+    size_t size;
+    enum sdg_result result = read_picture(ui, path, &name, &data, &size);
+    if (result != SDG_OK)
+        return result;
+    result = sdg_picture_text(app_log, ui, name, data, size, &text);
+    sdg_free(data);
     if (result != SDG_OK)
         return result;
     puts(text);
-    free(text);
+    sdg_picture_free(text);
     return finish_stdout(ui);
 }
 
@@ -101,45 +117,53 @@ static enum sdg_result read_seed(struct app_ui *ui, int64_t wanted, int64_t *see
     return SDG_OK;
 }
 
-static enum sdg_result read_noise(struct app_ui *ui, const char *path, struct inputs *inputs)
+static enum sdg_result check_noise(struct app_ui *ui, const char *path, const struct sdg_array *noise,
+                                   struct inputs *inputs)
 {
-    struct app_array noise = {0};
-    enum sdg_result result = app_array_read(ui, path, "noise", &noise);
-    if (result != SDG_OK)
-        return result;
-    const int64_t *shape = noise.shape + (noise.dims == 4);
-    bool good = (noise.dims == 3 || (noise.dims == 4 && noise.shape[0] == 1)) && shape[0] == 4;
+    const int64_t *shape = noise->shape + (noise->dims == 4);
+    bool good = (noise->dims == 3 || (noise->dims == 4 && noise->shape[0] == 1)) && shape[0] == 4;
     for (int i = 1; good && i < 3; i++)
-        good = shape[i] >= 1 && shape[i] <= APP_IMAGE_SIDE / 8;
-    if (!good) {
-        free(noise.data);
-        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: the noise should be of shape [1, 4, height / 8, width / 8]",
-                        path);
-    }
+        good = shape[i] >= 1 && shape[i] <= SDG_PICTURE_SIDE / 8;
+    if (!good)
+        return app_fail(ui, SDG_ERROR_INPUT, "%s: the noise should be of shape [1, 4, height / 8, width / 8]", path);
     size_t count = (size_t)(shape[0] * shape[1] * shape[2]);
     for (size_t i = 0; i < count; i++)
-        if (!isfinite(noise.data[i])) {
-            double value = noise.data[i];
-            free(noise.data);
-            return app_fail(ui, SDG_ERROR_INPUT, "%.200s: number %zu of the noise is not finite (%g)", path, i, value);
-        }
+        if (!isfinite(noise->data[i]))
+            return app_fail(ui, SDG_ERROR_INPUT, "%s: number %zu of the noise is not finite (%g)", path, i,
+                            (double)noise->data[i]);
     int width = (int)shape[2] * 8, height = (int)shape[1] * 8;
-    if ((inputs->width && inputs->width != width) || (inputs->height && inputs->height != height)) {
-        free(noise.data);
-        return app_fail(ui, SDG_ERROR_USAGE, "--load-noise: %.200s is for %d x %d pixels, not for %d x %d", path, width,
+    if ((inputs->width && inputs->width != width) || (inputs->height && inputs->height != height))
+        return app_fail(ui, SDG_ERROR_USAGE, "--load-noise: %s is for %d x %d pixels, not for %d x %d", path, width,
                         height, inputs->width ? inputs->width : width, inputs->height ? inputs->height : height);
-    }
     inputs->width = width;
     inputs->height = height;
-    inputs->noise = noise;
     return SDG_OK;
+}
+
+static enum sdg_result read_noise(struct app_ui *ui, const char *path, struct inputs *inputs)
+{
+    enum sdg_result result = sdg_array_read(app_log, ui, path, "noise", &inputs->noise);
+    return result == SDG_OK ? check_noise(ui, path, inputs->noise, inputs) : result;
+}
+
+static enum sdg_result read_image(struct app_ui *ui, const char *path, struct sdg_image **image)
+{
+    char *data;
+    const char *name;
+    size_t size;
+    enum sdg_result result = read_picture(ui, path, &name, &data, &size);
+    if (result != SDG_OK)
+        return result;
+    result = sdg_picture_decode(app_log, ui, name, data, size, image);
+    sdg_free(data);
+    return result;
 }
 
 // The picture's size is what was asked for, else its own, cut to a multiple of 8.
 static enum sdg_result read_init(struct app_ui *ui, const char *path, struct inputs *inputs)
 {
     struct sdg_image *image = NULL;
-    enum sdg_result result = app_image_read(ui, path, &image);
+    enum sdg_result result = read_image(ui, path, &image);
     if (result != SDG_OK)
         return result;
     int width = inputs->width ? inputs->width : image->width / 8 * 8,
@@ -154,7 +178,7 @@ static enum sdg_result read_init(struct app_ui *ui, const char *path, struct inp
     }
     app_say(ui, SDG_LOG_INFO, "%.200s: %d x %d pixels, scaled to cover %d x %d, its middle is used", path, image->width,
             image->height, width, height);
-    result = app_image_fit(ui, image, width, height, &inputs->init);
+    result = sdg_picture_fit(app_log, ui, image, width, height, &inputs->init);
     sdg_image_destroy(&image);
     return result;
 }
@@ -163,19 +187,15 @@ static enum sdg_result read_init(struct app_ui *ui, const char *path, struct inp
 static enum sdg_result read_mask(struct app_ui *ui, const char *path, struct inputs *inputs)
 {
     struct sdg_image *image = NULL, *fitted = NULL;
-    enum sdg_result result = app_image_read(ui, path, &image);
+    enum sdg_result result = read_image(ui, path, &image);
     if (result == SDG_OK && (image->width != inputs->width || image->height != inputs->height))
-        result = app_image_fit(ui, image, inputs->width, inputs->height, &fitted);
+        result = sdg_picture_fit(app_log, ui, image, inputs->width, inputs->height, &fitted);
     if (result == SDG_OK) {
-        const uint8_t *rgb = (fitted ? fitted : image)->pixels;
-        size_t pixels = (size_t)inputs->width * (size_t)inputs->height;
-        inputs->mask = malloc(pixels);
-        if (!inputs->mask)
-            result = app_fail(ui, SDG_ERROR_MEMORY, "--mask: not enough memory for %d x %d pixels", inputs->width,
-                              inputs->height);
-        for (size_t i = 0; i < pixels && inputs->mask; i++)
-            inputs->mask[i] =
-                (uint8_t)((rgb[3 * i] * 19595u + rgb[3 * i + 1] * 38470u + rgb[3 * i + 2] * 7471u + 0x8000u) >> 16);
+        inputs->mask = sdg_alloc_raw(app_log_of(ui), (size_t)inputs->width, (size_t)inputs->height, "the mask");
+        if (inputs->mask)
+            sdg_picture_brightness(fitted ? fitted : image, inputs->mask);
+        else
+            result = SDG_ERROR_MEMORY;
     }
     sdg_image_destroy(&fitted);
     sdg_image_destroy(&image);
@@ -198,8 +218,8 @@ static enum sdg_result read_inputs(struct app_ui *ui, const struct sdgen_values 
 static void free_inputs(struct inputs *inputs)
 {
     sdg_image_destroy(&inputs->init);
-    free(inputs->mask);
-    free(inputs->noise.data);
+    sdg_free(inputs->mask);
+    sdg_array_destroy(&inputs->noise);
 }
 
 // Finds out before anything is computed whether all files can be written.
@@ -304,10 +324,42 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
         .strength = inputs->init ? &values->strength : NULL,
         .image = (int)number,
         .images = (int)values->batch,
-        .noise = inputs->noise.data,
+        .noise = inputs->noise ? inputs->noise->data : NULL,
         .progress = on_progress,
         .progress_user = ui,
     };
+}
+
+// The text that goes into the picture, so that it can be made again.
+static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *options,
+                                const struct sdg_generate_params *params, const struct sdg_generate_info *info,
+                                char **text)
+{
+    const struct sdgen_values *values = &options->values;
+    char version[48];
+    snprintf(version, sizeof version, "sdgen %s", sdg_version());
+    return sdg_picture_parameters_write(app_log, ui,
+                                        &(struct sdg_picture_parameters){
+                                            .prompt = options->prompt,
+                                            .negative_prompt = options->negative,
+                                            .plain_prompt = params->plain_prompt,
+                                            .steps = info->steps,
+                                            .width = info->width,
+                                            .height = info->height,
+                                            .clip_skip = params->clip_skip,
+                                            .sampler = info->sampler,
+                                            .schedule = info->schedule,
+                                            .cfg_scale = &info->cfg_scale,
+                                            .strength = params->strength,
+                                            .eta = params->eta,
+                                            .seed = &info->seed,
+                                            .model = info->model_name,
+                                            .vae = values->vae,
+                                            .sigmas = values->sigmas,
+                                            .rng = info->rng,
+                                            .version = version,
+                                        },
+                                        text);
 }
 
 static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_options *options,
@@ -316,30 +368,23 @@ static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_optio
 {
     const struct sdgen_values *values = &options->values;
     char *name = NULL, *text = NULL;
+    uint8_t *data = NULL;
+    size_t size = 0;
     enum sdg_result result = app_output_name(ui, values->output, params->image, params->images, &name);
-    if (result == SDG_OK && options->format == APP_IMAGE_PNG && !values->no_metadata)
-        result = app_parameters_text(ui,
-                                     &(struct app_parameters){
-                                         .prompt = options->prompt,
-                                         .negative = options->negative,
-                                         .plain = params->plain_prompt,
-                                         .strength = params->strength,
-                                         .eta = params->eta,
-                                         .sigmas = values->sigmas,
-                                         .vae = values->vae,
-                                         .clip_skip = params->clip_skip,
-                                         .info = info,
-                                     },
-                                     &text);
+    if (result == SDG_OK && options->format == SDG_PICTURE_PNG && !values->no_metadata)
+        result = describe(ui, options, params, info, &text);
     if (result == SDG_OK)
-        result = app_image_write(ui, name, options->format, image, text);
+        result = sdg_picture_encode(app_log, ui, options->format, image, text, &data, &size);
+    if (result == SDG_OK)
+        result = app_output_bytes(ui, name, data, size);
     if (result == SDG_OK)
         app_say(ui, SDG_LOG_INFO,
                 "%s: %d x %d, %.2f s (text %.2f, sampling %.2f, decoding %.2f), peak memory %.0f MiB, %.0f planned",
                 strcmp(name, "-") ? name : "standard output", info->width, info->height, info->seconds_total,
                 info->seconds_text, info->seconds_sample, info->seconds_decode, (double)info->peak_resident / (1 << 20),
                 (double)info->peak_planned / (1 << 20));
-    free(text);
+    sdg_picture_free(text);
+    sdg_picture_free(data);
     free(name);
     return result;
 }
@@ -354,6 +399,8 @@ static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_option
         .steps_path = values->dump_steps,
         .preview_path = strcmp(values->preview, "none") ? values->preview_path : NULL,
         .preview_interval = (int)values->preview_interval,
+        .preview_format = options->preview_format,
+        .factor = 8,
     };
     struct sdg_generate_params params = picture_params(ui, options, inputs, number);
     if (latents.last_path || latents.steps_path || latents.preview_path) {

@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/arrays.h"
+#include "base/file.h"
+#include "base/memory.h"
 #include "common/output.h"
 #include "common/program.h"
+#include "sdgen/array.h"
 
 enum { PROMPT_BYTES = 1 << 20 };
 
@@ -59,9 +61,9 @@ static const struct app_option table[] = {
 #define GROUP .group = "Picture"
     {'o', "output", FILE_NAME(output, "FILE"), GROUP, .flags = APP_COMMON, .initial = "output.png",
      .help = "where to: .png, .ppm or .jpg; %d is the number in a batch; - is standard output"},
-    {'W', "width", INTEGER(width, 8, APP_IMAGE_SIDE), GROUP, .flags = APP_COMMON,
+    {'W', "width", INTEGER(width, 8, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
      .otherwise = "the model's, or the init image's", .help = "pixels, a multiple of 8"},
-    {'H', "height", INTEGER(height, 8, APP_IMAGE_SIDE), GROUP, .flags = APP_COMMON,
+    {'H', "height", INTEGER(height, 8, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
      .otherwise = "the model's, or the init image's", .help = "pixels, a multiple of 8"},
     {'b', "batch-count", INTEGER(batch, 1, 100000), GROUP, .flags = APP_COMMON, .initial = "1",
      .help = "how many pictures, with seeds s, s+1, ..."},
@@ -329,11 +331,17 @@ static enum sdg_result check_mode(struct app_ui *ui, const struct sdgen_options 
     return SDG_OK;
 }
 
+// Standard output gets a PNG.
+static enum sdg_result picture_format(struct app_ui *ui, const char *path, enum sdg_picture_format *format)
+{
+    *format = SDG_PICTURE_PNG;
+    return strcmp(path, "-") ? sdg_picture_format(app_log, ui, path, format) : SDG_OK;
+}
+
 static enum sdg_result check_files(struct app_ui *ui, struct sdgen_options *options)
 {
     const struct sdgen_values *values = &options->values;
-    enum app_image_format preview;
-    enum sdg_result result = app_image_format(ui, values->output, &options->format);
+    enum sdg_result result = picture_format(ui, values->output, &options->format);
     char *name = NULL;
     if (result == SDG_OK)
         result = app_output_name(ui, values->output, 0, 1, &name); // for the '%'
@@ -342,13 +350,13 @@ static enum sdg_result check_files(struct app_ui *ui, struct sdgen_options *opti
         result = app_fail(ui, SDG_ERROR_USAGE, "--output: standard output takes one picture, not --batch-count %lld",
                           (long long)values->batch);
     if (result == SDG_OK)
-        result = app_image_format(ui, values->preview_path, &preview);
+        result = picture_format(ui, values->preview_path, &options->preview_format);
     if (result == SDG_OK && !strcmp(values->preview_path, "-"))
         result = app_fail(ui, SDG_ERROR_USAGE, "--preview-path: the preview cannot go to standard output");
     const char *const arrays[] = {values->load_noise, values->dump_latents, values->dump_steps};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays && result == SDG_OK; i++)
         if (arrays[i])
-            result = app_array_check_name(ui, arrays[i]);
+            result = sdg_array_check_name(app_log, ui, arrays[i]);
     if (result == SDG_OK && values->batch > 1 && (values->load_noise || values->dump_latents || values->dump_steps))
         result =
             app_fail(ui, SDG_ERROR_USAGE,
@@ -389,26 +397,6 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
 
 // -------------------------------------------------------------------------------------------------- prompts
 
-// UTF-8 as the standard has it: shortest forms, no surrogates, up to U+10FFFF.
-static bool is_utf8(const char *text)
-{
-    const unsigned char *c = (const unsigned char *)text;
-    while (*c) {
-        int more = *c < 0x80          ? 0
-            : *c >= 0xc2 && *c < 0xe0 ? 1
-            : *c >= 0xe0 && *c < 0xf0 ? 2
-            : *c >= 0xf0 && *c < 0xf5 ? 3
-                                      : -1;
-        if (more < 0 || (*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) || (*c == 0xf0 && c[1] < 0x90) ||
-            (*c == 0xf4 && c[1] > 0x8f))
-            return false;
-        for (c++; more; more--, c++)
-            if ((*c & 0xc0) != 0x80)
-                return false;
-    }
-    return true;
-}
-
 // The text of one prompt: from the command line or a file (without its last line end). NULL if neither is given.
 static enum sdg_result read_prompt(struct app_ui *ui, const struct sdgen_options *options, const char *what,
                                    const char *text, const char *path, char **prompt)
@@ -416,7 +404,7 @@ static enum sdg_result read_prompt(struct app_ui *ui, const struct sdgen_options
     size_t size = 0;
     *prompt = NULL;
     if (path) {
-        enum sdg_result result = app_file_read(ui, path, PROMPT_BYTES, prompt, &size);
+        enum sdg_result result = sdg_input_read(app_log_of(ui), path, PROMPT_BYTES, prompt, &size);
         if (result != SDG_OK)
             return result;
         if (strlen(*prompt) != size)
@@ -424,13 +412,13 @@ static enum sdg_result read_prompt(struct app_ui *ui, const struct sdgen_options
         while (size && ((*prompt)[size - 1] == '\n' || (*prompt)[size - 1] == '\r'))
             (*prompt)[--size] = 0;
     } else if (text) {
-        *prompt = strdup(text);
+        *prompt = sdg_strdup(app_log_of(ui), text);
         if (!*prompt)
-            return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the %s", what);
+            return SDG_ERROR_MEMORY;
     } else {
         return SDG_OK;
     }
-    if (!is_utf8(*prompt))
+    if (!sdg_utf8_valid(*prompt, strlen(*prompt)))
         return app_fail(ui, path ? SDG_ERROR_INPUT : SDG_ERROR_USAGE, "%s: the %s is not UTF-8",
                         path ? path : "command line", what);
     if (!strcmp(options->values.syntax, "a1111") && strstr(*prompt, "<lora:"))
@@ -461,7 +449,7 @@ enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, str
 
 void sdgen_options_free(struct sdgen_options *options)
 {
-    free(options->prompt);
-    free(options->negative);
+    sdg_free(options->prompt);
+    sdg_free(options->negative);
     options->prompt = options->negative = NULL;
 }

@@ -2,8 +2,8 @@
 #ifndef SDG_APPS_SDGEN_OPTIONS_H
 #define SDG_APPS_SDGEN_OPTIONS_H
 
-#include "common/image.h"
 #include "common/options.h"
+#include "sdgen/picture.h"
 
 // The fields the table fills. Names end as given; NULL = not given and no default.
 struct sdgen_values {
@@ -25,9 +25,9 @@ struct sdgen_options {
     char *prompt, *negative; // from the command line or a file, owned; negative NULL = absent
     double sigmas[1024];     // --sigmas
     int sigma_count;
-    int tile;                     // latent pixels, 0 = the library's
-    int threads;                  // 0 = the library's
-    enum app_image_format format; // of the output
+    int tile;                                       // latent pixels, 0 = the library's
+    int threads;                                    // 0 = the library's
+    enum sdg_picture_format format, preview_format; // of the output, of the preview
 };
 
 extern const struct app_command sdgen_command;

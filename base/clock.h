@@ -2,6 +2,7 @@
 #ifndef SDG_BASE_CLOCK_H
 #define SDG_BASE_CLOCK_H
 
-double sdg_clock(void); // seconds since some moment in the past
+// Seconds since some moment in the past; setting the system's time does not move it.
+double sdg_clock(void);
 
 #endif

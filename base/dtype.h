@@ -27,6 +27,16 @@ size_t sdg_dtype_size(enum sdg_dtype dtype);
 // Lower-case names: f32 f16 bf16 f64 s8 u8 s16 s32 s64 bool f8_e4m3 f8_e5m2.
 const char *sdg_dtype_name(enum sdg_dtype dtype);
 bool sdg_dtype_is_float(enum sdg_dtype dtype); // f32, f16, bf16, f64, f8_e4m3, f8_e5m2
+// Types that values have while a network runs: floats (f32, f16, bf16; the others are for files only) and activation
+// codes.
+static inline bool sdg_dtype_is_run_float(enum sdg_dtype dtype)
+{
+    return dtype == SDG_F32 || dtype == SDG_F16 || dtype == SDG_BF16;
+}
+static inline bool sdg_dtype_is_codes(enum sdg_dtype dtype)
+{
+    return dtype == SDG_S8 || dtype == SDG_U8;
+}
 
 // Round to nearest even; overflow gives infinity; NaN stays NaN.
 uint16_t sdg_f16_from_f32(float value);

@@ -6,10 +6,13 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { READ_CHUNK = 1 << 16 };
 
 enum sdg_path_kind sdg_path_kind(const char *path)
 {
@@ -155,6 +158,49 @@ enum sdg_result sdg_file_read(const struct sdg_log *log, const char *path, size_
     return result;
 }
 
+// To the end of a stream whose size nobody knows; one byte more than the limit is asked for, to see that it is too
+// long.
+static enum sdg_result read_stream(const struct sdg_log *log, const char *name, int fd, size_t limit, char **data,
+                                   size_t *size)
+{
+    size_t used = 0, got = 1, room = 0;
+    char *content = NULL;
+    enum sdg_result result = SDG_OK;
+    while (result == SDG_OK && got > 0) {
+        if (!sdg_grow(log, &content, &room, used + READ_CHUNK + 1, 1, name)) {
+            result = SDG_ERROR_MEMORY;
+            break;
+        }
+        result = read_fully(log, name, fd, content + used, READ_CHUNK, &got);
+        used += result == SDG_OK ? got : 0;
+        if (used > limit)
+            result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has more than %zu bytes, the most accepted for such a file",
+                              name, limit);
+    }
+    if (result != SDG_OK) {
+        sdg_free(content);
+        return result;
+    }
+    content[used] = 0;
+    *data = content;
+    *size = used;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_input_read(const struct sdg_log *log, const char *path, size_t limit, char **data, size_t *size)
+{
+    if (strcmp(path, "-") == 0)
+        return read_stream(log, "standard input", STDIN_FILENO, limit, data, size);
+    if (sdg_path_kind(path) != SDG_PATH_OTHER)
+        return sdg_file_read(log, path, limit, data, size);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+    enum sdg_result result = read_stream(log, path, fd, limit, data, size);
+    close(fd);
+    return result;
+}
+
 enum sdg_result sdg_file_read_text(const struct sdg_log *log, const char *path, size_t limit, char **text)
 {
     char *content;
@@ -264,19 +310,33 @@ struct sdg_output {
     FILE *file;
     char *path;
     char *temporary; // NULL: written directly
+    bool borrowed;   // the stream stays open
     enum sdg_result result;
 };
+
+// What to replace: the file that a link leads to, so that the link stays.
+static char *target_of(const struct sdg_log *log, const char *path, enum sdg_path_kind kind)
+{
+    struct stat info;
+    char *real = NULL;
+    if (kind == SDG_PATH_FILE && lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
+        real = realpath(path, NULL);
+    char *target = sdg_strdup(log, real ? real : path);
+    free(real);
+    return target;
+}
 
 // A name next to `path` that nobody else has. O_EXCL decides races; the mode follows the user's umask.
 static int create_temporary(const struct sdg_log *log, const char *path, char **name)
 {
-    size_t bytes = strlen(path) + 48;
+    const char *end = sdg_path_name(path); // a name of its own: one longer than `path` could be too long
+    size_t folder = (size_t)(end - path), bytes = folder + 64;
     char *temporary = sdg_alloc_raw(log, bytes, 1, "a path");
     if (!temporary)
         return -2;
     int fd = -1;
     for (unsigned attempt = 0; attempt < 1000 && fd < 0; attempt++) {
-        snprintf(temporary, bytes, "%s.%ld-%u.part", path, (long)getpid(), attempt);
+        snprintf(temporary, bytes, "%.*s.sdgen-%ld-%u.part", (int)folder, path, (long)getpid(), attempt);
         fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0 && errno != EEXIST)
             break;
@@ -308,10 +368,10 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
     if (!output)
         return SDG_ERROR_MEMORY;
     output->log = log;
-    output->path = sdg_strdup(log, path);
+    output->path = target_of(log, path, kind);
     int fd = -2;
     if (output->path)
-        fd = kind == SDG_PATH_OTHER ? open_device(path) : create_temporary(log, path, &output->temporary);
+        fd = kind == SDG_PATH_OTHER ? open_device(path) : create_temporary(log, output->path, &output->temporary);
     if (fd >= 0) {
         output->file = fdopen(fd, "wb");
         if (!output->file)
@@ -326,6 +386,30 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
     }
     *out = output;
     return SDG_OK;
+}
+
+enum sdg_result sdg_output_stream(const struct sdg_log *log, FILE *stream, const char *name, struct sdg_output **out)
+{
+    struct sdg_output *output = sdg_alloc(log, 1, sizeof *output, "an output file");
+    if (!output)
+        return SDG_ERROR_MEMORY;
+    *output = (struct sdg_output){.log = log, .file = stream, .path = sdg_strdup(log, name), .borrowed = true};
+    if (!output->path) {
+        sdg_free(output);
+        return SDG_ERROR_MEMORY;
+    }
+    *out = output;
+    return SDG_OK;
+}
+
+FILE *sdg_output_file(struct sdg_output *output)
+{
+    return output->file;
+}
+
+const char *sdg_output_temporary(const struct sdg_output *output)
+{
+    return output->temporary;
 }
 
 static void write_failed(struct sdg_output *output)
@@ -345,7 +429,7 @@ enum sdg_result sdg_output_write(struct sdg_output *output, const void *data, si
 static void close_output(struct sdg_output **handle)
 {
     struct sdg_output *output = *handle;
-    if (output->file)
+    if (output->file && !output->borrowed)
         fclose(output->file);
     if (output->temporary)
         unlink(output->temporary);
@@ -361,7 +445,9 @@ enum sdg_result sdg_output_commit(struct sdg_output **handle)
         return SDG_OK;
     struct sdg_output *output = *handle;
     // A full disk may show only now, when the last buffer is written.
-    int failed = fclose(output->file);
+    if (ferror(output->file) || fflush(output->file))
+        write_failed(output);
+    int failed = output->borrowed ? 0 : fclose(output->file);
     output->file = NULL;
     if (failed)
         write_failed(output);

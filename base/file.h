@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 enum sdg_path_kind { SDG_PATH_MISSING, SDG_PATH_FILE, SDG_PATH_FOLDER, SDG_PATH_OTHER };
 
@@ -22,7 +23,9 @@ bool sdg_folder_create(const char *path);
 // Reads a regular file of at most `limit` bytes. *data is owned by the caller (sdg_free) and ends with a NUL that *size
 // does not count. Folders, pipes, devices, missing and larger files are SDG_ERROR_INPUT; nothing waits for a writer.
 enum sdg_result sdg_file_read(const struct sdg_log *log, const char *path, size_t limit, char **data, size_t *size);
-// The same for text: bytes of 0 and broken UTF-8 are refused, a leading byte order mark is dropped.
+// The same for what a user names on a command line: "-" is standard input, and pipes and devices are read to their end.
+enum sdg_result sdg_input_read(const struct sdg_log *log, const char *path, size_t limit, char **data, size_t *size);
+// As sdg_file_read for text: bytes of 0 and broken UTF-8 are refused, a leading byte order mark is dropped.
 enum sdg_result sdg_file_read_text(const struct sdg_log *log, const char *path, size_t limit, char **text);
 // Reads the first bytes, at most `room` of them; *got says how many there were.
 enum sdg_result sdg_file_head(const struct sdg_log *log, const char *path, void *head, size_t room, size_t *got);
@@ -45,9 +48,16 @@ void sdg_file_unmap(struct sdg_map *map); // leaves *map empty; an empty map is 
 void sdg_map_release(const struct sdg_map *map, const void *data, size_t bytes);
 
 // An output file, written under a temporary name in the same folder and renamed by commit. An existing pipe or device
-// is written directly. `log` and the handle are used by one thread at a time.
+// is written directly; a link to a file stays one, the file is replaced. `log`, which must outlive the handle, and the
+// handle are used by one thread at a time.
 struct sdg_output;
 enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, struct sdg_output **out);
+// Onto a stream that stays open, standard output mostly; `name` is what messages call it. The rest is the same.
+enum sdg_result sdg_output_stream(const struct sdg_log *log, FILE *stream, const char *name, struct sdg_output **out);
+// For printing; a failed write is found by commit. Valid until then.
+FILE *sdg_output_file(struct sdg_output *output);
+// The file that discard would remove; NULL where there is none. For those who may have to end without discarding.
+const char *sdg_output_temporary(const struct sdg_output *output);
 // After a failure all further writes, and commit, fail with the same result and without a second message.
 enum sdg_result sdg_output_write(struct sdg_output *output, const void *data, size_t bytes);
 // Both free the handle and set *output to NULL; NULL is fine. If commit fails, or on discard, no file is left behind

@@ -1,12 +1,11 @@
 #include "base/log.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { MESSAGE_BYTES = 501 };
 
-static void vsay(const struct sdg_log *log, enum sdg_log_level level, const char *format, va_list args)
+void sdg_vsay(const struct sdg_log *log, enum sdg_log_level level, const char *format, va_list args)
 {
     if (!log || !log->fn || level > log->level)
         return;
@@ -25,7 +24,7 @@ void sdg_say(const struct sdg_log *log, enum sdg_log_level level, const char *fo
 {
     va_list args;
     va_start(args, format);
-    vsay(log, level, format, args);
+    sdg_vsay(log, level, format, args);
     va_end(args);
 }
 
@@ -33,7 +32,7 @@ enum sdg_result sdg_fail(const struct sdg_log *log, enum sdg_result result, cons
 {
     va_list args;
     va_start(args, format);
-    vsay(log, SDG_LOG_ERROR, format, args);
+    sdg_vsay(log, SDG_LOG_ERROR, format, args);
     va_end(args);
     return result;
 }

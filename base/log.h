@@ -5,6 +5,8 @@
 
 #include "sdgen/result.h"
 
+#include <stdarg.h>
+
 struct sdg_log {
     sdg_log_fn fn;
     void *user;
@@ -19,6 +21,7 @@ struct sdg_log {
 
 // Formats one line (control characters from files are replaced, at most 500 bytes) and hands it to the callback.
 void sdg_say(const struct sdg_log *log, enum sdg_log_level level, const char *format, ...) SDG_PRINTF(3, 4);
+void sdg_vsay(const struct sdg_log *log, enum sdg_log_level level, const char *format, va_list args) SDG_PRINTF(3, 0);
 
 // Reports an error and returns `result`: `return sdg_fail(log, SDG_ERROR_INPUT, "%s: ...", path);`
 // The line says what, where, why and, where it helps, what to do. No "error:" prefix, no newline.

@@ -1,15 +1,8 @@
 #include "base/memory.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__linux__)
-#include <unistd.h>
-#endif
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 
 enum { ALIGNMENT = 64 };
 
@@ -82,50 +75,4 @@ char *sdg_strdup(const struct sdg_log *log, const char *text)
 void sdg_free(void *memory)
 {
     free(memory);
-}
-
-static size_t status_field(const char *field)
-{
-    size_t kib = 0;
-#if defined(__linux__)
-    FILE *file = fopen("/proc/self/status", "r");
-    if (!file)
-        return 0;
-    char line[256];
-    while (fgets(line, sizeof line, file))
-        if (strncmp(line, field, strlen(field)) == 0)
-            kib = strtoull(line + strlen(field), NULL, 10);
-    fclose(file);
-#else
-    (void)field;
-#endif
-    return kib * 1024;
-}
-
-size_t sdg_resident_peak(void)
-{
-    return status_field("VmHWM:");
-}
-
-size_t sdg_resident_now(void)
-{
-    return status_field("VmRSS:");
-}
-
-void sdg_resident_reset_peak(void)
-{
-#if defined(__linux__)
-    FILE *file = fopen("/proc/self/clear_refs", "w");
-    if (file) {
-        fputs("5", file); // proc(5): resets the peak resident set size
-        fclose(file);
-    }
-#endif
-}
-
-void sdg_memory_trim(void)
-{
-#if defined(__GLIBC__)
-    malloc_trim(0);
-#endif
 }

@@ -22,14 +22,6 @@ void sdg_free(void *memory); // NULL is fine
 // call.
 size_t sdg_test_fail_allocation(size_t n);
 
-// Peak and current resident bytes of the process; 0 where the system does not say.
-size_t sdg_resident_peak(void);
-size_t sdg_resident_now(void);
-// From here on the peak is that of what follows; nothing happens where the system cannot do that.
-void sdg_resident_reset_peak(void);
-// Asks the C library to give freed memory back to the system (after a stage has ended).
-void sdg_memory_trim(void);
-
 static inline bool sdg_mul_size(size_t a, size_t b, size_t *out)
 {
     return !__builtin_mul_overflow(a, b, out);

@@ -1,9 +1,10 @@
-# cJSON and utf8proc, as the targets PkgConfig::CJSON and PkgConfig::UTF8PROC: from SDG_DEPS_DIR when that is given, else from
+# cJSON, utf8proc and, for picture files, libpng, as the targets PkgConfig::CJSON, ::UTF8PROC, ::PNG: from SDG_DEPS_DIR when that is given, else from
 # pkg-config, else from where the compiler looks. Cross-built for a phone there is no pkg-config for the target, and the build
 # machine's would name the build machine's libraries: it is asked only when PKG_CONFIG_LIBDIR says where to look.
-set(SDG_DEPS_DIR "" CACHE PATH "Folder with include/ and lib/ of cJSON and utf8proc built for the target, for systems without pkg-config")
+set(SDG_DEPS_DIR "" CACHE PATH "Folder with include/ and lib/ of cJSON, utf8proc and libpng built for the target, for systems without pkg-config")
 find_package(PkgConfig)
 
+# OPTIONAL after the names: no target, instead of an error, when it is not found.
 function(sdg_dependency name module header library)
     set(only_there "")
     if(SDG_DEPS_DIR)
@@ -17,6 +18,9 @@ function(sdg_dependency name module header library)
     find_path(SDG_${name}_INCLUDE ${header} ${only_there})
     find_library(SDG_${name}_LIBRARY ${library} ${only_there})
     if(NOT SDG_${name}_INCLUDE OR NOT SDG_${name}_LIBRARY)
+        if("OPTIONAL" IN_LIST ARGN)
+            return()
+        endif()
         message(FATAL_ERROR "${header} or lib${library} was not found: install ${module}, or build it for the target and pass -DSDG_DEPS_DIR=<folder with include/ and lib/>")
     endif()
     add_library(PkgConfig::${name} UNKNOWN IMPORTED GLOBAL)
@@ -25,3 +29,19 @@ endfunction()
 
 sdg_dependency(CJSON libcjson cjson/cJSON.h cjson)
 sdg_dependency(UTF8PROC libutf8proc utf8proc.h utf8proc)
+
+# Picture files. Both or neither: a program that can show its pictures but not read a photograph helps nobody.
+set(SDG_PICTURE_LIBRARIES "")
+set(SDG_PICTURE_SUMMARY "PPM only")
+set(SDG_HAVE_PICTURES OFF)
+if(NOT SDG_PICTURES STREQUAL off)
+    sdg_dependency(PNG libpng png.h png OPTIONAL)
+    find_path(SDG_STB_INCLUDE stb/stb_image.h)
+    if(TARGET PkgConfig::PNG AND SDG_STB_INCLUDE)
+        set(SDG_HAVE_PICTURES ON)
+        set(SDG_PICTURE_LIBRARIES PkgConfig::PNG)
+        set(SDG_PICTURE_SUMMARY "PNG JPEG BMP PPM")
+    elseif(SDG_PICTURES STREQUAL on)
+        message(FATAL_ERROR "libpng or stb/stb_image.h was not found (Debian: libpng-dev, libstb-dev)")
+    endif()
+endif()

@@ -1,15 +1,15 @@
 # Vulkan headers, volk and a GLSL compiler. Sets SDG_HAVE_VULKAN, SDG_VULKAN_LIBRARIES, SDG_VULKAN_SUMMARY and the target sdg_shaders:
-# a library with the SPIR-V of every row of shaders/variants.txt that the compiler can build. The Vulkan loader itself is opened at
+# a library with the SPIR-V of every shader of shaders/variants.txt that the compiler can build. The Vulkan loader itself is opened at
 # run time (volk), so a build with the backend starts on machines without it.
 set(SDG_HAVE_VULKAN OFF)
 set(SDG_VULKAN_LIBRARIES "")
 set(SDG_VULKAN_SUMMARY "off")
 
-# Does the compiler know this GLSL extension? Sets `result`.
-function(sdg_probe_glsl extension result)
+# Does the compiler know this GLSL extension, with these flags? Sets `result`.
+function(sdg_probe_glsl extension flags result)
     set(folder ${CMAKE_CURRENT_BINARY_DIR}/glsl-probe)
     file(WRITE ${folder}/${extension}.comp "#version 450\n#extension ${extension} : require\nlayout(local_size_x = 1) in;\nvoid main() {}\n")
-    execute_process(COMMAND ${SDG_GLSLANG} -V --target-env vulkan1.1 ${folder}/${extension}.comp -o ${folder}/${extension}.spv
+    execute_process(COMMAND ${SDG_GLSLANG} -V --target-env vulkan1.1 ${flags} ${folder}/${extension}.comp -o ${folder}/${extension}.spv
         RESULT_VARIABLE status OUTPUT_QUIET ERROR_QUIET)
     if(status EQUAL 0)
         set(${result} ON PARENT_SCOPE)
@@ -19,64 +19,101 @@ function(sdg_probe_glsl extension result)
 endfunction()
 
 # Compiles one variant to a header `<name>.h` holding the array `<name>`.
-function(sdg_compile_shader source name defines)
+function(sdg_compile_shader source name flags)
     set(output ${CMAKE_CURRENT_BINARY_DIR}/shaders/${name}.h)
     add_custom_command(OUTPUT ${output}
-        COMMAND ${SDG_GLSLANG} --quiet -V --target-env vulkan1.1 ${defines} --vn ${name} --depfile ${output}.d -o ${output} ${source}
+        COMMAND ${SDG_GLSLANG} --quiet -V --target-env vulkan1.1 ${flags} --vn ${name} --depfile ${output}.d -o ${output} ${source}
         DEPENDS ${source} DEPFILE ${output}.d COMMENT "Shader ${name}" VERBATIM COMMAND_EXPAND_LISTS)
 endfunction()
 
-# Reads the variant table, adds a command per variant and writes the C table.
-function(sdg_build_shaders)
+# The rows below read and extend the lists of sdg_build_shaders(), in whose scope they run.
+
+# rung NAME FEATURE EXTENSION FLAG...
+macro(sdg_rung_row name feature extension)
+    set(flags_${name} ${ARGN})
+    set(feature_${name} ${feature})
+    sdg_probe_glsl(${extension} "${flags_${name}}" built_${name})
+    if(built_${name})
+        string(APPEND built " ${name}")
+        string(APPEND rungs "    {\"${name}\", ${feature}, true},\n")
+    else()
+        string(APPEND rungs "    {\"${name}\", ${feature}, false},\n")
+    endif()
+endmacro()
+
+# tile SET M N K THREADS TM TN
+macro(sdg_tile_row set m n k threads tm tn)
+    math(EXPR outputs "${m} * ${n} - ${threads} * ${tm} * ${tn}")
+    if(NOT outputs EQUAL 0)
+        message(FATAL_ERROR "${table}: ${threads} invocations with ${tm} x ${tn} outputs each do not make ${m} x ${n}")
+    endif()
+    list(APPEND tile_sets ${set})
+    string(APPEND tiles_${set} "    {${m}, ${n}, ${k}, ${threads}, ${tm}, ${tn}},\n")
+endmacro()
+
+# shader FAMILY.comp TYPE WIDTH RUNG,... SET: "-" for no rungs, and for no tiles
+macro(sdg_shader_row source type width needed set)
+    string(REGEX REPLACE "[.]comp$" "" family ${source})
+    set(name ${family}_${type})
+    if(${width} GREATER 1)
+        string(APPEND name _v${width})
+    endif()
+    set(flags -DWIDTH=${width})
+    set(needs 0)
+    set(possible ON)
+    string(REGEX MATCHALL "[a-z0-9_]+" needed_rungs ${needed})
+    foreach(rung ${needed_rungs})
+        if(NOT DEFINED feature_${rung})
+            message(FATAL_ERROR "${table}: ${source} needs '${rung}', which is no rung above it")
+        endif()
+        list(APPEND flags ${flags_${rung}})
+        string(APPEND needs " | ${feature_${rung}}")
+        if(NOT rung STREQUAL "${type}")
+            string(APPEND name _${rung})
+        endif()
+        if(NOT built_${rung})
+            set(possible OFF)
+        endif()
+    endforeach()
+    set(tiles "NULL, 0")
+    if(NOT "${set}" STREQUAL "-")
+        if(NOT "${set}" IN_LIST tile_sets)
+            message(FATAL_ERROR "${table}: ${source} has the tiles '${set}', which is no set above it")
+        endif()
+        set(tiles "tiles_${set}, sizeof tiles_${set} / sizeof *tiles_${set}")
+    endif()
+    if(possible)
+        sdg_compile_shader(${PROJECT_SOURCE_DIR}/shaders/${source} ${name} "${flags}")
+        list(APPEND headers ${CMAKE_CURRENT_BINARY_DIR}/shaders/${name}.h)
+        string(APPEND includes "#include \"${name}.h\"\n")
+        string(TOUPPER ${type} upper)
+        string(APPEND shaders "    {\"${name}\", \"${family}\", SDG_${upper}, ${width}, ${needs}, ${tiles}, ${name}, sizeof ${name}},\n")
+    endif()
+endmacro()
+
+# Reads shaders/variants.txt, adds a command per shader and writes the C tables. Sets `built_rungs`: those of this build.
+function(sdg_build_shaders built_rungs)
     set(table ${PROJECT_SOURCE_DIR}/shaders/variants.txt)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${table})
     file(STRINGS ${table} lines REGEX "^[a-z]")
-    set(includes "")
-    set(rows "")
-    set(headers "")
     foreach(line ${lines})
-        if(NOT line MATCHES "^([a-z0-9_]+)\\.comp +(f32|f16) +([14]) +([a-z0-9,-]+)$")
-            message(FATAL_ERROR "${table}: cannot read the line '${line}'")
+        string(REGEX MATCHALL "[^ \t]+" columns ${line})
+        list(POP_FRONT columns kind)
+        list(LENGTH columns count)
+        if(kind STREQUAL "rung" AND count GREATER_EQUAL 3)
+            sdg_rung_row(${columns})
+        elseif(kind STREQUAL "tile" AND count EQUAL 7)
+            sdg_tile_row(${columns})
+        elseif(kind STREQUAL "shader" AND count EQUAL 5)
+            sdg_shader_row(${columns})
+        else()
+            message(FATAL_ERROR "${table}: cannot read the row '${line}'")
         endif()
-        set(family ${CMAKE_MATCH_1})
-        set(type ${CMAKE_MATCH_2})
-        set(width ${CMAKE_MATCH_3})
-        set(needed ${CMAKE_MATCH_4}) # the next MATCHES overwrites them
-        set(name ${family}_${type})
-        set(defines -DWIDTH=${width})
-        set(needs 0)
-        set(possible ON)
-        if(width EQUAL 4)
-            string(APPEND name _v4)
-        endif()
-        if(needed MATCHES "f16")
-            list(APPEND defines -DSTORAGE_F16)
-            string(APPEND needs " | SDG_FEATURE_F16")
-            set(possible ${SDG_GLSL_F16})
-        endif()
-        if(needed MATCHES "subgroup")
-            list(APPEND defines -DSUBGROUP)
-            string(APPEND needs " | SDG_FEATURE_SUBGROUP")
-            string(APPEND name _subgroup)
-            if(NOT SDG_GLSL_SUBGROUP)
-                set(possible OFF)
-            endif()
-        endif()
-        if(needed MATCHES "dot")
-            list(APPEND defines -DDOT)
-            string(APPEND needs " | SDG_FEATURE_DOT")
-            string(APPEND name _dot)
-            if(NOT SDG_GLSL_DOT)
-                set(possible OFF)
-            endif()
-        endif()
-        if(possible)
-            sdg_compile_shader(${PROJECT_SOURCE_DIR}/shaders/${family}.comp ${name} "${defines}")
-            list(APPEND headers ${CMAKE_CURRENT_BINARY_DIR}/shaders/${name}.h)
-            string(APPEND includes "#include \"${name}.h\"\n")
-            string(TOUPPER ${type} upper)
-            string(APPEND rows "    {\"${name}\", \"${family}\", SDG_${upper}, ${width}, ${needs}, ${name}, sizeof ${name}},\n")
-        endif()
+    endforeach()
+    set(tile_tables "")
+    list(REMOVE_DUPLICATES tile_sets)
+    foreach(set ${tile_sets})
+        string(APPEND tile_tables "static const struct sdg_tile tiles_${set}[] = {\n${tiles_${set}}};\n")
     endforeach()
     file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/shaders/shaders.c @ONLY CONTENT [[
 // Generated from shaders/variants.txt.
@@ -85,13 +122,19 @@ function(sdg_build_shaders)
 #include "backend/backend.h"
 
 @includes@
+const struct sdg_rung sdg_rungs[] = {
+@rungs@};
+const size_t sdg_rung_count = sizeof sdg_rungs / sizeof sdg_rungs[0];
+
+@tile_tables@
 const struct sdg_shader sdg_shaders[] = {
-@rows@};
+@shaders@};
 const size_t sdg_shader_count = sizeof sdg_shaders / sizeof sdg_shaders[0];
 ]])
     # Named as sources, so that the table is compiled after the headers it includes.
     add_library(sdg_shaders STATIC ${CMAKE_CURRENT_BINARY_DIR}/shaders/shaders.c ${headers})
     target_include_directories(sdg_shaders PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include ${CMAKE_CURRENT_BINARY_DIR}/shaders)
+    set(${built_rungs} "${built}" PARENT_SCOPE)
 endfunction()
 
 if(NOT SDG_VULKAN STREQUAL "off")
@@ -107,24 +150,12 @@ if(NOT SDG_VULKAN STREQUAL "off")
     endforeach()
     list(JOIN missing ", " missing)
     if(missing STREQUAL "")
-        sdg_probe_glsl(GL_EXT_shader_16bit_storage SDG_GLSL_F16)
-        sdg_probe_glsl(GL_KHR_shader_subgroup_arithmetic SDG_GLSL_SUBGROUP)
-        sdg_probe_glsl(GL_EXT_spirv_intrinsics SDG_GLSL_DOT) # the packed dot product is written as its SPIR-V instruction
-        sdg_build_shaders()
+        sdg_build_shaders(rungs)
         add_library(sdg_volk INTERFACE)
         target_include_directories(sdg_volk SYSTEM INTERFACE ${SDG_VULKAN_HEADERS} ${SDG_VOLK_HEADER})
         set(SDG_HAVE_VULKAN ON)
         set(SDG_VULKAN_LIBRARIES sdg_volk ${CMAKE_DL_LIBS})
-        set(SDG_VULKAN_SUMMARY "shaders f32")
-        if(SDG_GLSL_F16)
-            string(APPEND SDG_VULKAN_SUMMARY " f16")
-        endif()
-        if(SDG_GLSL_SUBGROUP)
-            string(APPEND SDG_VULKAN_SUMMARY " subgroup")
-        endif()
-        if(SDG_GLSL_DOT)
-            string(APPEND SDG_VULKAN_SUMMARY " dot")
-        endif()
+        set(SDG_VULKAN_SUMMARY "shaders f32${rungs}")
     elseif(SDG_VULKAN STREQUAL "on")
         message(FATAL_ERROR "SDG_VULKAN=on, but missing: ${missing}")
     else()

@@ -8,16 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors *view, enum sdg_part part,
-                                  const struct sdg_tensor *tensor, const char *name)
-{
-    struct sdg_tensor copy = *tensor;
-    if (part == SDG_PART_VAE && copy.rank == 4 && copy.dims[2] == 1 && copy.dims[3] == 1 &&
-        sdg_name_is_vae_projection(name))
-        copy.rank = 2;
-    return sdg_tensors_add(log, view, &copy, name);
-}
-
 static enum sdg_result add_source(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
                                   enum sdg_part part, bool copy)
 {

@@ -7,8 +7,11 @@
 //                            sdg_pack4 makes them; absent from files that say that codes are rounded: the codes of the
 //                            base's weights, each the nearest
 //     OP.weight_scale        f32 [O]; where activations stay float also [O, G], a scale per group of inputs
-//     SITE.input_scale       f32 [1000] over t = 0..999, or [1]; absent under the dynamic rule
-//     SITE.input_zero_point  s32, as many, SiLU sites only: round(0.2785 / scale), at most the highest code
+//     SITE.input_scale       f32 [1000] over t = 0..999, or [1]; or with a scale for each token [1000, tokens] or
+//                            [1, tokens], where only linear layers and 1x1 convolutions read the site: such a model
+//                            draws pictures of the one size that has so many tokens there. Absent under the dynamic
+//                            rule
+//     SITE.input_zero_point  s32, the same shape, SiLU sites only: round(0.2785 / scale), at most the highest code
 // Scales are finite and 2^-120 or more (sdg_stored_check_scales). Metadata:
 //     "layers"    how many operations are quantized, so that a lost scale cannot pass for a float layer
 //     "group"     inputs per weight scale; absent: all
@@ -56,9 +59,10 @@ enum sdg_result sdg_quantized_add_codes(struct sdg_quantized_writer *writer, con
 // OP.weight_scale; each call is one quantized layer.
 enum sdg_result sdg_quantized_add_scales(struct sdg_quantized_writer *writer, const char *op, size_t outputs,
                                          size_t groups, const float *scales);
-// SITE.input_scale and, unless `zero_points` is NULL, SITE.input_zero_point.
-enum sdg_result sdg_quantized_add_interval(struct sdg_quantized_writer *writer, const char *site, size_t count,
-                                           const float *scales, const int32_t *zero_points);
+// SITE.input_scale and, unless `zero_points` is NULL, SITE.input_zero_point: [rows], or with `tokens` > 0 [rows,
+// tokens].
+enum sdg_result sdg_quantized_add_interval(struct sdg_quantized_writer *writer, const char *site, size_t rows,
+                                           size_t tokens, const float *scales, const int32_t *zero_points);
 // A tensor that stays as it is; its name is not copied.
 enum sdg_result sdg_quantized_add_tensor(struct sdg_quantized_writer *writer, const struct sdg_tensor *tensor);
 size_t sdg_quantized_writer_bytes(const struct sdg_quantized_writer *writer); // of the tensors so far

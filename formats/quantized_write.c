@@ -95,11 +95,14 @@ enum sdg_result sdg_quantized_add_scales(struct sdg_quantized_writer *w, const c
                                        .bytes = outputs * groups * sizeof *scales});
 }
 
-enum sdg_result sdg_quantized_add_interval(struct sdg_quantized_writer *w, const char *site, size_t count,
+enum sdg_result sdg_quantized_add_interval(struct sdg_quantized_writer *w, const char *site, size_t rows, size_t tokens,
                                            const float *scales, const int32_t *zero_points)
 {
-    struct sdg_tensor table = {
-        .dtype = SDG_F32, .rank = 1, .dims = {(int64_t)count}, .data = scales, .bytes = count * sizeof *scales};
+    struct sdg_tensor table = {.dtype = SDG_F32,
+                               .rank = tokens ? 2 : 1,
+                               .dims = {(int64_t)rows, (int64_t)tokens},
+                               .data = scales,
+                               .bytes = rows * (tokens ? tokens : 1) * sizeof *scales};
     SDG_TRY(add_new(w, site, SDG_INPUT_SCALE_SUFFIX, table));
     if (!zero_points)
         return SDG_OK;

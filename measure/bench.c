@@ -3,8 +3,11 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "pipeline/intervals.h"
 #include "pipeline/networks.h"
+#include "scheduler/rng.h"
+#include "text/tokenizer.h"
 #include "vae/vae.h"
 
 #include <string.h>

@@ -5,10 +5,13 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "measure/moments.h"
+#include "pipeline/job.h"
 #include "pipeline/networks.h"
 #include "pipeline/sample.h"
+#include "quant/layer_hessians.h"
 #include "quant/sites.h"
 #include "quant/statistics.h"
+#include "text/tokenizer.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,10 +1,14 @@
 // Evaluation: every model draws the same pictures; latents and pictures are compared with the reference's as they
 // appear. Models are open one at a time, so an evaluation of many needs the memory of the largest.
-#include "measure/evaluate_outputs.h"
-#include "measure/evaluate_sites.h"
+#include "sdgen/evaluate.h"
 
 #include "base/clock.h"
+#include "base/decibel.h"
 #include "base/memory.h"
+#include "base/platform.h"
+#include "measure/evaluate_outputs.h"
+#include "measure/evaluate_sites.h"
+#include "pipeline/job.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,6 +3,7 @@
 // decibel; this tells them apart.
 #include "measure/evaluate_outputs.h"
 
+#include "base/decibel.h"
 #include "base/memory.h"
 
 #include <math.h>

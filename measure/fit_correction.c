@@ -2,7 +2,9 @@
 // point of them.
 #include "measure/fit_correction.h"
 
+#include "base/decibel.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "measure/trajectory.h"
 
 #include <math.h>
@@ -71,11 +73,6 @@ static double residual(const struct moments *m, int a, int b, double slope, doub
         bias * (m->sum[ea] + m->sum[eb] - slope * (m->sum[xa] + m->sum[xb])) + bias * bias * m->count;
 }
 
-static double decibel(double signal, double noise)
-{
-    return noise > 0 ? 10 * log10(signal / noise) : INFINITY;
-}
-
 // One row of the tables. What is told to the user refers to outputs before guidance.
 static void conclude(const struct moments *moments, struct sdg_correction *c, size_t row,
                      struct sdg_corrected_row *told)
@@ -105,8 +102,8 @@ static void conclude(const struct moments *moments, struct sdg_correction *c, si
         .timestep = c->timesteps[row],
         .slope = measured,
         .bias = sqrt(squares / (double)c->channels),
-        .sqnr = decibel(signal, error),
-        .sqnr_after = decibel(signal, fmax(covariance[0] + covariance[2], 0) / ((1 + slope) * (1 + slope))),
+        .sqnr = sdg_decibel(signal, error),
+        .sqnr_after = sdg_decibel(signal, fmax(covariance[0] + covariance[2], 0) / ((1 + slope) * (1 + slope))),
     };
 }
 

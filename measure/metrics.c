@@ -1,17 +1,11 @@
 // Measures of difference: signal to noise of arrays, PSNR and SSIM of pictures.
 #include "measure/metrics.h"
 
+#include "base/decibel.h"
 #include "base/memory.h"
 
 #include <math.h>
 #include <string.h>
-
-double sdg_decibel(double signal, double noise)
-{
-    if (!(signal > 0) || !(noise >= 0))
-        return NAN;
-    return noise > 0 ? 10 * log10(signal / noise) : INFINITY;
-}
 
 struct sdg_power sdg_power_of_difference(const float *reference, const float *other, size_t count)
 {

@@ -6,7 +6,6 @@
 
 struct sdg_power { double signal, noise; };
 struct sdg_power sdg_power_of_difference(const float *reference, const float *other, size_t count);
-double sdg_decibel(double signal, double noise); // INFINITY without noise, NAN without signal
 double sdg_image_mse(const struct sdg_image *a, const struct sdg_image *b); // of 8-bit values; NAN if the sizes differ
 
 #endif

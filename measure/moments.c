@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/random.h"
+#include "quant/layer_hessians.h"
 #include "quant/sites.h"
 
 enum { SAMPLES = 64, RARE = 4, MANY_CALLS = 16 };
@@ -123,14 +125,6 @@ enum sdg_result sdg_moments_prepare(const struct sdg_log *log, struct sdg_moment
 // ---- which rows ----
 
 // Positions depend on prompt and run alone, so shards take those that one run takes.
-static uint64_t next_random(uint64_t *state) // splitmix64
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 bool sdg_moments_wants_prompt(const struct sdg_moments *m, size_t prompt)
 {
     return sdg_statistics_wants(m->hessians->about, prompt);
@@ -167,7 +161,7 @@ void sdg_moments_gather(struct sdg_moments *m, size_t site, const float *value, 
     l->row_count = positions < SAMPLES ? (size_t)positions : SAMPLES;
     for (size_t i = 0; i < l->row_count; i++) {
         int64_t position =
-            l->row_count == (size_t)positions ? (int64_t)i : (int64_t)(next_random(&random) % (uint64_t)positions);
+            l->row_count == (size_t)positions ? (int64_t)i : (int64_t)(sdg_random_next(&random) % (uint64_t)positions);
         gather_row(l, value, position, l->rows + i * inputs);
     }
 }

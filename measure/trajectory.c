@@ -3,9 +3,11 @@
 #include "base/clock.h"
 #include "base/finite.h"
 #include "base/memory.h"
+#include "pipeline/job.h"
 #include "pipeline/planar.h"
 #include "pipeline/progress.h"
 #include "pipeline/sample.h"
+#include "pipeline/start.h"
 #include "pipeline/text.h"
 
 #include <string.h>

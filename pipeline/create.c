@@ -1,12 +1,14 @@
 // A pipeline's beginning and end: parameters checked, the model and its backends opened.
-#include "pipeline/pipeline.h"
+#include "sdgen/sdgen.h"
 
 #include "base/memory.h"
 #include "pipeline/backends.h"
 #include "pipeline/intervals.h"
 #include "pipeline/networks.h"
 #include "pipeline/parameter_names.h"
+#include "pipeline/pipeline.h"
 #include "pipeline/text.h"
+#include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,10 +4,12 @@
 #include "base/clock.h"
 #include "base/finite.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "pipeline/networks.h"
 #include "pipeline/planar.h"
 #include "pipeline/progress.h"
 #include "pipeline/tiles.h"
+#include "text/tokenizer.h"
 #include "vae/vae.h"
 
 #include <math.h>

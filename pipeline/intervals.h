@@ -2,6 +2,7 @@
 #ifndef SDG_PIPELINE_INTERVALS_H
 #define SDG_PIPELINE_INTERVALS_H
 
+#include "graph/graph.h"
 #include "pipeline/pipeline.h"
 
 // Reads and checks what the model's files say about sites and layers.

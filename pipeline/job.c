@@ -2,7 +2,6 @@
 #include "pipeline/job.h"
 
 #include "base/clock.h"
-#include "base/memory.h"
 #include "pipeline/parameter_names.h"
 #include "vae/vae.h"
 

@@ -3,6 +3,8 @@
 #define SDG_PIPELINE_JOB_H
 
 #include "pipeline/pipeline.h"
+#include "scheduler/rng.h"
+#include "scheduler/sampler.h"
 
 struct sdg_job {
     const struct sdg_generate_params *params;

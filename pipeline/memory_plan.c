@@ -4,32 +4,14 @@
 
 #include "backend/transfer.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "pipeline/stages.h"
+#include "text/prompt.h"
 #include "vae/vae.h"
 
-#include <stdio.h>
 #include <string.h>
-#if defined(__linux__)
-#include <stdlib.h>
-#endif
 
 static const double MIB = 1024.0 * 1024.0;
-
-// Bytes that could be used without swapping; 0 if the system does not say.
-static size_t available_memory(void)
-{
-    size_t kib = 0;
-#if defined(__linux__)
-    FILE *file = fopen("/proc/meminfo", "r");
-    char line[256];
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, "MemAvailable:", 13) == 0)
-            kib = strtoull(line + 13, NULL, 10);
-    if (file)
-        fclose(file);
-#endif
-    return kib * 1024;
-}
 
 static int prompt_chunks(struct sdg_pipeline *p, const struct sdg_job *job)
 {
@@ -194,7 +176,7 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
         p->bare = resident + (p->planned_before ? 0 : sdg_backend_info(p->stage[SDG_STAGE_UNET].backend)->code_bytes);
     p->planned_before = true;
     plan->base = p->bare;
-    size_t free_bytes = available_memory(), held = resident > p->bare ? resident : p->bare;
+    size_t free_bytes = sdg_platform_memory_free(), held = resident > p->bare ? resident : p->bare;
     size_t budget = p->params.max_memory > 0 ? (size_t)p->params.max_memory : free_bytes ? free_bytes + held : SIZE_MAX;
     SDG_TRY(find_tiles(p, job));
     for (;;) {

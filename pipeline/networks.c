@@ -4,6 +4,7 @@
 #include "pipeline/intervals.h"
 #include "pipeline/stages.h"
 #include "text/text_encoder.h"
+#include "text/tokenizer.h"
 #include "unet/unet.h"
 #include "vae/vae.h"
 

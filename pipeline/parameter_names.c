@@ -1,7 +1,6 @@
 // Names of samplers, schedules and the like for help texts, and the library's version.
 #include "pipeline/parameter_names.h"
 
-#include "scheduler/sampler.h"
 #include "sdgen/sdgen.h"
 
 #include <stdio.h>
@@ -32,13 +31,18 @@ const char *sdg_build_info(void)
            ", compiler: " __VERSION__;
 }
 
-// These lists are in the order of the enumerations; tests/pipeline.c holds them against sdg_method_name() and its like.
-static const char *const samplers[] = {"euler",     "euler_a", "heun",          "dpm2", "dpm++2s_a", "dpm++2m",
-                                       "dpm++2mv2", "ddim",    "ddim_trailing", "pndm", "unipc",     "lms",
-                                       "lcm",       "tcd",     "ddpm",          NULL};
-static const char *const schedules[] = {"discrete", "karras", "exponential", "sgm_uniform", "simple",
-                                        "ays",      "beta",   "model",       NULL};
-static const char *const rngs[] = {"cuda", "cpu", "std_default", NULL};
+static const char *const samplers[] = {
+#define SDG_METHOD(upper, name, label) name,
+#include "scheduler/names.def"
+    NULL};
+static const char *const schedules[] = {
+#define SDG_SCHEDULE(upper, name, label) name,
+#include "scheduler/names.def"
+    NULL};
+static const char *const rngs[] = {
+#define SDG_RNG(upper, name) name,
+#include "scheduler/names.def"
+    NULL};
 static const char *const types[] = {"f32", "f16", "bf16", NULL};
 static const char *const backends[] = {"auto", "cpu", "vulkan", "vulkan:N", "reference", NULL};
 static const char *const predictions[] = {"eps", "v", NULL};

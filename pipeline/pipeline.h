@@ -7,9 +7,7 @@
 #include "formats/model.h"
 #include "pipeline/correction.h"
 #include "quant/quantized.h"
-#include "scheduler/sampler.h"
 #include "sdgen/sdgen.h"
-#include "text/prompt.h"
 
 enum sdg_stage { SDG_STAGE_TEXT, SDG_STAGE_UNET, SDG_STAGE_VAE, SDG_STAGE_COUNT };
 
@@ -55,6 +53,8 @@ struct sdg_hooks {
     enum sdg_result (*after_run)(void *user, struct sdg_program *program, int call);
     void *user;
 };
+
+struct sdg_tokenizer;
 
 struct sdg_pipeline {
     struct sdg_log log;

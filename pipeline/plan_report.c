@@ -1,6 +1,7 @@
 // sdg_plan: the memory plan and the chosen kernels in words.
 #include "pipeline/memory_plan.h"
 #include "pipeline/stages.h"
+#include "text/tokenizer.h"
 
 #include <stdarg.h>
 #include <stdio.h>

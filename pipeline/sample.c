@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/finite.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "pipeline/decode.h"
 #include "pipeline/intervals.h"
 #include "pipeline/networks.h"

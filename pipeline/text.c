@@ -3,7 +3,9 @@
 
 #include "base/finite.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "pipeline/networks.h"
+#include "text/prompt.h"
 #include "text/text_encoder.h"
 
 #include <string.h>

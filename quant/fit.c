@@ -14,8 +14,6 @@ static double default_power(enum sdg_interval_rule rule)
     return rule == SDG_INTERVAL_STATIC ? 2.4 : 2;
 }
 
-static const double best_sqnr = 200; // in place of infinity, where there is no error at all
-
 struct fitting {
     const struct sdg_log *log;
     const struct sdg_site_statistics *site;
@@ -89,12 +87,12 @@ static void report_sqnr(const struct fitting *f, struct sdg_site_fit *fit)
 {
     size_t seen = 0;
     double sum = 0;
-    fit->worst_sqnr = best_sqnr;
+    fit->worst_sqnr = SDG_FIT_BEST_SQNR;
     for (size_t r = 0; r < f->rows; r++) {
         const struct sdg_interval interval = interval_at(f, fit, r);
         if (!(f->site->rows[r].min < f->site->rows[r].max))
             continue;
-        double sqnr = fmin(sdg_histogram_sqnr(&f->site->rows[r], &interval), best_sqnr);
+        double sqnr = fmin(sdg_histogram_sqnr(&f->site->rows[r], &interval), SDG_FIT_BEST_SQNR);
         sum += sqnr;
         seen++;
         if (sqnr < fit->worst_sqnr) {
@@ -102,7 +100,7 @@ static void report_sqnr(const struct fitting *f, struct sdg_site_fit *fit)
             fit->worst_at = f->timesteps[r];
         }
     }
-    fit->sqnr = seen ? sum / (double)seen : best_sqnr;
+    fit->sqnr = seen ? sum / (double)seen : SDG_FIT_BEST_SQNR;
 }
 
 static enum sdg_result report_correlation(const struct fitting *f, struct sdg_site_fit *fit)

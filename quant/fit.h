@@ -16,6 +16,9 @@ struct sdg_fit_options {
     const struct sdg_tdq_times *times; // needed by the tdq rule
 };
 
+// dB; in place of infinity in means and reports, where there is no error at all.
+enum { SDG_FIT_BEST_SQNR = 200 };
+
 struct sdg_site_fit {
     float *scales;      // [length], owned: free with sdg_site_fit_clear. Scales > 0, finite
     size_t length;      // 0: measured at run time (dynamic); 1: the same at all times; SDG_TDQ_TIMES: of t = 0 .. 999
@@ -23,7 +26,7 @@ struct sdg_site_fit {
     // share of the static scale's error that these scales avoid; at most 1, 0 for static ones, negative if they are
     // worse
     double gain;
-    double sqnr;       // 10 log10 of signal over quantization noise, the mean over rows; dB, at most 200
+    double sqnr;       // of quantization, the mean over rows; dB, at most SDG_FIT_BEST_SQNR
     double worst_sqnr; // the worst row's
     double worst_at;   // ... and its timestep
 };

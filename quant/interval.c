@@ -8,6 +8,8 @@
 // two M too.
 #include "quant/interval.h"
 
+#include "base/decibel.h"
+
 #include <math.h>
 
 static const double silu_depth = 0.2785; // a little more than -min of SiLU, 0.278465
@@ -228,10 +230,7 @@ double sdg_histogram_sqnr(const struct sdg_histogram *h, const struct sdg_interv
     double signal = 0;
     for (int s = 0; s < 2; s++)
         signal += cells.sides[s].lost[cells.sides[s].count];
-    double noise = sdg_cells_error(&cells, interval);
-    if (noise > 0 && signal > 0)
-        return 10 * log10(signal / noise);
-    return cells.total > 0 && noise <= 0 ? INFINITY : 0;
+    return sdg_decibel(signal, fmax(sdg_cells_error(&cells, interval), 0));
 }
 
 double sdg_interpolate(const double *t, const float *values, size_t n, double at)

@@ -48,7 +48,7 @@ struct sdg_cells {
 };
 void sdg_cells_make(const struct sdg_histogram *h, double power, struct sdg_cells *out); // power >= 1
 double sdg_cells_error(const struct sdg_cells *cells, const struct sdg_interval *interval);
-// 10 log10(sum x^2 / sum (x - Q(x))^2) in dB; infinity without error, 0 for an empty histogram.
+// sdg_decibel(sum x^2, sum (x - Q(x))^2): INFINITY without error, NAN for an empty histogram or one of zeros alone.
 double sdg_histogram_sqnr(const struct sdg_histogram *h, const struct sdg_interval *interval);
 
 // A value given at times t[0..n), rising or falling, read between them: linear in the logarithm, constant outside.

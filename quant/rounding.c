@@ -1,6 +1,7 @@
 // Scale search and rounding of weights, packing.
 #include "quant/rounding.h"
 
+#include "base/decibel.h"
 #include "base/memory.h"
 #include "quant/codes.h"
 #include "quant/wide.h"
@@ -225,5 +226,5 @@ double sdg_codes_sqnr(const struct sdg_codes *c, const float *weights)
             signal += w * w;
             noise += d * d;
         }
-    return noise > 0 ? 10 * log10(signal / noise) : INFINITY;
+    return sdg_decibel(signal, noise);
 }

@@ -35,7 +35,7 @@ float sdg_weights_scale(const float *weights, size_t n, int bits, double power);
 
 // weights[outputs, inputs] = codes * scales
 void sdg_codes_expand(const struct sdg_codes *codes, float *weights);
-// 10 log10(sum w^2 / sum (w - code * scale)^2), dB; infinity without error.
+// sdg_decibel(sum w^2, sum (w - code * scale)^2): INFINITY without error, NAN for weights of 0.
 double sdg_codes_sqnr(const struct sdg_codes *codes, const float *weights);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "quant/tdq_net.h"
 
 #include <math.h>
@@ -80,25 +81,10 @@ float sdg_tdq_table_at(const float table[static SDG_TDQ_TIMES], double t)
     return (float)(table[i] * (1 - share) + table[i + 1] * share);
 }
 
-// ---- random numbers: splitmix64 ----
-
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-static double uniform(uint64_t *state) // [0, 1)
-{
-    return (double)(next_random(state) >> 11) * 0x1p-53;
-}
-
 uint64_t sdg_tdq_seed(uint64_t seed, const char *site)
 {
     uint64_t state = seed ^ sdg_hash_bytes(SDG_HASH_START, site, strlen(site));
-    return next_random(&state);
+    return sdg_random_next(&state);
 }
 
 // ---- which error belongs to a time ----
@@ -188,7 +174,7 @@ static void initialise(struct fit *f)
         size_t outputs = i < 3 ? SDG_TDQ_WIDTH : 1, count = ((size_t)l->inputs[i] + 1) * outputs;
         double bound = 1 / sqrt(l->inputs[i]); // torch's default for weights and biases
         for (size_t j = 0; j < count; j++)
-            f->parameters[l->weights[i] + j] = (float)((2 * uniform(&f->random) - 1) * bound);
+            f->parameters[l->weights[i] + j] = (float)((2 * sdg_random_uniform(&f->random) - 1) * bound);
     }
     f->parameters[l->biases[3]] = (float)sdg_softplus_inverse(static_in_units);
 }
@@ -201,7 +187,7 @@ static void batch_gradient(struct fit *f)
     size_t left[SDG_TDQ_BATCH];
     double share[SDG_TDQ_BATCH];
     for (int i = 0; i < SDG_TDQ_BATCH; i++) { // one from each of 64 equal parts of the knots
-        double position = (i + uniform(&f->random)) / SDG_TDQ_BATCH * (double)(f->knots.count - 1);
+        double position = (i + sdg_random_uniform(&f->random)) / SDG_TDQ_BATCH * (double)(f->knots.count - 1);
         int t = draw_time(&f->knots, position, &left[i], &share[i]);
         rows[i] = f->times->damped + (size_t)t * (size_t)f->times->d;
     }

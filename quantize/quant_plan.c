@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "formats/quantized_folder.h"
+#include "quant/sites.h"
 #include "unet/unet.h"
 
 #include <stdio.h>

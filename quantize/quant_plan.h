@@ -5,7 +5,6 @@
 #include "formats/model.h"
 #include "graph/graph.h"
 #include "quant/fit.h"
-#include "quant/sites.h"
 #include "quantize/quant_settings.h"
 
 struct sdg_quant_site {

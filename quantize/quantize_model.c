@@ -3,6 +3,7 @@
 #include "sdgen/quantize.h"
 
 #include "base/clock.h"
+#include "base/decibel.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "formats/stored.h"
@@ -122,7 +123,8 @@ static void account(struct sdg_quant_module *m, const struct sdg_codes *codes, c
     for (size_t i = 0; i < codes->outputs * codes->inputs; i++)
         signal += (double)matrix[i] * matrix[i];
     m->signal += signal;
-    m->noise += signal * pow(10, -sdg_codes_sqnr(codes, matrix) / 10);
+    if (signal > 0)
+        m->noise += signal * pow(10, -sdg_codes_sqnr(codes, matrix) / 10);
 }
 
 // The Hessian of what this part of a weight is multiplied with; NULL if there is none.
@@ -238,12 +240,6 @@ static double site_cost(const struct quantizer *q, size_t item)
 
 // ---- report ----
 
-// 10 log10 of a ratio; at most 200 where there is no noise.
-static double decibels(double signal, double noise)
-{
-    return noise > 0 ? fmin(10 * log10(signal / noise), 200) : 200;
-}
-
 static int by_site_sqnr(const void *a, const void *b)
 {
     const struct sdg_quantize_site *x = a, *y = b;
@@ -289,7 +285,7 @@ static void list_modules(const struct quantizer *q, struct sdg_quantize_module *
                                               .bits = m->bits,
                                               .weights = weights,
                                               .gptq = m->gptq,
-                                              .sqnr = decibels(m->signal, m->noise)};
+                                              .sqnr = fmin(sdg_decibel(m->signal, m->noise), SDG_FIT_BEST_SQNR)};
     }
     qsort(out, q->plan.module_count, sizeof *out, by_module_sqnr);
 }

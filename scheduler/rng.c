@@ -11,7 +11,10 @@
 
 enum { MT_SIZE = 624, MT_SHIFT = 397, MINSTD_MODULUS = 2147483647, MINSTD_FACTOR = 16807 };
 
-static const char *const names[] = {[SDG_RNG_CUDA] = "cuda", [SDG_RNG_CPU] = "cpu", [SDG_RNG_STD] = "std_default"};
+static const char *const names[] = {
+#define SDG_RNG(upper, name) name,
+#include "scheduler/names.def"
+};
 
 const char *sdg_rng_name(enum sdg_rng_kind kind)
 {

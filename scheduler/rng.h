@@ -9,9 +9,8 @@
 #include <stdint.h>
 
 enum sdg_rng_kind {
-    SDG_RNG_CUDA, // torch's CUDA generator: Philox4x32-10, one offset step per draw
-    SDG_RNG_CPU,  // torch's CPU generator: mt19937
-    SDG_RNG_STD,  // stable-diffusion.cpp's std_default as built with libstdc++: minstd_rand0 and the polar method
+#define SDG_RNG(upper, name) SDG_RNG_##upper,
+#include "scheduler/names.def"
 };
 
 struct sdg_rng {

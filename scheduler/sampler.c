@@ -14,7 +14,7 @@ enum { MOST_STEPS = 1000 };
 enum takes { TAKES_OWN_TIMESTEPS = 0, TAKES_SIGMA_SCHEDULES = 1, TAKES_CUSTOM_SIGMAS = 2, TAKES_ANY = 3 };
 
 struct method {
-    const char *name, *alias, *class_name; // class of diffusers
+    const char *alias, *class_name; // another name; class of diffusers
     sdg_walk_fill *fill;
     double eta; // where none is asked for
     enum takes takes;
@@ -27,72 +27,55 @@ struct method {
 #define K_DIFFUSION_RULES .points = SDG_POINTS_FRACTIONAL, .log_interpolation = true
 
 static const struct method methods[SDG_METHOD_COUNT] = {
-    [SDG_METHOD_EULER] = {"euler",
-                          NULL,
-                          "EulerDiscreteScheduler",
-                          sdg_walk_euler,
-                          0,
-                          TAKES_ANY,
-                          false,
-                          {SIGMA_RULES, .final_sigma = true}},
+    [SDG_METHOD_EULER] =
+        {NULL, "EulerDiscreteScheduler", sdg_walk_euler, 0, TAKES_ANY, false, {SIGMA_RULES, .final_sigma = true}},
     [SDG_METHOD_EULER_A] =
-        {"euler_a", NULL, "EulerAncestralDiscreteScheduler", sdg_walk_euler_a, 1, TAKES_ANY, false, {SIGMA_RULES}},
-    [SDG_METHOD_HEUN] = {"heun", NULL, "HeunDiscreteScheduler", sdg_walk_heun, 0, TAKES_ANY, false, {SIGMA_RULES}},
-    [SDG_METHOD_DPM2] = {"dpm2",
-                         NULL,
+        {NULL, "EulerAncestralDiscreteScheduler", sdg_walk_euler_a, 1, TAKES_ANY, false, {SIGMA_RULES}},
+    [SDG_METHOD_HEUN] = {NULL, "HeunDiscreteScheduler", sdg_walk_heun, 0, TAKES_ANY, false, {SIGMA_RULES}},
+    [SDG_METHOD_DPM2] = {NULL,
                          "KDPM2DiscreteScheduler",
                          sdg_walk_dpm2,
                          0,
                          TAKES_ANY,
                          false,
                          {SIGMA_RULES, .rounding = SDG_ROUND_KARRAS}},
-    [SDG_METHOD_DPMPP2S_A] = {"dpm++2s_a", NULL, NULL, sdg_walk_dpmpp2s_a, 1, TAKES_ANY, false, {K_DIFFUSION_RULES}},
-    [SDG_METHOD_DPMPP2M] =
-        {"dpm++2m", NULL, "DPMSolverMultistepScheduler", sdg_walk_dpmpp2m, 0, TAKES_ANY, false, {SOLVER_RULES}},
-    [SDG_METHOD_DPMPP2MV2] = {"dpm++2mv2", NULL, NULL, sdg_walk_dpmpp2mv2, 0, TAKES_ANY, false, {K_DIFFUSION_RULES}},
-    [SDG_METHOD_DDIM] = {"ddim",
-                         "ddim_leading",
-                         "DDIMScheduler",
-                         sdg_walk_ddim,
-                         0,
-                         TAKES_SIGMA_SCHEDULES,
-                         true,
-                         {.points = SDG_POINTS_WHOLE}},
+    [SDG_METHOD_DPMPP2S_A] = {NULL, NULL, sdg_walk_dpmpp2s_a, 1, TAKES_ANY, false, {K_DIFFUSION_RULES}},
+    [SDG_METHOD_DPMPP2M] = {NULL, "DPMSolverMultistepScheduler", sdg_walk_dpmpp2m, 0, TAKES_ANY, false, {SOLVER_RULES}},
+    [SDG_METHOD_DPMPP2MV2] = {NULL, NULL, sdg_walk_dpmpp2mv2, 0, TAKES_ANY, false, {K_DIFFUSION_RULES}},
+    [SDG_METHOD_DDIM] =
+        {"ddim_leading", "DDIMScheduler", sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
     [SDG_METHOD_DDIM_TRAILING] =
-        {"ddim_trailing", NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
+        {NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
     [SDG_METHOD_PNDM] =
-        {"pndm", "plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {.points = SDG_POINTS_WHOLE}},
+        {"plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {.points = SDG_POINTS_WHOLE}},
     [SDG_METHOD_UNIPC] =
-        {"unipc", NULL, "UniPCMultistepScheduler", sdg_walk_unipc, 0, TAKES_SIGMA_SCHEDULES, false, {SOLVER_RULES}},
-    [SDG_METHOD_LMS] = {"lms", NULL, "LMSDiscreteScheduler", sdg_walk_lms, 0, TAKES_ANY, false, {SIGMA_RULES}},
-    [SDG_METHOD_LCM] =
-        {"lcm", NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_LCM}},
-    [SDG_METHOD_TCD] =
-        {"tcd", NULL, "TCDScheduler", sdg_walk_tcd, 0.3, TAKES_OWN_TIMESTEPS, true, {.points = SDG_POINTS_LCM}},
+        {NULL, "UniPCMultistepScheduler", sdg_walk_unipc, 0, TAKES_SIGMA_SCHEDULES, false, {SOLVER_RULES}},
+    [SDG_METHOD_LMS] = {NULL, "LMSDiscreteScheduler", sdg_walk_lms, 0, TAKES_ANY, false, {SIGMA_RULES}},
+    [SDG_METHOD_LCM] = {NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_LCM}},
+    [SDG_METHOD_TCD] = {NULL, "TCDScheduler", sdg_walk_tcd, 0.3, TAKES_OWN_TIMESTEPS, true, {.points = SDG_POINTS_LCM}},
     [SDG_METHOD_DDPM] =
-        {"ddpm", NULL, "DDPMScheduler", sdg_walk_ddpm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
+        {NULL, "DDPMScheduler", sdg_walk_ddpm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
 };
 
-static const char *const schedule_names[SDG_SCHEDULE_COUNT] = {
-    [SDG_SCHEDULE_DISCRETE] = "discrete",
-    [SDG_SCHEDULE_KARRAS] = "karras",
-    [SDG_SCHEDULE_EXPONENTIAL] = "exponential",
-    [SDG_SCHEDULE_SGM_UNIFORM] = "sgm_uniform",
-    [SDG_SCHEDULE_SIMPLE] = "simple",
-    [SDG_SCHEDULE_AYS] = "ays",
-    [SDG_SCHEDULE_BETA] = "beta",
-    [SDG_SCHEDULE_MODEL] = "model",
+struct name { const char *name, *label; };
+static const struct name method_names[SDG_METHOD_COUNT] = {
+#define SDG_METHOD(upper, name, label) {name, label},
+#include "scheduler/names.def"
+};
+static const struct name schedule_names[SDG_SCHEDULE_COUNT] = {
+#define SDG_SCHEDULE(upper, name, label) {name, label},
+#include "scheduler/names.def"
 };
 
 const char *sdg_method_name(enum sdg_method method)
 {
-    return (unsigned)method < SDG_METHOD_COUNT ? methods[method].name : "unknown";
+    return (unsigned)method < SDG_METHOD_COUNT ? method_names[method].name : "unknown";
 }
 
 int sdg_method_from_name(const char *name)
 {
     for (int i = 0; i < SDG_METHOD_COUNT; i++)
-        if (strcmp(name, methods[i].name) == 0 || (methods[i].alias && strcmp(name, methods[i].alias) == 0))
+        if (strcmp(name, method_names[i].name) == 0 || (methods[i].alias && strcmp(name, methods[i].alias) == 0))
             return i;
     return -1;
 }
@@ -105,15 +88,25 @@ int sdg_method_from_class(const char *class_name)
     return -1;
 }
 
+const char *sdg_method_label(enum sdg_method method)
+{
+    return (unsigned)method < SDG_METHOD_COUNT ? method_names[method].label : "unknown";
+}
+
 const char *sdg_schedule_name(enum sdg_schedule schedule)
 {
-    return (unsigned)schedule < SDG_SCHEDULE_COUNT ? schedule_names[schedule] : "unknown";
+    return (unsigned)schedule < SDG_SCHEDULE_COUNT ? schedule_names[schedule].name : "unknown";
+}
+
+const char *sdg_schedule_label(enum sdg_schedule schedule)
+{
+    return (unsigned)schedule < SDG_SCHEDULE_COUNT ? schedule_names[schedule].label : "unknown";
 }
 
 int sdg_schedule_from_name(const char *name)
 {
     for (int i = 0; i < SDG_SCHEDULE_COUNT; i++)
-        if (strcmp(name, schedule_names[i]) == 0)
+        if (strcmp(name, schedule_names[i].name) == 0)
             return i;
     return -1;
 }
@@ -127,7 +120,7 @@ static enum sdg_result check_sigmas(const struct sdg_log *log, const struct sdg_
     if (!(method->takes & TAKES_CUSTOM_SIGMAS))
         return sdg_fail(log, SDG_ERROR_USAGE,
                         "sampling method %s cannot follow custom sigmas; euler, heun, lms or dpm++2m can",
-                        method->name);
+                        sdg_method_name(params->method));
     if (params->sigma_count < 1)
         return sdg_fail(log, SDG_ERROR_USAGE, "custom sigmas: there are none");
     for (int i = 0; i < params->sigma_count; i++) {
@@ -156,7 +149,7 @@ static enum sdg_result check_lcm(const struct sdg_log *log, const struct sdg_sam
                         params->config->train_timesteps);
     if (params->steps > original)
         return sdg_fail(log, SDG_ERROR_USAGE, "steps: %d, but with %s the model has %d; take fewer steps",
-                        params->steps, methods[params->method].name, original);
+                        params->steps, sdg_method_name(params->method), original);
     return SDG_OK;
 }
 
@@ -173,7 +166,7 @@ static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_
     } else if (follows_sigmas(params) && !(method->takes & TAKES_SIGMA_SCHEDULES)) {
         return sdg_fail(log, SDG_ERROR_USAGE,
                         "sampling method %s has timesteps of its own: schedule %s does not fit, take discrete or model",
-                        method->name, schedule_names[params->schedule]);
+                        sdg_method_name(params->method), sdg_schedule_name(params->schedule));
     }
     int most = params->config->train_timesteps < MOST_STEPS ? params->config->train_timesteps : MOST_STEPS;
     if (steps < 1 || steps > most)

@@ -27,39 +27,23 @@
 #include "scheduler/rng.h"
 
 enum sdg_method {
-    SDG_METHOD_EULER,
-    SDG_METHOD_EULER_A,
-    SDG_METHOD_HEUN,
-    SDG_METHOD_DPM2,
-    SDG_METHOD_DPMPP2S_A,
-    SDG_METHOD_DPMPP2M,
-    SDG_METHOD_DPMPP2MV2,
-    SDG_METHOD_DDIM,
-    SDG_METHOD_DDIM_TRAILING,
-    SDG_METHOD_PNDM,
-    SDG_METHOD_UNIPC,
-    SDG_METHOD_LMS,
-    SDG_METHOD_LCM,
-    SDG_METHOD_TCD,
-    SDG_METHOD_DDPM,
+#define SDG_METHOD(upper, name, label) SDG_METHOD_##upper,
+#include "scheduler/names.def"
     SDG_METHOD_COUNT
 };
 enum sdg_schedule {
-    SDG_SCHEDULE_DISCRETE,
-    SDG_SCHEDULE_KARRAS,
-    SDG_SCHEDULE_EXPONENTIAL,
-    SDG_SCHEDULE_SGM_UNIFORM,
-    SDG_SCHEDULE_SIMPLE,
-    SDG_SCHEDULE_AYS,
-    SDG_SCHEDULE_BETA,
-    SDG_SCHEDULE_MODEL,
+#define SDG_SCHEDULE(upper, name, label) SDG_SCHEDULE_##upper,
+#include "scheduler/names.def"
     SDG_SCHEDULE_COUNT
 };
 
-const char *sdg_method_name(enum sdg_method method); // CLI.md's names
+const char *sdg_method_name(enum sdg_method method); // as in names.def
 int sdg_method_from_name(const char *name);          // aliases too (plms, ddim_leading); -1 if unknown
 const char *sdg_schedule_name(enum sdg_schedule schedule);
 int sdg_schedule_from_name(const char *name);
+// As A1111's web interface writes them ("DPM++ 2M", "Align Your Steps").
+const char *sdg_method_label(enum sdg_method method);
+const char *sdg_schedule_label(enum sdg_schedule schedule);
 // The sampler named by a scheduler_config.json's _class_name (PNDMScheduler -> pndm, ...); -1 if there is none like it.
 int sdg_method_from_class(const char *class_name);
 

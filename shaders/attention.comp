@@ -15,10 +15,10 @@ layout(push_constant) uniform Push {
     float scale;
 } p;
 
-layout(constant_id = 0) const uint ROWS = 8;      // 8, 16 or 32
-layout(constant_id = 1) const uint DEPTH = 64;    // channels of a head in q and k
-layout(constant_id = 2) const uint DEPTH_V = 64;  // ... in v and the result
-layout(constant_id = 3) const uint CAUSAL = 0;
+layout(constant_id = SDG_SPEC_ROWS) const uint ROWS = 8;      // 8, 16 or 32
+layout(constant_id = SDG_SPEC_DEPTH) const uint DEPTH = 64;    // channels of a head in q and k
+layout(constant_id = SDG_SPEC_DEPTH_V) const uint DEPTH_V = 64;  // ... in v and the result
+layout(constant_id = SDG_SPEC_CAUSAL) const uint CAUSAL = 0;
 
 const uint BLOCK = 32, SLICE = 32, SIDE = 8;
 const uint PER_ROW = ROWS / SIDE, PER_KEY = BLOCK / SIDE, PER_CHANNEL = SLICE / SIDE;
@@ -150,7 +150,7 @@ void main()
             [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
                 y[j] = acc[(i * SLICES_V + part) * PER_CHANNEL + j] / total;
             if (CODES)
-                store_codes(at, y, count, coder());
+                store_codes(at, y, count, coder(base_q + first_query + row));
             else
                 for (uint j = 0; j < count; j++)
                     result[at + j] = SCALAR(y[j]);

@@ -7,7 +7,7 @@ layout(push_constant) uniform Push {
     uint total, c, pixels;
     uint y_sample, y_pixel; // elements from one sample or pixel of y to the next
 } p;
-layout(constant_id = 0) const uint FUNCTION = 0; // enum sdg_binary
+layout(constant_id = SDG_SPEC_FUNCTION) const uint FUNCTION = 0; // enum sdg_binary
 
 layout(binding = 0) readonly buffer X { SCALAR x[]; };
 layout(binding = 1) readonly buffer Y { SCALAR y[]; };

@@ -1,25 +1,36 @@
 // activation(sum + bias[n] + table[row][sample][n] + residual[m][n]); what is absent is compiled out. Bindings 2 and 6 on are those of
 // codes.glsl: the result, the row's number and the interval of results that are codes.
+//
+// It is written out for each of an invocation's outputs, up to 64 of them, and they stay in registers only as long as the compiler
+// unrolls that: no control flow and no division in epilogue(). Where the table's entry begins is found once per row of outputs.
 #define OUT_BINDING 2
 #define ROW_BINDING 6
 #include "codes.glsl"
-layout(constant_id = 4) const uint HAS_BIAS = 0;
-layout(constant_id = 5) const uint HAS_TABLE = 0;
-layout(constant_id = 6) const uint HAS_RESIDUAL = 0;
-layout(constant_id = 7) const uint ACTIVATION = 0;
+layout(constant_id = SDG_SPEC_BIAS) const uint HAS_BIAS = 0;
+layout(constant_id = SDG_SPEC_TABLE) const uint TABLE = SDG_TABLE_NONE;
+layout(constant_id = SDG_SPEC_RESIDUAL) const uint HAS_RESIDUAL = 0;
+layout(constant_id = SDG_SPEC_ACTIVATION) const uint ACTIVATION = 0;
 
-layout(binding = 3) readonly buffer Bias { float bias[]; };
-layout(binding = 4) readonly buffer Table { float table[]; };
-layout(binding = 5) readonly buffer Residual { SCALAR residual[]; };
+layout(binding = 3) restrict readonly buffer Bias { float bias[]; };
+layout(binding = 4) restrict readonly buffer Table { float table[]; };
+layout(binding = 5) restrict readonly buffer Residual { SCALAR residual[]; };
 
-float epilogue(float x, uint m, uint n)
+// Where the entry of output row m begins, in a table of p.table_samples entries a row.
+uint table_entry(uint m)
+{
+    if (TABLE == SDG_TABLE_SHARED)
+        return row * p.n;
+    if (TABLE == SDG_TABLE_PER_SAMPLE)
+        return (row * p.table_samples + sample_of(m)) * p.n;
+    return 0;
+}
+
+float epilogue(float x, uint m, uint n, uint entry)
 {
     if (HAS_BIAS != 0)
         x += bias[n];
-    if (HAS_TABLE != 0) { // p.table_samples is 1 where all samples share a row's entry
-        uint shared_entry = p.table_samples == 1 ? 0 : sample_of(m);
-        x += table[(row * p.table_samples + shared_entry) * p.n + n];
-    }
+    if (TABLE != SDG_TABLE_NONE)
+        x += table[entry + n];
     if (HAS_RESIDUAL != 0)
         x += float(residual[m * p.n + n]);
     return apply_unary(ACTIVATION, x, 1.0, 0.0);

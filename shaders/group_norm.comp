@@ -8,7 +8,7 @@
 
 // Third pass: normalise, scale, shift and activate, one element per invocation, or four where they become codes.
 #include "group_norm.glsl"
-layout(constant_id = 0) const uint ACTIVATION = 0;
+layout(constant_id = SDG_SPEC_FUNCTION) const uint ACTIVATION = 0;
 
 layout(binding = 0) readonly buffer X { SCALAR x[]; };
 layout(binding = 1) readonly buffer X2 { SCALAR x2[]; };
@@ -39,7 +39,7 @@ void main()
                 pixel++;
             }
         }
-        words[i] = pack_codes(y, coder());
+        words[i] = pack_elements(y, first, p.c);
     } else {
         result[i] = SCALAR(at(pixel, c));
     }

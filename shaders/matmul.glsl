@@ -1,149 +1,106 @@
-// out[m][n] = epilogue(sum over k of a[m][k] * w[n][k]): the body of linear.comp and conv2d.comp.
+// out[m][n] = epilogue(sum over k of a[m][k] * w[n][k]): the body of linear and conv2d, of floats and of integers, on the tile of
+// tile.glsl. Slices are stored k-major, so that in the inner loop neighbouring invocations read neighbouring words of w and the same word
+// of a. An invocation's outputs are BM / TM rows apart; its columns are those of column().
 //
-// A workgroup makes a BM x BN tile of the output. Both operands pass through shared memory in slices of BK, stored k-major, so
-// that in the inner loop neighbouring invocations read neighbouring words of w and the same word of a. An invocation owns TM x TN
-// outputs, BM/TM and BN/TN apart: its stores along n are contiguous across invocations. Where results are codes, it owns four
-// neighbours along n, which make a word.
-//
-// The including file defines, before this one, the push constants p (with m, n, k) and
-//     A_ROW a_row(uint m)                   what has to be known of row m, once
-//     VALUE a_load(A_ROW row)               elements [k, k + WIDTH) of a row, 0 outside, at the cursor
-//     void cursor_start(uint k), cursor_advance()   the k of this invocation's loads, advanced by BK
-//     uint sample_of(uint m)                the batch index of row m
-const uint BK = 16;
-layout(constant_id = 0) const uint BM = 32;
-layout(constant_id = 1) const uint BN = 32;
-layout(constant_id = 2) const uint TM = 4;
-layout(constant_id = 3) const uint TN = 4;
+// The including file defines, before this one, the push constants p (with m, n, k, table_samples) and
+//     A_ROW a_row(uint m)                            what has to be known of row m, once
+//     UNITS a_load(A_ROW row)                        units of a row from the cursor on, as operands_*.glsl takes them
+//     void cursor_start(uint k), cursor_advance()    the k of this invocation's loads, advanced by BK
+//     uint sample_of(uint m)                         the batch index of row m
+// and includes operands_float.glsl, or with INTEGERS defined operands_s8.glsl: what a slice holds, how it is loaded, what sums become.
+// LINE and COLUMN are what that takes of a row and of a column of the outputs.
+// What a rung of the ladder does differently is the arithmetic in the middle of the loop, a file each.
 
-const uint THREADS_N = BN / TN;
-const uint THREADS = (BM / TM) * THREADS_N; // the host sets the workgroup's length to this
-const uint SLOTS_K = BK / WIDTH;            // loads that cover one row of a slice
-const uint ROWS_AT_ONCE = THREADS / SLOTS_K;
 const uint LOADS_A = (BM + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
-const uint LOADS_B = (BN + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
-const uint PITCH_A = BM + 2; // the two words spread the transposing stores over the banks
-const uint PITCH_B = BN + 2;
+const uint LOADS_B = (BN / B_ROW + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
 
-layout(constant_id = 11) const uint WEIGHT_BITS = 0; // of weights that are codes, 8 or 4, in the same order, with a scale per n behind them; 0: floats
+layout(binding = 2) restrict writeonly buffer Out { SCALAR result[]; };
+layout(binding = 2) restrict writeonly buffer OutFours { VECTOR result_fours[]; };
 
-layout(binding = 1) readonly buffer Weights { PACK weights[]; };
-layout(binding = 1) readonly buffer Codes { uint codes[]; };
-layout(binding = 1) readonly buffer Scales { float scales[]; };
-layout(binding = 2) writeonly buffer Out { SCALAR result[]; };
-shared float tile_a[BK * PITCH_A];
-shared float tile_b[BK * PITCH_B];
-
-#include "epilogue.glsl"
-
-// Weights [at, at + WIDTH); at is a multiple of WIDTH, so they lie in one word if they are codes.
-VALUE load_weights(uint at)
+// The neighbours [n, n + GROUP) of row m.
+void store(uint m, uint n, vec4 y, vec2 coder)
 {
-    if (WEIGHT_BITS == 0)
-        return VALUE(weights[at / WIDTH]);
-    const uint per_word = 32 / max(WEIGHT_BITS, 1);
-    int word = int(codes[at / per_word] >> (at % per_word * WEIGHT_BITS));
-#if WIDTH == 4
-    const int bits = int(WEIGHT_BITS);
-    return vec4(bitfieldExtract(word, 0, bits), bitfieldExtract(word, bits, bits), bitfieldExtract(word, 2 * bits, bits), bitfieldExtract(word, 3 * bits, bits));
-#else
-    return float(bitfieldExtract(word, 0, int(WEIGHT_BITS)));
-#endif
-}
-
-// What the sums are to be multiplied with.
-float weight_scale(uint n)
-{
-    return WEIGHT_BITS == 0 ? 1.0 : scales[(p.n * p.k * WEIGHT_BITS + 31) / 32 + n];
-}
-
-// Where in the tile output j of an invocation is.
-uint column(uint first_n, uint j)
-{
-    return CODES ? (j / 4 * THREADS_N + first_n) * 4 + j % 4 : first_n + j * THREADS_N;
-}
-
-void keep_a(uint k, uint m, VALUE v)
-{
-#if WIDTH == 4
-    [[unroll]] for (uint c = 0; c < 4; c++)
-        tile_a[(k + c) * PITCH_A + m] = v[c];
-#else
-    tile_a[k * PITCH_A + m] = v;
-#endif
-}
-
-void keep_b(uint k, uint n, VALUE v)
-{
-#if WIDTH == 4
-    [[unroll]] for (uint c = 0; c < 4; c++)
-        tile_b[(k + c) * PITCH_B + n] = v[c];
-#else
-    tile_b[k * PITCH_B + n] = v;
-#endif
+    uint at = m * p.n + n, count = min(GROUP, p.n - n);
+    if (CODES) {
+        store_codes(at, y, count, coder);
+    } else if (GROUP == 1) {
+        result[at] = SCALAR(y.x);
+    } else if (p.n % 4 == 0) {
+        result_fours[at / 4] = VECTOR(y);
+    } else {
+        for (uint c = 0; c < count; c++)
+            result[at + c] = SCALAR(y[c]);
+    }
 }
 
 void main()
 {
     uint lane = gl_LocalInvocationID.x;
     uint m0 = gl_WorkGroupID.x * BM, n0 = gl_WorkGroupID.y * BN;
-    uint slot_k = (lane % SLOTS_K) * WIDTH, slot_row = lane / SLOTS_K;
+    uint slot_k = lane % SLOTS_K * A_UNITS, slot_row = lane / SLOTS_K;
     uint first_m = lane / THREADS_N, first_n = lane % THREADS_N;
+    operands_start();
 
     A_ROW rows[LOADS_A];
     [[unroll]] for (uint i = 0; i < LOADS_A; i++)
         rows[i] = a_row(m0 + slot_row + i * ROWS_AT_ONCE);
     cursor_start(slot_k);
 
-    float sum[TM * TN];
+    SUM sum[TM * TN];
     [[unroll]] for (uint i = 0; i < TM * TN; i++)
-        sum[i] = 0.0;
+        sum[i] = SUM(0);
 
     for (uint k0 = 0; k0 < p.k; k0 += BK) {
         uint k = k0 + slot_k;
         [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
             uint m = slot_row + i * ROWS_AT_ONCE;
             if (m < BM)
-                keep_a(slot_k, m, k < p.k ? a_load(rows[i]) : VALUE(0.0));
+                keep_a(slot_k, m, k < p.k ? a_load(rows[i]) : UNITS(0));
         }
         [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
-            uint n = slot_row + i * ROWS_AT_ONCE;
-            if (n < BN)
-                keep_b(slot_k, n, k < p.k && n0 + n < p.n ? load_weights((n0 + n) * p.k + k) : VALUE(0.0));
+            uint b = slot_row + i * ROWS_AT_ONCE;
+            if (b < BN / B_ROW)
+                keep_b(slot_k, b, k < p.k && n0 + b * B_ROW < p.n ? b_load(n0 / B_ROW + b, k) : B_UNITS(0));
         }
         cursor_advance();
         barrier();
-        [[dont_unroll]] for (uint quarter = 0; quarter < BK; quarter += BK / 4) // all 16 at once only lengthen compilation
-            [[unroll]] for (uint s = quarter; s < quarter + BK / 4; s++) {
-                float a[TM], b[TN];
-                [[unroll]] for (uint i = 0; i < TM; i++)
-                    a[i] = tile_a[s * PITCH_A + first_m + i * (BM / TM)];
-                [[unroll]] for (uint j = 0; j < TN; j++)
-                    b[j] = tile_b[s * PITCH_B + column(first_n, j)];
-                [[unroll]] for (uint i = 0; i < TM; i++)
-                    [[unroll]] for (uint j = 0; j < TN; j++)
-                        sum[i * TN + j] += a[i] * b[j];
+        [[dont_unroll]] for (uint first = 0; first < BK; first += UNROLLED) // all at once only lengthen compilation
+            [[unroll]] for (uint s = first; s < first + UNROLLED; s++) {
+#if !defined INTEGERS
+#include "inner_float.glsl"
+#elif defined DOT
+#include "inner_dot.glsl"
+#else
+#include "inner_bytes.glsl"
+#endif
             }
         barrier();
     }
 
+    vec2 shared_coder = CODES && OUT_PAIRS <= 1 ? coder(0) : vec2(0.0), coders[TM];
+    uint entries[TM];
+    LINE lines[TM];
     [[unroll]] for (uint i = 0; i < TM; i++) {
         uint m = m0 + first_m + i * (BM / TM);
-        if (m >= p.m)
+        coders[i] = CODES && OUT_PAIRS > 1 ? coder(m) : shared_coder;
+        entries[i] = table_entry(m);
+        lines[i] = line_of(m);
+    }
+    [[unroll]] for (uint j = 0; j < TN; j += GROUP) {
+        uint n = n0 + column(first_n, j);
+        if (n >= p.n)
             continue;
-        [[unroll]] for (uint j = 0; j < TN; j += CODES ? 4 : 1) {
-            uint n = n0 + column(first_n, j);
-            if (n >= p.n)
+        COLUMN columns[GROUP];
+        [[unroll]] for (uint c = 0; c < GROUP; c++)
+            columns[c] = column_of(min(n + c, p.n - 1));
+        [[unroll]] for (uint i = 0; i < TM; i++) {
+            uint m = m0 + first_m + i * (BM / TM);
+            if (m >= p.m)
                 continue;
-            if (CODES) {
-                vec4 y = vec4(0.0);
-                uint count = min(4, p.n - n);
-                [[unroll]] for (uint c = 0; c < 4; c++)
-                    y[c] = epilogue(sum[i * TN + j + c] * weight_scale(min(n + c, p.n - 1)), m, min(n + c, p.n - 1));
-                store_codes(m * p.n + n, y, count, coder());
-            } else {
-                result[m * p.n + n] = SCALAR(epilogue(sum[i * TN + j] * weight_scale(n), m, n));
-            }
+            vec4 y = vec4(0.0);
+            [[unroll]] for (uint c = 0; c < GROUP; c++)
+                y[c] = epilogue(output_of(sum[i * TN + j + c], lines[i], columns[c]), m, min(n + c, p.n - 1), entries[i]);
+            store(m, n, y, coders[i]);
         }
     }
 }

@@ -2,6 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "types.glsl"
 #include "extremes.glsl"
+#include "divide.glsl"
 
 // Second pass, one workgroup: from the extremes of all to scale and zero point. C twin: struct sdg_push_measure_interval_merge in
 // backend/vulkan/ops/measure_interval.c.
@@ -26,10 +27,10 @@ void main()
         return;
     const float least_scale = 7.888609052210118e-31; // 2^-100
     if (p.lowest < 0.0) {
-        float scale = max(extremes.y / p.highest, extremes.x / p.lowest);
+        float scale = max(divide(extremes.y, p.highest), divide(extremes.x, p.lowest));
         result[0] = vec2(extremes.x == 0.0 && extremes.y == 0.0 ? 1.0 : max(scale, least_scale), 0.0);
     } else {
-        float scale = (max(extremes.y, 0.0) + SILU_DEPTH) / p.highest;
-        result[0] = vec2(scale, clamp(roundEven(SILU_DEPTH / scale), 0.0, p.highest));
+        float scale = divide(max(extremes.y, 0.0) + SILU_DEPTH, p.highest);
+        result[0] = vec2(scale, clamp(roundEven(divide(SILU_DEPTH, scale)), 0.0, p.highest));
     }
 }

@@ -1,7 +1,7 @@
 // result[i] = x[source(i)]: the body of operations that only move elements. C twin: sdg_vk_emit_move in backend/vulkan/vk_lower.c.
 //
 // Codes go as words of four where rows allow it, and else byte by byte, an invocation making a word.
-layout(constant_id = 0) const uint BYTES = 0; // 1: p counts bytes of words
+layout(constant_id = SDG_SPEC_BYTES) const uint BYTES = 0; // 1: p counts bytes of words
 
 void main()
 {

@@ -1,13 +1,15 @@
-// Codes as operands: bytes in words of four. C twin: sdg_vk_emit_matmul in backend/vulkan/ops/matmul.c.
+// Codes as the operand a of operands_s8.glsl: bytes in words of four. C twin: sdg_vk_emit_matmul in backend/vulkan/ops/matmul.c.
+layout(constant_id = SDG_SPEC_FLIP) const uint FLIP = 0; // 0x80808080 for unsigned codes, which makes signed ones of them
 layout(binding = 0) readonly buffer X { uint x[]; };
+int outside; // a word of what lies outside the tensor
 
-// Codes of `count` elements from `at` on, 0 behind them; at most 4 of them. Whole words where rows are a multiple of 4 long.
-uint read_codes(uint at, uint count)
+// Codes of `count` elements from `at` on as signed bytes, 0 behind them; at most 4 of them. Whole words where rows are a multiple of 4 long.
+int read_codes(uint at, uint count)
 {
     if (at % 4 == 0 && count >= 4)
-        return x[at / 4];
+        return int(x[at / 4] ^ FLIP);
     uint word = 0;
     for (uint i = 0; i < min(count, 4); i++)
         word |= (x[(at + i) / 4] >> ((at + i) % 4 * 8) & 0xffu) << (8 * i);
-    return word;
+    return int(word ^ FLIP);
 }

@@ -1,6 +1,7 @@
 // Storage types of a variant: STORAGE_F16 (needs 16-bit storage) or f32; WIDTH 1 or 4 elements a load. Arithmetic is always f32.
 // MOVED: elements of that size whose bits are copied as they are.
 #extension GL_EXT_control_flow_attributes : require
+#include "spec.h"
 #ifdef STORAGE_F16
 #extension GL_EXT_shader_16bit_storage : require
 #define SCALAR float16_t
@@ -25,7 +26,7 @@
 #endif
 
 // Every variant takes its workgroup's length from this id, so that the host fits it to the device.
-layout(local_size_x_id = 253, local_size_y = 1, local_size_z = 1) in;
+layout(local_size_x_id = SDG_SPEC_LOCAL_SIZE, local_size_y = 1, local_size_z = 1) in;
 
 // Work items are counted over a grid that is folded into y where one dimension of it would be too long for the device.
 uint folded_group()

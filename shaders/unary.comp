@@ -8,7 +8,7 @@ layout(push_constant) uniform Push {
     uint total;
     float a, b; // of the affine function
 } p;
-layout(constant_id = 0) const uint FUNCTION = 0;
+layout(constant_id = SDG_SPEC_FUNCTION) const uint FUNCTION = 0;
 
 layout(binding = 0) readonly buffer X { SCALAR x[]; };
 layout(binding = 1) writeonly buffer Out { SCALAR result[]; };

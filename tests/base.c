@@ -1,8 +1,12 @@
-// base/: half floats, messages, allocation, files, JSON.
+// base/: half floats, messages, allocation, files, JSON, numbers, the machine.
+#include "base/clock.h"
+#include "base/decibel.h"
 #include "base/dtype.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/platform.h"
+#include "base/random.h"
 #include "tests/float8.h"
 #include "tests/temp.h"
 
@@ -340,6 +344,88 @@ static void test_output(void **state)
     assert_null(output);
 }
 
+static void test_output_link(void **state)
+{
+    (void)state;
+    struct sdg_output *output = NULL;
+    temp_text("linked/file", "old");
+    char path[200];
+    snprintf(path, sizeof path, "%s", temp_path("linked/link"));
+    assert_int_equal(symlink("file", path), 0);
+    assert_int_equal(sdg_output_open(NULL, path, &output), SDG_OK);
+    assert_non_null(strstr(sdg_output_temporary(output), "/linked/."));
+    fputs("new", sdg_output_file(output));
+    assert_int_equal(sdg_output_commit(&output), SDG_OK);
+    struct stat info;
+    assert_true(lstat(path, &info) == 0 && S_ISLNK(info.st_mode));
+    expect_content(temp_path("linked/file"), "new");
+    assert_int_equal(temp_count(temp_path("linked")), 2);
+    // A name as long as names can be: the temporary one is not longer.
+    char name[256];
+    memset(name, 'n', 255);
+    name[255] = 0;
+    char *longest = sdg_path_join(NULL, temp_path("linked"), name);
+    assert_int_equal(sdg_output_text(NULL, longest, "long"), SDG_OK);
+    expect_content(longest, "long\n");
+    sdg_free(longest);
+}
+
+static void test_output_stream(void **state)
+{
+    (void)state;
+    struct sdg_output *output = NULL;
+    struct temp_log t;
+    FILE *file = tmpfile();
+    assert_int_equal(sdg_output_stream(temp_log(&t), file, "a stream", &output), SDG_OK);
+    assert_null(sdg_output_temporary(output));
+    assert_int_equal(sdg_output_write(output, "abc", 3), SDG_OK);
+    assert_int_equal(sdg_output_commit(&output), SDG_OK);
+    assert_true(ftell(file) == 3); // still open
+    fclose(file);
+    file = fopen("/dev/full", "wb");
+    if (!file)
+        return;
+    assert_int_equal(sdg_output_stream(&t.log, file, "a stream", &output), SDG_OK);
+    fputs("lost", sdg_output_file(output));
+    assert_int_equal(sdg_output_commit(&output), SDG_ERROR_OUTPUT);
+    assert_true(t.errors == 1 && strstr(t.last, "a stream"));
+    fclose(file);
+}
+
+// A pipe as a shell's <(command) gives it, which has no size, read to its end.
+static void test_input_pipe(void **state)
+{
+    (void)state;
+    struct temp_log t;
+    for (int limit = 5; limit <= 6; limit++) {
+        int ends[2];
+        char path[40], *data = NULL;
+        size_t size = 0;
+        assert_int_equal(pipe(ends), 0);
+        assert_int_equal(write(ends[1], "a\0b\nc\n", 6), 6);
+        close(ends[1]);
+        snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+        enum sdg_result result = sdg_input_read(temp_log(&t), path, (size_t)limit, &data, &size);
+        if (limit == 6) {
+            assert_int_equal(result, SDG_OK);
+            assert_int_equal(size, 6);
+            assert_memory_equal(data, "a\0b\nc\n", 7);
+            sdg_free(data);
+        } else {
+            assert_int_equal(result, SDG_ERROR_INPUT);
+            assert_true(t.errors == 1 && strstr(t.last, "more than 5 bytes") && !data);
+        }
+        close(ends[0]);
+    }
+    temp_text("plain", "text");
+    char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(sdg_input_read(&t.log, temp_path("plain"), 4, &data, &size), SDG_OK);
+    assert_string_equal(data, "text");
+    sdg_free(data);
+    assert_int_equal(sdg_input_read(&t.log, temp_path("absent"), 4, &data, &size), SDG_ERROR_INPUT);
+}
+
 // /dev/full takes every open and no byte: the failure of a full disk, which buffers delay until the end.
 static void test_output_full(void **state)
 {
@@ -452,17 +538,112 @@ static void test_json_broken(void **state)
     free(deep);
 }
 
+// One convention for all reports: no noise is infinite, no signal is nothing to compare.
+static void test_decibel(void **state)
+{
+    (void)state;
+    assert_true(sdg_decibel(100, 1) == 20 && sdg_decibel(1, 1) == 0 && sdg_decibel(1, 1000) == -30);
+    assert_true(fabs(sdg_decibel(25, 5) - 6.989700043360188) < 1e-14);
+    assert_true(isinf(sdg_decibel(1, 0)) && sdg_decibel(1, 0) > 0);
+    static const double none[][2] = {{0, 0}, {0, 1}, {-1, 1}, {NAN, 1}, {1, NAN}, {1, -1}};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_true(isnan(sdg_decibel(none[i][0], none[i][1])));
+}
+
+static void test_random(void **state)
+{
+    (void)state;
+    // The generator's published first numbers for the seed 1234567.
+    static const uint64_t first[] = {UINT64_C(6457827717110365317), UINT64_C(3203168211198807973),
+                                     UINT64_C(9817491932198370423), UINT64_C(4593380528125082431)};
+    uint64_t seed = 1234567;
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++)
+        assert_true(sdg_random_next(&seed) == first[i]);
+    double sum = 0;
+    for (int i = 0; i < 10000; i++) {
+        double x = sdg_random_uniform(&seed);
+        assert_true(x >= 0 && x < 1);
+        sum += x;
+    }
+    assert_true(fabs(sum / 10000 - 0.5) < 0.015); // 5 standard deviations
+}
+
+static void test_dtype_predicates(void **state)
+{
+    (void)state;
+    // f64 and 8-bit floats are of files only; 16-bit integers and wider are never activation codes.
+    static const struct {
+        enum sdg_dtype type;
+        bool is_float, in_a_run, codes;
+    } cases[SDG_DTYPE_COUNT] = {
+        {SDG_F32, true, true, false},    {SDG_F16, true, true, false},      {SDG_BF16, true, true, false},
+        {SDG_F64, true, false, false},   {SDG_S8, false, false, true},      {SDG_U8, false, false, true},
+        {SDG_S16, false, false, false},  {SDG_S32, false, false, false},    {SDG_S64, false, false, false},
+        {SDG_BOOL, false, false, false}, {SDG_F8_E4M3, true, false, false}, {SDG_F8_E5M2, true, false, false},
+    };
+    for (size_t i = 0; i < SDG_DTYPE_COUNT; i++) {
+        assert_true(sdg_dtype_is_float(cases[i].type) == cases[i].is_float);
+        assert_true(sdg_dtype_is_run_float(cases[i].type) == cases[i].in_a_run);
+        assert_true(sdg_dtype_is_codes(cases[i].type) == cases[i].codes);
+    }
+}
+
+static void test_platform(void **state)
+{
+    (void)state;
+    char text[4096], same[4096], small[4] = "???";
+    sdg_platform_cpu(text, sizeof text);
+    assert_true(text[0] != 0);
+    sdg_platform_cpu(small, sizeof small); // cut to fit
+    assert_true(strlen(small) < sizeof small && strncmp(small, text, strlen(small)) == 0);
+    assert_true(sdg_platform_cores() >= 0);
+#if defined(__linux__)
+    assert_true(sdg_platform_memory() > (size_t)64 << 20 && sdg_platform_memory_free() <= sdg_platform_memory());
+    // What is touched is resident.
+    size_t before = sdg_resident_now(), bytes = (size_t)64 << 20;
+    volatile char *memory = sdg_alloc_raw(NULL, bytes, 1, "a test");
+    assert_non_null(memory);
+    for (size_t i = 0; i < bytes; i += 1024)
+        memory[i] = 1;
+    assert_true(sdg_resident_now() >= before + bytes / 2 && sdg_resident_peak() >= sdg_resident_now() / 2);
+    sdg_free((void *)memory);
+    assert_true(sdg_platform_program(text, sizeof text));
+    assert_string_equal(sdg_path_name(text), "test_base");
+    assert_false(sdg_platform_program(same, strlen(text))); // no room for its end
+    assert_string_equal(same, "");
+    assert_true(sdg_platform_program(same, strlen(text) + 1));
+    assert_string_equal(same, text);
+#endif
+    double clock = sdg_clock();
+    assert_true(sdg_clock() >= clock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_half_all),    cmocka_unit_test(test_half_rounding),
-        cmocka_unit_test(test_bfloat),      cmocka_unit_test(test_convert),
-        cmocka_unit_test(test_float8),      cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_memory),      cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_paths),       cmocka_unit_test(test_file_read),
-        cmocka_unit_test(test_file_map),    cmocka_unit_test(test_output),
-        cmocka_unit_test(test_output_full), cmocka_unit_test(test_output_allocations),
-        cmocka_unit_test(test_json_values), cmocka_unit_test(test_json_broken),
+        cmocka_unit_test(test_decibel),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_dtype_predicates),
+        cmocka_unit_test(test_platform),
+        cmocka_unit_test(test_half_all),
+        cmocka_unit_test(test_half_rounding),
+        cmocka_unit_test(test_bfloat),
+        cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_float8),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_file_read),
+        cmocka_unit_test(test_file_map),
+        cmocka_unit_test(test_output),
+        cmocka_unit_test(test_output_full),
+        cmocka_unit_test(test_output_link),
+        cmocka_unit_test(test_output_stream),
+        cmocka_unit_test(test_input_pipe),
+        cmocka_unit_test(test_output_allocations),
+        cmocka_unit_test(test_json_values),
+        cmocka_unit_test(test_json_broken),
     };
     temp_make();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -348,7 +348,9 @@ static enum sdg_result export(const struct sdg_log *log, const char *root, int g
     if (result == SDG_OK)
         result = sdg_quantized_add_scales(w, "n[0:5]", 8, 1, layer_scales);
     if (result == SDG_OK && !group)
-        result = sdg_quantized_add_interval(w, "s", 1, site_scales, site_zeros);
+        result = sdg_quantized_add_interval(w, "s", 1, 0, site_scales, site_zeros);
+    if (result == SDG_OK && !group)
+        result = sdg_quantized_add_interval(w, "tokens", 2, 8, layer_scales, NULL);
     if (result == SDG_OK)
         result = sdg_quantized_add_tensor(w, &kept);
     if (result == SDG_OK)
@@ -389,6 +391,8 @@ static void test_writing(void **state)
     expect_tensor(model, "m.weight_scale", SDG_F32, 1, layer_scales, 32);
     expect_tensor(model, "n[0:5].weight_scale", SDG_F32, 1, layer_scales, 32);
     expect_tensor(model, "s.input_scale", SDG_F32, 1, site_scales, 4);
+    expect_tensor(model, "tokens.input_scale", SDG_F32, 2, layer_scales, 64);
+    assert_null(sdg_tensors_find(model->unet, "tokens.input_zero_point"));
     expect_tensor(model, "s.input_zero_point", SDG_S32, 1, site_zeros, 4);
     expect_tensor(model, "conv_in.weight", SDG_F32, 4, values, 32 * 36 * 4);
     assert_non_null(sdg_tensors_find(model->unet, "conv_out.bias")); // the base's

@@ -1,10 +1,12 @@
 // formats/low_rank.c, formats/stored.c: tensors that are what a file holds plus products of thin matrices. Their values
 // against sums in double precision, for every way in which the file may hold its part; through the programs of all
 // backends against the same weights as plain f32; and what does not fit.
+#define _GNU_SOURCE // dl_iterate_phdr, for tests/support/drivers.h
 #include "backend/backend.h"
 #include "base/memory.h"
 #include "base/nibbles.h"
 #include "tests/float8.h"
+#include "tests/support/drivers.h"
 #include "tests/support/weights.h"
 #include "tests/temp.h"
 
@@ -396,6 +398,7 @@ static void test_programs(void **state)
             sdg_tensors_destroy(&tensors);
             free_world(&w);
         }
+        keep_drivers_loaded();
         sdg_backend_destroy(&backend);
     }
 }

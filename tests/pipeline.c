@@ -3,8 +3,9 @@
 //
 //     pipeline [BACKEND]      pictures on that backend only (default: cpu all cases, vulkan the shortest)
 #include "backend/backend.h"
-#include "base/memory.h"
 #include "base/file.h"
+#include "base/memory.h"
+#include "pipeline/parameter_names.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/tiles.h"
 #include "scheduler/sampler.h"
@@ -580,20 +581,32 @@ static void tiled_decoding(void **state)
 
 // ---- names ----
 
+// The names that users write in scripts: what is here must not change. Position i is the i-th value of the enumeration.
 static void names_match(void **state)
 {
     (void)state;
-    const char *const *names = sdg_names(SDG_NAMES_SAMPLER);
-    for (int i = 0; i < SDG_METHOD_COUNT; i++)
-        assert_string_equal(names[i], sdg_method_name((enum sdg_method)i));
-    assert_null(names[SDG_METHOD_COUNT]);
-    names = sdg_names(SDG_NAMES_SCHEDULE);
-    for (int i = 0; i < SDG_SCHEDULE_COUNT; i++)
-        assert_string_equal(names[i], sdg_schedule_name((enum sdg_schedule)i));
-    assert_null(names[SDG_SCHEDULE_COUNT]);
-    names = sdg_names(SDG_NAMES_RNG);
-    for (int i = 0; names[i]; i++)
-        assert_int_equal(sdg_rng_from_name(names[i]), i);
+    static const struct {
+        enum sdg_names which;
+        int (*find)(const char *name);
+        const char *names;
+    } lists[] = {
+        {SDG_NAMES_SAMPLER, sdg_method_from_name,
+         "euler, euler_a, heun, dpm2, dpm++2s_a, dpm++2m, dpm++2mv2, ddim, ddim_trailing, pndm, unipc, lms, lcm, tcd, "
+         "ddpm"},
+        {SDG_NAMES_SCHEDULE, sdg_schedule_from_name,
+         "discrete, karras, exponential, sgm_uniform, simple, ays, beta, model"},
+        {SDG_NAMES_RNG, sdg_rng_from_name, "cuda, cpu, std_default"},
+    };
+    for (size_t l = 0; l < sizeof lists / sizeof *lists; l++) {
+        char joined[400];
+        sdg_names_join(lists[l].which, joined, sizeof joined);
+        assert_string_equal(joined, lists[l].names);
+        const char *const *names = sdg_names(lists[l].which);
+        for (int i = 0; names[i]; i++)
+            assert_int_equal(lists[l].find(names[i]), i);
+        assert_int_equal(lists[l].find("absent"), -1);
+    }
+    assert_int_equal(sdg_method_from_name("plms"), SDG_METHOD_PNDM);
 }
 
 int main(int argc, char **argv)

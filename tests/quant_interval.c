@@ -188,7 +188,7 @@ static void test_points(void **state)
     i.scale = 0.25f;
     assert_true(sdg_cells_error(&cells, &i) < 1e-12 && sdg_histogram_sqnr(&h, &i) > 100);
     sdg_histogram_clear(&h);
-    assert_true(sdg_histogram_sqnr(&h, &i) == 0);
+    assert_true(isnan(sdg_histogram_sqnr(&h, &i))); // nothing to compare
 }
 
 static struct sdg_curves *curves_of(const struct sdg_histogram *h, size_t rows, int kind, int bits)

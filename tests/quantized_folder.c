@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "formats/tensors.h"
 #include "sdgen/calibrate.h"
+#include "sdgen/evaluate.h"
 #include "sdgen/quantize.h"
 #include "tests/temp.h"
 
@@ -140,17 +141,22 @@ static void write_broken(struct content *c, const char *key, cJSON *value)
     put_config(sound, key, value, fingerprint);
 }
 
-static enum sdg_result open_folder(const char *folder, struct temp_log *t, struct sdg_pipeline **p)
+static enum sdg_result open_on(const char *backend, const char *folder, struct temp_log *t, struct sdg_pipeline **p)
 {
     temp_log(t);
     struct sdg_pipeline_params params = {.model = folder,
-                                         .backend = "cpu",
+                                         .backend = backend,
                                          .type = "f32",
                                          .threads = 2,
                                          .log = temp_log_say,
                                          .log_user = t,
                                          .cache_dir = ""};
     return sdg_pipeline_create(&params, p);
+}
+
+static enum sdg_result open_folder(const char *folder, struct temp_log *t, struct sdg_pipeline **p)
+{
+    return open_on("cpu", folder, t, p);
 }
 
 static void expect_refused(enum sdg_result want, const char *file, const char *tensor, const char *reason)
@@ -180,6 +186,146 @@ static void test_sound_folder_draws(void **state)
         fail_msg("%s", t.last);
     sdg_image_destroy(&image);
     sdg_pipeline_destroy(&p);
+}
+
+// ---- an interval for each token ----
+
+enum { TOKENS = 4 }; // of the middle of the network, in a picture of 64x64
+
+// Each of `tokens` tokens gets the site's own scales, of all timesteps or (times 1) of the first, in steps of `step`
+// more.
+static float *spread_scales(struct content *c, const char *site, int64_t times, int64_t tokens, float step)
+{
+    char name[300];
+    snprintf(name, sizeof name, "%s.input_scale", site);
+    struct sdg_tensor *t = find(c, name);
+    const float *from = t->data;
+    float *scales = sdg_alloc(NULL, (size_t)(times * tokens), sizeof *scales, "scales");
+    assert_true(t->rank == 1 && t->dims[0] >= times);
+    for (int64_t i = 0; i < times * tokens; i++)
+        scales[i] = from[i / tokens] * (1 + step * (float)(i % tokens));
+    t->rank = 2;
+    t->dims[0] = times;
+    t->dims[1] = tokens;
+    t->data = scales;
+    t->bytes = (size_t)(times * tokens) * sizeof *scales;
+    return scales;
+}
+
+static void keep_latent(void *user, int step, int steps, const float *latent, int channels, int height, int width)
+{
+    if (step == steps)
+        memcpy(user, latent, (size_t)channels * (size_t)height * (size_t)width * sizeof *latent);
+}
+
+static void draw_latent(const char *backend, const char *folder, float latent[4 * 8 * 8])
+{
+    struct temp_log t;
+    struct sdg_pipeline *p;
+    struct sdg_image *image;
+    struct sdg_generate_params generate = {.prompt = "a red apple, 3d",
+                                           .width = 64,
+                                           .height = 64,
+                                           .steps = 2,
+                                           .latent = keep_latent,
+                                           .latent_user = latent};
+    if (open_on(backend, folder, &t, &p) != SDG_OK || sdg_generate(p, &generate, &image, NULL) != SDG_OK)
+        fail_msg("%s", t.last);
+    sdg_image_destroy(&image);
+    sdg_pipeline_destroy(&p);
+}
+
+// What sdeval finds at one site of the sound folder and of the broken one.
+static void evaluate_site(const char *site, struct sdg_evaluation **out, struct sdg_evaluation_interval found[2])
+{
+    static const char *const prompts[] = {"a red apple, 3d"};
+    const struct sdg_evaluate_model models[] = {{.path = sound}, {.path = broken}};
+    struct temp_log t;
+    temp_log(&t);
+    const struct sdg_evaluate_params params = {
+        .reference = {.path = MODEL},
+        .models = models,
+        .model_count = 2,
+        .prompts = prompts,
+        .prompt_count = 1,
+        .site_runs = 1,
+        .pictures = -1,
+        .generate = {.width = 64, .height = 64, .steps = 2},
+        .pipeline =
+            {.backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = &t, .cache_dir = ""},
+    };
+    if (sdg_evaluate(&params, out) != SDG_OK)
+        fail_msg("%s", t.last);
+    for (size_t i = 0; i < (*out)->sites; i++)
+        if (strcmp((*out)->site[i].name, site) == 0)
+            for (int m = 0; m < 2; m++)
+                found[m] = (*out)->model[1 + m].sites[i];
+    assert_true(found[0].bits == 8 && found[1].bits == 8);
+}
+
+// Tokens with the site's own interval have its errors; what tokens with wider ones reach is what the widest does.
+static void check_evaluation(bool wider)
+{
+    struct sdg_evaluation *e;
+    struct sdg_evaluation_interval found[2] = {{0}};
+    evaluate_site(half, &e, found);
+    for (size_t c = 0; c < e->calls; c++) {
+        assert_true(found[0].call_high[c] > 0);
+        assert_true(wider ? found[0].sqnr[c] != found[1].sqnr[c] : found[0].sqnr[c] == found[1].sqnr[c]);
+        assert_true(fabsf(found[1].call_high[c] / found[0].call_high[c] - (wider ? 1.9f : 1)) < 1e-5f);
+        assert_true(fabsf(found[1].call_low[c] / found[0].call_low[c] - (wider ? 1.9f : 1)) < 1e-5f);
+    }
+    sdg_evaluation_destroy(&e);
+}
+
+// Where all tokens have what the site had, nothing changes, to the last bit in the reference; where they have not,
+// something does, and cpu agrees with the reference. Another number of tokens is refused when the picture is known.
+static void test_intervals_of_tokens(void **state)
+{
+    (void)state;
+    static const char *const backends[] = {"reference", "cpu"};
+    float plain[4 * 8 * 8], same[4 * 8 * 8], other[2][4 * 8 * 8];
+    struct content *c = sdg_alloc(NULL, 1, sizeof *c, "test");
+    read_sound(c);
+    const struct content sites = *c;
+    draw_latent("reference", sound, plain);
+    float *scales[] = {spread_scales(c, plain_site, 1000, TOKENS, 0), spread_scales(c, half, 1000, TOKENS, 0)};
+    write_broken(c, NULL, NULL);
+    draw_latent("reference", broken, same);
+    assert_memory_equal(plain, same, sizeof plain);
+    check_evaluation(false);
+    *c = sites;
+    float *own[] = {spread_scales(c, plain_site, 1, TOKENS, 0.3f), spread_scales(c, half, 1000, TOKENS, 0.3f)};
+    write_broken(c, NULL, NULL);
+    for (int i = 0; i < 2; i++)
+        draw_latent(backends[i], broken, other[i]);
+    double power = 0, change = 0, difference = 0;
+    for (int i = 0; i < 4 * 8 * 8; i++) {
+        power += (double)plain[i] * plain[i];
+        change += pow((double)other[0][i] - plain[i], 2);
+        difference += pow((double)other[0][i] - other[1][i], 2);
+    }
+    print_message("tokens of their own change the latent by NMSE %.1e, cpu differs by %.1e\n", change / power,
+                  difference / power);
+    assert_true(change > 1e-6 * power && difference < 0.1 * change);
+    check_evaluation(true);
+
+    struct temp_log t;
+    struct sdg_pipeline *p;
+    struct sdg_image *image = NULL;
+    assert_int_equal(open_folder(broken, &t, &p), SDG_OK);
+    struct sdg_generate_params large = {.prompt = "a red apple, 3d", .width = 128, .height = 64, .steps = 2};
+    assert_int_equal(sdg_generate(p, &large, &image, NULL), SDG_ERROR_INPUT);
+    assert_true(!image && t.errors == 1);
+    if (!strstr(t.last, plain_site) || !strstr(t.last, "are for 4 tokens, but") || !strstr(t.last, "has 8"))
+        fail_msg("%s", t.last);
+    sdg_pipeline_destroy(&p);
+    sdg_tensors_destroy(&c->file);
+    for (int i = 0; i < 2; i++) {
+        sdg_free(scales[i]);
+        sdg_free(own[i]);
+    }
+    sdg_free(c);
 }
 
 struct damage {
@@ -301,9 +447,9 @@ static int set_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sound_folder_draws),
-                                       cmocka_unit_test(test_damaged_tensors),
-                                       cmocka_unit_test(test_damaged_configurations)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sound_folder_draws), cmocka_unit_test(test_intervals_of_tokens),
+        cmocka_unit_test(test_damaged_tensors), cmocka_unit_test(test_damaged_configurations)};
     temp_make();
     int failed = cmocka_run_group_tests(tests, set_up, NULL);
     temp_remove();

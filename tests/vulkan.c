@@ -87,7 +87,7 @@ static void test_validation_is_heard(void **state)
     }
     struct sdg_vk *vk = new_vk(NULL);
     struct sdg_vk_buffer buffer;
-    assert_int_equal(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, 4096, "a test", &buffer), SDG_OK);
+    assert_int_equal(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, 4096, "the test's buffer", &buffer), SDG_OK);
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK);
     VkCommandPool pool;
     VkCommandBuffer commands = begin_commands(vk, &pool);
@@ -98,12 +98,94 @@ static void test_validation_is_heard(void **state)
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, "SYNC-HAZARD-WRITE"));
-    vk->fn.vkCmdFillBuffer(commands, buffer.handle, 1, 3, 2); // not a multiple of 4
+    assert_non_null(strstr(messages.last, "the test's buffer")); // objects have names
+    vk->fn.vkCmdFillBuffer(commands, buffer.handle, 1, 3, 2);    // not a multiple of 4
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
     assert_non_null(strstr(messages.last, "VUID-vkCmdFillBuffer"));
     assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK); // said once
     vk->fn.vkDestroyCommandPool(vk->device, pool, NULL);
     sdg_vk_buffer_destroy(vk, &buffer);
+    close_vk(vk);
+}
+
+// ---- names and labels ----
+
+static struct sdg_graph *layer_norms(void)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 5, 77), y = x;
+    y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"),
+                             1e-5f);
+    y = norm(g, "group", y, 7);
+    sdg_graph_output(g, "y", y);
+    return g;
+}
+
+static struct {
+    unsigned named[64], begun, ended; // by VkObjectType
+    char labels[512], sets[512];
+} heard;
+
+static void append(char (*text)[512], const char *word)
+{
+    size_t used = strlen(*text);
+    snprintf(*text + used, sizeof *text - used, "%s ", word);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL hear_name(VkDevice device, const VkDebugUtilsObjectNameInfoEXT *info)
+{
+    (void)device;
+    assert_true(info->objectHandle && info->pObjectName[0]);
+    if (info->objectType < 64)
+        heard.named[info->objectType]++;
+    if (info->objectType == VK_OBJECT_TYPE_DESCRIPTOR_SET)
+        append(&heard.sets, info->pObjectName);
+    return VK_SUCCESS;
+}
+
+static VKAPI_ATTR void VKAPI_CALL hear_begin(VkCommandBuffer commands, const VkDebugUtilsLabelEXT *label)
+{
+    (void)commands;
+    assert_int_equal(heard.begun++, heard.ended);
+    append(&heard.labels, label->pLabelName);
+}
+
+static VKAPI_ATTR void VKAPI_CALL hear_end(VkCommandBuffer commands)
+{
+    (void)commands;
+    assert_int_equal(++heard.ended, heard.begun);
+}
+
+// Every kind of object has a name, every operation a label, once, when commands are recorded.
+static void test_names(void **state)
+{
+    (void)state;
+    static const VkObjectType types[] = {VK_OBJECT_TYPE_BUFFER,          VK_OBJECT_TYPE_DEVICE_MEMORY,
+                                         VK_OBJECT_TYPE_COMMAND_POOL,    VK_OBJECT_TYPE_COMMAND_BUFFER,
+                                         VK_OBJECT_TYPE_FENCE,           VK_OBJECT_TYPE_DESCRIPTOR_POOL,
+                                         VK_OBJECT_TYPE_DESCRIPTOR_SET,  VK_OBJECT_TYPE_DESCRIPTOR_SET_LAYOUT,
+                                         VK_OBJECT_TYPE_PIPELINE_LAYOUT, VK_OBJECT_TYPE_PIPELINE_CACHE,
+                                         VK_OBJECT_TYPE_SHADER_MODULE,   VK_OBJECT_TYPE_PIPELINE};
+    struct sdg_vk *vk = new_vk(NULL);
+    assert_int_equal(vk->debug.name != NULL, validation);
+    memset(&heard, 0, sizeof heard);
+    vk->debug = (struct sdg_vk_debug){hear_name, hear_begin, hear_end};
+    sdg_vk_pipelines_destroy(vk); // made anew, to be heard of
+    assert_int_equal(sdg_vk_pipelines_create(vk, NULL), SDG_OK);
+    struct sdg_graph *g = layer_norms();
+    struct sdg_tensors *weights = weights_of(g);
+    struct sdg_program *program = new_program(&vk->base, g, weights);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        assert_true(heard.named[types[i]] > 0);
+    assert_int_equal(heard.named[VK_OBJECT_TYPE_QUERY_POOL] > 0, vk->caps.timestamp_bits > 0);
+    assert_string_equal(heard.labels, "norm group ");
+    assert_string_equal(heard.sets, "norm group group group ");
+    assert_int_equal(sdg_program_run(program, 0), SDG_OK);
+    assert_int_equal(heard.begun, 2);
+    assert_int_equal(heard.ended, 2);
+    sdg_program_destroy(&program);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
     close_vk(vk);
 }
 
@@ -215,20 +297,22 @@ static void test_unet(void **state)
 
 // ---- masks and small devices ----
 
-static struct sdg_graph *layer_norms(void)
+static unsigned rungs(const char *names)
 {
-    struct sdg_graph *g = new_graph();
-    sdg_value x = sdg_graph_input(g, "x", 1, 1, 5, 77), y = x;
-    y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"),
-                             1e-5f);
-    y = norm(g, "group", y, 7);
-    sdg_graph_output(g, "y", y);
-    return g;
+    unsigned mask = 0;
+    assert_true(sdg_vk_rungs(names, &mask));
+    return mask;
 }
 
 static void test_masks(void **state)
 {
     (void)state;
+    unsigned mask = 77;
+    assert_int_equal(rungs("dot"), SDG_FEATURE_DOT);
+    assert_int_equal(rungs("f16,subgroup"), SDG_FEATURE_F16 | SDG_FEATURE_SUBGROUP);
+    assert_int_equal(rungs(""), 0);
+    assert_false(sdg_vk_rungs("f16,do", &mask) || sdg_vk_rungs("dots", &mask) || sdg_vk_rungs(",f16", &mask));
+    assert_int_equal(mask, 77);
     struct sdg_vk *all = new_vk(NULL);
     bool subgroup = all->features & SDG_FEATURE_SUBGROUP;
     struct sdg_graph *g = layer_norms();
@@ -238,8 +322,7 @@ static void test_masks(void **state)
     assert_false(sdg_backend_has_type(&all->base, SDG_BF16));
     close_vk(all);
 
-    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){
-        .device = -1, .disable = SDG_FEATURE_SUBGROUP | SDG_FEATURE_F16 | SDG_FEATURE_DOT});
+    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){.device = -1, .disable = rungs("subgroup,f16,dot")});
     assert_int_equal(sdg_backend_info(&none->base)->features, 0);
     assert_false(sdg_backend_has_type(&none->base, SDG_F16));
     g = layer_norms();
@@ -299,6 +382,16 @@ static void test_small_device(void **state)
     }
     random_state = 11;
     assert_true(compare(vk, unet(2, 5, 8, 2, 1, 2)) < 1e-9);
+    vk->caps.shared_bytes = 1024; // no tile: an error, not another shader's tile
+    struct sdg_graph *g = wide_product(70, 40);
+    struct sdg_program *program = (void *)1;
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                     SDG_ERROR_UNSUPPORTED);
+    assert_null(program);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, "to_y: backend vulkan has no linear"));
+    sdg_graph_destroy(&g);
     close_vk(vk);
 }
 
@@ -526,6 +619,39 @@ static void test_pipeline_cache(void **state)
     close_vk(vk);
 }
 
+static int refusals; // of the next caches
+
+static VKAPI_ATTR VkResult VKAPI_CALL refuse_cache(VkDevice device, const VkPipelineCacheCreateInfo *info,
+                                                   const VkAllocationCallbacks *allocator, VkPipelineCache *out)
+{
+    if (refusals > 0) {
+        refusals--;
+        return VK_ERROR_INITIALIZATION_FAILED;
+    }
+    return vkCreatePipelineCache(device, info, allocator, out);
+}
+
+// A driver that refuses the file's data, or any cache, costs a start without kept pipelines and is no error.
+static void test_refused_cache(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(&(struct sdg_backend_params){.device = -1, .cache_dir = temp_path("refused")});
+    assert_true(compare(vk, layer_norms()) < 1e-9);
+    volkLoadDevice(vk->device);
+    vk->fn.vkCreatePipelineCache = refuse_cache;
+    for (int count = 0; count < 3; count++) {
+        struct sdg_vk_pipeline_stats stats;
+        sdg_vk_pipelines_destroy(vk);
+        refusals = count;
+        assert_int_equal(sdg_vk_pipelines_create(vk, temp_path("refused")), SDG_OK);
+        sdg_vk_pipelines_stats(vk, &stats);
+        assert_int_equal(stats.from_disk, count == 0);
+        assert_int_equal(refusals, 0);
+        assert_true(compare(vk, layer_norms()) < 1e-9);
+    }
+    close_vk(vk);
+}
+
 // ---- main ----
 
 int main(void)
@@ -536,6 +662,7 @@ int main(void)
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_two_contexts),
         cmocka_unit_test(test_validation_is_heard),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_upload),
         cmocka_unit_test(test_hazards),
         cmocka_unit_test(test_random_graphs),
@@ -549,6 +676,7 @@ int main(void)
         cmocka_unit_test(test_run_allocates_nothing),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_pipeline_cache),
+        cmocka_unit_test(test_refused_cache),
     };
     return cmocka_run_group_tests_name("vulkan", tests, start, stop);
 }

@@ -131,13 +131,100 @@ static void test_tiles(void **state)
     close_vk(vk);
 }
 
+// ---- reciprocals ----
+
+// Codes are round(y * (1 / scale)) with 1 / scale rounded correctly, which the division of a GPU is not. A row per
+// scale: powers of two and their neighbours, those whose reciprocal is nearest to the middle between two floats, random
+// ones.
+enum { SCALES = 2048, PROBES = 4 }; // values per scale and direction
+
+static float scale_of(uint32_t significand, int exponent) // significand in [2^23, 2^24)
+{
+    return ldexpf((float)significand, exponent - 23);
+}
+
+static void choose_scales(float *scales)
+{
+    int count = 0;
+    for (int e = -20; e <= 4; e++)
+        for (int ulp = -1; ulp <= 1; ulp++)
+            scales[count++] = ulp < 0 ? nextafterf(ldexpf(1, e), 0) : scale_of(0x800000u + (uint32_t)ulp, e);
+    for (uint32_t b = 0x800001; b < 0x1000000 && count < SCALES / 2; b++) {
+        int64_t rest = (int64_t)((UINT64_C(1) << 47) % b), from_middle = 2 * rest - (int64_t)b;
+        if (from_middle > -128 && from_middle < 128)
+            scales[count++] = scale_of(b, -(int)(b % 20));
+    }
+    printf("%d scales of hard cases\n", count);
+    random_state = 3;
+    for (; count < SCALES; count++)
+        scales[count] = scale_of(0x800000u + random_bits() % 0x800000u, -(int)(random_bits() % 20));
+}
+
+static float code_by(float y, float reciprocal)
+{
+    float code = rintf(y * reciprocal);
+    return code < -128 ? -128 : code > 127 ? 127 : code;
+}
+
+// Values whose code is another one if the reciprocal is one unit in the last place larger (the first PROBES), or
+// smaller.
+static int choose_probes(float scale, float *probes)
+{
+    const float exact = 1 / scale;
+    int found[2] = {0, 0};
+    for (int i = 0; i < 2 * PROBES; i++)
+        probes[i] = 0;
+    for (int k = 3 * 127; k >= 0; k--) {
+        float middle = ((float)(k / 3) - 0.5f) * scale,
+              y = k % 3 == 0 ? middle : nextafterf(middle, k % 3 == 1 ? -INFINITY : INFINITY);
+        for (int down = 0; down < 2; down++)
+            if (found[down] < PROBES && code_by(y, exact) != code_by(y, nextafterf(exact, down ? 0 : INFINITY)))
+                probes[down * PROBES + found[down]++] = y;
+    }
+    return (found[0] > 0) + (found[1] > 0);
+}
+
+static void test_reciprocals(void **state)
+{
+    (void)state;
+    static float scales[SCALES], pairs[2 * SCALES];
+    int probed = 0, wrong = 0;
+    choose_scales(scales);
+    for (int i = 0; i < SCALES; i++)
+        pairs[2 * i] = scales[i];
+    struct sdg_vk *vk = new_vk(NULL);
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 1, 2 * PROBES), of_x = sdg_graph_table(g, "interval", SCALES, 1, 2);
+    sdg_graph_output(g, "y", sdg_graph_quantize(g, "q", x, of_x, -128, 127));
+    struct sdg_program *program;
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){0}, &program), SDG_OK);
+    assert_int_equal(sdg_program_write(program, "interval", pairs, 2 * SCALES), SDG_OK);
+    for (int i = 0; i < SCALES; i++) {
+        float probes[2 * PROBES], codes[2 * PROBES];
+        probed += choose_probes(scales[i], probes);
+        assert_int_equal(sdg_program_write(program, "x", probes, 2 * PROBES), SDG_OK);
+        assert_int_equal(sdg_program_run(program, i), SDG_OK);
+        assert_int_equal(sdg_program_read(program, "y", codes, 2 * PROBES), SDG_OK);
+        bool same = true;
+        for (int k = 0; k < 2 * PROBES; k++)
+            same = same && codes[k] == code_by(probes[k], 1 / scales[i]);
+        wrong += !same;
+    }
+    printf("%d scales, %d directions probed: %d wrong\n", SCALES, probed, wrong);
+    assert_true(probed > 2 * SCALES * 9 / 10);
+    assert_int_equal(wrong, 0);
+    sdg_program_destroy(&program);
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
 // ---- networks ----
 
 static bool is_read_once(const struct sdg_graph *g, sdg_value v)
 {
     int count = g->values[v].output;
     for (size_t i = 0; i < g->op_count; i++) {
-        sdg_value reads[6];
+        sdg_value reads[SDG_OP_MAX_READS];
         int read = sdg_op_reads(g, &g->ops[i], reads);
         for (int k = 0; k < read; k++)
             count += reads[k] == v;
@@ -286,8 +373,13 @@ int main(void)
     if (!find_vulkan())
         return 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rungs),  cmocka_unit_test(test_tiles),        cmocka_unit_test(test_unet),
-        cmocka_unit_test(test_memory), cmocka_unit_test(test_few_bindings), cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_rungs),
+        cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_reciprocals),
+        cmocka_unit_test(test_unet),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_few_bindings),
+        cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests_name("vulkan_integers", tests, start, stop);
 }

@@ -1,50 +1,26 @@
 #include "latents.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "arrays.h"
-#include "image.h"
+#include "output.h"
+#include "sdgen/array.h"
+#include "sdgen/picture.h"
 
-enum { FACTOR = 8 }; // pixels of the picture per latent pixel
-
-// The picture as a linear map of the four channels of SD 1.x latents, fitted by K. Turner
-// (discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204).
-static const float rgb_of_latent[4][3] = {
-    {0.298f, 0.207f, 0.208f},
-    {0.187f, 0.286f, 0.173f},
-    {-0.158f, 0.189f, 0.264f},
-    {-0.184f, -0.271f, -0.473f},
-};
-
-static enum sdg_result write_preview(const struct app_latents *latents, const float *latent, int h, int w)
+static enum sdg_result write_preview(const struct app_latents *latents, const float *latent, int c, int h, int w)
 {
     struct sdg_image *image = NULL;
-    enum app_image_format format;
-    size_t pixels = (size_t)h * (size_t)w;
-    enum sdg_result result = app_image_format(latents->ui, latents->preview_path, &format);
-    if (result != SDG_OK)
-        return result;
-    if (sdg_image_create(w * FACTOR, h * FACTOR, &image) != SDG_OK)
-        return app_fail(latents->ui, SDG_ERROR_MEMORY, "not enough memory for the preview");
-    // Early latents are mostly noise, of up to 15 times the size of the picture in it.
-    double square = 0;
-    for (size_t i = 0; i < 4 * pixels; i++)
-        square += (double)latent[i] * latent[i];
-    float scale = (float)(1 / fmax(1, sqrt(square / (double)(4 * pixels))));
-    for (size_t y = 0; y < (size_t)image->height; y++)
-        for (size_t x = 0; x < (size_t)image->width; x++)
-            for (size_t k = 0; k < 3; k++) {
-                float value = 0;
-                for (size_t c = 0; c < 4; c++)
-                    value += rgb_of_latent[c][k] * latent[c * pixels + y / FACTOR * (size_t)w + x / FACTOR];
-                value = (value * scale + 1) * 127.5f;
-                image->pixels[3 * (y * (size_t)image->width + x) + k] =
-                    value > 0 ? (uint8_t)fminf(value + 0.5f, 255) : 0;
-            }
-    result = app_image_write(latents->ui, latents->preview_path, format, image, NULL);
+    uint8_t *data = NULL;
+    size_t size = 0;
+    const struct sdg_preview_params params = {
+        .latent = latent, .channels = c, .height = h, .width = w, .factor = latents->factor};
+    enum sdg_result result = sdg_preview(app_log, latents->ui, &params, &image);
+    if (result == SDG_OK)
+        result = sdg_picture_encode(app_log, latents->ui, latents->preview_format, image, NULL, &data, &size);
+    if (result == SDG_OK)
+        result = app_output_bytes(latents->ui, latents->preview_path, data, size);
+    sdg_picture_free(data);
     sdg_image_destroy(&image);
     return result;
 }
@@ -74,11 +50,21 @@ void app_latents_step(void *user, int step, int steps, const float *latent, int 
         latents->result = keep(latents, step, steps, latent, c, h, w);
     if (latents->result != SDG_OK || !latents->preview_path || (step % latents->preview_interval && step != steps))
         return;
-    if (c == 4)
-        latents->result = write_preview(latents, latent, h, w);
-    else if (step == 1)
-        app_say(latents->ui, SDG_LOG_WARNING,
-                "--preview proj is for latents of 4 channels, this model has %d: no preview", c);
+    if (sdg_preview_has(c))
+        latents->result = write_preview(latents, latent, c, h, w);
+    else if (step == latents->preview_interval || step == steps)
+        app_say(latents->ui, SDG_LOG_WARNING, "--preview proj knows no latents of %d channels: no preview", c);
+}
+
+static struct sdg_array array_of(const struct app_latents *latents, const char *name, int count, float *data)
+{
+    return (struct sdg_array){name, 4, {count, latents->c, latents->h, latents->w}, data};
+}
+
+static enum sdg_result write_arrays(const struct app_latents *latents, const char *path, const struct sdg_array *arrays,
+                                    size_t count)
+{
+    return sdg_arrays_write(app_log, latents->ui, path, arrays, count);
 }
 
 static enum sdg_result write_steps(const struct app_latents *latents)
@@ -86,23 +72,22 @@ static enum sdg_result write_steps(const struct app_latents *latents)
     size_t size = (size_t)latents->c * (size_t)latents->h * (size_t)latents->w, count = (size_t)latents->steps;
     const char *path = latents->steps_path;
     size_t length = strlen(path);
-    if (length > 4 && !strcmp(path + length - 4, ".npy"))
-        return app_array_write(
-            latents->ui, path,
-            &(struct app_array){"latents", 4, {latents->steps, latents->c, latents->h, latents->w}, latents->data}, 1);
+    if (length > 4 && !strcmp(path + length - 4, ".npy")) {
+        const struct sdg_array all = array_of(latents, "latents", latents->steps, latents->data);
+        return write_arrays(latents, path, &all, 1);
+    }
     enum { NAME = 40 };
-    struct app_array *arrays = calloc(count + 1, sizeof *arrays);
+    struct sdg_array *arrays = calloc(count + 1, sizeof *arrays);
     char *names = malloc(NAME * count);
     enum sdg_result result = SDG_OK;
     if (arrays && names) {
         for (size_t i = 0; i < count; i++) {
             snprintf(names + NAME * i, NAME, "latents_step%zu", i);
-            arrays[i] = (struct app_array){
-                names + NAME * i, 4, {1, latents->c, latents->h, latents->w}, latents->data + size * i};
+            arrays[i] = array_of(latents, names + NAME * i, 1, latents->data + size * i);
         }
         arrays[count] = arrays[count - 1];
         arrays[count].name = "latents";
-        result = app_array_write(latents->ui, path, arrays, count + 1);
+        result = write_arrays(latents, path, arrays, count + 1);
     } else {
         result = app_fail(latents->ui, SDG_ERROR_MEMORY, "not enough memory to write %s", path);
     }
@@ -116,11 +101,10 @@ enum sdg_result app_latents_write(struct app_latents *latents)
     if (latents->result != SDG_OK || !latents->data)
         return latents->result;
     size_t size = (size_t)latents->c * (size_t)latents->h * (size_t)latents->w;
-    float *last = latents->data + size * (size_t)(latents->steps - 1);
+    const struct sdg_array last = array_of(latents, "latents", 1, latents->data + size * (size_t)(latents->steps - 1));
     enum sdg_result result = SDG_OK;
     if (latents->last_path)
-        result = app_array_write(latents->ui, latents->last_path,
-                                 &(struct app_array){"latents", 4, {1, latents->c, latents->h, latents->w}, last}, 1);
+        result = write_arrays(latents, latents->last_path, &last, 1);
     if (result == SDG_OK && latents->steps_path)
         result = write_steps(latents);
     return result;

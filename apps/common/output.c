@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 // -------------------------------------------------------------------------------------------------- names
@@ -33,7 +32,7 @@ enum sdg_result app_output_name(struct app_ui *ui, const char *pattern, int64_t 
     size_t place = percent ? place_length(percent) : 0;
     if (percent && (!place || strchr(percent + place, '%')))
         return app_fail(ui, SDG_ERROR_USAGE,
-                        "'%.120s': a '%%' in an output name must be one %%d (or %%03d), the number of the picture",
+                        "'%s': a '%%' in an output name must be one %%d (or %%03d), the number of the picture",
                         pattern);
     size_t size = strlen(pattern) + 1032; // a width has up to three digits
     char *text = malloc(size);
@@ -55,72 +54,14 @@ enum sdg_result app_output_name(struct app_ui *ui, const char *pattern, int64_t 
 
 // -------------------------------------------------------------------------------------------------- files
 
-static enum sdg_result fail_errno(struct app_ui *ui, const char *path, const char *what)
+enum sdg_result app_output_open(struct app_ui *ui, const char *path, struct sdg_output **output)
 {
-    return app_fail(ui, SDG_ERROR_OUTPUT, "%.200s: %s: %s", path, what, strerror(errno));
-}
-
-// The name to put the file under: a link to a regular file is followed, so the link stays one.
-static char *target_of(const char *path)
-{
-    struct stat status;
-    char *resolved = NULL;
-    if (lstat(path, &status) == 0 && S_ISLNK(status.st_mode))
-        resolved = realpath(path, NULL);
-    return resolved ? resolved : strdup(path);
-}
-
-// Creates an empty file beside `target` with the permissions of a new file. Returns a descriptor, -1 with errno set.
-static int create_beside(const char *target, char **temp)
-{
-    const char *slash = strrchr(target, '/');
-    size_t folder = slash ? (size_t)(slash - target) + 1 : 0;
-    const char suffix[] = ".sdgen-XXXXXX";
-    *temp = malloc(folder + sizeof suffix);
-    if (!*temp)
-        return -1;
-    memcpy(*temp, target, folder);
-    memcpy(*temp + folder, suffix, sizeof suffix);
-    int fd = mkstemp(*temp);
-    if (fd < 0) {
-        free(*temp);
-        *temp = NULL;
-        return -1;
-    }
-    mode_t mask = umask(0);
-    umask(mask);
-    fchmod(fd, 0666 & ~mask);
-    return fd;
-}
-
-enum sdg_result app_output_open(struct app_ui *ui, const char *path, struct app_output *output)
-{
-    *output = (struct app_output){0};
-    if (!strcmp(path, "-")) {
-        output->file = stdout;
-        output->path = strdup("standard output");
-        return output->path ? SDG_OK : app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for a file name");
-    }
-    struct stat status;
-    bool exists = stat(path, &status) == 0;
-    if (exists && S_ISDIR(status.st_mode))
-        return app_fail(ui, SDG_ERROR_OUTPUT, "%.200s: cannot be written: it is a folder", path);
-    output->path = exists && S_ISREG(status.st_mode) ? target_of(path) : strdup(path);
-    if (!output->path)
-        return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for a file name");
-    if (exists && !S_ISREG(status.st_mode)) { // renaming over a device or a pipe would remove it
-        output->file = fopen(path, "wb");
-    } else {
-        int fd = create_beside(output->path, &output->temp);
-        output->file = fd < 0 ? NULL : fdopen(fd, "wb");
-        if (fd >= 0 && !output->file)
-            close(fd);
-        app_signals_remove_file(output->temp);
-    }
-    if (output->file)
-        return SDG_OK;
-    enum sdg_result result = fail_errno(ui, path, "cannot be written");
-    app_output_discard(output);
+    *output = NULL;
+    if (!strcmp(path, "-"))
+        return sdg_output_stream(app_log_of(ui), stdout, "standard output", output);
+    enum sdg_result result = sdg_output_open(app_log_of(ui), path, output);
+    if (result == SDG_OK)
+        app_signals_remove_file(sdg_output_temporary(*output));
     return result;
 }
 
@@ -128,53 +69,36 @@ enum sdg_result app_output_check(struct app_ui *ui, const char *path)
 {
     if (!strcmp(path, "-"))
         return SDG_OK;
-    struct stat status;
-    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
-        return access(path, W_OK) == 0 ? SDG_OK : fail_errno(ui, path, "cannot be written");
-    struct app_output output;
+    // A pipe must not be opened just to see: its reader would find its end.
+    if (sdg_path_kind(path) == SDG_PATH_OTHER)
+        return access(path, W_OK) == 0
+            ? SDG_OK
+            : app_fail(ui, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", path, strerror(errno));
+    struct sdg_output *output;
     enum sdg_result result = app_output_open(ui, path, &output);
     app_output_discard(&output);
     return result;
 }
 
-enum sdg_result app_output_commit(struct app_ui *ui, struct app_output *output)
+enum sdg_result app_output_commit(struct sdg_output **output)
 {
-    bool failed = ferror(output->file) != 0;
-    int reason = failed ? errno : 0;
-    if (!failed && fflush(output->file)) {
-        failed = true;
-        reason = errno;
-    }
-    if (output->file != stdout && fclose(output->file) && !failed) {
-        failed = true;
-        reason = errno;
-    }
-    output->file = NULL;
-    if (!failed && output->temp && rename(output->temp, output->path)) {
-        failed = true;
-        reason = errno;
-    }
-    enum sdg_result result = SDG_OK;
-    if (failed)
-        result = app_fail(ui, SDG_ERROR_OUTPUT, "%.200s: cannot be written%s%s", output->path, reason ? ": " : "",
-                          reason ? strerror(reason) : "");
-    else if (output->temp) { // has its name now: nothing to remove
-        app_signals_remove_file(NULL);
-        free(output->temp);
-        output->temp = NULL;
-    }
-    app_output_discard(output);
+    enum sdg_result result = sdg_output_commit(output);
+    app_signals_remove_file(NULL);
     return result;
 }
 
-void app_output_discard(struct app_output *output)
+void app_output_discard(struct sdg_output **output)
 {
-    if (output->file && output->file != stdout)
-        fclose(output->file);
     app_signals_remove_file(NULL);
-    if (output->temp)
-        unlink(output->temp);
-    free(output->temp);
-    free(output->path);
-    *output = (struct app_output){0};
+    sdg_output_discard(output);
+}
+
+enum sdg_result app_output_bytes(struct app_ui *ui, const char *path, const void *data, size_t size)
+{
+    struct sdg_output *output;
+    enum sdg_result result = app_output_open(ui, path, &output);
+    if (result != SDG_OK)
+        return result;
+    sdg_output_write(output, data, size); // a failure stays with the output
+    return app_output_commit(&output);
 }

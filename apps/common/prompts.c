@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image.h"
+#include "base/file.h"
+#include "base/memory.h"
 
 enum { PROMPT_FILE_BYTES = 16 << 20 };
 
@@ -26,7 +27,7 @@ enum sdg_result app_prompts_read(struct app_ui *ui, const char *path, size_t lim
 {
     *prompts = (struct app_prompts){0};
     size_t size;
-    enum sdg_result result = app_file_read(ui, path, PROMPT_FILE_BYTES, &prompts->text, &size);
+    enum sdg_result result = sdg_input_read(app_log_of(ui), path, PROMPT_FILE_BYTES, &prompts->text, &size);
     if (result == SDG_OK)
         result = split(ui, path, limit, prompts);
     if (result != SDG_OK)
@@ -36,7 +37,7 @@ enum sdg_result app_prompts_read(struct app_ui *ui, const char *path, size_t lim
 
 void app_prompts_free(struct app_prompts *prompts)
 {
-    free(prompts->text);
+    sdg_free(prompts->text);
     free(prompts->lines);
     *prompts = (struct app_prompts){0};
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "png.h"
+#include "sdgen/picture.h"
 
 // -------------------------------------------------------------------------------------------------- page
 
@@ -68,24 +68,18 @@ static void write_base64(FILE *file, const unsigned char *data, size_t size)
 
 enum sdg_result report_picture(struct app_ui *ui, FILE *file, const struct sdg_image *image, const char *alternative)
 {
-    char *data = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&data, &size);
-    if (!memory)
-        return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for a picture of the report");
-    enum sdg_result result = app_png_write(ui, "a picture of the report", memory, image, NULL);
-    bool failed = ferror(memory);
-    if ((fclose(memory) || failed) && result == SDG_OK)
-        result = app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for a picture of the report");
-    if (result == SDG_OK) {
-        fprintf(file, "<img width=\"%d\" height=\"%d\" alt=\"", image->width, image->height);
-        report_text(file, alternative);
-        fputs("\" src=\"data:image/png;base64,", file);
-        write_base64(file, (const unsigned char *)data, size);
-        fputs("\"/>", file);
-    }
-    free(data);
-    return result;
+    uint8_t *data;
+    size_t size;
+    enum sdg_result result = sdg_picture_encode(app_log, ui, SDG_PICTURE_PNG, image, NULL, &data, &size);
+    if (result != SDG_OK)
+        return result;
+    fprintf(file, "<img width=\"%d\" height=\"%d\" alt=\"", image->width, image->height);
+    report_text(file, alternative);
+    fputs("\" src=\"data:image/png;base64,", file);
+    write_base64(file, data, size);
+    fputs("\"/>", file);
+    sdg_picture_free(data);
+    return SDG_OK;
 }
 
 // -------------------------------------------------------------------------------------------------- charts

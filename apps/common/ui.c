@@ -35,16 +35,10 @@ struct app_ui app_ui_create(const char *program)
     return (struct app_ui){.program = program, .level = SDG_LOG_INFO, .terminal = isatty(STDERR_FILENO) == 1};
 }
 
-// A name or a message from elsewhere must not break the line or drive the terminal.
-static void replace_controls(char *text)
+// A log callback (sdg_vsay has replaced what could break the line or drive the terminal).
+static void print_line(void *user, enum sdg_log_level level, const char *text)
 {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = '?';
-}
-
-static void print_line(struct app_ui *ui, enum sdg_log_level level, const char *text)
-{
+    struct app_ui *ui = user;
     static const char *const words[] = {"error: ", "warning: ", "", ""};
     static const char *const colors[] = {"\033[1;31m", "\033[1;33m", "", ""};
     bool colored = ui->color && words[level][0];
@@ -55,21 +49,11 @@ static void print_line(struct app_ui *ui, enum sdg_log_level level, const char *
     funlockfile(stderr);
 }
 
-static void say(struct app_ui *ui, enum sdg_log_level level, const char *format, va_list arguments)
-{
-    if (level > ui->level)
-        return;
-    char text[512];
-    vsnprintf(text, sizeof text, format, arguments);
-    replace_controls(text);
-    print_line(ui, level, text);
-}
-
 enum sdg_result app_fail(struct app_ui *ui, enum sdg_result result, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    say(ui, SDG_LOG_ERROR, format, arguments);
+    sdg_vsay(&(struct sdg_log){print_line, ui, ui->level}, SDG_LOG_ERROR, format, arguments);
     va_end(arguments);
     return result;
 }
@@ -78,7 +62,7 @@ void app_say(struct app_ui *ui, enum sdg_log_level level, const char *format, ..
 {
     va_list arguments;
     va_start(arguments, format);
-    say(ui, level, format, arguments);
+    sdg_vsay(&(struct sdg_log){print_line, ui, ui->level}, level, format, arguments);
     va_end(arguments);
 }
 
@@ -87,6 +71,12 @@ void app_log(void *user, enum sdg_log_level level, const char *message)
     if (level == SDG_LOG_ERROR && app_interrupted()) // what was asked for is no error
         level = SDG_LOG_INFO;
     app_say(user, level, "%s", message);
+}
+
+const struct sdg_log *app_log_of(struct app_ui *ui)
+{
+    ui->log = (struct sdg_log){app_log, ui, ui->level};
+    return &ui->log;
 }
 
 static void format_speed(char *text, size_t size, double seconds)

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "base/log.h"
 #include "sdgen/sdgen.h"
 
 struct app_ui {
@@ -15,19 +16,21 @@ struct app_ui {
     bool terminal;            // stderr is one: progress is a line rewritten in place
     bool bar;                 // such a line is on the screen now
     int last_mark;            // the last tenth of the steps that was told in plain lines
+    struct sdg_log log;       // of app_log_of
 };
 
 // A user interface on stderr at the usual level.
 struct app_ui app_ui_create(const char *program);
 
 // Reports an error and returns `result`. Control characters in the line are replaced, so it stays one line.
-enum sdg_result app_fail(struct app_ui *ui, enum sdg_result result, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+enum sdg_result app_fail(struct app_ui *ui, enum sdg_result result, const char *format, ...) SDG_PRINTF(3, 4);
 // Says something at a level above errors.
-void app_say(struct app_ui *ui, enum sdg_log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void app_say(struct app_ui *ui, enum sdg_log_level level, const char *format, ...) SDG_PRINTF(3, 4);
 // The log callback for the library; `user` is the struct app_ui. May be called from any thread.
 void app_log(void *user, enum sdg_log_level level, const char *message);
+
+// The same as a log for base/; valid as long as *ui, which must not move meanwhile.
+const struct sdg_log *app_log_of(struct app_ui *ui);
 
 // Shows how far the library is. On a terminal a bar with the time left, else a line for every fifth of the steps.
 void app_progress(struct app_ui *ui, const struct sdg_progress *progress);

@@ -1,5 +1,7 @@
 #include "waiting.h"
 
+#include "base/platform.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,10 +46,8 @@ void app_wait_politely(char **argv)
 {
 #if defined(__linux__) && !defined(__ANDROID__)
     char path[4096];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0 || user_has_chosen() || !choose(argv))
+    if (!sdg_platform_program(path, sizeof path) || user_has_chosen() || !choose(argv))
         return;
-    path[length] = 0;
     execv(path, argv);
 #else
     (void)argv;

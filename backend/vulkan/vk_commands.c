@@ -78,6 +78,7 @@ enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, 
     const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                           .queueFamilyIndex = vk->queue_family};
     SDG_VK_TRY(vk, "a program", vkCreateCommandPool, vk->device, &pool, NULL, &out->pool);
+    SDG_VK_NAME(vk, COMMAND_POOL, out->pool, "a program");
     const VkCommandBufferAllocateInfo buffers = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
         .commandPool = out->pool,
@@ -85,8 +86,11 @@ enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, 
         .commandBufferCount = (uint32_t)out->count,
     };
     SDG_VK_TRY(vk, "a program", vkAllocateCommandBuffers, vk->device, &buffers, out->buffers);
+    for (size_t i = 0; i < out->count; i++)
+        SDG_VK_NAME(vk, COMMAND_BUFFER, out->buffers[i], "a program, submission %zu of %zu", i + 1, out->count);
     const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     SDG_VK_TRY(vk, "a program", vkCreateFence, vk->device, &fence, NULL, &out->fence);
+    SDG_VK_NAME(vk, FENCE, out->fence, "a program");
     if (vk->caps.timestamp_bits == 0)
         return SDG_OK;
     const VkQueryPoolCreateInfo times = {
@@ -95,6 +99,7 @@ enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, 
         .queryCount = (uint32_t)op_count + 1,
     };
     SDG_VK_TRY(vk, "time stamps", vkCreateQueryPool, vk->device, &times, NULL, &out->times);
+    SDG_VK_NAME(vk, QUERY_POOL, out->times, "times of operations");
     return SDG_OK;
 }
 
@@ -154,12 +159,17 @@ enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *record
         vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times, 0);
     }
     for (size_t op = 0; op < op_count; op++) {
+        const bool labelled = at < step_count && steps[at].op == op;
+        if (labelled)
+            sdg_vk_label_begin(vk, commands, steps[at].name);
         for (bool first = true; at < step_count && steps[at].op == op; at++, first = false) {
             if (steps[at].barrier || (timed && first))
                 full_barrier(vk, commands, SHADERS, SHADERS);
             record_step(vk, commands, &steps[at], before);
             before = &steps[at];
         }
+        if (labelled)
+            sdg_vk_label_end(vk, commands);
         if (timed)
             vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times,
                                        (uint32_t)op + 1);

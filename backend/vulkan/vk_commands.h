@@ -32,8 +32,9 @@ struct sdg_vk_step {
     uint32_t groups[3];
     uint32_t push_bytes;
     unsigned char push[SDG_VK_MAX_PUSH];
-    size_t op;    // index of the operation it belongs to
-    bool barrier; // it has to wait for steps before it
+    size_t op;        // index of the operation it belongs to
+    const char *name; // of that operation, the graph's
+    bool barrier;     // it has to wait for steps before it
     VkPipeline pipeline;
     VkDescriptorSet set;
 };

@@ -1,5 +1,8 @@
 #include "backend/vulkan/vk_common.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 const char *sdg_vk_result_name(VkResult result)
 {
     switch (result) {
@@ -69,4 +72,35 @@ enum sdg_result sdg_vk_validated(struct sdg_vk *vk, enum sdg_result result)
         return result;
     return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan validation (%u message%s): %s", count,
                     count == 1 ? "" : "s", text);
+}
+
+void sdg_vk_name(struct sdg_vk *vk, VkObjectType type, uint64_t handle, const char *format, ...)
+{
+    if (!vk->debug.name)
+        return;
+    char text[160];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    const VkDebugUtilsObjectNameInfoEXT info = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
+        .objectType = type,
+        .objectHandle = handle,
+        .pObjectName = text,
+    };
+    (void)vk->debug.name(vk->device, &info); // a name less is no error
+}
+
+void sdg_vk_label_begin(struct sdg_vk *vk, VkCommandBuffer commands, const char *name)
+{
+    const VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = name};
+    if (vk->debug.begin)
+        vk->debug.begin(commands, &label);
+}
+
+void sdg_vk_label_end(struct sdg_vk *vk, VkCommandBuffer commands)
+{
+    if (vk->debug.end)
+        vk->debug.end(commands);
 }

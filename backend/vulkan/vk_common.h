@@ -54,6 +54,13 @@ struct sdg_vk_validation {
     char first[SDG_VK_MESSAGE];
 };
 
+// Names of objects and labels of commands, for validation messages and capture tools. NULL where neither is there.
+struct sdg_vk_debug {
+    PFN_vkSetDebugUtilsObjectNameEXT name;
+    PFN_vkCmdBeginDebugUtilsLabelEXT begin;
+    PFN_vkCmdEndDebugUtilsLabelEXT end;
+};
+
 struct sdg_vk_pipelines; // vk_pipeline.h
 struct sdg_vk_uploader;  // vk_memory.h
 
@@ -73,6 +80,7 @@ struct sdg_vk {
     unsigned features;
     struct sdg_vk_validation validation;
     VkDebugUtilsMessengerEXT messenger;
+    struct sdg_vk_debug debug;
     bool lost; // sticky: after VK_ERROR_DEVICE_LOST every call fails, without a second message
     struct sdg_vk_pipelines *pipelines;
     struct sdg_vk_uploader *uploader;
@@ -96,6 +104,14 @@ static inline enum sdg_result sdg_vk_alive(const struct sdg_vk *vk)
 // Ends a public call: if validation layers complained since the last look and the call was fine so far, it becomes an
 // error.
 enum sdg_result sdg_vk_validated(struct sdg_vk *vk, enum sdg_result result);
+
+// SDG_VK_NAME(vk, FENCE, fence, "of slot %d", 1): names an object just made, for messages of layers and tools.
+#define SDG_VK_NAME(vk, type, handle, ...) sdg_vk_name((vk), VK_OBJECT_TYPE_##type, (uint64_t)(handle), __VA_ARGS__)
+__attribute__((format(printf, 4, 5))) void sdg_vk_name(struct sdg_vk *vk, VkObjectType type, uint64_t handle,
+                                                       const char *format, ...);
+// What is recorded between the two is shown under `name`.
+void sdg_vk_label_begin(struct sdg_vk *vk, VkCommandBuffer commands, const char *name);
+void sdg_vk_label_end(struct sdg_vk *vk, VkCommandBuffer commands);
 
 // SDG_VK_TRY(vk, "a pipeline", vkCreateFence, vk->device, ...): calls the device's entry point, returns on failure.
 #define SDG_VK_TRY(vk, what, name, ...)                           \

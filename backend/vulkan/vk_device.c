@@ -1,6 +1,8 @@
 #define VOLK_IMPLEMENTATION
 #include "backend/vulkan/vk_device.h"
 
+#include "shaders/shaders.h"
+
 #include <stdio.h>
 
 // volk keeps the instance's entry points in variables of the process. Whoever calls one holds this lock and has loaded
@@ -42,12 +44,22 @@ static bool has_layer(const char *name)
     return false;
 }
 
-// With the lock held. `validation` may be NULL: no layers then.
-static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_level level,
-                                     struct sdg_vk_validation *validation, VkInstance *out)
+static bool has_instance_extension(const char *name)
 {
-    VkResult result = volkInitialize();
-    if (result != VK_SUCCESS) {
+    VkExtensionProperties list[128];
+    uint32_t count = 128;
+    VkResult result = vkEnumerateInstanceExtensionProperties(NULL, &count, list);
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(list[i].extensionName, name) == 0)
+            return true;
+    return false;
+}
+
+static enum sdg_result open_loader(const struct sdg_log *log, enum sdg_log_level level)
+{
+    if (volkInitialize() != VK_SUCCESS) {
         sdg_say(log, level,
                 "vulkan: no Vulkan loader (libvulkan) on this machine; install a Vulkan driver or use --backend cpu");
         return SDG_ERROR_DEVICE;
@@ -56,11 +68,12 @@ static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_lev
         sdg_say(log, level, "vulkan: the Vulkan loader is older than version 1.1; update it or use --backend cpu");
         return SDG_ERROR_DEVICE;
     }
-    if (validation && !has_layer(validation_layer)) {
-        sdg_say(log, level, "vulkan: validation was asked for, but the layer %s is not installed", validation_layer);
-        return SDG_ERROR_DEVICE;
-    }
-    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
+    return SDG_OK;
+}
+
+static VkDebugUtilsMessengerCreateInfoEXT messenger_info(struct sdg_vk_validation *validation)
+{
+    return (VkDebugUtilsMessengerCreateInfoEXT){
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
         .messageSeverity =
             VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
@@ -69,6 +82,13 @@ static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_lev
         .pfnUserCallback = on_message,
         .pUserData = validation,
     };
+}
+
+// `validation` may be NULL: no layers then.
+static VkResult create_instance(struct sdg_vk_validation *validation, VkInstance *out)
+{
+    // heard while the instance itself is made and destroyed
+    const VkDebugUtilsMessengerCreateInfoEXT messenger = messenger_info(validation);
     const VkValidationFeatureEnableEXT enable[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
     const VkValidationFeaturesEXT features = {
         .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
@@ -90,10 +110,24 @@ static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_lev
         .pApplicationInfo = &application,
         .enabledLayerCount = validation ? 1 : 0,
         .ppEnabledLayerNames = &layer,
-        .enabledExtensionCount = validation ? 2 : 0,
+        .enabledExtensionCount = validation                             ? 2
+            : has_instance_extension(VK_EXT_DEBUG_UTILS_EXTENSION_NAME) ? 1
+                                                                        : 0,
         .ppEnabledExtensionNames = extensions,
     };
-    result = vkCreateInstance(&info, NULL, out);
+    return vkCreateInstance(&info, NULL, out);
+}
+
+// With the lock held.
+static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_level level,
+                                     struct sdg_vk_validation *validation, VkInstance *out)
+{
+    SDG_TRY(open_loader(log, level));
+    if (validation && !has_layer(validation_layer)) {
+        sdg_say(log, level, "vulkan: validation was asked for, but the layer %s is not installed", validation_layer);
+        return SDG_ERROR_DEVICE;
+    }
+    VkResult result = create_instance(validation, out);
     if (result != VK_SUCCESS) {
         *out = VK_NULL_HANDLE;
         sdg_say(log, level,
@@ -223,6 +257,14 @@ static void read_caps(struct candidate *c)
         snprintf(c->info.driver, sizeof c->info.driver, "driver %#x", (unsigned)c->properties.driverVersion);
 }
 
+static unsigned built_features(void)
+{
+    unsigned features = 0;
+    for (size_t i = 0; i < sdg_rung_count; i++)
+        features |= sdg_rungs[i].built ? sdg_rungs[i].feature : 0;
+    return features;
+}
+
 static void read_candidate(VkPhysicalDevice device, struct candidate *c)
 {
     *c = (struct candidate){.device = device};
@@ -247,17 +289,21 @@ static void read_candidate(VkPhysicalDevice device, struct candidate *c)
             c->unusable = "it binds fewer than 8 storage buffers to a shader";
     }
     const struct sdg_vk_caps *caps = &c->caps;
-    info->features = (caps->storage_16bit ? SDG_FEATURE_F16 : 0) |
-        (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) | (caps->dot_accelerated ? SDG_FEATURE_DOT : 0);
+    info->features = built_features() &
+        ((caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) |
+         (caps->dot_accelerated ? SDG_FEATURE_DOT : 0));
+    char rungs[80] = "";
+    for (size_t i = 0; i < sdg_rung_count; i++)
+        if (info->features & sdg_rungs[i].feature)
+            snprintf(rungs + strlen(rungs), sizeof rungs - strlen(rungs), " %s", sdg_rungs[i].name);
     if (c->unusable)
         snprintf(info->note, sizeof info->note, "cannot be used: %s", c->unusable);
     else
         snprintf(info->note, sizeof info->note,
-                 "Vulkan %u.%u, f32%s%s%s, subgroups of %u%s, %u KiB shared memory, %llu MiB per buffer",
-                 VK_API_VERSION_MAJOR(c->properties.apiVersion), VK_API_VERSION_MINOR(c->properties.apiVersion),
-                 caps->storage_16bit ? " f16" : "", caps->subgroup_arithmetic ? " subgroup" : "",
-                 caps->dot_accelerated ? " dot" : "", caps->subgroup_size, caps->subgroup_arithmetic ? "" : " (unused)",
-                 caps->shared_bytes / 1024, (unsigned long long)(caps->max_range >> 20));
+                 "Vulkan %u.%u, f32%s, subgroups of %u%s, %u KiB shared memory, %llu MiB per buffer",
+                 VK_API_VERSION_MAJOR(c->properties.apiVersion), VK_API_VERSION_MINOR(c->properties.apiVersion), rungs,
+                 caps->subgroup_size, caps->subgroup_arithmetic ? "" : " (unused)", caps->shared_bytes / 1024,
+                 (unsigned long long)(caps->max_range >> 20));
 }
 
 // With the lock held and the instance loaded. *out has *count candidates (sdg_free), in the loader's order.
@@ -368,16 +414,39 @@ static enum sdg_result open_logical(struct sdg_vk *vk)
     return SDG_OK;
 }
 
+// A profiler or a debugger for graphics between this process and the driver, which shows names and labels.
+static bool is_observed(VkPhysicalDevice device)
+{
+    VkPhysicalDeviceToolPropertiesEXT tools[8];
+    uint32_t count = 8;
+    if (!has_extension(device, VK_EXT_TOOLING_INFO_EXTENSION_NAME) || !vkGetPhysicalDeviceToolPropertiesEXT)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        tools[i] = (VkPhysicalDeviceToolPropertiesEXT){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TOOL_PROPERTIES_EXT};
+    if (vkGetPhysicalDeviceToolPropertiesEXT(device, &count, tools) < 0)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (tools[i].purposes &
+            (VK_TOOL_PURPOSE_PROFILING_BIT_EXT | VK_TOOL_PURPOSE_TRACING_BIT_EXT |
+             VK_TOOL_PURPOSE_DEBUG_MARKERS_BIT_EXT))
+            return true;
+    return false;
+}
+
+// Names and labels cost a little, so only somebody who reads them gets them.
+static void open_debug(struct sdg_vk *vk, bool validation)
+{
+    if (!validation && !is_observed(vk->physical))
+        return;
+    vk->debug =
+        (struct sdg_vk_debug){vkSetDebugUtilsObjectNameEXT, vkCmdBeginDebugUtilsLabelEXT, vkCmdEndDebugUtilsLabelEXT};
+    SDG_VK_NAME(vk, DEVICE, vk->device, "%s", vk->base.info.name);
+    SDG_VK_NAME(vk, QUEUE, vk->queue, "compute");
+}
+
 static enum sdg_result open_messenger(struct sdg_vk *vk)
 {
-    const VkDebugUtilsMessengerCreateInfoEXT info = {
-        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity =
-            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
-        .pfnUserCallback = on_message,
-        .pUserData = &vk->validation,
-    };
+    const VkDebugUtilsMessengerCreateInfoEXT info = messenger_info(&vk->validation);
     VkResult result = vkCreateDebugUtilsMessengerEXT(vk->instance, &info, NULL, &vk->messenger);
     if (result == VK_SUCCESS)
         return SDG_OK;
@@ -408,6 +477,8 @@ static enum sdg_result open_locked(struct sdg_vk *vk, const struct sdg_backend_p
         vk->base.info.features = vk->features;
         memcpy(vk->cache_id, chosen->cache_id, sizeof vk->cache_id);
         result = open_logical(vk);
+        if (result == SDG_OK)
+            open_debug(vk, params->validation);
     }
     sdg_free(list);
     return result;

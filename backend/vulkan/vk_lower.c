@@ -2,28 +2,18 @@
 
 #include <stdio.h>
 
-const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT] = {
-#define SCRATCH(kind)                                                          \
-    ((kind) == SDG_OP_GROUP_NORM             ? sdg_vk_scratch_group_norm       \
-         : (kind) == SDG_OP_MEASURE_INTERVAL ? sdg_vk_scratch_measure_interval \
-                                             : NULL)
-#define SDG_OP(name, upper) [SDG_OP_##upper] = {sdg_vk_lower_##name, SCRATCH(SDG_OP_##upper)},
+const struct sdg_vk_op *const sdg_vk_ops[SDG_OP_COUNT] = {
+#define SDG_OP(name, upper, operands, result) [SDG_OP_##upper] = &sdg_vk_op_##name,
 #include "graph/ops.def"
 #undef SDG_OP
-#undef SCRATCH
 };
 
 // ---- integers ----
 
-bool sdg_vk_is_interval(const struct sdg_op *op, sdg_value v)
+uint32_t sdg_vk_pairs_per_row(const struct sdg_vk_lowering *lo, sdg_value interval)
 {
-    switch (op->kind) {
-    case SDG_OP_CONV2D:
-    case SDG_OP_LINEAR: return v == op->in[2] || v == op->codes.interval;
-    case SDG_OP_FAKE_QUANTIZE: return v == op->in[1];
-    case SDG_OP_MEASURE_INTERVAL: return v == op->out;
-    default: return v == op->codes.interval;
-    }
+    const struct sdg_value_info *info = sdg_vk_value(lo, interval);
+    return info->kind == SDG_VALUE_TABLE ? (uint32_t)info->dims[1] : 0;
 }
 
 bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op)
@@ -33,11 +23,11 @@ bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op)
 
 enum sdg_dtype sdg_vk_float_type(const struct sdg_graph *graph, const struct sdg_op *op)
 {
-    sdg_value touched[7];
+    sdg_value touched[SDG_OP_MAX_READS + 1];
     int count = sdg_op_reads(graph, op, touched);
     touched[count++] = op->out;
     for (int i = 0; i < count; i++)
-        if (sdg_dtype_is_float(graph->values[touched[i]].dtype) && !sdg_vk_is_interval(op, touched[i]))
+        if (sdg_dtype_is_float(graph->values[touched[i]].dtype) && !sdg_op_is_interval(op, touched[i]))
             return graph->values[touched[i]].dtype;
     return SDG_F32;
 }
@@ -45,14 +35,12 @@ enum sdg_dtype sdg_vk_float_type(const struct sdg_graph *graph, const struct sdg
 void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, sdg_value interval, int lowest,
                          int highest)
 {
-    enum { CODES_SPEC = 8 }; // first id of shaders/codes.glsl
     d->bindings[d->binding_count++] = sdg_vk_row();
     d->bindings[d->binding_count++] = sdg_vk_read(lo, interval);
     if (interval) {
-        d->spec[CODES_SPEC] = (uint32_t)lowest;
-        d->spec[CODES_SPEC + 1] = (uint32_t)highest;
-        d->spec[CODES_SPEC + 2] = sdg_vk_value(lo, interval)->kind == SDG_VALUE_TABLE;
-        d->spec_count = CODES_SPEC + 3;
+        d->spec[SDG_SPEC_LOWEST] = (uint32_t)lowest;
+        d->spec[SDG_SPEC_HIGHEST] = (uint32_t)highest;
+        d->spec[SDG_SPEC_OUT_PAIRS] = sdg_vk_pairs_per_row(lo, interval);
     }
 }
 
@@ -62,27 +50,21 @@ void sdg_vk_add_codes(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *
     sdg_vk_add_interval(lo, d, codes->interval, codes->lowest, codes->highest);
 }
 
-static bool are_codes(enum sdg_dtype type)
-{
-    return type == SDG_S8 || type == SDG_U8;
-}
-
 int64_t sdg_vk_move_unit(const struct sdg_vk_lowering *lo, int64_t start)
 {
     const struct sdg_value_info *x = sdg_vk_value(lo, lo->op->in[0]), *out = sdg_vk_value(lo, lo->op->out);
-    return are_codes(out->dtype) && (x->dims[3] | out->dims[3] | start) % 4 == 0 ? 4 : 1;
+    return sdg_dtype_is_codes(out->dtype) && (x->dims[3] | out->dims[3] | start) % 4 == 0 ? 4 : 1;
 }
 
 enum sdg_result sdg_vk_emit_move(struct sdg_vk_lowering *lo, const char *family, int64_t unit, const void *push,
                                  size_t push_bytes)
 {
     const struct sdg_value_info *out = sdg_vk_value(lo, lo->op->out);
-    bool codes = are_codes(out->dtype);
+    bool codes = sdg_dtype_is_codes(out->dtype);
     struct sdg_vk_dispatch d = {
         .family = family,
         .type = codes ? SDG_F32 : out->dtype, // words
-        .spec_count = 1,
-        .spec = {codes && unit == 1},
+        .spec = {[SDG_SPEC_BYTES] = codes && unit == 1},
         .binding_count = 2,
         .bindings = {sdg_vk_read(lo, lo->op->in[0]), sdg_vk_write(lo, lo->op->out)},
         .push = push,
@@ -144,22 +126,27 @@ static enum sdg_result check_limits(const struct sdg_vk_lowering *lo, const stru
     return SDG_OK;
 }
 
+enum sdg_result sdg_vk_no_shader(const struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d)
+{
+    return sdg_fail(lo->vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s for %s on this device",
+                    lo->op->name, sdg_op_name(lo->op->kind), sdg_dtype_name(d->type));
+}
+
 enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d)
 {
     const struct sdg_log *log = lo->vk->base.log;
-    const struct sdg_shader *shader = sdg_vk_find_shader(lo->vk->features, d->family, d->type, d->columns);
+    const struct sdg_shader *shader =
+        d->shader ? d->shader : sdg_vk_find_shader(lo->vk->features, d->family, d->type, d->columns, NULL);
     if (!shader)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s for %s on this device", lo->op->name,
-                        sdg_op_name(lo->op->kind), sdg_dtype_name(d->type));
+        return sdg_vk_no_shader(lo, d);
     SDG_TRY(check_limits(lo, d));
     if (!sdg_grow(log, &lo->steps, &lo->step_capacity, lo->step_count + 1, sizeof *lo->steps, "a program's steps"))
         return SDG_ERROR_MEMORY;
     struct sdg_vk_step *step = &lo->steps[lo->step_count];
     memset(step, 0, sizeof *step);
     step->key.shader = shader;
-    step->key.local_size = d->local_size;
-    step->key.spec_count = d->spec_count;
-    memcpy(step->key.spec, d->spec, d->spec_count * sizeof *d->spec);
+    memcpy(step->key.spec, d->spec, sizeof d->spec);
+    step->key.spec[SDG_SPEC_LOCAL_SIZE] = d->local_size;
     step->key.bindings = d->binding_count;
     memcpy(step->bindings, d->bindings, d->binding_count * sizeof *d->bindings);
     for (int i = 0; i < 3; i++)
@@ -167,6 +154,7 @@ enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_disp
     step->push_bytes = (uint32_t)d->push_bytes;
     memcpy(step->push, d->push, d->push_bytes);
     step->op = lo->op_index;
+    step->name = lo->op->name;
     SDG_TRY(sdg_vk_hazards_add(log, &lo->hazards, step));
     lo->step_count++;
     if (!lo->kernel[0])

@@ -71,6 +71,7 @@ static enum sdg_result allocate(struct sdg_vk *vk, enum sdg_vk_memory_use use, c
     char text[128];
     snprintf(text, sizeof text, "%s of %zu MiB", what, (buffer->bytes + (1u << 20) - 1) >> 20);
     SDG_VK_TRY(vk, text, vkAllocateMemory, vk->device, &info, NULL, &buffer->memory);
+    SDG_VK_NAME(vk, DEVICE_MEMORY, buffer->memory, "%s", what);
     SDG_VK_TRY(vk, what, vkBindBufferMemory, vk->device, buffer->handle, buffer->memory, 0);
     VkMemoryPropertyFlags flags = vk->memory.memoryTypes[type].propertyFlags;
     buffer->coherent = flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
@@ -102,6 +103,7 @@ enum sdg_result sdg_vk_buffer_create(struct sdg_vk *vk, enum sdg_vk_memory_use u
         .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
     };
     SDG_VK_TRY(vk, what, vkCreateBuffer, vk->device, &info, NULL, &buffer.handle);
+    SDG_VK_NAME(vk, BUFFER, buffer.handle, "%s", what);
     enum sdg_result result = allocate(vk, use, what, &buffer);
     if (result == SDG_OK)
         *out = buffer;
@@ -180,6 +182,7 @@ enum sdg_result sdg_vk_uploader_create(struct sdg_vk *vk)
         .queueFamilyIndex = vk->queue_family,
     };
     SDG_VK_TRY(vk, "the uploader", vkCreateCommandPool, vk->device, &pool, NULL, &up->pool);
+    SDG_VK_NAME(vk, COMMAND_POOL, up->pool, "the uploader");
     for (int i = 0; i < SLOTS; i++) {
         const VkCommandBufferAllocateInfo commands = {
             .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -190,6 +193,8 @@ enum sdg_result sdg_vk_uploader_create(struct sdg_vk *vk)
         const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
         SDG_VK_TRY(vk, "the uploader", vkAllocateCommandBuffers, vk->device, &commands, &up->slots[i].commands);
         SDG_VK_TRY(vk, "the uploader", vkCreateFence, vk->device, &fence, NULL, &up->slots[i].fence);
+        SDG_VK_NAME(vk, COMMAND_BUFFER, up->slots[i].commands, "the uploader, slot %d", i);
+        SDG_VK_NAME(vk, FENCE, up->slots[i].fence, "the uploader, slot %d", i);
     }
     return SDG_OK;
 }

@@ -24,11 +24,12 @@ struct sdg_vk_lowering {
 
 // What an operation asks for; unused fields are 0.
 struct sdg_vk_dispatch {
-    const char *family;  // of shaders/variants.txt
-    enum sdg_dtype type; // of activations
-    int64_t columns;     // what a variant's width must divide; 0: any
+    const char *family;              // of shaders/variants.txt
+    enum sdg_dtype type;             // of activations
+    int64_t columns;                 // what a variant's width must divide; 0: any
+    const struct sdg_shader *shader; // NULL: the family's last that fits type, columns and features
     uint32_t local_size;
-    uint32_t spec_count, spec[SDG_VK_MAX_SPEC];
+    uint32_t spec[SDG_SPEC_COUNT]; // by shaders/spec.h; emitting sets the local size
     uint32_t binding_count;
     struct sdg_vk_binding bindings[SDG_VK_MAX_BINDINGS];
     const void *push;
@@ -36,6 +37,8 @@ struct sdg_vk_dispatch {
     int64_t groups[3]; // 0 counts as 1
 };
 
+// Reports that no shader fits what is asked for.
+enum sdg_result sdg_vk_no_shader(const struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *dispatch);
 // Appends a dispatch. Fails if no shader fits, or if it is too large for the device.
 enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *dispatch);
 // The same for `count` invocations, or workgroups of `local_size` > 0, in a row: folds them into a grid
@@ -45,8 +48,9 @@ enum sdg_result sdg_vk_emit_groups(struct sdg_vk_lowering *lo, struct sdg_vk_dis
 
 // The float type an operation touches, f32 where it touches integers only. Intervals, always f32, do not count.
 enum sdg_dtype sdg_vk_float_type(const struct sdg_graph *graph, const struct sdg_op *op);
-// An operand that is an interval.
-bool sdg_vk_is_interval(const struct sdg_op *op, sdg_value v);
+// How shaders find an interval: scales and zero points of a row of the table, 1 or one for each token; 0: measured, the
+// same in every row.
+uint32_t sdg_vk_pairs_per_row(const struct sdg_vk_lowering *lo, sdg_value interval);
 // A convolution or linear layer on codes.
 bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op);
 // For a dispatch that ends in shaders/codes.glsl: appends the bindings of row and interval, and describes the codes.
@@ -88,14 +92,11 @@ struct sdg_vk_op {
     // bytes; NULL: none
     size_t (*scratch)(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
 };
-extern const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT];
-
-// ops/NAME.c
-#define SDG_OP(name, upper) enum sdg_result sdg_vk_lower_##name(struct sdg_vk_lowering *lo);
+// By enum sdg_op_kind, from graph/ops.def: ops/NAME.c defines sdg_vk_op_NAME.
+extern const struct sdg_vk_op *const sdg_vk_ops[SDG_OP_COUNT];
+#define SDG_OP(name, upper, operands, result) extern const struct sdg_vk_op sdg_vk_op_##name;
 #include "graph/ops.def"
 #undef SDG_OP
-size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
-size_t sdg_vk_scratch_measure_interval(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
 
 // ops/matmul.c: what linear and conv2d share.
 struct sdg_vk_matmul {

@@ -6,15 +6,30 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns)
+const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns,
+                                            const struct sdg_shader *above)
 {
-    const struct sdg_shader *best = NULL;
-    for (size_t i = 0; i < sdg_shader_count; i++) {
-        const struct sdg_shader *s = &sdg_shaders[i];
+    for (const struct sdg_shader *s = above ? above : sdg_shaders + sdg_shader_count; s-- > sdg_shaders;)
         if (s->type == type && columns % s->width == 0 && !(s->needs & ~features) && strcmp(s->family, family) == 0)
-            best = s;
+            return s;
+    return NULL;
+}
+
+bool sdg_vk_rungs(const char *names, unsigned *mask)
+{
+    unsigned found = 0;
+    for (const char *name = names; *name;) {
+        const size_t length = strcspn(name, ",");
+        size_t i = 0;
+        while (i < sdg_rung_count && (strlen(sdg_rungs[i].name) != length || strncmp(sdg_rungs[i].name, name, length)))
+            i++;
+        if (i == sdg_rung_count)
+            return false;
+        found |= sdg_rungs[i].feature;
+        name += length + (name[length] == ',');
     }
-    return best;
+    *mask = found;
+    return true;
 }
 
 struct entry {
@@ -111,15 +126,23 @@ static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
     VkResult result = vk->fn.vkCreatePipelineCache(vk->device, &info, NULL, &ps->cache);
     ps->from_disk = data && result == VK_SUCCESS;
     sdg_free(data);
-    if (result != VK_SUCCESS && bytes) {
+    if (result != VK_SUCCESS && bytes) { // intact, as the hash says, but not to this driver's liking
         info.initialDataSize = 0;
         info.pInitialData = NULL;
         result = vk->fn.vkCreatePipelineCache(vk->device, &info, NULL, &ps->cache);
     }
-    if (result == VK_SUCCESS)
+    if (result == VK_SUCCESS) {
+        SDG_VK_NAME(vk, PIPELINE_CACHE, ps->cache, "pipelines");
         return SDG_OK;
+    }
     ps->cache = VK_NULL_HANDLE;
-    return sdg_vk_error(vk, result, "vkCreatePipelineCache", "the pipeline cache");
+    if (result == VK_ERROR_DEVICE_LOST)
+        return sdg_vk_error(vk, result, "vkCreatePipelineCache", "the pipeline cache");
+    // pipelines can be made without a cache, within this process too
+    sdg_say(vk->base.log, SDG_LOG_INFO,
+            "vulkan (%s): vkCreatePipelineCache failed with %s (%d); pipelines are not kept", vk->base.info.name,
+            sdg_vk_result_name(result), (int)result);
+    return SDG_OK;
 }
 
 static enum sdg_result write_cache(struct sdg_vk *vk)
@@ -155,7 +178,7 @@ static enum sdg_result write_cache(struct sdg_vk *vk)
 void sdg_vk_pipelines_save(struct sdg_vk *vk)
 {
     struct sdg_vk_pipelines *ps = vk->pipelines;
-    if (!ps->path || !ps->changed || ps->unwritable || vk->lost)
+    if (!ps->path || !ps->cache || !ps->changed || ps->unwritable || vk->lost)
         return;
     ps->changed = false;
     if (write_cache(vk) != SDG_OK) {
@@ -184,6 +207,7 @@ static enum sdg_result create_layouts(struct sdg_vk *vk, uint32_t bindings)
         .pBindings = list,
     };
     SDG_VK_TRY(vk, "a set layout", vkCreateDescriptorSetLayout, vk->device, &set, NULL, &ps->sets[bindings]);
+    SDG_VK_NAME(vk, DESCRIPTOR_SET_LAYOUT, ps->sets[bindings], "%u buffers", bindings);
     const VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = SDG_VK_MAX_PUSH};
     const VkPipelineLayoutCreateInfo layout = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
@@ -193,6 +217,7 @@ static enum sdg_result create_layouts(struct sdg_vk *vk, uint32_t bindings)
         .pPushConstantRanges = &push,
     };
     SDG_VK_TRY(vk, "a pipeline layout", vkCreatePipelineLayout, vk->device, &layout, NULL, &ps->layouts[bindings]);
+    SDG_VK_NAME(vk, PIPELINE_LAYOUT, ps->layouts[bindings], "%u buffers", bindings);
     return SDG_OK;
 }
 
@@ -231,18 +256,12 @@ void sdg_vk_pipelines_destroy(struct sdg_vk *vk)
 
 static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)
 {
-    enum { LOCAL_SIZE_ID = 253 };
-    VkSpecializationMapEntry map[SDG_VK_MAX_SPEC + 1];
-    uint32_t values[SDG_VK_MAX_SPEC + 1];
-    for (uint32_t i = 0; i <= key->spec_count; i++) {
-        bool local = i == key->spec_count;
-        map[i] = (VkSpecializationMapEntry){.constantID = local ? LOCAL_SIZE_ID : i, .offset = i * 4, .size = 4};
-        values[i] = local ? key->local_size : key->spec[i];
-    }
-    const VkSpecializationInfo spec = {.mapEntryCount = key->spec_count + 1,
-                                       .pMapEntries = map,
-                                       .dataSize = (key->spec_count + 1) * 4,
-                                       .pData = values};
+    VkSpecializationMapEntry map[SDG_SPEC_COUNT]; // ids that a shader does not have are ignored
+    for (uint32_t i = 0; i < SDG_SPEC_COUNT; i++)
+        map[i] = (VkSpecializationMapEntry){
+            .constantID = i, .offset = i * (uint32_t)sizeof *key->spec, .size = sizeof *key->spec};
+    const VkSpecializationInfo spec = {
+        .mapEntryCount = SDG_SPEC_COUNT, .pMapEntries = map, .dataSize = sizeof key->spec, .pData = key->spec};
     const VkShaderModuleCreateInfo code = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = key->shader->bytes,
@@ -250,6 +269,7 @@ static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_k
     };
     VkShaderModule module;
     SDG_VK_TRY(vk, key->shader->name, vkCreateShaderModule, vk->device, &code, NULL, &module);
+    SDG_VK_NAME(vk, SHADER_MODULE, module, "%s", key->shader->name);
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage =
@@ -264,7 +284,10 @@ static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_k
     };
     VkResult result = vk->fn.vkCreateComputePipelines(vk->device, vk->pipelines->cache, 1, &info, NULL, out);
     vk->fn.vkDestroyShaderModule(vk->device, module, NULL);
-    return result == VK_SUCCESS ? SDG_OK : sdg_vk_error(vk, result, "vkCreateComputePipelines", key->shader->name);
+    if (result != VK_SUCCESS)
+        return sdg_vk_error(vk, result, "vkCreateComputePipelines", key->shader->name);
+    SDG_VK_NAME(vk, PIPELINE, *out, "%s", key->shader->name);
+    return SDG_OK;
 }
 
 enum sdg_result sdg_vk_pipeline(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)

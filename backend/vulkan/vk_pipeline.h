@@ -5,22 +5,21 @@
 
 #include "backend/vulkan/vk_common.h"
 #include "shaders/shaders.h"
-
-enum { SDG_VK_MAX_SPEC = 16 };
+#include "shaders/spec.h"
 
 // What a pipeline is made from. Compared as bytes: zero it before filling.
 struct sdg_vk_pipeline_key {
     const struct sdg_shader *shader;
-    uint32_t local_size; // invocations of a workgroup (specialisation id 253)
-    uint32_t spec_count;
-    uint32_t spec[SDG_VK_MAX_SPEC]; // values of ids 0, 1, ...
-    uint32_t bindings;              // storage buffers 0 .. bindings - 1
+    uint32_t spec[SDG_SPEC_COUNT]; // values of the specialisation constants, by shaders/spec.h
+    uint32_t bindings;             // storage buffers 0 .. bindings - 1
 };
 
-// The last row of the table that fits, NULL if none does. `columns` is what the width has to divide; `features` what
-// may be used.
-const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type,
-                                            int64_t columns);
+// The last row of the table that fits, NULL if none does; with `above`, of the rows above that one. `columns` is what
+// the width has to divide; `features` what may be used.
+const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns,
+                                            const struct sdg_shader *above);
+// The bits of rungs named as in shaders/variants.txt ("f16,dot"), for masks; false if one is unknown.
+bool sdg_vk_rungs(const char *names, unsigned *mask);
 
 // `cache_dir` NULL: nothing on disk. A file that is missing, foreign or damaged is a miss.
 enum sdg_result sdg_vk_pipelines_create(struct sdg_vk *vk, const char *cache_dir);

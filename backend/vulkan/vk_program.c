@@ -50,13 +50,13 @@ static enum sdg_result check_op(const struct sdg_vk *vk, const struct sdg_graph 
     if (!has_type(vk, type))
         return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s cannot store %s of type %s; use --type f32",
                         op->name, vk->base.info.name, sdg_op_name(op->kind), sdg_dtype_name(type));
-    sdg_value touched[7];
+    sdg_value touched[SDG_OP_MAX_READS + 1];
     int count = sdg_op_reads(graph, op, touched);
     touched[count++] = op->out;
     for (int i = 0; i < count; i++) {
         enum sdg_dtype other = graph->values[touched[i]].dtype;
         // the graph has seen to integers
-        if (sdg_dtype_is_float(other) && other != type && !sdg_vk_is_interval(op, touched[i]))
+        if (sdg_dtype_is_float(other) && other != type && !sdg_op_is_interval(op, touched[i]))
             return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s from %s to %s", op->name,
                             sdg_op_name(op->kind), sdg_dtype_name(other), sdg_dtype_name(type));
     }
@@ -80,7 +80,7 @@ static enum sdg_result plan_arena(struct builder *b)
     if (!scratch)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < graph->op_count; i++) {
-        const struct sdg_vk_op *op = &sdg_vk_ops[graph->ops[i].kind];
+        const struct sdg_vk_op *op = sdg_vk_ops[graph->ops[i].kind];
         scratch[i] = op->scratch ? op->scratch(b->vk, graph, &graph->ops[i]) : 0;
     }
     enum sdg_result result = sdg_plan_create(graph, b->vk->caps.alignment, scratch, &b->plan);
@@ -143,7 +143,7 @@ static enum sdg_result lower(struct builder *b)
         lo->op_index = i;
         lo->kernel[0] = 0;
         lo->scratch = (struct sdg_vk_place){SDG_VK_SPACE_ARENA, b->plan->scratch[i], 0};
-        result = sdg_vk_ops[op->kind].lower(lo);
+        result = sdg_vk_ops[op->kind]->lower(lo);
         name_codes(lo);
         memcpy(b->program->kernels[i], lo->kernel, sizeof lo->kernel);
     }
@@ -196,6 +196,7 @@ static enum sdg_result create_pool(struct sdg_vk *vk, struct sdg_vk_program *p)
         .pPoolSizes = &size,
     };
     SDG_VK_TRY(vk, "a program", vkCreateDescriptorPool, vk->device, &info, NULL, &p->pool);
+    SDG_VK_NAME(vk, DESCRIPTOR_POOL, p->pool, "a program");
     return SDG_OK;
 }
 
@@ -209,6 +210,7 @@ static enum sdg_result bind_step(struct sdg_vk *vk, struct sdg_vk_program *p, st
         .pSetLayouts = &layout,
     };
     SDG_VK_TRY(vk, "a program", vkAllocateDescriptorSets, vk->device, &info, &step->set);
+    SDG_VK_NAME(vk, DESCRIPTOR_SET, step->set, "%s", step->name);
     VkDescriptorBufferInfo buffers[SDG_VK_MAX_BINDINGS];
     for (uint32_t i = 0; i < step->key.bindings; i++) {
         const struct sdg_vk_place *place = &step->bindings[i].place;

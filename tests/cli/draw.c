@@ -6,8 +6,9 @@
 #include <pty.h>
 #include <time.h>
 
-#include "apps/common/arrays.h"
-#include "apps/common/image.h"
+#include "apps/common/ui.h"
+#include "sdgen/array.h"
+#include "sdgen/picture.h"
 
 static char folder[64];
 
@@ -55,7 +56,7 @@ static struct sdg_image *load(const char *path)
 {
     struct app_ui ui = app_ui_create("test");
     struct sdg_image *image = NULL;
-    assert_int_equal(app_image_read(&ui, path, &image), SDG_OK);
+    assert_int_equal(sdg_picture_read(app_log, &ui, path, &image), SDG_OK);
     return image;
 }
 
@@ -231,25 +232,25 @@ static void test_arrays(void **state)
     struct app_ui ui = app_ui_create("test");
     expect_done(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "last.npy", "--dump-steps", "steps.safetensors"));
     expect_done(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "last.safetensors", "--dump-steps", "steps.npy"));
-    struct app_array npy = {0}, tensor = {0}, last = {0}, first = {0}, steps = {0};
-    assert_int_equal(app_array_read(&ui, "last.npy", "latents", &npy), SDG_OK);
-    assert_int_equal(app_array_read(&ui, "last.safetensors", "latents", &tensor), SDG_OK);
-    assert_int_equal(app_array_read(&ui, "steps.safetensors", "latents", &last), SDG_OK);
-    assert_int_equal(app_array_read(&ui, "steps.safetensors", "latents_step0", &first), SDG_OK);
-    assert_int_equal(app_array_read(&ui, "steps.npy", "latents", &steps), SDG_OK);
+    struct sdg_array *npy, *tensor, *last, *first, *steps;
+    assert_int_equal(sdg_array_read(app_log, &ui, "last.npy", "latents", &npy), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log, &ui, "last.safetensors", "latents", &tensor), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log, &ui, "steps.safetensors", "latents", &last), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log, &ui, "steps.safetensors", "latents_step0", &first), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log, &ui, "steps.npy", "latents", &steps), SDG_OK);
     const size_t size = 4 * 8 * 8;
-    assert_true(npy.dims == 4 && npy.shape[0] == 1 && npy.shape[1] == 4 && npy.shape[2] == 8 && npy.shape[3] == 8);
-    assert_true(steps.dims == 4 && steps.shape[0] == 2);
-    assert_memory_equal(npy.data, tensor.data, size * sizeof(float));
-    assert_memory_equal(npy.data, last.data, size * sizeof(float));
-    assert_memory_equal(steps.data, first.data, size * sizeof(float));
-    assert_memory_equal(steps.data + size, last.data, size * sizeof(float));
+    assert_true(npy->dims == 4 && npy->shape[0] == 1 && npy->shape[1] == 4 && npy->shape[2] == 8 && npy->shape[3] == 8);
+    assert_true(steps->dims == 4 && steps->shape[0] == 2);
+    assert_memory_equal(npy->data, tensor->data, size * sizeof(float));
+    assert_memory_equal(npy->data, last->data, size * sizeof(float));
+    assert_memory_equal(steps->data, first->data, size * sizeof(float));
+    assert_memory_equal(steps->data + size, last->data, size * sizeof(float));
 
     // Noise from a file is used: the same picture for any seed with a sampler that draws nothing else; its size is the
     // picture's.
-    struct app_array noise = {"noise", 4, {1, 4, 8, 8}, npy.data};
-    assert_int_equal(app_array_write(&ui, "noise.safetensors", &noise, 1), SDG_OK);
-    assert_int_equal(app_array_write(&ui, "noise.npy", &noise, 1), SDG_OK);
+    struct sdg_array noise = {"noise", 4, {1, 4, 8, 8}, npy->data};
+    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.safetensors", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.npy", &noise, 1), SDG_OK);
     expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "--steps", "2", "-s", "1", "-o", "b.ppm", "--sampling-method",
                       "euler", "--load-noise", "noise.npy"));
     expect_done(
@@ -262,13 +263,13 @@ static void test_arrays(void **state)
                  files);
     noise.shape[1] = 2;
     noise.shape[2] = 16;
-    assert_int_equal(app_array_write(&ui, "noise.npy", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.npy", &noise, 1), SDG_OK);
     expect_error(sdgen("x", "--load-noise", "noise.npy", "-o", "e.png"), 2, "noise.npy", files);
-    free(npy.data);
-    free(tensor.data);
-    free(last.data);
-    free(first.data);
-    free(steps.data);
+    sdg_array_destroy(&npy);
+    sdg_array_destroy(&tensor);
+    sdg_array_destroy(&last);
+    sdg_array_destroy(&first);
+    sdg_array_destroy(&steps);
 }
 
 static void test_failures(void **state)

@@ -278,7 +278,7 @@ static void test_drawings(void **state)
 {
     (void)state;
     struct app_ui ui = app_ui_create("test");
-    struct app_output output;
+    struct sdg_output *output;
     assert_int_equal(app_output_open(&ui, "page.html", &output), SDG_OK);
     static const double x[] = {0, 1, 2, 3, 4}, gaps[] = {1, INFINITY, -3, NAN, 2},
                         none[] = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY},
@@ -303,14 +303,14 @@ static void test_drawings(void **state)
                                      .high = 1,
                                      .cell_width = 8,
                                      .cell_height = 8};
-    report_begin(output.file, "<title> & \"more\"");
-    report_chart(output.file, &empty);
-    report_chart(output.file, &one);
-    report_legend(output.file, names, 2);
-    report_map(output.file, &cells);
-    report_map_legend(output.file, 0, 1, "<dB>");
-    report_end(output.file);
-    assert_int_equal(app_output_commit(&ui, &output), SDG_OK);
+    report_begin(sdg_output_file(output), "<title> & \"more\"");
+    report_chart(sdg_output_file(output), &empty);
+    report_chart(sdg_output_file(output), &one);
+    report_legend(sdg_output_file(output), names, 2);
+    report_map(sdg_output_file(output), &cells);
+    report_map_legend(sdg_output_file(output), 0, 1, "<dB>");
+    report_end(sdg_output_file(output));
+    assert_int_equal(app_output_commit(&output), SDG_OK);
     char *page = read_file("page.html");
     check_page(page);
     assert_non_null(strstr(page, "&lt;title&gt; &amp; &quot;more&quot;"));

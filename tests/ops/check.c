@@ -1,6 +1,8 @@
 #include "tests/ops/check.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "formats/tensors.h"
 
 #include <math.h>
@@ -8,22 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 // ---- numbers ----
 
-static uint64_t next_random(uint64_t *state) // splitmix64
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 double uniform(uint64_t *state)
 {
-    return (double)(next_random(state) >> 11) * 0x1p-53;
+    return sdg_random_uniform(state);
 }
 
 double gaussian(uint64_t *state)
@@ -124,7 +117,7 @@ sdg_value ids(struct fixture *f, const char *name, int64_t n, int64_t t, int32_t
 {
     int32_t *values = get((size_t)(n * t) * sizeof *values);
     for (int64_t i = 0; i < n * t; i++)
-        values[i] = i == 0 ? limit - 1 : (int32_t)(next_random(&f->random) % (uint64_t)limit);
+        values[i] = i == 0 ? limit - 1 : (int32_t)(sdg_random_next(&f->random) % (uint64_t)limit);
     add_input(f, name, values, (size_t)(n * t), false);
     return sdg_graph_input_s32(f->graph, name, n, t);
 }
@@ -219,7 +212,7 @@ sdg_value code_weight(struct fixture *f, int rank, const int64_t dims[4], int bi
     const int limit = bits == 4 ? 8 : 128;
     int8_t *codes = get(count);
     for (size_t i = 0; i < count; i++)
-        codes[i] = (int8_t)((int)(next_random(&f->random) % (uint64_t)(2 * limit)) - limit);
+        codes[i] = (int8_t)((int)(sdg_random_next(&f->random) % (uint64_t)(2 * limit)) - limit);
     char *name = f->weight_name[f->weights];
     snprintf(name, sizeof f->weight_name[0], "%d.weight", f->weights);
     add_codes(f, name, rank, dims, bits, codes);
@@ -242,10 +235,16 @@ sdg_value code_weight(struct fixture *f, int rank, const int64_t dims[4], int bi
 
 sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs)
 {
-    float *values = get((size_t)rows * 2 * sizeof *values);
-    memcpy(values, pairs, (size_t)rows * 2 * sizeof *values);
-    add_input(f, name, values, (size_t)rows * 2, true);
-    return sdg_graph_table(f->graph, name, rows, 1, 2);
+    return token_intervals(f, name, rows, 1, pairs);
+}
+
+sdg_value token_intervals(struct fixture *f, const char *name, int64_t rows, int64_t tokens, const float *pairs)
+{
+    const size_t count = (size_t)(rows * tokens) * 2;
+    float *values = get(count * sizeof *values);
+    memcpy(values, pairs, count * sizeof *values);
+    add_input(f, name, values, count, true);
+    return sdg_graph_interval_table(f->graph, name, rows, tokens);
 }
 
 const float *last_input(const struct fixture *f)
@@ -483,13 +482,6 @@ static bool run_reference(struct fixture *f, const int64_t *rows, int row_count,
     return good;
 }
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static void last_kernel(void *user, const char *op, const char *kernel)
 {
     (void)op;
@@ -501,8 +493,8 @@ static void measure(struct fixture *f, struct sdg_program *program)
     int runs = 0;
     if (sdg_program_run(program, 0) != SDG_OK)
         note_failure(f, "cannot be computed");
-    double start = seconds_now(), spent = 0;
-    for (; spent < 0.3; spent = seconds_now() - start, runs++)
+    double start = sdg_clock(), spent = 0;
+    for (; spent < 0.3; spent = sdg_clock() - start, runs++)
         sdg_program_run(program, 0);
     const struct sdg_op *op = &f->graph->ops[f->graph->op_count - 1];
     double macs = (double)sdg_op_macs(f->graph, op), milliseconds = 1e3 * spent / runs;
@@ -536,11 +528,12 @@ static bool emit_codes(struct fixture *f, sdg_value y, const int64_t *rows, int 
                        size_t count)
 {
     struct sdg_graph *g = f->graph;
-    for (int k = 0; k < row_count && expected[k]; k++) {
-        const float *pair = f->codes.pairs + 2 * rows[k];
-        for (size_t i = 0; i < count; i++)
+    const size_t tokens = f->codes.tokens ? (size_t)f->codes.tokens : 1, channels = (size_t)g->values[y].dims[3];
+    for (int k = 0; k < row_count && expected[k]; k++)
+        for (size_t i = 0; i < count; i++) {
+            const float *pair = f->codes.pairs + 2 * ((size_t)rows[k] * tokens + i / channels % tokens);
             expected[k][i] = (float)((double)expected[k][i] / pair[0] + pair[1]);
-    }
+        }
     for (size_t i = 0; i < g->op_count; i++)
         if (g->ops[i].out == y)
             return sdg_graph_emit_codes(g, i, f->codes.interval, f->codes.lowest, f->codes.highest) == SDG_OK;

@@ -28,7 +28,10 @@ static struct sdg_vk *new_vk(const struct sdg_backend_params *params)
 {
     struct sdg_backend *backend;
     memset(&messages, 0, sizeof messages);
-    assert_int_equal(open_backend(params, &backend), SDG_OK);
+    enum sdg_result result = open_backend(params, &backend);
+    if (result != SDG_OK)
+        printf("%s\n", messages.last);
+    assert_int_equal(result, SDG_OK);
     return (struct sdg_vk *)backend;
 }
 

@@ -422,6 +422,15 @@ static void fill_step(struct sdg_cpu_step *step, struct state *state)
     step->destroy = destroy;
 }
 
+// True for the library's general matrix product, which it uses where it has no better kernel, as for f32 with AVX2:
+// that divides sums among threads, so its results depend on their number.
+static bool depends_on_threads(const struct state *state)
+{
+    const char *name = "";
+    dnnl_primitive_desc_query(state->description, dnnl_query_impl_info_str, 0, (void *)&name);
+    return strncmp(name, "gemm:", 5) == 0;
+}
+
 static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_op *op = step->op;
@@ -431,6 +440,9 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
         sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
     if (epilogue->bias && sdg_cpu_value(program, epilogue->bias)->dtype != SDG_F32)
+        return SDG_OK;
+    // The library has no scale and zero point per row of the source: our own kernels do.
+    if (on_integers(op) && sdg_cpu_value(program, op->in[2])->dims[1] != 1)
         return SDG_OK;
     const int64_t samples = sdg_cpu_value(program, op->out)->dims[0];
     const bool by_sample = epilogue->table && sdg_cpu_table_stride(program, epilogue->table) != 0;
@@ -447,6 +459,11 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
         sdg_free(state);
         return status == dnnl_out_of_memory ? sdg_fail(program->log, SDG_ERROR_MEMORY, "not enough memory for a kernel")
                                             : SDG_OK;
+    }
+    if (depends_on_threads(state)) {
+        dnnl_primitive_desc_destroy(state->description);
+        sdg_free(state);
+        return SDG_OK;
     }
     fill_step(step, state);
     *taken = true;
@@ -759,7 +776,7 @@ static dnnl_status_t set_bias(const struct sdg_cpu_step *step, int64_t row, int6
 static enum sdg_result set_interval(const struct sdg_cpu_step *step, int64_t row)
 {
     const struct state *state = step->state;
-    const float *interval = sdg_fast_interval(step->program, step->op->in[2], row);
+    const float *interval = sdg_fast_intervals(step->program, step->op->in[2], row).pairs;
     if (has_zero_point(step))
         *(int32_t *)((char *)step->scratch + state->at.zero) = (int32_t)interval[1];
     else if (interval[1] != 0)

@@ -20,7 +20,7 @@ static uint32_t choose_rows(int64_t queries, int64_t depth_v)
     return 2 * per_row <= 64 && queries > 8 ? 16 : 8;
 }
 
-enum sdg_result sdg_vk_lower_attention(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *q = sdg_vk_value(lo, op->in[0]), *k = sdg_vk_value(lo, op->in[1]),
@@ -38,8 +38,10 @@ enum sdg_result sdg_vk_lower_attention(struct sdg_vk_lowering *lo)
         .family = "attention",
         .type = sdg_vk_float_type(lo->graph, op),
         .local_size = INVOCATIONS,
-        .spec_count = 4,
-        .spec = {rows, (uint32_t)depth, (uint32_t)depth_v, op->u.attention.causal},
+        .spec = {[SDG_SPEC_ROWS] = rows,
+                 [SDG_SPEC_DEPTH] = (uint32_t)depth,
+                 [SDG_SPEC_DEPTH_V] = (uint32_t)depth_v,
+                 [SDG_SPEC_CAUSAL] = op->u.attention.causal},
         .binding_count = 4,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_read(lo, op->in[2]),
                      sdg_vk_write(lo, op->out)},
@@ -53,3 +55,5 @@ enum sdg_result sdg_vk_lower_attention(struct sdg_vk_lowering *lo)
     snprintf(lo->kernel + used, sizeof lo->kernel - used, "_d%lld_%ux32", (long long)depth, rows);
     return SDG_OK;
 }
+
+const struct sdg_vk_op sdg_vk_op_attention = {.lower = lower};

@@ -5,7 +5,7 @@ struct sdg_push_binary { // GLSL twin: Push in shaders/binary.comp
 };
 _Static_assert(sizeof(struct sdg_push_binary) == 20, "as in the shader");
 
-enum sdg_result sdg_vk_lower_binary(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *y = sdg_vk_value(lo, op->in[1]), *out = sdg_vk_value(lo, op->out);
@@ -20,8 +20,7 @@ enum sdg_result sdg_vk_lower_binary(struct sdg_vk_lowering *lo)
     struct sdg_vk_dispatch d = {
         .family = "binary",
         .type = out->dtype,
-        .spec_count = 1,
-        .spec = {op->u.binary.function},
+        .spec = {[SDG_SPEC_FUNCTION] = op->u.binary.function},
         .binding_count = 3,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out)},
         .push = &push,
@@ -29,3 +28,5 @@ enum sdg_result sdg_vk_lower_binary(struct sdg_vk_lowering *lo)
     };
     return sdg_vk_emit_elements(lo, &d, total);
 }
+
+const struct sdg_vk_op sdg_vk_op_binary = {.lower = lower};

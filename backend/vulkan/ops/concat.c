@@ -5,7 +5,7 @@ struct sdg_push_concat { // GLSL twin: Push in shaders/concat.comp
 };
 _Static_assert(sizeof(struct sdg_push_concat) == 12, "as in the shader");
 
-enum sdg_result sdg_vk_lower_concat(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
@@ -22,3 +22,5 @@ enum sdg_result sdg_vk_lower_concat(struct sdg_vk_lowering *lo)
     };
     return sdg_vk_emit_elements(lo, &d, total);
 }
+
+const struct sdg_vk_op sdg_vk_op_concat = {.lower = lower};

@@ -11,7 +11,7 @@ struct sdg_push_conv2d { // GLSL twin: Push in shaders/conv2d.comp and conv2d_s8
 };
 _Static_assert(sizeof(struct sdg_push_conv2d) == 52, "as in the shader");
 
-enum sdg_result sdg_vk_lower_conv2d(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
@@ -34,3 +34,5 @@ enum sdg_result sdg_vk_lower_conv2d(struct sdg_vk_lowering *lo)
     };
     return sdg_vk_emit_matmul(lo, &(struct sdg_vk_matmul){"conv2d", "conv2d_s8", m, n, x->dims[3], &push, sizeof push});
 }
+
+const struct sdg_vk_op sdg_vk_op_conv2d = {.lower = lower};

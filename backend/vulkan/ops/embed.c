@@ -7,7 +7,7 @@ _Static_assert(sizeof(struct sdg_push_embed) == 20, "as in the shader");
 
 // A vocabulary can be longer than what a shader sees of a buffer (128 MiB on many devices): one dispatch per part of
 // it.
-enum sdg_result sdg_vk_lower_embed(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_vk_caps *caps = &lo->vk->caps;
@@ -43,3 +43,5 @@ enum sdg_result sdg_vk_lower_embed(struct sdg_vk_lowering *lo)
     }
     return SDG_OK;
 }
+
+const struct sdg_vk_op sdg_vk_op_embed = {.lower = lower};

@@ -5,7 +5,7 @@ struct sdg_push_geglu { // GLSL twin: Push in shaders/geglu.comp
 };
 _Static_assert(sizeof(struct sdg_push_geglu) == 8, "as in the shader");
 
-enum sdg_result sdg_vk_lower_geglu(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *out = sdg_vk_value(lo, op->out);
@@ -22,3 +22,5 @@ enum sdg_result sdg_vk_lower_geglu(struct sdg_vk_lowering *lo)
     sdg_vk_add_codes(lo, &d);
     return sdg_vk_emit_elements(lo, &d, op->codes.interval ? sdg_vk_ceil(total, 4) : total);
 }
+
+const struct sdg_vk_op sdg_vk_op_geglu = {.lower = lower};

@@ -27,13 +27,13 @@ static struct layout layout_of(const struct sdg_vk *vk, const struct sdg_graph *
     return l;
 }
 
-size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+static size_t scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
 {
     struct layout l = layout_of(vk, graph, op);
     return l.scale_offset + l.scale_bytes;
 }
 
-enum sdg_result sdg_vk_lower_group_norm(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct layout l = layout_of(lo->vk, lo->graph, op);
@@ -53,8 +53,7 @@ enum sdg_result sdg_vk_lower_group_norm(struct sdg_vk_lowering *lo)
     struct sdg_vk_dispatch apply = {
         .family = "group_norm",
         .type = type,
-        .spec_count = 1,
-        .spec = {op->u.group_norm.activation},
+        .spec = {[SDG_SPEC_FUNCTION] = op->u.group_norm.activation},
         .binding_count = 5,
         .bindings = {x, x2, sdg_vk_scratch(lo, l.scale_offset, l.scale_bytes, false), sdg_vk_read(lo, op->in[2]),
                      sdg_vk_write(lo, op->out)},
@@ -88,3 +87,5 @@ enum sdg_result sdg_vk_lower_group_norm(struct sdg_vk_lowering *lo)
     lo->kernel[0] = 0; // the pass that gives the operation its name
     return sdg_vk_emit_elements(lo, &apply, op->codes.interval ? sdg_vk_ceil(total, 4) : total);
 }
+
+const struct sdg_vk_op sdg_vk_op_group_norm = {.lower = lower, .scratch = scratch};

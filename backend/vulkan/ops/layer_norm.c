@@ -6,7 +6,7 @@ struct sdg_push_layer_norm { // GLSL twin: Push in shaders/layer_norm.comp
 };
 _Static_assert(sizeof(struct sdg_push_layer_norm) == 12, "as in the shader");
 
-enum sdg_result sdg_vk_lower_layer_norm(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *out = sdg_vk_value(lo, op->out);
@@ -26,3 +26,5 @@ enum sdg_result sdg_vk_lower_layer_norm(struct sdg_vk_lowering *lo)
     sdg_vk_add_codes(lo, &d);
     return sdg_vk_emit_groups(lo, &d, tokens);
 }
+
+const struct sdg_vk_op sdg_vk_op_layer_norm = {.lower = lower};

@@ -5,7 +5,7 @@ struct sdg_push_linear { // GLSL twin: Push in shaders/linear.comp and linear_s8
 };
 _Static_assert(sizeof(struct sdg_push_linear) == 24, "as in the shader");
 
-enum sdg_result sdg_vk_lower_linear(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_value_info *x = sdg_vk_value(lo, lo->op->in[0]), *out = sdg_vk_value(lo, lo->op->out);
     int64_t m = out->dims[0] * sdg_vk_pixels(out), n = out->dims[3], channels = x->dims[3];
@@ -19,3 +19,5 @@ enum sdg_result sdg_vk_lower_linear(struct sdg_vk_lowering *lo)
     };
     return sdg_vk_emit_matmul(lo, &(struct sdg_vk_matmul){"linear", "linear_s8", m, n, channels, &push, sizeof push});
 }
+
+const struct sdg_vk_op sdg_vk_op_linear = {.lower = lower};

@@ -25,18 +25,18 @@ static int64_t parts_of(const struct sdg_graph *graph, const struct sdg_op *op)
     return wanted < MOST_PARTS ? wanted : MOST_PARTS;
 }
 
-size_t sdg_vk_scratch_measure_interval(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+static size_t scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
 {
     (void)vk;
     return (size_t)parts_of(graph, op) * 2 * sizeof(float);
 }
 
-enum sdg_result sdg_vk_lower_measure_interval(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]);
     int64_t parts = parts_of(lo->graph, op);
-    const size_t part_bytes = sdg_vk_scratch_measure_interval(lo->vk, lo->graph, op);
+    const size_t part_bytes = scratch(lo->vk, lo->graph, op);
     const struct sdg_push_measure_interval push = {.packs = (uint32_t)packs_of(lo->graph, op)};
     const struct sdg_push_measure_interval_merge merge_push = {
         .parts = (uint32_t)parts,
@@ -67,3 +67,5 @@ enum sdg_result sdg_vk_lower_measure_interval(struct sdg_vk_lowering *lo)
     SDG_TRY(sdg_vk_emit(lo, &d));
     return sdg_vk_emit(lo, &merge);
 }
+
+const struct sdg_vk_op sdg_vk_op_measure_interval = {.lower = lower, .scratch = scratch};

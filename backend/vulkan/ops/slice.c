@@ -5,7 +5,7 @@ struct sdg_push_slice { // GLSL twin: Push in shaders/slice.comp
 };
 _Static_assert(sizeof(struct sdg_push_slice) == 16, "as in the shader");
 
-enum sdg_result sdg_vk_lower_slice(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
@@ -18,3 +18,5 @@ enum sdg_result sdg_vk_lower_slice(struct sdg_vk_lowering *lo)
     };
     return sdg_vk_emit_move(lo, "slice", unit, &push, sizeof push);
 }
+
+const struct sdg_vk_op sdg_vk_op_slice = {.lower = lower};

@@ -6,7 +6,7 @@ struct sdg_push_unary { // GLSL twin: Push in shaders/unary.comp
 };
 _Static_assert(sizeof(struct sdg_push_unary) == 12, "as in the shader");
 
-enum sdg_result sdg_vk_lower_unary(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *out = sdg_vk_value(lo, op->out);
@@ -15,8 +15,7 @@ enum sdg_result sdg_vk_lower_unary(struct sdg_vk_lowering *lo)
     struct sdg_vk_dispatch d = {
         .family = "unary",
         .type = out->dtype,
-        .spec_count = 1,
-        .spec = {op->u.unary.function},
+        .spec = {[SDG_SPEC_FUNCTION] = op->u.unary.function},
         .binding_count = 2,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_write(lo, op->out)},
         .push = &push,
@@ -24,3 +23,5 @@ enum sdg_result sdg_vk_lower_unary(struct sdg_vk_lowering *lo)
     };
     return sdg_vk_emit_elements(lo, &d, total);
 }
+
+const struct sdg_vk_op sdg_vk_op_unary = {.lower = lower};

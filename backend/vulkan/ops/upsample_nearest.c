@@ -5,7 +5,7 @@ struct sdg_push_upsample_nearest { // GLSL twin: Push in shaders/upsample_neares
 };
 _Static_assert(sizeof(struct sdg_push_upsample_nearest) == 24, "as in the shader");
 
-enum sdg_result sdg_vk_lower_upsample_nearest(struct sdg_vk_lowering *lo)
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
@@ -20,3 +20,5 @@ enum sdg_result sdg_vk_lower_upsample_nearest(struct sdg_vk_lowering *lo)
     };
     return sdg_vk_emit_move(lo, "upsample_nearest", unit, &push, sizeof push);
 }
+
+const struct sdg_vk_op sdg_vk_op_upsample_nearest = {.lower = lower};

@@ -4,56 +4,10 @@
 #include <stdio.h>
 
 static enum sdg_result (*const kernels[SDG_OP_COUNT])(const struct sdg_cpu_step *step, int64_t row) = {
-#define SDG_OP(name, upper) [SDG_OP_##upper] = sdg_ref_##name,
+#define SDG_OP(name, upper, operands, result) [SDG_OP_##upper] = sdg_ref_##name,
 #include "graph/ops.def"
 #undef SDG_OP
 };
-
-struct sdg_ref_view sdg_ref_view(const struct sdg_cpu_step *step, sdg_value v)
-{
-    const struct sdg_value_info *info = sdg_cpu_value(step->program, v);
-    return (struct sdg_ref_view){
-        .data = v ? sdg_cpu_data(step->program, v) : NULL,
-        .type = info->dtype,
-        .n = info->dims[0],
-        .h = info->dims[1],
-        .w = info->dims[2],
-        .c = info->dims[3],
-    };
-}
-
-struct sdg_ref_interval sdg_ref_interval(const struct sdg_cpu_step *step, sdg_value v, int64_t row)
-{
-    if (!v)
-        return (struct sdg_ref_interval){.scale = 1};
-    bool is_table = sdg_cpu_value(step->program, v)->kind == SDG_VALUE_TABLE;
-    const float *pair = is_table ? sdg_cpu_table(step->program, v, row) : sdg_cpu_data(step->program, v);
-    return (struct sdg_ref_interval){.scale = pair[0], .zero = pair[1]};
-}
-
-struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row)
-{
-    const struct sdg_output_codes *codes = &step->op->codes;
-    const struct sdg_ref_interval interval = sdg_ref_interval(step, codes->interval, row);
-    return (struct sdg_ref_result){
-        .view = sdg_ref_view(step, step->op->out),
-        .codes = codes->interval != 0,
-        .inverse = 1.0f / interval.scale,
-        .zero = interval.zero,
-        .lowest = (float)codes->lowest,
-        .highest = (float)codes->highest,
-    };
-}
-
-static bool is_float(enum sdg_dtype type)
-{
-    return type == SDG_F32 || type == SDG_F16 || type == SDG_BF16;
-}
-
-static bool is_codes(enum sdg_dtype type)
-{
-    return type == SDG_S8 || type == SDG_U8;
-}
 
 static bool is_product(const struct sdg_op *op)
 {
@@ -62,16 +16,7 @@ static bool is_product(const struct sdg_op *op)
 
 static bool can_emit_codes(enum sdg_op_kind kind)
 {
-    switch (kind) {
-    case SDG_OP_CONV2D:
-    case SDG_OP_LINEAR:
-    case SDG_OP_ATTENTION:
-    case SDG_OP_GROUP_NORM:
-    case SDG_OP_LAYER_NORM:
-    case SDG_OP_GEGLU:
-    case SDG_OP_QUANTIZE: return true;
-    default: return false;
-    }
+    return sdg_op_result(kind) == SDG_RESULT_EITHER || sdg_op_result(kind) == SDG_RESULT_CODES;
 }
 
 static bool is_interval(const struct sdg_value_info *info)
@@ -86,11 +31,11 @@ static bool can_read(const struct sdg_cpu_step *step, int k)
     const struct sdg_value_info *info = sdg_cpu_value(step->program, op->in[k]);
     if (!op->in[k])
         return true;
-    if (op->kind == SDG_OP_FAKE_QUANTIZE && k == 1)
-        return is_interval(info);
-    if (op->kind == SDG_OP_EMBED && k == 0)
-        return info->dtype == SDG_S32;
-    return info->kind != SDG_VALUE_TABLE && is_float(info->dtype);
+    switch (sdg_op_operand(op->kind, k)) {
+    case SDG_OPERAND_INTERVAL: return is_interval(info);
+    case SDG_OPERAND_IDS: return info->dtype == SDG_S32;
+    default: return info->kind != SDG_VALUE_TABLE && sdg_dtype_is_run_float(info->dtype);
+    }
 }
 
 // conv2d and linear on codes; nothing but the sum itself is different.
@@ -98,7 +43,7 @@ static bool is_integer_product(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
     const struct sdg_cpu_program *program = step->program;
-    return is_product(op) && is_codes(sdg_cpu_value(program, op->in[0])->dtype) &&
+    return is_product(op) && sdg_dtype_is_codes(sdg_cpu_value(program, op->in[0])->dtype) &&
         sdg_cpu_value(program, op->in[1])->dtype == SDG_S8 && op->in[2] &&
         is_interval(sdg_cpu_value(program, op->in[2])) && op->in[3] &&
         sdg_cpu_value(program, op->in[3])->dtype == SDG_F32;
@@ -108,7 +53,7 @@ static bool moves_codes(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
     enum sdg_dtype type = sdg_cpu_value(step->program, op->in[0])->dtype;
-    return (op->kind == SDG_OP_SLICE || op->kind == SDG_OP_UPSAMPLE_NEAREST) && is_codes(type) &&
+    return sdg_op_result(op->kind) == SDG_RESULT_MOVED && sdg_dtype_is_codes(type) &&
         sdg_cpu_value(step->program, op->out)->dtype == type;
 }
 
@@ -119,7 +64,7 @@ static bool can_store(const struct sdg_cpu_step *step)
     if (op->codes.interval)
         return can_emit_codes(op->kind) && is_interval(sdg_cpu_value(step->program, op->codes.interval)) &&
             type == (op->codes.lowest < 0 ? SDG_S8 : SDG_U8);
-    return op->kind == SDG_OP_MEASURE_INTERVAL ? type == SDG_F32 : is_float(type);
+    return op->kind == SDG_OP_MEASURE_INTERVAL ? type == SDG_F32 : sdg_dtype_is_run_float(type);
 }
 
 static bool can_run(const struct sdg_cpu_step *step)

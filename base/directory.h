@@ -1,6 +1,6 @@
 // Folders: listing, and outputs of several files that appear complete or not at all.
-#ifndef SDG_BASE_FOLDER_H
-#define SDG_BASE_FOLDER_H
+#ifndef SDG_BASE_DIRECTORY_H
+#define SDG_BASE_DIRECTORY_H
 
 #include "base/log.h"
 

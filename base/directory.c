@@ -1,4 +1,4 @@
-#include "base/folder.h"
+#include "base/directory.h"
 
 #include "base/file.h"
 #include "base/memory.h"

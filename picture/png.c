@@ -1,20 +1,29 @@
-#include "png.h"
+#include "picture/png.h"
+
+#include "base/file.h"
+#include "sdgen/picture.h"
+
+#include <string.h>
+
+bool sdg_png_is(const void *data, size_t size)
+{
+    return size >= 8 && memcmp(data, "\x89PNG\r\n\x1a\n", 8) == 0;
+}
+
+#if SDG_HAVE_PICTURES
 
 #include <png.h>
 #include <setjmp.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "image.h"
+#include <stdio.h>
 
 // Texts of a hostile file: how long one may be, and how many chunks of any kind are kept.
 enum { CHUNK_BYTES = 8 << 20, CHUNKS = 256 };
 
 // What libpng's callbacks need. Errors are told by the caller: only it knows whether the file failed or the library.
 struct png_job {
-    const char *data; // reading: what is left
+    const unsigned char *data; // reading: what is left
     size_t size;
-    FILE *file; // writing
+    struct sdg_bytes *bytes; // writing
     char message[100];
 };
 
@@ -44,18 +53,13 @@ static void read_bytes(png_structp png, png_bytep to, size_t size)
 static void write_bytes(png_structp png, png_bytep from, size_t size)
 {
     struct png_job *job = png_get_io_ptr(png);
-    if (fwrite(from, 1, size, job->file) != size)
-        png_error(png, "write error");
+    if (!sdg_bytes_add(job->bytes, from, size))
+        png_error(png, "not enough memory");
 }
 
 static void flush_nothing(png_structp png)
 {
     (void)png;
-}
-
-bool app_png_is(const char *data, size_t size)
-{
-    return size >= 8 && !png_sig_cmp((png_const_bytep)data, 0, 8);
 }
 
 static bool reader_create(struct png_job *job, png_structp *png, png_infop *info)
@@ -66,7 +70,7 @@ static bool reader_create(struct png_job *job, png_structp *png, png_infop *info
         png_destroy_read_struct(png, NULL, NULL);
         return false;
     }
-    png_set_user_limits(*png, APP_IMAGE_SIDE, APP_IMAGE_SIDE);
+    png_set_user_limits(*png, SDG_PICTURE_SIDE, SDG_PICTURE_SIDE);
     png_set_chunk_malloc_max(*png, CHUNK_BYTES);
     png_set_chunk_cache_max(*png, CHUNKS);
     png_set_read_fn(*png, job, read_bytes);
@@ -94,7 +98,8 @@ static bool decode(png_structp png, png_infop info, struct sdg_image **image, pn
     png_uint_32 width = png_get_image_width(png, info), height = png_get_image_height(png, info);
     if (png_get_rowbytes(png, info) != 3 * (size_t)width)
         png_error(png, "unexpected pixel layout");
-    if (sdg_image_create((int)width, (int)height, image) != SDG_OK || !(*rows = malloc(height * sizeof **rows)))
+    if (sdg_image_create((int)width, (int)height, image) != SDG_OK ||
+        !(*rows = sdg_alloc_raw(NULL, height, sizeof **rows, "rows")))
         png_error(png, "not enough memory");
     for (png_uint_32 y = 0; y < height; y++)
         (*rows)[y] = (*image)->pixels + 3 * (size_t)width * y;
@@ -102,27 +107,27 @@ static bool decode(png_structp png, png_infop info, struct sdg_image **image, pn
     return true;
 }
 
-enum sdg_result app_png_read(struct app_ui *ui, const char *name, const char *data, size_t size,
-                             struct sdg_image **image)
+enum sdg_result sdg_png_decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
+                               struct sdg_image **out)
 {
     struct png_job job = {.data = data, .size = size};
     png_structp png;
     png_infop info;
     png_bytep *rows = NULL;
-    *image = NULL;
+    *out = NULL;
     if (!reader_create(&job, &png, &info))
-        return app_fail(ui, SDG_ERROR_MEMORY, "%.200s: not enough memory to read it", name);
-    bool good = decode(png, info, image, &rows);
+        return sdg_fail(log, SDG_ERROR_MEMORY, "%s: not enough memory to read it", name);
+    bool good = decode(png, info, out, &rows);
     png_destroy_read_struct(&png, &info, NULL);
-    free(rows);
+    sdg_free(rows);
     if (good)
         return SDG_OK;
-    sdg_image_destroy(image);
-    return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is a broken PNG, or larger than %d pixels a side (%s)", name,
-                    APP_IMAGE_SIDE, job.message);
+    sdg_image_destroy(out);
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: is a broken PNG, or larger than %d pixels a side (%s)", name,
+                    SDG_PICTURE_SIDE, job.message);
 }
 
-// -------------------------------------------------------------------------------------------------- texts
+// ---- texts ----
 
 // UTF-8 to Latin-1, in place of `out` (as long as `text`). False if a character is outside of it or the text is broken.
 static bool to_latin1(const char *text, char *out)
@@ -141,10 +146,11 @@ static bool to_latin1(const char *text, char *out)
     return true;
 }
 
-// A text from a file, for a terminal: valid as it is or Latin-1 turned into UTF-8, control characters replaced.
-static char *printable(const char *text, bool latin1)
+// A text from a file, for a terminal: UTF-8 as it is, Latin-1 turned into it, control characters replaced. NULL after
+// reporting a failed allocation.
+static char *printable(const struct sdg_log *log, const char *text, bool latin1)
 {
-    char *out = malloc(2 * strlen(text) + 1), *to = out;
+    char *out = sdg_alloc_raw(log, strlen(text) + 1, 2, "a text"), *to = out;
     if (!out)
         return NULL;
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
@@ -185,7 +191,7 @@ static bool read_texts(png_structp png, png_infop info, png_bytep *row)
     int passes = png_set_interlace_handling(png);
     png_read_update_info(png, info);
     png_uint_32 height = png_get_image_height(png, info);
-    *row = malloc(png_get_rowbytes(png, info));
+    *row = sdg_alloc_raw(NULL, png_get_rowbytes(png, info), 1, "a row");
     if (!*row)
         png_error(png, "not enough memory");
     while (passes--)
@@ -195,40 +201,35 @@ static bool read_texts(png_structp png, png_infop info, png_bytep *row)
     return true;
 }
 
-enum sdg_result app_png_parameters(struct app_ui *ui, const char *path, char **text)
+enum sdg_result sdg_png_text(const struct sdg_log *log, const char *name, const void *data, size_t size, char **text)
 {
-    const char *name = strcmp(path, "-") ? path : "standard input";
-    char *data = NULL;
-    struct png_job job = {0};
-    *text = NULL;
-    enum sdg_result result = app_file_read(ui, path, APP_IMAGE_BYTES, &data, &job.size);
-    if (result != SDG_OK)
-        return result;
-    job.data = data;
+    struct png_job job = {.data = data, .size = size};
     png_structp png = NULL;
     png_infop info = NULL;
     png_bytep row = NULL;
-    if (!app_png_is(data, job.size)) {
-        result = app_fail(ui, SDG_ERROR_INPUT, "%.200s: is not a PNG, only those carry parameters", name);
-    } else if (!reader_create(&job, &png, &info)) {
-        result = app_fail(ui, SDG_ERROR_MEMORY, "%.200s: not enough memory to read it", name);
-    } else if (!read_texts(png, info, &row)) {
-        result = app_fail(ui, SDG_ERROR_INPUT, "%.200s: is a broken PNG (%s)", name, job.message);
-    } else {
-        const png_text *found = find_parameters(png, info);
-        if (!found)
-            result = app_fail(ui, SDG_ERROR_INPUT, "%.200s: has no text 'parameters'", name);
-        else if (!(*text = printable(found->text, found->compression < PNG_ITXT_COMPRESSION_NONE)))
-            result = app_fail(ui, SDG_ERROR_MEMORY, "%.200s: not enough memory for its text", name);
+    enum sdg_result result = SDG_OK;
+    *text = NULL;
+    if (!reader_create(&job, &png, &info))
+        return sdg_fail(log, SDG_ERROR_MEMORY, "%s: not enough memory to read it", name);
+    bool good = read_texts(png, info, &row);
+    const png_text *found = good ? find_parameters(png, info) : NULL;
+    if (!good)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is a broken PNG (%s)", name, job.message);
+    else if (!found)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no text 'parameters'", name);
+    else {
+        // An iTXt chunk should be UTF-8, but who knows who wrote it.
+        bool latin1 =
+            found->compression < PNG_ITXT_COMPRESSION_NONE || !sdg_utf8_valid(found->text, strlen(found->text));
+        *text = printable(log, found->text, latin1);
+        result = *text ? SDG_OK : SDG_ERROR_MEMORY;
     }
-    free(row);
-    if (png)
-        png_destroy_read_struct(&png, &info, NULL);
-    free(data);
+    sdg_free(row);
+    png_destroy_read_struct(&png, &info, NULL);
     return result;
 }
 
-// -------------------------------------------------------------------------------------------------- writing
+// ---- writing ----
 
 static bool encode(png_structp png, png_infop info, const struct sdg_image *image, png_text *text)
 {
@@ -245,40 +246,83 @@ static bool encode(png_structp png, png_infop info, const struct sdg_image *imag
     return true;
 }
 
-enum sdg_result app_png_write(struct app_ui *ui, const char *name, FILE *file, const struct sdg_image *image,
-                              const char *parameters)
+// The text in the form that a chunk for it takes; both copies are the caller's.
+static bool fill_text(const struct sdg_log *log, const char *from, char **latin1, char **utf8, png_text *text)
 {
-    struct png_job job = {.file = file};
+    *latin1 = sdg_strdup(log, from); // never longer
+    *utf8 = sdg_strdup(log, from);
+    if (!*latin1 || !*utf8)
+        return false;
+    bool fits = to_latin1(from, *latin1);
+    text->compression = fits ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
+    text->text = fits ? *latin1 : *utf8;
+    text->text_length = fits ? strlen(*latin1) : 0;
+    text->itxt_length = fits ? 0 : strlen(*utf8);
+    return true;
+}
+
+enum sdg_result sdg_png_encode(struct sdg_bytes *bytes, const struct sdg_image *image, const char *text)
+{
+    struct png_job job = {.bytes = bytes};
     char key[] = "parameters", *latin1 = NULL, *utf8 = NULL;
-    png_text text = {.key = key};
-    if (parameters) {
-        latin1 = malloc(strlen(parameters) + 1);
-        utf8 = strdup(parameters);
-        if (!latin1 || !utf8) {
-            free(latin1);
-            free(utf8);
-            return app_fail(ui, SDG_ERROR_MEMORY, "%.200s: not enough memory for the parameters", name);
-        }
-        bool fits = to_latin1(parameters, latin1);
-        text.compression = fits ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
-        text.text = fits ? latin1 : utf8;
-        text.text_length = fits ? strlen(latin1) : 0;
-        text.itxt_length = fits ? 0 : strlen(utf8);
-    }
-    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_warning);
-    png_infop info = png ? png_create_info_struct(png) : NULL;
+    png_text chunk = {.key = key};
     enum sdg_result result = SDG_OK;
-    if (!info) {
-        result = app_fail(ui, SDG_ERROR_MEMORY, "%.200s: not enough memory to write it", name);
-    } else {
-        png_set_write_fn(png, &job, write_bytes, flush_nothing);
-        // A failed write sticks to the file and is told with its reason when the output is committed.
-        if (!encode(png, info, image, parameters ? &text : NULL) && !ferror(file))
-            result = app_fail(ui, SDG_ERROR_OUTPUT, "%.200s: cannot be encoded as PNG (%s)", name, job.message);
+    png_structp png = NULL;
+    png_infop info = NULL;
+    if (text && !fill_text(bytes->log, text, &latin1, &utf8, &chunk)) {
+        result = SDG_ERROR_MEMORY;
+        goto done;
     }
+    png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_warning);
+    info = png ? png_create_info_struct(png) : NULL;
+    if (!info) {
+        result = sdg_fail(bytes->log, SDG_ERROR_MEMORY, "not enough memory to write a PNG");
+        goto done;
+    }
+    png_set_write_fn(png, &job, write_bytes, flush_nothing);
+    if (!encode(png, info, image, text ? &chunk : NULL))
+        result = bytes->failed
+            ? SDG_ERROR_MEMORY
+            : sdg_fail(bytes->log, SDG_ERROR_OUTPUT, "a picture cannot be encoded as PNG (%s)", job.message);
+done:
     if (png)
         png_destroy_write_struct(&png, info ? &info : NULL);
-    free(latin1);
-    free(utf8);
+    sdg_free(latin1);
+    sdg_free(utf8);
     return result;
 }
+
+#else
+
+static enum sdg_result absent(const struct sdg_log *log)
+{
+    return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "this build of sdgen knows no PNG files, only PPM");
+}
+
+enum sdg_result sdg_png_decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
+                               struct sdg_image **out)
+{
+    (void)name;
+    (void)data;
+    (void)size;
+    *out = NULL;
+    return absent(log);
+}
+
+enum sdg_result sdg_png_text(const struct sdg_log *log, const char *name, const void *data, size_t size, char **text)
+{
+    (void)name;
+    (void)data;
+    (void)size;
+    *text = NULL;
+    return absent(log);
+}
+
+enum sdg_result sdg_png_encode(struct sdg_bytes *bytes, const struct sdg_image *image, const char *text)
+{
+    (void)image;
+    (void)text;
+    return absent(bytes->log);
+}
+
+#endif

@@ -1,0 +1,82 @@
+#include "picture/jpeg.h"
+
+#include "sdgen/picture.h"
+
+#include <limits.h>
+#include <string.h>
+
+#if SDG_HAVE_PICTURES
+
+// Only the formats that are needed, and inside this file: whoever links the static library may have an stb of his own.
+// Somebody else's code, so this file is compiled without warnings, and without the sanitizer that would object to its
+// shifts of negative numbers.
+#define STBI_ONLY_JPEG
+#define STBI_ONLY_BMP
+#define STBI_NO_STDIO
+#define STBI_MAX_DIMENSIONS 16384
+#define STB_IMAGE_STATIC
+#define STB_IMAGE_IMPLEMENTATION
+#include <stb/stb_image.h>
+#define STBI_WRITE_NO_STDIO
+#define STB_IMAGE_WRITE_STATIC
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+#include <stb/stb_image_write.h>
+
+_Static_assert(STBI_MAX_DIMENSIONS == SDG_PICTURE_SIDE, "stb's limit is ours");
+
+enum { QUALITY = 90 };
+
+enum sdg_result sdg_jpeg_decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
+                                struct sdg_image **out)
+{
+    int width = 0, height = 0, channels = 0;
+    const stbi_uc *bytes = data;
+    *out = NULL;
+    if (size > INT_MAX || !stbi_info_from_memory(bytes, (int)size, &width, &height, &channels))
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no picture that can be read (PNG, JPEG, BMP or PPM)", name);
+    if (width < 1 || height < 1 || width > SDG_PICTURE_SIDE || height > SDG_PICTURE_SIDE)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is %d x %d pixels, at most %d a side can be read", name, width,
+                        height, SDG_PICTURE_SIDE);
+    stbi_uc *pixels = stbi_load_from_memory(bytes, (int)size, &width, &height, &channels, 3);
+    if (!pixels)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is a broken picture (%s)", name, stbi_failure_reason());
+    enum sdg_result result = sdg_image_create(width, height, out);
+    if (result == SDG_OK)
+        memcpy((*out)->pixels, pixels, 3 * (size_t)width * (size_t)height);
+    else
+        sdg_fail(log, result, "%s: not enough memory for %d x %d pixels", name, width, height);
+    stbi_image_free(pixels);
+    return result;
+}
+
+static void write_part(void *context, void *data, int size)
+{
+    sdg_bytes_add(context, data, (size_t)size);
+}
+
+enum sdg_result sdg_jpeg_encode(struct sdg_bytes *bytes, const struct sdg_image *image)
+{
+    if (!stbi_write_jpg_to_func(write_part, bytes, image->width, image->height, 3, image->pixels, QUALITY))
+        return sdg_fail(bytes->log, SDG_ERROR_OUTPUT, "the JPEG encoder failed");
+    return bytes->failed ? SDG_ERROR_MEMORY : SDG_OK;
+}
+
+#else
+
+enum sdg_result sdg_jpeg_decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
+                                struct sdg_image **out)
+{
+    (void)data;
+    (void)size;
+    *out = NULL;
+    return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: is no PPM, the only pictures that this build of sdgen knows",
+                    name);
+}
+
+enum sdg_result sdg_jpeg_encode(struct sdg_bytes *bytes, const struct sdg_image *image)
+{
+    (void)image;
+    return sdg_fail(bytes->log, SDG_ERROR_UNSUPPORTED, "this build of sdgen knows no JPEG files, only PPM");
+}
+
+#endif

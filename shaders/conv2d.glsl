@@ -1,0 +1,69 @@
+// An implicit matrix product: row m is an output pixel, k runs over [kernel_h][kernel_w][units of in_c], as the weights were laid out on
+// upload. A unit is UNIT channels, the last one filled up. C twin: struct sdg_push_conv2d in backend/vulkan/ops/conv2d.c.
+layout(push_constant) uniform Push {
+    uint m, n, k;           // k: units
+    uint in_h, in_w, in_c;
+    uint out_w, out_pixels; // out_pixels = out_h * out_w
+    uint kernel_w;
+    uint stride;
+    int pad_top, pad_left;
+    uint table_samples;
+} p;
+
+// Where the window of an output pixel starts; y is far outside the picture for rows past the end.
+struct Window {
+    uint picture; // index of the picture's first pixel
+    int y, x;
+};
+#define A_ROW Window
+
+Window a_row(uint m)
+{
+    if (m >= p.m)
+        return Window(0, -0x40000000, 0);
+    uint picture = m / p.out_pixels, pixel = m % p.out_pixels;
+    return Window(picture * p.in_h * p.in_w, int(pixel / p.out_w * p.stride) - p.pad_top, int(pixel % p.out_w * p.stride) - p.pad_left);
+}
+
+uint sample_of(uint m)
+{
+    return m / p.out_pixels;
+}
+
+// k as a tap and a unit of its channels, advanced without divisions.
+int tap_y, tap_x;
+uint unit;
+
+void cursor_normalise()
+{
+    uint units_per_tap = (p.in_c + UNIT - 1) / UNIT;
+    while (unit >= units_per_tap) {
+        unit -= units_per_tap;
+        if (++tap_x == int(p.kernel_w)) {
+            tap_x = 0;
+            tap_y++;
+        }
+    }
+}
+
+void cursor_start(uint k)
+{
+    tap_y = 0;
+    tap_x = 0;
+    unit = k;
+    cursor_normalise();
+}
+
+void cursor_advance()
+{
+    unit += BK;
+    cursor_normalise();
+}
+
+// The input pixel at the cursor; false outside of the picture.
+bool find_pixel(Window window, out uint pixel)
+{
+    int y = window.y + tap_y, x = window.x + tap_x;
+    pixel = window.picture + uint(y) * p.in_w + uint(x);
+    return y >= 0 && y < int(p.in_h) && x >= 0 && x < int(p.in_w);
+}

@@ -1,0 +1,30 @@
+// Rows m of x as they are; k is in units of one or several channels. C twin: struct sdg_push_linear in backend/vulkan/ops/linear.c.
+layout(push_constant) uniform Push {
+    uint m, n, k;         // k: units
+    uint rows_per_sample; // H * W
+    uint table_samples;
+    uint in_c;
+} p;
+
+#define A_ROW uint
+uint cursor;
+
+uint a_row(uint m)
+{
+    return m;
+}
+
+void cursor_start(uint k)
+{
+    cursor = k;
+}
+
+void cursor_advance()
+{
+    cursor += BK;
+}
+
+uint sample_of(uint m)
+{
+    return m / p.rows_per_sample;
+}

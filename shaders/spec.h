@@ -1,0 +1,50 @@
+// Ids of the specialisation constants, for GLSL (`layout(constant_id = ...)`) and C (`spec[...]` of struct sdg_vk_dispatch), which both
+// include this file. A shader uses those of the files it includes, and its own, so that different families share numbers; all are below
+// SDG_SPEC_COUNT. C gives every constant of a pipeline a value, 0 where it names none, so the defaults in GLSL only help tools.
+#ifndef SDG_SHADERS_SPEC_H
+#define SDG_SHADERS_SPEC_H
+
+#define SDG_SPEC_LOCAL_SIZE 0 // types.glsl: invocations of a workgroup
+
+// codes.glsl
+#define SDG_SPEC_LOWEST 1
+#define SDG_SPEC_HIGHEST 2
+#define SDG_SPEC_OUT_PAIRS 3
+
+// tile.glsl
+#define SDG_SPEC_BM 4
+#define SDG_SPEC_BN 5
+#define SDG_SPEC_BK 6
+#define SDG_SPEC_TM 7
+#define SDG_SPEC_TN 8
+// epilogue.glsl
+#define SDG_SPEC_BIAS 9
+#define SDG_SPEC_TABLE 10
+#define SDG_SPEC_RESIDUAL 11
+#define SDG_SPEC_ACTIVATION 12
+// operands_float.glsl and operands_s8.glsl
+#define SDG_SPEC_WEIGHT_BITS 13
+// operands_s8.glsl, read_codes.glsl
+#define SDG_SPEC_IN_PAIRS 14
+#define SDG_SPEC_FLIP 15
+
+// attention.comp
+#define SDG_SPEC_ROWS 4
+#define SDG_SPEC_DEPTH 5
+#define SDG_SPEC_DEPTH_V 6
+#define SDG_SPEC_CAUSAL 7
+
+// unary.comp, binary.comp; group_norm.comp: its activation
+#define SDG_SPEC_FUNCTION 4
+
+// move.glsl
+#define SDG_SPEC_BYTES 4
+
+#define SDG_SPEC_COUNT 16
+
+// Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
+#define SDG_TABLE_NONE 0
+#define SDG_TABLE_SHARED 1     // one for all samples
+#define SDG_TABLE_PER_SAMPLE 2 // one each
+
+#endif
