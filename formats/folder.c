@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "formats/model_parts.h"
+#include "formats/quantized_folder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -197,45 +198,19 @@ static enum sdg_result find_base(const struct sdg_log *log, struct sdg_model *mo
     return result;
 }
 
-static enum sdg_result check_fingerprint(const struct sdg_log *log, const struct sdg_tensors *tensors,
-                                         const char *config, const char *key, const char *wanted, const char *why)
-{
-    char found[17];
-    sdg_tensors_fingerprint(tensors, found);
-    if (strcmp(found, wanted) == 0)
-        return SDG_OK;
-    return sdg_fail(log, SDG_ERROR_INPUT,
-                    "%s: its tensors have the fingerprint %s, but %s of quantization_config in %s is %s: %s",
-                    sdg_tensors_path(tensors), found, key, config, wanted, why);
-}
-
-static enum sdg_result put_over_base(const struct sdg_log *log, struct sdg_model *model, const char *config)
-{
-    struct sdg_tensors *base = NULL;
-    char *folder = sdg_path_join(log, model->base_path, "unet");
-    enum sdg_result result =
-        folder ? sdg_folder_weights(log, folder, SDG_PART_UNET, model->no_mmap, &base) : SDG_ERROR_MEMORY;
-    if (result == SDG_OK)
-        result = check_fingerprint(log, base, config, "base", model->unet_config.quantization.base,
-                                   "this is not the model that was quantized");
-    if (result == SDG_OK)
-        result = sdg_tensors_overlay(log, model->unet, &base);
-    sdg_tensors_destroy(&base);
-    sdg_free(folder);
-    return result;
-}
-
+// The file's own tensors over those of its base, if it has one.
 static enum sdg_result finish_quantized(const struct sdg_log *log, struct sdg_model *model)
 {
-    const struct sdg_quantization_config *q = &model->unet_config.quantization;
-    char *config = sdg_path_join(log, model->path, "unet/config.json");
-    if (!config)
-        return SDG_ERROR_MEMORY;
-    enum sdg_result result =
-        check_fingerprint(log, model->unet, config, "fingerprint", q->fingerprint,
-                          "one of the two files was replaced or changed; quantize the model again");
-    if (result == SDG_OK && model->base_path)
-        result = put_over_base(log, model, config);
+    struct sdg_tensors *base = NULL;
+    char *config = sdg_path_join(log, model->path, SDG_QUANTIZED_CONFIG_FILE),
+         *folder = model->base_path ? sdg_path_join(log, model->base_path, "unet") : NULL;
+    enum sdg_result result = config && (folder || !model->base_path) ? SDG_OK : SDG_ERROR_MEMORY;
+    if (result == SDG_OK && folder)
+        result = sdg_folder_weights(log, folder, SDG_PART_UNET, model->no_mmap, &base);
+    if (result == SDG_OK)
+        result = sdg_quantized_finish(log, &model->unet_config.quantization, config, model->unet, &base);
+    sdg_tensors_destroy(&base);
+    sdg_free(folder);
     sdg_free(config);
     return result;
 }

@@ -1,8 +1,9 @@
 #include "graph/weights.h"
 
+#include "formats/quantized_folder.h"
+
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct shape_text { char text[160]; };
@@ -60,7 +61,7 @@ static enum sdg_result wrong_shape(const struct source *s, const struct sdg_tens
 
 // ---- scales ----
 
-static const char weight_suffix[] = ".weight", scale_suffix[] = ".weight_scale";
+static const char weight_suffix[] = SDG_WEIGHT_SUFFIX, scale_suffix[] = SDG_WEIGHT_SCALE_SUFFIX;
 
 static bool ends_with(const char *text, const char *suffix)
 {
@@ -92,9 +93,8 @@ static enum sdg_result find_scale(const struct source *s, const struct sdg_value
         return wrong_type(s, out->scale, "f32");
     out->scale_start = whole ? 0 : (size_t)(v->slice_start * v->dims[2] * v->dims[3]);
     // Without a group size, all inputs of an output share a scale.
-    const char *text = sdg_tensors_metadata(s->weights, "group");
-    int64_t inputs = inputs_of(v, whole), group = text ? strtoll(text, NULL, 10) : 0;
-    if (group <= 0 || group > inputs)
+    int64_t inputs = inputs_of(v, whole), group = sdg_quantized_group(s->weights);
+    if (group == 0 || group > inputs)
         group = inputs;
     const int64_t dims[2] = {v->dims[0], (inputs - 1) / group + 1};
     const int rank = dims[1] == 1 && out->scale->rank != 2 ? 1 : 2;

@@ -3,7 +3,7 @@
 #ifndef SDG_QUANT_FIT_H
 #define SDG_QUANT_FIT_H
 
-#include "quant/scheme.h"
+#include "formats/scheme.h"
 #include "quant/statistics.h"
 #include "quant/tdq.h"
 

@@ -1,6 +1,8 @@
 #include "quant/quantized.h"
 
 #include "base/memory.h"
+#include "formats/quantized_folder.h"
+#include "formats/stored.h"
 #include "quant/tdq.h"
 #include "quant/rounding.h"
 
@@ -34,22 +36,11 @@ static int64_t elements(const struct sdg_tensor *t)
     return n;
 }
 
-// The tensor `owner`.`what`; NULL if there is none.
-static const struct sdg_tensor *find(const struct reader *r, const char *owner, const char *what, char name[NAME_BYTES])
+// The tensor of that owner; NULL if there is none.
+static const struct sdg_tensor *find(const struct reader *r, const char *owner, const char *suffix,
+                                     char name[NAME_BYTES])
 {
-    return snprintf(name, NAME_BYTES, "%s.%s", owner, what) < NAME_BYTES ? sdg_tensors_find(r->tensors, name) : NULL;
-}
-
-static enum sdg_result check_scales(const struct reader *r, const char *name, const void *data, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        float scale;
-        memcpy(&scale, (const char *)data + i * sizeof scale, sizeof scale);
-        if (!isfinite(scale) || scale < 0x1p-120f)
-            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s: scale %zu is %g, should be a positive number", path_of(r),
-                            name, i, (double)scale);
-    }
-    return SDG_OK;
+    return snprintf(name, NAME_BYTES, "%s%s", owner, suffix) < NAME_BYTES ? sdg_tensors_find(r->tensors, name) : NULL;
 }
 
 // ---- layers ----
@@ -80,7 +71,7 @@ static enum sdg_result check_weight_scale(const struct reader *r, const struct s
                                           const struct sdg_value_info *weight)
 {
     char name[NAME_BYTES];
-    const struct sdg_tensor *scale = find(r, op->name, "weight_scale", name);
+    const struct sdg_tensor *scale = find(r, op->name, SDG_WEIGHT_SCALE_SUFFIX, name);
     const bool grouped = r->q->scheme.activation_bits == SDG_FLOAT_BITS;
     if (!scale)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tensor %s is missing: %s has no scales", path_of(r), name,
@@ -91,7 +82,7 @@ static enum sdg_result check_weight_scale(const struct reader *r, const struct s
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [%" PRId64 "%s]",
                         path_of(r), name, sdg_dtype_name(scale->dtype), elements(scale), weight->dims[0],
                         grouped ? " or times groups" : "");
-    return check_scales(r, name, scale->data, (size_t)elements(scale));
+    return sdg_stored_check_scales(r->log, r->tensors, scale);
 }
 
 // Scales of weights that are floats: in a folder that leaves out what its base has, the integers are missing.
@@ -99,7 +90,7 @@ static enum sdg_result refuse_stray_scale(const struct reader *r, const struct s
                                           const struct sdg_value_info *weight)
 {
     char name[NAME_BYTES];
-    if (!find(r, op->name, "weight_scale", name))
+    if (!find(r, op->name, SDG_WEIGHT_SCALE_SUFFIX, name))
         return SDG_OK;
     return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: has %s, but the integers of %s are missing", path_of(r), name,
                     weight->name);
@@ -108,8 +99,7 @@ static enum sdg_result refuse_stray_scale(const struct reader *r, const struct s
 // True if the file says that codes it does not have are those of its base's weights, rounded with its scales.
 static bool codes_are_rounded(const struct reader *r)
 {
-    const char *codes = sdg_tensors_metadata(r->tensors, SDG_CODES_KEY);
-    return codes && strcmp(codes, SDG_CODES_ROUNDED) == 0 && r->q->scheme.activation_bits != SDG_FLOAT_BITS;
+    return sdg_quantized_rounds_codes(r->tensors) && r->q->scheme.activation_bits != SDG_FLOAT_BITS;
 }
 
 static uint64_t saved_bytes(const struct sdg_value_info *weight, const struct sdg_tensor *tensor, int bits)
@@ -131,7 +121,7 @@ static enum sdg_result read_layer(const struct reader *r, const struct sdg_op *o
         SDG_TRY(check_weight(r, weight, tensor, &bits));
     else if (!codes_are_rounded(r))
         return refuse_stray_scale(r, op, weight);
-    else if (!find(r, op->name, "weight_scale", scale))
+    else if (!find(r, op->name, SDG_WEIGHT_SCALE_SUFFIX, scale))
         return SDG_OK;
     else
         r->q->rounding_saves += saved_bytes(weight, tensor, bits);
@@ -155,11 +145,7 @@ static enum sdg_result read_layers(const struct reader *r)
         return sdg_fail(r->log, SDG_ERROR_INPUT,
                         "%s: the configuration says that the model is quantized, but no layer has integer weights",
                         path_of(r));
-    const char *layers = sdg_tensors_metadata(r->tensors, SDG_LAYERS_KEY);
-    if (layers && strtoull(layers, NULL, 10) != r->q->layer_count)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s layers should have weight_scale tensors, but %zu have",
-                        path_of(r), layers, r->q->layer_count);
-    return SDG_OK;
+    return sdg_quantized_check_layers(r->log, r->tensors, r->q->layer_count);
 }
 
 static const struct sdg_quantized_layer *find_layer(const struct sdg_quantized *q, const char *name)
@@ -183,7 +169,7 @@ static enum sdg_result check_zero_points(const struct reader *r, const struct sd
                                          const struct sdg_tensor *scales)
 {
     char name[NAME_BYTES];
-    const struct sdg_tensor *zeros = find(r, site->name, "input_zero_point", name);
+    const struct sdg_tensor *zeros = find(r, site->name, SDG_INPUT_ZERO_POINT_SUFFIX, name);
     if (site->kind != SDG_SITE_SILU)
         return zeros ? sdg_fail(r->log, SDG_ERROR_INPUT,
                                 "%s: %s does not belong here: the codes of this site are symmetric", path_of(r), name)
@@ -226,7 +212,7 @@ static enum sdg_result copy_scales(const struct reader *r, const struct sdg_tens
 static enum sdg_result read_scales(const struct reader *r, struct sdg_quantized_site *site)
 {
     char name[NAME_BYTES];
-    const struct sdg_tensor *scales = find(r, site->name, "input_scale", name);
+    const struct sdg_tensor *scales = find(r, site->name, SDG_INPUT_SCALE_SUFFIX, name);
     if (!scales)
         return sdg_fail(r->log, SDG_ERROR_INPUT,
                         "%s: tensor %s is missing: scheme %s needs the intervals of every site", path_of(r), name,
@@ -239,7 +225,7 @@ static enum sdg_result read_scales(const struct reader *r, struct sdg_quantized_
             r->log, SDG_ERROR_INPUT,
             "%s: %s is %s with %" PRId64 " numbers, should be f32 [1] or [%d], or [1, tokens] or [%d, tokens]",
             path_of(r), name, sdg_dtype_name(scales->dtype), elements(scales), SDG_TDQ_TIMES, SDG_TDQ_TIMES);
-    SDG_TRY(check_scales(r, name, scales->data, (size_t)elements(scales)));
+    SDG_TRY(sdg_stored_check_scales(r->log, r->tensors, scales));
     SDG_TRY(copy_scales(r, scales, site));
     return check_zero_points(r, site, scales);
 }
@@ -432,8 +418,8 @@ static enum sdg_result attach_layers(struct rewrite *w, sdg_value x, sdg_value c
             graph->ops[i].in[0] == x ? layer_of(w->q, graph, &graph->ops[i]) : NULL;
         if (!layer)
             continue;
-        sdg_value scale = sdg_graph_vector_weight(graph, graph->values[graph->ops[i].in[1]].dims[0], "%s.weight_scale",
-                                                  graph->ops[i].name);
+        sdg_value scale = sdg_graph_vector_weight(graph, graph->values[graph->ops[i].in[1]].dims[0],
+                                                  "%s" SDG_WEIGHT_SCALE_SUFFIX, graph->ops[i].name);
         SDG_TRY(sdg_graph_use_codes(graph, i, codes, interval, scale, layer->bits));
     }
     return SDG_OK;

@@ -2,13 +2,14 @@
 #include "quantize/quant_plan.h"
 
 #include "base/memory.h"
+#include "formats/quantized_folder.h"
 #include "quant/sites.h"
 #include "unet/unet.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const char weight_suffix[] = ".weight";
+static const char weight_suffix[] = SDG_WEIGHT_SUFFIX;
 
 // ---- modules ----
 

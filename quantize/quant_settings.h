@@ -2,7 +2,7 @@
 #ifndef SDG_QUANTIZE_QUANT_SETTINGS_H
 #define SDG_QUANTIZE_QUANT_SETTINGS_H
 
-#include "quant/scheme.h"
+#include "formats/scheme.h"
 #include "sdgen/quantize.h"
 
 #include <regex.h>

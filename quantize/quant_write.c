@@ -4,42 +4,19 @@
 
 #include "base/file.h"
 #include "base/directory.h"
-#include "base/json.h"
 #include "base/memory.h"
-#include "quant/quantized.h"
+#include "formats/quantized_folder.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char weights_file[] = "unet/diffusion_pytorch_model.safetensors", config_file[] = "unet/config.json",
-                  method_name[] = "sdgen";
 static const char *const component_folders[] = {"scheduler",   "text_encoder", "text_encoder_2",   "tokenizer",
                                                 "tokenizer_2", "vae",          "feature_extractor"};
 static const char *const loose_files[] = {"model_index.json", "LICENSE", "LICENSE.md", "LICENSE.txt"};
 
 // ---- the place of the output ----
-
-// True if sdg_quant_write made this folder.
-static bool is_our_folder(const char *path)
-{
-    struct sdg_json json;
-    char *text, *file = sdg_path_join(NULL, path, config_file);
-    bool ours = false;
-    if (file && sdg_path_kind(file) == SDG_PATH_FILE &&
-        sdg_file_read_text(NULL, file, SDG_JSON_FILE_LIMIT, &text) == SDG_OK) {
-        if (sdg_json_parse(NULL, file, text, &json) == SDG_OK) {
-            const cJSON *method = cJSON_GetObjectItemCaseSensitive(
-                cJSON_GetObjectItemCaseSensitive(json.object, "quantization_config"), "quant_method");
-            ours = cJSON_IsString(method) && strcmp(method->valuestring, method_name) == 0;
-            sdg_json_free(&json);
-        }
-        sdg_free(text);
-    }
-    sdg_free(file);
-    return ours;
-}
 
 // Whether the model lies in the folder that is to be replaced.
 static bool contains_model(const struct sdg_quantize_params *params)
@@ -59,7 +36,7 @@ enum sdg_result sdg_quant_check_output(const struct sdg_log *log, const struct s
     if (!params->force)
         return sdg_fail(log, SDG_ERROR_OUTPUT, "%s exists already: choose another name, or replace it by force",
                         params->output);
-    if (!is_our_folder(params->output) || contains_model(params))
+    if (!sdg_quantized_folder_is(params->output) || contains_model(params))
         return sdg_fail(log, SDG_ERROR_OUTPUT,
                         "%s exists and is no quantized model, or the model itself: it is not replaced", params->output);
     return SDG_OK;
@@ -67,92 +44,22 @@ enum sdg_result sdg_quant_check_output(const struct sdg_log *log, const struct s
 
 // ---- tensors ----
 
-struct tensor_list {
-    const struct sdg_log *log;
-    struct sdg_tensor *tensors; // those made here own their names
-    bool *owned;
-    size_t count, capacity, owned_capacity;
-};
-
-static enum sdg_result add_tensor(struct tensor_list *list, const struct sdg_tensor *tensor, bool owned)
+static enum sdg_result add_scales(struct sdg_quantized_writer *w, const struct sdg_quant_module *m)
 {
-    if (!sdg_grow(list->log, &list->tensors, &list->capacity, list->count + 1, sizeof *list->tensors, "tensors") ||
-        !sdg_grow(list->log, &list->owned, &list->owned_capacity, list->count + 1, sizeof *list->owned, "tensors"))
-        return SDG_ERROR_MEMORY;
-    list->tensors[list->count] = *tensor;
-    list->owned[list->count++] = owned;
+    for (size_t p = 0; p < m->part_count; p++)
+        SDG_TRY(sdg_quantized_add_scales(w, m->parts[p].op, (size_t)m->tensor->dims[0], m->parts[p].groups,
+                                         m->parts[p].scales));
     return SDG_OK;
 }
 
-// name.suffix
-static enum sdg_result add_new(struct tensor_list *list, const char *name, const char *suffix, struct sdg_tensor tensor)
-{
-    size_t bytes = strlen(name) + strlen(suffix) + 1;
-    char *full = sdg_alloc_raw(list->log, bytes, 1, "the name of a tensor");
-    if (!full)
-        return SDG_ERROR_MEMORY;
-    snprintf(full, bytes, "%s%s", name, suffix);
-    tensor.name = full;
-    enum sdg_result result = add_tensor(list, &tensor, true);
-    if (result != SDG_OK)
-        sdg_free(full);
-    return result;
-}
-
-static void free_list(struct tensor_list *list)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (list->owned[i])
-            sdg_free((char *)(uintptr_t)list->tensors[i].name);
-    sdg_free(list->tensors);
-    sdg_free(list->owned);
-}
-
-static enum sdg_result add_codes(struct tensor_list *list, const struct sdg_quant_module *m)
-{
-    struct sdg_tensor weight = *m->tensor;
-    weight.dtype = SDG_S8;
-    weight.data = m->codes;
-    weight.bytes = m->code_bytes;
-    if (m->bits == 4) {
-        weight.dtype = SDG_U8;
-        weight.rank = 2;
-        weight.dims[1] = (int64_t)m->code_bytes / weight.dims[0];
-    }
-    return add_new(list, m->name, ".weight", weight);
-}
-
-static enum sdg_result add_scales(struct tensor_list *list, const struct sdg_quant_module *m)
-{
-    for (size_t p = 0; p < m->part_count; p++) {
-        const struct sdg_quant_part *part = &m->parts[p];
-        const size_t outputs = (size_t)m->tensor->dims[0];
-        const struct sdg_tensor scales = {.dtype = SDG_F32,
-                                          .rank = part->groups > 1 ? 2 : 1,
-                                          .dims = {(int64_t)outputs, (int64_t)part->groups},
-                                          .data = part->scales,
-                                          .bytes = outputs * part->groups * sizeof *part->scales};
-        SDG_TRY(add_new(list, part->op, ".weight_scale", scales));
-    }
-    return SDG_OK;
-}
-
-static enum sdg_result add_site(struct tensor_list *list, const struct sdg_quant_site *site, int bits, int32_t *zeros)
+static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg_quant_site *site, int bits,
+                                int32_t *zeros)
 {
     const struct sdg_site_fit *fit = &site->fit;
-    const int64_t length = (int64_t)fit->length;
-    SDG_TRY(add_new(
-        list, site->name, ".input_scale",
-        (struct sdg_tensor){
-            .dtype = SDG_F32, .rank = 1, .dims = {length}, .data = fit->scales, .bytes = fit->length * sizeof(float)}));
-    if (site->kind != SDG_SITE_SILU)
-        return SDG_OK;
-    for (size_t i = 0; i < fit->length; i++)
+    const bool shifted = site->kind == SDG_SITE_SILU;
+    for (size_t i = 0; shifted && i < fit->length; i++)
         zeros[i] = sdg_interval_make(site->kind, bits, fit->scales[i]).zero_point;
-    return add_new(
-        list, site->name, ".input_zero_point",
-        (struct sdg_tensor){
-            .dtype = SDG_S32, .rank = 1, .dims = {length}, .data = zeros, .bytes = fit->length * sizeof *zeros});
+    return sdg_quantized_add_interval(w, site->name, fit->length, fit->scales, shifted ? zeros : NULL);
 }
 
 // A folder with a base need not hold codes that are the base's weights rounded to the nearest: they are made again on
@@ -171,86 +78,34 @@ static bool is_quantized(const struct sdg_quant_plan *plan, const struct sdg_ten
     return false;
 }
 
-// Large elements first, so that all of them are aligned in the file; then by name.
-static int in_file_order(const void *a, const void *b)
-{
-    const struct sdg_tensor *x = a, *y = b;
-    size_t left = sdg_dtype_size(x->dtype), right = sdg_dtype_size(y->dtype);
-    return left != right ? (left > right ? -1 : 1) : strcmp(x->name, y->name);
-}
-
-static enum sdg_result fill_list(struct tensor_list *list, struct sdg_quant_result *r, int32_t *zeros)
+static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_quant_result *r, int32_t *zeros)
 {
     const struct sdg_quant_plan *plan = r->plan;
-    r->bytes_before = r->bytes_after = r->bytes_stored = 0;
+    r->bytes_before = r->bytes_after = 0;
     for (size_t i = 0; i < plan->module_count; i++) {
         const struct sdg_quant_module *m = &plan->modules[i];
-        SDG_TRY(add_scales(list, m));
+        SDG_TRY(add_scales(w, m));
         if (leaves_codes(r, m))
             r->bytes_after += (double)m->code_bytes;
         else
-            SDG_TRY(add_codes(list, m));
+            SDG_TRY(sdg_quantized_add_codes(w, m->name, m->tensor, m->bits, m->codes));
     }
     for (size_t i = 0; i < plan->site_count; i++)
         if (plan->sites[i].fit.length)
-            SDG_TRY(add_site(list, &plan->sites[i], r->settings->scheme.activation_bits, zeros + i * SDG_TDQ_TIMES));
-    for (size_t i = 0; i < list->count; i++)
-        r->bytes_stored += (double)list->tensors[i].bytes;
-    r->bytes_after += r->bytes_stored;
+            SDG_TRY(add_site(w, &plan->sites[i], r->settings->scheme.activation_bits, zeros + i * SDG_TDQ_TIMES));
     for (size_t i = 0; i < sdg_tensors_count(r->model->unet); i++) {
         const struct sdg_tensor *t = sdg_tensors_at(r->model->unet, i);
         r->bytes_before += (double)t->bytes;
         if (is_quantized(plan, t))
             continue;
-        r->bytes_after += (double)t->bytes;
         if (r->params->delta)
-            continue;
-        r->bytes_stored += (double)t->bytes;
-        SDG_TRY(add_tensor(list, t, false));
+            r->bytes_after += (double)t->bytes;
+        else
+            SDG_TRY(sdg_quantized_add_tensor(w, t));
     }
+    r->bytes_stored = (double)sdg_quantized_writer_bytes(w);
+    r->bytes_after += r->bytes_stored;
     return SDG_OK;
-}
-
-// Sorting moves tensors away from what `owned` says: names are freed by a list of their own.
-static enum sdg_result write_sorted(struct tensor_list *list, const char *path, size_t group, size_t layers,
-                                    bool rounded)
-{
-    struct sdg_tensor *sorted = sdg_alloc(list->log, list->count, sizeof *sorted, "tensors");
-    if (!sorted)
-        return SDG_ERROR_MEMORY;
-    memcpy(sorted, list->tensors, list->count * sizeof *sorted);
-    qsort(sorted, list->count, sizeof *sorted, in_file_order);
-    char inputs[24]; // per scale: their number alone does not tell it
-    snprintf(inputs, sizeof inputs, "%zu", group);
-    char number[24];
-    snprintf(number, sizeof number, "%zu", layers);
-    struct sdg_metadata metadata[4] = {{"format", "pt"}, {SDG_LAYERS_KEY, number}};
-    size_t count = 2;
-    if (group)
-        metadata[count++] = (struct sdg_metadata){"group", inputs};
-    if (rounded)
-        metadata[count++] = (struct sdg_metadata){SDG_CODES_KEY, SDG_CODES_ROUNDED};
-    enum sdg_result result = sdg_tensors_write(list->log, path, sorted, list->count, metadata, count);
-    sdg_free(sorted);
-    return result;
-}
-
-static enum sdg_result write_tensors(const struct sdg_log *log, struct sdg_quant_result *r, const char *path)
-{
-    struct tensor_list list = {.log = log};
-    int32_t *zeros = sdg_alloc(log, r->plan->site_count, SDG_TDQ_TIMES * sizeof *zeros, "zero points");
-    bool rounded = false;
-    size_t layers = 0;
-    for (size_t i = 0; i < r->plan->module_count; i++) {
-        rounded |= leaves_codes(r, &r->plan->modules[i]);
-        layers += r->plan->modules[i].part_count;
-    }
-    enum sdg_result result = zeros ? fill_list(&list, r, zeros) : SDG_ERROR_MEMORY;
-    if (result == SDG_OK)
-        result = write_sorted(&list, path, r->settings->group, layers, rounded);
-    free_list(&list);
-    sdg_free(zeros);
-    return result;
 }
 
 // ---- configuration ----
@@ -271,77 +126,50 @@ static bool any_gptq(const struct sdg_quant_plan *plan)
     return false;
 }
 
-// NULL without memory. Seeds are small enough for JSON's numbers (checked by sdg_quantize).
-static cJSON *describe(const struct sdg_quant_result *r, const char *base, const char *fingerprint,
-                       const char *base_path)
+static enum sdg_result describe(const struct sdg_log *log, const struct sdg_quant_result *r, const char *base_path,
+                                struct sdg_quantization_config *q)
 {
-    const struct sdg_quant_settings *s = r->settings;
-    char scheme[SDG_SCHEME_NAME_BYTES];
-    cJSON *q = cJSON_CreateObject();
-    sdg_scheme_name(&s->scheme, scheme);
-    bool good = cJSON_AddStringToObject(q, "quant_method", method_name) && cJSON_AddNumberToObject(q, "format", 1) &&
-        cJSON_AddStringToObject(q, "scheme", scheme) &&
-        cJSON_AddNumberToObject(q, "weight_bits", s->scheme.weight_bits) &&
-        cJSON_AddNumberToObject(q, "activation_bits", s->scheme.activation_bits) &&
-        cJSON_AddStringToObject(q, "rule", sdg_interval_rule_name(s->scheme.rule)) &&
-        cJSON_AddNumberToObject(q, "group", (double)s->group) &&
-        cJSON_AddStringToObject(q, "weight_rounding", any_gptq(r->plan) ? "gptq" : "mse") &&
-        cJSON_AddNumberToObject(q, "seed", (double)r->params->seed) &&
-        (!r->statistics[0] || cJSON_AddStringToObject(q, "statistics", r->statistics)) &&
-        cJSON_AddStringToObject(q, "base", base) && cJSON_AddStringToObject(q, "fingerprint", fingerprint) &&
-        cJSON_AddNumberToObject(q, "static_sites", (double)count_static(r->plan)) &&
-        cJSON_AddBoolToObject(q, "corrected", false) &&
-        (!base_path || cJSON_AddStringToObject(q, "base_path", base_path));
-    if (good)
-        return q;
-    cJSON_Delete(q);
-    return NULL;
-}
-
-// The base's configuration with the description added, as text for cJSON_free; NULL without memory.
-static char *print_config(const struct sdg_json *base, cJSON *description)
-{
-    char *text = NULL;
-    cJSON *config = cJSON_Duplicate(base->object, true);
-    if (config && description && cJSON_AddItemToObject(config, "quantization_config", description))
-        text = cJSON_Print(config);
-    else
-        cJSON_Delete(description);
-    cJSON_Delete(config);
-    return text;
-}
-
-static enum sdg_result fingerprint_of(const struct sdg_log *log, const char *path, char text[17])
-{
-    struct sdg_tensors *written;
-    SDG_TRY(sdg_tensors_open(log, path, &written));
-    sdg_tensors_fingerprint(written, text);
-    sdg_tensors_destroy(&written);
+    const struct sdg_scheme *scheme = &r->settings->scheme;
+    *q = (struct sdg_quantization_config){.weight_bits = scheme->weight_bits,
+                                          .activation_bits = scheme->activation_bits,
+                                          .group = (int)r->settings->group,
+                                          .seed = (int64_t)r->params->seed,
+                                          .static_sites = (int)count_static(r->plan)};
+    sdg_scheme_name(scheme, q->scheme);
+    snprintf(q->rule, sizeof q->rule, "%s", sdg_interval_rule_name(scheme->rule));
+    snprintf(q->weight_rounding, sizeof q->weight_rounding, "%s", any_gptq(r->plan) ? "gptq" : "mse");
+    snprintf(q->statistics, sizeof q->statistics, "%s", r->statistics);
+    sdg_tensors_fingerprint(r->model->unet, q->base);
+    if (snprintf(q->base_path, sizeof q->base_path, "%s", base_path ? base_path : "") >= (int)sizeof q->base_path)
+        return sdg_fail(log, SDG_ERROR_USAGE, "%s: the way from there to %s has more than %zu bytes", r->params->output,
+                        r->params->model, sizeof q->base_path - 1);
     return SDG_OK;
 }
 
-static enum sdg_result write_config(const struct sdg_log *log, const struct sdg_quant_result *r, const char *from,
-                                    const char *to, const char *weights, const char *base_path)
+static bool any_leaves_codes(const struct sdg_quant_result *r)
 {
-    char *text, base[17], fingerprint[17];
-    struct sdg_json json;
-    sdg_tensors_fingerprint(r->model->unet, base);
-    SDG_TRY(fingerprint_of(log, weights, fingerprint));
-    SDG_TRY(sdg_file_read_text(log, from, SDG_JSON_FILE_LIMIT, &text));
-    enum sdg_result result = sdg_json_parse(log, from, text, &json);
-    sdg_free(text);
-    if (result != SDG_OK)
-        return result;
-    if (sdg_json_get(&json, "quantization_config")) {
-        result = sdg_fail(log, SDG_ERROR_INPUT,
-                          "%s: has a quantization_config already: start from the model it was made of", from);
-    } else {
-        char *printed = print_config(&json, describe(r, base, fingerprint, base_path));
-        result = printed ? sdg_output_text(log, to, printed)
-                         : sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s", config_file);
-        cJSON_free(printed);
-    }
-    sdg_json_free(&json);
+    for (size_t i = 0; i < r->plan->module_count; i++)
+        if (leaves_codes(r, &r->plan->modules[i]))
+            return true;
+    return false;
+}
+
+static enum sdg_result write_unet(const struct sdg_log *log, struct sdg_quant_result *r, const char *root,
+                                  const char *base_path)
+{
+    struct sdg_quantization_config config;
+    struct sdg_quantized_writer *writer = NULL;
+    SDG_TRY(describe(log, r, base_path, &config));
+    int32_t *zeros = sdg_alloc(log, r->plan->site_count, SDG_TDQ_TIMES * sizeof *zeros, "zero points");
+    char *from = zeros ? sdg_path_join(log, r->model->path, SDG_QUANTIZED_CONFIG_FILE) : NULL;
+    enum sdg_result result = from ? sdg_quantized_writer_create(log, &writer) : SDG_ERROR_MEMORY;
+    if (result == SDG_OK)
+        result = add_tensors(writer, r, zeros);
+    if (result == SDG_OK)
+        result = sdg_quantized_write(writer, root, from, &config, any_leaves_codes(r));
+    sdg_quantized_writer_destroy(&writer);
+    sdg_free(from);
+    sdg_free(zeros);
     return result;
 }
 
@@ -425,21 +253,15 @@ static enum sdg_result fill_folder(const struct sdg_log *log, struct sdg_quant_r
                                    struct sdg_folder_output *output)
 {
     const char *root = sdg_folder_output_path(output);
-    char *weights = sdg_path_join(log, root, weights_file), *config = sdg_path_join(log, root, config_file),
-         *from = sdg_path_join(log, r->model->path, config_file), *base_path = NULL;
-    enum sdg_result result = weights && config && from ? sdg_folder_output_add(output, "unet") : SDG_ERROR_MEMORY;
+    char *base_path = NULL;
+    enum sdg_result result = sdg_folder_output_add(output, "unet");
     if (result == SDG_OK && r->params->delta)
         result = sdg_path_relative(log, root, r->model->path, &base_path);
     if (result == SDG_OK)
-        result = write_tensors(log, r, weights);
-    if (result == SDG_OK)
-        result = write_config(log, r, from, config, weights, base_path);
+        result = write_unet(log, r, root, base_path);
     if (result == SDG_OK)
         result = copy_rest(log, r, output);
     sdg_free(base_path);
-    sdg_free(from);
-    sdg_free(config);
-    sdg_free(weights);
     return result;
 }
 

@@ -1,5 +1,6 @@
 // formats/: folders that sdquant wrote: the configuration of the quantization, fingerprints, and what is taken from the
 // base model.
+#include "formats/quantized_folder.h"
 #include "tests/model_files.h"
 
 static const char weights_file[] = "unet/diffusion_pytorch_model.safetensors";
@@ -309,6 +310,164 @@ static void test_short_tensors_count(void **state)
     assert_string_not_equal(before, after);
 }
 
+// ---- written by whoever has codes, scales and intervals ----
+
+static const int8_t codes8[32] = {-128, 127, 5, -6};
+static const uint8_t codes4[8 * 3] = {0x87, 0x10, 0x0f}; // [8, 5], rows of three bytes
+static const float layer_scales[16] = {0.5f, 1, 2, 4, 0.25f, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0.125f},
+                   site_scales[1] = {3};
+static const int32_t site_zeros[1] = {7};
+
+static char base_fingerprint[17];
+
+static enum sdg_result export(const struct sdg_log *log, const char *root, int group, bool rounded)
+{
+    const struct sdg_tensor m = tensor("m.weight", 2, 8, 4, 0, 0), n = tensor("n.weight", 2, 8, 5, 0, 0),
+                            kept = tensor("conv_in.weight", 4, 32, 4, 3, 3);
+    struct sdg_quantization_config config = {.weight_bits = 8,
+                                             .activation_bits = group ? 16 : 8,
+                                             .group = group,
+                                             .seed = 9007199254740992,
+                                             .static_sites = 1,
+                                             .scheme = "w8a8-static",
+                                             .rule = "static",
+                                             .weight_rounding = "mse",
+                                             .statistics = "0123456789abcdef",
+                                             .base_path = "../base"};
+    if (group)
+        strcpy(config.scheme, "w8a16"), strcpy(config.rule, "none");
+    memcpy(config.base, base_fingerprint, sizeof config.base);
+    struct sdg_quantized_writer *w = NULL;
+    enum sdg_result result = sdg_quantized_writer_create(log, &w);
+    if (result == SDG_OK && !rounded)
+        result = sdg_quantized_add_codes(w, "m", &m, 8, codes8);
+    if (result == SDG_OK)
+        result = sdg_quantized_add_codes(w, "n", &n, 4, codes4);
+    if (result == SDG_OK)
+        result = sdg_quantized_add_scales(w, "m", 8, group ? 2 : 1, layer_scales);
+    if (result == SDG_OK)
+        result = sdg_quantized_add_scales(w, "n[0:5]", 8, 1, layer_scales);
+    if (result == SDG_OK && !group)
+        result = sdg_quantized_add_interval(w, "s", 1, site_scales, site_zeros);
+    if (result == SDG_OK)
+        result = sdg_quantized_add_tensor(w, &kept);
+    if (result == SDG_OK)
+        result = sdg_quantized_write(w, temp_path(root), temp_path("base/unet/config.json"), &config, rounded);
+    sdg_quantized_writer_destroy(&w);
+    return result;
+}
+
+static void prepare_export(const char *root)
+{
+    make_quantized(); // for its base
+    fingerprint_of("base", base_fingerprint);
+    temp_remove_tree(temp_path(root));
+    put(root, "unet/none", "");
+}
+
+static void expect_tensor(const struct sdg_model *model, const char *name, enum sdg_dtype dtype, int rank,
+                          const void *data, size_t bytes)
+{
+    const struct sdg_tensor *t = sdg_tensors_find(model->unet, name);
+    if (!t)
+        fail_msg("%s is missing", name);
+    assert_true(t->dtype == dtype && t->rank == rank && t->bytes == bytes);
+    assert_memory_equal(t->data, data, bytes);
+}
+
+static void test_writing(void **state)
+{
+    (void)state;
+    prepare_export("e");
+    assert_false(sdg_quantized_folder_is(temp_path("e")));
+    assert_false(sdg_quantized_folder_is(temp_path("base")));
+    assert_int_equal(export(NULL, "e", 0, false), SDG_OK);
+    assert_true(sdg_quantized_folder_is(temp_path("e")));
+    struct sdg_model *model = open_model(temp_path("e"));
+    expect_tensor(model, "m.weight", SDG_S8, 2, codes8, 32);
+    expect_tensor(model, "n.weight", SDG_U8, 2, codes4, 24);
+    expect_tensor(model, "m.weight_scale", SDG_F32, 1, layer_scales, 32);
+    expect_tensor(model, "n[0:5].weight_scale", SDG_F32, 1, layer_scales, 32);
+    expect_tensor(model, "s.input_scale", SDG_F32, 1, site_scales, 4);
+    expect_tensor(model, "s.input_zero_point", SDG_S32, 1, site_zeros, 4);
+    expect_tensor(model, "conv_in.weight", SDG_F32, 4, values, 32 * 36 * 4);
+    assert_non_null(sdg_tensors_find(model->unet, "conv_out.bias")); // the base's
+    const struct sdg_quantization_config *c = &model->unet_config.quantization;
+    assert_true(c->present && !c->corrected && c->weight_bits == 8 && c->activation_bits == 8 && c->group == 0 &&
+                c->seed == 9007199254740992 && c->static_sites == 1);
+    assert_string_equal(c->scheme, "w8a8-static");
+    assert_string_equal(c->weight_rounding, "mse");
+    assert_string_equal(c->statistics, "0123456789abcdef");
+    assert_string_equal(c->base_path, "../base");
+    assert_true(sdg_quantized_group(model->unet) == 0 && !sdg_quantized_rounds_codes(model->unet));
+    struct temp_log t;
+    assert_int_equal(sdg_quantized_check_layers(temp_log(&t), model->unet, 2), SDG_OK);
+    assert_int_equal(sdg_quantized_check_layers(temp_log(&t), model->unet, 3), SDG_ERROR_INPUT);
+    assert_true(t.errors == 1 && strstr(t.last, "2 layers") && strstr(t.last, "3 have"));
+    sdg_model_close(&model);
+
+    prepare_export("e");
+    assert_int_equal(export(NULL, "e", 2, true), SDG_OK);
+    model = open_model(temp_path("e"));
+    expect_tensor(model, "m.weight", SDG_F32, 2, values, 128); // the base's, to be rounded
+    expect_tensor(model, "m.weight_scale", SDG_F32, 2, layer_scales, 64);
+    assert_true(sdg_quantized_group(model->unet) == 2 && sdg_quantized_rounds_codes(model->unet));
+    sdg_model_close(&model);
+
+    // A quantized model is no base.
+    struct temp_log u;
+    put("base", "unet/config.json", "{\"quantization_config\":{}}");
+    assert_int_equal(export(temp_log(&u), "e", 0, false), SDG_ERROR_INPUT);
+    assert_true(u.errors == 1 && strstr(u.last, "quantization_config"));
+}
+
+static bool is_offset(const char *name)
+{
+    return strncmp(name, "fix.", 4) == 0;
+}
+
+static void test_correcting(void **state)
+{
+    (void)state;
+    prepare_export("e");
+    assert_int_equal(export(NULL, "e", 0, false), SDG_OK);
+    for (int turn = 1; turn < 3; turn++) { // the second time in place of the first
+        const struct sdg_tensor fix[] = {tensor("fix.a", 1, turn, 0, 0, 0), tensor("fix.b", 1, 2, 0, 0, 0)};
+        assert_int_equal(sdg_quantized_correct(NULL, temp_path("e"), is_offset, fix, turn == 1 ? 2 : 1), SDG_OK);
+        struct sdg_model *model = open_model(temp_path("e"));
+        assert_true(model->unet_config.quantization.corrected);
+        assert_int_equal(model->unet_config.quantization.seed, 9007199254740992);
+        assert_int_equal(sdg_tensors_find(model->unet, "fix.a")->dims[0], turn);
+        assert_true((sdg_tensors_find(model->unet, "fix.b") != NULL) == (turn == 1));
+        expect_tensor(model, "m.weight", SDG_S8, 2, codes8, 32);
+        assert_int_equal(sdg_quantized_check_layers(NULL, model->unet, 2), SDG_OK);
+        sdg_model_close(&model);
+    }
+    put("e", "unet/config.json", unet_json); // nothing to amend
+    struct temp_log t;
+    const struct sdg_tensor fix = tensor("fix.a", 1, 1, 0, 0, 0);
+    assert_true(sdg_quantized_correct(temp_log(&t), temp_path("e"), is_offset, &fix, 1) != SDG_OK && t.errors == 1);
+}
+
+static void test_failing_export(void **state)
+{
+    (void)state;
+    for (size_t n = 1;; n++) {
+        struct temp_log t;
+        prepare_export("e");
+        const struct sdg_log *log = temp_log(&t);
+        sdg_test_fail_allocation(n);
+        enum sdg_result result = export(log, "e", 0, false);
+        sdg_test_fail_allocation(0);
+        if (result == SDG_OK) {
+            assert_true(n > 20);
+            print_message("%zu failing allocations\n", n - 1);
+            break;
+        }
+        assert_true(result == SDG_ERROR_MEMORY && t.errors == 1);
+    }
+}
+
 static void test_allocations(void **state)
 {
     (void)state;
@@ -328,6 +487,9 @@ int main(void)
         cmocka_unit_test(test_broken_files),
         cmocka_unit_test(test_short_tensors_count),
         cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_writing),
+        cmocka_unit_test(test_correcting),
+        cmocka_unit_test(test_failing_export),
     };
     return run_model_tests(tests);
 }

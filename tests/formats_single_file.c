@@ -192,6 +192,27 @@ static void test_single_file(void **state)
     print_message("%zu failing allocations\n", count);
 }
 
+// The same of 8-bit floats: nothing but the type differs.
+static void test_float8(void **state)
+{
+    (void)state;
+    struct sdg_tensor tensors[SMALL_COUNT];
+    for (int i = 0; i < SMALL_COUNT; i++) {
+        tensors[i] = small_tensor(i);
+        tensors[i].dtype = i % 2 ? SDG_F8_E4M3 : SDG_F8_E5M2;
+        tensors[i].bytes /= 4;
+    }
+    write_weights("s/float8.safetensors", tensors, SMALL_COUNT);
+    struct sdg_model *model = open_model(temp_path("s/float8.safetensors"));
+    assert_true(model->single_file && model->unet_config.levels == 2 && model->vae_config.levels == 2);
+    for (int i = 0; i < SMALL_COUNT; i++) {
+        const struct sdg_tensor *found = sdg_tensors_find(part_of(model, small_names[i].ldm), small_names[i].diffusers);
+        assert_true(found && found->dtype == tensors[i].dtype && found->bytes == tensors[i].bytes);
+        assert_memory_equal(found->data, values, found->bytes);
+    }
+    sdg_model_close(&model);
+}
+
 // An OpenCLIP text encoder: names by hand; two layers of width 64.
 static size_t add_openclip(struct sdg_tensor *to, char (*names)[100], const char *prefix)
 {
@@ -563,9 +584,13 @@ static void test_both_layouts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_single_file),         cmocka_unit_test(test_openclip),
-        cmocka_unit_test(test_broken_single_files), cmocka_unit_test(test_mutated_single_files),
-        cmocka_unit_test(test_replace_vae),         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_single_file),
+        cmocka_unit_test(test_float8),
+        cmocka_unit_test(test_openclip),
+        cmocka_unit_test(test_broken_single_files),
+        cmocka_unit_test(test_mutated_single_files),
+        cmocka_unit_test(test_replace_vae),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_both_layouts),
     };
     return run_model_tests(tests);

@@ -1,7 +1,7 @@
-// quant/interval, quant/scheme: codes, errors from histograms against sums over the values themselves, searches against
+// quant/interval, formats/scheme: codes, errors from histograms against sums over the values themselves, searches against
 // brute force.
 #include "quant/interval.h"
-#include "quant/scheme.h"
+#include "formats/scheme.h"
 #include "quant/search.h"
 
 #include "tests/support/quant.h"

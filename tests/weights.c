@@ -240,8 +240,8 @@ static int write_integers(void **state)
 {
     static int8_t c8[O * ROW], c4[O * ROW], odd[O * THIRD];
     static uint8_t p4[O * ROW], p_odd[O * THIRD]; // larger than needed
-    static float scales[O], half[O], grouped[O * GROUPS], half_grouped[O * SLICE_GROUPS], bad[O] = {1, NAN, 1},
-                                                                                          zero[O] = {1, 1, 0};
+    static float scales[O], half[O], grouped[O * GROUPS], half_grouped[O * SLICE_GROUPS],
+        bad[O] = {1, NAN, 1}, tiny[O] = {0x1p-120f, 1, 0x1.fffffep-121f}, zero[O] = {1, 1, 0};
     static double wide[O] = {1, 1, 1};
     for (int o = 0; o < O; o++) {
         scales[o] = scale_at(o, 0);
@@ -284,6 +284,8 @@ static int write_integers(void **state)
         SCALES("nan.weight_scale", bad),
         INTEGERS4("zero.weight"),
         SCALES("zero.weight_scale", zero),
+        INTEGERS8("tiny.weight"),
+        SCALES("tiny.weight_scale", tiny),
         INTEGERS8("wide.weight"),
         {.name = "wide.weight_scale", .dtype = SDG_F64, .rank = 1, .dims = {O}, .data = wide, .bytes = sizeof wide},
         INTEGERS8("long.weight"),
@@ -449,6 +451,9 @@ static void misfitting_integers(void **state)
     refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "zero.weight"),
             "test_integers.safetensors: tensor zero.weight_scale: scale 2 is 0, should be a positive finite number, "
             "2^-120 or more");
+    refused(&f, sdg_graph_conv_weight(f.g, O, I, K, K, "tiny.weight"), // the inverse would be no number
+            "test_integers.safetensors: tensor tiny.weight_scale: scale 2 is 7.52316e-37, should be a positive finite "
+            "number, 2^-120 or more");
     refused(&f, sdg_graph_vector_weight(f.g, O, "zero.weight_scale"),
             "test_integers.safetensors: tensor zero.weight_scale: scale 2 is 0, should be a positive finite number, "
             "2^-120 or more");

@@ -1,6 +1,6 @@
 // Quantization schemes: which bits weights and activations get, and where the activations' intervals come from.
-#ifndef SDG_QUANT_SCHEME_H
-#define SDG_QUANT_SCHEME_H
+#ifndef SDG_FORMATS_SCHEME_H
+#define SDG_FORMATS_SCHEME_H
 
 #include "base/log.h"
 
@@ -34,6 +34,7 @@ void sdg_scheme_name(const struct sdg_scheme *scheme, char name[static SDG_SCHEM
 // are codes of the 8-bit kernels that leave some out). Float weights with integer activations can only be simulated.
 bool sdg_scheme_is_runnable(const struct sdg_scheme *scheme);
 
+extern const char *const sdg_interval_rule_names[SDG_INTERVAL_RULES];
 const char *sdg_interval_rule_name(enum sdg_interval_rule rule); // none, static, table, tdq, dynamic
 int sdg_interval_rule_from_name(const char *name);               // -1 if unknown
 

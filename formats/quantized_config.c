@@ -1,14 +1,16 @@
-// "quantization_config" of a UNet's config.json: how sdquant made this model, and out of which.
-#include "base/json.h"
+// "quantization_config" of a UNet's config.json, read and written: how sdquant made this model, and out of which.
 #include "formats/config_check.h"
+#include "formats/quantized_parts.h"
+#include "formats/scheme.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { FLOAT_BITS = 16, MOST_GROUP = 1 << 20, MOST_SITES = 1 << 16 };
+enum { MOST_GROUP = 1 << 20, MOST_SITES = 1 << 16 };
 
-static const char *const rules[] = {"none", "static", "table", "tdq", "dynamic"};
+static const char method_name[] = "sdgen";
 static const char *const roundings[] = {"mse", "gptq"};
 
 // Other programs' quantized models have the key too; their weights would be taken for broken ones.
@@ -20,7 +22,7 @@ static enum sdg_result check_method(const struct sdg_json *json)
     if (!method)
         return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
                         "%s: quant_method is missing; models quantized by sdquant have \"sdgen\" there", json->path);
-    if (strcmp(method, "sdgen") != 0)
+    if (strcmp(method, method_name) != 0)
         return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
                         "%s: quant_method is \"%.40s\", supported: sdgen; take the full-precision model and "
                         "quantize it with sdquant",
@@ -41,9 +43,9 @@ static enum sdg_result read_bits(const struct sdg_json *json, struct sdg_quantiz
     if (weight != 4 && weight != 8)
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: weight_bits is %d, should be 4 or 8", json->path, weight);
     SDG_TRY(sdg_json_int(json, "activation_bits", 0, 1 << 20, 0, &activation));
-    if ((activation < 2 || activation > 8) && activation != FLOAT_BITS)
+    if ((activation < 2 || activation > 8) && activation != SDG_FLOAT_BITS)
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: activation_bits is %d, should be 2 to 8, or %d for none",
-                        json->path, activation, FLOAT_BITS);
+                        json->path, activation, SDG_FLOAT_BITS);
     q->weight_bits = weight;
     q->activation_bits = activation;
     return SDG_OK;
@@ -54,16 +56,15 @@ static enum sdg_result read_scheme(const struct sdg_json *json, struct sdg_quant
 {
     const char *scheme;
     int rule;
-    char wanted[sizeof q->scheme];
+    char wanted[SDG_SCHEME_NAME_BYTES];
     SDG_TRY(read_bits(json, q));
-    SDG_TRY(sdg_json_enum(json, "rule", rules, sizeof rules / sizeof *rules, 0, &rule));
-    bool quantized = q->activation_bits != FLOAT_BITS;
-    if (quantized != (rule != 0))
+    SDG_TRY(sdg_json_enum(json, "rule", sdg_interval_rule_names, SDG_INTERVAL_RULES, 0, &rule));
+    const bool quantized = q->activation_bits != SDG_FLOAT_BITS;
+    if (quantized != (rule != SDG_INTERVAL_NONE))
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: rule is \"%s\", which does not fit activation_bits %d",
-                        json->path, rules[rule], q->activation_bits);
-    snprintf(q->rule, sizeof q->rule, "%s", rules[rule]);
-    snprintf(wanted, sizeof wanted, "w%da%d%s%s", q->weight_bits, q->activation_bits, quantized ? "-" : "",
-             quantized ? q->rule : "");
+                        json->path, sdg_interval_rule_names[rule], q->activation_bits);
+    snprintf(q->rule, sizeof q->rule, "%s", sdg_interval_rule_names[rule]);
+    sdg_scheme_name(&(struct sdg_scheme){q->weight_bits, q->activation_bits, (enum sdg_interval_rule)rule}, wanted);
     SDG_TRY(sdg_json_string(json, "scheme", "", &scheme));
     if (strcmp(scheme, wanted) != 0)
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: scheme is \"%.40s\", but bits and rule are those of %s",
@@ -138,7 +139,7 @@ static enum sdg_result read_config(const struct sdg_json *json, struct sdg_quant
 
 enum sdg_result sdg_quantization_config_read(const struct sdg_json *json, struct sdg_quantization_config *out)
 {
-    const cJSON *object = sdg_json_get(json, "quantization_config");
+    const cJSON *object = sdg_json_get(json, SDG_QUANTIZATION_KEY);
     char where[600], shown[64];
     if (!object)
         return SDG_OK;
@@ -151,4 +152,77 @@ enum sdg_result sdg_quantization_config_read(const struct sdg_json *json, struct
     SDG_TRY(read_config(&inner, &q));
     *out = q;
     return SDG_OK;
+}
+
+bool sdg_quantization_config_is_ours(const struct sdg_json *json)
+{
+    const cJSON *method = cJSON_GetObjectItemCaseSensitive(
+        cJSON_GetObjectItemCaseSensitive(json->object, SDG_QUANTIZATION_KEY), "quant_method");
+    return cJSON_IsString(method) && strcmp(method->valuestring, method_name) == 0;
+}
+
+// ---- writing ----
+
+// cJSON prints 15 digits of a number, seeds have up to 16.
+static cJSON *exact_number(int64_t number)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRId64, number);
+    return cJSON_CreateRaw(text);
+}
+
+static bool add_item(cJSON *object, const char *key, cJSON *item)
+{
+    if (item && cJSON_AddItemToObject(object, key, item))
+        return true;
+    cJSON_Delete(item);
+    return false;
+}
+
+cJSON *sdg_quantization_config_describe(const struct sdg_quantization_config *c)
+{
+    cJSON *q = cJSON_CreateObject();
+    bool good = cJSON_AddStringToObject(q, "quant_method", method_name) &&
+        cJSON_AddNumberToObject(q, "format", SDG_QUANTIZATION_FORMAT) &&
+        cJSON_AddStringToObject(q, "scheme", c->scheme) && cJSON_AddNumberToObject(q, "weight_bits", c->weight_bits) &&
+        cJSON_AddNumberToObject(q, "activation_bits", c->activation_bits) &&
+        cJSON_AddStringToObject(q, "rule", c->rule) && cJSON_AddNumberToObject(q, "group", c->group) &&
+        cJSON_AddStringToObject(q, "weight_rounding", c->weight_rounding) &&
+        add_item(q, "seed", exact_number(c->seed)) &&
+        (!c->statistics[0] || cJSON_AddStringToObject(q, "statistics", c->statistics)) &&
+        cJSON_AddStringToObject(q, "base", c->base) && cJSON_AddStringToObject(q, "fingerprint", c->fingerprint) &&
+        cJSON_AddNumberToObject(q, "static_sites", c->static_sites) &&
+        cJSON_AddBoolToObject(q, "corrected", c->corrected) &&
+        (!c->base_path[0] || cJSON_AddStringToObject(q, "base_path", c->base_path));
+    if (good)
+        return q;
+    cJSON_Delete(q);
+    return NULL;
+}
+
+static bool set_member(cJSON *object, const char *key, cJSON *value)
+{
+    if (value)
+        cJSON_DeleteItemFromObjectCaseSensitive(object, key);
+    return add_item(object, key, value);
+}
+
+// The seed as it was read, which printing would round.
+static bool keep_seed(cJSON *config)
+{
+    cJSON *seed = cJSON_GetObjectItemCaseSensitive(config, "seed");
+    if (!cJSON_IsNumber(seed) || !(seed->valuedouble >= 0 && seed->valuedouble <= 0x1p53))
+        return true; // refused by whoever reads it
+    cJSON *exact = exact_number((int64_t)seed->valuedouble);
+    if (exact && cJSON_ReplaceItemInObjectCaseSensitive(config, "seed", exact))
+        return true;
+    cJSON_Delete(exact);
+    return false;
+}
+
+bool sdg_quantization_config_correct(cJSON *config, const char *fingerprint)
+{
+    return cJSON_IsObject(config) && keep_seed(config) &&
+        set_member(config, "fingerprint", cJSON_CreateString(fingerprint)) &&
+        set_member(config, "corrected", cJSON_CreateTrue());
 }

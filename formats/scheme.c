@@ -1,20 +1,20 @@
 // Names of quantization schemes.
-#include "quant/scheme.h"
+#include "formats/scheme.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const char *const rule_names[SDG_INTERVAL_RULES] = {"none", "static", "table", "tdq", "dynamic"};
+const char *const sdg_interval_rule_names[SDG_INTERVAL_RULES] = {"none", "static", "table", "tdq", "dynamic"};
 
 const char *sdg_interval_rule_name(enum sdg_interval_rule rule)
 {
-    return rule_names[rule];
+    return sdg_interval_rule_names[rule];
 }
 
 int sdg_interval_rule_from_name(const char *name)
 {
     for (int i = 0; i < SDG_INTERVAL_RULES; i++)
-        if (strcmp(rule_names[i], name) == 0)
+        if (strcmp(sdg_interval_rule_names[i], name) == 0)
             return i;
     return -1;
 }
@@ -63,7 +63,7 @@ void sdg_scheme_name(const struct sdg_scheme *s, char name[static SDG_SCHEME_NAM
 {
     bool rule = s->rule != SDG_INTERVAL_NONE;
     snprintf(name, SDG_SCHEME_NAME_BYTES, "w%da%d%s%s", s->weight_bits, s->activation_bits, rule ? "-" : "",
-             rule ? rule_names[s->rule] : "");
+             rule ? sdg_interval_rule_names[s->rule] : "");
 }
 
 bool sdg_scheme_is_runnable(const struct sdg_scheme *s)

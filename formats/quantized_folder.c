@@ -1,0 +1,74 @@
+// What a quantized UNet file says about itself, and how it finds its base.
+#include "formats/quantized_folder.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "formats/quantized_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int64_t sdg_quantized_group(const struct sdg_tensors *tensors)
+{
+    const char *text = sdg_tensors_metadata(tensors, SDG_GROUP_KEY);
+    const int64_t group = text ? strtoll(text, NULL, 10) : 0;
+    return group > 0 ? group : 0;
+}
+
+bool sdg_quantized_rounds_codes(const struct sdg_tensors *tensors)
+{
+    const char *codes = sdg_tensors_metadata(tensors, SDG_CODES_KEY);
+    return codes && strcmp(codes, SDG_CODES_ROUNDED) == 0;
+}
+
+enum sdg_result sdg_quantized_check_layers(const struct sdg_log *log, const struct sdg_tensors *tensors, size_t found)
+{
+    const char *layers = sdg_tensors_metadata(tensors, SDG_LAYERS_KEY);
+    if (layers && strtoull(layers, NULL, 10) != found)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: %s layers should have weight_scale tensors, but %zu have",
+                        sdg_tensors_path(tensors), layers, found);
+    return SDG_OK;
+}
+
+bool sdg_quantized_folder_is(const char *path)
+{
+    struct sdg_json json;
+    char *text, *file = sdg_path_join(NULL, path, SDG_QUANTIZED_CONFIG_FILE);
+    bool ours = false;
+    if (file && sdg_path_kind(file) == SDG_PATH_FILE &&
+        sdg_file_read_text(NULL, file, SDG_JSON_FILE_LIMIT, &text) == SDG_OK) {
+        if (sdg_json_parse(NULL, file, text, &json) == SDG_OK) {
+            ours = sdg_quantization_config_is_ours(&json);
+            sdg_json_free(&json);
+        }
+        sdg_free(text);
+    }
+    sdg_free(file);
+    return ours;
+}
+
+// ---- the base ----
+
+static enum sdg_result check_fingerprint(const struct sdg_log *log, const struct sdg_tensors *tensors,
+                                         const char *config, const char *key, const char *wanted, const char *why)
+{
+    char found[17];
+    sdg_tensors_fingerprint(tensors, found);
+    if (strcmp(found, wanted) == 0)
+        return SDG_OK;
+    return sdg_fail(log, SDG_ERROR_INPUT,
+                    "%s: its tensors have the fingerprint %s, but %s of quantization_config in %s is %s: %s",
+                    sdg_tensors_path(tensors), found, key, config, wanted, why);
+}
+
+enum sdg_result sdg_quantized_finish(const struct sdg_log *log, const struct sdg_quantization_config *config,
+                                     const char *path, struct sdg_tensors *unet, struct sdg_tensors **base)
+{
+    SDG_TRY(check_fingerprint(log, unet, path, "fingerprint", config->fingerprint,
+                              "one of the two files was replaced or changed; quantize the model again"));
+    if (!*base)
+        return SDG_OK;
+    SDG_TRY(check_fingerprint(log, *base, path, "base", config->base, "this is not the model that was quantized"));
+    return sdg_tensors_overlay(log, unet, base);
+}
