@@ -212,6 +212,11 @@ sdg_value sdg_graph_table(struct sdg_graph *g, const char *name, int64_t rows, i
     return table;
 }
 
+sdg_value sdg_graph_interval_table(struct sdg_graph *g, const char *name, int64_t rows, int64_t tokens)
+{
+    return sdg_graph_table(g, name, rows, tokens, 2);
+}
+
 static sdg_value weight_value(struct sdg_graph *g, int rank, const int64_t dims[4], const char *format,
                               va_list arguments)
 {
@@ -307,14 +312,39 @@ sdg_value sdg_graph_find(const struct sdg_graph *g, const char *name)
     return 0;
 }
 
-const char *sdg_op_name(enum sdg_op_kind kind)
-{
-    static const char *const names[] = {
-#define SDG_OP(name, upper) [SDG_OP_##upper] = #name,
+static const struct {
+    const char *name;
+    char operands[SDG_OP_MAX_INPUTS + 1];
+    enum sdg_op_result result;
+} columns[] = {
+#define SDG_OP(name, upper, operands, result) [SDG_OP_##upper] = {#name, operands, SDG_RESULT_##result},
 #include "graph/ops.def"
 #undef SDG_OP
-    };
-    return (size_t)kind < SDG_OP_COUNT ? names[kind] : "unknown";
+};
+
+const char *sdg_op_name(enum sdg_op_kind kind)
+{
+    return (size_t)kind < SDG_OP_COUNT ? columns[kind].name : "unknown";
+}
+
+enum sdg_operand sdg_op_operand(enum sdg_op_kind kind, int k)
+{
+    return (enum sdg_operand)columns[kind].operands[k];
+}
+
+enum sdg_op_result sdg_op_result(enum sdg_op_kind kind)
+{
+    return columns[kind].result;
+}
+
+bool sdg_op_is_interval(const struct sdg_op *op, sdg_value v)
+{
+    if (!v)
+        return false;
+    for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
+        if (op->in[k] == v && sdg_op_operand(op->kind, k) == SDG_OPERAND_INTERVAL)
+            return true;
+    return v == op->codes.interval || (op->kind == SDG_OP_MEASURE_INTERVAL && v == op->out);
 }
 
 static int64_t saturating_product(const int64_t *factors, int count)
@@ -341,15 +371,14 @@ int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op)
     return 0;
 }
 
-int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[6])
+int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[SDG_OP_MAX_READS])
 {
-    enum { CANDIDATES = SDG_OP_MAX_INPUTS + 2 };
-    sdg_value candidates[CANDIDATES];
+    sdg_value candidates[SDG_OP_MAX_READS];
     memcpy(candidates, op->in, sizeof op->in);
     candidates[SDG_OP_MAX_INPUTS] = op->epilogue.residual;
     candidates[SDG_OP_MAX_INPUTS + 1] = op->codes.interval;
     int count = 0;
-    for (int i = 0; i < CANDIDATES; i++) {
+    for (int i = 0; i < SDG_OP_MAX_READS; i++) {
         bool wanted = candidates[i] && sdg_value_is_read(&g->values[candidates[i]]);
         for (int j = 0; j < count && wanted; j++)
             wanted = reads[j] != candidates[i];

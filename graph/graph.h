@@ -4,6 +4,10 @@
 // simply an image whose H*W positions are the tokens, so a transformer block needs no reshape and no transpose:
 // `linear` and `layer_norm` act on C, `attention` takes H*W as its sequence.
 //
+// Integer codes stand for values by an interval: (scale > 0, zero point, an integer), f32. An interval is a value of
+// its own: a row table [T, tokens or 1, 1, 2], or measured in the run, an activation [1,1,1,2]. With tokens > 1 each of
+// the H*W positions of what is quantized has its own, the same in every sample.
+//
 // Values are built by the sdg_graph_* functions below, which apply the shape rule of their operation and check it.
 // Errors are sticky: after the first failure every call returns value 0 and sdg_graph_check() gives the result, so that
 // builders read like the network they describe. A network that cannot be (shapes that do not fit, more than 2^40
@@ -28,7 +32,7 @@ enum sdg_value_kind {
     SDG_VALUE_INPUT,
     SDG_VALUE_WEIGHT, // a named tensor of the model
     // row table [T, N, 1, C] in f32, written once; run(row) reads the slice [N, 1, C]; N is 1 (all samples) or the
-    // batch
+    // batch; of intervals 1 (all tokens) or the tokens
     SDG_VALUE_TABLE,
 };
 
@@ -50,11 +54,31 @@ struct sdg_value_info {
 };
 
 enum sdg_op_kind {
-#define SDG_OP(name, upper) SDG_OP_##upper,
+#define SDG_OP(name, upper, operands, result) SDG_OP_##upper,
 #include "graph/ops.def"
 #undef SDG_OP
     SDG_OP_COUNT
 };
+
+// What the columns of ops.def mean.
+enum sdg_operand {
+    SDG_OPERAND_NONE, // of in[] beyond what the operation has
+    SDG_OPERAND_ACTIVATION = 'x',
+    SDG_OPERAND_IDS = 't',
+    SDG_OPERAND_FACTOR = 'w', // weight of a product
+    SDG_OPERAND_WEIGHT = 'v', // any other
+    SDG_OPERAND_INTERVAL = 'i',
+};
+enum sdg_op_result { SDG_RESULT_FLOATS, SDG_RESULT_EITHER, SDG_RESULT_CODES, SDG_RESULT_MOVED };
+
+// The longest list of operands, and all activations that one operation may read: those, a residual and the interval of
+// its result.
+union sdg_op_longest {
+#define SDG_OP(name, upper, operands, result) char name[sizeof operands - 1];
+#include "graph/ops.def"
+#undef SDG_OP
+};
+enum { SDG_OP_MAX_INPUTS = sizeof(union sdg_op_longest), SDG_OP_MAX_READS = SDG_OP_MAX_INPUTS + 2 };
 
 // Unary functions, also usable as an epilogue's activation.
 enum sdg_unary {
@@ -70,8 +94,6 @@ enum sdg_unary {
     SDG_UNARY_AFFINE, // a * x + b   (attributes a, b)
 };
 enum sdg_binary { SDG_BINARY_ADD, SDG_BINARY_MUL };
-
-enum { SDG_OP_MAX_INPUTS = 4 };
 
 struct sdg_op {
     enum sdg_op_kind kind;
@@ -89,7 +111,7 @@ struct sdg_op {
     // highest), computed in f32 before y is rounded to any storage type, ties to even, NaN as the lowest. Their type is
     // s8 if lowest < 0, else u8.
     struct sdg_output_codes {
-        sdg_value interval;  // row table [T,1,1,2] or activation [1,1,1,2] in f32: (scale > 0, zero point, an integer)
+        sdg_value interval;  // row table [T, tokens of out or 1, 1, 2] or activation [1,1,1,2]
         int lowest, highest; // -128 <= lowest <= 0 < highest <= 255
     } codes;
     union {
@@ -137,6 +159,8 @@ enum sdg_result sdg_graph_check(const struct sdg_graph *graph);
 sdg_value sdg_graph_input(struct sdg_graph *g, const char *name, int64_t n, int64_t h, int64_t w, int64_t c);
 sdg_value sdg_graph_input_s32(struct sdg_graph *g, const char *name, int64_t n, int64_t t); // token ids [N,1,T,1]
 sdg_value sdg_graph_table(struct sdg_graph *g, const char *name, int64_t rows, int64_t n, int64_t c);
+// Row table [T, tokens, 1, 2]; tokens 1: the same interval for all.
+sdg_value sdg_graph_interval_table(struct sdg_graph *g, const char *name, int64_t rows, int64_t tokens);
 sdg_value sdg_graph_conv_weight(struct sdg_graph *g, int64_t out, int64_t in, int kh, int kw, const char *name, ...)
     SDG_PRINTF(6, 7);
 sdg_value sdg_graph_linear_weight(struct sdg_graph *g, int64_t out, int64_t in, const char *name, ...) SDG_PRINTF(4, 5);
@@ -171,8 +195,8 @@ sdg_value sdg_graph_concat(struct sdg_graph *g, const char *name, sdg_value x, s
 sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t length);
 // [N,1,T,1] s32 -> [N,1,T,C]; ids checked on writing
 sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions);
-// scale (clip(round(x / scale) + zero, lowest, highest) - zero), ties to even; interval: row table [T,1,1,2] or
-// activation [1,1,1,2].
+// scale (clip(round(x / scale) + zero, lowest, highest) - zero), ties to even; interval: row table [T, tokens or 1, 1,
+// 2] or activation [1,1,1,2].
 sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest,
                                   int highest);
 // The codes of x (struct sdg_output_codes).
@@ -193,21 +217,28 @@ static inline int64_t sdg_value_elements(const struct sdg_value_info *v)
     return v->dims[0] * v->dims[1] * v->dims[2] * v->dims[3];
 }
 const char *sdg_op_name(enum sdg_op_kind kind);
+enum sdg_operand sdg_op_operand(enum sdg_op_kind kind, int k); // what in[k] is, of 0 <= k < SDG_OP_MAX_INPUTS
+enum sdg_op_result sdg_op_result(enum sdg_op_kind kind);
+// True if v is an interval that the operation reads or makes; these are f32 whatever the graph's type is.
+bool sdg_op_is_interval(const struct sdg_op *op, sdg_value v);
 // Multiply-accumulates of one operation (conv2d, linear, attention; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
 double sdg_graph_macs(const struct sdg_graph *g); // of all operations
 // All activations one operation reads: operands that are activations or inputs, then the residual, then an interval
-// measured at run time, each once. Returns how many (at most 6).
-int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[6]);
+// measured at run time, each once. Returns how many.
+int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[SDG_OP_MAX_READS]);
 // A readable listing, one operation per line, at debug level.
 void sdg_graph_print(const struct sdg_graph *g);
 
-// For rewrites: the operation emits codes from now on. conv2d, linear, group_norm, layer_norm, geglu and attention can.
+// For rewrites: the operation emits codes from now on, of an interval for all its tokens or one for each. Those whose
+// result is EITHER in ops.def can.
 enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_value interval, int lowest, int highest);
 // For rewrites: a float conv2d or linear becomes one of integers, which reads `codes` (s8 or u8, of its input's shape)
 // with their interval and weights of `weight_bits` (8 or 4) bits with scales [O]:
 //     activation(scale * weight_scale[o] * sum((code - zero point) * weight) + bias[o] + table[row][n][o] + residual)
-// The sum is exact; what a convolution's padding holds counts as code = zero point.
+// The sum is exact; what a convolution's padding holds counts as code = zero point. Scale and zero point are those of
+// the token: intervals of more than one go with linear and with a conv2d of a 1x1 kernel, stride 1 and no padding, as a
+// larger kernel's sum would be of codes of several tokens, which no common scale turns into values.
 enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval,
                                     sdg_value weight_scale, int weight_bits);
 // For rewrites: takes the operation at index `from` out of the execution order and puts it back before the one that was

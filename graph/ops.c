@@ -363,16 +363,22 @@ sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, in
 
 // ---- integers ----
 
-static bool is_interval(const struct builder *b, sdg_value v)
+// An interval of value `of`, for all its tokens or one for each.
+static bool is_interval(const struct builder *b, sdg_value v, sdg_value of)
 {
     if (!is_value(b, v, "interval"))
         return false;
     const struct sdg_value_info *info = &b->g->values[v];
-    const bool measured =
-        info->kind == SDG_VALUE_ACTIVATION && info->dtype == SDG_F32 && info->dims[0] == 1 && info->dims[2] == 1;
-    if ((info->kind == SDG_VALUE_TABLE || measured) && info->dims[1] == 1 && info->dims[3] == 2)
+    const int64_t *d = info->dims, tokens = b->g->values[of].dims[1] * b->g->values[of].dims[2];
+    const bool table = info->kind == SDG_VALUE_TABLE,
+               measured = info->kind == SDG_VALUE_ACTIVATION && info->dtype == SDG_F32 && d[0] == 1 && d[1] == 1;
+    if ((!table && !measured) || d[2] != 1 || d[3] != 2)
+        FAIL(b, "interval %s is neither a row table [T, tokens or 1, 1, 2] nor an activation [1,1,1,2]", SHAPE(b, v));
+    else if (d[1] != 1 && d[1] != tokens)
+        FAIL(b, "intervals %s %s are for %" PRId64 " tokens, but %s has %" PRId64, info->name, SHAPE(b, v), d[1],
+             SHAPE(b, of), tokens);
+    else
         return true;
-    FAIL(b, "interval %s is neither a row table [T,1,1,2] nor an activation [1,1,1,2]", SHAPE(b, v));
     return false;
 }
 
@@ -394,7 +400,7 @@ sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_val
                                   int highest)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_FAKE_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval))
+    if (!begin(&b, g, name, SDG_OP_FAKE_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval, x))
         return 0;
     if (lowest > 0 || highest < 1 || highest > 1 << 20 || lowest < -(1 << 20))
         return FAIL(&b, "codes %d to %d do not hold 0 and 1", lowest, highest);
@@ -408,7 +414,7 @@ sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x,
                              int highest)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval) ||
+    if (!begin(&b, g, name, SDG_OP_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval, x) ||
         !are_codes(&b, lowest, highest))
         return 0;
     sdg_value out = finish_like(&b, (struct sdg_op){.in = {x}, .codes = {interval, lowest, highest}}, x);
@@ -447,20 +453,32 @@ enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_v
 {
     struct builder b;
     struct sdg_op *op = existing_op(&b, g, op_index);
-    if (!op || !is_interval(&b, interval) || !are_codes(&b, lowest, highest))
+    if (!op || !is_interval(&b, interval, op->out) || !are_codes(&b, lowest, highest))
         return sdg_graph_check(g);
-    switch (op->kind) {
-    case SDG_OP_CONV2D:
-    case SDG_OP_LINEAR:
-    case SDG_OP_GROUP_NORM:
-    case SDG_OP_LAYER_NORM:
-    case SDG_OP_GEGLU:
-    case SDG_OP_ATTENTION: break;
-    default: FAIL(&b, "cannot have codes as its result %s", SHAPE(&b, op->out)); return sdg_graph_check(g);
+    if (sdg_op_result(op->kind) != SDG_RESULT_EITHER) {
+        FAIL(&b, "cannot have codes as its result %s", SHAPE(&b, op->out));
+        return sdg_graph_check(g);
     }
     op->codes = (struct sdg_output_codes){interval, lowest, highest};
     g->values[op->out].dtype = code_type(lowest);
     return SDG_OK;
+}
+
+// A sum of codes has one scale and zero point only if all of them are of one token, or of tokens that share theirs.
+static bool sums_one_interval(const struct builder *b, const struct sdg_op *op, sdg_value interval)
+{
+    const struct sdg_value_info *info = &b->g->values[interval];
+    const bool one_token = op->kind == SDG_OP_LINEAR ||
+        (op->u.conv2d.kernel_h == 1 && op->u.conv2d.kernel_w == 1 && op->u.conv2d.stride == 1 &&
+         !op->u.conv2d.pad_top && !op->u.conv2d.pad_left && !op->u.conv2d.pad_bottom && !op->u.conv2d.pad_right);
+    if (info->dims[1] == 1 || one_token)
+        return true;
+    FAIL(b,
+         "intervals %s %s differ from token to token, which goes with a kernel of 1x1, stride 1 and no padding only: "
+         "this "
+         "one of %dx%d, stride %d reads codes of several tokens",
+         info->name, SHAPE(b, interval), op->u.conv2d.kernel_h, op->u.conv2d.kernel_w, op->u.conv2d.stride);
+    return false;
 }
 
 enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval,
@@ -468,7 +486,7 @@ enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_va
 {
     struct builder b;
     struct sdg_op *op = existing_op(&b, g, op_index);
-    if (!op || !is_value(&b, codes, "codes") || !is_interval(&b, interval))
+    if (!op || !is_value(&b, codes, "codes") || !is_interval(&b, interval, codes))
         return sdg_graph_check(g);
     const struct sdg_value_info *q = &g->values[codes], *x = &g->values[op->in[0]];
     struct sdg_value_info *weight = &g->values[op->in[1]];
@@ -478,7 +496,8 @@ enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_va
         FAIL(&b, "%s %s are no codes of input %s", sdg_dtype_name(q->dtype), SHAPE(&b, codes), SHAPE(&b, op->in[0]));
     else if (weight_bits != 4 && weight_bits != 8)
         FAIL(&b, "weights of %d bits, not of 4 or 8", weight_bits);
-    else if (is_vector(&b, weight_scale, weight->dims[0], "weight scale", weight->name)) {
+    else if (sums_one_interval(&b, op, interval) &&
+             is_vector(&b, weight_scale, weight->dims[0], "weight scale", weight->name)) {
         weight->dtype = SDG_S8;
         weight->bits = weight_bits;
         op->in[0] = codes;

@@ -131,7 +131,7 @@ static void find_lifetimes(const struct sdg_graph *g, struct work *work)
         work->first[v] = SIZE_MAX;
     for (size_t i = 0; i < g->op_count; i++) {
         const struct sdg_op *op = &g->ops[i];
-        sdg_value reads[6];
+        sdg_value reads[SDG_OP_MAX_READS];
         int read_count = sdg_op_reads(g, op, reads);
         for (int r = 0; r < read_count; r++)
             work->last[reads[r]] = i;

@@ -83,25 +83,39 @@ static int bits_of(const struct sdg_interval *interval)
     return bits;
 }
 
+// The values that the intervals of all tokens reach at a timestep.
+static void find_bounds(const struct sdg_quantized *q, size_t index, double t, float *low, float *high)
+{
+    *low = INFINITY;
+    *high = -INFINITY;
+    for (size_t token = 0; token < q->sites[index].tokens; token++) {
+        const struct sdg_interval interval = sdg_quantized_interval(q, index, token, t);
+        *low = fminf(*low, low_of(&interval));
+        *high = fmaxf(*high, high_of(&interval));
+    }
+}
+
 static enum sdg_result note_intervals(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index,
                                       struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
 {
     size_t calls = e->shown->calls;
-    record->intervals = sdg_evaluation_take(e->store, calls, sizeof *record->intervals);
+    record->tokens = q->sites[index].tokens;
+    record->intervals = sdg_evaluation_take(e->store, calls * record->tokens, sizeof *record->intervals);
     float *bounds = sdg_evaluation_take(e->store, 2 * SDG_EVALUATION_TIMES, sizeof *bounds);
     if (!record->intervals || !bounds)
         return SDG_ERROR_MEMORY;
     for (size_t c = 0; c < calls; c++) {
-        record->intervals[c] = sdg_quantized_interval(q, index, e->shown->timesteps[c]);
-        record->low[c] = (double)low_of(&record->intervals[c]);
-        record->high[c] = (double)high_of(&record->intervals[c]);
+        float low, high;
+        for (size_t token = 0; token < record->tokens; token++)
+            record->intervals[c * record->tokens + token] =
+                sdg_quantized_interval(q, index, token, e->shown->timesteps[c]);
+        find_bounds(q, index, e->shown->timesteps[c], &low, &high);
+        record->low[c] = (double)low;
+        record->high[c] = (double)high;
     }
-    for (int i = 0; i < SDG_EVALUATION_TIMES; i++) {
-        const struct sdg_interval interval =
-            sdg_quantized_interval(q, index, (SDG_TDQ_TIMES - 1.0) * i / (SDG_EVALUATION_TIMES - 1));
-        bounds[i] = low_of(&interval);
-        bounds[SDG_EVALUATION_TIMES + i] = high_of(&interval);
-    }
+    for (int i = 0; i < SDG_EVALUATION_TIMES; i++)
+        find_bounds(q, index, (SDG_TDQ_TIMES - 1.0) * i / (SDG_EVALUATION_TIMES - 1), &bounds[i],
+                    &bounds[SDG_EVALUATION_TIMES + i]);
     shown->low = bounds;
     shown->high = bounds + SDG_EVALUATION_TIMES;
     return SDG_OK;
@@ -111,9 +125,10 @@ static enum sdg_result note_site(struct sdg_evaluator *e, const struct sdg_quant
                                  struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
 {
     size_t calls = e->shown->calls;
-    const struct sdg_interval codes = sdg_quantized_interval(q, index, 0);
+    const struct sdg_interval codes = sdg_quantized_interval(q, index, 0, 0);
     record->quantized = true;
-    record->dynamic = q->sites[index].scale_count == 0;
+    record->dynamic = q->sites[index].times == 0;
+    record->tokens = 1;
     record->bits = shown->bits = bits_of(&codes);
     record->powers = sdg_evaluation_take(e->store, calls, sizeof *record->powers);
     record->low = sdg_evaluation_take(e->store, calls, 2 * sizeof *record->low);
@@ -164,6 +179,15 @@ static bool same_interval(const struct sdg_interval *a, const struct sdg_interva
     return a->scale == b->scale && a->zero_point == b->zero_point && a->lo == b->lo && a->hi == b->hi;
 }
 
+// The values of a site's codes, each with its token's interval.
+static void simulate_tokens(const struct sdg_site_record *r, size_t call, const float *values, float *codes,
+                            size_t elements, size_t channels)
+{
+    for (size_t i = 0; i < elements; i += channels)
+        sdg_interval_simulate(&r->intervals[call * r->tokens + i / channels % r->tokens], values + i, codes + i,
+                              channels);
+}
+
 // One site at one call: what every model makes of the values. Models that differ in their weights only have equal
 // intervals.
 static void compare_site(struct comparer *c, size_t site, size_t call, float low, float high)
@@ -182,9 +206,13 @@ static void compare_site(struct comparer *c, size_t site, size_t call, float low
             r->low[call] += (double)low_of(&interval);
             r->high[call] += (double)high_of(&interval);
         } else {
-            interval = r->intervals[call];
+            interval = r->intervals[call * r->tokens];
         }
-        if (!same_interval(&interval, &last)) {
+        if (r->tokens > 1) {
+            simulate_tokens(r, call, c->values, c->codes, s->elements, e->shown->site[site].channels);
+            power = sdg_power_of_difference(c->values, c->codes, s->elements);
+            last = (struct sdg_interval){0};
+        } else if (!same_interval(&interval, &last)) {
             sdg_interval_simulate(&interval, c->values, c->codes, s->elements);
             power = sdg_power_of_difference(c->values, c->codes, s->elements);
             last = interval;

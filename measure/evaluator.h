@@ -18,7 +18,8 @@ struct sdg_site_values {                    // a site of the reference's step gr
 struct sdg_site_record {
     bool quantized, dynamic;
     int bits;
-    struct sdg_interval *intervals; // [calls], unless dynamic
+    size_t tokens;                  // that have an interval of their own, or 1
+    struct sdg_interval *intervals; // [calls][tokens], unless dynamic
     struct sdg_power *powers;       // [calls]
     double *low, *high;             // [calls] sums over `runs` runs (dynamic)
 };

@@ -31,17 +31,20 @@ enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, stru
     char name[SDG_OBSERVED_NAME_BYTES];
     if (!q || q->scheme.rule == SDG_INTERVAL_DYNAMIC || !q->site_count)
         return SDG_OK;
-    float *data = sdg_alloc_raw(&p->log, (size_t)rows * 2, sizeof *data, "intervals");
+    size_t tokens = 1, count;
+    for (size_t i = 0; i < q->site_count; i++)
+        tokens = q->sites[i].tokens > tokens ? q->sites[i].tokens : tokens;
+    if (!sdg_mul_size((size_t)rows * 2, tokens, &count))
+        return sdg_fail(&p->log, SDG_ERROR_MEMORY, "the intervals of %zu tokens do not fit in the address space",
+                        tokens);
+    float *data = sdg_alloc_raw(&p->log, count, sizeof *data, "intervals");
     if (!data)
         return SDG_ERROR_MEMORY;
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < q->site_count && result == SDG_OK; i++) {
-        for (int64_t r = 0; r < rows; r++) {
-            const struct sdg_interval interval = sdg_quantized_interval(q, i, timestep(user, r));
-            data[2 * r] = interval.scale;
-            data[2 * r + 1] = (float)interval.zero_point;
-        }
-        result = sdg_program_write(program, sdg_interval_name(name, q->sites[i].name), data, (size_t)rows * 2);
+        sdg_quantized_table(q, i, rows, timestep, user, data);
+        result = sdg_program_write(program, sdg_interval_name(name, q->sites[i].name), data,
+                                   (size_t)rows * q->sites[i].tokens * 2);
     }
     sdg_free(data);
     return result;

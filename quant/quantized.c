@@ -179,7 +179,8 @@ static const struct sdg_quantized_layer *layer_of(const struct sdg_quantized *q,
 
 // ---- sites ----
 
-static enum sdg_result check_zero_points(const struct reader *r, const struct sdg_quantized_site *site)
+static enum sdg_result check_zero_points(const struct reader *r, const struct sdg_quantized_site *site,
+                                         const struct sdg_tensor *scales)
 {
     char name[NAME_BYTES];
     const struct sdg_tensor *zeros = find(r, site->name, "input_zero_point", name);
@@ -189,18 +190,36 @@ static enum sdg_result check_zero_points(const struct reader *r, const struct sd
                      : SDG_OK;
     if (!zeros)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tensor %s is missing", path_of(r), name);
-    if (zeros->dtype != SDG_S32 || zeros->rank != 1 || (uint64_t)zeros->dims[0] != site->scale_count)
+    if (zeros->dtype != SDG_S32 || zeros->rank != scales->rank || zeros->dims[0] != scales->dims[0] ||
+        elements(zeros) != elements(scales))
         return sdg_fail(r->log, SDG_ERROR_INPUT,
-                        "%s: %s is %s with %" PRId64 " numbers, should be s32 [%zu] like the scales", path_of(r), name,
-                        sdg_dtype_name(zeros->dtype), elements(zeros), site->scale_count);
-    for (size_t i = 0; i < site->scale_count; i++) {
+                        "%s: %s is %s with %" PRId64 " numbers, should be s32 [%zu%s] like the scales", path_of(r),
+                        name, sdg_dtype_name(zeros->dtype), elements(zeros), site->times,
+                        scales->rank > 1 ? " or 1, tokens" : "");
+    for (size_t i = 0; i < site->times * site->tokens; i++) {
         int32_t zero;
         memcpy(&zero, (const char *)zeros->data + i * sizeof zero, sizeof zero);
-        const int wanted = sdg_interval_make(site->kind, r->q->scheme.activation_bits, site->scales[i]).zero_point;
+        const float scale = site->scales[i % site->tokens * site->times + i / site->tokens];
+        const int wanted = sdg_interval_make(site->kind, r->q->scheme.activation_bits, scale).zero_point;
         if (zero != wanted)
             return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s: zero point %zu is %" PRId32 ", but scale %g asks for %d",
-                            path_of(r), name, i, zero, (double)site->scales[i], wanted);
+                            path_of(r), name, i, zero, (double)scale, wanted);
     }
+    return SDG_OK;
+}
+
+// Of the file's [times] or [times, tokens].
+static enum sdg_result copy_scales(const struct reader *r, const struct sdg_tensor *scales,
+                                   struct sdg_quantized_site *site)
+{
+    site->times = (size_t)scales->dims[0];
+    site->tokens = scales->rank == 1 ? 1 : (size_t)scales->dims[1];
+    site->scales = sdg_alloc_raw(r->log, site->times * site->tokens, sizeof *site->scales, "intervals");
+    if (!site->scales)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < site->times * site->tokens; i++)
+        memcpy(&site->scales[i % site->tokens * site->times + i / site->tokens],
+               (const char *)scales->data + i * sizeof *site->scales, sizeof *site->scales);
     return SDG_OK;
 }
 
@@ -212,22 +231,23 @@ static enum sdg_result read_scales(const struct reader *r, struct sdg_quantized_
         return sdg_fail(r->log, SDG_ERROR_INPUT,
                         "%s: tensor %s is missing: scheme %s needs the intervals of every site", path_of(r), name,
                         sdg_interval_rule_name(r->q->scheme.rule));
-    if (scales->dtype != SDG_F32 || scales->rank != 1 || (scales->dims[0] != 1 && scales->dims[0] != SDG_TDQ_TIMES))
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [1] or [%d]",
-                        path_of(r), name, sdg_dtype_name(scales->dtype), elements(scales), SDG_TDQ_TIMES);
-    SDG_TRY(check_scales(r, name, scales->data, (size_t)scales->dims[0]));
-    site->scale_count = (size_t)scales->dims[0];
-    site->scales = sdg_alloc_raw(r->log, site->scale_count, sizeof *site->scales, "intervals");
-    if (!site->scales)
-        return SDG_ERROR_MEMORY;
-    memcpy(site->scales, scales->data, site->scale_count * sizeof *site->scales);
-    return check_zero_points(r, site);
+    // tokens have an axis of their own: [1000] would have two meanings
+    const bool fits = (scales->rank == 1 || (scales->rank == 2 && scales->dims[1] >= 1)) &&
+        (scales->dims[0] == 1 || scales->dims[0] == SDG_TDQ_TIMES);
+    if (scales->dtype != SDG_F32 || !fits)
+        return sdg_fail(
+            r->log, SDG_ERROR_INPUT,
+            "%s: %s is %s with %" PRId64 " numbers, should be f32 [1] or [%d], or [1, tokens] or [%d, tokens]",
+            path_of(r), name, sdg_dtype_name(scales->dtype), elements(scales), SDG_TDQ_TIMES, SDG_TDQ_TIMES);
+    SDG_TRY(check_scales(r, name, scales->data, (size_t)elements(scales)));
+    SDG_TRY(copy_scales(r, scales, site));
+    return check_zero_points(r, site, scales);
 }
 
 static bool is_temporal(const struct sdg_quantized_site *site)
 {
-    for (size_t i = 1; i < site->scale_count; i++)
-        if (site->scales[i] != site->scales[0])
+    for (size_t i = 0; i < site->times * site->tokens; i++)
+        if (site->scales[i] != site->scales[i / site->times * site->times])
             return true;
     return false;
 }
@@ -243,7 +263,7 @@ static bool is_read_by_layer(const struct sdg_quantized *q, const struct sdg_gra
 static enum sdg_result read_site(const struct reader *r, const struct sdg_site *found)
 {
     struct sdg_quantized_site *site = &r->q->sites[r->q->site_count];
-    *site = (struct sdg_quantized_site){.name = sdg_strdup(r->log, found->name), .kind = found->kind};
+    *site = (struct sdg_quantized_site){.name = sdg_strdup(r->log, found->name), .kind = found->kind, .tokens = 1};
     if (!site->name)
         return SDG_ERROR_MEMORY;
     r->q->site_count++;
@@ -307,11 +327,24 @@ void sdg_quantized_destroy(struct sdg_quantized **quantized)
     *quantized = NULL;
 }
 
-struct sdg_interval sdg_quantized_interval(const struct sdg_quantized *q, size_t site, double t)
+struct sdg_interval sdg_quantized_interval(const struct sdg_quantized *q, size_t site, size_t token, double t)
 {
     const struct sdg_quantized_site *s = &q->sites[site];
-    const float scale = s->scale_count == 0 ? 1 : s->scale_count == 1 ? s->scales[0] : sdg_tdq_table_at(s->scales, t);
+    const float scale = s->times == 0 ? 1
+        : s->times == 1               ? s->scales[token]
+                                      : sdg_tdq_table_at(s->scales + token * s->times, t);
     return sdg_interval_make(s->kind, q->scheme.activation_bits, scale);
+}
+
+void sdg_quantized_table(const struct sdg_quantized *q, size_t site, int64_t rows,
+                         double (*timestep)(const void *user, int64_t row), const void *user, float *table)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (size_t token = 0; token < q->sites[site].tokens; token++, table += 2) {
+            const struct sdg_interval interval = sdg_quantized_interval(q, site, token, timestep(user, r));
+            table[0] = interval.scale;
+            table[1] = (float)interval.zero_point;
+        }
 }
 
 // ---- the rewrite ----
@@ -354,15 +387,7 @@ static size_t maker_of(const struct sdg_graph *graph, sdg_value v)
 
 static bool can_emit(const struct sdg_op *op)
 {
-    switch (op->kind) {
-    case SDG_OP_CONV2D:
-    case SDG_OP_LINEAR:
-    case SDG_OP_GROUP_NORM:
-    case SDG_OP_LAYER_NORM:
-    case SDG_OP_GEGLU:
-    case SDG_OP_ATTENTION: return !op->codes.interval;
-    default: return false;
-    }
+    return sdg_op_result(op->kind) == SDG_RESULT_EITHER && !op->codes.interval;
 }
 
 // Puts the operation just built before the one at `at`.
@@ -414,19 +439,28 @@ static enum sdg_result attach_layers(struct rewrite *w, sdg_value x, sdg_value c
     return SDG_OK;
 }
 
+static int64_t tokens_of_site(const struct sdg_quantized *q, const char *name)
+{
+    for (size_t i = 0; i < q->site_count; i++)
+        if (strcmp(q->sites[i].name, name) == 0)
+            return (int64_t)q->sites[i].tokens;
+    return 1;
+}
+
 static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *site)
 {
     struct sdg_graph *graph = w->graph;
     char name[SDG_OBSERVED_NAME_BYTES];
     const size_t layers = count_layers(w, site->value), maker = maker_of(graph, site->value);
     const bool sole = layers == count_reads(graph, site->value);
+    const int64_t tokens = tokens_of_site(w->q, site->name);
     sdg_value interval = 0, codes = 0;
     if (!layers)
         return SDG_OK;
     if (w->q->scheme.rule != SDG_INTERVAL_DYNAMIC)
-        interval = sdg_graph_table(graph, sdg_interval_name(name, site->name), graph->rows, 1, 2);
+        interval = sdg_graph_interval_table(graph, sdg_interval_name(name, site->name), graph->rows, tokens);
     w->codes = sdg_interval_make(site->kind, w->q->scheme.activation_bits, 1);
-    if (sole && maker != SIZE_MAX && graph->ops[maker].kind == SDG_OP_UPSAMPLE_NEAREST) {
+    if (sole && tokens == 1 && maker != SIZE_MAX && graph->ops[maker].kind == SDG_OP_UPSAMPLE_NEAREST) {
         // Codes are upsampled instead of values: a quarter of the work, and less to move.
         const sdg_value small = graph->ops[maker].in[0];
         SDG_TRY(make_codes(w, site->name, small, maker, count_reads(graph, small) == 1, &interval, &codes));

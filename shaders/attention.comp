@@ -150,7 +150,7 @@ void main()
             [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
                 y[j] = acc[(i * SLICES_V + part) * PER_CHANNEL + j] / total;
             if (CODES)
-                store_codes(at, y, count, coder());
+                store_codes(at, y, count, coder(base_q + first_query + row));
             else
                 for (uint j = 0; j < count; j++)
                     result[at + j] = SCALAR(y[j]);

@@ -5,17 +5,23 @@
 // rows are no multiple of four long and words belong to several invocations, sets its bytes atomically.
 layout(constant_id = 8) const int LOWEST = 0;
 layout(constant_id = 9) const int HIGHEST = 0;   // 0: the result is no codes
-layout(constant_id = 10) const uint OUT_ROWS = 0; // 1: a row table of intervals; 0: one for all rows
+layout(constant_id = 10) const uint OUT_PAIRS = 0; // intervals of a row: 1, or one for each token; 0: one for all rows
 const bool CODES = HIGHEST != 0;
 
 layout(binding = OUT_BINDING) buffer Words { uint words[]; };
 layout(binding = ROW_BINDING) readonly buffer Row { uint row; };
 layout(binding = ROW_BINDING + 1) readonly buffer Interval { vec2 intervals[]; }; // scale, zero point
 
-// What code_of() wants to know.
-vec2 coder()
+// Of a token, counted through all samples.
+vec2 interval_of(uint token)
 {
-    vec2 interval = intervals[row * OUT_ROWS];
+    return intervals[OUT_PAIRS > 1 ? row * OUT_PAIRS + token % OUT_PAIRS : row * OUT_PAIRS];
+}
+
+// What code_of() wants to know.
+vec2 coder(uint token)
+{
+    vec2 interval = interval_of(token);
     return vec2(1.0 / interval.x, interval.y);
 }
 
@@ -33,7 +39,18 @@ uint pack_codes(vec4 y, vec2 coder)
     return word;
 }
 
-// The codes of `count` (up to 4) results that begin at element `at`.
+// The same of four elements from `first` on, which may be of several tokens, of c channels each.
+uint pack_elements(vec4 y, uint first, uint c)
+{
+    if (OUT_PAIRS <= 1)
+        return pack_codes(y, coder(0));
+    uint word = 0;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        word |= (uint(int(code_of(y[i], coder((first + i) / c)))) & 0xffu) << (8 * i);
+    return word;
+}
+
+// The codes of `count` (up to 4) results of one token that begin at element `at`.
 void store_codes(uint at, vec4 y, uint count, vec2 coder)
 {
     uint word = pack_codes(y, coder);

@@ -7,7 +7,7 @@
 
 // C twin: struct sdg_push_fake_quantize in backend/vulkan/ops/fake_quantize.c.
 layout(push_constant) uniform Push {
-    uint total;
+    uint total, c;
 } p;
 
 layout(binding = 0) readonly buffer X { SCALAR x[]; };
@@ -18,7 +18,7 @@ void main()
     uint i = folded_invocation();
     if (i >= p.total)
         return;
-    vec2 interval = intervals[row * OUT_ROWS];
+    vec2 interval = interval_of(i / p.c);
     float code = clamp(roundEven(float(x[i]) / interval.x) + interval.y, float(LOWEST), float(HIGHEST));
     result[i] = SCALAR((code - interval.y) * interval.x);
 }

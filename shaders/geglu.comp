@@ -37,7 +37,7 @@ void main()
                 pixel++;
             }
         }
-        words[i] = pack_codes(y, coder());
+        words[i] = pack_elements(y, first, p.c);
     } else {
         result[i] = SCALAR(at(pixel, c));
     }

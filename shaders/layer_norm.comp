@@ -42,7 +42,7 @@ void main()
             uint count = min(4, p.c - c);
             for (uint j = 0; j < count; j++)
                 y[j] = (float(x[base + c + j]) - mean) * scale * gamma[c + j] + beta[c + j];
-            store_codes(base + c, y, count, coder());
+            store_codes(base + c, y, count, coder(token));
         }
     } else {
         for (uint c = lane; c < p.c; c += length)

@@ -140,7 +140,7 @@ void main()
                 uint count = min(4, p.n - n);
                 [[unroll]] for (uint c = 0; c < 4; c++)
                     y[c] = epilogue(sum[i * TN + j + c] * weight_scale(min(n + c, p.n - 1)), m, min(n + c, p.n - 1));
-                store_codes(m * p.n + n, y, count, coder());
+                store_codes(m * p.n + n, y, count, coder(m));
             } else {
                 result[m * p.n + n] = SCALAR(epilogue(sum[i * TN + j] * weight_scale(n), m, n));
             }

@@ -5,7 +5,7 @@
 // weights of 0. Unsigned codes become signed ones by flipping their highest bit, which takes 128 from the code and from the zero point,
 // so that one product, of signed bytes, does for all. What lies outside a picture reads as the zero point, whose part in the sum is
 //     zero * sum over k of w[n][k]
-// with sums made on upload. An invocation owns TM x TN outputs, along n in groups of four.
+// with sums made on upload. Where tokens have their own intervals, nothing is outside and a row of m is a token. An invocation owns TM x TN outputs, along n in groups of four.
 //
 // Weights are laid out (backend/vulkan/vk_weights.c) as words [n / 4][k][n % 4], or with 4 bits as words of two k, the first in the
 // lower half of each byte; the sums [n] follow. So a tile's weights are contiguous runs of 16 * BK bytes.
@@ -25,7 +25,7 @@ layout(constant_id = 0) const uint BM = 32;
 layout(constant_id = 1) const uint BN = 32;
 layout(constant_id = 2) const uint TM = 4;
 layout(constant_id = 3) const uint TN = 4; // a multiple of 4
-layout(constant_id = 11) const uint IN_ROWS = 0; // 1: a row table of intervals of the codes; 0: one for all rows
+layout(constant_id = 11) const uint IN_PAIRS = 0; // as OUT_PAIRS in codes.glsl, of the codes that are read
 layout(constant_id = 12) const uint FLIP = 0;    // 0x80808080 for unsigned codes
 layout(constant_id = 13) const uint WEIGHT_BITS = 8;
 
@@ -72,7 +72,7 @@ void store(uint m, uint n, vec4 y)
 {
     uint at = m * p.n + n, count = min(4, p.n - n);
     if (CODES) {
-        store_codes(at, y, count, coder());
+        store_codes(at, y, count, coder(m));
     } else if (p.n % 4 == 0) {
         result_fours[at / 4] = VECTOR(y);
     } else {
@@ -81,15 +81,24 @@ void store(uint m, uint n, vec4 y)
     }
 }
 
+// Scale of row m, and its zero point as it enters the product. (What is read from outside a picture has the only one.)
+vec2 row_interval(uint m)
+{
+    return in_intervals[IN_PAIRS > 1 ? row * IN_PAIRS + m % IN_PAIRS : row * IN_PAIRS];
+}
+
+uint repeated(float zero)
+{
+    return (uint(int(zero)) & 0xffu) * 0x01010101u;
+}
+
 void main()
 {
     uint lane = gl_LocalInvocationID.x, fours = (p.n + 3) / 4;
     uint m0 = gl_WorkGroupID.x * BM, n0 = gl_WorkGroupID.y * BN;
     uint slot_k = lane % BK, slot_row = lane / BK;
     uint first_m = lane / THREADS_N, first_n = lane % THREADS_N;
-    vec2 interval = in_intervals[row * IN_ROWS];
-    uint outside = (uint(int(interval.y)) & 0xffu) * 0x01010101u;
-    int zero = bitfieldExtract(int(outside ^ FLIP), 0, 8);
+    uint outside = repeated(row_interval(0).y);
 
     A_ROW rows[LOADS_A];
     [[unroll]] for (uint i = 0; i < LOADS_A; i++)
@@ -147,19 +156,21 @@ void main()
         if (n >= p.n)
             continue;
         vec4 scale;
-        ivec4 of_zero;
+        ivec4 weights_sum;
         [[unroll]] for (uint c = 0; c < 4; c++) {
             uint at = min(n + c, p.n - 1);
-            scale[c] = interval.x * weight_scale[at];
-            of_zero[c] = zero * sums[fours * 4 * stored_words() + at];
+            scale[c] = weight_scale[at];
+            weights_sum[c] = sums[fours * 4 * stored_words() + at];
         }
         [[unroll]] for (uint i = 0; i < TM; i++) {
             uint m = m0 + first_m + i * (BM / TM);
             if (m >= p.m)
                 continue;
+            vec2 interval = row_interval(m);
+            int zero = bitfieldExtract(int(repeated(interval.y) ^ FLIP), 0, 8);
             vec4 y;
             [[unroll]] for (uint c = 0; c < 4; c++)
-                y[c] = epilogue(scale[c] * float(sum[i * TN + j + c] - of_zero[c]), m, min(n + c, p.n - 1));
+                y[c] = epilogue(interval.x * scale[c] * float(sum[i * TN + j + c] - zero * weights_sum[c]), m, min(n + c, p.n - 1));
             store(m, n, y);
         }
     }

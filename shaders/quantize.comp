@@ -7,7 +7,7 @@
 
 // Four codes an invocation. C twin: struct sdg_push_quantize in backend/vulkan/ops/quantize.c.
 layout(push_constant) uniform Push {
-    uint total;
+    uint total, c;
 } p;
 
 layout(binding = 0) readonly buffer X { PACK x[]; };
@@ -24,5 +24,5 @@ void main()
     [[unroll]] for (uint j = 0; j < 4; j++)
         y[j] = VALUE(x[min(4 * i + j, p.total - 1)]);
 #endif
-    words[i] = pack_codes(y, coder());
+    words[i] = pack_elements(y, 4 * i, p.c);
 }

@@ -344,7 +344,11 @@ static void check_integers(const struct sdg_fast_kernels *kernels, bool sign)
 {
     enum { ROWS = 17, CHANNELS = 2551, DEPTH = (CHANNELS + 1) / 2 };
     const int64_t tile = kernels->tile;
-    const int zero = sign ? 0 : 3;
+    float pairs[2 * ROWS]; // the first for all, or one for each row
+    for (int r = 0; r < ROWS; r++) {
+        pairs[2 * r] = 1;
+        pairs[2 * r + 1] = (float)(sign ? 0 : 3 + 15 * r);
+    }
     uint8_t *codes = sdg_alloc(NULL, ROWS, CHANNELS, "codes");
     int16_t *x = sdg_alloc(NULL, ROWS * DEPTH, 4, "pairs");
     int8_t *w = sdg_alloc(NULL, (size_t)(2 * DEPTH * tile), 1, "weights");
@@ -353,25 +357,30 @@ static void check_integers(const struct sdg_fast_kernels *kernels, bool sign)
         codes[i] = i < 3 * CHANNELS ? (sign ? 128 : 255) : (uint8_t)(uniform() * 128);
     for (int64_t i = 0; i < 2 * DEPTH * tile; i++)
         w[i] = i % (2 * tile) < tile ? -128 : (int8_t)(uniform() * 128);
-    kernels->widen(codes, sign, zero, CHANNELS, x, 0, 5);
-    kernels->widen(codes, sign, zero, CHANNELS, x, 5, ROWS);
-    kernels->weighted_sums(x, DEPTH, ROWS, w, DEPTH, SDG_FAST_INTEGERS, sums);
-    for (int64_t r = 0; r < ROWS; r++)
-        for (int64_t c = 0; c < tile; c++) {
-            int64_t sum = 0;
-            for (int64_t k = 0; k < CHANNELS; k++) {
-                const uint8_t code = codes[r * CHANNELS + k];
-                sum += (int64_t)((sign ? (int8_t)code : code) - zero) * w[(k / 2 * tile + c) * 2 + k % 2];
+    for (int stride = 0; stride <= 2; stride += 2) {
+        const struct sdg_fast_intervals intervals = {pairs, stride, ROWS};
+        kernels->widen(codes, sign, &intervals, CHANNELS, x, 0, 5);
+        kernels->widen(codes, sign, &intervals, CHANNELS, x, 5, ROWS);
+        memset(sums, 0, (size_t)(ROWS * tile) * sizeof *sums);
+        kernels->weighted_sums(x, DEPTH, ROWS, w, DEPTH, SDG_FAST_INTEGERS, sums);
+        for (int64_t r = 0; r < ROWS; r++)
+            for (int64_t c = 0; c < tile; c++) {
+                int64_t sum = 0;
+                for (int64_t k = 0; k < CHANNELS; k++) {
+                    const uint8_t code = codes[r * CHANNELS + k];
+                    sum += (int64_t)((sign ? (int8_t)code : code) - (int)pairs[r * stride + 1]) *
+                        w[(k / 2 * tile + c) * 2 + k % 2];
+                }
+                if (sums[r * tile + c] != sum)
+                    fail_msg("%s: integer sum %lld is %d, should be %lld", kernels->name, (long long)(r * tile + c),
+                             sums[r * tile + c], (long long)sum);
             }
-            if (sums[r * tile + c] != sum)
-                fail_msg("%s: integer sum %lld is %d, should be %lld", kernels->name, (long long)(r * tile + c),
-                         sums[r * tile + c], (long long)sum);
-        }
+    }
     struct array scales = make(tile, false, 1e-6, 0), out = make(tile - 1, false, 0, 0);
-    const struct sdg_fast_epilogue end = {.integers = true, .scales = scales.data};
+    const struct sdg_fast_epilogue end = {.integers = true, .scales = scales.data, .scale = 0.3f};
     kernels->epilogue(&end, (float *)sums + tile, out.data, tile - 1);
     for (int64_t c = 0; c < tile - 1; c++)
-        out.value[c] = (double)sums[tile + c] * scales.value[c];
+        out.value[c] = (double)sums[tile + c] * scales.value[c] * (double)end.scale;
     check(&out, kernels, "integer epilogue");
     drop(&scales);
     drop(&out);
@@ -432,16 +441,25 @@ static const struct {
 };
 enum { CODE_RANGES = sizeof code_ranges / sizeof *code_ranges };
 
-static struct sdg_fast_codes codes_of(int range)
+enum { MOST_TOKENS = 100 };
+
+// The range's interval for all tokens, or one for each of so many (all of them lie in `pairs`).
+static struct sdg_fast_codes codes_of(int range, int64_t tokens, float pairs[2 * MOST_TOKENS])
 {
-    const float zero = code_ranges[range].zero;
-    return (struct sdg_fast_codes){1.0f / code_ranges[range].scale, (float)code_ranges[range].lowest - zero,
-                                   (float)code_ranges[range].highest - zero, (int32_t)zero};
+    const float scale = code_ranges[range].scale, zero = code_ranges[range].zero;
+    for (int64_t t = 0; t < (tokens ? tokens : 1); t++) {
+        pairs[2 * t] = scale * (1 + 0.21f * (float)(t % 7));
+        pairs[2 * t + 1] = code_ranges[range].lowest < 0 ? 0 : zero + (float)(t % 11);
+    }
+    return (struct sdg_fast_codes){{pairs, tokens ? 2 : 0, tokens},
+                                   tokens ? NAN : 1.0f / scale,
+                                   (float)code_ranges[range].lowest,
+                                   (float)code_ranges[range].highest};
 }
 
-static int expected_code(int range, float y)
+static int expected_code(int range, const float *pair, float y)
 {
-    float q = rintf(y * (1.0f / code_ranges[range].scale)) + code_ranges[range].zero;
+    float q = rintf(y * (1.0f / pair[0])) + pair[1];
     const float lowest = (float)code_ranges[range].lowest, highest = (float)code_ranges[range].highest;
     return (int)(q > lowest ? fminf(q, highest) : lowest); // the comparison is false for NaN
 }
@@ -451,13 +469,16 @@ static int code_at(int range, const uint8_t *codes, int64_t i)
     return code_ranges[range].lowest < 0 ? (int8_t)codes[i] : codes[i];
 }
 
-static void compare_codes(const struct sdg_fast_kernels *kernels, const char *what, int range, const uint8_t *codes,
-                          const float *y, int64_t count, int tolerance)
+static void compare_codes(const struct sdg_fast_kernels *kernels, const char *what, int range,
+                          const struct sdg_fast_codes *how, int64_t channels, const uint8_t *codes, const float *y,
+                          int64_t count, int tolerance)
 {
-    for (int64_t i = 0; i < count; i++)
-        if (abs(code_at(range, codes, i) - expected_code(range, y[i])) > tolerance)
+    for (int64_t i = 0; i < count; i++) {
+        const float *pair = how->intervals.pairs + i / channels * how->intervals.stride;
+        if (abs(code_at(range, codes, i) - expected_code(range, pair, y[i])) > tolerance)
             fail_msg("%s, %s, codes %d: element %lld is %d for %.9g, should be %d", kernels->name, what, range,
-                     (long long)i, code_at(range, codes, i), (double)y[i], expected_code(range, y[i]));
+                     (long long)i, code_at(range, codes, i), (double)y[i], expected_code(range, pair, y[i]));
+    }
     compared++;
 }
 
@@ -473,7 +494,7 @@ static struct array widened(const struct array *a)
 // Ties, both ends, what no integer holds, and no number.
 static void check_quantize(const struct sdg_fast_kernels *kernels, bool bf16)
 {
-    enum { COUNT = 1003 };
+    enum { TOKENS = 17, CHANNELS = 59, COUNT = TOKENS * CHANNELS };
     static const float special[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 0, -0.0f, 1e-38f, 0.5f, -0.5f};
     for (int range = 0; range < CODE_RANGES; range++) {
         struct array x = make(COUNT, bf16, code_ranges[range].scale * 200, 0);
@@ -485,12 +506,15 @@ static void check_quantize(const struct sdg_fast_kernels *kernels, bool bf16)
             x.value[i] = stored(&x, i);
         }
         struct array wide = widened(&x);
-        const struct sdg_fast_codes codes = codes_of(range);
-        uint8_t out[COUNT + 1] = {[COUNT] = 77};
-        kernels->quantize(x.data, out, bf16, &codes, 0, 500);
-        kernels->quantize(x.data, out, bf16, &codes, 500, COUNT);
-        compare_codes(kernels, "quantize", range, out, wide.data, COUNT, 0);
-        assert_int_equal(out[COUNT], 77);
+        for (int tokens = 0; tokens <= TOKENS; tokens += TOKENS) {
+            float pairs[2 * MOST_TOKENS];
+            const struct sdg_fast_codes codes = codes_of(range, tokens, pairs);
+            uint8_t out[COUNT + 1] = {[COUNT] = 77};
+            kernels->quantize(x.data, out, bf16, &codes, CHANNELS, 0, 8);
+            kernels->quantize(x.data, out, bf16, &codes, CHANNELS, 8, TOKENS);
+            compare_codes(kernels, "quantize", range, &codes, CHANNELS, out, wide.data, COUNT, 0);
+            assert_int_equal(out[COUNT], 77);
+        }
         drop(&x);
         drop(&wide);
     }
@@ -523,15 +547,17 @@ static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool bf16)
     struct array wide = widened(&x), y = make(COUNT, false, 0, 0);
     struct sdg_fast_group_norm norm = {
         .x = {wide.data, NULL}, .channels = {CHANNELS, 0}, .pixels = ROWS, .out = y.data, .groups = 7};
-    for (int range = 0; range < CODE_RANGES; range++) {
-        const struct sdg_fast_codes codes = codes_of(range);
+    for (int i = 0; i < 2 * CODE_RANGES; i++) {
+        const int range = i / 2;
+        float pairs[2 * MOST_TOKENS];
+        const struct sdg_fast_codes codes = codes_of(range, i % 2 ? ROWS : 0, pairs);
         uint8_t out[COUNT];
         kernels->layer_norm(wide.data, gamma.data, beta.data, 1e-5f, y.data, false, NULL, CHANNELS, 0, ROWS);
         kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, out, bf16, &codes, CHANNELS, 0, ROWS);
-        compare_codes(kernels, "layer norm", range, out, y.data, COUNT, 0);
+        compare_codes(kernels, "layer norm", range, &codes, CHANNELS, out, y.data, COUNT, 0);
         kernels->geglu(wide.data, y.data, false, NULL, CHANNELS, 0, ROWS);
         kernels->geglu(x.data, out, bf16, &codes, CHANNELS, 0, ROWS);
-        compare_codes(kernels, "geglu", range, out, y.data, COUNT, 0);
+        compare_codes(kernels, "geglu", range, &codes, CHANNELS, out, y.data, COUNT, 0);
         for (int silu = 0; silu < 2; silu++) {
             norm.silu = silu;
             kernels->group_norm_apply(&norm, 0, 0, ROWS, beta.data, gamma.data, beta.data, NULL);
@@ -540,7 +566,7 @@ static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool bf16)
             coded.bf16 = bf16;
             coded.out = out;
             kernels->group_norm_apply(&coded, 0, 0, ROWS, beta.data, gamma.data, beta.data, &codes);
-            compare_codes(kernels, "group norm", range, out, y.data, COUNT, 0);
+            compare_codes(kernels, "group norm", range, &codes, CHANNELS, out, y.data, COUNT, 0);
         }
     }
     struct array *all[] = {&x, &gamma, &beta, &wide, &y};
@@ -573,12 +599,14 @@ static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool b
     float floats[COUNT];
     for (int i = 0; i < COUNT; i++)
         floats[i] = (float)stored(&y, i);
-    for (int range = 0; range < CODE_RANGES; range++) {
-        const struct sdg_fast_codes codes = codes_of(range);
+    for (int i = 0; i < 2 * CODE_RANGES; i++) {
+        const int range = i / 2;
+        float pairs[2 * MOST_TOKENS];
+        const struct sdg_fast_codes codes = codes_of(range, i % 2 ? TOKENS : 0, pairs);
         uint8_t out[COUNT];
         op.out = out;
         run_attention(kernels, &op, &codes);
-        compare_codes(kernels, "attention", range, out, floats, COUNT, bf16);
+        compare_codes(kernels, "attention", range, &codes, HEADS * D, out, floats, COUNT, bf16);
     }
     struct array *all[] = {&q, &k, &v, &y};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

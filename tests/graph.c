@@ -407,6 +407,54 @@ MISTAKE(use_nine_bits)
     sdg_value q = codes_of(g, x);
     sdg_graph_use_codes(g, 0, q, sdg_graph_find(g, "interval"), sdg_graph_vector_weight(g, 3, "s"), 9);
 }
+// x is [2,5,4,8]: 20 tokens.
+static sdg_value token_table(struct sdg_graph *g, int64_t tokens)
+{
+    return sdg_graph_interval_table(g, "tokens", 2, tokens);
+}
+MISTAKE(quantize_tokens)
+{
+    sdg_graph_quantize(g, "q", x, token_table(g, 19), -128, 127);
+}
+MISTAKE(fake_quantize_tokens)
+{
+    sdg_graph_fake_quantize(g, "f", x, token_table(g, 40), -128, 127);
+}
+MISTAKE(quantize_measured_tokens)
+{
+    sdg_value many = sdg_graph_measure_interval(g, "m", x, -128, 127);
+    g->values[many].dims[1] = 20;
+    sdg_graph_quantize(g, "q", x, many, -128, 127);
+}
+MISTAKE(emit_tokens)
+{
+    sdg_graph_conv2d(g, "c", x, sdg_graph_conv_weight(g, 6, 8, 3, 3, "w"), (struct sdg_conv_params){.stride = 1}, none);
+    sdg_graph_emit_codes(g, 0, token_table(g, 20), -128, 127); // the result is [2,3,2,6]
+}
+MISTAKE(use_tokens)
+{
+    linear_3(g, x);
+    sdg_value q = codes_of(g, x);
+    sdg_graph_use_codes(g, 0, q, token_table(g, 21), sdg_graph_vector_weight(g, 3, "s"), 8);
+}
+static void use_tokens_in(struct sdg_graph *g, sdg_value x, int kernel, struct sdg_conv_params params)
+{
+    sdg_graph_conv2d(g, "c", x, sdg_graph_conv_weight(g, 6, 8, kernel, kernel, "w"), params, none);
+    sdg_value table = token_table(g, 20), q = sdg_graph_quantize(g, "q", x, table, -128, 127);
+    sdg_graph_use_codes(g, 0, q, table, sdg_graph_vector_weight(g, 6, "s"), 8);
+}
+MISTAKE(use_tokens_in_3x3)
+{
+    use_tokens_in(g, x, 3, (struct sdg_conv_params){.stride = 1, .pad_top = 1, .pad_left = 1});
+}
+MISTAKE(use_tokens_in_stride)
+{
+    use_tokens_in(g, x, 1, (struct sdg_conv_params){.stride = 2});
+}
+MISTAKE(use_tokens_in_padding)
+{
+    use_tokens_in(g, x, 1, (struct sdg_conv_params){.stride = 1, .pad_right = 1});
+}
 MISTAKE(use_scales)
 {
     linear_3(g, x);
@@ -429,6 +477,14 @@ static const struct mistake mistakes[] = {
     {use_floats, "lin (linear): f32 [2,5,4,8] are no codes of input"},
     {use_other_shape, "s8 [2,5,3,8] are no codes of input [2,5,4,8]"},
     {use_nine_bits, "weights of 9 bits"},
+    {quantize_tokens, "q (quantize): intervals tokens [2,19,1,2] are for 19 tokens, but [2,5,4,8] has 20"},
+    {fake_quantize_tokens, "f (fake_quantize): intervals tokens [2,40,1,2] are for 40 tokens, but [2,5,4,8] has 20"},
+    {quantize_measured_tokens, "interval [1,20,1,2] is neither"},
+    {emit_tokens, "c (conv2d): intervals tokens [2,20,1,2] are for 20 tokens, but [2,3,2,6] has 6"},
+    {use_tokens, "lin (linear): intervals tokens [2,21,1,2] are for 21 tokens, but [2,5,4,8] has 20"},
+    {use_tokens_in_3x3, "c (conv2d): intervals tokens [2,20,1,2] differ from token to token"},
+    {use_tokens_in_stride, "differ from token to token"},
+    {use_tokens_in_padding, "differ from token to token"},
     {use_scales, "weight scale s has shape [4], but w needs [3]"},
     {zero_dim, "zero: shape [1,0,4,4]"},
     {negative_dim, "negative: shape [-3]"},
@@ -540,7 +596,7 @@ static void questions(void **state)
     assert_int_equal(sdg_op_macs(g, find_op(g, "a")), 2 * 16 * 5 * (16 + 16));
     assert_int_equal(sdg_op_macs(g, find_op(g, "l")), 2 * 16 * 16 * 16);
     assert_int_equal(sdg_op_macs(g, find_op(g, "e")), 0);
-    sdg_value reads[6];
+    sdg_value reads[SDG_OP_MAX_READS];
     assert_int_equal(sdg_op_reads(g, find_op(g, "c"), reads), 1);
     assert_int_equal(sdg_op_reads(g, find_op(g, "a"), reads), 2);
     assert_true(reads[0] == y && reads[1] == text);
@@ -949,7 +1005,7 @@ static void integers(void **state)
     assert_int_equal(g->values[normed].dtype, SDG_BF16);
     assert_int_equal(g->values[weight].dtype, SDG_S8);
     assert_int_equal(g->values[weight].bits, 4);
-    sdg_value reads[6];
+    sdg_value reads[SDG_OP_MAX_READS];
     // codes and their interval; table and weights are no activations
     assert_int_equal(sdg_op_reads(g, &g->ops[at], reads), 2);
     assert_true(reads[0] == up && reads[1] == measured);
@@ -959,6 +1015,72 @@ static void integers(void **state)
     assert_int_equal(sdg_graph_fuse(g), SDG_OK);
     assert_int_equal(g->op_count, 5);
     assert_int_equal(sdg_graph_check(g), SDG_OK);
+    sdg_graph_destroy(&g);
+}
+
+// An interval for each token goes with all that quantizes, and with products that keep tokens apart.
+static void intervals_of_tokens(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 4, 5, 8), table = sdg_graph_interval_table(g, "tokens", 3, 20);
+    sdg_value one = sdg_graph_interval_table(g, "one", 3, 1);
+    assert_memory_equal(g->values[table].dims, ((int64_t[4]){3, 20, 1, 2}), sizeof(int64_t[4]));
+    assert_memory_equal(g->values[one].dims, ((int64_t[4]){3, 1, 1, 2}), sizeof(int64_t[4]));
+    sdg_value codes = sdg_graph_quantize(g, "q", x, table, -128, 127);
+    sdg_graph_fake_quantize(g, "f", x, table, 0, 255);
+    sdg_graph_linear(g, "lin", x, sdg_graph_linear_weight(g, 6, 8, "lin.weight"), none);
+    assert_int_equal(sdg_graph_use_codes(g, g->op_count - 1, codes, table, sdg_graph_vector_weight(g, 6, "ls"), 8),
+                     SDG_OK);
+    assert_int_equal(sdg_graph_emit_codes(g, g->op_count - 1, table, 0, 255), SDG_OK);
+    sdg_graph_conv2d(g, "c", x, sdg_graph_conv_weight(g, 6, 8, 1, 1, "c.weight"), (struct sdg_conv_params){.stride = 1},
+                     none);
+    assert_int_equal(sdg_graph_use_codes(g, g->op_count - 1, codes, table, sdg_graph_vector_weight(g, 6, "cs"), 4),
+                     SDG_OK);
+    sdg_graph_conv2d(g, "c3", x, sdg_graph_conv_weight(g, 6, 8, 3, 3, "c3.weight"), same3, none);
+    assert_int_equal(sdg_graph_emit_codes(g, g->op_count - 1, table, 0, 255), SDG_OK);
+    assert_int_equal(sdg_graph_check(g), SDG_OK);
+    assert_true(sdg_op_is_interval(find_op(g, "lin"), table) && !sdg_op_is_interval(find_op(g, "lin"), codes));
+    assert_true(!sdg_op_is_interval(find_op(g, "c3"), x) && !sdg_op_is_interval(find_op(g, "c3"), 0));
+    sdg_graph_destroy(&g);
+}
+
+// What ops.def says of each operation agrees with what its builder makes.
+static void columns(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 4, 4, 8), measured = sdg_graph_measure_interval(g, "m", x, -128, 127);
+    sdg_value codes = sdg_graph_quantize(g, "q", x, measured, -128, 127);
+    sdg_graph_slice(g, "sl", codes, 0, 4);
+    sdg_graph_upsample_nearest(g, "up", codes, 8, 8);
+    conv(g, "c", x, 16, 3, 2, 0);
+    norm(g, "gn", x, 2);
+    sdg_graph_geglu(g, "ge", x);
+    sdg_graph_attention(g, "a", x, x, x, 2, 1, false);
+    sdg_graph_unary(g, "u", x, SDG_UNARY_RELU);
+    sdg_graph_embed(g, "e", sdg_graph_input_s32(g, "ids", 1, 4), one_by_one(g, 9, 8), one_by_one(g, 9, 8));
+    sdg_graph_fake_quantize(g, "f", x, measured, -128, 127);
+    assert_int_equal(sdg_graph_check(g), SDG_OK);
+    for (size_t i = 0; i < g->op_count; i++) {
+        const struct sdg_op *op = &g->ops[i];
+        const enum sdg_dtype out = g->values[op->out].dtype;
+        for (int k = 0; k < SDG_OP_MAX_INPUTS && op->in[k]; k++) {
+            const struct sdg_value_info *v = &g->values[op->in[k]];
+            const enum sdg_operand operand = sdg_op_operand(op->kind, k);
+            assert_true(v->kind == SDG_VALUE_WEIGHT ? operand == SDG_OPERAND_FACTOR || operand == SDG_OPERAND_WEIGHT
+                            : v->dtype == SDG_S32   ? operand == SDG_OPERAND_IDS
+                            : op->in[k] == measured ? operand == SDG_OPERAND_INTERVAL
+                                                    : operand == SDG_OPERAND_ACTIVATION);
+        }
+        assert_true(sdg_op_result(op->kind) ==
+                    (op->kind == SDG_OP_QUANTIZE    ? SDG_RESULT_CODES
+                         : out == SDG_S8            ? SDG_RESULT_MOVED
+                         : strchr("cga", *op->name) ? SDG_RESULT_EITHER
+                                                    : SDG_RESULT_FLOATS));
+    }
+    assert_int_equal(sdg_op_operand(SDG_OP_UNARY, 1), SDG_OPERAND_NONE);
+    assert_int_equal(sdg_op_operand(SDG_OP_CONV2D, 2), SDG_OPERAND_INTERVAL);
     sdg_graph_destroy(&g);
 }
 
@@ -979,6 +1101,8 @@ int main(void)
         cmocka_unit_test(listing),
         cmocka_unit_test(copies),
         cmocka_unit_test(integers),
+        cmocka_unit_test(intervals_of_tokens),
+        cmocka_unit_test(columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@ static const struct {
     const char *name;
     void (*check)(struct suite *suite);
 } operations[] = {
-#define SDG_OP(name, upper) {#name, check_##name},
+#define SDG_OP(name, upper, operands, result) {#name, check_##name},
 #include "graph/ops.def"
 #undef SDG_OP
     {"integers", check_integers},

@@ -31,6 +31,12 @@ struct fixture {
 enum { ROWS = 2, SIDE = 4, TOKENS = 3, MAX_TENSORS = 4096 };
 static const double timesteps[ROWS] = {900.5, 101};
 
+static double timestep_of_row(const void *user, int64_t row)
+{
+    (void)user;
+    return timesteps[row];
+}
+
 static struct sdg_graph *step_graph(const struct fixture *f)
 {
     struct sdg_graph *graph;
@@ -137,18 +143,34 @@ static void add_layer(const struct fixture *f, const struct sdg_graph *graph, co
     sdg_free(weights);
 }
 
-// Scales that rise with t, so that a wrong row or timestep shows.
-static void add_site(const struct sdg_site *site, int bits, struct content *integers)
+// Scales that rise with t, so that a wrong row or timestep shows, and where there are several tokens from one to the
+// next as well; `constant`: of one time only.
+static void add_site(const struct sdg_site *site, int bits, int64_t tokens, bool constant, struct content *integers)
 {
-    float *scales = own(integers, SDG_TDQ_TIMES, sizeof *scales);
-    int32_t *zeros = own(integers, SDG_TDQ_TIMES, sizeof *zeros);
-    for (int t = 0; t < SDG_TDQ_TIMES; t++) {
-        scales[t] = (0.03f + 0.00002f * (float)t) * (float)(1 << (8 - bits));
-        zeros[t] = sdg_interval_make(site->kind, bits, scales[t]).zero_point;
+    const int64_t dims[2] = {constant ? 1 : SDG_TDQ_TIMES, tokens}, count = dims[0] * tokens;
+    const int rank = tokens > 1 || constant ? 2 : 1;
+    float *scales = own(integers, (size_t)count, sizeof *scales);
+    int32_t *zeros = own(integers, (size_t)count, sizeof *zeros);
+    for (int64_t i = 0; i < count; i++) {
+        scales[i] =
+            (0.03f + 0.00002f * (float)(i / tokens)) * (1 + 0.05f * (float)(i % tokens % 9)) * (float)(1 << (8 - bits));
+        zeros[i] = sdg_interval_make(site->kind, bits, scales[i]).zero_point;
     }
-    add(integers, SDG_F32, 1, (int64_t[]){SDG_TDQ_TIMES}, scales, site->name, ".input_scale");
+    add(integers, SDG_F32, rank, dims, scales, site->name, ".input_scale");
     if (site->kind == SDG_SITE_SILU)
-        add(integers, SDG_S32, 1, (int64_t[]){SDG_TDQ_TIMES}, zeros, site->name, ".input_zero_point");
+        add(integers, SDG_S32, rank, dims, zeros, site->name, ".input_zero_point");
+}
+
+// Tokens of a site that only products of one token read; 1 for others.
+static int64_t tokens_of(const struct sdg_graph *graph, sdg_value site)
+{
+    for (size_t i = 0; i < graph->op_count; i++) {
+        const struct sdg_op *op = &graph->ops[i];
+        if (op->in[0] == site && sdg_op_is_quantizable(graph, op) && op->kind == SDG_OP_CONV2D &&
+            op->u.conv2d.kernel_h > 1)
+            return 1;
+    }
+    return graph->values[site].dims[1] * graph->values[site].dims[2];
 }
 
 static void add_rest(const struct fixture *f, struct content *c)
@@ -162,9 +184,10 @@ static void add_rest(const struct fixture *f, struct content *c)
     }
 }
 
-// `skip`: layers whose name contains it stay float.
+// `skip`: layers whose name contains it stay float. by_token: sites have an interval for each token where they can,
+// every other one of them the same at all times.
 static void make_contents(const struct fixture *f, int weight_bits, int activation_bits, const char *skip,
-                          struct content **integers, struct content **floats)
+                          bool by_token, struct content **integers, struct content **floats)
 {
     struct sdg_graph *graph = step_graph(f);
     struct sdg_sites sites;
@@ -174,8 +197,10 @@ static void make_contents(const struct fixture *f, int weight_bits, int activati
         if (sdg_op_is_quantizable(graph, &graph->ops[i]) && !(skip && strstr(graph->ops[i].name, skip)))
             add_layer(f, graph, &graph->ops[i], weight_bits, *integers, *floats);
     assert_int_equal(sdg_sites_find(graph, &sites), SDG_OK);
-    for (size_t i = 0; i < sites.count && activation_bits < SDG_FLOAT_BITS; i++)
-        add_site(&sites.sites[i], activation_bits, *integers);
+    for (size_t i = 0; i < sites.count && activation_bits < SDG_FLOAT_BITS; i++) {
+        const int64_t tokens = by_token ? tokens_of(graph, sites.sites[i].value) : 1;
+        add_site(&sites.sites[i], activation_bits, tokens, tokens > 1 && i % 2, *integers);
+    }
     sdg_sites_clear(&sites);
     sdg_graph_destroy(&graph);
     add_rest(f, *integers);
@@ -210,11 +235,7 @@ static struct sdg_program *compile(struct sdg_backend *backend, const struct sdg
         char name[SDG_OBSERVED_NAME_BYTES];
         for (size_t s = 0; q && s < q->site_count; s++)
             if (strcmp(info->name, sdg_interval_name(name, q->sites[s].name)) == 0)
-                for (size_t r = 0; r < ROWS; r++) {
-                    const struct sdg_interval interval = sdg_quantized_interval(q, s, timesteps[r]);
-                    data[2 * r] = interval.scale;
-                    data[2 * r + 1] = (float)interval.zero_point;
-                }
+                sdg_quantized_table(q, s, ROWS, timestep_of_row, NULL, data);
         assert_int_equal(sdg_program_write(program, info->name, data, count), SDG_OK);
         sdg_free(data);
     }
@@ -255,10 +276,10 @@ static size_t count_ops(const struct sdg_graph *graph, enum sdg_op_kind kind)
 // one now and then: one code in about 10^5, an error of 1e-5 of what quantization itself loses (1e-2 .. 1e-3 of the
 // signal).
 static void integers_compute_what_is_simulated(const struct fixture *f, int weight_bits, int activation_bits,
-                                               const char *skip)
+                                               const char *skip, bool by_token)
 {
     struct content *integers, *floats;
-    make_contents(f, weight_bits, activation_bits, skip, &integers, &floats);
+    make_contents(f, weight_bits, activation_bits, skip, by_token, &integers, &floats);
     struct sdg_tensors *q_file = write_and_open(integers, "integers.safetensors"),
                        *f_file = write_and_open(floats, "floats.safetensors");
     struct sdg_graph *real = step_graph(f), *simulated = step_graph(f), *plain = step_graph(f);
@@ -268,6 +289,14 @@ static void integers_compute_what_is_simulated(const struct fixture *f, int weig
     assert_int_equal(sdg_quantized_create(&test_log, scheme, q_file, real, &q), SDG_OK);
     assert_int_equal(sdg_graph_quantize_model(real, q), SDG_OK);
     assert_int_equal(sdg_graph_simulate(simulated, activation_bits), SDG_OK);
+    size_t several = 0;
+    for (size_t s = 0; s < q->site_count; s++) { // the simulation knows no tokens of its own
+        char name[SDG_OBSERVED_NAME_BYTES];
+        const sdg_value v = sdg_graph_find(simulated, sdg_interval_name(name, q->sites[s].name));
+        simulated->values[v].dims[1] = (int64_t)q->sites[s].tokens;
+        several += q->sites[s].tokens > 1;
+    }
+    assert_true(by_token ? several > 10 && several < q->site_count : !several);
     for (int row = 0; row < ROWS; row++) {
         size_t count;
         float *a = noise_of(f->backend, real, q_file, q, row, &count),
@@ -295,15 +324,19 @@ static void integers_compute_what_is_simulated(const struct fixture *f, int weig
 
 static void same_as_simulated_w8a8(void **state)
 {
-    integers_compute_what_is_simulated(*state, 8, 8, NULL);
+    integers_compute_what_is_simulated(*state, 8, 8, NULL, false);
 }
 static void same_as_simulated_w4a6(void **state)
 {
-    integers_compute_what_is_simulated(*state, 4, 6, NULL);
+    integers_compute_what_is_simulated(*state, 4, 6, NULL, false);
+}
+static void same_as_simulated_by_token(void **state)
+{
+    integers_compute_what_is_simulated(*state, 8, 8, NULL, true);
 }
 static void layers_may_stay_float(void **state)
 {
-    integers_compute_what_is_simulated(*state, 8, 8, "attn");
+    integers_compute_what_is_simulated(*state, 8, 8, "attn", false);
 }
 
 // How the rewrite places codes: norms, geglu and attention make them; values that others read too are quantized by an
@@ -312,7 +345,7 @@ static void codes_come_from_where_values_are_made(void **state)
 {
     const struct fixture *f = *state;
     struct content *integers, *floats;
-    make_contents(f, 8, 8, NULL, &integers, &floats);
+    make_contents(f, 8, 8, NULL, false, &integers, &floats);
     struct sdg_tensors *file = write_and_open(integers, "integers.safetensors");
     struct sdg_graph *graph = step_graph(f), *dynamic = step_graph(f);
     struct sdg_quantized *q, *measured;
@@ -372,6 +405,62 @@ static struct sdg_tensor *first_ending(struct content *c, const char *ending)
     return NULL;
 }
 
+// Intervals by token are for one size of picture, and not for kernels that mix tokens.
+static void tokens_have_to_fit(void **state)
+{
+    const struct fixture *f = *state;
+    struct content *integers, *floats;
+    make_contents(f, 8, 8, NULL, true, &integers, &floats);
+    struct sdg_graph *graph = step_graph(f), *larger;
+    struct sdg_tensors *file = write_and_open(integers, "tokens.safetensors");
+    struct sdg_quantized *q;
+    struct sdg_unet_shape shape = {
+        .batch = 2, .height = SIDE, .width = 2 * SIDE, .tokens = TOKENS, .rows = ROWS, .table_batch = 1};
+    assert_int_equal(sdg_unet_step_graph(&test_log, &f->model->unet_config, &shape, &larger), SDG_OK);
+    assert_int_equal(sdg_graph_fuse(larger), SDG_OK);
+    assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, larger, &q), SDG_OK);
+    messages.errors = 0;
+    assert_int_equal(sdg_graph_quantize_model(larger, q), SDG_ERROR_INPUT);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, " tokens, but "));
+    sdg_quantized_destroy(&q);
+    sdg_tensors_destroy(&file);
+    // a 3x3 convolution's site by token, with and without zero points of its shape
+    struct sdg_tensor *zeros = first_ending(integers, ".conv1.input_zero_point"),
+                      *scales = first_ending(integers, ".conv1.input_scale");
+    const int64_t tokens = SIDE * SIDE;
+    float *many_scales = own(integers, (size_t)tokens, sizeof *many_scales);
+    int32_t *many_zeros = own(integers, (size_t)tokens, sizeof *many_zeros);
+    for (int64_t i = 0; i < tokens; i++) {
+        many_scales[i] = *(const float *)scales->data;
+        many_zeros[i] = *(const int32_t *)zeros->data;
+    }
+    scales->rank = 2, scales->dims[0] = 1, scales->dims[1] = tokens, scales->data = many_scales;
+    scales->bytes = (size_t)tokens * sizeof *many_scales;
+    file = write_and_open(integers, "tokens.safetensors");
+    assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, graph, &q), SDG_ERROR_INPUT);
+    assert_non_null(strstr(messages.last, "like the scales"));
+    sdg_tensors_destroy(&file);
+    zeros->rank = 2, zeros->dims[0] = 1, zeros->dims[1] = tokens, zeros->data = many_zeros;
+    zeros->bytes = (size_t)tokens * sizeof *many_zeros;
+    many_zeros[5]++;
+    file = write_and_open(integers, "tokens.safetensors");
+    assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, graph, &q), SDG_ERROR_INPUT);
+    assert_non_null(strstr(messages.last, "zero point 5 is"));
+    sdg_tensors_destroy(&file);
+    many_zeros[5]--;
+    file = write_and_open(integers, "tokens.safetensors");
+    assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, graph, &q), SDG_OK);
+    assert_int_equal(sdg_graph_quantize_model(graph, q), SDG_ERROR_INPUT);
+    assert_non_null(strstr(messages.last, "differ from token to token"));
+    sdg_quantized_destroy(&q);
+    sdg_tensors_destroy(&file);
+    sdg_graph_destroy(&larger);
+    sdg_graph_destroy(&graph);
+    free_content(integers);
+    free_content(floats);
+}
+
 static float number; // in the place of all data of a tensor is too much: one number is patched and put back
 static void patch(struct sdg_tensor *t, float value)
 {
@@ -407,7 +496,7 @@ static void damaged_tensors_are_refused(void **state)
     };
     const struct fixture *f = *state;
     struct content *integers, *floats;
-    make_contents(f, 8, 8, NULL, &integers, &floats);
+    make_contents(f, 8, 8, NULL, false, &integers, &floats);
     struct sdg_graph *graph = step_graph(f);
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         const struct damage *d = &damages[i];
@@ -475,7 +564,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_as_simulated_w8a8),      cmocka_unit_test(same_as_simulated_w4a6),
         cmocka_unit_test(layers_may_stay_float),       cmocka_unit_test(codes_come_from_where_values_are_made),
-        cmocka_unit_test(damaged_tensors_are_refused),
+        cmocka_unit_test(damaged_tensors_are_refused), cmocka_unit_test(same_as_simulated_by_token),
+        cmocka_unit_test(tokens_have_to_fit),
     };
     return cmocka_run_group_tests_name("quantized", tests, set_up, tear_down);
 }

@@ -140,17 +140,22 @@ static void write_broken(struct content *c, const char *key, cJSON *value)
     put_config(sound, key, value, fingerprint);
 }
 
-static enum sdg_result open_folder(const char *folder, struct temp_log *t, struct sdg_pipeline **p)
+static enum sdg_result open_on(const char *backend, const char *folder, struct temp_log *t, struct sdg_pipeline **p)
 {
     temp_log(t);
     struct sdg_pipeline_params params = {.model = folder,
-                                         .backend = "cpu",
+                                         .backend = backend,
                                          .type = "f32",
                                          .threads = 2,
                                          .log = temp_log_say,
                                          .log_user = t,
                                          .cache_dir = ""};
     return sdg_pipeline_create(&params, p);
+}
+
+static enum sdg_result open_folder(const char *folder, struct temp_log *t, struct sdg_pipeline **p)
+{
+    return open_on("cpu", folder, t, p);
 }
 
 static void expect_refused(enum sdg_result want, const char *file, const char *tensor, const char *reason)
@@ -180,6 +185,101 @@ static void test_sound_folder_draws(void **state)
         fail_msg("%s", t.last);
     sdg_image_destroy(&image);
     sdg_pipeline_destroy(&p);
+}
+
+// ---- an interval for each token ----
+
+enum { TOKENS = 4 }; // of the middle of the network, in a picture of 64x64
+
+// Each of `tokens` tokens gets the site's own scales, of all timesteps or (times 1) of the first, in steps of `step`
+// more.
+static float *spread_scales(struct content *c, const char *site, int64_t times, int64_t tokens, float step)
+{
+    char name[300];
+    snprintf(name, sizeof name, "%s.input_scale", site);
+    struct sdg_tensor *t = find(c, name);
+    const float *from = t->data;
+    float *scales = sdg_alloc(NULL, (size_t)(times * tokens), sizeof *scales, "scales");
+    assert_true(t->rank == 1 && t->dims[0] >= times);
+    for (int64_t i = 0; i < times * tokens; i++)
+        scales[i] = from[i / tokens] * (1 + step * (float)(i % tokens));
+    t->rank = 2;
+    t->dims[0] = times;
+    t->dims[1] = tokens;
+    t->data = scales;
+    t->bytes = (size_t)(times * tokens) * sizeof *scales;
+    return scales;
+}
+
+static void keep_latent(void *user, int step, int steps, const float *latent, int channels, int height, int width)
+{
+    if (step == steps)
+        memcpy(user, latent, (size_t)channels * (size_t)height * (size_t)width * sizeof *latent);
+}
+
+static void draw_latent(const char *backend, const char *folder, float latent[4 * 8 * 8])
+{
+    struct temp_log t;
+    struct sdg_pipeline *p;
+    struct sdg_image *image;
+    struct sdg_generate_params generate = {.prompt = "a red apple, 3d",
+                                           .width = 64,
+                                           .height = 64,
+                                           .steps = 2,
+                                           .latent = keep_latent,
+                                           .latent_user = latent};
+    if (open_on(backend, folder, &t, &p) != SDG_OK || sdg_generate(p, &generate, &image, NULL) != SDG_OK)
+        fail_msg("%s", t.last);
+    sdg_image_destroy(&image);
+    sdg_pipeline_destroy(&p);
+}
+
+// Where all tokens have what the site had, nothing changes, to the last bit in the reference; where they have not,
+// something does, and cpu agrees with the reference. Another number of tokens is refused when the picture is known.
+static void test_intervals_of_tokens(void **state)
+{
+    (void)state;
+    static const char *const backends[] = {"reference", "cpu"};
+    float plain[4 * 8 * 8], same[4 * 8 * 8], other[2][4 * 8 * 8];
+    struct content *c = sdg_alloc(NULL, 1, sizeof *c, "test");
+    read_sound(c);
+    const struct content sites = *c;
+    draw_latent("reference", sound, plain);
+    float *scales[] = {spread_scales(c, plain_site, 1000, TOKENS, 0), spread_scales(c, half, 1000, TOKENS, 0)};
+    write_broken(c, NULL, NULL);
+    draw_latent("reference", broken, same);
+    assert_memory_equal(plain, same, sizeof plain);
+    *c = sites;
+    float *own[] = {spread_scales(c, plain_site, 1, TOKENS, 0.3f), spread_scales(c, half, 1000, TOKENS, 0.3f)};
+    write_broken(c, NULL, NULL);
+    for (int i = 0; i < 2; i++)
+        draw_latent(backends[i], broken, other[i]);
+    double power = 0, change = 0, difference = 0;
+    for (int i = 0; i < 4 * 8 * 8; i++) {
+        power += (double)plain[i] * plain[i];
+        change += pow((double)other[0][i] - plain[i], 2);
+        difference += pow((double)other[0][i] - other[1][i], 2);
+    }
+    print_message("tokens of their own change the latent by NMSE %.1e, cpu differs by %.1e\n", change / power,
+                  difference / power);
+    assert_true(change > 1e-6 * power && difference < 0.1 * change);
+
+    struct temp_log t;
+    struct sdg_pipeline *p;
+    struct sdg_image *image = NULL;
+    assert_int_equal(open_folder(broken, &t, &p), SDG_OK);
+    struct sdg_generate_params large = {.prompt = "a red apple, 3d", .width = 128, .height = 64, .steps = 2};
+    assert_int_equal(sdg_generate(p, &large, &image, NULL), SDG_ERROR_INPUT);
+    assert_true(!image && t.errors == 1);
+    if (!strstr(t.last, plain_site) || !strstr(t.last, "are for 4 tokens, but") || !strstr(t.last, "has 8"))
+        fail_msg("%s", t.last);
+    sdg_pipeline_destroy(&p);
+    sdg_tensors_destroy(&c->file);
+    for (int i = 0; i < 2; i++) {
+        sdg_free(scales[i]);
+        sdg_free(own[i]);
+    }
+    sdg_free(c);
 }
 
 struct damage {
@@ -301,9 +401,9 @@ static int set_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sound_folder_draws),
-                                       cmocka_unit_test(test_damaged_tensors),
-                                       cmocka_unit_test(test_damaged_configurations)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sound_folder_draws), cmocka_unit_test(test_intervals_of_tokens),
+        cmocka_unit_test(test_damaged_tensors), cmocka_unit_test(test_damaged_configurations)};
     temp_make();
     int failed = cmocka_run_group_tests(tests, set_up, NULL);
     temp_remove();

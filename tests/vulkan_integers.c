@@ -137,7 +137,7 @@ static bool is_read_once(const struct sdg_graph *g, sdg_value v)
 {
     int count = g->values[v].output;
     for (size_t i = 0; i < g->op_count; i++) {
-        sdg_value reads[6];
+        sdg_value reads[SDG_OP_MAX_READS];
         int read = sdg_op_reads(g, &g->ops[i], reads);
         for (int k = 0; k < read; k++)
             count += reads[k] == v;

@@ -7,7 +7,7 @@ const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT] = {
     ((kind) == SDG_OP_GROUP_NORM             ? sdg_vk_scratch_group_norm       \
          : (kind) == SDG_OP_MEASURE_INTERVAL ? sdg_vk_scratch_measure_interval \
                                              : NULL)
-#define SDG_OP(name, upper) [SDG_OP_##upper] = {sdg_vk_lower_##name, SCRATCH(SDG_OP_##upper)},
+#define SDG_OP(name, upper, operands, result) [SDG_OP_##upper] = {sdg_vk_lower_##name, SCRATCH(SDG_OP_##upper)},
 #include "graph/ops.def"
 #undef SDG_OP
 #undef SCRATCH
@@ -15,15 +15,10 @@ const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT] = {
 
 // ---- integers ----
 
-bool sdg_vk_is_interval(const struct sdg_op *op, sdg_value v)
+uint32_t sdg_vk_pairs_per_row(const struct sdg_vk_lowering *lo, sdg_value interval)
 {
-    switch (op->kind) {
-    case SDG_OP_CONV2D:
-    case SDG_OP_LINEAR: return v == op->in[2] || v == op->codes.interval;
-    case SDG_OP_FAKE_QUANTIZE: return v == op->in[1];
-    case SDG_OP_MEASURE_INTERVAL: return v == op->out;
-    default: return v == op->codes.interval;
-    }
+    const struct sdg_value_info *info = sdg_vk_value(lo, interval);
+    return info->kind == SDG_VALUE_TABLE ? (uint32_t)info->dims[1] : 0;
 }
 
 bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op)
@@ -33,11 +28,11 @@ bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op)
 
 enum sdg_dtype sdg_vk_float_type(const struct sdg_graph *graph, const struct sdg_op *op)
 {
-    sdg_value touched[7];
+    sdg_value touched[SDG_OP_MAX_READS + 1];
     int count = sdg_op_reads(graph, op, touched);
     touched[count++] = op->out;
     for (int i = 0; i < count; i++)
-        if (sdg_dtype_is_float(graph->values[touched[i]].dtype) && !sdg_vk_is_interval(op, touched[i]))
+        if (sdg_dtype_is_float(graph->values[touched[i]].dtype) && !sdg_op_is_interval(op, touched[i]))
             return graph->values[touched[i]].dtype;
     return SDG_F32;
 }
@@ -51,7 +46,7 @@ void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatc
     if (interval) {
         d->spec[CODES_SPEC] = (uint32_t)lowest;
         d->spec[CODES_SPEC + 1] = (uint32_t)highest;
-        d->spec[CODES_SPEC + 2] = sdg_vk_value(lo, interval)->kind == SDG_VALUE_TABLE;
+        d->spec[CODES_SPEC + 2] = sdg_vk_pairs_per_row(lo, interval);
         d->spec_count = CODES_SPEC + 3;
     }
 }

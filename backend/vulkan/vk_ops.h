@@ -45,8 +45,9 @@ enum sdg_result sdg_vk_emit_groups(struct sdg_vk_lowering *lo, struct sdg_vk_dis
 
 // The float type an operation touches, f32 where it touches integers only. Intervals, always f32, do not count.
 enum sdg_dtype sdg_vk_float_type(const struct sdg_graph *graph, const struct sdg_op *op);
-// An operand that is an interval.
-bool sdg_vk_is_interval(const struct sdg_op *op, sdg_value v);
+// How shaders find an interval: scales and zero points of a row of the table, 1 or one for each token; 0: measured, the
+// same in every row.
+uint32_t sdg_vk_pairs_per_row(const struct sdg_vk_lowering *lo, sdg_value interval);
 // A convolution or linear layer on codes.
 bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op);
 // For a dispatch that ends in shaders/codes.glsl: appends the bindings of row and interval, and describes the codes.
@@ -91,7 +92,7 @@ struct sdg_vk_op {
 extern const struct sdg_vk_op sdg_vk_ops[SDG_OP_COUNT];
 
 // ops/NAME.c
-#define SDG_OP(name, upper) enum sdg_result sdg_vk_lower_##name(struct sdg_vk_lowering *lo);
+#define SDG_OP(name, upper, operands, result) enum sdg_result sdg_vk_lower_##name(struct sdg_vk_lowering *lo);
 #include "graph/ops.def"
 #undef SDG_OP
 size_t sdg_vk_scratch_group_norm(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);

@@ -50,13 +50,13 @@ static enum sdg_result check_op(const struct sdg_vk *vk, const struct sdg_graph 
     if (!has_type(vk, type))
         return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s cannot store %s of type %s; use --type f32",
                         op->name, vk->base.info.name, sdg_op_name(op->kind), sdg_dtype_name(type));
-    sdg_value touched[7];
+    sdg_value touched[SDG_OP_MAX_READS + 1];
     int count = sdg_op_reads(graph, op, touched);
     touched[count++] = op->out;
     for (int i = 0; i < count; i++) {
         enum sdg_dtype other = graph->values[touched[i]].dtype;
         // the graph has seen to integers
-        if (sdg_dtype_is_float(other) && other != type && !sdg_vk_is_interval(op, touched[i]))
+        if (sdg_dtype_is_float(other) && other != type && !sdg_op_is_interval(op, touched[i]))
             return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s from %s to %s", op->name,
                             sdg_op_name(op->kind), sdg_dtype_name(other), sdg_dtype_name(type));
     }

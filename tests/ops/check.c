@@ -242,10 +242,16 @@ sdg_value code_weight(struct fixture *f, int rank, const int64_t dims[4], int bi
 
 sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs)
 {
-    float *values = get((size_t)rows * 2 * sizeof *values);
-    memcpy(values, pairs, (size_t)rows * 2 * sizeof *values);
-    add_input(f, name, values, (size_t)rows * 2, true);
-    return sdg_graph_table(f->graph, name, rows, 1, 2);
+    return token_intervals(f, name, rows, 1, pairs);
+}
+
+sdg_value token_intervals(struct fixture *f, const char *name, int64_t rows, int64_t tokens, const float *pairs)
+{
+    const size_t count = (size_t)(rows * tokens) * 2;
+    float *values = get(count * sizeof *values);
+    memcpy(values, pairs, count * sizeof *values);
+    add_input(f, name, values, count, true);
+    return sdg_graph_interval_table(f->graph, name, rows, tokens);
 }
 
 const float *last_input(const struct fixture *f)
@@ -536,11 +542,12 @@ static bool emit_codes(struct fixture *f, sdg_value y, const int64_t *rows, int 
                        size_t count)
 {
     struct sdg_graph *g = f->graph;
-    for (int k = 0; k < row_count && expected[k]; k++) {
-        const float *pair = f->codes.pairs + 2 * rows[k];
-        for (size_t i = 0; i < count; i++)
+    const size_t tokens = f->codes.tokens ? (size_t)f->codes.tokens : 1, channels = (size_t)g->values[y].dims[3];
+    for (int k = 0; k < row_count && expected[k]; k++)
+        for (size_t i = 0; i < count; i++) {
+            const float *pair = f->codes.pairs + 2 * ((size_t)rows[k] * tokens + i / channels % tokens);
             expected[k][i] = (float)((double)expected[k][i] / pair[0] + pair[1]);
-    }
+        }
     for (size_t i = 0; i < g->op_count; i++)
         if (g->ops[i].out == y)
             return sdg_graph_emit_codes(g, i, f->codes.interval, f->codes.lowest, f->codes.highest) == SDG_OK;

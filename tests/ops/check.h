@@ -65,6 +65,7 @@ struct fixture {
         double slack;
         sdg_value interval; // finish() only: the reference computes y, then the operation is made to emit codes of it
         const float *pairs; // ... with these scales and zero points, per row
+        int64_t tokens;     // ... and per token, if not 0
     } codes;
 };
 
@@ -83,6 +84,8 @@ sdg_value linear_weight(struct fixture *f, int64_t out, int64_t in);
 sdg_value vector_weight(struct fixture *f, int64_t n, float scale, float shift);
 // Row table [rows,1,1,2] of `pairs`: scale and zero point per row, kept by the caller.
 sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs);
+// Row table [rows,tokens,1,2], likewise.
+sdg_value token_intervals(struct fixture *f, const char *name, int64_t rows, int64_t tokens, const float *pairs);
 // Integer weights [O,I,k,k] (rank 4) or [O,I] (rank 2) in the file, 8 bits or 4 packed; a value for a float operation,
 // to be turned with sdg_graph_use_codes. `codes` are copied.
 sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int bits, const int8_t *codes);
@@ -119,7 +122,7 @@ void *get(size_t bytes);                      // zeroed, at least one byte; free
 double type_bound(const struct suite *suite); // largest NMSE allowed to a result stored in the type under test
 
 // tests/ops/NAME.c: all cases of one operation, for the type of the current pass.
-#define SDG_OP(name, upper) void check_##name(struct suite *suite);
+#define SDG_OP(name, upper, operands, result) void check_##name(struct suite *suite);
 #include "graph/ops.def"
 #undef SDG_OP
 // Sums of integers and their epilogue, computed here as well.

@@ -3,6 +3,7 @@
 #include "tests/ops/check.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 enum { ROWS = 2 };
 
@@ -10,15 +11,38 @@ static const float signed_pairs[2 * ROWS] = {0.021f, 0, 0.0371f, 0},
                                     unsigned_pairs[2 * ROWS] = {0.017f, 16, 0.029f, 127},
                                     coarse_pairs[2 * ROWS] = {0.37f, 0, 0.51f, 0};
 
-// The operation's result becomes codes of 8 bits signed or unsigned, or of 4.
-static void finish_codes(struct fixture *f, sdg_value y, int format, double slack)
+enum { FORMATS = 3, BY_TOKEN = FORMATS };
+
+// The same scales and zero points, up to twice as coarse and a little higher from token to token.
+static float *make_token_pairs(const float *pairs, int64_t tokens, bool zero)
 {
+    float *all = get((size_t)(ROWS * tokens) * 2 * sizeof *all);
+    for (int64_t i = 0; i < ROWS * tokens; i++) {
+        all[2 * i] = pairs[2 * (i / tokens)] * (1 + 0.125f * (float)(i * 3 % 8));
+        all[2 * i + 1] = zero ? pairs[2 * (i / tokens) + 1] + (float)(i * 5 % 17) : 0;
+    }
+    return all;
+}
+
+// The operation's result becomes codes of 8 bits signed or unsigned, or of 4; the same with an interval for each token.
+static void finish_codes(struct fixture *f, sdg_value y, int kind, double slack)
+{
+    const int format = kind % BY_TOKEN;
+    float *own = NULL;
     f->codes.lowest = format == 0 ? -128 : format == 1 ? 0 : -8;
     f->codes.highest = format == 0 ? 127 : format == 1 ? 255 : 7;
     f->codes.pairs = format == 0 ? signed_pairs : format == 1 ? unsigned_pairs : coarse_pairs;
     f->codes.slack = slack;
-    f->codes.interval = intervals(f, "interval", ROWS, f->codes.pairs);
+    if (kind < BY_TOKEN) {
+        f->codes.interval = intervals(f, "interval", ROWS, f->codes.pairs);
+    } else {
+        const struct sdg_value_info *info = &f->graph->values[y];
+        f->codes.tokens = info->dims[1] * info->dims[2];
+        f->codes.pairs = own = make_token_pairs(f->codes.pairs, f->codes.tokens, format == 1);
+        f->codes.interval = token_intervals(f, "interval", ROWS, f->codes.tokens, own);
+    }
     finish(f, y);
+    free(own);
 }
 
 static void check_group_norm_codes(struct suite *s, int n, int h, int w, int c, int groups, bool silu, int format)
@@ -158,7 +182,7 @@ void check_codes(struct suite *s)
         bench(s);
         return;
     }
-    for (int format = 0; format < 3; format++) {
+    for (int format = 0; format < 2 * FORMATS; format++) {
         check_group_norm_codes(s, 2, 5, 7, 32, 32, true, format);
         check_group_norm_codes(s, 1, 8, 9, 33, 11, false, format);
         check_group_norm_codes(s, 2, 3, 3, 320, 32, true, format);

@@ -1,5 +1,8 @@
 #include "tests/ops/check.h"
 
+#include <math.h>
+#include <stdlib.h>
+
 // Three rows of intervals: fine, a power of two (ties are exact), coarse enough that nothing clips.
 static void check(struct suite *s, int n, int h, int w, int c, int lowest, int highest, bool zero)
 {
@@ -45,6 +48,39 @@ static void check_known(struct suite *s)
     }
 }
 
+// The value of each element's code, computed here with the interval of its token. Scales are powers of two, so that all
+// backends agree about ties, and results hold in every type.
+static void check_tokens(struct suite *s, int n, int h, int w, int c, int lowest, int highest)
+{
+    enum { ROWS = 3 };
+    const int tokens = h * w, count = n * tokens * c;
+    struct fixture f;
+    if (!begin(s, &f, "fake_quantize(type=%s,tokens,n=%d,h=%d,w=%d,c=%d,codes=%d..%d)", type_name(s), n, h, w, c,
+               lowest, highest))
+        return;
+    sdg_value x = input(&f, "x", n, h, w, c, (struct data){NORMAL, 8, 1});
+    const float *values = last_input(&f);
+    float *pairs = get((size_t)(ROWS * tokens) * 2 * sizeof *pairs), *expected[2];
+    for (int i = 0; i < ROWS * tokens; i++) {
+        pairs[2 * i] = ldexpf(1, i * 5 % 7 - 4);
+        pairs[2 * i + 1] = lowest < 0 ? 0 : (float)(i * 37 % (highest + 1));
+    }
+    for (int k = 0; k < 2; k++) {
+        expected[k] = get((size_t)count * sizeof(float));
+        for (int i = 0; i < count; i++) {
+            const float *pair = pairs + 2 * ((k ? ROWS - 1 : 0) * tokens + i / c % tokens);
+            const double code = nearbyint((double)values[i] / pair[0]) + pair[1];
+            expected[k][i] = (float)((fmin(fmax(code, lowest), highest) - pair[1]) * pair[0]);
+        }
+    }
+    sdg_value interval = token_intervals(&f, "interval", ROWS, tokens, pairs);
+    finish_rows_expected(&f, sdg_graph_fake_quantize(f.graph, "fake_quantize", x, interval, lowest, highest),
+                         expected[0], expected[1], 0);
+    free(expected[0]);
+    free(expected[1]);
+    free(pairs);
+}
+
 void check_fake_quantize(struct suite *s)
 {
     if (s->bench) {
@@ -56,6 +92,9 @@ void check_fake_quantize(struct suite *s)
     check(s, 1, 3, 3, 33, -8, 7, false);
     check(s, 2, 4, 4, 5, 0, 255, true);
     check(s, 1, 1, 77, 3, 0, 15, true);
+    check_tokens(s, 1, 2, 1, 1, -128, 127);
+    check_tokens(s, 2, 7, 5, 31, -128, 127);
+    check_tokens(s, 2, 1, 77, 3, 0, 255);
     check_measured(s, -128, 127);
     check_measured(s, 0, 255);
     check_known(s);

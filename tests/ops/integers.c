@@ -27,12 +27,14 @@ struct layer {
     const char *end;
     enum sdg_unary activation;
     enum content content;
-    int emitted; // 0: floats out, else highest code of the result: 127 is -128..127, 255 is 0..255
+    int emitted;                    // 0: floats out, else highest code of the result: 127 is -128..127, 255 is 0..255
+    bool in_by_token, out_by_token; // an interval for each token
 };
 enum { ROWS = 3 };
 
 struct made {
-    float pairs[2 * ROWS], out_pairs[2 * ROWS];
+    float *pairs, *out_pairs; // [ROWS, in_tokens, 2], [ROWS, out_tokens, 2]
+    int64_t in_tokens, out_tokens;
     const float *x, *bias, *table, *residual;
     float *scales;   // of weights, [out]
     int8_t *weights; // [out, whole or in, kernel, kernel]
@@ -54,15 +56,23 @@ static int whole_inputs(const struct layer *l)
     return l->whole ? l->whole : l->in;
 }
 
-// Row 0 has scale 1, where x is a difference of code and zero point; coarser ones after it make other codes of the same
-// x.
+// Row 0 has scale 1, where x is a difference of code and zero point; coarser ones after it, and other tokens', make
+// other codes of the same x.
 static void make_pairs(const struct layer *l, struct made *m)
 {
-    for (int r = 0; r < ROWS; r++) {
-        m->pairs[2 * r] = is_exact(l) ? ldexpf(1, r) : 1 + 0.37f * (float)r;
-        m->pairs[2 * r + 1] = l->lowest < 0 ? 0 : (float)((l->zero + 77 * r) % (l->highest + 1));
-        m->out_pairs[2 * r] = 0.011f * (float)(r + 1);
-        m->out_pairs[2 * r + 1] = l->emitted == 255 ? (float)(100 * r) : 0;
+    m->in_tokens = l->in_by_token ? l->h * l->w : 1;
+    m->out_tokens = l->out_by_token ? m->oh * m->ow : 1;
+    m->pairs = get((size_t)(ROWS * m->in_tokens) * 2 * sizeof *m->pairs);
+    m->out_pairs = get((size_t)(ROWS * m->out_tokens) * 2 * sizeof *m->out_pairs);
+    for (int64_t i = 0; i < ROWS * m->in_tokens; i++) {
+        const int r = (int)(i / m->in_tokens), t = (int)(i % m->in_tokens);
+        m->pairs[2 * i] = is_exact(l) ? ldexpf(1, r + t % 3) : 1 + 0.37f * (float)r + 0.21f * (float)(t % 5);
+        m->pairs[2 * i + 1] = l->lowest < 0 ? 0 : (float)((l->zero + 77 * r + 31 * t) % (l->highest + 1));
+    }
+    for (int64_t i = 0; i < ROWS * m->out_tokens; i++) {
+        const int r = (int)(i / m->out_tokens), t = (int)(i % m->out_tokens);
+        m->out_pairs[2 * i] = 0.011f * (float)(r + 1) * (1 + 0.125f * (float)(t % 7));
+        m->out_pairs[2 * i + 1] = l->emitted == 255 ? (float)(100 * r + t % 19) : 0;
     }
 }
 
@@ -147,13 +157,14 @@ static double activated(enum sdg_unary function, double x)
 static float *expect(const struct layer *l, const struct made *m, int row, const char *end)
 {
     float *expected = get((size_t)(l->n * m->oh * m->ow * l->out) * sizeof *expected), *to = expected;
-    const float *pair = m->pairs + 2 * row, *out_pair = m->out_pairs + 2 * row;
     bool per_sample = false;
     for (const char *c = end; *c; c++)
         per_sample = per_sample || *c == 't';
     for (int64_t n = 0; n < l->n; n++)
         for (int64_t p = 0; p < m->oh * m->ow; p++)
             for (int o = 0; o < l->out; o++, to++) {
+                const float *pair = m->pairs + 2 * (row * m->in_tokens + p % m->in_tokens),
+                            *out_pair = m->out_pairs + 2 * (row * m->out_tokens + p % m->out_tokens);
                 double y = (double)sum_at(l, m, pair, n, p / m->ow, p % m->ow, o) * pair[0] * m->scales[o];
                 y += m->bias ? m->bias[o] : 0;
                 y += m->table ? m->table[(per_sample ? row * l->n + n : row) * l->out + o] : 0;
@@ -178,7 +189,7 @@ static sdg_value build(struct fixture *f, const struct layer *l, struct made *m,
     m->x = last_input(f);
     make_weights(f, l, m);
     sdg_value interval = measured ? sdg_graph_measure_interval(f->graph, "measure", x, l->lowest, l->highest)
-                                  : intervals(f, "interval", ROWS, m->pairs);
+                                  : token_intervals(f, "interval", ROWS, m->in_tokens, m->pairs);
     sdg_value codes = sdg_graph_quantize(f->graph, "codes", x, interval, l->lowest, l->highest);
     const int64_t dims[4] = {l->out, whole_inputs(l), l->kernel, l->kernel};
     sdg_value weight = integer_weight(f, linear ? 2 : 4, dims, l->bits, m->weights),
@@ -193,7 +204,7 @@ static sdg_value build(struct fixture *f, const struct layer *l, struct made *m,
                                      .pad_right = l->pad[3]};
     sdg_value y = linear ? sdg_graph_linear(f->graph, "integers", x, weight, end)
                          : sdg_graph_conv2d(f->graph, "integers", x, weight, params, end);
-    sdg_value out_interval = l->emitted ? intervals(f, "out", ROWS, m->out_pairs) : 0;
+    sdg_value out_interval = l->emitted ? token_intervals(f, "out", ROWS, m->out_tokens, m->out_pairs) : 0;
     if (sdg_graph_check(f->graph) != SDG_OK)
         return 0;
     size_t op = f->graph->op_count - 1;
@@ -222,10 +233,10 @@ static void check_layer(struct suite *s, const struct layer *l, bool linear, boo
     if (!begin(s, &f,
                "integers(type=%s,%s,n=%d,h=%d,w=%d,in=%d,out=%d,kernel=%d,stride=%d,pad=%d%d%d%d,codes=%d..%d,zero=%d,"
                "bits=%d,slice=%d/%d,end=%s,act=%d,content=%d,"
-               "emitted=%d,measured=%d)",
+               "emitted=%d,measured=%d,tokens=%d%d)",
                type_name(s), linear ? "linear" : "conv2d", l->n, l->h, l->w, l->in, l->out, l->kernel, l->stride,
                l->pad[0], l->pad[1], l->pad[2], l->pad[3], l->lowest, l->highest, l->zero, l->bits, l->slice_start,
-               l->whole, l->end, l->activation, l->content, l->emitted, measured))
+               l->whole, l->end, l->activation, l->content, l->emitted, measured, l->in_by_token, l->out_by_token))
         return;
     sdg_value y = build(&f, l, &m, linear, measured);
     float *first = NULL, *last = NULL;
@@ -238,6 +249,8 @@ static void check_layer(struct suite *s, const struct layer *l, bool linear, boo
     finish_rows_expected(&f, y, first, last, largest_error(&f, l));
     free(first);
     free(last);
+    free(m.pairs);
+    free(m.out_pairs);
     free(m.scales);
     free(m.weights);
 }
@@ -428,6 +441,47 @@ static void check_ends(struct suite *s)
     }
 }
 
+// An interval for each token of what a linear layer or a 1x1 convolution reads, and of codes that any of them emits.
+static void check_tokens(struct suite *s)
+{
+    static const struct {
+        int n, h, w, in, out, kernel;
+    } shapes[] = {
+        {1, 1, 2, 1, 1, 1},    {2, 1, 9, 33, 31, 1},  {1, 7, 11, 5, 33, 1},
+        {2, 5, 10, 64, 65, 1}, {3, 4, 4, 130, 16, 1}, {2, 5, 7, 24, 33, 3},
+    };
+    static const struct { int lowest, highest, zero; } ranges[] = {{-128, 127, 0}, {0, 255, 93}, {-8, 7, 0}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int r = 0; r < 3; r++)
+            for (int linear = 0; linear < (shapes[i].kernel == 1 ? 2 : 1); linear++) {
+                struct layer l = {.n = shapes[i].n,
+                                  .h = shapes[i].h,
+                                  .w = shapes[i].w,
+                                  .in = shapes[i].in,
+                                  .out = shapes[i].out,
+                                  .kernel = shapes[i].kernel,
+                                  .stride = 1,
+                                  .lowest = ranges[r].lowest,
+                                  .highest = ranges[r].highest,
+                                  .zero = ranges[r].zero,
+                                  .bits = (i + (size_t)r) % 3 == 1 ? 4 : 8,
+                                  .end = "x",
+                                  .in_by_token = shapes[i].kernel == 1};
+                if (l.in_by_token)
+                    check_layer(s, &l, linear, false);
+                for (int k = 0; k < 4; k++)
+                    l.pad[k] = l.kernel / 2;
+                l.end = r == 1 ? "btr" : r ? "bT" : "b";
+                l.activation = r == 1 ? SDG_UNARY_SILU : SDG_UNARY_NONE;
+                l.bits = 12 - l.bits;
+                l.emitted = r == 1 ? 255 : 127;
+                l.out_by_token = true;
+                check_layer(s, &l, linear, false);
+                l.in_by_token = false;
+                check_layer(s, &l, linear, false);
+            }
+}
+
 static void bench(struct suite *s)
 {
     static const struct {
@@ -457,18 +511,19 @@ static void bench(struct suite *s)
                               .end = "btr"};
             check_layer(s, &l, false, false);
         }
-    for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) {
+    for (size_t i = 0; i < 2 * sizeof linears / sizeof *linears; i++) {
         struct layer l = {.n = 2,
                           .h = 1,
-                          .w = linears[i].tokens,
-                          .in = linears[i].in,
-                          .out = linears[i].out,
+                          .w = linears[i / 2].tokens,
+                          .in = linears[i / 2].in,
+                          .out = linears[i / 2].out,
                           .kernel = 1,
                           .stride = 1,
                           .lowest = -128,
                           .highest = 127,
                           .bits = 8,
-                          .end = "br"};
+                          .end = "br",
+                          .in_by_token = i % 2};
         check_layer(s, &l, true, false);
     }
 }
@@ -484,4 +539,5 @@ void check_integers(struct suite *s)
     check_large_sums(s);
     check_slices(s);
     check_ends(s);
+    check_tokens(s);
 }

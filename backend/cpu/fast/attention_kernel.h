@@ -181,10 +181,13 @@ INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float f
 }
 
 // result[dv][TILE_WIDTH] / sum -> element `to` of the output and on, for `count` queries: of every query 4 bytes at a
-// time, as its neighbours in `result` go to places far apart, then the channels left over.
-INLINE void write_result_as(const bool bf16, const struct sdg_fast_codes *codes, const struct sdg_fast_attention *op,
-                            const float *result, const float *sum, int64_t to, int64_t count)
+// time, as its neighbours in `result` go to places far apart, then the channels left over. Codes of `by_token` have a
+// coder for each vector of queries, else the first is for all.
+INLINE void write_result_as(const bool bf16, const bool by_token, const struct coder *coders,
+                            const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to,
+                            int64_t count)
 {
+    const bool codes = coders != NULL;
     const int64_t dv = op->dv, stride = op->heads * dv, size = codes ? 1 : bf16 ? 2 : 4, some = 4 / size;
     char *out = (char *)op->out + to * size;
     vf one_over[TILE_VECTORS];
@@ -197,9 +200,10 @@ INLINE void write_result_as(const bool bf16, const struct sdg_fast_codes *codes,
             vf y[4];
             for (int64_t k = 0; k < some; k++)
                 y[k] = v_load(result + (c + k) * TILE_WIDTH + v * LANES) * one_over[v];
+            const struct coder *coder = coders + (by_token ? v : 0);
             if (codes)
-                y[0] = (vf)(v_code_bits(y[0], codes) | v_code_bits(y[1], codes) << 8 | v_code_bits(y[2], codes) << 16 |
-                            v_code_bits(y[3], codes) << 24);
+                y[0] = (vf)(v_code_bits(y[0], coder) | v_code_bits(y[1], coder) << 8 | v_code_bits(y[2], coder) << 16 |
+                            v_code_bits(y[3], coder) << 24);
             else if (bf16)
                 y[0] = v_pair_bf16(y[0], y[1]);
             v_store(words + v * LANES, y[0]);
@@ -210,7 +214,8 @@ INLINE void write_result_as(const bool bf16, const struct sdg_fast_codes *codes,
     for (; c < dv; c++) {
         float words[TILE_WIDTH];
         for (int v = 0; v < TILE_VECTORS; v++)
-            put(words, v * LANES, bf16, codes, v_load(result + c * TILE_WIDTH + v * LANES) * one_over[v]);
+            put(words, v * LANES, bf16, codes ? coders + (by_token ? v : 0) : NULL,
+                v_load(result + c * TILE_WIDTH + v * LANES) * one_over[v]);
         for (int64_t i = 0; i < count; i++)
             memcpy(out + (i * stride + c) * size, (char *)words + i * size, (size_t)size);
     }
@@ -219,13 +224,20 @@ INLINE void write_result_as(const bool bf16, const struct sdg_fast_codes *codes,
 INLINE void write_result(const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to,
                          int64_t count, const struct sdg_fast_codes *codes)
 {
-    const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
-    if (codes)
-        write_result_as(false, &own, op, result, sum, to, count);
-    else if (op->bf16)
-        write_result_as(true, NULL, op, result, sum, to, count);
-    else
-        write_result_as(false, NULL, op, result, sum, to, count);
+    const int64_t token = to / (op->heads * op->dv);
+    struct coder coders[TILE_VECTORS];
+    if (codes && codes->intervals.stride) {
+        for (int v = 0; v < TILE_VECTORS; v++)
+            coders[v] = coder_of_lanes(codes, token + v * LANES);
+        write_result_as(false, true, coders, op, result, sum, to, count);
+    } else if (codes) {
+        coders[0] = coder_of(codes, token);
+        write_result_as(false, false, coders, op, result, sum, to, count);
+    } else if (op->bf16) {
+        write_result_as(true, false, NULL, op, result, sum, to, count);
+    } else {
+        write_result_as(false, false, NULL, op, result, sum, to, count);
+    }
 }
 
 INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pairs, int64_t sample, int64_t head,

@@ -6,10 +6,18 @@
 
 #include "graph/graph.h"
 
-// How results become codes: clip(rint(y * inverse), low, high) + zero, where low and high are the limits less zero.
+// Scales and zero points of a row: those of token t are pairs[t * stride] and the float behind it. Tokens (rows of
+// channels) are counted through all samples, modulo `tokens`.
+struct sdg_fast_intervals {
+    const float *pairs;
+    int64_t stride, tokens; // stride 0: one pair for all tokens, which costs what a constant costs
+};
+
+// How results become codes: clip(rint(y / scale), lowest - zero, highest - zero) + zero.
 struct sdg_fast_codes {
-    float inverse, low, high; // inverse: of the scale
-    int32_t zero;
+    struct sdg_fast_intervals intervals;
+    float inverse; // of the scale, where there is one for all tokens
+    float lowest, highest;
 };
 
 // softmax(scale q k^T) v for all samples and heads, a tile of queries at a time against blocks of keys, with a running
@@ -38,15 +46,17 @@ struct sdg_fast_group_norm {
 // What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits.
 enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_INTEGERS };
 
-// What follows a product: out[c] = activation(scales[c] * sums[c] + bias[c] + table[c] + residual[c]). scales, bias,
-// table and residual may be NULL.
+// What follows a product: out[c] = activation(scale * scales[c] * sums[c] + bias[c] + table[c] + residual[c]). scales,
+// bias, table and residual may be NULL.
 struct sdg_fast_epilogue {
     bool integers; // sums are s32
+    float scale;   // of the token; not used without scales
     const float *scales, *bias, *table;
     const void *residual;
     enum sdg_unary activation;
     bool bf16; // storage of residual, and of out unless codes is not NULL
     const struct sdg_fast_codes *codes;
+    int64_t token; // that the result belongs to
 };
 
 enum { SDG_FAST_NIBBLES = 128 }; // codes that are packed together
@@ -62,9 +72,9 @@ struct sdg_fast_kernels {
                   int64_t end);
     // out[i] = x[i] op y[i] for i in [0, count)
     void (*binary)(enum sdg_binary function, const void *x, const void *y, void *out, bool bf16, int64_t count);
-    // Below, `bf16` says how x is stored, and out as well unless `codes` is not NULL.
-    void (*quantize)(const void *x, uint8_t *out, bool bf16, const struct sdg_fast_codes *codes, int64_t begin,
-                     int64_t end);
+    // Below, `bf16` says how x is stored, and out as well unless `codes` is not NULL. Rows are tokens.
+    void (*quantize)(const void *x, uint8_t *out, bool bf16, const struct sdg_fast_codes *codes, int64_t channels,
+                     int64_t begin, int64_t end);
     // Smallest and largest of x[begin..end) and 0; NaN is neither.
     void (*extremes)(const void *x, bool bf16, int64_t begin, int64_t end, float *smallest, float *largest);
     // Rows [begin, end): out[row][c] = x[row][c] * gelu_erf(x[row][channels + c])
@@ -88,8 +98,8 @@ struct sdg_fast_kernels {
 
     // Pixels [begin, end) of codes as pairs of 16 bits, less their zero point: out[pixel][(channels + 1) / 2 * 2], an
     // odd one's neighbour 0.
-    void (*widen)(const uint8_t *codes, bool sign, int zero, int64_t channels, int16_t *out, int64_t begin,
-                  int64_t end);
+    void (*widen)(const uint8_t *codes, bool sign, const struct sdg_fast_intervals *intervals, int64_t channels,
+                  int16_t *out, int64_t begin, int64_t end);
     // sums[rows][tile] += sum over k < depth of x[r * stride + k] * weights[k][tile], in units of `numbers`; sums are
     // f32 or s32.
     void (*weighted_sums)(const void *x, int64_t stride, int64_t rows, const void *weights, int64_t depth,

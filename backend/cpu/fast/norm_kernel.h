@@ -5,8 +5,11 @@ INLINE void layer_norm_as(const bool bf16, const void *x, const float *gamma, co
                           const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
 {
     const int64_t whole = channels - channels % LANES, rest = channels - whole;
+    struct coder coder = codes ? coder_of(codes, begin) : (struct coder){0};
+    const struct coder *own = codes ? &coder : NULL;
     for (int64_t row = begin; row < end; row++) {
         const int64_t at = row * channels;
+        coder_step(&coder, codes, row);
         vf sum = {0}, squares = {0};
         for (int64_t c = 0; c < whole; c += LANES)
             sum += load(x, at + c, bf16);
@@ -24,12 +27,12 @@ INLINE void layer_norm_as(const bool bf16, const void *x, const float *gamma, co
         }
         const float scale = 1 / sqrtf(variance / (float)channels + eps);
         for (int64_t c = 0; c < whole; c += LANES)
-            put(out, at + c, bf16, codes,
+            put(out, at + c, bf16, own,
                 v_fma((load(x, at + c, bf16) - mean) * scale, v_load(gamma + c), v_load(beta + c)));
         if (rest) {
             vf y = (load_some(x, at + whole, bf16, rest) - mean) * scale;
             y = v_fma(y, load_some(gamma, whole, false, rest), load_some(beta, whole, false, rest));
-            put_some(out, at + whole, bf16, codes, rest, y);
+            put_some(out, at + whole, bf16, own, rest, y);
         }
     }
 }
@@ -37,13 +40,12 @@ INLINE void layer_norm_as(const bool bf16, const void *x, const float *gamma, co
 static void layer_norm(const void *x, const float *gamma, const float *beta, float eps, void *out, bool bf16,
                        const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
 {
-    const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
     if (bf16 && codes)
-        layer_norm_as(true, x, gamma, beta, eps, out, &own, channels, begin, end);
+        layer_norm_as(true, x, gamma, beta, eps, out, codes, channels, begin, end);
     else if (bf16)
         layer_norm_as(true, x, gamma, beta, eps, out, NULL, channels, begin, end);
     else if (codes)
-        layer_norm_as(false, x, gamma, beta, eps, out, &own, channels, begin, end);
+        layer_norm_as(false, x, gamma, beta, eps, out, codes, channels, begin, end);
     else
         layer_norm_as(false, x, gamma, beta, eps, out, NULL, channels, begin, end);
 }
@@ -122,7 +124,10 @@ INLINE void group_norm_apply_as(const bool bf16, const bool silu, const struct s
                                 const struct sdg_fast_codes *codes)
 {
     const int64_t channels = op->channels[0] + op->channels[1];
-    for (int64_t p = sample * op->pixels + begin; p < sample * op->pixels + end; p++)
+    struct coder coder = codes ? coder_of(codes, begin) : (struct coder){0};
+    const struct coder *own = codes ? &coder : NULL;
+    for (int64_t p = sample * op->pixels + begin; p < sample * op->pixels + end; p++) {
+        coder_step(&coder, codes, p);
         for (int part = 0; part < 2 && op->channels[part]; part++) {
             const int64_t n = op->channels[part], offset = part * op->channels[0], from = p * n,
                           to = p * channels + offset;
@@ -130,14 +135,15 @@ INLINE void group_norm_apply_as(const bool bf16, const bool silu, const struct s
             for (; c + LANES <= n; c += LANES) {
                 vf y = v_fma(load(op->x[part], from + c, bf16) - v_load(mean + offset + c), v_load(scale + offset + c),
                              v_load(shift + offset + c));
-                put(op->out, to + c, bf16, codes, silu ? y * v_sigmoid(y) : y);
+                put(op->out, to + c, bf16, own, silu ? y * v_sigmoid(y) : y);
             }
             if (c < n) {
                 vf y = load_some(op->x[part], from + c, bf16, n - c) - load_some(mean, offset + c, false, n - c);
                 y = v_fma(y, load_some(scale, offset + c, false, n - c), load_some(shift, offset + c, false, n - c));
-                put_some(op->out, to + c, bf16, codes, n - c, silu ? y * v_sigmoid(y) : y);
+                put_some(op->out, to + c, bf16, own, n - c, silu ? y * v_sigmoid(y) : y);
             }
         }
+    }
 }
 
 INLINE void group_norm_apply_to(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end,
@@ -158,9 +164,8 @@ static void group_norm_apply(const struct sdg_fast_group_norm *op, int64_t sampl
                              const float *mean, const float *scale, const float *shift,
                              const struct sdg_fast_codes *codes)
 {
-    const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
     if (codes)
-        group_norm_apply_to(op, sample, begin, end, mean, scale, shift, &own);
+        group_norm_apply_to(op, sample, begin, end, mean, scale, shift, codes);
     else
         group_norm_apply_to(op, sample, begin, end, mean, scale, shift, NULL);
 }

@@ -41,23 +41,34 @@ static void binary(enum sdg_binary function, const void *x, const void *y, void 
         binary_as(false, multiply, x, y, out, count);
 }
 
-INLINE void quantize_as(const bool bf16, const void *x, uint8_t *out, const struct sdg_fast_codes codes, int64_t begin,
-                        int64_t end)
+INLINE void quantize_run(const bool bf16, const void *x, uint8_t *out, const struct coder coder, int64_t begin,
+                         int64_t end)
 {
     int64_t i = begin;
     for (; i + LANES <= end; i += LANES)
-        put(out, i, bf16, &codes, load(x, i, bf16));
+        put(out, i, bf16, &coder, load(x, i, bf16));
     if (i < end)
-        put_some(out, i, bf16, &codes, end - i, load_some(x, i, bf16, end - i));
+        put_some(out, i, bf16, &coder, end - i, load_some(x, i, bf16, end - i));
 }
 
-static void quantize(const void *x, uint8_t *out, bool bf16, const struct sdg_fast_codes *codes, int64_t begin,
-                     int64_t end)
+// Rows that share an interval are one run.
+INLINE void quantize_as(const bool bf16, const void *x, uint8_t *out, const struct sdg_fast_codes *codes,
+                        int64_t channels, int64_t begin, int64_t end)
+{
+    if (codes->intervals.stride)
+        for (int64_t row = begin; row < end; row++)
+            quantize_run(bf16, x, out, coder_of(codes, row), row * channels, (row + 1) * channels);
+    else
+        quantize_run(bf16, x, out, coder_of(codes, 0), begin * channels, end * channels);
+}
+
+static void quantize(const void *x, uint8_t *out, bool bf16, const struct sdg_fast_codes *codes, int64_t channels,
+                     int64_t begin, int64_t end)
 {
     if (bf16)
-        quantize_as(true, x, out, *codes, begin, end);
+        quantize_as(true, x, out, codes, channels, begin, end);
     else
-        quantize_as(false, x, out, *codes, begin, end);
+        quantize_as(false, x, out, codes, channels, begin, end);
 }
 
 INLINE void extremes_as(const bool bf16, const void *x, int64_t begin, int64_t end, float *smallest, float *largest)
@@ -86,13 +97,16 @@ static void extremes(const void *x, bool bf16, int64_t begin, int64_t end, float
 INLINE void geglu_as(const bool bf16, const void *x, void *out, const struct sdg_fast_codes *codes, int64_t channels,
                      int64_t begin, int64_t end)
 {
+    struct coder coder = codes ? coder_of(codes, begin) : (struct coder){0};
+    const struct coder *own = codes ? &coder : NULL;
     for (int64_t row = begin; row < end; row++) {
         int64_t from = row * 2 * channels, to = row * channels, c = 0;
+        coder_step(&coder, codes, row);
         for (; c + LANES <= channels; c += LANES)
-            put(out, to + c, bf16, codes, load(x, from + c, bf16) * v_gelu_erf(load(x, from + channels + c, bf16)));
+            put(out, to + c, bf16, own, load(x, from + c, bf16) * v_gelu_erf(load(x, from + channels + c, bf16)));
         if (c < channels) {
             vf gate = v_gelu_erf(load_some(x, from + channels + c, bf16, channels - c));
-            put_some(out, to + c, bf16, codes, channels - c, load_some(x, from + c, bf16, channels - c) * gate);
+            put_some(out, to + c, bf16, own, channels - c, load_some(x, from + c, bf16, channels - c) * gate);
         }
     }
 }
@@ -100,13 +114,12 @@ INLINE void geglu_as(const bool bf16, const void *x, void *out, const struct sdg
 static void geglu(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t channels,
                   int64_t begin, int64_t end)
 {
-    const struct sdg_fast_codes own = codes ? *codes : (struct sdg_fast_codes){0};
     if (bf16 && codes)
-        geglu_as(true, x, out, &own, channels, begin, end);
+        geglu_as(true, x, out, codes, channels, begin, end);
     else if (bf16)
         geglu_as(true, x, out, NULL, channels, begin, end);
     else if (codes)
-        geglu_as(false, x, out, &own, channels, begin, end);
+        geglu_as(false, x, out, codes, channels, begin, end);
     else
         geglu_as(false, x, out, NULL, channels, begin, end);
 }

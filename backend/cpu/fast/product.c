@@ -27,12 +27,12 @@ struct state {
     int64_t samples, height, width, in; // of x
     int64_t lines, columns, out;        // of the output, per sample
     int64_t kernel_h, kernel_w, stride, pad_top, pad_left;
-    int64_t blocks, pieces; // of output channels; of one line
-    size_t weight_bytes;    // as they are multiplied
-    bool packed;            // integers kept as four bits
-    int code_bits;          // floats kept as codes, of so many bits; 0: kept as they are multiplied
-    size_t code_count;      // of these
-    struct { size_t sums, scales, x, weights; } at; // in scratch memory
+    int64_t blocks, pieces;                 // of output channels; of one line
+    size_t weight_bytes;                    // as they are multiplied
+    bool packed;                            // integers kept as four bits
+    int code_bits;                          // floats kept as codes, of so many bits; 0: kept as they are multiplied
+    size_t code_count;                      // of these
+    struct { size_t sums, x, weights; } at; // in scratch memory
 };
 
 static enum sdg_dtype weight_type(const struct state *s)
@@ -120,19 +120,14 @@ static void prepare_integers(const struct sdg_cpu_step *step, int64_t row)
     enum { PIXELS_EACH = 64 };
     const struct state *s = step->state;
     const struct sdg_op *op = step->op;
-    const float *interval = sdg_fast_interval(step->program, op->in[2], row),
-                *weight_scales = sdg_cpu_data(step->program, op->in[3]);
+    const struct sdg_fast_intervals intervals = sdg_fast_intervals(step->program, op->in[2], row);
     const bool sign = sdg_cpu_value(step->program, op->in[0])->dtype == SDG_S8;
     const uint8_t *codes = sdg_cpu_data(step->program, op->in[0]);
     int16_t *x = scratch_at(step, s->at.x);
-    float *scales = scratch_at(step, s->at.scales);
     const int64_t pixels = s->samples * s->height * s->width;
-    for (int64_t c = 0; c < s->out; c++)
-        scales[c] = interval[0] * weight_scales[c];
 #pragma omp parallel for schedule(static)
     for (int64_t p = 0; p < pixels; p += PIXELS_EACH)
-        s->kernels->widen(codes, sign, (int)interval[1], s->in, x, p,
-                          p + PIXELS_EACH < pixels ? p + PIXELS_EACH : pixels);
+        s->kernels->widen(codes, sign, &intervals, s->in, x, p, p + PIXELS_EACH < pixels ? p + PIXELS_EACH : pixels);
     if (s->packed)
         sdg_fast_unpack4(step, step->weights, scratch_at(step, s->at.weights), s->weight_bytes);
 }
@@ -177,12 +172,16 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
     const char *residual = e->residual ? sdg_cpu_data(program, e->residual) : NULL;
     char *out = sdg_cpu_data(program, step->op->out);
     const int64_t size = s->bf16 ? 2 : 4, out_size = codes ? 1 : size;
-    struct sdg_fast_epilogue end = {.activation = e->activation, .bf16 = s->bf16, .codes = codes};
+    struct sdg_fast_epilogue end = {.activation = e->activation, .bf16 = s->bf16, .codes = codes, .scale = 1};
+    struct sdg_fast_intervals intervals = {0};
     end.integers = s->numbers == SDG_FAST_INTEGERS;
-    if (end.integers)
-        end.scales = (const float *)scratch_at(step, s->at.scales) + channel;
-    else if (s->code_bits)
+    if (end.integers) {
+        intervals = sdg_fast_intervals(program, step->op->in[2], row);
+        end.scales = (const float *)sdg_cpu_data(program, step->op->in[3]) + channel;
+        end.scale = intervals.pairs[0];
+    } else if (s->code_bits) {
         end.scales = sdg_fast_code_scales(step, s->out) + channel;
+    }
     if (e->bias)
         end.bias = (const float *)sdg_cpu_data(program, e->bias) + channel;
     for (int64_t i = 0; i < piece->count; i++) {
@@ -195,7 +194,10 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
             end.table =
                 sdg_cpu_table(program, e->table, row) + sample * sdg_cpu_table_stride(program, e->table) + channel;
         }
+        if (intervals.stride) // pixels of the output are those of the input
+            end.scale = intervals.pairs[pixel % intervals.tokens * intervals.stride];
         end.residual = residual ? residual + at * size : NULL;
+        end.token = pixel;
         s->kernels->epilogue(&end, sums + i * tile, out + at * out_size, channels);
     }
 }
@@ -297,7 +299,6 @@ static void plan_memory(struct sdg_cpu_step *step, struct state *s)
     const bool integers = s->numbers == SDG_FAST_INTEGERS;
     step->weight_bytes = plan_weights(step, s);
     s->at.sums = sdg_fast_reserve(step, threads * (size_t)(PIXELS * s->kernels->tile) * sizeof(float));
-    s->at.scales = sdg_fast_reserve(step, integers ? (size_t)s->out * sizeof(float) : 0);
     s->at.x = sdg_fast_reserve(step, integers ? (size_t)(s->samples * s->height * s->width * s->depth) * 4 : 0);
     s->at.weights = sdg_fast_reserve(step, s->packed || s->code_bits ? s->weight_bytes : 0);
 }

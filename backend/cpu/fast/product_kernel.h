@@ -23,11 +23,15 @@ static void unpack4(const uint8_t *packed, int8_t *codes, int64_t count, bool fa
         v_fence_far();
 }
 
-INLINE void widen_as(const bool sign, const uint8_t *codes, int zero, int64_t channels, int16_t *out, int64_t begin,
-                     int64_t end)
+INLINE void widen_as(const bool sign, const uint8_t *codes, const struct sdg_fast_intervals *intervals,
+                     int64_t channels, int16_t *out, int64_t begin, int64_t end)
 {
     const int64_t padded = (channels + 1) / 2 * 2;
+    const bool by_token = intervals->stride != 0;
+    int zero = (int)pair_of(intervals, begin)[1];
     for (int64_t p = begin; p < end; p++) {
+        if (by_token)
+            zero = (int)pair_of(intervals, p)[1];
         const uint8_t *from = codes + p * channels;
         int16_t *to = out + p * padded;
         for (int64_t c = 0; c < channels; c++)
@@ -37,12 +41,13 @@ INLINE void widen_as(const bool sign, const uint8_t *codes, int zero, int64_t ch
     }
 }
 
-static void widen(const uint8_t *codes, bool sign, int zero, int64_t channels, int16_t *out, int64_t begin, int64_t end)
+static void widen(const uint8_t *codes, bool sign, const struct sdg_fast_intervals *intervals, int64_t channels,
+                  int16_t *out, int64_t begin, int64_t end)
 {
     if (sign)
-        widen_as(true, codes, zero, channels, out, begin, end);
+        widen_as(true, codes, intervals, channels, out, begin, end);
     else
-        widen_as(false, codes, zero, channels, out, begin, end);
+        widen_as(false, codes, intervals, channels, out, begin, end);
 }
 
 static void weighted_sums(const void *x, int64_t stride, int64_t rows, const void *weights, int64_t depth,
@@ -63,13 +68,15 @@ INLINE vf load_vector(const float *from, int64_t c, int64_t some)
 
 INLINE void epilogue_as(const bool bf16, const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
 {
+    const struct coder coder = e->codes ? coder_of(e->codes, e->token) : (struct coder){0},
+                       *own = e->codes ? &coder : NULL;
     for (int64_t c = 0; c < count; c += LANES) {
         const int64_t some = count - c < LANES ? count - c : LANES;
         vf y = v_load(sums + c);
         if (e->integers)
             y = __builtin_convertvector((vi)y, vf);
         if (e->scales)
-            y *= load_vector(e->scales, c, some);
+            y *= load_vector(e->scales, c, some) * e->scale;
         if (e->bias)
             y += load_vector(e->bias, c, some);
         if (e->table)
@@ -78,9 +85,9 @@ INLINE void epilogue_as(const bool bf16, const struct sdg_fast_epilogue *e, cons
             y += some == LANES ? load(e->residual, c, bf16) : load_some(e->residual, c, bf16, some);
         y = v_unary(e->activation, 1, 0, y);
         if (some == LANES)
-            put(out, c, bf16, e->codes, y);
+            put(out, c, bf16, own, y);
         else
-            put_some(out, c, bf16, e->codes, some, y);
+            put_some(out, c, bf16, own, some, y);
     }
 }
 

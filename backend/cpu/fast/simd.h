@@ -141,34 +141,67 @@ INLINE float load_one(const void *array, int64_t i, bool bf16)
 }
 
 // ---- codes ----
-INLINE vi v_quantize(vf y, const struct sdg_fast_codes *codes)
+// How each lane's result becomes a code: low and high are the limits less the zero point.
+struct coder {
+    vf inverse, low, high;
+    vi zero;
+};
+INLINE const float *pair_of(const struct sdg_fast_intervals *intervals, int64_t token)
 {
-    y = v_min(v_max(y * codes->inverse, v_set(codes->low)), v_set(codes->high)); // NaN becomes the lowest
-    return v_nearest(y) + codes->zero;
+    return intervals->stride ? intervals->pairs + token % intervals->tokens * intervals->stride : intervals->pairs;
 }
-INLINE vi v_code_bits(vf y, const struct sdg_fast_codes *codes)
+// All lanes are of one token.
+INLINE struct coder coder_of(const struct sdg_fast_codes *codes, int64_t token)
 {
-    return v_quantize(y, codes) & 255;
+    const float *pair = pair_of(&codes->intervals, token), zero = pair[1];
+    return (struct coder){v_set(codes->intervals.stride ? 1 / pair[0] : codes->inverse), v_set(codes->lowest - zero),
+                          v_set(codes->highest - zero), (int32_t)zero - (vi){0}};
+}
+// For a walk over rows: the next one's, where it has its own.
+INLINE void coder_step(struct coder *coder, const struct sdg_fast_codes *codes, int64_t token)
+{
+    if (codes && codes->intervals.stride)
+        *coder = coder_of(codes, token);
+}
+// Lane i is of token + i.
+INLINE struct coder coder_of_lanes(const struct sdg_fast_codes *codes, int64_t token)
+{
+    vf scale, zero;
+    for (int i = 0; i < LANES; i++) {
+        const float *pair = pair_of(&codes->intervals, token + i);
+        scale[i] = pair[0];
+        zero[i] = pair[1];
+    }
+    return (struct coder){1 / scale, codes->lowest - zero, codes->highest - zero, __builtin_convertvector(zero, vi)};
+}
+INLINE vi v_quantize(vf y, const struct coder *coder)
+{
+    y = v_min(v_max(y * coder->inverse, coder->low), coder->high); // NaN becomes the lowest
+    return v_nearest(y) + coder->zero;
+}
+INLINE vi v_code_bits(vf y, const struct coder *coder)
+{
+    return v_quantize(y, coder) & 255;
 }
 
-// ---- results: f32, bf16 or, if `codes` is not NULL, codes ----
-INLINE void put(void *array, int64_t i, bool bf16, const struct sdg_fast_codes *codes, vf value)
+// ---- results: f32, bf16 or, if `coder` is not NULL, codes ----
+INLINE void put(void *array, int64_t i, bool bf16, const struct coder *coder, vf value)
 {
-    if (!codes) {
+    if (!coder) {
         store(array, i, bf16, value);
         return;
     }
-    vb q = v_low_bytes(v_quantize(value, codes));
+    vb q = v_low_bytes(v_quantize(value, coder));
     memcpy((uint8_t *)array + i, &q, sizeof q);
 }
-INLINE void put_some(void *array, int64_t i, bool bf16, const struct sdg_fast_codes *codes, int64_t count, vf value)
+INLINE void put_some(void *array, int64_t i, bool bf16, const struct coder *coder, int64_t count, vf value)
 {
-    if (!codes) {
+    if (!coder) {
         store_some(array, i, bf16, count, value);
         return;
     }
     uint8_t part[LANES];
-    put(part, 0, bf16, codes, value);
+    put(part, 0, bf16, coder, value);
     memcpy((uint8_t *)array + i, part, (size_t)count);
 }
 

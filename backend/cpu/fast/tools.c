@@ -14,7 +14,7 @@ bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16)
     const struct sdg_graph *graph = sdg_cpu_graph(step->program);
     const sdg_value interval = step->op->codes.interval;
     const enum sdg_dtype type = graph->values[interval ? step->op->in[0] : step->op->out].dtype;
-    sdg_value reads[6];
+    sdg_value reads[SDG_OP_MAX_READS];
     int count = sdg_op_reads(graph, step->op, reads);
     for (int i = 0; i < count; i++)
         if (reads[i] != interval && graph->values[reads[i]].dtype != type)
@@ -23,11 +23,15 @@ bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16)
     return type == SDG_F32 || type == SDG_BF16;
 }
 
-const float *sdg_fast_interval(const struct sdg_cpu_program *program, sdg_value interval, int64_t row)
+struct sdg_fast_intervals sdg_fast_intervals(const struct sdg_cpu_program *program, sdg_value interval, int64_t row)
 {
-    if (sdg_cpu_value(program, interval)->kind == SDG_VALUE_TABLE)
-        return sdg_cpu_table(program, interval, row);
-    return sdg_cpu_data(program, interval);
+    if (sdg_cpu_value(program, interval)->kind != SDG_VALUE_TABLE)
+        return (struct sdg_fast_intervals){.pairs = sdg_cpu_data(program, interval)};
+    return (struct sdg_fast_intervals){
+        .pairs = sdg_cpu_table(program, interval, row),
+        .stride = sdg_cpu_table_stride(program, interval),
+        .tokens = sdg_cpu_value(program, interval)->dims[1],
+    };
 }
 
 const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int64_t row, struct sdg_fast_codes *codes)
@@ -35,9 +39,9 @@ const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int
     const struct sdg_output_codes *wanted = &step->op->codes;
     if (!wanted->interval)
         return NULL;
-    const float *interval = sdg_fast_interval(step->program, wanted->interval, row), zero = interval[1];
-    *codes = (struct sdg_fast_codes){1.0f / interval[0], (float)wanted->lowest - zero, (float)wanted->highest - zero,
-                                     (int32_t)zero};
+    const struct sdg_fast_intervals intervals = sdg_fast_intervals(step->program, wanted->interval, row);
+    *codes =
+        (struct sdg_fast_codes){intervals, 1.0f / intervals.pairs[0], (float)wanted->lowest, (float)wanted->highest};
     return codes;
 }
 
@@ -48,10 +52,12 @@ void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const voi
     uint8_t *out = sdg_cpu_data(step->program, step->op->out);
     struct sdg_fast_codes how;
     const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
-    const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, step->op->out));
+    const struct sdg_value_info *info = sdg_cpu_value(step->program, step->op->out);
+    const int64_t channels = info->dims[3], rows = sdg_value_elements(info) / channels,
+                  part = channels < PART ? PART / channels : 1;
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += PART)
-        kernels->quantize(y, out, bf16, codes, i, i + PART < count ? i + PART : count);
+    for (int64_t i = 0; i < rows; i += part)
+        kernels->quantize(y, out, bf16, codes, channels, i, i + part < rows ? i + part : rows);
 }
 
 void sdg_fast_pack4(const int8_t *codes, uint8_t *packed, size_t count)

@@ -25,8 +25,8 @@ void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, in
 // Codes (8 bits, or 4: packed as above) as f32 or, if `bf16`, bf16 numbers, on all threads: what multiplies floats that
 // are kept as codes.
 void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool bf16, size_t count);
-// Scale and zero point of an interval in this run.
-const float *sdg_fast_interval(const struct sdg_cpu_program *program, sdg_value interval, int64_t row);
+// Scales and zero points of an interval in this run: of a row table, or of an operation that measured one.
+struct sdg_fast_intervals sdg_fast_intervals(const struct sdg_cpu_program *program, sdg_value interval, int64_t row);
 // The cpu backend's read_weight (cpu_program.h): floats that lie in the file as such, in vectors.
 bool sdg_fast_read_weight(const struct sdg_cpu_backend *backend, const struct sdg_weight *weight, size_t first,
                           size_t count, enum sdg_dtype dtype, void *to);

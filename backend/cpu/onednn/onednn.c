@@ -432,6 +432,9 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
         return SDG_OK;
     if (epilogue->bias && sdg_cpu_value(program, epilogue->bias)->dtype != SDG_F32)
         return SDG_OK;
+    // The library has no scale and zero point per row of the source: our own kernels do.
+    if (on_integers(op) && sdg_cpu_value(program, op->in[2])->dims[1] != 1)
+        return SDG_OK;
     const int64_t samples = sdg_cpu_value(program, op->out)->dims[0];
     const bool by_sample = epilogue->table && sdg_cpu_table_stride(program, epilogue->table) != 0;
     struct state *state = sdg_alloc(program->log, 1, sizeof *state, "a kernel");
@@ -759,7 +762,7 @@ static dnnl_status_t set_bias(const struct sdg_cpu_step *step, int64_t row, int6
 static enum sdg_result set_interval(const struct sdg_cpu_step *step, int64_t row)
 {
     const struct state *state = step->state;
-    const float *interval = sdg_fast_interval(step->program, step->op->in[2], row);
+    const float *interval = sdg_fast_intervals(step->program, step->op->in[2], row).pairs;
     if (has_zero_point(step))
         *(int32_t *)((char *)step->scratch + state->at.zero) = (int32_t)interval[1];
     else if (interval[1] != 0)

@@ -27,7 +27,7 @@ static void block(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int c
             int64_t first[SDG_REF_POSITIONS] = {0};
             for (int p = 0; p < columns; p++)
                 first[p] = tap(c, n, oy, ox + p, ky, kx);
-            sdg_ref_dot(sum, &c->x, c->end.interval.zero, first, columns, c->x.c,
+            sdg_ref_dot(sum, &c->x, &c->end.intervals, first, columns, c->x.c,
                         c->weight + (ky * c->kernel_w + kx) * out->c + o, taps * out->c, outputs);
         }
     for (int p = 0; p < columns; p++)

@@ -32,10 +32,13 @@ enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
     return SDG_OK;
 }
 
-void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, double zero,
-                 const int64_t first[SDG_REF_POSITIONS], int positions, int64_t count, const float *weight,
-                 int64_t stride, int outputs)
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x,
+                 const struct sdg_ref_intervals *intervals, const int64_t first[SDG_REF_POSITIONS], int positions,
+                 int64_t count, const float *weight, int64_t stride, int outputs)
 {
+    double zero[SDG_REF_POSITIONS] = {0};
+    for (int p = 0; p < positions; p++)
+        zero[p] = sdg_ref_interval(intervals, first[p] < 0 ? 0 : first[p] / x->c).zero;
     for (int64_t i = 0; i < count; i++) {
         double w[SDG_REF_CHANNELS];
         for (int o = 0; o < outputs; o++)
@@ -43,7 +46,7 @@ void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct s
         for (int p = 0; p < positions; p++) {
             if (first[p] < 0)
                 continue;
-            double value = sdg_ref_get(x, first[p] + i) - zero;
+            double value = sdg_ref_get(x, first[p] + i) - zero[p];
             for (int o = 0; o < outputs; o++)
                 sum[p][o] += value * w[o];
         }
@@ -60,7 +63,7 @@ struct sdg_ref_epilogue sdg_ref_epilogue(const struct sdg_cpu_step *step, int64_
         .table = from->table ? sdg_cpu_table(step->program, from->table, row) : NULL,
         .table_stride = from->table ? sdg_cpu_table_stride(step->program, from->table) : 0,
         .activation = from->activation,
-        .interval = sdg_ref_interval(step, step->op->in[2], row),
+        .intervals = sdg_ref_intervals(step, step->op->in[2], row),
         .weight_scale = sdg_ref_view(step, step->op->in[3]),
     };
 }
@@ -68,7 +71,7 @@ struct sdg_ref_epilogue sdg_ref_epilogue(const struct sdg_cpu_step *step, int64_
 void sdg_ref_finish(const struct sdg_ref_epilogue *e, double sum, int64_t n, int64_t c, int64_t i)
 {
     if (e->weight_scale.data)
-        sum *= (double)e->interval.scale * sdg_ref_get(&e->weight_scale, c);
+        sum *= (double)sdg_ref_interval(&e->intervals, i / e->out.view.c).scale * sdg_ref_get(&e->weight_scale, c);
     if (e->bias.data)
         sum += sdg_ref_get(&e->bias, c);
     if (e->table)

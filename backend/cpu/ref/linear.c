@@ -9,7 +9,7 @@ static void block(const struct sdg_ref_view *x, const struct sdg_ref_epilogue *e
     int64_t first[SDG_REF_POSITIONS] = {0};
     for (int p = 0; p < positions; p++)
         first[p] = (position + p) * x->c;
-    sdg_ref_dot(sum, x, end->interval.zero, first, positions, x->c, weight + o, out->c, outputs);
+    sdg_ref_dot(sum, x, &end->intervals, first, positions, x->c, weight + o, out->c, outputs);
     for (int p = 0; p < positions; p++)
         for (int k = 0; k < outputs; k++)
             sdg_ref_finish(end, sum[p][k], (position + p) / sdg_ref_tokens(out), o + k,

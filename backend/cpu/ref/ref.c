@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 static enum sdg_result (*const kernels[SDG_OP_COUNT])(const struct sdg_cpu_step *step, int64_t row) = {
-#define SDG_OP(name, upper) [SDG_OP_##upper] = sdg_ref_##name,
+#define SDG_OP(name, upper, operands, result) [SDG_OP_##upper] = sdg_ref_##name,
 #include "graph/ops.def"
 #undef SDG_OP
 };
@@ -22,24 +22,27 @@ struct sdg_ref_view sdg_ref_view(const struct sdg_cpu_step *step, sdg_value v)
     };
 }
 
-struct sdg_ref_interval sdg_ref_interval(const struct sdg_cpu_step *step, sdg_value v, int64_t row)
+struct sdg_ref_intervals sdg_ref_intervals(const struct sdg_cpu_step *step, sdg_value v, int64_t row)
 {
+    static const float none[2] = {1, 0};
     if (!v)
-        return (struct sdg_ref_interval){.scale = 1};
-    bool is_table = sdg_cpu_value(step->program, v)->kind == SDG_VALUE_TABLE;
-    const float *pair = is_table ? sdg_cpu_table(step->program, v, row) : sdg_cpu_data(step->program, v);
-    return (struct sdg_ref_interval){.scale = pair[0], .zero = pair[1]};
+        return (struct sdg_ref_intervals){.pairs = none};
+    if (sdg_cpu_value(step->program, v)->kind != SDG_VALUE_TABLE)
+        return (struct sdg_ref_intervals){.pairs = sdg_cpu_data(step->program, v)};
+    return (struct sdg_ref_intervals){
+        .pairs = sdg_cpu_table(step->program, v, row),
+        .stride = sdg_cpu_table_stride(step->program, v),
+        .tokens = sdg_cpu_value(step->program, v)->dims[1],
+    };
 }
 
 struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row)
 {
     const struct sdg_output_codes *codes = &step->op->codes;
-    const struct sdg_ref_interval interval = sdg_ref_interval(step, codes->interval, row);
     return (struct sdg_ref_result){
         .view = sdg_ref_view(step, step->op->out),
         .codes = codes->interval != 0,
-        .inverse = 1.0f / interval.scale,
-        .zero = interval.zero,
+        .intervals = sdg_ref_intervals(step, codes->interval, row),
         .lowest = (float)codes->lowest,
         .highest = (float)codes->highest,
     };
@@ -62,16 +65,7 @@ static bool is_product(const struct sdg_op *op)
 
 static bool can_emit_codes(enum sdg_op_kind kind)
 {
-    switch (kind) {
-    case SDG_OP_CONV2D:
-    case SDG_OP_LINEAR:
-    case SDG_OP_ATTENTION:
-    case SDG_OP_GROUP_NORM:
-    case SDG_OP_LAYER_NORM:
-    case SDG_OP_GEGLU:
-    case SDG_OP_QUANTIZE: return true;
-    default: return false;
-    }
+    return sdg_op_result(kind) == SDG_RESULT_EITHER || sdg_op_result(kind) == SDG_RESULT_CODES;
 }
 
 static bool is_interval(const struct sdg_value_info *info)
@@ -86,11 +80,11 @@ static bool can_read(const struct sdg_cpu_step *step, int k)
     const struct sdg_value_info *info = sdg_cpu_value(step->program, op->in[k]);
     if (!op->in[k])
         return true;
-    if (op->kind == SDG_OP_FAKE_QUANTIZE && k == 1)
-        return is_interval(info);
-    if (op->kind == SDG_OP_EMBED && k == 0)
-        return info->dtype == SDG_S32;
-    return info->kind != SDG_VALUE_TABLE && is_float(info->dtype);
+    switch (sdg_op_operand(op->kind, k)) {
+    case SDG_OPERAND_INTERVAL: return is_interval(info);
+    case SDG_OPERAND_IDS: return info->dtype == SDG_S32;
+    default: return info->kind != SDG_VALUE_TABLE && is_float(info->dtype);
+    }
 }
 
 // conv2d and linear on codes; nothing but the sum itself is different.
@@ -108,7 +102,7 @@ static bool moves_codes(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
     enum sdg_dtype type = sdg_cpu_value(step->program, op->in[0])->dtype;
-    return (op->kind == SDG_OP_SLICE || op->kind == SDG_OP_UPSAMPLE_NEAREST) && is_codes(type) &&
+    return sdg_op_result(op->kind) == SDG_RESULT_MOVED && is_codes(type) &&
         sdg_cpu_value(step->program, op->out)->dtype == type;
 }
 

@@ -43,26 +43,38 @@ static inline void sdg_ref_put(const struct sdg_ref_view *v, int64_t i, double v
 }
 
 // ---- intervals and codes ----
+// Scales and zero points of a row: of a row table, or of an operation that measured one.
+struct sdg_ref_intervals {
+    const float *pairs;
+    int64_t stride, tokens; // floats from one token's to the next, 0: one for all
+};
 struct sdg_ref_interval { float scale, zero; };
-// Of a row table at `row`, or of an operation that measured it.
-struct sdg_ref_interval sdg_ref_interval(const struct sdg_cpu_step *step, sdg_value v, int64_t row);
+struct sdg_ref_intervals sdg_ref_intervals(const struct sdg_cpu_step *step, sdg_value v, int64_t row);
+// That of a position, counted through all samples.
+static inline struct sdg_ref_interval sdg_ref_interval(const struct sdg_ref_intervals *i, int64_t position)
+{
+    const float *pair = i->stride ? i->pairs + position % i->tokens * i->stride : i->pairs;
+    return (struct sdg_ref_interval){.scale = pair[0], .zero = pair[1]};
+}
 
 // Where an operation that may emit codes puts its results.
 struct sdg_ref_result {
     struct sdg_ref_view view;
     bool codes;
-    float inverse, zero, lowest, highest; // of codes; inverse of the scale
+    struct sdg_ref_intervals intervals; // of codes, as the following
+    float lowest, highest;
 };
 struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row);
 // In f32 from the rounded result on, as struct sdg_output_codes says.
-static inline float sdg_ref_code(const struct sdg_ref_result *r, float y)
+static inline float sdg_ref_code(const struct sdg_ref_result *r, int64_t i, float y)
 {
-    const float code = rintf(y * r->inverse) + r->zero;
+    const struct sdg_ref_interval interval = sdg_ref_interval(&r->intervals, i / r->view.c);
+    const float code = rintf(y * (1.0f / interval.scale)) + interval.zero;
     return !(code > r->lowest) ? r->lowest : code < r->highest ? code : r->highest; // NaN is the lowest
 }
 static inline void sdg_ref_store(const struct sdg_ref_result *r, int64_t i, double y)
 {
-    sdg_ref_put(&r->view, i, r->codes ? sdg_ref_code(r, (float)y) : y);
+    sdg_ref_put(&r->view, i, r->codes ? sdg_ref_code(r, i, (float)y) : y);
 }
 
 // function(x); a and b are used by SDG_UNARY_AFFINE only.
@@ -74,19 +86,19 @@ enum { SDG_REF_POSITIONS = 4, SDG_REF_CHANNELS = 32 };
 size_t sdg_ref_packed_bytes(const struct sdg_value_info *weight);
 enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step);
 // sum[p][o] += (x[first[p] + i] - zero) * weight[i * stride + o], for `count` inputs i, up to SDG_REF_POSITIONS
-// positions and SDG_REF_CHANNELS outputs; positions with first[p] < 0 are padding. `weight` points at the first output
-// wanted, `stride` floats separate two inputs.
-void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, double zero,
-                 const int64_t first[SDG_REF_POSITIONS], int positions, int64_t count, const float *weight,
-                 int64_t stride, int outputs);
+// positions and SDG_REF_CHANNELS outputs; positions with first[p] < 0 are padding, zero is the zero point of the
+// position where x holds codes. `weight` points at the first output wanted, `stride` floats separate two inputs.
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x,
+                 const struct sdg_ref_intervals *intervals, const int64_t first[SDG_REF_POSITIONS], int positions,
+                 int64_t count, const float *weight, int64_t stride, int outputs);
 
 // The epilogue of conv2d and linear: turns a sum into the output element of sample n, channel c at flat index i, and
 // stores it.
 struct sdg_ref_epilogue {
     struct sdg_ref_result out;
     struct sdg_ref_view bias, residual;
-    // of integers: sums are in units of interval.scale * weight_scale[c]. Else scale 1, zero 0
-    struct sdg_ref_interval interval;
+    // of integers: sums are in units of the token's scale * weight_scale[c]. Else scale 1, zero 0
+    struct sdg_ref_intervals intervals;
     struct sdg_ref_view weight_scale; // [C], or absent
     const float *table;               // of this row, or NULL
     int64_t table_stride;
@@ -95,7 +107,8 @@ struct sdg_ref_epilogue {
 struct sdg_ref_epilogue sdg_ref_epilogue(const struct sdg_cpu_step *step, int64_t row);
 void sdg_ref_finish(const struct sdg_ref_epilogue *e, double sum, int64_t n, int64_t c, int64_t i);
 
-#define SDG_OP(name, upper) enum sdg_result sdg_ref_##name(const struct sdg_cpu_step *step, int64_t row);
+#define SDG_OP(name, upper, operands, result) \
+    enum sdg_result sdg_ref_##name(const struct sdg_cpu_step *step, int64_t row);
 #include "graph/ops.def"
 #undef SDG_OP
 

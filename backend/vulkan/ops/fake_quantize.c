@@ -1,16 +1,16 @@
 #include "backend/vulkan/vk_ops.h"
 
 struct sdg_push_fake_quantize { // GLSL twin: Push in shaders/fake_quantize.comp
-    uint32_t total;
+    uint32_t total, c;
 };
-_Static_assert(sizeof(struct sdg_push_fake_quantize) == 4, "as in the shader");
+_Static_assert(sizeof(struct sdg_push_fake_quantize) == 8, "as in the shader");
 
 enum sdg_result sdg_vk_lower_fake_quantize(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *out = sdg_vk_value(lo, op->out);
     int64_t total = sdg_value_elements(out);
-    const struct sdg_push_fake_quantize push = {.total = (uint32_t)total};
+    const struct sdg_push_fake_quantize push = {.total = (uint32_t)total, .c = (uint32_t)out->dims[3]};
     struct sdg_vk_dispatch d = {
         .family = "fake_quantize",
         .type = out->dtype,

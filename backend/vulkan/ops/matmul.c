@@ -54,7 +54,7 @@ static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatc
     const struct sdg_op *op = lo->op;
     d->bindings[d->binding_count++] = sdg_vk_read(lo, op->in[2]);
     d->bindings[d->binding_count++] = sdg_vk_read(lo, op->in[3]);
-    d->spec[11] = sdg_vk_value(lo, op->in[2])->kind == SDG_VALUE_TABLE;
+    d->spec[11] = sdg_vk_pairs_per_row(lo, op->in[2]);
     d->spec[12] = sdg_vk_value(lo, op->in[0])->dtype == SDG_U8 ? 0x80808080 : 0;
     d->spec[13] = (uint32_t)sdg_vk_value(lo, op->in[1])->bits;
     d->spec_count = 14;
