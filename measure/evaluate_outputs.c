@@ -9,8 +9,8 @@
 
 int sdg_evaluate_output_runs(const struct sdg_evaluator *e)
 {
-    int wanted = e->params->site_runs ? e->params->site_runs : 4;
-    if (wanted < 0 || !e->plain_latents)
+    const int wanted = e->params->site_runs;
+    if (!e->plain_latents)
         return 0;
     return (size_t)wanted < e->shown->runs ? wanted : (int)e->shown->runs;
 }

@@ -182,7 +182,7 @@ static enum sdg_result make_plan(struct sdg_pipeline *p, struct sdg_job *job, in
     return SDG_OK;
 }
 
-// Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture of a batch,
+// Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture,
 // tiles (the picture changes a little), then one branch at a time.
 static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const struct sdg_memory_plan *plan,
                       size_t budget)
@@ -206,18 +206,17 @@ static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const s
 
 enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan)
 {
-    int chunks = prompt_chunks(p, job);
+    int chunks = prompt_chunks(p, job), factor = sdg_vae_factor(&p->model->vae_config);
     *plan = (struct sdg_memory_plan){0};
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
     size_t resident = sdg_resident_now();
-    // What earlier pictures of the batch left behind is this picture's to use: networks that stayed, and freed memory.
-    if (!p->bare || (job->params->image == 0 && !p->unet.program && !p->decoder.program))
+    // What earlier pictures left behind is this picture's to use: networks that stayed, and freed memory.
+    if (!p->bare || (!job->keep_networks && !p->unet.program && !p->decoder.program))
         p->bare =
             resident + (!p->planned_before && strcmp(p->stage[SDG_STAGE_UNET].name, "cpu") == 0 ? CPU_KERNEL_CODE : 0);
     p->planned_before = true;
     plan->base = p->bare;
-    job->keep_networks = job->params->images > 1;
     size_t free_bytes = available_memory(), held = resident > p->bare ? resident : p->bare;
     size_t budget = p->params.max_memory > 0 ? (size_t)p->params.max_memory : free_bytes ? free_bytes + held : SIZE_MAX;
     for (;;) {
@@ -233,8 +232,8 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
     }
     if (job->tile_vae && !(p->params.vae_tiling && strcmp(p->params.vae_tiling, "on") == 0))
         sdg_say(&p->log, SDG_LOG_INFO,
-                "the picture is decoded in tiles of %dx%d: memory is short, or the device's buffers are", job->tile * 8,
-                job->tile * 8);
+                "the picture is decoded in tiles of %dx%d: memory is short, or the device's buffers are",
+                job->tile * factor, job->tile * factor);
     if (job->split_guidance)
         sdg_say(&p->log, SDG_LOG_INFO, "memory is short: the two branches of guidance run one after the other");
     job->planned = (double)plan->peak;

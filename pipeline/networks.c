@@ -14,7 +14,7 @@ enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
         .threads = p->params.threads,
         .device = s->device,
         .validation = p->params.validation,
-        .disable = p->params.disable,
+        .disable = p->disable,
         .cache_dir = p->cache_dir,
     };
     return sdg_backend_create(&p->log, s->name, &params, &s->backend);

@@ -51,21 +51,18 @@ struct lister {
 static void list_one(void *user, const struct sdg_device_info *info)
 {
     struct lister *lister = user;
-    struct sdg_device device = {.name = info->name,
-                                .backend = info->backend,
-                                .type = info->type,
-                                .driver = info->driver,
-                                .note = info->note,
-                                .memory = info->memory};
+    const struct sdg_device device = {.name = info->name,
+                                      .backend = info->backend,
+                                      .type = info->type,
+                                      .driver = info->driver,
+                                      .note = info->note,
+                                      .memory = info->memory};
     lister->fn(lister->user, &device);
 }
 
-void sdg_list_devices(sdg_log_fn log, void *log_user, void (*fn)(void *user, const struct sdg_device *device),
-                      void *user)
+void sdg_list_devices(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device *device), void *user)
 {
-    struct lister lister = {fn, user};
-    struct sdg_log l = {log, log_user, SDG_LOG_WARNING};
-    sdg_backend_list(&l, list_one, &lister);
+    sdg_backend_list(log, list_one, &(struct lister){fn, user});
 }
 
 static bool is_model(const char *folder)
@@ -109,9 +106,11 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
     if (params->vae_tile_size && (params->vae_tile_size < 8 || params->vae_tile_size > 1024))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile size is %d, should be 8..1024 latent pixels",
                         params->vae_tile_size);
-    if (!(params->vae_tile_overlap < 0.76))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile overlap is %g, should be 0..0.75",
-                        params->vae_tile_overlap);
+    const struct sdg_number overlap = params->vae_tile_overlap;
+    if (overlap.given && !(overlap.value >= 0 && overlap.value <= 0.75))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile overlap is %g, should be 0..0.75", overlap.value);
+    if (params->keep != SDG_KEEP_NOTHING && params->keep != SDG_KEEP_NETWORKS)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "what to keep is %d, no value of enum sdg_keep", (int)params->keep);
     if (params->vae_tiling && strcmp(params->vae_tiling, "auto") && strcmp(params->vae_tiling, "on") &&
         strcmp(params->vae_tiling, "off"))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tiling is '%s', should be auto, on or off", params->vae_tiling);
@@ -125,6 +124,7 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
 {
     p->params = *params;
     p->params.model = p->params.vae = p->params.backend = p->params.type = p->params.cache_dir = NULL;
+    p->params.disable = NULL; // its meaning is in p->disable
     p->params.vae_tiling = !params->vae_tiling   ? "auto"
         : strcmp(params->vae_tiling, "on") == 0  ? "on"
         : strcmp(params->vae_tiling, "off") == 0 ? "off"
@@ -201,6 +201,7 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
 {
     SDG_TRY(check_params(p, params));
     keep_params(p, params);
+    SDG_TRY(sdg_features_parse(&p->log, params->disable, &p->disable));
     SDG_TRY(sdg_backends_parse(p, params->backend));
     SDG_TRY(find_cache_dir(p, params->cache_dir));
     SDG_TRY(open_model(p, params));
@@ -213,11 +214,10 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)
 {
     *out = NULL;
-    struct sdg_log log = {params->log, params->log_user, params->log_level};
-    struct sdg_pipeline *p = sdg_alloc(&log, 1, sizeof *p, "the pipeline");
+    struct sdg_pipeline *p = sdg_alloc(&params->log, 1, sizeof *p, "the pipeline");
     if (!p)
         return SDG_ERROR_MEMORY;
-    p->log = log;
+    p->log = params->log;
     p->unet_context = -1;
     enum sdg_result result = create(p, params);
     if (result != SDG_OK)
@@ -260,7 +260,7 @@ static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, s
     info->steps = job->steps;
     info->clip_skip = job->clip_skip;
     info->cfg_scale = job->cfg_scale;
-    info->eta = job->params->eta ? *job->params->eta : -1;
+    info->eta = sdg_sampler_eta(job->sampler);
     info->sampler = sdg_method_name(job->method);
     info->schedule = sdg_schedule_name(job->schedule);
     info->rng = sdg_rng_name(job->rng.kind);

@@ -12,13 +12,13 @@
 
 enum sdg_stage { SDG_STAGE_TEXT, SDG_STAGE_UNET, SDG_STAGE_VAE, SDG_STAGE_COUNT };
 
-// A program and what it was made for, so that the next picture of a batch can use it again.
+// A program and what it was made for, so that the next picture can use it again.
 struct sdg_network {
     struct sdg_program *program;
     int64_t key[6];
 };
 
-// Prompt embeddings as the UNet takes them; kept for the next picture of a batch.
+// Prompt embeddings as the UNet takes them; kept for the next picture.
 struct sdg_context {
     char *prompt, *negative; // what they were made from; NULL = nothing kept
     int clip_skip;
@@ -50,6 +50,7 @@ struct sdg_pipeline {
     struct sdg_log log;
     struct sdg_hooks hooks;
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
+    unsigned disable;                  // enum sdg_feature
     char *cache_dir, *model_name;
     struct sdg_model *model;
     struct sdg_quantized *quantized;   // NULL: a floating-point model
@@ -61,7 +62,7 @@ struct sdg_pipeline {
     int64_t context_serial; // raised when the context changes
     int64_t unet_context;   // serial of the context whose keys and values are in `unet`
     bool planned_before;    // kernels of an earlier picture are part of the process already
-    size_t bare;            // bytes of the process before the first picture of a batch
+    size_t bare;            // bytes of the process without anything that a picture left behind
 };
 
 // One picture, everything resolved and checked.
@@ -76,7 +77,7 @@ struct sdg_job {
     bool guidance;           // two branches
     bool guidance_embedding; // LCM
     bool split_guidance;     // the branches one after the other, when memory is short
-    bool keep_networks;      // UNet and decoder stay for the next picture of the batch, where memory allows it
+    bool keep_networks;      // UNet and decoder stay for the next picture, where memory allows it
     bool tile_vae;
     int tile; // latent pixels
     int tile_step;
@@ -99,6 +100,9 @@ struct sdg_job {
 // ---- job.c ----
 enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job);
 void sdg_job_clear(struct sdg_job *job);
+double sdg_default_cfg_scale(const struct sdg_model *model);
+// The model's UNet takes mask and masked picture besides the latent.
+bool sdg_inpaints(const struct sdg_model *model);
 
 // ---- stages ----
 // text.c: fills p->context for the job (or keeps it). The encoder is gone when this returns.

@@ -358,8 +358,7 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
         sdg_correction_absorb(p->correction, job->sampler, job->guidance ? job->cfg_scale : 1);
     result = run_loop(&l);
     sdg_free(buffers);
-    bool more = job->params->image + 1 < job->params->images;
-    if (!more || !job->keep_networks || result != SDG_OK)
+    if (!job->keep_networks || result != SDG_OK)
         sdg_network_clear(&p->unet);
     if (result != SDG_OK) // prepared during the last step
         sdg_network_clear(&p->decoder);

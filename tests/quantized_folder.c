@@ -44,8 +44,7 @@ static void make_sound(void)
                                          .backend = "cpu",
                                          .type = "f32",
                                          .threads = 2,
-                                         .log = temp_log_say,
-                                         .log_user = &t,
+                                         .log = {.fn = temp_log_say, .user = &t},
                                          .cache_dir = ""};
     struct sdg_collect_params collect = {.prompts = prompts,
                                          .prompt_count = 1,
@@ -59,8 +58,7 @@ static void make_sound(void)
                                            .skip_count = sizeof skip / sizeof *skip,
                                            .delta = true,
                                            .threads = 2,
-                                           .log = temp_log_say,
-                                           .log_user = &t};
+                                           .log = {.fn = temp_log_say, .user = &t}};
     if (sdg_pipeline_create(&params, &p) != SDG_OK || sdg_collect(p, &collect) != SDG_OK)
         fail_msg("%s", t.last);
     sdg_pipeline_destroy(&p);
@@ -147,8 +145,7 @@ static enum sdg_result open_folder(const char *folder, struct temp_log *t, struc
                                          .backend = "cpu",
                                          .type = "f32",
                                          .threads = 2,
-                                         .log = temp_log_say,
-                                         .log_user = t,
+                                         .log = {.fn = temp_log_say, .user = t},
                                          .cache_dir = ""};
     return sdg_pipeline_create(&params, p);
 }

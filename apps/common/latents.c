@@ -8,8 +8,6 @@
 #include "arrays.h"
 #include "image.h"
 
-enum { FACTOR = 8 }; // pixels of the picture per latent pixel
-
 // The picture as a linear map of the four channels of SD 1.x latents, fitted by K. Turner
 // (discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204).
 static const float rgb_of_latent[4][3] = {
@@ -23,11 +21,12 @@ static enum sdg_result write_preview(const struct app_latents *latents, const fl
 {
     struct sdg_image *image = NULL;
     enum app_image_format format;
-    size_t pixels = (size_t)h * (size_t)w;
+    const int factor = latents->factor;
+    size_t pixels = (size_t)h * (size_t)w, side = (size_t)factor;
     enum sdg_result result = app_image_format(latents->ui, latents->preview_path, &format);
     if (result != SDG_OK)
         return result;
-    if (sdg_image_create(w * FACTOR, h * FACTOR, &image) != SDG_OK)
+    if (sdg_image_create(w * factor, h * factor, &image) != SDG_OK)
         return app_fail(latents->ui, SDG_ERROR_MEMORY, "not enough memory for the preview");
     // Early latents are mostly noise, of up to 15 times the size of the picture in it.
     double square = 0;
@@ -39,7 +38,7 @@ static enum sdg_result write_preview(const struct app_latents *latents, const fl
             for (size_t k = 0; k < 3; k++) {
                 float value = 0;
                 for (size_t c = 0; c < 4; c++)
-                    value += rgb_of_latent[c][k] * latent[c * pixels + y / FACTOR * (size_t)w + x / FACTOR];
+                    value += rgb_of_latent[c][k] * latent[c * pixels + y / side * (size_t)w + x / side];
                 value = (value * scale + 1) * 127.5f;
                 image->pixels[3 * (y * (size_t)image->width + x) + k] =
                     value > 0 ? (uint8_t)fminf(value + 0.5f, 255) : 0;

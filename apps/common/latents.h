@@ -9,12 +9,14 @@ struct app_latents {
     const char *last_path, *steps_path; // files to write at the end; NULL = not wanted
     const char *preview_path;           // NULL = no preview
     int preview_interval;
+    int factor;             // pixels of the picture per latent pixel, as the model has it
     int c, h, w, steps;     // steps stored: all, or 1 if only the last is wanted
     float *data;            // [steps][c][h][w]
     enum sdg_result result; // of the callbacks, which cannot return one
 };
 
-// The `latent` callback of sdg_generate; `user` is a struct app_latents with paths and ui set, the rest zero.
+// The `latent` callback of sdg_generate; `user` is a struct app_latents with paths, interval, factor and ui
+// set, the rest zero.
 void app_latents_step(void *user, int step, int steps, const float *latent, int c, int h, int w);
 // Writes the files; to be called after sdg_generate succeeded.
 enum sdg_result app_latents_write(struct app_latents *latents);

@@ -64,12 +64,12 @@ static void print_all(FILE *to, const struct app_parameters *p)
         fputs(", VAE: ", to);
         print_value(to, base_name(p->vae));
     }
-    if (p->strength)
-        fprintf(to, ", Denoising strength: %.10g", *p->strength);
+    if (p->strength.given)
+        fprintf(to, ", Denoising strength: %.10g", p->strength.value);
     if (p->clip_skip > 0)
         fprintf(to, ", Clip skip: %d", p->clip_skip);
-    if (p->eta)
-        fprintf(to, ", Eta: %.10g", *p->eta);
+    if (p->eta.given)
+        fprintf(to, ", Eta: %.10g", p->eta.value);
     if (p->sigmas) {
         fputs(", Sigmas: ", to);
         print_value(to, p->sigmas);

@@ -8,11 +8,11 @@
 struct app_parameters {
     const char *prompt, *negative; // negative NULL = absent
     bool plain;                    // --prompt-syntax plain
-    const double *strength;        // img2img, else NULL
-    const double *eta;             // given, else NULL
-    const char *sigmas;            // given, else NULL
-    const char *vae;               // given, else NULL
-    int clip_skip;                 // 0 = the model's
+    struct sdg_number strength;    // img2img
+    struct sdg_number eta;
+    const char *sigmas; // given, else NULL
+    const char *vae;    // given, else NULL
+    int clip_skip;      // 0 = the model's
     const struct sdg_generate_info *info;
 };
 
