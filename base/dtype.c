@@ -5,10 +5,10 @@ static const struct {
     unsigned char size;
     bool is_float;
 } types[SDG_DTYPE_COUNT] = {
-    [SDG_F32] = {"f32", 4, true},    [SDG_F16] = {"f16", 2, true},  [SDG_BF16] = {"bf16", 2, true},
-    [SDG_F64] = {"f64", 8, true},    [SDG_S8] = {"s8", 1, false},   [SDG_U8] = {"u8", 1, false},
-    [SDG_S16] = {"s16", 2, false},   [SDG_S32] = {"s32", 4, false}, [SDG_S64] = {"s64", 8, false},
-    [SDG_BOOL] = {"bool", 1, false},
+    [SDG_F32] = {"f32", 4, true},    [SDG_F16] = {"f16", 2, true},         [SDG_BF16] = {"bf16", 2, true},
+    [SDG_F64] = {"f64", 8, true},    [SDG_S8] = {"s8", 1, false},          [SDG_U8] = {"u8", 1, false},
+    [SDG_S16] = {"s16", 2, false},   [SDG_S32] = {"s32", 4, false},        [SDG_S64] = {"s64", 8, false},
+    [SDG_BOOL] = {"bool", 1, false}, [SDG_F8_E4M3] = {"f8_e4m3", 1, true}, [SDG_F8_E5M2] = {"f8_e5m2", 1, true},
 };
 
 size_t sdg_dtype_size(enum sdg_dtype dtype)
@@ -75,12 +75,32 @@ uint16_t sdg_bf16_from_f32(float value)
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
+// An exponent of bias 7 becomes f32's of bias 127; what is below the smallest normal number counts in 2^-9.
+float sdg_f32_from_f8_e4m3(uint8_t bits)
+{
+    const uint32_t sign = (uint32_t)(bits & 0x80u) << 24, magnitude = bits & 0x7fu;
+    if (magnitude == 0x7fu)
+        return float_of(sign | 0x7fc00000u);
+    if (magnitude < 8)
+        return float_of(sign | bits_of((float)magnitude * 0x1p-9f));
+    return float_of(sign | ((magnitude + (120u << 3)) << 20));
+}
+
+float sdg_f32_from_f8_e5m2(uint8_t bits)
+{
+    if ((bits & 0x7fu) > 0x7cu)
+        return float_of((uint32_t)(bits & 0x80u) << 24 | 0x7fc00000u);
+    return sdg_f32_from_f16((uint16_t)(bits << 8));
+}
+
 static float load(const void *from, enum sdg_dtype type, size_t i)
 {
     switch (type) {
     case SDG_F16: return sdg_f32_from_f16(((const uint16_t *)from)[i]);
     case SDG_BF16: return sdg_f32_from_bf16(((const uint16_t *)from)[i]);
     case SDG_F64: return (float)((const double *)from)[i];
+    case SDG_F8_E4M3: return sdg_f32_from_f8_e4m3(((const uint8_t *)from)[i]);
+    case SDG_F8_E5M2: return sdg_f32_from_f8_e5m2(((const uint8_t *)from)[i]);
     case SDG_S8: return ((const int8_t *)from)[i];
     case SDG_U8: return ((const uint8_t *)from)[i];
     default: return ((const float *)from)[i];

@@ -10,7 +10,7 @@
 static inline int8_t sdg_nearest_code(double weight, float scale, int bits)
 {
     double lo = -(1 << (bits - 1)), hi = -lo - 1, q = rint(weight / scale);
-    return (int8_t)(q < lo ? lo : q > hi ? hi : q);
+    return (int8_t)(q > hi ? hi : q >= lo ? q : lo); // NaN as well has to become something
 }
 
 // A matrix [rows, inputs] of codes -8..7 as rows of (inputs + 1) / 2 bytes: code 2i in the low half of byte i, two's

@@ -184,19 +184,24 @@ static enum sdg_result scan_numbers(struct scanner *s, const char *tensor, int r
     return SDG_OK;
 }
 
+static const char *const type_names[SDG_DTYPE_COUNT] = {
+    [SDG_F32] = "F32", [SDG_F16] = "F16",   [SDG_BF16] = "BF16",       [SDG_F64] = "F64",
+    [SDG_S8] = "I8",   [SDG_U8] = "U8",     [SDG_S16] = "I16",         [SDG_S32] = "I32",
+    [SDG_S64] = "I64", [SDG_BOOL] = "BOOL", [SDG_F8_E4M3] = "F8_E4M3", [SDG_F8_E5M2] = "F8_E5M2",
+};
+
+const char *sdg_source_type_name(enum sdg_dtype dtype)
+{
+    return type_names[dtype];
+}
+
 static enum sdg_result dtype_from_name(const struct scanner *s, const char *tensor, const char *name,
                                        enum sdg_dtype *out)
 {
-    static const struct {
-        const char *name;
-        enum sdg_dtype dtype;
-    } known[] = {{"F16", SDG_F16}, {"F32", SDG_F32}, {"BF16", SDG_BF16}, {"F64", SDG_F64}, {"I8", SDG_S8},
-                 {"U8", SDG_U8},   {"I16", SDG_S16}, {"I32", SDG_S32},   {"I64", SDG_S64}, {"BOOL", SDG_BOOL}};
-    static const char *const foreign[] = {"F8_E4M3", "F8_E5M2", "F8_E8M0", "F6_E2M3", "F6_E3M2",
-                                          "F4",      "U16",     "U32",     "U64",     "C64"};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(name, known[i].name) == 0) {
-            *out = known[i].dtype;
+    static const char *const foreign[] = {"F8_E8M0", "F6_E2M3", "F6_E3M2", "F4", "U16", "U32", "U64", "C64"};
+    for (int i = 0; i < SDG_DTYPE_COUNT; i++)
+        if (strcmp(name, type_names[i]) == 0) {
+            *out = (enum sdg_dtype)i;
             return SDG_OK;
         }
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)

@@ -2,7 +2,7 @@
 // order.
 #include "base/file.h"
 #include "base/memory.h"
-#include "formats/tensors.h"
+#include "formats/source.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -53,14 +53,6 @@ static void put_string(struct text *t, const char *string)
     put(t, "\"");
 }
 
-static const char *type_name(enum sdg_dtype dtype)
-{
-    static const char *const names[SDG_DTYPE_COUNT] = {
-        [SDG_F32] = "F32", [SDG_F16] = "F16", [SDG_BF16] = "BF16", [SDG_F64] = "F64", [SDG_S8] = "I8",
-        [SDG_U8] = "U8",   [SDG_S16] = "I16", [SDG_S32] = "I32",   [SDG_S64] = "I64", [SDG_BOOL] = "BOOL"};
-    return names[dtype];
-}
-
 static int by_name(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -78,7 +70,10 @@ static enum sdg_result check_names(const struct sdg_log *log, const char *path, 
         qsort(names, count, sizeof *names, by_name);
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < count && result == SDG_OK; i++) {
-        if (!sdg_utf8_valid(names[i], strlen(names[i])) || strcmp(names[i], "__metadata__") == 0)
+        if (tensors[i].added)
+            result = sdg_fail(log, SDG_ERROR_USAGE, "%s: tensor %s has low-rank parts added, which no file can hold",
+                              path, tensors[i].name);
+        else if (!sdg_utf8_valid(names[i], strlen(names[i])) || strcmp(names[i], "__metadata__") == 0)
             result = sdg_fail(log, SDG_ERROR_USAGE, "%s: '%s' cannot be the name of a tensor", path, names[i]);
         else if (i > 0 && strcmp(names[i - 1], names[i]) == 0)
             result = sdg_fail(log, SDG_ERROR_USAGE, "%s: two tensors named %s", path, names[i]);
@@ -120,7 +115,7 @@ static enum sdg_result build_header(const char *path, const struct sdg_tensor *t
         SDG_TRY(check_size(t->log, path, &tensors[i], &end));
         put(t, "%s", i ? "," : "");
         put_string(t, tensors[i].name);
-        put(t, ":{\"dtype\":\"%s\",\"shape\":[", type_name(tensors[i].dtype));
+        put(t, ":{\"dtype\":\"%s\",\"shape\":[", sdg_source_type_name(tensors[i].dtype));
         for (int d = 0; d < tensors[i].rank; d++)
             put(t, "%s%" PRId64, d ? "," : "", tensors[i].dims[d]);
         put(t, "],\"data_offsets\":[%zu,%zu]}", at, end);

@@ -21,6 +21,8 @@ struct sdg_source {
 
 // Maps (or, with `copy`, reads) a safetensors file and checks its header. The caller holds one use: sdg_source_drop.
 enum sdg_result sdg_source_open(const struct sdg_log *log, const char *path, bool copy, struct sdg_source **out);
+// What safetensors headers call an element type: "F16".
+const char *sdg_source_type_name(enum sdg_dtype dtype);
 void sdg_source_drop(struct sdg_source **source); // NULL is fine
 const struct sdg_tensor *sdg_source_find(const struct sdg_source *source, const char *name);
 
@@ -35,9 +37,10 @@ bool sdg_tensors_uses(const struct sdg_tensors *tensors, const char *path); // w
 // `name` is copied; `tensor`'s data must lie in a source in use.
 enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *tensors, const struct sdg_tensor *tensor,
                                 const char *name);
-// Memory that lives as long as the view, for tensors that are not stored the way they are needed. NULL after reporting
-// a failure.
+// Memory that lives as long as the view, for tensors that are not stored the way they are needed, at a multiple of 8.
+// NULL after reporting a failure.
 void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, size_t bytes);
+struct sdg_tensor *sdg_tensors_edit(struct sdg_tensors *tensors, const char *name); // NULL if absent
 enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors);
 
 #endif

@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_BYTES = 16384 };
+enum { BLOCK_BYTES = 16384, ALIGNMENT = 8 };
 
 struct block { // of names, mostly
     struct block *next;
     size_t used, room;
-    char bytes[];
+    _Alignas(8) char bytes[];
 };
 
 struct sdg_tensors {
@@ -97,7 +97,8 @@ void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, s
         tensors->blocks = block;
     }
     void *place = block->bytes + block->used;
-    block->used += bytes;
+    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    block->used += bytes < block->room - block->used ? bytes : block->room - block->used;
     return place;
 }
 
@@ -193,6 +194,12 @@ const struct sdg_tensor *sdg_tensors_at(const struct sdg_tensors *tensors, size_
 const struct sdg_tensor *sdg_tensors_find(const struct sdg_tensors *tensors, const char *name)
 {
     return sdg_tensors_search(tensors->tensors, tensors->count, name);
+}
+
+struct sdg_tensor *sdg_tensors_edit(struct sdg_tensors *tensors, const char *name)
+{
+    const struct sdg_tensor *found = sdg_tensors_find(tensors, name);
+    return found ? &tensors->tensors[found - tensors->tensors] : NULL;
 }
 
 const char *sdg_tensors_path(const struct sdg_tensors *tensors)

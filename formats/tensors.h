@@ -11,6 +11,14 @@
 
 enum { SDG_MAX_DIMS = 8 };
 
+// One product that is added to a tensor; made by sdg_tensors_add_low_rank.
+struct sdg_low_rank_part {
+    const struct sdg_low_rank_part *next;
+    const float *up, *down; // [outputs, rank], [rank, inputs]
+    size_t outputs, inputs, rank;
+    float factor;
+};
+
 struct sdg_tensor {
     const char *name;
     enum sdg_dtype dtype;
@@ -18,6 +26,9 @@ struct sdg_tensor {
     int64_t dims[SDG_MAX_DIMS];
     const void *data; // little-endian, row-major; at any alignment, so copy or use memcpy to read elements
     size_t bytes;     // == product(dims) * sdg_dtype_size(dtype), checked
+    // The weight that the tensor stands for is what `data` says and these products: formats/stored.h gives its values.
+    // NULL for tensors as they are in files.
+    const struct sdg_low_rank_part *added;
 };
 
 // Owns the mapping. Thread-safety: look-ups from any thread; destruction from one.
@@ -32,6 +43,21 @@ void sdg_tensors_destroy(struct sdg_tensors **tensors);
 // differs. Path and metadata remain those on top. On success *below belongs to `tensors` and is set to NULL; on failure
 // both are as before.
 enum sdg_result sdg_tensors_overlay(const struct sdg_log *log, struct sdg_tensors *tensors, struct sdg_tensors **below);
+
+// From now on tensor `name`, of numbers or codes and at least two axes, stands for
+//     what it is now + factor * up * down
+// with up [outputs, rank] or [outputs, rank, 1, 1], and down [rank, inputs..] of as many inputs as the tensor has in
+// all axes behind its first. Both are of a float type and copied: their file may be closed afterwards. Parts of one
+// tensor add up. Other tensors of the same file, and views of it, stay as they are.
+// SDG_ERROR_INPUT with names and shapes when a part does not fit; then none has been added.
+// To be called before `tensors` is used by more than one thread.
+struct sdg_low_rank {
+    const char *name;
+    const struct sdg_tensor *up, *down;
+    float factor;
+};
+enum sdg_result sdg_tensors_add_low_rank(const struct sdg_log *log, struct sdg_tensors *tensors,
+                                         const struct sdg_low_rank *parts, size_t count);
 
 size_t sdg_tensors_count(const struct sdg_tensors *tensors);
 const struct sdg_tensor *sdg_tensors_at(const struct sdg_tensors *tensors, size_t i);           // sorted by name
@@ -49,10 +75,11 @@ const struct sdg_metadata *sdg_tensors_all_metadata(const struct sdg_tensors *te
 void sdg_tensors_release(const struct sdg_tensors *tensors, const struct sdg_tensor *tensor);
 
 // Tells models apart: 16 hexadecimal digits of names, types, shapes and a sample of the bytes (64 words spread over
-// each tensor, and the last ones that fill no word).
+// each tensor, and the last ones that fill no word), and of what was added to a tensor in the same way.
 void sdg_tensors_fingerprint(const struct sdg_tensors *tensors, char text[17]);
 
-// Writes a safetensors file under a temporary name and renames it; nothing is left behind on failure.
+// Writes a safetensors file under a temporary name and renames it; nothing is left behind on failure. Tensors that
+// something was added to are refused: no file says such a sum.
 enum sdg_result sdg_tensors_write(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensors,
                                   size_t count, const struct sdg_metadata *metadata, size_t metadata_count);
 #endif

@@ -44,6 +44,49 @@ void sdg_graph_destroy(struct sdg_graph **graph)
     *graph = NULL;
 }
 
+static bool copy_name(const struct sdg_log *log, char **name)
+{
+    char *copy = *name ? sdg_strdup(log, *name) : NULL;
+    bool copied = copy || !*name;
+    *name = copy;
+    return copied;
+}
+
+// Counts grow with what is copied, so that a copy that failed half-way can be destroyed.
+static bool copy_content(struct sdg_graph *to, const struct sdg_graph *from)
+{
+    const struct sdg_log *log = to->log;
+    if (!sdg_grow(log, &to->values, &to->value_capacity, from->value_count, sizeof *to->values, "a graph's values") ||
+        !sdg_grow(log, &to->ops, &to->op_capacity, from->op_count, sizeof *to->ops, "a graph's operations"))
+        return false;
+    while (to->value_count < from->value_count) {
+        struct sdg_value_info *v = &to->values[to->value_count];
+        *v = from->values[to->value_count++];
+        if (!copy_name(log, &v->name))
+            return false;
+    }
+    while (to->op_count < from->op_count) {
+        struct sdg_op *op = &to->ops[to->op_count];
+        *op = from->ops[to->op_count++];
+        if (!copy_name(log, &op->name))
+            return false;
+    }
+    to->rows = from->rows;
+    return true;
+}
+
+enum sdg_result sdg_graph_copy(const struct sdg_log *log, const struct sdg_graph *from, struct sdg_graph **out)
+{
+    *out = NULL;
+    SDG_TRY(from->result);
+    struct sdg_graph *copy;
+    SDG_TRY(sdg_graph_create(log, &copy));
+    if (!copy_content(copy, from))
+        sdg_graph_destroy(&copy);
+    *out = copy;
+    return copy ? SDG_OK : SDG_ERROR_MEMORY;
+}
+
 enum sdg_result sdg_graph_check(const struct sdg_graph *graph)
 {
     return graph->result;

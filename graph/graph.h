@@ -127,6 +127,9 @@ struct sdg_graph {
 
 enum sdg_result sdg_graph_create(const struct sdg_log *log, struct sdg_graph **out);
 void sdg_graph_destroy(struct sdg_graph **graph);
+// A graph of its own with the same values, operations and names at the same indices; it reports to `log`. The result of
+// a failed graph if that is what `from` is.
+enum sdg_result sdg_graph_copy(const struct sdg_log *log, const struct sdg_graph *from, struct sdg_graph **out);
 // SDG_OK, or the first failure of any call on this graph.
 enum sdg_result sdg_graph_check(const struct sdg_graph *graph);
 

@@ -1,12 +1,10 @@
 // Timing of single networks on random inputs, for sdbench.
 #include "sdgen/bench.h"
 
-#include "pipeline/pipeline.h"
-
 #include "base/clock.h"
 #include "base/memory.h"
-#include "text/text_encoder.h"
-#include "unet/unet.h"
+#include "pipeline/intervals.h"
+#include "pipeline/networks.h"
 #include "vae/vae.h"
 
 #include <string.h>
@@ -18,58 +16,29 @@ struct request {
 struct sdg_bench {
     struct sdg_pipeline *pipeline;
     struct sdg_program *program;
-    struct sdg_graph *graph;
     int width, height; // pixels
     bool kernels;
     int64_t runs; // since the warm-up
 };
 
-static enum sdg_result make(struct sdg_pipeline *p, const char *network, const struct request *r,
-                            struct sdg_program **program)
+// The network of that name, one row long.
+static enum sdg_result find(const struct sdg_pipeline *p, const char *name, const struct request *r,
+                            enum sdg_network_kind *kind, struct sdg_network_shape *shape)
 {
-    if (strcmp(network, "text") == 0)
-        return sdg_make_text(p, 0, (int)r->batch, 1, false, program);
-    if (strcmp(network, "unet") == 0)
-        return sdg_make_unet_step(p, r->batch, r->h, r->w, SDG_TEXT_TOKENS, 1, false, program);
-    if (strcmp(network, "vae") == 0)
-        return sdg_make_decoder(p, r->h, r->w, false, program);
-    return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be text, unet or vae", network);
+    *shape = (struct sdg_network_shape){
+        .batch = r->batch, .height = r->h, .width = r->w, .tokens = SDG_TEXT_TOKENS, .rows = 1, .skip = 1};
+    *kind = strcmp(name, "text") == 0 ? SDG_NETWORK_TEXT
+        : strcmp(name, "unet") == 0   ? SDG_NETWORK_UNET_STEP
+        : strcmp(name, "vae") == 0    ? SDG_NETWORK_DECODER
+                                      : SDG_NETWORK_NONE;
+    if (*kind == SDG_NETWORK_NONE)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be text, unet or vae", name);
+    return SDG_OK;
 }
 
-static enum sdg_result build_graph(struct sdg_pipeline *p, const char *network, const struct request *r,
-                                   struct sdg_graph **graph)
+static enum sdg_result write_random(struct sdg_pipeline *p, struct sdg_program *program)
 {
-    const struct sdg_model *m = p->model;
-    if (strcmp(network, "text") == 0)
-        return sdg_text_graph(
-            &p->log, &m->text_config[0],
-            &(struct sdg_text_params){
-                .batch = (int)r->batch, .tokens = SDG_TEXT_TOKENS, .skip = 1, .final_norm = m->text_encoders == 1},
-            graph);
-    if (strcmp(network, "unet") == 0) {
-        int64_t table_batch = m->unet_config.addition_time_embed_dim ? r->batch : 1;
-        return sdg_unet_step_graph(&p->log, &m->unet_config,
-                                   &(struct sdg_unet_shape){r->batch, r->h, r->w, SDG_TEXT_TOKENS, 1, table_batch},
-                                   graph);
-    }
-    return sdg_vae_decoder_graph(&p->log, &m->vae_config, 1, r->h, r->w, graph);
-}
-
-// The same network as the graph that was compiled: names and sizes of its inputs, and its operations.
-static enum sdg_result describe(struct sdg_pipeline *p, const char *network, const struct request *r,
-                                struct sdg_graph **graph)
-{
-    SDG_TRY(build_graph(p, network, r, graph));
-    enum sdg_result result = sdg_graph_fuse(*graph);
-    if (result == SDG_OK && strcmp(network, "unet") == 0)
-        result = sdg_quantized_rewrite(p, *graph);
-    if (result != SDG_OK)
-        sdg_graph_destroy(graph);
-    return result;
-}
-
-static enum sdg_result write_random(struct sdg_pipeline *p, const struct sdg_graph *graph, struct sdg_program *program)
-{
+    const struct sdg_graph *graph = sdg_program_graph(program);
     struct sdg_rng rng;
     sdg_rng_seed(&rng, SDG_RNG_CPU, 1);
     for (size_t v = 1; v < graph->value_count; v++) {
@@ -114,10 +83,12 @@ static enum sdg_result check(const struct sdg_pipeline *p, const struct sdg_benc
 static enum sdg_result prepare(struct sdg_bench *b, const char *network, const struct request *r)
 {
     struct sdg_pipeline *p = b->pipeline;
-    SDG_TRY(make(p, network, r, &b->program));
-    SDG_TRY(describe(p, network, r, &b->graph));
-    SDG_TRY(write_random(p, b->graph, b->program));
-    if (strcmp(network, "unet") == 0)
+    enum sdg_network_kind kind;
+    struct sdg_network_shape shape;
+    SDG_TRY(find(p, network, r, &kind, &shape));
+    SDG_TRY(sdg_network_compile(p, kind, &shape, &b->program));
+    SDG_TRY(write_random(p, b->program));
+    if (kind == SDG_NETWORK_UNET_STEP)
         SDG_TRY(sdg_quantized_write_intervals(p, b->program, 1, middle_timestep, NULL));
     SDG_TRY(sdg_program_run(b->program, 0)); // warm-up
     sdg_program_profile(b->program, b->kernels);
@@ -151,7 +122,6 @@ void sdg_bench_destroy(struct sdg_bench **bench)
     struct sdg_bench *b = *bench;
     if (!b)
         return;
-    sdg_graph_destroy(&b->graph);
     sdg_program_destroy(&b->program);
     sdg_free(b);
     *bench = NULL;
@@ -175,9 +145,8 @@ struct kernels {
 static void report_kernel(void *user, size_t op_index, const char *op, const char *kernel, double seconds)
 {
     const struct kernels *k = user;
-    const struct sdg_graph *graph = k->bench->graph;
-    double macs = op_index < graph->op_count ? (double)sdg_op_macs(graph, &graph->ops[op_index]) : 0;
-    k->fn(k->user, op, kernel, seconds / (double)k->bench->runs, macs);
+    const struct sdg_graph *graph = sdg_program_graph(k->bench->program);
+    k->fn(k->user, op, kernel, seconds / (double)k->bench->runs, (double)sdg_op_macs(graph, &graph->ops[op_index]));
 }
 
 void sdg_bench_kernels(const struct sdg_bench *b,
@@ -196,5 +165,5 @@ void sdg_bench_info(const struct sdg_bench *b, struct sdg_bench_info *out)
                                    .height = b->height,
                                    .planned = memory.total,
                                    .resident_peak = sdg_resident_peak(),
-                                   .macs = sdg_graph_macs(b->graph)};
+                                   .macs = sdg_graph_macs(sdg_program_graph(b->program))};
 }

@@ -4,12 +4,12 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/memory.h"
-#include "pipeline/pipeline.h"
-#include "pipeline/template.h"
 #include "measure/moments.h"
+#include "pipeline/networks.h"
+#include "pipeline/sample.h"
+#include "pipeline/template.h"
 #include "quant/sites.h"
 #include "quant/statistics.h"
-#include "unet/unet.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -96,16 +96,9 @@ static enum sdg_result find_indices(struct collector *c)
 // The graph that one picture of `job` runs, to learn its sites.
 static enum sdg_result find_sites(struct collector *c, const struct sdg_job *job)
 {
-    const struct sdg_unet_config *config = &c->p->model->unet_config;
-    struct sdg_unet_shape shape = {.batch = job->guidance ? 2 : 1,
-                                   .height = job->latent_h,
-                                   .width = job->latent_w,
-                                   .tokens = SDG_TEXT_TOKENS,
-                                   .rows = 1,
-                                   .table_batch = 1};
+    const struct sdg_network_shape shape = sdg_network_shape(c->p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
     struct sdg_graph *graph;
-    SDG_TRY(sdg_unet_step_graph(&c->p->log, config, &shape, &graph));
-    enum sdg_result result = sdg_graph_fuse(graph);
+    enum sdg_result result = sdg_network_build(c->p, SDG_NETWORK_UNET_STEP, &shape, &graph);
     if (result == SDG_OK)
         result = list_sites(c, graph);
     if (result == SDG_OK && c->moments)

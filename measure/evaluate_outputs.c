@@ -1,24 +1,11 @@
 // What each model's network answers to the reference's own latents, step by step: errors that have not fed on
 // themselves. Pictures of chaotic length (20 steps and guidance) say little about two models whose errors differ by a
 // decibel; this tells them apart.
-#include "measure/evaluate.h"
+#include "measure/evaluate_outputs.h"
 
 #include "base/memory.h"
 
 #include <math.h>
-
-int sdg_evaluate_output_runs(const struct sdg_evaluator *e)
-{
-    const int wanted = e->params->site_runs;
-    if (!e->plain_latents)
-        return 0;
-    return (size_t)wanted < e->shown->runs ? wanted : (int)e->shown->runs;
-}
-
-size_t sdg_evaluate_spread(const struct sdg_evaluator *e, int i, int count)
-{
-    return (size_t)i * e->shown->runs / (size_t)count;
-}
 
 static bool see_progress(void *user, const struct sdg_progress *progress)
 {

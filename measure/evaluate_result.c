@@ -1,5 +1,5 @@
 // The result of an evaluation owns everything that it points to.
-#include "measure/evaluate.h"
+#include "measure/evaluate_result.h"
 
 #include "base/memory.h"
 

@@ -1,19 +1,15 @@
 // What each model's intervals cost, site by site: the reference runs with every site an output, and each site's values
 // are compared with what a model's codes would make of them. Errors that come from earlier sites or from the weights
 // are not in it.
-#include "measure/evaluate.h"
+#include "measure/evaluate_sites.h"
 
 #include "base/memory.h"
+#include "pipeline/networks.h"
+#include "pipeline/sample.h"
 #include "quant/tdq.h"
-#include "unet/unet.h"
 
 #include <math.h>
 #include <string.h>
-
-int sdg_evaluate_site_runs(const struct sdg_evaluator *e)
-{
-    return e->shown->sites ? sdg_evaluate_output_runs(e) : 0;
-}
 
 // ---- the reference's sites ----
 
@@ -52,16 +48,10 @@ static enum sdg_result copy_sites(struct sdg_evaluator *e, const struct sdg_grap
 
 enum sdg_result sdg_evaluate_list_sites(struct sdg_evaluator *e, struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    const struct sdg_unet_shape shape = {.batch = job->guidance ? 2 : 1,
-                                         .height = job->latent_h,
-                                         .width = job->latent_w,
-                                         .tokens = SDG_TEXT_TOKENS,
-                                         .rows = 1,
-                                         .table_batch = 1};
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
     struct sdg_graph *graph;
     struct sdg_sites sites;
-    SDG_TRY(sdg_unet_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
-    enum sdg_result result = sdg_graph_fuse(graph);
+    enum sdg_result result = sdg_network_build(p, SDG_NETWORK_UNET_STEP, &shape, &graph);
     if (result == SDG_OK)
         result = sdg_sites_find(graph, &sites);
     if (result == SDG_OK) {

@@ -1,5 +1,5 @@
 // Measures of difference: signal to noise of arrays, PSNR and SSIM of pictures.
-#include "measure/evaluate.h"
+#include "measure/metrics.h"
 
 #include "base/memory.h"
 

@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "pipeline/pipeline.h"
 #include "quant/sites.h"
 
 enum { SAMPLES = 64, RARE = 4, MANY_CALLS = 16 };

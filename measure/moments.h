@@ -3,7 +3,7 @@
 #define SDG_MEASURE_MOMENTS_H
 
 #include "graph/graph.h"
-#include "quant/hessians.h"
+#include "quant/layer_hessians.h"
 
 // More inputs than these, and a layer has no Hessian: it would need more memory than the whole model, and its Cholesky
 // factor minutes.

@@ -1,9 +1,11 @@
 // sdg_correct: the correction measured, and put into the quantized folder.
-#include "measure/fit_correction.h"
+#include "measure/store_correction.h"
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "formats/model.h"
+#include "measure/fit_correction.h"
 #include "pipeline/template.h"
 
 #include <stdio.h>

@@ -1,7 +1,12 @@
 #include "measure/trajectory.h"
 
 #include "base/clock.h"
+#include "base/finite.h"
 #include "base/memory.h"
+#include "pipeline/planar.h"
+#include "pipeline/progress.h"
+#include "pipeline/sample.h"
+#include "pipeline/text.h"
 
 #include <string.h>
 

@@ -4,6 +4,7 @@
 #define SDG_MEASURE_TRAJECTORY_H
 
 #include "pipeline/pipeline.h"
+#include "sdgen/sdgen.h"
 
 struct sdg_trajectory { // owned; free with sdg_trajectory_clear. Zeroed = empty
     size_t calls, branches, channels, pixels;

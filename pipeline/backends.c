@@ -1,6 +1,7 @@
 #include "pipeline/backends.h"
 
-#include "pipeline/names.h"
+#include "pipeline/parameter_names.h"
+#include "pipeline/stages.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,14 +45,13 @@ static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struc
 
 static enum sdg_result parse_stage(struct sdg_pipeline *p, char *item)
 {
-    static const char *const stages[SDG_STAGE_COUNT] = {"te", "unet", "vae"};
     char *equals = strchr(item, '=');
     if (!equals)
         return sdg_fail(&p->log, SDG_ERROR_USAGE,
                         "backend has '%s' among its stages, should be te=NAME, unet=NAME or vae=NAME", item);
     *equals = 0;
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
-        if (strcmp(item, stages[i]) == 0)
+        if (strcmp(item, sdg_stage_row((enum sdg_stage)i)->key) == 0)
             return parse_one(p, equals + 1, &p->stage[i]);
     return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend names the stage '%s', should be te, unet or vae", item);
 }
@@ -81,10 +81,15 @@ enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text)
     return SDG_OK;
 }
 
+// What to compute in when nobody says: the file's own type; 8-bit floats, which nothing here computes in, fit into f16
+// exactly.
 static enum sdg_dtype file_type(const struct sdg_tensors *tensors, const char *name)
 {
     const struct sdg_tensor *t = sdg_tensors_find(tensors, name);
-    return t && (t->dtype == SDG_F16 || t->dtype == SDG_BF16) ? t->dtype : SDG_F32;
+    const enum sdg_dtype type = t ? t->dtype : SDG_F32;
+    if (type == SDG_F8_E4M3 || type == SDG_F8_E5M2)
+        return SDG_F16;
+    return type == SDG_F16 || type == SDG_BF16 ? type : SDG_F32;
 }
 
 // The half-precision type of the device, whichever it has; f32 if none.
@@ -114,7 +119,6 @@ static size_t parameters(const struct sdg_tensors *tensors)
 enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *type)
 {
     static const enum sdg_dtype dtypes[] = {SDG_F32, SDG_F16, SDG_BF16};
-    static const char *const stages[SDG_STAGE_COUNT] = {"text encoder", "UNet", "VAE"};
     const enum sdg_dtype files[SDG_STAGE_COUNT] = {
         file_type(p->model->text[0], "text_model.final_layer_norm.weight"),
         file_type(p->model->unet, "conv_in.weight"),
@@ -131,8 +135,9 @@ enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *ty
             chosen = SDG_F32;
         p->stage[i].dtype = chosen;
         if (type && chosen != wanted)
-            sdg_say(&p->log, SDG_LOG_INFO, "%s computes in %s: its device (%s) does not compute in %s", stages[i],
-                    sdg_dtype_name(chosen), sdg_backend_info(p->stage[i].backend)->name, sdg_dtype_name(wanted));
+            sdg_say(&p->log, SDG_LOG_INFO, "%s computes in %s: its device (%s) does not compute in %s",
+                    sdg_stage_row((enum sdg_stage)i)->network, sdg_dtype_name(chosen),
+                    sdg_backend_info(p->stage[i].backend)->name, sdg_dtype_name(wanted));
     }
     return SDG_OK;
 }

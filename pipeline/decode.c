@@ -1,30 +1,43 @@
 // Autoencoder stages: latent -> pixels and back, whole or in overlapping tiles.
-#include "pipeline/pipeline.h"
+#include "pipeline/decode.h"
 
 #include "base/clock.h"
+#include "base/finite.h"
 #include "base/memory.h"
+#include "pipeline/networks.h"
+#include "pipeline/planar.h"
+#include "pipeline/progress.h"
 #include "pipeline/tiles.h"
 #include "vae/vae.h"
 
 #include <math.h>
-#include <string.h>
-
-void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
-{
-    *h = job->tile_vae && job->tile < job->latent_h ? job->tile : job->latent_h;
-    *w = job->tile_vae && job->tile < job->latent_w ? job->tile : job->latent_w;
-}
 
 enum sdg_result sdg_decoder_prepare(struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    int64_t h, w;
-    sdg_tile_size(job, &h, &w);
-    const int64_t key[6] = {h, w, 0, 0, 0, 0};
-    if (p->decoder.program && memcmp(key, p->decoder.key, sizeof key) == 0)
-        return SDG_OK;
-    sdg_network_clear(&p->decoder);
-    SDG_TRY(sdg_make_decoder(p, h, w, false, &p->decoder.program));
-    memcpy(p->decoder.key, key, sizeof key);
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_DECODER, 0);
+    return sdg_network_prepare(p, SDG_NETWORK_DECODER, &shape, &p->decoder, NULL);
+}
+
+// Multiply-accumulates of one run.
+static enum sdg_result count_macs(const struct sdg_pipeline *p, enum sdg_network_kind kind,
+                                  const struct sdg_network_shape *shape, double *macs)
+{
+    struct sdg_graph *graph;
+    SDG_TRY(sdg_network_build(p, kind, shape, &graph));
+    *macs = sdg_graph_macs(graph);
+    sdg_graph_destroy(&graph);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct sdg_job *job, double *share)
+{
+    const struct sdg_network_shape decoder = {.height = job->latent_h, .width = job->latent_w};
+    struct sdg_network_shape step = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
+    double unet = 0, whole = 0;
+    step.batch = job->guidance ? 2 : 1;
+    SDG_TRY(count_macs(p, SDG_NETWORK_UNET_STEP, &step, &unet));
+    SDG_TRY(count_macs(p, SDG_NETWORK_DECODER, &decoder, &whole));
+    *share = whole / unet;
     return SDG_OK;
 }
 
@@ -123,8 +136,8 @@ static enum sdg_result run_encoder(struct sdg_pipeline *p, struct sdg_job *job, 
     struct sdg_tiling tiling = tiling_of(p, job, false);
     tiling.in_channels = 3;
     tiling.out_channels = channels;
-    SDG_TRY(sdg_make_encoder(p, (int64_t)tiling.tile_h * tiling.in_scale, (int64_t)tiling.tile_w * tiling.in_scale,
-                             false, &program));
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_ENCODER, 0);
+    SDG_TRY(sdg_network_compile(p, SDG_NETWORK_ENCODER, &shape, &program));
     enum sdg_result result = sdg_tiles_run(&p->log, program, "image", p->model->vae_config.tiny ? "latent" : "moments",
                                            &tiling, image, out, NULL, NULL);
     sdg_program_destroy(&program);

@@ -1,5 +1,5 @@
 // What a pipeline tells about its model.
-#include "pipeline/pipeline.h"
+#include "pipeline/job.h"
 
 #include "vae/vae.h"
 

@@ -1,32 +1,19 @@
 // Quantized models in the pipeline: opened and checked with the model, applied to each step graph, intervals written
 // before the loop.
-#include "pipeline/pipeline.h"
+#include "pipeline/intervals.h"
 
 #include "base/memory.h"
 #include "quant/quantized.h"
 #include "unet/unet.h"
 
-// Sites and layers do not depend on the shape: the smallest picture will do.
-static enum sdg_result smallest_step(const struct sdg_pipeline *p, struct sdg_graph **graph)
-{
-    const struct sdg_unet_config *c = &p->model->unet_config;
-    const int64_t side = (int64_t)1 << (c->levels - 1);
-    const struct sdg_unet_shape shape = {
-        .batch = 1, .height = side, .width = side, .tokens = 1, .rows = 1, .table_batch = 1};
-    SDG_TRY(sdg_unet_step_graph(&p->log, c, &shape, graph));
-    enum sdg_result result = sdg_graph_fuse(*graph);
-    if (result != SDG_OK)
-        sdg_graph_destroy(graph);
-    return result;
-}
-
 enum sdg_result sdg_quantized_open(struct sdg_pipeline *p)
 {
     const struct sdg_quantization_config *config = &p->model->unet_config.quantization;
+    const struct sdg_unet_shape shape = sdg_unet_smallest_shape(&p->model->unet_config);
     struct sdg_graph *graph;
     if (!config->present)
         return SDG_OK;
-    SDG_TRY(smallest_step(p, &graph));
+    SDG_TRY(sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
     enum sdg_result result = sdg_quantized_create(&p->log, config->scheme, p->model->unet, graph, &p->quantized);
     sdg_graph_destroy(&graph);
     return result;

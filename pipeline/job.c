@@ -1,9 +1,9 @@
 // From the caller's parameters to a job: defaults filled in, names looked up, ranges checked, the sampler made.
-#include "pipeline/pipeline.h"
+#include "pipeline/job.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "pipeline/names.h"
+#include "pipeline/parameter_names.h"
 #include "vae/vae.h"
 
 #include <math.h>
@@ -220,6 +220,19 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     SDG_TRY(find_tiles(p, job));
     SDG_TRY(seed_generators(p, job));
     return make_sampler(p, job);
+}
+
+void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
+{
+    *h = job->tile_vae && job->tile < job->latent_h ? job->tile : job->latent_h;
+    *w = job->tile_vae && job->tile < job->latent_w ? job->tile : job->latent_w;
+}
+
+bool sdg_job_is_tiled(const struct sdg_job *job)
+{
+    int64_t h, w;
+    sdg_tile_size(job, &h, &w);
+    return h < job->latent_h || w < job->latent_w;
 }
 
 void sdg_job_clear(struct sdg_job *job)

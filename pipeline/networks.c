@@ -1,23 +1,382 @@
-// Graphs of the model's networks, rewritten and compiled for the backend and type of their stage.
-#include "pipeline/pipeline.h"
+// The table of networks: their graphs, rewritten and compiled for the backend and type of their stage.
+#include "pipeline/networks.h"
 
+#include "pipeline/intervals.h"
+#include "pipeline/stages.h"
 #include "text/text_encoder.h"
 #include "unet/unet.h"
 #include "vae/vae.h"
 
-enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
+// ---- text encoders ----
+
+static bool has_second_encoder(const struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    struct sdg_stage_backend *s = &p->stage[stage];
-    if (s->backend)
-        return SDG_OK;
-    struct sdg_backend_params params = {
-        .threads = p->params.threads,
-        .device = s->device,
-        .validation = p->params.validation,
-        .disable = p->disable,
-        .cache_dir = p->cache_dir,
+    (void)job;
+    return p->model->text_encoders > 1;
+}
+
+static struct sdg_network_shape text_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
+{
+    (void)p;
+    return (struct sdg_network_shape){.batch = (job->guidance ? 2 : 1) * (tokens / SDG_TEXT_TOKENS),
+                                      .tokens = SDG_TEXT_TOKENS,
+                                      .skip = job->clip_skip};
+}
+
+static enum sdg_result build_text(const struct sdg_pipeline *p, int encoder, const struct sdg_network_shape *shape,
+                                  struct sdg_graph **out)
+{
+    bool sdxl = p->model->text_encoders > 1;
+    struct sdg_text_params params = {
+        .batch = (int)shape->batch,
+        .tokens = (int)shape->tokens,
+        .skip = (int)shape->skip,
+        .final_norm = !sdxl,
+        .pooled = sdxl && encoder == 1,
     };
-    return sdg_backend_create(&p->log, s->name, &params, &s->backend);
+    SDG_TRY(sdg_text_graph(&p->log, &p->model->text_config[encoder], &params, out));
+    return sdg_graph_fuse(*out);
+}
+
+static enum sdg_result build_text_1(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
+                                    struct sdg_graph **out)
+{
+    return build_text(p, 0, shape, out);
+}
+
+static enum sdg_result build_text_2(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
+                                    struct sdg_graph **out)
+{
+    return build_text(p, 1, shape, out);
+}
+
+static const struct sdg_tensors *text_1_weights(const struct sdg_model *model)
+{
+    return model->text[0];
+}
+
+static const struct sdg_tensors *text_2_weights(const struct sdg_model *model)
+{
+    return model->text[1];
+}
+
+static size_t text_host(const struct sdg_pipeline *p, int encoder, const struct sdg_network_shape *shape)
+{
+    return (size_t)(shape->batch * shape->tokens) * (size_t)p->model->text_config[encoder].hidden * sizeof(float);
+}
+
+static size_t text_1_host(const struct sdg_pipeline *p, const struct sdg_job *job,
+                          const struct sdg_network_shape *shape)
+{
+    (void)job;
+    return text_host(p, 0, shape);
+}
+
+static size_t text_2_host(const struct sdg_pipeline *p, const struct sdg_job *job,
+                          const struct sdg_network_shape *shape)
+{
+    (void)job;
+    return text_host(p, 1, shape);
+}
+
+// ---- UNet ----
+
+// Samples per run: both branches of guidance, or one after the other.
+static int64_t unet_batch(const struct sdg_job *job)
+{
+    return job->guidance && !job->split_guidance ? 2 : 1;
+}
+
+static struct sdg_network_shape time_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
+{
+    (void)tokens;
+    return (struct sdg_network_shape){.rows = sdg_sampler_calls(job->sampler) *
+                                          sdg_unet_table_batch(&p->model->unet_config, unet_batch(job))};
+}
+
+static struct sdg_network_shape context_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
+{
+    (void)p;
+    return (struct sdg_network_shape){.batch = unet_batch(job), .tokens = tokens};
+}
+
+static struct sdg_network_shape step_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
+{
+    (void)p;
+    return (struct sdg_network_shape){.batch = unet_batch(job),
+                                      .height = job->latent_h,
+                                      .width = job->latent_w,
+                                      .tokens = tokens,
+                                      .rows = sdg_sampler_calls(job->sampler)};
+}
+
+static enum sdg_result build_time(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
+                                  struct sdg_graph **out)
+{
+    SDG_TRY(sdg_unet_time_graph(&p->log, &p->model->unet_config, shape->rows, out));
+    return sdg_graph_fuse(*out);
+}
+
+static enum sdg_result build_context(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
+                                     struct sdg_graph **out)
+{
+    SDG_TRY(sdg_unet_context_graph(&p->log, &p->model->unet_config, shape->batch, shape->tokens, out));
+    return sdg_graph_fuse(*out);
+}
+
+static enum sdg_result build_step(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
+                                  struct sdg_graph **out)
+{
+    const struct sdg_unet_shape unet = {.batch = shape->batch,
+                                        .height = shape->height,
+                                        .width = shape->width,
+                                        .tokens = shape->tokens,
+                                        .rows = shape->rows};
+    return sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &unet, out);
+}
+
+static bool time_differs(const struct sdg_pipeline *p)
+{
+    return sdg_unet_table_batch(&p->model->unet_config, 2) == 2;
+}
+
+static bool context_differs(const struct sdg_pipeline *p)
+{
+    (void)p;
+    return true;
+}
+
+static const struct sdg_tensors *unet_weights(const struct sdg_model *model)
+{
+    return model->unet;
+}
+
+// The loop's latents: the sampler's history, the start, what goes in and comes out.
+static size_t step_host(const struct sdg_pipeline *p, const struct sdg_job *job, const struct sdg_network_shape *shape)
+{
+    (void)p, (void)shape;
+    return job->latent_elements * sizeof(float) * 12;
+}
+
+// ---- autoencoder ----
+
+static bool has_init_image(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    (void)p;
+    return job->params->init_image != NULL;
+}
+
+static struct sdg_network_shape decoder_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
+{
+    struct sdg_network_shape shape = {0};
+    (void)p, (void)tokens;
+    sdg_tile_size(job, &shape.height, &shape.width);
+    return shape;
+}
+
+static struct sdg_network_shape encoder_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
+{
+    const int64_t factor = sdg_vae_factor(&p->model->vae_config);
+    const struct sdg_network_shape latent = decoder_shape(p, job, tokens);
+    return (struct sdg_network_shape){.height = latent.height * factor, .width = latent.width * factor};
+}
+
+static enum sdg_result build_decoder(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
+                                     struct sdg_graph **out)
+{
+    SDG_TRY(sdg_vae_decoder_graph(&p->log, &p->model->vae_config, 1, shape->height, shape->width, out));
+    return sdg_graph_fuse(*out);
+}
+
+static enum sdg_result build_encoder(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
+                                     struct sdg_graph **out)
+{
+    SDG_TRY(sdg_vae_encoder_graph(&p->log, &p->model->vae_config, 1, shape->height, shape->width, out));
+    return sdg_graph_fuse(*out);
+}
+
+static const struct sdg_tensors *vae_weights(const struct sdg_model *model)
+{
+    return model->vae;
+}
+
+// The picture in floats and bytes, and where there are tiles one of them and the weights they are blended with.
+static size_t decoder_host(const struct sdg_pipeline *p, const struct sdg_job *job,
+                           const struct sdg_network_shape *shape)
+{
+    const int factor = sdg_vae_factor(&p->model->vae_config);
+    const size_t pixels = (size_t)job->width * (size_t)job->height,
+                 tile = (size_t)(shape->height * shape->width) * (size_t)(factor * factor);
+    return pixels * 3 * (sizeof(float) + 1) + (sdg_job_is_tiled(job) ? (pixels + tile * 3) * sizeof(float) : 0);
+}
+
+static size_t encoder_host(const struct sdg_pipeline *p, const struct sdg_job *job,
+                           const struct sdg_network_shape *shape)
+{
+    (void)p, (void)shape;
+    return (size_t)job->width * (size_t)job->height * 3 * sizeof(float);
+}
+
+// ---- the table ----
+
+const struct sdg_network_row *sdg_network_row(enum sdg_network_kind kind)
+{
+    static const struct sdg_network_row rows[SDG_NETWORK_COUNT] = {
+        [SDG_NETWORK_TEXT] = {.name = "text encoder",
+                              .stage = SDG_STAGE_TEXT,
+                              .residency = SDG_RESIDENT_ONCE,
+                              .shape = text_shape,
+                              .build = build_text_1,
+                              .weights = text_1_weights,
+                              .host = text_1_host},
+        [SDG_NETWORK_TEXT_2] = {.name = "text encoder 2",
+                                .stage = SDG_STAGE_TEXT,
+                                .residency = SDG_RESIDENT_ONCE,
+                                .wanted = has_second_encoder,
+                                .shape = text_shape,
+                                .build = build_text_2,
+                                .weights = text_2_weights,
+                                .host = text_2_host},
+        [SDG_NETWORK_UNET_TIME] = {.name = "UNet, time",
+                                   .stage = SDG_STAGE_UNET,
+                                   .residency = SDG_RESIDENT_FILL,
+                                   .exact = true,
+                                   .shape = time_shape,
+                                   .build = build_time,
+                                   .weights = unet_weights,
+                                   .differs = time_differs},
+        [SDG_NETWORK_UNET_CONTEXT] = {.name = "UNet, context",
+                                      .stage = SDG_STAGE_UNET,
+                                      .residency = SDG_RESIDENT_FILL,
+                                      .shape = context_shape,
+                                      .build = build_context,
+                                      .weights = unet_weights,
+                                      .differs = context_differs},
+        [SDG_NETWORK_UNET_STEP] = {.name = "UNet",
+                                   .stage = SDG_STAGE_UNET,
+                                   .residency = SDG_RESIDENT_KEPT,
+                                   .rewritten = true,
+                                   .shape = step_shape,
+                                   .build = build_step,
+                                   .weights = unet_weights,
+                                   .host = step_host},
+        [SDG_NETWORK_DECODER] = {.name = "VAE decoder",
+                                 .stage = SDG_STAGE_VAE,
+                                 .residency = SDG_RESIDENT_KEPT,
+                                 .tiles = true,
+                                 .loads_during = SDG_NETWORK_UNET_STEP,
+                                 .shape = decoder_shape,
+                                 .build = build_decoder,
+                                 .weights = vae_weights,
+                                 .host = decoder_host},
+        [SDG_NETWORK_ENCODER] = {.name = "VAE encoder",
+                                 .stage = SDG_STAGE_VAE,
+                                 .residency = SDG_RESIDENT_CALL,
+                                 .tiles = true,
+                                 .wanted = has_init_image,
+                                 .shape = encoder_shape,
+                                 .build = build_encoder,
+                                 .weights = vae_weights,
+                                 .host = encoder_host},
+    };
+    return &rows[kind];
+}
+
+struct sdg_network_shape sdg_network_shape(const struct sdg_pipeline *p, const struct sdg_job *job,
+                                           enum sdg_network_kind kind, int64_t tokens)
+{
+    return sdg_network_row(kind)->shape(p, job, tokens);
+}
+
+// ---- programs ----
+
+static enum sdg_result rewrite(const struct sdg_pipeline *p, struct sdg_graph *graph)
+{
+    if (p->hooks.rewrite)
+        SDG_TRY(p->hooks.rewrite(p->hooks.user, graph));
+    return sdg_quantized_rewrite(p, graph);
+}
+
+enum sdg_result sdg_network_build(const struct sdg_pipeline *p, enum sdg_network_kind kind,
+                                  const struct sdg_network_shape *shape, struct sdg_graph **out)
+{
+    *out = NULL;
+    enum sdg_result result = sdg_network_row(kind)->build(p, shape, out);
+    if (result != SDG_OK)
+        sdg_graph_destroy(out);
+    return result;
+}
+
+enum sdg_result sdg_network_graph(const struct sdg_pipeline *p, enum sdg_network_kind kind,
+                                  const struct sdg_network_shape *shape, struct sdg_graph **out)
+{
+    const struct sdg_network_row *row = sdg_network_row(kind);
+    SDG_TRY(sdg_network_build(p, kind, shape, out));
+    enum sdg_result result = row->rewritten ? rewrite(p, *out) : SDG_OK;
+    if (result == SDG_OK)
+        result = sdg_graph_set_type(*out, row->exact ? SDG_F32 : p->stage[row->stage].dtype);
+    if (result != SDG_OK)
+        sdg_graph_destroy(out);
+    return result;
+}
+
+static enum sdg_result make_program(struct sdg_pipeline *p, enum sdg_network_kind kind,
+                                    const struct sdg_network_shape *shape, struct sdg_program_params params,
+                                    struct sdg_program **out)
+{
+    const struct sdg_network_row *row = sdg_network_row(kind);
+    struct sdg_graph *graph;
+    *out = NULL;
+    SDG_TRY(sdg_stage_open(p, row->stage));
+    SDG_TRY(sdg_network_graph(p, kind, shape, &graph));
+    params.weights = row->weights(p->model);
+    enum sdg_result result = sdg_program_create(p->stage[row->stage].backend, graph, &params, out);
+    sdg_graph_destroy(&graph);
+    return result;
+}
+
+enum sdg_result sdg_network_compile(struct sdg_pipeline *p, enum sdg_network_kind kind,
+                                    const struct sdg_network_shape *shape, struct sdg_program **out)
+{
+    return make_program(p, kind, shape, (struct sdg_program_params){.release_weights = true}, out);
+}
+
+enum sdg_result sdg_network_plan(struct sdg_pipeline *p, enum sdg_network_kind kind,
+                                 const struct sdg_network_shape *shape, struct sdg_program **out)
+{
+    return make_program(p, kind, shape, (struct sdg_program_params){.plan_only = true}, out);
+}
+
+enum sdg_result sdg_network_supported(struct sdg_pipeline *p, enum sdg_network_kind kind,
+                                      const struct sdg_network_shape *shape, bool *supported)
+{
+    const struct sdg_network_row *row = sdg_network_row(kind);
+    struct sdg_graph *graph;
+    SDG_TRY(sdg_stage_open(p, row->stage));
+    SDG_TRY(sdg_network_graph(p, kind, shape, &graph));
+    *supported = sdg_backend_supports(p->stage[row->stage].backend, graph, row->weights(p->model));
+    sdg_graph_destroy(&graph);
+    return SDG_OK;
+}
+
+static bool same_shape(const struct sdg_network_shape *a, const struct sdg_network_shape *b)
+{
+    return a->batch == b->batch && a->height == b->height && a->width == b->width && a->tokens == b->tokens &&
+        a->rows == b->rows && a->skip == b->skip;
+}
+
+enum sdg_result sdg_network_prepare(struct sdg_pipeline *p, enum sdg_network_kind kind,
+                                    const struct sdg_network_shape *shape, struct sdg_network *network, bool *made)
+{
+    bool fits = network->program && same_shape(&network->shape, shape);
+    if (made)
+        *made = !fits;
+    if (fits)
+        return SDG_OK;
+    sdg_network_clear(network);
+    SDG_TRY(sdg_network_compile(p, kind, shape, &network->program));
+    network->shape = *shape;
+    return SDG_OK;
 }
 
 void sdg_network_clear(struct sdg_network *network)
@@ -25,111 +384,4 @@ void sdg_network_clear(struct sdg_network *network)
     if (network->program)
         sdg_program_destroy(&network->program);
     *network = (struct sdg_network){0};
-}
-
-// Takes ownership of the graph. `step`: it is the UNet's step, which calibration looks at and quantized models change.
-static enum sdg_result compile_graph(struct sdg_pipeline *p, enum sdg_stage stage, struct sdg_graph *graph,
-                                     const struct sdg_tensors *weights, enum sdg_dtype dtype, bool plan_only, bool step,
-                                     struct sdg_program **out)
-{
-    *out = NULL;
-    enum sdg_result result = sdg_stage_open(p, stage);
-    if (result == SDG_OK)
-        result = sdg_graph_fuse(graph);
-    if (result == SDG_OK && step && p->hooks.rewrite)
-        result = p->hooks.rewrite(p->hooks.user, graph);
-    if (result == SDG_OK && step)
-        result = sdg_quantized_rewrite(p, graph);
-    if (result == SDG_OK)
-        result = sdg_graph_set_type(graph, dtype);
-    struct sdg_program_params params = {.weights = weights, .release_weights = true, .plan_only = plan_only};
-    if (result == SDG_OK)
-        result = sdg_program_create(p->stage[stage].backend, graph, &params, out);
-    sdg_graph_destroy(&graph);
-    return result;
-}
-
-static enum sdg_result compile(struct sdg_pipeline *p, enum sdg_stage stage, struct sdg_graph *graph,
-                               const struct sdg_tensors *weights, enum sdg_dtype dtype, bool plan_only,
-                               struct sdg_program **out)
-{
-    return compile_graph(p, stage, graph, weights, dtype, plan_only, false, out);
-}
-
-enum sdg_result sdg_make_text(struct sdg_pipeline *p, int encoder, int batch, int clip_skip, bool plan_only,
-                              struct sdg_program **out)
-{
-    bool sdxl = p->model->text_encoders > 1;
-    struct sdg_text_params params = {
-        .batch = batch,
-        .tokens = SDG_TEXT_TOKENS,
-        .skip = clip_skip,
-        .final_norm = !sdxl,
-        .pooled = sdxl && encoder == 1,
-    };
-    struct sdg_graph *graph;
-    SDG_TRY(sdg_text_graph(&p->log, &p->model->text_config[encoder], &params, &graph));
-    return compile(p, SDG_STAGE_TEXT, graph, p->model->text[encoder], p->stage[SDG_STAGE_TEXT].dtype, plan_only, out);
-}
-
-// Time tables and cross-attention keys and values are computed once, so in f32 whatever the step's type is.
-enum sdg_result sdg_make_unet_time(struct sdg_pipeline *p, int64_t rows, bool plan_only, struct sdg_program **out)
-{
-    struct sdg_graph *graph;
-    SDG_TRY(sdg_unet_time_graph(&p->log, &p->model->unet_config, rows, &graph));
-    return compile(p, SDG_STAGE_UNET, graph, p->model->unet, SDG_F32, plan_only, out);
-}
-
-enum sdg_result sdg_make_unet_context(struct sdg_pipeline *p, int64_t batch, int64_t tokens, bool plan_only,
-                                      struct sdg_program **out)
-{
-    struct sdg_graph *graph;
-    SDG_TRY(sdg_unet_context_graph(&p->log, &p->model->unet_config, batch, tokens, &graph));
-    return compile(p, SDG_STAGE_UNET, graph, p->model->unet, p->stage[SDG_STAGE_UNET].dtype, plan_only, out);
-}
-
-enum sdg_result sdg_make_unet_step(struct sdg_pipeline *p, int64_t batch, int64_t h, int64_t w, int64_t tokens,
-                                   int64_t rows, bool plan_only, struct sdg_program **out)
-{
-    bool added = p->model->unet_config.addition_time_embed_dim > 0;
-    struct sdg_unet_shape shape = {
-        .batch = batch, .height = h, .width = w, .tokens = tokens, .rows = rows, .table_batch = added ? batch : 1};
-    struct sdg_graph *graph;
-    SDG_TRY(sdg_unet_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
-    return compile_graph(p, SDG_STAGE_UNET, graph, p->model->unet, p->stage[SDG_STAGE_UNET].dtype, plan_only, true,
-                         out);
-}
-
-enum sdg_result sdg_make_decoder(struct sdg_pipeline *p, int64_t h, int64_t w, bool plan_only, struct sdg_program **out)
-{
-    struct sdg_graph *graph;
-    SDG_TRY(sdg_vae_decoder_graph(&p->log, &p->model->vae_config, 1, h, w, &graph));
-    return compile(p, SDG_STAGE_VAE, graph, p->model->vae, p->stage[SDG_STAGE_VAE].dtype, plan_only, out);
-}
-
-enum sdg_result sdg_make_encoder(struct sdg_pipeline *p, int64_t h, int64_t w, bool plan_only, struct sdg_program **out)
-{
-    struct sdg_graph *graph;
-    SDG_TRY(sdg_vae_encoder_graph(&p->log, &p->model->vae_config, 1, h, w, &graph));
-    return compile(p, SDG_STAGE_VAE, graph, p->model->vae, p->stage[SDG_STAGE_VAE].dtype, plan_only, out);
-}
-
-enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct sdg_job *job, double *share)
-{
-    int64_t batch = job->guidance ? 2 : 1;
-    struct sdg_unet_shape shape = {.batch = batch,
-                                   .height = job->latent_h,
-                                   .width = job->latent_w,
-                                   .tokens = SDG_TEXT_TOKENS,
-                                   .rows = 1,
-                                   .table_batch = 1};
-    struct sdg_graph *unet = NULL, *decoder = NULL;
-    enum sdg_result result = sdg_unet_step_graph(&p->log, &p->model->unet_config, &shape, &unet);
-    if (result == SDG_OK)
-        result = sdg_vae_decoder_graph(&p->log, &p->model->vae_config, 1, job->latent_h, job->latent_w, &decoder);
-    if (result == SDG_OK)
-        *share = sdg_graph_macs(decoder) / sdg_graph_macs(unet);
-    sdg_graph_destroy(&unet);
-    sdg_graph_destroy(&decoder);
-    return result;
 }

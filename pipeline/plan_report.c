@@ -1,9 +1,9 @@
 // sdg_plan: the memory plan and the chosen kernels in words.
-#include "pipeline/pipeline.h"
+#include "pipeline/memory_plan.h"
+#include "pipeline/stages.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 struct printer {
     void (*fn)(void *user, const char *line);
@@ -20,18 +20,19 @@ SDG_PRINTF(2, 3) static void line(const struct printer *out, const char *format,
     out->fn(out->user, text);
 }
 
-static void print_stage(const struct printer *out, const struct sdg_pipeline *p, const struct sdg_stage_memory *s)
+static void print_network(const struct printer *out, const struct sdg_pipeline *p, enum sdg_network_kind kind,
+                          const struct sdg_planned_network *n)
 {
     const double mib = 1024.0 * 1024.0;
-    enum sdg_stage stage = strncmp(s->name, "text", 4) == 0 ? SDG_STAGE_TEXT
-        : strcmp(s->name, "UNet") == 0                      ? SDG_STAGE_UNET
-                                                            : SDG_STAGE_VAE;
-    const struct sdg_stage_backend *b = &p->stage[stage];
+    const struct sdg_network_row *row = sdg_network_row(kind);
+    const struct sdg_stage_backend *b = &p->stage[row->stage];
+    char name[32];
+    snprintf(name, sizeof name, "%s%s", row->name, n->tiled ? ", tiled" : "");
     line(out,
          "%-18s %-10s %-5s weights %8.1f  activations %8.1f  inputs %7.1f  scratch %7.1f  host %7.1f  total %8.1f MiB",
-         s->name, b->name, sdg_dtype_name(b->dtype), (double)s->memory.weights / mib, (double)s->memory.arena / mib,
-         (double)s->memory.inputs / mib, (double)s->memory.scratch / mib, (double)s->host / mib,
-         (double)s->total / mib);
+         name, b->name, sdg_dtype_name(b->dtype), (double)n->memory.weights / mib, (double)n->memory.arena / mib,
+         (double)n->memory.inputs / mib, (double)n->memory.scratch / mib, (double)n->host / mib,
+         (double)n->total / mib);
 }
 
 static void print_kernel(void *user, const char *op, const char *kernel)
@@ -41,19 +42,15 @@ static void print_kernel(void *user, const char *op, const char *kernel)
 
 static enum sdg_result print_kernels(const struct printer *out, struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    struct sdg_program *program;
-    int batch = job->guidance && !job->split_guidance ? 2 : 1;
-    line(out, "kernels of the UNet:");
-    SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, SDG_TEXT_TOKENS, sdg_sampler_calls(job->sampler),
-                               true, &program));
-    sdg_program_describe(program, print_kernel, (void *)out);
-    sdg_program_destroy(&program);
-    int64_t h, w;
-    sdg_tile_size(job, &h, &w);
-    line(out, "kernels of the VAE decoder:");
-    SDG_TRY(sdg_make_decoder(p, h, w, true, &program));
-    sdg_program_describe(program, print_kernel, (void *)out);
-    sdg_program_destroy(&program);
+    static const enum sdg_network_kind shown[] = {SDG_NETWORK_UNET_STEP, SDG_NETWORK_DECODER};
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        const struct sdg_network_shape shape = sdg_network_shape(p, job, shown[i], SDG_TEXT_TOKENS);
+        struct sdg_program *program;
+        line(out, "kernels of the %s:", sdg_network_row(shown[i])->name);
+        SDG_TRY(sdg_network_plan(p, shown[i], &shape, &program));
+        sdg_program_describe(program, print_kernel, (void *)out);
+        sdg_program_destroy(&program);
+    }
     return SDG_OK;
 }
 
@@ -85,12 +82,13 @@ static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline
                                    : "as batch 2");
     print_quantization(out, p);
     for (int i = 0; i < SDG_STAGE_COUNT; i++) {
-        static const char *const names[] = {"text", "UNet", "VAE"};
         const struct sdg_device_info *info = sdg_backend_info(p->stage[i].backend);
-        line(out, "%s on %s: %s (%s)", names[i], p->stage[i].name, info->name, info->note);
+        line(out, "%s on %s: %s (%s)", sdg_stage_row((enum sdg_stage)i)->name, p->stage[i].name, info->name,
+             info->note);
     }
-    for (int i = 0; i < plan.count; i++)
-        print_stage(out, p, &plan.stages[i]);
+    for (int i = 1; i < SDG_NETWORK_COUNT; i++)
+        if (plan.networks[i].planned)
+            print_network(out, p, (enum sdg_network_kind)i, &plan.networks[i]);
     line(out, "the process itself %.1f MiB", (double)plan.base / mib);
     line(out, "planned peak: %.1f MiB (%zu bytes)", (double)plan.peak / mib, plan.peak);
     return kernels ? print_kernels(out, p, job) : SDG_OK;

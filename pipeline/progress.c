@@ -1,7 +1,4 @@
-// Small helpers of the stages: progress, finite check, layouts.
-#include "pipeline/pipeline.h"
-
-#include <math.h>
+#include "pipeline/progress.h"
 
 enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct sdg_job *job, const char *stage,
                                     int step, int steps, double seconds_step, double seconds_left)
@@ -20,27 +17,4 @@ enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct s
     if (job->params->progress(job->params->progress_user, &progress))
         return SDG_OK;
     return sdg_fail(&p->log, SDG_ERROR_CANCELLED, "cancelled in stage '%s', step %d of %d", stage, step, steps);
-}
-
-enum sdg_result sdg_check_finite(const struct sdg_log *log, const float *data, size_t count, const char *what)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(data[i]))
-            return sdg_fail(log, SDG_ERROR_COMPUTE, "%s is not finite (%g at element %zu of %zu); try --type f32", what,
-                            (double)data[i], i, count);
-    return SDG_OK;
-}
-
-void sdg_planar_to_nhwc(const float *from, float *to, int c, size_t pixels)
-{
-    for (size_t i = 0; i < pixels; i++)
-        for (int k = 0; k < c; k++)
-            to[i * (size_t)c + (size_t)k] = from[(size_t)k * pixels + i];
-}
-
-void sdg_nhwc_to_planar(const float *from, float *to, int c, size_t pixels)
-{
-    for (int k = 0; k < c; k++)
-        for (size_t i = 0; i < pixels; i++)
-            to[(size_t)k * pixels + i] = from[i * (size_t)c + (size_t)k];
 }

@@ -1,9 +1,17 @@
 // The denoising loop. Everything that depends on the step or on the prompt alone is computed before it; a step is one
 // run of the recorded UNet program with another row, the guidance and the sampler's arithmetic on the host.
-#include "pipeline/pipeline.h"
+#include "pipeline/sample.h"
 
+#include "backend/transfer.h"
 #include "base/clock.h"
+#include "base/finite.h"
 #include "base/memory.h"
+#include "pipeline/decode.h"
+#include "pipeline/intervals.h"
+#include "pipeline/networks.h"
+#include "pipeline/planar.h"
+#include "pipeline/progress.h"
+#include "pipeline/text.h"
 #include "unet/unet.h"
 
 #include <math.h>
@@ -12,31 +20,6 @@
 #include <string.h>
 
 // ---- before the loop: time tables ----
-
-static enum sdg_result copy_value(const struct sdg_log *log, struct sdg_program *from, struct sdg_program *to,
-                                  const char *name, size_t count)
-{
-    float *data = sdg_alloc_raw(log, count, sizeof *data, name);
-    if (!data)
-        return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_program_read(from, name, data, count);
-    if (result == SDG_OK)
-        result = sdg_check_finite(log, data, count, name);
-    if (result == SDG_OK)
-        result = sdg_program_write(to, name, data, count);
-    sdg_free(data);
-    return result;
-}
-
-// Copies the outputs of `graph` (compiled as `from`) to `to`.
-static enum sdg_result copy_outputs(const struct sdg_log *log, const struct sdg_graph *graph, struct sdg_program *from,
-                                    struct sdg_program *to)
-{
-    for (size_t v = 1; v < graph->value_count; v++)
-        if (graph->values[v].output)
-            SDG_TRY(copy_value(log, from, to, graph->values[v].name, (size_t)sdg_value_elements(&graph->values[v])));
-    return SDG_OK;
-}
 
 static enum sdg_result write_timesteps(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program,
                                        int64_t rows, int64_t per_row)
@@ -69,9 +52,10 @@ static enum sdg_result write_guidance(struct sdg_pipeline *p, const struct sdg_j
     return result;
 }
 
-// SDXL: pooled prompt embedding followed by six embedded numbers: original size, crop corner, target size.
+// SDXL: pooled prompt embedding (of the samples from `first` on) followed by six embedded numbers: original size, crop
+// corner, target size.
 static enum sdg_result write_added(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *program,
-                                   int64_t rows, int64_t per_row)
+                                   int64_t rows, int64_t per_row, int first)
 {
     const struct sdg_unet_config *c = &p->model->unet_config;
     int each = c->addition_time_embed_dim, pooled = p->context.pooled_dim, dim = c->addition_embed_dim;
@@ -85,7 +69,7 @@ static enum sdg_result write_added(struct sdg_pipeline *p, const struct sdg_job 
         return SDG_ERROR_MEMORY;
     for (int64_t r = 0; r < rows; r++) {
         float *row = data + r * dim;
-        memcpy(row, p->context.pooled + (r % per_row) * pooled, (size_t)pooled * sizeof *row);
+        memcpy(row, p->context.pooled + (first + r % per_row) * pooled, (size_t)pooled * sizeof *row);
         for (int i = 0; i < 6; i++)
             sdg_timestep_embedding(ids[i], each, c->flip_sin_to_cos, c->freq_shift, row + pooled + i * each);
     }
@@ -94,54 +78,110 @@ static enum sdg_result write_added(struct sdg_pipeline *p, const struct sdg_job 
     return result;
 }
 
-static enum sdg_result fill_tables(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *unet)
+// Whether the time tables differ from sample to sample.
+static bool has_added(const struct sdg_pipeline *p)
 {
-    const struct sdg_unet_config *c = &p->model->unet_config;
-    int64_t per_row = c->addition_time_embed_dim ? p->context.batch : 1,
+    return p->model->unet_config.addition_time_embed_dim > 0;
+}
+
+// The program that computes the tables of `samples` samples, and a run of it for those from `first` on.
+static enum sdg_result make_time(struct sdg_pipeline *p, const struct sdg_job *job, int samples,
+                                 struct sdg_program **out)
+{
+    int64_t per_row = sdg_unet_table_batch(&p->model->unet_config, samples);
+    const struct sdg_network_shape shape = {.rows = sdg_sampler_calls(job->sampler) * per_row};
+    return sdg_network_compile(p, SDG_NETWORK_UNET_TIME, &shape, out);
+}
+
+static enum sdg_result run_time(struct sdg_pipeline *p, const struct sdg_job *job, int first, int samples,
+                                struct sdg_program *time)
+{
+    int64_t per_row = sdg_unet_table_batch(&p->model->unet_config, samples),
             rows = sdg_sampler_calls(job->sampler) * per_row;
+    SDG_TRY(write_timesteps(p, job, time, rows, per_row));
+    if (p->model->unet_config.time_cond_proj_dim)
+        SDG_TRY(write_guidance(p, job, time, rows));
+    if (has_added(p))
+        SDG_TRY(write_added(p, job, time, rows, per_row, first));
+    return sdg_program_run(time, 0);
+}
+
+static enum sdg_result fill_tables(struct sdg_pipeline *p, const struct sdg_job *job, int batch,
+                                   struct sdg_program *unet)
+{
     struct sdg_program *time = NULL;
-    struct sdg_graph *graph = NULL;
-    enum sdg_result result = sdg_make_unet_time(p, rows, false, &time);
+    enum sdg_result result = make_time(p, job, batch, &time);
     if (result == SDG_OK)
-        result = write_timesteps(p, job, time, rows, per_row);
-    if (result == SDG_OK && c->time_cond_proj_dim)
-        result = write_guidance(p, job, time, rows);
-    if (result == SDG_OK && c->addition_time_embed_dim)
-        result = write_added(p, job, time, rows, per_row);
+        result = run_time(p, job, 0, batch, time);
     if (result == SDG_OK)
-        result = sdg_program_run(time, 0);
-    if (result == SDG_OK)
-        result = sdg_unet_time_graph(&p->log, c, rows, &graph);
-    if (result == SDG_OK)
-        result = copy_outputs(&p->log, graph, time, unet);
-    sdg_graph_destroy(&graph);
-    if (time)
-        sdg_program_destroy(&time);
+        result = sdg_program_copy(time, unet);
+    sdg_program_destroy(&time);
     return result;
 }
 
 // ---- before the loop: keys and values of the prompt ----
 
-static enum sdg_result fill_context(struct sdg_pipeline *p, int first, int batch, struct sdg_program *unet)
+static enum sdg_result run_context(struct sdg_pipeline *p, int first, int samples, struct sdg_program *program)
 {
-    const struct sdg_context *context = &p->context;
-    size_t per_prompt = (size_t)context->tokens * (size_t)context->dim;
+    size_t per_prompt = (size_t)p->context.tokens * (size_t)p->context.dim;
+    SDG_TRY(sdg_program_write(program, "context", p->context.embedding + (size_t)first * per_prompt,
+                              (size_t)samples * per_prompt));
+    return sdg_program_run(program, 0);
+}
+
+static enum sdg_result fill_context(struct sdg_pipeline *p, int batch, struct sdg_program *unet)
+{
     struct sdg_program *program = NULL;
-    struct sdg_graph *graph = NULL;
-    enum sdg_result result = sdg_make_unet_context(p, batch, context->tokens, false, &program);
+    const struct sdg_network_shape shape = {.batch = batch, .tokens = p->context.tokens};
+    enum sdg_result result = sdg_network_compile(p, SDG_NETWORK_UNET_CONTEXT, &shape, &program);
     if (result == SDG_OK)
-        result = sdg_program_write(program, "context", context->embedding + (size_t)first * per_prompt,
-                                   (size_t)batch * per_prompt);
+        result = run_context(p, 0, batch, program);
     if (result == SDG_OK)
-        result = sdg_program_run(program, 0);
-    if (result == SDG_OK)
-        result = sdg_unet_context_graph(&p->log, &p->model->unet_config, batch, context->tokens, &graph);
-    if (result == SDG_OK)
-        result = copy_outputs(&p->log, graph, program, unet);
-    sdg_graph_destroy(&graph);
-    if (program)
-        sdg_program_destroy(&program);
+        result = sdg_program_copy(program, unet);
+    sdg_program_destroy(&program);
     return result;
+}
+
+// ---- before the loop: guidance one branch at a time ----
+// What differs between the branches is computed for both and kept on the host; the step program gets it by turns.
+
+static enum sdg_result keep_tables(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_snapshot *branches[2])
+{
+    struct sdg_program *time = NULL;
+    enum sdg_result result = make_time(p, job, 1, &time);
+    for (int i = 0; i < 2 && result == SDG_OK; i++) {
+        result = run_time(p, job, i, 1, time);
+        if (result == SDG_OK)
+            result = sdg_snapshot_add(branches[i], time);
+    }
+    sdg_program_destroy(&time);
+    return result;
+}
+
+static enum sdg_result keep_context(struct sdg_pipeline *p, struct sdg_snapshot *branches[2])
+{
+    struct sdg_program *program = NULL;
+    const struct sdg_network_shape shape = {.batch = 1, .tokens = p->context.tokens};
+    enum sdg_result result = sdg_network_compile(p, SDG_NETWORK_UNET_CONTEXT, &shape, &program);
+    for (int i = 0; i < 2 && result == SDG_OK; i++) {
+        result = run_context(p, i, 1, program);
+        if (result == SDG_OK)
+            result = sdg_snapshot_add(branches[i], program);
+    }
+    sdg_program_destroy(&program);
+    return result;
+}
+
+static enum sdg_result keep_branches(struct sdg_pipeline *p, const struct sdg_job *job,
+                                     struct sdg_snapshot *branches[2])
+{
+    for (int i = 0; i < 2; i++)
+        SDG_TRY(sdg_snapshot_create(&p->log, &branches[i]));
+    if (has_added(p))
+        SDG_TRY(keep_tables(p, job, branches));
+    SDG_TRY(keep_context(p, branches));
+    sdg_memory_trim();
+    return SDG_OK;
 }
 
 // ---- the loop ----
@@ -157,6 +197,8 @@ struct loop {
     float *nhwc;     // [batch][pixels][channels]
     float *noise;    // [batch][elements] the UNet's answer, nhwc
     float *guided;   // [elements] planar
+    // with job->split_guidance: what the step program is given before it runs for a branch
+    struct sdg_snapshot *branches[2];
 };
 
 // An inpainting model sees the latent, the mask and the latent of the masked picture side by side.
@@ -210,7 +252,7 @@ static enum sdg_result evaluate(struct loop *l, int call)
     size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
     if (job->split_guidance) {
         for (int i = 0; i < 2; i++) {
-            SDG_TRY(fill_context(l->p, i, 1, l->p->unet.program));
+            SDG_TRY(sdg_snapshot_write(l->branches[i], l->p->unet.program));
             SDG_TRY(predict(l, call, l->input, l->noise + (size_t)i * l->elements));
         }
     } else {
@@ -305,60 +347,68 @@ static double timestep_of_row(const void *user, int64_t row)
     return sdg_sampler_timestep(user, (int)row);
 }
 
-static bool same_network(const struct sdg_network *n, const int64_t key[6])
-{
-    return n->program && memcmp(n->key, key, sizeof n->key) == 0;
-}
-
 enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, int batch)
 {
     int64_t rows = sdg_sampler_calls(job->sampler);
-    const int64_t key[6] = {batch, job->latent_h, job->latent_w, p->context.tokens, rows, 0};
-    if (!same_network(&p->unet, key)) {
-        sdg_network_clear(&p->unet);
+    struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, p->context.tokens);
+    bool made;
+    shape.batch = batch;
+    SDG_TRY(sdg_network_prepare(p, SDG_NETWORK_UNET_STEP, &shape, &p->unet, &made));
+    if (made)
         p->unet_context = -1;
-        SDG_TRY(sdg_make_unet_step(p, batch, job->latent_h, job->latent_w, p->context.tokens, rows, false,
-                                   &p->unet.program));
-        memcpy(p->unet.key, key, sizeof key);
-    }
-    SDG_TRY(fill_tables(p, job, p->unet.program));
+    if (!job->split_guidance || !has_added(p))
+        SDG_TRY(fill_tables(p, job, batch, p->unet.program));
     SDG_TRY(sdg_quantized_write_intervals(p, p->unet.program, rows, timestep_of_row, job->sampler));
-    if (!job->split_guidance && p->unet_context != p->context_serial) {
-        SDG_TRY(fill_context(p, 0, batch, p->unet.program));
+    if (job->split_guidance) {
+        p->unet_context = -1; // the branches take turns
+    } else if (p->unet_context != p->context_serial) {
+        SDG_TRY(fill_context(p, batch, p->unet.program));
         p->unet_context = p->context_serial;
     }
     sdg_memory_trim();
     return SDG_OK;
 }
 
+// All that the loop needs: after this it allocates nothing.
+static enum sdg_result loop_begin(struct loop *l)
+{
+    const struct sdg_job *job = l->job;
+    size_t answers = job->guidance ? 2 : 1, packed = l->elements / (size_t)job->latent_c * (size_t)l->channels;
+    SDG_TRY(sdg_sample_prepare(l->p, l->job, l->batch));
+    if (job->split_guidance)
+        SDG_TRY(keep_branches(l->p, job, l->branches));
+    l->input =
+        sdg_alloc_raw(&l->p->log, l->elements * (2 + answers) + packed * (size_t)l->batch, sizeof *l->input, "latents");
+    if (!l->input)
+        return SDG_ERROR_MEMORY;
+    l->guided = l->input + l->elements;
+    l->noise = l->guided + l->elements;
+    l->nhwc = l->noise + l->elements * answers;
+    return SDG_OK;
+}
+
+static void loop_end(struct loop *l)
+{
+    for (int i = 0; i < 2; i++)
+        sdg_snapshot_destroy(&l->branches[i]);
+    sdg_free(l->input);
+}
+
 enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start)
 {
-    int batch = job->guidance && !job->split_guidance ? 2 : 1, answers = job->guidance ? 2 : 1;
     struct loop l = {.p = p,
                      .job = job,
                      .start = start,
-                     .batch = batch,
+                     .batch = job->guidance && !job->split_guidance ? 2 : 1,
                      .channels = p->model->unet_config.in_channels,
                      .elements = job->latent_elements};
-    size_t packed = l.elements / (size_t)job->latent_c * (size_t)l.channels;
-    enum sdg_result result = sdg_sample_prepare(p, job, batch);
-    if (result != SDG_OK) {
-        sdg_network_clear(&p->unet);
-        return result;
-    }
-    float *buffers =
-        sdg_alloc_raw(&p->log, l.elements * (size_t)(2 + answers) + packed * (size_t)batch, sizeof *buffers, "latents");
-    if (!buffers)
-        return SDG_ERROR_MEMORY;
-    l.input = buffers;
-    l.guided = l.input + l.elements;
-    l.noise = l.guided + l.elements;
-    l.nhwc = l.noise + l.elements * (size_t)answers;
-    if (p->correction)
+    enum sdg_result result = loop_begin(&l);
+    if (result == SDG_OK && p->correction)
         sdg_correction_absorb(p->correction, job->sampler, job->guidance ? job->cfg_scale : 1);
-    result = run_loop(&l);
-    sdg_free(buffers);
-    if (!job->keep_networks || result != SDG_OK)
+    if (result == SDG_OK)
+        result = run_loop(&l);
+    loop_end(&l);
+    if (result != SDG_OK || !job->keep_networks)
         sdg_network_clear(&p->unet);
     if (result != SDG_OK) // prepared during the last step
         sdg_network_clear(&p->decoder);

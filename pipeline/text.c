@@ -1,7 +1,9 @@
 // Prompt -> embeddings: tokenize, run the text encoder(s), weight the tokens. The encoder lives only during this stage.
-#include "pipeline/pipeline.h"
+#include "pipeline/text.h"
 
+#include "base/finite.h"
 #include "base/memory.h"
+#include "pipeline/networks.h"
 #include "text/text_encoder.h"
 
 #include <string.h>
@@ -96,11 +98,13 @@ static enum sdg_result encode(struct sdg_pipeline *p, const struct sdg_job *job,
     struct sdg_context *context = &p->context;
     int dim = p->model->text_config[encoder].hidden;
     size_t tokens = (size_t)context->tokens, per_prompt = tokens * (size_t)dim, count = per_prompt * (size_t)s->count;
+    const enum sdg_network_kind network = encoder ? SDG_NETWORK_TEXT_2 : SDG_NETWORK_TEXT;
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, network, context->tokens);
     struct sdg_program *program = NULL;
     float *hidden = sdg_alloc_raw(&p->log, count, sizeof *hidden, "prompt embeddings");
     enum sdg_result result = hidden ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
-        result = sdg_make_text(p, encoder, s->count * s->chunks, job->clip_skip, false, &program);
+        result = sdg_network_compile(p, network, &shape, &program);
     if (result == SDG_OK)
         result = run_program(p, program, s, hidden, count);
     if (result == SDG_OK && context->pooled && encoder == 1)
@@ -131,8 +135,8 @@ static void context_clear(struct sdg_context *c)
 
 static bool context_fits(const struct sdg_context *c, const struct sdg_job *job)
 {
-    return c->prompt && strcmp(c->prompt, job->prompt) == 0 &&
-        strcmp(c->negative, job->negative_absent ? "\1" : job->negative) == 0 && c->clip_skip == job->clip_skip &&
+    return c->prompt && strcmp(c->prompt, job->prompt) == 0 && c->negative_absent == job->negative_absent &&
+        strcmp(c->negative, job->negative) == 0 && c->clip_skip == job->clip_skip &&
         c->plain == job->params->plain_prompt && c->guidance == job->guidance;
 }
 
@@ -143,6 +147,7 @@ static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_j
     *c = (struct sdg_context){.clip_skip = job->clip_skip,
                               .plain = job->params->plain_prompt,
                               .guidance = job->guidance,
+                              .negative_absent = job->negative_absent,
                               .batch = job->guidance ? 2 : 1,
                               .tokens = chunks * SDG_TEXT_TOKENS};
     for (int i = 0; i < p->model->text_encoders; i++)
@@ -158,7 +163,7 @@ static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_j
     c->pooled = c->pooled_dim
         ? sdg_alloc(&p->log, (size_t)c->batch * (size_t)c->pooled_dim, sizeof *c->pooled, "pooled prompt embeddings")
         : NULL;
-    c->negative = sdg_strdup(&p->log, job->negative_absent ? "\1" : job->negative);
+    c->negative = sdg_strdup(&p->log, job->negative);
     char *prompt = sdg_strdup(&p->log, job->prompt);
     if (!c->embedding || (c->pooled_dim && !c->pooled) || !c->negative || !prompt) {
         sdg_free(prompt);

@@ -1,6 +1,7 @@
 #include "quant/fit.h"
 
 #include "base/memory.h"
+#include "quant/search.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 // Accumulating sum x^T x in integers.
+#include "quant/hessian.h"
+
 #include "base/memory.h"
-#include "quant/gptq.h"
 #include "quant/wide.h"
 
 #include <math.h>

@@ -51,36 +51,6 @@ double sdg_cells_error(const struct sdg_cells *cells, const struct sdg_interval 
 // 10 log10(sum x^2 / sum (x - Q(x))^2) in dB; infinity without error, 0 for an empty histogram.
 double sdg_histogram_sqnr(const struct sdg_histogram *h, const struct sdg_interval *interval);
 
-// ---- one site, all rows ----
-// Errors of every row on one grid of scales, evenly spaced in the logarithm: what searches and fits look at instead of
-// the histograms. Read-only after creation, so from any thread.
-struct sdg_curves {
-    enum sdg_site_kind kind;
-    int bits;
-    size_t rows, points;
-    double first, step; // logarithm of the grid's first scale, distance
-    // [rows][points], natural logarithm, bounded below; all 0 for rows without a value other than 0
-    double *log_errors;
-    bool *silent;            // [rows] without a value other than 0: any scale will do
-    struct sdg_cells *cells; // [rows]
-};
-// power: 2.4 as usual in the literature, or 2. histograms[rows] is not kept. Non-finite values: SDG_ERROR_INPUT naming
-// `site`.
-enum sdg_result sdg_curves_create(const struct sdg_log *log, const char *site, enum sdg_site_kind kind, int bits,
-                                  double power, const struct sdg_histogram *histograms, size_t rows,
-                                  struct sdg_curves **out);
-void sdg_curves_destroy(struct sdg_curves **curves);
-// Exact for this scale (no grid).
-double sdg_curves_error(const struct sdg_curves *curves, size_t row, float scale);
-// From the grid: logarithm of the row's error at a scale given as logarithm, and its derivative; smooth, and rising on
-// both sides beyond the grid.
-double sdg_curves_log_error(const struct sdg_curves *curves, size_t row, double log_scale, double *slope);
-
-// The scale with the least error summed over all rows; 1 if all rows are silent. `error` may be NULL.
-float sdg_search_static(const struct sdg_curves *curves, double *error);
-// The same for each row by itself. Silent rows get the scale of the nearest row (by index) that is not.
-void sdg_search_table(const struct sdg_curves *curves, float *scales, double *error);
-
 // A value given at times t[0..n), rising or falling, read between them: linear in the logarithm, constant outside.
 // Values > 0.
 double sdg_interpolate(const double *t, const float *values, size_t n, double at);

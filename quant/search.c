@@ -1,7 +1,8 @@
 // Error curves of a site over a grid of scales, and the searches on them: grid first, then golden section on the exact
 // error.
+#include "quant/search.h"
+
 #include "base/memory.h"
-#include "quant/interval.h"
 
 #include <math.h>
 

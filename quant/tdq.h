@@ -3,7 +3,7 @@
 //     enc(t) = [cos(t f_0) .. cos(t f_{d/2-1}), sin(t f_0) .. ],   f_k = exp(-ln(10000) k / (d/2))
 //     s(t) = softplus(W4 relu(W3 relu(W2 relu(W1 enc(t) + b1) + b2) + b3) + b4),   layers 64 wide
 // with d the UNet's first channel count: its own time encoding. The generator is fitted here, once and offline, to the
-// error curves of a site (quant/interval.h); what is kept is the table s(0) .. s(999).
+// error curves of a site (quant/search.h); what is kept is the table s(0) .. s(999).
 //
 // Where this differs from the paper: s(t) counts in units of 16 static scales, so b4 starts at softplus^-1(1/16) for
 // every site and sites of large and of small values are fitted alike; fast frequencies start with small weights and
@@ -11,7 +11,7 @@
 #ifndef SDG_QUANT_TDQ_H
 #define SDG_QUANT_TDQ_H
 
-#include "quant/interval.h"
+#include "quant/search.h"
 
 enum { SDG_TDQ_WIDTH = 64, SDG_TDQ_TIMES = 1000, SDG_TDQ_MAX_ENCODING = 16384 };
 

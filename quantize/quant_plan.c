@@ -1,26 +1,13 @@
 // From a model to the list of what is quantized: sites and modules of its fused step graph.
-#include "base/memory.h"
 #include "quantize/quant_plan.h"
-#include "text/tokenizer.h"
+
+#include "base/memory.h"
 #include "unet/unet.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static const char weight_suffix[] = ".weight";
-
-// Names and sites do not depend on the size of the picture: the smallest that the levels allow.
-static enum sdg_result make_graph(const struct sdg_log *log, const struct sdg_model *model, struct sdg_graph **out)
-{
-    const int64_t side = (int64_t)1 << model->unet_config.levels;
-    const struct sdg_unet_shape shape = {
-        .batch = 1, .height = side, .width = side, .tokens = SDG_TEXT_TOKENS, .rows = 1, .table_batch = 1};
-    SDG_TRY(sdg_unet_step_graph(log, &model->unet_config, &shape, out));
-    enum sdg_result result = sdg_graph_fuse(*out);
-    if (result != SDG_OK)
-        sdg_graph_destroy(out);
-    return result;
-}
 
 // ---- modules ----
 
@@ -159,7 +146,8 @@ enum sdg_result sdg_quant_plan_create(const struct sdg_log *log, const struct sd
 {
     struct sdg_quant_plan plan = {0};
     struct sdg_sites sites = {0};
-    SDG_TRY(make_graph(log, model, &plan.graph));
+    const struct sdg_unet_shape shape = sdg_unet_smallest_shape(&model->unet_config);
+    SDG_TRY(sdg_unet_fused_step_graph(log, &model->unet_config, &shape, &plan.graph));
     enum sdg_result result = sdg_sites_find(plan.graph, &sites);
     if (result == SDG_OK)
         result = add_ops(log, &plan, model, &sites, settings);

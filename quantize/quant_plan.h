@@ -1,34 +1,13 @@
-// What the files that write quantized models share: settings, the plan (which tensors, which sites), and its results.
+// What is to be done: which tensors and sites of a model are quantized, and what comes of each.
 #ifndef SDG_QUANTIZE_QUANT_PLAN_H
 #define SDG_QUANTIZE_QUANT_PLAN_H
 
 #include "formats/model.h"
+#include "graph/graph.h"
 #include "quant/fit.h"
 #include "quant/sites.h"
-#include "quant/rounding.h"
-#include "sdgen/quantize.h"
+#include "quantize/quant_settings.h"
 
-#include <regex.h>
-
-// ---- quantize_settings.c: what is asked for ----
-struct sdg_bits_rule {
-    regex_t match;
-    int weight_bits; // SDG_FLOAT_BITS: the module is kept as it is
-    bool matched;    // a module's name has matched
-    char *text;
-};
-struct sdg_quant_settings {
-    struct sdg_scheme scheme;
-    size_t group;
-    struct sdg_bits_rule *rules; // the last that matches decides; those that skip come last
-    size_t rule_count, rule_capacity;
-};
-enum sdg_result sdg_quant_settings_read(const struct sdg_log *log, const struct sdg_quantize_params *params,
-                                        struct sdg_quant_settings *out);
-void sdg_quant_settings_clear(struct sdg_quant_settings *settings);
-int sdg_quant_settings_bits(struct sdg_quant_settings *settings, const char *module); // of a module's weights
-
-// ---- quantize_plan.c: what is to be done ----
 struct sdg_quant_site {
     const char *name; // in the graph
     enum sdg_site_kind kind;
@@ -73,18 +52,5 @@ void sdg_quant_plan_clear(struct sdg_quant_plan *plan);
 enum sdg_result sdg_quant_plan_use(const struct sdg_log *log, struct sdg_quant_plan *plan,
                                    const struct sdg_model *model, const struct sdg_statistics *statistics,
                                    const char *path);
-
-// ---- quantize_write.c ----
-struct sdg_quant_result {
-    const struct sdg_quantize_params *params;
-    const struct sdg_quant_settings *settings;
-    const struct sdg_model *model;
-    const struct sdg_quant_plan *plan;
-    char statistics[17];                            // hash, "" = none
-    double bytes_before, bytes_after, bytes_stored; // set by sdg_quant_write
-};
-// Refuses what sdg_quant_write would refuse for the place of the output, before the work is done.
-enum sdg_result sdg_quant_check_output(const struct sdg_log *log, const struct sdg_quantize_params *params);
-enum sdg_result sdg_quant_write(const struct sdg_log *log, struct sdg_quant_result *result);
 
 #endif

@@ -1,8 +1,9 @@
 // Scheme, expressions and the scheme file: what of a model is quantized to how many bits.
+#include "quantize/quant_settings.h"
+
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "quantize/quant_plan.h"
 
 #include <string.h>
 

@@ -1,10 +1,11 @@
 // The folder of a quantized model: integer weights with their scales, tables of intervals, a configuration that says
 // how they were made, and copies of everything else.
+#include "quantize/quant_write.h"
+
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "quantize/quant_plan.h"
 #include "quant/quantized.h"
 
 #include <stdarg.h>

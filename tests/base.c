@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "tests/float8.h"
 #include "tests/temp.h"
 
 #include <math.h>
@@ -81,6 +82,40 @@ static void test_convert(void **state)
     assert_memory_equal(bf16, want_bf16, sizeof bf16);
     sdg_convert(back, SDG_F32, bf16, SDG_BF16, 5);
     assert_true(back[1] == -1.5f && back[2] == 65536.0f);
+}
+
+// Every byte against torch, and through sdg_convert into each type that it may become.
+static void test_float8(void **state)
+{
+    (void)state;
+    static const struct {
+        enum sdg_dtype dtype;
+        float (*wide)(uint8_t bits);
+        const uint32_t *torch;
+    } types[] = {{SDG_F8_E4M3, sdg_f32_from_f8_e4m3, float8_e4m3}, {SDG_F8_E5M2, sdg_f32_from_f8_e5m2, float8_e5m2}};
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        uint8_t bytes[256];
+        float f32[256], torch[256];
+        uint16_t f16[256], bf16[256];
+        memcpy(torch, types[k].torch, sizeof torch);
+        for (int i = 0; i < 256; i++)
+            bytes[i] = (uint8_t)i;
+        sdg_convert(f32, SDG_F32, bytes, types[k].dtype, 256);
+        sdg_convert(f16, SDG_F16, bytes, types[k].dtype, 256);
+        sdg_convert(bf16, SDG_BF16, bytes, types[k].dtype, 256);
+        assert_memory_equal(f32, torch, sizeof f32);
+        for (int i = 0; i < 256; i++) {
+            const float one = types[k].wide((uint8_t)i);
+            assert_memory_equal(&one, &torch[i], sizeof one);
+            assert_int_equal(f16[i], sdg_f16_from_f32(torch[i])); // both types hold all of them
+            assert_int_equal(bf16[i], sdg_bf16_from_f32(torch[i]));
+            assert_true(isnan(torch[i]) || sdg_f32_from_f16(f16[i]) == torch[i]);
+            assert_true(isnan(torch[i]) || sdg_f32_from_bf16(bf16[i]) == torch[i]);
+        }
+        assert_true(sdg_dtype_is_float(types[k].dtype) && sdg_dtype_size(types[k].dtype) == 1);
+    }
+    assert_true(isnan(sdg_f32_from_f8_e4m3(0x7f)) && sdg_f32_from_f8_e4m3(0x7e) == 448); // no infinity
+    assert_true(isinf(sdg_f32_from_f8_e5m2(0x7c)) && sdg_f32_from_f8_e5m2(0x7b) == 57344);
 }
 
 static void test_messages(void **state)
@@ -420,21 +455,14 @@ static void test_json_broken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_half_all),
-        cmocka_unit_test(test_half_rounding),
-        cmocka_unit_test(test_bfloat),
-        cmocka_unit_test(test_convert),
-        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_file_read),
-        cmocka_unit_test(test_file_map),
-        cmocka_unit_test(test_output),
-        cmocka_unit_test(test_output_full),
-        cmocka_unit_test(test_output_allocations),
-        cmocka_unit_test(test_json_values),
-        cmocka_unit_test(test_json_broken),
+        cmocka_unit_test(test_half_all),    cmocka_unit_test(test_half_rounding),
+        cmocka_unit_test(test_bfloat),      cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_float8),      cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_memory),      cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_paths),       cmocka_unit_test(test_file_read),
+        cmocka_unit_test(test_file_map),    cmocka_unit_test(test_output),
+        cmocka_unit_test(test_output_full), cmocka_unit_test(test_output_allocations),
+        cmocka_unit_test(test_json_values), cmocka_unit_test(test_json_broken),
     };
     temp_make();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
 // not belong together is refused.
 #include "sdgen/calibrate.h"
 
-#include "quant/hessians.h"
+#include "quant/layer_hessians.h"
 #include "tests/temp.h"
 
 #include <setjmp.h>

@@ -138,9 +138,35 @@ static void test_broken_headers(void **state)
     }
     struct temp_log t;
     struct sdg_tensors *tensors = NULL;
-    const char *path = write_raw("f8.safetensors", "{" ENTRY("a", "F8_E4M3", "[16]", "[0,16]") "}", data, sizeof data);
+    const char *path = write_raw("f4.safetensors", "{" ENTRY("a", "F4", "[32]", "[0,16]") "}", data, sizeof data);
     assert_int_equal(sdg_tensors_open(temp_log(&t), path, &tensors), SDG_ERROR_UNSUPPORTED);
+    assert_true(t.errors == 1 && strstr(t.last, "F4"));
     print_message("%zu broken headers\n", sizeof cases / sizeof *cases);
+}
+
+// 8-bit floats, as torch saves them, and as we do.
+static void test_float8(void **state)
+{
+    (void)state;
+    const uint8_t bytes[4] = {0x38, 0xc0, 0x7f, 0x01};
+    struct sdg_tensors *tensors = NULL;
+    const char *path = write_raw(
+        "f8.safetensors", "{" ENTRY("a", "F8_E4M3", "[2]", "[0,2]") "," ENTRY("b", "F8_E5M2", "[1,2]", "[2,4]") "}",
+        bytes, sizeof bytes);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(sdg_tensors_open(NULL, path, &tensors), SDG_OK);
+        struct sdg_tensor found[] = {*sdg_tensors_find(tensors, "a"), *sdg_tensors_find(tensors, "b")};
+        assert_true(found[0].dtype == SDG_F8_E4M3 && found[0].bytes == 2 && found[1].dtype == SDG_F8_E5M2);
+        assert_memory_equal(found[0].data, bytes, 2);
+        assert_memory_equal(found[1].data, bytes + 2, 2);
+        path = temp_path("f8 again.safetensors");
+        assert_int_equal(sdg_tensors_write(NULL, path, found, 2, NULL, 0), SDG_OK);
+        sdg_tensors_destroy(&tensors);
+    }
+    struct temp_log t; // a byte an element, no more
+    path = write_raw("f8.safetensors", "{" ENTRY("a", "F8_E5M2", "[4]", "[0,8]") "}", bytes, sizeof bytes);
+    assert_int_equal(sdg_tensors_open(temp_log(&t), path, &tensors), SDG_ERROR_INPUT);
+    assert_true(t.errors == 1 && strstr(t.last, "tensor a"));
 }
 
 static void expect_broken_file(const void *bytes, size_t size, const char *words)
@@ -366,13 +392,10 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read),
-        cmocka_unit_test(test_broken_headers),
-        cmocka_unit_test(test_broken_files),
-        cmocka_unit_test(test_write_read),
-        cmocka_unit_test(test_written_bytes),
-        cmocka_unit_test(test_write_refused),
-        cmocka_unit_test(test_open_allocations),
+        cmocka_unit_test(test_read),          cmocka_unit_test(test_broken_headers),
+        cmocka_unit_test(test_float8),        cmocka_unit_test(test_broken_files),
+        cmocka_unit_test(test_write_read),    cmocka_unit_test(test_written_bytes),
+        cmocka_unit_test(test_write_refused), cmocka_unit_test(test_open_allocations),
         cmocka_unit_test(test_mutations),
     };
     temp_make();

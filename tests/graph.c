@@ -819,7 +819,7 @@ static void plan_refuses(void **state)
 
 static enum sdg_result build_fuse_plan(void)
 {
-    struct sdg_graph *g = NULL;
+    struct sdg_graph *g = NULL, *copy = NULL;
     struct sdg_plan *plan = NULL;
     memset(&messages, 0, sizeof messages);
     random_state = 0;
@@ -833,10 +833,13 @@ static enum sdg_result build_fuse_plan(void)
     if (result == SDG_OK)
         result = sdg_graph_fuse(g);
     if (result == SDG_OK)
-        result = sdg_plan_create(g, 64, NULL, &plan);
+        result = sdg_graph_copy(&test_log, g, &copy);
+    if (result == SDG_OK)
+        result = sdg_plan_create(copy, 64, NULL, &plan);
     if (result != SDG_OK)
         assert_null(plan);
     sdg_plan_destroy(&plan);
+    sdg_graph_destroy(&copy);
     sdg_graph_destroy(&g);
     return result;
 }
@@ -881,6 +884,42 @@ static void listing(void **state)
     assert_non_null(strstr(line, "res.conv_shortcut.weight[:,4:8] [10,4,1,1]"));
     assert_non_null(strstr(line, "-> out"));
     sdg_graph_destroy(&g);
+}
+
+// ---- tests: copies ----
+
+// A copy means the same, outlives the original and does not change with it.
+static void copies(void **state)
+{
+    (void)state;
+    random_state = 3;
+    struct sdg_graph *g = unet(2, 8, 8, 2, 1, 2), *copy = NULL;
+    assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+    struct messages other = {0};
+    const struct sdg_log log = {.fn = on_message, .user = &other, .level = SDG_LOG_INFO};
+    assert_int_equal(sdg_graph_copy(&log, g, &copy), SDG_OK);
+    size_t count, count_copied, values = g->value_count;
+    float *want = interpret(g, &count);
+    assert_int_equal(copy->value_count, values);
+    assert_int_equal(copy->op_count, g->op_count);
+    assert_int_equal(copy->rows, g->rows);
+    for (size_t v = 1; v < values; v++)
+        assert_true((!copy->values[v].name && !g->values[v].name) || copy->values[v].name != g->values[v].name);
+    sdg_graph_input(g, "another", 1, 1, 1, 1);
+    assert_int_equal(copy->value_count, values);
+    sdg_graph_destroy(&g);
+    float *got = interpret(copy, &count_copied);
+    assert_int_equal(count_copied, count);
+    assert_memory_equal(got, want, count * sizeof *want);
+    free(got);
+    free(want);
+    sdg_graph_input(copy, "", 1, 1, 1, 1); // its own log hears of its failures
+    assert_int_equal(other.errors, 1);
+    assert_int_equal(messages.errors, 0);
+    assert_int_equal(sdg_graph_copy(&test_log, copy, &g), SDG_ERROR_INPUT); // nothing to copy, already reported
+    assert_null(g);
+    assert_int_equal(messages.errors + other.errors, 1);
+    sdg_graph_destroy(&copy);
 }
 
 // Codes have integer types that a graph's type does not change, and whoever reads an interval measured at run time
@@ -938,6 +977,7 @@ int main(void)
         cmocka_unit_test(plan_refuses),
         cmocka_unit_test(failing_allocations),
         cmocka_unit_test(listing),
+        cmocka_unit_test(copies),
         cmocka_unit_test(integers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

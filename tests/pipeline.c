@@ -4,7 +4,8 @@
 //     pipeline [BACKEND]      pictures on that backend only (default: cpu all cases, vulkan the shortest)
 #include "backend/backend.h"
 #include "base/memory.h"
-#include "pipeline/names.h"
+#include "base/file.h"
+#include "pipeline/parameter_names.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/tiles.h"
 #include "scheduler/sampler.h"
@@ -567,6 +568,123 @@ static void memory_limits(void **state)
     sdg_image_destroy(&whole);
 }
 
+// ---- guidance one branch at a time ----
+
+struct plan_lines {
+    bool split;
+    double peak; // bytes
+};
+
+static void see_line(void *user, const char *line)
+{
+    struct plan_lines *seen = user;
+    const char *bytes = strstr(line, "planned peak") == line ? strchr(line, '(') : NULL;
+    if (strstr(line, "one branch at a time"))
+        seen->split = true;
+    if (bytes)
+        seen->peak = atof(bytes + 1);
+}
+
+// A memory limit that leaves room for one branch of guidance, not for both: the middle of all there are.
+static double find_split_limit(struct sdg_pipeline *p, const struct sdg_generate_params *g)
+{
+    struct plan_lines seen = {false, 0};
+    double least = 0, most = 0;
+    p->params.max_memory = 0;
+    assert_int_equal(sdg_plan(p, g, false, see_line, &seen), SDG_OK);
+    for (double limit = seen.peak; limit > 0; limit -= 64 * 1024) {
+        seen.split = false;
+        p->params.max_memory = limit;
+        if (sdg_plan(p, g, false, see_line, &seen) != SDG_OK)
+            break;
+        if (!seen.split)
+            continue;
+        assert_true(seen.peak <= limit);
+        least = limit;
+        most = most > 0 ? most : limit;
+    }
+    return (least + most) / 2;
+}
+
+struct steps {
+    int count;
+    size_t allocations; // during all steps but the first and the last
+};
+
+static bool count_allocations(void *user, const struct sdg_progress *progress)
+{
+    struct steps *steps = user;
+    size_t since = sdg_test_fail_allocation(0);
+    if (strcmp(progress->stage, "sample") || progress->step == 0)
+        return true;
+    if (progress->step > 1 && progress->step < progress->steps) // the decoder is made during the last step
+        steps->allocations += since;
+    steps->count++;
+    return true;
+}
+
+// With a limit that allows one branch only, the picture is the same, and the steps only run what was made before: no
+// allocation, so no program and no weight either.
+static void check_split(const char *model, double bound)
+{
+    struct messages messages = {0};
+    struct sdg_pipeline *p;
+    struct sdg_pipeline_params params = {.model = model,
+                                         .backend = "cpu",
+                                         .type = "f32",
+                                         .threads = 2,
+                                         .vae_tiling = "on",
+                                         .vae_tile_size = 8,
+                                         .keep = SDG_KEEP_NETWORKS, // what the process takes is measured once
+                                         .log = {.fn = collect, .user = &messages},
+                                         .cache_dir = ""};
+    struct sdg_generate_params g = quick();
+    struct sdg_generate_info info;
+    struct steps steps = {0, 0};
+    g.width = g.height = 256;
+    g.steps = 4;
+    g.negative_prompt = "a dog";
+    assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
+    struct sdg_image *whole = draw(p, &g, NULL);
+    double limit = find_split_limit(p, &g);
+    assert_true(limit > 0);
+    p->params.max_memory = limit;
+    g.progress = count_allocations;
+    g.progress_user = &steps;
+    struct sdg_image *split = NULL;
+    messages = (struct messages){0};
+    if (sdg_generate(p, &g, &split, &info) != SDG_OK)
+        fail_msg("%s", messages.last);
+    assert_true((double)info.peak_planned <= limit);
+    double quality = psnr(whole, split);
+    print_message("one branch at a time against both at once: %.1f dB, %zu allocations in %d steps\n", quality,
+                  steps.allocations, steps.count);
+    assert_int_equal(steps.count, 4);
+    assert_int_equal(steps.allocations, 0);
+    assert_true(quality >= bound);
+    sdg_image_destroy(&whole);
+    sdg_image_destroy(&split);
+    sdg_pipeline_destroy(&p);
+}
+
+static void split_guidance(void **state)
+{
+    (void)state;
+    check_split(MODEL, 60); // rounding only
+}
+
+// Time tables of SDXL hold a part of the prompt, so they differ between the branches.
+static void split_guidance_sdxl(void **state)
+{
+    (void)state;
+    const char *model = SDG_SHARED_DIR "/goldens/pipelines/sdxl-tiny";
+    if (sdg_path_kind(model) != SDG_PATH_FOLDER) {
+        print_message("skipped: there is no %s\n", model);
+        return;
+    }
+    check_split(model, 60);
+}
+
 // Fails the n-th allocation of opening a model and drawing a picture.
 static enum sdg_result draw_failing(size_t n, struct messages *messages, size_t *allocations)
 {
@@ -730,6 +848,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(memory_limits),
         cmocka_unit_test(failing_allocations),
         cmocka_unit_test(tiled_decoding),
+        cmocka_unit_test(split_guidance),
+        cmocka_unit_test(split_guidance_sdxl),
     };
     temp_make();
     int failed = cmocka_run_group_tests_name("pipeline", tests, NULL, NULL);

@@ -2,6 +2,7 @@
 // brute force.
 #include "quant/interval.h"
 #include "quant/scheme.h"
+#include "quant/search.h"
 
 #include "tests/support/quant.h"
 #include "tests/temp.h"

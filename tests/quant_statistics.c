@@ -285,13 +285,18 @@ static void make_hand(struct hand *h)
     h->counts[sdg_histogram_bin(0.5f)] = 1;
     h->counts[sdg_histogram_bin(-1)] = 1;
     const struct sdg_tensor tensors[] = {
-        {"timesteps", SDG_F64, 1, {1}, &h->timestep, 8},
-        {"prompts_done", SDG_U8, 1, {2}, h->done, 2},
-        {"x.histogram", SDG_S64, 2, {1, SDG_HISTOGRAM_BINS}, h->counts, sizeof h->counts},
-        {"x.kind", SDG_S32, 1, {1}, &h->kind, 4},
-        {"x.largest", SDG_F32, 2, {1, 2}, h->largest, 8},
-        {"x.maximum", SDG_F32, 1, {1}, &h->max, 4},
-        {"x.minimum", SDG_F32, 1, {1}, &h->min, 4},
+        {.name = "timesteps", .dtype = SDG_F64, .rank = 1, .dims = {1}, .data = &h->timestep, .bytes = 8},
+        {.name = "prompts_done", .dtype = SDG_U8, .rank = 1, .dims = {2}, .data = h->done, .bytes = 2},
+        {.name = "x.histogram",
+         .dtype = SDG_S64,
+         .rank = 2,
+         .dims = {1, SDG_HISTOGRAM_BINS},
+         .data = h->counts,
+         .bytes = sizeof h->counts},
+        {.name = "x.kind", .dtype = SDG_S32, .rank = 1, .dims = {1}, .data = &h->kind, .bytes = 4},
+        {.name = "x.largest", .dtype = SDG_F32, .rank = 2, .dims = {1, 2}, .data = h->largest, .bytes = 8},
+        {.name = "x.maximum", .dtype = SDG_F32, .rank = 1, .dims = {1}, .data = &h->max, .bytes = 4},
+        {.name = "x.minimum", .dtype = SDG_F32, .rank = 1, .dims = {1}, .data = &h->min, .bytes = 4},
     };
     const struct sdg_metadata metadata[] = {{"format", "sdgen statistics"},
                                             {"version", "1"},
@@ -360,7 +365,8 @@ static void test_hostile(void **state)
         h.tensors[i].bytes = 0;
         refuse(&h, "");
     }
-    h.tensors[7] = (struct sdg_tensor){"extra", SDG_U8, 1, {2}, h.done, 2};
+    h.tensors[7] =
+        (struct sdg_tensor){.name = "extra", .dtype = SDG_U8, .rank = 1, .dims = {2}, .data = h.done, .bytes = 2};
     h.count = 8;
     refuse(&h, "belong to no site");
     h.timestep = NAN, refuse(&h, "timestep");

@@ -8,6 +8,7 @@
 #include "quant/simulate.h"
 #include "quant/tdq.h"
 #include "quant/rounding.h"
+#include "tests/support/weights.h"
 #include "tests/temp.h"
 #include "unet/unet.h"
 
@@ -124,7 +125,7 @@ static void add_layer(const struct fixture *f, const struct sdg_graph *graph, co
     const size_t outputs = (size_t)w->dims[0], inputs = (size_t)(w->dims[1] * w->dims[2] * w->dims[3]);
     float *weights = sdg_alloc(&test_log, outputs * inputs, sizeof *weights, "weights");
     struct sdg_codes codes;
-    assert_int_equal(sdg_weight_load(&test_log, f->model->unet, w, SDG_F32, weights, false), SDG_OK);
+    assert_int_equal(load_weight(&test_log, f->model->unet, w, SDG_F32, weights), SDG_OK);
     assert_int_equal(sdg_weights_round(&test_log, op->name, weights, outputs, inputs,
                                        &(struct sdg_weight_options){.bits = bits, .power = 2}, &codes),
                      SDG_OK);

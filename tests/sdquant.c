@@ -1,14 +1,15 @@
 // Quantized folders of a tiny model: what is in them, against direct calls and against the raw data; what is refused;
 // that nothing is left behind by a failure.
-#include "backend/backend.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "quant/fit.h"
-#include "quant/hessians.h"
+#include "quant/gptq.h"
+#include "quant/layer_hessians.h"
 #include "quant/sites.h"
 #include "quant/rounding.h"
 #include "sdgen/quantize.h"
 #include "tests/model_files.h"
+#include "tests/support/weights.h"
 #include "unet/unet.h"
 
 #include <math.h>
@@ -608,8 +609,8 @@ static size_t same_codes(const struct sdg_tensors *a, const struct sdg_tensors *
         weight.bits = 8;
         const size_t count = (size_t)sdg_value_elements(&weight);
         int8_t *x = malloc(count), *y = malloc(count);
-        assert_int_equal(sdg_weight_load(NULL, a, &weight, SDG_S8, x, false), SDG_OK);
-        assert_int_equal(sdg_weight_load(NULL, b, &weight, SDG_S8, y, false), SDG_OK);
+        assert_int_equal(load_weight(NULL, a, &weight, SDG_S8, x), SDG_OK);
+        assert_int_equal(load_weight(NULL, b, &weight, SDG_S8, y), SDG_OK);
         assert_memory_equal(x, y, count);
         free(x);
         free(y);

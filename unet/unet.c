@@ -79,6 +79,17 @@ static void build_context(struct sdg_graph *g, const struct sdg_unet_config *c, 
 
 // ---- the step ----
 
+int64_t sdg_unet_table_batch(const struct sdg_unet_config *config, int64_t batch)
+{
+    return config->addition_time_embed_dim ? batch : 1;
+}
+
+struct sdg_unet_shape sdg_unet_smallest_shape(const struct sdg_unet_config *config)
+{
+    const int64_t side = (int64_t)1 << (config->levels - 1);
+    return (struct sdg_unet_shape){.batch = 1, .height = side, .width = side, .tokens = 1, .rows = 1};
+}
+
 struct step {
     struct sdg_graph *g;
     const struct sdg_unet_config *config;
@@ -91,11 +102,12 @@ static sdg_value resnet(struct step *s, const struct sdg_unet_module *m, sdg_val
     const struct sdg_unet_config *c = s->config;
     char path[SDG_MODULE_PATH_BYTES];
     int64_t in = m->in_channels + m->skip_channels, out = m->out_channels;
+    int64_t table_batch = s->shape->table_batch ? s->shape->table_batch : sdg_unet_table_batch(c, s->shape->batch);
     sdg_value shortcut = in == out
         ? x
         : sdg_module_linear(g, sdg_module_path(path, m->path, "conv_shortcut"), x, out, true, (struct sdg_epilogue){0});
     sdg_value time =
-        sdg_graph_table(g, sdg_module_path(path, m->path, "time_emb_proj"), s->shape->rows, s->shape->table_batch, out);
+        sdg_graph_table(g, sdg_module_path(path, m->path, "time_emb_proj"), s->shape->rows, table_batch, out);
     sdg_value h = sdg_module_group_norm(g, sdg_module_path(path, m->path, "norm1"), x, c->norm_groups, c->norm_eps,
                                         SDG_UNARY_SILU);
     h = sdg_module_conv3x3(g, sdg_module_path(path, m->path, "conv1"), h, out, SDG_CONV_SAME, true,
@@ -269,4 +281,14 @@ enum sdg_result sdg_unet_step_graph(const struct sdg_log *log, const struct sdg_
                                     const struct sdg_unet_shape *shape, struct sdg_graph **out)
 {
     return create(log, &(struct request){config, shape, fill_step}, out);
+}
+
+enum sdg_result sdg_unet_fused_step_graph(const struct sdg_log *log, const struct sdg_unet_config *config,
+                                          const struct sdg_unet_shape *shape, struct sdg_graph **out)
+{
+    SDG_TRY(sdg_unet_step_graph(log, config, shape, out));
+    enum sdg_result result = sdg_graph_fuse(*out);
+    if (result != SDG_OK)
+        sdg_graph_destroy(out);
+    return result;
 }

@@ -1,22 +1,22 @@
 // What the backends `reference` and `cpu` share: a program is a list of steps, one per operation, each with a kernel
-// that some provider chose. The machinery here owns values, arena, inputs, tables, plain weights, prepacked weights and
-// the step list; a provider only knows kernels.
+// that some provider chose. The machinery here owns arena, inputs, tables, plain weights, prepacked weights and the
+// step list; a provider only knows kernels.
 //
-// Order of events in sdg_cpu_program_create:
-//   1. copy the graph into program->graph (values and operations keep their indices)
-//   2. per operation: ask the backend's providers in order; the first whose select() takes it fills the step: run,
+// Order of events in creation:
+//   1. per operation: ask the backend's providers in order; the first whose select() takes it fills the step: run,
 //   kernel name,
 //      scratch_bytes, weight_bytes, and which weights it wants plain (sdg_cpu_want_weight)
-//   3. plan the arena, scratch included; with plan_only stop here, nothing large allocated, no weight read
-//   4. allocate arena, inputs and tables (zeroed), plain weights (loaded)
-//   5. per step: allocate `weights`, then prepare(): load and reorder weights, remember pointers. Pointers never change
+//   2. plan the arena, scratch included; with plan_only stop here, nothing large allocated, no weight read
+//   3. allocate arena, inputs and tables (zeroed), plain weights (loaded)
+//   4. per step: allocate `weights`, then prepare(): load and reorder weights, remember pointers. Pointers never change
 //   afterwards.
 // Then run(row) calls every step's run in order. No allocation inside.
 #ifndef SDG_BACKEND_CPU_CPU_PROGRAM_H
 #define SDG_BACKEND_CPU_CPU_PROGRAM_H
 
-#include "backend/backend.h"
+#include "backend/program.h"
 #include "graph/plan.h"
+#include "graph/weights.h"
 
 enum { SDG_CPU_ALIGNMENT = 64, SDG_CPU_KERNEL_NAME = 64 };
 
@@ -34,7 +34,7 @@ struct sdg_cpu_provider {
 struct sdg_cpu_step {
     // set by the machinery
     struct sdg_cpu_program *program;
-    const struct sdg_op *op; // in program->graph
+    const struct sdg_op *op; // in the program's graph
     size_t index;            // of op
     // scratch_bytes in the arena, 64-byte aligned; valid from prepare() on; content lost between runs
     void *scratch;
@@ -58,23 +58,25 @@ struct sdg_cpu_backend {
     unsigned disable;                                // enum sdg_feature
     const struct sdg_cpu_provider *const *providers; // NULL-terminated, asked in this order
     void *state;                                     // the backend's own (an engine); NULL in `reference`
+    // What sdg_weight_read does, faster and with the same results; false: not for this weight. NULL in `reference`.
+    bool (*read_weight)(const struct sdg_cpu_backend *backend, const struct sdg_weight *weight, size_t first,
+                        size_t count, enum sdg_dtype dtype, void *to);
 };
 
 struct sdg_cpu_program {
     struct sdg_program base;
     const struct sdg_log *log;
-    struct sdg_graph graph; // own copy: values, operations, names
     struct sdg_plan *plan;
     void *arena;
     // per value: its storage; NULL for activations nobody makes and weights not wanted plain
     void **data;
-    bool *wanted;                      // per value: a weight wanted plain
-    int64_t *id_limit;                 // per value: token ids must be below this; 0 for values that are no ids
-    char *names;                       // the strings of `graph`
-    struct sdg_cpu_step *steps;        // graph.op_count
-    const struct sdg_tensors *weights; // during create only
-    bool release_weights;              // during create only
-    bool profiling, planned_only;
+    bool *wanted;               // per value: a weight wanted plain
+    struct sdg_cpu_step *steps; // per operation; NULL where creation did not come so far
+    // during create only, per value: where a weight is stored; all zero for others, and when no weights were given to
+    // plan_only
+    struct sdg_weight *weights;
+    bool release_weights; // during create only
+    bool profiling;
     size_t extra_bytes; // what providers own besides (state that is not small); counted as sdg_memory.scratch
 };
 
@@ -83,16 +85,24 @@ static inline struct sdg_cpu_backend *sdg_cpu_backend_of(const struct sdg_cpu_pr
 {
     return (struct sdg_cpu_backend *)program->base.backend;
 }
+static inline const struct sdg_graph *sdg_cpu_graph(const struct sdg_cpu_program *program)
+{
+    return program->base.graph;
+}
 static inline const struct sdg_value_info *sdg_cpu_value(const struct sdg_cpu_program *program, sdg_value v)
 {
-    return &program->graph.values[v];
+    return &sdg_cpu_graph(program)->values[v];
 }
 // In select(): the machinery is to keep weight `v` as a contiguous copy in its value's dtype (loaded once, shared by
 // all that want it).
 void sdg_cpu_want_weight(struct sdg_cpu_program *program, sdg_value v);
-// In prepare(): reads weight `v` as contiguous elements of `dtype`, slices applied, into `to`. May be called while
-// others want it plain too.
-enum sdg_result sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to);
+// In prepare(): reads weight `v` as contiguous elements of `dtype` - f32, f16 or bf16, s8 for integers -, slices
+// applied, into `to`, on all threads. May be called while others want it plain too.
+void sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to);
+// In select(): bits of the codes that a float weight can be kept as, 0 = none; and in prepare() these codes, one per
+// s8, with their scales [O].
+int sdg_cpu_code_bits(const struct sdg_cpu_program *program, sdg_value v);
+void sdg_cpu_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales);
 // From prepare() on: storage of an activation, input or plain weight, in its value's dtype, channels-last, no padding,
 // 64-byte aligned.
 static inline void *sdg_cpu_data(const struct sdg_cpu_program *program, sdg_value v)
@@ -103,19 +113,19 @@ static inline void *sdg_cpu_data(const struct sdg_cpu_program *program, sdg_valu
 // 0 if shared by all.
 static inline const float *sdg_cpu_table(const struct sdg_cpu_program *program, sdg_value v, int64_t row)
 {
-    const struct sdg_value_info *info = &program->graph.values[v];
+    const struct sdg_value_info *info = sdg_cpu_value(program, v);
     return (const float *)program->data[v] + row * info->dims[1] * info->dims[3];
 }
 static inline int64_t sdg_cpu_table_stride(const struct sdg_cpu_program *program, sdg_value v)
 {
-    const struct sdg_value_info *info = &program->graph.values[v];
+    const struct sdg_value_info *info = sdg_cpu_value(program, v);
     return info->dims[1] == 1 ? 0 : info->dims[3];
 }
 
 // The plain C kernels: take every operation (f32, f16, bf16 storage). Kernel name "ref".
 extern const struct sdg_cpu_provider sdg_cpu_reference_provider;
 
-// ---- for backends: the functions of struct sdg_backend_ops ----
+// ---- for backends ----
 // Allocates a backend (`ops` and the host's description filled in: name, memory, "cpu"); the caller sets `state` and
 // info.note.
 enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_backend_params *params,
@@ -125,18 +135,6 @@ void sdg_cpu_backend_free(struct sdg_cpu_backend *backend); // does not touch st
 void sdg_cpu_host_info(struct sdg_device_info *info);       // name, type, memory of this machine
 int sdg_cpu_physical_cores(void);                           // those this process may run on; at least 1
 
-enum sdg_result sdg_cpu_program_create(struct sdg_backend *backend, const struct sdg_graph *graph,
-                                       const struct sdg_program_params *params, struct sdg_program **out);
-void sdg_cpu_program_destroy(struct sdg_program *program);
-enum sdg_result sdg_cpu_program_write(struct sdg_program *program, const char *name, const void *data, size_t count);
-enum sdg_result sdg_cpu_program_read(struct sdg_program *program, const char *name, float *data, size_t count);
-enum sdg_result sdg_cpu_program_run(struct sdg_program *program, int64_t row);
-void sdg_cpu_program_memory(const struct sdg_program *program, struct sdg_memory *out);
-void sdg_cpu_program_describe(const struct sdg_program *program,
-                              void (*fn)(void *user, const char *op, const char *kernel), void *user);
-void sdg_cpu_program_profile(struct sdg_program *program, bool on);
-void sdg_cpu_program_times(const struct sdg_program *program,
-                           void (*fn)(void *user, size_t op_index, const char *op, const char *kernel, double seconds),
-                           void *user);
+extern const struct sdg_program_ops sdg_cpu_program_ops;
 
 #endif

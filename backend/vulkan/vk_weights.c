@@ -148,6 +148,20 @@ static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, st
     return SDG_OK;
 }
 
+// Where the weight is stored; several operations may want the same one.
+static enum sdg_result find_stored(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
+                                   const struct sdg_vk_weights *weights, const struct sdg_vk_place *places,
+                                   struct sdg_vk_weight *weight)
+{
+    const struct sdg_value_info *info = &graph->values[weight->value];
+    if (!from || info->kind != SDG_VALUE_WEIGHT)
+        return SDG_OK;
+    if (places[weight->value].space == SDG_VK_SPACE_NONE)
+        return sdg_weight_find(vk->base.log, from, info, &weight->stored);
+    weight->stored = find(weights, weight->value)->stored;
+    return SDG_OK;
+}
+
 enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
                                     struct sdg_vk_weights *weights, struct sdg_vk_place *places)
 {
@@ -165,12 +179,15 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *g
                                                                                  : SDG_VK_LAYOUT_FILE;
             const bool product =
                 k == 1 && (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) && info->kind == SDG_VALUE_WEIGHT;
-            const struct sdg_vk_weight wanted = {op->in[k], dtype, layout,
-                                                 product ? sdg_weight_code_bits(from, info) : 0};
+            struct sdg_vk_weight wanted = {.value = op->in[k], .dtype = dtype, .layout = layout};
+            SDG_TRY(find_stored(vk, graph, from, weights, places, &wanted));
+            if (product && from)
+                wanted.code_bits = sdg_weight_code_bits(&wanted.stored);
             SDG_TRY(want(vk, graph, weights, places, wanted, op));
         }
-        SDG_TRY(want(vk, graph, weights, places,
-                     (struct sdg_vk_weight){op->epilogue.bias, SDG_F32, SDG_VK_LAYOUT_FILE, 0}, op));
+        struct sdg_vk_weight bias = {.value = op->epilogue.bias, .dtype = SDG_F32, .layout = SDG_VK_LAYOUT_FILE};
+        SDG_TRY(find_stored(vk, graph, from, weights, places, &bias));
+        SDG_TRY(want(vk, graph, weights, places, bias, op));
     }
     return SDG_OK;
 }
@@ -194,25 +211,39 @@ struct staging { // host memory for one tensor at a time
     void *loaded, *ordered;
 };
 
-static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
-                                   bool release, const struct sdg_vk_weights *weights,
-                                   const struct sdg_vk_weight *weight, const struct sdg_vk_place *place,
-                                   const struct staging *staging)
+static void read_all(const struct sdg_vk_weight *weight, void *to, bool release)
+{
+    sdg_weight_read(&weight->stored, 0, weight->stored.outputs, weight->dtype, to);
+    if (release)
+        sdg_weight_release(&weight->stored);
+}
+
+static enum sdg_result load_codes(struct sdg_vk *vk, const struct sdg_value_info *info, bool release,
+                                  const struct sdg_vk_buffer *block, const struct sdg_vk_weight *weight,
+                                  const struct sdg_vk_place *place, const struct staging *staging)
+{
+    uint32_t *ordered = staging->ordered;
+    float *scales = (float *)(ordered + code_words(info, weight->code_bits));
+    sdg_weight_read_codes(&weight->stored, 0, weight->stored.outputs, staging->loaded, scales);
+    if (release)
+        sdg_weight_release(&weight->stored);
+    put_codes(ordered, staging->loaded, info, weight->code_bits);
+    return sdg_vk_upload(vk, block, place->offset, ordered, place->bytes);
+}
+
+static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *graph, bool release,
+                                   const struct sdg_vk_weights *weights, const struct sdg_vk_weight *weight,
+                                   const struct sdg_vk_place *place, const struct staging *staging)
 {
     const struct sdg_value_info *info = &graph->values[weight->value];
     const struct sdg_vk_buffer *block = &weights->blocks[place->space - SDG_VK_SPACE_WEIGHTS];
-    if (weight->code_bits) {
-        uint32_t *ordered = staging->ordered;
-        float *scales = (float *)(ordered + code_words(info, weight->code_bits));
-        SDG_TRY(sdg_weight_load_codes(vk->base.log, from, info, staging->loaded, scales, release));
-        put_codes(ordered, staging->loaded, info, weight->code_bits);
-        return sdg_vk_upload(vk, block, place->offset, ordered, place->bytes);
-    }
+    if (weight->code_bits)
+        return load_codes(vk, info, release, block, weight, place, staging);
     if (block->mapped && weight->layout == SDG_VK_LAYOUT_FILE) { // straight into the device's memory
-        SDG_TRY(sdg_weight_load(vk->base.log, from, info, weight->dtype, block->mapped + place->offset, release));
+        read_all(weight, block->mapped + place->offset, release);
         return sdg_vk_buffer_flush(vk, block, place->offset, place->bytes);
     }
-    SDG_TRY(sdg_weight_load(vk->base.log, from, info, weight->dtype, staging->loaded, release));
+    read_all(weight, staging->loaded, release);
     const void *data = staging->loaded;
     if (weight->layout == SDG_VK_LAYOUT_TAPS_FIRST)
         put_taps_first(staging->ordered, data, info, sdg_dtype_size(weight->dtype));
@@ -234,15 +265,11 @@ static enum sdg_result create_blocks(struct sdg_vk *vk, struct sdg_vk_weights *w
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
-                                    bool release, struct sdg_vk_weights *weights, const struct sdg_vk_place *places)
+enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, bool release,
+                                    struct sdg_vk_weights *weights, const struct sdg_vk_place *places)
 {
     if (weights->count == 0)
         return SDG_OK;
-    if (!from)
-        return sdg_fail(vk->base.log, SDG_ERROR_USAGE, "a graph with weights needs a file of weights");
-    for (size_t i = 0; i < weights->count; i++) // all checks before memory is spent
-        SDG_TRY(sdg_weight_check(vk->base.log, from, &graph->values[weights->list[i].value]));
     SDG_TRY(create_blocks(vk, weights));
     size_t longest = 0, longest_ordered = 0;
     for (size_t i = 0; i < weights->count; i++) {
@@ -261,8 +288,7 @@ enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *g
     };
     enum sdg_result result = staging.loaded && staging.ordered ? SDG_OK : SDG_ERROR_MEMORY;
     for (size_t i = 0; i < weights->count && result == SDG_OK; i++)
-        result = load_weight(vk, graph, from, release, weights, &weights->list[i], &places[weights->list[i].value],
-                             &staging);
+        result = load_weight(vk, graph, release, weights, &weights->list[i], &places[weights->list[i].value], &staging);
     sdg_free(staging.loaded);
     sdg_free(staging.ordered);
     if (result == SDG_OK)

@@ -3,6 +3,7 @@
 #define SDG_BACKEND_VULKAN_WEIGHTS_H
 
 #include "backend/vulkan/vk_commands.h"
+#include "graph/weights.h"
 
 struct sdg_vk_weights {
     struct sdg_vk_weight { // per weight value that is used, in the order of its first use
@@ -15,6 +16,7 @@ struct sdg_vk_weights {
         } layout;
         // floats kept as codes of 8 or 4 bits, with their scales behind them: shaders/matmul.glsl; else 0
         int code_bits;
+        struct sdg_weight stored; // where it is read from, during creation; all zero when no weights were given
     } *list;
     size_t count, capacity;
     struct sdg_vk_buffer *blocks;
@@ -23,16 +25,17 @@ struct sdg_vk_weights {
     size_t total; // bytes of all blocks
 };
 
-// Decides type, layout and place of every weight the graph's operations use; places[] is per value. Nothing is read;
-// from `from` (may be NULL) it learns which weights are codes.
+// Decides type, layout and place of every weight the graph's operations use; places[] is per value. All are found in
+// `from` and checked, which tells the weights that are codes; nothing is read. `from` may be NULL when only memory is
+// planned.
 enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
                                     struct sdg_vk_weights *weights, struct sdg_vk_place *places);
 // The bits of a planned weight's codes; 0: it is none, or not kept as codes.
 int sdg_vk_weights_code_bits(const struct sdg_vk_weights *weights, sdg_value v);
-// Allocates the blocks and fills them from `from`; with `release`, mapped pages of the file are given back as they are
+// Allocates the blocks and fills them; with `release`, mapped pages of the file are given back as they are
 // copied.
-enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
-                                    bool release, struct sdg_vk_weights *weights, const struct sdg_vk_place *places);
+enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, bool release,
+                                    struct sdg_vk_weights *weights, const struct sdg_vk_place *places);
 void sdg_vk_weights_free(struct sdg_vk *vk, struct sdg_vk_weights *weights);
 
 #endif

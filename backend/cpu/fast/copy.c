@@ -60,7 +60,7 @@ static enum sdg_result run_slice(const struct sdg_cpu_step *step, int64_t row)
 
 void sdg_fast_select_copy(struct sdg_cpu_step *step, bool *taken)
 {
-    const struct sdg_graph *graph = &step->program->graph;
+    const struct sdg_graph *graph = sdg_cpu_graph(step->program);
     sdg_value reads[6];
     int count = sdg_op_reads(graph, step->op, reads);
     for (int i = 0; i < count; i++)

@@ -82,18 +82,17 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     if (!plain)
         return SDG_ERROR_MEMORY;
     char *weights = nibbles ? plain + plain_bytes : step->weights;
-    enum sdg_result result = s->code_bits
-        ? sdg_fast_read_codes(step->program, weight, (int8_t *)plain, sdg_fast_code_scales(step, s->out))
-        : sdg_fast_read_weight(step->program, weight, type, plain);
-    if (result == SDG_OK) {
+    if (s->code_bits)
+        sdg_cpu_read_codes(step->program, weight, (int8_t *)plain, sdg_fast_code_scales(step, s->out));
+    else
+        sdg_cpu_read_weight(step->program, weight, type, plain);
 #pragma omp parallel for schedule(static)
-        for (int64_t block = 0; block < s->blocks; block++)
-            pack(s, plain, block, sdg_dtype_size(type), weights);
-        if (nibbles)
-            sdg_fast_pack4((int8_t *)weights, step->weights, codes);
-    }
+    for (int64_t block = 0; block < s->blocks; block++)
+        pack(s, plain, block, sdg_dtype_size(type), weights);
+    if (nibbles)
+        sdg_fast_pack4((int8_t *)weights, step->weights, codes);
     sdg_free(plain);
-    return result;
+    return SDG_OK;
 }
 
 // ---- run ----
@@ -285,7 +284,7 @@ static size_t plan_weights(const struct sdg_cpu_step *step, struct state *s)
         s->packed = sdg_cpu_value(step->program, step->op->in[1])->bits == 4 && s->weight_bytes % SDG_FAST_NIBBLES == 0;
         return s->packed ? s->weight_bytes / 2 : s->weight_bytes;
     }
-    s->code_bits = sdg_fast_code_bits(step);
+    s->code_bits = sdg_cpu_code_bits(step->program, step->op->in[1]);
     if (!s->code_bits)
         return s->weight_bytes;
     s->code_count = s->weight_bytes / sdg_dtype_size(weight_type(s));

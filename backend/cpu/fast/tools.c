@@ -1,8 +1,6 @@
 // Tools of the kernels in this folder: types, intervals, codes, weights on all threads.
 #include "backend/cpu/fast/tools.h"
 
-#include "base/nibbles.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -14,7 +12,7 @@ const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend 
 
 bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16)
 {
-    const struct sdg_graph *graph = &step->program->graph;
+    const struct sdg_graph *graph = sdg_cpu_graph(step->program);
     const sdg_value interval = step->op->codes.interval;
     const enum sdg_dtype type = graph->values[interval ? step->op->in[0] : step->op->out].dtype;
     sdg_value reads[6];
@@ -105,62 +103,15 @@ size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes)
     return at;
 }
 
-static bool is_float(enum sdg_dtype dtype)
+bool sdg_fast_read_weight(const struct sdg_cpu_backend *backend, const struct sdg_weight *weight, size_t first,
+                          size_t count, enum sdg_dtype dtype, void *to)
 {
-    return dtype == SDG_F32 || dtype == SDG_F16 || dtype == SDG_BF16;
-}
-
-static void read_floats(const struct sdg_fast_kernels *kernels, const struct sdg_tensor *tensor, enum sdg_dtype dtype,
-                        int64_t count, char *to)
-{
-    enum { PART = 1 << 16 };
-    const size_t size = sdg_dtype_size(dtype), from_size = sdg_dtype_size(tensor->dtype);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += PART)
-        kernels->convert((const char *)tensor->data + (size_t)i * from_size, tensor->dtype, to + (size_t)i * size,
-                         dtype == SDG_BF16, count - i < PART ? count - i : PART);
-}
-
-// s8, or packed rows of four bits.
-static void read_codes(const struct sdg_tensor *tensor, const struct sdg_value_info *weight, int8_t *to)
-{
-    const size_t inputs = (size_t)(sdg_value_elements(weight) / weight->dims[0]),
-                 row = weight->bits == 4 ? sdg_packed_row(inputs) : inputs;
-    const char *from = tensor->data;
-#pragma omp parallel for schedule(static)
-    for (int64_t o = 0; o < weight->dims[0]; o++) {
-        if (weight->bits == 4)
-            sdg_unpack4((const uint8_t *)from + (size_t)o * row, 1, inputs, to + (size_t)o * inputs);
-        else
-            memcpy(to + (size_t)o * inputs, from + (size_t)o * row, inputs);
-    }
-}
-
-enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to)
-{
-    const struct sdg_value_info *weight = sdg_cpu_value(program, v);
-    const struct sdg_tensor *tensor = sdg_tensors_find(program->weights, weight->name);
-    const bool codes = weight->dtype == SDG_S8 && dtype == SDG_S8 && tensor && !is_float(tensor->dtype);
-    if (weight->slice_of || !tensor || !(codes || (is_float(dtype) && is_float(tensor->dtype))))
-        return sdg_cpu_read_weight(program, v, dtype, to);
-    if (codes) // shape and type were checked when creation began
-        read_codes(tensor, weight, to);
-    else
-        read_floats(sdg_fast_kernels_of(sdg_cpu_backend_of(program)), tensor, dtype, sdg_value_elements(weight), to);
-    if (program->release_weights)
-        sdg_tensors_release(program->weights, tensor);
-    return SDG_OK;
-}
-
-int sdg_fast_code_bits(const struct sdg_cpu_step *step)
-{
-    return sdg_weight_code_bits(step->program->weights, sdg_cpu_value(step->program, step->op->in[1]));
-}
-
-enum sdg_result sdg_fast_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales)
-{
-    return sdg_weight_load_codes(program->log, program->weights, sdg_cpu_value(program, v), codes, scales,
-                                 program->release_weights);
+    const enum sdg_dtype type = weight->stored.tensor->dtype;
+    const void *from = sdg_weight_plain(weight, first, count);
+    if (!from || (type != SDG_F32 && type != SDG_F16 && type != SDG_BF16) || (dtype != SDG_F32 && dtype != SDG_BF16))
+        return false;
+    sdg_fast_kernels_of(backend)->convert(from, type, to, dtype == SDG_BF16, (int64_t)(count * weight->inputs));
+    return true;
 }
 
 size_t sdg_fast_plan_codes(int *bits, size_t count, int64_t outputs)

@@ -27,13 +27,9 @@ void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, in
 void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool bf16, size_t count);
 // Scale and zero point of an interval in this run.
 const float *sdg_fast_interval(const struct sdg_cpu_program *program, sdg_value interval, int64_t row);
-// In prepare(): weight `v` as contiguous f32, bf16 or s8 (dtype) into `to`, converted on all threads where it is a
-// whole tensor.
-enum sdg_result sdg_fast_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to);
-// In select(): bits of the codes that a float weight can be kept as, 0 = none; and in prepare() these codes, with their
-// scales [O].
-int sdg_fast_code_bits(const struct sdg_cpu_step *step);
-enum sdg_result sdg_fast_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales);
+// The cpu backend's read_weight (cpu_program.h): floats that lie in the file as such, in vectors.
+bool sdg_fast_read_weight(const struct sdg_cpu_backend *backend, const struct sdg_weight *weight, size_t first,
+                          size_t count, enum sdg_dtype dtype, void *to);
 // In select(): bytes of step->weights for `count` codes as sdg_fast_expand reads them and the scales behind them; *bits
 // becomes 8 where four cannot be packed. And where these scales are, from prepare() on.
 size_t sdg_fast_plan_codes(int *bits, size_t count, int64_t outputs);

@@ -409,7 +409,7 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     struct state *state = sdg_alloc(program->log, 1, sizeof *state, "a kernel");
     if (!state)
         return SDG_ERROR_MEMORY;
-    state->code_bits = on_integers(op) ? 0 : sdg_fast_code_bits(step);
+    state->code_bits = on_integers(op) ? 0 : sdg_cpu_code_bits(program, op->in[1]);
     struct request request = {.code_bits = state->code_bits};
     state->repeat = by_sample ? samples : 1;
     dnnl_status_t status = (op->kind == SDG_OP_CONV2D ? make_conv2d : make_linear)(
@@ -544,10 +544,9 @@ static enum sdg_result load_codes(struct sdg_cpu_step *step)
     int8_t *codes = numbers ? sdg_alloc_raw(step->program->log, count > state->code_count ? count : state->code_count,
                                             1, "weights being reordered")
                             : NULL;
-    enum sdg_result result = codes
-        ? sdg_fast_read_codes(step->program, step->op->in[1], codes, sdg_fast_code_scales(step, state->channels))
-        : SDG_ERROR_MEMORY;
+    enum sdg_result result = codes ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
+        sdg_cpu_read_codes(step->program, step->op->in[1], codes, sdg_fast_code_scales(step, state->channels));
         sdg_fast_expand(step, codes, 8, numbers, bf16, count);
         dnnl_status_t status = describe_plain_weights(step, numbers, numbers, &plain);
         if (status == dnnl_success)
@@ -584,9 +583,8 @@ static enum sdg_result load_weights(struct sdg_cpu_step *step)
     if (!buffer)
         return SDG_ERROR_MEMORY;
     char *ordered = buffer + ordered_bytes, *reordered = state->packed_codes ? ordered + plain_bytes : step->weights;
-    enum sdg_result result = sdg_fast_read_weight(step->program, step->op->in[1], dtype, buffer);
-    if (result != SDG_OK)
-        goto cleanup;
+    enum sdg_result result = SDG_OK;
+    sdg_cpu_read_weight(step->program, step->op->in[1], dtype, buffer);
     dnnl_status_t status = describe_plain_weights(step, buffer, ordered, &plain);
     if (status == dnnl_success)
         status = reorder(onednn, plain, ordered, description_of(state, dnnl_query_weights_md), reordered);
@@ -594,7 +592,6 @@ static enum sdg_result load_weights(struct sdg_cpu_step *step)
         result = report(step, status, "reorder the weights");
     else if (state->packed_codes)
         pack_weights(step, reordered);
-cleanup:
     if (plain)
         dnnl_memory_desc_destroy(plain);
     sdg_free(buffer);

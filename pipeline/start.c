@@ -1,7 +1,8 @@
 // What the denoising loop starts from: noise, or the latent of a picture, and for inpainting the mask.
-#include "pipeline/pipeline.h"
+#include "pipeline/start.h"
 
 #include "base/memory.h"
+#include "pipeline/decode.h"
 #include "vae/vae.h"
 
 #include <string.h>

@@ -7,10 +7,10 @@
 //     NAME.hessian  s64 [K (K + 1) / 2], sums and order of struct sdg_hessian      NAME.samples  s64 [1]
 //     NAME.kernel   s32 [3]: channels, kernel height, kernel width
 // Sums are integers, so that merged files equal the file of one run byte for byte.
-#ifndef SDG_QUANT_HESSIANS_H
-#define SDG_QUANT_HESSIANS_H
+#ifndef SDG_QUANT_LAYER_HESSIANS_H
+#define SDG_QUANT_LAYER_HESSIANS_H
 
-#include "quant/gptq.h"
+#include "quant/hessian.h"
 #include "quant/statistics.h"
 
 #include <stdbool.h>

@@ -1,32 +1,13 @@
-// What the files of an evaluation share.
-#ifndef SDG_MEASURE_EVALUATE_H
-#define SDG_MEASURE_EVALUATE_H
+// One evaluation as it runs: what is kept of the reference and noted of each model, which runs there are, and how a
+// model is opened.
+#ifndef SDG_MEASURE_EVALUATOR_H
+#define SDG_MEASURE_EVALUATOR_H
 
+#include "measure/evaluate_result.h"
+#include "measure/metrics.h"
 #include "measure/trajectory.h"
-#include "sdgen/evaluate.h"
+#include "quant/sites.h"
 
-// ---- metrics.c ----
-struct sdg_power { double signal, noise; };
-struct sdg_power sdg_power_of_difference(const float *reference, const float *other, size_t count);
-double sdg_decibel(double signal, double noise); // INFINITY without noise, NAN without signal
-double sdg_image_mse(const struct sdg_image *a, const struct sdg_image *b); // of 8-bit values; NAN if the sizes differ
-
-// ---- evaluate_result.c: the result and what belongs to it ----
-struct sdg_evaluation_store {
-    struct sdg_evaluation shown; // first: its address is what the caller holds
-    const struct sdg_log *log;   // while the evaluation runs
-    void **blocks;               // all memory of the result
-    size_t count, capacity;
-    struct sdg_image **images; // [1 + models][pictures]
-    size_t image_count;
-};
-enum sdg_result sdg_evaluation_create(const struct sdg_log *log, struct sdg_evaluation_store **out);
-// Zeroed memory that lives as long as the result; NULL after a report.
-void *sdg_evaluation_take(struct sdg_evaluation_store *store, size_t count, size_t size);
-char *sdg_evaluation_text(struct sdg_evaluation_store *store, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-// ---- one evaluation ----
 struct sdg_site_values {                    // a site of the reference's step graph
     char observed[SDG_OBSERVED_NAME_BYTES]; // its output under the observe rewrite
     enum sdg_site_kind kind;
@@ -75,6 +56,8 @@ struct sdg_evaluator {
     int64_t done, total; // steps
 };
 
+// Model 0 is the reference, then those that are compared with it.
+const struct sdg_evaluate_model *sdg_evaluate_model_at(const struct sdg_evaluator *e, size_t model);
 // Parameters of one run: prompt, seed, place in the batch.
 struct sdg_generate_params sdg_evaluate_run(const struct sdg_evaluator *e, size_t run);
 // Reports `step` of the current run; false if the caller wants to stop.
@@ -85,19 +68,8 @@ enum sdg_result sdg_evaluate_open(const struct sdg_evaluator *e, size_t model, b
 // Run number i of `count` that stand for all, evenly spread.
 size_t sdg_evaluate_spread(const struct sdg_evaluator *e, int i, int count);
 
-// ---- evaluate_outputs.c ----
-// Keeps the reference's trajectories, or compares another model's outputs with them: of the model that is being drawn,
-// whose pipeline is p.
-enum sdg_result sdg_evaluate_outputs(struct sdg_evaluator *e, struct sdg_pipeline *p);
+// Runs whose outputs, and whose sites, are looked at.
 int sdg_evaluate_output_runs(const struct sdg_evaluator *e);
-
-// ---- evaluate_sites.c ----
-// Lists the reference's sites; `p` is its pipeline.
-enum sdg_result sdg_evaluate_list_sites(struct sdg_evaluator *e, struct sdg_pipeline *p, const struct sdg_job *job);
-// Notes what a model does to them.
-enum sdg_result sdg_evaluate_note_sites(struct sdg_evaluator *e, size_t model, const struct sdg_quantized *quantized);
-// Runs the reference with its sites observed and compares.
-enum sdg_result sdg_evaluate_compare_sites(struct sdg_evaluator *e);
 int sdg_evaluate_site_runs(const struct sdg_evaluator *e);
 
 #endif

@@ -1,98 +1,16 @@
-// The public functions: open a model, make a picture.
+// A pipeline's beginning and end: parameters checked, the model and its backends opened.
 #include "pipeline/pipeline.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "pipeline/backends.h"
-#include "pipeline/names.h"
+#include "pipeline/intervals.h"
+#include "pipeline/networks.h"
+#include "pipeline/parameter_names.h"
+#include "pipeline/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-// ---- images ----
-
-enum { MAX_SIDE = 16384 };
-
-enum sdg_result sdg_image_create(int width, int height, struct sdg_image **out)
-{
-    *out = NULL;
-    if (width < 1 || height < 1 || width > MAX_SIDE || height > MAX_SIDE)
-        return SDG_ERROR_USAGE;
-    struct sdg_image *image = sdg_alloc(NULL, 1, sizeof *image, "an image");
-    uint8_t *pixels = sdg_alloc(NULL, (size_t)width * (size_t)height, 3, "an image");
-    if (!image || !pixels) {
-        sdg_free(image);
-        sdg_free(pixels);
-        return SDG_ERROR_MEMORY;
-    }
-    *image = (struct sdg_image){width, height, pixels};
-    *out = image;
-    return SDG_OK;
-}
-
-void sdg_image_destroy(struct sdg_image **image)
-{
-    if (!image || !*image)
-        return;
-    sdg_free((*image)->pixels);
-    sdg_free(*image);
-    *image = NULL;
-}
-
-// ---- devices, default model ----
-
-struct lister {
-    void (*fn)(void *user, const struct sdg_device *device);
-    void *user;
-};
-
-static void list_one(void *user, const struct sdg_device_info *info)
-{
-    struct lister *lister = user;
-    const struct sdg_device device = {.name = info->name,
-                                      .backend = info->backend,
-                                      .type = info->type,
-                                      .driver = info->driver,
-                                      .note = info->note,
-                                      .memory = info->memory};
-    lister->fn(lister->user, &device);
-}
-
-void sdg_list_devices(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device *device), void *user)
-{
-    sdg_backend_list(log, list_one, &(struct lister){fn, user});
-}
-
-static bool is_model(const char *folder)
-{
-    char path[4096];
-    struct stat info;
-    return snprintf(path, sizeof path, "%s/model_index.json", folder) < (int)sizeof path && stat(path, &info) == 0;
-}
-
-const char *sdg_default_model(void)
-{
-    const char *chosen = getenv("SDGEN_MODEL");
-    if (chosen && *chosen)
-        return chosen;
-    static const char *const places[] = {
-#ifdef SDG_INSTALL_MODEL_DIR
-        SDG_INSTALL_MODEL_DIR "/emoji-128",
-#endif
-#ifdef SDG_SOURCE_MODEL_DIR
-        SDG_SOURCE_MODEL_DIR "/emoji-128",
-#endif
-        NULL,
-    };
-    for (const char *const *place = places; *place; place++)
-        if (is_model(*place))
-            return *place;
-    return NULL;
-}
-
-// ---- create ----
 
 static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
@@ -248,65 +166,4 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
     sdg_free(p->model_name);
     sdg_free(p);
     *pipeline = NULL;
-}
-
-// ---- generate ----
-
-static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_generate_info *info)
-{
-    info->seed = job->seed;
-    info->width = job->width;
-    info->height = job->height;
-    info->steps = job->steps;
-    info->clip_skip = job->clip_skip;
-    info->cfg_scale = job->cfg_scale;
-    info->eta = sdg_sampler_eta(job->sampler);
-    info->sampler = sdg_method_name(job->method);
-    info->schedule = sdg_schedule_name(job->schedule);
-    info->rng = sdg_rng_name(job->rng.kind);
-    info->model_name = p->model_name;
-    info->seconds_total = sdg_clock() - job->start;
-    info->peak_planned = (size_t)job->planned;
-    info->peak_resident = sdg_resident_peak();
-}
-
-static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start,
-                                struct sdg_image **out, struct sdg_generate_info *info)
-{
-    struct sdg_memory_plan plan;
-    double clock = sdg_clock();
-    SDG_TRY(sdg_memory_plan(p, job, &plan));
-    SDG_TRY(sdg_estimate_decode_share(p, job, &job->decode_share));
-    info->seconds_load = sdg_clock() - clock;
-    clock = sdg_clock();
-    SDG_TRY(sdg_progress_report(p, job, "text", 0, 1, 0, -1));
-    SDG_TRY(sdg_stage_text(p, job));
-    info->seconds_text = sdg_clock() - clock;
-    clock = sdg_clock();
-    SDG_TRY(sdg_start_create(p, job, start));
-    SDG_TRY(sdg_progress_report(p, job, "sample", 0, sdg_sampler_steps(job->sampler), 0, -1));
-    SDG_TRY(sdg_stage_sample(p, job, start));
-    info->seconds_sample = sdg_clock() - clock;
-    clock = sdg_clock();
-    SDG_TRY(sdg_stage_decode(p, job, start->latent, out));
-    info->seconds_decode = sdg_clock() - clock;
-    fill_info(p, job, info);
-    return SDG_OK;
-}
-
-enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
-                             struct sdg_image **out, struct sdg_generate_info *info)
-{
-    *out = NULL;
-    struct sdg_job job;
-    struct sdg_generate_info used = {0};
-    enum sdg_result result = sdg_job_create(pipeline, params, &job);
-    struct sdg_start start = {0};
-    if (result == SDG_OK)
-        result = generate(pipeline, &job, &start, out, &used);
-    if (result == SDG_OK && info)
-        *info = used;
-    sdg_start_clear(&start);
-    sdg_job_clear(&job);
-    return result;
 }

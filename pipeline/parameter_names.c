@@ -1,5 +1,5 @@
 // Names of samplers, schedules and the like for help texts, and the library's version.
-#include "pipeline/names.h"
+#include "pipeline/parameter_names.h"
 
 #include "scheduler/sampler.h"
 #include "sdgen/sdgen.h"

@@ -1,6 +1,6 @@
 // Look-up of parameters given by name.
-#ifndef SDG_PIPELINE_NAMES_H
-#define SDG_PIPELINE_NAMES_H
+#ifndef SDG_PIPELINE_PARAMETER_NAMES_H
+#define SDG_PIPELINE_PARAMETER_NAMES_H
 
 #include "base/log.h"
 #include "sdgen/sdgen.h"

@@ -5,8 +5,12 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "formats/stored.h"
+#include "quant/gptq.h"
+#include "quant/layer_hessians.h"
 #include "quantize/quant_plan.h"
-#include "quant/hessians.h"
+#include "quantize/quant_settings.h"
+#include "quantize/quant_write.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -106,11 +110,10 @@ static enum sdg_result run_stage(struct stage *s)
 // Columns [start, start + channels) of the module's weight, in f32.
 static void gather_part(const struct sdg_quant_module *m, const struct sdg_quant_part *part, size_t taps, float *matrix)
 {
-    const size_t size = sdg_dtype_size(m->tensor->dtype), all = (size_t)m->tensor->dims[1] * taps,
-                 columns = part->channels * taps;
-    for (size_t o = 0; o < (size_t)m->tensor->dims[0]; o++)
-        sdg_convert(matrix + o * columns, SDG_F32,
-                    (const char *)m->tensor->data + (o * all + part->start * taps) * size, m->tensor->dtype, columns);
+    const struct sdg_stored stored = sdg_stored_numbers(m->tensor);
+    const size_t columns = part->channels * taps;
+    for (size_t o = 0; o < stored.outputs; o++)
+        sdg_stored_expand(&stored, o * stored.inputs + part->start * taps, columns, SDG_F32, matrix + o * columns);
 }
 
 static void account(struct sdg_quant_module *m, const struct sdg_codes *codes, const float *matrix)

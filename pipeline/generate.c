@@ -1,0 +1,69 @@
+// From a job to a picture: the stages one after the other.
+#include "pipeline/decode.h"
+#include "pipeline/memory_plan.h"
+#include "pipeline/progress.h"
+#include "pipeline/sample.h"
+#include "pipeline/start.h"
+#include "pipeline/text.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_generate_info *info)
+{
+    info->seed = job->seed;
+    info->width = job->width;
+    info->height = job->height;
+    info->steps = job->steps;
+    info->clip_skip = job->clip_skip;
+    info->cfg_scale = job->cfg_scale;
+    info->eta = sdg_sampler_eta(job->sampler);
+    info->sampler = sdg_method_name(job->method);
+    info->schedule = sdg_schedule_name(job->schedule);
+    info->rng = sdg_rng_name(job->rng.kind);
+    info->model_name = p->model_name;
+    info->seconds_total = sdg_clock() - job->start;
+    info->peak_planned = (size_t)job->planned;
+    info->peak_resident = sdg_resident_peak();
+}
+
+static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start,
+                                struct sdg_image **out, struct sdg_generate_info *info)
+{
+    struct sdg_memory_plan plan;
+    double clock = sdg_clock();
+    SDG_TRY(sdg_memory_plan(p, job, &plan));
+    SDG_TRY(sdg_estimate_decode_share(p, job, &job->decode_share));
+    info->seconds_load = sdg_clock() - clock;
+    clock = sdg_clock();
+    SDG_TRY(sdg_progress_report(p, job, "text", 0, 1, 0, -1));
+    SDG_TRY(sdg_stage_text(p, job));
+    info->seconds_text = sdg_clock() - clock;
+    clock = sdg_clock();
+    SDG_TRY(sdg_start_create(p, job, start));
+    SDG_TRY(sdg_progress_report(p, job, "sample", 0, sdg_sampler_steps(job->sampler), 0, -1));
+    SDG_TRY(sdg_stage_sample(p, job, start));
+    info->seconds_sample = sdg_clock() - clock;
+    clock = sdg_clock();
+    SDG_TRY(sdg_stage_decode(p, job, start->latent, out));
+    info->seconds_decode = sdg_clock() - clock;
+    fill_info(p, job, info);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
+                             struct sdg_image **out, struct sdg_generate_info *info)
+{
+    *out = NULL;
+    struct sdg_job job;
+    struct sdg_generate_info used = {0};
+    enum sdg_result result = sdg_job_create(pipeline, params, &job);
+    struct sdg_start start = {0};
+    if (result == SDG_OK)
+        result = generate(pipeline, &job, &start, out, &used);
+    if (result == SDG_OK && info)
+        *info = used;
+    sdg_start_clear(&start);
+    sdg_job_clear(&job);
+    return result;
+}

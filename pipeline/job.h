@@ -1,0 +1,51 @@
+// A job: one picture, all parameters resolved and checked.
+#ifndef SDG_PIPELINE_JOB_H
+#define SDG_PIPELINE_JOB_H
+
+#include "pipeline/pipeline.h"
+
+struct sdg_job {
+    const struct sdg_generate_params *params;
+    const char *prompt, *negative; // never NULL
+    bool negative_absent;
+    int width, height; // pixels
+    int latent_w, latent_h, latent_c;
+    size_t latent_elements;
+    double cfg_scale;
+    bool guidance;           // two branches
+    bool guidance_embedding; // LCM
+    bool split_guidance;     // the branches one after the other, when memory is short
+    // UNet and decoder of the picture before may be there, and these stay for the next; until memory is short
+    bool keep_networks;
+    bool tile_vae;
+    int tile; // latent pixels
+    int tile_step;
+    enum sdg_method method;
+    enum sdg_schedule schedule;
+    struct sdg_sampler *sampler;
+    struct sdg_scheduler_config scheduler;
+    struct sdg_rng rng, sampler_rng;
+    bool one_rng;
+    int clip_skip; // 1..layers as sdg_text_params.skip
+    int64_t seed;
+    int steps;
+    double strength, start; // start: clock at the beginning of the call
+    bool latent_only;       // no decoder is prepared
+    bool full_strength;     // inpainting with strength 1 starts from noise alone
+    double planned;         // bytes
+    double decode_share;    // estimated decode time in units of one sampling step
+};
+
+// Defaults filled in, names looked up, ranges checked, the sampler made. SDG_ERROR_USAGE or _INPUT with what is wrong.
+// `params` must outlive the job. To be cleared also after a failure.
+enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job);
+void sdg_job_clear(struct sdg_job *job);
+double sdg_default_cfg_scale(const struct sdg_model *model);
+// The model's UNet takes mask and masked picture besides the latent.
+bool sdg_inpaints(const struct sdg_model *model);
+// Size of one run of the autoencoder in latent pixels: a tile, or the whole.
+void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w);
+// Whether it takes more than one such run.
+bool sdg_job_is_tiled(const struct sdg_job *job);
+
+#endif

@@ -1,0 +1,26 @@
+#include "pipeline/stages.h"
+
+const struct sdg_stage_row *sdg_stage_row(enum sdg_stage stage)
+{
+    static const struct sdg_stage_row rows[SDG_STAGE_COUNT] = {
+        [SDG_STAGE_TEXT] = {.key = "te", .name = "text", .network = "text encoder"},
+        [SDG_STAGE_UNET] = {.key = "unet", .name = "UNet", .network = "UNet"},
+        [SDG_STAGE_VAE] = {.key = "vae", .name = "VAE", .network = "VAE"},
+    };
+    return &rows[stage];
+}
+
+enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
+{
+    struct sdg_stage_backend *s = &p->stage[stage];
+    if (s->backend)
+        return SDG_OK;
+    struct sdg_backend_params params = {
+        .threads = p->params.threads,
+        .device = s->device,
+        .validation = p->params.validation,
+        .disable = p->disable,
+        .cache_dir = p->cache_dir,
+    };
+    return sdg_backend_create(&p->log, s->name, &params, &s->backend);
+}
