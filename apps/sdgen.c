@@ -262,6 +262,7 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
             .no_mmap = values->no_mmap,
             .validation = values->validation,
             .disable = values->disable,
+            .cpu_mask = values->cpu_mask,
             .cache_dir = values->cache_folder,
             .vae_tiling = values->tiling ? "on"
                 : values->no_tiling      ? "off"

@@ -143,6 +143,10 @@ static const struct app_option table[] = {
      .help =
          "features of the device not to use, for tests: some of onednn, bf16, subgroup, f16, dot, coopmat, separated "
          "by commas"},
+    {0, "cpu-mask", TEXT(cpu_mask, "NAME"), GROUP, .otherwise = "all there are",
+     .help =
+         "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16 or "
+         "neon, or single features joined by commas"},
     {0, "cache-dir", .kind = APP_FILE, .word = "DIR", FIELD(cache_folder), GROUP,
      .otherwise = "the user's cache folder", .help = "where compiled Vulkan pipelines are kept"},
     {'v', "verbose", FLAG(verbose), GROUP, .flags = APP_COMMON, .help = "say more"},

@@ -43,8 +43,10 @@ bool sdg_backend_has_type(const struct sdg_backend *backend, enum sdg_dtype dtyp
     return backend->ops->has_type(backend, dtype);
 }
 
-void sdg_backend_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user)
+void sdg_backend_list(const struct sdg_log *log, const char *name,
+                      void (*fn)(void *user, const struct sdg_device_info *info), void *user)
 {
     for (int i = 0; i < BACKEND_COUNT; i++)
-        backends[i]->list(log, fn, user);
+        if (!name || strcmp(backends[i]->name, name) == 0)
+            backends[i]->list(log, fn, user);
 }

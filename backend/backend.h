@@ -17,10 +17,14 @@ struct sdg_backend; // a device, or the processor, ready to compile for it
 struct sdg_program; // a compiled graph with its memory
 
 struct sdg_backend_params {
-    int threads;           // CPU threads, 0 = physical cores
-    int device;            // vulkan: index as listed, -1 = first real GPU, else (if named explicitly) any
-    bool validation;       // vulkan: validation layers on; any message is an error
-    unsigned disable;      // mask of ladder rungs turned off, for tests (enum sdg_feature)
+    int threads;      // CPU threads, 0 = physical cores
+    int device;       // vulkan: index as listed, -1 = first real GPU, else (if named explicitly) any
+    bool validation;  // vulkan: validation layers on; any message is an error
+    unsigned disable; // mask of ladder rungs turned off, for tests (enum sdg_feature)
+    // cpu: the instruction sets that may be used at most, by name ("avx2"; backend/cpu/fast/sets.h), for tests and
+    // reports of faults; NULL = all there are. oneDNN can be held to them only before its first use in the process, and
+    // stays held; where it cannot, it is left out.
+    const char *cpu_mask;
     const char *cache_dir; // vulkan: pipeline cache folder; NULL = none
 };
 
@@ -68,9 +72,10 @@ bool sdg_backend_has_type(const struct sdg_backend *backend, enum sdg_dtype dtyp
 // any). A question, so nothing is said; what else is wrong with graph or weights shows when the program is created.
 bool sdg_backend_supports(struct sdg_backend *backend, const struct sdg_graph *graph,
                           const struct sdg_tensors *weights);
-// Calls `fn` per device of all backends built in, in the order --backend vulkan:N counts them.
-void sdg_backend_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info),
-                      void *user);
+// Calls `fn` per device of the backend `name`, or if NULL of all that are built in, in the order --backend vulkan:N
+// counts them. Listing `cpu` is a use of oneDNN (cpu_mask above).
+void sdg_backend_list(const struct sdg_log *log, const char *name,
+                      void (*fn)(void *user, const struct sdg_device_info *info), void *user);
 
 // Compiles `graph`, of which the program keeps a copy (apply rewrites before). A weight that is missing, misshapen or
 // of the wrong type is SDG_ERROR_INPUT naming file and tensor. An operation it cannot run is SDG_ERROR_UNSUPPORTED

@@ -9,7 +9,7 @@
 
 static void note_gpu(void *user, const struct sdg_device_info *info)
 {
-    if (strcmp(info->backend, "vulkan") == 0 && strstr(info->type, "gpu"))
+    if (strstr(info->type, "gpu"))
         *(bool *)user = true;
 }
 
@@ -19,11 +19,7 @@ static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struc
     s->device = -1;
     if (strcmp(name, "auto") == 0) {
         bool gpu = false;
-#if SDG_HAVE_VULKAN
-        sdg_backend_list(NULL, note_gpu, &gpu);
-#else
-        (void)note_gpu;
-#endif
+        sdg_backend_list(NULL, "vulkan", note_gpu, &gpu);
         name = gpu ? "vulkan" : "cpu";
     }
     if (strncmp(name, "vulkan:", 7) == 0) {

@@ -41,7 +41,8 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
 static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
     p->params = *params;
-    p->params.model = p->params.vae = p->params.backend = p->params.type = p->params.cache_dir = NULL;
+    p->params.model = p->params.vae = p->params.backend = p->params.type = p->params.cache_dir = p->params.cpu_mask =
+        NULL;
     p->params.disable = NULL; // its meaning is in p->disable
     p->params.vae_tiling = !params->vae_tiling   ? "auto"
         : strcmp(params->vae_tiling, "on") == 0  ? "on"
@@ -122,6 +123,8 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     SDG_TRY(sdg_features_parse(&p->log, params->disable, &p->disable));
     SDG_TRY(sdg_backends_parse(p, params->backend));
     SDG_TRY(find_cache_dir(p, params->cache_dir));
+    if (params->cpu_mask && !(p->cpu_mask = sdg_strdup(&p->log, params->cpu_mask)))
+        return SDG_ERROR_MEMORY;
     SDG_TRY(open_model(p, params));
     SDG_TRY(sdg_quantized_open(p));
     SDG_TRY(open_correction(p));
@@ -163,6 +166,7 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
     sdg_quantized_destroy(&p->quantized);
     sdg_correction_destroy(&p->correction);
     sdg_free(p->cache_dir);
+    sdg_free(p->cpu_mask);
     sdg_free(p->model_name);
     sdg_free(p);
     *pipeline = NULL;

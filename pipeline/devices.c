@@ -25,7 +25,7 @@ static void list_one(void *user, const struct sdg_device_info *info)
 
 void sdg_list_devices(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device *device), void *user)
 {
-    sdg_backend_list(log, list_one, &(struct lister){fn, user});
+    sdg_backend_list(log, NULL, list_one, &(struct lister){fn, user});
 }
 
 static bool is_model(const char *folder)

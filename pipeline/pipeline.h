@@ -61,7 +61,7 @@ struct sdg_pipeline {
     struct sdg_hooks hooks;
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
     unsigned disable;                  // enum sdg_feature
-    char *cache_dir, *model_name;
+    char *cache_dir, *cpu_mask, *model_name;
     struct sdg_model *model;
     struct sdg_quantized *quantized;   // NULL: a floating-point model
     struct sdg_correction *correction; // of its outputs; NULL = none

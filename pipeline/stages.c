@@ -20,6 +20,7 @@ enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
         .device = s->device,
         .validation = p->params.validation,
         .disable = p->disable,
+        .cpu_mask = p->cpu_mask,
         .cache_dir = p->cache_dir,
     };
     return sdg_backend_create(&p->log, s->name, &params, &s->backend);

@@ -1,6 +1,7 @@
 // The cpu backend's own kernels in every instruction set this processor has (the ops test only sees the best), against
 // double precision. Bounds are normalised mean squared errors: 1e-11 in f32, where rounding of sums of a thousand terms
 // gives about 1e-13; 1e-5 in bf16, whose own rounding of inputs already made is excluded and of results gives 3e-6.
+#include "backend/cpu/fast/sets.h"
 #include "backend/cpu/fast/tools.h"
 #include "base/dtype.h"
 #include "base/memory.h"
@@ -13,8 +14,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-enum { LEVELS = 4 };
 
 static int compared;
 
@@ -82,16 +81,20 @@ static void check(const struct array *a, const struct sdg_fast_kernels *kernels,
 
 typedef void check_fn(const struct sdg_fast_kernels *kernels, bool bf16);
 
-static void every_level(check_fn *fn)
+static void every_set(check_fn *fn)
 {
-    for (int level = 0; level < LEVELS; level++) {
-        const struct sdg_fast_kernels *kernels = sdg_fast_kernels_get(level);
-        if (!kernels) {
-            print_message("skipped: this processor has no level %d\n", level);
+    size_t count;
+    const struct sdg_fast_set *sets = sdg_fast_sets(&count);
+    for (size_t i = 0; i < count; i++) {
+        struct sdg_fast_kernels kernels;
+        if (sets[i].needs & ~sdg_cpu_features()) {
+            print_message("skipped: this processor has no %s\n", sets[i].name);
             continue;
         }
+        sdg_fast_select(sets, count, sets[i].needs, &kernels);
+        assert_string_equal(kernels.name, sets[i].name);
         for (int bf16 = 0; bf16 < 2; bf16++)
-            fn(kernels, bf16);
+            fn(&kernels, bf16);
     }
 }
 
@@ -600,39 +603,228 @@ static void check_unpack4(const struct sdg_fast_kernels *kernels, bool bf16)
     compared++;
 }
 
-#define LEVEL_TEST(name)                   \
+#define SET_TEST(name)                     \
     static void test_##name(void **unused) \
     {                                      \
         (void)unused;                      \
-        every_level(check_##name);         \
+        every_set(check_##name);           \
     }
-LEVEL_TEST(unary)
-LEVEL_TEST(not_a_number)
-LEVEL_TEST(geglu)
-LEVEL_TEST(layer_norm)
-LEVEL_TEST(group_norm)
-LEVEL_TEST(attention)
-LEVEL_TEST(product)
-LEVEL_TEST(integers)
-LEVEL_TEST(convert)
-LEVEL_TEST(quantize)
-LEVEL_TEST(extremes)
-LEVEL_TEST(norm_codes)
-LEVEL_TEST(attention_codes)
-LEVEL_TEST(unpack4)
-LEVEL_TEST(convert_codes)
+SET_TEST(unary)
+SET_TEST(not_a_number)
+SET_TEST(geglu)
+SET_TEST(layer_norm)
+SET_TEST(group_norm)
+SET_TEST(attention)
+SET_TEST(product)
+SET_TEST(integers)
+SET_TEST(convert)
+SET_TEST(quantize)
+SET_TEST(extremes)
+SET_TEST(norm_codes)
+SET_TEST(attention_codes)
+SET_TEST(unpack4)
+SET_TEST(convert_codes)
+
+// ---- selection ----
+
+static void wrong_sums(const void *x, int64_t stride, int64_t lines, const void *weights, int64_t depth,
+                       enum sdg_fast_numbers numbers, void *sums)
+{
+    (void)x;
+    (void)stride;
+    (void)lines;
+    (void)weights;
+    (void)depth;
+    (void)numbers;
+    (void)sums;
+}
+
+static void wrong_unary(enum sdg_unary function, float a, float b, const void *x, void *out, bool bf16, int64_t begin,
+                        int64_t end)
+{
+    (void)function;
+    (void)a;
+    (void)b;
+    (void)x;
+    (void)out;
+    (void)bf16;
+    (void)begin;
+    (void)end;
+}
+
+static void assert_same(const struct sdg_fast_kernels *a, const struct sdg_fast_kernels *b)
+{
+    assert_string_equal(a->name, b->name);
+    assert_int_equal(a->pairs, b->pairs);
+    assert_int_equal(a->tile, b->tile);
+#define SAME(kernel) assert_true(a->kernel == b->kernel);
+    SDG_FAST_EACH_KERNEL(SAME)
+#undef SAME
+}
+
+// A row that has one kernel replaces that one and nothing else, and only where its features are; what a later row
+// leaves out is not lost.
+static void test_single_kernels(void **unused)
+{
+    enum { FIRST = 1, SECOND = 2 };
+    size_t count;
+    static const struct sdg_fast_kernels sums_only = {.weighted_sums = wrong_sums},
+                                         unary_only = {.unary = wrong_unary, .pairs = true};
+    const struct sdg_fast_kernels *all = sdg_fast_sets(&count)->kernels;
+    const struct sdg_fast_set rows[] = {
+        {"all", 0, all}, {"sums", FIRST, &sums_only}, {"unary", FIRST | SECOND, &unary_only}};
+    struct sdg_fast_kernels expected = *all, chosen;
+    (void)unused;
+
+    expected.name = "all";
+    sdg_fast_select(rows, 3, 0, &chosen);
+    assert_same(&chosen, &expected);
+    sdg_fast_select(rows, 3, SECOND, &chosen); // one of two features is not enough
+    assert_same(&chosen, &expected);
+
+    expected.name = "sums";
+    expected.weighted_sums = wrong_sums;
+    sdg_fast_select(rows, 3, FIRST, &chosen);
+    assert_same(&chosen, &expected);
+
+    expected.name = "unary";
+    expected.unary = wrong_unary;
+    expected.pairs = true;
+    sdg_fast_select(rows, 3, FIRST | SECOND, &chosen);
+    assert_same(&chosen, &expected);
+}
+
+// The rows of this build: the first has every kernel, and a tile comes with all kernels that depend on it.
+static void test_rows(void **unused)
+{
+    size_t count;
+    const struct sdg_fast_set *sets = sdg_fast_sets(&count);
+    (void)unused;
+    assert_string_equal(sets->name, "generic");
+    assert_int_equal(sets->needs, 0);
+#define IS_THERE(kernel) assert_non_null(sets->kernels->kernel);
+    SDG_FAST_EACH_KERNEL(IS_THERE)
+#undef IS_THERE
+    for (size_t i = 0; i < count; i++) {
+        const struct sdg_fast_kernels *k = sets[i].kernels;
+        if (k->tile)
+            assert_true(k->weighted_sums && k->epilogue && k->attention_sizes && k->attention_pack &&
+                        k->attention_tile);
+        if (k->pairs) // a result in bf16 must not be rounded in two ways
+            assert_true(k->convert && k->unary && k->binary && k->geglu && k->layer_norm && k->group_norm_apply);
+    }
+}
+
+#if defined(__x86_64__)
+static const struct {
+    const char *names;
+    unsigned mask;
+} masks[] = {
+    {"generic", 0},
+    {"sse2", SDG_CPU_sse2},
+    {"avx2", SDG_CPU_avx2 | SDG_CPU_fma},
+    {"fma", SDG_CPU_fma},
+    {"avx512", SDG_CPU_avx2 | SDG_CPU_fma | SDG_CPU_avx512f | SDG_CPU_avx512bw | SDG_CPU_avx512dq | SDG_CPU_avx512vl},
+    {"fma,avx512vnni,sse2", SDG_CPU_fma | SDG_CPU_avx512vnni | SDG_CPU_sse2},
+};
+static const char full_name[] = "avx512bf16";
+#elif defined(__aarch64__)
+static const struct {
+    const char *names;
+    unsigned mask;
+} masks[] = {
+    {"generic", 0},
+    {"neon", SDG_CPU_neon},
+    {"neon,dotprod", SDG_CPU_neon | SDG_CPU_dotprod},
+    {"i8mm,bf16", SDG_CPU_i8mm | SDG_CPU_bf16},
+};
+static const char full_name[] = "neon";
+#else
+static const struct {
+    const char *names;
+    unsigned mask;
+} masks[] = {{"generic", 0}};
+static const char full_name[] = "generic";
+#endif
+
+static void test_masks(void **unused)
+{
+    static const char *const wrong[] = {"", ",", "avx", "AVX2", "avx2,", ",avx2", "generic,,generic", "avx2 "};
+    struct sdg_fast_kernels kernels;
+    size_t count;
+    unsigned mask;
+    const struct sdg_fast_set *sets = sdg_fast_sets(&count);
+    (void)unused;
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
+        assert_int_equal(sdg_fast_mask(NULL, masks[i].names, &mask), SDG_OK);
+        assert_int_equal(mask, masks[i].mask);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(sdg_fast_mask(NULL, wrong[i], &mask), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_fast_mask(NULL, NULL, &mask), SDG_OK);
+    sdg_fast_select(sets, count, mask, &kernels);
+    assert_string_equal(kernels.name, full_name);
+    assert_int_equal(sdg_fast_mask(NULL, "generic", &mask), SDG_OK);
+    sdg_fast_select(sets, count, mask, &kernels);
+    assert_string_equal(kernels.name, "generic");
+}
+
+// What the backend says it runs with a mask; oneDNN only once it was held to it in time.
+static void check_note(const char *mask, unsigned disable, const char *with, const char *without)
+{
+    struct sdg_backend *backend;
+    const struct sdg_backend_params params = {.cpu_mask = mask, .disable = disable};
+    assert_int_equal(sdg_backend_create(NULL, "cpu", &params, &backend), SDG_OK);
+    const char *note = sdg_backend_info(backend)->note;
+    if (!strstr(note, with) || (without && strstr(note, without)))
+        fail_msg("'%s' with %s, without %s", note, with, without);
+    sdg_backend_destroy(&backend);
+}
+
+static void test_backend(void **unused)
+{
+    struct sdg_fast_kernels best;
+    struct sdg_backend *backend;
+    char own[64];
+    size_t count;
+    const struct sdg_fast_set *sets = sdg_fast_sets(&count);
+    (void)unused;
+    sdg_fast_select(sets, count, sdg_cpu_features(), &best);
+    snprintf(own, sizeof own, "own kernels %s", best.name);
+    check_note("generic", 0, "no oneDNN; own kernels generic", NULL);
+    check_note(NULL, 0, own, NULL); // a mask holds our kernels for one backend alone
+    check_note(NULL, SDG_FEATURE_BF16, "own kernels", "own kernels avx512bf16");
+#if defined(__x86_64__)
+    check_note("avx2", 0, "own kernels", "avx512"); // oneDNN is in use with all it has, so it is left out
+    check_note("avx512", SDG_FEATURE_ONEDNN, "own kernels", "bf16");
+#endif
+    const struct sdg_backend_params wrong = {.cpu_mask = "avx2;fma"};
+    assert_int_equal(sdg_backend_create(NULL, "cpu", &wrong, &backend), SDG_ERROR_USAGE);
+    assert_null(backend);
+}
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unary),           cmocka_unit_test(test_not_a_number),
-        cmocka_unit_test(test_geglu),           cmocka_unit_test(test_layer_norm),
-        cmocka_unit_test(test_group_norm),      cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_product),         cmocka_unit_test(test_integers),
-        cmocka_unit_test(test_convert),         cmocka_unit_test(test_quantize),
-        cmocka_unit_test(test_extremes),        cmocka_unit_test(test_norm_codes),
-        cmocka_unit_test(test_attention_codes), cmocka_unit_test(test_unpack4),
+        cmocka_unit_test(test_unary),
+        cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_geglu),
+        cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_group_norm),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_product),
+        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_norm_codes),
+        cmocka_unit_test(test_attention_codes),
+        cmocka_unit_test(test_unpack4),
         cmocka_unit_test(test_convert_codes),
+        cmocka_unit_test(test_single_kernels),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_backend),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     print_message("%d comparisons\n", compared);

@@ -1,5 +1,6 @@
-// Every operation on every backend: `test_ops [--bench] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all
-// that are there by default). FILTER runs the cases whose label contains it, as a failure prints it.
+// Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [BACKEND]... [FILTER]`, backends reference,
+// cpu and vulkan (all that are there by default). The mask holds the CPU to an instruction set. FILTER runs the cases
+// whose label contains it, as a failure prints it.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -79,16 +80,20 @@ static void show(void *user, enum sdg_log_level level, const char *message)
 static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name)
 {
     bool vulkan = strcmp(name, "vulkan") == 0; // with validation layers where they are: any message of theirs fails
-    enum sdg_result result = sdg_backend_create(
-        log, name, &(struct sdg_backend_params){.threads = 1, .device = -1, .validation = vulkan && !s->bench},
-        &s->tested);
+    enum sdg_result result =
+        sdg_backend_create(log, name,
+                           &(struct sdg_backend_params){
+                               .threads = 1, .device = -1, .validation = vulkan && !s->bench, .cpu_mask = s->cpu_mask},
+                           &s->tested);
     if (vulkan && !s->bench && result == SDG_ERROR_DEVICE) {
         result = sdg_backend_create(log, name, &(struct sdg_backend_params){.device = -1}, &s->tested);
         printf("%s", result == SDG_OK ? "skipped: validation layers, not found\n" : "");
     }
     if (result == SDG_OK && !vulkan)
         for (int i = 0; i < 2 && result == SDG_OK; i++)
-            result = sdg_backend_create(log, name, &(struct sdg_backend_params){.threads = i + 2}, &s->with_threads[i]);
+            result =
+                sdg_backend_create(log, name, &(struct sdg_backend_params){.threads = i + 2, .cpu_mask = s->cpu_mask},
+                                   &s->with_threads[i]);
     if (result == SDG_OK)
         result = sdg_backend_create(log, "reference", &(struct sdg_backend_params){0}, &s->reference);
     if (result == SDG_ERROR_DEVICE || result == SDG_ERROR_UNSUPPORTED)
@@ -133,11 +138,13 @@ int main(int argc, char **argv)
     static struct sdg_log logs[BACKENDS];
     static struct job jobs[TESTS];
     static struct CMUnitTest tests[TESTS];
-    const char *filter = NULL;
+    const char *filter = NULL, *cpu_mask = NULL;
     bool bench = false, chosen[BACKENDS] = {false}, any = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0)
             bench = true;
+        else if (strncmp(argv[i], "--cpu-mask=", 11) == 0)
+            cpu_mask = argv[i] + 11;
         else if (!is_backend(argv[i]))
             filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)
@@ -147,7 +154,8 @@ int main(int argc, char **argv)
     int count = 0, failed = 0;
     for (int k = 0; k < BACKENDS; k++) {
         struct suite *s = &suites[k];
-        *s = (struct suite){.log = &logs[k], .name = all_backends[k], .filter = filter, .bench = bench};
+        *s = (struct suite){
+            .log = &logs[k], .name = all_backends[k], .filter = filter, .cpu_mask = cpu_mask, .bench = bench};
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
         if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
             count += add_jobs(s, jobs + count, tests + count);

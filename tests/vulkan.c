@@ -25,7 +25,7 @@ static void test_list(void **state)
 {
     (void)state;
     struct listing l = {0};
-    sdg_backend_list(&test_log, on_device, &l);
+    sdg_backend_list(&test_log, NULL, on_device, &l);
     assert_true(l.vulkan >= 1);
     for (int i = 0; i < l.vulkan; i++) {
         const struct sdg_device_info *info = &l.info[i];

@@ -1,7 +1,10 @@
 // The backend `cpu`: oneDNN where it is built in, then the kernels of fast/, then the reference kernels.
 #include "backend/cpu/fast/fast.h"
+#include "backend/cpu/fast/sets.h"
 #include "backend/cpu/fast/tools.h"
 #include "backend/cpu/onednn/onednn.h"
+
+#include "base/memory.h"
 
 #include <stdio.h>
 
@@ -18,6 +21,7 @@ static void destroy(struct sdg_backend *backend)
     struct sdg_onednn *onednn = b->state;
     sdg_onednn_close(&onednn);
 #endif
+    sdg_free(b->kernels);
     sdg_cpu_backend_free(b);
 }
 
@@ -37,15 +41,41 @@ static void describe(struct sdg_device_info *info, bool onednn, const struct sdg
     snprintf(info->note, sizeof info->note, "%s; own kernels %s", library, kernels->name);
 }
 
+static enum sdg_result choose_features(const struct sdg_log *log, const struct sdg_backend_params *params,
+                                       unsigned *features)
+{
+    unsigned mask;
+    SDG_TRY(sdg_fast_mask(log, params->cpu_mask, &mask));
+    if (params->disable & SDG_FEATURE_BF16)
+        mask &= ~(unsigned)SDG_CPU_ANY_BF16;
+    *features = sdg_cpu_features() & mask;
+    return SDG_OK;
+}
+
+static void select_kernels(unsigned features, struct sdg_fast_kernels *out)
+{
+    size_t count;
+    const struct sdg_fast_set *sets = sdg_fast_sets(&count);
+    sdg_fast_select(sets, count, features, out);
+}
+
 static enum sdg_result create(const struct sdg_log *log, const struct sdg_backend_params *params,
                               struct sdg_backend **out)
 {
     struct sdg_cpu_backend *backend;
+    unsigned features;
     *out = NULL;
+    SDG_TRY(choose_features(log, params, &features));
     SDG_TRY(sdg_cpu_backend_new(log, params, &sdg_backend_cpu, without_onednn, &backend));
     backend->read_weight = sdg_fast_read_weight;
+    backend->kernels = sdg_alloc(log, 1, sizeof *backend->kernels, "a table of kernels");
+    if (!backend->kernels) {
+        destroy(&backend->base);
+        return SDG_ERROR_MEMORY;
+    }
+    select_kernels(features, backend->kernels);
 #if SDG_HAVE_ONEDNN
-    if (!(params->disable & SDG_FEATURE_ONEDNN)) {
+    if (!(params->disable & SDG_FEATURE_ONEDNN) && (!params->cpu_mask || sdg_onednn_limit(features))) {
         struct sdg_onednn *onednn;
         enum sdg_result result = sdg_onednn_open(log, &onednn);
         if (result != SDG_OK) {
@@ -56,7 +86,7 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
         backend->providers = with_onednn;
     }
 #endif
-    describe(&backend->base.info, backend->state != NULL, sdg_fast_kernels_of(backend));
+    describe(&backend->base.info, backend->state != NULL, backend->kernels);
     *out = &backend->base;
     return SDG_OK;
 }
@@ -72,7 +102,7 @@ static bool has_type(const struct sdg_backend *backend, enum sdg_dtype dtype)
     if (b->state && !sdg_onednn_has_bf16())
         return false;
 #endif
-    return sdg_fast_kernels_of(b)->pairs;
+    return b->kernels->pairs;
 }
 
 static void list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user)
@@ -80,7 +110,9 @@ static void list(const struct sdg_log *log, void (*fn)(void *user, const struct 
     (void)log;
     struct sdg_device_info info = {.backend = "cpu"};
     sdg_cpu_host_info(&info);
-    describe(&info, SDG_HAVE_ONEDNN, sdg_fast_kernels_get(-1));
+    struct sdg_fast_kernels kernels;
+    select_kernels(sdg_cpu_features(), &kernels);
+    describe(&info, SDG_HAVE_ONEDNN, &kernels);
     fn(user, &info);
 }
 

@@ -22,6 +22,7 @@ enum { SDG_CPU_ALIGNMENT = 64, SDG_CPU_KERNEL_NAME = 64 };
 
 struct sdg_cpu_program;
 struct sdg_cpu_step;
+struct sdg_fast_kernels;
 
 struct sdg_cpu_provider {
     const char *name;
@@ -55,7 +56,7 @@ struct sdg_cpu_step {
 struct sdg_cpu_backend {
     struct sdg_backend base;
     int threads;                                     // > 0; run() sets OpenMP's number to this
-    unsigned disable;                                // enum sdg_feature
+    struct sdg_fast_kernels *kernels;                // of fast/, as this processor allows; NULL in `reference`
     const struct sdg_cpu_provider *const *providers; // NULL-terminated, asked in this order
     void *state;                                     // the backend's own (an engine); NULL in `reference`
     // What sdg_weight_read does, faster and with the same results; false: not for this weight. NULL in `reference`.

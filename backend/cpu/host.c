@@ -78,7 +78,6 @@ enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_
     backend->base.info.backend = ops->name;
     sdg_cpu_host_info(&backend->base.info);
     backend->threads = params->threads ? params->threads : sdg_cpu_physical_cores();
-    backend->disable = params->disable;
     backend->providers = providers;
     *out = backend;
     return SDG_OK;

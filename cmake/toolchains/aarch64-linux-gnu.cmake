@@ -26,7 +26,7 @@ set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE BOTH) # headers without code (stb, Vulkan, volk) are the same for every processor
 
-find_program(SDG_QEMU qemu-aarch64)
+find_program(SDG_QEMU NAMES qemu-aarch64 qemu-aarch64-static)
 if(SDG_QEMU)
     set(CMAKE_CROSSCOMPILING_EMULATOR ${SDG_QEMU} -L /usr/aarch64-linux-gnu)
     if(SDG_SYSROOT)

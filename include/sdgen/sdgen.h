@@ -143,6 +143,10 @@ struct sdg_pipeline_params {
     // features of devices not to use, for tests and comparisons: names of SDG_NAMES_FEATURE, "subgroup,f16"; NULL =
     // none
     const char *disable;
+    // The instruction sets the CPU's kernels may use at most, for tests and reports of faults: "generic", "avx2", ...
+    // or features joined by commas; a wrong one is an error that lists them. NULL = all there are. oneDNN can only be
+    // held to the first mask of a process and only before anything else used it; otherwise it is left out.
+    const char *cpu_mask;
     const char *cache_dir;              // Vulkan pipeline cache; "" = none, NULL = the user's cache folder
     const char *vae_tiling;             // "auto" (NULL), "on", "off"
     int vae_tile_size;                  // latent pixels, 8..1024; 0 = 32

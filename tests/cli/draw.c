@@ -361,6 +361,17 @@ static void test_lists(void **state)
     expect_done(run);
     assert_non_null(strstr(run->out, "UNet"));
     assert_non_null(strstr(run->out, "64x64"));
+    run = sdgen("--plan", "--cpu-mask", "generic", SMALL);
+    expect_done(run);
+    assert_non_null(strstr(run->out, "own kernels generic"));
+    assert_non_null(strstr(run->out, "conv2d:generic")); // oneDNN has nothing that small
+    assert_null(strstr(run->out, "avx"));
+    expect_error(sdgen("--plan", "--cpu-mask", "generic,mmx2", SMALL), 1, "'mmx2', should be some of generic", 0);
+#if defined(__x86_64__)
+    run = sdgen("--plan", "--cpu-mask", "avx2", SMALL); // oneDNN's kernels as well
+    expect_done(run);
+    assert_null(strstr(run->out, "avx512"));
+#endif
     assert_int_equal(count_files(), 0);
 }
 

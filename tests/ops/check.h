@@ -27,8 +27,9 @@ struct suite {
     struct sdg_backend *tested, *reference;
     // the tested one again with other numbers of threads; NULL where that has no meaning
     struct sdg_backend *with_threads[2];
-    const char *name;    // of the tested backend
-    const char *filter;  // run only labels that contain this; NULL: all
+    const char *name;   // of the tested backend
+    const char *filter; // run only labels that contain this; NULL: all
+    const char *cpu_mask;
     bool bench;          // time instead of check
     enum sdg_dtype type; // of the current pass
     int cases, failures, unsupported, skipped;

@@ -35,7 +35,7 @@ INLINE int64_t value_width(const struct sdg_fast_attention *op)
     return op->dv + op->pairs;
 }
 
-#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
+#if SDG_SIMD_HAS_BF16_PAIRS && SDG_SIMD_HAS_VBMI
 static size_t bf16_tile_floats(int64_t depth, int64_t dv);
 #else
 static size_t bf16_tile_floats(int64_t depth, int64_t dv)
@@ -257,7 +257,7 @@ INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pa
     write_result(op, result, sum, ((sample * op->queries + first_query) * op->heads + head) * dv, count, codes);
 }
 
-#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
+#if SDG_SIMD_HAS_BF16_PAIRS && SDG_SIMD_HAS_VBMI
 #include "backend/cpu/fast/attention_bf16_kernel.h"
 #else
 static bool attention_tile_bf16(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query,
@@ -276,11 +276,11 @@ static bool attention_tile_bf16(const struct sdg_fast_attention *op, int64_t sam
 static void attention_tile(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query,
                            const struct sdg_fast_codes *codes, float *work)
 {
-    if (HAS_PAIRS && op->pairs && !op->causal && op->keys >= 4 &&
+    if (SDG_SIMD_HAS_BF16_PAIRS && op->pairs && !op->causal && op->keys >= 4 &&
         attention_tile_bf16(op, sample, head, first_query, codes, work))
         return;
-    if (HAS_PAIRS && op->pairs)
-        attention_tile_as(op, HAS_PAIRS, sample, head, first_query, codes, work);
+    if (SDG_SIMD_HAS_BF16_PAIRS && op->pairs)
+        attention_tile_as(op, SDG_SIMD_HAS_BF16_PAIRS, sample, head, first_query, codes, work);
     else
         attention_tile_as(op, false, sample, head, first_query, codes, work);
 }

@@ -52,7 +52,7 @@ struct sdg_fast_epilogue {
 enum { SDG_FAST_NIBBLES = 128 }; // codes that are packed together
 
 struct sdg_fast_kernels {
-    const char *name; // "avx512_bf16"
+    const char *name; // "avx512bf16": of what was selected, NULL in the rows themselves (sets.h)
     bool pairs;       // has products of bf16 pairs
     int64_t tile;     // width of a product: queries of attention, output channels of conv2d and linear
 
@@ -104,8 +104,23 @@ struct sdg_fast_kernels {
                            const struct sdg_fast_codes *codes, float *work);
 };
 
-// level 0: generic, 1: AVX2, 2: AVX-512, 3: AVX-512 with bf16 (tests try them all), NULL if this processor does not run
-// it; -1: the best that it runs, never NULL.
-const struct sdg_fast_kernels *sdg_fast_kernels_get(int level);
+// F(kernel) for each of them.
+#define SDG_FAST_EACH_KERNEL(F) \
+    F(convert)                  \
+    F(unary)                    \
+    F(binary)                   \
+    F(quantize)                 \
+    F(extremes)                 \
+    F(geglu)                    \
+    F(layer_norm)               \
+    F(group_norm_stats)         \
+    F(group_norm_apply)         \
+    F(unpack4)                  \
+    F(widen)                    \
+    F(weighted_sums)            \
+    F(epilogue)                 \
+    F(attention_sizes)          \
+    F(attention_pack)           \
+    F(attention_tile)
 
 #endif

@@ -1,7 +1,11 @@
 // The kernels for x86-64 with AVX-512, its bf16 dot product, VBMI and VNNI.
-#include "backend/cpu/fast/kernels.h"
 #if defined(__x86_64__)
-#define SDG_SIMD_TARGET SDG_SIMD_AVX512BF16
+#define SDG_SIMD_NEEDS SDG_FAST_NEEDS_AVX512BF16
+#define SDG_SIMD_BITS 512
+#define SDG_SIMD_REGISTERS 32
+#define SDG_SIMD_HAS_BF16_PAIRS 1
+#define SDG_SIMD_HAS_VNNI 1
+#define SDG_SIMD_HAS_VBMI 1
 #include "backend/cpu/fast/simd.h"
 #include "backend/cpu/fast/pointwise_kernel.h"
 #include "backend/cpu/fast/norm_kernel.h"
@@ -9,8 +13,21 @@
 #include "backend/cpu/fast/attention_kernel.h"
 #include "backend/cpu/fast/product_kernel.h"
 
-extern const struct sdg_fast_kernels sdg_fast_kernels_avx512bf16;
-#define TABLE sdg_fast_kernels_avx512bf16
-#define TABLE_NAME "avx512bf16"
-#include "backend/cpu/fast/kernel_table.h"
+// Without what has no use for them: those would be the same code again.
+const struct sdg_fast_kernels sdg_fast_kernels_avx512bf16 = {
+    .pairs = true,
+    .tile = TILE_WIDTH,
+    .convert = convert,
+    .unary = unary,
+    .binary = binary,
+    .geglu = geglu,
+    .layer_norm = layer_norm,
+    .group_norm_apply = group_norm_apply,
+    .weighted_sums = weighted_sums,
+    .epilogue = epilogue,
+    .attention_sizes = attention_sizes,
+    .attention_pack = attention_pack,
+    .attention_tile = attention_tile,
+};
+#include "backend/cpu/fast/simd_end.h"
 #endif

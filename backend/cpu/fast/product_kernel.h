@@ -2,33 +2,25 @@
 // kernels_*.c after matrix_kernel.h, whose product() does the work: here pixels are the rows and output channels lie
 // across lanes.
 
-typedef int8_t codes_half __attribute__((vector_size(SDG_FAST_NIBBLES / 2)));
 typedef uint8_t packed_codes __attribute__((vector_size(SDG_FAST_NIBBLES / 2)));
 
 // Past the caches: codes that one core has just written into its own are slow to read for the others.
 static void unpack4(const uint8_t *packed, int8_t *codes, int64_t count, bool far)
 {
-#if SDG_SIMD_TARGET < SDG_SIMD_AVX512
-    (void)far;
-#endif
     for (int64_t i = 0; i < count; i += SDG_FAST_NIBBLES, packed += SDG_FAST_NIBBLES / 2) {
         packed_codes both;
         memcpy(&both, packed, sizeof both);
-        codes_half low = (codes_half)((both & 15) ^ 8) - 8, high = (codes_half)((both >> 4) ^ 8) - 8;
-#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
+        v64 low = (v64)((both & 15) ^ 8) - 8, high = (v64)((both >> 4) ^ 8) - 8;
         if (far) {
-            _mm512_stream_si512((void *)(codes + i), (__m512i)low);
-            _mm512_stream_si512((void *)(codes + i + SDG_FAST_NIBBLES / 2), (__m512i)high);
+            v_store_far(codes + i, &low);
+            v_store_far(codes + i + SDG_FAST_NIBBLES / 2, &high);
             continue;
         }
-#endif
         memcpy(codes + i, &low, sizeof low);
         memcpy(codes + i + SDG_FAST_NIBBLES / 2, &high, sizeof high);
     }
-#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
     if (far)
-        _mm_sfence();
-#endif
+        v_fence_far();
 }
 
 INLINE void widen_as(const bool sign, const uint8_t *codes, int zero, int64_t channels, int16_t *out, int64_t begin,
@@ -58,8 +50,8 @@ static void weighted_sums(const void *x, int64_t stride, int64_t rows, const voi
 {
     if (numbers == SDG_FAST_INTEGERS)
         integer_product(rows, x, stride, weights, depth, sums);
-    else if (HAS_PAIRS && numbers == SDG_FAST_PAIRS)
-        product(HAS_PAIRS, rows, x, stride, 1, weights, depth, sums, true);
+    else if (SDG_SIMD_HAS_BF16_PAIRS && numbers == SDG_FAST_PAIRS)
+        product(SDG_SIMD_HAS_BF16_PAIRS, rows, x, stride, 1, weights, depth, sums, true);
     else
         product(false, rows, x, stride, 1, weights, depth, sums, true);
 }

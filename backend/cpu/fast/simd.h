@@ -1,50 +1,47 @@
-// Vectors of f32 in the widest form an instruction set has, for the kernels_*.c files: each of them defines
-// SDG_SIMD_TARGET (a name below), includes this file and then the kernels' sources, so that one build holds code for
-// several instruction sets and picks at run time. Everything here is static inline; only what GCC's vector arithmetic
-// cannot express is written per instruction set.
-#include "backend/cpu/fast/kernels.h"
+// Vectors of f32 in the widest form an instruction set has, for the kernels_*.c files. Each of them says what it builds
+// for, includes this file and then the kernels' sources, so that one build holds code for several instruction sets and
+// picks at run time (sets.h):
+//   SDG_SIMD_NEEDS             the features it may use, a list of sets.h; absent: what any processor has
+//   SDG_SIMD_BITS              in a vector
+//   SDG_SIMD_REGISTERS         for vectors
+//   SDG_SIMD_HAS_BF16_PAIRS    sums of products of bf16 pairs, and conversion to bf16
+//   SDG_SIMD_HAS_VNNI          sums of products of integer pairs
+//   SDG_SIMD_HAS_VBMI          permutations of bytes
+// Everything here is static inline. What GCC's vector arithmetic cannot express, or not well, is in simd_x86.h and
+// simd_arm.h: functions that are also macros of the same name, which simd_generic.h then leaves out.
+#include "backend/cpu/fast/sets.h"
 #include "base/dtype.h"
 
 #include <math.h>
 
-#define SDG_SIMD_GENERIC 0    // 128 bits: SSE2 on x86-64, NEON on Arm, whatever the compiler makes of it elsewhere
-#define SDG_SIMD_AVX2 1       // + FMA
-#define SDG_SIMD_AVX512 2     // F, BW, DQ, VL
-#define SDG_SIMD_AVX512BF16 3 // + dot products of bf16 pairs, permutations of bytes, VNNI
-
-#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
-#define SDG_SIMD_FLAGS "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi,avx512vnni"
-#elif SDG_SIMD_TARGET == SDG_SIMD_AVX512
-#define SDG_SIMD_FLAGS "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"
-#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
-#define SDG_SIMD_FLAGS "avx2,fma"
+#ifndef SDG_SIMD_HAS_BF16_PAIRS
+#define SDG_SIMD_HAS_BF16_PAIRS 0
 #endif
-#if SDG_SIMD_TARGET != SDG_SIMD_GENERIC
+#ifndef SDG_SIMD_HAS_VNNI
+#define SDG_SIMD_HAS_VNNI 0
+#endif
+#ifndef SDG_SIMD_HAS_VBMI
+#define SDG_SIMD_HAS_VBMI 0
+#endif
+
+// A row of sets.c leaves out the kernels that it inherits.
+#pragma GCC diagnostic ignored "-Wunused-function"
+
+// The compiler's permission to use them. What an architecture always has needs none.
+#if defined(SDG_SIMD_NEEDS) && defined(__x86_64__)
 #include <immintrin.h>
+#define SDG_SIMD_TEXT(feature) #feature
 #define SDG_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define SDG_SIMD_BEGIN(flags) SDG_PRAGMA(clang attribute push(__attribute__((target(flags))), apply_to = function))
-SDG_SIMD_BEGIN(SDG_SIMD_FLAGS)
 #else
 #define SDG_SIMD_BEGIN(flags) SDG_PRAGMA(GCC target(flags))
-SDG_SIMD_BEGIN(SDG_SIMD_FLAGS)
 #endif
-#elif defined(__ARM_NEON)
-#include <arm_neon.h>
-#elif defined(__SSE2__)
-#include <emmintrin.h>
+SDG_SIMD_BEGIN(SDG_SIMD_NEEDS(SDG_SIMD_TEXT, ","))
 #endif
 
 // LANES floats in a vector. A block of matrix product keeps TILE_ROWS x TILE_VECTORS accumulators in registers.
-#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-enum { LANES = 16, TILE_ROWS = 6, TILE_VECTORS = 4 };
-#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
-enum { LANES = 8, TILE_ROWS = 6, TILE_VECTORS = 2 };
-#elif defined(__ARM_NEON)
-enum { LANES = 4, TILE_ROWS = 6, TILE_VECTORS = 4 };
-#else
-enum { LANES = 4, TILE_ROWS = 6, TILE_VECTORS = 2 };
-#endif
+enum { LANES = SDG_SIMD_BITS / 32, TILE_ROWS = 6, TILE_VECTORS = SDG_SIMD_REGISTERS / 8 };
 enum { TILE_WIDTH = TILE_VECTORS * LANES };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -54,6 +51,7 @@ typedef int32_t vi __attribute__((vector_size(LANES * 4)));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
 typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
 typedef uint8_t vb __attribute__((vector_size(LANES)));
+typedef int8_t v64 __attribute__((vector_size(64))); // of any instruction set
 
 INLINE vf v_set(float x)
 {
@@ -70,69 +68,15 @@ INLINE void v_store(void *to, vf x)
     memcpy(to, &x, sizeof x);
 }
 
-// ---- what differs ----
-#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-INLINE vf v_fma(vf a, vf b, vf c)
-{
-    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-}
-INLINE vf v_max(vf a, vf b)
-{
-    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
-}
-INLINE vf v_min(vf a, vf b)
-{
-    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
-}
-INLINE bool v_any(vi mask)
-{
-    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
-}
-#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
-INLINE vf v_fma(vf a, vf b, vf c)
-{
-    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-}
-INLINE vf v_max(vf a, vf b)
-{
-    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
-}
-INLINE vf v_min(vf a, vf b)
-{
-    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
-}
-INLINE bool v_any(vi mask)
-{
-    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
-}
-#else
-#if defined(__ARM_NEON) && defined(__aarch64__)
-INLINE vf v_fma(vf a, vf b, vf c)
-{
-    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
-}
-#else
-INLINE vf v_fma(vf a, vf b, vf c)
-{
-    return a * b + c;
-}
+// x as a whole number and what is left of it, in [-0.5, 0.5]. Only v_scale knows how `whole` is kept.
+struct v_parts { vf whole, fraction; };
+
+#if defined(SDG_SIMD_NEEDS) && defined(__x86_64__)
+#include "backend/cpu/fast/simd_x86.h"
+#elif defined(SDG_SIMD_NEEDS) && defined(__aarch64__)
+#include "backend/cpu/fast/simd_arm.h"
 #endif
-// b where a or b is NaN, as x86 does
-INLINE vf v_max(vf a, vf b)
-{
-    vi m = a > b;
-    return (vf)((m & (vi)a) | (~m & (vi)b));
-}
-INLINE vf v_min(vf a, vf b)
-{
-    vi m = a < b;
-    return (vf)((m & (vi)a) | (~m & (vi)b));
-}
-INLINE bool v_any(vi mask)
-{
-    return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
-}
-#endif
+#include "backend/cpu/fast/simd_generic.h"
 
 INLINE vf v_select(vi mask, vf yes, vf no)
 {
@@ -154,84 +98,6 @@ INLINE float v_sum(vf x)
 INLINE vf v_from_bf16(vh x)
 {
     return (vf)(__builtin_convertvector(x, vu) << 16);
-}
-// Rounds to nearest even; NaN stays NaN.
-INLINE vh v_to_bf16(vf x)
-{
-#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
-    return (vh)_mm512_cvtneps_pbh((__m512)x);
-#else
-    vu bits = (vu)x;
-    vu rounded = bits + 0x7fff + ((bits >> 16) & 1);
-    vi nan = x != x;
-    bits = ((vu)nan & (bits | 0x400000)) | (~(vu)nan & rounded);
-    return __builtin_convertvector(bits >> 16, vh);
-#endif
-}
-// bf16 of low in the even half-words, of high in the odd ones: what a dot product of pairs reads.
-INLINE vf v_pair_bf16(vf low, vf high)
-{
-#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
-    __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    return (vf)_mm512_permutexvar_epi16(order, both);
-#else
-    return (vf)(__builtin_convertvector(v_to_bf16(low), vu) | __builtin_convertvector(v_to_bf16(high), vu) << 16);
-#endif
-}
-// sum + a . b; `pairs`: every 4 bytes of a and b are two bf16.
-INLINE vf v_dot(bool pairs, vf a, vf b, vf sum)
-{
-#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
-    if (pairs)
-        return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-#endif
-    (void)pairs;
-    return v_fma(a, b, sum);
-}
-#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
-enum { HAS_PAIRS = true };
-#else
-enum { HAS_PAIRS = false };
-#endif
-
-// ---- integers in pairs ----
-// 2 * LANES signed bytes as 16 bits each, two in a lane.
-INLINE vi v_widen(const void *from)
-{
-#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-    return (vi)_mm512_cvtepi8_epi16(_mm256_loadu_si256(from));
-#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
-    return (vi)_mm256_cvtepi8_epi16(_mm_loadu_si128(from));
-#elif defined(__SSE2__)
-    __m128i bytes = _mm_loadl_epi64(from);
-    return (vi)_mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
-#else
-    typedef int8_t bytes __attribute__((vector_size(2 * LANES)));
-    typedef int16_t words __attribute__((vector_size(4 * LANES)));
-    bytes x;
-    memcpy(&x, from, sizeof x);
-    return (vi) __builtin_convertvector(x, words);
-#endif
-}
-// sum + a . b, exactly; every lane of a and b is two integers of 16 bits.
-INLINE vi v_dot_integers(vi a, vi b, vi sum)
-{
-#if SDG_SIMD_TARGET == SDG_SIMD_AVX512BF16
-    return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
-#elif SDG_SIMD_TARGET == SDG_SIMD_AVX512
-    return sum + (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
-    return sum + (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#elif defined(__SSE2__)
-    return sum + (vi)_mm_madd_epi16((__m128i)a, (__m128i)b);
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-    int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)a), vget_low_s16((int16x8_t)b));
-    return sum + (vi)vpaddq_s32(low, vmull_high_s16((int16x8_t)a, (int16x8_t)b));
-#else
-    return sum + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
-#endif
 }
 
 // ---- loads and stores by storage type: element `i` of an array of f32, or of bf16 if `bf16` ----
@@ -275,34 +141,6 @@ INLINE float load_one(const void *array, int64_t i, bool bf16)
 }
 
 // ---- codes ----
-// The nearest integers, ties to even, of numbers below 2^22.
-INLINE vi v_nearest(vf x)
-{
-#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-    return (vi)_mm512_cvtps_epi32((__m512)x);
-#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
-    return (vi)_mm256_cvtps_epi32((__m256)x);
-#else
-    return (vi)(x + 12582912.0f) - 0x4b400000; // added to 1.5 * 2^23 they are left in the low bits
-#endif
-}
-INLINE vb v_low_bytes(vi x)
-{
-#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-    return (vb)_mm512_cvtepi32_epi8((__m512i)x);
-#elif SDG_SIMD_TARGET == SDG_SIMD_AVX2
-    const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
-                                           -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    __m256i bytes =
-        _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8((__m256i)x, first), _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
-    int64_t low = _mm_cvtsi128_si64(_mm256_castsi256_si128(bytes));
-    vb result;
-    memcpy(&result, &low, sizeof result);
-    return result;
-#else
-    return __builtin_convertvector(x, vb);
-#endif
-}
 INLINE vi v_quantize(vf y, const struct sdg_fast_codes *codes)
 {
     y = v_min(v_max(y * codes->inverse, v_set(codes->low)), v_set(codes->high)); // NaN becomes the lowest
@@ -338,14 +176,8 @@ INLINE void put_some(void *array, int64_t i, bool bf16, const struct sdg_fast_co
 // 2^x to `degree` 3 (relative error 7.5e-5: for results kept in bf16) or 5 (7.5e-8). NaN stays NaN.
 INLINE vf v_exp2(vf x, int degree)
 {
-#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-    vf f = (vf)_mm512_reduce_ps((__m512)x, 8); // x - nearest integer, in [-0.5, 0.5]
-#else
-    x = v_min(v_set(127.9f), v_max(v_set(-126), x)); // within normal numbers; this order keeps NaN
-    const vf magic = v_set(12582912);                // adding 1.5 * 2^23 leaves the nearest integer in the low bits
-    vf shifted = x + magic;
-    vf f = x - (shifted - magic);
-#endif
+    const struct v_parts parts = v_split(x);
+    const vf f = parts.fraction;
     vf p;
     if (degree == 3) {
         p = v_fma(v_set(5.517166969e-02f), f, v_set(2.426111297e-01f));
@@ -358,11 +190,7 @@ INLINE vf v_exp2(vf x, int degree)
         p = v_fma(p, f, v_set(6.931469671e-01f));
         p = v_fma(p, f, v_set(1.000000072e+00f));
     }
-#if SDG_SIMD_TARGET >= SDG_SIMD_AVX512
-    return (vf)_mm512_scalef_ps((__m512)p, _mm512_sub_ps((__m512)x, (__m512)f));
-#else
-    return (vf)((vu)p + ((vu)shifted << 23)); // times 2^n, by adding n to the exponent
-#endif
+    return v_scale(p, parts.whole);
 }
 INLINE vf v_exp(vf x)
 {

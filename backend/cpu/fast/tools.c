@@ -6,8 +6,7 @@
 
 const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend *backend)
 {
-    const struct sdg_fast_kernels *best = sdg_fast_kernels_get(-1);
-    return best->pairs && (backend->disable & SDG_FEATURE_BF16) ? sdg_fast_kernels_get(2) : best;
+    return backend->kernels;
 }
 
 bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16)

@@ -5,7 +5,7 @@
 #include "backend/cpu/fast/kernels.h"
 #include "backend/cpu/cpu_program.h"
 
-// The kernels a backend uses: the best, without bf16 instructions where SDG_FEATURE_BF16 is disabled.
+// The kernels a backend uses: what its features allow.
 const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend *backend);
 
 // True if all activations the step reads and writes have one type, f32 or bf16 - its result may be codes -; *bf16 says

@@ -15,6 +15,7 @@
 // epilogue, too.
 #include "backend/cpu/onednn/onednn.h"
 
+#include "backend/cpu/fast/sets.h"
 #include "backend/cpu/fast/tools.h"
 
 #if SDG_HAVE_ONEDNN
@@ -75,6 +76,33 @@ void sdg_onednn_close(struct sdg_onednn **onednn)
     dnnl_engine_destroy((*onednn)->engine);
     sdg_free(*onednn);
     *onednn = NULL;
+}
+
+// Must not ask for the effective set before it is limited: the library's answer is final.
+bool sdg_onednn_limit(unsigned features)
+{
+#if defined(__x86_64__)
+#define BIT(feature) SDG_CPU_##feature
+    enum { VNNI = SDG_FAST_NEEDS_AVX512(BIT, |) | SDG_CPU_avx512vnni };
+    static const struct {
+        dnnl_cpu_isa_t isa;
+        unsigned needs;
+    } sets[] = {
+        {dnnl_cpu_isa_avx512_core_bf16, VNNI | SDG_CPU_avx512bf16},
+        {dnnl_cpu_isa_avx512_core_vnni, VNNI},
+        {dnnl_cpu_isa_avx512_core, SDG_FAST_NEEDS_AVX512(BIT, |)},
+        {dnnl_cpu_isa_avx2, SDG_FAST_NEEDS_AVX2(BIT, |)},
+    };
+#undef BIT
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
+        if (!(sets[i].needs & ~features)) {
+            dnnl_set_max_cpu_isa(sets[i].isa); // an error if it is too late, which the next line finds out
+            return ((unsigned)dnnl_get_effective_cpu_isa() & ~(unsigned)sets[i].isa) == 0;
+        }
+#else
+    (void)features;
+#endif
+    return false;
 }
 
 static const char *isa_name(void)

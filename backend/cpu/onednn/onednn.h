@@ -9,6 +9,9 @@ struct sdg_onednn; // engine and stream; one per backend
 
 // SDG_ERROR_DEVICE with a message if oneDNN does not start here.
 enum sdg_result sdg_onednn_open(const struct sdg_log *log, struct sdg_onednn **out);
+// Holds the library to instruction sets whose features (enum sdg_cpu_feature) are among these. False if that is not
+// possible: it has none that small, or something in this process has used it with more.
+bool sdg_onednn_limit(unsigned features);
 void sdg_onednn_close(struct sdg_onednn **onednn);
 // "oneDNN 3.2.0, avx512_core_bf16" into text.
 void sdg_onednn_describe(char *text, size_t size);

@@ -1,0 +1,154 @@
+// What x86-64 does better than simd_generic.h has it; included by simd.h, which says what the names mean.
+
+#if SDG_SIMD_BITS == 512
+INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+INLINE vf v_max(vf a, vf b)
+{
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+}
+INLINE vf v_min(vf a, vf b)
+{
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+}
+INLINE bool v_any(vi mask)
+{
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+}
+INLINE vi v_widen(const void *from)
+{
+    return (vi)_mm512_cvtepi8_epi16(_mm256_loadu_si256(from));
+}
+INLINE vi v_nearest(vf x)
+{
+    return (vi)_mm512_cvtps_epi32((__m512)x);
+}
+INLINE vb v_low_bytes(vi x)
+{
+    return (vb)_mm512_cvtepi32_epi8((__m512i)x);
+}
+INLINE struct v_parts v_split(vf x)
+{
+    vf fraction = (vf)_mm512_reduce_ps((__m512)x, 8);
+    return (struct v_parts){(vf)_mm512_sub_ps((__m512)x, (__m512)fraction), fraction};
+}
+INLINE vf v_scale(vf y, vf whole)
+{
+    return (vf)_mm512_scalef_ps((__m512)y, (__m512)whole);
+}
+INLINE void v_store_far(void *to, const v64 *x)
+{
+    _mm512_stream_si512(to, (__m512i)*x);
+}
+INLINE void v_fence_far(void)
+{
+    _mm_sfence();
+}
+#define v_fma v_fma
+#define v_max v_max
+#define v_min v_min
+#define v_any v_any
+#define v_widen v_widen
+#define v_nearest v_nearest
+#define v_low_bytes v_low_bytes
+#define v_split v_split
+#define v_scale v_scale
+#define v_store_far v_store_far
+
+INLINE vi v_dot_integers(vi a, vi b, vi sum)
+{
+#if SDG_SIMD_HAS_VNNI
+    return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#else
+    return sum + (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#endif
+}
+#define v_dot_integers v_dot_integers
+
+#if SDG_SIMD_HAS_BF16_PAIRS
+INLINE vh v_to_bf16(vf x)
+{
+    return (vh)_mm512_cvtneps_pbh((__m512)x);
+}
+INLINE vf v_pair_bf16(vf low, vf high)
+{
+    __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (vf)_mm512_permutexvar_epi16(order, both);
+}
+INLINE vf v_dot(bool pairs, vf a, vf b, vf sum)
+{
+    if (pairs)
+        return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+    return v_fma(a, b, sum);
+}
+#define v_to_bf16 v_to_bf16
+#define v_pair_bf16 v_pair_bf16
+#define v_dot v_dot
+#endif
+
+#elif SDG_SIMD_BITS == 256
+INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+INLINE vf v_max(vf a, vf b)
+{
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+}
+INLINE vf v_min(vf a, vf b)
+{
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+}
+INLINE bool v_any(vi mask)
+{
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+}
+INLINE vi v_widen(const void *from)
+{
+    return (vi)_mm256_cvtepi8_epi16(_mm_loadu_si128(from));
+}
+INLINE vi v_dot_integers(vi a, vi b, vi sum)
+{
+    return sum + (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+}
+INLINE vi v_nearest(vf x)
+{
+    return (vi)_mm256_cvtps_epi32((__m256)x);
+}
+INLINE vb v_low_bytes(vi x)
+{
+    const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
+                                           -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    __m256i bytes =
+        _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8((__m256i)x, first), _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
+    int64_t low = _mm_cvtsi128_si64(_mm256_castsi256_si128(bytes));
+    vb result;
+    memcpy(&result, &low, sizeof result);
+    return result;
+}
+#define v_fma v_fma
+#define v_max v_max
+#define v_min v_min
+#define v_any v_any
+#define v_widen v_widen
+#define v_dot_integers v_dot_integers
+#define v_nearest v_nearest
+#define v_low_bytes v_low_bytes
+
+#else
+INLINE vi v_widen(const void *from)
+{
+    __m128i bytes = _mm_loadl_epi64(from);
+    return (vi)_mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+}
+INLINE vi v_dot_integers(vi a, vi b, vi sum)
+{
+    return sum + (vi)_mm_madd_epi16((__m128i)a, (__m128i)b);
+}
+#define v_widen v_widen
+#define v_dot_integers v_dot_integers
+#endif
