@@ -28,8 +28,8 @@ static const struct app_option table[] = {
      .help = "auto, cpu, vulkan, vulkan:N, reference, or per stage te=cpu,unet=vulkan,vae=cpu"},
     {0, "type", NAME(type, app_type_names), .otherwise = "the file's where the device is fast in it",
      .help = "arithmetic"},
-    {'W', "width", INTEGER(width, 8, 16384), .otherwise = "the first model's", .help = "pixels, a multiple of 8"},
-    {'H', "height", INTEGER(height, 8, 16384), .otherwise = "the first model's", .help = "pixels, a multiple of 8"},
+    {'W', "width", INTEGER(width, 1, 16384), .otherwise = "the first model's", .help = APP_SIDE_HELP},
+    {'H', "height", INTEGER(height, 1, 16384), .otherwise = "the first model's", .help = APP_SIDE_HELP},
     {'b', "batch", INTEGER(batch, 1, 64), .initial = "1", .help = "guidance pairs (unet) or pictures at once"},
     {0, "repeat", INTEGER(repeat, 1, 10000), .initial = "5", .help = "measured runs; of several models: rounds"},
     {0, "steps", INTEGER(steps, 1, 1000), .initial = "20", .help = "denoising steps of e2e"},
@@ -93,9 +93,7 @@ static enum sdg_result open_model(struct app_ui *ui, const struct sdbench_values
             .type = values->type,
             .threads = values->threads > 0 ? (int)values->threads : 0,
             .no_mmap = values->no_mmap,
-            .log = app_log,
-            .log_user = ui,
-            .log_level = ui->level,
+            .log = {app_log, ui, ui->level},
         },
         out);
 }
@@ -315,8 +313,6 @@ static enum sdg_result check(struct app_ui *ui, const char *what, const struct s
         return app_fail(ui, SDG_ERROR_USAGE, "'%.60s' is unknown%s%s%s (legal: text, unet, vae, e2e, ops)", what,
                         nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
     }
-    if (values->width % 8 || values->height % 8)
-        return app_fail(ui, SDG_ERROR_USAGE, "--%s: should be a multiple of 8", values->width % 8 ? "width" : "height");
     if (values->check && strcmp(what, "ops"))
         return app_fail(ui, SDG_ERROR_USAGE, "--check has a meaning only with ops");
     return values->json ? app_output_check(ui, values->json) : SDG_OK;

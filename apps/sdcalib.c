@@ -35,8 +35,8 @@ static const struct app_option table[] = {
     {0, "cfg-scale", REAL(cfg_scale, 0, 1000), GROUP, .initial = "7", .help = "how strongly to follow the prompt"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "prompt i uses seed + i"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
-    {'W', "width", INTEGER(width, 8, 16384), GROUP, .otherwise = "the model's", .help = "pixels, a multiple of 8"},
-    {'H', "height", INTEGER(height, 8, 16384), GROUP, .otherwise = "the model's", .help = "pixels, a multiple of 8"},
+    {'W', "width", INTEGER(width, 1, 16384), GROUP, .otherwise = "the model's", .help = APP_SIDE_HELP},
+    {'H', "height", INTEGER(height, 1, 16384), GROUP, .otherwise = "the model's", .help = APP_SIDE_HELP},
     {0, "shard", TEXT(shard, "I/N"), GROUP, .otherwise = "1/1", .help = "this machine's part of the prompts"},
     {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
      .help = "a second file for sdquant --gptq: moments of the inputs of all layers that have at most 5120 (of a 3x3 "
@@ -107,9 +107,7 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
         .backend = values->backend,
         .type = values->type,
         .threads = values->threads > 0 ? (int)values->threads : 0,
-        .log = app_log,
-        .log_user = ui,
-        .log_level = ui->level,
+        .log = {app_log, ui, ui->level},
     };
     struct sdg_collect_params collect_params = {
         .prompts = prompts->lines,
@@ -121,7 +119,7 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
                      .width = (int)values->width,
                      .height = (int)values->height,
                      .steps = (int)values->steps,
-                     .cfg_scale = &values->cfg_scale,
+                     .cfg_scale = sdg_number(values->cfg_scale),
                      .sampler = values->sampler,
                      .schedule = values->schedule,
                      .seed = values->seed,
@@ -240,7 +238,8 @@ static enum sdg_result run_show(struct app_ui *ui, const struct values *values, 
               "overflow-wrap:anywhere}</style>\n<h1>Activation ranges over the timestep</h1><p>Green: minimum, blue: "
               "maximum, orange: 99.9 % of the magnitudes lie below. t = 0 is left.</p>\n",
               show.html);
-    result = sdg_collect_show(app_log, ui, path, values->site, show_info, show_site, &show);
+    result =
+        sdg_collect_show(&(struct sdg_log){app_log, ui, ui->level}, path, values->site, show_info, show_site, &show);
     if (result == SDG_OK && show.sites)
         printf("%zu of %zu sites have |r| > 0.5 between timestep and range, %zu have |r| > 0.7\n", show.related,
                show.sites, show.strongly);
@@ -263,8 +262,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (!strcmp(what, "merge") && arguments->positionals > 1) {
         if (!values->output)
             return app_fail(ui, SDG_ERROR_USAGE, "merge needs -o FILE");
-        return sdg_collect_merge(app_log, ui, arguments->positional + 1, (size_t)arguments->positionals - 1,
-                                 values->output);
+        return sdg_collect_merge(&(struct sdg_log){app_log, ui, ui->level}, arguments->positional + 1,
+                                 (size_t)arguments->positionals - 1, values->output);
     }
     return app_fail(
         ui, SDG_ERROR_USAGE,

@@ -45,9 +45,8 @@ static const struct app_option table[] = {
     {0, "eta", REAL(eta, 0, 10), GROUP, .otherwise = "the sampler's", .help = "noise added by each step"},
     {0, "cfg-scale", REAL(cfg_scale, 0, 1000), GROUP, .initial = "7", .help = "how strongly to follow the prompt"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
-    {'W', "width", INTEGER(width, 8, 16384), GROUP, .otherwise = "the reference's", .help = "pixels, a multiple of 8"},
-    {'H', "height", INTEGER(height, 8, 16384), GROUP, .otherwise = "the reference's",
-     .help = "pixels, a multiple of 8"},
+    {'W', "width", INTEGER(width, 1, 16384), GROUP, .otherwise = "the reference's", .help = APP_SIDE_HELP},
+    {'H', "height", INTEGER(height, 1, 16384), GROUP, .otherwise = "the reference's", .help = APP_SIDE_HELP},
 #undef GROUP
 #define GROUP .group = "Computing"
     {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto",
@@ -238,7 +237,8 @@ static void free_statistics(struct sdeval_statistics *statistics)
 static enum sdg_result read_statistics(struct app_ui *ui, const char *path, struct sdeval_statistics *statistics)
 {
     struct loading loading = {.statistics = statistics};
-    enum sdg_result result = sdg_collect_show(app_log, ui, path, NULL, note_info, note_site, &loading);
+    enum sdg_result result =
+        sdg_collect_show(&(struct sdg_log){app_log, ui, ui->level}, path, NULL, note_info, note_site, &loading);
     if (result == SDG_OK && loading.failed)
         result = app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for %.200s", path);
     return result;
@@ -455,7 +455,7 @@ static enum sdg_result write_files(struct app_ui *ui, const struct values *value
 }
 
 static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, const struct models *models,
-                                const struct app_prompts *prompts, const double *eta,
+                                const struct app_prompts *prompts, struct sdg_number eta,
                                 const struct sdeval_statistics *statistics)
 {
     struct talk talk = {.ui = ui, .model = -1};
@@ -467,13 +467,13 @@ static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, 
         .prompts = prompts->lines,
         .prompt_count = prompts->count,
         .seeds = (int)values->seeds,
-        .site_runs = values->site_runs ? (int)values->site_runs : -1,
-        .pictures = values->report && values->pictures ? (int)values->pictures : -1,
+        .site_runs = (int)values->site_runs,
+        .pictures = values->report ? (int)values->pictures : 0,
         .generate = {.negative_prompt = values->negative,
                      .width = (int)values->width,
                      .height = (int)values->height,
                      .steps = (int)values->steps,
-                     .cfg_scale = &values->cfg_scale,
+                     .cfg_scale = sdg_number(values->cfg_scale),
                      .sampler = values->sampler,
                      .schedule = values->schedule,
                      .eta = eta,
@@ -483,9 +483,7 @@ static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, 
                      .type = values->type,
                      .threads = values->threads > 0 ? (int)values->threads : 0,
                      .no_mmap = values->no_mmap,
-                     .log = app_log,
-                     .log_user = ui,
-                     .log_level = ui->level},
+                     .log = {app_log, ui, ui->level}},
         .progress = on_progress,
         .progress_user = &talk,
     };
@@ -520,8 +518,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (result == SDG_OK && values->report)
         result = app_output_check(ui, values->report);
     if (result == SDG_OK)
-        result = evaluate(ui, values, &models, &prompts, app_given(&command, arguments, "eta") ? &values->eta : NULL,
-                          &statistics);
+        result = evaluate(ui, values, &models, &prompts,
+                          (struct sdg_number){app_given(&command, arguments, "eta"), values->eta}, &statistics);
     free_statistics(&statistics);
     app_prompts_free(&prompts);
     free_models(&models);

@@ -22,9 +22,10 @@ static const size_t PICTURE_BYTES = (size_t)256 << 20;
 struct inputs {
     struct sdg_image *init;  // of the size of the picture
     uint8_t *mask;           // likewise, one byte a pixel
-    struct sdg_array *noise; // [4][height/8][width/8]; NULL = drawn
-    int width, height;       // 0 = the model's
-    int64_t seed;            // of the first picture
+    struct sdg_array *noise; // [latent channels][height / factor][width / factor]; NULL = drawn
+    size_t noise_count;
+    int width, height; // 0 = the model's
+    int64_t seed;      // of the first picture
 };
 
 // Everything printed to stdout arrives, or that is an error.
@@ -54,7 +55,7 @@ static void print_device(void *user, const struct sdg_device *device)
 static enum sdg_result list_devices(struct app_ui *ui)
 {
     int count = 0;
-    sdg_list_devices(app_log, ui, print_device, &count);
+    sdg_list_devices(&(struct sdg_log){app_log, ui, SDG_LOG_WARNING}, print_device, &count);
     if (!count)
         puts("no device");
     return finish_stdout(ui);
@@ -90,18 +91,6 @@ static enum sdg_result print_metadata(struct app_ui *ui, const char *path)
     return finish_stdout(ui);
 }
 
-// The header the program was compiled with and the library it found have to be of one version.
-static enum sdg_result check_version(struct app_ui *ui)
-{
-    char header[40];
-    snprintf(header, sizeof header, "%d.%d.%d", SDGEN_VERSION_MAJOR, SDGEN_VERSION_MINOR, SDGEN_VERSION_PATCH);
-    if (strcmp(header, sdg_version()))
-        return app_fail(ui, SDG_ERROR_UNSUPPORTED,
-                        "the program is %s, the library libsdgen it found is %s: install both from one version", header,
-                        sdg_version());
-    return SDG_OK;
-}
-
 // -------------------------------------------------------------------------------------------------- inputs
 
 static enum sdg_result read_seed(struct app_ui *ui, int64_t wanted, int64_t *seed)
@@ -117,33 +106,45 @@ static enum sdg_result read_seed(struct app_ui *ui, int64_t wanted, int64_t *see
     return SDG_OK;
 }
 
-static enum sdg_result check_noise(struct app_ui *ui, const char *path, const struct sdg_array *noise,
+static enum sdg_result check_side(struct app_ui *ui, const char *name, int64_t pixels, int factor)
+{
+    long long below = pixels / factor * factor;
+    if (pixels % factor)
+        return app_fail(ui, SDG_ERROR_USAGE, "--%s: %lld is not a multiple of %d (%lld and %lld are)", name,
+                        (long long)pixels, factor, below, below + factor);
+    return SDG_OK;
+}
+
+static enum sdg_result check_noise(struct app_ui *ui, const char *path, const struct sdg_pipeline_info *model,
                                    struct inputs *inputs)
 {
+    const struct sdg_array *noise = inputs->noise;
     const int64_t *shape = noise->shape + (noise->dims == 4);
-    bool good = (noise->dims == 3 || (noise->dims == 4 && noise->shape[0] == 1)) && shape[0] == 4;
+    bool good = (noise->dims == 3 || (noise->dims == 4 && noise->shape[0] == 1)) && shape[0] == model->latent_channels;
     for (int i = 1; good && i < 3; i++)
-        good = shape[i] >= 1 && shape[i] <= SDG_PICTURE_SIDE / 8;
+        good = shape[i] >= 1 && shape[i] <= SDG_PICTURE_SIDE / model->factor;
     if (!good)
-        return app_fail(ui, SDG_ERROR_INPUT, "%s: the noise should be of shape [1, 4, height / 8, width / 8]", path);
-    size_t count = (size_t)(shape[0] * shape[1] * shape[2]);
-    for (size_t i = 0; i < count; i++)
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: the noise should be of shape [1, %d, height / %d, width / %d]",
+                        path, model->latent_channels, model->factor, model->factor);
+    inputs->noise_count = (size_t)(shape[0] * shape[1] * shape[2]);
+    for (size_t i = 0; i < inputs->noise_count; i++)
         if (!isfinite(noise->data[i]))
-            return app_fail(ui, SDG_ERROR_INPUT, "%s: number %zu of the noise is not finite (%g)", path, i,
+            return app_fail(ui, SDG_ERROR_INPUT, "%.200s: number %zu of the noise is not finite (%g)", path, i,
                             (double)noise->data[i]);
-    int width = (int)shape[2] * 8, height = (int)shape[1] * 8;
+    int width = (int)shape[2] * model->factor, height = (int)shape[1] * model->factor;
     if ((inputs->width && inputs->width != width) || (inputs->height && inputs->height != height))
-        return app_fail(ui, SDG_ERROR_USAGE, "--load-noise: %s is for %d x %d pixels, not for %d x %d", path, width,
+        return app_fail(ui, SDG_ERROR_USAGE, "--load-noise: %.200s is for %d x %d pixels, not for %d x %d", path, width,
                         height, inputs->width ? inputs->width : width, inputs->height ? inputs->height : height);
     inputs->width = width;
     inputs->height = height;
     return SDG_OK;
 }
 
-static enum sdg_result read_noise(struct app_ui *ui, const char *path, struct inputs *inputs)
+static enum sdg_result read_noise(struct app_ui *ui, const char *path, const struct sdg_pipeline_info *model,
+                                  struct inputs *inputs)
 {
     enum sdg_result result = sdg_array_read(app_log, ui, path, "noise", &inputs->noise);
-    return result == SDG_OK ? check_noise(ui, path, inputs->noise, inputs) : result;
+    return result == SDG_OK ? check_noise(ui, path, model, inputs) : result;
 }
 
 static enum sdg_result read_image(struct app_ui *ui, const char *path, struct sdg_image **image)
@@ -159,17 +160,17 @@ static enum sdg_result read_image(struct app_ui *ui, const char *path, struct sd
     return result;
 }
 
-// The picture's size is what was asked for, else its own, cut to a multiple of 8.
-static enum sdg_result read_init(struct app_ui *ui, const char *path, struct inputs *inputs)
+// The picture's size is what was asked for, else its own, cut to a multiple of what the model's sizes are multiples of.
+static enum sdg_result read_init(struct app_ui *ui, const char *path, int factor, struct inputs *inputs)
 {
     struct sdg_image *image = NULL;
     enum sdg_result result = read_image(ui, path, &image);
     if (result != SDG_OK)
         return result;
-    int width = inputs->width ? inputs->width : image->width / 8 * 8,
-        height = inputs->height ? inputs->height : image->height / 8 * 8;
-    width = width ? width : 8;
-    height = height ? height : 8;
+    int width = inputs->width ? inputs->width : image->width / factor * factor,
+        height = inputs->height ? inputs->height : image->height / factor * factor;
+    width = width ? width : factor;
+    height = height ? height : factor;
     inputs->width = width;
     inputs->height = height;
     if (image->width == width && image->height == height) {
@@ -202,16 +203,23 @@ static enum sdg_result read_mask(struct app_ui *ui, const char *path, struct inp
     return result;
 }
 
-static enum sdg_result read_inputs(struct app_ui *ui, const struct sdgen_values *values, struct inputs *inputs)
+static enum sdg_result read_inputs(struct app_ui *ui, const struct sdgen_values *values,
+                                   const struct sdg_pipeline *pipeline, struct inputs *inputs)
 {
+    struct sdg_pipeline_info model;
+    sdg_pipeline_info(pipeline, &model);
     *inputs = (struct inputs){.width = (int)values->width, .height = (int)values->height};
-    enum sdg_result result = read_seed(ui, values->seed, &inputs->seed);
+    enum sdg_result result = check_side(ui, "width", values->width, model.factor);
+    if (result == SDG_OK)
+        result = check_side(ui, "height", values->height, model.factor);
+    if (result == SDG_OK)
+        result = read_seed(ui, values->seed, &inputs->seed);
     if (result == SDG_OK && values->init_image)
-        result = read_init(ui, values->init_image, inputs);
+        result = read_init(ui, values->init_image, model.factor, inputs);
     if (result == SDG_OK && values->mask)
         result = read_mask(ui, values->mask, inputs);
     if (result == SDG_OK && values->load_noise)
-        result = read_noise(ui, values->load_noise, inputs);
+        result = read_noise(ui, values->load_noise, &model, inputs);
     return result;
 }
 
@@ -271,21 +279,20 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
             .type = values->type,
             .threads = options->threads,
             .max_memory = values->max_memory * (double)(1 << 30),
+            .keep = values->batch > 1 ? SDG_KEEP_NETWORKS : SDG_KEEP_NOTHING,
             .no_mmap = values->no_mmap,
             .validation = values->validation,
-            .disable = (unsigned)values->disable,
+            .disable = values->disable,
             .cpu_mask = values->cpu_mask,
             .cache_dir = values->cache_folder,
             .vae_tiling = values->tiling ? "on"
                 : values->no_tiling      ? "off"
                                          : NULL,
             .vae_tile_size = options->tile,
-            .vae_tile_overlap = values->tile_overlap > 0 ? values->tile_overlap : -1,
+            .vae_tile_overlap = sdg_number(values->tile_overlap),
             .prediction = values->prediction,
             .no_correction = values->no_correction,
-            .log = app_log,
-            .log_user = ui,
-            .log_level = ui->level,
+            .log = {app_log, ui, ui->level},
         },
         pipeline);
 }
@@ -309,10 +316,10 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
         .width = inputs->width,
         .height = inputs->height,
         .steps = options->sigma_count ? 0 : (int)values->steps,
-        .cfg_scale = &values->cfg_scale,
+        .cfg_scale = sdg_number(values->cfg_scale),
         .sampler = sampler_of_model ? NULL : values->sampler,
         .schedule = options->sigma_count ? NULL : values->schedule,
-        .eta = sdgen_given(options, "eta") ? &values->eta : NULL,
+        .eta = {sdgen_given(options, "eta"), values->eta},
         .sigmas = options->sigma_count ? options->sigmas : NULL,
         .sigma_count = options->sigma_count,
         .seed = inputs->seed + number,
@@ -321,10 +328,12 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
         .clip_skip = values->clip_skip > 0 ? (int)values->clip_skip : 0,
         .init_image = inputs->init,
         .mask = inputs->mask,
-        .strength = inputs->init ? &values->strength : NULL,
+        .mask_count = inputs->mask ? (size_t)inputs->width * (size_t)inputs->height : 0,
+        .strength = {inputs->init != NULL, values->strength},
         .image = (int)number,
         .images = (int)values->batch,
         .noise = inputs->noise ? inputs->noise->data : NULL,
+        .noise_count = inputs->noise_count,
         .progress = on_progress,
         .progress_user = ui,
     };
@@ -350,8 +359,8 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
                                             .sampler = info->sampler,
                                             .schedule = info->schedule,
                                             .cfg_scale = &info->cfg_scale,
-                                            .strength = params->strength,
-                                            .eta = params->eta,
+                                            .strength = params->strength.given ? &params->strength.value : NULL,
+                                            .eta = params->eta.given ? &params->eta.value : NULL,
                                             .seed = &info->seed,
                                             .model = info->model_name,
                                             .vae = values->vae,
@@ -400,9 +409,11 @@ static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_option
         .preview_path = strcmp(values->preview, "none") ? values->preview_path : NULL,
         .preview_interval = (int)values->preview_interval,
         .preview_format = options->preview_format,
-        .factor = 8,
     };
     struct sdg_generate_params params = picture_params(ui, options, inputs, number);
+    struct sdg_pipeline_info model;
+    sdg_pipeline_info(pipeline, &model);
+    latents.factor = model.factor;
     if (latents.last_path || latents.steps_path || latents.preview_path) {
         params.latent = app_latents_step;
         params.latent_user = &latents;
@@ -439,9 +450,9 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
     if (!values->plan)
         result = check_outputs(ui, values);
     if (result == SDG_OK)
-        result = read_inputs(ui, values, &inputs);
-    if (result == SDG_OK)
         result = open_pipeline(ui, options, &pipeline);
+    if (result == SDG_OK)
+        result = read_inputs(ui, values, pipeline, &inputs);
     if (result == SDG_OK && values->plan) {
         struct sdg_generate_params params = picture_params(ui, options, &inputs, 0);
         result = sdg_plan(pipeline, &params, true, print_plan_line, NULL);
@@ -461,26 +472,23 @@ int main(int argc, char **argv)
     app_wait_politely(argv);
     struct app_ui ui = app_ui_create("sdgen");
     struct sdgen_options options;
-    enum sdg_result result = check_version(&ui);
-    if (result == SDG_OK) {
-        result = sdgen_options_read(&ui, argc, argv, &options);
-        const struct sdgen_values *values = &options.values;
-        ui.level = values->quiet ? SDG_LOG_ERROR : values->verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
-        ui.color = values->color;
-        if (result != SDG_OK)
-            ; // said already
-        else if (options.arguments.helped)
-            result = finish_stdout(&ui);
-        else if (values->version)
-            result = print_version(&ui);
-        else if (values->image)
-            result = print_metadata(&ui, values->image);
-        else if (values->list_devices)
-            result = list_devices(&ui);
-        else
-            result = run(&ui, &options);
-        sdgen_options_free(&options);
-    }
+    enum sdg_result result = sdgen_options_read(&ui, argc, argv, &options);
+    const struct sdgen_values *values = &options.values;
+    ui.level = values->quiet ? SDG_LOG_ERROR : values->verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
+    ui.color = values->color;
+    if (result != SDG_OK)
+        ; // said already
+    else if (options.arguments.helped)
+        result = finish_stdout(&ui);
+    else if (values->version)
+        result = print_version(&ui);
+    else if (values->image)
+        result = print_metadata(&ui, values->image);
+    else if (values->list_devices)
+        result = list_devices(&ui);
+    else
+        result = run(&ui, &options);
+    sdgen_options_free(&options);
     if (result == SDG_ERROR_CANCELLED)
         app_say(&ui, SDG_LOG_INFO, "interrupted, the picture was not written");
     return app_exit_status(result);

@@ -61,10 +61,10 @@ static const struct app_option table[] = {
 #define GROUP .group = "Picture"
     {'o', "output", FILE_NAME(output, "FILE"), GROUP, .flags = APP_COMMON, .initial = "output.png",
      .help = "where to: .png, .ppm or .jpg; %d is the number in a batch; - is standard output"},
-    {'W', "width", INTEGER(width, 8, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
-     .otherwise = "the model's, or the init image's", .help = "pixels, a multiple of 8"},
-    {'H', "height", INTEGER(height, 8, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
-     .otherwise = "the model's, or the init image's", .help = "pixels, a multiple of 8"},
+    {'W', "width", INTEGER(width, 1, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
+     .otherwise = "the model's, or the init image's", .help = APP_SIDE_HELP},
+    {'H', "height", INTEGER(height, 1, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
+     .otherwise = "the model's, or the init image's", .help = APP_SIDE_HELP},
     {'b', "batch-count", INTEGER(batch, 1, 100000), GROUP, .flags = APP_COMMON, .initial = "1",
      .help = "how many pictures, with seeds s, s+1, ..."},
     {0, "disable-image-metadata", FLAG(no_metadata), GROUP, .help = "store no parameters in the PNG"},
@@ -111,7 +111,7 @@ static const struct app_option table[] = {
     {0, "vae-tiling", FLAG(tiling), GROUP, .otherwise = "where memory asks for it", .help = "decode in tiles"},
     {0, "no-vae-tiling", FLAG(no_tiling), GROUP, .help = "never decode in tiles"},
     {0, "vae-tile-size", .kind = APP_TEXT, .word = "NxN", FIELD(tile_size), GROUP, .initial = "32x32",
-     .help = "side of a tile in latent pixels (8 pixels of the picture each)"},
+     .help = "side of a tile in latent pixels (mostly 8 pixels of the picture each)"},
     {0, "vae-tile-overlap", REAL(tile_overlap, 0, 0.75), GROUP, .initial = "0.5",
      .help = "part of a tile that overlaps the next"},
     {0, "list-devices", FLAG(list_devices), GROUP, .flags = APP_COMMON,
@@ -124,11 +124,12 @@ static const struct app_option table[] = {
     {0, "preview-path", FILE_NAME(preview_path, "FILE"), GROUP, .initial = "preview.png", .help = "where to"},
     {0, "preview-interval", INTEGER(preview_interval, 1, 1000), GROUP, .initial = "1", .help = "every how many steps"},
     {0, "load-noise", FILE_NAME(load_noise, "FILE"), GROUP, .otherwise = "drawn",
-     .help = "first noise from a file: .safetensors with 'noise' [1,4,H/8,W/8], or .npy"},
+     .help = "first noise from a file: .safetensors with 'noise', or .npy, of the latents' shape ([1,4,H/8,W/8] for "
+             "most models)"},
     {0, "dump-latents", FILE_NAME(dump_latents, "FILE"), GROUP, .otherwise = "none",
-     .help = "store the last latent: .safetensors ('latents') or .npy, [1,4,H/8,W/8]"},
+     .help = "store the last latent: .safetensors ('latents') or .npy, [1,4,H/8,W/8] for most models"},
     {0, "dump-steps", FILE_NAME(dump_steps, "FILE"), GROUP, .otherwise = "none",
-     .help = "store the latent after every step: .safetensors ('latents_step0', ...) or .npy [steps,4,H/8,W/8]"},
+     .help = "store the latent after every step: .safetensors ('latents_step0', ...) or .npy ([steps,4,H/8,W/8])"},
     {'M', "mode", NAME(mode, mode_names), GROUP, .initial = "img_gen",
      .help = "metadata prints the parameters stored in the PNG --image"},
     {0, "image", FILE_NAME(image, "FILE"), GROUP, .help = "PNG for -M metadata; - reads standard input"},
@@ -140,8 +141,10 @@ static const struct app_option table[] = {
 #define GROUP .group = "Program"
     {0, "vulkan-validation", FLAG(validation), GROUP,
      .help = "run with the Vulkan validation layers, any message is an error"},
-    {0, "vulkan-disable", INTEGER(disable, 0, 65535), GROUP, .initial = "0",
-     .help = "mask of features not to use, for tests"},
+    {0, "disable-features", TEXT(disable, "LIST"), GROUP, .otherwise = "none",
+     .help =
+         "features of the device not to use, for tests: some of onednn, bf16, subgroup, f16, dot, coopmat, separated "
+         "by commas"},
     {0, "cpu-mask", TEXT(cpu_mask, "NAME"), GROUP, .otherwise = "all there are",
      .help =
          "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16 or "
@@ -257,15 +260,6 @@ static enum sdg_result check_type(struct app_ui *ui, const char *type)
                     nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
-static enum sdg_result check_side(struct app_ui *ui, const char *name, int64_t pixels)
-{
-    long long below = pixels / 8 * 8;
-    if (pixels % 8)
-        return app_fail(ui, SDG_ERROR_USAGE, "--%s: %lld is not a multiple of 8 (%lld and %lld are)", name,
-                        (long long)pixels, below, below + 8);
-    return SDG_OK;
-}
-
 // "32x32" or "32".
 static enum sdg_result read_tile(struct app_ui *ui, const char *text, int *tile)
 {
@@ -377,10 +371,6 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
         result = check_later(ui, values);
     if (result == SDG_OK)
         result = check_type(ui, values->type);
-    if (result == SDG_OK)
-        result = check_side(ui, "width", values->width);
-    if (result == SDG_OK)
-        result = check_side(ui, "height", values->height);
     if (result == SDG_OK)
         result = read_tile(ui, values->tile_size, &options->tile);
     if (result == SDG_OK)

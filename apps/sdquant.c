@@ -179,15 +179,13 @@ static enum sdg_result correct(struct app_ui *ui, const struct values *values, c
         .prompts = prompts->lines,
         .prompt_count = prompts->count,
         .generate = {.steps = (int)values->correct_steps,
-                     .cfg_scale = &values->cfg_scale,
+                     .cfg_scale = sdg_number(values->cfg_scale),
                      .seed = values->seed,
                      .progress = on_progress,
                      .progress_user = ui},
         .pipeline = {.type = "f32",
                      .threads = values->threads > 0 ? (int)values->threads : 0,
-                     .log = app_log,
-                     .log_user = ui,
-                     .log_level = ui->level},
+                     .log = {app_log, ui, ui->level}},
         .row = add_row,
         .row_user = &sum,
     };
@@ -236,9 +234,7 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
         .progress_user = ui,
         .report = print_report,
         .report_user = ui,
-        .log = app_log,
-        .log_user = ui,
-        .log_level = ui->level,
+        .log = {app_log, ui, ui->level},
     };
     if (!params.model)
         return app_fail(ui, SDG_ERROR_INPUT, "-m: no model is given and there is no default model");

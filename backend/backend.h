@@ -48,7 +48,7 @@ struct sdg_device_info {
 };
 
 struct sdg_program_params {
-    const struct sdg_tensors *weights; // source of weights, used during create only; NULL with weight_fn
+    const struct sdg_tensors *weights; // source of weights, used during create only; NULL = the graph has none
     bool release_weights;              // mapped pages are given back as they are reordered
     // Memory and kernels are determined, nothing large is allocated, weights are not read. Such a program answers
     // sdg_program_graph, _memory and _describe; it cannot be written, read or run (SDG_ERROR_USAGE).

@@ -7,12 +7,6 @@
 
 #include <stdarg.h>
 
-struct sdg_log {
-    sdg_log_fn fn;
-    void *user;
-    enum sdg_log_level level; // messages above this level are not formatted
-};
-
 #if defined(__GNUC__)
 #define SDG_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #else

@@ -28,14 +28,23 @@ list(REMOVE_DUPLICATES sdg_libraries)
 target_compile_definitions(sdg_pipeline PRIVATE
     SDG_INSTALL_MODEL_DIR="${CMAKE_INSTALL_FULL_DATADIR}/sdgen/models" SDG_SOURCE_MODEL_DIR="${PROJECT_SOURCE_DIR}/models")
 
+# What sdg_build_info() says.
+target_compile_definitions(sdg_pipeline PRIVATE
+    SDG_BUILD_INFO="oneDNN ${SDG_ONEDNN_SUMMARY}, Vulkan ${SDG_VULKAN_SUMMARY}, ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}")
+
+# One number says what fits what: in the header, in link names and in the library's.
+file(STRINGS include/sdgen/sdgen.h sdg_api_version REGEX "^#define SDG_API_VERSION [0-9]+$")
+string(REGEX MATCH "[0-9]+$" sdg_api_version "${sdg_api_version}")
+
 add_library(sdgen SHARED ${sdg_objects})
 add_library(sdgen_static STATIC ${sdg_objects})
 add_library(sdgen::sdgen ALIAS sdgen)
 set_target_properties(sdgen sdgen_static PROPERTIES LINKER_LANGUAGE C OUTPUT_NAME sdgen)
-set_target_properties(sdgen PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} EXPORT_NAME sdgen INSTALL_RPATH "$ORIGIN")
+set_target_properties(sdgen PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${sdg_api_version} EXPORT_NAME sdgen INSTALL_RPATH "$ORIGIN")
 foreach(library sdgen sdgen_static)
     target_include_directories(${library} INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 endforeach()
+target_compile_definitions(sdgen_static INTERFACE SDG_STATIC)
 target_link_libraries(sdgen PRIVATE ${sdg_libraries})
 target_link_libraries(sdgen_static PUBLIC ${sdg_libraries})
 

@@ -1,4 +1,8 @@
 // A model on disk: a diffusers folder or a single-file Stable Diffusion checkpoint, opened and checked, weights mapped.
+//
+// Thread-safety: read-only once it is open, so from any number of threads; sdg_model_replace_vae and sdg_model_close
+// from one, while no other uses it. All that it points to lives until sdg_model_close, also what sdg_tensors_find
+// gives. Its files must not be changed in place as long as they are mapped (replacing them by rename is fine).
 #ifndef SDG_FORMATS_MODEL_H
 #define SDG_FORMATS_MODEL_H
 

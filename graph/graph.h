@@ -13,6 +13,9 @@
 // builders read like the network they describe. A network that cannot be (shapes that do not fit, more than 2^40
 // elements, a name given twice) is SDG_ERROR_INPUT, as it comes from a configuration file that contradicts itself; one
 // line names operation and shapes.
+//
+// Names given to the functions below are copied. Thread-safety: a graph is used by one thread at a time while it is
+// built or rewritten; afterwards any number may read it. The log that it was created with must outlive it.
 #ifndef SDG_GRAPH_GRAPH_H
 #define SDG_GRAPH_GRAPH_H
 

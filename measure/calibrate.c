@@ -8,6 +8,7 @@
 #include "pipeline/job.h"
 #include "pipeline/networks.h"
 #include "pipeline/sample.h"
+#include "pipeline/template.h"
 #include "quant/layer_hessians.h"
 #include "quant/sites.h"
 #include "quant/statistics.h"
@@ -229,10 +230,6 @@ static enum sdg_result collect(struct collector *c)
     generate.steps = generate.steps ? generate.steps : 50;
     generate.sampler = generate.sampler ? generate.sampler : "ddim";
     generate.schedule = generate.schedule ? generate.schedule : "model";
-    generate.init_image = NULL;
-    generate.mask = NULL;
-    generate.noise = NULL;
-    generate.prompt = "";
     enum sdg_result result = sdg_job_create(c->p, &generate, &job);
     if (result == SDG_OK)
         result = create_statistics(c, &job);
@@ -256,7 +253,8 @@ static enum sdg_result collect(struct collector *c)
 enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_collect_params *params)
 {
     struct collector c = {.p = pipeline, .params = params};
-    if (!params->prompt_count)
+    SDG_TRY(sdg_template_check(&pipeline->log, &params->generate, true));
+    if (!params->prompt_count || !params->prompts)
         return sdg_fail(&pipeline->log, SDG_ERROR_INPUT, "there is no prompt to calibrate with");
     if (params->shards < 0 || params->shard < 0 || params->shard > params->shards ||
         (params->shards > 0 && params->shard == 0))
@@ -289,24 +287,23 @@ static enum sdg_result merge_hessians(const struct sdg_log *log, const char *con
     return result;
 }
 
-enum sdg_result sdg_collect_merge(sdg_log_fn log, void *log_user, const char *const *inputs, size_t count,
+enum sdg_result sdg_collect_merge(const struct sdg_log *log, const char *const *inputs, size_t count,
                                   const char *output)
 {
-    struct sdg_log l = {log, log_user, SDG_LOG_INFO};
     struct sdg_statistics *sum = NULL, *next = NULL;
     if (!count)
-        return sdg_fail(&l, SDG_ERROR_USAGE, "there is nothing to merge");
+        return sdg_fail(log, SDG_ERROR_USAGE, "there is nothing to merge");
     if (sdg_hessians_is_file(inputs[0]))
-        return merge_hessians(&l, inputs, count, output);
-    enum sdg_result result = sdg_statistics_read(&l, inputs[0], &sum);
+        return merge_hessians(log, inputs, count, output);
+    enum sdg_result result = sdg_statistics_read(log, inputs[0], &sum);
     for (size_t i = 1; i < count && result == SDG_OK; i++) {
-        result = sdg_statistics_read(&l, inputs[i], &next);
+        result = sdg_statistics_read(log, inputs[i], &next);
         if (result == SDG_OK)
-            result = sdg_statistics_merge(&l, sum, inputs[0], next, inputs[i]);
+            result = sdg_statistics_merge(log, sum, inputs[0], next, inputs[i]);
         sdg_statistics_destroy(&next);
     }
     if (result == SDG_OK)
-        result = sdg_statistics_write(&l, sum, output);
+        result = sdg_statistics_write(log, sum, output);
     sdg_statistics_destroy(&sum);
     return result;
 }
@@ -360,13 +357,12 @@ static enum sdg_result show_site(const struct sdg_log *log, const struct sdg_sta
     return result;
 }
 
-enum sdg_result sdg_collect_show(sdg_log_fn log, void *log_user, const char *path, const char *only,
+enum sdg_result sdg_collect_show(const struct sdg_log *log, const char *path, const char *only,
                                  void (*info)(void *user, const struct sdg_collected_info *info),
                                  void (*site)(void *user, const struct sdg_collected_site *site), void *user)
 {
-    struct sdg_log l = {log, log_user, SDG_LOG_INFO};
     struct sdg_statistics *s;
-    SDG_TRY(sdg_statistics_read(&l, path, &s));
+    SDG_TRY(sdg_statistics_read(log, path, &s));
     const struct sdg_collected_info shown = {
         .model = s->info.model,
         .sampler = s->info.sampler,
@@ -381,12 +377,12 @@ enum sdg_result sdg_collect_show(sdg_log_fn log, void *log_user, const char *pat
     };
     enum sdg_result result = SDG_OK;
     if (only && !sdg_statistics_find(s, only))
-        result = sdg_fail(&l, SDG_ERROR_USAGE, "%s has no site '%s'", path, only);
+        result = sdg_fail(log, SDG_ERROR_USAGE, "%s has no site '%s'", path, only);
     if (result == SDG_OK)
         info(user, &shown);
     for (size_t i = 0; i < s->site_count && result == SDG_OK; i++)
         if (!only || strcmp(only, s->sites[i].name) == 0)
-            result = show_site(&l, s, &s->sites[i], site, user);
+            result = show_site(log, s, &s->sites[i], site, user);
     sdg_statistics_destroy(&s);
     return result;
 }

@@ -9,6 +9,7 @@
 #include "measure/evaluate_outputs.h"
 #include "measure/evaluate_sites.h"
 #include "pipeline/job.h"
+#include "pipeline/template.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -28,6 +29,12 @@ static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_
                         params->model_count, MAX_MODELS);
     if (params->seeds < 0 || params->seeds > MAX_SEEDS)
         return sdg_fail(log, SDG_ERROR_USAGE, "seeds is %d, should be 1..%d", params->seeds, MAX_SEEDS);
+    if (params->site_runs < 0 || params->pictures < 0)
+        return sdg_fail(log, SDG_ERROR_USAGE, "%s is %d, should be positive, or 0 for none",
+                        params->site_runs < 0 ? "site_runs" : "pictures",
+                        params->site_runs < 0 ? params->site_runs : params->pictures);
+    SDG_TRY(sdg_template_check(log, &params->generate, false));
+    SDG_TRY(sdg_template_check_pipeline(log, &params->pipeline));
     if (params->prompt_count > (size_t)INT32_MAX / (size_t)(params->seeds ? params->seeds : 1))
         return sdg_fail(log, SDG_ERROR_USAGE, "%zu prompts with %d seeds are too many pictures", params->prompt_count,
                         params->seeds);
@@ -41,8 +48,7 @@ static enum sdg_result list_runs(struct sdg_evaluator *e)
     shown->seeds = params->seeds ? params->seeds : 1;
     shown->runs = params->prompt_count * (size_t)shown->seeds;
     shown->models = params->model_count;
-    size_t pictures = params->pictures < 0 ? 0 : params->pictures ? (size_t)params->pictures : 8;
-    shown->pictures = pictures < shown->runs ? pictures : shown->runs;
+    shown->pictures = (size_t)params->pictures < shown->runs ? (size_t)params->pictures : shown->runs;
     const char **prompts = sdg_evaluation_take(e->store, shown->runs, sizeof *prompts);
     for (size_t i = 0; i < params->prompt_count && prompts; i++) {
         const char *copy = sdg_evaluation_text(e->store, "%s", params->prompts[i]);
@@ -191,7 +197,7 @@ static enum sdg_result look_at(struct sdg_evaluator *e, size_t model, struct sdg
         e->plain_latents = p->model->unet_config.in_channels == job.latent_c;
     if (result == SDG_OK)
         result = model ? check_same(e, p, &job) : note_settings(e, &job);
-    if (result == SDG_OK && !model && e->params->site_runs >= 0 && !p->quantized)
+    if (result == SDG_OK && !model && e->params->site_runs && !p->quantized)
         result = sdg_evaluate_list_sites(e, p, &job);
     if (result == SDG_OK)
         result = describe(e, model, p);
@@ -395,8 +401,7 @@ static void clear(struct sdg_evaluator *e)
 enum sdg_result sdg_evaluate(const struct sdg_evaluate_params *params, struct sdg_evaluation **out)
 {
     *out = NULL;
-    struct sdg_evaluator e = {.params = params,
-                              .log = {params->pipeline.log, params->pipeline.log_user, params->pipeline.log_level}};
+    struct sdg_evaluator e = {.params = params, .log = params->pipeline.log};
     SDG_TRY(sdg_evaluation_create(&e.log, &e.store));
     e.shown = &e.store->shown;
     enum sdg_result result = evaluate(&e);

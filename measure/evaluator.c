@@ -16,8 +16,6 @@ struct sdg_generate_params sdg_evaluate_run(const struct sdg_evaluator *e, size_
         .sampler = g->sampler,
         .schedule = g->schedule,
         .eta = g->eta,
-        .sigmas = g->sigmas,
-        .sigma_count = g->sigma_count,
         .seed = g->seed + (int64_t)run,
         .rng = g->rng,
         .sampler_rng = g->sampler_rng,
@@ -40,7 +38,8 @@ enum sdg_result sdg_evaluate_open(const struct sdg_evaluator *e, size_t model, b
     params.type = m->type ? m->type : params.type;
     params.backend = m->backend ? m->backend : params.backend;
     params.no_correction |= m->no_correction;
-    params.log_level = quiet ? SDG_LOG_ERROR : params.log_level;
+    params.keep = e->shown->runs > 1 ? SDG_KEEP_NETWORKS : SDG_KEEP_NOTHING;
+    params.log.level = quiet ? SDG_LOG_ERROR : params.log.level;
     return sdg_pipeline_create(&params, out);
 }
 
@@ -66,8 +65,8 @@ bool sdg_evaluate_report(struct sdg_evaluator *e, int step)
 
 int sdg_evaluate_output_runs(const struct sdg_evaluator *e)
 {
-    int wanted = e->params->site_runs ? e->params->site_runs : 4;
-    if (wanted < 0 || !e->plain_latents)
+    const int wanted = e->params->site_runs;
+    if (!e->plain_latents)
         return 0;
     return (size_t)wanted < e->shown->runs ? wanted : (int)e->shown->runs;
 }

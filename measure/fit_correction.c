@@ -247,9 +247,9 @@ static enum sdg_result run_model(struct measurement *m, const char *path,
 enum sdg_result sdg_correction_measure(const struct sdg_correct_params *params, const char *full, const char *quantized,
                                        struct sdg_correction **out, struct sdg_corrected_row **rows)
 {
-    const struct sdg_log log = {params->pipeline.log, params->pipeline.log_user, params->pipeline.log_level};
+    const struct sdg_log log = params->pipeline.log;
     struct measurement m = {.params = params, .log = &log};
-    if (!params->prompt_count)
+    if (!params->prompt_count || !params->prompts)
         return sdg_fail(&log, SDG_ERROR_INPUT, "there is no prompt to measure the correction with");
     enum sdg_result result = run_model(&m, full, record_all);
     if (result == SDG_OK)

@@ -5,6 +5,7 @@
 #include "formats/model.h"
 #include "formats/quantized_folder.h"
 #include "measure/fit_correction.h"
+#include "pipeline/template.h"
 
 #include <string.h>
 
@@ -56,10 +57,12 @@ static enum sdg_result find_models(const struct sdg_log *log, const struct sdg_c
 
 enum sdg_result sdg_correct(const struct sdg_correct_params *params)
 {
-    const struct sdg_log log = {params->pipeline.log, params->pipeline.log_user, params->pipeline.log_level};
+    const struct sdg_log log = params->pipeline.log;
     struct sdg_correction *correction = NULL;
     struct sdg_corrected_row *rows = NULL;
     char *full = NULL;
+    SDG_TRY(sdg_template_check(&log, &params->generate, true));
+    SDG_TRY(sdg_template_check_pipeline(&log, &params->pipeline));
     enum sdg_result result = find_models(&log, params, &full);
     if (result == SDG_OK)
         result = sdg_correction_measure(params, full, params->quantized, &correction, &rows);

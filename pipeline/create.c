@@ -26,9 +26,11 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
     if (params->vae_tile_size && (params->vae_tile_size < 8 || params->vae_tile_size > 1024))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile size is %d, should be 8..1024 latent pixels",
                         params->vae_tile_size);
-    if (!(params->vae_tile_overlap < 0.76))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile overlap is %g, should be 0..0.75",
-                        params->vae_tile_overlap);
+    const struct sdg_number overlap = params->vae_tile_overlap;
+    if (overlap.given && !(overlap.value >= 0 && overlap.value <= 0.75))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile overlap is %g, should be 0..0.75", overlap.value);
+    if (params->keep != SDG_KEEP_NOTHING && params->keep != SDG_KEEP_NETWORKS)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "what to keep is %d, no value of enum sdg_keep", (int)params->keep);
     if (params->vae_tiling && strcmp(params->vae_tiling, "auto") && strcmp(params->vae_tiling, "on") &&
         strcmp(params->vae_tiling, "off"))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tiling is '%s', should be auto, on or off", params->vae_tiling);
@@ -43,6 +45,7 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
     p->params = *params;
     p->params.model = p->params.vae = p->params.backend = p->params.type = p->params.cache_dir = p->params.cpu_mask =
         NULL;
+    p->params.disable = NULL; // its meaning is in p->disable
     p->params.vae_tiling = !params->vae_tiling   ? "auto"
         : strcmp(params->vae_tiling, "on") == 0  ? "on"
         : strcmp(params->vae_tiling, "off") == 0 ? "off"
@@ -119,6 +122,7 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
 {
     SDG_TRY(check_params(p, params));
     keep_params(p, params);
+    SDG_TRY(sdg_features_parse(&p->log, params->disable, &p->disable));
     SDG_TRY(sdg_backends_parse(p, params->backend));
     SDG_TRY(find_cache_dir(p, params->cache_dir));
     if (params->cpu_mask && !(p->cpu_mask = sdg_strdup(&p->log, params->cpu_mask)))
@@ -133,11 +137,10 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)
 {
     *out = NULL;
-    struct sdg_log log = {params->log, params->log_user, params->log_level};
-    struct sdg_pipeline *p = sdg_alloc(&log, 1, sizeof *p, "the pipeline");
+    struct sdg_pipeline *p = sdg_alloc(&params->log, 1, sizeof *p, "the pipeline");
     if (!p)
         return SDG_ERROR_MEMORY;
-    p->log = log;
+    p->log = params->log;
     p->unet_context = -1;
     enum sdg_result result = create(p, params);
     if (result != SDG_OK)

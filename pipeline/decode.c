@@ -123,7 +123,7 @@ enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, co
         result = to_picture(p, job, image, out);
     sdg_free(input);
     sdg_free(image);
-    if (result != SDG_OK || !job->keep_networks || job->last_picture)
+    if (result != SDG_OK || !job->keep_networks)
         sdg_network_clear(&p->decoder);
     sdg_memory_trim();
     return result;

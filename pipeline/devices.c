@@ -23,12 +23,9 @@ static void list_one(void *user, const struct sdg_device_info *info)
     lister->fn(lister->user, &device);
 }
 
-void sdg_list_devices(sdg_log_fn log, void *log_user, void (*fn)(void *user, const struct sdg_device *device),
-                      void *user)
+void sdg_list_devices(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device *device), void *user)
 {
-    struct lister lister = {fn, user};
-    struct sdg_log l = {log, log_user, SDG_LOG_WARNING};
-    sdg_backend_list(&l, NULL, list_one, &lister);
+    sdg_backend_list(log, NULL, list_one, &(struct lister){fn, user});
 }
 
 static bool is_model(const char *folder)

@@ -18,7 +18,7 @@ static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, s
     info->steps = job->steps;
     info->clip_skip = job->clip_skip;
     info->cfg_scale = job->cfg_scale;
-    info->eta = job->params->eta ? *job->params->eta : -1;
+    info->eta = sdg_sampler_eta(job->sampler);
     info->sampler = sdg_method_name(job->method);
     info->schedule = sdg_schedule_name(job->schedule);
     info->rng = sdg_rng_name(job->rng.kind);

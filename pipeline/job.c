@@ -10,10 +10,20 @@
 
 enum { MAX_SIDE = 16384, MAX_STEPS = 1000 };
 
-// What a pipeline of this kind is usually run with, where it differs from the command line's defaults.
-static double default_cfg_scale(const struct sdg_model *model)
+static double number_or(struct sdg_number number, double otherwise)
+{
+    return number.given ? number.value : otherwise;
+}
+
+// What a model of this kind is usually run with.
+double sdg_default_cfg_scale(const struct sdg_model *model)
 {
     return model->kind == SDG_MODEL_LCM ? 8.5 : 7.0;
+}
+
+bool sdg_inpaints(const struct sdg_model *model)
+{
+    return model->unet_config.in_channels == 2 * model->vae_config.latent_channels + 1;
 }
 
 static enum sdg_result find_size(struct sdg_pipeline *p, struct sdg_job *job)
@@ -40,6 +50,26 @@ static enum sdg_result find_size(struct sdg_pipeline *p, struct sdg_job *job)
     return SDG_OK;
 }
 
+// Counts of the caller's arrays. The mask is as large as the init image, whose size has been checked.
+static enum sdg_result check_arrays(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    const struct sdg_generate_params *g = job->params;
+    const size_t pixels = (size_t)job->width * (size_t)job->height;
+    if (g->noise_count != (g->noise ? job->latent_elements : 0))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "the noise has %zu numbers, a picture of %dx%d starts from %dx%dx%d (channels, height, width), "
+                        "which are %zu",
+                        g->noise ? g->noise_count : 0, job->width, job->height, job->latent_c, job->latent_h,
+                        job->latent_w, job->latent_elements);
+    if (g->mask_count != (g->mask ? pixels : 0))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the mask has %zu pixels, the picture of %dx%d has %zu",
+                        g->mask ? g->mask_count : 0, job->width, job->height, pixels);
+    if (g->sigmas ? g->sigma_count < 1 : g->sigma_count != 0)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "there are %d sigmas, should be at least 1, or 0 and no array",
+                        g->sigma_count);
+    return SDG_OK;
+}
+
 static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_job *job)
 {
     const struct sdg_unet_config *u = &p->model->unet_config;
@@ -47,7 +77,7 @@ static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_j
         return sdg_fail(&p->log, SDG_ERROR_INPUT,
                         "%s: the UNet has %d output channels, the autoencoder %d latent channels", p->model->path,
                         u->out_channels, job->latent_c);
-    bool inpaints = u->in_channels == 2 * job->latent_c + 1;
+    const bool inpaints = sdg_inpaints(p->model);
     if (u->in_channels != job->latent_c && !inpaints)
         return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED,
                         "%s: the UNet takes %d channels; text-to-image models take %d, inpainting models %d",
@@ -62,7 +92,7 @@ static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_j
 
 static enum sdg_result find_guidance(struct sdg_pipeline *p, struct sdg_job *job)
 {
-    job->cfg_scale = job->params->cfg_scale ? *job->params->cfg_scale : default_cfg_scale(p->model);
+    job->cfg_scale = number_or(job->params->cfg_scale, sdg_default_cfg_scale(p->model));
     if (!isfinite(job->cfg_scale) || fabs(job->cfg_scale) > 1000)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "cfg scale is %g, should be a number from -1000 to 1000",
                         job->cfg_scale);
@@ -102,7 +132,7 @@ static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
     int steps = g->steps ? g->steps : g->sigma_count > 0 ? g->sigma_count : 20;
     if (steps < 1 || steps > MAX_STEPS)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "steps is %d, should be 1..%d", steps, MAX_STEPS);
-    job->strength = g->strength ? *g->strength : 0.75;
+    job->strength = number_or(g->strength, 0.75);
     int first = 0;
     if (g->init_image) {
         if (!(job->strength > 0 && job->strength <= 1))
@@ -120,13 +150,13 @@ static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
         .config = &job->scheduler,
         .steps = steps,
         .first_step = first,
-        .eta = g->eta ? *g->eta : -1.0,
+        .eta = number_or(g->eta, -1.0),
         .sigmas = g->sigmas,
         .sigma_count = g->sigma_count,
         .elements = job->latent_elements,
     };
-    if (g->eta && !(*g->eta >= 0 && *g->eta <= 10))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "eta is %g, should be 0..10", *g->eta);
+    if (g->eta.given && !(g->eta.value >= 0 && g->eta.value <= 1))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "eta is %g, should be 0..1", g->eta.value);
     SDG_TRY(sdg_sampler_create(&p->log, &params, &job->sampler));
     job->steps = steps;
     return SDG_OK;
@@ -163,23 +193,11 @@ static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *jo
 static enum sdg_result find_tiles(struct sdg_pipeline *p, struct sdg_job *job)
 {
     job->tile = p->params.vae_tile_size ? p->params.vae_tile_size : 32;
-    double overlap = p->params.vae_tile_overlap < 0 ? 0
-        : p->params.vae_tile_overlap > 0            ? p->params.vae_tile_overlap
-                                                    : 0.5;
-    job->tile_step = (int)(job->tile * (1 - overlap));
+    job->tile_step = (int)(job->tile * (1 - number_or(p->params.vae_tile_overlap, 0.5)));
     if (job->tile_step < 1)
         job->tile_step = 1;
     job->tile_vae = p->params.vae_tiling && strcmp(p->params.vae_tiling, "on") == 0;
     return SDG_OK;
-}
-
-// Pictures of a batch have the networks in common.
-static void find_residency(struct sdg_job *job)
-{
-    const struct sdg_generate_params *g = job->params;
-    job->keep_networks = g->images > 1;
-    job->first_picture = g->image == 0;
-    job->last_picture = g->image + 1 >= g->images;
 }
 
 enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job)
@@ -188,12 +206,13 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     job->prompt = params->prompt ? params->prompt : "";
     job->negative = params->negative_prompt ? params->negative_prompt : "";
     job->negative_absent = !params->negative_prompt;
+    job->keep_networks = p->params.keep == SDG_KEEP_NETWORKS;
     if (!p->tokenizer[0])
         return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s has no tokenizer: %s", p->model->path,
                         sdg_model_tokenizer_hint());
-    find_residency(job);
     SDG_TRY(find_size(p, job));
     SDG_TRY(check_channels(p, job));
+    SDG_TRY(check_arrays(p, job));
     SDG_TRY(find_guidance(p, job));
     SDG_TRY(find_sampler_names(p, job));
     SDG_TRY(find_clip_skip(p, job));

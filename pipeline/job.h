@@ -17,10 +17,8 @@ struct sdg_job {
     bool guidance;           // two branches
     bool guidance_embedding; // LCM
     bool split_guidance;     // the branches one after the other, when memory is short
-    // Residency of the networks that may be kept from picture to picture.
-    bool keep_networks; // those of the picture before are there, and these stay for the next; until memory is short
-    bool first_picture; // nothing was kept before it
-    bool last_picture;  // nothing is kept after it
+    // UNet and decoder of the picture before may be there, and these stay for the next; until memory is short
+    bool keep_networks;
     bool tile_vae;
     int tile; // latent pixels
     int tile_step;
@@ -44,6 +42,9 @@ struct sdg_job {
 // `params` must outlive the job. To be cleared also after a failure.
 enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job);
 void sdg_job_clear(struct sdg_job *job);
+double sdg_default_cfg_scale(const struct sdg_model *model);
+// The model's UNet takes mask and masked picture besides the latent.
+bool sdg_inpaints(const struct sdg_model *model);
 // Size of one run of the autoencoder in latent pixels: a tile, or the whole.
 void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w);
 // Whether it takes more than one such run.

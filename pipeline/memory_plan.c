@@ -141,7 +141,7 @@ static enum sdg_result make_plan(struct sdg_pipeline *p, struct sdg_job *job, in
     return SDG_OK;
 }
 
-// Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture of a batch,
+// Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture,
 // tiles (the picture changes a little), then one branch at a time.
 static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const struct sdg_memory_plan *plan,
                       size_t budget)
@@ -171,8 +171,8 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
     size_t resident = sdg_resident_now();
-    // What earlier pictures of the batch left behind is this picture's to use: networks that stayed, and freed memory.
-    if (!p->bare || (job->first_picture && !p->unet.program && !p->decoder.program))
+    // What earlier pictures left behind is this picture's to use: networks that stayed, and freed memory.
+    if (!p->bare || (!job->keep_networks && !p->unet.program && !p->decoder.program))
         p->bare = resident + (p->planned_before ? 0 : sdg_backend_info(p->stage[SDG_STAGE_UNET].backend)->code_bytes);
     p->planned_before = true;
     plan->base = p->bare;
@@ -195,6 +195,10 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
                 "the picture is decoded in tiles of %dx%d: memory is short, or the device's buffers are", tile, tile);
     if (job->split_guidance)
         sdg_say(&p->log, SDG_LOG_INFO, "memory is short: the two branches of guidance run one after the other");
+    if (!job->keep_networks) { // memory is short for the first time: the plan counts on what earlier pictures left
+        sdg_network_clear(&p->unet);
+        sdg_network_clear(&p->decoder);
+    }
     job->planned = (double)plan->peak;
     return SDG_OK;
 }

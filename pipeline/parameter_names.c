@@ -16,19 +16,7 @@ const char *sdg_version(void)
 
 const char *sdg_build_info(void)
 {
-    return "oneDNN: "
-#if SDG_HAVE_ONEDNN
-           "yes"
-#else
-           "no (reference kernels)"
-#endif
-           ", Vulkan: "
-#if SDG_HAVE_VULKAN
-           "yes"
-#else
-           "no"
-#endif
-           ", compiler: " __VERSION__;
+    return SDG_BUILD_INFO; // from CMake, which knows versions and the shaders that were compiled
 }
 
 static const char *const samplers[] = {
@@ -46,6 +34,7 @@ static const char *const rngs[] = {
 static const char *const types[] = {"f32", "f16", "bf16", NULL};
 static const char *const backends[] = {"auto", "cpu", "vulkan", "vulkan:N", "reference", NULL};
 static const char *const predictions[] = {"eps", "v", NULL};
+static const char *const features[] = {"onednn", "bf16", "subgroup", "f16", "dot", "coopmat", NULL}; // sdg_feature bits
 
 const char *const *sdg_names(enum sdg_names which)
 {
@@ -56,6 +45,7 @@ const char *const *sdg_names(enum sdg_names which)
     case SDG_NAMES_TYPE: return types;
     case SDG_NAMES_BACKEND: return backends;
     case SDG_NAMES_PREDICTION: return predictions;
+    case SDG_NAMES_FEATURE: return features;
     }
     return NULL;
 }
@@ -80,4 +70,19 @@ enum sdg_result sdg_name_find(const struct sdg_log *log, enum sdg_names which, c
     char legal[400];
     sdg_names_join(which, legal, sizeof legal);
     return sdg_fail(log, SDG_ERROR_USAGE, "%s is '%s', should be one of: %s", what, name, legal);
+}
+
+enum sdg_result sdg_features_parse(const struct sdg_log *log, const char *text, unsigned *mask)
+{
+    *mask = 0;
+    while (text) {
+        char name[32];
+        size_t length = strcspn(text, ",");
+        int index = 0;
+        snprintf(name, sizeof name, "%.*s", length < sizeof name ? (int)length : (int)sizeof name - 1, text);
+        SDG_TRY(sdg_name_find(log, SDG_NAMES_FEATURE, "a feature to do without", name, &index));
+        *mask |= 1u << index;
+        text = text[length] ? text + length + 1 : NULL;
+    }
+    return SDG_OK;
 }

@@ -20,13 +20,13 @@ struct sdg_network_shape {
     int64_t skip;          // clip skip, as sdg_text_params.skip
 };
 
-// A program and what it was made for, so that the next picture of a batch can use it again.
+// A program and what it was made for, so that the next picture can use it again.
 struct sdg_network {
     struct sdg_program *program;
     struct sdg_network_shape shape;
 };
 
-// Prompt embeddings as the UNet takes them; kept for the next picture of a batch.
+// Prompt embeddings as the UNet takes them; kept for the next picture.
 struct sdg_context {
     char *prompt, *negative; // what they were made from; NULL = nothing kept
     int clip_skip;
@@ -60,6 +60,7 @@ struct sdg_pipeline {
     struct sdg_log log;
     struct sdg_hooks hooks;
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
+    unsigned disable;                  // enum sdg_feature
     char *cache_dir, *cpu_mask, *model_name;
     struct sdg_model *model;
     struct sdg_quantized *quantized;   // NULL: a floating-point model
@@ -71,7 +72,7 @@ struct sdg_pipeline {
     int64_t context_serial; // raised when the context changes
     int64_t unet_context;   // serial of the context whose keys and values are in `unet`
     bool planned_before;    // kernels of an earlier picture are part of the process already
-    size_t bare;            // bytes of the process before the first picture of a batch
+    size_t bare;            // bytes of the process without anything that a picture left behind
 };
 
 #endif

@@ -409,7 +409,7 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
     if (result == SDG_OK)
         result = run_loop(&l);
     loop_end(&l);
-    if (result != SDG_OK || !job->keep_networks || job->last_picture)
+    if (result != SDG_OK || !job->keep_networks)
         sdg_network_clear(&p->unet);
     if (result != SDG_OK) // prepared during the last step
         sdg_network_clear(&p->decoder);

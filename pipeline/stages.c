@@ -19,7 +19,7 @@ enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
         .threads = p->params.threads,
         .device = s->device,
         .validation = p->params.validation,
-        .disable = p->params.disable,
+        .disable = p->disable,
         .cpu_mask = p->cpu_mask,
         .cache_dir = p->cache_dir,
     };

@@ -392,8 +392,7 @@ static enum sdg_result quantize(struct quantizer *q)
 
 enum sdg_result sdg_quantize(const struct sdg_quantize_params *params)
 {
-    struct quantizer q = {
-        .params = params, .log = {params->log, params->log_user, params->log_level}, .start = sdg_clock()};
+    struct quantizer q = {.params = params, .log = params->log, .start = sdg_clock()};
     if (!params->model || !params->output)
         return sdg_fail(&q.log, SDG_ERROR_USAGE, "a model and an output folder are needed");
     if (params->threads < 0 || params->threads > MAX_THREADS || params->seed >= largest_seed)

@@ -190,7 +190,7 @@ static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_
 struct sdg_sampler {
     struct sdg_call *calls;
     int count, steps, first_step;
-    double init_noise_sigma;
+    double init_noise_sigma, eta;
     double clip_range; // infinite: predictions are not clipped
     size_t elements;
     float *saved, *noise, *history[SDG_WALK_HISTORY]; // [elements] each, where the calls use them
@@ -259,6 +259,7 @@ static enum sdg_result build(const struct sdg_log *log, const struct sdg_sampler
     s->steps = walk->steps.count - params->first_step;
     s->first_step = params->first_step;
     s->init_noise_sigma = walk->init_noise_sigma;
+    s->eta = walk->eta;
     s->clip_range = walk->clip ? (double)params->config->clip_sample_range : INFINITY;
     s->elements = params->elements;
     return allocate_vectors(log, s);
@@ -315,6 +316,11 @@ double sdg_sampler_timestep(const struct sdg_sampler *s, int call)
 double sdg_sampler_sigma(const struct sdg_sampler *s, int call)
 {
     return s->calls[call].sigma;
+}
+
+double sdg_sampler_eta(const struct sdg_sampler *s)
+{
+    return s->eta;
 }
 
 double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s)

@@ -11,7 +11,7 @@
 // One sampler object walks one picture: for call i = 0 .. calls-1
 //     sdg_sampler_scale_input(s, i, latent, model_input)    what the UNet sees
 //     eps = UNet(model_input, sdg_sampler_timestep(s, i))
-//     sdg_sampler_step(s, i, eps, latent)                    latent is updated in place
+//     sdg_sampler_step(s, i, eps, latent, rng)              latent is updated in place
 // in this order, from call 0 on; a walk may be made again. Multi-evaluation samplers (heun, dpm2, dpm++2s_a; pndm,
 // which visits its second timestep twice) simply have more calls than steps. Thread-safety: one call at a time per
 // sampler.
@@ -78,6 +78,7 @@ int sdg_sampler_step_of_call(const struct sdg_sampler *s, int call); // 0-based,
 double sdg_sampler_timestep(const struct sdg_sampler *s, int call);  // may be fractional
 // noise beside a picture of unit scale; finite, above 0
 double sdg_sampler_sigma(const struct sdg_sampler *s, int call);
+double sdg_sampler_eta(const struct sdg_sampler *s); // what was asked for, or the method's default
 // The first latent of txt2img is noise * this.
 double sdg_sampler_init_noise_sigma(const struct sdg_sampler *s);
 // A picture's latent noised to the level of a call (scheduler.add_noise): 0 for the start of img2img, later ones for

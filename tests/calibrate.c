@@ -39,8 +39,7 @@ static enum sdg_result run_both(const char *output, const char *hessians, int sh
                                          .backend = "cpu",
                                          .type = "f32",
                                          .threads = 2,
-                                         .log = collect_message,
-                                         .log_user = messages,
+                                         .log = {.fn = collect_message, .user = messages},
                                          .cache_dir = ""};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     struct sdg_collect_params collect = {
@@ -106,7 +105,7 @@ static void shards_and_resume(void **state)
     assert_int_equal(run(one, 1, 2, false, 3, NULL, NULL, &m), SDG_OK);
     assert_int_equal(run(two, 2, 2, false, 3, NULL, NULL, &m), SDG_OK);
     const char *const parts[] = {two, one};
-    assert_int_equal(sdg_collect_merge(collect_message, &m, parts, 2, sum), SDG_OK);
+    assert_int_equal(sdg_collect_merge(&(struct sdg_log){.fn = collect_message, .user = &m}, parts, 2, sum), SDG_OK);
     assert_same_file(all, sum);
 
     int done = 0;
@@ -125,7 +124,7 @@ static void empty_shard_merges(void **state)
     char *all = path_of("all.safetensors"), *none = path_of("none.safetensors"), *sum = path_of("sum5.safetensors");
     assert_int_equal(run(none, 5, 5, false, 3, NULL, NULL, &m), SDG_OK); // prompts 5, 10, ..: there is none
     const char *const parts[] = {none, all};
-    assert_int_equal(sdg_collect_merge(collect_message, &m, parts, 2, sum), SDG_OK);
+    assert_int_equal(sdg_collect_merge(&(struct sdg_log){.fn = collect_message, .user = &m}, parts, 2, sum), SDG_OK);
     assert_same_file(all, sum);
     free(all), free(none), free(sum);
 }
@@ -138,10 +137,12 @@ static void different_runs_do_not_merge(void **state)
     assert_int_equal(run(other, 2, 2, false, 2, NULL, NULL, &m), SDG_OK); // two steps instead of three
     const char *const parts[] = {one, other}, *const twice[] = {one, one};
     m = (struct messages){0};
-    assert_int_equal(sdg_collect_merge(collect_message, &m, parts, 2, sum), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_collect_merge(&(struct sdg_log){.fn = collect_message, .user = &m}, parts, 2, sum),
+                     SDG_ERROR_INPUT);
     assert_int_equal(m.errors, 1);
     // its prompts would count twice
-    assert_int_equal(sdg_collect_merge(collect_message, &m, twice, 2, sum), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_collect_merge(&(struct sdg_log){.fn = collect_message, .user = &m}, twice, 2, sum),
+                     SDG_ERROR_INPUT);
     assert_int_not_equal(access(sum, F_OK), 0);
     free(one), free(other), free(sum);
 }
@@ -176,7 +177,7 @@ static void hessians(void **state)
     assert_int_equal(run_both(temp_path("h-stats-1.safetensors"), one, 1, 2, false, 3, NULL, NULL, &m), SDG_OK);
     assert_int_equal(run_both(temp_path("h-stats-2.safetensors"), two, 2, 2, false, 3, NULL, NULL, &m), SDG_OK);
     const char *const parts[] = {two, one}, *const mixed[] = {one, plain}, *const twice[] = {one, one};
-    assert_int_equal(sdg_collect_merge(collect_message, &m, parts, 2, sum), SDG_OK);
+    assert_int_equal(sdg_collect_merge(&(struct sdg_log){.fn = collect_message, .user = &m}, parts, 2, sum), SDG_OK);
     assert_same_file(all, sum);
 
     // The statistics are complete, the Hessians have still to be made; then the other way round.
@@ -191,8 +192,12 @@ static void hessians(void **state)
     assert_same_file(other, plain);
 
     m = (struct messages){0};
-    assert_int_equal(sdg_collect_merge(collect_message, &m, mixed, 2, temp_path("h-bad.safetensors")), SDG_ERROR_INPUT);
-    assert_int_equal(sdg_collect_merge(collect_message, &m, twice, 2, temp_path("h-bad.safetensors")), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_collect_merge(&(struct sdg_log){.fn = collect_message, .user = &m}, mixed, 2,
+                                       temp_path("h-bad.safetensors")),
+                     SDG_ERROR_INPUT);
+    assert_int_equal(sdg_collect_merge(&(struct sdg_log){.fn = collect_message, .user = &m}, twice, 2,
+                                       temp_path("h-bad.safetensors")),
+                     SDG_ERROR_INPUT);
     assert_int_equal(m.errors, 2);
     assert_int_equal(sdg_hessians_read(NULL, all, &h), SDG_OK);
     assert_int_equal(h->count, 92);
@@ -236,15 +241,59 @@ static void showing(void **state)
     struct messages m = {0};
     struct seen seen = {0};
     char *all = path_of("all.safetensors");
-    assert_int_equal(sdg_collect_show(collect_message, &m, all, NULL, see_info, see_site, &seen), SDG_OK);
+    assert_int_equal(
+        sdg_collect_show(&(struct sdg_log){.fn = collect_message, .user = &m}, all, NULL, see_info, see_site, &seen),
+        SDG_OK);
     assert_int_equal(seen.sites, seen.info.sites);
     assert_int_equal(seen.silu, 22);
     assert_int_equal(seen.info.rows, 3);
     assert_int_equal(seen.info.prompts_done, PROMPTS);
-    assert_int_equal(sdg_collect_show(collect_message, &m, all, "no.such.site", see_info, see_site, &seen),
+    assert_int_equal(sdg_collect_show(&(struct sdg_log){.fn = collect_message, .user = &m}, all, "no.such.site",
+                                      see_info, see_site, &seen),
                      SDG_ERROR_USAGE);
     assert_int_equal(m.errors, 1);
     free(all);
+}
+
+// What belongs to a single picture is refused, not ignored.
+static void single_pictures_are_refused(void **state)
+{
+    (void)state;
+    static const float noise[1];
+    static const double sigmas[] = {2, 1};
+    struct sdg_image *image;
+    assert_int_equal(sdg_image_create(64, 64, &image), SDG_OK);
+    const struct {
+        const char *word;
+        struct sdg_generate_params generate;
+    } cases[] = {
+        {"generate.prompt", {.prompt = "a"}},
+        {"generate.sigmas", {.sigmas = sigmas, .sigma_count = 2}},
+        {"generate.init_image", {.init_image = image}},
+        {"generate.strength", {.strength = {true, 0.5}}},
+        {"generate.mask", {.mask = image->pixels}},
+        {"generate.noise", {.noise = noise}},
+        {"generate.noise", {.noise_count = 1}},
+        {"generate.image", {.image = 1}},
+        {"generate.images", {.images = 2}},
+    };
+    struct messages m = {0};
+    struct sdg_pipeline *p;
+    const struct sdg_pipeline_params params = {
+        .model = SDG_SOURCE_DIR "/models/emoji-128", .backend = "cpu", .log = {.fn = collect_message, .user = &m}};
+    assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct sdg_collect_params collect = {.prompts = prompts,
+                                                   .prompt_count = PROMPTS,
+                                                   .output = temp_path("single.safetensors"),
+                                                   .generate = cases[i].generate};
+        m.errors = 0;
+        assert_int_equal(sdg_collect(p, &collect), SDG_ERROR_USAGE);
+        if (m.errors != 1 || !strstr(m.last, cases[i].word))
+            fail_msg("'%s' should have '%s'", m.last, cases[i].word);
+    }
+    sdg_pipeline_destroy(&p);
+    sdg_image_destroy(&image);
 }
 
 int main(void)
@@ -255,6 +304,7 @@ int main(void)
         cmocka_unit_test(empty_shard_merges),
         cmocka_unit_test(different_runs_do_not_merge),
         cmocka_unit_test(wrong_shards_are_refused),
+        cmocka_unit_test(single_pictures_are_refused),
         cmocka_unit_test(showing),
         cmocka_unit_test(hessians),
     };

@@ -191,9 +191,9 @@ static struct sdg_correct_params correct_params(struct temp_log *t)
     return (struct sdg_correct_params){
         .prompts = prompts,
         .prompt_count = 2,
-        .generate = {.steps = STEPS, .width = 64, .height = 64, .cfg_scale = &guidance, .seed = 3},
+        .generate = {.steps = STEPS, .width = 64, .height = 64, .cfg_scale = sdg_number(guidance), .seed = 3},
         .pipeline =
-            {.backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = t, .cache_dir = ""},
+            {.backend = "cpu", .type = "f32", .threads = 2, .log = {.fn = temp_log_say, .user = t}, .cache_dir = ""},
     };
 }
 
@@ -260,18 +260,17 @@ static struct drawn draw(const char *model, bool no_correction, double eta)
                                          .type = "f32",
                                          .threads = 2,
                                          .no_correction = no_correction,
-                                         .log = temp_log_say,
-                                         .log_user = &t,
+                                         .log = {.fn = temp_log_say, .user = &t},
                                          .cache_dir = ""};
     struct sdg_generate_params generate = {
         .prompt = "blue heart",
         .width = 64,
         .height = 64,
         .steps = STEPS,
-        .cfg_scale = &guidance,
+        .cfg_scale = sdg_number(guidance),
         .sampler = "ddim",
         .schedule = "model",
-        .eta = &eta,
+        .eta = sdg_number(eta),
         .seed = 8,
         .latent = keep_latent,
         .latent_user = &drawn,
@@ -391,6 +390,10 @@ static void test_refusals(void **state)
     expect_refused(params, &t, SDG_ERROR_INPUT, "is not the model that");
     params = good, params.model = folder;
     expect_refused(params, &t, SDG_ERROR_INPUT, "is not the model that");
+    params = good, params.generate.images = 2;
+    expect_refused(params, &t, SDG_ERROR_USAGE, "generate.images");
+    params = good, params.pipeline.model = full;
+    expect_refused(params, &t, SDG_ERROR_USAGE, "pipeline.model");
     params = good, params.generate.sampler = "magic";
     expect_refused(params, &t, SDG_ERROR_USAGE, "sampling method");
     params = good, params.generate.progress = stop_comparing;

@@ -81,15 +81,17 @@ static struct sdg_evaluate_params small_params(struct temp_log *t, const struct 
         .model_count = count,
         .prompts = prompts,
         .prompt_count = 2,
+        .site_runs = 4,
+        .pictures = 8,
         .generate = {.width = 64,
                      .height = 64,
                      .steps = steps,
                      .sampler = "ddim",
                      .schedule = "model",
-                     .cfg_scale = &guidance,
+                     .cfg_scale = sdg_number(guidance),
                      .seed = 7},
         .pipeline =
-            {.backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = t, .cache_dir = ""},
+            {.backend = "cpu", .type = "f32", .threads = 2, .log = {.fn = temp_log_say, .user = t}, .cache_dir = ""},
     };
 }
 
@@ -174,8 +176,7 @@ static void draw(const char *path, const char *type, const struct sdg_hooks *hoo
                                                .backend = "cpu",
                                                .type = type,
                                                .threads = 2,
-                                               .log = temp_log_say,
-                                               .log_user = &t,
+                                               .log = {.fn = temp_log_say, .user = &t},
                                                .cache_dir = ""};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     if (hooks)
@@ -186,7 +187,7 @@ static void draw(const char *path, const char *type, const struct sdg_hooks *hoo
                                                  .steps = STEPS,
                                                  .sampler = "ddim",
                                                  .schedule = "model",
-                                                 .cfg_scale = &guidance,
+                                                 .cfg_scale = sdg_number(guidance),
                                                  .seed = 7 + run_index,
                                                  .latent = keep_latent,
                                                  .latent_user = d};
@@ -312,15 +313,14 @@ static char *make_statistics(void)
                                                .backend = "cpu",
                                                .type = "f32",
                                                .threads = 2,
-                                               .log = temp_log_say,
-                                               .log_user = &t,
+                                               .log = {.fn = temp_log_say, .user = &t},
                                                .cache_dir = ""};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     const struct sdg_collect_params collect = {
         .prompts = prompts,
         .prompt_count = 2,
         .output = path,
-        .generate = {.width = 64, .height = 64, .steps = STEPS, .cfg_scale = &guidance, .seed = 100}};
+        .generate = {.width = 64, .height = 64, .steps = STEPS, .cfg_scale = sdg_number(guidance), .seed = 100}};
     assert_int_equal(sdg_collect(p, &collect), SDG_OK);
     sdg_pipeline_destroy(&p);
     return path;
@@ -341,8 +341,7 @@ static char *quantize(const char *statistics, const char *scheme)
                                                .skip_count = 2,
                                                .delta = true,
                                                .threads = 2,
-                                               .log = temp_log_say,
-                                               .log_user = &t};
+                                               .log = {.fn = temp_log_say, .user = &t}};
     if (sdg_quantize(&params) != SDG_OK)
         fail_msg("%s", t.last);
     return path;
@@ -535,6 +534,13 @@ static bool stop(void *user, const struct sdg_evaluate_progress *progress)
     return ++*calls < 12;
 }
 
+static bool never_called(void *user, const struct sdg_progress *progress)
+{
+    (void)user, (void)progress;
+    fail_msg("a callback that was refused was called");
+    return false;
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -569,6 +575,24 @@ static void refusals(void **state)
     params = good;
     params.generate.sampler = "euler_b";
     expect_refused(&params, &t, SDG_ERROR_USAGE, "euler_b");
+    params = good;
+    params.site_runs = -1;
+    expect_refused(&params, &t, SDG_ERROR_USAGE, "site_runs is -1");
+    params = good;
+    params.pictures = -2;
+    expect_refused(&params, &t, SDG_ERROR_USAGE, "pictures is -2");
+    params = good;
+    params.generate.prompt = "a";
+    expect_refused(&params, &t, SDG_ERROR_USAGE, "generate.prompt");
+    params = good;
+    params.generate.progress = never_called;
+    expect_refused(&params, &t, SDG_ERROR_USAGE, "generate.progress");
+    params = good;
+    params.pipeline.model = MODEL;
+    expect_refused(&params, &t, SDG_ERROR_USAGE, "pipeline.model");
+    params = good;
+    params.pipeline.keep = SDG_KEEP_NETWORKS;
+    expect_refused(&params, &t, SDG_ERROR_USAGE, "pipeline.keep");
     int calls = 0;
     params = good;
     params.progress = stop;

@@ -97,13 +97,8 @@ static struct sdg_image *draw(const char *model, const char *backend, const char
     const struct sdg_log *log = temp_log(&t);
     struct sdg_pipeline *p;
     struct sdg_image *image;
-    const struct sdg_pipeline_params params = {.model = temp_path(model),
-                                               .backend = backend,
-                                               .type = type,
-                                               .threads = 2,
-                                               .log = log->fn,
-                                               .log_user = log->user,
-                                               .cache_dir = ""};
+    const struct sdg_pipeline_params params = {
+        .model = temp_path(model), .backend = backend, .type = type, .threads = 2, .log = *log, .cache_dir = ""};
     if (sdg_pipeline_create(&params, &p) != SDG_OK)
         fail_msg("%s", t.last);
     if (sdg_generate(p, &(struct sdg_generate_params){.prompt = "a red apple, 3d", .steps = 2, .seed = 3}, &image,

@@ -10,6 +10,8 @@
 #include "pipeline/tiles.h"
 #include "scheduler/sampler.h"
 #include "sdgen/sdgen.h"
+#include "tests/small_vae.h"
+#include "tests/temp.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -51,14 +53,29 @@ static struct sdg_pipeline *open_pipeline(const char *backend, struct messages *
         .threads = threads,
         .validation = true,
         .vae_tiling = tiling,
-        .log = collect,
-        .log_user = messages,
+        .log = {.fn = collect, .user = messages},
         .cache_dir = "",
     };
     enum sdg_result result = sdg_pipeline_create(&params, &p);
     if (result == SDG_ERROR_DEVICE || result == SDG_ERROR_UNSUPPORTED)
         return NULL;
     if (result != SDG_OK)
+        fail_msg("%s", messages->last);
+    return p;
+}
+
+static struct sdg_pipeline *open_with(const char *model, const char *vae, enum sdg_keep keep, struct messages *messages)
+{
+    struct sdg_pipeline *p = NULL;
+    const struct sdg_pipeline_params params = {.model = model,
+                                               .vae = vae,
+                                               .backend = "cpu",
+                                               .type = "f32",
+                                               .threads = 2,
+                                               .keep = keep,
+                                               .log = {.fn = collect, .user = messages}};
+    *messages = (struct messages){0};
+    if (sdg_pipeline_create(&params, &p) != SDG_OK)
         fail_msg("%s", messages->last);
     return p;
 }
@@ -93,13 +110,12 @@ static double psnr(const struct sdg_image *a, const struct sdg_image *b)
 // The arguments of a case in cases.json as parameters.
 struct parsed {
     struct sdg_generate_params params;
-    double cfg, strength;
     struct sdg_image *init;
 };
 
 static void parse_case(const cJSON *args, struct parsed *out)
 {
-    *out = (struct parsed){.params = {.cfg_scale = &out->cfg, .strength = &out->strength, .plain_prompt = true}};
+    *out = (struct parsed){.params = {.plain_prompt = true}};
     struct sdg_generate_params *g = &out->params;
     for (const cJSON *a = args->child; a && a->next; a = a->next->next) {
         const char *flag = a->valuestring, *value = a->next->valuestring;
@@ -110,7 +126,7 @@ static void parse_case(const cJSON *args, struct parsed *out)
         else if (!strcmp(flag, "--steps"))
             g->steps = atoi(value);
         else if (!strcmp(flag, "--cfg-scale"))
-            out->cfg = atof(value);
+            g->cfg_scale = sdg_number(atof(value));
         else if (!strcmp(flag, "-s"))
             g->seed = atoll(value);
         else if (!strcmp(flag, "--rng"))
@@ -124,7 +140,7 @@ static void parse_case(const cJSON *args, struct parsed *out)
         else if (!strcmp(flag, "-H"))
             g->height = atoi(value);
         else if (!strcmp(flag, "--strength"))
-            out->strength = atof(value);
+            g->strength = sdg_number(atof(value));
         else if (!strcmp(flag, "-i"))
             g->init_image = out->init = read_png(value);
         else
@@ -247,10 +263,10 @@ static void batch_equals_single(void **state)
     struct sdg_generate_params g = quick(), other = quick();
     g.seed = 9;
     struct sdg_image *alone = draw(p, &g, NULL);
+    sdg_pipeline_destroy(&p);
+    p = open_with(MODEL, NULL, SDG_KEEP_NETWORKS, &messages);
     other.prompt = "a dog";
-    other.images = g.images = 2;
     struct sdg_image *before = draw(p, &other, NULL);
-    g.image = 1;
     struct sdg_image *second = draw(p, &g, NULL);
     assert_same(alone, second);
     sdg_image_destroy(&alone);
@@ -290,35 +306,238 @@ static void cancelling(void **state)
 static void bad_parameters(void **state)
 {
     (void)state;
-    static const double nan_value = NAN, negative = -1, zero = 0;
-    struct sdg_generate_params cases[12];
-    for (int i = 0; i < 12; i++)
-        cases[i] = quick();
-    struct sdg_image *small;
+    static const float noise[4 * 8 * 8];
+    static const uint8_t mask[64 * 64];
+    static const double sigmas[2] = {2, 1};
+    struct sdg_image *small, *fitting;
     assert_int_equal(sdg_image_create(32, 32, &small), SDG_OK);
-    cases[0].width = 63;
-    cases[1].height = -8;
-    cases[2].height = 1 << 20;
-    cases[3].steps = -1;
-    cases[4].steps = 1001;
-    cases[5].sampler = "eulr";
-    cases[6].schedule = "";
-    cases[7].cfg_scale = &nan_value;
-    cases[8].eta = &negative;
-    cases[9].clip_skip = 4;
-    cases[10].init_image = small;
-    cases[11].init_image = small, cases[11].width = cases[11].height = 32, cases[11].strength = &zero;
-    for (int i = 0; i < 12; i++) {
-        struct messages messages;
-        struct sdg_pipeline *p = open_pipeline("cpu", &messages, 2, NULL);
+    assert_int_equal(sdg_image_create(64, 64, &fitting), SDG_OK);
+    const struct {
+        const char *word; // in the message
+        struct sdg_generate_params change;
+    } cases[] = {
+        {"width is 63", {.width = 63}},
+        {"height is -8", {.height = -8}},
+        {"height is 1048576", {.height = 1 << 20}},
+        {"steps is -1", {.steps = -1}},
+        {"steps is 1001", {.steps = 1001}},
+        {"'eulr'", {.sampler = "eulr"}},
+        {"scheduler", {.schedule = ""}},
+        {"cfg scale", {.cfg_scale = {true, NAN}}},
+        {"eta is -1", {.eta = {true, -1}}},
+        {"eta is 1.5", {.eta = {true, 1.5}}},
+        {"clip skip is 4", {.clip_skip = 4}},
+        {"32x32", {.init_image = small}},
+        {"strength is 0", {.init_image = fitting, .strength = {true, 0}}},
+        {"255 numbers, a picture of 64x64 starts from 4x8x8", {.noise = noise, .noise_count = 255}},
+        {"0 numbers", {.noise = noise}},
+        {"0 numbers", {.noise_count = 256}}, // of no array
+        {"4095 pixels", {.init_image = fitting, .mask = mask, .mask_count = 4095}},
+        {"0 pixels", {.init_image = fitting, .mask = mask}},
+        {"a mask needs an init image", {.mask = mask, .mask_count = 4096}},
+        {"0 sigmas", {.sigmas = sigmas}},
+        {"-1 sigmas", {.sigmas = sigmas, .sigma_count = -1}},
+        {"2 sigmas", {.sigma_count = 2}},
+    };
+    struct messages messages;
+    struct sdg_pipeline *p = open_pipeline("cpu", &messages, 2, NULL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct sdg_image *image;
-        if (sdg_generate(p, &cases[i], &image, NULL) != SDG_ERROR_USAGE)
-            fail_msg("bad parameter %d was not refused", i);
-        assert_null(image);
-        assert_int_equal(messages.errors, 1);
+        struct sdg_generate_params g = cases[i].change;
+        g.width = g.width ? g.width : 64;
+        g.height = g.height ? g.height : 64;
+        messages.errors = 0;
+        enum sdg_result result = sdg_generate(p, &g, &image, NULL);
+        if (result != SDG_ERROR_USAGE || image || messages.errors != 1 || !strstr(messages.last, cases[i].word))
+            fail_msg("bad parameter %zu gave result %d, %d messages, '%s' should have '%s'", i, (int)result,
+                     messages.errors, messages.last, cases[i].word);
+    }
+    sdg_pipeline_destroy(&p);
+    sdg_image_destroy(&small);
+    sdg_image_destroy(&fitting);
+}
+
+static void bad_pipeline_parameters(void **state)
+{
+    (void)state;
+    const struct {
+        const char *word;
+        struct sdg_pipeline_params change;
+    } cases[] = {
+        {"threads is -1", {.threads = -1}},
+        {"memory limit", {.max_memory = NAN}},
+        {"what to keep is 7", {.keep = (enum sdg_keep)7}},
+        {"'warp', should be one of: onednn, bf16, subgroup, f16, dot, coopmat", {.disable = "f16,warp"}},
+        {"''", {.disable = "f16,"}},
+        {"VAE tile size is 4", {.vae_tile_size = 4}},
+        {"VAE tile overlap is -0.1", {.vae_tile_overlap = {true, -0.1}}},
+        {"VAE tile overlap is 0.8", {.vae_tile_overlap = {true, 0.8}}},
+        {"VAE tiling is 'yes'", {.vae_tiling = "yes"}},
+        {"prediction is 'x0'", {.prediction = "x0"}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct messages messages = {0};
+        struct sdg_pipeline_params params = cases[i].change;
+        struct sdg_pipeline *p;
+        params.model = MODEL;
+        params.log.fn = collect;
+        params.log.user = &messages;
+        if (sdg_pipeline_create(&params, &p) != SDG_ERROR_USAGE || p || messages.errors != 1 ||
+            !strstr(messages.last, cases[i].word))
+            fail_msg("bad parameter %zu: '%s' should have '%s'", i, messages.last, cases[i].word);
+    }
+}
+
+// ---- what the library tells about a model, and models that are not as usual ----
+
+static void infos(void **state)
+{
+    (void)state;
+    struct messages messages;
+    struct sdg_pipeline_info info;
+    struct sdg_pipeline *p = open_with(MODEL "/", NULL, SDG_KEEP_NOTHING, &messages);
+    sdg_pipeline_info(p, &info);
+    assert_string_equal(info.model, "emoji-128");
+    assert_true(info.width == 128 && info.height == 128 && info.factor == 8 && info.latent_channels == 4);
+    assert_true(info.cfg_scale == 7);
+    assert_string_equal(info.prediction, "eps");
+    assert_null(info.scheme);
+    assert_false(info.inpainting || info.sdxl || info.lcm);
+    sdg_pipeline_destroy(&p);
+    p = open_with(SDG_SOURCE_DIR "/models/emoji-128-w8a8-tdq", NULL, SDG_KEEP_NOTHING, &messages);
+    sdg_pipeline_info(p, &info);
+    assert_string_equal(info.scheme, "w8a8-tdq");
+    sdg_pipeline_destroy(&p);
+    p = open_with(SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/sd2-tiny", NULL, SDG_KEEP_NOTHING, &messages);
+    sdg_pipeline_info(p, &info);
+    assert_string_equal(info.prediction, "v");
+    sdg_pipeline_destroy(&p);
+    const struct {
+        const char *model;
+        bool inpainting, sdxl, lcm;
+    } others[] = {
+        {"inpaint-tiny", true, false, false}, {"sdxl-tiny", false, true, false}, {"lcm-tiny", false, false, true}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char path[600];
+        snprintf(path, sizeof path, SDG_SHARED_DIR "/goldens/pipelines/%s", others[i].model);
+        if (access(path, R_OK))
+            continue;
+        p = open_with(path, NULL, SDG_KEEP_NOTHING, &messages);
+        sdg_pipeline_info(p, &info);
+        assert_true(info.inpainting == others[i].inpainting && info.sdxl == others[i].sdxl &&
+                    info.lcm == others[i].lcm);
+        assert_true(info.cfg_scale == (others[i].lcm ? 8.5 : 7));
         sdg_pipeline_destroy(&p);
     }
-    sdg_image_destroy(&small);
+}
+
+static const char *vae_folder(int levels, int channels)
+{
+    assert_true(small_vae_write(temp_path("vae"), levels, channels));
+    return temp_path("vae");
+}
+
+// Noise is as large as the latent, which another factor makes four times as large.
+static void other_factor(void **state)
+{
+    (void)state;
+    static float noise[4 * 16 * 16];
+    struct messages messages;
+    struct sdg_pipeline_info info;
+    struct sdg_pipeline *p = open_with(MODEL, vae_folder(3, 4), SDG_KEEP_NOTHING, &messages);
+    sdg_pipeline_info(p, &info);
+    assert_true(info.factor == 4 && info.width == 64 && info.latent_channels == 4);
+    struct sdg_generate_params g = quick();
+    struct sdg_image *image;
+    float *short_noise = calloc(4 * 8 * 8, sizeof *short_noise); // the sanitizer sees reading beyond its end
+    assert_non_null(short_noise);
+    g.noise = short_noise;
+    g.noise_count = 4 * 8 * 8;
+    assert_int_equal(sdg_generate(p, &g, &image, NULL), SDG_ERROR_USAGE);
+    assert_non_null(strstr(messages.last, "256 numbers, a picture of 64x64 starts from 4x16x16"));
+    free(short_noise);
+    g.noise = noise;
+    g.noise_count = 4 * 16 * 16;
+    image = draw(p, &g, NULL);
+    assert_true(image->width == 64 && image->height == 64);
+    sdg_image_destroy(&image);
+    sdg_pipeline_destroy(&p);
+}
+
+// An autoencoder whose latents the UNet does not take is refused on opening.
+static void other_channels(void **state)
+{
+    (void)state;
+    struct messages messages = {0};
+    struct sdg_pipeline *p;
+    const struct sdg_pipeline_params params = {
+        .model = MODEL, .vae = vae_folder(4, 16), .backend = "cpu", .log = {.fn = collect, .user = &messages}};
+    assert_int_equal(sdg_pipeline_create(&params, &p), SDG_ERROR_INPUT);
+    assert_null(p);
+    assert_non_null(strstr(messages.last, "16 latent channels"));
+}
+
+// What stays is what sdg_pipeline_params.keep says, and nothing that a picture's parameters say.
+static void keeping(void **state)
+{
+    (void)state;
+    struct sdg_image *first = NULL;
+    for (int keep = SDG_KEEP_NOTHING; keep <= SDG_KEEP_NETWORKS; keep++) {
+        struct messages messages;
+        struct sdg_pipeline *p = open_with(MODEL, NULL, (enum sdg_keep)keep, &messages);
+        struct sdg_generate_params g = quick();
+        g.images = 2;
+        for (g.image = 0; g.image < 2; g.image++) {
+            struct sdg_image *image = draw(p, &g, NULL);
+            assert_int_equal(p->unet.program != NULL, keep == SDG_KEEP_NETWORKS);
+            assert_int_equal(p->decoder.program != NULL, keep == SDG_KEEP_NETWORKS);
+            if (first)
+                assert_same(first, image), sdg_image_destroy(&image);
+            else
+                first = image;
+        }
+        sdg_pipeline_destroy(&p);
+    }
+    sdg_image_destroy(&first);
+}
+
+// Both defaults of the rule "zero, or left out": equal to the values that the header names.
+static void defaults(void **state)
+{
+    (void)state;
+    struct messages messages;
+    struct sdg_pipeline *p = open_with(MODEL, NULL, SDG_KEEP_NETWORKS, &messages);
+    struct sdg_generate_params g = quick(), named = quick();
+    struct sdg_generate_info info;
+    named.cfg_scale = sdg_number(7);
+    named.eta = sdg_number(1); // euler_a's
+    struct sdg_image *a = draw(p, &g, &info), *b = draw(p, &named, NULL);
+    assert_same(a, b);
+    assert_true(info.cfg_scale == 7 && info.eta == 1);
+    sdg_image_destroy(&b);
+    named.eta = sdg_number(0); // a number, not the default
+    b = draw(p, &named, &info);
+    assert_true(info.eta == 0);
+    assert_memory_not_equal(a->pixels, b->pixels, 64 * 64 * 3);
+    sdg_image_destroy(&a);
+    sdg_image_destroy(&b);
+    sdg_pipeline_destroy(&p);
+}
+
+// "oneDNN 3.2.0, Vulkan shaders f32 f16, GNU 12.2.0"
+static void build_info(void **state)
+{
+    (void)state;
+    int numbers[3];
+    const char *info = sdg_build_info(), *vulkan = strstr(info, ", Vulkan ");
+    assert_null(strchr(info, '\n'));
+    assert_non_null(vulkan);
+    assert_int_equal(sscanf(info, "oneDNN %d.%d.%d", &numbers[0], &numbers[1], &numbers[2]), SDG_HAVE_ONEDNN ? 3 : 0);
+    assert_int_equal(!strncmp(vulkan, ", Vulkan shaders f32", 20), SDG_HAVE_VULKAN);
+    assert_non_null(strchr(vulkan + 2, ',')); // and the compiler
+    char version[40];
+    snprintf(version, sizeof version, "%d.%d.%d", SDGEN_VERSION_MAJOR, SDGEN_VERSION_MINOR, SDGEN_VERSION_PATCH);
+    assert_string_equal(sdg_version(), version);
 }
 
 static void memory_limits(void **state)
@@ -338,8 +557,7 @@ static void memory_limits(void **state)
                                          .type = "f32",
                                          .threads = 2,
                                          .max_memory = (double)info.peak_planned / 10,
-                                         .log = collect,
-                                         .log_user = &messages};
+                                         .log = {.fn = collect, .user = &messages}};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     struct sdg_image *image;
     messages.errors = 0;
@@ -417,8 +635,8 @@ static void check_split(const char *model, double bound)
                                          .threads = 2,
                                          .vae_tiling = "on",
                                          .vae_tile_size = 8,
-                                         .log = collect,
-                                         .log_user = &messages,
+                                         .keep = SDG_KEEP_NETWORKS, // what the process takes is measured once
+                                         .log = {.fn = collect, .user = &messages},
                                          .cache_dir = ""};
     struct sdg_generate_params g = quick();
     struct sdg_generate_info info;
@@ -428,8 +646,6 @@ static void check_split(const char *model, double bound)
     g.negative_prompt = "a dog";
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     struct sdg_image *whole = draw(p, &g, NULL);
-    g.images = 2; // the last of a batch: what the process itself takes is no longer measured anew
-    g.image = 1;
     double limit = find_split_limit(p, &g);
     assert_true(limit > 0);
     p->params.max_memory = limit;
@@ -482,8 +698,7 @@ static enum sdg_result draw_failing(size_t n, struct messages *messages, size_t 
                                          .backend = "cpu",
                                          .type = "f32",
                                          .threads = 2,
-                                         .log = collect,
-                                         .log_user = messages,
+                                         .log = {.fn = collect, .user = messages},
                                          .cache_dir = ""};
     enum sdg_result result = sdg_pipeline_create(&params, &p);
     if (result == SDG_OK)
@@ -607,6 +822,18 @@ static void names_match(void **state)
         assert_int_equal(lists[l].find("absent"), -1);
     }
     assert_int_equal(sdg_method_from_name("plms"), SDG_METHOD_PNDM);
+    const char *const *features = sdg_names(SDG_NAMES_FEATURE);
+    unsigned mask;
+    for (int i = 0; features[i]; i++) {
+        assert_int_equal(sdg_features_parse(NULL, features[i], &mask), SDG_OK);
+        assert_int_equal(mask, 1u << i);
+    }
+    assert_int_equal(sdg_features_parse(NULL, "subgroup,f16", &mask), SDG_OK);
+    assert_int_equal(mask, SDG_FEATURE_SUBGROUP | SDG_FEATURE_F16);
+    assert_int_equal(sdg_features_parse(NULL, "onednn,bf16,dot,coopmat", &mask), SDG_OK);
+    assert_int_equal(mask, SDG_FEATURE_ONEDNN | SDG_FEATURE_BF16 | SDG_FEATURE_DOT | SDG_FEATURE_COOPMAT);
+    assert_int_equal(sdg_features_parse(NULL, NULL, &mask), SDG_OK);
+    assert_int_equal(mask, 0);
 }
 
 int main(int argc, char **argv)
@@ -614,13 +841,29 @@ int main(int argc, char **argv)
     if (argc > 1)
         return compare_pictures(argv[1], 55, NULL) > 0 ? 0 : 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_match),         cmocka_unit_test(tiles_blend_to_one),
-        cmocka_unit_test(pictures_cpu),        cmocka_unit_test(pictures_vulkan),
-        cmocka_unit_test(same_bytes),          cmocka_unit_test(batch_equals_single),
-        cmocka_unit_test(cancelling),          cmocka_unit_test(bad_parameters),
-        cmocka_unit_test(memory_limits),       cmocka_unit_test(failing_allocations),
-        cmocka_unit_test(tiled_decoding),      cmocka_unit_test(split_guidance),
+        cmocka_unit_test(names_match),
+        cmocka_unit_test(build_info),
+        cmocka_unit_test(infos),
+        cmocka_unit_test(tiles_blend_to_one),
+        cmocka_unit_test(pictures_cpu),
+        cmocka_unit_test(pictures_vulkan),
+        cmocka_unit_test(same_bytes),
+        cmocka_unit_test(batch_equals_single),
+        cmocka_unit_test(keeping),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(cancelling),
+        cmocka_unit_test(bad_parameters),
+        cmocka_unit_test(bad_pipeline_parameters),
+        cmocka_unit_test(other_factor),
+        cmocka_unit_test(other_channels),
+        cmocka_unit_test(memory_limits),
+        cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(tiled_decoding),
+        cmocka_unit_test(split_guidance),
         cmocka_unit_test(split_guidance_sdxl),
     };
-    return cmocka_run_group_tests_name("pipeline", tests, NULL, NULL);
+    temp_make();
+    int failed = cmocka_run_group_tests_name("pipeline", tests, NULL, NULL);
+    temp_remove();
+    return failed;
 }

@@ -45,8 +45,7 @@ static void make_sound(void)
                                          .backend = "cpu",
                                          .type = "f32",
                                          .threads = 2,
-                                         .log = temp_log_say,
-                                         .log_user = &t,
+                                         .log = {.fn = temp_log_say, .user = &t},
                                          .cache_dir = ""};
     struct sdg_collect_params collect = {.prompts = prompts,
                                          .prompt_count = 1,
@@ -60,8 +59,7 @@ static void make_sound(void)
                                            .skip_count = sizeof skip / sizeof *skip,
                                            .delta = true,
                                            .threads = 2,
-                                           .log = temp_log_say,
-                                           .log_user = &t};
+                                           .log = {.fn = temp_log_say, .user = &t}};
     if (sdg_pipeline_create(&params, &p) != SDG_OK || sdg_collect(p, &collect) != SDG_OK)
         fail_msg("%s", t.last);
     sdg_pipeline_destroy(&p);
@@ -148,8 +146,7 @@ static enum sdg_result open_on(const char *backend, const char *folder, struct t
                                          .backend = backend,
                                          .type = "f32",
                                          .threads = 2,
-                                         .log = temp_log_say,
-                                         .log_user = t,
+                                         .log = {.fn = temp_log_say, .user = t},
                                          .cache_dir = ""};
     return sdg_pipeline_create(&params, p);
 }
@@ -249,10 +246,9 @@ static void evaluate_site(const char *site, struct sdg_evaluation **out, struct 
         .prompts = prompts,
         .prompt_count = 1,
         .site_runs = 1,
-        .pictures = -1,
         .generate = {.width = 64, .height = 64, .steps = 2},
         .pipeline =
-            {.backend = "cpu", .type = "f32", .threads = 2, .log = temp_log_say, .log_user = &t, .cache_dir = ""},
+            {.backend = "cpu", .type = "f32", .threads = 2, .log = {temp_log_say, &t, SDG_LOG_ERROR}, .cache_dir = ""},
     };
     if (sdg_evaluate(&params, out) != SDG_OK)
         fail_msg("%s", t.last);

@@ -23,7 +23,7 @@ static struct sdg_pipeline *open_with(const struct sdg_pipeline_params *changes,
     struct sdg_pipeline_params params = *changes;
     struct sdg_pipeline *p = NULL;
     temp_log(t);
-    params.type = "f32", params.threads = 2, params.cache_dir = "", params.log = temp_log_say, params.log_user = t;
+    params.type = "f32", params.threads = 2, params.cache_dir = "", params.log.fn = temp_log_say, params.log.user = t;
     enum sdg_result result = sdg_pipeline_create(&params, &p);
     if (params.validation && (result == SDG_ERROR_DEVICE || result == SDG_ERROR_UNSUPPORTED))
         return NULL;
@@ -66,7 +66,7 @@ static struct drawn draw(struct sdg_pipeline *p, const char *prompt, int number,
         .steps = steps,
         .width = size,
         .height = size,
-        .cfg_scale = &guidance,
+        .cfg_scale = sdg_number(guidance),
         .sampler = "ddim",
         .schedule = "model",
         .seed = FIRST_SEED + number,
@@ -149,11 +149,14 @@ static void test_outputs(void **state)
         .model_count = 1,
         .prompts = list,
         .prompt_count = quick ? 1 : 2,
-        .pictures = -1,
-        .generate =
-            {.steps = quick ? 5 : 20, .sampler = "ddim", .schedule = "model", .cfg_scale = &guidance, .seed = 500},
+        .site_runs = 4,
+        .generate = {.steps = quick ? 5 : 20,
+                     .sampler = "ddim",
+                     .schedule = "model",
+                     .cfg_scale = sdg_number(guidance),
+                     .seed = 500},
         .pipeline =
-            {.backend = "cpu", .type = "f32", .threads = 2, .cache_dir = "", .log = temp_log_say, .log_user = &log},
+            {.backend = "cpu", .type = "f32", .threads = 2, .cache_dir = "", .log = {.fn = temp_log_say, .user = &log}},
     };
     if (sdg_evaluate(&params, &e) != SDG_OK)
         fail_msg("%s", log.last);
@@ -322,8 +325,7 @@ static void expect_refused(const char *model, const char *const *words, size_t c
                                                .type = "f32",
                                                .threads = 2,
                                                .cache_dir = "",
-                                               .log = temp_log_say,
-                                               .log_user = &t};
+                                               .log = {.fn = temp_log_say, .user = &t}};
     const enum sdg_result result = sdg_pipeline_create(&params, &p);
     if (result != SDG_ERROR_INPUT || p || t.errors != 1)
         fail_msg("%s: result %d and %d errors instead of one input error: %s", model, (int)result, t.errors, t.last);

@@ -222,9 +222,7 @@ static struct sdg_quantize_params params_for(const char *output, const char *sch
                                         .threads = 2,
                                         .report = see_report,
                                         .report_user = o,
-                                        .log = o->log.log.fn,
-                                        .log_user = &o->log,
-                                        .log_level = SDG_LOG_DEBUG};
+                                        .log = {o->log.log.fn, &o->log, SDG_LOG_DEBUG}};
 }
 
 static void quantize(const struct sdg_quantize_params *params, const struct outcome *o)

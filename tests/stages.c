@@ -42,9 +42,7 @@ static struct sdg_pipeline *open_pipeline(const char *model, double max_memory, 
         .model = model,
         .backend = "reference",
         .max_memory = max_memory,
-        .log = collect,
-        .log_user = messages,
-        .log_level = SDG_LOG_INFO,
+        .log = {collect, messages, SDG_LOG_INFO},
         .cache_dir = "",
     };
     *messages = (struct messages){0};
@@ -114,30 +112,24 @@ static void peaks_follow_residency(void **state)
     }
 }
 
-static void batches_keep_their_networks(void **state)
+// By the pipeline's parameter alone, whatever number in a batch a picture has.
+static void networks_stay_as_asked_for(void **state)
 {
-    static const struct {
-        int image, images;
-        bool keep, first, last;
-    } cases[] = {{0, 0, false, true, true},
-                 {0, 1, false, true, true},
-                 {0, 3, true, true, false},
-                 {1, 3, true, false, false},
-                 {2, 3, true, false, true}};
+    static const int images[][2] = {{0, 0}, {0, 1}, {0, 3}, {1, 3}, {2, 3}};
     struct messages messages;
     (void)state;
     if (missing(TINY))
         return;
     struct sdg_pipeline *p = open_pipeline(TINY, 0, &messages);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const struct sdg_generate_params g = {.prompt = "a", .image = cases[i].image, .images = cases[i].images};
-        struct sdg_job job;
-        assert_int_equal(sdg_job_create(p, &g, &job), SDG_OK);
-        assert_int_equal(job.keep_networks, cases[i].keep);
-        assert_int_equal(job.first_picture, cases[i].first);
-        assert_int_equal(job.last_picture, cases[i].last);
-        sdg_job_clear(&job);
-    }
+    for (int keep = SDG_KEEP_NOTHING; keep <= SDG_KEEP_NETWORKS; keep++)
+        for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
+            const struct sdg_generate_params g = {.prompt = "a", .image = images[i][0], .images = images[i][1]};
+            struct sdg_job job;
+            p->params.keep = (enum sdg_keep)keep;
+            assert_int_equal(sdg_job_create(p, &g, &job), SDG_OK);
+            assert_int_equal(job.keep_networks, keep == SDG_KEEP_NETWORKS);
+            sdg_job_clear(&job);
+        }
     sdg_pipeline_destroy(&p);
 }
 
@@ -197,7 +189,7 @@ static void tiles_are_told_in_pixels(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const int side = 16 << cases[i].levels << 2; // 128 latent pixels
         const struct sdg_generate_params g = {
-            .prompt = "a", .width = side, .height = side, .cfg_scale = &(double){1}, .steps = 1};
+            .prompt = "a", .width = side, .height = side, .cfg_scale = {true, 1}, .steps = 1};
         struct messages messages;
         struct sdg_job job;
         struct sdg_memory_plan plan;
@@ -294,7 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_whole),
         cmocka_unit_test(peaks_follow_residency),
-        cmocka_unit_test(batches_keep_their_networks),
+        cmocka_unit_test(networks_stay_as_asked_for),
         cmocka_unit_test(tiles_are_told_in_pixels),
         cmocka_unit_test(unsupported_sizes_are_no_failure),
         cmocka_unit_test(absent_is_no_prompt),

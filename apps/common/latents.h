@@ -10,8 +10,8 @@ struct app_latents {
     const char *last_path, *steps_path; // files to write at the end; NULL = not wanted
     const char *preview_path;           // NULL = no preview
     enum sdg_picture_format preview_format;
-    int factor; // pixels of the preview per latent pixel
     int preview_interval;
+    int factor;             // pixels of the picture per latent pixel, as the model has it
     int c, h, w, steps;     // steps stored: all, or 1 if only the last is wanted
     float *data;            // [steps][c][h][w]
     enum sdg_result result; // of the callbacks, which cannot return one

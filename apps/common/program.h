@@ -14,6 +14,9 @@ struct app_program {
 // The rest of main(), after app_wait_politely. Returns the exit status.
 int app_main(const struct app_program *program, int argc, char **argv);
 
+// For options of a picture's width and height.
+#define APP_SIDE_HELP "pixels, a multiple of what the model's autoencoder asks for (mostly 8)"
+
 // For struct app_option.names.
 const char *const *app_sampler_names(void);
 const char *const *app_schedule_names(void);

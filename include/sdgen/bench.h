@@ -11,7 +11,7 @@ extern "C" {
 
 struct sdg_bench_params {
     const char *network; // "text", "unet", "vae" (the decoder)
-    // pixels, multiples of the autoencoder's factor (8), up to 16384; 0 = the model's. Without meaning for "text"
+    // pixels, multiples of sdg_pipeline_info.factor, up to 16384; 0 = the model's. Without meaning for "text"
     int width, height;
     int batch;    // text: prompts; unet: guidance pairs; 1..64, 0 = 1. The decoder always takes one picture
     bool kernels; // measure each operation, too, which takes a little time itself
@@ -24,10 +24,12 @@ struct sdg_bench_info {
     double macs;          // multiply-adds of one run
 };
 
-struct sdg_bench; // one network, compiled
+// One network, compiled. It uses its pipeline: a call on it counts as a call on the pipeline, so that two networks of
+// one pipeline may be open but not run at the same time.
+struct sdg_bench;
 
-// Compiles the network, fills its inputs and runs it once to warm up. The pipeline must outlive *out and must not be
-// used for anything else during a run. SDG_ERROR_USAGE when a field is out of range.
+// Compiles the network, fills its inputs and runs it once to warm up. The pipeline must outlive *out, which is the
+// caller's. SDG_ERROR_USAGE when a field is out of range.
 SDG_API enum sdg_result sdg_bench_create(struct sdg_pipeline *pipeline, const struct sdg_bench_params *params,
                                          struct sdg_bench **out);
 SDG_API void sdg_bench_destroy(struct sdg_bench **bench);

@@ -9,8 +9,11 @@
 extern "C" {
 #endif
 
+#define sdg_collect_merge SDG_LINK_NAME(sdg_collect_merge_, SDG_API_VERSION)
+#define sdg_collect_show SDG_LINK_NAME(sdg_collect_show_, SDG_API_VERSION)
+
 struct sdg_collect_params {
-    const char *const *prompts; // of the whole prompt file, the same for all shards
+    const char *const *prompts; // [prompt_count] of the whole prompt file, the same for all shards
     size_t prompt_count;
     int shard, shards;  // 1 <= shard <= shards: this run takes prompts shard-1, shard-1+shards, ..; 0, 0 = all
     const char *output; // statistics file (safetensors), written after every prompt
@@ -18,20 +21,22 @@ struct sdg_collect_params {
     const char *hessians;
     // go on with the prompts that the files do not have yet; without it an existing file is an error
     bool resume;
-    // How pictures are made: size, steps (0 = 50), sampler (NULL = ddim), schedule (NULL = model), cfg_scale, seed
-    // (prompt i uses seed + i), negative_prompt, rng, progress. Prompts, images, init images and the like are ignored.
+    // How pictures are made: negative_prompt, plain_prompt, size, steps (0 = 50), cfg_scale, sampler (NULL = ddim),
+    // schedule (NULL = model), eta, seed (prompt i uses seed + i), rng, sampler_rng, clip_skip, progress. The rest must
+    // be zero.
     struct sdg_generate_params generate;
 };
 
-// Runs the full-precision model on the prompts and records every site. The pipeline should run in f32.
+// Runs the full-precision model on the prompts and records every site. The pipeline should run in f32; it keeps no
+// network afterwards.
 SDG_API enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_collect_params *params);
 
 // Adds up statistics files, or files of Hessians. SDG_ERROR_INPUT naming file and difference where they do not belong
-// together.
-SDG_API enum sdg_result sdg_collect_merge(sdg_log_fn log, void *log_user, const char *const *inputs, size_t count,
+// together. `log` may be NULL.
+SDG_API enum sdg_result sdg_collect_merge(const struct sdg_log *log, const char *const *inputs, size_t count,
                                           const char *output);
 
-struct sdg_collected_site {
+struct sdg_collected_site {  // valid during the call
     const char *name, *kind; // kind: "symmetric" or "silu"
     size_t channels, rows;
     const double *timesteps; // [rows]
@@ -39,14 +44,14 @@ struct sdg_collected_site {
     const float *typical;    // [rows] 99.9 % of the values are smaller in magnitude
     double correlation;      // Pearson's r between timestep and range
 };
-struct sdg_collected_info {
+struct sdg_collected_info { // valid during the call
     const char *model, *sampler, *settings;
     int steps, shard, shards;
     size_t rows, sites, prompts, prompts_done;
 };
-// Reads a statistics file; calls `info` once, then `site` for each site by name (only `only` if not NULL). Valid during
-// the calls.
-SDG_API enum sdg_result sdg_collect_show(sdg_log_fn log, void *log_user, const char *path, const char *only,
+// Reads a statistics file; calls `info` once, then `site` for each site by name (only `only` if not NULL). `log` may be
+// NULL.
+SDG_API enum sdg_result sdg_collect_show(const struct sdg_log *log, const char *path, const char *only,
                                          void (*info)(void *user, const struct sdg_collected_info *info),
                                          void (*site)(void *user, const struct sdg_collected_site *site), void *user);
 

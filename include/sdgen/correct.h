@@ -10,7 +10,9 @@
 extern "C" {
 #endif
 
-struct sdg_corrected_row { // one timestep
+#define sdg_correct SDG_LINK_NAME(sdg_correct_, SDG_API_VERSION)
+
+struct sdg_corrected_row { // one timestep; valid during the call
     double timestep;
     double slope; // error per output; only positive ones are taken out
     double bias;  // root of the channels' mean square
@@ -23,11 +25,12 @@ struct sdg_correct_params {
     const char *model;          // the full-precision model; NULL = the base that the folder names
     const char *const *prompts; // [prompt_count]
     size_t prompt_count;
-    // How pictures are made: size, steps (0 = 20), sampler (NULL = ddim), schedule (NULL = model), cfg_scale, seed
-    // (prompt i uses seed + i), negative_prompt, rng, progress (stages "sample" and "compare"). Prompts, images, init
-    // images and the like are ignored.
+    // How pictures are made: negative_prompt, plain_prompt, size, steps (0 = 20), cfg_scale, sampler (NULL = ddim),
+    // schedule (NULL = model), eta, seed (prompt i uses seed + i), rng, sampler_rng, clip_skip, progress (stages
+    // "sample" and "compare"). The rest must be zero.
     struct sdg_generate_params generate;
-    struct sdg_pipeline_params pipeline; // backend, type, threads, memory, log ..; its `model` is ignored
+    // How both models are opened: backend, type, threads, memory, log ..; `model` and `keep` must be zero
+    struct sdg_pipeline_params pipeline;
     // by timestep, when the folder is complete; NULL = not wanted
     void (*row)(void *user, const struct sdg_corrected_row *row);
     void *row_user;

@@ -16,9 +16,12 @@
 extern "C" {
 #endif
 
-// ---- measures ----
+#define sdg_evaluate SDG_LINK_NAME(sdg_evaluate_, SDG_API_VERSION)
 
-// Signal to noise: sum of reference^2 over sum of (reference - other)^2, in dB. NAN for an empty or silent reference.
+// ---- measures: pure functions of their arguments ----
+
+// Signal to noise: sum of reference^2 over sum of (reference - other)^2, in dB, of [count] values each. NAN for an
+// empty or silent reference.
 SDG_API double sdg_sqnr(const float *reference, const float *other, size_t count);
 // Of the 8-bit values of two pictures of equal size, peak 255, in dB. NAN if the sizes differ.
 SDG_API double sdg_psnr(const struct sdg_image *a, const struct sdg_image *b);
@@ -36,7 +39,7 @@ struct sdg_evaluate_model {
     bool no_correction;         // of the sampler, where the model has one
 };
 
-struct sdg_evaluate_progress {
+struct sdg_evaluate_progress {  // valid during the call
     const char *stage;          // "pictures", "outputs", "sites"
     const char *model;          // name
     int model_index, models;    // 0 is the reference
@@ -52,12 +55,12 @@ struct sdg_evaluate_params {
     size_t prompt_count;
     // pictures of each prompt; 0 = 1. Prompt i, seed k is run i * seeds + k and uses generate.seed + run
     int seeds;
-    int site_runs; // runs whose outputs and sites are compared, evenly spread; 0 = 4, negative = none
-    int pictures;  // runs whose pictures are kept, the first ones; 0 = 8, negative = none
-    // How pictures are made: size, steps, sampler, schedule, cfg_scale, eta, seed, negative_prompt, rng, clip_skip. The
-    // rest is ignored.
+    int site_runs; // runs whose outputs and sites are compared, evenly spread; 0 = none
+    int pictures;  // runs whose pictures are kept, the first ones; 0 = none
+    // How pictures are made: negative_prompt, plain_prompt, size, steps, cfg_scale, sampler, schedule, eta, seed, rng,
+    // sampler_rng, clip_skip. The rest must be zero.
     struct sdg_generate_params generate;
-    // How all models are opened: backend, type, threads, memory, log ... `model` is ignored.
+    // How all models are opened: backend, type, threads, memory, log ... `model` and `keep` must be zero.
     struct sdg_pipeline_params pipeline;
     // after every step; false = cancel. NULL = none
     bool (*progress)(void *user, const struct sdg_evaluate_progress *progress);
@@ -116,7 +119,8 @@ struct sdg_evaluation_site {
     const float *min, *max; // [calls] of the reference's values in the runs observed
 };
 
-struct sdg_evaluation { // read-only
+// All of it is read-only and lives until sdg_evaluation_destroy; any number of threads may read it.
+struct sdg_evaluation {
     size_t runs, pictures, calls, sites, models, site_runs, output_runs;
     int steps, seeds, width, height, latent_channels, latent_width, latent_height;
     int64_t seed; // of run 0

@@ -12,6 +12,8 @@
 extern "C" {
 #endif
 
+#define sdg_quantize SDG_LINK_NAME(sdg_quantize_, SDG_API_VERSION)
+
 struct sdg_quantize_site {   // a value that integer weights read
     const char *name, *kind; // kind: "symmetric" or "silu"
     const char *rule;        // where its interval comes from: "static", "table", "tdq", "dynamic"
@@ -31,9 +33,9 @@ struct sdg_quantize_module { // a tensor of integer weights
 struct sdg_quantize_report {         // valid during the call
     const char *scheme, *statistics; // statistics: 16 hexadecimal digits, "" when none were needed
     // the worst (by sqnr) first; none when activations stay floating point or there are no statistics
-    const struct sdg_quantize_site *sites;
+    const struct sdg_quantize_site *sites; // [site_count]
     size_t site_count;
-    const struct sdg_quantize_module *modules; // the worst first
+    const struct sdg_quantize_module *modules; // [module_count] the worst first
     size_t module_count;
     size_t float_modules;             // that could have integer weights and were kept as they are, as asked for
     double bytes_before, bytes_after; // of the UNet's tensors; after: also those that the base holds for a delta
@@ -50,8 +52,9 @@ struct sdg_quantize_params {
     // JSON: {"scheme", "skip": [regex], "group", "overrides": [{"match": regex, "weight_bits": 4, 8 or 16}]}; NULL =
     // none
     const char *scheme_file;
-    const char *intervals;   // "static", "table", "tdq", "dynamic": in place of the scheme's rule; NULL = the scheme's
-    const char *const *skip; // POSIX extended regular expressions: modules whose names have a match stay floating point
+    const char *intervals; // "static", "table", "tdq", "dynamic": in place of the scheme's rule; NULL = the scheme's
+    // [skip_count] POSIX extended regular expressions: modules whose names have a match stay floating point
+    const char *const *skip;
     size_t skip_count;
     const char *hessians; // of sdg_collect: round by GPTQ where it has a layer's; NULL = each weight to the nearest
     // inputs per weight scale, weight-only schemes; 0 = a scale per output channel (or what scheme_file says)
@@ -66,9 +69,7 @@ struct sdg_quantize_params {
     // after the folder is complete
     void (*report)(void *user, const struct sdg_quantize_report *report);
     void *report_user;
-    sdg_log_fn log;
-    void *log_user;
-    enum sdg_log_level log_level;
+    struct sdg_log log;
 };
 
 // Rounds weights, fits intervals and writes the folder. SDG_ERROR_USAGE for schemes, expressions and numbers that are

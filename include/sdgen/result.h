@@ -18,14 +18,22 @@ enum sdg_result {
     SDG_ERROR_DEVICE,      // no such device, or its driver refused
     SDG_ERROR_UNSUPPORTED, // legal, but this build or backend cannot do it
     SDG_ERROR_COMPUTE,     // non-finite values, device lost
-    SDG_ERROR_CANCELLED,   // the progress callback asked to stop
+    SDG_ERROR_CANCELLED    // the progress callback asked to stop
 };
 
 enum sdg_log_level { SDG_LOG_ERROR, SDG_LOG_WARNING, SDG_LOG_INFO, SDG_LOG_DEBUG };
 
 // `message` is one line of UTF-8 without a newline, valid during the call. May be called from any thread
-// that is inside a call into the library.
+// that is inside a call into the library, also from several at once.
 typedef void (*sdg_log_fn)(void *user, enum sdg_log_level level, const char *message);
+
+// Where messages go. All zero = nowhere; {fn} alone = errors only. A handle that was created with one keeps a copy:
+// `fn` and `user` must stay valid as long as the handle.
+struct sdg_log {
+    sdg_log_fn fn; // NULL = silence
+    void *user;
+    enum sdg_log_level level; // messages above this level are not even formatted
+};
 
 #ifdef __cplusplus
 }

@@ -1,16 +1,28 @@
 // sdgen: Stable Diffusion on phones and desktops, as a C library.
 //
-//     struct sdg_pipeline *pl = NULL;
+//     struct sdg_pipeline *pipeline = NULL;
 //     struct sdg_image *image = NULL;
-//     if (sdg_pipeline_create(&(struct sdg_pipeline_params){.model = "models/emoji-128"}, &pl) == SDG_OK &&
-//         sdg_generate(pl, &(struct sdg_generate_params){.prompt = "a red apple, 3d"}, &image, NULL) == SDG_OK)
+//     if (sdg_pipeline_create(&(struct sdg_pipeline_params){.model = "models/emoji-128"}, &pipeline) == SDG_OK &&
+//         sdg_generate(pipeline, &(struct sdg_generate_params){.prompt = "a red apple, 3d"}, &image, NULL) == SDG_OK)
 //         use(image->pixels, image->width, image->height);       // RGB, 8 bit, rows from the top
 //     sdg_image_destroy(&image);
-//     sdg_pipeline_destroy(&pl);
+//     sdg_pipeline_destroy(&pipeline);
 //
-// Rules that hold everywhere: a zero field of a parameter struct means "default"; on any result but SDG_OK outputs are
-// NULL or untouched, nothing leaks, and one line with the reason went to the log callback; _destroy takes the address,
-// sets it to NULL and accepts NULL. Strings are UTF-8.
+// Rules that hold everywhere in sdgen/*.h:
+//
+// - A zero field of a parameter struct means "default": zero the struct, then set what you want. Where zero is itself
+//   a value that can be wanted, the field is a struct sdg_number. The one exception is `seed`, which is used as it is,
+//   0 included, so that equal parameters make equal pictures.
+// - Where a function takes a larger struct than it needs, the fields it has no use for must be zero: SDG_ERROR_USAGE
+//   names the one that is not.
+// - A parameter struct and all it points to need only live until the function returns; a log callback and its `user`
+//   as long as the handle they were given to.
+// - On any result but SDG_OK outputs are NULL or untouched, nothing leaks, and one line with the reason went to the
+//   log callback. _destroy takes the address, sets it to NULL and accepts NULL.
+// - Threads: a function without a handle may be called from any thread at any time. A handle belongs to no thread but
+//   takes one call at a time, callbacks included: they must not use the handle that they are called from. Different
+//   pipelines may run at the same time. What differs is said beside the handle.
+// - Strings are UTF-8. Strings and arrays that a callback gets are valid during the call.
 #ifndef SDGEN_SDGEN_H
 #define SDGEN_SDGEN_H
 
@@ -24,9 +36,12 @@
 extern "C" {
 #endif
 
-#if defined(_WIN32)
+// SDG_BUILDING: the library itself is being compiled; SDG_STATIC: the program is linked with the static library.
+#if defined(_WIN32) && defined(SDG_BUILDING)
 #define SDG_API __declspec(dllexport)
-#elif defined(__GNUC__)
+#elif defined(_WIN32) && !defined(SDG_STATIC)
+#define SDG_API __declspec(dllimport)
+#elif defined(__GNUC__) && !defined(_WIN32)
 #define SDG_API __attribute__((visibility("default")))
 #else
 #define SDG_API
@@ -35,18 +50,43 @@ extern "C" {
 #define SDGEN_VERSION_MAJOR 0
 #define SDGEN_VERSION_MINOR 1
 #define SDGEN_VERSION_PATCH 0
-// The version the library was built as, "0.1.0"; programs compare it with the header's.
+// The version the library was built as, "0.1.0"; the header's is in the macros above. Static storage.
 SDG_API const char *sdg_version(void);
-// One line: what the build contains ("oneDNN 3.2.0, Vulkan (f16 dot coopmat), AVX-512 ...").
+// One line: what the build contains, separated by commas: "oneDNN 3.2.0, Vulkan shaders f32 f16 dot, GCC 12.2.0";
+// "oneDNN off" where it was left out. Static storage.
 SDG_API const char *sdg_build_info(void);
 
-// 8-bit RGB, row-major from the top, no padding. Created by the library or by sdg_image_create, freed by
-// sdg_image_destroy.
-struct sdg_image {
-    int width, height;
-    uint8_t *pixels; // [height][width][3]
+// Raised whenever a struct, an enumeration or the meaning of a call changes. It is part of the link names of the
+// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_1), so
+// that a program built against another header is refused by the linker instead of reading structs it does not know.
+#define SDG_API_VERSION 1
+#define SDG_LINK_NAME_(name, version) name##version
+#define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
+#define sdg_image_create SDG_LINK_NAME(sdg_image_create_, SDG_API_VERSION)
+#define sdg_list_devices SDG_LINK_NAME(sdg_list_devices_, SDG_API_VERSION)
+#define sdg_pipeline_create SDG_LINK_NAME(sdg_pipeline_create_, SDG_API_VERSION)
+
+// A number that may be left out: {false} = default, {true, x} or sdg_number(x) = x.
+struct sdg_number {
+    bool given;
+    double value;
 };
-SDG_API enum sdg_result sdg_image_create(int width, int height, struct sdg_image **out); // zeroed; 1..16384 a side
+static inline struct sdg_number sdg_number(double value)
+{
+    struct sdg_number number;
+    number.given = true;
+    number.value = value;
+    return number;
+}
+
+// 8-bit RGB, row-major from the top, no padding. Created by the library or by sdg_image_create, freed by
+// sdg_image_destroy. Plain memory: any number of threads may read it.
+struct sdg_image {
+    int width, height; // 1..16384
+    uint8_t *pixels;   // [height][width][3]
+};
+// Zeroed pixels. SDG_ERROR_USAGE or SDG_ERROR_MEMORY, without a message: there is no log.
+SDG_API enum sdg_result sdg_image_create(int width, int height, struct sdg_image **out);
 SDG_API void sdg_image_destroy(struct sdg_image **image);
 
 // Parameters with names are given as text and checked by the library; lists of the legal names for help texts and
@@ -57,28 +97,36 @@ enum sdg_names {
     SDG_NAMES_RNG,
     SDG_NAMES_TYPE,
     SDG_NAMES_BACKEND,
-    SDG_NAMES_PREDICTION
+    SDG_NAMES_PREDICTION,
+    SDG_NAMES_FEATURE // what a backend can do without, see sdg_pipeline_params.disable
 };
-// NULL-terminated array of static strings.
+// NULL-terminated array of static strings; NULL if there is no such list.
 SDG_API const char *const *sdg_names(enum sdg_names which);
 
 struct sdg_device {
     const char *name, *backend, *type, *driver, *note;
     uint64_t memory; // bytes
 };
-SDG_API void sdg_list_devices(sdg_log_fn log, void *log_user, void (*fn)(void *user, const struct sdg_device *device),
+// Calls `fn` for every device there is. `log` may be NULL; it gets warnings about drivers that do not work.
+SDG_API void sdg_list_devices(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device *device),
                               void *user);
 
 struct sdg_progress {
     const char *stage;   // "text", "encode", "sample", "decode"
     int step, steps;     // of the stage, 1-based when a step is done
-    int image, images;   // batch, 0-based
+    int image, images;   // as in the parameters; images is at least 1
     double seconds_step; // of the last step
     double seconds_left; // estimate for this image, all stages; negative if unknown
 };
 // Return false to cancel: the call ends within one step with SDG_ERROR_CANCELLED. Called from the thread that called
 // the library.
 typedef bool (*sdg_progress_fn)(void *user, const struct sdg_progress *progress);
+
+// What stays in memory between the pictures of one pipeline. Pictures are the same either way.
+enum sdg_keep {
+    SDG_KEEP_NOTHING, // networks are compiled for each picture and released as soon as it does not need them any more
+    SDG_KEEP_NETWORKS // UNet and decoder stay, for the next picture of the same size and steps, where the plan has room
+};
 
 struct sdg_pipeline_params {
     const char *model; // diffusers folder or single-file checkpoint; NULL = sdg_default_model()
@@ -87,50 +135,69 @@ struct sdg_pipeline_params {
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
     const char *type;
-    int threads;       // CPU threads; 0 = physical cores
-    double max_memory; // bytes the plan may use in all; 0 = what the system has free
-    bool no_mmap;      // read weights instead of mapping them
-    bool validation;   // Vulkan validation layers; any message is an error
-    unsigned disable;  // rungs of the feature ladder turned off, for tests
+    int threads;        // CPU threads, at most 1024; 0 = physical cores
+    double max_memory;  // bytes the plan may use in all; 0 = what the system has free
+    enum sdg_keep keep; // between pictures
+    bool no_mmap;       // read weights instead of mapping them
+    bool validation;    // Vulkan validation layers; any message is an error
+    // features of devices not to use, for tests and comparisons: names of SDG_NAMES_FEATURE, "subgroup,f16"; NULL =
+    // none
+    const char *disable;
     // The instruction sets the CPU's kernels may use at most, for tests and reports of faults: "generic", "avx2", ...
     // or features joined by commas; a wrong one is an error that lists them. NULL = all there are. oneDNN can only be
     // held to the first mask of a process and only before anything else used it; otherwise it is left out.
     const char *cpu_mask;
-    const char *cache_dir;   // Vulkan pipeline cache; NULL = the user's cache folder
-    const char *vae_tiling;  // "auto" (NULL), "on", "off"
-    int vae_tile_size;       // latent pixels, 0 = 32
-    double vae_tile_overlap; // 0..0.75 of a tile; 0 = 0.5, negative = none
-    const char *prediction;  // "eps", "v"; NULL = the model's
-    bool no_correction;      // of the sampler for a quantized model's mean error, where the model carries one
-    sdg_log_fn log;          // NULL = silence
-    void *log_user;
-    enum sdg_log_level log_level; // messages above are not formatted; SDG_LOG_ERROR is 0
+    const char *cache_dir;              // Vulkan pipeline cache; "" = none, NULL = the user's cache folder
+    const char *vae_tiling;             // "auto" (NULL), "on", "off"
+    int vae_tile_size;                  // latent pixels, 8..1024; 0 = 32
+    struct sdg_number vae_tile_overlap; // 0..0.75 of a tile; default 0.5
+    const char *prediction;             // "eps", "v"; NULL = the model's
+    bool no_correction; // of the sampler for a quantized model's mean error, where the model carries one
+    struct sdg_log log;
 };
+
+// What a model is, for callers that prepare arrays, pictures or a user interface.
+struct sdg_pipeline_info {
+    const char *model; // name of its folder or file, without the path
+    int width, height; // pixels of a picture when no size is asked for
+    int factor;        // pixels of the picture per latent pixel, along a side: widths and heights are multiples of it
+    int latent_channels;
+    double cfg_scale;       // when none is asked for
+    const char *prediction; // "eps", "v", "sample"
+    const char *scheme;     // of a quantized model ("w8a8-tdq"); NULL = it is none
+    bool inpainting;        // it needs an init image and a mask
+    bool sdxl;              // two text encoders
+    bool lcm;               // guidance is an input of the network: one branch, whatever the scale
+}; // strings are valid as long as the pipeline
 
 struct sdg_generate_params {
     const char *prompt;          // NULL = ""
     const char *negative_prompt; // NULL = absent
     bool plain_prompt;           // no A1111 weights
-    int width, height;           // multiples of 8; 0 = the model's size or the init image's
-    int steps;                   // 0 = 20
-    const double *cfg_scale;     // NULL = 7.0; at most 1 runs one branch
-    const char *sampler;         // NULL = euler_a (or what `schedule` "model" says)
-    const char *schedule;        // NULL = discrete
-    const double *eta;           // NULL = the sampler's default
-    const double *sigmas;
-    int sigma_count;                    // custom sigmas
+    int width, height;           // multiples of sdg_pipeline_info.factor, at most 16384; 0 = init image's, else model's
+    int steps;                   // 1..1000; 0 = 20, or what `sigmas` has
+    // -1000..1000; default sdg_pipeline_info.cfg_scale (7, of an LCM 8.5). At most 1 runs one branch
+    struct sdg_number cfg_scale;
+    const char *sampler;   // NULL = euler_a (or what `schedule` "model" says)
+    const char *schedule;  // NULL = discrete
+    struct sdg_number eta; // 0..1; default the sampler's
+    const double *sigmas;  // [sigma_count] falling, in place of `schedule` and `steps`; NULL = none
+    int sigma_count;
     int64_t seed;                       // used as it is, 0 included
     const char *rng, *sampler_rng;      // NULL = cuda; sampler_rng NULL = one generator for all
-    int clip_skip;                      // 0 = the model's own
-    const struct sdg_image *init_image; // img2img: already of width x height
-    const double *strength;             // NULL = 0.75
+    int clip_skip;                      // layer of the text encoder from its end, 1 = the last; 0 = the model's own
+    const struct sdg_image *init_image; // img2img: already of width x height; NULL = none
+    struct sdg_number strength;         // of img2img, above 0, at most 1; default 0.75
     // inpainting, with init_image: [height][width], 128 and above is painted anew; NULL = none
     const uint8_t *mask;
-    int image, images;  // for progress only: number in a batch
-    const float *noise; // [4][h][w] instead of the first draw; NULL = drawn
-    sdg_progress_fn progress;
+    size_t mask_count; // of mask: width * height of the picture
+    // [latent_channels][height / factor][width / factor] in place of the first draw; NULL = drawn
+    const float *noise;
+    size_t noise_count; // of noise, must be the product of these
+    int image, images;  // handed to `progress`, without any other effect: number in a batch, 0-based, and its size
+    sdg_progress_fn progress; // NULL = none
     void *progress_user;
-    // After every step with the latent [c][h][w] f32 (valid during the call); NULL = not wanted.
+    // After every step with the latent [c][h][w] f32; NULL = not wanted.
     void (*latent)(void *user, int step, int steps, const float *latent, int c, int h, int w);
     void *latent_user;
 };
@@ -142,22 +209,28 @@ struct sdg_generate_info {
     double cfg_scale, eta;
     const char *sampler, *schedule, *rng, *model_name; // valid as long as the pipeline
     double seconds_load, seconds_text, seconds_sample, seconds_decode, seconds_total;
-    size_t peak_planned, peak_resident; // bytes
+    size_t peak_planned, peak_resident; // bytes; peak_resident is 0 where the system does not say
 };
 
+// An open model. Its memory is that of mapped files until the first picture; afterwards also what
+// sdg_pipeline_params.keep says, and the embeddings of the last prompts.
 struct sdg_pipeline;
 
-// Opens and checks the model; weights are mapped, not read. Thread-safety: one call at a time per pipeline.
+// Opens and checks the model; weights are mapped, not read. The files must not change as long as the pipeline is open.
+// *out is the caller's, see sdg_pipeline_destroy.
 SDG_API enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out);
+// Not while another call uses the pipeline. Images and infos that it made stay valid, but for the infos' strings.
 SDG_API void sdg_pipeline_destroy(struct sdg_pipeline **pipeline);
+// Cheap, and allowed at any time, also during another call.
+SDG_API void sdg_pipeline_info(const struct sdg_pipeline *pipeline, struct sdg_pipeline_info *out);
 // Prompt -> picture. Blocks until the pixels are in host memory; *out is owned by the caller. `info` may be NULL.
 SDG_API enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                                      struct sdg_image **out, struct sdg_generate_info *info);
 // The stages, their memory and the kernels that would be used, one line per call of `fn`; generates nothing.
 SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,
                                  void (*fn)(void *user, const char *line), void *user);
-// $SDGEN_MODEL, else the installed default model, else models/emoji-128 of the source tree; NULL if none exists. Static
-// storage.
+// $SDGEN_MODEL, else the installed default model, else models/emoji-128 of the source tree; NULL if none exists. Valid
+// until the environment changes.
 SDG_API const char *sdg_default_model(void);
 
 #ifdef __cplusplus

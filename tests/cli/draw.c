@@ -9,6 +9,7 @@
 #include "apps/common/ui.h"
 #include "sdgen/array.h"
 #include "sdgen/picture.h"
+#include "tests/small_vae.h"
 
 static char folder[64];
 
@@ -272,6 +273,44 @@ static void test_arrays(void **state)
     sdg_array_destroy(&steps);
 }
 
+// An autoencoder of factor 4: sizes, noise and latents follow it.
+static void test_other_factor(void **state)
+{
+    (void)state;
+    struct app_ui ui = app_ui_create("test");
+    static float data[4 * 16 * 16];
+    struct sdg_array noise = {"noise", 4, {1, 4, 8, 8}, data}, *last;
+    for (size_t i = 0; i < 4 * 16 * 16; i++)
+        data[i] = (float)((i * 53) % 29) / 10.0f - 1.4f;
+    assert_true(small_vae_write("vae4", 3, 4));
+#define FACTOR4 "x", "--backend", "cpu", "-t", "1", "--steps", "2", "--vae", "vae4"
+    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.npy", &noise, 1), SDG_OK);
+    int files = count_files();
+    expect_error(sdgen(FACTOR4, "-W", "64", "-H", "64", "--load-noise", "noise.npy", "-o", "a.ppm"), 1, "32 x 32",
+                 files);
+    expect_done(sdgen(FACTOR4, "--load-noise", "noise.npy", "-o", "a.ppm", "--dump-latents", "last.npy", "--preview",
+                      "proj", "--preview-path", "p.ppm"));
+    struct sdg_image *picture = load("a.ppm"), *preview = load("p.ppm");
+    assert_true(picture->width == 32 && picture->height == 32 && preview->width == 32 && preview->height == 32);
+    sdg_image_destroy(&picture);
+    sdg_image_destroy(&preview);
+    assert_int_equal(sdg_array_read(app_log, &ui, "last.npy", "latents", &last), SDG_OK);
+    assert_true(last->shape[1] == 4 && last->shape[2] == 8 && last->shape[3] == 8);
+    sdg_array_destroy(&last);
+    expect_error(sdgen(FACTOR4, "-W", "62", "-o", "b.ppm"), 1, "62 is not a multiple of 4 (60 and 64 are)", 5);
+    // 36 x 20 pixels are no size for the usual factor.
+    expect_done(sdgen(FACTOR4, "-W", "36", "-H", "20", "-o", "b.ppm"));
+    picture = load("b.ppm");
+    assert_true(picture->width == 36 && picture->height == 20);
+    sdg_image_destroy(&picture);
+    expect_done(sdgen(FACTOR4, "-i", "b.ppm", "-o", "c.ppm"));
+    picture = load("c.ppm");
+    assert_true(picture->width == 36 && picture->height == 20);
+    sdg_image_destroy(&picture);
+    unlink("vae4/config.json");
+    unlink("vae4/diffusion_pytorch_model.safetensors");
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -284,6 +323,7 @@ static void test_failures(void **state)
     expect_error(sdgen("x", "--prompt-file", "absent.txt"), 1, "twice", 0);
     expect_error(sdgen("--prompt-file", "absent.txt"), 2, "absent.txt", 0);
     expect_error(sdgen("x", "--max-vram", "0.001"), 3, "MiB", 0);
+    expect_error(sdgen("x", "--disable-features", "dot,warp"), 1, "'warp', should be one of: onednn, ", 0);
     expect_error(sdgen("x", SMALL, "-W", "16384", "-H", "16384", "--max-vram", "0.25"), 3, "MiB", 0);
     assert_int_equal(mkdir("folder.png", 0777), 0);
     expect_error(sdgen("x", "-o", "folder.png"), 2, "folder.png", 1);
@@ -541,6 +581,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_seed, enter, leave),
         cmocka_unit_test_setup_teardown(test_init_image, enter, leave),
         cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
+        cmocka_unit_test_setup_teardown(test_other_factor, enter, leave),
         cmocka_unit_test_setup_teardown(test_failures, enter, leave),
         cmocka_unit_test_setup_teardown(test_lists, enter, leave),
         cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),

@@ -1,8 +1,9 @@
 #!/bin/sh
-# install.sh CMAKE BUILD: installs into a temporary folder; a C and a C++ program use the library through pkg-config and
-# find_package, and the installed sdgen draws without the build folder's libraries.
+# install.sh CMAKE BUILD SOURCE: installs into a temporary folder; a C and a C++ program use the library through pkg-config
+# and find_package, README's example draws, a program of another API version does not link, each header compiles alone,
+# and the installed sdgen draws without the build folder's libraries.
 set -eu
-cmake=$1 build=$2
+cmake=$1 build=$2 source=$3
 home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 "$cmake" --install "$build" --prefix "$home/usr" >"$home/log" 2>&1 || { cat "$home/log"; exit 1; }
@@ -15,6 +16,7 @@ int main(void)
     struct sdg_pipeline *pipeline = NULL;
     struct sdg_pipeline_params params = {0};
     params.model = "/nonexistent";
+    params.vae_tile_overlap = sdg_number(0);
     puts(sdg_version());
     return sdg_pipeline_create(&params, &pipeline) == SDG_ERROR_INPUT && pipeline == NULL ? 0 : 1;
 }
@@ -25,13 +27,51 @@ pc=$(find usr -name sdgen.pc)
 sed "s|^prefix=.*|prefix=$home/usr|; s|^libdir=.*|libdir=$home/$library|; s|^includedir=.*|includedir=$home/usr/include|" "$pc" >sdgen.pc
 flags=$(PKG_CONFIG_PATH=. pkg-config --cflags --libs sdgen)
 for compiler in cc c++; do
-    source=use.c
-    [ $compiler = cc ] || source=use.cpp
+    file=use.c
+    [ $compiler = cc ] || file=use.cpp
     command -v $compiler >/dev/null || continue
-    $compiler -Wall -Wextra -Werror -Wno-missing-field-initializers "$source" -o use $flags -Wl,-rpath,"$home/$library"
+    $compiler -Wall -Wextra -Werror -Wno-missing-field-initializers $file -o use $flags -Wl,-rpath,"$home/$library"
     ./use >out
     grep -q '^[0-9]*\.[0-9]*\.[0-9]*$' out
 done
+
+# Each header by itself, in the oldest languages that the library is for.
+for header in usr/include/sdgen/*.h; do
+    name=sdgen/$(basename "$header")
+    printf '#include <%s>\n#include <%s>\nint main(void) { return SDG_OK; }\n' $name $name >alone.c
+    cp alone.c alone.cpp
+    cc -std=c99 -Wall -Wextra -pedantic -Werror -Iusr/include -c alone.c -o alone.o
+    ! command -v c++ >/dev/null || c++ -std=c++11 -Wall -Wextra -pedantic -Werror -Iusr/include -c alone.cpp -o alone.o
+done
+
+# README's example is the text between ```c and ```, with what it leaves out put around it.
+awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$source/README.md" >readme
+{
+    cat <<'C'
+#include <stdio.h>
+static void use(const unsigned char *pixels, int width, int height)
+{
+    printf("%d x %d, %d\n", width, height, pixels[3 * width * height - 1] > 0);
+}
+C
+    grep '^#include' readme
+    echo 'int main(void) {'
+    grep -v '^#include' readme
+    echo 'return 0; }'
+} >example.c
+cc -std=c99 -Wall -Wextra -Werror -Wno-missing-field-initializers example.c -o example $flags -Wl,-rpath,"$home/$library"
+(cd "$source" && "$home/example") >out
+[ "$(cat out)" = "128 x 128, 1" ]
+
+# A program built against another version of the structs is refused by the linker, with a name that says why.
+mkdir other
+cp -r usr/include/sdgen other/
+sed -i 's/^#define SDG_API_VERSION .*/#define SDG_API_VERSION 999/' other/sdgen/sdgen.h
+if cc -Iother use.c -o use $flags 2>log; then
+    echo "install: a program of API version 999 was linked"
+    exit 1
+fi
+grep -q sdg_pipeline_create_999 log
 
 mkdir package
 cat >package/CMakeLists.txt <<'C'
@@ -45,4 +85,4 @@ C
 
 env -u LD_LIBRARY_PATH SDGEN_MODEL="$home/usr/share/sdgen/models/emoji-128" usr/bin/sdgen -q --backend cpu -W 64 -H 64 --steps 1 -o picture.png "a red apple"
 [ -s picture.png ]
-echo "install: pkg-config, find_package, C++ and the installed sdgen work"
+echo "install: pkg-config, find_package, C++, the example and the installed sdgen work"
