@@ -461,6 +461,38 @@ static void tokens_have_to_fit(void **state)
     free_content(floats);
 }
 
+// Values that are upsampled have other tokens than their codes would have before: then the values are upsampled, and it
+// is the 3x3 convolution behind them that is refused.
+static void upsampled_tokens(void **state)
+{
+    const struct fixture *f = *state;
+    struct content *integers, *floats;
+    make_contents(f, 8, 8, NULL, false, &integers, &floats);
+    struct sdg_graph *graph = step_graph(f);
+    struct sdg_tensor *scales = first_ending(integers, ".upsamplers.0.conv.input_scale");
+    enum { ALL = SIDE * SIDE };
+    static float many[ALL];
+    const int64_t name_bytes = (int64_t)strlen(scales->name) - (int64_t)strlen(".input_scale");
+    for (size_t i = 0; i < graph->op_count; i++)
+        if (!strncmp(graph->ops[i].name, scales->name, (size_t)name_bytes) && !graph->ops[i].name[name_bytes])
+            scales->dims[1] = graph->values[graph->ops[i].in[0]].dims[1] * graph->values[graph->ops[i].in[0]].dims[2];
+    assert_in_range(scales->dims[1], 2, ALL);
+    for (int i = 0; i < ALL; i++)
+        many[i] = 0.05f + 0.01f * (float)i;
+    scales->rank = 2, scales->dims[0] = 1, scales->data = many, scales->bytes = (size_t)scales->dims[1] * sizeof *many;
+    struct sdg_tensors *file = write_and_open(integers, "upsampled.safetensors");
+    struct sdg_quantized *q;
+    assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, graph, &q), SDG_OK);
+    assert_int_equal(sdg_graph_quantize_model(graph, q), SDG_ERROR_INPUT);
+    assert_non_null(strstr(messages.last, "upsamplers.0.conv (conv2d)"));
+    assert_non_null(strstr(messages.last, "differ from token to token"));
+    sdg_quantized_destroy(&q);
+    sdg_tensors_destroy(&file);
+    sdg_graph_destroy(&graph);
+    free_content(integers);
+    free_content(floats);
+}
+
 static float number; // in the place of all data of a tensor is too much: one number is patched and put back
 static void patch(struct sdg_tensor *t, float value)
 {
@@ -565,7 +597,7 @@ int main(void)
         cmocka_unit_test(same_as_simulated_w8a8),      cmocka_unit_test(same_as_simulated_w4a6),
         cmocka_unit_test(layers_may_stay_float),       cmocka_unit_test(codes_come_from_where_values_are_made),
         cmocka_unit_test(damaged_tensors_are_refused), cmocka_unit_test(same_as_simulated_by_token),
-        cmocka_unit_test(tokens_have_to_fit),
+        cmocka_unit_test(tokens_have_to_fit),          cmocka_unit_test(upsampled_tokens),
     };
     return cmocka_run_group_tests_name("quantized", tests, set_up, tear_down);
 }
