@@ -162,13 +162,15 @@ static void test_outputs(void **state)
         fail_msg("%s", log.last);
     const double output = e->model[1].output;
     print_message("outputs, mean over %zu timesteps: %.2f dB\n", e->calls, output);
-    if (!(output > 36 && output < 60)) // 5 of the steps have 37.9
-        fail_msg("the outputs' SQNR is %.2f dB, should be more than 36, and less than 60 if anything was quantized",
+    // Over 32 prompts it is 36.2 dB with these weights, 35.0 with static intervals (README.md); more than 2 dB below is
+    // a fault.
+    if (!(output > 33 && output < 60))
+        fail_msg("the outputs' SQNR is %.2f dB, should be more than 33, and less than 60 if anything was quantized",
                  output);
     sdg_evaluation_destroy(&e);
 }
 
-// Over many prompts the means are near 28 and 36 dB, of these four 27 and 33: single pictures lie anywhere between 24
+// Over many prompts the means are near 26 and 34 dB, of these four 23 and 32: single pictures lie anywhere between 24
 // and 45 dB, because one code that flips early may lead elsewhere, and another processor rounds other codes. So the
 // bounds are wide; test_outputs has the narrow one.
 static void test_near_full_precision(void **state)
