@@ -82,7 +82,7 @@ static enum sdg_result print_metadata(struct app_ui *ui, const char *path)
     enum sdg_result result = read_picture(ui, path, &name, &data, &size);
     if (result != SDG_OK)
         return result;
-    result = sdg_picture_text(app_log, ui, name, data, size, &text);
+    result = sdg_picture_text(app_log_of(ui), name, data, size, &text);
     sdg_free(data);
     if (result != SDG_OK)
         return result;
@@ -143,7 +143,7 @@ static enum sdg_result check_noise(struct app_ui *ui, const char *path, const st
 static enum sdg_result read_noise(struct app_ui *ui, const char *path, const struct sdg_pipeline_info *model,
                                   struct inputs *inputs)
 {
-    enum sdg_result result = sdg_array_read(app_log, ui, path, "noise", &inputs->noise);
+    enum sdg_result result = sdg_array_read(app_log_of(ui), path, "noise", &inputs->noise);
     return result == SDG_OK ? check_noise(ui, path, model, inputs) : result;
 }
 
@@ -155,7 +155,7 @@ static enum sdg_result read_image(struct app_ui *ui, const char *path, struct sd
     enum sdg_result result = read_picture(ui, path, &name, &data, &size);
     if (result != SDG_OK)
         return result;
-    result = sdg_picture_decode(app_log, ui, name, data, size, image);
+    result = sdg_picture_decode(app_log_of(ui), name, data, size, image);
     sdg_free(data);
     return result;
 }
@@ -179,7 +179,7 @@ static enum sdg_result read_init(struct app_ui *ui, const char *path, int factor
     }
     app_say(ui, SDG_LOG_INFO, "%.200s: %d x %d pixels, scaled to cover %d x %d, its middle is used", path, image->width,
             image->height, width, height);
-    result = sdg_picture_fit(app_log, ui, image, width, height, &inputs->init);
+    result = sdg_picture_fit(app_log_of(ui), image, width, height, &inputs->init);
     sdg_image_destroy(&image);
     return result;
 }
@@ -190,7 +190,7 @@ static enum sdg_result read_mask(struct app_ui *ui, const char *path, struct inp
     struct sdg_image *image = NULL, *fitted = NULL;
     enum sdg_result result = read_image(ui, path, &image);
     if (result == SDG_OK && (image->width != inputs->width || image->height != inputs->height))
-        result = sdg_picture_fit(app_log, ui, image, inputs->width, inputs->height, &fitted);
+        result = sdg_picture_fit(app_log_of(ui), image, inputs->width, inputs->height, &fitted);
     if (result == SDG_OK) {
         inputs->mask = sdg_alloc_raw(app_log_of(ui), (size_t)inputs->width, (size_t)inputs->height, "the mask");
         if (inputs->mask)
@@ -347,7 +347,7 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
     const struct sdgen_values *values = &options->values;
     char version[48];
     snprintf(version, sizeof version, "sdgen %s", sdg_version());
-    return sdg_picture_parameters_write(app_log, ui,
+    return sdg_picture_parameters_write(app_log_of(ui),
                                         &(struct sdg_picture_parameters){
                                             .prompt = options->prompt,
                                             .negative_prompt = options->negative,
@@ -358,10 +358,11 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
                                             .clip_skip = params->clip_skip,
                                             .sampler = info->sampler,
                                             .schedule = info->schedule,
-                                            .cfg_scale = &info->cfg_scale,
-                                            .strength = params->strength.given ? &params->strength.value : NULL,
-                                            .eta = params->eta.given ? &params->eta.value : NULL,
-                                            .seed = &info->seed,
+                                            .cfg_scale = sdg_number(info->cfg_scale),
+                                            .strength = params->strength,
+                                            .eta = params->eta,
+                                            .seed_given = true,
+                                            .seed = info->seed,
                                             .model = info->model_name,
                                             .vae = values->vae,
                                             .sigmas = values->sigmas,
@@ -383,7 +384,7 @@ static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_optio
     if (result == SDG_OK && options->format == SDG_PICTURE_PNG && !values->no_metadata)
         result = describe(ui, options, params, info, &text);
     if (result == SDG_OK)
-        result = sdg_picture_encode(app_log, ui, options->format, image, text, &data, &size);
+        result = sdg_picture_encode(app_log_of(ui), options->format, image, text, &data, &size);
     if (result == SDG_OK)
         result = app_output_bytes(ui, name, data, size);
     if (result == SDG_OK)

@@ -329,7 +329,7 @@ static enum sdg_result check_mode(struct app_ui *ui, const struct sdgen_options 
 static enum sdg_result picture_format(struct app_ui *ui, const char *path, enum sdg_picture_format *format)
 {
     *format = SDG_PICTURE_PNG;
-    return strcmp(path, "-") ? sdg_picture_format(app_log, ui, path, format) : SDG_OK;
+    return strcmp(path, "-") ? sdg_picture_format_of(app_log_of(ui), path, format) : SDG_OK;
 }
 
 static enum sdg_result check_files(struct app_ui *ui, struct sdgen_options *options)
@@ -350,7 +350,7 @@ static enum sdg_result check_files(struct app_ui *ui, struct sdgen_options *opti
     const char *const arrays[] = {values->load_noise, values->dump_latents, values->dump_steps};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays && result == SDG_OK; i++)
         if (arrays[i])
-            result = sdg_array_check_name(app_log, ui, arrays[i]);
+            result = sdg_array_check_name(app_log_of(ui), arrays[i]);
     if (result == SDG_OK && values->batch > 1 && (values->load_noise || values->dump_latents || values->dump_steps))
         result =
             app_fail(ui, SDG_ERROR_USAGE,

@@ -57,7 +57,7 @@ static struct sdg_image *load(const char *path)
 {
     struct app_ui ui = app_ui_create("test");
     struct sdg_image *image = NULL;
-    assert_int_equal(sdg_picture_read(app_log, &ui, path, &image), SDG_OK);
+    assert_int_equal(sdg_picture_read(app_log_of(&ui), path, &image), SDG_OK);
     return image;
 }
 
@@ -234,11 +234,11 @@ static void test_arrays(void **state)
     expect_done(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "last.npy", "--dump-steps", "steps.safetensors"));
     expect_done(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "last.safetensors", "--dump-steps", "steps.npy"));
     struct sdg_array *npy, *tensor, *last, *first, *steps;
-    assert_int_equal(sdg_array_read(app_log, &ui, "last.npy", "latents", &npy), SDG_OK);
-    assert_int_equal(sdg_array_read(app_log, &ui, "last.safetensors", "latents", &tensor), SDG_OK);
-    assert_int_equal(sdg_array_read(app_log, &ui, "steps.safetensors", "latents", &last), SDG_OK);
-    assert_int_equal(sdg_array_read(app_log, &ui, "steps.safetensors", "latents_step0", &first), SDG_OK);
-    assert_int_equal(sdg_array_read(app_log, &ui, "steps.npy", "latents", &steps), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "last.npy", "latents", &npy), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "last.safetensors", "latents", &tensor), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "steps.safetensors", "latents", &last), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "steps.safetensors", "latents_step0", &first), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "steps.npy", "latents", &steps), SDG_OK);
     const size_t size = 4 * 8 * 8;
     assert_true(npy->dims == 4 && npy->shape[0] == 1 && npy->shape[1] == 4 && npy->shape[2] == 8 && npy->shape[3] == 8);
     assert_true(steps->dims == 4 && steps->shape[0] == 2);
@@ -250,8 +250,8 @@ static void test_arrays(void **state)
     // Noise from a file is used: the same picture for any seed with a sampler that draws nothing else; its size is the
     // picture's.
     struct sdg_array noise = {"noise", 4, {1, 4, 8, 8}, npy->data};
-    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.safetensors", &noise, 1), SDG_OK);
-    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.npy", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log_of(&ui), "noise.safetensors", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log_of(&ui), "noise.npy", &noise, 1), SDG_OK);
     expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "--steps", "2", "-s", "1", "-o", "b.ppm", "--sampling-method",
                       "euler", "--load-noise", "noise.npy"));
     expect_done(
@@ -264,7 +264,7 @@ static void test_arrays(void **state)
                  files);
     noise.shape[1] = 2;
     noise.shape[2] = 16;
-    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.npy", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log_of(&ui), "noise.npy", &noise, 1), SDG_OK);
     expect_error(sdgen("x", "--load-noise", "noise.npy", "-o", "e.png"), 2, "noise.npy", files);
     sdg_array_destroy(&npy);
     sdg_array_destroy(&tensor);
@@ -284,7 +284,7 @@ static void test_other_factor(void **state)
         data[i] = (float)((i * 53) % 29) / 10.0f - 1.4f;
     assert_true(small_vae_write("vae4", 3, 4));
 #define FACTOR4 "x", "--backend", "cpu", "-t", "1", "--steps", "2", "--vae", "vae4"
-    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.npy", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log_of(&ui), "noise.npy", &noise, 1), SDG_OK);
     int files = count_files();
     expect_error(sdgen(FACTOR4, "-W", "64", "-H", "64", "--load-noise", "noise.npy", "-o", "a.ppm"), 1, "32 x 32",
                  files);
@@ -294,7 +294,7 @@ static void test_other_factor(void **state)
     assert_true(picture->width == 32 && picture->height == 32 && preview->width == 32 && preview->height == 32);
     sdg_image_destroy(&picture);
     sdg_image_destroy(&preview);
-    assert_int_equal(sdg_array_read(app_log, &ui, "last.npy", "latents", &last), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "last.npy", "latents", &last), SDG_OK);
     assert_true(last->shape[1] == 4 && last->shape[2] == 8 && last->shape[3] == 8);
     sdg_array_destroy(&last);
     expect_error(sdgen(FACTOR4, "-W", "62", "-o", "b.ppm"), 1, "62 is not a multiple of 4 (60 and 64 are)", 5);
