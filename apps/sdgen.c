@@ -24,8 +24,9 @@ struct inputs {
     uint8_t *mask;           // likewise, one byte a pixel
     struct sdg_array *noise; // [latent channels][height / factor][width / factor]; NULL = drawn
     size_t noise_count;
-    int width, height; // 0 = the model's
-    int64_t seed;      // of the first picture
+    int width, height;        // 0 = the model's
+    const char *preview_path; // NULL = no preview
+    int64_t seed;             // of the first picture
 };
 
 // Everything printed to stdout arrives, or that is an error.
@@ -203,12 +204,26 @@ static enum sdg_result read_mask(struct app_ui *ui, const char *path, struct inp
     return result;
 }
 
+// Where previews go; NULL after a warning where the model's latents have none.
+static const char *find_preview(struct app_ui *ui, const struct sdgen_values *values,
+                                const struct sdg_pipeline_info *model)
+{
+    if (!strcmp(values->preview, "none"))
+        return NULL;
+    if (sdg_preview_has(model->latent_channels))
+        return values->preview_path;
+    app_say(ui, SDG_LOG_WARNING, "--preview: there is none for latents of %d channels, the picture is drawn without",
+            model->latent_channels);
+    return NULL;
+}
+
 static enum sdg_result read_inputs(struct app_ui *ui, const struct sdgen_values *values,
                                    const struct sdg_pipeline *pipeline, struct inputs *inputs)
 {
     struct sdg_pipeline_info model;
     sdg_pipeline_info(pipeline, &model);
     *inputs = (struct inputs){.width = (int)values->width, .height = (int)values->height};
+    inputs->preview_path = values->plan ? NULL : find_preview(ui, values, &model);
     enum sdg_result result = check_side(ui, "width", values->width, model.factor);
     if (result == SDG_OK)
         result = check_side(ui, "height", values->height, model.factor);
@@ -407,7 +422,7 @@ static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_option
         .ui = ui,
         .last_path = values->dump_latents,
         .steps_path = values->dump_steps,
-        .preview_path = strcmp(values->preview, "none") ? values->preview_path : NULL,
+        .preview_path = inputs->preview_path,
         .preview_interval = (int)values->preview_interval,
         .preview_format = options->preview_format,
     };

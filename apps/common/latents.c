@@ -50,10 +50,7 @@ void app_latents_step(void *user, int step, int steps, const float *latent, int 
         latents->result = keep(latents, step, steps, latent, c, h, w);
     if (latents->result != SDG_OK || !latents->preview_path || (step % latents->preview_interval && step != steps))
         return;
-    if (sdg_preview_has(c))
-        latents->result = write_preview(latents, latent, c, h, w);
-    else if (step == latents->preview_interval || step == steps)
-        app_say(latents->ui, SDG_LOG_WARNING, "--preview proj knows no latents of %d channels: no preview", c);
+    latents->result = write_preview(latents, latent, c, h, w);
 }
 
 static struct sdg_array array_of(const struct app_latents *latents, const char *name, int count, float *data)

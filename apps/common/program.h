@@ -23,5 +23,6 @@ const char *const *app_schedule_names(void);
 const char *const *app_rng_names(void);
 const char *const *app_type_names(void);
 const char *const *app_prediction_names(void);
+const char *const *app_feature_names(void);
 
 #endif

@@ -311,6 +311,110 @@ static void test_other_factor(void **state)
     unlink("vae4/diffusion_pytorch_model.safetensors");
 }
 
+// The header of the default model's UNet weights with both ends of the network `channels` wide.
+static cJSON *wide_header(const char *from, size_t size, int channels)
+{
+    static const char *const names[] = {"conv_in.weight", "conv_out.weight", "conv_out.bias"};
+    cJSON *header = cJSON_ParseWithLength(from, size);
+    assert_non_null(header);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        cJSON *entry = cJSON_GetObjectItem(header, names[i]), *shape = cJSON_GetObjectItem(entry, "shape"), *side,
+              *offsets = cJSON_GetObjectItem(entry, "data_offsets");
+        double bytes = 2;
+        assert_string_equal(cJSON_GetObjectItem(entry, "dtype")->valuestring, "F16");
+        cJSON_SetNumberValue(cJSON_GetArrayItem(shape, i == 0 ? 1 : 0), channels);
+        cJSON_ArrayForEach(side, shape) bytes *= side->valuedouble;
+        // any numbers that the file has
+        cJSON_SetNumberValue(cJSON_GetArrayItem(offsets, 0), 0);
+        cJSON_SetNumberValue(cJSON_GetArrayItem(offsets, 1), bytes);
+    }
+    return header;
+}
+
+// The default model with latents of `channels` channels, in the folder `to`: what it draws is no picture.
+static void write_wide_model(const char *to, int channels)
+{
+    static char weights[32 << 20];
+    static const char *const shared[] = {"model_index.json", "scheduler", "text_encoder", "tokenizer"};
+    char path[600], target[600], *text;
+    assert_int_equal(mkdir(to, 0777), 0);
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        snprintf(path, sizeof path, "%s/%s", to, shared[i]);
+        snprintf(target, sizeof target, SDG_SOURCE_DIR "/models/emoji-128/%s", shared[i]);
+        assert_int_equal(symlink(target, path), 0);
+    }
+    snprintf(path, sizeof path, "%s/vae", to);
+    assert_true(small_vae_write(path, 4, channels));
+    snprintf(path, sizeof path, "%s/unet", to);
+    assert_int_equal(mkdir(path, 0777), 0);
+
+    read_whole(SDG_SOURCE_DIR "/models/emoji-128/unet/config.json", weights, sizeof weights);
+    cJSON *json = cJSON_Parse(weights);
+    cJSON_SetNumberValue(cJSON_GetObjectItem(json, "in_channels"), channels);
+    cJSON_SetNumberValue(cJSON_GetObjectItem(json, "out_channels"), channels);
+    text = cJSON_PrintUnformatted(json);
+    snprintf(path, sizeof path, "%s/unet/config.json", to);
+    write_whole(path, text, strlen(text));
+    cJSON_free(text);
+    cJSON_Delete(json);
+
+    size_t size = read_whole(SDG_SOURCE_DIR "/models/emoji-128/unet/diffusion_pytorch_model.safetensors", weights,
+                             sizeof weights);
+    uint64_t old = 0;
+    assert_true(size > 8 && size < sizeof weights - 1);
+    memcpy(&old, weights, 8);
+    json = wide_header(weights + 8, old, channels);
+    text = cJSON_PrintUnformatted(json);
+    size_t length = strlen(text), data = size - 8 - old;
+    assert_true(length <= old); // what was printed is no longer, and the rest is spaces
+    memset(weights + 8, ' ', old);
+    memcpy(weights + 8, text, length);
+    cJSON_free(text);
+    cJSON_Delete(json);
+    snprintf(path, sizeof path, "%s/unet/diffusion_pytorch_model.safetensors", to);
+    write_whole(path, weights, 8 + old + data);
+}
+
+static void remove_wide_model(const char *to)
+{
+    static const char *const names[] = {"model_index.json",
+                                        "scheduler",
+                                        "text_encoder",
+                                        "tokenizer",
+                                        "vae/config.json",
+                                        "vae/diffusion_pytorch_model.safetensors",
+                                        "vae",
+                                        "unet/config.json",
+                                        "unet/diffusion_pytorch_model.safetensors",
+                                        "unet"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/%s", to, names[i]);
+        assert_int_equal(remove(path), 0);
+    }
+}
+
+// Latents of 8 channels: drawn and stored as any others, with one warning that they have no preview.
+static void test_other_channels(void **state)
+{
+    (void)state;
+    struct app_ui ui = app_ui_create("test");
+    struct sdg_array *last;
+    write_wide_model("wide", 8);
+    const struct run *run =
+        sdgen("x", SMALL, "-m", "wide", "-o", "a.ppm", "-b", "2", "--preview", "proj", "--preview-path", "p.ppm");
+    expect_done(run);
+    const char *warning = strstr(run->err, "warning: --preview: there is none for latents of 8 channels");
+    assert_true(warning && !strstr(warning + 1, "warning: "));
+    assert_true(file_exists("a_1.ppm") && file_exists("a_2.ppm") && !file_exists("p.ppm"));
+    expect_done(sdgen("x", SMALL, "-m", "wide", "-o", "b.ppm", "--dump-latents", "last.npy"));
+    assert_true(same_files("a_1.ppm", "b.ppm"));
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "last.npy", "latents", &last), SDG_OK);
+    assert_true(last->dims == 4 && last->shape[1] == 8 && last->shape[2] == 8 && last->shape[3] == 8);
+    sdg_array_destroy(&last);
+    remove_wide_model("wide");
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -323,7 +427,6 @@ static void test_failures(void **state)
     expect_error(sdgen("x", "--prompt-file", "absent.txt"), 1, "twice", 0);
     expect_error(sdgen("--prompt-file", "absent.txt"), 2, "absent.txt", 0);
     expect_error(sdgen("x", "--max-vram", "0.001"), 3, "MiB", 0);
-    expect_error(sdgen("x", "--disable-features", "dot,warp"), 1, "'warp', should be one of: onednn, ", 0);
     expect_error(sdgen("x", SMALL, "-W", "16384", "-H", "16384", "--max-vram", "0.25"), 3, "MiB", 0);
     assert_int_equal(mkdir("folder.png", 0777), 0);
     expect_error(sdgen("x", "-o", "folder.png"), 2, "folder.png", 1);
@@ -582,6 +685,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_init_image, enter, leave),
         cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
         cmocka_unit_test_setup_teardown(test_other_factor, enter, leave),
+        cmocka_unit_test_setup_teardown(test_other_channels, enter, leave),
         cmocka_unit_test_setup_teardown(test_failures, enter, leave),
         cmocka_unit_test_setup_teardown(test_lists, enter, leave),
         cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),
