@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "common/output.h"
-#include "common/program.h"
+#include "common/frame.h"
 #include "sdgen/array.h"
 
 enum { PROMPT_BYTES = 1 << 20 };

@@ -1,4 +1,4 @@
-#include "program.h"
+#include "frame.h"
 
 int app_main(const struct app_program *program, int argc, char **argv)
 {
