@@ -1,8 +1,8 @@
 // activation(sum + bias[n] + table[row][sample][n] + residual[m][n]); what is absent is compiled out. Bindings 2 and 6 on are those of
 // codes.glsl: the result, the row's number and the interval of results that are codes.
 //
-// It is written out for each of an invocation's outputs, up to 64 of them, and they stay in registers only as long as the compiler
-// unrolls that: no control flow and no division in epilogue(). Where the table's entry begins is found once per row of outputs.
+// It is written out for each of an invocation's outputs, up to 64 of them, so it has to stay short (matmul.glsl says why): no control flow
+// and no division in epilogue(). Where the table's entry begins is found once per row of outputs.
 #define OUT_BINDING 2
 #define ROW_BINDING 6
 #include "codes.glsl"

@@ -10,6 +10,11 @@
 // and includes operands_float.glsl, or with INTEGERS defined operands_s8.glsl: what a slice holds, how it is loaded, what sums become.
 // LINE and COLUMN are what that takes of a row and of a column of the outputs.
 // What a rung of the ladder does differently is the arithmetic in the middle of the loop, a file each.
+//
+// sum[] has to stay in registers, so every index of it must be known once loops are unrolled. A driver that finds the body of such a loop
+// too long leaves it a loop and puts sum[] into memory, for the whole shader: products then run at a fifth or less of their speed, and
+// nothing says so. So the end, where outputs are made of sums, is written in the two ways that were seen to stay in registers
+// (docs/speed.md): rows outside and columns inside for floats, and straight lines without any loop for integers.
 
 const uint LOADS_A = (BM + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
 const uint LOADS_B = (BN / B_ROW + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
@@ -32,6 +37,26 @@ void store(uint m, uint n, vec4 y, vec2 coder)
             result[at + c] = SCALAR(y[c]);
     }
 }
+
+#ifdef INTEGERS
+struct OutputLine {
+    uint m, entry;
+    LINE line;
+    vec2 coder;
+};
+
+float output_at(OutputLine r, uint n, SUM of)
+{
+    uint at = min(n, p.n - 1);
+    return epilogue(output_of(of, r.line, column_of(at)), r.m, at, r.entry);
+}
+
+void four_outputs(OutputLine r, uint n, SUM s0, SUM s1, SUM s2, SUM s3)
+{
+    if (r.m < p.m && n < p.n)
+        store(r.m, n, vec4(output_at(r, n, s0), output_at(r, n + 1, s1), output_at(r, n + 2, s2), output_at(r, n + 3, s3)), r.coder);
+}
+#endif
 
 void main()
 {
@@ -77,30 +102,9 @@ void main()
         barrier();
     }
 
-    vec2 shared_coder = CODES && OUT_PAIRS <= 1 ? coder(0) : vec2(0.0), coders[TM];
-    uint entries[TM];
-    LINE lines[TM];
-    [[unroll]] for (uint i = 0; i < TM; i++) {
-        uint m = m0 + first_m + i * (BM / TM);
-        coders[i] = CODES && OUT_PAIRS > 1 ? coder(m) : shared_coder;
-        entries[i] = table_entry(m);
-        lines[i] = line_of(m);
-    }
-    [[unroll]] for (uint j = 0; j < TN; j += GROUP) {
-        uint n = n0 + column(first_n, j);
-        if (n >= p.n)
-            continue;
-        COLUMN columns[GROUP];
-        [[unroll]] for (uint c = 0; c < GROUP; c++)
-            columns[c] = column_of(min(n + c, p.n - 1));
-        [[unroll]] for (uint i = 0; i < TM; i++) {
-            uint m = m0 + first_m + i * (BM / TM);
-            if (m >= p.m)
-                continue;
-            vec4 y = vec4(0.0);
-            [[unroll]] for (uint c = 0; c < GROUP; c++)
-                y[c] = epilogue(output_of(sum[i * TN + j + c], lines[i], columns[c]), m, min(n + c, p.n - 1), entries[i]);
-            store(m, n, y, coders[i]);
-        }
-    }
+#ifdef INTEGERS
+#include "finish_straight.glsl"
+#else
+#include "finish_loop.glsl"
+#endif
 }

@@ -14,9 +14,8 @@
 // tile.glsl
 #define SDG_SPEC_BM 4
 #define SDG_SPEC_BN 5
-#define SDG_SPEC_BK 6
-#define SDG_SPEC_TM 7
-#define SDG_SPEC_TN 8
+#define SDG_SPEC_TM 6
+#define SDG_SPEC_TN 7
 // epilogue.glsl
 #define SDG_SPEC_BIAS 9
 #define SDG_SPEC_TABLE 10

@@ -52,7 +52,6 @@ static void add_tile(struct sdg_vk_dispatch *d, const struct sdg_tile *tile, con
     d->local_size = tile->threads;
     d->spec[SDG_SPEC_BM] = tile->m;
     d->spec[SDG_SPEC_BN] = tile->n;
-    d->spec[SDG_SPEC_BK] = tile->k;
     d->spec[SDG_SPEC_TM] = tile->tm;
     d->spec[SDG_SPEC_TN] = tile->tn;
     d->groups[0] = sdg_vk_ceil(matmul->m, tile->m);
