@@ -362,29 +362,28 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
     const struct sdgen_values *values = &options->values;
     char version[48];
     snprintf(version, sizeof version, "sdgen %s", sdg_version());
-    return sdg_picture_parameters_write(app_log_of(ui),
-                                        &(struct sdg_picture_parameters){
-                                            .prompt = options->prompt,
-                                            .negative_prompt = options->negative,
-                                            .plain_prompt = params->plain_prompt,
-                                            .steps = info->steps,
-                                            .width = info->width,
-                                            .height = info->height,
-                                            .clip_skip = params->clip_skip,
-                                            .sampler = info->sampler,
-                                            .schedule = info->schedule,
-                                            .cfg_scale = sdg_number(info->cfg_scale),
-                                            .strength = params->strength,
-                                            .eta = params->eta,
-                                            .seed_given = true,
-                                            .seed = info->seed,
-                                            .model = info->model_name,
-                                            .vae = values->vae,
-                                            .sigmas = values->sigmas,
-                                            .rng = info->rng,
-                                            .version = version,
-                                        },
-                                        text);
+    const struct sdg_picture_parameters parameters = {
+        .prompt = options->prompt,
+        .negative_prompt = options->negative,
+        .plain_prompt = params->plain_prompt,
+        .steps = info->steps,
+        .width = info->width,
+        .height = info->height,
+        .clip_skip = params->clip_skip,
+        .sampler = info->sampler,
+        .schedule = info->schedule,
+        .cfg_scale = sdg_number(info->cfg_scale),
+        .strength = params->strength,
+        .eta = params->eta,
+        .seed_given = true,
+        .seed = info->seed,
+        .model = info->model_name,
+        .vae = values->vae,
+        .sigmas = values->sigmas,
+        .rng = info->rng,
+        .version = version,
+    };
+    return sdg_picture_parameters_write(app_log_of(ui), &parameters, text);
 }
 
 static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_options *options,
