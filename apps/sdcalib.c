@@ -238,8 +238,7 @@ static enum sdg_result run_show(struct app_ui *ui, const struct values *values, 
               "overflow-wrap:anywhere}</style>\n<h1>Activation ranges over the timestep</h1><p>Green: minimum, blue: "
               "maximum, orange: 99.9 % of the magnitudes lie below. t = 0 is left.</p>\n",
               show.html);
-    result =
-        sdg_collect_show(&(struct sdg_log){app_log, ui, ui->level}, path, values->site, show_info, show_site, &show);
+    result = sdg_collect_show(app_log_of(ui), path, values->site, show_info, show_site, &show);
     if (result == SDG_OK && show.sites)
         printf("%zu of %zu sites have |r| > 0.5 between timestep and range, %zu have |r| > 0.7\n", show.related,
                show.sites, show.strongly);
@@ -262,8 +261,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (!strcmp(what, "merge") && arguments->positionals > 1) {
         if (!values->output)
             return app_fail(ui, SDG_ERROR_USAGE, "merge needs -o FILE");
-        return sdg_collect_merge(&(struct sdg_log){app_log, ui, ui->level}, arguments->positional + 1,
-                                 (size_t)arguments->positionals - 1, values->output);
+        return sdg_collect_merge(app_log_of(ui), arguments->positional + 1, (size_t)arguments->positionals - 1,
+                                 values->output);
     }
     return app_fail(
         ui, SDG_ERROR_USAGE,

@@ -237,8 +237,7 @@ static void free_statistics(struct sdeval_statistics *statistics)
 static enum sdg_result read_statistics(struct app_ui *ui, const char *path, struct sdeval_statistics *statistics)
 {
     struct loading loading = {.statistics = statistics};
-    enum sdg_result result =
-        sdg_collect_show(&(struct sdg_log){app_log, ui, ui->level}, path, NULL, note_info, note_site, &loading);
+    enum sdg_result result = sdg_collect_show(app_log_of(ui), path, NULL, note_info, note_site, &loading);
     if (result == SDG_OK && loading.failed)
         result = app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for %.200s", path);
     return result;
