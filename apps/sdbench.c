@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/platform.h"
 #include "common/output.h"
-#include "common/program.h"
+#include "common/frame.h"
 #include "common/waiting.h"
 #include "sdgen/bench.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/output.h"
-#include "common/program.h"
+#include "common/frame.h"
 #include "common/prompts.h"
 #include "common/waiting.h"
 #include "sdgen/calibrate.h"

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "common/output.h"
-#include "common/program.h"
+#include "common/frame.h"
 #include "common/prompts.h"
 #include "common/waiting.h"
 #include "sdgen/calibrate.h"

@@ -24,8 +24,9 @@ struct inputs {
     uint8_t *mask;           // likewise, one byte a pixel
     struct sdg_array *noise; // [latent channels][height / factor][width / factor]; NULL = drawn
     size_t noise_count;
-    int width, height; // 0 = the model's
-    int64_t seed;      // of the first picture
+    int width, height;        // 0 = the model's
+    const char *preview_path; // NULL = no preview
+    int64_t seed;             // of the first picture
 };
 
 // Everything printed to stdout arrives, or that is an error.
@@ -82,7 +83,7 @@ static enum sdg_result print_metadata(struct app_ui *ui, const char *path)
     enum sdg_result result = read_picture(ui, path, &name, &data, &size);
     if (result != SDG_OK)
         return result;
-    result = sdg_picture_text(app_log, ui, name, data, size, &text);
+    result = sdg_picture_text(app_log_of(ui), name, data, size, &text);
     sdg_free(data);
     if (result != SDG_OK)
         return result;
@@ -143,7 +144,7 @@ static enum sdg_result check_noise(struct app_ui *ui, const char *path, const st
 static enum sdg_result read_noise(struct app_ui *ui, const char *path, const struct sdg_pipeline_info *model,
                                   struct inputs *inputs)
 {
-    enum sdg_result result = sdg_array_read(app_log, ui, path, "noise", &inputs->noise);
+    enum sdg_result result = sdg_array_read(app_log_of(ui), path, "noise", &inputs->noise);
     return result == SDG_OK ? check_noise(ui, path, model, inputs) : result;
 }
 
@@ -155,7 +156,7 @@ static enum sdg_result read_image(struct app_ui *ui, const char *path, struct sd
     enum sdg_result result = read_picture(ui, path, &name, &data, &size);
     if (result != SDG_OK)
         return result;
-    result = sdg_picture_decode(app_log, ui, name, data, size, image);
+    result = sdg_picture_decode(app_log_of(ui), name, data, size, image);
     sdg_free(data);
     return result;
 }
@@ -179,7 +180,7 @@ static enum sdg_result read_init(struct app_ui *ui, const char *path, int factor
     }
     app_say(ui, SDG_LOG_INFO, "%.200s: %d x %d pixels, scaled to cover %d x %d, its middle is used", path, image->width,
             image->height, width, height);
-    result = sdg_picture_fit(app_log, ui, image, width, height, &inputs->init);
+    result = sdg_picture_fit(app_log_of(ui), image, width, height, &inputs->init);
     sdg_image_destroy(&image);
     return result;
 }
@@ -190,7 +191,7 @@ static enum sdg_result read_mask(struct app_ui *ui, const char *path, struct inp
     struct sdg_image *image = NULL, *fitted = NULL;
     enum sdg_result result = read_image(ui, path, &image);
     if (result == SDG_OK && (image->width != inputs->width || image->height != inputs->height))
-        result = sdg_picture_fit(app_log, ui, image, inputs->width, inputs->height, &fitted);
+        result = sdg_picture_fit(app_log_of(ui), image, inputs->width, inputs->height, &fitted);
     if (result == SDG_OK) {
         inputs->mask = sdg_alloc_raw(app_log_of(ui), (size_t)inputs->width, (size_t)inputs->height, "the mask");
         if (inputs->mask)
@@ -203,12 +204,26 @@ static enum sdg_result read_mask(struct app_ui *ui, const char *path, struct inp
     return result;
 }
 
+// Where previews go; NULL after a warning where the model's latents have none.
+static const char *find_preview(struct app_ui *ui, const struct sdgen_values *values,
+                                const struct sdg_pipeline_info *model)
+{
+    if (!strcmp(values->preview, "none"))
+        return NULL;
+    if (sdg_preview_has(model->latent_channels))
+        return values->preview_path;
+    app_say(ui, SDG_LOG_WARNING, "--preview: there is none for latents of %d channels, the picture is drawn without",
+            model->latent_channels);
+    return NULL;
+}
+
 static enum sdg_result read_inputs(struct app_ui *ui, const struct sdgen_values *values,
                                    const struct sdg_pipeline *pipeline, struct inputs *inputs)
 {
     struct sdg_pipeline_info model;
     sdg_pipeline_info(pipeline, &model);
     *inputs = (struct inputs){.width = (int)values->width, .height = (int)values->height};
+    inputs->preview_path = values->plan ? NULL : find_preview(ui, values, &model);
     enum sdg_result result = check_side(ui, "width", values->width, model.factor);
     if (result == SDG_OK)
         result = check_side(ui, "height", values->height, model.factor);
@@ -347,7 +362,7 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
     const struct sdgen_values *values = &options->values;
     char version[48];
     snprintf(version, sizeof version, "sdgen %s", sdg_version());
-    return sdg_picture_parameters_write(app_log, ui,
+    return sdg_picture_parameters_write(app_log_of(ui),
                                         &(struct sdg_picture_parameters){
                                             .prompt = options->prompt,
                                             .negative_prompt = options->negative,
@@ -358,10 +373,11 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
                                             .clip_skip = params->clip_skip,
                                             .sampler = info->sampler,
                                             .schedule = info->schedule,
-                                            .cfg_scale = &info->cfg_scale,
-                                            .strength = params->strength.given ? &params->strength.value : NULL,
-                                            .eta = params->eta.given ? &params->eta.value : NULL,
-                                            .seed = &info->seed,
+                                            .cfg_scale = sdg_number(info->cfg_scale),
+                                            .strength = params->strength,
+                                            .eta = params->eta,
+                                            .seed_given = true,
+                                            .seed = info->seed,
                                             .model = info->model_name,
                                             .vae = values->vae,
                                             .sigmas = values->sigmas,
@@ -383,7 +399,7 @@ static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_optio
     if (result == SDG_OK && options->format == SDG_PICTURE_PNG && !values->no_metadata)
         result = describe(ui, options, params, info, &text);
     if (result == SDG_OK)
-        result = sdg_picture_encode(app_log, ui, options->format, image, text, &data, &size);
+        result = sdg_picture_encode(app_log_of(ui), options->format, image, text, &data, &size);
     if (result == SDG_OK)
         result = app_output_bytes(ui, name, data, size);
     if (result == SDG_OK)
@@ -406,7 +422,7 @@ static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_option
         .ui = ui,
         .last_path = values->dump_latents,
         .steps_path = values->dump_steps,
-        .preview_path = strcmp(values->preview, "none") ? values->preview_path : NULL,
+        .preview_path = inputs->preview_path,
         .preview_interval = (int)values->preview_interval,
         .preview_format = options->preview_format,
     };

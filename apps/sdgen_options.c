@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "common/output.h"
-#include "common/program.h"
+#include "common/frame.h"
 #include "sdgen/array.h"
 
 enum { PROMPT_BYTES = 1 << 20 };
@@ -111,7 +111,7 @@ static const struct app_option table[] = {
     {0, "vae-tiling", FLAG(tiling), GROUP, .otherwise = "where memory asks for it", .help = "decode in tiles"},
     {0, "no-vae-tiling", FLAG(no_tiling), GROUP, .help = "never decode in tiles"},
     {0, "vae-tile-size", .kind = APP_TEXT, .word = "NxN", FIELD(tile_size), GROUP, .initial = "32x32",
-     .help = "side of a tile in latent pixels (mostly 8 pixels of the picture each)"},
+     .help = "side of a tile in latent pixels, 8 to 1024"},
     {0, "vae-tile-overlap", REAL(tile_overlap, 0, 0.75), GROUP, .initial = "0.5",
      .help = "part of a tile that overlaps the next"},
     {0, "list-devices", FLAG(list_devices), GROUP, .flags = APP_COMMON,
@@ -120,16 +120,19 @@ static const struct app_option table[] = {
 #undef GROUP
 #define GROUP .group = "Watching and comparing"
     {0, "preview", NAME(preview, preview_names), GROUP, .initial = "none",
-     .help = "show the unfinished picture; this version has proj, a quick approximation for SD 1.x latents"},
+     .help = "show the unfinished picture; this version has proj, a quick approximation for latents of 4 channels, as "
+             "SD 1.x "
+             "has them"},
     {0, "preview-path", FILE_NAME(preview_path, "FILE"), GROUP, .initial = "preview.png", .help = "where to"},
     {0, "preview-interval", INTEGER(preview_interval, 1, 1000), GROUP, .initial = "1", .help = "every how many steps"},
     {0, "load-noise", FILE_NAME(load_noise, "FILE"), GROUP, .otherwise = "drawn",
-     .help = "first noise from a file: .safetensors with 'noise', or .npy, of the latents' shape ([1,4,H/8,W/8] for "
-             "most models)"},
+     .help = "first noise from a file: .safetensors with 'noise', or .npy, of the latents' shape "
+             "[1,channels,height,width]; gives the picture its size"},
     {0, "dump-latents", FILE_NAME(dump_latents, "FILE"), GROUP, .otherwise = "none",
-     .help = "store the last latent: .safetensors ('latents') or .npy, [1,4,H/8,W/8] for most models"},
+     .help = "store the last latent: .safetensors ('latents') or .npy, [1,channels,height,width]"},
     {0, "dump-steps", FILE_NAME(dump_steps, "FILE"), GROUP, .otherwise = "none",
-     .help = "store the latent after every step: .safetensors ('latents_step0', ...) or .npy ([steps,4,H/8,W/8])"},
+     .help = "store the latent after every step: .safetensors ('latents_step0', ...) or .npy "
+             "[steps,channels,height,width]"},
     {'M', "mode", NAME(mode, mode_names), GROUP, .initial = "img_gen",
      .help = "metadata prints the parameters stored in the PNG --image"},
     {0, "image", FILE_NAME(image, "FILE"), GROUP, .help = "PNG for -M metadata; - reads standard input"},
@@ -141,10 +144,8 @@ static const struct app_option table[] = {
 #define GROUP .group = "Program"
     {0, "vulkan-validation", FLAG(validation), GROUP,
      .help = "run with the Vulkan validation layers, any message is an error"},
-    {0, "disable-features", TEXT(disable, "LIST"), GROUP, .otherwise = "none",
-     .help =
-         "features of the device not to use, for tests: some of onednn, bf16, subgroup, f16, dot, coopmat, separated "
-         "by commas"},
+    {0, "disable-features", NAMES(disable, app_feature_names), GROUP, .otherwise = "none",
+     .help = "features of the device not to use, for tests, separated by commas"},
     {0, "cpu-mask", TEXT(cpu_mask, "NAME"), GROUP, .otherwise = "all there are",
      .help =
          "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16 or "
@@ -329,7 +330,7 @@ static enum sdg_result check_mode(struct app_ui *ui, const struct sdgen_options 
 static enum sdg_result picture_format(struct app_ui *ui, const char *path, enum sdg_picture_format *format)
 {
     *format = SDG_PICTURE_PNG;
-    return strcmp(path, "-") ? sdg_picture_format(app_log, ui, path, format) : SDG_OK;
+    return strcmp(path, "-") ? sdg_picture_format_of(app_log_of(ui), path, format) : SDG_OK;
 }
 
 static enum sdg_result check_files(struct app_ui *ui, struct sdgen_options *options)
@@ -350,7 +351,7 @@ static enum sdg_result check_files(struct app_ui *ui, struct sdgen_options *opti
     const char *const arrays[] = {values->load_noise, values->dump_latents, values->dump_steps};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays && result == SDG_OK; i++)
         if (arrays[i])
-            result = sdg_array_check_name(app_log, ui, arrays[i]);
+            result = sdg_array_check_name(app_log_of(ui), arrays[i]);
     if (result == SDG_OK && values->batch > 1 && (values->load_noise || values->dump_latents || values->dump_steps))
         result =
             app_fail(ui, SDG_ERROR_USAGE,

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/program.h"
+#include "common/frame.h"
 #include "common/prompts.h"
 #include "common/ui.h"
 #include "common/waiting.h"

@@ -5,7 +5,7 @@
 
 #include "formats/config.h"
 #include "formats/names.h"
-#include "formats/source.h"
+#include "formats/safetensors.h"
 
 // What shapes do not tell is Stable Diffusion's: 8 heads (64 channels per head with linear projections), 32 groups,
 // CLIP's activation. `prefix` stands before the part's names. Fails when the tensors that decide are missing or make no

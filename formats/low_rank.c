@@ -1,7 +1,7 @@
 // Tensors that are sums: what a file holds, plus products of two thin matrices.
 #include "base/memory.h"
-#include "formats/source.h"
 #include "formats/stored.h"
+#include "formats/view.h"
 
 #include <inttypes.h>
 #include <math.h>

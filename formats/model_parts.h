@@ -4,7 +4,7 @@
 
 #include "formats/model.h"
 #include "formats/names.h"
-#include "formats/source.h"
+#include "formats/view.h"
 
 enum { SDG_TOKENIZER_LIMIT = 64 << 20 };
 

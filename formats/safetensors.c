@@ -7,8 +7,9 @@
 //
 // The header is read by a scanner of its own instead of a JSON library: offsets need all 64 bits, names may come twice,
 // and nothing is allocated per value. Strings are unescaped where they stand, in a private copy of the header.
+#include "formats/safetensors.h"
+
 #include "base/memory.h"
-#include "formats/source.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -331,7 +332,7 @@ static enum sdg_result scan_header(struct scanner *s, size_t data_start)
     }
     if (peek(s) || s->at != s->end)
         return malformed(s, "the end of the header");
-    return sdg_tensors_sort(s->log, source->path, source->tensors, source->count);
+    return sdg_tensor_sort_unique(s->log, source->path, source->tensors, source->count);
 }
 
 static enum sdg_result read_header(const struct sdg_log *log, struct sdg_source *source)
@@ -395,5 +396,5 @@ void sdg_source_drop(struct sdg_source **handle)
 
 const struct sdg_tensor *sdg_source_find(const struct sdg_source *source, const char *name)
 {
-    return sdg_tensors_search(source->tensors, source->count, name);
+    return sdg_tensor_search(source->tensors, source->count, name);
 }

@@ -2,7 +2,8 @@
 // order.
 #include "base/file.h"
 #include "base/memory.h"
-#include "formats/source.h"
+#include "formats/safetensors.h"
+#include "formats/tensors.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

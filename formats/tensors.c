@@ -2,9 +2,8 @@
 #include "formats/tensors.h"
 
 #include "base/memory.h"
-#include "formats/source.h"
+#include "formats/view.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { BLOCK_BYTES = 16384, ALIGNMENT = 8 };
@@ -24,32 +23,6 @@ struct sdg_tensors {
     struct block *blocks;
     struct sdg_tensors *below; // owned; some of `tensors` are its
 };
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct sdg_tensor *)a)->name, ((const struct sdg_tensor *)b)->name);
-}
-
-static void sort(struct sdg_tensor *tensors, size_t count)
-{
-    if (count > 1)
-        qsort(tensors, count, sizeof *tensors, by_name);
-}
-
-enum sdg_result sdg_tensors_sort(const struct sdg_log *log, const char *path, struct sdg_tensor *tensors, size_t count)
-{
-    sort(tensors, count);
-    for (size_t i = 1; i < count; i++)
-        if (strcmp(tensors[i - 1].name, tensors[i].name) == 0)
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s: has two tensors named %s", path, tensors[i].name);
-    return SDG_OK;
-}
-
-const struct sdg_tensor *sdg_tensors_search(const struct sdg_tensor *tensors, size_t count, const char *name)
-{
-    const struct sdg_tensor key = {.name = name};
-    return count ? bsearch(&key, tensors, count, sizeof key, by_name) : NULL;
-}
 
 enum sdg_result sdg_tensors_new(const struct sdg_log *log, const char *path, struct sdg_tensors **out)
 {
@@ -118,7 +91,7 @@ enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *t
 
 enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors)
 {
-    return sdg_tensors_sort(log, tensors->path, tensors->tensors, tensors->count);
+    return sdg_tensor_sort_unique(log, tensors->path, tensors->tensors, tensors->count);
 }
 
 enum sdg_result sdg_tensors_open(const struct sdg_log *log, const char *path, struct sdg_tensors **out)
@@ -171,9 +144,9 @@ enum sdg_result sdg_tensors_overlay(const struct sdg_log *log, struct sdg_tensor
     if (!sdg_grow(log, &tensors->tensors, &tensors->capacity, all, sizeof *tensors->tensors, "a table of tensors"))
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < under->count; i++)
-        if (!sdg_tensors_search(tensors->tensors, own, under->tensors[i].name))
+        if (!sdg_tensor_search(tensors->tensors, own, under->tensors[i].name))
             tensors->tensors[tensors->count++] = under->tensors[i];
-    sort(tensors->tensors, tensors->count);
+    sdg_tensor_sort(tensors->tensors, tensors->count);
     while (deepest->below)
         deepest = deepest->below;
     deepest->below = under;
@@ -193,7 +166,7 @@ const struct sdg_tensor *sdg_tensors_at(const struct sdg_tensors *tensors, size_
 
 const struct sdg_tensor *sdg_tensors_find(const struct sdg_tensors *tensors, const char *name)
 {
-    return sdg_tensors_search(tensors->tensors, tensors->count, name);
+    return sdg_tensor_search(tensors->tensors, tensors->count, name);
 }
 
 struct sdg_tensor *sdg_tensors_edit(struct sdg_tensors *tensors, const char *name)

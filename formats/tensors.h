@@ -3,33 +3,7 @@
 #ifndef SDG_FORMATS_TENSORS_H
 #define SDG_FORMATS_TENSORS_H
 
-#include "base/dtype.h"
-#include "base/log.h"
-
-#include <stddef.h>
-#include <stdint.h>
-
-enum { SDG_MAX_DIMS = 8 };
-
-// One product that is added to a tensor; made by sdg_tensors_add_low_rank.
-struct sdg_low_rank_part {
-    const struct sdg_low_rank_part *next;
-    const float *up, *down; // [outputs, rank], [rank, inputs]
-    size_t outputs, inputs, rank;
-    float factor;
-};
-
-struct sdg_tensor {
-    const char *name;
-    enum sdg_dtype dtype;
-    int rank; // 0..SDG_MAX_DIMS
-    int64_t dims[SDG_MAX_DIMS];
-    const void *data; // little-endian, row-major; at any alignment, so copy or use memcpy to read elements
-    size_t bytes;     // == product(dims) * sdg_dtype_size(dtype), checked
-    // The weight that the tensor stands for is what `data` says and these products: formats/stored.h gives its values.
-    // NULL for tensors as they are in files.
-    const struct sdg_low_rank_part *added;
-};
+#include "formats/tensor.h"
 
 // Owns the mapping. Thread-safety: look-ups from any thread; destruction from one.
 struct sdg_tensors;
@@ -67,7 +41,6 @@ const char *sdg_tensors_path(const struct sdg_tensors *tensors);
 const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *key); // NULL if absent
 
 // All of the file's, for copies of it, or the first file's where there are several.
-struct sdg_metadata { const char *key, *value; };
 const struct sdg_metadata *sdg_tensors_all_metadata(const struct sdg_tensors *tensors, size_t *count);
 
 // The pages of this tensor (the whole ones inside it) are not needed any more: keeps a mapped file from staying

@@ -17,17 +17,12 @@ static bool ends_in(const char *path, const char *extension)
     return length > e && strcmp(path + length - e, extension) == 0;
 }
 
-static enum sdg_result check_name(const struct sdg_log *log, const char *path)
+enum sdg_result sdg_array_check_name(const struct sdg_log *log, const char *path)
 {
     if (ends_in(path, ".npy") || ends_in(path, ".safetensors"))
         return SDG_OK;
     return sdg_fail(log, SDG_ERROR_USAGE,
                     "'%s': the extension says the format of numbers, it should be .npy or .safetensors", path);
-}
-
-enum sdg_result sdg_array_check_name(sdg_log_fn log, void *log_user, const char *path)
-{
-    return check_name(&(struct sdg_log){log, log_user, SDG_LOG_ERROR}, path);
 }
 
 // ---- reading ----
@@ -88,13 +83,11 @@ static enum sdg_result read_safetensors(const struct sdg_log *log, const char *p
     return result;
 }
 
-enum sdg_result sdg_array_read(sdg_log_fn log_fn, void *log_user, const char *path, const char *name,
-                               struct sdg_array **out)
+enum sdg_result sdg_array_read(const struct sdg_log *log, const char *path, const char *name, struct sdg_array **out)
 {
-    const struct sdg_log log = {log_fn, log_user, SDG_LOG_ERROR};
     *out = NULL;
-    SDG_TRY(check_name(&log, path));
-    return ends_in(path, ".npy") ? read_npy(&log, path, name, out) : read_safetensors(&log, path, name, out);
+    SDG_TRY(sdg_array_check_name(log, path));
+    return ends_in(path, ".npy") ? read_npy(log, path, name, out) : read_safetensors(log, path, name, out);
 }
 
 void sdg_array_destroy(struct sdg_array **array)
@@ -127,20 +120,19 @@ static enum sdg_result to_tensor(const struct sdg_log *log, const char *path, co
     return SDG_OK;
 }
 
-enum sdg_result sdg_arrays_write(sdg_log_fn log_fn, void *log_user, const char *path, const struct sdg_array *arrays,
+enum sdg_result sdg_arrays_write(const struct sdg_log *log, const char *path, const struct sdg_array *arrays,
                                  size_t count)
 {
-    const struct sdg_log log = {log_fn, log_user, SDG_LOG_ERROR};
-    SDG_TRY(check_name(&log, path));
+    SDG_TRY(sdg_array_check_name(log, path));
     bool npy = ends_in(path, ".npy");
     if (npy && count != 1)
-        return sdg_fail(&log, SDG_ERROR_USAGE, "%s: a .npy file holds one array, not %zu", path, count);
-    struct sdg_tensor *tensors = sdg_alloc(&log, count, sizeof *tensors, "arrays");
+        return sdg_fail(log, SDG_ERROR_USAGE, "%s: a .npy file holds one array, not %zu", path, count);
+    struct sdg_tensor *tensors = sdg_alloc(log, count, sizeof *tensors, "arrays");
     enum sdg_result result = tensors ? SDG_OK : SDG_ERROR_MEMORY;
     for (size_t i = 0; i < count && result == SDG_OK; i++)
-        result = to_tensor(&log, path, &arrays[i], &tensors[i]);
+        result = to_tensor(log, path, &arrays[i], &tensors[i]);
     if (result == SDG_OK)
-        result = npy ? sdg_npy_write(&log, path, tensors) : sdg_tensors_write(&log, path, tensors, count, NULL, 0);
+        result = npy ? sdg_npy_write(log, path, tensors) : sdg_tensors_write(log, path, tensors, count, NULL, 0);
     sdg_free(tensors);
     return result;
 }

@@ -11,7 +11,7 @@
 
 static const size_t most_bytes = (size_t)256 << 20;
 
-enum sdg_result sdg_picture_format(sdg_log_fn log, void *log_user, const char *path, enum sdg_picture_format *out)
+enum sdg_result sdg_picture_format_of(const struct sdg_log *log, const char *path, enum sdg_picture_format *out)
 {
     static const struct {
         const char *extension;
@@ -24,7 +24,7 @@ enum sdg_result sdg_picture_format(sdg_log_fn log, void *log_user, const char *p
             *out = known[i].format;
             return SDG_OK;
         }
-    return sdg_fail(&(struct sdg_log){log, log_user, SDG_LOG_ERROR}, SDG_ERROR_USAGE,
+    return sdg_fail(log, SDG_ERROR_USAGE,
                     "'%s': the extension says the picture's format, it should be .png, .ppm, .jpg or .jpeg", path);
 }
 
@@ -81,9 +81,10 @@ static enum sdg_result encode_ppm(struct sdg_bytes *bytes, const struct sdg_imag
 
 // ---- reading ----
 
-static enum sdg_result decode(const struct sdg_log *log, const char *name, const char *data, size_t size,
-                              struct sdg_image **out)
+enum sdg_result sdg_picture_decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
+                                   struct sdg_image **out)
 {
+    const char *magic = data;
     *out = NULL;
     if (!size)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: is empty", name);
@@ -92,37 +93,29 @@ static enum sdg_result decode(const struct sdg_log *log, const char *name, const
                         most_bytes);
     if (sdg_png_is(data, size))
         return sdg_png_decode(log, name, data, size, out);
-    if (size > 2 && data[0] == 'P' && (data[1] == '5' || data[1] == '6'))
+    if (size > 2 && magic[0] == 'P' && (magic[1] == '5' || magic[1] == '6'))
         return decode_pnm(log, name, data, size, out);
     return sdg_jpeg_decode(log, name, data, size, out);
 }
 
-enum sdg_result sdg_picture_decode(sdg_log_fn log, void *log_user, const char *name, const void *data, size_t size,
-                                   struct sdg_image **out)
+enum sdg_result sdg_picture_read(const struct sdg_log *log, const char *path, struct sdg_image **out)
 {
-    return decode(&(struct sdg_log){log, log_user, SDG_LOG_ERROR}, name, data, size, out);
-}
-
-enum sdg_result sdg_picture_read(sdg_log_fn log_fn, void *log_user, const char *path, struct sdg_image **out)
-{
-    const struct sdg_log log = {log_fn, log_user, SDG_LOG_ERROR};
     char *data;
     size_t size;
     *out = NULL;
-    SDG_TRY(sdg_file_read(&log, path, most_bytes, &data, &size));
-    enum sdg_result result = decode(&log, path, data, size, out);
+    SDG_TRY(sdg_file_read(log, path, most_bytes, &data, &size));
+    enum sdg_result result = sdg_picture_decode(log, path, data, size, out);
     sdg_free(data);
     return result;
 }
 
-enum sdg_result sdg_picture_text(sdg_log_fn log_fn, void *log_user, const char *name, const void *data, size_t size,
+enum sdg_result sdg_picture_text(const struct sdg_log *log, const char *name, const void *data, size_t size,
                                  char **text)
 {
-    const struct sdg_log log = {log_fn, log_user, SDG_LOG_ERROR};
     *text = NULL;
     if (!sdg_png_is(data, size))
-        return sdg_fail(&log, SDG_ERROR_INPUT, "%s: is not a PNG, only those carry parameters", name);
-    return sdg_png_text(&log, name, data, size, text);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is not a PNG, only those carry parameters", name);
+    return sdg_png_text(log, name, data, size, text);
 }
 
 // ---- writing ----
@@ -138,11 +131,10 @@ static enum sdg_result encode(struct sdg_bytes *bytes, enum sdg_picture_format f
     return sdg_fail(bytes->log, SDG_ERROR_USAGE, "there is no picture format %d", (int)format);
 }
 
-enum sdg_result sdg_picture_encode(sdg_log_fn log_fn, void *log_user, enum sdg_picture_format format,
+enum sdg_result sdg_picture_encode(const struct sdg_log *log, enum sdg_picture_format format,
                                    const struct sdg_image *image, const char *text, uint8_t **data, size_t *size)
 {
-    const struct sdg_log log = {log_fn, log_user, SDG_LOG_ERROR};
-    struct sdg_bytes bytes = {.log = &log};
+    struct sdg_bytes bytes = {.log = log};
     *data = NULL;
     enum sdg_result result = encode(&bytes, format, image, text);
     if (result != SDG_OK) {
@@ -154,15 +146,14 @@ enum sdg_result sdg_picture_encode(sdg_log_fn log_fn, void *log_user, enum sdg_p
     return SDG_OK;
 }
 
-enum sdg_result sdg_picture_write(sdg_log_fn log_fn, void *log_user, const char *path, enum sdg_picture_format format,
+enum sdg_result sdg_picture_write(const struct sdg_log *log, const char *path, enum sdg_picture_format format,
                                   const struct sdg_image *image, const char *text)
 {
-    const struct sdg_log log = {log_fn, log_user, SDG_LOG_ERROR};
     struct sdg_output *output;
     uint8_t *data;
     size_t size;
-    SDG_TRY(sdg_picture_encode(log_fn, log_user, format, image, text, &data, &size));
-    enum sdg_result result = sdg_output_open(&log, path, &output);
+    SDG_TRY(sdg_picture_encode(log, format, image, text, &data, &size));
+    enum sdg_result result = sdg_output_open(log, path, &output);
     if (result == SDG_OK) {
         sdg_output_write(output, data, size); // a failure stays with the output
         result = sdg_output_commit(&output);

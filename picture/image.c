@@ -84,21 +84,20 @@ static void fit(const struct sdg_image *source, float *line, float *rows, float 
     }
 }
 
-enum sdg_result sdg_picture_fit(sdg_log_fn log_fn, void *log_user, const struct sdg_image *image, int width, int height,
+enum sdg_result sdg_picture_fit(const struct sdg_log *log, const struct sdg_image *image, int width, int height,
                                 struct sdg_image **out)
 {
-    const struct sdg_log log = {log_fn, log_user, SDG_LOG_ERROR};
     struct sdg_image *fitted = NULL;
     *out = NULL;
     enum sdg_result result = sdg_image_create(width, height, &fitted);
     if (result == SDG_ERROR_USAGE)
-        return sdg_fail(&log, result, "a picture cannot be scaled to %d x %d, sides should be 1 to %d", width, height,
+        return sdg_fail(log, result, "a picture cannot be scaled to %d x %d, sides should be 1 to %d", width, height,
                         SDG_PICTURE_SIDE);
     if (result != SDG_OK)
-        return sdg_fail(&log, result, "not enough memory to scale a picture to %d x %d", width, height);
-    float *line = sdg_alloc_raw(&log, (size_t)image->width, 3 * sizeof *line, "scaling"),
-          *rows = sdg_alloc_raw(&log, (size_t)width * (size_t)image->height, 3 * sizeof *rows, "scaling"),
-          *column = sdg_alloc_raw(&log, (size_t)height, 3 * sizeof *column, "scaling");
+        return sdg_fail(log, result, "not enough memory to scale a picture to %d x %d", width, height);
+    float *line = sdg_alloc_raw(log, (size_t)image->width, 3 * sizeof *line, "scaling"),
+          *rows = sdg_alloc_raw(log, (size_t)width * (size_t)image->height, 3 * sizeof *rows, "scaling"),
+          *column = sdg_alloc_raw(log, (size_t)height, 3 * sizeof *column, "scaling");
     if (line && rows && column) {
         fit(image, line, rows, column, fitted);
         *out = fitted;

@@ -93,12 +93,12 @@ static void put_whole(struct printer *p, const char *name, int value)
     fprintf(p->to, "%d", value);
 }
 
-static void put_number(struct printer *p, const char *name, const double *value)
+static void put_number(struct printer *p, const char *name, struct sdg_number number)
 {
-    if (!value)
+    if (!number.given)
         return;
     key(p, name);
-    fprintf(p->to, "%.10g", *value);
+    fprintf(p->to, "%.10g", number.value);
 }
 
 // A folder keeps its whole path.
@@ -119,9 +119,9 @@ static void put_all(FILE *to, const struct sdg_picture_parameters *p)
     put_text(&out, "Sampler", p->sampler ? sampler_label(p->sampler) : NULL);
     put_text(&out, "Schedule type", p->schedule ? schedule_label(p->schedule) : NULL);
     put_number(&out, "CFG scale", p->cfg_scale);
-    if (p->seed) {
+    if (p->seed_given) {
         key(&out, "Seed");
-        fprintf(to, "%lld", (long long)*p->seed);
+        fprintf(to, "%lld", (long long)p->seed);
     }
     if (p->width > 0 && p->height > 0) {
         key(&out, "Size");
@@ -138,7 +138,7 @@ static void put_all(FILE *to, const struct sdg_picture_parameters *p)
     put_text(&out, "Version", p->version);
 }
 
-enum sdg_result sdg_picture_parameters_write(sdg_log_fn log, void *log_user, const struct sdg_picture_parameters *p,
+enum sdg_result sdg_picture_parameters_write(const struct sdg_log *log, const struct sdg_picture_parameters *p,
                                              char **text)
 {
     size_t size = 0;
@@ -149,8 +149,7 @@ enum sdg_result sdg_picture_parameters_write(sdg_log_fn log, void *log_user, con
         put_all(to, p);
     if (!to || fclose(to) || !written) {
         free(written);
-        return sdg_fail(&(struct sdg_log){log, log_user, SDG_LOG_ERROR}, SDG_ERROR_MEMORY,
-                        "not enough memory for the parameters of a picture");
+        return sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for the parameters of a picture");
     }
     *text = written; // sdg_free is free
     return SDG_OK;
@@ -161,8 +160,6 @@ enum sdg_result sdg_picture_parameters_write(sdg_log_fn log, void *log_user, con
 // What a read text is made of, in one allocation. Texts lie in `text`, a copy that is cut into pieces.
 struct owned {
     struct sdg_picture_parameters parameters; // first: the handle
-    double cfg_scale, strength, eta;
-    int64_t seed;
     char text[];
 };
 
@@ -223,14 +220,13 @@ static enum sdg_result no_number(const struct sdg_log *log, const char *name, co
                     value);
 }
 
-static enum sdg_result read_number(const struct sdg_log *log, const char *name, const char *value, double *place,
-                                   const double **out)
+static enum sdg_result read_number(const struct sdg_log *log, const char *name, const char *value,
+                                   struct sdg_number *out)
 {
     char *end;
-    *place = strtod(value, &end);
-    if (end == value || *end || !isfinite(*place))
+    *out = sdg_number(strtod(value, &end));
+    if (end == value || *end || !isfinite(out->value))
         return no_number(log, name, value);
-    *out = place;
     return SDG_OK;
 }
 
@@ -289,16 +285,16 @@ static enum sdg_result read_entry(const struct sdg_log *log, struct owned *o, co
     else if (strcmp(name, "Size") == 0)
         return read_size(log, name, value, p);
     else if (strcmp(name, "CFG scale") == 0)
-        return read_number(log, name, value, &o->cfg_scale, &p->cfg_scale);
+        return read_number(log, name, value, &p->cfg_scale);
     else if (strcmp(name, "Denoising strength") == 0)
-        return read_number(log, name, value, &o->strength, &p->strength);
+        return read_number(log, name, value, &p->strength);
     else if (strcmp(name, "Eta") == 0)
-        return read_number(log, name, value, &o->eta, &p->eta);
+        return read_number(log, name, value, &p->eta);
     else if (strcmp(name, "Seed") == 0) {
         char *end;
-        if (!read_whole(value, INT64_MIN, INT64_MAX, &o->seed, &end) || *end)
+        if (!read_whole(value, INT64_MIN, INT64_MAX, &p->seed, &end) || *end)
             return no_number(log, name, value);
-        p->seed = &o->seed;
+        p->seed_given = true;
     }
     return SDG_OK;
 }
@@ -318,17 +314,16 @@ static enum sdg_result read_all(const struct sdg_log *log, struct owned *o)
     return result;
 }
 
-enum sdg_result sdg_picture_parameters_read(sdg_log_fn log_fn, void *log_user, const char *text,
+enum sdg_result sdg_picture_parameters_read(const struct sdg_log *log, const char *text,
                                             struct sdg_picture_parameters **out)
 {
-    const struct sdg_log log = {log_fn, log_user, SDG_LOG_ERROR};
     size_t bytes = strlen(text) + 1;
     *out = NULL;
-    struct owned *o = sdg_alloc(&log, 1, sizeof *o + bytes, "the parameters of a picture");
+    struct owned *o = sdg_alloc(log, 1, sizeof *o + bytes, "the parameters of a picture");
     if (!o)
         return SDG_ERROR_MEMORY;
     memcpy(o->text, text, bytes);
-    enum sdg_result result = read_all(&log, o);
+    enum sdg_result result = read_all(log, o);
     if (result != SDG_OK) {
         sdg_free(o);
         return result;

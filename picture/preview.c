@@ -41,25 +41,24 @@ static void project(const float *latent, size_t pixels, size_t i, float scale, u
     }
 }
 
-enum sdg_result sdg_preview(sdg_log_fn log_fn, void *log_user, const struct sdg_preview_params *p,
-                            struct sdg_image **out)
+enum sdg_result sdg_preview(const struct sdg_log *log, const struct sdg_preview_params *p, struct sdg_image **out)
 {
-    const struct sdg_log log = {log_fn, log_user, SDG_LOG_ERROR};
     struct sdg_image *image = NULL;
     *out = NULL;
     if (!sdg_preview_has(p->channels))
-        return sdg_fail(&log, SDG_ERROR_UNSUPPORTED, "there is no preview for latents of %d channels, only for %d",
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "there is no preview for latents of %d channels, only for %d",
                         p->channels, CHANNELS);
-    if (p->width < 1 || p->height < 1 || p->factor < 1 || p->factor > MOST_FACTOR ||
-        p->width > SDG_PICTURE_SIDE / p->factor || p->height > SDG_PICTURE_SIDE / p->factor)
+    int side = p->factor ? p->factor : 1; // of the square of a latent pixel
+    if (p->width < 1 || p->height < 1 || side < 1 || side > MOST_FACTOR || p->width > SDG_PICTURE_SIDE / side ||
+        p->height > SDG_PICTURE_SIDE / side)
         return sdg_fail(
-            &log, SDG_ERROR_USAGE,
+            log, SDG_ERROR_USAGE,
             "a preview of a latent of %d x %d, times %d, is out of range: factors are 1 to %d, sides of the "
             "preview 1 to %d",
-            p->width, p->height, p->factor, MOST_FACTOR, SDG_PICTURE_SIDE);
-    if (sdg_image_create(p->width * p->factor, p->height * p->factor, &image) != SDG_OK)
-        return sdg_fail(&log, SDG_ERROR_MEMORY, "not enough memory for a preview");
-    size_t width = (size_t)p->width, pixels = width * (size_t)p->height, factor = (size_t)p->factor;
+            p->width, p->height, side, MOST_FACTOR, SDG_PICTURE_SIDE);
+    if (sdg_image_create(p->width * side, p->height * side, &image) != SDG_OK)
+        return sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for a preview");
+    size_t width = (size_t)p->width, pixels = width * (size_t)p->height, factor = (size_t)side;
     float scale = scale_of(p->latent, CHANNELS * pixels);
     for (size_t y = 0; y < (size_t)image->height; y++)
         for (size_t x = 0; x < (size_t)image->width; x++)

@@ -22,7 +22,7 @@ static void keep_message(void *user, enum sdg_log_level level, const char *text)
     snprintf(message, sizeof message, "%s", text);
     messages++;
 }
-#define LOG keep_message, NULL
+static const struct sdg_log kept = {keep_message, NULL, SDG_LOG_ERROR};
 
 static int enter(void **state)
 {
@@ -56,8 +56,8 @@ static struct sdg_image *make_picture(int width, int height)
 static void write_picture(const char *path, const struct sdg_image *image, const char *text)
 {
     enum sdg_picture_format format;
-    assert_int_equal(sdg_picture_format(LOG, path, &format), SDG_OK);
-    assert_int_equal(sdg_picture_write(LOG, path, format, image, text), SDG_OK);
+    assert_int_equal(sdg_picture_format_of(&kept, path, &format), SDG_OK);
+    assert_int_equal(sdg_picture_write(&kept, path, format, image, text), SDG_OK);
 }
 
 static void test_round_trip(void **state)
@@ -69,7 +69,7 @@ static void test_round_trip(void **state)
         static const char *const names[] = {"a.png", "a.ppm"};
         for (size_t k = 0; k < 2; k++) {
             write_picture(names[k], image, NULL);
-            assert_int_equal(sdg_picture_read(LOG, names[k], &back), SDG_OK);
+            assert_int_equal(sdg_picture_read(&kept, names[k], &back), SDG_OK);
             assert_true(back->width == image->width && back->height == image->height);
             assert_memory_equal(back->pixels, image->pixels, 3 * (size_t)image->width * (size_t)image->height);
             sdg_image_destroy(&back);
@@ -101,7 +101,7 @@ static void test_text(void **state)
         write_picture("a.png", image, cases[i].text);
         size_t size = read_whole("a.png", file, sizeof file);
         assert_non_null(memmem(file, size, cases[i].chunk, 4));
-        assert_int_equal(sdg_picture_text(LOG, "a.png", file, size, &text), SDG_OK);
+        assert_int_equal(sdg_picture_text(&kept, "a.png", file, size, &text), SDG_OK);
         assert_string_equal(text, cases[i].back);
         sdg_picture_free(text);
     }
@@ -113,11 +113,11 @@ static void test_fit(void **state)
     (void)state;
     struct sdg_image *image = make_picture(96, 64), *fitted = NULL;
     // The same size: the same picture.
-    assert_int_equal(sdg_picture_fit(LOG, image, 96, 64, &fitted), SDG_OK);
+    assert_int_equal(sdg_picture_fit(&kept, image, 96, 64, &fitted), SDG_OK);
     assert_memory_equal(fitted->pixels, image->pixels, 3 * 96 * 64);
     sdg_image_destroy(&fitted);
     // A narrower one: the middle columns, unscaled.
-    assert_int_equal(sdg_picture_fit(LOG, image, 32, 64, &fitted), SDG_OK);
+    assert_int_equal(sdg_picture_fit(&kept, image, 32, 64, &fitted), SDG_OK);
     for (size_t y = 0; y < 64; y++)
         assert_memory_equal(fitted->pixels + 3 * 32 * y, image->pixels + 3 * (96 * y + 32), 3 * 32);
     sdg_image_destroy(&fitted);
@@ -125,7 +125,7 @@ static void test_fit(void **state)
     static const int sizes[][2] = {{192, 128}, {48, 32}, {8, 8}, {1, 1}, {7, 200}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         int width = sizes[i][0], height = sizes[i][1];
-        assert_int_equal(sdg_picture_fit(LOG, image, width, height, &fitted), SDG_OK);
+        assert_int_equal(sdg_picture_fit(&kept, image, width, height, &fitted), SDG_OK);
         assert_true(fitted->width == width && fitted->height == height);
         double sum = 0;
         for (int x = 0; x < width; x++) {
@@ -137,7 +137,7 @@ static void test_fit(void **state)
         sdg_image_destroy(&fitted);
     }
     memset(image->pixels, 77, 3 * 96 * 64);
-    assert_int_equal(sdg_picture_fit(LOG, image, 33, 129, &fitted), SDG_OK);
+    assert_int_equal(sdg_picture_fit(&kept, image, 33, 129, &fitted), SDG_OK);
     for (size_t i = 0; i < 3 * 33 * 129; i++)
         assert_int_equal(fitted->pixels[i], 77);
     sdg_image_destroy(&fitted);
@@ -159,7 +159,7 @@ static void test_formats(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         enum sdg_picture_format format;
-        assert_int_equal(sdg_picture_format(LOG, cases[i].path, &format), cases[i].result);
+        assert_int_equal(sdg_picture_format_of(&kept, cases[i].path, &format), cases[i].result);
         assert_true(cases[i].result != SDG_OK || format == cases[i].format);
     }
     // Bytes in memory are those of the file, and a picture's kind is what it begins with, not what it is called.
@@ -168,11 +168,11 @@ static void test_formats(void **state)
     for (int format = SDG_PICTURE_PNG; format <= SDG_PICTURE_JPEG; format++) {
         uint8_t *data;
         size_t size;
-        assert_int_equal(sdg_picture_encode(LOG, (enum sdg_picture_format)format, image, NULL, &data, &size), SDG_OK);
-        assert_int_equal(sdg_picture_write(LOG, "any", (enum sdg_picture_format)format, image, NULL), SDG_OK);
+        assert_int_equal(sdg_picture_encode(&kept, (enum sdg_picture_format)format, image, NULL, &data, &size), SDG_OK);
+        assert_int_equal(sdg_picture_write(&kept, "any", (enum sdg_picture_format)format, image, NULL), SDG_OK);
         assert_int_equal(read_whole("any", file, sizeof file), size);
         assert_memory_equal(file, data, size);
-        assert_int_equal(sdg_picture_decode(LOG, "bytes", data, size, &back), SDG_OK);
+        assert_int_equal(sdg_picture_decode(&kept, "bytes", data, size, &back), SDG_OK);
         assert_true(back->width == 64 && back->height == 48);
         for (size_t i = 0; i < 3 * 64 * 48; i++)
             assert_true(abs(back->pixels[i] - image->pixels[i]) <= (format == SDG_PICTURE_JPEG ? 12 : 0));
@@ -189,18 +189,18 @@ static void test_fit_sizes(void **state)
     static const int bad[][2] = {{0, 4}, {4, -1}, {SDG_PICTURE_SIDE + 1, 4}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int before = messages;
-        assert_int_equal(sdg_picture_fit(LOG, image, bad[i][0], bad[i][1], &fitted), SDG_ERROR_USAGE);
+        assert_int_equal(sdg_picture_fit(&kept, image, bad[i][0], bad[i][1], &fitted), SDG_ERROR_USAGE);
         assert_true(!fitted && messages == before + 1);
     }
     // Every allocation that fails is an error, and leaves nothing.
     sdg_test_fail_allocation(0);
-    assert_int_equal(sdg_picture_fit(LOG, image, 8, 8, &fitted), SDG_OK);
+    assert_int_equal(sdg_picture_fit(&kept, image, 8, 8, &fitted), SDG_OK);
     sdg_image_destroy(&fitted);
     size_t count = sdg_test_fail_allocation(0);
     assert_true(count >= 5);
     for (size_t n = 1; n <= count; n++) {
         sdg_test_fail_allocation(n);
-        assert_int_equal(sdg_picture_fit(LOG, image, 8, 8, &fitted), SDG_ERROR_MEMORY);
+        assert_int_equal(sdg_picture_fit(&kept, image, 8, 8, &fitted), SDG_ERROR_MEMORY);
         assert_null(fitted);
     }
     sdg_test_fail_allocation(0);
@@ -235,7 +235,7 @@ static void test_preview(void **state)
     struct sdg_preview_params params = {.latent = latent, .channels = 4, .height = 1, .width = 2, .factor = 3};
     struct sdg_image *image = NULL;
     assert_true(sdg_preview_has(4) && !sdg_preview_has(16) && !sdg_preview_has(1));
-    assert_int_equal(sdg_preview(LOG, &params, &image), SDG_OK);
+    assert_int_equal(sdg_preview(&kept, &params, &image), SDG_OK);
     assert_true(image->width == 6 && image->height == 3);
     for (int y = 0; y < 3; y++)
         for (int x = 0; x < 6; x++)
@@ -259,12 +259,18 @@ static void test_preview(void **state)
     }
     struct sdg_image *quiet = NULL;
     params.latent = noise;
-    assert_int_equal(sdg_preview(LOG, &params, &quiet), SDG_OK);
+    assert_int_equal(sdg_preview(&kept, &params, &quiet), SDG_OK);
     params.latent = loud;
-    assert_int_equal(sdg_preview(LOG, &params, &image), SDG_OK);
+    assert_int_equal(sdg_preview(&kept, &params, &image), SDG_OK);
     for (size_t i = 0; i < 3 * 6 * 3; i++)
         assert_true(abs(image->pixels[i] - quiet->pixels[i]) <= 1);
     sdg_image_destroy(&quiet);
+    sdg_image_destroy(&image);
+
+    // Without a factor a pixel for each of the latent's.
+    params.factor = 0;
+    assert_int_equal(sdg_preview(&kept, &params, &image), SDG_OK);
+    assert_true(image->width == 2 && image->height == 1);
     sdg_image_destroy(&image);
 
     static const struct {
@@ -272,12 +278,12 @@ static void test_preview(void **state)
         enum sdg_result result;
     } bad[] = {
         {16, 1, 1, 8, SDG_ERROR_UNSUPPORTED}, {1, 1, 1, 8, SDG_ERROR_UNSUPPORTED}, {4, 0, 2, 3, SDG_ERROR_USAGE},
-        {4, 1, 2, 0, SDG_ERROR_USAGE},        {4, 1, 2, 65, SDG_ERROR_USAGE},      {4, 2049, 1, 8, SDG_ERROR_USAGE},
+        {4, 1, 2, -1, SDG_ERROR_USAGE},       {4, 1, 2, 65, SDG_ERROR_USAGE},      {4, 2049, 1, 8, SDG_ERROR_USAGE},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         params = (struct sdg_preview_params){latent, bad[i].channels, bad[i].height, bad[i].width, bad[i].factor};
         int before = messages;
-        assert_int_equal(sdg_preview(LOG, &params, &image), bad[i].result);
+        assert_int_equal(sdg_preview(&kept, &params, &image), bad[i].result);
         assert_true(!image && messages == before + 1);
     }
 }
@@ -291,9 +297,9 @@ static void expect_text(const char *got, const char *want)
         assert_string_equal(got, want);
 }
 
-static void expect_number(const double *got, const double *want)
+static void expect_number(struct sdg_number got, struct sdg_number want)
 {
-    assert_true((got == NULL) == (want == NULL) && (!got || *got == *want));
+    assert_true(got.given == want.given && got.value == want.value);
 }
 
 static void expect_same(const struct sdg_picture_parameters *got, const struct sdg_picture_parameters *want)
@@ -310,7 +316,7 @@ static void expect_same(const struct sdg_picture_parameters *got, const struct s
     expect_number(got->cfg_scale, want->cfg_scale);
     expect_number(got->strength, want->strength);
     expect_number(got->eta, want->eta);
-    assert_true((got->seed == NULL) == (want->seed == NULL) && (!got->seed || *got->seed == *want->seed));
+    assert_true(got->seed_given == want->seed_given && got->seed == want->seed);
     assert_true(got->plain_prompt == want->plain_prompt && got->steps == want->steps && got->width == want->width &&
                 got->height == want->height && got->clip_skip == want->clip_skip);
 }
@@ -318,8 +324,6 @@ static void expect_same(const struct sdg_picture_parameters *got, const struct s
 static void test_parameters(void **state)
 {
     (void)state;
-    static const double seven = 7.5, three = 0.3, one = 1;
-    static const int64_t seed = 42, large = INT64_MAX, negative = -5;
     static const struct {
         struct sdg_picture_parameters parameters;
         const char *text;
@@ -331,15 +335,16 @@ static void test_parameters(void **state)
           .height = 768,
           .sampler = "euler_a",
           .schedule = "ays",
-          .cfg_scale = &seven,
-          .seed = &seed,
+          .cfg_scale = {true, 7.5},
+          .seed_given = true,
+          .seed = 42,
           .model = "sd15",
           .rng = "cuda",
           .version = "sdgen 0.1.0"},
          "a red apple, 3d\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Schedule type: Align Your Steps, CFG "
          "scale: 7.5, Seed: 42, Size: 512x768, Model: sd15, RNG: cuda, Version: sdgen 0.1.0"},
-        {{.prompt = "", .steps = 1, .seed = &large}, "\nSteps: 1, Seed: 9223372036854775807"},
-        {{.prompt = "", .negative_prompt = "x", .steps = 3, .seed = &negative},
+        {{.prompt = "", .steps = 1, .seed_given = true, .seed = INT64_MAX}, "\nSteps: 1, Seed: 9223372036854775807"},
+        {{.prompt = "", .negative_prompt = "x", .steps = 3, .seed_given = true, .seed = -5},
          "\nNegative prompt: x\nSteps: 3, Seed: -5"},
         // What could be taken for something else: lines of a prompt, and values with quotes.
         {{.prompt = "two\nlines: \"quoted\", \\ and\nmore",
@@ -349,8 +354,8 @@ static void test_parameters(void **state)
           .clip_skip = 2,
           .sampler = "dpm++2m",
           .schedule = "sgm_uniform",
-          .strength = &three,
-          .eta = &one,
+          .strength = {true, 0.3},
+          .eta = {true, 0},
           .model = "a, \"b\": \\n c\nd",
           .vae = "back\\slash",
           .sigmas = "14.6,7,1"},
@@ -361,10 +366,10 @@ static void test_parameters(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *text = NULL;
         struct sdg_picture_parameters *back = NULL;
-        assert_int_equal(sdg_picture_parameters_write(LOG, &cases[i].parameters, &text), SDG_OK);
+        assert_int_equal(sdg_picture_parameters_write(&kept, &cases[i].parameters, &text), SDG_OK);
         if (cases[i].text)
             assert_string_equal(text, cases[i].text);
-        assert_int_equal(sdg_picture_parameters_read(LOG, text, &back), SDG_OK);
+        assert_int_equal(sdg_picture_parameters_read(&kept, text, &back), SDG_OK);
         expect_same(back, &cases[i].parameters);
         sdg_picture_parameters_destroy(&back);
         assert_null(back);
@@ -379,8 +384,8 @@ static void test_parameters(void **state)
                 p.sampler = sdg_method_name((enum sdg_method)k);
             else
                 p.schedule = sdg_schedule_name((enum sdg_schedule)k);
-            assert_int_equal(sdg_picture_parameters_write(LOG, &p, &text), SDG_OK);
-            assert_int_equal(sdg_picture_parameters_read(LOG, text, &back), SDG_OK);
+            assert_int_equal(sdg_picture_parameters_write(&kept, &p, &text), SDG_OK);
+            assert_int_equal(sdg_picture_parameters_read(&kept, text, &back), SDG_OK);
             expect_same(back, &p);
             sdg_picture_parameters_destroy(&back);
             sdg_picture_free(text);
@@ -393,7 +398,7 @@ static void test_foreign_parameters(void **state)
     struct sdg_picture_parameters *p = NULL;
     // A1111's web interface with an extension's entries, of which one holds what ours are called.
     assert_int_equal(sdg_picture_parameters_read(
-                         LOG,
+                         &kept,
                          "cat, (hat:1.2)\nNegative prompt: dog\nSteps: 30, Sampler: PLMS, CFG scale: 7, Seed: 1, Size: "
                          "640x512, Model "
                          "hash: e1441589a6, Model: v1-5, Hashes: \"{\\\"Seed: 3, x\\\": 4}\", Version: v1.9.4",
@@ -403,16 +408,17 @@ static void test_foreign_parameters(void **state)
     assert_string_equal(p->negative_prompt, "dog");
     assert_string_equal(p->sampler, "pndm");
     assert_string_equal(p->model, "v1-5");
-    assert_true(p->steps == 30 && *p->seed == 1 && p->width == 640 && p->height == 512 && !p->schedule && !p->eta);
+    assert_true(p->steps == 30 && p->seed_given && p->seed == 1 && p->width == 640 && p->height == 512 &&
+                !p->schedule && !p->eta.given);
     sdg_picture_parameters_destroy(&p);
     // No prompt at all, no entries at all.
-    assert_int_equal(sdg_picture_parameters_read(LOG, "Steps: 4", &p), SDG_OK);
+    assert_int_equal(sdg_picture_parameters_read(&kept, "Steps: 4", &p), SDG_OK);
     assert_true(!*p->prompt && !p->negative_prompt && p->steps == 4);
     sdg_picture_parameters_destroy(&p);
-    assert_int_equal(sdg_picture_parameters_read(LOG, "Negative prompt: dog\nSteps: 4", &p), SDG_OK);
+    assert_int_equal(sdg_picture_parameters_read(&kept, "Negative prompt: dog\nSteps: 4", &p), SDG_OK);
     assert_true(!*p->prompt && !strcmp(p->negative_prompt, "dog") && p->steps == 4);
     sdg_picture_parameters_destroy(&p);
-    assert_int_equal(sdg_picture_parameters_read(LOG, "just words\nin lines", &p), SDG_OK);
+    assert_int_equal(sdg_picture_parameters_read(&kept, "just words\nin lines", &p), SDG_OK);
     assert_true(!strcmp(p->prompt, "just words\nin lines") && !p->steps);
     sdg_picture_parameters_destroy(&p);
 
@@ -423,7 +429,7 @@ static void test_foreign_parameters(void **state)
     };
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         int before = messages;
-        assert_int_equal(sdg_picture_parameters_read(LOG, broken[i], &p), SDG_ERROR_INPUT);
+        assert_int_equal(sdg_picture_parameters_read(&kept, broken[i], &p), SDG_ERROR_INPUT);
         assert_true(!p && messages == before + 1 && strstr(message, "no number"));
     }
     // Ends in the middle of everything.
@@ -432,7 +438,7 @@ static void test_foreign_parameters(void **state)
         char text[sizeof whole];
         memcpy(text, whole, cut);
         text[cut] = 0;
-        enum sdg_result result = sdg_picture_parameters_read(LOG, text, &p);
+        enum sdg_result result = sdg_picture_parameters_read(&kept, text, &p);
         assert_true(result == SDG_OK || result == SDG_ERROR_INPUT);
         sdg_picture_parameters_destroy(&p);
     }
@@ -457,7 +463,7 @@ static enum sdg_result read_text(const char *path, char **text)
 {
     static char file[1 << 16];
     size_t size = read_whole(path, file, sizeof file);
-    return sdg_picture_text(LOG, path, file, size, text);
+    return sdg_picture_text(&kept, path, file, size, text);
 }
 
 static bool reads(enum reader reader, const char *path)
@@ -468,11 +474,11 @@ static bool reads(enum reader reader, const char *path)
     int before = messages;
     enum sdg_result result = SDG_OK;
     if (reader == READ_IMAGE)
-        result = sdg_picture_read(LOG, path, &image);
+        result = sdg_picture_read(&kept, path, &image);
     else if (reader == READ_TEXT)
         result = read_text(path, &text);
     else
-        result = sdg_array_read(LOG, path, "noise", &array);
+        result = sdg_array_read(&kept, path, "noise", &array);
     assert_true(result == SDG_OK || result == SDG_ERROR_INPUT || result == SDG_ERROR_MEMORY);
     bool got = image || text || array;
     assert_true(got == (result == SDG_OK));
@@ -559,27 +565,27 @@ static void test_arrays(void **state)
     for (int i = 0; i < 24; i++)
         numbers[i] = (float)i / 7 - 1;
     struct sdg_array arrays[2] = {{"noise", 4, {1, 2, 3, 4}, numbers}, {"other", 1, {5}, numbers + 3}}, *back = NULL;
-    assert_int_equal(sdg_arrays_write(LOG, "a.safetensors", arrays, 2), SDG_OK);
-    assert_int_equal(sdg_arrays_write(LOG, "a.npy", arrays, 1), SDG_OK);
-    assert_int_equal(sdg_arrays_write(LOG, "b.npy", arrays + 1, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(&kept, "a.safetensors", arrays, 2), SDG_OK);
+    assert_int_equal(sdg_arrays_write(&kept, "a.npy", arrays, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(&kept, "b.npy", arrays + 1, 1), SDG_OK);
     static const char *const files[] = {"a.safetensors", "a.npy"};
     for (size_t i = 0; i < 2; i++) {
-        assert_int_equal(sdg_array_read(LOG, files[i], "noise", &back), SDG_OK);
+        assert_int_equal(sdg_array_read(&kept, files[i], "noise", &back), SDG_OK);
         assert_true(back->dims == 4 && back->shape[0] == 1 && back->shape[1] == 2 && back->shape[2] == 3 &&
                     back->shape[3] == 4);
         assert_memory_equal(back->data, numbers, sizeof numbers);
         sdg_array_destroy(&back);
     }
-    assert_int_equal(sdg_array_read(LOG, "a.safetensors", "other", &back), SDG_OK);
+    assert_int_equal(sdg_array_read(&kept, "a.safetensors", "other", &back), SDG_OK);
     assert_true(back->dims == 1 && back->shape[0] == 5);
     assert_memory_equal(back->data, numbers + 3, 5 * sizeof(float));
     sdg_array_destroy(&back);
-    assert_int_equal(sdg_array_read(LOG, "b.npy", "any", &back), SDG_OK);
+    assert_int_equal(sdg_array_read(&kept, "b.npy", "any", &back), SDG_OK);
     assert_true(back->dims == 1 && back->shape[0] == 5);
     sdg_array_destroy(&back);
-    assert_int_equal(sdg_array_read(LOG, "a.safetensors", "third", &back), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_array_read(&kept, "a.safetensors", "third", &back), SDG_ERROR_INPUT);
     assert_null(back);
-    assert_int_equal(sdg_arrays_write(LOG, "c.npy", arrays, 2), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_arrays_write(&kept, "c.npy", arrays, 2), SDG_ERROR_USAGE);
     mutate(READ_ARRAY, "a.safetensors", quick(2000), true);
     mutate(READ_ARRAY, "a.npy", quick(2000), true);
 }
@@ -594,7 +600,7 @@ static void test_numpy_file(void **state)
     struct sdg_array *back = NULL;
     write_whole("a.npy", file, sizeof file - 1);
     assert_int_equal(sizeof file - 1, 10 + 0x46 + 8);
-    assert_int_equal(sdg_array_read(LOG, "a.npy", "noise", &back), SDG_OK);
+    assert_int_equal(sdg_array_read(&kept, "a.npy", "noise", &back), SDG_OK);
     assert_true(back->dims == 1 && back->shape[0] == 2 && back->data[0] == 1.0f && back->data[1] == -2.0f);
     sdg_array_destroy(&back);
 }

@@ -10,6 +10,7 @@
 #define TEXT(f, w) .kind = APP_TEXT, .word = w, FIELD(f)
 #define FILE_NAME(f, w) .kind = APP_FILE, .word = w, FIELD(f)
 #define NAME(f, list) .kind = APP_NAME, .word = "NAME", .names = list, FIELD(f)
+#define NAMES(f, list) .kind = APP_NAMES, .word = "LIST", .names = list, FIELD(f)
 #define INTEGER(f, low, high) .kind = APP_INTEGER, .word = "N", .min = low, .max = high, FIELD(f)
 #define REAL(f, low, high) .kind = APP_REAL, .word = "X", .min = low, .max = high, FIELD(f)
 #define HELP .kind = APP_HELP, .since = "0.1.0", .flags = APP_COMMON

@@ -15,9 +15,9 @@ static enum sdg_result write_preview(const struct app_latents *latents, const fl
     size_t size = 0;
     const struct sdg_preview_params params = {
         .latent = latent, .channels = c, .height = h, .width = w, .factor = latents->factor};
-    enum sdg_result result = sdg_preview(app_log, latents->ui, &params, &image);
+    enum sdg_result result = sdg_preview(app_log_of(latents->ui), &params, &image);
     if (result == SDG_OK)
-        result = sdg_picture_encode(app_log, latents->ui, latents->preview_format, image, NULL, &data, &size);
+        result = sdg_picture_encode(app_log_of(latents->ui), latents->preview_format, image, NULL, &data, &size);
     if (result == SDG_OK)
         result = app_output_bytes(latents->ui, latents->preview_path, data, size);
     sdg_picture_free(data);
@@ -50,10 +50,7 @@ void app_latents_step(void *user, int step, int steps, const float *latent, int 
         latents->result = keep(latents, step, steps, latent, c, h, w);
     if (latents->result != SDG_OK || !latents->preview_path || (step % latents->preview_interval && step != steps))
         return;
-    if (sdg_preview_has(c))
-        latents->result = write_preview(latents, latent, c, h, w);
-    else if (step == latents->preview_interval || step == steps)
-        app_say(latents->ui, SDG_LOG_WARNING, "--preview proj knows no latents of %d channels: no preview", c);
+    latents->result = write_preview(latents, latent, c, h, w);
 }
 
 static struct sdg_array array_of(const struct app_latents *latents, const char *name, int count, float *data)
@@ -64,7 +61,7 @@ static struct sdg_array array_of(const struct app_latents *latents, const char *
 static enum sdg_result write_arrays(const struct app_latents *latents, const char *path, const struct sdg_array *arrays,
                                     size_t count)
 {
-    return sdg_arrays_write(app_log, latents->ui, path, arrays, count);
+    return sdg_arrays_write(app_log_of(latents->ui), path, arrays, count);
 }
 
 static enum sdg_result write_steps(const struct app_latents *latents)

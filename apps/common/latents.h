@@ -8,7 +8,7 @@
 struct app_latents {
     struct app_ui *ui;
     const char *last_path, *steps_path; // files to write at the end; NULL = not wanted
-    const char *preview_path;           // NULL = no preview
+    const char *preview_path;           // NULL = no preview; else sdg_preview_has the model's latents
     enum sdg_picture_format preview_format;
     int preview_interval;
     int factor;             // pixels of the picture per latent pixel, as the model has it

@@ -97,23 +97,46 @@ static enum sdg_result bad_number(struct app_ui *ui, const struct app_option *op
     return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' should be a %s", option->name, text, kind);
 }
 
-static enum sdg_result store_name(struct app_ui *ui, const struct app_option *option, const char *text,
-                                  const char **field)
+static enum sdg_result unknown_name(struct app_ui *ui, const struct app_option *option, const char *text)
 {
     const char *const *names = option->names();
-    for (const char *const *alias = option->aliases; alias && *alias; alias += 2)
-        if (!strcmp(*alias, text))
-            text = alias[1];
-    for (const char *const *name = names; *name; name++)
-        if (!strcmp(*name, text)) {
-            *field = *name;
-            return SDG_OK;
-        }
     char legal[320];
     join(legal, sizeof legal, names);
     const char *nearest = app_nearest(text, names);
     return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' is unknown%s%s%s (legal: %s)", option->name, text,
                     nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "", legal);
+}
+
+static enum sdg_result store_name(struct app_ui *ui, const struct app_option *option, const char *text,
+                                  const char **field)
+{
+    for (const char *const *alias = option->aliases; alias && *alias; alias += 2)
+        if (!strcmp(*alias, text))
+            text = alias[1];
+    for (const char *const *name = option->names(); *name; name++)
+        if (!strcmp(*name, text)) {
+            *field = *name;
+            return SDG_OK;
+        }
+    return unknown_name(ui, option, text);
+}
+
+static enum sdg_result store_names(struct app_ui *ui, const struct app_option *option, const char *text,
+                                   const char **field)
+{
+    *field = text;
+    while (text) {
+        char word[64];
+        const char *const *name = option->names();
+        size_t length = strcspn(text, ",");
+        snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), text);
+        while (*name && strcmp(*name, word))
+            name++;
+        if (!*name)
+            return unknown_name(ui, option, word);
+        text = text[length] ? text + length + 1 : NULL;
+    }
+    return SDG_OK;
 }
 
 static enum sdg_result store(struct app_ui *ui, const struct app_option *option, const char *text, void *values)
@@ -128,6 +151,7 @@ static enum sdg_result store(struct app_ui *ui, const struct app_option *option,
         return SDG_OK;
     case APP_TEXT: *(const char **)field = text; return SDG_OK;
     case APP_NAME: return store_name(ui, option, text, field);
+    case APP_NAMES: return store_names(ui, option, text, field);
     case APP_INTEGER: {
         int64_t value;
         if (!app_read_integer(text, &value) ||

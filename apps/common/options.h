@@ -17,6 +17,7 @@ enum app_kind {   // of the field a value is stored in:
     APP_TEXT,     // const char *, may be empty
     APP_FILE,     // const char *, not empty
     APP_NAME,     // const char *, one of names()
+    APP_NAMES,    // const char *, some of names(), separated by commas
     APP_INTEGER,  // int64_t, min..max unless both are 0
     APP_REAL,     // double, finite, min..max unless both are 0
     APP_HELP,     // no field: prints the short help, parsing ends
@@ -42,7 +43,7 @@ struct app_option {
     unsigned flags;    // enum app_option_flags
     size_t field;      // offset in the program's values
     double min, max;
-    const char *const *(*names)(void); // APP_NAME: NULL-terminated list
+    const char *const *(*names)(void); // APP_NAME, APP_NAMES: NULL-terminated list
     const char *const *aliases;        // APP_NAME: alias, name, alias, name, ..., NULL; NULL = none
 };
 

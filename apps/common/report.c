@@ -70,7 +70,7 @@ enum sdg_result report_picture(struct app_ui *ui, FILE *file, const struct sdg_i
 {
     uint8_t *data;
     size_t size;
-    enum sdg_result result = sdg_picture_encode(app_log, ui, SDG_PICTURE_PNG, image, NULL, &data, &size);
+    enum sdg_result result = sdg_picture_encode(app_log_of(ui), SDG_PICTURE_PNG, image, NULL, &data, &size);
     if (result != SDG_OK)
         return result;
     fprintf(file, "<img width=\"%d\" height=\"%d\" alt=\"", image->width, image->height);

@@ -36,8 +36,7 @@ SDG_API void sdg_bench_destroy(struct sdg_bench **bench);
 // One run; *seconds gets its time.
 SDG_API enum sdg_result sdg_bench_run(struct sdg_bench *bench, double *seconds);
 // All operations in their order: seconds per run, as the mean over the runs so far, and multiply-adds of one run (0 =
-// it has none). The texts are valid during the call. No call of `fn` without sdg_bench_params.kernels or before the
-// first run.
+// it has none). No call of `fn` without sdg_bench_params.kernels or before the first run.
 SDG_API void sdg_bench_kernels(const struct sdg_bench *bench,
                                void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs),
                                void *user);

@@ -31,12 +31,12 @@ struct sdg_collect_params {
 // network afterwards.
 SDG_API enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_collect_params *params);
 
-// Adds up statistics files, or files of Hessians. SDG_ERROR_INPUT naming file and difference where they do not belong
-// together. `log` may be NULL.
+// Adds up statistics files, or files of Hessians: `inputs` [count] into `output`. SDG_ERROR_INPUT naming file and
+// difference where they do not belong together.
 SDG_API enum sdg_result sdg_collect_merge(const struct sdg_log *log, const char *const *inputs, size_t count,
                                           const char *output);
 
-struct sdg_collected_site {  // valid during the call
+struct sdg_collected_site {
     const char *name, *kind; // kind: "symmetric" or "silu"
     size_t channels, rows;
     const double *timesteps; // [rows]
@@ -44,13 +44,12 @@ struct sdg_collected_site {  // valid during the call
     const float *typical;    // [rows] 99.9 % of the values are smaller in magnitude
     double correlation;      // Pearson's r between timestep and range
 };
-struct sdg_collected_info { // valid during the call
+struct sdg_collected_info {
     const char *model, *sampler, *settings;
     int steps, shard, shards;
     size_t rows, sites, prompts, prompts_done;
 };
-// Reads a statistics file; calls `info` once, then `site` for each site by name (only `only` if not NULL). `log` may be
-// NULL.
+// Reads a statistics file; calls `info` once, then `site` for each site by name (only `only` if not NULL).
 SDG_API enum sdg_result sdg_collect_show(const struct sdg_log *log, const char *path, const char *only,
                                          void (*info)(void *user, const struct sdg_collected_info *info),
                                          void (*site)(void *user, const struct sdg_collected_site *site), void *user);

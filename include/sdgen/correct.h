@@ -12,7 +12,7 @@ extern "C" {
 
 #define sdg_correct SDG_LINK_NAME(sdg_correct_, SDG_API_VERSION)
 
-struct sdg_corrected_row { // one timestep; valid during the call
+struct sdg_corrected_row { // one timestep
     double timestep;
     double slope; // error per output; only positive ones are taken out
     double bias;  // root of the channels' mean square

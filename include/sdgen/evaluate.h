@@ -16,12 +16,14 @@
 extern "C" {
 #endif
 
+#define sdg_psnr SDG_LINK_NAME(sdg_psnr_, SDG_API_VERSION)
+#define sdg_ssim SDG_LINK_NAME(sdg_ssim_, SDG_API_VERSION)
 #define sdg_evaluate SDG_LINK_NAME(sdg_evaluate_, SDG_API_VERSION)
 
 // ---- measures: pure functions of their arguments ----
 
-// Signal to noise: sum of reference^2 over sum of (reference - other)^2, in dB, of [count] values each. NAN for an
-// empty or silent reference.
+// Signal to noise: sum of reference^2 over sum of (reference - other)^2, in dB, of `reference` and `other` [count]. NAN
+// for an empty or silent reference.
 SDG_API double sdg_sqnr(const float *reference, const float *other, size_t count);
 // Of the 8-bit values of two pictures of equal size, peak 255, in dB. NAN if the sizes differ.
 SDG_API double sdg_psnr(const struct sdg_image *a, const struct sdg_image *b);
@@ -39,7 +41,7 @@ struct sdg_evaluate_model {
     bool no_correction;         // of the sampler, where the model has one
 };
 
-struct sdg_evaluate_progress {  // valid during the call
+struct sdg_evaluate_progress {
     const char *stage;          // "pictures", "outputs", "sites"
     const char *model;          // name
     int model_index, models;    // 0 is the reference

@@ -5,9 +5,6 @@
 
 #include "sdgen/sdgen.h"
 
-#include <stddef.h>
-#include <stdint.h>
-
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -30,7 +27,7 @@ struct sdg_quantize_module { // a tensor of integer weights
     bool gptq;   // rounded with a Hessian; false: each weight to the nearest
     double sqnr; // dB
 };
-struct sdg_quantize_report {         // valid during the call
+struct sdg_quantize_report {
     const char *scheme, *statistics; // statistics: 16 hexadecimal digits, "" when none were needed
     // the worst (by sqnr) first; none when activations stay floating point or there are no statistics
     const struct sdg_quantize_site *sites; // [site_count]

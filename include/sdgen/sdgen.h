@@ -18,11 +18,13 @@
 // - A parameter struct and all it points to need only live until the function returns; a log callback and its `user`
 //   as long as the handle they were given to.
 // - On any result but SDG_OK outputs are NULL or untouched, nothing leaks, and one line with the reason went to the
-//   log callback. _destroy takes the address, sets it to NULL and accepts NULL.
+//   log callback. A `const struct sdg_log *` may be NULL: silence. _destroy takes the address, sets it to NULL and
+//   accepts NULL.
 // - Threads: a function without a handle may be called from any thread at any time. A handle belongs to no thread but
 //   takes one call at a time, callbacks included: they must not use the handle that they are called from. Different
 //   pipelines may run at the same time. What differs is said beside the handle.
-// - Strings are UTF-8. Strings and arrays that a callback gets are valid during the call.
+// - Strings are UTF-8. A pointer to several values has its count beside it or its shape in the comment.
+// - Structs, strings and arrays that a callback gets are valid during the call.
 #ifndef SDGEN_SDGEN_H
 #define SDGEN_SDGEN_H
 
@@ -59,6 +61,7 @@ SDG_API const char *sdg_build_info(void);
 // Raised whenever a struct, an enumeration or the meaning of a call changes. It is part of the link names of the
 // functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_1), so
 // that a program built against another header is refused by the linker instead of reading structs it does not know.
+// Functions with a handle and _destroy need none: what they get came from one that has.
 #define SDG_API_VERSION 1
 #define SDG_LINK_NAME_(name, version) name##version
 #define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
@@ -107,7 +110,7 @@ struct sdg_device {
     const char *name, *backend, *type, *driver, *note;
     uint64_t memory; // bytes
 };
-// Calls `fn` for every device there is. `log` may be NULL; it gets warnings about drivers that do not work.
+// Calls `fn` for every device there is; the log gets warnings about drivers that do not work.
 SDG_API void sdg_list_devices(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device *device),
                               void *user);
 

@@ -57,7 +57,7 @@ static struct sdg_image *load(const char *path)
 {
     struct app_ui ui = app_ui_create("test");
     struct sdg_image *image = NULL;
-    assert_int_equal(sdg_picture_read(app_log, &ui, path, &image), SDG_OK);
+    assert_int_equal(sdg_picture_read(app_log_of(&ui), path, &image), SDG_OK);
     return image;
 }
 
@@ -234,11 +234,11 @@ static void test_arrays(void **state)
     expect_done(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "last.npy", "--dump-steps", "steps.safetensors"));
     expect_done(sdgen("x", SMALL, "-o", "a.png", "--dump-latents", "last.safetensors", "--dump-steps", "steps.npy"));
     struct sdg_array *npy, *tensor, *last, *first, *steps;
-    assert_int_equal(sdg_array_read(app_log, &ui, "last.npy", "latents", &npy), SDG_OK);
-    assert_int_equal(sdg_array_read(app_log, &ui, "last.safetensors", "latents", &tensor), SDG_OK);
-    assert_int_equal(sdg_array_read(app_log, &ui, "steps.safetensors", "latents", &last), SDG_OK);
-    assert_int_equal(sdg_array_read(app_log, &ui, "steps.safetensors", "latents_step0", &first), SDG_OK);
-    assert_int_equal(sdg_array_read(app_log, &ui, "steps.npy", "latents", &steps), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "last.npy", "latents", &npy), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "last.safetensors", "latents", &tensor), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "steps.safetensors", "latents", &last), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "steps.safetensors", "latents_step0", &first), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "steps.npy", "latents", &steps), SDG_OK);
     const size_t size = 4 * 8 * 8;
     assert_true(npy->dims == 4 && npy->shape[0] == 1 && npy->shape[1] == 4 && npy->shape[2] == 8 && npy->shape[3] == 8);
     assert_true(steps->dims == 4 && steps->shape[0] == 2);
@@ -250,8 +250,8 @@ static void test_arrays(void **state)
     // Noise from a file is used: the same picture for any seed with a sampler that draws nothing else; its size is the
     // picture's.
     struct sdg_array noise = {"noise", 4, {1, 4, 8, 8}, npy->data};
-    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.safetensors", &noise, 1), SDG_OK);
-    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.npy", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log_of(&ui), "noise.safetensors", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log_of(&ui), "noise.npy", &noise, 1), SDG_OK);
     expect_done(sdgen("x", "--backend", "cpu", "-t", "1", "--steps", "2", "-s", "1", "-o", "b.ppm", "--sampling-method",
                       "euler", "--load-noise", "noise.npy"));
     expect_done(
@@ -264,7 +264,7 @@ static void test_arrays(void **state)
                  files);
     noise.shape[1] = 2;
     noise.shape[2] = 16;
-    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.npy", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log_of(&ui), "noise.npy", &noise, 1), SDG_OK);
     expect_error(sdgen("x", "--load-noise", "noise.npy", "-o", "e.png"), 2, "noise.npy", files);
     sdg_array_destroy(&npy);
     sdg_array_destroy(&tensor);
@@ -284,7 +284,7 @@ static void test_other_factor(void **state)
         data[i] = (float)((i * 53) % 29) / 10.0f - 1.4f;
     assert_true(small_vae_write("vae4", 3, 4));
 #define FACTOR4 "x", "--backend", "cpu", "-t", "1", "--steps", "2", "--vae", "vae4"
-    assert_int_equal(sdg_arrays_write(app_log, &ui, "noise.npy", &noise, 1), SDG_OK);
+    assert_int_equal(sdg_arrays_write(app_log_of(&ui), "noise.npy", &noise, 1), SDG_OK);
     int files = count_files();
     expect_error(sdgen(FACTOR4, "-W", "64", "-H", "64", "--load-noise", "noise.npy", "-o", "a.ppm"), 1, "32 x 32",
                  files);
@@ -294,7 +294,7 @@ static void test_other_factor(void **state)
     assert_true(picture->width == 32 && picture->height == 32 && preview->width == 32 && preview->height == 32);
     sdg_image_destroy(&picture);
     sdg_image_destroy(&preview);
-    assert_int_equal(sdg_array_read(app_log, &ui, "last.npy", "latents", &last), SDG_OK);
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "last.npy", "latents", &last), SDG_OK);
     assert_true(last->shape[1] == 4 && last->shape[2] == 8 && last->shape[3] == 8);
     sdg_array_destroy(&last);
     expect_error(sdgen(FACTOR4, "-W", "62", "-o", "b.ppm"), 1, "62 is not a multiple of 4 (60 and 64 are)", 5);
@@ -311,6 +311,110 @@ static void test_other_factor(void **state)
     unlink("vae4/diffusion_pytorch_model.safetensors");
 }
 
+// The header of the default model's UNet weights with both ends of the network `channels` wide.
+static cJSON *wide_header(const char *from, size_t size, int channels)
+{
+    static const char *const names[] = {"conv_in.weight", "conv_out.weight", "conv_out.bias"};
+    cJSON *header = cJSON_ParseWithLength(from, size);
+    assert_non_null(header);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        cJSON *entry = cJSON_GetObjectItem(header, names[i]), *shape = cJSON_GetObjectItem(entry, "shape"), *side,
+              *offsets = cJSON_GetObjectItem(entry, "data_offsets");
+        double bytes = 2;
+        assert_string_equal(cJSON_GetObjectItem(entry, "dtype")->valuestring, "F16");
+        cJSON_SetNumberValue(cJSON_GetArrayItem(shape, i == 0 ? 1 : 0), channels);
+        cJSON_ArrayForEach(side, shape) bytes *= side->valuedouble;
+        // any numbers that the file has
+        cJSON_SetNumberValue(cJSON_GetArrayItem(offsets, 0), 0);
+        cJSON_SetNumberValue(cJSON_GetArrayItem(offsets, 1), bytes);
+    }
+    return header;
+}
+
+// The default model with latents of `channels` channels, in the folder `to`: what it draws is no picture.
+static void write_wide_model(const char *to, int channels)
+{
+    static char weights[32 << 20];
+    static const char *const shared[] = {"model_index.json", "scheduler", "text_encoder", "tokenizer"};
+    char path[600], target[600], *text;
+    assert_int_equal(mkdir(to, 0777), 0);
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        snprintf(path, sizeof path, "%s/%s", to, shared[i]);
+        snprintf(target, sizeof target, SDG_SOURCE_DIR "/models/emoji-128/%s", shared[i]);
+        assert_int_equal(symlink(target, path), 0);
+    }
+    snprintf(path, sizeof path, "%s/vae", to);
+    assert_true(small_vae_write(path, 4, channels));
+    snprintf(path, sizeof path, "%s/unet", to);
+    assert_int_equal(mkdir(path, 0777), 0);
+
+    read_whole(SDG_SOURCE_DIR "/models/emoji-128/unet/config.json", weights, sizeof weights);
+    cJSON *json = cJSON_Parse(weights);
+    cJSON_SetNumberValue(cJSON_GetObjectItem(json, "in_channels"), channels);
+    cJSON_SetNumberValue(cJSON_GetObjectItem(json, "out_channels"), channels);
+    text = cJSON_PrintUnformatted(json);
+    snprintf(path, sizeof path, "%s/unet/config.json", to);
+    write_whole(path, text, strlen(text));
+    cJSON_free(text);
+    cJSON_Delete(json);
+
+    size_t size = read_whole(SDG_SOURCE_DIR "/models/emoji-128/unet/diffusion_pytorch_model.safetensors", weights,
+                             sizeof weights);
+    uint64_t old = 0;
+    assert_true(size > 8 && size < sizeof weights - 1);
+    memcpy(&old, weights, 8);
+    json = wide_header(weights + 8, old, channels);
+    text = cJSON_PrintUnformatted(json);
+    size_t length = strlen(text), data = size - 8 - old;
+    assert_true(length <= old); // what was printed is no longer, and the rest is spaces
+    memset(weights + 8, ' ', old);
+    memcpy(weights + 8, text, length);
+    cJSON_free(text);
+    cJSON_Delete(json);
+    snprintf(path, sizeof path, "%s/unet/diffusion_pytorch_model.safetensors", to);
+    write_whole(path, weights, 8 + old + data);
+}
+
+static void remove_wide_model(const char *to)
+{
+    static const char *const names[] = {"model_index.json",
+                                        "scheduler",
+                                        "text_encoder",
+                                        "tokenizer",
+                                        "vae/config.json",
+                                        "vae/diffusion_pytorch_model.safetensors",
+                                        "vae",
+                                        "unet/config.json",
+                                        "unet/diffusion_pytorch_model.safetensors",
+                                        "unet"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/%s", to, names[i]);
+        assert_int_equal(remove(path), 0);
+    }
+}
+
+// Latents of 8 channels: drawn and stored as any others, with one warning that they have no preview.
+static void test_other_channels(void **state)
+{
+    (void)state;
+    struct app_ui ui = app_ui_create("test");
+    struct sdg_array *last;
+    write_wide_model("wide", 8);
+    const struct run *run =
+        sdgen("x", SMALL, "-m", "wide", "-o", "a.ppm", "-b", "2", "--preview", "proj", "--preview-path", "p.ppm");
+    expect_done(run);
+    const char *warning = strstr(run->err, "warning: --preview: there is none for latents of 8 channels");
+    assert_true(warning && !strstr(warning + 1, "warning: "));
+    assert_true(file_exists("a_1.ppm") && file_exists("a_2.ppm") && !file_exists("p.ppm"));
+    expect_done(sdgen("x", SMALL, "-m", "wide", "-o", "b.ppm", "--dump-latents", "last.npy"));
+    assert_true(same_files("a_1.ppm", "b.ppm"));
+    assert_int_equal(sdg_array_read(app_log_of(&ui), "last.npy", "latents", &last), SDG_OK);
+    assert_true(last->dims == 4 && last->shape[1] == 8 && last->shape[2] == 8 && last->shape[3] == 8);
+    sdg_array_destroy(&last);
+    remove_wide_model("wide");
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -323,7 +427,6 @@ static void test_failures(void **state)
     expect_error(sdgen("x", "--prompt-file", "absent.txt"), 1, "twice", 0);
     expect_error(sdgen("--prompt-file", "absent.txt"), 2, "absent.txt", 0);
     expect_error(sdgen("x", "--max-vram", "0.001"), 3, "MiB", 0);
-    expect_error(sdgen("x", "--disable-features", "dot,warp"), 1, "'warp', should be one of: onednn, ", 0);
     expect_error(sdgen("x", SMALL, "-W", "16384", "-H", "16384", "--max-vram", "0.25"), 3, "MiB", 0);
     assert_int_equal(mkdir("folder.png", 0777), 0);
     expect_error(sdgen("x", "-o", "folder.png"), 2, "folder.png", 1);
@@ -582,6 +685,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_init_image, enter, leave),
         cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
         cmocka_unit_test_setup_teardown(test_other_factor, enter, leave),
+        cmocka_unit_test_setup_teardown(test_other_channels, enter, leave),
         cmocka_unit_test_setup_teardown(test_failures, enter, leave),
         cmocka_unit_test_setup_teardown(test_lists, enter, leave),
         cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),

@@ -85,6 +85,12 @@ static void test_help(void **state)
             if (!contains_wrapped(entry, standard))
                 fail_msg("--help-all does not say '%s' after %s", standard, name);
         }
+        // every legal name, right behind it
+        for (const char *const *legal = option->names ? option->names() : NULL; legal && *legal; legal++) {
+            const char *next = strstr(at + 1, "\n      --"), *found = strstr(at, *legal);
+            if (!found || (next && found > next))
+                fail_msg("--help-all does not say '%s' after %s", *legal, name);
+        }
         snprintf(name, sizeof name, "--%s", option->name);
         if (option->flags & APP_COMMON)
             assert_non_null(strstr(text, name));
@@ -174,6 +180,15 @@ static void test_bad_values(void **state)
             expect_refused(option, "EULER ");
             runs += 3;
             break;
+        case APP_NAMES:
+            expect_refused(option, "");
+            expect_refused(option, "nope");
+            snprintf(number, sizeof number, "%s,", option->names()[0]);
+            expect_refused(option, number);
+            snprintf(number, sizeof number, "%s,nope", option->names()[0]);
+            expect_refused(option, number);
+            runs += 4;
+            break;
         case APP_FILE:
             expect_refused(option, "");
             runs++;
@@ -243,6 +258,8 @@ static void test_unknown(void **state)
     expect_error(sdgen("--sampling-method", "eulr"), 1, "did you mean 'euler'");
     expect_error(sdgen("--scheduler", "karas"), 1, "did you mean 'karras'");
     expect_error(sdgen("--sampling-method", "nope"), 1, "unipc"); // lists what is legal
+    expect_error(sdgen("--disable-features", "dot,warp"), 1, "'warp' is unknown (legal: onednn, ");
+    expect_error(sdgen("--disable-features", "dot,subgrup"), 1, "did you mean 'subgroup'");
     expect_error(sdgen("two", "prompts"), 1, "prompts");
     expect_error(sdgen("--", "two", "-prompts"), 1, "-prompts");
     expect_error(sdgen("a\nb", "c\nd\033[31m"), 1, "c?d?[31m"); // one line whatever is in it

@@ -1,4 +1,4 @@
-#include "program.h"
+#include "frame.h"
 
 int app_main(const struct app_program *program, int argc, char **argv)
 {
@@ -33,4 +33,8 @@ const char *const *app_type_names(void)
 const char *const *app_prediction_names(void)
 {
     return sdg_names(SDG_NAMES_PREDICTION);
+}
+const char *const *app_feature_names(void)
+{
+    return sdg_names(SDG_NAMES_FEATURE);
 }

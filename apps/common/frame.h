@@ -1,6 +1,6 @@
 // The frame of a program: command line, level of talk, help, exit status; and lists of names for option tables.
-#ifndef SDG_APPS_PROGRAM_H
-#define SDG_APPS_PROGRAM_H
+#ifndef SDG_APPS_FRAME_H
+#define SDG_APPS_FRAME_H
 
 #include "options.h"
 
@@ -23,5 +23,6 @@ const char *const *app_schedule_names(void);
 const char *const *app_rng_names(void);
 const char *const *app_type_names(void);
 const char *const *app_prediction_names(void);
+const char *const *app_feature_names(void);
 
 #endif

@@ -1,0 +1,28 @@
+// Inside formats/: an opened safetensors file, shared by the views of it (view.h).
+#ifndef SDG_FORMATS_SAFETENSORS_H
+#define SDG_FORMATS_SAFETENSORS_H
+
+#include "base/file.h"
+#include "formats/tensor.h"
+
+#include <stdatomic.h>
+
+struct sdg_source {
+    atomic_int users;
+    char *path;
+    struct sdg_map map;
+    char *header;               // a private copy; names, keys and values point into it
+    struct sdg_tensor *tensors; // sorted by name
+    size_t count, capacity;
+    struct sdg_metadata *metadata;
+    size_t metadata_count, metadata_capacity;
+};
+
+// Maps (or, with `copy`, reads) a safetensors file and checks its header. The caller holds one use: sdg_source_drop.
+enum sdg_result sdg_source_open(const struct sdg_log *log, const char *path, bool copy, struct sdg_source **out);
+// What safetensors headers call an element type: "F16".
+const char *sdg_source_type_name(enum sdg_dtype dtype);
+void sdg_source_drop(struct sdg_source **source); // NULL is fine
+const struct sdg_tensor *sdg_source_find(const struct sdg_source *source, const char *name);
+
+#endif
