@@ -28,7 +28,7 @@ struct fixture {
     struct sdg_backend *backend;
 };
 
-enum { ROWS = 2, SIDE = 4, TOKENS = 3, MAX_TENSORS = 4096 };
+enum { ROWS = 2, TRIALS = 4, SIDE = 4, TOKENS = 3, MAX_TENSORS = 4096 };
 static const double timesteps[ROWS] = {900.5, 101};
 
 static double timestep_of_row(const void *user, int64_t row)
@@ -219,7 +219,7 @@ static struct sdg_tensors *write_and_open(const struct content *c, const char *f
 // ---- running ----
 
 static struct sdg_program *compile(struct sdg_backend *backend, const struct sdg_graph *graph,
-                                   const struct sdg_tensors *weights, const struct sdg_quantized *q)
+                                   const struct sdg_tensors *weights, const struct sdg_quantized *q, int trial)
 {
     struct sdg_program *program;
     struct sdg_program_params params = {.weights = weights};
@@ -231,7 +231,7 @@ static struct sdg_program *compile(struct sdg_backend *backend, const struct sdg
         size_t count = (size_t)sdg_value_elements(info), length = strlen(info->name);
         float *data = sdg_alloc(&test_log, count, sizeof *data, "input");
         for (size_t i = 0; i < count; i++) // the same in both graphs: by name, not by number
-            data[i] = sinf((float)(i * 7 + 13 * length + (size_t)info->name[length / 2])) * 0.8f;
+            data[i] = sinf((float)(i * 7 + 13 * length + (size_t)info->name[length / 2] + 101 * trial)) * 0.8f;
         char name[SDG_OBSERVED_NAME_BYTES];
         for (size_t s = 0; q && s < q->site_count; s++)
             if (strcmp(info->name, sdg_interval_name(name, q->sites[s].name)) == 0)
@@ -243,9 +243,9 @@ static struct sdg_program *compile(struct sdg_backend *backend, const struct sdg
 }
 
 static float *noise_of(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_tensors *weights,
-                       const struct sdg_quantized *q, int row, size_t *count)
+                       const struct sdg_quantized *q, int trial, int row, size_t *count)
 {
-    struct sdg_program *program = compile(backend, graph, weights, q);
+    struct sdg_program *program = compile(backend, graph, weights, q, trial);
     *count = (size_t)sdg_value_elements(&graph->values[sdg_graph_find(graph, "noise")]);
     float *data = sdg_alloc(&test_log, *count, sizeof *data, "output");
     assert_int_equal(sdg_program_run(program, row), SDG_OK);
@@ -272,9 +272,10 @@ static size_t count_ops(const struct sdg_graph *graph, enum sdg_op_kind kind)
     return count;
 }
 
-// Simulated and integer graph differ by rounding, which moves a value that lies on the border of two codes to the other
-// one now and then: one code in about 10^5, an error of 1e-5 of what quantization itself loses (1e-2 .. 1e-3 of the
-// signal).
+// Simulated and integer graph differ by rounding, which now and then moves a value that lies on the border of two codes
+// to the other one; that code moves others behind it, and a part of what quantization loses is drawn anew. Where none
+// is moved both are equal but for rounding. So of several inputs at least one has to be that, and the others have to be
+// nearer to each other than to full precision; sums that are wrong leave none equal.
 static void integers_compute_what_is_simulated(const struct fixture *f, int weight_bits, int activation_bits,
                                                const char *skip, bool by_token)
 {
@@ -297,21 +298,26 @@ static void integers_compute_what_is_simulated(const struct fixture *f, int weig
         several += q->sites[s].tokens > 1;
     }
     assert_true(by_token ? several > 10 && several < q->site_count : !several);
-    for (int row = 0; row < ROWS; row++) {
+    int equal = 0;
+    for (int run = 0; run < (skip ? 1 : TRIALS) * ROWS; run++) {
+        const int trial = run / ROWS, row = run % ROWS;
         size_t count;
-        float *a = noise_of(f->backend, real, q_file, q, row, &count),
-              *b = noise_of(f->backend, simulated, f_file, q, row, &count);
-        float *c = noise_of(f->backend, plain, f->model->unet, NULL, row, &count);
+        float *a = noise_of(f->backend, real, q_file, q, trial, row, &count),
+              *b = noise_of(f->backend, simulated, f_file, q, trial, row, &count);
+        float *c = noise_of(f->backend, plain, f->model->unet, NULL, trial, row, &count);
         const double difference = relative_error(a, b, count), lost = relative_error(b, c, count);
-        print_message("%s row %d: integers against simulation NMSE %.1e, quantization loses %.1e\n", scheme, row,
-                      difference, lost);
+        print_message("%s input %d row %d: integers against simulation NMSE %.1e, quantization loses %.1e\n", scheme,
+                      trial, row, difference, lost);
         assert_true(lost > 1e-6 && lost < 1);
         if (!skip) // the simulate rewrite has no exceptions
-            assert_true(difference < 0.02 * lost);
+            assert_true(difference < lost);
+        equal += difference < 1e-11;
         sdg_free(a);
         sdg_free(b);
         sdg_free(c);
     }
+    if (!skip)
+        assert_true(equal >= 1);
     sdg_quantized_destroy(&q);
     sdg_graph_destroy(&real);
     sdg_graph_destroy(&simulated);
@@ -374,9 +380,9 @@ static void codes_come_from_where_values_are_made(void **state)
     assert_int_equal(count_ops(dynamic, SDG_OP_MEASURE_INTERVAL), sites.count);
     assert_int_equal(count_ops(dynamic, SDG_OP_QUANTIZE), sites.count);
     size_t count;
-    float *a = noise_of(f->backend, dynamic, file, NULL, 0, &count);
+    float *a = noise_of(f->backend, dynamic, file, NULL, 0, 0, &count);
     struct sdg_graph *plain = step_graph(f);
-    float *b = noise_of(f->backend, plain, f->model->unet, NULL, 0, &count);
+    float *b = noise_of(f->backend, plain, f->model->unet, NULL, 0, 0, &count);
     print_message("w8a8-dynamic loses NMSE %.1e\n", relative_error(a, b, count));
     assert_true(relative_error(a, b, count) < 0.01);
     sdg_free(a);
