@@ -60,7 +60,8 @@ void main()
             for (uint i = lane; i < ROWS * SLICE; i += SIDE * SIDE) {
                 uint row = first_query + i / SLICE, c = c0 + i % SLICE;
                 bool inside = row < p.queries && c < DEPTH;
-                slice_q[i / SLICE * (SLICE + 1) + i % SLICE] = inside ? p.scale * float(q[(base_q + row) * p.pitch_qk + head * DEPTH + c]) : 0.0;
+                uint at = (base_q + row) * p.pitch_qk + head * DEPTH + c;
+                slice_q[i / SLICE * (SLICE + 1) + i % SLICE] = inside ? p.scale * float(q[at]) : 0.0;
             }
             for (uint i = lane; i < BLOCK * SLICE; i += SIDE * SIDE) {
                 uint key = first_key + i / SLICE, c = c0 + i % SLICE;

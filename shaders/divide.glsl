@@ -24,5 +24,6 @@ float divide(float a, float b)
         c++;
     for (; 2 * remainder < -divisor; remainder += divisor)
         c--;
-    return uintBitsToFloat((bits_a ^ bits_b) & 0x80000000u | (uint(exponent) << 23) + (c - 0x800000u)); // c = 2^24 carries into the exponent
+    // c = 2^24 carries into the exponent
+    return uintBitsToFloat((bits_a ^ bits_b) & 0x80000000u | (uint(exponent) << 23) + (c - 0x800000u));
 }

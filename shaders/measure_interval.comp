@@ -15,7 +15,8 @@ layout(binding = 1) writeonly buffer Parts { vec2 parts[]; };
 void main()
 {
     VALUE least = VALUE(x[0]), most = least;
-    for (uint i = gl_WorkGroupID.x * gl_WorkGroupSize.x + gl_LocalInvocationID.x; i < p.packs; i += gl_NumWorkGroups.x * gl_WorkGroupSize.x) {
+    uint stride = gl_NumWorkGroups.x * gl_WorkGroupSize.x;
+    for (uint i = gl_WorkGroupID.x * gl_WorkGroupSize.x + gl_LocalInvocationID.x; i < p.packs; i += stride) {
         VALUE value = VALUE(x[i]);
         least = min(least, value);
         most = max(most, value);

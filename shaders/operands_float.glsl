@@ -1,6 +1,7 @@
 // Floats as the operands of matmul.glsl. A unit of k is a channel, and a load has WIDTH of them. Where results are codes, an invocation
 // owns four neighbours along n, which make a word; else its columns are BN / TN apart, so that stores are contiguous across invocations.
-layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 0; // of weights that are codes, 8 or 4, in the same order, with a scale per n behind them; 0: floats
+// Of weights that are codes, 8 or 4, in the same order, with a scale per n behind them; 0: floats.
+layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 0;
 
 #define UNITS VALUE
 #define B_UNITS VALUE
@@ -37,7 +38,8 @@ VALUE b_load(uint n, uint k)
     int word = int(codes[at / per_word] >> (at % per_word * WEIGHT_BITS));
 #if WIDTH == 4
     const int bits = int(WEIGHT_BITS);
-    return vec4(bitfieldExtract(word, 0, bits), bitfieldExtract(word, bits, bits), bitfieldExtract(word, 2 * bits, bits), bitfieldExtract(word, 3 * bits, bits));
+    return vec4(bitfieldExtract(word, 0, bits), bitfieldExtract(word, bits, bits), bitfieldExtract(word, 2 * bits, bits),
+                bitfieldExtract(word, 3 * bits, bits));
 #else
     return float(bitfieldExtract(word, 0, int(WEIGHT_BITS)));
 #endif

@@ -3,7 +3,8 @@ layout(constant_id = SDG_SPEC_FLIP) const uint FLIP = 0; // 0x80808080 for unsig
 layout(binding = 0) readonly buffer X { uint x[]; };
 int outside; // a word of what lies outside the tensor
 
-// Codes of `count` elements from `at` on as signed bytes, 0 behind them; at most 4 of them. Whole words where rows are a multiple of 4 long.
+// Codes of `count` elements from `at` on as signed bytes, 0 behind them; at most 4 of them. Whole words where rows are a
+// multiple of 4 long.
 int read_codes(uint at, uint count)
 {
     if (at % 4 == 0 && count >= 4)

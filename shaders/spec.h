@@ -1,6 +1,7 @@
-// Ids of the specialisation constants, for GLSL (`layout(constant_id = ...)`) and C (`spec[...]` of struct sdg_vk_dispatch), which both
-// include this file. A shader uses those of the files it includes, and its own, so that different families share numbers; all are below
-// SDG_SPEC_COUNT. C gives every constant of a pipeline a value, 0 where it names none, so the defaults in GLSL only help tools.
+// Ids of the specialisation constants, for GLSL (`layout(constant_id = ...)`) and C (`spec[...]` of struct
+// sdg_vk_dispatch), which both include this file. A shader uses those of the files it includes, and its own, so that
+// different families share numbers; all are below SDG_SPEC_COUNT. C gives every constant of a pipeline a value, 0 where
+// it names none, so the defaults in GLSL only help tools.
 #ifndef SDG_SHADERS_SPEC_H
 #define SDG_SHADERS_SPEC_H
 

@@ -1,5 +1,5 @@
-// quant/interval, formats/scheme: codes, errors from histograms against sums over the values themselves, searches against
-// brute force.
+// quant/interval, formats/scheme: codes, errors from histograms against sums over the values themselves, searches
+// against brute force.
 #include "quant/interval.h"
 #include "formats/scheme.h"
 #include "quant/search.h"
