@@ -143,8 +143,8 @@ enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source
                            : !c.out_channels ? "decoder.conv_out.weight"
                                              : "decoder.conv_in.weight");
     c.mid_attention = find(&f, "decoder.mid.attn_1.q.weight") != NULL;
-    c.quant_conv = find(&f, "quant_conv.weight") != NULL;
-    c.post_quant_conv = find(&f, "post_quant_conv.weight") != NULL;
+    // No autoencoder has only one of them: where one is missing, loading says so.
+    c.quant_conv = c.post_quant_conv = find(&f, "quant_conv.weight") || find(&f, "post_quant_conv.weight");
     SDG_TRY(sdg_vae_config_check(log, source->path, &c));
     layout->vae_levels = c.levels;
     *config = c;
