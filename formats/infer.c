@@ -33,6 +33,9 @@ static int dim(const struct sdg_tensor *tensor, int i)
 
 static enum sdg_result missing(const struct sdg_log *log, const struct finder *f, const char *name)
 {
+    const struct sdg_tensor *there = find(f, "%s", name);
+    if (there)
+        SDG_TRY(sdg_tensor_check_readable(log, f->source->path, there));
     return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s%s is missing or has an unexpected shape", f->source->path,
                     f->prefix, name);
 }

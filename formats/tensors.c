@@ -128,8 +128,11 @@ enum sdg_result sdg_tensors_open(const struct sdg_log *log, const char *path, st
     enum sdg_result result = sdg_tensors_new(log, path, &tensors);
     if (result == SDG_OK)
         result = sdg_tensors_use(log, tensors, source);
-    for (size_t i = 0; result == SDG_OK && i < source->count; i++)
-        result = sdg_tensors_add(log, tensors, &source->tensors[i], source->tensors[i].name);
+    for (size_t i = 0; result == SDG_OK && i < source->count; i++) {
+        result = sdg_tensor_check_readable(log, path, &source->tensors[i]);
+        if (result == SDG_OK)
+            result = sdg_tensors_add(log, tensors, &source->tensors[i], source->tensors[i].name);
+    }
     if (result == SDG_OK)
         result = sdg_tensors_finish(log, tensors);
     sdg_source_drop(&source);

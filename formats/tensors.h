@@ -11,7 +11,7 @@
 struct sdg_tensors;
 
 // Opens one safetensors file and checks every field of its header. SDG_ERROR_INPUT with path, tensor and reason
-// otherwise.
+// otherwise; SDG_ERROR_UNSUPPORTED if one of its tensors cannot be read (a model's component may hold such tensors).
 enum sdg_result sdg_tensors_open(const struct sdg_log *log, const char *path, struct sdg_tensors **out);
 void sdg_tensors_destroy(struct sdg_tensors **tensors);
 

@@ -96,10 +96,16 @@ static int close_weights(void **state)
 
 static float numbers[16];
 
+// "?NAME": of integers.
 static struct sdg_tensor small_tensor(const char *name)
 {
-    return (struct sdg_tensor){
-        .name = name, .dtype = SDG_F32, .rank = 1, .dims = {4}, .data = numbers, .bytes = sizeof(float) * 4};
+    const bool integers = *name == '?';
+    return (struct sdg_tensor){.name = name + integers,
+                               .dtype = integers ? SDG_S32 : SDG_F32,
+                               .rank = 1,
+                               .dims = {4},
+                               .data = numbers,
+                               .bytes = sizeof(float) * 4};
 }
 
 // Makes the link ROOT/NAME.
@@ -164,6 +170,22 @@ static const char *make_file(const char *add, const char *drop)
         all[count++] = small_tensor(add);
     assert_int_equal(sdg_tensors_write(NULL, temp_path("model.safetensors"), all, count, NULL, 0), SDG_OK);
     return temp_path("model.safetensors");
+}
+
+// The only I32 of the file becomes a type that this engine does not know.
+static void make_foreign(const char *path)
+{
+    char header[1 << 17], *type;
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    const size_t length = fread(header, 1, sizeof header - 1, file);
+    for (size_t i = 0; i < length; i++)
+        if (!header[i])
+            header[i] = ' '; // of the length before the header
+    header[length] = 0;
+    assert_non_null(type = strstr(header, "\"I32\""));
+    assert_int_equal(fseek(file, type + 1 - header, SEEK_SET), 0);
+    assert_true(fputc('U', file) == 'U' && fclose(file) == 0);
 }
 
 struct said {
@@ -307,6 +329,25 @@ static void test_replaced_vae(void **state)
     expect("--vae FILE, whole", open_pipeline(MODEL, vae, &said), &said, SILENT, NULL);
 }
 
+// What cannot be read is refused where it is needed, and only there.
+static void test_foreign(void **state)
+{
+    (void)state;
+    struct said said;
+    char path[700];
+    const char *folder = make_folder(0, "?tool.counter", NULL);
+    snprintf(path, sizeof path, "%s/unet/diffusion_pytorch_model.safetensors", folder);
+    make_foreign(path);
+    expect("folder", open_pipeline(folder, NULL, &said), &said, WARNED, "a tensor is not used: tool.counter");
+    snprintf(path, sizeof path, "%s", make_file("?tool.counter", NULL));
+    make_foreign(path);
+    expect("file", open_pipeline(path, NULL, &said), &said, SILENT, NULL);
+    snprintf(path, sizeof path, "%s", make_file("?" UNET_LDM "input_blocks.0.0.weight", UNET_LDM "input_blocks.0.0.w"));
+    make_foreign(path);
+    assert_int_equal(open_pipeline(path, NULL, &said), SDG_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(said.error, "input_blocks.0.0.weight is stored as U32"));
+}
+
 // The first three are named, all are counted.
 static void test_many(void **state)
 {
@@ -349,7 +390,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),        cmocka_unit_test(test_folders), cmocka_unit_test(test_files),
-        cmocka_unit_test(test_replaced_vae), cmocka_unit_test(test_many),    cmocka_unit_test(test_models),
+        cmocka_unit_test(test_replaced_vae), cmocka_unit_test(test_many),    cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_models),
     };
     setenv("SDGEN_TOKENIZER", MODEL "/tokenizer", 1);
     return cmocka_run_group_tests(tests, open_weights, close_weights);
