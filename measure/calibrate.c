@@ -242,11 +242,11 @@ static enum sdg_result collect(struct collector *c)
     sdg_job_clear(&job);
     if (result != SDG_OK)
         return result;
-    sdg_network_clear(&c->p->unet);
+    sdg_network_clear(c->p, SDG_NETWORK_UNET_STEP);
     c->p->hooks = (struct sdg_hooks){.rewrite = rewrite, .after_run = observe, .user = c};
     result = run_prompts(c, generate);
     c->p->hooks = (struct sdg_hooks){0};
-    sdg_network_clear(&c->p->unet);
+    sdg_network_clear(c->p, SDG_NETWORK_UNET_STEP);
     return result;
 }
 

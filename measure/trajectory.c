@@ -135,7 +135,7 @@ static enum sdg_result run_call(struct sdg_pipeline *p, const struct replay *r, 
 {
     const struct sdg_trajectory *t = r->trajectory;
     const size_t elements = sdg_trajectory_elements(t);
-    struct sdg_program *program = p->unet.program;
+    struct sdg_program *program = p->kept[SDG_NETWORK_UNET_STEP].program;
     for (size_t b = 0; b < t->branches; b++)
         sdg_planar_to_nhwc(point_of(t, call), r->input + b * elements, (int)t->channels, t->pixels);
     SDG_TRY(sdg_program_write(program, "sample", r->input, t->branches * elements));

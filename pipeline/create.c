@@ -156,8 +156,7 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
     struct sdg_pipeline *p = pipeline ? *pipeline : NULL;
     if (!p)
         return;
-    sdg_network_clear(&p->unet);
-    sdg_network_clear(&p->decoder);
+    sdg_networks_clear(p);
     sdg_context_clear(p);
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         if (p->stage[i].backend)

@@ -17,7 +17,7 @@
 enum sdg_result sdg_decoder_prepare(struct sdg_pipeline *p, const struct sdg_job *job)
 {
     const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_DECODER, 0);
-    return sdg_network_prepare(p, SDG_NETWORK_DECODER, &shape, &p->decoder, NULL);
+    return sdg_network_prepare(p, SDG_NETWORK_DECODER, &shape, NULL);
 }
 
 // Multiply-accumulates of one run.
@@ -114,8 +114,8 @@ enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, co
         tiling.in_channels = job->latent_c;
         tiling.out_channels = 3;
         struct progress progress = {p, job, sdg_clock()};
-        result =
-            sdg_tiles_run(&p->log, p->decoder.program, "latent", "image", &tiling, input, image, report, &progress);
+        result = sdg_tiles_run(&p->log, p->kept[SDG_NETWORK_DECODER].program, "latent", "image", &tiling, input, image,
+                               report, &progress);
     }
     if (result == SDG_OK)
         result = sdg_check_finite(&p->log, image, pixels, "the decoded picture");
@@ -124,7 +124,7 @@ enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, co
     sdg_free(input);
     sdg_free(image);
     if (result != SDG_OK || !job->keep_networks)
-        sdg_network_clear(&p->decoder);
+        sdg_network_clear(p, SDG_NETWORK_DECODER);
     sdg_memory_trim();
     return result;
 }

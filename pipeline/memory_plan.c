@@ -172,7 +172,7 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
         SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
     size_t resident = sdg_resident_now();
     // What earlier pictures left behind is this picture's to use: networks that stayed, and freed memory.
-    if (!p->bare || (!job->keep_networks && !p->unet.program && !p->decoder.program))
+    if (!p->bare || (!job->keep_networks && !sdg_networks_kept(p)))
         p->bare = resident + (p->planned_before ? 0 : sdg_backend_info(p->stage[SDG_STAGE_UNET].backend)->code_bytes);
     p->planned_before = true;
     plan->base = p->bare;
@@ -195,10 +195,8 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
                 "the picture is decoded in tiles of %dx%d: memory is short, or the device's buffers are", tile, tile);
     if (job->split_guidance)
         sdg_say(&p->log, SDG_LOG_INFO, "memory is short: the two branches of guidance run one after the other");
-    if (!job->keep_networks) { // memory is short for the first time: the plan counts on what earlier pictures left
-        sdg_network_clear(&p->unet);
-        sdg_network_clear(&p->decoder);
-    }
+    if (!job->keep_networks) // memory is short for the first time: the plan counts on what earlier pictures left
+        sdg_networks_clear(p);
     job->planned = (double)plan->peak;
     return SDG_OK;
 }

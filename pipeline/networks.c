@@ -367,22 +367,37 @@ static bool same_shape(const struct sdg_network_shape *a, const struct sdg_netwo
 }
 
 enum sdg_result sdg_network_prepare(struct sdg_pipeline *p, enum sdg_network_kind kind,
-                                    const struct sdg_network_shape *shape, struct sdg_network *network, bool *made)
+                                    const struct sdg_network_shape *shape, bool *made)
 {
+    struct sdg_network *network = &p->kept[kind];
     bool fits = network->program && same_shape(&network->shape, shape);
     if (made)
         *made = !fits;
     if (fits)
         return SDG_OK;
-    sdg_network_clear(network);
+    sdg_network_clear(p, kind);
     SDG_TRY(sdg_network_compile(p, kind, shape, &network->program));
     network->shape = *shape;
     return SDG_OK;
 }
 
-void sdg_network_clear(struct sdg_network *network)
+void sdg_network_clear(struct sdg_pipeline *p, enum sdg_network_kind kind)
 {
-    if (network->program)
-        sdg_program_destroy(&network->program);
-    *network = (struct sdg_network){0};
+    if (p->kept[kind].program)
+        sdg_program_destroy(&p->kept[kind].program);
+    p->kept[kind] = (struct sdg_network){0};
+}
+
+void sdg_networks_clear(struct sdg_pipeline *p)
+{
+    for (int i = 1; i < SDG_NETWORK_COUNT; i++)
+        sdg_network_clear(p, (enum sdg_network_kind)i);
+}
+
+bool sdg_networks_kept(const struct sdg_pipeline *p)
+{
+    for (int i = 1; i < SDG_NETWORK_COUNT; i++)
+        if (p->kept[i].program)
+            return true;
+    return false;
 }

@@ -4,22 +4,12 @@
 
 #include "pipeline/job.h"
 
-enum sdg_network_kind { // in the order in which a picture needs them, but for the encoder
-    SDG_NETWORK_NONE,
-    SDG_NETWORK_TEXT,
-    SDG_NETWORK_TEXT_2,
-    SDG_NETWORK_UNET_TIME,    // timesteps -> tables of the step
-    SDG_NETWORK_UNET_CONTEXT, // prompt -> keys and values of the step
-    SDG_NETWORK_UNET_STEP,
-    SDG_NETWORK_DECODER,
-    SDG_NETWORK_ENCODER,
-    SDG_NETWORK_COUNT,
-};
-
 enum sdg_residency {   // how long a program is there
     SDG_RESIDENT_ONCE, // while a new prompt is encoded, before anything else of the picture
     SDG_RESIDENT_FILL, // while it fills the tables of its stage's main program, whose activations are not in use yet
-    SDG_RESIDENT_KEPT, // until its stage is over, or for the next picture as well where the job keeps networks
+    // In p->kept until its stage is over, or for the next picture as well where the job keeps networks. These are where
+    // a picture's time goes: a plan lists their kernels.
+    SDG_RESIDENT_KEPT,
     SDG_RESIDENT_CALL, // while it runs, in every picture
 };
 
@@ -61,9 +51,14 @@ enum sdg_result sdg_network_plan(struct sdg_pipeline *p, enum sdg_network_kind k
 // Whether the stage's device can run it at all; nothing is said if not. A failure of another kind is reported.
 enum sdg_result sdg_network_supported(struct sdg_pipeline *p, enum sdg_network_kind kind,
                                       const struct sdg_network_shape *shape, bool *supported);
-// Makes `network` a program of this shape, unless it is one already. `made` (may be NULL): whether it is a new one.
+// Makes p->kept[kind] a program of this shape, unless it is one already. `made` (may be NULL): whether it is a new one.
+// Different networks can be prepared by different threads.
 enum sdg_result sdg_network_prepare(struct sdg_pipeline *p, enum sdg_network_kind kind,
-                                    const struct sdg_network_shape *shape, struct sdg_network *network, bool *made);
-void sdg_network_clear(struct sdg_network *network);
+                                    const struct sdg_network_shape *shape, bool *made);
+// Ends what is kept of one network, and of all.
+void sdg_network_clear(struct sdg_pipeline *p, enum sdg_network_kind kind);
+void sdg_networks_clear(struct sdg_pipeline *p);
+// Whether any network is kept.
+bool sdg_networks_kept(const struct sdg_pipeline *p);
 
 #endif

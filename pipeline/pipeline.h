@@ -11,6 +11,18 @@
 
 enum sdg_stage { SDG_STAGE_TEXT, SDG_STAGE_UNET, SDG_STAGE_VAE, SDG_STAGE_COUNT };
 
+enum sdg_network_kind { // in the order in which a picture needs them, but for the encoder
+    SDG_NETWORK_NONE,
+    SDG_NETWORK_TEXT,
+    SDG_NETWORK_TEXT_2,
+    SDG_NETWORK_UNET_TIME,    // timesteps -> tables of the step
+    SDG_NETWORK_UNET_CONTEXT, // prompt -> keys and values of the step
+    SDG_NETWORK_UNET_STEP,
+    SDG_NETWORK_DECODER,
+    SDG_NETWORK_ENCODER,
+    SDG_NETWORK_COUNT,
+};
+
 // What a network is made for; what it does not have is 0.
 struct sdg_network_shape {
     int64_t batch;         // samples, prompts in pieces of 77 tokens
@@ -68,11 +80,11 @@ struct sdg_pipeline {
     struct sdg_tokenizer *tokenizer[2];
     struct sdg_stage_backend stage[SDG_STAGE_COUNT];
     struct sdg_context context;
-    struct sdg_network unet, decoder;
-    int64_t context_serial; // raised when the context changes
-    int64_t unet_context;   // serial of the context whose keys and values are in `unet`
-    bool planned_before;    // kernels of an earlier picture are part of the process already
-    size_t bare;            // bytes of the process without anything that a picture left behind
+    struct sdg_network kept[SDG_NETWORK_COUNT]; // of those that their row says to keep; else empty
+    int64_t context_serial;                     // raised when the context changes
+    int64_t unet_context;                       // serial of the context whose keys and values are in the kept UNet
+    bool planned_before;                        // kernels of an earlier picture are part of the process already
+    size_t bare;                                // bytes of the process without anything that a picture left behind
 };
 
 #endif

@@ -191,6 +191,7 @@ struct loop {
     struct sdg_pipeline *p;
     struct sdg_job *job;
     struct sdg_start *start;
+    struct sdg_program *unet;
     int batch;       // samples per program run
     int channels;    // of the UNet's input
     size_t elements; // of one latent
@@ -226,11 +227,11 @@ static enum sdg_result predict(struct loop *l, int call, const float *input, flo
     pack_input(l, input);
     for (int i = 1; i < l->batch; i++)
         memcpy(l->nhwc + (size_t)i * sample, l->nhwc, sample * sizeof *l->nhwc);
-    SDG_TRY(sdg_program_write(l->p->unet.program, "sample", l->nhwc, (size_t)l->batch * sample));
-    SDG_TRY(sdg_program_run(l->p->unet.program, call));
+    SDG_TRY(sdg_program_write(l->unet, "sample", l->nhwc, (size_t)l->batch * sample));
+    SDG_TRY(sdg_program_run(l->unet, call));
     if (l->p->hooks.after_run)
-        SDG_TRY(l->p->hooks.after_run(l->p->hooks.user, l->p->unet.program, call));
-    return sdg_program_read(l->p->unet.program, "noise", out, (size_t)l->batch * l->elements);
+        SDG_TRY(l->p->hooks.after_run(l->p->hooks.user, l->unet, call));
+    return sdg_program_read(l->unet, "noise", out, (size_t)l->batch * l->elements);
 }
 
 // Inpainting with an ordinary model: outside the mask the latent is the picture's, noised to the level of the next
@@ -253,7 +254,7 @@ static enum sdg_result evaluate(struct loop *l, int call)
     size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
     if (job->split_guidance) {
         for (int i = 0; i < 2; i++) {
-            SDG_TRY(sdg_snapshot_write(l->branches[i], l->p->unet.program));
+            SDG_TRY(sdg_snapshot_write(l->branches[i], l->unet));
             SDG_TRY(predict(l, call, l->input, l->noise + (size_t)i * l->elements));
         }
     } else {
@@ -354,16 +355,17 @@ enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, 
     struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, p->context.tokens);
     bool made;
     shape.batch = batch;
-    SDG_TRY(sdg_network_prepare(p, SDG_NETWORK_UNET_STEP, &shape, &p->unet, &made));
+    SDG_TRY(sdg_network_prepare(p, SDG_NETWORK_UNET_STEP, &shape, &made));
+    struct sdg_program *unet = p->kept[SDG_NETWORK_UNET_STEP].program;
     if (made)
         p->unet_context = -1;
     if (!job->split_guidance || !has_added(p))
-        SDG_TRY(fill_tables(p, job, batch, p->unet.program));
-    SDG_TRY(sdg_quantized_write_intervals(p, p->unet.program, rows, timestep_of_row, job->sampler));
+        SDG_TRY(fill_tables(p, job, batch, unet));
+    SDG_TRY(sdg_quantized_write_intervals(p, unet, rows, timestep_of_row, job->sampler));
     if (job->split_guidance) {
         p->unet_context = -1; // the branches take turns
     } else if (p->unet_context != p->context_serial) {
-        SDG_TRY(fill_context(p, batch, p->unet.program));
+        SDG_TRY(fill_context(p, batch, unet));
         p->unet_context = p->context_serial;
     }
     sdg_memory_trim();
@@ -376,6 +378,7 @@ static enum sdg_result loop_begin(struct loop *l)
     const struct sdg_job *job = l->job;
     size_t answers = job->guidance ? 2 : 1, packed = l->elements / (size_t)job->latent_c * (size_t)l->channels;
     SDG_TRY(sdg_sample_prepare(l->p, l->job, l->batch));
+    l->unet = l->p->kept[SDG_NETWORK_UNET_STEP].program;
     if (job->split_guidance)
         SDG_TRY(keep_branches(l->p, job, l->branches));
     l->input =
@@ -409,10 +412,10 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
     if (result == SDG_OK)
         result = run_loop(&l);
     loop_end(&l);
-    if (result != SDG_OK || !job->keep_networks)
-        sdg_network_clear(&p->unet);
-    if (result != SDG_OK) // prepared during the last step
-        sdg_network_clear(&p->decoder);
+    if (result != SDG_OK) // also what was prepared during the last step
+        sdg_networks_clear(p);
+    else if (!job->keep_networks)
+        sdg_network_clear(p, SDG_NETWORK_UNET_STEP);
     sdg_memory_trim();
     return result;
 }

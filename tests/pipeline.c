@@ -489,8 +489,8 @@ static void keeping(void **state)
         g.images = 2;
         for (g.image = 0; g.image < 2; g.image++) {
             struct sdg_image *image = draw(p, &g, NULL);
-            assert_int_equal(p->unet.program != NULL, keep == SDG_KEEP_NETWORKS);
-            assert_int_equal(p->decoder.program != NULL, keep == SDG_KEEP_NETWORKS);
+            assert_int_equal(p->kept[SDG_NETWORK_UNET_STEP].program != NULL, keep == SDG_KEEP_NETWORKS);
+            assert_int_equal(p->kept[SDG_NETWORK_DECODER].program != NULL, keep == SDG_KEEP_NETWORKS);
             if (first)
                 assert_same(first, image), sdg_image_destroy(&image);
             else
