@@ -154,7 +154,7 @@ static enum sdg_result run_calls(struct sdg_pipeline *p, struct sdg_job *job, co
                         "%s: latents or timesteps are not those of the other model: outputs cannot be compared",
                         p->model->path);
     SDG_TRY(sdg_stage_text(p, job));
-    SDG_TRY(sdg_sample_prepare(p, job, (int)r->trajectory->branches));
+    SDG_TRY(sdg_sample_prepare(p, job));
     for (int call = 0; call < calls; call++) {
         double began = sdg_clock();
         SDG_TRY(run_call(p, r, call));

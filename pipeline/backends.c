@@ -58,7 +58,8 @@ enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text)
         text = "auto";
     if (!strchr(text, '=')) {
         SDG_TRY(parse_one(p, text, &p->stage[0]));
-        p->stage[1] = p->stage[2] = p->stage[0];
+        for (int i = 1; i < SDG_STAGE_COUNT; i++)
+            p->stage[i] = p->stage[0];
         return SDG_OK;
     }
     char copy[256];

@@ -41,14 +41,18 @@ static void print_kernel(void *user, const char *op, const char *kernel)
     line(user, "  %-70s %s", op, kernel);
 }
 
-static enum sdg_result print_kernels(const struct printer *out, struct sdg_pipeline *p, const struct sdg_job *job)
+static enum sdg_result print_kernels(const struct printer *out, struct sdg_pipeline *p, const struct sdg_job *job,
+                                     const struct sdg_memory_plan *plan)
 {
-    static const enum sdg_network_kind shown[] = {SDG_NETWORK_UNET_STEP, SDG_NETWORK_DECODER};
-    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
-        const struct sdg_network_shape shape = sdg_network_shape(p, job, shown[i], SDG_TEXT_TOKENS);
+    for (int i = 1; i < SDG_NETWORK_COUNT; i++) {
+        const enum sdg_network_kind kind = (enum sdg_network_kind)i;
+        const struct sdg_network_row *row = sdg_network_row(kind);
+        if (row->residency != SDG_RESIDENT_KEPT || !plan->networks[i].planned)
+            continue;
+        const struct sdg_network_shape shape = row->shape(p, job, SDG_TEXT_TOKENS);
         struct sdg_program *program;
-        line(out, "kernels of the %s:", sdg_network_row(shown[i])->name);
-        SDG_TRY(sdg_network_plan(p, shown[i], &shape, &program));
+        line(out, "kernels of the %s:", row->name);
+        SDG_TRY(sdg_network_plan(p, kind, &shape, &program));
         sdg_program_describe(program, print_kernel, (void *)out);
         sdg_program_destroy(&program);
     }
@@ -92,7 +96,7 @@ static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline
             print_network(out, p, (enum sdg_network_kind)i, &plan.networks[i]);
     line(out, "the process itself %.1f MiB", (double)plan.base / mib);
     line(out, "planned peak: %.1f MiB (%zu bytes)", (double)plan.peak / mib, plan.peak);
-    return kernels ? print_kernels(out, p, job) : SDG_OK;
+    return kernels ? print_kernels(out, p, job, &plan) : SDG_OK;
 }
 
 enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,

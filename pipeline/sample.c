@@ -85,20 +85,11 @@ static bool has_added(const struct sdg_pipeline *p)
     return p->model->unet_config.addition_time_embed_dim > 0;
 }
 
-// The program that computes the tables of `samples` samples, and a run of it for those from `first` on.
-static enum sdg_result make_time(struct sdg_pipeline *p, const struct sdg_job *job, int samples,
-                                 struct sdg_program **out)
-{
-    int64_t per_row = sdg_unet_table_batch(&p->model->unet_config, samples);
-    const struct sdg_network_shape shape = {.rows = sdg_sampler_calls(job->sampler) * per_row};
-    return sdg_network_compile(p, SDG_NETWORK_UNET_TIME, &shape, out);
-}
-
-static enum sdg_result run_time(struct sdg_pipeline *p, const struct sdg_job *job, int first, int samples,
+// Fills the tables of all calls, for the samples from `first` on.
+static enum sdg_result run_time(struct sdg_pipeline *p, const struct sdg_job *job, int first, int64_t rows,
                                 struct sdg_program *time)
 {
-    int64_t per_row = sdg_unet_table_batch(&p->model->unet_config, samples),
-            rows = sdg_sampler_calls(job->sampler) * per_row;
+    int64_t per_row = rows / sdg_sampler_calls(job->sampler);
     SDG_TRY(write_timesteps(p, job, time, rows, per_row));
     if (p->model->unet_config.time_cond_proj_dim)
         SDG_TRY(write_guidance(p, job, time, rows));
@@ -107,13 +98,13 @@ static enum sdg_result run_time(struct sdg_pipeline *p, const struct sdg_job *jo
     return sdg_program_run(time, 0);
 }
 
-static enum sdg_result fill_tables(struct sdg_pipeline *p, const struct sdg_job *job, int batch,
-                                   struct sdg_program *unet)
+static enum sdg_result fill_tables(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *unet)
 {
     struct sdg_program *time = NULL;
-    enum sdg_result result = make_time(p, job, batch, &time);
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_TIME, p->context.tokens);
+    enum sdg_result result = sdg_network_compile(p, SDG_NETWORK_UNET_TIME, &shape, &time);
     if (result == SDG_OK)
-        result = run_time(p, job, 0, batch, time);
+        result = run_time(p, job, 0, shape.rows, time);
     if (result == SDG_OK)
         result = sdg_program_copy(time, unet);
     sdg_program_destroy(&time);
@@ -122,7 +113,7 @@ static enum sdg_result fill_tables(struct sdg_pipeline *p, const struct sdg_job 
 
 // ---- before the loop: keys and values of the prompt ----
 
-static enum sdg_result run_context(struct sdg_pipeline *p, int first, int samples, struct sdg_program *program)
+static enum sdg_result run_context(struct sdg_pipeline *p, int first, int64_t samples, struct sdg_program *program)
 {
     size_t per_prompt = (size_t)p->context.tokens * (size_t)p->context.dim;
     SDG_TRY(sdg_program_write(program, "context", p->context.embedding + (size_t)first * per_prompt,
@@ -130,13 +121,13 @@ static enum sdg_result run_context(struct sdg_pipeline *p, int first, int sample
     return sdg_program_run(program, 0);
 }
 
-static enum sdg_result fill_context(struct sdg_pipeline *p, int batch, struct sdg_program *unet)
+static enum sdg_result fill_context(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_program *unet)
 {
     struct sdg_program *program = NULL;
-    const struct sdg_network_shape shape = {.batch = batch, .tokens = p->context.tokens};
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_CONTEXT, p->context.tokens);
     enum sdg_result result = sdg_network_compile(p, SDG_NETWORK_UNET_CONTEXT, &shape, &program);
     if (result == SDG_OK)
-        result = run_context(p, 0, batch, program);
+        result = run_context(p, 0, shape.batch, program);
     if (result == SDG_OK)
         result = sdg_program_copy(program, unet);
     sdg_program_destroy(&program);
@@ -149,9 +140,10 @@ static enum sdg_result fill_context(struct sdg_pipeline *p, int batch, struct sd
 static enum sdg_result keep_tables(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_snapshot *branches[2])
 {
     struct sdg_program *time = NULL;
-    enum sdg_result result = make_time(p, job, 1, &time);
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_TIME, p->context.tokens);
+    enum sdg_result result = sdg_network_compile(p, SDG_NETWORK_UNET_TIME, &shape, &time);
     for (int i = 0; i < 2 && result == SDG_OK; i++) {
-        result = run_time(p, job, i, 1, time);
+        result = run_time(p, job, i, shape.rows, time);
         if (result == SDG_OK)
             result = sdg_snapshot_add(branches[i], time);
     }
@@ -159,13 +151,13 @@ static enum sdg_result keep_tables(struct sdg_pipeline *p, const struct sdg_job 
     return result;
 }
 
-static enum sdg_result keep_context(struct sdg_pipeline *p, struct sdg_snapshot *branches[2])
+static enum sdg_result keep_context(struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_snapshot *branches[2])
 {
     struct sdg_program *program = NULL;
-    const struct sdg_network_shape shape = {.batch = 1, .tokens = p->context.tokens};
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_CONTEXT, p->context.tokens);
     enum sdg_result result = sdg_network_compile(p, SDG_NETWORK_UNET_CONTEXT, &shape, &program);
     for (int i = 0; i < 2 && result == SDG_OK; i++) {
-        result = run_context(p, i, 1, program);
+        result = run_context(p, i, shape.batch, program);
         if (result == SDG_OK)
             result = sdg_snapshot_add(branches[i], program);
     }
@@ -180,7 +172,7 @@ static enum sdg_result keep_branches(struct sdg_pipeline *p, const struct sdg_jo
         SDG_TRY(sdg_snapshot_create(&p->log, &branches[i]));
     if (has_added(p))
         SDG_TRY(keep_tables(p, job, branches));
-    SDG_TRY(keep_context(p, branches));
+    SDG_TRY(keep_context(p, job, branches));
     sdg_memory_trim();
     return SDG_OK;
 }
@@ -349,23 +341,21 @@ static double timestep_of_row(const void *user, int64_t row)
     return sdg_sampler_timestep(user, (int)row);
 }
 
-enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, int batch)
+enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job)
 {
-    int64_t rows = sdg_sampler_calls(job->sampler);
-    struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, p->context.tokens);
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, p->context.tokens);
     bool made;
-    shape.batch = batch;
     SDG_TRY(sdg_network_prepare(p, SDG_NETWORK_UNET_STEP, &shape, &made));
     struct sdg_program *unet = p->kept[SDG_NETWORK_UNET_STEP].program;
     if (made)
         p->unet_context = -1;
     if (!job->split_guidance || !has_added(p))
-        SDG_TRY(fill_tables(p, job, batch, unet));
-    SDG_TRY(sdg_quantized_write_intervals(p, unet, rows, timestep_of_row, job->sampler));
+        SDG_TRY(fill_tables(p, job, unet));
+    SDG_TRY(sdg_quantized_write_intervals(p, unet, shape.rows, timestep_of_row, job->sampler));
     if (job->split_guidance) {
         p->unet_context = -1; // the branches take turns
     } else if (p->unet_context != p->context_serial) {
-        SDG_TRY(fill_context(p, batch, unet));
+        SDG_TRY(fill_context(p, job, unet));
         p->unet_context = p->context_serial;
     }
     sdg_memory_trim();
@@ -376,9 +366,11 @@ enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job, 
 static enum sdg_result loop_begin(struct loop *l)
 {
     const struct sdg_job *job = l->job;
+    const struct sdg_network *unet = &l->p->kept[SDG_NETWORK_UNET_STEP];
     size_t answers = job->guidance ? 2 : 1, packed = l->elements / (size_t)job->latent_c * (size_t)l->channels;
-    SDG_TRY(sdg_sample_prepare(l->p, l->job, l->batch));
-    l->unet = l->p->kept[SDG_NETWORK_UNET_STEP].program;
+    SDG_TRY(sdg_sample_prepare(l->p, l->job));
+    l->unet = unet->program;
+    l->batch = (int)unet->shape.batch;
     if (job->split_guidance)
         SDG_TRY(keep_branches(l->p, job, l->branches));
     l->input =
@@ -403,7 +395,6 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
     struct loop l = {.p = p,
                      .job = job,
                      .start = start,
-                     .batch = job->guidance && !job->split_guidance ? 2 : 1,
                      .channels = p->model->unet_config.in_channels,
                      .elements = job->latent_elements};
     enum sdg_result result = loop_begin(&l);
