@@ -35,7 +35,7 @@ static const struct option {
     const char *values[4];
 } options[] = {
     {"DDPMScheduler", "variance_type", SOLVER, {"fixed_small", "fixed_small_log"}}, // the same numbers
-    {"DPMSolverMultistepScheduler", "algorithm_type", SOLVER, {"dpmsolver++", "deis"}},
+    {"DPMSolverMultistepScheduler", "algorithm_type", SOLVER, {"dpmsolver++"}},
     {"DPMSolverMultistepScheduler", "solver_type", SOLVER, {"midpoint", "logrho", "bh1", "bh2"}}, // all are midpoint
     {"DPMSolverMultistepScheduler", "solver_order", SOLVER, {"2"}},
     {"DPMSolverMultistepScheduler", "variance_type", SOLVER, {NULL}},

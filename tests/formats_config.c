@@ -352,9 +352,9 @@ static void test_scheduler_options(void **state)
          "\"lower_order_final\":true,\"solver_order\":2,\"solver_type\":\"midpoint\",\"use_dynamic_shifting\":false,"
          "\"use_flow_sigmas\":false,\"use_lu_lambdas\":false,\"variance_type\":null",
          0, ""},
-        {DPM, "\"algorithm_type\":\"deis\",\"solver_type\":\"bh2\"", 0, ""},
+        {DPM, "\"solver_type\":\"bh2\"", 0, ""},
         {DPM, "\"algorithm_type\":\"sde-dpmsolver++\"", 's',
-         "algorithm_type is \"sde-dpmsolver++\", supported: dpmsolver++, deis"},
+         "algorithm_type is \"sde-dpmsolver++\", supported: dpmsolver++"},
         {DPM, "\"algorithm_type\":\"nonsense\"", 's', "algorithm_type is \"nonsense\""},
         {DPM, "\"solver_type\":\"heun\"", 's', "solver_type is \"heun\", supported: midpoint"},
         {DPM, "\"solver_order\":3", 's', "solver_order is 3, supported: 2"},
