@@ -33,6 +33,9 @@ static int dim(const struct sdg_tensor *tensor, int i)
 
 static enum sdg_result missing(const struct sdg_log *log, const struct finder *f, const char *name)
 {
+    const struct sdg_tensor *there = find(f, "%s", name);
+    if (there)
+        SDG_TRY(sdg_tensor_check_readable(log, f->source->path, there));
     return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s%s is missing or has an unexpected shape", f->source->path,
                     f->prefix, name);
 }
@@ -143,8 +146,8 @@ enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source
                            : !c.out_channels ? "decoder.conv_out.weight"
                                              : "decoder.conv_in.weight");
     c.mid_attention = find(&f, "decoder.mid.attn_1.q.weight") != NULL;
-    c.quant_conv = find(&f, "quant_conv.weight") != NULL;
-    c.post_quant_conv = find(&f, "post_quant_conv.weight") != NULL;
+    // No autoencoder has only one of them: where one is missing, loading says so.
+    c.quant_conv = c.post_quant_conv = find(&f, "quant_conv.weight") || find(&f, "post_quant_conv.weight");
     SDG_TRY(sdg_vae_config_check(log, source->path, &c));
     layout->vae_levels = c.levels;
     *config = c;

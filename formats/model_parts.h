@@ -21,9 +21,10 @@ enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder
 enum sdg_result sdg_single_file_vae(const struct sdg_log *log, const char *path, bool copy, float scaling_factor,
                                     struct sdg_vae_config *config, struct sdg_tensors **out);
 
-// A text encoder under OpenCLIP's names as a view under transformers'; layers from config->layers on are left out.
+// A text encoder under OpenCLIP's names as a view under transformers'. `skip_last`: as for sdg_infer_openclip, the file
+// has one layer more than config->layers, which is left out.
 enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *source, const char *prefix,
-                                  const struct sdg_text_config *config, struct sdg_tensors **out);
+                                  const struct sdg_text_config *config, bool skip_last, struct sdg_tensors **out);
 
 // Adds `tensor` as canonical name `name`, with an autoencoder's 1x1 projections as matrices.
 enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors *view, enum sdg_part part,

@@ -219,6 +219,16 @@ static bool translate(enum sdg_part part, const struct sdg_ldm_layout *layout, b
     return false;
 }
 
+bool sdg_name_is_in_ldm_module(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name)
+{
+    int numbers[2] = {0}, other[2];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].part == part && match(rows[i].place.ldm, name, numbers) &&
+            numbers_from_ldm(rows[i].numbers, layout, numbers, other))
+            return true;
+    return false;
+}
+
 bool sdg_name_to_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name,
                      char to[static SDG_NAME_ROOM])
 {

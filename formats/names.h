@@ -30,6 +30,8 @@ bool sdg_name_to_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, co
                      char to[static SDG_NAME_ROOM]);
 bool sdg_name_from_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name,
                        char to[static SDG_NAME_ROOM]);
+// True if `name` of an original checkpoint stands inside a module of the table, whatever it is called there.
+bool sdg_name_is_in_ldm_module(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name);
 
 // The prefix of a part's tensors in an original checkpoint (of version 1.x or 2.x): "model.diffusion_model.", ...
 const char *sdg_ldm_prefix(enum sdg_part part);

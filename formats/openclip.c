@@ -45,45 +45,62 @@ static enum sdg_result add_projection(const struct sdg_log *log, struct sdg_tens
     return sdg_tensors_add(log, view, &turned, "text_projection.weight");
 }
 
+struct openclip {
+    const struct sdg_text_config *config;
+    size_t prefix; // characters
+    bool skip_last;
+};
+
+// Layer `layer`'s tensor `leaf`, of the full name `plain`.
+static enum sdg_result add_layer(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
+                                 const struct sdg_tensor *tensor, const char *plain, int layer, const char *leaf)
+{
+    char name[SDG_NAME_ROOM];
+    if (strcmp(leaf, "attn.in_proj_weight") == 0)
+        return add_fused(log, view, path, tensor, layer, "weight");
+    if (strcmp(leaf, "attn.in_proj_bias") == 0)
+        return add_fused(log, view, path, tensor, layer, "bias");
+    if (sdg_name_from_ldm(SDG_PART_OPENCLIP, &(struct sdg_ldm_layout){0}, plain, name))
+        return sdg_tensors_add(log, view, tensor, name);
+    return sdg_tensors_add_unplaced(log, view, tensor->name, true);
+}
+
 static enum sdg_result add_tensor(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
-                                  const struct sdg_tensor *tensor, const char *plain,
-                                  const struct sdg_text_config *config)
+                                  const struct sdg_tensor *tensor, const struct openclip *o)
 {
     char name[SDG_NAME_ROOM];
     int layer = 0, end = 0;
+    const char *plain = tensor->name + o->prefix;
     if (strcmp(plain, "positional_embedding") == 0)
         return sdg_tensors_add(log, view, tensor, "text_model.embeddings.position_embedding.weight");
     if (strcmp(plain, "text_projection") == 0)
-        return config->projection_dim ? add_projection(log, view, path, tensor) : SDG_OK;
-    if (sscanf(plain, "transformer.resblocks.%3d.%n", &layer, &end) == 1 && end > 0) {
-        if (layer < 0 || layer >= config->layers)
-            return SDG_OK;
-        if (strcmp(plain + end, "attn.in_proj_weight") == 0)
-            return add_fused(log, view, path, tensor, layer, "weight");
-        if (strcmp(plain + end, "attn.in_proj_bias") == 0)
-            return add_fused(log, view, path, tensor, layer, "bias");
-    }
+        return o->config->projection_dim ? add_projection(log, view, path, tensor) : SDG_OK;
+    if (sscanf(plain, "transformer.resblocks.%3d.%n", &layer, &end) == 1 && end > 0)
+        return o->skip_last && layer == o->config->layers
+            ? SDG_OK
+            : add_layer(log, view, path, tensor, plain, layer, plain + end);
     if (sdg_name_from_ldm(SDG_PART_OPENCLIP, &(struct sdg_ldm_layout){0}, plain, name))
         return sdg_tensors_add(log, view, tensor, name);
-    return SDG_OK; // logit_scale, attn_mask
+    return sdg_tensors_add_unplaced(log, view, tensor->name, false);
 }
 
 enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *source, const char *prefix,
-                                  const struct sdg_text_config *config, struct sdg_tensors **out)
+                                  const struct sdg_text_config *config, bool skip_last, struct sdg_tensors **out)
 {
     struct sdg_tensors *view = NULL;
-    size_t length = strlen(prefix);
+    const struct openclip o = {config, strlen(prefix), skip_last};
     SDG_TRY(sdg_tensors_new(log, source->path, &view));
     enum sdg_result result = sdg_tensors_use(log, view, source);
     for (size_t i = 0; result == SDG_OK && i < source->count; i++)
-        if (strncmp(source->tensors[i].name, prefix, length) == 0)
-            result = add_tensor(log, view, source->path, &source->tensors[i], source->tensors[i].name + length, config);
+        if (strncmp(source->tensors[i].name, prefix, o.prefix) == 0)
+            result = add_tensor(log, view, source->path, &source->tensors[i], &o);
     if (result == SDG_OK)
         result = sdg_tensors_finish(log, view);
     if (result != SDG_OK) {
         sdg_tensors_destroy(&view);
         return result;
     }
+    sdg_tensors_set_inferred(view);
     *out = view;
     return SDG_OK;
 }

@@ -196,22 +196,26 @@ const char *sdg_source_type_name(enum sdg_dtype dtype)
     return type_names[dtype];
 }
 
-static enum sdg_result dtype_from_name(const struct scanner *s, const char *tensor, const char *name,
-                                       enum sdg_dtype *out)
+static enum sdg_result dtype_from_name(const struct scanner *s, const char *name, struct sdg_tensor *tensor)
 {
-    static const char *const foreign[] = {"F8_E8M0", "F6_E2M3", "F6_E3M2", "F4", "U16", "U32", "U64", "C64"};
+#define FOREIGN(name) {name, "is stored as " name ", which is not supported; convert the file to F16"}
+    static const struct {
+        const char *name, *unreadable;
+    } foreign[] = {FOREIGN("F8_E8M0"), FOREIGN("F6_E2M3"), FOREIGN("F6_E3M2"), FOREIGN("F4"),
+                   FOREIGN("U16"),     FOREIGN("U32"),     FOREIGN("U64"),     FOREIGN("C64")};
+#undef FOREIGN
     for (int i = 0; i < SDG_DTYPE_COUNT; i++)
         if (strcmp(name, type_names[i]) == 0) {
-            *out = (enum sdg_dtype)i;
+            tensor->dtype = (enum sdg_dtype)i;
             return SDG_OK;
         }
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
-        if (strcmp(name, foreign[i]) == 0)
-            return sdg_fail(s->log, SDG_ERROR_UNSUPPORTED,
-                            "%s: tensor %s is stored as %s, which is not supported; convert the file to F16",
-                            s->source->path, tensor, name);
-    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has the unknown dtype '%.32s'", s->source->path, tensor,
-                    name);
+        if (strcmp(name, foreign[i].name) == 0) {
+            tensor->unreadable = foreign[i].unreadable;
+            return SDG_OK;
+        }
+    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has the unknown dtype '%.32s'", s->source->path,
+                    tensor->name, name);
 }
 
 // Turns begin and end into a pointer after comparing them with the file and with the shape.
@@ -220,7 +224,7 @@ static enum sdg_result place_tensor(const struct scanner *s, struct sdg_tensor *
 {
     const char *path = s->source->path;
     size_t room = s->source->map.size - data_start, bytes = sdg_dtype_size(tensor->dtype);
-    for (int i = 0; i < tensor->rank; i++)
+    for (int i = 0; i < tensor->rank && !tensor->unreadable; i++)
         if (__builtin_mul_overflow(bytes, tensor->dims[i], &bytes) || bytes > INT64_MAX)
             return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: the shape of tensor %s overflows 64 bits", path,
                             tensor->name);
@@ -231,6 +235,12 @@ static enum sdg_result place_tensor(const struct scanner *s, struct sdg_tensor *
         return sdg_fail(s->log, SDG_ERROR_INPUT,
                         "%s: tensor %s ends at data byte %lld, but the file has only %zu; is the file cut short?", path,
                         tensor->name, (long long)end, room);
+    if (tensor->unreadable) {
+        tensor->dtype = SDG_BOOL;
+        tensor->rank = 1;
+        tensor->dims[0] = end - begin;
+        bytes = (size_t)(end - begin);
+    }
     if ((uint64_t)(end - begin) != bytes)
         return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has %lld bytes, its shape and dtype need %zu", path,
                         tensor->name, (long long)(end - begin), bytes);
@@ -256,13 +266,12 @@ static enum sdg_result scan_tensor(struct scanner *s, const char *name, size_t d
             if (strcmp(field, "dtype") == 0) {
                 flag = DTYPE;
                 SDG_TRY(scan_string(s, &text));
-                SDG_TRY(dtype_from_name(s, name, text, &tensor->dtype));
+                SDG_TRY(dtype_from_name(s, text, tensor));
             } else if (strcmp(field, "shape") == 0) {
                 flag = SHAPE;
                 SDG_TRY(scan_numbers(s, name, SDG_MAX_DIMS, tensor->dims, &tensor->rank));
                 if (tensor->rank > SDG_MAX_DIMS)
-                    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has more than %d dimensions", path, name,
-                                    SDG_MAX_DIMS);
+                    tensor->unreadable = "has more than 8 dimensions";
             } else if (strcmp(field, "data_offsets") == 0) {
                 flag = OFFSETS;
                 SDG_TRY(scan_numbers(s, name, 2, offsets, &count));

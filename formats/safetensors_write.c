@@ -74,6 +74,8 @@ static enum sdg_result check_names(const struct sdg_log *log, const char *path, 
         if (tensors[i].added)
             result = sdg_fail(log, SDG_ERROR_USAGE, "%s: tensor %s has low-rank parts added, which no file can hold",
                               path, tensors[i].name);
+        else if (tensors[i].unreadable)
+            result = sdg_tensor_check_readable(log, path, &tensors[i]);
         else if (!sdg_utf8_valid(names[i], strlen(names[i])) || strcmp(names[i], "__metadata__") == 0)
             result = sdg_fail(log, SDG_ERROR_USAGE, "%s: '%s' cannot be the name of a tensor", path, names[i]);
         else if (i > 0 && strcmp(names[i - 1], names[i]) == 0)

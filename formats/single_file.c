@@ -60,8 +60,6 @@ static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *s
                                  const char *prefix, const struct sdg_ldm_layout *layout, struct sdg_tensors **out)
 {
     struct sdg_tensors *view = NULL;
-    size_t strangers = 0;
-    const char *stranger = NULL;
     SDG_TRY(sdg_tensors_new(log, source->path, &view));
     enum sdg_result result = sdg_tensors_use(log, view, source);
     for (size_t i = 0; result == SDG_OK && i < source->count; i++) {
@@ -71,8 +69,8 @@ static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *s
             continue;
         if (sdg_name_from_ldm(part, layout, plain, name))
             result = sdg_add_canonical(log, view, part, tensor, name);
-        else if (strangers++ == 0)
-            stranger = tensor->name;
+        else
+            result = sdg_tensors_add_unplaced(log, view, tensor->name, sdg_name_is_in_ldm_module(part, layout, plain));
     }
     if (result == SDG_OK)
         result = sdg_tensors_finish(log, view);
@@ -80,9 +78,7 @@ static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *s
         sdg_tensors_destroy(&view);
         return result;
     }
-    if (strangers && *prefix)
-        sdg_say(log, SDG_LOG_WARNING, "%s: %zu tensors with unknown names are ignored, %s for example", source->path,
-                strangers, stranger);
+    sdg_tensors_set_inferred(view);
     *out = view;
     return SDG_OK;
 }
@@ -100,7 +96,7 @@ static enum sdg_result open_openclip(const struct sdg_log *log, struct sdg_model
                                      const char *prefix, int i)
 {
     SDG_TRY(sdg_infer_openclip(log, source, prefix, i == 0, &model->text_config[i]));
-    SDG_TRY(sdg_openclip_open(log, source, prefix, &model->text_config[i], &model->text[i]));
+    SDG_TRY(sdg_openclip_open(log, source, prefix, &model->text_config[i], i == 0, &model->text[i]));
     model->pad_token[i] = sdg_strdup(log, "!");
     return model->pad_token[i] ? SDG_OK : SDG_ERROR_MEMORY;
 }
@@ -189,6 +185,7 @@ static enum sdg_result open_tiny_vae(const struct sdg_log *log, struct sdg_sourc
         sdg_tensors_destroy(&view);
         return result;
     }
+    sdg_tensors_set_inferred(view);
     *out = view;
     return SDG_OK;
 }

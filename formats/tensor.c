@@ -24,6 +24,13 @@ enum sdg_result sdg_tensor_sort_unique(const struct sdg_log *log, const char *pa
     return SDG_OK;
 }
 
+enum sdg_result sdg_tensor_check_readable(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensor)
+{
+    return tensor->unreadable
+        ? sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: tensor %s %s", path, tensor->name, tensor->unreadable)
+        : SDG_OK;
+}
+
 const struct sdg_tensor *sdg_tensor_search(const struct sdg_tensor *tensors, size_t count, const char *name)
 {
     const struct sdg_tensor key = {.name = name};

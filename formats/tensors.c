@@ -20,6 +20,9 @@ struct sdg_tensors {
     size_t source_count, source_capacity;
     struct sdg_tensor *tensors;
     size_t count, capacity;
+    struct sdg_unplaced *unplaced;
+    size_t unplaced_count, unplaced_capacity;
+    bool inferred;
     struct block *blocks;
     struct sdg_tensors *below; // owned; some of `tensors` are its
 };
@@ -75,18 +78,41 @@ void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, s
     return place;
 }
 
+static char *copy_name(const struct sdg_log *log, struct sdg_tensors *tensors, const char *name)
+{
+    const size_t bytes = strlen(name) + 1;
+    char *copy = sdg_tensors_room(log, tensors, bytes);
+    return copy ? memcpy(copy, name, bytes) : NULL;
+}
+
 enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *tensors, const struct sdg_tensor *tensor,
                                 const char *name)
 {
     if (!sdg_grow(log, &tensors->tensors, &tensors->capacity, tensors->count + 1, sizeof *tensor, "a table of tensors"))
         return SDG_ERROR_MEMORY;
-    size_t bytes = strlen(name) + 1;
-    char *copy = sdg_tensors_room(log, tensors, bytes);
+    char *copy = copy_name(log, tensors, name);
     if (!copy)
         return SDG_ERROR_MEMORY;
     tensors->tensors[tensors->count] = *tensor;
-    tensors->tensors[tensors->count++].name = memcpy(copy, name, bytes);
+    tensors->tensors[tensors->count++].name = copy;
     return SDG_OK;
+}
+
+enum sdg_result sdg_tensors_add_unplaced(const struct sdg_log *log, struct sdg_tensors *tensors, const char *name,
+                                         bool in_module)
+{
+    char *copy = copy_name(log, tensors, name);
+    if (!copy ||
+        !sdg_grow(log, &tensors->unplaced, &tensors->unplaced_capacity, tensors->unplaced_count + 1,
+                  sizeof *tensors->unplaced, "a table of names"))
+        return SDG_ERROR_MEMORY;
+    tensors->unplaced[tensors->unplaced_count++] = (struct sdg_unplaced){copy, in_module};
+    return SDG_OK;
+}
+
+void sdg_tensors_set_inferred(struct sdg_tensors *tensors)
+{
+    tensors->inferred = true;
 }
 
 enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors)
@@ -102,8 +128,11 @@ enum sdg_result sdg_tensors_open(const struct sdg_log *log, const char *path, st
     enum sdg_result result = sdg_tensors_new(log, path, &tensors);
     if (result == SDG_OK)
         result = sdg_tensors_use(log, tensors, source);
-    for (size_t i = 0; result == SDG_OK && i < source->count; i++)
-        result = sdg_tensors_add(log, tensors, &source->tensors[i], source->tensors[i].name);
+    for (size_t i = 0; result == SDG_OK && i < source->count; i++) {
+        result = sdg_tensor_check_readable(log, path, &source->tensors[i]);
+        if (result == SDG_OK)
+            result = sdg_tensors_add(log, tensors, &source->tensors[i], source->tensors[i].name);
+    }
     if (result == SDG_OK)
         result = sdg_tensors_finish(log, tensors);
     sdg_source_drop(&source);
@@ -129,6 +158,7 @@ void sdg_tensors_destroy(struct sdg_tensors **handle)
         tensors->blocks = next;
     }
     sdg_tensors_destroy(&tensors->below);
+    sdg_free(tensors->unplaced);
     sdg_free(tensors->sources);
     sdg_free(tensors->tensors);
     sdg_free(tensors->path);
@@ -173,6 +203,17 @@ struct sdg_tensor *sdg_tensors_edit(struct sdg_tensors *tensors, const char *nam
 {
     const struct sdg_tensor *found = sdg_tensors_find(tensors, name);
     return found ? &tensors->tensors[found - tensors->tensors] : NULL;
+}
+
+const struct sdg_unplaced *sdg_tensors_unplaced(const struct sdg_tensors *tensors, size_t *count)
+{
+    *count = tensors->unplaced_count;
+    return tensors->unplaced;
+}
+
+bool sdg_tensors_are_inferred_from(const struct sdg_tensors *tensors)
+{
+    return tensors->inferred;
 }
 
 const char *sdg_tensors_path(const struct sdg_tensors *tensors)

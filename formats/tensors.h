@@ -5,11 +5,13 @@
 
 #include "formats/tensor.h"
 
+#include <stdbool.h>
+
 // Owns the mapping. Thread-safety: look-ups from any thread; destruction from one.
 struct sdg_tensors;
 
 // Opens one safetensors file and checks every field of its header. SDG_ERROR_INPUT with path, tensor and reason
-// otherwise.
+// otherwise; SDG_ERROR_UNSUPPORTED if one of its tensors cannot be read (a model's component may hold such tensors).
 enum sdg_result sdg_tensors_open(const struct sdg_log *log, const char *path, struct sdg_tensors **out);
 void sdg_tensors_destroy(struct sdg_tensors **tensors);
 
@@ -42,6 +44,17 @@ const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *
 
 // All of the file's, for copies of it, or the first file's where there are several.
 const struct sdg_metadata *sdg_tensors_all_metadata(const struct sdg_tensors *tensors, size_t *count);
+
+// What an original checkpoint holds for this component under names that its network has no place for.
+struct sdg_unplaced {
+    const char *name; // as in the file
+    bool in_module;   // it stands inside a module that the network does have
+};
+// NULL if there is none.
+const struct sdg_unplaced *sdg_tensors_unplaced(const struct sdg_tensors *tensors, size_t *count);
+// True if no configuration says what the network is, so that it was concluded from these tensors: one that the network
+// does not read shows that others are missing.
+bool sdg_tensors_are_inferred_from(const struct sdg_tensors *tensors);
 
 // The pages of this tensor (the whole ones inside it) are not needed any more: keeps a mapped file from staying
 // resident beside reordered weights. The data stays readable (it is read from the file again).

@@ -173,6 +173,7 @@ enum sdg_result sdg_weight_find(const struct sdg_log *log, const struct sdg_tens
     const struct sdg_tensor *tensor = sdg_tensors_find(tensors, v->name);
     if (!tensor)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s is missing", sdg_tensors_path(tensors), v->name);
+    SDG_TRY(sdg_tensor_check_readable(log, sdg_tensors_path(tensors), tensor));
     struct sdg_weight w = {.tensors = tensors,
                            .stored = {.tensor = tensor,
                                       .encoding = sdg_encoding_of(tensor->dtype),

@@ -8,6 +8,7 @@
 #include "pipeline/parameter_names.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/text.h"
+#include "pipeline/unused.h"
 #include "text/tokenizer.h"
 
 #include <stdio.h>
@@ -131,6 +132,7 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     SDG_TRY(sdg_quantized_open(p));
     SDG_TRY(open_correction(p));
     SDG_TRY(make_tokenizers(p));
+    SDG_TRY(sdg_unused_check(p));
     return sdg_backends_choose_types(p, params->type);
 }
 

@@ -192,6 +192,22 @@ static void test_single_file(void **state)
     print_message("%zu failing allocations\n", count);
 }
 
+// Both or neither: a checkpoint that has lost one of the two is found when that one is asked for.
+static void test_quant_conv(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *without;
+        bool both;
+    } rows[] = {{"model.quant_conv", true}, {"post_quant_conv", true}, {"quant_conv", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        write_small("s/quant.safetensors", rows[i].without, NULL);
+        struct sdg_model *model = open_model(temp_path("s/quant.safetensors"));
+        assert_true(model->vae_config.quant_conv == rows[i].both && model->vae_config.post_quant_conv == rows[i].both);
+        sdg_model_close(&model);
+    }
+}
+
 // The same of 8-bit floats: nothing but the type differs.
 static void test_float8(void **state)
 {
@@ -225,6 +241,7 @@ static size_t add_openclip(struct sdg_tensor *to, char (*names)[100], const char
         {"ln_final.bias", 1, 64, 0},
         {"text_projection", 2, 64, 8},
         {"logit_scale", 0, 0, 0},
+        {"transformer.resblocks.0.ln_9.bias", 1, 64, 0},
         {"transformer.resblocks.0.attn.in_proj_weight", 2, 6, 64},
         {"transformer.resblocks.0.attn.in_proj_bias", 1, 6, 0},
         {"transformer.resblocks.0.attn.out_proj.bias", 1, 64, 0},
@@ -282,6 +299,12 @@ static void check_openclip(const struct sdg_tensors *view)
         "encoder.layers.0.mlp.fc2.bias",
     };
     char name[100];
+    size_t count;
+    const struct sdg_unplaced *unplaced = sdg_tensors_unplaced(view, &count);
+    assert_int_equal(count, 2);
+    assert_true(strstr(unplaced[0].name, ".logit_scale") && !unplaced[0].in_module);
+    assert_true(strstr(unplaced[1].name, ".transformer.resblocks.0.ln_9.bias") && unplaced[1].in_module);
+    assert_true(sdg_tensors_are_inferred_from(view));
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         snprintf(name, sizeof name, "text_model.%s", same[i]);
         const struct sdg_tensor *t = sdg_tensors_find(view, name);
@@ -382,7 +405,11 @@ static void test_broken_single_files(void **state)
     struct sdg_tensor strange = tensor("model.diffusion_model.surprise.weight", 1, 1, 0, 0, 0);
     write_small("s/strange.safetensors", NULL, &strange);
     assert_int_equal(sdg_model_open(temp_log(&t), temp_path("s/strange.safetensors"), &model), SDG_OK);
-    assert_true(t.warnings == 1 && t.errors == 0);
+    assert_true(t.warnings == 0 && t.errors == 0);
+    size_t count;
+    const struct sdg_unplaced *unplaced = sdg_tensors_unplaced(model->unet, &count);
+    assert_true(count == 1 && !unplaced->in_module);
+    assert_string_equal(unplaced->name, strange.name);
     sdg_model_close(&model);
 }
 
@@ -585,6 +612,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_single_file),
+        cmocka_unit_test(test_quant_conv),
         cmocka_unit_test(test_float8),
         cmocka_unit_test(test_openclip),
         cmocka_unit_test(test_broken_single_files),
