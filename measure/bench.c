@@ -10,9 +10,11 @@
 #include "text/tokenizer.h"
 #include "vae/vae.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct request {
+    enum sdg_network_kind kind;
     int64_t h, w, batch; // latent size
 };
 
@@ -24,19 +26,31 @@ struct sdg_bench {
     int64_t runs; // since the warm-up
 };
 
-// The network of that name, one row long.
-static enum sdg_result find(const struct sdg_pipeline *p, const char *name, const struct request *r,
-                            enum sdg_network_kind *kind, struct sdg_network_shape *shape)
+// "a, b or c" of the networks that can be timed.
+static void join_names(char *text, size_t size)
 {
-    *shape = (struct sdg_network_shape){
-        .batch = r->batch, .height = r->h, .width = r->w, .tokens = SDG_TEXT_TOKENS, .rows = 1, .skip = 1};
-    *kind = strcmp(name, "text") == 0 ? SDG_NETWORK_TEXT
-        : strcmp(name, "unet") == 0   ? SDG_NETWORK_UNET_STEP
-        : strcmp(name, "vae") == 0    ? SDG_NETWORK_DECODER
-                                      : SDG_NETWORK_NONE;
-    if (*kind == SDG_NETWORK_NONE)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be text, unet or vae", name);
-    return SDG_OK;
+    const char *names[SDG_NETWORK_COUNT];
+    size_t count = 0, at = 0;
+    for (int i = 1; i < SDG_NETWORK_COUNT; i++)
+        if (sdg_network_row((enum sdg_network_kind)i)->timed.name)
+            names[count++] = sdg_network_row((enum sdg_network_kind)i)->timed.name;
+    for (size_t i = 0; i < count && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%s", i == 0 ? "" : i + 1 < count ? ", " : " or ", names[i]);
+}
+
+static enum sdg_result find(const struct sdg_pipeline *p, const char *name, enum sdg_network_kind *kind)
+{
+    char legal[100];
+    for (int i = 1; i < SDG_NETWORK_COUNT && name; i++) {
+        const char *timed = sdg_network_row((enum sdg_network_kind)i)->timed.name;
+        *kind = (enum sdg_network_kind)i;
+        if (timed && strcmp(name, timed) == 0)
+            return SDG_OK;
+    }
+    join_names(legal, sizeof legal);
+    if (!name)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "no network is named, should be %s", legal);
+    return sdg_fail(&p->log, SDG_ERROR_USAGE, "network is '%s', should be %s", name, legal);
 }
 
 static enum sdg_result write_random(struct sdg_pipeline *p, struct sdg_program *program)
@@ -78,20 +92,21 @@ static enum sdg_result check(const struct sdg_pipeline *p, const struct sdg_benc
                         height, factor);
     if (params->batch < 0 || params->batch > 64)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "batch is %d, should be 1..64", params->batch);
-    int samples = strcmp(params->network, "unet") == 0 ? 2 : 1; // a guidance pair
-    *out = (struct request){height / factor, width / factor, samples * (params->batch ? params->batch : 1)};
+    int samples = sdg_network_row(out->kind)->timed.samples;
+    out->h = height / factor;
+    out->w = width / factor;
+    out->batch = samples * (params->batch ? params->batch : 1);
     return SDG_OK;
 }
 
-static enum sdg_result prepare(struct sdg_bench *b, const char *network, const struct request *r)
+static enum sdg_result prepare(struct sdg_bench *b, const struct request *r)
 {
     struct sdg_pipeline *p = b->pipeline;
-    enum sdg_network_kind kind;
-    struct sdg_network_shape shape;
-    SDG_TRY(find(p, network, r, &kind, &shape));
-    SDG_TRY(sdg_network_compile(p, kind, &shape, &b->program));
+    const struct sdg_network_shape shape = {
+        .batch = r->batch, .height = r->h, .width = r->w, .tokens = SDG_TEXT_TOKENS, .rows = 1, .skip = 1};
+    SDG_TRY(sdg_network_compile(p, r->kind, &shape, &b->program));
     SDG_TRY(write_random(p, b->program));
-    if (kind == SDG_NETWORK_UNET_STEP)
+    if (sdg_network_row(r->kind)->rewritten)
         SDG_TRY(sdg_quantized_write_intervals(p, b->program, 1, middle_timestep, NULL));
     SDG_TRY(sdg_program_run(b->program, 0)); // warm-up
     sdg_program_profile(b->program, b->kernels);
@@ -102,8 +117,7 @@ enum sdg_result sdg_bench_create(struct sdg_pipeline *p, const struct sdg_bench_
 {
     struct request r = {0};
     *out = NULL;
-    if (!params->network)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "no network is named, should be text, unet or vae");
+    SDG_TRY(find(p, params->network, &r.kind));
     SDG_TRY(check(p, params, &r));
     struct sdg_bench *b = sdg_alloc(&p->log, 1, sizeof *b, "a network to time");
     if (!b)
@@ -112,7 +126,7 @@ enum sdg_result sdg_bench_create(struct sdg_pipeline *p, const struct sdg_bench_
     b->width = (int)r.w * sdg_vae_factor(&p->model->vae_config);
     b->height = (int)r.h * sdg_vae_factor(&p->model->vae_config);
     b->kernels = params->kernels;
-    enum sdg_result result = prepare(b, params->network, &r);
+    enum sdg_result result = prepare(b, &r);
     if (result == SDG_OK)
         *out = b;
     else

@@ -224,6 +224,7 @@ const struct sdg_network_row *sdg_network_row(enum sdg_network_kind kind)
 {
     static const struct sdg_network_row rows[SDG_NETWORK_COUNT] = {
         [SDG_NETWORK_TEXT] = {.name = "text encoder",
+                              .timed = {"text", 1},
                               .stage = SDG_STAGE_TEXT,
                               .residency = SDG_RESIDENT_ONCE,
                               .shape = text_shape,
@@ -254,6 +255,7 @@ const struct sdg_network_row *sdg_network_row(enum sdg_network_kind kind)
                                       .weights = unet_weights,
                                       .differs = context_differs},
         [SDG_NETWORK_UNET_STEP] = {.name = "UNet",
+                                   .timed = {"unet", 2},
                                    .stage = SDG_STAGE_UNET,
                                    .residency = SDG_RESIDENT_KEPT,
                                    .rewritten = true,
@@ -262,6 +264,7 @@ const struct sdg_network_row *sdg_network_row(enum sdg_network_kind kind)
                                    .weights = unet_weights,
                                    .host = step_host},
         [SDG_NETWORK_DECODER] = {.name = "VAE decoder",
+                                 .timed = {"vae", 1},
                                  .stage = SDG_STAGE_VAE,
                                  .residency = SDG_RESIDENT_KEPT,
                                  .tiles = true,

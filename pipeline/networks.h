@@ -14,7 +14,11 @@ enum sdg_residency {   // how long a program is there
 };
 
 struct sdg_network_row {
-    const char *name;     // in the memory plan
+    const char *name; // in the memory plan
+    struct {
+        const char *name; // in sdg_bench_params; NULL: it is not timed by itself
+        int samples;      // of one run in a batch of 1; 2 = a guidance pair
+    } timed;
     enum sdg_stage stage; // whose backend it runs on, and in whose type
     enum sdg_residency residency;
     bool tiles;                         // may run in tiles when memory is short
