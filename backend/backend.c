@@ -26,6 +26,12 @@ enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, 
     return sdg_fail(log, SDG_ERROR_USAGE, "there is no backend %s, only reference, cpu and vulkan", name);
 }
 
+void sdg_backend_init(struct sdg_backend *backend, const struct sdg_backend_ops *ops, const struct sdg_log *log)
+{
+    // The pointer to the log is const from here on, so the struct is copied, not assigned.
+    memcpy(backend, &(const struct sdg_backend){.ops = ops, .log = log}, sizeof *backend);
+}
+
 void sdg_backend_destroy(struct sdg_backend **backend)
 {
     if (*backend)
