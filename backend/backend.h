@@ -28,13 +28,13 @@ struct sdg_backend_params {
     const char *cache_dir; // vulkan: pipeline cache folder; NULL = none
 };
 
-enum sdg_feature { // rungs of the ladders
-    SDG_FEATURE_ONEDNN = 1,
-    SDG_FEATURE_BF16 = 2,
-    SDG_FEATURE_SUBGROUP = 4,
-    SDG_FEATURE_F16 = 8,
-    SDG_FEATURE_DOT = 16,
-    SDG_FEATURE_COOPMAT = 32,
+enum {
+#define SDG_FEATURE(upper, name) SDG_FEATURE_INDEX_##upper,
+#include "backend/features.def"
+};
+enum sdg_feature { // bits: SDG_FEATURE_F16, ...
+#define SDG_FEATURE(upper, name) SDG_FEATURE_##upper = 1 << SDG_FEATURE_INDEX_##upper,
+#include "backend/features.def"
 };
 
 struct sdg_device_info {
