@@ -60,6 +60,9 @@ struct sdg_memory {
     size_t total;                           // their sum
 };
 
+// What params say in words, whichever backend they are for: SDG_ERROR_USAGE, with what is legal, for a cpu_mask that
+// names what this architecture does not have. For callers that open a backend later, or another than `cpu`.
+enum sdg_result sdg_backend_check_params(const struct sdg_log *log, const struct sdg_backend_params *params);
 // name: "reference", "cpu", "vulkan". SDG_ERROR_DEVICE if there is none, SDG_ERROR_UNSUPPORTED if not built in.
 enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, const struct sdg_backend_params *params,
                                    struct sdg_backend **out);
