@@ -69,6 +69,10 @@ if(SDG_ONEDNN_RUNTIME) # not from the system: it travels with the library
 endif()
 
 # pkg-config: --static adds what the archive needs.
+# Paths from the folder of the .pc file, which lies in LIBDIR/pkgconfig.
+file(RELATIVE_PATH sdg_pc_up "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
+set(sdg_pc_libdir "\${prefix}/${CMAKE_INSTALL_LIBDIR}")
+set(sdg_pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
 set(sdg_pc_private "-lm -pthread")
 if(TARGET OpenMP::OpenMP_C)
     string(APPEND sdg_pc_private " ${OpenMP_C_FLAGS}")
