@@ -30,13 +30,13 @@ struct sdg_backend_params {
     const char *cache_dir; // vulkan: pipeline cache folder; NULL = none
 };
 
-enum sdg_feature { // rungs of the ladders
-    SDG_FEATURE_ONEDNN = 1,
-    SDG_FEATURE_BF16 = 2,
-    SDG_FEATURE_SUBGROUP = 4,
-    SDG_FEATURE_F16 = 8,
-    SDG_FEATURE_DOT = 16,
-    SDG_FEATURE_COOPMAT = 32,
+enum {
+#define SDG_FEATURE(upper, name) SDG_FEATURE_INDEX_##upper,
+#include "backend/features.def"
+};
+enum sdg_feature { // bits: SDG_FEATURE_F16, ...
+#define SDG_FEATURE(upper, name) SDG_FEATURE_##upper = 1 << SDG_FEATURE_INDEX_##upper,
+#include "backend/features.def"
 };
 
 struct sdg_device_info {
@@ -63,6 +63,9 @@ struct sdg_memory {
     size_t total;                           // their sum
 };
 
+// What params say in words, whichever backend they are for: SDG_ERROR_USAGE, with what is legal, for a cpu_mask that
+// names what this architecture does not have. For callers that open a backend later, or another than `cpu`.
+enum sdg_result sdg_backend_check_params(const struct sdg_log *log, const struct sdg_backend_params *params);
 // name: "reference", "cpu", "vulkan". SDG_ERROR_DEVICE if there is none, SDG_ERROR_UNSUPPORTED if not built in.
 enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, const struct sdg_backend_params *params,
                                    struct sdg_backend **out);
