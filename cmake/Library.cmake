@@ -46,6 +46,15 @@ foreach(library sdgen sdgen_static)
 endforeach()
 target_compile_definitions(sdgen_static INTERFACE SDG_STATIC)
 target_link_libraries(sdgen PRIVATE ${sdg_libraries})
+# What a list names and no file defines, such as an operation without a kernel, fails here and not when it is loaded. The
+# sanitizers' own functions come from the program.
+if(NOT SDG_SANITIZE)
+    include(CheckLinkerFlag)
+    check_linker_flag(C -Wl,--no-undefined SDG_LINKER_HAS_NO_UNDEFINED)
+    if(SDG_LINKER_HAS_NO_UNDEFINED)
+        target_link_options(sdgen PRIVATE -Wl,--no-undefined)
+    endif()
+endif()
 target_link_libraries(sdgen_static PUBLIC ${sdg_libraries})
 
 install(TARGETS sdgen EXPORT sdgenTargets

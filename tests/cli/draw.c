@@ -571,8 +571,13 @@ static void test_lists(void **state)
     assert_non_null(strstr(run->out, "own kernels generic"));
     assert_non_null(strstr(run->out, "conv2d:generic")); // oneDNN has nothing that small
     assert_null(strstr(run->out, "avx"));
-    expect_error(sdgen("--plan", "--cpu-mask", "generic,mmx2", SMALL), 1, "'mmx2', should be some of generic", 0);
+    static char *const anywhere[] = {"cpu", "reference", "vulkan", "auto"}; // wrong, whoever would use it
+    for (size_t i = 0; i < sizeof anywhere / sizeof *anywhere; i++)
+        expect_error(sdgen("--plan", "--backend", anywhere[i], "--cpu-mask", "generic,mmx2", SMALL), 1,
+                     "'mmx2', should be some of generic", 0);
 #if defined(__x86_64__)
+    expect_error(sdgen("--plan", "--cpu-mask", "sse9", SMALL), 1, "avx512bf16 or the features fma, avx512f, avx512bw",
+                 0);
     run = sdgen("--plan", "--cpu-mask", "avx2", SMALL); // oneDNN's kernels as well
     expect_done(run);
     assert_null(strstr(run->out, "avx512"));
