@@ -9,11 +9,12 @@ prepare_name=run.sh
 prepare_packages
 prepare_lock
 prepare_onednn
-# Tests, once configured by test.sh, stay configured; this builds only the program.
+# Tests, once configured by test.sh, stay configured; this builds no tests.
 tests=OFF
 grep -qs '^SDG_BUILD_TESTS:BOOL=ON' "$root/build/CMakeCache.txt" && tests=ON
 prepare_build "$root/build" -DCMAKE_BUILD_TYPE=Release -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=$tests
 [ -x "$root/build/bin/sdgen" ] || prepare_say "building (once)"
-prepare_quietly "$root/build/build.log" ninja -C "$root/build" sdgen_app || exit 1
+# The programs and the library, so that everything the README names is there; tests only with test.sh.
+prepare_quietly "$root/build/build.log" ninja -C "$root/build" programs || exit 1
 prepare_unlock
 exec "$root/build/bin/sdgen" "$@"

@@ -32,6 +32,15 @@ prepare_onednn
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 passed=0 failed=0 skipped=0
 
+# Reference data beyond the checkout's, where it lies beside it.
+reference=
+[ ! -d "$root/../shared/goldens" ] || reference=$(cd "$root/../shared" && pwd -P)
+if clang-format --version 2>/dev/null | grep -q 'version 23\.'; then
+    (cd "$root" && git ls-files '*.c' '*.h' 2>/dev/null | xargs -r clang-format --dry-run --Werror --style=file) ||
+        { failed=$((failed + 1)); prepare_say "clang-format would change files (above)"; }
+else
+    prepare_say "skipped: the check of the formatting, clang-format 23 is not here (pip install clang-format==23.1.5)"
+fi
 "$root/tools/check-layers" || { failed=1; prepare_say "tools/check-layers failed"; }
 
 # run NAME FOLDER CTEST-ARGUMENT...
@@ -53,12 +62,12 @@ run() {
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
 }
 
-prepare_build "$root/build" -DCMAKE_BUILD_TYPE=Release -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON
+prepare_build "$root/build" -DCMAKE_BUILD_TYPE=Release -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON "-DSDG_REFERENCE_DATA=$reference"
 run release "$root/build" "$@"
 
 # Instrumented code is slow: the heavy tests do less there.
 export SDG_TEST_QUICK=1
-prepare_build "$root/build/asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSDG_SANITIZE=ON -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON
+prepare_build "$root/build/asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSDG_SANITIZE=ON -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON "-DSDG_REFERENCE_DATA=$reference"
 run sanitizers "$root/build/asan" "$@"
 
 echo "$passed passed, $failed failed, $skipped skipped"

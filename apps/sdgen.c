@@ -323,7 +323,6 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
                                                  const struct inputs *inputs, int64_t number)
 {
     const struct sdgen_values *values = &options->values;
-    bool sampler_of_model = !strcmp(values->schedule, "model") && !sdgen_given(options, "sampling-method");
     return (struct sdg_generate_params){
         .prompt = options->prompt,
         .negative_prompt = options->negative,
@@ -332,8 +331,8 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
         .height = inputs->height,
         .steps = options->sigma_count ? 0 : (int)values->steps,
         .cfg_scale = {sdgen_given(options, "cfg-scale"), values->cfg_scale},
-        .sampler = sampler_of_model ? NULL : values->sampler,
-        .schedule = options->sigma_count ? NULL : values->schedule,
+        .sampler = sdgen_given(options, "sampling-method") ? values->sampler : NULL,
+        .schedule = sdgen_given(options, "scheduler") ? values->schedule : NULL,
         .eta = {sdgen_given(options, "eta"), values->eta},
         .sigmas = options->sigma_count ? options->sigmas : NULL,
         .sigma_count = options->sigma_count,

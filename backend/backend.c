@@ -1,6 +1,8 @@
 // The list of backends and the calls that go to one of them; programs are in program.c.
 #include "backend/backend.h"
 
+#include "backend/cpu/fast/sets.h"
+
 #include <string.h>
 
 static const struct sdg_backend_ops *const backends[] = {
@@ -11,6 +13,12 @@ static const struct sdg_backend_ops *const backends[] = {
 #endif
 };
 enum { BACKEND_COUNT = sizeof backends / sizeof *backends };
+
+enum sdg_result sdg_backend_check_params(const struct sdg_log *log, const struct sdg_backend_params *params)
+{
+    unsigned mask;
+    return sdg_fast_mask(log, params->cpu_mask, &mask);
+}
 
 enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, const struct sdg_backend_params *params,
                                    struct sdg_backend **out)
@@ -24,6 +32,12 @@ enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, 
     if (strcmp(name, "vulkan") == 0)
         return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "backend vulkan is not in this build: it needs -DSDG_VULKAN=on");
     return sdg_fail(log, SDG_ERROR_USAGE, "there is no backend %s, only reference, cpu and vulkan", name);
+}
+
+void sdg_backend_init(struct sdg_backend *backend, const struct sdg_backend_ops *ops, const struct sdg_log *log)
+{
+    // The pointer to the log is const from here on, so the struct is copied, not assigned.
+    memcpy(backend, &(const struct sdg_backend){.ops = ops, .log = log}, sizeof *backend);
 }
 
 void sdg_backend_destroy(struct sdg_backend **backend)

@@ -5,6 +5,8 @@
 // Thread-safety: a backend and all its programs are one unit that one thread may use at a time, creation and
 // destruction included; the thread may change from call to call. Different backends, also of the same name, are
 // independent of each other.
+// Messages: what is wrong with a program goes to the program's log. What concerns the device and what programs share on
+// it (a Vulkan call that failed, memory the device has not, the pipeline cache) goes to the backend's.
 // Lifetime: the log given to sdg_backend_create outlives the backend, the backend outlives its programs. All other
 // arguments (graphs, weights, strings, arrays) are used during the call only.
 #ifndef SDG_BACKEND_BACKEND_H
@@ -28,13 +30,13 @@ struct sdg_backend_params {
     const char *cache_dir; // vulkan: pipeline cache folder; NULL = none
 };
 
-enum sdg_feature { // rungs of the ladders
-    SDG_FEATURE_ONEDNN = 1,
-    SDG_FEATURE_BF16 = 2,
-    SDG_FEATURE_SUBGROUP = 4,
-    SDG_FEATURE_F16 = 8,
-    SDG_FEATURE_DOT = 16,
-    SDG_FEATURE_COOPMAT = 32,
+enum {
+#define SDG_FEATURE(upper, name) SDG_FEATURE_INDEX_##upper,
+#include "backend/features.def"
+};
+enum sdg_feature { // bits: SDG_FEATURE_F16, ...
+#define SDG_FEATURE(upper, name) SDG_FEATURE_##upper = 1 << SDG_FEATURE_INDEX_##upper,
+#include "backend/features.def"
 };
 
 struct sdg_device_info {
@@ -49,6 +51,7 @@ struct sdg_device_info {
 
 struct sdg_program_params {
     const struct sdg_tensors *weights; // source of weights, used during create only; NULL = the graph has none
+    const struct sdg_log *log;         // gets the program's messages and outlives it; NULL = the backend's
     bool release_weights;              // mapped pages are given back as they are reordered
     // Memory and kernels are determined, nothing large is allocated, weights are not read. Such a program answers
     // sdg_program_graph, _memory and _describe; it cannot be written, read or run (SDG_ERROR_USAGE).
@@ -60,6 +63,9 @@ struct sdg_memory {
     size_t total;                           // their sum
 };
 
+// What params say in words, whichever backend they are for: SDG_ERROR_USAGE, with what is legal, for a cpu_mask that
+// names what this architecture does not have. For callers that open a backend later, or another than `cpu`.
+enum sdg_result sdg_backend_check_params(const struct sdg_log *log, const struct sdg_backend_params *params);
 // name: "reference", "cpu", "vulkan". SDG_ERROR_DEVICE if there is none, SDG_ERROR_UNSUPPORTED if not built in.
 enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, const struct sdg_backend_params *params,
                                    struct sdg_backend **out);
@@ -69,7 +75,8 @@ const struct sdg_device_info *sdg_backend_info(const struct sdg_backend *backend
 // True if it can store activations in this type at full speed (bf16 on a CPU without bf16 instructions: false).
 bool sdg_backend_has_type(const struct sdg_backend *backend, enum sdg_dtype dtype);
 // Whether it can run the graph: its operations, types and sizes on this device, with weights stored like these (NULL:
-// any). A question, so nothing is said; what else is wrong with graph or weights shows when the program is created.
+// any). A question, so nothing is said, and nothing in the backend changes; what else is wrong with graph or weights
+// shows when the program is created.
 bool sdg_backend_supports(struct sdg_backend *backend, const struct sdg_graph *graph,
                           const struct sdg_tensors *weights);
 // Calls `fn` per device of the backend `name`, or if NULL of all that are built in, in the order --backend vulkan:N
@@ -123,9 +130,12 @@ struct sdg_backend_ops {
 // First member of every backend's own struct.
 struct sdg_backend {
     const struct sdg_backend_ops *ops;
-    const struct sdg_log *log;
+    const struct sdg_log *const log;
     struct sdg_device_info info;
 };
+
+// Fills a zeroed one, just allocated; `info` is left to the backend.
+void sdg_backend_init(struct sdg_backend *backend, const struct sdg_backend_ops *ops, const struct sdg_log *log);
 
 extern const struct sdg_backend_ops sdg_backend_reference, sdg_backend_cpu, sdg_backend_vulkan;
 

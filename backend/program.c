@@ -40,7 +40,7 @@ static enum sdg_result make_room(struct sdg_program *p)
     }
     if (p->plan_only || !p->converted_bytes)
         return SDG_OK;
-    p->converted = sdg_alloc_raw(p->backend->log, p->converted_bytes, 1, "a conversion buffer");
+    p->converted = sdg_alloc_raw(p->log, p->converted_bytes, 1, "a conversion buffer");
     return p->converted ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
@@ -52,15 +52,17 @@ enum sdg_result sdg_program_create(struct sdg_backend *backend, const struct sdg
     *out = NULL;
     if (!params)
         params = &defaults;
+    const struct sdg_log *log = params->log ? params->log : backend->log;
     SDG_TRY(sdg_graph_check(graph));
     if (!params->weights && !params->plan_only && has_weights(graph))
-        return sdg_fail(backend->log, SDG_ERROR_USAGE, "the network has weights, but none were given");
-    struct sdg_program *program = sdg_alloc(backend->log, 1, ops->bytes, "a program");
+        return sdg_fail(log, SDG_ERROR_USAGE, "the network has weights, but none were given");
+    struct sdg_program *program = sdg_alloc(log, 1, ops->bytes, "a program");
     if (!program)
         return SDG_ERROR_MEMORY;
     program->backend = backend;
+    program->log = log;
     program->plan_only = params->plan_only;
-    enum sdg_result result = sdg_graph_copy(backend->log, graph, &program->graph);
+    enum sdg_result result = sdg_graph_copy(log, graph, &program->graph);
     if (result == SDG_OK)
         result = make_room(program);
     if (result == SDG_OK)
@@ -74,13 +76,10 @@ enum sdg_result sdg_program_create(struct sdg_backend *backend, const struct sdg
 bool sdg_backend_supports(struct sdg_backend *backend, const struct sdg_graph *graph, const struct sdg_tensors *weights)
 {
     static const struct sdg_log silent = {0};
-    const struct sdg_program_params params = {.weights = weights, .plan_only = true};
-    const struct sdg_log *log = backend->log;
+    const struct sdg_program_params params = {.weights = weights, .log = &silent, .plan_only = true};
     struct sdg_program *program = NULL;
-    backend->log = &silent;
     enum sdg_result result = sdg_program_create(backend, graph, &params, &program);
     sdg_program_destroy(&program);
-    backend->log = log;
     return result != SDG_ERROR_UNSUPPORTED;
 }
 
@@ -107,7 +106,7 @@ const struct sdg_graph *sdg_program_graph(const struct sdg_program *program)
 // The value of this name, with the checks that writing and reading share.
 static enum sdg_result find(const struct sdg_program *p, const char *name, size_t count, sdg_value *out)
 {
-    const struct sdg_log *log = p->backend->log;
+    const struct sdg_log *log = p->log;
     if (p->plan_only)
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: a program made to plan memory has no data", name);
     *out = sdg_graph_find(p->graph, name);
@@ -136,7 +135,7 @@ static enum sdg_result check_ids(const struct sdg_program *p, sdg_value v, const
     int64_t limit = id_limit(p->graph, v);
     for (size_t i = 0; i < count; i++)
         if (ids[i] < 0 || ids[i] >= limit)
-            return sdg_fail(p->backend->log, SDG_ERROR_INPUT, "%s: token id %d at position %zu, should be 0..%lld",
+            return sdg_fail(p->log, SDG_ERROR_INPUT, "%s: token id %d at position %zu, should be 0..%lld",
                             p->graph->values[v].name, (int)ids[i], i, (long long)limit - 1);
     return SDG_OK;
 }
@@ -147,7 +146,7 @@ enum sdg_result sdg_program_write(struct sdg_program *program, const char *name,
     SDG_TRY(find(program, name, count, &v));
     const struct sdg_value_info *info = &program->graph->values[v];
     if (!can_be_written(info))
-        return sdg_fail(program->backend->log, SDG_ERROR_USAGE, "%s: only inputs and tables can be written", name);
+        return sdg_fail(program->log, SDG_ERROR_USAGE, "%s: only inputs and tables can be written", name);
     if (info->dtype == SDG_S32) {
         SDG_TRY(check_ids(program, v, data, count));
     } else if (info->dtype != SDG_F32) {
@@ -159,7 +158,7 @@ enum sdg_result sdg_program_write(struct sdg_program *program, const char *name,
 
 enum sdg_result sdg_program_read(struct sdg_program *program, const char *name, float *data, size_t count)
 {
-    const struct sdg_log *log = program->backend->log;
+    const struct sdg_log *log = program->log;
     sdg_value v = 0;
     SDG_TRY(find(program, name, count, &v));
     const struct sdg_value_info *info = &program->graph->values[v];
@@ -176,7 +175,7 @@ enum sdg_result sdg_program_read(struct sdg_program *program, const char *name, 
 
 enum sdg_result sdg_program_run(struct sdg_program *program, int64_t row)
 {
-    const struct sdg_log *log = program->backend->log;
+    const struct sdg_log *log = program->log;
     if (program->plan_only)
         return sdg_fail(log, SDG_ERROR_USAGE, "a program made to plan memory cannot run");
     if (row < 0 || row >= program->graph->rows)

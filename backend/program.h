@@ -9,7 +9,8 @@
 // First member of every backend's own program struct; filled in before create() and read-only for the backend.
 struct sdg_program {
     struct sdg_backend *backend;
-    struct sdg_graph *graph; // the program's own; not changed any more
+    const struct sdg_log *log; // of what is said about this program, from its creation on; NULL: silence
+    struct sdg_graph *graph;   // the program's own; not changed any more
     bool plan_only;
     // the rest is the front's
     bool ran;               // the outputs are those of a run

@@ -1,20 +1,87 @@
 #include "base/json.h"
 
+#include "base/memory.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+// Numbers that Python's json module writes and JSON does not have, and what is parsed in their place. Not-a-number is
+// no value that anything can use: it stays a word, which every reader refuses by its name.
+static const struct special {
+    const char *name, *literal;
+} specials[] = {{"-Infinity", "-1e999"}, {"Infinity", "1e999"}, {"NaN", "\"NaN\""}};
+enum { MOST_GROWTH = 2 }; // of a literal over its name
+
+// The special number that is the whole value at `at`, or NULL.
+static const struct special *special_at(const char *text, const char *at)
+{
+    if (at > text && !strchr(" \t\r\n:[,", at[-1]))
+        return NULL;
+    for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
+        size_t length = strlen(specials[i].name);
+        if (strncmp(at, specials[i].name, length) == 0 && strchr(" \t\r\n,]}", at[length])) // or the text's end
+            return &specials[i];
+    }
+    return NULL;
+}
+
+static void replace_specials(const char *text, char *out)
+{
+    bool quoted = false;
+    for (const char *c = text; *c;) {
+        const struct special *special = quoted ? NULL : special_at(text, c);
+        if (special) {
+            out = stpcpy(out, special->literal);
+            c += strlen(special->name);
+            continue;
+        }
+        if (quoted && *c == '\\' && c[1])
+            *out++ = *c++;
+        else if (*c == '"')
+            quoted = !quoted;
+        *out++ = *c++;
+    }
+    *out = 0;
+}
+
+// *copy is `text` as cJSON can read it, to be freed, or NULL where it can as it is.
+static enum sdg_result readable(const struct sdg_log *log, const char *text, char **copy)
+{
+    size_t most = 0;
+    *copy = NULL;
+    for (const char *c = text; (c = strstr(c, "NaN")) != NULL; c += strlen("NaN"))
+        most += MOST_GROWTH;
+    if (most == 0 && !strstr(text, "Infinity"))
+        return SDG_OK;
+    *copy = sdg_alloc_raw(log, strlen(text) + most + 1, 1, "a JSON file");
+    if (!*copy)
+        return SDG_ERROR_MEMORY;
+    replace_specials(text, *copy);
+    return SDG_OK;
+}
+
+static enum sdg_result invalid(const struct sdg_log *log, const char *path, const char *text, const char *end)
+{
+    int line = 1;
+    for (const char *c = text; end && c < end && *c; c++)
+        line += *c == '\n';
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: is not valid JSON%s (line %d)", path, *text ? "" : ", it is empty",
+                    line);
+}
+
 enum sdg_result sdg_json_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_json *json)
 {
     const char *end = NULL;
+    char *copy;
+    SDG_TRY(readable(log, text, &copy));
+    if (copy)
+        text = copy;
     cJSON *root = cJSON_ParseWithOpts(text, &end, true);
-    if (!root) {
-        int line = 1;
-        for (const char *c = text; end && c < end && *c; c++)
-            line += *c == '\n';
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is not valid JSON%s (line %d)", path, *text ? "" : ", it is empty",
-                        line);
-    }
+    enum sdg_result result = root ? SDG_OK : invalid(log, path, text, end);
+    sdg_free(copy);
+    if (result != SDG_OK)
+        return result;
     if (!cJSON_IsObject(root)) {
         cJSON_Delete(root);
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no JSON object", path);
@@ -39,6 +106,8 @@ const char *sdg_json_show(const cJSON *item, char text[static 64])
 {
     if (cJSON_IsString(item))
         snprintf(text, 64, strlen(item->valuestring) < 48 ? "\"%s\"" : "\"%.48s...\"", item->valuestring);
+    else if (cJSON_IsNumber(item) && isinf(item->valuedouble))
+        snprintf(text, 64, "%sInfinity", item->valuedouble < 0 ? "-" : "");
     else if (cJSON_IsNumber(item))
         snprintf(text, 64, "%.10g", item->valuedouble);
     else

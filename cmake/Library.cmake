@@ -46,6 +46,15 @@ foreach(library sdgen sdgen_static)
 endforeach()
 target_compile_definitions(sdgen_static INTERFACE SDG_STATIC)
 target_link_libraries(sdgen PRIVATE ${sdg_libraries})
+# What a list names and no file defines, such as an operation without a kernel, fails here and not when it is loaded. The
+# sanitizers' own functions come from the program.
+if(NOT SDG_SANITIZE)
+    include(CheckLinkerFlag)
+    check_linker_flag(C -Wl,--no-undefined SDG_LINKER_HAS_NO_UNDEFINED)
+    if(SDG_LINKER_HAS_NO_UNDEFINED)
+        target_link_options(sdgen PRIVATE -Wl,--no-undefined)
+    endif()
+endif()
 target_link_libraries(sdgen_static PUBLIC ${sdg_libraries})
 
 install(TARGETS sdgen EXPORT sdgenTargets
@@ -60,6 +69,10 @@ if(SDG_ONEDNN_RUNTIME) # not from the system: it travels with the library
 endif()
 
 # pkg-config: --static adds what the archive needs.
+# Paths from the folder of the .pc file, which lies in LIBDIR/pkgconfig.
+file(RELATIVE_PATH sdg_pc_up "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
+set(sdg_pc_libdir "\${prefix}/${CMAKE_INSTALL_LIBDIR}")
+set(sdg_pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
 set(sdg_pc_private "-lm -pthread")
 if(TARGET OpenMP::OpenMP_C)
     string(APPEND sdg_pc_private " ${OpenMP_C_FLAGS}")

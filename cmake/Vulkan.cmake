@@ -28,16 +28,15 @@ endfunction()
 
 # The rows below read and extend the lists of sdg_build_shaders(), in whose scope they run.
 
-# rung NAME FEATURE EXTENSION FLAG...
-macro(sdg_rung_row name feature extension)
+# rung NAME EXTENSION FLAG...: the feature of that name
+macro(sdg_rung_row name extension)
     set(flags_${name} ${ARGN})
-    set(feature_${name} ${feature})
     sdg_probe_glsl(${extension} "${flags_${name}}" built_${name})
     if(built_${name})
         string(APPEND built " ${name}")
-        string(APPEND rungs "    {\"${name}\", ${feature}, true},\n")
+        string(APPEND rungs "    {\"${name}\", feature_${name}, true},\n")
     else()
-        string(APPEND rungs "    {\"${name}\", ${feature}, false},\n")
+        string(APPEND rungs "    {\"${name}\", feature_${name}, false},\n")
     endif()
 endmacro()
 
@@ -68,11 +67,11 @@ macro(sdg_shader_row source type width needed set)
     set(possible ON)
     string(REGEX MATCHALL "[a-z0-9_]+" needed_rungs ${needed})
     foreach(rung ${needed_rungs})
-        if(NOT DEFINED feature_${rung})
+        if(NOT DEFINED built_${rung})
             message(FATAL_ERROR "${table}: ${source} needs '${rung}', which is no rung above it")
         endif()
         list(APPEND flags ${flags_${rung}})
-        string(APPEND needs " | ${feature_${rung}}")
+        string(APPEND needs " | feature_${rung}")
         if(NOT rung STREQUAL "${type}")
             string(APPEND name _${rung})
         endif()
@@ -106,7 +105,7 @@ function(sdg_build_shaders built_rungs)
         string(REGEX MATCHALL "[^ \t]+" columns ${line})
         list(POP_FRONT columns kind)
         list(LENGTH columns count)
-        if(kind STREQUAL "rung" AND count GREATER_EQUAL 3)
+        if(kind STREQUAL "rung" AND count GREATER_EQUAL 2)
             sdg_rung_row(${columns})
         elseif(kind STREQUAL "tile" AND count EQUAL 7)
             sdg_tile_row(${columns})
@@ -126,6 +125,11 @@ function(sdg_build_shaders built_rungs)
 #include "shaders/shaders.h"
 
 #include "backend/backend.h"
+
+enum { // a rung is named after its feature
+#define SDG_FEATURE(upper, name) feature_##name = SDG_FEATURE_##upper,
+#include "backend/features.def"
+};
 
 @includes@
 const struct sdg_rung sdg_rungs[] = {

@@ -76,12 +76,15 @@ struct sdg_text_config { // CLIPTextModel, CLIPTextModelWithProjection
     int projection_dim; // 0 unless the model has text_projection (CLIPTextModelWithProjection)
 };
 
+enum { SDG_OBJECTION_BYTES = 160 };
+
 enum sdg_beta_schedule { SDG_BETA_SCALED_LINEAR, SDG_BETA_LINEAR, SDG_BETA_SQUARED_COSINE };
 enum sdg_prediction { SDG_PREDICT_EPSILON, SDG_PREDICT_V, SDG_PREDICT_SAMPLE };
 enum sdg_spacing { SDG_SPACING_LEADING, SDG_SPACING_LINSPACE, SDG_SPACING_TRAILING };
 
 struct sdg_scheduler_config { // scheduler_config.json
     char class_name[64];      // "DDIMScheduler", ...; "" when unknown (single file)
+    char file_class_name[64]; // the same, but as scheduler_config.json itself says it
     int train_timesteps;      // 1000
     float beta_start, beta_end;
     enum sdg_beta_schedule beta_schedule;
@@ -97,6 +100,10 @@ struct sdg_scheduler_config { // scheduler_config.json
     float timestep_scaling;       // LCM, 10
     int solver_order;             // 2
     bool final_sigmas_zero;       // final_sigmas_type "zero" (default) rather than "sigma_min"
+    bool runge_kutta_start;       // PNDM without skip_prk_steps, which is not implemented
+    // What else the class is asked to do that is not implemented, as "key is value, supported: .."; "" when nothing.
+    // How it steps, which another sampling method does in its own way, and which timesteps and sigmas it takes.
+    char solver_objection[SDG_OBJECTION_BYTES], schedule_objection[SDG_OBJECTION_BYTES];
 };
 
 // Each reads one JSON text (`path` is for messages). Unknown keys are ignored; values that would change the network and
@@ -109,8 +116,10 @@ enum sdg_result sdg_vae_config_parse(const struct sdg_log *log, const char *path
                                      struct sdg_vae_config *out);
 enum sdg_result sdg_text_config_parse(const struct sdg_log *log, const char *path, const char *text,
                                       struct sdg_text_config *out);
+// A scheduler's class may be named by the pipeline, which goes before what the file says; "" when it does not say.
+// Unimplemented values of what the model was trained with are refused, those of its sampler become objections.
 enum sdg_result sdg_scheduler_config_parse(const struct sdg_log *log, const char *path, const char *text,
-                                           struct sdg_scheduler_config *out);
+                                           const char *class_name, struct sdg_scheduler_config *out);
 void sdg_scheduler_config_default(struct sdg_scheduler_config *out); // Stable Diffusion 1.x's
 
 #endif

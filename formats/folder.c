@@ -259,7 +259,7 @@ static enum sdg_result open_scheduler(const struct sdg_log *log, struct sdg_mode
     if (sdg_path_kind(path) != SDG_PATH_MISSING) {
         result = sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text);
         if (result == SDG_OK)
-            result = sdg_scheduler_config_parse(log, path, text, &model->scheduler);
+            result = sdg_scheduler_config_parse(log, path, text, model->scheduler_class, &model->scheduler);
         model->has_scheduler = result == SDG_OK;
     }
     sdg_free(text);
@@ -279,22 +279,27 @@ static enum sdg_result open_tokenizer(const struct sdg_log *log, struct sdg_mode
 
 // ---- the folder ----
 
-static enum sdg_result check_pipeline_class(const struct sdg_json *json)
+static enum sdg_result read_pipeline_class(const struct sdg_json *json, bool *corrects_scheduler)
 {
-    static const char *const known[] = {
-        "StableDiffusionPipeline",
-        "StableDiffusionImg2ImgPipeline",
-        "StableDiffusionInpaintPipeline",
-        "StableDiffusionXLPipeline",
-        "StableDiffusionXLImg2ImgPipeline",
-        "LatentConsistencyModelPipeline",
-        "LatentConsistencyModelImg2ImgPipeline",
+    static const struct {
+        const char *name;
+        bool corrects_scheduler;
+    } known[] = {
+        {"StableDiffusionPipeline", true},
+        {"StableDiffusionImg2ImgPipeline", true},
+        {"StableDiffusionInpaintPipeline", true},
+        {"StableDiffusionXLPipeline", false},
+        {"StableDiffusionXLImg2ImgPipeline", false},
+        {"LatentConsistencyModelPipeline", false},
+        {"LatentConsistencyModelImg2ImgPipeline", false},
     };
     const char *name;
-    SDG_TRY(sdg_json_string(json, "_class_name", known[0], &name));
+    SDG_TRY(sdg_json_string(json, "_class_name", known[0].name, &name));
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(name, known[i]) == 0)
+        if (strcmp(name, known[i].name) == 0) {
+            *corrects_scheduler = known[i].corrects_scheduler;
             return SDG_OK;
+        }
     return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
                     "%s: _class_name is \"%.64s\"; Stable Diffusion 1.x, 2.x, XL, inpainting and latent "
                     "consistency models are supported",
@@ -307,6 +312,14 @@ static bool listed(const struct sdg_json *json, const char *component)
     return cJSON_IsString(cJSON_GetArrayItem(sdg_json_get(json, component), 0));
 }
 
+// diffusers makes the class that the index names, whatever the scheduler's own file says.
+static void read_scheduler_class(const struct sdg_json *json, struct sdg_model *model)
+{
+    const cJSON *name = cJSON_GetArrayItem(sdg_json_get(json, "scheduler"), 1);
+    if (cJSON_IsString(name) && strlen(name->valuestring) < sizeof model->scheduler_class)
+        snprintf(model->scheduler_class, sizeof model->scheduler_class, "%s", name->valuestring);
+}
+
 static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *model, const char *path)
 {
     char *text;
@@ -316,7 +329,9 @@ static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *m
     sdg_free(text);
     if (result != SDG_OK)
         return result;
-    result = check_pipeline_class(&json);
+    result = read_pipeline_class(&json, &model->corrects_scheduler);
+    if (listed(&json, "scheduler"))
+        read_scheduler_class(&json, model);
     model->text_encoders = listed(&json, "text_encoder_2") ? 2 : 1;
     sdg_json_free(&json);
     return result;
@@ -349,6 +364,7 @@ static enum sdg_result guess_index(const struct sdg_log *log, struct sdg_model *
     if (!vae || !text)
         return no_model(log, model);
     model->text_encoders = text_2 ? 2 : 1;
+    model->corrects_scheduler = !text_2 && !model->unet_config.time_cond_proj_dim;
     return SDG_OK;
 }
 

@@ -104,6 +104,8 @@ enum sdg_result sdg_infer_unet(const struct sdg_log *log, const struct sdg_sourc
     if (c.levels == 0)
         return missing(log, &f, "input_blocks.1.0.in_layers.2.weight");
     infer_middle(&f, &c, &context);
+    if (!c.mid_attention) // no name tells a network without one from a damaged one
+        sdg_say(log, SDG_LOG_INFO, "%s: the UNet has no attention in its middle block", source->path);
     if (!context)
         return missing(log, &f, "middle_block.1.transformer_blocks.0.attn2.to_k.weight");
     c.cross_attention_dim = dim(context, 1);

@@ -22,6 +22,10 @@ struct sdg_model {
     struct sdg_vae_config vae_config;
     struct sdg_text_config text_config[2]; // [1] for SDXL
     struct sdg_scheduler_config scheduler;
+    char scheduler_class[64]; // as model_index.json names it, "" when it does not
+    // the pipeline is one of diffusers' that corrects clip_sample, steps_offset and skip_prk_steps of old
+    // configurations
+    bool corrects_scheduler;
     bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults
     int text_encoders;  // 1 or 2
     struct sdg_tensors *unet, *vae, *text[2];

@@ -51,18 +51,18 @@ struct openclip {
     bool skip_last;
 };
 
-// Layer `layer`'s tensor `leaf`, of the full name `plain`.
+// Layer `layer`'s tensor `leaf`.
 static enum sdg_result add_layer(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
-                                 const struct sdg_tensor *tensor, const char *plain, int layer, const char *leaf)
+                                 const struct sdg_tensor *tensor, size_t prefix, int layer, const char *leaf)
 {
     char name[SDG_NAME_ROOM];
     if (strcmp(leaf, "attn.in_proj_weight") == 0)
         return add_fused(log, view, path, tensor, layer, "weight");
     if (strcmp(leaf, "attn.in_proj_bias") == 0)
         return add_fused(log, view, path, tensor, layer, "bias");
-    if (sdg_name_from_ldm(SDG_PART_OPENCLIP, &(struct sdg_ldm_layout){0}, plain, name))
+    if (sdg_name_from_ldm(SDG_PART_OPENCLIP, &(struct sdg_ldm_layout){0}, tensor->name + prefix, name))
         return sdg_tensors_add(log, view, tensor, name);
-    return sdg_tensors_add_unplaced(log, view, tensor->name, true);
+    return sdg_tensors_add_unplaced(log, view, tensor->name, prefix, true);
 }
 
 static enum sdg_result add_tensor(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
@@ -78,10 +78,10 @@ static enum sdg_result add_tensor(const struct sdg_log *log, struct sdg_tensors 
     if (sscanf(plain, "transformer.resblocks.%3d.%n", &layer, &end) == 1 && end > 0)
         return o->skip_last && layer == o->config->layers
             ? SDG_OK
-            : add_layer(log, view, path, tensor, plain, layer, plain + end);
+            : add_layer(log, view, path, tensor, o->prefix, layer, plain + end);
     if (sdg_name_from_ldm(SDG_PART_OPENCLIP, &(struct sdg_ldm_layout){0}, plain, name))
         return sdg_tensors_add(log, view, tensor, name);
-    return sdg_tensors_add_unplaced(log, view, tensor->name, false);
+    return sdg_tensors_add_unplaced(log, view, tensor->name, o->prefix, false);
 }
 
 enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *source, const char *prefix,

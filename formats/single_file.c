@@ -70,7 +70,8 @@ static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *s
         if (sdg_name_from_ldm(part, layout, plain, name))
             result = sdg_add_canonical(log, view, part, tensor, name);
         else
-            result = sdg_tensors_add_unplaced(log, view, tensor->name, sdg_name_is_in_ldm_module(part, layout, plain));
+            result = sdg_tensors_add_unplaced(log, view, tensor->name, strlen(prefix),
+                                              sdg_name_is_in_ldm_module(part, layout, plain));
     }
     if (result == SDG_OK)
         result = sdg_tensors_finish(log, view);

@@ -99,14 +99,14 @@ enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *t
 }
 
 enum sdg_result sdg_tensors_add_unplaced(const struct sdg_log *log, struct sdg_tensors *tensors, const char *name,
-                                         bool in_module)
+                                         size_t prefix, bool in_module)
 {
     char *copy = copy_name(log, tensors, name);
     if (!copy ||
         !sdg_grow(log, &tensors->unplaced, &tensors->unplaced_capacity, tensors->unplaced_count + 1,
                   sizeof *tensors->unplaced, "a table of names"))
         return SDG_ERROR_MEMORY;
-    tensors->unplaced[tensors->unplaced_count++] = (struct sdg_unplaced){copy, in_module};
+    tensors->unplaced[tensors->unplaced_count++] = (struct sdg_unplaced){copy, copy + prefix, in_module};
     return SDG_OK;
 }
 

@@ -47,8 +47,9 @@ const struct sdg_metadata *sdg_tensors_all_metadata(const struct sdg_tensors *te
 
 // What an original checkpoint holds for this component under names that its network has no place for.
 struct sdg_unplaced {
-    const char *name; // as in the file
-    bool in_module;   // it stands inside a module that the network does have
+    const char *name;  // as in the file
+    const char *plain; // without the prefix of the component
+    bool in_module;    // it stands inside a module that the network does have
 };
 // NULL if there is none.
 const struct sdg_unplaced *sdg_tensors_unplaced(const struct sdg_tensors *tensors, size_t *count);

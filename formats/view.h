@@ -13,9 +13,10 @@ bool sdg_tensors_uses(const struct sdg_tensors *tensors, const char *path); // w
 // `name` is copied; `tensor`'s data must lie in a source in use.
 enum sdg_result sdg_tensors_add(const struct sdg_log *log, struct sdg_tensors *tensors, const struct sdg_tensor *tensor,
                                 const char *name);
-// A name that is no tensor of the network (sdg_tensors_unplaced); it is copied.
+// A name that is no tensor of the network (sdg_tensors_unplaced), `prefix` characters of which are the component's; it
+// is copied.
 enum sdg_result sdg_tensors_add_unplaced(const struct sdg_log *log, struct sdg_tensors *tensors, const char *name,
-                                         bool in_module);
+                                         size_t prefix, bool in_module);
 void sdg_tensors_set_inferred(struct sdg_tensors *tensors);
 // Memory that lives as long as the view, for tensors that are not stored the way they are needed, at a multiple of 8.
 // NULL after reporting a failure.

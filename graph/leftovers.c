@@ -172,20 +172,7 @@ static enum sdg_result check_tensor(const struct check *c, const char *name, str
 
 static enum sdg_result check_unplaced(const struct check *c, const struct sdg_unplaced *unplaced, struct rest *rest)
 {
-    // Without the prefix of the component, of which nothing else begins with the same words.
-    static const char *const prefixes[] = {"model.diffusion_model.", "first_stage_model.", "conditioner.embedders.0.",
-                                           "conditioner.embedders.1.", "cond_stage_model."};
-    static const char *const inner[] = {"transformer.", "model."};
-    const char *name = unplaced->name;
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-        if (starts(name, prefixes[i]))
-            name += strlen(prefixes[i]);
-    for (size_t i = 0; name != unplaced->name && i < sizeof inner / sizeof *inner; i++)
-        if (starts(name, inner[i])) {
-            name += strlen(inner[i]);
-            break;
-        }
-    const enum sdg_leftover kind = sdg_leftover_kind(name);
+    const enum sdg_leftover kind = sdg_leftover_kind(unplaced->plain);
     if (kind == SDG_LEFTOVER_USELESS)
         return SDG_OK;
     SDG_TRY(refuse_kind(c, unplaced->name, kind));

@@ -124,6 +124,7 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     SDG_TRY(check_params(p, params));
     keep_params(p, params);
     SDG_TRY(sdg_features_parse(&p->log, params->disable, &p->disable));
+    SDG_TRY(sdg_backend_check_params(&p->log, &(struct sdg_backend_params){.cpu_mask = params->cpu_mask}));
     SDG_TRY(sdg_backends_parse(p, params->backend));
     SDG_TRY(find_cache_dir(p, params->cache_dir));
     if (params->cpu_mask && !(p->cpu_mask = sdg_strdup(&p->log, params->cpu_mask)))

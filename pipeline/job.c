@@ -6,6 +6,7 @@
 #include "vae/vae.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_SIDE = 16384, MAX_STEPS = 1000 };
@@ -117,12 +118,71 @@ static enum sdg_result find_guidance(struct sdg_pipeline *p, struct sdg_job *job
     return SDG_OK;
 }
 
+// Old configurations were not written for what is drawn with them today; diffusers' pipelines for Stable Diffusion 1.x
+// and 2.x set right what would change the picture, and the one for inpainting other things than the others.
+static void correct_scheduler(const struct sdg_pipeline *p, struct sdg_job *job)
+{
+    const bool inpainting = job->params->mask != NULL;
+    job->scheduler = p->model->scheduler;
+    if (!p->model->corrects_scheduler)
+        return;
+    job->scheduler.steps_offset = 1;
+    if (inpainting)
+        job->scheduler.runge_kutta_start = false;
+    else
+        job->scheduler.clip_sample = false;
+}
+
+static enum sdg_result object(const struct sdg_pipeline *p, bool needed, const char *objection)
+{
+    const char *const path = p->model->path;
+    if (needed)
+        return sdg_fail(
+            &p->log, SDG_ERROR_UNSUPPORTED,
+            "%s: scheduler/scheduler_config.json: %s; choose a sampling method and schedule to draw without "
+            "the model's own",
+            path, objection);
+    sdg_say(&p->log, SDG_LOG_WARNING, "%s: scheduler/scheduler_config.json: %s; the chosen sampler is taken instead",
+            path, objection);
+    return SDG_OK;
+}
+
+// What the model's own sampler does that is not implemented stops a picture unless another one was chosen.
+static enum sdg_result check_scheduler(const struct sdg_pipeline *p, const struct sdg_job *job, bool schedule_of_model)
+{
+    const struct sdg_generate_params *g = job->params;
+    const struct sdg_scheduler_config *c = &job->scheduler;
+    const bool own_solver = !g->sampler && (!g->schedule || schedule_of_model),
+               own_schedule = (!g->sampler && !g->schedule) || schedule_of_model;
+    // Where index and file differ, either may be the one that was meant.
+    const char *const names[] = {c->class_name, c->file_class_name};
+    const int count = strcmp(c->class_name, c->file_class_name) == 0 ? 1 : 2;
+    if (!p->model->has_scheduler)
+        return SDG_OK;
+    for (int i = 0; i < count; i++) {
+        char unknown[SDG_OBJECTION_BYTES];
+        snprintf(unknown, sizeof unknown, "the scheduler class '%s' has no counterpart here", names[i]);
+        if (*names[i] && sdg_method_from_class(names[i]) < 0)
+            SDG_TRY(object(p, own_solver, unknown));
+    }
+    if (c->runge_kutta_start)
+        SDG_TRY(object(p, own_solver, "skip_prk_steps is false or absent, supported: true"));
+    if (*c->solver_objection)
+        SDG_TRY(object(p, own_solver, c->solver_objection));
+    return *c->schedule_objection ? object(p, own_schedule, c->schedule_objection) : SDG_OK;
+}
+
 static enum sdg_result find_sampler_names(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const struct sdg_generate_params *g = job->params;
     int method = SDG_METHOD_EULER_A, schedule = SDG_SCHEDULE_DISCRETE;
     if (g->schedule)
         SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_SCHEDULE, "scheduler", g->schedule, &schedule));
+    if (schedule == SDG_SCHEDULE_MODEL && !p->model->has_scheduler && !p->model->single_file)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "%s: has no scheduler/scheduler_config.json, so there is no scheduler 'model'", p->model->path);
+    correct_scheduler(p, job);
+    SDG_TRY(check_scheduler(p, job, schedule == SDG_SCHEDULE_MODEL));
     if (g->sampler) {
         method = sdg_method_from_name(g->sampler);
         if (method < 0)
@@ -162,7 +222,6 @@ static enum sdg_result count_steps(const struct sdg_pipeline *p, const struct sd
 static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const struct sdg_generate_params *g = job->params;
-    job->scheduler = p->model->scheduler;
     if (p->params.prediction)
         job->scheduler.prediction = strcmp(p->params.prediction, "v") == 0 ? SDG_PREDICT_V : SDG_PREDICT_EPSILON;
     int steps = 0;

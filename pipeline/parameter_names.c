@@ -34,7 +34,10 @@ static const char *const rngs[] = {
 static const char *const types[] = {"f32", "f16", "bf16", NULL};
 static const char *const backends[] = {"auto", "cpu", "vulkan", "vulkan:N", "reference", NULL};
 static const char *const predictions[] = {"eps", "v", NULL};
-static const char *const features[] = {"onednn", "bf16", "subgroup", "f16", "dot", "coopmat", NULL}; // sdg_feature bits
+static const char *const features[] = {// the index is the bit of enum sdg_feature
+#define SDG_FEATURE(upper, name) #name,
+#include "backend/features.def"
+                                       NULL};
 
 const char *const *sdg_names(enum sdg_names which)
 {

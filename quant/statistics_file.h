@@ -1,4 +1,4 @@
-// Inside quant/: shared by statistics.c, statistics_file.c and hessians_file.c.
+// Inside quant/: shared by statistics.c, statistics_file.c and layer_hessians.c.
 #ifndef SDG_QUANT_STATISTICS_FILE_H
 #define SDG_QUANT_STATISTICS_FILE_H
 

@@ -29,8 +29,7 @@ int sdg_rng_from_name(const char *name)
     return -1;
 }
 
-// ---- mt19937 (Matsumoto and Nishimura 1998)
-// --------------------------------------------------------------------------
+// ---- mt19937 (Matsumoto and Nishimura 1998) -------------------------------------------------------------------------
 
 static void mt_seed(struct sdg_rng *rng, uint32_t seed)
 {
@@ -75,8 +74,7 @@ static double mt_uniform_double(struct sdg_rng *rng) // 53 bits, the first numbe
     return (double)(bits & 0x1fffffffffffffu) * 0x1p-53;
 }
 
-// ---- torch's normal numbers on a CPU
-// ---------------------------------------------------------------------------------
+// ---- torch's normal numbers on a CPU --------------------------------------------------------------------------------
 //
 // From 16 numbers on, torch computes logarithm, sine and cosine in float with the polynomials of the Cephes library
 // (Moshier), eight lanes at a time, products fused with the sum that follows. The order of the operations below, and
@@ -177,8 +175,7 @@ static void torch_normal(struct sdg_rng *rng, float *out, size_t count)
         out[i] = (float)torch_single(rng);
 }
 
-// ---- Philox4x32-10 (Salmon et al. 2011)
-// ------------------------------------------------------------------------------
+// ---- Philox4x32-10 (Salmon et al. 2011) -----------------------------------------------------------------------------
 
 // The first two of the four words for the counter (draw, draw >> 32, element, 0). One element uses one counter.
 static void philox(uint64_t seed, uint64_t draw, uint32_t element, uint32_t out[2])
@@ -222,8 +219,7 @@ static void philox_uniform(struct sdg_rng *rng, float *out, size_t count)
     rng->draw++;
 }
 
-// ---- minstd_rand0 (Park and Miller) and the polar method, as in libstdc++
-// ----------------------------------------------
+// ---- minstd_rand0 (Park and Miller) and the polar method, as in libstdc++ -------------------------------------------
 
 static float minstd_uniform(struct sdg_rng *rng)
 {
@@ -256,8 +252,7 @@ static void minstd_normal(struct sdg_rng *rng, float *out, size_t count)
     }
 }
 
-// ---- interface
-// -------------------------------------------------------------------------------------------------------
+// ---- interface ------------------------------------------------------------------------------------------------------
 
 void sdg_rng_seed(struct sdg_rng *rng, enum sdg_rng_kind kind, uint64_t seed)
 {

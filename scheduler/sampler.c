@@ -8,8 +8,7 @@
 
 enum { MOST_STEPS = 1000 };
 
-// ---- names and rules
-// ----------------------------------------------------------------------------------------------------
+// ---- names and rules ------------------------------------------------------------------------------------------------
 
 enum takes { TAKES_OWN_TIMESTEPS = 0, TAKES_SIGMA_SCHEDULES = 1, TAKES_CUSTOM_SIGMAS = 2, TAKES_ANY = 3 };
 
@@ -26,35 +25,38 @@ struct method {
 #define SOLVER_RULES .points = SDG_POINTS_SOLVER, .rounding = SDG_ROUND_ALWAYS, .final_sigma = true
 #define K_DIFFUSION_RULES .points = SDG_POINTS_FRACTIONAL, .log_interpolation = true
 
-static const struct method methods[SDG_METHOD_COUNT] = {
-    [SDG_METHOD_EULER] =
-        {NULL, "EulerDiscreteScheduler", sdg_walk_euler, 0, TAKES_ANY, false, {SIGMA_RULES, .final_sigma = true}},
-    [SDG_METHOD_EULER_A] =
-        {NULL, "EulerAncestralDiscreteScheduler", sdg_walk_euler_a, 1, TAKES_ANY, false, {SIGMA_RULES}},
-    [SDG_METHOD_HEUN] = {NULL, "HeunDiscreteScheduler", sdg_walk_heun, 0, TAKES_ANY, false, {SIGMA_RULES}},
-    [SDG_METHOD_DPM2] = {NULL,
-                         "KDPM2DiscreteScheduler",
-                         sdg_walk_dpm2,
-                         0,
-                         TAKES_ANY,
-                         false,
-                         {SIGMA_RULES, .rounding = SDG_ROUND_KARRAS}},
-    [SDG_METHOD_DPMPP2S_A] = {NULL, NULL, sdg_walk_dpmpp2s_a, 1, TAKES_ANY, false, {K_DIFFUSION_RULES}},
-    [SDG_METHOD_DPMPP2M] = {NULL, "DPMSolverMultistepScheduler", sdg_walk_dpmpp2m, 0, TAKES_ANY, false, {SOLVER_RULES}},
-    [SDG_METHOD_DPMPP2MV2] = {NULL, NULL, sdg_walk_dpmpp2mv2, 0, TAKES_ANY, false, {K_DIFFUSION_RULES}},
-    [SDG_METHOD_DDIM] =
-        {"ddim_leading", "DDIMScheduler", sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
-    [SDG_METHOD_DDIM_TRAILING] =
-        {NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
-    [SDG_METHOD_PNDM] =
-        {"plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {.points = SDG_POINTS_WHOLE}},
-    [SDG_METHOD_UNIPC] =
-        {NULL, "UniPCMultistepScheduler", sdg_walk_unipc, 0, TAKES_SIGMA_SCHEDULES, false, {SOLVER_RULES}},
-    [SDG_METHOD_LMS] = {NULL, "LMSDiscreteScheduler", sdg_walk_lms, 0, TAKES_ANY, false, {SIGMA_RULES}},
-    [SDG_METHOD_LCM] = {NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_LCM}},
-    [SDG_METHOD_TCD] = {NULL, "TCDScheduler", sdg_walk_tcd, 0.3, TAKES_OWN_TIMESTEPS, true, {.points = SDG_POINTS_LCM}},
-    [SDG_METHOD_DDPM] =
-        {NULL, "DDPMScheduler", sdg_walk_ddpm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}},
+// A row per method, row_ and the end of its enumeration's value: a row of names.def without one here does not compile.
+static const struct method row_EULER = {NULL,  "EulerDiscreteScheduler",          sdg_walk_euler, 0, TAKES_ANY,
+                                        false, {SIGMA_RULES, .final_sigma = true}};
+static const struct method row_EULER_A = {
+    NULL, "EulerAncestralDiscreteScheduler", sdg_walk_euler_a, 1, TAKES_ANY, false, {SIGMA_RULES}};
+static const struct method row_HEUN = {NULL,         "HeunDiscreteScheduler", sdg_walk_heun, 0, TAKES_ANY, false,
+                                       {SIGMA_RULES}};
+static const struct method row_DPM2 = {
+    NULL, "KDPM2DiscreteScheduler", sdg_walk_dpm2, 0, TAKES_ANY, false, {SIGMA_RULES, .rounding = SDG_ROUND_KARRAS}};
+static const struct method row_DPMPP2S_A = {NULL, NULL, sdg_walk_dpmpp2s_a, 1, TAKES_ANY, false, {K_DIFFUSION_RULES}};
+static const struct method row_DPMPP2M = {
+    NULL, "DPMSolverMultistepScheduler", sdg_walk_dpmpp2m, 0, TAKES_ANY, false, {SOLVER_RULES}};
+static const struct method row_DPMPP2MV2 = {NULL, NULL, sdg_walk_dpmpp2mv2, 0, TAKES_ANY, false, {K_DIFFUSION_RULES}};
+static const struct method row_DDIM = {
+    "ddim_leading", "DDIMScheduler", sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}};
+static const struct method row_DDIM_TRAILING = {
+    NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}};
+static const struct method row_PNDM = {
+    "plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {.points = SDG_POINTS_WHOLE}};
+static const struct method row_UNIPC = {
+    NULL, "UniPCMultistepScheduler", sdg_walk_unipc, 0, TAKES_SIGMA_SCHEDULES, false, {SOLVER_RULES}};
+static const struct method row_LMS = {NULL, "LMSDiscreteScheduler", sdg_walk_lms, 0, TAKES_ANY, false, {SIGMA_RULES}};
+static const struct method row_LCM = {
+    NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_LCM}};
+static const struct method row_TCD = {
+    NULL, "TCDScheduler", sdg_walk_tcd, 0.3, TAKES_OWN_TIMESTEPS, true, {.points = SDG_POINTS_LCM}};
+static const struct method row_DDPM = {
+    NULL, "DDPMScheduler", sdg_walk_ddpm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}};
+
+static const struct method *const methods[SDG_METHOD_COUNT] = {
+#define SDG_METHOD(upper, name, label) [SDG_METHOD_##upper] = &row_##upper,
+#include "scheduler/names.def"
 };
 
 struct name { const char *name, *label; };
@@ -75,7 +77,7 @@ const char *sdg_method_name(enum sdg_method method)
 int sdg_method_from_name(const char *name)
 {
     for (int i = 0; i < SDG_METHOD_COUNT; i++)
-        if (strcmp(name, method_names[i].name) == 0 || (methods[i].alias && strcmp(name, methods[i].alias) == 0))
+        if (strcmp(name, method_names[i].name) == 0 || (methods[i]->alias && strcmp(name, methods[i]->alias) == 0))
             return i;
     return -1;
 }
@@ -83,7 +85,7 @@ int sdg_method_from_name(const char *name)
 int sdg_method_from_class(const char *class_name)
 {
     for (int i = 0; i < SDG_METHOD_COUNT; i++)
-        if (methods[i].class_name && strcmp(class_name, methods[i].class_name) == 0)
+        if (methods[i]->class_name && strcmp(class_name, methods[i]->class_name) == 0)
             return i;
     return -1;
 }
@@ -111,12 +113,11 @@ int sdg_schedule_from_name(const char *name)
     return -1;
 }
 
-// ---- checks of parameters
-// -----------------------------------------------------------------------------------------------
+// ---- checks of parameters -------------------------------------------------------------------------------------------
 
 static enum sdg_result check_sigmas(const struct sdg_log *log, const struct sdg_sampler_params *params)
 {
-    const struct method *method = &methods[params->method];
+    const struct method *method = methods[params->method];
     if (!(method->takes & TAKES_CUSTOM_SIGMAS))
         return sdg_fail(log, SDG_ERROR_USAGE,
                         "sampling method %s cannot follow custom sigmas; euler, heun, lms or dpm++2m can",
@@ -158,7 +159,7 @@ static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_
     if ((unsigned)params->method >= SDG_METHOD_COUNT || (unsigned)params->schedule >= SDG_SCHEDULE_COUNT)
         return sdg_fail(log, SDG_ERROR_USAGE, "unknown sampling method or schedule (%d, %d)", (int)params->method,
                         (int)params->schedule);
-    const struct method *method = &methods[params->method];
+    const struct method *method = methods[params->method];
     int steps = params->steps;
     if (params->sigmas) {
         SDG_TRY(check_sigmas(log, params));
@@ -184,8 +185,7 @@ static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_
     return SDG_OK;
 }
 
-// ---- the sampler
-// --------------------------------------------------------------------------------------------------------
+// ---- the sampler ----------------------------------------------------------------------------------------------------
 
 struct sdg_sampler {
     struct sdg_call *calls;
@@ -243,7 +243,7 @@ static enum sdg_result allocate_vectors(const struct sdg_log *log, struct sdg_sa
 static enum sdg_result build(const struct sdg_log *log, const struct sdg_sampler_params *params, struct sdg_walk *walk,
                              struct sdg_sampler *s)
 {
-    const struct method *method = &methods[params->method];
+    const struct method *method = methods[params->method];
     bool zero = method->keeps_zero && params->config->prediction != SDG_PREDICT_EPSILON;
     SDG_TRY(sdg_levels_create(log, params->config, zero, &walk->levels));
     SDG_TRY(sdg_steps_create(log, params, &method->rules, &walk->levels, &walk->steps));
@@ -352,8 +352,7 @@ void sdg_sampler_absorb(struct sdg_sampler *s, int call, double variance)
         u->noise = sqrt(fmax(u->noise * u->noise - reaches * reaches * variance, 0));
 }
 
-// ---- one step
-// -----------------------------------------------------------------------------------------------------------
+// ---- one step -------------------------------------------------------------------------------------------------------
 
 struct terms { // of one element
     double latent, saved, output, prediction, noise, history[SDG_WALK_HISTORY];

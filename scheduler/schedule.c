@@ -7,8 +7,7 @@
 #define PI 3.14159265358979323846
 #define SMALLEST_ALPHA 0x1p-24f // stands for an alpha of zero, as in diffusers
 
-// ---- levels of training
-// -----------------------------------------------------------------------------------------------
+// ---- levels of training ---------------------------------------------------------------------------------------------
 
 // torch.linspace(first, last, count)[i]: from both ends, in float with a fused product.
 static float linspace_float(float first, float last, int count, int i)
@@ -162,8 +161,7 @@ double sdg_levels_timestep(const struct sdg_levels *levels, double sigma)
     return (1 - weight) * low + weight * (low + 1);
 }
 
-// ---- timesteps by spacing (Lin et al. 2024, table 2)
-// --------------------------------------------------------------------
+// ---- timesteps by spacing (Lin et al. 2024, table 2) ----------------------------------------------------------------
 
 static double round_even(double x) // as numpy; independent of the rounding mode in force
 {
@@ -203,8 +201,7 @@ static double lcm_point(const struct sdg_scheduler_config *config, int steps, in
     return (double)(config->train_timesteps / original) * (original - skipped) - 1;
 }
 
-// ---- sigmas by rule
-// -----------------------------------------------------------------------------------------------------
+// ---- sigmas by rule -------------------------------------------------------------------------------------------------
 
 // Karras et al. 2022, eq. 5, rho = 7.
 static double karras_sigma(double low, double high, double x)
@@ -269,17 +266,18 @@ static double ays_sigma(int steps, int i)
     return exp(log(level[below]) + (at - below) * (log(level[below + 1]) - log(level[below])));
 }
 
-// ---- steps
-// --------------------------------------------------------------------------------------------------------------
+// ---- steps ----------------------------------------------------------------------------------------------------------
 
+// Of each schedule of names.def, and of sigmas that the caller gave.
 enum rule {
-    RULE_SPACING,
+    RULE_DISCRETE, // timesteps by spacing
     RULE_KARRAS,
     RULE_EXPONENTIAL,
     RULE_BETA,
     RULE_SGM_UNIFORM,
     RULE_SIMPLE,
     RULE_AYS,
+    RULE_MODEL, // one of the above, as the model's configuration says
     RULE_CUSTOM
 };
 
@@ -295,27 +293,22 @@ struct request {
 static enum rule model_rule(const struct sdg_scheduler_config *config, const struct sdg_schedule_rules *rules)
 {
     if (rules->points == SDG_POINTS_WHOLE || rules->points == SDG_POINTS_LCM)
-        return RULE_SPACING; // these classes have no such options
+        return RULE_DISCRETE; // these classes have no such options
     if (config->use_karras_sigmas)
         return RULE_KARRAS;
     if (config->use_exponential_sigmas)
         return RULE_EXPONENTIAL;
-    return config->use_beta_sigmas ? RULE_BETA : RULE_SPACING;
+    return config->use_beta_sigmas ? RULE_BETA : RULE_DISCRETE;
 }
 
 static struct request resolve(const struct sdg_sampler_params *params, const struct sdg_schedule_rules *rules,
                               const struct sdg_levels *levels)
 {
     static const enum rule rule_of[SDG_SCHEDULE_COUNT] = {
-        [SDG_SCHEDULE_DISCRETE] = RULE_SPACING,
-        [SDG_SCHEDULE_KARRAS] = RULE_KARRAS,
-        [SDG_SCHEDULE_EXPONENTIAL] = RULE_EXPONENTIAL,
-        [SDG_SCHEDULE_SGM_UNIFORM] = RULE_SGM_UNIFORM,
-        [SDG_SCHEDULE_SIMPLE] = RULE_SIMPLE,
-        [SDG_SCHEDULE_AYS] = RULE_AYS,
-        [SDG_SCHEDULE_BETA] = RULE_BETA,
+#define SDG_SCHEDULE(upper, name, label) [SDG_SCHEDULE_##upper] = RULE_##upper,
+#include "scheduler/names.def"
     };
-    bool model = params->schedule == SDG_SCHEDULE_MODEL;
+    bool model = rule_of[params->schedule] == RULE_MODEL;
     struct request request = {
         .params = params,
         .rules = rules,
@@ -406,7 +399,7 @@ enum sdg_result sdg_steps_create(const struct sdg_log *log, const struct sdg_sam
     if (!table)
         return SDG_ERROR_MEMORY;
     *out = (struct sdg_steps){
-        .count = request.steps, .by_sigma = request.rule != RULE_SPACING, .timesteps = table, .sigmas = table + count};
+        .count = request.steps, .by_sigma = request.rule != RULE_DISCRETE, .timesteps = table, .sigmas = table + count};
     fill_steps(&request, out);
     return SDG_OK;
 }

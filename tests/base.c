@@ -519,6 +519,46 @@ static void test_json_values(void **state)
     sdg_json_free(&json);
 }
 
+static void test_json_special_numbers(void **state)
+{
+    (void)state;
+    struct temp_log t;
+    struct sdg_json json;
+    // as Python's json.dumps writes them, with the same words in strings and as keys
+    const char *text = "{\"low\": -Infinity,\n\"high\":Infinity, \"none\": NaN, \"list\": [NaN, Infinity,-Infinity],\n"
+                       "\"NaN\": \"a \\\\\\\" : NaN, Infinity \", \"last\":NaN}";
+    assert_int_equal(sdg_json_parse(temp_log(&t), "c.json", text, &json), SDG_OK);
+    assert_true(sdg_json_get(&json, "low")->valuedouble == -INFINITY);
+    assert_true(sdg_json_get(&json, "high")->valuedouble == INFINITY);
+    assert_true(cJSON_GetArrayItem(sdg_json_get(&json, "list"), 1)->valuedouble == INFINITY);
+    assert_true(cJSON_GetArrayItem(sdg_json_get(&json, "list"), 2)->valuedouble == -INFINITY);
+    assert_string_equal(cJSON_GetStringValue(sdg_json_get(&json, "NaN")), "a \\\" : NaN, Infinity ");
+    static const struct {
+        const char *key, *message;
+    } floats[] = {
+        {"low", "c.json: low is -Infinity, should be a number from -1 to 1"},
+        {"high", "c.json: high is Infinity, should be a number from -1 to 1"},
+        {"none", "c.json: none is \"NaN\", should be a number from -1 to 1"},
+        {"last", "c.json: last is \"NaN\", should be a number from -1 to 1"},
+    };
+    float f = 5;
+    int i = 5;
+    for (size_t k = 0; k < sizeof floats / sizeof *floats; k++) {
+        assert_int_equal(sdg_json_float(&json, floats[k].key, -1, 1, 0, &f), SDG_ERROR_INPUT);
+        assert_string_equal(t.last, floats[k].message);
+        assert_int_equal(sdg_json_int(&json, floats[k].key, -1, 1, 0, &i), SDG_ERROR_INPUT);
+    }
+    assert_true(f == 5 && i == 5);
+    sdg_json_free(&json);
+    static const char *const broken[] = {"{\"a\":\n1Infinity}",  "{\"a\":\nInfinity5}", "{\"a\":\n--Infinity}",
+                                         "{\"a\":\nNaNNaN}",     "{\"a\":\n+Infinity}", "{\"a\":\ninfinity}",
+                                         "{\"a\":\n- Infinity}", "{Infinity:\n1}",      "{\"a\":\nInfinity"};
+    for (size_t k = 0; k < sizeof broken / sizeof *broken; k++) {
+        assert_int_equal(sdg_json_parse(temp_log(&t), "c.json", broken[k], &json), SDG_ERROR_INPUT);
+        assert_true(t.errors == 1 && strstr(t.last, "c.json: is not valid JSON"));
+    }
+}
+
 static void test_json_broken(void **state)
 {
     (void)state;
@@ -643,6 +683,7 @@ int main(void)
         cmocka_unit_test(test_input_pipe),
         cmocka_unit_test(test_output_allocations),
         cmocka_unit_test(test_json_values),
+        cmocka_unit_test(test_json_special_numbers),
         cmocka_unit_test(test_json_broken),
     };
     temp_make();

@@ -618,7 +618,7 @@ static void alphas_bar(double out[1000])
     }
 }
 
-// QUANTIZATION.md 5.3 word for word, for DDIM's sigma with eta, against what the sampler adds.
+// The correction of the noise term word for word (PTQD, He et al. 2023, section 4.2), for DDIM's sigma with eta, against what the sampler adds.
 static void test_ddim_noise(void **state)
 {
     (void)state;

@@ -140,7 +140,7 @@ static void test_scheduler(void **state)
 {
     (void)state;
     struct sdg_scheduler_config c, d;
-    assert_int_equal(sdg_scheduler_config_parse(NULL, "c", sd15_scheduler, &c), SDG_OK);
+    assert_int_equal(sdg_scheduler_config_parse(NULL, "c", sd15_scheduler, "", &c), SDG_OK);
     assert_string_equal(c.class_name, "PNDMScheduler");
     assert_true(c.train_timesteps == 1000 && c.beta_start == 0.00085f && c.beta_end == 0.012f &&
                 c.beta_schedule == SDG_BETA_SCALED_LINEAR);
@@ -150,7 +150,9 @@ static void test_scheduler(void **state)
                 c.final_sigmas_zero);
     sdg_scheduler_config_default(&d); // Stable Diffusion 1.x's, but for the name
     assert_string_equal(d.class_name, "");
+    assert_string_equal(c.file_class_name, "PNDMScheduler");
     memset(c.class_name, 0, sizeof c.class_name);
+    memset(c.file_class_name, 0, sizeof c.file_class_name);
     assert_memory_equal(&c, &d, sizeof c);
 
     // Defaults of the classes, read off diffusers' signatures.
@@ -172,7 +174,7 @@ static void test_scheduler(void **state)
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
         char text[100];
         snprintf(text, sizeof text, "{\"_class_name\":\"%s\"}", classes[i].name);
-        assert_int_equal(sdg_scheduler_config_parse(NULL, "c", text, &c), SDG_OK);
+        assert_int_equal(sdg_scheduler_config_parse(NULL, "c", text, "", &c), SDG_OK);
         assert_true(c.beta_end == classes[i].beta_end && c.beta_schedule == classes[i].beta &&
                     c.spacing == classes[i].spacing);
         assert_true(c.set_alpha_to_one == classes[i].to_one && c.clip_sample == classes[i].clip && c.steps_offset == 0);
@@ -182,7 +184,7 @@ static void test_scheduler(void **state)
             NULL, "c",
             "{\"prediction_type\":\"v_prediction\",\"timestep_spacing\":\"trailing\","
             "\"rescale_betas_zero_snr\":true,\"use_karras_sigmas\":true,\"final_sigmas_type\":\"sigma_min\"}",
-            &c),
+            "", &c),
         SDG_OK);
     assert_true(c.prediction == SDG_PREDICT_V && c.spacing == SDG_SPACING_TRAILING && c.rescale_betas_zero_snr &&
                 c.use_karras_sigmas && !c.final_sigmas_zero);
@@ -205,7 +207,7 @@ static enum sdg_result parse(enum kind kind, const struct sdg_log *log, const ch
     switch (kind) {
     case UNET: result = sdg_unet_config_parse(log, "dir/config.json", text, &out.unet); break;
     case TEXT: result = sdg_text_config_parse(log, "dir/config.json", text, &out.text); break;
-    case SCHEDULER: result = sdg_scheduler_config_parse(log, "dir/config.json", text, &out.scheduler); break;
+    case SCHEDULER: result = sdg_scheduler_config_parse(log, "dir/config.json", text, "", &out.scheduler); break;
     default: result = sdg_vae_config_parse(log, "dir/config.json", text, &out.vae);
     }
     *untouched = memcmp(&out, &before, sizeof out) == 0;
@@ -331,6 +333,81 @@ static void test_bad_values(void **state)
     print_message("%zu bad values\n", sizeof cases / sizeof *cases);
 }
 
+// Options of the classes: which values diffusers 0.42 computes alike (accepted) and which differ.
+static void test_scheduler_options(void **state)
+{
+    (void)state;
+#define DPM "DPMSolverMultistepScheduler"
+#define UNIPC "UniPCMultistepScheduler"
+#define EULER "EulerDiscreteScheduler"
+    static const struct {
+        const char *class_name, *text;
+        char concerns; // s: solver, t: timesteps and sigmas, 0: accepted
+        const char *words;
+    } cases[] = {
+        // as diffusers saves it
+        {DPM,
+         "\"algorithm_type\":\"dpmsolver++\",\"beta_schedule\":\"scaled_linear\",\"dynamic_thresholding_ratio\":0.995,"
+         "\"euler_at_final\":false,\"final_sigmas_type\":\"zero\",\"flow_shift\":1.0,\"lambda_min_clipped\":-Infinity,"
+         "\"lower_order_final\":true,\"solver_order\":2,\"solver_type\":\"midpoint\",\"use_dynamic_shifting\":false,"
+         "\"use_flow_sigmas\":false,\"use_lu_lambdas\":false,\"variance_type\":null",
+         0, ""},
+        {DPM, "\"solver_type\":\"bh2\"", 0, ""},
+        {DPM, "\"algorithm_type\":\"sde-dpmsolver++\"", 's',
+         "algorithm_type is \"sde-dpmsolver++\", supported: dpmsolver++"},
+        {DPM, "\"algorithm_type\":\"nonsense\"", 's', "algorithm_type is \"nonsense\""},
+        {DPM, "\"solver_type\":\"heun\"", 's', "solver_type is \"heun\", supported: midpoint"},
+        {DPM, "\"solver_order\":3", 's', "solver_order is 3, supported: 2"},
+        {DPM, "\"solver_order\":1", 's', "solver_order is 1, supported: 2"},
+        {DPM, "\"variance_type\":\"learned\"", 's', "variance_type is \"learned\", supported: null"},
+        {DPM, "\"lower_order_final\":false,\"euler_at_final\":true", 0, ""},
+        {DPM, "\"final_sigmas_type\":\"sigma_min\",\"lower_order_final\":false", 's', "lower_order_final is false"},
+        {DPM, "\"final_sigmas_type\":\"sigma_min\",\"euler_at_final\":true", 's', "euler_at_final is true"},
+        {DPM, "\"use_lu_lambdas\":true", 't', "use_lu_lambdas is true, supported: false"},
+        {DPM, "\"use_flow_sigmas\":true", 't', "use_flow_sigmas is true"},
+        {DPM, "\"lambda_min_clipped\":-5.1", 0, ""},
+        {DPM, "\"lambda_min_clipped\":-5.1,\"beta_schedule\":\"squaredcos_cap_v2\"", 't', "lambda_min_clipped is -5.1"},
+        {DPM, "\"lambda_min_clipped\":-5.1,\"rescale_betas_zero_snr\":true", 't', "lambda_min_clipped is -5.1"},
+        {DPM, "\"lambda_min_clipped\":-1", 't', "lambda_min_clipped is -1, "},
+        {DPM, "\"lambda_min_clipped\":Infinity", 't', "lambda_min_clipped is Infinity, "},
+        {DPM, "\"lambda_min_clipped\":NaN", 't', "lambda_min_clipped is \"NaN\", "},
+        {DPM, "\"use_karras_sigmas\":true,\"use_beta_sigmas\":true", 't',
+         "use_karras_sigmas is true, supported: one of"},
+        {DPM, "\"use_exponential_sigmas\":true,\"use_beta_sigmas\":true", 't', "use_exponential_sigmas is true"},
+        {EULER, "\"timestep_type\":\"continuous\"", 't', "timestep_type is \"continuous\", supported: discrete"},
+        {EULER, "\"interpolation_type\":\"log_linear\"", 't', "interpolation_type is \"log_linear\""},
+        {EULER, "\"sigma_max\":80.0", 't', "sigma_max is 80, supported: null"},
+        {EULER, "\"sigma_min\":null,\"algorithm_type\":\"nonsense\",\"solver_order\":3", 0, ""}, // not its keys
+        {UNIPC, "\"solver_order\":3,\"solver_type\":\"midpoint\",\"disable_corrector\":[],\"solver_p\":null", 0, ""},
+        {UNIPC, "\"solver_order\":4", 's', "solver_order is 4, supported: 2, 1, 3"},
+        {UNIPC, "\"solver_type\":\"bh1\"", 's', "solver_type is \"bh1\", supported: bh2"},
+        {UNIPC, "\"predict_x0\":false", 's', "predict_x0 is false, supported: true"},
+        {UNIPC, "\"disable_corrector\":[0]", 's', "disable_corrector is an array, supported: []"},
+        {UNIPC, "\"lower_order_final\":false", 's', "lower_order_final is false"},
+        {UNIPC, "\"use_flow_sigmas\":true", 't', "use_flow_sigmas is true"},
+        {"DDPMScheduler", "\"variance_type\":\"fixed_large\"", 's',
+         "variance_type is \"fixed_large\", supported: fixed_small"},
+        {"DDPMScheduler", "\"variance_type\":\"fixed_small_log\"", 0, ""},
+        {"DDIMScheduler", "\"variance_type\":\"fixed_large\",\"skip_prk_steps\":false", 0, ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sdg_scheduler_config c;
+        char text[1000];
+        snprintf(text, sizeof text, "{\"_class_name\":\"%s\",%s}", cases[i].class_name, cases[i].text);
+        assert_int_equal(sdg_scheduler_config_parse(NULL, "c", text, "", &c), SDG_OK);
+        const char *said = cases[i].concerns == 's' ? c.solver_objection : c.schedule_objection,
+                   *other = cases[i].concerns == 's' ? c.schedule_objection : c.solver_objection;
+        if (*other || (*said != 0) != (cases[i].concerns != 0) || !strstr(said, cases[i].words))
+            fail_msg("%s: '%s', '%s'", text, c.solver_objection, c.schedule_objection);
+        assert_false(c.runge_kutta_start);
+        // what the pipeline's index names goes before the file, also for what an absent key stands for
+        assert_int_equal(sdg_scheduler_config_parse(NULL, "c", text, "PNDMScheduler", &c), SDG_OK);
+        assert_string_equal(c.class_name, "PNDMScheduler");
+        assert_string_equal(c.file_class_name, cases[i].class_name);
+        assert_true(c.runge_kutta_start && !c.set_alpha_to_one && !*c.solver_objection);
+    }
+}
+
 // Every prefix of every configuration, and single characters replaced: an error or a configuration, never more.
 static void test_mangled(void **state)
 {
@@ -362,8 +439,13 @@ static void test_mangled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unet),      cmocka_unit_test(test_vae),        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_scheduler), cmocka_unit_test(test_bad_values), cmocka_unit_test(test_mangled),
+        cmocka_unit_test(test_unet),
+        cmocka_unit_test(test_vae),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_scheduler),
+        cmocka_unit_test(test_scheduler_options),
+        cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_mangled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,9 @@
 // formats/: diffusers folders: what is read from them, kinds of models, broken folders.
 #include "tests/model_files.h"
+#include "tests/support/text_files.h"
+#include "text/prompt.h"
+
+#include <cjson/cJSON.h>
 
 static void test_folder(void **state)
 {
@@ -48,14 +52,75 @@ static void expect_pad(const char *config, const char *special, const char *want
     sdg_model_close(&model);
 }
 
+struct padding_run {
+    char *vocab, *merges; // of the default model
+};
+
+static void expect_padded(const struct sdg_model *model, const cJSON *expected, const char *line)
+{
+    struct sdg_tokenizer *tokenizer;
+    struct sdg_prompt_tokens tokens;
+    assert_int_equal(
+        sdg_tokenizer_create(NULL, "m", model->vocab_json[0], model->merges_txt[0], model->pad_token[0], &tokenizer),
+        SDG_OK);
+    assert_int_equal(sdg_prompt_tokenize(tokenizer, NULL, SDG_PROMPT_PLAIN, "a red cat! Wow !", &tokens), SDG_OK);
+    assert_int_equal(cJSON_GetArraySize(expected), SDG_TEXT_TOKENS);
+    int at = 0;
+    for (const cJSON *id = expected->child; id; id = id->next, at++)
+        if (tokens.ids[at] != id->valueint)
+            fail_msg("token %d is %d, should be %d: %.300s", at, (int)tokens.ids[at], id->valueint, line);
+    sdg_prompt_tokens_clear(&tokens);
+    sdg_tokenizer_destroy(&tokenizer);
+}
+
+static void check_padding(const char *line, void *user)
+{
+    const struct padding_run *run = user;
+    cJSON *row = cJSON_Parse(line);
+    make_folder("m");
+    put("m", "tokenizer/vocab.json", run->vocab);
+    put("m", "tokenizer/merges.txt", run->merges);
+    const cJSON *file;
+    cJSON_ArrayForEach(file, cJSON_GetObjectItem(row, "files"))
+    {
+        char name[100], *text = cJSON_Print(file);
+        snprintf(name, sizeof name, "tokenizer/%s", file->string);
+        put("m", name, text);
+        cJSON_free(text);
+    }
+    struct sdg_model *model = open_model(temp_path("m"));
+    assert_string_equal(model->pad_token[0], cJSON_GetStringValue(cJSON_GetObjectItem(row, "pad")));
+    expect_padded(model, cJSON_GetObjectItem(row, "ids"), line);
+    sdg_model_close(&model);
+    cJSON_Delete(row);
+}
+
+// Folders that name the padding token in different files and ways, against transformers.
+static void test_padding(void **state)
+{
+    (void)state;
+    struct padding_run run = {file_text(MODEL_TOKENIZER, "vocab.json"), file_text(MODEL_TOKENIZER, "merges.txt")};
+    assert_true(run.vocab && run.merges);
+    assert_true(each_line(SDG_SOURCE_DIR "/tests/goldens/text", "padding.jsonl", check_padding, &run) > 20);
+    free(run.vocab);
+    free(run.merges);
+}
+
 static void test_tokenizer_files(void **state)
 {
     (void)state;
     expect_pad("{\"pad_token\":\"!\"}", NULL, "!");
-    expect_pad("{\"pad_token\":{\"content\":\"!\",\"lstrip\":false}}", "{\"pad_token\":\"?\"}", "!");
+    expect_pad("{\"pad_token\":{\"content\":\"!\",\"lstrip\":false}}", "{\"pad_token\":\"?\"}", "?");
     expect_pad("{\"model_max_length\":77}", "{\"pad_token\":\"?\"}", "?");
     expect_pad(NULL, "{\"pad_token\":{\"content\":\"?\"}}", "?");
     expect_pad("{}", "{\"pad_token\":null}", "<|endoftext|>");
+    static const char *const lengths[] = {"64", "128", "0", "-1", "\"77\"", "77.5"};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        char config[100];
+        snprintf(config, sizeof config, "{\"model_max_length\":%s}", lengths[i]);
+        put("m", "tokenizer/tokenizer_config.json", config);
+        expect_refused(temp_path("m"), SDG_ERROR_UNSUPPORTED, "tokenizer_config.json: model_max_length is ");
+    }
     put("m", "tokenizer/tokenizer_config.json", "{\"pad_token\":3}");
     expect_refused(temp_path("m"), SDG_ERROR_INPUT, "tokenizer_config.json: pad_token");
     make_folder("m");
@@ -313,6 +378,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_padding),
         cmocka_unit_test(test_tokenizer_files),
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_weight_files),

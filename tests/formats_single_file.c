@@ -303,6 +303,7 @@ static void check_openclip(const struct sdg_tensors *view)
     const struct sdg_unplaced *unplaced = sdg_tensors_unplaced(view, &count);
     assert_int_equal(count, 2);
     assert_true(strstr(unplaced[0].name, ".logit_scale") && !unplaced[0].in_module);
+    assert_string_equal(unplaced[0].plain, "logit_scale");
     assert_true(strstr(unplaced[1].name, ".transformer.resblocks.0.ln_9.bias") && unplaced[1].in_module);
     assert_true(sdg_tensors_are_inferred_from(view));
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {

@@ -435,6 +435,8 @@ static void bad_pipeline_parameters(void **state)
         {"what to keep is 7", {.keep = (enum sdg_keep)7}},
         {"'warp', should be one of: onednn, bf16, subgroup, f16, dot, coopmat", {.disable = "f16,warp"}},
         {"''", {.disable = "f16,"}},
+        {"no instruction set 'bogus', should be some of generic", {.backend = "reference", .cpu_mask = "bogus"}},
+        {"no instruction set ''", {.cpu_mask = "generic,"}},
         {"VAE tile size is 4", {.vae_tile_size = 4}},
         {"VAE tile overlap is -0.1", {.vae_tile_overlap = {true, -0.1}}},
         {"VAE tile overlap is 0.8", {.vae_tile_overlap = {true, 0.8}}},

@@ -235,15 +235,88 @@ static void unsupported_sizes_are_no_failure(void **state)
         assert_int_equal(sdg_graph_check(graph), SDG_OK);
         assert_int_equal(sdg_backend_supports(backend, graph, NULL), !large);
         assert_int_equal(log.errors, 0);
-        if (large) { // and the log is heard again
+        if (large) { // the reason is said once, by the program that is really wanted, in its log
+            struct temp_log own;
             struct sdg_program *program;
             const struct sdg_program_params params = {.plan_only = true};
             assert_int_equal(sdg_program_create(backend, graph, &params, &program), SDG_ERROR_UNSUPPORTED);
+            assert_int_equal(log.errors, 1);
+            assert_non_null(strstr(log.last, "silu: unary needs a buffer of 16384 MiB"));
+            const struct sdg_program_params with_log = {.plan_only = true, .log = temp_log(&own)};
+            assert_int_equal(sdg_program_create(backend, graph, &with_log, &program), SDG_ERROR_UNSUPPORTED);
+            assert_int_equal(own.errors, 1);
+            assert_string_equal(own.last, log.last);
             assert_int_equal(log.errors, 1);
         }
         sdg_graph_destroy(&graph);
     }
     sdg_backend_destroy(&backend);
+}
+
+// The result of creating a program of a linear layer whose weight its file does not have.
+static enum sdg_result create_without_weight(struct sdg_backend *backend, const struct sdg_log *of_program)
+{
+    static const float one = 1;
+    const struct sdg_tensor other = {
+        .name = "other", .dtype = SDG_F32, .rank = 1, .dims = {1}, .data = &one, .bytes = sizeof one};
+    struct sdg_graph *graph;
+    struct sdg_tensors *weights;
+    struct sdg_program *program;
+    assert_int_equal(sdg_tensors_write(NULL, temp_path("other.safetensors"), &other, 1, NULL, 0), SDG_OK);
+    assert_int_equal(sdg_tensors_open(NULL, temp_path("other.safetensors"), &weights), SDG_OK);
+    assert_int_equal(sdg_graph_create(NULL, &graph), SDG_OK);
+    sdg_value x = sdg_graph_input(graph, "x", 1, 4, 4, 4);
+    x = sdg_graph_linear(graph, "product", x, sdg_graph_linear_weight(graph, 4, 4, "w"), (struct sdg_epilogue){0});
+    sdg_graph_output(graph, "y", x);
+    const struct sdg_program_params params = {.weights = weights, .log = of_program};
+    const enum sdg_result result = sdg_program_create(backend, graph, &params, &program);
+    assert_null(program);
+    sdg_graph_destroy(&graph);
+    sdg_tensors_destroy(&weights);
+    return result;
+}
+
+// The result of running a row that a program does not have.
+static enum sdg_result run_wrong_row(struct sdg_backend *backend, const struct sdg_log *of_program)
+{
+    struct sdg_graph *graph;
+    struct sdg_program *program;
+    assert_int_equal(sdg_graph_create(NULL, &graph), SDG_OK);
+    sdg_value x = sdg_graph_input(graph, "x", 1, 4, 4, 4);
+    sdg_graph_output(graph, "y", sdg_graph_unary(graph, "silu", x, SDG_UNARY_SILU));
+    const struct sdg_program_params params = {.log = of_program};
+    assert_int_equal(sdg_program_create(backend, graph, &params, &program), SDG_OK);
+    const enum sdg_result result = sdg_program_run(program, 1);
+    sdg_program_destroy(&program);
+    sdg_graph_destroy(&graph);
+    return result;
+}
+
+// What a program says goes to its own log, from creation to use, and to the backend's if it has none.
+static void programs_have_their_own_log(void **state)
+{
+    static const char *const names[] = {"reference", "cpu", "vulkan"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct temp_log log, own;
+        struct sdg_backend *backend = NULL;
+        if (sdg_backend_create(temp_log(&log), names[i], NULL, &backend) != SDG_OK) {
+            print_message("skipped: backend %s does not start\n", names[i]);
+            continue;
+        }
+        assert_int_equal(create_without_weight(backend, temp_log(&own)), SDG_ERROR_INPUT);
+        assert_int_equal(own.errors, 1);
+        assert_int_equal(run_wrong_row(backend, &own.log), SDG_ERROR_USAGE);
+        assert_int_equal(own.errors, 2);
+        assert_int_equal(log.errors, 0);
+
+        assert_int_equal(create_without_weight(backend, NULL), SDG_ERROR_INPUT);
+        assert_int_equal(log.errors, 1);
+        assert_int_equal(run_wrong_row(backend, NULL), SDG_ERROR_USAGE);
+        assert_int_equal(log.errors, 2);
+        assert_int_equal(own.errors, 2);
+        sdg_backend_destroy(&backend);
+    }
 }
 
 // ---- the prompt that is kept ----
@@ -289,6 +362,7 @@ int main(void)
         cmocka_unit_test(networks_stay_as_asked_for),
         cmocka_unit_test(tiles_are_told_in_pixels),
         cmocka_unit_test(unsupported_sizes_are_no_failure),
+        cmocka_unit_test(programs_have_their_own_log),
         cmocka_unit_test(absent_is_no_prompt),
     };
     temp_make();

@@ -88,21 +88,21 @@ static void test_validation_is_heard(void **state)
     struct sdg_vk *vk = new_vk(NULL);
     struct sdg_vk_buffer buffer;
     assert_int_equal(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, 4096, "the test's buffer", &buffer), SDG_OK);
-    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK);
+    assert_int_equal(sdg_vk_validated(vk, vk->base.log, SDG_OK), SDG_OK);
     VkCommandPool pool;
     VkCommandBuffer commands = begin_commands(vk, &pool);
     vk->fn.vkCmdFillBuffer(commands, buffer.handle, 0, 4096, 1);
-    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK);
+    assert_int_equal(sdg_vk_validated(vk, vk->base.log, SDG_OK), SDG_OK);
     vk->fn.vkCmdFillBuffer(commands, buffer.handle, 1024, 1024, 2); // no barrier: write after write
     memset(&messages, 0, sizeof messages);
-    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
+    assert_int_equal(sdg_vk_validated(vk, vk->base.log, SDG_OK), SDG_ERROR_DEVICE);
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, "SYNC-HAZARD-WRITE"));
     assert_non_null(strstr(messages.last, "the test's buffer")); // objects have names
     vk->fn.vkCmdFillBuffer(commands, buffer.handle, 1, 3, 2);    // not a multiple of 4
-    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_ERROR_DEVICE);
+    assert_int_equal(sdg_vk_validated(vk, vk->base.log, SDG_OK), SDG_ERROR_DEVICE);
     assert_non_null(strstr(messages.last, "VUID-vkCmdFillBuffer"));
-    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK); // said once
+    assert_int_equal(sdg_vk_validated(vk, vk->base.log, SDG_OK), SDG_OK); // said once
     vk->fn.vkDestroyCommandPool(vk->device, pool, NULL);
     sdg_vk_buffer_destroy(vk, &buffer);
     close_vk(vk);
@@ -219,7 +219,7 @@ static void test_upload(void **state)
         assert_memory_equal(back, data, 9);
         sdg_vk_buffer_destroy(vk, &buffer);
     }
-    assert_int_equal(sdg_vk_validated(vk, SDG_OK), SDG_OK);
+    assert_int_equal(sdg_vk_validated(vk, vk->base.log, SDG_OK), SDG_OK);
     free(data);
     free(back);
     struct sdg_vk_buffer none;

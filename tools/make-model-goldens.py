@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/goldens/default-model: pictures of the default model drawn by diffusers, which tests/default_model.c compares with.
+"""Makes tests/goldens/default-model: pictures of the default model drawn by diffusers, which tests/pipeline.c compares with.
 
     tools/make-model-goldens.py [MODEL] [OUT]
 

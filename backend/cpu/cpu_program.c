@@ -66,7 +66,7 @@ static enum sdg_result find_weight(struct sdg_cpu_program *p, const struct sdg_t
 {
     const struct sdg_value_info *info = sdg_cpu_value(p, v);
     return info->kind == SDG_VALUE_WEIGHT && !p->weights[v].tensors
-        ? sdg_weight_find(p->log, tensors, info, &p->weights[v])
+        ? sdg_weight_find(p->base.log, tensors, info, &p->weights[v])
         : SDG_OK;
 }
 
@@ -93,7 +93,7 @@ static enum sdg_result select_kernel(struct sdg_cpu_program *p, struct sdg_cpu_s
         if (taken)
             return SDG_OK;
     }
-    return sdg_fail(p->log, SDG_ERROR_UNSUPPORTED, "%s: backend %s cannot run this %s", step->op->name,
+    return sdg_fail(p->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend %s cannot run this %s", step->op->name,
                     backend->base.ops->name, sdg_op_name(step->op->kind));
 }
 
@@ -110,7 +110,7 @@ static enum sdg_result select_kernels(struct sdg_cpu_program *p)
 
 static enum sdg_result plan_arena(struct sdg_cpu_program *p)
 {
-    size_t *scratch = sdg_alloc(p->log, sdg_cpu_graph(p)->op_count, sizeof *scratch, "the memory plan");
+    size_t *scratch = sdg_alloc(p->base.log, sdg_cpu_graph(p)->op_count, sizeof *scratch, "the memory plan");
     if (!scratch)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++)
@@ -135,7 +135,7 @@ static enum sdg_result allocate_value(struct sdg_cpu_program *p, sdg_value v)
         return SDG_OK;
     size_t bytes = aligned(value_bytes(info));
     bool weight = info->kind == SDG_VALUE_WEIGHT;
-    p->data[v] = weight ? sdg_alloc_raw(p->log, bytes, 1, "weights") : sdg_alloc(p->log, bytes, 1, "inputs");
+    p->data[v] = weight ? sdg_alloc_raw(p->base.log, bytes, 1, "weights") : sdg_alloc(p->base.log, bytes, 1, "inputs");
     if (!p->data[v])
         return SDG_ERROR_MEMORY;
     if (weight)
@@ -145,7 +145,7 @@ static enum sdg_result allocate_value(struct sdg_cpu_program *p, sdg_value v)
 
 static enum sdg_result allocate_values(struct sdg_cpu_program *p)
 {
-    p->arena = sdg_alloc_raw(p->log, p->plan->arena_bytes, 1, "activations");
+    p->arena = sdg_alloc_raw(p->base.log, p->plan->arena_bytes, 1, "activations");
     if (!p->arena)
         return SDG_ERROR_MEMORY;
     for (sdg_value v = 1; v < sdg_cpu_graph(p)->value_count; v++)
@@ -158,7 +158,7 @@ static enum sdg_result prepare_step(struct sdg_cpu_program *p, struct sdg_cpu_st
     if (step->scratch_bytes)
         step->scratch = (char *)p->arena + p->plan->scratch[step->index];
     if (step->weight_bytes) {
-        step->weights = sdg_alloc_raw(p->log, aligned(step->weight_bytes), 1, "weights");
+        step->weights = sdg_alloc_raw(p->base.log, aligned(step->weight_bytes), 1, "weights");
         if (!step->weights)
             return SDG_ERROR_MEMORY;
     }
@@ -168,10 +168,10 @@ static enum sdg_result prepare_step(struct sdg_cpu_program *p, struct sdg_cpu_st
 static enum sdg_result build(struct sdg_cpu_program *p, const struct sdg_tensors *tensors)
 {
     const struct sdg_graph *g = sdg_cpu_graph(p);
-    p->data = sdg_alloc(p->log, g->value_count, sizeof *p->data, "a program's values");
-    p->wanted = sdg_alloc(p->log, g->value_count, sizeof *p->wanted, "a program's values");
-    p->weights = sdg_alloc(p->log, g->value_count, sizeof *p->weights, "a program's weights");
-    p->steps = sdg_alloc(p->log, g->op_count, sizeof *p->steps, "a program's steps");
+    p->data = sdg_alloc(p->base.log, g->value_count, sizeof *p->data, "a program's values");
+    p->wanted = sdg_alloc(p->base.log, g->value_count, sizeof *p->wanted, "a program's values");
+    p->weights = sdg_alloc(p->base.log, g->value_count, sizeof *p->weights, "a program's weights");
+    p->steps = sdg_alloc(p->base.log, g->op_count, sizeof *p->steps, "a program's steps");
     if (!p->data || !p->wanted || !p->weights || !p->steps)
         return SDG_ERROR_MEMORY;
     if (tensors)
@@ -197,7 +197,6 @@ static int enter_threads(const struct sdg_cpu_backend *backend)
 static enum sdg_result create(struct sdg_program *program, const struct sdg_program_params *params)
 {
     struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
-    p->log = program->backend->log;
     p->release_weights = params->release_weights;
     int before = enter_threads(sdg_cpu_backend_of(p));
     enum sdg_result result = build(p, params->weights);

@@ -66,7 +66,6 @@ struct sdg_cpu_backend {
 
 struct sdg_cpu_program {
     struct sdg_program base;
-    const struct sdg_log *log;
     struct sdg_plan *plan;
     void *arena;
     // per value: its storage; NULL for activations nobody makes and weights not wanted plain

@@ -34,8 +34,7 @@ enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_
     struct sdg_cpu_backend *backend = sdg_alloc(log, 1, sizeof *backend, "a backend");
     if (!backend)
         return SDG_ERROR_MEMORY;
-    backend->base.ops = ops;
-    backend->base.log = log;
+    sdg_backend_init(&backend->base, ops, log);
     backend->base.info.backend = ops->name;
     sdg_cpu_host_info(&backend->base.info);
     backend->threads = params->threads ? params->threads : sdg_cpu_physical_cores();

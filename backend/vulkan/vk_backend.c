@@ -30,9 +30,8 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
     struct sdg_vk *vk = sdg_alloc(log, 1, sizeof *vk, "the Vulkan backend");
     if (!vk)
         return SDG_ERROR_MEMORY;
-    vk->base.ops = &sdg_backend_vulkan;
-    vk->base.log = log;
-    enum sdg_result result = sdg_vk_validated(vk, open_all(vk, params));
+    sdg_backend_init(&vk->base, &sdg_backend_vulkan, log);
+    enum sdg_result result = sdg_vk_validated(vk, log, open_all(vk, params));
     if (result == SDG_OK)
         *out = &vk->base;
     else

@@ -66,10 +66,9 @@ static size_t count_submissions(int64_t limit, const int64_t *macs, size_t op_co
     return count;
 }
 
-enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, size_t op_count,
-                                        struct sdg_vk_recording *out)
+enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const struct sdg_log *log, const int64_t *macs,
+                                        size_t op_count, struct sdg_vk_recording *out)
 {
-    const struct sdg_log *log = vk->base.log;
     out->count = count_submissions(vk->caps.submit_macs, macs, op_count);
     out->buffers = sdg_alloc(log, out->count, sizeof *out->buffers, "command buffers");
     out->stamps = sdg_alloc(log, op_count + 1, sizeof *out->stamps, "time stamps");

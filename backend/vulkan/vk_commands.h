@@ -64,8 +64,8 @@ struct sdg_vk_recording {
 };
 
 // Makes room for `op_count` operations in as many submissions as `macs` (per operation) ask for.
-enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const int64_t *macs, size_t op_count,
-                                        struct sdg_vk_recording *out);
+enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const struct sdg_log *log, const int64_t *macs,
+                                        size_t op_count, struct sdg_vk_recording *out);
 void sdg_vk_recording_destroy(struct sdg_vk *vk, struct sdg_vk_recording *recording);
 // Records all steps, ordered by op. With `timed`, operations are kept apart and stamped.
 enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording, const struct sdg_vk_step *steps,

@@ -60,7 +60,7 @@ enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *cal
                     sdg_vk_result_name(result), (int)result, what, advice, complaint[0] ? ": " : "", complaint);
 }
 
-enum sdg_result sdg_vk_validated(struct sdg_vk *vk, enum sdg_result result)
+enum sdg_result sdg_vk_validated(struct sdg_vk *vk, const struct sdg_log *log, enum sdg_result result)
 {
     char text[SDG_VK_MESSAGE];
     pthread_mutex_lock(&vk->validation.lock);
@@ -70,8 +70,7 @@ enum sdg_result sdg_vk_validated(struct sdg_vk *vk, enum sdg_result result)
     pthread_mutex_unlock(&vk->validation.lock);
     if (count == 0 || result != SDG_OK)
         return result;
-    return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan validation (%u message%s): %s", count,
-                    count == 1 ? "" : "s", text);
+    return sdg_fail(log, SDG_ERROR_DEVICE, "vulkan validation (%u message%s): %s", count, count == 1 ? "" : "s", text);
 }
 
 void sdg_vk_name(struct sdg_vk *vk, VkObjectType type, uint64_t handle, const char *format, ...)

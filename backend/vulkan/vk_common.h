@@ -93,8 +93,8 @@ static inline struct sdg_vk *sdg_vk_of(struct sdg_backend *backend)
 
 // "VK_ERROR_DEVICE_LOST"
 const char *sdg_vk_result_name(VkResult result);
-// Reports that `call` failed while doing `what`, and returns the matching result. Device loss is remembered and
-// reported once.
+// Reports to the backend's log that `call` failed while doing `what`, and returns the matching result. Device loss is
+// remembered and reported once.
 enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *call, const char *what);
 // The device was lost earlier: the result for it, already reported.
 static inline enum sdg_result sdg_vk_alive(const struct sdg_vk *vk)
@@ -102,8 +102,8 @@ static inline enum sdg_result sdg_vk_alive(const struct sdg_vk *vk)
     return vk->lost ? SDG_ERROR_COMPUTE : SDG_OK;
 }
 // Ends a public call: if validation layers complained since the last look and the call was fine so far, it becomes an
-// error.
-enum sdg_result sdg_vk_validated(struct sdg_vk *vk, enum sdg_result result);
+// error, told to `log`.
+enum sdg_result sdg_vk_validated(struct sdg_vk *vk, const struct sdg_log *log, enum sdg_result result);
 
 // SDG_VK_NAME(vk, FENCE, fence, "of slot %d", 1): names an object just made, for messages of layers and tools.
 #define SDG_VK_NAME(vk, type, handle, ...) sdg_vk_name((vk), VK_OBJECT_TYPE_##type, (uint64_t)(handle), __VA_ARGS__)

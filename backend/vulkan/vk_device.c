@@ -505,6 +505,7 @@ void sdg_vk_device_close(struct sdg_vk *vk)
     if (vk->instance)
         vkDestroyInstance(vk->instance, NULL);
     pthread_mutex_unlock(&loader_lock);
-    (void)sdg_vk_validated(vk, SDG_OK); // nobody to return it to, but objects that were left over are to be heard of
+    // nobody to return it to, but objects that were left over are to be heard of
+    (void)sdg_vk_validated(vk, vk->base.log, SDG_OK);
     pthread_mutex_destroy(&vk->validation.lock);
 }

@@ -101,26 +101,25 @@ static enum sdg_result check_limits(const struct sdg_vk_lowering *lo, const stru
     const struct sdg_vk *vk = lo->vk;
     const struct sdg_vk_caps *caps = &vk->caps;
     if (d->binding_count > caps->max_bindings)
-        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED,
+        return sdg_fail(lo->log, SDG_ERROR_UNSUPPORTED,
                         "%s: %s on integers needs %u buffers in a shader, but %s binds at most %u; use a model that is "
                         "not quantized",
                         lo->op->name, sdg_op_name(lo->op->kind), d->binding_count, vk->base.info.name,
                         caps->max_bindings);
     for (uint32_t i = 0; i < d->binding_count; i++)
         if (d->bindings[i].place.bytes > caps->max_range)
-            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED,
+            return sdg_fail(lo->log, SDG_ERROR_UNSUPPORTED,
                             "%s: %s needs a buffer of %zu MiB, but a shader on %s sees at most %llu MiB; use a smaller "
                             "picture, VAE tiling or --type f16",
                             lo->op->name, sdg_op_name(lo->op->kind), d->bindings[i].place.bytes >> 20,
                             vk->base.info.name, (unsigned long long)(caps->max_range >> 20));
     for (int i = 0; i < 3; i++)
         if (d->groups[i] > caps->max_groups[i])
-            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED,
-                            "%s: %s needs %lld workgroups, but %s takes at most %u", lo->op->name,
-                            sdg_op_name(lo->op->kind), (long long)d->groups[i], vk->base.info.name,
+            return sdg_fail(lo->log, SDG_ERROR_UNSUPPORTED, "%s: %s needs %lld workgroups, but %s takes at most %u",
+                            lo->op->name, sdg_op_name(lo->op->kind), (long long)d->groups[i], vk->base.info.name,
                             caps->max_groups[i]);
     if (d->local_size > caps->max_invocations)
-        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s needs workgroups of %u, but %s takes at most %u",
+        return sdg_fail(lo->log, SDG_ERROR_UNSUPPORTED, "%s: %s needs workgroups of %u, but %s takes at most %u",
                         lo->op->name, sdg_op_name(lo->op->kind), d->local_size, vk->base.info.name,
                         caps->max_invocations);
     return SDG_OK;
@@ -128,19 +127,18 @@ static enum sdg_result check_limits(const struct sdg_vk_lowering *lo, const stru
 
 enum sdg_result sdg_vk_no_shader(const struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d)
 {
-    return sdg_fail(lo->vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s for %s on this device",
-                    lo->op->name, sdg_op_name(lo->op->kind), sdg_dtype_name(d->type));
+    return sdg_fail(lo->log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s for %s on this device", lo->op->name,
+                    sdg_op_name(lo->op->kind), sdg_dtype_name(d->type));
 }
 
 enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d)
 {
-    const struct sdg_log *log = lo->vk->base.log;
     const struct sdg_shader *shader =
         d->shader ? d->shader : sdg_vk_find_shader(lo->vk->features, d->family, d->type, d->columns, NULL);
     if (!shader)
         return sdg_vk_no_shader(lo, d);
     SDG_TRY(check_limits(lo, d));
-    if (!sdg_grow(log, &lo->steps, &lo->step_capacity, lo->step_count + 1, sizeof *lo->steps, "a program's steps"))
+    if (!sdg_grow(lo->log, &lo->steps, &lo->step_capacity, lo->step_count + 1, sizeof *lo->steps, "a program's steps"))
         return SDG_ERROR_MEMORY;
     struct sdg_vk_step *step = &lo->steps[lo->step_count];
     memset(step, 0, sizeof *step);
@@ -155,7 +153,7 @@ enum sdg_result sdg_vk_emit(struct sdg_vk_lowering *lo, const struct sdg_vk_disp
     memcpy(step->push, d->push, d->push_bytes);
     step->op = lo->op_index;
     step->name = lo->op->name;
-    SDG_TRY(sdg_vk_hazards_add(log, &lo->hazards, step));
+    SDG_TRY(sdg_vk_hazards_add(lo->log, &lo->hazards, step));
     lo->step_count++;
     if (!lo->kernel[0])
         snprintf(lo->kernel, sizeof lo->kernel, "%s", shader->name);

@@ -10,6 +10,7 @@ enum { SDG_VK_KERNEL_NAME = 64 };
 // Per program; `op` and what follows change from operation to operation.
 struct sdg_vk_lowering {
     struct sdg_vk *vk;
+    const struct sdg_log *log; // the program's
     const struct sdg_graph *graph;
     const struct sdg_vk_place *places; // per value
     const struct sdg_vk_weights *weights;

@@ -44,12 +44,13 @@ static bool has_type(const struct sdg_vk *vk, enum sdg_dtype dtype)
 }
 
 // One storage type for all floats an operation touches, and one that the device has.
-static enum sdg_result check_op(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+static enum sdg_result check_op(const struct sdg_vk *vk, const struct sdg_log *log, const struct sdg_graph *graph,
+                                const struct sdg_op *op)
 {
     enum sdg_dtype type = sdg_vk_float_type(graph, op);
     if (!has_type(vk, type))
-        return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: %s cannot store %s of type %s; use --type f32",
-                        op->name, vk->base.info.name, sdg_op_name(op->kind), sdg_dtype_name(type));
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: %s cannot store %s of type %s; use --type f32", op->name,
+                        vk->base.info.name, sdg_op_name(op->kind), sdg_dtype_name(type));
     sdg_value touched[SDG_OP_MAX_READS + 1];
     int count = sdg_op_reads(graph, op, touched);
     touched[count++] = op->out;
@@ -57,7 +58,7 @@ static enum sdg_result check_op(const struct sdg_vk *vk, const struct sdg_graph 
         enum sdg_dtype other = graph->values[touched[i]].dtype;
         // the graph has seen to integers
         if (sdg_dtype_is_float(other) && other != type && !sdg_op_is_interval(op, touched[i]))
-            return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s from %s to %s", op->name,
+            return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan has no %s from %s to %s", op->name,
                             sdg_op_name(op->kind), sdg_dtype_name(other), sdg_dtype_name(type));
     }
     return SDG_OK;
@@ -75,7 +76,7 @@ static size_t value_bytes(const struct sdg_value_info *v)
 static enum sdg_result plan_arena(struct builder *b)
 {
     const struct sdg_graph *graph = b->graph;
-    const struct sdg_log *log = b->vk->base.log;
+    const struct sdg_log *log = b->program->base.log;
     size_t *scratch = sdg_alloc(log, graph->op_count, sizeof *scratch, "a plan");
     if (!scratch)
         return SDG_ERROR_MEMORY;
@@ -109,7 +110,7 @@ static void place_inputs(struct builder *b)
 static enum sdg_result allocate_lists(struct builder *b)
 {
     const struct sdg_graph *graph = b->graph;
-    const struct sdg_log *log = b->vk->base.log;
+    const struct sdg_log *log = b->program->base.log;
     struct sdg_vk_program *p = b->program;
     p->places = sdg_alloc(log, graph->value_count, sizeof *p->places, "a program's values");
     p->kernels = sdg_alloc(log, graph->op_count, sizeof *p->kernels, "a program's operations");
@@ -135,7 +136,12 @@ static enum sdg_result lower(struct builder *b)
 {
     struct sdg_vk_lowering *lo = &b->lowering;
     *lo = (struct sdg_vk_lowering){
-        .vk = b->vk, .graph = b->graph, .places = b->program->places, .weights = &b->program->weights};
+        .vk = b->vk,
+        .log = b->program->base.log,
+        .graph = b->graph,
+        .places = b->program->places,
+        .weights = &b->program->weights,
+    };
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < b->graph->op_count && result == SDG_OK; i++) {
         const struct sdg_op *op = &b->graph->ops[i];
@@ -238,12 +244,12 @@ static enum sdg_result make_runnable(struct builder *b, const struct sdg_program
     struct sdg_vk *vk = b->vk;
     struct sdg_vk_program *p = b->program;
     SDG_TRY(create_buffers(b));
-    SDG_TRY(sdg_vk_weights_load(vk, b->graph, params->release_weights, &p->weights, b->program->places));
+    SDG_TRY(sdg_vk_weights_load(vk, p->base.log, b->graph, params->release_weights, &p->weights, b->program->places));
     if (p->step_count)
         SDG_TRY(create_pool(vk, p));
     for (size_t i = 0; i < p->step_count; i++)
         SDG_TRY(bind_step(vk, p, &p->steps[i]));
-    SDG_TRY(sdg_vk_recording_create(vk, p->macs, b->graph->op_count, &p->recording));
+    SDG_TRY(sdg_vk_recording_create(vk, p->base.log, p->macs, b->graph->op_count, &p->recording));
     SDG_TRY(record(vk, p));
     SDG_TRY(sdg_vk_upload_finish(vk));
     sdg_vk_pipelines_save(vk);
@@ -258,11 +264,11 @@ static enum sdg_result build(struct builder *b, const struct sdg_program_params 
     struct sdg_vk_program *p = b->program;
     const struct sdg_graph *graph = b->graph;
     for (size_t i = 0; i < graph->op_count; i++)
-        SDG_TRY(check_op(vk, graph, &graph->ops[i]));
+        SDG_TRY(check_op(vk, p->base.log, graph, &graph->ops[i]));
     SDG_TRY(allocate_lists(b));
     SDG_TRY(plan_arena(b));
     place_inputs(b);
-    SDG_TRY(sdg_vk_weights_plan(vk, graph, params->weights, &p->weights, b->program->places));
+    SDG_TRY(sdg_vk_weights_plan(vk, p->base.log, graph, params->weights, &p->weights, b->program->places));
     SDG_TRY(lower(b));
     p->memory.weights = p->weights.total;
     p->memory.scratch = sdg_vk_uploader_bytes(vk);
@@ -281,7 +287,7 @@ static enum sdg_result create(struct sdg_program *program, const struct sdg_prog
     sdg_plan_destroy(&b.plan);
     if (result != SDG_OK)
         (void)sdg_vk_upload_finish(vk); // copies into this program's memory may be under way
-    return sdg_vk_validated(vk, result);
+    return sdg_vk_validated(vk, program->log, result);
 }
 
 static void destroy(struct sdg_program *program)
@@ -311,7 +317,7 @@ static enum sdg_result write(struct sdg_program *program, sdg_value v, const voi
     enum sdg_result result = sdg_vk_upload(vk, &p->inputs, p->places[v].offset, data, bytes);
     if (result == SDG_OK)
         result = sdg_vk_upload_finish(vk);
-    return sdg_vk_validated(vk, result);
+    return sdg_vk_validated(vk, program->log, result);
 }
 
 static enum sdg_result read(struct sdg_program *program, sdg_value v, void *data, size_t bytes)
@@ -320,7 +326,8 @@ static enum sdg_result read(struct sdg_program *program, sdg_value v, void *data
     struct sdg_vk *vk = context_of(p);
     SDG_TRY(sdg_vk_alive(vk));
     const struct sdg_vk_place *place = &p->places[v];
-    return sdg_vk_validated(vk, sdg_vk_download(vk, buffer_of(p, place->space), place->offset, data, bytes));
+    return sdg_vk_validated(vk, program->log,
+                            sdg_vk_download(vk, buffer_of(p, place->space), place->offset, data, bytes));
 }
 
 static enum sdg_result run_row(struct sdg_vk *vk, struct sdg_vk_program *p, int64_t row)
@@ -337,7 +344,7 @@ static enum sdg_result run(struct sdg_program *program, int64_t row)
     struct sdg_vk_program *p = (struct sdg_vk_program *)program;
     struct sdg_vk *vk = context_of(p);
     SDG_TRY(sdg_vk_alive(vk));
-    return sdg_vk_validated(vk, run_row(vk, p, row));
+    return sdg_vk_validated(vk, program->log, run_row(vk, p, row));
 }
 
 static void memory(const struct sdg_program *program, struct sdg_memory *out)

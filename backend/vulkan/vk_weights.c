@@ -112,12 +112,12 @@ int sdg_vk_weights_code_bits(const struct sdg_vk_weights *weights, sdg_value v)
 }
 
 // Appends a weight (0 or other kinds of values: nothing to do) and gives it a place.
-static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, struct sdg_vk_weights *weights,
-                            struct sdg_vk_place *places, struct sdg_vk_weight wanted, const struct sdg_op *op)
+static enum sdg_result want(struct sdg_vk *vk, const struct sdg_log *log, const struct sdg_graph *graph,
+                            struct sdg_vk_weights *weights, struct sdg_vk_place *places, struct sdg_vk_weight wanted,
+                            const struct sdg_op *op)
 {
     const sdg_value v = wanted.value;
     const enum sdg_dtype dtype = wanted.dtype;
-    const struct sdg_log *log = vk->base.log;
     const struct sdg_value_info *info = &graph->values[v];
     if (!v || info->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
@@ -149,21 +149,22 @@ static enum sdg_result want(struct sdg_vk *vk, const struct sdg_graph *graph, st
 }
 
 // Where the weight is stored; several operations may want the same one.
-static enum sdg_result find_stored(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
-                                   const struct sdg_vk_weights *weights, const struct sdg_vk_place *places,
-                                   struct sdg_vk_weight *weight)
+static enum sdg_result find_stored(const struct sdg_log *log, const struct sdg_graph *graph,
+                                   const struct sdg_tensors *from, const struct sdg_vk_weights *weights,
+                                   const struct sdg_vk_place *places, struct sdg_vk_weight *weight)
 {
     const struct sdg_value_info *info = &graph->values[weight->value];
     if (!from || info->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
     if (places[weight->value].space == SDG_VK_SPACE_NONE)
-        return sdg_weight_find(vk->base.log, from, info, &weight->stored);
+        return sdg_weight_find(log, from, info, &weight->stored);
     weight->stored = find(weights, weight->value)->stored;
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
-                                    struct sdg_vk_weights *weights, struct sdg_vk_place *places)
+enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log, const struct sdg_graph *graph,
+                                    const struct sdg_tensors *from, struct sdg_vk_weights *weights,
+                                    struct sdg_vk_place *places)
 {
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_op *op = &graph->ops[i];
@@ -180,14 +181,14 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *g
             const bool product =
                 k == 1 && (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) && info->kind == SDG_VALUE_WEIGHT;
             struct sdg_vk_weight wanted = {.value = op->in[k], .dtype = dtype, .layout = layout};
-            SDG_TRY(find_stored(vk, graph, from, weights, places, &wanted));
+            SDG_TRY(find_stored(log, graph, from, weights, places, &wanted));
             if (product && from)
                 wanted.code_bits = sdg_weight_code_bits(&wanted.stored);
-            SDG_TRY(want(vk, graph, weights, places, wanted, op));
+            SDG_TRY(want(vk, log, graph, weights, places, wanted, op));
         }
         struct sdg_vk_weight bias = {.value = op->epilogue.bias, .dtype = SDG_F32, .layout = SDG_VK_LAYOUT_FILE};
-        SDG_TRY(find_stored(vk, graph, from, weights, places, &bias));
-        SDG_TRY(want(vk, graph, weights, places, bias, op));
+        SDG_TRY(find_stored(log, graph, from, weights, places, &bias));
+        SDG_TRY(want(vk, log, graph, weights, places, bias, op));
     }
     return SDG_OK;
 }
@@ -254,9 +255,9 @@ static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *gr
     return sdg_vk_upload(vk, block, place->offset, data, place->bytes);
 }
 
-static enum sdg_result create_blocks(struct sdg_vk *vk, struct sdg_vk_weights *weights)
+static enum sdg_result create_blocks(struct sdg_vk *vk, const struct sdg_log *log, struct sdg_vk_weights *weights)
 {
-    weights->blocks = sdg_alloc(vk->base.log, weights->block_count, sizeof *weights->blocks, "blocks of weights");
+    weights->blocks = sdg_alloc(log, weights->block_count, sizeof *weights->blocks, "blocks of weights");
     if (!weights->blocks)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < weights->block_count; i++)
@@ -265,12 +266,12 @@ static enum sdg_result create_blocks(struct sdg_vk *vk, struct sdg_vk_weights *w
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, bool release,
-                                    struct sdg_vk_weights *weights, const struct sdg_vk_place *places)
+enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_log *log, const struct sdg_graph *graph,
+                                    bool release, struct sdg_vk_weights *weights, const struct sdg_vk_place *places)
 {
     if (weights->count == 0)
         return SDG_OK;
-    SDG_TRY(create_blocks(vk, weights));
+    SDG_TRY(create_blocks(vk, log, weights));
     size_t longest = 0, longest_ordered = 0;
     for (size_t i = 0; i < weights->count; i++) {
         const struct sdg_vk_weight *weight = &weights->list[i];
@@ -283,8 +284,8 @@ enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *g
             longest_ordered = places[weight->value].bytes;
     }
     struct staging staging = {
-        .loaded = sdg_alloc_raw(vk->base.log, longest, 1, "a weight"),
-        .ordered = sdg_alloc_raw(vk->base.log, longest_ordered, 1, "a weight"),
+        .loaded = sdg_alloc_raw(log, longest, 1, "a weight"),
+        .ordered = sdg_alloc_raw(log, longest_ordered, 1, "a weight"),
     };
     enum sdg_result result = staging.loaded && staging.ordered ? SDG_OK : SDG_ERROR_MEMORY;
     for (size_t i = 0; i < weights->count && result == SDG_OK; i++)

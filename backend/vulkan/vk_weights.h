@@ -28,14 +28,15 @@ struct sdg_vk_weights {
 // Decides type, layout and place of every weight the graph's operations use; places[] is per value. All are found in
 // `from` and checked, which tells the weights that are codes; nothing is read. `from` may be NULL when only memory is
 // planned.
-enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_tensors *from,
-                                    struct sdg_vk_weights *weights, struct sdg_vk_place *places);
+enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log, const struct sdg_graph *graph,
+                                    const struct sdg_tensors *from, struct sdg_vk_weights *weights,
+                                    struct sdg_vk_place *places);
 // The bits of a planned weight's codes; 0: it is none, or not kept as codes.
 int sdg_vk_weights_code_bits(const struct sdg_vk_weights *weights, sdg_value v);
 // Allocates the blocks and fills them; with `release`, mapped pages of the file are given back as they are
 // copied.
-enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_graph *graph, bool release,
-                                    struct sdg_vk_weights *weights, const struct sdg_vk_place *places);
+enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_log *log, const struct sdg_graph *graph,
+                                    bool release, struct sdg_vk_weights *weights, const struct sdg_vk_place *places);
 void sdg_vk_weights_free(struct sdg_vk *vk, struct sdg_vk_weights *weights);
 
 #endif

@@ -23,8 +23,9 @@ enum sdg_result {
 
 enum sdg_log_level { SDG_LOG_ERROR, SDG_LOG_WARNING, SDG_LOG_INFO, SDG_LOG_DEBUG };
 
-// `message` is one line of UTF-8 without a newline, valid during the call. May be called from any thread
-// that is inside a call into the library, also from several at once.
+// `message` is one line of UTF-8 without a newline, valid during the call. Called while a call into the library runs:
+// from the thread that made it, or from one of the library's own (the decoder is prepared by another thread during the
+// last step), also from several at once.
 typedef void (*sdg_log_fn)(void *user, enum sdg_log_level level, const char *message);
 
 // Where messages go. All zero = nowhere; {fn} alone = errors only. A handle that was created with one keeps a copy:

@@ -273,6 +273,27 @@ static void test_arrays(void **state)
     sdg_array_destroy(&steps);
 }
 
+// The guidance is the model's unless it is given: of an LCM 8.5. The text in the picture holds what was used.
+static void test_guidance_of_model(void **state)
+{
+    (void)state;
+    static const char *const shared[] = {"model_index.json", "text_encoder", "tokenizer", "unet", "vae"};
+    static const char scheduler[] = "{\"_class_name\":\"LCMScheduler\"}";
+    char path[600], target[600];
+    assert_int_equal(mkdir("lcm", 0777), 0);
+    assert_int_equal(mkdir("lcm/scheduler", 0777), 0);
+    write_whole("lcm/scheduler/scheduler_config.json", scheduler, sizeof scheduler - 1);
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        snprintf(path, sizeof path, "lcm/%s", shared[i]);
+        snprintf(target, sizeof target, SDG_SOURCE_DIR "/models/emoji-128/%s", shared[i]);
+        assert_int_equal(symlink(target, path), 0);
+    }
+    expect_done(sdgen("x", "-q", SMALL, "-m", "lcm", "-o", "a.png"));
+    assert_non_null(strstr(sdgen("-M", "metadata", "--image", "a.png")->out, "CFG scale: 8.5,"));
+    expect_done(sdgen("x", "-q", SMALL, "-m", "lcm", "--cfg-scale", "7", "-o", "a.png"));
+    assert_non_null(strstr(sdgen("-M", "metadata", "--image", "a.png")->out, "CFG scale: 7,"));
+}
+
 // An autoencoder of factor 4: sizes, noise and latents follow it.
 static void test_other_factor(void **state)
 {
@@ -415,6 +436,108 @@ static void test_other_channels(void **state)
     remove_wide_model("wide");
 }
 
+// The default model with another scheduler_config.json (NULL: none) and class of pipeline, as the folder "m".
+static void write_scheduler(const char *config, const char *pipeline)
+{
+    static const char *const shared[] = {"text_encoder", "tokenizer", "unet", "vae"};
+    char index[200], path[100], target[600];
+    if (!file_exists("m")) {
+        assert_true(mkdir("m", 0777) == 0 && mkdir("m/scheduler", 0777) == 0);
+        for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+            snprintf(path, sizeof path, "m/%s", shared[i]);
+            snprintf(target, sizeof target, SDG_SOURCE_DIR "/models/emoji-128/%s", shared[i]);
+            assert_int_equal(symlink(target, path), 0);
+        }
+    }
+    snprintf(index, sizeof index, "{\"_class_name\":\"%s\"}", pipeline);
+    write_whole("m/model_index.json", index, strlen(index));
+    remove("m/scheduler/scheduler_config.json");
+    if (config)
+        write_whole("m/scheduler/scheduler_config.json", config, strlen(config));
+}
+
+static void remove_scheduler(void)
+{
+    static const char *const names[] = {
+        "text_encoder", "tokenizer", "unet", "vae", "model_index.json", "scheduler/scheduler_config.json", "scheduler"};
+    char path[100];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "m/%s", names[i]);
+        remove(path);
+    }
+}
+
+#define TRAINED "\"beta_start\":0.00085,\"beta_end\":0.012,\"beta_schedule\":\"scaled_linear\""
+
+// What diffusers' pipelines correct: the default model has clip_sample false and steps_offset 1, an old configuration
+// has neither key, which stands for true and 0.
+static void test_old_scheduler(void **state)
+{
+    (void)state;
+    static const char old[] = "{\"_class_name\":\"DDIMScheduler\",\"set_alpha_to_one\":false," TRAINED "}";
+    expect_done(sdgen("x", SMALL, "--scheduler", "model", "-o", "right.ppm"));
+    write_scheduler(old, "StableDiffusionPipeline");
+    expect_done(sdgen("x", SMALL, "-m", "m", "--scheduler", "model", "-o", "old.ppm"));
+    assert_true(same_files("right.ppm", "old.ppm"));
+    write_scheduler(old, "LatentConsistencyModelPipeline"); // corrects nothing
+    expect_done(sdgen("x", SMALL, "-m", "m", "--scheduler", "model", "-o", "other.ppm"));
+    assert_false(same_files("right.ppm", "other.ppm"));
+    remove_scheduler();
+}
+
+static void test_foreign_scheduler(void **state)
+{
+    (void)state;
+    static const char edm[] = "{\"_class_name\":\"EDMEulerScheduler\"}",
+                      pndm[] = "{\"_class_name\":\"PNDMScheduler\"," TRAINED "}",
+                      sde[] = "{\"_class_name\":\"DPMSolverMultistepScheduler\",\"lambda_min_clipped\":-Infinity,"
+                              "\"algorithm_type\":\"sde-dpmsolver++\"," TRAINED "}",
+                      lu[] = "{\"_class_name\":\"DPMSolverMultistepScheduler\",\"lambda_min_clipped\":-Infinity,"
+                             "\"use_lu_lambdas\":true," TRAINED "}";
+    static const struct {
+        const char *config, *method, *schedule;
+        int status;
+        const char *words;
+    } cases[] = {
+        {edm, NULL, NULL, 1, "class 'EDMEulerScheduler'"},
+        {edm, NULL, "model", 1, "class 'EDMEulerScheduler'"},
+        {edm, "euler", NULL, 0, "class 'EDMEulerScheduler'"},
+        {edm, NULL, "karras", 0, "class 'EDMEulerScheduler'"},
+        {pndm, NULL, NULL, 1, "skip_prk_steps is false or absent"},
+        {pndm, "pndm", NULL, 0, "skip_prk_steps is false or absent"},
+        {sde, NULL, NULL, 1, "algorithm_type is \"sde-dpmsolver++\", supported: dpmsolver++"},
+        {sde, NULL, "model", 1, "algorithm_type is \"sde-dpmsolver++\""},
+        {sde, "dpm++2m", "model", 0, "algorithm_type is \"sde-dpmsolver++\""},
+        {lu, NULL, NULL, 1, "use_lu_lambdas is true, supported: false"},
+        {lu, "dpm++2m", "model", 1, "use_lu_lambdas is true"},
+        {lu, "dpm++2m", NULL, 0, "use_lu_lambdas is true"},
+        {NULL, NULL, "model", 1, "has no scheduler/scheduler_config.json"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *arguments[32] = {SDGEN_PROGRAM, "x", SMALL, "--steps", "1", "-m", "m", "-o", "a.ppm"};
+        int n = 0;
+        while (arguments[n])
+            n++;
+        if (cases[i].method) {
+            arguments[n++] = "--sampling-method";
+            arguments[n++] = (char *)(uintptr_t)cases[i].method;
+        }
+        if (cases[i].schedule) {
+            arguments[n++] = "--scheduler";
+            arguments[n++] = (char *)(uintptr_t)cases[i].schedule;
+        }
+        write_scheduler(cases[i].config, "StableDiffusionPipeline");
+        struct run run = {.status = finish(start(arguments, NULL, "/dev/null", "err"))};
+        read_whole("err", run.err, sizeof run.err);
+        if (run.status != cases[i].status || !strstr(run.err, cases[i].words) ||
+            !strstr(run.err, run.status ? "error: " : "warning: ") || file_exists("a.ppm") != (run.status == 0))
+            fail_msg("case %zu: status %d, %s", i, run.status, run.err);
+        remove("a.ppm");
+        remove("err");
+    }
+    remove_scheduler();
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -469,8 +592,13 @@ static void test_lists(void **state)
     assert_non_null(strstr(run->out, "own kernels generic"));
     assert_non_null(strstr(run->out, "conv2d:generic")); // oneDNN has nothing that small
     assert_null(strstr(run->out, "avx"));
-    expect_error(sdgen("--plan", "--cpu-mask", "generic,mmx2", SMALL), 1, "'mmx2', should be some of generic", 0);
+    static char *const anywhere[] = {"cpu", "reference", "vulkan", "auto"}; // wrong, whoever would use it
+    for (size_t i = 0; i < sizeof anywhere / sizeof *anywhere; i++)
+        expect_error(sdgen("--plan", "--backend", anywhere[i], "--cpu-mask", "generic,mmx2", SMALL), 1,
+                     "'mmx2', should be some of generic", 0);
 #if defined(__x86_64__)
+    expect_error(sdgen("--plan", "--cpu-mask", "sse9", SMALL), 1, "avx512bf16 or the features fma, avx512f, avx512bw",
+                 0);
     run = sdgen("--plan", "--cpu-mask", "avx2", SMALL); // oneDNN's kernels as well
     expect_done(run);
     assert_null(strstr(run->out, "avx512"));
@@ -684,8 +812,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_seed, enter, leave),
         cmocka_unit_test_setup_teardown(test_init_image, enter, leave),
         cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
+        cmocka_unit_test_setup_teardown(test_guidance_of_model, enter, leave),
         cmocka_unit_test_setup_teardown(test_other_factor, enter, leave),
         cmocka_unit_test_setup_teardown(test_other_channels, enter, leave),
+        cmocka_unit_test_setup_teardown(test_old_scheduler, enter, leave),
+        cmocka_unit_test_setup_teardown(test_foreign_scheduler, enter, leave),
         cmocka_unit_test_setup_teardown(test_failures, enter, leave),
         cmocka_unit_test_setup_teardown(test_lists, enter, leave),
         cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),

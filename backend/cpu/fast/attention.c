@@ -69,7 +69,7 @@ enum sdg_result sdg_fast_select_attention(struct sdg_cpu_step *step, bool *taken
     bool bf16;
     if (!sdg_fast_types(step, &bf16))
         return SDG_OK;
-    struct state *state = sdg_alloc(program->log, 1, sizeof *state, "a kernel");
+    struct state *state = sdg_alloc(program->base.log, 1, sizeof *state, "a kernel");
     if (!state)
         return SDG_ERROR_MEMORY;
     state->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));

@@ -115,7 +115,7 @@ enum sdg_result sdg_fast_select_group_norm(struct sdg_cpu_step *step, bool *take
         return SDG_OK;
     if (sdg_cpu_value(program, op->in[1])->dtype != SDG_F32 || sdg_cpu_value(program, op->in[2])->dtype != SDG_F32)
         return SDG_OK;
-    struct state *state = sdg_alloc(program->log, 1, sizeof *state, "a kernel");
+    struct state *state = sdg_alloc(program->base.log, 1, sizeof *state, "a kernel");
     if (!state)
         return SDG_ERROR_MEMORY;
     state->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));

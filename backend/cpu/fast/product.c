@@ -78,7 +78,8 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     const bool nibbles = s->packed || s->code_bits == 4;
     const size_t plain_bytes = (size_t)sdg_value_elements(sdg_cpu_value(step->program, weight)) * sdg_dtype_size(type),
                  codes = s->code_bits ? s->code_count : s->weight_bytes;
-    char *plain = sdg_alloc_raw(step->program->log, plain_bytes + (nibbles ? codes : 0), 1, "weights being packed");
+    char *plain =
+        sdg_alloc_raw(step->program->base.log, plain_bytes + (nibbles ? codes : 0), 1, "weights being packed");
     if (!plain)
         return SDG_ERROR_MEMORY;
     char *weights = nibbles ? plain + plain_bytes : step->weights;
@@ -314,7 +315,7 @@ enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
         return SDG_OK;
     if ((e->bias && sdg_cpu_value(program, e->bias)->dtype != SDG_F32) || e->activation == SDG_UNARY_AFFINE)
         return SDG_OK;
-    struct state *s = sdg_alloc(program->log, 1, sizeof *s, "a kernel");
+    struct state *s = sdg_alloc(program->base.log, 1, sizeof *s, "a kernel");
     if (!s)
         return SDG_ERROR_MEMORY;
     s->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));

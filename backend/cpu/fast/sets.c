@@ -59,6 +59,31 @@ static bool find(const char *name, size_t length, unsigned *bits)
     return *bits != 0;
 }
 
+static bool is_row(const char *name)
+{
+    for (int i = 0; i < ROWS; i++)
+        if (strcmp(rows[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+// All rows, and the features that are no rows.
+static void list_names(char *text, size_t size)
+{
+#define NAME(feature, bit) #feature,
+    static const char *const features[] = {SDG_CPU_FEATURES(NAME) NULL};
+#undef NAME
+    size_t used = 0;
+    for (int i = 0; i < ROWS && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", rows[i].name);
+    const char *between = " or the features ";
+    for (const char *const *feature = features; *feature && used < size; feature++)
+        if (!is_row(*feature)) {
+            used += (size_t)snprintf(text + used, size - used, "%s%s", between, *feature);
+            between = ", ";
+        }
+}
+
 enum sdg_result sdg_fast_mask(const struct sdg_log *log, const char *names, unsigned *mask)
 {
     *mask = names ? 0 : ~0u;
@@ -66,9 +91,8 @@ enum sdg_result sdg_fast_mask(const struct sdg_log *log, const char *names, unsi
         unsigned bits;
         const size_t length = strcspn(name, ",");
         if (!find(name, length, &bits)) {
-            char known[256] = "";
-            for (int i = 0; i < ROWS; i++)
-                snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", rows[i].name);
+            char known[256];
+            list_names(known, sizeof known);
             return sdg_fail(log, SDG_ERROR_USAGE, "no instruction set '%.*s', should be some of %s",
                             (int)(length < 64 ? length : 64), name, known);
         }

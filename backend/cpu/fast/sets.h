@@ -42,7 +42,8 @@ const struct sdg_fast_set *sdg_fast_sets(size_t *count);
 void sdg_fast_select(const struct sdg_fast_set *sets, size_t count, unsigned features, struct sdg_fast_kernels *out);
 
 // A mask by name: names joined by commas, each of a row (then: all that it needs) or of one feature. "avx2" leaves at
-// most that, "generic" nothing; NULL masks nothing. SDG_ERROR_USAGE, with the names there are, for any other.
+// most that, "generic" nothing; NULL masks nothing. SDG_ERROR_USAGE, with the names there are on this architecture, for
+// any other.
 enum sdg_result sdg_fast_mask(const struct sdg_log *log, const char *names, unsigned *mask);
 
 #endif

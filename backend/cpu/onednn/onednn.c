@@ -446,7 +446,7 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
         return SDG_OK;
     const int64_t samples = sdg_cpu_value(program, op->out)->dims[0];
     const bool by_sample = epilogue->table && sdg_cpu_table_stride(program, epilogue->table) != 0;
-    struct state *state = sdg_alloc(program->log, 1, sizeof *state, "a kernel");
+    struct state *state = sdg_alloc(program->base.log, 1, sizeof *state, "a kernel");
     if (!state)
         return SDG_ERROR_MEMORY;
     state->code_bits = on_integers(op) ? 0 : sdg_cpu_code_bits(program, op->in[1]);
@@ -457,8 +457,9 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     free_request(&request);
     if (status != dnnl_success) {
         sdg_free(state);
-        return status == dnnl_out_of_memory ? sdg_fail(program->log, SDG_ERROR_MEMORY, "not enough memory for a kernel")
-                                            : SDG_OK;
+        return status == dnnl_out_of_memory
+            ? sdg_fail(program->base.log, SDG_ERROR_MEMORY, "not enough memory for a kernel")
+            : SDG_OK;
     }
     if (depends_on_threads(state)) {
         dnnl_primitive_desc_destroy(state->description);
@@ -475,8 +476,8 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
 static enum sdg_result report(const struct sdg_cpu_step *step, dnnl_status_t status, const char *what)
 {
     enum sdg_result result = status == dnnl_out_of_memory ? SDG_ERROR_MEMORY : SDG_ERROR_DEVICE;
-    return sdg_fail(step->program->log, result, "%s: oneDNN cannot %s (kernel %s, status %d)", step->op->name, what,
-                    step->kernel, (int)status);
+    return sdg_fail(step->program->base.log, result, "%s: oneDNN cannot %s (kernel %s, status %d)", step->op->name,
+                    what, step->kernel, (int)status);
 }
 
 static dnnl_status_t reorder(const struct sdg_onednn *onednn, const_dnnl_memory_desc_t from_md, void *from,
@@ -585,10 +586,12 @@ static enum sdg_result load_codes(struct sdg_cpu_step *step)
     const bool bf16 = sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16;
     const size_t plain_bytes = sdg_fast_align(count * (bf16 ? 2 : 4));
     dnnl_memory_desc_t plain = NULL;
-    char *numbers = sdg_alloc_raw(step->program->log, plain_bytes + state->weight_bytes, 1, "weights being reordered");
-    int8_t *codes = numbers ? sdg_alloc_raw(step->program->log, count > state->code_count ? count : state->code_count,
-                                            1, "weights being reordered")
-                            : NULL;
+    char *numbers =
+        sdg_alloc_raw(step->program->base.log, plain_bytes + state->weight_bytes, 1, "weights being reordered");
+    int8_t *codes = numbers
+        ? sdg_alloc_raw(step->program->base.log, count > state->code_count ? count : state->code_count, 1,
+                        "weights being reordered")
+        : NULL;
     enum sdg_result result = codes ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
         sdg_cpu_read_codes(step->program, step->op->in[1], codes, sdg_fast_code_scales(step, state->channels));
@@ -622,9 +625,9 @@ static enum sdg_result load_weights(struct sdg_cpu_step *step)
     dnnl_memory_desc_t plain = NULL;
     const size_t plain_bytes = sdg_fast_align((size_t)sdg_value_elements(weight) * sdg_dtype_size(dtype));
     const size_t ordered_bytes = on_integers(step->op) ? plain_bytes : 0;
-    char *buffer =
-        sdg_alloc_raw(step->program->log, plain_bytes + ordered_bytes + (state->packed_codes ? state->weight_bytes : 0),
-                      1, "weights being reordered");
+    char *buffer = sdg_alloc_raw(step->program->base.log,
+                                 plain_bytes + ordered_bytes + (state->packed_codes ? state->weight_bytes : 0), 1,
+                                 "weights being reordered");
     if (!buffer)
         return SDG_ERROR_MEMORY;
     char *ordered = buffer + ordered_bytes, *reordered = state->packed_codes ? ordered + plain_bytes : step->weights;
@@ -780,8 +783,8 @@ static enum sdg_result set_interval(const struct sdg_cpu_step *step, int64_t row
     if (has_zero_point(step))
         *(int32_t *)((char *)step->scratch + state->at.zero) = (int32_t)interval[1];
     else if (interval[1] != 0)
-        return sdg_fail(step->program->log, SDG_ERROR_INPUT, "%s: codes with a sign have zero point %g, should be 0",
-                        step->op->name, (double)interval[1]);
+        return sdg_fail(step->program->base.log, SDG_ERROR_INPUT,
+                        "%s: codes with a sign have zero point %g, should be 0", step->op->name, (double)interval[1]);
     dnnl_status_t status = dnnl_memory_set_data_handle(state->memory[SRC_SCALE], (void *)interval);
     return status == dnnl_success ? SDG_OK : report(step, status, "run");
 }

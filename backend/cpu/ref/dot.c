@@ -18,7 +18,7 @@ enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
     const struct sdg_value_info *info = sdg_cpu_value(program, v);
     size_t elements = (size_t)sdg_value_elements(info);
     int64_t outputs = info->dims[0], inputs = info->dims[1] * info->dims[2] * info->dims[3];
-    void *stored = sdg_alloc_raw(program->log, elements, sdg_dtype_size(info->dtype), "a weight");
+    void *stored = sdg_alloc_raw(program->base.log, elements, sdg_dtype_size(info->dtype), "a weight");
     if (!stored)
         return SDG_ERROR_MEMORY;
     sdg_cpu_read_weight(program, v, info->dtype, stored);
