@@ -130,7 +130,7 @@ static enum sdg_result check_noise(struct app_ui *ui, const char *path, const st
     inputs->noise_count = (size_t)(shape[0] * shape[1] * shape[2]);
     for (size_t i = 0; i < inputs->noise_count; i++)
         if (!isfinite(noise->data[i]))
-            return app_fail(ui, SDG_ERROR_INPUT, "%.200s: number %zu of the noise is not finite (%g)", path, i,
+            return app_fail(ui, SDG_ERROR_INPUT, "%.200s: number %zu of the noise is not finite (%g)", path, i + 1,
                             (double)noise->data[i]);
     int width = (int)shape[2] * model->factor, height = (int)shape[1] * model->factor;
     if ((inputs->width && inputs->width != width) || (inputs->height && inputs->height != height))
@@ -330,7 +330,7 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
         .width = inputs->width,
         .height = inputs->height,
         .steps = options->sigma_count ? 0 : (int)values->steps,
-        .cfg_scale = sdg_number(values->cfg_scale),
+        .cfg_scale = {sdgen_given(options, "cfg-scale"), values->cfg_scale},
         .sampler = sdgen_given(options, "sampling-method") ? values->sampler : NULL,
         .schedule = sdgen_given(options, "scheduler") ? values->schedule : NULL,
         .eta = {sdgen_given(options, "eta"), values->eta},

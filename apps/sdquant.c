@@ -63,7 +63,8 @@ static const struct app_option table[] = {
      .help = "so many of the file, the first ones"},
     {0, "correct-steps", INTEGER(correct_steps, 1, 1000), GROUP, .initial = "20",
      .help = "denoising steps (ddim) to measure at; in between the correction is interpolated"},
-    {0, "cfg-scale", REAL(cfg_scale, -1000, 1000), GROUP, .initial = "7", .help = "guidance of the pictures measured"},
+    {0, "cfg-scale", REAL(cfg_scale, -1000, 1000), GROUP, .otherwise = "the model's: 7, of an LCM 8.5",
+     .help = "guidance of the pictures measured"},
 #undef GROUP
 #define GROUP .group = "Output"
     {'o', "output", FILE_NAME(output, "DIR"), GROUP, .otherwise = "needed",
@@ -170,7 +171,7 @@ static void add_row(void *user, const struct sdg_corrected_row *row)
 
 // Of the folder that has just been written, in f32, which is what the model was calibrated in.
 static enum sdg_result correct(struct app_ui *ui, const struct values *values, const char *model,
-                               const struct app_prompts *prompts)
+                               const struct app_prompts *prompts, struct sdg_number cfg_scale)
 {
     struct correction sum = {0};
     const struct sdg_correct_params params = {
@@ -179,7 +180,7 @@ static enum sdg_result correct(struct app_ui *ui, const struct values *values, c
         .prompts = prompts->lines,
         .prompt_count = prompts->count,
         .generate = {.steps = (int)values->correct_steps,
-                     .cfg_scale = sdg_number(values->cfg_scale),
+                     .cfg_scale = cfg_scale,
                      .seed = values->seed,
                      .progress = on_progress,
                      .progress_user = ui},
@@ -209,7 +210,6 @@ static bool is_json(const char *name)
 static enum sdg_result run(struct app_ui *ui, const void *given, const struct app_arguments *arguments)
 {
     const struct values *values = given;
-    (void)arguments; // the command takes none
     const char *scheme = values->scheme ? values->scheme : "w8a8-tdq";
     if (!values->output)
         return app_fail(ui, SDG_ERROR_USAGE, "-o DIR is needed: the folder to write");
@@ -249,7 +249,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (result == SDG_ERROR_CANCELLED)
         app_say(ui, SDG_LOG_INFO, "interrupted; nothing was written");
     if (result == SDG_OK && values->correct)
-        result = correct(ui, values, params.model, &prompts);
+        result = correct(ui, values, params.model, &prompts,
+                         (struct sdg_number){app_given(&command, arguments, "cfg-scale"), values->cfg_scale});
     app_prompts_free(&prompts);
     return result;
 }

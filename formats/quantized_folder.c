@@ -6,14 +6,25 @@
 #include "base/memory.h"
 #include "formats/quantized_parts.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-int64_t sdg_quantized_group(const struct sdg_tensors *tensors)
+enum sdg_result sdg_quantized_group(const struct sdg_log *log, const struct sdg_tensors *tensors, int64_t *group)
 {
     const char *text = sdg_tensors_metadata(tensors, SDG_GROUP_KEY);
-    const int64_t group = text ? strtoll(text, NULL, 10) : 0;
-    return group > 0 ? group : 0;
+    char *end = NULL;
+    *group = 0;
+    if (!text)
+        return SDG_OK;
+    errno = 0;
+    const long long number = strtoll(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno || number < 1)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: metadata %s is '%.40s', should be a number from 1 to %lld",
+                        sdg_tensors_path(tensors), SDG_GROUP_KEY, text, LLONG_MAX);
+    *group = number;
+    return SDG_OK;
 }
 
 bool sdg_quantized_rounds_codes(const struct sdg_tensors *tensors)

@@ -34,7 +34,8 @@
 
 // ---- reading ----
 
-int64_t sdg_quantized_group(const struct sdg_tensors *tensors); // 0: all inputs of an output share a scale
+// Inputs that share a scale, 0 = all of an output. SDG_ERROR_INPUT if the file says something else than a number.
+enum sdg_result sdg_quantized_group(const struct sdg_log *log, const struct sdg_tensors *tensors, int64_t *group);
 // True if codes that the file does not have are those of its base's weights, rounded with its scales.
 bool sdg_quantized_rounds_codes(const struct sdg_tensors *tensors);
 // SDG_ERROR_INPUT if the file says another number of quantized operations than were found.

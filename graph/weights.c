@@ -93,7 +93,8 @@ static enum sdg_result find_scale(const struct source *s, const struct sdg_value
         return wrong_type(s, out->scale, "f32");
     out->scale_start = whole ? 0 : (size_t)(v->slice_start * v->dims[2] * v->dims[3]);
     // Without a group size, all inputs of an output share a scale.
-    int64_t inputs = inputs_of(v, whole), group = sdg_quantized_group(s->weights);
+    int64_t inputs = inputs_of(v, whole), group;
+    SDG_TRY(sdg_quantized_group(s->log, s->weights, &group));
     if (group == 0 || group > inputs)
         group = inputs;
     const int64_t dims[2] = {v->dims[0], (inputs - 1) / group + 1};

@@ -35,14 +35,15 @@ struct owned { // the handle and what it points at, followed by the name
 static enum sdg_result copy(const struct sdg_log *log, const struct sdg_tensor *t, const char *name,
                             struct sdg_array **out)
 {
-    size_t bytes = strlen(name) + 1;
+    size_t bytes = name ? strlen(name) + 1 : 1;
     struct owned *o = sdg_alloc(log, 1, sizeof *o + bytes, "an array");
     float *data = o ? sdg_alloc_raw(log, t->bytes, 1, "an array") : NULL;
     if (!data) {
         sdg_free(o);
         return SDG_ERROR_MEMORY;
     }
-    memcpy(o->name, name, bytes);
+    if (name)
+        memcpy(o->name, name, bytes);
     memcpy(data, t->data, t->bytes);
     o->array = (struct sdg_array){.name = o->name, .dims = t->rank, .data = data};
     memcpy(o->array.shape, t->dims, sizeof t->dims);
@@ -68,17 +69,20 @@ static enum sdg_result read_safetensors(const struct sdg_log *log, const char *p
 {
     struct sdg_tensors *tensors;
     SDG_TRY(sdg_tensors_open(log, path, &tensors));
-    const struct sdg_tensor *t = sdg_tensors_find(tensors, name);
+    const struct sdg_tensor *t = name ? sdg_tensors_find(tensors, name) : NULL;
     if (!t && sdg_tensors_count(tensors) == 1)
         t = sdg_tensors_at(tensors, 0);
     enum sdg_result result = SDG_OK;
-    if (!t)
+    if (!t && !name)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has %zu tensors, should have just one", path,
+                          sdg_tensors_count(tensors));
+    else if (!t)
         result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no tensor '%s', and not just one", path, name);
     else if (t->dtype != SDG_F32 || t->bytes > most_bytes)
         result = sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s should be F32, and of at most %zu bytes", path, t->name,
                           most_bytes);
     else
-        result = copy(log, t, name, out);
+        result = copy(log, t, name ? name : t->name, out);
     sdg_tensors_destroy(&tensors);
     return result;
 }

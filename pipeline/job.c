@@ -51,23 +51,39 @@ static enum sdg_result find_size(struct sdg_pipeline *p, struct sdg_job *job)
     return SDG_OK;
 }
 
+static enum sdg_result check_noise(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    const struct sdg_generate_params *g = job->params;
+    if (!g->noise && g->noise_count)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "noise_count is %zu, but there is no noise", g->noise_count);
+    if (!g->noise)
+        return SDG_OK;
+    if (g->noise_count != job->latent_elements)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "the noise has %zu numbers, a picture of %dx%d starts from %dx%dx%d (channels, height, width), "
+                        "which are %zu",
+                        g->noise_count, job->width, job->height, job->latent_c, job->latent_h, job->latent_w,
+                        job->latent_elements);
+    for (size_t i = 0; i < g->noise_count; i++)
+        if (!isfinite(g->noise[i]))
+            return sdg_fail(&p->log, SDG_ERROR_USAGE, "number %zu of the noise is not finite", i + 1);
+    return SDG_OK;
+}
+
 // Counts of the caller's arrays. The mask is as large as the init image, whose size has been checked.
 static enum sdg_result check_arrays(const struct sdg_pipeline *p, const struct sdg_job *job)
 {
     const struct sdg_generate_params *g = job->params;
     const size_t pixels = (size_t)job->width * (size_t)job->height;
-    if (g->noise_count != (g->noise ? job->latent_elements : 0))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE,
-                        "the noise has %zu numbers, a picture of %dx%d starts from %dx%dx%d (channels, height, width), "
-                        "which are %zu",
-                        g->noise ? g->noise_count : 0, job->width, job->height, job->latent_c, job->latent_h,
-                        job->latent_w, job->latent_elements);
+    SDG_TRY(check_noise(p, job));
     if (g->mask_count != (g->mask ? pixels : 0))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "the mask has %zu pixels, the picture of %dx%d has %zu",
                         g->mask ? g->mask_count : 0, job->width, job->height, pixels);
     if (g->sigmas ? g->sigma_count < 1 : g->sigma_count != 0)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "there are %d sigmas, should be at least 1, or 0 and no array",
                         g->sigma_count);
+    if (g->strength.given && !g->init_image)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "a strength needs an init image");
     return SDG_OK;
 }
 
@@ -183,14 +199,33 @@ static enum sdg_result find_sampler_names(struct sdg_pipeline *p, struct sdg_job
     return SDG_OK;
 }
 
+// Sigmas come in place of both: a 0 at their end is where the last step arrives, none of its own.
+static enum sdg_result count_steps(const struct sdg_pipeline *p, const struct sdg_generate_params *g, int *steps)
+{
+    *steps = g->steps ? g->steps : 20;
+    if (g->sigmas) {
+        const int count = g->sigma_count - (g->sigma_count > 1 && g->sigmas[g->sigma_count - 1] == 0);
+        if (g->steps && g->steps != count)
+            return sdg_fail(&p->log, SDG_ERROR_USAGE, "steps is %d, but the sigmas are of %d: leave one of the two out",
+                            g->steps, count);
+        if (g->schedule)
+            return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                            "scheduler is '%s', but the sigmas come in its place: leave one of the two out",
+                            g->schedule);
+        *steps = count;
+    }
+    if (*steps < 1 || *steps > MAX_STEPS)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "steps is %d, should be 1..%d", *steps, MAX_STEPS);
+    return SDG_OK;
+}
+
 static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const struct sdg_generate_params *g = job->params;
     if (p->params.prediction)
         job->scheduler.prediction = strcmp(p->params.prediction, "v") == 0 ? SDG_PREDICT_V : SDG_PREDICT_EPSILON;
-    int steps = g->steps ? g->steps : g->sigma_count > 0 ? g->sigma_count : 20;
-    if (steps < 1 || steps > MAX_STEPS)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "steps is %d, should be 1..%d", steps, MAX_STEPS);
+    int steps = 0;
+    SDG_TRY(count_steps(p, g, &steps));
     job->strength = number_or(g->strength, 0.75);
     int first = 0;
     if (g->init_image) {

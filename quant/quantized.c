@@ -433,6 +433,19 @@ static int64_t tokens_of_site(const struct sdg_quantized *q, const char *name)
     return 1;
 }
 
+// Tokens are pixels of a layer: their number follows the picture's size.
+static enum sdg_result check_tokens(const struct sdg_graph *graph, const struct sdg_site *site, int64_t tokens)
+{
+    const struct sdg_value_info *value = &graph->values[site->value];
+    const int64_t here = value->dims[1] * value->dims[2];
+    if (tokens == 1 || tokens == here)
+        return SDG_OK;
+    return sdg_fail(graph->log, SDG_ERROR_INPUT,
+                    "%s: the intervals are for %" PRId64 " tokens, but %" PRId64 " come with this width and height: "
+                    "the model draws pictures of one size only, that of its calibration",
+                    site->name, tokens, here);
+}
+
 static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *site)
 {
     struct sdg_graph *graph = w->graph;
@@ -443,6 +456,7 @@ static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *si
     sdg_value interval = 0, codes = 0;
     if (!layers)
         return SDG_OK;
+    SDG_TRY(check_tokens(graph, site, tokens));
     if (w->q->scheme.rule != SDG_INTERVAL_DYNAMIC)
         interval = sdg_graph_interval_table(graph, sdg_interval_name(name, site->name), graph->rows, tokens);
     w->codes = sdg_interval_make(site->kind, w->q->scheme.activation_bits, 1);

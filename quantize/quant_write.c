@@ -34,7 +34,7 @@ enum sdg_result sdg_quant_check_output(const struct sdg_log *log, const struct s
     if (sdg_path_kind(params->output) == SDG_PATH_MISSING)
         return SDG_OK;
     if (!params->force)
-        return sdg_fail(log, SDG_ERROR_OUTPUT, "%s exists already: choose another name, or replace it by force",
+        return sdg_fail(log, SDG_ERROR_OUTPUT, "%s exists already: choose another name, or replace it with --force",
                         params->output);
     if (!sdg_quantized_folder_is(params->output) || contains_model(params))
         return sdg_fail(log, SDG_ERROR_OUTPUT,

@@ -377,6 +377,34 @@ static void expect_tensor(const struct sdg_model *model, const char *name, enum 
     assert_memory_equal(t->data, data, bytes);
 }
 
+static int64_t group_of(const struct sdg_tensors *tensors)
+{
+    int64_t group = -1;
+    assert_int_equal(sdg_quantized_group(NULL, tensors, &group), SDG_OK);
+    return group;
+}
+
+static void test_broken_group(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"-2", "0", "", "16 ", " 16", "+16", "16x", "99999999999999999999"};
+    const struct sdg_tensor t = tensor("m.weight", 2, 8, 4, 0, 0);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const struct sdg_metadata metadata = {"group", texts[i]};
+        struct sdg_tensors *tensors = NULL;
+        struct temp_log log;
+        int64_t group;
+        char quoted[64];
+        snprintf(quoted, sizeof quoted, "group is '%s'", texts[i]);
+        assert_int_equal(sdg_tensors_write(NULL, temp_path("group.safetensors"), &t, 1, &metadata, 1), SDG_OK);
+        assert_int_equal(sdg_tensors_open(NULL, temp_path("group.safetensors"), &tensors), SDG_OK);
+        assert_int_equal(sdg_quantized_group(temp_log(&log), tensors, &group), SDG_ERROR_INPUT);
+        if (!strstr(log.last, quoted) || !strstr(log.last, "group.safetensors"))
+            fail_msg("%s", log.last);
+        sdg_tensors_destroy(&tensors);
+    }
+}
+
 static void test_writing(void **state)
 {
     (void)state;
@@ -403,7 +431,7 @@ static void test_writing(void **state)
     assert_string_equal(c->weight_rounding, "mse");
     assert_string_equal(c->statistics, "0123456789abcdef");
     assert_string_equal(c->base_path, "../base");
-    assert_true(sdg_quantized_group(model->unet) == 0 && !sdg_quantized_rounds_codes(model->unet));
+    assert_true(group_of(model->unet) == 0 && !sdg_quantized_rounds_codes(model->unet));
     struct temp_log t;
     assert_int_equal(sdg_quantized_check_layers(temp_log(&t), model->unet, 2), SDG_OK);
     assert_int_equal(sdg_quantized_check_layers(temp_log(&t), model->unet, 3), SDG_ERROR_INPUT);
@@ -415,7 +443,7 @@ static void test_writing(void **state)
     model = open_model(temp_path("e"));
     expect_tensor(model, "m.weight", SDG_F32, 2, values, 128); // the base's, to be rounded
     expect_tensor(model, "m.weight_scale", SDG_F32, 2, layer_scales, 64);
-    assert_true(sdg_quantized_group(model->unet) == 2 && sdg_quantized_rounds_codes(model->unet));
+    assert_true(group_of(model->unet) == 2 && sdg_quantized_rounds_codes(model->unet));
     sdg_model_close(&model);
 
     // A quantized model is no base.
@@ -491,6 +519,7 @@ int main(void)
         cmocka_unit_test(test_broken_files),
         cmocka_unit_test(test_short_tensors_count),
         cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_broken_group),
         cmocka_unit_test(test_writing),
         cmocka_unit_test(test_correcting),
         cmocka_unit_test(test_failing_export),

@@ -585,6 +585,18 @@ static void test_arrays(void **state)
     sdg_array_destroy(&back);
     assert_int_equal(sdg_array_read(&kept, "a.safetensors", "third", &back), SDG_ERROR_INPUT);
     assert_null(back);
+    // without a name: the only one
+    assert_int_equal(sdg_array_read(&kept, "a.safetensors", NULL, &back), SDG_ERROR_INPUT);
+    assert_null(back);
+    assert_int_equal(sdg_array_read(&kept, "b.npy", NULL, &back), SDG_OK);
+    assert_true(back->dims == 1 && back->shape[0] == 5);
+    assert_string_equal(back->name, "");
+    sdg_array_destroy(&back);
+    assert_int_equal(sdg_arrays_write(&kept, "b.safetensors", arrays + 1, 1), SDG_OK);
+    assert_int_equal(sdg_array_read(&kept, "b.safetensors", NULL, &back), SDG_OK);
+    assert_true(back->dims == 1 && back->shape[0] == 5);
+    assert_string_equal(back->name, "other");
+    sdg_array_destroy(&back);
     assert_int_equal(sdg_arrays_write(&kept, "c.npy", arrays, 2), SDG_ERROR_USAGE);
     mutate(READ_ARRAY, "a.safetensors", quick(2000), true);
     mutate(READ_ARRAY, "a.npy", quick(2000), true);

@@ -303,12 +303,72 @@ static void cancelling(void **state)
     sdg_pipeline_destroy(&p);
 }
 
+static void note_steps(void *user, const char *line)
+{
+    char *lines = user;
+    strncat(lines, line, 8191 - strlen(lines));
+    strncat(lines, "\n", 8191 - strlen(lines));
+}
+
+static bool note_sampled(void *user, const struct sdg_progress *progress)
+{
+    if (strcmp(progress->stage, "sample") == 0)
+        *(int *)user = progress->steps;
+    return true;
+}
+
+// Sigmas say how many steps there are; a 0 at their end is none.
+static void own_sigmas(void **state)
+{
+    (void)state;
+    static const double sigmas[5] = {14, 6, 3, 1, 0};
+    struct messages messages;
+    struct sdg_pipeline *p = open_pipeline("cpu", &messages, 2, NULL);
+    struct sdg_generate_info info;
+    struct sdg_generate_params g = quick();
+    g.sampler = "euler";
+    g.steps = 0;
+    g.schedule = NULL;
+    g.sigmas = sigmas;
+    g.sigma_count = 5;
+    struct sdg_image *five = draw(p, &g, &info);
+    assert_int_equal(info.steps, 4);
+    g.sigma_count = 4;
+    g.steps = 4; // says the same
+    struct sdg_image *four = draw(p, &g, &info);
+    assert_int_equal(info.steps, 4);
+    assert_same(five, four);
+    char lines[8192] = "";
+    assert_int_equal(sdg_plan(p, &g, false, note_steps, lines), SDG_OK);
+    if (!strstr(lines, "4 steps"))
+        fail_msg("%s", lines);
+    g.steps = 0;
+    int steps = 0;
+    g.init_image = five;
+    g.strength = sdg_number(0.5); // of four: the last two
+    g.sigma_count = 5;
+    g.progress = note_sampled;
+    g.progress_user = &steps;
+    struct sdg_image *last = draw(p, &g, &info);
+    assert_int_equal(info.steps, 4);
+    assert_int_equal(steps, 2);
+    sdg_image_destroy(&last);
+    sdg_image_destroy(&four);
+    sdg_image_destroy(&five);
+    sdg_pipeline_destroy(&p);
+}
+
 static void bad_parameters(void **state)
 {
     (void)state;
     static const float noise[4 * 8 * 8];
     static const uint8_t mask[64 * 64];
     static const double sigmas[2] = {2, 1};
+    static double many[1001];
+    static float broken[4 * 8 * 8];
+    broken[6] = NAN;
+    for (int i = 0; i < 1001; i++)
+        many[i] = 1001 - i;
     struct sdg_image *small, *fitting;
     assert_int_equal(sdg_image_create(32, 32, &small), SDG_OK);
     assert_int_equal(sdg_image_create(64, 64, &fitting), SDG_OK);
@@ -331,13 +391,19 @@ static void bad_parameters(void **state)
         {"strength is 0", {.init_image = fitting, .strength = {true, 0}}},
         {"255 numbers, a picture of 64x64 starts from 4x8x8", {.noise = noise, .noise_count = 255}},
         {"0 numbers", {.noise = noise}},
-        {"0 numbers", {.noise_count = 256}}, // of no array
+        {"noise_count is 256, but there is no noise", {.noise_count = 256}},
+        {"number 7 of the noise is not finite", {.noise = broken, .noise_count = 256}},
         {"4095 pixels", {.init_image = fitting, .mask = mask, .mask_count = 4095}},
         {"0 pixels", {.init_image = fitting, .mask = mask}},
         {"a mask needs an init image", {.mask = mask, .mask_count = 4096}},
         {"0 sigmas", {.sigmas = sigmas}},
         {"-1 sigmas", {.sigmas = sigmas, .sigma_count = -1}},
         {"2 sigmas", {.sigma_count = 2}},
+        {"steps is 7, but the sigmas are of 2", {.sampler = "euler", .sigmas = sigmas, .sigma_count = 2, .steps = 7}},
+        {"scheduler is 'karras', but the sigmas",
+         {.sampler = "euler", .sigmas = sigmas, .sigma_count = 2, .schedule = "karras"}},
+        {"steps is 1001", {.sampler = "euler", .sigmas = many, .sigma_count = 1001}},
+        {"a strength needs an init image", {.strength = {true, 0.5}}},
     };
     struct messages messages;
     struct sdg_pipeline *p = open_pipeline("cpu", &messages, 2, NULL);
@@ -854,6 +920,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(keeping),
         cmocka_unit_test(defaults),
         cmocka_unit_test(cancelling),
+        cmocka_unit_test(own_sigmas),
         cmocka_unit_test(bad_parameters),
         cmocka_unit_test(bad_pipeline_parameters),
         cmocka_unit_test(other_factor),

@@ -429,6 +429,7 @@ static void tokens_have_to_fit(void **state)
     assert_int_equal(sdg_graph_quantize_model(larger, q), SDG_ERROR_INPUT);
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, " tokens, but "));
+    assert_non_null(strstr(messages.last, "width and height: the model draws pictures of one size only"));
     sdg_quantized_destroy(&q);
     sdg_tensors_destroy(&file);
     // a 3x3 convolution's site by token, with and without zero points of its shape

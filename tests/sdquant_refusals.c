@@ -131,7 +131,7 @@ static void outputs_that_exist(void **state)
     struct sdg_quantize_params params = params_for(out, "w8a8-static", &o);
     quantize(&params, &o);
     params = params_for(out, "w4a8-static", &o);
-    refused(&params, &o, SDG_ERROR_OUTPUT, "exists already");
+    refused(&params, &o, SDG_ERROR_OUTPUT, "exists already: choose another name, or replace it with --force");
     check_weights(out, 8, 0); // as it was
     params = params_for(out, "w4a8-static", &o);
     params.force = true;

@@ -14,12 +14,6 @@ static size_t place_length(const char *text)
     return text[0] == '%' && digits <= 3 && text[1 + digits] == 'd' ? digits + 2 : 0;
 }
 
-bool app_output_numbered(const char *pattern)
-{
-    const char *percent = strchr(pattern, '%');
-    return percent && place_length(percent);
-}
-
 static const char *extension(const char *path)
 {
     const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');

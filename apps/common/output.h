@@ -9,8 +9,6 @@
 // without it a batch gets "_1", "_2", ... before the extension. SDG_ERROR_USAGE for any other use of '%'. *name is the
 // caller's (free).
 enum sdg_result app_output_name(struct app_ui *ui, const char *pattern, int64_t number, int64_t count, char **name);
-// Whether the pattern contains the number of the picture.
-bool app_output_numbered(const char *pattern);
 
 // Fails now if app_output_open would fail: no such folder, not writable, a folder of that name. Leaves nothing behind.
 enum sdg_result app_output_check(struct app_ui *ui, const char *path);

@@ -25,9 +25,9 @@ struct sdg_array {
 // SDG_ERROR_USAGE unless the name ends in .npy or .safetensors.
 SDG_API enum sdg_result sdg_array_check_name(const struct sdg_log *log, const char *path);
 
-// The array `name` of a .safetensors file, or its only one; or the one of a .npy file. Little-endian f32 in C order, at
-// most 256 MiB; anything else is SDG_ERROR_INPUT. *out and what is in it is one object of the caller's
-// (sdg_array_destroy); its name is `name`.
+// The array `name` of a .safetensors file, or its only one; or the one of a .npy file. `name` NULL = the only one.
+// Little-endian f32 in C order, at most 256 MiB; anything else is SDG_ERROR_INPUT. *out and what is in it is one object
+// of the caller's (sdg_array_destroy); its name is `name`, or with NULL the file's, "" where that has none.
 SDG_API enum sdg_result sdg_array_read(const struct sdg_log *log, const char *path, const char *name,
                                        struct sdg_array **out);
 SDG_API void sdg_array_destroy(struct sdg_array **array);

@@ -178,23 +178,24 @@ struct sdg_generate_params {
     const char *negative_prompt; // NULL = absent
     bool plain_prompt;           // no A1111 weights
     int width, height;           // multiples of sdg_pipeline_info.factor, at most 16384; 0 = init image's, else model's
-    int steps;                   // 1..1000; 0 = 20, or what `sigmas` has
+    int steps;                   // 1..1000; 0 = 20, or what `sigmas` has, which must not contradict
     // -1000..1000; default sdg_pipeline_info.cfg_scale (7, of an LCM 8.5). At most 1 runs one branch
     struct sdg_number cfg_scale;
     const char *sampler;   // NULL = euler_a (or what `schedule` "model" says)
     const char *schedule;  // NULL = discrete
     struct sdg_number eta; // 0..1; default the sampler's
-    const double *sigmas;  // [sigma_count] falling, in place of `schedule` and `steps`; NULL = none
+    // [sigma_count] falling, in place of `schedule` (which must be NULL) and `steps`; a final 0 is no step. NULL = none
+    const double *sigmas;
     int sigma_count;
     int64_t seed;                       // used as it is, 0 included
     const char *rng, *sampler_rng;      // NULL = cuda; sampler_rng NULL = one generator for all
     int clip_skip;                      // layer of the text encoder from its end, 1 = the last; 0 = the model's own
     const struct sdg_image *init_image; // img2img: already of width x height; NULL = none
-    struct sdg_number strength;         // of img2img, above 0, at most 1; default 0.75
+    struct sdg_number strength;         // of img2img, above 0, at most 1; default 0.75; only with init_image
     // inpainting, with init_image: [height][width], 128 and above is painted anew; NULL = none
     const uint8_t *mask;
     size_t mask_count; // of mask: width * height of the picture
-    // [latent_channels][height / factor][width / factor] in place of the first draw; NULL = drawn
+    // [latent_channels][height / factor][width / factor], finite, in place of the first draw; NULL = drawn
     const float *noise;
     size_t noise_count; // of noise, must be the product of these
     int image, images;  // handed to `progress`, without any other effect: number in a batch, 0-based, and its size

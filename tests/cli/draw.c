@@ -273,6 +273,27 @@ static void test_arrays(void **state)
     sdg_array_destroy(&steps);
 }
 
+// The guidance is the model's unless it is given: of an LCM 8.5. The text in the picture holds what was used.
+static void test_guidance_of_model(void **state)
+{
+    (void)state;
+    static const char *const shared[] = {"model_index.json", "text_encoder", "tokenizer", "unet", "vae"};
+    static const char scheduler[] = "{\"_class_name\":\"LCMScheduler\"}";
+    char path[600], target[600];
+    assert_int_equal(mkdir("lcm", 0777), 0);
+    assert_int_equal(mkdir("lcm/scheduler", 0777), 0);
+    write_whole("lcm/scheduler/scheduler_config.json", scheduler, sizeof scheduler - 1);
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        snprintf(path, sizeof path, "lcm/%s", shared[i]);
+        snprintf(target, sizeof target, SDG_SOURCE_DIR "/models/emoji-128/%s", shared[i]);
+        assert_int_equal(symlink(target, path), 0);
+    }
+    expect_done(sdgen("x", "-q", SMALL, "-m", "lcm", "-o", "a.png"));
+    assert_non_null(strstr(sdgen("-M", "metadata", "--image", "a.png")->out, "CFG scale: 8.5,"));
+    expect_done(sdgen("x", "-q", SMALL, "-m", "lcm", "--cfg-scale", "7", "-o", "a.png"));
+    assert_non_null(strstr(sdgen("-M", "metadata", "--image", "a.png")->out, "CFG scale: 7,"));
+}
+
 // An autoencoder of factor 4: sizes, noise and latents follow it.
 static void test_other_factor(void **state)
 {
@@ -791,6 +812,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_seed, enter, leave),
         cmocka_unit_test_setup_teardown(test_init_image, enter, leave),
         cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
+        cmocka_unit_test_setup_teardown(test_guidance_of_model, enter, leave),
         cmocka_unit_test_setup_teardown(test_other_factor, enter, leave),
         cmocka_unit_test_setup_teardown(test_other_channels, enter, leave),
         cmocka_unit_test_setup_teardown(test_old_scheduler, enter, leave),

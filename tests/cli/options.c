@@ -119,7 +119,7 @@ static void test_defaults(void **state)
     assert_int_equal(values->batch, 1);
     assert_int_equal(values->clip_skip, -1);
     assert_int_equal(values->width, 0);
-    assert_true(values->cfg_scale == 7.0);
+    assert_false(sdgen_given(&options, "cfg-scale")); // the model's
     assert_true(values->strength == 0.75);
     assert_int_equal(options.tile, 32);
     assert_true(values->tile_overlap == 0.5);
