@@ -618,7 +618,8 @@ static void alphas_bar(double out[1000])
     }
 }
 
-// The correction of the noise term word for word (PTQD, He et al. 2023, section 4.2), for DDIM's sigma with eta, against what the sampler adds.
+// The correction of the noise term word for word (PTQD, He et al. 2023, section 4.2), for DDIM's sigma with eta,
+// against what the sampler adds.
 static void test_ddim_noise(void **state)
 {
     (void)state;

@@ -54,8 +54,8 @@ extern "C" {
 #define SDGEN_VERSION_PATCH 0
 // The version the library was built as, "0.1.0"; the header's is in the macros above. Static storage.
 SDG_API const char *sdg_version(void);
-// One line: what the build contains, separated by commas: "oneDNN 3.2.0, Vulkan shaders f32 f16 subgroup dot, GNU 12.2.0";
-// "oneDNN off" where it was left out. Static storage.
+// One line: what the build contains, separated by commas: "oneDNN 3.2.0, Vulkan shaders f32 f16 subgroup dot,
+// GNU 12.2.0"; "oneDNN off" where it was left out. Static storage.
 SDG_API const char *sdg_build_info(void);
 
 // Raised whenever a struct, an enumeration or the meaning of a call changes. It is part of the link names of the
