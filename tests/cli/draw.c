@@ -277,7 +277,8 @@ static void test_arrays(void **state)
 static void test_guidance_of_model(void **state)
 {
     (void)state;
-    static const char *const shared[] = {"model_index.json", "text_encoder", "tokenizer", "unet", "vae"};
+    static const char *const shared[] = {"text_encoder", "tokenizer", "unet", "vae"};
+    static char index[1 << 14];
     static const char scheduler[] = "{\"_class_name\":\"LCMScheduler\"}";
     char path[600], target[600];
     assert_int_equal(mkdir("lcm", 0777), 0);
@@ -288,10 +289,23 @@ static void test_guidance_of_model(void **state)
         snprintf(target, sizeof target, SDG_SOURCE_DIR "/models/emoji-128/%s", shared[i]);
         assert_int_equal(symlink(target, path), 0);
     }
+    size_t size = read_whole(SDG_SOURCE_DIR "/models/emoji-128/model_index.json", index, sizeof index);
+    char *name = strstr(index, "\"DDIMScheduler\"");
+    assert_non_null(name);
+    memcpy(name, "\"LCMScheduler\" ", 15);
+    write_whole("lcm/model_index.json", index, size);
     expect_done(sdgen("x", "-q", SMALL, "-m", "lcm", "-o", "a.png"));
     assert_non_null(strstr(sdgen("-M", "metadata", "--image", "a.png")->out, "CFG scale: 8.5,"));
     expect_done(sdgen("x", "-q", SMALL, "-m", "lcm", "--cfg-scale", "7", "-o", "a.png"));
     assert_non_null(strstr(sdgen("-M", "metadata", "--image", "a.png")->out, "CFG scale: 7,"));
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        snprintf(path, sizeof path, "lcm/%s", shared[i]);
+        unlink(path);
+    }
+    unlink("lcm/model_index.json");
+    unlink("lcm/scheduler/scheduler_config.json");
+    rmdir("lcm/scheduler");
+    rmdir("lcm");
 }
 
 // An autoencoder of factor 4: sizes, noise and latents follow it.
