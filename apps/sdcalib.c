@@ -13,7 +13,7 @@ struct values {
     const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng,
         *hessians;
     int64_t steps, seed, width, height, threads, limit;
-    double cfg_scale;
+    struct sdg_number cfg_scale;
     bool resume, verbose, quiet;
 };
 
@@ -32,7 +32,7 @@ static const struct app_option table[] = {
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .initial = "50", .help = "denoising steps"},
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
     {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .initial = "model", .help = "noise levels"},
-    {0, "cfg-scale", REAL(cfg_scale, 0, 1000), GROUP, .otherwise = "the model's: 7, of an LCM 8.5",
+    {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .otherwise = "the model's: 7, of an LCM 8.5",
      .help = "how strongly to follow the prompt"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "prompt i uses seed + i"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
@@ -100,8 +100,7 @@ static bool on_progress(void *user, const struct sdg_progress *progress)
     return !app_interrupted();
 }
 
-static enum sdg_result collect(struct app_ui *ui, const struct values *values, const struct app_prompts *prompts,
-                               struct sdg_number cfg_scale)
+static enum sdg_result collect(struct app_ui *ui, const struct values *values, const struct app_prompts *prompts)
 {
     struct sdg_pipeline *pipeline = NULL;
     const struct sdg_pipeline_params params = {
@@ -121,7 +120,7 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
                      .width = (int)values->width,
                      .height = (int)values->height,
                      .steps = (int)values->steps,
-                     .cfg_scale = cfg_scale,
+                     .cfg_scale = values->cfg_scale,
                      .sampler = values->sampler,
                      .schedule = values->schedule,
                      .seed = values->seed,
@@ -145,14 +144,14 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
     return result;
 }
 
-static enum sdg_result run_collect(struct app_ui *ui, const struct values *values, struct sdg_number cfg_scale)
+static enum sdg_result run_collect(struct app_ui *ui, const struct values *values)
 {
     struct app_prompts prompts;
     if (!values->prompts || !values->output)
         return app_fail(ui, SDG_ERROR_USAGE, "collect needs --prompts FILE and -o FILE");
     enum sdg_result result = app_prompts_read(ui, values->prompts, (size_t)values->limit, &prompts);
     if (result == SDG_OK)
-        result = collect(ui, values, &prompts, cfg_scale);
+        result = collect(ui, values, &prompts);
     app_prompts_free(&prompts);
     return result;
 }
@@ -257,8 +256,7 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     const struct values *values = given;
     const char *what = arguments->positionals ? arguments->positional[0] : "";
     if (!strcmp(what, "collect") && arguments->positionals == 1)
-        return run_collect(ui, values,
-                           (struct sdg_number){app_given(&command, arguments, "cfg-scale"), values->cfg_scale});
+        return run_collect(ui, values);
     if (!strcmp(what, "show") && arguments->positionals == 2)
         return run_show(ui, values, arguments->positional[1]);
     if (!strcmp(what, "merge") && arguments->positionals > 1) {

@@ -17,7 +17,7 @@ struct values {
     const char *model, *other, *prompts, *negative, *sampler, *schedule, *rng, *backend, *type, *statistics, *report,
         *json;
     int64_t limit, seeds, seed, steps, width, height, threads, pictures, site_runs;
-    double cfg_scale, eta;
+    struct sdg_number cfg_scale, eta;
     bool no_mmap, verbose, quiet;
 };
 
@@ -42,8 +42,8 @@ static const struct app_option table[] = {
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .initial = "20", .help = "denoising steps"},
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
     {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .initial = "model", .help = "noise levels"},
-    {0, "eta", REAL(eta, 0, 1), GROUP, .otherwise = "the sampler's", .help = "noise added by each step"},
-    {0, "cfg-scale", REAL(cfg_scale, 0, 1000), GROUP, .otherwise = "the reference's: 7, of an LCM 8.5",
+    {0, "eta", NUMBER(eta, 0, 1), GROUP, .otherwise = "the sampler's", .help = "noise added by each step"},
+    {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .otherwise = "the reference's: 7, of an LCM 8.5",
      .help = "how strongly to follow the prompt"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
     {'W', "width", INTEGER(width, 1, 16384), GROUP, .otherwise = "the reference's", .help = APP_SIDE_HELP},
@@ -455,8 +455,7 @@ static enum sdg_result write_files(struct app_ui *ui, const struct values *value
 }
 
 static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, const struct models *models,
-                                const struct app_prompts *prompts, struct sdg_number cfg_scale, struct sdg_number eta,
-                                const struct sdeval_statistics *statistics)
+                                const struct app_prompts *prompts, const struct sdeval_statistics *statistics)
 {
     struct talk talk = {.ui = ui, .model = -1};
     struct sdg_evaluation *evaluation;
@@ -473,10 +472,10 @@ static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, 
                      .width = (int)values->width,
                      .height = (int)values->height,
                      .steps = (int)values->steps,
-                     .cfg_scale = cfg_scale,
+                     .cfg_scale = values->cfg_scale,
                      .sampler = values->sampler,
                      .schedule = values->schedule,
-                     .eta = eta,
+                     .eta = values->eta,
                      .seed = values->seed,
                      .rng = values->rng},
         .pipeline = {.backend = values->backend,
@@ -518,9 +517,7 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (result == SDG_OK && values->report)
         result = app_output_check(ui, values->report);
     if (result == SDG_OK)
-        result = evaluate(ui, values, &models, &prompts,
-                          (struct sdg_number){app_given(&command, arguments, "cfg-scale"), values->cfg_scale},
-                          (struct sdg_number){app_given(&command, arguments, "eta"), values->eta}, &statistics);
+        result = evaluate(ui, values, &models, &prompts, &statistics);
     free_statistics(&statistics);
     app_prompts_free(&prompts);
     free_models(&models);

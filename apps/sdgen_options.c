@@ -71,13 +71,14 @@ static const struct app_option table[] = {
 #undef GROUP
 #define GROUP .group = "Sampling"
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .flags = APP_COMMON, .initial = "20", .help = "denoising steps"},
-    {0, "cfg-scale", REAL(cfg_scale, 0, 1000), GROUP, .flags = APP_COMMON, .otherwise = "the model's: 7, of an LCM 8.5",
+    {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .flags = APP_COMMON,
+     .otherwise = "the model's: 7, of an LCM 8.5",
      .help = "how strongly to follow the prompt; at most 1 runs one branch"},
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .flags = APP_COMMON, .initial = "euler_a",
      .aliases = sampler_aliases, .help = "sampler"},
     {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .flags = APP_COMMON, .initial = "discrete",
      .help = "noise levels; model takes sampler and spacing from the model's scheduler_config.json"},
-    {0, "eta", REAL(eta, 0, 1), GROUP, .otherwise = "the sampler's own", .help = "amount of fresh noise per step"},
+    {0, "eta", NUMBER(eta, 0, 1), GROUP, .otherwise = "the sampler's own", .help = "amount of fresh noise per step"},
     {0, "sigmas", TEXT(sigmas, "LIST"), GROUP, .otherwise = "none",
      .help = "noise levels of your own, falling, separated by commas; replaces --steps and --scheduler"},
     {'s', "seed", INTEGER(seed, 0, 0), GROUP, .flags = APP_COMMON, .initial = "42",

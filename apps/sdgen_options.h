@@ -14,7 +14,8 @@ struct sdgen_values {
     const char *init_image, *mask, *preview, *preview_path;
     const char *load_noise, *dump_latents, *dump_steps, *cache_folder, *tile_size, *disable, *cpu_mask;
     int64_t width, height, steps, seed, batch, clip_skip, threads, preview_interval;
-    double cfg_scale, eta, strength, max_memory, tile_overlap;
+    struct sdg_number cfg_scale, eta;
+    double strength, max_memory, tile_overlap;
     bool mmap, no_mmap, no_correction, tiling, no_tiling, list_devices, plan, version, verbose, quiet, color,
         no_metadata, validation;
 };

@@ -13,7 +13,7 @@
 struct values {
     const char *model, *statistics, *scheme, *intervals, *skip, *hessians, *output, *correct;
     int64_t group, seed, threads, correct_prompts, correct_steps;
-    double cfg_scale;
+    struct sdg_number cfg_scale;
     bool gptq, delta, force, verbose, quiet;
 };
 
@@ -63,7 +63,7 @@ static const struct app_option table[] = {
      .help = "so many of the file, the first ones"},
     {0, "correct-steps", INTEGER(correct_steps, 1, 1000), GROUP, .initial = "20",
      .help = "denoising steps (ddim) to measure at; in between the correction is interpolated"},
-    {0, "cfg-scale", REAL(cfg_scale, -1000, 1000), GROUP, .otherwise = "the model's: 7, of an LCM 8.5",
+    {0, "cfg-scale", NUMBER(cfg_scale, -1000, 1000), GROUP, .otherwise = "the model's: 7, of an LCM 8.5",
      .help = "guidance of the pictures measured"},
 #undef GROUP
 #define GROUP .group = "Output"
@@ -171,7 +171,7 @@ static void add_row(void *user, const struct sdg_corrected_row *row)
 
 // Of the folder that has just been written, in f32, which is what the model was calibrated in.
 static enum sdg_result correct(struct app_ui *ui, const struct values *values, const char *model,
-                               const struct app_prompts *prompts, struct sdg_number cfg_scale)
+                               const struct app_prompts *prompts)
 {
     struct correction sum = {0};
     const struct sdg_correct_params params = {
@@ -180,7 +180,7 @@ static enum sdg_result correct(struct app_ui *ui, const struct values *values, c
         .prompts = prompts->lines,
         .prompt_count = prompts->count,
         .generate = {.steps = (int)values->correct_steps,
-                     .cfg_scale = cfg_scale,
+                     .cfg_scale = values->cfg_scale,
                      .seed = values->seed,
                      .progress = on_progress,
                      .progress_user = ui},
@@ -209,6 +209,7 @@ static bool is_json(const char *name)
 
 static enum sdg_result run(struct app_ui *ui, const void *given, const struct app_arguments *arguments)
 {
+    (void)arguments; // the command takes none
     const struct values *values = given;
     const char *scheme = values->scheme ? values->scheme : "w8a8-tdq";
     if (!values->output)
@@ -249,8 +250,7 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (result == SDG_ERROR_CANCELLED)
         app_say(ui, SDG_LOG_INFO, "interrupted; nothing was written");
     if (result == SDG_OK && values->correct)
-        result = correct(ui, values, params.model, &prompts,
-                         (struct sdg_number){app_given(&command, arguments, "cfg-scale"), values->cfg_scale});
+        result = correct(ui, values, params.model, &prompts);
     app_prompts_free(&prompts);
     return result;
 }

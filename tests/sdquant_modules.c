@@ -18,15 +18,7 @@ static void write_hessians(const char *path, const char *model, const char *miss
 {
     enum { N = 300 };
     struct sdg_hessians *h;
-    const struct sdg_statistics_info info = {.model = model,
-                                             .sampler = "ddim/model",
-                                             .settings = "test",
-                                             .steps = ROWS,
-                                             .rows = ROWS,
-                                             .timesteps = timesteps,
-                                             .prompts = 1,
-                                             .shard = 1,
-                                             .shards = 1};
+    const struct sdg_statistics_info info = statistics_info(model);
     assert_int_equal(sdg_hessians_create(NULL, &info, &h), SDG_OK);
     for (size_t s = 0; s < network.sites.count; s++) {
         const struct sdg_site *site = &network.sites.sites[s];

@@ -160,11 +160,15 @@ static enum sdg_result store(struct app_ui *ui, const struct app_option *option,
         *(int64_t *)field = value;
         return SDG_OK;
     }
-    case APP_REAL: {
+    case APP_REAL:
+    case APP_NUMBER: {
         double value;
         if (!app_read_real(text, &value) || (ranged(option) && (value < option->min || value > option->max)))
             return bad_number(ui, option, text, "number");
-        *(double *)field = value;
+        if (option->kind == APP_NUMBER)
+            *(struct sdg_number *)field = sdg_number(value);
+        else
+            *(double *)field = value;
         return SDG_OK;
     }
     case APP_HELP:

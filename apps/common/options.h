@@ -20,6 +20,7 @@ enum app_kind {   // of the field a value is stored in:
     APP_NAMES,    // const char *, some of names(), separated by commas
     APP_INTEGER,  // int64_t, min..max unless both are 0
     APP_REAL,     // double, finite, min..max unless both are 0
+    APP_NUMBER,   // struct sdg_number, like APP_REAL; absent unless it is given
     APP_HELP,     // no field: prints the short help, parsing ends
     APP_HELP_ALL, // no field: prints the complete help, parsing ends
 };

@@ -166,6 +166,7 @@ static void test_bad_values(void **state)
             }
             break;
         case APP_REAL:
+        case APP_NUMBER:
             for (size_t k = 0; k < sizeof no_real / sizeof *no_real; k++, runs++)
                 expect_refused(option, no_real[k]);
             snprintf(number, sizeof number, "%.17g", option->min - 0.01);

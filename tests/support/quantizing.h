@@ -117,19 +117,25 @@ static inline void make_network(void)
     }
 }
 
+// What every file about the network's activations begins with.
+static inline struct sdg_statistics_info statistics_info(const char *model)
+{
+    return (struct sdg_statistics_info){.model = model,
+                                        .sampler = "ddim/model",
+                                        .settings = "test",
+                                        .steps = ROWS,
+                                        .rows = ROWS,
+                                        .timesteps = timesteps,
+                                        .prompts = 1,
+                                        .shard = 1,
+                                        .shards = 1};
+}
+
 // Statistics with what may be wrong about them.
 static inline void write_statistics(const char *path, const char *model, const char *missing, const char *changed)
 {
     struct sdg_statistics *s;
-    const struct sdg_statistics_info info = {.model = model,
-                                             .sampler = "ddim/model",
-                                             .settings = "test",
-                                             .steps = ROWS,
-                                             .rows = ROWS,
-                                             .timesteps = timesteps,
-                                             .prompts = 1,
-                                             .shard = 1,
-                                             .shards = 1};
+    const struct sdg_statistics_info info = statistics_info(model);
     assert_int_equal(sdg_statistics_create(NULL, &info, &s), SDG_OK);
     for (size_t i = 0; i < network.sites.count; i++) {
         const struct sdg_site *site = &network.sites.sites[i];
