@@ -264,7 +264,7 @@ static float *interpret(const struct sdg_graph *g, size_t *count)
 }
 
 // Fuses and asserts that the outputs are the same up to rounding.
-static void fuse_and_compare(struct sdg_graph *g)
+static inline void fuse_and_compare(struct sdg_graph *g)
 {
     assert_int_equal(sdg_graph_check(g), SDG_OK);
     size_t before_count, after_count;
@@ -283,7 +283,7 @@ static void fuse_and_compare(struct sdg_graph *g)
     free(after);
 }
 
-static size_t count_ops(const struct sdg_graph *g, enum sdg_op_kind kind)
+static inline size_t count_ops(const struct sdg_graph *g, enum sdg_op_kind kind)
 {
     size_t count = 0;
     for (size_t i = 0; i < g->op_count; i++)
@@ -397,7 +397,7 @@ static struct sdg_graph *unet(int64_t n, int64_t size, int64_t width, int levels
 
 // Any operations on any earlier values of a fitting shape: all cases a rewrite has to recognise as none of its
 // business.
-static struct sdg_graph *random_graph(uint64_t seed, int length)
+static inline struct sdg_graph *random_graph(uint64_t seed, int length)
 {
     enum { LIMIT = 128 };
     random_state = seed * 977 + 1;
