@@ -2,7 +2,6 @@
 #include "base/memory.h"
 #include "graph/graph.h"
 #include "graph/plan.h"
-#include "graph/plan.h"
 #include "tests/support/graphs.h"
 
 #include <setjmp.h>
