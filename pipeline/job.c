@@ -272,6 +272,21 @@ static enum sdg_result seed_generators(struct sdg_pipeline *p, struct sdg_job *j
     return SDG_OK;
 }
 
+double sdg_job_scale(const struct sdg_job *job)
+{
+    return job->guidance ? job->cfg_scale : 1.0;
+}
+
+// Composed prompts need the negative prompt's branch at every scale: without it the differences of the parts from it
+// cannot be added up.
+static enum sdg_result find_branches(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    const bool plain = job->params->plain_prompt;
+    return sdg_branches_create(&p->log, job->prompt, job->negative, plain,
+                               job->guidance || sdg_branches_composed(job->prompt, plain),
+                               sdg_sampler_steps(job->sampler), job->steps, &job->branches);
+}
+
 static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *job)
 {
     int layers = p->model->text_config[0].layers, skip = job->params->clip_skip;
@@ -312,7 +327,8 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     SDG_TRY(find_clip_skip(p, job));
     SDG_TRY(find_tiles(p, job));
     SDG_TRY(seed_generators(p, job));
-    return make_sampler(p, job);
+    SDG_TRY(make_sampler(p, job));
+    return find_branches(p, job);
 }
 
 void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
@@ -330,6 +346,7 @@ bool sdg_job_is_tiled(const struct sdg_job *job)
 
 void sdg_job_clear(struct sdg_job *job)
 {
+    sdg_branches_clear(&job->branches);
     if (job->sampler)
         sdg_sampler_destroy(&job->sampler);
 }
