@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "pipeline/parameter_names.h"
+#include "text/prompt_check.h"
 #include "vae/vae.h"
 
 #include <math.h>
@@ -282,6 +283,8 @@ double sdg_job_scale(const struct sdg_job *job)
 static enum sdg_result find_branches(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const bool plain = job->params->plain_prompt;
+    SDG_TRY(sdg_check_prompt(&p->log, "the prompt", job->prompt, plain));
+    SDG_TRY(sdg_check_prompt(&p->log, "the negative prompt", job->negative, plain));
     return sdg_branches_create(&p->log, job->prompt, job->negative, plain,
                                job->guidance || sdg_branches_composed(job->prompt, plain),
                                sdg_sampler_steps(job->sampler), job->steps, &job->branches);

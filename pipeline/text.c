@@ -6,6 +6,7 @@
 #include "base/platform.h"
 #include "pipeline/networks.h"
 #include "text/prompt.h"
+#include "text/prompt_check.h"
 #include "text/text_encoder.h"
 
 #include <string.h>
@@ -227,10 +228,20 @@ void sdg_context_clear(struct sdg_pipeline *p)
     context_clear(&p->context);
 }
 
+static void warn(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    if (job->params->plain_prompt)
+        return;
+    if (job->branches.guided)
+        sdg_prompt_warn(&p->log, job->negative, true, job->branches.steps, job->steps);
+    sdg_prompt_warn(&p->log, job->prompt, false, job->branches.steps, job->steps);
+}
+
 enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job)
 {
     if (context_fits(p, job))
         return SDG_OK;
+    warn(p, job);
     struct prompts s[2] = {0};
     enum sdg_result result = SDG_OK;
     int column = 0;
