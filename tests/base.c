@@ -638,7 +638,7 @@ static void test_platform(void **state)
     assert_true(strlen(small) < sizeof small && strncmp(small, text, strlen(small)) == 0);
     assert_true(sdg_platform_cores() >= 0);
 #if defined(__linux__)
-    assert_true(sdg_platform_memory() > (size_t)64 << 20 && sdg_platform_memory_free() <= sdg_platform_memory());
+    assert_true(sdg_platform_memory() > (size_t)64 << 20 && sdg_platform_memory_free(NULL) <= sdg_platform_memory());
     // What is touched is resident.
     size_t before = sdg_resident_now(), bytes = (size_t)64 << 20;
     volatile char *memory = sdg_alloc_raw(NULL, bytes, 1, "a test");
