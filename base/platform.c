@@ -139,18 +139,18 @@ static size_t group_free(const struct group_files *files, const char *folder)
 
 // The group and those that it is in, up to the mount's root, which in a container is the container's own group,
 // whatever the path says.
-static size_t groups_free(const struct group_files *files, const char *path)
+static size_t groups_free(const struct group_files *files, const char *root, const char *path)
 {
     size_t least = SIZE_MAX;
     for (int m = 0; m < 2 && files->mounts[m]; m++) {
         char folder[4096];
-        const size_t root = strlen(files->mounts[m]);
-        if ((size_t)snprintf(folder, sizeof folder, "%s%s", files->mounts[m], path) >= sizeof folder)
+        const size_t mount = strlen(root) + strlen(files->mounts[m]);
+        if ((size_t)snprintf(folder, sizeof folder, "%s%s%s", root, files->mounts[m], path) >= sizeof folder)
             continue;
         for (;;) {
             const size_t one = group_free(files, folder);
             least = one < least ? one : least;
-            char *slash = strrchr(folder + root, '/');
+            char *slash = strrchr(folder + mount, '/');
             if (!slash)
                 break;
             *slash = 0;
@@ -160,11 +160,12 @@ static size_t groups_free(const struct group_files *files, const char *path)
 }
 
 // Lines are "0::/path" for version 2, "4:cpu,memory:/path" for version 1.
-static size_t control_groups_free(void)
+size_t sdg_platform_groups_free(const char *root)
 {
     char line[4096];
     size_t least = SIZE_MAX;
-    FILE *file = fopen("/proc/self/cgroup", "r");
+    snprintf(line, sizeof line, "%s/proc/self/cgroup", root);
+    FILE *file = fopen(line, "r");
     while (file && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = 0;
         char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
@@ -175,7 +176,7 @@ static size_t control_groups_free(void)
         for (char *rest = controllers, *name; (name = strsep(&rest, ","));)
             v1 = v1 || strcmp(name, "memory") == 0;
         if (v1 || !*controllers) {
-            const size_t one = groups_free(v1 ? &group_v1 : &group_v2, path);
+            const size_t one = groups_free(v1 ? &group_v1 : &group_v2, root, path);
             least = one < least ? one : least;
         }
     }
@@ -214,7 +215,7 @@ size_t sdg_platform_memory_free(const char **limit)
     const size_t machine = read_kib("/proc/meminfo", "MemAvailable");
     const struct limit limits[] = {
         {machine ? machine : SIZE_MAX, "are free"},
-        {control_groups_free(), "are free in the control group (the container's memory limit)"},
+        {sdg_platform_groups_free(""), "are free in the control group (the container's memory limit)"},
         {resource_free(RLIMIT_RSS, "VmRSS", 0), "are free under the limit of resident memory (ulimit -m)"},
     };
     return narrowest(limits, sizeof limits / sizeof *limits, limit);
@@ -233,8 +234,8 @@ void sdg_platform_share_arena(void)
 size_t sdg_platform_address_space_free(const char **limit)
 {
     const struct limit limits[] = {
-        {resource_free(RLIMIT_AS, "VmSize", (size_t)80 << 20), "are free under the limit of address space (ulimit -v)"},
-        {resource_free(RLIMIT_DATA, "VmData", (size_t)64 << 20), "are free under the limit of data (ulimit -d)"},
+        {resource_free(RLIMIT_AS, "VmSize", (size_t)96 << 20), "are free under the limit of address space (ulimit -v)"},
+        {resource_free(RLIMIT_DATA, "VmData", (size_t)80 << 20), "are free under the limit of data (ulimit -d)"},
     };
     return narrowest(limits, sizeof limits / sizeof *limits, limit);
 }

@@ -18,6 +18,8 @@ size_t sdg_platform_memory(void);
 // and v2, up to the root) and of its own limit the narrowest. SIZE_MAX = no limit is known. *limit gets words that
 // end "150 MiB ...": "are free in the control group (...)", a static string; NULL is fine.
 size_t sdg_platform_memory_free(const char **limit);
+// The part of it that control groups say; their files are looked for under `root`, "" but in tests.
+size_t sdg_platform_groups_free(const char *root);
 // Bytes that it can still allocate, touched or not, under the limits of address space and data, less a margin for what
 // stacks, heap and code take beside.
 size_t sdg_platform_address_space_free(const char **limit);

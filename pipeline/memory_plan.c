@@ -161,12 +161,11 @@ struct sdg_budget {
     const char *resident_limit, *reserved_limit;
 };
 
-// `held`: what of the planned bytes the process has already, kernels included that it does not have yet; `resident`:
-// without these.
-static struct sdg_budget find_budget(const struct sdg_pipeline *p, size_t held, size_t resident)
+// `resident`: bytes that the process has already; what earlier pictures left behind is this picture's to use.
+static struct sdg_budget find_budget(const struct sdg_pipeline *p, size_t resident)
 {
     struct sdg_budget budget;
-    budget.resident = saturating_add(sdg_platform_memory_free(&budget.resident_limit), held);
+    budget.resident = saturating_add(sdg_platform_memory_free(&budget.resident_limit), resident);
     budget.reserved = saturating_add(sdg_platform_address_space_free(&budget.reserved_limit), resident);
     if (p->params.max_memory > 0) {
         budget.resident = (size_t)p->params.max_memory;
@@ -180,7 +179,7 @@ static enum sdg_result refuse(const struct sdg_pipeline *p, const struct sdg_job
 {
     const bool resident = plan->peak > budget->resident;
     return sdg_fail(&p->log, SDG_ERROR_MEMORY,
-                    "a picture of %dx%d needs %.0f MiB, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
+                    "a picture of %dx%d needs %.0f MiB of memory, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
                     job->width, job->height, (double)(resident ? plan->peak : plan->reserved) / MIB,
                     (double)(resident ? budget->resident : budget->reserved) / MIB,
                     resident ? budget->resident_limit : budget->reserved_limit);
@@ -216,13 +215,12 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
     size_t resident = sdg_resident_now();
-    // What earlier pictures left behind is this picture's to use: networks that stayed, and freed memory.
+    // Kernels of an earlier picture are part of the process already.
     if (!p->bare || (!job->keep_networks && !sdg_networks_kept(p)))
         p->bare = resident + (p->planned_before ? 0 : sdg_backend_info(p->stage[SDG_STAGE_UNET].backend)->code_bytes);
     p->planned_before = true;
     plan->base = p->bare;
-    const size_t held = resident > p->bare ? resident : p->bare;
-    const struct sdg_budget budget = find_budget(p, held, resident);
+    const struct sdg_budget budget = find_budget(p, resident);
     SDG_TRY(find_tiles(p, job));
     for (;;) {
         SDG_TRY(make_plan(p, job, tokens, plan));

@@ -1,6 +1,5 @@
 #include "ui.h"
 
-#include "base/file.h"
 #include "base/platform.h"
 #include "base/unfinished.h"
 
@@ -187,11 +186,18 @@ static void begin_line(void)
     put(": ");
 }
 
+// Those of the program, and those of the library, which has a base/ of its own.
+static void discard_outputs(void)
+{
+    sdg_unfinished_remove();
+    sdg_discard_outputs();
+}
+
 static void on_interrupt(int number)
 {
     const int error = errno;
     if (interrupted || !cancellable) {
-        sdg_unfinished_remove();
+        discard_outputs();
         _exit(130);
     }
     interrupted = number;
@@ -207,7 +213,7 @@ static void on_interrupt(int number)
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     static atomic_flag ending = ATOMIC_FLAG_INIT;
-    const char *path = sdg_map_path(info->si_addr);
+    const char *path = sdg_file_at(info->si_addr);
     (void)context;
     if (!path) {
         signal(number, SIG_DFL); // returning repeats the access
@@ -215,7 +221,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     }
     while (atomic_flag_test_and_set(&ending)) // another thread is at it
         pause();
-    sdg_unfinished_remove();
+    discard_outputs();
     begin_line();
     put("error: ");
     put(path);

@@ -244,6 +244,14 @@ SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg
 // until the environment changes.
 SDG_API const char *sdg_default_model(void);
 
+// For signal handlers of programs; the library installs none. Both are async-signal-safe.
+//
+// The model file that is mapped at this address: a SIGBUS there means that the file was cut or replaced while it was in
+// use (sdg_pipeline_params.no_mmap avoids that). NULL where none is. Valid as long as the pipeline.
+SDG_API const char *sdg_file_at(const void *address);
+// Removes from the disk what the library has begun to write and not completed. For processes that end right afterwards.
+SDG_API void sdg_discard_outputs(void);
+
 #ifdef __cplusplus
 }
 #endif
