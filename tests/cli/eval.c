@@ -268,6 +268,19 @@ static void test_mistakes(void **state)
     expect_error(sdeval("-M", "nowhere", "--prompts", "prompts.txt"), 2, "nowhere");
     expect_error(sdeval("-M", MODEL, "--prompts", "prompts.txt", "--stats", "prompts.txt"), 2, "prompts.txt");
     expect_error(sdeval("-M", MODEL, "--prompts", "prompts.txt", "--report", "no/such/folder.html"), 2, "no/such");
+    static const struct {
+        const char *text, *word;
+        size_t size;
+        int status;
+    } files[] = {
+        {"a\r\n\r\ncaf\xe9\r\n", "line 3 is not UTF-8", 11, 2}, {"a\0b", "zero byte", 3, 2},
+        {"\xff\xfe" "a\0", "UTF-16", 4, 2},                       {" \t\n", "no prompt", 3, 2},
+        {"a\rb\n<lora:x:1>", "line 3 has '<lora:x:1>'", 14, 1},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        write_whole("empty.txt", files[i].text, files[i].size);
+        expect_error(sdeval("-M", MODEL, "--prompts", "empty.txt"), files[i].status, files[i].word);
+    }
     assert_int_equal(count_files(), 2);
     unlink("prompts.txt"), unlink("empty.txt");
 }
@@ -310,7 +323,7 @@ static void test_drawings(void **state)
     report_map(sdg_output_file(output), &cells);
     report_map_legend(sdg_output_file(output), 0, 1, "<dB>");
     report_end(sdg_output_file(output));
-    assert_int_equal(app_output_commit(&output), SDG_OK);
+    assert_int_equal(sdg_output_commit(&output), SDG_OK);
     char *page = read_file("page.html");
     check_page(page);
     assert_non_null(strstr(page, "&lt;title&gt; &amp; &quot;more&quot;"));
