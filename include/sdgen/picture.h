@@ -51,8 +51,14 @@ SDG_API enum sdg_result sdg_picture_read(const struct sdg_log *log, const char *
 SDG_API enum sdg_result sdg_picture_decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
                                            struct sdg_image **out);
 
-// `text` (UTF-8; NULL = none) goes into a PNG's text chunk "parameters"; other formats carry no text. A file appears
-// under its name complete or not at all; *data [*size] is the caller's (sdg_picture_free).
+// The same with what lies under the transparency: *alpha [height][width], 255 = opaque, is the caller's
+// (sdg_picture_free), NULL where every pixel is opaque.
+SDG_API enum sdg_result sdg_picture_decode_alpha(const struct sdg_log *log, const char *name, const void *data,
+                                                 size_t size, struct sdg_image **out, uint8_t **alpha);
+
+// `text` (UTF-8; NULL = none) goes into a PNG's text chunk "parameters", or a JPEG's EXIF comment (left out with a
+// warning if it is too long for one, about 32000 characters); PPM carries no text. A file appears under its name
+// complete or not at all; *data [*size] is the caller's (sdg_picture_free).
 SDG_API enum sdg_result sdg_picture_write(const struct sdg_log *log, const char *path, enum sdg_picture_format format,
                                           const struct sdg_image *image, const char *text);
 SDG_API enum sdg_result sdg_picture_encode(const struct sdg_log *log, enum sdg_picture_format format,
@@ -113,7 +119,7 @@ SDG_API enum sdg_result sdg_preview(const struct sdg_log *log, const struct sdg_
                                     struct sdg_image **out);
 
 // ---- how a picture was made ----
-// As text for a PNG, in the form that A1111's web interface writes and reads:
+// As text for a PNG or JPEG, in the form that A1111's web interface writes and reads:
 //     a red apple, 3d
 //     Negative prompt: blurry
 //     Steps: 20, Sampler: Euler a, Schedule type: Discrete, CFG scale: 7, Seed: 42, Size: 512x512, Model: sd15
@@ -125,11 +131,25 @@ struct sdg_picture_parameters { // NULL, 0 or not given = absent
     const char *sampler, *schedule; // as sdg_names has them; others stay as they are
     struct sdg_number cfg_scale, strength, eta;
     bool seed_given; // not a struct sdg_number, which holds 53 bits of the 64
-    int64_t seed;    // 0 unless seed_given
+    uint64_t seed;   // 0 unless seed_given
     const char *model, *vae;
-    const char *sigmas;  // custom ones, as the user wrote them
-    const char *rng;     // of sdgen
-    const char *version; // "sdgen 0.1.0": the program that made it
+    const char *sigmas;         // custom ones, as the user wrote them
+    const char *rng;            // of sdgen
+    const char *sampler_rng;    // if it is another
+    const char *type, *backend; // as sdg_pipeline_params has them
+    const char *prediction;     // if the model was told to predict something else
+    const char *scheme;         // of a quantized model
+    bool no_correction;         // of a quantized model
+    const char *tile_size;      // latent pixels, "32x32"; NULL = the autoencoder ran in one piece
+    struct sdg_number tile_overlap;
+    // Files that it started from: names without a path, and a hash of what is in them, 16 hexadecimal digits.
+    const char *init_image, *init_image_hash, *mask, *mask_hash, *noise, *noise_hash;
+    const char *init_alpha_color; // background of the init image, unless white
+    bool unmasked_changed;        // what is outside of the mask was not put back
+    const char *version;          // "sdgen 0.1.0": the program that made it
+    // Read only: names of entries of other programs, ", " between them, that may have changed the picture and that
+    // nothing above stands for; NULL = none.
+    const char *others;
 };
 // *text is the caller's (sdg_picture_free).
 SDG_API enum sdg_result sdg_picture_parameters_write(const struct sdg_log *log,
