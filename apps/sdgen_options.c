@@ -540,10 +540,10 @@ enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, str
     const bool draws = strcmp(values->mode, "metadata") != 0;
     if (result == SDG_OK && values->from && draws)
         result = sdgen_from_picture(ui, options);
-    else if (result == SDG_OK && values->init_image && draws)
-        result = sdgen_from_init(ui, options);
     if (result == SDG_OK)
         result = check_values(ui, options);
+    if (result == SDG_OK && values->init_image && !values->from && draws)
+        result = sdgen_from_init(ui, options);
     if (result != SDG_OK || values->image || values->list_devices)
         return result;
     return read_prompts(ui, options, argc == 1);
