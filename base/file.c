@@ -405,7 +405,7 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
     if (!output)
         return SDG_ERROR_MEMORY;
     output->log = log;
-    output->path = target_of(log, path);
+    output->path = kind == SDG_PATH_OTHER ? sdg_strdup(log, path) : target_of(log, path);
     int fd = -2;
     if (output->path)
         fd = kind == SDG_PATH_OTHER ? open_device(path) : create_replacement(log, output->path, &output->temporary);
