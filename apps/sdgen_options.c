@@ -1,5 +1,7 @@
 #include "sdgen_options.h"
 
+#include "sdgen_from.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +22,7 @@ enum { PROMPT_BYTES = 1 << 20 };
 
 LIST(mode_names, "img_gen", "metadata")
 LIST(syntax_names, "a1111", "plain")
+LIST(metadata_format_names, "text", "json")
 LIST(preview_names, "none", "proj", "tae", "vae")
 
 static const char *const sampler_aliases[] = {"ddim_leading", "ddim", "plms", "pndm", NULL};
@@ -61,13 +64,19 @@ static const struct app_option table[] = {
 #define GROUP .group = "Picture"
     {'o', "output", FILE_NAME(output, "FILE"), GROUP, .flags = APP_COMMON, .initial = "output.png",
      .help = "where to: .png, .ppm or .jpg; %d is the number in a batch; - is standard output"},
+    {0, "output-begin-idx", INTEGER(begin_index, 0, 1000000000), GROUP, .initial = "1",
+     .help = "number of the first picture of a batch"},
+    {0, "no-clobber", FLAG(no_clobber), GROUP,
+     .help = "refuse to replace an existing file, before anything is computed"},
     {'W', "width", INTEGER(width, 1, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
      .otherwise = "the model's, or the init image's", .help = APP_SIDE_HELP},
     {'H', "height", INTEGER(height, 1, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
      .otherwise = "the model's, or the init image's", .help = APP_SIDE_HELP},
     {'b', "batch-count", INTEGER(batch, 1, 100000), GROUP, .flags = APP_COMMON, .initial = "1",
      .help = "how many pictures, with seeds s, s+1, ..."},
-    {0, "disable-image-metadata", FLAG(no_metadata), GROUP, .help = "store no parameters in the PNG"},
+    {0, "from", FILE_NAME(from, "FILE"), GROUP, .flags = APP_COMMON, .otherwise = "none",
+     .help = "draw a picture again by the parameters stored in it (PNG, JPEG, WebP); other options come first"},
+    {0, "disable-image-metadata", FLAG(no_metadata), GROUP, .help = "store no parameters in the PNG or JPEG"},
 #undef GROUP
 #define GROUP .group = "Sampling"
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .flags = APP_COMMON, .initial = "20", .help = "denoising steps"},
@@ -81,8 +90,8 @@ static const struct app_option table[] = {
     {0, "eta", NUMBER(eta, 0, 1), GROUP, .otherwise = "the sampler's own", .help = "amount of fresh noise per step"},
     {0, "sigmas", TEXT(sigmas, "LIST"), GROUP, .otherwise = "none",
      .help = "noise levels of your own, falling, separated by commas; replaces --steps and --scheduler"},
-    {'s', "seed", INTEGER(seed, 0, 0), GROUP, .flags = APP_COMMON, .initial = "42",
-     .help = "start of the random numbers; negative = random, printed"},
+    {'s', "seed", SEED(seed), GROUP, .flags = APP_COMMON, .initial = "42",
+     .help = "start of the random numbers, up to 2^64 - 1; negative = random, printed"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda",
      .help = "random numbers: torch's on a GPU (Philox), on a CPU, C++'s"},
     {0, "sampler-rng", NAME(sampler_rng, app_rng_names), GROUP, .otherwise = "--rng",
@@ -90,11 +99,19 @@ static const struct app_option table[] = {
 #undef GROUP
 #define GROUP .group = "Starting from a picture"
     {'i', "init-img", FILE_NAME(init_image, "FILE"), GROUP, .flags = APP_COMMON, .otherwise = "none",
-     .help = "PNG, JPEG, BMP or PPM to start from; scaled and cut to the size; - reads standard input"},
-    {0, "strength", REAL(strength, 0, 1), GROUP, .flags = APP_COMMON, .initial = "0.75",
-     .help = "how much of it is redrawn, 1 = all"},
+     .help = "PNG, JPEG, WebP, BMP or PNM to start from; scaled and cut to the size; - reads standard input; without a "
+             "prompt its own is taken, if it has one"},
+    {0, "init-alpha-color", TEXT(init_alpha_color, "COLOR"), GROUP, .initial = "white",
+     .help = "what transparent parts of it are put on: white, black, grey, or #RRGGBB"},
+    {0, "strength", .kind = APP_REAL, .word = "X", .min = 0, .max = 1, FIELD(strength), GROUP,
+     .flags = APP_COMMON | APP_ABOVE, .initial = "0.75", .help = "how much of it is redrawn, 1 = all"},
     {0, "mask", FILE_NAME(mask, "FILE"), GROUP, .otherwise = "none",
-     .help = "inpainting: white is painted anew; scaled and cut like the init image"},
+     .help = "inpainting: white is painted anew, or what is erased, or brushed on nothing, in a transparent picture; "
+             "scaled and cut like the init image"},
+    {0, "keep-unmasked", FLAG(keep_unmasked), GROUP, .otherwise = "on",
+     .help = "pixels outside of the mask are the init image's own"},
+    {0, "no-keep-unmasked", FLAG(no_keep_unmasked), GROUP,
+     .help = "leave them as they come out of the autoencoder, as diffusers does"},
 #undef GROUP
 #define GROUP .group = "Where and how"
     {0, "backend", .kind = APP_FILE, .word = "NAME", FIELD(backend), GROUP, .flags = APP_COMMON, .initial = "auto",
@@ -135,8 +152,10 @@ static const struct app_option table[] = {
      .help = "store the latent after every step: .safetensors ('latents_step0', ...) or .npy "
              "[steps,channels,height,width]"},
     {'M', "mode", NAME(mode, mode_names), GROUP, .initial = "img_gen",
-     .help = "metadata prints the parameters stored in the PNG --image"},
-    {0, "image", FILE_NAME(image, "FILE"), GROUP, .help = "PNG for -M metadata; - reads standard input"},
+     .help = "metadata prints the parameters stored in the picture --image"},
+    {0, "image", FILE_NAME(image, "FILE"), GROUP, .help = "PNG, JPEG or WebP for -M metadata; - reads standard input"},
+    {0, "metadata-format", NAME(metadata_format, metadata_format_names), GROUP, .initial = "text",
+     .help = "how -M metadata prints them"},
     {0, "control-net", LATER, .word = "FILE", GROUP, .help = "ControlNet"},
     {0, "control-image", LATER, .word = "FILE", GROUP, .help = "picture for ControlNet"},
     {0, "control-strength", LATER, .word = "X", GROUP, .help = "strength of ControlNet"},
@@ -164,16 +183,18 @@ static const struct app_option table[] = {
 const struct app_command sdgen_command = {
     .usage = "sdgen [PROMPT] [options]",
     .about = "Draws the picture a text describes.",
-    .more = "\nFiles:\n"
-            "  An output appears under its name when it is complete; existing files are replaced. A batch is named "
-            "NAME_1.png,\n"
-            "  NAME_2.png, ... unless -o has a %d (or %03d), which counts from 0. An output that cannot be written is "
-            "found\n"
-            "  before anything is computed.\n"
-            "\nExamples:\n"
-            "  sdgen \"a red apple, 3d\" -o apple.png\n"
-            "  sdgen \"a red apple, flat\" -i apple.png --strength 0.6 -s -1 -b 4 -o apple_%02d.png\n"
-            "  sdgen -M metadata --image apple.png\n",
+    .more =
+        "\nFiles:\n"
+        "  An output appears under its name when it is complete; existing files are replaced, but for write-protected "
+        "ones.\n"
+        "  A batch is named NAME_1.png, NAME_2.png, ..., or by the %d (or %03d) in its name; %% is a percent sign "
+        "there.\n"
+        "  An output that cannot be written is found before anything is computed.\n"
+        "\nExamples:\n"
+        "  sdgen \"a red apple, 3d\" -o apple.png\n"
+        "  sdgen \"a red apple, flat\" -i apple.png --strength 0.6 -s -1 -b 4 -o apple_%02d.png\n"
+        "  sdgen -M metadata --image apple.png\n"
+        "  sdgen --from apple.png -s 43 -o another.png\n",
     .options = table,
     .count = sizeof table / sizeof *table,
     .positionals = 1,
@@ -192,21 +213,23 @@ bool sdgen_given(const struct sdgen_options *options, const char *name)
 static enum sdg_result check_pairs(struct app_ui *ui, const struct sdgen_options *options)
 {
     static const char *const apart[][2] = {
-        {"prompt", "prompt-file"},
-        {"negative-prompt", "negative-prompt-file"},
-        {"mmap", "no-mmap"},
-        {"vae-tiling", "no-vae-tiling"},
-        {"verbose", "quiet"},
-        {"sigmas", "scheduler"},
-        {"sigmas", "steps"},
-        {"vae", "taesd"},
-        {"vae", "tae"},
-        {"taesd", "tae"},
-        {"plan", "list-devices"},
+        {"prompt", "prompt-file"}, {"negative-prompt", "negative-prompt-file"},
+        {"mmap", "no-mmap"},       {"vae-tiling", "no-vae-tiling"},
+        {"verbose", "quiet"},      {"keep-unmasked", "no-keep-unmasked"},
+        {"sigmas", "scheduler"},   {"sigmas", "steps"},
+        {"vae", "taesd"},          {"vae", "tae"},
+        {"taesd", "tae"},          {"plan", "list-devices"},
     };
     static const char *const needs[][2] = {
-        {"mask", "init-img"}, {"strength", "init-img"}, {"preview-path", "preview"}, {"preview-interval", "preview"},
+        {"mask", "init-img"},
+        {"strength", "init-img"},
+        {"init-alpha-color", "init-img"},
+        {"keep-unmasked", "mask"},
+        {"no-keep-unmasked", "mask"},
+        {"preview-path", "preview"},
+        {"preview-interval", "preview"},
         {"image", "mode"},
+        {"metadata-format", "mode"},
     };
     for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
         if (sdgen_given(options, apart[i][0]) && sdgen_given(options, apart[i][1]))
@@ -224,14 +247,16 @@ static enum sdg_result check_pairs(struct app_ui *ui, const struct sdgen_options
 // Standard input has one reader.
 static enum sdg_result check_stdin(struct app_ui *ui, const struct sdgen_values *values)
 {
-    const char *const files[] = {values->prompt_file, values->negative_file, values->init_image};
+    const char *const files[] = {values->prompt_file, values->negative_file, values->init_image, values->mask,
+                                 values->from};
     int readers = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         readers += files[i] && !strcmp(files[i], "-");
     if (readers > 1)
         return app_fail(
             ui, SDG_ERROR_USAGE,
-            "two of --prompt-file, --negative-prompt-file and --init-img read standard input (-): only one can");
+            "two of --prompt-file, --negative-prompt-file, --init-img, --mask and --from read standard input (-): only "
+            "one can");
     return SDG_OK;
 }
 
@@ -280,6 +305,42 @@ static enum sdg_result read_tile(struct app_ui *ui, const char *text, int *tile)
     return SDG_OK;
 }
 
+static int hex_digit(char c)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    const char *at = c ? strchr(digits, c) : NULL;
+    return at ? (int)(at - digits) % 16 : -1;
+}
+
+// A name, "#RRGGBB" or "#RGB", with or without the "#" (which begins a comment in a shell).
+static enum sdg_result read_color(struct app_ui *ui, const char *text, uint8_t color[3])
+{
+    static const struct {
+        const char *name;
+        uint8_t color[3];
+    } names[] = {{"white", {255, 255, 255}}, {"black", {0, 0, 0}},      {"grey", {128, 128, 128}},
+                 {"gray", {128, 128, 128}},  {"red", {255, 0, 0}},      {"green", {0, 128, 0}},
+                 {"blue", {0, 0, 255}},      {"yellow", {255, 255, 0}}, {"cyan", {0, 255, 255}},
+                 {"magenta", {255, 0, 255}}, {"orange", {255, 165, 0}}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(text, names[i].name)) {
+            memcpy(color, names[i].color, 3);
+            return SDG_OK;
+        }
+    const char *digits = text + (*text == '#');
+    size_t length = strlen(digits), each = length / 3;
+    bool good = length == 3 || length == 6;
+    for (size_t i = 0; i < 3 && good; i++) {
+        int high = hex_digit(digits[each * i]), low = hex_digit(digits[each * i + each - 1]);
+        good = high >= 0 && low >= 0;
+        color[i] = (uint8_t)(16 * high + low);
+    }
+    if (good)
+        return SDG_OK;
+    return app_fail(ui, SDG_ERROR_USAGE,
+                    "--init-alpha-color: '%.60s' should be a name (white, black, grey, ...) or #RRGGBB", text);
+}
+
 static enum sdg_result read_sigmas(struct app_ui *ui, struct sdgen_options *options)
 {
     const char *text = options->values.sigmas;
@@ -318,13 +379,24 @@ static enum sdg_result check_mode(struct app_ui *ui, const struct sdgen_options 
         return app_fail(ui, SDG_ERROR_USAGE, "-M metadata needs --image FILE");
     for (size_t i = 0; i < sdgen_command.count; i++) {
         const char *name = sdgen_command.options[i].name;
-        if (options->arguments.given[i] && strcmp(name, "mode") && strcmp(name, "image") && strcmp(name, "color") &&
-            strcmp(name, "quiet") && strcmp(name, "verbose"))
+        if (options->arguments.given[i] && strcmp(name, "mode") && strcmp(name, "image") &&
+            strcmp(name, "metadata-format") && strcmp(name, "color") && strcmp(name, "quiet") &&
+            strcmp(name, "verbose"))
             return app_fail(ui, SDG_ERROR_USAGE, "--%s has no meaning with -M metadata", name);
     }
     if (options->arguments.positionals)
         return app_fail(ui, SDG_ERROR_USAGE, "a prompt has no meaning with -M metadata");
     return SDG_OK;
+}
+
+// A folder has no extension that could say the format, and is a common slip.
+static enum sdg_result check_no_folder(struct app_ui *ui, const char *option, const char *path)
+{
+    size_t length = strlen(path);
+    if (sdg_path_kind(path) != SDG_PATH_FOLDER && path[length - 1] != '/')
+        return SDG_OK;
+    return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.200s' is a folder, name a file in it: '%.200s%soutput.png'", option,
+                    path, path, path[length - 1] == '/' ? "" : "/");
 }
 
 // Standard output gets a PNG.
@@ -337,7 +409,9 @@ static enum sdg_result picture_format(struct app_ui *ui, const char *path, enum 
 static enum sdg_result check_files(struct app_ui *ui, struct sdgen_options *options)
 {
     const struct sdgen_values *values = &options->values;
-    enum sdg_result result = picture_format(ui, values->output, &options->format);
+    enum sdg_result result = check_no_folder(ui, "output", values->output);
+    if (result == SDG_OK)
+        result = picture_format(ui, values->output, &options->format);
     char *name = NULL;
     if (result == SDG_OK)
         result = app_output_name(ui, values->output, 0, 1, &name); // for the '%'
@@ -368,8 +442,6 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
     if (result == SDG_OK)
         result = check_mode(ui, options);
     if (result == SDG_OK)
-        result = check_stdin(ui, values);
-    if (result == SDG_OK)
         result = check_later(ui, values);
     if (result == SDG_OK)
         result = check_type(ui, values->type);
@@ -379,9 +451,11 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
         result = read_sigmas(ui, options);
     if (result == SDG_OK)
         result = check_files(ui, options);
-    if (result == SDG_OK && values->seed > INT64_MAX - (values->batch - 1))
-        result = app_fail(ui, SDG_ERROR_USAGE, "--seed: %lld is too large for %lld pictures", (long long)values->seed,
-                          (long long)values->batch);
+    if (result == SDG_OK)
+        result = read_color(ui, values->init_alpha_color, options->background);
+    if (result == SDG_OK && !values->seed.random && values->seed.value > UINT64_MAX - (uint64_t)(values->batch - 1))
+        result = app_fail(ui, SDG_ERROR_USAGE, "--seed: %llu is too large for %lld pictures",
+                          (unsigned long long)values->seed.value, (long long)values->batch);
     if (values->threads > 0)
         options->threads = (int)values->threads;
     return result;
@@ -421,6 +495,38 @@ static enum sdg_result read_prompt(struct app_ui *ui, const struct sdgen_options
     return SDG_OK;
 }
 
+enum sdg_result sdgen_read_file(struct app_ui *ui, const char *path, const char **name, char **data, size_t *size)
+{
+    static const size_t most_bytes = (size_t)256 << 20;
+    *name = strcmp(path, "-") ? path : "standard input";
+    return sdg_input_read(app_log_of(ui), path, most_bytes, data, size);
+}
+
+// Nothing was said to draw. What was meant may be to see how the program is used.
+static enum sdg_result no_prompt(struct app_ui *ui, const struct sdgen_options *options, bool bare)
+{
+    const char *init = options->values.init_image;
+    if (bare)
+        app_help(&sdgen_command, false);
+    return app_fail(ui, SDG_ERROR_USAGE,
+                    "there is no prompt%s%.200s%s: say what to draw (sdgen \"a red apple, 3d\"; an empty "
+                    "prompt is -p \"\")",
+                    init ? ", and " : "", init ? init : "", init ? " has none of its own" : "");
+}
+
+static enum sdg_result read_prompts(struct app_ui *ui, struct sdgen_options *options, bool bare)
+{
+    const struct sdgen_values *values = &options->values;
+    const char *prompt = options->arguments.positionals ? options->arguments.positional[0] : values->prompt;
+    enum sdg_result result = read_prompt(ui, options, "prompt", prompt, values->prompt_file, &options->prompt);
+    if (result == SDG_OK)
+        result =
+            read_prompt(ui, options, "negative prompt", values->negative, values->negative_file, &options->negative);
+    if (result == SDG_OK && !options->prompt && !values->plan)
+        result = no_prompt(ui, options, bare);
+    return result;
+}
+
 enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, struct sdgen_options *options)
 {
     *options = (struct sdgen_options){0};
@@ -428,19 +534,24 @@ enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, str
     enum sdg_result result = app_parse(&sdgen_command, ui, argc, argv, values, &options->arguments);
     if (result != SDG_OK || options->arguments.helped || values->version)
         return result;
-    result = check_values(ui, options);
+    ui->level = values->quiet ? SDG_LOG_ERROR : values->verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
+    ui->color = values->color;
+    result = check_stdin(ui, values);
+    const bool draws = strcmp(values->mode, "metadata") != 0;
+    if (result == SDG_OK && values->from && draws)
+        result = sdgen_from_picture(ui, options);
+    if (result == SDG_OK)
+        result = check_values(ui, options);
+    if (result == SDG_OK && values->init_image && !values->from && draws)
+        result = sdgen_from_init(ui, options);
     if (result != SDG_OK || values->image || values->list_devices)
         return result;
-    const char *prompt = options->arguments.positionals ? options->arguments.positional[0] : values->prompt;
-    result = read_prompt(ui, options, "prompt", prompt, values->prompt_file, &options->prompt);
-    if (result == SDG_OK)
-        result =
-            read_prompt(ui, options, "negative prompt", values->negative, values->negative_file, &options->negative);
-    return result;
+    return read_prompts(ui, options, argc == 1);
 }
 
 void sdgen_options_free(struct sdgen_options *options)
 {
+    sdgen_from_free(&options->from);
     sdg_free(options->prompt);
     sdg_free(options->negative);
     options->prompt = options->negative = NULL;

@@ -366,20 +366,35 @@ struct sdg_output {
     enum sdg_result result;
 };
 
-// What to replace: the file that a link leads to, so that the link stays.
-static char *target_of(const struct sdg_log *log, const char *path, enum sdg_path_kind kind)
+// Where a link at `path` leads, as it would be written from where we are; NULL if it is none, or without memory.
+static char *link_target(const struct sdg_log *log, const char *path)
 {
-    struct stat info;
-    char *real = NULL;
-    if (kind == SDG_PATH_FILE && lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
-        real = realpath(path, NULL);
-    char *target = sdg_strdup(log, real ? real : path);
-    free(real);
+    char target[4096];
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length < 0)
+        return NULL;
+    target[length] = 0;
+    if (target[0] == '/' || !strchr(path, '/'))
+        return sdg_strdup(log, target);
+    char *folder = sdg_path_folder(log, path), *joined = folder ? sdg_path_join(log, folder, target) : NULL;
+    sdg_free(folder);
+    return joined;
+}
+
+// What to replace: the file that a link leads to, so that the link stays, also where that file does not exist yet.
+static char *target_of(const struct sdg_log *log, const char *path)
+{
+    char *target = sdg_strdup(log, path), *next;
+    for (int links = 0; target && links < 40 && (next = link_target(log, target)); links++) {
+        sdg_free(target);
+        target = next;
+    }
     return target;
 }
 
-// A name next to `path` that nobody else has. O_EXCL decides races; the mode follows the user's umask.
-static int create_temporary(const struct sdg_log *log, const char *path, char **name)
+// A name next to `path` that nobody else has. O_EXCL decides races; the mode follows the user's umask, but is never
+// wider than `mode`.
+static int create_temporary(const struct sdg_log *log, const char *path, mode_t mode, char **name)
 {
     const char *end = sdg_path_name(path); // a name of its own: one longer than `path` could be too long
     size_t folder = (size_t)(end - path), bytes = folder + 64;
@@ -389,7 +404,7 @@ static int create_temporary(const struct sdg_log *log, const char *path, char **
     int fd = -1;
     for (unsigned attempt = 0; attempt < 1000 && fd < 0; attempt++) {
         snprintf(temporary, bytes, "%.*s.sdgen-%ld-%u.part", (int)folder, path, (long)getpid(), attempt);
-        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (fd < 0 && errno != EEXIST)
             break;
     }
@@ -400,6 +415,28 @@ static int create_temporary(const struct sdg_log *log, const char *path, char **
         return -1;
     }
     *name = temporary;
+    return fd;
+}
+
+// A file of its own that takes the place of `path`: with the owner and the mode of the file that is there already. A
+// file that nobody may write is protected, from root as well, who could replace it.
+static int create_replacement(const struct sdg_log *log, const char *path, char **name)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return create_temporary(log, path, 0666, name);
+    if (!(info.st_mode & 0222) || access(path, W_OK) != 0) {
+        errno = EACCES;
+        return -1;
+    }
+    int fd = create_temporary(log, path, info.st_mode & 0666, name);
+    if (fd < 0)
+        return fd;
+    // As far as we may: another user's file in a folder of ours becomes ours, as with any program that replaces it.
+    if ((info.st_uid != geteuid() || info.st_gid != getegid()) && fchown(fd, info.st_uid, info.st_gid) != 0)
+        errno = 0;
+    if (fchmod(fd, info.st_mode & 0777) != 0)
+        errno = 0; // a file system without modes
     return fd;
 }
 
@@ -420,10 +457,10 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
     if (!output)
         return SDG_ERROR_MEMORY;
     output->log = log;
-    output->path = target_of(log, path, kind);
+    output->path = kind == SDG_PATH_OTHER ? sdg_strdup(log, path) : target_of(log, path);
     int fd = -2;
     if (output->path)
-        fd = kind == SDG_PATH_OTHER ? open_device(path) : create_temporary(log, output->path, &output->temporary);
+        fd = kind == SDG_PATH_OTHER ? open_device(path) : create_replacement(log, output->path, &output->temporary);
     if (fd >= 0) {
         output->file = fdopen(fd, "wb");
         if (!output->file)
@@ -431,7 +468,10 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
     }
     if (!output->file) {
         enum sdg_result result = SDG_ERROR_MEMORY;
-        if (fd != -2)
+        if (fd != -2 && kind == SDG_PATH_FILE && errno == EACCES)
+            result =
+                sdg_fail(log, SDG_ERROR_OUTPUT, "%s: is write-protected: it, or its folder, may not be written", path);
+        else if (fd != -2)
             result = sdg_fail_system(log, SDG_ERROR_OUTPUT, path, "cannot be written");
         sdg_output_discard(&output);
         return result;

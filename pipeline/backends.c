@@ -113,6 +113,35 @@ static size_t parameters(const struct sdg_tensors *tensors)
     return count;
 }
 
+// "cpu" where all stages are equal, else "te=cpu,unet=vulkan:1,vae=cpu".
+static void join_stages(const char (*texts)[24], char *out, size_t size)
+{
+    bool equal = true;
+    size_t used = 0;
+    for (int i = 1; i < SDG_STAGE_COUNT; i++)
+        equal = equal && strcmp(texts[i], texts[0]) == 0;
+    if (equal)
+        snprintf(out, size, "%s", texts[0]);
+    for (int i = 0; i < SDG_STAGE_COUNT && !equal && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s=%s", i ? "," : "",
+                                 sdg_stage_row((enum sdg_stage)i)->key, texts[i]);
+}
+
+static void describe_stages(struct sdg_pipeline *p)
+{
+    char backends[SDG_STAGE_COUNT][24], types[SDG_STAGE_COUNT][24];
+    for (int i = 0; i < SDG_STAGE_COUNT; i++) {
+        const struct sdg_stage_backend *s = &p->stage[i];
+        char device[8] = "";
+        if (s->device >= 0 && s->device < 64)
+            snprintf(device, sizeof device, ":%d", s->device);
+        snprintf(backends[i], sizeof backends[i], "%s%s", s->name, device);
+        snprintf(types[i], sizeof types[i], "%s", sdg_dtype_name(s->dtype));
+    }
+    join_stages((const char (*)[24])backends, p->backend_text, sizeof p->backend_text);
+    join_stages((const char (*)[24])types, p->type_text, sizeof p->type_text);
+}
+
 enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *type)
 {
     static const enum sdg_dtype dtypes[] = {SDG_F32, SDG_F16, SDG_BF16};
@@ -136,5 +165,6 @@ enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *ty
                     sdg_stage_row((enum sdg_stage)i)->network, sdg_dtype_name(chosen),
                     sdg_backend_info(p->stage[i].backend)->name, sdg_dtype_name(wanted));
     }
+    describe_stages(p);
     return SDG_OK;
 }

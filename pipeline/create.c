@@ -62,7 +62,7 @@ static enum sdg_result find_cache_dir(struct sdg_pipeline *p, const char *given)
     int n;
     if (given)
         n = snprintf(path, sizeof path, "%s", given);
-    else if (xdg && *xdg)
+    else if (xdg && *xdg == '/') // the XDG specification: a relative one is to be ignored
         n = snprintf(path, sizeof path, "%s/sdgen", xdg);
     else if (home && *home)
         n = snprintf(path, sizeof path, "%s/.cache/sdgen", home);

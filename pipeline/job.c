@@ -269,8 +269,8 @@ static enum sdg_result seed_generators(struct sdg_pipeline *p, struct sdg_job *j
         SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_RNG, "sampler rng", g->sampler_rng, &sampler_kind));
     job->one_rng = !g->sampler_rng;
     job->seed = g->seed;
-    sdg_rng_seed(&job->rng, (enum sdg_rng_kind)kind, (uint64_t)job->seed);
-    sdg_rng_seed(&job->sampler_rng, (enum sdg_rng_kind)sampler_kind, (uint64_t)job->seed);
+    sdg_rng_seed(&job->rng, (enum sdg_rng_kind)kind, job->seed);
+    sdg_rng_seed(&job->sampler_rng, (enum sdg_rng_kind)sampler_kind, job->seed);
     return SDG_OK;
 }
 

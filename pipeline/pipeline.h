@@ -93,6 +93,7 @@ struct sdg_pipeline {
     struct sdg_correction *correction; // of its outputs; NULL = none
     struct sdg_tokenizer *tokenizer[2];
     struct sdg_stage_backend stage[SDG_STAGE_COUNT];
+    char backend_text[96], type_text[48]; // of all stages, for sdg_generate_info
     struct sdg_context context;
     struct sdg_network kept[SDG_NETWORK_COUNT]; // of those that their row says to keep; else empty
     int64_t context_serial;                     // raised when the context changes

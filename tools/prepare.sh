@@ -18,6 +18,7 @@ libstb-dev             header stb/stb_image.h         pictures
 prepare_list_optional='
 libvulkan-dev          header vulkan/vulkan.h         Vulkan backend
 libvulkan-volk-dev     header volk.h                  Vulkan backend
+libwebp-dev            library libwebp                WebP pictures
 glslang-tools          command glslangValidator       shaders
 spirv-tools            command spirv-val              shaders
 python3                command python3                fetches oneDNN

@@ -23,6 +23,19 @@ bool app_read_integer(const char *text, int64_t *value)
     return true;
 }
 
+bool app_read_seed(const char *text, struct app_seed *seed)
+{
+    int64_t negative;
+    *seed = (struct app_seed){.random = *text == '-'};
+    if (seed->random)
+        return app_read_integer(text, &negative);
+    if (!*text || strspn(text, "0123456789") != strlen(text))
+        return false;
+    errno = 0;
+    seed->value = strtoull(text, NULL, 10);
+    return errno == 0;
+}
+
 bool app_read_real(const char *text, double *value)
 {
     if (!*text || strspn(text, "0123456789.eE+-") != strlen(text) || text[0] == '+')
@@ -92,9 +105,23 @@ static enum sdg_result bad_number(struct app_ui *ui, const struct app_option *op
                                   const char *kind)
 {
     if (ranged(option))
-        return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' should be a %s from %.10g to %.10g", option->name, text,
-                        kind, option->min, option->max);
+        return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' should be a %s %s %.10g to %.10g", option->name, text, kind,
+                        option->flags & APP_ABOVE ? "above" : "from", option->min, option->max);
     return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.60s' should be a %s", option->name, text, kind);
+}
+
+static bool in_range(const struct app_option *option, double value)
+{
+    return !ranged(option) ||
+        (value >= option->min && value <= option->max && !(option->flags & APP_ABOVE && value == option->min));
+}
+
+static enum sdg_result bad_seed(struct app_ui *ui, const struct app_option *option, const char *text)
+{
+    bool whole = *text && strspn(text, "0123456789") == strlen(text);
+    return app_fail(ui, SDG_ERROR_USAGE,
+                    "--%s: '%.60s' %s, it should be a whole number up to %llu, or -1 for a random one", option->name,
+                    text, whole ? "is too large" : "is no seed", (unsigned long long)UINT64_MAX);
 }
 
 static enum sdg_result unknown_name(struct app_ui *ui, const struct app_option *option, const char *text)
@@ -154,16 +181,16 @@ static enum sdg_result store(struct app_ui *ui, const struct app_option *option,
     case APP_NAMES: return store_names(ui, option, text, field);
     case APP_INTEGER: {
         int64_t value;
-        if (!app_read_integer(text, &value) ||
-            (ranged(option) && ((double)value < option->min || (double)value > option->max)))
+        if (!app_read_integer(text, &value) || !in_range(option, (double)value))
             return bad_number(ui, option, text, "whole number");
         *(int64_t *)field = value;
         return SDG_OK;
     }
+    case APP_SEED: return app_read_seed(text, (struct app_seed *)field) ? SDG_OK : bad_seed(ui, option, text);
     case APP_REAL:
     case APP_NUMBER: {
         double value;
-        if (!app_read_real(text, &value) || (ranged(option) && (value < option->min || value > option->max)))
+        if (!app_read_real(text, &value) || !in_range(option, value))
             return bad_number(ui, option, text, "number");
         if (option->kind == APP_NUMBER)
             *(struct sdg_number *)field = sdg_number(value);
@@ -229,7 +256,8 @@ static void help_option(const struct app_option *option, bool complete)
         join(list, sizeof list, option->names());
     char range[80] = "";
     if (complete && takes_value(option) && ranged(option))
-        snprintf(range, sizeof range, "; from %.10g to %.10g", option->min, option->max);
+        snprintf(range, sizeof range, "; %s %.10g to %.10g", option->flags & APP_ABOVE ? "above" : "from", option->min,
+                 option->max);
     const char *standard = default_text(option);
     char since[48] = "";
     if (complete)
@@ -279,6 +307,16 @@ bool app_given(const struct app_command *command, const struct app_arguments *ar
 {
     const struct app_option *option = find_name(command, name, strlen(name));
     return option && arguments->given[option - command->options];
+}
+
+enum sdg_result app_set(const struct app_command *command, struct app_ui *ui, const char *name, const char *text,
+                        void *values, struct app_arguments *arguments)
+{
+    const struct app_option *option = find_name(command, name, strlen(name));
+    if (!option)
+        return app_fail(ui, SDG_ERROR_USAGE, "there is no option '--%s'", name);
+    arguments->given[option - command->options] = true;
+    return store(ui, option, text, values);
 }
 
 static enum sdg_result unknown_option(const struct app_command *command, struct app_ui *ui, const char *text)

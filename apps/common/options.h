@@ -19,6 +19,7 @@ enum app_kind {   // of the field a value is stored in:
     APP_NAME,     // const char *, one of names()
     APP_NAMES,    // const char *, some of names(), separated by commas
     APP_INTEGER,  // int64_t, min..max unless both are 0
+    APP_SEED,     // struct app_seed: 0..2^64-1, or random for any negative number
     APP_REAL,     // double, finite, min..max unless both are 0
     APP_NUMBER,   // struct sdg_number, like APP_REAL; absent unless it is given
     APP_HELP,     // no field: prints the short help, parsing ends
@@ -27,7 +28,13 @@ enum app_kind {   // of the field a value is stored in:
 
 enum app_option_flags {
     APP_COMMON = 1, // shown in the short help
+    APP_ABOVE = 4,  // `min` itself is not legal
     APP_LATER = 2,  // a name stable-diffusion.cpp has and this version does not: recognised, refused
+};
+
+struct app_seed {
+    bool random;
+    uint64_t value; // unless random
 };
 
 struct app_option {
@@ -73,11 +80,15 @@ enum sdg_result app_parse(const struct app_command *command, struct app_ui *ui, 
                           struct app_arguments *arguments);
 // Whether the option of this long name was given. The name must be in the table.
 bool app_given(const struct app_command *command, const struct app_arguments *arguments, const char *name);
+// Gives an option of the table the value that `text` says, as if it stood on the command line. `text` must stay valid.
+enum sdg_result app_set(const struct app_command *command, struct app_ui *ui, const char *name, const char *text,
+                        void *values, struct app_arguments *arguments);
 // Prints the help to stdout.
 void app_help(const struct app_command *command, bool complete);
 
 // Whole texts to numbers: no spaces, no hexadecimal, no inf or nan. False on anything else or on overflow.
 bool app_read_integer(const char *text, int64_t *value);
+bool app_read_seed(const char *text, struct app_seed *seed);
 bool app_read_real(const char *text, double *value);
 // The entry of a NULL-terminated list that is most like `text`; NULL if none is close.
 const char *app_nearest(const char *text, const char *const *names);

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,8 +36,18 @@ int app_exit_status(enum sdg_result result)
     return 4;
 }
 
+// The XDG specification: a relative cache folder is to be ignored. The library does; a graphics driver that it loads
+// may not.
+static void ignore_relative_cache(void)
+{
+    const char *folder = getenv("XDG_CACHE_HOME");
+    if (folder && *folder != '/')
+        unsetenv("XDG_CACHE_HOME");
+}
+
 struct app_ui app_ui_create(const char *program)
 {
+    ignore_relative_cache();
     sdg_platform_share_arena();
     return (struct app_ui){.program = program, .level = SDG_LOG_INFO, .terminal = isatty(STDERR_FILENO) == 1};
 }

@@ -20,7 +20,8 @@ struct app_ui {
     struct sdg_log log;       // of app_log_of
 };
 
-// A user interface on stderr at the usual level.
+// A user interface on stderr at the usual level. To be called first: it also takes what nobody should follow out of the
+// environment.
 struct app_ui app_ui_create(const char *program);
 
 // Reports an error and returns `result`. Control characters in the line are replaced, so it stays one line.

@@ -190,7 +190,7 @@ struct sdg_generate_params {
     // [sigma_count] falling, in place of `schedule` (which must be NULL) and `steps`; a final 0 is no step. NULL = none
     const double *sigmas;
     int sigma_count;
-    int64_t seed;                       // used as it is, 0 included
+    uint64_t seed;                      // used as it is, 0 included
     const char *rng, *sampler_rng;      // NULL = cuda; sampler_rng NULL = one generator for all
     int clip_skip;                      // layer of the text encoder from its end, 1 = the last; 0 = the model's own
     const struct sdg_image *init_image; // img2img: already of width x height; NULL = none
@@ -211,10 +211,14 @@ struct sdg_generate_params {
 
 // What was really used, for the caller's records.
 struct sdg_generate_info {
-    int64_t seed;
+    uint64_t seed;
     int width, height, steps, clip_skip;
     double cfg_scale, eta;
     const char *sampler, *schedule, *rng, *model_name; // valid as long as the pipeline
+    // Of all stages, or stage by stage, as sdg_pipeline_params.backend takes them: "cpu", "te=cpu,unet=vulkan,vae=cpu";
+    // types likewise, "bf16", "te=f32,unet=bf16,vae=f32". Valid as long as the pipeline.
+    const char *backend, *type;
+    bool tiled; // the autoencoder ran in tiles
     double seconds_load, seconds_text, seconds_sample, seconds_decode, seconds_total;
     size_t peak_planned, peak_resident; // bytes; peak_resident is 0 where the system does not say
 };

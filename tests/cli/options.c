@@ -105,8 +105,8 @@ static void test_defaults(void **state)
     (void)state;
     struct app_ui ui = app_ui_create("sdgen");
     struct sdgen_options options;
-    char *arguments[] = {(char *)"sdgen", NULL};
-    assert_int_equal(sdgen_options_read(&ui, 1, arguments, &options), SDG_OK);
+    char *arguments[] = {(char *)"sdgen", (char *)"a cat", NULL};
+    assert_int_equal(sdgen_options_read(&ui, 2, arguments, &options), SDG_OK);
     const struct sdgen_values *values = &options.values;
     assert_string_equal(values->sampler, "euler_a");
     assert_string_equal(values->schedule, "discrete");
@@ -115,7 +115,8 @@ static void test_defaults(void **state)
     assert_string_equal(values->preview, "none");
     assert_string_equal(values->backend, "auto");
     assert_int_equal(values->steps, 20);
-    assert_int_equal(values->seed, 42);
+    assert_true(values->seed.value == 42 && !values->seed.random);
+    assert_true(options.background[0] == 255 && options.background[1] == 255 && options.background[2] == 255);
     assert_int_equal(values->batch, 1);
     assert_int_equal(values->clip_skip, -1);
     assert_int_equal(values->width, 0);
@@ -165,6 +166,11 @@ static void test_bad_values(void **state)
                 runs += 2;
             }
             break;
+        case APP_SEED:
+            for (size_t k = 0; k < sizeof no_integer / sizeof *no_integer; k++, runs++)
+                expect_refused(option, no_integer[k]);
+            expect_refused(option, "18446744073709551616");
+            break;
         case APP_REAL:
         case APP_NUMBER:
             for (size_t k = 0; k < sizeof no_real / sizeof *no_real; k++, runs++)
@@ -173,6 +179,10 @@ static void test_bad_values(void **state)
             expect_refused(option, number);
             snprintf(number, sizeof number, "%.17g", option->max + 0.01);
             expect_refused(option, number);
+            if (option->flags & APP_ABOVE) {
+                snprintf(number, sizeof number, "%.17g", option->min);
+                expect_refused(option, number);
+            }
             runs += 2;
             break;
         case APP_NAME:
@@ -245,7 +255,7 @@ static void test_later(void **state)
     expect_error(sdgen("--preview", "vae"), 1, "not in this version");
     expect_error(sdgen("a <lora:style:0.8> house"), 1, "lora");
     expect_error(sdgen("-n", "<lora:style:0.8>"), 1, "lora");
-    expect_error(sdgen("-m", "model.gguf"), 1, "GGUF");
+    expect_error(sdgen("x", "-m", "model.gguf"), 1, "GGUF");
 }
 
 static void test_unknown(void **state)
@@ -291,8 +301,20 @@ static void test_contradictions(void **state)
         {"--batch-count", "-o", "-", "-b", "2"},
         {"--batch-count", "--dump-latents", "a.npy", "-b", "2"},
         {"standard output", "--preview-path", "-", "--preview", "proj"},
-        {"--width: 63 is not a multiple of 8 (56 and 64 are)", "-W", "63"},
-        {"--height: 100 is not a multiple of 8 (96 and 104 are)", "-H", "100"},
+        {"above 0", "-i", "a.png", "--strength", "0"},
+        {"--init-alpha-color", "-i", "a.png", "--init-alpha-color", "#12345"},
+        {"--init-alpha-color", "-i", "a.png", "--init-alpha-color", "#12345g"},
+        {"--init-alpha-color", "-i", "a.png", "--init-alpha-color", "whit"},
+        {"--init-img", "--init-alpha-color", "white"},
+        {"--mask", "--keep-unmasked"},
+        {"--mask", "--no-keep-unmasked", "-i", "a.png"},
+        {"--no-keep-unmasked", "--keep-unmasked", "--no-keep-unmasked"},
+        {"there is no prompt", "-o", "a.png"},
+        {"there is no prompt", "--steps", "3"},
+        {"only read", "-o", "a.webp"},
+        {"is a folder", "-o", "."},
+        {"is a folder", "-o", "/tmp/"},
+        {"--mode", "--metadata-format", "json"},
         {"--vae-tile-size", "--vae-tile-size", "32x"},
         {"--vae-tile-size", "--vae-tile-size", "x32"},
         {"--vae-tile-size", "--vae-tile-size", "32x32x32"},
@@ -306,19 +328,19 @@ static void test_contradictions(void **state)
         {".png", "-o", "a.gif"},
         {".png", "-o", "noextension"},
         {".png", "-o", "folder.png/noextension"},
-        {"%d", "-o", "a%s.png"},
-        {"%d", "-o", "a%n.png"},
-        {"%d", "-o", "%d%d.png"},
-        {"%d", "-o", "a%9999d.png"},
-        {"%d", "-o", "100%.png"},
+        {"one %d", "-o", "%d%d.png"},
+        {"at most 20 digits", "-o", "a%9999d.png"},
+        {"at most 20 digits", "-o", "%99999999999999999999999d.png"},
         {".npy", "--dump-latents", "a.txt"},
         {".npy", "--load-noise", "a.png"},
-        {"too large", "-s", "9223372036854775807", "-b", "2"},
+        {"too large", "-s", "18446744073709551615", "-b", "2"},
+        {"is too large", "-s", "99999999999999999999999"},
+        {"is no seed", "-s", "1.5"},
         {"UTF-8", "bad \xff text"},
         {"UTF-8", "-n", "\xc0\x80"},
-        {"nope", "--backend", "nope"},
-        {"nope", "--backend", "te=nope"},
-        {"xx", "--backend", "xx=cpu"},
+        {"nope", "x", "--backend", "nope"},
+        {"nope", "x", "--backend", "te=nope"},
+        {"xx", "x", "--backend", "xx=cpu"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_error(run_with((char *const[]){SDGEN_PROGRAM, (char *)cases[i][1], (char *)cases[i][2],
@@ -327,6 +349,17 @@ static void test_contradictions(void **state)
                      1, cases[i][0]);
     expect_error(sdgen("-M", "metadata", "--image", "a.png", "-p", "x"), 1, "no meaning with -M");
     expect_error(sdgen("-M", "metadata", "--image", "a.png", "x"), 1, "no meaning with -M");
+    expect_error(sdgen("-M", "metadata", "--image", "a.png", "--from", "b.png"), 1, "no meaning with -M");
+
+    // Alone: the help, and an error, as it is no success.
+    const struct run *run = sdgen("-h");
+    static char help[sizeof run->out];
+    memcpy(help, run->out, sizeof help);
+    run = run_with((char *const[]){SDGEN_PROGRAM, NULL}, NULL);
+    assert_int_equal(run->status, 1);
+    assert_string_equal(run->out, help);
+    assert_non_null(strstr(run->err, "no prompt"));
+    assert_int_equal(count_files(), 0);
 }
 
 int main(void)
