@@ -78,8 +78,10 @@ void sdg_scheduler_config_default(struct sdg_scheduler_config *out)
         .clip_sample_range = 1,
         .original_inference_steps = 50,
         .timestep_scaling = 10,
-        .solver_order = 2,
+        .lambda_min_clipped = -INFINITY,
         .final_sigmas_zero = true,
+        .solver_order = 2,
+        .lower_order_final = true,
     };
 }
 

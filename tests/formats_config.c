@@ -195,7 +195,7 @@ enum kind { UNET, VAE, TINY, TEXT, SCHEDULER };
 static enum sdg_result parse(enum kind kind, const struct sdg_log *log, const char *text, bool *untouched)
 {
     union {
-        unsigned char bytes[4096];
+        unsigned char bytes[8192];
         struct sdg_unet_config unet;
         struct sdg_vae_config vae;
         struct sdg_text_config text;
