@@ -26,6 +26,7 @@ struct sdg_model {
     // the pipeline is one of diffusers' that corrects clip_sample, steps_offset and skip_prk_steps of old
     // configurations
     bool corrects_scheduler;
+    bool latent_consistency; // the pipeline is one of diffusers' for latent consistency models
     bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults
     int text_encoders;  // 1 or 2
     struct sdg_tensors *unet, *vae, *text[2];
