@@ -178,11 +178,13 @@ struct sdg_generate_params {
     const char *negative_prompt; // NULL = absent
     bool plain_prompt;           // no A1111 weights
     int width, height;           // multiples of sdg_pipeline_info.factor, at most 16384; 0 = init image's, else model's
-    int steps;                   // 1..1000; 0 = 20, or what `sigmas` has, which must not contradict
+    // 1..1000; 0 = 20 (of a latent consistency model 4), or what `sigmas` has, which must not contradict
+    int steps;
     // -1000..1000; default sdg_pipeline_info.cfg_scale (7, of an LCM 8.5). At most 1 runs one branch
     struct sdg_number cfg_scale;
-    const char *sampler;   // NULL = euler_a (or what `schedule` "model" says)
-    const char *schedule;  // NULL = discrete
+    // NULL = euler_a and discrete, but the model's own scheduler for `schedule` "model" and where the model needs it:
+    // noise levels that are not of betas, zero terminal SNR, trailing timesteps, distilled models
+    const char *sampler, *schedule;
     struct sdg_number eta; // 0..1; default the sampler's
     // [sigma_count] falling, in place of `schedule` (which must be NULL) and `steps`; a final 0 is no step. NULL = none
     const double *sigmas;
