@@ -31,7 +31,7 @@ struct sdg_quantization_config {
 
 struct sdg_unet_config { // UNet2DConditionModel
     int in_channels, out_channels, sample_size;
-    bool before_0_9; // saved by a diffusers older than 0.9
+    bool before_0_9;                     // saved by a diffusers older than 0.9
     int levels;                          // number of blocks down (= up)
     int channels[SDG_MAX_LEVELS];        // block_out_channels
     bool down_attention[SDG_MAX_LEVELS]; // CrossAttnDownBlock2D rather than DownBlock2D

@@ -6,9 +6,9 @@
 // so-many-th of the 50 they were distilled for). model: spacing, offset and sigmas as scheduler_config.json says.
 // karras, exponential, beta: sigmas between the first and last of discrete, as diffusers. sgm_uniform, simple: as in
 // ComfyUI and stable-diffusion.cpp. ays: Align Your Steps' levels for Stable Diffusion 1.5. On the last six, ddim, ddpm
-// and lcm take a(t) = 1 / (sigma^2 + 1) with fractional timesteps; pndm and tcd refuse them. With the model's schedule go
-// its options of the solver (struct sdg_solver); with any other the sampler is diffusers' default, or k-diffusion's. A
-// model of EDM's kind has its own range of sigmas, which discrete, simple and the like take from an even table in log
+// and lcm take a(t) = 1 / (sigma^2 + 1) with fractional timesteps; pndm and tcd refuse them. With the model's schedule
+// go its options of the solver (struct sdg_solver); with any other the sampler is diffusers' default, or k-diffusion's.
+// A model of EDM's kind has its own range of sigmas, which discrete, simple and the like take from an even table in log
 // sigma; all samplers draw with it.
 //
 // One sampler object walks one picture: for call i = 0 .. calls-1
@@ -59,8 +59,8 @@ struct sdg_sampler_params {
     // img2img: so many steps of the schedule are left out at the front (0 = txt2img), 0 .. steps - 1;
     // diffusers' strength means steps - (int)(steps * strength)
     int first_step;
-    // share of fresh noise, 0 .. 1, for ddim, euler_a, dpm++2s_a, dpm++2m_sde, tcd; negative = the method's default (0, 1,
-    // 1, 1, 0.3)
+    // share of fresh noise, 0 .. 1, for ddim, euler_a, dpm++2s_a, dpm++2m_sde, tcd; negative = the method's default (0,
+    // 1, 1, 1, 0.3)
     double eta;
     // custom sigmas (--sigmas), falling, `sigma_count` of them (a final 0 is appended if missing); or NULL.
     const double *sigmas;
