@@ -26,8 +26,9 @@ struct sdg_model {
     // the pipeline is one of diffusers' that corrects clip_sample, steps_offset and skip_prk_steps of old
     // configurations
     bool corrects_scheduler;
-    bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults
-    int text_encoders;  // 1 or 2
+    bool latent_consistency; // the pipeline is one of diffusers' for latent consistency models
+    bool has_scheduler;      // false: single file, `scheduler` holds SD 1.x's defaults
+    int text_encoders;       // 1 or 2
     struct sdg_tensors *unet, *vae, *text[2];
     // Tokenizer files (owned copies of whole files, valid UTF-8, NUL-terminated). vocab_json and merges_txt are both
     // NULL when none were found: what needs them reports sdg_model_tokenizer_hint(). `pad_token` is "<|endoftext|>",

@@ -123,9 +123,10 @@ struct sdg_progress {
     double seconds_step; // of the last step
     double seconds_left; // estimate for this image, all stages; negative if unknown
 };
-// Called when a stage begins and after each of its steps; in between, about ten times a second, with the same step again
-// and seconds_left running down. Return false to cancel: the call ends with SDG_ERROR_CANCELLED when the operation that
-// runs now is done, which on a GPU is a step of sampling. Called from the thread that called the library.
+// Called when a stage begins and after each of its steps; in between, about ten times a second, with the same step
+// again and seconds_left running down. Return false to cancel: the call ends with SDG_ERROR_CANCELLED when the
+// operation that runs now is done, which on a GPU is a step of sampling. Called from the thread that called the
+// library.
 typedef bool (*sdg_progress_fn)(void *user, const struct sdg_progress *progress);
 
 // What stays in memory between the pictures of one pipeline. Pictures are the same either way.
@@ -181,11 +182,13 @@ struct sdg_generate_params {
     const char *negative_prompt; // NULL = absent
     bool plain_prompt;           // no A1111 weights
     int width, height;           // multiples of sdg_pipeline_info.factor, at most 16384; 0 = init image's, else model's
-    int steps;                   // 1..1000; 0 = 20, or what `sigmas` has, which must not contradict
+    // 1..1000; 0 = 20 (of a latent consistency model 4), or what `sigmas` has, which must not contradict
+    int steps;
     // -1000..1000; default sdg_pipeline_info.cfg_scale (7, of an LCM 8.5). At most 1 runs one branch
     struct sdg_number cfg_scale;
-    const char *sampler;   // NULL = euler_a (or what `schedule` "model" says)
-    const char *schedule;  // NULL = discrete
+    // NULL = euler_a and discrete, but the model's own scheduler for `schedule` "model" and where the model needs it:
+    // noise levels that are not of betas, zero terminal SNR, trailing timesteps, distilled models
+    const char *sampler, *schedule;
     struct sdg_number eta; // 0..1; default the sampler's
     // [sigma_count] falling, in place of `schedule` (which must be NULL) and `steps`; a final 0 is no step. NULL = none
     const double *sigmas;
@@ -238,8 +241,8 @@ SDG_API void sdg_pipeline_info(const struct sdg_pipeline *pipeline, struct sdg_p
 SDG_API enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                                      struct sdg_image **out, struct sdg_generate_info *info);
 // Makes the call that uses the pipeline now end with SDG_ERROR_CANCELLED, as a progress callback can. Allowed from any
-// thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected. Must
-// not race with sdg_pipeline_destroy. NULL is fine.
+// thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected.
+// Must not race with sdg_pipeline_destroy. NULL is fine.
 SDG_API void sdg_cancel(struct sdg_pipeline *pipeline);
 // The stages, their memory and the kernels that would be used, one line per call of `fn`; generates nothing.
 SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,

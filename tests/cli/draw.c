@@ -519,29 +519,33 @@ static void test_old_scheduler(void **state)
 static void test_foreign_scheduler(void **state)
 {
     (void)state;
-    static const char edm[] = "{\"_class_name\":\"EDMEulerScheduler\"}",
-                      pndm[] = "{\"_class_name\":\"PNDMScheduler\"," TRAINED "}",
-                      sde[] = "{\"_class_name\":\"DPMSolverMultistepScheduler\",\"lambda_min_clipped\":-Infinity,"
-                              "\"algorithm_type\":\"sde-dpmsolver++\"," TRAINED "}",
-                      lu[] = "{\"_class_name\":\"DPMSolverMultistepScheduler\",\"lambda_min_clipped\":-Infinity,"
-                             "\"use_lu_lambdas\":true," TRAINED "}";
+    static const char flow[] = "{\"_class_name\":\"FlowMatchEulerDiscreteScheduler\",\"shift\":3}",
+                      solver[] = "{\"_class_name\":\"SASolverScheduler\"," TRAINED "}",
+                      nonsense[] = "{\"_class_name\":\"DPMSolverMultistepScheduler\",\"lambda_min_clipped\":-Infinity,"
+                                   "\"algorithm_type\":\"nonsense\"," TRAINED "}",
+                      flow_sigmas[] =
+                          "{\"_class_name\":\"UniPCMultistepScheduler\",\"use_flow_sigmas\":true," TRAINED "}",
+                      timesteps[] =
+                          "{\"_class_name\":\"EulerDiscreteScheduler\",\"timestep_type\":\"odd\"," TRAINED "}";
     static const struct {
         const char *config, *method, *schedule;
         int status;
         const char *words;
     } cases[] = {
-        {edm, NULL, NULL, 1, "class 'EDMEulerScheduler'"},
-        {edm, NULL, "model", 1, "class 'EDMEulerScheduler'"},
-        {edm, "euler", NULL, 0, "class 'EDMEulerScheduler'"},
-        {edm, NULL, "karras", 0, "class 'EDMEulerScheduler'"},
-        {pndm, NULL, NULL, 1, "skip_prk_steps is false or absent"},
-        {pndm, "pndm", NULL, 0, "skip_prk_steps is false or absent"},
-        {sde, NULL, NULL, 1, "algorithm_type is \"sde-dpmsolver++\", supported: dpmsolver++"},
-        {sde, NULL, "model", 1, "algorithm_type is \"sde-dpmsolver++\""},
-        {sde, "dpm++2m", "model", 0, "algorithm_type is \"sde-dpmsolver++\""},
-        {lu, NULL, NULL, 1, "use_lu_lambdas is true, supported: false"},
-        {lu, "dpm++2m", "model", 1, "use_lu_lambdas is true"},
-        {lu, "dpm++2m", NULL, 0, "use_lu_lambdas is true"},
+        {flow, NULL, NULL, 1, "class is 'FlowMatchEulerDiscreteScheduler'"},
+        {flow, NULL, "model", 1, "class is 'FlowMatchEulerDiscreteScheduler'"},
+        {flow, "euler", "karras", 1, "class is 'FlowMatchEulerDiscreteScheduler'"},
+        {flow_sigmas, "euler", NULL, 1, "use_flow_sigmas is true"},
+        {solver, NULL, NULL, 1, "class 'SASolverScheduler'"},
+        {solver, NULL, "model", 1, "class 'SASolverScheduler'"},
+        {solver, "euler", NULL, 0, "class 'SASolverScheduler'"},
+        {solver, NULL, "karras", 0, "class 'SASolverScheduler'"},
+        {nonsense, NULL, NULL, 1, "algorithm_type is \"nonsense\", supported: dpmsolver++"},
+        {nonsense, NULL, "model", 1, "algorithm_type is \"nonsense\""},
+        {nonsense, "dpm++2m", "model", 0, "algorithm_type is \"nonsense\""},
+        {timesteps, NULL, NULL, 1, "timestep_type is \"odd\", supported: discrete"},
+        {timesteps, "dpm++2m", "model", 1, "timestep_type is \"odd\""},
+        {timesteps, "dpm++2m", NULL, 0, "timestep_type is \"odd\""},
         {NULL, NULL, "model", 1, "has no scheduler/scheduler_config.json"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -565,6 +569,32 @@ static void test_foreign_scheduler(void **state)
             fail_msg("case %zu: status %d, %s", i, run.status, run.err);
         remove("a.ppm");
         remove("err");
+    }
+    remove_scheduler();
+}
+
+// Without flags the model's own scheduler draws where the usual one would contradict the model.
+static void test_model_decides(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *method, *word;
+        bool decides;
+    } cases[] = {
+        {"{\"_class_name\":\"EDMEulerScheduler\"}", "euler", "EDM", true},
+        {"{\"_class_name\":\"EulerDiscreteScheduler\",\"timestep_spacing\":\"trailing\"," TRAINED "}", "euler",
+         "trailing timesteps", true},
+        {"{\"_class_name\":\"EulerDiscreteScheduler\",\"timestep_spacing\":\"leading\"," TRAINED "}", "euler", "seed",
+         false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_scheduler(cases[i].config, "StableDiffusionPipeline");
+        const struct run *run = sdgen("x", SMALL, "--steps", "2", "-m", "m", "-o", "own.ppm");
+        expect_done(run);
+        assert_non_null(strstr(run->err, cases[i].word));
+        expect_done(sdgen("x", SMALL, "--steps", "2", "-m", "m", "--sampling-method",
+                          (char *)(uintptr_t)cases[i].method, "--scheduler", "model", "-o", "named.ppm"));
+        assert_true(same_files("own.ppm", "named.ppm") == cases[i].decides);
     }
     remove_scheduler();
 }
@@ -848,6 +878,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_channels, enter, leave),
         cmocka_unit_test_setup_teardown(test_old_scheduler, enter, leave),
         cmocka_unit_test_setup_teardown(test_foreign_scheduler, enter, leave),
+        cmocka_unit_test_setup_teardown(test_model_decides, enter, leave),
         cmocka_unit_test_setup_teardown(test_failures, enter, leave),
         cmocka_unit_test_setup_teardown(test_lists, enter, leave),
         cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),
