@@ -26,8 +26,11 @@ struct sdg_model {
     // the pipeline is one of diffusers' that corrects clip_sample, steps_offset and skip_prk_steps of old
     // configurations
     bool corrects_scheduler;
-    bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults
-    int text_encoders;  // 1 or 2
+    bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults and what the file says
+    // Of a single file: it says that it was trained with betas that leave no signal at the end; it does not say what
+    // the network predicts, which has to be measured (sdg_prediction_settle).
+    bool zero_terminal_snr, prediction_open;
+    int text_encoders; // 1 or 2
     struct sdg_tensors *unet, *vae, *text[2];
     // Tokenizer files (owned copies of whole files, valid UTF-8, NUL-terminated). vocab_json and merges_txt are both
     // NULL when none were found: what needs them reports sdg_model_tokenizer_hint(). `pad_token` is "<|endoftext|>",
@@ -52,6 +55,9 @@ const char *sdg_model_tokenizer_hint(void);
 // (decoder.*, or a whole checkpoint's first_stage_model.*), or AutoencoderTiny's weights file. Replaces model->vae and
 // model->vae_config; a file with LDM's names keeps the scaling factor of the model. On failure the model is as before.
 enum sdg_result sdg_model_replace_vae(const struct sdg_log *log, struct sdg_model *model, const char *path);
+// What the network of a single file predicts, once it is known: by the file, the user or a measurement. The betas and
+// the size that go with it follow.
+void sdg_model_set_prediction(struct sdg_model *model, enum sdg_prediction prediction);
 void sdg_model_close(struct sdg_model **model);
 
 #endif

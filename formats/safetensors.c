@@ -389,6 +389,19 @@ enum sdg_result sdg_source_open(const struct sdg_log *log, const char *path, boo
     return SDG_OK;
 }
 
+enum sdg_result sdg_source_shorten(const struct sdg_log *log, struct sdg_source *source, char *(*shorten)(char *name),
+                                   const char **changed)
+{
+    *changed = NULL;
+    for (size_t i = 0; i < source->count; i++) {
+        char *name = source->header + (source->tensors[i].name - source->header), *shorter = shorten(name);
+        if (shorter != name && !*changed)
+            *changed = shorter;
+        source->tensors[i].name = shorter;
+    }
+    return *changed ? sdg_tensor_sort_unique(log, source->path, source->tensors, source->count) : SDG_OK;
+}
+
 void sdg_source_drop(struct sdg_source **handle)
 {
     struct sdg_source *source = *handle;
