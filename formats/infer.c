@@ -185,21 +185,23 @@ static bool infer_transformer(const struct finder *f, const char *place, int *de
 }
 
 // The channels of a level are what any of its resnets ends in.
-static int infer_channels(const struct finder *f, int first, int layers)
+static enum sdg_result infer_channels(const struct finder *f, int first, int layers, int *out)
 {
     static const char *const convolutions[] = {"in_layers.2", "out_layers.3"};
     for (int i = first; i < first + layers; i++)
         for (int j = 0; j < 2; j++) {
             const struct sdg_tensor *conv = find(f, "input_blocks.%d.0.%s.weight", i, convolutions[j]);
-            if (conv)
-                return dim(conv, 0);
+            if ((*out = dim(conv, 0)) > 0)
+                return SDG_OK;
         }
-    return 0;
+    char name[STEM_BYTES];
+    snprintf(name, sizeof name, "input_blocks.%d.0.in_layers.2.weight", first);
+    return missing(f, name);
 }
 
 // A level's channels, attention and transformer depth, from all its blocks. LDM builds the blocks up as those down.
-static void infer_level(const struct finder *f, int level, struct blocks blocks, struct sdg_unet_config *c,
-                        struct transformers *t)
+static enum sdg_result infer_level(const struct finder *f, int level, struct blocks blocks, struct sdg_unet_config *c,
+                                   struct transformers *t)
 {
     const int first = level * blocks.per_level + 1, up = (blocks.levels - 1 - level) * blocks.per_level;
     bool attention = false;
@@ -213,10 +215,10 @@ static void infer_level(const struct finder *f, int level, struct blocks blocks,
         snprintf(place, sizeof place, "output_blocks.%d.1", up + i);
         attention |= infer_transformer(f, place, &depth, t);
     }
-    c->channels[level] = infer_channels(f, first, blocks.per_level - 1);
     c->layers_per_block[level] = blocks.per_level - 1;
     c->down_attention[level] = c->up_attention[blocks.levels - 1 - level] = attention;
     c->transformer_layers[level] = depth;
+    return infer_channels(f, first, blocks.per_level - 1, &c->channels[level]);
 }
 
 // The middle block has the last level's depth. Its second resnet has the number behind the attention's.
@@ -295,7 +297,7 @@ enum sdg_result sdg_infer_unet(const struct sdg_log *log, const struct sdg_sourc
     SDG_TRY(sdg_check_range(log, source->path, "the number of the UNet's levels", blocks.levels, 1, SDG_MAX_LEVELS));
     c.levels = blocks.levels;
     for (int i = 0; i < c.levels; i++)
-        infer_level(&f, i, blocks, &c, &t);
+        SDG_TRY(infer_level(&f, i, blocks, &c, &t));
     SDG_TRY(infer_middle(&f, &c, &t));
     if (!t.context)
         return missing(&f, "middle_block.1.transformer_blocks.0.attn2.to_k.weight");
@@ -427,15 +429,15 @@ static int known_layers(int hidden)
 // The last layers can be missing without a gap. One layer less draws as "clip skip 2" does, which some meant when they
 // saved the model so.
 static enum sdg_result check_layers(const struct finder *f, const struct sdg_text_config *c, const char *stem,
-                                    int layers)
+                                    enum sdg_encoder encoder)
 {
     const int known = known_layers(c->hidden);
-    if (layers == known || known == 0 || (known == 24 && layers == 23))
+    if (known == 0 || c->layers >= known || (encoder == SDG_ENCODER_OPENCLIP && c->layers == known - 1))
         return SDG_OK;
-    if (layers < known - 1 || known == 32)
-        return hole(f, "%s%d.", stem, layers);
-    sdg_say(f->log, SDG_LOG_WARNING, "%s: the text encoder has %d layers, CLIP's of this width has %d%s",
-            f->source->path, layers, known, layers < known ? ": the picture is drawn as with clip skip 2" : "");
+    if (encoder != SDG_ENCODER_CLIP || c->layers < known - 1)
+        return hole(f, "%s%d.", stem, c->layers);
+    sdg_say(f->log, SDG_LOG_WARNING, "%s: the text encoder lacks the last of %d layers: drawn as with clip skip 2",
+            f->source->path, known);
     return SDG_OK;
 }
 
@@ -461,17 +463,17 @@ enum sdg_result sdg_infer_text(const struct sdg_log *log, const struct sdg_sourc
                                enum sdg_encoder encoder, struct sdg_text_config *config)
 {
     const struct finder f = finder_of(log, source, prefix);
-    struct sdg_text_config c = {.activation = encoder == SDG_ENCODER_CLIP ? SDG_TEXT_QUICK_GELU : SDG_TEXT_GELU,
-                                .eps = 1e-5f,
-                                .eos_token_id = 2};
+    const bool openclip = encoder == SDG_ENCODER_OPENCLIP || encoder == SDG_ENCODER_OPENCLIP_XL;
+    struct sdg_text_config c = {
+        .activation = openclip ? SDG_TEXT_GELU : SDG_TEXT_QUICK_GELU, .eps = 1e-5f, .eos_token_id = 2};
     const char *root = text_root(&f);
     char stem[STEM_BYTES];
     SDG_TRY(infer_text_sizes(&f, root, &c));
     snprintf(stem, sizeof stem, "%sencoder.layers.", root);
-    SDG_TRY(check_layers(&f, &c, stem, c.layers));
-    if (encoder == SDG_ENCODER_OPENCLIP_LAST_BUT_ONE && c.layers == known_layers(SD2_CONTEXT))
+    SDG_TRY(check_layers(&f, &c, stem, encoder));
+    if (encoder == SDG_ENCODER_OPENCLIP && c.layers == known_layers(SD2_CONTEXT))
         c.layers--; // under these names the last layer is usually left out
-    if (encoder == SDG_ENCODER_OPENCLIP && !(c.projection_dim = dim(find(&f, "text_projection.weight"), 0)))
+    if (encoder == SDG_ENCODER_OPENCLIP_XL && !(c.projection_dim = dim(find(&f, "text_projection.weight"), 0)))
         return missing(&f, "text_projection.weight");
     c.heads = c.hidden % CLIP_HEAD_CHANNELS == 0 ? c.hidden / CLIP_HEAD_CHANNELS : CLIP_HEADS;
     SDG_TRY(sdg_text_config_check(log, source->path, &c));
@@ -498,7 +500,7 @@ enum sdg_result sdg_infer_openclip(const struct sdg_log *log, const struct sdg_s
                        !c.hidden          ? "token_embedding.weight"
                            : !c.positions ? "positional_embedding"
                                           : "transformer.resblocks.0.mlp.c_fc.weight");
-    SDG_TRY(check_layers(&f, &c, layers, c.layers));
+    SDG_TRY(check_layers(&f, &c, layers, skip_last ? SDG_ENCODER_OPENCLIP : SDG_ENCODER_OPENCLIP_XL));
     if (skip_last) // of 24 layers the last may not have been stored
         c.layers -= c.hidden != SD2_CONTEXT || c.layers == known_layers(SD2_CONTEXT);
     else if (!(c.projection_dim = dim(find(&f, "text_projection"), 1)))

@@ -19,12 +19,13 @@ enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source
 enum sdg_result sdg_infer_tiny_vae(const struct sdg_log *log, const struct sdg_source *source,
                                    struct sdg_vae_config *config);
 
-enum sdg_encoder { // whose text encoder it is, whatever its tensors are called
+enum sdg_encoder { // which text encoder it is, whatever its tensors are called
     SDG_ENCODER_CLIP,
-    SDG_ENCODER_OPENCLIP, // of XL, with a projection
+    SDG_ENCODER_CLIP_XL, // the same, of which XL takes the last layer but one
     // of Stable Diffusion 2.x, which was trained on the last layer but one; its diffusers folders leave the last one
     // out
-    SDG_ENCODER_OPENCLIP_LAST_BUT_ONE,
+    SDG_ENCODER_OPENCLIP,
+    SDG_ENCODER_OPENCLIP_XL, // with a projection
 };
 // A text encoder under transformers' names.
 enum sdg_result sdg_infer_text(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,

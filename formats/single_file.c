@@ -135,9 +135,9 @@ static enum sdg_result open_xl_encoders(const struct sdg_log *log, struct sdg_mo
     static const char second[] = "conditioner.embedders.1.model.", renamed[] = "conditioner.embedders.1.transformer.";
     model->text_encoders = 2;
     model->vae_config.scaling_factor = 0.13025f;
-    SDG_TRY(open_clip(log, model, source, first, SDG_ENCODER_CLIP, 0));
+    SDG_TRY(open_clip(log, model, source, first, SDG_ENCODER_CLIP_XL, 0));
     if (has_prefix(source, renamed))
-        SDG_TRY(open_clip(log, model, source, renamed, SDG_ENCODER_OPENCLIP, 1));
+        SDG_TRY(open_clip(log, model, source, renamed, SDG_ENCODER_OPENCLIP_XL, 1));
     else
         SDG_TRY(open_openclip(log, model, source, second, 1));
     return pad_with_zero(log, model, 1);
@@ -173,7 +173,7 @@ static enum sdg_result open_text_encoders(const struct sdg_log *log, struct sdg_
     else if (!unet->linear_projection)
         return open_clip(log, model, source, clip, SDG_ENCODER_CLIP, 0);
     else
-        SDG_TRY(open_clip(log, model, source, clip, SDG_ENCODER_OPENCLIP_LAST_BUT_ONE, 0));
+        SDG_TRY(open_clip(log, model, source, clip, SDG_ENCODER_OPENCLIP, 0));
     return pad_with_zero(log, model, 0);
 }
 
