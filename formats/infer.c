@@ -9,7 +9,7 @@
 
 enum { SD_HEADS = 8, SD_HEAD_CHANNELS = 64, SD_GROUPS = 32, CLIP_HEADS = 12, CLIP_HEAD_CHANNELS = 64 };
 // Widths of the text encoders of Stable Diffusion 1.x (CLIP ViT-L) and 2.x (OpenCLIP ViT-H); XL's second is ViT-bigG.
-enum { SD1_CONTEXT = 768, SD2_CONTEXT = 1024, XL_CONTEXT_2 = 1280 };
+enum { SD1_CONTEXT = 768, SD2_CONTEXT = 1024, XL_CONTEXT_2 = 1280, XL_CONTEXT = SD1_CONTEXT + XL_CONTEXT_2 };
 
 struct finder {
     const struct sdg_log *log;
@@ -269,7 +269,7 @@ static enum sdg_result infer_addition(const struct finder *f, struct sdg_unet_co
 static void infer_heads(struct sdg_unet_config *c, const struct sdg_tensor *projection)
 {
     const bool first = c->cross_attention_dim == SD1_CONTEXT,
-               later = c->cross_attention_dim == SD2_CONTEXT || c->addition_embed_dim > 0;
+               later = c->cross_attention_dim == SD2_CONTEXT || c->cross_attention_dim == XL_CONTEXT;
     c->linear_projection = !first && (later || (projection && projection->rank == 2));
     for (int i = 0; i < c->levels; i++) {
         c->heads[i] = c->linear_projection ? c->channels[i] / SD_HEAD_CHANNELS : SD_HEADS;

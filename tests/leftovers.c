@@ -298,11 +298,24 @@ static void test_files(void **state)
         {UNET_LDM "input_blocks.0.0.scale_weight", NULL, REFUSED, "scales"},
         {UNET_LDM "input_blocks.3.1.transformer_blocks.0.attn1.to_q.lora_A.weight", NULL, REFUSED, "LoRA"},
         {UNET_LDM "input_blocks.3.1.gate", NULL, REFUSED, UNET_LDM "input_blocks.3.1.gate has an unknown name"},
-        {VAE_LDM "decoder.mid.attn_1.to_q.weight", NULL, REFUSED, "attn_1.to_q.weight has an unknown name"},
+        {VAE_LDM "decoder.mid.attn_1.gate.weight", NULL, REFUSED, "attn_1.gate.weight has an unknown name"},
+        {VAE_LDM "decoder.mid.attn_1.to_q.weight", NULL, REFUSED,
+         "two tensors named decoder.mid_block.attentions.0.to_q"},
         // holes, which make the network look smaller than it is
         {NULL, TEXT_LDM "text_model.encoder.layers.2.mlp.fc1", REFUSED, "layers.2"},
-        {NULL, VAE_LDM "decoder.mid.attn_1.q.", REFUSED, "attentions.0"},
-        {NULL, VAE_LDM "encoder.down.3.block", REFUSED, NULL},
+        {NULL, VAE_LDM "decoder.mid.attn_1.q.", REFUSED, "attentions.0.to_q"},
+        {NULL, VAE_LDM "decoder.mid.attn_1.", REFUSED, "attentions.0"}, // the encoder has its own
+        {NULL, VAE_LDM "decoder.up.3", REFUSED, "up_blocks.0"},
+        {NULL, VAE_LDM "decoder.up.0", REFUSED, "up_blocks.3"},
+        {NULL, UNET_LDM "input_blocks.3.1.", REFUSED, "down_blocks.1.attentions.0"},
+        {NULL, UNET_LDM "output_blocks.2.1.transformer_blocks.", REFUSED, "up_blocks.1.attentions.0"},
+        {NULL, UNET_LDM "output_blocks.5.", REFUSED, "output_blocks.5"},
+        {NULL, UNET_LDM "input_blocks.5.", REFUSED, "input_blocks.5"},
+        {NULL, UNET_LDM "middle_block.1.", REFUSED, "middle_block.1"},
+        {NULL, UNET_LDM "middle_block.2.", REFUSED, "mid_block.resnets.1"},
+        {NULL, UNET_LDM "time_embed.0.", REFUSED, "time_embedding.linear_1"},
+        {NULL, TEXT_LDM "text_model.final_layer_norm.", REFUSED, "final_layer_norm"},
+        {NULL, TEXT_LDM "text_model.encoder.layers.0.", REFUSED, "layers.0"},
         {NULL, UNET_LDM "middle_block.1.proj_in", REFUSED, "mid_block.attentions.0"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
