@@ -360,6 +360,78 @@ static void test_openclip(void **state)
     print_message("%zu failing allocations\n", count);
 }
 
+// The text encoder of Stable Diffusion 2.x, 1024 wide, under either family of names, with so many of its layers.
+static struct sdg_model *open_sd2(bool openclip, int layers)
+{
+    static const struct {
+        const char *clip, *openclip;
+        int rows, columns;
+    } parts[] = {
+        {"transformer.text_model.embeddings.token_embedding.weight", "model.token_embedding.weight", 4, 1024},
+        {"transformer.text_model.embeddings.position_embedding.weight", "model.positional_embedding", 8, 1024},
+        {"transformer.text_model.final_layer_norm.weight", "model.ln_final.weight", 1024, 0},
+    };
+    static char names[SMALL_COUNT + 30][120];
+    struct sdg_tensor tensors[SMALL_COUNT + 30];
+    size_t count = 0;
+    for (int i = 0; i < SMALL_COUNT; i++) {
+        struct sdg_tensor t = small_tensor(i);
+        if (after(t.name, "cond_stage_model."))
+            continue;
+        if (strstr(t.name, "attn2.to_k"))
+            t = tensor(t.name, 2, 8, 1024, 0, 0);
+        if (strstr(t.name, "input_blocks.1.0.in_layers.2.weight"))
+            t.dims[0] = 64, t.bytes *= 2;
+        tensors[count++] = t;
+    }
+    for (int i = 0; i < 3; i++) {
+        snprintf(names[count], sizeof names[0], "cond_stage_model.%s", openclip ? parts[i].openclip : parts[i].clip);
+        tensors[count] = tensor(names[count], parts[i].columns ? 2 : 1, parts[i].rows, parts[i].columns, 0, 0);
+        count++;
+    }
+    for (int i = 0; i < layers; i++) {
+        snprintf(names[count], sizeof names[0],
+                 openclip ? "cond_stage_model.model.transformer.resblocks.%d.mlp.c_fc.weight"
+                          : "cond_stage_model.transformer.text_model.encoder.layers.%d.mlp.fc1.weight",
+                 i);
+        tensors[count] = tensor(names[count], 2, 2, 1024, 0, 0);
+        count++;
+    }
+    write_weights("s/sd2.safetensors", tensors, count);
+    struct temp_log t;
+    struct sdg_model *model = NULL;
+    sdg_model_open(temp_log(&t), temp_path("s/sd2.safetensors"), &model);
+    assert_true((model == NULL) == (t.errors == 1) &&
+                (model || strstr(t.last, "layers.") || strstr(t.last, "resblocks.")));
+    return model;
+}
+
+// Of 24 layers the first 23 are used; files that hold no more of them lack nothing.
+static void test_sd2_encoders(void **state)
+{
+    (void)state;
+    for (int openclip = 0; openclip < 2; openclip++) {
+        for (int layers = 23; layers <= 24; layers++) {
+            struct sdg_model *model = open_sd2(openclip, layers);
+            assert_non_null(model);
+            const struct sdg_text_config *c = &model->text_config[0];
+            assert_true(c->layers == 23 && c->activation == SDG_TEXT_GELU && c->hidden == 1024 && c->heads == 16 &&
+                        c->intermediate == 2 && c->projection_dim == 0);
+            assert_true(model->prediction_open && model->unet_config.linear_projection &&
+                        model->unet_config.heads[0] == 1);
+            assert_string_equal(model->pad_token[0], "!");
+            assert_non_null(sdg_tensors_find(model->text[0], "text_model.encoder.layers.22.mlp.fc1.weight"));
+            assert_null(sdg_tensors_find(model->text[0], "text_model.encoder.layers.23.mlp.fc1.weight"));
+            sdg_model_set_prediction(model, SDG_PREDICT_V);
+            assert_int_equal(model->unet_config.sample_size, 96);
+            sdg_model_set_prediction(model, SDG_PREDICT_EPSILON);
+            assert_int_equal(model->unet_config.sample_size, 64);
+            sdg_model_close(&model);
+        }
+        assert_null(open_sd2(openclip, 22));
+    }
+}
+
 // The small checkpoint with other names: `from` becomes `to` wherever a name has it.
 static struct sdg_model *open_renamed(const char *part, const char *from, const char *to, int projection_rank)
 {
@@ -794,6 +866,7 @@ int main(void)
         cmocka_unit_test(test_float8),
         cmocka_unit_test(test_openclip),
         cmocka_unit_test(test_broken_single_files),
+        cmocka_unit_test(test_sd2_encoders),
         cmocka_unit_test(test_other_names),
         cmocka_unit_test(test_declared_metadata),
         cmocka_unit_test(test_declared_keys),
