@@ -172,8 +172,8 @@ static const char *make_file(const char *add, const char *drop)
     return temp_path("model.safetensors");
 }
 
-// The only I32 of the file becomes a type that this engine does not know.
-static void make_foreign(const char *path)
+// The only I32 of the file becomes `type`, of as many letters.
+static void make_foreign(const char *path, const char *foreign)
 {
     char header[1 << 17], *type;
     FILE *file = fopen(path, "r+b");
@@ -185,7 +185,7 @@ static void make_foreign(const char *path)
     header[length] = 0;
     assert_non_null(type = strstr(header, "\"I32\""));
     assert_int_equal(fseek(file, type + 1 - header, SEEK_SET), 0);
-    assert_true(fputc('U', file) == 'U' && fclose(file) == 0);
+    assert_true(fwrite(foreign, strlen(foreign), 1, file) == 1 && fclose(file) == 0);
 }
 
 struct said {
@@ -350,13 +350,20 @@ static void test_foreign(void **state)
     char path[700];
     const char *folder = make_folder(0, "?tool.counter", NULL);
     snprintf(path, sizeof path, "%s/unet/diffusion_pytorch_model.safetensors", folder);
-    make_foreign(path);
+    make_foreign(path, "U32");
     expect("folder", open_pipeline(folder, NULL, &said), &said, WARNED, "a tensor is not used: tool.counter");
     snprintf(path, sizeof path, "%s", make_file("?tool.counter", NULL));
-    make_foreign(path);
+    make_foreign(path, "U32");
     expect("file", open_pipeline(path, NULL, &said), &said, SILENT, NULL);
+    snprintf(path, sizeof path, "%s", make_file("?" UNET_LDM "tool.counter", NULL));
+    make_foreign(path, "Q16");
+    expect("unknown type", open_pipeline(path, NULL, &said), &said, WARNED, "tool.counter");
     snprintf(path, sizeof path, "%s", make_file("?" UNET_LDM "input_blocks.0.0.weight", UNET_LDM "input_blocks.0.0.w"));
-    make_foreign(path);
+    make_foreign(path, "Q16");
+    expect("unknown type of a weight", open_pipeline(path, NULL, &said), &said, REFUSED,
+           "input_blocks.0.0.weight has the unknown dtype 'Q16'");
+    snprintf(path, sizeof path, "%s", make_file("?" UNET_LDM "input_blocks.0.0.weight", UNET_LDM "input_blocks.0.0.w"));
+    make_foreign(path, "U32");
     assert_int_equal(open_pipeline(path, NULL, &said), SDG_ERROR_UNSUPPORTED);
     assert_non_null(strstr(said.error, "input_blocks.0.0.weight is stored as U32"));
 }
