@@ -31,6 +31,7 @@ struct sdg_quantization_config {
 
 struct sdg_unet_config { // UNet2DConditionModel
     int in_channels, out_channels, sample_size;
+    bool before_0_9; // saved by a diffusers older than 0.9
     int levels;                          // number of blocks down (= up)
     int channels[SDG_MAX_LEVELS];        // block_out_channels
     bool down_attention[SDG_MAX_LEVELS]; // CrossAttnDownBlock2D rather than DownBlock2D
@@ -82,13 +83,26 @@ enum sdg_beta_schedule { SDG_BETA_SCALED_LINEAR, SDG_BETA_LINEAR, SDG_BETA_SQUAR
 enum sdg_prediction { SDG_PREDICT_EPSILON, SDG_PREDICT_V, SDG_PREDICT_SAMPLE };
 enum sdg_spacing { SDG_SPACING_LEADING, SDG_SPACING_LINSPACE, SDG_SPACING_TRAILING };
 
-enum sdg_solver { // DPM-Solver: whether it integrates the picture ("++") or the noise, and whether it adds fresh noise
-    SDG_SOLVER_DPMPP,
-    SDG_SOLVER_DPM,
-    SDG_SOLVER_SDE_DPMPP,
-    SDG_SOLVER_SDE_DPM
+enum sdg_algorithm { // of DPM-Solver: "++" integrates the picture, the others the noise; "sde" adds fresh noise
+    SDG_ALGORITHM_DPMPP,
+    SDG_ALGORITHM_DPM,
+    SDG_ALGORITHM_SDE_DPMPP,
+    SDG_ALGORITHM_SDE_DPM
 };
-enum sdg_variance { SDG_VARIANCE_SMALL, SDG_VARIANCE_LARGE }; // DDPM: eq. 7's, or the step's own beta
+
+// How a sampler steps, as far as diffusers' classes have options for it. All zero but the order: as they do by default.
+struct sdg_solver {
+    int order;                    // DPM-Solver, UniPC: 1, 2 (default) or 3
+    enum sdg_algorithm algorithm; // DPM-Solver
+    bool heun;                    // DPM-Solver: solver_type "heun" rather than "midpoint"
+    bool full_order_final;        // DPM-Solver, UniPC: lower_order_final is false
+    bool euler_at_final;          // DPM-Solver
+    bool bh1;                     // UniPC: solver_type "bh1" rather than "bh2"
+    bool predict_noise;           // UniPC: predict_x0 is false
+    uint64_t uncorrected[16];     // UniPC: bit i is set when step i is in disable_corrector
+    bool large_variance;          // DDPM: variance_type "fixed_large", the step's own beta
+    bool runge_kutta_start;       // PNDM without skip_prk_steps
+};
 
 // Karras et al. 2022, table 1, column "EDM": the levels are sigmas from sigma_max down to sigma_min instead of betas,
 // the network sees latent / sqrt(sigma^2 + sigma_data^2) at "timestep" log(sigma) / 4, and what it gives is the picture
@@ -105,15 +119,15 @@ struct sdg_edm {
 // part describes the network and counts whatever sampler is chosen; the second is the model's own way of drawing and
 // counts for the schedule "model".
 struct sdg_scheduler_config {
-    char class_name[64];      // "DDIMScheduler", ...; "" when unknown (single file)
-    char file_class_name[64]; // the same, but as scheduler_config.json itself says it
-    int train_timesteps;      // 1000
+    char class_name[64]; // "DDIMScheduler", ...; "" when unknown (single file)
+    int train_timesteps; // 1000
     float beta_start, beta_end;
     enum sdg_beta_schedule beta_schedule;
     int trained_count; // train_timesteps where the file lists the betas one by one, else 0
     float trained_betas[SDG_TRAINED_BETAS_MAX];
     enum sdg_prediction prediction;
     bool rescale_betas_zero_snr;
+    bool continuous; // Euler, predicting v: the network gets log(sigma) / 4 in place of a timestep
     struct sdg_edm edm;
     bool clip_sample;
     float clip_sample_range;
@@ -124,22 +138,12 @@ struct sdg_scheduler_config {
     int steps_offset;
     bool set_alpha_to_one;
     bool use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas;
-    bool use_lu_lambdas;         // DPM-Solver: even in log sigma, as Lu et al. 2022
-    bool log_linear;             // Euler: interpolation_type
-    bool continuous;             // Euler: timestep_type; the network gets log(sigma) / 4 where it predicts v
-    double sigma_min, sigma_max; // Euler, UniPC: range of karras, exponential and beta sigmas; 0: the betas' own
-    double lambda_min_clipped;   // DPM-Solver: noisier levels, by half log SNR, are left out; -INFINITY: none
-    bool final_sigmas_zero;      // final_sigmas_type "zero" (default) rather than "sigma_min"
-    int solver_order;            // 2; DPM-Solver and UniPC
-    enum sdg_solver solver;      // DPM-Solver
-    bool heun;                   // DPM-Solver: solver_type "heun" rather than "midpoint"
-    bool lower_order_final;      // true
-    bool euler_at_final;
-    bool bh1;                   // UniPC: solver_type "bh1" rather than "bh2"
-    bool predict_noise;         // UniPC: predict_x0 false
-    uint64_t uncorrected[16];   // UniPC: bit i is set when step i is in disable_corrector
-    enum sdg_variance variance; // DDPM
-    bool runge_kutta_start;     // PNDM without skip_prk_steps
+    bool use_lu_lambdas;        // DPM-Solver: even in log sigma, as Lu et al. 2022
+    bool log_linear;            // Euler: interpolation_type
+    float sigma_min, sigma_max; // range of karras, exponential and beta sigmas; 0: the betas' own
+    double lambda_min_clipped;  // DPM-Solver: noisier levels, by half log SNR, are left out; -INFINITY: none
+    bool final_sigmas_zero;     // final_sigmas_type "zero" (default) rather than "sigma_min"
+    struct sdg_solver solver;
     // What else the class is asked to do that is not implemented, as "key is value, supported: .."; "" when nothing.
     // How it steps, which another sampling method does in its own way, and which timesteps and sigmas it takes.
     char solver_objection[SDG_OBJECTION_BYTES], schedule_objection[SDG_OBJECTION_BYTES];
