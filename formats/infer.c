@@ -118,73 +118,12 @@ enum sdg_result sdg_infer_unet(const struct sdg_log *log, const struct sdg_sourc
     c.time_cond_proj_dim = dim(find(&f, "time_embed.cond_proj.weight"), 1);
     c.addition_embed_dim = dim(find(&f, "label_emb.0.0.weight"), 1);
     c.addition_time_embed_dim = c.addition_embed_dim ? 256 : 0;
-    c.sample_size = c.addition_embed_dim ? 128 : 64;
+    c.mid_resnets = 2;
+    c.sample_height = c.sample_width = c.addition_embed_dim ? 128 : 64;
     SDG_TRY(sdg_unet_config_check(log, source->path, &c));
     layout->unet_layers = per_level - 1;
     layout->unet_levels = c.levels;
     memcpy(layout->up_attention, c.up_attention, sizeof layout->up_attention);
-    *config = c;
-    return SDG_OK;
-}
-
-enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,
-                              struct sdg_vae_config *config, struct sdg_ldm_layout *layout)
-{
-    struct finder f = {source, prefix};
-    struct sdg_vae_config c = {.norm_groups = SD_GROUPS, .scaling_factor = 0.18215f};
-    const struct sdg_tensor *level;
-    while (c.levels < SDG_MAX_LEVELS && (level = find(&f, "encoder.down.%d.block.0.conv1.weight", c.levels)))
-        c.channels[c.levels++] = dim(level, 0);
-    if (c.levels == 0)
-        return missing(log, &f, "encoder.down.0.block.0.conv1.weight");
-    while (c.layers_per_block <= SDG_LAYERS_MAX && find(&f, "encoder.down.0.block.%d.conv1.weight", c.layers_per_block))
-        c.layers_per_block++;
-    c.in_channels = dim(find(&f, "encoder.conv_in.weight"), 1);
-    c.out_channels = dim(find(&f, "decoder.conv_out.weight"), 0);
-    c.latent_channels = dim(find(&f, "decoder.conv_in.weight"), 1);
-    if (!c.in_channels || !c.out_channels || !c.latent_channels)
-        return missing(log, &f,
-                       !c.in_channels        ? "encoder.conv_in.weight"
-                           : !c.out_channels ? "decoder.conv_out.weight"
-                                             : "decoder.conv_in.weight");
-    c.mid_attention = find(&f, "decoder.mid.attn_1.q.weight") != NULL;
-    // No autoencoder has only one of them: where one is missing, loading says so.
-    c.quant_conv = c.post_quant_conv = find(&f, "quant_conv.weight") || find(&f, "post_quant_conv.weight");
-    SDG_TRY(sdg_vae_config_check(log, source->path, &c));
-    layout->vae_levels = c.levels;
-    *config = c;
-    return SDG_OK;
-}
-
-enum sdg_result sdg_infer_tiny_vae(const struct sdg_log *log, const struct sdg_source *source,
-                                   struct sdg_vae_config *config)
-{
-    struct finder f = {source, ""};
-    struct sdg_vae_config c = {.tiny = true,
-                               .levels = 4,
-                               .encoder_blocks = {1, 3, 3, 3},
-                               .decoder_blocks = {3, 3, 3, 1},
-                               .layers_per_block = 1,
-                               .norm_groups = 1,
-                               .scaling_factor = 1,
-                               .latent_magnitude = 3,
-                               .latent_shift = 0.5f};
-    const struct sdg_tensor *encoder = find(&f, "encoder.layers.0.weight"),
-                            *decoder = find(&f, "decoder.layers.0.weight");
-    // The last layers of the two halves: where they are proves the numbers of blocks.
-    const struct sdg_tensor *latent = find(&f, "encoder.layers.14.weight"),
-                            *image = find(&f, "decoder.layers.18.weight");
-    if (dim(latent, 3) != 3 || dim(image, 3) != 3)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
-                        "%s: is a small autoencoder of unusual depth; give its folder, with config.json", source->path);
-    for (int i = 0; i < c.levels; i++) {
-        c.channels[i] = dim(encoder, 0);
-        c.decoder_channels[i] = dim(decoder, 0);
-    }
-    c.in_channels = dim(encoder, 1);
-    c.latent_channels = dim(decoder, 1);
-    c.out_channels = dim(image, 0);
-    SDG_TRY(sdg_vae_config_check(log, source->path, &c));
     *config = c;
     return SDG_OK;
 }
