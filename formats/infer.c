@@ -235,24 +235,6 @@ static enum sdg_result infer_middle(const struct finder *f, struct sdg_unet_conf
                     f->source->path);
 }
 
-// Kinds of models that take more beside the latent than can be given here.
-static enum sdg_result check_inputs(const struct finder *f, const struct sdg_unet_config *c)
-{
-    static const struct {
-        int channels;
-        const char *what;
-    } kinds[] = {
-        {5, "a depth-to-image model (5 input channels, one of them the depth)"},
-        {7, "an upscaler (7 input channels, three of them the small picture)"},
-        {8, "an instruct-pix2pix model (8 input channels, four of them the picture to be changed)"},
-    };
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (c->in_channels == kinds[i].channels && c->out_channels == 4)
-            return sdg_fail(f->log, SDG_ERROR_UNSUPPORTED, "%s: is %s, which is not supported", f->source->path,
-                            kinds[i].what);
-    return SDG_OK;
-}
-
 // SDXL's: the pooled prompt and the sizes.
 static enum sdg_result infer_addition(const struct finder *f, struct sdg_unet_config *c)
 {
@@ -260,7 +242,7 @@ static enum sdg_result infer_addition(const struct finder *f, struct sdg_unet_co
     if (!c->addition_embed_dim && any(f, "label_emb."))
         return missing(f, "label_emb.0.0.weight");
     c->addition_time_embed_dim = c->addition_embed_dim ? 256 : 0;
-    c->sample_size = c->addition_embed_dim ? 128 : 64;
+    c->sample_height = c->sample_width = c->addition_embed_dim ? 128 : 64;
     return SDG_OK;
 }
 
@@ -292,7 +274,6 @@ enum sdg_result sdg_infer_unet(const struct sdg_log *log, const struct sdg_sourc
         return missing(&f, "out.2.weight");
     c.in_channels = dim(conv_in, 1);
     c.out_channels = dim(conv_out, 0);
-    SDG_TRY(check_inputs(&f, &c));
     SDG_TRY(infer_blocks(&f, &blocks));
     SDG_TRY(sdg_check_range(log, source->path, "the number of the UNet's levels", blocks.levels, 1, SDG_MAX_LEVELS));
     c.levels = blocks.levels;
@@ -305,108 +286,11 @@ enum sdg_result sdg_infer_unet(const struct sdg_log *log, const struct sdg_sourc
     SDG_TRY(infer_addition(&f, &c));
     infer_heads(&c, t.projection);
     c.time_cond_proj_dim = dim(find(&f, "time_embed.cond_proj.weight"), 1);
+    c.mid_resnets = 2;
     SDG_TRY(sdg_unet_config_check(log, source->path, &c));
     layout->unet_layers = blocks.per_level - 1;
     layout->unet_levels = c.levels;
     memcpy(layout->up_attention, c.up_attention, sizeof layout->up_attention);
-    *config = c;
-    return SDG_OK;
-}
-
-// ---- autoencoder ----
-
-static enum sdg_result infer_vae_levels(const struct finder *f, struct sdg_vae_config *c)
-{
-    const int down = count(f, "encoder.down."), up = count(f, "decoder.up.");
-    c->levels = down > up ? down : up;
-    SDG_TRY(sdg_check_range(f->log, f->source->path, "the number of the autoencoder's levels", c->levels, 0,
-                            SDG_MAX_LEVELS));
-    for (int i = 0; i < c->levels; i++) {
-        const int blocks = count(f, "encoder.down.%d.block.", i), more = count(f, "decoder.up.%d.block.", i) - 1;
-        const struct sdg_tensor *conv = find(f, "encoder.down.%d.block.0.conv1.weight", i);
-        if (!conv)
-            conv = find(f, "decoder.up.%d.block.0.conv1.weight", i);
-        if (!conv) {
-            char name[STEM_BYTES];
-            snprintf(name, sizeof name, "encoder.down.%d.block.0.conv1.weight", i);
-            return missing(f, name);
-        }
-        c->channels[i] = dim(conv, 0);
-        if (blocks > c->layers_per_block)
-            c->layers_per_block = blocks;
-        if (more > c->layers_per_block)
-            c->layers_per_block = more;
-    }
-    return c->levels ? SDG_OK : missing(f, "decoder.up.0.block.0.conv1.weight");
-}
-
-// All that were published have both, but no name tells an autoencoder without them from a damaged one.
-static void report_absent(const struct finder *f, const struct sdg_vae_config *c)
-{
-    const bool quant = c->quant_conv || c->latent_channels != 4;
-    if (!c->mid_attention || !quant)
-        sdg_say(f->log, SDG_LOG_WARNING,
-                "%s: the autoencoder has no %s, which all autoencoders of Stable Diffusion have; if colours or shapes "
-                "are wrong, the file is damaged",
-                f->source->path,
-                quant                  ? "attention in its middle blocks"
-                    : c->mid_attention ? "quant_conv and post_quant_conv"
-                                       : "attention, no quant_conv and no post_quant_conv");
-}
-
-enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,
-                              struct sdg_vae_config *config, struct sdg_ldm_layout *layout)
-{
-    const struct finder f = finder_of(log, source, prefix);
-    struct sdg_vae_config c = {.norm_groups = SD_GROUPS, .scaling_factor = 0.18215f};
-    SDG_TRY(infer_vae_levels(&f, &c));
-    c.in_channels = dim(find(&f, "encoder.conv_in.weight"), 1);
-    c.out_channels = dim(find(&f, "decoder.conv_out.weight"), 0);
-    c.latent_channels = dim(find(&f, "decoder.conv_in.weight"), 1);
-    if (!c.in_channels || !c.out_channels || !c.latent_channels)
-        return missing(&f,
-                       !c.in_channels        ? "encoder.conv_in.weight"
-                           : !c.out_channels ? "decoder.conv_out.weight"
-                                             : "decoder.conv_in.weight");
-    // Both halves have them or none: where something is missing, loading says so.
-    c.mid_attention = any(&f, "decoder.mid.attn_1.") || any(&f, "encoder.mid.attn_1.");
-    c.quant_conv = c.post_quant_conv = any(&f, "quant_conv.") || any(&f, "post_quant_conv.");
-    SDG_TRY(sdg_vae_config_check(log, source->path, &c));
-    report_absent(&f, &c);
-    layout->vae_levels = c.levels;
-    *config = c;
-    return SDG_OK;
-}
-
-enum sdg_result sdg_infer_tiny_vae(const struct sdg_log *log, const struct sdg_source *source,
-                                   struct sdg_vae_config *config)
-{
-    const struct finder f = finder_of(log, source, "");
-    struct sdg_vae_config c = {.tiny = true,
-                               .levels = 4,
-                               .encoder_blocks = {1, 3, 3, 3},
-                               .decoder_blocks = {3, 3, 3, 1},
-                               .layers_per_block = 1,
-                               .norm_groups = 1,
-                               .scaling_factor = 1,
-                               .latent_magnitude = 3,
-                               .latent_shift = 0.5f};
-    const struct sdg_tensor *encoder = find(&f, "encoder.layers.0.weight"),
-                            *decoder = find(&f, "decoder.layers.0.weight");
-    // The last layers of the two halves: where they are proves the numbers of blocks.
-    const struct sdg_tensor *latent = find(&f, "encoder.layers.14.weight"),
-                            *image = find(&f, "decoder.layers.18.weight");
-    if (dim(latent, 3) != 3 || dim(image, 3) != 3)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
-                        "%s: is a small autoencoder of unusual depth; give its folder, with config.json", source->path);
-    for (int i = 0; i < c.levels; i++) {
-        c.channels[i] = dim(encoder, 0);
-        c.decoder_channels[i] = dim(decoder, 0);
-    }
-    c.in_channels = dim(encoder, 1);
-    c.latent_channels = dim(decoder, 1);
-    c.out_channels = dim(image, 0);
-    SDG_TRY(sdg_vae_config_check(log, source->path, &c));
     *config = c;
     return SDG_OK;
 }

@@ -13,11 +13,6 @@
 // Fails when the tensors that decide are missing or make no sense.
 enum sdg_result sdg_infer_unet(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,
                                struct sdg_unet_config *config, struct sdg_ldm_layout *layout);
-enum sdg_result sdg_infer_vae(const struct sdg_log *log, const struct sdg_source *source, const char *prefix,
-                              struct sdg_vae_config *config, struct sdg_ldm_layout *layout);
-// AutoencoderTiny with diffusers' default numbers of blocks, as all published ones have; names as in diffusers folders.
-enum sdg_result sdg_infer_tiny_vae(const struct sdg_log *log, const struct sdg_source *source,
-                                   struct sdg_vae_config *config);
 
 enum sdg_encoder { // which text encoder it is, whatever its tensors are called
     SDG_ENCODER_CLIP,

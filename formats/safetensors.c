@@ -420,3 +420,16 @@ const struct sdg_tensor *sdg_source_find(const struct sdg_source *source, const 
 {
     return sdg_tensor_search(source->tensors, source->count, name);
 }
+
+bool sdg_source_has_prefix(const struct sdg_source *source, const char *prefix)
+{
+    size_t low = 0, high = source->count; // the first name that is not below the prefix
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(source->tensors[middle].name, prefix) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < source->count && strncmp(source->tensors[low].name, prefix, strlen(prefix)) == 0;
+}

@@ -28,6 +28,7 @@ enum sdg_result sdg_source_shorten(const struct sdg_log *log, struct sdg_source 
 // What safetensors headers call an element type: "F16".
 const char *sdg_source_type_name(enum sdg_dtype dtype);
 void sdg_source_drop(struct sdg_source **source); // NULL is fine
+bool sdg_source_has_prefix(const struct sdg_source *source, const char *prefix);
 const struct sdg_tensor *sdg_source_find(const struct sdg_source *source, const char *name);
 
 #endif

@@ -81,10 +81,8 @@ static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipel
     if (!path)
         return sdg_fail(&p->log, SDG_ERROR_INPUT,
                         "no model given, and no default model is installed: name one with -m, or set SDGEN_MODEL");
-    struct sdg_model_params model_params = {.no_mmap = params->no_mmap};
+    struct sdg_model_params model_params = {.no_mmap = params->no_mmap, .vae = params->vae};
     SDG_TRY(sdg_model_open_params(&p->log, path, &model_params, &p->model));
-    if (params->vae)
-        SDG_TRY(sdg_model_replace_vae(&p->log, p->model, params->vae));
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/')
         end--;

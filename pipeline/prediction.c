@@ -8,7 +8,6 @@
 #include "pipeline/prediction.h"
 
 #include "backend/transfer.h"
-#include "base/finite.h"
 #include "base/memory.h"
 #include "base/platform.h"
 #include "pipeline/networks.h"
@@ -76,7 +75,7 @@ static enum sdg_result run(struct probe *probe)
     if (result == SDG_OK)
         result = sdg_program_read(unet, "noise", probe->noise, probe->count);
     if (result == SDG_OK)
-        result = sdg_check_finite(&probe->p->log, probe->noise, probe->count, "the UNet's output");
+        result = sdg_program_check_finite(unet, probe->noise, probe->count, "the UNet's output");
     sdg_program_destroy(&unet);
     sdg_memory_trim();
     return result;

@@ -40,6 +40,8 @@ static enum sdg_result add_vae(const struct sdg_pipeline *p, struct networks *n)
     const int64_t factor = sdg_vae_factor(&p->model->vae_config);
     SDG_TRY(add_network(p, n, SDG_NETWORK_DECODER, (struct sdg_network_shape){.height = 1, .width = 1}));
     n->needed = n->count;
+    if (p->model->vae_config.decoder_only)
+        return SDG_OK;
     return add_network(p, n, SDG_NETWORK_ENCODER, (struct sdg_network_shape){.height = factor, .width = factor});
 }
 
@@ -74,6 +76,12 @@ static enum sdg_result check_weights(const struct sdg_pipeline *p, const struct 
     return SDG_OK;
 }
 
+// Left over from an encoder that was taken out.
+static bool belongs_to_encoder(const char *name)
+{
+    return strncmp(name, "quant_conv.", strlen("quant_conv.")) == 0;
+}
+
 static enum sdg_result finish(const struct sdg_pipeline *p, struct networks *n, enum sdg_result result,
                               const struct sdg_tensors *tensors, bool (*expected)(const char *name))
 {
@@ -92,7 +100,7 @@ enum sdg_result sdg_unused_check(const struct sdg_pipeline *p)
     struct networks unet = {0}, vae = {0};
     const bool quantized = m->unet_config.quantization.present;
     SDG_TRY(finish(p, &unet, add_unet(p, &unet), m->unet, quantized ? belongs_to_quantization : NULL));
-    SDG_TRY(finish(p, &vae, add_vae(p, &vae), m->vae, NULL));
+    SDG_TRY(finish(p, &vae, add_vae(p, &vae), m->vae, m->vae_config.decoder_only ? belongs_to_encoder : NULL));
     for (int i = 0; i < m->text_encoders; i++) {
         struct networks text = {0};
         SDG_TRY(finish(p, &text, add_text(p, &text, i), m->text[i], NULL));

@@ -25,6 +25,7 @@ static const struct sdg_unet_config unet_config = {
     .down_attention = {true, true},
     .up_attention = {true, true},
     .mid_attention = true,
+    .mid_resnets = 2,
     .layers_per_block = {1, 1},
     .heads = {1, 1},
     .transformer_layers = {1, 1},
