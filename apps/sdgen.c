@@ -329,7 +329,7 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
         .plain_prompt = !strcmp(values->syntax, "plain"),
         .width = inputs->width,
         .height = inputs->height,
-        .steps = options->sigma_count ? 0 : (int)values->steps,
+        .steps = (int)values->steps,
         .cfg_scale = values->cfg_scale,
         .sampler = sdgen_given(options, "sampling-method") ? values->sampler : NULL,
         .schedule = sdgen_given(options, "scheduler") ? values->schedule : NULL,

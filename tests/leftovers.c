@@ -46,6 +46,8 @@ static void test_names(void **state)
         {"text_model.encoder.layers.0.self_attn.q_proj.lora_linear_layer.up.weight", SDG_LEFTOVER_ADDED},
         {"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k_ip.weight", SDG_LEFTOVER_ADDED},
         {"down_blocks.0.attentions.0.proj_in.hada_w1_a", SDG_LEFTOVER_ADDED},
+        {"down_blocks.0.attentions.0.proj_in.dora_scale", SDG_LEFTOVER_ADDED},
+        {"down_blocks.0.attentions.0.proj_in.oft_blocks", SDG_LEFTOVER_ADDED},
         {"down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight", SDG_LEFTOVER_UNKNOWN},
         {"down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.bias", SDG_LEFTOVER_UNKNOWN},
         {"text_model.encoder.layers.11.layer_norm1.weight", SDG_LEFTOVER_UNKNOWN},
