@@ -29,7 +29,7 @@ struct sdg_model {
     // configurations
     bool corrects_scheduler;
     bool latent_consistency; // the pipeline is one of diffusers' for latent consistency models
-    bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults and what the file says
+    bool has_scheduler;      // false: single file, `scheduler` holds SD 1.x's defaults and what the file says
     // Of a single file: it says that it was trained with betas that leave no signal at the end; it does not say what
     // the network predicts, which has to be measured (sdg_prediction_settle).
     bool zero_terminal_snr, prediction_open;
