@@ -30,13 +30,15 @@ struct sdg_quantization_config {
 };
 
 struct sdg_unet_config { // UNet2DConditionModel
-    int in_channels, out_channels, sample_size;
+    int in_channels, out_channels;
+    int sample_height, sample_width;     // latent pixels of a picture of the size it was trained for
     bool before_0_9;                     // saved by a diffusers older than 0.9
     int levels;                          // number of blocks down (= up)
     int channels[SDG_MAX_LEVELS];        // block_out_channels
     bool down_attention[SDG_MAX_LEVELS]; // CrossAttnDownBlock2D rather than DownBlock2D
     bool up_attention[SDG_MAX_LEVELS];
-    bool mid_attention; // UNetMidBlock2DCrossAttn (mid_block_type null: no mid block is refused)
+    bool mid_attention; // UNetMidBlock2DCrossAttn
+    int mid_resnets;    // 2 around an attention, 1 of UNetMidBlock2D, 0 where there is no middle block
     int layers_per_block[SDG_MAX_LEVELS];
     // attention_head_dim, which counts heads in SD 1.x and 2.x (num_attention_heads if given)
     int heads[SDG_MAX_LEVELS];
@@ -63,9 +65,14 @@ struct sdg_vae_config { // AutoencoderKL or AutoencoderTiny
     int encoder_blocks[SDG_MAX_LEVELS], decoder_blocks[SDG_MAX_LEVELS]; // tiny only
     int norm_groups;
     bool mid_attention, quant_conv, post_quant_conv;
-    float scaling_factor, shift_factor;
+    bool decoder_only; // no file has an encoder: pictures can be made, but none taken in
+    bool force_upcast; // f16 does not hold its values (of Stable Diffusion XL's)
+    float scaling_factor;
     float latent_magnitude, latent_shift; // tiny only
 };
+
+// Of Stable Diffusion's with one text encoder or XL's with two: scaling_factor and force_upcast, else zero.
+struct sdg_vae_config sdg_default_vae_config(int text_encoders);
 
 enum sdg_text_activation { SDG_TEXT_QUICK_GELU, SDG_TEXT_GELU };
 
@@ -74,6 +81,7 @@ struct sdg_text_config { // CLIPTextModel, CLIPTextModelWithProjection
     enum sdg_text_activation activation;
     float eps;
     int eos_token_id;   // 2: historical, "position of the largest id"; else "first position of that id"
+    bool mask_padding;  // use_attention_mask, which diffusers' pipelines with one encoder heed
     int projection_dim; // 0 unless the model has text_projection (CLIPTextModelWithProjection)
 };
 

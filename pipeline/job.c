@@ -31,9 +31,10 @@ bool sdg_inpaints(const struct sdg_model *model)
 static enum sdg_result find_size(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const struct sdg_image *init = job->params->init_image;
-    int factor = sdg_vae_factor(&p->model->vae_config), native = p->model->unet_config.sample_size * factor;
-    job->width = job->params->width ? job->params->width : init ? init->width : native;
-    job->height = job->params->height ? job->params->height : init ? init->height : native;
+    const struct sdg_unet_config *unet = &p->model->unet_config;
+    int factor = sdg_vae_factor(&p->model->vae_config);
+    job->width = job->params->width ? job->params->width : init ? init->width : unet->sample_width * factor;
+    job->height = job->params->height ? job->params->height : init ? init->height : unet->sample_height * factor;
     const struct {
         const char *name;
         int value;
@@ -107,6 +108,11 @@ static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_j
                         p->model->path);
     if (job->params->mask && !job->params->init_image)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "a mask needs an init image");
+    if (job->params->init_image && p->model->vae_config.decoder_only)
+        return sdg_fail(
+            &p->log, SDG_ERROR_USAGE,
+            "%s: the autoencoder has only a decoder, which takes no init image; name a whole one with --vae",
+            p->model->vae_path ? p->model->vae_path : p->model->path);
     return SDG_OK;
 }
 
@@ -184,9 +190,12 @@ static enum sdg_result seed_generators(struct sdg_pipeline *p, struct sdg_job *j
     return SDG_OK;
 }
 
+// Stable Diffusion XL was trained on the last layer but one, of a single layer on what goes into it.
 static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *job)
 {
     int layers = p->model->text_config[0].layers, skip = job->params->clip_skip;
+    if (p->model->text_encoders > 1 && p->model->text_config[1].layers < layers)
+        layers = p->model->text_config[1].layers;
     if (skip < 0 || skip > layers)
         return sdg_fail(
             &p->log, SDG_ERROR_USAGE,

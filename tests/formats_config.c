@@ -77,8 +77,8 @@ static void test_unet(void **state)
     (void)state;
     struct sdg_unet_config c;
     assert_int_equal(sdg_unet_config_parse(NULL, "c", sd15_unet, &c), SDG_OK);
-    assert_true(c.in_channels == 4 && c.out_channels == 4 && c.sample_size == 64 && c.levels == 4 &&
-                c.cross_attention_dim == 768);
+    assert_true(c.in_channels == 4 && c.out_channels == 4 && c.sample_width == 64 && c.sample_height == 64 &&
+                c.levels == 4 && c.cross_attention_dim == 768);
     assert_true(c.channels[0] == 320 && c.channels[1] == 640 && c.channels[2] == 1280 && c.channels[3] == 1280);
     assert_true(c.down_attention[0] && c.down_attention[2] && !c.down_attention[3] && !c.up_attention[0] &&
                 c.up_attention[3] && c.mid_attention);
@@ -91,7 +91,7 @@ static void test_unet(void **state)
     assert_int_equal(sdg_unet_config_parse(NULL, "c", sd21_unet, &c), SDG_OK);
     assert_true(c.heads[0] == 5 && c.heads[1] == 10 && c.heads[3] == 20 && c.linear_projection &&
                 c.cross_attention_dim == 1024);
-    assert_true(c.sample_size == 96 && c.layers_per_block[1] == 2 && c.norm_groups == 32 && c.in_channels == 4);
+    assert_true(c.sample_width == 96 && c.layers_per_block[1] == 2 && c.norm_groups == 32 && c.in_channels == 4);
 
     assert_int_equal(sdg_unet_config_parse(NULL, "c", sdxl_unet, &c), SDG_OK);
     assert_true(c.levels == 3 && c.addition_embed_dim == 2816 && c.addition_time_embed_dim == 256 &&
@@ -111,8 +111,7 @@ static void test_vae(void **state)
     assert_int_equal(sdg_vae_config_parse(NULL, "c", sd15_vae, &c), SDG_OK);
     assert_true(!c.tiny && c.in_channels == 3 && c.out_channels == 3 && c.latent_channels == 4 && c.levels == 4 &&
                 c.layers_per_block == 2);
-    assert_true(c.channels[0] == 128 && c.channels[3] == 512 && c.norm_groups == 32 && c.scaling_factor == 0.18215f &&
-                c.shift_factor == 0);
+    assert_true(c.channels[0] == 128 && c.channels[3] == 512 && c.norm_groups == 32 && c.scaling_factor == 0.18215f);
     assert_true(c.mid_attention && c.quant_conv && c.post_quant_conv);
     assert_int_equal(sdg_vae_config_parse(NULL, "c", tiny_vae, &c), SDG_OK);
     assert_true(c.tiny && c.levels == 4 && c.channels[0] == 64 && c.decoder_channels[3] == 64 &&
@@ -308,7 +307,6 @@ static void test_bad_values(void **state)
         {UNET, "down_block_types", "[\"DownBlock2D\"]", IN},
         {UNET, "down_block_types", "[1,2,3,4]", UN},
         {UNET, "up_block_types", "\"UpBlock2D\"", IN},
-        {UNET, "mid_block_type", "null", UN},
         {UNET, "mid_block_type", "\"UNetMidBlock2DSimpleCrossAttn\"", UN},
         {UNET, "class_embed_type", "\"timestep\"", UN},
         {UNET, "num_class_embeds", "1000", UN},
@@ -340,6 +338,19 @@ static void test_bad_values(void **state)
         {TINY, "encoder_block_out_channels", "[64,64,64,32]", UN},
         {TINY, "upsampling_scaling_factor", "4", IN},
         {TINY, "act_fn", "\"silu\"", UN},
+        {TINY, "upsample_fn", "\"bilinear\"", UN},
+        {TINY, "quantization_config", "{\"quant_method\":\"quanto\"}", UN},
+        {VAE, "latents_std", "[1,1,1,1]", UN},
+        {VAE, "quantization_config", "{\"quant_method\":\"quanto\"}", UN},
+        {VAE, "force_upcast", "\"yes\"", IN},
+        {UNET, "sample_size", "[64]", IN},
+        {UNET, "sample_size", "[64,0]", IN},
+        {UNET, "sample_size", "\"64\"", IN},
+        {TEXT, "quantization_config", "{\"quant_method\":\"bitsandbytes\"}", UN},
+        {TEXT, "pruned_heads", "{\"0\":[1]}", UN},
+        {TEXT, "is_decoder", "true", UN},
+        {TEXT, "add_cross_attention", "true", UN},
+        {TEXT, "use_attention_mask", "1", IN},
         {TEXT, "hidden_size", "\"forty\"", IN},
         {TEXT, "num_attention_heads", "0", IN},
         {TEXT, "num_attention_heads", "7", IN},
