@@ -3,6 +3,7 @@
 #include "formats/config.h"
 #include "formats/config_check.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 // Keys that change the network in ways that are not implemented.
@@ -133,6 +134,9 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
     SDG_TRY(sdg_json_int(json, "in_channels", 1, 256, 4, &c->in_channels));
     SDG_TRY(sdg_json_int(json, "out_channels", 1, 256, 4, &c->out_channels));
     SDG_TRY(read_sample_size(json, c));
+    const cJSON *version = sdg_json_get(json, "_diffusers_version");
+    c->before_0_9 = cJSON_IsString(version) && strncmp(version->valuestring, "0.", 2) == 0 &&
+        strtol(version->valuestring + 2, NULL, 10) < 9;
     SDG_TRY(read_blocks(json, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D", 0, 2, c->levels,
                         c->down_attention));
     SDG_TRY(read_blocks(json, "up_block_types", "UpBlock2D", "CrossAttnUpBlock2D", 1, 3, c->levels, c->up_attention));

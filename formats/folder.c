@@ -214,22 +214,27 @@ static enum sdg_result open_tokenizer(const struct sdg_log *log, struct sdg_mode
 
 // ---- the folder ----
 
-static enum sdg_result read_pipeline_class(const struct sdg_json *json, bool *corrects_scheduler)
+static enum sdg_result read_pipeline_class(const struct sdg_json *json, struct sdg_model *model)
 {
     static const struct {
         const char *name;
-        bool corrects_scheduler;
+        bool corrects_scheduler, latent_consistency;
     } known[] = {
-        {"StableDiffusionPipeline", true},           {"StableDiffusionImg2ImgPipeline", true},
-        {"StableDiffusionInpaintPipeline", true},    {"StableDiffusionXLPipeline", false},
-        {"StableDiffusionXLImg2ImgPipeline", false}, {"StableDiffusionXLInpaintPipeline", false},
-        {"LatentConsistencyModelPipeline", false},   {"LatentConsistencyModelImg2ImgPipeline", false},
+        {"StableDiffusionPipeline", true, false},
+        {"StableDiffusionImg2ImgPipeline", true, false},
+        {"StableDiffusionInpaintPipeline", true, false},
+        {"StableDiffusionXLPipeline", false, false},
+        {"StableDiffusionXLImg2ImgPipeline", false, false},
+        {"StableDiffusionXLInpaintPipeline", false, false},
+        {"LatentConsistencyModelPipeline", false, true},
+        {"LatentConsistencyModelImg2ImgPipeline", false, true},
     };
     const char *name;
     SDG_TRY(sdg_json_string(json, "_class_name", known[0].name, &name));
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i].name) == 0) {
-            *corrects_scheduler = known[i].corrects_scheduler;
+            model->corrects_scheduler = known[i].corrects_scheduler;
+            model->latent_consistency = known[i].latent_consistency;
             return SDG_OK;
         }
     return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
@@ -261,7 +266,7 @@ static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *m
     sdg_free(text);
     if (result != SDG_OK)
         return result;
-    result = read_pipeline_class(&json, &model->corrects_scheduler);
+    result = read_pipeline_class(&json, model);
     if (result == SDG_OK && !listed(&json, "text_encoder") && listed(&json, "text_encoder_2"))
         result =
             sdg_fail(log, SDG_ERROR_UNSUPPORTED,
@@ -295,7 +300,8 @@ static enum sdg_result guess_index(const struct sdg_log *log, struct sdg_model *
     if (!vae || !text)
         return sdg_folder_refuse(log, model->path);
     model->text_encoders = text_2 ? 2 : 1;
-    model->corrects_scheduler = !text_2 && !model->unet_config.time_cond_proj_dim;
+    model->latent_consistency = model->unet_config.time_cond_proj_dim > 0;
+    model->corrects_scheduler = !text_2 && !model->latent_consistency;
     return SDG_OK;
 }
 
@@ -322,6 +328,13 @@ static enum sdg_result open_base_index(const struct sdg_log *log, struct sdg_mod
     return result;
 }
 
+// diffusers' pipelines for Stable Diffusion 1.x and 2.x take a small size that was saved before 0.9 for a mistake.
+static void correct_size(struct sdg_unet_config *unet, bool corrects)
+{
+    if (corrects && unet->before_0_9 && unet->sample_height == unet->sample_width && unet->sample_height < 64)
+        unet->sample_height = unet->sample_width = 64;
+}
+
 enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *model)
 {
     bool index;
@@ -329,6 +342,7 @@ enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *mod
     SDG_TRY(open_unet(log, model));
     if (!index)
         SDG_TRY(open_base_index(log, model));
+    correct_size(&model->unet_config, model->corrects_scheduler);
     SDG_TRY(open_vae(log, model));
     SDG_TRY(open_component(log, model, "text_encoder", SDG_PART_TEXT, 0));
     if (model->text_encoders == 2)

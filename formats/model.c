@@ -149,6 +149,20 @@ enum sdg_result sdg_model_open(const struct sdg_log *log, const char *path, stru
     return sdg_model_open_params(log, path, NULL, out);
 }
 
+// Zero terminal SNR makes sense where v is predicted, and only if sampling begins at the last level (Lin et al. 2023).
+// Stable Diffusion 2.x predicts v at 768 pixels and noise at 512.
+void sdg_model_set_prediction(struct sdg_model *model, enum sdg_prediction prediction)
+{
+    const bool v = prediction == SDG_PREDICT_V;
+    model->scheduler.prediction = prediction;
+    if (!model->single_file)
+        return;
+    model->scheduler.rescale_betas_zero_snr = v && model->zero_terminal_snr;
+    model->scheduler.spacing = v && model->zero_terminal_snr ? SDG_SPACING_TRAILING : SDG_SPACING_LEADING;
+    if (model->text_encoders == 1 && model->text_config[0].activation == SDG_TEXT_GELU)
+        model->unet_config.sample_height = model->unet_config.sample_width = v ? 96 : 64;
+}
+
 void sdg_model_close(struct sdg_model **handle)
 {
     struct sdg_model *model = *handle;

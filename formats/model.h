@@ -28,8 +28,12 @@ struct sdg_model {
     // the pipeline is one of diffusers' that corrects clip_sample, steps_offset and skip_prk_steps of old
     // configurations
     bool corrects_scheduler;
-    bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults
-    int text_encoders;  // 1 or 2
+    bool latent_consistency; // the pipeline is one of diffusers' for latent consistency models
+    bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults and what the file says
+    // Of a single file: it says that it was trained with betas that leave no signal at the end; it does not say what
+    // the network predicts, which has to be measured (sdg_prediction_settle).
+    bool zero_terminal_snr, prediction_open;
+    int text_encoders; // 1 or 2
     struct sdg_tensors *unet, *vae, *text[2];
     // Tokenizer files (owned copies of whole files, valid UTF-8, NUL-terminated). vocab_json and merges_txt are both
     // NULL when none were found: what needs them reports sdg_model_tokenizer_hint(). `pad_token` is "<|endoftext|>",
@@ -56,6 +60,9 @@ enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *pat
                                       const struct sdg_model_params *params, struct sdg_model **out);
 // One line for models without a tokenizer: where vocab.json and merges.txt are looked for.
 const char *sdg_model_tokenizer_hint(void);
+// What the network of a single file predicts, once it is known: by the file, the user or a measurement. The betas and
+// the size that go with it follow.
+void sdg_model_set_prediction(struct sdg_model *model, enum sdg_prediction prediction);
 void sdg_model_close(struct sdg_model **model);
 
 #endif

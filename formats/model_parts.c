@@ -12,9 +12,9 @@ enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors 
                                   const struct sdg_tensor *tensor, const char *name)
 {
     struct sdg_tensor copy = *tensor;
-    if (part == SDG_PART_VAE && copy.rank == 4 && copy.dims[2] == 1 && copy.dims[3] == 1 &&
-        sdg_name_is_vae_projection(name))
-        copy.rank = 2;
+    if (part == SDG_PART_VAE && sdg_name_is_vae_projection(name))
+        while (copy.rank > 2 && copy.dims[copy.rank - 1] == 1)
+            copy.rank--;
     return sdg_tensors_add(log, view, &copy, name);
 }
 

@@ -7,6 +7,7 @@
 #include "pipeline/networks.h"
 #include "pipeline/parameter_names.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/prediction.h"
 #include "pipeline/text.h"
 #include "pipeline/unused.h"
 #include "text/tokenizer.h"
@@ -132,7 +133,8 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     SDG_TRY(open_correction(p));
     SDG_TRY(make_tokenizers(p));
     SDG_TRY(sdg_unused_check(p));
-    return sdg_backends_choose_types(p, params->type);
+    SDG_TRY(sdg_backends_choose_types(p, params->type));
+    return sdg_prediction_settle(p);
 }
 
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)

@@ -2,6 +2,7 @@
 
 #include "formats/quantized_folder.h"
 #include "graph/leftovers.h"
+#include "graph/weights.h"
 #include "pipeline/networks.h"
 #include "text/text_encoder.h"
 #include "unet/unet.h"
@@ -14,6 +15,7 @@ enum { GRAPHS_MAX = 3 };
 struct networks {
     struct sdg_graph *graphs[GRAPHS_MAX];
     size_t count;
+    size_t needed; // of them, the first ones: by every picture
 };
 
 // Names do not depend on shapes: the smallest ones do.
@@ -37,6 +39,7 @@ static enum sdg_result add_vae(const struct sdg_pipeline *p, struct networks *n)
 {
     const int64_t factor = sdg_vae_factor(&p->model->vae_config);
     SDG_TRY(add_network(p, n, SDG_NETWORK_DECODER, (struct sdg_network_shape){.height = 1, .width = 1}));
+    n->needed = n->count;
     if (p->model->vae_config.decoder_only)
         return SDG_OK;
     return add_network(p, n, SDG_NETWORK_ENCODER, (struct sdg_network_shape){.height = factor, .width = factor});
@@ -62,6 +65,17 @@ static bool belongs_to_quantization(const char *name)
     return sdg_correction_is_tensor(name);
 }
 
+// What every picture reads is there and has its shape, before anything is computed.
+static enum sdg_result check_weights(const struct sdg_pipeline *p, const struct sdg_graph *graph,
+                                     const struct sdg_tensors *tensors)
+{
+    struct sdg_weight weight;
+    for (size_t i = 1; i < graph->value_count; i++)
+        if (graph->values[i].kind == SDG_VALUE_WEIGHT)
+            SDG_TRY(sdg_weight_find(&p->log, tensors, &graph->values[i], &weight));
+    return SDG_OK;
+}
+
 // Left over from an encoder that was taken out.
 static bool belongs_to_encoder(const char *name)
 {
@@ -73,6 +87,8 @@ static enum sdg_result finish(const struct sdg_pipeline *p, struct networks *n, 
 {
     if (result == SDG_OK)
         result = sdg_leftovers_check(&p->log, tensors, (const struct sdg_graph *const *)n->graphs, n->count, expected);
+    for (size_t i = 0; result == SDG_OK && i < (n->needed ? n->needed : n->count); i++)
+        result = check_weights(p, n->graphs[i], tensors);
     for (size_t i = 0; i < n->count; i++)
         sdg_graph_destroy(&n->graphs[i]);
     return result;
