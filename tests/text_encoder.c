@@ -56,14 +56,22 @@ static void add_layer(struct made *m, int layer)
         const char *name;
         int rows, columns;
     } parts[] = {
-        {"layer_norm1.weight", HIDDEN, 0},     {"layer_norm1.bias", HIDDEN, 0},
-        {"self_attn.q_proj.weight", HIDDEN, HIDDEN},   {"self_attn.q_proj.bias", HIDDEN, 0},
-        {"self_attn.k_proj.weight", HIDDEN, HIDDEN},   {"self_attn.k_proj.bias", HIDDEN, 0},
-        {"self_attn.v_proj.weight", HIDDEN, HIDDEN},   {"self_attn.v_proj.bias", HIDDEN, 0},
-        {"self_attn.out_proj.weight", HIDDEN, HIDDEN}, {"self_attn.out_proj.bias", HIDDEN, 0},
-        {"layer_norm2.weight", HIDDEN, 0},     {"layer_norm2.bias", HIDDEN, 0},
-        {"mlp.fc1.weight", INNER, HIDDEN},     {"mlp.fc1.bias", INNER, 0},
-        {"mlp.fc2.weight", HIDDEN, INNER},     {"mlp.fc2.bias", HIDDEN, 0},
+        {"layer_norm1.weight", HIDDEN, 0},
+        {"layer_norm1.bias", HIDDEN, 0},
+        {"self_attn.q_proj.weight", HIDDEN, HIDDEN},
+        {"self_attn.q_proj.bias", HIDDEN, 0},
+        {"self_attn.k_proj.weight", HIDDEN, HIDDEN},
+        {"self_attn.k_proj.bias", HIDDEN, 0},
+        {"self_attn.v_proj.weight", HIDDEN, HIDDEN},
+        {"self_attn.v_proj.bias", HIDDEN, 0},
+        {"self_attn.out_proj.weight", HIDDEN, HIDDEN},
+        {"self_attn.out_proj.bias", HIDDEN, 0},
+        {"layer_norm2.weight", HIDDEN, 0},
+        {"layer_norm2.bias", HIDDEN, 0},
+        {"mlp.fc1.weight", INNER, HIDDEN},
+        {"mlp.fc1.bias", INNER, 0},
+        {"mlp.fc2.weight", HIDDEN, INNER},
+        {"mlp.fc2.bias", HIDDEN, 0},
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         char name[80];
@@ -104,8 +112,8 @@ static void run(const struct sdg_text_params *params, const float *padding, enum
     assert_int_equal(sdg_program_create(backend, graph, &program_params, &program), SDG_OK);
     assert_int_equal(sdg_program_write(program, "ids", ids, (size_t)(PROMPTS * TOKENS)), SDG_OK);
     if (padding)
-        assert_int_equal(
-            sdg_program_write(program, "padding", padding, (size_t)(PROMPTS * TOKENS * HIDDEN / HEADS)), SDG_OK);
+        assert_int_equal(sdg_program_write(program, "padding", padding, (size_t)(PROMPTS * TOKENS * HIDDEN / HEADS)),
+                         SDG_OK);
     assert_int_equal(sdg_program_run(program, 0), SDG_OK);
     assert_int_equal(sdg_program_read(program, "hidden", hidden, (size_t)(PROMPTS * TOKENS * HIDDEN)), SDG_OK);
     sdg_program_destroy(&program);
