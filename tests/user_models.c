@@ -170,7 +170,7 @@ static void test_replaced_autoencoder(void **state)
     }
     assert_int_equal(sdg_image_create(SIDE, SIDE, &init), SDG_OK);
     must_refuse(MODEL, half, init, SDG_ERROR_USAGE, "only a decoder");
-    must_refuse(MODEL, in_part("unet"), NULL, SDG_ERROR_UNSUPPORTED, "not an autoencoder");
+    must_refuse(MODEL, in_part("unet"), NULL, SDG_ERROR_INPUT, "not an autoencoder");
     sdg_image_destroy(&init);
     sdg_image_destroy(&want);
     free((char *)bare);
