@@ -82,14 +82,15 @@ bool sdg_folder_create(const char *path)
     return sdg_path_kind(path) == SDG_PATH_FOLDER;
 }
 
-static enum sdg_result cannot_open(const struct sdg_log *log, const char *path, int error)
+// For a path that open() has just refused.
+static enum sdg_result cannot_open(const struct sdg_log *log, const char *path)
 {
+    const int error = errno;
     char target[256];
     const ssize_t length = sdg_path_is_dangling(path) ? readlink(path, target, sizeof target - 1) : -1;
-    if (length < 0) {
-        errno = error; // looking at the link may have changed it
+    errno = error;
+    if (length < 0)
         return sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be opened");
-    }
     target[length] = 0;
     return sdg_fail(
         log, SDG_ERROR_INPUT,
@@ -104,7 +105,7 @@ static enum sdg_result open_regular(const struct sdg_log *log, const char *path,
     struct stat info;
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
-        return cannot_open(log, path, errno);
+        return cannot_open(log, path);
     enum sdg_result result = SDG_OK;
     if (fstat(file, &info) != 0)
         result = sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be examined");
@@ -293,7 +294,7 @@ enum { MOST_MAPS = 256 };
 static struct {
     atomic_uintptr_t begin; // 0: free, 1: being filled
     uintptr_t end;
-    char *path;
+    char path[256]; // its end, where it is longer
 } maps[MOST_MAPS];
 
 // What does not fit in is not named later, nothing else.
@@ -303,9 +304,10 @@ static void note_map(const char *path, const void *data, size_t bytes)
         uintptr_t none = 0;
         if (!atomic_compare_exchange_strong(&maps[i].begin, &none, 1))
             continue;
-        maps[i].path = sdg_strdup(NULL, path);
+        const size_t length = strlen(path), room = sizeof maps[i].path;
+        snprintf(maps[i].path, room, "%s", length < room ? path : path + length - room + 1);
         maps[i].end = (uintptr_t)data + bytes;
-        atomic_store(&maps[i].begin, maps[i].path ? (uintptr_t)data : 0);
+        atomic_store(&maps[i].begin, (uintptr_t)data);
         return;
     }
 }
@@ -316,7 +318,6 @@ static void forget_map(const void *data)
         uintptr_t begin = (uintptr_t)data;
         if (!atomic_compare_exchange_strong(&maps[i].begin, &begin, 1))
             continue;
-        sdg_free(maps[i].path);
         atomic_store(&maps[i].begin, 0);
         return;
     }

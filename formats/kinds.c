@@ -125,7 +125,10 @@ static const struct kind others[] = {
     {{"*joint_transformer_blocks.*"}, "an AuraFlow checkpoint", NULL},
     {{"*transformer_blocks.0.norm1_context.*"}, "a Stable Diffusion 3 checkpoint", NULL},
     {{"model.diffusion_model.*"}, "a diffusion model of another build than Stable Diffusion 1.x, 2.x and XL", NULL},
-    // Parts of a model that could be read.
+};
+
+// Parts of a model that could be read, and what is missing is said.
+static const struct kind parts[] = {
     {{"model_ema.*"},
      "a checkpoint that holds only averaged weights (EMA, model_ema.*)",
      "give the checkpoint with the weights under model.diffusion_model.*, or convert it"},
@@ -177,24 +180,32 @@ static bool is_embedding(const struct sdg_source *source)
 
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 
-static const struct kind *find_other(const struct sdg_source *source)
+// *result: of a file that is this instead of a model.
+static const struct kind *find_other(const struct sdg_source *source, enum sdg_result *result)
 {
     static const struct kind embedding = {
         {NULL}, "an embedding (textual inversion), a word for a model and not one", CHANGES_A_MODEL};
     const struct kind *kind = find_kind(source, others, COUNT(others));
-    return kind || !is_embedding(source) ? kind : &embedding;
+    *result = SDG_ERROR_UNSUPPORTED;
+    if (kind)
+        return kind;
+    kind = find_kind(source, parts, COUNT(parts));
+    if (!kind)
+        return is_embedding(source) ? &embedding : NULL;
+    *result = SDG_ERROR_INPUT;
+    return kind;
 }
 
 enum sdg_result sdg_kinds_check_model(const struct sdg_log *log, const struct sdg_source *source)
 {
     const bool unet = has(source, "model.diffusion_model.input_blocks.*");
-    const struct kind *kind = unet ? find_kind(source, variants, COUNT(variants)) : find_other(source);
+    enum sdg_result result = SDG_ERROR_UNSUPPORTED;
+    const struct kind *kind = unet ? find_kind(source, variants, COUNT(variants)) : find_other(source, &result);
     if (kind && kind->advice)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: is %s; %s", source->path, kind->what, kind->advice);
+        return sdg_fail(log, result, "%s: is %s; %s", source->path, kind->what, kind->advice);
     if (kind)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
-                        "%s: is %s, which is not supported; Stable Diffusion 1.x, 2.x and XL models are", source->path,
-                        kind->what);
+        return sdg_fail(log, result, "%s: is %s, which is not supported; Stable Diffusion 1.x, 2.x and XL models are",
+                        source->path, kind->what);
     if (unet)
         return SDG_OK;
     return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no Stable Diffusion checkpoint: it has no tensors named %s*%s%.60s",
@@ -206,9 +217,10 @@ enum sdg_result sdg_kinds_no_autoencoder(const struct sdg_log *log, const struct
 {
     if (has(source, "model.diffusion_model.input_blocks.*"))
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: is a checkpoint without an autoencoder", source->path);
-    const struct kind *kind = find_other(source);
+    enum sdg_result result;
+    const struct kind *kind = find_other(source, &result);
     if (kind)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: is %s, and not an autoencoder", source->path, kind->what);
+        return sdg_fail(log, result, "%s: is %s, and not an autoencoder", source->path, kind->what);
     return sdg_fail(log, SDG_ERROR_INPUT,
                     "%s: no autoencoder of a known kind is in it (AutoencoderKL under the names of diffusers or of "
                     "original checkpoints, AutoencoderTiny or TAESD)%s%.60s",

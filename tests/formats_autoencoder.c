@@ -250,7 +250,7 @@ static void test_refusals(void **state)
         const char *words;
     } rows[] = {
         {"lora_unet_down_blocks.lora_down.weight", 2, SDG_ERROR_UNSUPPORTED, "a LoRA"},
-        {"text_model.embeddings.token_embedding.weight", 2, SDG_ERROR_UNSUPPORTED, "text encoder"},
+        {"text_model.embeddings.token_embedding.weight", 2, SDG_ERROR_INPUT, "text encoder"},
         {"model.diffusion_model.input_blocks.0.0.weight", 4, SDG_ERROR_INPUT, "without an autoencoder"},
         {"something.weight", 1, SDG_ERROR_INPUT, "something.weight"},
     };

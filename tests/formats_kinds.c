@@ -53,17 +53,6 @@ static void test_kinds(void **state)
         {{"model.diffusion_model.blocks.0.attn.weight"}, "another build"},
         {{"encoder.block.0.layer.0.SelfAttention.q.weight"}, "T5"},
         {{"model.layers.0.self_attn.q_proj.weight", "model.norm.weight"}, "language model"},
-        {{"model_ema.diffusion_modelinput_blocks00weight"}, "EMA"},
-        {{"first_stage_model.decoder.conv_in.weight"}, "--vae"},
-        {{"decoder.conv_in.weight", "encoder.conv_in.weight"}, "--vae"},
-        {{"decoder.layers.0.weight"}, "--taesd"},
-        {{"1.weight", "3.conv.0.weight"}, "--taesd"},
-        {{"down_blocks.0.resnets.0.conv1.weight"}, "model_index.json"},
-        {{"text_model.encoder.layers.0.mlp.fc1.weight"}, "model_index.json"},
-        {{"input_blocks.0.0.weight", "out.2.weight"}, "only a UNet"},
-        {{"cond_stage_model.transformer.text_model.final_layer_norm.weight"}, "only a text encoder"},
-        {{"text_model.final_layer_norm.weight", "vision_model.post_layernorm.weight"}, "whole CLIP model"},
-        {{"vision_model.post_layernorm.weight"}, "CLIP vision"},
         // with a UNet of the right build
         {{"model.diffusion_model.input_blocks.0.0.weight", "conditioner.embedders.0.model.ln_final.weight"}, "refiner"},
         {{"model.diffusion_model.input_blocks.0.0.weight", "noise_augmentor.data_mean"}, "unCLIP"},
@@ -84,6 +73,36 @@ static void test_kinds(void **state)
     expect_refused(temp_path("k/x.safetensors"), SDG_ERROR_INPUT, "no Stable Diffusion checkpoint");
     write_weights("k/x.safetensors", &other, 0);
     expect_refused(temp_path("k/x.safetensors"), SDG_ERROR_INPUT, "no Stable Diffusion checkpoint");
+}
+
+// Parts of models that could be read: what is there, and what to give instead.
+static void test_parts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *names[2];
+        const char *words;
+    } rows[] = {
+        {{"model_ema.diffusion_modelinput_blocks00weight"}, "EMA"},
+        {{"first_stage_model.decoder.conv_in.weight"}, "--vae"},
+        {{"decoder.conv_in.weight", "encoder.conv_in.weight"}, "--vae"},
+        {{"decoder.layers.0.weight"}, "--taesd"},
+        {{"1.weight", "3.conv.0.weight"}, "--taesd"},
+        {{"down_blocks.0.resnets.0.conv1.weight"}, "model_index.json"},
+        {{"text_model.encoder.layers.0.mlp.fc1.weight"}, "model_index.json"},
+        {{"input_blocks.0.0.weight", "out.2.weight"}, "only a UNet"},
+        {{"cond_stage_model.transformer.text_model.final_layer_norm.weight"}, "only a text encoder"},
+        {{"text_model.final_layer_norm.weight", "vision_model.post_layernorm.weight"}, "whole CLIP model"},
+        {{"vision_model.post_layernorm.weight"}, "CLIP vision"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sdg_tensor tensors[2];
+        size_t count = 0;
+        for (; count < 2 && rows[i].names[count]; count++)
+            tensors[count] = tensor(rows[i].names[count], 1, 1, 0, 0, 0);
+        write_weights("k/x.safetensors", tensors, count);
+        expect_refused(temp_path("k/x.safetensors"), SDG_ERROR_INPUT, rows[i].words);
+    }
 }
 
 static void test_channels(void **state)
@@ -232,9 +251,9 @@ static void test_dangling_links(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),          cmocka_unit_test(test_channels),  cmocka_unit_test(test_other_files),
-        cmocka_unit_test(test_places),         cmocka_unit_test(test_hub_cache), cmocka_unit_test(test_variants),
-        cmocka_unit_test(test_dangling_links),
+        cmocka_unit_test(test_kinds),       cmocka_unit_test(test_parts),          cmocka_unit_test(test_channels),
+        cmocka_unit_test(test_other_files), cmocka_unit_test(test_places),         cmocka_unit_test(test_hub_cache),
+        cmocka_unit_test(test_variants),    cmocka_unit_test(test_dangling_links),
     };
     return run_model_tests(tests);
 }

@@ -137,7 +137,9 @@ enum sdg_keep {
 
 struct sdg_pipeline_params {
     const char *model; // diffusers folder or single-file checkpoint; NULL = sdg_default_model()
-    const char *vae;   // replacement autoencoder (AutoencoderKL or AutoencoderTiny); NULL = the model's
+    // Another autoencoder (AutoencoderKL, AutoencoderTiny or TAESD, a folder or file); NULL = the model's own, which is
+    // not opened otherwise. One that has only a decoder takes no init image.
+    const char *vae;
     // "auto", "cpu", "vulkan", "vulkan:1", "reference", or per stage "te=cpu,unet=vulkan,vae=cpu"; NULL = auto
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
