@@ -6,15 +6,6 @@
 
 #include <string.h>
 
-static const char default_pad_token[] = "<|endoftext|>";
-
-const char *sdg_model_tokenizer_hint(void)
-{
-    return "the model has no tokenizer: put CLIP's vocab.json and merges.txt beside the model file or into a folder "
-           "tokenizer there, or "
-           "name their folder in the environment variable SDGEN_TOKENIZER";
-}
-
 // The networks have to fit together: channels of the latent, width of the context.
 static enum sdg_result check_latent(const struct sdg_log *log, const struct sdg_model *model, const char *path)
 {
@@ -50,9 +41,6 @@ static enum sdg_result check_fit(const struct sdg_log *log, const struct sdg_mod
     if (unet->in_channels != unet->out_channels)
         return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: inpainting models with two text encoders are not supported",
                         model->path);
-    if (text[0].positions != text[1].positions)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the two text encoders differ in max_position_embeddings",
-                        model->path);
     if (!unet->addition_embed_dim ||
         unet->addition_embed_dim != 6 * unet->addition_time_embed_dim + text[1].projection_dim)
         return sdg_fail(
@@ -84,9 +72,6 @@ static enum sdg_result fill_model(const struct sdg_log *log, const char *path, s
     case SDG_PATH_FOLDER: SDG_TRY(sdg_folder_open(log, model)); break;
     default: SDG_TRY(sdg_check_file_kind(log, path)); SDG_TRY(sdg_single_file_open(log, model));
     }
-    for (int i = 0; i < model->text_encoders; i++)
-        if (!model->pad_token[i] && !(model->pad_token[i] = sdg_strdup(log, default_pad_token)))
-            return SDG_ERROR_MEMORY;
     model->kind = kind_of(model);
     return check_fit(log, model);
 }
@@ -98,7 +83,12 @@ enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *pat
     if (!model)
         return SDG_ERROR_MEMORY;
     model->no_mmap = params && params->no_mmap;
-    enum sdg_result result = fill_model(log, path, model);
+    model->zeros_for_no_prompt = true;
+    enum sdg_result result = SDG_OK;
+    if (params && params->tokenizer && !(model->tokenizer_path = sdg_strdup(log, params->tokenizer)))
+        result = SDG_ERROR_MEMORY;
+    if (result == SDG_OK)
+        result = fill_model(log, path, model);
     if (result != SDG_OK) {
         sdg_model_close(&model);
         return result;
@@ -155,12 +145,10 @@ void sdg_model_close(struct sdg_model **handle)
         return;
     sdg_tensors_destroy(&model->unet);
     sdg_tensors_destroy(&model->vae);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++)
         sdg_tensors_destroy(&model->text[i]);
-        sdg_free(model->vocab_json[i]);
-        sdg_free(model->merges_txt[i]);
-        sdg_free(model->pad_token[i]);
-    }
+    sdg_model_drop_tokenizers(model);
+    sdg_free(model->tokenizer_path);
     sdg_free(model->base_path);
     sdg_free(model->path);
     sdg_free(model);

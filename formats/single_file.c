@@ -92,14 +92,11 @@ static enum sdg_result open_clip(const struct sdg_log *log, struct sdg_model *mo
     return open_part(log, source, SDG_PART_TEXT, prefix, &none, &model->text[0]);
 }
 
-// OpenCLIP's tokenizer pads with the token 0.
 static enum sdg_result open_openclip(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source,
                                      const char *prefix, int i)
 {
     SDG_TRY(sdg_infer_openclip(log, source, prefix, i == 0, &model->text_config[i]));
-    SDG_TRY(sdg_openclip_open(log, source, prefix, &model->text_config[i], i == 0, &model->text[i]));
-    model->pad_token[i] = sdg_strdup(log, "!");
-    return model->pad_token[i] ? SDG_OK : SDG_ERROR_MEMORY;
+    return sdg_openclip_open(log, source, prefix, &model->text_config[i], i == 0, &model->text[i]);
 }
 
 static enum sdg_result open_text_encoders(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source)
@@ -135,27 +132,6 @@ static enum sdg_result open_parts(const struct sdg_log *log, struct sdg_model *m
     return open_text_encoders(log, model, source);
 }
 
-// $SDGEN_TOKENIZER, then the file's folder, then a folder tokenizer in it, then the folder this build was told of. The
-// order lets users replace what lies around.
-static enum sdg_result find_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
-{
-    bool found = false;
-    SDG_TRY(sdg_tokenizer_fallback(log, model, i));
-    if (model->vocab_json[i])
-        return SDG_OK;
-    char *folder = sdg_path_folder(log, model->path), *inner = folder ? sdg_path_join(log, folder, "tokenizer") : NULL;
-    enum sdg_result result = inner ? sdg_tokenizer_read(log, model, i, folder, &found) : SDG_ERROR_MEMORY;
-    if (result == SDG_OK && !found)
-        result = sdg_tokenizer_read(log, model, i, inner, &found);
-#ifdef SDG_CLIP_TOKENIZER
-    if (result == SDG_OK && !found)
-        result = sdg_tokenizer_read(log, model, i, SDG_CLIP_TOKENIZER, &found);
-#endif
-    sdg_free(inner);
-    sdg_free(folder);
-    return result;
-}
-
 enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model *model)
 {
     struct sdg_source *source;
@@ -165,7 +141,7 @@ enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model
     enum sdg_result result = open_parts(log, model, source);
     sdg_source_drop(&source); // the views hold it
     for (int i = 0; result == SDG_OK && i < model->text_encoders; i++)
-        result = find_tokenizer(log, model, i);
+        result = sdg_find_file_tokenizer(log, model, i);
     return result;
 }
 

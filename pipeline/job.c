@@ -301,9 +301,6 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     job->negative = params->negative_prompt ? params->negative_prompt : "";
     job->negative_absent = !params->negative_prompt;
     job->keep_networks = p->params.keep == SDG_KEEP_NETWORKS;
-    if (!p->tokenizer[0])
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s has no tokenizer: %s", p->model->path,
-                        sdg_model_tokenizer_hint());
     SDG_TRY(find_size(p, job));
     SDG_TRY(check_channels(p, job));
     SDG_TRY(check_arrays(p, job));

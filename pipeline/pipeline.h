@@ -25,7 +25,7 @@ enum sdg_network_kind { // in the order in which a picture needs them, but for t
 
 // What a network is made for; what it does not have is 0.
 struct sdg_network_shape {
-    int64_t batch;         // samples, prompts in pieces of 77 tokens
+    int64_t batch;         // samples, prompts in pieces of 77 tokens (sdg_tokenizer_length)
     int64_t height, width; // of its input: latent pixels, for the encoder pixels
     int64_t tokens;        // of each sample's prompt
     int64_t rows;          // of its tables, or that it fills
@@ -44,7 +44,7 @@ struct sdg_context {
     int clip_skip;
     bool plain, guidance, negative_absent;
     int batch;  // 1, or 2: negative prompt first
-    int tokens; // 77 * chunks
+    int tokens; // the tokenizer's length (77) * chunks
     int dim;
     float *embedding; // [batch][tokens][dim]
     int pooled_dim;   // SDXL, else 0

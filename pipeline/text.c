@@ -33,7 +33,8 @@ static enum sdg_result tokenize(struct sdg_pipeline *p, const struct sdg_job *jo
         SDG_TRY(sdg_prompt_tokenize(t, &p->log, syntax, text, &s->tokens[i]));
         if (s->tokens[i].truncated)
             sdg_say(&p->log, SDG_LOG_WARNING, "the %s was cut to %d tokens",
-                    text == job->prompt ? "prompt" : "negative prompt", s->tokens[i].chunks * (SDG_TEXT_TOKENS - 2));
+                    text == job->prompt ? "prompt" : "negative prompt",
+                    s->tokens[i].chunks * (s->tokens[i].length - 2));
         if (s->tokens[i].chunks > s->chunks)
             s->chunks = s->tokens[i].chunks;
     }
@@ -42,31 +43,40 @@ static enum sdg_result tokenize(struct sdg_pipeline *p, const struct sdg_job *jo
     return SDG_OK;
 }
 
-static enum sdg_result check_vocabulary(struct sdg_pipeline *p, int encoder)
+// Added tokens may have ids for which the text encoder has no embedding. It does not matter until one is used.
+static enum sdg_result check_ids(struct sdg_pipeline *p, int encoder, const struct prompts *s)
 {
-    size_t tokens = sdg_tokenizer_vocabulary(p->tokenizer[encoder]);
-    int rows = p->model->text_config[encoder].vocab_size;
-    if (tokens > (size_t)rows)
-        return sdg_fail(&p->log, SDG_ERROR_INPUT,
-                        "%s: the tokenizer has ids up to %zu, the text encoder only %d embeddings", p->model->path,
-                        tokens - 1, rows);
+    const int rows = p->model->text_config[encoder].vocab_size;
+    for (int i = 0; i < s->count; i++)
+        for (int k = 0; k < s->chunks * s->tokens[i].length; k++)
+            if (s->tokens[i].ids[k] >= rows)
+                return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                                "%s: the prompt has the added token number %d, but %s/config.json says vocab_size %d: "
+                                "its embedding is missing",
+                                p->model->path, (int)s->tokens[i].ids[k], encoder ? "text_encoder_2" : "text_encoder",
+                                rows);
     return SDG_OK;
 }
 
-// SDXL: zeros for an absent negative prompt (force_zeros_for_empty_prompt).
+// SDXL: zeros for an absent negative prompt, unless the model says otherwise.
 static bool zeroed(const struct sdg_pipeline *p, const struct sdg_job *job, int prompt)
 {
-    return p->model->text_encoders > 1 && job->guidance && prompt == 0 && job->negative_absent;
+    return p->model->text_encoders > 1 && p->model->zeros_for_no_prompt && job->guidance && prompt == 0 &&
+        job->negative_absent;
 }
 
 static enum sdg_result run_program(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
                                    float *hidden, size_t count)
 {
-    int32_t ids[2 * 16 * SDG_TEXT_TOKENS];
-    size_t per_prompt = (size_t)s->chunks * SDG_TEXT_TOKENS;
+    size_t per_prompt = (size_t)s->chunks * (size_t)s->tokens[0].length, all = (size_t)s->count * per_prompt;
+    int32_t *ids = sdg_alloc_raw(&p->log, all, sizeof *ids, "the tokens of the prompts");
+    if (!ids)
+        return SDG_ERROR_MEMORY;
     for (int i = 0; i < s->count; i++)
         memcpy(ids + (size_t)i * per_prompt, s->tokens[i].ids, per_prompt * sizeof *ids);
-    SDG_TRY(sdg_program_write(program, "ids", ids, (size_t)s->count * per_prompt));
+    enum sdg_result result = sdg_program_write(program, "ids", ids, all);
+    sdg_free(ids);
+    SDG_TRY(result);
     SDG_TRY(sdg_program_run(program, 0));
     SDG_TRY(sdg_program_read(program, "hidden", hidden, count));
     return sdg_check_finite(&p->log, hidden, count, "the text encoder's output");
@@ -76,14 +86,15 @@ static enum sdg_result read_pooled(struct sdg_pipeline *p, struct sdg_program *p
                                    const struct prompts *s)
 {
     const struct sdg_text_config *c = &p->model->text_config[1];
-    size_t dim = (size_t)c->projection_dim, tokens = (size_t)s->chunks * SDG_TEXT_TOKENS,
+    const int length = s->tokens[0].length;
+    size_t dim = (size_t)c->projection_dim, tokens = (size_t)s->chunks * (size_t)length,
            count = (size_t)s->count * tokens * dim;
     float *projected = sdg_alloc_raw(&p->log, count, sizeof *projected, "pooled prompt embeddings");
     if (!projected)
         return SDG_ERROR_MEMORY;
     enum sdg_result result = sdg_program_read(program, "projected", projected, count);
     for (int i = 0; i < s->count && result == SDG_OK; i++) {
-        size_t end = (size_t)sdg_text_end_position(c, s->tokens[i].ids, SDG_TEXT_TOKENS); // of the first chunk
+        size_t end = (size_t)sdg_text_end_position(c, s->tokens[i].ids, length); // of the first chunk
         memcpy(p->context.pooled + (size_t)i * dim, projected + ((size_t)i * tokens + end) * dim,
                dim * sizeof *projected);
         if (zeroed(p, job, i))
@@ -151,7 +162,7 @@ static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_j
                               .guidance = job->guidance,
                               .negative_absent = job->negative_absent,
                               .batch = job->guidance ? 2 : 1,
-                              .tokens = chunks * SDG_TEXT_TOKENS};
+                              .tokens = chunks * sdg_tokenizer_length(p->tokenizer[0])};
     for (int i = 0; i < p->model->text_encoders; i++)
         c->dim += p->model->text_config[i].hidden;
     if (c->dim != p->model->unet_config.cross_attention_dim)
@@ -188,15 +199,15 @@ enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job)
     enum sdg_result result = SDG_OK;
     int column = 0;
     for (int i = 0; i < p->model->text_encoders && result == SDG_OK; i++) {
-        result = check_vocabulary(p, i);
+        result = tokenize(p, job, i, &s[i]);
         if (result == SDG_OK)
-            result = tokenize(p, job, i, &s[i]);
+            result = check_ids(p, i, &s[i]);
     }
     if (result == SDG_OK && p->model->text_encoders > 1 && s[1].chunks != s[0].chunks)
         result = sdg_fail(
             &p->log, SDG_ERROR_INPUT,
-            "%s: its two tokenizers cut the prompt into different numbers of pieces; shorten the prompt to 75 tokens",
-            p->model->path);
+            "%s: its two tokenizers cut the prompt into different numbers of pieces; shorten the prompt to %d tokens",
+            p->model->path, s[0].tokens[0].length - 2);
     if (result == SDG_OK)
         result = context_create(p, job, s[0].chunks);
     for (int i = 0; i < p->model->text_encoders && result == SDG_OK; i++) {

@@ -59,10 +59,10 @@ SDG_API const char *sdg_version(void);
 SDG_API const char *sdg_build_info(void);
 
 // Raised whenever a struct, an enumeration or the meaning of a call changes. It is part of the link names of the
-// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_1), so
+// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_2), so
 // that a program built against another header is refused by the linker instead of reading structs it does not know.
 // Functions with a handle and _destroy need none: what they get came from one that has.
-#define SDG_API_VERSION 1
+#define SDG_API_VERSION 2
 #define SDG_LINK_NAME_(name, version) name##version
 #define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
 #define sdg_image_create SDG_LINK_NAME(sdg_image_create_, SDG_API_VERSION)
@@ -134,6 +134,10 @@ enum sdg_keep {
 struct sdg_pipeline_params {
     const char *model; // diffusers folder or single-file checkpoint; NULL = sdg_default_model()
     const char *vae;   // replacement autoencoder (AutoencoderKL or AutoencoderTiny); NULL = the model's
+    // Folder with a tokenizer's files (tokenizer.json, or vocab.json and merges.txt), or with folders tokenizer and
+    // tokenizer_2 of them, in place of the model's; NULL = the model's. A single file has none: then one beside it,
+    // $SDGEN_TOKENIZER's, or CLIP's as tools/get-clip-tokenizer fetches it
+    const char *tokenizer;
     // "auto", "cpu", "vulkan", "vulkan:1", "reference", or per stage "te=cpu,unet=vulkan,vae=cpu"; NULL = auto
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
