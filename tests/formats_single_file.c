@@ -134,6 +134,39 @@ static struct sdg_tensors *part_of(const struct sdg_model *model, const char *ld
     return strncmp(ldm, "model.", 6) == 0 ? model->unet : strncmp(ldm, "first", 5) == 0 ? model->vae : model->text[0];
 }
 
+static void expect_vocabulary(const char *want)
+{
+    struct sdg_model *model = open_model(temp_path("s/model.safetensors"));
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], want);
+    assert_string_equal(model->tokenizer[0].pad, "<|endoftext|>"); // CLIP's, whatever the file says
+    sdg_model_close(&model);
+}
+
+// Without a tokenizer beside the file: the fetched one, before it the environment's. (One that this source tree has may
+// be found, too.)
+static void test_search(void)
+{
+    struct sdg_model *model = open_model(temp_path("s/model.safetensors"));
+    struct temp_log t;
+    if (!model->tokenizer[0].folder) {
+        assert_int_equal(sdg_model_check_tokenizers(temp_log(&t), model), SDG_ERROR_INPUT);
+        assert_non_null(strstr(t.last, "tools/get-clip-tokenizer' once"));
+    }
+    sdg_model_close(&model);
+    put("data/sdgen/clip-tokenizer", "vocab.json", "{\"fetched\":0}");
+    put("data/sdgen/clip-tokenizer", "merges.txt", "");
+    put("data/sdgen/clip-tokenizer", "special_tokens_map.json", "{\"pad_token\":\"!\"}");
+    expect_vocabulary("{\"fetched\":0}");
+    put("named", "vocab.json", "{\"named\":0}");
+    put("named", "merges.txt", "");
+    setenv("SDGEN_TOKENIZER", temp_path("named"), 1);
+    expect_vocabulary("{\"named\":0}");
+    put("s", "tokenizer/vocab.json", "{\"beside\":0}");
+    put("s", "tokenizer/merges.txt", "");
+    expect_vocabulary("{\"beside\":0}");
+    unsetenv("SDGEN_TOKENIZER");
+}
+
 static void test_single_file(void **state)
 {
     (void)state;
@@ -170,6 +203,7 @@ static void test_single_file(void **state)
         assert_int_equal(found->rank, strstr(want.name, "attn_1") && want.rank == 4 ? 2 : want.rank);
     }
     sdg_model_close(&model);
+    test_search();
     put("s", "tokenizer/vocab.json", "{\"inner\":0}");
     put("s", "tokenizer/merges.txt", "");
     model = open_model(temp_path("s/model.safetensors"));
