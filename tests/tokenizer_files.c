@@ -1,6 +1,7 @@
 // What becomes of a tokenizer's files, against transformers' CLIPTokenizer: tokenizer.json, added tokens, special
 // tokens, lengths; and what is refused.
 #include "tests/support/text_files.h"
+#include "text/prompt.h"
 
 #include <cjson/cJSON.h>
 #include <setjmp.h>
@@ -278,6 +279,45 @@ static void lengths(void **state)
     }
 }
 
+// A prompt in chunks of another length than 77, plain and long.
+static void chunks(void **state)
+{
+    (void)state;
+    enum { LENGTH = 10, ROOM = LENGTH - 2 };
+    struct sdg_tokenizer_files files = {.folder = "folder", .pad = "!"};
+    struct sdg_tokenizer *t;
+    files.text[SDG_TOKENIZER_VOCAB] = vocabulary;
+    files.text[SDG_TOKENIZER_MERGES] = merges;
+    files.text[SDG_TOKENIZER_CONFIG] = (char *)"{\"model_max_length\":10}";
+    assert_int_equal(sdg_tokenizer_create(NULL, &files, SDG_TEXT_TOKENS, &t), SDG_OK);
+    const char *text = "a red cat on a green hill with a blue house and two white dogs";
+    int32_t *ids;
+    size_t count;
+    assert_int_equal(sdg_tokenize(t, NULL, text, &ids, &count), SDG_OK);
+    assert_true(count > ROOM && count < 16 * ROOM);
+    for (int syntax = 0; syntax < 2; syntax++) {
+        struct sdg_prompt_tokens tokens;
+        const int wanted = syntax == SDG_PROMPT_PLAIN ? 1 : (int)(count + ROOM - 1) / ROOM;
+        assert_int_equal(sdg_prompt_tokenize(t, NULL, (enum sdg_prompt_syntax)syntax, text, &tokens), SDG_OK);
+        assert_true(tokens.length == LENGTH && tokens.chunks == wanted);
+        assert_int_equal(tokens.truncated, syntax == SDG_PROMPT_PLAIN);
+        for (int i = 0; i < wanted * LENGTH; i++) {
+            size_t chunk = (size_t)i / LENGTH, in = (size_t)i % LENGTH, at = chunk * ROOM + in - 1;
+            size_t used = count - chunk * ROOM < ROOM ? count - chunk * ROOM : ROOM;
+            int32_t want = in == 0 ? sdg_tokenizer_begin(t)
+                : in <= used       ? ids[at]
+                : in == used + 1   ? sdg_tokenizer_end(t)
+                                   : sdg_tokenizer_pad(t);
+            assert_int_equal(tokens.ids[i], want);
+        }
+        assert_int_equal(sdg_prompt_pad_chunks(t, NULL, &tokens, wanted + 1), SDG_OK);
+        assert_int_equal(tokens.ids[wanted * LENGTH + 2], 0); // "!"
+        sdg_prompt_tokens_clear(&tokens);
+    }
+    sdg_free(ids);
+    sdg_tokenizer_destroy(&t);
+}
+
 static void failing_allocations(void **state)
 {
     (void)state;
@@ -309,11 +349,8 @@ static void failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goldens),
-        cmocka_unit_test(clip),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(lengths),
-        cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(goldens), cmocka_unit_test(clip),   cmocka_unit_test(refusals),
+        cmocka_unit_test(lengths), cmocka_unit_test(chunks), cmocka_unit_test(failing_allocations),
     };
     return cmocka_run_group_tests(tests, read_model, free_model);
 }
