@@ -1,9 +1,5 @@
 // formats/: diffusers folders: what is read from them, kinds of models, broken folders.
 #include "tests/model_files.h"
-#include "tests/support/text_files.h"
-#include "text/prompt.h"
-
-#include <cjson/cJSON.h>
 
 static void test_folder(void **state)
 {
