@@ -127,7 +127,7 @@ enum sdg_result sdg_model_check_tokenizers(const struct sdg_log *log, const stru
             continue;
         if (model->single_file)
             return sdg_fail(log, SDG_ERROR_INPUT,
-                            "%s: a single file has no tokenizer inside; run '%s' once, which fetches CLIP's (1.4 MB), "
+                            "%s: a single file has no tokenizer inside; run '%s' once, which fetches CLIP's (1.5 MB), "
                             "or put its vocab.json and merges.txt beside the model",
                             model->path, fetcher());
         return sdg_fail(log, SDG_ERROR_INPUT,
