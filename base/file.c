@@ -22,6 +22,12 @@ enum sdg_path_kind sdg_path_kind(const char *path)
     return S_ISREG(info.st_mode) ? SDG_PATH_FILE : S_ISDIR(info.st_mode) ? SDG_PATH_FOLDER : SDG_PATH_OTHER;
 }
 
+bool sdg_path_is_dangling(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) != 0 && errno == ENOENT && lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+}
+
 const char *sdg_path_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -74,13 +80,27 @@ bool sdg_folder_create(const char *path)
     return sdg_path_kind(path) == SDG_PATH_FOLDER;
 }
 
+static enum sdg_result cannot_open(const struct sdg_log *log, const char *path, int error)
+{
+    char target[256];
+    const ssize_t length = sdg_path_is_dangling(path) ? readlink(path, target, sizeof target - 1) : -1;
+    if (length < 0)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(error));
+    target[length] = 0;
+    return sdg_fail(
+        log, SDG_ERROR_INPUT,
+        "%s: is a link to %s, which does not exist; copy the files themselves (cp -L), or what links lead to "
+        "as well",
+        path, target);
+}
+
 // Opens a regular file for reading. O_NONBLOCK: a pipe without a writer must not hold us up before we can refuse it.
 static enum sdg_result open_regular(const struct sdg_log *log, const char *path, int *fd, size_t *size)
 {
     struct stat info;
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+        return cannot_open(log, path, errno);
     enum sdg_result result = SDG_OK;
     if (fstat(file, &info) != 0)
         result = sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be examined: %s", path, strerror(errno));

@@ -1,7 +1,7 @@
 // A model on disk: a diffusers folder or a single-file Stable Diffusion checkpoint, opened and checked, weights mapped.
 //
-// Thread-safety: read-only once it is open, so from any number of threads; sdg_model_replace_vae and sdg_model_close
-// from one, while no other uses it. All that it points to lives until sdg_model_close, also what sdg_tensors_find
+// Thread-safety: read-only once it is open, so from any number of threads; sdg_model_close from one, while no other
+// uses it. All that it points to lives until sdg_model_close, also what sdg_tensors_find
 // gives. Its files must not be changed in place as long as they are mapped (replacing them by rename is fine).
 #ifndef SDG_FORMATS_MODEL_H
 #define SDG_FORMATS_MODEL_H
@@ -16,6 +16,8 @@ struct sdg_model {
     char *path;
     // folder of the full-precision model that a quantized one takes the rest from; else NULL
     char *base_path;
+    // the autoencoder that was named in place of the model's own; else NULL
+    char *vae_path;
     bool single_file;
     bool no_mmap; // how the files were opened
     enum sdg_model_kind kind;
@@ -27,8 +29,12 @@ struct sdg_model {
     // the pipeline is one of diffusers' that corrects clip_sample, steps_offset and skip_prk_steps of old
     // configurations
     bool corrects_scheduler;
-    bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults
-    int text_encoders;  // 1 or 2
+    bool latent_consistency; // the pipeline is one of diffusers' for latent consistency models
+    bool has_scheduler;      // false: single file, `scheduler` holds SD 1.x's defaults and what the file says
+    // Of a single file: it says that it was trained with betas that leave no signal at the end; it does not say what
+    // the network predicts, which has to be measured (sdg_prediction_settle).
+    bool zero_terminal_snr, prediction_open;
+    int text_encoders; // 1 or 2
     // SDXL without a negative prompt: an embedding of zeros, not that of the empty text (force_zeros_for_empty_prompt)
     bool zeros_for_no_prompt;
     struct sdg_tensors *unet, *vae, *text[2];
@@ -48,6 +54,12 @@ struct sdg_model_params {
     // Folder with a tokenizer's files, or with folders tokenizer and tokenizer_2, in place of the model's; NULL = the
     // model's, or what is found
     const char *tokenizer;
+    // Another autoencoder; NULL: the model's own, which is not opened otherwise, and may then be absent or broken. A
+    // folder of diffusers' (or a whole model, whose autoencoder it is), a file of AutoencoderKL under diffusers' names
+    // or those of original checkpoints, a whole checkpoint, AutoencoderTiny, or TAESD under its author's names, where
+    // the encoder is found beside the decoder. Files keep the scaling factor of the model unless a config.json of
+    // theirs lies beside them.
+    const char *vae;
 };
 enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path,
                                       const struct sdg_model_params *params, struct sdg_model **out);
@@ -55,10 +67,9 @@ enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *pat
 enum sdg_result sdg_model_check_tokenizers(const struct sdg_log *log, const struct sdg_model *model);
 // Releases the files of the tokenizers, for callers that have made what they need of them.
 void sdg_model_drop_tokenizers(struct sdg_model *model);
-// A replacement autoencoder (--vae, --taesd): a folder with config.json + weights, a single file with LDM's names
-// (decoder.*, or a whole checkpoint's first_stage_model.*), or AutoencoderTiny's weights file. Replaces model->vae and
-// model->vae_config; a file with LDM's names keeps the scaling factor of the model. On failure the model is as before.
-enum sdg_result sdg_model_replace_vae(const struct sdg_log *log, struct sdg_model *model, const char *path);
+// What the network of a single file predicts, once it is known: by the file, the user or a measurement. The betas and
+// the size that go with it follow.
+void sdg_model_set_prediction(struct sdg_model *model, enum sdg_prediction prediction);
 void sdg_model_close(struct sdg_model **model);
 
 #endif

@@ -1,7 +1,6 @@
 #include "measure/trajectory.h"
 
 #include "base/clock.h"
-#include "base/finite.h"
 #include "base/memory.h"
 #include "pipeline/job.h"
 #include "pipeline/planar.h"
@@ -141,7 +140,7 @@ static enum sdg_result run_call(struct sdg_pipeline *p, const struct replay *r, 
     SDG_TRY(sdg_program_write(program, "sample", r->input, t->branches * elements));
     SDG_TRY(sdg_program_run(program, call));
     SDG_TRY(sdg_program_read(program, "noise", r->answer, t->branches * elements));
-    SDG_TRY(sdg_check_finite(&p->log, r->answer, t->branches * elements, "the UNet's output"));
+    SDG_TRY(sdg_program_check_finite(program, r->answer, t->branches * elements, "the UNet's output"));
     r->see(r->user, call, r->answer);
     return SDG_OK;
 }

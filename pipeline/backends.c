@@ -113,6 +113,13 @@ static size_t parameters(const struct sdg_tensors *tensors)
     return count;
 }
 
+// Values inside the autoencoder of Stable Diffusion XL go beyond what f16 holds, and diffusers' pipelines for it
+// compute it in f32, whatever was asked for.
+static bool vae_needs_f32(const struct sdg_pipeline *p)
+{
+    return p->model->text_encoders > 1 && p->model->vae_config.force_upcast;
+}
+
 enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *type)
 {
     static const enum sdg_dtype dtypes[] = {SDG_F32, SDG_F16, SDG_BF16};
@@ -130,8 +137,10 @@ enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *ty
         enum sdg_dtype chosen = wanted == SDG_F32 ? SDG_F32 : half_type(p->stage[i].backend, wanted);
         if (!type && wanted == SDG_F16 && chosen == SDG_BF16 && parameters(p->model->unet) < LARGE_UNET)
             chosen = SDG_F32;
+        if (chosen == SDG_F16 && i == SDG_STAGE_VAE && vae_needs_f32(p))
+            chosen = SDG_F32;
         p->stage[i].dtype = chosen;
-        if (type && chosen != wanted)
+        if (type && chosen != wanted && !(i == SDG_STAGE_VAE && vae_needs_f32(p)))
             sdg_say(&p->log, SDG_LOG_INFO, "%s computes in %s: its device (%s) does not compute in %s",
                     sdg_stage_row((enum sdg_stage)i)->network, sdg_dtype_name(chosen),
                     sdg_backend_info(p->stage[i].backend)->name, sdg_dtype_name(wanted));

@@ -7,6 +7,7 @@
 #include "pipeline/networks.h"
 #include "pipeline/parameter_names.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/prediction.h"
 #include "pipeline/text.h"
 #include "pipeline/unused.h"
 #include "text/tokenizer.h"
@@ -80,10 +81,9 @@ static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipel
     if (!path)
         return sdg_fail(&p->log, SDG_ERROR_INPUT,
                         "no model given, and no default model is installed: name one with -m, or set SDGEN_MODEL");
-    struct sdg_model_params model_params = {.no_mmap = params->no_mmap, .tokenizer = params->tokenizer};
+    struct sdg_model_params model_params = {
+        .no_mmap = params->no_mmap, .vae = params->vae, .tokenizer = params->tokenizer};
     SDG_TRY(sdg_model_open_params(&p->log, path, &model_params, &p->model));
-    if (params->vae)
-        SDG_TRY(sdg_model_replace_vae(&p->log, p->model, params->vae));
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/')
         end--;
@@ -150,7 +150,8 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     SDG_TRY(sdg_quantized_open(p));
     SDG_TRY(open_correction(p));
     SDG_TRY(sdg_unused_check(p));
-    return sdg_backends_choose_types(p, params->type);
+    SDG_TRY(sdg_backends_choose_types(p, params->type));
+    return sdg_prediction_settle(p);
 }
 
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)

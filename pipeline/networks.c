@@ -33,6 +33,7 @@ static enum sdg_result build_text(const struct sdg_pipeline *p, int encoder, con
         .skip = (int)shape->skip,
         .final_norm = !sdxl,
         .pooled = sdxl && encoder == 1,
+        .mask_padding = !sdxl && p->model->text_config[encoder].mask_padding,
     };
     SDG_TRY(sdg_text_graph(&p->log, &p->model->text_config[encoder], &params, out));
     return sdg_graph_fuse(*out);

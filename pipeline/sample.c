@@ -4,7 +4,6 @@
 
 #include "backend/transfer.h"
 #include "base/clock.h"
-#include "base/finite.h"
 #include "base/memory.h"
 #include "base/platform.h"
 #include "pipeline/decode.h"
@@ -264,7 +263,7 @@ static enum sdg_result evaluate(struct loop *l, int call)
     char what[96];
     snprintf(what, sizeof what, "the UNet's output at step %d of %d", sdg_sampler_step_of_call(job->sampler, call) + 1,
              sdg_sampler_steps(job->sampler));
-    SDG_TRY(sdg_check_finite(&l->p->log, l->noise, l->elements, what));
+    SDG_TRY(sdg_program_check_finite(l->unet, l->noise, l->elements, what));
     sdg_nhwc_to_planar(l->noise, l->guided, job->latent_c, pixels);
     return SDG_OK;
 }

@@ -1,7 +1,6 @@
 // Prompt -> embeddings: tokenize, run the text encoder(s), weight the tokens. The encoder lives only during this stage.
 #include "pipeline/text.h"
 
-#include "base/finite.h"
 #include "base/memory.h"
 #include "base/platform.h"
 #include "pipeline/networks.h"
@@ -65,6 +64,24 @@ static bool zeroed(const struct sdg_pipeline *p, const struct sdg_job *job, int 
         job->negative_absent;
 }
 
+// Of encoders that do not see padding, for each piece of each prompt.
+static enum sdg_result write_padding(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s)
+{
+    const struct sdg_text_config *c = &p->model->text_config[0];
+    const int length = s->tokens[0].length;
+    const size_t piece = (size_t)length * (size_t)(c->hidden / c->heads),
+                 count = (size_t)(s->count * s->chunks) * piece;
+    float *padding = sdg_alloc_raw(&p->log, count, sizeof *padding, "what masks padding");
+    if (!padding)
+        return SDG_ERROR_MEMORY;
+    for (int i = 0; i < s->count * s->chunks; i++)
+        sdg_text_padding(c, s->tokens[i / s->chunks].ids + (size_t)(i % s->chunks) * length, length,
+                         padding + (size_t)i * piece);
+    const enum sdg_result result = sdg_program_write(program, "padding", padding, count);
+    sdg_free(padding);
+    return result;
+}
+
 static enum sdg_result run_program(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
                                    float *hidden, size_t count)
 {
@@ -79,7 +96,7 @@ static enum sdg_result run_program(struct sdg_pipeline *p, struct sdg_program *p
     SDG_TRY(result);
     SDG_TRY(sdg_program_run(program, 0));
     SDG_TRY(sdg_program_read(program, "hidden", hidden, count));
-    return sdg_check_finite(&p->log, hidden, count, "the text encoder's output");
+    return sdg_program_check_finite(program, hidden, count, "the text encoder's output");
 }
 
 static enum sdg_result read_pooled(struct sdg_pipeline *p, struct sdg_program *program, const struct sdg_job *job,
@@ -118,6 +135,8 @@ static enum sdg_result encode(struct sdg_pipeline *p, const struct sdg_job *job,
     enum sdg_result result = hidden ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = sdg_network_compile(p, network, &shape, &program);
+    if (result == SDG_OK && p->model->text_encoders == 1 && p->model->text_config[0].mask_padding)
+        result = write_padding(p, program, s);
     if (result == SDG_OK)
         result = run_program(p, program, s, hidden, count);
     if (result == SDG_OK && context->pooled && encoder == 1)

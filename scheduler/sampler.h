@@ -44,8 +44,9 @@ int sdg_schedule_from_name(const char *name);
 // As A1111's web interface writes them ("DPM++ 2M", "Align Your Steps").
 const char *sdg_method_label(enum sdg_method method);
 const char *sdg_schedule_label(enum sdg_schedule schedule);
-// The sampler named by a scheduler_config.json's _class_name (PNDMScheduler -> pndm, ...); -1 if there is none like it.
-int sdg_method_from_class(const char *class_name);
+// The sampler that a scheduler_config.json describes by its class (PNDMScheduler -> pndm, ...) and, for DPM-Solver, its
+// algorithm; -1 if there is none like it.
+int sdg_method_of_config(const struct sdg_scheduler_config *config);
 
 struct sdg_sampler_params {
     enum sdg_method method;
@@ -61,6 +62,9 @@ struct sdg_sampler_params {
     const double *sigmas;
     int sigma_count; // They replace `schedule` and `steps`. Methods: euler*, heun, dpm2, dpm++*, lms
     size_t elements; // of one latent
+    // Image to image as diffusers' pipeline for latent consistency models has it: lcm and tcd choose among the lowest
+    // so many of the model's original_inference_steps timesteps, steps .. original; 0 = all. No step is left out then.
+    int lcm_points;
 };
 
 struct sdg_sampler;

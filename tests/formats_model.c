@@ -222,10 +222,9 @@ static void test_weight_files(void **state)
     temp_text(index, "{\"weight_map\":{\"a\":\"three.safetensors\"}}");
     expect_refused(temp_path("m"), SDG_ERROR_INPUT, "three.safetensors");
     remove(temp_path(index));
-    expect_refused(temp_path("m"), SDG_ERROR_INPUT,
-                   "unet: has no weights, diffusion_pytorch_model.safetensors is missing");
+    expect_refused(temp_path("m"), SDG_ERROR_INPUT, "unet: has no diffusion_pytorch_model.safetensors, only ");
     temp_text("m/unet/diffusion_pytorch_model.bin", "PK");
-    expect_refused(temp_path("m"), SDG_ERROR_UNSUPPORTED, "pickled");
+    expect_refused(temp_path("m"), SDG_ERROR_UNSUPPORTED, "pickles");
 }
 
 // One change to the sound folder each.
@@ -250,7 +249,7 @@ static void test_broken_folders(void **state)
         {unet, "<!DOCTYPE html><html>", IN, "HTML"},
         {unet, "<html><body>", IN, "HTML"},
         {unet, "{\"error\":\"Repository not found\"}", IN, "download"},
-        {unet, "this is no weights file", IN, "no safetensors file"},
+        {unet, "this is no weights file", IN, "is a text file"},
         {text, NULL, IN, "text_encoder: has no weights"},
         {text, "", IN, "text_encoder/model.safetensors: is empty"},
         {"unet/config.json", NULL, IN, "unet/config.json"},

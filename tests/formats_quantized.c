@@ -287,7 +287,7 @@ static void test_broken_files(void **state)
     expect_refused(temp_path("q"), SDG_ERROR_INPUT, "q/unet: has no weights");
     make_quantized();
     temp_remove_tree(temp_path("base/vae"));
-    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/vae/config.json");
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/vae: there is no such folder");
     make_quantized();
     put("q", "vae/config.json", "[]"); // a folder of its own is taken, whatever is in it
     expect_refused(temp_path("q"), SDG_ERROR_INPUT, "q/vae/config.json");

@@ -184,7 +184,7 @@ static void test_combinations(void **state)
                     params.eta = variant % 2 ? 1 : -1;
                     config.prediction = (enum sdg_prediction)(variant / 3);
                     config.spacing = (enum sdg_spacing)(variant % 3);
-                    config.solver_order = 1 + variant % 3;
+                    config.solver.order = 1 + variant % 3;
                     int done = try_walk(&params);
                     walked += done;
                     refused += !done;
@@ -349,10 +349,25 @@ static void test_names(void **state)
     assert_int_equal(sdg_method_from_name("ddim_leading"), SDG_METHOD_DDIM);
     assert_int_equal(sdg_method_from_name("Euler"), -1);
     assert_int_equal(sdg_schedule_from_name(""), -1);
-    assert_int_equal(sdg_method_from_class("PNDMScheduler"), SDG_METHOD_PNDM);
-    assert_int_equal(sdg_method_from_class("KDPM2DiscreteScheduler"), SDG_METHOD_DPM2);
-    assert_int_equal(sdg_method_from_class("FlowMatchEulerDiscreteScheduler"), -1);
-    assert_int_equal(sdg_method_from_class(""), -1);
+    static const struct {
+        const char *class_name;
+        enum sdg_algorithm algorithm;
+        int method;
+    } classes[] = {
+        {"PNDMScheduler", SDG_ALGORITHM_DPMPP, SDG_METHOD_PNDM},
+        {"KDPM2DiscreteScheduler", SDG_ALGORITHM_DPMPP, SDG_METHOD_DPM2},
+        {"DPMSolverMultistepScheduler", SDG_ALGORITHM_DPM, SDG_METHOD_DPMPP2M},
+        {"DPMSolverMultistepScheduler", SDG_ALGORITHM_SDE_DPMPP, SDG_METHOD_DPMPP2M_SDE},
+        {"EDMEulerScheduler", SDG_ALGORITHM_DPMPP, SDG_METHOD_EULER},
+        {"FlowMatchEulerDiscreteScheduler", SDG_ALGORITHM_DPMPP, -1},
+        {"", SDG_ALGORITHM_DPMPP, -1},
+    };
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        struct sdg_scheduler_config c = stable_diffusion();
+        snprintf(c.class_name, sizeof c.class_name, "%s", classes[i].class_name);
+        c.solver.algorithm = classes[i].algorithm;
+        assert_int_equal(sdg_method_of_config(&c), classes[i].method);
+    }
     struct sdg_sampler *none = NULL;
     sdg_sampler_destroy(&none);
 }
