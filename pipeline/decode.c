@@ -36,7 +36,7 @@ enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct s
     struct sdg_network_shape step =
         sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, sdg_tokenizer_length(p->tokenizer[0]));
     double unet = 0, whole = 0;
-    step.batch = job->guidance ? 2 : 1;
+    step.batch = job->branches.count;
     SDG_TRY(count_macs(p, SDG_NETWORK_UNET_STEP, &step, &unet));
     SDG_TRY(count_macs(p, SDG_NETWORK_DECODER, &decoder, &whole));
     *share = whole / unet;

@@ -74,6 +74,21 @@ static void print_quantization(const struct printer *out, const struct sdg_pipel
              q->temporal_sites, q->site_count - q->temporal_sites);
 }
 
+// Nothing for a prompt that is the same at all steps.
+static enum sdg_result print_branches(const struct printer *out, struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    const struct sdg_branches *b = &job->branches;
+    struct sdg_branch_groups groups;
+    if (b->count <= 2 && b->text_count == b->count)
+        return SDG_OK;
+    SDG_TRY(sdg_branch_groups_create(&p->log, b, sdg_unet_batch(job), &groups));
+    line(out, "prompt: %d part%s%s, %d texts in all, %d run%s of the UNet per evaluation", b->count - b->guided,
+         b->count - b->guided > 1 ? "s" : "", b->guided ? " beside the negative prompt" : "", b->text_count,
+         groups.runs, groups.runs > 1 ? "s" : "");
+    sdg_branch_groups_clear(&groups);
+    return SDG_OK;
+}
+
 static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline *p, struct sdg_job *job, bool kernels)
 {
     const double mib = 1024.0 * 1024.0;
@@ -85,6 +100,7 @@ static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline
          !job->guidance            ? "off"
              : job->split_guidance ? "one branch at a time"
                                    : "as batch 2");
+    SDG_TRY(print_branches(out, p, job));
     print_quantization(out, p);
     for (int i = 0; i < SDG_STAGE_COUNT; i++) {
         const struct sdg_device_info *info = sdg_backend_info(p->stage[i].backend);

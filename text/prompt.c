@@ -1,7 +1,8 @@
 #include "text/prompt.h"
 
 #include "base/memory.h"
-#include "text/tokenizer_unicode.h"
+#include "text/prompt_number.h"
+#include "text/prompt_words.h"
 
 #include <math.h>
 #include <string.h>
@@ -52,47 +53,15 @@ static enum sdg_result add_part(struct parse *p, const char *text, size_t length
     return SDG_OK;
 }
 
-static bool is_word_char(int32_t c)
-{
-    enum sdg_char_class class = sdg_char_class(c);
-    return c == '_' || class == SDG_CHAR_LETTER || class == SDG_CHAR_NUMBER;
-}
-
-static bool word_char_before(const char *start, const char *at)
-{
-    const char *lead = at;
-    while (lead > start && at - lead < 4) {
-        lead--;
-        if (((unsigned char)*lead & 0xc0) != 0x80)
-            break;
-    }
-    int32_t c;
-    return lead < at &&
-        sdg_utf8_next((const unsigned char *)lead, (const unsigned char *)at, &c) == (size_t)(at - lead) &&
-        is_word_char(c);
-}
-
-static bool word_char_after(const char *at, const char *end)
-{
-    int32_t c;
-    return at < end && sdg_utf8_next((const unsigned char *)at, (const unsigned char *)end, &c) > 0 && is_word_char(c);
-}
-
 // Adds text without brackets, split at the word BREAK.
 static enum sdg_result add_text(struct parse *p, const char *text, size_t length)
 {
     static const char word[] = "BREAK";
-    const size_t word_length = sizeof word - 1;
-    const char *start = text, *end = text + length, *at = text;
-    while ((size_t)(end - at) >= word_length) {
-        const char *after = at + word_length;
-        if (memcmp(at, word, word_length) != 0 || word_char_before(text, at) || word_char_after(after, end)) {
-            at++;
-            continue;
-        }
+    const char *start = text, *end = text + length, *at;
+    while ((at = sdg_prompt_find_word(text, start, end, word))) {
         SDG_TRY(add_part(p, start, (size_t)(at - start), false));
         SDG_TRY(add_part(p, "", 0, true));
-        start = at = after;
+        start = at + strlen(word);
     }
     return add_part(p, start, (size_t)(end - start), false);
 }
@@ -120,33 +89,13 @@ static const char *skip_space(const char *s)
     return s;
 }
 
-// Reads ": number )" at `s`, which is a colon. Returns what follows the bracket, or NULL. Independent of the locale,
-// and exact to the last bit up to 15 digits.
+// Reads ": number )" at `s`, which is a colon. Returns what follows the bracket, or NULL. webui knows no exponents here.
 static const char *read_weight(const char *s, double *weight)
 {
     s = skip_space(s + 1);
-    bool negative = *s == '-';
-    if (*s == '-' || *s == '+')
-        s++;
-    double digits = 0, scale = 1;
-    bool any = false, point = false;
-    for (; (*s >= '0' && *s <= '9') || (*s == '.' && !point); s++) {
-        if (*s == '.') {
-            point = true;
-            continue;
-        }
-        any = true;
-        if (point && scale >= 1e15) // what follows is below the precision of a weight
-            continue;
-        digits = fmin(digits * 10 + (*s - '0'), FACTOR_MAX);
-        if (point)
-            scale *= 10;
-    }
-    s = skip_space(s);
-    if (!any || *s != ')')
-        return NULL;
-    *weight = (negative ? -digits : digits) / scale;
-    return s + 1;
+    const size_t length = sdg_prompt_number(s, strspn(s, "+-.0123456789"), weight);
+    s = skip_space(s + length);
+    return length && *s == ')' ? s + 1 : NULL;
 }
 
 // One step of the syntax at `s`, which is not at the end; returns what follows it in *next.
@@ -298,15 +247,56 @@ static bool push_token(struct chunker *c, int32_t id, float weight)
     return true;
 }
 
+// As much of a text as a message has room for, in whole characters.
+static void quote(const char *text, char *out, size_t size)
+{
+    size_t length = strnlen(text, size);
+    if (length >= size) {
+        length = size - sizeof "...";
+        while (length && ((unsigned char)text[length] & 0xc0) == 0x80)
+            length--;
+    }
+    memcpy(out, text, length);
+    strcpy(out + length, text[length] ? "..." : "");
+}
+
+// Finds the word at which a text was cut after so many of its tokens. Words are tokenized one by one, which is cheap
+// because there is room for a few hundred.
+static enum sdg_result note_cut(struct chunker *c, const char *text, size_t taken)
+{
+    static const char space[] = " \t\n\v\f\r";
+    for (const char *word = text + strspn(text, space);; word += strspn(word, space)) {
+        const size_t length = strcspn(word, space);
+        int32_t *ids;
+        size_t count;
+        char *copy = sdg_alloc(c->log, length + 1, 1, "a word");
+        if (!copy)
+            return SDG_ERROR_MEMORY;
+        memcpy(copy, word, length);
+        enum sdg_result result = sdg_tokenize(c->t, c->log, copy, &ids, &count);
+        sdg_free(copy);
+        if (result != SDG_OK)
+            return result;
+        sdg_free(ids);
+        if (count > taken || !word[length]) {
+            quote(word, c->out->cut, sizeof c->out->cut);
+            return SDG_OK;
+        }
+        taken -= count;
+        word += length;
+    }
+}
+
 static enum sdg_result push_text(struct chunker *c, const char *text, float weight)
 {
     int32_t *ids;
     size_t count;
     SDG_TRY(sdg_tokenize(c->t, c->log, text, &ids, &count));
-    for (size_t i = 0; i < count && push_token(c, ids[i], weight); i++)
-        ;
+    size_t taken = 0;
+    while (taken < count && push_token(c, ids[taken], weight))
+        taken++;
     sdg_free(ids);
-    return SDG_OK;
+    return taken < count ? note_cut(c, text, taken) : SDG_OK;
 }
 
 static enum sdg_result push_parts(struct chunker *c, struct parse *p)

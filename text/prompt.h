@@ -34,6 +34,7 @@ struct sdg_prompt_tokens {
     float *weights; // [chunks][N], 1 for begin, end, padding
     bool weighted;  // any weight differs from 1
     bool truncated; // something was cut
+    char cut[64];   // how it begins, shortened
 };
 
 // Fills *out, which sdg_prompt_tokens_clear releases. On failure *out is all zero.

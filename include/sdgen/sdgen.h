@@ -65,6 +65,7 @@ SDG_API const char *sdg_build_info(void);
 #define SDG_API_VERSION 2
 #define SDG_LINK_NAME_(name, version) name##version
 #define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
+#define sdg_check_prompt SDG_LINK_NAME(sdg_check_prompt_, SDG_API_VERSION)
 #define sdg_image_create SDG_LINK_NAME(sdg_image_create_, SDG_API_VERSION)
 #define sdg_list_devices SDG_LINK_NAME(sdg_list_devices_, SDG_API_VERSION)
 #define sdg_pipeline_create SDG_LINK_NAME(sdg_pipeline_create_, SDG_API_VERSION)
@@ -178,9 +179,10 @@ struct sdg_pipeline_info {
 }; // strings are valid as long as the pipeline
 
 struct sdg_generate_params {
-    const char *prompt;          // NULL = ""
-    const char *negative_prompt; // NULL = absent
-    bool plain_prompt;           // no A1111 weights
+    // UTF-8, in the syntax of docs/prompts.md: weights, BREAK, AND, [from:to:when], [a|b]. NULL = ""
+    const char *prompt;
+    const char *negative_prompt; // the same, but for AND; NULL = absent
+    bool plain_prompt;           // both are taken literally
     int width, height;           // multiples of sdg_pipeline_info.factor, at most 16384; 0 = init image's, else model's
     int steps;                   // 1..1000; 0 = 20, or what `sigmas` has, which must not contradict
     // -1000..1000; default sdg_pipeline_info.cfg_scale (7, of an LCM 8.5). At most 1 runs one branch
@@ -234,6 +236,11 @@ SDG_API void sdg_pipeline_info(const struct sdg_pipeline *pipeline, struct sdg_p
 // Prompt -> picture. Blocks until the pixels are in host memory; *out is owned by the caller. `info` may be NULL.
 SDG_API enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                                      struct sdg_image **out, struct sdg_generate_info *info);
+// What sdg_generate refuses in a prompt whatever the model is, for programs that want to say it before they open one.
+// SDG_ERROR_USAGE: not UTF-8, or more than 16 MiB. SDG_ERROR_UNSUPPORTED, unless `plain`: <name:...>, which asks for a
+// LoRA or another network beside the model; a < without a name and a colon is text. `what` begins the message: "the
+// prompt".
+SDG_API enum sdg_result sdg_check_prompt(const struct sdg_log *log, const char *what, const char *prompt, bool plain);
 // The stages, their memory and the kernels that would be used, one line per call of `fn`; generates nothing.
 SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,
                                  void (*fn)(void *user, const char *line), void *user);
