@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "pipeline/answers.h"
+#include "pipeline/call.h"
 #include "pipeline/job.h"
 #include "pipeline/progress.h"
 #include "pipeline/sample.h"
@@ -96,13 +97,14 @@ enum sdg_result sdg_trajectory_record(struct sdg_pipeline *p, const struct sdg_g
 {
     struct sdg_job job;
     *out = (struct sdg_trajectory){0};
+    SDG_TRY(sdg_call_enter(p, __func__));
     enum sdg_result result = create_job(p, generate, &job);
     if (result == SDG_OK)
         result = draw(p, &job, out);
     if (result != SDG_OK)
         sdg_trajectory_clear(out);
     sdg_job_clear(&job);
-    return result;
+    return sdg_call_leave(p, result);
 }
 
 // ---- replaying ----
@@ -172,10 +174,15 @@ enum sdg_result sdg_trajectory_replay(struct sdg_pipeline *p, const struct sdg_g
                             .answer = sdg_alloc_raw(&p->log, answers, sizeof(float), "latents")};
     if (!replay.answer)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = create_job(p, generate, &job);
+    enum sdg_result result = sdg_call_enter(p, __func__);
+    if (result != SDG_OK) {
+        sdg_free(replay.answer);
+        return result;
+    }
+    result = create_job(p, generate, &job);
     if (result == SDG_OK)
         result = run_calls(p, &job, &replay);
     sdg_job_clear(&job);
     sdg_free(replay.answer);
-    return result;
+    return sdg_call_leave(p, result);
 }

@@ -1,5 +1,7 @@
 #include "pipeline/stages.h"
 
+#include "pipeline/call.h"
+
 const struct sdg_stage_row *sdg_stage_row(enum sdg_stage stage)
 {
     static const struct sdg_stage_row rows[SDG_STAGE_COUNT] = {
@@ -23,5 +25,7 @@ enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
         .cpu_mask = p->cpu_mask,
         .cache_dir = p->cache_dir,
     };
-    return sdg_backend_create(&p->log, s->name, &params, &s->backend);
+    SDG_TRY(sdg_backend_create(&p->log, s->name, &params, &s->backend));
+    sdg_backend_watch(s->backend, sdg_call_goes_on, p);
+    return SDG_OK;
 }
