@@ -8,10 +8,10 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "common/output.h"
+#include "common/prompts.h"
 #include "common/frame.h"
 #include "sdgen/array.h"
 
-enum { PROMPT_BYTES = 1 << 20 };
 
 #define LIST(name, ...)                                        \
     static const char *const *name(void)                       \
@@ -465,38 +465,6 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
 
 // -------------------------------------------------------------------------------------------------- prompts
 
-// The text of one prompt: from the command line or a file (without its last line end). NULL if neither is given.
-static enum sdg_result read_prompt(struct app_ui *ui, const struct sdgen_options *options, const char *what,
-                                   const char *text, const char *path, char **prompt)
-{
-    size_t size = 0;
-    *prompt = NULL;
-    if (path) {
-        enum sdg_result result = sdg_input_read(app_log_of(ui), path, PROMPT_BYTES, prompt, &size);
-        if (result != SDG_OK)
-            return result;
-        if (strlen(*prompt) != size)
-            return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is not a text, it has a zero byte", path);
-        while (size && ((*prompt)[size - 1] == '\n' || (*prompt)[size - 1] == '\r'))
-            (*prompt)[--size] = 0;
-    } else if (text) {
-        *prompt = sdg_strdup(app_log_of(ui), text);
-        if (!*prompt)
-            return SDG_ERROR_MEMORY;
-    } else {
-        return SDG_OK;
-    }
-    if (!sdg_utf8_valid(*prompt, strlen(*prompt)))
-        return app_fail(ui, path ? SDG_ERROR_INPUT : SDG_ERROR_USAGE, "%s: the %s is not UTF-8",
-                        path ? path : "command line", what);
-    if (!strcmp(options->values.syntax, "a1111") && strstr(*prompt, "<lora:"))
-        return app_fail(
-            ui, SDG_ERROR_UNSUPPORTED,
-            "the %s has <lora:...>, which is not in this version of sdgen (--prompt-syntax plain takes it as text)",
-            what);
-    return SDG_OK;
-}
-
 enum sdg_result sdgen_read_file(struct app_ui *ui, const char *path, const char **name, char **data, size_t *size)
 {
     static const size_t most_bytes = (size_t)256 << 20;
@@ -520,10 +488,11 @@ static enum sdg_result read_prompts(struct app_ui *ui, struct sdgen_options *opt
 {
     const struct sdgen_values *values = &options->values;
     const char *prompt = options->arguments.positionals ? options->arguments.positional[0] : values->prompt;
-    enum sdg_result result = read_prompt(ui, options, "prompt", prompt, values->prompt_file, &options->prompt);
+    const bool plain = !strcmp(values->syntax, "plain");
+    enum sdg_result result = app_prompt_read(ui, "the prompt", prompt, values->prompt_file, plain, &options->prompt);
     if (result == SDG_OK)
-        result =
-            read_prompt(ui, options, "negative prompt", values->negative, values->negative_file, &options->negative);
+        result = app_prompt_read(ui, "the negative prompt", values->negative, values->negative_file, plain,
+                                 &options->negative);
     if (result == SDG_OK && !options->prompt && !values->plan)
         result = no_prompt(ui, options, bare);
     return result;

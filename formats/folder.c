@@ -204,12 +204,11 @@ static enum sdg_result open_scheduler(const struct sdg_log *log, struct sdg_mode
 
 static enum sdg_result open_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
 {
-    bool found = false;
     char *folder = NULL;
     SDG_TRY(locate(log, model, i ? "tokenizer_2" : "tokenizer", &folder));
-    enum sdg_result result = sdg_tokenizer_read(log, model, i, folder, &found);
+    enum sdg_result result = sdg_find_folder_tokenizer(log, model, i, folder);
     sdg_free(folder);
-    return result != SDG_OK || found ? result : sdg_tokenizer_fallback(log, model, i);
+    return result;
 }
 
 // ---- the folder ----
@@ -220,14 +219,10 @@ static enum sdg_result read_pipeline_class(const struct sdg_json *json, struct s
         const char *name;
         bool corrects_scheduler, latent_consistency;
     } known[] = {
-        {"StableDiffusionPipeline", true, false},
-        {"StableDiffusionImg2ImgPipeline", true, false},
-        {"StableDiffusionInpaintPipeline", true, false},
-        {"StableDiffusionXLPipeline", false, false},
-        {"StableDiffusionXLImg2ImgPipeline", false, false},
-        {"StableDiffusionXLInpaintPipeline", false, false},
-        {"LatentConsistencyModelPipeline", false, true},
-        {"LatentConsistencyModelImg2ImgPipeline", false, true},
+        {"StableDiffusionPipeline", true, false},           {"StableDiffusionImg2ImgPipeline", true, false},
+        {"StableDiffusionInpaintPipeline", true, false},    {"StableDiffusionXLPipeline", false, false},
+        {"StableDiffusionXLImg2ImgPipeline", false, false}, {"StableDiffusionXLInpaintPipeline", false, false},
+        {"LatentConsistencyModelPipeline", false, true},    {"LatentConsistencyModelImg2ImgPipeline", false, true},
     };
     const char *name;
     SDG_TRY(sdg_json_string(json, "_class_name", known[0].name, &name));
@@ -257,6 +252,17 @@ static void read_scheduler_class(const struct sdg_json *json, struct sdg_model *
         snprintf(model->scheduler_class, sizeof model->scheduler_class, "%s", name->valuestring);
 }
 
+// transformers makes the class that the index names; another one cuts texts in another way.
+static enum sdg_result check_tokenizer_class(const struct sdg_json *json, const char *component)
+{
+    const cJSON *name = cJSON_GetArrayItem(sdg_json_get(json, component), 1);
+    if (!listed(json, component) || !cJSON_IsString(name) || strcmp(name->valuestring, "CLIPTokenizer") == 0 ||
+        strcmp(name->valuestring, "CLIPTokenizerFast") == 0)
+        return SDG_OK;
+    return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is a %.64s, supported: CLIPTokenizer", json->path,
+                    component, name->valuestring);
+}
+
 static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *model, const char *path)
 {
     char *text;
@@ -273,6 +279,12 @@ static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *m
                      "%s: has no first text encoder: a refiner of Stable Diffusion XL, which is not supported; give "
                      "the base model",
                      path);
+    if (result == SDG_OK)
+        result = check_tokenizer_class(&json, "tokenizer");
+    if (result == SDG_OK)
+        result = check_tokenizer_class(&json, "tokenizer_2");
+    if (result == SDG_OK)
+        result = sdg_json_bool(&json, "force_zeros_for_empty_prompt", true, &model->zeros_for_no_prompt);
     if (listed(&json, "scheduler"))
         read_scheduler_class(&json, model);
     model->text_encoders = listed(&json, "text_encoder_2") ? 2 : 1;

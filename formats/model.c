@@ -6,15 +6,6 @@
 
 #include <string.h>
 
-static const char default_pad_token[] = "<|endoftext|>";
-
-const char *sdg_model_tokenizer_hint(void)
-{
-    return "the model has no tokenizer: put CLIP's vocab.json and merges.txt beside the model file or into a folder "
-           "tokenizer there, or "
-           "name their folder in the environment variable SDGEN_TOKENIZER";
-}
-
 static enum sdg_result check_latent(const struct sdg_log *log, const struct sdg_model *model)
 {
     const struct sdg_unet_config *unet = &model->unet_config;
@@ -81,9 +72,6 @@ static enum sdg_result check_fit(const struct sdg_log *log, const struct sdg_mod
                         "%s: cross_attention_dim of the UNet%s is %d, but the text encoder gives %d", model->path,
                         in_config(model), unet->cross_attention_dim, context);
     SDG_TRY(check_added(log, model));
-    if (model->text_encoders == 2 && text[0].positions != text[1].positions)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the two text encoders differ in max_position_embeddings",
-                        model->path);
     return SDG_OK;
 }
 
@@ -117,9 +105,6 @@ static enum sdg_result fill_model(const struct sdg_log *log, const char *path, s
     }
     if (model->vae_path)
         SDG_TRY(replace_vae(log, model));
-    for (int i = 0; i < model->text_encoders; i++)
-        if (!model->pad_token[i] && !(model->pad_token[i] = sdg_strdup(log, default_pad_token)))
-            return SDG_ERROR_MEMORY;
     model->kind = kind_of(model);
     return check_fit(log, model);
 }
@@ -131,7 +116,10 @@ enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *pat
     if (!model)
         return SDG_ERROR_MEMORY;
     model->no_mmap = params && params->no_mmap;
+    model->zeros_for_no_prompt = true;
     enum sdg_result result = SDG_OK;
+    if (params && params->tokenizer && !(model->tokenizer_path = sdg_strdup(log, params->tokenizer)))
+        result = SDG_ERROR_MEMORY;
     if (params && params->vae && !(model->vae_path = sdg_strdup(log, params->vae)))
         result = SDG_ERROR_MEMORY;
     if (result == SDG_OK)
@@ -171,12 +159,10 @@ void sdg_model_close(struct sdg_model **handle)
         return;
     sdg_tensors_destroy(&model->unet);
     sdg_tensors_destroy(&model->vae);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++)
         sdg_tensors_destroy(&model->text[i]);
-        sdg_free(model->vocab_json[i]);
-        sdg_free(model->merges_txt[i]);
-        sdg_free(model->pad_token[i]);
-    }
+    sdg_model_drop_tokenizers(model);
+    sdg_free(model->tokenizer_path);
     sdg_free(model->base_path);
     sdg_free(model->vae_path);
     sdg_free(model->path);

@@ -7,8 +7,6 @@
 #include "formats/names.h"
 #include "formats/view.h"
 
-enum { SDG_TOKENIZER_LIMIT = 64 << 20 };
-
 // Fill a model whose path and no_mmap are set. On failure the caller closes it.
 enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *model);
 enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model *model);
@@ -44,11 +42,11 @@ enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *
 enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors *view, enum sdg_part part,
                                   const struct sdg_tensor *tensor, const char *name);
 
-// vocab.json, merges.txt and the padding token of tokenizer `i` from `folder`. *found is false, and nothing is read,
-// without a vocab.json there.
-enum sdg_result sdg_tokenizer_read(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder,
-                                   bool *found);
-// The folder that $SDGEN_TOKENIZER names, for models that have no tokenizer of their own.
-enum sdg_result sdg_tokenizer_fallback(const struct sdg_log *log, struct sdg_model *model, int i);
+// Tokenizer `i` of a folder: the one that the caller named, the model's own in `folder`, or $SDGEN_TOKENIZER's.
+enum sdg_result sdg_find_folder_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i,
+                                          const char *folder);
+// Tokenizer `i` of a single file, which has none inside: the one that the caller named, one beside the file or in a
+// folder tokenizer (or tokenizer_2) there, $SDGEN_TOKENIZER's, or CLIP's where tools/get-clip-tokenizer put it.
+enum sdg_result sdg_find_file_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i);
 
 #endif

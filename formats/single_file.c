@@ -68,13 +68,6 @@ static enum sdg_result open_openclip(const struct sdg_log *log, struct sdg_model
     return sdg_openclip_open(log, source, prefix, &model->text_config[i], i == 0, &model->text[i]);
 }
 
-// OpenCLIP's tokenizer pads with the token 0.
-static enum sdg_result pad_with_zero(const struct sdg_log *log, struct sdg_model *model, int i)
-{
-    model->pad_token[i] = sdg_strdup(log, "!");
-    return model->pad_token[i] ? SDG_OK : SDG_ERROR_MEMORY;
-}
-
 static enum sdg_result open_xl_encoders(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source,
                                         const char *first)
 {
@@ -82,10 +75,8 @@ static enum sdg_result open_xl_encoders(const struct sdg_log *log, struct sdg_mo
     model->text_encoders = 2;
     SDG_TRY(open_clip(log, model, source, first, SDG_ENCODER_CLIP_XL, 0));
     if (sdg_source_has_prefix(source, renamed))
-        SDG_TRY(open_clip(log, model, source, renamed, SDG_ENCODER_OPENCLIP_XL, 1));
-    else
-        SDG_TRY(open_openclip(log, model, source, second, 1));
-    return pad_with_zero(log, model, 1);
+        return open_clip(log, model, source, renamed, SDG_ENCODER_OPENCLIP_XL, 1);
+    return open_openclip(log, model, source, second, 1);
 }
 
 static enum sdg_result no_text_encoder(const struct sdg_log *log, const struct sdg_source *source)
@@ -114,14 +105,10 @@ static enum sdg_result open_text_encoders(const struct sdg_log *log, struct sdg_
     if (unet->addition_embed_dim)
         return no_text_encoder(log, source);
     if (sdg_source_has_prefix(source, openclip))
-        SDG_TRY(open_openclip(log, model, source, openclip, 0));
-    else if (!sdg_source_has_prefix(source, clip))
+        return open_openclip(log, model, source, openclip, 0);
+    if (!sdg_source_has_prefix(source, clip))
         return no_text_encoder(log, source);
-    else if (!unet->linear_projection)
-        return open_clip(log, model, source, clip, SDG_ENCODER_CLIP, 0);
-    else
-        SDG_TRY(open_clip(log, model, source, clip, SDG_ENCODER_OPENCLIP, 0));
-    return pad_with_zero(log, model, 0);
+    return open_clip(log, model, source, clip, unet->linear_projection ? SDG_ENCODER_OPENCLIP : SDG_ENCODER_CLIP, 0);
 }
 
 // Names as trainers wrap them; said, since nobody meant to save them so.
@@ -164,27 +151,6 @@ static enum sdg_result open_parts(const struct sdg_log *log, struct sdg_model *m
     return open_vae(log, model, source);
 }
 
-// $SDGEN_TOKENIZER, then the file's folder, then a folder tokenizer in it, then the folder this build was told of. The
-// order lets users replace what lies around.
-static enum sdg_result find_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
-{
-    bool found = false;
-    SDG_TRY(sdg_tokenizer_fallback(log, model, i));
-    if (model->vocab_json[i])
-        return SDG_OK;
-    char *folder = sdg_path_folder(log, model->path), *inner = folder ? sdg_path_join(log, folder, "tokenizer") : NULL;
-    enum sdg_result result = inner ? sdg_tokenizer_read(log, model, i, folder, &found) : SDG_ERROR_MEMORY;
-    if (result == SDG_OK && !found)
-        result = sdg_tokenizer_read(log, model, i, inner, &found);
-#ifdef SDG_CLIP_TOKENIZER
-    if (result == SDG_OK && !found)
-        result = sdg_tokenizer_read(log, model, i, SDG_CLIP_TOKENIZER, &found);
-#endif
-    sdg_free(inner);
-    sdg_free(folder);
-    return result;
-}
-
 enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model *model)
 {
     struct sdg_source *source;
@@ -194,6 +160,6 @@ enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model
     enum sdg_result result = open_parts(log, model, source);
     sdg_source_drop(&source); // the views hold it
     for (int i = 0; result == SDG_OK && i < model->text_encoders; i++)
-        result = find_tokenizer(log, model, i);
+        result = sdg_find_file_tokenizer(log, model, i);
     return result;
 }

@@ -100,7 +100,8 @@ static enum sdg_result find_indices(struct collector *c)
 // The graph that one picture of `job` runs, to learn its sites.
 static enum sdg_result find_sites(struct collector *c, const struct sdg_job *job)
 {
-    const struct sdg_network_shape shape = sdg_network_shape(c->p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
+    const struct sdg_network_shape shape =
+        sdg_network_shape(c->p, job, SDG_NETWORK_UNET_STEP, sdg_tokenizer_length(c->p->tokenizer[0]));
     struct sdg_graph *graph;
     enum sdg_result result = sdg_network_build(c->p, SDG_NETWORK_UNET_STEP, &shape, &graph);
     if (result == SDG_OK)

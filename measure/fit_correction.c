@@ -180,7 +180,7 @@ static void compare(void *user, int call, float *answer)
     const struct measurement *m = user;
     const struct sdg_trajectory *t = m->shown;
     observe(m->moments + m->row_of_call[call] * t->channels, sdg_trajectory_answer(t, call), answer, t->channels,
-            t->pixels, t->branches == 2);
+            t->pixels, t->branches > 1);
 }
 
 static enum sdg_result record_all(struct measurement *m, struct sdg_pipeline *p)

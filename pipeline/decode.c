@@ -33,9 +33,10 @@ static enum sdg_result count_macs(const struct sdg_pipeline *p, enum sdg_network
 enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct sdg_job *job, double *share)
 {
     const struct sdg_network_shape decoder = {.height = job->latent_h, .width = job->latent_w};
-    struct sdg_network_shape step = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
+    struct sdg_network_shape step =
+        sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, sdg_tokenizer_length(p->tokenizer[0]));
     double unet = 0, whole = 0;
-    step.batch = job->guidance ? 2 : 1;
+    step.batch = job->branches.count;
     SDG_TRY(count_macs(p, SDG_NETWORK_UNET_STEP, &step, &unet));
     SDG_TRY(count_macs(p, SDG_NETWORK_DECODER, &decoder, &whole));
     *share = whole / unet;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "pipeline/method.h"
 #include "pipeline/parameter_names.h"
+#include "text/prompt_check.h"
 #include "vae/vae.h"
 
 #include <math.h>
@@ -190,6 +191,23 @@ static enum sdg_result seed_generators(struct sdg_pipeline *p, struct sdg_job *j
     return SDG_OK;
 }
 
+double sdg_job_scale(const struct sdg_job *job)
+{
+    return job->guidance ? job->cfg_scale : 1.0;
+}
+
+// Composed prompts need the negative prompt's branch at every scale: without it the differences of the parts from it
+// cannot be added up.
+static enum sdg_result find_branches(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    const bool plain = job->params->plain_prompt;
+    SDG_TRY(sdg_check_prompt(&p->log, "the prompt", job->prompt, plain));
+    SDG_TRY(sdg_check_prompt(&p->log, "the negative prompt", job->negative, plain));
+    return sdg_branches_create(&p->log, job->prompt, job->negative, plain,
+                               job->guidance || sdg_branches_composed(job->prompt, plain),
+                               sdg_sampler_steps(job->sampler), job->steps, &job->branches);
+}
+
 // Stable Diffusion XL was trained on the last layer but one, of a single layer on what goes into it.
 static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *job)
 {
@@ -222,9 +240,6 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     job->negative = params->negative_prompt ? params->negative_prompt : "";
     job->negative_absent = !params->negative_prompt;
     job->keep_networks = p->params.keep == SDG_KEEP_NETWORKS;
-    if (!p->tokenizer[0])
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s has no tokenizer: %s", p->model->path,
-                        sdg_model_tokenizer_hint());
     SDG_TRY(find_size(p, job));
     SDG_TRY(check_channels(p, job));
     SDG_TRY(check_arrays(p, job));
@@ -233,7 +248,8 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     SDG_TRY(find_clip_skip(p, job));
     SDG_TRY(find_tiles(p, job));
     SDG_TRY(seed_generators(p, job));
-    return make_sampler(p, job);
+    SDG_TRY(make_sampler(p, job));
+    return find_branches(p, job);
 }
 
 void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
@@ -251,6 +267,7 @@ bool sdg_job_is_tiled(const struct sdg_job *job)
 
 void sdg_job_clear(struct sdg_job *job)
 {
+    sdg_branches_clear(&job->branches);
     if (job->sampler)
         sdg_sampler_destroy(&job->sampler);
 }

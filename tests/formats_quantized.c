@@ -98,7 +98,7 @@ static void test_rest_comes_from_base(void **state)
     const struct sdg_tensor *conv = sdg_tensors_find(model->unet, "conv_in.weight");
     sdg_tensors_release(model->unet, conv);
     assert_memory_equal(conv->data, values, conv->bytes);
-    assert_string_equal(model->vocab_json[0], "{\"a\":0}");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"a\":0}");
     assert_string_equal(model->scheduler.class_name, "DDIMScheduler");
     sdg_model_close(&model);
 
@@ -109,7 +109,7 @@ static void test_rest_comes_from_base(void **state)
     write_text_encoder("q", "text_encoder");
     remove(temp_path("base/model_index.json"));
     model = open_model(temp_path("q"));
-    assert_string_equal(model->vocab_json[0], "{\"b\":0}");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"b\":0}");
     assert_string_equal(model->scheduler.class_name, "PNDMScheduler");
     assert_non_null(strstr(sdg_tensors_path(model->text[0]), "q/text_encoder"));
     assert_non_null(strstr(sdg_tensors_path(model->vae), "base/vae"));

@@ -134,6 +134,39 @@ static struct sdg_tensors *part_of(const struct sdg_model *model, const char *ld
     return strncmp(ldm, "model.", 6) == 0 ? model->unet : strncmp(ldm, "first", 5) == 0 ? model->vae : model->text[0];
 }
 
+static void expect_vocabulary(const char *want)
+{
+    struct sdg_model *model = open_model(temp_path("s/model.safetensors"));
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], want);
+    assert_string_equal(model->tokenizer[0].pad, "<|endoftext|>"); // CLIP's, whatever the file says
+    sdg_model_close(&model);
+}
+
+// Without a tokenizer beside the file: the fetched one, before it the environment's. (One that this source tree has may
+// be found, too.)
+static void test_search(void)
+{
+    struct sdg_model *model = open_model(temp_path("s/model.safetensors"));
+    struct temp_log t;
+    if (!model->tokenizer[0].folder) {
+        assert_int_equal(sdg_model_check_tokenizers(temp_log(&t), model), SDG_ERROR_INPUT);
+        assert_non_null(strstr(t.last, "tools/get-clip-tokenizer' once"));
+    }
+    sdg_model_close(&model);
+    put("data/sdgen/clip-tokenizer", "vocab.json", "{\"fetched\":0}");
+    put("data/sdgen/clip-tokenizer", "merges.txt", "");
+    put("data/sdgen/clip-tokenizer", "special_tokens_map.json", "{\"pad_token\":\"!\"}");
+    expect_vocabulary("{\"fetched\":0}");
+    put("named", "vocab.json", "{\"named\":0}");
+    put("named", "merges.txt", "");
+    setenv("SDGEN_TOKENIZER", temp_path("named"), 1);
+    expect_vocabulary("{\"named\":0}");
+    put("s", "tokenizer/vocab.json", "{\"beside\":0}");
+    put("s", "tokenizer/merges.txt", "");
+    expect_vocabulary("{\"beside\":0}");
+    unsetenv("SDGEN_TOKENIZER");
+}
+
 static void test_single_file(void **state)
 {
     (void)state;
@@ -169,23 +202,17 @@ static void test_single_file(void **state)
         assert_int_equal(found->bytes, want.bytes);
         assert_int_equal(found->rank, strstr(want.name, "attn_1") && want.rank == 4 ? 2 : want.rank);
     }
-#ifdef SDG_CLIP_TOKENIZER
-    // last in the order, and it may have gone since the build
-    bool built_in = access(SDG_CLIP_TOKENIZER "/vocab.json", R_OK) == 0;
-#else
-    bool built_in = false;
-#endif
-    assert_true((model->vocab_json[0] != NULL) == built_in);
     sdg_model_close(&model);
+    test_search();
     put("s", "tokenizer/vocab.json", "{\"inner\":0}");
     put("s", "tokenizer/merges.txt", "");
     model = open_model(temp_path("s/model.safetensors"));
-    assert_string_equal(model->vocab_json[0], "{\"inner\":0}");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"inner\":0}");
     sdg_model_close(&model);
     put("s", "vocab.json", "{\"beside\":0}");
     put("s", "merges.txt", "");
     model = open_model(temp_path("s/model.safetensors"));
-    assert_string_equal(model->vocab_json[0], "{\"beside\":0}");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"beside\":0}");
     sdg_model_close(&model);
     size_t count = fail_allocations(temp_path("s/model.safetensors"));
     assert_true(count > 15);
@@ -332,7 +359,7 @@ static void test_openclip(void **state)
     assert_true(c->layers == 1 && c->hidden == 64 && c->heads == 1 && c->vocab_size == 60 && c->positions == 77 &&
                 c->intermediate == 100);
     assert_true(c->activation == SDG_TEXT_GELU && c->projection_dim == 0);
-    assert_string_equal(model->pad_token[0], "!");
+    assert_string_equal(model->tokenizer[0].pad, "!");
     assert_int_equal(sdg_tensors_count(model->text[0]), 14); // without the last layer and the projection
     check_openclip(model->text[0]);
     sdg_model_close(&model);
@@ -343,8 +370,8 @@ static void test_openclip(void **state)
     assert_true(model->vae_config.scaling_factor == 0.13025f && model->unet_config.addition_time_embed_dim == 256);
     assert_true(model->text_config[0].hidden == 24 && model->text_config[1].layers == 2 &&
                 model->text_config[1].projection_dim == 8);
-    assert_string_equal(model->pad_token[0], "<|endoftext|>");
-    assert_string_equal(model->pad_token[1], "!");
+    assert_string_equal(model->tokenizer[0].pad, "<|endoftext|>");
+    assert_string_equal(model->tokenizer[1].pad, "!");
     assert_non_null(sdg_tensors_find(model->unet, "add_embedding.linear_1.weight"));
     assert_int_equal(sdg_tensors_count(model->text[1]), 14 + 4 + 1);
     check_openclip(model->text[1]);
@@ -419,7 +446,7 @@ static void test_sd2_encoders(void **state)
                         c->intermediate == 2 && c->projection_dim == 0);
             assert_true(model->prediction_open && model->unet_config.linear_projection &&
                         model->unet_config.heads[0] == 1);
-            assert_string_equal(model->pad_token[0], "!");
+            assert_string_equal(model->tokenizer[0].pad, "!");
             assert_non_null(sdg_tensors_find(model->text[0], "text_model.encoder.layers.22.mlp.fc1.weight"));
             assert_null(sdg_tensors_find(model->text[0], "text_model.encoder.layers.23.mlp.fc1.weight"));
             sdg_model_set_prediction(model, SDG_PREDICT_V);

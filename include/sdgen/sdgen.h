@@ -61,12 +61,13 @@ SDG_API const char *sdg_version(void);
 SDG_API const char *sdg_build_info(void);
 
 // Raised whenever a struct, an enumeration or the meaning of a call changes. It is part of the link names of the
-// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_1), so
+// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_2), so
 // that a program built against another header is refused by the linker instead of reading structs it does not know.
 // Functions with a handle and _destroy need none: what they get came from one that has.
 #define SDG_API_VERSION 2
 #define SDG_LINK_NAME_(name, version) name##version
 #define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
+#define sdg_check_prompt SDG_LINK_NAME(sdg_check_prompt_, SDG_API_VERSION)
 #define sdg_image_create SDG_LINK_NAME(sdg_image_create_, SDG_API_VERSION)
 #define sdg_list_devices SDG_LINK_NAME(sdg_list_devices_, SDG_API_VERSION)
 #define sdg_pipeline_create SDG_LINK_NAME(sdg_pipeline_create_, SDG_API_VERSION)
@@ -140,6 +141,10 @@ struct sdg_pipeline_params {
     // Another autoencoder (AutoencoderKL, AutoencoderTiny or TAESD, a folder or file); NULL = the model's own, which is
     // not opened otherwise. One that has only a decoder takes no init image.
     const char *vae;
+    // Folder with a tokenizer's files (tokenizer.json, or vocab.json and merges.txt), or with folders tokenizer and
+    // tokenizer_2 of them, in place of the model's; NULL = the model's. A single file has none: then one beside it,
+    // $SDGEN_TOKENIZER's, or CLIP's as tools/get-clip-tokenizer fetches it
+    const char *tokenizer;
     // "auto", "cpu", "vulkan", "vulkan:1", "reference", or per stage "te=cpu,unet=vulkan,vae=cpu"; NULL = auto
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
@@ -180,9 +185,10 @@ struct sdg_pipeline_info {
 }; // strings are valid as long as the pipeline
 
 struct sdg_generate_params {
-    const char *prompt;          // NULL = ""
-    const char *negative_prompt; // NULL = absent
-    bool plain_prompt;           // no A1111 weights
+    // UTF-8, in the syntax of docs/prompts.md: weights, BREAK, AND, [from:to:when], [a|b]. NULL = ""
+    const char *prompt;
+    const char *negative_prompt; // the same, but for AND; NULL = absent
+    bool plain_prompt;           // both are taken literally
     int width, height;           // multiples of sdg_pipeline_info.factor, at most 16384; 0 = init image's, else model's
     // 1..1000; 0 = 20 (of a latent consistency model 4), or what `sigmas` has, which must not contradict
     int steps;
@@ -242,6 +248,11 @@ SDG_API void sdg_pipeline_info(const struct sdg_pipeline *pipeline, struct sdg_p
 // Prompt -> picture. Blocks until the pixels are in host memory; *out is owned by the caller. `info` may be NULL.
 SDG_API enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                                      struct sdg_image **out, struct sdg_generate_info *info);
+// What sdg_generate refuses in a prompt whatever the model is, for programs that want to say it before they open one.
+// SDG_ERROR_USAGE: not UTF-8, or more than 16 MiB. SDG_ERROR_UNSUPPORTED, unless `plain`: <name:...>, which asks for a
+// LoRA or another network beside the model; a < without a name and a colon is text. `what` begins the message: "the
+// prompt".
+SDG_API enum sdg_result sdg_check_prompt(const struct sdg_log *log, const char *what, const char *prompt, bool plain);
 // Makes the call that uses the pipeline now end with SDG_ERROR_CANCELLED, as a progress callback can. Allowed from any
 // thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected.
 // Must not race with sdg_pipeline_destroy. NULL is fine.
