@@ -129,7 +129,7 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
             .backend = values->backend,
             .type = values->type,
             .threads = options->threads,
-            .max_memory = values->max_memory * (double)(1 << 30),
+            .max_memory = options->max_memory * (double)(1 << 30),
             .keep = values->batch > 1 ? SDG_KEEP_NETWORKS : SDG_KEEP_NOTHING,
             .no_mmap = values->no_mmap,
             .validation = values->validation,
