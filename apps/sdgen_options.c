@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -11,7 +12,6 @@
 #include "common/prompts.h"
 #include "common/frame.h"
 #include "sdgen/array.h"
-
 
 #define LIST(name, ...)                                        \
     static const char *const *name(void)                       \
@@ -23,11 +23,65 @@
 LIST(mode_names, "img_gen", "metadata")
 LIST(syntax_names, "a1111", "plain")
 LIST(metadata_format_names, "text", "json")
-LIST(preview_names, "none", "proj", "tae", "vae")
+LIST(preview_names, "none", "proj")
 
+// Names of stable-diffusion.cpp's, and what it has besides.
 static const char *const sampler_aliases[] = {"ddim_leading", "ddim", "plms", "pndm", NULL};
+static const char *const samplers_later[] = {
+    "ipndm",          "ipndm_v",  "res_multistep",  "res_2s",      "er_sde", "euler_cfg_pp",
+    "euler_a_cfg_pp", "euler_ge", "dpm++2m_sde_bt", "dpm++3m_sde", NULL};
+static const char *const schedule_aliases[] = {"normal", "discrete", NULL};
+static const char *const schedules_later[] = {"gits", "smoothstep", "kl_optimal", "lcm", "bong_tangent", NULL};
+static const char *const modes_later[] = {"vid_gen", "upscale", "convert", "adetailer", NULL};
+static const char *const previews_later[] = {"tae", "vae", NULL};
+static const char *const predictions_later[] = {"edm_v", "sd3_flow", "flux_flow", "flux2_flow", "sefi_flow", NULL};
 
-#define LATER .kind = APP_TEXT, .flags = APP_LATER, .field = 0
+// What people try first.
+static const char *const synonyms[] = {"sampler",
+                                       "sampling-method",
+                                       "method",
+                                       "sampling-method",
+                                       "schedule",
+                                       "scheduler",
+                                       "neg",
+                                       "negative-prompt",
+                                       "cfg",
+                                       "cfg-scale",
+                                       "guidance-scale",
+                                       "cfg-scale",
+                                       "size",
+                                       "width",
+                                       "out",
+                                       "output",
+                                       "outfile",
+                                       "output",
+                                       "num-steps",
+                                       "steps",
+                                       "init-image",
+                                       "init-img",
+                                       "denoise",
+                                       "strength",
+                                       "denoising-strength",
+                                       "strength",
+                                       "ckpt",
+                                       "model",
+                                       "batch",
+                                       "batch-count",
+                                       "n",
+                                       "batch-count",
+                                       "device",
+                                       "backend",
+                                       "devices",
+                                       "list-devices",
+                                       "dtype",
+                                       "type",
+                                       "precision",
+                                       "type",
+                                       "random-seed",
+                                       "seed",
+                                       "info",
+                                       "plan",
+                                       NULL};
 
 #define APP_VALUES struct sdgen_values
 #define APP_FIELDS
@@ -54,12 +108,10 @@ static const struct app_option table[] = {
     {0, "taesd", FILE_NAME(vae, "FILE"), GROUP, .otherwise = "the model's",
      .help = "a tiny autoencoder (TAESD), whole or its decoder; the same as --vae"},
     {0, "tae", FILE_NAME(vae, "FILE"), GROUP, .otherwise = "the model's", .help = "the same as --taesd"},
-    {0, "prediction", NAME(prediction, app_prediction_names), GROUP, .otherwise = "from the model",
-     .help = "what the network predicts"},
+    {0, "prediction", NAME(prediction, app_prediction_names), GROUP, .later = predictions_later,
+     .otherwise = "from the model", .help = "what the network predicts"},
     {0, "clip-skip", INTEGER(clip_skip, -1, 64), GROUP, .initial = "-1",
      .help = "layer of the text encoder to take, from its end; -1 is the model's own"},
-    {0, "lora-model-dir", LATER, .word = "DIR", GROUP, .help = "folder of <lora:name:weight>"},
-    {0, "tensor-type-rules", LATER, .word = "RULES", GROUP, .help = "types of single weights"},
 #undef GROUP
 #define GROUP .group = "Picture"
     {'o', "output", FILE_NAME(output, "FILE"), GROUP, .flags = APP_COMMON, .initial = "output.png",
@@ -85,9 +137,10 @@ static const struct app_option table[] = {
      .otherwise = "the model's: 7, of an LCM 8.5",
      .help = "how strongly to follow the prompt; at most 1 runs one branch"},
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .flags = APP_COMMON,
-     .otherwise = "euler_a, or what the model needs", .aliases = sampler_aliases, .help = "sampler"},
-    {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .flags = APP_COMMON,
-     .otherwise = "discrete, or what the model needs",
+     .otherwise = "euler_a, or what the model needs", .aliases = sampler_aliases, .later = samplers_later,
+     .help = "sampler"},
+    {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .flags = APP_COMMON, .aliases = schedule_aliases,
+     .later = schedules_later, .otherwise = "discrete, or what the model needs",
      .help = "noise levels; model takes sampler, spacing and options from the model's scheduler_config.json"},
     {0, "eta", NUMBER(eta, 0, 1), GROUP, .otherwise = "the sampler's own", .help = "amount of fresh noise per step"},
     {0, "sigmas", TEXT(sigmas, "LIST"), GROUP, .otherwise = "none",
@@ -126,8 +179,8 @@ static const struct app_option table[] = {
     {0, "no-mmap", FLAG(no_mmap), GROUP, .help = "read the weights instead of mapping them"},
     {0, "no-correction", FLAG(no_correction), GROUP,
      .help = "do not correct a quantized model's outputs (for comparison)"},
-    {0, "max-vram", .kind = APP_REAL, .word = "GIB", .min = 0, .max = 65536, FIELD(max_memory), GROUP, .initial = "0",
-     .help = "memory the plan may use; 0 = what is free"},
+    {0, "max-vram", .kind = APP_TEXT, .word = "GIB", FIELD(max_memory), GROUP, .initial = "0",
+     .help = "memory the plan may use; 0 or negative = what is free"},
     {0, "vae-tiling", FLAG(tiling), GROUP, .otherwise = "where memory asks for it", .help = "decode in tiles"},
     {0, "no-vae-tiling", FLAG(no_tiling), GROUP, .help = "never decode in tiles"},
     {0, "vae-tile-size", .kind = APP_TEXT, .word = "NxN", FIELD(tile_size), GROUP, .initial = "32x32",
@@ -139,7 +192,7 @@ static const struct app_option table[] = {
     {0, "plan", FLAG(plan), GROUP, .flags = APP_COMMON, .help = "print stages, memory and kernels, draw nothing"},
 #undef GROUP
 #define GROUP .group = "Watching and comparing"
-    {0, "preview", NAME(preview, preview_names), GROUP, .initial = "none",
+    {0, "preview", NAME(preview, preview_names), GROUP, .later = previews_later, .initial = "none",
      .help = "show the unfinished picture; this version has proj, a quick approximation for latents of 4 channels, as "
              "SD 1.x "
              "has them"},
@@ -153,15 +206,11 @@ static const struct app_option table[] = {
     {0, "dump-steps", FILE_NAME(dump_steps, "FILE"), GROUP, .otherwise = "none",
      .help = "store the latent after every step: .safetensors ('latents_step0', ...) or .npy "
              "[steps,channels,height,width]"},
-    {'M', "mode", NAME(mode, mode_names), GROUP, .initial = "img_gen",
+    {'M', "mode", NAME(mode, mode_names), GROUP, .later = modes_later, .initial = "img_gen",
      .help = "metadata prints the parameters stored in the picture --image"},
     {0, "image", FILE_NAME(image, "FILE"), GROUP, .help = "PNG, JPEG or WebP for -M metadata; - reads standard input"},
     {0, "metadata-format", NAME(metadata_format, metadata_format_names), GROUP, .initial = "text",
      .help = "how -M metadata prints them"},
-    {0, "control-net", LATER, .word = "FILE", GROUP, .help = "ControlNet"},
-    {0, "control-image", LATER, .word = "FILE", GROUP, .help = "picture for ControlNet"},
-    {0, "control-strength", LATER, .word = "X", GROUP, .help = "strength of ControlNet"},
-    {0, "upscale-model", LATER, .word = "FILE", GROUP, .help = "model that enlarges the result"},
 #undef GROUP
 #define GROUP .group = "Program"
     {0, "vulkan-validation", FLAG(validation), GROUP,
@@ -200,6 +249,10 @@ const struct app_command sdgen_command = {
     .options = table,
     .count = sizeof table / sizeof *table,
     .positionals = 1,
+    .synonyms = synonyms,
+    .others = sdgen_others,
+    .other_count = SDGEN_OTHERS,
+    .other_program = "stable-diffusion.cpp",
 };
 
 _Static_assert(sizeof table / sizeof *table <= APP_OPTIONS_MAX, "APP_OPTIONS_MAX is too small");
@@ -218,20 +271,20 @@ static enum sdg_result check_pairs(struct app_ui *ui, const struct sdgen_options
         {"prompt", "prompt-file"}, {"negative-prompt", "negative-prompt-file"},
         {"mmap", "no-mmap"},       {"vae-tiling", "no-vae-tiling"},
         {"verbose", "quiet"},      {"keep-unmasked", "no-keep-unmasked"},
-        {"sigmas", "scheduler"},   {"sigmas", "steps"},
         {"vae", "taesd"},          {"vae", "tae"},
         {"taesd", "tae"},          {"plan", "list-devices"},
     };
     static const char *const needs[][2] = {
-        {"mask", "init-img"},
-        {"strength", "init-img"},
-        {"init-alpha-color", "init-img"},
-        {"keep-unmasked", "mask"},
-        {"no-keep-unmasked", "mask"},
-        {"preview-path", "preview"},
-        {"preview-interval", "preview"},
-        {"image", "mode"},
-        {"metadata-format", "mode"},
+        {"mask", "init-img"}, {"init-alpha-color", "init-img"}, {"keep-unmasked", "mask"}, {"no-keep-unmasked", "mask"},
+        {"image", "mode"},    {"metadata-format", "mode"},
+    };
+    // Accepted, as programs that write command lines give them always: {without effect, because of, given}.
+    static const struct {
+        const char *option, *other;
+        bool given;
+    } idle[] = {
+        {"strength", "init-img", false}, {"preview-path", "preview", false}, {"preview-interval", "preview", false},
+        {"steps", "sigmas", true},       {"scheduler", "sigmas", true},
     };
     for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
         if (sdgen_given(options, apart[i][0]) && sdgen_given(options, apart[i][1]))
@@ -240,6 +293,10 @@ static enum sdg_result check_pairs(struct app_ui *ui, const struct sdgen_options
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         if (sdgen_given(options, needs[i][0]) && !sdgen_given(options, needs[i][1]))
             return app_fail(ui, SDG_ERROR_USAGE, "--%s has no meaning without --%s", needs[i][0], needs[i][1]);
+    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
+        if (sdgen_given(options, idle[i].option) && sdgen_given(options, idle[i].other) == idle[i].given)
+            app_say(ui, SDG_LOG_INFO, "--%s has no effect %s --%s", idle[i].option,
+                    idle[i].given ? "beside" : "without", idle[i].other);
     if (options->arguments.positionals && (sdgen_given(options, "prompt") || sdgen_given(options, "prompt-file")))
         return app_fail(ui, SDG_ERROR_USAGE, "the prompt is given twice: as '%.60s' and by --%s",
                         options->arguments.positional[0], sdgen_given(options, "prompt") ? "prompt" : "prompt-file");
@@ -262,20 +319,6 @@ static enum sdg_result check_stdin(struct app_ui *ui, const struct sdgen_values 
     return SDG_OK;
 }
 
-static enum sdg_result check_later(struct app_ui *ui, const struct sdgen_values *values)
-{
-    // Weight types of stable-diffusion.cpp that are not for this version.
-    static const char *const types[] = {"q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"};
-    for (size_t i = 0; values->type && i < sizeof types / sizeof *types; i++)
-        if (!strcmp(values->type, types[i]))
-            return app_fail(ui, SDG_ERROR_UNSUPPORTED,
-                            "--type: '%s' is not in this version of sdgen (legal: f32, f16, bf16)", values->type);
-    if (!strcmp(values->preview, "tae") || !strcmp(values->preview, "vae"))
-        return app_fail(ui, SDG_ERROR_UNSUPPORTED,
-                        "--preview: '%s' is not in this version of sdgen (legal: none, proj)", values->preview);
-    return SDG_OK;
-}
-
 static enum sdg_result check_type(struct app_ui *ui, const char *type)
 {
     const char *const *names = sdg_names(SDG_NAMES_TYPE);
@@ -284,6 +327,15 @@ static enum sdg_result check_type(struct app_ui *ui, const char *type)
     for (size_t i = 0; names[i]; i++)
         if (!strcmp(names[i], type))
             return SDG_OK;
+    // Weight types of stable-diffusion.cpp: a quantized model is made by sdquant and carries its own.
+    static const char *const weights[] = {"q8_0", "q4_0", "q4_1", "q5_0", "q5_1",
+                                          "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"};
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
+        if (!strcasecmp(type, weights[i]))
+            return app_fail(ui, SDG_ERROR_UNSUPPORTED,
+                            "--type: '%.60s' is not in this version of sdgen (legal: f32, f16, bf16; sdquant writes "
+                            "8-bit and 4-bit weights)",
+                            type);
     const char *nearest = app_nearest(type, names);
     return app_fail(ui, SDG_ERROR_USAGE, "--type: '%.60s' is unknown%s%s%s (legal: f32, f16, bf16)", type,
                     nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
@@ -304,6 +356,27 @@ static enum sdg_result read_tile(struct app_ui *ui, const char *text, int *tile)
         return app_fail(ui, SDG_ERROR_UNSUPPORTED,
                         "--vae-tile-size: '%.60s': tiles are square in this version of sdgen", text);
     *tile = (int)side;
+    return SDG_OK;
+}
+
+// "6", or by device as in stable-diffusion.cpp, "vulkan0=6,cpu=8": the smallest counts, as the plan is one for all.
+static enum sdg_result read_memory(struct app_ui *ui, const char *text, double *gib)
+{
+    *gib = 0;
+    while (text) {
+        char number[40];
+        const size_t length = strcspn(text, ",");
+        const char *equals = memchr(text, '=', length), *from = equals ? equals + 1 : text;
+        const size_t digits = length - (size_t)(from - text);
+        double value = 0;
+        snprintf(number, sizeof number, "%.*s", (int)(digits < sizeof number ? digits : sizeof number - 1), from);
+        if (digits >= sizeof number || !app_read_real(number, &value) || value > 65536)
+            return app_fail(ui, SDG_ERROR_USAGE,
+                            "--max-vram: '%.60s' should be a number of GiB up to 65536, or DEVICE=GIB,...", text);
+        if (value > 0 && (*gib == 0 || value < *gib))
+            *gib = value;
+        text = text[length] ? text + length + 1 : NULL;
+    }
     return SDG_OK;
 }
 
@@ -345,12 +418,19 @@ static enum sdg_result read_color(struct app_ui *ui, const char *text, uint8_t c
 
 static enum sdg_result read_sigmas(struct app_ui *ui, struct sdgen_options *options)
 {
-    const char *text = options->values.sigmas;
+    const char *text = options->values.sigmas, *end = text ? text + strlen(text) : NULL;
     const int room = (int)(sizeof options->sigmas / sizeof *options->sigmas);
     int count = 0;
+    if (text && *text == '[' && end[-1] == ']') { // as lists are written elsewhere
+        text++;
+        end--;
+    }
     while (text) {
         char number[40];
-        size_t length = strcspn(text, ",");
+        text += strspn(text, " ");
+        size_t length = strcspn(text, ", ");
+        if (text + length > end)
+            length = (size_t)(end - text);
         snprintf(number, sizeof number, "%.*s", (int)(length < sizeof number ? length : sizeof number - 1), text);
         double value = 0;
         if (length >= sizeof number || !app_read_real(number, &value) || value < 0 || value > 1e6)
@@ -361,7 +441,9 @@ static enum sdg_result read_sigmas(struct app_ui *ui, struct sdgen_options *opti
         if (count == room)
             return app_fail(ui, SDG_ERROR_USAGE, "--sigmas: more than %d numbers", room);
         options->sigmas[count++] = value;
-        text = text[length] ? text + length + 1 : NULL;
+        text += length;
+        text += strspn(text, " ");
+        text = text < end ? text + (*text == ',') : NULL;
     }
     if (count == 1)
         return app_fail(ui, SDG_ERROR_USAGE, "--sigmas: one number is no list, give at least two");
@@ -444,11 +526,11 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
     if (result == SDG_OK)
         result = check_mode(ui, options);
     if (result == SDG_OK)
-        result = check_later(ui, values);
-    if (result == SDG_OK)
         result = check_type(ui, values->type);
     if (result == SDG_OK)
         result = read_tile(ui, values->tile_size, &options->tile);
+    if (result == SDG_OK)
+        result = read_memory(ui, values->max_memory, &options->max_memory);
     if (result == SDG_OK)
         result = read_sigmas(ui, options);
     if (result == SDG_OK)
@@ -507,6 +589,7 @@ enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, str
         return result;
     ui->level = values->quiet ? SDG_LOG_ERROR : values->verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
     ui->color = values->color;
+    app_note_others(&sdgen_command, ui, &options->arguments);
     result = check_stdin(ui, values);
     const bool draws = strcmp(values->mode, "metadata") != 0;
     if (result == SDG_OK && values->from && draws)

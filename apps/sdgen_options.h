@@ -13,11 +13,11 @@ struct sdgen_values {
     const char *model, *vae, *type, *backend, *prediction;
     const char *output, *sampler, *schedule, *sigmas, *rng, *sampler_rng;
     const char *init_image, *init_alpha_color, *mask, *preview, *preview_path;
-    const char *load_noise, *dump_latents, *dump_steps, *cache_folder, *tile_size, *disable, *cpu_mask;
+    const char *load_noise, *dump_latents, *dump_steps, *cache_folder, *tile_size, *disable, *cpu_mask, *max_memory;
     int64_t width, height, steps, batch, begin_index, clip_skip, threads, preview_interval;
     struct app_seed seed;
     struct sdg_number cfg_scale, eta;
-    double strength, max_memory, tile_overlap;
+    double strength, tile_overlap;
     bool mmap, no_mmap, no_correction, tiling, no_tiling, list_devices, plan, version, verbose, quiet, color,
         no_metadata, validation, no_clobber, keep_unmasked, no_keep_unmasked;
 };
@@ -29,6 +29,7 @@ struct sdgen_options {
     double sigmas[1024];     // --sigmas
     int sigma_count;
     int tile;                                       // latent pixels, 0 = the library's
+    double max_memory;                              // --max-vram in GiB, 0 = what is free
     int threads;                                    // 0 = the library's
     uint8_t background[3];                          // --init-alpha-color
     struct sdgen_from *from;                        // --from: what `values` may point into; owned
@@ -36,6 +37,10 @@ struct sdgen_options {
 };
 
 extern const struct app_command sdgen_command;
+
+// stable-diffusion.cpp's options that the table does not have.
+enum { SDGEN_OTHERS = 117 };
+extern const struct app_other sdgen_others[SDGEN_OTHERS];
 
 // A picture file as bytes (sdg_free); "-" is standard input. *name is what messages call it.
 enum sdg_result sdgen_read_file(struct app_ui *ui, const char *path, const char **name, char **data, size_t *size);

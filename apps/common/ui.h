@@ -36,6 +36,8 @@ const struct sdg_log *app_log_of(struct app_ui *ui);
 
 // Shows how far the library is. On a terminal a bar with the time left, else a line for every fifth of the steps.
 void app_progress(struct app_ui *ui, const struct sdg_progress *progress);
+// Columns of the terminal behind a file descriptor, else what $COLUMNS says, else `otherwise`; 20 to 110.
+int app_width(int fd, int otherwise);
 // Removes the bar.
 void app_progress_end(struct app_ui *ui);
 
