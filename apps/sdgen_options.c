@@ -97,7 +97,8 @@ static const struct app_option table[] = {
     {0, "negative-prompt-file", FILE_NAME(negative_file, "FILE"), GROUP,
      .help = "the negative prompt is the content of a file; - reads standard input"},
     {0, "prompt-syntax", NAME(syntax, syntax_names), GROUP, .initial = "a1111",
-     .help = "a1111 understands (word:1.2), [word] and \\(; plain takes the text literally"},
+     .help = "a1111 understands (word:1.2), [word], \\(, BREAK, AND, [from:to:when] and [a|b] (docs/prompts.md); "
+             "plain takes the text literally"},
 #undef GROUP
 #define GROUP .group = "Model"
     {'m', "model", FILE_NAME(model, "FILE"), GROUP, .flags = APP_COMMON,

@@ -106,13 +106,15 @@ static void note(struct findings *f, size_t at, size_t length, const char *why)
 }
 
 struct brackets {
-    size_t last; // the one that was opened last
+    size_t last;  // the one that was opened last
+    size_t outer; // the last one that was opened outside of others
     size_t open;
 };
 
 static void open_bracket(struct brackets *b, size_t at)
 {
-    b->open++;
+    if (!b->open++)
+        b->outer = at;
     b->last = at;
 }
 
@@ -158,9 +160,9 @@ static void find_brackets(struct findings *f)
         }
     }
     if (round.open)
-        note(f, round.last, strlen(s) - round.last, "is not closed: it weighs all that follows");
+        note(f, round.outer, strlen(s) - round.outer, "is not closed: it weighs all that follows");
     if (square.open)
-        note(f, square.last, strlen(s) - square.last, "is not closed: it weighs all that follows");
+        note(f, square.outer, strlen(s) - square.outer, "is not closed: it weighs all that follows");
 }
 
 static void find_switches(struct findings *f, const struct sdg_prompt_groups *g, size_t offset, int steps, int asked)

@@ -93,6 +93,11 @@ static void test_picture(void **state)
     expect_done(run_with((char *const[]){SDGEN_PROGRAM, "--prompt-file", "-", SMALL, "-o", "c.png", "-s7", NULL},
                          "prompt.txt"));
     assert_true(same_files("a.png", "c.png"));
+    write_whole("prompt.txt", "\xef\xbb\xbf" "a red apple\r\n", 16); // from an editor on Windows
+    expect_done(sdgen("--prompt-file", "prompt.txt", SMALL, "-o", "c.png", "-s", "7"));
+    assert_true(same_files("a.png", "c.png"));
+    expect_done(sdgen("-p", "\xef\xbb\xbf" "a red apple", SMALL, "-o", "c.png", "-s", "7"));
+    assert_true(same_files("a.png", "c.png"));
     expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "7", "-t", "2"));
     assert_true(same_files("a.png", "c.png")); // the same bytes for any number of threads
     expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "8"));
@@ -610,6 +615,19 @@ static void test_failures(void **state)
     expect_error(sdgen("x", "--preview", "proj", "--preview-path", "absent/a.png"), 2, "absent/a.png", 0);
     expect_error(sdgen("x", "--prompt-file", "absent.txt"), 1, "twice", 0);
     expect_error(sdgen("--prompt-file", "absent.txt"), 2, "absent.txt", 0);
+    static const struct {
+        const char *text, *word;
+        size_t size;
+    } files[] = {
+        {"\xff\xfe" "a\0", "UTF-16", 4}, {"a\0 \0", "UTF-16", 4},          {"a\0b", "zero byte", 3},
+        {"a\ncaf\xe9\n", "line 2", 7},  {"a <lyco:x:1>", "<lyco:x:1>", 12},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        write_whole("prompt.txt", files[i].text, files[i].size);
+        expect_error(sdgen("--prompt-file", "prompt.txt"), i == 4 ? 1 : 2, files[i].word, 1);
+        expect_error(sdgen("x", "--negative-prompt-file", "prompt.txt"), i == 4 ? 1 : 2, files[i].word, 1);
+    }
+    unlink("prompt.txt");
     expect_error(sdgen("x", "--max-vram", "0.001"), 3, "MiB", 0);
     expect_error(sdgen("x", SMALL, "-W", "16384", "-H", "16384", "--max-vram", "0.25"), 3, "MiB", 0);
     assert_int_equal(mkdir("folder.png", 0777), 0);
