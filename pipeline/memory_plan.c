@@ -194,11 +194,12 @@ static enum sdg_result refuse(const struct sdg_pipeline *p, const struct sdg_job
                               const struct sdg_memory_plan *plan, const struct sdg_budget *budget)
 {
     const bool resident = plan->peak > budget->resident;
-    return sdg_fail(&p->log, SDG_ERROR_MEMORY,
-                    "a picture of %dx%d needs %.0f MiB of memory, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
-                    job->width, job->height, (double)(resident ? plan->peak : plan->reserved) / MIB,
-                    (double)(resident ? budget->resident : budget->reserved) / MIB,
-                    resident ? budget->resident_limit : budget->reserved_limit);
+    return sdg_fail(
+        &p->log, SDG_ERROR_MEMORY,
+        "a picture of %dx%d needs %.0f MiB of memory, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
+        job->width, job->height, (double)(resident ? plan->peak : plan->reserved) / MIB,
+        (double)(resident ? budget->resident : budget->reserved) / MIB,
+        resident ? budget->resident_limit : budget->reserved_limit);
 }
 
 // Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture,

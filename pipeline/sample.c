@@ -179,10 +179,7 @@ static void loop_end(struct loop *l)
 
 enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start)
 {
-    struct loop l = {.p = p,
-                     .job = job,
-                     .start = start,
-                     .elements = job->latent_elements};
+    struct loop l = {.p = p, .job = job, .start = start, .elements = job->latent_elements};
     enum sdg_result result = loop_begin(&l);
     if (result == SDG_OK && p->correction)
         sdg_correction_absorb(p->correction, job->sampler, guidance_of(job));

@@ -1,5 +1,6 @@
-// Pictures of prompts that change with the step and of composed ones: latents against diffusers (tests/goldens/prompts),
-// the ways to run the branches against each other, what stays for the next picture, what a step allocates.
+// Pictures of prompts that change with the step and of composed ones: latents against diffusers
+// (tests/goldens/prompts), the ways to run the branches against each other, what stays for the next picture, what a
+// step allocates.
 #include "base/decibel.h"
 #include "base/file.h"
 #include "base/memory.h"

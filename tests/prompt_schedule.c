@@ -1,6 +1,7 @@
 // What a prompt is at each step, and what is said about it. The texts and steps are the examples that
-// stable-diffusion-webui documents for its syntax (the doctests of modules/prompt_parser.py, release 1.10, and its wiki,
-// "Prompt editing", "Alternating Words", "Composable Diffusion"), and others worked out by hand from the same rules.
+// stable-diffusion-webui documents for its syntax (the doctests of modules/prompt_parser.py, release 1.10, and its
+// wiki, "Prompt editing", "Alternating Words", "Composable Diffusion"), and others worked out by hand from the same
+// rules.
 #include "text/prompt_schedule.h"
 
 #include "base/memory.h"
@@ -105,10 +106,10 @@ static void numbers(void **state)
     EXPECT("[a:b:1.]", 4, "a");
     EXPECT("[a:b:99]", 4, "a");
     EXPECT("[a:b:4]", 4, "a");
-    EXPECT("[a:b:0.99]", 4, "a", [3] = "b");       // 3.96 is 3
-    EXPECT("[a:b:0.29]", 10, "a", [2] = "b");      // 2.9 is 2
-    EXPECT("[a:b:1e0]", 4, "a", "b");              // without a point: a number of steps
-    EXPECT("[a:b:5e-1]", 4, "b");                  // of which half a one is none
+    EXPECT("[a:b:0.99]", 4, "a", [3] = "b");  // 3.96 is 3
+    EXPECT("[a:b:0.29]", 10, "a", [2] = "b"); // 2.9 is 2
+    EXPECT("[a:b:1e0]", 4, "a", "b");         // without a point: a number of steps
+    EXPECT("[a:b:5e-1]", 4, "b");             // of which half a one is none
     EXPECT("[a:b:\t2\n]", 4, "a", [2] = "b");
     EXPECT("[::2]x", 4, "x");
     EXPECT("[:a:2]x", 4, "x", [2] = "ax");
@@ -122,10 +123,10 @@ static void texts(void **state)
     (void)state;
     ALL("[a] (b) (c:1.2) [[d]]");
     ALL("[a:b]");
-    ALL("[a:b:c:2]");  // too many colons,
-    ALL("[a:b:2 c]");  // no number,
-    ALL("[a:b:2");     // no end,
-    ALL("[a:(b:2]");   // brackets in it that are not whole
+    ALL("[a:b:c:2]"); // too many colons,
+    ALL("[a:b:2 c]"); // no number,
+    ALL("[a:b:2");    // no end,
+    ALL("[a:(b:2]");  // brackets in it that are not whole
     ALL("[a:b:2)");
     ALL("\\[a:b:2]");
     ALL("[a:b:2\\]");
@@ -163,9 +164,18 @@ static void composed(void **state)
         double weight;
         const char *text;
     } weights[] = {
-        {"x AND a:2", 2, " a"},          {"x AND a:.5", 0.5, " a"}, {"x AND a:1.", 1, " a"},  {"x AND a :+3", 3, " a"},
-        {"x AND (a:2)", 1, " (a:2)"},    {"x AND a:b", 1, " a:b"},  {"x AND a:1:2", 2, " a:1"}, {"x AND a:1.2.3", 1, " a:1.2.3"},
-        {"x AND a:1e1", 1, " a:1e1"},    {"x AND :2", 2, ""},       {"x AND", 1, ""},           {"x AND a:-", 1, " a:-"},
+        {"x AND a:2", 2, " a"},
+        {"x AND a:.5", 0.5, " a"},
+        {"x AND a:1.", 1, " a"},
+        {"x AND a :+3", 3, " a"},
+        {"x AND (a:2)", 1, " (a:2)"},
+        {"x AND a:b", 1, " a:b"},
+        {"x AND a:1:2", 2, " a:1"},
+        {"x AND a:1.2.3", 1, " a:1.2.3"},
+        {"x AND a:1e1", 1, " a:1e1"},
+        {"x AND :2", 2, ""},
+        {"x AND", 1, ""},
+        {"x AND a:-", 1, " a:-"},
         {"x AND a:99999", 1000, " a"},
     };
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) {
@@ -176,7 +186,16 @@ static void composed(void **state)
         sdg_prompt_schedule_clear(&s);
     }
     // AND is a word of its own, in capitals; a bracket does not hold it back
-    static const char *const whole[] = {"SAND", "ANDy", "_AND", "and", "And", "AND1", "\xc3\x89" "AND", "a:2", "16:9 "};
+    static const char *const whole[] = {"SAND",
+                                        "ANDy",
+                                        "_AND",
+                                        "and",
+                                        "And",
+                                        "AND1",
+                                        "\xc3\x89"
+                                        "AND",
+                                        "a:2",
+                                        "16:9 "};
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
         s = make(whole[i], true, 1, 1);
         assert_int_equal(s.parts, 1);
@@ -191,8 +210,7 @@ static void composed(void **state)
     assert_int_equal(s.parts, 1);
     assert_string_equal(s.texts[0], "a AND b:2");
     sdg_prompt_schedule_clear(&s);
-    assert_int_equal(
-        sdg_prompt_schedule_create(NULL, SDG_PROMPT_PLAIN, "[a:b:0.5] AND [c|d]", true, 2, 2, &s), SDG_OK);
+    assert_int_equal(sdg_prompt_schedule_create(NULL, SDG_PROMPT_PLAIN, "[a:b:0.5] AND [c|d]", true, 2, 2, &s), SDG_OK);
     assert_int_equal(s.parts * s.text_count, 1);
     assert_string_equal(s.texts[0], "[a:b:0.5] AND [c|d]");
     sdg_prompt_schedule_clear(&s);
@@ -304,8 +322,16 @@ static void warnings(void **state)
     expect_warning("[a:b:4]", false, "character 1:", "'[a:b:4]'");
     expect_warning("[a:1.2]", false, "character 1:", "'[a:1.2]'");
     expect_warning("a AND b", true, "character 3:", "'AND'");
-    static const char *const fine[] = {"", "a cat", "(a:1.2) [b] ((c)) (d: -1 )", "[a:b:0.5] [c|d]", "\\(a\\) \\]", "{a|b}",
-                                       "(ratio: wide)", "a: b", "x AND y:2 AND (z:3)", "(a:1.2:0.5)"};
+    static const char *const fine[] = {"",
+                                       "a cat",
+                                       "(a:1.2) [b] ((c)) (d: -1 )",
+                                       "[a:b:0.5] [c|d]",
+                                       "\\(a\\) \\]",
+                                       "{a|b}",
+                                       "(ratio: wide)",
+                                       "a: b",
+                                       "x AND y:2 AND (z:3)",
+                                       "(a:1.2:0.5)"};
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
         expect_warning(fine[i], false, NULL, NULL);
 }
@@ -322,8 +348,8 @@ static void expect_refusal(const char *prompt, enum sdg_result expected, const c
 static void refusals(void **state)
 {
     (void)state;
-    static const char *const tags[] = {"<lora:x:1>", "<LoRA:x>", "<lyco:style:0.8>", "<hypernet:y:1>", "<anything:z>",
-                                       "< lora : x:1>", "<LORA:x", "<embedding:e>"};
+    static const char *const tags[] = {"<lora:x:1>",   "<LoRA:x>",      "<lyco:style:0.8>", "<hypernet:y:1>",
+                                       "<anything:z>", "< lora : x:1>", "<LORA:x",          "<embedding:e>"};
     for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
         char prompt[80];
         snprintf(prompt, sizeof prompt, "a cat %s, red", tags[i]);
@@ -331,7 +357,8 @@ static void refusals(void **state)
         expect_refusal(prompt, SDG_ERROR_UNSUPPORTED, "'<");
         assert_int_equal(sdg_check_prompt(NULL, "the prompt", prompt, true), SDG_OK);
     }
-    static const char *const fine[] = {"<3", "a < b", "<cat-toy>", "<>", "<a>", "< :>", "a <b c: d>", "<x:>", "<y: z", "<|startoftext|>"};
+    static const char *const fine[] = {"<3",   "a < b",      "<cat-toy>", "<>",    "<a>",
+                                       "< :>", "a <b c: d>", "<x:>",      "<y: z", "<|startoftext|>"};
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
         expect_refusal(fine[i], SDG_OK, "");
     expect_refusal("caf\xe9", SDG_ERROR_USAGE, "UTF-8");
@@ -341,10 +368,11 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(editing),     cmocka_unit_test(landscape),           cmocka_unit_test(numbers),
-        cmocka_unit_test(texts),       cmocka_unit_test(composed),            cmocka_unit_test(fewer_steps),
-        cmocka_unit_test(hostile),     cmocka_unit_test(failing_allocations), cmocka_unit_test(warnings),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(editing),  cmocka_unit_test(landscape),
+        cmocka_unit_test(numbers),  cmocka_unit_test(texts),
+        cmocka_unit_test(composed), cmocka_unit_test(fewer_steps),
+        cmocka_unit_test(hostile),  cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(warnings), cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,8 @@ static const char *skip_space(const char *s)
     return s;
 }
 
-// Reads ": number )" at `s`, which is a colon. Returns what follows the bracket, or NULL. webui knows no exponents here.
+// Reads ": number )" at `s`, which is a colon. Returns what follows the bracket, or NULL. webui knows no exponents
+// here.
 static const char *read_weight(const char *s, double *weight)
 {
     s = skip_space(s + 1);

@@ -181,7 +181,8 @@ static void find_groups(struct findings *f, const struct sdg_prompt_part *part, 
     struct sdg_prompt_groups g;
     if (sdg_prompt_groups_find(NULL, part->text, part->length, &g) == SDG_OK) {
         if (g.bar != SIZE_MAX && memchr(part->text, '[', part->length))
-            note(f, offset + g.bar, 1, "stands alone, so that square brackets are weights and do not depend on the step");
+            note(f, offset + g.bar, 1,
+                 "stands alone, so that square brackets are weights and do not depend on the step");
         else if (g.odd != SIZE_MAX)
             note(f, offset + g.odd, part->length - g.odd,
                  "has no number of a step, as in [from:to:0.5]: it is a weight and text");

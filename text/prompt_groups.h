@@ -23,7 +23,7 @@ struct sdg_prompt_group {
     bool fraction; // `when` was written with a point: it is a share of the steps
 };
 
-struct sdg_prompt_groups { // owned; sdg_prompt_groups_clear. Zeroed = empty
+struct sdg_prompt_groups {       // owned; sdg_prompt_groups_clear. Zeroed = empty
     struct sdg_prompt_group *at; // by `open`
     size_t count, capacity;
     size_t *separators;

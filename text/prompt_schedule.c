@@ -64,9 +64,7 @@ int sdg_prompt_switch_step(double when, bool fraction, int asked)
 }
 
 // text[begin..end): what a group is at a step.
-struct arm {
-    size_t begin, end;
-};
+struct arm { size_t begin, end; };
 
 static struct arm choose(const struct sdg_prompt_group *g, const size_t *separators, int step, int asked)
 {

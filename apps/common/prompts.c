@@ -21,8 +21,9 @@ static char *without_mark(char *text)
 
 static bool is_utf16(const char *text, size_t size)
 {
-    return size >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0 ||
-                         (size % 2 == 0 && !text[0] != !text[1]));
+    return size >= 2 &&
+        (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0 ||
+         (size % 2 == 0 && !text[0] != !text[1]));
 }
 
 static enum sdg_result read_text(struct app_ui *ui, const char *path, char **text)

@@ -93,10 +93,16 @@ static void test_picture(void **state)
     expect_done(run_with((char *const[]){SDGEN_PROGRAM, "--prompt-file", "-", SMALL, "-o", "c.png", "-s7", NULL},
                          "prompt.txt"));
     assert_true(same_files("a.png", "c.png"));
-    write_whole("prompt.txt", "\xef\xbb\xbf" "a red apple\r\n", 16); // from an editor on Windows
+    write_whole("prompt.txt",
+                "\xef\xbb\xbf"
+                "a red apple\r\n",
+                16); // from an editor on Windows
     expect_done(sdgen("--prompt-file", "prompt.txt", SMALL, "-o", "c.png", "-s", "7"));
     assert_true(same_files("a.png", "c.png"));
-    expect_done(sdgen("-p", "\xef\xbb\xbf" "a red apple", SMALL, "-o", "c.png", "-s", "7"));
+    expect_done(sdgen("-p",
+                      "\xef\xbb\xbf"
+                      "a red apple",
+                      SMALL, "-o", "c.png", "-s", "7"));
     assert_true(same_files("a.png", "c.png"));
     expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "7", "-t", "2"));
     assert_true(same_files("a.png", "c.png")); // the same bytes for any number of threads
@@ -619,8 +625,13 @@ static void test_failures(void **state)
         const char *text, *word;
         size_t size;
     } files[] = {
-        {"\xff\xfe" "a\0", "UTF-16", 4}, {"a\0 \0", "UTF-16", 4},          {"a\0b", "zero byte", 3},
-        {"a\ncaf\xe9\n", "line 2", 7},  {"a <lyco:x:1>", "<lyco:x:1>", 12},
+        {"\xff\xfe"
+         "a\0",
+         "UTF-16", 4},
+        {"a\0 \0", "UTF-16", 4},
+        {"a\0b", "zero byte", 3},
+        {"a\ncaf\xe9\n", "line 2", 7},
+        {"a <lyco:x:1>", "<lyco:x:1>", 12},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         write_whole("prompt.txt", files[i].text, files[i].size);

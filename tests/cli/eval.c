@@ -273,8 +273,12 @@ static void test_mistakes(void **state)
         size_t size;
         int status;
     } files[] = {
-        {"a\r\n\r\ncaf\xe9\r\n", "line 3 is not UTF-8", 11, 2}, {"a\0b", "zero byte", 3, 2},
-        {"\xff\xfe" "a\0", "UTF-16", 4, 2},                       {" \t\n", "no prompt", 3, 2},
+        {"a\r\n\r\ncaf\xe9\r\n", "line 3 is not UTF-8", 11, 2},
+        {"a\0b", "zero byte", 3, 2},
+        {"\xff\xfe"
+         "a\0",
+         "UTF-16", 4, 2},
+        {" \t\n", "no prompt", 3, 2},
         {"a\rb\n<lora:x:1>", "line 3 has '<lora:x:1>'", 14, 1},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {

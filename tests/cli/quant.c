@@ -39,7 +39,10 @@ static int set_up(void **state)
     write_whole("prompts.txt", "a red apple, 3d\n", 16);
     expect_done(sdcalib("collect", "--prompts", "prompts.txt", SMALL, "-o", "stats.safetensors"));
     // The same prompt from an editor on Windows, between blank lines, is the same calibration.
-    write_whole("windows.txt", "\xef\xbb\xbf" "\r\n \r\na red apple, 3d\r\n", 25);
+    write_whole("windows.txt",
+                "\xef\xbb\xbf"
+                "\r\n \r\na red apple, 3d\r\n",
+                25);
     expect_done(sdcalib("collect", "--prompts", "windows.txt", SMALL, "-o", "windows.safetensors"));
     assert_true(same_files("stats.safetensors", "windows.safetensors"));
     unlink("windows.txt"), unlink("windows.safetensors");
