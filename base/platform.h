@@ -23,8 +23,8 @@ size_t sdg_platform_groups_free(const char *root);
 // Bytes that it can still allocate, touched or not, under the limits of address space and data, less a margin for what
 // stacks, heap and code take beside.
 size_t sdg_platform_address_space_free(const char **limit);
-// For programs, before their first thread: where the address space is limited, threads share one arena of malloc instead
-// of reserving 64 MiB each, which the plan could not foresee.
+// For programs, before their first thread: where the address space is limited, threads share one arena of malloc
+// instead of reserving 64 MiB each, which the plan could not foresee.
 void sdg_platform_share_arena(void);
 // Peak and current resident bytes of the process.
 size_t sdg_resident_peak(void);

@@ -133,7 +133,7 @@ static struct sdg_generate_params prompt_params(const struct measurement *m, siz
         .sampler = g->sampler ? g->sampler : "ddim",
         .schedule = g->schedule ? g->schedule : "model",
         .eta = g->eta,
-        .seed = g->seed + (int64_t)prompt,
+        .seed = g->seed + (uint64_t)prompt,
         .rng = g->rng,
         .sampler_rng = g->sampler_rng,
         .clip_skip = g->clip_skip,

@@ -1,7 +1,6 @@
 #include "measure/trajectory.h"
 
 #include "base/clock.h"
-#include "base/finite.h"
 #include "base/memory.h"
 #include "pipeline/answers.h"
 #include "pipeline/call.h"
@@ -126,11 +125,12 @@ static bool fits(const struct sdg_trajectory *t, const struct sdg_job *job)
     return same;
 }
 
-static enum sdg_result run_call(struct sdg_pipeline *p, struct sdg_answers *answers, const struct replay *r, int call)
+static enum sdg_result run_call(struct sdg_answers *answers, const struct replay *r, int call)
 {
     const struct sdg_trajectory *t = r->trajectory;
     SDG_TRY(sdg_answers_run(answers, call, point_of(t, call), r->answer));
-    SDG_TRY(sdg_check_finite(&p->log, r->answer, t->branches * sdg_trajectory_elements(t), "the UNet's output"));
+    SDG_TRY(sdg_program_check_finite(answers->unet, r->answer, t->branches * sdg_trajectory_elements(t),
+                                     "the UNet's output"));
     r->see(r->user, call, r->answer);
     return SDG_OK;
 }
@@ -141,7 +141,7 @@ static enum sdg_result run_prepared(struct sdg_pipeline *p, struct sdg_job *job,
     const int calls = (int)r->trajectory->calls;
     for (int call = 0; call < calls; call++) {
         double began = sdg_clock();
-        SDG_TRY(run_call(p, answers, r, call));
+        SDG_TRY(run_call(answers, r, call));
         SDG_TRY(sdg_progress_report(p, job, "compare", call + 1, calls, sdg_clock() - began, -1));
     }
     return SDG_OK;

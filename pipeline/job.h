@@ -31,7 +31,7 @@ struct sdg_job {
     struct sdg_rng rng, sampler_rng;
     bool one_rng;
     int clip_skip; // 1..layers as sdg_text_params.skip
-    int64_t seed;
+    uint64_t seed;
     int steps;
     double strength, start; // start: clock at the beginning of the call
     bool latent_only;       // no decoder is prepared

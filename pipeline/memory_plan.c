@@ -226,7 +226,7 @@ static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const s
 
 enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan)
 {
-    const int64_t tokens = (int64_t)prompt_chunks(p, job) * SDG_TEXT_TOKENS;
+    const int64_t tokens = (int64_t)prompt_chunks(p, job) * sdg_tokenizer_length(p->tokenizer[0]);
     const int tile = job->tile * sdg_vae_factor(&p->model->vae_config);
     *plan = (struct sdg_memory_plan){0};
     for (int i = 0; i < SDG_STAGE_COUNT; i++)

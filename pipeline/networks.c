@@ -19,10 +19,9 @@ static bool has_second_encoder(const struct sdg_pipeline *p, const struct sdg_jo
 // A run takes a prompt and its negative, or one prompt; where there are more texts they take turns.
 static struct sdg_network_shape text_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
 {
-    (void)p;
-    return (struct sdg_network_shape){.batch = (job->guidance ? 2 : 1) * (tokens / SDG_TEXT_TOKENS),
-                                      .tokens = SDG_TEXT_TOKENS,
-                                      .skip = job->clip_skip};
+    const int length = sdg_tokenizer_length(p->tokenizer[0]);
+    return (struct sdg_network_shape){
+        .batch = (job->guidance ? 2 : 1) * (tokens / length), .tokens = length, .skip = job->clip_skip};
 }
 
 static enum sdg_result build_text(const struct sdg_pipeline *p, int encoder, const struct sdg_network_shape *shape,
@@ -35,6 +34,7 @@ static enum sdg_result build_text(const struct sdg_pipeline *p, int encoder, con
         .skip = (int)shape->skip,
         .final_norm = !sdxl,
         .pooled = sdxl && encoder == 1,
+        .mask_padding = !sdxl && p->model->text_config[encoder].mask_padding,
     };
     SDG_TRY(sdg_text_graph(&p->log, &p->model->text_config[encoder], &params, out));
     return sdg_graph_fuse(*out);

@@ -26,7 +26,7 @@ struct sdg_network_row {
     bool rewritten;                     // p->hooks look at it, and quantized models change it
     enum sdg_network_kind loads_during; // another network's last run, by another thread
     bool (*wanted)(const struct sdg_pipeline *p, const struct sdg_job *job); // NULL: by every job
-    // `tokens`: of each prompt, a multiple of 77.
+    // `tokens`: of each prompt, a multiple of the tokenizer's length (77).
     struct sdg_network_shape (*shape)(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens);
     enum sdg_result (*build)(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
                              struct sdg_graph **out); // fused; what is made is the caller's also after a failure

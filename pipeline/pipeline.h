@@ -28,7 +28,7 @@ enum sdg_network_kind { // in the order in which a picture needs them, but for t
 
 // What a network is made for; what it does not have is 0.
 struct sdg_network_shape {
-    int64_t batch;         // samples, prompts in pieces of 77 tokens
+    int64_t batch;         // samples, prompts in pieces of 77 tokens (sdg_tokenizer_length)
     int64_t height, width; // of its input: latent pixels, for the encoder pixels
     int64_t tokens;        // of each sample's prompt
     int64_t rows;          // of its tables, or that it fills
@@ -48,7 +48,7 @@ struct sdg_context {
     int clip_skip;
     bool plain;
     int zeroed; // the first so many are zeros whatever their texts are
-    int tokens; // 77 * chunks
+    int tokens; // the tokenizer's length (77) * chunks
     int dim;
     float *embedding; // [count][tokens][dim]
     int pooled_dim;   // SDXL, else 0
@@ -96,6 +96,7 @@ struct sdg_pipeline {
     struct sdg_correction *correction; // of its outputs; NULL = none
     struct sdg_tokenizer *tokenizer[2];
     struct sdg_stage_backend stage[SDG_STAGE_COUNT];
+    char backend_text[96], type_text[48]; // of all stages, for sdg_generate_info
     struct sdg_context context;
     struct sdg_network kept[SDG_NETWORK_COUNT]; // of those that their row says to keep; else empty
     int64_t context_serial;                     // raised when the context changes

@@ -50,7 +50,7 @@ static enum sdg_result print_kernels(const struct printer *out, struct sdg_pipel
         const struct sdg_network_row *row = sdg_network_row(kind);
         if (row->residency != SDG_RESIDENT_KEPT || !plan->networks[i].planned)
             continue;
-        const struct sdg_network_shape shape = row->shape(p, job, SDG_TEXT_TOKENS);
+        const struct sdg_network_shape shape = row->shape(p, job, sdg_tokenizer_length(p->tokenizer[0]));
         struct sdg_program *program;
         line(out, "kernels of the %s:", row->name);
         SDG_TRY(sdg_network_plan(p, kind, &shape, &program));

@@ -2,7 +2,6 @@
 #include "pipeline/sample.h"
 
 #include "base/clock.h"
-#include "base/finite.h"
 #include "base/memory.h"
 #include "base/platform.h"
 #include "pipeline/answers.h"
@@ -87,7 +86,7 @@ static enum sdg_result evaluate(struct loop *l, int call)
     char what[96];
     snprintf(what, sizeof what, "the UNet's output at step %d of %d", sdg_sampler_step_of_call(job->sampler, call) + 1,
              sdg_sampler_steps(job->sampler));
-    SDG_TRY(sdg_check_finite(&l->p->log, l->noise, l->elements, what));
+    SDG_TRY(sdg_program_check_finite(l->answers.unet, l->noise, l->elements, what));
     sdg_nhwc_to_planar(l->noise, l->guided, job->latent_c, pixels);
     return SDG_OK;
 }

@@ -1,7 +1,6 @@
 // Prompt -> embeddings: tokenize, run the text encoder(s), weight the tokens. The encoder lives only during this stage.
 #include "pipeline/text.h"
 
-#include "base/finite.h"
 #include "base/memory.h"
 #include "base/platform.h"
 #include "pipeline/networks.h"
@@ -32,7 +31,7 @@ static void warn_cut(const struct sdg_pipeline *p, const struct prompts *s, int 
         if (!t->truncated)
             continue;
         sdg_say(&p->log, SDG_LOG_WARNING, "the %s was cut to %d tokens: left out is all from '%s' on",
-                i < negative_texts ? "negative prompt" : "prompt", t->chunks * (SDG_TEXT_TOKENS - 2), t->cut);
+                i < negative_texts ? "negative prompt" : "prompt", t->chunks * (t->length - 2), t->cut);
         return;
     }
 }
@@ -58,43 +57,79 @@ static enum sdg_result tokenize(struct sdg_pipeline *p, const struct sdg_job *jo
     return SDG_OK;
 }
 
-static enum sdg_result check_vocabulary(struct sdg_pipeline *p, int encoder)
+// Added tokens may have ids for which the text encoder has no embedding. It does not matter until one is used.
+static enum sdg_result check_ids(struct sdg_pipeline *p, int encoder, const struct prompts *s)
 {
-    size_t tokens = sdg_tokenizer_vocabulary(p->tokenizer[encoder]);
-    int rows = p->model->text_config[encoder].vocab_size;
-    if (tokens > (size_t)rows)
-        return sdg_fail(&p->log, SDG_ERROR_INPUT,
-                        "%s: the tokenizer has ids up to %zu, the text encoder only %d embeddings", p->model->path,
-                        tokens - 1, rows);
+    const int rows = p->model->text_config[encoder].vocab_size;
+    for (int i = 0; i < s->count; i++)
+        for (int k = 0; k < s->chunks * s->tokens[i].length; k++)
+            if (s->tokens[i].ids[k] >= rows)
+                return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                                "%s: the prompt has the added token number %d, but %s/config.json says vocab_size %d: "
+                                "its embedding is missing",
+                                p->model->path, (int)s->tokens[i].ids[k], encoder ? "text_encoder_2" : "text_encoder",
+                                rows);
     return SDG_OK;
 }
 
-// SDXL: zeros for an absent negative prompt (force_zeros_for_empty_prompt).
+// SDXL: zeros for an absent negative prompt, unless the model says otherwise.
 static int zeroed(const struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    return p->model->text_encoders > 1 && job->negative_absent ? job->branches.negative_texts : 0;
+    return p->model->text_encoders > 1 && p->model->zeros_for_no_prompt && job->negative_absent
+        ? job->branches.negative_texts
+        : 0;
 }
 
-// Runs the encoder on `batch` texts from `first` on; beyond the end the last one is repeated.
+// Text `i`; beyond the end the last one is repeated.
+static const struct sdg_prompt_tokens *text_at(const struct prompts *s, int i)
+{
+    return &s->tokens[i < s->count ? i : s->count - 1];
+}
+
+// Of encoders that do not see padding, for each piece of each of `batch` texts from `first` on.
+static enum sdg_result write_padding(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
+                                     int first, int batch)
+{
+    const struct sdg_text_config *c = &p->model->text_config[0];
+    const int length = s->tokens[0].length;
+    const size_t piece = (size_t)length * (size_t)(c->hidden / c->heads), count = (size_t)(batch * s->chunks) * piece;
+    float *padding = sdg_alloc_raw(&p->log, count, sizeof *padding, "what masks padding");
+    if (!padding)
+        return SDG_ERROR_MEMORY;
+    for (int i = 0; i < batch * s->chunks; i++)
+        sdg_text_padding(c, text_at(s, first + i / s->chunks)->ids + (size_t)(i % s->chunks) * (size_t)length, length,
+                         padding + (size_t)i * piece);
+    const enum sdg_result result = sdg_program_write(program, "padding", padding, count);
+    sdg_free(padding);
+    return result;
+}
+
+// Runs the encoder on `batch` texts from `first` on.
 static enum sdg_result run_program(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
                                    int first, int batch, float *hidden, size_t count)
 {
-    int32_t ids[2 * SDG_PROMPT_MAX_CHUNKS * SDG_TEXT_TOKENS];
-    size_t per_prompt = (size_t)s->chunks * SDG_TEXT_TOKENS;
+    size_t per_prompt = (size_t)s->chunks * (size_t)s->tokens[0].length, all = (size_t)batch * per_prompt;
+    int32_t *ids = sdg_alloc_raw(&p->log, all, sizeof *ids, "the tokens of the prompts");
+    if (!ids)
+        return SDG_ERROR_MEMORY;
     for (int i = 0; i < batch; i++)
-        memcpy(ids + (size_t)i * per_prompt, s->tokens[first + i < s->count ? first + i : s->count - 1].ids,
-               per_prompt * sizeof *ids);
-    SDG_TRY(sdg_program_write(program, "ids", ids, (size_t)batch * per_prompt));
+        memcpy(ids + (size_t)i * per_prompt, text_at(s, first + i)->ids, per_prompt * sizeof *ids);
+    enum sdg_result result = sdg_program_write(program, "ids", ids, all);
+    sdg_free(ids);
+    SDG_TRY(result);
+    if (p->model->text_encoders == 1 && p->model->text_config[0].mask_padding)
+        SDG_TRY(write_padding(p, program, s, first, batch));
     SDG_TRY(sdg_program_run(program, 0));
     SDG_TRY(sdg_program_read(program, "hidden", hidden, count));
-    return sdg_check_finite(&p->log, hidden, count, "the text encoder's output");
+    return sdg_program_check_finite(program, hidden, count, "the text encoder's output");
 }
 
 static enum sdg_result read_pooled(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
                                    int first, int batch)
 {
     const struct sdg_text_config *c = &p->model->text_config[1];
-    size_t dim = (size_t)c->projection_dim, tokens = (size_t)s->chunks * SDG_TEXT_TOKENS,
+    const int length = s->tokens[0].length;
+    size_t dim = (size_t)c->projection_dim, tokens = (size_t)s->chunks * (size_t)length,
            count = (size_t)batch * tokens * dim;
     float *projected = sdg_alloc_raw(&p->log, count, sizeof *projected, "pooled prompt embeddings");
     if (!projected)
@@ -102,7 +137,7 @@ static enum sdg_result read_pooled(struct sdg_pipeline *p, struct sdg_program *p
     enum sdg_result result = sdg_program_read(program, "projected", projected, count);
     for (int i = 0; i < batch && first + i < s->count && result == SDG_OK; i++) {
         const int text = first + i;
-        size_t end = (size_t)sdg_text_end_position(c, s->tokens[text].ids, SDG_TEXT_TOKENS); // of the first chunk
+        size_t end = (size_t)sdg_text_end_position(c, s->tokens[text].ids, length); // of the first chunk
         float *to = p->context.pooled + (size_t)text * dim;
         memcpy(to, projected + ((size_t)i * tokens + end) * dim, dim * sizeof *projected);
         if (text < p->context.zeroed)
@@ -204,7 +239,7 @@ static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_j
                               .clip_skip = job->clip_skip,
                               .plain = job->params->plain_prompt,
                               .zeroed = zeroed(p, job),
-                              .tokens = chunks * SDG_TEXT_TOKENS};
+                              .tokens = chunks * sdg_tokenizer_length(p->tokenizer[0])};
     for (int i = 0; i < p->model->text_encoders; i++)
         c->dim += p->model->text_config[i].hidden;
     if (c->dim != p->model->unet_config.cross_attention_dim)
@@ -246,15 +281,15 @@ enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job)
     enum sdg_result result = SDG_OK;
     int column = 0;
     for (int i = 0; i < p->model->text_encoders && result == SDG_OK; i++) {
-        result = check_vocabulary(p, i);
+        result = tokenize(p, job, i, &s[i]);
         if (result == SDG_OK)
-            result = tokenize(p, job, i, &s[i]);
+            result = check_ids(p, i, &s[i]);
     }
     if (result == SDG_OK && p->model->text_encoders > 1 && s[1].chunks != s[0].chunks)
         result = sdg_fail(
             &p->log, SDG_ERROR_INPUT,
-            "%s: its two tokenizers cut the prompt into different numbers of pieces; shorten the prompt to 75 tokens",
-            p->model->path);
+            "%s: its two tokenizers cut the prompt into different numbers of pieces; shorten the prompt to %d tokens",
+            p->model->path, s[0].tokens[0].length - 2);
     if (result == SDG_OK)
         result = context_create(p, job, s[0].chunks);
     for (int i = 0; i < p->model->text_encoders && result == SDG_OK; i++) {

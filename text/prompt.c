@@ -7,7 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { CHUNK_TEXT = SDG_TEXT_TOKENS - 2 };
 #define ROUND_FACTOR 1.1
 #define SQUARE_FACTOR (1 / ROUND_FACTOR)
 #define FACTOR_MAX 1e100 // keeps products of many brackets finite
@@ -212,9 +211,9 @@ static void empty_chunk(const struct sdg_tokenizer *t, int32_t *ids, float *weig
 {
     ids[0] = sdg_tokenizer_begin(t);
     ids[1] = sdg_tokenizer_end(t);
-    for (int i = 2; i < SDG_TEXT_TOKENS; i++)
+    for (int i = 2; i < sdg_tokenizer_length(t); i++)
         ids[i] = sdg_tokenizer_pad(t);
-    for (int i = 0; i < SDG_TEXT_TOKENS; i++)
+    for (int i = 0; i < sdg_tokenizer_length(t); i++)
         weights[i] = 1;
 }
 
@@ -228,7 +227,7 @@ static bool open_chunk(struct chunker *c)
         out->truncated = true;
         return false;
     }
-    size_t offset = (size_t)out->chunks++ * SDG_TEXT_TOKENS;
+    size_t offset = (size_t)out->chunks++ * (size_t)out->length;
     empty_chunk(c->t, out->ids + offset, out->weights + offset);
     c->used = 0;
     c->open = true;
@@ -237,13 +236,13 @@ static bool open_chunk(struct chunker *c)
 
 static bool push_token(struct chunker *c, int32_t id, float weight)
 {
-    if (c->used == CHUNK_TEXT)
+    if (c->used == c->out->length - 2)
         c->open = false;
     if (!open_chunk(c))
         return false;
-    size_t at = (size_t)(c->out->chunks - 1) * SDG_TEXT_TOKENS + 1 + (size_t)c->used++;
+    size_t at = (size_t)(c->out->chunks - 1) * (size_t)c->out->length + 1 + (size_t)c->used++;
     c->out->ids[at] = id;
-    c->out->ids[at + 1] = sdg_tokenizer_end(c->t); // at most the last of the 77
+    c->out->ids[at + 1] = sdg_tokenizer_end(c->t); // at most the chunk's last
     c->out->weights[at] = weight;
     c->out->weighted |= weight != 1.0f;
     return true;
@@ -325,7 +324,7 @@ static enum sdg_result push_parts(struct chunker *c, struct parse *p)
 
 static enum sdg_result alloc_chunks(const struct sdg_log *log, struct sdg_prompt_tokens *tokens, int chunks)
 {
-    const size_t chunk = SDG_TEXT_TOKENS;
+    const size_t chunk = (size_t)tokens->length;
     int32_t *ids = sdg_alloc(log, (size_t)chunks, chunk * sizeof *ids, "a prompt's tokens");
     float *weights = sdg_alloc(log, (size_t)chunks, chunk * sizeof *weights, "a prompt's weights");
     if (!ids || !weights) {
@@ -341,7 +340,7 @@ static enum sdg_result alloc_chunks(const struct sdg_log *log, struct sdg_prompt
 enum sdg_result sdg_prompt_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log,
                                     enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out)
 {
-    *out = (struct sdg_prompt_tokens){0};
+    *out = (struct sdg_prompt_tokens){.length = sdg_tokenizer_length(t)};
     struct chunker c = {t, log, out, syntax == SDG_PROMPT_PLAIN ? 1 : SDG_PROMPT_MAX_CHUNKS, 0, false};
     struct parse p = {.log = log};
     enum sdg_result result = alloc_chunks(log, out, c.max_chunks);
@@ -373,10 +372,10 @@ enum sdg_result sdg_prompt_pad_chunks(const struct sdg_tokenizer *t, const struc
         return SDG_OK;
     struct sdg_prompt_tokens bigger = *tokens;
     SDG_TRY(alloc_chunks(log, &bigger, chunks));
-    size_t count = (size_t)tokens->chunks * SDG_TEXT_TOKENS;
+    size_t count = (size_t)tokens->chunks * (size_t)tokens->length;
     memcpy(bigger.ids, tokens->ids, count * sizeof *bigger.ids);
     memcpy(bigger.weights, tokens->weights, count * sizeof *bigger.weights);
-    for (bigger.chunks = tokens->chunks; bigger.chunks < chunks; bigger.chunks++, count += SDG_TEXT_TOKENS)
+    for (bigger.chunks = tokens->chunks; bigger.chunks < chunks; bigger.chunks++, count += (size_t)bigger.length)
         empty_chunk(t, bigger.ids + count, bigger.weights + count);
     sdg_prompt_tokens_clear(tokens);
     *tokens = bigger;
@@ -385,10 +384,10 @@ enum sdg_result sdg_prompt_pad_chunks(const struct sdg_tokenizer *t, const struc
 
 // ---- Weights to embeddings ----
 
-static void weigh_chunk(const float *weights, float *embedding, size_t dim)
+static void weigh_chunk(const float *weights, float *embedding, size_t length, size_t dim)
 {
     double before = 0, after = 0;
-    for (size_t token = 0; token < SDG_TEXT_TOKENS; token++) {
+    for (size_t token = 0; token < length; token++) {
         float *row = embedding + token * dim;
         for (size_t i = 0; i < dim; i++) {
             before += (double)row[i];
@@ -399,18 +398,19 @@ static void weigh_chunk(const float *weights, float *embedding, size_t dim)
     double scale = before / after; // the counts of the two means cancel
     if (after == 0 || !isfinite(scale))
         return;
-    for (size_t i = 0; i < SDG_TEXT_TOKENS * dim; i++)
+    for (size_t i = 0; i < length * dim; i++)
         embedding[i] *= (float)scale;
 }
 
 void sdg_prompt_apply_weights(const struct sdg_prompt_tokens *tokens, float *embedding, int dim)
 {
+    const size_t length = (size_t)tokens->length;
     for (int chunk = 0; chunk < tokens->chunks; chunk++) {
-        const float *weights = tokens->weights + (size_t)chunk * SDG_TEXT_TOKENS;
+        const float *weights = tokens->weights + (size_t)chunk * length;
         bool weighted = false;
-        for (int i = 0; i < SDG_TEXT_TOKENS; i++)
+        for (size_t i = 0; i < length; i++)
             weighted |= weights[i] != 1.0f;
         if (weighted)
-            weigh_chunk(weights, embedding + (size_t)chunk * SDG_TEXT_TOKENS * (size_t)dim, (size_t)dim);
+            weigh_chunk(weights, embedding + (size_t)chunk * length * (size_t)dim, length, (size_t)dim);
     }
 }

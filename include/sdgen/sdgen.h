@@ -61,7 +61,7 @@ SDG_API const char *sdg_version(void);
 SDG_API const char *sdg_build_info(void);
 
 // Raised whenever a struct, an enumeration or the meaning of a call changes. It is part of the link names of the
-// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_1), so
+// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_2), so
 // that a program built against another header is refused by the linker instead of reading structs it does not know.
 // Functions with a handle and _destroy need none: what they get came from one that has.
 #define SDG_API_VERSION 2
@@ -124,9 +124,10 @@ struct sdg_progress {
     double seconds_step; // of the last step
     double seconds_left; // estimate for this image, all stages; negative if unknown
 };
-// Called when a stage begins and after each of its steps; in between, about ten times a second, with the same step again
-// and seconds_left running down. Return false to cancel: the call ends with SDG_ERROR_CANCELLED when the operation that
-// runs now is done, which on a GPU is a step of sampling. Called from the thread that called the library.
+// Called when a stage begins and after each of its steps; in between, about ten times a second, with the same step
+// again and seconds_left running down. Return false to cancel: the call ends with SDG_ERROR_CANCELLED when the
+// operation that runs now is done, which on a GPU is a step of sampling. Called from the thread that called the
+// library.
 typedef bool (*sdg_progress_fn)(void *user, const struct sdg_progress *progress);
 
 // What stays in memory between the pictures of one pipeline. Pictures are the same either way.
@@ -137,7 +138,13 @@ enum sdg_keep {
 
 struct sdg_pipeline_params {
     const char *model; // diffusers folder or single-file checkpoint; NULL = sdg_default_model()
-    const char *vae;   // replacement autoencoder (AutoencoderKL or AutoencoderTiny); NULL = the model's
+    // Another autoencoder (AutoencoderKL, AutoencoderTiny or TAESD, a folder or file); NULL = the model's own, which is
+    // not opened otherwise. One that has only a decoder takes no init image.
+    const char *vae;
+    // Folder with a tokenizer's files (tokenizer.json, or vocab.json and merges.txt), or with folders tokenizer and
+    // tokenizer_2 of them, in place of the model's; NULL = the model's. A single file has none: then one beside it,
+    // $SDGEN_TOKENIZER's, or CLIP's as tools/get-clip-tokenizer fetches it
+    const char *tokenizer;
     // "auto", "cpu", "vulkan", "vulkan:1", "reference", or per stage "te=cpu,unet=vulkan,vae=cpu"; NULL = auto
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
@@ -183,16 +190,18 @@ struct sdg_generate_params {
     const char *negative_prompt; // the same, but for AND; NULL = absent
     bool plain_prompt;           // both are taken literally
     int width, height;           // multiples of sdg_pipeline_info.factor, at most 16384; 0 = init image's, else model's
-    int steps;                   // 1..1000; 0 = 20, or what `sigmas` has, which must not contradict
+    // 1..1000; 0 = 20 (of a latent consistency model 4), or what `sigmas` has, which must not contradict
+    int steps;
     // -1000..1000; default sdg_pipeline_info.cfg_scale (7, of an LCM 8.5). At most 1 runs one branch
     struct sdg_number cfg_scale;
-    const char *sampler;   // NULL = euler_a (or what `schedule` "model" says)
-    const char *schedule;  // NULL = discrete
+    // NULL = euler_a and discrete, but the model's own scheduler for `schedule` "model" and where the model needs it:
+    // noise levels that are not of betas, zero terminal SNR, trailing timesteps, distilled models
+    const char *sampler, *schedule;
     struct sdg_number eta; // 0..1; default the sampler's
     // [sigma_count] falling, in place of `schedule` (which must be NULL) and `steps`; a final 0 is no step. NULL = none
     const double *sigmas;
     int sigma_count;
-    int64_t seed;                       // used as it is, 0 included
+    uint64_t seed;                      // used as it is, 0 included
     const char *rng, *sampler_rng;      // NULL = cuda; sampler_rng NULL = one generator for all
     int clip_skip;                      // layer of the text encoder from its end, 1 = the last; 0 = the model's own
     const struct sdg_image *init_image; // img2img: already of width x height; NULL = none
@@ -213,10 +222,14 @@ struct sdg_generate_params {
 
 // What was really used, for the caller's records.
 struct sdg_generate_info {
-    int64_t seed;
+    uint64_t seed;
     int width, height, steps, clip_skip;
     double cfg_scale, eta;
     const char *sampler, *schedule, *rng, *model_name; // valid as long as the pipeline
+    // Of all stages, or stage by stage, as sdg_pipeline_params.backend takes them: "cpu", "te=cpu,unet=vulkan,vae=cpu";
+    // types likewise, "bf16", "te=f32,unet=bf16,vae=f32". Valid as long as the pipeline.
+    const char *backend, *type;
+    bool tiled; // the autoencoder ran in tiles
     double seconds_load, seconds_text, seconds_sample, seconds_decode, seconds_total;
     size_t peak_planned, peak_resident; // bytes; peak_resident is 0 where the system does not say
 };
@@ -241,8 +254,8 @@ SDG_API enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct
 // prompt".
 SDG_API enum sdg_result sdg_check_prompt(const struct sdg_log *log, const char *what, const char *prompt, bool plain);
 // Makes the call that uses the pipeline now end with SDG_ERROR_CANCELLED, as a progress callback can. Allowed from any
-// thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected. Must
-// not race with sdg_pipeline_destroy. NULL is fine.
+// thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected.
+// Must not race with sdg_pipeline_destroy. NULL is fine.
 SDG_API void sdg_cancel(struct sdg_pipeline *pipeline);
 // The stages, their memory and the kernels that would be used, one line per call of `fn`; generates nothing.
 SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,
