@@ -37,13 +37,20 @@ enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_
     sdg_backend_init(&backend->base, ops, log);
     backend->base.info.backend = ops->name;
     sdg_cpu_host_info(&backend->base.info);
-    backend->threads = params->threads ? params->threads : sdg_cpu_physical_cores();
     backend->providers = providers;
+    enum sdg_result result =
+        sdg_pool_create(log, params->threads ? params->threads : sdg_cpu_physical_cores(), &backend->pool);
+    if (result != SDG_OK) {
+        sdg_free(backend);
+        return result;
+    }
+    backend->threads = sdg_pool_threads(backend->pool);
     *out = backend;
     return SDG_OK;
 }
 
 void sdg_cpu_backend_free(struct sdg_cpu_backend *backend)
 {
+    sdg_pool_destroy(&backend->pool);
     sdg_free(backend);
 }
