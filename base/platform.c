@@ -1,11 +1,15 @@
 // Linux and Android tell in /proc and /sys; elsewhere everything is unknown.
+#define _GNU_SOURCE // sched_getaffinity
 #include "base/platform.h"
+
+#include "base/control_group.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__linux__)
 #include <unistd.h>
+#if defined(__linux__)
+#include <sched.h>
 #endif
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -44,24 +48,67 @@ void sdg_platform_cpu(char *name, size_t size)
         snprintf(name, size, "CPU");
 }
 
-// Siblings of a core share one list; counting each core at the first CPU of its list counts every core once.
-int sdg_platform_cores(void)
+// ---- threads ----
+
+#if defined(__linux__)
+enum { MOST_CPUS = 1 << 14, WORD = 8 * sizeof(unsigned long) };
+
+// CPUs that this process may run on, a bit each, as the system fills them.
+struct cpus { unsigned long bits[MOST_CPUS / WORD]; };
+
+static bool has_cpu(const struct cpus *cpus, int cpu)
 {
-    enum { MOST_CPUS = 4096 };
-    int cores = 0;
-    for (int cpu = 0; cpu < MOST_CPUS; cpu++) {
-        char path[96];
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-        FILE *file = fopen(path, "r");
-        if (!file)
+    return cpu >= 0 && cpu < MOST_CPUS && cpus->bits[cpu / WORD] >> cpu % WORD & 1;
+}
+
+// Counts each core at the first of its CPUs that may be used: CPUs of a core share a list such as "0,8" or "2-3".
+static bool is_first_of_core(const struct cpus *cpus, int cpu)
+{
+    char path[96];
+    int begin, end, first = -1;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    FILE *file = fopen(path, "r");
+    while (file && first < 0 && fscanf(file, "%d", &begin) == 1) {
+        end = begin;
+        int separator = fgetc(file);
+        if (separator == '-' && fscanf(file, "%d", &end) == 1)
+            separator = fgetc(file);
+        for (int c = begin; c <= end && first < 0; c++)
+            first = has_cpu(cpus, c) ? c : -1;
+        if (separator != ',')
             break;
-        int first = -1;
-        if (fscanf(file, "%d", &first) == 1 && first == cpu)
-            cores++;
-        fclose(file);
     }
+    if (file)
+        fclose(file);
+    return first < 0 || first == cpu;
+}
+
+static int usable_cores(void)
+{
+    struct cpus cpus = {0};
+    int cores = 0;
+    if (sched_getaffinity(0, sizeof cpus, (cpu_set_t *)&cpus) != 0)
+        return 0;
+    for (int cpu = 0; cpu < MOST_CPUS; cpu++)
+        cores += has_cpu(&cpus, cpu) && is_first_of_core(&cpus, cpu);
     return cores;
 }
+#else
+static int usable_cores(void)
+{
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+#endif
+
+int sdg_platform_threads(void)
+{
+    int threads = usable_cores(), quota = sdg_control_group_cpus("");
+    if (quota > 0 && quota < threads)
+        threads = quota;
+    return threads > 0 ? threads : 1;
+}
+
+// ---- memory ----
 
 size_t sdg_platform_memory(void)
 {

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/platform.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -48,7 +49,6 @@ struct sdg_pool {
     // of the call: written by the caller while nobody has joined
     alignas(CACHE_LINE) sdg_work *work;
     void *context;
-    int64_t run; // indices taken at once
     int part_count;
     _Atomic double called;                   // clock
     alignas(CACHE_LINE) _Atomic double left; // clock: when a thread left last
@@ -156,13 +156,18 @@ static void wake(struct sdg_pool *pool, struct gate *gate, int64_t count)
 
 // ---- work ----
 
+// Runs are long at first and end with single indices.
 static void take_part(struct sdg_pool *pool, struct part *part, int thread)
 {
-    while (atomic_load_explicit(&part->next, memory_order_relaxed) < part->end) {
-        const int64_t first = atomic_fetch_add_explicit(&part->next, pool->run, memory_order_relaxed);
-        const int64_t end = part->end - first < pool->run ? part->end : first + pool->run;
+    int64_t first = atomic_load_explicit(&part->next, memory_order_relaxed);
+    while (first < part->end) {
+        const int64_t run = (part->end - first) / RUNS_PER_PART, end = first + (run > 1 ? run : 1);
+        if (!atomic_compare_exchange_weak_explicit(&part->next, &first, end, memory_order_relaxed,
+                                                   memory_order_relaxed))
+            continue;
         for (int64_t i = first; i < end; i++)
             pool->work(pool->context, i, thread);
+        first = atomic_load_explicit(&part->next, memory_order_relaxed);
     }
 }
 
@@ -225,7 +230,6 @@ static void open_call(struct sdg_pool *pool, int64_t count, sdg_work *work, void
     pool->context = context;
     pool->part_count = count < pool->threads ? (int)count : pool->threads;
     const int64_t each = count / pool->part_count, more = count % pool->part_count;
-    pool->run = each / RUNS_PER_PART > 1 ? each / RUNS_PER_PART : 1;
     for (int i = 0; i < pool->part_count; i++) {
         const int64_t first = i * each + (i < more ? i : more);
         atomic_store_explicit(&pool->parts[i].next, first, memory_order_relaxed);
@@ -255,6 +259,25 @@ void sdg_pool_run(struct sdg_pool *pool, int64_t count, sdg_work *work, void *co
         close_call(pool);
         atomic_flag_clear(&pool->taken);
     }
+}
+
+struct parts {
+    sdg_part_work *work;
+    void *context;
+    int64_t count, part;
+};
+
+static void do_part(void *context, int64_t index, int thread)
+{
+    const struct parts *p = context;
+    const int64_t first = index * p->part, left = p->count - first;
+    p->work(p->context, first, first + (left < p->part ? left : p->part), thread);
+}
+
+void sdg_pool_run_parts(struct sdg_pool *pool, int64_t count, int64_t part, sdg_part_work *work, void *context)
+{
+    struct parts parts = {work, context, count, part};
+    sdg_pool_run(pool, count / part + (count % part != 0), do_part, &parts);
 }
 
 // ---- creation ----
@@ -327,6 +350,8 @@ static void free_pool(struct sdg_pool *pool)
 enum sdg_result sdg_pool_create(const struct sdg_log *log, int threads, struct sdg_pool **out)
 {
     *out = NULL;
+    if (threads == 0)
+        threads = sdg_platform_threads();
     struct sdg_pool *pool = sdg_alloc(log, 1, sizeof *pool, "threads");
     if (!pool)
         return SDG_ERROR_MEMORY;

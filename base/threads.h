@@ -20,8 +20,8 @@ struct sdg_pool;
 // Does index `index` of a loop; `thread` in [0, sdg_pool_threads) is another for each that works at the same time.
 typedef void sdg_work(void *context, int64_t index, int thread);
 
-// `threads` >= 1, the caller included. If fewer can be started, the pool has those, and says so once as a warning. The
-// threads block signals, except those that a fault of their own raises.
+// `threads` the caller included; 0: as many as sdg_platform_threads says. If fewer can be started, the pool has those,
+// and says so once as a warning. The threads block signals, except those that a fault of their own raises.
 enum sdg_result sdg_pool_create(const struct sdg_log *log, int threads, struct sdg_pool **out);
 // No call may be running. Sets *pool to NULL; NULL is fine.
 void sdg_pool_destroy(struct sdg_pool **pool);
@@ -37,6 +37,11 @@ int sdg_pool_threads(const struct sdg_pool *pool);
 //   - while another thread's call has the pool: as thread 0, so memory that is one a thread belongs to a call, not to
 //   the pool
 void sdg_pool_run(struct sdg_pool *pool, int64_t count, sdg_work *work, void *context);
+
+// The same for work on ranges: calls work(context, first, end, thread) for parts of `part` >= 1 indices, the last one
+// perhaps shorter, which together are [0, count). Parts begin at multiples of `part` whoever does them.
+typedef void sdg_part_work(void *context, int64_t first, int64_t end, int thread);
+void sdg_pool_run_parts(struct sdg_pool *pool, int64_t count, int64_t part, sdg_part_work *work, void *context);
 
 // Tests: the n-th start of a thread from now on fails, and all after it (0 = none).
 void sdg_test_fail_threads(int n);

@@ -194,7 +194,7 @@ static enum sdg_result create_statistics(struct collector *c, const struct sdg_j
     };
     enum sdg_result result = sdg_statistics_create(&c->p->log, &info, &c->statistics);
     if (result == SDG_OK && c->params->hessians)
-        result = sdg_moments_create(&c->p->log, &info, &c->moments);
+        result = sdg_moments_create(&c->p->log, &info, c->p->params.threads, &c->moments);
     sdg_free(timesteps);
     return result;
 }

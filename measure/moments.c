@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/threads.h"
 #include "quant/layer_hessians.h"
 #include "quant/sites.h"
 
@@ -17,10 +18,12 @@ struct layer { // one site and the operation that its Hessian is for
     int kernel_h, kernel_w, stride, pad_top, pad_left;
     float *rows; // [SAMPLES, inputs], in the order of weights: [c, kernel_h, kernel_w]
     size_t row_count;
+    enum sdg_result added;
 };
 
 struct sdg_moments {
     struct sdg_hessians *hessians;
+    struct sdg_pool *pool;
     struct layer *layers; // one a site
     size_t count;
     int calls;
@@ -28,7 +31,7 @@ struct sdg_moments {
     bool changed;   // since then
 };
 
-enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info,
+enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info, int threads,
                                    struct sdg_moments **out)
 {
     struct sdg_moments *m = sdg_alloc(log, 1, sizeof *m, "Hessians");
@@ -36,6 +39,8 @@ enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_s
         return SDG_ERROR_MEMORY;
     m->written = sdg_clock();
     enum sdg_result result = sdg_hessians_create(log, info, &m->hessians);
+    if (result == SDG_OK)
+        result = sdg_pool_create(log, threads, &m->pool);
     if (result != SDG_OK) {
         sdg_moments_destroy(&m);
         return result;
@@ -54,6 +59,7 @@ void sdg_moments_destroy(struct sdg_moments **handle)
         sdg_free(m->layers[i].rows);
     sdg_free(m->layers);
     sdg_hessians_destroy(&m->hessians);
+    sdg_pool_destroy(&m->pool);
     sdg_free(m);
 }
 
@@ -166,21 +172,29 @@ void sdg_moments_gather(struct sdg_moments *m, size_t site, const float *value, 
     }
 }
 
+struct adding {
+    const struct sdg_log *log;
+    struct sdg_moments *m;
+};
+
+static void add_layer(void *context, int64_t index, int thread)
+{
+    const struct adding *a = context;
+    struct layer *l = &a->m->layers[index];
+    (void)thread;
+    if (!l->wanted)
+        return;
+    struct sdg_layer_hessian *h = &a->m->hessians->layers[l->index];
+    l->added = sdg_hessian_add(a->log, h->site, &h->hessian, l->rows, l->row_count);
+}
+
 enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_moments *m)
 {
-    enum sdg_result result = SDG_OK;
-#pragma omp parallel for schedule(dynamic, 1)
-    for (size_t i = 0; i < m->count; i++) {
-        struct layer *l = &m->layers[i];
-        if (!l->wanted)
-            continue;
-        struct sdg_layer_hessian *h = &m->hessians->layers[l->index];
-        enum sdg_result mine = sdg_hessian_add(log, h->site, &h->hessian, l->rows, l->row_count);
-#pragma omp critical
-        if (result == SDG_OK)
-            result = mine;
-    }
-    return result;
+    struct adding adding = {log, m};
+    sdg_pool_run(m->pool, (int64_t)m->count, add_layer, &adding);
+    for (size_t i = 0; i < m->count; i++)
+        SDG_TRY(m->layers[i].added);
+    return SDG_OK;
 }
 
 // ---- files ----

@@ -10,7 +10,8 @@
 enum { SDG_MOMENTS_MAX_INPUTS = 5120 };
 
 struct sdg_moments;
-enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info,
+// `threads`: of sdg_moments_add, 0 = one a core.
+enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info, int threads,
                                    struct sdg_moments **out);
 void sdg_moments_destroy(struct sdg_moments **moments);
 // Adds what a file has. SDG_ERROR_INPUT if it does not belong to this run.
@@ -22,7 +23,7 @@ enum sdg_result sdg_moments_prepare(const struct sdg_log *log, struct sdg_moment
 bool sdg_moments_wants_prompt(const struct sdg_moments *m, size_t prompt);
 // Whether this run of the UNet is one of those looked at: a few of each picture, other ones for other prompts.
 bool sdg_moments_wants(const struct sdg_moments *m, size_t prompt, int call);
-// Takes rows from a site's value (as the graph has it); sdg_moments_add then adds those of all sites, on all cores.
+// Takes rows from a site's value (as the graph has it); sdg_moments_add then adds those of all sites, on all threads.
 void sdg_moments_gather(struct sdg_moments *m, size_t site, const float *value, size_t prompt, int call);
 enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_moments *m);
 // Files are large: not every prompt writes one. At the end what is missing is written, or an empty file if there was no

@@ -101,6 +101,12 @@ static inline void sdg_cpu_run(const struct sdg_cpu_program *program, int64_t co
 {
     sdg_pool_run(sdg_cpu_backend_of(program)->pool, count, work, context);
 }
+// work(context, first, end, thread) for parts of [0, count). See sdg_pool_run_parts.
+static inline void sdg_cpu_run_parts(const struct sdg_cpu_program *program, int64_t count, int64_t part,
+                                     sdg_part_work *work, void *context)
+{
+    sdg_pool_run_parts(sdg_cpu_backend_of(program)->pool, count, part, work, context);
+}
 // In select(): the machinery is to keep weight `v` as a contiguous copy in its value's dtype (loaded once, shared by
 // all that want it).
 void sdg_cpu_want_weight(struct sdg_cpu_program *program, sdg_value v);
@@ -141,7 +147,6 @@ enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_
                                     struct sdg_cpu_backend **out);
 void sdg_cpu_backend_free(struct sdg_cpu_backend *backend); // does not touch state
 void sdg_cpu_host_info(struct sdg_device_info *info);       // name, type, memory of this machine
-int sdg_cpu_physical_cores(void);                           // those this process may run on; at least 1
 
 extern const struct sdg_program_ops sdg_cpu_program_ops;
 

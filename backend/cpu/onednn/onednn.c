@@ -513,7 +513,7 @@ static dnnl_status_t reorder(const struct sdg_onednn *onednn, const_dnnl_memory_
 static void pack_weights(const struct sdg_cpu_step *step, const char *weights)
 {
     const struct state *state = step->state;
-    sdg_fast_pack4((const int8_t *)weights, step->weights, state->packed_codes);
+    sdg_fast_pack4(sdg_cpu_backend_of(step->program)->pool, (const int8_t *)weights, step->weights, state->packed_codes);
     memcpy((char *)step->weights + state->packed_codes / 2, weights + state->packed_codes,
            state->weight_bytes - state->packed_codes);
 }
@@ -606,7 +606,7 @@ static enum sdg_result load_codes(struct sdg_cpu_step *step)
     if (result == SDG_OK) {
         narrow(numbers + plain_bytes, bf16, state->code_bits == 4 ? codes : step->weights, state->code_count);
         if (state->code_bits == 4)
-            sdg_fast_pack4(codes, step->weights, state->code_count);
+            sdg_fast_pack4(sdg_cpu_backend_of(step->program)->pool, codes, step->weights, state->code_count);
     }
     if (plain)
         dnnl_memory_desc_destroy(plain);
