@@ -13,7 +13,6 @@
 #include "base/platform.h"
 #include "common/output.h"
 #include "common/frame.h"
-#include "common/waiting.h"
 #include "sdgen/bench.h"
 
 #define APP_VALUES struct sdbench_values
@@ -372,18 +371,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
 }
 
 // e2e and ops run another program, which would inherit the one core that this one's first thread is bound to.
-static bool runs_another_program(char **argv)
-{
-    for (char **a = argv; *a; a++)
-        if (!strcmp(*a, "e2e") || !strcmp(*a, "ops"))
-            return true;
-    return false;
-}
-
 int main(int argc, char **argv)
 {
-    if (!runs_another_program(argv))
-        app_wait_politely(argv);
     struct sdbench_values values = {0};
     const struct app_program program = {
         .name = "sdbench", .command = &command, .values = &values, .verbose = &values.verbose, .run = run};

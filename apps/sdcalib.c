@@ -6,7 +6,6 @@
 #include "common/output.h"
 #include "common/frame.h"
 #include "common/prompts.h"
-#include "common/waiting.h"
 #include "sdgen/calibrate.h"
 
 struct values {
@@ -272,7 +271,6 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
 
 int main(int argc, char **argv)
 {
-    app_wait_politely(argv);
     struct values values = {0};
     const struct app_program program = {.name = "sdcalib",
                                         .command = &command,

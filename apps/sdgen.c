@@ -11,7 +11,6 @@
 #include "base/memory.h"
 #include "common/latents.h"
 #include "common/output.h"
-#include "common/waiting.h"
 #include "sdgen/array.h"
 #include "sdgen/picture.h"
 #include "sdgen_options.h"
@@ -483,7 +482,6 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
 
 int main(int argc, char **argv)
 {
-    app_wait_politely(argv);
     struct app_ui ui = app_ui_create("sdgen");
     struct sdgen_options options;
     enum sdg_result result = sdgen_options_read(&ui, argc, argv, &options);

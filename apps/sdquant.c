@@ -6,7 +6,6 @@
 #include "common/frame.h"
 #include "common/prompts.h"
 #include "common/ui.h"
-#include "common/waiting.h"
 #include "sdgen/correct.h"
 #include "sdgen/quantize.h"
 
@@ -257,7 +256,6 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
 
 int main(int argc, char **argv)
 {
-    app_wait_politely(argv);
     struct values values = {0};
     const struct app_program program = {.name = "sdquant",
                                         .command = &command,
