@@ -8,6 +8,7 @@
 #include "pipeline/job.h"
 #include "pipeline/networks.h"
 #include "pipeline/sample.h"
+#include "pipeline/stages.h"
 #include "pipeline/template.h"
 #include "quant/layer_hessians.h"
 #include "quant/sites.h"
@@ -59,7 +60,11 @@ static enum sdg_result observe(void *user, struct sdg_program *program, int call
         if (moments)
             sdg_moments_gather(c->moments, i, c->buffer, c->prompt, call);
     }
-    return moments ? sdg_moments_add(&c->p->log, c->moments) : SDG_OK;
+    if (!moments)
+        return SDG_OK;
+    struct sdg_pool *pool;
+    SDG_TRY(sdg_pipeline_pool(c->p, &pool));
+    return sdg_moments_add(&c->p->log, pool, c->moments);
 }
 
 static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *graph)
@@ -194,7 +199,7 @@ static enum sdg_result create_statistics(struct collector *c, const struct sdg_j
     };
     enum sdg_result result = sdg_statistics_create(&c->p->log, &info, &c->statistics);
     if (result == SDG_OK && c->params->hessians)
-        result = sdg_moments_create(&c->p->log, &info, c->p->params.threads, &c->moments);
+        result = sdg_moments_create(&c->p->log, &info, &c->moments);
     sdg_free(timesteps);
     return result;
 }

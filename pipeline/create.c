@@ -162,6 +162,7 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         if (p->stage[i].backend)
             sdg_backend_destroy(&p->stage[i].backend);
+    sdg_pool_destroy(&p->pool);
     for (int i = 0; i < 2; i++)
         if (p->tokenizer[i])
             sdg_tokenizer_destroy(&p->tokenizer[i]);

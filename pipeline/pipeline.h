@@ -4,6 +4,7 @@
 #define SDG_PIPELINE_PIPELINE_H
 
 #include "backend/backend.h"
+#include "base/threads.h"
 #include "formats/model.h"
 #include "pipeline/correction.h"
 #include "quant/quantized.h"
@@ -78,6 +79,7 @@ struct sdg_pipeline {
     struct sdg_quantized *quantized;   // NULL: a floating-point model
     struct sdg_correction *correction; // of its outputs; NULL = none
     struct sdg_tokenizer *tokenizer[2];
+    struct sdg_pool *pool; // NULL until it is needed
     struct sdg_stage_backend stage[SDG_STAGE_COUNT];
     struct sdg_context context;
     struct sdg_network kept[SDG_NETWORK_COUNT]; // of those that their row says to keep; else empty
