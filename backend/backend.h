@@ -71,6 +71,10 @@ enum sdg_result sdg_backend_check_params(const struct sdg_log *log, const struct
 // name: "reference", "cpu", "vulkan". SDG_ERROR_DEVICE if there is none, SDG_ERROR_UNSUPPORTED if not built in.
 enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, const struct sdg_backend_params *params,
                                    struct sdg_backend **out);
+// Long calls (creating and running programs) ask `goes_on` between operations, from the thread that makes the call,
+// and end with SDG_ERROR_CANCELLED, without a message, when it says no. A run that was cancelled leaves no result.
+// NULL: nobody is asked.
+void sdg_backend_watch(struct sdg_backend *backend, bool (*goes_on)(void *user), void *user);
 void sdg_backend_destroy(struct sdg_backend **backend); // all its programs are gone; NULL inside is fine
 // Lives as long as the backend.
 const struct sdg_device_info *sdg_backend_info(const struct sdg_backend *backend);
@@ -134,7 +138,15 @@ struct sdg_backend {
     const struct sdg_backend_ops *ops;
     const struct sdg_log *const log;
     struct sdg_device_info info;
+    bool (*goes_on)(void *user); // sdg_backend_watch
+    void *watcher;
 };
+
+// For backends, between operations.
+static inline enum sdg_result sdg_backend_goes_on(const struct sdg_backend *backend)
+{
+    return !backend->goes_on || backend->goes_on(backend->watcher) ? SDG_OK : SDG_ERROR_CANCELLED;
+}
 
 // Fills a zeroed one, just allocated; `info` is left to the backend.
 void sdg_backend_init(struct sdg_backend *backend, const struct sdg_backend_ops *ops, const struct sdg_log *log);

@@ -139,7 +139,9 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
 
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)
 {
+    SDG_REQUIRE(params ? &params->log : NULL, out, "out");
     *out = NULL;
+    SDG_REQUIRE(NULL, params, "params");
     struct sdg_pipeline *p = sdg_alloc(&params->log, 1, sizeof *p, "the pipeline");
     if (!p)
         return SDG_ERROR_MEMORY;

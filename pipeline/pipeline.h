@@ -10,6 +10,9 @@
 #include "quant/quantized.h"
 #include "sdgen/sdgen.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 enum sdg_stage { SDG_STAGE_TEXT, SDG_STAGE_UNET, SDG_STAGE_VAE, SDG_STAGE_COUNT };
 
 enum sdg_network_kind { // in the order in which a picture needs them, but for the encoder
@@ -69,9 +72,20 @@ struct sdg_hooks {
 
 struct sdg_tokenizer;
 
+// The call that runs now (pipeline/call.h). Only `cancelled` is touched by other threads.
+struct sdg_call {
+    atomic_bool busy, cancelled;
+    pthread_t caller;
+    sdg_progress_fn fn; // the caller's; NULL before the first report, or where there is none
+    void *user;
+    struct sdg_progress last; // what was reported last
+    double told, asked;       // clock at that report; and when the caller was asked last
+};
+
 struct sdg_pipeline {
     struct sdg_log log;
     struct sdg_hooks hooks;
+    struct sdg_call call;
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
     unsigned disable;                  // enum sdg_feature
     char *cache_dir, *cpu_mask, *model_name;

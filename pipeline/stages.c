@@ -1,5 +1,7 @@
 #include "pipeline/stages.h"
 
+#include "pipeline/call.h"
+
 #include <string.h>
 
 const struct sdg_stage_row *sdg_stage_row(enum sdg_stage stage)
@@ -35,5 +37,7 @@ enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
     };
     if (strcmp(s->name, "vulkan") != 0)
         SDG_TRY(sdg_pipeline_pool(p, &params.pool));
-    return sdg_backend_create(&p->log, s->name, &params, &s->backend);
+    SDG_TRY(sdg_backend_create(&p->log, s->name, &params, &s->backend));
+    sdg_backend_watch(s->backend, sdg_call_goes_on, p);
+    return SDG_OK;
 }
