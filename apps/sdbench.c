@@ -33,7 +33,7 @@ static const struct app_option table[] = {
     {0, "repeat", INTEGER(repeat, 1, 10000), .initial = "5", .help = "measured runs; of several models: rounds"},
     {0, "steps", INTEGER(steps, 1, 1000), .initial = "20", .help = "denoising steps of e2e"},
     {'t', "threads", INTEGER(threads, -1, 1024), .initial = "-1",
-     .help = "CPU threads; -1 or 0 = one per physical core"},
+     .help = "CPU threads; -1 or 0 = one a core, of those that affinity and a container's quota leave"},
     {0, "no-mmap", FLAG(no_mmap), .help = "read the weights instead of mapping them"},
     {0, "kernels", FLAG(kernels), .help = "a table of the kernels, the slowest first"},
     {0, "check", FLAG(check), .help = "ops: only check the results, no timing"},

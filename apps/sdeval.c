@@ -54,7 +54,7 @@ static const struct app_option table[] = {
     {0, "type", NAME(type, app_type_names), GROUP, .initial = "f32",
      .help = "arithmetic of all models, as far as they are not quantized"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
-     .help = "CPU threads; -1 or 0 = one per physical core"},
+     .help = "CPU threads; -1 or 0 = one a core, of those that affinity and a container's quota leave"},
     {0, "no-mmap", FLAG(no_mmap), GROUP, .help = "read the weights instead of mapping them"},
 #undef GROUP
 #define GROUP .group = "Results"

@@ -52,7 +52,8 @@ static const struct app_option table[] = {
      .help = "second moments of the layers' inputs (sdcalib collect --hessians)"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "of the interval generators' fits"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
-     .help = "-1 or 0 = all processors; the result does not depend on it"},
+     .help = "-1 or 0 = one a core, of those that affinity and a container's quota leave; the result does not "
+             "depend on it"},
 #undef GROUP
 #define GROUP .group = "Correction"
     {0, "correct", FILE_NAME(correct, "FILE"), GROUP, .otherwise = "none",

@@ -123,9 +123,10 @@ struct sdg_progress {
     double seconds_step; // of the last step
     double seconds_left; // estimate for this image, all stages; negative if unknown
 };
-// Called when a stage begins and after each of its steps; in between, about ten times a second, with the same step again
-// and seconds_left running down. Return false to cancel: the call ends with SDG_ERROR_CANCELLED when the operation that
-// runs now is done, which on a GPU is a step of sampling. Called from the thread that called the library.
+// Called when a stage begins and after each of its steps; in between, about ten times a second, with the same step
+// again and seconds_left running down. Return false to cancel: the call ends with SDG_ERROR_CANCELLED when the
+// operation that runs now is done, which on a GPU is a step of sampling. Called from the thread that called the
+// library.
 typedef bool (*sdg_progress_fn)(void *user, const struct sdg_progress *progress);
 
 // What stays in memory between the pictures of one pipeline. Pictures are the same either way.
@@ -141,7 +142,9 @@ struct sdg_pipeline_params {
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
     const char *type;
-    int threads;        // CPU threads, at most 1024; 0 = physical cores
+    // CPU threads, the caller's included, at most 1024; 0 = one a core, of those that the process may run on and that
+    // its control groups' quotas pay for. If the system starts fewer, there are fewer, with a warning.
+    int threads;
     double max_memory;  // bytes the plan may use in all; 0 = what the system has free
     enum sdg_keep keep; // between pictures
     bool no_mmap;       // read weights instead of mapping them
@@ -234,8 +237,8 @@ SDG_API void sdg_pipeline_info(const struct sdg_pipeline *pipeline, struct sdg_p
 SDG_API enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                                      struct sdg_image **out, struct sdg_generate_info *info);
 // Makes the call that uses the pipeline now end with SDG_ERROR_CANCELLED, as a progress callback can. Allowed from any
-// thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected. Must
-// not race with sdg_pipeline_destroy. NULL is fine.
+// thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected.
+// Must not race with sdg_pipeline_destroy. NULL is fine.
 SDG_API void sdg_cancel(struct sdg_pipeline *pipeline);
 // The stages, their memory and the kernels that would be used, one line per call of `fn`; generates nothing.
 SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,
