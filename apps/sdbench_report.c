@@ -248,7 +248,7 @@ enum sdg_result sdbench_write(struct app_ui *ui, struct sdbench_report *report)
         if (result != SDG_OK)
             return result;
         print_json(sdg_output_file(output), report);
-        return app_output_commit(&output);
+        return sdg_output_commit(&output);
     }
     if (fflush(stdout) || ferror(stdout))
         return app_fail(ui, SDG_ERROR_OUTPUT, "standard output: cannot be written: %s", strerror(errno));

@@ -134,7 +134,7 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
         result = app_output_check(ui, values->hessians);
     if (result == SDG_OK)
         result = sdg_pipeline_create(&params, &pipeline);
-    app_signals_install();
+    app_signals_cancellable(true);
     if (result == SDG_OK)
         result = sdg_collect(pipeline, &collect_params);
     sdg_pipeline_destroy(&pipeline);
@@ -243,8 +243,8 @@ static enum sdg_result run_show(struct app_ui *ui, const struct values *values, 
         printf("%zu of %zu sites have |r| > 0.5 between timestep and range, %zu have |r| > 0.7\n", show.related,
                show.sites, show.strongly);
     if (values->html && result == SDG_OK)
-        return app_output_commit(&output);
-    app_output_discard(&output);
+        return sdg_output_commit(&output);
+    sdg_output_discard(&output);
     return result;
 }
 

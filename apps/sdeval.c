@@ -439,7 +439,7 @@ static enum sdg_result write_files(struct app_ui *ui, const struct values *value
         if (result != SDG_OK)
             return result;
         sdeval_write_json(sdg_output_file(output), e, statistics);
-        result = app_output_commit(&output);
+        result = sdg_output_commit(&output);
     }
     if (result != SDG_OK || !values->report)
         return result;
@@ -448,8 +448,8 @@ static enum sdg_result write_files(struct app_ui *ui, const struct values *value
         return result;
     result = sdeval_write_html(ui, sdg_output_file(output), e, statistics);
     if (result == SDG_OK)
-        return app_output_commit(&output);
-    app_output_discard(&output);
+        return sdg_output_commit(&output);
+    sdg_output_discard(&output);
     return result;
 }
 
@@ -485,7 +485,7 @@ static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, 
         .progress = on_progress,
         .progress_user = &talk,
     };
-    app_signals_install();
+    app_signals_cancellable(true);
     enum sdg_result result = sdg_evaluate(&params, &evaluation);
     app_progress_end(ui);
     if (result != SDG_OK)

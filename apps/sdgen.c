@@ -459,7 +459,6 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
     struct inputs inputs = {0};
     struct sdg_pipeline *pipeline = NULL;
     enum sdg_result result = SDG_OK;
-    app_signals_install();
     if (!values->plan)
         result = check_outputs(ui, values);
     if (result == SDG_OK)
@@ -472,8 +471,18 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
         if (result == SDG_OK)
             result = finish_stdout(ui);
     } else {
-        for (int64_t i = 0; i < values->batch && result == SDG_OK; i++)
-            result = app_interrupted() ? SDG_ERROR_CANCELLED : draw_picture(ui, options, &inputs, pipeline, i);
+        int64_t done = 0;
+        app_signals_cancellable(true);
+        while (done < values->batch && result == SDG_OK) {
+            result = app_interrupted() ? SDG_ERROR_CANCELLED : draw_picture(ui, options, &inputs, pipeline, done);
+            done += result == SDG_OK;
+        }
+        app_signals_cancellable(false);
+        if (result == SDG_ERROR_CANCELLED && done)
+            app_say(ui, SDG_LOG_INFO, "interrupted; %lld of %lld pictures are written", (long long)done,
+                    (long long)values->batch);
+        else if (result == SDG_ERROR_CANCELLED)
+            app_say(ui, SDG_LOG_INFO, "interrupted, the picture was not written");
     }
     sdg_pipeline_destroy(&pipeline);
     free_inputs(&inputs);
@@ -484,6 +493,7 @@ int main(int argc, char **argv)
 {
     struct app_ui ui = app_ui_create("sdgen");
     struct sdgen_options options;
+    app_signals_install(&ui);
     enum sdg_result result = sdgen_options_read(&ui, argc, argv, &options);
     const struct sdgen_values *values = &options.values;
     ui.level = values->quiet ? SDG_LOG_ERROR : values->verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
@@ -501,7 +511,5 @@ int main(int argc, char **argv)
     else
         result = run(&ui, &options);
     sdgen_options_free(&options);
-    if (result == SDG_ERROR_CANCELLED)
-        app_say(&ui, SDG_LOG_INFO, "interrupted, the picture was not written");
     return app_exit_status(result);
 }

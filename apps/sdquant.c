@@ -243,7 +243,7 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
         values->correct ? app_prompts_read(ui, values->correct, (size_t)values->correct_prompts, &prompts) : SDG_OK;
     if (result != SDG_OK)
         return result;
-    app_signals_install();
+    app_signals_cancellable(true);
     result = sdg_quantize(&params);
     app_progress_end(ui);
     if (result == SDG_ERROR_CANCELLED)

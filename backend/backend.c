@@ -40,6 +40,12 @@ void sdg_backend_init(struct sdg_backend *backend, const struct sdg_backend_ops 
     memcpy(backend, &(const struct sdg_backend){.ops = ops, .log = log}, sizeof *backend);
 }
 
+void sdg_backend_watch(struct sdg_backend *backend, bool (*goes_on)(void *user), void *user)
+{
+    backend->goes_on = goes_on;
+    backend->watcher = user;
+}
+
 void sdg_backend_destroy(struct sdg_backend **backend)
 {
     if (*backend)

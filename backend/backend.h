@@ -19,7 +19,9 @@ struct sdg_backend; // a device, or the processor, ready to compile for it
 struct sdg_program; // a compiled graph with its memory
 
 struct sdg_backend_params {
-    int threads;      // CPU threads, 0 = physical cores
+    int threads; // cpu: 0 = sdg_platform_threads
+    // cpu: the threads, which live longer than the backend; NULL = its own, `threads` of them
+    struct sdg_pool *pool;
     int device;       // vulkan: index as listed, -1 = first real GPU, else (if named explicitly) any
     bool validation;  // vulkan: validation layers on; any message is an error
     unsigned disable; // mask of ladder rungs turned off, for tests (enum sdg_feature)
@@ -69,6 +71,10 @@ enum sdg_result sdg_backend_check_params(const struct sdg_log *log, const struct
 // name: "reference", "cpu", "vulkan". SDG_ERROR_DEVICE if there is none, SDG_ERROR_UNSUPPORTED if not built in.
 enum sdg_result sdg_backend_create(const struct sdg_log *log, const char *name, const struct sdg_backend_params *params,
                                    struct sdg_backend **out);
+// Long calls (creating and running programs) ask `goes_on` between operations, from the thread that makes the call,
+// and end with SDG_ERROR_CANCELLED, without a message, when it says no. A run that was cancelled leaves no result.
+// NULL: nobody is asked.
+void sdg_backend_watch(struct sdg_backend *backend, bool (*goes_on)(void *user), void *user);
 void sdg_backend_destroy(struct sdg_backend **backend); // all its programs are gone; NULL inside is fine
 // Lives as long as the backend.
 const struct sdg_device_info *sdg_backend_info(const struct sdg_backend *backend);
@@ -132,7 +138,15 @@ struct sdg_backend {
     const struct sdg_backend_ops *ops;
     const struct sdg_log *const log;
     struct sdg_device_info info;
+    bool (*goes_on)(void *user); // sdg_backend_watch
+    void *watcher;
 };
+
+// For backends, between operations.
+static inline enum sdg_result sdg_backend_goes_on(const struct sdg_backend *backend)
+{
+    return !backend->goes_on || backend->goes_on(backend->watcher) ? SDG_OK : SDG_ERROR_CANCELLED;
+}
 
 // Fills a zeroed one, just allocated; `info` is left to the backend.
 void sdg_backend_init(struct sdg_backend *backend, const struct sdg_backend_ops *ops, const struct sdg_log *log);

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/unfinished.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,7 +19,7 @@ enum sdg_result sdg_folder_list(const struct sdg_log *log, const char *folder,
     enum sdg_result result = SDG_OK;
     DIR *dir = opendir(folder);
     if (!dir)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be listed: %s", folder, strerror(errno));
+        return sdg_fail_system(log, SDG_ERROR_INPUT, folder, "cannot be listed");
     for (struct dirent *entry; result == SDG_OK && (entry = readdir(dir));) {
         char *path = sdg_path_join(log, folder, entry->d_name);
         if (!path)
@@ -37,7 +38,7 @@ static enum sdg_result resolve(const struct sdg_log *log, const char *path, char
 {
     char *full = realpath(path, NULL);
     if (!full)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be resolved: %s", path, strerror(errno));
+        return sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be resolved");
     *out = full;
     return SDG_OK;
 }
@@ -133,11 +134,12 @@ static enum sdg_result make_temporary(const struct sdg_log *log, const char *pat
             break;
     }
     sdg_free(name);
-    return sdg_fail(log, SDG_ERROR_OUTPUT, "%s: cannot be created: %s", path, strerror(errno));
+    return sdg_fail_system(log, SDG_ERROR_OUTPUT, path, "cannot be created");
 }
 
 static void free_output(struct sdg_folder_output *o)
 {
+    sdg_unfinished_done(o->temporary);
     sdg_free(o->path);
     sdg_free(o->temporary);
     sdg_free(o);
@@ -167,6 +169,7 @@ enum sdg_result sdg_folder_output_open(const struct sdg_log *log, const char *pa
         free_output(o);
         return result;
     }
+    sdg_unfinished_add(o->temporary);
     *out = o;
     return SDG_OK;
 }
@@ -183,14 +186,14 @@ enum sdg_result sdg_folder_output_add(struct sdg_folder_output *o, const char *n
         return SDG_ERROR_MEMORY;
     enum sdg_result result = SDG_OK;
     if (mkdir(path, 0777) != 0 && sdg_path_kind(path) != SDG_PATH_FOLDER)
-        result = sdg_fail(o->log, SDG_ERROR_OUTPUT, "%s: cannot be created: %s", path, strerror(errno));
+        result = sdg_fail_system(o->log, SDG_ERROR_OUTPUT, path, "cannot be created");
     sdg_free(path);
     return result;
 }
 
 static enum sdg_result fail_rename(const struct sdg_folder_output *o)
 {
-    return sdg_fail(o->log, SDG_ERROR_OUTPUT, "%s: cannot be put in its place: %s", o->path, strerror(errno));
+    return sdg_fail_system(o->log, SDG_ERROR_OUTPUT, o->path, "cannot be put in its place");
 }
 
 // rename() replaces an empty folder silently, so an existing name is looked for; the old folder steps aside until the

@@ -1,9 +1,11 @@
 #include "base/file.h"
 
 #include "base/memory.h"
+#include "base/unfinished.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,10 +82,10 @@ static enum sdg_result open_regular(const struct sdg_log *log, const char *path,
     struct stat info;
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+        return sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be opened");
     enum sdg_result result = SDG_OK;
     if (fstat(file, &info) != 0)
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be examined: %s", path, strerror(errno));
+        result = sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be examined");
     else if (S_ISDIR(info.st_mode))
         result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is a folder, a file is needed", path);
     else if (!S_ISREG(info.st_mode))
@@ -110,7 +112,7 @@ static enum sdg_result read_fully(const struct sdg_log *log, const char *path, i
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be read: %s", path, strerror(errno));
+            return sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be read");
         if (n == 0)
             break;
         done += (size_t)n;
@@ -195,7 +197,7 @@ enum sdg_result sdg_input_read(const struct sdg_log *log, const char *path, size
         return sdg_file_read(log, path, limit, data, size);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+        return sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be opened");
     enum sdg_result result = read_stream(log, path, fd, limit, data, size);
     close(fd);
     return result;
@@ -262,6 +264,52 @@ bool sdg_utf8_valid(const char *text, size_t bytes)
     return true;
 }
 
+// ---- maps ----
+
+// Which files are mapped where, for sdg_map_path: written before and after the map exists, read by signal handlers.
+enum { MOST_MAPS = 256 };
+static struct {
+    atomic_uintptr_t begin; // 0: free, 1: being filled
+    uintptr_t end;
+    char *path;
+} maps[MOST_MAPS];
+
+// What does not fit in is not named later, nothing else.
+static void note_map(const char *path, const void *data, size_t bytes)
+{
+    for (size_t i = 0; i < MOST_MAPS; i++) {
+        uintptr_t none = 0;
+        if (!atomic_compare_exchange_strong(&maps[i].begin, &none, 1))
+            continue;
+        maps[i].path = sdg_strdup(NULL, path);
+        maps[i].end = (uintptr_t)data + bytes;
+        atomic_store(&maps[i].begin, maps[i].path ? (uintptr_t)data : 0);
+        return;
+    }
+}
+
+static void forget_map(const void *data)
+{
+    for (size_t i = 0; i < MOST_MAPS; i++) {
+        uintptr_t begin = (uintptr_t)data;
+        if (!atomic_compare_exchange_strong(&maps[i].begin, &begin, 1))
+            continue;
+        sdg_free(maps[i].path);
+        atomic_store(&maps[i].begin, 0);
+        return;
+    }
+}
+
+const char *sdg_map_path(const void *address)
+{
+    for (size_t i = 0; i < MOST_MAPS; i++) {
+        const uintptr_t begin = atomic_load(&maps[i].begin);
+        if (begin > 1 && (uintptr_t)address >= begin && (uintptr_t)address < maps[i].end)
+            return maps[i].path;
+    }
+    return NULL;
+}
+
 enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool copy, struct sdg_map *out)
 {
     int fd = -1;
@@ -276,9 +324,11 @@ enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool c
     } else if (map.size > 0) {
         void *data = mmap(NULL, map.size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED)
-            result = sdg_fail(log, SDG_ERROR_INPUT, "%s: cannot be mapped: %s", path, strerror(errno));
+            result = sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be mapped");
         else
             map.data = data;
+        if (map.data)
+            note_map(path, map.data, map.size);
     }
     close(fd);
     if (result == SDG_OK)
@@ -288,10 +338,12 @@ enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool c
 
 void sdg_file_unmap(struct sdg_map *map)
 {
-    if (map->copied)
+    if (map->copied) {
         sdg_free((void *)(uintptr_t)map->data);
-    else if (map->data)
+    } else if (map->data) {
+        forget_map(map->data);
         munmap((void *)(uintptr_t)map->data, map->size);
+    }
     *map = (struct sdg_map){0};
 }
 
@@ -380,10 +432,12 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
     if (!output->file) {
         enum sdg_result result = SDG_ERROR_MEMORY;
         if (fd != -2)
-            result = sdg_fail(log, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", path, strerror(errno));
+            result = sdg_fail_system(log, SDG_ERROR_OUTPUT, path, "cannot be written");
         sdg_output_discard(&output);
         return result;
     }
+    if (output->temporary)
+        sdg_unfinished_add(output->temporary);
     *out = output;
     return SDG_OK;
 }
@@ -415,8 +469,7 @@ const char *sdg_output_temporary(const struct sdg_output *output)
 static void write_failed(struct sdg_output *output)
 {
     if (output->result == SDG_OK)
-        output->result =
-            sdg_fail(output->log, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", output->path, strerror(errno));
+        output->result = sdg_fail_system(output->log, SDG_ERROR_OUTPUT, output->path, "cannot be written");
 }
 
 enum sdg_result sdg_output_write(struct sdg_output *output, const void *data, size_t bytes)
@@ -433,6 +486,7 @@ static void close_output(struct sdg_output **handle)
         fclose(output->file);
     if (output->temporary)
         unlink(output->temporary);
+    sdg_unfinished_done(output->temporary);
     sdg_free(output->temporary);
     sdg_free(output->path);
     sdg_free(output);
@@ -453,6 +507,7 @@ enum sdg_result sdg_output_commit(struct sdg_output **handle)
         write_failed(output);
     if (output->result == SDG_OK && output->temporary) {
         if (rename(output->temporary, output->path) == 0) {
+            sdg_unfinished_done(output->temporary);
             sdg_free(output->temporary);
             output->temporary = NULL;
         } else {

@@ -35,7 +35,8 @@ bool sdg_utf8_valid(const char *text, size_t bytes);
 // A regular file's bytes. `data` is NULL when the file is empty.
 //
 // A mapped file must not be truncated by another process while it is in use: the system answers an access to a page
-// that is gone with SIGBUS. Whoever has to expect that opens with `copy`.
+// that is gone with SIGBUS. Whoever has to expect that opens with `copy`. A map whose file had no room in memory is
+// SDG_ERROR_MEMORY.
 struct sdg_map {
     const unsigned char *data;
     size_t size;
@@ -43,6 +44,8 @@ struct sdg_map {
 };
 enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool copy, struct sdg_map *out);
 void sdg_file_unmap(struct sdg_map *map); // leaves *map empty; an empty map is fine
+// The file that is mapped at this address; NULL where none is. Async-signal-safe, for handlers of SIGBUS.
+const char *sdg_map_path(const void *address);
 // The whole pages inside data[0 .. bytes) may leave memory; they are read from the file again when touched. Nothing for
 // copies.
 void sdg_map_release(const struct sdg_map *map, const void *data, size_t bytes);
@@ -56,7 +59,7 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
 enum sdg_result sdg_output_stream(const struct sdg_log *log, FILE *stream, const char *name, struct sdg_output **out);
 // For printing; a failed write is found by commit. Valid until then.
 FILE *sdg_output_file(struct sdg_output *output);
-// The file that discard would remove; NULL where there is none. For those who may have to end without discarding.
+// The file that discard would remove; NULL where there is none.
 const char *sdg_output_temporary(const struct sdg_output *output);
 // After a failure all further writes, and commit, fail with the same result and without a second message.
 enum sdg_result sdg_output_write(struct sdg_output *output, const void *data, size_t bytes);

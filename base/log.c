@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,4 +36,11 @@ enum sdg_result sdg_fail(const struct sdg_log *log, enum sdg_result result, cons
     sdg_vsay(log, SDG_LOG_ERROR, format, args);
     va_end(args);
     return result;
+}
+
+enum sdg_result sdg_fail_system(const struct sdg_log *log, enum sdg_result result, const char *path, const char *what)
+{
+    if (errno == ENOMEM)
+        return sdg_fail(log, SDG_ERROR_MEMORY, "%s: %s: not enough memory", path, what);
+    return sdg_fail(log, result, "%s: %s: %s", path, what, strerror(errno));
 }

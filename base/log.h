@@ -21,6 +21,17 @@ void sdg_vsay(const struct sdg_log *log, enum sdg_log_level level, const char *f
 // The line says what, where, why and, where it helps, what to do. No "error:" prefix, no newline.
 enum sdg_result sdg_fail(const struct sdg_log *log, enum sdg_result result, const char *format, ...) SDG_PRINTF(3, 4);
 
+// For public functions: a pointer that must be given. `name` is what the header calls it.
+#define SDG_REQUIRE(log, pointer, name)                                                   \
+    do {                                                                                  \
+        if (!(pointer))                                                                   \
+            return sdg_fail((log), SDG_ERROR_USAGE, "the argument '%s' is NULL", (name)); \
+    } while (0)
+
+// A system call that just failed at `path`, with errno's words: "PATH: cannot be opened: Permission denied". Want of
+// memory is no fault of a file: it is SDG_ERROR_MEMORY, whatever `result` is.
+enum sdg_result sdg_fail_system(const struct sdg_log *log, enum sdg_result result, const char *path, const char *what);
+
 #define SDG_TRY(expression)                         \
     do {                                            \
         enum sdg_result try_result_ = (expression); \

@@ -4,12 +4,16 @@
 
 #include "base/control_group.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #if defined(__linux__)
+#include <fcntl.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #endif
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -115,9 +119,124 @@ size_t sdg_platform_memory(void)
     return read_kib("/proc/meminfo", "MemTotal");
 }
 
-size_t sdg_platform_memory_free(void)
+// ---- memory that is left ----
+
+// The file's number, or SIZE_MAX where it has none ("max") or cannot be read.
+static size_t read_number(const char *folder, const char *name)
 {
-    return read_kib("/proc/meminfo", "MemAvailable");
+    char path[4200], text[32] = "";
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return SIZE_MAX;
+    bool read = fgets(text, sizeof text, file) != NULL;
+    fclose(file);
+    return read && text[0] >= '0' && text[0] <= '9' ? (size_t)strtoull(text, NULL, 10) : SIZE_MAX;
+}
+
+// Sum of the lines of memory.stat that begin with one of two keys.
+static size_t read_cached(const char *folder, const char *inactive, const char *active)
+{
+    char path[4200], line[128];
+    size_t sum = 0;
+    snprintf(path, sizeof path, "%s/memory.stat", folder);
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file)) {
+        const size_t length = strcspn(line, " ");
+        if ((strlen(inactive) == length && strncmp(line, inactive, length) == 0) ||
+            (strlen(active) == length && strncmp(line, active, length) == 0))
+            sum += (size_t)strtoull(line + length, NULL, 10);
+    }
+    if (file)
+        fclose(file);
+    return sum;
+}
+
+// The two versions of control groups: how their files are called (Linux: Documentation/admin-guide/cgroup-v1/memory.rst
+// and cgroup-v2.rst).
+struct group_files { const char *limits[2], *used, *inactive, *active; };
+static const struct group_files group_v1 = {
+    {"memory.limit_in_bytes", NULL}, "memory.usage_in_bytes", "total_inactive_file", "total_active_file"};
+static const struct group_files group_v2 = {
+    {"memory.max", "memory.high"}, "memory.current", "inactive_file", "active_file"};
+
+// What one group leaves: files in the cache give way.
+static void narrow_memory(void *user, const char *folder, bool v2)
+{
+    const struct group_files *files = v2 ? &group_v2 : &group_v1;
+    size_t limit = SIZE_MAX, *least = user;
+    for (int i = 0; i < 2 && files->limits[i]; i++) {
+        const size_t one = read_number(folder, files->limits[i]);
+        limit = one < limit ? one : limit;
+    }
+    const size_t used = limit == SIZE_MAX ? SIZE_MAX : read_number(folder, files->used);
+    if (used == SIZE_MAX)
+        return;
+    const size_t cached = read_cached(folder, files->inactive, files->active), held = used > cached ? used - cached : 0,
+                 left = limit > held ? limit - held : 0;
+    *least = left < *least ? left : *least;
+}
+
+size_t sdg_platform_groups_free(const char *root)
+{
+    size_t least = SIZE_MAX;
+    sdg_control_groups(root, "memory", narrow_memory, &least);
+    return least;
+}
+
+// `margin`: what the C library and the threads take beside what is planned.
+static size_t resource_free(int resource, const char *used, size_t margin)
+{
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    const size_t held = read_kib("/proc/self/status", used) + margin;
+    return (size_t)limit.rlim_cur > held ? (size_t)limit.rlim_cur - held : 0;
+}
+
+struct limit {
+    size_t bytes; // SIZE_MAX: none
+    const char *name;
+};
+
+static size_t narrowest(const struct limit *limits, size_t count, const char **name)
+{
+    size_t least = 0;
+    for (size_t i = 1; i < count; i++)
+        least = limits[i].bytes < limits[least].bytes ? i : least;
+    if (name)
+        *name = limits[least].name;
+    return limits[least].bytes;
+}
+
+size_t sdg_platform_memory_free(const char **limit)
+{
+    const size_t machine = read_kib("/proc/meminfo", "MemAvailable");
+    const struct limit limits[] = {
+        {machine ? machine : SIZE_MAX, "are free"},
+        {sdg_platform_groups_free(""), "are free in the control group (the container's memory limit)"},
+        {resource_free(RLIMIT_RSS, "VmRSS", 0), "are free under the limit of resident memory (ulimit -m)"},
+    };
+    return narrowest(limits, sizeof limits / sizeof *limits, limit);
+}
+
+void sdg_platform_share_arena(void)
+{
+#if defined(__GLIBC__)
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
+// The margins were measured: stacks of threads, holes in the heap.
+size_t sdg_platform_address_space_free(const char **limit)
+{
+    const struct limit limits[] = {
+        {resource_free(RLIMIT_AS, "VmSize", (size_t)96 << 20), "are free under the limit of address space (ulimit -v)"},
+        {resource_free(RLIMIT_DATA, "VmData", (size_t)80 << 20), "are free under the limit of data (ulimit -d)"},
+    };
+    return narrowest(limits, sizeof limits / sizeof *limits, limit);
 }
 
 size_t sdg_resident_peak(void)
@@ -146,6 +265,60 @@ void sdg_memory_trim(void)
 #if defined(__GLIBC__)
     malloc_trim(0);
 #endif
+}
+
+#if defined(__linux__)
+// As getdents64(2) fills it.
+struct directory_entry {
+    uint64_t inode;
+    int64_t offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
+
+// Empties the open folder. opendir() would take memory, which a signal handler must not.
+static void empty_folder(int folder, int depth)
+{
+    enum { DEEPEST = 8 };
+    _Alignas(struct directory_entry) char buffer[1024];
+    long bytes;
+    while ((bytes = syscall(SYS_getdents64, folder, buffer, sizeof buffer)) > 0) {
+        bool removed = false;
+        for (long at = 0; at < bytes;) {
+            const struct directory_entry *entry = (const struct directory_entry *)(buffer + at);
+            at += entry->length;
+            if (strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0)
+                continue;
+            if (unlinkat(folder, entry->name, 0) == 0) {
+                removed = true;
+                continue;
+            }
+            const int inner = depth < DEEPEST ? openat(folder, entry->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) : -1;
+            if (inner < 0)
+                continue;
+            empty_folder(inner, depth + 1);
+            close(inner);
+            removed = unlinkat(folder, entry->name, AT_REMOVEDIR) == 0 || removed;
+        }
+        if (removed) // what moved up could be missed
+            lseek(folder, 0, SEEK_SET);
+    }
+}
+#endif
+
+void sdg_platform_remove(const char *path)
+{
+    if (unlink(path) == 0)
+        return;
+#if defined(__linux__)
+    const int folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (folder >= 0) {
+        empty_folder(folder, 0);
+        close(folder);
+    }
+#endif
+    rmdir(path);
 }
 
 bool sdg_platform_program(char *path, size_t size)

@@ -1,6 +1,6 @@
-// What the machine and its system say about themselves: with control_group.h the only
-// place that reads /proc and /sys, and the one to extend for another system. Where a system does not say, sizes are 0,
-// texts empty, and nothing fails. Thread-safety: all functions may be called from any thread.
+// What the machine and its system say about themselves: with control_group.h the only place that reads /proc and /sys,
+// and the one to extend for another system. Where a system does not say, sizes are 0, limits none, texts empty, and
+// nothing fails. Thread-safety: all functions may be called from any thread.
 #ifndef SDG_BASE_PLATFORM_H
 #define SDG_BASE_PLATFORM_H
 
@@ -13,9 +13,20 @@ void sdg_platform_cpu(char *name, size_t size);
 // this process may run on and that its control groups' quotas pay for; at least 1.
 int sdg_platform_threads(void);
 
-// Bytes of memory: what the machine has, and what could be used now without swapping.
+// Bytes of memory that the machine has; 0 = unknown.
 size_t sdg_platform_memory(void);
-size_t sdg_platform_memory_free(void);
+// Bytes that this process can still touch without swapping or being killed: of the machine, of its control groups (v1
+// and v2, up to the root) and of its own limit the narrowest. SIZE_MAX = no limit is known. *limit gets words that
+// end "150 MiB ...": "are free in the control group (...)", a static string; NULL is fine.
+size_t sdg_platform_memory_free(const char **limit);
+// The part of it that control groups say; their files are looked for under `root`, "" but in tests.
+size_t sdg_platform_groups_free(const char *root);
+// Bytes that it can still allocate, touched or not, under the limits of address space and data, less a margin for what
+// stacks, heap and code take beside.
+size_t sdg_platform_address_space_free(const char **limit);
+// For programs, before their first thread: where the address space is limited, threads share one arena of malloc instead
+// of reserving 64 MiB each, which the plan could not foresee.
+void sdg_platform_share_arena(void);
 // Peak and current resident bytes of the process.
 size_t sdg_resident_peak(void);
 size_t sdg_resident_now(void);
@@ -23,6 +34,10 @@ size_t sdg_resident_now(void);
 void sdg_resident_reset_peak(void);
 // Asks the C library to give freed memory back to the system (after a stage has ended).
 void sdg_memory_trim(void);
+
+// Removes a file, or a folder with all that is in it; links are removed, not followed. Async-signal-safe, for programs
+// that end in a signal handler: no memory, no locks. What cannot be removed stays.
+void sdg_platform_remove(const char *path);
 
 // The file of the running program; false if it is unknown or longer than `size`.
 bool sdg_platform_program(char *path, size_t size);

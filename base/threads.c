@@ -55,7 +55,7 @@ struct sdg_pool {
     alignas(CACHE_LINE) pthread_mutex_t lock;
     struct gate calls, ends;  // threads wait for calls, the caller for the end
     struct patience patience; // the caller's
-    atomic_flag taken;        // by a caller
+    pthread_mutex_t callers;  // held through a call
     int threads;
     pid_t process;
     struct part *parts;     // [threads]
@@ -251,13 +251,14 @@ void sdg_pool_run(struct sdg_pool *pool, int64_t count, sdg_work *work, void *co
 {
     if (pool && inside.pool == pool) {
         run_in_place(count, work, context, inside.thread);
-    } else if (count <= 1 || sdg_pool_threads(pool) == 1 || atomic_flag_test_and_set(&pool->taken)) {
+    } else if (count <= 1 || sdg_pool_threads(pool) == 1) {
         run_in_place(count, work, context, 0);
     } else {
+        pthread_mutex_lock(&pool->callers);
         open_call(pool, count, work, context);
         take_parts(pool, 0);
         close_call(pool);
-        atomic_flag_clear(&pool->taken);
+        pthread_mutex_unlock(&pool->callers);
     }
 }
 
@@ -331,6 +332,7 @@ static enum sdg_result fill_pool(const struct sdg_log *log, int threads, struct 
     pool->workers = sdg_alloc(log, (size_t)threads, sizeof *pool->workers, "threads");
     if (!pool->parts || !pool->workers)
         return SDG_ERROR_MEMORY;
+    pthread_mutex_init(&pool->callers, NULL);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->calls.woken, NULL);
     pthread_cond_init(&pool->ends.woken, NULL);
@@ -372,6 +374,7 @@ static void end_threads(struct sdg_pool *pool)
     pthread_cond_destroy(&pool->calls.woken);
     pthread_cond_destroy(&pool->ends.woken);
     pthread_mutex_destroy(&pool->lock);
+    pthread_mutex_destroy(&pool->callers);
 }
 
 void sdg_pool_destroy(struct sdg_pool **handle)

@@ -31,11 +31,10 @@ int sdg_pool_threads(const struct sdg_pool *pool);
 // Calls work(context, index, thread) once for each index in [0, count), in any order, and returns when all are done.
 // What the caller wrote before is seen by the work, what the work wrote is seen after. Allocates nothing.
 //
-// Any thread may call at any time. In place, in order, work runs
-//   - for one index, in a pool of one thread, with NULL for a pool: as thread 0
-//   - inside of work of the same pool: as the thread that it is in
-//   - while another thread's call has the pool: as thread 0, so memory that is one a thread belongs to a call, not to
-//   the pool
+// Any thread may call at any time; one call waits for the other. In place and in order, without the pool, work runs for
+// one index or in a pool of one thread, NULL too, as thread 0; and in a call from inside of work of the same pool, as
+// the thread that this is in. So memory that is one a thread belongs to a call, not to the pool. Work of two pools must
+// not call the other's.
 void sdg_pool_run(struct sdg_pool *pool, int64_t count, sdg_work *work, void *context);
 
 // The same for work on ranges: calls work(context, first, end, thread) for parts of `part` >= 1 indices, the last one

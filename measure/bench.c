@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/platform.h"
+#include "pipeline/call.h"
 #include "pipeline/intervals.h"
 #include "pipeline/networks.h"
 #include "scheduler/rng.h"
@@ -116,7 +117,11 @@ static enum sdg_result prepare(struct sdg_bench *b, const struct request *r)
 enum sdg_result sdg_bench_create(struct sdg_pipeline *p, const struct sdg_bench_params *params, struct sdg_bench **out)
 {
     struct request r = {0};
+    SDG_REQUIRE(NULL, p, "pipeline");
+    SDG_REQUIRE(&p->log, out, "out");
     *out = NULL;
+    SDG_REQUIRE(&p->log, params, "params");
+    SDG_REQUIRE(&p->log, params->network, "network");
     SDG_TRY(find(p, params->network, &r.kind));
     SDG_TRY(check(p, params, &r));
     struct sdg_bench *b = sdg_alloc(&p->log, 1, sizeof *b, "a network to time");
@@ -126,7 +131,9 @@ enum sdg_result sdg_bench_create(struct sdg_pipeline *p, const struct sdg_bench_
     b->width = (int)r.w * sdg_vae_factor(&p->model->vae_config);
     b->height = (int)r.h * sdg_vae_factor(&p->model->vae_config);
     b->kernels = params->kernels;
-    enum sdg_result result = prepare(b, &r);
+    enum sdg_result result = sdg_call_enter(p, "sdg_bench_create");
+    if (result == SDG_OK)
+        result = sdg_call_leave(p, prepare(b, &r));
     if (result == SDG_OK)
         *out = b;
     else
@@ -136,7 +143,7 @@ enum sdg_result sdg_bench_create(struct sdg_pipeline *p, const struct sdg_bench_
 
 void sdg_bench_destroy(struct sdg_bench **bench)
 {
-    struct sdg_bench *b = *bench;
+    struct sdg_bench *b = bench ? *bench : NULL;
     if (!b)
         return;
     sdg_program_destroy(&b->program);
@@ -146,8 +153,11 @@ void sdg_bench_destroy(struct sdg_bench **bench)
 
 enum sdg_result sdg_bench_run(struct sdg_bench *b, double *seconds)
 {
+    SDG_REQUIRE(NULL, b, "bench");
+    SDG_REQUIRE(&b->pipeline->log, seconds, "seconds");
+    SDG_TRY(sdg_call_enter(b->pipeline, "sdg_bench_run"));
     double start = sdg_clock();
-    SDG_TRY(sdg_program_run(b->program, 0));
+    SDG_TRY(sdg_call_leave(b->pipeline, sdg_program_run(b->program, 0)));
     *seconds = sdg_clock() - start;
     b->runs++;
     return SDG_OK;

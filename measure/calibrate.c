@@ -5,9 +5,11 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "measure/moments.h"
+#include "pipeline/call.h"
 #include "pipeline/job.h"
 #include "pipeline/networks.h"
 #include "pipeline/sample.h"
+#include "pipeline/stages.h"
 #include "pipeline/template.h"
 #include "quant/layer_hessians.h"
 #include "quant/sites.h"
@@ -59,7 +61,11 @@ static enum sdg_result observe(void *user, struct sdg_program *program, int call
         if (moments)
             sdg_moments_gather(c->moments, i, c->buffer, c->prompt, call);
     }
-    return moments ? sdg_moments_add(&c->p->log, c->moments) : SDG_OK;
+    if (!moments)
+        return SDG_OK;
+    struct sdg_pool *pool;
+    SDG_TRY(sdg_pipeline_pool(c->p, &pool));
+    return sdg_moments_add(&c->p->log, pool, c->moments);
 }
 
 static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *graph)
@@ -194,7 +200,7 @@ static enum sdg_result create_statistics(struct collector *c, const struct sdg_j
     };
     enum sdg_result result = sdg_statistics_create(&c->p->log, &info, &c->statistics);
     if (result == SDG_OK && c->params->hessians)
-        result = sdg_moments_create(&c->p->log, &info, c->p->params.threads, &c->moments);
+        result = sdg_moments_create(&c->p->log, &info, &c->moments);
     sdg_free(timesteps);
     return result;
 }
@@ -252,6 +258,9 @@ static enum sdg_result collect(struct collector *c)
 
 enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_collect_params *params)
 {
+    SDG_REQUIRE(NULL, pipeline, "pipeline");
+    SDG_REQUIRE(&pipeline->log, params, "params");
+    SDG_REQUIRE(&pipeline->log, params->output, "output");
     struct collector c = {.p = pipeline, .params = params};
     SDG_TRY(sdg_template_check(&pipeline->log, &params->generate, true));
     if (!params->prompt_count || !params->prompts)
@@ -260,12 +269,16 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
         (params->shards > 0 && params->shard == 0))
         return sdg_fail(&pipeline->log, SDG_ERROR_USAGE, "shard is %d/%d, should be i/n with 1 <= i <= n",
                         params->shard, params->shards);
+    for (size_t i = 0; i < params->prompt_count; i++)
+        if (!params->prompts[i])
+            return sdg_fail(&pipeline->log, SDG_ERROR_USAGE, "prompt %zu is NULL", i);
+    SDG_TRY(sdg_call_enter(pipeline, "sdg_collect"));
     enum sdg_result result = collect(&c);
     sdg_statistics_destroy(&c.statistics);
     sdg_moments_destroy(&c.moments);
     sdg_free(c.sites);
     sdg_free(c.buffer);
-    return result;
+    return sdg_call_leave(pipeline, result);
 }
 
 // ---- merge and show ----
@@ -291,6 +304,10 @@ enum sdg_result sdg_collect_merge(const struct sdg_log *log, const char *const *
                                   const char *output)
 {
     struct sdg_statistics *sum = NULL, *next = NULL;
+    SDG_REQUIRE(log, output, "output");
+    SDG_REQUIRE(log, inputs || !count, "inputs");
+    for (size_t i = 0; i < count; i++)
+        SDG_REQUIRE(log, inputs[i], "inputs");
     if (!count)
         return sdg_fail(log, SDG_ERROR_USAGE, "there is nothing to merge");
     if (sdg_hessians_is_file(inputs[0]))
@@ -362,6 +379,9 @@ enum sdg_result sdg_collect_show(const struct sdg_log *log, const char *path, co
                                  void (*site)(void *user, const struct sdg_collected_site *site), void *user)
 {
     struct sdg_statistics *s;
+    SDG_REQUIRE(log, path, "path");
+    SDG_REQUIRE(log, info, "info");
+    SDG_REQUIRE(log, site, "site");
     SDG_TRY(sdg_statistics_read(log, path, &s));
     const struct sdg_collected_info shown = {
         .model = s->info.model,

@@ -400,7 +400,9 @@ static void clear(struct sdg_evaluator *e)
 
 enum sdg_result sdg_evaluate(const struct sdg_evaluate_params *params, struct sdg_evaluation **out)
 {
+    SDG_REQUIRE(params ? &params->pipeline.log : NULL, out, "out");
     *out = NULL;
+    SDG_REQUIRE(NULL, params, "params");
     struct sdg_evaluator e = {.params = params, .log = params->pipeline.log};
     SDG_TRY(sdg_evaluation_create(&e.log, &e.store));
     e.shown = &e.store->shown;

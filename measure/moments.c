@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "base/threads.h"
 #include "quant/layer_hessians.h"
 #include "quant/sites.h"
 
@@ -23,7 +22,6 @@ struct layer { // one site and the operation that its Hessian is for
 
 struct sdg_moments {
     struct sdg_hessians *hessians;
-    struct sdg_pool *pool;
     struct layer *layers; // one a site
     size_t count;
     int calls;
@@ -31,7 +29,7 @@ struct sdg_moments {
     bool changed;   // since then
 };
 
-enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info, int threads,
+enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info,
                                    struct sdg_moments **out)
 {
     struct sdg_moments *m = sdg_alloc(log, 1, sizeof *m, "Hessians");
@@ -39,8 +37,6 @@ enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_s
         return SDG_ERROR_MEMORY;
     m->written = sdg_clock();
     enum sdg_result result = sdg_hessians_create(log, info, &m->hessians);
-    if (result == SDG_OK)
-        result = sdg_pool_create(log, threads, &m->pool);
     if (result != SDG_OK) {
         sdg_moments_destroy(&m);
         return result;
@@ -59,7 +55,6 @@ void sdg_moments_destroy(struct sdg_moments **handle)
         sdg_free(m->layers[i].rows);
     sdg_free(m->layers);
     sdg_hessians_destroy(&m->hessians);
-    sdg_pool_destroy(&m->pool);
     sdg_free(m);
 }
 
@@ -188,10 +183,10 @@ static void add_layer(void *context, int64_t index, int thread)
     l->added = sdg_hessian_add(a->log, h->site, &h->hessian, l->rows, l->row_count);
 }
 
-enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_moments *m)
+enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_pool *pool, struct sdg_moments *m)
 {
     struct adding adding = {log, m};
-    sdg_pool_run(m->pool, (int64_t)m->count, add_layer, &adding);
+    sdg_pool_run(pool, (int64_t)m->count, add_layer, &adding);
     for (size_t i = 0; i < m->count; i++)
         SDG_TRY(m->layers[i].added);
     return SDG_OK;

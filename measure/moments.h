@@ -2,6 +2,7 @@
 #ifndef SDG_MEASURE_MOMENTS_H
 #define SDG_MEASURE_MOMENTS_H
 
+#include "base/threads.h"
 #include "graph/graph.h"
 #include "quant/statistics.h"
 
@@ -10,8 +11,7 @@
 enum { SDG_MOMENTS_MAX_INPUTS = 5120 };
 
 struct sdg_moments;
-// `threads`: of sdg_moments_add, 0 = one a core.
-enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info, int threads,
+enum sdg_result sdg_moments_create(const struct sdg_log *log, const struct sdg_statistics_info *info,
                                    struct sdg_moments **out);
 void sdg_moments_destroy(struct sdg_moments **moments);
 // Adds what a file has. SDG_ERROR_INPUT if it does not belong to this run.
@@ -25,7 +25,7 @@ bool sdg_moments_wants_prompt(const struct sdg_moments *m, size_t prompt);
 bool sdg_moments_wants(const struct sdg_moments *m, size_t prompt, int call);
 // Takes rows from a site's value (as the graph has it); sdg_moments_add then adds those of all sites, on all threads.
 void sdg_moments_gather(struct sdg_moments *m, size_t site, const float *value, size_t prompt, int call);
-enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_moments *m);
+enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_pool *pool, struct sdg_moments *m);
 // Files are large: not every prompt writes one. At the end what is missing is written, or an empty file if there was no
 // prompt.
 enum sdg_result sdg_moments_finish_prompt(const struct sdg_log *log, struct sdg_moments *m, size_t prompt,

@@ -57,6 +57,7 @@ static enum sdg_result find_models(const struct sdg_log *log, const struct sdg_c
 
 enum sdg_result sdg_correct(const struct sdg_correct_params *params)
 {
+    SDG_REQUIRE(NULL, params, "params");
     const struct sdg_log log = params->pipeline.log;
     struct sdg_correction *correction = NULL;
     struct sdg_corrected_row *rows = NULL;

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/finite.h"
 #include "base/memory.h"
+#include "pipeline/call.h"
 #include "pipeline/job.h"
 #include "pipeline/planar.h"
 #include "pipeline/progress.h"
@@ -104,13 +105,14 @@ enum sdg_result sdg_trajectory_record(struct sdg_pipeline *p, const struct sdg_g
 {
     struct sdg_job job;
     *out = (struct sdg_trajectory){0};
+    SDG_TRY(sdg_call_enter(p, __func__));
     enum sdg_result result = create_job(p, generate, &job);
     if (result == SDG_OK)
         result = draw(p, &job, out);
     if (result != SDG_OK)
         sdg_trajectory_clear(out);
     sdg_job_clear(&job);
-    return result;
+    return sdg_call_leave(p, result);
 }
 
 // ---- replaying ----
@@ -176,10 +178,15 @@ enum sdg_result sdg_trajectory_replay(struct sdg_pipeline *p, const struct sdg_g
     if (!replay.input)
         return SDG_ERROR_MEMORY;
     replay.answer = replay.input + half;
-    enum sdg_result result = create_job(p, generate, &job);
+    enum sdg_result result = sdg_call_enter(p, __func__);
+    if (result != SDG_OK) {
+        sdg_free(replay.input);
+        return result;
+    }
+    result = create_job(p, generate, &job);
     if (result == SDG_OK)
         result = run_calls(p, &job, &replay);
     sdg_job_clear(&job);
     sdg_free(replay.input);
-    return result;
+    return sdg_call_leave(p, result);
 }

@@ -5,6 +5,8 @@
 
 enum sdg_result sdg_image_create(int width, int height, struct sdg_image **out)
 {
+    if (!out)
+        return SDG_ERROR_USAGE;
     *out = NULL;
     if (width < 1 || height < 1 || width > SDG_PICTURE_SIDE || height > SDG_PICTURE_SIDE)
         return SDG_ERROR_USAGE;

@@ -139,7 +139,9 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
 
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)
 {
+    SDG_REQUIRE(params ? &params->log : NULL, out, "out");
     *out = NULL;
+    SDG_REQUIRE(NULL, params, "params");
     struct sdg_pipeline *p = sdg_alloc(&params->log, 1, sizeof *p, "the pipeline");
     if (!p)
         return SDG_ERROR_MEMORY;
@@ -162,6 +164,7 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         if (p->stage[i].backend)
             sdg_backend_destroy(&p->stage[i].backend);
+    sdg_pool_destroy(&p->pool);
     for (int i = 0; i < 2; i++)
         if (p->tokenizer[i])
             sdg_tokenizer_destroy(&p->tokenizer[i]);

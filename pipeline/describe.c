@@ -5,6 +5,11 @@
 
 void sdg_pipeline_info(const struct sdg_pipeline *p, struct sdg_pipeline_info *out)
 {
+    if (!out)
+        return;
+    *out = (struct sdg_pipeline_info){0};
+    if (!p)
+        return;
     const struct sdg_model *m = p->model;
     const int factor = sdg_vae_factor(&m->vae_config), side = m->unet_config.sample_size * factor;
     static const char *const predictions[] = {

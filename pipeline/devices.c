@@ -25,6 +25,8 @@ static void list_one(void *user, const struct sdg_device_info *info)
 
 void sdg_list_devices(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device *device), void *user)
 {
+    if (!fn)
+        return;
     sdg_backend_list(log, NULL, list_one, &(struct lister){fn, user});
 }
 

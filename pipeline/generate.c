@@ -1,4 +1,5 @@
 // From a job to a picture: the stages one after the other.
+#include "pipeline/call.h"
 #include "pipeline/decode.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/progress.h"
@@ -55,7 +56,11 @@ static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, str
 enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                              struct sdg_image **out, struct sdg_generate_info *info)
 {
+    SDG_REQUIRE(NULL, pipeline, "pipeline");
+    SDG_REQUIRE(&pipeline->log, out, "out");
     *out = NULL;
+    SDG_REQUIRE(&pipeline->log, params, "params");
+    SDG_TRY(sdg_call_enter(pipeline, "sdg_generate"));
     struct sdg_job job;
     struct sdg_generate_info used = {0};
     enum sdg_result result = sdg_job_create(pipeline, params, &job);
@@ -66,5 +71,5 @@ enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_gen
         *info = used;
     sdg_start_clear(&start);
     sdg_job_clear(&job);
-    return result;
+    return sdg_call_leave(pipeline, result);
 }

@@ -76,6 +76,8 @@ static enum sdg_result check_arrays(const struct sdg_pipeline *p, const struct s
     const struct sdg_generate_params *g = job->params;
     const size_t pixels = (size_t)job->width * (size_t)job->height;
     SDG_TRY(check_noise(p, job));
+    if (g->init_image && !g->init_image->pixels)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the init image has no pixels");
     if (g->mask_count != (g->mask ? pixels : 0))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "the mask has %zu pixels, the picture of %dx%d has %zu",
                         g->mask ? g->mask_count : 0, job->width, job->height, pixels);

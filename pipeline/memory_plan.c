@@ -78,9 +78,10 @@ static enum sdg_result plan_filling(struct sdg_pipeline *p, const struct sdg_job
     return SDG_OK;
 }
 
-// What of network `other` is there while `runs` does its work.
+// What of network `other` is there while `runs` does its work; of one that is being loaded the arena is not touched
+// yet.
 static size_t beside(const struct sdg_memory_plan *plan, enum sdg_network_kind runs, enum sdg_network_kind other,
-                     bool keep_networks)
+                     bool keep_networks, bool untouched)
 {
     const struct sdg_memory *memory = &plan->networks[other].memory;
     const struct sdg_network_row *row = sdg_network_row(other);
@@ -88,22 +89,34 @@ static size_t beside(const struct sdg_memory_plan *plan, enum sdg_network_kind r
         return 0;
     if (keep_networks && row->residency == SDG_RESIDENT_KEPT)
         return memory->total;
-    return row->loads_during == runs ? memory->weights : 0;
+    return row->loads_during == runs ? untouched ? memory->total : memory->weights : 0;
+}
+
+// All that is there while one network does its work; 0 if the picture does not need it.
+static size_t while_running(const struct sdg_memory_plan *plan, enum sdg_network_kind runs, bool keep_networks,
+                            bool untouched)
+{
+    size_t total = plan->networks[runs].total;
+    if (!plan->networks[runs].planned)
+        return 0;
+    for (int i = 1; i < SDG_NETWORK_COUNT; i++)
+        total = saturating_add(total, beside(plan, runs, (enum sdg_network_kind)i, keep_networks, untouched));
+    return total;
+}
+
+static size_t largest_of(const struct sdg_memory_plan *plan, bool keep_networks, bool untouched)
+{
+    size_t largest = 0;
+    for (int i = 1; i < SDG_NETWORK_COUNT; i++) {
+        const size_t total = while_running(plan, (enum sdg_network_kind)i, keep_networks, untouched);
+        largest = total > largest ? total : largest;
+    }
+    return largest;
 }
 
 size_t sdg_memory_plan_largest(const struct sdg_memory_plan *plan, bool keep_networks)
 {
-    size_t largest = 0;
-    for (int i = 1; i < SDG_NETWORK_COUNT; i++) {
-        size_t total = plan->networks[i].total;
-        if (!plan->networks[i].planned)
-            continue;
-        for (int k = 1; k < SDG_NETWORK_COUNT; k++)
-            total =
-                saturating_add(total, beside(plan, (enum sdg_network_kind)i, (enum sdg_network_kind)k, keep_networks));
-        largest = total > largest ? total : largest;
-    }
-    return largest;
+    return largest_of(plan, keep_networks, false);
 }
 
 static bool tiles_allowed(const struct sdg_pipeline *p)
@@ -138,13 +151,44 @@ static enum sdg_result make_plan(struct sdg_pipeline *p, struct sdg_job *job, in
         planned->planned = true;
     }
     plan->peak = saturating_add(plan->base, sdg_memory_plan_largest(plan, job->keep_networks));
+    plan->reserved = saturating_add(plan->base, largest_of(plan, job->keep_networks, true));
     return SDG_OK;
+}
+
+// Bytes that the process may have in all, SIZE_MAX = no limit; and in words what limits them.
+struct sdg_budget {
+    size_t resident, reserved;
+    const char *resident_limit, *reserved_limit;
+};
+
+// `resident`: bytes that the process has already; what earlier pictures left behind is this picture's to use.
+static struct sdg_budget find_budget(const struct sdg_pipeline *p, size_t resident)
+{
+    struct sdg_budget budget;
+    budget.resident = saturating_add(sdg_platform_memory_free(&budget.resident_limit), resident);
+    budget.reserved = saturating_add(sdg_platform_address_space_free(&budget.reserved_limit), resident);
+    if (p->params.max_memory > 0) {
+        budget.resident = (size_t)p->params.max_memory;
+        budget.resident_limit = "are allowed";
+    }
+    return budget;
+}
+
+static enum sdg_result refuse(const struct sdg_pipeline *p, const struct sdg_job *job,
+                              const struct sdg_memory_plan *plan, const struct sdg_budget *budget)
+{
+    const bool resident = plan->peak > budget->resident;
+    return sdg_fail(&p->log, SDG_ERROR_MEMORY,
+                    "a picture of %dx%d needs %.0f MiB of memory, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
+                    job->width, job->height, (double)(resident ? plan->peak : plan->reserved) / MIB,
+                    (double)(resident ? budget->resident : budget->reserved) / MIB,
+                    resident ? budget->resident_limit : budget->reserved_limit);
 }
 
 // Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture,
 // tiles (the picture changes a little), then one branch at a time.
 static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const struct sdg_memory_plan *plan,
-                      size_t budget)
+                      const struct sdg_budget *budget)
 {
     if (job->keep_networks) {
         job->keep_networks = false;
@@ -152,7 +196,7 @@ static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const s
     }
     for (int i = 1; i < SDG_NETWORK_COUNT; i++)
         if (!job->tile_vae && tiles_allowed(p) && sdg_network_row((enum sdg_network_kind)i)->tiles &&
-            plan->base + plan->networks[i].total > budget) {
+            (plan->base + plan->networks[i].total > budget->resident || plan->reserved > budget->reserved)) {
             job->tile_vae = true;
             return true;
         }
@@ -171,24 +215,19 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
     size_t resident = sdg_resident_now();
-    // What earlier pictures left behind is this picture's to use: networks that stayed, and freed memory.
+    // Kernels of an earlier picture are part of the process already.
     if (!p->bare || (!job->keep_networks && !sdg_networks_kept(p)))
         p->bare = resident + (p->planned_before ? 0 : sdg_backend_info(p->stage[SDG_STAGE_UNET].backend)->code_bytes);
     p->planned_before = true;
     plan->base = p->bare;
-    size_t free_bytes = sdg_platform_memory_free(), held = resident > p->bare ? resident : p->bare;
-    size_t budget = p->params.max_memory > 0 ? (size_t)p->params.max_memory : free_bytes ? free_bytes + held : SIZE_MAX;
+    const struct sdg_budget budget = find_budget(p, resident);
     SDG_TRY(find_tiles(p, job));
     for (;;) {
         SDG_TRY(make_plan(p, job, tokens, plan));
-        if (plan->peak <= budget)
+        if (plan->peak <= budget.resident && plan->reserved <= budget.reserved)
             break;
-        if (!economize(p, job, plan, budget))
-            return sdg_fail(
-                &p->log, SDG_ERROR_MEMORY,
-                "a picture of %dx%d needs %.0f MiB, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
-                job->width, job->height, (double)plan->peak / MIB, (double)budget / MIB,
-                p->params.max_memory > 0 ? "are allowed" : "are free");
+        if (!economize(p, job, plan, &budget))
+            return refuse(p, job, plan, &budget);
     }
     if (job->tile_vae && !(p->params.vae_tiling && strcmp(p->params.vae_tiling, "on") == 0))
         sdg_say(&p->log, SDG_LOG_INFO,

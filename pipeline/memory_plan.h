@@ -16,6 +16,8 @@ struct sdg_memory_plan {
     struct sdg_planned_network networks[SDG_NETWORK_COUNT];
     size_t base; // the process itself
     size_t peak; // base + sdg_memory_plan_largest
+    // the same of address space: what is allocated but not touched yet counts as well
+    size_t reserved;
 };
 
 // Decides job->keep_networks, split_guidance and tile_vae; SDG_ERROR_MEMORY when the budget does not suffice.

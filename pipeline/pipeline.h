@@ -4,10 +4,14 @@
 #define SDG_PIPELINE_PIPELINE_H
 
 #include "backend/backend.h"
+#include "base/threads.h"
 #include "formats/model.h"
 #include "pipeline/correction.h"
 #include "quant/quantized.h"
 #include "sdgen/sdgen.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 enum sdg_stage { SDG_STAGE_TEXT, SDG_STAGE_UNET, SDG_STAGE_VAE, SDG_STAGE_COUNT };
 
@@ -68,9 +72,20 @@ struct sdg_hooks {
 
 struct sdg_tokenizer;
 
+// The call that runs now (pipeline/call.h). Only `cancelled` is touched by other threads.
+struct sdg_call {
+    atomic_bool busy, cancelled;
+    pthread_t caller;
+    sdg_progress_fn fn; // the caller's; NULL before the first report, or where there is none
+    void *user;
+    struct sdg_progress last; // what was reported last
+    double told, asked;       // clock at that report; and when the caller was asked last
+};
+
 struct sdg_pipeline {
     struct sdg_log log;
     struct sdg_hooks hooks;
+    struct sdg_call call;
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
     unsigned disable;                  // enum sdg_feature
     char *cache_dir, *cpu_mask, *model_name;
@@ -78,6 +93,7 @@ struct sdg_pipeline {
     struct sdg_quantized *quantized;   // NULL: a floating-point model
     struct sdg_correction *correction; // of its outputs; NULL = none
     struct sdg_tokenizer *tokenizer[2];
+    struct sdg_pool *pool; // NULL until it is needed
     struct sdg_stage_backend stage[SDG_STAGE_COUNT];
     struct sdg_context context;
     struct sdg_network kept[SDG_NETWORK_COUNT]; // of those that their row says to keep; else empty

@@ -1,4 +1,5 @@
 // sdg_plan: the memory plan and the chosen kernels in words.
+#include "pipeline/call.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/stages.h"
 #include "text/tokenizer.h"
@@ -102,11 +103,15 @@ static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline
 enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,
                          void (*fn)(void *user, const char *line), void *user)
 {
+    SDG_REQUIRE(NULL, pipeline, "pipeline");
+    SDG_REQUIRE(&pipeline->log, params, "params");
+    SDG_REQUIRE(&pipeline->log, fn, "fn");
+    SDG_TRY(sdg_call_enter(pipeline, "sdg_plan"));
     struct printer out = {fn, user};
     struct sdg_job job;
     enum sdg_result result = sdg_job_create(pipeline, params, &job);
     if (result == SDG_OK)
         result = print_plan(&out, pipeline, &job, kernels);
     sdg_job_clear(&job);
-    return result;
+    return sdg_call_leave(pipeline, result);
 }

@@ -1,11 +1,11 @@
 #include "pipeline/progress.h"
 
-enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct sdg_job *job, const char *stage,
-                                    int step, int steps, double seconds_step, double seconds_left)
+#include "pipeline/call.h"
+
+enum sdg_result sdg_progress_report(struct sdg_pipeline *p, const struct sdg_job *job, const char *stage, int step,
+                                    int steps, double seconds_step, double seconds_left)
 {
-    if (!job->params->progress)
-        return SDG_OK;
-    struct sdg_progress progress = {
+    const struct sdg_progress progress = {
         .stage = stage,
         .step = step,
         .steps = steps,
@@ -14,7 +14,5 @@ enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct s
         .seconds_step = seconds_step,
         .seconds_left = seconds_left,
     };
-    if (job->params->progress(job->params->progress_user, &progress))
-        return SDG_OK;
-    return sdg_fail(&p->log, SDG_ERROR_CANCELLED, "cancelled in stage '%s', step %d of %d", stage, step, steps);
+    return sdg_call_progress(p, &progress, job->params->progress, job->params->progress_user);
 }

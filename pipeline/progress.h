@@ -5,7 +5,7 @@
 #include "pipeline/job.h"
 
 // SDG_ERROR_CANCELLED if the caller wants no more.
-enum sdg_result sdg_progress_report(const struct sdg_pipeline *p, const struct sdg_job *job, const char *stage,
-                                    int step, int steps, double seconds_step, double seconds_left);
+enum sdg_result sdg_progress_report(struct sdg_pipeline *p, const struct sdg_job *job, const char *stage, int step,
+                                    int steps, double seconds_step, double seconds_left);
 
 #endif

@@ -402,6 +402,7 @@ static enum sdg_result quantize(struct quantizer *q)
 
 enum sdg_result sdg_quantize(const struct sdg_quantize_params *params)
 {
+    SDG_REQUIRE(NULL, params, "params");
     struct quantizer q = {.params = params, .log = params->log, .start = sdg_clock()};
     if (!params->model || !params->output)
         return sdg_fail(&q.log, SDG_ERROR_USAGE, "a model and an output folder are needed");

@@ -1,18 +1,22 @@
 // base/: half floats, messages, allocation, files, JSON, numbers, the machine.
 #include "base/clock.h"
 #include "base/decibel.h"
+#include "base/directory.h"
 #include "base/dtype.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/platform.h"
 #include "base/random.h"
+#include "base/unfinished.h"
 #include "tests/float8.h"
 #include "tests/temp.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 
 // Half floats from their definition, in double: a check that shares no code with the conversions.
@@ -637,7 +641,7 @@ static void test_platform(void **state)
     sdg_platform_cpu(small, sizeof small); // cut to fit
     assert_true(strlen(small) < sizeof small && strncmp(small, text, strlen(small)) == 0);
 #if defined(__linux__)
-    assert_true(sdg_platform_memory() > (size_t)64 << 20 && sdg_platform_memory_free() <= sdg_platform_memory());
+    assert_true(sdg_platform_memory() > (size_t)64 << 20 && sdg_platform_memory_free(NULL) <= sdg_platform_memory());
     // What is touched is resident.
     size_t before = sdg_resident_now(), bytes = (size_t)64 << 20;
     volatile char *memory = sdg_alloc_raw(NULL, bytes, 1, "a test");
@@ -657,6 +661,140 @@ static void test_platform(void **state)
     assert_true(sdg_clock() >= clock);
 }
 
+// ---- limits of memory ----
+
+static void put_file(const char *path, const char *text)
+{
+    char folder[600];
+    snprintf(folder, sizeof folder, "%s", temp_path(path));
+    *strrchr(folder, '/') = 0;
+    assert_true(sdg_folder_create(folder));
+    FILE *file = fopen(temp_path(path), "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+// The files as the kernel's documentation describes them (cgroup-v2.rst, cgroup-v1/memory.rst).
+static void test_groups(void **state)
+{
+    (void)state;
+    char root[600];
+    snprintf(root, sizeof root, "%s", temp_path("v2"));
+    assert_true(sdg_platform_groups_free(root) == SIZE_MAX); // no such files
+    put_file("v2/proc/self/cgroup", "0::/user.slice/app\n");
+    put_file("v2/proc/self/mountinfo", "31 24 0:26 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw\n");
+    assert_true(sdg_platform_groups_free(root) == SIZE_MAX);
+    put_file("v2/sys/fs/cgroup/user.slice/app/memory.max", "max\n");
+    put_file("v2/sys/fs/cgroup/user.slice/app/memory.current", "700\n");
+    assert_true(sdg_platform_groups_free(root) == SIZE_MAX); // no limit
+    put_file("v2/sys/fs/cgroup/user.slice/memory.max", "5000\n");
+    put_file("v2/sys/fs/cgroup/user.slice/memory.current", "3000\n");
+    assert_int_equal(sdg_platform_groups_free(root), 2000); // of the group it is in
+    put_file("v2/sys/fs/cgroup/user.slice/memory.stat",
+             "anon 100\nfile 900\ninactive_file 500\nactive_file 300\ninactive_file_x 7\n");
+    assert_int_equal(sdg_platform_groups_free(root), 2800); // files in the cache give way
+    put_file("v2/sys/fs/cgroup/user.slice/app/memory.high", "1500\n");
+    assert_int_equal(sdg_platform_groups_free(root), 800); // the narrowest
+    put_file("v2/sys/fs/cgroup/user.slice/app/memory.max", "600\n");
+    assert_int_equal(sdg_platform_groups_free(root), 0); // more is used than allowed
+    snprintf(root, sizeof root, "%s", temp_path("v1"));
+    put_file("v1/proc/self/cgroup", "3:cpu,cpuacct:/a\n2:devices,memory:/docker/123\n0::/\n");
+    put_file("v1/proc/self/mountinfo", "33 32 0:30 /docker/123 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
+    put_file("v1/sys/fs/cgroup/memory/memory.limit_in_bytes", "1000\n"); // inside the container its group is the root
+    put_file("v1/sys/fs/cgroup/memory/memory.usage_in_bytes", "400\n");
+    put_file("v1/sys/fs/cgroup/memory/memory.stat", "inactive_file 1\ntotal_inactive_file 30\ntotal_active_file 20\n");
+    assert_int_equal(sdg_platform_groups_free(root), 650);
+}
+
+#if defined(__linux__)
+// In a process of its own: 0 if the words about the limit have `word` and the bytes are plausible.
+static int narrowed(int resource, size_t bytes, const char *word)
+{
+    int status;
+    const pid_t child = fork();
+    if (child == 0) {
+        const char *name = "";
+        const struct rlimit limit = {bytes, bytes};
+        if (setrlimit(resource, &limit) != 0)
+            _exit(1);
+        const size_t left =
+            resource == RLIMIT_RSS ? sdg_platform_memory_free(&name) : sdg_platform_address_space_free(&name);
+        _exit(!strstr(name, word) || left >= bytes || left == 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void test_resource_limits(void **state)
+{
+    (void)state;
+    struct rlimit limit;
+    const char *name;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY && getrlimit(RLIMIT_DATA, &limit) == 0 &&
+        limit.rlim_cur == RLIM_INFINITY)
+        assert_true(sdg_platform_address_space_free(&name) == SIZE_MAX);
+#if !defined(__SANITIZE_ADDRESS__) // it has reserved terabytes
+    assert_int_equal(narrowed(RLIMIT_AS, (size_t)1 << 30, "ulimit -v"), 0);
+#endif
+    assert_int_equal(narrowed(RLIMIT_DATA, (size_t)1 << 30, "ulimit -d"), 0);
+    if (sdg_platform_memory_free(NULL) > (size_t)1 << 30)
+        assert_int_equal(narrowed(RLIMIT_RSS, (size_t)1 << 30, "ulimit -m"), 0);
+}
+#endif
+
+// ---- what a sudden end removes ----
+
+static void test_unfinished(void **state)
+{
+    (void)state;
+    struct sdg_output *kept, *lost;
+    struct sdg_folder_output *folder;
+    char path[600], inside[700];
+    assert_int_equal(sdg_output_open(NULL, temp_path("kept.txt"), &kept), SDG_OK);
+    assert_int_equal(sdg_output_commit(&kept), SDG_OK);
+    assert_int_equal(sdg_output_open(NULL, temp_path("lost.txt"), &lost), SDG_OK);
+    snprintf(path, sizeof path, "%s", sdg_output_temporary(lost));
+    assert_int_equal(sdg_path_kind(path), SDG_PATH_FILE);
+    assert_int_equal(sdg_folder_output_open(NULL, temp_path("quantized"), false, &folder), SDG_OK);
+    assert_int_equal(sdg_folder_output_add(folder, "unet"), SDG_OK);
+    snprintf(inside, sizeof inside, "%s/unet/config.json", sdg_folder_output_path(folder));
+    assert_int_equal(sdg_output_text(NULL, inside, "{}"), SDG_OK);
+    assert_int_equal(symlink("..", temp_path("link")), 0); // a link in a folder is removed, not what it leads to
+    snprintf(inside, sizeof inside, "%s/link", sdg_folder_output_path(folder));
+    assert_int_equal(rename(temp_path("link"), inside), 0);
+    snprintf(inside, sizeof inside, "%s", sdg_folder_output_path(folder));
+    sdg_unfinished_remove();
+    assert_int_equal(sdg_path_kind(path), SDG_PATH_MISSING);
+    assert_int_equal(sdg_path_kind(inside), SDG_PATH_MISSING);
+    assert_int_equal(sdg_path_kind(temp_path("kept.txt")), SDG_PATH_FILE);
+    sdg_output_discard(&lost);
+    sdg_folder_output_discard(&folder);
+    for (int i = 0; i < 200; i++) { // the list has room again after each
+        assert_int_equal(sdg_output_text(NULL, temp_path("kept.txt"), "x"), SDG_OK);
+    }
+}
+
+static void test_map_path(void **state)
+{
+    (void)state;
+    struct sdg_map map, copy;
+    char path[600];
+    snprintf(path, sizeof path, "%s", temp_path("mapped.bin"));
+    assert_int_equal(sdg_output_text(NULL, path, "0123456789"), SDG_OK);
+    assert_int_equal(sdg_file_map(NULL, path, false, &map), SDG_OK);
+    assert_int_equal(sdg_file_map(NULL, path, true, &copy), SDG_OK);
+    assert_string_equal(sdg_map_path(map.data), path);
+    assert_string_equal(sdg_map_path(map.data + 10), path);
+    assert_null(sdg_map_path(map.data + 11));
+    assert_null(sdg_map_path(copy.data)); // cannot vanish
+    assert_null(sdg_map_path(NULL));
+    const unsigned char *data = map.data;
+    sdg_file_unmap(&map);
+    sdg_file_unmap(&copy);
+    assert_null(sdg_map_path(data));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -664,6 +802,12 @@ int main(void)
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_dtype_predicates),
         cmocka_unit_test(test_platform),
+        cmocka_unit_test(test_groups),
+#if defined(__linux__)
+        cmocka_unit_test(test_resource_limits),
+#endif
+        cmocka_unit_test(test_unfinished),
+        cmocka_unit_test(test_map_path),
         cmocka_unit_test(test_half_all),
         cmocka_unit_test(test_half_rounding),
         cmocka_unit_test(test_bfloat),

@@ -14,11 +14,13 @@
 #include "tests/temp.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 #include <cmocka.h>
@@ -275,6 +277,11 @@ static void batch_equals_single(void **state)
     sdg_pipeline_destroy(&p);
 }
 
+static void note_line(void *user, const char *line)
+{
+    (void)user, (void)line;
+}
+
 static bool stop_at_two(void *user, const struct sdg_progress *progress)
 {
     int *calls = user;
@@ -295,11 +302,135 @@ static void cancelling(void **state)
     struct sdg_image *image = (struct sdg_image *)1;
     assert_int_equal(sdg_generate(p, &g, &image, NULL), SDG_ERROR_CANCELLED);
     assert_null(image);
-    assert_int_equal(calls, 4); // text, sampling begins, steps 1 and 2
+    assert_true(calls >= 4); // text, sampling begins, steps 1 and 2; on a slow machine also in between
     assert_int_equal(messages.errors, 1);
     g.progress = NULL; // and the pipeline is usable afterwards
     image = draw(p, &g, NULL);
     sdg_image_destroy(&image);
+    sdg_pipeline_destroy(&p);
+}
+
+// ---- one call at a time, ended from elsewhere ----
+
+struct reentry {
+    struct sdg_pipeline *p;
+    struct messages *messages;
+    int refused;
+};
+
+// A callback that uses the pipeline it is called from.
+static bool reenter(void *user, const struct sdg_progress *progress)
+{
+    struct reentry *r = user;
+    struct sdg_image *image = NULL;
+    struct sdg_generate_params g = quick();
+    struct sdg_pipeline_info info;
+    if (strcmp(progress->stage, "sample") || progress->step != 1 || r->refused)
+        return true;
+    if (sdg_generate(r->p, &g, &image, NULL) == SDG_ERROR_USAGE && !image &&
+        strstr(r->messages->last, "another call uses this pipeline"))
+        r->refused++;
+    if (sdg_plan(r->p, &g, false, note_line, NULL) == SDG_ERROR_USAGE)
+        r->refused++;
+    sdg_pipeline_info(r->p, &info); // allowed
+    r->refused += info.width == 128;
+    return true;
+}
+
+static void busy(void **state)
+{
+    (void)state;
+    struct messages messages;
+    struct sdg_pipeline *p = open_pipeline("cpu", &messages, 2, NULL);
+    struct sdg_generate_params g = quick();
+    struct sdg_image *alone = draw(p, &g, NULL), *image;
+    struct reentry r = {p, &messages, 0};
+    g.progress = reenter;
+    g.progress_user = &r;
+    image = draw(p, &g, NULL);
+    assert_int_equal(r.refused, 3);
+    assert_same(alone, image); // the call that was there is not disturbed
+    sdg_image_destroy(&alone);
+    sdg_image_destroy(&image);
+    sdg_pipeline_destroy(&p);
+}
+
+struct canceller {
+    struct sdg_pipeline *p;
+    _Atomic bool begun;
+};
+
+static bool note_begin(void *user, const struct sdg_progress *progress)
+{
+    struct canceller *c = user;
+    if (strcmp(progress->stage, "sample") == 0)
+        c->begun = true;
+    return true;
+}
+
+static void *cancel_it(void *user)
+{
+    struct canceller *c = user;
+    while (!c->begun)
+        usleep(1000);
+    sdg_cancel(c->p);
+    return NULL;
+}
+
+// From another thread, in the middle of a step.
+static void cancelled_by_thread(void **state)
+{
+    (void)state;
+    struct messages messages;
+    struct sdg_pipeline *p = open_pipeline("cpu", &messages, 2, NULL);
+    struct canceller c = {.p = p};
+    struct sdg_generate_params g = quick();
+    struct sdg_image *image = NULL;
+    pthread_t thread;
+    g.steps = 1000;
+    g.progress = note_begin;
+    g.progress_user = &c;
+    assert_int_equal(pthread_create(&thread, NULL, cancel_it, &c), 0);
+    assert_int_equal(sdg_generate(p, &g, &image, NULL), SDG_ERROR_CANCELLED);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, "cancelled in stage 'sample'"));
+    g.steps = 1;
+    sdg_cancel(p); // nothing runs: the next call is not affected
+    sdg_cancel(NULL);
+    image = draw(p, &g, NULL);
+    sdg_image_destroy(&image);
+    sdg_pipeline_destroy(&p);
+}
+
+static void null_arguments(void **state)
+{
+    (void)state;
+    struct messages messages;
+    struct sdg_pipeline *p = open_pipeline("cpu", &messages, 2, NULL), *none = (struct sdg_pipeline *)1;
+    struct sdg_generate_params g = quick();
+    struct sdg_image *image = (struct sdg_image *)1, empty = {.width = 64, .height = 64};
+    struct sdg_pipeline_info info = {.width = 3};
+    assert_int_equal(sdg_pipeline_create(NULL, &none), SDG_ERROR_USAGE);
+    assert_null(none);
+    assert_int_equal(sdg_pipeline_create(&(struct sdg_pipeline_params){.model = MODEL}, NULL), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_generate(NULL, &g, &image, NULL), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_generate(p, NULL, &image, NULL), SDG_ERROR_USAGE);
+    assert_null(image);
+    assert_non_null(strstr(messages.last, "'params' is NULL"));
+    assert_int_equal(sdg_generate(p, &g, NULL, NULL), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_plan(p, &g, false, NULL, NULL), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_plan(NULL, &g, false, note_line, NULL), SDG_ERROR_USAGE);
+    g.init_image = &empty;
+    assert_int_equal(sdg_generate(p, &g, &image, NULL), SDG_ERROR_USAGE);
+    assert_non_null(strstr(messages.last, "no pixels"));
+    sdg_pipeline_info(NULL, &info);
+    assert_int_equal(info.width, 0);
+    sdg_pipeline_info(p, NULL);
+    sdg_list_devices(NULL, NULL, NULL);
+    sdg_pipeline_destroy(NULL);
+    sdg_image_destroy(NULL);
+    assert_int_equal(sdg_image_create(8, 8, NULL), SDG_ERROR_USAGE);
     sdg_pipeline_destroy(&p);
 }
 
@@ -920,6 +1051,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(keeping),
         cmocka_unit_test(defaults),
         cmocka_unit_test(cancelling),
+        cmocka_unit_test(busy),
+        cmocka_unit_test(cancelled_by_thread),
+        cmocka_unit_test(null_arguments),
         cmocka_unit_test(own_sigmas),
         cmocka_unit_test(bad_parameters),
         cmocka_unit_test(bad_pipeline_parameters),

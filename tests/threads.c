@@ -142,13 +142,14 @@ static void test_nested_calls_run_in_place(void **state)
 struct caller {
     struct sdg_pool *pool;
     int64_t sums[64];
+    struct record *all; // of all callers
 };
 
 static void *call_often(void *context)
 {
     struct caller *c = context;
     for (int i = 0; i < 3000; i++)
-        sdg_pool_run(c->pool, 64, count_up, c->sums);
+        sdg_pool_run(c->pool, 64, count_up, c->sums), sdg_pool_run(c->pool, 64, note, c->all);
     return NULL;
 }
 
@@ -156,7 +157,9 @@ static void test_callers_share_a_pool(void **state)
 {
     (void)state;
     struct sdg_pool *pool = pool_of(3);
-    struct caller callers[3] = {{.pool = pool}, {.pool = pool}, {.pool = pool}};
+    static struct record all;
+    all.threads = 3;
+    struct caller callers[3] = {{pool, .all = &all}, {pool, .all = &all}, {pool, .all = &all}};
     pthread_t ids[3];
     for (int i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&ids[i], NULL, call_often, &callers[i]), 0);
@@ -165,6 +168,9 @@ static void test_callers_share_a_pool(void **state)
     for (int i = 0; i < 3; i++)
         for (int64_t k = 0; k < 64; k++)
             assert_int_equal(callers[i].sums[k], 3000 * k);
+    assert_int_equal(all.clashes, 0); // one call at a time
+    for (int64_t k = 0; k < 64; k++)
+        assert_int_equal(all.times[k], 9000);
     sdg_pool_destroy(&pool);
 }
 

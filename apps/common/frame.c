@@ -4,6 +4,7 @@ int app_main(const struct app_program *program, int argc, char **argv)
 {
     struct app_ui ui = app_ui_create(program->name);
     struct app_arguments arguments;
+    app_signals_install(&ui);
     enum sdg_result result = app_parse(program->command, &ui, argc, argv, program->values, &arguments);
     if (program->quiet && *program->quiet)
         ui.level = SDG_LOG_ERROR;

@@ -53,10 +53,7 @@ enum sdg_result app_output_open(struct app_ui *ui, const char *path, struct sdg_
     *output = NULL;
     if (!strcmp(path, "-"))
         return sdg_output_stream(app_log_of(ui), stdout, "standard output", output);
-    enum sdg_result result = sdg_output_open(app_log_of(ui), path, output);
-    if (result == SDG_OK)
-        app_signals_remove_file(sdg_output_temporary(*output));
-    return result;
+    return sdg_output_open(app_log_of(ui), path, output);
 }
 
 enum sdg_result app_output_check(struct app_ui *ui, const char *path)
@@ -70,21 +67,8 @@ enum sdg_result app_output_check(struct app_ui *ui, const char *path)
             : app_fail(ui, SDG_ERROR_OUTPUT, "%s: cannot be written: %s", path, strerror(errno));
     struct sdg_output *output;
     enum sdg_result result = app_output_open(ui, path, &output);
-    app_output_discard(&output);
+    sdg_output_discard(&output);
     return result;
-}
-
-enum sdg_result app_output_commit(struct sdg_output **output)
-{
-    enum sdg_result result = sdg_output_commit(output);
-    app_signals_remove_file(NULL);
-    return result;
-}
-
-void app_output_discard(struct sdg_output **output)
-{
-    app_signals_remove_file(NULL);
-    sdg_output_discard(output);
 }
 
 enum sdg_result app_output_bytes(struct app_ui *ui, const char *path, const void *data, size_t size)
@@ -94,5 +78,5 @@ enum sdg_result app_output_bytes(struct app_ui *ui, const char *path, const void
     if (result != SDG_OK)
         return result;
     sdg_output_write(output, data, size); // a failure stays with the output
-    return app_output_commit(&output);
+    return sdg_output_commit(&output);
 }

@@ -13,11 +13,8 @@ enum sdg_result app_output_name(struct app_ui *ui, const char *pattern, int64_t 
 // Fails now if app_output_open would fail: no such folder, not writable, a folder of that name. Leaves nothing behind.
 enum sdg_result app_output_check(struct app_ui *ui, const char *path);
 
-// An output (base/file.h) that "-" leads to standard output, and that a second Ctrl-C removes: one at a time. It is
-// ended by one of the two below.
+// An output (base/file.h) that "-" leads to standard output, to be committed or discarded.
 enum sdg_result app_output_open(struct app_ui *ui, const char *path, struct sdg_output **output);
-enum sdg_result app_output_commit(struct sdg_output **output);
-void app_output_discard(struct sdg_output **output); // NULL is fine
 // A whole file.
 enum sdg_result app_output_bytes(struct app_ui *ui, const char *path, const void *data, size_t size);
 

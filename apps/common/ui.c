@@ -1,7 +1,12 @@
 #include "ui.h"
 
+#include "base/platform.h"
+#include "base/unfinished.h"
+
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,7 +17,7 @@ const char app_exit_help[] = "Exit codes:\n"
                              "  2    an input file is missing or broken, or an output cannot be written\n"
                              "  3    not enough memory, or no such device\n"
                              "  4    the computation failed (non-finite values, device lost)\n"
-                             "  130  interrupted (Ctrl-C, SIGTERM)\n";
+                             "  130  interrupted (Ctrl-C, SIGTERM, SIGHUP)\n";
 
 int app_exit_status(enum sdg_result result)
 {
@@ -32,6 +37,7 @@ int app_exit_status(enum sdg_result result)
 
 struct app_ui app_ui_create(const char *program)
 {
+    sdg_platform_share_arena();
     return (struct app_ui){.program = program, .level = SDG_LOG_INFO, .terminal = isatty(STDERR_FILENO) == 1};
 }
 
@@ -134,8 +140,9 @@ void app_progress(struct app_ui *ui, const struct sdg_progress *progress)
     if (strcmp(progress->stage, "sample") || progress->steps <= 0)
         return;
     int mark = (int)((int64_t)progress->step * 5 / progress->steps);
-    if (progress->step <= 1)
+    if (progress->step == 0 || progress->image != ui->last_image)
         ui->last_mark = 0;
+    ui->last_image = progress->image;
     if (mark > ui->last_mark) {
         ui->last_mark = mark;
         app_say(ui, SDG_LOG_INFO, "%ssample %d/%d, %s%s", number, progress->step, progress->steps, speed, left);
@@ -149,38 +156,109 @@ void app_progress_end(struct app_ui *ui)
     ui->bar = false;
 }
 
-// Signal handlers have nothing but globals.
-static volatile sig_atomic_t interrupted;
-static const char *volatile file_to_remove;
+// ---- signals ----
 
-static void on_signal(int number)
+// Signal handlers have nothing but globals.
+static const struct app_ui *volatile shown; // whose name messages begin with
+static volatile sig_atomic_t cancellable, interrupted;
+
+// As much of the line as can be written; in handlers stdio cannot be used.
+static void put(const char *text)
 {
-    if (interrupted) {
-        const char *path = file_to_remove;
-        if (path)
-            unlink(path);
+    char line[512];
+    size_t length = 0;
+    for (; text[length] && length < sizeof line; length++) // names come from files
+        line[length] =
+            (unsigned char)text[length] < 0x20 && text[length] != '\n' && text[length] != '\r' ? '?' : text[length];
+    for (size_t done = 0; done < length;) {
+        const ssize_t n = write(STDERR_FILENO, line + done, length - done);
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+}
+
+static void begin_line(void)
+{
+    if (shown->bar)
+        put("\n");
+    put(shown->program);
+    put(": ");
+}
+
+// Those of the program, and those of the library, which has a base/ of its own.
+static void discard_outputs(void)
+{
+    sdg_unfinished_remove();
+    sdg_discard_outputs();
+}
+
+static void on_interrupt(int number)
+{
+    const int error = errno;
+    if (interrupted || !cancellable) {
+        discard_outputs();
         _exit(130);
     }
     interrupted = number;
+    if (shown->level >= SDG_LOG_INFO) {
+        begin_line();
+        put("stopping when the operation that runs now is done; once more to quit at once\n");
+    }
+    errno = error;
 }
 
-void app_signals_install(void)
+// A page of a mapped file that is not there any more. Anything else with this signal ends as it would without a
+// handler.
+static void on_bus_error(int number, siginfo_t *info, void *context)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
-    sigemptyset(&action.sa_mask);
-    // A program started with the signal ignored (nohup, a shell's background job) leaves it ignored.
-    if (sigaction(SIGINT, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-        sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN); // a closed pipe is a write error with a message
+    static atomic_flag ending = ATOMIC_FLAG_INIT;
+    const char *path = sdg_file_at(info->si_addr);
+    (void)context;
+    if (!path) {
+        signal(number, SIG_DFL); // returning repeats the access
+        return;
+    }
+    while (atomic_flag_test_and_set(&ending)) // another thread is at it
+        pause();
+    discard_outputs();
+    begin_line();
+    put("error: ");
+    put(path);
+    put(": became shorter while it was in use: was it still being downloaded, or replaced? Start again when it is "
+        "complete\n");
+    _exit(2);
+}
+
+// A program started with the signal ignored (nohup, a shell's background job) leaves it ignored.
+static void handle(int number, const struct sigaction *action)
+{
+    struct sigaction old;
+    if (sigaction(number, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+        sigaction(number, action, NULL);
+}
+
+void app_signals_install(const struct app_ui *ui)
+{
+    struct sigaction interrupt = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART},
+                     bus = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+    sigemptyset(&interrupt.sa_mask);
+    sigemptyset(&bus.sa_mask);
+    shown = ui;
+    handle(SIGINT, &interrupt);
+    handle(SIGHUP, &interrupt);
+    handle(SIGTERM, &interrupt);
+    handle(SIGBUS, &bus);
+    signal(SIGPIPE, SIG_IGN); // a closed pipe, or a limit of file sizes, is a write error with a message
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+void app_signals_cancellable(bool yes)
+{
+    cancellable = yes;
 }
 
 bool app_interrupted(void)
 {
     return interrupted != 0;
-}
-
-void app_signals_remove_file(const char *path)
-{
-    file_to_remove = path;
 }

@@ -15,7 +15,8 @@ struct app_ui {
     bool color;               // colour the words "error" and "warning"
     bool terminal;            // stderr is one: progress is a line rewritten in place
     bool bar;                 // such a line is on the screen now
-    int last_mark;            // the last tenth of the steps that was told in plain lines
+    int last_mark;            // the last fifth of the steps that was told in plain lines
+    int last_image;           // of this picture
     struct sdg_log log;       // of app_log_of
 };
 
@@ -42,10 +43,13 @@ int app_exit_status(enum sdg_result result);
 // The paragraph about exit codes for the help.
 extern const char app_exit_help[];
 
-// From here on the first SIGINT or SIGTERM makes app_interrupted() true, the second ends the program at once.
-void app_signals_install(void);
+// From here on SIGINT, SIGTERM and SIGHUP end the program with status 130, and a mapped file that lost its end ends it
+// with a line and status 2; unfinished outputs are removed. Closed pipes and limits of file sizes are failed writes.
+// *ui must stay where it is.
+void app_signals_install(const struct app_ui *ui);
+// From here on (or no more) the first of those signals only makes app_interrupted() true, and says that work stops; the
+// second one ends the program.
+void app_signals_cancellable(bool yes);
 bool app_interrupted(void);
-// The file to remove if a second signal ends the program; NULL = none. The text must stay valid.
-void app_signals_remove_file(const char *path);
 
 #endif

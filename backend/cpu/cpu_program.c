@@ -202,8 +202,10 @@ static enum sdg_result build(struct sdg_cpu_program *p, const struct sdg_tensors
     if (p->base.plan_only)
         return SDG_OK;
     SDG_TRY(allocate_values(p));
-    for (size_t i = 0; i < g->op_count; i++)
+    for (size_t i = 0; i < g->op_count; i++) {
+        SDG_TRY(sdg_backend_goes_on(p->base.backend));
         SDG_TRY(prepare_step(p, &p->steps[i]));
+    }
     return SDG_OK;
 }
 
@@ -259,6 +261,7 @@ static enum sdg_result run(struct sdg_program *program, int64_t row)
     for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++) {
         struct sdg_cpu_step *step = &p->steps[i];
         double start = p->profiling ? sdg_clock() : 0;
+        SDG_TRY(sdg_backend_goes_on(p->base.backend));
         SDG_TRY(step->run(step, row));
         if (p->profiling)
             step->seconds += sdg_clock() - start;

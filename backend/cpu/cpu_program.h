@@ -56,7 +56,7 @@ struct sdg_cpu_step {
 
 struct sdg_cpu_backend {
     struct sdg_backend base;
-    struct sdg_pool *pool;                           // works for all programs of the backend
+    struct sdg_pool *pool, *own_pool;                // what all its programs compute with; NULL if it is another's
     int threads;                                     // of the pool
     struct sdg_fast_kernels *kernels;                // of fast/, as this processor allows; NULL in `reference`
     const struct sdg_cpu_provider *const *providers; // NULL-terminated, asked in this order

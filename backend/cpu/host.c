@@ -27,11 +27,12 @@ enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_
     backend->base.info.backend = ops->name;
     sdg_cpu_host_info(&backend->base.info);
     backend->providers = providers;
-    enum sdg_result result = sdg_pool_create(log, params->threads, &backend->pool);
+    enum sdg_result result = params->pool ? SDG_OK : sdg_pool_create(log, params->threads, &backend->own_pool);
     if (result != SDG_OK) {
         sdg_free(backend);
         return result;
     }
+    backend->pool = params->pool ? params->pool : backend->own_pool;
     backend->threads = sdg_pool_threads(backend->pool);
     *out = backend;
     return SDG_OK;
@@ -39,6 +40,6 @@ enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_
 
 void sdg_cpu_backend_free(struct sdg_cpu_backend *backend)
 {
-    sdg_pool_destroy(&backend->pool);
+    sdg_pool_destroy(&backend->own_pool);
     sdg_free(backend);
 }

@@ -43,7 +43,7 @@ struct sdg_vk_caps {
     bool mapped_uploads;
     bool software; // runs on the CPU: many registers cost more than they save
     // not of the device: a submission ends after this many multiply-accumulates, so that systems that reset a GPU after
-    // seconds of silence see work finish
+    // seconds of silence see work finish; on a processor much sooner, since a run can only end between submissions
     int64_t submit_macs;
 };
 

@@ -249,7 +249,7 @@ static void read_caps(struct candidate *c)
     read_dot_product(c->device, caps);
     caps->mapped_uploads = true;
     caps->software = c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    caps->submit_macs = INT64_C(40000000000);
+    caps->submit_macs = caps->software ? INT64_C(500000000) : INT64_C(40000000000);
     memcpy(c->cache_id, c->properties.pipelineCacheUUID, sizeof c->cache_id);
     if (names_driver)
         snprintf(c->info.driver, sizeof c->info.driver, "%.60s %.60s", driver.driverName, driver.driverInfo);

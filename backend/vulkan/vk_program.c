@@ -247,8 +247,10 @@ static enum sdg_result make_runnable(struct builder *b, const struct sdg_program
     SDG_TRY(sdg_vk_weights_load(vk, p->base.log, b->graph, params->release_weights, &p->weights, b->program->places));
     if (p->step_count)
         SDG_TRY(create_pool(vk, p));
-    for (size_t i = 0; i < p->step_count; i++)
+    for (size_t i = 0; i < p->step_count; i++) {
+        SDG_TRY(sdg_backend_goes_on(p->base.backend));
         SDG_TRY(bind_step(vk, p, &p->steps[i]));
+    }
     SDG_TRY(sdg_vk_recording_create(vk, p->base.log, p->macs, b->graph->op_count, &p->recording));
     SDG_TRY(record(vk, p));
     SDG_TRY(sdg_vk_upload_finish(vk));

@@ -18,7 +18,7 @@ enum sdg_result {
     SDG_ERROR_DEVICE,      // no such device, or its driver refused
     SDG_ERROR_UNSUPPORTED, // legal, but this build or backend cannot do it
     SDG_ERROR_COMPUTE,     // non-finite values, device lost
-    SDG_ERROR_CANCELLED    // the progress callback asked to stop
+    SDG_ERROR_CANCELLED    // the progress callback or sdg_cancel asked to stop
 };
 
 enum sdg_log_level { SDG_LOG_ERROR, SDG_LOG_WARNING, SDG_LOG_INFO, SDG_LOG_DEBUG };

@@ -20,9 +20,11 @@
 // - On any result but SDG_OK outputs are NULL or untouched, nothing leaks, and one line with the reason went to the
 //   log callback. A `const struct sdg_log *` may be NULL: silence. _destroy takes the address, sets it to NULL and
 //   accepts NULL.
+// - A pointer that must be given and is NULL is SDG_ERROR_USAGE.
 // - Threads: a function without a handle may be called from any thread at any time. A handle belongs to no thread but
-//   takes one call at a time, callbacks included: they must not use the handle that they are called from. Different
-//   pipelines may run at the same time. What differs is said beside the handle.
+//   takes one call at a time, callbacks included: they must not use the handle that they are called from. A pipeline
+//   answers a second call with SDG_ERROR_USAGE. Different pipelines may run at the same time. What differs is said
+//   beside the handle.
 // - Strings are UTF-8. A pointer to several values has its count beside it or its shape in the comment.
 // - Structs, strings and arrays that a callback gets are valid during the call.
 #ifndef SDGEN_SDGEN_H
@@ -62,7 +64,7 @@ SDG_API const char *sdg_build_info(void);
 // functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_1), so
 // that a program built against another header is refused by the linker instead of reading structs it does not know.
 // Functions with a handle and _destroy need none: what they get came from one that has.
-#define SDG_API_VERSION 1
+#define SDG_API_VERSION 2
 #define SDG_LINK_NAME_(name, version) name##version
 #define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
 #define sdg_image_create SDG_LINK_NAME(sdg_image_create_, SDG_API_VERSION)
@@ -121,8 +123,9 @@ struct sdg_progress {
     double seconds_step; // of the last step
     double seconds_left; // estimate for this image, all stages; negative if unknown
 };
-// Return false to cancel: the call ends within one step with SDG_ERROR_CANCELLED. Called from the thread that called
-// the library.
+// Called when a stage begins and after each of its steps; in between, about ten times a second, with the same step again
+// and seconds_left running down. Return false to cancel: the call ends with SDG_ERROR_CANCELLED when the operation that
+// runs now is done, which on a GPU is a step of sampling. Called from the thread that called the library.
 typedef bool (*sdg_progress_fn)(void *user, const struct sdg_progress *progress);
 
 // What stays in memory between the pictures of one pipeline. Pictures are the same either way.
@@ -230,12 +233,24 @@ SDG_API void sdg_pipeline_info(const struct sdg_pipeline *pipeline, struct sdg_p
 // Prompt -> picture. Blocks until the pixels are in host memory; *out is owned by the caller. `info` may be NULL.
 SDG_API enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                                      struct sdg_image **out, struct sdg_generate_info *info);
+// Makes the call that uses the pipeline now end with SDG_ERROR_CANCELLED, as a progress callback can. Allowed from any
+// thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected. Must
+// not race with sdg_pipeline_destroy. NULL is fine.
+SDG_API void sdg_cancel(struct sdg_pipeline *pipeline);
 // The stages, their memory and the kernels that would be used, one line per call of `fn`; generates nothing.
 SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,
                                  void (*fn)(void *user, const char *line), void *user);
 // $SDGEN_MODEL, else the installed default model, else models/emoji-128 of the source tree; NULL if none exists. Valid
 // until the environment changes.
 SDG_API const char *sdg_default_model(void);
+
+// For signal handlers of programs; the library installs none. Both are async-signal-safe.
+//
+// The model file that is mapped at this address: a SIGBUS there means that the file was cut or replaced while it was in
+// use (sdg_pipeline_params.no_mmap avoids that). NULL where none is. Valid as long as the pipeline.
+SDG_API const char *sdg_file_at(const void *address);
+// Removes from the disk what the library has begun to write and not completed. For processes that end right afterwards.
+SDG_API void sdg_discard_outputs(void);
 
 #ifdef __cplusplus
 }

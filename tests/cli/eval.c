@@ -310,7 +310,7 @@ static void test_drawings(void **state)
     report_map(sdg_output_file(output), &cells);
     report_map_legend(sdg_output_file(output), 0, 1, "<dB>");
     report_end(sdg_output_file(output));
-    assert_int_equal(app_output_commit(&output), SDG_OK);
+    assert_int_equal(sdg_output_commit(&output), SDG_OK);
     char *page = read_file("page.html");
     check_page(page);
     assert_non_null(strstr(page, "&lt;title&gt; &amp; &quot;more&quot;"));

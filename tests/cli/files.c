@@ -31,13 +31,13 @@ static void test_output(void **state)
     fputs("new", sdg_output_file(output));
     assert_int_equal(read_whole("a.png", data, sizeof data), 3);
     assert_string_equal(data, "old"); // not before it is complete
-    app_output_discard(&output);
+    sdg_output_discard(&output);
     assert_int_equal(count_files(), 1);
     assert_int_equal(read_whole("a.png", data, sizeof data), 3);
     assert_string_equal(data, "old");
     assert_int_equal(app_output_open(&ui, "a.png", &output), SDG_OK);
     fputs("newer", sdg_output_file(output));
-    assert_int_equal(app_output_commit(&output), SDG_OK);
+    assert_int_equal(sdg_output_commit(&output), SDG_OK);
     assert_int_equal(count_files(), 1);
     assert_int_equal(read_whole("a.png", data, sizeof data), 5);
     assert_int_equal(app_output_check(&ui, "b.png"), SDG_OK);
