@@ -5,18 +5,20 @@
 #ifndef SDG_BACKEND_CPU_ONEDNN_GRID_H
 #define SDG_BACKEND_CPU_ONEDNN_GRID_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 // A layer as the cut sees it. For linear an image is one pixel wide and has a row per token.
 struct sdg_grid_layer {
+    bool in_blocks;             // blocks of channels may be made
     int64_t samples;            // that are cut apart anyway
     int64_t height, width;      // of the output, of a sample
     int64_t channels;           // of the output
     int64_t depth;              // products in a sum
     int64_t number_bytes;       // of what is multiplied: 4, 2 or 1
     int64_t input_bytes;        // of a sample
-    int64_t bytes_out_of_place; // that blocks cost per sample: written aside, read, written again
+    int64_t bytes_out_of_place; // what blocks cost per sample: results written aside, read, and written again
 };
 
 struct sdg_grid {
@@ -28,6 +30,9 @@ struct sdg_grid {
 void sdg_grid_cut(const struct sdg_grid_layer *layer, struct sdg_grid *out);
 // One piece per sample.
 void sdg_grid_whole(const struct sdg_grid_layer *layer, struct sdg_grid *out);
+
+// Tests: layers are cut into about that many pieces, however small they are (0: as many as pay).
+void sdg_test_pieces(int64_t wanted);
 
 static inline int64_t sdg_grid_pieces(const struct sdg_grid *grid)
 {

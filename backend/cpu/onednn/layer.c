@@ -141,6 +141,7 @@ static struct sdg_grid_layer describe_layer(const struct sdg_cpu_step *step)
     const int64_t bytes = (int64_t)sdg_dtype_size(sdg_cpu_value(step->program, op->in[0])->dtype);
     const int64_t images = linear && !by_sample ? 1 : out[0], merged = out[0] / images;
     return (struct sdg_grid_layer){
+        .in_blocks = true,
         .samples = images,
         .height = linear ? merged * out[1] * out[2] : out[1],
         .width = linear ? 1 : out[2],
@@ -148,19 +149,26 @@ static struct sdg_grid_layer describe_layer(const struct sdg_cpu_step *step)
         .depth = w[1] * w[2] * w[3],
         .number_bytes = bytes,
         .input_bytes = merged * in[1] * in[2] * in[3] * bytes,
-        .bytes_out_of_place = op->codes.interval ? 0 : merged * out[1] * out[2] * out[3] * bytes * 2,
+        .bytes_out_of_place = op->codes.interval ? 0 : merged * out[1] * out[2] * out[3] * bytes * 4,
     };
 }
 
+// The cut, else one that shares all weights, else none.
 static dnnl_status_t choose_kernels(const struct sdg_cpu_step *step, struct sdg_layer *layer)
 {
-    const struct sdg_grid_layer size = describe_layer(step);
+    struct sdg_grid_layer size = describe_layer(step);
     sdg_grid_cut(&size, &layer->grid);
     dnnl_status_t status = try_grid(step, size.height, layer);
-    if (status == dnnl_success || status == dnnl_out_of_memory || sdg_grid_pieces(&layer->grid) == size.samples)
-        return status;
-    sdg_grid_whole(&size, &layer->grid);
-    return try_grid(step, size.height, layer);
+    if (status == dnnl_unimplemented && layer->grid.blocks > 1) {
+        size.in_blocks = false;
+        sdg_grid_cut(&size, &layer->grid);
+        status = try_grid(step, size.height, layer);
+    }
+    if (status == dnnl_unimplemented && layer->grid.bands > 1) {
+        sdg_grid_whole(&size, &layer->grid);
+        status = try_grid(step, size.height, layer);
+    }
+    return status;
 }
 
 // ---- memory ----
