@@ -15,7 +15,11 @@ if(NOT SDG_ONEDNN STREQUAL "off")
     if(dnnl_FOUND AND NOT DNNL_CPU_THREADING_RUNTIME STREQUAL "OMP")
         set(SDG_ONEDNN_SUMMARY "${dnnl_VERSION} is built for ${DNNL_CPU_THREADING_RUNTIME}, not OpenMP")
     elseif(dnnl_FOUND)
-        find_package(OpenMP REQUIRED COMPONENTS C) # for oneDNN alone: to keep it from starting threads of its own
+        find_package(OpenMP QUIET COMPONENTS C) # for oneDNN alone: to keep it from starting threads of its own
+    endif()
+    if(dnnl_FOUND AND DNNL_CPU_THREADING_RUNTIME STREQUAL "OMP" AND NOT OpenMP_C_FOUND)
+        set(SDG_ONEDNN_SUMMARY "${dnnl_VERSION} needs a compiler with OpenMP")
+    elseif(dnnl_FOUND AND DNNL_CPU_THREADING_RUNTIME STREQUAL "OMP")
         set(SDG_HAVE_ONEDNN ON)
         set(SDG_ONEDNN_LIBRARIES DNNL::dnnl OpenMP::OpenMP_C)
         set(SDG_ONEDNN_SUMMARY ${dnnl_VERSION})
