@@ -122,7 +122,7 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
                      .cfg_scale = values->cfg_scale,
                      .sampler = values->sampler,
                      .schedule = values->schedule,
-                     .seed = values->seed,
+                     .seed = (uint64_t)values->seed,
                      .rng = values->rng,
                      .progress = on_progress,
                      .progress_user = ui},

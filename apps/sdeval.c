@@ -386,8 +386,9 @@ static enum sdg_result print_tables(struct app_ui *ui, const struct sdg_evaluati
 {
     int width = name_width(e);
     width = width < 18 ? 18 : width;
-    printf("%zu pictures of %dx%d, %d steps of %s (%s), guidance %.6g, seeds from %lld; reference %s\n\n", e->runs,
-           e->width, e->height, e->steps, e->sampler, e->schedule, e->cfg_scale, (long long)e->seed, e->model[0].path);
+    printf("%zu pictures of %dx%d, %d steps of %s (%s), guidance %.6g, seeds from %llu; reference %s\n\n", e->runs,
+           e->width, e->height, e->steps, e->sampler, e->schedule, e->cfg_scale, (unsigned long long)e->seed,
+           e->model[0].path);
     print_models(e, width);
     print_outputs(e, width);
     print_steps(e, width);
@@ -475,7 +476,7 @@ static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, 
                      .sampler = values->sampler,
                      .schedule = values->schedule,
                      .eta = values->eta,
-                     .seed = values->seed,
+                     .seed = (uint64_t)values->seed,
                      .rng = values->rng},
         .pipeline = {.backend = values->backend,
                      .type = values->type,

@@ -26,10 +26,10 @@ static void write_cell(FILE *file, const char *format, double value)
 static void write_settings(FILE *file, const struct sdg_evaluation *e)
 {
     fprintf(file,
-            "<p>%zu pictures of %dx%d, %d steps of %s (%s), guidance %.6g, noise of seeds %lld to %lld. Every model "
+            "<p>%zu pictures of %dx%d, %d steps of %s (%s), guidance %.6g, noise of seeds %llu to %llu. Every model "
             "draws the same prompts from the same noise and is compared with ",
-            e->runs, e->width, e->height, e->steps, e->sampler, e->schedule, e->cfg_scale, (long long)e->seed,
-            (long long)e->seed + (long long)e->runs - 1);
+            e->runs, e->width, e->height, e->steps, e->sampler, e->schedule, e->cfg_scale, (unsigned long long)e->seed,
+            (unsigned long long)e->seed + e->runs - 1);
     report_text(file, e->model[0].name);
     fprintf(file, ".</p>\n<p class=\"quiet\">sdgen %s, ", sdg_version());
     report_text(file, sdg_build_info());

@@ -9,10 +9,10 @@ static void write_settings(FILE *file, const struct sdg_evaluation *e)
             e->schedule, e->rng);
     report_json_number(file, e->cfg_scale);
     fprintf(file,
-            ", \"steps\": %d, \"width\": %d, \"height\": %d, \"latent\": [%d, %d, %d], \"seed\": %lld, \"seeds\": %d, "
+            ", \"steps\": %d, \"width\": %d, \"height\": %d, \"latent\": [%d, %d, %d], \"seed\": %llu, \"seeds\": %d, "
             "\"runs\": %zu, \"site_runs\": %zu, \"output_runs\": %zu,\n    \"step_of_call\": [",
-            e->steps, e->width, e->height, e->latent_channels, e->latent_height, e->latent_width, (long long)e->seed,
-            e->seeds, e->runs, e->site_runs, e->output_runs);
+            e->steps, e->width, e->height, e->latent_channels, e->latent_height, e->latent_width,
+            (unsigned long long)e->seed, e->seeds, e->runs, e->site_runs, e->output_runs);
     for (size_t i = 0; i < e->calls; i++)
         fprintf(file, "%s%d", i ? "," : "", e->step_of_call[i]);
     fputs("],\n    \"timesteps\": ", file);

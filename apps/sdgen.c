@@ -1,32 +1,18 @@
 // sdgen: draws the picture a text describes. The command line is in sdgen_options.c, the work in the library.
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
 #include "common/latents.h"
 #include "common/output.h"
-#include "sdgen/array.h"
 #include "sdgen/picture.h"
+#include "sdgen_from.h"
+#include "sdgen_inputs.h"
 #include "sdgen_options.h"
-
-static const size_t PICTURE_BYTES = (size_t)256 << 20;
-
-// What is read or drawn once for all pictures of a batch.
-struct inputs {
-    struct sdg_image *init;  // of the size of the picture
-    uint8_t *mask;           // likewise, one byte a pixel
-    struct sdg_array *noise; // [latent channels][height / factor][width / factor]; NULL = drawn
-    size_t noise_count;
-    int width, height;        // 0 = the model's
-    const char *preview_path; // NULL = no preview
-    int64_t seed;             // of the first picture
-};
 
 // Everything printed to stdout arrives, or that is an error.
 static enum sdg_result finish_stdout(struct app_ui *ui)
@@ -67,141 +53,13 @@ static enum sdg_result print_version(struct app_ui *ui)
     return list_devices(ui);
 }
 
-// A picture file as bytes; "-" is standard input. `name` is what messages call it.
-static enum sdg_result read_picture(struct app_ui *ui, const char *path, const char **name, char **data, size_t *size)
+static enum sdg_result print_metadata(struct app_ui *ui, const struct sdgen_values *values)
 {
-    *name = strcmp(path, "-") ? path : "standard input";
-    return sdg_input_read(app_log_of(ui), path, PICTURE_BYTES, data, size);
+    enum sdg_result result = sdgen_print_metadata(ui, values);
+    return result == SDG_OK ? finish_stdout(ui) : result;
 }
 
-static enum sdg_result print_metadata(struct app_ui *ui, const char *path)
-{
-    char *data, *text = NULL;
-    const char *name;
-    size_t size;
-    enum sdg_result result = read_picture(ui, path, &name, &data, &size);
-    if (result != SDG_OK)
-        return result;
-    result = sdg_picture_text(app_log_of(ui), name, data, size, &text);
-    sdg_free(data);
-    if (result != SDG_OK)
-        return result;
-    puts(text);
-    sdg_picture_free(text);
-    return finish_stdout(ui);
-}
-
-// -------------------------------------------------------------------------------------------------- inputs
-
-static enum sdg_result read_seed(struct app_ui *ui, int64_t wanted, int64_t *seed)
-{
-    uint32_t number; // as other programs draw it: they take no more than 32 bits
-    *seed = wanted;
-    if (wanted >= 0)
-        return SDG_OK;
-    if (getrandom(&number, sizeof number, 0) != sizeof number)
-        return app_fail(ui, SDG_ERROR_INPUT, "the system has no random numbers for a seed (%s), give one with -s",
-                        strerror(errno));
-    *seed = number;
-    return SDG_OK;
-}
-
-static enum sdg_result check_side(struct app_ui *ui, const char *name, int64_t pixels, int factor)
-{
-    long long below = pixels / factor * factor;
-    if (pixels % factor)
-        return app_fail(ui, SDG_ERROR_USAGE, "--%s: %lld is not a multiple of %d (%lld and %lld are)", name,
-                        (long long)pixels, factor, below, below + factor);
-    return SDG_OK;
-}
-
-static enum sdg_result check_noise(struct app_ui *ui, const char *path, const struct sdg_pipeline_info *model,
-                                   struct inputs *inputs)
-{
-    const struct sdg_array *noise = inputs->noise;
-    const int64_t *shape = noise->shape + (noise->dims == 4);
-    bool good = (noise->dims == 3 || (noise->dims == 4 && noise->shape[0] == 1)) && shape[0] == model->latent_channels;
-    for (int i = 1; good && i < 3; i++)
-        good = shape[i] >= 1 && shape[i] <= SDG_PICTURE_SIDE / model->factor;
-    if (!good)
-        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: the noise should be of shape [1, %d, height / %d, width / %d]",
-                        path, model->latent_channels, model->factor, model->factor);
-    inputs->noise_count = (size_t)(shape[0] * shape[1] * shape[2]);
-    for (size_t i = 0; i < inputs->noise_count; i++)
-        if (!isfinite(noise->data[i]))
-            return app_fail(ui, SDG_ERROR_INPUT, "%.200s: number %zu of the noise is not finite (%g)", path, i + 1,
-                            (double)noise->data[i]);
-    int width = (int)shape[2] * model->factor, height = (int)shape[1] * model->factor;
-    if ((inputs->width && inputs->width != width) || (inputs->height && inputs->height != height))
-        return app_fail(ui, SDG_ERROR_USAGE, "--load-noise: %.200s is for %d x %d pixels, not for %d x %d", path, width,
-                        height, inputs->width ? inputs->width : width, inputs->height ? inputs->height : height);
-    inputs->width = width;
-    inputs->height = height;
-    return SDG_OK;
-}
-
-static enum sdg_result read_noise(struct app_ui *ui, const char *path, const struct sdg_pipeline_info *model,
-                                  struct inputs *inputs)
-{
-    enum sdg_result result = sdg_array_read(app_log_of(ui), path, "noise", &inputs->noise);
-    return result == SDG_OK ? check_noise(ui, path, model, inputs) : result;
-}
-
-static enum sdg_result read_image(struct app_ui *ui, const char *path, struct sdg_image **image)
-{
-    char *data;
-    const char *name;
-    size_t size;
-    enum sdg_result result = read_picture(ui, path, &name, &data, &size);
-    if (result != SDG_OK)
-        return result;
-    result = sdg_picture_decode(app_log_of(ui), name, data, size, image);
-    sdg_free(data);
-    return result;
-}
-
-// The picture's size is what was asked for, else its own, cut to a multiple of what the model's sizes are multiples of.
-static enum sdg_result read_init(struct app_ui *ui, const char *path, int factor, struct inputs *inputs)
-{
-    struct sdg_image *image = NULL;
-    enum sdg_result result = read_image(ui, path, &image);
-    if (result != SDG_OK)
-        return result;
-    int width = inputs->width ? inputs->width : image->width / factor * factor,
-        height = inputs->height ? inputs->height : image->height / factor * factor;
-    width = width ? width : factor;
-    height = height ? height : factor;
-    inputs->width = width;
-    inputs->height = height;
-    if (image->width == width && image->height == height) {
-        inputs->init = image;
-        return SDG_OK;
-    }
-    app_say(ui, SDG_LOG_INFO, "%.200s: %d x %d pixels, scaled to cover %d x %d, its middle is used", path, image->width,
-            image->height, width, height);
-    result = sdg_picture_fit(app_log_of(ui), image, width, height, &inputs->init);
-    sdg_image_destroy(&image);
-    return result;
-}
-
-// The mask's brightness (ITU-R BT.601), scaled and cut as the init image was.
-static enum sdg_result read_mask(struct app_ui *ui, const char *path, struct inputs *inputs)
-{
-    struct sdg_image *image = NULL, *fitted = NULL;
-    enum sdg_result result = read_image(ui, path, &image);
-    if (result == SDG_OK && (image->width != inputs->width || image->height != inputs->height))
-        result = sdg_picture_fit(app_log_of(ui), image, inputs->width, inputs->height, &fitted);
-    if (result == SDG_OK) {
-        inputs->mask = sdg_alloc_raw(app_log_of(ui), (size_t)inputs->width, (size_t)inputs->height, "the mask");
-        if (inputs->mask)
-            sdg_picture_brightness(fitted ? fitted : image, inputs->mask);
-        else
-            result = SDG_ERROR_MEMORY;
-    }
-    sdg_image_destroy(&fitted);
-    sdg_image_destroy(&image);
-    return result;
-}
+// -------------------------------------------------------------------------------------------------- files
 
 // Where previews go; NULL after a warning where the model's latents have none.
 static const char *find_preview(struct app_ui *ui, const struct sdgen_values *values,
@@ -216,34 +74,6 @@ static const char *find_preview(struct app_ui *ui, const struct sdgen_values *va
     return NULL;
 }
 
-static enum sdg_result read_inputs(struct app_ui *ui, const struct sdgen_values *values,
-                                   const struct sdg_pipeline *pipeline, struct inputs *inputs)
-{
-    struct sdg_pipeline_info model;
-    sdg_pipeline_info(pipeline, &model);
-    *inputs = (struct inputs){.width = (int)values->width, .height = (int)values->height};
-    inputs->preview_path = values->plan ? NULL : find_preview(ui, values, &model);
-    enum sdg_result result = check_side(ui, "width", values->width, model.factor);
-    if (result == SDG_OK)
-        result = check_side(ui, "height", values->height, model.factor);
-    if (result == SDG_OK)
-        result = read_seed(ui, values->seed, &inputs->seed);
-    if (result == SDG_OK && values->init_image)
-        result = read_init(ui, values->init_image, model.factor, inputs);
-    if (result == SDG_OK && values->mask)
-        result = read_mask(ui, values->mask, inputs);
-    if (result == SDG_OK && values->load_noise)
-        result = read_noise(ui, values->load_noise, &model, inputs);
-    return result;
-}
-
-static void free_inputs(struct inputs *inputs)
-{
-    sdg_image_destroy(&inputs->init);
-    sdg_free(inputs->mask);
-    sdg_array_destroy(&inputs->noise);
-}
-
 // Finds out before anything is computed whether all files can be written.
 static enum sdg_result check_outputs(struct app_ui *ui, const struct sdgen_values *values)
 {
@@ -253,7 +83,9 @@ static enum sdg_result check_outputs(struct app_ui *ui, const struct sdgen_value
     enum sdg_result result = SDG_OK;
     for (int64_t i = 0; i < values->batch && result == SDG_OK; i++) {
         char *name = NULL;
-        result = app_output_name(ui, values->output, i, values->batch, &name);
+        result = app_output_name(ui, values->output, values->begin_index + i, values->batch, &name);
+        if (result == SDG_OK && values->no_clobber)
+            result = app_output_check_absent(ui, name);
         if (result == SDG_OK)
             result = app_output_check(ui, name);
         free(name);
@@ -261,8 +93,12 @@ static enum sdg_result check_outputs(struct app_ui *ui, const struct sdgen_value
     const char *const others[] = {values->dump_latents, values->dump_steps,
                                   strcmp(values->preview, "none") ? values->preview_path : NULL};
     for (size_t i = 0; i < sizeof others / sizeof *others && result == SDG_OK; i++)
-        if (others[i])
-            result = app_output_check(ui, others[i]);
+        if (others[i]) {
+            if (values->no_clobber)
+                result = app_output_check_absent(ui, others[i]);
+            if (result == SDG_OK)
+                result = app_output_check(ui, others[i]);
+        }
     return result;
 }
 
@@ -292,7 +128,7 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
             .backend = values->backend,
             .type = values->type,
             .threads = options->threads,
-            .max_memory = values->max_memory * (double)(1 << 30),
+            .max_memory = options->max_memory * (double)(1 << 30),
             .keep = values->batch > 1 ? SDG_KEEP_NETWORKS : SDG_KEEP_NOTHING,
             .no_mmap = values->no_mmap,
             .validation = values->validation,
@@ -319,29 +155,29 @@ static bool on_progress(void *user, const struct sdg_progress *progress)
 
 // Parameters of the picture with this number. They point into options and inputs.
 static struct sdg_generate_params picture_params(struct app_ui *ui, const struct sdgen_options *options,
-                                                 const struct inputs *inputs, int64_t number)
+                                                 const struct sdgen_inputs *inputs, int64_t number)
 {
     const struct sdgen_values *values = &options->values;
     return (struct sdg_generate_params){
         .prompt = options->prompt,
         .negative_prompt = options->negative,
         .plain_prompt = !strcmp(values->syntax, "plain"),
-        .width = inputs->width,
-        .height = inputs->height,
+        .width = inputs->drawn_width,
+        .height = inputs->drawn_height,
         .steps = options->sigma_count ? 0 : (int)values->steps,
         .cfg_scale = values->cfg_scale,
-        .sampler = sdgen_given(options, "sampling-method") ? values->sampler : NULL,
-        .schedule = sdgen_given(options, "scheduler") ? values->schedule : NULL,
+        .sampler = values->sampler,
+        .schedule = options->sigma_count ? NULL : values->schedule,
         .eta = values->eta,
         .sigmas = options->sigma_count ? options->sigmas : NULL,
         .sigma_count = options->sigma_count,
-        .seed = inputs->seed + number,
+        .seed = inputs->seed + (uint64_t)number,
         .rng = values->rng,
         .sampler_rng = values->sampler_rng,
         .clip_skip = values->clip_skip > 0 ? (int)values->clip_skip : 0,
         .init_image = inputs->init,
         .mask = inputs->mask,
-        .mask_count = inputs->mask ? (size_t)inputs->width * (size_t)inputs->height : 0,
+        .mask_count = inputs->mask ? (size_t)inputs->drawn_width * (size_t)inputs->drawn_height : 0,
         .strength = {inputs->init != NULL, values->strength},
         .image = (int)number,
         .images = (int)values->batch,
@@ -354,19 +190,23 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
 
 // The text that goes into the picture, so that it can be made again.
 static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *options,
+                                const struct sdgen_inputs *inputs, const struct sdg_pipeline_info *model,
                                 const struct sdg_generate_params *params, const struct sdg_generate_info *info,
                                 char **text)
 {
     const struct sdgen_values *values = &options->values;
-    char version[48];
+    char version[48], tile[32], color[8];
     snprintf(version, sizeof version, "sdgen %s", sdg_version());
+    snprintf(tile, sizeof tile, "%dx%d", options->tile, options->tile);
+    snprintf(color, sizeof color, "#%02x%02x%02x", options->background[0], options->background[1],
+             options->background[2]);
     const struct sdg_picture_parameters parameters = {
         .prompt = options->prompt,
         .negative_prompt = options->negative,
         .plain_prompt = params->plain_prompt,
         .steps = info->steps,
-        .width = info->width,
-        .height = info->height,
+        .width = inputs->width,
+        .height = inputs->height,
         .clip_skip = params->clip_skip,
         .sampler = info->sampler,
         .schedule = info->schedule,
@@ -379,22 +219,54 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
         .vae = values->vae,
         .sigmas = values->sigmas,
         .rng = info->rng,
+        .sampler_rng = values->sampler_rng,
+        .type = values->type ? values->type : info->type,
+        .backend = info->backend,
+        .prediction = values->prediction,
+        .scheme = model->scheme,
+        .no_correction = values->no_correction,
+        .tile_size = info->tiled ? tile : NULL,
+        .tile_overlap = {info->tiled, values->tile_overlap},
+        .init_image = values->init_image,
+        .init_image_hash = values->init_image ? inputs->init_hash : NULL,
+        .init_alpha_color = inputs->transparent ? color : NULL,
+        .mask = values->mask,
+        .mask_hash = values->mask ? inputs->mask_hash : NULL,
+        .unmasked_changed = values->mask && values->no_keep_unmasked,
+        .noise = values->load_noise,
+        .noise_hash = values->load_noise ? inputs->noise_hash : NULL,
         .version = version,
     };
     return sdg_picture_parameters_write(app_log_of(ui), &parameters, text);
 }
 
-static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_options *options,
+// Puts back what was not to be painted, and cuts what was drawn beyond the picture's size.
+static enum sdg_result finish_picture(struct app_ui *ui, const struct sdgen_options *options,
+                                      const struct sdgen_inputs *inputs, struct sdg_image **image)
+{
+    if (inputs->mask && !options->values.no_keep_unmasked)
+        sdg_picture_keep(*image, inputs->init, inputs->mask);
+    if (inputs->width == inputs->drawn_width && inputs->height == inputs->drawn_height)
+        return SDG_OK;
+    struct sdg_image *cut = NULL;
+    enum sdg_result result = sdg_picture_place(app_log_of(ui), *image, inputs->width, inputs->height, &cut);
+    sdg_image_destroy(image);
+    *image = cut;
+    return result;
+}
+
+static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_options *options, const char *text,
                                      const struct sdg_generate_params *params, const struct sdg_generate_info *info,
                                      const struct sdg_image *image)
 {
     const struct sdgen_values *values = &options->values;
-    char *name = NULL, *text = NULL;
+    char *name = NULL;
     uint8_t *data = NULL;
     size_t size = 0;
-    enum sdg_result result = app_output_name(ui, values->output, params->image, params->images, &name);
-    if (result == SDG_OK && options->format == SDG_PICTURE_PNG && !values->no_metadata)
-        result = describe(ui, options, params, info, &text);
+    enum sdg_result result =
+        app_output_name(ui, values->output, values->begin_index + params->image, params->images, &name);
+    if (result == SDG_OK && values->no_clobber) // it may have come meanwhile
+        result = app_output_check_absent(ui, name);
     if (result == SDG_OK)
         result = sdg_picture_encode(app_log_of(ui), options->format, image, text, &data, &size);
     if (result == SDG_OK)
@@ -402,16 +274,16 @@ static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_optio
     if (result == SDG_OK)
         app_say(ui, SDG_LOG_INFO,
                 "%s: %d x %d, %.2f s (text %.2f, sampling %.2f, decoding %.2f), peak memory %.0f MiB, %.0f planned",
-                strcmp(name, "-") ? name : "standard output", info->width, info->height, info->seconds_total,
+                strcmp(name, "-") ? name : "standard output", image->width, image->height, info->seconds_total,
                 info->seconds_text, info->seconds_sample, info->seconds_decode, (double)info->peak_resident / (1 << 20),
                 (double)info->peak_planned / (1 << 20));
-    sdg_picture_free(text);
     sdg_picture_free(data);
     free(name);
     return result;
 }
 
-static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_options *options, const struct inputs *inputs,
+static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_options *options,
+                                    const struct sdgen_inputs *inputs, const char *preview_path,
                                     struct sdg_pipeline *pipeline, int64_t number)
 {
     const struct sdgen_values *values = &options->values;
@@ -419,7 +291,7 @@ static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_option
         .ui = ui,
         .last_path = values->dump_latents,
         .steps_path = values->dump_steps,
-        .preview_path = inputs->preview_path,
+        .preview_path = preview_path,
         .preview_interval = (int)values->preview_interval,
         .preview_format = options->preview_format,
     };
@@ -433,7 +305,8 @@ static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_option
     }
     struct sdg_generate_info info = {0};
     struct sdg_image *image = NULL;
-    app_say(ui, SDG_LOG_INFO, "seed %lld", (long long)params.seed);
+    char *text = NULL;
+    app_say(ui, SDG_LOG_INFO, "seed %llu", (unsigned long long)params.seed);
     enum sdg_result result = sdg_generate(pipeline, &params, &image, &info);
     app_progress_end(ui);
     if (result == SDG_OK && app_interrupted())
@@ -441,7 +314,12 @@ static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_option
     if (result == SDG_OK)
         result = app_latents_write(&latents);
     if (result == SDG_OK)
-        result = write_picture(ui, options, &params, &info, image);
+        result = finish_picture(ui, options, inputs, &image);
+    if (result == SDG_OK && options->format != SDG_PICTURE_PPM && !values->no_metadata)
+        result = describe(ui, options, inputs, &model, &params, &info, &text);
+    if (result == SDG_OK)
+        result = write_picture(ui, options, text, &params, &info, image);
+    sdg_picture_free(text);
     sdg_image_destroy(&image);
     app_latents_free(&latents);
     return result;
@@ -456,15 +334,20 @@ static void print_plan_line(void *user, const char *line)
 static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *options)
 {
     const struct sdgen_values *values = &options->values;
-    struct inputs inputs = {0};
+    struct sdgen_inputs inputs = {0};
     struct sdg_pipeline *pipeline = NULL;
     enum sdg_result result = SDG_OK;
     if (!values->plan)
         result = check_outputs(ui, values);
     if (result == SDG_OK)
         result = open_pipeline(ui, options, &pipeline);
-    if (result == SDG_OK)
-        result = read_inputs(ui, values, pipeline, &inputs);
+    const char *preview_path = NULL;
+    if (result == SDG_OK) {
+        struct sdg_pipeline_info model;
+        sdg_pipeline_info(pipeline, &model);
+        preview_path = values->plan ? NULL : find_preview(ui, values, &model);
+        result = sdgen_inputs_read(ui, options, &model, &inputs);
+    }
     if (result == SDG_OK && values->plan) {
         struct sdg_generate_params params = picture_params(ui, options, &inputs, 0);
         result = sdg_plan(pipeline, &params, true, print_plan_line, NULL);
@@ -474,7 +357,8 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
         int64_t done = 0;
         app_signals_cancellable(true);
         while (done < values->batch && result == SDG_OK) {
-            result = app_interrupted() ? SDG_ERROR_CANCELLED : draw_picture(ui, options, &inputs, pipeline, done);
+            result = app_interrupted() ? SDG_ERROR_CANCELLED
+                                       : draw_picture(ui, options, &inputs, preview_path, pipeline, done);
             done += result == SDG_OK;
         }
         app_signals_cancellable(false);
@@ -485,7 +369,7 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
             app_say(ui, SDG_LOG_INFO, "interrupted, the picture was not written");
     }
     sdg_pipeline_destroy(&pipeline);
-    free_inputs(&inputs);
+    sdgen_inputs_free(&inputs);
     return result;
 }
 
@@ -496,8 +380,6 @@ int main(int argc, char **argv)
     app_signals_install(&ui);
     enum sdg_result result = sdgen_options_read(&ui, argc, argv, &options);
     const struct sdgen_values *values = &options.values;
-    ui.level = values->quiet ? SDG_LOG_ERROR : values->verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
-    ui.color = values->color;
     if (result != SDG_OK)
         ; // said already
     else if (options.arguments.helped)
@@ -505,7 +387,7 @@ int main(int argc, char **argv)
     else if (values->version)
         result = print_version(&ui);
     else if (values->image)
-        result = print_metadata(&ui, values->image);
+        result = print_metadata(&ui, values);
     else if (values->list_devices)
         result = list_devices(&ui);
     else

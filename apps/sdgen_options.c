@@ -1,15 +1,17 @@
 #include "sdgen_options.h"
 
+#include "sdgen_from.h"
+
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/memory.h"
 #include "common/output.h"
+#include "common/prompts.h"
 #include "common/frame.h"
 #include "sdgen/array.h"
-
-enum { PROMPT_BYTES = 1 << 20 };
 
 #define LIST(name, ...)                                        \
     static const char *const *name(void)                       \
@@ -20,11 +22,66 @@ enum { PROMPT_BYTES = 1 << 20 };
 
 LIST(mode_names, "img_gen", "metadata")
 LIST(syntax_names, "a1111", "plain")
-LIST(preview_names, "none", "proj", "tae", "vae")
+LIST(metadata_format_names, "text", "json")
+LIST(preview_names, "none", "proj")
 
+// Names of stable-diffusion.cpp's, and what it has besides.
 static const char *const sampler_aliases[] = {"ddim_leading", "ddim", "plms", "pndm", NULL};
+static const char *const samplers_later[] = {
+    "ipndm",          "ipndm_v",  "res_multistep",  "res_2s",      "er_sde", "euler_cfg_pp",
+    "euler_a_cfg_pp", "euler_ge", "dpm++2m_sde_bt", "dpm++3m_sde", NULL};
+static const char *const schedule_aliases[] = {"normal", "discrete", NULL};
+static const char *const schedules_later[] = {"gits", "smoothstep", "kl_optimal", "lcm", "bong_tangent", NULL};
+static const char *const modes_later[] = {"vid_gen", "upscale", "convert", "adetailer", NULL};
+static const char *const previews_later[] = {"tae", "vae", NULL};
+static const char *const predictions_later[] = {"edm_v", "sd3_flow", "flux_flow", "flux2_flow", "sefi_flow", NULL};
 
-#define LATER .kind = APP_TEXT, .flags = APP_LATER, .field = 0
+// What people try first.
+static const char *const synonyms[] = {"sampler",
+                                       "sampling-method",
+                                       "method",
+                                       "sampling-method",
+                                       "schedule",
+                                       "scheduler",
+                                       "neg",
+                                       "negative-prompt",
+                                       "cfg",
+                                       "cfg-scale",
+                                       "guidance-scale",
+                                       "cfg-scale",
+                                       "size",
+                                       "width",
+                                       "out",
+                                       "output",
+                                       "outfile",
+                                       "output",
+                                       "num-steps",
+                                       "steps",
+                                       "init-image",
+                                       "init-img",
+                                       "denoise",
+                                       "strength",
+                                       "denoising-strength",
+                                       "strength",
+                                       "ckpt",
+                                       "model",
+                                       "batch",
+                                       "batch-count",
+                                       "n",
+                                       "batch-count",
+                                       "device",
+                                       "backend",
+                                       "devices",
+                                       "list-devices",
+                                       "dtype",
+                                       "type",
+                                       "precision",
+                                       "type",
+                                       "random-seed",
+                                       "seed",
+                                       "info",
+                                       "plan",
+                                       NULL};
 
 #define APP_VALUES struct sdgen_values
 #define APP_FIELDS
@@ -40,49 +97,57 @@ static const struct app_option table[] = {
     {0, "negative-prompt-file", FILE_NAME(negative_file, "FILE"), GROUP,
      .help = "the negative prompt is the content of a file; - reads standard input"},
     {0, "prompt-syntax", NAME(syntax, syntax_names), GROUP, .initial = "a1111",
-     .help = "a1111 understands (word:1.2), [word] and \\(; plain takes the text literally"},
+     .help = "a1111 understands (word:1.2), [word], \\(, BREAK, AND, [from:to:when] and [a|b] (docs/prompts.md); "
+             "plain takes the text literally"},
 #undef GROUP
 #define GROUP .group = "Model"
     {'m', "model", FILE_NAME(model, "FILE"), GROUP, .flags = APP_COMMON,
      .otherwise = "$SDGEN_MODEL, else the default model",
      .help = "diffusers folder or single-file .safetensors checkpoint"},
     {0, "vae", FILE_NAME(vae, "FILE"), GROUP, .otherwise = "the model's",
-     .help = "replacement autoencoder: folder or .safetensors"},
+     .help = "another autoencoder than the model's: folder or .safetensors, diffusers' or original names"},
     {0, "taesd", FILE_NAME(vae, "FILE"), GROUP, .otherwise = "the model's",
-     .help = "replacement tiny autoencoder; the same as --vae"},
+     .help = "a tiny autoencoder (TAESD), whole or its decoder; the same as --vae"},
     {0, "tae", FILE_NAME(vae, "FILE"), GROUP, .otherwise = "the model's", .help = "the same as --taesd"},
-    {0, "prediction", NAME(prediction, app_prediction_names), GROUP, .otherwise = "from the model",
-     .help = "what the network predicts"},
+    {0, "prediction", NAME(prediction, app_prediction_names), GROUP, .later = predictions_later,
+     .otherwise = "from the model", .help = "what the network predicts"},
     {0, "clip-skip", INTEGER(clip_skip, -1, 64), GROUP, .initial = "-1",
      .help = "layer of the text encoder to take, from its end; -1 is the model's own"},
-    {0, "lora-model-dir", LATER, .word = "DIR", GROUP, .help = "folder of <lora:name:weight>"},
-    {0, "tensor-type-rules", LATER, .word = "RULES", GROUP, .help = "types of single weights"},
 #undef GROUP
 #define GROUP .group = "Picture"
     {'o', "output", FILE_NAME(output, "FILE"), GROUP, .flags = APP_COMMON, .initial = "output.png",
      .help = "where to: .png, .ppm or .jpg; %d is the number in a batch; - is standard output"},
+    {0, "output-begin-idx", INTEGER(begin_index, 0, 1000000000), GROUP, .initial = "1",
+     .help = "number of the first picture of a batch"},
+    {0, "no-clobber", FLAG(no_clobber), GROUP,
+     .help = "refuse to replace an existing file, before anything is computed"},
     {'W', "width", INTEGER(width, 1, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
      .otherwise = "the model's, or the init image's", .help = APP_SIDE_HELP},
     {'H', "height", INTEGER(height, 1, SDG_PICTURE_SIDE), GROUP, .flags = APP_COMMON,
      .otherwise = "the model's, or the init image's", .help = APP_SIDE_HELP},
     {'b', "batch-count", INTEGER(batch, 1, 100000), GROUP, .flags = APP_COMMON, .initial = "1",
      .help = "how many pictures, with seeds s, s+1, ..."},
-    {0, "disable-image-metadata", FLAG(no_metadata), GROUP, .help = "store no parameters in the PNG"},
+    {0, "from", FILE_NAME(from, "FILE"), GROUP, .flags = APP_COMMON, .otherwise = "none",
+     .help = "draw a picture again by the parameters stored in it (PNG, JPEG, WebP); other options come first"},
+    {0, "disable-image-metadata", FLAG(no_metadata), GROUP, .help = "store no parameters in the PNG or JPEG"},
 #undef GROUP
 #define GROUP .group = "Sampling"
-    {0, "steps", INTEGER(steps, 1, 1000), GROUP, .flags = APP_COMMON, .initial = "20", .help = "denoising steps"},
+    {0, "steps", INTEGER(steps, 1, 1000), GROUP, .flags = APP_COMMON, .otherwise = "20, of an LCM 4",
+     .help = "denoising steps"},
     {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .flags = APP_COMMON,
      .otherwise = "the model's: 7, of an LCM 8.5",
      .help = "how strongly to follow the prompt; at most 1 runs one branch"},
-    {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .flags = APP_COMMON, .initial = "euler_a",
-     .aliases = sampler_aliases, .help = "sampler"},
-    {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .flags = APP_COMMON, .initial = "discrete",
-     .help = "noise levels; model takes sampler and spacing from the model's scheduler_config.json"},
+    {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .flags = APP_COMMON,
+     .otherwise = "euler_a, or what the model needs", .aliases = sampler_aliases, .later = samplers_later,
+     .help = "sampler"},
+    {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .flags = APP_COMMON, .aliases = schedule_aliases,
+     .later = schedules_later, .otherwise = "discrete, or what the model needs",
+     .help = "noise levels; model takes sampler, spacing and options from the model's scheduler_config.json"},
     {0, "eta", NUMBER(eta, 0, 1), GROUP, .otherwise = "the sampler's own", .help = "amount of fresh noise per step"},
     {0, "sigmas", TEXT(sigmas, "LIST"), GROUP, .otherwise = "none",
      .help = "noise levels of your own, falling, separated by commas; replaces --steps and --scheduler"},
-    {'s', "seed", INTEGER(seed, 0, 0), GROUP, .flags = APP_COMMON, .initial = "42",
-     .help = "start of the random numbers; negative = random, printed"},
+    {'s', "seed", SEED(seed), GROUP, .flags = APP_COMMON, .initial = "42",
+     .help = "start of the random numbers, up to 2^64 - 1; negative = random, printed"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda",
      .help = "random numbers: torch's on a GPU (Philox), on a CPU, C++'s"},
     {0, "sampler-rng", NAME(sampler_rng, app_rng_names), GROUP, .otherwise = "--rng",
@@ -90,11 +155,19 @@ static const struct app_option table[] = {
 #undef GROUP
 #define GROUP .group = "Starting from a picture"
     {'i', "init-img", FILE_NAME(init_image, "FILE"), GROUP, .flags = APP_COMMON, .otherwise = "none",
-     .help = "PNG, JPEG, BMP or PPM to start from; scaled and cut to the size; - reads standard input"},
-    {0, "strength", REAL(strength, 0, 1), GROUP, .flags = APP_COMMON, .initial = "0.75",
-     .help = "how much of it is redrawn, 1 = all"},
+     .help = "PNG, JPEG, WebP, BMP or PNM to start from; scaled and cut to the size; - reads standard input; without a "
+             "prompt its own is taken, if it has one"},
+    {0, "init-alpha-color", TEXT(init_alpha_color, "COLOR"), GROUP, .initial = "white",
+     .help = "what transparent parts of it are put on: white, black, grey, or #RRGGBB"},
+    {0, "strength", .kind = APP_REAL, .word = "X", .min = 0, .max = 1, FIELD(strength), GROUP,
+     .flags = APP_COMMON | APP_ABOVE, .initial = "0.75", .help = "how much of it is redrawn, 1 = all"},
     {0, "mask", FILE_NAME(mask, "FILE"), GROUP, .otherwise = "none",
-     .help = "inpainting: white is painted anew; scaled and cut like the init image"},
+     .help = "inpainting: white is painted anew, or what is erased, or brushed on nothing, in a transparent picture; "
+             "scaled and cut like the init image"},
+    {0, "keep-unmasked", FLAG(keep_unmasked), GROUP, .otherwise = "on",
+     .help = "pixels outside of the mask are the init image's own"},
+    {0, "no-keep-unmasked", FLAG(no_keep_unmasked), GROUP,
+     .help = "leave them as they come out of the autoencoder, as diffusers does"},
 #undef GROUP
 #define GROUP .group = "Where and how"
     {0, "backend", .kind = APP_FILE, .word = "NAME", FIELD(backend), GROUP, .flags = APP_COMMON, .initial = "auto",
@@ -107,8 +180,8 @@ static const struct app_option table[] = {
     {0, "no-mmap", FLAG(no_mmap), GROUP, .help = "read the weights instead of mapping them"},
     {0, "no-correction", FLAG(no_correction), GROUP,
      .help = "do not correct a quantized model's outputs (for comparison)"},
-    {0, "max-vram", .kind = APP_REAL, .word = "GIB", .min = 0, .max = 65536, FIELD(max_memory), GROUP, .initial = "0",
-     .help = "memory the plan may use; 0 = what is free"},
+    {0, "max-vram", .kind = APP_TEXT, .word = "GIB", FIELD(max_memory), GROUP, .initial = "0",
+     .help = "memory the plan may use; 0 or negative = what is free"},
     {0, "vae-tiling", FLAG(tiling), GROUP, .otherwise = "where memory asks for it", .help = "decode in tiles"},
     {0, "no-vae-tiling", FLAG(no_tiling), GROUP, .help = "never decode in tiles"},
     {0, "vae-tile-size", .kind = APP_TEXT, .word = "NxN", FIELD(tile_size), GROUP, .initial = "32x32",
@@ -120,7 +193,7 @@ static const struct app_option table[] = {
     {0, "plan", FLAG(plan), GROUP, .flags = APP_COMMON, .help = "print stages, memory and kernels, draw nothing"},
 #undef GROUP
 #define GROUP .group = "Watching and comparing"
-    {0, "preview", NAME(preview, preview_names), GROUP, .initial = "none",
+    {0, "preview", NAME(preview, preview_names), GROUP, .later = previews_later, .initial = "none",
      .help = "show the unfinished picture; this version has proj, a quick approximation for latents of 4 channels, as "
              "SD 1.x "
              "has them"},
@@ -134,13 +207,11 @@ static const struct app_option table[] = {
     {0, "dump-steps", FILE_NAME(dump_steps, "FILE"), GROUP, .otherwise = "none",
      .help = "store the latent after every step: .safetensors ('latents_step0', ...) or .npy "
              "[steps,channels,height,width]"},
-    {'M', "mode", NAME(mode, mode_names), GROUP, .initial = "img_gen",
-     .help = "metadata prints the parameters stored in the PNG --image"},
-    {0, "image", FILE_NAME(image, "FILE"), GROUP, .help = "PNG for -M metadata; - reads standard input"},
-    {0, "control-net", LATER, .word = "FILE", GROUP, .help = "ControlNet"},
-    {0, "control-image", LATER, .word = "FILE", GROUP, .help = "picture for ControlNet"},
-    {0, "control-strength", LATER, .word = "X", GROUP, .help = "strength of ControlNet"},
-    {0, "upscale-model", LATER, .word = "FILE", GROUP, .help = "model that enlarges the result"},
+    {'M', "mode", NAME(mode, mode_names), GROUP, .later = modes_later, .initial = "img_gen",
+     .help = "metadata prints the parameters stored in the picture --image"},
+    {0, "image", FILE_NAME(image, "FILE"), GROUP, .help = "PNG, JPEG or WebP for -M metadata; - reads standard input"},
+    {0, "metadata-format", NAME(metadata_format, metadata_format_names), GROUP, .initial = "text",
+     .help = "how -M metadata prints them"},
 #undef GROUP
 #define GROUP .group = "Program"
     {0, "vulkan-validation", FLAG(validation), GROUP,
@@ -164,19 +235,25 @@ static const struct app_option table[] = {
 const struct app_command sdgen_command = {
     .usage = "sdgen [PROMPT] [options]",
     .about = "Draws the picture a text describes.",
-    .more = "\nFiles:\n"
-            "  An output appears under its name when it is complete; existing files are replaced. A batch is named "
-            "NAME_1.png,\n"
-            "  NAME_2.png, ... unless -o has a %d (or %03d), which counts from 0. An output that cannot be written is "
-            "found\n"
-            "  before anything is computed.\n"
-            "\nExamples:\n"
-            "  sdgen \"a red apple, 3d\" -o apple.png\n"
-            "  sdgen \"a red apple, flat\" -i apple.png --strength 0.6 -s -1 -b 4 -o apple_%02d.png\n"
-            "  sdgen -M metadata --image apple.png\n",
+    .more =
+        "\nFiles:\n"
+        "  An output appears under its name when it is complete; existing files are replaced, but for write-protected "
+        "ones.\n"
+        "  A batch is named NAME_1.png, NAME_2.png, ..., or by the %d (or %03d) in its name; %% is a percent sign "
+        "there.\n"
+        "  An output that cannot be written is found before anything is computed.\n"
+        "\nExamples:\n"
+        "  sdgen \"a red apple, 3d\" -o apple.png\n"
+        "  sdgen \"a red apple, flat\" -i apple.png --strength 0.6 -s -1 -b 4 -o apple_%02d.png\n"
+        "  sdgen -M metadata --image apple.png\n"
+        "  sdgen --from apple.png -s 43 -o another.png\n",
     .options = table,
     .count = sizeof table / sizeof *table,
     .positionals = 1,
+    .synonyms = synonyms,
+    .others = sdgen_others,
+    .other_count = SDGEN_OTHERS,
+    .other_program = "stable-diffusion.cpp",
 };
 
 _Static_assert(sizeof table / sizeof *table <= APP_OPTIONS_MAX, "APP_OPTIONS_MAX is too small");
@@ -192,21 +269,23 @@ bool sdgen_given(const struct sdgen_options *options, const char *name)
 static enum sdg_result check_pairs(struct app_ui *ui, const struct sdgen_options *options)
 {
     static const char *const apart[][2] = {
-        {"prompt", "prompt-file"},
-        {"negative-prompt", "negative-prompt-file"},
-        {"mmap", "no-mmap"},
-        {"vae-tiling", "no-vae-tiling"},
-        {"verbose", "quiet"},
-        {"sigmas", "scheduler"},
-        {"sigmas", "steps"},
-        {"vae", "taesd"},
-        {"vae", "tae"},
-        {"taesd", "tae"},
-        {"plan", "list-devices"},
+        {"prompt", "prompt-file"}, {"negative-prompt", "negative-prompt-file"},
+        {"mmap", "no-mmap"},       {"vae-tiling", "no-vae-tiling"},
+        {"verbose", "quiet"},      {"keep-unmasked", "no-keep-unmasked"},
+        {"vae", "taesd"},          {"vae", "tae"},
+        {"taesd", "tae"},          {"plan", "list-devices"},
     };
     static const char *const needs[][2] = {
-        {"mask", "init-img"}, {"strength", "init-img"}, {"preview-path", "preview"}, {"preview-interval", "preview"},
-        {"image", "mode"},
+        {"mask", "init-img"}, {"init-alpha-color", "init-img"}, {"keep-unmasked", "mask"}, {"no-keep-unmasked", "mask"},
+        {"image", "mode"},    {"metadata-format", "mode"},
+    };
+    // Accepted, as programs that write command lines give them always: {without effect, because of, given}.
+    static const struct {
+        const char *option, *other;
+        bool given;
+    } idle[] = {
+        {"strength", "init-img", false}, {"preview-path", "preview", false}, {"preview-interval", "preview", false},
+        {"steps", "sigmas", true},       {"scheduler", "sigmas", true},
     };
     for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
         if (sdgen_given(options, apart[i][0]) && sdgen_given(options, apart[i][1]))
@@ -215,6 +294,10 @@ static enum sdg_result check_pairs(struct app_ui *ui, const struct sdgen_options
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         if (sdgen_given(options, needs[i][0]) && !sdgen_given(options, needs[i][1]))
             return app_fail(ui, SDG_ERROR_USAGE, "--%s has no meaning without --%s", needs[i][0], needs[i][1]);
+    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
+        if (sdgen_given(options, idle[i].option) && sdgen_given(options, idle[i].other) == idle[i].given)
+            app_say(ui, SDG_LOG_INFO, "--%s has no effect %s --%s", idle[i].option,
+                    idle[i].given ? "beside" : "without", idle[i].other);
     if (options->arguments.positionals && (sdgen_given(options, "prompt") || sdgen_given(options, "prompt-file")))
         return app_fail(ui, SDG_ERROR_USAGE, "the prompt is given twice: as '%.60s' and by --%s",
                         options->arguments.positional[0], sdgen_given(options, "prompt") ? "prompt" : "prompt-file");
@@ -224,28 +307,16 @@ static enum sdg_result check_pairs(struct app_ui *ui, const struct sdgen_options
 // Standard input has one reader.
 static enum sdg_result check_stdin(struct app_ui *ui, const struct sdgen_values *values)
 {
-    const char *const files[] = {values->prompt_file, values->negative_file, values->init_image};
+    const char *const files[] = {values->prompt_file, values->negative_file, values->init_image, values->mask,
+                                 values->from};
     int readers = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         readers += files[i] && !strcmp(files[i], "-");
     if (readers > 1)
         return app_fail(
             ui, SDG_ERROR_USAGE,
-            "two of --prompt-file, --negative-prompt-file and --init-img read standard input (-): only one can");
-    return SDG_OK;
-}
-
-static enum sdg_result check_later(struct app_ui *ui, const struct sdgen_values *values)
-{
-    // Weight types of stable-diffusion.cpp that are not for this version.
-    static const char *const types[] = {"q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"};
-    for (size_t i = 0; values->type && i < sizeof types / sizeof *types; i++)
-        if (!strcmp(values->type, types[i]))
-            return app_fail(ui, SDG_ERROR_UNSUPPORTED,
-                            "--type: '%s' is not in this version of sdgen (legal: f32, f16, bf16)", values->type);
-    if (!strcmp(values->preview, "tae") || !strcmp(values->preview, "vae"))
-        return app_fail(ui, SDG_ERROR_UNSUPPORTED,
-                        "--preview: '%s' is not in this version of sdgen (legal: none, proj)", values->preview);
+            "two of --prompt-file, --negative-prompt-file, --init-img, --mask and --from read standard input (-): only "
+            "one can");
     return SDG_OK;
 }
 
@@ -257,6 +328,15 @@ static enum sdg_result check_type(struct app_ui *ui, const char *type)
     for (size_t i = 0; names[i]; i++)
         if (!strcmp(names[i], type))
             return SDG_OK;
+    // Weight types of stable-diffusion.cpp: a quantized model is made by sdquant and carries its own.
+    static const char *const weights[] = {"q8_0", "q4_0", "q4_1", "q5_0", "q5_1",
+                                          "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"};
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
+        if (!strcasecmp(type, weights[i]))
+            return app_fail(ui, SDG_ERROR_UNSUPPORTED,
+                            "--type: '%.60s' is not in this version of sdgen (legal: f32, f16, bf16; sdquant writes "
+                            "8-bit and 4-bit weights)",
+                            type);
     const char *nearest = app_nearest(type, names);
     return app_fail(ui, SDG_ERROR_USAGE, "--type: '%.60s' is unknown%s%s%s (legal: f32, f16, bf16)", type,
                     nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
@@ -280,14 +360,78 @@ static enum sdg_result read_tile(struct app_ui *ui, const char *text, int *tile)
     return SDG_OK;
 }
 
-static enum sdg_result read_sigmas(struct app_ui *ui, struct sdgen_options *options)
+// "6", or by device as in stable-diffusion.cpp, "vulkan0=6,cpu=8": the smallest counts, as the plan is one for all.
+static enum sdg_result read_memory(struct app_ui *ui, const char *text, double *gib)
 {
-    const char *text = options->values.sigmas;
-    const int room = (int)(sizeof options->sigmas / sizeof *options->sigmas);
-    int count = 0;
+    *gib = 0;
     while (text) {
         char number[40];
-        size_t length = strcspn(text, ",");
+        const size_t length = strcspn(text, ",");
+        const char *equals = memchr(text, '=', length), *from = equals ? equals + 1 : text;
+        const size_t digits = length - (size_t)(from - text);
+        double value = 0;
+        snprintf(number, sizeof number, "%.*s", (int)(digits < sizeof number ? digits : sizeof number - 1), from);
+        if (digits >= sizeof number || !app_read_real(number, &value) || value > 65536)
+            return app_fail(ui, SDG_ERROR_USAGE,
+                            "--max-vram: '%.60s' should be a number of GiB up to 65536, or DEVICE=GIB,...", text);
+        if (value > 0 && (*gib == 0 || value < *gib))
+            *gib = value;
+        text = text[length] ? text + length + 1 : NULL;
+    }
+    return SDG_OK;
+}
+
+static int hex_digit(char c)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    const char *at = c ? strchr(digits, c) : NULL;
+    return at ? (int)(at - digits) % 16 : -1;
+}
+
+// A name, "#RRGGBB" or "#RGB", with or without the "#" (which begins a comment in a shell).
+static enum sdg_result read_color(struct app_ui *ui, const char *text, uint8_t color[3])
+{
+    static const struct {
+        const char *name;
+        uint8_t color[3];
+    } names[] = {{"white", {255, 255, 255}}, {"black", {0, 0, 0}},      {"grey", {128, 128, 128}},
+                 {"gray", {128, 128, 128}},  {"red", {255, 0, 0}},      {"green", {0, 128, 0}},
+                 {"blue", {0, 0, 255}},      {"yellow", {255, 255, 0}}, {"cyan", {0, 255, 255}},
+                 {"magenta", {255, 0, 255}}, {"orange", {255, 165, 0}}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(text, names[i].name)) {
+            memcpy(color, names[i].color, 3);
+            return SDG_OK;
+        }
+    const char *digits = text + (*text == '#');
+    size_t length = strlen(digits), each = length / 3;
+    bool good = length == 3 || length == 6;
+    for (size_t i = 0; i < 3 && good; i++) {
+        int high = hex_digit(digits[each * i]), low = hex_digit(digits[each * i + each - 1]);
+        good = high >= 0 && low >= 0;
+        color[i] = (uint8_t)(16 * high + low);
+    }
+    if (good)
+        return SDG_OK;
+    return app_fail(ui, SDG_ERROR_USAGE,
+                    "--init-alpha-color: '%.60s' should be a name (white, black, grey, ...) or #RRGGBB", text);
+}
+
+static enum sdg_result read_sigmas(struct app_ui *ui, struct sdgen_options *options)
+{
+    const char *text = options->values.sigmas, *end = text ? text + strlen(text) : NULL;
+    const int room = (int)(sizeof options->sigmas / sizeof *options->sigmas);
+    int count = 0;
+    if (text && *text == '[' && end[-1] == ']') { // as lists are written elsewhere
+        text++;
+        end--;
+    }
+    while (text) {
+        char number[40];
+        text += strspn(text, " ");
+        size_t length = strcspn(text, ", ");
+        if (text + length > end)
+            length = (size_t)(end - text);
         snprintf(number, sizeof number, "%.*s", (int)(length < sizeof number ? length : sizeof number - 1), text);
         double value = 0;
         if (length >= sizeof number || !app_read_real(number, &value) || value < 0 || value > 1e6)
@@ -298,7 +442,9 @@ static enum sdg_result read_sigmas(struct app_ui *ui, struct sdgen_options *opti
         if (count == room)
             return app_fail(ui, SDG_ERROR_USAGE, "--sigmas: more than %d numbers", room);
         options->sigmas[count++] = value;
-        text = text[length] ? text + length + 1 : NULL;
+        text += length;
+        text += strspn(text, " ");
+        text = text < end ? text + (*text == ',') : NULL;
     }
     if (count == 1)
         return app_fail(ui, SDG_ERROR_USAGE, "--sigmas: one number is no list, give at least two");
@@ -318,13 +464,24 @@ static enum sdg_result check_mode(struct app_ui *ui, const struct sdgen_options 
         return app_fail(ui, SDG_ERROR_USAGE, "-M metadata needs --image FILE");
     for (size_t i = 0; i < sdgen_command.count; i++) {
         const char *name = sdgen_command.options[i].name;
-        if (options->arguments.given[i] && strcmp(name, "mode") && strcmp(name, "image") && strcmp(name, "color") &&
-            strcmp(name, "quiet") && strcmp(name, "verbose"))
+        if (options->arguments.given[i] && strcmp(name, "mode") && strcmp(name, "image") &&
+            strcmp(name, "metadata-format") && strcmp(name, "color") && strcmp(name, "quiet") &&
+            strcmp(name, "verbose"))
             return app_fail(ui, SDG_ERROR_USAGE, "--%s has no meaning with -M metadata", name);
     }
     if (options->arguments.positionals)
         return app_fail(ui, SDG_ERROR_USAGE, "a prompt has no meaning with -M metadata");
     return SDG_OK;
+}
+
+// A folder has no extension that could say the format, and is a common slip.
+static enum sdg_result check_no_folder(struct app_ui *ui, const char *option, const char *path)
+{
+    size_t length = strlen(path);
+    if (sdg_path_kind(path) != SDG_PATH_FOLDER && path[length - 1] != '/')
+        return SDG_OK;
+    return app_fail(ui, SDG_ERROR_USAGE, "--%s: '%.200s' is a folder, name a file in it: '%.200s%soutput.png'", option,
+                    path, path, path[length - 1] == '/' ? "" : "/");
 }
 
 // Standard output gets a PNG.
@@ -337,7 +494,9 @@ static enum sdg_result picture_format(struct app_ui *ui, const char *path, enum 
 static enum sdg_result check_files(struct app_ui *ui, struct sdgen_options *options)
 {
     const struct sdgen_values *values = &options->values;
-    enum sdg_result result = picture_format(ui, values->output, &options->format);
+    enum sdg_result result = check_no_folder(ui, "output", values->output);
+    if (result == SDG_OK)
+        result = picture_format(ui, values->output, &options->format);
     char *name = NULL;
     if (result == SDG_OK)
         result = app_output_name(ui, values->output, 0, 1, &name); // for the '%'
@@ -368,20 +527,20 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
     if (result == SDG_OK)
         result = check_mode(ui, options);
     if (result == SDG_OK)
-        result = check_stdin(ui, values);
-    if (result == SDG_OK)
-        result = check_later(ui, values);
-    if (result == SDG_OK)
         result = check_type(ui, values->type);
     if (result == SDG_OK)
         result = read_tile(ui, values->tile_size, &options->tile);
     if (result == SDG_OK)
+        result = read_memory(ui, values->max_memory, &options->max_memory);
+    if (result == SDG_OK)
         result = read_sigmas(ui, options);
     if (result == SDG_OK)
         result = check_files(ui, options);
-    if (result == SDG_OK && values->seed > INT64_MAX - (values->batch - 1))
-        result = app_fail(ui, SDG_ERROR_USAGE, "--seed: %lld is too large for %lld pictures", (long long)values->seed,
-                          (long long)values->batch);
+    if (result == SDG_OK)
+        result = read_color(ui, values->init_alpha_color, options->background);
+    if (result == SDG_OK && !values->seed.random && values->seed.value > UINT64_MAX - (uint64_t)(values->batch - 1))
+        result = app_fail(ui, SDG_ERROR_USAGE, "--seed: %llu is too large for %lld pictures",
+                          (unsigned long long)values->seed.value, (long long)values->batch);
     if (values->threads > 0)
         options->threads = (int)values->threads;
     return result;
@@ -389,36 +548,37 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
 
 // -------------------------------------------------------------------------------------------------- prompts
 
-// The text of one prompt: from the command line or a file (without its last line end). NULL if neither is given.
-static enum sdg_result read_prompt(struct app_ui *ui, const struct sdgen_options *options, const char *what,
-                                   const char *text, const char *path, char **prompt)
+enum sdg_result sdgen_read_file(struct app_ui *ui, const char *path, const char **name, char **data, size_t *size)
 {
-    size_t size = 0;
-    *prompt = NULL;
-    if (path) {
-        enum sdg_result result = sdg_input_read(app_log_of(ui), path, PROMPT_BYTES, prompt, &size);
-        if (result != SDG_OK)
-            return result;
-        if (strlen(*prompt) != size)
-            return app_fail(ui, SDG_ERROR_INPUT, "%.200s: is not a text, it has a zero byte", path);
-        while (size && ((*prompt)[size - 1] == '\n' || (*prompt)[size - 1] == '\r'))
-            (*prompt)[--size] = 0;
-    } else if (text) {
-        *prompt = sdg_strdup(app_log_of(ui), text);
-        if (!*prompt)
-            return SDG_ERROR_MEMORY;
-    } else {
-        return SDG_OK;
-    }
-    if (!sdg_utf8_valid(*prompt, strlen(*prompt)))
-        return app_fail(ui, path ? SDG_ERROR_INPUT : SDG_ERROR_USAGE, "%s: the %s is not UTF-8",
-                        path ? path : "command line", what);
-    if (!strcmp(options->values.syntax, "a1111") && strstr(*prompt, "<lora:"))
-        return app_fail(
-            ui, SDG_ERROR_UNSUPPORTED,
-            "the %s has <lora:...>, which is not in this version of sdgen (--prompt-syntax plain takes it as text)",
-            what);
-    return SDG_OK;
+    static const size_t most_bytes = (size_t)256 << 20;
+    *name = strcmp(path, "-") ? path : "standard input";
+    return sdg_input_read(app_log_of(ui), path, most_bytes, data, size);
+}
+
+// Nothing was said to draw. What was meant may be to see how the program is used.
+static enum sdg_result no_prompt(struct app_ui *ui, const struct sdgen_options *options, bool bare)
+{
+    const char *init = options->values.init_image;
+    if (bare)
+        app_help(&sdgen_command, false);
+    return app_fail(ui, SDG_ERROR_USAGE,
+                    "there is no prompt%s%.200s%s: say what to draw (sdgen \"a red apple, 3d\"; an empty "
+                    "prompt is -p \"\")",
+                    init ? ", and " : "", init ? init : "", init ? " has none of its own" : "");
+}
+
+static enum sdg_result read_prompts(struct app_ui *ui, struct sdgen_options *options, bool bare)
+{
+    const struct sdgen_values *values = &options->values;
+    const char *prompt = options->arguments.positionals ? options->arguments.positional[0] : values->prompt;
+    const bool plain = !strcmp(values->syntax, "plain");
+    enum sdg_result result = app_prompt_read(ui, "the prompt", prompt, values->prompt_file, plain, &options->prompt);
+    if (result == SDG_OK)
+        result = app_prompt_read(ui, "the negative prompt", values->negative, values->negative_file, plain,
+                                 &options->negative);
+    if (result == SDG_OK && !options->prompt && !values->plan)
+        result = no_prompt(ui, options, bare);
+    return result;
 }
 
 enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, struct sdgen_options *options)
@@ -428,19 +588,25 @@ enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, str
     enum sdg_result result = app_parse(&sdgen_command, ui, argc, argv, values, &options->arguments);
     if (result != SDG_OK || options->arguments.helped || values->version)
         return result;
-    result = check_values(ui, options);
+    ui->level = values->quiet ? SDG_LOG_ERROR : values->verbose ? SDG_LOG_DEBUG : SDG_LOG_INFO;
+    ui->color = values->color;
+    app_note_others(&sdgen_command, ui, &options->arguments);
+    result = check_stdin(ui, values);
+    const bool draws = strcmp(values->mode, "metadata") != 0;
+    if (result == SDG_OK && values->from && draws)
+        result = sdgen_from_picture(ui, options);
+    if (result == SDG_OK)
+        result = check_values(ui, options);
+    if (result == SDG_OK && values->init_image && !values->from && draws)
+        result = sdgen_from_init(ui, options);
     if (result != SDG_OK || values->image || values->list_devices)
         return result;
-    const char *prompt = options->arguments.positionals ? options->arguments.positional[0] : values->prompt;
-    result = read_prompt(ui, options, "prompt", prompt, values->prompt_file, &options->prompt);
-    if (result == SDG_OK)
-        result =
-            read_prompt(ui, options, "negative prompt", values->negative, values->negative_file, &options->negative);
-    return result;
+    return read_prompts(ui, options, argc == 1);
 }
 
 void sdgen_options_free(struct sdgen_options *options)
 {
+    sdgen_from_free(&options->from);
     sdg_free(options->prompt);
     sdg_free(options->negative);
     options->prompt = options->negative = NULL;

@@ -181,7 +181,7 @@ static enum sdg_result correct(struct app_ui *ui, const struct values *values, c
         .prompt_count = prompts->count,
         .generate = {.steps = (int)values->correct_steps,
                      .cfg_scale = values->cfg_scale,
-                     .seed = values->seed,
+                     .seed = (uint64_t)values->seed,
                      .progress = on_progress,
                      .progress_user = ui},
         .pipeline = {.type = "f32",

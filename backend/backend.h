@@ -52,7 +52,7 @@ struct sdg_device_info {
 };
 
 struct sdg_program_params {
-    const struct sdg_tensors *weights; // source of weights, used during create only; NULL = the graph has none
+    const struct sdg_tensors *weights; // read on creation, and by sdg_program_check_finite; NULL = the graph has none
     const struct sdg_log *log;         // gets the program's messages and outlives it; NULL = the backend's
     bool release_weights;              // mapped pages are given back as they are reordered
     // Memory and kernels are determined, nothing large is allocated, weights are not read. Such a program answers
@@ -107,6 +107,10 @@ enum sdg_result sdg_program_write(struct sdg_program *program, const char *name,
 // Reads an output of the last run as f32 (integer codes as the numbers they are), or what an input or table holds.
 // SDG_ERROR_USAGE: no such name, token ids, another number of elements, or an output before the first run.
 enum sdg_result sdg_program_read(struct sdg_program *program, const char *name, float *data, size_t count);
+// Checks what was read, or what follows from it: SDG_OK if all is finite. Where a weight that the program was made from
+// is not, its file is to blame (SDG_ERROR_INPUT with its name), else the computation (SDG_ERROR_COMPUTE naming `what`).
+enum sdg_result sdg_program_check_finite(const struct sdg_program *program, const float *data, size_t count,
+                                         const char *what);
 // Runs all operations with tables at `row`, 0 <= row < the graph's rows (1 if it has no tables). Returns when the
 // result can be read. No allocation inside.
 enum sdg_result sdg_program_run(struct sdg_program *program, int64_t row);

@@ -2,7 +2,9 @@
 // the same calls with the same words.
 #include "backend/program.h"
 
+#include "base/finite.h"
 #include "base/memory.h"
+#include "formats/stored.h"
 
 static const struct sdg_program_ops *ops_of(const struct sdg_program *program)
 {
@@ -62,6 +64,7 @@ enum sdg_result sdg_program_create(struct sdg_backend *backend, const struct sdg
     program->backend = backend;
     program->log = log;
     program->plan_only = params->plan_only;
+    program->weights = params->weights;
     enum sdg_result result = sdg_graph_copy(log, graph, &program->graph);
     if (result == SDG_OK)
         result = make_room(program);
@@ -171,6 +174,42 @@ enum sdg_result sdg_program_read(struct sdg_program *program, const char *name, 
     SDG_TRY(ops_of(program)->read(program, v, program->converted, value_bytes(info)));
     sdg_convert(data, SDG_F32, program->converted, info->dtype, count);
     return SDG_OK;
+}
+
+// The first weight that is no number or infinite, and what it is; NULL if all are finite.
+static const struct sdg_tensor *find_bad_weight(const struct sdg_program *p, float *value)
+{
+    for (size_t v = 1; p->weights && v < p->graph->value_count; v++) {
+        const struct sdg_value_info *info = &p->graph->values[v];
+        const struct sdg_tensor *t = info->kind == SDG_VALUE_WEIGHT ? sdg_tensors_find(p->weights, info->name) : NULL;
+        if (t && sdg_tensor_has_bad_number(t, value))
+            return t;
+    }
+    return NULL;
+}
+
+static bool computes_in_half(const struct sdg_graph *g)
+{
+    for (size_t v = 1; v < g->value_count; v++)
+        if (g->values[v].dtype == SDG_F16 || g->values[v].dtype == SDG_BF16)
+            return true;
+    return false;
+}
+
+enum sdg_result sdg_program_check_finite(const struct sdg_program *program, const float *data, size_t count,
+                                         const char *what)
+{
+    const size_t i = sdg_first_not_finite(data, count);
+    if (i == count)
+        return SDG_OK;
+    float value;
+    const struct sdg_tensor *weight = find_bad_weight(program, &value);
+    if (weight)
+        return sdg_fail(program->log, SDG_ERROR_INPUT,
+                        "%s: tensor %s holds %g: the file is damaged, or was made by a merge or a training that failed",
+                        sdg_tensors_path(program->weights), weight->name, (double)value);
+    return sdg_fail(program->log, SDG_ERROR_COMPUTE, "%s is not finite (%g at element %zu of %zu)%s", what,
+                    (double)data[i], i, count, computes_in_half(program->graph) ? "; try --type f32" : "");
 }
 
 enum sdg_result sdg_program_run(struct sdg_program *program, int64_t row)

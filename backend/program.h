@@ -13,7 +13,8 @@ struct sdg_program {
     struct sdg_graph *graph;   // the program's own; not changed any more
     bool plan_only;
     // the rest is the front's
-    bool ran;               // the outputs are those of a run
+    const struct sdg_tensors *weights; // the caller's; NULL if there are none
+    bool ran;                          // the outputs are those of a run
     void *converted;        // room for the longest named value that is not f32; NULL if there is none or plan_only
     size_t converted_bytes; // its size, also with plan_only
 };

@@ -1,6 +1,5 @@
 #include "backend/transfer.h"
 
-#include "base/finite.h"
 #include "base/memory.h"
 
 static size_t elements(const struct sdg_value_info *v)
@@ -8,22 +7,20 @@ static size_t elements(const struct sdg_value_info *v)
     return (size_t)sdg_value_elements(v);
 }
 
-static enum sdg_result read_finite(const struct sdg_log *log, struct sdg_program *from, const struct sdg_value_info *v,
-                                   float *data)
+static enum sdg_result read_finite(struct sdg_program *from, const struct sdg_value_info *v, float *data)
 {
     SDG_TRY(sdg_program_read(from, v->name, data, elements(v)));
-    return sdg_check_finite(log, data, elements(v), v->name);
+    return sdg_program_check_finite(from, data, elements(v), v->name);
 }
 
-static enum sdg_result copy_outputs(const struct sdg_log *log, struct sdg_program *from, struct sdg_program *to,
-                                    float *staging)
+static enum sdg_result copy_outputs(struct sdg_program *from, struct sdg_program *to, float *staging)
 {
     const struct sdg_graph *g = sdg_program_graph(from);
     for (size_t i = 1; i < g->value_count; i++) {
         const struct sdg_value_info *v = &g->values[i];
         if (!v->output)
             continue;
-        SDG_TRY(read_finite(log, from, v, staging));
+        SDG_TRY(read_finite(from, v, staging));
         SDG_TRY(sdg_program_write(to, v->name, staging, elements(v)));
     }
     return SDG_OK;
@@ -39,7 +36,7 @@ enum sdg_result sdg_program_copy(struct sdg_program *from, struct sdg_program *t
     float *staging = sdg_alloc_raw(g->log, largest, sizeof *staging, "values on their way to another network");
     if (!staging)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = copy_outputs(g->log, from, to, staging);
+    enum sdg_result result = copy_outputs(from, to, staging);
     sdg_free(staging);
     return result;
 }
@@ -86,7 +83,7 @@ static enum sdg_result add_value(struct sdg_snapshot *s, struct sdg_program *pro
     struct kept kept = {.count = elements(v)};
     kept.name = sdg_strdup(s->log, v->name);
     kept.data = kept.name ? sdg_alloc_raw(s->log, kept.count, sizeof *kept.data, v->name) : NULL;
-    enum sdg_result result = kept.data ? read_finite(s->log, program, v, kept.data) : SDG_ERROR_MEMORY;
+    enum sdg_result result = kept.data ? read_finite(program, v, kept.data) : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
         s->values[s->count++] = kept;
         return SDG_OK;

@@ -13,23 +13,37 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum sdg_result sdg_folder_list(const struct sdg_log *log, const char *folder,
-                                enum sdg_result (*fn)(void *user, const char *name), void *user)
+static enum sdg_result list(const struct sdg_log *log, const char *folder, enum sdg_path_kind kind,
+                            enum sdg_result (*fn)(void *user, const char *name), void *user)
 {
     enum sdg_result result = SDG_OK;
     DIR *dir = opendir(folder);
     if (!dir)
         return sdg_fail_system(log, SDG_ERROR_INPUT, folder, "cannot be listed");
     for (struct dirent *entry; result == SDG_OK && (entry = readdir(dir));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
         char *path = sdg_path_join(log, folder, entry->d_name);
         if (!path)
             result = SDG_ERROR_MEMORY;
-        else if (sdg_path_kind(path) == SDG_PATH_FILE)
+        else if (sdg_path_kind(path) == kind)
             result = fn(user, entry->d_name);
         sdg_free(path);
     }
     closedir(dir);
     return result;
+}
+
+enum sdg_result sdg_folder_list(const struct sdg_log *log, const char *folder,
+                                enum sdg_result (*fn)(void *user, const char *name), void *user)
+{
+    return list(log, folder, SDG_PATH_FILE, fn, user);
+}
+
+enum sdg_result sdg_folder_list_folders(const struct sdg_log *log, const char *folder,
+                                        enum sdg_result (*fn)(void *user, const char *name), void *user)
+{
+    return list(log, folder, SDG_PATH_FOLDER, fn, user);
 }
 
 // ---- relative paths ----

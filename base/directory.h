@@ -11,6 +11,10 @@
 enum sdg_result sdg_folder_list(const struct sdg_log *log, const char *folder,
                                 enum sdg_result (*fn)(void *user, const char *name), void *user);
 
+// The same for the folders in a folder, without "." and "..".
+enum sdg_result sdg_folder_list_folders(const struct sdg_log *log, const char *folder,
+                                        enum sdg_result (*fn)(void *user, const char *name), void *user);
+
 // The path of `to` as seen from the folder `from`, both existing: "../base". A new string, to be freed with sdg_free.
 enum sdg_result sdg_path_relative(const struct sdg_log *log, const char *from, const char *to, char **out);
 

@@ -24,6 +24,12 @@ enum sdg_path_kind sdg_path_kind(const char *path)
     return S_ISREG(info.st_mode) ? SDG_PATH_FILE : S_ISDIR(info.st_mode) ? SDG_PATH_FOLDER : SDG_PATH_OTHER;
 }
 
+bool sdg_path_is_dangling(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) != 0 && errno == ENOENT && lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+}
+
 const char *sdg_path_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -76,13 +82,30 @@ bool sdg_folder_create(const char *path)
     return sdg_path_kind(path) == SDG_PATH_FOLDER;
 }
 
+// For a path that open() has just refused.
+static enum sdg_result cannot_open(const struct sdg_log *log, const char *path)
+{
+    const int error = errno;
+    char target[256];
+    const ssize_t length = sdg_path_is_dangling(path) ? readlink(path, target, sizeof target - 1) : -1;
+    errno = error;
+    if (length < 0)
+        return sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be opened");
+    target[length] = 0;
+    return sdg_fail(
+        log, SDG_ERROR_INPUT,
+        "%s: is a link to %s, which does not exist; copy the files themselves (cp -L), or what links lead to "
+        "as well",
+        path, target);
+}
+
 // Opens a regular file for reading. O_NONBLOCK: a pipe without a writer must not hold us up before we can refuse it.
 static enum sdg_result open_regular(const struct sdg_log *log, const char *path, int *fd, size_t *size)
 {
     struct stat info;
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
-        return sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be opened");
+        return cannot_open(log, path);
     enum sdg_result result = SDG_OK;
     if (fstat(file, &info) != 0)
         result = sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be examined");
@@ -271,7 +294,7 @@ enum { MOST_MAPS = 256 };
 static struct {
     atomic_uintptr_t begin; // 0: free, 1: being filled
     uintptr_t end;
-    char *path;
+    char path[256]; // its end, where it is longer
 } maps[MOST_MAPS];
 
 // What does not fit in is not named later, nothing else.
@@ -281,9 +304,10 @@ static void note_map(const char *path, const void *data, size_t bytes)
         uintptr_t none = 0;
         if (!atomic_compare_exchange_strong(&maps[i].begin, &none, 1))
             continue;
-        maps[i].path = sdg_strdup(NULL, path);
+        const size_t length = strlen(path), room = sizeof maps[i].path;
+        snprintf(maps[i].path, room, "%s", length < room ? path : path + length - room + 1);
         maps[i].end = (uintptr_t)data + bytes;
-        atomic_store(&maps[i].begin, maps[i].path ? (uintptr_t)data : 0);
+        atomic_store(&maps[i].begin, (uintptr_t)data);
         return;
     }
 }
@@ -294,7 +318,6 @@ static void forget_map(const void *data)
         uintptr_t begin = (uintptr_t)data;
         if (!atomic_compare_exchange_strong(&maps[i].begin, &begin, 1))
             continue;
-        sdg_free(maps[i].path);
         atomic_store(&maps[i].begin, 0);
         return;
     }
@@ -366,20 +389,35 @@ struct sdg_output {
     enum sdg_result result;
 };
 
-// What to replace: the file that a link leads to, so that the link stays.
-static char *target_of(const struct sdg_log *log, const char *path, enum sdg_path_kind kind)
+// Where a link at `path` leads, as it would be written from where we are; NULL if it is none, or without memory.
+static char *link_target(const struct sdg_log *log, const char *path)
 {
-    struct stat info;
-    char *real = NULL;
-    if (kind == SDG_PATH_FILE && lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
-        real = realpath(path, NULL);
-    char *target = sdg_strdup(log, real ? real : path);
-    free(real);
+    char target[4096];
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length < 0)
+        return NULL;
+    target[length] = 0;
+    if (target[0] == '/' || !strchr(path, '/'))
+        return sdg_strdup(log, target);
+    char *folder = sdg_path_folder(log, path), *joined = folder ? sdg_path_join(log, folder, target) : NULL;
+    sdg_free(folder);
+    return joined;
+}
+
+// What to replace: the file that a link leads to, so that the link stays, also where that file does not exist yet.
+static char *target_of(const struct sdg_log *log, const char *path)
+{
+    char *target = sdg_strdup(log, path), *next;
+    for (int links = 0; target && links < 40 && (next = link_target(log, target)); links++) {
+        sdg_free(target);
+        target = next;
+    }
     return target;
 }
 
-// A name next to `path` that nobody else has. O_EXCL decides races; the mode follows the user's umask.
-static int create_temporary(const struct sdg_log *log, const char *path, char **name)
+// A name next to `path` that nobody else has. O_EXCL decides races; the mode follows the user's umask, but is never
+// wider than `mode`.
+static int create_temporary(const struct sdg_log *log, const char *path, mode_t mode, char **name)
 {
     const char *end = sdg_path_name(path); // a name of its own: one longer than `path` could be too long
     size_t folder = (size_t)(end - path), bytes = folder + 64;
@@ -389,7 +427,7 @@ static int create_temporary(const struct sdg_log *log, const char *path, char **
     int fd = -1;
     for (unsigned attempt = 0; attempt < 1000 && fd < 0; attempt++) {
         snprintf(temporary, bytes, "%.*s.sdgen-%ld-%u.part", (int)folder, path, (long)getpid(), attempt);
-        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (fd < 0 && errno != EEXIST)
             break;
     }
@@ -400,6 +438,28 @@ static int create_temporary(const struct sdg_log *log, const char *path, char **
         return -1;
     }
     *name = temporary;
+    return fd;
+}
+
+// A file of its own that takes the place of `path`: with the owner and the mode of the file that is there already. A
+// file that nobody may write is protected, from root as well, who could replace it.
+static int create_replacement(const struct sdg_log *log, const char *path, char **name)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return create_temporary(log, path, 0666, name);
+    if (!(info.st_mode & 0222) || access(path, W_OK) != 0) {
+        errno = EACCES;
+        return -1;
+    }
+    int fd = create_temporary(log, path, info.st_mode & 0666, name);
+    if (fd < 0)
+        return fd;
+    // As far as we may: another user's file in a folder of ours becomes ours, as with any program that replaces it.
+    if ((info.st_uid != geteuid() || info.st_gid != getegid()) && fchown(fd, info.st_uid, info.st_gid) != 0)
+        errno = 0;
+    if (fchmod(fd, info.st_mode & 0777) != 0)
+        errno = 0; // a file system without modes
     return fd;
 }
 
@@ -420,10 +480,10 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
     if (!output)
         return SDG_ERROR_MEMORY;
     output->log = log;
-    output->path = target_of(log, path, kind);
+    output->path = kind == SDG_PATH_OTHER ? sdg_strdup(log, path) : target_of(log, path);
     int fd = -2;
     if (output->path)
-        fd = kind == SDG_PATH_OTHER ? open_device(path) : create_temporary(log, output->path, &output->temporary);
+        fd = kind == SDG_PATH_OTHER ? open_device(path) : create_replacement(log, output->path, &output->temporary);
     if (fd >= 0) {
         output->file = fdopen(fd, "wb");
         if (!output->file)
@@ -431,7 +491,10 @@ enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, str
     }
     if (!output->file) {
         enum sdg_result result = SDG_ERROR_MEMORY;
-        if (fd != -2)
+        if (fd != -2 && kind == SDG_PATH_FILE && errno == EACCES)
+            result =
+                sdg_fail(log, SDG_ERROR_OUTPUT, "%s: is write-protected: it, or its folder, may not be written", path);
+        else if (fd != -2)
             result = sdg_fail_system(log, SDG_ERROR_OUTPUT, path, "cannot be written");
         sdg_output_discard(&output);
         return result;

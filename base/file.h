@@ -12,6 +12,7 @@ enum sdg_path_kind { SDG_PATH_MISSING, SDG_PATH_FILE, SDG_PATH_FOLDER, SDG_PATH_
 
 // What is at `path`, links followed. MISSING also when it cannot be looked at.
 enum sdg_path_kind sdg_path_kind(const char *path);
+bool sdg_path_is_dangling(const char *path); // a link to something that is not there
 const char *sdg_path_name(const char *path); // the part after the last '/'
 // New strings, to be freed with sdg_free; NULL after reporting a failed allocation.
 char *sdg_path_join(const struct sdg_log *log, const char *folder, const char *name);
@@ -51,8 +52,9 @@ const char *sdg_map_path(const void *address);
 void sdg_map_release(const struct sdg_map *map, const void *data, size_t bytes);
 
 // An output file, written under a temporary name in the same folder and renamed by commit. An existing pipe or device
-// is written directly; a link to a file stays one, the file is replaced. `log`, which must outlive the handle, and the
-// handle are used by one thread at a time.
+// is written directly; a link stays one, the file that it leads to is replaced, or made. A file that is replaced keeps
+// its mode and, where we may give it away, its owner; one that nobody may write is an error. `log`, which must outlive
+// the handle, and the handle are used by one thread at a time.
 struct sdg_output;
 enum sdg_result sdg_output_open(const struct sdg_log *log, const char *path, struct sdg_output **out);
 // Onto a stream that stays open, standard output mostly; `name` is what messages call it. The rest is the same.

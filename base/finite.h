@@ -2,11 +2,9 @@
 #ifndef SDG_BASE_FINITE_H
 #define SDG_BASE_FINITE_H
 
-#include "base/log.h"
-
 #include <stddef.h>
 
-// SDG_ERROR_COMPUTE naming `what` if one of the values is not finite.
-enum sdg_result sdg_check_finite(const struct sdg_log *log, const float *data, size_t count, const char *what);
+// The index of the first value that is infinite or no number; `count` if all are finite.
+size_t sdg_first_not_finite(const float *data, size_t count);
 
 #endif

@@ -28,6 +28,11 @@ list(REMOVE_DUPLICATES sdg_libraries)
 target_compile_definitions(sdg_pipeline PRIVATE
     SDG_INSTALL_MODEL_DIR="${CMAKE_INSTALL_FULL_DATADIR}/sdgen/models" SDG_SOURCE_MODEL_DIR="${PROJECT_SOURCE_DIR}/models")
 
+# Where the tokenizer of single files is, and the program that fetches it.
+target_compile_definitions(sdg_formats PRIVATE
+    SDG_INSTALL_DATA_DIR="${CMAKE_INSTALL_FULL_DATADIR}/sdgen" SDG_SOURCE_TOOLS_DIR="${PROJECT_SOURCE_DIR}/tools"
+    SDG_CLIP_TOKENIZER="${SDG_CLIP_TOKENIZER}")
+
 # What sdg_build_info() says.
 target_compile_definitions(sdg_pipeline PRIVATE
     SDG_BUILD_INFO="oneDNN ${SDG_ONEDNN_SUMMARY}, Vulkan ${SDG_VULKAN_SUMMARY}, ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}")
@@ -62,6 +67,9 @@ install(TARGETS sdgen EXPORT sdgenTargets
 install(TARGETS sdgen_static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/sdgen DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(DIRECTORY models/emoji-128 models/emoji-128-w8a8-tdq DESTINATION ${CMAKE_INSTALL_DATADIR}/sdgen/models)
+install(PROGRAMS tools/get-clip-tokenizer DESTINATION ${CMAKE_INSTALL_DATADIR}/sdgen)
+install(DIRECTORY ${SDG_CLIP_TOKENIZER}/ DESTINATION ${CMAKE_INSTALL_DATADIR}/sdgen/clip-tokenizer OPTIONAL
+    FILES_MATCHING PATTERN "*.json" PATTERN "*.txt") # if it was fetched
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(SDG_ONEDNN_RUNTIME) # not from the system: it travels with the library
     get_filename_component(sdg_onednn_file ${SDG_ONEDNN_RUNTIME} REALPATH)
@@ -86,6 +94,9 @@ endif()
 set(sdg_pc_requires "libcjson libutf8proc")
 if(SDG_HAVE_PICTURES)
     string(APPEND sdg_pc_requires " libpng")
+endif()
+if(SDG_HAVE_WEBP)
+    string(APPEND sdg_pc_requires " libwebp")
 endif()
 configure_file(cmake/sdgen.pc.in ${PROJECT_BINARY_DIR}/sdgen.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/sdgen.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

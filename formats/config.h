@@ -30,12 +30,15 @@ struct sdg_quantization_config {
 };
 
 struct sdg_unet_config { // UNet2DConditionModel
-    int in_channels, out_channels, sample_size;
+    int in_channels, out_channels;
+    int sample_height, sample_width;     // latent pixels of a picture of the size it was trained for
+    bool before_0_9;                     // saved by a diffusers older than 0.9
     int levels;                          // number of blocks down (= up)
     int channels[SDG_MAX_LEVELS];        // block_out_channels
     bool down_attention[SDG_MAX_LEVELS]; // CrossAttnDownBlock2D rather than DownBlock2D
     bool up_attention[SDG_MAX_LEVELS];
-    bool mid_attention; // UNetMidBlock2DCrossAttn (mid_block_type null: no mid block is refused)
+    bool mid_attention; // UNetMidBlock2DCrossAttn
+    int mid_resnets;    // 2 around an attention, 1 of UNetMidBlock2D, 0 where there is no middle block
     int layers_per_block[SDG_MAX_LEVELS];
     // attention_head_dim, which counts heads in SD 1.x and 2.x (num_attention_heads if given)
     int heads[SDG_MAX_LEVELS];
@@ -62,9 +65,14 @@ struct sdg_vae_config { // AutoencoderKL or AutoencoderTiny
     int encoder_blocks[SDG_MAX_LEVELS], decoder_blocks[SDG_MAX_LEVELS]; // tiny only
     int norm_groups;
     bool mid_attention, quant_conv, post_quant_conv;
-    float scaling_factor, shift_factor;
+    bool decoder_only; // no file has an encoder: pictures can be made, but none taken in
+    bool force_upcast; // f16 does not hold its values (of Stable Diffusion XL's)
+    float scaling_factor;
     float latent_magnitude, latent_shift; // tiny only
 };
+
+// Of Stable Diffusion's with one text encoder or XL's with two: scaling_factor and force_upcast, else zero.
+struct sdg_vae_config sdg_default_vae_config(int text_encoders);
 
 enum sdg_text_activation { SDG_TEXT_QUICK_GELU, SDG_TEXT_GELU };
 
@@ -73,34 +81,77 @@ struct sdg_text_config { // CLIPTextModel, CLIPTextModelWithProjection
     enum sdg_text_activation activation;
     float eps;
     int eos_token_id;   // 2: historical, "position of the largest id"; else "first position of that id"
+    bool mask_padding;  // use_attention_mask, which diffusers' pipelines with one encoder heed
     int projection_dim; // 0 unless the model has text_projection (CLIPTextModelWithProjection)
 };
 
-enum { SDG_OBJECTION_BYTES = 160 };
+enum { SDG_OBJECTION_BYTES = 160, SDG_TRAINED_BETAS_MAX = 1000 };
 
 enum sdg_beta_schedule { SDG_BETA_SCALED_LINEAR, SDG_BETA_LINEAR, SDG_BETA_SQUARED_COSINE };
 enum sdg_prediction { SDG_PREDICT_EPSILON, SDG_PREDICT_V, SDG_PREDICT_SAMPLE };
 enum sdg_spacing { SDG_SPACING_LEADING, SDG_SPACING_LINSPACE, SDG_SPACING_TRAILING };
 
-struct sdg_scheduler_config { // scheduler_config.json
-    char class_name[64];      // "DDIMScheduler", ...; "" when unknown (single file)
-    char file_class_name[64]; // the same, but as scheduler_config.json itself says it
-    int train_timesteps;      // 1000
+enum sdg_algorithm { // of DPM-Solver: "++" integrates the picture, the others the noise; "sde" adds fresh noise
+    SDG_ALGORITHM_DPMPP,
+    SDG_ALGORITHM_DPM,
+    SDG_ALGORITHM_SDE_DPMPP,
+    SDG_ALGORITHM_SDE_DPM
+};
+
+// How a sampler steps, as far as diffusers' classes have options for it. All zero but the order: as they do by default.
+struct sdg_solver {
+    int order;                    // DPM-Solver, UniPC: 1, 2 (default) or 3
+    enum sdg_algorithm algorithm; // DPM-Solver
+    bool heun;                    // DPM-Solver: solver_type "heun" rather than "midpoint"
+    bool full_order_final;        // DPM-Solver, UniPC: lower_order_final is false
+    bool euler_at_final;          // DPM-Solver
+    bool bh1;                     // UniPC: solver_type "bh1" rather than "bh2"
+    bool predict_noise;           // UniPC: predict_x0 is false
+    uint64_t uncorrected[16];     // UniPC: bit i is set when step i is in disable_corrector
+    bool large_variance;          // DDPM: variance_type "fixed_large", the step's own beta
+    bool runge_kutta_start;       // PNDM without skip_prk_steps
+};
+
+// Karras et al. 2022, table 1, column "EDM": the levels are sigmas from sigma_max down to sigma_min instead of betas,
+// the network sees latent / sqrt(sigma^2 + sigma_data^2) at "timestep" log(sigma) / 4, and what it gives is the picture
+// beside a share of the latent. `prediction` is the sign of its part: epsilon +, v -. Playground v2.5: 0.002, 80, 0.5,
+// epsilon; CosXL: 0.002, 120, 1, v.
+struct sdg_edm {
+    bool used; // false: all else here is meaningless, the levels come from betas
+    float sigma_min, sigma_max, sigma_data;
+    float rho;        // bends the sigmas of the model's own schedule; 0 stands for 7
+    bool exponential; // that schedule is even in log sigma instead
+};
+
+// What a model says about noise and how to draw with it: scheduler_config.json, or what a single file tells. The first
+// part describes the network and counts whatever sampler is chosen; the second is the model's own way of drawing and
+// counts for the schedule "model".
+struct sdg_scheduler_config {
+    char class_name[64]; // "DDIMScheduler", ...; "" when unknown (single file)
+    int train_timesteps; // 1000
     float beta_start, beta_end;
     enum sdg_beta_schedule beta_schedule;
+    int trained_count; // train_timesteps where the file lists the betas one by one, else 0
+    float trained_betas[SDG_TRAINED_BETAS_MAX];
     enum sdg_prediction prediction;
+    bool rescale_betas_zero_snr;
+    bool continuous; // Euler, predicting v: the network gets log(sigma) / 4 in place of a timestep
+    struct sdg_edm edm;
+    bool clip_sample;
+    float clip_sample_range;
+    int original_inference_steps; // LCM, 50
+    float timestep_scaling;       // LCM, 10
+
     enum sdg_spacing spacing;
     int steps_offset;
     bool set_alpha_to_one;
-    bool clip_sample;
-    float clip_sample_range;
-    bool rescale_betas_zero_snr;
     bool use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas;
-    int original_inference_steps; // LCM, 50
-    float timestep_scaling;       // LCM, 10
-    int solver_order;             // 2
-    bool final_sigmas_zero;       // final_sigmas_type "zero" (default) rather than "sigma_min"
-    bool runge_kutta_start;       // PNDM without skip_prk_steps, which is not implemented
+    bool use_lu_lambdas;        // DPM-Solver: even in log sigma, as Lu et al. 2022
+    bool log_linear;            // Euler: interpolation_type
+    float sigma_min, sigma_max; // range of karras, exponential and beta sigmas; 0: the betas' own
+    double lambda_min_clipped;  // DPM-Solver: noisier levels, by half log SNR, are left out; -INFINITY: none
+    bool final_sigmas_zero;     // final_sigmas_type "zero" (default) rather than "sigma_min"
+    struct sdg_solver solver;
     // What else the class is asked to do that is not implemented, as "key is value, supported: .."; "" when nothing.
     // How it steps, which another sampling method does in its own way, and which timesteps and sigmas it takes.
     char solver_objection[SDG_OBJECTION_BYTES], schedule_objection[SDG_OBJECTION_BYTES];

@@ -27,3 +27,42 @@ enum sdg_result sdg_check_divides(const struct sdg_log *log, const char *path, c
     return sdg_fail(log, SDG_ERROR_INPUT, "%s: %s is %d, which does not divide %s %d", path, part_key, part, whole_key,
                     whole);
 }
+
+static bool all_false(const cJSON *item)
+{
+    const cJSON *entry;
+    if (!cJSON_IsArray(item))
+        return cJSON_IsFalse(item);
+    cJSON_ArrayForEach(entry, item)
+    {
+        if (!cJSON_IsFalse(entry))
+            return false;
+    }
+    return true;
+}
+
+static bool is_fixed(const struct sdg_fixed_key *key, const cJSON *item)
+{
+    switch (key->wanted) {
+    case SDG_FIXED_NOTHING: return false;
+    case SDG_FIXED_FALSE: return all_false(item);
+    case SDG_FIXED_NUMBER: return cJSON_IsNumber(item) && item->valuedouble == key->number;
+    case SDG_FIXED_STRING:
+        return cJSON_IsString(item) &&
+            (strcmp(item->valuestring, key->string) == 0 || (key->alias && strcmp(item->valuestring, key->alias) == 0));
+    case SDG_FIXED_EMPTY: return (cJSON_IsArray(item) || cJSON_IsObject(item)) && !item->child;
+    }
+    return false;
+}
+
+enum sdg_result sdg_config_fixed_keys(const struct sdg_json *json, const struct sdg_fixed_key *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const cJSON *item = sdg_json_get(json, keys[i].key);
+        char shown[64];
+        if (item && !is_fixed(&keys[i], item))
+            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is %s, which is not supported", json->path,
+                            keys[i].key, sdg_json_show(item, shown));
+    }
+    return SDG_OK;
+}

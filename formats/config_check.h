@@ -26,4 +26,14 @@ enum sdg_result sdg_vae_config_check(const struct sdg_log *log, const char *path
 enum sdg_result sdg_text_config_check(const struct sdg_log *log, const char *path,
                                       const struct sdg_text_config *config);
 
+// Keys that change a network in ways that are not implemented: every value but the one here, and null, is refused.
+struct sdg_fixed_key {
+    const char *key;
+    // FALSE: also a list of nothing else. EMPTY: a list or an object without entries
+    enum { SDG_FIXED_NOTHING, SDG_FIXED_FALSE, SDG_FIXED_NUMBER, SDG_FIXED_STRING, SDG_FIXED_EMPTY } wanted;
+    double number;
+    const char *string, *alias; // another spelling of the same
+};
+enum sdg_result sdg_config_fixed_keys(const struct sdg_json *json, const struct sdg_fixed_key *keys, size_t count);
+
 #endif

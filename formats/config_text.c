@@ -22,6 +22,13 @@ static enum sdg_result read_architecture(const struct sdg_json *json, bool *proj
     return SDG_OK;
 }
 
+static const struct sdg_fixed_key fixed_keys[] = {
+    {.key = "is_decoder", .wanted = SDG_FIXED_FALSE},
+    {.key = "add_cross_attention", .wanted = SDG_FIXED_FALSE},
+    {.key = "pruned_heads", .wanted = SDG_FIXED_EMPTY},
+    {.key = "quantization_config", .wanted = SDG_FIXED_NOTHING},
+};
+
 static enum sdg_result read_text(const struct sdg_json *json, struct sdg_text_config *c)
 {
     static const char *const activations[] = {[SDG_TEXT_QUICK_GELU] = "quick_gelu", [SDG_TEXT_GELU] = "gelu"};
@@ -29,6 +36,7 @@ static enum sdg_result read_text(const struct sdg_json *json, struct sdg_text_co
     int activation;
     SDG_TRY(sdg_config_class(json, "model_type", "clip_text_model", "clip"));
     SDG_TRY(read_architecture(json, &projection));
+    SDG_TRY(sdg_config_fixed_keys(json, fixed_keys, sizeof fixed_keys / sizeof *fixed_keys));
     SDG_TRY(sdg_json_int(json, "vocab_size", 1, 1 << 22, 49408, &c->vocab_size));
     SDG_TRY(sdg_json_int(json, "hidden_size", 1, SDG_CHANNELS_MAX, 512, &c->hidden));
     SDG_TRY(sdg_json_int(json, "intermediate_size", 1, 4 * SDG_CHANNELS_MAX, 2048, &c->intermediate));
@@ -39,6 +47,7 @@ static enum sdg_result read_text(const struct sdg_json *json, struct sdg_text_co
     c->activation = (enum sdg_text_activation)activation;
     SDG_TRY(sdg_json_float(json, "layer_norm_eps", 1e-12, 1, 1e-5f, &c->eps));
     SDG_TRY(sdg_json_int(json, "eos_token_id", 0, 1 << 22, 49407, &c->eos_token_id));
+    SDG_TRY(sdg_json_bool(json, "use_attention_mask", false, &c->mask_padding));
     if (projection)
         SDG_TRY(sdg_json_int(json, "projection_dim", 1, SDG_CHANNELS_MAX, 512, &c->projection_dim));
     return SDG_OK;
@@ -64,7 +73,10 @@ enum sdg_result sdg_text_config_parse(const struct sdg_log *log, const char *pat
     struct sdg_text_config config = {0};
     struct sdg_json json;
     SDG_TRY(sdg_json_parse(log, path, text, &json));
-    enum sdg_result result = read_text(&json, &config);
+    // The configuration of a whole CLIP model has that of its text half inside.
+    const cJSON *inner = sdg_json_get(&json, "text_config");
+    const struct sdg_json half = {log, path, inner};
+    enum sdg_result result = cJSON_IsObject(inner) ? read_text(&half, &config) : read_text(&json, &config);
     sdg_json_free(&json);
     if (result == SDG_OK)
         result = sdg_text_config_check(log, path, &config);

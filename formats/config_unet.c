@@ -3,74 +3,36 @@
 #include "formats/config.h"
 #include "formats/config_check.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-// Keys that change the network in ways that are not implemented: everything but the value here (and null) is refused.
-static const struct {
-    const char *key;
-    enum { NOTHING, FALSE, NUMBER, STRING } wanted;
-    double number;
-    const char *string;
-} fixed_keys[] = {
-    {"act_fn", STRING, 0, "silu"},
-    {"attention_type", STRING, 0, "default"},
-    {"center_input_sample", FALSE, 0, NULL},
-    {"class_embed_type", NOTHING, 0, NULL},
-    {"class_embeddings_concat", FALSE, 0, NULL},
-    {"conv_in_kernel", NUMBER, 3, NULL},
-    {"conv_out_kernel", NUMBER, 3, NULL},
-    {"cross_attention_norm", NOTHING, 0, NULL},
-    {"downsample_padding", NUMBER, 1, NULL},
-    {"dual_cross_attention", FALSE, 0, NULL},
-    {"encoder_hid_dim", NOTHING, 0, NULL},
-    {"encoder_hid_dim_type", NOTHING, 0, NULL},
-    {"mid_block_only_cross_attention", FALSE, 0, NULL},
-    {"mid_block_scale_factor", NUMBER, 1, NULL},
-    {"num_class_embeds", NOTHING, 0, NULL},
-    {"only_cross_attention", FALSE, 0, NULL},
-    {"resnet_out_scale_factor", NUMBER, 1, NULL},
-    {"resnet_skip_time_act", FALSE, 0, NULL},
-    {"resnet_time_scale_shift", STRING, 0, "default"},
-    {"reverse_transformer_layers_per_block", NOTHING, 0, NULL},
-    {"time_embedding_act_fn", NOTHING, 0, NULL},
-    {"time_embedding_dim", NOTHING, 0, NULL},
-    {"time_embedding_type", STRING, 0, "positional"},
-    {"timestep_post_act", NOTHING, 0, NULL},
+// Keys that change the network in ways that are not implemented.
+static const struct sdg_fixed_key fixed_keys[] = {
+    {.key = "act_fn", .wanted = SDG_FIXED_STRING, .string = "silu", .alias = "swish"},
+    {.key = "attention_type", .wanted = SDG_FIXED_STRING, .string = "default"},
+    {.key = "center_input_sample", .wanted = SDG_FIXED_FALSE},
+    {.key = "class_embed_type", .wanted = SDG_FIXED_NOTHING},
+    {.key = "class_embeddings_concat", .wanted = SDG_FIXED_FALSE},
+    {.key = "conv_in_kernel", .wanted = SDG_FIXED_NUMBER, .number = 3},
+    {.key = "conv_out_kernel", .wanted = SDG_FIXED_NUMBER, .number = 3},
+    {.key = "cross_attention_norm", .wanted = SDG_FIXED_NOTHING},
+    {.key = "downsample_padding", .wanted = SDG_FIXED_NUMBER, .number = 1},
+    {.key = "dual_cross_attention", .wanted = SDG_FIXED_FALSE},
+    {.key = "encoder_hid_dim", .wanted = SDG_FIXED_NOTHING},
+    {.key = "encoder_hid_dim_type", .wanted = SDG_FIXED_NOTHING},
+    {.key = "mid_block_only_cross_attention", .wanted = SDG_FIXED_FALSE},
+    {.key = "mid_block_scale_factor", .wanted = SDG_FIXED_NUMBER, .number = 1},
+    {.key = "num_class_embeds", .wanted = SDG_FIXED_NOTHING},
+    {.key = "only_cross_attention", .wanted = SDG_FIXED_FALSE},
+    {.key = "resnet_out_scale_factor", .wanted = SDG_FIXED_NUMBER, .number = 1},
+    {.key = "resnet_skip_time_act", .wanted = SDG_FIXED_FALSE},
+    {.key = "resnet_time_scale_shift", .wanted = SDG_FIXED_STRING, .string = "default"},
+    {.key = "reverse_transformer_layers_per_block", .wanted = SDG_FIXED_NOTHING},
+    {.key = "time_embedding_act_fn", .wanted = SDG_FIXED_NOTHING},
+    {.key = "time_embedding_dim", .wanted = SDG_FIXED_NOTHING},
+    {.key = "time_embedding_type", .wanted = SDG_FIXED_STRING, .string = "positional"},
+    {.key = "timestep_post_act", .wanted = SDG_FIXED_NOTHING},
 };
-
-static bool all_false(const cJSON *item)
-{
-    const cJSON *entry;
-    if (!cJSON_IsArray(item))
-        return cJSON_IsFalse(item);
-    cJSON_ArrayForEach(entry, item)
-    {
-        if (!cJSON_IsFalse(entry))
-            return false;
-    }
-    return true;
-}
-
-static enum sdg_result check_fixed_keys(const struct sdg_json *json)
-{
-    for (size_t i = 0; i < sizeof fixed_keys / sizeof *fixed_keys; i++) {
-        const cJSON *item = sdg_json_get(json, fixed_keys[i].key);
-        bool fine = !item;
-        switch (fixed_keys[i].wanted) {
-        case NOTHING: break;
-        case FALSE: fine = fine || all_false(item); break;
-        case NUMBER: fine = fine || (cJSON_IsNumber(item) && item->valuedouble == fixed_keys[i].number); break;
-        case STRING:
-            fine = fine || (cJSON_IsString(item) && strcmp(item->valuestring, fixed_keys[i].string) == 0);
-            break;
-        }
-        char shown[64];
-        if (!fine)
-            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is %s, which is not supported", json->path,
-                            fixed_keys[i].key, sdg_json_show(item, shown));
-    }
-    return SDG_OK;
-}
 
 // One of two block types per level. An absent key means diffusers' default for four levels: attention in the levels
 // first..last.
@@ -104,16 +66,15 @@ static enum sdg_result read_blocks(const struct sdg_json *json, const char *key,
     return SDG_OK;
 }
 
-static enum sdg_result read_mid_block(const struct sdg_json *json, bool *attention)
+static enum sdg_result read_mid_block(const struct sdg_json *json, struct sdg_unet_config *c)
 {
     static const char *const types[] = {"UNetMidBlock2DCrossAttn", "UNetMidBlock2D"};
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json->object, "mid_block_type");
     int type;
-    if (cJSON_IsNull(item))
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
-                        "%s: mid_block_type is null: networks without a middle block are not supported", json->path);
+    if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(json->object, "mid_block_type")))
+        return SDG_OK; // there is none
     SDG_TRY(sdg_json_enum(json, "mid_block_type", types, 2, 0, &type));
-    *attention = type == 0;
+    c->mid_attention = type == 0;
+    c->mid_resnets = type == 0 ? 2 : 1;
     return SDG_OK;
 }
 
@@ -130,13 +91,13 @@ static enum sdg_result read_cross_dim(const struct sdg_json *json, int levels, i
     return SDG_OK;
 }
 
-static enum sdg_result read_sample_size(const struct sdg_json *json, int *out)
+// One number, or height and width.
+static enum sdg_result read_sample_size(const struct sdg_json *json, struct sdg_unet_config *c)
 {
-    int size[2], count = 0;
-    if (!cJSON_IsArray(sdg_json_get(json, "sample_size")))
-        return sdg_json_int(json, "sample_size", 1, 4096, 64, out);
-    SDG_TRY(sdg_json_ints(json, "sample_size", 1, 4096, 2, size, &count));
-    *out = size[0];
+    int size[2];
+    SDG_TRY(sdg_json_each(json, "sample_size", 1, 4096, 64, 2, size));
+    c->sample_height = size[0];
+    c->sample_width = size[1];
     return SDG_OK;
 }
 
@@ -164,7 +125,7 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
 {
     static const int default_channels[] = {320, 640, 1280, 1280};
     SDG_TRY(sdg_config_class(json, "_class_name", "UNet2DConditionModel", NULL));
-    SDG_TRY(check_fixed_keys(json));
+    SDG_TRY(sdg_config_fixed_keys(json, fixed_keys, sizeof fixed_keys / sizeof *fixed_keys));
     SDG_TRY(sdg_json_ints(json, "block_out_channels", 1, SDG_CHANNELS_MAX, SDG_MAX_LEVELS, c->channels, &c->levels));
     if (c->levels == 0) {
         memcpy(c->channels, default_channels, sizeof default_channels);
@@ -172,11 +133,14 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
     }
     SDG_TRY(sdg_json_int(json, "in_channels", 1, 256, 4, &c->in_channels));
     SDG_TRY(sdg_json_int(json, "out_channels", 1, 256, 4, &c->out_channels));
-    SDG_TRY(read_sample_size(json, &c->sample_size));
+    SDG_TRY(read_sample_size(json, c));
+    const cJSON *version = sdg_json_get(json, "_diffusers_version");
+    c->before_0_9 = cJSON_IsString(version) && strncmp(version->valuestring, "0.", 2) == 0 &&
+        strtol(version->valuestring + 2, NULL, 10) < 9;
     SDG_TRY(read_blocks(json, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D", 0, 2, c->levels,
                         c->down_attention));
     SDG_TRY(read_blocks(json, "up_block_types", "UpBlock2D", "CrossAttnUpBlock2D", 1, 3, c->levels, c->up_attention));
-    SDG_TRY(read_mid_block(json, &c->mid_attention));
+    SDG_TRY(read_mid_block(json, c));
     SDG_TRY(sdg_json_each(json, "layers_per_block", 1, SDG_LAYERS_MAX, 2, c->levels, c->layers_per_block));
     const char *heads = sdg_json_get(json, "num_attention_heads") ? "num_attention_heads" : "attention_head_dim";
     SDG_TRY(sdg_json_each(json, heads, 1, 1024, 8, c->levels, c->heads));

@@ -25,15 +25,19 @@ static enum sdg_result check_blocks(const struct sdg_json *json, const char *key
     return SDG_OK;
 }
 
-static enum sdg_result check_string(const struct sdg_json *json, const char *key, const char *wanted)
-{
-    const char *value;
-    SDG_TRY(sdg_json_string(json, key, wanted, &value));
-    if (strcmp(value, wanted) != 0)
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is \"%.40s\", supported: %s", json->path, key, value,
-                        wanted);
-    return SDG_OK;
-}
+// Of both classes.
+static const struct sdg_fixed_key fixed_keys[] = {
+    {.key = "quantization_config", .wanted = SDG_FIXED_NOTHING},
+};
+static const struct sdg_fixed_key kl_keys[] = {
+    {.key = "act_fn", .wanted = SDG_FIXED_STRING, .string = "silu", .alias = "swish"},
+    {.key = "latents_mean", .wanted = SDG_FIXED_NOTHING},
+    {.key = "latents_std", .wanted = SDG_FIXED_NOTHING},
+};
+static const struct sdg_fixed_key tiny_keys[] = {
+    {.key = "act_fn", .wanted = SDG_FIXED_STRING, .string = "relu"},
+    {.key = "upsample_fn", .wanted = SDG_FIXED_STRING, .string = "nearest"},
+};
 
 static enum sdg_result read_kl(const struct sdg_json *json, struct sdg_vae_config *c)
 {
@@ -42,10 +46,7 @@ static enum sdg_result read_kl(const struct sdg_json *json, struct sdg_vae_confi
     SDG_TRY(sdg_json_ints(json, "block_out_channels", 1, SDG_CHANNELS_MAX, SDG_MAX_LEVELS, c->channels, &c->levels));
     SDG_TRY(check_blocks(json, "down_block_types", "DownEncoderBlock2D", c->levels));
     SDG_TRY(check_blocks(json, "up_block_types", "UpDecoderBlock2D", c->levels));
-    SDG_TRY(check_string(json, "act_fn", "silu"));
-    if (sdg_json_get(json, "latents_mean") || sdg_json_get(json, "latents_std"))
-        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: latents_mean and latents_std are not supported",
-                        json->path);
+    SDG_TRY(sdg_config_fixed_keys(json, kl_keys, sizeof kl_keys / sizeof *kl_keys));
     SDG_TRY(sdg_json_int(json, "layers_per_block", 1, SDG_LAYERS_MAX, 1, &c->layers_per_block));
     SDG_TRY(sdg_json_int(json, "norm_num_groups", 1, SDG_CHANNELS_MAX, 32, &c->norm_groups));
     SDG_TRY(sdg_json_bool(json, "mid_block_add_attention", true, &c->mid_attention));
@@ -90,8 +91,7 @@ static enum sdg_result read_tiny(const struct sdg_json *json, struct sdg_vae_con
     if (decoder_levels != c->levels)
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: the encoder has %d levels, the decoder %d", json->path,
                         c->levels, decoder_levels);
-    SDG_TRY(check_string(json, "act_fn", "relu"));
-    SDG_TRY(check_string(json, "upsample_fn", "nearest"));
+    SDG_TRY(sdg_config_fixed_keys(json, tiny_keys, sizeof tiny_keys / sizeof *tiny_keys));
     SDG_TRY(sdg_json_int(json, "upsampling_scaling_factor", 2, 2, 2, &factor));
     SDG_TRY(sdg_json_float(json, "latent_magnitude", 1e-6, 1e6, 3, &c->latent_magnitude));
     SDG_TRY(sdg_json_float(json, "latent_shift", -1e6, 1e6, 0.5f, &c->latent_shift));
@@ -105,11 +105,19 @@ static enum sdg_result read_vae(const struct sdg_json *json, struct sdg_vae_conf
     const char *class_name;
     SDG_TRY(sdg_config_class(json, "_class_name", "AutoencoderKL", "AutoencoderTiny"));
     SDG_TRY(sdg_json_string(json, "_class_name", "AutoencoderKL", &class_name));
+    SDG_TRY(sdg_config_fixed_keys(json, fixed_keys, sizeof fixed_keys / sizeof *fixed_keys));
     SDG_TRY(sdg_json_int(json, "in_channels", 1, 16, 3, &c->in_channels));
     SDG_TRY(sdg_json_int(json, "out_channels", 1, 16, 3, &c->out_channels));
     SDG_TRY(sdg_json_int(json, "latent_channels", 1, 256, 4, &c->latent_channels));
-    SDG_TRY(sdg_json_float(json, "shift_factor", -1e6, 1e6, 0, &c->shift_factor));
-    return strcmp(class_name, "AutoencoderTiny") == 0 ? read_tiny(json, c) : read_kl(json, c);
+    const bool tiny = strcmp(class_name, "AutoencoderTiny") == 0;
+    SDG_TRY(sdg_json_bool(json, "force_upcast", !tiny, &c->force_upcast));
+    return tiny ? read_tiny(json, c) : read_kl(json, c);
+}
+
+struct sdg_vae_config sdg_default_vae_config(int text_encoders)
+{
+    const bool xl = text_encoders > 1;
+    return (struct sdg_vae_config){.scaling_factor = xl ? 0.13025f : 0.18215f, .force_upcast = true};
 }
 
 enum sdg_result sdg_vae_config_check(const struct sdg_log *log, const char *path, const struct sdg_vae_config *c)

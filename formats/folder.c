@@ -2,126 +2,20 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "formats/config_check.h"
+#include "formats/infer_vae.h"
 #include "formats/model_parts.h"
 #include "formats/quantized_folder.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static enum sdg_result add_source(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
-                                  enum sdg_part part, bool copy)
-{
-    struct sdg_source *source;
-    SDG_TRY(sdg_check_file_kind(log, path));
-    SDG_TRY(sdg_source_open(log, path, copy, &source));
-    enum sdg_result result = sdg_tensors_use(log, view, source);
-    for (size_t i = 0; result == SDG_OK && i < source->count; i++) {
-        char name[SDG_NAME_ROOM];
-        if (sdg_name_canonical(part, source->tensors[i].name, name))
-            result = sdg_add_canonical(log, view, part, &source->tensors[i], name);
-    }
-    sdg_source_drop(&source);
-    return result;
-}
-
-// The file of one entry of the weight map, unless an earlier entry has brought it in.
-static enum sdg_result add_shard(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
-                                 const char *index, const cJSON *entry, enum sdg_part part, bool copy)
-{
-    if (!cJSON_IsString(entry) || !*entry->valuestring || strchr(entry->valuestring, '/'))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: weight_map should give a file name for %s", index, entry->string);
-    char *path = sdg_path_join(log, folder, entry->valuestring);
-    if (!path)
-        return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_tensors_uses(view, path) ? SDG_OK : add_source(log, view, path, part, copy);
-    sdg_free(path);
-    return result;
-}
-
-static enum sdg_result add_shards(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
-                                  const char *index, enum sdg_part part, bool copy)
-{
-    char *text;
-    struct sdg_json json;
-    SDG_TRY(sdg_file_read_text(log, index, SDG_JSON_FILE_LIMIT, &text));
-    enum sdg_result result = sdg_json_parse(log, index, text, &json);
-    sdg_free(text);
-    if (result != SDG_OK)
-        return result;
-    const cJSON *map = sdg_json_get(&json, "weight_map"), *entry;
-    if (!cJSON_IsObject(map))
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no object weight_map", index);
-    else
-        for (entry = map->child; result == SDG_OK && entry; entry = entry->next)
-            result = add_shard(log, view, folder, index, entry, part, copy);
-    sdg_json_free(&json);
-    return result;
-}
-
-// The names under which diffusers and transformers save weights; the first that exists is taken.
-static const char *const weight_names[][2] = {
-    // unet, vae                                          text encoders
-    {"diffusion_pytorch_model.safetensors", "model.safetensors"},
-    {"diffusion_pytorch_model.fp16.safetensors", "model.fp16.safetensors"},
-    {"diffusion_pytorch_model.safetensors.index.json", "model.safetensors.index.json"},
-    {"diffusion_pytorch_model.safetensors.index.fp16.json", "model.safetensors.index.fp16.json"},
-};
-static const char *const pickle_names[] = {"diffusion_pytorch_model.bin", "pytorch_model.bin"};
-
-static enum sdg_result no_weights(const struct sdg_log *log, const char *folder, int column)
-{
-    char *pickle = sdg_path_join(log, folder, pickle_names[column]);
-    if (!pickle)
-        return SDG_ERROR_MEMORY;
-    enum sdg_result result;
-    if (sdg_path_kind(pickle) != SDG_PATH_MISSING)
-        result = sdg_fail(log, SDG_ERROR_UNSUPPORTED,
-                          "%s: pickled weights are not read, save the model with safe_serialization=True", pickle);
-    else
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no weights, %s is missing", folder, weight_names[0][column]);
-    sdg_free(pickle);
-    return result;
-}
-
-static enum sdg_result fill_view(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
-                                 enum sdg_part part, bool copy)
-{
-    int column = part == SDG_PART_TEXT;
-    for (size_t i = 0; i < sizeof weight_names / sizeof *weight_names; i++) {
-        char *path = sdg_path_join(log, folder, weight_names[i][column]);
-        if (!path)
-            return SDG_ERROR_MEMORY;
-        if (sdg_path_kind(path) == SDG_PATH_MISSING) {
-            sdg_free(path);
-            continue;
-        }
-        bool sharded = strstr(weight_names[i][column], ".index.") != NULL;
-        enum sdg_result result =
-            sharded ? add_shards(log, view, folder, path, part, copy) : add_source(log, view, path, part, copy);
-        sdg_free(path);
-        return result;
-    }
-    return no_weights(log, folder, column);
-}
-
-enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
-                                   struct sdg_tensors **out)
-{
-    struct sdg_tensors *view = NULL;
-    SDG_TRY(sdg_tensors_new(log, folder, &view));
-    enum sdg_result result = fill_view(log, view, folder, part, copy);
-    if (result == SDG_OK)
-        result = sdg_tensors_finish(log, view);
-    if (result != SDG_OK) {
-        sdg_tensors_destroy(&view);
-        return result;
-    }
-    *out = view;
-    return SDG_OK;
-}
-
 enum sdg_result sdg_folder_config(const struct sdg_log *log, const char *folder, char **path, char **text)
 {
+    *path = *text = NULL;
+    if (sdg_path_kind(folder) == SDG_PATH_MISSING)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such folder, but a model needs it: is it complete?",
+                        folder);
     char *file = sdg_path_join(log, folder, "config.json");
     if (!file)
         return SDG_ERROR_MEMORY;
@@ -244,10 +138,51 @@ static enum sdg_result open_component(const struct sdg_log *log, struct sdg_mode
                                       : sdg_text_config_parse(log, path, text, &model->text_config[which]);
     if (result == SDG_OK)
         result = sdg_folder_weights(log, folder, part, model->no_mmap, tensors);
+    // The second encoder is of the class with a projection, whether or not its configuration names it.
+    const struct sdg_tensor *projection =
+        result == SDG_OK && which == 1 ? sdg_tensors_find(*tensors, "text_projection.weight") : NULL;
+    if (projection && projection->rank == 2 && projection->dims[0] <= SDG_CHANNELS_MAX &&
+        !model->text_config[1].projection_dim)
+        model->text_config[1].projection_dim = (int)projection->dims[0];
     sdg_free(text);
     sdg_free(path);
     sdg_free(folder);
     return result;
+}
+
+// What is known of an autoencoder that another one takes the place of, which may be absent or broken: as much as its
+// configuration says.
+static enum sdg_result read_replaced_vae(const struct sdg_log *log, struct sdg_model *model)
+{
+    char *folder = NULL, *path = NULL, *text = NULL;
+    struct sdg_vae_config own = {0};
+    model->vae_config = sdg_default_vae_config(model->text_encoders);
+    SDG_TRY(locate(log, model, "vae", &folder));
+    if (sdg_folder_config(NULL, folder, &path, &text) == SDG_OK &&
+        sdg_vae_config_parse(NULL, path, text, &own) == SDG_OK && !own.tiny)
+        model->vae_config = own;
+    sdg_free(text);
+    sdg_free(path);
+    sdg_free(folder);
+    return SDG_OK;
+}
+
+static enum sdg_result open_vae(const struct sdg_log *log, struct sdg_model *model)
+{
+    char *folder = NULL;
+    if (model->vae_path)
+        return read_replaced_vae(log, model);
+    SDG_TRY(locate(log, model, "vae", &folder));
+    enum sdg_result result = SDG_OK;
+    if (sdg_path_kind(folder) == SDG_PATH_MISSING)
+        result =
+            sdg_fail(log, SDG_ERROR_INPUT,
+                     "%s: there is no such folder, so that the model has no autoencoder: name one with --vae", folder);
+    sdg_free(folder);
+    SDG_TRY(result);
+    SDG_TRY(open_component(log, model, "vae", SDG_PART_VAE, 0));
+    model->vae_config.decoder_only = !sdg_vae_has_side(model->vae, "encoder.");
+    return SDG_OK;
 }
 
 static enum sdg_result open_scheduler(const struct sdg_log *log, struct sdg_model *model)
@@ -269,35 +204,32 @@ static enum sdg_result open_scheduler(const struct sdg_log *log, struct sdg_mode
 
 static enum sdg_result open_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
 {
-    bool found = false;
     char *folder = NULL;
     SDG_TRY(locate(log, model, i ? "tokenizer_2" : "tokenizer", &folder));
-    enum sdg_result result = sdg_tokenizer_read(log, model, i, folder, &found);
+    enum sdg_result result = sdg_find_folder_tokenizer(log, model, i, folder);
     sdg_free(folder);
-    return result != SDG_OK || found ? result : sdg_tokenizer_fallback(log, model, i);
+    return result;
 }
 
 // ---- the folder ----
 
-static enum sdg_result read_pipeline_class(const struct sdg_json *json, bool *corrects_scheduler)
+static enum sdg_result read_pipeline_class(const struct sdg_json *json, struct sdg_model *model)
 {
     static const struct {
         const char *name;
-        bool corrects_scheduler;
+        bool corrects_scheduler, latent_consistency;
     } known[] = {
-        {"StableDiffusionPipeline", true},
-        {"StableDiffusionImg2ImgPipeline", true},
-        {"StableDiffusionInpaintPipeline", true},
-        {"StableDiffusionXLPipeline", false},
-        {"StableDiffusionXLImg2ImgPipeline", false},
-        {"LatentConsistencyModelPipeline", false},
-        {"LatentConsistencyModelImg2ImgPipeline", false},
+        {"StableDiffusionPipeline", true, false},           {"StableDiffusionImg2ImgPipeline", true, false},
+        {"StableDiffusionInpaintPipeline", true, false},    {"StableDiffusionXLPipeline", false, false},
+        {"StableDiffusionXLImg2ImgPipeline", false, false}, {"StableDiffusionXLInpaintPipeline", false, false},
+        {"LatentConsistencyModelPipeline", false, true},    {"LatentConsistencyModelImg2ImgPipeline", false, true},
     };
     const char *name;
     SDG_TRY(sdg_json_string(json, "_class_name", known[0].name, &name));
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i].name) == 0) {
-            *corrects_scheduler = known[i].corrects_scheduler;
+            model->corrects_scheduler = known[i].corrects_scheduler;
+            model->latent_consistency = known[i].latent_consistency;
             return SDG_OK;
         }
     return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
@@ -320,6 +252,17 @@ static void read_scheduler_class(const struct sdg_json *json, struct sdg_model *
         snprintf(model->scheduler_class, sizeof model->scheduler_class, "%s", name->valuestring);
 }
 
+// transformers makes the class that the index names; another one cuts texts in another way.
+static enum sdg_result check_tokenizer_class(const struct sdg_json *json, const char *component)
+{
+    const cJSON *name = cJSON_GetArrayItem(sdg_json_get(json, component), 1);
+    if (!listed(json, component) || !cJSON_IsString(name) || strcmp(name->valuestring, "CLIPTokenizer") == 0 ||
+        strcmp(name->valuestring, "CLIPTokenizerFast") == 0)
+        return SDG_OK;
+    return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %s is a %.64s, supported: CLIPTokenizer", json->path,
+                    component, name->valuestring);
+}
+
 static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *model, const char *path)
 {
     char *text;
@@ -329,20 +272,24 @@ static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *m
     sdg_free(text);
     if (result != SDG_OK)
         return result;
-    result = read_pipeline_class(&json, &model->corrects_scheduler);
+    result = read_pipeline_class(&json, model);
+    if (result == SDG_OK && !listed(&json, "text_encoder") && listed(&json, "text_encoder_2"))
+        result =
+            sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                     "%s: has no first text encoder: a refiner of Stable Diffusion XL, which is not supported; give "
+                     "the base model",
+                     path);
+    if (result == SDG_OK)
+        result = check_tokenizer_class(&json, "tokenizer");
+    if (result == SDG_OK)
+        result = check_tokenizer_class(&json, "tokenizer_2");
+    if (result == SDG_OK)
+        result = sdg_json_bool(&json, "force_zeros_for_empty_prompt", true, &model->zeros_for_no_prompt);
     if (listed(&json, "scheduler"))
         read_scheduler_class(&json, model);
     model->text_encoders = listed(&json, "text_encoder_2") ? 2 : 1;
     sdg_json_free(&json);
     return result;
-}
-
-static enum sdg_result no_model(const struct sdg_log *log, const struct sdg_model *model)
-{
-    return sdg_fail(log, SDG_ERROR_INPUT,
-                    "%s: is no diffusers model folder: neither model_index.json nor unet, vae and text_encoder "
-                    "with a config.json each are there",
-                    model->path);
 }
 
 // Whether a model without an index has `name`.
@@ -359,12 +306,14 @@ static enum sdg_result guess_index(const struct sdg_log *log, struct sdg_model *
 {
     bool vae, text, text_2;
     SDG_TRY(has(log, model, "vae/config.json", &vae));
+    vae = vae || model->vae_path;
     SDG_TRY(has(log, model, "text_encoder/config.json", &text));
     SDG_TRY(has(log, model, "text_encoder_2/config.json", &text_2));
     if (!vae || !text)
-        return no_model(log, model);
+        return sdg_folder_refuse(log, model->path);
     model->text_encoders = text_2 ? 2 : 1;
-    model->corrects_scheduler = !text_2 && !model->unet_config.time_cond_proj_dim;
+    model->latent_consistency = model->unet_config.time_cond_proj_dim > 0;
+    model->corrects_scheduler = !text_2 && !model->latent_consistency;
     return SDG_OK;
 }
 
@@ -378,7 +327,7 @@ static enum sdg_result open_own_index(const struct sdg_log *log, struct sdg_mode
     *found = sdg_path_kind(index) != SDG_PATH_MISSING;
     enum sdg_result result = *found ? read_index(log, model, index) : has(log, model, "unet/config.json", &unet);
     sdg_free(index);
-    return result == SDG_OK && !*found && !unet ? no_model(log, model) : result;
+    return result == SDG_OK && !*found && !unet ? sdg_folder_refuse(log, model->path) : result;
 }
 
 static enum sdg_result open_base_index(const struct sdg_log *log, struct sdg_model *model)
@@ -391,6 +340,13 @@ static enum sdg_result open_base_index(const struct sdg_log *log, struct sdg_mod
     return result;
 }
 
+// diffusers' pipelines for Stable Diffusion 1.x and 2.x take a small size that was saved before 0.9 for a mistake.
+static void correct_size(struct sdg_unet_config *unet, bool corrects)
+{
+    if (corrects && unet->before_0_9 && unet->sample_height == unet->sample_width && unet->sample_height < 64)
+        unet->sample_height = unet->sample_width = 64;
+}
+
 enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *model)
 {
     bool index;
@@ -398,7 +354,8 @@ enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *mod
     SDG_TRY(open_unet(log, model));
     if (!index)
         SDG_TRY(open_base_index(log, model));
-    SDG_TRY(open_component(log, model, "vae", SDG_PART_VAE, 0));
+    correct_size(&model->unet_config, model->corrects_scheduler);
+    SDG_TRY(open_vae(log, model));
     SDG_TRY(open_component(log, model, "text_encoder", SDG_PART_TEXT, 0));
     if (model->text_encoders == 2)
         SDG_TRY(open_component(log, model, "text_encoder_2", SDG_PART_TEXT, 1));

@@ -6,60 +6,72 @@
 
 #include <string.h>
 
-static const char default_pad_token[] = "<|endoftext|>";
-
-const char *sdg_model_tokenizer_hint(void)
-{
-    return "the model has no tokenizer: put CLIP's vocab.json and merges.txt beside the model file or into a folder "
-           "tokenizer there, or "
-           "name their folder in the environment variable SDGEN_TOKENIZER";
-}
-
-// The networks have to fit together: channels of the latent, width of the context.
-static enum sdg_result check_latent(const struct sdg_log *log, const struct sdg_model *model, const char *path)
+static enum sdg_result check_latent(const struct sdg_log *log, const struct sdg_model *model)
 {
     const struct sdg_unet_config *unet = &model->unet_config;
-    int latent = model->vae_config.latent_channels;
-    if (unet->out_channels == latent && (unet->in_channels == latent || unet->in_channels == 2 * latent + 1))
+    const int latent = model->vae_config.latent_channels, in = unet->in_channels, out = unet->out_channels;
+    const char *const path = model->path, *const kind = out == latent ? sdg_kinds_of_channels(in, latent) : NULL;
+    if (out == latent && (in == latent || in == 2 * latent + 1))
         return SDG_OK;
-    return sdg_fail(
-        log, SDG_ERROR_INPUT,
-        "%s: the UNet (unet/config.json) has %d channels in and %d out, which does not fit an autoencoder of %d "
-        "latent channels",
-        path, unet->in_channels, unet->out_channels, latent);
+    if (kind)
+        return sdg_fail(
+            log, SDG_ERROR_UNSUPPORTED,
+            "%s: its UNet takes %d channels: it is %s, which is not supported; text-to-image models take %d, "
+            "inpainting models %d",
+            path, in, kind, latent, 2 * latent + 1);
+    if (out == latent)
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                        "%s: its UNet takes %d channels, which is not supported; text-to-image models take %d, "
+                        "inpainting models %d",
+                        path, in, latent, 2 * latent + 1);
+    return sdg_fail(log, SDG_ERROR_INPUT,
+                    "%s: the UNet (%d channels in, %d out) and the autoencoder%s%s (%d latent channels) do not belong "
+                    "together",
+                    path, in, out, model->vae_path ? " " : "", model->vae_path ? model->vae_path : "", latent);
+}
+
+// "cross_attention_dim (unet/config.json)" of a folder; a single file has no such file.
+static const char *in_config(const struct sdg_model *model)
+{
+    return model->single_file ? "" : " (unet/config.json)";
+}
+
+// The vector beside the timestep: the second encoder's pooled embedding and six embedded numbers.
+static enum sdg_result check_added(const struct sdg_log *log, const struct sdg_model *model)
+{
+    const struct sdg_unet_config *unet = &model->unet_config;
+    const int numbers = unet->addition_time_embed_dim, pooled = model->text_config[1].projection_dim,
+              got = unet->addition_embed_dim;
+    if (model->text_encoders == 1 && got)
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                        "%s: the UNet is given a vector of %d numbers beside the prompt%s, but there is no second text "
+                        "encoder: an unCLIP model or another one that is not supported",
+                        model->path, got, in_config(model));
+    if (model->text_encoders == 1 || (got && got == 6 * numbers + pooled))
+        return SDG_OK;
+    if (got && got == 5 * numbers + pooled)
+        return sdg_fail(
+            log, SDG_ERROR_UNSUPPORTED,
+            "%s: the UNet is given an aesthetic score (requires_aesthetics_score), as the refiner of Stable "
+            "Diffusion XL is, which is not supported",
+            model->path);
+    return sdg_fail(log, SDG_ERROR_INPUT,
+                    "%s: projection_class_embeddings_input_dim%s is %d, should be 6 x %d + projection_dim %d of the "
+                    "second text encoder",
+                    model->path, in_config(model), got, numbers, pooled);
 }
 
 static enum sdg_result check_fit(const struct sdg_log *log, const struct sdg_model *model)
 {
     const struct sdg_unet_config *unet = &model->unet_config;
     const struct sdg_text_config *text = model->text_config;
-    SDG_TRY(check_latent(log, model, model->path));
+    SDG_TRY(check_latent(log, model));
     int context = text[0].hidden + (model->text_encoders == 2 ? text[1].hidden : 0);
     if (unet->cross_attention_dim != context)
         return sdg_fail(log, SDG_ERROR_INPUT,
-                        "%s: cross_attention_dim of the UNet (unet/config.json) is %d, but the text encoder gives %d",
-                        model->path, unet->cross_attention_dim, context);
-    if (model->text_encoders == 1) {
-        if (unet->addition_embed_dim)
-            return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
-                            "%s: addition_embed_type text_time (unet/config.json) without a second text encoder is "
-                            "not supported",
-                            model->path);
-        return SDG_OK;
-    }
-    if (unet->in_channels != unet->out_channels)
-        return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: inpainting models with two text encoders are not supported",
-                        model->path);
-    if (text[0].positions != text[1].positions)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the two text encoders differ in max_position_embeddings",
-                        model->path);
-    if (!unet->addition_embed_dim ||
-        unet->addition_embed_dim != 6 * unet->addition_time_embed_dim + text[1].projection_dim)
-        return sdg_fail(
-            log, SDG_ERROR_INPUT,
-            "%s: projection_class_embeddings_input_dim (unet/config.json) is %d, should be 6 x %d + projection_dim "
-            "%d of the second text encoder",
-            model->path, unet->addition_embed_dim, unet->addition_time_embed_dim, text[1].projection_dim);
+                        "%s: cross_attention_dim of the UNet%s is %d, but the text encoder gives %d", model->path,
+                        in_config(model), unet->cross_attention_dim, context);
+    SDG_TRY(check_added(log, model));
     return SDG_OK;
 }
 
@@ -74,19 +86,25 @@ static enum sdg_model_kind kind_of(const struct sdg_model *model)
     return SDG_MODEL_SD;
 }
 
+static enum sdg_result replace_vae(const struct sdg_log *log, struct sdg_model *model)
+{
+    const struct sdg_vae_config own = model->vae_config;
+    return sdg_autoencoder_open(log, model->vae_path, model->no_mmap, &own, &model->vae_config, &model->vae);
+}
+
 static enum sdg_result fill_model(const struct sdg_log *log, const char *path, struct sdg_model *model)
 {
-    model->path = sdg_strdup(log, path);
-    if (!model->path)
-        return SDG_ERROR_MEMORY;
-    switch (sdg_path_kind(path)) {
-    case SDG_PATH_MISSING: return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such model file or folder", path);
-    case SDG_PATH_FOLDER: SDG_TRY(sdg_folder_open(log, model)); break;
-    default: SDG_TRY(sdg_check_file_kind(log, path)); SDG_TRY(sdg_single_file_open(log, model));
+    if (sdg_path_kind(path) == SDG_PATH_MISSING && !sdg_path_is_dangling(path))
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such model file or folder", path);
+    SDG_TRY(sdg_hub_resolve(log, path, &model->path));
+    if (sdg_path_kind(path) == SDG_PATH_FOLDER) {
+        SDG_TRY(sdg_folder_open(log, model));
+    } else {
+        SDG_TRY(sdg_check_file_kind(log, path));
+        SDG_TRY(sdg_single_file_open(log, model));
     }
-    for (int i = 0; i < model->text_encoders; i++)
-        if (!model->pad_token[i] && !(model->pad_token[i] = sdg_strdup(log, default_pad_token)))
-            return SDG_ERROR_MEMORY;
+    if (model->vae_path)
+        SDG_TRY(replace_vae(log, model));
     model->kind = kind_of(model);
     return check_fit(log, model);
 }
@@ -98,7 +116,14 @@ enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *pat
     if (!model)
         return SDG_ERROR_MEMORY;
     model->no_mmap = params && params->no_mmap;
-    enum sdg_result result = fill_model(log, path, model);
+    model->zeros_for_no_prompt = true;
+    enum sdg_result result = SDG_OK;
+    if (params && params->tokenizer && !(model->tokenizer_path = sdg_strdup(log, params->tokenizer)))
+        result = SDG_ERROR_MEMORY;
+    if (params && params->vae && !(model->vae_path = sdg_strdup(log, params->vae)))
+        result = SDG_ERROR_MEMORY;
+    if (result == SDG_OK)
+        result = fill_model(log, path, model);
     if (result != SDG_OK) {
         sdg_model_close(&model);
         return result;
@@ -112,39 +137,18 @@ enum sdg_result sdg_model_open(const struct sdg_log *log, const char *path, stru
     return sdg_model_open_params(log, path, NULL, out);
 }
 
-static enum sdg_result open_vae_folder(const struct sdg_log *log, const char *folder, bool copy,
-                                       struct sdg_vae_config *config, struct sdg_tensors **tensors)
+// Zero terminal SNR makes sense where v is predicted, and only if sampling begins at the last level (Lin et al. 2023).
+// Stable Diffusion 2.x predicts v at 768 pixels and noise at 512.
+void sdg_model_set_prediction(struct sdg_model *model, enum sdg_prediction prediction)
 {
-    char *path, *text;
-    SDG_TRY(sdg_folder_config(log, folder, &path, &text));
-    enum sdg_result result = sdg_vae_config_parse(log, path, text, config);
-    sdg_free(text);
-    sdg_free(path);
-    return result == SDG_OK ? sdg_folder_weights(log, folder, SDG_PART_VAE, copy, tensors) : result;
-}
-
-enum sdg_result sdg_model_replace_vae(const struct sdg_log *log, struct sdg_model *model, const char *path)
-{
-    struct sdg_vae_config config = {0};
-    struct sdg_tensors *tensors = NULL;
-    if (sdg_path_kind(path) == SDG_PATH_MISSING)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such autoencoder file or folder", path);
-    if (sdg_path_kind(path) == SDG_PATH_FOLDER)
-        SDG_TRY(open_vae_folder(log, path, model->no_mmap, &config, &tensors));
-    else
-        SDG_TRY(sdg_single_file_vae(log, path, model->no_mmap,
-                                    model->vae_config.tiny ? 0 : model->vae_config.scaling_factor, &config, &tensors));
-    struct sdg_vae_config before = model->vae_config;
-    model->vae_config = config;
-    enum sdg_result result = check_latent(log, model, path);
-    if (result != SDG_OK) {
-        model->vae_config = before;
-        sdg_tensors_destroy(&tensors);
-        return result;
-    }
-    sdg_tensors_destroy(&model->vae);
-    model->vae = tensors;
-    return SDG_OK;
+    const bool v = prediction == SDG_PREDICT_V;
+    model->scheduler.prediction = prediction;
+    if (!model->single_file)
+        return;
+    model->scheduler.rescale_betas_zero_snr = v && model->zero_terminal_snr;
+    model->scheduler.spacing = v && model->zero_terminal_snr ? SDG_SPACING_TRAILING : SDG_SPACING_LEADING;
+    if (model->text_encoders == 1 && model->text_config[0].activation == SDG_TEXT_GELU)
+        model->unet_config.sample_height = model->unet_config.sample_width = v ? 96 : 64;
 }
 
 void sdg_model_close(struct sdg_model **handle)
@@ -155,13 +159,12 @@ void sdg_model_close(struct sdg_model **handle)
         return;
     sdg_tensors_destroy(&model->unet);
     sdg_tensors_destroy(&model->vae);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++)
         sdg_tensors_destroy(&model->text[i]);
-        sdg_free(model->vocab_json[i]);
-        sdg_free(model->merges_txt[i]);
-        sdg_free(model->pad_token[i]);
-    }
+    sdg_model_drop_tokenizers(model);
+    sdg_free(model->tokenizer_path);
     sdg_free(model->base_path);
+    sdg_free(model->vae_path);
     sdg_free(model->path);
     sdg_free(model);
 }

@@ -1,13 +1,14 @@
 // A model on disk: a diffusers folder or a single-file Stable Diffusion checkpoint, opened and checked, weights mapped.
 //
-// Thread-safety: read-only once it is open, so from any number of threads; sdg_model_replace_vae and sdg_model_close
-// from one, while no other uses it. All that it points to lives until sdg_model_close, also what sdg_tensors_find
+// Thread-safety: read-only once it is open, so from any number of threads; sdg_model_close from one, while no other
+// uses it. All that it points to lives until sdg_model_close, also what sdg_tensors_find
 // gives. Its files must not be changed in place as long as they are mapped (replacing them by rename is fine).
 #ifndef SDG_FORMATS_MODEL_H
 #define SDG_FORMATS_MODEL_H
 
 #include "formats/config.h"
 #include "formats/tensors.h"
+#include "formats/tokenizer_files.h"
 
 enum sdg_model_kind { SDG_MODEL_SD, SDG_MODEL_SDXL, SDG_MODEL_LCM, SDG_MODEL_INPAINT };
 
@@ -15,6 +16,8 @@ struct sdg_model {
     char *path;
     // folder of the full-precision model that a quantized one takes the rest from; else NULL
     char *base_path;
+    // the autoencoder that was named in place of the model's own; else NULL
+    char *vae_path;
     bool single_file;
     bool no_mmap; // how the files were opened
     enum sdg_model_kind kind;
@@ -26,13 +29,18 @@ struct sdg_model {
     // the pipeline is one of diffusers' that corrects clip_sample, steps_offset and skip_prk_steps of old
     // configurations
     bool corrects_scheduler;
-    bool has_scheduler; // false: single file, `scheduler` holds SD 1.x's defaults
-    int text_encoders;  // 1 or 2
+    bool latent_consistency; // the pipeline is one of diffusers' for latent consistency models
+    bool has_scheduler;      // false: single file, `scheduler` holds SD 1.x's defaults and what the file says
+    // Of a single file: it says that it was trained with betas that leave no signal at the end; it does not say what
+    // the network predicts, which has to be measured (sdg_prediction_settle).
+    bool zero_terminal_snr, prediction_open;
+    int text_encoders; // 1 or 2
+    // SDXL without a negative prompt: an embedding of zeros, not that of the empty text (force_zeros_for_empty_prompt)
+    bool zeros_for_no_prompt;
     struct sdg_tensors *unet, *vae, *text[2];
-    // Tokenizer files (owned copies of whole files, valid UTF-8, NUL-terminated). vocab_json and merges_txt are both
-    // NULL when none were found: what needs them reports sdg_model_tokenizer_hint(). `pad_token` is "<|endoftext|>",
-    // "!", ...; never NULL.
-    char *vocab_json[2], *merges_txt[2], *pad_token[2];
+    // Its tokenizers; without a folder where none was found, of which sdg_model_check_tokenizers says what to do.
+    struct sdg_tokenizer_files tokenizer[2];
+    char *tokenizer_path; // folder that the caller named for them, or NULL
 };
 
 // Opens everything. Tensor names, shapes and float types are checked when a program is built (the graph knows what it
@@ -43,15 +51,25 @@ enum sdg_result sdg_model_open(const struct sdg_log *log, const char *path, stru
 struct sdg_model_params {
     // read the weights into memory: for files on slow or unreliable storage, or that may be replaced meanwhile
     bool no_mmap;
+    // Folder with a tokenizer's files, or with folders tokenizer and tokenizer_2, in place of the model's; NULL = the
+    // model's, or what is found
+    const char *tokenizer;
+    // Another autoencoder; NULL: the model's own, which is not opened otherwise, and may then be absent or broken. A
+    // folder of diffusers' (or a whole model, whose autoencoder it is), a file of AutoencoderKL under diffusers' names
+    // or those of original checkpoints, a whole checkpoint, AutoencoderTiny, or TAESD under its author's names, where
+    // the encoder is found beside the decoder. Files keep the scaling factor of the model unless a config.json of
+    // theirs lies beside them.
+    const char *vae;
 };
 enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path,
                                       const struct sdg_model_params *params, struct sdg_model **out);
-// One line for models without a tokenizer: where vocab.json and merges.txt are looked for.
-const char *sdg_model_tokenizer_hint(void);
-// A replacement autoencoder (--vae, --taesd): a folder with config.json + weights, a single file with LDM's names
-// (decoder.*, or a whole checkpoint's first_stage_model.*), or AutoencoderTiny's weights file. Replaces model->vae and
-// model->vae_config; a file with LDM's names keeps the scaling factor of the model. On failure the model is as before.
-enum sdg_result sdg_model_replace_vae(const struct sdg_log *log, struct sdg_model *model, const char *path);
+// SDG_ERROR_INPUT, saying what to do, where a text encoder is without a tokenizer.
+enum sdg_result sdg_model_check_tokenizers(const struct sdg_log *log, const struct sdg_model *model);
+// Releases the files of the tokenizers, for callers that have made what they need of them.
+void sdg_model_drop_tokenizers(struct sdg_model *model);
+// What the network of a single file predicts, once it is known: by the file, the user or a measurement. The betas and
+// the size that go with it follow.
+void sdg_model_set_prediction(struct sdg_model *model, enum sdg_prediction prediction);
 void sdg_model_close(struct sdg_model **model);
 
 #endif

@@ -2,11 +2,10 @@
 #ifndef SDG_FORMATS_MODEL_PARTS_H
 #define SDG_FORMATS_MODEL_PARTS_H
 
+#include "formats/kinds.h"
 #include "formats/model.h"
 #include "formats/names.h"
 #include "formats/view.h"
-
-enum { SDG_TOKENIZER_LIMIT = 64 << 20 };
 
 // Fill a model whose path and no_mmap are set. On failure the caller closes it.
 enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *model);
@@ -16,10 +15,23 @@ enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model
 enum sdg_result sdg_folder_config(const struct sdg_log *log, const char *folder, char **path, char **text);
 enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
                                    struct sdg_tensors **out);
-// An autoencoder from a single file: one on its own, or the one of a whole checkpoint. No file says its scaling factor;
-// unless it is 0, `scaling_factor` is taken, so that an autoencoder keeps the latent space of the one that it replaces.
-enum sdg_result sdg_single_file_vae(const struct sdg_log *log, const char *path, bool copy, float scaling_factor,
-                                    struct sdg_vae_config *config, struct sdg_tensors **out);
+// One part of an original checkpoint as a view under diffusers' names; `prefix` stands before the part's own.
+enum sdg_result sdg_ldm_open(const struct sdg_log *log, struct sdg_source *source, enum sdg_part part,
+                             const char *prefix, const struct sdg_ldm_layout *layout, struct sdg_tensors **out);
+// The autoencoder of a whole checkpoint; *out is NULL, and nothing is said, if it has none.
+enum sdg_result sdg_autoencoder_of_checkpoint(const struct sdg_log *log, struct sdg_source *source,
+                                              struct sdg_vae_config *config, struct sdg_tensors **out);
+// What the user names in place of the model's (sdg_model_params.vae). Where no file says them, scaling factor and range
+// of values are those of `own`, so that an autoencoder keeps the latent space of the one that it replaces.
+enum sdg_result sdg_autoencoder_open(const struct sdg_log *log, const char *path, bool copy,
+                                     const struct sdg_vae_config *own, struct sdg_vae_config *config,
+                                     struct sdg_tensors **out);
+
+// A folder of Hugging Face's cache, models--OWNER--NAME, is the snapshot in it; other paths are themselves. *out is a
+// new string.
+enum sdg_result sdg_hub_resolve(const struct sdg_log *log, const char *path, char **out);
+// Always fails, saying what the folder is that is no model.
+enum sdg_result sdg_folder_refuse(const struct sdg_log *log, const char *folder);
 
 // A text encoder under OpenCLIP's names as a view under transformers'. `skip_last`: as for sdg_infer_openclip, the file
 // has one layer more than config->layers, which is left out.
@@ -30,14 +42,11 @@ enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *
 enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors *view, enum sdg_part part,
                                   const struct sdg_tensor *tensor, const char *name);
 
-// vocab.json, merges.txt and the padding token of tokenizer `i` from `folder`. *found is false, and nothing is read,
-// without a vocab.json there.
-enum sdg_result sdg_tokenizer_read(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder,
-                                   bool *found);
-// The folder that $SDGEN_TOKENIZER names, for models that have no tokenizer of their own.
-enum sdg_result sdg_tokenizer_fallback(const struct sdg_log *log, struct sdg_model *model, int i);
-
-// Fails, saying what the file is, unless it may be a safetensors file.
-enum sdg_result sdg_check_file_kind(const struct sdg_log *log, const char *path);
+// Tokenizer `i` of a folder: the one that the caller named, the model's own in `folder`, or $SDGEN_TOKENIZER's.
+enum sdg_result sdg_find_folder_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i,
+                                          const char *folder);
+// Tokenizer `i` of a single file, which has none inside: the one that the caller named, one beside the file or in a
+// folder tokenizer (or tokenizer_2) there, $SDGEN_TOKENIZER's, or CLIP's where tools/get-clip-tokenizer put it.
+enum sdg_result sdg_find_file_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i);
 
 #endif

@@ -31,7 +31,8 @@ enum leaves { ANY, UNET_RESNET, UNET_ATTENTION, VAE_RESNET, VAE_ATTENTION, OPENC
 
 struct pair { const char *diffusers, *ldm; };
 
-static const struct pair leaf_tables[LEAF_TABLES][7] = {
+// The first row of a module is what LDM calls it; what follows are other names that are found in such files.
+static const struct pair leaf_tables[LEAF_TABLES][16] = {
     [UNET_RESNET] = {{"norm1", "in_layers.0"},
                      {"conv1", "in_layers.2"},
                      {"time_emb_proj", "emb_layers.1"},
@@ -47,7 +48,21 @@ static const struct pair leaf_tables[LEAF_TABLES][7] = {
                     {"norm2", "norm2"},
                     {"conv2", "conv2"},
                     {"conv_shortcut", "nin_shortcut"}},
-    [VAE_ATTENTION] = {{"group_norm", "norm"}, {"to_q", "q"}, {"to_k", "k"}, {"to_v", "v"}, {"to_out.0", "proj_out"}},
+    // Converters leave the attention under diffusers' names, today's or the first ones.
+    [VAE_ATTENTION] = {{"group_norm", "norm"},
+                       {"to_q", "q"},
+                       {"to_k", "k"},
+                       {"to_v", "v"},
+                       {"to_out.0", "proj_out"},
+                       {"group_norm", "group_norm"},
+                       {"to_q", "to_q"},
+                       {"to_k", "to_k"},
+                       {"to_v", "to_v"},
+                       {"to_out.0", "to_out.0"},
+                       {"to_q", "query"},
+                       {"to_k", "key"},
+                       {"to_v", "value"},
+                       {"to_out.0", "proj_attn"}},
     [OPENCLIP_LAYER] = {{"layer_norm1", "ln_1"},
                         {"layer_norm2", "ln_2"},
                         {"mlp.fc1", "mlp.c_fc"},
@@ -99,6 +114,7 @@ static const struct row {
     {SDG_PART_VAE, {"decoder.conv_out", "decoder.conv_out"}, AS_IS, ANY},
 
     {SDG_PART_TEXT, {"text_model", "text_model"}, AS_IS, ANY},
+    {SDG_PART_TEXT, {"text_projection", "text_projection"}, AS_IS, ANY},
 
     // Besides these: position embeddings, fused attention projections and the text projection, see openclip.c.
     {SDG_PART_OPENCLIP, {"text_model.embeddings.token_embedding", "token_embedding"}, AS_IS, ANY},
@@ -241,6 +257,51 @@ bool sdg_name_from_ldm(enum sdg_part part, const struct sdg_ldm_layout *layout, 
     return translate(part, layout, false, name, to);
 }
 
+// Removes the component at `at`, of `length` characters with its dot, by moving what stands before it.
+static char *without_component(char *name, char *at, size_t length)
+{
+    memmove(name + length, name, (size_t)(at - name));
+    return name + length;
+}
+
+static char *without_inner(char *name)
+{
+    static const char *const inner[] = {"_orig_mod.", "_fsdp_wrapped_module."};
+    for (size_t i = 0; i < sizeof inner / sizeof *inner; i++)
+        for (char *at; (at = strstr(name, inner[i])) && (at == name || at[-1] == '.');)
+            name = without_component(name, at, strlen(inner[i]));
+    return name;
+}
+
+// Whether a checkpoint's own name begins here.
+static bool is_root(const char *name)
+{
+    static const char *const roots[] = {"model.diffusion_model.", "first_stage_model.", "cond_stage_model.",
+                                        "conditioner.embedders.", "model_ema."};
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
+        if (starts(name, roots[i]))
+            return true;
+    return false;
+}
+
+char *sdg_name_unwrap(char *name)
+{
+    static const char *const always[] = {"state_dict.", "module.", "_forward_module."};
+    static const char *const before_roots[] = {"model.", "model.diffusion_model.", "first_stage_model.",
+                                               "cond_stage_model."};
+    name = without_inner(name);
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < sizeof always / sizeof *always && !more; i++)
+            if ((more = starts(name, always[i])))
+                name += strlen(always[i]);
+        for (size_t i = 0; i < sizeof before_roots / sizeof *before_roots && !more; i++)
+            if ((more = starts(name, before_roots[i]) && is_root(name + strlen(before_roots[i]))))
+                name += strlen(before_roots[i]);
+    }
+    return name;
+}
+
 static bool canonical_text(const char *name, char to[static SDG_NAME_ROOM])
 {
     static const char *const inner[] = {"embeddings.", "encoder.", "final_layer_norm."};
@@ -269,10 +330,12 @@ static bool canonical_vae(const char *name, char to[static SDG_NAME_ROOM])
     return snprintf(to, SDG_NAME_ROOM, "%s", name) < SDG_NAME_ROOM;
 }
 
-bool sdg_name_canonical(enum sdg_part part, const char *name, char to[static SDG_NAME_ROOM])
+bool sdg_name_canonical(enum sdg_part part, const char *wrapped, char to[static SDG_NAME_ROOM])
 {
-    if (strlen(name) >= SDG_NAME_ROOM)
+    char copy[SDG_NAME_ROOM];
+    if (snprintf(copy, sizeof copy, "%s", wrapped) >= (int)sizeof copy)
         return false;
+    const char *name = sdg_name_unwrap(copy);
     switch (part) {
     case SDG_PART_TEXT: return canonical_text(name, to);
     case SDG_PART_VAE: return canonical_vae(name, to);

@@ -16,12 +16,17 @@ enum { SDG_NAME_ROOM = 512 }; // buffers for names; longer ones are no tensors o
 // tensors that are not weights (position_ids) and names that do not fit.
 bool sdg_name_canonical(enum sdg_part part, const char *name, char to[static SDG_NAME_ROOM]);
 
+// Removes what trainers and compilers put before or into all names ("module.", "_orig_mod.", "state_dict.", a doubled
+// "model."), in place. Gives the place where the name now begins, inside of it; that itself where nothing was there.
+char *sdg_name_unwrap(char *name);
+
 // What the numbering of blocks in an original checkpoint depends on.
 struct sdg_ldm_layout {
     int unet_layers; // per level
     int unet_levels;
     bool up_attention[SDG_MAX_LEVELS];
     int vae_levels;
+    int text_layers; // later ones are not used; 0: there are none such
 };
 
 // Between diffusers' names and those of original (LDM) Stable Diffusion checkpoints, without the prefix of the part, by

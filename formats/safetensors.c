@@ -196,7 +196,7 @@ const char *sdg_source_type_name(enum sdg_dtype dtype)
     return type_names[dtype];
 }
 
-static enum sdg_result dtype_from_name(const struct scanner *s, const char *name, struct sdg_tensor *tensor)
+static void dtype_from_name(const char *name, struct sdg_tensor *tensor)
 {
 #define FOREIGN(name) {name, "is stored as " name ", which is not supported; convert the file to F16"}
     static const struct {
@@ -207,15 +207,15 @@ static enum sdg_result dtype_from_name(const struct scanner *s, const char *name
     for (int i = 0; i < SDG_DTYPE_COUNT; i++)
         if (strcmp(name, type_names[i]) == 0) {
             tensor->dtype = (enum sdg_dtype)i;
-            return SDG_OK;
+            return;
         }
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
         if (strcmp(name, foreign[i].name) == 0) {
             tensor->unreadable = foreign[i].unreadable;
-            return SDG_OK;
+            return;
         }
-    return sdg_fail(s->log, SDG_ERROR_INPUT, "%s: tensor %s has the unknown dtype '%.32s'", s->source->path,
-                    tensor->name, name);
+    tensor->unreadable = name; // in the private copy of the header
+    tensor->unknown_type = true;
 }
 
 // Turns begin and end into a pointer after comparing them with the file and with the shape.
@@ -266,11 +266,11 @@ static enum sdg_result scan_tensor(struct scanner *s, const char *name, size_t d
             if (strcmp(field, "dtype") == 0) {
                 flag = DTYPE;
                 SDG_TRY(scan_string(s, &text));
-                SDG_TRY(dtype_from_name(s, text, tensor));
+                dtype_from_name(text, tensor);
             } else if (strcmp(field, "shape") == 0) {
                 flag = SHAPE;
                 SDG_TRY(scan_numbers(s, name, SDG_MAX_DIMS, tensor->dims, &tensor->rank));
-                if (tensor->rank > SDG_MAX_DIMS)
+                if (tensor->rank > SDG_MAX_DIMS && !tensor->unreadable)
                     tensor->unreadable = "has more than 8 dimensions";
             } else if (strcmp(field, "data_offsets") == 0) {
                 flag = OFFSETS;
@@ -389,6 +389,19 @@ enum sdg_result sdg_source_open(const struct sdg_log *log, const char *path, boo
     return SDG_OK;
 }
 
+enum sdg_result sdg_source_shorten(const struct sdg_log *log, struct sdg_source *source, char *(*shorten)(char *name),
+                                   const char **changed)
+{
+    *changed = NULL;
+    for (size_t i = 0; i < source->count; i++) {
+        char *name = source->header + (source->tensors[i].name - source->header), *shorter = shorten(name);
+        if (shorter != name && !*changed)
+            *changed = shorter;
+        source->tensors[i].name = shorter;
+    }
+    return *changed ? sdg_tensor_sort_unique(log, source->path, source->tensors, source->count) : SDG_OK;
+}
+
 void sdg_source_drop(struct sdg_source **handle)
 {
     struct sdg_source *source = *handle;
@@ -406,4 +419,17 @@ void sdg_source_drop(struct sdg_source **handle)
 const struct sdg_tensor *sdg_source_find(const struct sdg_source *source, const char *name)
 {
     return sdg_tensor_search(source->tensors, source->count, name);
+}
+
+bool sdg_source_has_prefix(const struct sdg_source *source, const char *prefix)
+{
+    size_t low = 0, high = source->count; // the first name that is not below the prefix
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(source->tensors[middle].name, prefix) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < source->count && strncmp(source->tensors[low].name, prefix, strlen(prefix)) == 0;
 }

@@ -20,9 +20,15 @@ struct sdg_source {
 
 // Maps (or, with `copy`, reads) a safetensors file and checks its header. The caller holds one use: sdg_source_drop.
 enum sdg_result sdg_source_open(const struct sdg_log *log, const char *path, bool copy, struct sdg_source **out);
+// Gives all tensors the names that `shorten` finds in their own, which it may change; it returns where the new one
+// begins, within the old one. SDG_ERROR_INPUT if two are the same then. *changed: the first that was changed, as it is
+// now; NULL if none was.
+enum sdg_result sdg_source_shorten(const struct sdg_log *log, struct sdg_source *source, char *(*shorten)(char *name),
+                                   const char **changed);
 // What safetensors headers call an element type: "F16".
 const char *sdg_source_type_name(enum sdg_dtype dtype);
 void sdg_source_drop(struct sdg_source **source); // NULL is fine
+bool sdg_source_has_prefix(const struct sdg_source *source, const char *prefix);
 const struct sdg_tensor *sdg_source_find(const struct sdg_source *source, const char *name);
 
 #endif

@@ -2,9 +2,11 @@
 // configurations.
 #include "base/file.h"
 #include "base/memory.h"
+#include "formats/declared.h"
 #include "formats/infer.h"
 #include "formats/model_parts.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static bool starts(const char *text, const char *with)
@@ -12,52 +14,16 @@ static bool starts(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-static bool has_prefix(const struct sdg_source *source, const char *prefix)
+// A layer of a text encoder that is stored, but not used.
+static bool is_cut(enum sdg_part part, const struct sdg_ldm_layout *layout, const char *name)
 {
-    size_t low = 0, high = source->count; // the first name that is not below the prefix
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (strcmp(source->tensors[middle].name, prefix) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < source->count && starts(source->tensors[low].name, prefix);
+    static const char stem[] = "text_model.encoder.layers.";
+    return part == SDG_PART_TEXT && layout->text_layers && starts(name, stem) &&
+        strtol(name + sizeof stem - 1, NULL, 10) >= layout->text_layers;
 }
 
-// The first row that fits says what the file is, if not a Stable Diffusion 1.x checkpoint.
-static enum sdg_result check_layout(const struct sdg_log *log, const struct sdg_source *source)
-{
-    static const struct {
-        const char *prefix, *what;
-    } others[] = {
-        {"conditioner.embedders.0.model.", "is a Stable Diffusion XL refiner, which is not supported"},
-        {"model.diffusion_model.joint_blocks.", "is a Stable Diffusion 3 checkpoint, which is not supported"},
-        {"model.diffusion_model.double_blocks.", "is a Flux checkpoint, which is not supported"},
-        {"double_blocks.", "is a Flux model, which is not supported"},
-        {"lora_", "is a LoRA, not a model; put it into the LoRA folder and name it in the prompt"},
-        {"unet.down_blocks.", "is a LoRA or adapter, not a model"},
-        {"control_model.", "is a ControlNet, not a model"},
-    };
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (has_prefix(source, others[i].prefix))
-            return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: %s", source->path, others[i].what);
-    if (has_prefix(source, sdg_ldm_prefix(SDG_PART_UNET)))
-        return SDG_OK;
-    if (has_prefix(source, "down_blocks.") || has_prefix(source, "text_model."))
-        return sdg_fail(log, SDG_ERROR_INPUT,
-                        "%s: is one component of a diffusers model; give the folder that holds model_index.json",
-                        source->path);
-    if (has_prefix(source, "decoder.") || has_prefix(source, sdg_ldm_prefix(SDG_PART_VAE)))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has no UNet, it is only an autoencoder; a whole model is needed",
-                        source->path);
-    return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no Stable Diffusion checkpoint (no tensors named %s...)",
-                    source->path, sdg_ldm_prefix(SDG_PART_UNET));
-}
-
-// One part of the checkpoint as a view under diffusers' names.
-static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *source, enum sdg_part part,
-                                 const char *prefix, const struct sdg_ldm_layout *layout, struct sdg_tensors **out)
+enum sdg_result sdg_ldm_open(const struct sdg_log *log, struct sdg_source *source, enum sdg_part part,
+                             const char *prefix, const struct sdg_ldm_layout *layout, struct sdg_tensors **out)
 {
     struct sdg_tensors *view = NULL;
     SDG_TRY(sdg_tensors_new(log, source->path, &view));
@@ -65,7 +31,8 @@ static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *s
     for (size_t i = 0; result == SDG_OK && i < source->count; i++) {
         const struct sdg_tensor *tensor = &source->tensors[i];
         char plain[SDG_NAME_ROOM], name[SDG_NAME_ROOM];
-        if (!starts(tensor->name, prefix) || !sdg_name_canonical(part, tensor->name + strlen(prefix), plain))
+        if (!starts(tensor->name, prefix) || !sdg_name_canonical(part, tensor->name + strlen(prefix), plain) ||
+            is_cut(part, layout, plain))
             continue;
         if (sdg_name_from_ldm(part, layout, plain, name))
             result = sdg_add_canonical(log, view, part, tensor, name);
@@ -84,76 +51,104 @@ static enum sdg_result open_part(const struct sdg_log *log, struct sdg_source *s
     return SDG_OK;
 }
 
+// ---- text encoders ----
+
 static enum sdg_result open_clip(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source,
-                                 const char *prefix)
+                                 const char *prefix, enum sdg_encoder encoder, int i)
 {
-    const struct sdg_ldm_layout none = {0};
-    SDG_TRY(sdg_infer_text(log, source, prefix, &model->text_config[0]));
-    return open_part(log, source, SDG_PART_TEXT, prefix, &none, &model->text[0]);
+    SDG_TRY(sdg_infer_text(log, source, prefix, encoder, &model->text_config[i]));
+    const struct sdg_ldm_layout layout = {.text_layers = model->text_config[i].layers};
+    return sdg_ldm_open(log, source, SDG_PART_TEXT, prefix, &layout, &model->text[i]);
 }
 
-// OpenCLIP's tokenizer pads with the token 0.
 static enum sdg_result open_openclip(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source,
                                      const char *prefix, int i)
 {
     SDG_TRY(sdg_infer_openclip(log, source, prefix, i == 0, &model->text_config[i]));
-    SDG_TRY(sdg_openclip_open(log, source, prefix, &model->text_config[i], i == 0, &model->text[i]));
-    model->pad_token[i] = sdg_strdup(log, "!");
-    return model->pad_token[i] ? SDG_OK : SDG_ERROR_MEMORY;
+    return sdg_openclip_open(log, source, prefix, &model->text_config[i], i == 0, &model->text[i]);
 }
 
+static enum sdg_result open_xl_encoders(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source,
+                                        const char *first)
+{
+    static const char second[] = "conditioner.embedders.1.model.", renamed[] = "conditioner.embedders.1.transformer.";
+    model->text_encoders = 2;
+    SDG_TRY(open_clip(log, model, source, first, SDG_ENCODER_CLIP_XL, 0));
+    if (sdg_source_has_prefix(source, renamed))
+        return open_clip(log, model, source, renamed, SDG_ENCODER_OPENCLIP_XL, 1);
+    return open_openclip(log, model, source, second, 1);
+}
+
+static enum sdg_result no_text_encoder(const struct sdg_log *log, const struct sdg_source *source)
+{
+    if (sdg_source_has_prefix(source, "conditioner."))
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: has no first text encoder (no tensors named conditioner.embedders.0.transformer.*), which "
+                        "Stable Diffusion XL needs; give the complete checkpoint",
+                        source->path);
+    return sdg_fail(log, SDG_ERROR_INPUT,
+                    "%s: has no text encoder (no tensors named cond_stage_model.* or conditioner.*), it is only the "
+                    "diffusion model; give the complete checkpoint",
+                    source->path);
+}
+
+// Tools that go by way of diffusers write the encoder of Stable Diffusion 2.x under transformers' names, where only the
+// UNet's projections and the width tell it from that of 1.x.
 static enum sdg_result open_text_encoders(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source)
 {
-    static const char xl_first[] = "conditioner.embedders.0.transformer.",
-                      xl_second[] = "conditioner.embedders.1.model.";
+    static const char xl_first[] = "conditioner.embedders.0.transformer.";
+    const char *const openclip = sdg_ldm_prefix(SDG_PART_OPENCLIP), *const clip = sdg_ldm_prefix(SDG_PART_TEXT);
+    const struct sdg_unet_config *unet = &model->unet_config;
     model->text_encoders = 1;
-    if (has_prefix(source, xl_first)) {
-        model->text_encoders = 2;
-        model->vae_config.scaling_factor = 0.13025f;
-        SDG_TRY(open_clip(log, model, source, xl_first));
-        return open_openclip(log, model, source, xl_second, 1);
+    if (sdg_source_has_prefix(source, xl_first))
+        return open_xl_encoders(log, model, source, xl_first);
+    if (unet->addition_embed_dim)
+        return no_text_encoder(log, source);
+    if (sdg_source_has_prefix(source, openclip))
+        return open_openclip(log, model, source, openclip, 0);
+    if (!sdg_source_has_prefix(source, clip))
+        return no_text_encoder(log, source);
+    return open_clip(log, model, source, clip, unet->linear_projection ? SDG_ENCODER_OPENCLIP : SDG_ENCODER_CLIP, 0);
+}
+
+// Names as trainers wrap them; said, since nobody meant to save them so.
+static enum sdg_result unwrap(const struct sdg_log *log, struct sdg_source *source)
+{
+    const char *changed;
+    SDG_TRY(sdg_source_shorten(log, source, sdg_name_unwrap, &changed));
+    if (changed)
+        sdg_say(log, SDG_LOG_INFO, "%s: tensors are named as a trainer wraps them; read as %.120s, ...", source->path,
+                changed);
+    return SDG_OK;
+}
+
+static enum sdg_result open_vae(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source)
+{
+    const struct sdg_vae_config usual = sdg_default_vae_config(model->text_encoders);
+    if (model->vae_path) {
+        model->vae_config = usual;
+        return SDG_OK;
     }
-    const char *openclip = sdg_ldm_prefix(SDG_PART_OPENCLIP);
-    if (!has_prefix(source, openclip))
-        return open_clip(log, model, source, sdg_ldm_prefix(SDG_PART_TEXT));
-    // The file does not say what the network predicts; of the published models the larger and more popular ones predict
-    // v.
-    model->scheduler.prediction = SDG_PREDICT_V;
-    sdg_say(log, SDG_LOG_INFO, "%s: a Stable Diffusion 2.x checkpoint, assumed to predict v", source->path);
-    return open_openclip(log, model, source, openclip, 0);
+    SDG_TRY(sdg_autoencoder_of_checkpoint(log, source, &model->vae_config, &model->vae));
+    if (!model->vae)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has no autoencoder (no tensors named %s*): name one with --vae",
+                        source->path, sdg_ldm_prefix(SDG_PART_VAE));
+    model->vae_config.scaling_factor = usual.scaling_factor;
+    model->vae_config.force_upcast = usual.force_upcast;
+    return SDG_OK;
 }
 
 static enum sdg_result open_parts(const struct sdg_log *log, struct sdg_model *model, struct sdg_source *source)
 {
-    const char *const unet = sdg_ldm_prefix(SDG_PART_UNET), *const vae = sdg_ldm_prefix(SDG_PART_VAE);
+    const char *const unet = sdg_ldm_prefix(SDG_PART_UNET);
     struct sdg_ldm_layout layout = {0};
-    SDG_TRY(check_layout(log, source));
+    SDG_TRY(unwrap(log, source));
+    SDG_TRY(sdg_kinds_check_model(log, source));
     SDG_TRY(sdg_infer_unet(log, source, unet, &model->unet_config, &layout));
-    SDG_TRY(sdg_infer_vae(log, source, vae, &model->vae_config, &layout));
-    SDG_TRY(open_part(log, source, SDG_PART_UNET, unet, &layout, &model->unet));
-    SDG_TRY(open_part(log, source, SDG_PART_VAE, vae, &layout, &model->vae));
-    return open_text_encoders(log, model, source);
-}
-
-// $SDGEN_TOKENIZER, then the file's folder, then a folder tokenizer in it, then the folder this build was told of. The
-// order lets users replace what lies around.
-static enum sdg_result find_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
-{
-    bool found = false;
-    SDG_TRY(sdg_tokenizer_fallback(log, model, i));
-    if (model->vocab_json[i])
-        return SDG_OK;
-    char *folder = sdg_path_folder(log, model->path), *inner = folder ? sdg_path_join(log, folder, "tokenizer") : NULL;
-    enum sdg_result result = inner ? sdg_tokenizer_read(log, model, i, folder, &found) : SDG_ERROR_MEMORY;
-    if (result == SDG_OK && !found)
-        result = sdg_tokenizer_read(log, model, i, inner, &found);
-#ifdef SDG_CLIP_TOKENIZER
-    if (result == SDG_OK && !found)
-        result = sdg_tokenizer_read(log, model, i, SDG_CLIP_TOKENIZER, &found);
-#endif
-    sdg_free(inner);
-    sdg_free(folder);
-    return result;
+    SDG_TRY(sdg_ldm_open(log, source, SDG_PART_UNET, unet, &layout, &model->unet));
+    SDG_TRY(open_text_encoders(log, model, source));
+    SDG_TRY(sdg_declared_read(log, source, model));
+    return open_vae(log, model, source);
 }
 
 enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model *model)
@@ -165,58 +160,6 @@ enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model
     enum sdg_result result = open_parts(log, model, source);
     sdg_source_drop(&source); // the views hold it
     for (int i = 0; result == SDG_OK && i < model->text_encoders; i++)
-        result = find_tokenizer(log, model, i);
-    return result;
-}
-
-// The weights file of a diffusers folder, without the folder: enough for AutoencoderTiny, whose programs are given just
-// that file.
-static enum sdg_result open_tiny_vae(const struct sdg_log *log, struct sdg_source *source,
-                                     struct sdg_vae_config *config, struct sdg_tensors **out)
-{
-    struct sdg_tensors *view = NULL;
-    SDG_TRY(sdg_infer_tiny_vae(log, source, config));
-    SDG_TRY(sdg_tensors_new(log, source->path, &view));
-    enum sdg_result result = sdg_tensors_use(log, view, source);
-    for (size_t i = 0; result == SDG_OK && i < source->count; i++)
-        result = sdg_tensors_add(log, view, &source->tensors[i], source->tensors[i].name);
-    if (result == SDG_OK)
-        result = sdg_tensors_finish(log, view);
-    if (result != SDG_OK) {
-        sdg_tensors_destroy(&view);
-        return result;
-    }
-    sdg_tensors_set_inferred(view);
-    *out = view;
-    return SDG_OK;
-}
-
-static enum sdg_result open_vae(const struct sdg_log *log, struct sdg_source *source, float scaling_factor,
-                                struct sdg_vae_config *config, struct sdg_tensors **out)
-{
-    struct sdg_ldm_layout layout = {0};
-    const char *prefix = sdg_ldm_prefix(SDG_PART_VAE);
-    if (has_prefix(source, "decoder.layers."))
-        return open_tiny_vae(log, source, config, out);
-    if (has_prefix(source, "decoder.up_blocks."))
-        return sdg_fail(log, SDG_ERROR_INPUT,
-                        "%s: is the weights file of a diffusers autoencoder; give its folder, with config.json",
-                        source->path);
-    if (!has_prefix(source, prefix))
-        prefix = "";
-    SDG_TRY(sdg_infer_vae(log, source, prefix, config, &layout));
-    if (scaling_factor > 0)
-        config->scaling_factor = scaling_factor;
-    return open_part(log, source, SDG_PART_VAE, prefix, &layout, out);
-}
-
-enum sdg_result sdg_single_file_vae(const struct sdg_log *log, const char *path, bool copy, float scaling_factor,
-                                    struct sdg_vae_config *config, struct sdg_tensors **out)
-{
-    struct sdg_source *source;
-    SDG_TRY(sdg_check_file_kind(log, path));
-    SDG_TRY(sdg_source_open(log, path, copy, &source));
-    enum sdg_result result = open_vae(log, source, scaling_factor, config, out);
-    sdg_source_drop(&source); // the view holds it
+        result = sdg_find_file_tokenizer(log, model, i);
     return result;
 }

@@ -1,5 +1,7 @@
 #include "formats/stored.h"
 
+#include "base/finite.h"
+
 #include "base/nibbles.h"
 
 #include <float.h>
@@ -192,6 +194,24 @@ void sdg_stored_codes(const struct sdg_stored *s, int bits, size_t first, size_t
 }
 
 // ---- checks ----
+
+bool sdg_tensor_has_bad_number(const struct sdg_tensor *tensor, float *value)
+{
+    const struct sdg_encoding *encoding = sdg_encoding_of(tensor->dtype);
+    float numbers[SOME];
+    if (!encoding || encoding->bits)
+        return false;
+    for (size_t i = 0, n, all = tensor->bytes / sdg_dtype_size(tensor->dtype); i < all; i += n) {
+        n = least(all - i, SOME);
+        encoding->numbers(tensor->data, tensor->dtype, i, n, numbers);
+        const size_t bad = sdg_first_not_finite(numbers, n);
+        if (bad < n) {
+            *value = numbers[bad];
+            return true;
+        }
+    }
+    return false;
+}
 
 enum sdg_result sdg_stored_check_scales(const struct sdg_log *log, const struct sdg_tensors *tensors,
                                         const struct sdg_tensor *scales)

@@ -49,6 +49,9 @@ float sdg_stored_scale(const struct sdg_stored *stored, size_t output, size_t in
 // anything else than these. For who converts them faster than sdg_stored_expand.
 const void *sdg_stored_plain(const struct sdg_stored *stored, size_t first);
 
+// Whether a number of a tensor of floats, as it lies in the file, is infinite or none; *value is the first such.
+bool sdg_tensor_has_bad_number(const struct sdg_tensor *tensor, float *value);
+
 // Scales of codes, f32: finite, and at least 2^-120, so that their inverse is finite as well. Else SDG_ERROR_INPUT.
 enum sdg_result sdg_stored_check_scales(const struct sdg_log *log, const struct sdg_tensors *tensors,
                                         const struct sdg_tensor *scales);

@@ -26,6 +26,9 @@ enum sdg_result sdg_tensor_sort_unique(const struct sdg_log *log, const char *pa
 
 enum sdg_result sdg_tensor_check_readable(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensor)
 {
+    if (tensor->unknown_type)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s has the unknown dtype '%.32s'", path, tensor->name,
+                        tensor->unreadable);
     return tensor->unreadable
         ? sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: tensor %s %s", path, tensor->name, tensor->unreadable)
         : SDG_OK;

@@ -5,6 +5,7 @@
 #include "base/dtype.h"
 #include "base/log.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,7 @@ struct sdg_tensor {
     // Why its elements cannot be read, for messages: "is stored as U32, ..."; NULL if they can. A file may hold such a
     // tensor as long as nothing needs it; its type and shape are then given as bool [bytes].
     const char *unreadable;
+    bool unknown_type; // `unreadable` is a type that no version of the format has
 };
 
 // What a file says besides its tensors.
@@ -41,7 +43,7 @@ void sdg_tensor_sort(struct sdg_tensor *tensors, size_t count);
 // The same for a file, which must not have two of one name: SDG_ERROR_INPUT with `path` and the name.
 enum sdg_result sdg_tensor_sort_unique(const struct sdg_log *log, const char *path, struct sdg_tensor *tensors,
                                        size_t count);
-// SDG_ERROR_UNSUPPORTED with `path`, name and reason if it is unreadable.
+// SDG_ERROR_UNSUPPORTED (SDG_ERROR_INPUT for unknown types) with `path`, name and reason if it is unreadable.
 enum sdg_result sdg_tensor_check_readable(const struct sdg_log *log, const char *path, const struct sdg_tensor *tensor);
 // The one of this name among sorted `tensors` [count]; NULL if absent.
 const struct sdg_tensor *sdg_tensor_search(const struct sdg_tensor *tensors, size_t count, const char *name);

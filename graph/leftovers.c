@@ -70,6 +70,9 @@ enum sdg_leftover sdg_leftover_kind(const char *name)
         {contains, "lora", SDG_LEFTOVER_ADDED},
         {contains, "hada_w", SDG_LEFTOVER_ADDED},
         {contains, "lokr_w", SDG_LEFTOVER_ADDED},
+        {ends, "dora_scale", SDG_LEFTOVER_ADDED},
+        {contains, ".oft_", SDG_LEFTOVER_ADDED},
+        {contains, ".ia3_", SDG_LEFTOVER_ADDED},
         {holds, "processor", SDG_LEFTOVER_ADDED}, // layers of diffusers' attention processors
         {ends, "_ip.weight", SDG_LEFTOVER_ADDED}, // IP-Adapter
     };

@@ -86,8 +86,10 @@ static double middle_timestep(const void *user, int64_t row)
 // Pixels to latent pixels, a batch to samples.
 static enum sdg_result check(const struct sdg_pipeline *p, const struct sdg_bench_params *params, struct request *out)
 {
-    int factor = sdg_vae_factor(&p->model->vae_config), native = p->model->unet_config.sample_size * factor;
-    int width = params->width ? params->width : native, height = params->height ? params->height : native;
+    const struct sdg_unet_config *unet = &p->model->unet_config;
+    int factor = sdg_vae_factor(&p->model->vae_config);
+    int width = params->width ? params->width : unet->sample_width * factor,
+        height = params->height ? params->height : unet->sample_height * factor;
     if (width < factor || height < factor || width % factor || height % factor || width > 16384 || height > 16384)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "size is %dx%d, should be multiples of %d, at most 16384", width,
                         height, factor);

@@ -105,7 +105,8 @@ static enum sdg_result find_indices(struct collector *c)
 // The graph that one picture of `job` runs, to learn its sites.
 static enum sdg_result find_sites(struct collector *c, const struct sdg_job *job)
 {
-    const struct sdg_network_shape shape = sdg_network_shape(c->p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
+    const struct sdg_network_shape shape =
+        sdg_network_shape(c->p, job, SDG_NETWORK_UNET_STEP, sdg_tokenizer_length(c->p->tokenizer[0]));
     struct sdg_graph *graph;
     enum sdg_result result = sdg_network_build(c->p, SDG_NETWORK_UNET_STEP, &shape, &graph);
     if (result == SDG_OK)
@@ -139,13 +140,13 @@ static bool wants(struct collector *c, size_t i)
 static enum sdg_result run_prompts(struct collector *c, struct sdg_generate_params generate)
 {
     const struct sdg_collect_params *params = c->params;
-    int64_t seed = generate.seed;
+    const uint64_t seed = generate.seed;
     generate.images = (int)params->prompt_count;
     for (size_t i = 0; i < params->prompt_count; i++) {
         if (!wants(c, i))
             continue;
         generate.prompt = params->prompts[i];
-        generate.seed = seed + (int64_t)i;
+        generate.seed = seed + i;
         generate.image = (int)i;
         SDG_TRY(find_indices(c));
         SDG_TRY(sdg_sample_latents(c->p, &generate));
@@ -170,8 +171,8 @@ static void describe_settings(const struct collector *c, const struct sdg_job *j
     uint64_t prompts = SDG_HASH_START;
     for (size_t i = 0; i < c->params->prompt_count; i++)
         prompts = hash_text(prompts, c->params->prompts[i]);
-    snprintf(text, size, "%dx%d, guidance %.9g, seed %lld, rng %s, prompts %016llx, negative prompt %016llx",
-             job->width, job->height, job->cfg_scale, (long long)job->seed, sdg_rng_name(job->rng.kind),
+    snprintf(text, size, "%dx%d, guidance %.9g, seed %llu, rng %s, prompts %016llx, negative prompt %016llx",
+             job->width, job->height, job->cfg_scale, (unsigned long long)job->seed, sdg_rng_name(job->rng.kind),
              (unsigned long long)prompts, (unsigned long long)hash_text(SDG_HASH_START, job->negative));
 }
 

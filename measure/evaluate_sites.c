@@ -50,7 +50,8 @@ static enum sdg_result copy_sites(struct sdg_evaluator *e, const struct sdg_grap
 
 enum sdg_result sdg_evaluate_list_sites(struct sdg_evaluator *e, struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
+    const struct sdg_network_shape shape =
+        sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, sdg_tokenizer_length(p->tokenizer[0]));
     struct sdg_graph *graph;
     struct sdg_sites sites;
     enum sdg_result result = sdg_network_build(p, SDG_NETWORK_UNET_STEP, &shape, &graph);

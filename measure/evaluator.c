@@ -16,7 +16,7 @@ struct sdg_generate_params sdg_evaluate_run(const struct sdg_evaluator *e, size_
         .sampler = g->sampler,
         .schedule = g->schedule,
         .eta = g->eta,
-        .seed = g->seed + (int64_t)run,
+        .seed = g->seed + (uint64_t)run,
         .rng = g->rng,
         .sampler_rng = g->sampler_rng,
         .clip_skip = g->clip_skip,

@@ -133,7 +133,7 @@ static struct sdg_generate_params prompt_params(const struct measurement *m, siz
         .sampler = g->sampler ? g->sampler : "ddim",
         .schedule = g->schedule ? g->schedule : "model",
         .eta = g->eta,
-        .seed = g->seed + (int64_t)prompt,
+        .seed = g->seed + (uint64_t)prompt,
         .rng = g->rng,
         .sampler_rng = g->sampler_rng,
         .clip_skip = g->clip_skip,
@@ -180,7 +180,7 @@ static void compare(void *user, int call, float *answer)
     const struct measurement *m = user;
     const struct sdg_trajectory *t = m->shown;
     observe(m->moments + m->row_of_call[call] * t->channels, sdg_trajectory_answer(t, call), answer, t->channels,
-            t->pixels, t->branches == 2);
+            t->pixels, t->branches > 1);
 }
 
 static enum sdg_result record_all(struct measurement *m, struct sdg_pipeline *p)

@@ -1,11 +1,10 @@
 #include "measure/trajectory.h"
 
 #include "base/clock.h"
-#include "base/finite.h"
 #include "base/memory.h"
+#include "pipeline/answers.h"
 #include "pipeline/call.h"
 #include "pipeline/job.h"
-#include "pipeline/planar.h"
 #include "pipeline/progress.h"
 #include "pipeline/sample.h"
 #include "pipeline/start.h"
@@ -37,18 +36,12 @@ void sdg_trajectory_clear(struct sdg_trajectory *t)
 
 // ---- recording ----
 
-struct recorder {
-    struct sdg_trajectory *trajectory;
-    const struct sdg_job *job;
-    const struct sdg_start *start;
-};
-
 static enum sdg_result allocate(const struct sdg_log *log, const struct sdg_job *job, struct sdg_trajectory *t)
 {
     size_t points;
     *t = (struct sdg_trajectory){
         .calls = (size_t)sdg_sampler_calls(job->sampler),
-        .branches = job->guidance ? 2 : 1,
+        .branches = (size_t)job->branches.count,
         .channels = (size_t)job->latent_c,
         .pixels = job->latent_elements / (size_t)job->latent_c,
     };
@@ -61,20 +54,19 @@ static enum sdg_result allocate(const struct sdg_log *log, const struct sdg_job 
     return t->points ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
-static enum sdg_result record(void *user, struct sdg_program *program, int call)
+static enum sdg_result record(void *user, int call, const float *input, const float *answers)
 {
-    struct recorder *r = user;
-    const struct sdg_trajectory *t = r->trajectory;
+    const struct sdg_trajectory *t = user;
+    const size_t elements = sdg_trajectory_elements(t);
     float *point = point_of(t, call);
-    sdg_sampler_scale_input(r->job->sampler, call, r->start->latent, point);
-    return sdg_program_read(program, "noise", point + sdg_trajectory_elements(t),
-                            t->branches * sdg_trajectory_elements(t));
+    memcpy(point, input, elements * sizeof *point);
+    memcpy(point + elements, answers, t->branches * elements * sizeof *point);
+    return SDG_OK;
 }
 
 static enum sdg_result draw(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_trajectory *out)
 {
     struct sdg_start start = {0};
-    struct recorder recorder = {out, job, &start};
     const struct sdg_hooks before = p->hooks;
     if (p->model->unet_config.in_channels != job->latent_c)
         return sdg_fail(&p->log, SDG_ERROR_INPUT,
@@ -84,7 +76,7 @@ static enum sdg_result draw(struct sdg_pipeline *p, struct sdg_job *job, struct 
     SDG_TRY(allocate(&p->log, job, out));
     SDG_TRY(sdg_stage_text(p, job));
     enum sdg_result result = sdg_start_create(p, job, &start);
-    p->hooks = (struct sdg_hooks){.after_run = record, .user = &recorder};
+    p->hooks = (struct sdg_hooks){.after_call = record, .user = out};
     if (result == SDG_OK)
         result = sdg_stage_sample(p, job, &start);
     p->hooks = before;
@@ -121,72 +113,76 @@ struct replay {
     const struct sdg_trajectory *trajectory;
     void (*see)(void *user, int call, float *answer);
     void *user;
-    float *input, *answer; // [branches][elements]
+    float *answer; // [branches][elements]
 };
 
 static bool fits(const struct sdg_trajectory *t, const struct sdg_job *job)
 {
-    bool same = t->calls == (size_t)sdg_sampler_calls(job->sampler) && t->branches == (job->guidance ? 2u : 1u) &&
+    bool same = t->calls == (size_t)sdg_sampler_calls(job->sampler) && t->branches == (size_t)job->branches.count &&
         t->channels == (size_t)job->latent_c && sdg_trajectory_elements(t) == job->latent_elements;
     for (size_t i = 0; same && i < t->calls; i++)
         same = t->timesteps[i] == sdg_sampler_timestep(job->sampler, (int)i);
     return same;
 }
 
-static enum sdg_result run_call(struct sdg_pipeline *p, const struct replay *r, int call)
+static enum sdg_result run_call(struct sdg_answers *answers, const struct replay *r, int call)
 {
     const struct sdg_trajectory *t = r->trajectory;
-    const size_t elements = sdg_trajectory_elements(t);
-    struct sdg_program *program = p->kept[SDG_NETWORK_UNET_STEP].program;
-    for (size_t b = 0; b < t->branches; b++)
-        sdg_planar_to_nhwc(point_of(t, call), r->input + b * elements, (int)t->channels, t->pixels);
-    SDG_TRY(sdg_program_write(program, "sample", r->input, t->branches * elements));
-    SDG_TRY(sdg_program_run(program, call));
-    SDG_TRY(sdg_program_read(program, "noise", r->answer, t->branches * elements));
-    SDG_TRY(sdg_check_finite(&p->log, r->answer, t->branches * elements, "the UNet's output"));
+    SDG_TRY(sdg_answers_run(answers, call, point_of(t, call), r->answer));
+    SDG_TRY(sdg_program_check_finite(answers->unet, r->answer, t->branches * sdg_trajectory_elements(t),
+                                     "the UNet's output"));
     r->see(r->user, call, r->answer);
+    return SDG_OK;
+}
+
+static enum sdg_result run_prepared(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_answers *answers,
+                                    const struct replay *r)
+{
+    const int calls = (int)r->trajectory->calls;
+    for (int call = 0; call < calls; call++) {
+        double began = sdg_clock();
+        SDG_TRY(run_call(answers, r, call));
+        SDG_TRY(sdg_progress_report(p, job, "compare", call + 1, calls, sdg_clock() - began, -1));
+    }
     return SDG_OK;
 }
 
 static enum sdg_result run_calls(struct sdg_pipeline *p, struct sdg_job *job, const struct replay *r)
 {
-    const int calls = (int)r->trajectory->calls;
+    struct sdg_answers answers;
     if (!fits(r->trajectory, job))
         return sdg_fail(&p->log, SDG_ERROR_INPUT,
                         "%s: latents or timesteps are not those of the other model: outputs cannot be compared",
                         p->model->path);
     SDG_TRY(sdg_stage_text(p, job));
-    SDG_TRY(sdg_sample_prepare(p, job));
-    for (int call = 0; call < calls; call++) {
-        double began = sdg_clock();
-        SDG_TRY(run_call(p, r, call));
-        SDG_TRY(sdg_progress_report(p, job, "compare", call + 1, calls, sdg_clock() - began, -1));
-    }
-    return SDG_OK;
+    enum sdg_result result = sdg_answers_begin(p, job, NULL, &answers);
+    if (result == SDG_OK)
+        result = run_prepared(p, job, &answers, r);
+    sdg_answers_end(&answers);
+    return result;
 }
 
 enum sdg_result sdg_trajectory_replay(struct sdg_pipeline *p, const struct sdg_generate_params *generate,
                                       const struct sdg_trajectory *trajectory,
                                       void (*see)(void *user, int call, float *answer), void *user)
 {
-    const size_t half = trajectory->branches * sdg_trajectory_elements(trajectory);
+    const size_t answers = trajectory->branches * sdg_trajectory_elements(trajectory);
     struct sdg_job job;
     struct replay replay = {.trajectory = trajectory,
                             .see = see,
                             .user = user,
-                            .input = sdg_alloc_raw(&p->log, 2 * half, sizeof(float), "latents")};
-    if (!replay.input)
+                            .answer = sdg_alloc_raw(&p->log, answers, sizeof(float), "latents")};
+    if (!replay.answer)
         return SDG_ERROR_MEMORY;
-    replay.answer = replay.input + half;
     enum sdg_result result = sdg_call_enter(p, __func__);
     if (result != SDG_OK) {
-        sdg_free(replay.input);
+        sdg_free(replay.answer);
         return result;
     }
     result = create_job(p, generate, &job);
     if (result == SDG_OK)
         result = run_calls(p, &job, &replay);
     sdg_job_clear(&job);
-    sdg_free(replay.input);
+    sdg_free(replay.answer);
     return sdg_call_leave(p, result);
 }

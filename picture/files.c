@@ -1,11 +1,13 @@
-// Pictures from and into files and bytes: which codec, and PPM, which needs none.
+// Pictures from and into files and bytes: which codec it is, and what every decoded picture goes through.
 #include "sdgen/picture.h"
 
 #include "base/file.h"
 #include "picture/jpeg.h"
+#include "picture/jpeg_segments.h"
 #include "picture/png.h"
+#include "picture/pnm.h"
+#include "picture/webp.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -19,6 +21,9 @@ enum sdg_result sdg_picture_format_of(const struct sdg_log *log, const char *pat
     } known[] = {
         {".png", SDG_PICTURE_PNG}, {".ppm", SDG_PICTURE_PPM}, {".jpg", SDG_PICTURE_JPEG}, {".jpeg", SDG_PICTURE_JPEG}};
     const char *dot = strrchr(sdg_path_name(path), '.');
+    if (dot && strcasecmp(dot, ".webp") == 0)
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "'%s': WebP is only read, pictures are written as .png, .ppm, .jpg or .jpeg", path);
     for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
         if (strcasecmp(dot, known[i].extension) == 0) {
             *out = known[i].format;
@@ -28,64 +33,56 @@ enum sdg_result sdg_picture_format_of(const struct sdg_log *log, const char *pat
                     "'%s': the extension says the picture's format, it should be .png, .ppm, .jpg or .jpeg", path);
 }
 
-// ---- PPM ----
-
-// A number of a PNM header, after spaces and comments; -1 if there is none.
-static int pnm_number(const char **at, const char *end)
-{
-    const char *c = *at;
-    int value = -1;
-    while (c < end && (*c == ' ' || *c == '\t' || *c == '\r' || *c == '\n' || *c == '#'))
-        if (*c == '#')
-            while (c < end && *c != '\n')
-                c++;
-        else
-            c++;
-    for (; c < end && *c >= '0' && *c <= '9' && value < 1 << 24; c++)
-        value = (value < 0 ? 0 : 10 * value) + (*c - '0');
-    *at = c;
-    return value;
-}
-
-// P6 (RGB) and P5 (grey), 8 bit.
-static enum sdg_result decode_pnm(const struct sdg_log *log, const char *name, const char *data, size_t size,
-                                  struct sdg_image **out)
-{
-    const char *at = data + 2, *end = data + size;
-    int width = pnm_number(&at, end), height = pnm_number(&at, end), most = pnm_number(&at, end);
-    size_t channels = data[1] == '6' ? 3 : 1;
-    if (width < 1 || height < 1 || most != 255 || at == end)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is a PPM with a broken header, or not of 8 bits", name);
-    if (width > SDG_PICTURE_SIDE || height > SDG_PICTURE_SIDE)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is %d x %d pixels, at most %d a side can be read", name, width,
-                        height, SDG_PICTURE_SIDE);
-    at++; // one space
-    size_t pixels = (size_t)width * (size_t)height;
-    if ((size_t)(end - at) < channels * pixels)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the file ends too early", name);
-    if (sdg_image_create(width, height, out) != SDG_OK)
-        return sdg_fail(log, SDG_ERROR_MEMORY, "%s: not enough memory for %d x %d pixels", name, width, height);
-    for (size_t i = 0; i < 3 * pixels; i++)
-        (*out)->pixels[i] = (uint8_t)at[channels == 3 ? i : i / 3];
-    return SDG_OK;
-}
-
-static enum sdg_result encode_ppm(struct sdg_bytes *bytes, const struct sdg_image *image)
-{
-    char header[48];
-    int length = snprintf(header, sizeof header, "P6\n%d %d\n255\n", image->width, image->height);
-    sdg_bytes_add(bytes, header, (size_t)length);
-    sdg_bytes_add(bytes, image->pixels, 3 * (size_t)image->width * (size_t)image->height);
-    return bytes->failed ? SDG_ERROR_MEMORY : SDG_OK;
-}
-
 // ---- reading ----
 
-enum sdg_result sdg_picture_decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
-                                   struct sdg_image **out)
+// What a file is that no decoder here is for; NULL for what nobody knows.
+static const char *foreign_kind(const char *data, size_t size)
 {
-    const char *magic = data;
-    *out = NULL;
+    static const struct {
+        size_t at;
+        const char *magic;
+        size_t bytes;
+        const char *name;
+    } known[] = {
+        {0, "GIF8", 4, "a GIF"},
+        {0, "II*\0", 4, "a TIFF"},
+        {0, "MM\0*", 4, "a TIFF"},
+        {4, "ftypavif", 8, "an AVIF picture"},
+        {4, "ftypavis", 8, "an AVIF picture"},
+        {4, "ftyphe", 6, "a HEIC picture"},
+        {4, "ftypmif1", 8, "a HEIF picture"},
+        {4, "ftypmsf1", 8, "a HEIF picture"},
+        {4, "ftyp", 4, "a video"},
+        {0, "\xff\x0a", 2, "a JPEG XL picture"},
+        {4, "JXL \r\n\x87\n", 8, "a JPEG XL picture"},
+        {4, "jP  \r\n\x87\n", 8, "a JPEG 2000 picture"},
+        {0, "8BPS", 4, "a Photoshop file"},
+        {0, "gimp xcf", 8, "a GIMP file"},
+        {0, "PK\3\4", 4, "a zip archive (OpenRaster and Krita files are some)"},
+        {0, "%PDF", 4, "a PDF"},
+        {0, "P7\n", 3, "a PAM picture"},
+        {0, "PF\n", 3, "a PFM picture"},
+        {0, "Pf\n", 3, "a PFM picture"},
+        {0, "qoif", 4, "a QOI picture"},
+        {0, "\x76\x2f\x31\x01", 4, "an OpenEXR picture"},
+        {0, "#?RADIANCE", 10, "a Radiance picture"},
+        {0, "<svg", 4, "an SVG"},
+        {0, "<?xml", 5, "an XML file (SVG is some)"},
+        {0, "<!DOCTYPE", 9, "a web page"},
+        {0, "<!doctype", 9, "a web page"},
+        {0, "<html", 5, "a web page"},
+        {0, "version https://git-lfs", 23, "a pointer of git-lfs, not the picture itself"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (size >= known[i].at + known[i].bytes && memcmp(data + known[i].at, known[i].magic, known[i].bytes) == 0)
+            return known[i].name;
+    return NULL;
+}
+
+static enum sdg_result decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
+                              struct sdg_layers *out)
+{
+    *out = (struct sdg_layers){0};
     if (!size)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: is empty", name);
     if (size > most_bytes)
@@ -93,9 +90,42 @@ enum sdg_result sdg_picture_decode(const struct sdg_log *log, const char *name, 
                         most_bytes);
     if (sdg_png_is(data, size))
         return sdg_png_decode(log, name, data, size, out);
-    if (size > 2 && magic[0] == 'P' && (magic[1] == '5' || magic[1] == '6'))
-        return decode_pnm(log, name, data, size, out);
+    if (sdg_pnm_is(data, size))
+        return sdg_pnm_decode(log, name, data, size, &out->image);
+    if (sdg_webp_is(data, size))
+        return sdg_webp_decode(log, name, data, size, out);
+    const char *kind = foreign_kind(data, size);
+    if (kind)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is %s, which sdgen does not read: convert it to PNG or JPEG", name,
+                        kind);
     return sdg_jpeg_decode(log, name, data, size, out);
+}
+
+enum sdg_result sdg_picture_decode_alpha(const struct sdg_log *log, const char *name, const void *data, size_t size,
+                                         struct sdg_image **out, uint8_t **alpha)
+{
+    struct sdg_layers layers;
+    *out = NULL;
+    *alpha = NULL;
+    SDG_TRY(decode(log, name, data, size, &layers));
+    if (!sdg_layers_turn(&layers)) {
+        sdg_layers_clear(&layers);
+        return sdg_fail(log, SDG_ERROR_MEMORY, "%s: not enough memory to turn it upright", name);
+    }
+    *out = layers.image;
+    *alpha = layers.alpha;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_picture_decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
+                                   struct sdg_image **out)
+{
+    uint8_t *alpha;
+    SDG_TRY(sdg_picture_decode_alpha(log, name, data, size, out, &alpha));
+    if (alpha)
+        sdg_picture_composite(*out, alpha, (const uint8_t[3]){255, 255, 255});
+    sdg_free(alpha);
+    return SDG_OK;
 }
 
 enum sdg_result sdg_picture_read(const struct sdg_log *log, const char *path, struct sdg_image **out)
@@ -113,9 +143,15 @@ enum sdg_result sdg_picture_text(const struct sdg_log *log, const char *name, co
                                  char **text)
 {
     *text = NULL;
-    if (!sdg_png_is(data, size))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is not a PNG, only those carry parameters", name);
-    return sdg_png_text(log, name, data, size, text);
+    if (sdg_png_is(data, size))
+        return sdg_png_text(log, name, data, size, text);
+    if (sdg_jpeg_is(data, size))
+        return sdg_jpeg_text(log, name, data, size, text);
+    if (!sdg_webp_is(data, size))
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no PNG, JPEG or WebP, only those carry parameters", name);
+    SDG_TRY(sdg_exif_text(log, sdg_webp_exif(data, size), text));
+    return *text ? SDG_OK
+                 : sdg_fail(log, SDG_ERROR_INPUT, "%s: has no parameters: there is no comment in its EXIF data", name);
 }
 
 // ---- writing ----
@@ -125,8 +161,8 @@ static enum sdg_result encode(struct sdg_bytes *bytes, enum sdg_picture_format f
 {
     switch (format) {
     case SDG_PICTURE_PNG: return sdg_png_encode(bytes, image, text);
-    case SDG_PICTURE_PPM: return encode_ppm(bytes, image);
-    case SDG_PICTURE_JPEG: return sdg_jpeg_encode(bytes, image);
+    case SDG_PICTURE_PPM: return sdg_ppm_encode(bytes, image);
+    case SDG_PICTURE_JPEG: return sdg_jpeg_encode(bytes, image, text);
     }
     return sdg_fail(bytes->log, SDG_ERROR_USAGE, "there is no picture format %d", (int)format);
 }

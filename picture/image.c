@@ -3,6 +3,8 @@
 
 #include "base/memory.h"
 
+#include <string.h>
+
 enum sdg_result sdg_image_create(int width, int height, struct sdg_image **out)
 {
     if (!out)
@@ -31,12 +33,106 @@ void sdg_image_destroy(struct sdg_image **image)
     *image = NULL;
 }
 
+static uint8_t brightness(const uint8_t *rgb)
+{
+    return (uint8_t)((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000u) >> 16);
+}
+
 void sdg_picture_brightness(const struct sdg_image *image, uint8_t *out)
 {
-    const uint8_t *rgb = image->pixels;
     size_t pixels = (size_t)image->width * (size_t)image->height;
     for (size_t i = 0; i < pixels; i++)
-        out[i] = (uint8_t)((rgb[3 * i] * 19595u + rgb[3 * i + 1] * 38470u + rgb[3 * i + 2] * 7471u + 0x8000u) >> 16);
+        out[i] = brightness(image->pixels + 3 * i);
+}
+
+void sdg_picture_composite(struct sdg_image *image, const uint8_t *alpha, const uint8_t background[3])
+{
+    size_t pixels = (size_t)image->width * (size_t)image->height;
+    for (size_t i = 0; i < 3 * pixels; i++) {
+        unsigned a = alpha[i / 3];
+        image->pixels[i] = (uint8_t)((image->pixels[i] * a + background[i % 3] * (255 - a) + 127) / 255);
+    }
+}
+
+void sdg_picture_keep(struct sdg_image *image, const struct sdg_image *original, const uint8_t *mask)
+{
+    size_t pixels = (size_t)image->width * (size_t)image->height;
+    for (size_t i = 0; i < pixels; i++)
+        if (mask[i] < 128)
+            memcpy(image->pixels + 3 * i, original->pixels + 3 * i, 3);
+}
+
+// ---- masks ----
+
+// What the more opaque pixels of a mask look like.
+struct strokes {
+    size_t opaque, dark, light; // pixels; dark and light of the opaque ones
+    uint8_t low[3], high[3];    // of their colours
+    uint8_t densest;            // largest alpha
+};
+
+static struct strokes look_at(const struct sdg_image *image, const uint8_t *alpha)
+{
+    enum { DARK = 64, LIGHT = 192 };
+    size_t pixels = (size_t)image->width * (size_t)image->height;
+    struct strokes s = {.low = {255, 255, 255}};
+    for (size_t i = 0; i < pixels; i++)
+        s.densest = alpha[i] > s.densest ? alpha[i] : s.densest;
+    for (size_t i = 0; i < pixels; i++) {
+        const uint8_t *rgb = image->pixels + 3 * i;
+        if (2 * alpha[i] <= s.densest)
+            continue; // a brush's soft edge, whose colour may be anything
+        s.opaque++;
+        s.dark += brightness(rgb) < DARK;
+        s.light += brightness(rgb) >= LIGHT;
+        for (int c = 0; c < 3; c++) {
+            s.low[c] = rgb[c] < s.low[c] ? rgb[c] : s.low[c];
+            s.high[c] = rgb[c] > s.high[c] ? rgb[c] : s.high[c];
+        }
+    }
+    return s;
+}
+
+// One colour that is not dark, or several light ones, on nothing: a brush. Black and white alone: a mask that was not
+// filled to its edges. Else a picture, or black, of which something was erased.
+static enum sdg_mask_kind kind_of(const struct strokes *s)
+{
+    enum { ONE_COLOUR = 48 };
+    bool one = true;
+    for (int c = 0; c < 3; c++)
+        one = one && s->high[c] - s->low[c] <= ONE_COLOUR;
+    if (!s->densest)
+        return SDG_MASK_ERASED;
+    if (s->light == s->opaque || (one && s->dark == 0))
+        return SDG_MASK_BRUSH;
+    if (s->dark + s->light >= s->opaque - s->opaque / 50 && s->dark >= s->opaque / 100 + 1 &&
+        s->light >= s->opaque / 100 + 1)
+        return SDG_MASK_BRIGHTNESS;
+    return SDG_MASK_ERASED;
+}
+
+enum sdg_mask_kind sdg_picture_mask(const struct sdg_image *image, const uint8_t *alpha, uint8_t *out)
+{
+    size_t pixels = (size_t)image->width * (size_t)image->height;
+    uint8_t least = 255, most = 0;
+    for (size_t i = 0; alpha && i < pixels; i++) {
+        least = alpha[i] < least ? alpha[i] : least;
+        most = alpha[i] > most ? alpha[i] : most;
+    }
+    // Equally transparent all over says nothing about where, unless there is nothing at all.
+    if (!alpha || (least == most && most > 0)) {
+        sdg_picture_brightness(image, out);
+        return SDG_MASK_BRIGHTNESS;
+    }
+    const struct strokes strokes = look_at(image, alpha);
+    const enum sdg_mask_kind kind = kind_of(&strokes);
+    for (size_t i = 0; i < pixels; i++) {
+        unsigned density = strokes.densest ? alpha[i] * 255u / strokes.densest : 0;
+        out[i] = (uint8_t)(kind == SDG_MASK_BRUSH        ? density
+                               : kind == SDG_MASK_ERASED ? 255 - density
+                                                         : brightness(image->pixels + 3 * i) * density / 255);
+    }
+    return kind;
 }
 
 // ---- scaling ----
@@ -111,4 +207,33 @@ enum sdg_result sdg_picture_fit(const struct sdg_log *log, const struct sdg_imag
     sdg_free(rows);
     sdg_free(column);
     return result;
+}
+
+// ---- placing ----
+
+enum sdg_result sdg_picture_place(const struct sdg_log *log, const struct sdg_image *image, int width, int height,
+                                  struct sdg_image **out)
+{
+    enum sdg_result result = sdg_image_create(width, height, out);
+    if (result == SDG_ERROR_USAGE)
+        return sdg_fail(log, result, "a picture cannot be placed on %d x %d pixels, sides should be 1 to %d", width,
+                        height, SDG_PICTURE_SIDE);
+    if (result != SDG_OK)
+        return sdg_fail(log, result, "not enough memory to place a picture on %d x %d", width, height);
+    // Where the new picture's first pixel lies in the old one. Rounded so that placing on a larger picture and back
+    // ends where it began.
+    const int left = image->width >= width ? (image->width - width) / 2 : -((width - image->width) / 2),
+              top = image->height >= height ? (image->height - height) / 2 : -((height - image->height) / 2);
+    uint8_t *to = (*out)->pixels;
+    for (int y = top; y < top + height; y++)
+        for (int x = left; x < left + width; x++, to += 3) {
+            size_t row = (size_t)(y < 0                    ? 0
+                                      : y >= image->height ? image->height - 1
+                                                           : y),
+                   column = (size_t)(x < 0                   ? 0
+                                         : x >= image->width ? image->width - 1
+                                                             : x);
+            memcpy(to, image->pixels + 3 * (row * (size_t)image->width + column), 3);
+        }
+    return SDG_OK;
 }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,11 +102,57 @@ static void put_number(struct printer *p, const char *name, struct sdg_number nu
     fprintf(p->to, "%.10g", number.value);
 }
 
+// Texts that are stored as they are, in the order in which they are written.
+#define TEXT(label, field) {label, offsetof(struct sdg_picture_parameters, field), false}
+#define PATH(label, field) {label, offsetof(struct sdg_picture_parameters, field), true}
+static const struct text_entry {
+    const char *label;
+    size_t field;
+    bool path; // of which the last part is written: folders are nobody else's business
+} texts[] = {
+    TEXT("Model", model),
+    PATH("VAE", vae),
+    TEXT("Sigmas", sigmas),
+    PATH("Init image", init_image),
+    TEXT("Init image hash", init_image_hash),
+    TEXT("Init alpha color", init_alpha_color),
+    PATH("Mask", mask),
+    TEXT("Mask hash", mask_hash),
+    PATH("Noise", noise),
+    TEXT("Noise hash", noise_hash),
+    TEXT("Quantization", scheme),
+    TEXT("Prediction", prediction),
+    TEXT("VAE tile size", tile_size),
+    TEXT("Type", type),
+    TEXT("Backend", backend),
+    TEXT("RNG", rng),
+    TEXT("Sampler RNG", sampler_rng),
+    TEXT("Version", version),
+};
+#undef TEXT
+#undef PATH
+enum { TEXTS = sizeof texts / sizeof *texts, BEFORE_NUMBERS = 2 };
+
+static const char *text_of(const struct sdg_picture_parameters *p, const struct text_entry *entry)
+{
+    const char *value;
+    memcpy(&value, (const char *)p + entry->field, sizeof value);
+    return value;
+}
+
 // A folder keeps its whole path.
 static const char *file_name(const char *path)
 {
     const char *name = sdg_path_name(path);
     return *name ? name : path;
+}
+
+static void put_texts(struct printer *out, const struct sdg_picture_parameters *p, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        const char *value = text_of(p, &texts[i]);
+        put_text(out, texts[i].label, value && texts[i].path ? file_name(value) : value);
+    }
 }
 
 static void put_all(FILE *to, const struct sdg_picture_parameters *p)
@@ -121,21 +168,21 @@ static void put_all(FILE *to, const struct sdg_picture_parameters *p)
     put_number(&out, "CFG scale", p->cfg_scale);
     if (p->seed_given) {
         key(&out, "Seed");
-        fprintf(to, "%lld", (long long)p->seed);
+        fprintf(to, "%llu", (unsigned long long)p->seed);
     }
     if (p->width > 0 && p->height > 0) {
         key(&out, "Size");
         fprintf(to, "%dx%d", p->width, p->height);
     }
-    put_text(&out, "Model", p->model);
-    put_text(&out, "VAE", p->vae ? file_name(p->vae) : NULL);
+    put_texts(&out, p, 0, BEFORE_NUMBERS);
     put_number(&out, "Denoising strength", p->strength);
     put_whole(&out, "Clip skip", p->clip_skip);
     put_number(&out, "Eta", p->eta);
-    put_text(&out, "Sigmas", p->sigmas);
     put_text(&out, "Prompt syntax", p->plain_prompt ? "plain" : NULL);
-    put_text(&out, "RNG", p->rng);
-    put_text(&out, "Version", p->version);
+    put_text(&out, "Unmasked", p->unmasked_changed ? "changed" : NULL);
+    put_text(&out, "Correction", p->no_correction ? "off" : NULL);
+    put_number(&out, "VAE tile overlap", p->tile_overlap);
+    put_texts(&out, p, BEFORE_NUMBERS, TEXTS);
 }
 
 enum sdg_result sdg_picture_parameters_write(const struct sdg_log *log, const struct sdg_picture_parameters *p,
@@ -157,9 +204,11 @@ enum sdg_result sdg_picture_parameters_write(const struct sdg_log *log, const st
 
 // ---- reading ----
 
-// What a read text is made of, in one allocation. Texts lie in `text`, a copy that is cut into pieces.
+// What a read text is made of, in one allocation. Texts lie in `text`, a copy that is cut into pieces; behind it there
+// is as much room again for `others`.
 struct owned {
     struct sdg_picture_parameters parameters; // first: the handle
+    char *others;
     char text[];
 };
 
@@ -262,22 +311,76 @@ static enum sdg_result read_size(const struct sdg_log *log, const char *name, co
     return SDG_OK;
 }
 
-static enum sdg_result read_entry(const struct sdg_log *log, struct owned *o, const char *name, const char *value)
+// Old pictures of the web interface have the schedule in the sampler's name: "DPM++ 2M Karras".
+static void read_sampler(struct sdg_picture_parameters *p, char *value)
+{
+    p->sampler = sampler_name(value);
+    for (int i = 0; i < SDG_SCHEDULE_COUNT && p->sampler == value; i++) {
+        const char *label = sdg_schedule_label((enum sdg_schedule)i);
+        size_t length = strlen(value), end = strlen(label);
+        if (length <= end + 1 || value[length - end - 1] != ' ' || strcasecmp(value + length - end, label) != 0)
+            continue;
+        value[length - end - 1] = 0;
+        p->sampler = sampler_name(value);
+        if (p->sampler == value)
+            value[length - end - 1] = ' '; // not that either
+        else if (!p->schedule)
+            p->schedule = sdg_schedule_name((enum sdg_schedule)i);
+    }
+}
+
+// Entries that say nothing about how the picture looks.
+static bool is_remark(const char *name)
+{
+    static const char *const remarks[] = {"Model hash", "VAE hash",   "Lora hashes", "TI hashes", "Hashes",
+                                          "User",       "Time taken", "Size-1",      "Size-2"};
+    for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++)
+        if (strcmp(name, remarks[i]) == 0)
+            return true;
+    return false;
+}
+
+static void add_other(struct owned *o, const char *name)
+{
+    if (is_remark(name))
+        return;
+    const char *separator = o->parameters.others ? ", " : "";
+    if (!o->parameters.others)
+        o->parameters.others = o->others;
+    o->others += sprintf(o->others, "%s%s", separator, name);
+}
+
+static enum sdg_result read_seed(const struct sdg_log *log, const char *name, const char *value,
+                                 struct sdg_picture_parameters *p)
+{
+    char *end;
+    errno = 0;
+    p->seed = strtoull(value, &end, 10); // -5 becomes 2^64 - 5, whose noise is the same
+    if (end == value || *end || errno)
+        return no_number(log, name, value);
+    p->seed_given = true;
+    return SDG_OK;
+}
+
+static enum sdg_result read_entry(const struct sdg_log *log, struct owned *o, const char *name, char *value)
 {
     struct sdg_picture_parameters *p = &o->parameters;
-    const struct {
-        const char *name, **out;
-    } texts[] = {
-        {"Model", &p->model}, {"VAE", &p->vae}, {"Sigmas", &p->sigmas}, {"RNG", &p->rng}, {"Version", &p->version}};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(name, texts[i].name) == 0)
-            *texts[i].out = value;
+    for (size_t i = 0; i < TEXTS; i++)
+        if (strcmp(name, texts[i].label) == 0) {
+            const char *text = value;
+            memcpy((char *)p + texts[i].field, &text, sizeof text);
+            return SDG_OK;
+        }
     if (strcmp(name, "Sampler") == 0)
-        p->sampler = sampler_name(value);
+        read_sampler(p, value);
     else if (strcmp(name, "Schedule type") == 0)
         p->schedule = schedule_name(value);
     else if (strcmp(name, "Prompt syntax") == 0)
         p->plain_prompt = strcmp(value, "plain") == 0;
+    else if (strcmp(name, "Unmasked") == 0)
+        p->unmasked_changed = strcmp(value, "changed") == 0;
+    else if (strcmp(name, "Correction") == 0)
+        p->no_correction = strcmp(value, "off") == 0;
     else if (strcmp(name, "Steps") == 0)
         return read_int(log, name, value, &p->steps);
     else if (strcmp(name, "Clip skip") == 0)
@@ -290,12 +393,12 @@ static enum sdg_result read_entry(const struct sdg_log *log, struct owned *o, co
         return read_number(log, name, value, &p->strength);
     else if (strcmp(name, "Eta") == 0)
         return read_number(log, name, value, &p->eta);
-    else if (strcmp(name, "Seed") == 0) {
-        char *end;
-        if (!read_whole(value, INT64_MIN, INT64_MAX, &p->seed, &end) || *end)
-            return no_number(log, name, value);
-        p->seed_given = true;
-    }
+    else if (strcmp(name, "VAE tile overlap") == 0)
+        return read_number(log, name, value, &p->tile_overlap);
+    else if (strcmp(name, "Seed") == 0)
+        return read_seed(log, name, value, p);
+    else
+        add_other(o, name);
     return SDG_OK;
 }
 
@@ -319,10 +422,11 @@ enum sdg_result sdg_picture_parameters_read(const struct sdg_log *log, const cha
 {
     size_t bytes = strlen(text) + 1;
     *out = NULL;
-    struct owned *o = sdg_alloc(log, 1, sizeof *o + bytes, "the parameters of a picture");
+    struct owned *o = sdg_alloc(log, 1, sizeof *o + 2 * bytes, "the parameters of a picture");
     if (!o)
         return SDG_ERROR_MEMORY;
     memcpy(o->text, text, bytes);
+    o->others = o->text + bytes;
     enum sdg_result result = read_all(log, o);
     if (result != SDG_OK) {
         sdg_free(o);

@@ -4,13 +4,13 @@
 #define SDG_PICTURE_PNG_H
 
 #include "picture/bytes.h"
-#include "sdgen/sdgen.h"
+#include "picture/layers.h"
 
 bool sdg_png_is(const void *data, size_t size);
-// `name` is for messages. *out is the caller's.
+// `name` is for messages. *out is the caller's (sdg_layers_clear).
 enum sdg_result sdg_png_decode(const struct sdg_log *log, const char *name, const void *data, size_t size,
-                               struct sdg_image **out);
-// The text "parameters". *text is the caller's (sdg_free).
+                               struct sdg_layers *out);
+// The text "parameters", else EXIF's comment. *text is the caller's (sdg_free).
 enum sdg_result sdg_png_text(const struct sdg_log *log, const char *name, const void *data, size_t size, char **text);
 // Latin-1 texts go into tEXt, others into iTXt; NULL = none.
 enum sdg_result sdg_png_encode(struct sdg_bytes *bytes, const struct sdg_image *image, const char *text);

@@ -22,10 +22,11 @@ static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struc
         sdg_backend_list(NULL, "vulkan", note_gpu, &gpu);
         name = gpu ? "vulkan" : "cpu";
     }
-    if (strncmp(name, "vulkan:", 7) == 0) {
+    if (strncmp(name, "vulkan", 6) == 0) { // "vulkan:1", or "vulkan1" as in stable-diffusion.cpp
+        const char *number = name + 6 + (name[6] == ':');
         char *end;
-        long device = strtol(name + 7, &end, 10);
-        if (name[7] >= '0' && name[7] <= '9' && *end == 0 && device < 64) {
+        long device = strtol(number, &end, 10);
+        if (number[0] >= '0' && number[0] <= '9' && *end == 0 && device < 64) {
             s->device = (int)device;
             name = "vulkan";
         }
@@ -39,17 +40,40 @@ static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struc
                     name, legal);
 }
 
-static enum sdg_result parse_stage(struct sdg_pipeline *p, char *item)
+// The stage of this name, which may be one of stable-diffusion.cpp's; SDG_STAGE_COUNT for all that are not named;
+// negative if there is none.
+static int find_stage(const char *name)
+{
+    static const struct {
+        const char *name;
+        int stage;
+    } aliases[] = {{"clip", SDG_STAGE_TEXT}, {"text", SDG_STAGE_TEXT}, {"diffusion", SDG_STAGE_UNET},
+                   {"*", SDG_STAGE_COUNT},   {"all", SDG_STAGE_COUNT}, {"default", SDG_STAGE_COUNT}};
+    for (int i = 0; i < SDG_STAGE_COUNT; i++)
+        if (strcmp(name, sdg_stage_row((enum sdg_stage)i)->key) == 0)
+            return i;
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (strcmp(name, aliases[i].name) == 0)
+            return aliases[i].stage;
+    return -1;
+}
+
+static enum sdg_result parse_stage(struct sdg_pipeline *p, char *item, char rest[static 32])
 {
     char *equals = strchr(item, '=');
     if (!equals)
         return sdg_fail(&p->log, SDG_ERROR_USAGE,
                         "backend has '%s' among its stages, should be te=NAME, unet=NAME or vae=NAME", item);
     *equals = 0;
-    for (int i = 0; i < SDG_STAGE_COUNT; i++)
-        if (strcmp(item, sdg_stage_row((enum sdg_stage)i)->key) == 0)
-            return parse_one(p, equals + 1, &p->stage[i]);
-    return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend names the stage '%s', should be te, unet or vae", item);
+    const int stage = find_stage(item);
+    if (stage < 0)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend names the stage '%s', should be te, unet, vae or all", item);
+    if (stage < SDG_STAGE_COUNT)
+        return parse_one(p, equals + 1, &p->stage[stage]);
+    struct sdg_stage_backend checked;
+    SDG_TRY(parse_one(p, equals + 1, &checked));
+    snprintf(rest, 32, "%.31s", equals + 1);
+    return SDG_OK;
 }
 
 enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text)
@@ -62,7 +86,7 @@ enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text)
             p->stage[i] = p->stage[0];
         return SDG_OK;
     }
-    char copy[256];
+    char copy[256], rest[32] = "auto";
     if (strlen(text) >= sizeof copy)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend is too long, should be te=NAME,unet=NAME,vae=NAME");
     strcpy(copy, text);
@@ -70,11 +94,11 @@ enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text)
         next = strchr(item, ',');
         if (next)
             *next++ = 0;
-        SDG_TRY(parse_stage(p, item));
+        SDG_TRY(parse_stage(p, item, rest));
     }
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         if (!p->stage[i].name[0])
-            SDG_TRY(parse_one(p, "auto", &p->stage[i]));
+            SDG_TRY(parse_one(p, rest, &p->stage[i]));
     return SDG_OK;
 }
 
@@ -113,6 +137,42 @@ static size_t parameters(const struct sdg_tensors *tensors)
     return count;
 }
 
+// "cpu" where all stages are equal, else "te=cpu,unet=vulkan:1,vae=cpu".
+static void join_stages(const char (*texts)[24], char *out, size_t size)
+{
+    bool equal = true;
+    size_t used = 0;
+    for (int i = 1; i < SDG_STAGE_COUNT; i++)
+        equal = equal && strcmp(texts[i], texts[0]) == 0;
+    if (equal)
+        snprintf(out, size, "%s", texts[0]);
+    for (int i = 0; i < SDG_STAGE_COUNT && !equal && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s=%s", i ? "," : "",
+                                 sdg_stage_row((enum sdg_stage)i)->key, texts[i]);
+}
+
+static void describe_stages(struct sdg_pipeline *p)
+{
+    char backends[SDG_STAGE_COUNT][24], types[SDG_STAGE_COUNT][24];
+    for (int i = 0; i < SDG_STAGE_COUNT; i++) {
+        const struct sdg_stage_backend *s = &p->stage[i];
+        char device[8] = "";
+        if (s->device >= 0 && s->device < 64)
+            snprintf(device, sizeof device, ":%d", s->device);
+        snprintf(backends[i], sizeof backends[i], "%s%s", s->name, device);
+        snprintf(types[i], sizeof types[i], "%s", sdg_dtype_name(s->dtype));
+    }
+    join_stages((const char (*)[24])backends, p->backend_text, sizeof p->backend_text);
+    join_stages((const char (*)[24])types, p->type_text, sizeof p->type_text);
+}
+
+// Values inside the autoencoder of Stable Diffusion XL go beyond what f16 holds, and diffusers' pipelines for it
+// compute it in f32, whatever was asked for.
+static bool vae_needs_f32(const struct sdg_pipeline *p)
+{
+    return p->model->text_encoders > 1 && p->model->vae_config.force_upcast;
+}
+
 enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *type)
 {
     static const enum sdg_dtype dtypes[] = {SDG_F32, SDG_F16, SDG_BF16};
@@ -130,11 +190,14 @@ enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *ty
         enum sdg_dtype chosen = wanted == SDG_F32 ? SDG_F32 : half_type(p->stage[i].backend, wanted);
         if (!type && wanted == SDG_F16 && chosen == SDG_BF16 && parameters(p->model->unet) < LARGE_UNET)
             chosen = SDG_F32;
+        if (chosen == SDG_F16 && i == SDG_STAGE_VAE && vae_needs_f32(p))
+            chosen = SDG_F32;
         p->stage[i].dtype = chosen;
-        if (type && chosen != wanted)
+        if (type && chosen != wanted && !(i == SDG_STAGE_VAE && vae_needs_f32(p)))
             sdg_say(&p->log, SDG_LOG_INFO, "%s computes in %s: its device (%s) does not compute in %s",
                     sdg_stage_row((enum sdg_stage)i)->network, sdg_dtype_name(chosen),
                     sdg_backend_info(p->stage[i].backend)->name, sdg_dtype_name(wanted));
     }
+    describe_stages(p);
     return SDG_OK;
 }

@@ -7,6 +7,7 @@
 #include "pipeline/networks.h"
 #include "pipeline/parameter_names.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/prediction.h"
 #include "pipeline/text.h"
 #include "pipeline/unused.h"
 #include "text/tokenizer.h"
@@ -44,8 +45,8 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
 static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
     p->params = *params;
-    p->params.model = p->params.vae = p->params.backend = p->params.type = p->params.cache_dir = p->params.cpu_mask =
-        NULL;
+    p->params.model = p->params.vae = p->params.tokenizer = p->params.backend = p->params.type = p->params.cache_dir =
+        p->params.cpu_mask = NULL;
     p->params.disable = NULL; // its meaning is in p->disable
     p->params.vae_tiling = !params->vae_tiling   ? "auto"
         : strcmp(params->vae_tiling, "on") == 0  ? "on"
@@ -62,7 +63,7 @@ static enum sdg_result find_cache_dir(struct sdg_pipeline *p, const char *given)
     int n;
     if (given)
         n = snprintf(path, sizeof path, "%s", given);
-    else if (xdg && *xdg)
+    else if (xdg && *xdg == '/') // the XDG specification: a relative one is to be ignored
         n = snprintf(path, sizeof path, "%s/sdgen", xdg);
     else if (home && *home)
         n = snprintf(path, sizeof path, "%s/.cache/sdgen", home);
@@ -80,10 +81,9 @@ static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipel
     if (!path)
         return sdg_fail(&p->log, SDG_ERROR_INPUT,
                         "no model given, and no default model is installed: name one with -m, or set SDGEN_MODEL");
-    struct sdg_model_params model_params = {.no_mmap = params->no_mmap};
+    struct sdg_model_params model_params = {
+        .no_mmap = params->no_mmap, .vae = params->vae, .tokenizer = params->tokenizer};
     SDG_TRY(sdg_model_open_params(&p->log, path, &model_params, &p->model));
-    if (params->vae)
-        SDG_TRY(sdg_model_replace_vae(&p->log, p->model, params->vae));
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/')
         end--;
@@ -97,18 +97,34 @@ static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipel
     return SDG_OK;
 }
 
+// The two of SDXL make one context side by side.
+static enum sdg_result check_lengths(struct sdg_pipeline *p)
+{
+    if (p->model->text_encoders < 2)
+        return SDG_OK;
+    int first = sdg_tokenizer_length(p->tokenizer[0]), second = sdg_tokenizer_length(p->tokenizer[1]);
+    if (first == second)
+        return SDG_OK;
+    return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                    "%s: the first tokenizer makes texts of %d tokens, the second of %d (model_max_length)",
+                    p->model->path, first, second);
+}
+
 static enum sdg_result make_tokenizers(struct sdg_pipeline *p)
 {
-    const struct sdg_model *m = p->model;
+    struct sdg_model *m = p->model;
+    SDG_TRY(sdg_model_check_tokenizers(&p->log, m));
     for (int i = 0; i < m->text_encoders; i++) {
-        if (m->text_config[i].positions < SDG_TEXT_TOKENS)
-            return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED, "%s: the text encoder has %d positions, %d are needed",
-                            m->path, m->text_config[i].positions, SDG_TEXT_TOKENS);
-        if (m->vocab_json[i] && m->merges_txt[i])
-            SDG_TRY(sdg_tokenizer_create(&p->log, m->path, m->vocab_json[i], m->merges_txt[i], m->pad_token[i],
-                                         &p->tokenizer[i]));
+        const struct sdg_text_config *c = &m->text_config[i];
+        SDG_TRY(sdg_tokenizer_create(&p->log, &m->tokenizer[i], c->positions, &p->tokenizer[i]));
+        size_t tokens = sdg_tokenizer_vocabulary(p->tokenizer[i]);
+        if (tokens > (size_t)c->vocab_size)
+            return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                            "%s: the tokenizer in %s has ids up to %zu, the text encoder only %d embeddings", m->path,
+                            m->tokenizer[i].folder, tokens - 1, c->vocab_size);
     }
-    return SDG_OK;
+    sdg_model_drop_tokenizers(m); // megabytes that nothing needs any more
+    return check_lengths(p);
 }
 
 static enum sdg_result open_correction(struct sdg_pipeline *p)
@@ -130,11 +146,12 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     if (params->cpu_mask && !(p->cpu_mask = sdg_strdup(&p->log, params->cpu_mask)))
         return SDG_ERROR_MEMORY;
     SDG_TRY(open_model(p, params));
+    SDG_TRY(make_tokenizers(p));
     SDG_TRY(sdg_quantized_open(p));
     SDG_TRY(open_correction(p));
-    SDG_TRY(make_tokenizers(p));
     SDG_TRY(sdg_unused_check(p));
-    return sdg_backends_choose_types(p, params->type);
+    SDG_TRY(sdg_backends_choose_types(p, params->type));
+    return sdg_prediction_settle(p);
 }
 
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)

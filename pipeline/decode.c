@@ -2,7 +2,6 @@
 #include "pipeline/decode.h"
 
 #include "base/clock.h"
-#include "base/finite.h"
 #include "base/memory.h"
 #include "base/platform.h"
 #include "pipeline/networks.h"
@@ -34,9 +33,10 @@ static enum sdg_result count_macs(const struct sdg_pipeline *p, enum sdg_network
 enum sdg_result sdg_estimate_decode_share(struct sdg_pipeline *p, const struct sdg_job *job, double *share)
 {
     const struct sdg_network_shape decoder = {.height = job->latent_h, .width = job->latent_w};
-    struct sdg_network_shape step = sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, SDG_TEXT_TOKENS);
+    struct sdg_network_shape step =
+        sdg_network_shape(p, job, SDG_NETWORK_UNET_STEP, sdg_tokenizer_length(p->tokenizer[0]));
     double unet = 0, whole = 0;
-    step.batch = job->guidance ? 2 : 1;
+    step.batch = job->branches.count;
     SDG_TRY(count_macs(p, SDG_NETWORK_UNET_STEP, &step, &unet));
     SDG_TRY(count_macs(p, SDG_NETWORK_DECODER, &decoder, &whole));
     *share = whole / unet;
@@ -109,7 +109,7 @@ enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, co
     if (result == SDG_OK) {
         sdg_planar_to_nhwc(latent, input, job->latent_c, latent_pixels);
         for (size_t i = 0; i < job->latent_elements; i++)
-            input[i] = input[i] / c->scaling_factor + c->shift_factor;
+            input[i] = input[i] / c->scaling_factor;
         struct sdg_tiling tiling = tiling_of(p, job, true);
         tiling.in_channels = job->latent_c;
         tiling.out_channels = 3;
@@ -118,7 +118,7 @@ enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, co
                                report, &progress);
     }
     if (result == SDG_OK)
-        result = sdg_check_finite(&p->log, image, pixels, "the decoded picture");
+        result = sdg_program_check_finite(p->kept[SDG_NETWORK_DECODER].program, image, pixels, "the decoded picture");
     if (result == SDG_OK)
         result = to_picture(p, job, image, out);
     sdg_free(input);
@@ -142,6 +142,9 @@ static enum sdg_result run_encoder(struct sdg_pipeline *p, struct sdg_job *job, 
     SDG_TRY(sdg_network_compile(p, SDG_NETWORK_ENCODER, &shape, &program));
     enum sdg_result result = sdg_tiles_run(&p->log, program, "image", p->model->vae_config.tiny ? "latent" : "moments",
                                            &tiling, image, out, NULL, NULL);
+    if (result == SDG_OK)
+        result = sdg_program_check_finite(program, out, (size_t)(job->latent_w * job->latent_h * channels),
+                                          "the encoded image");
     sdg_program_destroy(&program);
     return result;
 }
@@ -170,8 +173,6 @@ enum sdg_result sdg_stage_encode(struct sdg_pipeline *p, struct sdg_job *job, co
     float *encoded = sdg_alloc_raw(&p->log, pixels * (size_t)channels, sizeof *encoded, "the encoded image");
     float *noise = sdg_alloc_raw(&p->log, job->latent_elements, sizeof *noise, "noise");
     enum sdg_result result = encoded && noise ? run_encoder(p, job, image, encoded, channels) : SDG_ERROR_MEMORY;
-    if (result == SDG_OK)
-        result = sdg_check_finite(&p->log, encoded, pixels * (size_t)channels, "the encoded image");
     if (result == SDG_OK && c->tiny)
         sdg_nhwc_to_planar(encoded, latent, job->latent_c, pixels);
     if (result == SDG_OK && !c->tiny) {
@@ -179,7 +180,7 @@ enum sdg_result sdg_stage_encode(struct sdg_pipeline *p, struct sdg_job *job, co
         sample_posterior(encoded, job->latent_c, pixels, noise, latent);
     }
     for (size_t i = 0; i < job->latent_elements && result == SDG_OK; i++)
-        latent[i] = (latent[i] - c->shift_factor) * c->scaling_factor;
+        latent[i] = latent[i] * c->scaling_factor;
     sdg_free(noise);
     sdg_free(encoded);
     sdg_memory_trim();

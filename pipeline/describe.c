@@ -11,13 +11,13 @@ void sdg_pipeline_info(const struct sdg_pipeline *p, struct sdg_pipeline_info *o
     if (!p)
         return;
     const struct sdg_model *m = p->model;
-    const int factor = sdg_vae_factor(&m->vae_config), side = m->unet_config.sample_size * factor;
+    const int factor = sdg_vae_factor(&m->vae_config);
     static const char *const predictions[] = {
         [SDG_PREDICT_EPSILON] = "eps", [SDG_PREDICT_V] = "v", [SDG_PREDICT_SAMPLE] = "sample"};
     *out = (struct sdg_pipeline_info){
         .model = p->model_name,
-        .width = side,
-        .height = side,
+        .width = m->unet_config.sample_width * factor,
+        .height = m->unet_config.sample_height * factor,
         .factor = factor,
         .latent_channels = m->vae_config.latent_channels,
         .cfg_scale = sdg_default_cfg_scale(m),

@@ -24,6 +24,9 @@ static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, s
     info->schedule = sdg_schedule_name(job->schedule);
     info->rng = sdg_rng_name(job->rng.kind);
     info->model_name = p->model_name;
+    info->backend = p->backend_text;
+    info->type = p->type_text;
+    info->tiled = sdg_job_is_tiled(job);
     info->seconds_total = sdg_clock() - job->start;
     info->peak_planned = (size_t)job->planned;
     info->peak_resident = sdg_resident_peak();

@@ -2,14 +2,16 @@
 #include "pipeline/job.h"
 
 #include "base/clock.h"
+#include "pipeline/method.h"
 #include "pipeline/parameter_names.h"
+#include "text/prompt_check.h"
 #include "vae/vae.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_SIDE = 16384, MAX_STEPS = 1000 };
+enum { MAX_SIDE = 16384 };
 
 static double number_or(struct sdg_number number, double otherwise)
 {
@@ -30,9 +32,10 @@ bool sdg_inpaints(const struct sdg_model *model)
 static enum sdg_result find_size(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const struct sdg_image *init = job->params->init_image;
-    int factor = sdg_vae_factor(&p->model->vae_config), native = p->model->unet_config.sample_size * factor;
-    job->width = job->params->width ? job->params->width : init ? init->width : native;
-    job->height = job->params->height ? job->params->height : init ? init->height : native;
+    const struct sdg_unet_config *unet = &p->model->unet_config;
+    int factor = sdg_vae_factor(&p->model->vae_config);
+    job->width = job->params->width ? job->params->width : init ? init->width : unet->sample_width * factor;
+    job->height = job->params->height ? job->params->height : init ? init->height : unet->sample_height * factor;
     const struct {
         const char *name;
         int value;
@@ -106,6 +109,11 @@ static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_j
                         p->model->path);
     if (job->params->mask && !job->params->init_image)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "a mask needs an init image");
+    if (job->params->init_image && p->model->vae_config.decoder_only)
+        return sdg_fail(
+            &p->log, SDG_ERROR_USAGE,
+            "%s: the autoencoder has only a decoder, which takes no init image; name a whole one with --vae",
+            p->model->vae_path ? p->model->vae_path : p->model->path);
     return SDG_OK;
 }
 
@@ -120,142 +128,51 @@ static enum sdg_result find_guidance(struct sdg_pipeline *p, struct sdg_job *job
     return SDG_OK;
 }
 
-// Old configurations were not written for what is drawn with them today; diffusers' pipelines for Stable Diffusion 1.x
-// and 2.x set right what would change the picture, and the one for inpainting other things than the others.
-static void correct_scheduler(const struct sdg_pipeline *p, struct sdg_job *job)
-{
-    const bool inpainting = job->params->mask != NULL;
-    job->scheduler = p->model->scheduler;
-    if (!p->model->corrects_scheduler)
-        return;
-    job->scheduler.steps_offset = 1;
-    if (inpainting)
-        job->scheduler.runge_kutta_start = false;
-    else
-        job->scheduler.clip_sample = false;
-}
-
-static enum sdg_result object(const struct sdg_pipeline *p, bool needed, const char *objection)
-{
-    const char *const path = p->model->path;
-    if (needed)
-        return sdg_fail(
-            &p->log, SDG_ERROR_UNSUPPORTED,
-            "%s: scheduler/scheduler_config.json: %s; choose a sampling method and schedule to draw without "
-            "the model's own",
-            path, objection);
-    sdg_say(&p->log, SDG_LOG_WARNING, "%s: scheduler/scheduler_config.json: %s; the chosen sampler is taken instead",
-            path, objection);
-    return SDG_OK;
-}
-
-// What the model's own sampler does that is not implemented stops a picture unless another one was chosen.
-static enum sdg_result check_scheduler(const struct sdg_pipeline *p, const struct sdg_job *job, bool schedule_of_model)
+// Image to image leaves out the first steps of the schedule; the pipeline of latent consistency models instead takes
+// all steps among the timesteps of that strength.
+static enum sdg_result find_strength(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_sampler_params *sampler)
 {
     const struct sdg_generate_params *g = job->params;
-    const struct sdg_scheduler_config *c = &job->scheduler;
-    const bool own_solver = !g->sampler && (!g->schedule || schedule_of_model),
-               own_schedule = (!g->sampler && !g->schedule) || schedule_of_model;
-    // Where index and file differ, either may be the one that was meant.
-    const char *const names[] = {c->class_name, c->file_class_name};
-    const int count = strcmp(c->class_name, c->file_class_name) == 0 ? 1 : 2;
-    if (!p->model->has_scheduler)
+    const bool consistency = p->model->latent_consistency && !g->mask &&
+        (job->method == SDG_METHOD_LCM || job->method == SDG_METHOD_TCD) &&
+        (job->schedule == SDG_SCHEDULE_MODEL || job->schedule == SDG_SCHEDULE_DISCRETE);
+    job->strength = number_or(g->strength, 0.75);
+    if (!g->init_image)
         return SDG_OK;
-    for (int i = 0; i < count; i++) {
-        char unknown[SDG_OBJECTION_BYTES];
-        snprintf(unknown, sizeof unknown, "the scheduler class '%s' has no counterpart here", names[i]);
-        if (*names[i] && sdg_method_from_class(names[i]) < 0)
-            SDG_TRY(object(p, own_solver, unknown));
-    }
-    if (c->runge_kutta_start)
-        SDG_TRY(object(p, own_solver, "skip_prk_steps is false or absent, supported: true"));
-    if (*c->solver_objection)
-        SDG_TRY(object(p, own_solver, c->solver_objection));
-    return *c->schedule_objection ? object(p, own_schedule, c->schedule_objection) : SDG_OK;
-}
-
-static enum sdg_result find_sampler_names(struct sdg_pipeline *p, struct sdg_job *job)
-{
-    const struct sdg_generate_params *g = job->params;
-    int method = SDG_METHOD_EULER_A, schedule = SDG_SCHEDULE_DISCRETE;
-    if (g->schedule)
-        SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_SCHEDULE, "scheduler", g->schedule, &schedule));
-    if (schedule == SDG_SCHEDULE_MODEL && !p->model->has_scheduler && !p->model->single_file)
+    if (!(job->strength > 0 && job->strength <= 1))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "strength is %g, should be above 0 and at most 1", job->strength);
+    job->full_strength = g->mask && job->strength == 1;
+    if (consistency)
+        sampler->lcm_points = (int)(job->scheduler.original_inference_steps * job->strength);
+    else
+        sampler->first_step = job->steps - (int)(job->steps * job->strength);
+    if (consistency ? sampler->lcm_points < job->steps : sampler->first_step >= job->steps)
         return sdg_fail(&p->log, SDG_ERROR_USAGE,
-                        "%s: has no scheduler/scheduler_config.json, so there is no scheduler 'model'", p->model->path);
-    correct_scheduler(p, job);
-    SDG_TRY(check_scheduler(p, job, schedule == SDG_SCHEDULE_MODEL));
-    if (g->sampler) {
-        method = sdg_method_from_name(g->sampler);
-        if (method < 0)
-            return sdg_name_find(&p->log, SDG_NAMES_SAMPLER, "sampling method", g->sampler, &method);
-    } else if (schedule == SDG_SCHEDULE_MODEL && p->model->has_scheduler) {
-        method = sdg_method_from_class(p->model->scheduler.class_name);
-        if (method < 0)
-            return sdg_fail(&p->log, SDG_ERROR_UNSUPPORTED,
-                            "%s: scheduler class '%s' has no counterpart here; choose a sampling method",
-                            p->model->path, p->model->scheduler.class_name);
-    }
-    job->method = (enum sdg_method)method;
-    job->schedule = (enum sdg_schedule)schedule;
-    return SDG_OK;
-}
-
-// Sigmas come in place of both: a 0 at their end is where the last step arrives, none of its own.
-static enum sdg_result count_steps(const struct sdg_pipeline *p, const struct sdg_generate_params *g, int *steps)
-{
-    *steps = g->steps ? g->steps : 20;
-    if (g->sigmas) {
-        const int count = g->sigma_count - (g->sigma_count > 1 && g->sigmas[g->sigma_count - 1] == 0);
-        if (g->steps && g->steps != count)
-            return sdg_fail(&p->log, SDG_ERROR_USAGE, "steps is %d, but the sigmas are of %d: leave one of the two out",
-                            g->steps, count);
-        if (g->schedule)
-            return sdg_fail(&p->log, SDG_ERROR_USAGE,
-                            "scheduler is '%s', but the sigmas come in its place: leave one of the two out",
-                            g->schedule);
-        *steps = count;
-    }
-    if (*steps < 1 || *steps > MAX_STEPS)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "steps is %d, should be 1..%d", *steps, MAX_STEPS);
+                        consistency ? "strength %g leaves fewer timesteps than %d steps; use fewer steps or a higher "
+                                      "strength"
+                                    : "strength %g of %d steps leaves no step to run; use more steps or a higher "
+                                      "strength",
+                        job->strength, job->steps);
     return SDG_OK;
 }
 
 static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const struct sdg_generate_params *g = job->params;
-    if (p->params.prediction)
-        job->scheduler.prediction = strcmp(p->params.prediction, "v") == 0 ? SDG_PREDICT_V : SDG_PREDICT_EPSILON;
-    int steps = 0;
-    SDG_TRY(count_steps(p, g, &steps));
-    job->strength = number_or(g->strength, 0.75);
-    int first = 0;
-    if (g->init_image) {
-        if (!(job->strength > 0 && job->strength <= 1))
-            return sdg_fail(&p->log, SDG_ERROR_USAGE, "strength is %g, should be above 0 and at most 1", job->strength);
-        first = steps - (int)(steps * job->strength);
-        job->full_strength = job->params->mask && job->strength == 1;
-        if (first >= steps)
-            return sdg_fail(&p->log, SDG_ERROR_USAGE,
-                            "strength %g of %d steps leaves no step to run; use more steps or a higher strength",
-                            job->strength, steps);
-    }
     struct sdg_sampler_params params = {
         .method = job->method,
         .schedule = job->schedule,
         .config = &job->scheduler,
-        .steps = steps,
-        .first_step = first,
+        .steps = job->steps,
         .eta = number_or(g->eta, -1.0),
         .sigmas = g->sigmas,
         .sigma_count = g->sigma_count,
         .elements = job->latent_elements,
     };
+    SDG_TRY(find_strength(p, job, &params));
     if (g->eta.given && !(g->eta.value >= 0 && g->eta.value <= 1))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "eta is %g, should be 0..1", g->eta.value);
-    SDG_TRY(sdg_sampler_create(&p->log, &params, &job->sampler));
-    job->steps = steps;
-    return SDG_OK;
+    return sdg_sampler_create(&p->log, &params, &job->sampler);
 }
 
 static enum sdg_result seed_generators(struct sdg_pipeline *p, struct sdg_job *job)
@@ -269,14 +186,34 @@ static enum sdg_result seed_generators(struct sdg_pipeline *p, struct sdg_job *j
         SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_RNG, "sampler rng", g->sampler_rng, &sampler_kind));
     job->one_rng = !g->sampler_rng;
     job->seed = g->seed;
-    sdg_rng_seed(&job->rng, (enum sdg_rng_kind)kind, (uint64_t)job->seed);
-    sdg_rng_seed(&job->sampler_rng, (enum sdg_rng_kind)sampler_kind, (uint64_t)job->seed);
+    sdg_rng_seed(&job->rng, (enum sdg_rng_kind)kind, job->seed);
+    sdg_rng_seed(&job->sampler_rng, (enum sdg_rng_kind)sampler_kind, job->seed);
     return SDG_OK;
 }
 
+double sdg_job_scale(const struct sdg_job *job)
+{
+    return job->guidance ? job->cfg_scale : 1.0;
+}
+
+// Composed prompts need the negative prompt's branch at every scale: without it the differences of the parts from it
+// cannot be added up.
+static enum sdg_result find_branches(struct sdg_pipeline *p, struct sdg_job *job)
+{
+    const bool plain = job->params->plain_prompt;
+    SDG_TRY(sdg_check_prompt(&p->log, "the prompt", job->prompt, plain));
+    SDG_TRY(sdg_check_prompt(&p->log, "the negative prompt", job->negative, plain));
+    return sdg_branches_create(&p->log, job->prompt, job->negative, plain,
+                               job->guidance || sdg_branches_composed(job->prompt, plain),
+                               sdg_sampler_steps(job->sampler), job->steps, &job->branches);
+}
+
+// Stable Diffusion XL was trained on the last layer but one, of a single layer on what goes into it.
 static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *job)
 {
     int layers = p->model->text_config[0].layers, skip = job->params->clip_skip;
+    if (p->model->text_encoders > 1 && p->model->text_config[1].layers < layers)
+        layers = p->model->text_config[1].layers;
     if (skip < 0 || skip > layers)
         return sdg_fail(
             &p->log, SDG_ERROR_USAGE,
@@ -303,18 +240,16 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     job->negative = params->negative_prompt ? params->negative_prompt : "";
     job->negative_absent = !params->negative_prompt;
     job->keep_networks = p->params.keep == SDG_KEEP_NETWORKS;
-    if (!p->tokenizer[0])
-        return sdg_fail(&p->log, SDG_ERROR_INPUT, "%s has no tokenizer: %s", p->model->path,
-                        sdg_model_tokenizer_hint());
     SDG_TRY(find_size(p, job));
     SDG_TRY(check_channels(p, job));
     SDG_TRY(check_arrays(p, job));
     SDG_TRY(find_guidance(p, job));
-    SDG_TRY(find_sampler_names(p, job));
+    SDG_TRY(sdg_job_choose_method(p, job));
     SDG_TRY(find_clip_skip(p, job));
     SDG_TRY(find_tiles(p, job));
     SDG_TRY(seed_generators(p, job));
-    return make_sampler(p, job);
+    SDG_TRY(make_sampler(p, job));
+    return find_branches(p, job);
 }
 
 void sdg_tile_size(const struct sdg_job *job, int64_t *h, int64_t *w)
@@ -332,6 +267,7 @@ bool sdg_job_is_tiled(const struct sdg_job *job)
 
 void sdg_job_clear(struct sdg_job *job)
 {
+    sdg_branches_clear(&job->branches);
     if (job->sampler)
         sdg_sampler_destroy(&job->sampler);
 }

@@ -2,6 +2,7 @@
 #ifndef SDG_PIPELINE_JOB_H
 #define SDG_PIPELINE_JOB_H
 
+#include "pipeline/branches.h"
 #include "pipeline/pipeline.h"
 #include "scheduler/rng.h"
 #include "scheduler/sampler.h"
@@ -14,9 +15,10 @@ struct sdg_job {
     int latent_w, latent_h, latent_c;
     size_t latent_elements;
     double cfg_scale;
-    bool guidance;           // two branches
+    bool guidance;           // the prompt and its negative, run together
     bool guidance_embedding; // LCM
     bool split_guidance;     // the branches one after the other, when memory is short
+    struct sdg_branches branches;
     // UNet and decoder of the picture before may be there, and these stay for the next; until memory is short
     bool keep_networks;
     bool tile_vae;
@@ -29,7 +31,7 @@ struct sdg_job {
     struct sdg_rng rng, sampler_rng;
     bool one_rng;
     int clip_skip; // 1..layers as sdg_text_params.skip
-    int64_t seed;
+    uint64_t seed;
     int steps;
     double strength, start; // start: clock at the beginning of the call
     bool latent_only;       // no decoder is prepared
@@ -42,6 +44,9 @@ struct sdg_job {
 // `params` must outlive the job. To be cleared also after a failure.
 enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job);
 void sdg_job_clear(struct sdg_job *job);
+// What a part's difference from the negative prompt is multiplied with, before its weight: the guidance scale where it
+// is above 1 and not an input of the network.
+double sdg_job_scale(const struct sdg_job *job);
 double sdg_default_cfg_scale(const struct sdg_model *model);
 // The model's UNet takes mask and masked picture besides the latent.
 bool sdg_inpaints(const struct sdg_model *model);

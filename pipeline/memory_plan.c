@@ -15,12 +15,12 @@ static const double MIB = 1024.0 * 1024.0;
 
 static int prompt_chunks(struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    const char *texts[2] = {job->prompt, job->guidance ? job->negative : ""};
+    const struct sdg_branches *b = &job->branches;
     int chunks = 1;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < b->text_count; i++) {
         struct sdg_prompt_tokens tokens;
         if (sdg_prompt_tokenize(p->tokenizer[0], NULL, job->params->plain_prompt ? SDG_PROMPT_PLAIN : SDG_PROMPT_A1111,
-                                texts[i], &tokens) != SDG_OK)
+                                b->texts[i], &tokens) != SDG_OK)
             continue; // the text stage reports it
         if (tokens.chunks > chunks)
             chunks = tokens.chunks;
@@ -51,12 +51,11 @@ static enum sdg_result plan_network(struct sdg_pipeline *p, const struct sdg_job
     return SDG_OK;
 }
 
-// Those that fill a stage's tables are there together with its main program, whose arena is untouched meanwhile: of
-// both the larger counts. One branch at a time, what differs between the branches waits on the host.
-static enum sdg_result plan_filling(struct sdg_pipeline *p, const struct sdg_job *job, enum sdg_stage stage,
-                                    int64_t tokens, struct sdg_planned_network *filled)
+// The largest of the networks that fill a stage's tables, and what is kept of what they make.
+static enum sdg_result add_filling(struct sdg_pipeline *p, const struct sdg_job *job, enum sdg_stage stage,
+                                   int64_t tokens, const struct sdg_branch_groups *groups, size_t *filling,
+                                   size_t *kept)
 {
-    size_t filling = 0, kept = 0;
     for (int i = 1; i < SDG_NETWORK_COUNT; i++) {
         const struct sdg_network_row *row = sdg_network_row((enum sdg_network_kind)i);
         struct sdg_memory memory;
@@ -64,13 +63,30 @@ static enum sdg_result plan_filling(struct sdg_pipeline *p, const struct sdg_job
         if (row->residency != SDG_RESIDENT_FILL || row->stage != stage)
             continue;
         const struct sdg_network_shape shape = row->shape(p, job, tokens);
+        size_t copies;
         SDG_TRY(sdg_network_plan(p, (enum sdg_network_kind)i, &shape, &program));
         sdg_program_memory(program, &memory);
-        filling = memory.total > filling ? memory.total : filling;
-        for (int branch = 0; branch < 2 && job->split_guidance && row->differs(p); branch++)
-            kept = saturating_add(kept, sdg_snapshot_bytes(program));
+        *filling = memory.total > *filling ? memory.total : *filling;
+        if (!sdg_mul_size((size_t)row->kept(p, groups), sdg_snapshot_bytes(program), &copies))
+            copies = SIZE_MAX;
+        *kept = saturating_add(*kept, copies);
         sdg_program_destroy(&program);
     }
+    return SDG_OK;
+}
+
+// Those that fill a stage's tables are there together with its main program, whose arena is untouched meanwhile: of
+// both the larger counts. What differs between the runs of the main program waits on the host.
+static enum sdg_result plan_filling(struct sdg_pipeline *p, const struct sdg_job *job, enum sdg_stage stage,
+                                    int64_t tokens, struct sdg_planned_network *filled)
+{
+    struct sdg_branch_groups groups;
+    size_t filling = 0, kept = 0;
+    SDG_TRY(sdg_branch_groups_create(&p->log, &job->branches, sdg_unet_batch(job), &groups));
+    const enum sdg_result result = add_filling(p, job, stage, tokens, &groups, &filling, &kept);
+    sdg_branch_groups_clear(&groups);
+    if (result != SDG_OK)
+        return result;
     filled->host = saturating_add(filled->host, kept);
     filled->total = saturating_add(filled->total, kept);
     if (filling > filled->memory.arena)
@@ -209,7 +225,7 @@ static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const s
 
 enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan)
 {
-    const int64_t tokens = (int64_t)prompt_chunks(p, job) * SDG_TEXT_TOKENS;
+    const int64_t tokens = (int64_t)prompt_chunks(p, job) * sdg_tokenizer_length(p->tokenizer[0]);
     const int tile = job->tile * sdg_vae_factor(&p->model->vae_config);
     *plan = (struct sdg_memory_plan){0};
     for (int i = 0; i < SDG_STAGE_COUNT; i++)

@@ -16,12 +16,12 @@ static bool has_second_encoder(const struct sdg_pipeline *p, const struct sdg_jo
     return p->model->text_encoders > 1;
 }
 
+// A run takes a prompt and its negative, or one prompt; where there are more texts they take turns.
 static struct sdg_network_shape text_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
 {
-    (void)p;
-    return (struct sdg_network_shape){.batch = (job->guidance ? 2 : 1) * (tokens / SDG_TEXT_TOKENS),
-                                      .tokens = SDG_TEXT_TOKENS,
-                                      .skip = job->clip_skip};
+    const int length = sdg_tokenizer_length(p->tokenizer[0]);
+    return (struct sdg_network_shape){
+        .batch = (job->guidance ? 2 : 1) * (tokens / length), .tokens = length, .skip = job->clip_skip};
 }
 
 static enum sdg_result build_text(const struct sdg_pipeline *p, int encoder, const struct sdg_network_shape *shape,
@@ -34,6 +34,7 @@ static enum sdg_result build_text(const struct sdg_pipeline *p, int encoder, con
         .skip = (int)shape->skip,
         .final_norm = !sdxl,
         .pooled = sdxl && encoder == 1,
+        .mask_padding = !sdxl && p->model->text_config[encoder].mask_padding,
     };
     SDG_TRY(sdg_text_graph(&p->log, &p->model->text_config[encoder], &params, out));
     return sdg_graph_fuse(*out);
@@ -61,29 +62,36 @@ static const struct sdg_tensors *text_2_weights(const struct sdg_model *model)
     return model->text[1];
 }
 
-static size_t text_host(const struct sdg_pipeline *p, int encoder, const struct sdg_network_shape *shape)
+// Prompt embeddings of the whole picture.
+static size_t context_bytes(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
 {
-    return (size_t)(shape->batch * shape->tokens) * (size_t)p->model->text_config[encoder].hidden * sizeof(float);
+    return (size_t)job->branches.text_count * (size_t)tokens * (size_t)p->model->unet_config.cross_attention_dim *
+        sizeof(float);
+}
+
+static size_t text_host(const struct sdg_pipeline *p, const struct sdg_job *job, int encoder,
+                        const struct sdg_network_shape *shape)
+{
+    const int64_t tokens = shape->batch * shape->tokens; // of a prompt and its negative, where there is guidance
+    return (size_t)tokens * (size_t)p->model->text_config[encoder].hidden * sizeof(float) +
+        context_bytes(p, job, tokens / (job->guidance ? 2 : 1));
 }
 
 static size_t text_1_host(const struct sdg_pipeline *p, const struct sdg_job *job,
                           const struct sdg_network_shape *shape)
 {
-    (void)job;
-    return text_host(p, 0, shape);
+    return text_host(p, job, 0, shape);
 }
 
 static size_t text_2_host(const struct sdg_pipeline *p, const struct sdg_job *job,
                           const struct sdg_network_shape *shape)
 {
-    (void)job;
-    return text_host(p, 1, shape);
+    return text_host(p, job, 1, shape);
 }
 
 // ---- UNet ----
 
-// Samples per run: both branches of guidance, or one after the other.
-static int64_t unet_batch(const struct sdg_job *job)
+int sdg_unet_batch(const struct sdg_job *job)
 {
     return job->guidance && !job->split_guidance ? 2 : 1;
 }
@@ -92,19 +100,19 @@ static struct sdg_network_shape time_shape(const struct sdg_pipeline *p, const s
 {
     (void)tokens;
     return (struct sdg_network_shape){.rows = sdg_sampler_calls(job->sampler) *
-                                          sdg_unet_table_batch(&p->model->unet_config, unet_batch(job))};
+                                          sdg_unet_table_batch(&p->model->unet_config, sdg_unet_batch(job))};
 }
 
 static struct sdg_network_shape context_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
 {
     (void)p;
-    return (struct sdg_network_shape){.batch = unet_batch(job), .tokens = tokens};
+    return (struct sdg_network_shape){.batch = sdg_unet_batch(job), .tokens = tokens};
 }
 
 static struct sdg_network_shape step_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
 {
     (void)p;
-    return (struct sdg_network_shape){.batch = unet_batch(job),
+    return (struct sdg_network_shape){.batch = sdg_unet_batch(job),
                                       .height = job->latent_h,
                                       .width = job->latent_w,
                                       .tokens = tokens,
@@ -136,15 +144,21 @@ static enum sdg_result build_step(const struct sdg_pipeline *p, const struct sdg
     return sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &unet, out);
 }
 
-static bool time_differs(const struct sdg_pipeline *p)
+// Time tables of SDXL hold a part of the prompt. They have a row per call, so that a prompt may change with the step.
+bool sdg_keeps_times(const struct sdg_pipeline *p, const struct sdg_branch_groups *groups)
 {
-    return sdg_unet_table_batch(&p->model->unet_config, 2) == 2;
+    return groups->runs > 1 && sdg_unet_table_batch(&p->model->unet_config, 2) == 2;
 }
 
-static bool context_differs(const struct sdg_pipeline *p)
+static int times_kept(const struct sdg_pipeline *p, const struct sdg_branch_groups *groups)
+{
+    return sdg_keeps_times(p, groups) ? groups->runs : 0;
+}
+
+static int contexts_kept(const struct sdg_pipeline *p, const struct sdg_branch_groups *groups)
 {
     (void)p;
-    return true;
+    return groups->count > 1 ? groups->count : 0;
 }
 
 static const struct sdg_tensors *unet_weights(const struct sdg_model *model)
@@ -152,11 +166,11 @@ static const struct sdg_tensors *unet_weights(const struct sdg_model *model)
     return model->unet;
 }
 
-// The loop's latents: the sampler's history, the start, what goes in and comes out.
+// The loop's latents: the sampler's history, the start, what goes in and comes out; and the prompts.
 static size_t step_host(const struct sdg_pipeline *p, const struct sdg_job *job, const struct sdg_network_shape *shape)
 {
-    (void)p, (void)shape;
-    return job->latent_elements * sizeof(float) * 12;
+    return job->latent_elements * sizeof(float) * (size_t)(10 + job->branches.count) +
+        context_bytes(p, job, shape->tokens);
 }
 
 // ---- autoencoder ----
@@ -246,14 +260,14 @@ const struct sdg_network_row *sdg_network_row(enum sdg_network_kind kind)
                                    .shape = time_shape,
                                    .build = build_time,
                                    .weights = unet_weights,
-                                   .differs = time_differs},
+                                   .kept = times_kept},
         [SDG_NETWORK_UNET_CONTEXT] = {.name = "UNet, context",
                                       .stage = SDG_STAGE_UNET,
                                       .residency = SDG_RESIDENT_FILL,
                                       .shape = context_shape,
                                       .build = build_context,
                                       .weights = unet_weights,
-                                      .differs = context_differs},
+                                      .kept = contexts_kept},
         [SDG_NETWORK_UNET_STEP] = {.name = "UNet",
                                    .timed = {"unet", 2},
                                    .stage = SDG_STAGE_UNET,

@@ -26,18 +26,22 @@ struct sdg_network_row {
     bool rewritten;                     // p->hooks look at it, and quantized models change it
     enum sdg_network_kind loads_during; // another network's last run, by another thread
     bool (*wanted)(const struct sdg_pipeline *p, const struct sdg_job *job); // NULL: by every job
-    // `tokens`: of each prompt, a multiple of 77.
+    // `tokens`: of each prompt, a multiple of the tokenizer's length (77).
     struct sdg_network_shape (*shape)(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens);
     enum sdg_result (*build)(const struct sdg_pipeline *p, const struct sdg_network_shape *shape,
                              struct sdg_graph **out); // fused; what is made is the caller's also after a failure
     const struct sdg_tensors *(*weights)(const struct sdg_model *model);
-    // Of those that fill: whether what they make differs between the branches of guidance.
-    bool (*differs)(const struct sdg_pipeline *p);
+    // Of those that fill: for how many runs what they make is kept on the host, because the runs differ in it.
+    int (*kept)(const struct sdg_pipeline *p, const struct sdg_branch_groups *groups);
     // Bytes that the pipeline itself needs beside the program; NULL: none worth counting.
     size_t (*host)(const struct sdg_pipeline *p, const struct sdg_job *job, const struct sdg_network_shape *shape);
 };
 const struct sdg_network_row *sdg_network_row(enum sdg_network_kind kind);
 
+// Branches that the UNet runs at once: the prompt and its negative, or one.
+int sdg_unet_batch(const struct sdg_job *job);
+// Whether the time tables differ between the runs of one call.
+bool sdg_keeps_times(const struct sdg_pipeline *p, const struct sdg_branch_groups *groups);
 // The shape in which a job needs a network.
 struct sdg_network_shape sdg_network_shape(const struct sdg_pipeline *p, const struct sdg_job *job,
                                            enum sdg_network_kind kind, int64_t tokens);

@@ -29,7 +29,7 @@ enum sdg_network_kind { // in the order in which a picture needs them, but for t
 
 // What a network is made for; what it does not have is 0.
 struct sdg_network_shape {
-    int64_t batch;         // samples, prompts in pieces of 77 tokens
+    int64_t batch;         // samples, prompts in pieces of 77 tokens (sdg_tokenizer_length)
     int64_t height, width; // of its input: latent pixels, for the encoder pixels
     int64_t tokens;        // of each sample's prompt
     int64_t rows;          // of its tables, or that it fills
@@ -44,15 +44,16 @@ struct sdg_network {
 
 // Prompt embeddings as the UNet takes them; kept for the next picture.
 struct sdg_context {
-    char *prompt, *negative; // what they were made from; NULL = nothing kept
+    char **texts; // [count] what they were made from, as sdg_branches.texts; NULL = nothing kept
+    int count;
     int clip_skip;
-    bool plain, guidance, negative_absent;
-    int batch;  // 1, or 2: negative prompt first
-    int tokens; // 77 * chunks
+    bool plain;
+    int zeroed; // the first so many are zeros whatever their texts are
+    int tokens; // the tokenizer's length (77) * chunks
     int dim;
-    float *embedding; // [batch][tokens][dim]
+    float *embedding; // [count][tokens][dim]
     int pooled_dim;   // SDXL, else 0
-    float *pooled;    // [batch][pooled_dim]
+    float *pooled;    // [count][pooled_dim]
 };
 
 struct sdg_stage_backend {
@@ -63,10 +64,12 @@ struct sdg_stage_backend {
 };
 
 // Lets calibration and evaluation change the UNet's step graph (after fusion, before its type is set) and look at every
-// run of it.
+// run of it. What is NULL is not called.
 struct sdg_hooks {
     enum sdg_result (*rewrite)(void *user, struct sdg_graph *graph);
     enum sdg_result (*after_run)(void *user, struct sdg_program *program, int call);
+    // After all runs of a call: the scaled latent [elements], planar, and the answers [branches][pixels][channels].
+    enum sdg_result (*after_call)(void *user, int call, const float *input, const float *answers);
     void *user;
 };
 
@@ -95,6 +98,7 @@ struct sdg_pipeline {
     struct sdg_tokenizer *tokenizer[2];
     struct sdg_pool *pool; // NULL until it is needed
     struct sdg_stage_backend stage[SDG_STAGE_COUNT];
+    char backend_text[96], type_text[48]; // of all stages, for sdg_generate_info
     struct sdg_context context;
     struct sdg_network kept[SDG_NETWORK_COUNT]; // of those that their row says to keep; else empty
     int64_t context_serial;                     // raised when the context changes

@@ -50,7 +50,7 @@ static enum sdg_result print_kernels(const struct printer *out, struct sdg_pipel
         const struct sdg_network_row *row = sdg_network_row(kind);
         if (row->residency != SDG_RESIDENT_KEPT || !plan->networks[i].planned)
             continue;
-        const struct sdg_network_shape shape = row->shape(p, job, SDG_TEXT_TOKENS);
+        const struct sdg_network_shape shape = row->shape(p, job, sdg_tokenizer_length(p->tokenizer[0]));
         struct sdg_program *program;
         line(out, "kernels of the %s:", row->name);
         SDG_TRY(sdg_network_plan(p, kind, &shape, &program));
@@ -75,6 +75,21 @@ static void print_quantization(const struct printer *out, const struct sdg_pipel
              q->temporal_sites, q->site_count - q->temporal_sites);
 }
 
+// Nothing for a prompt that is the same at all steps.
+static enum sdg_result print_branches(const struct printer *out, struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    const struct sdg_branches *b = &job->branches;
+    struct sdg_branch_groups groups;
+    if (b->count <= 2 && b->text_count == b->count)
+        return SDG_OK;
+    SDG_TRY(sdg_branch_groups_create(&p->log, b, sdg_unet_batch(job), &groups));
+    line(out, "prompt: %d part%s%s, %d texts in all, %d run%s of the UNet per evaluation", b->count - b->guided,
+         b->count - b->guided > 1 ? "s" : "", b->guided ? " beside the negative prompt" : "", b->text_count,
+         groups.runs, groups.runs > 1 ? "s" : "");
+    sdg_branch_groups_clear(&groups);
+    return SDG_OK;
+}
+
 static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline *p, struct sdg_job *job, bool kernels)
 {
     const double mib = 1024.0 * 1024.0;
@@ -86,6 +101,7 @@ static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline
          !job->guidance            ? "off"
              : job->split_guidance ? "one branch at a time"
                                    : "as batch 2");
+    SDG_TRY(print_branches(out, p, job));
     print_quantization(out, p);
     for (int i = 0; i < SDG_STAGE_COUNT; i++) {
         const struct sdg_device_info *info = sdg_backend_info(p->stage[i].backend);

@@ -9,8 +9,5 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
 // Text and sampling stages of one picture for the sake of p->hooks and callbacks; the last latent is dropped, the
 // networks stay.
 enum sdg_result sdg_sample_latents(struct sdg_pipeline *p, const struct sdg_generate_params *generate);
-// Its beginning: the step's program in p->kept with everything that depends on the timesteps or on the prompt alone in
-// its tables.
-enum sdg_result sdg_sample_prepare(struct sdg_pipeline *p, struct sdg_job *job);
 
 #endif

@@ -1,125 +1,196 @@
 // Prompt -> embeddings: tokenize, run the text encoder(s), weight the tokens. The encoder lives only during this stage.
 #include "pipeline/text.h"
 
-#include "base/finite.h"
 #include "base/memory.h"
 #include "base/platform.h"
 #include "pipeline/networks.h"
 #include "text/prompt.h"
+#include "text/prompt_check.h"
 #include "text/text_encoder.h"
 
 #include <string.h>
 
-// The prompts of one picture as tokens: negative first when there are two.
+// The texts of one picture as tokens of one encoder, in the order of sdg_branches.texts.
 struct prompts {
-    struct sdg_prompt_tokens tokens[2];
-    int count, chunks; // chunks of each
+    struct sdg_prompt_tokens *tokens; // [count]
+    int count, chunks;                // chunks of each
 };
 
 static void prompts_clear(struct prompts *s)
 {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < s->count; i++)
         sdg_prompt_tokens_clear(&s->tokens[i]);
+    sdg_free(s->tokens);
+}
+
+// Said once, of the first text that is too long.
+static void warn_cut(const struct sdg_pipeline *p, const struct prompts *s, int negative_texts)
+{
+    for (int i = 0; i < s->count; i++) {
+        const struct sdg_prompt_tokens *t = &s->tokens[i];
+        if (!t->truncated)
+            continue;
+        sdg_say(&p->log, SDG_LOG_WARNING, "the %s was cut to %d tokens: left out is all from '%s' on",
+                i < negative_texts ? "negative prompt" : "prompt", t->chunks * (t->length - 2), t->cut);
+        return;
+    }
 }
 
 static enum sdg_result tokenize(struct sdg_pipeline *p, const struct sdg_job *job, int encoder, struct prompts *s)
 {
-    const char *texts[2] = {job->negative, job->prompt};
+    const struct sdg_branches *b = &job->branches;
     const struct sdg_tokenizer *t = p->tokenizer[encoder];
     enum sdg_prompt_syntax syntax = job->params->plain_prompt ? SDG_PROMPT_PLAIN : SDG_PROMPT_A1111;
-    *s = (struct prompts){.count = job->guidance ? 2 : 1};
+    s->tokens = sdg_alloc(&p->log, (size_t)b->text_count, sizeof *s->tokens, "a prompt's tokens");
+    if (!s->tokens)
+        return SDG_ERROR_MEMORY;
+    s->count = b->text_count;
     for (int i = 0; i < s->count; i++) {
-        const char *text = texts[job->guidance ? i : 1];
-        SDG_TRY(sdg_prompt_tokenize(t, &p->log, syntax, text, &s->tokens[i]));
-        if (s->tokens[i].truncated)
-            sdg_say(&p->log, SDG_LOG_WARNING, "the %s was cut to %d tokens",
-                    text == job->prompt ? "prompt" : "negative prompt", s->tokens[i].chunks * (SDG_TEXT_TOKENS - 2));
+        SDG_TRY(sdg_prompt_tokenize(t, &p->log, syntax, b->texts[i], &s->tokens[i]));
         if (s->tokens[i].chunks > s->chunks)
             s->chunks = s->tokens[i].chunks;
     }
+    if (encoder == 0)
+        warn_cut(p, s, b->negative_texts);
     for (int i = 0; i < s->count; i++)
         SDG_TRY(sdg_prompt_pad_chunks(t, &p->log, &s->tokens[i], s->chunks));
     return SDG_OK;
 }
 
-static enum sdg_result check_vocabulary(struct sdg_pipeline *p, int encoder)
+// Added tokens may have ids for which the text encoder has no embedding. It does not matter until one is used.
+static enum sdg_result check_ids(struct sdg_pipeline *p, int encoder, const struct prompts *s)
 {
-    size_t tokens = sdg_tokenizer_vocabulary(p->tokenizer[encoder]);
-    int rows = p->model->text_config[encoder].vocab_size;
-    if (tokens > (size_t)rows)
-        return sdg_fail(&p->log, SDG_ERROR_INPUT,
-                        "%s: the tokenizer has ids up to %zu, the text encoder only %d embeddings", p->model->path,
-                        tokens - 1, rows);
+    const int rows = p->model->text_config[encoder].vocab_size;
+    for (int i = 0; i < s->count; i++)
+        for (int k = 0; k < s->chunks * s->tokens[i].length; k++)
+            if (s->tokens[i].ids[k] >= rows)
+                return sdg_fail(&p->log, SDG_ERROR_INPUT,
+                                "%s: the prompt has the added token number %d, but %s/config.json says vocab_size %d: "
+                                "its embedding is missing",
+                                p->model->path, (int)s->tokens[i].ids[k], encoder ? "text_encoder_2" : "text_encoder",
+                                rows);
     return SDG_OK;
 }
 
-// SDXL: zeros for an absent negative prompt (force_zeros_for_empty_prompt).
-static bool zeroed(const struct sdg_pipeline *p, const struct sdg_job *job, int prompt)
+// SDXL: zeros for an absent negative prompt, unless the model says otherwise.
+static int zeroed(const struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    return p->model->text_encoders > 1 && job->guidance && prompt == 0 && job->negative_absent;
+    return p->model->text_encoders > 1 && p->model->zeros_for_no_prompt && job->negative_absent
+        ? job->branches.negative_texts
+        : 0;
 }
 
-static enum sdg_result run_program(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
-                                   float *hidden, size_t count)
+// Text `i`; beyond the end the last one is repeated.
+static const struct sdg_prompt_tokens *text_at(const struct prompts *s, int i)
 {
-    int32_t ids[2 * 16 * SDG_TEXT_TOKENS];
-    size_t per_prompt = (size_t)s->chunks * SDG_TEXT_TOKENS;
-    for (int i = 0; i < s->count; i++)
-        memcpy(ids + (size_t)i * per_prompt, s->tokens[i].ids, per_prompt * sizeof *ids);
-    SDG_TRY(sdg_program_write(program, "ids", ids, (size_t)s->count * per_prompt));
+    return &s->tokens[i < s->count ? i : s->count - 1];
+}
+
+// Of encoders that do not see padding, for each piece of each of `batch` texts from `first` on.
+static enum sdg_result write_padding(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
+                                     int first, int batch)
+{
+    const struct sdg_text_config *c = &p->model->text_config[0];
+    const int length = s->tokens[0].length;
+    const size_t piece = (size_t)length * (size_t)(c->hidden / c->heads), count = (size_t)(batch * s->chunks) * piece;
+    float *padding = sdg_alloc_raw(&p->log, count, sizeof *padding, "what masks padding");
+    if (!padding)
+        return SDG_ERROR_MEMORY;
+    for (int i = 0; i < batch * s->chunks; i++)
+        sdg_text_padding(c, text_at(s, first + i / s->chunks)->ids + (size_t)(i % s->chunks) * (size_t)length, length,
+                         padding + (size_t)i * piece);
+    const enum sdg_result result = sdg_program_write(program, "padding", padding, count);
+    sdg_free(padding);
+    return result;
+}
+
+// Runs the encoder on `batch` texts from `first` on.
+static enum sdg_result run_program(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
+                                   int first, int batch, float *hidden, size_t count)
+{
+    size_t per_prompt = (size_t)s->chunks * (size_t)s->tokens[0].length, all = (size_t)batch * per_prompt;
+    int32_t *ids = sdg_alloc_raw(&p->log, all, sizeof *ids, "the tokens of the prompts");
+    if (!ids)
+        return SDG_ERROR_MEMORY;
+    for (int i = 0; i < batch; i++)
+        memcpy(ids + (size_t)i * per_prompt, text_at(s, first + i)->ids, per_prompt * sizeof *ids);
+    enum sdg_result result = sdg_program_write(program, "ids", ids, all);
+    sdg_free(ids);
+    SDG_TRY(result);
+    if (p->model->text_encoders == 1 && p->model->text_config[0].mask_padding)
+        SDG_TRY(write_padding(p, program, s, first, batch));
     SDG_TRY(sdg_program_run(program, 0));
     SDG_TRY(sdg_program_read(program, "hidden", hidden, count));
-    return sdg_check_finite(&p->log, hidden, count, "the text encoder's output");
+    return sdg_program_check_finite(program, hidden, count, "the text encoder's output");
 }
 
-static enum sdg_result read_pooled(struct sdg_pipeline *p, struct sdg_program *program, const struct sdg_job *job,
-                                   const struct prompts *s)
+static enum sdg_result read_pooled(struct sdg_pipeline *p, struct sdg_program *program, const struct prompts *s,
+                                   int first, int batch)
 {
     const struct sdg_text_config *c = &p->model->text_config[1];
-    size_t dim = (size_t)c->projection_dim, tokens = (size_t)s->chunks * SDG_TEXT_TOKENS,
-           count = (size_t)s->count * tokens * dim;
+    const int length = s->tokens[0].length;
+    size_t dim = (size_t)c->projection_dim, tokens = (size_t)s->chunks * (size_t)length,
+           count = (size_t)batch * tokens * dim;
     float *projected = sdg_alloc_raw(&p->log, count, sizeof *projected, "pooled prompt embeddings");
     if (!projected)
         return SDG_ERROR_MEMORY;
     enum sdg_result result = sdg_program_read(program, "projected", projected, count);
-    for (int i = 0; i < s->count && result == SDG_OK; i++) {
-        size_t end = (size_t)sdg_text_end_position(c, s->tokens[i].ids, SDG_TEXT_TOKENS); // of the first chunk
-        memcpy(p->context.pooled + (size_t)i * dim, projected + ((size_t)i * tokens + end) * dim,
-               dim * sizeof *projected);
-        if (zeroed(p, job, i))
-            memset(p->context.pooled + (size_t)i * dim, 0, dim * sizeof *projected);
+    for (int i = 0; i < batch && first + i < s->count && result == SDG_OK; i++) {
+        const int text = first + i;
+        size_t end = (size_t)sdg_text_end_position(c, s->tokens[text].ids, length); // of the first chunk
+        float *to = p->context.pooled + (size_t)text * dim;
+        memcpy(to, projected + ((size_t)i * tokens + end) * dim, dim * sizeof *projected);
+        if (text < p->context.zeroed)
+            memset(to, 0, dim * sizeof *projected);
     }
     sdg_free(projected);
     return result;
 }
 
-// Runs one encoder and puts its `dim` numbers per token at column `column` of the context.
+// Puts one text's `dim` numbers per token at column `column` of the context.
+static void place(struct sdg_context *context, int text, const float *hidden, int dim, int column)
+{
+    const size_t tokens = (size_t)context->tokens;
+    for (size_t t = 0; t < tokens; t++) {
+        float *to = context->embedding + ((size_t)text * tokens + t) * (size_t)context->dim + column;
+        memcpy(to, hidden + t * (size_t)dim, (size_t)dim * sizeof *to);
+        if (text < context->zeroed)
+            memset(to, 0, (size_t)dim * sizeof *to);
+    }
+}
+
+// Runs one encoder on all texts, `batch` at a time.
+static enum sdg_result encode_texts(struct sdg_pipeline *p, struct sdg_program *program, int encoder,
+                                    const struct prompts *s, int batch, float *hidden, int column)
+{
+    struct sdg_context *context = &p->context;
+    const int dim = p->model->text_config[encoder].hidden;
+    const size_t per_prompt = (size_t)context->tokens * (size_t)dim;
+    for (int first = 0; first < s->count; first += batch) {
+        SDG_TRY(run_program(p, program, s, first, batch, hidden, (size_t)batch * per_prompt));
+        if (context->pooled && encoder == 1)
+            SDG_TRY(read_pooled(p, program, s, first, batch));
+        for (int i = 0; i < batch && first + i < s->count; i++) {
+            sdg_prompt_apply_weights(&s->tokens[first + i], hidden + (size_t)i * per_prompt, dim);
+            place(context, first + i, hidden + (size_t)i * per_prompt, dim, column);
+        }
+    }
+    return SDG_OK;
+}
+
 static enum sdg_result encode(struct sdg_pipeline *p, const struct sdg_job *job, int encoder, const struct prompts *s,
                               int column)
 {
-    struct sdg_context *context = &p->context;
-    int dim = p->model->text_config[encoder].hidden;
-    size_t tokens = (size_t)context->tokens, per_prompt = tokens * (size_t)dim, count = per_prompt * (size_t)s->count;
     const enum sdg_network_kind network = encoder ? SDG_NETWORK_TEXT_2 : SDG_NETWORK_TEXT;
-    const struct sdg_network_shape shape = sdg_network_shape(p, job, network, context->tokens);
+    const struct sdg_network_shape shape = sdg_network_shape(p, job, network, p->context.tokens);
+    const size_t numbers = (size_t)(shape.batch * shape.tokens) * (size_t)p->model->text_config[encoder].hidden;
     struct sdg_program *program = NULL;
-    float *hidden = sdg_alloc_raw(&p->log, count, sizeof *hidden, "prompt embeddings");
+    float *hidden = sdg_alloc_raw(&p->log, numbers, sizeof *hidden, "prompt embeddings");
     enum sdg_result result = hidden ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = sdg_network_compile(p, network, &shape, &program);
     if (result == SDG_OK)
-        result = run_program(p, program, s, hidden, count);
-    if (result == SDG_OK && context->pooled && encoder == 1)
-        result = read_pooled(p, program, job, s);
-    for (int i = 0; i < s->count && result == SDG_OK; i++) {
-        sdg_prompt_apply_weights(&s->tokens[i], hidden + (size_t)i * per_prompt, dim);
-        for (size_t t = 0; t < tokens; t++) {
-            float *to = context->embedding + ((size_t)i * tokens + t) * (size_t)context->dim + column;
-            memcpy(to, hidden + (size_t)i * per_prompt + t * (size_t)dim, (size_t)dim * sizeof *to);
-            if (zeroed(p, job, i))
-                memset(to, 0, (size_t)dim * sizeof *to);
-        }
-    }
+        result = encode_texts(p, program, encoder, s, (int)shape.batch / s->chunks, hidden, column);
     if (program)
         sdg_program_destroy(&program);
     sdg_free(hidden);
@@ -128,30 +199,47 @@ static enum sdg_result encode(struct sdg_pipeline *p, const struct sdg_job *job,
 
 static void context_clear(struct sdg_context *c)
 {
-    sdg_free(c->prompt);
-    sdg_free(c->negative);
+    for (int i = 0; c->texts && i < c->count; i++)
+        sdg_free(c->texts[i]);
+    sdg_free(c->texts);
     sdg_free(c->embedding);
     sdg_free(c->pooled);
     *c = (struct sdg_context){0};
 }
 
-static bool context_fits(const struct sdg_context *c, const struct sdg_job *job)
+static bool context_fits(const struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    return c->prompt && strcmp(c->prompt, job->prompt) == 0 && c->negative_absent == job->negative_absent &&
-        strcmp(c->negative, job->negative) == 0 && c->clip_skip == job->clip_skip &&
-        c->plain == job->params->plain_prompt && c->guidance == job->guidance;
+    const struct sdg_context *c = &p->context;
+    const struct sdg_branches *b = &job->branches;
+    bool same = c->texts && c->count == b->text_count && c->zeroed == zeroed(p, job) &&
+        c->clip_skip == job->clip_skip && c->plain == job->params->plain_prompt;
+    for (int i = 0; same && i < c->count; i++)
+        same = strcmp(c->texts[i], b->texts[i]) == 0;
+    return same;
+}
+
+static enum sdg_result keep_texts(struct sdg_pipeline *p, const struct sdg_branches *b)
+{
+    struct sdg_context *c = &p->context;
+    c->texts = sdg_alloc(&p->log, (size_t)b->text_count, sizeof *c->texts, "a prompt's texts");
+    for (int i = 0; c->texts && i < b->text_count; i++) {
+        c->texts[i] = sdg_strdup(&p->log, b->texts[i]);
+        if (!c->texts[i])
+            return SDG_ERROR_MEMORY;
+    }
+    return c->texts ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
 static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_job *job, int chunks)
 {
     struct sdg_context *c = &p->context;
+    const int count = job->branches.text_count;
     context_clear(c);
-    *c = (struct sdg_context){.clip_skip = job->clip_skip,
+    *c = (struct sdg_context){.count = count,
+                              .clip_skip = job->clip_skip,
                               .plain = job->params->plain_prompt,
-                              .guidance = job->guidance,
-                              .negative_absent = job->negative_absent,
-                              .batch = job->guidance ? 2 : 1,
-                              .tokens = chunks * SDG_TEXT_TOKENS};
+                              .zeroed = zeroed(p, job),
+                              .tokens = chunks * sdg_tokenizer_length(p->tokenizer[0])};
     for (int i = 0; i < p->model->text_encoders; i++)
         c->dim += p->model->text_config[i].hidden;
     if (c->dim != p->model->unet_config.cross_attention_dim)
@@ -160,19 +248,14 @@ static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_j
                         p->model->unet_config.cross_attention_dim);
     if (p->model->text_encoders > 1)
         c->pooled_dim = p->model->text_config[1].projection_dim;
-    c->embedding = sdg_alloc(&p->log, (size_t)c->batch * (size_t)c->tokens * (size_t)c->dim, sizeof *c->embedding,
-                             "prompt embeddings");
+    size_t numbers;
+    if (!sdg_mul_size((size_t)count, (size_t)c->tokens * (size_t)c->dim, &numbers))
+        numbers = SIZE_MAX;
+    c->embedding = sdg_alloc(&p->log, numbers, sizeof *c->embedding, "prompt embeddings");
     c->pooled = c->pooled_dim
-        ? sdg_alloc(&p->log, (size_t)c->batch * (size_t)c->pooled_dim, sizeof *c->pooled, "pooled prompt embeddings")
+        ? sdg_alloc(&p->log, (size_t)count * (size_t)c->pooled_dim, sizeof *c->pooled, "pooled prompt embeddings")
         : NULL;
-    c->negative = sdg_strdup(&p->log, job->negative);
-    char *prompt = sdg_strdup(&p->log, job->prompt);
-    if (!c->embedding || (c->pooled_dim && !c->pooled) || !c->negative || !prompt) {
-        sdg_free(prompt);
-        return SDG_ERROR_MEMORY;
-    }
-    c->prompt = prompt;
-    return SDG_OK;
+    return c->embedding && (c->pooled || !c->pooled_dim) ? keep_texts(p, &job->branches) : SDG_ERROR_MEMORY;
 }
 
 void sdg_context_clear(struct sdg_pipeline *p)
@@ -180,23 +263,33 @@ void sdg_context_clear(struct sdg_pipeline *p)
     context_clear(&p->context);
 }
 
+static void warn(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    if (job->params->plain_prompt)
+        return;
+    if (job->branches.guided)
+        sdg_prompt_warn(&p->log, job->negative, true, job->branches.steps, job->steps);
+    sdg_prompt_warn(&p->log, job->prompt, false, job->branches.steps, job->steps);
+}
+
 enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job)
 {
-    if (context_fits(&p->context, job))
+    if (context_fits(p, job))
         return SDG_OK;
+    warn(p, job);
     struct prompts s[2] = {0};
     enum sdg_result result = SDG_OK;
     int column = 0;
     for (int i = 0; i < p->model->text_encoders && result == SDG_OK; i++) {
-        result = check_vocabulary(p, i);
+        result = tokenize(p, job, i, &s[i]);
         if (result == SDG_OK)
-            result = tokenize(p, job, i, &s[i]);
+            result = check_ids(p, i, &s[i]);
     }
     if (result == SDG_OK && p->model->text_encoders > 1 && s[1].chunks != s[0].chunks)
         result = sdg_fail(
             &p->log, SDG_ERROR_INPUT,
-            "%s: its two tokenizers cut the prompt into different numbers of pieces; shorten the prompt to 75 tokens",
-            p->model->path);
+            "%s: its two tokenizers cut the prompt into different numbers of pieces; shorten the prompt to %d tokens",
+            p->model->path, s[0].tokens[0].length - 2);
     if (result == SDG_OK)
         result = context_create(p, job, s[0].chunks);
     for (int i = 0; i < p->model->text_encoders && result == SDG_OK; i++) {

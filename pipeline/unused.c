@@ -2,6 +2,7 @@
 
 #include "formats/quantized_folder.h"
 #include "graph/leftovers.h"
+#include "graph/weights.h"
 #include "pipeline/networks.h"
 #include "text/text_encoder.h"
 #include "unet/unet.h"
@@ -14,6 +15,7 @@ enum { GRAPHS_MAX = 3 };
 struct networks {
     struct sdg_graph *graphs[GRAPHS_MAX];
     size_t count;
+    size_t needed; // of them, the first ones: by every picture
 };
 
 // Names do not depend on shapes: the smallest ones do.
@@ -37,6 +39,9 @@ static enum sdg_result add_vae(const struct sdg_pipeline *p, struct networks *n)
 {
     const int64_t factor = sdg_vae_factor(&p->model->vae_config);
     SDG_TRY(add_network(p, n, SDG_NETWORK_DECODER, (struct sdg_network_shape){.height = 1, .width = 1}));
+    n->needed = n->count;
+    if (p->model->vae_config.decoder_only)
+        return SDG_OK;
     return add_network(p, n, SDG_NETWORK_ENCODER, (struct sdg_network_shape){.height = factor, .width = factor});
 }
 
@@ -60,11 +65,30 @@ static bool belongs_to_quantization(const char *name)
     return sdg_correction_is_tensor(name);
 }
 
+// What every picture reads is there and has its shape, before anything is computed.
+static enum sdg_result check_weights(const struct sdg_pipeline *p, const struct sdg_graph *graph,
+                                     const struct sdg_tensors *tensors)
+{
+    struct sdg_weight weight;
+    for (size_t i = 1; i < graph->value_count; i++)
+        if (graph->values[i].kind == SDG_VALUE_WEIGHT)
+            SDG_TRY(sdg_weight_find(&p->log, tensors, &graph->values[i], &weight));
+    return SDG_OK;
+}
+
+// Left over from an encoder that was taken out.
+static bool belongs_to_encoder(const char *name)
+{
+    return strncmp(name, "quant_conv.", strlen("quant_conv.")) == 0;
+}
+
 static enum sdg_result finish(const struct sdg_pipeline *p, struct networks *n, enum sdg_result result,
                               const struct sdg_tensors *tensors, bool (*expected)(const char *name))
 {
     if (result == SDG_OK)
         result = sdg_leftovers_check(&p->log, tensors, (const struct sdg_graph *const *)n->graphs, n->count, expected);
+    for (size_t i = 0; result == SDG_OK && i < (n->needed ? n->needed : n->count); i++)
+        result = check_weights(p, n->graphs[i], tensors);
     for (size_t i = 0; i < n->count; i++)
         sdg_graph_destroy(&n->graphs[i]);
     return result;
@@ -76,7 +100,7 @@ enum sdg_result sdg_unused_check(const struct sdg_pipeline *p)
     struct networks unet = {0}, vae = {0};
     const bool quantized = m->unet_config.quantization.present;
     SDG_TRY(finish(p, &unet, add_unet(p, &unet), m->unet, quantized ? belongs_to_quantization : NULL));
-    SDG_TRY(finish(p, &vae, add_vae(p, &vae), m->vae, NULL));
+    SDG_TRY(finish(p, &vae, add_vae(p, &vae), m->vae, m->vae_config.decoder_only ? belongs_to_encoder : NULL));
     for (int i = 0; i < m->text_encoders; i++) {
         struct networks text = {0};
         SDG_TRY(finish(p, &text, add_text(p, &text, i), m->text[i], NULL));

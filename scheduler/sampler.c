@@ -35,8 +35,10 @@ static const struct method row_HEUN = {NULL,         "HeunDiscreteScheduler", sd
 static const struct method row_DPM2 = {
     NULL, "KDPM2DiscreteScheduler", sdg_walk_dpm2, 0, TAKES_ANY, false, {SIGMA_RULES, .rounding = SDG_ROUND_KARRAS}};
 static const struct method row_DPMPP2S_A = {NULL, NULL, sdg_walk_dpmpp2s_a, 1, TAKES_ANY, false, {K_DIFFUSION_RULES}};
-static const struct method row_DPMPP2M = {
-    NULL, "DPMSolverMultistepScheduler", sdg_walk_dpmpp2m, 0, TAKES_ANY, false, {SOLVER_RULES}};
+static const struct method row_DPMPP2M = {NULL,  "DPMSolverMultistepScheduler",     sdg_walk_dpm, 0, TAKES_ANY,
+                                          false, {SOLVER_RULES, .dpm_solver = true}};
+static const struct method row_DPMPP2M_SDE = {
+    NULL, NULL, sdg_walk_dpm_sde, 1, TAKES_ANY, false, {SOLVER_RULES, .dpm_solver = true}};
 static const struct method row_DPMPP2MV2 = {NULL, NULL, sdg_walk_dpmpp2mv2, 0, TAKES_ANY, false, {K_DIFFUSION_RULES}};
 static const struct method row_DDIM = {
     "ddim_leading", "DDIMScheduler", sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}};
@@ -44,8 +46,13 @@ static const struct method row_DDIM_TRAILING = {
     NULL, NULL, sdg_walk_ddim, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_WHOLE}};
 static const struct method row_PNDM = {
     "plms", "PNDMScheduler", sdg_walk_pndm, 0, TAKES_OWN_TIMESTEPS, false, {.points = SDG_POINTS_WHOLE}};
-static const struct method row_UNIPC = {
-    NULL, "UniPCMultistepScheduler", sdg_walk_unipc, 0, TAKES_SIGMA_SCHEDULES, false, {SOLVER_RULES}};
+static const struct method row_UNIPC = {NULL,
+                                        "UniPCMultistepScheduler",
+                                        sdg_walk_unipc,
+                                        0,
+                                        TAKES_SIGMA_SCHEDULES,
+                                        false,
+                                        {SOLVER_RULES, .ends_at_previous = true}};
 static const struct method row_LMS = {NULL, "LMSDiscreteScheduler", sdg_walk_lms, 0, TAKES_ANY, false, {SIGMA_RULES}};
 static const struct method row_LCM = {
     NULL, "LCMScheduler", sdg_walk_lcm, 0, TAKES_SIGMA_SCHEDULES, true, {.points = SDG_POINTS_LCM}};
@@ -82,12 +89,27 @@ int sdg_method_from_name(const char *name)
     return -1;
 }
 
-int sdg_method_from_class(const char *class_name)
+int sdg_method_of_config(const struct sdg_scheduler_config *config)
 {
+    static const struct {
+        const char *class_name;
+        enum sdg_method method;
+    } more[] = {
+        {"DDIMParallelScheduler", SDG_METHOD_DDIM}, // the same, but for several steps at once
+        {"DDPMParallelScheduler", SDG_METHOD_DDPM},
+        {"EDMEulerScheduler", SDG_METHOD_EULER}, // for other networks
+        {"EDMDPMSolverMultistepScheduler", SDG_METHOD_DPMPP2M},
+    };
+    const enum sdg_algorithm algorithm = config->solver.algorithm;
+    int method = -1;
     for (int i = 0; i < SDG_METHOD_COUNT; i++)
-        if (methods[i]->class_name && strcmp(class_name, methods[i]->class_name) == 0)
-            return i;
-    return -1;
+        if (methods[i]->class_name && strcmp(config->class_name, methods[i]->class_name) == 0)
+            method = i;
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        if (strcmp(config->class_name, more[i].class_name) == 0)
+            method = (int)more[i].method;
+    const bool stochastic = algorithm == SDG_ALGORITHM_SDE_DPMPP || algorithm == SDG_ALGORITHM_SDE_DPM;
+    return method == SDG_METHOD_DPMPP2M && stochastic ? SDG_METHOD_DPMPP2M_SDE : method;
 }
 
 const char *sdg_method_label(enum sdg_method method)
@@ -154,6 +176,33 @@ static enum sdg_result check_lcm(const struct sdg_log *log, const struct sdg_sam
     return SDG_OK;
 }
 
+// The model's options belong to its own schedule; whoever names another one means the sampler as it is known.
+static struct sdg_solver solver_of(const struct sdg_sampler_params *params)
+{
+    struct sdg_solver solver = {0};
+    if (params->schedule == SDG_SCHEDULE_MODEL && !params->sigmas)
+        solver = params->config->solver;
+    if (solver.order < 1 || solver.order > 3)
+        solver.order = 2;
+    return solver;
+}
+
+// PNDM's Runge-Kutta steps come first and are three, with a fourth to go on to.
+static enum sdg_result check_start(const struct sdg_log *log, const struct sdg_sampler_params *params, int steps)
+{
+    if (params->method != SDG_METHOD_PNDM || !solver_of(params).runge_kutta_start)
+        return SDG_OK;
+    if (steps < 4)
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "steps: %d, but the model's scheduler (PNDM with skip_prk_steps false) takes at least 4",
+                        steps);
+    if (params->first_step > 0)
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                        "the model's scheduler (PNDM with skip_prk_steps false) starts from noise alone: choose a "
+                        "sampling method for image to image");
+    return SDG_OK;
+}
+
 static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_sampler_params *params)
 {
     if ((unsigned)params->method >= SDG_METHOD_COUNT || (unsigned)params->schedule >= SDG_SCHEDULE_COUNT)
@@ -180,6 +229,7 @@ static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_
         return sdg_fail(log, SDG_ERROR_USAGE, "eta: %g, should be 0 .. 1", params->eta);
     if (params->elements == 0)
         return sdg_fail(log, SDG_ERROR_USAGE, "the latent is empty");
+    SDG_TRY(check_start(log, params, steps));
     if (method->rules.points == SDG_POINTS_LCM && !follows_sigmas(params))
         return check_lcm(log, params);
     return SDG_OK;
@@ -195,6 +245,7 @@ struct sdg_sampler {
     size_t elements;
     float *saved, *noise, *history[SDG_WALK_HISTORY]; // [elements] each, where the calls use them
     float *memory;                                    // of the vectors
+    int depth;                                        // of the history
     int latest;                                       // index in history[] of the last one pushed
 };
 
@@ -210,17 +261,16 @@ static void combine_uses(const struct sdg_combination *c, bool *saved, int *hist
 static enum sdg_result allocate_vectors(const struct sdg_log *log, struct sdg_sampler *s)
 {
     bool saved = false, draws = false;
-    int history = 0;
     for (int i = 0; i < s->count; i++) {
-        combine_uses(&s->calls[i].update, &saved, &history);
-        combine_uses(&s->calls[i].correction, &saved, &history);
+        combine_uses(&s->calls[i].update, &saved, &s->depth);
+        combine_uses(&s->calls[i].correction, &saved, &s->depth);
         draws = draws || s->calls[i].draw;
     }
     for (int i = 0; i < s->count; i++) {
         s->calls[i].save = s->calls[i].save && saved;
-        s->calls[i].push = s->calls[i].push && history;
+        s->calls[i].push = s->calls[i].push && s->depth;
     }
-    size_t vectors = (size_t)saved + draws + (history ? SDG_WALK_HISTORY : 0), bytes;
+    size_t vectors = (size_t)saved + draws + (size_t)s->depth, bytes;
     if (!sdg_mul_size(s->elements, sizeof(float), &bytes))
         return sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for a latent of %zu elements", s->elements);
     s->memory = sdg_alloc(log, vectors, bytes, "sampler");
@@ -235,7 +285,7 @@ static enum sdg_result allocate_vectors(const struct sdg_log *log, struct sdg_sa
         s->noise = next;
         next += s->elements;
     }
-    for (int k = 0; k < SDG_WALK_HISTORY && history; k++)
+    for (int k = 0; k < s->depth; k++)
         s->history[k] = next + (size_t)k * s->elements;
     return SDG_OK;
 }
@@ -247,11 +297,12 @@ static enum sdg_result build(const struct sdg_log *log, const struct sdg_sampler
     bool zero = method->keeps_zero && params->config->prediction != SDG_PREDICT_EPSILON;
     SDG_TRY(sdg_levels_create(log, params->config, zero, &walk->levels));
     SDG_TRY(sdg_steps_create(log, params, &method->rules, &walk->levels, &walk->steps));
-    s->calls = sdg_alloc(log, 2 * (size_t)walk->steps.count + 1, sizeof *s->calls, "sampler");
+    s->calls = sdg_alloc(log, sdg_walk_most_calls(walk->steps.count), sizeof *s->calls, "sampler");
     if (!s->calls)
         return SDG_ERROR_MEMORY;
     walk->params = params;
     walk->eta = params->eta < 0 ? method->eta : params->eta;
+    walk->solver = solver_of(params);
     walk->calls = s->calls;
     method->fill(walk);
 
@@ -363,22 +414,22 @@ static double clipped(double x, double range) // not a number stays that
     return x > range ? range : x < -range ? -range : x;
 }
 
-static double combine(const struct sdg_combination *c, const struct terms *t)
+static double combine(const struct sdg_combination *c, const struct terms *t, int depth)
 {
     double sum = c->latent * t->latent + c->saved * t->saved + c->output * t->output + c->prediction * t->prediction;
-    for (int k = 0; k < SDG_WALK_HISTORY; k++)
+    for (int k = 0; k < depth; k++)
         sum += c->history[k] * t->history[k];
     return sum + c->noise * t->noise;
 }
 
 static const float *past(const struct sdg_sampler *s, int k) // the k-th last prediction
 {
-    return s->history[(s->latest + SDG_WALK_HISTORY - k) % SDG_WALK_HISTORY];
+    return s->history[(s->latest + s->depth - k) % s->depth];
 }
 
 static void forget(struct sdg_sampler *s) // what an earlier walk left
 {
-    for (int k = 0; k < SDG_WALK_HISTORY && s->history[0]; k++)
+    for (int k = 0; k < s->depth; k++)
         memset(s->history[k], 0, s->elements * sizeof(float));
     if (s->saved)
         memset(s->saved, 0, s->elements * sizeof(float));
@@ -393,17 +444,17 @@ void sdg_sampler_step(struct sdg_sampler *s, int call, const float *model_output
         forget(s);
     if (c->draw)
         sdg_rng_normal(rng, s->noise, s->elements);
-    int next = (s->latest + 1) % SDG_WALK_HISTORY;
+    int next = s->depth ? (s->latest + 1) % s->depth : 0;
     for (size_t i = 0; i < s->elements; i++) {
         struct terms t = {.latent = (double)latent[i], .output = (double)model_output[i]};
         t.prediction = clipped(c->p_latent * t.latent + c->p_output * t.output, s->clip_range);
         t.saved = s->saved ? (double)s->saved[i] : 0;
         t.noise = c->draw ? (double)s->noise[i] : 0;
-        for (int k = 0; k < SDG_WALK_HISTORY && s->history[0]; k++)
+        for (int k = 0; k < s->depth; k++)
             t.history[k] = (double)past(s, k)[i];
         if (c->correct)
-            t.latent = combine(&c->correction, &t);
-        latent[i] = (float)combine(&c->update, &t);
+            t.latent = combine(&c->correction, &t, s->depth);
+        latent[i] = (float)combine(&c->update, &t, s->depth);
         if (c->save)
             s->saved[i] = (float)t.latent;
         if (c->push)

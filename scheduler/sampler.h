@@ -6,7 +6,10 @@
 // so-many-th of the 50 they were distilled for). model: spacing, offset and sigmas as scheduler_config.json says.
 // karras, exponential, beta: sigmas between the first and last of discrete, as diffusers. sgm_uniform, simple: as in
 // ComfyUI and stable-diffusion.cpp. ays: Align Your Steps' levels for Stable Diffusion 1.5. On the last six, ddim, ddpm
-// and lcm take a(t) = 1 / (sigma^2 + 1) with fractional timesteps; pndm and tcd refuse them.
+// and lcm take a(t) = 1 / (sigma^2 + 1) with fractional timesteps; pndm and tcd refuse them. With the model's schedule
+// go its options of the solver (struct sdg_solver); with any other the sampler is diffusers' default, or k-diffusion's.
+// A model of EDM's kind has its own range of sigmas, which discrete, simple and the like take from an even table in log
+// sigma; all samplers draw with it.
 //
 // One sampler object walks one picture: for call i = 0 .. calls-1
 //     sdg_sampler_scale_input(s, i, latent, model_input)    what the UNet sees
@@ -44,8 +47,9 @@ int sdg_schedule_from_name(const char *name);
 // As A1111's web interface writes them ("DPM++ 2M", "Align Your Steps").
 const char *sdg_method_label(enum sdg_method method);
 const char *sdg_schedule_label(enum sdg_schedule schedule);
-// The sampler named by a scheduler_config.json's _class_name (PNDMScheduler -> pndm, ...); -1 if there is none like it.
-int sdg_method_from_class(const char *class_name);
+// The sampler that a scheduler_config.json describes by its class (PNDMScheduler -> pndm, ...) and, for DPM-Solver, its
+// algorithm; -1 if there is none like it.
+int sdg_method_of_config(const struct sdg_scheduler_config *config);
 
 struct sdg_sampler_params {
     enum sdg_method method;
@@ -55,12 +59,16 @@ struct sdg_sampler_params {
     // img2img: so many steps of the schedule are left out at the front (0 = txt2img), 0 .. steps - 1;
     // diffusers' strength means steps - (int)(steps * strength)
     int first_step;
-    // share of fresh noise, 0 .. 1, for ddim, euler_a, dpm++2s_a, tcd; negative = the method's default (0, 1, 1, 0.3)
+    // share of fresh noise, 0 .. 1, for ddim, euler_a, dpm++2s_a, dpm++2m_sde, tcd; negative = the method's default (0,
+    // 1, 1, 1, 0.3)
     double eta;
     // custom sigmas (--sigmas), falling, `sigma_count` of them (a final 0 is appended if missing); or NULL.
     const double *sigmas;
     int sigma_count; // They replace `schedule` and `steps`. Methods: euler*, heun, dpm2, dpm++*, lms
     size_t elements; // of one latent
+    // Image to image as diffusers' pipeline for latent consistency models has it: lcm and tcd choose among the lowest
+    // so many of the model's original_inference_steps timesteps, steps .. original; 0 = all. No step is left out then.
+    int lcm_points;
 };
 
 struct sdg_sampler;

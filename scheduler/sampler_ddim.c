@@ -26,7 +26,6 @@ static double ddim_alpha_after(const struct sdg_walk *walk, int i)
 // Song et al. 2021 (DDIM), eq. 12 and 16. With eta > 0 a draw on every step, the last included.
 void sdg_walk_ddim(struct sdg_walk *walk)
 {
-    enum sdg_prediction kind = walk->params->config->prediction;
     int first = walk->params->first_step;
     walk->clip = walk->params->config->clip_sample;
     for (int i = first; i < walk->steps.count; i++) {
@@ -35,8 +34,8 @@ void sdg_walk_ddim(struct sdg_walk *walk)
         double deviation = walk->eta * sqrt(fmax(variance, 0));
         double direction = sqrt(fmax(1 - after - deviation * deviation, 0));
         struct sdg_call *call = sdg_walk_alpha_call(walk, i, walk->steps.timesteps[i], alpha);
-        sdg_call_predict(call, sdg_alpha_picture(kind, alpha));
-        struct sdg_linear noise = sdg_alpha_noise(kind, alpha);
+        sdg_call_predict(call, sdg_alpha_picture(walk, alpha));
+        struct sdg_linear noise = sdg_alpha_noise(walk, alpha);
         call->update = (struct sdg_combination){.latent = direction * noise.latent,
                                                 .output = direction * noise.output,
                                                 .prediction = sqrt(after),
@@ -45,10 +44,10 @@ void sdg_walk_ddim(struct sdg_walk *walk)
     }
 }
 
-// Ho et al. 2020 (DDPM), eq. 6 and 7, with the variance of eq. 7 ("fixed small"). No draw where the walk ends at t = 0.
+// Ho et al. 2020 (DDPM), eq. 6 and 7, with the variance of eq. 7 ("fixed small") or the step's beta ("fixed large"). No
+// draw where the walk ends at t = 0.
 void sdg_walk_ddpm(struct sdg_walk *walk)
 {
-    enum sdg_prediction kind = walk->params->config->prediction;
     int first = walk->params->first_step;
     walk->clip = walk->params->config->clip_sample;
     for (int i = first; i < walk->steps.count; i++) {
@@ -56,11 +55,12 @@ void sdg_walk_ddpm(struct sdg_walk *walk)
         double alpha = alpha_at(walk, i), after = last ? 1 : alpha_at(walk, i + 1);
         double kept = alpha / after; // the step's own alpha; its beta is 1 - kept
         struct sdg_call *call = sdg_walk_alpha_call(walk, i, walk->steps.timesteps[i], alpha);
-        sdg_call_predict(call, sdg_alpha_picture(kind, alpha));
+        sdg_call_predict(call, sdg_alpha_picture(walk, alpha));
         call->update.prediction = sqrt(after) * (1 - kept) / (1 - alpha);
         call->update.latent = sqrt(kept) * (1 - after) / (1 - alpha);
         call->draw = walk->steps.timesteps[i] > 0;
         if (call->draw)
-            call->update.noise = sqrt(fmax((1 - after) / (1 - alpha) * (1 - kept), 1e-20));
+            call->update.noise =
+                sqrt(walk->solver.large_variance ? 1 - kept : fmax((1 - after) / (1 - alpha) * (1 - kept), 1e-20));
     }
 }

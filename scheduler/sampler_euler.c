@@ -7,7 +7,7 @@
 static struct sdg_call *derivative_call(struct sdg_walk *walk, int step, double timestep, double sigma)
 {
     struct sdg_call *call = sdg_walk_sigma_call(walk, step, timestep, sigma);
-    sdg_call_predict(call, sdg_sigma_derivative(walk->params->config->prediction, sigma));
+    sdg_call_predict(call, sdg_sigma_derivative(walk, sigma));
     return call;
 }
 
@@ -43,19 +43,18 @@ void sdg_walk_euler_a(struct sdg_walk *walk)
 void sdg_walk_heun(struct sdg_walk *walk)
 {
     const struct sdg_steps *steps = &walk->steps;
-    enum sdg_prediction kind = walk->params->config->prediction;
     walk->clip = walk->params->config->clip_sample;
     for (int i = walk->params->first_step; i < steps->count; i++) {
         double from = steps->sigmas[i], to = steps->sigmas[i + 1], half = (to - from) / 2;
         struct sdg_call *first = sdg_walk_sigma_call(walk, i, steps->timesteps[i], from);
-        sdg_call_predict(first, sdg_sigma_picture(kind, from));
+        sdg_call_predict(first, sdg_sigma_picture(walk, from));
         first->update.latent = to / from;
         first->update.prediction = 1 - to / from;
         if (i + 1 == steps->count)
             break;
         first->save = first->push = true;
         struct sdg_call *second = sdg_walk_sigma_call(walk, i, steps->timesteps[i + 1], to);
-        sdg_call_predict(second, sdg_sigma_picture(kind, to));
+        sdg_call_predict(second, sdg_sigma_picture(walk, to));
         second->update.saved = 1 + half / from;
         second->update.history[0] = -half / from;
         second->update.latent = half / to;

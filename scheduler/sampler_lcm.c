@@ -27,7 +27,7 @@ void sdg_walk_lcm(struct sdg_walk *walk)
             out = scaled / sqrt(scaled * scaled + data_variance);
         }
         struct sdg_call *call = sdg_walk_alpha_call(walk, i, walk->steps.timesteps[i], alpha);
-        sdg_call_predict(call, sdg_alpha_picture(config->prediction, alpha));
+        sdg_call_predict(call, sdg_alpha_picture(walk, alpha));
         call->update.prediction = sqrt(after) * out;
         call->update.latent = sqrt(after) * skip;
         call->update.noise = sqrt(1 - after);
@@ -39,7 +39,6 @@ void sdg_walk_lcm(struct sdg_walk *walk)
 // up to t'. diffusers takes 0 as the end, so the last step leaves the noise of t = 0.
 void sdg_walk_tcd(struct sdg_walk *walk)
 {
-    enum sdg_prediction kind = walk->params->config->prediction;
     int first = walk->params->first_step;
     for (int i = first; i < walk->steps.count; i++) {
         bool last = i + 1 == walk->steps.count;
@@ -48,7 +47,7 @@ void sdg_walk_tcd(struct sdg_walk *walk)
         double through = sdg_levels_alpha(&walk->levels, (int)floorf((float)(1 - walk->eta) * (float)next)); // a(s)
         double kept = last || walk->eta <= 0 ? 1 : after / through;
         struct sdg_call *call = sdg_walk_alpha_call(walk, i, walk->steps.timesteps[i], alpha);
-        struct sdg_linear picture = sdg_alpha_picture(kind, alpha), noise = sdg_alpha_noise(kind, alpha);
+        struct sdg_linear picture = sdg_alpha_picture(walk, alpha), noise = sdg_alpha_noise(walk, alpha);
         call->update.latent = sqrt(kept) * (sqrt(through) * picture.latent + sqrt(1 - through) * noise.latent);
         call->update.output = sqrt(kept) * (sqrt(through) * picture.output + sqrt(1 - through) * noise.output);
         call->update.noise = sqrt(fmax(1 - kept, 0));

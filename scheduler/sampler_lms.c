@@ -2,7 +2,7 @@
 // and the step is its exact integral.
 #include "scheduler/walk.h"
 
-enum { LMS_ORDER = SDG_WALK_HISTORY + 1 };
+enum { LMS_ORDER = 4 };
 
 // Integral from `from` to `to` of the polynomial that is 1 at node[k] and 0 at the other nodes. With at most four nodes
 // it is of degree 3, for which two Gauss-Legendre points are exact.
@@ -26,7 +26,7 @@ void sdg_walk_lms(struct sdg_walk *walk)
     int first = walk->params->first_step;
     for (int i = first; i < steps->count; i++) {
         struct sdg_call *call = sdg_walk_sigma_call(walk, i, steps->timesteps[i], steps->sigmas[i]);
-        sdg_call_predict(call, sdg_sigma_derivative(walk->params->config->prediction, steps->sigmas[i]));
+        sdg_call_predict(call, sdg_sigma_derivative(walk, steps->sigmas[i]));
         double node[LMS_ORDER] = {steps->sigmas[i]};
         int order = 1; // as many derivatives as there are, at distinct sigmas
         while (order < LMS_ORDER && i - order >= first && steps->sigmas[i - order] > node[order - 1]) {

@@ -33,6 +33,8 @@ static double decimal(float x)
 static float training_beta(const struct sdg_scheduler_config *config, int i)
 {
     int count = config->train_timesteps;
+    if (config->trained_count)
+        return config->trained_betas[i];
     if (config->beta_schedule == SDG_BETA_LINEAR)
         return linspace_float(config->beta_start, config->beta_end, count, i);
     if (config->beta_schedule == SDG_BETA_SCALED_LINEAR) {
@@ -77,6 +79,18 @@ static bool alphas_fall(const float *alphas, int count, bool zero_snr)
     return true;
 }
 
+// A table of EDM's range, even in log sigma, for the schedules that go through a table.
+static void fill_edm(const struct sdg_edm *edm, struct sdg_levels *levels)
+{
+    double low = log((double)edm->sigma_min), high = log((double)edm->sigma_max);
+    for (int i = 0; i < levels->count; i++) {
+        double sigma = exp(low + (high - low) * i / (levels->count - 1));
+        levels->alphas[i] = (float)(1 / (sigma * sigma + 1));
+        levels->sigmas[i] = (float)sigma;
+        levels->log_sigmas[i] = (float)log(sigma);
+    }
+}
+
 static void fill_sigmas(struct sdg_levels *levels)
 {
     for (int i = 0; i < levels->count; i++) {
@@ -96,6 +110,11 @@ enum sdg_result sdg_levels_create(const struct sdg_log *log, const struct sdg_sc
     if (!table)
         return SDG_ERROR_MEMORY;
     struct sdg_levels levels = {count, table, table + count, table + 2 * (size_t)count};
+    if (config->edm.used) {
+        fill_edm(&config->edm, &levels);
+        *out = levels;
+        return SDG_OK;
+    }
     fill_alphas(config, levels.alphas);
     if (!alphas_fall(levels.alphas, count, config->rescale_betas_zero_snr)) {
         sdg_free(table);
@@ -161,8 +180,6 @@ double sdg_levels_timestep(const struct sdg_levels *levels, double sigma)
     return (1 - weight) * low + weight * (low + 1);
 }
 
-// ---- timesteps by spacing (Lin et al. 2024, table 2) ----------------------------------------------------------------
-
 static double round_even(double x) // as numpy; independent of the rounding mode in force
 {
     double low = floor(x), rest = x - low;
@@ -171,42 +188,11 @@ static double round_even(double x) // as numpy; independent of the rounding mode
     return low;
 }
 
-// Point i of `steps` in falling order. A single point of linspace is the noisiest one, not t = 0.
-static double spaced_point(const struct sdg_scheduler_config *config, enum sdg_points points, enum sdg_spacing spacing,
-                           int steps, int i)
-{
-    int train = config->train_timesteps;
-    bool extra = points == SDG_POINTS_SOLVER && train / (steps + 1) > 0;
-    double t;
-    switch (spacing) {
-    case SDG_SPACING_LEADING:
-        t = (double)(train / (steps + extra)) * (steps + extra - 1 - i) + config->steps_offset;
-        break;
-    case SDG_SPACING_TRAILING: t = round_even(train - i * ((double)train / steps)) - 1; break;
-    default: {
-        int last = steps - 1 + (points == SDG_POINTS_SOLVER);
-        t = last > 0 ? (double)(train - 1) / last * (last - i) : train - 1;
-        if (points != SDG_POINTS_FRACTIONAL)
-            t = round_even(t);
-    }
-    }
-    return fmin(fmax(t, 0), train - 1);
-}
-
-// Luo et al. 2023, section 4.3: the model knows `original_inference_steps` timesteps; every so-many-th of them.
-static double lcm_point(const struct sdg_scheduler_config *config, int steps, int i)
-{
-    int original = config->original_inference_steps;
-    int skipped = (int)((double)original / steps * i);
-    return (double)(config->train_timesteps / original) * (original - skipped) - 1;
-}
-
 // ---- sigmas by rule -------------------------------------------------------------------------------------------------
 
-// Karras et al. 2022, eq. 5, rho = 7.
-static double karras_sigma(double low, double high, double x)
+// Karras et al. 2022, eq. 5.
+static double karras_sigma(double low, double high, double rho, double x)
 {
-    const double rho = 7;
     return pow(pow(high, 1 / rho) + x * (pow(low, 1 / rho) - pow(high, 1 / rho)), rho);
 }
 
@@ -266,7 +252,7 @@ static double ays_sigma(int steps, int i)
     return exp(log(level[below]) + (at - below) * (log(level[below + 1]) - log(level[below])));
 }
 
-// ---- steps ----------------------------------------------------------------------------------------------------------
+// ---- what is asked for ----------------------------------------------------------------------------------------------
 
 // Of each schedule of names.def, and of sigmas that the caller gave.
 enum rule {
@@ -277,7 +263,10 @@ enum rule {
     RULE_SGM_UNIFORM,
     RULE_SIMPLE,
     RULE_AYS,
-    RULE_MODEL, // one of the above, as the model's configuration says
+    RULE_MODEL,      // one of the others, as the model's configuration says
+    RULE_LU,         // even in log sigma over all levels
+    RULE_LOG_LINEAR, // the same one step longer, with timesteps by spacing
+    RULE_EDM,        // a range of sigmas of its own
     RULE_CUSTOM
 };
 
@@ -285,20 +274,37 @@ struct request {
     const struct sdg_sampler_params *params;
     const struct sdg_schedule_rules *rules;
     const struct sdg_levels *levels;
+    bool model; // the schedule is the model's own
     enum rule rule;
     enum sdg_spacing spacing;
     int steps;
+    int levels_used; // the noisiest of the others are left out
 };
 
 static enum rule model_rule(const struct sdg_scheduler_config *config, const struct sdg_schedule_rules *rules)
 {
     if (rules->points == SDG_POINTS_WHOLE || rules->points == SDG_POINTS_LCM)
         return RULE_DISCRETE; // these classes have no such options
+    if (config->edm.used)
+        return RULE_EDM;
     if (config->use_karras_sigmas)
         return RULE_KARRAS;
+    if (config->use_lu_lambdas)
+        return RULE_LU;
     if (config->use_exponential_sigmas)
         return RULE_EXPONENTIAL;
-    return config->use_beta_sigmas ? RULE_BETA : RULE_DISCRETE;
+    if (config->use_beta_sigmas)
+        return RULE_BETA;
+    return config->log_linear ? RULE_LOG_LINEAR : RULE_DISCRETE;
+}
+
+// How many of the levels are used: all but those whose half log SNR is below the model's limit.
+static int count_used(const struct sdg_scheduler_config *config, const struct sdg_levels *levels)
+{
+    int used = levels->count;
+    while (used > 1 && -(double)levels->log_sigmas[used - 1] < config->lambda_min_clipped)
+        used--;
+    return used;
 }
 
 static struct request resolve(const struct sdg_sampler_params *params, const struct sdg_schedule_rules *rules,
@@ -313,6 +319,8 @@ static struct request resolve(const struct sdg_sampler_params *params, const str
         .params = params,
         .rules = rules,
         .levels = levels,
+        .model = model && !params->sigmas,
+        .levels_used = model && rules->dpm_solver ? count_used(params->config, levels) : levels->count,
         .rule = model ? model_rule(params->config, rules) : rule_of[params->schedule],
         .spacing = model ? params->config->spacing : SDG_SPACING_LINSPACE,
         .steps = params->steps,
@@ -327,30 +335,95 @@ static struct request resolve(const struct sdg_sampler_params *params, const str
     return request;
 }
 
+// ---- timesteps by spacing (Lin et al. 2024, table 2) ----------------------------------------------------------------
+
+// Point i in falling order. A single point of linspace is the noisiest one, not t = 0.
+static double spaced_point(const struct request *r, int i)
+{
+    const int train = r->params->config->train_timesteps, used = r->levels_used, steps = r->steps;
+    const bool solver = r->rules->points == SDG_POINTS_SOLVER, extra = solver && used / (steps + 1) > 0;
+    double t;
+    switch (r->spacing) {
+    case SDG_SPACING_LEADING:
+        t = (double)(used / (steps + extra)) * (steps + extra - 1 - i) + r->params->config->steps_offset;
+        break;
+    case SDG_SPACING_TRAILING: t = round_even(used - i * ((double)train / steps)) - 1; break;
+    default: {
+        int last = steps - 1 + solver;
+        t = last > 0 ? (double)(used - 1) / last * (last - i) : used - 1;
+        if (r->rules->points != SDG_POINTS_FRACTIONAL)
+            t = round_even(t);
+    }
+    }
+    return fmin(fmax(t, 0), train - 1);
+}
+
+// Luo et al. 2023, section 4.3: the model knows `original_inference_steps` timesteps; every so-many-th of them.
+static double lcm_point(const struct request *r, int i)
+{
+    const struct sdg_scheduler_config *config = r->params->config;
+    int original = config->original_inference_steps, used = r->params->lcm_points ? r->params->lcm_points : original;
+    int skipped = (int)((double)used / r->steps * i);
+    return (double)(config->train_timesteps / original) * (used - skipped) - 1;
+}
+
 static double point(const struct request *r, int i)
 {
-    if (r->rules->points == SDG_POINTS_LCM)
-        return lcm_point(r->params->config, r->steps, i);
-    return spaced_point(r->params->config, r->rules->points, r->spacing, r->steps, i);
+    return r->rules->points == SDG_POINTS_LCM ? lcm_point(r, i) : spaced_point(r, i);
 }
+
+// ---- steps by the rule
+// -----------------------------------------------------------------------------------------------
 
 static double sigma_at(const struct request *r, double t)
 {
     return r->rules->log_interpolation ? sdg_levels_sigma_log(r->levels, t) : sdg_levels_sigma(r->levels, t);
 }
 
+// The ends of a rule's sigmas. Karras, exponential and beta take the method's own timesteps or all levels, unless the
+// model's configuration names the ends.
+static void find_range(const struct request *r, double *low, double *high)
+{
+    const struct sdg_levels *levels = r->levels;
+    const struct sdg_scheduler_config *config = r->params->config;
+    const bool ruled = r->rule == RULE_KARRAS || r->rule == RULE_EXPONENTIAL || r->rule == RULE_BETA;
+    const bool own = ruled && r->rules->own_range && r->steps > 1 && !(r->model && config->log_linear);
+    *high = own ? sigma_at(r, point(r, 0)) : (double)levels->sigmas[levels->count - 1];
+    *low = own ? sigma_at(r, point(r, r->steps - 1)) : (double)levels->sigmas[0];
+    if (r->model && ruled && config->sigma_max > 0)
+        *high = (double)config->sigma_max;
+    if (r->model && ruled && config->sigma_min > 0)
+        *low = (double)config->sigma_min;
+}
+
+static double edm_sigma(const struct sdg_edm *edm, double x)
+{
+    double low = (double)edm->sigma_min, high = (double)edm->sigma_max;
+    if (edm->exponential)
+        return exp(log(high) + x * (log(low) - log(high)));
+    return karras_sigma(low, high, edm->rho > 0 ? (double)edm->rho : 7, x);
+}
+
+// Between the entries of the table of logarithms, whose ends it meets: Lu et al. 2022, even in log SNR.
+static double lu_log_sigma(const struct sdg_levels *levels, double x)
+{
+    double low = (double)levels->log_sigmas[0], high = (double)levels->log_sigmas[levels->count - 1];
+    return high + x * (low - high);
+}
+
 // Sigma of step i for the rules that do not start from timesteps.
 static double ruled_sigma(const struct request *r, int i)
 {
     const struct sdg_levels *levels = r->levels;
-    double x = r->steps > 1 ? (double)i / (r->steps - 1) : 0;
-    bool own = r->rules->own_range && r->steps > 1;
-    double high = own ? sigma_at(r, point(r, 0)) : (double)levels->sigmas[levels->count - 1];
-    double low = own ? sigma_at(r, point(r, r->steps - 1)) : (double)levels->sigmas[0];
+    double x = r->steps > 1 ? (double)i / (r->steps - 1) : 0, low, high;
+    find_range(r, &low, &high);
     switch (r->rule) {
-    case RULE_KARRAS: return karras_sigma(low, high, x);
+    case RULE_KARRAS: return karras_sigma(low, high, 7, x);
+    case RULE_LU: return exp(lu_log_sigma(levels, x));
     case RULE_EXPONENTIAL: return exp(log(high) + x * (log(low) - log(high)));
+    case RULE_LOG_LINEAR: return exp(log(high) + (double)i / r->steps * (log(low) - log(high)));
     case RULE_BETA: return low + beta_quantile(1 - x) * (high - low); // Lee et al. 2024, alpha = beta = 0.6
+    case RULE_EDM: return edm_sigma(&r->params->config->edm, x);
     case RULE_SGM_UNIFORM: return sdg_levels_sigma_log(levels, (double)(levels->count - 1) * (r->steps - i) / r->steps);
     case RULE_SIMPLE: return (double)levels->sigmas[levels->count - 1 - (int)((int64_t)i * levels->count / r->steps)];
     case RULE_AYS: return ays_sigma(r->steps, i);
@@ -360,33 +433,44 @@ static double ruled_sigma(const struct request *r, int i)
 
 static double rounded(const struct request *r, double t)
 {
+    const bool by_range = r->rule == RULE_KARRAS || r->rule == RULE_LU;
     if (r->rules->rounding == SDG_ROUND_NEVER || (r->rules->rounding == SDG_ROUND_KARRAS && r->rule != RULE_KARRAS))
         return t;
-    return r->rule == RULE_EXPONENTIAL || r->rule == RULE_BETA ? floor(t) : round_even(t);
+    if (r->rule == RULE_EXPONENTIAL || r->rule == RULE_BETA ||
+        (by_range && r->rules->dpm_solver && r->params->config->beta_schedule == SDG_BETA_SQUARED_COSINE))
+        return floor(t + 1e-9); // ends of the table are met but for rounding
+    return round_even(t);
 }
 
+// Where the walk ends: at 0, or at the lowest level that the model knows or the walk has come to.
 static double last_sigma(const struct request *r, double previous)
 {
-    if (r->params->schedule != SDG_SCHEDULE_MODEL || r->params->config->final_sigmas_zero || !r->rules->final_sigma)
+    const struct sdg_scheduler_config *config = r->params->config;
+    if (r->rule == RULE_LOG_LINEAR)
+        return (double)r->levels->sigmas[0];
+    if (!r->model || config->final_sigmas_zero || !r->rules->final_sigma)
         return 0;
-    return fmin((double)r->levels->sigmas[0], previous);
+    double lowest = (double)r->levels->sigmas[0];
+    const bool close = fabs(lowest / previous - 1) < 1e-6; // the same but for rounding
+    return close || r->rule == RULE_EDM || (r->rules->ends_at_previous && r->rule != RULE_DISCRETE) ? previous : lowest;
 }
 
 static void fill_steps(const struct request *r, struct sdg_steps *steps)
 {
     for (int i = 0; i < r->steps; i++) {
-        if (steps->by_sigma) {
-            steps->sigmas[i] = ruled_sigma(r, i);
-            steps->timesteps[i] = rounded(r, sdg_levels_timestep(r->levels, steps->sigmas[i]));
-        } else {
+        const bool spaced = !steps->by_sigma || r->rule == RULE_LOG_LINEAR;
+        if (spaced)
             steps->timesteps[i] = point(r, i);
-            steps->sigmas[i] = sigma_at(r, steps->timesteps[i]);
-        }
+        steps->sigmas[i] = steps->by_sigma ? ruled_sigma(r, i) : sigma_at(r, steps->timesteps[i]);
+        if (!spaced)
+            steps->timesteps[i] = rounded(r, sdg_levels_timestep(r->levels, steps->sigmas[i]));
     }
     double first = steps->sigmas[0];
     steps->sigmas[r->steps] = last_sigma(r, steps->sigmas[r->steps - 1]);
-    // A walk that starts below the last timestep starts from something that still has a share of the picture's scale.
-    steps->first_scale = r->spacing == SDG_SPACING_LEADING ? sqrt(first * first + 1) : first;
+    // A walk that starts below the last timestep starts from something that still has a share of the picture's scale;
+    // EDM's always does.
+    const bool share = r->spacing == SDG_SPACING_LEADING || r->params->config->edm.used;
+    steps->first_scale = share ? sqrt(first * first + 1) : first;
 }
 
 enum sdg_result sdg_steps_create(const struct sdg_log *log, const struct sdg_sampler_params *params,
@@ -394,6 +478,12 @@ enum sdg_result sdg_steps_create(const struct sdg_log *log, const struct sdg_sam
                                  struct sdg_steps *out)
 {
     struct request request = resolve(params, rules, levels);
+    if (request.spacing == SDG_SPACING_TRAILING && request.rule == RULE_DISCRETE &&
+        ceil(request.levels_used / ((double)levels->count / request.steps)) < request.steps)
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                        "steps: %d, but lambda_min_clipped leaves %d of %d timesteps, too few with timestep_spacing "
+                        "trailing; take fewer steps, or choose a sampling method",
+                        request.steps, request.levels_used, levels->count);
     size_t count = (size_t)request.steps;
     double *table = sdg_alloc(log, 2 * count + 1, sizeof *table, "timesteps");
     if (!table)

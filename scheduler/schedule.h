@@ -45,6 +45,8 @@ struct sdg_schedule_rules { // of a method
     enum sdg_rounding rounding;
     bool log_interpolation; // sigma of a fractional timestep as k-diffusion computes it
     bool final_sigma;       // knows final_sigmas_type "sigma_min"
+    bool ends_at_previous;  // for which that is the last sigma again where the schedule is one of sigmas (unipc)
+    bool dpm_solver;        // knows lambda_min_clipped, and rounds timesteps down for cosine betas (dpm++2m)
     bool own_range;         // karras, exponential and beta span the method's own timesteps instead of all
 };
 

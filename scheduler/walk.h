@@ -6,7 +6,7 @@
 
 #include "scheduler/schedule.h"
 
-enum { SDG_WALK_HISTORY = 3 };
+enum { SDG_WALK_HISTORY = 9 }; // PNDM's start by Runge-Kutta steps looks so far back, the others at most 3
 
 struct sdg_combination {              // of vectors
     double latent;                    // before the call
@@ -36,10 +36,11 @@ struct sdg_walk { // what a family fills, and from what
     const struct sdg_sampler_params *params;
     struct sdg_levels levels;
     struct sdg_steps steps;
+    struct sdg_solver solver; // the model's for its own schedule, else diffusers' defaults
     double eta;
     double init_noise_sigma; // set by the first call
     bool clip;               // predictions are clipped to +- clip_range
-    struct sdg_call *calls;  // [2 steps.count + 1]
+    struct sdg_call *calls;  // [sdg_walk_most_calls(steps.count)]
     int count;               // of them in use
 };
 
@@ -47,13 +48,21 @@ typedef void sdg_walk_fill(struct sdg_walk *walk);
 
 sdg_walk_fill sdg_walk_euler, sdg_walk_euler_a, sdg_walk_heun, sdg_walk_dpm2; // sampler_euler.c
 sdg_walk_fill sdg_walk_lms;                                                   // sampler_lms.c
-sdg_walk_fill sdg_walk_dpmpp2m, sdg_walk_dpmpp2mv2, sdg_walk_dpmpp2s_a;       // sampler_dpmpp.c
+sdg_walk_fill sdg_walk_dpmpp2mv2, sdg_walk_dpmpp2s_a;                         // sampler_dpmpp.c
+sdg_walk_fill sdg_walk_dpm, sdg_walk_dpm_sde;                                 // sampler_dpm.c
 sdg_walk_fill sdg_walk_unipc;                                                 // sampler_unipc.c
 sdg_walk_fill sdg_walk_ddim, sdg_walk_ddpm;                                   // sampler_ddim.c
 sdg_walk_fill sdg_walk_pndm;                                                  // sampler_pndm.c
 sdg_walk_fill sdg_walk_lcm, sdg_walk_tcd;                                     // sampler_lcm.c
 
-// Appends a call for a latent in sigma space (picture + sigma noise). The model sees latent / sqrt(sigma^2 + 1).
+// Two calls a step, and three times four for PNDM's start.
+static inline size_t sdg_walk_most_calls(int steps)
+{
+    return 2 * (size_t)steps + 12;
+}
+
+// Appends a call for a latent in sigma space (picture + sigma noise). The network sees it at unit variance, under the
+// model's name for the level: `timestep`, or log(sigma) / 4.
 struct sdg_call *sdg_walk_sigma_call(struct sdg_walk *walk, int step, double timestep, double sigma);
 // Appends a call for a variance preserving latent, sqrt(alpha) picture + sqrt(1 - alpha) noise.
 struct sdg_call *sdg_walk_alpha_call(struct sdg_walk *walk, int step, double timestep, double alpha);
@@ -61,11 +70,11 @@ struct sdg_call *sdg_walk_alpha_call(struct sdg_walk *walk, int step, double tim
 // A prediction as a combination of the latent and the model's output.
 struct sdg_linear { double latent, output; };
 // In sigma space: the picture, and the derivative d latent / d sigma, which is the noise.
-struct sdg_linear sdg_sigma_picture(enum sdg_prediction kind, double sigma);
-struct sdg_linear sdg_sigma_derivative(enum sdg_prediction kind, double sigma);
+struct sdg_linear sdg_sigma_picture(const struct sdg_walk *walk, double sigma);
+struct sdg_linear sdg_sigma_derivative(const struct sdg_walk *walk, double sigma);
 // Variance preserving: the picture and the noise.
-struct sdg_linear sdg_alpha_picture(enum sdg_prediction kind, double alpha);
-struct sdg_linear sdg_alpha_noise(enum sdg_prediction kind, double alpha);
+struct sdg_linear sdg_alpha_picture(const struct sdg_walk *walk, double alpha);
+struct sdg_linear sdg_alpha_noise(const struct sdg_walk *walk, double alpha);
 
 static inline double sdg_alpha_of_sigma(double sigma)
 {

@@ -364,6 +364,22 @@ static void test_output_link(void **state)
     assert_true(lstat(path, &info) == 0 && S_ISLNK(info.st_mode));
     expect_content(temp_path("linked/file"), "new");
     assert_int_equal(temp_count(temp_path("linked")), 2);
+    // A link to a file that is not there yet, over another link: the file is made, the links stay.
+    char other[200];
+    snprintf(other, sizeof other, "%s", temp_path("linked/other"));
+    assert_int_equal(symlink("../linked/absent", other), 0);
+    snprintf(path, sizeof path, "%s", temp_path("linked/second"));
+    assert_int_equal(symlink(other, path), 0);
+    assert_int_equal(sdg_output_text(NULL, path, "made"), SDG_OK);
+    assert_true(lstat(path, &info) == 0 && S_ISLNK(info.st_mode) && lstat(other, &info) == 0 && S_ISLNK(info.st_mode));
+    expect_content(temp_path("linked/absent"), "made\n");
+    assert_int_equal(temp_count(temp_path("linked")), 5);
+    // A ring of links is an error.
+    snprintf(path, sizeof path, "%s", temp_path("linked/ring"));
+    assert_int_equal(symlink("ring", path), 0);
+    assert_int_equal(sdg_output_open(NULL, path, &output), SDG_OK); // it is replaced, as nothing is at its end
+    sdg_output_discard(&output);
+    assert_int_equal(unlink(path), 0);
     // A name as long as names can be: the temporary one is not longer.
     char name[256];
     memset(name, 'n', 255);
@@ -372,6 +388,41 @@ static void test_output_link(void **state)
     assert_int_equal(sdg_output_text(NULL, longest, "long"), SDG_OK);
     expect_content(longest, "long\n");
     sdg_free(longest);
+}
+
+static void test_output_mode(void **state)
+{
+    (void)state;
+    static const mode_t modes[] = {0600, 0640, 0664, 0666, 0755, 0200};
+    struct sdg_output *output = NULL;
+    struct stat info;
+    char path[200];
+    temp_text("modes/file", "old");
+    snprintf(path, sizeof path, "%s", temp_path("modes/file"));
+    mode_t mask = umask(027);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        assert_int_equal(chmod(path, modes[i]), 0);
+        assert_int_equal(sdg_output_open(NULL, path, &output), SDG_OK);
+        assert_int_equal(stat(sdg_output_temporary(output), &info), 0);
+        assert_int_equal(info.st_mode & 0777 & ~modes[i], 0); // never wider meanwhile
+        fputs("new", sdg_output_file(output));
+        assert_int_equal(sdg_output_commit(&output), SDG_OK);
+        assert_int_equal(stat(path, &info), 0);
+        assert_int_equal(info.st_mode & 0777, modes[i]);
+    }
+    // Protected: from root, too.
+    struct temp_log t;
+    assert_int_equal(chmod(path, 0444), 0);
+    assert_int_equal(sdg_output_open(temp_log(&t), path, &output), SDG_ERROR_OUTPUT);
+    assert_null(output);
+    assert_true(t.errors == 1 && strstr(t.last, "write-protected"));
+    expect_content(path, "new");
+    assert_int_equal(temp_count(temp_path("modes")), 1);
+    // A new one follows the umask.
+    snprintf(path, sizeof path, "%s", temp_path("modes/fresh"));
+    assert_int_equal(sdg_output_text(NULL, path, "x"), SDG_OK);
+    assert_true(stat(path, &info) == 0 && (info.st_mode & 0777) == 0640);
+    umask(mask);
 }
 
 static void test_output_stream(void **state)
@@ -822,6 +873,7 @@ int main(void)
         cmocka_unit_test(test_output),
         cmocka_unit_test(test_output_full),
         cmocka_unit_test(test_output_link),
+        cmocka_unit_test(test_output_mode),
         cmocka_unit_test(test_output_stream),
         cmocka_unit_test(test_input_pipe),
         cmocka_unit_test(test_output_allocations),

@@ -421,7 +421,7 @@ static void check_model(const struct sdg_evaluation *e, const struct sdg_evaluat
             w.bounds[i][c][0] = (double)interval->call_low[c];
             w.bounds[i][c][1] = (double)interval->call_high[c];
         }
-    const struct sdg_hooks hooks = {observe, see, &w};
+    const struct sdg_hooks hooks = {.rewrite = observe, .after_run = see, .user = &w};
     for (int i = 0; i < 2; i++) {
         draw(MODEL, "f32", &hooks, i, &drawn);
         sdg_image_destroy(&drawn.image);

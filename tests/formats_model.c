@@ -1,9 +1,5 @@
 // formats/: diffusers folders: what is read from them, kinds of models, broken folders.
 #include "tests/model_files.h"
-#include "tests/support/text_files.h"
-#include "text/prompt.h"
-
-#include <cjson/cJSON.h>
 
 static void test_folder(void **state)
 {
@@ -13,9 +9,9 @@ static void test_folder(void **state)
     assert_true(!model->single_file && model->kind == SDG_MODEL_SD && model->text_encoders == 1 && !model->text[1]);
     assert_true(model->unet_config.levels == 2 && model->vae_config.levels == 2 && model->text_config[0].layers == 1);
     assert_true(model->has_scheduler && strcmp(model->scheduler.class_name, "DDIMScheduler") == 0);
-    assert_string_equal(model->vocab_json[0], "{\"a\":0}");
-    assert_string_equal(model->merges_txt[0], "#version: 0.2\n");
-    assert_string_equal(model->pad_token[0], "<|endoftext|>");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"a\":0}");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_MERGES], "#version: 0.2\n");
+    assert_true(!model->tokenizer[0].pad && !model->tokenizer[0].text[SDG_TOKENIZER_CONFIG]);
     assert_int_equal(sdg_tensors_count(model->text[0]), 3);
     static const char *const text[] = {"text_model.embeddings.token_embedding.weight",
                                        "text_model.final_layer_norm.weight", "text_projection.weight"};
@@ -40,89 +36,41 @@ static void test_folder(void **state)
     sdg_model_close(&model);
 }
 
-static void expect_pad(const char *config, const char *special, const char *want)
+static void expect_tokenizers(const char *path, enum sdg_result want, const char *words)
 {
-    make_folder("m");
-    if (config)
-        put("m", "tokenizer/tokenizer_config.json", config);
-    if (special)
-        put("m", "tokenizer/special_tokens_map.json", special);
-    struct sdg_model *model = open_model(temp_path("m"));
-    assert_string_equal(model->pad_token[0], want);
+    struct temp_log t;
+    struct sdg_model *model = open_model(path);
+    assert_int_equal(sdg_model_check_tokenizers(temp_log(&t), model), want);
+    if (want != SDG_OK && (t.errors != 1 || !strstr(t.last, words)))
+        fail_msg("%d errors, '%s' should have '%s'", t.errors, t.last, words);
     sdg_model_close(&model);
 }
 
-struct padding_run {
-    char *vocab, *merges; // of the default model
-};
-
-static void expect_padded(const struct sdg_model *model, const cJSON *expected, const char *line)
+static void expect_text(const char *path, enum sdg_tokenizer_file file, const char *want)
 {
-    struct sdg_tokenizer *tokenizer;
-    struct sdg_prompt_tokens tokens;
-    assert_int_equal(
-        sdg_tokenizer_create(NULL, "m", model->vocab_json[0], model->merges_txt[0], model->pad_token[0], &tokenizer),
-        SDG_OK);
-    assert_int_equal(sdg_prompt_tokenize(tokenizer, NULL, SDG_PROMPT_PLAIN, "a red cat! Wow !", &tokens), SDG_OK);
-    assert_int_equal(cJSON_GetArraySize(expected), SDG_TEXT_TOKENS);
-    int at = 0;
-    for (const cJSON *id = expected->child; id; id = id->next, at++)
-        if (tokens.ids[at] != id->valueint)
-            fail_msg("token %d is %d, should be %d: %.300s", at, (int)tokens.ids[at], id->valueint, line);
-    sdg_prompt_tokens_clear(&tokens);
-    sdg_tokenizer_destroy(&tokenizer);
-}
-
-static void check_padding(const char *line, void *user)
-{
-    const struct padding_run *run = user;
-    cJSON *row = cJSON_Parse(line);
-    make_folder("m");
-    put("m", "tokenizer/vocab.json", run->vocab);
-    put("m", "tokenizer/merges.txt", run->merges);
-    const cJSON *file;
-    cJSON_ArrayForEach(file, cJSON_GetObjectItem(row, "files"))
-    {
-        char name[100], *text = cJSON_Print(file);
-        snprintf(name, sizeof name, "tokenizer/%s", file->string);
-        put("m", name, text);
-        cJSON_free(text);
-    }
-    struct sdg_model *model = open_model(temp_path("m"));
-    assert_string_equal(model->pad_token[0], cJSON_GetStringValue(cJSON_GetObjectItem(row, "pad")));
-    expect_padded(model, cJSON_GetObjectItem(row, "ids"), line);
+    struct sdg_model *model = open_model(path);
+    assert_string_equal(model->tokenizer[0].text[file], want);
+    sdg_model_drop_tokenizers(model);
+    assert_null(model->tokenizer[0].folder);
     sdg_model_close(&model);
-    cJSON_Delete(row);
-}
-
-// Folders that name the padding token in different files and ways, against transformers.
-static void test_padding(void **state)
-{
-    (void)state;
-    struct padding_run run = {file_text(MODEL_TOKENIZER, "vocab.json"), file_text(MODEL_TOKENIZER, "merges.txt")};
-    assert_true(run.vocab && run.merges);
-    assert_true(each_line(SDG_SOURCE_DIR "/tests/goldens/text", "padding.jsonl", check_padding, &run) > 20);
-    free(run.vocab);
-    free(run.merges);
 }
 
 static void test_tokenizer_files(void **state)
 {
     (void)state;
-    expect_pad("{\"pad_token\":\"!\"}", NULL, "!");
-    expect_pad("{\"pad_token\":{\"content\":\"!\",\"lstrip\":false}}", "{\"pad_token\":\"?\"}", "?");
-    expect_pad("{\"model_max_length\":77}", "{\"pad_token\":\"?\"}", "?");
-    expect_pad(NULL, "{\"pad_token\":{\"content\":\"?\"}}", "?");
-    expect_pad("{}", "{\"pad_token\":null}", "<|endoftext|>");
-    static const char *const lengths[] = {"64", "128", "0", "-1", "\"77\"", "77.5"};
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        char config[100];
-        snprintf(config, sizeof config, "{\"model_max_length\":%s}", lengths[i]);
-        put("m", "tokenizer/tokenizer_config.json", config);
-        expect_refused(temp_path("m"), SDG_ERROR_UNSUPPORTED, "tokenizer_config.json: model_max_length is ");
-    }
-    put("m", "tokenizer/tokenizer_config.json", "{\"pad_token\":3}");
-    expect_refused(temp_path("m"), SDG_ERROR_INPUT, "tokenizer_config.json: pad_token");
+    make_folder("m");
+    put("m", "tokenizer/tokenizer_config.json", "{\"pad_token\":\"!\"}");
+    put("m", "tokenizer/added_tokens.json", "\xef\xbb\xbf{}"); // a byte order mark
+    expect_text(temp_path("m"), SDG_TOKENIZER_CONFIG, "{\"pad_token\":\"!\"}");
+    expect_text(temp_path("m"), SDG_TOKENIZER_ADDED_TOKENS, "{}");
+    put("m", "tokenizer/tokenizer.json", "{\"c\":0}"); // goes before the other two, as in transformers
+    struct sdg_model *model = open_model(temp_path("m"));
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_JSON], "{\"c\":0}");
+    assert_true(!model->tokenizer[0].text[SDG_TOKENIZER_VOCAB] && !model->tokenizer[0].text[SDG_TOKENIZER_MERGES]);
+    sdg_model_close(&model);
+    remove(temp_path("m/tokenizer/vocab.json"));
+    remove(temp_path("m/tokenizer/merges.txt"));
+    expect_tokenizers(temp_path("m"), SDG_OK, NULL);
     make_folder("m");
     remove(temp_path("m/tokenizer/merges.txt"));
     expect_refused(temp_path("m"), SDG_ERROR_INPUT, "tokenizer/merges.txt");
@@ -130,17 +78,33 @@ static void test_tokenizer_files(void **state)
     put("m", "tokenizer/vocab.json", "{\"\xff\":0}");
     expect_refused(temp_path("m"), SDG_ERROR_INPUT, "tokenizer/vocab.json");
     temp_remove_tree(temp_path("m/tokenizer"));
-    struct sdg_model *model = open_model(temp_path("m")); // whoever needs a tokenizer reports it
-    assert_true(!model->vocab_json[0] && !model->merges_txt[0]);
-    assert_string_equal(model->pad_token[0], "<|endoftext|>");
-    assert_non_null(strstr(sdg_model_tokenizer_hint(), "SDGEN_TOKENIZER"));
-    sdg_model_close(&model);
+    expect_tokenizers(temp_path("m"), SDG_ERROR_INPUT, "no usable tokenizer in its folder tokenizer ("); // who needs it
+}
+
+// A folder that is named, as it is or as a model with folders tokenizer and tokenizer_2.
+static void test_named_tokenizer(void **state)
+{
+    (void)state;
+    make_folder("m");
+    temp_remove_tree(temp_path("m/tokenizer"));
     put("elsewhere", "vocab.json", "{\"b\":0}");
     put("elsewhere", "merges.txt", "");
+    put("model", "tokenizer/tokenizer.json", "{\"d\":0}");
     setenv("SDGEN_TOKENIZER", temp_path("elsewhere"), 1);
-    model = open_model(temp_path("m"));
-    assert_string_equal(model->vocab_json[0], "{\"b\":0}");
+    expect_text(temp_path("m"), SDG_TOKENIZER_VOCAB, "{\"b\":0}");
+    struct sdg_model *model;
+    struct sdg_model_params params = {.tokenizer = temp_path("model")}; // goes before it
+    assert_int_equal(sdg_model_open_params(NULL, temp_path("m"), &params, &model), SDG_OK);
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_JSON], "{\"d\":0}");
+    assert_string_equal(model->tokenizer[0].pad, "<|endoftext|>");
     sdg_model_close(&model);
+    make_folder("m"); // and before the model's own
+    params.tokenizer = temp_path("model");
+    assert_int_equal(sdg_model_open_params(NULL, temp_path("m"), &params, &model), SDG_OK);
+    assert_non_null(model->tokenizer[0].text[SDG_TOKENIZER_JSON]);
+    sdg_model_close(&model);
+    expect_text(temp_path("m"), SDG_TOKENIZER_VOCAB, "{\"a\":0}"); // which goes before the environment's
+    temp_remove_tree(temp_path("m/tokenizer"));
     setenv("SDGEN_TOKENIZER", temp_path("m"), 1);
     expect_refused(temp_path("m"), SDG_ERROR_INPUT, "SDGEN_TOKENIZER");
     unsetenv("SDGEN_TOKENIZER");
@@ -201,9 +165,18 @@ static void test_kinds(void **state)
     struct sdg_model *model = open_model(temp_path("m"));
     assert_true(model->kind == SDG_MODEL_SDXL && model->text_encoders == 2 && model->text[1] &&
                 model->text_config[1].projection_dim == 8);
-    assert_string_equal(model->pad_token[0], "<|endoftext|>");
-    assert_string_equal(model->pad_token[1], "!");
+    assert_true(model->zeros_for_no_prompt && model->tokenizer[0].folder && model->tokenizer[1].folder);
     sdg_model_close(&model);
+    temp_remove_tree(temp_path("m/tokenizer_2"));
+    expect_tokenizers(temp_path("m"), SDG_ERROR_INPUT, "no usable tokenizer in its folder tokenizer_2 (");
+    make_sdxl();
+    edit("model_index.json", "{", "{\"force_zeros_for_empty_prompt\":false,");
+    model = open_model(temp_path("m"));
+    assert_false(model->zeros_for_no_prompt);
+    sdg_model_close(&model);
+    edit("model_index.json", "{", "{\"tokenizer_2\":[\"transformers\",\"T5TokenizerFast\"],");
+    expect_refused(temp_path("m"), SDG_ERROR_UNSUPPORTED, "tokenizer_2 is a T5TokenizerFast");
+    make_sdxl();
     remove(temp_path("m/model_index.json"));
     assert_int_equal(kind_of(), SDG_MODEL_SDXL);
     edit("unet/config.json", "input_dim\":56", "input_dim\":57");
@@ -249,10 +222,9 @@ static void test_weight_files(void **state)
     temp_text(index, "{\"weight_map\":{\"a\":\"three.safetensors\"}}");
     expect_refused(temp_path("m"), SDG_ERROR_INPUT, "three.safetensors");
     remove(temp_path(index));
-    expect_refused(temp_path("m"), SDG_ERROR_INPUT,
-                   "unet: has no weights, diffusion_pytorch_model.safetensors is missing");
+    expect_refused(temp_path("m"), SDG_ERROR_INPUT, "unet: has no diffusion_pytorch_model.safetensors, only ");
     temp_text("m/unet/diffusion_pytorch_model.bin", "PK");
-    expect_refused(temp_path("m"), SDG_ERROR_UNSUPPORTED, "pickled");
+    expect_refused(temp_path("m"), SDG_ERROR_UNSUPPORTED, "pickles");
 }
 
 // One change to the sound folder each.
@@ -277,7 +249,7 @@ static void test_broken_folders(void **state)
         {unet, "<!DOCTYPE html><html>", IN, "HTML"},
         {unet, "<html><body>", IN, "HTML"},
         {unet, "{\"error\":\"Repository not found\"}", IN, "download"},
-        {unet, "this is no weights file", IN, "no safetensors file"},
+        {unet, "this is no weights file", IN, "is a text file"},
         {text, NULL, IN, "text_encoder: has no weights"},
         {text, "", IN, "text_encoder/model.safetensors: is empty"},
         {"unet/config.json", NULL, IN, "unet/config.json"},
@@ -355,9 +327,8 @@ static void test_reference_models(void **state)
         assert_int_equal(sdg_tensors_count(model->vae), models[i].vae);
         assert_int_equal(sdg_tensors_count(model->text[0]), models[i].text);
         assert_int_equal(model->text[1] ? sdg_tensors_count(model->text[1]) : 0, models[i].text_2);
-        assert_string_equal(model->pad_token[0], models[i].pad);
         assert_string_equal(model->scheduler.class_name, models[i].scheduler);
-        assert_non_null(model->vocab_json[0]);
+        assert_non_null(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB]);
         sdg_model_close(&model);
     }
 }
@@ -378,8 +349,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_padding),
         cmocka_unit_test(test_tokenizer_files),
+        cmocka_unit_test(test_named_tokenizer),
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_weight_files),
         cmocka_unit_test(test_broken_folders),

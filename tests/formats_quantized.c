@@ -98,7 +98,7 @@ static void test_rest_comes_from_base(void **state)
     const struct sdg_tensor *conv = sdg_tensors_find(model->unet, "conv_in.weight");
     sdg_tensors_release(model->unet, conv);
     assert_memory_equal(conv->data, values, conv->bytes);
-    assert_string_equal(model->vocab_json[0], "{\"a\":0}");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"a\":0}");
     assert_string_equal(model->scheduler.class_name, "DDIMScheduler");
     sdg_model_close(&model);
 
@@ -109,7 +109,7 @@ static void test_rest_comes_from_base(void **state)
     write_text_encoder("q", "text_encoder");
     remove(temp_path("base/model_index.json"));
     model = open_model(temp_path("q"));
-    assert_string_equal(model->vocab_json[0], "{\"b\":0}");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"b\":0}");
     assert_string_equal(model->scheduler.class_name, "PNDMScheduler");
     assert_non_null(strstr(sdg_tensors_path(model->text[0]), "q/text_encoder"));
     assert_non_null(strstr(sdg_tensors_path(model->vae), "base/vae"));
@@ -287,7 +287,7 @@ static void test_broken_files(void **state)
     expect_refused(temp_path("q"), SDG_ERROR_INPUT, "q/unet: has no weights");
     make_quantized();
     temp_remove_tree(temp_path("base/vae"));
-    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/vae/config.json");
+    expect_refused(temp_path("q"), SDG_ERROR_INPUT, "base/vae: there is no such folder");
     make_quantized();
     put("q", "vae/config.json", "[]"); // a folder of its own is taken, whatever is in it
     expect_refused(temp_path("q"), SDG_ERROR_INPUT, "q/vae/config.json");

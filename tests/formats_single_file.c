@@ -134,6 +134,39 @@ static struct sdg_tensors *part_of(const struct sdg_model *model, const char *ld
     return strncmp(ldm, "model.", 6) == 0 ? model->unet : strncmp(ldm, "first", 5) == 0 ? model->vae : model->text[0];
 }
 
+static void expect_vocabulary(const char *want)
+{
+    struct sdg_model *model = open_model(temp_path("s/model.safetensors"));
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], want);
+    assert_string_equal(model->tokenizer[0].pad, "<|endoftext|>"); // CLIP's, whatever the file says
+    sdg_model_close(&model);
+}
+
+// Without a tokenizer beside the file: the fetched one, before it the environment's. (One that this source tree has may
+// be found, too.)
+static void test_search(void)
+{
+    struct sdg_model *model = open_model(temp_path("s/model.safetensors"));
+    struct temp_log t;
+    if (!model->tokenizer[0].folder) {
+        assert_int_equal(sdg_model_check_tokenizers(temp_log(&t), model), SDG_ERROR_INPUT);
+        assert_non_null(strstr(t.last, "tools/get-clip-tokenizer' once"));
+    }
+    sdg_model_close(&model);
+    put("data/sdgen/clip-tokenizer", "vocab.json", "{\"fetched\":0}");
+    put("data/sdgen/clip-tokenizer", "merges.txt", "");
+    put("data/sdgen/clip-tokenizer", "special_tokens_map.json", "{\"pad_token\":\"!\"}");
+    expect_vocabulary("{\"fetched\":0}");
+    put("named", "vocab.json", "{\"named\":0}");
+    put("named", "merges.txt", "");
+    setenv("SDGEN_TOKENIZER", temp_path("named"), 1);
+    expect_vocabulary("{\"named\":0}");
+    put("s", "tokenizer/vocab.json", "{\"beside\":0}");
+    put("s", "tokenizer/merges.txt", "");
+    expect_vocabulary("{\"beside\":0}");
+    unsetenv("SDGEN_TOKENIZER");
+}
+
 static void test_single_file(void **state)
 {
     (void)state;
@@ -169,23 +202,17 @@ static void test_single_file(void **state)
         assert_int_equal(found->bytes, want.bytes);
         assert_int_equal(found->rank, strstr(want.name, "attn_1") && want.rank == 4 ? 2 : want.rank);
     }
-#ifdef SDG_CLIP_TOKENIZER
-    // last in the order, and it may have gone since the build
-    bool built_in = access(SDG_CLIP_TOKENIZER "/vocab.json", R_OK) == 0;
-#else
-    bool built_in = false;
-#endif
-    assert_true((model->vocab_json[0] != NULL) == built_in);
     sdg_model_close(&model);
+    test_search();
     put("s", "tokenizer/vocab.json", "{\"inner\":0}");
     put("s", "tokenizer/merges.txt", "");
     model = open_model(temp_path("s/model.safetensors"));
-    assert_string_equal(model->vocab_json[0], "{\"inner\":0}");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"inner\":0}");
     sdg_model_close(&model);
     put("s", "vocab.json", "{\"beside\":0}");
     put("s", "merges.txt", "");
     model = open_model(temp_path("s/model.safetensors"));
-    assert_string_equal(model->vocab_json[0], "{\"beside\":0}");
+    assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"beside\":0}");
     sdg_model_close(&model);
     size_t count = fail_allocations(temp_path("s/model.safetensors"));
     assert_true(count > 15);
@@ -328,23 +355,23 @@ static void test_openclip(void **state)
     (void)state;
     struct sdg_model *model = open_model(write_openclip(false));
     const struct sdg_text_config *c = &model->text_config[0];
-    assert_true(model->kind == SDG_MODEL_SD && model->scheduler.prediction == SDG_PREDICT_V && !model->has_scheduler);
+    assert_true(model->kind == SDG_MODEL_SD && model->prediction_open && !model->has_scheduler);
     assert_true(c->layers == 1 && c->hidden == 64 && c->heads == 1 && c->vocab_size == 60 && c->positions == 77 &&
                 c->intermediate == 100);
     assert_true(c->activation == SDG_TEXT_GELU && c->projection_dim == 0);
-    assert_string_equal(model->pad_token[0], "!");
+    assert_string_equal(model->tokenizer[0].pad, "!");
     assert_int_equal(sdg_tensors_count(model->text[0]), 14); // without the last layer and the projection
     check_openclip(model->text[0]);
     sdg_model_close(&model);
 
     model = open_model(write_openclip(true));
     assert_true(model->kind == SDG_MODEL_SDXL && model->text_encoders == 2 &&
-                model->scheduler.prediction == SDG_PREDICT_EPSILON);
+                model->scheduler.prediction == SDG_PREDICT_EPSILON && !model->prediction_open);
     assert_true(model->vae_config.scaling_factor == 0.13025f && model->unet_config.addition_time_embed_dim == 256);
     assert_true(model->text_config[0].hidden == 24 && model->text_config[1].layers == 2 &&
                 model->text_config[1].projection_dim == 8);
-    assert_string_equal(model->pad_token[0], "<|endoftext|>");
-    assert_string_equal(model->pad_token[1], "!");
+    assert_string_equal(model->tokenizer[0].pad, "<|endoftext|>");
+    assert_string_equal(model->tokenizer[1].pad, "!");
     assert_non_null(sdg_tensors_find(model->unet, "add_embedding.linear_1.weight"));
     assert_int_equal(sdg_tensors_count(model->text[1]), 14 + 4 + 1);
     check_openclip(model->text[1]);
@@ -360,6 +387,245 @@ static void test_openclip(void **state)
     print_message("%zu failing allocations\n", count);
 }
 
+// The text encoder of Stable Diffusion 2.x, 1024 wide, under either family of names, with so many of its layers.
+static struct sdg_model *open_sd2(bool openclip, int layers)
+{
+    static const struct {
+        const char *clip, *openclip;
+        int rows, columns;
+    } parts[] = {
+        {"transformer.text_model.embeddings.token_embedding.weight", "model.token_embedding.weight", 4, 1024},
+        {"transformer.text_model.embeddings.position_embedding.weight", "model.positional_embedding", 8, 1024},
+        {"transformer.text_model.final_layer_norm.weight", "model.ln_final.weight", 1024, 0},
+    };
+    static char names[SMALL_COUNT + 30][120];
+    struct sdg_tensor tensors[SMALL_COUNT + 30];
+    size_t count = 0;
+    for (int i = 0; i < SMALL_COUNT; i++) {
+        struct sdg_tensor t = small_tensor(i);
+        if (after(t.name, "cond_stage_model."))
+            continue;
+        if (strstr(t.name, "attn2.to_k"))
+            t = tensor(t.name, 2, 8, 1024, 0, 0);
+        if (strstr(t.name, "input_blocks.1.0.in_layers.2.weight"))
+            t.dims[0] = 64, t.bytes *= 2;
+        tensors[count++] = t;
+    }
+    for (int i = 0; i < 3; i++) {
+        snprintf(names[count], sizeof names[0], "cond_stage_model.%s", openclip ? parts[i].openclip : parts[i].clip);
+        tensors[count] = tensor(names[count], parts[i].columns ? 2 : 1, parts[i].rows, parts[i].columns, 0, 0);
+        count++;
+    }
+    for (int i = 0; i < layers; i++) {
+        snprintf(names[count], sizeof names[0],
+                 openclip ? "cond_stage_model.model.transformer.resblocks.%d.mlp.c_fc.weight"
+                          : "cond_stage_model.transformer.text_model.encoder.layers.%d.mlp.fc1.weight",
+                 i);
+        tensors[count] = tensor(names[count], 2, 2, 1024, 0, 0);
+        count++;
+    }
+    write_weights("s/sd2.safetensors", tensors, count);
+    struct temp_log t;
+    struct sdg_model *model = NULL;
+    sdg_model_open(temp_log(&t), temp_path("s/sd2.safetensors"), &model);
+    assert_true((model == NULL) == (t.errors == 1) &&
+                (model || strstr(t.last, "layers.") || strstr(t.last, "resblocks.")));
+    return model;
+}
+
+// Of 24 layers the first 23 are used; files that hold no more of them lack nothing.
+static void test_sd2_encoders(void **state)
+{
+    (void)state;
+    for (int openclip = 0; openclip < 2; openclip++) {
+        for (int layers = 23; layers <= 24; layers++) {
+            struct sdg_model *model = open_sd2(openclip, layers);
+            assert_non_null(model);
+            const struct sdg_text_config *c = &model->text_config[0];
+            assert_true(c->layers == 23 && c->activation == SDG_TEXT_GELU && c->hidden == 1024 && c->heads == 16 &&
+                        c->intermediate == 2 && c->projection_dim == 0);
+            assert_true(model->prediction_open && model->unet_config.linear_projection &&
+                        model->unet_config.heads[0] == 1);
+            assert_string_equal(model->tokenizer[0].pad, "!");
+            assert_non_null(sdg_tensors_find(model->text[0], "text_model.encoder.layers.22.mlp.fc1.weight"));
+            assert_null(sdg_tensors_find(model->text[0], "text_model.encoder.layers.23.mlp.fc1.weight"));
+            sdg_model_set_prediction(model, SDG_PREDICT_V);
+            assert_int_equal(model->unet_config.sample_width, 96);
+            sdg_model_set_prediction(model, SDG_PREDICT_EPSILON);
+            assert_int_equal(model->unet_config.sample_width, 64);
+            sdg_model_close(&model);
+        }
+        assert_null(open_sd2(openclip, 22));
+    }
+}
+
+// The small checkpoint with other names: `from` becomes `to` wherever a name has it.
+static struct sdg_model *open_renamed(const char *part, const char *from, const char *to, int projection_rank)
+{
+    static char names[SMALL_COUNT][200];
+    struct sdg_tensor tensors[SMALL_COUNT];
+    for (int i = 0; i < SMALL_COUNT; i++) {
+        const char *name = small_names[i].ldm, *at = strstr(name, part) ? strstr(name, from) : NULL;
+        tensors[i] = small_tensor(i);
+        if (at)
+            snprintf(names[i], sizeof names[i], "%.*s%s%s", (int)(at - name), name, to, at + strlen(from));
+        else
+            snprintf(names[i], sizeof names[i], "%s", name);
+        if (strstr(name, "attn_1.") && tensors[i].rank == 4)
+            tensors[i].rank = projection_rank;
+        tensors[i].name = names[i];
+    }
+    write_weights("s/renamed.safetensors", tensors, SMALL_COUNT);
+    return open_model(temp_path("s/renamed.safetensors"));
+}
+
+static void expect_all_found(struct sdg_model *model)
+{
+    size_t unplaced;
+    for (int i = 0; i < SMALL_COUNT; i++) {
+        const struct sdg_tensor *t = sdg_tensors_find(part_of(model, small_names[i].ldm), small_names[i].diffusers);
+        if (!t)
+            fail_msg("%s is missing", small_names[i].diffusers);
+        if (strstr(t->name, ".to_q.weight") && strstr(small_names[i].ldm, "attn_1"))
+            assert_int_equal(t->rank, 2);
+    }
+    assert_null(sdg_tensors_unplaced(model->vae, &unplaced));
+    sdg_model_close(&model);
+}
+
+// What converters leave in, and what trainers put before all names.
+static void test_other_names(void **state)
+{
+    (void)state;
+    for (int rank = 2; rank <= 4; rank++) {
+        expect_all_found(open_renamed("attn_1.q", "attn_1.q", "attn_1.to_q", rank));
+        expect_all_found(open_renamed("attn_1.q", "attn_1.q", "attn_1.query", rank));
+        expect_all_found(open_renamed("attn_1.proj_out", "proj_out", "to_out.0", rank));
+        expect_all_found(open_renamed("attn_1.proj_out", "proj_out", "proj_attn", rank));
+        expect_all_found(open_renamed("attn_1.norm", "norm", "group_norm", rank));
+    }
+    static const char *const wrappers[] = {"module.",          "state_dict.",        "model.",
+                                           "module.model.",    "state_dict.module.", "_orig_mod.",
+                                           "_forward_module.", "module._orig_mod."};
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
+        expect_all_found(open_renamed("", "", wrappers[i], 4));
+    expect_all_found(open_renamed("diffusion_model", "diffusion_model.", "diffusion_model._orig_mod.", 4));
+    expect_all_found(
+        open_renamed("model.diffusion", "model.diffusion_model.", "model.diffusion_model.model.diffusion_model.", 4));
+    expect_all_found(open_renamed("first_stage", "first_stage_model.", "first_stage_model.first_stage_model.", 4));
+    expect_all_found(open_renamed("text_model.", "text_model.", "", 4));
+}
+
+// ---- what the file says about itself ----
+
+static struct sdg_model *open_declaring(const struct sdg_tensor *keys, size_t key_count,
+                                        const struct sdg_metadata *metadata)
+{
+    struct sdg_tensor tensors[SMALL_COUNT + 2];
+    for (int i = 0; i < SMALL_COUNT; i++)
+        tensors[i] = small_tensor(i);
+    for (size_t i = 0; i < key_count; i++)
+        tensors[SMALL_COUNT + i] = keys[i];
+    assert_int_equal(sdg_tensors_write(NULL, temp_path("s/declaring.safetensors"), tensors, SMALL_COUNT + key_count,
+                                       metadata, metadata ? 1 : 0),
+                     SDG_OK);
+    struct temp_log t;
+    struct sdg_model *model = NULL;
+    const enum sdg_result result = sdg_model_open(temp_log(&t), temp_path("s/declaring.safetensors"), &model);
+    assert_true((result == SDG_OK) == (model != NULL) && t.errors == !model);
+    return model;
+}
+
+static void test_declared_metadata(void **state)
+{
+    (void)state;
+    static const struct {
+        struct sdg_metadata metadata;
+        int prediction; // -1: refused
+    } rows[] = {
+        {{"format", "pt"}, SDG_PREDICT_EPSILON},
+        {{"modelspec.prediction_type", "v"}, SDG_PREDICT_V},
+        {{"modelspec.prediction_type", "V-Prediction"}, SDG_PREDICT_V},
+        {{"modelspec.prediction_type", "v_prediction"}, SDG_PREDICT_V},
+        {{"modelspec.prediction_type", "velocity"}, SDG_PREDICT_V},
+        {{"modelspec.prediction_type", "epsilon"}, SDG_PREDICT_EPSILON},
+        {{"modelspec.prediction_type", "sample"}, SDG_PREDICT_SAMPLE},
+        {{"modelspec.prediction_type", ""}, SDG_PREDICT_EPSILON},
+        {{"modelspec.prediction_type", "rectified_flow"}, -1},
+        {{"modelspec.predict_key", "v"}, SDG_PREDICT_V},
+        {{"modelspec.predict_key", "epsilon"}, SDG_PREDICT_EPSILON},
+        {{"modelspec.architecture", "stable-diffusion-v2-768-v"}, SDG_PREDICT_V},
+        {{"modelspec.architecture", "stable-diffusion-v1"}, SDG_PREDICT_EPSILON},
+        {{"ss_v_parameterization", "True"}, SDG_PREDICT_V},
+        {{"ss_v_parameterization", "False"}, SDG_PREDICT_EPSILON},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sdg_model *model = open_declaring(NULL, 0, &rows[i].metadata);
+        if ((model ? (int)model->scheduler.prediction : -1) != rows[i].prediction)
+            fail_msg("%s %s: %d", rows[i].metadata.key, rows[i].metadata.value,
+                     model ? (int)model->scheduler.prediction : -1);
+        sdg_model_close(&model);
+    }
+}
+
+static void test_declared_keys(void **state)
+{
+    (void)state;
+    const struct sdg_metadata epsilon = {"modelspec.prediction_type", "epsilon"};
+    struct sdg_tensor keys[2] = {tensor("v_pred", 1, 0, 0, 0, 0), tensor("ztsnr", 1, 0, 0, 0, 0)};
+    struct sdg_model *model = open_declaring(keys, 1, &epsilon); // the key is what a merge keeps
+    assert_true(model && model->scheduler.prediction == SDG_PREDICT_V && !model->scheduler.rescale_betas_zero_snr &&
+                model->scheduler.spacing == SDG_SPACING_LEADING);
+    sdg_model_close(&model);
+    model = open_declaring(keys, 2, NULL);
+    assert_true(model && model->scheduler.prediction == SDG_PREDICT_V && model->scheduler.rescale_betas_zero_snr &&
+                model->scheduler.spacing == SDG_SPACING_TRAILING);
+    sdg_model_set_prediction(model, SDG_PREDICT_EPSILON); // by the user
+    assert_true(!model->scheduler.rescale_betas_zero_snr && model->scheduler.spacing == SDG_SPACING_LEADING);
+    sdg_model_set_prediction(model, SDG_PREDICT_V);
+    assert_true(model->scheduler.rescale_betas_zero_snr);
+    sdg_model_close(&model);
+    model =
+        open_declaring(keys + 1, 1, NULL); // nothing is left of the picture for a prediction of noise to be taken from
+    assert_true(model && model->scheduler.prediction == SDG_PREDICT_EPSILON &&
+                !model->scheduler.rescale_betas_zero_snr);
+    sdg_model_close(&model);
+    const float sigmas[] = {90, 0.01f};
+    keys[0] = tensor("edm_vpred.sigma_max", 0, 0, 0, 0, 0);
+    keys[1] = tensor("edm_vpred.sigma_min", 1, 1, 0, 0, 0);
+    keys[0].data = &sigmas[0];
+    keys[1].data = &sigmas[1];
+    model = open_declaring(keys, 2, NULL);
+    assert_true(model && model->scheduler.prediction == SDG_PREDICT_V && model->scheduler.edm.used &&
+                model->scheduler.edm.sigma_max == 90 && model->scheduler.edm.sigma_min == 0.01f &&
+                model->scheduler.edm.sigma_data == 1);
+    sdg_model_close(&model);
+    keys[0].data = &sigmas[1];
+    assert_null(open_declaring(keys, 2, NULL)); // no range
+    keys[0] = tensor("edm_mean", 1, 4, 0, 0, 0);
+    assert_null(open_declaring(keys, 1, NULL));
+}
+
+// More input channels than a latent has are named for what they are.
+static void test_named_inputs(void **state)
+{
+    (void)state;
+    static const struct {
+        int channels;
+        const char *words;
+    } rows[] = {{5, "depth model"}, {7, "upscaling model"}, {8, "instruct-pix2pix"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sdg_tensor tensors[SMALL_COUNT];
+        for (int j = 0; j < SMALL_COUNT; j++) {
+            tensors[j] = small_tensor(j);
+            if (strstr(tensors[j].name, "input_blocks.0.0.weight"))
+                tensors[j] = tensor(tensors[j].name, 4, 8, rows[i].channels, 3, 3);
+        }
+        write_weights("s/inputs.safetensors", tensors, SMALL_COUNT);
+        expect_refused(temp_path("s/inputs.safetensors"), SDG_ERROR_UNSUPPORTED, rows[i].words);
+    }
+}
+
 static void test_broken_single_files(void **state)
 {
     (void)state;
@@ -369,36 +635,26 @@ static void test_broken_single_files(void **state)
         "input_blocks.1.0.in_layers.2",
         "first_stage_model.encoder.conv_in",
         "first_stage_model.decoder.conv_out",
-        "encoder.down.0.block.0.conv1",
         "token_embedding",
         "position_embedding",
         "mlp.fc1",
         "transformer_blocks.0.attn2.to_k",
-        "first_stage_model",
-        "cond_stage_model",
+        // whole blocks, from which others could be taken for a smaller network
+        "model.diffusion_model.input_blocks.1.",
+        "model.diffusion_model.input_blocks.2.",
+        "model.diffusion_model.input_blocks.3.",
+        "model.diffusion_model.output_blocks.0.",
+        "model.diffusion_model.output_blocks.3.",
+        "model.diffusion_model.middle_block.1.",
     };
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
         write_small("s/broken.safetensors", needed[i], NULL);
         expect_refused(temp_path("s/broken.safetensors"), SDG_ERROR_INPUT, "broken.safetensors: tensor ");
     }
-    static const struct {
-        const char *name;
-        int result;
-        const char *words;
-    } others[] = {
-        {"model.diffusion_model.joint_blocks.0.weight", SDG_ERROR_UNSUPPORTED, "Stable Diffusion 3"},
-        {"double_blocks.0.weight", SDG_ERROR_UNSUPPORTED, "Flux"},
-        {"lora_unet_down.weight", SDG_ERROR_UNSUPPORTED, "LoRA"},
-        {"control_model.x", SDG_ERROR_UNSUPPORTED, "ControlNet"},
-        {"down_blocks.0.x", SDG_ERROR_INPUT, "model_index.json"},
-        {"decoder.conv_in.weight", SDG_ERROR_INPUT, "no UNet"},
-        {"something", SDG_ERROR_INPUT, "no Stable Diffusion checkpoint"},
-    };
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        struct sdg_tensor t = tensor(others[i].name, 1, 1, 0, 0, 0);
-        write_weights("s/other.safetensors", &t, 1);
-        expect_refused(temp_path("s/other.safetensors"), (enum sdg_result)others[i].result, others[i].words);
-    }
+    write_small("s/broken.safetensors", "first_stage_model", NULL);
+    expect_refused(temp_path("s/broken.safetensors"), SDG_ERROR_INPUT, "has no autoencoder");
+    write_small("s/broken.safetensors", "cond_stage_model", NULL);
+    expect_refused(temp_path("s/broken.safetensors"), SDG_ERROR_INPUT, "has no text encoder");
     expect_refused(temp_text("s/page.safetensors", "<html>404</html>"), SDG_ERROR_INPUT, "HTML");
     expect_refused(temp_write("s/zeros.safetensors", (char[64]){0}, 64), SDG_ERROR_INPUT, "zeros.safetensors");
     struct temp_log t;
@@ -445,68 +701,6 @@ static void test_mutated_single_files(void **state)
     sdg_free(original);
     assert_true(accepted > 100 && refused > 1000);
     print_message("%d mutated checkpoints refused, %d accepted\n", refused, accepted);
-}
-
-static void test_replace_vae(void **state)
-{
-    (void)state;
-    struct temp_log t;
-    make_folder("m");
-    struct sdg_model *model = open_model(temp_path("m"));
-    model->vae_config.scaling_factor = 0.13025f;
-    write_small("s/model.safetensors", NULL, NULL);
-    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("s/model.safetensors")), SDG_OK);
-    assert_true(model->vae_config.levels == 2 && model->vae_config.layers_per_block == 1 &&
-                model->vae_config.scaling_factor == 0.13025f);
-    assert_non_null(sdg_tensors_find(model->vae, "decoder.conv_out.weight"));
-    put("v", "config.json", "{\"_class_name\":\"AutoencoderTiny\"}");
-    write_weights("v/diffusion_pytorch_model.safetensors",
-                  (const struct sdg_tensor[]){tensor("decoder.layers.0.bias", 1, 64, 0, 0, 0)}, 1);
-    assert_int_equal(sdg_model_replace_vae(NULL, model, temp_path("v")), SDG_OK);
-    assert_true(model->vae_config.tiny && sdg_tensors_count(model->vae) == 1);
-    struct sdg_tensor tiny[] = {
-        tensor("encoder.layers.0.weight", 4, 12, 3, 3, 3), tensor("encoder.layers.14.weight", 4, 4, 12, 3, 3),
-        tensor("decoder.layers.0.weight", 4, 12, 4, 3, 3), tensor("decoder.layers.18.weight", 4, 3, 12, 3, 3)};
-    struct sdg_vae_config parsed;
-    assert_int_equal(
-        sdg_vae_config_parse(NULL, "c",
-                             "{\"_class_name\":\"AutoencoderTiny\",\"encoder_block_out_channels\":[12,12,12,12],"
-                             "\"decoder_block_out_channels\":[12,12,12,12]}",
-                             &parsed),
-        SDG_OK);
-    write_weights("s/tiny.safetensors", tiny, 4);
-    assert_int_equal(sdg_model_replace_vae(NULL, model, temp_path("s/tiny.safetensors")), SDG_OK);
-    assert_memory_equal(&parsed, &model->vae_config, sizeof parsed);
-    assert_non_null(sdg_tensors_find(model->vae, "decoder.layers.18.weight"));
-    tiny[3].name = "decoder.layers.20.weight";
-    write_weights("s/tiny.safetensors", tiny, 4);
-    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("s/tiny.safetensors")),
-                     SDG_ERROR_UNSUPPORTED);
-    assert_int_equal(sdg_model_replace_vae(NULL, model, temp_path("v")), SDG_OK);
-    const struct sdg_tensors *kept = model->vae;
-    put("v", "config.json", "{\"_class_name\":\"AutoencoderTiny\",\"latent_channels\":16}");
-    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("v")), SDG_ERROR_INPUT);
-    assert_true(t.errors == 1 && strstr(t.last, "16 latent channels") && model->vae == kept &&
-                model->vae_config.latent_channels == 4);
-    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("v/diffusion_pytorch_model.safetensors")),
-                     SDG_ERROR_UNSUPPORTED);
-    tiny[0].name = "decoder.up_blocks.0.resnets.0.norm1.bias";
-    write_weights("s/kl.safetensors", tiny, 1);
-    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("s/kl.safetensors")), SDG_ERROR_INPUT);
-    assert_non_null(strstr(t.last, "config.json"));
-    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("absent")), SDG_ERROR_INPUT);
-    assert_int_equal(sdg_model_replace_vae(temp_log(&t), model, temp_path("m/unet")), SDG_ERROR_UNSUPPORTED);
-    assert_true(model->vae == kept);
-    for (size_t n = 1;; n++) {
-        sdg_test_fail_allocation(n);
-        enum sdg_result result = sdg_model_replace_vae(temp_log(&t), model, temp_path("s/model.safetensors"));
-        sdg_test_fail_allocation(0);
-        if (result == SDG_OK)
-            break;
-        assert_true(result == SDG_ERROR_MEMORY && t.errors == 1 && model->vae == kept);
-    }
-    assert_true(model->vae != kept && !model->vae_config.tiny);
-    sdg_model_close(&model);
 }
 
 // All names of Stable Diffusion 1.x, listed by another program, in both directions.
@@ -596,7 +790,8 @@ static void test_both_layouts(void **state)
     struct sdg_model *a = open_model(folder), *b = open_model(file);
     size_t count =
         compare_views(a->unet, b->unet) + compare_views(a->vae, b->vae) + compare_views(a->text[0], b->text[0]);
-    a->unet_config.sample_size = b->unet_config.sample_size; // not in the file
+    a->unet_config.sample_height = b->unet_config.sample_height; // not in the file
+    a->unet_config.sample_width = b->unet_config.sample_width;
     assert_memory_equal(&a->unet_config, &b->unet_config, sizeof a->unet_config);
     assert_memory_equal(&a->vae_config, &b->vae_config, sizeof a->vae_config);
     assert_memory_equal(&a->text_config[0], &b->text_config[0], sizeof a->text_config[0]);
@@ -617,8 +812,12 @@ int main(void)
         cmocka_unit_test(test_float8),
         cmocka_unit_test(test_openclip),
         cmocka_unit_test(test_broken_single_files),
+        cmocka_unit_test(test_sd2_encoders),
+        cmocka_unit_test(test_other_names),
+        cmocka_unit_test(test_declared_metadata),
+        cmocka_unit_test(test_declared_keys),
+        cmocka_unit_test(test_named_inputs),
         cmocka_unit_test(test_mutated_single_files),
-        cmocka_unit_test(test_replace_vae),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_both_layouts),
     };

@@ -46,6 +46,8 @@ static void test_names(void **state)
         {"text_model.encoder.layers.0.self_attn.q_proj.lora_linear_layer.up.weight", SDG_LEFTOVER_ADDED},
         {"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k_ip.weight", SDG_LEFTOVER_ADDED},
         {"down_blocks.0.attentions.0.proj_in.hada_w1_a", SDG_LEFTOVER_ADDED},
+        {"down_blocks.0.attentions.0.proj_in.dora_scale", SDG_LEFTOVER_ADDED},
+        {"down_blocks.0.attentions.0.proj_in.oft_blocks", SDG_LEFTOVER_ADDED},
         {"down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight", SDG_LEFTOVER_UNKNOWN},
         {"down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.bias", SDG_LEFTOVER_UNKNOWN},
         {"text_model.encoder.layers.11.layer_norm1.weight", SDG_LEFTOVER_UNKNOWN},
@@ -172,8 +174,8 @@ static const char *make_file(const char *add, const char *drop)
     return temp_path("model.safetensors");
 }
 
-// The only I32 of the file becomes a type that this engine does not know.
-static void make_foreign(const char *path)
+// The only I32 of the file becomes `type`, of as many letters.
+static void make_foreign(const char *path, const char *foreign)
 {
     char header[1 << 17], *type;
     FILE *file = fopen(path, "r+b");
@@ -185,7 +187,7 @@ static void make_foreign(const char *path)
     header[length] = 0;
     assert_non_null(type = strstr(header, "\"I32\""));
     assert_int_equal(fseek(file, type + 1 - header, SEEK_SET), 0);
-    assert_true(fputc('U', file) == 'U' && fclose(file) == 0);
+    assert_true(fwrite(foreign, strlen(foreign), 1, file) == 1 && fclose(file) == 0);
 }
 
 struct said {
@@ -298,11 +300,24 @@ static void test_files(void **state)
         {UNET_LDM "input_blocks.0.0.scale_weight", NULL, REFUSED, "scales"},
         {UNET_LDM "input_blocks.3.1.transformer_blocks.0.attn1.to_q.lora_A.weight", NULL, REFUSED, "LoRA"},
         {UNET_LDM "input_blocks.3.1.gate", NULL, REFUSED, UNET_LDM "input_blocks.3.1.gate has an unknown name"},
-        {VAE_LDM "decoder.mid.attn_1.to_q.weight", NULL, REFUSED, "attn_1.to_q.weight has an unknown name"},
+        {VAE_LDM "decoder.mid.attn_1.gate.weight", NULL, REFUSED, "attn_1.gate.weight has an unknown name"},
+        {VAE_LDM "decoder.mid.attn_1.to_q.weight", NULL, REFUSED,
+         "two tensors named decoder.mid_block.attentions.0.to_q"},
         // holes, which make the network look smaller than it is
         {NULL, TEXT_LDM "text_model.encoder.layers.2.mlp.fc1", REFUSED, "layers.2"},
-        {NULL, VAE_LDM "decoder.mid.attn_1.q.", REFUSED, "attentions.0"},
-        {NULL, VAE_LDM "encoder.down.3.block", REFUSED, NULL},
+        {NULL, VAE_LDM "decoder.mid.attn_1.q.", REFUSED, "attentions.0.to_q"},
+        {NULL, VAE_LDM "decoder.mid.attn_1.", REFUSED, "attentions.0"}, // the encoder has its own
+        {NULL, VAE_LDM "decoder.up.3", REFUSED, "up_blocks.0"},
+        {NULL, VAE_LDM "decoder.up.0", REFUSED, "up_blocks.3"},
+        {NULL, UNET_LDM "input_blocks.3.1.", REFUSED, "down_blocks.1.attentions.0"},
+        {NULL, UNET_LDM "output_blocks.2.1.transformer_blocks.", REFUSED, "up_blocks.1.attentions.0"},
+        {NULL, UNET_LDM "output_blocks.5.", REFUSED, "output_blocks.5"},
+        {NULL, UNET_LDM "input_blocks.5.", REFUSED, "input_blocks.5"},
+        {NULL, UNET_LDM "middle_block.1.", REFUSED, "middle_block.1"},
+        {NULL, UNET_LDM "middle_block.2.", REFUSED, "mid_block.resnets.1"},
+        {NULL, UNET_LDM "time_embed.0.", REFUSED, "time_embedding.linear_1"},
+        {NULL, TEXT_LDM "text_model.final_layer_norm.", REFUSED, "final_layer_norm"},
+        {NULL, TEXT_LDM "text_model.encoder.layers.0.", REFUSED, "layers.0"},
         {NULL, UNET_LDM "middle_block.1.proj_in", REFUSED, "mid_block.attentions.0"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -337,13 +352,20 @@ static void test_foreign(void **state)
     char path[700];
     const char *folder = make_folder(0, "?tool.counter", NULL);
     snprintf(path, sizeof path, "%s/unet/diffusion_pytorch_model.safetensors", folder);
-    make_foreign(path);
+    make_foreign(path, "U32");
     expect("folder", open_pipeline(folder, NULL, &said), &said, WARNED, "a tensor is not used: tool.counter");
     snprintf(path, sizeof path, "%s", make_file("?tool.counter", NULL));
-    make_foreign(path);
+    make_foreign(path, "U32");
     expect("file", open_pipeline(path, NULL, &said), &said, SILENT, NULL);
+    snprintf(path, sizeof path, "%s", make_file("?" UNET_LDM "tool.counter", NULL));
+    make_foreign(path, "Q16");
+    expect("unknown type", open_pipeline(path, NULL, &said), &said, WARNED, "tool.counter");
     snprintf(path, sizeof path, "%s", make_file("?" UNET_LDM "input_blocks.0.0.weight", UNET_LDM "input_blocks.0.0.w"));
-    make_foreign(path);
+    make_foreign(path, "Q16");
+    expect("unknown type of a weight", open_pipeline(path, NULL, &said), &said, REFUSED,
+           "input_blocks.0.0.weight has the unknown dtype 'Q16'");
+    snprintf(path, sizeof path, "%s", make_file("?" UNET_LDM "input_blocks.0.0.weight", UNET_LDM "input_blocks.0.0.w"));
+    make_foreign(path, "U32");
     assert_int_equal(open_pipeline(path, NULL, &said), SDG_ERROR_UNSUPPORTED);
     assert_non_null(strstr(said.error, "input_blocks.0.0.weight is stored as U32"));
 }

@@ -137,6 +137,7 @@ static inline void prepare_model_tests(void)
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         values[i] = (float)i * 0.25f - 100;
     temp_make();
+    setenv("XDG_DATA_HOME", temp_path("data"), 1); // not this user's
 }
 
 static inline int finish_model_tests(int failed)

@@ -10,7 +10,9 @@
 // give the same bytes.
 #include "tests/ops/check.h"
 
+#if SDG_HAVE_ONEDNN
 #include "backend/cpu/onednn/grid.h"
+#endif
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -149,8 +151,10 @@ int main(int argc, char **argv)
             bench = true;
         else if (strncmp(argv[i], "--cpu-mask=", 11) == 0)
             cpu_mask = argv[i] + 11;
+#if SDG_HAVE_ONEDNN
         else if (strncmp(argv[i], "--pieces=", 9) == 0)
             sdg_test_pieces(strtol(argv[i] + 9, NULL, 10));
+#endif
         else if (!is_backend(argv[i]))
             filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)

@@ -312,6 +312,21 @@ static void expect_same(const struct sdg_picture_parameters *got, const struct s
     expect_text(got->vae, want->vae);
     expect_text(got->sigmas, want->sigmas);
     expect_text(got->rng, want->rng);
+    expect_text(got->sampler_rng, want->sampler_rng);
+    expect_text(got->type, want->type);
+    expect_text(got->backend, want->backend);
+    expect_text(got->init_image, want->init_image);
+    expect_text(got->init_image_hash, want->init_image_hash);
+    expect_text(got->init_alpha_color, want->init_alpha_color);
+    expect_text(got->mask, want->mask);
+    expect_text(got->mask_hash, want->mask_hash);
+    expect_text(got->noise, want->noise);
+    expect_text(got->scheme, want->scheme);
+    expect_text(got->prediction, want->prediction);
+    expect_text(got->tile_size, want->tile_size);
+    expect_text(got->others, want->others);
+    expect_number(got->tile_overlap, want->tile_overlap);
+    assert_true(got->no_correction == want->no_correction && got->unmasked_changed == want->unmasked_changed);
     expect_text(got->version, want->version);
     expect_number(got->cfg_scale, want->cfg_scale);
     expect_number(got->strength, want->strength);
@@ -343,9 +358,9 @@ static void test_parameters(void **state)
           .version = "sdgen 0.1.0"},
          "a red apple, 3d\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Schedule type: Align Your Steps, CFG "
          "scale: 7.5, Seed: 42, Size: 512x768, Model: sd15, RNG: cuda, Version: sdgen 0.1.0"},
-        {{.prompt = "", .steps = 1, .seed_given = true, .seed = INT64_MAX}, "\nSteps: 1, Seed: 9223372036854775807"},
-        {{.prompt = "", .negative_prompt = "x", .steps = 3, .seed_given = true, .seed = -5},
-         "\nNegative prompt: x\nSteps: 3, Seed: -5"},
+        {{.prompt = "", .steps = 1, .seed_given = true, .seed = UINT64_MAX}, "\nSteps: 1, Seed: 18446744073709551615"},
+        {{.prompt = "", .negative_prompt = "x", .steps = 3, .seed_given = true, .seed = 5},
+         "\nNegative prompt: x\nSteps: 3, Seed: 5"},
         // What could be taken for something else: lines of a prompt, and values with quotes.
         {{.prompt = "two\nlines: \"quoted\", \\ and\nmore",
           .negative_prompt = "also\ntwo",
@@ -359,6 +374,24 @@ static void test_parameters(void **state)
           .model = "a, \"b\": \\n c\nd",
           .vae = "back\\slash",
           .sigmas = "14.6,7,1"},
+         NULL},
+        {{.prompt = "x",
+          .steps = 2,
+          .sampler_rng = "cpu",
+          .type = "bf16",
+          .backend = "te=cpu,unet=vulkan:1,vae=cpu",
+          .init_image = "a photo, of: me.jpg",
+          .init_image_hash = "0123456789abcdef",
+          .init_alpha_color = "#102030",
+          .mask = "m.png",
+          .mask_hash = "fedcba9876543210",
+          .noise = "n.npy",
+          .scheme = "w8a8-tdq",
+          .no_correction = true,
+          .unmasked_changed = true,
+          .prediction = "v",
+          .tile_size = "32x32",
+          .tile_overlap = {true, 0.25}},
          NULL},
         {{.prompt = "x", .steps = 2, .sampler = "a sampler, of others", .model = " spaces "}, NULL},
         {{.prompt = "\xf0\x9f\x9a\x80", .steps = 2, .model = "\""}, NULL},
@@ -410,6 +443,20 @@ static void test_foreign_parameters(void **state)
     assert_string_equal(p->model, "v1-5");
     assert_true(p->steps == 30 && p->seed_given && p->seed == 1 && p->width == 640 && p->height == 512 &&
                 !p->schedule && !p->eta.given);
+    assert_null(p->others); // hashes are none
+    sdg_picture_parameters_destroy(&p);
+    // The schedule in an old sampler's name; what may have changed the picture and has no counterpart is listed.
+    assert_int_equal(
+        sdg_picture_parameters_read(
+            &kept,
+            "x\nSteps: 20, Sampler: DPM++ 2M Karras, Seed: 18446744073709551615, Hires upscale: 2, ENSD: 31337, "
+            "Model hash: 1",
+            &p),
+        SDG_OK);
+    assert_string_equal(p->sampler, "dpm++2m");
+    assert_string_equal(p->schedule, "karras");
+    assert_string_equal(p->others, "Hires upscale, ENSD");
+    assert_true(p->seed == UINT64_MAX);
     sdg_picture_parameters_destroy(&p);
     // No prompt at all, no entries at all.
     assert_int_equal(sdg_picture_parameters_read(&kept, "Steps: 4", &p), SDG_OK);
@@ -423,7 +470,7 @@ static void test_foreign_parameters(void **state)
     sdg_picture_parameters_destroy(&p);
 
     static const char *const broken[] = {
-        "x\nSteps: many",          "x\nSteps: -1",           "x\nSteps: 1, Seed: 9223372036854775808",
+        "x\nSteps: many",          "x\nSteps: -1",           "x\nSteps: 1, Seed: 18446744073709551616",
         "x\nSteps: 1, Size: 8x",   "x\nSteps: 1, Size: 0x8", "x\nSteps: 1, CFG scale: nan",
         "x\nSteps: 1, Eta: 1e999", "x\nSteps: 99999999999",  "x\nSteps: 1, Clip skip: 2x",
     };

@@ -1005,7 +1005,8 @@ static void names_match(void **state)
         const char *names;
     } lists[] = {
         {SDG_NAMES_SAMPLER, sdg_method_from_name,
-         "euler, euler_a, heun, dpm2, dpm++2s_a, dpm++2m, dpm++2mv2, ddim, ddim_trailing, pndm, unipc, lms, lcm, tcd, "
+         "euler, euler_a, heun, dpm2, dpm++2s_a, dpm++2m, dpm++2mv2, dpm++2m_sde, ddim, ddim_trailing, pndm, unipc, "
+         "lms, lcm, tcd, "
          "ddpm"},
         {SDG_NAMES_SCHEDULE, sdg_schedule_from_name,
          "discrete, karras, exponential, sgm_uniform, simple, ays, beta, model"},

@@ -166,6 +166,27 @@ static int try_walk(const struct sdg_sampler_params *params)
     return 1;
 }
 
+// Image to image with a latent consistency model: LCMScheduler.set_timesteps(4, strength=0.75) of diffusers 0.42 takes
+// every floor(37 / 4 i)-th from the top of the lowest 37 of its 50 timesteps.
+static void test_lcm_points(void **state)
+{
+    (void)state;
+    static const double wanted[] = {739, 559, 379, 199};
+    struct sdg_scheduler_config config = stable_diffusion();
+    struct sdg_sampler_params params = {.method = SDG_METHOD_LCM,
+                                        .schedule = SDG_SCHEDULE_MODEL,
+                                        .config = &config,
+                                        .steps = 4,
+                                        .lcm_points = 37,
+                                        .eta = -1,
+                                        .elements = 4};
+    struct sdg_sampler *s = create(&params);
+    assert_int_equal(sdg_sampler_calls(s), 4);
+    for (int i = 0; i < 4; i++)
+        assert_true(sdg_sampler_timestep(s, i) == wanted[i]);
+    sdg_sampler_destroy(&s);
+}
+
 static void test_combinations(void **state)
 {
     (void)state;
@@ -184,7 +205,7 @@ static void test_combinations(void **state)
                     params.eta = variant % 2 ? 1 : -1;
                     config.prediction = (enum sdg_prediction)(variant / 3);
                     config.spacing = (enum sdg_spacing)(variant % 3);
-                    config.solver_order = 1 + variant % 3;
+                    config.solver.order = 1 + variant % 3;
                     int done = try_walk(&params);
                     walked += done;
                     refused += !done;
@@ -349,10 +370,25 @@ static void test_names(void **state)
     assert_int_equal(sdg_method_from_name("ddim_leading"), SDG_METHOD_DDIM);
     assert_int_equal(sdg_method_from_name("Euler"), -1);
     assert_int_equal(sdg_schedule_from_name(""), -1);
-    assert_int_equal(sdg_method_from_class("PNDMScheduler"), SDG_METHOD_PNDM);
-    assert_int_equal(sdg_method_from_class("KDPM2DiscreteScheduler"), SDG_METHOD_DPM2);
-    assert_int_equal(sdg_method_from_class("FlowMatchEulerDiscreteScheduler"), -1);
-    assert_int_equal(sdg_method_from_class(""), -1);
+    static const struct {
+        const char *class_name;
+        enum sdg_algorithm algorithm;
+        int method;
+    } classes[] = {
+        {"PNDMScheduler", SDG_ALGORITHM_DPMPP, SDG_METHOD_PNDM},
+        {"KDPM2DiscreteScheduler", SDG_ALGORITHM_DPMPP, SDG_METHOD_DPM2},
+        {"DPMSolverMultistepScheduler", SDG_ALGORITHM_DPM, SDG_METHOD_DPMPP2M},
+        {"DPMSolverMultistepScheduler", SDG_ALGORITHM_SDE_DPMPP, SDG_METHOD_DPMPP2M_SDE},
+        {"EDMEulerScheduler", SDG_ALGORITHM_DPMPP, SDG_METHOD_EULER},
+        {"FlowMatchEulerDiscreteScheduler", SDG_ALGORITHM_DPMPP, -1},
+        {"", SDG_ALGORITHM_DPMPP, -1},
+    };
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        struct sdg_scheduler_config c = stable_diffusion();
+        snprintf(c.class_name, sizeof c.class_name, "%s", classes[i].class_name);
+        c.solver.algorithm = classes[i].algorithm;
+        assert_int_equal(sdg_method_of_config(&c), classes[i].method);
+    }
     struct sdg_sampler *none = NULL;
     sdg_sampler_destroy(&none);
 }
@@ -360,15 +396,11 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_noise_levels),
-        cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_custom_sigmas),
-        cmocka_unit_test(test_combinations),
-        cmocka_unit_test(test_other_models),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_walk_again),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_noise_levels),  cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_custom_sigmas), cmocka_unit_test(test_lcm_points),
+        cmocka_unit_test(test_combinations),  cmocka_unit_test(test_other_models),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_walk_again),    cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

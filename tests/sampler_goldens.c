@@ -78,7 +78,7 @@ static struct sdg_scheduler_config case_config(const struct golden_case *c)
     config.set_alpha_to_one = c->flags & ALPHA_ONE;
     config.rescale_betas_zero_snr = c->flags & ZERO_SNR;
     config.final_sigmas_zero = !(c->flags & SIGMA_MIN);
-    config.solver_order = c->flags & ORDER_3 ? 3 : 2;
+    config.solver.order = c->flags & ORDER_3 ? 3 : 2;
     if (c->flags & NO_OFFSET)
         config.steps_offset = 0;
     if (c->flags & LINEAR_BETAS) {
@@ -180,6 +180,101 @@ static void test_diffusers(void **state)
     printf("diffusers: %d trajectories of %d files, largest relative difference %.2g; %d files skipped\n", trajectories,
            files, worst, skipped);
     assert_true(files >= 18 && trajectories >= 100);
+}
+
+// ---- options of diffusers' classes ----
+
+enum { MOST_ROWS = 32 };
+
+static const struct sdg_tensor *find(const struct sdg_tensors *tensors, const char *name, int steps, const char *what)
+{
+    char full[128];
+    snprintf(full, sizeof full, "%s.%d.%s", name, steps, what);
+    const struct sdg_tensor *found = sdg_tensors_find(tensors, full);
+    if (!found)
+        fail_msg("%s is missing", full);
+    return found;
+}
+
+// The configuration is read from the text that diffusers got.
+static double check_options(const struct sdg_tensors *tensors, const struct sdg_scheduler_config *config,
+                            const char *name, const struct sdg_tensor *want, int steps)
+{
+    size_t n = want->bytes / sizeof(float) / (size_t)want->dims[0];
+    int method = sdg_method_of_config(config);
+    assert_true(method >= 0 && n <= MOST_ELEMENTS);
+    struct sdg_sampler_params params = {.method = (enum sdg_method)method,
+                                        .schedule = SDG_SCHEDULE_MODEL,
+                                        .config = config,
+                                        .steps = steps,
+                                        .eta = -1,
+                                        .elements = n};
+    struct sdg_sampler *s = create(&params);
+    const struct sdg_tensor *timesteps = find(tensors, name, steps, "timesteps");
+    assert_int_equal(timesteps->dims[0], sdg_sampler_calls(s));
+    for (int i = 0; i < sdg_sampler_calls(s); i++)
+        if (fabs(sdg_sampler_timestep(s, i) - (double)value(timesteps, (size_t)i)) > 5e-4)
+            fail_msg("%s of %d steps: timestep %d is %g, should be %g", name, steps, i, sdg_sampler_timestep(s, i),
+                     (double)value(timesteps, (size_t)i));
+    float latent[MOST_ELEMENTS];
+    struct sdg_rng rng;
+    sdg_rng_seed(&rng, SDG_RNG_CPU, 500 + (uint64_t)steps);
+    sdg_rng_normal(&rng, latent, n);
+    for (size_t i = 0; i < n; i++)
+        latent[i] *= (float)sdg_sampler_init_noise_sigma(s);
+    struct sdg_tensor rows = *want;
+    float scaled[MOST_ROWS * MOST_ELEMENTS];
+    if (config->edm.used && sdg_sampler_init_noise_sigma(s) == 1) { // diffusers' latents are in sigma space
+        assert_true(want->bytes <= sizeof scaled);
+        for (int row = 0; row < want->dims[0]; row++) {
+            const bool ended = row == sdg_sampler_calls(s);
+            double sigma = ended && config->final_sigmas_zero ? 0 : sdg_sampler_sigma(s, row - ended);
+            for (size_t i = 0; i < n; i++)
+                scaled[(size_t)row * n + i] = (float)((double)value(want, (size_t)row * n + i) / hypot(sigma, 1));
+        }
+        rows.data = scaled;
+    }
+    double worst = compare_walk(s, &rows, n, config->prediction, latent, &rng);
+    sdg_sampler_destroy(&s);
+    return worst;
+}
+
+static void test_options(void **state)
+{
+    (void)state;
+    struct sdg_tensors *tensors = open_golden(GOLDENS, "options");
+    assert_non_null(tensors);
+    int configs = 0, trajectories = 0;
+    double worst = 0;
+    for (size_t k = 0; k < sdg_tensors_count(tensors); k++) {
+        const struct sdg_tensor *want = sdg_tensors_at(tensors, k), *text;
+        char name[64], key[80], json[4096];
+        int steps;
+        configs += ends_with(want->name, ".config");
+        if (!ends_with(want->name, ".samples") || sscanf(want->name, "%63[^.].%d", name, &steps) != 2)
+            continue;
+        snprintf(key, sizeof key, "%s.config", name);
+        text = sdg_tensors_find(tensors, key);
+        assert_true(text && text->bytes < sizeof json);
+        memcpy(json, text->data, text->bytes);
+        json[text->bytes] = 0;
+        struct sdg_scheduler_config config;
+        if (sdg_scheduler_config_parse(&test_log, name, json, "", &config) != SDG_OK)
+            fail_msg("%s", message);
+        if (*config.solver_objection || *config.schedule_objection)
+            fail_msg("%s: %s%s", name, config.solver_objection, config.schedule_objection);
+        double difference = check_options(tensors, &config, name, want, steps);
+        if (getenv("SDG_VERBOSE"))
+            printf("%s %d: %.2g\n", name, steps, difference);
+        if (difference > 1e-5)
+            fail_msg("%s of %d steps: differs by %g", name, steps, difference);
+        worst = fmax(worst, difference);
+        trajectories++;
+    }
+    printf("options: %d trajectories of %d configurations, largest relative difference %.2g\n", trajectories, configs,
+           worst);
+    assert_true(configs == 71 && trajectories > 130);
+    sdg_tensors_destroy(&tensors);
 }
 
 // ---- trajectories of k-diffusion ----
@@ -319,6 +414,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_diffusers),
+        cmocka_unit_test(test_options),
         cmocka_unit_test(test_k_diffusion),
         cmocka_unit_test(test_img2img),
     };

@@ -133,7 +133,7 @@ static void complete_folder(void **state)
     cJSON_Delete(root);
 
     struct sdg_model *model = open_model(out); // with all its components
-    assert_true(model->vae && model->text[0] && model->vocab_json[0] && model->has_scheduler);
+    assert_true(model->vae && model->text[0] && model->tokenizer[0].folder && model->has_scheduler);
     sdg_model_close(&model);
     free(out);
 }

@@ -60,7 +60,7 @@ static void rows_are_whole(void **state)
         const struct sdg_network_row *row = sdg_network_row((enum sdg_network_kind)i);
         assert_true(row->name && row->shape && row->build && row->weights);
         assert_true(row->stage < SDG_STAGE_COUNT);
-        assert_true((row->residency == SDG_RESIDENT_FILL) == (row->differs != NULL));
+        assert_true((row->residency == SDG_RESIDENT_FILL) == (row->kept != NULL));
         for (int k = 1; k < i; k++)
             assert_string_not_equal(row->name, sdg_network_row((enum sdg_network_kind)k)->name);
         if (row->loads_during) // in an earlier stage

@@ -1,12 +1,12 @@
 #include "text/prompt.h"
 
 #include "base/memory.h"
-#include "text/tokenizer_unicode.h"
+#include "text/prompt_number.h"
+#include "text/prompt_words.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { CHUNK_TEXT = SDG_TEXT_TOKENS - 2 };
 #define ROUND_FACTOR 1.1
 #define SQUARE_FACTOR (1 / ROUND_FACTOR)
 #define FACTOR_MAX 1e100 // keeps products of many brackets finite
@@ -53,47 +53,15 @@ static enum sdg_result add_part(struct parse *p, const char *text, size_t length
     return SDG_OK;
 }
 
-static bool is_word_char(int32_t c)
-{
-    enum sdg_char_class class = sdg_char_class(c);
-    return c == '_' || class == SDG_CHAR_LETTER || class == SDG_CHAR_NUMBER;
-}
-
-static bool word_char_before(const char *start, const char *at)
-{
-    const char *lead = at;
-    while (lead > start && at - lead < 4) {
-        lead--;
-        if (((unsigned char)*lead & 0xc0) != 0x80)
-            break;
-    }
-    int32_t c;
-    return lead < at &&
-        sdg_utf8_next((const unsigned char *)lead, (const unsigned char *)at, &c) == (size_t)(at - lead) &&
-        is_word_char(c);
-}
-
-static bool word_char_after(const char *at, const char *end)
-{
-    int32_t c;
-    return at < end && sdg_utf8_next((const unsigned char *)at, (const unsigned char *)end, &c) > 0 && is_word_char(c);
-}
-
 // Adds text without brackets, split at the word BREAK.
 static enum sdg_result add_text(struct parse *p, const char *text, size_t length)
 {
     static const char word[] = "BREAK";
-    const size_t word_length = sizeof word - 1;
-    const char *start = text, *end = text + length, *at = text;
-    while ((size_t)(end - at) >= word_length) {
-        const char *after = at + word_length;
-        if (memcmp(at, word, word_length) != 0 || word_char_before(text, at) || word_char_after(after, end)) {
-            at++;
-            continue;
-        }
+    const char *start = text, *end = text + length, *at;
+    while ((at = sdg_prompt_find_word(text, start, end, word))) {
         SDG_TRY(add_part(p, start, (size_t)(at - start), false));
         SDG_TRY(add_part(p, "", 0, true));
-        start = at = after;
+        start = at + strlen(word);
     }
     return add_part(p, start, (size_t)(end - start), false);
 }
@@ -121,33 +89,13 @@ static const char *skip_space(const char *s)
     return s;
 }
 
-// Reads ": number )" at `s`, which is a colon. Returns what follows the bracket, or NULL. Independent of the locale,
-// and exact to the last bit up to 15 digits.
+// Reads ": number )" at `s`, which is a colon. Returns what follows the bracket, or NULL. webui knows no exponents here.
 static const char *read_weight(const char *s, double *weight)
 {
     s = skip_space(s + 1);
-    bool negative = *s == '-';
-    if (*s == '-' || *s == '+')
-        s++;
-    double digits = 0, scale = 1;
-    bool any = false, point = false;
-    for (; (*s >= '0' && *s <= '9') || (*s == '.' && !point); s++) {
-        if (*s == '.') {
-            point = true;
-            continue;
-        }
-        any = true;
-        if (point && scale >= 1e15) // what follows is below the precision of a weight
-            continue;
-        digits = fmin(digits * 10 + (*s - '0'), FACTOR_MAX);
-        if (point)
-            scale *= 10;
-    }
-    s = skip_space(s);
-    if (!any || *s != ')')
-        return NULL;
-    *weight = (negative ? -digits : digits) / scale;
-    return s + 1;
+    const size_t length = sdg_prompt_number(s, strspn(s, "+-.0123456789"), weight);
+    s = skip_space(s + length);
+    return length && *s == ')' ? s + 1 : NULL;
 }
 
 // One step of the syntax at `s`, which is not at the end; returns what follows it in *next.
@@ -262,9 +210,9 @@ static void empty_chunk(const struct sdg_tokenizer *t, int32_t *ids, float *weig
 {
     ids[0] = sdg_tokenizer_begin(t);
     ids[1] = sdg_tokenizer_end(t);
-    for (int i = 2; i < SDG_TEXT_TOKENS; i++)
+    for (int i = 2; i < sdg_tokenizer_length(t); i++)
         ids[i] = sdg_tokenizer_pad(t);
-    for (int i = 0; i < SDG_TEXT_TOKENS; i++)
+    for (int i = 0; i < sdg_tokenizer_length(t); i++)
         weights[i] = 1;
 }
 
@@ -278,7 +226,7 @@ static bool open_chunk(struct chunker *c)
         out->truncated = true;
         return false;
     }
-    size_t offset = (size_t)out->chunks++ * SDG_TEXT_TOKENS;
+    size_t offset = (size_t)out->chunks++ * (size_t)out->length;
     empty_chunk(c->t, out->ids + offset, out->weights + offset);
     c->used = 0;
     c->open = true;
@@ -287,16 +235,56 @@ static bool open_chunk(struct chunker *c)
 
 static bool push_token(struct chunker *c, int32_t id, float weight)
 {
-    if (c->used == CHUNK_TEXT)
+    if (c->used == c->out->length - 2)
         c->open = false;
     if (!open_chunk(c))
         return false;
-    size_t at = (size_t)(c->out->chunks - 1) * SDG_TEXT_TOKENS + 1 + (size_t)c->used++;
+    size_t at = (size_t)(c->out->chunks - 1) * (size_t)c->out->length + 1 + (size_t)c->used++;
     c->out->ids[at] = id;
-    c->out->ids[at + 1] = sdg_tokenizer_end(c->t); // at most the last of the 77
+    c->out->ids[at + 1] = sdg_tokenizer_end(c->t); // at most the chunk's last
     c->out->weights[at] = weight;
     c->out->weighted |= weight != 1.0f;
     return true;
+}
+
+// As much of a text as a message has room for, in whole characters.
+static void quote(const char *text, char *out, size_t size)
+{
+    size_t length = strnlen(text, size);
+    if (length >= size) {
+        length = size - sizeof "...";
+        while (length && ((unsigned char)text[length] & 0xc0) == 0x80)
+            length--;
+    }
+    memcpy(out, text, length);
+    strcpy(out + length, text[length] ? "..." : "");
+}
+
+// Finds the word at which a text was cut after so many of its tokens. Words are tokenized one by one, which is cheap
+// because there is room for a few hundred.
+static enum sdg_result note_cut(struct chunker *c, const char *text, size_t taken)
+{
+    static const char space[] = " \t\n\v\f\r";
+    for (const char *word = text + strspn(text, space);; word += strspn(word, space)) {
+        const size_t length = strcspn(word, space);
+        int32_t *ids;
+        size_t count;
+        char *copy = sdg_alloc(c->log, length + 1, 1, "a word");
+        if (!copy)
+            return SDG_ERROR_MEMORY;
+        memcpy(copy, word, length);
+        enum sdg_result result = sdg_tokenize(c->t, c->log, copy, &ids, &count);
+        sdg_free(copy);
+        if (result != SDG_OK)
+            return result;
+        sdg_free(ids);
+        if (count > taken || !word[length]) {
+            quote(word, c->out->cut, sizeof c->out->cut);
+            return SDG_OK;
+        }
+        taken -= count;
+        word += length;
+    }
 }
 
 static enum sdg_result push_text(struct chunker *c, const char *text, float weight)
@@ -304,10 +292,11 @@ static enum sdg_result push_text(struct chunker *c, const char *text, float weig
     int32_t *ids;
     size_t count;
     SDG_TRY(sdg_tokenize(c->t, c->log, text, &ids, &count));
-    for (size_t i = 0; i < count && push_token(c, ids[i], weight); i++)
-        ;
+    size_t taken = 0;
+    while (taken < count && push_token(c, ids[taken], weight))
+        taken++;
     sdg_free(ids);
-    return SDG_OK;
+    return taken < count ? note_cut(c, text, taken) : SDG_OK;
 }
 
 static enum sdg_result push_parts(struct chunker *c, struct parse *p)
@@ -334,7 +323,7 @@ static enum sdg_result push_parts(struct chunker *c, struct parse *p)
 
 static enum sdg_result alloc_chunks(const struct sdg_log *log, struct sdg_prompt_tokens *tokens, int chunks)
 {
-    const size_t chunk = SDG_TEXT_TOKENS;
+    const size_t chunk = (size_t)tokens->length;
     int32_t *ids = sdg_alloc(log, (size_t)chunks, chunk * sizeof *ids, "a prompt's tokens");
     float *weights = sdg_alloc(log, (size_t)chunks, chunk * sizeof *weights, "a prompt's weights");
     if (!ids || !weights) {
@@ -350,7 +339,7 @@ static enum sdg_result alloc_chunks(const struct sdg_log *log, struct sdg_prompt
 enum sdg_result sdg_prompt_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log,
                                     enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out)
 {
-    *out = (struct sdg_prompt_tokens){0};
+    *out = (struct sdg_prompt_tokens){.length = sdg_tokenizer_length(t)};
     struct chunker c = {t, log, out, syntax == SDG_PROMPT_PLAIN ? 1 : SDG_PROMPT_MAX_CHUNKS, 0, false};
     struct parse p = {.log = log};
     enum sdg_result result = alloc_chunks(log, out, c.max_chunks);
@@ -382,10 +371,10 @@ enum sdg_result sdg_prompt_pad_chunks(const struct sdg_tokenizer *t, const struc
         return SDG_OK;
     struct sdg_prompt_tokens bigger = *tokens;
     SDG_TRY(alloc_chunks(log, &bigger, chunks));
-    size_t count = (size_t)tokens->chunks * SDG_TEXT_TOKENS;
+    size_t count = (size_t)tokens->chunks * (size_t)tokens->length;
     memcpy(bigger.ids, tokens->ids, count * sizeof *bigger.ids);
     memcpy(bigger.weights, tokens->weights, count * sizeof *bigger.weights);
-    for (bigger.chunks = tokens->chunks; bigger.chunks < chunks; bigger.chunks++, count += SDG_TEXT_TOKENS)
+    for (bigger.chunks = tokens->chunks; bigger.chunks < chunks; bigger.chunks++, count += (size_t)bigger.length)
         empty_chunk(t, bigger.ids + count, bigger.weights + count);
     sdg_prompt_tokens_clear(tokens);
     *tokens = bigger;
@@ -394,10 +383,10 @@ enum sdg_result sdg_prompt_pad_chunks(const struct sdg_tokenizer *t, const struc
 
 // ---- Weights to embeddings ----
 
-static void weigh_chunk(const float *weights, float *embedding, size_t dim)
+static void weigh_chunk(const float *weights, float *embedding, size_t length, size_t dim)
 {
     double before = 0, after = 0;
-    for (size_t token = 0; token < SDG_TEXT_TOKENS; token++) {
+    for (size_t token = 0; token < length; token++) {
         float *row = embedding + token * dim;
         for (size_t i = 0; i < dim; i++) {
             before += (double)row[i];
@@ -408,18 +397,19 @@ static void weigh_chunk(const float *weights, float *embedding, size_t dim)
     double scale = before / after; // the counts of the two means cancel
     if (after == 0 || !isfinite(scale))
         return;
-    for (size_t i = 0; i < SDG_TEXT_TOKENS * dim; i++)
+    for (size_t i = 0; i < length * dim; i++)
         embedding[i] *= (float)scale;
 }
 
 void sdg_prompt_apply_weights(const struct sdg_prompt_tokens *tokens, float *embedding, int dim)
 {
+    const size_t length = (size_t)tokens->length;
     for (int chunk = 0; chunk < tokens->chunks; chunk++) {
-        const float *weights = tokens->weights + (size_t)chunk * SDG_TEXT_TOKENS;
+        const float *weights = tokens->weights + (size_t)chunk * length;
         bool weighted = false;
-        for (int i = 0; i < SDG_TEXT_TOKENS; i++)
+        for (size_t i = 0; i < length; i++)
             weighted |= weights[i] != 1.0f;
         if (weighted)
-            weigh_chunk(weights, embedding + (size_t)chunk * SDG_TEXT_TOKENS * (size_t)dim, (size_t)dim);
+            weigh_chunk(weights, embedding + (size_t)chunk * length * (size_t)dim, length, (size_t)dim);
     }
 }

@@ -1,4 +1,5 @@
-// A prompt as the text encoder sees it: chunks of 77 token ids, with a weight per token.
+// A prompt as the text encoder sees it: chunks of token ids, 77 in most models (sdg_tokenizer_length), with a weight
+// per token.
 #ifndef SDG_TEXT_PROMPT_H
 #define SDG_TEXT_PROMPT_H
 
@@ -28,10 +29,12 @@ enum { SDG_PROMPT_MAX_CHUNKS = 16, SDG_PROMPT_WEIGHT_MAX = 1000 };
 struct sdg_prompt_tokens {
     // >= 1; 1 for plain. With A1111 syntax a longer prompt becomes several chunks of begin + 75 + end, at most 16
     int chunks;
-    int32_t *ids;   // [chunks][77]: begin, up to 75 tokens, end, padding
-    float *weights; // [chunks][77], 1 for begin, end, padding
+    int length;     // of a chunk, N: the tokenizer's. What is said of 77 and 75 above holds of N and N - 2
+    int32_t *ids;   // [chunks][N]: begin, up to N - 2 tokens, end, padding
+    float *weights; // [chunks][N], 1 for begin, end, padding
     bool weighted;  // any weight differs from 1
     bool truncated; // something was cut
+    char cut[64];   // how it begins, shortened
 };
 
 // Fills *out, which sdg_prompt_tokens_clear releases. On failure *out is all zero.
@@ -42,7 +45,7 @@ void sdg_prompt_tokens_clear(struct sdg_prompt_tokens *tokens);
 // Nothing to do where there are as many already. On failure *tokens is as it was.
 enum sdg_result sdg_prompt_pad_chunks(const struct sdg_tokenizer *t, const struct sdg_log *log,
                                       struct sdg_prompt_tokens *tokens, int chunks);
-// webui's weighting of an embedding [chunks*77, dim]: multiply each token by its weight, then scale each chunk of 77 x
+// webui's weighting of an embedding [chunks*N, dim]: multiply each token by its weight, then scale each chunk of N x
 // dim, on its own, back to the mean that it had. A chunk where every weight is 1 is left as it is, and one whose new
 // mean is 0 is not scaled.
 void sdg_prompt_apply_weights(const struct sdg_prompt_tokens *tokens, float *embedding, int dim);

@@ -1,282 +1,19 @@
-#include "text/tokenizer.h"
-
-#include "base/hash.h"
 #include "base/memory.h"
+#include "text/tokenizer_data.h"
 #include "text/tokenizer_unicode.h"
 
-#include <cjson/cJSON.h>
-#include <math.h>
 #include <string.h>
-
-#define START_TEXT "<|startoftext|>"
-#define END_TEXT "<|endoftext|>"
-#define WORD_END "</w>"
-
-enum { SPECIALS = 3, NO_TOKEN = -1 };
-
-// A token that is recognised in the text before words are looked for.
-struct special {
-    int32_t *at; // its code points
-    size_t count;
-    int32_t id;
-    bool normalized; // looked for in the normalised text, not in the text as it is
-};
-
-struct merge {
-    int32_t left, right; // left is NO_TOKEN in an empty slot
-    int32_t rank, result;
-};
-
-struct sdg_tokenizer {
-    struct special specials[SPECIALS];
-    int special_count;
-    int32_t begin, end, pad;
-    size_t vocabulary;
-    int32_t bytes[256];      // id of a byte inside a word
-    int32_t last_bytes[256]; // id of a byte that ends a word
-    struct merge *merges;    // open addressing
-    size_t merge_mask;
-};
-
-// ---- The vocabulary, needed only while the merges are read ----
-
-struct name {
-    const char *text; // NULL in an empty slot
-    size_t length;
-    int32_t id;
-};
-
-struct names {
-    struct name *slots;
-    size_t mask;
-};
-
-static uint64_t hash_mix(uint64_t x)
-{
-    x = (x ^ (x >> 32)) * 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 29)) * 0xbf58476d1ce4e5b9u;
-    return x ^ (x >> 32);
-}
-
-// Slots for `count` entries, at most half full.
-static size_t table_size(size_t count)
-{
-    size_t size = 16;
-    while (size / 2 < count)
-        size *= 2;
-    return size;
-}
-
-// The slot of the token `a` followed by `b`, or the empty one where it would go.
-static struct name *name_slot(const struct names *names, const char *a, size_t a_length, const char *b, size_t b_length)
-{
-    size_t i = (size_t)hash_mix(sdg_hash_bytes(sdg_hash_bytes(SDG_HASH_START, a, a_length), b, b_length));
-    for (;; i++) {
-        struct name *slot = &names->slots[i & names->mask];
-        if (!slot->text ||
-            (slot->length == a_length + b_length && memcmp(slot->text, a, a_length) == 0 &&
-             memcmp(slot->text + a_length, b, b_length) == 0))
-            return slot;
-    }
-}
-
-static int32_t name_id(const struct names *names, const char *a, size_t a_length, const char *b, size_t b_length)
-{
-    const struct name *slot = name_slot(names, a, a_length, b, b_length);
-    return slot->text ? slot->id : NO_TOKEN;
-}
-
-static enum sdg_result read_names(const struct sdg_log *log, const char *path, const cJSON *json, struct names *names,
-                                  size_t *vocabulary)
-{
-    if (!cJSON_IsObject(json))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: the tokenizer's vocab.json is not a JSON object", path);
-    size_t count = 0;
-    for (const cJSON *item = json->child; item; item = item->next)
-        count++;
-    size_t size = table_size(count);
-    names->slots = sdg_alloc(log, size, sizeof *names->slots, "the tokenizer's vocabulary");
-    if (!names->slots)
-        return SDG_ERROR_MEMORY;
-    names->mask = size - 1;
-    for (const cJSON *item = json->child; item; item = item->next) {
-        double id = item->valuedouble;
-        if (!cJSON_IsNumber(item) || !(id >= 0 && id < INT32_MAX) || id != floor(id))
-            return sdg_fail(log, SDG_ERROR_INPUT, "%s: vocab.json: the id of token '%s' is not an integer from 0 to %d",
-                            path, item->string, INT32_MAX - 1);
-        size_t length = strlen(item->string);
-        *name_slot(names, item->string, length, "", 0) = (struct name){item->string, length, (int32_t)id};
-        if ((size_t)id >= *vocabulary)
-            *vocabulary = (size_t)id + 1;
-    }
-    return SDG_OK;
-}
-
-// ---- Loading ----
-
-// How byte-level vocabularies write a byte: printable Latin-1 as itself, the others as U+0100 and up, in order.
-static size_t byte_text(int byte, char text[2])
-{
-    int c = byte, others = 0;
-    for (int i = 0; i <= byte; i++) {
-        bool printable = (i >= '!' && i <= '~') || (i >= 0xa1 && i <= 0xac) || i >= 0xae;
-        c = printable ? i : 256 + others++;
-    }
-    if (c < 0x80) {
-        text[0] = (char)c;
-        return 1;
-    }
-    text[0] = (char)(0xc0 | (c >> 6));
-    text[1] = (char)(0x80 | (c & 0x3f));
-    return 2;
-}
-
-static void read_bytes(struct sdg_tokenizer *t, const struct names *names)
-{
-    for (int byte = 0; byte < 256; byte++) {
-        char text[2];
-        size_t length = byte_text(byte, text);
-        int32_t id = name_id(names, text, length, "", 0);
-        int32_t last = name_id(names, text, length, WORD_END, strlen(WORD_END));
-        t->bytes[byte] = id == NO_TOKEN ? t->end : id;
-        t->last_bytes[byte] = last == NO_TOKEN ? t->end : last;
-    }
-}
-
-static enum sdg_result special_id(const struct sdg_log *log, const char *path, const struct names *names,
-                                  const char *text, int32_t *id)
-{
-    *id = name_id(names, text, strlen(text), "", 0);
-    if (*id == NO_TOKEN)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: vocab.json has no token '%s', which the tokenizer needs", path,
-                        text);
-    return SDG_OK;
-}
-
-static enum sdg_result add_special(const struct sdg_log *log, struct sdg_tokenizer *t, const char *text, int32_t id,
-                                   bool normalized)
-{
-    struct sdg_code_points points = {0};
-    SDG_TRY(sdg_utf8_decode(log, text, strlen(text), &points));
-    t->specials[t->special_count++] = (struct special){points.at, points.count, id, normalized};
-    return SDG_OK;
-}
-
-static enum sdg_result read_specials(const struct sdg_log *log, const char *path, struct sdg_tokenizer *t,
-                                     const struct names *names, const char *pad)
-{
-    SDG_TRY(special_id(log, path, names, START_TEXT, &t->begin));
-    SDG_TRY(special_id(log, path, names, END_TEXT, &t->end));
-    SDG_TRY(special_id(log, path, names, pad, &t->pad));
-    bool pad_is_start = strcmp(pad, START_TEXT) == 0, pad_is_end = strcmp(pad, END_TEXT) == 0;
-    SDG_TRY(add_special(log, t, START_TEXT, t->begin, !pad_is_start));
-    SDG_TRY(add_special(log, t, END_TEXT, t->end, !pad_is_end));
-    if (!pad_is_start && !pad_is_end && pad[0])
-        SDG_TRY(add_special(log, t, pad, t->pad, false));
-    return SDG_OK;
-}
-
-static struct merge *merge_slot(const struct sdg_tokenizer *t, int32_t left, int32_t right)
-{
-    size_t i = (size_t)hash_mix(((uint64_t)(uint32_t)left << 32 | (uint32_t)right) + 1);
-    for (;; i++) {
-        struct merge *slot = &t->merges[i & t->merge_mask];
-        if (slot->left == NO_TOKEN || (slot->left == left && slot->right == right))
-            return slot;
-    }
-}
-
-// One line of merges.txt: two tokens with one space between them.
-static enum sdg_result read_merge(const struct sdg_log *log, const char *path, const struct sdg_tokenizer *t,
-                                  const struct names *names, const char *line, size_t length, size_t number,
-                                  int32_t rank)
-{
-    const char *space = memchr(line, ' ', length);
-    size_t left_length = space ? (size_t)(space - line) : 0;
-    size_t right_length = space ? length - left_length - 1 : 0;
-    if (!left_length || !right_length || memchr(space + 1, ' ', right_length))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: merges.txt: line %zu is not two tokens with one space between", path,
-                        number);
-    const char *right = space + 1;
-    struct merge merge = {.rank = rank};
-    merge.left = name_id(names, line, left_length, "", 0);
-    merge.right = name_id(names, right, right_length, "", 0);
-    merge.result = name_id(names, line, left_length, right, right_length);
-    if (merge.left == NO_TOKEN || merge.right == NO_TOKEN || merge.result == NO_TOKEN)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: merges.txt: line %zu uses or makes a token that vocab.json lacks",
-                        path, number);
-    *merge_slot(t, merge.left, merge.right) = merge;
-    return SDG_OK;
-}
-
-static enum sdg_result read_merges(const struct sdg_log *log, const char *path, struct sdg_tokenizer *t,
-                                   const struct names *names, const char *text)
-{
-    size_t lines = 1;
-    for (const char *c = text; *c; c++)
-        lines += *c == '\n';
-    if (lines > INT32_MAX)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: merges.txt has too many lines (%zu)", path, lines);
-    size_t size = table_size(lines);
-    t->merges = sdg_alloc_raw(log, size, sizeof *t->merges, "the tokenizer's merges");
-    if (!t->merges)
-        return SDG_ERROR_MEMORY;
-    for (size_t i = 0; i < size; i++)
-        t->merges[i] = (struct merge){.left = NO_TOKEN};
-    t->merge_mask = size - 1;
-    size_t number = 1;
-    for (const char *line = text; *line; number++) {
-        size_t length = strcspn(line, "\n"), trimmed = length;
-        if (trimmed && line[trimmed - 1] == '\r')
-            trimmed--;
-        if (trimmed && strncmp(line, "#version", strlen("#version")) != 0)
-            SDG_TRY(read_merge(log, path, t, names, line, trimmed, number, (int32_t)number));
-        line += length + (line[length] == '\n');
-    }
-    return SDG_OK;
-}
-
-enum sdg_result sdg_tokenizer_create(const struct sdg_log *log, const char *path, const char *vocab_json,
-                                     const char *merges_txt, const char *pad_token, struct sdg_tokenizer **out)
-{
-    *out = NULL;
-    struct names names = {0};
-    struct sdg_tokenizer *t = NULL;
-    cJSON *json = cJSON_ParseWithOpts(vocab_json, NULL, true);
-    enum sdg_result result = SDG_OK;
-    if (!json) {
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: the tokenizer's vocab.json is not valid JSON", path);
-        goto cleanup;
-    }
-    t = sdg_alloc(log, 1, sizeof *t, "a tokenizer");
-    if (!t) {
-        result = SDG_ERROR_MEMORY;
-        goto cleanup;
-    }
-    result = read_names(log, path, json, &names, &t->vocabulary);
-    if (result == SDG_OK)
-        result = read_specials(log, path, t, &names, pad_token ? pad_token : END_TEXT);
-    if (result == SDG_OK)
-        result = read_merges(log, path, t, &names, merges_txt);
-    if (result == SDG_OK) {
-        read_bytes(t, &names);
-        *out = t;
-        t = NULL;
-    }
-cleanup:
-    sdg_tokenizer_destroy(&t);
-    sdg_free(names.slots);
-    cJSON_Delete(json);
-    return result;
-}
 
 void sdg_tokenizer_destroy(struct sdg_tokenizer **tokenizer)
 {
     struct sdg_tokenizer *t = *tokenizer;
     if (!t)
         return;
-    for (int i = 0; i < t->special_count; i++)
+    for (size_t i = 0; i < t->special_count; i++) {
         sdg_free(t->specials[i].at);
+        sdg_free(t->specials[i].more);
+    }
+    sdg_free(t->specials);
     sdg_free(t->merges);
     sdg_free(t);
     *tokenizer = NULL;
@@ -297,6 +34,11 @@ int32_t sdg_tokenizer_pad(const struct sdg_tokenizer *t)
     return t->pad;
 }
 
+int sdg_tokenizer_length(const struct sdg_tokenizer *t)
+{
+    return t->length;
+}
+
 size_t sdg_tokenizer_vocabulary(const struct sdg_tokenizer *t)
 {
     return t->vocabulary;
@@ -306,7 +48,7 @@ size_t sdg_tokenizer_vocabulary(const struct sdg_tokenizer *t)
 
 // A token of the word being merged; the live ones are linked.
 struct symbol {
-    int32_t id; // NO_TOKEN: merged into the one before
+    int32_t id; // SDG_NO_TOKEN: merged into the one before
     int32_t previous, next;
 };
 
@@ -344,8 +86,9 @@ static void push_candidate(struct tokenize *k, int32_t position)
 {
     if (position < 0 || k->symbols[position].next < 0)
         return;
-    const struct merge *merge = merge_slot(k->t, k->symbols[position].id, k->symbols[k->symbols[position].next].id);
-    if (merge->left == NO_TOKEN)
+    const struct sdg_merge *merge =
+        sdg_merge_slot(k->t, k->symbols[position].id, k->symbols[k->symbols[position].next].id);
+    if (merge->left == SDG_NO_TOKEN)
         return;
     struct candidate c = {(uint64_t)merge->rank << 32 | (uint32_t)position, merge->result};
     size_t i = k->heap_count++;
@@ -381,15 +124,15 @@ static void merge_symbols(struct tokenize *k)
         struct candidate c = pop_candidate(k);
         int32_t position = (int32_t)(uint32_t)c.key;
         struct symbol *left = &k->symbols[position];
-        if (left->id == NO_TOKEN || left->next < 0)
+        if (left->id == SDG_NO_TOKEN || left->next < 0)
             continue;
         struct symbol *right = &k->symbols[left->next];
-        const struct merge *merge = merge_slot(k->t, left->id, right->id);
-        if (merge->left == NO_TOKEN || merge->result != c.result)
+        const struct sdg_merge *merge = sdg_merge_slot(k->t, left->id, right->id);
+        if (merge->left == SDG_NO_TOKEN || merge->result != c.result)
             continue;
         left->id = c.result;
         left->next = right->next;
-        right->id = NO_TOKEN;
+        right->id = SDG_NO_TOKEN;
         if (left->next >= 0)
             k->symbols[left->next].previous = position;
         push_candidate(k, left->previous);
@@ -445,7 +188,7 @@ static size_t contraction(const int32_t *at, size_t count)
 // "|>". It shows in what follows: "|>!" would be one word otherwise. Length of the text, or 0.
 static size_t literal(const int32_t *at, size_t count)
 {
-    static const char *const forms[] = {START_TEXT, END_TEXT};
+    static const char *const forms[] = {SDG_TOKENIZER_BEGIN, SDG_TOKENIZER_END};
     if (at[0] != '<')
         return 0;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
@@ -484,16 +227,32 @@ static enum sdg_result push_text(struct tokenize *k, const int32_t *at, size_t c
 }
 
 // The longest special token of the kind that starts at `at`, or NULL.
-static const struct special *special_at(const struct sdg_tokenizer *t, const int32_t *at, size_t count, bool normalized)
+static const struct sdg_special *special_at(const struct sdg_tokenizer *t, const int32_t *at, size_t count,
+                                            bool normalized)
 {
-    const struct special *found = NULL;
-    for (int i = 0; i < t->special_count; i++) {
-        const struct special *s = &t->specials[i];
-        if (s->normalized == normalized && s->count <= count && memcmp(s->at, at, s->count * sizeof *at) == 0 &&
-            (!found || s->count > found->count))
+    const struct sdg_special *found = NULL;
+    if (!t->special_starts[normalized][at[0] & 255])
+        return NULL;
+    for (size_t i = 0; i < t->special_count; i++) {
+        const struct sdg_special *s = &t->specials[i];
+        if (s->normalized == normalized && s->count && s->count <= count &&
+            memcmp(s->at, at, s->count * sizeof *at) == 0 && (!found || s->count > found->count))
             found = s;
     }
     return found;
+}
+
+static bool stands_alone(const int32_t *at, size_t count, size_t begin, size_t end)
+{
+    return (begin == 0 || !sdg_is_word_part(at[begin - 1])) && (end == count || !sdg_is_word_part(at[end]));
+}
+
+static enum sdg_result push_special(struct tokenize *k, const struct sdg_special *s)
+{
+    SDG_TRY(push_id(k, s->id));
+    for (size_t i = 0; i < s->more_count; i++)
+        SDG_TRY(push_id(k, s->more[i]));
+    return SDG_OK;
 }
 
 typedef enum sdg_result (*push_fn)(struct tokenize *k, const int32_t *at, size_t count);
@@ -504,23 +263,22 @@ static enum sdg_result split_specials(struct tokenize *k, const int32_t *at, siz
 {
     size_t done = 0;
     for (size_t i = 0; i < count;) {
-        const struct special *s = special_at(k->t, at + i, count - i, normalized);
-        if (!s) {
-            i++;
-            continue;
+        const struct sdg_special *s = special_at(k->t, at + i, count - i, normalized);
+        size_t end = i + (s ? s->count : 1);
+        if (s && (!s->single_word || stands_alone(at, count, i, end))) {
+            SDG_TRY(push(k, at + done, i - done));
+            SDG_TRY(push_special(k, s));
+            done = end;
         }
-        SDG_TRY(push(k, at + done, i - done));
-        SDG_TRY(push_id(k, s->id));
-        i += s->count;
-        done = i;
+        i = end; // also behind one that does not stand alone
     }
     return done < count ? push(k, at + done, count - done) : SDG_OK;
 }
 
 static enum sdg_result push_raw(struct tokenize *k, const int32_t *at, size_t count)
 {
-    // White space is not collapsed: the pattern drops all of it.
     SDG_TRY(sdg_normalize(k->log, at, count, &k->normalized));
+    sdg_collapse_space(&k->normalized); // for tokens with spaces: the pattern drops them all
     return split_specials(k, k->normalized.at, k->normalized.count, true, push_text);
 }
 

@@ -187,3 +187,30 @@ enum sdg_result sdg_normalize(const struct sdg_log *log, const int32_t *in, size
     out->count = lower(out->at, out->count);
     return SDG_OK;
 }
+
+void sdg_collapse_space(struct sdg_code_points *text)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < text->count; i++) {
+        bool space = sdg_char_class(text->at[i]) == SDG_CHAR_SPACE;
+        if (!space || !kept || text->at[kept - 1] != ' ')
+            text->at[kept++] = space ? ' ' : text->at[i];
+    }
+    text->count = kept;
+}
+
+bool sdg_is_word_part(int32_t c)
+{
+    enum { ZERO_WIDTH_NON_JOINER = 0x200c, ZERO_WIDTH_JOINER = 0x200d, CIRCLED_A = 0x24b6, CIRCLED_LAST = 0x24e9 };
+    switch (utf8proc_category(c)) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC: return true;
+    default: break;
+    }
+    return sdg_char_class(c) == SDG_CHAR_LETTER || c == ZERO_WIDTH_NON_JOINER || c == ZERO_WIDTH_JOINER ||
+        (c >= CIRCLED_A && c <= CIRCLED_LAST);
+}

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,5 +34,11 @@ enum sdg_result sdg_utf8_decode(const struct sdg_log *log, const char *text, siz
 // Replaces the content of `out` with the canonical composition (NFC) of in[0..count), then its lower case, one
 // character at a time: no final sigma; U+0130 becomes two code points. Linear in `count` whatever the text is.
 enum sdg_result sdg_normalize(const struct sdg_log *log, const int32_t *in, size_t count, struct sdg_code_points *out);
+
+// Each run of white space becomes one space.
+void sdg_collapse_space(struct sdg_code_points *text);
+
+// Part of a word as \w of regular expressions has it: letters, their marks, digits, connecting punctuation.
+bool sdg_is_word_part(int32_t c);
 
 #endif

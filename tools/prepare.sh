@@ -18,6 +18,7 @@ libstb-dev             header stb/stb_image.h         pictures
 prepare_list_optional='
 libvulkan-dev          header vulkan/vulkan.h         Vulkan backend
 libvulkan-volk-dev     header volk.h                  Vulkan backend
+libwebp-dev            library libwebp                WebP pictures
 glslang-tools          command glslangValidator       shaders
 spirv-tools            command spirv-val              shaders
 python3                command python3                fetches oneDNN
@@ -114,6 +115,29 @@ prepare_packages() {
 prepare_onednn() {
     [ -e "$root/build/deps/onednn/version" ] || "$root/tools/get-onednn" >&2 ||
         prepare_say "warning: going on without oneDNN, the cpu backend will be slow"
+}
+
+# A single-file checkpoint as model needs CLIP's tokenizer, unless there is one beside it or named. Takes the arguments of sdgen.
+# After a failure it is tried again only by hand: sdgen says how.
+prepare_tokenizer() {
+    before=
+    for argument in "$@"; do
+        case $argument in
+        --model=*) prepare_tokenizer_of "${argument#*=}" ;;
+        -m?*) prepare_tokenizer_of "${argument#-m}" ;;
+        *) [ "$before" != -m ] && [ "$before" != --model ] || prepare_tokenizer_of "$argument" ;;
+        esac
+        before=$argument
+    done
+}
+prepare_tokenizer_of() {
+    home=$root/build/deps/clip-tokenizer
+    [ -f "$1" ] && [ -z "${SDGEN_TOKENIZER:-}" ] && [ ! -e "$home" ] && [ ! -e "$home.failed" ] || return 0
+    for beside in vocab.json tokenizer.json tokenizer; do
+        [ ! -e "$(dirname "$1")/$beside" ] || return 0
+    done
+    mkdir -p "$root/build/deps"
+    "$root/tools/get-clip-tokenizer" >&2 || : >"$home.failed"
 }
 
 # Runs a command, showing what it printed only if it fails.

@@ -79,10 +79,11 @@ static void down_path(struct builder *b, const struct sdg_unet_config *c)
 static void middle(struct builder *b, const struct sdg_unet_config *c)
 {
     int last = c->levels - 1;
-    resnet(b, "mid_block", 0, c->channels[last], false);
-    if (c->mid_attention)
-        transformer(b, "mid_block", 0, c->heads[last], c->transformer_layers[last]);
-    resnet(b, "mid_block", 1, c->channels[last], false);
+    for (int i = 0; i < c->mid_resnets; i++) {
+        resnet(b, "mid_block", i, c->channels[last], false);
+        if (i == 0 && c->mid_attention)
+            transformer(b, "mid_block", 0, c->heads[last], c->transformer_layers[last]);
+    }
 }
 
 static void up_path(struct builder *b, const struct sdg_unet_config *c)

@@ -12,6 +12,7 @@
 #define NAME(f, list) .kind = APP_NAME, .word = "NAME", .names = list, FIELD(f)
 #define NAMES(f, list) .kind = APP_NAMES, .word = "LIST", .names = list, FIELD(f)
 #define INTEGER(f, low, high) .kind = APP_INTEGER, .word = "N", .min = low, .max = high, FIELD(f)
+#define SEED(f) .kind = APP_SEED, .word = "N", FIELD(f)
 #define REAL(f, low, high) .kind = APP_REAL, .word = "X", .min = low, .max = high, FIELD(f)
 #define NUMBER(f, low, high) .kind = APP_NUMBER, .word = "X", .min = low, .max = high, FIELD(f)
 #define HELP .kind = APP_HELP, .since = "0.1.0", .flags = APP_COMMON

@@ -5,13 +5,17 @@
 #include "base/file.h"
 #include "ui.h"
 
-// The name of picture `number` (0-based) of `count`. One %d (or %3d, %03d) in the pattern is replaced by the number;
-// without it a batch gets "_1", "_2", ... before the extension. SDG_ERROR_USAGE for any other use of '%'. *name is the
-// caller's (free).
+// The name of picture `number` of a batch of `count`. One %d (or %3d, %03d) in the pattern's last part is replaced by
+// the number, and %% there by %; without a %d a batch gets "_NUMBER" before the extension. Any other % is one, and
+// folders are taken as they are. SDG_ERROR_USAGE for two numbers, and one of more than 20 digits. *name is the caller's
+// (free).
 enum sdg_result app_output_name(struct app_ui *ui, const char *pattern, int64_t number, int64_t count, char **name);
 
-// Fails now if app_output_open would fail: no such folder, not writable, a folder of that name. Leaves nothing behind.
+// Fails now if app_output_open would fail: no such folder, not writable, a folder of that name, standard output closed.
+// Leaves nothing behind.
 enum sdg_result app_output_check(struct app_ui *ui, const char *path);
+// Fails if there is anything at `path` that would be replaced; pipes and devices are not.
+enum sdg_result app_output_check_absent(struct app_ui *ui, const char *path);
 
 // An output (base/file.h) that "-" leads to standard output, to be committed or discarded.
 enum sdg_result app_output_open(struct app_ui *ui, const char *path, struct sdg_output **output);

@@ -8,7 +8,10 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 const char app_exit_help[] = "Exit codes:\n"
@@ -35,10 +38,27 @@ int app_exit_status(enum sdg_result result)
     return 4;
 }
 
+// The XDG specification: a relative cache folder is to be ignored. The library does; a graphics driver that it loads
+// may not.
+static void ignore_relative_cache(void)
+{
+    const char *folder = getenv("XDG_CACHE_HOME");
+    if (folder && *folder != '/')
+        unsetenv("XDG_CACHE_HOME");
+}
+
+// A terminal that cannot rewrite a line gets plain lines, as a file does.
+static bool can_move_cursor(void)
+{
+    const char *term = getenv("TERM");
+    return isatty(STDERR_FILENO) == 1 && !(term && !strcmp(term, "dumb"));
+}
+
 struct app_ui app_ui_create(const char *program)
 {
+    ignore_relative_cache();
     sdg_platform_share_arena();
-    return (struct app_ui){.program = program, .level = SDG_LOG_INFO, .terminal = isatty(STDERR_FILENO) == 1};
+    return (struct app_ui){.program = program, .level = SDG_LOG_INFO, .terminal = can_move_cursor()};
 }
 
 // A log callback (sdg_vsay has replaced what could break the line or drive the terminal).
@@ -105,19 +125,39 @@ static void format_left(char *text, size_t size, double seconds)
         snprintf(text, size, ", %.0f min left", seconds / 60);
 }
 
+int app_width(int fd, int otherwise)
+{
+    struct winsize size;
+    const char *columns = getenv("COLUMNS");
+    int width = otherwise;
+    if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        width = size.ws_col;
+    else if (columns && atoi(columns) > 0)
+        width = atoi(columns);
+    return width < 20 ? 20 : width > 110 ? 110 : width;
+}
+
+// One line that fits: the bar gets what the numbers leave, on narrow screens nothing.
 static void draw_bar(struct app_ui *ui, const struct sdg_progress *progress, const char *number, const char *speed,
                      const char *left)
 {
-    enum { WIDTH = 30 };
-    char bar[WIDTH + 1];
-    int full = progress->steps > 0 ? (int)((int64_t)WIDTH * progress->step / progress->steps) : 0;
-    full = full < 0 ? 0 : full > WIDTH ? WIDTH : full;
-    memset(bar, '.', WIDTH);
-    memset(bar, '#', (size_t)full);
-    bar[WIDTH] = 0;
+    enum { LONGEST = 30, SHORTEST = 4 };
+    char bar[LONGEST + 4] = "", rest[128], line[256];
+    const int width = app_width(STDERR_FILENO, 80) - 1;
+    snprintf(rest, sizeof rest, "%d/%d  %s%s", progress->step, progress->steps, speed, left);
+    const int head = (int)strlen(number) + 7, room = width - head - (int)strlen(rest) - 3;
+    const int length = room > LONGEST ? LONGEST : room;
+    if (length >= SHORTEST) {
+        int full = progress->steps > 0 ? (int)((int64_t)length * progress->step / progress->steps) : 0;
+        full = full < 0 ? 0 : full > length ? length : full;
+        bar[0] = '[';
+        memset(bar + 1, '.', (size_t)length);
+        memset(bar + 1, '#', (size_t)full);
+        memcpy(bar + 1 + length, "] ", 3);
+    }
+    snprintf(line, sizeof line, "%s%-6s %s%s", number, progress->stage, bar, rest);
     flockfile(stderr);
-    fprintf(stderr, "\r%s%-6s [%s] %d/%d  %s%s\033[K", number, progress->stage, bar, progress->step, progress->steps,
-            speed, left);
+    fprintf(stderr, "\r%.*s\033[K", width, line);
     fflush(stderr);
     ui->bar = true;
     funlockfile(stderr);

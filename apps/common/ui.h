@@ -20,7 +20,8 @@ struct app_ui {
     struct sdg_log log;       // of app_log_of
 };
 
-// A user interface on stderr at the usual level.
+// A user interface on stderr at the usual level. To be called first: it also takes what nobody should follow out of the
+// environment.
 struct app_ui app_ui_create(const char *program);
 
 // Reports an error and returns `result`. Control characters in the line are replaced, so it stays one line.
@@ -35,6 +36,8 @@ const struct sdg_log *app_log_of(struct app_ui *ui);
 
 // Shows how far the library is. On a terminal a bar with the time left, else a line for every fifth of the steps.
 void app_progress(struct app_ui *ui, const struct sdg_progress *progress);
+// Columns of the terminal behind a file descriptor, else what $COLUMNS says, else `otherwise`; 20 to 110.
+int app_width(int fd, int otherwise);
 // Removes the bar.
 void app_progress_end(struct app_ui *ui);
 

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns,
@@ -182,8 +183,10 @@ void sdg_vk_pipelines_save(struct sdg_vk *vk)
         return;
     ps->changed = false;
     if (write_cache(vk) != SDG_OK) {
-        sdg_say(vk->base.log, SDG_LOG_INFO, "%s: the pipeline cache cannot be written; the next start compiles again",
-                ps->path);
+        static atomic_flag said = ATOMIC_FLAG_INIT; // every stage has a backend of its own, and the folder is the same
+        if (!atomic_flag_test_and_set(&said))
+            sdg_say(vk->base.log, SDG_LOG_INFO,
+                    "%s: the pipeline cache cannot be written; the next start compiles again", ps->path);
         ps->unwritable = true;
     }
 }

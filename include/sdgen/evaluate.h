@@ -125,7 +125,7 @@ struct sdg_evaluation_site {
 struct sdg_evaluation {
     size_t runs, pictures, calls, sites, models, site_runs, output_runs;
     int steps, seeds, width, height, latent_channels, latent_width, latent_height;
-    int64_t seed; // of run 0
+    uint64_t seed; // of run 0
     double cfg_scale;
     const char *sampler, *schedule, *rng;
     const char *const *prompts; // [runs]

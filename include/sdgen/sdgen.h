@@ -61,12 +61,13 @@ SDG_API const char *sdg_version(void);
 SDG_API const char *sdg_build_info(void);
 
 // Raised whenever a struct, an enumeration or the meaning of a call changes. It is part of the link names of the
-// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_1), so
+// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_2), so
 // that a program built against another header is refused by the linker instead of reading structs it does not know.
 // Functions with a handle and _destroy need none: what they get came from one that has.
 #define SDG_API_VERSION 2
 #define SDG_LINK_NAME_(name, version) name##version
 #define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
+#define sdg_check_prompt SDG_LINK_NAME(sdg_check_prompt_, SDG_API_VERSION)
 #define sdg_image_create SDG_LINK_NAME(sdg_image_create_, SDG_API_VERSION)
 #define sdg_list_devices SDG_LINK_NAME(sdg_list_devices_, SDG_API_VERSION)
 #define sdg_pipeline_create SDG_LINK_NAME(sdg_pipeline_create_, SDG_API_VERSION)
@@ -137,7 +138,13 @@ enum sdg_keep {
 
 struct sdg_pipeline_params {
     const char *model; // diffusers folder or single-file checkpoint; NULL = sdg_default_model()
-    const char *vae;   // replacement autoencoder (AutoencoderKL or AutoencoderTiny); NULL = the model's
+    // Another autoencoder (AutoencoderKL, AutoencoderTiny or TAESD, a folder or file); NULL = the model's own, which is
+    // not opened otherwise. One that has only a decoder takes no init image.
+    const char *vae;
+    // Folder with a tokenizer's files (tokenizer.json, or vocab.json and merges.txt), or with folders tokenizer and
+    // tokenizer_2 of them, in place of the model's; NULL = the model's. A single file has none: then one beside it,
+    // $SDGEN_TOKENIZER's, or CLIP's as tools/get-clip-tokenizer fetches it
+    const char *tokenizer;
     // "auto", "cpu", "vulkan", "vulkan:1", "reference", or per stage "te=cpu,unet=vulkan,vae=cpu"; NULL = auto
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
@@ -180,20 +187,23 @@ struct sdg_pipeline_info {
 }; // strings are valid as long as the pipeline
 
 struct sdg_generate_params {
-    const char *prompt;          // NULL = ""
-    const char *negative_prompt; // NULL = absent
-    bool plain_prompt;           // no A1111 weights
+    // UTF-8, in the syntax of docs/prompts.md: weights, BREAK, AND, [from:to:when], [a|b]. NULL = ""
+    const char *prompt;
+    const char *negative_prompt; // the same, but for AND; NULL = absent
+    bool plain_prompt;           // both are taken literally
     int width, height;           // multiples of sdg_pipeline_info.factor, at most 16384; 0 = init image's, else model's
-    int steps;                   // 1..1000; 0 = 20, or what `sigmas` has, which must not contradict
+    // 1..1000; 0 = 20 (of a latent consistency model 4), or what `sigmas` has, which must not contradict
+    int steps;
     // -1000..1000; default sdg_pipeline_info.cfg_scale (7, of an LCM 8.5). At most 1 runs one branch
     struct sdg_number cfg_scale;
-    const char *sampler;   // NULL = euler_a (or what `schedule` "model" says)
-    const char *schedule;  // NULL = discrete
+    // NULL = euler_a and discrete, but the model's own scheduler for `schedule` "model" and where the model needs it:
+    // noise levels that are not of betas, zero terminal SNR, trailing timesteps, distilled models
+    const char *sampler, *schedule;
     struct sdg_number eta; // 0..1; default the sampler's
     // [sigma_count] falling, in place of `schedule` (which must be NULL) and `steps`; a final 0 is no step. NULL = none
     const double *sigmas;
     int sigma_count;
-    int64_t seed;                       // used as it is, 0 included
+    uint64_t seed;                      // used as it is, 0 included
     const char *rng, *sampler_rng;      // NULL = cuda; sampler_rng NULL = one generator for all
     int clip_skip;                      // layer of the text encoder from its end, 1 = the last; 0 = the model's own
     const struct sdg_image *init_image; // img2img: already of width x height; NULL = none
@@ -214,10 +224,14 @@ struct sdg_generate_params {
 
 // What was really used, for the caller's records.
 struct sdg_generate_info {
-    int64_t seed;
+    uint64_t seed;
     int width, height, steps, clip_skip;
     double cfg_scale, eta;
     const char *sampler, *schedule, *rng, *model_name; // valid as long as the pipeline
+    // Of all stages, or stage by stage, as sdg_pipeline_params.backend takes them: "cpu", "te=cpu,unet=vulkan,vae=cpu";
+    // types likewise, "bf16", "te=f32,unet=bf16,vae=f32". Valid as long as the pipeline.
+    const char *backend, *type;
+    bool tiled; // the autoencoder ran in tiles
     double seconds_load, seconds_text, seconds_sample, seconds_decode, seconds_total;
     size_t peak_planned, peak_resident; // bytes; peak_resident is 0 where the system does not say
 };
@@ -236,6 +250,11 @@ SDG_API void sdg_pipeline_info(const struct sdg_pipeline *pipeline, struct sdg_p
 // Prompt -> picture. Blocks until the pixels are in host memory; *out is owned by the caller. `info` may be NULL.
 SDG_API enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                                      struct sdg_image **out, struct sdg_generate_info *info);
+// What sdg_generate refuses in a prompt whatever the model is, for programs that want to say it before they open one.
+// SDG_ERROR_USAGE: not UTF-8, or more than 16 MiB. SDG_ERROR_UNSUPPORTED, unless `plain`: <name:...>, which asks for a
+// LoRA or another network beside the model; a < without a name and a colon is text. `what` begins the message: "the
+// prompt".
+SDG_API enum sdg_result sdg_check_prompt(const struct sdg_log *log, const char *what, const char *prompt, bool plain);
 // Makes the call that uses the pipeline now end with SDG_ERROR_CANCELLED, as a progress callback can. Allowed from any
 // thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected.
 // Must not race with sdg_pipeline_destroy. NULL is fine.

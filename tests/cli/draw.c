@@ -93,6 +93,11 @@ static void test_picture(void **state)
     expect_done(run_with((char *const[]){SDGEN_PROGRAM, "--prompt-file", "-", SMALL, "-o", "c.png", "-s7", NULL},
                          "prompt.txt"));
     assert_true(same_files("a.png", "c.png"));
+    write_whole("prompt.txt", "\xef\xbb\xbf" "a red apple\r\n", 16); // from an editor on Windows
+    expect_done(sdgen("--prompt-file", "prompt.txt", SMALL, "-o", "c.png", "-s", "7"));
+    assert_true(same_files("a.png", "c.png"));
+    expect_done(sdgen("-p", "\xef\xbb\xbf" "a red apple", SMALL, "-o", "c.png", "-s", "7"));
+    assert_true(same_files("a.png", "c.png"));
     expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "7", "-t", "2"));
     assert_true(same_files("a.png", "c.png")); // the same bytes for any number of threads
     expect_done(sdgen("a red apple", SMALL, "-o", "c.png", "-s", "8"));
@@ -138,9 +143,20 @@ static void test_batch(void **state)
     expect_done(sdgen("x", SMALL, "-o", "%03d-b.png", "-s", "5", "-b", "2"));
     assert_int_equal(count_files(), 4);
     expect_done(sdgen("x", SMALL, "-o", "c%d.png", "-s", "6"));
-    assert_true(same_files("a_1.png", "000-b.png"));
-    assert_true(same_files("a_2.png", "001-b.png"));
-    assert_true(same_files("a_2.png", "c0.png"));
+    // One rule for both kinds of names: numbers begin with 1, or where the user says.
+    assert_true(same_files("a_1.png", "001-b.png"));
+    assert_true(same_files("a_2.png", "002-b.png"));
+    assert_true(same_files("a_2.png", "c1.png"));
+    expect_done(sdgen("x", SMALL, "-o", "a.png", "-s", "6", "-b", "2", "--output-begin-idx", "2"));
+    assert_true(same_files("a_2.png", "c1.png")); // drawn anew
+    assert_true(file_exists("a_3.png"));
+    // Not replaced where that was asked for: found before anything is computed.
+    write_whole("c2.png", "old", 3);
+    const struct run *run = sdgen("x", SMALL, "-o", "c%d.png", "-b", "3", "--output-begin-idx", "0", "--no-clobber");
+    expect_error(run, 2, "c1.png: exists already", 7);
+    assert_null(strstr(run->err, "seed"));
+    expect_done(sdgen("x", SMALL, "-o", "c%d.png", "-b", "2", "--output-begin-idx", "3", "--no-clobber"));
+    assert_int_equal(count_files(), 9);
     assert_false(same_files("a_1.png", "a_2.png"));
 }
 
@@ -163,13 +179,13 @@ static void test_metadata(void **state)
                              NULL));
         snprintf(expected, sizeof expected,
                  "%s%s%s\nSteps: 2, Sampler: Euler a, Schedule type: Discrete, CFG scale: 4.5, Seed: 9, Size: 64x64, "
-                 "Model: emoji-128, Eta: 0.5, RNG: cuda, Version: sdgen 0.1.0\n",
+                 "Model: emoji-128, Eta: 0.5, Type: f32, Backend: cpu, RNG: cuda, Version: sdgen 0.1.0\n",
                  texts[i].prompt, negative && *negative ? "\nNegative prompt: " : "", negative ? negative : "");
         const struct run *run = sdgen("-M", "metadata", "--image", "a.png");
         expect_done(run);
         assert_string_equal(run->out, expected);
     }
-    expect_done(sdgen("-q", SMALL, "-o", "a.png", "--disable-image-metadata"));
+    expect_done(sdgen("x", "-q", SMALL, "-o", "a.png", "--disable-image-metadata"));
     const struct run *run = sdgen("-M", "metadata", "--image", "a.png");
     expect_error(run, 2, "a.png", 1);
     write_whole("b.png", "no picture", 10);
@@ -212,14 +228,14 @@ static void test_init_image(void **state)
     sdg_image_destroy(&image);
     const struct run *run = sdgen("-M", "metadata", "--image", "b.png");
     assert_non_null(strstr(run->out, "Denoising strength: 0.5,"));
-    run = sdgen("x", SMALL, "-i", "a.ppm", "-o", "c.png");
+    run = sdgen("x", SMALL, "-i", "a.ppm", "-o", "c.ppm");
     expect_done(run);
     assert_non_null(strstr(run->err, "middle"));
-    image = load("c.png");
+    image = load("c.ppm");
     assert_true(image->width == 64 && image->height == 64);
     sdg_image_destroy(&image);
-    expect_done(run_with((char *const[]){SDGEN_PROGRAM, "x", SMALL, "-i", "-", "-o", "d.png", "-q", NULL}, "a.ppm"));
-    assert_true(same_files("c.png", "d.png"));
+    expect_done(run_with((char *const[]){SDGEN_PROGRAM, "x", SMALL, "-i", "-", "-o", "d.ppm", "-q", NULL}, "a.ppm"));
+    assert_true(same_files("c.ppm", "d.ppm"));
     write_whole("broken.png", "\x89PNG\r\n\x1a\n and nothing", 20);
     expect_error(sdgen("x", SMALL, "-i", "broken.png", "-o", "e.png"), 2, "broken.png", 5);
     expect_error(sdgen("x", SMALL, "-i", "absent.png", "-o", "e.png"), 2, "absent.png", 5);
@@ -332,7 +348,13 @@ static void test_other_factor(void **state)
     assert_int_equal(sdg_array_read(app_log_of(&ui), "last.npy", "latents", &last), SDG_OK);
     assert_true(last->shape[1] == 4 && last->shape[2] == 8 && last->shape[3] == 8);
     sdg_array_destroy(&last);
-    expect_error(sdgen(FACTOR4, "-W", "62", "-o", "b.ppm"), 1, "62 is not a multiple of 4 (60 and 64 are)", 5);
+    // Another size is drawn larger, and cut.
+    const struct run *cut = sdgen(FACTOR4, "-W", "31", "-H", "18", "-o", "b.ppm");
+    expect_done(cut);
+    assert_non_null(strstr(cut->err, "31 x 18 pixels: drawn at 32 x 20, multiples of 4"));
+    picture = load("b.ppm");
+    assert_true(picture->width == 31 && picture->height == 18);
+    sdg_image_destroy(&picture);
     // 36 x 20 pixels are no size for the usual factor.
     expect_done(sdgen(FACTOR4, "-W", "36", "-H", "20", "-o", "b.ppm"));
     picture = load("b.ppm");
@@ -502,29 +524,33 @@ static void test_old_scheduler(void **state)
 static void test_foreign_scheduler(void **state)
 {
     (void)state;
-    static const char edm[] = "{\"_class_name\":\"EDMEulerScheduler\"}",
-                      pndm[] = "{\"_class_name\":\"PNDMScheduler\"," TRAINED "}",
-                      sde[] = "{\"_class_name\":\"DPMSolverMultistepScheduler\",\"lambda_min_clipped\":-Infinity,"
-                              "\"algorithm_type\":\"sde-dpmsolver++\"," TRAINED "}",
-                      lu[] = "{\"_class_name\":\"DPMSolverMultistepScheduler\",\"lambda_min_clipped\":-Infinity,"
-                             "\"use_lu_lambdas\":true," TRAINED "}";
+    static const char flow[] = "{\"_class_name\":\"FlowMatchEulerDiscreteScheduler\",\"shift\":3}",
+                      solver[] = "{\"_class_name\":\"SASolverScheduler\"," TRAINED "}",
+                      nonsense[] = "{\"_class_name\":\"DPMSolverMultistepScheduler\",\"lambda_min_clipped\":-Infinity,"
+                                   "\"algorithm_type\":\"nonsense\"," TRAINED "}",
+                      flow_sigmas[] =
+                          "{\"_class_name\":\"UniPCMultistepScheduler\",\"use_flow_sigmas\":true," TRAINED "}",
+                      timesteps[] =
+                          "{\"_class_name\":\"EulerDiscreteScheduler\",\"timestep_type\":\"odd\"," TRAINED "}";
     static const struct {
         const char *config, *method, *schedule;
         int status;
         const char *words;
     } cases[] = {
-        {edm, NULL, NULL, 1, "class 'EDMEulerScheduler'"},
-        {edm, NULL, "model", 1, "class 'EDMEulerScheduler'"},
-        {edm, "euler", NULL, 0, "class 'EDMEulerScheduler'"},
-        {edm, NULL, "karras", 0, "class 'EDMEulerScheduler'"},
-        {pndm, NULL, NULL, 1, "skip_prk_steps is false or absent"},
-        {pndm, "pndm", NULL, 0, "skip_prk_steps is false or absent"},
-        {sde, NULL, NULL, 1, "algorithm_type is \"sde-dpmsolver++\", supported: dpmsolver++"},
-        {sde, NULL, "model", 1, "algorithm_type is \"sde-dpmsolver++\""},
-        {sde, "dpm++2m", "model", 0, "algorithm_type is \"sde-dpmsolver++\""},
-        {lu, NULL, NULL, 1, "use_lu_lambdas is true, supported: false"},
-        {lu, "dpm++2m", "model", 1, "use_lu_lambdas is true"},
-        {lu, "dpm++2m", NULL, 0, "use_lu_lambdas is true"},
+        {flow, NULL, NULL, 1, "class is 'FlowMatchEulerDiscreteScheduler'"},
+        {flow, NULL, "model", 1, "class is 'FlowMatchEulerDiscreteScheduler'"},
+        {flow, "euler", "karras", 1, "class is 'FlowMatchEulerDiscreteScheduler'"},
+        {flow_sigmas, "euler", NULL, 1, "use_flow_sigmas is true"},
+        {solver, NULL, NULL, 1, "class 'SASolverScheduler'"},
+        {solver, NULL, "model", 1, "class 'SASolverScheduler'"},
+        {solver, "euler", NULL, 0, "class 'SASolverScheduler'"},
+        {solver, NULL, "karras", 0, "class 'SASolverScheduler'"},
+        {nonsense, NULL, NULL, 1, "algorithm_type is \"nonsense\", supported: dpmsolver++"},
+        {nonsense, NULL, "model", 1, "algorithm_type is \"nonsense\""},
+        {nonsense, "dpm++2m", "model", 0, "algorithm_type is \"nonsense\""},
+        {timesteps, NULL, NULL, 1, "timestep_type is \"odd\", supported: discrete"},
+        {timesteps, "dpm++2m", "model", 1, "timestep_type is \"odd\""},
+        {timesteps, "dpm++2m", NULL, 0, "timestep_type is \"odd\""},
         {NULL, NULL, "model", 1, "has no scheduler/scheduler_config.json"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -552,6 +578,32 @@ static void test_foreign_scheduler(void **state)
     remove_scheduler();
 }
 
+// Without flags the model's own scheduler draws where the usual one would contradict the model.
+static void test_model_decides(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *method, *word;
+        bool decides;
+    } cases[] = {
+        {"{\"_class_name\":\"EDMEulerScheduler\"}", "euler", "EDM", true},
+        {"{\"_class_name\":\"EulerDiscreteScheduler\",\"timestep_spacing\":\"trailing\"," TRAINED "}", "euler",
+         "trailing timesteps", true},
+        {"{\"_class_name\":\"EulerDiscreteScheduler\",\"timestep_spacing\":\"leading\"," TRAINED "}", "euler", "seed",
+         false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_scheduler(cases[i].config, "StableDiffusionPipeline");
+        const struct run *run = sdgen("x", SMALL, "--steps", "2", "-m", "m", "-o", "own.ppm");
+        expect_done(run);
+        assert_non_null(strstr(run->err, cases[i].word));
+        expect_done(sdgen("x", SMALL, "--steps", "2", "-m", "m", "--sampling-method",
+                          (char *)(uintptr_t)cases[i].method, "--scheduler", "model", "-o", "named.ppm"));
+        assert_true(same_files("own.ppm", "named.ppm") == cases[i].decides);
+    }
+    remove_scheduler();
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -563,10 +615,23 @@ static void test_failures(void **state)
     expect_error(sdgen("x", "--preview", "proj", "--preview-path", "absent/a.png"), 2, "absent/a.png", 0);
     expect_error(sdgen("x", "--prompt-file", "absent.txt"), 1, "twice", 0);
     expect_error(sdgen("--prompt-file", "absent.txt"), 2, "absent.txt", 0);
+    static const struct {
+        const char *text, *word;
+        size_t size;
+    } files[] = {
+        {"\xff\xfe" "a\0", "UTF-16", 4}, {"a\0 \0", "UTF-16", 4},          {"a\0b", "zero byte", 3},
+        {"a\ncaf\xe9\n", "line 2", 7},  {"a <lyco:x:1>", "<lyco:x:1>", 12},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        write_whole("prompt.txt", files[i].text, files[i].size);
+        expect_error(sdgen("--prompt-file", "prompt.txt"), i == 4 ? 1 : 2, files[i].word, 1);
+        expect_error(sdgen("x", "--negative-prompt-file", "prompt.txt"), i == 4 ? 1 : 2, files[i].word, 1);
+    }
+    unlink("prompt.txt");
     expect_error(sdgen("x", "--max-vram", "0.001"), 3, "MiB", 0);
     expect_error(sdgen("x", SMALL, "-W", "16384", "-H", "16384", "--max-vram", "0.25"), 3, "MiB", 0);
     assert_int_equal(mkdir("folder.png", 0777), 0);
-    expect_error(sdgen("x", "-o", "folder.png"), 2, "folder.png", 1);
+    expect_error(sdgen("x", "-o", "folder.png"), 1, "folder.png", 1);
     const struct run *run = sdgen("x", "--backend", "vulkan:99");
     assert_true(run->status == 3 || run->status == 1); // 1: this build has no Vulkan
     assert_non_null(strstr(run->err, "ulkan"));
@@ -831,6 +896,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_channels, enter, leave),
         cmocka_unit_test_setup_teardown(test_old_scheduler, enter, leave),
         cmocka_unit_test_setup_teardown(test_foreign_scheduler, enter, leave),
+        cmocka_unit_test_setup_teardown(test_model_decides, enter, leave),
         cmocka_unit_test_setup_teardown(test_failures, enter, leave),
         cmocka_unit_test_setup_teardown(test_lists, enter, leave),
         cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),

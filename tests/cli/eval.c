@@ -268,6 +268,19 @@ static void test_mistakes(void **state)
     expect_error(sdeval("-M", "nowhere", "--prompts", "prompts.txt"), 2, "nowhere");
     expect_error(sdeval("-M", MODEL, "--prompts", "prompts.txt", "--stats", "prompts.txt"), 2, "prompts.txt");
     expect_error(sdeval("-M", MODEL, "--prompts", "prompts.txt", "--report", "no/such/folder.html"), 2, "no/such");
+    static const struct {
+        const char *text, *word;
+        size_t size;
+        int status;
+    } files[] = {
+        {"a\r\n\r\ncaf\xe9\r\n", "line 3 is not UTF-8", 11, 2}, {"a\0b", "zero byte", 3, 2},
+        {"\xff\xfe" "a\0", "UTF-16", 4, 2},                       {" \t\n", "no prompt", 3, 2},
+        {"a\rb\n<lora:x:1>", "line 3 has '<lora:x:1>'", 14, 1},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        write_whole("empty.txt", files[i].text, files[i].size);
+        expect_error(sdeval("-M", MODEL, "--prompts", "empty.txt"), files[i].status, files[i].word);
+    }
     assert_int_equal(count_files(), 2);
     unlink("prompts.txt"), unlink("empty.txt");
 }

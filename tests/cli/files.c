@@ -50,10 +50,29 @@ static void test_output(void **state)
         int64_t number, count;
         const char *name;
     } names[] = {
-        {"a.png", 0, 1, "a.png"},      {"a.png", 0, 2, "a_1.png"},     {"a.png", 11, 12, "a_12.png"},
-        {"a%d.png", 0, 1, "a0.png"},   {"a%d.png", 10, 12, "a10.png"}, {"%03d.png", 7, 12, "007.png"},
-        {"%3d.png", 7, 12, "  7.png"}, {"d.e/a", 1, 2, "d.e/a_2"},     {".png", 0, 2, ".png_1"},
-        {"d/.png", 0, 2, "d/.png_1"},
+        {"a.png", 1, 1, "a.png"},
+        {"a.png", 1, 2, "a_1.png"},
+        {"a.png", 12, 12, "a_12.png"},
+        {"a%d.png", 0, 1, "a0.png"},
+        {"a%d.png", 10, 12, "a10.png"},
+        {"%03d.png", 7, 12, "007.png"},
+        {"%3d.png", 7, 12, "  7.png"},
+        {"d.e/a", 2, 2, "d.e/a_2"},
+        {".png", 1, 2, ".png_1"},
+        {"d/.png", 1, 2, "d/.png_1"},
+        // other percent signs are themselves, %% is one before a d, folders are as they are
+        {"50%.png", 1, 1, "50%.png"},
+        {"50%.png", 1, 2, "50%_1.png"},
+        {"50%%.png", 1, 1, "50%.png"},
+        {"50%%d.png", 3, 1, "50%d.png"},
+        {"%%%d%%.png", 3, 1, "%3%.png"},
+        {"100% done/x.png", 1, 1, "100% done/x.png"},
+        {"100%done/%d.png", 7, 2, "100%done/7.png"},
+        {"%d/x.png", 7, 2, "%d/x_7.png"},
+        {"%s%n%5.png", 1, 1, "%s%n%5.png"},
+        {"%020d.png", 1, 1, "00000000000000000001.png"},
+        {"%", 1, 1, "%"},
+        {"%5", 1, 1, "%5"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *name = NULL;

@@ -72,7 +72,7 @@ static void test_help(void **state)
         const char *at = strstr(run->out, name);
         if (!at)
             fail_msg("--help-all lacks %s", name);
-        if (option->initial && *option->initial && !option->otherwise && !(option->flags & APP_LATER)) {
+        if (option->initial && *option->initial && !option->otherwise) {
             snprintf(standard, sizeof standard, "(default: %s)", option->initial);
             char entry[1200]; // up to the next option
             size_t length = strlen(at);
@@ -94,7 +94,7 @@ static void test_help(void **state)
         snprintf(name, sizeof name, "--%s", option->name);
         if (option->flags & APP_COMMON)
             assert_non_null(strstr(text, name));
-        assert_true(option->since || option->flags & APP_LATER);
+        assert_true(option->since);
     }
     assert_non_null(strstr(run->out, "130"));
     assert_true(strlen(text) < strlen(run->out));
@@ -105,17 +105,18 @@ static void test_defaults(void **state)
     (void)state;
     struct app_ui ui = app_ui_create("sdgen");
     struct sdgen_options options;
-    char *arguments[] = {(char *)"sdgen", NULL};
-    assert_int_equal(sdgen_options_read(&ui, 1, arguments, &options), SDG_OK);
+    char *arguments[] = {(char *)"sdgen", (char *)"a cat", NULL};
+    assert_int_equal(sdgen_options_read(&ui, 2, arguments, &options), SDG_OK);
     const struct sdgen_values *values = &options.values;
-    assert_string_equal(values->sampler, "euler_a");
-    assert_string_equal(values->schedule, "discrete");
+    assert_null(values->sampler); // left to the library
+    assert_null(values->schedule);
     assert_string_equal(values->rng, "cuda");
     assert_string_equal(values->output, "output.png");
     assert_string_equal(values->preview, "none");
     assert_string_equal(values->backend, "auto");
-    assert_int_equal(values->steps, 20);
-    assert_int_equal(values->seed, 42);
+    assert_true(values->seed.value == 42 && !values->seed.random);
+    assert_true(options.background[0] == 255 && options.background[1] == 255 && options.background[2] == 255);
+    assert_int_equal(values->steps, 0);
     assert_int_equal(values->batch, 1);
     assert_int_equal(values->clip_skip, -1);
     assert_int_equal(values->width, 0);
@@ -150,8 +151,6 @@ static void test_bad_values(void **state)
     int runs = 0;
     for (size_t i = 0; i < sdgen_command.count; i++) {
         const struct app_option *option = &sdgen_command.options[i];
-        if (option->flags & APP_LATER)
-            continue;
         char number[64];
         switch (option->kind) {
         case APP_INTEGER:
@@ -165,6 +164,11 @@ static void test_bad_values(void **state)
                 runs += 2;
             }
             break;
+        case APP_SEED:
+            for (size_t k = 0; k < sizeof no_integer / sizeof *no_integer; k++, runs++)
+                expect_refused(option, no_integer[k]);
+            expect_refused(option, "18446744073709551616");
+            break;
         case APP_REAL:
         case APP_NUMBER:
             for (size_t k = 0; k < sizeof no_real / sizeof *no_real; k++, runs++)
@@ -173,6 +177,10 @@ static void test_bad_values(void **state)
             expect_refused(option, number);
             snprintf(number, sizeof number, "%.17g", option->max + 0.01);
             expect_refused(option, number);
+            if (option->flags & APP_ABOVE) {
+                snprintf(number, sizeof number, "%.17g", option->min);
+                expect_refused(option, number);
+            }
             runs += 2;
             break;
         case APP_NAME:
@@ -220,32 +228,133 @@ static void test_missing_values(void **state)
         expect_error(sdgen(name), 1, name);
         if (option->letter)
             expect_error(sdgen(letter), 1, name);
-        if (!(option->flags & APP_LATER))
-            expect_error(sdgen(name, "--steps", "5"), 1, "value is missing");
+        expect_error(sdgen(name, "--steps", "5"), 1, "value is missing");
     }
 }
 
 static void test_later(void **state)
 {
     (void)state;
-    int count = 0;
-    for (size_t i = 0; i < sdgen_command.count; i++) {
-        const struct app_option *option = &sdgen_command.options[i];
-        char argument[80];
-        snprintf(argument, sizeof argument, "--%s=x", option->name);
-        if (!(option->flags & APP_LATER))
-            continue;
-        expect_error(sdgen(argument), 1, "not in this version");
-        count++;
-    }
-    assert_true(count >= 5);
     expect_error(sdgen("--type", "q8_0"), 1, "not in this version");
     expect_error(sdgen("--type", "q4_0"), 1, "not in this version");
     expect_error(sdgen("--preview", "tae"), 1, "not in this version");
     expect_error(sdgen("--preview", "vae"), 1, "not in this version");
     expect_error(sdgen("a <lora:style:0.8> house"), 1, "lora");
     expect_error(sdgen("-n", "<lora:style:0.8>"), 1, "lora");
+    expect_error(sdgen("a <LyCO:style> house"), 1, "<LyCO:style>");
+    expect_error(sdgen("caf\xe9"), 1, "UTF-8");
     expect_error(sdgen("-m", "model.gguf"), 1, "GGUF");
+    expect_error(sdgen("x", "-m", "model.gguf"), 1, "GGUF");
+}
+
+// ---- stable-diffusion.cpp ----
+
+static const struct app_other *find_other(const char *name)
+{
+    for (size_t i = 0; i < sdgen_command.other_count; i++)
+        if (!strcmp(sdgen_command.others[i].name, name))
+            return &sdgen_command.others[i];
+    return NULL;
+}
+
+static const struct app_option *find_option(const char *name)
+{
+    for (size_t i = 0; i < sdgen_command.count; i++)
+        if (!strcmp(sdgen_command.options[i].name, name))
+            return &sdgen_command.options[i];
+    return NULL;
+}
+
+// docs/stable-diffusion.cpp.md says of every flag what the tables say, and has them all.
+static void test_table_of_others(void **state)
+{
+    (void)state;
+    static const char *const verdicts[] = {
+        [APP_MEANS_NOTHING] = "no effect", [APP_OTHER_MODELS] = "other models", [APP_NOT_YET] = "not yet"};
+    FILE *file = fopen(SDG_SOURCE_DIR "/docs/stable-diffusion.cpp.md", "r");
+    char line[600];
+    size_t rows = 0, others = 0;
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file)) {
+        char name[64], verdict[32];
+        if (sscanf(line, "| `--%63[^`]`%*[^|]| %31[^|]|", name, verdict) != 2 &&
+            sscanf(line, "| `--%63[^`]` | %31[^|]|", name, verdict) != 2)
+            continue;
+        verdict[strcspn(verdict, "|")] = 0;
+        for (size_t n = strlen(verdict); n && verdict[n - 1] == ' ';)
+            verdict[--n] = 0;
+        const struct app_other *other = find_other(name);
+        rows++;
+        if (!!other == !!find_option(name))
+            fail_msg("--%s is in %s", name, other ? "both tables" : "neither table");
+        if (other ? strcmp(verdict, verdicts[other->verdict]) : strcmp(verdict, "same") && strcmp(verdict, "differs"))
+            fail_msg("--%s: the table of options does not say '%s'", name, verdict);
+        others += other != NULL;
+    }
+    fclose(file);
+    assert_int_equal(others, sdgen_command.other_count);
+    assert_int_equal(rows, 163);
+}
+
+// What a front end writes into a command line, and stable-diffusion.cpp's spellings, reach the drawing.
+static void test_others(void **state)
+{
+    (void)state;
+    struct app_ui ui = app_ui_create("sdgen");
+    struct sdgen_options options;
+    static const char *const line[] = {"sdgen",
+                                       "-p",
+                                       "a cat",
+                                       "--fa",
+                                       "--diffusion-fa",
+                                       "--vae-on-cpu",
+                                       "--lora-model-dir",
+                                       "/x",
+                                       "--lora-apply-mode",
+                                       "auto",
+                                       "--offload-to-cpu",
+                                       "--guidance",
+                                       "3.50",
+                                       "--video-frames",
+                                       "1",
+                                       "--skip-layers",
+                                       "[7,8,9]",
+                                       "--scheduler",
+                                       "normal",
+                                       "--sigmas",
+                                       "[14.6, 7,0]",
+                                       "--steps",
+                                       "8",
+                                       "--max-vram",
+                                       "vulkan0=6,cpu=-1,vulkan1=4",
+                                       "--preview-path",
+                                       "p.png",
+                                       "--strength",
+                                       "0.5"};
+    ui.level = SDG_LOG_ERROR;
+    assert_int_equal(sdgen_options_read(&ui, sizeof line / sizeof *line, (char **)(uintptr_t)line, &options), SDG_OK);
+    assert_string_equal(options.values.schedule, "discrete"); // "normal"
+    assert_int_equal(options.sigma_count, 3);
+    assert_true(options.sigmas[0] == 14.6 && options.sigmas[1] == 7 && options.sigmas[2] == 0);
+    assert_true(options.max_memory == 4);
+    sdgen_options_free(&options);
+    for (size_t i = 0; i < sdgen_command.other_count; i++) { // each by itself
+        const struct app_other *other = &sdgen_command.others[i];
+        char argument[96], neutral[96];
+        snprintf(argument, sizeof argument, "--%s%s", other->name, other->takes_value ? "=x" : "");
+        snprintf(neutral, sizeof neutral, "--%s=%s", other->name, other->neutral ? other->neutral : "");
+        if (other->verdict != APP_MEANS_NOTHING)
+            expect_error(sdgen("x", argument), 1, other->name);
+        if (other->verdict == APP_MEANS_NOTHING || other->neutral) {
+            const char *one[] = {"sdgen", "x", other->neutral ? neutral : argument};
+            assert_int_equal(sdgen_options_read(&ui, 3, (char **)(uintptr_t)one, &options), SDG_OK);
+            sdgen_options_free(&options);
+        }
+        if (other->takes_value) {
+            snprintf(argument, sizeof argument, "--%s", other->name);
+            expect_error(sdgen("x", argument), 1, "missing");
+        }
+    }
 }
 
 static void test_unknown(void **state)
@@ -253,6 +362,16 @@ static void test_unknown(void **state)
     (void)state;
     expect_error(sdgen("--nonsense"), 1, "--nonsense");
     expect_error(sdgen("--step", "5"), 1, "'--steps'"); // no abbreviations
+    expect_error(sdgen("--cfg", "5"), 1, "'--cfg-scale'");
+    expect_error(sdgen("--neg", "5"), 1, "'--negative-prompt'");
+    expect_error(sdgen("--negative", "5"), 1, "'--negative-prompt'");
+    expect_error(sdgen("--sampler", "euler"), 1, "'--sampling-method'");
+    expect_error(sdgen("--diffusion", "x"), 1, "unknown option '--diffusion'"); // an abbreviation of another's
+    expect_error(sdgen("-w", "5"), 1, "did you mean '-W'");
+    expect_error(sdgen("--sampling-method", "ipndm"), 1, "not in this version");
+    expect_error(sdgen("--scheduler", "gits"), 1, "not in this version");
+    expect_error(sdgen("--type", "q2_K"), 1, "not in this version");
+    expect_error(sdgen("-M", "convert"), 1, "not in this version");
     expect_error(sdgen("--sampling-metod", "euler"), 1, "'--sampling-method'");
     expect_error(sdgen("-Z"), 1, "-Z");
     expect_error(sdgen("-qZ"), 1, "-Z");
@@ -276,23 +395,30 @@ static void test_contradictions(void **state)
         {"--prompt-file", "-p", "a cat", "--prompt-file", "p.txt"},
         {"--negative-prompt-file", "-n", "a", "--negative-prompt-file", "p.txt"},
         {"--init-img", "--mask", "m.png"},
-        {"--init-img", "--strength", "0.5"},
         {"--no-mmap", "--mmap", "--no-mmap"},
         {"--no-vae-tiling", "--vae-tiling", "--no-vae-tiling"},
         {"--quiet", "-v", "-q"},
-        {"--steps", "--sigmas", "3,2,0", "--steps", "2"},
-        {"--scheduler", "--sigmas", "3,2,0", "--scheduler", "karras"},
         {"--taesd", "--vae", "a", "--taesd", "b"},
-        {"--preview", "--preview-path", "p.png"},
-        {"--preview", "--preview-interval", "2"},
         {"--image", "-M", "metadata"},
         {"--mode", "--image", "a.png"},
         {"standard input", "--prompt-file", "-", "-i", "-"},
         {"--batch-count", "-o", "-", "-b", "2"},
         {"--batch-count", "--dump-latents", "a.npy", "-b", "2"},
         {"standard output", "--preview-path", "-", "--preview", "proj"},
-        {"--width: 63 is not a multiple of 8 (56 and 64 are)", "-W", "63"},
-        {"--height: 100 is not a multiple of 8 (96 and 104 are)", "-H", "100"},
+        {"above 0", "-i", "a.png", "--strength", "0"},
+        {"--init-alpha-color", "-i", "a.png", "--init-alpha-color", "#12345"},
+        {"--init-alpha-color", "-i", "a.png", "--init-alpha-color", "#12345g"},
+        {"--init-alpha-color", "-i", "a.png", "--init-alpha-color", "whit"},
+        {"--init-img", "--init-alpha-color", "white"},
+        {"--mask", "--keep-unmasked"},
+        {"--mask", "--no-keep-unmasked", "-i", "a.png"},
+        {"--no-keep-unmasked", "--keep-unmasked", "--no-keep-unmasked"},
+        {"there is no prompt", "-o", "a.png"},
+        {"there is no prompt", "--steps", "3"},
+        {"only read", "-o", "a.webp"},
+        {"is a folder", "-o", "."},
+        {"is a folder", "-o", "/tmp/"},
+        {"--mode", "--metadata-format", "json"},
         {"--vae-tile-size", "--vae-tile-size", "32x"},
         {"--vae-tile-size", "--vae-tile-size", "x32"},
         {"--vae-tile-size", "--vae-tile-size", "32x32x32"},
@@ -306,19 +432,23 @@ static void test_contradictions(void **state)
         {".png", "-o", "a.gif"},
         {".png", "-o", "noextension"},
         {".png", "-o", "folder.png/noextension"},
-        {"%d", "-o", "a%s.png"},
-        {"%d", "-o", "a%n.png"},
-        {"%d", "-o", "%d%d.png"},
-        {"%d", "-o", "a%9999d.png"},
-        {"%d", "-o", "100%.png"},
+        {"one %d", "-o", "%d%d.png"},
+        {"at most 20 digits", "-o", "a%9999d.png"},
+        {"at most 20 digits", "-o", "%99999999999999999999999d.png"},
         {".npy", "--dump-latents", "a.txt"},
         {".npy", "--load-noise", "a.png"},
-        {"too large", "-s", "9223372036854775807", "-b", "2"},
+        {"too large", "-s", "18446744073709551615", "-b", "2"},
+        {"is too large", "-s", "99999999999999999999999"},
+        {"is no seed", "-s", "1.5"},
         {"UTF-8", "bad \xff text"},
         {"UTF-8", "-n", "\xc0\x80"},
-        {"nope", "--backend", "nope"},
-        {"nope", "--backend", "te=nope"},
-        {"xx", "--backend", "xx=cpu"},
+        {"nope", "x", "--backend", "nope"},
+        {"nope", "x", "--backend", "te=nope"},
+        {"nope", "x", "--backend", "all=nope"},
+        {"vulkanx", "x", "--backend", "vulkanx"},
+        {"--max-vram", "--max-vram", "cuda0=x"},
+        {"--max-vram", "--max-vram", "1,"},
+        {"xx", "x", "--backend", "xx=cpu"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_error(run_with((char *const[]){SDGEN_PROGRAM, (char *)cases[i][1], (char *)cases[i][2],
@@ -327,6 +457,17 @@ static void test_contradictions(void **state)
                      1, cases[i][0]);
     expect_error(sdgen("-M", "metadata", "--image", "a.png", "-p", "x"), 1, "no meaning with -M");
     expect_error(sdgen("-M", "metadata", "--image", "a.png", "x"), 1, "no meaning with -M");
+    expect_error(sdgen("-M", "metadata", "--image", "a.png", "--from", "b.png"), 1, "no meaning with -M");
+
+    // Alone: the help, and an error, as it is no success.
+    const struct run *run = sdgen("-h");
+    static char help[sizeof run->out];
+    memcpy(help, run->out, sizeof help);
+    run = run_with((char *const[]){SDGEN_PROGRAM, NULL}, NULL);
+    assert_int_equal(run->status, 1);
+    assert_string_equal(run->out, help);
+    assert_non_null(strstr(run->err, "no prompt"));
+    assert_int_equal(count_files(), 0);
 }
 
 int main(void)
@@ -337,6 +478,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_values, enter, leave),
         cmocka_unit_test_setup_teardown(test_missing_values, enter, leave),
         cmocka_unit_test_setup_teardown(test_later, enter, leave),
+        cmocka_unit_test_setup_teardown(test_table_of_others, enter, leave),
+        cmocka_unit_test_setup_teardown(test_others, enter, leave),
         cmocka_unit_test_setup_teardown(test_unknown, enter, leave),
         cmocka_unit_test_setup_teardown(test_contradictions, enter, leave),
     };

@@ -23,6 +23,13 @@ static void expect_done(const struct run *run)
         fail_msg("exit status %d: %s", run->status, run->err);
 }
 
+static bool same_files(const char *a, const char *b)
+{
+    static char x[1 << 20], y[1 << 20];
+    size_t n = read_whole(a, x, sizeof x), m = read_whole(b, y, sizeof y);
+    return n && n == m && !memcmp(x, y, n);
+}
+
 // One prompt, one set of statistics for all tests.
 static int set_up(void **state)
 {
@@ -31,6 +38,11 @@ static int set_up(void **state)
     setenv("SDGEN_MODEL", MODEL, 1);
     write_whole("prompts.txt", "a red apple, 3d\n", 16);
     expect_done(sdcalib("collect", "--prompts", "prompts.txt", SMALL, "-o", "stats.safetensors"));
+    // The same prompt from an editor on Windows, between blank lines, is the same calibration.
+    write_whole("windows.txt", "\xef\xbb\xbf" "\r\n \r\na red apple, 3d\r\n", 25);
+    expect_done(sdcalib("collect", "--prompts", "windows.txt", SMALL, "-o", "windows.safetensors"));
+    assert_true(same_files("stats.safetensors", "windows.safetensors"));
+    unlink("windows.txt"), unlink("windows.safetensors");
     assert_int_equal(count_files(), 2);
     return 0;
 }

@@ -45,13 +45,31 @@ static inline void counting_log_fn(void *user, enum sdg_log_level level, const c
 
 static inline struct sdg_tokenizer *folder_tokenizer(const char *folder, const char *pad)
 {
-    char *vocab = file_text(folder, "vocab.json"), *merges = file_text(folder, "merges.txt");
+    struct sdg_tokenizer_files files = {0};
     struct sdg_tokenizer *t = NULL;
-    if (vocab && merges)
-        sdg_tokenizer_create(NULL, folder, vocab, merges, pad, &t);
-    free(vocab);
-    free(merges);
+    if (sdg_tokenizer_files_read(NULL, folder, &files) == SDG_OK && files.folder) {
+        files.pad = pad;
+        sdg_tokenizer_create(NULL, &files, SDG_TEXT_TOKENS, &t);
+    }
+    sdg_tokenizer_files_clear(&files);
     return t;
+}
+
+// Stable Diffusion's own configuration of its special tokens: begin and end are looked for in any case.
+#define TYPED_TOKEN(name) "{\"__type\":\"AddedToken\",\"content\":\"" name "\",\"normalized\":true}"
+#define TYPED_CONFIG                                                                \
+    "{\"bos_token\":" TYPED_TOKEN("<|startoftext|>") ",\"eos_token\":" TYPED_TOKEN( \
+        "<|endoftext|>") ",\"unk_token\":" TYPED_TOKEN("<|endoftext|>") "}"
+
+// From texts, as files of a folder "NAME".
+static inline enum sdg_result text_tokenizer(const struct sdg_log *log, const char *name, const char *vocabulary,
+                                             const char *merges, const char *pad, struct sdg_tokenizer **out)
+{
+    struct sdg_tokenizer_files files = {.folder = (char *)name, .pad = pad};
+    files.text[SDG_TOKENIZER_VOCAB] = (char *)vocabulary;
+    files.text[SDG_TOKENIZER_MERGES] = (char *)merges;
+    files.text[SDG_TOKENIZER_CONFIG] = (char *)TYPED_CONFIG;
+    return sdg_tokenizer_create(log, &files, SDG_TEXT_TOKENS, out);
 }
 
 // Calls `use` with each line of a file of JSON lines; returns how many, or -1 where there is no such file.

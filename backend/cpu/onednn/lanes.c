@@ -2,8 +2,6 @@
 // one place at a time, so no two threads may share it.
 #include "backend/cpu/onednn/layer.h"
 
-#if SDG_HAVE_ONEDNN
-
 #include "base/memory.h"
 
 static dnnl_status_t make_argument(const struct sdg_cpu_step *step, int shape, enum sdg_memory_role role,
@@ -64,5 +62,3 @@ void sdg_layer_close_lanes(struct sdg_layer *layer)
     sdg_free(layer->lanes);
     layer->lanes = NULL;
 }
-
-#endif

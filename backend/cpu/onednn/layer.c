@@ -6,8 +6,6 @@
 // and makes the arguments; run() moves pointers.
 #include "backend/cpu/onednn/layer.h"
 
-#if SDG_HAVE_ONEDNN
-
 #include "backend/cpu/fast/kernels.h"
 #include "backend/cpu/fast/tools.h"
 #include "backend/cpu/onednn/onednn.h"
@@ -344,5 +342,3 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
 }
 
 const struct sdg_cpu_provider sdg_onednn_provider = {.name = "oneDNN", .select = select};
-
-#endif

@@ -5,8 +5,6 @@
 // one scale per output stay codes, in the kernel's order.
 #include "backend/cpu/onednn/layer.h"
 
-#if SDG_HAVE_ONEDNN
-
 #include "backend/cpu/fast/kernels.h"
 #include "backend/cpu/fast/tools.h"
 #include "backend/cpu/onednn/onednn.h"
@@ -330,5 +328,3 @@ void sdg_layer_expand(const struct sdg_cpu_step *step)
     else
         sdg_cpu_run(step->program, layer->grid.blocks, unpack_block, (void *)step);
 }
-
-#endif

@@ -1,8 +1,6 @@
 // The library as a whole: its engine, its instruction sets, its threads.
 #include "backend/cpu/onednn/onednn.h"
 
-#if SDG_HAVE_ONEDNN
-
 #include "backend/cpu/fast/sets.h"
 #include "backend/cpu/onednn/layer.h"
 #include "base/memory.h"
@@ -110,5 +108,3 @@ void sdg_onednn_leave(int before)
 {
     omp_set_num_threads(before);
 }
-
-#endif

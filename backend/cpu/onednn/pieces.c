@@ -1,8 +1,6 @@
 // A run of a layer: pieces, shared out over the pool's threads.
 #include "backend/cpu/onednn/layer.h"
 
-#if SDG_HAVE_ONEDNN
-
 #include "backend/cpu/fast/kernels.h"
 #include "backend/cpu/fast/tools.h"
 #include "backend/cpu/onednn/onednn.h"
@@ -300,5 +298,3 @@ enum sdg_result sdg_layer_run(const struct sdg_cpu_step *step, int64_t row)
     const dnnl_status_t status = (dnnl_status_t)atomic_load(&pass.status);
     return status == dnnl_success ? SDG_OK : sdg_layer_report(step, status, "run");
 }
-
-#endif

@@ -6,8 +6,6 @@
 // epilogue, too. Where codes are wanted as the result, the kernel writes f32, and our own makes the codes.
 #include "backend/cpu/onednn/request.h"
 
-#if SDG_HAVE_ONEDNN
-
 #include "backend/cpu/onednn/onednn.h"
 
 // One kernel's request.
@@ -306,5 +304,3 @@ dnnl_status_t sdg_request_describe(const struct sdg_cpu_step *step, int64_t chan
     return dnnl_memory_desc_clone(
         out, dnnl_primitive_desc_query_md(kernel, dnnl_query_exec_arg_md, sdg_request_argument(step, code_bits, role)));
 }
-
-#endif

@@ -1,0 +1,210 @@
+// The weights of one component of a diffusers folder: a file, or several with a list of what is where.
+#include "base/directory.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "formats/model_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool starts(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static bool ends(const char *text, const char *with)
+{
+    const size_t a = strlen(text), b = strlen(with);
+    return a >= b && strcmp(text + a - b, with) == 0;
+}
+
+static enum sdg_result add_source(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
+                                  enum sdg_part part, bool copy)
+{
+    struct sdg_source *source;
+    SDG_TRY(sdg_check_file_kind(log, path));
+    SDG_TRY(sdg_source_open(log, path, copy, &source));
+    enum sdg_result result = sdg_tensors_use(log, view, source);
+    for (size_t i = 0; result == SDG_OK && i < source->count; i++) {
+        char name[SDG_NAME_ROOM];
+        if (sdg_name_canonical(part, source->tensors[i].name, name))
+            result = sdg_add_canonical(log, view, part, &source->tensors[i], name);
+    }
+    sdg_source_drop(&source);
+    return result;
+}
+
+// The file of one entry of the weight map, unless an earlier entry has brought it in.
+static enum sdg_result add_shard(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
+                                 const char *index, const cJSON *entry, enum sdg_part part, bool copy)
+{
+    if (!cJSON_IsString(entry) || !*entry->valuestring || strchr(entry->valuestring, '/'))
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: weight_map should give a file name for %s", index, entry->string);
+    char *path = sdg_path_join(log, folder, entry->valuestring);
+    if (!path)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = sdg_tensors_uses(view, path) ? SDG_OK : add_source(log, view, path, part, copy);
+    sdg_free(path);
+    return result;
+}
+
+static enum sdg_result add_shards(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
+                                  const char *index, enum sdg_part part, bool copy)
+{
+    char *text;
+    struct sdg_json json;
+    SDG_TRY(sdg_file_read_text(log, index, SDG_JSON_FILE_LIMIT, &text));
+    enum sdg_result result = sdg_json_parse(log, index, text, &json);
+    sdg_free(text);
+    if (result != SDG_OK)
+        return result;
+    const cJSON *map = sdg_json_get(&json, "weight_map"), *entry;
+    if (!cJSON_IsObject(map))
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no object weight_map", index);
+    else
+        for (entry = map->child; result == SDG_OK && entry; entry = entry->next)
+            result = add_shard(log, view, folder, index, entry, part, copy);
+    sdg_json_free(&json);
+    return result;
+}
+
+// The names under which diffusers and transformers save weights, NAME.safetensors; the first that exists is taken.
+static const char *const names[] = {"diffusion_pytorch_model", "model"}; // unet and vae; text encoders
+static const char *const endings[] = {".safetensors", ".fp16.safetensors", ".safetensors.index.json",
+                                      ".safetensors.index.fp16.json"};
+
+// What lies in a component's folder that has none of these.
+struct present {
+    const struct sdg_log *log;
+    const char *name;     // of `names`
+    char *variant;        // NAME.VARIANT.safetensors or its list of shards
+    int variants, unread; // how many of each
+    char listed[200];     // names of variants, and of other files with weights
+};
+
+static void list(struct present *p, const char *name)
+{
+    const size_t used = strlen(p->listed);
+    snprintf(p->listed + used, sizeof p->listed - used, "%s%s", used ? ", " : "", name);
+}
+
+// NAME.VARIANT.safetensors, but no shard; NAME.safetensors.index.VARIANT.json.
+static bool is_variant(const struct present *p, const char *file)
+{
+    if (!starts(file, p->name) || file[strlen(p->name)] != '.')
+        return false;
+    const char *rest = file + strlen(p->name);
+    return (ends(rest, ".safetensors") && !strstr(rest, "-of-")) ||
+        (starts(rest, ".safetensors.index.") && ends(rest, ".json"));
+}
+
+static bool holds_weights(const char *file)
+{
+    static const char *const kinds[] = {".safetensors", ".bin",  ".ckpt", ".pt", ".pth",
+                                        ".msgpack",     ".onnx", ".gguf", ".h5", ".index.json"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (ends(file, kinds[i]))
+            return true;
+    return false;
+}
+
+static enum sdg_result add_present(void *user, const char *file)
+{
+    struct present *p = user;
+    if (is_variant(p, file)) {
+        list(p, file);
+        p->variants++;
+        sdg_free(p->variant);
+        p->variant = sdg_strdup(p->log, file);
+        return p->variant ? SDG_OK : SDG_ERROR_MEMORY;
+    }
+    if (holds_weights(file)) {
+        list(p, file);
+        p->unread++;
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result no_weights(const struct sdg_log *log, const char *folder, const struct present *p)
+{
+    if (p->variants)
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: has no %s.safetensors, but several variants: %s; give the wanted one that name", folder,
+                        p->name, p->listed);
+    if (!p->unread)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has no weights, %s.safetensors is missing", folder, p->name);
+    if (strstr(p->listed, ".bin") || strstr(p->listed, ".ckpt") || strstr(p->listed, ".pt"))
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                        "%s: has no %s.safetensors, only %s: Python pickles can run code and are not read; use a "
+                        "safetensors version, or save the model with safe_serialization=True",
+                        folder, p->name, p->listed);
+    return sdg_fail(log, SDG_ERROR_INPUT,
+                    "%s: has no %s.safetensors, only %s; give the wanted safetensors file that name", folder, p->name,
+                    p->listed);
+}
+
+// Where the usual names are missing: the only variant there is.
+static enum sdg_result find_variant(const struct sdg_log *log, const char *folder, const char *name, char **out)
+{
+    struct present p = {.log = log, .name = name};
+    *out = NULL;
+    if (sdg_path_kind(folder) != SDG_PATH_FOLDER)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such folder, but a model needs it", folder);
+    enum sdg_result result = sdg_folder_list(log, folder, add_present, &p);
+    if (result == SDG_OK && p.variants != 1)
+        result = no_weights(log, folder, &p);
+    if (result == SDG_OK) {
+        *out = sdg_path_join(log, folder, p.variant);
+        result = *out ? SDG_OK : SDG_ERROR_MEMORY;
+    }
+    if (result == SDG_OK)
+        sdg_say(log, SDG_LOG_INFO, "%s: the only weights there, taken", *out);
+    sdg_free(p.variant);
+    return result;
+}
+
+static enum sdg_result find_weights(const struct sdg_log *log, const char *folder, const char *name, char **out)
+{
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        char file[64];
+        snprintf(file, sizeof file, "%s%s", name, endings[i]);
+        char *path = sdg_path_join(log, folder, file);
+        if (!path)
+            return SDG_ERROR_MEMORY;
+        if (sdg_path_kind(path) != SDG_PATH_MISSING || sdg_path_is_dangling(path)) {
+            *out = path;
+            return SDG_OK;
+        }
+        sdg_free(path);
+    }
+    return find_variant(log, folder, name, out);
+}
+
+static enum sdg_result fill_view(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
+                                 enum sdg_part part, bool copy)
+{
+    char *path;
+    SDG_TRY(find_weights(log, folder, names[part == SDG_PART_TEXT], &path));
+    const bool sharded = strstr(sdg_path_name(path), ".index.") != NULL;
+    const enum sdg_result result =
+        sharded ? add_shards(log, view, folder, path, part, copy) : add_source(log, view, path, part, copy);
+    sdg_free(path);
+    return result;
+}
+
+enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
+                                   struct sdg_tensors **out)
+{
+    struct sdg_tensors *view = NULL;
+    SDG_TRY(sdg_tensors_new(log, folder, &view));
+    enum sdg_result result = fill_view(log, view, folder, part, copy);
+    if (result == SDG_OK)
+        result = sdg_tensors_finish(log, view);
+    if (result != SDG_OK) {
+        sdg_tensors_destroy(&view);
+        return result;
+    }
+    *out = view;
+    return SDG_OK;
+}
