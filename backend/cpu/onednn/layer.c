@@ -82,11 +82,10 @@ static const char *kernel_name(const struct sdg_layer *layer, int shape)
     return name;
 }
 
-// Its plain loops, and its general matrix product, which it takes where it has no better kernel, as for f32 with AVX2:
-// our own kernels are faster.
+// Its plain loops: our own kernels are faster.
 static bool is_slow(const char *name)
 {
-    return strncmp(name, "ref", 3) == 0 || strncmp(name, "gemm:", 5) == 0;
+    return strncmp(name, "ref", 3) == 0;
 }
 
 static void free_descriptions(struct sdg_layer *layer)
