@@ -16,9 +16,11 @@
 
 enum sdg_result sdg_layer_report(const struct sdg_cpu_step *step, dnnl_status_t status, const char *what)
 {
-    enum sdg_result result = status == dnnl_out_of_memory ? SDG_ERROR_MEMORY : SDG_ERROR_DEVICE;
-    return sdg_fail(step->program->base.log, result, "%s: oneDNN cannot %s (kernel %s, status %d)", step->op->name,
-                    what, step->kernel, (int)status);
+    const struct sdg_log *log = step->program->base.log;
+    if (status == dnnl_out_of_memory)
+        return sdg_fail(log, SDG_ERROR_MEMORY, "%s: not enough memory to %s", step->op->name, what);
+    return sdg_fail(log, SDG_ERROR_DEVICE, "%s: oneDNN cannot %s (kernel %s, status %d)", step->op->name, what,
+                    step->kernel, (int)status);
 }
 
 // ---- shapes ----
