@@ -190,7 +190,8 @@ static const struct app_option table[] = {
      .help = "part of a tile that overlaps the next"},
     {0, "list-devices", FLAG(list_devices), GROUP, .flags = APP_COMMON,
      .help = "print the devices and what they can do"},
-    {0, "plan", FLAG(plan), GROUP, .flags = APP_COMMON, .help = "print stages, memory and kernels, draw nothing"},
+    {0, "plan", FLAG(plan), GROUP, .flags = APP_COMMON,
+     .help = "print stages, memory and kernels (with -v each one), draw nothing"},
 #undef GROUP
 #define GROUP .group = "Watching and comparing"
     {0, "preview", NAME(preview, preview_names), GROUP, .later = previews_later, .initial = "none",

@@ -193,11 +193,16 @@ static void test_to_the_picture(void **state)
     all_files = count_files();
     expect_error(sdquant("--scheme", "w8a16", "-m", "quantized", "-o", "again"), 2, "quantized already");
     expect_error(sdquant(STATS, "-o", "quantized"), 2, "quantized exists already");
+    write_whole("quantized/README.md", "mine\n", 5); // what it did not write stays
+    write_whole("quantized/vae", "not mine\n", 9);   // what it could have written goes
     run = sdquant(STATS, A_FEW, "--delta", "--force", "-t", "1", "-o", "quantized", "--correct", "prompts.txt",
                   "--correct-steps", "2");
     expect_done(run);
     assert_non_null(strstr(run->out, "correction measured at 2 timesteps"));
     assert_int_equal(count_files(), all_files);
+    assert_int_equal(read_whole("quantized/README.md", with, sizeof with), 5);
+    assert_memory_equal(with, "mine\n", 5);
+    assert_false(file_exists("quantized/vae"));
     run = sdgen("-m", "quantized", "--plan", SMALL);
     expect_done(run);
     assert_non_null(strstr(run->out, "sampler corrected"));
