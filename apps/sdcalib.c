@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/output.h"
 #include "common/frame.h"
@@ -93,17 +94,53 @@ static enum sdg_result read_shard(struct app_ui *ui, const char *text, int *shar
     return SDG_OK;
 }
 
+struct talk {
+    struct app_ui *ui;
+    struct timespec begin; // of the first prompt seen, which with --resume is not the first one
+    int first;             // its number; negative before it
+    int told;              // the last one that was said to be done
+};
+
+// Seconds for the prompts to come, from those of the ones that were done; negative if none was.
+static double seconds_left(const struct talk *talk, const struct sdg_progress *p)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const double spent = (double)(now.tv_sec - talk->begin.tv_sec) + 1e-9 * (double)(now.tv_nsec - talk->begin.tv_nsec),
+                 done = p->image - talk->first + (double)p->step / p->steps;
+    return done > 0 ? spent / done * (p->images - talk->first - done) : -1;
+}
+
+// On a terminal a bar over all prompts, else a line for each.
 static bool on_progress(void *user, const struct sdg_progress *progress)
 {
-    struct app_ui *ui = user;
-    if (progress->step == progress->steps && !strcmp(progress->stage, "sample"))
-        app_say(ui, SDG_LOG_INFO, "prompt %d of %d done", progress->image + 1, progress->images);
+    struct talk *talk = user;
+    if (strcmp(progress->stage, "sample") || progress->steps <= 0)
+        return !app_interrupted();
+    if (talk->first < 0) {
+        talk->first = progress->image;
+        clock_gettime(CLOCK_MONOTONIC, &talk->begin);
+    }
+    const double left = seconds_left(talk, progress);
+    if (talk->ui->terminal)
+        app_progress(talk->ui,
+                     &(struct sdg_progress){.stage = "collect",
+                                            .step = progress->image * progress->steps + progress->step,
+                                            .steps = progress->images * progress->steps,
+                                            .seconds_step = progress->seconds_step,
+                                            .seconds_left = left});
+    else if (progress->step == progress->steps && progress->image > talk->told) {
+        talk->told = progress->image;
+        app_say(talk->ui, SDG_LOG_INFO, "prompt %d of %d done, %.0f %s left", progress->image + 1, progress->images,
+                left < 90 ? left : left / 60, left < 90 ? "s" : "min");
+    }
     return !app_interrupted();
 }
 
 static enum sdg_result collect(struct app_ui *ui, const struct values *values, const struct app_prompts *prompts)
 {
     struct sdg_pipeline *pipeline = NULL;
+    struct talk talk = {.ui = ui, .first = -1, .told = -1};
     const struct sdg_pipeline_params params = {
         .model = values->model,
         .backend = values->backend,
@@ -127,7 +164,7 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
                      .seed = (uint64_t)values->seed,
                      .rng = values->rng,
                      .progress = on_progress,
-                     .progress_user = ui},
+                     .progress_user = &talk},
     };
     enum sdg_result result = read_shard(ui, values->shard, &collect_params.shard, &collect_params.shards);
     if (result == SDG_OK)
@@ -139,6 +176,7 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
     app_signals_cancellable(true);
     if (result == SDG_OK)
         result = sdg_collect(pipeline, &collect_params);
+    app_progress_end(ui);
     sdg_pipeline_destroy(&pipeline);
     if (result == SDG_ERROR_CANCELLED)
         app_say(ui, SDG_LOG_INFO, "interrupted; what is complete is in %s, go on with --resume", values->output);

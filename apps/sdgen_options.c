@@ -586,6 +586,8 @@ enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, str
 {
     *options = (struct sdgen_options){0};
     struct sdgen_values *values = &options->values;
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) // before the first mistake is found
+        ui->color |= !strcmp(argv[i], "--color");
     enum sdg_result result = app_parse(&sdgen_command, ui, argc, argv, values, &options->arguments);
     if (result != SDG_OK || options->arguments.helped || values->version)
         return result;
