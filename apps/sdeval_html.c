@@ -252,7 +252,12 @@ static bool write_map(FILE *file, const struct sdg_evaluation *e, const struct s
     bool drawn = room && titles && values;
     if (drawn) {
         make_titles(e, m, room, titles);
+        char first[32], last[32];
+        snprintf(first, sizeof first, "t = %.0f", e->timesteps[0]);
+        snprintf(last, sizeof last, "%.0f", e->timesteps[e->calls - 1]);
         const struct report_map map = {.rows = e->sites,
+                                       .left = first,
+                                       .right = e->calls > 1 ? last : NULL,
                                        .columns = e->calls,
                                        .values = values,
                                        .row_names = names,

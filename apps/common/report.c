@@ -451,7 +451,8 @@ void report_map(FILE *file, const struct report_map *map)
     int left = longest ? (int)longest * 5 + 8 : 0, width = (int)map->columns * map->cell_width,
         height = (int)map->rows * map->cell_height;
     fprintf(file,
-            "<svg width=\"%d\" height=\"%d\" role=\"img\" shape-rendering=\"crispEdges\" font-size=\"9\" " TEXT_STYLE
+            "<svg width=\"%d\" height=\"%d\" role=\"img\" style=\"overflow:visible;margin-bottom:14px\" "
+            "shape-rendering=\"crispEdges\" font-size=\"9\" " TEXT_STYLE
             "><rect x=\"%d\" width=\"%d\" height=\"%d\" class=\"none\" fill=\"#eee\"/>",
             left + width, height, left, width, height);
     for (int shade = 0; shade < SHADES; shade++)
@@ -470,6 +471,14 @@ void report_map(FILE *file, const struct report_map *map)
             fputs("</title></rect>", file);
         }
     }
+    const char *const ends[2] = {map->left, map->right};
+    for (int i = 0; i < 2; i++)
+        if (ends[i]) {
+            fprintf(file, "<text x=\"%d\" y=\"%d\" text-anchor=\"%s\">", left + i * width, height + 11,
+                    i ? "end" : "start");
+            report_text(file, ends[i]);
+            fputs("</text>", file);
+        }
     fputs("</svg>", file);
 }
 

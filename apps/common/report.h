@@ -56,6 +56,7 @@ struct report_map {
     const double *values;          // [rows][columns]
     const char *const *row_names;  // [rows] beside the first column; NULL = none
     const char *const *row_titles; // [rows] shown under the pointer, may have several lines; NULL = none
+    const char *left, *right;      // below the first and the last column; NULL = none
     double low, high;
     int cell_width, cell_height; // pixels
 };

@@ -44,6 +44,17 @@ static int set_up(void **state)
                 "\r\n \r\na red apple, 3d\r\n",
                 25);
     expect_done(sdcalib("collect", "--prompts", "windows.txt", SMALL, "-o", "windows.safetensors"));
+    static char page[2 << 20];
+    expect_done(sdcalib("show", "stats.safetensors", "--html", "ranges.html"));
+    const size_t size = read_whole("ranges.html", page, sizeof page - 1);
+    assert_true(size > 10000 && size < sizeof page - 1);
+    page[size] = 0;
+    static const char *const parts[] = {"<svg class=\"chart\"", ">timestep t</text>",
+                                        "maximum: ", "prefers-color-scheme", "</body></html>\n"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strstr(page, parts[i]))
+            fail_msg("the page of the ranges has no '%s'", parts[i]);
+    unlink("ranges.html");
     assert_true(same_files("stats.safetensors", "windows.safetensors"));
     unlink("windows.txt"), unlink("windows.safetensors");
     assert_int_equal(count_files(), 2);
