@@ -20,8 +20,8 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
 {
     int index;
     if (params->threads < 0 || params->threads > 1024)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE,
-                        "threads is %d, should be 1..1024, or 0 for one a core", params->threads);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "threads is %d, should be 1..1024, or 0 for one a core",
+                        params->threads);
     if (!(params->max_memory >= 0))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "the memory limit is %g, should be positive, or 0 for what is free",
                         params->max_memory);
