@@ -53,11 +53,11 @@ if(GIT_FOUND AND EXISTS ${PROJECT_SOURCE_DIR}/.git)
         set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${sdg_git_log}")
     endif()
     if(sdg_commit)
-        set(sdg_commit "commit ${sdg_commit}, ")
+        set(sdg_commit ", commit ${sdg_commit}")
     endif()
 endif()
 set_property(SOURCE pipeline/parameter_names.c TARGET_DIRECTORY sdg_pipeline APPEND PROPERTY COMPILE_DEFINITIONS
-    SDG_BUILD_INFO="${sdg_commit}oneDNN ${SDG_ONEDNN_SUMMARY}, Vulkan ${SDG_VULKAN_SUMMARY}, ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}")
+    SDG_BUILD_INFO="oneDNN ${SDG_ONEDNN_SUMMARY}, Vulkan ${SDG_VULKAN_SUMMARY}, ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}${sdg_commit}")
 
 # One number says what fits what: in the header, in link names and in the library's.
 file(STRINGS include/sdgen/sdgen.h sdg_api_version REGEX "^#define SDG_API_VERSION [0-9]+$")
