@@ -95,6 +95,22 @@ static void say(const struct sdg_pipeline *p, const struct sdg_job *job, const c
             *class_name ? ", " : "", class_name, sdg_method_name(job->method), sdg_schedule_name(job->schedule));
 }
 
+// For who asks for more: who chose what. `own`: the sampler is the model's.
+static void say_choice(const struct sdg_pipeline *p, const struct sdg_job *job, bool own, const char *why)
+{
+    const struct sdg_generate_params *g = job->params;
+    sdg_say(&p->log, SDG_LOG_DEBUG, "sampler: %s, %s; schedule: %s, %s", sdg_method_name(job->method),
+            g->sampler ? "as asked"
+                : !own ? "the usual one"
+                : why  ? why
+                       : "the model's",
+            sdg_schedule_name(job->schedule),
+            g->sigmas                                 ? "sigmas as given"
+                : g->schedule                         ? "as asked"
+                : job->schedule == SDG_SCHEDULE_MODEL ? "the model's"
+                                                      : "the usual one");
+}
+
 // The model's options of a sampler are for who takes the model's scheduler. A name that says what an option says wins.
 static void choose_solver(const struct sdg_pipeline *p, struct sdg_job *job)
 {
@@ -141,6 +157,7 @@ static enum sdg_result choose_names(struct sdg_pipeline *p, struct sdg_job *job)
     choose_solver(p, job);
     if (own && why && !model)
         say(p, job, why);
+    say_choice(p, job, own, why);
     return SDG_OK;
 }
 
