@@ -96,11 +96,13 @@ static enum sdg_result print_plan(const struct printer *out, struct sdg_pipeline
     struct sdg_memory_plan plan;
     SDG_TRY(sdg_memory_plan(p, job, &plan));
     line(out, "model: %s", p->model->path);
-    line(out, "picture: %dx%d, %s / %s, %d steps, %d model evaluations, guidance %s", job->width, job->height,
+    line(out, "picture: %dx%d, %s / %s, %d steps, %d model evaluations, guidance %g%s", job->width, job->height,
          sdg_method_name(job->method), sdg_schedule_name(job->schedule), job->steps, sdg_sampler_calls(job->sampler),
-         !job->guidance            ? "off"
-             : job->split_guidance ? "one branch at a time"
-                                   : "as batch 2");
+         job->cfg_scale,
+         job->guidance_embedding   ? " as an input"
+             : !job->guidance      ? ", off"
+             : job->split_guidance ? ", one branch at a time"
+                                   : ", as batch 2");
     SDG_TRY(print_branches(out, p, job));
     print_quantization(out, p);
     for (int i = 0; i < SDG_STAGE_COUNT; i++) {
