@@ -332,7 +332,7 @@ static void test_model_by_itself(void **state)
     expect_done(run);
     const char *hint = strstr(run->err, "pictures of 256x192 tend to repeat objects");
     assert_non_null(hint);
-    assert_null(strstr(hint + 1, "tend to"));
+    assert_null(strstr(hint, "was made for")); // the second picture does not say it again
     expect_done(sdgen("x", "-q", SMALL, "-o", "e.png"));
     assert_non_null(strstr(sdgen("-M", "metadata", "--image", "e.png")->out,
                            "Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 2.5,"));
