@@ -3,7 +3,7 @@
 //
 //     "_sdgen": {
 //         "sampler": "dpm++2m",         a name of SDG_NAMES_SAMPLER
-//         "schedule": "karras",         a name of SDG_NAMES_SCHEDULE
+//         "schedule": "karras",         a name of SDG_NAMES_SCHEDULE, for that sampler
 //         "steps": 20,                  1..1000
 //         "cfg_scale": 3,               -1000..1000
 //         "eta": 0.5,                   0..1, of that sampler

@@ -66,9 +66,10 @@ static struct names wanted_names(const struct sdg_pipeline *p, const struct sdg_
     const struct sdg_generate_params *g = job->params;
     const struct sdg_preferences *like = &p->model->preferences;
     const bool model = g->schedule && strcmp(g->schedule, sdg_schedule_name(SDG_SCHEDULE_MODEL)) == 0;
+    const bool other = g->sampler && strcmp(g->sampler, like->sampler) != 0;
     return (struct names){
         .sampler = !g->sampler && *like->sampler && !model ? like->sampler : g->sampler,
-        .schedule = !g->schedule && *like->schedule && !g->sigmas ? like->schedule : g->schedule,
+        .schedule = !g->schedule && *like->schedule && !g->sigmas && !other ? like->schedule : g->schedule,
     };
 }
 
