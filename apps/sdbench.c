@@ -13,7 +13,6 @@
 #include "base/platform.h"
 #include "common/output.h"
 #include "common/frame.h"
-#include "common/waiting.h"
 #include "sdgen/bench.h"
 
 #define APP_VALUES struct sdbench_values
@@ -34,7 +33,7 @@ static const struct app_option table[] = {
     {0, "repeat", INTEGER(repeat, 1, 10000), .initial = "5", .help = "measured runs; of several models: rounds"},
     {0, "steps", INTEGER(steps, 1, 1000), .initial = "20", .help = "denoising steps of e2e"},
     {'t', "threads", INTEGER(threads, -1, 1024), .initial = "-1",
-     .help = "CPU threads; -1 or 0 = one per physical core"},
+     .help = "CPU threads; -1 or 0 = one a core, of those that affinity and a container's quota leave"},
     {0, "no-mmap", FLAG(no_mmap), .help = "read the weights instead of mapping them"},
     {0, "kernels", FLAG(kernels), .help = "a table of the kernels, the slowest first"},
     {0, "check", FLAG(check), .help = "ops: only check the results, no timing"},
@@ -372,18 +371,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
 }
 
 // e2e and ops run another program, which would inherit the one core that this one's first thread is bound to.
-static bool runs_another_program(char **argv)
-{
-    for (char **a = argv; *a; a++)
-        if (!strcmp(*a, "e2e") || !strcmp(*a, "ops"))
-            return true;
-    return false;
-}
-
 int main(int argc, char **argv)
 {
-    if (!runs_another_program(argv))
-        app_wait_politely(argv);
     struct sdbench_values values = {0};
     const struct app_program program = {
         .name = "sdbench", .command = &command, .values = &values, .verbose = &values.verbose, .run = run};

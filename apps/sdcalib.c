@@ -6,7 +6,6 @@
 #include "common/output.h"
 #include "common/frame.h"
 #include "common/prompts.h"
-#include "common/waiting.h"
 #include "sdgen/calibrate.h"
 
 struct values {
@@ -47,7 +46,7 @@ static const struct app_option table[] = {
      .help = "auto, cpu, vulkan, vulkan:N, reference"},
     {0, "type", NAME(type, app_type_names), GROUP, .initial = "f32", .help = "arithmetic"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
-     .help = "CPU threads; -1 or 0 = one per physical core"},
+     .help = "CPU threads; -1 or 0 = one a core, of those that affinity and a container's quota leave"},
 #undef GROUP
 #define GROUP .group = "show"
     {0, "site", FILE_NAME(site, "NAME"), GROUP, .otherwise = "all", .help = "only this site, row by row"},
@@ -272,7 +271,6 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
 
 int main(int argc, char **argv)
 {
-    app_wait_politely(argv);
     struct values values = {0};
     const struct app_program program = {.name = "sdcalib",
                                         .command = &command,

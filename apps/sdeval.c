@@ -10,7 +10,6 @@
 #include "common/output.h"
 #include "common/frame.h"
 #include "common/prompts.h"
-#include "common/waiting.h"
 #include "sdgen/calibrate.h"
 
 struct values {
@@ -55,7 +54,7 @@ static const struct app_option table[] = {
     {0, "type", NAME(type, app_type_names), GROUP, .initial = "f32",
      .help = "arithmetic of all models, as far as they are not quantized"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
-     .help = "CPU threads; -1 or 0 = one per physical core"},
+     .help = "CPU threads; -1 or 0 = one a core, of those that affinity and a container's quota leave"},
     {0, "no-mmap", FLAG(no_mmap), GROUP, .help = "read the weights instead of mapping them"},
 #undef GROUP
 #define GROUP .group = "Results"
@@ -527,7 +526,6 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
 
 int main(int argc, char **argv)
 {
-    app_wait_politely(argv);
     struct values values = {0};
     const struct app_program program = {.name = "sdeval",
                                         .command = &command,

@@ -9,7 +9,6 @@
 #include "base/memory.h"
 #include "common/latents.h"
 #include "common/output.h"
-#include "common/waiting.h"
 #include "sdgen/picture.h"
 #include "sdgen_from.h"
 #include "sdgen_inputs.h"
@@ -376,7 +375,6 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
 
 int main(int argc, char **argv)
 {
-    app_wait_politely(argv);
     struct app_ui ui = app_ui_create("sdgen");
     struct sdgen_options options;
     app_signals_install(&ui);

@@ -176,7 +176,7 @@ static const struct app_option table[] = {
     {0, "type", .kind = APP_FILE, .word = "NAME", FIELD(type), GROUP,
      .otherwise = "the file's where the device is fast in it", .help = "arithmetic: f32, f16, bf16"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
-     .help = "CPU threads; -1 or 0 = one per physical core"},
+     .help = "CPU threads; -1 or 0 = one a core, of those that affinity and a container's quota leave"},
     {0, "mmap", FLAG(mmap), GROUP, .otherwise = "on", .help = "map the weights instead of reading them"},
     {0, "no-mmap", FLAG(no_mmap), GROUP, .help = "read the weights instead of mapping them"},
     {0, "no-correction", FLAG(no_correction), GROUP,

@@ -6,7 +6,6 @@
 #include "common/frame.h"
 #include "common/prompts.h"
 #include "common/ui.h"
-#include "common/waiting.h"
 #include "sdgen/correct.h"
 #include "sdgen/quantize.h"
 
@@ -53,7 +52,8 @@ static const struct app_option table[] = {
      .help = "second moments of the layers' inputs (sdcalib collect --hessians)"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "of the interval generators' fits"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
-     .help = "-1 or 0 = all processors; the result does not depend on it"},
+     .help = "-1 or 0 = one a core, of those that affinity and a container's quota leave; the result does not "
+             "depend on it"},
 #undef GROUP
 #define GROUP .group = "Correction"
     {0, "correct", FILE_NAME(correct, "FILE"), GROUP, .otherwise = "none",
@@ -257,7 +257,6 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
 
 int main(int argc, char **argv)
 {
-    app_wait_politely(argv);
     struct values values = {0};
     const struct app_program program = {.name = "sdquant",
                                         .command = &command,

@@ -19,7 +19,9 @@ struct sdg_backend; // a device, or the processor, ready to compile for it
 struct sdg_program; // a compiled graph with its memory
 
 struct sdg_backend_params {
-    int threads;      // CPU threads, 0 = physical cores
+    int threads; // cpu: 0 = sdg_platform_threads
+    // cpu: the threads, which live longer than the backend; NULL = its own, `threads` of them
+    struct sdg_pool *pool;
     int device;       // vulkan: index as listed, -1 = first real GPU, else (if named explicitly) any
     bool validation;  // vulkan: validation layers on; any message is an error
     unsigned disable; // mask of ladder rungs turned off, for tests (enum sdg_feature)

@@ -1,5 +1,8 @@
 // Linux and Android tell in /proc and /sys; elsewhere everything is unknown.
+#define _GNU_SOURCE // sched_getaffinity
 #include "base/platform.h"
+
+#include "base/control_group.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -9,6 +12,7 @@
 #include <unistd.h>
 #if defined(__linux__)
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #endif
 #if defined(__GLIBC__)
@@ -48,24 +52,67 @@ void sdg_platform_cpu(char *name, size_t size)
         snprintf(name, size, "CPU");
 }
 
-// Siblings of a core share one list; counting each core at the first CPU of its list counts every core once.
-int sdg_platform_cores(void)
+// ---- threads ----
+
+#if defined(__linux__)
+enum { MOST_CPUS = 1 << 14, WORD = 8 * sizeof(unsigned long) };
+
+// CPUs that this process may run on, a bit each, as the system fills them.
+struct cpus { unsigned long bits[MOST_CPUS / WORD]; };
+
+static bool has_cpu(const struct cpus *cpus, int cpu)
 {
-    enum { MOST_CPUS = 4096 };
-    int cores = 0;
-    for (int cpu = 0; cpu < MOST_CPUS; cpu++) {
-        char path[96];
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-        FILE *file = fopen(path, "r");
-        if (!file)
+    return cpu >= 0 && cpu < MOST_CPUS && cpus->bits[cpu / WORD] >> cpu % WORD & 1;
+}
+
+// Counts each core at the first of its CPUs that may be used: CPUs of a core share a list such as "0,8" or "2-3".
+static bool is_first_of_core(const struct cpus *cpus, int cpu)
+{
+    char path[96];
+    int begin, end, first = -1;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    FILE *file = fopen(path, "r");
+    while (file && first < 0 && fscanf(file, "%d", &begin) == 1) {
+        end = begin;
+        int separator = fgetc(file);
+        if (separator == '-' && fscanf(file, "%d", &end) == 1)
+            separator = fgetc(file);
+        for (int c = begin; c <= end && first < 0; c++)
+            first = has_cpu(cpus, c) ? c : -1;
+        if (separator != ',')
             break;
-        int first = -1;
-        if (fscanf(file, "%d", &first) == 1 && first == cpu)
-            cores++;
-        fclose(file);
     }
+    if (file)
+        fclose(file);
+    return first < 0 || first == cpu;
+}
+
+static int usable_cores(void)
+{
+    struct cpus cpus = {0};
+    int cores = 0;
+    if (sched_getaffinity(0, sizeof cpus, (cpu_set_t *)&cpus) != 0)
+        return 0;
+    for (int cpu = 0; cpu < MOST_CPUS; cpu++)
+        cores += has_cpu(&cpus, cpu) && is_first_of_core(&cpus, cpu);
     return cores;
 }
+#else
+static int usable_cores(void)
+{
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+#endif
+
+int sdg_platform_threads(void)
+{
+    int threads = usable_cores(), quota = sdg_control_group_cpus("");
+    if (quota > 0 && quota < threads)
+        threads = quota;
+    return threads > 0 ? threads : 1;
+}
+
+// ---- memory ----
 
 size_t sdg_platform_memory(void)
 {
@@ -107,81 +154,33 @@ static size_t read_cached(const char *folder, const char *inactive, const char *
 
 // The two versions of control groups: how their files are called (Linux: Documentation/admin-guide/cgroup-v1/memory.rst
 // and cgroup-v2.rst).
-struct group_files {
-    const char *mounts[2];
-    const char *limits[2], *used, *inactive, *active;
-};
-static const struct group_files group_v1 = {{"/sys/fs/cgroup/memory", NULL},
-                                            {"memory.limit_in_bytes", NULL},
-                                            "memory.usage_in_bytes",
-                                            "total_inactive_file",
-                                            "total_active_file"};
-static const struct group_files group_v2 = {{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"},
-                                            {"memory.max", "memory.high"},
-                                            "memory.current",
-                                            "inactive_file",
-                                            "active_file"};
+struct group_files { const char *limits[2], *used, *inactive, *active; };
+static const struct group_files group_v1 = {
+    {"memory.limit_in_bytes", NULL}, "memory.usage_in_bytes", "total_inactive_file", "total_active_file"};
+static const struct group_files group_v2 = {
+    {"memory.max", "memory.high"}, "memory.current", "inactive_file", "active_file"};
 
 // What one group leaves: files in the cache give way.
-static size_t group_free(const struct group_files *files, const char *folder)
+static void narrow_memory(void *user, const char *folder, bool v2)
 {
-    size_t limit = SIZE_MAX;
+    const struct group_files *files = v2 ? &group_v2 : &group_v1;
+    size_t limit = SIZE_MAX, *least = user;
     for (int i = 0; i < 2 && files->limits[i]; i++) {
         const size_t one = read_number(folder, files->limits[i]);
         limit = one < limit ? one : limit;
     }
     const size_t used = limit == SIZE_MAX ? SIZE_MAX : read_number(folder, files->used);
     if (used == SIZE_MAX)
-        return SIZE_MAX;
-    const size_t cached = read_cached(folder, files->inactive, files->active), held = used > cached ? used - cached : 0;
-    return limit > held ? limit - held : 0;
+        return;
+    const size_t cached = read_cached(folder, files->inactive, files->active), held = used > cached ? used - cached : 0,
+                 left = limit > held ? limit - held : 0;
+    *least = left < *least ? left : *least;
 }
 
-// The group and those that it is in, up to the mount's root, which in a container is the container's own group,
-// whatever the path says.
-static size_t groups_free(const struct group_files *files, const char *root, const char *path)
-{
-    size_t least = SIZE_MAX;
-    for (int m = 0; m < 2 && files->mounts[m]; m++) {
-        char folder[4096];
-        const size_t mount = strlen(root) + strlen(files->mounts[m]);
-        if ((size_t)snprintf(folder, sizeof folder, "%s%s%s", root, files->mounts[m], path) >= sizeof folder)
-            continue;
-        for (;;) {
-            const size_t one = group_free(files, folder);
-            least = one < least ? one : least;
-            char *slash = strrchr(folder + mount, '/');
-            if (!slash)
-                break;
-            *slash = 0;
-        }
-    }
-    return least;
-}
-
-// Lines are "0::/path" for version 2, "4:cpu,memory:/path" for version 1.
 size_t sdg_platform_groups_free(const char *root)
 {
-    char line[4096];
     size_t least = SIZE_MAX;
-    snprintf(line, sizeof line, "%s/proc/self/cgroup", root);
-    FILE *file = fopen(line, "r");
-    while (file && fgets(line, sizeof line, file)) {
-        line[strcspn(line, "\n")] = 0;
-        char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
-        if (!path)
-            continue;
-        *controllers++ = *path++ = 0;
-        bool v1 = false;
-        for (char *rest = controllers, *name; (name = strsep(&rest, ","));)
-            v1 = v1 || strcmp(name, "memory") == 0;
-        if (v1 || !*controllers) {
-            const size_t one = groups_free(v1 ? &group_v1 : &group_v2, root, path);
-            least = one < least ? one : least;
-        }
-    }
-    if (file)
-        fclose(file);
+    sdg_control_groups(root, "memory", narrow_memory, &least);
     return least;
 }
 

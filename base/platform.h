@@ -1,6 +1,6 @@
-// What the machine and its system say about themselves: the only place that reads /proc and /sys, and the one to extend
-// for another system. Where a system does not say, sizes are 0, limits none, texts empty, and nothing fails.
-// Thread-safety: all functions may be called from any thread.
+// What the machine and its system say about themselves: with control_group.h the only place that reads /proc and /sys,
+// and the one to extend for another system. Where a system does not say, sizes are 0, limits none, texts empty, and
+// nothing fails. Thread-safety: all functions may be called from any thread.
 #ifndef SDG_BASE_PLATFORM_H
 #define SDG_BASE_PLATFORM_H
 
@@ -9,8 +9,9 @@
 
 // The processor's name ("AMD EPYC ..."), cut to fit; "CPU" where it has none.
 void sdg_platform_cpu(char *name, size_t size);
-// Cores, each counted once however many threads it runs; 0 = unknown. Not limited to those this process may use.
-int sdg_platform_cores(void);
+// Threads that computing pays on: as many as there are cores - each counted once however many threads it runs - that
+// this process may run on and that its control groups' quotas pay for; at least 1.
+int sdg_platform_threads(void);
 
 // Bytes of memory that the machine has; 0 = unknown.
 size_t sdg_platform_memory(void);

@@ -9,6 +9,7 @@
 #include "pipeline/job.h"
 #include "pipeline/networks.h"
 #include "pipeline/sample.h"
+#include "pipeline/stages.h"
 #include "pipeline/template.h"
 #include "quant/layer_hessians.h"
 #include "quant/sites.h"
@@ -60,7 +61,11 @@ static enum sdg_result observe(void *user, struct sdg_program *program, int call
         if (moments)
             sdg_moments_gather(c->moments, i, c->buffer, c->prompt, call);
     }
-    return moments ? sdg_moments_add(&c->p->log, c->moments) : SDG_OK;
+    if (!moments)
+        return SDG_OK;
+    struct sdg_pool *pool;
+    SDG_TRY(sdg_pipeline_pool(c->p, &pool));
+    return sdg_moments_add(&c->p->log, pool, c->moments);
 }
 
 static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *graph)

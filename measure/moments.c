@@ -17,6 +17,7 @@ struct layer { // one site and the operation that its Hessian is for
     int kernel_h, kernel_w, stride, pad_top, pad_left;
     float *rows; // [SAMPLES, inputs], in the order of weights: [c, kernel_h, kernel_w]
     size_t row_count;
+    enum sdg_result added;
 };
 
 struct sdg_moments {
@@ -166,21 +167,29 @@ void sdg_moments_gather(struct sdg_moments *m, size_t site, const float *value, 
     }
 }
 
-enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_moments *m)
+struct adding {
+    const struct sdg_log *log;
+    struct sdg_moments *m;
+};
+
+static void add_layer(void *context, int64_t index, int thread)
 {
-    enum sdg_result result = SDG_OK;
-#pragma omp parallel for schedule(dynamic, 1)
-    for (size_t i = 0; i < m->count; i++) {
-        struct layer *l = &m->layers[i];
-        if (!l->wanted)
-            continue;
-        struct sdg_layer_hessian *h = &m->hessians->layers[l->index];
-        enum sdg_result mine = sdg_hessian_add(log, h->site, &h->hessian, l->rows, l->row_count);
-#pragma omp critical
-        if (result == SDG_OK)
-            result = mine;
-    }
-    return result;
+    const struct adding *a = context;
+    struct layer *l = &a->m->layers[index];
+    (void)thread;
+    if (!l->wanted)
+        return;
+    struct sdg_layer_hessian *h = &a->m->hessians->layers[l->index];
+    l->added = sdg_hessian_add(a->log, h->site, &h->hessian, l->rows, l->row_count);
+}
+
+enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_pool *pool, struct sdg_moments *m)
+{
+    struct adding adding = {log, m};
+    sdg_pool_run(pool, (int64_t)m->count, add_layer, &adding);
+    for (size_t i = 0; i < m->count; i++)
+        SDG_TRY(m->layers[i].added);
+    return SDG_OK;
 }
 
 // ---- files ----

@@ -2,6 +2,7 @@
 #ifndef SDG_MEASURE_MOMENTS_H
 #define SDG_MEASURE_MOMENTS_H
 
+#include "base/threads.h"
 #include "graph/graph.h"
 #include "quant/statistics.h"
 
@@ -22,9 +23,9 @@ enum sdg_result sdg_moments_prepare(const struct sdg_log *log, struct sdg_moment
 bool sdg_moments_wants_prompt(const struct sdg_moments *m, size_t prompt);
 // Whether this run of the UNet is one of those looked at: a few of each picture, other ones for other prompts.
 bool sdg_moments_wants(const struct sdg_moments *m, size_t prompt, int call);
-// Takes rows from a site's value (as the graph has it); sdg_moments_add then adds those of all sites, on all cores.
+// Takes rows from a site's value (as the graph has it); sdg_moments_add then adds those of all sites, on all threads.
 void sdg_moments_gather(struct sdg_moments *m, size_t site, const float *value, size_t prompt, int call);
-enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_moments *m);
+enum sdg_result sdg_moments_add(const struct sdg_log *log, struct sdg_pool *pool, struct sdg_moments *m);
 // Files are large: not every prompt writes one. At the end what is missing is written, or an empty file if there was no
 // prompt.
 enum sdg_result sdg_moments_finish_prompt(const struct sdg_log *log, struct sdg_moments *m, size_t prompt,

@@ -22,7 +22,7 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
     int index;
     if (params->threads < 0 || params->threads > 1024)
         return sdg_fail(&p->log, SDG_ERROR_USAGE,
-                        "threads is %d, should be 1..1024, or 0 for the number of physical cores", params->threads);
+                        "threads is %d, should be 1..1024, or 0 for one a core", params->threads);
     if (!(params->max_memory >= 0))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "the memory limit is %g, should be positive, or 0 for what is free",
                         params->max_memory);
@@ -183,6 +183,7 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         if (p->stage[i].backend)
             sdg_backend_destroy(&p->stage[i].backend);
+    sdg_pool_destroy(&p->pool);
     for (int i = 0; i < 2; i++)
         if (p->tokenizer[i])
             sdg_tokenizer_destroy(&p->tokenizer[i]);

@@ -4,6 +4,7 @@
 #define SDG_PIPELINE_PIPELINE_H
 
 #include "backend/backend.h"
+#include "base/threads.h"
 #include "formats/model.h"
 #include "pipeline/correction.h"
 #include "quant/quantized.h"
@@ -95,6 +96,7 @@ struct sdg_pipeline {
     struct sdg_quantized *quantized;   // NULL: a floating-point model
     struct sdg_correction *correction; // of its outputs; NULL = none
     struct sdg_tokenizer *tokenizer[2];
+    struct sdg_pool *pool; // NULL until it is needed
     struct sdg_stage_backend stage[SDG_STAGE_COUNT];
     char backend_text[96], type_text[48]; // of all stages, for sdg_generate_info
     struct sdg_context context;

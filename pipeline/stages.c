@@ -2,6 +2,8 @@
 
 #include "pipeline/call.h"
 
+#include <string.h>
+
 const struct sdg_stage_row *sdg_stage_row(enum sdg_stage stage)
 {
     static const struct sdg_stage_row rows[SDG_STAGE_COUNT] = {
@@ -10,6 +12,14 @@ const struct sdg_stage_row *sdg_stage_row(enum sdg_stage stage)
         [SDG_STAGE_VAE] = {.key = "vae", .name = "VAE", .network = "VAE"},
     };
     return &rows[stage];
+}
+
+enum sdg_result sdg_pipeline_pool(struct sdg_pipeline *p, struct sdg_pool **pool)
+{
+    if (!p->pool)
+        SDG_TRY(sdg_pool_create(&p->log, p->params.threads, &p->pool));
+    *pool = p->pool;
+    return SDG_OK;
 }
 
 enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
@@ -25,6 +35,8 @@ enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
         .cpu_mask = p->cpu_mask,
         .cache_dir = p->cache_dir,
     };
+    if (strcmp(s->name, "vulkan") != 0)
+        SDG_TRY(sdg_pipeline_pool(p, &params.pool));
     SDG_TRY(sdg_backend_create(&p->log, s->name, &params, &s->backend));
     sdg_backend_watch(s->backend, sdg_call_goes_on, p);
     return SDG_OK;

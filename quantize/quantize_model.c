@@ -6,6 +6,7 @@
 #include "base/decibel.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "formats/stored.h"
 #include "quant/gptq.h"
 #include "quant/layer_hessians.h"
@@ -15,7 +16,7 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <omp.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@ struct quantizer {
     struct sdg_statistics *statistics; // NULL when none are given
     struct sdg_hessians *hessians;     // NULL: every weight to the nearest code
     struct sdg_tdq_times *times;       // NULL unless the rule is tdq
+    struct sdg_pool *pool;
     double start;
 };
 
@@ -46,9 +48,12 @@ struct stage {
     size_t count;
     enum sdg_result (*run)(const struct quantizer *q, const struct sdg_log *log, size_t item);
     double (*cost)(const struct quantizer *q, size_t item); // for the time left
-    double start, done_cost, total_cost;
-    size_t done;
+    double start, total_cost;
+    struct sdg_log log;
     atomic_bool reported;
+    pthread_mutex_t lock; // of what follows
+    double done_cost;
+    size_t done;
     enum sdg_result result; // of the first failure
 };
 
@@ -60,8 +65,8 @@ static void say_once(void *user, enum sdg_log_level level, const char *message)
     s->q->log.fn(s->q->log.user, level, message);
 }
 
-// One thread at a time.
-static enum sdg_result finish_item(struct stage *s, const struct sdg_log *log, size_t item)
+// Under the lock.
+static enum sdg_result finish_item(struct stage *s, size_t item)
 {
     const struct sdg_quantize_params *params = s->q->params;
     s->done++;
@@ -77,32 +82,36 @@ static enum sdg_result finish_item(struct stage *s, const struct sdg_log *log, s
     };
     if (!params->progress || params->progress(params->progress_user, &progress))
         return SDG_OK;
-    return sdg_fail(log, SDG_ERROR_CANCELLED, "cancelled in stage '%s', %zu of %zu", s->name, s->done, s->count);
+    return sdg_fail(&s->log, SDG_ERROR_CANCELLED, "cancelled in stage '%s', %zu of %zu", s->name, s->done, s->count);
+}
+
+static void run_item(void *context, int64_t index, int thread)
+{
+    struct stage *s = context;
+    const size_t item = (size_t)index;
+    (void)thread;
+    pthread_mutex_lock(&s->lock);
+    enum sdg_result result = s->result;
+    pthread_mutex_unlock(&s->lock);
+    if (result == SDG_OK)
+        result = s->run(s->q, &s->log, item);
+    pthread_mutex_lock(&s->lock);
+    if (result == SDG_OK && s->result == SDG_OK)
+        result = finish_item(s, item);
+    if (s->result == SDG_OK)
+        s->result = result;
+    pthread_mutex_unlock(&s->lock);
 }
 
 static enum sdg_result run_stage(struct stage *s)
 {
-    const struct sdg_log log = {s->q->log.fn ? say_once : NULL, s, s->q->log.level};
-    int threads = s->q->params->threads > 0 ? s->q->params->threads : omp_get_num_procs();
+    s->log = (struct sdg_log){s->q->log.fn ? say_once : NULL, s, s->q->log.level};
     s->start = sdg_clock();
     for (size_t i = 0; i < s->count; i++)
         s->total_cost += s->cost(s->q, i);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (size_t i = 0; i < s->count; i++) {
-        enum sdg_result result;
-#pragma omp atomic read
-        result = s->result;
-        if (result == SDG_OK)
-            result = s->run(s->q, &log, i);
-#pragma omp critical
-        {
-            if (result == SDG_OK && s->result == SDG_OK)
-                result = finish_item(s, &log, i);
-            if (s->result == SDG_OK)
-#pragma omp atomic write
-                s->result = result;
-        }
-    }
+    pthread_mutex_init(&s->lock, NULL);
+    sdg_pool_run(s->q->pool, (int64_t)s->count, run_item, s);
+    pthread_mutex_destroy(&s->lock);
     return s->result;
 }
 
@@ -373,6 +382,7 @@ static enum sdg_result quantize(struct quantizer *q)
     SDG_TRY(sdg_quant_check_output(&q->log, q->params));
     SDG_TRY(open_model(q));
     SDG_TRY(sdg_quant_plan_create(&q->log, q->model, &q->settings, &q->plan));
+    SDG_TRY(sdg_pool_create(&q->log, q->params->threads, &q->pool));
     SDG_TRY(open_statistics(q));
     SDG_TRY(open_hessians(q));
     if (q->statistics && q->settings.scheme.rule != SDG_INTERVAL_NONE) {
@@ -401,6 +411,7 @@ enum sdg_result sdg_quantize(const struct sdg_quantize_params *params)
                         "threads are %d and seed is %" PRIu64 ": should be 0..%d and below 2^53", params->threads,
                         params->seed, MAX_THREADS);
     enum sdg_result result = quantize(&q);
+    sdg_pool_destroy(&q.pool);
     sdg_tdq_times_destroy(&q.times);
     sdg_statistics_destroy(&q.statistics);
     sdg_hessians_destroy(&q.hessians);

@@ -691,7 +691,6 @@ static void test_platform(void **state)
     assert_true(text[0] != 0);
     sdg_platform_cpu(small, sizeof small); // cut to fit
     assert_true(strlen(small) < sizeof small && strncmp(small, text, strlen(small)) == 0);
-    assert_true(sdg_platform_cores() >= 0);
 #if defined(__linux__)
     assert_true(sdg_platform_memory() > (size_t)64 << 20 && sdg_platform_memory_free(NULL) <= sdg_platform_memory());
     // What is touched is resident.
@@ -735,6 +734,7 @@ static void test_groups(void **state)
     snprintf(root, sizeof root, "%s", temp_path("v2"));
     assert_true(sdg_platform_groups_free(root) == SIZE_MAX); // no such files
     put_file("v2/proc/self/cgroup", "0::/user.slice/app\n");
+    put_file("v2/proc/self/mountinfo", "31 24 0:26 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw\n");
     assert_true(sdg_platform_groups_free(root) == SIZE_MAX);
     put_file("v2/sys/fs/cgroup/user.slice/app/memory.max", "max\n");
     put_file("v2/sys/fs/cgroup/user.slice/app/memory.current", "700\n");
@@ -751,6 +751,7 @@ static void test_groups(void **state)
     assert_int_equal(sdg_platform_groups_free(root), 0); // more is used than allowed
     snprintf(root, sizeof root, "%s", temp_path("v1"));
     put_file("v1/proc/self/cgroup", "3:cpu,cpuacct:/a\n2:devices,memory:/docker/123\n0::/\n");
+    put_file("v1/proc/self/mountinfo", "33 32 0:30 /docker/123 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
     put_file("v1/sys/fs/cgroup/memory/memory.limit_in_bytes", "1000\n"); // inside the container its group is the root
     put_file("v1/sys/fs/cgroup/memory/memory.usage_in_bytes", "400\n");
     put_file("v1/sys/fs/cgroup/memory/memory.stat", "inactive_file 1\ntotal_inactive_file 30\ntotal_active_file 20\n");

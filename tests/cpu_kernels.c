@@ -622,7 +622,7 @@ static void check_unpack4(const struct sdg_fast_kernels *kernels, bool bf16)
     (void)bf16;
     for (int i = 0; i < COUNT; i++)
         codes[i] = (int8_t)((i * 7 + i / 16) % 16 - 8);
-    sdg_fast_pack4(codes, packed, COUNT);
+    sdg_fast_pack4(NULL, codes, packed, COUNT);
     for (int far = 0; far < 2; far++) {
         memset(out, 99, sizeof out);
         kernels->unpack4(packed, out, COUNT, far);

@@ -1,6 +1,7 @@
-// Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [BACKEND]... [FILTER]`, backends reference,
-// cpu and vulkan (all that are there by default). The mask holds the CPU to an instruction set. FILTER runs the cases
-// whose label contains it, as a failure prints it.
+// Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [BACKEND]... [FILTER]`, backends
+// reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an instruction set; layers that
+// the CPU would not cut, as they are small, are cut into about N pieces. FILTER runs the cases whose label contains it,
+// as a failure prints it.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -9,9 +10,14 @@
 // give the same bytes.
 #include "tests/ops/check.h"
 
+#if SDG_HAVE_ONEDNN
+#include "backend/cpu/onednn/grid.h"
+#endif
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -145,6 +151,10 @@ int main(int argc, char **argv)
             bench = true;
         else if (strncmp(argv[i], "--cpu-mask=", 11) == 0)
             cpu_mask = argv[i] + 11;
+#if SDG_HAVE_ONEDNN
+        else if (strncmp(argv[i], "--pieces=", 9) == 0)
+            sdg_test_pieces(strtol(argv[i] + 9, NULL, 10));
+#endif
         else if (!is_backend(argv[i]))
             filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)

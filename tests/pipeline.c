@@ -821,7 +821,7 @@ static double find_split_limit(struct sdg_pipeline *p, const struct sdg_generate
 }
 
 struct steps {
-    int count;
+    int count, last;
     size_t allocations; // during all steps but the first and the last
 };
 
@@ -829,11 +829,14 @@ static bool count_allocations(void *user, const struct sdg_progress *progress)
 {
     struct steps *steps = user;
     size_t since = sdg_test_fail_allocation(0);
-    if (strcmp(progress->stage, "sample") || progress->step == 0)
+    if (strcmp(progress->stage, "sample"))
         return true;
-    if (progress->step > 1 && progress->step < progress->steps) // the decoder is made during the last step
+    const bool ends = progress->step != steps->last; // else asked in between
+    const int step = ends ? progress->step : progress->step + 1;
+    if (step > 1 && step < progress->steps) // the decoder is made during the last step
         steps->allocations += since;
-    steps->count++;
+    steps->count += ends;
+    steps->last = progress->step;
     return true;
 }
 
@@ -854,7 +857,7 @@ static void check_split(const char *model, double bound)
                                          .cache_dir = ""};
     struct sdg_generate_params g = quick();
     struct sdg_generate_info info;
-    struct steps steps = {0, 0};
+    struct steps steps = {0};
     g.width = g.height = 256;
     g.steps = 4;
     g.negative_prompt = "a dog";

@@ -199,6 +199,8 @@ static const char *save(const struct sdg_metadata *metadata)
 
 // ---- what is made of it ----
 
+#define TOKENIZER SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/sd2-tiny/tokenizer"
+
 struct lines {
     int others, found;
     char text[600];
@@ -223,6 +225,7 @@ static void expect(const struct sdg_metadata *metadata, const char *given, const
         struct sdg_pipeline *p = NULL;
         struct sdg_pipeline_info info;
         const struct sdg_pipeline_params params = {.model = path,
+                                                   .tokenizer = TOKENIZER,
                                                    .backend = backends[i],
                                                    .prediction = given,
                                                    .cache_dir = "",

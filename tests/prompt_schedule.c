@@ -321,6 +321,8 @@ static void warnings(void **state)
     expect_warning("a cat:1.2", false, "character 6:", "':1.2'");
     expect_warning("[a:b:4]", false, "character 1:", "'[a:b:4]'");
     expect_warning("[a:1.2]", false, "character 1:", "'[a:1.2]'");
+    expect_warning("a cat, embedding:easynegative", true, "character 8:", "'embedding:easynegative'");
+    expect_warning("(embedding:style-x:1.2)", false, "character 2:", "'embedding:style-x'");
     expect_warning("a AND b", true, "character 3:", "'AND'");
     static const char *const fine[] = {"",
                                        "a cat",
@@ -329,6 +331,8 @@ static void warnings(void **state)
                                        "\\(a\\) \\]",
                                        "{a|b}",
                                        "(ratio: wide)",
+                                       "word embedding: a study",
+                                       "an_embedding:x",
                                        "a: b",
                                        "x AND y:2 AND (z:3)",
                                        "(a:1.2:0.5)"};

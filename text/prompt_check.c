@@ -165,6 +165,19 @@ static void find_brackets(struct findings *f)
         note(f, square.outer, strlen(s) - square.outer, "is not closed: it weighs all that follows");
 }
 
+// ComfyUI's and stable-diffusion.cpp's way to name an embedding file.
+static void find_embeddings(struct findings *f)
+{
+    static const char word[] = "embedding:";
+    const size_t length = sizeof word - 1;
+    for (const char *at = f->prompt; (at = strstr(at, word)); at += length) {
+        const size_t name = strcspn(at + length, " \t\n,()[]:|<>");
+        const bool begins = at == f->prompt || strchr(" \t\n,()[]:|", at[-1]);
+        if (begins && name)
+            note(f, (size_t)(at - f->prompt), length + name, "is text: embedding files are not in this version");
+    }
+}
+
 static void find_switches(struct findings *f, const struct sdg_prompt_groups *g, size_t offset, int steps, int asked)
 {
     for (size_t i = 0; i < g->count; i++) {
@@ -217,6 +230,7 @@ void sdg_prompt_warn(const struct sdg_log *log, const char *prompt, bool negativ
     char piece[QUOTE + 4], more[32] = "";
     size_t characters = 1;
     find_brackets(&f);
+    find_embeddings(&f);
     find_parts(&f, negative, steps, asked);
     if (!f.count)
         return;

@@ -11,7 +11,7 @@ struct app_program {
     const bool *quiet, *verbose; // among them; NULL = there is no such option
     enum sdg_result (*run)(struct app_ui *ui, const void *values, const struct app_arguments *arguments);
 };
-// The rest of main(), after app_wait_politely. Returns the exit status.
+// The rest of main(). Returns the exit status.
 int app_main(const struct app_program *program, int argc, char **argv);
 
 // For options of a picture's width and height.

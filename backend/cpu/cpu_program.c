@@ -1,8 +1,8 @@
 #include "backend/cpu/cpu_program.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
-#include <omp.h>
 #include <string.h>
 
 static size_t aligned(size_t bytes)
@@ -24,23 +24,38 @@ void sdg_cpu_want_weight(struct sdg_cpu_program *program, sdg_value v)
 }
 
 // Outputs that make a part large enough for a thread.
-static size_t outputs_per_part(const struct sdg_weight *w)
+static int64_t outputs_per_part(const struct sdg_weight *w)
 {
     enum { VALUES = 1 << 16 };
-    return w->inputs < VALUES ? VALUES / w->inputs : 1;
+    return w->inputs < VALUES ? VALUES / (int64_t)w->inputs : 1;
+}
+
+struct reading {
+    const struct sdg_cpu_backend *backend;
+    const struct sdg_weight *weight;
+    enum sdg_dtype dtype;
+    char *to;
+    // of codes
+    int8_t *codes;
+    float *scales;
+};
+
+static void read_outputs(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct reading *r = context;
+    const struct sdg_weight *w = r->weight;
+    const size_t o = (size_t)first, count = (size_t)(end - first);
+    char *to = r->to + o * w->inputs * sdg_dtype_size(r->dtype);
+    (void)thread;
+    if (!r->backend->read_weight || !r->backend->read_weight(r->backend, w, o, count, r->dtype, to))
+        sdg_weight_read(w, o, count, r->dtype, to);
 }
 
 void sdg_cpu_read_weight(struct sdg_cpu_program *program, sdg_value v, enum sdg_dtype dtype, void *to)
 {
     const struct sdg_weight *w = &program->weights[v];
-    const struct sdg_cpu_backend *backend = sdg_cpu_backend_of(program);
-    const size_t step = outputs_per_part(w), row = w->inputs * sdg_dtype_size(dtype);
-#pragma omp parallel for schedule(static) if (w->outputs > step)
-    for (size_t o = 0; o < w->outputs; o += step) {
-        const size_t count = w->outputs - o < step ? w->outputs - o : step;
-        if (!backend->read_weight || !backend->read_weight(backend, w, o, count, dtype, (char *)to + o * row))
-            sdg_weight_read(w, o, count, dtype, (char *)to + o * row);
-    }
+    struct reading r = {.backend = sdg_cpu_backend_of(program), .weight = w, .dtype = dtype, .to = to};
+    sdg_cpu_run_parts(program, (int64_t)w->outputs, outputs_per_part(w), read_outputs, &r);
     if (program->release_weights)
         sdg_weight_release(w);
 }
@@ -51,13 +66,19 @@ int sdg_cpu_code_bits(const struct sdg_cpu_program *program, sdg_value v)
     return w->tensors ? sdg_weight_code_bits(w) : 0;
 }
 
+static void read_codes(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct reading *r = context;
+    (void)thread;
+    sdg_weight_read_codes(r->weight, (size_t)first, (size_t)(end - first), r->codes + (size_t)first * r->weight->inputs,
+                          r->scales + first);
+}
+
 void sdg_cpu_read_codes(struct sdg_cpu_program *program, sdg_value v, int8_t *codes, float *scales)
 {
     const struct sdg_weight *w = &program->weights[v];
-    const size_t step = outputs_per_part(w);
-#pragma omp parallel for schedule(static) if (w->outputs > step)
-    for (size_t o = 0; o < w->outputs; o += step)
-        sdg_weight_read_codes(w, o, w->outputs - o < step ? w->outputs - o : step, codes + o * w->inputs, scales + o);
+    struct reading r = {.weight = w, .codes = codes, .scales = scales};
+    sdg_cpu_run_parts(program, (int64_t)w->outputs, outputs_per_part(w), read_codes, &r);
     if (program->release_weights)
         sdg_weight_release(w);
 }
@@ -188,21 +209,11 @@ static enum sdg_result build(struct sdg_cpu_program *p, const struct sdg_tensors
     return SDG_OK;
 }
 
-// Kernels prepared in create() may start OpenMP threads as well, so creation runs under the backend's number, too.
-static int enter_threads(const struct sdg_cpu_backend *backend)
-{
-    int before = omp_get_max_threads();
-    omp_set_num_threads(backend->threads);
-    return before;
-}
-
 static enum sdg_result create(struct sdg_program *program, const struct sdg_program_params *params)
 {
     struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
     p->release_weights = params->release_weights;
-    int before = enter_threads(sdg_cpu_backend_of(p));
     enum sdg_result result = build(p, params->weights);
-    omp_set_num_threads(before);
     sdg_free(p->weights);
     p->weights = NULL;
     return result;
@@ -244,26 +255,18 @@ static enum sdg_result read(struct sdg_program *program, sdg_value v, void *data
     return SDG_OK;
 }
 
-static enum sdg_result run_steps(struct sdg_cpu_program *p, int64_t row)
-{
-    for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++) {
-        struct sdg_cpu_step *step = &p->steps[i];
-        double start = p->profiling ? omp_get_wtime() : 0;
-        SDG_TRY(sdg_backend_goes_on(p->base.backend));
-        SDG_TRY(step->run(step, row));
-        if (p->profiling)
-            step->seconds += omp_get_wtime() - start;
-    }
-    return SDG_OK;
-}
-
 static enum sdg_result run(struct sdg_program *program, int64_t row)
 {
     struct sdg_cpu_program *p = (struct sdg_cpu_program *)program;
-    int before = enter_threads(sdg_cpu_backend_of(p));
-    enum sdg_result result = run_steps(p, row);
-    omp_set_num_threads(before);
-    return result;
+    for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++) {
+        struct sdg_cpu_step *step = &p->steps[i];
+        double start = p->profiling ? sdg_clock() : 0;
+        SDG_TRY(sdg_backend_goes_on(p->base.backend));
+        SDG_TRY(step->run(step, row));
+        if (p->profiling)
+            step->seconds += sdg_clock() - start;
+    }
+    return SDG_OK;
 }
 
 static void memory(const struct sdg_program *program, struct sdg_memory *out)

@@ -15,6 +15,7 @@
 #define SDG_BACKEND_CPU_CPU_PROGRAM_H
 
 #include "backend/program.h"
+#include "base/threads.h"
 #include "graph/plan.h"
 #include "graph/weights.h"
 
@@ -55,7 +56,8 @@ struct sdg_cpu_step {
 
 struct sdg_cpu_backend {
     struct sdg_backend base;
-    int threads;                                     // > 0; run() sets OpenMP's number to this
+    struct sdg_pool *pool, *own_pool;                // what all its programs compute with; NULL if it is another's
+    int threads;                                     // of the pool
     struct sdg_fast_kernels *kernels;                // of fast/, as this processor allows; NULL in `reference`
     const struct sdg_cpu_provider *const *providers; // NULL-terminated, asked in this order
     void *state;                                     // the backend's own (an engine); NULL in `reference`
@@ -92,6 +94,18 @@ static inline const struct sdg_graph *sdg_cpu_graph(const struct sdg_cpu_program
 static inline const struct sdg_value_info *sdg_cpu_value(const struct sdg_cpu_program *program, sdg_value v)
 {
     return &sdg_cpu_graph(program)->values[v];
+}
+// work(context, index, thread) for each index in [0, count), shared among the backend's threads; `thread` in [0,
+// backend->threads), so that scratch memory may be one a thread. See sdg_pool_run.
+static inline void sdg_cpu_run(const struct sdg_cpu_program *program, int64_t count, sdg_work *work, void *context)
+{
+    sdg_pool_run(sdg_cpu_backend_of(program)->pool, count, work, context);
+}
+// work(context, first, end, thread) for parts of [0, count). See sdg_pool_run_parts.
+static inline void sdg_cpu_run_parts(const struct sdg_cpu_program *program, int64_t count, int64_t part,
+                                     sdg_part_work *work, void *context)
+{
+    sdg_pool_run_parts(sdg_cpu_backend_of(program)->pool, count, part, work, context);
 }
 // In select(): the machinery is to keep weight `v` as a contiguous copy in its value's dtype (loaded once, shared by
 // all that want it).
@@ -133,7 +147,6 @@ enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_
                                     struct sdg_cpu_backend **out);
 void sdg_cpu_backend_free(struct sdg_cpu_backend *backend); // does not touch state
 void sdg_cpu_host_info(struct sdg_device_info *info);       // name, type, memory of this machine
-int sdg_cpu_physical_cores(void);                           // those this process may run on; at least 1
 
 extern const struct sdg_program_ops sdg_cpu_program_ops;
 

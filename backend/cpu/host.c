@@ -4,22 +4,11 @@
 #include "base/memory.h"
 #include "base/platform.h"
 
-#include <omp.h>
-
 void sdg_cpu_host_info(struct sdg_device_info *info)
 {
     sdg_platform_cpu(info->name, sizeof info->name);
     info->memory = sdg_platform_memory();
     info->type = "cpu";
-}
-
-// A process bound to fewer CPUs than there are cores gets a thread for each of those.
-int sdg_cpu_physical_cores(void)
-{
-    int logical = omp_get_num_procs(), cores = sdg_platform_cores();
-    if (cores < 1 || cores > logical)
-        cores = logical;
-    return cores < 1 ? 1 : cores;
 }
 
 enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_backend_params *params,
@@ -37,13 +26,20 @@ enum sdg_result sdg_cpu_backend_new(const struct sdg_log *log, const struct sdg_
     sdg_backend_init(&backend->base, ops, log);
     backend->base.info.backend = ops->name;
     sdg_cpu_host_info(&backend->base.info);
-    backend->threads = params->threads ? params->threads : sdg_cpu_physical_cores();
     backend->providers = providers;
+    enum sdg_result result = params->pool ? SDG_OK : sdg_pool_create(log, params->threads, &backend->own_pool);
+    if (result != SDG_OK) {
+        sdg_free(backend);
+        return result;
+    }
+    backend->pool = params->pool ? params->pool : backend->own_pool;
+    backend->threads = sdg_pool_threads(backend->pool);
     *out = backend;
     return SDG_OK;
 }
 
 void sdg_cpu_backend_free(struct sdg_cpu_backend *backend)
 {
+    sdg_pool_destroy(&backend->own_pool);
     sdg_free(backend);
 }

@@ -59,7 +59,7 @@ struct sdg_quantize_params {
     uint64_t seed; // of the interval generators' fits
     bool delta;    // leave out what the base has, and name the base by its relative path
     bool force;    // replace `output` if it is a folder that this function wrote
-    int threads;   // 0 = all processors; the result does not depend on it
+    int threads;   // 0 = one a core, as in sdgen.h; the result does not depend on it
     // stages "weights", "intervals"; may be called from any thread, one call at a time; false cancels
     sdg_progress_fn progress;
     void *progress_user;

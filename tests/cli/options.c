@@ -243,7 +243,6 @@ static void test_later(void **state)
     expect_error(sdgen("-n", "<lora:style:0.8>"), 1, "lora");
     expect_error(sdgen("a <LyCO:style> house"), 1, "<LyCO:style>");
     expect_error(sdgen("caf\xe9"), 1, "UTF-8");
-    expect_error(sdgen("-m", "model.gguf"), 1, "GGUF");
     expect_error(sdgen("x", "-m", "model.gguf"), 1, "GGUF");
 }
 

@@ -4,8 +4,6 @@
 
 #include "base/memory.h"
 
-#include <omp.h>
-
 struct state {
     struct sdg_fast_attention op;
     const struct sdg_fast_kernels *kernels;
@@ -31,27 +29,44 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     return SDG_OK;
 }
 
+struct loop {
+    const struct state *state;
+    const struct sdg_fast_codes *codes;
+    int64_t tiles; // of one head's queries
+    float *work;   // [threads, work_floats]
+};
+
+static void pack_head(void *context, int64_t head, int thread)
+{
+    const struct loop *l = context;
+    const struct sdg_fast_attention *op = &l->state->op;
+    (void)thread;
+    l->state->kernels->attention_pack(op, head / op->heads, head % op->heads);
+}
+
+static void run_tile(void *context, int64_t index, int thread)
+{
+    const struct loop *l = context;
+    const struct state *state = l->state;
+    const int64_t head = index / l->tiles;
+    state->kernels->attention_tile(&state->op, head / state->op.heads, head % state->op.heads,
+                                   index % l->tiles * state->kernels->tile, l->codes,
+                                   l->work + (size_t)thread * state->work_floats);
+}
+
 static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 {
     const struct state *state = step->state;
-    const struct sdg_fast_attention *op = &state->op;
+    const int64_t heads = state->op.samples * state->op.heads;
     struct sdg_fast_codes how;
-    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
-    const int64_t heads = op->samples * op->heads,
-                  tiles = (op->queries + state->kernels->tile - 1) / state->kernels->tile;
-    float *work = op->packed_v + padded((size_t)heads * state->v_floats);
-#pragma omp parallel
-    {
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < heads; i++)
-            state->kernels->attention_pack(op, i / op->heads, i % op->heads);
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < heads * tiles; i++) {
-            int64_t head = i / tiles;
-            state->kernels->attention_tile(op, head / op->heads, head % op->heads, i % tiles * state->kernels->tile,
-                                           codes, work + (size_t)omp_get_thread_num() * state->work_floats);
-        }
-    }
+    struct loop loop = {
+        .state = state,
+        .codes = sdg_fast_codes(step, row, &how),
+        .tiles = (state->op.queries + state->kernels->tile - 1) / state->kernels->tile,
+        .work = state->op.packed_v + padded((size_t)heads * state->v_floats),
+    };
+    sdg_cpu_run(step->program, heads, pack_head, &loop);
+    sdg_cpu_run(step->program, heads * loop.tiles, run_tile, &loop);
     return SDG_OK;
 }
 

@@ -7,7 +7,6 @@
 #include "base/memory.h"
 
 #include <math.h>
-#include <omp.h>
 
 enum { CHUNK_ELEMENTS = 16384 };
 
@@ -50,11 +49,28 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     return SDG_OK;
 }
 
+struct loop {
+    const struct state *state;
+    const struct sdg_fast_codes *codes;
+};
+
+static void measure_chunk(void *context, int64_t index, int thread)
+{
+    const struct state *state = ((const struct loop *)context)->state;
+    const int64_t sample = index / state->chunks, chunk = index % state->chunks;
+    state->kernels->group_norm_stats(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk),
+                                     state->work + thread * 2 * state->channels,
+                                     state->stats + index * state->op.groups * 2);
+}
+
 // Merges the chunks of one group of one sample, pairwise from the first on, and spreads mean and scale over its
 // channels.
-static void merge_group(const struct state *state, int64_t sample, int64_t group)
+static void merge_group(void *context, int64_t index, int thread)
 {
-    const int64_t per_group = state->channels / state->op.groups;
+    const struct state *state = ((const struct loop *)context)->state;
+    const int64_t per_group = state->channels / state->op.groups, sample = index / state->op.groups,
+                  group = index % state->op.groups;
+    (void)thread;
     double mean = 0, squares = 0, count = 0;
     for (int64_t chunk = 0; chunk < state->chunks; chunk++) {
         const float *stats = state->stats + ((sample * state->chunks + chunk) * state->op.groups + group) * 2;
@@ -71,31 +87,25 @@ static void merge_group(const struct state *state, int64_t sample, int64_t group
     }
 }
 
+static void apply_chunk(void *context, int64_t index, int thread)
+{
+    const struct loop *l = context;
+    const struct state *state = l->state;
+    const int64_t sample = index / state->chunks, chunk = index % state->chunks, at = sample * state->channels;
+    (void)thread;
+    state->kernels->group_norm_apply(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk),
+                                     state->mean + at, state->scale + at, state->beta, l->codes);
+}
+
 static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 {
     const struct state *state = step->state;
+    const int64_t chunks = state->samples * state->chunks;
     struct sdg_fast_codes how;
-    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
-    const int64_t chunks = state->samples * state->chunks, groups = state->op.groups;
-#pragma omp parallel
-    {
-        float *work = state->work + omp_get_thread_num() * 2 * state->channels;
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < chunks; i++) {
-            const int64_t sample = i / state->chunks, chunk = i % state->chunks;
-            state->kernels->group_norm_stats(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk),
-                                             work, state->stats + i * groups * 2);
-        }
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < state->samples * groups; i++)
-            merge_group(state, i / groups, i % groups);
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < chunks; i++) {
-            const int64_t sample = i / state->chunks, chunk = i % state->chunks, at = sample * state->channels;
-            state->kernels->group_norm_apply(&state->op, sample, chunk * state->chunk_pixels, chunk_end(state, chunk),
-                                             state->mean + at, state->scale + at, state->beta, codes);
-        }
-    }
+    struct loop loop = {state, sdg_fast_codes(step, row, &how)};
+    sdg_cpu_run(step->program, chunks, measure_chunk, &loop);
+    sdg_cpu_run(step->program, state->samples * state->op.groups, merge_group, &loop);
+    sdg_cpu_run(step->program, chunks, apply_chunk, &loop);
     return SDG_OK;
 }
 

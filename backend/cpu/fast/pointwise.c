@@ -3,17 +3,35 @@
 #include "backend/cpu/fast/tools.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { PART_ELEMENTS = 16384 };
 
-static const struct sdg_fast_kernels *kernels_of(const struct sdg_cpu_step *step)
-{
-    return sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
-}
+// What the loops of this file work on.
+struct loop {
+    const struct sdg_fast_kernels *kernels;
+    const struct sdg_op *op;
+    const void *x;
+    void *out;
+    bool bf16;                          // x, and out unless it is codes
+    int64_t count, channels;            // elements and channels of the output
+    const struct sdg_fast_codes *codes; // to make, or NULL
+    struct sdg_fast_codes how;          // what they point to
+};
 
-static bool is_bf16(const struct sdg_cpu_step *step)
+static void describe_loop(const struct sdg_cpu_step *step, int64_t row, struct loop *l)
 {
-    return sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16;
+    const struct sdg_value_info *out = sdg_cpu_value(step->program, step->op->out);
+    *l = (struct loop){
+        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)),
+        .op = step->op,
+        .x = sdg_cpu_data(step->program, step->op->in[0]),
+        .out = sdg_cpu_data(step->program, step->op->out),
+        .bf16 = sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16,
+        .count = sdg_value_elements(out),
+        .channels = out->dims[3],
+    };
+    l->codes = sdg_fast_codes(step, row, &l->how);
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -27,53 +45,71 @@ static int64_t part_rows(int64_t channels)
     return channels < PART_ELEMENTS ? PART_ELEMENTS / channels : 1;
 }
 
+// `work` on the rows of the output.
+static void run_rows(const struct sdg_cpu_step *step, struct loop *l, sdg_part_work *work)
+{
+    sdg_cpu_run_parts(step->program, l->count / l->channels, part_rows(l->channels), work, l);
+}
+
+static void unary_part(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct loop *l = context;
+    (void)thread;
+    l->kernels->unary(l->op->u.unary.function, l->op->u.unary.a, l->op->u.unary.b, l->x, l->out, l->bf16, first, end);
+}
+
 static enum sdg_result run_unary(const struct sdg_cpu_step *step, int64_t row)
 {
-    (void)row;
-    const struct sdg_op *op = step->op;
-    const struct sdg_fast_kernels *kernels = kernels_of(step);
-    const void *x = sdg_cpu_data(step->program, op->in[0]);
-    void *out = sdg_cpu_data(step->program, op->out);
-    const bool bf16 = is_bf16(step);
-    const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, op->out));
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += PART_ELEMENTS)
-        kernels->unary(op->u.unary.function, op->u.unary.a, op->u.unary.b, x, out, bf16, i,
-                       smaller(i + PART_ELEMENTS, count));
+    struct loop loop;
+    describe_loop(step, row, &loop);
+    sdg_cpu_run_parts(step->program, loop.count, PART_ELEMENTS, unary_part, &loop);
     return SDG_OK;
 }
 
 // y has x's shape, or 1 in N and/or in H and W. Runs of elements that lie side by side in both are worked off together:
 // whole parts if the shapes are equal, samples if y has one sample for all, else pixels.
+struct binary {
+    struct loop loop;
+    const char *y;
+    int64_t pixels, y_pixels; // of a sample
+    int64_t piece, pieces;    // pixels of one, pieces of a sample
+    bool one_sample, one_pixel;
+};
+
+static void binary_piece(void *context, int64_t index, int thread)
+{
+    const struct binary *b = context;
+    const struct loop *l = &b->loop;
+    const int64_t sample = index / b->pieces, pixel = index % b->pieces * b->piece, size = l->bf16 ? 2 : 4;
+    const int64_t from = (sample * b->pixels + pixel) * l->channels,
+                  with = ((b->one_sample ? 0 : sample * b->y_pixels) + (b->one_pixel ? 0 : pixel)) * l->channels;
+    (void)thread;
+    l->kernels->binary(l->op->u.binary.function, (const char *)l->x + from * size, b->y + with * size,
+                       (char *)l->out + from * size, l->bf16, smaller(b->piece, b->pixels - pixel) * l->channels);
+}
+
 static enum sdg_result run_binary(const struct sdg_cpu_step *step, int64_t row)
 {
-    (void)row;
-    const struct sdg_op *op = step->op;
-    const struct sdg_fast_kernels *kernels = kernels_of(step);
-    const struct sdg_value_info *vx = sdg_cpu_value(step->program, op->in[0]),
-                                *vy = sdg_cpu_value(step->program, op->in[1]);
-    const char *x = sdg_cpu_data(step->program, op->in[0]), *y = sdg_cpu_data(step->program, op->in[1]);
-    char *out = sdg_cpu_data(step->program, op->out);
-    const bool bf16 = is_bf16(step);
-    const int64_t size = bf16 ? 2 : 4, channels = vx->dims[3], pixels = vx->dims[1] * vx->dims[2];
-    const bool one_sample = vy->dims[0] != vx->dims[0],
-               one_pixel = vy->dims[1] != vx->dims[1] || vy->dims[2] != vx->dims[2];
-    const int64_t piece = one_pixel ? 1 : smaller(part_rows(channels), pixels), pieces = (pixels + piece - 1) / piece;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < vx->dims[0] * pieces; i++) {
-        const int64_t sample = i / pieces, pixel = i % pieces * piece;
-        const int64_t from = (sample * pixels + pixel) * channels;
-        const int64_t y_pixels = one_pixel ? 1 : pixels,
-                      with = ((one_sample ? 0 : sample * y_pixels) + (one_pixel ? 0 : pixel)) * channels;
-        kernels->binary(op->u.binary.function, x + from * size, y + with * size, out + from * size, bf16,
-                        smaller(piece, pixels - pixel) * channels);
-    }
+    const struct sdg_value_info *x = sdg_cpu_value(step->program, step->op->in[0]),
+                                *y = sdg_cpu_value(step->program, step->op->in[1]);
+    struct binary b = {
+        .y = sdg_cpu_data(step->program, step->op->in[1]),
+        .pixels = x->dims[1] * x->dims[2],
+        .one_sample = y->dims[0] != x->dims[0],
+        .one_pixel = y->dims[1] != x->dims[1] || y->dims[2] != x->dims[2],
+    };
+    describe_loop(step, row, &b.loop);
+    b.y_pixels = b.one_pixel ? 1 : b.pixels;
+    b.piece = b.one_pixel ? 1 : smaller(part_rows(b.loop.channels), b.pixels);
+    b.pieces = (b.pixels + b.piece - 1) / b.piece;
+    sdg_cpu_run(step->program, x->dims[0] * b.pieces, binary_piece, &b);
     return SDG_OK;
 }
 
 static enum sdg_result run_quantize(const struct sdg_cpu_step *step, int64_t row)
 {
-    sdg_fast_make_codes(step, row, sdg_cpu_data(step->program, step->op->in[0]), is_bf16(step));
+    const sdg_value x = step->op->in[0];
+    sdg_fast_make_codes(step, row, sdg_cpu_data(step->program, x), sdg_cpu_value(step->program, x)->dtype == SDG_BF16);
     return SDG_OK;
 }
 
@@ -85,59 +121,80 @@ static void choose_interval(float smallest, float largest, float lowest, float h
     interval[1] = lowest < 0 ? 0 : fminf(rintf(silu_depth / interval[0]), highest);
 }
 
+struct extremes {
+    struct loop loop;
+    float *found; // [threads, 2]: smallest and largest, of which 0 is one
+};
+
+static size_t extremes_bytes(const struct sdg_cpu_step *step)
+{
+    return (size_t)sdg_cpu_backend_of(step->program)->threads * 2 * sizeof(float);
+}
+
+static void find_extremes(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct extremes *e = context;
+    float low, high, *found = e->found + 2 * thread;
+    e->loop.kernels->extremes(e->loop.x, e->loop.bf16, first, end, &low, &high);
+    found[0] = fminf(found[0], low);
+    found[1] = fmaxf(found[1], high);
+}
+
 static enum sdg_result run_measure_interval(const struct sdg_cpu_step *step, int64_t row)
 {
-    (void)row;
     const struct sdg_op *op = step->op;
-    const struct sdg_fast_kernels *kernels = kernels_of(step);
-    const void *x = sdg_cpu_data(step->program, op->in[0]);
-    const bool bf16 = is_bf16(step);
-    const int64_t count = sdg_value_elements(sdg_cpu_value(step->program, op->in[0]));
-    float smallest = 0, largest = 0;
-#pragma omp parallel for schedule(static) reduction(min : smallest) reduction(max : largest)
-    for (int64_t i = 0; i < count; i += PART_ELEMENTS) {
-        float low, high;
-        kernels->extremes(x, bf16, i, smaller(i + PART_ELEMENTS, count), &low, &high);
-        smallest = fminf(smallest, low);
-        largest = fmaxf(largest, high);
+    const int threads = sdg_cpu_backend_of(step->program)->threads;
+    struct extremes e = {.found = step->scratch};
+    describe_loop(step, row, &e.loop);
+    memset(e.found, 0, extremes_bytes(step));
+    sdg_cpu_run_parts(step->program, sdg_value_elements(sdg_cpu_value(step->program, op->in[0])), PART_ELEMENTS,
+                      find_extremes, &e);
+    for (int i = 1; i < threads; i++) {
+        e.found[0] = fminf(e.found[0], e.found[2 * i]);
+        e.found[1] = fmaxf(e.found[1], e.found[2 * i + 1]);
     }
-    choose_interval(smallest, largest, (float)op->u.measure_interval.lowest, (float)op->u.measure_interval.highest,
-                    sdg_cpu_data(step->program, op->out));
+    choose_interval(e.found[0], e.found[1], (float)op->u.measure_interval.lowest, (float)op->u.measure_interval.highest,
+                    e.loop.out);
     return SDG_OK;
+}
+
+static void geglu_rows(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct loop *l = context;
+    (void)thread;
+    l->kernels->geglu(l->x, l->out, l->bf16, l->codes, l->channels, first, end);
 }
 
 static enum sdg_result run_geglu(const struct sdg_cpu_step *step, int64_t row)
 {
-    const struct sdg_fast_kernels *kernels = kernels_of(step);
-    const struct sdg_value_info *info = sdg_cpu_value(step->program, step->op->out);
-    const void *x = sdg_cpu_data(step->program, step->op->in[0]);
-    void *out = sdg_cpu_data(step->program, step->op->out);
-    const bool bf16 = is_bf16(step);
-    struct sdg_fast_codes how;
-    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
-    const int64_t channels = info->dims[3], rows = sdg_value_elements(info) / channels, part = part_rows(channels);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < rows; i += part)
-        kernels->geglu(x, out, bf16, codes, channels, i, smaller(i + part, rows));
+    struct loop loop;
+    describe_loop(step, row, &loop);
+    run_rows(step, &loop, geglu_rows);
     return SDG_OK;
+}
+
+struct layer_norm {
+    struct loop loop;
+    const float *gamma, *beta;
+};
+
+static void layer_norm_rows(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct layer_norm *n = context;
+    const struct loop *l = &n->loop;
+    (void)thread;
+    l->kernels->layer_norm(l->x, n->gamma, n->beta, l->op->u.layer_norm.eps, l->out, l->bf16, l->codes, l->channels,
+                           first, end);
 }
 
 static enum sdg_result run_layer_norm(const struct sdg_cpu_step *step, int64_t row)
 {
-    const struct sdg_op *op = step->op;
-    const struct sdg_fast_kernels *kernels = kernels_of(step);
-    const struct sdg_value_info *info = sdg_cpu_value(step->program, op->out);
-    const void *x = sdg_cpu_data(step->program, op->in[0]);
-    const float *gamma = sdg_cpu_data(step->program, op->in[1]), *beta = sdg_cpu_data(step->program, op->in[2]);
-    void *out = sdg_cpu_data(step->program, op->out);
-    const bool bf16 = is_bf16(step);
-    struct sdg_fast_codes how;
-    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
-    const int64_t channels = info->dims[3], rows = sdg_value_elements(info) / channels, part = part_rows(channels);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < rows; i += part)
-        kernels->layer_norm(x, gamma, beta, op->u.layer_norm.eps, out, bf16, codes, channels, i,
-                            smaller(i + part, rows));
+    struct layer_norm n = {
+        .gamma = sdg_cpu_data(step->program, step->op->in[1]),
+        .beta = sdg_cpu_data(step->program, step->op->in[2]),
+    };
+    describe_loop(step, row, &n.loop);
+    sdg_cpu_run_parts(step->program, n.loop.count / n.loop.channels, part_rows(n.loop.channels), layer_norm_rows, &n);
     return SDG_OK;
 }
 
@@ -147,8 +204,10 @@ void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken)
     bool bf16;
     if (op->kind == SDG_OP_MEASURE_INTERVAL) { // its result is f32 whatever it reads
         const enum sdg_dtype type = sdg_cpu_value(step->program, op->in[0])->dtype;
-        if (type == SDG_F32 || type == SDG_BF16)
-            sdg_fast_take(step, run_measure_interval, taken);
+        if (type != SDG_F32 && type != SDG_BF16)
+            return;
+        step->scratch_bytes = extremes_bytes(step);
+        sdg_fast_take(step, run_measure_interval, taken);
         return;
     }
     if (!sdg_fast_types(step, &bf16))

@@ -13,7 +13,6 @@
 
 #include "base/memory.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,11 +55,23 @@ static size_t position_bytes(const struct state *s)
     return position_count(s) * sdg_dtype_size(weight_type(s));
 }
 
-// `size`: bytes of a weight, in `plain` and `to`.
-static void pack(const struct state *s, const char *plain, int64_t block, size_t size, char *to)
+struct packing {
+    const struct state *s;
+    const char *plain;
+    char *to;
+    size_t size; // bytes of a weight, in both
+};
+
+static void pack(void *context, int64_t block, int thread)
 {
+    const struct packing *packing = context;
+    const struct state *s = packing->s;
+    const char *plain = packing->plain;
+    char *to = packing->to;
+    const size_t size = packing->size;
     const int64_t tile = s->kernels->tile, positions = s->kernel_h * s->kernel_w, per = per_unit(s);
     const size_t bytes = position_count(s) * size;
+    (void)thread;
     to += (size_t)(block * positions) * bytes;
     memset(to, 0, (size_t)positions * bytes);
     for (int64_t i = 0; i < s->in; i++)
@@ -87,11 +98,10 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
         sdg_cpu_read_codes(step->program, weight, (int8_t *)plain, sdg_fast_code_scales(step, s->out));
     else
         sdg_cpu_read_weight(step->program, weight, type, plain);
-#pragma omp parallel for schedule(static)
-    for (int64_t block = 0; block < s->blocks; block++)
-        pack(s, plain, block, sdg_dtype_size(type), weights);
+    struct packing packing = {s, plain, weights, sdg_dtype_size(type)};
+    sdg_cpu_run(step->program, s->blocks, pack, &packing);
     if (nibbles)
-        sdg_fast_pack4((int8_t *)weights, step->weights, codes);
+        sdg_fast_pack4(sdg_cpu_backend_of(step->program)->pool, (int8_t *)weights, step->weights, codes);
     sdg_free(plain);
     return SDG_OK;
 }
@@ -116,19 +126,34 @@ static const char *input(const struct sdg_cpu_step *step)
     return s->numbers == SDG_FAST_INTEGERS ? scratch_at(step, s->at.x) : sdg_cpu_data(step->program, step->op->in[0]);
 }
 
+struct widening {
+    const struct state *s;
+    struct sdg_fast_intervals intervals;
+    bool sign;
+    const uint8_t *codes;
+    int16_t *x;
+};
+
+static void widen_pixels(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct widening *w = context;
+    (void)thread;
+    w->s->kernels->widen(w->codes, w->sign, &w->intervals, w->s->in, w->x, first, end);
+}
+
 static void prepare_integers(const struct sdg_cpu_step *step, int64_t row)
 {
     enum { PIXELS_EACH = 64 };
     const struct state *s = step->state;
-    const struct sdg_op *op = step->op;
-    const struct sdg_fast_intervals intervals = sdg_fast_intervals(step->program, op->in[2], row);
-    const bool sign = sdg_cpu_value(step->program, op->in[0])->dtype == SDG_S8;
-    const uint8_t *codes = sdg_cpu_data(step->program, op->in[0]);
-    int16_t *x = scratch_at(step, s->at.x);
-    const int64_t pixels = s->samples * s->height * s->width;
-#pragma omp parallel for schedule(static)
-    for (int64_t p = 0; p < pixels; p += PIXELS_EACH)
-        s->kernels->widen(codes, sign, &intervals, s->in, x, p, p + PIXELS_EACH < pixels ? p + PIXELS_EACH : pixels);
+    const sdg_value x = step->op->in[0];
+    struct widening widening = {
+        .s = s,
+        .intervals = sdg_fast_intervals(step->program, step->op->in[2], row),
+        .sign = sdg_cpu_value(step->program, x)->dtype == SDG_S8,
+        .codes = sdg_cpu_data(step->program, x),
+        .x = scratch_at(step, s->at.x),
+    };
+    sdg_cpu_run_parts(step->program, s->samples * s->height * s->width, PIXELS_EACH, widen_pixels, &widening);
     if (s->packed)
         sdg_fast_unpack4(step, step->weights, scratch_at(step, s->at.weights), s->weight_bytes);
 }
@@ -203,26 +228,36 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
     }
 }
 
+struct loop {
+    const struct sdg_cpu_step *step;
+    int64_t row;
+    const struct sdg_fast_codes *codes;
+};
+
+static void run_index(void *context, int64_t index, int thread)
+{
+    const struct loop *l = context;
+    const struct state *s = l->step->state;
+    const int64_t per_block = s->samples * s->lines * s->pieces, at = index % per_block;
+    struct piece piece = {.block = index / per_block, .first = at % s->pieces * PIXELS};
+    piece.line = at / s->pieces % s->lines;
+    piece.sample = at / s->pieces / s->lines;
+    piece.count = s->columns - piece.first < PIXELS ? s->columns - piece.first : PIXELS;
+    run_piece(l->step, &piece, l->row, l->codes,
+              (float *)scratch_at(l->step, s->at.sums) + thread * PIXELS * s->kernels->tile);
+}
+
 static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 {
     const struct state *s = step->state;
-    const int64_t per_block = s->samples * s->lines * s->pieces;
     struct sdg_fast_codes how;
-    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
+    struct loop loop = {step, row, sdg_fast_codes(step, row, &how)};
     if (s->numbers == SDG_FAST_INTEGERS)
         prepare_integers(step, row);
     if (s->code_bits)
         sdg_fast_expand(step, step->weights, s->code_bits, scratch_at(step, s->at.weights),
                         s->numbers == SDG_FAST_PAIRS, s->code_count);
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s->blocks * per_block; i++) {
-        struct piece piece = {.block = i / per_block, .first = i % s->pieces * PIXELS};
-        piece.line = i % per_block / s->pieces % s->lines;
-        piece.sample = i % per_block / s->pieces / s->lines;
-        piece.count = s->columns - piece.first < PIXELS ? s->columns - piece.first : PIXELS;
-        run_piece(step, &piece, row, codes,
-                  (float *)scratch_at(step, s->at.sums) + omp_get_thread_num() * PIXELS * s->kernels->tile);
-    }
+    sdg_cpu_run(step->program, s->blocks * s->samples * s->lines * s->pieces, run_index, &loop);
     return SDG_OK;
 }
 

@@ -45,55 +45,99 @@ const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int
     return codes;
 }
 
+// What the loops of this file work on.
+struct loop {
+    const struct sdg_fast_kernels *kernels;
+    const void *from;
+    void *to;
+    bool bf16;
+    int bits;                           // of the codes
+    int64_t channels;                   // of a row
+    const struct sdg_fast_codes *codes; // to make
+};
+
+static void quantize_rows(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct loop *l = context;
+    (void)thread;
+    l->kernels->quantize(l->from, l->to, l->bf16, l->codes, l->channels, first, end);
+}
+
 void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y, bool bf16)
 {
     enum { PART = 1 << 14 };
-    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
-    uint8_t *out = sdg_cpu_data(step->program, step->op->out);
     struct sdg_fast_codes how;
-    const struct sdg_fast_codes *codes = sdg_fast_codes(step, row, &how);
     const struct sdg_value_info *info = sdg_cpu_value(step->program, step->op->out);
-    const int64_t channels = info->dims[3], rows = sdg_value_elements(info) / channels,
-                  part = channels < PART ? PART / channels : 1;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < rows; i += part)
-        kernels->quantize(y, out, bf16, codes, channels, i, i + part < rows ? i + part : rows);
+    struct loop loop = {
+        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)),
+        .from = y,
+        .to = sdg_cpu_data(step->program, step->op->out),
+        .bf16 = bf16,
+        .channels = info->dims[3],
+        .codes = sdg_fast_codes(step, row, &how),
+    };
+    sdg_cpu_run_parts(step->program, sdg_value_elements(info) / loop.channels,
+                      loop.channels < PART ? PART / loop.channels : 1, quantize_rows, &loop);
 }
 
-void sdg_fast_pack4(const int8_t *codes, uint8_t *packed, size_t count)
+static void pack_part(void *context, int64_t first, int64_t end, int thread)
 {
     enum { HALF = SDG_FAST_NIBBLES / 2 };
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < count; i += SDG_FAST_NIBBLES)
-        for (size_t k = 0; k < HALF; k++)
+    const struct loop *l = context;
+    const int8_t *codes = l->from;
+    uint8_t *packed = l->to;
+    (void)thread;
+    for (int64_t i = first; i < end; i += SDG_FAST_NIBBLES)
+        for (int64_t k = 0; k < HALF; k++)
             packed[i / 2 + k] = (uint8_t)((codes[i + k] & 15) | (codes[i + HALF + k] & 15) << 4);
+}
+
+void sdg_fast_pack4(struct sdg_pool *pool, const int8_t *codes, uint8_t *packed, size_t count)
+{
+    enum { PART = SDG_FAST_NIBBLES << 8 };
+    struct loop loop = {.from = codes, .to = packed};
+    sdg_pool_run_parts(pool, (int64_t)count, PART, pack_part, &loop);
+}
+
+static void unpack_part(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct loop *l = context;
+    (void)thread;
+    l->kernels->unpack4((const uint8_t *)l->from + first / 2, (int8_t *)l->to + first, end - first, true);
 }
 
 void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, int8_t *codes, size_t count)
 {
     enum { PART = 1 << 14 };
-    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < count; i += PART)
-        kernels->unpack4(packed + i / 2, codes + i, (int64_t)(count - i < PART ? count - i : PART), true);
+    struct loop loop = {sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)), .from = packed, .to = codes};
+    sdg_cpu_run_parts(step->program, (int64_t)count, PART, unpack_part, &loop);
+}
+
+enum { EXPAND_PART = 1 << 13 };
+
+static void expand_part(void *context, int64_t first, int64_t end, int thread)
+{
+    _Alignas(SDG_CPU_ALIGNMENT) int8_t part[EXPAND_PART];
+    const struct loop *l = context;
+    const int8_t *from = (const int8_t *)l->from + first;
+    (void)thread;
+    if (l->bits == 4) {
+        l->kernels->unpack4((const uint8_t *)l->from + first / 2, part, end - first, false);
+        from = part;
+    }
+    l->kernels->convert(from, SDG_S8, (char *)l->to + first * (l->bf16 ? 2 : 4), l->bf16, end - first);
 }
 
 void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool bf16, size_t count)
 {
-    enum { PART = 1 << 13 };
-    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
-    const size_t size = bf16 ? 2 : 4;
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < count; i += PART) {
-        _Alignas(SDG_CPU_ALIGNMENT) int8_t part[PART];
-        const int8_t *from = (const int8_t *)codes + i;
-        const int64_t n = (int64_t)(count - i < PART ? count - i : PART);
-        if (bits == 4) {
-            kernels->unpack4((const uint8_t *)codes + i / 2, part, n, false);
-            from = part;
-        }
-        kernels->convert(from, SDG_S8, (char *)to + i * size, bf16, n);
-    }
+    struct loop loop = {
+        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)),
+        .from = codes,
+        .to = to,
+        .bf16 = bf16,
+        .bits = bits,
+    };
+    sdg_cpu_run_parts(step->program, (int64_t)count, EXPAND_PART, expand_part, &loop);
 }
 
 size_t sdg_fast_align(size_t bytes)

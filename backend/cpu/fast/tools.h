@@ -20,7 +20,7 @@ size_t sdg_fast_align(size_t bytes);
 // In select(): adds that many bytes to the step's scratch memory and returns where they begin.
 size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes);
 // Packs codes -8..7 as sdg_fast_unpack4 reads them, on all threads; count is a multiple of SDG_FAST_NIBBLES.
-void sdg_fast_pack4(const int8_t *codes, uint8_t *packed, size_t count);
+void sdg_fast_pack4(struct sdg_pool *pool, const int8_t *codes, uint8_t *packed, size_t count);
 void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, int8_t *codes, size_t count);
 // Codes (8 bits, or 4: packed as above) as f32 or, if `bf16`, bf16 numbers, on all threads: what multiplies floats that
 // are kept as codes.

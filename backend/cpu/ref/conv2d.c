@@ -5,6 +5,7 @@ struct conv {
     struct sdg_ref_epilogue end;
     const float *weight; // [C_in][KH][KW][C_out]
     int kernel_h, kernel_w, stride, pad_top, pad_left;
+    int64_t blocks; // of a line
 };
 
 // Flat index of the input element that output column (n, oy, ox) sees at tap (ky, kx); -1 in the padding.
@@ -35,9 +36,23 @@ static void block(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int c
             sdg_ref_finish(&c->end, sum[p][k], n, o + k, ((n * out->h + oy) * out->w + ox + p) * out->c + o + k);
 }
 
+// `index` counts lines of all samples, then blocks of a line.
+static void blocks(void *context, int64_t index, int thread)
+{
+    const struct conv *c = context;
+    const struct sdg_ref_view *out = &c->end.out.view;
+    const int64_t line = index / c->blocks, ox = index % c->blocks * SDG_REF_POSITIONS, left = out->w - ox;
+    const int columns = left < SDG_REF_POSITIONS ? (int)left : SDG_REF_POSITIONS;
+    (void)thread;
+    for (int64_t o = 0; o < out->c; o += SDG_REF_CHANNELS) {
+        int outputs = out->c - o < SDG_REF_CHANNELS ? (int)(out->c - o) : SDG_REF_CHANNELS;
+        block(c, line / out->h, line % out->h, ox, columns, o, outputs);
+    }
+}
+
 enum sdg_result sdg_ref_conv2d(const struct sdg_cpu_step *step, int64_t row)
 {
-    const struct conv c = {
+    struct conv c = {
         .x = sdg_ref_view(step, step->op->in[0]),
         .end = sdg_ref_epilogue(step, row),
         .weight = step->weights,
@@ -48,16 +63,7 @@ enum sdg_result sdg_ref_conv2d(const struct sdg_cpu_step *step, int64_t row)
         .pad_left = step->op->u.conv2d.pad_left,
     };
     const struct sdg_ref_view *out = &c.end.out.view;
-    int64_t lines = out->n * out->h, blocks = (out->w + SDG_REF_POSITIONS - 1) / SDG_REF_POSITIONS;
-#pragma omp parallel for collapse(2) schedule(static)
-    for (int64_t line = 0; line < lines; line++)
-        for (int64_t b = 0; b < blocks; b++) {
-            int64_t ox = b * SDG_REF_POSITIONS, left = out->w - ox;
-            int columns = left < SDG_REF_POSITIONS ? (int)left : SDG_REF_POSITIONS;
-            for (int64_t o = 0; o < out->c; o += SDG_REF_CHANNELS) {
-                int outputs = out->c - o < SDG_REF_CHANNELS ? (int)(out->c - o) : SDG_REF_CHANNELS;
-                block(&c, line / out->h, line % out->h, ox, columns, o, outputs);
-            }
-        }
+    c.blocks = (out->w + SDG_REF_POSITIONS - 1) / SDG_REF_POSITIONS;
+    sdg_cpu_run(step->program, out->n * out->h * c.blocks, blocks, &c);
     return SDG_OK;
 }

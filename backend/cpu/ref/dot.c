@@ -8,6 +8,20 @@ size_t sdg_ref_packed_bytes(const struct sdg_value_info *weight)
     return (size_t)sdg_value_elements(weight) * sizeof(float);
 }
 
+struct packing {
+    struct sdg_ref_view from;
+    float *to;
+    int64_t inputs, outputs;
+};
+
+static void pack_input(void *context, int64_t i, int thread)
+{
+    const struct packing *p = context;
+    (void)thread;
+    for (int64_t o = 0; o < p->outputs; o++)
+        p->to[i * p->outputs + o] = (float)sdg_ref_get(&p->from, o * p->inputs + i);
+}
+
 // [outputs][inputs] -> [inputs][outputs], so that neighbouring outputs are neighbours in memory. Weights go through the
 // value's type, so that rounding to f16 or bf16 is the same as in a backend that computes with such weights. Integers
 // fit into floats.
@@ -17,17 +31,17 @@ enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
     sdg_value v = step->op->in[1];
     const struct sdg_value_info *info = sdg_cpu_value(program, v);
     size_t elements = (size_t)sdg_value_elements(info);
-    int64_t outputs = info->dims[0], inputs = info->dims[1] * info->dims[2] * info->dims[3];
     void *stored = sdg_alloc_raw(program->base.log, elements, sdg_dtype_size(info->dtype), "a weight");
     if (!stored)
         return SDG_ERROR_MEMORY;
     sdg_cpu_read_weight(program, v, info->dtype, stored);
-    const struct sdg_ref_view from = {.data = stored, .type = info->dtype};
-    float *to = step->weights;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < inputs; i++)
-        for (int64_t o = 0; o < outputs; o++)
-            to[i * outputs + o] = (float)sdg_ref_get(&from, o * inputs + i);
+    struct packing p = {
+        .from = {.data = stored, .type = info->dtype},
+        .to = step->weights,
+        .inputs = info->dims[1] * info->dims[2] * info->dims[3],
+        .outputs = info->dims[0],
+    };
+    sdg_cpu_run(program, p.inputs, pack_input, &p);
     sdg_free(stored);
     return SDG_OK;
 }

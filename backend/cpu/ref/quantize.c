@@ -1,12 +1,20 @@
 #include "backend/cpu/ref/ref.h"
 
+struct loop {
+    struct sdg_ref_view x;
+    struct sdg_ref_result out;
+};
+
+static void quantize_element(void *context, int64_t i, int thread)
+{
+    const struct loop *l = context;
+    (void)thread;
+    sdg_ref_store(&l->out, i, sdg_ref_get(&l->x, i));
+}
+
 enum sdg_result sdg_ref_quantize(const struct sdg_cpu_step *step, int64_t row)
 {
-    const struct sdg_ref_view x = sdg_ref_view(step, step->op->in[0]);
-    const struct sdg_ref_result out = sdg_ref_result(step, row);
-    const int64_t count = x.n * x.h * x.w * x.c;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i++)
-        sdg_ref_store(&out, i, sdg_ref_get(&x, i));
+    struct loop l = {sdg_ref_view(step, step->op->in[0]), sdg_ref_result(step, row)};
+    sdg_cpu_run(step->program, sdg_ref_elements(&l.x), quantize_element, &l);
     return SDG_OK;
 }

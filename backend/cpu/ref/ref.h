@@ -21,6 +21,10 @@ static inline int64_t sdg_ref_tokens(const struct sdg_ref_view *v)
 {
     return v->h * v->w;
 }
+static inline int64_t sdg_ref_elements(const struct sdg_ref_view *v)
+{
+    return v->n * v->h * v->w * v->c;
+}
 static inline double sdg_ref_get(const struct sdg_ref_view *v, int64_t i)
 {
     switch (v->type) {

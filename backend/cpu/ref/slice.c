@@ -1,13 +1,22 @@
 #include "backend/cpu/ref/ref.h"
 
+struct loop {
+    struct sdg_ref_view x, out;
+    int64_t start;
+};
+
+static void copy_position(void *context, int64_t position, int thread)
+{
+    const struct loop *l = context;
+    (void)thread;
+    for (int64_t c = 0; c < l->out.c; c++)
+        sdg_ref_put(&l->out, position * l->out.c + c, sdg_ref_get(&l->x, position * l->x.c + l->start + c));
+}
+
 enum sdg_result sdg_ref_slice(const struct sdg_cpu_step *step, int64_t row)
 {
     (void)row;
-    const struct sdg_ref_view x = sdg_ref_view(step, step->op->in[0]), out = sdg_ref_view(step, step->op->out);
-    const int64_t all = out.n * sdg_ref_tokens(&out), start = step->op->u.slice.start;
-#pragma omp parallel for schedule(static)
-    for (int64_t position = 0; position < all; position++)
-        for (int64_t c = 0; c < out.c; c++)
-            sdg_ref_put(&out, position * out.c + c, sdg_ref_get(&x, position * x.c + start + c));
+    struct loop l = {sdg_ref_view(step, step->op->in[0]), sdg_ref_view(step, step->op->out), step->op->u.slice.start};
+    sdg_cpu_run(step->program, l.out.n * sdg_ref_tokens(&l.out), copy_position, &l);
     return SDG_OK;
 }

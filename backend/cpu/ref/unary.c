@@ -25,15 +25,29 @@ double sdg_ref_activation(enum sdg_unary function, double x, double a, double b)
     return x;
 }
 
+struct loop {
+    struct sdg_ref_view x, out;
+    enum sdg_unary function;
+    double a, b;
+};
+
+static void apply(void *context, int64_t i, int thread)
+{
+    const struct loop *l = context;
+    (void)thread;
+    sdg_ref_put(&l->out, i, sdg_ref_activation(l->function, sdg_ref_get(&l->x, i), l->a, l->b));
+}
+
 enum sdg_result sdg_ref_unary(const struct sdg_cpu_step *step, int64_t row)
 {
     (void)row;
-    const struct sdg_ref_view x = sdg_ref_view(step, step->op->in[0]), out = sdg_ref_view(step, step->op->out);
-    const int64_t count = x.n * x.h * x.w * x.c;
-    const enum sdg_unary function = step->op->u.unary.function;
-    const double a = step->op->u.unary.a, b = step->op->u.unary.b;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i++)
-        sdg_ref_put(&out, i, sdg_ref_activation(function, sdg_ref_get(&x, i), a, b));
+    struct loop l = {
+        .x = sdg_ref_view(step, step->op->in[0]),
+        .out = sdg_ref_view(step, step->op->out),
+        .function = step->op->u.unary.function,
+        .a = step->op->u.unary.a,
+        .b = step->op->u.unary.b,
+    };
+    sdg_cpu_run(step->program, sdg_ref_elements(&l.x), apply, &l);
     return SDG_OK;
 }
