@@ -34,7 +34,7 @@ static const struct app_option table[] = {
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .initial = "50", .help = "denoising steps"},
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
     {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .initial = "model", .help = "noise levels"},
-    {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .otherwise = "the model's: 7, of an LCM 8.5",
+    {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .otherwise = "the model's, else 7, of an LCM 8.5",
      .help = "how strongly to follow the prompt"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "prompt i uses seed + i"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},

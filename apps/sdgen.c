@@ -212,7 +212,7 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
         .schedule = info->schedule,
         .cfg_scale = sdg_number(info->cfg_scale),
         .strength = params->strength,
-        .eta = params->eta,
+        .eta = params->eta.given || params->sampler ? params->eta : model->eta,
         .seed_given = true,
         .seed = info->seed,
         .model = info->model_name,

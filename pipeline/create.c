@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "pipeline/backends.h"
 #include "pipeline/intervals.h"
+#include "pipeline/method.h"
 #include "pipeline/networks.h"
 #include "pipeline/parameter_names.h"
 #include "pipeline/pipeline.h"
@@ -167,6 +168,7 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     if (params->cpu_mask && !(p->cpu_mask = sdg_strdup(&p->log, params->cpu_mask)))
         return SDG_ERROR_MEMORY;
     SDG_TRY(open_model(p, params));
+    SDG_TRY(sdg_check_preferences(p));
     SDG_TRY(make_tokenizers(p));
     SDG_TRY(sdg_quantized_open(p));
     SDG_TRY(open_correction(p));

@@ -11,6 +11,8 @@
 #include "base/memory.h"
 #include "base/platform.h"
 
+enum { FAR = 2 }; // times the area that the model was made for, or as much less
+
 static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, struct sdg_generate_info *info)
 {
     info->seed = job->seed;
@@ -54,11 +56,25 @@ static void say_times(const struct sdg_pipeline *p, const struct sdg_job *job, c
             calls > 0 ? info->seconds_sample / calls : 0, info->seconds_decode);
 }
 
+// What the caller may not expect of what is drawn; once for a batch, and not of pictures that begin with one.
+static void tell(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    int width, height;
+    sdg_default_size(p->model, &width, &height);
+    const double area = (double)job->width * job->height, usual = (double)width * height;
+    if (job->params->image)
+        return;
+    if (!job->params->init_image && (area > FAR * usual || FAR * area < usual))
+        sdg_say(&p->log, SDG_LOG_INFO, "%s was made for %dx%d: pictures of %dx%d tend to %s", p->model_name, width,
+                height, job->width, job->height, area > usual ? "repeat objects" : "be blurred");
+}
+
 static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start,
                                 struct sdg_image **out, struct sdg_generate_info *info)
 {
     struct sdg_memory_plan plan;
     double clock = sdg_clock();
+    tell(p, job);
     SDG_TRY(sdg_memory_plan(p, job, &plan));
     SDG_TRY(say_plan(p, job, &plan));
     SDG_TRY(sdg_estimate_decode_share(p, job, &job->decode_share));

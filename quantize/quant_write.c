@@ -247,6 +247,8 @@ static enum sdg_result copy_rest(const struct sdg_log *log, const struct sdg_qua
 {
     for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
         SDG_TRY(copy_named(log, r->model->path, sdg_folder_output_path(output), loose_files[i]));
+    if (*r->model->preferences.known_words && !r->params->delta)
+        SDG_TRY(copy_named(log, r->model->path, sdg_folder_output_path(output), r->model->preferences.known_words));
     for (size_t i = 0; !r->params->delta && i < sizeof component_folders / sizeof *component_folders; i++)
         SDG_TRY(copy_component(log, r, output, component_folders[i]));
     return SDG_OK;

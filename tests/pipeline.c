@@ -598,7 +598,10 @@ static void infos(void **state)
     sdg_pipeline_info(p, &info);
     assert_string_equal(info.model, "emoji-128");
     assert_true(info.width == 128 && info.height == 128 && info.factor == 8 && info.latent_channels == 4);
-    assert_true(info.cfg_scale == 7);
+    // what the folder prefers
+    assert_true(info.cfg_scale == 2.5 && info.steps == 20 && !info.eta.given);
+    assert_string_equal(info.sampler, "dpm++2m");
+    assert_string_equal(info.schedule, "karras");
     assert_string_equal(info.prediction, "eps");
     assert_null(info.scheme);
     assert_false(info.inpainting || info.sdxl || info.lcm);
@@ -708,7 +711,19 @@ static void defaults(void **state)
     struct sdg_pipeline *p = open_with(MODEL, NULL, SDG_KEEP_NETWORKS, &messages);
     struct sdg_generate_params g = quick(), named = quick();
     struct sdg_generate_info info;
-    named.cfg_scale = sdg_number(7);
+    named.sampler = "dpm++2m"; // the folder's
+    named.schedule = "karras";
+    named.cfg_scale = sdg_number(2.5);
+    struct sdg_image *liked = draw(p, &g, &info), *same = draw(p, &named, NULL);
+    assert_same(liked, same);
+    assert_string_equal(info.sampler, "dpm++2m");
+    assert_string_equal(info.schedule, "karras");
+    assert_true(info.cfg_scale == 2.5);
+    sdg_image_destroy(&liked);
+    sdg_image_destroy(&same);
+    g.cfg_scale = named.cfg_scale = sdg_number(7);
+    g.sampler = named.sampler = "euler_a";
+    g.schedule = named.schedule = "discrete";
     named.eta = sdg_number(1); // euler_a's
     struct sdg_image *a = draw(p, &g, &info), *b = draw(p, &named, NULL);
     assert_same(a, b);
