@@ -42,7 +42,7 @@ static const struct app_option table[] = {
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
     {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .initial = "model", .help = "noise levels"},
     {0, "eta", NUMBER(eta, 0, 1), GROUP, .otherwise = "the sampler's", .help = "noise added by each step"},
-    {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .otherwise = "the reference's: 7, of an LCM 8.5",
+    {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .otherwise = "the reference's, else 7, of an LCM 8.5",
      .help = "how strongly to follow the prompt"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
     {'W', "width", INTEGER(width, 1, 16384), GROUP, .otherwise = "the reference's", .help = APP_SIDE_HELP},

@@ -132,18 +132,19 @@ static const struct app_option table[] = {
     {0, "disable-image-metadata", FLAG(no_metadata), GROUP, .help = "store no parameters in the PNG or JPEG"},
 #undef GROUP
 #define GROUP .group = "Sampling"
-    {0, "steps", INTEGER(steps, 1, 1000), GROUP, .flags = APP_COMMON, .otherwise = "20, of an LCM 4",
+    {0, "steps", INTEGER(steps, 1, 1000), GROUP, .flags = APP_COMMON, .otherwise = "the model's, else 20, of an LCM 4",
      .help = "denoising steps"},
     {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .flags = APP_COMMON,
-     .otherwise = "the model's: 7, of an LCM 8.5",
+     .otherwise = "the model's, else 7, of an LCM 8.5",
      .help = "how strongly to follow the prompt; at most 1 runs one branch"},
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .flags = APP_COMMON,
-     .otherwise = "euler_a, or what the model needs", .aliases = sampler_aliases, .later = samplers_later,
-     .help = "sampler"},
+     .otherwise = "the model's, else euler_a, or what the model needs", .aliases = sampler_aliases,
+     .later = samplers_later, .help = "sampler"},
     {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .flags = APP_COMMON, .aliases = schedule_aliases,
-     .later = schedules_later, .otherwise = "discrete, or what the model needs",
+     .later = schedules_later, .otherwise = "the model's, else discrete, or what the model needs",
      .help = "noise levels; model takes sampler, spacing and options from the model's scheduler_config.json"},
-    {0, "eta", NUMBER(eta, 0, 1), GROUP, .otherwise = "the sampler's own", .help = "amount of fresh noise per step"},
+    {0, "eta", NUMBER(eta, 0, 1), GROUP, .otherwise = "the model's, else the sampler's own",
+     .help = "amount of fresh noise per step"},
     {0, "sigmas", TEXT(sigmas, "LIST"), GROUP, .otherwise = "none",
      .help = "noise levels of your own, falling, separated by commas; replaces --steps and --scheduler"},
     {'s', "seed", SEED(seed), GROUP, .flags = APP_COMMON, .initial = "42",
@@ -190,7 +191,8 @@ static const struct app_option table[] = {
      .help = "part of a tile that overlaps the next"},
     {0, "list-devices", FLAG(list_devices), GROUP, .flags = APP_COMMON,
      .help = "print the devices and what they can do"},
-    {0, "plan", FLAG(plan), GROUP, .flags = APP_COMMON, .help = "print stages, memory and kernels, draw nothing"},
+    {0, "plan", FLAG(plan), GROUP, .flags = APP_COMMON,
+     .help = "print stages, memory and kernels (with -v each one), draw nothing"},
 #undef GROUP
 #define GROUP .group = "Watching and comparing"
     {0, "preview", NAME(preview, preview_names), GROUP, .later = previews_later, .initial = "none",
@@ -242,6 +244,9 @@ const struct app_command sdgen_command = {
         "  A batch is named NAME_1.png, NAME_2.png, ..., or by the %d (or %03d) in its name; %% is a percent sign "
         "there.\n"
         "  An output that cannot be written is found before anything is computed.\n"
+        "\nDefaults:\n"
+        "  \"The model's\" is what its folder says (\"_sdgen\" in model_index.json), else what it was made for;\n"
+        "  --plan prints what a model is drawn with.\n"
         "\nExamples:\n"
         "  sdgen \"a red apple, 3d\" -o apple.png\n"
         "  sdgen \"a red apple, flat\" -i apple.png --strength 0.6 -s -1 -b 4 -o apple_%02d.png\n"
@@ -585,6 +590,8 @@ enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, str
 {
     *options = (struct sdgen_options){0};
     struct sdgen_values *values = &options->values;
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) // before the first mistake is found
+        ui->color |= !strcmp(argv[i], "--color");
     enum sdg_result result = app_parse(&sdgen_command, ui, argc, argv, values, &options->arguments);
     if (result != SDG_OK || options->arguments.helped || values->version)
         return result;

@@ -63,7 +63,7 @@ static const struct app_option table[] = {
      .help = "so many of the file, the first ones"},
     {0, "correct-steps", INTEGER(correct_steps, 1, 1000), GROUP, .initial = "20",
      .help = "denoising steps (ddim) to measure at; in between the correction is interpolated"},
-    {0, "cfg-scale", NUMBER(cfg_scale, -1000, 1000), GROUP, .otherwise = "the model's: 7, of an LCM 8.5",
+    {0, "cfg-scale", NUMBER(cfg_scale, -1000, 1000), GROUP, .otherwise = "the model's, else 7, of an LCM 8.5",
      .help = "guidance of the pictures measured"},
 #undef GROUP
 #define GROUP .group = "Output"

@@ -263,16 +263,20 @@ static enum sdg_result check_tokenizer_class(const struct sdg_json *json, const 
                     component, name->valuestring);
 }
 
-static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *model, const char *path)
+static enum sdg_result parse_index(const struct sdg_log *log, const char *path, struct sdg_json *json)
 {
     char *text;
-    struct sdg_json json;
     SDG_TRY(sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text));
-    enum sdg_result result = sdg_json_parse(log, path, text, &json);
+    enum sdg_result result = sdg_json_parse(log, path, text, json);
     sdg_free(text);
-    if (result != SDG_OK)
-        return result;
-    result = read_pipeline_class(&json, model);
+    return result;
+}
+
+static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *model, const char *path)
+{
+    struct sdg_json json;
+    SDG_TRY(parse_index(log, path, &json));
+    enum sdg_result result = read_pipeline_class(&json, model);
     if (result == SDG_OK && !listed(&json, "text_encoder") && listed(&json, "text_encoder_2"))
         result =
             sdg_fail(log, SDG_ERROR_UNSUPPORTED,
@@ -285,6 +289,8 @@ static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *m
         result = check_tokenizer_class(&json, "tokenizer_2");
     if (result == SDG_OK)
         result = sdg_json_bool(&json, "force_zeros_for_empty_prompt", true, &model->zeros_for_no_prompt);
+    if (result == SDG_OK)
+        result = sdg_preferences_read(&json, &model->preferences);
     if (listed(&json, "scheduler"))
         read_scheduler_class(&json, model);
     model->text_encoders = listed(&json, "text_encoder_2") ? 2 : 1;
@@ -340,6 +346,42 @@ static enum sdg_result open_base_index(const struct sdg_log *log, struct sdg_mod
     return result;
 }
 
+// An index without preferences has those of the base.
+static enum sdg_result inherit_preferences(const struct sdg_log *log, struct sdg_model *model)
+{
+    struct sdg_json json;
+    if (model->preferences.given || !model->base_path)
+        return SDG_OK;
+    char *path = sdg_path_join(log, model->base_path, "model_index.json");
+    if (!path)
+        return SDG_ERROR_MEMORY;
+    const bool there = sdg_path_kind(path) != SDG_PATH_MISSING;
+    enum sdg_result result = there ? parse_index(log, path, &json) : SDG_OK;
+    if (there && result == SDG_OK) {
+        result = sdg_preferences_read(&json, &model->preferences);
+        sdg_json_free(&json);
+    }
+    sdg_free(path);
+    return result;
+}
+
+// Pictures are the same without this file.
+static enum sdg_result find_known_words(const struct sdg_log *log, struct sdg_model *model)
+{
+    if (!*model->preferences.known_words)
+        return SDG_OK;
+    SDG_TRY(locate(log, model, model->preferences.known_words, &model->known_words));
+    if (sdg_path_kind(model->known_words) == SDG_PATH_FILE)
+        return SDG_OK;
+    sdg_say(log, SDG_LOG_WARNING,
+            "%s: there is no such file, but model_index.json names it (known_words of %s): words that the model does "
+            "not know are not told",
+            model->known_words, SDG_PREFERENCES_KEY);
+    sdg_free(model->known_words);
+    model->known_words = NULL;
+    return SDG_OK;
+}
+
 // diffusers' pipelines for Stable Diffusion 1.x and 2.x take a small size that was saved before 0.9 for a mistake.
 static void correct_size(struct sdg_unet_config *unet, bool corrects)
 {
@@ -354,6 +396,8 @@ enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *mod
     SDG_TRY(open_unet(log, model));
     if (!index)
         SDG_TRY(open_base_index(log, model));
+    SDG_TRY(inherit_preferences(log, model));
+    SDG_TRY(find_known_words(log, model));
     correct_size(&model->unet_config, model->corrects_scheduler);
     SDG_TRY(open_vae(log, model));
     SDG_TRY(open_component(log, model, "text_encoder", SDG_PART_TEXT, 0));

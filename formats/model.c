@@ -163,6 +163,7 @@ void sdg_model_close(struct sdg_model **handle)
         sdg_tensors_destroy(&model->text[i]);
     sdg_model_drop_tokenizers(model);
     sdg_free(model->tokenizer_path);
+    sdg_free(model->known_words);
     sdg_free(model->base_path);
     sdg_free(model->vae_path);
     sdg_free(model->path);

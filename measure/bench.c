@@ -6,6 +6,7 @@
 #include "base/platform.h"
 #include "pipeline/call.h"
 #include "pipeline/intervals.h"
+#include "pipeline/job.h"
 #include "pipeline/networks.h"
 #include "scheduler/rng.h"
 #include "text/tokenizer.h"
@@ -86,10 +87,10 @@ static double middle_timestep(const void *user, int64_t row)
 // Pixels to latent pixels, a batch to samples.
 static enum sdg_result check(const struct sdg_pipeline *p, const struct sdg_bench_params *params, struct request *out)
 {
-    const struct sdg_unet_config *unet = &p->model->unet_config;
-    int factor = sdg_vae_factor(&p->model->vae_config);
-    int width = params->width ? params->width : unet->sample_width * factor,
-        height = params->height ? params->height : unet->sample_height * factor;
+    int factor = sdg_vae_factor(&p->model->vae_config), width, height;
+    sdg_default_size(p->model, &width, &height);
+    width = params->width ? params->width : width;
+    height = params->height ? params->height : height;
     if (width < factor || height < factor || width % factor || height % factor || width > 16384 || height > 16384)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "size is %dx%d, should be multiples of %d, at most 16384", width,
                         height, factor);

@@ -1,5 +1,6 @@
 #include "pipeline/backends.h"
 
+#include "formats/scheme.h"
 #include "pipeline/parameter_names.h"
 #include "pipeline/stages.h"
 
@@ -114,17 +115,21 @@ static enum sdg_dtype file_type(const struct sdg_tensors *tensors, const char *n
 }
 
 // The half-precision type of the device, whichever it has; f32 if none.
-static enum sdg_dtype half_type(const struct sdg_backend *b, enum sdg_dtype wanted)
+static enum sdg_dtype half_type(struct sdg_device_types has, enum sdg_dtype wanted)
 {
-    enum sdg_dtype other = wanted == SDG_F16 ? SDG_BF16 : SDG_F16;
-    if (sdg_backend_has_type(b, wanted))
-        return wanted;
-    return sdg_backend_has_type(b, other) ? other : SDG_F32;
+    if (has.f16 && (wanted == SDG_F16 || !has.bf16))
+        return SDG_F16;
+    return has.bf16 ? SDG_BF16 : SDG_F32;
 }
 
-// bf16 in place of f16 drops three bits of every value: pictures stay as good but are no longer the same (31 to 48 dB
-// from f32 on the default model). Worth it where it halves the time of a large network, not where a picture takes half
-// a second anyway.
+enum sdg_dtype sdg_default_type(enum sdg_dtype file, struct sdg_device_types has, bool large, bool integers)
+{
+    if (file == SDG_F32)
+        return large && integers && has.bf16 ? SDG_BF16 : SDG_F32;
+    const enum sdg_dtype half = half_type(has, file);
+    return file == SDG_F16 && half == SDG_BF16 && !large ? SDG_F32 : half;
+}
+
 static const size_t LARGE_UNET = 100 * 1000 * 1000; // parameters
 
 static size_t parameters(const struct sdg_tensors *tensors)
@@ -181,15 +186,20 @@ enum sdg_result sdg_backends_choose_types(struct sdg_pipeline *p, const char *ty
         file_type(p->model->unet, "conv_in.weight"),
         file_type(p->model->vae, p->model->vae_config.tiny ? "decoder.layers.0.weight" : "decoder.conv_in.weight"),
     };
+    const struct sdg_quantization_config *q = &p->model->unet_config.quantization;
+    const bool large = parameters(p->model->unet) >= LARGE_UNET,
+               integers = q->present && q->activation_bits < SDG_FLOAT_BITS;
     int index = 0;
     if (type)
         SDG_TRY(sdg_name_find(&p->log, SDG_NAMES_TYPE, "type", type, &index));
     for (int i = 0; i < SDG_STAGE_COUNT; i++) {
         SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
-        enum sdg_dtype wanted = type ? dtypes[index] : files[i];
-        enum sdg_dtype chosen = wanted == SDG_F32 ? SDG_F32 : half_type(p->stage[i].backend, wanted);
-        if (!type && wanted == SDG_F16 && chosen == SDG_BF16 && parameters(p->model->unet) < LARGE_UNET)
-            chosen = SDG_F32;
+        const struct sdg_device_types has = {sdg_backend_has_type(p->stage[i].backend, SDG_F16),
+                                             sdg_backend_has_type(p->stage[i].backend, SDG_BF16)};
+        const enum sdg_dtype wanted = dtypes[index];
+        enum sdg_dtype chosen = !type ? sdg_default_type(files[i], has, large, integers && i == SDG_STAGE_UNET)
+            : wanted == SDG_F32       ? SDG_F32
+                                      : half_type(has, wanted);
         if (chosen == SDG_F16 && i == SDG_STAGE_VAE && vae_needs_f32(p))
             chosen = SDG_F32;
         p->stage[i].dtype = chosen;

@@ -14,13 +14,19 @@ void sdg_pipeline_info(const struct sdg_pipeline *p, struct sdg_pipeline_info *o
     const int factor = sdg_vae_factor(&m->vae_config);
     static const char *const predictions[] = {
         [SDG_PREDICT_EPSILON] = "eps", [SDG_PREDICT_V] = "v", [SDG_PREDICT_SAMPLE] = "sample"};
+    int width, height;
+    sdg_default_size(m, &width, &height);
     *out = (struct sdg_pipeline_info){
         .model = p->model_name,
-        .width = m->unet_config.sample_width * factor,
-        .height = m->unet_config.sample_height * factor,
+        .width = width,
+        .height = height,
         .factor = factor,
         .latent_channels = m->vae_config.latent_channels,
         .cfg_scale = sdg_default_cfg_scale(m),
+        .sampler = *m->preferences.sampler ? m->preferences.sampler : NULL,
+        .schedule = *m->preferences.schedule ? m->preferences.schedule : NULL,
+        .steps = m->preferences.steps,
+        .eta = m->preferences.eta,
         .prediction = p->params.prediction ? p->params.prediction : predictions[m->scheduler.prediction],
         .scheme = m->unet_config.quantization.present ? m->unet_config.quantization.scheme : NULL,
         .inpainting = sdg_inpaints(m),

@@ -18,10 +18,18 @@ static double number_or(struct sdg_number number, double otherwise)
     return number.given ? number.value : otherwise;
 }
 
-// What a model of this kind is usually run with.
+// What a model of this kind is usually run with, where its folder says nothing.
 double sdg_default_cfg_scale(const struct sdg_model *model)
 {
-    return model->kind == SDG_MODEL_LCM ? 8.5 : 7.0;
+    return number_or(model->preferences.cfg_scale, model->kind == SDG_MODEL_LCM ? 8.5 : 7.0);
+}
+
+void sdg_default_size(const struct sdg_model *model, int *width, int *height)
+{
+    const struct sdg_unet_config *unet = &model->unet_config;
+    const int factor = sdg_vae_factor(&model->vae_config);
+    *width = model->preferences.width ? model->preferences.width : unet->sample_width * factor;
+    *height = model->preferences.height ? model->preferences.height : unet->sample_height * factor;
 }
 
 bool sdg_inpaints(const struct sdg_model *model)
@@ -32,10 +40,10 @@ bool sdg_inpaints(const struct sdg_model *model)
 static enum sdg_result find_size(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const struct sdg_image *init = job->params->init_image;
-    const struct sdg_unet_config *unet = &p->model->unet_config;
-    int factor = sdg_vae_factor(&p->model->vae_config);
-    job->width = job->params->width ? job->params->width : init ? init->width : unet->sample_width * factor;
-    job->height = job->params->height ? job->params->height : init ? init->height : unet->sample_height * factor;
+    int factor = sdg_vae_factor(&p->model->vae_config), width, height;
+    sdg_default_size(p->model, &width, &height);
+    job->width = job->params->width ? job->params->width : init ? init->width : width;
+    job->height = job->params->height ? job->params->height : init ? init->height : height;
     const struct {
         const char *name;
         int value;
@@ -156,6 +164,12 @@ static enum sdg_result find_strength(struct sdg_pipeline *p, struct sdg_job *job
     return SDG_OK;
 }
 
+// The caller's, or that of the sampler that the model's folder prefers; negative: the sampler's own.
+static double find_eta(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    return number_or(job->params->eta, job->preferred ? number_or(p->model->preferences.eta, -1.0) : -1.0);
+}
+
 static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const struct sdg_generate_params *g = job->params;
@@ -164,7 +178,7 @@ static enum sdg_result make_sampler(struct sdg_pipeline *p, struct sdg_job *job)
         .schedule = job->schedule,
         .config = &job->scheduler,
         .steps = job->steps,
-        .eta = number_or(g->eta, -1.0),
+        .eta = find_eta(p, job),
         .sigmas = g->sigmas,
         .sigma_count = g->sigma_count,
         .elements = job->latent_elements,

@@ -26,6 +26,7 @@ struct sdg_job {
     int tile_step;
     enum sdg_method method;
     enum sdg_schedule schedule;
+    bool preferred; // the sampler is the one that the model's folder means, so that its eta goes with it
     struct sdg_sampler *sampler;
     struct sdg_scheduler_config scheduler;
     struct sdg_rng rng, sampler_rng;
@@ -47,7 +48,10 @@ void sdg_job_clear(struct sdg_job *job);
 // What a part's difference from the negative prompt is multiplied with, before its weight: the guidance scale where it
 // is above 1 and not an input of the network.
 double sdg_job_scale(const struct sdg_job *job);
+// Guidance scale and size in pixels where the caller says nothing: what the model's folder prefers, else what it was
+// made for.
 double sdg_default_cfg_scale(const struct sdg_model *model);
+void sdg_default_size(const struct sdg_model *model, int *width, int *height);
 // The model's UNet takes mask and masked picture besides the latent.
 bool sdg_inpaints(const struct sdg_model *model);
 // Size of one run of the autoencoder in latent pixels: a tile, or the whole.

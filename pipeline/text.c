@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/platform.h"
 #include "pipeline/networks.h"
+#include "text/known_words.h"
 #include "text/prompt.h"
 #include "text/prompt_check.h"
 #include "text/text_encoder.h"
@@ -263,20 +264,24 @@ void sdg_context_clear(struct sdg_pipeline *p)
     context_clear(&p->context);
 }
 
-static void warn(const struct sdg_pipeline *p, const struct sdg_job *job)
+static enum sdg_result warn(const struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    if (job->params->plain_prompt)
-        return;
+    const bool plain = job->params->plain_prompt;
+    if (p->model->known_words)
+        SDG_TRY(sdg_known_words_tell(&p->log, p->model_name, p->model->known_words, job->prompt, plain));
+    if (plain)
+        return SDG_OK;
     if (job->branches.guided)
         sdg_prompt_warn(&p->log, job->negative, true, job->branches.steps, job->steps);
     sdg_prompt_warn(&p->log, job->prompt, false, job->branches.steps, job->steps);
+    return SDG_OK;
 }
 
 enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job)
 {
     if (context_fits(p, job))
         return SDG_OK;
-    warn(p, job);
+    SDG_TRY(warn(p, job));
     struct prompts s[2] = {0};
     enum sdg_result result = SDG_OK;
     int column = 0;

@@ -289,6 +289,60 @@ static void test_broken_folders(void **state)
     print_message("%zu broken folders\n", count + 4);
 }
 
+// How the folder wants to be drawn; every key is checked.
+static void test_preferences(void **state)
+{
+    (void)state;
+    make_folder("m");
+    struct sdg_model *model = open_model(temp_path("m"));
+    assert_false(model->preferences.given);
+    sdg_model_close(&model);
+    edit("model_index.json", "{",
+         "{\"_sdgen\":{\"sampler\":\"dpm++2m\",\"schedule\":\"karras\",\"steps\":12,\"cfg_scale\":2.2,\"eta\":null,"
+         "\"width\":96,\"known_words\":\"words.txt\"},");
+    put("m", "words.txt", "apple\n");
+    model = open_model(temp_path("m"));
+    const struct sdg_preferences *p = &model->preferences;
+    assert_string_equal(p->sampler, "dpm++2m");
+    assert_string_equal(p->schedule, "karras");
+    assert_true(p->given && p->steps == 12 && p->width == 96 && p->height == 0 && !p->eta.given);
+    assert_true(p->cfg_scale.given && p->cfg_scale.value == 2.2);
+    assert_string_equal(model->known_words, temp_path("m/words.txt"));
+    sdg_model_close(&model);
+    remove(temp_path("m/words.txt")); // pictures are the same without
+    model = open_model(temp_path("m"));
+    assert_null(model->known_words);
+    sdg_model_close(&model);
+    static const struct {
+        const char *value, *words;
+    } broken[] = {
+        {"3", "model_index.json: _sdgen is 3, should be an object"},
+        {"[]", "_sdgen is an array, should be an object"},
+        {"{\"cfg\":3}", "model_index.json: _sdgen: cfg is no key of it, known: sampler"},
+        {"{\"steps\":0}", "model_index.json: _sdgen: steps is 0"},
+        {"{\"steps\":1001}", "steps is 1001"},
+        {"{\"steps\":\"20\"}", "steps is \"20\""},
+        {"{\"steps\":2.5}", "steps is 2.5"},
+        {"{\"cfg_scale\":\"high\"}", "cfg_scale is \"high\", should be a number from -1000 to 1000"},
+        {"{\"cfg_scale\":1001}", "cfg_scale is 1001"},
+        {"{\"cfg_scale\":NaN}", "cfg_scale is \"NaN\""},
+        {"{\"eta\":-0.1}", "eta is -0.1"},
+        {"{\"width\":0}", "width is 0"},
+        {"{\"height\":true}", "height is true"},
+        {"{\"sampler\":7}", "sampler is 7"},
+        {"{\"sampler\":\"\"}", "sampler is \"\", should be a name"},
+        {"{\"schedule\":\"a name that is longer than any schedule's\"}", "schedule is \"a name that"},
+        {"{\"known_words\":\"../words.txt\"}", "known_words is \"../words.txt\""},
+    };
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        char key[200];
+        make_folder("m");
+        snprintf(key, sizeof key, "{\"_sdgen\":%s,", broken[i].value);
+        edit("model_index.json", "{", key);
+        expect_refused(temp_path("m"), SDG_ERROR_INPUT, broken[i].words);
+    }
+}
+
 static void test_folder_allocations(void **state)
 {
     (void)state;
@@ -348,15 +402,11 @@ static void test_default_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_tokenizer_files),
-        cmocka_unit_test(test_named_tokenizer),
-        cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_weight_files),
-        cmocka_unit_test(test_broken_folders),
-        cmocka_unit_test(test_folder_allocations),
-        cmocka_unit_test(test_reference_models),
-        cmocka_unit_test(test_default_model),
+        cmocka_unit_test(test_folder),           cmocka_unit_test(test_tokenizer_files),
+        cmocka_unit_test(test_named_tokenizer),  cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_weight_files),     cmocka_unit_test(test_broken_folders),
+        cmocka_unit_test(test_preferences),      cmocka_unit_test(test_folder_allocations),
+        cmocka_unit_test(test_reference_models), cmocka_unit_test(test_default_model),
     };
     return run_model_tests(tests);
 }

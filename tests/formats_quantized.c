@@ -102,6 +102,20 @@ static void test_rest_comes_from_base(void **state)
     assert_string_equal(model->scheduler.class_name, "DDIMScheduler");
     sdg_model_close(&model);
 
+    // How the base wants to be drawn, where the folder does not say.
+    put("base", "model_index.json", "{\"_class_name\":\"StableDiffusionPipeline\",\"_sdgen\":{\"steps\":9}}");
+    model = open_model(temp_path("q"));
+    assert_int_equal(model->preferences.steps, 9);
+    sdg_model_close(&model);
+    put("q", "model_index.json", index_json);
+    model = open_model(temp_path("q"));
+    assert_int_equal(model->preferences.steps, 9);
+    sdg_model_close(&model);
+    put("q", "model_index.json", "{\"_class_name\":\"StableDiffusionPipeline\",\"_sdgen\":{\"cfg_scale\":2}}");
+    model = open_model(temp_path("q"));
+    assert_true(model->preferences.steps == 0 && model->preferences.cfg_scale.value == 2);
+    sdg_model_close(&model);
+
     put("q", "model_index.json", index_json); // components of its own come first
     put("q", "tokenizer/vocab.json", "{\"b\":0}");
     put("q", "tokenizer/merges.txt", "");

@@ -26,11 +26,14 @@ enum kind { SD, XL, LCM, SINGLE };
 #define DPM CLASS("DPMSolverMultistepScheduler")
 #define PNDM CLASS("PNDMScheduler") "\"skip_prk_steps\":true}"
 
+static struct sdg_preferences like; // of the model's folder
+
 static enum sdg_result choose(const char *config, enum kind kind, const struct sdg_generate_params *g,
                               const char *prediction, struct sdg_job *job)
 {
     static char path[] = "m";
     struct sdg_model model = {.path = path,
+                              .preferences = like,
                               .single_file = kind == SINGLE,
                               .latent_consistency = kind == LCM,
                               .corrects_scheduler = kind == SD,
@@ -205,13 +208,101 @@ static void test_corrections(void **state)
     assert_false(job.scheduler.solver.runge_kutta_start);
 }
 
+// What the folder prefers stands in for what the caller does not name, key by key.
+static void test_preferences(void **state)
+{
+    (void)state;
+    static const double sigmas[] = {10, 1};
+    static const char lcm[] = CLASS("LCMScheduler") "\"clip_sample\":false}",
+                      trailing[] = CLASS("DDIMScheduler") "\"timestep_spacing\":\"trailing\"}";
+    static const struct {
+        struct sdg_preferences like;
+        const char *config;
+        enum kind kind;
+        struct sdg_generate_params g;
+        const char *method, *schedule;
+        int steps;
+        bool preferred;
+    } cases[] = {
+        {{.sampler = "dpm++2m", .schedule = "karras", .steps = 12}, PNDM, SD, {0}, "dpm++2m", "karras", 12, true},
+        {{.sampler = "dpm++2m", .schedule = "karras"}, PNDM, SD, {.steps = 5}, "dpm++2m", "karras", 5, true},
+        {{.sampler = "dpm++2m", .schedule = "karras"}, PNDM, SD, {.sampler = "euler"}, "euler", "discrete", 20, false},
+        {{.sampler = "dpm++2m", .schedule = "karras"}, PNDM, SD, {.sampler = "pndm"}, "pndm", "discrete", 20, false},
+        {{.sampler = "dpm++2m", .schedule = "karras"},
+         PNDM,
+         SD,
+         {.sampler = "dpm++2m"},
+         "dpm++2m",
+         "karras",
+         20,
+         false},
+        {{.sampler = "dpm++2m", .schedule = "karras"}, PNDM, SD, {.schedule = "ays"}, "dpm++2m", "ays", 20, true},
+        // the schedule "model" of the caller brings its own sampler, that of the folder goes with the folder's
+        {{.sampler = "dpm++2m", .schedule = "karras"}, PNDM, SD, {.schedule = "model"}, "pndm", "model", 20, false},
+        {{.sampler = "heun", .schedule = "model"}, PNDM, SD, {0}, "heun", "model", 20, true},
+        {{.schedule = "model"}, PNDM, SD, {0}, "pndm", "model", 20, false},
+        {{.schedule = "model"}, PNDM, SD, {.sampler = "heun"}, "heun", "discrete", 20, false},
+        {{.sampler = "euler", .schedule = "karras", .steps = 12},
+         PNDM,
+         SD,
+         {.sigmas = sigmas, .sigma_count = 2},
+         "euler",
+         "discrete",
+         2,
+         true},
+        // before what the model's scheduler asks for
+        {{.sampler = "euler", .steps = 6}, lcm, LCM, {0}, "euler", "discrete", 6, true},
+        {{.steps = 6}, lcm, LCM, {0}, "lcm", "model", 6, true},
+        {{.sampler = "ddim"}, trailing, SD, {0}, "ddim", "discrete", 20, true},
+        {{.cfg_scale = {true, 2}}, trailing, SD, {0}, "ddim", "model", 20, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sdg_job job;
+        like = cases[i].like;
+        if (choose(cases[i].config, cases[i].kind, &cases[i].g, NULL, &job) != SDG_OK)
+            fail_msg("case %zu: %s", i, said[SDG_LOG_ERROR]);
+        if (strcmp(sdg_method_name(job.method), cases[i].method) != 0 ||
+            strcmp(sdg_schedule_name(job.schedule), cases[i].schedule) != 0 || job.steps != cases[i].steps ||
+            job.preferred != cases[i].preferred)
+            fail_msg("case %zu: %s, %s, %d steps, preferred %d", i, sdg_method_name(job.method),
+                     sdg_schedule_name(job.schedule), job.steps, job.preferred);
+    }
+    like = (struct sdg_preferences){0};
+}
+
+static void test_wrong_preferences(void **state)
+{
+    (void)state;
+    static char path[] = "m";
+    static const struct {
+        struct sdg_preferences like;
+        const char *words; // NULL: nothing is wrong
+    } cases[] = {
+        {{0}, NULL},
+        {{.sampler = "unipc", .schedule = "beta", .width = 64, .height = 72}, NULL},
+        {{.sampler = "Euler"}, "m: model_index.json: _sdgen: sampler is \"Euler\", should be one of: euler, euler_a"},
+        {{.schedule = "normal"}, "schedule is \"normal\", should be one of: discrete, karras"},
+        {{.schedule = "model"}, "there is no scheduler/scheduler_config.json"},
+        {{.width = 100}, "width is 100, should be a multiple of 8"},
+        {{.width = 64, .height = 63}, "height is 63, should be a multiple of 8"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sdg_model model = {.path = path, .preferences = cases[i].like, .vae_config = {.levels = 4}};
+        const struct sdg_pipeline p = {.model = &model, .log = {.fn = keep, .level = SDG_LOG_INFO}};
+        memset(said, 0, sizeof said);
+        const enum sdg_result result = sdg_check_preferences(&p);
+        if (result != (cases[i].words ? SDG_ERROR_INPUT : SDG_OK) ||
+            (cases[i].words && !strstr(said[SDG_LOG_ERROR], cases[i].words)))
+            fail_msg("case %zu: %d, '%s'", i, (int)result, said[SDG_LOG_ERROR]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_corrections),
+        cmocka_unit_test(test_choice),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_options),     cmocka_unit_test(test_corrections),
+        cmocka_unit_test(test_preferences), cmocka_unit_test(test_wrong_preferences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -295,11 +295,39 @@ static void delta(void **state)
     free(out);
 }
 
+// How the model wants to be drawn, and the words that it knows, which a folder with a base leaves there.
+static void preferences_are_kept(void **state)
+{
+    (void)state;
+    struct outcome o;
+    char *out = output_path("kept"), *delta_out = output_path("kept-delta");
+    put("base", "model_index.json",
+        "{\"_class_name\":\"StableDiffusionPipeline\",\"_sdgen\":{\"cfg_scale\":2.5,\"known_words\":\"words.txt\"}}");
+    put("base", "words.txt", "apple\n");
+    struct sdg_quantize_params params = params_for(out, "w8a16", &o);
+    quantize(&params, &o);
+    params = params_for(delta_out, "w8a16", &o);
+    params.delta = true;
+    quantize(&params, &o);
+    struct sdg_model *whole = open_model(out), *part = open_model(delta_out);
+    assert_true(whole->preferences.cfg_scale.value == 2.5 && part->preferences.cfg_scale.value == 2.5);
+    assert_non_null(strstr(whole->known_words, "kept/words.txt"));
+    assert_non_null(strstr(part->known_words, "base/words.txt"));
+    assert_int_equal(temp_count(delta_out), 2); // model_index.json, unet
+    sdg_model_close(&whole);
+    sdg_model_close(&part);
+    put("base", "model_index.json", index_json);
+    remove(temp_path("base/words.txt"));
+    free(delta_out);
+    free(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(complete_folder), cmocka_unit_test(all_rules),           cmocka_unit_test(rule_by_itself),
-        cmocka_unit_test(weights_only),    cmocka_unit_test(threads_do_not_show), cmocka_unit_test(delta),
+        cmocka_unit_test(complete_folder),      cmocka_unit_test(all_rules),           cmocka_unit_test(rule_by_itself),
+        cmocka_unit_test(weights_only),         cmocka_unit_test(threads_do_not_show), cmocka_unit_test(delta),
+        cmocka_unit_test(preferences_are_kept),
     };
     prepare_model_tests();
     return finish_model_tests(cmocka_run_group_tests(tests, set_up, tear_down));

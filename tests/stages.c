@@ -1,5 +1,6 @@
 // The stages of a picture and their networks as tables, and what is decided with them: memory, tiles, residency.
 #include "base/file.h"
+#include "pipeline/backends.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/stages.h"
 #include "tests/temp.h"
@@ -133,6 +134,40 @@ static void networks_stay_as_asked_for(void **state)
     sdg_pipeline_destroy(&p);
 }
 
+// ---- types ----
+
+// What is computed in when nobody says: the file's type, where the device has it.
+static void types_by_default(void **state)
+{
+    static const struct {
+        enum sdg_dtype file;
+        struct sdg_device_types has;
+        bool large, integers;
+        enum sdg_dtype type;
+    } cases[] = {
+        {SDG_F32, {true, true}, true, false, SDG_F32},
+        {SDG_F32, {false, true}, true, true, SDG_BF16}, // beside 8-bit activations the rest may lose bits
+        {SDG_F32, {true, true}, true, true, SDG_BF16},
+        {SDG_F32, {true, false}, true, true, SDG_F32}, // f16 has not f32's range
+        {SDG_F32, {false, true}, false, true, SDG_F32},
+        {SDG_F32, {false, false}, true, true, SDG_F32},
+        {SDG_F16, {true, true}, false, false, SDG_F16},
+        {SDG_F16, {false, true}, false, false, SDG_F32},
+        {SDG_F16, {false, true}, false, true, SDG_F32},
+        {SDG_F16, {false, true}, true, false, SDG_BF16},
+        {SDG_F16, {false, false}, true, true, SDG_F32},
+        {SDG_BF16, {true, true}, false, false, SDG_BF16},
+        {SDG_BF16, {true, false}, false, false, SDG_F16},
+        {SDG_BF16, {false, false}, true, true, SDG_F32},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const enum sdg_dtype type = sdg_default_type(cases[i].file, cases[i].has, cases[i].large, cases[i].integers);
+        if (type != cases[i].type)
+            fail_msg("case %zu: %s, not %s", i, sdg_dtype_name(type), sdg_dtype_name(cases[i].type));
+    }
+}
+
 // ---- tiles ----
 
 static void link_part(const char *folder, const char *part)
@@ -204,7 +239,7 @@ static void tiles_are_told_in_pixels(void **state)
         sdg_pipeline_destroy(&p);
 
         p = open_pipeline(temp_path(cases[i].folder), (double)(plan.base + decoder.total * 3 / 4), &messages);
-        if (sdg_plan(p, &g, false, count_kernels, &tiled) != SDG_OK)
+        if (sdg_plan(p, &g, SDG_PLAN_NO_KERNELS, count_kernels, &tiled) != SDG_OK)
             fail_msg("%s", messages.errors);
         assert_true(tiled);
         if (!strstr(messages.notes, cases[i].said))
@@ -360,6 +395,7 @@ int main(void)
         cmocka_unit_test(rows_are_whole),
         cmocka_unit_test(peaks_follow_residency),
         cmocka_unit_test(networks_stay_as_asked_for),
+        cmocka_unit_test(types_by_default),
         cmocka_unit_test(tiles_are_told_in_pixels),
         cmocka_unit_test(unsupported_sizes_are_no_failure),
         cmocka_unit_test(programs_have_their_own_log),

@@ -178,7 +178,12 @@ struct sdg_pipeline_info {
     int width, height; // pixels of a picture when no size is asked for
     int factor;        // pixels of the picture per latent pixel, along a side: widths and heights are multiples of it
     int latent_channels;
-    double cfg_scale;       // when none is asked for
+    double cfg_scale; // when none is asked for
+    // How the model's folder wants to be drawn where nothing is asked for; NULL, 0 and {false}: it does not say, and
+    // the usual is taken, see sdg_generate_params
+    const char *sampler, *schedule;
+    int steps;
+    struct sdg_number eta;  // of that sampler
     const char *prediction; // "eps", "v", "sample"
     const char *scheme;     // of a quantized model ("w8a8-tdq"); NULL = it is none
     bool inpainting;        // it needs an init image and a mask
@@ -192,14 +197,16 @@ struct sdg_generate_params {
     const char *negative_prompt; // the same, but for AND; NULL = absent
     bool plain_prompt;           // both are taken literally
     int width, height;           // multiples of sdg_pipeline_info.factor, at most 16384; 0 = init image's, else model's
-    // 1..1000; 0 = 20 (of a latent consistency model 4), or what `sigmas` has, which must not contradict
+    // 1..1000; 0 = sdg_pipeline_info.steps, else 20 (of a latent consistency model 4), or what `sigmas` has, which must
+    // not contradict
     int steps;
     // -1000..1000; default sdg_pipeline_info.cfg_scale (7, of an LCM 8.5). At most 1 runs one branch
     struct sdg_number cfg_scale;
-    // NULL = euler_a and discrete, but the model's own scheduler for `schedule` "model" and where the model needs it:
-    // noise levels that are not of betas, zero terminal SNR, trailing timesteps, distilled models
+    // NULL = sdg_pipeline_info.sampler and .schedule, else euler_a and discrete, but the model's own scheduler for
+    // `schedule` "model" and where the model needs it: noise levels that are not of betas, zero terminal SNR, trailing
+    // timesteps, distilled models
     const char *sampler, *schedule;
-    struct sdg_number eta; // 0..1; default the sampler's
+    struct sdg_number eta; // 0..1; default sdg_pipeline_info.eta where that sampler is taken, else the sampler's
     // [sigma_count] falling, in place of `schedule` (which must be NULL) and `steps`; a final 0 is no step. NULL = none
     const double *sigmas;
     int sigma_count;
@@ -259,9 +266,17 @@ SDG_API enum sdg_result sdg_check_prompt(const struct sdg_log *log, const char *
 // thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected.
 // Must not race with sdg_pipeline_destroy. NULL is fine.
 SDG_API void sdg_cancel(struct sdg_pipeline *pipeline);
-// The stages, their memory and the kernels that would be used, one line per call of `fn`; generates nothing.
-SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,
-                                 void (*fn)(void *user, const char *line), void *user);
+// What sdg_plan says of the kernels of each network.
+enum sdg_plan_kernels {
+    SDG_PLAN_NO_KERNELS,
+    SDG_PLAN_COUNTED_KERNELS, // how many operations run on which one
+    SDG_PLAN_EVERY_KERNEL,    // each operation by name, hundreds of lines
+};
+// The stages, their memory and the kernels that would be used, one line per call of `fn`, of at most 80 columns but for
+// names; generates nothing. SDG_ERROR_USAGE where sdg_generate would refuse the parameters, SDG_ERROR_MEMORY where
+// nothing fits.
+SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
+                                 enum sdg_plan_kernels kernels, void (*fn)(void *user, const char *line), void *user);
 // $SDGEN_MODEL, else the installed default model, else models/emoji-128 of the source tree; NULL if none exists. Valid
 // until the environment changes.
 SDG_API const char *sdg_default_model(void);

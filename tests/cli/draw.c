@@ -179,9 +179,26 @@ static void test_metadata(void **state)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char expected[400];
         const char *negative = texts[i].negative;
-        expect_done(run_with((char *const[]){SDGEN_PROGRAM, "-q", "-o", "a.png", SMALL, "-s", "9", "--cfg-scale", "4.5",
-                                             "--eta", "0.5", "-p", (char *)texts[i].prompt,
-                                             negative ? (char *)"-n" : NULL, (char *)negative, NULL},
+        expect_done(run_with((char *const[]){SDGEN_PROGRAM,
+                                             "-q",
+                                             "-o",
+                                             "a.png",
+                                             SMALL,
+                                             "-s",
+                                             "9",
+                                             "--cfg-scale",
+                                             "4.5",
+                                             "--sampling-method",
+                                             "euler_a",
+                                             "--scheduler",
+                                             "discrete",
+                                             "--eta",
+                                             "0.5",
+                                             "-p",
+                                             (char *)texts[i].prompt,
+                                             negative ? (char *)"-n" : NULL,
+                                             (char *)negative,
+                                             NULL},
                              NULL));
         snprintf(expected, sizeof expected,
                  "%s%s%s\nSteps: 2, Sampler: Euler a, Schedule type: Discrete, CFG scale: 4.5, Seed: 9, Size: 64x64, "
@@ -295,6 +312,32 @@ static void test_arrays(void **state)
     sdg_array_destroy(&steps);
 }
 
+// Without flags a model is drawn as its folder says; what is unusual about a picture is said once.
+static void test_model_by_itself(void **state)
+{
+    (void)state;
+    const struct run *run = sdgen("a dinosaur", "--backend", "cpu", "-W", "64", "-H", "64", "-o", "a.ppm", "-v");
+    expect_done(run);
+    assert_non_null(strstr(run->err, "dpm++2m, karras, 20 steps, guidance 2.5"));
+    assert_non_null(strstr(run->err, "emoji-128 does not know the word 'dinosaur': it draws something else\n"));
+    assert_non_null(strstr(run->err, "emoji-128 was made for 128x128: pictures of 64x64 tend to be blurred\n"));
+    expect_done(sdgen("a dinosaur", "--backend", "cpu", "-W", "64", "-H", "64", "-o", "b.ppm", "--steps", "20",
+                      "--sampling-method", "dpm++2m", "--scheduler", "karras", "--cfg-scale", "2.5"));
+    assert_true(same_files("a.ppm", "b.ppm"));
+    run = sdgen("a cat face", "--backend", "cpu", "--steps", "1", "-W", "128", "-H", "192", "-o", "c%d.ppm");
+    expect_done(run); // neither far from its size nor unknown
+    assert_null(strstr(run->err, "tend to"));
+    assert_null(strstr(run->err, "does not know"));
+    run = sdgen("a cat face", "--backend", "cpu", "--steps", "1", "-W", "256", "-H", "192", "-o", "d%d.ppm", "-b", "2");
+    expect_done(run);
+    const char *hint = strstr(run->err, "pictures of 256x192 tend to repeat objects");
+    assert_non_null(hint);
+    assert_null(strstr(hint, "was made for")); // the second picture does not say it again
+    expect_done(sdgen("x", "-q", SMALL, "-o", "e.png"));
+    assert_non_null(strstr(sdgen("-M", "metadata", "--image", "e.png")->out,
+                           "Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 2.5,"));
+}
+
 // The guidance is the model's unless it is given: of an LCM 8.5. The text in the picture holds what was used.
 static void test_guidance_of_model(void **state)
 {
@@ -315,6 +358,9 @@ static void test_guidance_of_model(void **state)
     char *name = strstr(index, "\"DDIMScheduler\"");
     assert_non_null(name);
     memcpy(name, "\"LCMScheduler\" ", 15);
+    name = strstr(index, "\"_sdgen\""); // the default model's wishes are not an LCM's
+    assert_non_null(name);
+    memcpy(name, "\"_other\"", 8);
     write_whole("lcm/model_index.json", index, size);
     expect_done(sdgen("x", "-q", SMALL, "-m", "lcm", "-o", "a.png"));
     assert_non_null(strstr(sdgen("-M", "metadata", "--image", "a.png")->out, "CFG scale: 8.5,"));
@@ -517,7 +563,7 @@ static void test_old_scheduler(void **state)
 {
     (void)state;
     static const char old[] = "{\"_class_name\":\"DDIMScheduler\",\"set_alpha_to_one\":false," TRAINED "}";
-    expect_done(sdgen("x", SMALL, "--scheduler", "model", "-o", "right.ppm"));
+    expect_done(sdgen("x", SMALL, "--cfg-scale", "7", "--scheduler", "model", "-o", "right.ppm"));
     write_scheduler(old, "StableDiffusionPipeline");
     expect_done(sdgen("x", SMALL, "-m", "m", "--scheduler", "model", "-o", "old.ppm"));
     assert_true(same_files("right.ppm", "old.ppm"));
@@ -679,6 +725,18 @@ static void test_lists(void **state)
     expect_done(run);
     assert_non_null(strstr(run->out, "UNet"));
     assert_non_null(strstr(run->out, "64x64"));
+    int lines = 0;
+    for (const char *line = run->out, *end; (end = strchr(line, '\n')); line = end + 1) {
+        lines++;
+        if (end - line > 80 && strncmp(line, "model: ", 7))
+            fail_msg("longer than 80 columns: %s", line);
+    }
+    assert_in_range(lines, 10, 24);
+    assert_non_null(strstr(run->out, "UNet kernels: "));
+    assert_null(strstr(run->out, "down_blocks"));
+    run = sdgen("--plan", "-v", "--backend", "cpu", SMALL); // operation by operation
+    expect_done(run);
+    assert_non_null(strstr(run->out, "down_blocks.1.resnets.0.conv1"));
     run = sdgen("--plan", "--cpu-mask", "generic", SMALL);
     expect_done(run);
     assert_non_null(strstr(run->out, "own kernels generic"));
@@ -696,6 +754,22 @@ static void test_lists(void **state)
     assert_null(strstr(run->out, "avx512"));
 #endif
     assert_int_equal(count_files(), 0);
+}
+
+// What was decided, and why.
+static void test_verbose(void **state)
+{
+    (void)state;
+    static const char *const said[] = {
+        "tokenizer: ",  "sampler: heun, as asked", "cpu: ", "planned peak: ", "predicts eps", "seconds: ",
+        "evaluations, "};
+    const struct run *run = sdgen("-v", "--backend", "cpu", SMALL, "--sampling-method", "heun", "x", "-o", "v.png");
+    expect_done(run);
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strstr(run->err, said[i]))
+            fail_msg("'%s' is missing in %s", said[i], run->err);
+    assert_string_equal(run->out, "");
+    unlink("v.png");
 }
 
 static double seconds(void)
@@ -904,6 +978,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_seed, enter, leave),
         cmocka_unit_test_setup_teardown(test_init_image, enter, leave),
         cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
+        cmocka_unit_test_setup_teardown(test_model_by_itself, enter, leave),
         cmocka_unit_test_setup_teardown(test_guidance_of_model, enter, leave),
         cmocka_unit_test_setup_teardown(test_other_factor, enter, leave),
         cmocka_unit_test_setup_teardown(test_other_channels, enter, leave),
@@ -912,6 +987,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_model_decides, enter, leave),
         cmocka_unit_test_setup_teardown(test_failures, enter, leave),
         cmocka_unit_test_setup_teardown(test_lists, enter, leave),
+        cmocka_unit_test_setup_teardown(test_verbose, enter, leave),
         cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),
         cmocka_unit_test_setup_teardown(test_terminal, enter, leave),
         cmocka_unit_test_setup_teardown(test_bench, enter, leave),

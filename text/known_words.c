@@ -1,0 +1,191 @@
+#include "text/known_words.h"
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "text/prompt_words.h"
+#include "text/tokenizer_unicode.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FILE_LIMIT = 16 << 20,
+    SHORTEST = 3,  // letters; "a", "of" and what is left of "don't" are not worth a word
+    LONGEST = 48,  // bytes; longer ones are shown as they are and have no neighbour
+    MOST_TOLD = 6, // words in a line
+};
+
+struct words {
+    const char **at; // [count] sorted
+    size_t count;
+};
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// Cuts `text` into its lines.
+static enum sdg_result words_create(const struct sdg_log *log, char *text, struct words *out)
+{
+    size_t most = 1;
+    for (const char *c = text; *c; c++)
+        most += *c == '\n';
+    *out = (struct words){.at = sdg_alloc_raw(log, most, sizeof *out->at, "the words that the model knows")};
+    if (!out->at)
+        return SDG_ERROR_MEMORY;
+    for (char *rest = text, *line; (line = strtok_r(rest, "\r\n", &rest)) != NULL;)
+        out->at[out->count++] = line;
+    qsort(out->at, out->count, sizeof *out->at, by_text);
+    return SDG_OK;
+}
+
+static bool is_known(const struct words *words, const char *word)
+{
+    return bsearch(&word, words->at, words->count, sizeof *words->at, by_text) != NULL;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+// Insertions, deletions, substitutions and exchanges of neighbours (Damerau 1964, each place changed once) between two
+// words of at most LONGEST bytes.
+static size_t distance(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+    size_t rows[3][LONGEST + 1], *before = rows[0], *last = rows[1], *row = rows[2];
+    for (size_t j = 0; j <= b_length; j++)
+        last[j] = j;
+    for (size_t i = 1; i <= a_length; i++) {
+        row[0] = i;
+        for (size_t j = 1; j <= b_length; j++) {
+            row[j] = least(least(last[j], row[j - 1]) + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = least(row[j], before[j - 2] + 1);
+        }
+        size_t *const free = before;
+        before = last;
+        last = row;
+        row = free;
+    }
+    return last[b_length];
+}
+
+// A known word that differs in a fourth of its letters at most; NULL if there is none.
+static const char *nearest(const struct words *words, const char *word)
+{
+    const char *best = NULL;
+    const size_t length = strlen(word);
+    size_t closest = length / 4 + 1;
+    for (size_t i = 0; length <= LONGEST && i < words->count; i++) {
+        const size_t other = strlen(words->at[i]);
+        if (other < SHORTEST || other > LONGEST)
+            continue;
+        const size_t d = distance(word, length, words->at[i], other);
+        if (d < closest) {
+            closest = d;
+            best = words->at[i];
+        }
+    }
+    return best;
+}
+
+// The next word of *text in lower case, as far as it fits; false at the end. Moves *text behind it.
+static bool next_word(const int32_t **text, const int32_t *end, char *out, size_t room, size_t *letters)
+{
+    size_t used = 0;
+    *letters = 0;
+    while (*text < end && sdg_char_class(**text) != SDG_CHAR_LETTER)
+        ++*text;
+    if (*text == end)
+        return false;
+    for (; *text < end && sdg_is_word_part(**text) && sdg_char_class(**text) != SDG_CHAR_NUMBER && **text != '_';
+         ++*text, ++*letters)
+        if (used + 5 <= room)
+            used += sdg_utf8_put(**text, (unsigned char *)out + used);
+    out[used] = 0;
+    return true;
+}
+
+// Blanks out the words in capitals that are no words.
+static void drop_syntax(char *prompt)
+{
+    static const char *const capitals[] = {"BREAK", "AND"};
+    const char *const end = prompt + strlen(prompt);
+    for (size_t i = 0; i < sizeof capitals / sizeof *capitals; i++)
+        for (const char *at = prompt; (at = sdg_prompt_find_word(prompt, at, end, capitals[i])) != NULL;)
+            memset(prompt + (at - prompt), ' ', strlen(capitals[i]));
+}
+
+struct line {
+    char text[400];
+    size_t used;
+    int count;
+};
+
+// Adds a word, once.
+static void add(struct line *line, const struct words *words, const char *word)
+{
+    char quoted[LONGEST + 8];
+    const char *const near = nearest(words, word);
+    snprintf(quoted, sizeof quoted, "'%.*s'", LONGEST, word);
+    if (strstr(line->text, quoted) || ++line->count > MOST_TOLD)
+        return;
+    line->used +=
+        (size_t)snprintf(line->text + line->used, sizeof line->text - line->used, "%s%s%s%s%s", line->used ? ", " : "",
+                         quoted, near ? " (nearest: " : "", near ? near : "", near ? ")" : "");
+    if (line->used >= sizeof line->text)
+        line->used = sizeof line->text - 1;
+}
+
+static void find_unknown(const struct words *words, const struct sdg_code_points *text, struct line *line)
+{
+    char word[LONGEST + 8];
+    size_t letters;
+    for (const int32_t *at = text->at, *end = at + text->count; next_word(&at, end, word, sizeof word, &letters);)
+        if (letters >= SHORTEST && !is_known(words, word))
+            add(line, words, word);
+}
+
+// The prompt as code points in lower case.
+static enum sdg_result normalize(const struct sdg_log *log, const char *prompt, bool plain, struct sdg_code_points *out)
+{
+    struct sdg_code_points raw = {0};
+    char *copy = sdg_strdup(log, prompt);
+    if (!copy)
+        return SDG_ERROR_MEMORY;
+    if (!plain)
+        drop_syntax(copy);
+    enum sdg_result result = sdg_utf8_decode(log, copy, strlen(copy), &raw);
+    if (result == SDG_OK)
+        result = sdg_normalize(log, raw.at, raw.count, out);
+    sdg_free(raw.at);
+    sdg_free(copy);
+    return result;
+}
+
+enum sdg_result sdg_known_words_tell(const struct sdg_log *log, const char *model, const char *path, const char *prompt,
+                                     bool plain)
+{
+    char *file = NULL;
+    struct words words = {0};
+    struct sdg_code_points text = {0};
+    struct line line = {0};
+    enum sdg_result result = sdg_file_read_text(log, path, FILE_LIMIT, &file);
+    if (result == SDG_OK)
+        result = words_create(log, file, &words);
+    if (result == SDG_OK)
+        result = normalize(log, prompt, plain, &text);
+    if (result == SDG_OK)
+        find_unknown(&words, &text, &line);
+    if (line.count)
+        sdg_say(log, SDG_LOG_INFO, "%s does not know the word%s %s%s: it draws something else", model,
+                line.count > 1 ? "s" : "", line.text, line.count > MOST_TOLD ? ", ..." : "");
+    sdg_free(text.at);
+    sdg_free(words.at);
+    sdg_free(file);
+    return result;
+}
