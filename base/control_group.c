@@ -8,6 +8,9 @@
 
 enum { LINE = 4096 };
 
+// On the heap: a small stack (ulimit -s) shall do.
+struct texts { char line[LINE], v1[LINE], v2[LINE], point[2 * LINE], folder[2 * LINE]; };
+
 // Cuts the text at the first `end` and returns what follows; NULL if there is none.
 static char *cut(char *text, const char *end)
 {
@@ -46,17 +49,16 @@ static void unescape(char *text)
 
 static FILE *open_below(const char *root, const char *path)
 {
-    char full[LINE];
+    char full[1024];
     return (size_t)snprintf(full, sizeof full, "%s%s", root, path) < sizeof full ? fopen(full, "r") : NULL;
 }
 
 // The group's path from a line of /proc/self/cgroup: "4:cpu,cpuacct:/a/b" of version 1, "0::/a/b" of version 2.
-static bool find_group(const char *root, const char *controller, bool v2, char path[LINE])
+static bool find_group(const char *root, const char *controller, bool v2, char line[LINE], char path[LINE])
 {
-    char line[LINE];
     bool found = false;
     FILE *file = open_below(root, "/proc/self/cgroup");
-    while (file && !found && fgets(line, sizeof line, file)) {
+    while (file && !found && fgets(line, LINE, file)) {
         cut(line, "\n");
         char *controllers = cut(line, ":"), *name = cut(controllers, ":");
         found = name && (v2 ? !*controllers : has_word(controllers, controller));
@@ -70,14 +72,14 @@ static bool find_group(const char *root, const char *controller, bool v2, char p
 
 // What is mounted may be a part of the hierarchy, `part`: in a container its own group, of which it may not know that
 // it is not the root, so a path that does not lie in there is the part itself.
-static void visit(const char *mount, const char *part, const char *path, bool v2, sdg_control_group_fn *fn, void *user)
+static void visit(const char *mount, const char *part, const char *path, bool v2, char folder[2 * LINE],
+                  sdg_control_group_fn *fn, void *user)
 {
     const size_t skipped = strcmp(part, "/") == 0 ? 0 : strlen(part);
     const bool inside =
         strncmp(path, part, skipped) == 0 && (path[skipped] == '/' || !path[skipped]) && !strstr(path + skipped, "/..");
-    char folder[2 * LINE];
-    const int length = snprintf(folder, sizeof folder, "%s%s", mount, inside ? path + skipped : "");
-    if ((size_t)length >= sizeof folder)
+    const int length = snprintf(folder, 2 * LINE, "%s%s", mount, inside ? path + skipped : "");
+    if (length >= 2 * LINE)
         return;
     const size_t top = strlen(mount);
     for (;;) {
@@ -109,21 +111,25 @@ static bool parse_mount(char *line, struct mount *m)
 
 void sdg_control_groups(const char *root, const char *controller, sdg_control_group_fn *fn, void *user)
 {
-    char line[LINE], v1_path[LINE], v2_path[LINE], point[2 * LINE];
-    const bool has_v1 = find_group(root, controller, false, v1_path), has_v2 = find_group(root, "", true, v2_path);
+    struct texts *t = malloc(sizeof *t);
+    if (!t)
+        return;
+    const bool has_v1 = find_group(root, controller, false, t->line, t->v1),
+               has_v2 = find_group(root, "", true, t->line, t->v2);
     FILE *file = open_below(root, "/proc/self/mountinfo");
-    while (file && fgets(line, sizeof line, file)) {
+    while (file && fgets(t->line, sizeof t->line, file)) {
         struct mount m;
-        if (!parse_mount(line, &m))
+        if (!parse_mount(t->line, &m))
             continue;
         const bool v2 = strcmp(m.type, "cgroup2") == 0,
                    v1 = strcmp(m.type, "cgroup") == 0 && has_word(m.options, controller);
-        snprintf(point, sizeof point, "%s%s", root, m.point);
+        snprintf(t->point, sizeof t->point, "%s%s", root, m.point);
         if ((v2 && has_v2) || (v1 && has_v1))
-            visit(point, m.part, v2 ? v2_path : v1_path, v2, fn, user);
+            visit(t->point, m.part, v2 ? t->v2 : t->v1, v2, t->folder, fn, user);
     }
     if (file)
         fclose(file);
+    free(t);
 }
 
 // ---- processors ----
@@ -131,7 +137,7 @@ void sdg_control_groups(const char *root, const char *controller, sdg_control_gr
 // The file's numbers: true if it has `count`, which "max" is not.
 static bool read_numbers(const char *folder, const char *name, int count, double *numbers)
 {
-    char path[2 * LINE + 64];
+    char path[LINE + 64];
     int found = 0;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *file = fopen(path, "r");

@@ -195,6 +195,12 @@ static size_t resource_free(int resource, const char *used, size_t margin)
     return (size_t)limit.rlim_cur > held ? (size_t)limit.rlim_cur - held : 0;
 }
 
+size_t sdg_platform_stack(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? (size_t)limit.rlim_cur : SIZE_MAX;
+}
+
 struct limit {
     size_t bytes; // SIZE_MAX: none
     const char *name;

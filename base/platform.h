@@ -19,6 +19,9 @@ size_t sdg_platform_memory(void);
 // and v2, up to the root) and of its own limit the narrowest. SIZE_MAX = no limit is known. *limit gets words that
 // end "150 MiB ...": "are free in the control group (...)", a static string; NULL is fine.
 size_t sdg_platform_memory_free(const char **limit);
+
+// How many bytes the stack of the first thread, and of threads that ask for none, may take (ulimit -s); SIZE_MAX: any.
+size_t sdg_platform_stack(void);
 // The part of it that control groups say; their files are looked for under `root`, "" but in tests.
 size_t sdg_platform_groups_free(const char *root);
 // Bytes that it can still allocate, touched or not, under the limits of address space and data, less a margin for what

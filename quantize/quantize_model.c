@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/threads.h"
+#include "formats/kinds.h"
 #include "formats/stored.h"
 #include "quant/gptq.h"
 #include "quant/layer_hessians.h"
@@ -334,9 +335,11 @@ static enum sdg_result report(const struct quantizer *q, const struct sdg_quant_
 
 static enum sdg_result open_model(struct quantizer *q)
 {
-    if (sdg_path_kind(q->params->model) == SDG_PATH_FILE)
+    if (sdg_path_kind(q->params->model) == SDG_PATH_FILE) {
+        SDG_TRY(sdg_check_file_kind(&q->log, q->params->model));
         return sdg_fail(&q->log, SDG_ERROR_UNSUPPORTED,
                         "%s: is a single file; quantized models are made of diffusers folders", q->params->model);
+    }
     SDG_TRY(sdg_model_open(&q->log, q->params->model, &q->model));
     if (q->model->unet_config.quantization.present)
         return sdg_fail(&q->log, SDG_ERROR_INPUT, "%s: is quantized already (%s): start from the full-precision model",

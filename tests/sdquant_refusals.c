@@ -84,6 +84,9 @@ static void parameters_that_are_wrong(void **state)
     params = params_for(out, "w8a8-static", &o);
     params.model = statistics_path;
     refused(&params, &o, SDG_ERROR_UNSUPPORTED, "single file");
+    o = (struct outcome){0};
+    params.model = SDG_SOURCE_DIR "/README.md";
+    refused(&params, &o, SDG_ERROR_INPUT, "text file");
     free(out);
 }
 

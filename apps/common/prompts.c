@@ -19,11 +19,16 @@ static char *without_mark(char *text)
     return text + (strncmp(text, byte_order_mark, length) == 0 ? length : 0);
 }
 
+// By its mark, or because of nearly all units one half is zero, the same one, as in texts of Latin letters.
 static bool is_utf16(const char *text, size_t size)
 {
-    return size >= 2 &&
-        (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0 ||
-         (size % 2 == 0 && !text[0] != !text[1]));
+    if (size >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0))
+        return true;
+    size_t zero[2] = {0};
+    for (size_t i = 0; i + 1 < size; i += 2)
+        if (!text[i] != !text[i + 1])
+            zero[!text[i + 1]]++;
+    return size >= 2 && size % 2 == 0 && (zero[0] > zero[1] ? zero[0] : zero[1]) * 4 > size / 2 * 3;
 }
 
 static enum sdg_result read_text(struct app_ui *ui, const char *path, char **text)

@@ -1,6 +1,7 @@
 #define VOLK_IMPLEMENTATION
 #include "backend/vulkan/vk_device.h"
 
+#include "base/platform.h"
 #include "shaders/shaders.h"
 
 #include <stdio.h>
@@ -118,10 +119,19 @@ static VkResult create_instance(struct sdg_vk_validation *validation, VkInstance
     return vkCreateInstance(&info, NULL, out);
 }
 
+enum { DRIVER_STACK_KIB = 256 }; // the loader and lavapipe end with a segmentation fault at 64
+
 // With the lock held.
 static enum sdg_result open_instance(const struct sdg_log *log, enum sdg_log_level level,
                                      struct sdg_vk_validation *validation, VkInstance *out)
 {
+    const size_t stack = sdg_platform_stack() >> 10;
+    if (stack < DRIVER_STACK_KIB) {
+        sdg_say(log, level,
+                "vulkan: drivers need a stack of %d KiB, the limit is %zu (ulimit -s); else use --backend cpu",
+                DRIVER_STACK_KIB, stack);
+        return SDG_ERROR_DEVICE;
+    }
     SDG_TRY(open_loader(log, level));
     if (validation && !has_layer(validation_layer)) {
         sdg_say(log, level, "vulkan: validation was asked for, but the layer %s is not installed", validation_layer);

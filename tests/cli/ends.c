@@ -141,6 +141,20 @@ static void test_file_size(void **state)
 }
 
 #if !defined(__SANITIZE_ADDRESS__)
+// A small stack does for the processor; Vulkan's drivers would end with a signal.
+static void test_small_stack(void **state)
+{
+    (void)state;
+    char *arguments[] = {SDGEN_PROGRAM, "x", "-W", "64", "-H", "64", "--steps", "1", "-o", "a.ppm", NULL, NULL, NULL};
+    expect(limited(RLIMIT_STACK, 128 << 10, arguments), 0, "64 x 64", 1);
+    unlink("a.ppm");
+    arguments[10] = "--backend";
+    arguments[11] = "vulkan";
+    const struct run *run = limited(RLIMIT_STACK, 128 << 10, arguments);
+    if (run->status != 1) // 1: this build has no Vulkan
+        expect(run, 3, "ulimit -s", 0);
+}
+
 // Under a limit of address space or data there is a picture, or a word about memory before the first step.
 static void test_memory_limits(void **state)
 {
@@ -201,10 +215,10 @@ static void test_file_shrinks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_between_operations), cmocka_unit_test(test_twice), cmocka_unit_test(test_ignored),
+        cmocka_unit_test(test_between_operations), cmocka_unit_test(test_twice),         cmocka_unit_test(test_ignored),
         cmocka_unit_test(test_file_size),
 #if !defined(__SANITIZE_ADDRESS__)
-        cmocka_unit_test(test_memory_limits),
+        cmocka_unit_test(test_small_stack),        cmocka_unit_test(test_memory_limits),
 #endif
         cmocka_unit_test(test_file_shrinks),
     };

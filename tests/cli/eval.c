@@ -276,6 +276,7 @@ static void test_mistakes(void **state)
     } files[] = {
         {"a\r\n\r\ncaf\xe9\r\n", "line 3 is not UTF-8", 11, 2},
         {"a\0b", "zero byte", 3, 2},
+        {"a\0b\n", "zero byte", 4, 2},
         {"\xff\xfe"
          "a\0",
          "UTF-16", 4, 2},
