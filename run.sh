@@ -15,7 +15,7 @@ grep -qs '^SDG_BUILD_TESTS:BOOL=ON' "$root/build/CMakeCache.txt" && tests=ON
 prepare_build "$root/build" -DCMAKE_BUILD_TYPE=Release -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=$tests
 [ -x "$root/build/bin/sdgen" ] || prepare_say "building (once)"
 # The programs and the library, so that everything the README names is there; tests only with test.sh.
-prepare_quietly "$root/build/build.log" ninja -C "$root/build" programs || exit 1
+prepare_quietly building "$root/build/build.log" ninja -C "$root/build" programs || exit 1
 prepare_tokenizer "$@"
 prepare_unlock
 exec "$root/build/bin/sdgen" "$@"

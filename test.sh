@@ -48,7 +48,7 @@ run() {
     name=$1 folder=$2
     shift 2
     prepare_say "building $name"
-    if ! prepare_quietly "$folder/build.log" ninja -C "$folder"; then
+    if ! prepare_quietly building "$folder/build.log" ninja -C "$folder"; then
         failed=$((failed + 1))
         return 0
     fi

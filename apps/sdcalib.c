@@ -1,11 +1,14 @@
 // sdcalib: records what a model's activations look like at every denoising step, on one machine or on many.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/output.h"
 #include "common/frame.h"
 #include "common/prompts.h"
+#include "common/report.h"
 #include "sdgen/calibrate.h"
 
 struct values {
@@ -91,17 +94,53 @@ static enum sdg_result read_shard(struct app_ui *ui, const char *text, int *shar
     return SDG_OK;
 }
 
+struct talk {
+    struct app_ui *ui;
+    struct timespec begin; // of the first prompt seen, which with --resume is not the first one
+    int first;             // its number; negative before it
+    int told;              // the last one that was said to be done
+};
+
+// Seconds for the prompts to come, from those of the ones that were done; negative if none was.
+static double seconds_left(const struct talk *talk, const struct sdg_progress *p)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const double spent = (double)(now.tv_sec - talk->begin.tv_sec) + 1e-9 * (double)(now.tv_nsec - talk->begin.tv_nsec),
+                 done = p->image - talk->first + (double)p->step / p->steps;
+    return done > 0 ? spent / done * (p->images - talk->first - done) : -1;
+}
+
+// On a terminal a bar over all prompts, else a line for each.
 static bool on_progress(void *user, const struct sdg_progress *progress)
 {
-    struct app_ui *ui = user;
-    if (progress->step == progress->steps && !strcmp(progress->stage, "sample"))
-        app_say(ui, SDG_LOG_INFO, "prompt %d of %d done", progress->image + 1, progress->images);
+    struct talk *talk = user;
+    if (strcmp(progress->stage, "sample") || progress->steps <= 0)
+        return !app_interrupted();
+    if (talk->first < 0) {
+        talk->first = progress->image;
+        clock_gettime(CLOCK_MONOTONIC, &talk->begin);
+    }
+    const double left = seconds_left(talk, progress);
+    if (talk->ui->terminal)
+        app_progress(talk->ui,
+                     &(struct sdg_progress){.stage = "collect",
+                                            .step = progress->image * progress->steps + progress->step,
+                                            .steps = progress->images * progress->steps,
+                                            .seconds_step = progress->seconds_step,
+                                            .seconds_left = left});
+    else if (progress->step == progress->steps && progress->image > talk->told) {
+        talk->told = progress->image;
+        app_say(talk->ui, SDG_LOG_INFO, "prompt %d of %d done, %.0f %s left", progress->image + 1, progress->images,
+                left < 90 ? left : left / 60, left < 90 ? "s" : "min");
+    }
     return !app_interrupted();
 }
 
 static enum sdg_result collect(struct app_ui *ui, const struct values *values, const struct app_prompts *prompts)
 {
     struct sdg_pipeline *pipeline = NULL;
+    struct talk talk = {.ui = ui, .first = -1, .told = -1};
     const struct sdg_pipeline_params params = {
         .model = values->model,
         .backend = values->backend,
@@ -125,7 +164,7 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
                      .seed = (uint64_t)values->seed,
                      .rng = values->rng,
                      .progress = on_progress,
-                     .progress_user = ui},
+                     .progress_user = &talk},
     };
     enum sdg_result result = read_shard(ui, values->shard, &collect_params.shard, &collect_params.shards);
     if (result == SDG_OK)
@@ -137,6 +176,7 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
     app_signals_cancellable(true);
     if (result == SDG_OK)
         result = sdg_collect(pipeline, &collect_params);
+    app_progress_end(ui);
     sdg_pipeline_destroy(&pipeline);
     if (result == SDG_ERROR_CANCELLED)
         app_say(ui, SDG_LOG_INFO, "interrupted; what is complete is in %s, go on with --resume", values->output);
@@ -161,6 +201,7 @@ struct show {
     FILE *html; // NULL = none
     bool rows;  // print row by row
     size_t sites, related, strongly;
+    bool out_of_memory;
 };
 
 static void show_info(void *user, const struct sdg_collected_info *info)
@@ -169,38 +210,69 @@ static void show_info(void *user, const struct sdg_collected_info *info)
     printf("model %s, %s, %d steps, %zu rows\n%s\nshard %d/%d, %zu of %zu prompts, %zu sites\n", info->model,
            info->sampler, info->steps, info->rows, info->settings, info->shard, info->shards, info->prompts_done,
            info->prompts, info->sites);
-    if (s->html)
-        fprintf(s->html, "<p>model %s, %s, %d steps, %zu of %zu prompts, %zu sites. %s</p>\n", info->model,
-                info->sampler, info->steps, info->prompts_done, info->prompts, info->sites, info->settings);
+    if (!s->html)
+        return;
+    fputs("<p class=\"quiet\">model ", s->html);
+    report_text(s->html, info->model);
+    fprintf(s->html, ", %s, %d steps, %zu of %zu prompts, %zu sites. ", info->sampler, info->steps, info->prompts_done,
+            info->prompts, info->sites);
+    report_text(s->html, info->settings);
+    fputs("</p>\n", s->html);
 }
 
-// Minimum, maximum and the 99.9 % magnitude over t, as one small drawing.
-static void draw_site(FILE *html, const struct sdg_collected_site *site)
+// What the lines of a drawing are, and what the legend calls them.
+static const char *const line_names[] = {"minimum", "maximum", "99.9 % of the magnitudes lie below"};
+enum { LINES = sizeof line_names / sizeof *line_names };
+
+static void begin_page(FILE *html)
 {
-    enum { WIDTH = 300, HEIGHT = 110 };
-    double low = 0, high = 0, last = 1;
-    for (size_t r = 0; r < site->rows; r++) {
-        low = site->min[r] < low ? site->min[r] : low;
-        high = site->max[r] > high ? site->max[r] : high;
-        last = site->timesteps[r] > last ? site->timesteps[r] : last;
-    }
-    double scale = high > low ? HEIGHT / (high - low) : 1;
-    const struct {
-        const float *values;
-        const char *color;
-    } lines[] = {{site->min, "#2a6"}, {site->max, "#26a"}, {site->typical, "#c62"}};
-    fprintf(html,
-            "<figure><svg width='%d' height='%d' viewBox='0 0 %d %d'><line x1='0' x2='%d' y1='%.1f' y2='%.1f' "
-            "stroke='#ccc'/>",
-            WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, high * scale, high * scale);
-    for (size_t l = 0; l < sizeof lines / sizeof *lines; l++) {
-        fprintf(html, "<polyline fill='none' stroke='%s' points='", lines[l].color);
+    report_begin(html, "Activation ranges over the timestep");
+    fputs(
+        "<p>What each layer's input was while pictures were drawn, in the units of the activations themselves. Drawing "
+        "begins on the left, at the largest timestep, and ends on the right. r: correlation of timestep and "
+        "range.</p>\n",
+        html);
+    report_legend(html, line_names, LINES);
+}
+
+static bool draw_site(FILE *html, const struct sdg_collected_site *site)
+{
+    const float *const values[LINES] = {site->min, site->max, site->typical};
+    struct report_line lines[LINES];
+    double *y = calloc(LINES * site->rows + 1, sizeof *y), low = 0, high = 0, first = 1;
+    if (!y)
+        return false;
+    for (size_t l = 0; l < LINES; l++) {
         for (size_t r = 0; r < site->rows; r++)
-            fprintf(html, "%.1f,%.1f ", site->timesteps[r] / last * WIDTH, (high - lines[l].values[r]) * scale);
-        fputs("'/>", html);
+            y[l * site->rows + r] = (double)values[l][r];
+        lines[l] = (struct report_line){site->timesteps, y + l * site->rows, site->rows,
+                                        report_color(l), report_dash(l),     line_names[l]};
     }
-    fprintf(html, "</svg><figcaption>%s<br>%s, %.3g to %.3g, r = %.2f</figcaption></figure>\n", site->name, site->kind,
-            low, high, site->correlation);
+    for (size_t r = 0; r < site->rows; r++) {
+        low = fmin(low, (double)site->min[r]);
+        high = fmax(high, (double)site->max[r]);
+        first = fmax(first, site->timesteps[r]);
+    }
+    fputs("<figure style=\"width:284px\">", html);
+    report_chart(html,
+                 &(struct report_chart){.width = 284,
+                                        .height = 160,
+                                        .small = true,
+                                        .x_label = "timestep t",
+                                        .x_name = "t",
+                                        .whole_x = true,
+                                        .x_min = first,
+                                        .x_max = 0,
+                                        .lines = lines,
+                                        .line_count = LINES});
+    fputs("<figcaption>", html);
+    report_text(html, site->name);
+    fputs("<br/>", html);
+    report_text(html, site->kind);
+    fprintf(html, ", %zu channels, %.3g to %.3g, r = %.2f</figcaption></figure>\n", site->channels, low, high,
+            site->correlation);
+    free(y);
+    return true;
 }
 
 static void show_site(void *user, const struct sdg_collected_site *site)
@@ -221,7 +293,7 @@ static void show_site(void *user, const struct sdg_collected_site *site)
     printf("%-74s %-9s %5zu channels %10.4g .. %-10.4g r %5.2f\n", site->name, site->kind, site->channels, (double)low,
            (double)high, site->correlation);
     if (s->html)
-        draw_site(s->html, site);
+        s->out_of_memory |= !draw_site(s->html, site);
 }
 
 static enum sdg_result run_show(struct app_ui *ui, const struct values *values, const char *path)
@@ -233,15 +305,15 @@ static enum sdg_result run_show(struct app_ui *ui, const struct values *values, 
         return result;
     show.html = output ? sdg_output_file(output) : NULL;
     if (show.html)
-        fputs("<!DOCTYPE html><meta charset='utf-8'><title>sdcalib</title><style>body{font:14px "
-              "sans-serif;margin:2em}figure{display:inline-block;margin:8px}figcaption{font-size:11px;max-width:300px;"
-              "overflow-wrap:anywhere}</style>\n<h1>Activation ranges over the timestep</h1><p>Green: minimum, blue: "
-              "maximum, orange: 99.9 % of the magnitudes lie below. t = 0 is left.</p>\n",
-              show.html);
+        begin_page(show.html);
     result = sdg_collect_show(app_log_of(ui), path, values->site, show_info, show_site, &show);
     if (result == SDG_OK && show.sites)
         printf("%zu of %zu sites have |r| > 0.5 between timestep and range, %zu have |r| > 0.7\n", show.related,
                show.sites, show.strongly);
+    if (result == SDG_OK && show.out_of_memory)
+        result = app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the drawings");
+    if (show.html)
+        report_end(show.html);
     if (values->html && result == SDG_OK)
         return sdg_output_commit(&output);
     sdg_output_discard(&output);

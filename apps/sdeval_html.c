@@ -1,5 +1,5 @@
-// The results as a page: tables, latents over the steps, maps of the sites, their intervals over the timestep,
-// pictures.
+// The results as a page: pictures, tables, outputs and latents over the steps, maps of the sites, their intervals.
+// Wherever there is time it runs as it does when a picture is drawn: from left to right.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,22 +36,26 @@ static void write_settings(FILE *file, const struct sdg_evaluation *e)
     fputs("</p>\n", file);
 }
 
+static void write_names(FILE *file, const struct sdg_evaluation *e, size_t i)
+{
+    const struct sdg_evaluation_model *m = &e->model[i];
+    fputs("<tr><td>", file);
+    report_text(file, m->name);
+    fprintf(file, "%s</td><td class=\"text\">", i ? "" : " (reference)");
+    report_text(file, m->scheme);
+    fprintf(file, "%s</td>", m->corrected ? ", corrected" : "");
+}
+
 static void write_table(FILE *file, const struct sdg_evaluation *e)
 {
-    fputs("<div class=\"wide\"><table><thead><tr><th>model</th><th>scheme</th><th>outputs<br/>SQNR "
-          "dB</th><th>latent<br/>SQNR dB</th><th>mean of<br/>pictures</th><th>latent<br/>MSE</th><th>PSNR "
-          "dB</th><th>PSNR dB<br/>pooled</th><th>SSIM</th>"
-          "<th>a step<br/>ms</th><th>a "
-          "picture<br/>s</th><th>planned<br/>MiB</th><th>resident<br/>MiB</th><th>weights<br/>MiB</th></tr></"
-          "thead><tbody>\n",
+    fputs("<h2>How near the reference</h2>\n<div class=\"wide\"><table><thead><tr><th>model</th><th "
+          "class=\"text\">scheme</th><th>outputs<br/>SQNR dB</th><th>latent<br/>SQNR dB</th><th>mean "
+          "of<br/>pictures dB</th><th>latent<br/>MSE</th><th>PSNR<br/>dB</th><th>PSNR "
+          "pooled<br/>dB</th><th>SSIM<br/>0 to 1</th></tr></thead><tbody>\n",
           file);
     for (size_t i = 0; i <= e->models; i++) {
         const struct sdg_evaluation_model *m = &e->model[i];
-        fputs("<tr><td>", file);
-        report_text(file, m->name);
-        fprintf(file, "%s</td><td class=\"text\">", i ? "" : " (reference)");
-        report_text(file, m->scheme);
-        fprintf(file, "%s</td>", m->corrected ? ", corrected" : "");
+        write_names(file, e, i);
         write_cell(file, "%.2f", m->output);
         write_cell(file, "%.2f", m->latent_sqnr[e->steps - 1]);
         write_cell(file, "%.2f", m->sqnr);
@@ -59,6 +63,24 @@ static void write_table(FILE *file, const struct sdg_evaluation *e)
         write_cell(file, "%.2f", m->psnr);
         write_cell(file, "%.2f", m->psnr_pooled);
         write_cell(file, "%.4f", m->ssim);
+        fputs("</tr>\n", file);
+    }
+    fputs("</tbody></table></div>\n<p class=\"quiet\">Outputs: of the network on the reference's own latents, mean "
+          "over the timesteps. SQNR: power of the reference's latent over that of the difference, after the last step, "
+          "summed over all pictures, and the mean of their own. PSNR and SSIM: means over the "
+          "pictures, 8 bit; pooled: of the mean squared difference.</p>\n",
+          file);
+}
+
+static void write_costs(FILE *file, const struct sdg_evaluation *e)
+{
+    fputs("<h2>Time and memory</h2>\n<div class=\"wide\"><table><thead><tr><th>model</th><th "
+          "class=\"text\">scheme</th><th>a step<br/>ms</th><th>a picture<br/>s</th><th>planned<br/>MiB</th><th>resident"
+          "<br/>MiB</th><th>weights<br/>MiB</th></tr></thead><tbody>\n",
+          file);
+    for (size_t i = 0; i <= e->models; i++) {
+        const struct sdg_evaluation_model *m = &e->model[i];
+        write_names(file, e, i);
         write_cell(file, "%.2f", m->seconds_step * 1000);
         write_cell(file, "%.3f", m->seconds_picture);
         write_cell(file, "%.1f", (double)m->peak_planned / MIB);
@@ -66,12 +88,9 @@ static void write_table(FILE *file, const struct sdg_evaluation *e)
         write_cell(file, "%.1f", (double)m->weight_bytes / MIB);
         fputs("</tr>\n", file);
     }
-    fputs("</tbody></table></div>\n<p class=\"quiet\">Outputs: of the network on the reference's own latents, mean "
-          "over the timesteps. SQNR: power of the reference's latent over that of the difference, after the last step, "
-          "summed over all pictures, and the mean of their own. PSNR and SSIM: means over the "
-          "pictures, 8 bit; pooled: of the mean squared difference. Steps and pictures are medians. Planned: networks "
-          "and their buffers at the peak; resident: the whole process while "
-          "the model drew.</p>\n",
+    fputs("</tbody></table></div>\n<p class=\"quiet\">Steps and pictures are medians. Planned: networks and their "
+          "buffers "
+          "at the peak; resident: the whole process while the model drew.</p>\n",
           file);
 }
 
@@ -86,10 +105,13 @@ static bool write_lines(FILE *file, const struct sdg_evaluation *e, struct repor
     if (!lines)
         return false;
     for (size_t i = 0; i < e->models; i++)
-        lines[i] = (struct report_line){x, values(&e->model[i + 1]), count, report_color(i), report_dash(i)};
+        lines[i] = (struct report_line){
+            x, values(&e->model[i + 1]), count, report_color(i), report_dash(i), e->model[i + 1].name};
     chart.lines = lines;
     chart.line_count = e->models;
+    fputs("<div class=\"wide\">", file);
     report_chart(file, &chart);
+    fputs("</div>\n", file);
     free(lines);
     return true;
 }
@@ -107,22 +129,26 @@ static bool write_outputs(FILE *file, const struct sdg_evaluation *e, const char
 {
     if (!e->output_runs)
         return true;
-    double last = 0;
+    double first = 1;
     for (size_t i = 0; i < e->calls; i++)
-        last = fmax(last, e->timesteps[i]);
+        first = fmax(first, e->timesteps[i]);
     fprintf(file,
             "<h2>Outputs over the timestep</h2>\n<p>What the networks answer to the reference's own latents, in %zu of "
-            "the pictures: the errors of single steps, before they feed on themselves.</p>\n",
+            "the pictures: the errors of single steps, before they feed on themselves. Drawing begins on the left, at "
+            "the largest "
+            "timestep.</p>\n",
             e->output_runs);
     report_legend(file, names, e->models);
     return write_lines(file, e,
                        (struct report_chart){.width = 900,
                                              .height = 380,
-                                             .x_label = "t",
-                                             .y_label = "SQNR dB",
+                                             .x_label = "timestep t, from noise to picture",
+                                             .y_label = "SQNR, dB",
+                                             .x_name = "t",
+                                             .unit = "dB",
                                              .whole_x = true,
-                                             .x_min = 0,
-                                             .x_max = last > 0 ? last : 1},
+                                             .x_min = first,
+                                             .x_max = 0},
                        e->timesteps, e->calls, outputs_of);
 }
 
@@ -139,7 +165,9 @@ static bool write_latents(FILE *file, const struct sdg_evaluation *e, const char
                              (struct report_chart){.width = 900,
                                                    .height = 380,
                                                    .x_label = "step",
-                                                   .y_label = "SQNR dB",
+                                                   .y_label = "SQNR, dB",
+                                                   .x_name = "step",
+                                                   .unit = "dB",
                                                    .whole_x = true,
                                                    .x_min = 1,
                                                    .x_max = e->steps},
@@ -188,17 +216,29 @@ static void find_range(const struct sdg_evaluation *e, double *low, double *high
         *high = *low + 5;
 }
 
-enum { TITLE_BYTES = 200 };
+enum { TITLE_BYTES = 800, TITLE_CALLS = 24 };
 
-// What the pointer shows on a row: the site and the model's total.
+// What the pointer shows on a row: the site, the model's total, and its numbers, of many runs some.
+static void make_title(const struct sdg_evaluation *e, const struct sdg_evaluation_model *m, size_t i,
+                       char text[static TITLE_BYTES])
+{
+    const struct sdg_evaluation_interval *site = &m->sites[i];
+    if (!site->bits) {
+        snprintf(text, TITLE_BYTES, "%.150s: not quantized", e->site[i].name);
+        return;
+    }
+    int length = snprintf(text, TITLE_BYTES, "%.150s: %.2f dB in all", e->site[i].name, site->total);
+    const size_t stride = (e->calls + TITLE_CALLS - 1) / TITLE_CALLS;
+    for (size_t c = 0; c < e->calls; c += stride)
+        length += snprintf(text + length, (size_t)(TITLE_BYTES - length), "%st %.0f: %.1f",
+                           c / stride % 6 ? ", " : "\n", e->timesteps[c], site->sqnr[c]);
+}
+
 static void make_titles(const struct sdg_evaluation *e, const struct sdg_evaluation_model *m, char (*room)[TITLE_BYTES],
                         const char **titles)
 {
     for (size_t i = 0; i < e->sites; i++) {
-        if (m->sites[i].bits)
-            snprintf(room[i], TITLE_BYTES, "%.150s: %.2f dB", e->site[i].name, m->sites[i].total);
-        else
-            snprintf(room[i], TITLE_BYTES, "%.150s: not quantized", e->site[i].name);
+        make_title(e, m, i, room[i]);
         titles[i] = room[i];
     }
 }
@@ -212,7 +252,12 @@ static bool write_map(FILE *file, const struct sdg_evaluation *e, const struct s
     bool drawn = room && titles && values;
     if (drawn) {
         make_titles(e, m, room, titles);
+        char first[32], last[32];
+        snprintf(first, sizeof first, "t = %.0f", e->timesteps[0]);
+        snprintf(last, sizeof last, "%.0f", e->timesteps[e->calls - 1]);
         const struct report_map map = {.rows = e->sites,
+                                       .left = first,
+                                       .right = e->calls > 1 ? last : NULL,
                                        .columns = e->calls,
                                        .values = values,
                                        .row_names = names,
@@ -296,8 +341,8 @@ static size_t add_lines(const struct sdg_evaluation *e, size_t site, struct draw
             double *y = d->values + count * d->room;
             for (size_t i = 0; i < points; i++)
                 y[i] = (double)bounds[i];
-            d->lines[count++] =
-                (struct report_line){dense ? d->x : e->timesteps, y, points, report_color(m - 1), report_dash(m - 1)};
+            d->lines[count++] = (struct report_line){
+                dense ? d->x : e->timesteps, y, points, report_color(m - 1), report_dash(m - 1), e->model[m].name};
         }
     }
     return count;
@@ -309,8 +354,8 @@ static size_t add_bands(const struct sdeval_range *range, struct drawing *d, str
         return 0;
     for (size_t i = 0; i < range->rows; i++)
         d->narrow[i] = -range->typical[i] > range->min[i] ? -range->typical[i] : range->min[i];
-    bands[0] = (struct report_band){range->timesteps, range->min, range->max, range->rows, "#e3e6ea"};
-    bands[1] = (struct report_band){range->timesteps, d->narrow, range->typical, range->rows, "#cfd4da"};
+    bands[0] = (struct report_band){range->timesteps, range->min, range->max, range->rows, false, "calibrated"};
+    bands[1] = (struct report_band){range->timesteps, d->narrow, range->typical, range->rows, true, "99.9 % of them"};
     return 2;
 }
 
@@ -319,11 +364,14 @@ static void write_interval(FILE *file, const struct sdg_evaluation *e, size_t si
 {
     struct report_band bands[2];
     const struct report_chart chart = {
-        .width = 236,
-        .height = 120,
+        .width = 284,
+        .height = 150,
         .small = true,
-        .x_min = 0,
-        .x_max = 999,
+        .x_label = "timestep t",
+        .x_name = "t",
+        .whole_x = true,
+        .x_min = 999,
+        .x_max = 0,
         .lines = d->lines,
         .line_count = add_lines(e, site, d),
         .bands = bands,
@@ -331,7 +379,7 @@ static void write_interval(FILE *file, const struct sdg_evaluation *e, size_t si
     };
     if (!chart.line_count)
         return;
-    fputs("<figure style=\"width:236px\">", file);
+    fputs("<figure style=\"width:284px\">", file);
     report_chart(file, &chart);
     fputs("<figcaption>", file);
     report_text(file, e->site[site].name);
@@ -353,8 +401,10 @@ static bool write_intervals(FILE *file, const struct sdg_evaluation *e, const st
     d.x = calloc(SDG_EVALUATION_TIMES, sizeof *d.x);
     d.values = calloc(2 * e->models * d.room, sizeof *d.values);
     d.narrow = calloc(rows, sizeof *d.narrow);
-    fputs("<h2>Intervals over the timestep</h2>\n<p>The least and the largest value that have a code, t = 0 on the "
-          "left, 999 on the right; of dynamic models the mean over the same pictures.",
+    fputs("<h2>Intervals over the timestep</h2>\n<p>The least and the largest value that have a code, in the "
+          "units of the activations themselves; drawing begins on the left, at t = 999, and ends on the right. Of "
+          "dynamic "
+          "models the mean over the same pictures.",
           file);
     if (statistics->count)
         fprintf(file,
@@ -379,34 +429,66 @@ static bool write_intervals(FILE *file, const struct sdg_evaluation *e, const st
 
 // -------------------------------------------------------------------------------------------------- pictures
 
+enum { GAIN = 8 };
+
+// How far the values of two pictures of equal size are apart, times GAIN; *largest of 255, before that.
+static enum sdg_result make_difference(struct app_ui *ui, const struct sdg_image *a, const struct sdg_image *b,
+                                       struct sdg_image **out, int *largest)
+{
+    enum sdg_result result = sdg_image_create(a->width, a->height, out);
+    if (result != SDG_OK)
+        return app_fail(ui, result, "not enough memory for a difference picture");
+    for (size_t i = 0; i < 3 * (size_t)a->width * (size_t)a->height; i++) {
+        int d = abs(a->pixels[i] - b->pixels[i]);
+        *largest = d > *largest ? d : *largest;
+        (*out)->pixels[i] = (uint8_t)(d * GAIN > 255 ? 255 : d * GAIN);
+    }
+    return SDG_OK;
+}
+
+// A model's picture and beside it what is different.
+static enum sdg_result write_pair(struct app_ui *ui, FILE *file, const struct sdg_evaluation *e, size_t m, size_t i)
+{
+    const struct sdg_evaluation_model *model = &e->model[m];
+    struct sdg_image *difference;
+    int largest = 0;
+    enum sdg_result result = make_difference(ui, e->model[0].pictures[i], model->pictures[i], &difference, &largest);
+    if (result != SDG_OK)
+        return result;
+    fputs("<figure><div class=\"pair\">", file);
+    result = report_picture(ui, file, model->pictures[i], e->prompts[i]);
+    if (result == SDG_OK)
+        result = report_picture(ui, file, difference, "difference");
+    fputs("</div><figcaption>", file);
+    report_text(file, model->name);
+    if (isfinite(model->run_psnr[i]))
+        fprintf(file, ": PSNR %.2f dB, SSIM %.3f; difference at most %d of 255, shown times %d", model->run_psnr[i],
+                model->run_ssim[i], largest, GAIN);
+    else
+        fputs(": equal", file);
+    fputs("</figcaption></figure>\n", file);
+    sdg_image_destroy(&difference);
+    return result;
+}
+
 static enum sdg_result write_pictures(struct app_ui *ui, FILE *file, const struct sdg_evaluation *e)
 {
     enum sdg_result result = SDG_OK;
     if (!e->pictures)
         return SDG_OK;
-    fputs("<h2>Pictures</h2>\n<div class=\"wide\"><table class=\"pictures\"><thead><tr>", file);
-    for (size_t m = 0; m <= e->models; m++) {
-        fputs("<th>", file);
-        report_text(file, e->model[m].name);
-        fputs("</th>", file);
-    }
-    fputs("</tr></thead><tbody>\n", file);
+    fputs("<h2>Pictures</h2>\n", file);
     for (size_t i = 0; i < e->pictures && result == SDG_OK; i++) {
-        fputs("<tr>", file);
-        for (size_t m = 0; m <= e->models && result == SDG_OK; m++) {
-            fputs("<td>", file);
-            result = report_picture(ui, file, e->model[m].pictures[i], e->prompts[i]);
-            if (!m)
-                report_text(file, e->prompts[i]);
-            else if (isfinite(e->model[m].run_psnr[i]))
-                fprintf(file, "%.2f dB, SSIM %.3f", e->model[m].run_psnr[i], e->model[m].run_ssim[i]);
-            else
-                fputs("equal", file);
-            fputs("</td>", file);
-        }
-        fputs("</tr>\n", file);
+        fputs("<h3>", file);
+        report_text(file, e->prompts[i]);
+        fputs("</h3>\n<div class=\"pictures\"><figure>", file);
+        result = report_picture(ui, file, e->model[0].pictures[i], e->prompts[i]);
+        fputs("<figcaption>", file);
+        report_text(file, e->model[0].name);
+        fputs(" (reference)</figcaption></figure>\n", file);
+        for (size_t m = 1; m <= e->models && result == SDG_OK; m++)
+            result = write_pair(ui, file, e, m, i);
+        fputs("</div>\n", file);
     }
-    fputs("</tbody></table></div>\n", file);
     return result;
 }
 
@@ -420,14 +502,16 @@ enum sdg_result sdeval_write_html(struct app_ui *ui, FILE *file, const struct sd
         names[i] = e->model[i + 1].name;
     report_begin(file, "Evaluation of quantized models");
     write_settings(file, e);
+    enum sdg_result result = write_pictures(ui, file, e);
     write_table(file, e);
+    write_costs(file, e);
     bool drawn = write_outputs(file, e, names) && write_latents(file, e, names);
     if (has_sites(e)) {
         drawn &= write_maps(file, e);
         drawn &= write_intervals(file, e, statistics, names);
     }
-    enum sdg_result result = drawn ? write_pictures(ui, file, e)
-                                   : app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the drawings of the report");
+    if (!drawn && result == SDG_OK)
+        result = app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the drawings of the report");
     report_end(file);
     free(names);
     return result;

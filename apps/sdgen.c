@@ -350,7 +350,8 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
     }
     if (result == SDG_OK && values->plan) {
         struct sdg_generate_params params = picture_params(ui, options, &inputs, 0);
-        result = sdg_plan(pipeline, &params, true, print_plan_line, NULL);
+        result = sdg_plan(pipeline, &params, values->verbose ? SDG_PLAN_EVERY_KERNEL : SDG_PLAN_COUNTED_KERNELS,
+                          print_plan_line, NULL);
         if (result == SDG_OK)
             result = finish_stdout(ui);
     } else {

@@ -191,7 +191,8 @@ static const struct app_option table[] = {
      .help = "part of a tile that overlaps the next"},
     {0, "list-devices", FLAG(list_devices), GROUP, .flags = APP_COMMON,
      .help = "print the devices and what they can do"},
-    {0, "plan", FLAG(plan), GROUP, .flags = APP_COMMON, .help = "print stages, memory and kernels, draw nothing"},
+    {0, "plan", FLAG(plan), GROUP, .flags = APP_COMMON,
+     .help = "print stages, memory and kernels (with -v each one), draw nothing"},
 #undef GROUP
 #define GROUP .group = "Watching and comparing"
     {0, "preview", NAME(preview, preview_names), GROUP, .later = previews_later, .initial = "none",
@@ -589,6 +590,8 @@ enum sdg_result sdgen_options_read(struct app_ui *ui, int argc, char **argv, str
 {
     *options = (struct sdgen_options){0};
     struct sdgen_values *values = &options->values;
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) // before the first mistake is found
+        ui->color |= !strcmp(argv[i], "--color");
     enum sdg_result result = app_parse(&sdgen_command, ui, argc, argv, values, &options->arguments);
     if (result != SDG_OK || options->arguments.helped || values->version)
         return result;

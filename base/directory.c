@@ -108,6 +108,7 @@ struct sdg_folder_output {
     const struct sdg_log *log;
     char *path, *temporary;
     bool replace;
+    const char *const *own; // NULL: everything
 };
 
 // Links are removed, not followed.
@@ -205,6 +206,41 @@ enum sdg_result sdg_folder_output_add(struct sdg_folder_output *o, const char *n
     return result;
 }
 
+void sdg_folder_output_keep_others(struct sdg_folder_output *o, const char *const *own)
+{
+    o->own = own;
+}
+
+// Moves `name` from the folder that was replaced to the one in its place, unless it is the program's own or is there
+// already.
+static enum sdg_result keep_other(const struct sdg_folder_output *o, const char *aside, const char *name)
+{
+    for (const char *const *own = o->own; *own; own++)
+        if (strcmp(*own, name) == 0)
+            return SDG_OK;
+    char *from = sdg_path_join(o->log, aside, name), *to = sdg_path_join(o->log, o->path, name);
+    enum sdg_result result = from && to ? SDG_OK : SDG_ERROR_MEMORY;
+    struct stat info;
+    if (result == SDG_OK && lstat(to, &info) != 0 && rename(from, to) != 0)
+        result =
+            sdg_fail_system(o->log, SDG_ERROR_OUTPUT, from, "is not sdgen's and cannot be moved to the new folder");
+    sdg_free(from);
+    sdg_free(to);
+    return result;
+}
+
+static enum sdg_result keep_others(const struct sdg_folder_output *o, const char *aside)
+{
+    enum sdg_result result = SDG_OK;
+    DIR *dir = o->own ? opendir(aside) : NULL;
+    for (struct dirent *entry; dir && result == SDG_OK && (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            result = keep_other(o, aside, entry->d_name);
+    if (dir)
+        closedir(dir);
+    return result;
+}
+
 static enum sdg_result fail_rename(const struct sdg_folder_output *o)
 {
     return sdg_fail_system(o->log, SDG_ERROR_OUTPUT, o->path, "cannot be put in its place");
@@ -225,7 +261,7 @@ static enum sdg_result put_in_place(const struct sdg_folder_output *o)
     if (result == SDG_OK && rename(o->temporary, o->path) != 0) {
         result = fail_rename(o);
         rename(aside, o->path); // nothing more can be done if this fails too: the message names the place
-    } else {
+    } else if (result == SDG_OK && (result = keep_others(o, aside)) == SDG_OK) { // else the rest stays where it is
         remove_tree(aside);
     }
     sdg_free(aside);

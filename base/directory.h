@@ -25,6 +25,9 @@ struct sdg_folder_output;
 // that is. Without it anything of that name is SDG_ERROR_OUTPUT now and on commit.
 enum sdg_result sdg_folder_output_open(const struct sdg_log *log, const char *path, bool replace,
                                        struct sdg_folder_output **out);
+// What lies at the top of a replaced folder and is not on this list of names (NULL at its end; it must stay) is not the
+// program's: commit moves it into the new folder.
+void sdg_folder_output_keep_others(struct sdg_folder_output *output, const char *const *own);
 const char *sdg_folder_output_path(const struct sdg_folder_output *output); // where to write meanwhile
 // Makes a folder inside; one that is there already is fine.
 enum sdg_result sdg_folder_output_add(struct sdg_folder_output *output, const char *name);

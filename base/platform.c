@@ -1,9 +1,10 @@
 // Linux and Android tell in /proc and /sys; elsewhere everything is unknown.
-#define _GNU_SOURCE // sched_getaffinity
+#define _GNU_SOURCE // sched_getaffinity, dladdr
 #include "base/platform.h"
 
 #include "base/control_group.h"
 
+#include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -334,4 +335,49 @@ bool sdg_platform_program(char *path, size_t size)
 #endif
     path[0] = 0;
     return false;
+}
+
+// ---- data that came with the library ----
+
+// The folder of the file that this code was loaded from; a program's may be what it was called by, hence the way out.
+// Freed with free().
+static char *own_folder(void)
+{
+    Dl_info info;
+    char *path =
+        dladdr((const void *)(uintptr_t)&sdg_platform_data, &info) && info.dli_fname && strchr(info.dli_fname, '/')
+        ? realpath(info.dli_fname, NULL)
+        : NULL;
+    if (!path)
+        path = realpath("/proc/self/exe", NULL);
+    char *slash = path ? strrchr(path, '/') : NULL;
+    if (slash)
+        *slash = 0;
+    return path;
+}
+
+static char *find_data(const char *folder, const char *between, const char *name)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s%s/%s", folder, between, name) >= (int)sizeof path)
+        return NULL;
+    return realpath(path, NULL);
+}
+
+char *sdg_platform_data(const char *name)
+{
+    char *folder = own_folder();
+    char *found = NULL;
+#ifdef SDG_DATA_FROM_LIBRARY
+    if (folder)
+        found = find_data(folder, "/" SDG_DATA_FROM_LIBRARY, name);
+#endif
+    if (folder && !found) // of a build folder, and of programs
+        found = find_data(folder, "/../share/sdgen", name);
+    free(folder);
+#ifdef SDG_INSTALL_DATA_DIR
+    if (!found)
+        found = find_data(SDG_INSTALL_DATA_DIR, "", name);
+#endif
+    return found;
 }

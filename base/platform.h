@@ -35,6 +35,11 @@ void sdg_resident_reset_peak(void);
 // Asks the C library to give freed memory back to the system (after a stage has ended).
 void sdg_memory_trim(void);
 
+// The path of `name` among the data that came with the library: in share/sdgen beside the folder that the library (of a
+// static one: the program) was loaded from, wherever an installation was moved, else where it was built to be
+// installed. Links are followed. *out is the caller's, to be freed with free(); NULL where there is no such thing.
+char *sdg_platform_data(const char *name);
+
 // Removes a file, or a folder with all that is in it; links are removed, not followed. Async-signal-safe, for programs
 // that end in a signal handler: no memory, no locks. What cannot be removed stays.
 void sdg_platform_remove(const char *path);

@@ -24,18 +24,40 @@ endforeach()
 list(REMOVE_DUPLICATES sdg_objects)
 list(REMOVE_DUPLICATES sdg_libraries)
 
-# Where sdg_default_model() looks after $SDGEN_MODEL.
-target_compile_definitions(sdg_pipeline PRIVATE
-    SDG_INSTALL_MODEL_DIR="${CMAKE_INSTALL_FULL_DATADIR}/sdgen/models" SDG_SOURCE_MODEL_DIR="${PROJECT_SOURCE_DIR}/models")
-
-# Where the tokenizer of single files is, and the program that fetches it.
-target_compile_definitions(sdg_formats PRIVATE
-    SDG_INSTALL_DATA_DIR="${CMAKE_INSTALL_FULL_DATADIR}/sdgen" SDG_SOURCE_TOOLS_DIR="${PROJECT_SOURCE_DIR}/tools"
-    SDG_CLIP_TOKENIZER="${SDG_CLIP_TOKENIZER}")
+# What comes with the library (default model, tokenizer of single files and the program that fetches it) is found from where
+# the library is: an installation can be moved, and nothing has this folder's name inside. A build folder looks like one.
+file(RELATIVE_PATH sdg_data_from_library "${CMAKE_INSTALL_FULL_LIBDIR}" "${CMAKE_INSTALL_FULL_DATADIR}/sdgen")
+target_compile_definitions(sdg_base PRIVATE
+    SDG_DATA_FROM_LIBRARY="${sdg_data_from_library}" SDG_INSTALL_DATA_DIR="${CMAKE_INSTALL_FULL_DATADIR}/sdgen")
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/share/sdgen)
+foreach(data models "${PROJECT_SOURCE_DIR}/models" get-clip-tokenizer "${PROJECT_SOURCE_DIR}/tools/get-clip-tokenizer"
+        clip-tokenizer "${SDG_CLIP_TOKENIZER}")
+    if(NOT sdg_link)
+        set(sdg_link ${data})
+    else()
+        file(CREATE_LINK ${data} ${PROJECT_BINARY_DIR}/share/sdgen/${sdg_link} SYMBOLIC)
+        set(sdg_link "")
+    endif()
+endforeach()
 
 # What sdg_build_info() says.
-target_compile_definitions(sdg_pipeline PRIVATE
-    SDG_BUILD_INFO="oneDNN ${SDG_ONEDNN_SUMMARY}, Vulkan ${SDG_VULKAN_SUMMARY}, ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}")
+set(sdg_commit "")
+find_package(Git QUIET)
+if(GIT_FOUND AND EXISTS ${PROJECT_SOURCE_DIR}/.git)
+    execute_process(COMMAND ${GIT_EXECUTABLE} rev-parse --short HEAD WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+        OUTPUT_VARIABLE sdg_commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    execute_process(COMMAND ${GIT_EXECUTABLE} rev-parse --git-path logs/HEAD WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+        OUTPUT_VARIABLE sdg_git_log OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    get_filename_component(sdg_git_log "${sdg_git_log}" ABSOLUTE BASE_DIR ${PROJECT_SOURCE_DIR})
+    if(EXISTS "${sdg_git_log}") # grows with every commit
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${sdg_git_log}")
+    endif()
+    if(sdg_commit)
+        set(sdg_commit ", commit ${sdg_commit}")
+    endif()
+endif()
+set_property(SOURCE pipeline/parameter_names.c TARGET_DIRECTORY sdg_pipeline APPEND PROPERTY COMPILE_DEFINITIONS
+    SDG_BUILD_INFO="oneDNN ${SDG_ONEDNN_SUMMARY}, Vulkan ${SDG_VULKAN_SUMMARY}, ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}${sdg_commit}")
 
 # One number says what fits what: in the header, in link names and in the library's.
 file(STRINGS include/sdgen/sdgen.h sdg_api_version REGEX "^#define SDG_API_VERSION [0-9]+$")
@@ -70,7 +92,10 @@ install(DIRECTORY models/emoji-128 models/emoji-128-w8a8-tdq DESTINATION ${CMAKE
 install(PROGRAMS tools/get-clip-tokenizer DESTINATION ${CMAKE_INSTALL_DATADIR}/sdgen)
 install(DIRECTORY ${SDG_CLIP_TOKENIZER}/ DESTINATION ${CMAKE_INSTALL_DATADIR}/sdgen/clip-tokenizer OPTIONAL
     FILES_MATCHING PATTERN "*.json" PATTERN "*.txt") # if it was fetched
-install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+file(GLOB sdg_documents ${PROJECT_SOURCE_DIR}/docs/*.md ${PROJECT_SOURCE_DIR}/docs/*.png ${PROJECT_SOURCE_DIR}/docs/*.txt)
+list(FILTER sdg_documents EXCLUDE REGEX "/(architecture|decisions)[.]md$") # for who changes the program
+install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES ${sdg_documents} DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
 if(SDG_ONEDNN_RUNTIME) # not from the system: it travels with the library
     get_filename_component(sdg_onednn_file ${SDG_ONEDNN_RUNTIME} REALPATH)
     install(FILES ${sdg_onednn_file} DESTINATION ${CMAKE_INSTALL_LIBDIR} RENAME libdnnl.so.3)
@@ -85,8 +110,10 @@ set(sdg_pc_private "-lm -pthread")
 if(TARGET OpenMP::OpenMP_C)
     string(APPEND sdg_pc_private " ${OpenMP_C_FLAGS}")
 endif()
-if(SDG_HAVE_ONEDNN)
+if(SDG_ONEDNN_RUNTIME) # installed beside libsdgen, without a name to develop with
     string(APPEND sdg_pc_private " -l:libdnnl.so.3")
+elseif(SDG_HAVE_ONEDNN)
+    string(APPEND sdg_pc_private " -ldnnl")
 endif()
 if(SDG_HAVE_VULKAN)
     string(APPEND sdg_pc_private " -ldl")
@@ -107,3 +134,9 @@ configure_package_config_file(cmake/sdgenConfig.cmake.in ${PROJECT_BINARY_DIR}/s
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/sdgenConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/sdgenConfig.cmake ${PROJECT_BINARY_DIR}/sdgenConfigVersion.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/sdgen)
 install(EXPORT sdgenTargets NAMESPACE sdgen:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/sdgen)
+
+# Removes what the last `cmake --install` of this folder wrote; folders that became empty stay.
+if(PROJECT_IS_TOP_LEVEL)
+    add_custom_target(uninstall
+        COMMAND ${CMAKE_COMMAND} -DMANIFEST=${PROJECT_BINARY_DIR}/install_manifest.txt -P ${PROJECT_SOURCE_DIR}/cmake/Uninstall.cmake)
+endif()

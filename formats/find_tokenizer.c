@@ -1,6 +1,7 @@
 // Where the tokenizers of a model are: its own, or one of CLIP's that lies somewhere else.
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "formats/model_parts.h"
 
 #include <stdlib.h>
@@ -66,24 +67,16 @@ enum sdg_result sdg_find_folder_tokenizer(const struct sdg_log *log, struct sdg_
 // Where tools/get-clip-tokenizer puts CLIP's: for one user, for all, for a source tree.
 static enum sdg_result read_fetched(const struct sdg_log *log, struct sdg_model *model, int i)
 {
-    static const char *const places[] = {
-#ifdef SDG_INSTALL_DATA_DIR
-        SDG_INSTALL_DATA_DIR "/clip-tokenizer",
-#endif
-#ifdef SDG_CLIP_TOKENIZER
-        SDG_CLIP_TOKENIZER,
-#endif
-        NULL,
-    };
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     const bool xdg = data && *data;
     if (xdg || (home && *home))
         SDG_TRY(read_inside(log, model, i, xdg ? data : home,
                             xdg ? "sdgen/clip-tokenizer" : ".local/share/sdgen/clip-tokenizer"));
-    for (const char *const *place = places; *place && !model->tokenizer[i].folder; place++)
-        SDG_TRY(sdg_tokenizer_files_read(log, *place, &model->tokenizer[i]));
+    char *installed = model->tokenizer[i].folder ? NULL : sdg_platform_data("clip-tokenizer");
+    enum sdg_result result = installed ? sdg_tokenizer_files_read(log, installed, &model->tokenizer[i]) : SDG_OK;
+    free(installed);
     set_padding(model, i);
-    return SDG_OK;
+    return result;
 }
 
 enum sdg_result sdg_find_file_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
@@ -102,34 +95,20 @@ enum sdg_result sdg_find_file_tokenizer(const struct sdg_log *log, struct sdg_mo
     return result;
 }
 
-// The program that fetches CLIP's tokenizer, as this build or installation has it.
-static const char *fetcher(void)
-{
-    static const char *const places[] = {
-#ifdef SDG_SOURCE_TOOLS_DIR
-        SDG_SOURCE_TOOLS_DIR "/get-clip-tokenizer",
-#endif
-#ifdef SDG_INSTALL_DATA_DIR
-        SDG_INSTALL_DATA_DIR "/get-clip-tokenizer",
-#endif
-        NULL,
-    };
-    for (const char *const *place = places; *place; place++)
-        if (sdg_path_kind(*place) == SDG_PATH_FILE)
-            return *place;
-    return "tools/get-clip-tokenizer";
-}
-
 enum sdg_result sdg_model_check_tokenizers(const struct sdg_log *log, const struct sdg_model *model)
 {
     for (int i = 0; i < model->text_encoders; i++) {
         if (model->tokenizer[i].folder)
             continue;
-        if (model->single_file)
-            return sdg_fail(log, SDG_ERROR_INPUT,
-                            "%s: a single file has no tokenizer inside; run '%s' once, which fetches CLIP's (1.5 MB), "
-                            "or put its vocab.json and merges.txt beside the model",
-                            model->path, fetcher());
+        if (model->single_file) {
+            char *fetcher = sdg_platform_data("get-clip-tokenizer");
+            sdg_fail(log, SDG_ERROR_INPUT,
+                     "%s: a single file has no tokenizer inside; run '%s' once, which fetches CLIP's (1.5 MB), "
+                     "or put its vocab.json and merges.txt beside the model",
+                     model->path, fetcher ? fetcher : "tools/get-clip-tokenizer");
+            free(fetcher);
+            return SDG_ERROR_INPUT;
+        }
         return sdg_fail(log, SDG_ERROR_INPUT,
                         "%s: has no usable tokenizer in its folder %s (tokenizer.json, or vocab.json and merges.txt); "
                         "fetch that folder of the model again, or name one in the environment variable "

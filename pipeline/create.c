@@ -21,8 +21,8 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
 {
     int index;
     if (params->threads < 0 || params->threads > 1024)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE,
-                        "threads is %d, should be 1..1024, or 0 for one a core", params->threads);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "threads is %d, should be 1..1024, or 0 for one a core",
+                        params->threads);
     if (!(params->max_memory >= 0))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "the memory limit is %g, should be positive, or 0 for what is free",
                         params->max_memory);
@@ -111,6 +111,25 @@ static enum sdg_result check_lengths(struct sdg_pipeline *p)
                     p->model->path, first, second);
 }
 
+// What was opened, for who asks for more; where it runs is in the plan of a picture.
+static void say_model(const struct sdg_pipeline *p)
+{
+    const struct sdg_model *m = p->model;
+    static const char *const kinds[] = {[SDG_MODEL_SD] = "Stable Diffusion 1.x or 2.x",
+                                        [SDG_MODEL_SDXL] = "Stable Diffusion XL",
+                                        [SDG_MODEL_LCM] = "latent consistency model",
+                                        [SDG_MODEL_INPAINT] = "inpainting model"};
+    struct sdg_pipeline_info info;
+    sdg_pipeline_info(p, &info);
+    sdg_say(&p->log, SDG_LOG_DEBUG, "model: %s, %s, %s, made for %dx%d, predicts %s", m->path, kinds[m->kind],
+            m->single_file ? "a single file" : "a folder", info.width, info.height, info.prediction);
+    if (m->base_path)
+        sdg_say(&p->log, SDG_LOG_DEBUG, "base: %s", m->base_path);
+    if (m->vae_path)
+        sdg_say(&p->log, SDG_LOG_DEBUG, "autoencoder: %s", m->vae_path);
+    sdg_say(&p->log, SDG_LOG_DEBUG, "cache: %s", p->cache_dir ? p->cache_dir : "none");
+}
+
 static enum sdg_result make_tokenizers(struct sdg_pipeline *p)
 {
     struct sdg_model *m = p->model;
@@ -119,6 +138,8 @@ static enum sdg_result make_tokenizers(struct sdg_pipeline *p)
         const struct sdg_text_config *c = &m->text_config[i];
         SDG_TRY(sdg_tokenizer_create(&p->log, &m->tokenizer[i], c->positions, &p->tokenizer[i]));
         size_t tokens = sdg_tokenizer_vocabulary(p->tokenizer[i]);
+        sdg_say(&p->log, SDG_LOG_DEBUG, "tokenizer: %s, %zu tokens, texts of %d", m->tokenizer[i].folder, tokens,
+                sdg_tokenizer_length(p->tokenizer[i]));
         if (tokens > (size_t)c->vocab_size)
             return sdg_fail(&p->log, SDG_ERROR_INPUT,
                             "%s: the tokenizer in %s has ids up to %zu, the text encoder only %d embeddings", m->path,
@@ -153,7 +174,9 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     SDG_TRY(open_correction(p));
     SDG_TRY(sdg_unused_check(p));
     SDG_TRY(sdg_backends_choose_types(p, params->type));
-    return sdg_prediction_settle(p);
+    SDG_TRY(sdg_prediction_settle(p));
+    say_model(p);
+    return SDG_OK;
 }
 
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)

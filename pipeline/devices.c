@@ -1,10 +1,10 @@
 // What there is to choose from: devices, and the model that is used where none is named.
 #include "backend/backend.h"
+#include "base/platform.h"
 #include "sdgen/sdgen.h"
 
-#include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 struct lister {
     void (*fn)(void *user, const struct sdg_device *device);
@@ -30,11 +30,18 @@ void sdg_list_devices(const struct sdg_log *log, void (*fn)(void *user, const st
     sdg_backend_list(log, NULL, list_one, &(struct lister){fn, user});
 }
 
-static bool is_model(const char *folder)
+static char *default_model;
+static pthread_once_t default_model_once = PTHREAD_ONCE_INIT;
+
+static void find_default_model(void)
 {
-    char path[4096];
-    struct stat info;
-    return snprintf(path, sizeof path, "%s/model_index.json", folder) < (int)sizeof path && stat(path, &info) == 0;
+    default_model = sdg_platform_data("models/emoji-128");
+}
+
+static void free_default_model(void) __attribute__((destructor));
+static void free_default_model(void)
+{
+    free(default_model);
 }
 
 const char *sdg_default_model(void)
@@ -42,17 +49,6 @@ const char *sdg_default_model(void)
     const char *chosen = getenv("SDGEN_MODEL");
     if (chosen && *chosen)
         return chosen;
-    static const char *const places[] = {
-#ifdef SDG_INSTALL_MODEL_DIR
-        SDG_INSTALL_MODEL_DIR "/emoji-128",
-#endif
-#ifdef SDG_SOURCE_MODEL_DIR
-        SDG_SOURCE_MODEL_DIR "/emoji-128",
-#endif
-        NULL,
-    };
-    for (const char *const *place = places; *place; place++)
-        if (is_model(*place))
-            return *place;
-    return NULL;
+    pthread_once(&default_model_once, find_default_model);
+    return default_model;
 }

@@ -1,7 +1,7 @@
 // From a job to a picture: the stages one after the other.
 #include "pipeline/call.h"
 #include "pipeline/decode.h"
-#include "pipeline/memory_plan.h"
+#include "pipeline/plan_report.h"
 #include "pipeline/progress.h"
 #include "pipeline/sample.h"
 #include "pipeline/start.h"
@@ -34,20 +34,38 @@ static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, s
     info->peak_resident = sdg_resident_peak();
 }
 
-// What the caller may not expect of what is drawn; once for a batch, and not of pictures that begin with one.
-static void tell(const struct sdg_pipeline *p, const struct sdg_job *job)
+// Once for a batch, and not of pictures that begin with one.
+static void say_size(const struct sdg_pipeline *p, const struct sdg_job *job)
 {
     int width, height;
     sdg_default_size(p->model, &width, &height);
     const double area = (double)job->width * job->height, usual = (double)width * height;
-    if (job->params->image)
+    if (job->params->image || job->params->init_image || (area <= FAR * usual && FAR * area >= usual))
         return;
-    sdg_say(&p->log, SDG_LOG_DEBUG, "%s, %s, %d steps, guidance %g%s", sdg_method_name(job->method),
-            sdg_schedule_name(job->schedule), job->steps, job->cfg_scale,
-            p->model->preferences.given ? "; the model's folder says how it is drawn where nothing is asked for" : "");
-    if (!job->params->init_image && (area > FAR * usual || FAR * area < usual))
-        sdg_say(&p->log, SDG_LOG_INFO, "%s was made for %dx%d: pictures of %dx%d tend to %s", p->model_name, width,
-                height, job->width, job->height, area > usual ? "repeat objects" : "be blurred");
+    sdg_say(&p->log, SDG_LOG_INFO, "%s was made for %dx%d: pictures of %dx%d tend to %s", p->model_name, width, height,
+            job->width, job->height, area > usual ? "repeat objects" : "be blurred");
+}
+
+static void say_line(void *user, const char *line)
+{
+    sdg_say(user, SDG_LOG_DEBUG, "%s", line);
+}
+
+// Once for pictures that differ in their noise alone.
+static enum sdg_result say_plan(struct sdg_pipeline *p, const struct sdg_job *job, const struct sdg_memory_plan *plan)
+{
+    if (p->log.level < SDG_LOG_DEBUG || job->params->image > 0)
+        return SDG_OK;
+    return sdg_plan_print(&(struct sdg_plan_printer){say_line, &p->log}, p, job, plan);
+}
+
+static void say_times(const struct sdg_pipeline *p, const struct sdg_job *job, const struct sdg_generate_info *info)
+{
+    const int calls = sdg_sampler_calls(job->sampler);
+    sdg_say(&p->log, SDG_LOG_DEBUG,
+            "seconds: planning %.2f, text %.2f, sampling %.2f (%d evaluations, %.3f each), decoding %.2f",
+            info->seconds_load, info->seconds_text, info->seconds_sample, calls,
+            calls > 0 ? info->seconds_sample / calls : 0, info->seconds_decode);
 }
 
 static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start,
@@ -55,8 +73,9 @@ static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, str
 {
     struct sdg_memory_plan plan;
     double clock = sdg_clock();
-    tell(p, job);
+    say_size(p, job);
     SDG_TRY(sdg_memory_plan(p, job, &plan));
+    SDG_TRY(say_plan(p, job, &plan));
     SDG_TRY(sdg_estimate_decode_share(p, job, &job->decode_share));
     info->seconds_load = sdg_clock() - clock;
     clock = sdg_clock();
@@ -72,6 +91,7 @@ static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, str
     SDG_TRY(sdg_stage_decode(p, job, start->latent, out));
     info->seconds_decode = sdg_clock() - clock;
     fill_info(p, job, info);
+    say_times(p, job, info);
     return SDG_OK;
 }
 

@@ -112,6 +112,25 @@ static void say(const struct sdg_pipeline *p, const struct sdg_job *job, const c
             *class_name ? ", " : "", class_name, sdg_method_name(job->method), sdg_schedule_name(job->schedule));
 }
 
+// For who asks for more: who chose what. `own`: the sampler is the model's.
+static void say_choice(const struct sdg_pipeline *p, const struct sdg_job *job, struct names names, bool own,
+                       const char *why)
+{
+    const struct sdg_generate_params *g = job->params;
+    sdg_say(&p->log, SDG_LOG_DEBUG, "sampler: %s, %s; schedule: %s, %s", sdg_method_name(job->method),
+            g->sampler          ? "as asked"
+                : names.sampler ? "as the model's folder prefers"
+                : !own          ? "the usual one"
+                : why           ? why
+                                : "the model's",
+            sdg_schedule_name(job->schedule),
+            g->sigmas                                 ? "sigmas as given"
+                : g->schedule                         ? "as asked"
+                : names.schedule                      ? "as the model's folder prefers"
+                : job->schedule == SDG_SCHEDULE_MODEL ? "the model's"
+                                                      : "the usual one");
+}
+
 // The model's options of a sampler are for who takes the model's scheduler. A name that says what an option says wins.
 static void choose_solver(const struct sdg_pipeline *p, struct sdg_job *job, struct names names)
 {
@@ -159,6 +178,7 @@ static enum sdg_result choose_names(struct sdg_pipeline *p, struct sdg_job *job)
     choose_solver(p, job, names);
     if (own && why && !model)
         say(p, job, why);
+    say_choice(p, job, names, own, why);
     return SDG_OK;
 }
 

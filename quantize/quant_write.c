@@ -15,6 +15,11 @@
 static const char *const component_folders[] = {"scheduler",   "text_encoder", "text_encoder_2",   "tokenizer",
                                                 "tokenizer_2", "vae",          "feature_extractor"};
 static const char *const loose_files[] = {"model_index.json", "LICENSE", "LICENSE.md", "LICENSE.txt"};
+// All that an older folder of this program can have at the top: with another base or none, parts of it are to be gone.
+static const char *const own_names[] = {
+    "unet", "scheduler",         "text_encoder",     "text_encoder_2", "tokenizer",  "tokenizer_2",
+    "vae",  "feature_extractor", "model_index.json", "LICENSE",        "LICENSE.md", "LICENSE.txt",
+    NULL};
 
 // ---- the place of the output ----
 
@@ -272,6 +277,7 @@ enum sdg_result sdg_quant_write(const struct sdg_log *log, struct sdg_quant_resu
     struct sdg_folder_output *output;
     SDG_TRY(sdg_quant_check_output(log, r->params));
     SDG_TRY(sdg_folder_output_open(log, r->params->output, r->params->force, &output));
+    sdg_folder_output_keep_others(output, own_names);
     enum sdg_result result = fill_folder(log, r, output);
     if (result == SDG_OK)
         return sdg_folder_output_commit(&output);

@@ -330,7 +330,7 @@ static bool reenter(void *user, const struct sdg_progress *progress)
     if (sdg_generate(r->p, &g, &image, NULL) == SDG_ERROR_USAGE && !image &&
         strstr(r->messages->last, "another call uses this pipeline"))
         r->refused++;
-    if (sdg_plan(r->p, &g, false, note_line, NULL) == SDG_ERROR_USAGE)
+    if (sdg_plan(r->p, &g, SDG_PLAN_NO_KERNELS, note_line, NULL) == SDG_ERROR_USAGE)
         r->refused++;
     sdg_pipeline_info(r->p, &info); // allowed
     r->refused += info.width == 128;
@@ -419,8 +419,8 @@ static void null_arguments(void **state)
     assert_null(image);
     assert_non_null(strstr(messages.last, "'params' is NULL"));
     assert_int_equal(sdg_generate(p, &g, NULL, NULL), SDG_ERROR_USAGE);
-    assert_int_equal(sdg_plan(p, &g, false, NULL, NULL), SDG_ERROR_USAGE);
-    assert_int_equal(sdg_plan(NULL, &g, false, note_line, NULL), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_plan(p, &g, SDG_PLAN_NO_KERNELS, NULL, NULL), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_plan(NULL, &g, SDG_PLAN_NO_KERNELS, note_line, NULL), SDG_ERROR_USAGE);
     g.init_image = &empty;
     assert_int_equal(sdg_generate(p, &g, &image, NULL), SDG_ERROR_USAGE);
     assert_non_null(strstr(messages.last, "no pixels"));
@@ -470,7 +470,7 @@ static void own_sigmas(void **state)
     assert_int_equal(info.steps, 4);
     assert_same(five, four);
     char lines[8192] = "";
-    assert_int_equal(sdg_plan(p, &g, false, note_steps, lines), SDG_OK);
+    assert_int_equal(sdg_plan(p, &g, SDG_PLAN_NO_KERNELS, note_steps, lines), SDG_OK);
     if (!strstr(lines, "4 steps"))
         fail_msg("%s", lines);
     g.steps = 0;
@@ -805,11 +805,11 @@ static double find_split_limit(struct sdg_pipeline *p, const struct sdg_generate
     struct plan_lines seen = {false, 0};
     double least = 0, most = 0;
     p->params.max_memory = 0;
-    assert_int_equal(sdg_plan(p, g, false, see_line, &seen), SDG_OK);
+    assert_int_equal(sdg_plan(p, g, SDG_PLAN_NO_KERNELS, see_line, &seen), SDG_OK);
     for (double limit = seen.peak; limit > 0; limit -= 64 * 1024) {
         seen.split = false;
         p->params.max_memory = limit;
-        if (sdg_plan(p, g, false, see_line, &seen) != SDG_OK)
+        if (sdg_plan(p, g, SDG_PLAN_NO_KERNELS, see_line, &seen) != SDG_OK)
             break;
         if (!seen.split)
             continue;

@@ -239,7 +239,7 @@ static void tiles_are_told_in_pixels(void **state)
         sdg_pipeline_destroy(&p);
 
         p = open_pipeline(temp_path(cases[i].folder), (double)(plan.base + decoder.total * 3 / 4), &messages);
-        if (sdg_plan(p, &g, false, count_kernels, &tiled) != SDG_OK)
+        if (sdg_plan(p, &g, SDG_PLAN_NO_KERNELS, count_kernels, &tiled) != SDG_OK)
             fail_msg("%s", messages.errors);
         assert_true(tiled);
         if (!strstr(messages.notes, cases[i].said))

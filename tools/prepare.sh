@@ -23,6 +23,7 @@ glslang-tools          command glslangValidator       shaders
 spirv-tools            command spirv-val              shaders
 python3                command python3                fetches oneDNN
 python3-pip            pip -                          fetches oneDNN
+libdnnl-dev            onednn -                       fast kernels for the CPU
 '
 prepare_list_test='
 libcmocka-dev          library cmocka                 tests
@@ -54,8 +55,18 @@ prepare_has() {
         done
         return 1 ;;
     pip) # only for fetching oneDNN, which is done once
-        [ -e "$root/build/deps/onednn/version" ] || [ "$(uname -m)" != x86_64 ] || python3 -c 'import pip' 2>/dev/null || python3 -c 'import ensurepip' 2>/dev/null ;;
+        prepare_has_onednn || prepare_packaged_onednn || [ "$(uname -m)" != x86_64 ] ||
+            python3 -c 'import pip' 2>/dev/null || python3 -c 'import ensurepip' 2>/dev/null ;;
+    onednn) prepare_has_onednn || ! prepare_packaged_onednn ;;
     esac
+}
+
+prepare_has_onednn() { "$root/tools/get-onednn" --have; }
+# Whether the system has a package of it that is new enough: Debian 13 does, Debian 12 does not.
+prepare_packaged_onednn() {
+    command -v apt-cache >/dev/null 2>&1 || return 1
+    candidate=$(LC_ALL=C apt-cache policy libdnnl-dev 2>/dev/null | sed -n 's/^ *Candidate: *//p')
+    [ -n "$candidate" ] && [ "$candidate" != "(none)" ] && dpkg --compare-versions "$candidate" ge 3.2
 }
 
 # Prints the lines of the list whose check fails.
@@ -78,43 +89,56 @@ prepare_packages() {
     missing=$(prepare_missing "$list")
     [ -n "$missing" ] || return 0
     packages=$(printf '%s\n' "$missing" | cut -f1 | tr '\n' ' ')
+    needed=$(prepare_missing "$required")
+    as_root=
     if ! command -v apt-get >/dev/null 2>&1 || [ ! -e /etc/debian_version ]; then # Fedora has an apt-get, too
-        missing=$(prepare_missing "$required")
-        if [ -z "$missing" ]; then
-            prepare_say "going on without: $packages(Debian's names)"
-            return 0
-        fi
+        [ -n "$needed" ] || { prepare_say "going on without: $packages(Debian's names)"; return 0; }
         prepare_say "this is not a Debian system; please install what these packages of Debian contain:"
-        printf '%s\n' "$missing" | sed 's/^/    /' >&2
+        printf '%s\n' "$needed" | sed 's/^/    /' >&2
         exit 1
-    fi
-    if [ "$(id -u)" = 0 ]; then
-        as_root=
-    elif command -v sudo >/dev/null 2>&1; then
+    elif [ "$(id -u)" != 0 ] && command -v sudo >/dev/null 2>&1; then
         as_root=sudo
-    else
+    elif [ "$(id -u)" != 0 ]; then
+        [ -n "$needed" ] || { prepare_say "going on without, as installing needs root: $packages"; return 0; }
         prepare_say "packages are missing, and installing them needs root (there is no sudo). As root, run:"
         echo "    apt-get install --no-install-recommends $packages" >&2
         exit 1
     fi
-    prepare_say "installing${as_root:+ with sudo}: $packages"
-    log=$(mktemp)
-    if ! { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $packages ||
-        { $as_root apt-get -q update && $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $packages; }; } >"$log" 2>&1 </dev/null; then
-        cat "$log" >&2
-        rm -f "$log"
-        prepare_say "apt-get failed (above); the packages that are needed: $packages"
-        exit 1
-    fi
-    rm -f "$log"
+    [ -z "$as_root" ] || sudo -v # asks for the password before a line moves
+    prepare_install $packages
     missing=$(prepare_missing "$list")
+    # What there is may be known only now that apt-get has fetched its lists.
+    case $missing in
+    *libdnnl-dev*) prepare_install libdnnl-dev; missing=$(prepare_missing "$list") ;;
+    esac
     [ -z "$missing" ] || prepare_say "still not found after the installation: $(printf '%s\n' "$missing" | cut -f1 | tr '\n' ' ')"
 }
 
-# oneDNN makes the cpu backend fast; without it the engine's own kernels run.
+prepare_apt() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"; }
+prepare_apt_install() {
+    prepare_apt install -y --no-install-recommends "$@" || { prepare_apt update && prepare_apt install -y --no-install-recommends "$@"; }
+}
+prepare_install() {
+    prepare_say "installing${as_root:+ with sudo}: $*"
+    log=$(mktemp)
+    prepare_quietly installing "$log" prepare_apt_install "$@" || { prepare_say "the packages that are needed: $*"; rm -f "$log"; exit 1; }
+    rm -f "$log"
+}
+
+# oneDNN makes the cpu backend fast; without it the engine's own kernels run. A failure is remembered for a day, so that a
+# machine without a network does not wait for it each time.
 prepare_onednn() {
-    [ -e "$root/build/deps/onednn/version" ] || "$root/tools/get-onednn" >&2 ||
-        prepare_say "warning: going on without oneDNN, the cpu backend will be slow"
+    failed=$root/build/deps/onednn.failed
+    ! prepare_has_onednn || return 0
+    mkdir -p "$root/build/deps"
+    if [ -e "$failed" ] && [ -z "$(find "$failed" -mmin +1440)" ]; then
+        prepare_say "without oneDNN the cpu backend is slow; fetching it failed at $(cat "$failed"), tools/get-onednn tries again"
+    elif prepare_quietly "fetching oneDNN" "$root/build/deps/onednn.log" "$root/tools/get-onednn"; then
+        rm -f "$failed"
+    else
+        date '+%Y-%m-%d %H:%M' >"$failed"
+        prepare_say "warning: going on without oneDNN, the cpu backend will be slow; it is tried again tomorrow, or by tools/get-onednn"
+    fi
 }
 
 # A single-file checkpoint as model needs CLIP's tokenizer, unless there is one beside it or named. Takes the arguments of sdgen.
@@ -140,15 +164,38 @@ prepare_tokenizer_of() {
     "$root/tools/get-clip-tokenizer" >&2 || : >"$home.failed"
 }
 
-# Runs a command, showing what it printed only if it fails.
+# Runs a command that may take minutes, its output in a file that is shown only if it fails. Meanwhile something moves: on a
+# terminal a line with the time and the end of the output, else a message every minute.
+#   prepare_quietly WHAT LOG COMMAND...
 prepare_quietly() {
-    log=$1
-    shift
-    if ! "$@" >"$log" 2>&1; then
-        cat "$log" >&2
-        prepare_say "failed: $* (output above, kept in $log)"
-        return 1
-    fi
+    what=$1 log=$2 status=0
+    shift 2
+    : >"$log"
+    prepare_tick "$what" "$log" </dev/null >/dev/null 9>&- &
+    ticker=$!
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    kill "$ticker" 2>/dev/null || :
+    wait "$ticker" 2>/dev/null || :
+    ! prepare_moves || printf '\r\033[K' >&2
+    [ "$status" != 0 ] || return 0
+    cat "$log" >&2
+    prepare_say "failed: $* (output above)"
+    return 1
+}
+prepare_moves() { [ -t 2 ] && [ "${TERM:-dumb}" != dumb ]; }
+prepare_tick() {
+    begin=$(date +%s)
+    while sleep 1 2>/dev/null && kill -0 $$ 2>/dev/null; do # ends with the script, however that ends
+        seconds=$(($(date +%s) - begin))
+        time=$(printf '%d:%02d' $((seconds / 60)) $((seconds % 60)))
+        last=$(tail -c 400 "$2" 2>/dev/null | tr '\r' '\n' | grep . | tail -n 1 | LC_ALL=C tr -cd ' -~')
+        columns=$(stty size <&2 2>/dev/null | cut -d' ' -f2)
+        if prepare_moves; then
+            printf '\r%.*s\033[K' $((${columns:-80} - 1)) "$prepare_name: $1, $time  $last" >&2
+        elif [ $seconds -gt 0 ] && [ $((seconds % 60)) = 0 ]; then
+            prepare_say "still $1 after $time: $(printf '%.60s' "$last")"
+        fi
+    done
 }
 
 # Configures where that was not done yet, or where the options or oneDNN are newer.
@@ -163,11 +210,11 @@ prepare_build() {
         [ "$root/build/deps/onednn/version" -nt "$folder/prepared" ]; then
         prepare_say "configuring $folder"
         rm -f "$folder/prepared"
-        prepare_quietly "$folder/configure.log" cmake -S "$root" -B "$folder" -G Ninja "$@" || {
+        prepare_quietly configuring "$folder/configure.log" cmake -S "$root" -B "$folder" -G Ninja "$@" || {
             # A cache left by another cmake is not worth keeping.
             prepare_say "once more, from nothing"
             rm -rf "$folder/CMakeCache.txt" "$folder/CMakeFiles"
-            prepare_quietly "$folder/configure.log" cmake -S "$root" -B "$folder" -G Ninja "$@" || exit 1
+            prepare_quietly configuring "$folder/configure.log" cmake -S "$root" -B "$folder" -G Ninja "$@" || exit 1
         }
         printf '%s\n' "$wanted" >"$folder/prepared"
     fi

@@ -8,27 +8,44 @@
 
 // -------------------------------------------------------------------------------------------------- page
 
+// Colours are variables, so that a dark scheme changes them in one place; drawings have them as attributes too, because
+// not every viewer applies styles to drawings. What is wider than the window scrolls in a box of its own, whose edges
+// are shaded where more lies behind them.
 static const char style[] =
-    "body{font:15px/1.5 system-ui,sans-serif;color:#1c1e21;background:#fff;margin:0 auto;padding:1.5rem 2rem "
+    ":root{color-scheme:light dark;--ink:#1c1e21;--quiet:#5b6067;--paper:#fff;--rule:#e4e6e9;--axis:#b9bdc4;"
+    "--hover:#f3f5f8;--outer:#e3e6ea;--inner:#cfd4da;--none:#eee;--shade:rgba(0,0,0,.25)}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e3e5e8;--quiet:#a2a8b0;--paper:#16181b;--rule:#2c3036;--axis:#"
+    "555b64;"
+    "--hover:#202429;--outer:#262b31;--inner:#3a414a;--none:#2a2d31;--shade:rgba(0,0,0,.8)}}"
+    "body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;padding:1.5rem "
+    "2rem "
     "4rem;max-width:86rem}"
-    "h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2.4rem 0 .4rem}p{max-width:60rem;margin:.4rem "
-    "0}.quiet{color:#666}"
+    "h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2.4rem 0 .4rem}h3{font-size:1rem;margin:1.4rem 0 "
+    ".2rem}p{max-width:60rem;margin:.4rem 0;overflow-wrap:anywhere}.quiet{color:var(--quiet)}"
     "table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid "
-    "#e4e6e9;white-space:nowrap}"
+    "var(--rule);white-space:nowrap}"
     "th{font-weight:600;border-bottom:2px solid "
-    "#c9ccd1;vertical-align:bottom}th:first-child,td:first-child,td.text{text-align:left}"
-    "tbody tr:hover{background:#f6f7f9}figure{display:inline-block;margin:.4rem .8rem .4rem 0;vertical-align:top}"
-    "figcaption{font-size:.72rem;color:#555;line-height:1.3;overflow-wrap:anywhere}.legend "
-    "span{margin-right:1.2rem;white-space:nowrap}"
-    "svg{display:block;overflow:visible}.wide{overflow-x:auto}"
-    "table.pictures td{border:0;padding:.2rem "
-    ".35rem;text-align:left;white-space:normal;vertical-align:top;font-size:.78rem;color:#555}"
-    "table.pictures th{text-align:left}img{display:block;border-radius:4px;max-width:12rem;height:auto}";
+    "var(--axis);vertical-align:bottom}th:first-child,td:first-child,td.text,th.text{text-align:left}"
+    "tbody tr:hover{background:var(--hover)}figure{display:inline-block;margin:.4rem .8rem .4rem "
+    "0;vertical-align:top;max-width:100%}"
+    "figcaption{font-size:.75rem;color:var(--quiet);line-height:1.35;overflow-wrap:anywhere}.legend "
+    "span{margin-right:1.2rem;display:inline-block}"
+    "svg{display:block}svg.chart{overflow:visible}svg text{fill:var(--quiet)}.grid{stroke:var(--rule)}"
+    ".axis{stroke:var(--axis)}.outer{fill:var(--outer)}.inner{fill:var(--inner)}.none{fill:var(--none)}"
+    ".at:hover{fill:var(--ink);fill-opacity:.12}"
+    ".wide{overflow-x:auto;background:linear-gradient(90deg,var(--paper) 30%,transparent) 0 0/3rem 100% local,"
+    "linear-gradient(270deg,var(--paper) 30%,transparent) 100% 0/3rem 100% local,"
+    "linear-gradient(90deg,var(--shade),transparent) 0 0/.6rem 100% scroll,"
+    "linear-gradient(270deg,var(--shade),transparent) 100% 0/.6rem 100% scroll;background-repeat:no-repeat}"
+    ".pictures{display:flex;flex-wrap:wrap;gap:.6rem 1.4rem}.pictures figure{margin:0}.pair{display:flex;gap:.3rem}"
+    "img{display:block;border-radius:4px;width:20rem;max-width:100%;height:auto}img.small{image-rendering:pixelated}"
+    ".pair img{min-width:0;flex:0 1 20rem}"
+    "@media(max-width:40rem){body{padding:1rem .8rem 3rem}h1{font-size:1.3rem}.pair img{width:50%}}";
 
 void report_begin(FILE *file, const char *title)
 {
     fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" "
-          "content=\"width=device-width\"/><title>",
+          "content=\"width=device-width,initial-scale=1\"/><title>",
           file);
     report_text(file, title);
     fprintf(file, "</title><style>%s</style></head>\n<body>\n<h1>", style);
@@ -54,6 +71,17 @@ void report_text(FILE *file, const char *text)
         }
 }
 
+// Texts of several lines, as they are shown under the pointer.
+static void report_lines(FILE *file, const char *text)
+{
+    for (const char *end; (end = strchr(text, '\n')); text = end + 1) {
+        for (; text < end; text++)
+            report_text(file, (const char[]){*text, 0});
+        fputs("&#10;", file);
+    }
+    report_text(file, text);
+}
+
 static void write_base64(FILE *file, const unsigned char *data, size_t size)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -66,6 +94,8 @@ static void write_base64(FILE *file, const unsigned char *data, size_t size)
     }
 }
 
+enum { SHOWN_WIDTH = 320 }; // 20rem
+
 enum sdg_result report_picture(struct app_ui *ui, FILE *file, const struct sdg_image *image, const char *alternative)
 {
     uint8_t *data;
@@ -73,7 +103,8 @@ enum sdg_result report_picture(struct app_ui *ui, FILE *file, const struct sdg_i
     enum sdg_result result = sdg_picture_encode(app_log_of(ui), SDG_PICTURE_PNG, image, NULL, &data, &size);
     if (result != SDG_OK)
         return result;
-    fprintf(file, "<img width=\"%d\" height=\"%d\" alt=\"", image->width, image->height);
+    fprintf(file, "<img width=\"%d\" height=\"%d\"%s alt=\"", image->width, image->height,
+            image->width < SHOWN_WIDTH ? " class=\"small\"" : ""); // enlarged, with its pixels as they are
     report_text(file, alternative);
     fputs("\" src=\"data:image/png;base64,", file);
     write_base64(file, data, size);
@@ -106,6 +137,7 @@ const char *report_dash(size_t i)
 struct frame {
     double left, top, width, height; // pixels
     double x_min, x_max, y_min, y_max;
+    double y_step; // between lines of the grid
 };
 
 static double place_x(const struct frame *f, double x)
@@ -146,57 +178,68 @@ static void find_y_range(const struct report_chart *chart, struct frame *f)
             include(chart->lines[i].y[k], &low, &high);
     f->y_min = low;
     f->y_max = high > low ? high : low + 1;
-    if (!chart->small) { // up to the next line of the grid
-        double step = nice_step(f->y_max - f->y_min, 6);
-        f->y_min = floor(f->y_min / step) * step;
-        f->y_max = ceil(f->y_max / step) * step;
+    f->y_step = nice_step(f->y_max - f->y_min, chart->small ? 4 : 6); // up to the next line of the grid
+    f->y_min = floor(f->y_min / f->y_step) * f->y_step;
+    f->y_max = ceil(f->y_max / f->y_step) * f->y_step;
+}
+
+// Along x; either end may be the larger one.
+static void draw_x_ticks(FILE *file, const struct report_chart *chart, const struct frame *f)
+{
+    const double low = fmin(f->x_min, f->x_max), high = fmax(f->x_min, f->x_max), bottom = f->top + f->height;
+    double step = nice_step(high - low, chart->small ? 5 : 10);
+    step = chart->whole_x && step < 1 ? 1 : step;
+    for (double i = ceil(low / step); i * step <= high + step * 1e-6; i++) {
+        double x = place_x(f, i * step);
+        fprintf(file,
+                "<path class=\"axis\" d=\"M%.1f %.1fv4\" stroke=\"#b9bdc4\"/><text x=\"%.1f\" y=\"%.1f\" "
+                "text-anchor=\"middle\">%.6g</text>",
+                x, bottom, x, bottom + 15, i * step);
     }
 }
 
-static void draw_grid(FILE *file, const struct report_chart *chart, const struct frame *f)
+static void draw_y_ticks(FILE *file, const struct frame *f)
 {
-    double step = nice_step(f->y_max - f->y_min, 6), first = ceil(f->y_min / step);
-    for (double i = first; i * step <= f->y_max + step * 1e-6; i++) {
+    const double step = f->y_step;
+    for (double i = ceil(f->y_min / step - 1e-6); i * step <= f->y_max + step * 1e-6; i++) {
         double y = place_y(f, i * step);
         fprintf(file,
-                "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#e4e6e9\"/><text x=\"%.1f\" y=\"%.1f\" "
-                "text-anchor=\"end\">%.6g</text>",
-                f->left, y, f->width, f->left - 6, y + 4, i * step);
+                "<path class=\"grid\" d=\"M%.1f %.1fh%.1f\" stroke=\"#e4e6e9\"/><text x=\"%.1f\" y=\"%.1f\" "
+                "text-anchor=\"end\">%.4g</text>",
+                f->left, y, f->width, f->left - 6, y + 4, i == 0 ? 0 : i * step);
     }
-    step = nice_step(f->x_max - f->x_min, 10);
-    step = chart->whole_x && step < 1 ? 1 : step;
-    first = ceil(f->x_min / step);
-    for (double i = first; i * step <= f->x_max + step * 1e-6; i++)
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%.6g</text>", place_x(f, i * step),
-                f->top + f->height + 16, i * step);
+}
+
+static void draw_labels(FILE *file, const struct report_chart *chart, const struct frame *f)
+{
     if (chart->x_label) {
         fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", f->left + f->width / 2,
-                f->top + f->height + 34);
+                f->top + f->height + (chart->small ? 29 : 34));
         report_text(file, chart->x_label);
         fputs("</text>", file);
     }
     if (chart->y_label) {
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\">", 4.0, f->top - 12);
+        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\">", 4.0, f->top - (chart->small ? 6 : 12));
         report_text(file, chart->y_label);
         fputs("</text>", file);
     }
 }
 
-static void draw_ends(FILE *file, const struct frame *f)
+static void draw_axes(FILE *file, const struct report_chart *chart, const struct frame *f)
 {
-    double zero = place_y(f, 0);
-    fprintf(file, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"#c9ccd1\"/>", f->left, zero, f->width);
-    fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>", f->left - 4, f->top + 8, f->y_max);
-    if (f->y_min < 0)
-        fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>", f->left - 4, f->top + f->height,
-                f->y_min);
+    draw_y_ticks(file, f);
+    draw_x_ticks(file, chart, f);
+    fprintf(file, "<path class=\"axis\" fill=\"none\" d=\"M%.1f %.1fv%.1fh%.1f\" stroke=\"#b9bdc4\"/>", f->left, f->top,
+            f->height, f->width);
+    draw_labels(file, chart, f);
 }
 
 static void draw_band(FILE *file, const struct report_band *band, const struct frame *f)
 {
     if (!band->count)
         return;
-    fprintf(file, "<path fill=\"%s\" d=\"", band->color);
+    fputs(band->inner ? "<path class=\"inner\" fill=\"#cfd4da\" d=\"" : "<path class=\"outer\" fill=\"#e3e6ea\" d=\"",
+          file);
     for (size_t i = 0; i < band->count; i++)
         fprintf(file, "%c%.1f %.1f", i ? 'L' : 'M', place_x(f, band->x[i]), place_y(f, band->high[i]));
     for (size_t i = band->count; i-- > 0;)
@@ -236,30 +279,100 @@ static void draw_line(FILE *file, const struct report_line *line, const struct f
         fprintf(file, "\" stroke=\"%s\" stroke-dasharray=\"%s\"/>", line->color, *line->dash ? line->dash : "none");
 }
 
+// ---- numbers under the pointer ----
+
+// Value at x of a polyline whose x rise or fall; NAN outside of it and where it is interrupted.
+static double value_at(const double *xs, const double *ys, size_t count, double x)
+{
+    if (count == 1 && xs[0] == x)
+        return ys[0];
+    for (size_t i = 0; i + 1 < count; i++) {
+        const double a = xs[i], b = xs[i + 1];
+        if ((x - a) * (x - b) > 0 || a == b)
+            continue;
+        return x == a ? ys[i] : x == b ? ys[i + 1] : ys[i] + (ys[i + 1] - ys[i]) * (x - a) / (b - a);
+    }
+    return NAN;
+}
+
+static void write_value(FILE *file, const char *name, double value, const char *unit)
+{
+    fputs("&#10;", file);
+    report_text(file, name);
+    fprintf(file, ": %.4g%s", value, *unit ? " " : "");
+    report_text(file, unit);
+}
+
+static void write_values(FILE *file, const struct report_chart *chart, double x)
+{
+    const char *unit = chart->unit ? chart->unit : "";
+    report_text(file, chart->x_name ? chart->x_name : "x");
+    fprintf(file, " %.4g", x);
+    for (size_t i = 0; i < chart->line_count; i++) {
+        const struct report_line *l = &chart->lines[i];
+        double value = value_at(l->x, l->y, l->count, x);
+        if (isfinite(value))
+            write_value(file, l->name ? l->name : "", value, unit);
+    }
+    for (size_t i = 0; i < chart->band_count; i++) {
+        const struct report_band *b = &chart->bands[i];
+        double low = value_at(b->x, b->low, b->count, x), high = value_at(b->x, b->high, b->count, x);
+        if (!b->name || !isfinite(low))
+            continue;
+        write_value(file, b->name, low, "");
+        fprintf(file, " to %.4g", high);
+    }
+}
+
+// A strip around every x that the first line has, or around a dozen where those are many.
+static void draw_strips(FILE *file, const struct report_chart *chart, const struct frame *f)
+{
+    enum { MOST = 60, FEW = 12 };
+    const struct report_line *l = chart->line_count ? &chart->lines[0] : NULL;
+    const bool own = l && l->count && l->count <= (chart->small ? FEW : MOST);
+    const size_t count = own ? l->count : FEW + 1;
+    const double width = f->width / (double)(count > 1 ? count - 1 : 1);
+    for (size_t i = 0; l && l->count && i < count; i++) {
+        double x = own ? l->x[i] : f->x_min + (f->x_max - f->x_min) * (double)i / FEW;
+        double left = fmax(place_x(f, x) - width / 2, f->left), right = fmin(left + width, f->left + f->width);
+        if (right <= left)
+            continue;
+        fprintf(file,
+                "<rect class=\"at\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill-opacity=\"0\"><title>",
+                left, f->top, right - left, f->height);
+        write_values(file, chart, x);
+        fputs("</title></rect>", file);
+    }
+}
+
 void report_chart(FILE *file, const struct report_chart *chart)
 {
-    struct frame f = {.left = chart->small ? 42 : 48,
-                      .top = chart->small ? 4 : 30,
-                      .x_min = chart->x_min,
-                      .x_max = chart->x_max,
-                      .y_min = chart->y_min,
-                      .y_max = chart->y_max};
-    f.width = chart->width - f.left - (chart->small ? 2 : 12);
-    f.height = chart->height - f.top - (chart->small ? 4 : 40);
+    struct frame f = {
+        .left = chart->small ? 44 : 48,
+        .top = !chart->small ? 30
+            : chart->y_label ? 18
+                             : 6,
+        .x_min = chart->x_min,
+        .x_max = chart->x_max,
+        .y_min = chart->y_min,
+        .y_max = chart->y_max,
+        .y_step = nice_step(chart->y_max > chart->y_min ? chart->y_max - chart->y_min : 1, chart->small ? 4 : 6)};
+    f.width = chart->width - f.left - 12;
+    f.height = chart->height - f.top - (chart->small ? chart->x_label ? 33 : 18 : 40);
     if (!(f.y_min < f.y_max))
         find_y_range(chart, &f);
-    if (!(f.x_min < f.x_max))
+    if (f.x_min == f.x_max)
         f.x_max = f.x_min + 1;
-    fprintf(file, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" font-size=\"11\" " TEXT_STYLE ">",
-            chart->width, chart->height, chart->width, chart->height);
-    if (!chart->small)
-        draw_grid(file, chart, &f);
+    fprintf(file,
+            "<svg class=\"chart\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" "
+            "font-size=\"%d\" " TEXT_STYLE ">",
+            chart->width, chart->height, chart->width, chart->height, chart->small ? 10 : 11);
     for (size_t i = 0; i < chart->band_count; i++)
         draw_band(file, &chart->bands[i], &f);
-    if (chart->small)
-        draw_ends(file, &f);
+    draw_axes(file, chart, &f);
     for (size_t i = 0; i < chart->line_count; i++)
         draw_line(file, &chart->lines[i], &f);
+    draw_strips(file, chart, &f);
     fputs("</svg>", file);
 }
 
@@ -338,8 +451,9 @@ void report_map(FILE *file, const struct report_map *map)
     int left = longest ? (int)longest * 5 + 8 : 0, width = (int)map->columns * map->cell_width,
         height = (int)map->rows * map->cell_height;
     fprintf(file,
-            "<svg width=\"%d\" height=\"%d\" role=\"img\" shape-rendering=\"crispEdges\" font-size=\"9\" " TEXT_STYLE
-            "><rect x=\"%d\" width=\"%d\" height=\"%d\" fill=\"#eee\"/>",
+            "<svg width=\"%d\" height=\"%d\" role=\"img\" style=\"overflow:visible;margin-bottom:14px\" "
+            "shape-rendering=\"crispEdges\" font-size=\"9\" " TEXT_STYLE
+            "><rect x=\"%d\" width=\"%d\" height=\"%d\" class=\"none\" fill=\"#eee\"/>",
             left + width, height, left, width, height);
     for (int shade = 0; shade < SHADES; shade++)
         draw_shade(file, map, left, shade);
@@ -353,10 +467,18 @@ void report_map(FILE *file, const struct report_map *map)
         if (map->row_titles) {
             fprintf(file, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"#fff\" fill-opacity=\"0\"><title>",
                     left, y, width, map->cell_height);
-            report_text(file, map->row_titles[r]);
+            report_lines(file, map->row_titles[r]);
             fputs("</title></rect>", file);
         }
     }
+    const char *const ends[2] = {map->left, map->right};
+    for (int i = 0; i < 2; i++)
+        if (ends[i]) {
+            fprintf(file, "<text x=\"%d\" y=\"%d\" text-anchor=\"%s\">", left + i * width, height + 11,
+                    i ? "end" : "start");
+            report_text(file, ends[i]);
+            fputs("</text>", file);
+        }
     fputs("</svg>", file);
 }
 

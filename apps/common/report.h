@@ -24,19 +24,22 @@ struct report_line {
     const double *x, *y; // [count]; a y that is not finite interrupts the line
     size_t count;
     const char *color, *dash;
+    const char *name; // what the number under the pointer is called
 };
 struct report_band {              // the area between two lines
     const double *x, *low, *high; // [count], finite
     size_t count;
-    const char *color;
+    bool inner;       // the darker of two
+    const char *name; // as above; NULL = not shown
 };
 struct report_chart {
     int width, height;             // pixels, everything included
-    bool small;                    // no grid and labels at the ends of the axes only
-    const char *x_label, *y_label; // NULL = none
+    bool small;                    // fewer ticks, smaller letters
+    const char *x_label, *y_label; // beside the axes, with the unit; NULL = none
+    const char *x_name, *unit;     // of the numbers under the pointer: "step", "dB"; NULL = none
     bool whole_x;                  // whole numbers along x
-    double x_min, x_max;
-    double y_min, y_max; // y_min >= y_max: what the data need, 0 included
+    double x_min, x_max;           // left and right: x_min > x_max runs the other way
+    double y_min, y_max;           // y_min >= y_max: what the data need, 0 included
     const struct report_band *bands;
     size_t band_count;
     const struct report_line *lines;
@@ -52,7 +55,8 @@ struct report_map {
     size_t rows, columns;
     const double *values;          // [rows][columns]
     const char *const *row_names;  // [rows] beside the first column; NULL = none
-    const char *const *row_titles; // [rows] shown under the pointer; NULL = none
+    const char *const *row_titles; // [rows] shown under the pointer, may have several lines; NULL = none
+    const char *left, *right;      // below the first and the last column; NULL = none
     double low, high;
     int cell_width, cell_height; // pixels
 };

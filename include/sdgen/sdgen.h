@@ -266,9 +266,17 @@ SDG_API enum sdg_result sdg_check_prompt(const struct sdg_log *log, const char *
 // thread at any time, and in a signal handler; nothing happens when no call runs, and the next one is not affected.
 // Must not race with sdg_pipeline_destroy. NULL is fine.
 SDG_API void sdg_cancel(struct sdg_pipeline *pipeline);
-// The stages, their memory and the kernels that would be used, one line per call of `fn`; generates nothing.
-SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params, bool kernels,
-                                 void (*fn)(void *user, const char *line), void *user);
+// What sdg_plan says of the kernels of each network.
+enum sdg_plan_kernels {
+    SDG_PLAN_NO_KERNELS,
+    SDG_PLAN_COUNTED_KERNELS, // how many operations run on which one
+    SDG_PLAN_EVERY_KERNEL,    // each operation by name, hundreds of lines
+};
+// The stages, their memory and the kernels that would be used, one line per call of `fn`, of at most 80 columns but for
+// names; generates nothing. SDG_ERROR_USAGE where sdg_generate would refuse the parameters, SDG_ERROR_MEMORY where
+// nothing fits.
+SDG_API enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
+                                 enum sdg_plan_kernels kernels, void (*fn)(void *user, const char *line), void *user);
 // $SDGEN_MODEL, else the installed default model, else models/emoji-128 of the source tree; NULL if none exists. Valid
 // until the environment changes.
 SDG_API const char *sdg_default_model(void);

@@ -318,7 +318,8 @@ static void test_model_by_itself(void **state)
     (void)state;
     const struct run *run = sdgen("a dinosaur", "--backend", "cpu", "-W", "64", "-H", "64", "-o", "a.ppm", "-v");
     expect_done(run);
-    assert_non_null(strstr(run->err, "dpm++2m, karras, 20 steps, guidance 2.5"));
+    assert_non_null(strstr(run->err, "20 steps of dpm++2m / karras"));
+    assert_non_null(strstr(run->err, "guidance: 2.5"));
     assert_non_null(strstr(run->err, "emoji-128 does not know the word 'dinosaur': it draws something else\n"));
     assert_non_null(strstr(run->err, "emoji-128 was made for 128x128: pictures of 64x64 tend to be blurred\n"));
     expect_done(sdgen("a dinosaur", "--backend", "cpu", "-W", "64", "-H", "64", "-o", "b.ppm", "--steps", "20",
@@ -723,6 +724,18 @@ static void test_lists(void **state)
     expect_done(run);
     assert_non_null(strstr(run->out, "UNet"));
     assert_non_null(strstr(run->out, "64x64"));
+    int lines = 0;
+    for (const char *line = run->out, *end; (end = strchr(line, '\n')); line = end + 1) {
+        lines++;
+        if (end - line > 80 && strncmp(line, "model: ", 7))
+            fail_msg("longer than 80 columns: %s", line);
+    }
+    assert_in_range(lines, 10, 24);
+    assert_non_null(strstr(run->out, "UNet kernels: "));
+    assert_null(strstr(run->out, "down_blocks"));
+    run = sdgen("--plan", "-v", "--backend", "cpu", SMALL); // operation by operation
+    expect_done(run);
+    assert_non_null(strstr(run->out, "down_blocks.1.resnets.0.conv1"));
     run = sdgen("--plan", "--cpu-mask", "generic", SMALL);
     expect_done(run);
     assert_non_null(strstr(run->out, "own kernels generic"));
@@ -740,6 +753,22 @@ static void test_lists(void **state)
     assert_null(strstr(run->out, "avx512"));
 #endif
     assert_int_equal(count_files(), 0);
+}
+
+// What was decided, and why.
+static void test_verbose(void **state)
+{
+    (void)state;
+    static const char *const said[] = {
+        "tokenizer: ",  "sampler: heun, as asked", "cpu: ", "planned peak: ", "predicts eps", "seconds: ",
+        "evaluations, "};
+    const struct run *run = sdgen("-v", "--backend", "cpu", SMALL, "--sampling-method", "heun", "x", "-o", "v.png");
+    expect_done(run);
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strstr(run->err, said[i]))
+            fail_msg("'%s' is missing in %s", said[i], run->err);
+    assert_string_equal(run->out, "");
+    unlink("v.png");
 }
 
 static double seconds(void)
@@ -957,6 +986,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_model_decides, enter, leave),
         cmocka_unit_test_setup_teardown(test_failures, enter, leave),
         cmocka_unit_test_setup_teardown(test_lists, enter, leave),
+        cmocka_unit_test_setup_teardown(test_verbose, enter, leave),
         cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),
         cmocka_unit_test_setup_teardown(test_terminal, enter, leave),
         cmocka_unit_test_setup_teardown(test_bench, enter, leave),

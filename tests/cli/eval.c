@@ -57,8 +57,8 @@ static void take_name(struct page *p, char name[32])
 
 static void take_entity(struct page *p)
 {
-    static const char *const known[] = {"&amp;", "&lt;", "&gt;", "&quot;", "&#39;"};
-    for (int i = 0; i < 5; i++)
+    static const char *const known[] = {"&amp;", "&lt;", "&gt;", "&quot;", "&#39;", "&#10;"};
+    for (int i = 0; i < 6; i++)
         if (!strncmp(p->at, known[i], strlen(known[i]))) {
             p->at += strlen(known[i]);
             return;
@@ -236,7 +236,8 @@ static void test_files(void **state)
     int pictures = 0;
     for (const char *at = page; (at = strstr(at, "<img ")); at++)
         pictures++;
-    assert_int_equal(pictures, 8);
+    assert_int_equal(pictures, 2 + 2 * 6); // each model's with the difference beside it
+    assert_true(strstr(page, "<img ") < strstr(page, "<table>"));
     free(page);
     run = sdeval(SMALL, "--limit", "1", "-q", "-M", MODEL, "--json", "-");
     assert_int_equal(run->status, 0);
@@ -300,14 +301,16 @@ static void test_drawings(void **state)
     static const double x[] = {0, 1, 2, 3, 4}, gaps[] = {1, INFINITY, -3, NAN, 2},
                         none[] = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY},
                         map[] = {1, INFINITY, NAN, -INFINITY};
-    const struct report_line lines[] = {{x, gaps, 5, report_color(0), report_dash(0)},
-                                        {x, none, 5, report_color(11), report_dash(11)},
-                                        {x, x, 0, report_color(1), ""}};
+    const struct report_line lines[] = {{x, gaps, 5, report_color(0), report_dash(0), "a"},
+                                        {x, none, 5, report_color(11), report_dash(11), "b < c"},
+                                        {x, x, 0, report_color(1), "", NULL}};
     const struct report_chart empty = {.width = 300, .height = 200, .x_max = 0},
                               one = {.width = 300,
                                      .height = 200,
                                      .x_max = 4,
                                      .x_label = "<x>",
+                                     .x_name = "x",
+                                     .unit = "dB",
                                      .lines = lines,
                                      .line_count = 3};
     const char *const names[] = {"a & b", "c"};
@@ -331,6 +334,8 @@ static void test_drawings(void **state)
     char *page = read_file("page.html");
     check_page(page);
     assert_non_null(strstr(page, "&lt;title&gt; &amp; &quot;more&quot;"));
+    assert_non_null(strstr(page, "<title>x 2&#10;a: -3 dB</title>"));
+    assert_non_null(strstr(page, "<title>x 3</title>")); // no number there
     free(page);
     unlink("page.html");
 }

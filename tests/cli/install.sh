@@ -24,8 +24,12 @@ C
 cp use.c use.cpp
 library=$(dirname "$(find usr -name libsdgen.so)")
 pc=$(find usr -name sdgen.pc)
-sed "s|^prefix=.*|prefix=$home/usr|; s|^libdir=.*|libdir=$home/$library|; s|^includedir=.*|includedir=$home/usr/include|" "$pc" >sdgen.pc
-flags=$(PKG_CONFIG_PATH=. pkg-config --cflags --libs sdgen)
+# Moved, and with blanks in its name: everything is found from where it is.
+mv usr "moved here"
+ln -s "moved here" usr
+grep -q '^prefix=.*pcfiledir' "$pc"
+export PKG_CONFIG_PATH="$home/$(dirname "$pc")"
+flags=$(pkg-config --cflags --libs sdgen | sed 's/moved\\ here/usr/g') # the link, so that the commands below need no quotes
 for compiler in cc c++; do
     file=use.c
     [ $compiler = cc ] || file=use.cpp
@@ -34,6 +38,10 @@ for compiler in cc c++; do
     ./use >out
     grep -q '^[0-9]*\.[0-9]*\.[0-9]*$' out
 done
+
+# The archive, with what the .pc file says that it needs.
+cc -DSDG_STATIC use.c -o use $(pkg-config --static --cflags sdgen) $(pkg-config --static --libs sdgen | sed 's/-lsdgen/-l:libsdgen.a/') -Wl,-rpath,"$home/$library"
+./use >out
 
 # Each header by itself, in the oldest languages that the library is for.
 for header in usr/include/sdgen/*.h; do
@@ -83,6 +91,9 @@ target_link_libraries(use PRIVATE sdgen::sdgen)
 C
 { "$cmake" -S package -B package/build -DCMAKE_PREFIX_PATH="$home/usr" && "$cmake" --build package/build && package/build/use; } >log 2>&1 || { cat log; exit 1; }
 
-env -u LD_LIBRARY_PATH SDGEN_MODEL="$home/usr/share/sdgen/models/emoji-128" usr/bin/sdgen -q --backend cpu -W 64 -H 64 --steps 1 -o picture.png "a red apple"
+(cd "moved here" && env -u LD_LIBRARY_PATH -u SDGEN_MODEL bin/sdgen --plan -W 64 -H 64 --backend cpu) | grep -qxF "model: $(pwd -P)/moved here/share/sdgen/models/emoji-128"
+[ -s "usr/share/doc/sdgen/README.md" ] && [ -s "usr/share/doc/sdgen/docs/prompts.md" ]
+! grep -qF "$source/" "usr/lib/libsdgen.so" "$library/libsdgen.so" 2>/dev/null || { echo "install: the library has the source folder's name inside"; exit 1; }
+env -u LD_LIBRARY_PATH -u SDGEN_MODEL usr/bin/sdgen -q --backend cpu -W 64 -H 64 --steps 1 -o picture.png "a red apple"
 [ -s picture.png ]
 echo "install: pkg-config, find_package, C++, the example and the installed sdgen work"

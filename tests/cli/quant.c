@@ -44,6 +44,17 @@ static int set_up(void **state)
                 "\r\n \r\na red apple, 3d\r\n",
                 25);
     expect_done(sdcalib("collect", "--prompts", "windows.txt", SMALL, "-o", "windows.safetensors"));
+    static char page[2 << 20];
+    expect_done(sdcalib("show", "stats.safetensors", "--html", "ranges.html"));
+    const size_t size = read_whole("ranges.html", page, sizeof page - 1);
+    assert_true(size > 10000 && size < sizeof page - 1);
+    page[size] = 0;
+    static const char *const parts[] = {"<svg class=\"chart\"", ">timestep t</text>",
+                                        "maximum: ", "prefers-color-scheme", "</body></html>\n"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strstr(page, parts[i]))
+            fail_msg("the page of the ranges has no '%s'", parts[i]);
+    unlink("ranges.html");
     assert_true(same_files("stats.safetensors", "windows.safetensors"));
     unlink("windows.txt"), unlink("windows.safetensors");
     assert_int_equal(count_files(), 2);
@@ -193,11 +204,16 @@ static void test_to_the_picture(void **state)
     all_files = count_files();
     expect_error(sdquant("--scheme", "w8a16", "-m", "quantized", "-o", "again"), 2, "quantized already");
     expect_error(sdquant(STATS, "-o", "quantized"), 2, "quantized exists already");
+    write_whole("quantized/README.md", "mine\n", 5); // what it did not write stays
+    write_whole("quantized/vae", "not mine\n", 9);   // what it could have written goes
     run = sdquant(STATS, A_FEW, "--delta", "--force", "-t", "1", "-o", "quantized", "--correct", "prompts.txt",
                   "--correct-steps", "2");
     expect_done(run);
     assert_non_null(strstr(run->out, "correction measured at 2 timesteps"));
     assert_int_equal(count_files(), all_files);
+    assert_int_equal(read_whole("quantized/README.md", with, sizeof with), 5);
+    assert_memory_equal(with, "mine\n", 5);
+    assert_false(file_exists("quantized/vae"));
     run = sdgen("-m", "quantized", "--plan", SMALL);
     expect_done(run);
     assert_non_null(strstr(run->out, "sampler corrected"));
