@@ -27,7 +27,7 @@ struct sdg_model {
     struct sdg_text_config text_config[2]; // [1] for SDXL
     struct sdg_scheduler_config scheduler;
     struct sdg_preferences preferences;
-    char *known_words; // path of the file that these name, or NULL
+    char *known_words;        // path of the file that these name, or NULL
     char scheduler_class[64]; // as model_index.json names it, "" when it does not
     // the pipeline is one of diffusers' that corrects clip_sample, steps_offset and skip_prk_steps of old
     // configurations

@@ -34,6 +34,18 @@ static void fill_info(const struct sdg_pipeline *p, const struct sdg_job *job, s
     info->peak_resident = sdg_resident_peak();
 }
 
+// Once for a batch, and not of pictures that begin with one.
+static void say_size(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    int width, height;
+    sdg_default_size(p->model, &width, &height);
+    const double area = (double)job->width * job->height, usual = (double)width * height;
+    if (job->params->image || job->params->init_image || (area <= FAR * usual && FAR * area >= usual))
+        return;
+    sdg_say(&p->log, SDG_LOG_INFO, "%s was made for %dx%d: pictures of %dx%d tend to %s", p->model_name, width, height,
+            job->width, job->height, area > usual ? "repeat objects" : "be blurred");
+}
+
 static void say_line(void *user, const char *line)
 {
     sdg_say(user, SDG_LOG_DEBUG, "%s", line);
@@ -56,25 +68,12 @@ static void say_times(const struct sdg_pipeline *p, const struct sdg_job *job, c
             calls > 0 ? info->seconds_sample / calls : 0, info->seconds_decode);
 }
 
-// What the caller may not expect of what is drawn; once for a batch, and not of pictures that begin with one.
-static void tell(const struct sdg_pipeline *p, const struct sdg_job *job)
-{
-    int width, height;
-    sdg_default_size(p->model, &width, &height);
-    const double area = (double)job->width * job->height, usual = (double)width * height;
-    if (job->params->image)
-        return;
-    if (!job->params->init_image && (area > FAR * usual || FAR * area < usual))
-        sdg_say(&p->log, SDG_LOG_INFO, "%s was made for %dx%d: pictures of %dx%d tend to %s", p->model_name, width,
-                height, job->width, job->height, area > usual ? "repeat objects" : "be blurred");
-}
-
 static enum sdg_result generate(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_start *start,
                                 struct sdg_image **out, struct sdg_generate_info *info)
 {
     struct sdg_memory_plan plan;
     double clock = sdg_clock();
-    tell(p, job);
+    say_size(p, job);
     SDG_TRY(sdg_memory_plan(p, job, &plan));
     SDG_TRY(say_plan(p, job, &plan));
     SDG_TRY(sdg_estimate_decode_share(p, job, &job->decode_share));
