@@ -232,7 +232,7 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
         .init_alpha_color = inputs->transparent ? color : NULL,
         .mask = values->mask,
         .mask_hash = values->mask ? inputs->mask_hash : NULL,
-        .unmasked_changed = values->mask && values->no_keep_unmasked,
+        .unmasked_changed = values->mask && !options->keep_unmasked,
         .noise = values->load_noise,
         .noise_hash = values->load_noise ? inputs->noise_hash : NULL,
         .version = version,
@@ -244,7 +244,7 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
 static enum sdg_result finish_picture(struct app_ui *ui, const struct sdgen_options *options,
                                       const struct sdgen_inputs *inputs, struct sdg_image **image)
 {
-    if (inputs->mask && !options->values.no_keep_unmasked)
+    if (inputs->mask && options->keep_unmasked)
         sdg_picture_keep(*image, inputs->init, inputs->mask);
     if (inputs->width == inputs->drawn_width && inputs->height == inputs->drawn_height)
         return SDG_OK;

@@ -367,6 +367,8 @@ static enum sdg_result take_rest(struct app_ui *ui, struct sdgen_options *option
         result = take(ui, options, "init-alpha-color", p->init_alpha_color);
     if (result == SDG_OK && mask)
         result = take_flag(ui, options, "no-keep-unmasked", "keep-unmasked", p->unmasked_changed);
+    if (result == SDG_OK && mask)
+        result = take_flag(ui, options, "keep-unmasked", "no-keep-unmasked", !p->unmasked_changed);
     if (result == SDG_OK)
         result = take_flag(ui, options, "no-correction", NULL, p->no_correction);
     if (result == SDG_OK)

@@ -165,7 +165,7 @@ static const struct app_option table[] = {
     {0, "mask", FILE_NAME(mask, "FILE"), GROUP, .otherwise = "none",
      .help = "inpainting: white is painted anew, or what is erased, or brushed on nothing, in a transparent picture; "
              "scaled and cut like the init image"},
-    {0, "keep-unmasked", FLAG(keep_unmasked), GROUP, .otherwise = "on",
+    {0, "keep-unmasked", FLAG(keep_unmasked), GROUP, .otherwise = "on, but with --rng cpu",
      .help = "pixels outside of the mask are the init image's own"},
     {0, "no-keep-unmasked", FLAG(no_keep_unmasked), GROUP,
      .help = "leave them as they come out of the autoencoder, as diffusers does"},
@@ -546,6 +546,8 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
     if (result == SDG_OK && !values->seed.random && values->seed.value > UINT64_MAX - (uint64_t)(values->batch - 1))
         result = app_fail(ui, SDG_ERROR_USAGE, "--seed: %llu is too large for %lld pictures",
                           (unsigned long long)values->seed.value, (long long)values->batch);
+    // Who takes torch's numbers compares with diffusers, which does not put them back.
+    options->keep_unmasked = values->keep_unmasked || (!values->no_keep_unmasked && strcmp(values->rng, "cpu"));
     if (values->threads > 0)
         options->threads = (int)values->threads;
     return result;

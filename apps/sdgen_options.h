@@ -31,6 +31,7 @@ struct sdgen_options {
     int tile;                                       // latent pixels, 0 = the library's
     double max_memory;                              // --max-vram in GiB, 0 = what is free
     int threads;                                    // 0 = the library's
+    bool keep_unmasked;                             // pixels outside of the mask are the init image's
     uint8_t background[3];                          // --init-alpha-color
     struct sdgen_from *from;                        // --from: what `values` may point into; owned
     enum sdg_picture_format format, preview_format; // of the output, of the preview

@@ -159,6 +159,14 @@ static void test_keep_unmasked(void **state)
         write_ppm("m.ppm", w, h, 0, 13, 9, 41, 33, 255);
         expect_done(sdgen("x", FEW, "-i", "i.ppm", "--mask", "m.ppm", "-o", "kept.ppm"));
         expect_done(sdgen("x", FEW, "-i", "i.ppm", "--mask", "m.ppm", "-o", "changed.ppm", "--no-keep-unmasked"));
+        // torch's numbers are for comparing with diffusers
+        expect_done(sdgen("x", FEW, "-i", "i.ppm", "--mask", "m.ppm", "-o", "a.ppm", "--rng", "cpu"));
+        expect_done(
+            sdgen("x", FEW, "-i", "i.ppm", "--mask", "m.ppm", "-o", "b.ppm", "--rng", "cpu", "--no-keep-unmasked"));
+        assert_true(same_files("a.ppm", "b.ppm"));
+        expect_done(
+            sdgen("x", FEW, "-i", "i.ppm", "--mask", "m.ppm", "-o", "b.ppm", "--rng", "cpu", "--keep-unmasked"));
+        assert_false(same_files("a.ppm", "b.ppm"));
         struct sdg_image *init = load("i.ppm"), *mask = load("m.ppm"), *kept = load("kept.ppm"),
                          *changed = load("changed.ppm");
         assert_true(kept->width == w && kept->height == h && changed->width == w && changed->height == h);
