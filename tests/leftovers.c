@@ -122,7 +122,7 @@ static void link_to_model(const char *root, const char *name)
 // A folder whose component `which` holds `add` (NULL: nothing) and lacks all that begins with `drop`.
 static const char *make_folder(int which, const char *add, const char *drop)
 {
-    static const char *const others[] = {"model_index.json", "scheduler", "tokenizer"};
+    static const char *const others[] = {"model_index.json", "scheduler", "tokenizer", "words.txt"};
     static struct sdg_tensor all[TENSORS_MAX];
     char name[200];
     size_t count = 0;
