@@ -92,10 +92,28 @@ static enum sdg_result replace_vae(const struct sdg_log *log, struct sdg_model *
     return sdg_autoencoder_open(log, model->vae_path, model->no_mmap, &own, &model->vae_config, &model->vae);
 }
 
+// Nothing is there. It may be an address, or a name as Hugging Face's hub has them: OWNER/NAME.
+static enum sdg_result missing_model(const struct sdg_log *log, const char *path)
+{
+    const char *const slash = strchr(path, '/'), *const end = path + strlen(path);
+    const bool address = strncmp(path, "https://", 8) == 0 || strncmp(path, "http://", 7) == 0;
+    const bool name = slash && slash > path && *path != '.' && *path != '~' && slash + 1 < end &&
+        !strchr(slash + 1, '/') && !strchr(slash + 1, '.');
+    if (address)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is an address, models are files and folders here: download it first",
+                        path);
+    if (name)
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: there is no such model file or folder; a model of this name on Hugging Face has to be "
+                        "downloaded first: hf download %s --local-dir FOLDER",
+                        path, path);
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such model file or folder", path);
+}
+
 static enum sdg_result fill_model(const struct sdg_log *log, const char *path, struct sdg_model *model)
 {
     if (sdg_path_kind(path) == SDG_PATH_MISSING && !sdg_path_is_dangling(path))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such model file or folder", path);
+        return missing_model(log, path);
     SDG_TRY(sdg_hub_resolve(log, path, &model->path));
     if (sdg_path_kind(path) == SDG_PATH_FOLDER) {
         SDG_TRY(sdg_folder_open(log, model));

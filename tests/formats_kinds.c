@@ -157,6 +157,9 @@ static void test_other_files(void **state)
     memcpy(file, "\x80\2\0\0\0\0\0\0{}", 10);
     expect_refused(temp_write("k/other", file, sizeof file), SDG_ERROR_INPUT, "no Stable Diffusion checkpoint");
     expect_refused(temp_path("k/absent"), SDG_ERROR_INPUT, "no such model");
+    expect_refused("https://example.org/owner/name", SDG_ERROR_INPUT, "download it first");
+    expect_refused("owner/name-v1", SDG_ERROR_INPUT, "hf download owner/name-v1");
+    expect_refused("./owner/name", SDG_ERROR_INPUT, "no such model file or folder");
 }
 
 // ---- folders ----

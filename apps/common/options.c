@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 // getopt_long's code of an option: its number in the table after all characters; then those of the other program.
+#define FIRST_VERSION "0.1.0"
+
 enum { CODE_POSITIONAL = 1, CODE_FIRST = 256, CODE_OTHER = CODE_FIRST + APP_OPTIONS_MAX };
 
 bool app_read_integer(const char *text, int64_t *value)
@@ -265,8 +267,8 @@ static void help_option(const struct app_option *option, bool complete, int widt
                  option->max);
     const char *standard = default_text(option);
     char since[48] = "";
-    if (complete)
-        snprintf(since, sizeof since, " [%s]", option->since);
+    if (complete && strcmp(option->since, FIRST_VERSION))
+        snprintf(since, sizeof since, " [since %s]", option->since);
     snprintf(text, sizeof text, "%s%s%s%s%s%s%s%s", option->help, *list ? ": " : "", list, range,
              standard ? " (default: " : "", standard ? (*standard ? standard : "none") : "", standard ? ")" : "",
              since);
