@@ -19,8 +19,8 @@ static void take(struct sdg_branches *b, struct sdg_prompt_schedule *s, int firs
         for (int step = 0; step < b->steps; step++)
             b->at[step * b->count + first + i] = b->text_count + s->at[step * s->parts + i];
     }
-    memcpy(b->texts + b->text_count, s->texts, (size_t)s->text_count * sizeof *s->texts);
-    b->text_count += s->text_count;
+    for (int i = 0; i < s->text_count; i++)
+        b->texts[b->text_count++] = s->texts[i];
     s->text_count = 0;
 }
 
