@@ -132,10 +132,7 @@ void sdg_control_groups(const char *root, const char *controller, sdg_control_gr
     free(t);
 }
 
-// ---- processors ----
-
-// The file's numbers: true if it has `count`, which "max" is not.
-static bool read_numbers(const char *folder, const char *name, int count, double *numbers)
+bool sdg_control_group_numbers(const char *folder, const char *name, int count, double *numbers)
 {
     char path[LINE + 64];
     int found = 0;
@@ -148,14 +145,16 @@ static bool read_numbers(const char *folder, const char *name, int count, double
     return found == count;
 }
 
+// ---- processors ----
+
 // Microseconds of processor time per period: cpu.max is "quota period"; a quota of -1, or "max", is none.
 static void narrow_cpus(void *user, const char *folder, bool v2)
 {
     int *cpus = user;
     double numbers[2]; // quota, period
-    const bool read = v2 ? read_numbers(folder, "cpu.max", 2, numbers)
-                         : read_numbers(folder, "cpu.cfs_quota_us", 1, numbers) &&
-            read_numbers(folder, "cpu.cfs_period_us", 1, numbers + 1);
+    const bool read = v2 ? sdg_control_group_numbers(folder, "cpu.max", 2, numbers)
+                         : sdg_control_group_numbers(folder, "cpu.cfs_quota_us", 1, numbers) &&
+            sdg_control_group_numbers(folder, "cpu.cfs_period_us", 1, numbers + 1);
     if (!read || !(numbers[0] > 0) || !(numbers[1] > 0) || numbers[0] / numbers[1] >= INT_MAX)
         return;
     const double share = numbers[0] / numbers[1];

@@ -12,6 +12,8 @@ typedef void sdg_control_group_fn(void *user, const char *folder, bool v2);
 // "", or for tests a folder with a proc/self/cgroup and a proc/self/mountinfo of its own, below which the mounts are.
 void sdg_control_groups(const char *root, const char *controller, sdg_control_group_fn *fn, void *user);
 
+// The numbers in a group's file: true if it has `count` of them, which "max" is not.
+bool sdg_control_group_numbers(const char *folder, const char *name, int count, double *numbers);
 // CPUs that the groups' quotas leave this process, rounded up; 0 = no limit.
 int sdg_control_group_cpus(const char *root);
 

@@ -125,14 +125,9 @@ size_t sdg_platform_memory(void)
 // The file's number, or SIZE_MAX where it has none ("max") or cannot be read.
 static size_t read_number(const char *folder, const char *name)
 {
-    char path[4200], text[32] = "";
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "r");
-    if (!file)
-        return SIZE_MAX;
-    bool read = fgets(text, sizeof text, file) != NULL;
-    fclose(file);
-    return read && text[0] >= '0' && text[0] <= '9' ? (size_t)strtoull(text, NULL, 10) : SIZE_MAX;
+    double number;
+    return sdg_control_group_numbers(folder, name, 1, &number) && number >= 0 && number < 0x1p64 ? (size_t)number
+                                                                                                 : SIZE_MAX;
 }
 
 // Sum of the lines of memory.stat that begin with one of two keys.

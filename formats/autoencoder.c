@@ -22,21 +22,6 @@ static bool ends(const char *text, const char *with)
     return a >= b && strcmp(text + a - b, with) == 0;
 }
 
-// Closes `view` unless all went well so far and it can be finished.
-static enum sdg_result finish(const struct sdg_log *log, enum sdg_result result, struct sdg_tensors *view,
-                              struct sdg_tensors **out)
-{
-    if (result == SDG_OK)
-        result = sdg_tensors_finish(log, view);
-    if (result != SDG_OK) {
-        sdg_tensors_destroy(&view);
-        return result;
-    }
-    sdg_tensors_set_inferred(view);
-    *out = view;
-    return SDG_OK;
-}
-
 // ---- AutoencoderKL ----
 
 // One more than the highest number in "encoder.down.N." and "decoder.up.N.".
@@ -76,7 +61,7 @@ static enum sdg_result open_diffusers(const struct sdg_log *log, struct sdg_sour
         if (starts(name, prefix) && sdg_name_canonical(SDG_PART_VAE, name + strlen(prefix), canonical))
             result = sdg_add_canonical(log, view, SDG_PART_VAE, &source->tensors[i], canonical);
     }
-    return finish(log, result, view, out);
+    return sdg_finish_inferred(log, result, view, out);
 }
 
 static enum sdg_result open_kl(const struct sdg_log *log, struct sdg_source *source, const char *prefix,
@@ -226,7 +211,7 @@ static enum sdg_result open_tiny(const struct sdg_log *log, struct sdg_source *s
     enum sdg_result result = add_tiny(log, view, source);
     if (result == SDG_OK)
         result = add_other_half(log, view, source, copy);
-    SDG_TRY(finish(log, result, view, &view));
+    SDG_TRY(sdg_finish_inferred(log, result, view, &view));
     result = sdg_infer_tiny_vae(log, view, config);
     if (result != SDG_OK)
         sdg_tensors_destroy(&view);

@@ -14,3 +14,17 @@ enum sdg_result sdg_add_canonical(const struct sdg_log *log, struct sdg_tensors 
             copy.rank--;
     return sdg_tensors_add(log, view, &copy, name);
 }
+
+enum sdg_result sdg_finish_inferred(const struct sdg_log *log, enum sdg_result result, struct sdg_tensors *view,
+                                    struct sdg_tensors **out)
+{
+    if (result == SDG_OK)
+        result = sdg_tensors_finish(log, view);
+    if (result != SDG_OK) {
+        sdg_tensors_destroy(&view);
+        return result;
+    }
+    sdg_tensors_set_inferred(view);
+    *out = view;
+    return SDG_OK;
+}

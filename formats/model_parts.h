@@ -49,4 +49,9 @@ enum sdg_result sdg_find_folder_tokenizer(const struct sdg_log *log, struct sdg_
 // folder tokenizer (or tokenizer_2) there, $SDGEN_TOKENIZER's, or CLIP's where tools/get-clip-tokenizer put it.
 enum sdg_result sdg_find_file_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i);
 
+// Ends the building of a view whose network was concluded from its tensors: *out = view, finished, unless `result` or
+// finishing it is a failure, which destroys it.
+enum sdg_result sdg_finish_inferred(const struct sdg_log *log, enum sdg_result result, struct sdg_tensors *view,
+                                    struct sdg_tensors **out);
+
 #endif

@@ -94,13 +94,5 @@ enum sdg_result sdg_openclip_open(const struct sdg_log *log, struct sdg_source *
     for (size_t i = 0; result == SDG_OK && i < source->count; i++)
         if (strncmp(source->tensors[i].name, prefix, o.prefix) == 0)
             result = add_tensor(log, view, source->path, &source->tensors[i], &o);
-    if (result == SDG_OK)
-        result = sdg_tensors_finish(log, view);
-    if (result != SDG_OK) {
-        sdg_tensors_destroy(&view);
-        return result;
-    }
-    sdg_tensors_set_inferred(view);
-    *out = view;
-    return SDG_OK;
+    return sdg_finish_inferred(log, result, view, out);
 }

@@ -40,15 +40,7 @@ enum sdg_result sdg_ldm_open(const struct sdg_log *log, struct sdg_source *sourc
             result = sdg_tensors_add_unplaced(log, view, tensor->name, strlen(prefix),
                                               sdg_name_is_in_ldm_module(part, layout, plain));
     }
-    if (result == SDG_OK)
-        result = sdg_tensors_finish(log, view);
-    if (result != SDG_OK) {
-        sdg_tensors_destroy(&view);
-        return result;
-    }
-    sdg_tensors_set_inferred(view);
-    *out = view;
-    return SDG_OK;
+    return sdg_finish_inferred(log, result, view, out);
 }
 
 // ---- text encoders ----

@@ -2,40 +2,18 @@
 // the picture is tested elsewhere.
 #include "run.h"
 
+#include "base/clock.h"
+
 #include <cjson/cJSON.h>
 #include <pty.h>
-#include <time.h>
 
 #include "apps/common/ui.h"
 #include "sdgen/array.h"
 #include "sdgen/picture.h"
 #include "tests/small_vae.h"
 
-static char folder[64];
-
-static int enter(void **state)
-{
-    (void)state;
-    folder_enter(folder, sizeof folder);
-    setenv("SDGEN_MODEL", SDG_SOURCE_DIR "/models/emoji-128", 1);
-    return 0;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    folder_leave(folder);
-    return 0;
-}
-
 // One thread: tests run beside each other. test_picture compares it with two.
 #define SMALL "--backend", "cpu", "-t", "1", "-W", "64", "-H", "64", "--steps", "2"
-
-static void expect_done(const struct run *run)
-{
-    if (run->status != 0)
-        fail_msg("exit status %d: %s", run->status, run->err);
-}
 
 static void expect_error(const struct run *run, int status, const char *word, int files)
 {
@@ -44,13 +22,6 @@ static void expect_error(const struct run *run, int status, const char *word, in
         count_files() != files)
         fail_msg("expected exit status %d, one error with '%s' and %d files, got %d, %d files and: %s", status, word,
                  files, run->status, count_files(), run->err);
-}
-
-static bool same_files(const char *a, const char *b)
-{
-    static char x[1 << 20], y[1 << 20];
-    size_t n = read_whole(a, x, sizeof x), m = read_whole(b, y, sizeof y);
-    return n && n == m && !memcmp(x, y, n);
 }
 
 static struct sdg_image *load(const char *path)
@@ -773,13 +744,6 @@ static void test_verbose(void **state)
     unlink("v.png");
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 // Ctrl-C, or a request to end, in the middle of sampling.
 static void interrupt(int number)
 {
@@ -787,15 +751,15 @@ static void interrupt(int number)
         SDGEN_PROGRAM, "x",   "--backend", "cpu",   "-t",        "1",    "--steps",        "1000",  "-W", "256",
         "-H",          "256", "-o",        "a.png", "--preview", "proj", "--preview-path", "p.ppm", NULL};
     pid_t child = start(arguments, NULL, "/dev/null", "err");
-    double begin = seconds();
-    while (!file_exists("p.ppm") && seconds() - begin < 120 && waitpid(child, NULL, WNOHANG) == 0)
+    double begin = sdg_clock();
+    while (!file_exists("p.ppm") && sdg_clock() - begin < 120 && waitpid(child, NULL, WNOHANG) == 0)
         usleep(20000);
     assert_true(file_exists("p.ppm")); // sampling has begun
     kill(child, number);
-    begin = seconds();
+    begin = sdg_clock();
     assert_int_equal(finish(child), 130);
-    assert_true(seconds() - begin < 60); // a step, not the thousand
-    assert_int_equal(count_files(), 2);  // err, p.ppm: no a.png, no temporary file
+    assert_true(sdg_clock() - begin < 60); // a step, not the thousand
+    assert_int_equal(count_files(), 2);    // err, p.ppm: no a.png, no temporary file
     char err[4096];
     read_whole("err", err, sizeof err);
     assert_non_null(strstr(err, "interrupted"));
@@ -972,27 +936,27 @@ static void test_bench_versus(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_picture, enter, leave),
-        cmocka_unit_test_setup_teardown(test_formats, enter, leave),
-        cmocka_unit_test_setup_teardown(test_batch, enter, leave),
-        cmocka_unit_test_setup_teardown(test_metadata, enter, leave),
-        cmocka_unit_test_setup_teardown(test_seed, enter, leave),
-        cmocka_unit_test_setup_teardown(test_init_image, enter, leave),
-        cmocka_unit_test_setup_teardown(test_arrays, enter, leave),
-        cmocka_unit_test_setup_teardown(test_model_by_itself, enter, leave),
-        cmocka_unit_test_setup_teardown(test_guidance_of_model, enter, leave),
-        cmocka_unit_test_setup_teardown(test_other_factor, enter, leave),
-        cmocka_unit_test_setup_teardown(test_other_channels, enter, leave),
-        cmocka_unit_test_setup_teardown(test_old_scheduler, enter, leave),
-        cmocka_unit_test_setup_teardown(test_foreign_scheduler, enter, leave),
-        cmocka_unit_test_setup_teardown(test_model_decides, enter, leave),
-        cmocka_unit_test_setup_teardown(test_failures, enter, leave),
-        cmocka_unit_test_setup_teardown(test_lists, enter, leave),
-        cmocka_unit_test_setup_teardown(test_verbose, enter, leave),
-        cmocka_unit_test_setup_teardown(test_interrupt, enter, leave),
-        cmocka_unit_test_setup_teardown(test_terminal, enter, leave),
-        cmocka_unit_test_setup_teardown(test_bench, enter, leave),
-        cmocka_unit_test_setup_teardown(test_bench_versus, enter, leave),
+        cmocka_unit_test_setup_teardown(test_picture, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_formats, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_batch, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_metadata, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_seed, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_init_image, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_arrays, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_model_by_itself, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_guidance_of_model, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_other_factor, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_other_channels, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_old_scheduler, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_foreign_scheduler, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_model_decides, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_failures, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_lists, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_verbose, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_interrupt, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_terminal, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_bench, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_bench_versus, enter_with_model, leave_with_model),
     };
     return cmocka_run_group_tests_name("cli_draw", tests, NULL, NULL);
 }

@@ -2,25 +2,9 @@
 // status, nothing left behind.
 #include "run.h"
 
+#include "base/clock.h"
+
 #include <sys/resource.h>
-#include <time.h>
-
-static char folder[64];
-
-static int enter(void **state)
-{
-    (void)state;
-    folder_enter(folder, sizeof folder);
-    setenv("SDGEN_MODEL", SDG_SOURCE_DIR "/models/emoji-128", 1);
-    return 0;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    folder_leave(folder);
-    return 0;
-}
 
 static void expect(const struct run *run, int status, const char *word, int files)
 {
@@ -29,19 +13,12 @@ static void expect(const struct run *run, int status, const char *word, int file
                  run->status, count_files(), run->err);
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 // Waits until the program has said it.
 static void wait_for(pid_t child, const char *word)
 {
     static char text[1 << 16];
-    const double begin = seconds();
-    while (seconds() - begin < 300 && waitpid(child, NULL, WNOHANG) == 0) {
+    const double begin = sdg_clock();
+    while (sdg_clock() - begin < 300 && waitpid(child, NULL, WNOHANG) == 0) {
         text[0] = 0;
         read_whole("err", text, sizeof text);
         if (strstr(text, word))
@@ -222,5 +199,5 @@ int main(void)
 #endif
         cmocka_unit_test(test_file_shrinks),
     };
-    return cmocka_run_group_tests(tests, enter, leave);
+    return cmocka_run_group_tests(tests, enter_with_model, leave_with_model);
 }

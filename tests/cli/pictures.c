@@ -5,34 +5,10 @@
 #include "apps/common/ui.h"
 #include "sdgen/picture.h"
 
-static char folder[64];
-
 #define GOLDENS SDG_SOURCE_DIR "/tests/goldens/pictures/"
 // One thread: tests run beside each other. Sampling begins late, so that the result is close to the init image.
 #define FEW "-t", "1", "--backend", "cpu", "--steps", "4"
 #define LITTLE FEW, "--strength", "0.3", "-W", "64", "-H", "64"
-
-static int enter(void **state)
-{
-    (void)state;
-    folder_enter(folder, sizeof folder);
-    setenv("SDGEN_MODEL", SDG_SOURCE_DIR "/models/emoji-128", 1);
-    return 0;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    folder_leave(folder);
-    return 0;
-}
-
-static const struct run *expect_done(const struct run *run)
-{
-    if (run->status != 0)
-        fail_msg("exit status %d: %s", run->status, run->err);
-    return run;
-}
 
 // Done, and said `words`.
 static void expect_said(const struct run *run, const char *words)
@@ -47,13 +23,6 @@ static void expect_error(const struct run *run, int status, const char *word)
 {
     if (run->status != status || !strstr(run->err, "error: ") || !strstr(run->err, word) || strstr(run->err, "sample "))
         fail_msg("expected exit status %d and '%s', got %d: %s", status, word, run->status, run->err);
-}
-
-static bool same_files(const char *a, const char *b)
-{
-    static char x[1 << 20], y[1 << 20];
-    size_t n = read_whole(a, x, sizeof x), m = read_whole(b, y, sizeof y);
-    return n && n == m && !memcmp(x, y, n);
 }
 
 static struct sdg_image *load(const char *path)
@@ -224,7 +193,7 @@ static void test_from(void **state)
     expect_done(sdgen("x", "-t", "1", "--backend", "cpu", "-i", "photo.ppm", "--mask", "m.ppm", "--strength", "0.6",
                       "-b", "2", "--sigmas", "9,5,3,1", "-o", "c.png"));
     assert_int_equal(mkdir("sub", 0777), 0);
-    snprintf(path, sizeof path, "%s/c_2.png", folder);
+    snprintf(path, sizeof path, "%s/c_2.png", run_folder);
     assert_int_equal(chdir("sub"), 0);
     expect_done(sdgen("--from", path, "-o", "../d.png", "-t", "1"));
     assert_int_equal(chdir(".."), 0);
@@ -315,7 +284,7 @@ static void test_relative_cache(void **state)
 {
     (void)state;
     setenv("XDG_CACHE_HOME", "relative", 1);
-    setenv("HOME", folder, 1);
+    setenv("HOME", run_folder, 1);
     const struct run *run = sdgen("x", "-t", "1", "--backend", "vae=vulkan,unet=cpu,te=cpu", "--steps", "1", "-W", "8",
                                   "-H", "8", "-o", "a.ppm");
     if (run->status == 3 || run->status == 1) {
@@ -332,16 +301,16 @@ static void test_relative_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_orientation, enter, leave),
-        cmocka_unit_test_setup_teardown(test_transparency, enter, leave),
-        cmocka_unit_test_setup_teardown(test_masks, enter, leave),
-        cmocka_unit_test_setup_teardown(test_keep_unmasked, enter, leave),
-        cmocka_unit_test_setup_teardown(test_sizes, enter, leave),
-        cmocka_unit_test_setup_teardown(test_from, enter, leave),
-        cmocka_unit_test_setup_teardown(test_from_others, enter, leave),
-        cmocka_unit_test_setup_teardown(test_own_prompt, enter, leave),
-        cmocka_unit_test_setup_teardown(test_outputs, enter, leave),
-        cmocka_unit_test_setup_teardown(test_relative_cache, enter, leave),
+        cmocka_unit_test_setup_teardown(test_orientation, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_transparency, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_masks, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_keep_unmasked, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_sizes, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_from, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_from_others, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_own_prompt, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_outputs, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_relative_cache, enter_with_model, leave_with_model),
     };
     return cmocka_run_group_tests_name("cli_pictures", tests, NULL, NULL);
 }

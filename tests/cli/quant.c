@@ -17,19 +17,6 @@
 static char folder[64];
 static int all_files; // in the folder, when a test begins
 
-static void expect_done(const struct run *run)
-{
-    if (run->status != 0)
-        fail_msg("exit status %d: %s", run->status, run->err);
-}
-
-static bool same_files(const char *a, const char *b)
-{
-    static char x[1 << 20], y[1 << 20];
-    size_t n = read_whole(a, x, sizeof x), m = read_whole(b, y, sizeof y);
-    return n && n == m && !memcmp(x, y, n);
-}
-
 // One prompt, one set of statistics for all tests.
 static int set_up(void **state)
 {

@@ -140,4 +140,38 @@ static inline int count_lines(const char *text)
     return lines;
 }
 
+// ---- what tests that draw have in common ----
+
+static char run_folder[64];
+
+// Of a group of tests: a folder of its own, and the default model.
+static inline int enter_with_model(void **state)
+{
+    (void)state;
+    folder_enter(run_folder, sizeof run_folder);
+    setenv("SDGEN_MODEL", SDG_SOURCE_DIR "/models/emoji-128", 1);
+    return 0;
+}
+
+static inline int leave_with_model(void **state)
+{
+    (void)state;
+    folder_leave(run_folder);
+    return 0;
+}
+
+static inline const struct run *expect_done(const struct run *run)
+{
+    if (run->status != 0)
+        fail_msg("exit status %d: %s", run->status, run->err);
+    return run;
+}
+
+static inline bool same_files(const char *a, const char *b)
+{
+    static char x[1 << 20], y[1 << 20];
+    size_t n = read_whole(a, x, sizeof x), m = read_whole(b, y, sizeof y);
+    return n && n == m && !memcmp(x, y, n);
+}
+
 #endif

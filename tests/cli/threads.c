@@ -3,36 +3,11 @@
 
 #include <sys/resource.h>
 
-static char folder[64];
-
-static int enter(void **state)
-{
-    (void)state;
-    folder_enter(folder, sizeof folder);
-    setenv("SDGEN_MODEL", SDG_SOURCE_DIR "/models/emoji-128", 1);
-    return 0;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    folder_leave(folder);
-    return 0;
-}
-
 #define PICTURE "a red apple, 3d", "--backend", "cpu", "-W", "64", "-H", "64", "--steps", "2", "-s", "1"
-
-static void expect_done(const struct run *run)
-{
-    if (run->status != 0)
-        fail_msg("exit status %d: %s", run->status, run->err);
-}
 
 static void expect_same(const char *a, const char *b)
 {
-    static char x[1 << 20], y[1 << 20];
-    size_t n = read_whole(a, x, sizeof x), m = read_whole(b, y, sizeof y);
-    if (n == 0 || n != m || memcmp(x, y, n) != 0)
+    if (!same_files(a, b))
         fail_msg("%s and %s differ", a, b);
 }
 
@@ -141,10 +116,10 @@ static void test_loader(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_number, enter, leave),
-        cmocka_unit_test_setup_teardown(test_openmp_settings, enter, leave),
-        cmocka_unit_test_setup_teardown(test_no_threads, enter, leave),
-        cmocka_unit_test_setup_teardown(test_loader, enter, leave),
+        cmocka_unit_test_setup_teardown(test_number, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_openmp_settings, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_no_threads, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_loader, enter_with_model, leave_with_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,12 +83,6 @@ static void expect_same(const char *a, const char *b)
     assert_true(n > 1000 && n == m && memcmp(x, y, n) == 0);
 }
 
-static void expect_done(const struct run *run)
-{
-    if (run->status != 0)
-        fail_msg("exit status %d: %s", run->status, run->err);
-}
-
 // Refused in one line, before anything else.
 static void expect_refused(const struct run *run, const char *words)
 {
