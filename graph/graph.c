@@ -108,6 +108,8 @@ struct sdg_shape_text sdg_shape_text(const struct sdg_value_info *info)
         snprintf(shape.text, sizeof shape.text, "[%" PRId64 "]", d[0]);
     else if (rank == 2)
         snprintf(shape.text, sizeof shape.text, "[%" PRId64 ",%" PRId64 "]", d[0], d[1]);
+    else if (rank == 3)
+        snprintf(shape.text, sizeof shape.text, "[%" PRId64 ",%" PRId64 ",%" PRId64 "]", d[0], d[1], d[2]);
     else
         snprintf(shape.text, sizeof shape.text, "[%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "]", d[0], d[1], d[2],
                  d[3]);
@@ -217,7 +219,7 @@ sdg_value sdg_graph_interval_table(struct sdg_graph *g, const char *name, int64_
     return sdg_graph_table(g, name, rows, tokens, 2);
 }
 
-static sdg_value weight_value(struct sdg_graph *g, int rank, const int64_t dims[4], const char *format,
+static sdg_value weight_value(struct sdg_graph *g, int rank, const int64_t dims[4], bool keeps_f32, const char *format,
                               va_list arguments)
 {
     if (g->result != SDG_OK)
@@ -227,7 +229,7 @@ static sdg_value weight_value(struct sdg_graph *g, int rank, const int64_t dims[
     if (length < 1 || (size_t)length >= sizeof name)
         return SDG_GRAPH_FAIL(g, "%.100s...: the tensor name is empty or longer than %zu bytes", length < 1 ? "" : name,
                               sizeof name - 1);
-    struct sdg_value_info info = {.kind = SDG_VALUE_WEIGHT, .dtype = SDG_F32, .rank = rank};
+    struct sdg_value_info info = {.kind = SDG_VALUE_WEIGHT, .dtype = SDG_F32, .rank = rank, .keeps_f32 = keeps_f32};
     memcpy(info.dims, dims, sizeof info.dims);
     return sdg_graph_add_value(g, &info, name, name);
 }
@@ -236,7 +238,7 @@ sdg_value sdg_graph_conv_weight(struct sdg_graph *g, int64_t out, int64_t in, in
 {
     va_list arguments;
     va_start(arguments, name);
-    sdg_value v = weight_value(g, 4, (int64_t[4]){out, in, kh, kw}, name, arguments);
+    sdg_value v = weight_value(g, 4, (int64_t[4]){out, in, kh, kw}, false, name, arguments);
     va_end(arguments);
     return v;
 }
@@ -245,7 +247,7 @@ sdg_value sdg_graph_linear_weight(struct sdg_graph *g, int64_t out, int64_t in, 
 {
     va_list arguments;
     va_start(arguments, name);
-    sdg_value v = weight_value(g, 2, (int64_t[4]){out, in, 1, 1}, name, arguments);
+    sdg_value v = weight_value(g, 2, (int64_t[4]){out, in, 1, 1}, false, name, arguments);
     va_end(arguments);
     return v;
 }
@@ -254,7 +256,25 @@ sdg_value sdg_graph_vector_weight(struct sdg_graph *g, int64_t n, const char *na
 {
     va_list arguments;
     va_start(arguments, name);
-    sdg_value v = weight_value(g, 1, (int64_t[4]){n, 1, 1, 1}, name, arguments);
+    sdg_value v = weight_value(g, 1, (int64_t[4]){n, 1, 1, 1}, true, name, arguments);
+    va_end(arguments);
+    return v;
+}
+
+sdg_value sdg_graph_conv1d_weight(struct sdg_graph *g, int64_t channels, int kernel, const char *name, ...)
+{
+    va_list arguments;
+    va_start(arguments, name);
+    sdg_value v = weight_value(g, 3, (int64_t[4]){channels, 1, kernel, 1}, true, name, arguments);
+    va_end(arguments);
+    return v;
+}
+
+sdg_value sdg_graph_matrix_weight(struct sdg_graph *g, int64_t rows, int64_t columns, const char *name, ...)
+{
+    va_list arguments;
+    va_start(arguments, name);
+    sdg_value v = weight_value(g, 2, (int64_t[4]){rows, columns, 1, 1}, true, name, arguments);
     va_end(arguments);
     return v;
 }
@@ -263,7 +283,8 @@ sdg_value sdg_graph_weight_slice(struct sdg_graph *g, sdg_value weight, int64_t 
 {
     if (g->result != SDG_OK)
         return 0;
-    if (!weight || weight >= g->value_count || g->values[weight].kind != SDG_VALUE_WEIGHT || g->values[weight].rank < 2)
+    if (!weight || weight >= g->value_count || g->values[weight].kind != SDG_VALUE_WEIGHT ||
+        g->values[weight].keeps_f32)
         return SDG_GRAPH_FAIL(g, "value %u: only conv and linear weights can be sliced", weight);
     struct sdg_value_info info = g->values[weight];
     if (start < 0 || length < 1 || length > info.dims[1] || start > info.dims[1] - length)
@@ -368,6 +389,10 @@ int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op)
         const int64_t *q = g->values[op->in[0]].dims, *k = g->values[op->in[1]].dims;
         return saturating_product((int64_t[]){q[0], q[1] * q[2], k[1] * k[2], q[3] + out->dims[3]}, 4);
     }
+    if (op->kind == SDG_OP_CONV1D_CAUSAL)
+        return saturating_product((int64_t[]){sdg_value_elements(out), op->u.conv1d_causal.kernel}, 2);
+    if (op->kind == SDG_OP_SELECTIVE_SCAN) // decay, input and output of each state
+        return saturating_product((int64_t[]){sdg_value_elements(out), g->values[op->in[3]].dims[1], 3}, 3);
     return 0;
 }
 
@@ -395,7 +420,7 @@ enum sdg_result sdg_graph_set_type(struct sdg_graph *g, enum sdg_dtype dtype)
         return sdg_fail(g->log, SDG_ERROR_USAGE, "a graph's type is f32, f16 or bf16, not %s", sdg_dtype_name(dtype));
     for (size_t i = 1; i < g->value_count; i++) {
         struct sdg_value_info *v = &g->values[i];
-        bool typed = sdg_value_is_read(v) || (v->kind == SDG_VALUE_WEIGHT && v->rank > 1);
+        bool typed = sdg_value_is_read(v) || (v->kind == SDG_VALUE_WEIGHT && !v->keeps_f32);
         if (typed && sdg_dtype_is_float(v->dtype))
             v->dtype = dtype;
     }

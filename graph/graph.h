@@ -43,11 +43,13 @@ struct sdg_value_info {
     enum sdg_value_kind kind;
     // activations, inputs: f32 until sdg_graph_set_type; weights: what the kernel is to see, the file may differ
     enum sdg_dtype dtype;
-    // activation [N,H,W,C]; weight: as in the file, unused ones 1: conv [O,I,KH,KW], linear [O,I,1,1], vector [C,1,1,1]
+    // activation [N,H,W,C]; weight: as in the file, unused ones 1: conv [O,I,KH,KW], linear [O,I,1,1], vector
+    // [C,1,1,1], conv1d [C,1,K,1]
     int64_t dims[4];
     // weight: tensor name; input, table, output: name given; activation: name of the operation, may be NULL
     char *name;
-    int rank; // weights: rank expected in the file (conv 4, linear 2, vector 1)
+    int rank;       // weights: rank expected in the file (conv 4, conv1d 3, linear and matrix 2, vector 1)
+    bool keeps_f32; // weights: f32 for the kernel whatever the graph's type is; vectors and other small ones
     // weights: this value is channels [slice_start, slice_start + dims[1]) of axis 1 of a tensor
     int64_t slice_start;
     int64_t slice_of; // ... whose axis 1 is slice_of long (0: the whole tensor)
@@ -137,6 +139,18 @@ struct sdg_op {
         struct { enum sdg_binary function; } binary;
         struct { int64_t start; } slice;                                 // channels [start, start + out.C)
         struct { int lowest, highest; } fake_quantize, measure_interval; // codes
+        struct {
+            int64_t start; // of x's channels
+            int kernel;
+            enum sdg_unary activation; // none or silu
+            bool backward;
+        } conv1d_causal;
+        struct sdg_scan_params {
+            int64_t b_start, c_start; // of bc's channels: S of B, S of C
+            int64_t gate_start;       // of gate's channels
+            float scale;              // of the result
+            bool backward;
+        } selective_scan;
     } u;
 };
 
@@ -168,6 +182,12 @@ sdg_value sdg_graph_conv_weight(struct sdg_graph *g, int64_t out, int64_t in, in
     SDG_PRINTF(6, 7);
 sdg_value sdg_graph_linear_weight(struct sdg_graph *g, int64_t out, int64_t in, const char *name, ...) SDG_PRINTF(4, 5);
 sdg_value sdg_graph_vector_weight(struct sdg_graph *g, int64_t n, const char *name, ...) SDG_PRINTF(3, 4);
+// For conv1d_causal: [C,1,K] in the file. Stays f32.
+sdg_value sdg_graph_conv1d_weight(struct sdg_graph *g, int64_t channels, int kernel, const char *name, ...)
+    SDG_PRINTF(4, 5);
+// A table of numbers [rows, columns] that no product multiplies by (A_log). Stays f32.
+sdg_value sdg_graph_matrix_weight(struct sdg_graph *g, int64_t rows, int64_t columns, const char *name, ...)
+    SDG_PRINTF(4, 5);
 // Channels [start, start+length) of a conv or linear weight's input axis, as a weight of its own.
 sdg_value sdg_graph_weight_slice(struct sdg_graph *g, sdg_value weight, int64_t start, int64_t length);
 
@@ -211,6 +231,23 @@ sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x,
 //     lowest == 0   x came out of a SiLU: scale = (max(max x, 0) + 0.2785) / highest, zero point rint(0.2785 / scale),
 //     at most highest
 sdg_value sdg_graph_measure_interval(struct sdg_graph *g, const char *name, sdg_value x, int lowest, int highest);
+// Along the H*W tokens, in the order they are stored, each channel by itself, K = 2..8; tokens before the first are 0:
+//     y[l][c] = activation(bias[c] + sum_k weight[c][k] x[l - K + 1 + k][start + c])
+// or, where `backward`, over the tokens that follow instead of those before, x[l + K - 1 - k]: what the reversed
+// sequence would give, reversed again; no token changes its place. activation: none or silu. bias may be 0.
+sdg_value sdg_graph_conv1d_causal(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, sdg_value weight,
+                                  sdg_value bias, enum sdg_unary activation, bool backward);
+// The scan of Mamba-1 (arXiv 2312.00752, algorithm 2) over the H*W tokens of each sample, from the first to the last
+// or, where params.backward, from the last to the first; tokens keep their places. Per channel c and state s, h = 0
+// before the first token, in f32 whatever the graph's type is:
+//     dt = softplus(delta[l][c] + delta_bias[c]),  A = -exp(a_log[c][s])
+//     h[s] = exp(dt A[s]) h[s] + dt B[l][s] x[l][c],  y = sum_s C[l][s] h[s] + D[c] x[l][c]
+//     out[l][c] = (y + add[l][c]) silu(gate[l][gate_start + c]) scale
+// B and C are channels [b_start, b_start + S) and [c_start, c_start + S) of bc; delta_bias, gate and add may be 0.
+// 1 <= S <= 256.
+struct sdg_scan_operands { sdg_value x, delta, bc, a_log, d, delta_bias, gate, add; };
+sdg_value sdg_graph_selective_scan(struct sdg_graph *g, const char *name, struct sdg_scan_operands operands,
+                                   struct sdg_scan_params params);
 void sdg_graph_output(struct sdg_graph *g, const char *name, sdg_value x);
 
 // ---- use ----
@@ -224,7 +261,7 @@ enum sdg_operand sdg_op_operand(enum sdg_op_kind kind, int k); // what in[k] is,
 enum sdg_op_result sdg_op_result(enum sdg_op_kind kind);
 // True if v is an interval that the operation reads or makes; these are f32 whatever the graph's type is.
 bool sdg_op_is_interval(const struct sdg_op *op, sdg_value v);
-// Multiply-accumulates of one operation (conv2d, linear, attention; 0 for others).
+// Multiply-accumulates of one operation (conv2d, linear, attention, conv1d_causal, selective_scan; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
 double sdg_graph_macs(const struct sdg_graph *g); // of all operations
 // All activations one operation reads: operands that are activations or inputs, then the residual, then an interval
@@ -256,7 +293,8 @@ void sdg_graph_move_op(struct sdg_graph *g, size_t from, size_t to);
 // Needs an output (SDG_ERROR_USAGE).
 enum sdg_result sdg_graph_fuse(struct sdg_graph *g);
 // Storage type of all activations and float inputs, and of conv/linear weights: f32, f16 or bf16. Accumulation, norms'
-// statistics, softmax, tables, biases and norm parameters stay f32; so do intervals; integers stay what they are.
+// statistics, softmax, tables, biases, norm parameters and whatever else keeps_f32 stay f32; so do intervals; integers
+// stay what they are.
 enum sdg_result sdg_graph_set_type(struct sdg_graph *g, enum sdg_dtype dtype);
 
 #endif

@@ -360,6 +360,93 @@ sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, in
     return finish_moved(&b, op, x, d[1], d[2], length);
 }
 
+// ---- along the tokens ----
+
+static bool holds_channels(const struct builder *b, sdg_value v, int64_t start, int64_t length, const char *role)
+{
+    const int64_t channels = b->g->values[v].dims[3];
+    if (start >= 0 && start <= channels && length <= channels - start)
+        return true;
+    FAIL(b, "%s %s does not have the channels %" PRId64 " to %" PRId64 "+%" PRId64, role, SHAPE(b, v), start, start,
+         length);
+    return false;
+}
+
+static bool same_positions(const struct builder *b, sdg_value v, sdg_value x, const char *role)
+{
+    if (!is_activation(b, v, role))
+        return false;
+    const int64_t *d = b->g->values[v].dims, *xd = b->g->values[x].dims;
+    if (d[0] == xd[0] && d[1] == xd[1] && d[2] == xd[2])
+        return true;
+    FAIL(b, "%s %s does not have the tokens of input %s", role, SHAPE(b, v), SHAPE(b, x));
+    return false;
+}
+
+sdg_value sdg_graph_conv1d_causal(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, sdg_value weight,
+                                  sdg_value bias, enum sdg_unary activation, bool backward)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_CONV1D_CAUSAL) || !is_activation(&b, x, "input") ||
+        !is_weight(&b, weight, 3, "weight"))
+        return 0;
+    const int64_t *w = g->values[weight].dims, *xd = g->values[x].dims;
+    if (g->values[weight].rank != 3 || w[1] != 1 || w[2] < 2 || w[2] > 8)
+        return FAIL(&b, "weight %s has shape %s, not [C,1,K] with K of 2 to 8", g->values[weight].name,
+                    SHAPE(&b, weight));
+    if (!holds_channels(&b, x, start, w[0], "input") || (bias && !is_vector(&b, bias, w[0], "bias", SHAPE(&b, weight))))
+        return 0;
+    if (activation != SDG_UNARY_NONE && activation != SDG_UNARY_SILU)
+        return FAIL(&b, "function %d cannot be a causal convolution's activation", (int)activation);
+    struct sdg_op op = {.in = {x, weight, bias}};
+    op.u.conv1d_causal.start = start;
+    op.u.conv1d_causal.kernel = (int)w[2];
+    op.u.conv1d_causal.activation = activation;
+    op.u.conv1d_causal.backward = backward;
+    return finish(&b, op, xd[0], xd[1], xd[2], w[0]);
+}
+
+static bool check_scan_weights(const struct builder *b, const struct sdg_scan_operands *in)
+{
+    if (!is_weight(b, in->a_log, 2, "A_log"))
+        return false;
+    const struct sdg_value_info *a = &b->g->values[in->a_log];
+    const int64_t channels = b->g->values[in->x].dims[3];
+    if (a->rank != 2 || a->dims[0] != channels || a->dims[1] > 256) {
+        FAIL(b, "A_log %s has shape %s, but input %s needs [%" PRId64 ",S] with S of 1 to 256", a->name,
+             SHAPE(b, in->a_log), SHAPE(b, in->x), channels);
+        return false;
+    }
+    return is_vector(b, in->d, channels, "D", SHAPE(b, in->x)) &&
+        (!in->delta_bias || is_vector(b, in->delta_bias, channels, "delta's bias", SHAPE(b, in->x)));
+}
+
+sdg_value sdg_graph_selective_scan(struct sdg_graph *g, const char *name, struct sdg_scan_operands in,
+                                   struct sdg_scan_params params)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_SELECTIVE_SCAN) || !is_activation(&b, in.x, "input") ||
+        !same_positions(&b, in.delta, in.x, "delta") || !same_positions(&b, in.bc, in.x, "B and C") ||
+        !check_scan_weights(&b, &in) || (in.gate && !same_positions(&b, in.gate, in.x, "gate")) ||
+        (in.add && !same_positions(&b, in.add, in.x, "second sum")))
+        return 0;
+    const int64_t channels = g->values[in.x].dims[3], states = g->values[in.a_log].dims[1];
+    const int64_t *dims[] = {g->values[in.delta].dims, in.add ? g->values[in.add].dims : NULL};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+        if (dims[i] && dims[i][3] != channels)
+            return FAIL(&b, "%s %s does not have the channels of input %s", i ? "second sum" : "delta",
+                        SHAPE(&b, i ? in.add : in.delta), SHAPE(&b, in.x));
+    if (!holds_channels(&b, in.bc, params.b_start, states, "B of") ||
+        !holds_channels(&b, in.bc, params.c_start, states, "C of") ||
+        (in.gate && !holds_channels(&b, in.gate, params.gate_start, channels, "gate")))
+        return 0;
+    if (!isfinite(params.scale))
+        return FAIL(&b, "scale %g is not finite", (double)params.scale);
+    struct sdg_op op = {.in = {in.x, in.delta, in.bc, in.a_log, in.d, in.delta_bias, in.gate, in.add}};
+    op.u.selective_scan = params;
+    return finish_like(&b, op, in.x);
+}
+
 // ---- integers ----
 
 // An interval of value `of`, for all its tokens or one for each.

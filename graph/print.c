@@ -69,6 +69,14 @@ static void append_attributes(struct line *line, const struct sdg_op *op)
         break;
     case SDG_OP_UNARY: append(line, " %s", unary_name(op->u.unary.function)); break;
     case SDG_OP_BINARY: append(line, " %s", op->u.binary.function == SDG_BINARY_ADD ? "add" : "mul"); break;
+    case SDG_OP_CONV1D_CAUSAL:
+        append(line, " from %" PRId64 " kernel %d%s %s", op->u.conv1d_causal.start, op->u.conv1d_causal.kernel,
+               op->u.conv1d_causal.backward ? " backward" : "", unary_name(op->u.conv1d_causal.activation));
+        break;
+    case SDG_OP_SELECTIVE_SCAN:
+        append(line, "%s scale %g", op->u.selective_scan.backward ? " backward" : "",
+               (double)op->u.selective_scan.scale);
+        break;
     case SDG_OP_SLICE: append(line, " from %" PRId64, op->u.slice.start); break;
     default: break;
     }

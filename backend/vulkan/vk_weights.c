@@ -172,7 +172,7 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log
         // scales in f32.
         for (int k = 0; k < SDG_OP_MAX_INPUTS; k++) {
             const struct sdg_value_info *info = &graph->values[op->in[k]];
-            enum sdg_dtype dtype = info->rank == 1 ? SDG_F32
+            enum sdg_dtype dtype = info->keeps_f32 ? SDG_F32
                 : info->dtype == SDG_S8            ? SDG_S8
                                                    : sdg_vk_float_type(graph, op);
             enum sdg_vk_layout layout = dtype == SDG_S8                          ? SDG_VK_LAYOUT_WORDS

@@ -130,7 +130,7 @@ sdg_value table(struct fixture *f, const char *name, int64_t rows, int64_t n, in
 }
 
 // Weights of more than one dimension are stored in the type under test, vectors stay f32.
-static const char *add_weight(struct fixture *f, int rank, const int64_t dims[4], struct data data)
+static const char *add_weight(struct fixture *f, enum sdg_dtype type, int rank, const int64_t dims[4], struct data data)
 {
     struct sdg_tensor *tensor = &f->weight[f->weights];
     char *name = f->weight_name[f->weights];
@@ -138,28 +138,40 @@ static const char *add_weight(struct fixture *f, int rank, const int64_t dims[4]
     size_t count = (size_t)(dims[0] * dims[1] * dims[2] * dims[3]);
     *tensor = (struct sdg_tensor){.name = name, .dtype = SDG_F32, .rank = rank, .bytes = count * sizeof(float)};
     memcpy(tensor->dims, dims, sizeof(int64_t[4]));
-    tensor->data = content(f, count, data, rank > 1 ? f->suite->type : SDG_F32);
+    tensor->data = content(f, count, data, type);
     return name;
 }
 
 sdg_value conv_weight(struct fixture *f, int64_t out, int64_t in, int kh, int kw)
 {
-    const char *name = add_weight(f, 4, (int64_t[4]){out, in, kh, kw},
+    const char *name = add_weight(f, f->suite->type, 4, (int64_t[4]){out, in, kh, kw},
                                   (struct data){NORMAL, (float)sqrt(1.0 / (double)(in * kh * kw)), 0});
     return sdg_graph_conv_weight(f->graph, out, in, kh, kw, "%s", name);
 }
 
 sdg_value linear_weight(struct fixture *f, int64_t out, int64_t in)
 {
-    const char *name =
-        add_weight(f, 2, (int64_t[4]){out, in, 1, 1}, (struct data){NORMAL, (float)sqrt(1.0 / (double)in), 0});
+    const char *name = add_weight(f, f->suite->type, 2, (int64_t[4]){out, in, 1, 1},
+                                  (struct data){NORMAL, (float)sqrt(1.0 / (double)in), 0});
     return sdg_graph_linear_weight(f->graph, out, in, "%s", name);
 }
 
 sdg_value vector_weight(struct fixture *f, int64_t n, float scale, float shift)
 {
-    const char *name = add_weight(f, 1, (int64_t[4]){n, 1, 1, 1}, (struct data){NORMAL, scale, shift});
+    const char *name = add_weight(f, SDG_F32, 1, (int64_t[4]){n, 1, 1, 1}, (struct data){NORMAL, scale, shift});
     return sdg_graph_vector_weight(f->graph, n, "%s", name);
+}
+
+sdg_value conv1d_weight(struct fixture *f, int64_t channels, int kernel)
+{
+    const char *name = add_weight(f, SDG_F32, 3, (int64_t[4]){channels, 1, kernel, 1}, (struct data){NORMAL, 0.5f, 0});
+    return sdg_graph_conv1d_weight(f->graph, channels, kernel, "%s", name);
+}
+
+sdg_value matrix_weight(struct fixture *f, int64_t rows, int64_t columns, struct data data)
+{
+    const char *name = add_weight(f, SDG_F32, 2, (int64_t[4]){rows, columns, 1, 1}, data);
+    return sdg_graph_matrix_weight(f->graph, rows, columns, "%s", name);
 }
 
 sdg_value known_vector(struct fixture *f, int64_t n, const float *values)

@@ -82,6 +82,8 @@ sdg_value table(struct fixture *f, const char *name, int64_t rows, int64_t n, in
 sdg_value conv_weight(struct fixture *f, int64_t out, int64_t in, int kh, int kw);
 sdg_value linear_weight(struct fixture *f, int64_t out, int64_t in);
 sdg_value vector_weight(struct fixture *f, int64_t n, float scale, float shift);
+sdg_value conv1d_weight(struct fixture *f, int64_t channels, int kernel);
+sdg_value matrix_weight(struct fixture *f, int64_t rows, int64_t columns, struct data data);
 // Row table [rows,1,1,2] of `pairs`: scale and zero point per row, kept by the caller.
 sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs);
 // Row table [rows,tokens,1,2], likewise.
