@@ -156,7 +156,7 @@ struct sdg_op {
             bool backward;
         } selective_scan, selective_scan_gradient;
         struct { bool transpose_a, transpose_b; } matmul;
-        struct { bool samples, tokens, channels; } sum;
+        struct sdg_axes { bool samples, tokens, channels; } sum;
         // attributes of the operation whose gradient it is, where it needs them
         struct { enum sdg_unary function; } unary_gradient;
         struct { float eps; } layer_norm_gradient;
@@ -281,7 +281,6 @@ sdg_value sdg_graph_constant(struct sdg_graph *g, const char *name, sdg_value we
 sdg_value sdg_graph_matmul(struct sdg_graph *g, const char *name, sdg_value a, sdg_value b, bool transpose_a,
                            bool transpose_b);
 // Over all samples, all H*W tokens and/or all channels; the result has length 1 there.
-struct sdg_axes { bool samples, tokens, channels; };
 sdg_value sdg_graph_sum(struct sdg_graph *g, const char *name, sdg_value x, struct sdg_axes axes);
 // x to the shape given: where x has length 1 (in N, in both H and W, in C) it is repeated, elsewhere they agree.
 sdg_value sdg_graph_broadcast(struct sdg_graph *g, const char *name, sdg_value x, int64_t n, int64_t h, int64_t w,

@@ -268,6 +268,13 @@ INLINE vf v_softplus(vf x)
         y[i] = (x[i] > 0 ? x[i] : 0) + log1pf(expf(-fabsf(x[i])));
     return y;
 }
+INLINE vf v_sqrt(vf x)
+{
+    vf y;
+    for (int i = 0; i < LANES; i++)
+        y[i] = sqrtf(x[i]);
+    return y;
+}
 INLINE vf v_unary(enum sdg_unary function, float a, float b, vf x)
 {
     switch (function) {
@@ -280,6 +287,9 @@ INLINE vf v_unary(enum sdg_unary function, float a, float b, vf x)
     case SDG_UNARY_SIGMOID: return v_sigmoid(x);
     case SDG_UNARY_SOFTPLUS: return v_softplus(x);
     case SDG_UNARY_AFFINE: return v_fma(v_set(a), x, v_set(b));
+    case SDG_UNARY_EXP: return v_exp(x);
+    case SDG_UNARY_SQRT: return v_sqrt(x);
+    case SDG_UNARY_RECIPROCAL: return 1 / x;
     case SDG_UNARY_NONE: break;
     }
     return x;
