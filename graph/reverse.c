@@ -311,13 +311,29 @@ static void reverse_selective_scan(struct reverse *r, const struct sdg_op *op, s
         give(r, in.a_log, sdg_graph_selective_scan_gradient(g, r->name, in, params, grad, 3));
 }
 
+// Where there is smoothing, what is rounded is x * smoothing[c].
 static void reverse_fake_quantize(struct reverse *r, const struct sdg_op *op, sdg_value grad)
 {
-    for (int k = 0; k < 2; k++)
-        if (is_wanted(r, op->in[k]))
-            give(r, op->in[k],
-                 sdg_graph_fake_quantize_gradient(r->g, r->name, op->in[0], op->in[1], op->u.fake_quantize.lowest,
-                                                  op->u.fake_quantize.highest, grad, k));
+    struct sdg_graph *g = r->g;
+    const sdg_value x = op->in[0], interval = op->in[1], smoothing = op->in[2] ? constant(r, op->in[2]) : 0,
+                    rounded = smoothing ? sdg_graph_binary(g, r->name, SDG_BINARY_MUL, x, smoothing) : x;
+    const int lowest = op->u.fake_quantize.lowest, highest = op->u.fake_quantize.highest;
+    if (is_wanted(r, interval))
+        give(r, interval, sdg_graph_fake_quantize_gradient(g, r->name, rounded, interval, lowest, highest, grad, 1));
+    if (!is_wanted(r, x) && !is_wanted(r, op->in[2]))
+        return;
+    const sdg_value inner = sdg_graph_fake_quantize_gradient(g, r->name, rounded, interval, lowest, highest, grad, 0);
+    if (is_wanted(r, x))
+        give(r, x, smoothing ? sdg_graph_binary(g, r->name, SDG_BINARY_MUL, inner, smoothing) : inner);
+    if (is_wanted(r, op->in[2]))
+        give(r, op->in[2],
+             sdg_graph_sum(g, r->name, sdg_graph_binary(g, r->name, SDG_BINARY_MUL, inner, x), all_positions));
+}
+
+// The matrix is symmetric.
+static void reverse_hadamard(struct reverse *r, const struct sdg_op *op, sdg_value grad)
+{
+    give(r, op->in[0], sdg_graph_hadamard(r->g, r->name, grad, op->u.hadamard.block));
 }
 
 static void (*const rules[SDG_OP_COUNT])(struct reverse *r, const struct sdg_op *op, sdg_value grad) = {
@@ -332,6 +348,7 @@ static void (*const rules[SDG_OP_COUNT])(struct reverse *r, const struct sdg_op 
     [SDG_OP_FAKE_QUANTIZE] = reverse_fake_quantize,
     [SDG_OP_CONV1D_CAUSAL] = reverse_conv1d_causal,
     [SDG_OP_SELECTIVE_SCAN] = reverse_selective_scan,
+    [SDG_OP_HADAMARD] = reverse_hadamard,
     [SDG_OP_CONSTANT] = reverse_constant,
     [SDG_OP_MATMUL] = reverse_matmul,
     [SDG_OP_SUM] = reverse_sum,
@@ -343,7 +360,10 @@ static void (*const rules[SDG_OP_COUNT])(struct reverse *r, const struct sdg_op 
 
 static bool is_of_integers(const struct sdg_graph *g, const struct sdg_op *op)
 {
-    return op->codes.interval || !sdg_dtype_is_float(g->values[op->in[0]].dtype);
+    bool codes = op->codes.interval != 0;
+    for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
+        codes = codes || (op->in[k] && sdg_dtype_is_codes(g->values[op->in[k]].dtype));
+    return codes;
 }
 
 static enum sdg_result failed(struct sdg_graph *g)

@@ -476,6 +476,27 @@ static void fake_quantize(void **state)
     }
 }
 
+static void smoothing(void **state)
+{
+    (void)state;
+    struct leaves l = {.random = 16};
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = input(g, &l, "x", 2, 1, 3, 8), interval = input(g, &l, "interval", 1, 1, 3, 2),
+                    sigma = vector(g, &l, 8, "sigma", 2);
+    fill_intervals(g, &l, interval, 0.5, 5);
+    const sdg_value y = sdg_graph_fake_quantize(g, "fake", x, interval, 0, 12);
+    assert_int_equal(sdg_graph_smooth(g, g->op_count - 1, sigma), SDG_OK);
+    check(g, &l, weighted_sum(g, &l, y));
+}
+
+static void hadamard(void **state)
+{
+    (void)state;
+    struct leaves l = {.random = 17};
+    struct sdg_graph *g = new_graph();
+    check(g, &l, weighted_sum(g, &l, sdg_graph_hadamard(g, "hadamard", input(g, &l, "x", 2, 1, 3, 12), 4)));
+}
+
 static void losses(void **state)
 {
     (void)state;
@@ -494,7 +515,8 @@ int main(void)
         cmocka_unit_test(unary),          cmocka_unit_test(binary),        cmocka_unit_test(twice),
         cmocka_unit_test(sums),           cmocka_unit_test(channels),      cmocka_unit_test(geglu),
         cmocka_unit_test(layer_norm),     cmocka_unit_test(attention),     cmocka_unit_test(conv1d_causal),
-        cmocka_unit_test(selective_scan), cmocka_unit_test(fake_quantize), cmocka_unit_test(losses),
+        cmocka_unit_test(selective_scan), cmocka_unit_test(fake_quantize), cmocka_unit_test(smoothing),
+        cmocka_unit_test(hadamard),       cmocka_unit_test(losses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

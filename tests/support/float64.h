@@ -213,7 +213,8 @@ static void f64_fake_quantize(const struct float64 *f, const struct sdg_op *op)
     const int64_t own = interval->kind == SDG_VALUE_TABLE ? interval->dims[1] : interval->dims[2];
     const double lowest = op->u.fake_quantize.lowest, highest = op->u.fake_quantize.highest;
     for (int64_t i = 0; i < f64_count(f, op->out); i++) {
-        const double *pair = f->data[op->in[1]] + 2 * (own == 1 ? 0 : i / d[3] % own), x = f->data[op->in[0]][i];
+        const double *pair = f->data[op->in[1]] + 2 * (own == 1 ? 0 : i / d[3] % own),
+                     x = f->data[op->in[0]][i] * (op->in[2] ? f->data[op->in[2]][i % d[3]] : 1);
         double *frozen = &f->frozen[op->out][i];
         const double steps = x / pair[0];
         if (f->record) // inside: what rounding adds, less than 1; outside: the bound, kept apart by a large number
@@ -257,6 +258,13 @@ static void f64_element_wise(const struct float64 *f, const struct sdg_op *op)
                          right =
                              f->data[op->in[1]][((y->dims[0] == 1 ? 0 : n) * own + (own == 1 ? 0 : t)) * channels + c];
             *to = op->u.binary.function == SDG_BINARY_ADD ? left + right : left * right;
+        }
+        if (op->kind == SDG_OP_HADAMARD) {
+            const int64_t block = op->u.hadamard.block, first = i - c % block;
+            *to = 0;
+            for (int64_t k = 0; k < block; k++)
+                *to += f->data[op->in[0]][first + k] * (__builtin_popcountll((uint64_t)(c % block & k)) & 1 ? -1 : 1) /
+                    sqrt((double)block);
         }
         if (op->kind == SDG_OP_CONSTANT)
             *to = f->data[op->in[0]][i];
