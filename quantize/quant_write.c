@@ -64,7 +64,7 @@ static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg
     const bool shifted = site->kind == SDG_SITE_SILU;
     for (size_t i = 0; shifted && i < fit->length; i++)
         zeros[i] = sdg_interval_make(site->kind, bits, fit->scales[i]).zero_point;
-    return sdg_quantized_add_interval(w, site->name, fit->length, 0, fit->scales, shifted ? zeros : NULL);
+    return sdg_quantized_add_interval(w, site->name, fit->length, fit->scales, shifted ? zeros : NULL);
 }
 
 // A folder with a base need not hold codes that are the base's weights rounded to the nearest: they are made again on
