@@ -11,6 +11,12 @@ enum { SDG_MAX_LEVELS = 8 };
 
 enum { SDG_QUANTIZATION_FORMAT = 1, SDG_BASE_PATH_BYTES = 1024 };
 
+// The model that a folder is a set of differences from.
+struct sdg_base {
+    char path[SDG_BASE_PATH_BYTES]; // its folder, from this one; "" when everything is here
+    char fingerprint[17];           // of its UNet's tensors, those of its own bases included
+};
+
 // "quantization_config" of a UNet that sdquant wrote. All zero when there is none.
 struct sdg_quantization_config {
     bool present;
@@ -64,6 +70,10 @@ struct sdg_unet_config { // UNet2DConditionModel
     int addition_time_embed_dim; // SDXL text_time; 0 = none
     int addition_embed_dim;      // projection_class_embeddings_input_dim
     struct sdg_quantization_config quantization;
+    // What this folder does not hold comes from there: named by quantization_config, or else by the object "_sdgen",
+    //     "_sdgen": {"base_path": "../emoji-128", "base": "0123456789abcdef"}
+    // with the fingerprint as `base`. diffusers passes over keys that begin with an underscore
+    struct sdg_base base;
 };
 
 struct sdg_vae_config { // AutoencoderKL or AutoencoderTiny

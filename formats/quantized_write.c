@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/nibbles.h"
+#include "formats/preferences.h"
 #include "formats/quantized_parts.h"
 
 #include <stdio.h>
@@ -218,6 +219,7 @@ static char *print_config(const struct sdg_json *base, cJSON *description)
 {
     char *text = NULL;
     cJSON *config = cJSON_Duplicate(base->object, true);
+    cJSON_DeleteItemFromObjectCaseSensitive(config, SDG_PREFERENCES_KEY); // its base; this folder has its own or none
     if (config && description && cJSON_AddItemToObject(config, SDG_QUANTIZATION_KEY, description))
         text = cJSON_Print(config);
     else

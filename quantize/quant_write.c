@@ -205,7 +205,9 @@ static enum sdg_result write_unet(const struct sdg_log *log, struct sdg_quant_re
 
 struct copying {
     const struct sdg_log *log;
-    char *from, *to; // folders
+    const char *from; // folders
+    char *to;
+    bool no_weights;
 };
 
 static enum sdg_result copy_file(const struct sdg_log *log, const char *from, const char *to)
@@ -237,6 +239,11 @@ static enum sdg_result copy_named(const struct sdg_log *log, const char *from_fo
     return result;
 }
 
+static bool holds_weights(const char *name)
+{
+    return strstr(name, ".safetensors") != NULL; // and lists of shards
+}
+
 // Other programs' formats of the same weights (.bin, .msgpack, .onnx) are left behind.
 static enum sdg_result copy_useful(void *user, const char *name)
 {
@@ -244,37 +251,75 @@ static enum sdg_result copy_useful(void *user, const char *name)
     const struct copying *c = user;
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (strcmp(dot, endings[i]) == 0)
+        if (strcmp(dot, endings[i]) == 0 && !(c->no_weights && holds_weights(name)))
             return copy_named(c->log, c->from, c->to, name);
     return SDG_OK;
 }
 
-static enum sdg_result copy_component(const struct sdg_log *log, const struct sdg_quant_result *r,
-                                      struct sdg_folder_output *output, const char *name)
+// What the model's own folder, or one of its bases, has of a component. A model of several folders has its weights
+// written from its tensors, since none of the files need have all of them.
+static enum sdg_result copy_folder(const struct sdg_log *log, const struct sdg_quant_result *r, const char *root,
+                                   struct sdg_folder_output *output, const char *name)
 {
-    struct copying c = {log, sdg_path_join(log, r->model->path, name),
-                        sdg_path_join(log, sdg_folder_output_path(output), name)};
-    enum sdg_result result = c.from && c.to ? SDG_OK : SDG_ERROR_MEMORY;
-    if (result == SDG_OK && sdg_path_kind(c.from) == SDG_PATH_FOLDER) {
+    char *from = sdg_path_join(log, root, name);
+    struct copying c = {log, from, sdg_path_join(log, sdg_folder_output_path(output), name), r->model->base_count > 0};
+    enum sdg_result result = from && c.to ? SDG_OK : SDG_ERROR_MEMORY;
+    if (result == SDG_OK && sdg_path_kind(from) == SDG_PATH_FOLDER) {
         result = sdg_folder_output_add(output, name);
         if (result == SDG_OK)
-            result = sdg_folder_list(log, c.from, copy_useful, &c);
+            result = sdg_folder_list(log, from, copy_useful, &c);
     }
-    sdg_free(c.from);
+    sdg_free(from);
     sdg_free(c.to);
     return result;
+}
+
+static enum sdg_result write_weights(const struct sdg_log *log, const struct sdg_tensors *tensors, const char *folder,
+                                     const char *name)
+{
+    size_t metadata_count;
+    const struct sdg_metadata *metadata = sdg_tensors_all_metadata(tensors, &metadata_count);
+    char *path = sdg_path_join(log, folder, name);
+    if (!path)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result =
+        sdg_tensors_write(log, path, sdg_tensors_at(tensors, 0), sdg_tensors_count(tensors), metadata, metadata_count);
+    sdg_free(path);
+    return result;
+}
+
+static enum sdg_result write_all_weights(const struct sdg_log *log, const struct sdg_model *model, const char *folder)
+{
+    static const char *const texts[] = {"text_encoder/model.safetensors", "text_encoder_2/model.safetensors"};
+    SDG_TRY(write_weights(log, model->vae, folder, "vae/diffusion_pytorch_model.safetensors"));
+    for (int i = 0; i < model->text_encoders; i++)
+        SDG_TRY(write_weights(log, model->text[i], folder, texts[i]));
+    return SDG_OK;
+}
+
+// From the last base to the model itself, whose files go before theirs.
+static const char *layer_root(const struct sdg_model *model, int layer)
+{
+    return layer ? model->bases[layer - 1] : model->path;
 }
 
 static enum sdg_result copy_rest(const struct sdg_log *log, const struct sdg_quant_result *r,
                                  struct sdg_folder_output *output)
 {
-    for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
-        SDG_TRY(copy_named(log, r->model->path, sdg_folder_output_path(output), loose_files[i]));
-    if (*r->model->preferences.known_words && !r->params->delta)
-        SDG_TRY(copy_named(log, r->model->path, sdg_folder_output_path(output), r->model->preferences.known_words));
-    for (size_t i = 0; !r->params->delta && i < sizeof component_folders / sizeof *component_folders; i++)
-        SDG_TRY(copy_component(log, r, output, component_folders[i]));
-    return SDG_OK;
+    const struct sdg_model *model = r->model;
+    const char *to = sdg_folder_output_path(output);
+    for (int layer = r->params->delta ? 0 : model->base_count; layer >= 0; layer--) {
+        const char *from = layer_root(model, layer);
+        for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
+            SDG_TRY(copy_named(log, from, to, loose_files[i]));
+        if (r->params->delta)
+            return SDG_OK;
+        if (*model->preferences.known_words)
+            SDG_TRY(copy_named(log, from, to, model->preferences.known_words));
+        for (size_t i = 0; i < sizeof component_folders / sizeof *component_folders; i++)
+            SDG_TRY(copy_folder(log, r, from, output, component_folders[i]));
+    }
+    return model->base_count ? write_all_weights(log, model, to) : SDG_OK;
 }
 
 // ---- all of it ----
