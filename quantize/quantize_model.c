@@ -284,6 +284,7 @@ static size_t list_sites(const struct quantizer *q, struct sdg_quantize_site *ou
             .kind = sdg_site_kind_name(s->kind),
             .rule = sdg_interval_rule_name(rule_of(&s->fit, rule)),
             .channels = s->channels,
+            .tokens = s->fit.tokens.height ? s->fit.tokens.height * s->fit.tokens.width : 1,
             .correlation = s->fit.correlation,
             .gain = s->fit.gain,
             .sqnr = s->fit.sqnr,
