@@ -17,13 +17,15 @@ struct sdg_base {
     char fingerprint[17];           // of its UNet's tensors, those of its own bases included
 };
 
+#define SDG_SCAN_ROWS "rows" // row by row from the upper left, and where scans go both ways back again
+
 // "quantization_config" of a UNet that sdquant wrote. All zero when there is none.
 struct sdg_quantization_config {
     bool present;
     char scheme[24];                     // "w8a8-tdq", "w4a16", ..: always what bits and rule below say
-    int weight_bits;                     // 4 or 8
+    int weight_bits;                     // 4, 6 or 8
     int activation_bits;                 // 2..8, or 16: activations stay floating point
-    char rule[12];                       // static, table, tdq, dynamic; "none" for 16 activation bits
+    char rule[12];                       // as sdg_interval_rule_name; "none" for 16 activation bits
     int group;                           // inputs per weight scale; 0: all of an output channel
     char weight_rounding[8];             // mse, gptq
     int64_t seed;                        // 0..2^53
@@ -32,6 +34,7 @@ struct sdg_quantization_config {
     char fingerprint[17];                // of the tensors in this folder's UNet file
     char base_path[SDG_BASE_PATH_BYTES]; // the base's folder, from this one; "" when everything is here
     int static_sites;                    // sites whose interval is a constant
+    char scan_order[8];                  // of intervals by token, and of the scans: "rows"; "" where there are none
     bool corrected;                      // the file has tables for the sampler's correction
 };
 

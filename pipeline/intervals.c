@@ -6,15 +6,23 @@
 #include "quant/quantized.h"
 #include "unet/unet.h"
 
+#include <string.h>
+
 enum sdg_result sdg_quantized_open(struct sdg_pipeline *p)
 {
     const struct sdg_quantization_config *config = &p->model->unet_config.quantization;
     const struct sdg_unet_shape shape = sdg_unet_smallest_shape(&p->model->unet_config);
+    const char *intervals = p->params.intervals ? p->params.intervals : "calibrated";
+    const bool resample = strcmp(intervals, "resample") == 0;
     struct sdg_graph *graph;
+    if (!resample && strcmp(intervals, "calibrated") != 0)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "intervals are '%.40s', should be calibrated or resample", intervals);
     if (!config->present)
         return SDG_OK;
     SDG_TRY(sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
     enum sdg_result result = sdg_quantized_create(&p->log, config->scheme, p->model->unet, graph, &p->quantized);
+    if (result == SDG_OK)
+        p->quantized->resample = resample;
     sdg_graph_destroy(&graph);
     return result;
 }
@@ -31,9 +39,11 @@ enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, stru
     char name[SDG_OBSERVED_NAME_BYTES];
     if (!q || q->scheme.rule == SDG_INTERVAL_DYNAMIC || !q->site_count)
         return SDG_OK;
-    size_t tokens = 1, count;
-    for (size_t i = 0; i < q->site_count; i++)
-        tokens = q->sites[i].tokens > tokens ? q->sites[i].tokens : tokens;
+    size_t tokens = 1, count, height, width;
+    for (size_t i = 0; i < q->site_count; i++) {
+        sdg_quantized_grid(q, i, sdg_program_graph(program), &height, &width);
+        tokens = height * width > tokens ? height * width : tokens;
+    }
     if (!sdg_mul_size((size_t)rows * 2, tokens, &count))
         return sdg_fail(&p->log, SDG_ERROR_MEMORY, "the intervals of %zu tokens do not fit in the address space",
                         tokens);
@@ -42,9 +52,10 @@ enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, stru
         return SDG_ERROR_MEMORY;
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < q->site_count && result == SDG_OK; i++) {
-        sdg_quantized_table(q, i, rows, timestep, user, data);
+        sdg_quantized_grid(q, i, sdg_program_graph(program), &height, &width);
+        sdg_quantized_table(q, i, height, width, rows, timestep, user, data);
         result = sdg_program_write(program, sdg_interval_name(name, q->sites[i].name), data,
-                                   (size_t)rows * q->sites[i].tokens * 2);
+                                   (size_t)rows * height * width * 2);
     }
     sdg_free(data);
     return result;

@@ -61,18 +61,52 @@ static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg
                                 int32_t *zeros)
 {
     const struct sdg_site_fit *fit = &site->fit;
+    const struct sdg_token_intervals *tokens = &fit->tokens;
     const bool shifted = site->kind == SDG_SITE_SILU;
+    if (site->smoothed)
+        SDG_TRY(sdg_quantized_add_smoothing(w, site->name, site->folded, site->channels, site->statistics->smoothing));
+    if (tokens->height)
+        return sdg_quantized_add_token_intervals(w, site->name, tokens->times, tokens->height, tokens->width,
+                                                 tokens->scales, tokens->zero_points, tokens->factors);
     for (size_t i = 0; shifted && i < fit->length; i++)
         zeros[i] = sdg_interval_make(site->kind, bits, fit->scales[i]).zero_point;
-    return sdg_quantized_add_interval(w, site->name, fit->length, 0, fit->scales, shifted ? zeros : NULL);
+    return sdg_quantized_add_interval(w, site->name, fit->length, fit->scales, shifted ? zeros : NULL);
+}
+
+static bool is_smoothed(const struct sdg_quant_plan *plan, const struct sdg_quant_module *m)
+{
+    for (size_t p = 0; p < m->part_count; p++)
+        if (plan->sites[m->parts[p].site].smoothed)
+            return true;
+    return m->row_smoothing != NULL;
 }
 
 // A folder with a base need not hold codes that are the base's weights rounded to the nearest: they are made again on
-// loading.
+// loading, if these are codes of a whole width (those of 6 bits would be rounded to 8).
 static bool leaves_codes(const struct sdg_quant_result *r, const struct sdg_quant_module *m)
 {
     const struct sdg_scheme *scheme = &r->settings->scheme;
-    return r->params->delta && !m->gptq && m->bits == scheme->weight_bits && scheme->activation_bits != SDG_FLOAT_BITS;
+    return r->params->delta && !m->gptq && !is_smoothed(r->plan, m) && m->bits == scheme->weight_bits && m->bits != 6 &&
+        scheme->activation_bits != SDG_FLOAT_BITS;
+}
+
+// A tensor that takes smoothing, as it is then. NULL: it takes none.
+static const struct sdg_quant_folded *find_folded(const struct sdg_quant_plan *plan, const struct sdg_tensor *tensor)
+{
+    for (size_t i = 0; i < plan->folded_count; i++)
+        if (plan->folded[i].tensor == tensor)
+            return &plan->folded[i];
+    return NULL;
+}
+
+static enum sdg_result add_folded(struct sdg_quantized_writer *w, const struct sdg_quant_folded *folded)
+{
+    struct sdg_tensor t = *folded->tensor;
+    t.bytes = t.bytes / sdg_dtype_size(t.dtype) * sizeof *folded->data;
+    t.dtype = SDG_F32;
+    t.data = folded->data;
+    t.added = NULL;
+    return sdg_quantized_add_tensor(w, &t);
 }
 
 static bool is_quantized(const struct sdg_quant_plan *plan, const struct sdg_tensor *tensor)
@@ -83,7 +117,22 @@ static bool is_quantized(const struct sdg_quant_plan *plan, const struct sdg_ten
     return false;
 }
 
-static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_quant_result *r, int32_t *zeros)
+// The timesteps of the tables that have some for each token, ascending. `times` is room for all.
+static enum sdg_result add_timesteps(struct sdg_quantized_writer *w, const struct sdg_quant_result *r, float *times)
+{
+    size_t rows = 1;
+    for (size_t i = 0; i < r->plan->site_count; i++)
+        rows = r->plan->sites[i].fit.tokens.times > rows ? r->plan->sites[i].fit.tokens.times : rows;
+    if (rows == 1)
+        return SDG_OK;
+    const double *from = r->calibration->timesteps;
+    for (size_t i = 0; i < rows; i++)
+        times[i] = (float)(from[0] > from[1] ? from[rows - 1 - i] : from[i]);
+    return sdg_quantized_add_timesteps(w, times, rows);
+}
+
+static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_quant_result *r, int32_t *zeros,
+                                   float *times)
 {
     const struct sdg_quant_plan *plan = r->plan;
     r->bytes_before = r->bytes_after = 0;
@@ -98,12 +147,16 @@ static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_qu
     for (size_t i = 0; i < plan->site_count; i++)
         if (plan->sites[i].fit.length)
             SDG_TRY(add_site(w, &plan->sites[i], r->settings->scheme.activation_bits, zeros + i * SDG_TDQ_TIMES));
+    SDG_TRY(add_timesteps(w, r, times));
     for (size_t i = 0; i < sdg_tensors_count(r->model->unet); i++) {
         const struct sdg_tensor *t = sdg_tensors_at(r->model->unet, i);
         r->bytes_before += (double)t->bytes;
+        const struct sdg_quant_folded *folded = find_folded(plan, t);
         if (is_quantized(plan, t))
             continue;
-        if (r->params->delta)
+        if (folded)
+            SDG_TRY(add_folded(w, folded));
+        else if (r->params->delta)
             r->bytes_after += (double)t->bytes;
         else
             SDG_TRY(sdg_quantized_add_tensor(w, t));
@@ -121,6 +174,14 @@ static size_t count_static(const struct sdg_quant_plan *plan)
     for (size_t i = 0; i < plan->site_count; i++)
         count += plan->sites[i].fit.length == 1;
     return count;
+}
+
+static bool has_tokens(const struct sdg_quant_plan *plan)
+{
+    for (size_t i = 0; i < plan->site_count; i++)
+        if (plan->sites[i].fit.tokens.height)
+            return true;
+    return false;
 }
 
 static bool any_gptq(const struct sdg_quant_plan *plan)
@@ -144,6 +205,8 @@ static enum sdg_result describe(const struct sdg_log *log, const struct sdg_quan
     snprintf(q->rule, sizeof q->rule, "%s", sdg_interval_rule_name(scheme->rule));
     snprintf(q->weight_rounding, sizeof q->weight_rounding, "%s", any_gptq(r->plan) ? "gptq" : "mse");
     snprintf(q->statistics, sizeof q->statistics, "%s", r->statistics);
+    if (has_tokens(r->plan))
+        snprintf(q->scan_order, sizeof q->scan_order, "%s", SDG_SCAN_ROWS);
     sdg_tensors_fingerprint(r->model->unet, q->base);
     if (snprintf(q->base_path, sizeof q->base_path, "%s", base_path ? base_path : "") >= (int)sizeof q->base_path)
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: the way from there to %s has more than %zu bytes", r->params->output,
@@ -166,14 +229,16 @@ static enum sdg_result write_unet(const struct sdg_log *log, struct sdg_quant_re
     struct sdg_quantized_writer *writer = NULL;
     SDG_TRY(describe(log, r, base_path, &config));
     int32_t *zeros = sdg_alloc(log, r->plan->site_count, SDG_TDQ_TIMES * sizeof *zeros, "zero points");
-    char *from = zeros ? sdg_path_join(log, r->model->path, SDG_QUANTIZED_CONFIG_FILE) : NULL;
+    float *times = sdg_alloc(log, r->calibration ? r->calibration->rows : 1, sizeof *times, "timesteps");
+    char *from = zeros && times ? sdg_path_join(log, r->model->path, SDG_QUANTIZED_CONFIG_FILE) : NULL;
     enum sdg_result result = from ? sdg_quantized_writer_create(log, &writer) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
-        result = add_tensors(writer, r, zeros);
+        result = add_tensors(writer, r, zeros, times);
     if (result == SDG_OK)
         result = sdg_quantized_write(writer, root, from, &config, any_leaves_codes(r));
     sdg_quantized_writer_destroy(&writer);
     sdg_free(from);
+    sdg_free(times);
     sdg_free(zeros);
     return result;
 }
