@@ -36,8 +36,8 @@ static sdg_value add_input(struct extraction *e, sdg_value v)
     struct sdg_value_info info = e->network->values[v];
     struct sdg_block *b = e->block;
     if (b->input_count == SDG_BLOCK_INPUTS)
-        return SDG_GRAPH_FAIL(b->graph, "%s: the block reads more than %d values of the rest of the network",
-                              e->prefix, SDG_BLOCK_INPUTS);
+        return SDG_GRAPH_FAIL(b->graph, "%s: the block reads more than %d values of the rest of the network", e->prefix,
+                              SDG_BLOCK_INPUTS);
     info.kind = SDG_VALUE_INPUT;
     info.output = false;
     b->inputs[b->input_count] = v;

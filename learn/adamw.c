@@ -38,8 +38,7 @@ double sdg_adamw_step(struct sdg_adamw *adamw, double *parameters, const double 
     const struct sdg_adamw_options *o = &adamw->options;
     const double norm = norm_of(gradients, adamw->count), share = o->clip > 0 ? fmin(1, o->clip / (norm + 1e-6)) : 1;
     adamw->steps++;
-    const double correct1 = 1 - pow(o->beta1, (double)adamw->steps),
-                 correct2 = 1 - pow(o->beta2, (double)adamw->steps);
+    const double correct1 = 1 - pow(o->beta1, (double)adamw->steps), correct2 = 1 - pow(o->beta2, (double)adamw->steps);
     size_t i = 0;
     for (size_t r = 0; r < adamw->range_count; r++) {
         const double rate = adamw->ranges[r].rate;

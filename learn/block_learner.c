@@ -37,8 +37,9 @@ struct learner {
     struct sdg_program *program;
     struct sdg_adamw_range ranges[KINDS];
     struct sdg_adamw adamw;
-    double *parameters, *gradients;        // [adamw.count]
-    size_t *layer_at, *site_at, *smooth_at; // index of the first parameter of each; smooth_at: SIZE_MAX where there is none
+    double *parameters, *gradients; // [adamw.count]
+    size_t *layer_at, *site_at,
+        *smooth_at; // index of the first parameter of each; smooth_at: SIZE_MAX where there is none
     struct shelf learned, held;
     size_t batch, input_count;
     size_t elements[SDG_BLOCK_INPUTS], result_elements; // of one sample
@@ -399,8 +400,8 @@ static enum sdg_result check_block(const struct sdg_log *log, const struct sdg_g
     *batch = (size_t)block->values[sdg_graph_find(block, "result")].dims[0];
     for (size_t i = 1; i < block->value_count; i++)
         if (block->values[i].kind == SDG_VALUE_TABLE)
-            return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "the block reads table %s: blocks with tables cannot be learned",
-                            block->values[i].name);
+            return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                            "the block reads table %s: blocks with tables cannot be learned", block->values[i].name);
     return *batch <= SDG_LEARN_MAX_BATCH
         ? SDG_OK
         : sdg_fail(log, SDG_ERROR_USAGE, "%zu samples in a batch, at most %d", *batch, SDG_LEARN_MAX_BATCH);

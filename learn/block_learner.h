@@ -51,7 +51,7 @@ struct sdg_learn_problem {
     struct sdg_learn_samples learned, held;    // held: held back, to see whether something was learned; may be empty
 };
 
-struct sdg_learned { // owned; free with sdg_learned_clear
+struct sdg_learned {   // owned; free with sdg_learned_clear
     float **factors;   // [sites] of [tokens]: scales of all rows times these
     float **smoothing; // [sites] of [channels]; NULL where there is none
     float **steps;     // [layers] of [outputs]

@@ -124,8 +124,7 @@ const char *sdg_learnable_name(char name[SDG_LEARNABLE_NAME_BYTES], const char *
     return make_name(name, owner, part, "");
 }
 
-const char *sdg_learnable_gradient(char name[SDG_LEARNABLE_NAME_BYTES], const char *owner,
-                                   enum sdg_learnable_part part)
+const char *sdg_learnable_gradient(char name[SDG_LEARNABLE_NAME_BYTES], const char *owner, enum sdg_learnable_part part)
 {
     return make_name(name, owner, part, ".gradient");
 }
@@ -141,8 +140,8 @@ struct rewrite {
 static sdg_value add_input(struct rewrite *w, const char *owner, enum sdg_learnable_part part, size_t width, size_t c)
 {
     char name[SDG_LEARNABLE_NAME_BYTES];
-    return w->of[w->count++] = sdg_graph_input(w->graph, sdg_learnable_name(name, owner, part), 1, 1, (int64_t)width,
-                                               (int64_t)c);
+    return w->of[w->count++] =
+               sdg_graph_input(w->graph, sdg_learnable_name(name, owner, part), 1, 1, (int64_t)width, (int64_t)c);
 }
 
 // Moves the operations that were appended since there were `before` in front of the one at `at`; returns its new index.
