@@ -30,6 +30,16 @@ struct sdg_quantization_config {
     bool corrected;                      // the file has tables for the sampler's correction
 };
 
+enum { SDG_MAMBA_INNER_MAX = 8192 }; // channels of a Mamba block's scans
+
+// Mamba blocks in place of the self-attentions of a UNet: self_mixer "mamba", which is no key of diffusers'. All zero
+// where attention mixes the tokens.
+struct sdg_mamba_sizes {
+    int d_state; // mamba_d_state, 1..256
+    int d_conv;  // mamba_d_conv, 2..8
+    int expand;  // mamba_expand: the scans have so many times the channels, at most SDG_MAMBA_INNER_MAX
+};
+
 struct sdg_unet_config { // UNet2DConditionModel
     int in_channels, out_channels;
     int sample_height, sample_width;     // latent pixels of a picture of the size it was trained for
@@ -45,6 +55,7 @@ struct sdg_unet_config { // UNet2DConditionModel
     int heads[SDG_MAX_LEVELS];
     int transformer_layers[SDG_MAX_LEVELS]; // transformer_layers_per_block
     int cross_attention_dim;
+    struct sdg_mamba_sizes mamba;
     int norm_groups;
     float norm_eps;
     bool linear_projection; // use_linear_projection

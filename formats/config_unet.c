@@ -121,6 +121,27 @@ static enum sdg_result read_addition(const struct sdg_json *json, struct sdg_une
     return SDG_OK;
 }
 
+// Of each size no default is known: the blocks' tensors would have to be believed.
+static enum sdg_result read_size(const struct sdg_json *json, const char *key, int lo, int hi, int *out)
+{
+    if (!sdg_json_get(json, key))
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is missing, which self_mixer \"mamba\" needs", json->path,
+                        key);
+    return sdg_json_int(json, key, lo, hi, lo, out);
+}
+
+static enum sdg_result read_self_mixer(const struct sdg_json *json, struct sdg_mamba_sizes *out)
+{
+    static const char *const mixers[] = {"attention", "mamba"};
+    int mixer;
+    SDG_TRY(sdg_json_enum(json, "self_mixer", mixers, 2, 0, &mixer));
+    if (mixer == 0)
+        return SDG_OK;
+    SDG_TRY(read_size(json, "mamba_d_state", 1, 256, &out->d_state));
+    SDG_TRY(read_size(json, "mamba_d_conv", 2, 8, &out->d_conv));
+    return read_size(json, "mamba_expand", 1, SDG_MAMBA_INNER_MAX, &out->expand);
+}
+
 static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_config *c)
 {
     static const int default_channels[] = {320, 640, 1280, 1280};
@@ -147,6 +168,7 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
     SDG_TRY(
         sdg_json_each(json, "transformer_layers_per_block", 1, SDG_LAYERS_MAX, 1, c->levels, c->transformer_layers));
     SDG_TRY(read_cross_dim(json, c->levels, &c->cross_attention_dim));
+    SDG_TRY(read_self_mixer(json, &c->mamba));
     SDG_TRY(sdg_json_int(json, "norm_num_groups", 1, SDG_CHANNELS_MAX, 32, &c->norm_groups));
     SDG_TRY(sdg_json_float(json, "norm_eps", 1e-12, 1, 1e-5f, &c->norm_eps));
     SDG_TRY(sdg_json_bool(json, "use_linear_projection", false, &c->linear_projection));
@@ -177,6 +199,11 @@ enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *pat
         if (attention)
             SDG_TRY(sdg_check_divides(log, path, "attention_head_dim (the number of heads)", c->heads[i],
                                       "block_out_channels", c->channels[i]));
+        if (attention && c->mamba.expand > SDG_MAMBA_INNER_MAX / c->channels[i])
+            return sdg_fail(log, SDG_ERROR_INPUT,
+                            "%s: mamba_expand is %d, but %d times the %d of block_out_channels are more than %d "
+                            "channels",
+                            path, c->mamba.expand, c->mamba.expand, c->channels[i], SDG_MAMBA_INNER_MAX);
     }
     if (c->channels[0] % 2 != 0)
         return sdg_fail(log, SDG_ERROR_INPUT,

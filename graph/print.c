@@ -37,6 +37,9 @@ static const char *unary_name(enum sdg_unary function)
         [SDG_UNARY_SIGMOID] = "sigmoid",
         [SDG_UNARY_SOFTPLUS] = "softplus",
         [SDG_UNARY_AFFINE] = "affine",
+        [SDG_UNARY_EXP] = "exp",
+        [SDG_UNARY_SQRT] = "sqrt",
+        [SDG_UNARY_RECIPROCAL] = "reciprocal",
     };
     return (size_t)function < sizeof names / sizeof *names ? names[function] : "unknown";
 }
@@ -77,7 +80,21 @@ static void append_attributes(struct line *line, const struct sdg_op *op)
         append(line, "%s scale %g", op->u.selective_scan.backward ? " backward" : "",
                (double)op->u.selective_scan.scale);
         break;
+    case SDG_OP_HADAMARD: append(line, " block %" PRId64, op->u.hadamard.block); break;
     case SDG_OP_SLICE: append(line, " from %" PRId64, op->u.slice.start); break;
+    case SDG_OP_PAD: append(line, " from %" PRId64, op->u.pad.start); break;
+    case SDG_OP_MATMUL:
+        append(line, "%s%s", op->u.matmul.transpose_a ? " left transposed" : "",
+               op->u.matmul.transpose_b ? " right transposed" : "");
+        break;
+    case SDG_OP_SUM:
+        append(line, " over%s%s%s", op->u.sum.samples ? " samples" : "", op->u.sum.tokens ? " tokens" : "",
+               op->u.sum.channels ? " channels" : "");
+        break;
+    case SDG_OP_UNARY_GRADIENT: append(line, " of %s", unary_name(op->u.unary_gradient.function)); break;
+    case SDG_OP_ATTENTION_GRADIENT:
+    case SDG_OP_SELECTIVE_SCAN_GRADIENT:
+    case SDG_OP_FAKE_QUANTIZE_GRADIENT: append(line, " of operand %d", op->gradient_of); break;
     default: break;
     }
 }
@@ -108,6 +125,8 @@ void sdg_graph_print(const struct sdg_graph *g)
         if (op->codes.interval) {
             append(&line, " codes %d..%d", op->codes.lowest, op->codes.highest);
             append_value(&line, g, "of ", op->codes.interval);
+            if (op->codes.smoothing)
+                append_value(&line, g, "smoothed by ", op->codes.smoothing);
         }
         append(&line, "  # %s%s%s", op->name, out->output ? " -> " : "", out->output ? out->name : "");
         sdg_say(g->log, SDG_LOG_DEBUG, "%s", line.text);
