@@ -11,13 +11,19 @@ enum { SDG_MAX_LEVELS = 8 };
 
 enum { SDG_QUANTIZATION_FORMAT = 1, SDG_BASE_PATH_BYTES = 1024 };
 
+// The model that a folder is a set of differences from.
+struct sdg_base {
+    char path[SDG_BASE_PATH_BYTES]; // its folder, from this one; "" when everything is here
+    char fingerprint[17];           // of its UNet's tensors, those of its own bases included
+};
+
 // "quantization_config" of a UNet that sdquant wrote. All zero when there is none.
 struct sdg_quantization_config {
     bool present;
     char scheme[24];                     // "w8a8-tdq", "w4a16", ..: always what bits and rule below say
-    int weight_bits;                     // 4 or 8
+    int weight_bits;                     // 4, 6 or 8
     int activation_bits;                 // 2..8, or 16: activations stay floating point
-    char rule[12];                       // static, table, tdq, dynamic; "none" for 16 activation bits
+    char rule[12];                       // as sdg_interval_rule_name; "none" for 16 activation bits
     int group;                           // inputs per weight scale; 0: all of an output channel
     char weight_rounding[8];             // mse, gptq
     int64_t seed;                        // 0..2^53
@@ -65,6 +71,10 @@ struct sdg_unet_config { // UNet2DConditionModel
     int addition_time_embed_dim; // SDXL text_time; 0 = none
     int addition_embed_dim;      // projection_class_embeddings_input_dim
     struct sdg_quantization_config quantization;
+    // What this folder does not hold comes from there: named by quantization_config, or else by the object "_sdgen",
+    //     "_sdgen": {"base_path": "../emoji-128", "base": "0123456789abcdef"}
+    // with the fingerprint as `base`. diffusers passes over keys that begin with an underscore
+    struct sdg_base base;
 };
 
 struct sdg_vae_config { // AutoencoderKL or AutoencoderTiny

@@ -2,7 +2,9 @@
 #include "base/json.h"
 #include "formats/config.h"
 #include "formats/config_check.h"
+#include "formats/preferences.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,6 +144,39 @@ static enum sdg_result read_self_mixer(const struct sdg_json *json, struct sdg_m
     return read_size(json, "mamba_expand", 1, SDG_MAMBA_INNER_MAX, &out->expand);
 }
 
+static enum sdg_result read_base_object(const struct sdg_json *json, struct sdg_base *out)
+{
+    for (const cJSON *item = json->object->child; item; item = item->next)
+        if (strcmp(item->string, "base_path") != 0 && strcmp(item->string, "base") != 0)
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %.64s is no key of it, known: base_path, base", json->path,
+                            item->string);
+    SDG_TRY(sdg_config_base_path(json, out->path));
+    if (!*out->path)
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: base_path is missing, the folder of the model's base",
+                        json->path);
+    return sdg_config_digits(json, "base", true, out->fingerprint);
+}
+
+// Named by the object of that key, or by the quantization.
+static enum sdg_result read_base(const struct sdg_json *json, struct sdg_unet_config *c)
+{
+    const struct sdg_quantization_config *q = &c->quantization;
+    const cJSON *object = sdg_json_get(json, SDG_PREFERENCES_KEY);
+    char where[600], shown[64];
+    if (!object) {
+        memcpy(c->base.path, q->base_path, sizeof c->base.path);
+        memcpy(c->base.fingerprint, q->base, sizeof c->base.fingerprint);
+        return SDG_OK;
+    }
+    snprintf(where, sizeof where, "%s: " SDG_PREFERENCES_KEY, json->path);
+    if (!cJSON_IsObject(object))
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s is %s, should be an object", where,
+                        sdg_json_show(object, shown));
+    if (q->present)
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: names a base, but so does quantization_config", where);
+    return read_base_object(&(struct sdg_json){json->log, where, object}, &c->base);
+}
+
 static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_config *c)
 {
     static const int default_channels[] = {320, 640, 1280, 1280};
@@ -176,7 +211,8 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
     SDG_TRY(sdg_json_float(json, "freq_shift", -16, 16, 0, &c->freq_shift));
     SDG_TRY(sdg_json_int(json, "time_cond_proj_dim", 1, SDG_CHANNELS_MAX, 0, &c->time_cond_proj_dim));
     SDG_TRY(read_addition(json, c));
-    return sdg_quantization_config_read(json, &c->quantization);
+    SDG_TRY(sdg_quantization_config_read(json, &c->quantization));
+    return read_base(json, c);
 }
 
 enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *path, const struct sdg_unet_config *c)

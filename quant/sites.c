@@ -80,6 +80,21 @@ void sdg_sites_clear(struct sdg_sites *sites)
     *sites = (struct sdg_sites){0};
 }
 
+static bool is_by_token(const struct sdg_op *op)
+{
+    return op->kind == SDG_OP_LINEAR ||
+        (op->u.conv2d.kernel_h == 1 && op->u.conv2d.kernel_w == 1 && op->u.conv2d.stride == 1 &&
+         !op->u.conv2d.pad_top && !op->u.conv2d.pad_left && !op->u.conv2d.pad_bottom && !op->u.conv2d.pad_right);
+}
+
+bool sdg_site_is_by_token(const struct sdg_graph *graph, sdg_value site)
+{
+    for (size_t i = 0; i < graph->op_count; i++)
+        if (graph->ops[i].in[0] == site && sdg_op_is_quantizable(graph, &graph->ops[i]) && !is_by_token(&graph->ops[i]))
+            return false;
+    return true;
+}
+
 size_t sdg_site_first_consumer(const struct sdg_graph *graph, sdg_value site)
 {
     size_t i = 0;
