@@ -66,15 +66,24 @@ static sdg_value take_result(struct extraction *e, const struct sdg_op *op)
 
 // ---- operations ----
 
+// What the block's last operation adds from outside, and the function of the sum, are not the block's.
+static void leave_sum(const struct extraction *e, size_t index, struct sdg_epilogue *epilogue)
+{
+    if (index != e->last || !epilogue->residual || e->inner[epilogue->residual])
+        return;
+    epilogue->residual = 0;
+    epilogue->activation = SDG_UNARY_NONE;
+}
+
 static void copy_op(struct extraction *e, size_t index)
 {
     struct sdg_op op = e->network->ops[index];
-    const bool adds_foreign = op.epilogue.residual && !e->inner[op.epilogue.residual];
+    leave_sum(e, index, &op.epilogue);
     for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
         op.in[k] = take(e, op.in[k]);
     op.epilogue.bias = take(e, op.epilogue.bias);
     op.epilogue.table = take(e, op.epilogue.table);
-    op.epilogue.residual = index == e->last && adds_foreign ? 0 : take(e, op.epilogue.residual);
+    op.epilogue.residual = take(e, op.epilogue.residual);
     op.codes.interval = take(e, op.codes.interval);
     op.out = take_result(e, &e->network->ops[index]);
     if (e->block->graph->result == SDG_OK)

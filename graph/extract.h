@@ -19,8 +19,8 @@ struct sdg_block {
 const char *sdg_block_input_name(char name[SDG_BLOCK_NAME_BYTES], size_t i);
 
 // Copies the operations named `prefix` or "PREFIX.*" with the weights and tables that they read; their names and the
-// order of execution stay. A residual from outside that the block's last operation adds is left out: what its result is
-// added to is no part of the block. SDG_ERROR_INPUT if no operation has such a name, if they read more than
+// order of execution stay. A residual from outside that the block's last operation adds is left out, with the function
+// of the sum: they are no part of the block. SDG_ERROR_INPUT if no operation has such a name, if they read more than
 // SDG_BLOCK_INPUTS other values, or if the rest of the network reads any other number of their results than one.
 enum sdg_result sdg_block_extract(const struct sdg_log *log, const struct sdg_graph *network, const char *prefix,
                                   struct sdg_block *out);

@@ -13,14 +13,12 @@ struct sdg_learn_options sdg_learn_defaults(void)
 {
     return (struct sdg_learn_options){.updates = 100,
                                       .runs = 4,
-                                      .weight_rate = 5e-4,
-                                      .activation_rate = 5e-4,
+                                      .weight_rate = 0.04,
+                                      .activation_rate = 0.04,
                                       .smoothing_rate = 1e-2,
                                       .decay = 1e-5,
                                       .clip = 2};
 }
-
-enum { STEPS, FACTORS, SMOOTHING, KINDS }; // of parameters, in this order
 
 // Samples in the order of their rows.
 struct shelf {
@@ -35,7 +33,8 @@ struct learner {
     const struct sdg_learn_problem *problem;
     const struct sdg_learn_options *options;
     struct sdg_program *program;
-    struct sdg_adamw_range ranges[KINDS];
+    struct sdg_adamw_range *ranges; // [range_count] of layers, of sites' scales, of smoothing vectors
+    size_t range_count;
     struct sdg_adamw adamw;
     double *parameters, *gradients; // [adamw.count]
     size_t *layer_at, *site_at,
@@ -89,34 +88,53 @@ static const struct sdg_learnable *what_of(const struct learner *l)
     return l->problem->what;
 }
 
-static enum sdg_result place_parameters(struct learner *l)
+// Appends a range of parameters; returns the index of its first.
+static size_t place(struct learner *l, size_t *at, size_t count, double rate)
+{
+    const size_t first = *at;
+    l->ranges[l->range_count++] = (struct sdg_adamw_range){count, rate};
+    *at += count;
+    return first;
+}
+
+// Rates of scales are counted in codes: the outermost of 2 half codes is half steps away from zero.
+static double rate_of(double codes, int lowest, int highest)
+{
+    return codes / ((highest - lowest + 1) / 2);
+}
+
+static size_t place_parameters(struct learner *l)
+{
+    const struct sdg_learnable *w = what_of(l);
+    const struct sdg_learn_options *o = l->options;
+    size_t at = 0;
+    for (size_t i = 0; i < w->layer_count; i++)
+        l->layer_at[i] =
+            place(l, &at, w->layers[i].outputs, rate_of(o->weight_rate, w->layers[i].lowest, w->layers[i].highest));
+    for (size_t i = 0; i < w->site_count; i++)
+        l->site_at[i] =
+            place(l, &at, w->sites[i].tokens, rate_of(o->activation_rate, w->sites[i].lowest, w->sites[i].highest));
+    for (size_t i = 0; i < w->site_count; i++)
+        l->smooth_at[i] = l->problem->smoothing[i] ? place(l, &at, w->sites[i].channels, o->smoothing_rate) : SIZE_MAX;
+    return at;
+}
+
+static enum sdg_result make_parameters(struct learner *l)
 {
     const struct sdg_learnable *w = what_of(l);
     const struct sdg_log *log = l->problem->log;
-    const struct sdg_learn_options *o = l->options;
-    size_t at = 0;
+    const struct sdg_adamw_options adamw = {
+        .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .decay = l->options->decay, .clip = l->options->clip};
+    l->ranges = sdg_alloc(log, w->layer_count + 2 * w->site_count, sizeof *l->ranges, "what is learned");
     l->layer_at = sdg_alloc(log, w->layer_count, sizeof *l->layer_at, "what is learned");
     l->site_at = sdg_alloc(log, w->site_count, sizeof *l->site_at, "what is learned");
     l->smooth_at = sdg_alloc(log, w->site_count, sizeof *l->smooth_at, "what is learned");
-    if (!l->layer_at || !l->site_at || !l->smooth_at)
+    if (!l->ranges || !l->layer_at || !l->site_at || !l->smooth_at)
         return SDG_ERROR_MEMORY;
-    for (size_t i = 0; i < w->layer_count; at += w->layers[i++].outputs)
-        l->layer_at[i] = at;
-    l->ranges[STEPS] = (struct sdg_adamw_range){at, o->weight_rate};
-    for (size_t i = 0; i < w->site_count; at += w->sites[i++].tokens)
-        l->site_at[i] = at;
-    l->ranges[FACTORS] = (struct sdg_adamw_range){at - l->ranges[STEPS].count, o->activation_rate};
-    const size_t smoothing = at;
-    for (size_t i = 0; i < w->site_count; i++) {
-        l->smooth_at[i] = l->problem->smoothing[i] ? at : SIZE_MAX;
-        at += l->problem->smoothing[i] ? w->sites[i].channels : 0;
-    }
-    l->ranges[SMOOTHING] = (struct sdg_adamw_range){at - smoothing, o->smoothing_rate};
-    const struct sdg_adamw_options adamw = {
-        .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .decay = o->decay, .clip = o->clip};
-    l->parameters = sdg_alloc(log, at, sizeof *l->parameters, "what is learned");
-    l->gradients = sdg_alloc(log, at, sizeof *l->gradients, "gradients");
-    return l->parameters && l->gradients ? sdg_adamw_create(log, l->ranges, KINDS, &adamw, &l->adamw)
+    const size_t count = place_parameters(l);
+    l->parameters = sdg_alloc(log, count, sizeof *l->parameters, "what is learned");
+    l->gradients = sdg_alloc(log, count, sizeof *l->gradients, "gradients");
+    return l->parameters && l->gradients ? sdg_adamw_create(log, l->ranges, l->range_count, &adamw, &l->adamw)
                                          : SDG_ERROR_MEMORY;
 }
 
@@ -459,6 +477,7 @@ static void clear_learner(struct learner *l)
     clear_shelf(&l->held);
     sdg_free(l->parameters);
     sdg_free(l->gradients);
+    sdg_free(l->ranges);
     sdg_free(l->layer_at);
     sdg_free(l->site_at);
     sdg_free(l->smooth_at);
@@ -474,7 +493,7 @@ enum sdg_result sdg_learn_block(const struct sdg_learn_problem *problem, const s
         return sdg_fail(problem->log, SDG_ERROR_USAGE, "there is nothing to learn from, or no update to make");
     enum sdg_result result = compile(&l);
     if (result == SDG_OK)
-        result = place_parameters(&l);
+        result = make_parameters(&l);
     if (result == SDG_OK)
         result = make_shelf(problem->log, &problem->learned, problem->rows, &l.learned);
     if (result == SDG_OK)

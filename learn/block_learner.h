@@ -4,9 +4,11 @@
 //
 // Everything learned is a factor of what it began as, in the logarithm:
 //     scale[row][l] = start[row][l] exp(a[l]),  step[n] = start[n] exp(w[n]),  sigma[k] = start[k] exp(s[k])
-// with a = w = s = 0 at first and 1 / sigma the smoothing. So nothing gets a sign, a rate is the relative change of an
-// update whatever the size of what is learned and its number of bits, decay pulls back to the start, and a scale that
-// depends on the denoising step keeps its course over the steps: one a[l] for all rows.
+// with a = w = s = 0 at first and 1 / sigma the smoothing. So nothing gets a sign, decay pulls back to the start, and a
+// scale that depends on the denoising step keeps its course over the steps: one a[l] for all rows. An update of AdamW
+// moves a parameter by about its rate; those of scales and steps are counted in codes, by how many of them the
+// outermost one's value moves, so that one rate fits any number of bits: at 8 bits a step that changes by a percent
+// moves most weights to another code, at 4 bits a few of them.
 //
 // Loss: the mean over tokens of 1 - cosine of the block's result and the float block's. An update sums the gradients of
 // `runs` batches, each of samples of one row, because a run has one interval per token.
@@ -19,14 +21,15 @@
 
 struct sdg_learn_options {
     int updates;
-    int runs; // batches of an update
-    double weight_rate, activation_rate, smoothing_rate;
-    double decay, clip; // learn/adamw.h
-    uint64_t seed;      // of the order of samples
+    int runs;                            // batches of an update
+    double weight_rate, activation_rate; // codes, see above
+    double smoothing_rate;               // relative change
+    double decay, clip;                  // learn/adamw.h
+    uint64_t seed;                       // of the order of samples
 };
 enum { SDG_LEARN_MAX_BATCH = 256 };
 
-// Rates of PTQ4VM's code for Vision Mamba, decay 1e-5, gradients clipped to 2, 100 updates of 4 batches.
+// 100 updates of 4 batches, rates 0.04, 0.04 and 0.01, decay 1e-5, gradients clipped to 2.
 struct sdg_learn_options sdg_learn_defaults(void);
 
 // What the block saw and what it should answer. Arrays are the caller's.

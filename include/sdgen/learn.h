@@ -37,8 +37,8 @@ struct sdg_learn_params {
     const char *const *prompts; // [prompt_count] whose pictures' latents are learned from
     size_t prompt_count;
     int updates; // of each block; 0 = 100
-    // Relative change of an update: of the weights' steps (default 5e-3), of the activations' scales (5e-3) and of
-    // smoothing vectors (1e-2)
+    // How far an update moves: steps of weights and scales of activations, in codes at the outermost code (default 0.04
+    // and 0.04), and smoothing vectors, relatively (0.01)
     struct sdg_number weight_rate, activation_rate, smoothing_rate;
     const char *state; // file that says what is learned already, until all is; NULL = QUANTIZED.learning
     bool resume;       // go on where `state` ends, if it is there; without it such a file is an error

@@ -25,7 +25,7 @@ for row in g:
 out["adamw.after"] = torch.stack(after)
 
 # ---- a block: N samples of L tokens, C channels, E inside, rank R of dt, S states, kernel K; weights and activations 4 bits
-N, L, C, E, R, S, K, BITS = 4, 5, 12, 16, 2, 3, 3, 4
+N, L, C, E, R, S, K, BITS = 4, 5, 12, 12, 2, 3, 3, 4
 SITES = ["in_proj", "x_proj", "dt_proj", "x_proj_b", "dt_proj_b", "out_proj"]
 shapes = dict(in_proj=(2 * E, C), x_proj=(R + 2 * S, E), dt_proj=(E, R), x_proj_b=(R + 2 * S, E), dt_proj_b=(E, R), out_proj=(C, E))
 LOW, HIGH, CODES = -2 ** (BITS - 1), 2 ** (BITS - 1) - 1, 2 ** BITS - 1
@@ -123,7 +123,9 @@ def learn(seed, updates=3):
     flat = [[b.p[n][i] for n in SITES] for i in range(3)]
     opt = torch.optim.AdamW([dict(params=q, lr=r) for q, r in zip(flat, (5e-3, 4e-3, 1e-2))], weight_decay=1e-5)
     vector = lambda f: torch.cat([f(t).detach().clone() for q in flat for t in q])
-    r = dict(weights=w, input=seen, target=target, start=b.start, losses=[], after=[])
+    with torch.no_grad():
+        answer = block(w, seen, lambda n, v: F.linear(v, w[n + ".weight"]))
+    r = dict(weights=w, input=seen, target=target, answer=answer, start=b.start, losses=[], after=[])
     for _ in range(updates):
         opt.zero_grad()
         loss = cosine_loss(b(seen), target)
@@ -137,12 +139,12 @@ def learn(seed, updates=3):
     return b.margin, r
 
 
-# f32 must not move a code to its neighbour: the seed that stays farthest from all borders
-margin, seed = max((learn(s)[0], s) for s in range(150))
-_, r = learn(seed)
+# f32 must not move a code to its neighbour: of the seeds that learn something the one that stays farthest from all borders
+runs = [(*learn(s), s) for s in range(150)]
+margin, r, seed = max((x for x in runs if x[1]["losses"][1] < x[1]["losses"][0] > x[1]["losses"][3]), key=lambda x: x[0])
 print(f"seed {seed}: distance to a border of codes {margin:.2e}, losses", [f"{float(l):.6f}" for l in r["losses"]])
 f32 = {f"block.{k}": v for k, v in r["weights"].items()}
-f32 |= {"block.input": r["input"], "block.target": r["target"]}
+f32 |= {"block.input": r["input"], "block.target": r["target"], "block.answer": r["answer"]}
 for n in SITES:
     for k, v in zip(("steps", "scales", "zeros", "smoothing"), r["start"][n]):
         f32[f"block.{n}.{k}"] = v
