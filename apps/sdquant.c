@@ -97,17 +97,20 @@ static const double MEGABYTE = 1e6;
 
 static void print_sites(const struct sdg_quantize_report *r)
 {
-    size_t fixed = 0, related = 0, strongly = 0;
+    size_t fixed = 0, by_token = 0, related = 0, strongly = 0;
     for (size_t i = 0; i < r->site_count; i++) {
         double magnitude = r->sites[i].correlation < 0 ? -r->sites[i].correlation : r->sites[i].correlation;
-        fixed += !strcmp(r->sites[i].rule, "static");
+        fixed += !strcmp(r->sites[i].rule, "static") || !strcmp(r->sites[i].rule, "token");
+        by_token += r->sites[i].tokens > 1;
         related += magnitude > 0.5;
         strongly += magnitude > 0.7;
     }
     double all = (double)r->site_count / 100;
-    printf("sites      %zu: %zu static, %zu temporal; %.0f %% have |r| > 0.5 between timestep and range, %.0f %% have "
-           "|r| > 0.7\n",
-           r->site_count, fixed, r->site_count - fixed, (double)related / all, (double)strongly / all);
+    printf("sites      %zu: %zu static, %zu temporal", r->site_count, fixed, r->site_count - fixed);
+    if (by_token)
+        printf(", %zu of them by token", by_token);
+    printf("; %.0f %% have |r| > 0.5 between timestep and range, %.0f %% have |r| > 0.7\n", (double)related / all,
+           (double)strongly / all);
     printf("worst sites by signal over quantization noise, mean over the steps:\n");
     for (size_t i = 0; i < r->site_count && i < WORST; i++)
         printf("  %5.1f dB (%.1f at t = %.0f)  %s, %s, r %.2f\n", r->sites[i].sqnr, r->sites[i].worst_sqnr,

@@ -27,6 +27,7 @@ static bool is_silu(const struct sdg_op *op)
     switch (op->kind) {
     case SDG_OP_GROUP_NORM: return op->u.group_norm.activation == SDG_UNARY_SILU;
     case SDG_OP_UNARY: return op->u.unary.function == SDG_UNARY_SILU;
+    case SDG_OP_CONV1D_CAUSAL: return op->u.conv1d_causal.activation == SDG_UNARY_SILU;
     case SDG_OP_CONV2D:
     case SDG_OP_LINEAR: return op->epilogue.activation == SDG_UNARY_SILU;
     default: return false;

@@ -6,7 +6,7 @@
 #define OUT_BINDING 6
 #include "codes.glsl"
 
-// The results: of all tokens one after the other, or of each chunk from the states that the one before it left.
+// The results: of all tokens one after the other or, as the third pass, of each chunk from the states that the one before it left.
 #include "selective_scan.glsl"
 layout(constant_id = SDG_SPEC_CONTINUED) const uint CONTINUED = 0; // chunks begin where others end
 layout(constant_id = SDG_SPEC_GATED) const uint GATED = 0;

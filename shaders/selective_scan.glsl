@@ -1,16 +1,8 @@
 // What the passes over the tokens share: of a sample's tokens, in the order of the scan, a workgroup walks over one chunk, for CHANNELS
 // channels. LANES invocations share a channel, each with every LANES-th of its states in registers. Tokens come in tiles: the whole
-// workgroup computes dt and dt x of a tile, then each invocation moves its states through it. C twin: struct sdg_push_selective_scan
-// in backend/vulkan/ops/selective_scan.c.
-layout(push_constant) uniform Push {
-    uint tokens, c;              // of a sample; channels
-    uint chunk, chunks;          // tokens of a chunk, chunks of a sample
-    uint bc_pitch, b_start, c_start;
-    uint gate_pitch, gate_start;
-    float scale;
-} p;
+// workgroup computes dt and dt x of a tile, then each invocation moves its states through it.
+#include "selective_scan_push.glsl"
 layout(constant_id = SDG_SPEC_BACKWARD) const uint BACKWARD = 0;
-layout(constant_id = SDG_SPEC_STATES) const uint STATES = 16;
 layout(constant_id = SDG_SPEC_LANES) const uint LANES = 4; // a power of two
 
 const uint INVOCATIONS = 128, TILE = 8;
@@ -68,14 +60,7 @@ void load_tile(uint first, uint count)
     }
 }
 
-// A chunk's summary is how much time passes in it, of each channel, and the states it leaves behind if it finds none; the latter
-// are replaced by those it leaves in fact. The last chunk has no summary.
-uint summary_of(uint chunk)
-{
-    return gl_WorkGroupID.z * (p.chunks - 1) + chunk;
-}
-
 uint state_at(uint chunk, uint i)
 {
-    return (summary_of(chunk) * STATES + state_of(i)) * p.c + channel(gl_LocalInvocationID.x);
+    return state_of_chunk(chunk, state_of(i), channel(gl_LocalInvocationID.x));
 }

@@ -15,6 +15,7 @@ struct sdg_quantize_site {   // a value that integer weights read
     const char *name, *kind; // kind: "symmetric" or "silu"
     const char *rule;        // where its interval comes from: "static", "table", .. as params.intervals
     size_t channels;
+    size_t tokens;           // that have an interval of their own, or 1
     double correlation;      // Pearson's r between timestep and range
     double gain;             // share of a static interval's error that this one avoids
     double sqnr, worst_sqnr; // dB, mean and worst over the calibrated steps

@@ -228,6 +228,7 @@ void check_codes(struct suite *s)
         check_conv1d_codes(s, 1, 70, 20, true, format);
         check_scan_codes(s, 2, 9, 31, 5, true, format);
         check_scan_codes(s, 1, 70, 12, 16, false, format);
+        check_scan_codes(s, 2, 150, 9, 3, true, format);
     }
     check_measured(s, -128, 127);
     check_measured(s, 0, 255);
