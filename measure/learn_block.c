@@ -68,6 +68,60 @@ static enum sdg_result start_site(struct lesson *l, size_t i)
     return l->smoothing[i] ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
+// The float weight of a layer with the inverse of its site's smoothing (NULL: none) in it; free *out with sdg_free.
+static enum sdg_result read_weights(const struct lesson *l, const struct sdg_learnable_layer *layer,
+                                    const float *smoothing, float **out)
+{
+    const struct sdg_log *log = &l->teacher->log;
+    struct sdg_weight weight;
+    *out = NULL;
+    SDG_TRY(sdg_weight_find(log, l->teacher->full->model->unet, &l->block.graph->values[layer->weight], &weight));
+    float *data = sdg_alloc_raw(log, layer->outputs, layer->inputs * sizeof *data, layer->name);
+    if (!data)
+        return SDG_ERROR_MEMORY;
+    sdg_weight_read(&weight, 0, layer->outputs, SDG_F32, data);
+    for (size_t i = 0; smoothing && i < layer->outputs * layer->inputs; i++)
+        data[i] *= 1 / smoothing[i % layer->inputs];
+    *out = data;
+    return SDG_OK;
+}
+
+// Smoothing that is part of other layers' weights cannot be learned, as nothing says what it is: rounded weights are
+// then far from what they were rounded from.
+static enum sdg_result check_weights(const struct lesson *l, size_t i)
+{
+    const struct sdg_learnable_layer *layer = &l->what.layers[i];
+    const struct sdg_log *log = &l->teacher->log;
+    struct sdg_value_info info = l->block.graph->values[layer->weight];
+    struct sdg_weight weight;
+    float *wanted;
+    info.dtype = SDG_F32;
+    SDG_TRY(sdg_weight_find(log, l->teacher->quantized->model->unet, &info, &weight));
+    if (!sdg_weight_code_bits(&weight)) // rounded on loading
+        return SDG_OK;
+    SDG_TRY(read_weights(l, layer, l->smoothing[layer->site], &wanted));
+    const size_t count = layer->outputs * layer->inputs;
+    float *rounded = sdg_alloc_raw(log, count, sizeof *rounded, layer->name);
+    double signal = 0, noise = 0;
+    if (rounded)
+        sdg_weight_read(&weight, 0, layer->outputs, SDG_F32, rounded);
+    for (size_t k = 0; rounded && k < count; k++) {
+        const double error = (double)rounded[k] - (double)wanted[k];
+        signal += (double)wanted[k] * (double)wanted[k];
+        noise += error * error;
+    }
+    enum sdg_result result = rounded ? SDG_OK : SDG_ERROR_MEMORY;
+    if (noise > signal / 4)
+        result =
+            sdg_fail(log, SDG_ERROR_INPUT,
+                     "%s: the weights of %s are not those of the full-precision model, rounded: smoothing that is to "
+                     "be learned must not be part of other layers (keep_smoothing)",
+                     l->teacher->params->quantized, layer->name);
+    sdg_free(rounded);
+    sdg_free(wanted);
+    return result;
+}
+
 static enum sdg_result start(struct lesson *l)
 {
     const struct sdg_log *log = &l->teacher->log;
@@ -83,6 +137,8 @@ static enum sdg_result start(struct lesson *l)
     for (size_t i = 0; i < l->what.layer_count; i++)
         if (!(l->steps[i] = copy_floats(l, l->what.layers[i].name, SDG_WEIGHT_SCALE_SUFFIX)))
             return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < l->what.layer_count; i++)
+        SDG_TRY(check_weights(l, i));
     return SDG_OK;
 }
 
@@ -207,13 +263,12 @@ static enum sdg_result store_vector(const struct lesson *l, const char *owner, c
 }
 
 // As the learned graph rounds them (fake_quantize).
-static void round_weights(const float *weights, const struct sdg_learnable_layer *layer, const float *smoothing,
-                          const float *steps, int8_t *codes)
+static void round_weights(const float *weights, const struct sdg_learnable_layer *layer, const float *steps,
+                          int8_t *codes)
 {
     for (size_t n = 0; n < layer->outputs; n++)
         for (size_t k = 0; k < layer->inputs; k++) {
-            const float w = weights[n * layer->inputs + k] * (smoothing ? 1 / smoothing[k] : 1),
-                        code = rintf(w / steps[n]);
+            const float code = rintf(weights[n * layer->inputs + k] / steps[n]);
             codes[n * layer->inputs + k] = (int8_t)fmaxf((float)layer->lowest, fminf((float)layer->highest, code));
         }
 }
@@ -242,19 +297,16 @@ static enum sdg_result store_layer(const struct lesson *l, size_t i, const struc
 {
     const struct sdg_learnable_layer *layer = &l->what.layers[i];
     const struct sdg_log *log = &l->teacher->log;
-    struct sdg_weight weight;
-    SDG_TRY(sdg_weight_find(log, l->teacher->full->model->unet, &l->block.graph->values[layer->weight], &weight));
-    const size_t count = layer->outputs * layer->inputs;
-    float *floats = sdg_alloc_raw(log, count, sizeof *floats, layer->name);
-    int8_t *codes = sdg_alloc_raw(log, count, 1, layer->name);
+    float *weights;
+    SDG_TRY(read_weights(l, layer, learned->smoothing[layer->site], &weights));
+    int8_t *codes = sdg_alloc_raw(log, layer->outputs, layer->inputs, layer->name);
     uint8_t *packed = sdg_alloc_raw(log, layer->outputs, sdg_packed_row(layer->inputs), layer->name);
-    enum sdg_result result = floats && codes && packed ? SDG_OK : SDG_ERROR_MEMORY;
+    enum sdg_result result = codes && packed ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
-        sdg_weight_read(&weight, 0, layer->outputs, SDG_F32, floats);
-        round_weights(floats, layer, learned->smoothing[layer->site], learned->steps[i], codes);
+        round_weights(weights, layer, learned->steps[i], codes);
         result = store_codes(l, layer, codes, packed);
     }
-    sdg_free(floats);
+    sdg_free(weights);
     sdg_free(codes);
     sdg_free(packed);
     return result == SDG_OK ? store_vector(l, layer->name, SDG_WEIGHT_SCALE_SUFFIX, learned->steps[i], layer->outputs)

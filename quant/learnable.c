@@ -60,7 +60,7 @@ static enum sdg_result add_layer(const struct sdg_graph *block, const struct sdg
                                  struct sdg_learnable *l)
 {
     const struct sdg_quantized_layer *layer = layer_named(q, op->name);
-    if (op->kind != SDG_OP_LINEAR || !layer)
+    if (op->kind != SDG_OP_LINEAR || !layer || block->values[op->in[1]].slice_of)
         return SDG_OK;
     size_t site = site_of(l, op->in[0]);
     bool learned = true;
@@ -69,7 +69,8 @@ static enum sdg_result add_layer(const struct sdg_graph *block, const struct sdg
     if (!learned)
         return SDG_OK;
     const struct sdg_value_info *w = &block->values[op->in[1]];
-    const int half = 1 << (layer->bits - 1);
+    // codes of 6 bits are stored in 8
+    const int bits = layer->bits == 8 && q->scheme.weight_bits == 6 ? 6 : layer->bits, half = 1 << (bits - 1);
     l->layers[l->layer_count++] = (struct sdg_learnable_layer){.name = op->name,
                                                                .site = site,
                                                                .outputs = (size_t)w->dims[0],
