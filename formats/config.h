@@ -85,6 +85,19 @@ struct sdg_text_config { // CLIPTextModel, CLIPTextModelWithProjection
     int projection_dim; // 0 unless the model has text_projection (CLIPTextModelWithProjection)
 };
 
+struct sdg_vim_config { // Vision Mamba, a classifier of pictures (arXiv 2401.09417)
+    int image_size;     // pixels a side
+    int patch_size;     // divides it
+    int channels;       // of a picture, 1 or 3
+    int classes;        // 1..65536
+    int hidden, layers; // channels of a token; blocks
+    int d_state, d_conv, expand; // of the mixer: 1..256, 2..8, 1..16
+    float norm_eps;
+    float white;     // what a white pixel is in files of pictures; black is 0
+    float mean, std; // the network sees (pixel / white - mean) / std
+    struct sdg_quantization_config quantization;
+};
+
 enum { SDG_OBJECTION_BYTES = 160, SDG_TRAINED_BETAS_MAX = 1000 };
 
 enum sdg_beta_schedule { SDG_BETA_SCALED_LINEAR, SDG_BETA_LINEAR, SDG_BETA_SQUARED_COSINE };
@@ -167,6 +180,8 @@ enum sdg_result sdg_vae_config_parse(const struct sdg_log *log, const char *path
                                      struct sdg_vae_config *out);
 enum sdg_result sdg_text_config_parse(const struct sdg_log *log, const char *path, const char *text,
                                       struct sdg_text_config *out);
+enum sdg_result sdg_vim_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                     struct sdg_vim_config *out);
 // A scheduler's class may be named by the pipeline, which goes before what the file says; "" when it does not say.
 // Unimplemented values of what the model was trained with are refused, those of its sampler become objections.
 enum sdg_result sdg_scheduler_config_parse(const struct sdg_log *log, const char *path, const char *text,

@@ -205,12 +205,17 @@ static enum sdg_result write_config(const struct sdg_log *log, const char *from,
     return result;
 }
 
-enum sdg_result sdg_quantized_write(const struct sdg_quantized_writer *w, const char *folder, const char *base_config,
+const struct sdg_quantized_files sdg_quantized_unet_files = {"unet", SDG_QUANTIZED_WEIGHTS_FILE,
+                                                             SDG_QUANTIZED_CONFIG_FILE},
+                                 sdg_quantized_network_files = {"", "model.safetensors", "config.json"};
+
+enum sdg_result sdg_quantized_write(const struct sdg_quantized_writer *w, const char *folder,
+                                    const struct sdg_quantized_files *files, const char *base_config,
                                     const struct sdg_quantization_config *config, bool rounds_codes)
 {
     struct sdg_quantization_config written = *config;
-    char *weights = sdg_path_join(w->log, folder, SDG_QUANTIZED_WEIGHTS_FILE),
-         *json = sdg_path_join(w->log, folder, SDG_QUANTIZED_CONFIG_FILE);
+    char *weights = sdg_path_join(w->log, folder, files->weights),
+         *json = sdg_path_join(w->log, folder, files->config);
     enum sdg_result result = weights && json ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = write_tensors(w, weights, config->group, rounds_codes);

@@ -19,7 +19,7 @@ static const char *const loose_files[] = {"model_index.json", "LICENSE", "LICENS
 static const char *const own_names[] = {
     "unet", "scheduler",         "text_encoder",     "text_encoder_2", "tokenizer",  "tokenizer_2",
     "vae",  "feature_extractor", "model_index.json", "LICENSE",        "LICENSE.md", "LICENSE.txt",
-    NULL};
+    "config.json", "model.safetensors", NULL};
 
 // ---- the place of the output ----
 
@@ -98,8 +98,8 @@ static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_qu
     for (size_t i = 0; i < plan->site_count; i++)
         if (plan->sites[i].fit.length)
             SDG_TRY(add_site(w, &plan->sites[i], r->settings->scheme.activation_bits, zeros + i * SDG_TDQ_TIMES));
-    for (size_t i = 0; i < sdg_tensors_count(r->model->unet); i++) {
-        const struct sdg_tensor *t = sdg_tensors_at(r->model->unet, i);
+    for (size_t i = 0; i < sdg_tensors_count(r->subject->tensors); i++) {
+        const struct sdg_tensor *t = sdg_tensors_at(r->subject->tensors, i);
         r->bytes_before += (double)t->bytes;
         if (is_quantized(plan, t))
             continue;
@@ -144,7 +144,7 @@ static enum sdg_result describe(const struct sdg_log *log, const struct sdg_quan
     snprintf(q->rule, sizeof q->rule, "%s", sdg_interval_rule_name(scheme->rule));
     snprintf(q->weight_rounding, sizeof q->weight_rounding, "%s", any_gptq(r->plan) ? "gptq" : "mse");
     snprintf(q->statistics, sizeof q->statistics, "%s", r->statistics);
-    sdg_tensors_fingerprint(r->model->unet, q->base);
+    sdg_tensors_fingerprint(r->subject->tensors, q->base);
     if (snprintf(q->base_path, sizeof q->base_path, "%s", base_path ? base_path : "") >= (int)sizeof q->base_path)
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: the way from there to %s has more than %zu bytes", r->params->output,
                         r->params->model, sizeof q->base_path - 1);
@@ -159,19 +159,19 @@ static bool any_leaves_codes(const struct sdg_quant_result *r)
     return false;
 }
 
-static enum sdg_result write_unet(const struct sdg_log *log, struct sdg_quant_result *r, const char *root,
+static enum sdg_result write_network(const struct sdg_log *log, struct sdg_quant_result *r, const char *root,
                                   const char *base_path)
 {
     struct sdg_quantization_config config;
     struct sdg_quantized_writer *writer = NULL;
     SDG_TRY(describe(log, r, base_path, &config));
     int32_t *zeros = sdg_alloc(log, r->plan->site_count, SDG_TDQ_TIMES * sizeof *zeros, "zero points");
-    char *from = zeros ? sdg_path_join(log, r->model->path, SDG_QUANTIZED_CONFIG_FILE) : NULL;
+    char *from = zeros ? sdg_path_join(log, r->subject->path, r->subject->files->config) : NULL;
     enum sdg_result result = from ? sdg_quantized_writer_create(log, &writer) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = add_tensors(writer, r, zeros);
     if (result == SDG_OK)
-        result = sdg_quantized_write(writer, root, from, &config, any_leaves_codes(r));
+        result = sdg_quantized_write(writer, root, r->subject->files, from, &config, any_leaves_codes(r));
     sdg_quantized_writer_destroy(&writer);
     sdg_free(from);
     sdg_free(zeros);
@@ -229,7 +229,7 @@ static enum sdg_result copy_useful(void *user, const char *name)
 static enum sdg_result copy_component(const struct sdg_log *log, const struct sdg_quant_result *r,
                                       struct sdg_folder_output *output, const char *name)
 {
-    struct copying c = {log, sdg_path_join(log, r->model->path, name),
+    struct copying c = {log, sdg_path_join(log, r->subject->path, name),
                         sdg_path_join(log, sdg_folder_output_path(output), name)};
     enum sdg_result result = c.from && c.to ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK && sdg_path_kind(c.from) == SDG_PATH_FOLDER) {
@@ -246,10 +246,11 @@ static enum sdg_result copy_rest(const struct sdg_log *log, const struct sdg_qua
                                  struct sdg_folder_output *output)
 {
     for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
-        SDG_TRY(copy_named(log, r->model->path, sdg_folder_output_path(output), loose_files[i]));
-    if (*r->model->preferences.known_words && !r->params->delta)
-        SDG_TRY(copy_named(log, r->model->path, sdg_folder_output_path(output), r->model->preferences.known_words));
-    for (size_t i = 0; !r->params->delta && i < sizeof component_folders / sizeof *component_folders; i++)
+        SDG_TRY(copy_named(log, r->subject->path, sdg_folder_output_path(output), loose_files[i]));
+    const struct sdg_model *model = r->subject->model; // NULL: there are no other components
+    if (model && *model->preferences.known_words && !r->params->delta)
+        SDG_TRY(copy_named(log, r->subject->path, sdg_folder_output_path(output), model->preferences.known_words));
+    for (size_t i = 0; model && !r->params->delta && i < sizeof component_folders / sizeof *component_folders; i++)
         SDG_TRY(copy_component(log, r, output, component_folders[i]));
     return SDG_OK;
 }
@@ -261,11 +262,12 @@ static enum sdg_result fill_folder(const struct sdg_log *log, struct sdg_quant_r
 {
     const char *root = sdg_folder_output_path(output);
     char *base_path = NULL;
-    enum sdg_result result = sdg_folder_output_add(output, "unet");
+    const char *folder = r->subject->files->folder;
+    enum sdg_result result = *folder ? sdg_folder_output_add(output, folder) : SDG_OK;
     if (result == SDG_OK && r->params->delta)
-        result = sdg_path_relative(log, root, r->model->path, &base_path);
+        result = sdg_path_relative(log, root, r->subject->path, &base_path);
     if (result == SDG_OK)
-        result = write_unet(log, r, root, base_path);
+        result = write_network(log, r, root, base_path);
     if (result == SDG_OK)
         result = copy_rest(log, r, output);
     sdg_free(base_path);

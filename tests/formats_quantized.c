@@ -368,7 +368,7 @@ static enum sdg_result export(const struct sdg_log *log, const char *root, int g
     if (result == SDG_OK)
         result = sdg_quantized_add_tensor(w, &kept);
     if (result == SDG_OK)
-        result = sdg_quantized_write(w, temp_path(root), temp_path("base/unet/config.json"), &config, rounded);
+        result = sdg_quantized_write(w, temp_path(root), &sdg_quantized_unet_files, temp_path("base/unet/config.json"), &config, rounded);
     sdg_quantized_writer_destroy(&w);
     return result;
 }
