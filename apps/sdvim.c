@@ -97,8 +97,7 @@ static enum sdg_result grow(struct app_ui *ui, struct answers *answers, size_t m
 }
 
 static enum sdg_result classify_examples(struct app_ui *ui, struct sdg_classifier *classifier, int classes,
-                                         const char *path, const struct app_examples *examples,
-                                         struct answers *answers)
+                                         const char *path, const struct app_examples *examples, struct answers *answers)
 {
     enum sdg_result result = grow(ui, answers, examples->count, (size_t)classes);
     float *logits = result == SDG_OK ? answers->logits + answers->count * (size_t)classes : NULL;
@@ -170,8 +169,8 @@ static void write_answers(FILE *file, const struct answers *answers)
     }
 }
 
-static enum sdg_result write_json(struct app_ui *ui, const struct values *values, const struct sdg_classifier_info *info,
-                                  const struct answers *answers)
+static enum sdg_result write_json(struct app_ui *ui, const struct values *values,
+                                  const struct sdg_classifier_info *info, const struct answers *answers)
 {
     struct sdg_output *output;
     enum sdg_result result = app_output_open(ui, values->json, &output);

@@ -51,8 +51,7 @@ static enum sdg_result open_quantized(struct sdg_classifier *c)
     if (!config->present)
         return SDG_OK;
     SDG_TRY(sdg_vim_graph(&c->log, &c->model->config, 1, &graph));
-    enum sdg_result result =
-        sdg_quantized_create(&c->log, config->scheme, c->model->tensors, graph, &c->quantized);
+    enum sdg_result result = sdg_quantized_create(&c->log, config->scheme, c->model->tensors, graph, &c->quantized);
     sdg_graph_destroy(&graph);
     return result;
 }
@@ -174,16 +173,15 @@ void sdg_classifier_info(const struct sdg_classifier *c, struct sdg_classifier_i
 
 // ---- running ----
 
-enum sdg_result sdg_classifier_run(struct sdg_classifier *c, struct sdg_program *program, const float *pictures,
-                                   size_t count,
-                                   enum sdg_result (*read)(void *user, struct sdg_program *program, size_t first,
-                                                           size_t pictures),
-                                   void *user)
+enum sdg_result sdg_classifier_run(
+    struct sdg_classifier *c, struct sdg_program *program, const float *pictures, size_t count,
+    enum sdg_result (*read)(void *user, struct sdg_program *program, size_t first, size_t pictures), void *user)
 {
     const struct sdg_vim_config *config = &c->model->config;
     const size_t batch = (size_t)c->batch,
                  pixels = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size,
-                 patches = (size_t)(sdg_vim_tokens(config) * config->patch_size * config->patch_size * config->channels);
+                 patches =
+                     (size_t)(sdg_vim_tokens(config) * config->patch_size * config->patch_size * config->channels);
     const size_t bad = sdg_first_not_finite(pictures, count * pixels);
     if (bad < count * pixels)
         return sdg_fail(&c->log, SDG_ERROR_USAGE, "picture %zu has a pixel that is not finite", bad / pixels + 1);

@@ -26,10 +26,8 @@ enum sdg_result sdg_classifier_compile(const struct sdg_classifier *classifier,
                                        struct sdg_program **out);
 // Runs a program on pictures [count][..] batch by batch; after each run `read` gets the index of its first picture and
 // how many of the batch are pictures.
-enum sdg_result sdg_classifier_run(struct sdg_classifier *classifier, struct sdg_program *program,
-                                   const float *pictures, size_t count,
-                                   enum sdg_result (*read)(void *user, struct sdg_program *program, size_t first,
-                                                           size_t pictures),
-                                   void *user);
+enum sdg_result sdg_classifier_run(
+    struct sdg_classifier *classifier, struct sdg_program *program, const float *pictures, size_t count,
+    enum sdg_result (*read)(void *user, struct sdg_program *program, size_t first, size_t pictures), void *user);
 
 #endif

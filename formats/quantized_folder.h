@@ -79,10 +79,11 @@ enum sdg_result sdg_quantized_add_tensor(struct sdg_quantized_writer *writer, co
 size_t sdg_quantized_writer_bytes(const struct sdg_quantized_writer *writer); // of the tensors so far
 
 // Writes both files below `folder`; files->folder exists in it. `base_config`: the configuration of the full-precision
-// network, which the new one is copied from. Of `config` everything but `present` and `fingerprint` is used; `rounds_codes` as above.
+// network, which the new one is copied from. Of `config` everything but `present` and `fingerprint` is used;
+// `rounds_codes` as above.
 enum sdg_result sdg_quantized_write(const struct sdg_quantized_writer *writer, const char *folder,
-                                    const struct sdg_quantized_files *files, const char *base_config, const struct sdg_quantization_config *config,
-                                    bool rounds_codes);
+                                    const struct sdg_quantized_files *files, const char *base_config,
+                                    const struct sdg_quantization_config *config, bool rounds_codes);
 
 // ---- amending ----
 

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/nibbles.h"
+#include "formats/preferences.h"
 #include "formats/quantized_parts.h"
 
 #include <stdio.h>
@@ -184,6 +185,7 @@ static char *print_config(const struct sdg_json *base, cJSON *description)
 {
     char *text = NULL;
     cJSON *config = cJSON_Duplicate(base->object, true);
+    cJSON_DeleteItemFromObjectCaseSensitive(config, SDG_PREFERENCES_KEY); // its base; this folder has its own or none
     if (config && description && cJSON_AddItemToObject(config, SDG_QUANTIZATION_KEY, description))
         text = cJSON_Print(config);
     else
@@ -214,8 +216,7 @@ enum sdg_result sdg_quantized_write(const struct sdg_quantized_writer *w, const 
                                     const struct sdg_quantization_config *config, bool rounds_codes)
 {
     struct sdg_quantization_config written = *config;
-    char *weights = sdg_path_join(w->log, folder, files->weights),
-         *json = sdg_path_join(w->log, folder, files->config);
+    char *weights = sdg_path_join(w->log, folder, files->weights), *json = sdg_path_join(w->log, folder, files->config);
     enum sdg_result result = weights && json ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = write_tensors(w, weights, config->group, rounds_codes);

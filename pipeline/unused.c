@@ -3,6 +3,7 @@
 #include "formats/quantized_folder.h"
 #include "graph/leftovers.h"
 #include "graph/weights.h"
+#include "mamba/mamba.h"
 #include "pipeline/networks.h"
 #include "text/text_encoder.h"
 #include "unet/unet.h"
@@ -59,7 +60,7 @@ static bool belongs_to_quantization(const char *name)
     return sdg_quantized_is_tensor(name) || sdg_correction_is_tensor(name);
 }
 
-// What every picture reads is there and has its shape, before anything is computed.
+// What every picture reads is there, has its shape and makes sense, before anything is computed.
 static enum sdg_result check_weights(const struct sdg_pipeline *p, const struct sdg_graph *graph,
                                      const struct sdg_tensors *tensors)
 {
@@ -67,7 +68,7 @@ static enum sdg_result check_weights(const struct sdg_pipeline *p, const struct 
     for (size_t i = 1; i < graph->value_count; i++)
         if (graph->values[i].kind == SDG_VALUE_WEIGHT)
             SDG_TRY(sdg_weight_find(&p->log, tensors, &graph->values[i], &weight));
-    return SDG_OK;
+    return sdg_mamba_check_weights(&p->log, graph, tensors);
 }
 
 // Left over from an encoder that was taken out.

@@ -69,9 +69,9 @@ static size_t site_of(const struct sdg_quant_plan *plan, const struct sdg_sites 
     return i; // every quantizable operation reads a site
 }
 
-static enum sdg_result add_op(const struct sdg_log *log, struct sdg_quant_plan *plan, const struct sdg_quant_subject *subject,
-                              const struct sdg_sites *sites, const struct sdg_op *op,
-                              struct sdg_quant_settings *settings)
+static enum sdg_result add_op(const struct sdg_log *log, struct sdg_quant_plan *plan,
+                              const struct sdg_quant_subject *subject, const struct sdg_sites *sites,
+                              const struct sdg_op *op, struct sdg_quant_settings *settings)
 {
     const struct sdg_value_info *weight = &plan->graph->values[op->in[1]];
     const struct sdg_tensor *tensor = NULL;
@@ -90,8 +90,9 @@ static enum sdg_result add_op(const struct sdg_log *log, struct sdg_quant_plan *
     return SDG_OK;
 }
 
-static enum sdg_result add_ops(const struct sdg_log *log, struct sdg_quant_plan *plan, const struct sdg_quant_subject *subject,
-                               const struct sdg_sites *sites, struct sdg_quant_settings *settings)
+static enum sdg_result add_ops(const struct sdg_log *log, struct sdg_quant_plan *plan,
+                               const struct sdg_quant_subject *subject, const struct sdg_sites *sites,
+                               struct sdg_quant_settings *settings)
 {
     plan->sites = sdg_alloc(log, sites->count, sizeof *plan->sites, "quantization sites");
     if (!plan->sites)
@@ -200,8 +201,8 @@ enum sdg_result sdg_quant_plan_use(const struct sdg_log *log, struct sdg_quant_p
     sdg_tensors_fingerprint(subject->tensors, fingerprint);
     if (strcmp(fingerprint, statistics->info.model) != 0)
         return sdg_fail(log, SDG_ERROR_INPUT,
-                        "%s: is of another model: its %s has fingerprint %.20s, that of %s has %s", path,
-                        subject->name, statistics->info.model, subject->path, fingerprint);
+                        "%s: is of another model: its %s has fingerprint %.20s, that of %s has %s", path, subject->name,
+                        statistics->info.model, subject->path, fingerprint);
     if (!sdg_statistics_done_count(statistics))
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: has seen nothing yet", path);
     for (size_t i = 0; i < plan->site_count; i++)

@@ -17,9 +17,9 @@ static const char *const component_folders[] = {"scheduler",   "text_encoder", "
 static const char *const loose_files[] = {"model_index.json", "LICENSE", "LICENSE.md", "LICENSE.txt"};
 // All that an older folder of this program can have at the top: with another base or none, parts of it are to be gone.
 static const char *const own_names[] = {
-    "unet", "scheduler",         "text_encoder",     "text_encoder_2", "tokenizer",  "tokenizer_2",
-    "vae",  "feature_extractor", "model_index.json", "LICENSE",        "LICENSE.md", "LICENSE.txt",
-    "config.json", "model.safetensors", NULL};
+    "unet",        "scheduler",   "text_encoder",      "text_encoder_2",    "tokenizer",
+    "tokenizer_2", "vae",         "feature_extractor", "model_index.json",  "LICENSE",
+    "LICENSE.md",  "LICENSE.txt", "config.json",       "model.safetensors", NULL};
 
 // ---- the place of the output ----
 
@@ -160,7 +160,7 @@ static bool any_leaves_codes(const struct sdg_quant_result *r)
 }
 
 static enum sdg_result write_network(const struct sdg_log *log, struct sdg_quant_result *r, const char *root,
-                                  const char *base_path)
+                                     const char *base_path)
 {
     struct sdg_quantization_config config;
     struct sdg_quantized_writer *writer = NULL;
@@ -182,7 +182,9 @@ static enum sdg_result write_network(const struct sdg_log *log, struct sdg_quant
 
 struct copying {
     const struct sdg_log *log;
-    char *from, *to; // folders
+    const char *from; // folders
+    char *to;
+    bool no_weights;
 };
 
 static enum sdg_result copy_file(const struct sdg_log *log, const char *from, const char *to)
@@ -214,6 +216,11 @@ static enum sdg_result copy_named(const struct sdg_log *log, const char *from_fo
     return result;
 }
 
+static bool holds_weights(const char *name)
+{
+    return strstr(name, ".safetensors") != NULL; // and lists of shards
+}
+
 // Other programs' formats of the same weights (.bin, .msgpack, .onnx) are left behind.
 static enum sdg_result copy_useful(void *user, const char *name)
 {
@@ -221,38 +228,82 @@ static enum sdg_result copy_useful(void *user, const char *name)
     const struct copying *c = user;
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (strcmp(dot, endings[i]) == 0)
+        if (strcmp(dot, endings[i]) == 0 && !(c->no_weights && holds_weights(name)))
             return copy_named(c->log, c->from, c->to, name);
     return SDG_OK;
 }
 
-static enum sdg_result copy_component(const struct sdg_log *log, const struct sdg_quant_result *r,
-                                      struct sdg_folder_output *output, const char *name)
+// What the model's own folder, or one of its bases, has of a component. A model of several folders has its weights
+// written from its tensors, since none of the files need have all of them.
+static enum sdg_result copy_folder(const struct sdg_log *log, const struct sdg_quant_result *r, const char *root,
+                                   struct sdg_folder_output *output, const char *name)
 {
-    struct copying c = {log, sdg_path_join(log, r->subject->path, name),
-                        sdg_path_join(log, sdg_folder_output_path(output), name)};
-    enum sdg_result result = c.from && c.to ? SDG_OK : SDG_ERROR_MEMORY;
-    if (result == SDG_OK && sdg_path_kind(c.from) == SDG_PATH_FOLDER) {
+    char *from = sdg_path_join(log, root, name);
+    struct copying c = {log, from, sdg_path_join(log, sdg_folder_output_path(output), name),
+                        r->subject->model->base_count > 0};
+    enum sdg_result result = from && c.to ? SDG_OK : SDG_ERROR_MEMORY;
+    if (result == SDG_OK && sdg_path_kind(from) == SDG_PATH_FOLDER) {
         result = sdg_folder_output_add(output, name);
         if (result == SDG_OK)
-            result = sdg_folder_list(log, c.from, copy_useful, &c);
+            result = sdg_folder_list(log, from, copy_useful, &c);
     }
-    sdg_free(c.from);
+    sdg_free(from);
     sdg_free(c.to);
     return result;
+}
+
+static enum sdg_result write_weights(const struct sdg_log *log, const struct sdg_tensors *tensors, const char *folder,
+                                     const char *name)
+{
+    size_t metadata_count;
+    const struct sdg_metadata *metadata = sdg_tensors_all_metadata(tensors, &metadata_count);
+    char *path = sdg_path_join(log, folder, name);
+    if (!path)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result =
+        sdg_tensors_write(log, path, sdg_tensors_at(tensors, 0), sdg_tensors_count(tensors), metadata, metadata_count);
+    sdg_free(path);
+    return result;
+}
+
+static enum sdg_result write_all_weights(const struct sdg_log *log, const struct sdg_model *model, const char *folder)
+{
+    static const char *const texts[] = {"text_encoder/model.safetensors", "text_encoder_2/model.safetensors"};
+    SDG_TRY(write_weights(log, model->vae, folder, "vae/diffusion_pytorch_model.safetensors"));
+    for (int i = 0; i < model->text_encoders; i++)
+        SDG_TRY(write_weights(log, model->text[i], folder, texts[i]));
+    return SDG_OK;
+}
+
+// From the last base to the model itself, whose files go before theirs.
+static const char *layer_root(const struct sdg_model *model, int layer)
+{
+    return layer ? model->bases[layer - 1] : model->path;
+}
+
+static enum sdg_result copy_loose(const struct sdg_log *log, const char *from, const char *to)
+{
+    for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
+        SDG_TRY(copy_named(log, from, to, loose_files[i]));
+    return SDG_OK;
 }
 
 static enum sdg_result copy_rest(const struct sdg_log *log, const struct sdg_quant_result *r,
                                  struct sdg_folder_output *output)
 {
-    for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
-        SDG_TRY(copy_named(log, r->subject->path, sdg_folder_output_path(output), loose_files[i]));
-    const struct sdg_model *model = r->subject->model; // NULL: there are no other components
-    if (model && *model->preferences.known_words && !r->params->delta)
-        SDG_TRY(copy_named(log, r->subject->path, sdg_folder_output_path(output), model->preferences.known_words));
-    for (size_t i = 0; model && !r->params->delta && i < sizeof component_folders / sizeof *component_folders; i++)
-        SDG_TRY(copy_component(log, r, output, component_folders[i]));
-    return SDG_OK;
+    const struct sdg_model *model = r->subject->model; // NULL: the network is all there is
+    const char *to = sdg_folder_output_path(output);
+    if (r->params->delta || !model)
+        return copy_loose(log, r->subject->path, to);
+    for (int layer = model->base_count; layer >= 0; layer--) {
+        const char *from = layer_root(model, layer);
+        SDG_TRY(copy_loose(log, from, to));
+        if (*model->preferences.known_words)
+            SDG_TRY(copy_named(log, from, to, model->preferences.known_words));
+        for (size_t i = 0; i < sizeof component_folders / sizeof *component_folders; i++)
+            SDG_TRY(copy_folder(log, r, from, output, component_folders[i]));
+    }
+    return model->base_count ? write_all_weights(log, model, to) : SDG_OK;
 }
 
 // ---- all of it ----

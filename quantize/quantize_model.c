@@ -346,8 +346,7 @@ static enum sdg_result open_statistics(struct quantizer *q)
     if (rule == SDG_INTERVAL_TDQ && !q->subject.time_channels)
         return sdg_fail(&q->log, SDG_ERROR_USAGE, "%s: its network knows no timestep that intervals could follow",
                         q->subject.path);
-    return rule == SDG_INTERVAL_TDQ ? sdg_tdq_times_create(&q->log, q->subject.time_channels, &q->times)
-                                    : SDG_OK;
+    return rule == SDG_INTERVAL_TDQ ? sdg_tdq_times_create(&q->log, q->subject.time_channels, &q->times) : SDG_OK;
 }
 
 static enum sdg_result open_hessians(struct quantizer *q)
@@ -383,7 +382,8 @@ static enum sdg_result quantize(struct quantizer *q)
     struct stage weights = {
         .q = q, .name = "weights", .count = q->plan.module_count, .run = round_module, .cost = module_cost};
     SDG_TRY(run_stage(&weights));
-    struct sdg_quant_result r = {.params = q->params, .settings = &q->settings, .subject = &q->subject, .plan = &q->plan};
+    struct sdg_quant_result r = {
+        .params = q->params, .settings = &q->settings, .subject = &q->subject, .plan = &q->plan};
     if (q->statistics)
         snprintf(r.statistics, sizeof r.statistics, "%016" PRIx64, sdg_statistics_hash(q->statistics));
     SDG_TRY(sdg_quant_write(&q->log, &r));

@@ -1,7 +1,8 @@
 // Vision Mamba (Zhu et al. 2024, arXiv 2401.09417), a classifier of pictures, as a graph. Tensors have the names of the
 // authors' code.
 //
-// The picture is cut into T - 1 patches, row by row; the class token stands in the middle of them, as token (T - 1) / 2:
+// The picture is cut into T - 1 patches, row by row; the class token stands in the middle of them, as token (T - 1) /
+// 2:
 //     "patches"    [N, P, T * P, I]   the patches side by side, P pixels a side, zeros at the class token's place
 //     "positions"  [1, 1, T, D]       what a token is without its patch's pixels: position embedding + patch_embed's
 //                                     bias, or at the class token + the class token
@@ -33,8 +34,8 @@ enum sdg_result sdg_vim_graph(const struct sdg_log *log, const struct sdg_vim_co
 
 // "patches" of one picture [I][image_size][image_size], pixels from 0 to config->white; normalised here.
 void sdg_vim_patches(const struct sdg_vim_config *config, const float *picture, float *patches);
-// "positions" out of pos_embed, cls_token and patch_embed.proj.bias. SDG_ERROR_INPUT naming file and tensor where one is
-// missing, misshapen or not of floats.
+// "positions" out of pos_embed, cls_token and patch_embed.proj.bias. SDG_ERROR_INPUT naming file and tensor where one
+// is missing, misshapen or not of floats.
 enum sdg_result sdg_vim_positions(const struct sdg_log *log, const struct sdg_vim_config *config,
                                   const struct sdg_tensors *tensors, float *positions);
 // The weights that no graph reads because sdg_vim_positions does.

@@ -16,8 +16,7 @@
 static enum sdg_result read_config(const struct sdg_log *log, const char *folder, struct sdg_vim_config *out)
 {
     char *text = NULL, *path = sdg_path_join(log, folder, sdg_quantized_network_files.config);
-    enum sdg_result result =
-        path ? sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text) : SDG_ERROR_MEMORY;
+    enum sdg_result result = path ? sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = sdg_vim_config_parse(log, path, text, out);
     sdg_free(text);

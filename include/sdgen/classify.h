@@ -17,12 +17,12 @@ extern "C" {
 #define sdg_classifier_create SDG_LINK_NAME(sdg_classifier_create_, SDG_API_VERSION)
 
 struct sdg_classifier_params {
-    const char *model;     // folder with config.json (model_type "vim") and model.safetensors
-    const char *backend;   // "auto", "cpu", "vulkan", "vulkan:1", "reference"; NULL = auto
-    const char *type;      // "f32", "f16", "bf16"; NULL = f32
-    int threads;           // as in struct sdg_pipeline_params
-    int batch;             // pictures that are computed at once, 1..4096; 0 = 64
-    bool validation;       // as in struct sdg_pipeline_params, as are the next three
+    const char *model;   // folder with config.json (model_type "vim") and model.safetensors
+    const char *backend; // "auto", "cpu", "vulkan", "vulkan:1", "reference"; NULL = auto
+    const char *type;    // "f32", "f16", "bf16"; NULL = f32
+    int threads;         // as in struct sdg_pipeline_params
+    int batch;           // pictures that are computed at once, 1..4096; 0 = 64
+    bool validation;     // as in struct sdg_pipeline_params, as are the next three
     const char *disable, *cpu_mask, *cache_dir;
     struct sdg_log log;
 };
@@ -30,8 +30,8 @@ struct sdg_classifier_params {
 struct sdg_classifier_info {
     int image_size, channels; // of a picture: image_size pixels a side; 1 (brightness) or 3 (red, green, blue)
     int classes;
-    int tokens;    // patches and the class token
-    double white;  // what a white pixel is in the arrays of sdg_classify; black is 0
+    int tokens;                 // patches and the class token
+    double white;               // what a white pixel is in the arrays of sdg_classify; black is 0
     const char *scheme;         // of a quantized model ("w8a8-static"); NULL = it is none
     const char *backend, *type; // in use
 }; // strings are valid as long as the classifier
@@ -44,8 +44,8 @@ SDG_API enum sdg_result sdg_classifier_create(const struct sdg_classifier_params
 SDG_API void sdg_classifier_destroy(struct sdg_classifier **classifier);
 SDG_API void sdg_classifier_info(const struct sdg_classifier *classifier, struct sdg_classifier_info *out);
 
-// pictures [count][channels][image_size][image_size] -> logits [count][classes]. SDG_ERROR_USAGE for pixels that are not
-// finite; SDG_ERROR_COMPUTE for logits that are not.
+// pictures [count][channels][image_size][image_size] -> logits [count][classes]. SDG_ERROR_USAGE for pixels that are
+// not finite; SDG_ERROR_COMPUTE for logits that are not.
 SDG_API enum sdg_result sdg_classify(struct sdg_classifier *classifier, const float *pictures, size_t count,
                                      float *logits);
 
