@@ -49,6 +49,20 @@ SDG_API void sdg_classifier_info(const struct sdg_classifier *classifier, struct
 SDG_API enum sdg_result sdg_classify(struct sdg_classifier *classifier, const float *pictures, size_t count,
                                      float *logits);
 
+// Statistics of the activations, for sdg_quantize: what sdg_collect is for models that draw. Files merge in the same
+// way (sdg_collect_merge), each picture being what a prompt is there.
+struct sdg_classifier_collect_params {
+    const float *pictures; // as for sdg_classify, the same for all shards
+    size_t count;
+    const char
+        *settings;      // where they come from, in the caller's words: files that differ in it do not merge. NULL = ""
+    int shard, shards;  // 1 <= shard <= shards: this run takes pictures shard-1, shard-1+shards, ..; 0, 0 = all
+    const char *output; // statistics file (safetensors), must not exist
+};
+// Records every site of a full-precision network. The classifier should compute in f32.
+SDG_API enum sdg_result sdg_classifier_collect(struct sdg_classifier *classifier,
+                                               const struct sdg_classifier_collect_params *params);
+
 #ifdef __cplusplus
 }
 #endif
