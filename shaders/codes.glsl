@@ -1,5 +1,6 @@
 // Integer codes as results. The including file defines, before this one, OUT_BINDING of its result and ROW_BINDING of the row's number,
-// which the interval follows. C twin: sdg_vk_add_codes in backend/vulkan/vk_lower.c.
+// which the interval follows; or, instead of the latter, the function interval_of(). C twin: sdg_vk_add_codes in
+// backend/vulkan/vk_lower.c.
 //
 // Codes are bytes in words of four, and no storage of 8 bits is needed: an invocation makes four neighbours and stores a word, or, where
 // rows are no multiple of four long and words belong to several invocations, sets its bytes atomically.
@@ -10,14 +11,18 @@ layout(constant_id = SDG_SPEC_OUT_PAIRS) const uint OUT_PAIRS = 0; // intervals 
 const bool CODES = HIGHEST != 0;
 
 layout(binding = OUT_BINDING) restrict buffer Words { uint words[]; };
-layout(binding = ROW_BINDING) restrict readonly buffer Row { uint row; };
-layout(binding = ROW_BINDING + 1) restrict readonly buffer Interval { vec2 intervals[]; }; // scale, zero point
 
-// Of a token, counted through all samples.
+// Scale and zero point of a token, counted through all samples.
+vec2 interval_of(uint token);
+#ifdef ROW_BINDING
+layout(binding = ROW_BINDING) restrict readonly buffer Row { uint row; };
+layout(binding = ROW_BINDING + 1) restrict readonly buffer Interval { vec2 intervals[]; };
+
 vec2 interval_of(uint token)
 {
     return intervals[OUT_PAIRS > 1 ? row * OUT_PAIRS + token % OUT_PAIRS : row * OUT_PAIRS];
 }
+#endif
 
 // What code_of() wants to know.
 vec2 coder(uint token)

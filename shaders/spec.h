@@ -34,8 +34,22 @@
 #define SDG_SPEC_DEPTH_V 6
 #define SDG_SPEC_CAUSAL 7
 
-// unary.comp, binary.comp; group_norm.comp: its activation
+// unary.comp, binary.comp; group_norm.comp, conv1d_causal.comp: its activation
 #define SDG_SPEC_FUNCTION 4
+
+// conv1d_causal.comp, selective_scan.glsl
+#define SDG_SPEC_BACKWARD 5
+// conv1d_causal.comp
+#define SDG_SPEC_TAPS 6
+#define SDG_SPEC_SHIFTED 7
+// selective_scan.glsl and those that include it
+#define SDG_SPEC_STATES 6
+#define SDG_SPEC_LANES 7
+#define SDG_SPEC_CONTINUED 8
+#define SDG_SPEC_GATED 9
+#define SDG_SPEC_ADDED 10
+// selective_scan_prepare.comp
+#define SDG_SPEC_DELTA_BIAS 8
 
 // move.glsl
 #define SDG_SPEC_BYTES 4

@@ -38,11 +38,20 @@ static void check(struct suite *s, const struct shape *p)
 void check_selective_scan(struct suite *s)
 {
     static const struct shape small[] = {
-        {1, 1, 1, 1, 1, 0, false, false, false, false, false},  {2, 1, 7, 5, 16, 1, false, false, true, true, true},
-        {2, 1, 7, 5, 16, 1, false, true, true, true, true},     {1, 3, 5, 33, 3, 2, true, true, true, false, false},
-        {1, 9, 13, 20, 17, 4, false, true, true, true, false},  {3, 2, 2, 64, 8, 0, true, false, false, false, true},
-        {1, 1, 130, 9, 24, 3, false, false, true, true, true},  {1, 1, 67, 3, 256, 0, false, true, true, false, false},
+        {1, 1, 1, 1, 1, 0, false, false, false, false, false},
+        {2, 1, 7, 5, 16, 1, false, false, true, true, true},
+        {2, 1, 7, 5, 16, 1, false, true, true, true, true},
+        {1, 3, 5, 33, 3, 2, true, true, true, false, false},
+        {1, 9, 13, 20, 17, 4, false, true, true, true, false},
+        {3, 2, 2, 64, 8, 0, true, false, false, false, true},
+        {1, 1, 130, 9, 24, 3, false, false, true, true, true},
+        {1, 1, 67, 3, 256, 0, false, true, true, false, false},
         {1, 1, 1025, 2, 5, 0, false, false, true, true, false},
+        // long enough for chunks, of which the last is whole, short, or a single token
+        {2, 1, 145, 35, 16, 4, true, true, true, true, true},
+        {1, 16, 16, 11, 7, 0, false, false, false, true, true},
+        {1, 1, 521, 5, 256, 1, false, true, true, false, false},
+        {1, 1, 700, 3, 1, 0, false, true, true, true, false},
     };
     static const struct shape large[] = {{1, 64, 64, 640, 16, 20, false, false, true, false, false},
                                          {1, 64, 64, 640, 16, 20, false, true, true, true, true}};
