@@ -40,7 +40,7 @@ static void compact(struct sdg_graph *g)
 }
 
 // Every value an operation mentions, weights and tables included; 0 where there is none.
-enum { OPERANDS = SDG_OP_MAX_INPUTS + 4 };
+enum { OPERANDS = SDG_OP_MAX_INPUTS + 5 };
 
 static void operands(const struct sdg_op *op, sdg_value values[OPERANDS])
 {
@@ -49,6 +49,7 @@ static void operands(const struct sdg_op *op, sdg_value values[OPERANDS])
     values[SDG_OP_MAX_INPUTS + 1] = op->epilogue.table;
     values[SDG_OP_MAX_INPUTS + 2] = op->epilogue.residual;
     values[SDG_OP_MAX_INPUTS + 3] = op->codes.interval;
+    values[SDG_OP_MAX_INPUTS + 4] = op->codes.smoothing;
 }
 
 // ---- dead operations ----

@@ -112,12 +112,13 @@ struct sdg_op {
         sdg_value residual; // activation or input of out's shape
         enum sdg_unary activation;
     } epilogue;
-    // Where `interval` is not 0, out holds integer codes of the result y: clip(rint(y * (1 / scale)) + zero, lowest,
-    // highest), computed in f32 before y is rounded to any storage type, ties to even, NaN as the lowest. Their type is
-    // s8 if lowest < 0, else u8.
+    // Where `interval` is not 0, out holds integer codes of the result y: clip(rint(y' * (1 / scale)) + zero, lowest,
+    // highest), y' = y or, with smoothing, y * smoothing[c], each product rounded to f32, before y is rounded to any
+    // storage type; ties to even, NaN as the lowest. Their type is s8 if lowest < 0, else u8.
     struct sdg_output_codes {
         sdg_value interval;  // row table [T, tokens of out or 1, 1, 2] or activation [1,1,1,2]
         int lowest, highest; // -128 <= lowest <= 0 < highest <= 255
+        sdg_value smoothing; // weight [C], f32, or 0: the interval is that of y', which the weights that read it expect
     } codes;
     union {
         struct { int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right; } conv2d;
@@ -145,6 +146,7 @@ struct sdg_op {
             enum sdg_unary activation; // none or silu
             bool backward;
         } conv1d_causal;
+        struct { int64_t block; } hadamard; // a power of two that divides C
         struct sdg_scan_params {
             int64_t b_start, c_start; // of bc's channels: S of B, S of C
             int64_t gate_start;       // of gate's channels
@@ -219,7 +221,7 @@ sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, in
 // [N,1,T,1] s32 -> [N,1,T,C]; ids checked on writing
 sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions);
 // scale (clip(round(x / scale) + zero, lowest, highest) - zero), ties to even; interval: row table [T, tokens or 1, 1,
-// 2] or activation [1,1,1,2].
+// 2] or activation [1,1,1,2]. sdg_graph_smooth makes it that of x * smoothing[c].
 sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest,
                                   int highest);
 // The codes of x (struct sdg_output_codes).
@@ -248,6 +250,10 @@ sdg_value sdg_graph_conv1d_causal(struct sdg_graph *g, const char *name, sdg_val
 struct sdg_scan_operands { sdg_value x, delta, bc, a_log, d, delta_bias, gate, add; };
 sdg_value sdg_graph_selective_scan(struct sdg_graph *g, const char *name, struct sdg_scan_operands operands,
                                    struct sdg_scan_params params);
+// Each block of `block` channels, a power of two that divides C, multiplied by the Hadamard matrix of that order in
+// Sylvester's form, scaled to be orthonormal: y[i] = block^-1/2 sum_j (-1)^popcount(i & j) x[j]. Its own inverse.
+// Spreads outliers over the block, so that codes lose less (Quamba, arXiv 2410.13229, section 4.2).
+sdg_value sdg_graph_hadamard(struct sdg_graph *g, const char *name, sdg_value x, int64_t block);
 void sdg_graph_output(struct sdg_graph *g, const char *name, sdg_value x);
 
 // ---- use ----
@@ -273,6 +279,16 @@ void sdg_graph_print(const struct sdg_graph *g);
 // For rewrites: the operation emits codes from now on, of an interval for all its tokens or one for each. Those whose
 // result is EITHER in ops.def can.
 enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_value interval, int lowest, int highest);
+// For rewrites: an operation that emits codes, or a fake_quantize, rounds its result times smoothing[c] (a vector
+// weight [C]) from now on; its interval is then that of the product.
+enum sdg_result sdg_graph_smooth(struct sdg_graph *g, size_t op_index, sdg_value smoothing);
+// For rewrites: a conv1d_causal or selective_scan reads `codes` (s8 or u8, of the operand's shape) instead of the
+// activation in[operand], and computes with their values scale * (code - zero point): in[0] of the former, in[0] (x),
+// in[1] (delta), in[2] (bc) and in[6] (gate) of the latter. The state stays f32.
+enum sdg_result sdg_graph_read_codes(struct sdg_graph *g, size_t op_index, int operand, sdg_value codes,
+                                     sdg_value interval);
+// Where in[] has the interval of an operand that may be read as codes; -1 if it cannot be.
+int sdg_op_interval_of(enum sdg_op_kind kind, int operand);
 // For rewrites: a float conv2d or linear becomes one of integers, which reads `codes` (s8 or u8, of its input's shape)
 // with their interval and weights of `weight_bits` (8 or 4) bits with scales [O]:
 //     activation(scale * weight_scale[o] * sum((code - zero point) * weight) + bias[o] + table[row][n][o] + residual)

@@ -447,6 +447,19 @@ sdg_value sdg_graph_selective_scan(struct sdg_graph *g, const char *name, struct
     return finish_like(&b, op, in.x);
 }
 
+sdg_value sdg_graph_hadamard(struct sdg_graph *g, const char *name, sdg_value x, int64_t block)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_HADAMARD) || !is_activation(&b, x, "input"))
+        return 0;
+    if (block < 2 || (block & (block - 1)) || g->values[x].dims[3] % block)
+        return FAIL(&b, "the channels of input %s cannot be split into blocks of %" PRId64 ", a power of two",
+                    SHAPE(&b, x), block);
+    struct sdg_op op = {.in = {x}};
+    op.u.hadamard.block = block;
+    return finish_like(&b, op, x);
+}
+
 // ---- integers ----
 
 // An interval of value `of`, for all its tokens or one for each.
@@ -503,7 +516,7 @@ sdg_value sdg_graph_quantize(struct sdg_graph *g, const char *name, sdg_value x,
     if (!begin(&b, g, name, SDG_OP_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval, x) ||
         !are_codes(&b, lowest, highest))
         return 0;
-    sdg_value out = finish_like(&b, (struct sdg_op){.in = {x}, .codes = {interval, lowest, highest}}, x);
+    sdg_value out = finish_like(&b, (struct sdg_op){.in = {x}, .codes = {interval, lowest, highest, 0}}, x);
     if (out)
         g->values[out].dtype = code_type(lowest);
     return out;
@@ -545,9 +558,60 @@ enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_v
         FAIL(&b, "cannot have codes as its result %s", SHAPE(&b, op->out));
         return sdg_graph_check(g);
     }
-    op->codes = (struct sdg_output_codes){interval, lowest, highest};
+    op->codes = (struct sdg_output_codes){interval, lowest, highest, 0};
     g->values[op->out].dtype = code_type(lowest);
     return SDG_OK;
+}
+
+enum sdg_result sdg_graph_smooth(struct sdg_graph *g, size_t op_index, sdg_value smoothing)
+{
+    struct builder b;
+    struct sdg_op *op = existing_op(&b, g, op_index);
+    if (!op || !is_vector(&b, smoothing, g->values[op->out].dims[3], "smoothing", SHAPE(&b, op->out)))
+        return sdg_graph_check(g);
+    if (op->kind == SDG_OP_FAKE_QUANTIZE)
+        op->in[2] = smoothing;
+    else if (op->codes.interval)
+        op->codes.smoothing = smoothing;
+    else
+        FAIL(&b, "%s holds no codes that could be smoothed", SHAPE(&b, op->out));
+    return sdg_graph_check(g);
+}
+
+// True if the value holds integer codes, as many as there are values of `of`.
+static bool are_codes_of(const struct builder *b, sdg_value codes, sdg_value of)
+{
+    const struct sdg_value_info *q = &b->g->values[codes];
+    if (sdg_value_is_read(q) && sdg_dtype_is_codes(q->dtype) && sdg_same_shape(q, &b->g->values[of]))
+        return true;
+    FAIL(b, "%s %s are no codes of input %s", sdg_dtype_name(q->dtype), SHAPE(b, codes), SHAPE(b, of));
+    return false;
+}
+
+int sdg_op_interval_of(enum sdg_op_kind kind, int operand)
+{
+    if (kind == SDG_OP_CONV1D_CAUSAL && operand == 0)
+        return 3;
+    if (kind == SDG_OP_SELECTIVE_SCAN && operand >= 0 && operand <= 2)
+        return 8 + operand;
+    return kind == SDG_OP_SELECTIVE_SCAN && operand == 6 ? 11 : -1;
+}
+
+enum sdg_result sdg_graph_read_codes(struct sdg_graph *g, size_t op_index, int operand, sdg_value codes,
+                                     sdg_value interval)
+{
+    struct builder b;
+    struct sdg_op *op = existing_op(&b, g, op_index);
+    if (!op || !is_value(&b, codes, "codes") || !is_interval(&b, interval, codes))
+        return sdg_graph_check(g);
+    const int at = sdg_op_interval_of(op->kind, operand);
+    if (at < 0 || !op->in[operand])
+        FAIL(&b, "operand %d of %s cannot be codes", operand, SHAPE(&b, op->out));
+    else if (are_codes_of(&b, codes, op->in[operand])) {
+        op->in[operand] = codes;
+        op->in[at] = interval;
+    }
+    return sdg_graph_check(g);
 }
 
 // A sum of codes has one scale and zero point only if all of them are of one token, or of tokens that share theirs.
@@ -574,15 +638,12 @@ enum sdg_result sdg_graph_use_codes(struct sdg_graph *g, size_t op_index, sdg_va
     struct sdg_op *op = existing_op(&b, g, op_index);
     if (!op || !is_value(&b, codes, "codes") || !is_interval(&b, interval, codes))
         return sdg_graph_check(g);
-    const struct sdg_value_info *q = &g->values[codes], *x = &g->values[op->in[0]];
     struct sdg_value_info *weight = &g->values[op->in[1]];
     if ((op->kind != SDG_OP_CONV2D && op->kind != SDG_OP_LINEAR) || weight->kind != SDG_VALUE_WEIGHT)
         FAIL(&b, "%s cannot be computed in integers", SHAPE(&b, op->out));
-    else if (!sdg_value_is_read(q) || (q->dtype != SDG_S8 && q->dtype != SDG_U8) || !sdg_same_shape(q, x))
-        FAIL(&b, "%s %s are no codes of input %s", sdg_dtype_name(q->dtype), SHAPE(&b, codes), SHAPE(&b, op->in[0]));
     else if (weight_bits != 4 && weight_bits != 8)
         FAIL(&b, "weights of %d bits, not of 4 or 8", weight_bits);
-    else if (sums_one_interval(&b, op, interval) &&
+    else if (are_codes_of(&b, codes, op->in[0]) && sums_one_interval(&b, op, interval) &&
              is_vector(&b, weight_scale, weight->dims[0], "weight scale", weight->name)) {
         weight->dtype = SDG_S8;
         weight->bits = weight_bits;

@@ -77,6 +77,7 @@ static void append_attributes(struct line *line, const struct sdg_op *op)
         append(line, "%s scale %g", op->u.selective_scan.backward ? " backward" : "",
                (double)op->u.selective_scan.scale);
         break;
+    case SDG_OP_HADAMARD: append(line, " block %" PRId64, op->u.hadamard.block); break;
     case SDG_OP_SLICE: append(line, " from %" PRId64, op->u.slice.start); break;
     default: break;
     }
@@ -108,6 +109,8 @@ void sdg_graph_print(const struct sdg_graph *g)
         if (op->codes.interval) {
             append(&line, " codes %d..%d", op->codes.lowest, op->codes.highest);
             append_value(&line, g, "of ", op->codes.interval);
+            if (op->codes.smoothing)
+                append_value(&line, g, "smoothed by ", op->codes.smoothing);
         }
         append(&line, "  # %s%s%s", op->name, out->output ? " -> " : "", out->output ? out->name : "");
         sdg_say(g->log, SDG_LOG_DEBUG, "%s", line.text);

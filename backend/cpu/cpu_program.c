@@ -99,6 +99,7 @@ static enum sdg_result find_weights(struct sdg_cpu_program *p, const struct sdg_
         for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
             SDG_TRY(find_weight(p, tensors, op->in[k]));
         SDG_TRY(find_weight(p, tensors, op->epilogue.bias));
+        SDG_TRY(find_weight(p, tensors, op->codes.smoothing));
     }
     return SDG_OK;
 }
@@ -110,6 +111,8 @@ static enum sdg_result select_kernel(struct sdg_cpu_program *p, struct sdg_cpu_s
     const struct sdg_cpu_backend *backend = sdg_cpu_backend_of(p);
     for (size_t i = 0; backend->providers[i]; i++) {
         bool taken = false;
+        if (step->op->codes.smoothing && backend->providers[i] != &sdg_cpu_reference_provider)
+            continue;
         SDG_TRY(backend->providers[i]->select(p, step, &taken));
         if (taken)
             return SDG_OK;

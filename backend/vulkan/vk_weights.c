@@ -189,6 +189,9 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log
         struct sdg_vk_weight bias = {.value = op->epilogue.bias, .dtype = SDG_F32, .layout = SDG_VK_LAYOUT_FILE};
         SDG_TRY(find_stored(log, graph, from, weights, places, &bias));
         SDG_TRY(want(vk, log, graph, weights, places, bias, op));
+        struct sdg_vk_weight smoothing = {.value = op->codes.smoothing, .dtype = SDG_F32, .layout = SDG_VK_LAYOUT_FILE};
+        SDG_TRY(find_stored(log, graph, from, weights, places, &smoothing));
+        SDG_TRY(want(vk, log, graph, weights, places, smoothing, op));
     }
     return SDG_OK;
 }

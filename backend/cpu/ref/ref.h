@@ -61,19 +61,42 @@ static inline struct sdg_ref_interval sdg_ref_interval(const struct sdg_ref_inte
     return (struct sdg_ref_interval){.scale = pair[0], .zero = pair[1]};
 }
 
+// An operand of values, or of codes that stand for some.
+struct sdg_ref_operand {
+    struct sdg_ref_view view;
+    bool codes;
+    struct sdg_ref_intervals intervals; // of codes
+};
+struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, int k, int64_t row);
+static inline double sdg_ref_value(const struct sdg_ref_operand *o, int64_t position, int64_t channel)
+{
+    const double x = sdg_ref_get(&o->view, position * o->view.c + channel);
+    if (!o->codes)
+        return x;
+    const struct sdg_ref_interval interval = sdg_ref_interval(&o->intervals, position);
+    return (double)interval.scale * (x - (double)interval.zero);
+}
+
 // Where an operation that may emit codes puts its results.
 struct sdg_ref_result {
     struct sdg_ref_view view;
     bool codes;
     struct sdg_ref_intervals intervals; // of codes, as the following
     float lowest, highest;
+    struct sdg_ref_view smoothing; // [C], or absent
 };
 struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row);
+// The result's factor before it becomes a code.
+static inline float sdg_ref_smoothing(const struct sdg_ref_view *smoothing, int64_t channel)
+{
+    return smoothing->data ? (float)sdg_ref_get(smoothing, channel) : 1;
+}
 // In f32 from the rounded result on, as struct sdg_output_codes says.
 static inline float sdg_ref_code(const struct sdg_ref_result *r, int64_t i, float y)
 {
     const struct sdg_ref_interval interval = sdg_ref_interval(&r->intervals, i / r->view.c);
-    const float code = rintf(y * (1.0f / interval.scale)) + interval.zero;
+    const float smooth = y * sdg_ref_smoothing(&r->smoothing, i % r->view.c);
+    const float code = rintf(smooth * (1.0f / interval.scale)) + interval.zero;
     return !(code > r->lowest) ? r->lowest : code < r->highest ? code : r->highest; // NaN is the lowest
 }
 static inline void sdg_ref_store(const struct sdg_ref_result *r, int64_t i, double y)

@@ -24,7 +24,15 @@ static bool is_interval(const struct sdg_value_info *info)
     return info->kind == SDG_VALUE_TABLE || info->dtype == SDG_F32;
 }
 
-// Kernels read activations, inputs and weights of three float types, and token ids.
+// An operand that may be read as codes, and is.
+static bool is_codes(const struct sdg_cpu_step *step, int k)
+{
+    const int interval = sdg_op_interval_of(step->op->kind, k);
+    return interval >= 0 && step->op->in[interval] &&
+        sdg_dtype_is_codes(sdg_cpu_value(step->program, step->op->in[k])->dtype);
+}
+
+// Kernels read activations, inputs and weights of three float types, codes of some operands, and token ids.
 static bool can_read(const struct sdg_cpu_step *step, int k)
 {
     const struct sdg_op *op = step->op;
@@ -34,7 +42,7 @@ static bool can_read(const struct sdg_cpu_step *step, int k)
     switch (sdg_op_operand(op->kind, k)) {
     case SDG_OPERAND_INTERVAL: return is_interval(info);
     case SDG_OPERAND_IDS: return info->dtype == SDG_S32;
-    default: return info->kind != SDG_VALUE_TABLE && sdg_dtype_is_run_float(info->dtype);
+    default: return info->kind != SDG_VALUE_TABLE && (sdg_dtype_is_run_float(info->dtype) || is_codes(step, k));
     }
 }
 
@@ -93,6 +101,7 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
         if (sdg_cpu_value(program, op->in[k])->kind == SDG_VALUE_WEIGHT)
             sdg_cpu_want_weight(program, op->in[k]);
     sdg_cpu_want_weight(program, op->epilogue.bias);
+    sdg_cpu_want_weight(program, op->codes.smoothing);
     if (op->kind == SDG_OP_MEASURE_INTERVAL) // the extremes each thread has found
         step->scratch_bytes = (size_t)sdg_cpu_backend_of(program)->threads * 2 * sizeof(double);
     if (op->kind == SDG_OP_ATTENTION) { // one row of scores per thread

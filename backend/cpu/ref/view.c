@@ -28,6 +28,17 @@ struct sdg_ref_intervals sdg_ref_intervals(const struct sdg_cpu_step *step, sdg_
     };
 }
 
+struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, int k, int64_t row)
+{
+    const int interval = sdg_op_interval_of(step->op->kind, k);
+    const sdg_value v = interval < 0 ? 0 : step->op->in[interval];
+    return (struct sdg_ref_operand){
+        .view = sdg_ref_view(step, step->op->in[k]),
+        .codes = v != 0,
+        .intervals = sdg_ref_intervals(step, v, row),
+    };
+}
+
 struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row)
 {
     const struct sdg_output_codes *codes = &step->op->codes;
@@ -37,5 +48,6 @@ struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t ro
         .intervals = sdg_ref_intervals(step, codes->interval, row),
         .lowest = (float)codes->lowest,
         .highest = (float)codes->highest,
+        .smoothing = sdg_ref_view(step, codes->smoothing),
     };
 }
