@@ -33,7 +33,11 @@ static enum sdg_result list_site(struct collector *c, const struct sdg_graph *gr
     s->channels = (size_t)v->dims[3];
     s->elements = (size_t)sdg_value_elements(v);
     sdg_observed_name(s->name, site->name);
-    return sdg_statistics_site(&c->classifier->log, c->statistics, site->name, site->kind, s->channels, &s->index);
+    const struct sdg_log *log = &c->classifier->log;
+    SDG_TRY(sdg_statistics_site(log, c->statistics, site->name, site->kind, s->channels, &s->index));
+    if (!sdg_site_is_by_token(graph, site->value))
+        return SDG_OK;
+    return sdg_statistics_keep_tokens(log, c->statistics, s->index, (size_t)v->dims[1], (size_t)v->dims[2]);
 }
 
 static enum sdg_result observe(void *user, struct sdg_graph *graph)

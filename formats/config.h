@@ -21,9 +21,9 @@ struct sdg_base {
 struct sdg_quantization_config {
     bool present;
     char scheme[24];                     // "w8a8-tdq", "w4a16", ..: always what bits and rule below say
-    int weight_bits;                     // 4 or 8
+    int weight_bits;                     // 4, 6 or 8
     int activation_bits;                 // 2..8, or 16: activations stay floating point
-    char rule[12];                       // static, table, tdq, dynamic; "none" for 16 activation bits
+    char rule[12];                       // as sdg_interval_rule_name; "none" for 16 activation bits
     int group;                           // inputs per weight scale; 0: all of an output channel
     char weight_rounding[8];             // mse, gptq
     int64_t seed;                        // 0..2^53

@@ -40,8 +40,8 @@ static enum sdg_result read_bits(const struct sdg_json *json, struct sdg_quantiz
 {
     int weight, activation;
     SDG_TRY(sdg_json_int(json, "weight_bits", 0, 1 << 20, 0, &weight));
-    if (weight != 4 && weight != 8)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: weight_bits is %d, should be 4 or 8", json->path, weight);
+    if (weight != 4 && weight != 6 && weight != 8)
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: weight_bits is %d, should be 4, 6 or 8", json->path, weight);
     SDG_TRY(sdg_json_int(json, "activation_bits", 0, 1 << 20, 0, &activation));
     if ((activation < 2 || activation > 8) && activation != SDG_FLOAT_BITS)
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: activation_bits is %d, should be 2 to 8, or %d for none",

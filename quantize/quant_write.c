@@ -61,18 +61,23 @@ static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg
                                 int32_t *zeros)
 {
     const struct sdg_site_fit *fit = &site->fit;
+    const struct sdg_token_intervals *tokens = &fit->tokens;
     const bool shifted = site->kind == SDG_SITE_SILU;
+    if (tokens->height)
+        return sdg_quantized_add_token_intervals(w, site->name, tokens->times, tokens->height, tokens->width,
+                                                 tokens->scales, tokens->zero_points, tokens->factors);
     for (size_t i = 0; shifted && i < fit->length; i++)
         zeros[i] = sdg_interval_make(site->kind, bits, fit->scales[i]).zero_point;
-    return sdg_quantized_add_interval(w, site->name, fit->length, 0, fit->scales, shifted ? zeros : NULL);
+    return sdg_quantized_add_interval(w, site->name, fit->length, fit->scales, shifted ? zeros : NULL);
 }
 
 // A folder with a base need not hold codes that are the base's weights rounded to the nearest: they are made again on
-// loading.
+// loading, if these are codes of a whole width (those of 6 bits would be rounded to 8).
 static bool leaves_codes(const struct sdg_quant_result *r, const struct sdg_quant_module *m)
 {
     const struct sdg_scheme *scheme = &r->settings->scheme;
-    return r->params->delta && !m->gptq && m->bits == scheme->weight_bits && scheme->activation_bits != SDG_FLOAT_BITS;
+    return r->params->delta && !m->gptq && m->bits == scheme->weight_bits && m->bits != 6 &&
+        scheme->activation_bits != SDG_FLOAT_BITS;
 }
 
 static bool is_quantized(const struct sdg_quant_plan *plan, const struct sdg_tensor *tensor)
@@ -83,7 +88,22 @@ static bool is_quantized(const struct sdg_quant_plan *plan, const struct sdg_ten
     return false;
 }
 
-static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_quant_result *r, int32_t *zeros)
+// The timesteps of the tables that have some for each token, ascending. `times` is room for all.
+static enum sdg_result add_timesteps(struct sdg_quantized_writer *w, const struct sdg_quant_result *r, float *times)
+{
+    size_t rows = 1;
+    for (size_t i = 0; i < r->plan->site_count; i++)
+        rows = r->plan->sites[i].fit.tokens.times > rows ? r->plan->sites[i].fit.tokens.times : rows;
+    if (rows == 1)
+        return SDG_OK;
+    const double *from = r->calibration->timesteps;
+    for (size_t i = 0; i < rows; i++)
+        times[i] = (float)(from[0] > from[1] ? from[rows - 1 - i] : from[i]);
+    return sdg_quantized_add_timesteps(w, times, rows);
+}
+
+static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_quant_result *r, int32_t *zeros,
+                                   float *times)
 {
     const struct sdg_quant_plan *plan = r->plan;
     r->bytes_before = r->bytes_after = 0;
@@ -98,6 +118,7 @@ static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_qu
     for (size_t i = 0; i < plan->site_count; i++)
         if (plan->sites[i].fit.length)
             SDG_TRY(add_site(w, &plan->sites[i], r->settings->scheme.activation_bits, zeros + i * SDG_TDQ_TIMES));
+    SDG_TRY(add_timesteps(w, r, times));
     for (size_t i = 0; i < sdg_tensors_count(r->subject->tensors); i++) {
         const struct sdg_tensor *t = sdg_tensors_at(r->subject->tensors, i);
         r->bytes_before += (double)t->bytes;
@@ -166,14 +187,16 @@ static enum sdg_result write_network(const struct sdg_log *log, struct sdg_quant
     struct sdg_quantized_writer *writer = NULL;
     SDG_TRY(describe(log, r, base_path, &config));
     int32_t *zeros = sdg_alloc(log, r->plan->site_count, SDG_TDQ_TIMES * sizeof *zeros, "zero points");
-    char *from = zeros ? sdg_path_join(log, r->subject->path, r->subject->files->config) : NULL;
+    float *times = sdg_alloc(log, r->calibration ? r->calibration->rows : 1, sizeof *times, "timesteps");
+    char *from = zeros && times ? sdg_path_join(log, r->subject->path, r->subject->files->config) : NULL;
     enum sdg_result result = from ? sdg_quantized_writer_create(log, &writer) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
-        result = add_tensors(writer, r, zeros);
+        result = add_tensors(writer, r, zeros, times);
     if (result == SDG_OK)
         result = sdg_quantized_write(writer, root, r->subject->files, from, &config, any_leaves_codes(r));
     sdg_quantized_writer_destroy(&writer);
     sdg_free(from);
+    sdg_free(times);
     sdg_free(zeros);
     return result;
 }

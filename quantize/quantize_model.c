@@ -260,6 +260,15 @@ static int by_module_sqnr(const void *a, const void *b)
     return x->sqnr != y->sqnr ? (x->sqnr < y->sqnr ? -1 : 1) : strcmp(x->name, y->name);
 }
 
+// What a site has of the scheme's rule: some have no tokens, some no reason to follow the timestep.
+static enum sdg_interval_rule rule_of(const struct sdg_site_fit *fit, enum sdg_interval_rule rule)
+{
+    const struct sdg_token_intervals *tokens = &fit->tokens;
+    if (tokens->height)
+        return tokens->times == 1 && !tokens->factors ? SDG_INTERVAL_TOKEN : rule;
+    return fit->length == 1 ? SDG_INTERVAL_STATIC : sdg_interval_rule_over_time(rule);
+}
+
 static size_t list_sites(const struct quantizer *q, struct sdg_quantize_site *out)
 {
     size_t count = 0;
@@ -271,8 +280,9 @@ static size_t list_sites(const struct quantizer *q, struct sdg_quantize_site *ou
         out[count++] = (struct sdg_quantize_site){
             .name = s->name,
             .kind = sdg_site_kind_name(s->kind),
-            .rule = sdg_interval_rule_name(s->fit.length == 1 ? SDG_INTERVAL_STATIC : rule),
+            .rule = sdg_interval_rule_name(rule_of(&s->fit, rule)),
             .channels = s->channels,
+            .tokens = s->fit.tokens.height ? s->fit.tokens.height * s->fit.tokens.width : 1,
             .correlation = s->fit.correlation,
             .gain = s->fit.gain,
             .sqnr = s->fit.sqnr,
@@ -334,7 +344,7 @@ static enum sdg_result report(const struct quantizer *q, const struct sdg_quant_
 static enum sdg_result open_statistics(struct quantizer *q)
 {
     const enum sdg_interval_rule rule = q->settings.scheme.rule;
-    const bool needed = rule == SDG_INTERVAL_STATIC || rule == SDG_INTERVAL_TABLE || rule == SDG_INTERVAL_TDQ;
+    const bool needed = rule != SDG_INTERVAL_NONE && rule != SDG_INTERVAL_DYNAMIC;
     if (!q->params->statistics) {
         if (!needed)
             return SDG_OK;
@@ -343,10 +353,12 @@ static enum sdg_result open_statistics(struct quantizer *q)
     }
     SDG_TRY(sdg_statistics_read(&q->log, q->params->statistics, &q->statistics));
     SDG_TRY(sdg_quant_plan_use(&q->log, &q->plan, &q->subject, q->statistics, q->params->statistics));
-    if (rule == SDG_INTERVAL_TDQ && !q->subject.time_channels)
+    if (sdg_interval_rule_over_time(rule) != SDG_INTERVAL_TDQ)
+        return SDG_OK;
+    if (!q->subject.time_channels)
         return sdg_fail(&q->log, SDG_ERROR_USAGE, "%s: its network knows no timestep that intervals could follow",
                         q->subject.path);
-    return rule == SDG_INTERVAL_TDQ ? sdg_tdq_times_create(&q->log, q->subject.time_channels, &q->times) : SDG_OK;
+    return sdg_tdq_times_create(&q->log, q->subject.time_channels, &q->times);
 }
 
 static enum sdg_result open_hessians(struct quantizer *q)
@@ -384,8 +396,10 @@ static enum sdg_result quantize(struct quantizer *q)
     SDG_TRY(run_stage(&weights));
     struct sdg_quant_result r = {
         .params = q->params, .settings = &q->settings, .subject = &q->subject, .plan = &q->plan};
-    if (q->statistics)
+    if (q->statistics) {
+        r.calibration = &q->statistics->info;
         snprintf(r.statistics, sizeof r.statistics, "%016" PRIx64, sdg_statistics_hash(q->statistics));
+    }
     SDG_TRY(sdg_quant_write(&q->log, &r));
     return report(q, &r);
 }
