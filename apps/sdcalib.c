@@ -15,9 +15,9 @@
 
 struct values {
     const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng,
-        *hessians, *pictures, *tokens;
+        *hessians, *pictures, *tokens, *smooth;
     int64_t steps, seed, width, height, threads, limit;
-    struct sdg_number cfg_scale;
+    struct sdg_number cfg_scale, smooth_alpha;
     bool resume, verbose, quiet;
 };
 
@@ -54,6 +54,10 @@ static const struct app_option table[] = {
      .help =
          "sites that keep the positions of their tokens apart, for intervals by token, where only linear layers and "
          "1x1 convolutions read them; empty = none"},
+    {0, "smooth", FILE_NAME(smooth, "STATS"), GROUP, .otherwise = "none",
+     .help = "statistics of this model, not smoothed themselves: sites that keep tokens are smoothed by them, each "
+             "channel divided by amax^A / wmax^(1-A)"},
+    {0, "smooth-alpha", NUMBER(smooth_alpha, 0, 1), GROUP, .otherwise = "0.5", .help = "the A of it"},
     {0, "resume", FLAG(resume), GROUP, .help = "go on where the output files end"},
     {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto",
      .help = "auto, cpu, vulkan, vulkan:N, reference"},
@@ -166,6 +170,8 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
         .output = values->output,
         .hessians = values->hessians,
         .tokens = values->tokens,
+        .smooth = values->smooth,
+        .smooth_alpha = values->smooth_alpha,
         .resume = values->resume,
         .generate = {.negative_prompt = values->negative,
                      .width = (int)values->width,
@@ -216,7 +222,10 @@ static enum sdg_result collect_examples(struct app_ui *ui, const struct values *
                                         struct sdg_classifier *classifier, struct app_examples *examples)
 {
     struct sdg_classifier_info info;
-    struct sdg_classifier_collect_params params = {.pictures = examples->pictures, .output = values->output};
+    struct sdg_classifier_collect_params params = {.pictures = examples->pictures,
+                                                   .smooth = values->smooth,
+                                                   .smooth_alpha = values->smooth_alpha,
+                                                   .output = values->output};
     enum sdg_result result = read_shard(ui, values->shard, &params.shard, &params.shards);
     if (result != SDG_OK)
         return result;

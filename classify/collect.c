@@ -3,7 +3,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "classify/classifier.h"
-#include "quant/sites.h"
+#include "quant/smoothing.h"
 #include "quant/statistics.h"
 
 #include <inttypes.h>
@@ -19,12 +19,27 @@ struct observed {
 struct collector {
     struct sdg_classifier *classifier;
     struct sdg_statistics *statistics;
+    struct sdg_smoother smoother;
     struct observed *sites;
     size_t count;
     float *buffer; // of the largest site
 };
 
 // ---- the rewrite ----
+
+static enum sdg_result smooth_site(const struct collector *c, const struct sdg_graph *graph,
+                                   const struct sdg_site *site, const struct observed *s)
+{
+    const struct sdg_log *log = &c->classifier->log;
+    float *multipliers = sdg_alloc(log, s->channels, sizeof *multipliers, "smoothing");
+    if (!multipliers)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = sdg_smoother_site(log, &c->smoother, graph, site, multipliers);
+    if (result == SDG_OK)
+        result = sdg_statistics_smooth(log, c->statistics, s->index, multipliers);
+    sdg_free(multipliers);
+    return result;
+}
 
 static enum sdg_result list_site(struct collector *c, const struct sdg_graph *graph, const struct sdg_site *site)
 {
@@ -37,7 +52,8 @@ static enum sdg_result list_site(struct collector *c, const struct sdg_graph *gr
     SDG_TRY(sdg_statistics_site(log, c->statistics, site->name, site->kind, s->channels, &s->index));
     if (!sdg_site_is_by_token(graph, site->value))
         return SDG_OK;
-    return sdg_statistics_keep_tokens(log, c->statistics, s->index, (size_t)v->dims[1], (size_t)v->dims[2]);
+    SDG_TRY(sdg_statistics_keep_tokens(log, c->statistics, s->index, (size_t)v->dims[1], (size_t)v->dims[2]));
+    return c->smoother.statistics ? smooth_site(c, graph, site, s) : SDG_OK;
 }
 
 static enum sdg_result observe(void *user, struct sdg_graph *graph)
@@ -148,9 +164,13 @@ enum sdg_result sdg_classifier_collect(struct sdg_classifier *classifier,
                         classifier->model->path, classifier->model->config.quantization.scheme);
     if (sdg_path_kind(params->output) != SDG_PATH_MISSING)
         return sdg_fail(&classifier->log, SDG_ERROR_OUTPUT, "%s exists already: choose another name", params->output);
-    enum sdg_result result = create(&c, params);
+    enum sdg_result result = sdg_smoother_open(&classifier->log, params->smooth, classifier->model->tensors,
+                                               params->smooth_alpha, &c.smoother);
+    if (result == SDG_OK)
+        result = create(&c, params);
     if (result == SDG_OK)
         result = run(&c, params);
+    sdg_smoother_close(&c.smoother);
     sdg_statistics_destroy(&c.statistics);
     sdg_free(c.sites);
     sdg_free(c.buffer);

@@ -13,6 +13,7 @@
 #include "pipeline/template.h"
 #include "quant/layer_hessians.h"
 #include "quant/sites.h"
+#include "quant/smoothing.h"
 #include "quant/statistics.h"
 #include "text/tokenizer.h"
 
@@ -31,6 +32,7 @@ struct observed {
     size_t channels;
     size_t elements;                    // of the whole batch
     size_t height, width;               // of its tokens, if they are kept apart; else 0
+    float *smoothing;                   // [channels]; NULL: none
     char name[SDG_OBSERVED_NAME_BYTES]; // "site:NAME"
 };
 
@@ -46,6 +48,7 @@ struct collector {
     bool for_statistics, for_moments; // which of both lacks this prompt
     regex_t tokens;                   // matches the sites whose tokens are kept apart
     bool tokens_wanted;
+    struct sdg_smoother smoother;
 };
 
 // ---- the rewrite, and what is read after each run ----
@@ -82,6 +85,13 @@ static bool keeps_tokens(const struct collector *c, const struct sdg_graph *grap
         sdg_site_is_by_token(graph, site->value);
 }
 
+static enum sdg_result make_smoothing(const struct collector *c, const struct sdg_graph *graph,
+                                      const struct sdg_site *site, struct observed *s)
+{
+    s->smoothing = sdg_alloc(&c->p->log, s->channels, sizeof *s->smoothing, "smoothing");
+    return s->smoothing ? sdg_smoother_site(&c->p->log, &c->smoother, graph, site, s->smoothing) : SDG_ERROR_MEMORY;
+}
+
 static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *graph)
 {
     struct sdg_sites sites;
@@ -98,6 +108,8 @@ static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *g
         if (keeps_tokens(c, graph, &sites.sites[i])) {
             s->height = (size_t)v->dims[1];
             s->width = (size_t)v->dims[2];
+            if (c->smoother.statistics)
+                result = make_smoothing(c, graph, &sites.sites[i], s);
         }
         sdg_observed_name(s->name, sites.sites[i].name);
         largest = s->elements > largest ? s->elements : largest;
@@ -118,6 +130,8 @@ static enum sdg_result find_indices(struct collector *c)
             sdg_statistics_site(&c->p->log, c->statistics, s->name + strlen("site:"), s->kind, s->channels, &s->index));
         if (s->height)
             SDG_TRY(sdg_statistics_keep_tokens(&c->p->log, c->statistics, s->index, s->height, s->width));
+        if (s->smoothing)
+            SDG_TRY(sdg_statistics_smooth(&c->p->log, c->statistics, s->index, s->smoothing));
     }
     return SDG_OK;
 }
@@ -311,7 +325,13 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
     SDG_TRY(sdg_call_enter(pipeline, "sdg_collect"));
     enum sdg_result result = read_tokens(&c);
     if (result == SDG_OK)
+        result =
+            sdg_smoother_open(&pipeline->log, params->smooth, pipeline->model->unet, params->smooth_alpha, &c.smoother);
+    if (result == SDG_OK)
         result = collect(&c);
+    sdg_smoother_close(&c.smoother);
+    for (size_t i = 0; i < c.count; i++)
+        sdg_free(c.sites[i].smoothing);
     sdg_statistics_destroy(&c.statistics);
     sdg_moments_destroy(&c.moments);
     sdg_free(c.sites);

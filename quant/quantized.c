@@ -336,6 +336,10 @@ static enum sdg_result read_smoothing(const struct reader *r, struct sdg_quantiz
     if (smoothing->dtype != SDG_F32 || smoothing->rank != 1 || smoothing->dims[0] != channels)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [%" PRId64 "]",
                         path_of(r), name, sdg_dtype_name(smoothing->dtype), elements(smoothing), channels);
+    if (r->q->scheme.rule == SDG_INTERVAL_DYNAMIC)
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: %s does not belong here: intervals that are measured at run time are of plain values",
+                        path_of(r), name);
     site->smoothed = true;
     return sdg_stored_check_scales(r->log, r->tensors, smoothing);
 }
@@ -682,6 +686,17 @@ static enum sdg_result count_tokens(const struct rewrite *w, const struct sdg_si
                     site->name, site->width, site->height, value->dims[2], value->dims[1]);
 }
 
+// The channels of `codes`, which have just been made, are multiplied first.
+static enum sdg_result smooth_codes(struct rewrite *w, const char *name, sdg_value codes)
+{
+    size_t maker = maker_of(w->graph, codes);
+    if (w->graph->ops[maker].kind == SDG_OP_UPSAMPLE_NEAREST)
+        maker = maker_of(w->graph, w->graph->ops[maker].in[0]);
+    return sdg_graph_smooth(
+        w->graph, maker,
+        sdg_graph_vector_weight(w->graph, w->graph->values[codes].dims[3], "%s" SDG_INPUT_SMOOTHING_SUFFIX, name));
+}
+
 static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *site)
 {
     struct sdg_graph *graph = w->graph;
@@ -709,6 +724,8 @@ static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *si
         SDG_TRY(make_codes(w, site->name, site->value, sdg_site_first_consumer(graph, site->value), sole, &interval,
                            &codes));
     }
+    if (own->smoothed)
+        SDG_TRY(smooth_codes(w, site->name, codes));
     return attach_layers(w, site->value, codes, interval);
 }
 

@@ -69,6 +69,7 @@ static void free_site(struct sdg_site_statistics *site)
     sdg_free(site->rows);
     sdg_free(site->largest);
     sdg_free(site->tokens);
+    sdg_free(site->smoothing);
 }
 
 void sdg_statistics_destroy(struct sdg_statistics **handle)
@@ -169,6 +170,28 @@ enum sdg_result sdg_statistics_keep_tokens(const struct sdg_log *log, struct sdg
     return SDG_OK;
 }
 
+enum sdg_result sdg_statistics_smooth(const struct sdg_log *log, struct sdg_statistics *s, size_t site,
+                                      const float *smoothing)
+{
+    if (site >= s->site_count)
+        return sdg_fail(log, SDG_ERROR_USAGE, "smoothing of site %zu: there are %zu", site, s->site_count);
+    struct sdg_site_statistics *at = &s->sites[site];
+    const size_t bytes = at->channels * sizeof *smoothing;
+    if (at->smoothing && memcmp(at->smoothing, smoothing, bytes) == 0)
+        return SDG_OK;
+    if (at->smoothing || !is_untouched(at, s->info.rows))
+        return sdg_fail(log, SDG_ERROR_USAGE, "site %s has statistics with another smoothing", at->name);
+    for (size_t c = 0; c < at->channels; c++)
+        if (!(smoothing[c] >= 0x1p-120f && smoothing[c] < INFINITY))
+            return sdg_fail(log, SDG_ERROR_USAGE, "site %s, channel %zu: smoothing %g, should be positive and finite",
+                            at->name, c, (double)smoothing[c]);
+    at->smoothing = sdg_alloc_raw(log, 1, bytes, "smoothing");
+    if (!at->smoothing)
+        return SDG_ERROR_MEMORY;
+    memcpy(at->smoothing, smoothing, bytes);
+    return SDG_OK;
+}
+
 static enum sdg_result too_many(const struct sdg_log *log, const struct sdg_site_statistics *site)
 {
     return sdg_fail(log, SDG_ERROR_USAGE, "%s: more than 2^31 values of one token: use fewer prompts", site->name);
@@ -188,8 +211,8 @@ static enum sdg_result observe_tokens(const struct sdg_log *log, struct sdg_site
     return SDG_OK;
 }
 
-enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
-                                       const float *x, size_t n)
+static enum sdg_result observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
+                               const float *x, size_t n)
 {
     if (site >= s->site_count || row >= s->info.rows)
         return sdg_fail(log, SDG_ERROR_USAGE, "statistics of site %zu, row %zu: there are %zu sites and %zu rows", site,
@@ -202,6 +225,22 @@ enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_sta
                         "%s: infinities or NaN in row %zu (timestep %g): calibrate with --type f32", at->name, row,
                         s->info.timesteps[row]);
     return at->tokens ? observe_tokens(log, at, row, x, n) : SDG_OK;
+}
+
+enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
+                                       const float *x, size_t n)
+{
+    const struct sdg_site_statistics *at = site < s->site_count ? &s->sites[site] : NULL;
+    if (!at || !at->smoothing)
+        return observe(log, s, site, row, x, n);
+    float *smoothed = sdg_alloc_raw(log, n, at->channels * sizeof *smoothed, "smoothed values");
+    if (!smoothed)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < n * at->channels; i++)
+        smoothed[i] = x[i] * at->smoothing[i % at->channels];
+    enum sdg_result result = observe(log, s, site, row, smoothed, n);
+    sdg_free(smoothed);
+    return result;
 }
 
 bool sdg_statistics_wants(const struct sdg_statistics *s, size_t prompt)
@@ -279,6 +318,10 @@ static enum sdg_result same_sites(const struct sdg_log *log, const struct sdg_st
             return sdg_fail(log, SDG_ERROR_INPUT,
                             "%s and %s do not belong together: site %s keeps %zux%zu and %zux%zu tokens apart", a_name,
                             b_name, x->name, x->width, x->height, y->width, y->height);
+        if (!x->smoothing != !y->smoothing ||
+            (x->smoothing && memcmp(x->smoothing, y->smoothing, x->channels * sizeof *x->smoothing) != 0))
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: site %s is smoothed differently",
+                            a_name, b_name, x->name);
     }
     return SDG_OK;
 }
@@ -332,6 +375,8 @@ enum sdg_result sdg_statistics_merge(const struct sdg_log *log, struct sdg_stati
             sdg_statistics_site(log, into, from->sites[i].name, from->sites[i].kind, from->sites[i].channels, &index);
         if (result == SDG_OK && from->sites[i].tokens)
             result = sdg_statistics_keep_tokens(log, into, index, from->sites[i].height, from->sites[i].width);
+        if (result == SDG_OK && from->sites[i].smoothing)
+            result = sdg_statistics_smooth(log, into, index, from->sites[i].smoothing);
         if (result != SDG_OK) { // out of memory half-way: back to what it was
             while (into->site_count > old_count)
                 free_site(&into->sites[--into->site_count]);
@@ -370,6 +415,8 @@ uint64_t sdg_statistics_hash(struct sdg_statistics *s)
             h = sdg_hash_bytes(h, (const float[]){site->rows[r].min, site->rows[r].max}, 2 * sizeof(float));
         }
         h = sdg_hash_bytes(h, site->largest, info->rows * site->channels * sizeof *site->largest);
+        if (site->smoothing)
+            h = sdg_hash_bytes(h, site->smoothing, site->channels * sizeof *site->smoothing);
         if (site->tokens)
             h = sdg_hash_bytes(sdg_hash_word(sdg_hash_word(h, site->height), site->width), site->tokens,
                                info->rows * site->height * site->width * sizeof *site->tokens);

@@ -9,11 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char format_name[] = "sdgen statistics", plain_version[] = "1", tokens_version[] = "2";
+static const char format_name[] = "sdgen statistics", plain_version[] = "1", later_version[] = "2";
 enum { PARTS = 5, TOKEN_PARTS = 3, NAME_BYTES = 512, LONGEST_SUFFIX = 16 };
 static const char *const suffixes[PARTS] = {".histogram", ".kind", ".largest", ".maximum", ".minimum"};
 enum part { HISTOGRAM, KIND, LARGEST, MAXIMUM, MINIMUM };
 static const char *const token_suffixes[TOKEN_PARTS] = {".token_histogram", ".token_maximum", ".token_minimum"};
+static const char smoothing_suffix[] = ".smoothing";
 enum token_part { TOKEN_HISTOGRAM, TOKEN_MAXIMUM, TOKEN_MINIMUM };
 
 // ---- writing ----
@@ -86,12 +87,14 @@ static void add_site(struct image *f, const struct sdg_site_statistics *site, si
     }
     if (site->tokens)
         add_tokens(f, site, rows);
+    if (site->smoothing)
+        add(f, site->name, smoothing_suffix, SDG_F32, 1, site->channels, 1)->data = site->smoothing;
 }
 
-static bool any_tokens(const struct sdg_statistics *s)
+static bool needs_later_version(const struct sdg_statistics *s)
 {
     for (size_t i = 0; i < s->site_count; i++)
-        if (s->sites[i].tokens)
+        if (s->sites[i].tokens || s->sites[i].smoothing)
             return true;
     return false;
 }
@@ -102,7 +105,7 @@ void sdg_file_about_make(const struct sdg_statistics *s, const char *format, str
     snprintf(out->steps, sizeof out->steps, "%d", info->steps);
     snprintf(out->shard, sizeof out->shard, "%d/%d", info->shard, info->shards);
     const struct sdg_metadata metadata[] = {
-        {"format", format},           {"version", any_tokens(s) ? tokens_version : plain_version},
+        {"format", format},           {"version", needs_later_version(s) ? later_version : plain_version},
         {"model", info->model},       {"sampler", info->sampler},
         {"settings", info->settings}, {"steps", out->steps},
         {"shard", out->shard}};
@@ -154,7 +157,7 @@ enum sdg_result sdg_statistics_write(const struct sdg_log *log, struct sdg_stati
                             s->sites[i].name, NAME_BYTES - LONGEST_SUFFIX - 1);
         bytes += gathered_bytes(&s->sites[i], s->info.rows);
     }
-    size_t count = 2 + (PARTS + TOKEN_PARTS) * s->site_count;
+    size_t count = 2 + (PARTS + TOKEN_PARTS + 1) * s->site_count;
     f.tensors = sdg_alloc(log, count, sizeof *f.tensors, "statistics");
     f.names = sdg_alloc(log, count, NAME_BYTES, "statistics");
     f.data = sdg_alloc_raw(log, bytes ? bytes : 1, 1, "statistics");
@@ -190,7 +193,7 @@ static enum sdg_result metadata(const struct reader *r, const char *key, const c
 static enum sdg_result read_version(const struct reader *r)
 {
     const char *version = sdg_tensors_metadata(r->tensors, "version");
-    return version && strcmp(version, tokens_version) == 0 ? SDG_OK : metadata(r, "version", plain_version, NULL);
+    return version && strcmp(version, later_version) == 0 ? SDG_OK : metadata(r, "version", plain_version, NULL);
 }
 
 // A decimal number of at most nine digits.
@@ -394,6 +397,24 @@ static enum sdg_result check_tokens(const struct reader *r, const struct sdg_sit
     return SDG_OK;
 }
 
+static enum sdg_result read_smoothing(const struct reader *r, const char *name, struct sdg_statistics *s, size_t index)
+{
+    const struct sdg_tensor *t;
+    const size_t channels = s->sites[index].channels;
+    char full[NAME_BYTES + LONGEST_SUFFIX];
+    snprintf(full, sizeof full, "%s%s", name, smoothing_suffix);
+    if (!sdg_tensors_find(r->tensors, full))
+        return SDG_OK;
+    SDG_TRY(tensor(r, full, SDG_F32, 1, (int64_t)channels, 0, &t));
+    float *smoothing = sdg_alloc_raw(r->log, 1, t->bytes, "smoothing"); // aligned
+    if (!smoothing)
+        return SDG_ERROR_MEMORY;
+    memcpy(smoothing, t->data, t->bytes);
+    enum sdg_result result = sdg_statistics_smooth(r->log, s, index, smoothing);
+    sdg_free(smoothing);
+    return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result;
+}
+
 static bool has_tokens(const struct reader *r, const char *name)
 {
     char full[NAME_BYTES + LONGEST_SUFFIX];
@@ -423,6 +444,7 @@ static enum sdg_result read_site(const struct reader *r, const char *name, struc
     if (result != SDG_OK)
         return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result;
     const bool tokens = has_tokens(r, name);
+    SDG_TRY(read_smoothing(r, name, s, index));
     if (tokens) // before the site has values
         SDG_TRY(read_tokens(r, name, s, index));
     SDG_TRY(read_rows(r, parts, &s->sites[index], s->info.rows));
@@ -446,7 +468,7 @@ static enum sdg_result read_sites(const struct reader *r, struct sdg_statistics 
     }
     size_t known = 2 + PARTS * s->site_count;
     for (size_t i = 0; i < s->site_count; i++)
-        known += s->sites[i].tokens ? TOKEN_PARTS : 0;
+        known += (s->sites[i].tokens ? TOKEN_PARTS : 0) + (s->sites[i].smoothing != NULL);
     if (count != known)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: has tensors that belong to no site", r->path);
     sdg_statistics_sort(s);

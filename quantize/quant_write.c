@@ -63,6 +63,8 @@ static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg
     const struct sdg_site_fit *fit = &site->fit;
     const struct sdg_token_intervals *tokens = &fit->tokens;
     const bool shifted = site->kind == SDG_SITE_SILU;
+    if (site->smoothed && !site->folded)
+        SDG_TRY(sdg_quantized_add_smoothing(w, site->name, site->channels, site->statistics->smoothing));
     if (tokens->height)
         return sdg_quantized_add_token_intervals(w, site->name, tokens->times, tokens->height, tokens->width,
                                                  tokens->scales, tokens->zero_points, tokens->factors);
@@ -71,13 +73,40 @@ static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg
     return sdg_quantized_add_interval(w, site->name, fit->length, fit->scales, shifted ? zeros : NULL);
 }
 
+static bool is_smoothed(const struct sdg_quant_plan *plan, const struct sdg_quant_module *m)
+{
+    for (size_t p = 0; p < m->part_count; p++)
+        if (plan->sites[m->parts[p].site].smoothed)
+            return true;
+    return m->row_smoothing != NULL;
+}
+
 // A folder with a base need not hold codes that are the base's weights rounded to the nearest: they are made again on
 // loading, if these are codes of a whole width (those of 6 bits would be rounded to 8).
 static bool leaves_codes(const struct sdg_quant_result *r, const struct sdg_quant_module *m)
 {
     const struct sdg_scheme *scheme = &r->settings->scheme;
-    return r->params->delta && !m->gptq && m->bits == scheme->weight_bits && m->bits != 6 &&
+    return r->params->delta && !m->gptq && !is_smoothed(r->plan, m) && m->bits == scheme->weight_bits && m->bits != 6 &&
         scheme->activation_bits != SDG_FLOAT_BITS;
+}
+
+// A tensor that takes smoothing, as it is then. NULL: it takes none.
+static const struct sdg_quant_folded *find_folded(const struct sdg_quant_plan *plan, const struct sdg_tensor *tensor)
+{
+    for (size_t i = 0; i < plan->folded_count; i++)
+        if (plan->folded[i].tensor == tensor)
+            return &plan->folded[i];
+    return NULL;
+}
+
+static enum sdg_result add_folded(struct sdg_quantized_writer *w, const struct sdg_quant_folded *folded)
+{
+    struct sdg_tensor t = *folded->tensor;
+    t.bytes = t.bytes / sdg_dtype_size(t.dtype) * sizeof *folded->data;
+    t.dtype = SDG_F32;
+    t.data = folded->data;
+    t.added = NULL;
+    return sdg_quantized_add_tensor(w, &t);
 }
 
 static bool is_quantized(const struct sdg_quant_plan *plan, const struct sdg_tensor *tensor)
@@ -122,9 +151,12 @@ static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_qu
     for (size_t i = 0; i < sdg_tensors_count(r->subject->tensors); i++) {
         const struct sdg_tensor *t = sdg_tensors_at(r->subject->tensors, i);
         r->bytes_before += (double)t->bytes;
+        const struct sdg_quant_folded *folded = find_folded(plan, t);
         if (is_quantized(plan, t))
             continue;
-        if (r->params->delta)
+        if (folded)
+            SDG_TRY(add_folded(w, folded));
+        else if (r->params->delta)
             r->bytes_after += (double)t->bytes;
         else
             SDG_TRY(sdg_quantized_add_tensor(w, t));

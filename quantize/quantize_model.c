@@ -11,6 +11,7 @@
 #include "quant/layer_hessians.h"
 #include "quantize/quant_plan.h"
 #include "quantize/quant_settings.h"
+#include "quantize/quant_smooth.h"
 #include "quantize/quant_write.h"
 
 #include <inttypes.h>
@@ -116,6 +117,20 @@ static enum sdg_result run_stage(struct stage *s)
 
 // ---- weights ----
 
+// What smoothing makes of a part's weights: of a smoothed site they take the inverse, by columns; rows take what was
+// folded into them.
+static void smooth_part(const struct sdg_quant_module *m, const struct sdg_quant_part *part,
+                        const struct sdg_quant_site *site, size_t outputs, float *matrix)
+{
+    const float *columns = sdg_quant_site_smoothing(site);
+    for (size_t o = 0; columns && o < outputs; o++)
+        for (size_t k = 0; k < part->channels; k++)
+            matrix[o * part->channels + k] /= columns[k];
+    for (size_t o = 0; o < m->row_count; o++)
+        for (size_t k = 0; k < part->channels; k++)
+            matrix[(m->row_start + o) * part->channels + k] *= m->row_smoothing[o];
+}
+
 // Columns [start, start + channels) of the module's weight, in f32.
 static void gather_part(const struct sdg_quant_module *m, const struct sdg_quant_part *part, size_t taps, float *matrix)
 {
@@ -154,7 +169,9 @@ static enum sdg_result round_matrix(const struct quantizer *q, const struct sdg_
 {
     const struct sdg_gptq_options options = {.weight = {.bits = m->bits, .group = q->settings.group},
                                              .by_importance = true};
-    const struct sdg_hessian *hessian = find_hessian(q, m, part);
+    // Hessians are of the input as it was.
+    const bool smoothed = sdg_quant_site_smoothing(&q->plan.sites[part->site]) != NULL;
+    const struct sdg_hessian *hessian = smoothed ? NULL : find_hessian(q, m, part);
     if (!hessian)
         return sdg_weights_round(log, part->op, matrix, outputs, columns, &options.weight, codes);
     m->gptq = true;
@@ -171,6 +188,7 @@ static enum sdg_result round_part(const struct quantizer *q, const struct sdg_lo
     if (!matrix)
         return SDG_ERROR_MEMORY;
     gather_part(m, part, taps, matrix);
+    smooth_part(m, part, &q->plan.sites[part->site], outputs, matrix);
     enum sdg_result result = round_matrix(q, log, m, part, matrix, outputs, columns, &codes);
     if (result == SDG_OK) {
         for (size_t o = 0; o < outputs; o++)
@@ -353,6 +371,8 @@ static enum sdg_result open_statistics(struct quantizer *q)
     }
     SDG_TRY(sdg_statistics_read(&q->log, q->params->statistics, &q->statistics));
     SDG_TRY(sdg_quant_plan_use(&q->log, &q->plan, &q->subject, q->statistics, q->params->statistics));
+    if (needed)
+        SDG_TRY(sdg_quant_smooth(&q->log, &q->plan, &q->subject, rule));
     if (sdg_interval_rule_over_time(rule) != SDG_INTERVAL_TDQ)
         return SDG_OK;
     if (!q->subject.time_channels)

@@ -22,6 +22,10 @@ struct sdg_collect_params {
     // POSIX extended regular expression: sites with a match keep their tokens apart, where every layer that reads them
     // takes single tokens (linear, 1x1 convolution). NULL = those of Mamba blocks, "\\.mamba\\."; "" = none
     const char *tokens;
+    // statistics of this model without smoothing: the sites that keep tokens are smoothed by what these and the weights
+    // say, sigma = amax^alpha / wmax^(1 - alpha) for each channel, and what is recorded is of x / sigma. NULL = none
+    const char *smooth;
+    struct sdg_number smooth_alpha; // 0..1; default 0.5
     // go on with the prompts that the files do not have yet; without it an existing file is an error
     bool resume;
     // How pictures are made: negative_prompt, plain_prompt, size, steps (0 = 50), cfg_scale, sampler (NULL = ddim),

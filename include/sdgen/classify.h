@@ -57,9 +57,11 @@ struct sdg_classifier_collect_params {
     const char
         *settings;      // where they come from, in the caller's words: files that differ in it do not merge. NULL = ""
     int shard, shards;  // 1 <= shard <= shards: this run takes pictures shard-1, shard-1+shards, ..; 0, 0 = all
+    const char *smooth; // as in struct sdg_collect_params, as is the next one
+    struct sdg_number smooth_alpha;
     const char *output; // statistics file (safetensors), must not exist
 };
-// Records every site of a full-precision network. The classifier should compute in f32.
+// Records every site of a full-precision network, each token by itself. The classifier should compute in f32.
 SDG_API enum sdg_result sdg_classifier_collect(struct sdg_classifier *classifier,
                                                const struct sdg_classifier_collect_params *params);
 

@@ -273,6 +273,13 @@ INLINE vf v_softplus(vf x)
     p = v_fma(p, t, v_set(3.333333775e-01f));
     return v_fma(2 * s * t, p, 2 * s) + v_max(x, v_set(0));
 }
+INLINE vf v_sqrt(vf x)
+{
+    vf y;
+    for (int i = 0; i < LANES; i++)
+        y[i] = sqrtf(x[i]);
+    return y;
+}
 INLINE vf v_unary(enum sdg_unary function, float a, float b, vf x)
 {
     switch (function) {
@@ -285,6 +292,9 @@ INLINE vf v_unary(enum sdg_unary function, float a, float b, vf x)
     case SDG_UNARY_SIGMOID: return v_sigmoid(x);
     case SDG_UNARY_SOFTPLUS: return v_softplus(x);
     case SDG_UNARY_AFFINE: return v_fma(v_set(a), x, v_set(b));
+    case SDG_UNARY_EXP: return v_exp(x);
+    case SDG_UNARY_SQRT: return v_sqrt(x);
+    case SDG_UNARY_RECIPROCAL: return 1 / x;
     case SDG_UNARY_NONE: break;
     }
     return x;

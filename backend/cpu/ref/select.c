@@ -85,6 +85,21 @@ static bool can_run(const struct sdg_cpu_step *step)
     return can_store(step);
 }
 
+// Scratch memory of a thread.
+static size_t work_bytes(const struct sdg_cpu_step *step)
+{
+    const struct sdg_value_info *keys;
+    switch (step->op->kind) {
+    case SDG_OP_MEASURE_INTERVAL: return 2 * sizeof(double); // the extremes it has found
+    case SDG_OP_ATTENTION:                                   // a row of scores
+        keys = sdg_cpu_value(step->program, step->op->in[1]);
+        return (size_t)(keys->dims[1] * keys->dims[2]) * sizeof(double);
+    case SDG_OP_ATTENTION_GRADIENT: return sdg_ref_attention_gradient_work(step);
+    case SDG_OP_SELECTIVE_SCAN_GRADIENT: return sdg_ref_selective_scan_gradient_work(step);
+    default: return 0;
+    }
+}
+
 static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_op *op = step->op;
@@ -102,13 +117,7 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
             sdg_cpu_want_weight(program, op->in[k]);
     sdg_cpu_want_weight(program, op->epilogue.bias);
     sdg_cpu_want_weight(program, op->codes.smoothing);
-    if (op->kind == SDG_OP_MEASURE_INTERVAL) // the extremes each thread has found
-        step->scratch_bytes = (size_t)sdg_cpu_backend_of(program)->threads * 2 * sizeof(double);
-    if (op->kind == SDG_OP_ATTENTION) { // one row of scores per thread
-        const struct sdg_value_info *keys = sdg_cpu_value(program, op->in[1]);
-        step->scratch_bytes =
-            (size_t)(keys->dims[1] * keys->dims[2]) * sizeof(double) * (size_t)sdg_cpu_backend_of(program)->threads;
-    }
+    step->scratch_bytes = work_bytes(step) * (size_t)sdg_cpu_backend_of(program)->threads;
     return SDG_OK;
 }
 
