@@ -44,7 +44,7 @@ static enum sdg_result choose_type(struct sdg_classifier *c, const char *type)
     return SDG_OK;
 }
 
-static enum sdg_result open_quantized(struct sdg_classifier *c)
+enum sdg_result sdg_classifier_open_quantized(struct sdg_classifier *c)
 {
     const struct sdg_quantization_config *config = &c->model->config.quantization;
     struct sdg_graph *graph;
@@ -95,15 +95,21 @@ enum sdg_result sdg_classifier_compile(const struct sdg_classifier *c,
     sdg_graph_destroy(&graph);
     if (result == SDG_OK)
         result = write_constants(c, *out);
+    if (result == SDG_OK)
+        result = sdg_quantized_write_tables(&c->log, c->quantized, *out, 1, no_time, NULL);
     if (result != SDG_OK)
         sdg_program_destroy(out);
     return result;
 }
 
+enum sdg_result sdg_classifier_quantize(const struct sdg_classifier *c, struct sdg_graph *graph)
+{
+    return c->quantized ? sdg_graph_quantize_model(graph, c->quantized) : SDG_OK;
+}
+
 static enum sdg_result quantize(void *user, struct sdg_graph *graph)
 {
-    const struct sdg_classifier *c = user;
-    return c->quantized ? sdg_graph_quantize_model(graph, c->quantized) : SDG_OK;
+    return sdg_classifier_quantize(user, graph);
 }
 
 static enum sdg_result create(struct sdg_classifier *c, const struct sdg_classifier_params *params)
@@ -114,7 +120,7 @@ static enum sdg_result create(struct sdg_classifier *c, const struct sdg_classif
                         params->threads, params->batch, THREADS_MAX, BATCH_MAX);
     c->batch = params->batch ? params->batch : BATCH;
     SDG_TRY(sdg_vim_model_open(&c->log, params->model, &c->model));
-    SDG_TRY(open_quantized(c));
+    SDG_TRY(sdg_classifier_open_quantized(c));
     SDG_TRY(open_backend(c, params));
     SDG_TRY(choose_type(c, params->type));
     const struct sdg_vim_config *config = &c->model->config;
@@ -122,8 +128,7 @@ static enum sdg_result create(struct sdg_classifier *c, const struct sdg_classif
     c->patches = sdg_alloc(&c->log, (size_t)c->batch * pixels, sizeof *c->patches, "patches");
     if (!c->patches)
         return SDG_ERROR_MEMORY;
-    SDG_TRY(sdg_classifier_compile(c, quantize, c, &c->program));
-    return sdg_quantized_write_tables(&c->log, c->quantized, c->program, 1, no_time, NULL);
+    return sdg_classifier_compile(c, quantize, c, &c->program);
 }
 
 enum sdg_result sdg_classifier_create(const struct sdg_classifier_params *params, struct sdg_classifier **out)

@@ -19,6 +19,9 @@ struct sdg_classifier {
     float *patches; // of `batch` pictures
 };
 
+// Reads what the model's files say about its quantization, if it is quantized; and applies that to a fused graph.
+enum sdg_result sdg_classifier_open_quantized(struct sdg_classifier *classifier);
+enum sdg_result sdg_classifier_quantize(const struct sdg_classifier *classifier, struct sdg_graph *graph);
 // Compiles the network after `rewrite` (may be NULL), for classifier->batch pictures, and writes what no picture
 // changes: positions and intervals.
 enum sdg_result sdg_classifier_compile(const struct sdg_classifier *classifier,

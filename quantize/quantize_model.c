@@ -372,7 +372,7 @@ static enum sdg_result open_statistics(struct quantizer *q)
     SDG_TRY(sdg_statistics_read(&q->log, q->params->statistics, &q->statistics));
     SDG_TRY(sdg_quant_plan_use(&q->log, &q->plan, &q->subject, q->statistics, q->params->statistics));
     if (needed)
-        SDG_TRY(sdg_quant_smooth(&q->log, &q->plan, &q->subject, rule));
+        SDG_TRY(sdg_quant_smooth(&q->log, &q->plan, &q->subject, rule, !q->params->keep_smoothing));
     if (sdg_interval_rule_over_time(rule) != SDG_INTERVAL_TDQ)
         return SDG_OK;
     if (!q->subject.time_channels)

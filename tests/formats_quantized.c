@@ -491,7 +491,9 @@ static void test_correcting(void **state)
     assert_int_equal(export(NULL, "e", 0, false), SDG_OK);
     for (int turn = 1; turn < 3; turn++) { // the second time in place of the first
         const struct sdg_tensor fix[] = {tensor("fix.a", 1, turn, 0, 0, 0), tensor("fix.b", 1, 2, 0, 0, 0)};
-        assert_int_equal(sdg_quantized_correct(NULL, temp_path("e"), is_offset, fix, turn == 1 ? 2 : 1), SDG_OK);
+        assert_int_equal(sdg_quantized_amend(NULL, temp_path("e"), &sdg_quantized_unet_files, "corrected", is_offset,
+                                             fix, turn == 1 ? 2 : 1),
+                         SDG_OK);
         struct sdg_model *model = open_model(temp_path("e"));
         assert_true(model->unet_config.quantization.corrected);
         assert_int_equal(model->unet_config.quantization.seed, 9007199254740992);
@@ -504,7 +506,9 @@ static void test_correcting(void **state)
     put("e", "unet/config.json", unet_json); // nothing to amend
     struct temp_log t;
     const struct sdg_tensor fix = tensor("fix.a", 1, 1, 0, 0, 0);
-    assert_true(sdg_quantized_correct(temp_log(&t), temp_path("e"), is_offset, &fix, 1) != SDG_OK && t.errors == 1);
+    assert_true(sdg_quantized_amend(temp_log(&t), temp_path("e"), &sdg_quantized_unet_files, "corrected", is_offset,
+                                    &fix, 1) != SDG_OK &&
+                t.errors == 1);
 }
 
 static void test_failing_export(void **state)

@@ -8,13 +8,14 @@
 #ifndef SDGEN_CLASSIFY_H
 #define SDGEN_CLASSIFY_H
 
-#include "sdgen/sdgen.h"
+#include "sdgen/learn.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 #define sdg_classifier_create SDG_LINK_NAME(sdg_classifier_create_, SDG_API_VERSION)
+#define sdg_classifier_learn SDG_LINK_NAME(sdg_classifier_learn_, SDG_API_VERSION)
 
 struct sdg_classifier_params {
     const char *model;   // folder with config.json (model_type "vim") and model.safetensors
@@ -64,6 +65,13 @@ struct sdg_classifier_collect_params {
 // Records every site of a full-precision network, each token by itself. The classifier should compute in f32.
 SDG_API enum sdg_result sdg_classifier_collect(struct sdg_classifier *classifier,
                                                const struct sdg_classifier_collect_params *params);
+
+// What sdg_learn is for models that draw: learns the blocks of a quantized classifier from pictures [count][..], as for
+// sdg_classify, of which the last eighth is held back. Of `params` quantized, model (which is needed), module (NULL =
+// mixer), updates, rates, state, resume, generate's seed and progress, pipeline's threads, cpu_mask and log, and the
+// callbacks count.
+SDG_API enum sdg_result sdg_classifier_learn(const struct sdg_learn_params *params, const float *pictures,
+                                             size_t count);
 
 #ifdef __cplusplus
 }
