@@ -36,7 +36,9 @@ enum sdg_result sdg_quant_subject_open(const struct sdg_log *log, const char *pa
         return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
                         "%s: is a single file; quantized models are made of diffusers folders", path);
     }
-    SDG_TRY(sdg_vim_model_is(path) ? open_vim(log, path, &s) : open_unet(log, path, &s));
+    bool vim;
+    SDG_TRY(sdg_vim_model_is(log, path, &vim));
+    SDG_TRY(vim ? open_vim(log, path, &s) : open_unet(log, path, &s));
     if (s.quantization->present) {
         enum sdg_result result =
             sdg_fail(log, SDG_ERROR_INPUT, "%s: is quantized already (%s): start from the full-precision model", path,

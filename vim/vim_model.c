@@ -92,21 +92,31 @@ static enum sdg_result check_weights(const struct sdg_log *log, const struct sdg
 
 // ---- all of it ----
 
-bool sdg_vim_model_is(const char *path)
+static bool says_vim(const char *path, const char *text)
 {
     struct sdg_json json;
-    bool is = false;
-    char *text = NULL, *file = sdg_path_join(NULL, path, sdg_quantized_network_files.config);
-    if (file && sdg_path_kind(file) == SDG_PATH_FILE &&
-        sdg_file_read_text(NULL, file, SDG_JSON_FILE_LIMIT, &text) == SDG_OK &&
-        sdg_json_parse(NULL, file, text, &json) == SDG_OK) {
-        const cJSON *type = sdg_json_get(&json, "model_type");
-        is = cJSON_IsString(type) && strcmp(type->valuestring, "vim") == 0;
-        sdg_json_free(&json);
-    }
+    if (sdg_json_parse(NULL, path, text, &json) != SDG_OK)
+        return false;
+    const cJSON *type = sdg_json_get(&json, "model_type");
+    const bool vim = cJSON_IsString(type) && strcmp(type->valuestring, "vim") == 0;
+    sdg_json_free(&json);
+    return vim;
+}
+
+enum sdg_result sdg_vim_model_is(const struct sdg_log *log, const char *path, bool *is)
+{
+    char *text = NULL, *file = sdg_path_join(log, path, sdg_quantized_network_files.config);
+    *is = false;
+    if (!file)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = SDG_OK;
+    if (sdg_path_kind(file) == SDG_PATH_FILE)
+        result = sdg_file_read_text(NULL, file, SDG_JSON_FILE_LIMIT, &text);
+    *is = text && says_vim(file, text);
     sdg_free(text);
     sdg_free(file);
-    return is;
+    // a file that cannot be read is somebody else's to complain about
+    return result == SDG_ERROR_MEMORY ? sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory to read %s", path) : SDG_OK;
 }
 
 static enum sdg_result open_model(const struct sdg_log *log, const char *path, struct sdg_vim_model *model)

@@ -12,8 +12,8 @@ struct sdg_vim_model { // read-only once it is open
     struct sdg_tensors *tensors;
 };
 
-// True if the folder's config.json is one of a model of this kind.
-bool sdg_vim_model_is(const char *path);
+// *is: the folder's config.json is that of a model of this kind. Fails for want of memory alone.
+enum sdg_result sdg_vim_model_is(const struct sdg_log *log, const char *path, bool *is);
 // Every tensor of the network is there and has its shape, and the scans' weights are fit for a scan; a quantized folder
 // has the tensors of its fingerprint, and its base is put below it. Else SDG_ERROR_INPUT naming the file.
 enum sdg_result sdg_vim_model_open(const struct sdg_log *log, const char *path, struct sdg_vim_model **out);
