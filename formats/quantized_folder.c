@@ -29,8 +29,9 @@ enum sdg_result sdg_quantized_group(const struct sdg_log *log, const struct sdg_
 
 bool sdg_quantized_is_tensor(const char *name)
 {
-    static const char *const suffixes[] = {SDG_WEIGHT_SCALE_SUFFIX, SDG_INPUT_SCALE_SUFFIX, SDG_INPUT_ZERO_POINT_SUFFIX,
-                                           SDG_INPUT_SCALE_TIME_SUFFIX, SDG_INPUT_SMOOTHING_SUFFIX};
+    static const char *const suffixes[] = {SDG_WEIGHT_SCALE_SUFFIX,     SDG_INPUT_SCALE_SUFFIX,
+                                           SDG_INPUT_ZERO_POINT_SUFFIX, SDG_INPUT_SCALE_TIME_SUFFIX,
+                                           SDG_INPUT_SMOOTHING_SUFFIX,  SDG_FOLDED_SMOOTHING_SUFFIX};
     const size_t length = strlen(name);
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (length > strlen(suffixes[i]) && strcmp(name + length - strlen(suffixes[i]), suffixes[i]) == 0)

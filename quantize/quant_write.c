@@ -63,8 +63,8 @@ static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg
     const struct sdg_site_fit *fit = &site->fit;
     const struct sdg_token_intervals *tokens = &fit->tokens;
     const bool shifted = site->kind == SDG_SITE_SILU;
-    if (site->smoothed && !site->folded)
-        SDG_TRY(sdg_quantized_add_smoothing(w, site->name, site->channels, site->statistics->smoothing));
+    if (site->smoothed)
+        SDG_TRY(sdg_quantized_add_smoothing(w, site->name, site->folded, site->channels, site->statistics->smoothing));
     if (tokens->height)
         return sdg_quantized_add_token_intervals(w, site->name, tokens->times, tokens->height, tokens->width,
                                                  tokens->scales, tokens->zero_points, tokens->factors);
@@ -176,6 +176,14 @@ static size_t count_static(const struct sdg_quant_plan *plan)
     return count;
 }
 
+static bool has_tokens(const struct sdg_quant_plan *plan)
+{
+    for (size_t i = 0; i < plan->site_count; i++)
+        if (plan->sites[i].fit.tokens.height)
+            return true;
+    return false;
+}
+
 static bool any_gptq(const struct sdg_quant_plan *plan)
 {
     for (size_t i = 0; i < plan->module_count; i++)
@@ -197,6 +205,8 @@ static enum sdg_result describe(const struct sdg_log *log, const struct sdg_quan
     snprintf(q->rule, sizeof q->rule, "%s", sdg_interval_rule_name(scheme->rule));
     snprintf(q->weight_rounding, sizeof q->weight_rounding, "%s", any_gptq(r->plan) ? "gptq" : "mse");
     snprintf(q->statistics, sizeof q->statistics, "%s", r->statistics);
+    if (has_tokens(r->plan))
+        snprintf(q->scan_order, sizeof q->scan_order, "%s", SDG_SCAN_ROWS);
     sdg_tensors_fingerprint(r->subject->tensors, q->base);
     if (snprintf(q->base_path, sizeof q->base_path, "%s", base_path ? base_path : "") >= (int)sizeof q->base_path)
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: the way from there to %s has more than %zu bytes", r->params->output,

@@ -220,6 +220,7 @@ static void test_broken_configurations(void **state)
         {"rule", "\"magic\"", UN, "rule is \"magic\""},
         {"rule", "[]", IN, "rule is an array"},
         {"scheme", "\"w8a8-static\"", IN, "scheme is \"w8a8-static\""},
+        {"scan_order", "\"columns\"", UN, "scan_order is \"columns\", but the tokens of this model are scanned by rows"},
         {"scheme", "\"\"", IN, "scheme is \"\""},
         {"group", "64", IN, "group is 64"},
         {"group", "-1", IN, "group is -1"},
@@ -371,7 +372,7 @@ static enum sdg_result export(const struct sdg_log *log, const char *root, int g
     if (result == SDG_OK && !group)
         result = sdg_quantized_add_timesteps(w, times, 2);
     if (result == SDG_OK && !group)
-        result = sdg_quantized_add_smoothing(w, "tokens", 5, layer_scales);
+        result = sdg_quantized_add_smoothing(w, "tokens", false, 5, layer_scales);
     if (result == SDG_OK)
         result = sdg_quantized_add_tensor(w, &kept);
     if (result == SDG_OK)
