@@ -61,7 +61,10 @@ static const struct app_option table[] = {
              "convolutions; layers of which the file has nothing get the nearest codes"},
     {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
      .help = "second moments of the layers' inputs (sdcalib collect --hessians)"},
-    {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "of the interval generators' fits"},
+    {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0",
+     .help =
+         "of the interval generators' fits, and of what is drawn for learning and correction and in which order it is "
+         "learned"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
      .help = "-1 or 0 = one a core, of those that affinity and a container's quota leave; the result does not "
              "depend on it"},
@@ -311,6 +314,7 @@ static enum sdg_result learn(struct app_ui *ui, const struct values *values, con
         .weight_rate = values->learn_rate_weights,
         .activation_rate = values->learn_rate_activations,
         .smoothing_rate = values->learn_rate_smoothing,
+        .order_seed = (uint64_t)values->seed,
         .resume = values->resume,
         .generate = {.steps = (int)values->learn_steps,
                      .cfg_scale = values->cfg_scale,

@@ -66,10 +66,18 @@ static sdg_value take_result(struct extraction *e, const struct sdg_op *op)
 
 // ---- operations ----
 
+static bool is_made_inside(const struct extraction *e, sdg_value v)
+{
+    for (size_t i = 0; i < e->network->op_count; i++)
+        if (e->network->ops[i].out == v)
+            return is_inside(e, &e->network->ops[i]);
+    return false;
+}
+
 // What the block's last operation adds from outside, and the function of the sum, are not the block's.
 static void leave_sum(const struct extraction *e, size_t index, struct sdg_epilogue *epilogue)
 {
-    if (index != e->last || !epilogue->residual || e->inner[epilogue->residual])
+    if (index != e->last || !epilogue->residual || is_made_inside(e, epilogue->residual))
         return;
     epilogue->residual = 0;
     epilogue->activation = SDG_UNARY_NONE;

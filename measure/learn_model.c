@@ -48,6 +48,11 @@ static double rate(struct sdg_number number, double otherwise)
     return number.given ? number.value : otherwise;
 }
 
+static bool is_rate(double rate_given)
+{
+    return rate_given >= 0 && rate_given <= 1;
+}
+
 enum sdg_result sdg_learning_options(struct sdg_learning *t)
 {
     const struct sdg_learn_params *p = t->params;
@@ -57,12 +62,10 @@ enum sdg_result sdg_learning_options(struct sdg_learning *t)
     o->weight_rate = rate(p->weight_rate, o->weight_rate);
     o->activation_rate = rate(p->activation_rate, o->activation_rate);
     o->smoothing_rate = rate(p->smoothing_rate, o->smoothing_rate);
-    o->seed = p->generate.seed;
-    const double largest = fmax(o->weight_rate, fmax(o->activation_rate, o->smoothing_rate)),
-                 smallest = fmin(o->weight_rate, fmin(o->activation_rate, o->smoothing_rate));
+    o->seed = p->order_seed;
     if (o->updates < 1 || o->updates > MOST_UPDATES)
         return sdg_fail(&t->log, SDG_ERROR_USAGE, "%d updates of a block, should be 1 to %d", o->updates, MOST_UPDATES);
-    if (!(smallest >= 0 && largest <= 1))
+    if (!is_rate(o->weight_rate) || !is_rate(o->activation_rate) || !is_rate(o->smoothing_rate))
         return sdg_fail(&t->log, SDG_ERROR_USAGE, "learning rates are %g, %g and %g, should be 0 to 1", o->weight_rate,
                         o->activation_rate, o->smoothing_rate);
     if (p->pipeline.type)
@@ -85,9 +88,10 @@ static void describe_settings(const struct sdg_learning *t, char text[SETTINGS_B
     sdg_tensors_fingerprint(t->quantized->model->unet, quantized);
     snprintf(text, SETTINGS_BYTES,
              "%s, model %s as %s, %d updates, rates %.9g %.9g %.9g, prompts %016" PRIx64
-             ", %s/%s %d steps, %dx%d, guidance %.9g, seed %" PRIu64,
+             ", %s/%s %d steps, %dx%d, guidance %.9g, seeds %" PRIu64 " and %" PRIu64,
              module_of(t), full, quantized, o->updates, o->weight_rate, o->activation_rate, o->smoothing_rate, prompts,
-             g.sampler, g.schedule, g.steps, g.width, g.height, g.cfg_scale.given ? g.cfg_scale.value : -1, g.seed);
+             g.sampler, g.schedule, g.steps, g.width, g.height, g.cfg_scale.given ? g.cfg_scale.value : -1, g.seed,
+             o->seed);
 }
 
 // ---- models ----

@@ -68,7 +68,7 @@ SDG_API enum sdg_result sdg_classifier_collect(struct sdg_classifier *classifier
 
 // What sdg_learn is for models that draw: learns the blocks of a quantized classifier from pictures [count][..], as for
 // sdg_classify, of which the last eighth is held back. Of `params` quantized, model (which is needed), module (NULL =
-// mixer), updates, rates, state, resume, generate's seed and progress, pipeline's threads, cpu_mask and log, and the
+// mixer), updates, rates, state, resume, order_seed, generate's progress, pipeline's threads, cpu_mask and log, and the
 // callbacks count.
 SDG_API enum sdg_result sdg_classifier_learn(const struct sdg_learn_params *params, const float *pictures,
                                              size_t count);

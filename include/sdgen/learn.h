@@ -40,11 +40,12 @@ struct sdg_learn_params {
     // How far an update moves: steps of weights and scales of activations, in codes at the outermost code (default 0.04
     // and 0.04), and smoothing vectors, relatively (0.01)
     struct sdg_number weight_rate, activation_rate, smoothing_rate;
-    const char *state; // file that says what is learned already, until all is; NULL = QUANTIZED.learning
-    bool resume;       // go on where `state` ends, if it is there; without it such a file is an error
+    uint64_t order_seed; // of the order in which samples are learned from
+    const char *state;   // file that says what is learned already, until all is; NULL = QUANTIZED.learning
+    bool resume;         // go on where `state` ends, if it is there; without it such a file is an error
     // How pictures are made: negative_prompt, plain_prompt, size, steps (0 = 20), cfg_scale, sampler (NULL = ddim),
-    // schedule (NULL = model), eta, seed (prompt i uses seed + i; also of the order of samples), rng, sampler_rng,
-    // clip_skip, progress (stages "sample", "compare" and "learn": updates of all blocks). The rest must be zero.
+    // schedule (NULL = model), eta, seed (prompt i uses seed + i), rng, sampler_rng, clip_skip,
+    // progress (stages "sample", "compare" and "learn": updates of all blocks). The rest must be zero.
     struct sdg_generate_params generate;
     // How both models are opened: threads, memory, log ..; `model`, `keep` and `type` must be zero (f32). Blocks are
     // learned on the processor whatever the backend.
@@ -58,7 +59,8 @@ struct sdg_learn_params {
 // of the quantized network on the same latents, with the blocks before it as learned, its targets what the float block
 // answers to the inputs of the float network. Learned are the steps of integer weights, the scales of their inputs,
 // each token's own where it has one, and smoothing vectors where there are some; weights are rounded to the nearest
-// anew. The same parameters and number of threads' kind of machine give the same bytes, also after an interruption.
+// anew. The same parameters give the same bytes on the same kind of processor, with any number of threads and also
+// after an interruption.
 // SDG_ERROR_INPUT when the model is not the one that was quantized, when nothing of the blocks is quantized with scales
 // that can be learned, or when the folder has been learned or corrected already.
 SDG_API enum sdg_result sdg_learn(const struct sdg_learn_params *params);
