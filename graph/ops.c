@@ -452,8 +452,9 @@ sdg_value sdg_graph_hadamard(struct sdg_graph *g, const char *name, sdg_value x,
     struct builder b;
     if (!begin(&b, g, name, SDG_OP_HADAMARD) || !is_activation(&b, x, "input"))
         return 0;
-    if (block < 2 || (block & (block - 1)) || g->values[x].dims[3] % block)
-        return FAIL(&b, "the channels of input %s cannot be split into blocks of %" PRId64 ", a power of two",
+    if (block < 2 || block > SDG_HADAMARD_MOST || (block & (block - 1)) || g->values[x].dims[3] % block)
+        return FAIL(&b,
+                    "the channels of input %s cannot be split into blocks of %" PRId64 ", a power of two up to 4096",
                     SHAPE(&b, x), block);
     struct sdg_op op = {.in = {x}};
     op.u.hadamard.block = block;
@@ -571,6 +572,8 @@ enum sdg_result sdg_graph_smooth(struct sdg_graph *g, size_t op_index, sdg_value
         return sdg_graph_check(g);
     if (op->kind == SDG_OP_FAKE_QUANTIZE)
         op->in[2] = smoothing;
+    else if (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR)
+        FAIL(&b, "%s is not smoothed: its weights can be", SHAPE(&b, op->out));
     else if (op->codes.interval)
         op->codes.smoothing = smoothing;
     else

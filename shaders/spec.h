@@ -11,6 +11,7 @@
 #define SDG_SPEC_LOWEST 1
 #define SDG_SPEC_HIGHEST 2
 #define SDG_SPEC_OUT_PAIRS 3
+#define SDG_SPEC_SMOOTHED 8
 
 // tile.glsl
 #define SDG_SPEC_BM 4
@@ -33,6 +34,10 @@
 #define SDG_SPEC_DEPTH 5
 #define SDG_SPEC_DEPTH_V 6
 #define SDG_SPEC_CAUSAL 7
+
+// hadamard.comp
+#define SDG_SPEC_BLOCK 4
+#define SDG_SPEC_SPAN 5
 
 // unary.comp, binary.comp; group_norm.comp: its activation
 #define SDG_SPEC_FUNCTION 4

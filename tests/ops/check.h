@@ -63,9 +63,11 @@ struct fixture {
     struct {
         int lowest, highest;
         double slack;
-        sdg_value interval; // finish() only: the reference computes y, then the operation is made to emit codes of it
-        const float *pairs; // ... with these scales and zero points, per row
-        int64_t tokens;     // ... and per token, if not 0
+        sdg_value interval;  // finish() only: the reference computes y, then the operation is made to emit codes of it
+        const float *pairs;  // ... with these scales and zero points, per row
+        int64_t tokens;      // ... and per token, if not 0
+        sdg_value smoothing; // ... of y times these, or 0
+        const float *factors;
     } codes;
 };
 

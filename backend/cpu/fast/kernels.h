@@ -18,6 +18,7 @@ struct sdg_fast_codes {
     struct sdg_fast_intervals intervals;
     float inverse; // of the scale, where there is one for all tokens
     float lowest, highest;
+    const float *smoothing; // y is multiplied by its channel's before, unless NULL
 };
 
 // softmax(scale q k^T) v for all samples and heads, a tile of queries at a time against blocks of keys, with a running
@@ -80,6 +81,10 @@ struct sdg_fast_kernels {
     // Rows [begin, end): out[row][c] = x[row][c] * gelu_erf(x[row][channels + c])
     void (*geglu)(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t channels,
                   int64_t begin, int64_t end);
+    // Rows [begin, end): each `block` of the row's channels times the orthonormal Hadamard matrix; work: `channels`
+    // floats.
+    void (*hadamard)(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t block,
+                     int64_t channels, int64_t begin, int64_t end, float *work);
     void (*layer_norm)(const void *x, const float *gamma, const float *beta, float eps, void *out, bool bf16,
                        const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end);
 
@@ -122,6 +127,7 @@ struct sdg_fast_kernels {
     F(quantize)                 \
     F(extremes)                 \
     F(geglu)                    \
+    F(hadamard)                 \
     F(layer_norm)               \
     F(group_norm_stats)         \
     F(group_norm_apply)         \

@@ -101,7 +101,6 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
         if (sdg_cpu_value(program, op->in[k])->kind == SDG_VALUE_WEIGHT)
             sdg_cpu_want_weight(program, op->in[k]);
     sdg_cpu_want_weight(program, op->epilogue.bias);
-    sdg_cpu_want_weight(program, op->codes.smoothing);
     if (op->kind == SDG_OP_MEASURE_INTERVAL) // the extremes each thread has found
         step->scratch_bytes = (size_t)sdg_cpu_backend_of(program)->threads * 2 * sizeof(double);
     if (op->kind == SDG_OP_ATTENTION) { // one row of scores per thread
