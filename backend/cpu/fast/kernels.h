@@ -47,11 +47,14 @@ struct sdg_fast_group_norm {
 // What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits.
 enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_INTEGERS };
 
-// What follows a product: out[c] = activation(scale * scales[c] * sums[c] + bias[c] + table[c] + residual[c]). scales,
-// bias, table and residual may be NULL.
+// What follows a product: out[c] = activation(scale * scales[c] * (sums[c] - zero * weight_sums[c]) + bias[c] +
+// table[c]
+// + residual[c]). scales, bias, table and residual may be NULL.
 struct sdg_fast_epilogue {
     bool integers; // sums are s32
     float scale;   // of the token; not used without scales
+    int32_t zero;  // point of the token, with weight_sums; integers may have these, unless NULL
+    const int32_t *weight_sums;
     const float *scales, *bias, *table;
     const void *residual;
     enum sdg_unary activation;
@@ -109,7 +112,7 @@ struct sdg_fast_kernels {
     // f32 or s32.
     void (*weighted_sums)(const void *x, int64_t stride, int64_t rows, const void *weights, int64_t depth,
                           enum sdg_fast_numbers numbers, void *sums);
-    // Elements [0, count), count <= tile.
+    // Elements [0, count); sums are readable in whole vectors.
     void (*epilogue)(const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count);
 
     // Floats of packed_k, packed_v per sample and head; work space of one tile.
