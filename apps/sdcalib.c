@@ -13,9 +13,9 @@
 
 struct values {
     const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng,
-        *hessians;
+        *hessians, *tokens, *smooth;
     int64_t steps, seed, width, height, threads, limit;
-    struct sdg_number cfg_scale;
+    struct sdg_number cfg_scale, smooth_alpha;
     bool resume, verbose, quiet;
 };
 
@@ -44,6 +44,14 @@ static const struct app_option table[] = {
     {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
      .help = "a second file for sdquant --gptq: moments of the inputs of all layers that have at most 5120 (of a 3x3 "
              "convolution, 9 times its channels); it merges like statistics"},
+    {0, "tokens", TEXT(tokens, "REGEX"), GROUP, .otherwise = "\\.mamba\\.",
+     .help =
+         "sites that keep the positions of their tokens apart, for intervals by token, where only linear layers and "
+         "1x1 convolutions read them; empty = none"},
+    {0, "smooth", FILE_NAME(smooth, "STATS"), GROUP, .otherwise = "none",
+     .help = "statistics of this model, not smoothed themselves: sites that keep tokens are smoothed by them, each "
+             "channel divided by amax^A / wmax^(1-A)"},
+    {0, "smooth-alpha", NUMBER(smooth_alpha, 0, 1), GROUP, .otherwise = "0.5", .help = "the A of it"},
     {0, "resume", FLAG(resume), GROUP, .help = "go on where the output files end"},
     {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto",
      .help = "auto, cpu, vulkan, vulkan:N, reference"},
@@ -153,6 +161,9 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
         .prompt_count = prompts->count,
         .output = values->output,
         .hessians = values->hessians,
+        .tokens = values->tokens,
+        .smooth = values->smooth,
+        .smooth_alpha = values->smooth_alpha,
         .resume = values->resume,
         .generate = {.negative_prompt = values->negative,
                      .width = (int)values->width,
@@ -290,8 +301,11 @@ static void show_site(void *user, const struct sdg_collected_site *site)
     s->sites++;
     s->related += r > 0.5;
     s->strongly += r > 0.7;
-    printf("%-74s %-9s %5zu channels %10.4g .. %-10.4g r %5.2f\n", site->name, site->kind, site->channels, (double)low,
-           (double)high, site->correlation);
+    char tokens[48] = "";
+    if (site->height)
+        snprintf(tokens, sizeof tokens, "  %zux%zu tokens", site->width, site->height);
+    printf("%-74s %-9s %5zu channels %10.4g .. %-10.4g r %5.2f%s\n", site->name, site->kind, site->channels,
+           (double)low, (double)high, site->correlation, tokens);
     if (s->html)
         s->out_of_memory |= !draw_site(s->html, site);
 }

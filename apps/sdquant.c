@@ -18,7 +18,7 @@ struct values {
 
 static const char *const *rule_names(void)
 {
-    static const char *const names[] = {"static", "table", "tdq", "dynamic", NULL};
+    static const char *const names[] = {"static", "table", "tdq", "dynamic", "token", "table-token", "tdq-token", NULL};
     return names;
 }
 
@@ -34,8 +34,9 @@ static const struct app_option table[] = {
      .otherwise = "needed unless the scheme is w8a16, w4a16 or dynamic",
      .help = "statistics of this model (sdcalib collect)"},
     {0, "scheme", FILE_NAME(scheme, "NAME"), GROUP, .otherwise = "w8a8-tdq",
-     .help = "w8a16, w4a16, or w{8,4}a{2..8}-{static,table,tdq,dynamic}; or a file NAME.json: {\"scheme\", \"skip\": "
-             "[REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, \"weight_bits\": 4, 8 or 16}]}"},
+     .help = "w{8,6,4}a16, or w{8,6,4}a{2..8}-{static,table,tdq,dynamic,token,table-token,tdq-token}; or a file "
+             "NAME.json: {\"scheme\", \"skip\": [REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, "
+             "\"weight_bits\": 4, 6, 8 or 16}]}"},
     {0, "intervals", .kind = APP_NAME, .word = "RULE", .names = rule_names, FIELD(intervals), GROUP,
      .otherwise = "the scheme's", .help = "where intervals of activations come from"},
     {0, "skip", FILE_NAME(skip, "REGEX"), GROUP, .otherwise = "none",
@@ -96,17 +97,20 @@ static const double MEGABYTE = 1e6;
 
 static void print_sites(const struct sdg_quantize_report *r)
 {
-    size_t fixed = 0, related = 0, strongly = 0;
+    size_t fixed = 0, by_token = 0, related = 0, strongly = 0;
     for (size_t i = 0; i < r->site_count; i++) {
         double magnitude = r->sites[i].correlation < 0 ? -r->sites[i].correlation : r->sites[i].correlation;
-        fixed += !strcmp(r->sites[i].rule, "static");
+        fixed += !strcmp(r->sites[i].rule, "static") || !strcmp(r->sites[i].rule, "token");
+        by_token += r->sites[i].tokens > 1;
         related += magnitude > 0.5;
         strongly += magnitude > 0.7;
     }
     double all = (double)r->site_count / 100;
-    printf("sites      %zu: %zu static, %zu temporal; %.0f %% have |r| > 0.5 between timestep and range, %.0f %% have "
-           "|r| > 0.7\n",
-           r->site_count, fixed, r->site_count - fixed, (double)related / all, (double)strongly / all);
+    printf("sites      %zu: %zu static, %zu temporal", r->site_count, fixed, r->site_count - fixed);
+    if (by_token)
+        printf(", %zu of them by token", by_token);
+    printf("; %.0f %% have |r| > 0.5 between timestep and range, %.0f %% have |r| > 0.7\n", (double)related / all,
+           (double)strongly / all);
     printf("worst sites by signal over quantization noise, mean over the steps:\n");
     for (size_t i = 0; i < r->site_count && i < WORST; i++)
         printf("  %5.1f dB (%.1f at t = %.0f)  %s, %s, r %.2f\n", r->sites[i].sqnr, r->sites[i].worst_sqnr,

@@ -11,13 +11,19 @@ enum { SDG_MAX_LEVELS = 8 };
 
 enum { SDG_QUANTIZATION_FORMAT = 1, SDG_BASE_PATH_BYTES = 1024 };
 
+// The model that a folder is a set of differences from.
+struct sdg_base {
+    char path[SDG_BASE_PATH_BYTES]; // its folder, from this one; "" when everything is here
+    char fingerprint[17];           // of its UNet's tensors, those of its own bases included
+};
+
 // "quantization_config" of a UNet that sdquant wrote. All zero when there is none.
 struct sdg_quantization_config {
     bool present;
     char scheme[24];                     // "w8a8-tdq", "w4a16", ..: always what bits and rule below say
-    int weight_bits;                     // 4 or 8
+    int weight_bits;                     // 4, 6 or 8
     int activation_bits;                 // 2..8, or 16: activations stay floating point
-    char rule[12];                       // static, table, tdq, dynamic; "none" for 16 activation bits
+    char rule[12];                       // as sdg_interval_rule_name; "none" for 16 activation bits
     int group;                           // inputs per weight scale; 0: all of an output channel
     char weight_rounding[8];             // mse, gptq
     int64_t seed;                        // 0..2^53
@@ -27,6 +33,16 @@ struct sdg_quantization_config {
     char base_path[SDG_BASE_PATH_BYTES]; // the base's folder, from this one; "" when everything is here
     int static_sites;                    // sites whose interval is a constant
     bool corrected;                      // the file has tables for the sampler's correction
+};
+
+enum { SDG_MAMBA_INNER_MAX = 8192 }; // channels of a Mamba block's scans
+
+// Mamba blocks in place of the self-attentions of a UNet: self_mixer "mamba", which is no key of diffusers'. All zero
+// where attention mixes the tokens.
+struct sdg_mamba_sizes {
+    int d_state; // mamba_d_state, 1..256
+    int d_conv;  // mamba_d_conv, 2..8
+    int expand;  // mamba_expand: the scans have so many times the channels, at most SDG_MAMBA_INNER_MAX
 };
 
 struct sdg_unet_config { // UNet2DConditionModel
@@ -44,6 +60,7 @@ struct sdg_unet_config { // UNet2DConditionModel
     int heads[SDG_MAX_LEVELS];
     int transformer_layers[SDG_MAX_LEVELS]; // transformer_layers_per_block
     int cross_attention_dim;
+    struct sdg_mamba_sizes mamba;
     int norm_groups;
     float norm_eps;
     bool linear_projection; // use_linear_projection
@@ -53,6 +70,10 @@ struct sdg_unet_config { // UNet2DConditionModel
     int addition_time_embed_dim; // SDXL text_time; 0 = none
     int addition_embed_dim;      // projection_class_embeddings_input_dim
     struct sdg_quantization_config quantization;
+    // What this folder does not hold comes from there: named by quantization_config, or else by the object "_sdgen",
+    //     "_sdgen": {"base_path": "../emoji-128", "base": "0123456789abcdef"}
+    // with the fingerprint as `base`. diffusers passes over keys that begin with an underscore
+    struct sdg_base base;
 };
 
 struct sdg_vae_config { // AutoencoderKL or AutoencoderTiny

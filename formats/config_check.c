@@ -28,6 +28,33 @@ enum sdg_result sdg_check_divides(const struct sdg_log *log, const char *path, c
                     whole);
 }
 
+enum sdg_result sdg_config_digits(const struct sdg_json *json, const char *key, bool needed, char out[static 17])
+{
+    const char *text;
+    SDG_TRY(sdg_json_string(json, key, "", &text));
+    size_t length = strlen(text);
+    bool good = length == 16 && strspn(text, "0123456789abcdef") == 16;
+    if (!good && (length || needed))
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is \"%.40s\", should be 16 hexadecimal digits", json->path,
+                        key, text);
+    memcpy(out, text, length + 1);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_config_base_path(const struct sdg_json *json, char out[static SDG_BASE_PATH_BYTES])
+{
+    const char *path;
+    SDG_TRY(sdg_json_string(json, "base_path", "", &path));
+    if (!*path && sdg_json_get(json, "base_path"))
+        return sdg_fail(json->log, SDG_ERROR_INPUT,
+                        "%s: base_path is empty, should be the folder of the full-precision model", json->path);
+    if (strlen(path) >= SDG_BASE_PATH_BYTES)
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: base_path has %zu bytes, at most %d are read", json->path,
+                        strlen(path), SDG_BASE_PATH_BYTES - 1);
+    memcpy(out, path, strlen(path) + 1);
+    return SDG_OK;
+}
+
 static bool all_false(const cJSON *item)
 {
     const cJSON *entry;

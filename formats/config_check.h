@@ -17,6 +17,11 @@ enum sdg_result sdg_check_range(const struct sdg_log *log, const char *path, con
 enum sdg_result sdg_check_divides(const struct sdg_log *log, const char *path, const char *part_key, int part,
                                   const char *whole_key, int whole);
 
+// 16 hexadecimal digits; "" where the key is absent and not needed.
+enum sdg_result sdg_config_digits(const struct sdg_json *json, const char *key, bool needed, char out[static 17]);
+// The key "base_path": another model's folder, "" where it is absent.
+enum sdg_result sdg_config_base_path(const struct sdg_json *json, char out[static SDG_BASE_PATH_BYTES]);
+
 // quantization_config; *out stays as it is when there is none.
 enum sdg_result sdg_quantization_config_read(const struct sdg_json *json, struct sdg_quantization_config *out);
 

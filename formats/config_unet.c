@@ -2,7 +2,9 @@
 #include "base/json.h"
 #include "formats/config.h"
 #include "formats/config_check.h"
+#include "formats/preferences.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,6 +123,60 @@ static enum sdg_result read_addition(const struct sdg_json *json, struct sdg_une
     return SDG_OK;
 }
 
+// Of each size no default is known: the blocks' tensors would have to be believed.
+static enum sdg_result read_size(const struct sdg_json *json, const char *key, int lo, int hi, int *out)
+{
+    if (!sdg_json_get(json, key))
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is missing, which self_mixer \"mamba\" needs", json->path,
+                        key);
+    return sdg_json_int(json, key, lo, hi, lo, out);
+}
+
+static enum sdg_result read_self_mixer(const struct sdg_json *json, struct sdg_mamba_sizes *out)
+{
+    static const char *const mixers[] = {"attention", "mamba"};
+    int mixer;
+    SDG_TRY(sdg_json_enum(json, "self_mixer", mixers, 2, 0, &mixer));
+    if (mixer == 0)
+        return SDG_OK;
+    SDG_TRY(read_size(json, "mamba_d_state", 1, 256, &out->d_state));
+    SDG_TRY(read_size(json, "mamba_d_conv", 2, 8, &out->d_conv));
+    return read_size(json, "mamba_expand", 1, SDG_MAMBA_INNER_MAX, &out->expand);
+}
+
+static enum sdg_result read_base_object(const struct sdg_json *json, struct sdg_base *out)
+{
+    for (const cJSON *item = json->object->child; item; item = item->next)
+        if (strcmp(item->string, "base_path") != 0 && strcmp(item->string, "base") != 0)
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %.64s is no key of it, known: base_path, base", json->path,
+                            item->string);
+    SDG_TRY(sdg_config_base_path(json, out->path));
+    if (!*out->path)
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: base_path is missing, the folder of the model's base",
+                        json->path);
+    return sdg_config_digits(json, "base", true, out->fingerprint);
+}
+
+// Named by the object of that key, or by the quantization.
+static enum sdg_result read_base(const struct sdg_json *json, struct sdg_unet_config *c)
+{
+    const struct sdg_quantization_config *q = &c->quantization;
+    const cJSON *object = sdg_json_get(json, SDG_PREFERENCES_KEY);
+    char where[600], shown[64];
+    if (!object) {
+        memcpy(c->base.path, q->base_path, sizeof c->base.path);
+        memcpy(c->base.fingerprint, q->base, sizeof c->base.fingerprint);
+        return SDG_OK;
+    }
+    snprintf(where, sizeof where, "%s: " SDG_PREFERENCES_KEY, json->path);
+    if (!cJSON_IsObject(object))
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s is %s, should be an object", where,
+                        sdg_json_show(object, shown));
+    if (q->present)
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: names a base, but so does quantization_config", where);
+    return read_base_object(&(struct sdg_json){json->log, where, object}, &c->base);
+}
+
 static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_config *c)
 {
     static const int default_channels[] = {320, 640, 1280, 1280};
@@ -147,6 +203,7 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
     SDG_TRY(
         sdg_json_each(json, "transformer_layers_per_block", 1, SDG_LAYERS_MAX, 1, c->levels, c->transformer_layers));
     SDG_TRY(read_cross_dim(json, c->levels, &c->cross_attention_dim));
+    SDG_TRY(read_self_mixer(json, &c->mamba));
     SDG_TRY(sdg_json_int(json, "norm_num_groups", 1, SDG_CHANNELS_MAX, 32, &c->norm_groups));
     SDG_TRY(sdg_json_float(json, "norm_eps", 1e-12, 1, 1e-5f, &c->norm_eps));
     SDG_TRY(sdg_json_bool(json, "use_linear_projection", false, &c->linear_projection));
@@ -154,7 +211,8 @@ static enum sdg_result read_unet(const struct sdg_json *json, struct sdg_unet_co
     SDG_TRY(sdg_json_float(json, "freq_shift", -16, 16, 0, &c->freq_shift));
     SDG_TRY(sdg_json_int(json, "time_cond_proj_dim", 1, SDG_CHANNELS_MAX, 0, &c->time_cond_proj_dim));
     SDG_TRY(read_addition(json, c));
-    return sdg_quantization_config_read(json, &c->quantization);
+    SDG_TRY(sdg_quantization_config_read(json, &c->quantization));
+    return read_base(json, c);
 }
 
 enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *path, const struct sdg_unet_config *c)
@@ -177,6 +235,11 @@ enum sdg_result sdg_unet_config_check(const struct sdg_log *log, const char *pat
         if (attention)
             SDG_TRY(sdg_check_divides(log, path, "attention_head_dim (the number of heads)", c->heads[i],
                                       "block_out_channels", c->channels[i]));
+        if (attention && c->mamba.expand > SDG_MAMBA_INNER_MAX / c->channels[i])
+            return sdg_fail(log, SDG_ERROR_INPUT,
+                            "%s: mamba_expand is %d, but %d times the %d of block_out_channels are more than %d "
+                            "channels",
+                            path, c->mamba.expand, c->mamba.expand, c->channels[i], SDG_MAMBA_INNER_MAX);
     }
     if (c->channels[0] % 2 != 0)
         return sdg_fail(log, SDG_ERROR_INPUT,

@@ -5,7 +5,6 @@
 #include "formats/config_check.h"
 #include "formats/infer_vae.h"
 #include "formats/model_parts.h"
-#include "formats/quantized_folder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,116 +27,20 @@ enum sdg_result sdg_folder_config(const struct sdg_log *log, const char *folder,
     return SDG_OK;
 }
 
-// ---- what a quantized model takes from its base ----
-
-// Where `name`, a file or folder of a model folder, lies: here, or in the base when only that one has it.
-static enum sdg_result locate(const struct sdg_log *log, const struct sdg_model *model, const char *name, char **out)
-{
-    char *path = sdg_path_join(log, model->path, name);
-    if (!path)
-        return SDG_ERROR_MEMORY;
-    if (model->base_path && sdg_path_kind(path) == SDG_PATH_MISSING) {
-        sdg_free(path);
-        path = sdg_path_join(log, model->base_path, name);
-    }
-    *out = path;
-    return path ? SDG_OK : SDG_ERROR_MEMORY;
-}
-
-static enum sdg_result read_unet_config(const struct sdg_log *log, const char *folder, struct sdg_unet_config *out)
-{
-    char *path, *text;
-    SDG_TRY(sdg_folder_config(log, folder, &path, &text));
-    enum sdg_result result = sdg_unet_config_parse(log, path, text, out);
-    sdg_free(text);
-    sdg_free(path);
-    return result;
-}
-
-// The base has to be a full-precision model: chains of bases, and loops, end here.
-static enum sdg_result check_base(const struct sdg_log *log, const struct sdg_model *model, const char *unet,
-                                  const char *base)
-{
-    struct sdg_unet_config config;
-    const char *named = model->unet_config.quantization.base_path;
-    if (sdg_path_kind(base) != SDG_PATH_FOLDER || sdg_path_kind(unet) != SDG_PATH_FOLDER)
-        return sdg_fail(
-            log, SDG_ERROR_INPUT,
-            "%s: stores only what differs from the model \"%s\" (base_path in unet/config.json), but %s is no model "
-            "folder: put that model there, or correct base_path",
-            model->path, named, base);
-    SDG_TRY(read_unet_config(log, unet, &config));
-    if (config.quantization.present)
-        return sdg_fail(
-            log, SDG_ERROR_INPUT,
-            "%s: base_path \"%s\" (unet/config.json) leads to %s, which is quantized itself (%s), not a full-precision "
-            "model",
-            model->path, named, base, config.quantization.scheme);
-    return SDG_OK;
-}
-
-static enum sdg_result find_base(const struct sdg_log *log, struct sdg_model *model)
-{
-    const char *named = model->unet_config.quantization.base_path;
-    if (!*named)
-        return SDG_OK;
-    char *base = *named == '/' ? sdg_strdup(log, named) : sdg_path_join(log, model->path, named);
-    char *unet = base ? sdg_path_join(log, base, "unet") : NULL;
-    enum sdg_result result = unet ? check_base(log, model, unet, base) : SDG_ERROR_MEMORY;
-    sdg_free(unet);
-    if (result == SDG_OK)
-        model->base_path = base;
-    else
-        sdg_free(base);
-    return result;
-}
-
-// The file's own tensors over those of its base, if it has one.
-static enum sdg_result finish_quantized(const struct sdg_log *log, struct sdg_model *model)
-{
-    struct sdg_tensors *base = NULL;
-    char *config = sdg_path_join(log, model->path, SDG_QUANTIZED_CONFIG_FILE),
-         *folder = model->base_path ? sdg_path_join(log, model->base_path, "unet") : NULL;
-    enum sdg_result result = config && (folder || !model->base_path) ? SDG_OK : SDG_ERROR_MEMORY;
-    if (result == SDG_OK && folder)
-        result = sdg_folder_weights(log, folder, SDG_PART_UNET, model->no_mmap, &base);
-    if (result == SDG_OK)
-        result = sdg_quantized_finish(log, &model->unet_config.quantization, config, model->unet, &base);
-    sdg_tensors_destroy(&base);
-    sdg_free(folder);
-    sdg_free(config);
-    return result;
-}
-
 // ---- components ----
-
-// Its configuration comes first, since it says where the rest of a quantized model is.
-static enum sdg_result open_unet(const struct sdg_log *log, struct sdg_model *model)
-{
-    char *folder = sdg_path_join(log, model->path, "unet");
-    if (!folder)
-        return SDG_ERROR_MEMORY;
-    enum sdg_result result = read_unet_config(log, folder, &model->unet_config);
-    if (result == SDG_OK)
-        result = find_base(log, model);
-    if (result == SDG_OK)
-        result = sdg_folder_weights(log, folder, SDG_PART_UNET, model->no_mmap, &model->unet);
-    sdg_free(folder);
-    return result == SDG_OK && model->unet_config.quantization.present ? finish_quantized(log, model) : result;
-}
 
 static enum sdg_result open_component(const struct sdg_log *log, struct sdg_model *model, const char *name,
                                       enum sdg_part part, int which)
 {
     char *folder = NULL, *path = NULL, *text = NULL;
     struct sdg_tensors **tensors = part == SDG_PART_VAE ? &model->vae : &model->text[which];
-    SDG_TRY(locate(log, model, name, &folder));
+    SDG_TRY(sdg_folder_component(log, model, name, &folder));
     enum sdg_result result = sdg_folder_config(log, folder, &path, &text);
     if (result == SDG_OK)
         result = part == SDG_PART_VAE ? sdg_vae_config_parse(log, path, text, &model->vae_config)
                                       : sdg_text_config_parse(log, path, text, &model->text_config[which]);
     if (result == SDG_OK)
-        result = sdg_folder_weights(log, folder, part, model->no_mmap, tensors);
+        result = sdg_folder_part(log, model, name, part, tensors);
     // The second encoder is of the class with a projection, whether or not its configuration names it.
     const struct sdg_tensor *projection =
         result == SDG_OK && which == 1 ? sdg_tensors_find(*tensors, "text_projection.weight") : NULL;
@@ -157,7 +60,7 @@ static enum sdg_result read_replaced_vae(const struct sdg_log *log, struct sdg_m
     char *folder = NULL, *path = NULL, *text = NULL;
     struct sdg_vae_config own = {0};
     model->vae_config = sdg_default_vae_config(model->text_encoders);
-    SDG_TRY(locate(log, model, "vae", &folder));
+    SDG_TRY(sdg_folder_component(log, model, "vae", &folder));
     if (sdg_folder_config(NULL, folder, &path, &text) == SDG_OK &&
         sdg_vae_config_parse(NULL, path, text, &own) == SDG_OK && !own.tiny)
         model->vae_config = own;
@@ -172,7 +75,7 @@ static enum sdg_result open_vae(const struct sdg_log *log, struct sdg_model *mod
     char *folder = NULL;
     if (model->vae_path)
         return read_replaced_vae(log, model);
-    SDG_TRY(locate(log, model, "vae", &folder));
+    SDG_TRY(sdg_folder_locate(log, model, "vae", &folder));
     enum sdg_result result = SDG_OK;
     if (sdg_path_kind(folder) == SDG_PATH_MISSING)
         result =
@@ -189,7 +92,7 @@ static enum sdg_result open_scheduler(const struct sdg_log *log, struct sdg_mode
 {
     char *path = NULL, *text = NULL;
     enum sdg_result result = SDG_OK;
-    SDG_TRY(locate(log, model, "scheduler/scheduler_config.json", &path));
+    SDG_TRY(sdg_folder_locate(log, model, "scheduler/scheduler_config.json", &path));
     sdg_scheduler_config_default(&model->scheduler);
     if (sdg_path_kind(path) != SDG_PATH_MISSING) {
         result = sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text);
@@ -205,7 +108,7 @@ static enum sdg_result open_scheduler(const struct sdg_log *log, struct sdg_mode
 static enum sdg_result open_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
 {
     char *folder = NULL;
-    SDG_TRY(locate(log, model, i ? "tokenizer_2" : "tokenizer", &folder));
+    SDG_TRY(sdg_folder_locate(log, model, i ? "tokenizer_2" : "tokenizer", &folder));
     enum sdg_result result = sdg_find_folder_tokenizer(log, model, i, folder);
     sdg_free(folder);
     return result;
@@ -302,7 +205,7 @@ static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *m
 static enum sdg_result has(const struct sdg_log *log, const struct sdg_model *model, const char *name, bool *there)
 {
     char *path;
-    SDG_TRY(locate(log, model, name, &path));
+    SDG_TRY(sdg_folder_locate(log, model, name, &path));
     *there = sdg_path_kind(path) == SDG_PATH_FILE;
     sdg_free(path);
     return SDG_OK;
@@ -339,20 +242,17 @@ static enum sdg_result open_own_index(const struct sdg_log *log, struct sdg_mode
 static enum sdg_result open_base_index(const struct sdg_log *log, struct sdg_model *model)
 {
     char *index;
-    SDG_TRY(locate(log, model, "model_index.json", &index));
+    SDG_TRY(sdg_folder_locate(log, model, "model_index.json", &index));
     enum sdg_result result =
         sdg_path_kind(index) != SDG_PATH_MISSING ? read_index(log, model, index) : guess_index(log, model);
     sdg_free(index);
     return result;
 }
 
-// An index without preferences has those of the base.
-static enum sdg_result inherit_preferences(const struct sdg_log *log, struct sdg_model *model)
+static enum sdg_result read_preferences_of(const struct sdg_log *log, struct sdg_model *model, const char *base)
 {
     struct sdg_json json;
-    if (model->preferences.given || !model->base_path)
-        return SDG_OK;
-    char *path = sdg_path_join(log, model->base_path, "model_index.json");
+    char *path = sdg_path_join(log, base, "model_index.json");
     if (!path)
         return SDG_ERROR_MEMORY;
     const bool there = sdg_path_kind(path) != SDG_PATH_MISSING;
@@ -365,12 +265,20 @@ static enum sdg_result inherit_preferences(const struct sdg_log *log, struct sdg
     return result;
 }
 
+// An index without preferences has those of the base.
+static enum sdg_result inherit_preferences(const struct sdg_log *log, struct sdg_model *model)
+{
+    for (int i = 0; i < model->base_count && !model->preferences.given; i++)
+        SDG_TRY(read_preferences_of(log, model, model->bases[i]));
+    return SDG_OK;
+}
+
 // Pictures are the same without this file.
 static enum sdg_result find_known_words(const struct sdg_log *log, struct sdg_model *model)
 {
     if (!*model->preferences.known_words)
         return SDG_OK;
-    SDG_TRY(locate(log, model, model->preferences.known_words, &model->known_words));
+    SDG_TRY(sdg_folder_locate(log, model, model->preferences.known_words, &model->known_words));
     if (sdg_path_kind(model->known_words) == SDG_PATH_FILE)
         return SDG_OK;
     sdg_say(log, SDG_LOG_WARNING,
@@ -393,7 +301,7 @@ enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *mod
 {
     bool index;
     SDG_TRY(open_own_index(log, model, &index));
-    SDG_TRY(open_unet(log, model));
+    SDG_TRY(sdg_folder_unet(log, model));
     if (!index)
         SDG_TRY(open_base_index(log, model));
     SDG_TRY(inherit_preferences(log, model));

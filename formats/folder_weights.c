@@ -78,6 +78,7 @@ static const char *const endings[] = {".safetensors", ".fp16.safetensors", ".saf
 struct present {
     const struct sdg_log *log;
     const char *name;     // of `names`
+    bool any_name;        // every safetensors file counts as a variant
     char *variant;        // NAME.VARIANT.safetensors or its list of shards
     int variants, unread; // how many of each
     char listed[200];     // names of variants, and of other files with weights
@@ -92,6 +93,8 @@ static void list(struct present *p, const char *name)
 // NAME.VARIANT.safetensors, but no shard; NAME.safetensors.index.VARIANT.json.
 static bool is_variant(const struct present *p, const char *file)
 {
+    if (p->any_name && ends(file, ".safetensors"))
+        return true;
     if (!starts(file, p->name) || file[strlen(p->name)] != '.')
         return false;
     const char *rest = file + strlen(p->name);
@@ -128,6 +131,9 @@ static enum sdg_result add_present(void *user, const char *file)
 
 static enum sdg_result no_weights(const struct sdg_log *log, const char *folder, const struct present *p)
 {
+    if (p->variants && p->any_name)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: one safetensors file should hold the differences, but there are %s",
+                        folder, p->listed);
     if (p->variants)
         return sdg_fail(log, SDG_ERROR_INPUT,
                         "%s: has no %s.safetensors, but several variants: %s; give the wanted one that name", folder,
@@ -144,27 +150,32 @@ static enum sdg_result no_weights(const struct sdg_log *log, const char *folder,
                     p->listed);
 }
 
-// Where the usual names are missing: the only variant there is.
-static enum sdg_result find_variant(const struct sdg_log *log, const char *folder, const char *name, char **out)
+// Where the usual names are missing: the only variant there is. Of differences it may have any name; *out stays NULL
+// where there are none.
+static enum sdg_result find_variant(const struct sdg_log *log, const char *folder, const char *name, bool differences,
+                                    char **out)
 {
-    struct present p = {.log = log, .name = name};
+    struct present p = {.log = log, .name = name, .any_name = differences};
     *out = NULL;
     if (sdg_path_kind(folder) != SDG_PATH_FOLDER)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such folder, but a model needs it", folder);
     enum sdg_result result = sdg_folder_list(log, folder, add_present, &p);
+    if (result == SDG_OK && differences && !p.variants && !p.unread)
+        return SDG_OK;
     if (result == SDG_OK && p.variants != 1)
         result = no_weights(log, folder, &p);
     if (result == SDG_OK) {
         *out = sdg_path_join(log, folder, p.variant);
         result = *out ? SDG_OK : SDG_ERROR_MEMORY;
     }
-    if (result == SDG_OK)
+    if (result == SDG_OK && !differences)
         sdg_say(log, SDG_LOG_INFO, "%s: the only weights there, taken", *out);
     sdg_free(p.variant);
     return result;
 }
 
-static enum sdg_result find_weights(const struct sdg_log *log, const char *folder, const char *name, char **out)
+static enum sdg_result find_weights(const struct sdg_log *log, const char *folder, const char *name, bool differences,
+                                    char **out)
 {
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         char file[64];
@@ -178,33 +189,45 @@ static enum sdg_result find_weights(const struct sdg_log *log, const char *folde
         }
         sdg_free(path);
     }
-    return find_variant(log, folder, name, out);
+    return find_variant(log, folder, name, differences, out);
 }
 
 static enum sdg_result fill_view(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
-                                 enum sdg_part part, bool copy)
+                                 const char *path, enum sdg_part part, bool copy)
 {
-    char *path;
-    SDG_TRY(find_weights(log, folder, names[part == SDG_PART_TEXT], &path));
     const bool sharded = strstr(sdg_path_name(path), ".index.") != NULL;
-    const enum sdg_result result =
-        sharded ? add_shards(log, view, folder, path, part, copy) : add_source(log, view, path, part, copy);
+    return sharded ? add_shards(log, view, folder, path, part, copy) : add_source(log, view, path, part, copy);
+}
+
+static enum sdg_result open_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool differences,
+                                    bool copy, struct sdg_tensors **out)
+{
+    struct sdg_tensors *view = NULL;
+    char *path;
+    *out = NULL;
+    SDG_TRY(find_weights(log, folder, names[part == SDG_PART_TEXT], differences, &path));
+    if (!path)
+        return SDG_OK;
+    enum sdg_result result = sdg_tensors_new(log, folder, &view);
+    if (result == SDG_OK)
+        result = fill_view(log, view, folder, path, part, copy);
+    if (result == SDG_OK)
+        result = sdg_tensors_finish(log, view);
     sdg_free(path);
+    if (result != SDG_OK)
+        sdg_tensors_destroy(&view);
+    *out = view;
     return result;
 }
 
 enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
                                    struct sdg_tensors **out)
 {
-    struct sdg_tensors *view = NULL;
-    SDG_TRY(sdg_tensors_new(log, folder, &view));
-    enum sdg_result result = fill_view(log, view, folder, part, copy);
-    if (result == SDG_OK)
-        result = sdg_tensors_finish(log, view);
-    if (result != SDG_OK) {
-        sdg_tensors_destroy(&view);
-        return result;
-    }
-    *out = view;
-    return SDG_OK;
+    return open_weights(log, folder, part, false, copy, out);
+}
+
+enum sdg_result sdg_folder_differences(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
+                                       struct sdg_tensors **out)
+{
+    return open_weights(log, folder, part, true, copy, out);
 }

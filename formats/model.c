@@ -182,7 +182,8 @@ void sdg_model_close(struct sdg_model **handle)
     sdg_model_drop_tokenizers(model);
     sdg_free(model->tokenizer_path);
     sdg_free(model->known_words);
-    sdg_free(model->base_path);
+    for (int i = 0; i < model->base_count; i++)
+        sdg_free(model->bases[i]);
     sdg_free(model->vae_path);
     sdg_free(model->path);
     sdg_free(model);

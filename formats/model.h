@@ -11,12 +11,15 @@
 #include "formats/tensors.h"
 #include "formats/tokenizer_files.h"
 
+enum { SDG_BASES_MAX = 4 };
+
 enum sdg_model_kind { SDG_MODEL_SD, SDG_MODEL_SDXL, SDG_MODEL_LCM, SDG_MODEL_INPAINT };
 
 struct sdg_model {
     char *path;
-    // folder of the full-precision model that a quantized one takes the rest from; else NULL
-    char *base_path;
+    // Folders of full-precision models that what this one lacks comes from: its base, that one's base, and so on
+    char *bases[SDG_BASES_MAX];
+    int base_count;
     // the autoencoder that was named in place of the model's own; else NULL
     char *vae_path;
     bool single_file;

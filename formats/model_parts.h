@@ -15,6 +15,22 @@ enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model
 enum sdg_result sdg_folder_config(const struct sdg_log *log, const char *folder, char **path, char **text);
 enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
                                    struct sdg_tensors **out);
+// The same of a folder of differences: whichever safetensors file is the only one may have any name; *out is NULL where
+// there are no weights at all.
+enum sdg_result sdg_folder_differences(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
+                                       struct sdg_tensors **out);
+// Where `name`, a file or folder of a model folder whose bases are known, lies: in the first of these folders that has
+// it, or else would in the last. *out is a new string.
+enum sdg_result sdg_folder_locate(const struct sdg_log *log, const struct sdg_model *model, const char *name,
+                                  char **out);
+// The folder of a component whose configuration counts, likewise.
+enum sdg_result sdg_folder_component(const struct sdg_log *log, const struct sdg_model *model, const char *name,
+                                     char **out);
+// Reads unet/config.json and opens the UNet: finds the model's bases, compares fingerprints.
+enum sdg_result sdg_folder_unet(const struct sdg_log *log, struct sdg_model *model);
+// The weights of component `name`: those of the model's own folder over those of its bases, which are known.
+enum sdg_result sdg_folder_part(const struct sdg_log *log, const struct sdg_model *model, const char *name,
+                                enum sdg_part part, struct sdg_tensors **out);
 // One part of an original checkpoint as a view under diffusers' names; `prefix` stands before the part's own.
 enum sdg_result sdg_ldm_open(const struct sdg_log *log, struct sdg_source *source, enum sdg_part part,
                              const char *prefix, const struct sdg_ldm_layout *layout, struct sdg_tensors **out);

@@ -40,8 +40,8 @@ static enum sdg_result read_bits(const struct sdg_json *json, struct sdg_quantiz
 {
     int weight, activation;
     SDG_TRY(sdg_json_int(json, "weight_bits", 0, 1 << 20, 0, &weight));
-    if (weight != 4 && weight != 8)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: weight_bits is %d, should be 4 or 8", json->path, weight);
+    if (weight != 4 && weight != 6 && weight != 8)
+        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: weight_bits is %d, should be 4, 6 or 8", json->path, weight);
     SDG_TRY(sdg_json_int(json, "activation_bits", 0, 1 << 20, 0, &activation));
     if ((activation < 2 || activation > 8) && activation != SDG_FLOAT_BITS)
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: activation_bits is %d, should be 2 to 8, or %d for none",
@@ -91,33 +91,6 @@ static enum sdg_result read_seed(const struct sdg_json *json, int64_t *out)
     return SDG_OK;
 }
 
-static enum sdg_result read_digits(const struct sdg_json *json, const char *key, bool needed, char out[static 17])
-{
-    const char *text;
-    SDG_TRY(sdg_json_string(json, key, "", &text));
-    size_t length = strlen(text);
-    bool good = length == 16 && strspn(text, "0123456789abcdef") == 16;
-    if (!good && (length || needed))
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is \"%.40s\", should be 16 hexadecimal digits", json->path,
-                        key, text);
-    memcpy(out, text, length + 1);
-    return SDG_OK;
-}
-
-static enum sdg_result read_base_path(const struct sdg_json *json, struct sdg_quantization_config *q)
-{
-    const char *path;
-    SDG_TRY(sdg_json_string(json, "base_path", "", &path));
-    if (!*path && sdg_json_get(json, "base_path"))
-        return sdg_fail(json->log, SDG_ERROR_INPUT,
-                        "%s: base_path is empty, should be the folder of the full-precision model", json->path);
-    if (strlen(path) >= sizeof q->base_path)
-        return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: base_path has %zu bytes, at most %zu are read", json->path,
-                        strlen(path), sizeof q->base_path - 1);
-    snprintf(q->base_path, sizeof q->base_path, "%s", path);
-    return SDG_OK;
-}
-
 static enum sdg_result read_config(const struct sdg_json *json, struct sdg_quantization_config *q)
 {
     int rounding;
@@ -127,10 +100,10 @@ static enum sdg_result read_config(const struct sdg_json *json, struct sdg_quant
     snprintf(q->weight_rounding, sizeof q->weight_rounding, "%s", roundings[rounding]);
     SDG_TRY(read_seed(json, &q->seed));
     bool from_statistics = strcmp(q->rule, "none") != 0 && strcmp(q->rule, "dynamic") != 0;
-    SDG_TRY(read_digits(json, "statistics", from_statistics, q->statistics));
-    SDG_TRY(read_digits(json, "base", true, q->base));
-    SDG_TRY(read_digits(json, "fingerprint", true, q->fingerprint));
-    SDG_TRY(read_base_path(json, q));
+    SDG_TRY(sdg_config_digits(json, "statistics", from_statistics, q->statistics));
+    SDG_TRY(sdg_config_digits(json, "base", true, q->base));
+    SDG_TRY(sdg_config_digits(json, "fingerprint", true, q->fingerprint));
+    SDG_TRY(sdg_config_base_path(json, q->base_path));
     SDG_TRY(sdg_json_int(json, "static_sites", 0, MOST_SITES, 0, &q->static_sites));
     SDG_TRY(sdg_json_bool(json, "corrected", false, &q->corrected));
     q->present = true;

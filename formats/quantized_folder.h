@@ -7,12 +7,18 @@
 //                            sdg_pack4 makes them; absent from files that say that codes are rounded: the codes of the
 //                            base's weights, each the nearest
 //     OP.weight_scale        f32 [O]; where activations stay float also [O, G], a scale per group of inputs
-//     SITE.input_scale       f32 [1000] over t = 0..999, or [1]; or with a scale for each token [1000, tokens] or
-//                            [1, tokens], where only linear layers and 1x1 convolutions read the site: such a model
-//                            draws pictures of the one size that has so many tokens there. Absent under the dynamic
-//                            rule
-//     SITE.input_zero_point  s32, the same shape, SiLU sites only: round(0.2785 / scale), at most the highest code
-// Scales are finite and 2^-120 or more (sdg_stored_check_scales). Metadata:
+//     SITE.input_scale       f32 [1000] over t = 0..999, or [1]. Absent under the dynamic rule. Or with an interval for
+//                            each token, where only linear layers and 1x1 convolutions read the site: [1, H, W] of the
+//                            H x W grid of tokens, or [T, H, W] at the timesteps of interval_timesteps; such codes are
+//                            0 .. 2^bits - 1. The model then is one for pictures of one size
+//     SITE.input_zero_point  s32, the same shape. SiLU sites: round(0.2785 / scale), at most the highest code. Of
+//                            tokens: any code. Others have none
+//     SITE.input_scale_time  f32 [1000]: what scales of [1, H, W] are multiplied with at t = 0..999; absent: 1
+//     SITE.input_smoothing   f32 [C]: what each channel is multiplied with before it becomes codes, finite, > 0, its
+//                            inverse being in the weights; absent: 1
+//     interval_timesteps     f32 [T], T >= 2: ascending, of all tables [T, H, W]
+// Scales and time factors are finite and 2^-120 or more (sdg_stored_check_scales), and so is the product of both.
+// Metadata:
 //     "layers"    how many operations are quantized, so that a lost scale cannot pass for a float layer
 //     "group"     inputs per weight scale; absent: all
 //     "codes"     "rounded": see M.weight
@@ -28,6 +34,11 @@
 #define SDG_WEIGHT_SCALE_SUFFIX ".weight_scale"
 #define SDG_INPUT_SCALE_SUFFIX ".input_scale"
 #define SDG_INPUT_ZERO_POINT_SUFFIX ".input_zero_point"
+#define SDG_INPUT_SCALE_TIME_SUFFIX ".input_scale_time"
+#define SDG_INPUT_SMOOTHING_SUFFIX ".input_smoothing"
+#define SDG_INTERVAL_TIMESTEPS "interval_timesteps"
+
+enum { SDG_INTERVAL_TIMES = 1000 }; // of tables over t = 0..999
 
 #define SDG_QUANTIZED_WEIGHTS_FILE "unet/diffusion_pytorch_model.safetensors"
 #define SDG_QUANTIZED_CONFIG_FILE "unet/config.json"
@@ -60,10 +71,16 @@ enum sdg_result sdg_quantized_add_codes(struct sdg_quantized_writer *writer, con
 // OP.weight_scale; each call is one quantized layer.
 enum sdg_result sdg_quantized_add_scales(struct sdg_quantized_writer *writer, const char *op, size_t outputs,
                                          size_t groups, const float *scales);
-// SITE.input_scale and, unless `zero_points` is NULL, SITE.input_zero_point: [rows], or with `tokens` > 0 [rows,
-// tokens].
+// SITE.input_scale and, unless `zero_points` is NULL, SITE.input_zero_point: [rows].
 enum sdg_result sdg_quantized_add_interval(struct sdg_quantized_writer *writer, const char *site, size_t rows,
-                                           size_t tokens, const float *scales, const int32_t *zero_points);
+                                           const float *scales, const int32_t *zero_points);
+// Of tokens: [rows, height, width]. factors [1000] is SITE.input_scale_time, NULL = none.
+enum sdg_result sdg_quantized_add_token_intervals(struct sdg_quantized_writer *writer, const char *site, size_t rows,
+                                                  size_t height, size_t width, const float *scales,
+                                                  const int32_t *zero_points, const float *factors);
+enum sdg_result sdg_quantized_add_timesteps(struct sdg_quantized_writer *writer, const float *timesteps, size_t count);
+enum sdg_result sdg_quantized_add_smoothing(struct sdg_quantized_writer *writer, const char *site, size_t channels,
+                                            const float *multipliers);
 // A tensor that stays as it is; its name is not copied.
 enum sdg_result sdg_quantized_add_tensor(struct sdg_quantized_writer *writer, const struct sdg_tensor *tensor);
 size_t sdg_quantized_writer_bytes(const struct sdg_quantized_writer *writer); // of the tensors so far

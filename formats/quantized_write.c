@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/nibbles.h"
+#include "formats/preferences.h"
 #include "formats/quantized_parts.h"
 
 #include <stdio.h>
@@ -95,20 +96,54 @@ enum sdg_result sdg_quantized_add_scales(struct sdg_quantized_writer *w, const c
                                        .bytes = outputs * groups * sizeof *scales});
 }
 
-enum sdg_result sdg_quantized_add_interval(struct sdg_quantized_writer *w, const char *site, size_t rows, size_t tokens,
+static enum sdg_result add_vector(struct sdg_quantized_writer *w, const char *name, const char *suffix,
+                                  const float *numbers, size_t count)
+{
+    return add_new(
+        w, name, suffix,
+        (struct sdg_tensor){
+            .dtype = SDG_F32, .rank = 1, .dims = {(int64_t)count}, .data = numbers, .bytes = count * sizeof *numbers});
+}
+
+enum sdg_result sdg_quantized_add_interval(struct sdg_quantized_writer *w, const char *site, size_t rows,
                                            const float *scales, const int32_t *zero_points)
 {
-    struct sdg_tensor table = {.dtype = SDG_F32,
-                               .rank = tokens ? 2 : 1,
-                               .dims = {(int64_t)rows, (int64_t)tokens},
-                               .data = scales,
-                               .bytes = rows * (tokens ? tokens : 1) * sizeof *scales};
-    SDG_TRY(add_new(w, site, SDG_INPUT_SCALE_SUFFIX, table));
+    SDG_TRY(add_vector(w, site, SDG_INPUT_SCALE_SUFFIX, scales, rows));
     if (!zero_points)
         return SDG_OK;
+    return add_new(w, site, SDG_INPUT_ZERO_POINT_SUFFIX,
+                   (struct sdg_tensor){.dtype = SDG_S32,
+                                       .rank = 1,
+                                       .dims = {(int64_t)rows},
+                                       .data = zero_points,
+                                       .bytes = rows * sizeof *zero_points});
+}
+
+enum sdg_result sdg_quantized_add_token_intervals(struct sdg_quantized_writer *w, const char *site, size_t rows,
+                                                  size_t height, size_t width, const float *scales,
+                                                  const int32_t *zero_points, const float *factors)
+{
+    struct sdg_tensor table = {.dtype = SDG_F32,
+                               .rank = 3,
+                               .dims = {(int64_t)rows, (int64_t)height, (int64_t)width},
+                               .data = scales,
+                               .bytes = rows * height * width * sizeof *scales};
+    SDG_TRY(add_new(w, site, SDG_INPUT_SCALE_SUFFIX, table));
     table.dtype = SDG_S32;
     table.data = zero_points;
-    return add_new(w, site, SDG_INPUT_ZERO_POINT_SUFFIX, table);
+    SDG_TRY(add_new(w, site, SDG_INPUT_ZERO_POINT_SUFFIX, table));
+    return factors ? add_vector(w, site, SDG_INPUT_SCALE_TIME_SUFFIX, factors, SDG_INTERVAL_TIMES) : SDG_OK;
+}
+
+enum sdg_result sdg_quantized_add_timesteps(struct sdg_quantized_writer *w, const float *timesteps, size_t count)
+{
+    return add_vector(w, SDG_INTERVAL_TIMESTEPS, "", timesteps, count);
+}
+
+enum sdg_result sdg_quantized_add_smoothing(struct sdg_quantized_writer *w, const char *site, size_t channels,
+                                            const float *multipliers)
+{
+    return add_vector(w, site, SDG_INPUT_SMOOTHING_SUFFIX, multipliers, channels);
 }
 
 size_t sdg_quantized_writer_bytes(const struct sdg_quantized_writer *w)
@@ -184,6 +219,7 @@ static char *print_config(const struct sdg_json *base, cJSON *description)
 {
     char *text = NULL;
     cJSON *config = cJSON_Duplicate(base->object, true);
+    cJSON_DeleteItemFromObjectCaseSensitive(config, SDG_PREFERENCES_KEY); // its base; this folder has its own or none
     if (config && description && cJSON_AddItemToObject(config, SDG_QUANTIZATION_KEY, description))
         text = cJSON_Print(config);
     else

@@ -4,7 +4,23 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const sdg_interval_rule_names[SDG_INTERVAL_RULES] = {"none", "static", "table", "tdq", "dynamic"};
+const char *const sdg_interval_rule_names[SDG_INTERVAL_RULES] = {"none",    "static", "table",       "tdq",
+                                                                 "dynamic", "token",  "table-token", "tdq-token"};
+
+enum sdg_interval_rule sdg_interval_rule_over_time(enum sdg_interval_rule rule)
+{
+    switch (rule) {
+    case SDG_INTERVAL_TOKEN: return SDG_INTERVAL_STATIC;
+    case SDG_INTERVAL_TABLE_TOKEN: return SDG_INTERVAL_TABLE;
+    case SDG_INTERVAL_TDQ_TOKEN: return SDG_INTERVAL_TDQ;
+    default: return rule;
+    }
+}
+
+bool sdg_interval_rule_has_tokens(enum sdg_interval_rule rule)
+{
+    return sdg_interval_rule_over_time(rule) != rule;
+}
 
 const char *sdg_interval_rule_name(enum sdg_interval_rule rule)
 {
@@ -35,7 +51,7 @@ static bool parse(const char *name, struct sdg_scheme *s)
     const char *at = parse_bits(name, 'w', &s->weight_bits);
     if (at)
         at = parse_bits(at, 'a', &s->activation_bits);
-    if (!at || (s->weight_bits != 4 && s->weight_bits != 8 && s->weight_bits != SDG_FLOAT_BITS))
+    if (!at || (s->weight_bits != 4 && s->weight_bits != 6 && s->weight_bits != 8 && s->weight_bits != SDG_FLOAT_BITS))
         return false;
     if (s->activation_bits == SDG_FLOAT_BITS) {
         s->rule = SDG_INTERVAL_NONE;
@@ -51,8 +67,8 @@ enum sdg_result sdg_scheme_parse(const struct sdg_log *log, const char *name, st
     struct sdg_scheme scheme;
     if (!parse(name, &scheme))
         return sdg_fail(log, SDG_ERROR_USAGE,
-                        "'%.40s' is no quantization scheme; there are w8a16, w4a16, and "
-                        "{w4,w8,w16}a{2..8}-{static,table,tdq,dynamic}, "
+                        "'%.40s' is no quantization scheme; there are w8a16, w6a16, w4a16, and "
+                        "{w4,w6,w8,w16}a{2..8}-{static,table,tdq,dynamic,token,table-token,tdq-token}, "
                         "as in w8a8-tdq or w4a8-static",
                         name);
     *out = scheme;

@@ -184,6 +184,15 @@ enum sdg_result sdg_tensors_overlay(const struct sdg_log *log, struct sdg_tensor
     return SDG_OK;
 }
 
+void sdg_tensors_drop(struct sdg_tensors *tensors, bool (*is_dropped)(const char *name))
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < tensors->count; i++)
+        if (!is_dropped(tensors->tensors[i].name))
+            tensors->tensors[kept++] = tensors->tensors[i];
+    tensors->count = kept;
+}
+
 size_t sdg_tensors_count(const struct sdg_tensors *tensors)
 {
     return tensors->count;

@@ -22,6 +22,8 @@ void sdg_tensors_set_inferred(struct sdg_tensors *tensors);
 // NULL after reporting a failure.
 void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, size_t bytes);
 struct sdg_tensor *sdg_tensors_edit(struct sdg_tensors *tensors, const char *name); // NULL if absent
+// Takes tensors out of a finished view.
+void sdg_tensors_drop(struct sdg_tensors *tensors, bool (*is_dropped)(const char *name));
 enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors);
 
 #endif

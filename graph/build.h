@@ -24,6 +24,16 @@ static inline bool sdg_value_is_read(const struct sdg_value_info *v)
     return v->kind == SDG_VALUE_ACTIVATION || v->kind == SDG_VALUE_INPUT;
 }
 
+// N*H*W: the rows of the matrix that an activation is.
+static inline int64_t sdg_value_positions(const struct sdg_value_info *v)
+{
+    return v->dims[0] * v->dims[1] * v->dims[2];
+}
+
+// sdg_graph_matmul whose result has N, H and W of `like` if that has as many positions.
+sdg_value sdg_graph_matmul_like(struct sdg_graph *g, const char *name, sdg_value a, sdg_value b, bool transpose_a,
+                                bool transpose_b, sdg_value like);
+
 static inline bool sdg_same_shape(const struct sdg_value_info *a, const struct sdg_value_info *b)
 {
     return a->dims[0] == b->dims[0] && a->dims[1] == b->dims[1] && a->dims[2] == b->dims[2] && a->dims[3] == b->dims[3];

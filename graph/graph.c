@@ -337,8 +337,10 @@ static const struct {
     const char *name;
     char operands[SDG_OP_MAX_INPUTS + 1];
     enum sdg_op_result result;
+    bool for_training;
 } columns[] = {
-#define SDG_OP(name, upper, operands, result) [SDG_OP_##upper] = {#name, operands, SDG_RESULT_##result},
+#define SDG_OP(name, upper, operands, result) [SDG_OP_##upper] = {#name, operands, SDG_RESULT_##result, false},
+#define SDG_TRAINING_OP(name, upper, operands, result) [SDG_OP_##upper] = {#name, operands, SDG_RESULT_##result, true},
 #include "graph/ops.def"
 #undef SDG_OP
 };
@@ -356,6 +358,11 @@ enum sdg_operand sdg_op_operand(enum sdg_op_kind kind, int k)
 enum sdg_op_result sdg_op_result(enum sdg_op_kind kind)
 {
     return columns[kind].result;
+}
+
+bool sdg_op_is_for_training(enum sdg_op_kind kind)
+{
+    return columns[kind].for_training;
 }
 
 bool sdg_op_is_interval(const struct sdg_op *op, sdg_value v)
@@ -388,6 +395,11 @@ int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op)
     if (op->kind == SDG_OP_ATTENTION) {
         const int64_t *q = g->values[op->in[0]].dims, *k = g->values[op->in[1]].dims;
         return saturating_product((int64_t[]){q[0], q[1] * q[2], k[1] * k[2], q[3] + out->dims[3]}, 4);
+    }
+    if (op->kind == SDG_OP_MATMUL) {
+        const struct sdg_value_info *a = &g->values[op->in[0]];
+        const int64_t inner = op->u.matmul.transpose_a ? sdg_value_positions(a) : a->dims[3];
+        return saturating_product((int64_t[]){sdg_value_elements(out), inner}, 2);
     }
     if (op->kind == SDG_OP_CONV1D_CAUSAL)
         return saturating_product((int64_t[]){sdg_value_elements(out), op->u.conv1d_causal.kernel}, 2);
@@ -424,9 +436,15 @@ enum sdg_result sdg_graph_set_type(struct sdg_graph *g, enum sdg_dtype dtype)
         if (typed && sdg_dtype_is_float(v->dtype))
             v->dtype = dtype;
     }
-    for (size_t i = 0; i < g->op_count; i++)
-        if (g->ops[i].kind == SDG_OP_MEASURE_INTERVAL)
-            g->values[g->ops[i].out].dtype = SDG_F32;
+    for (size_t i = 0; i < g->op_count; i++) {
+        const struct sdg_op *op = &g->ops[i];
+        for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
+            if (sdg_op_is_interval(op, op->in[k]))
+                g->values[op->in[k]].dtype = SDG_F32;
+        if (sdg_op_is_interval(op, op->out) ||
+            (op->kind == SDG_OP_FAKE_QUANTIZE_GRADIENT && op->gradient_of == 1)) // which is as wide as what it changes
+            g->values[op->out].dtype = SDG_F32;
+    }
     return SDG_OK;
 }
 

@@ -97,6 +97,10 @@ enum sdg_unary {
     SDG_UNARY_SIGMOID,
     SDG_UNARY_SOFTPLUS,
     SDG_UNARY_AFFINE, // a * x + b   (attributes a, b)
+    // these and affine are no activations of an epilogue
+    SDG_UNARY_EXP,
+    SDG_UNARY_SQRT,       // of x < 0: NaN
+    SDG_UNARY_RECIPROCAL, // 1 / x
 };
 enum sdg_binary { SDG_BINARY_ADD, SDG_BINARY_MUL };
 
@@ -105,7 +109,7 @@ struct sdg_op {
     sdg_value in[SDG_OP_MAX_INPUTS]; // per kind, see ops.def
     sdg_value out;
     char *name; // module path: "down_blocks.0.resnets.1.conv1"; never NULL
-    // Epilogue, conv2d and linear only: out = activation(acc + bias[c] + table[row][n][c] + residual)
+    // Epilogue, conv2d, linear and matmul only: out = activation(acc + bias[c] + table[row][n][c] + residual)
     struct sdg_epilogue {
         sdg_value bias;     // weight [C]
         sdg_value table;    // row table [T, N or 1, 1, C]
@@ -138,7 +142,7 @@ struct sdg_op {
             float a, b;
         } unary;
         struct { enum sdg_binary function; } binary;
-        struct { int64_t start; } slice;                                 // channels [start, start + out.C)
+        struct { int64_t start; } slice, pad;                            // slice: channels [start, start + out.C)
         struct { int lowest, highest; } fake_quantize, measure_interval; // codes
         struct {
             int64_t start; // of x's channels
@@ -152,8 +156,26 @@ struct sdg_op {
             int64_t gate_start;       // of gate's channels
             float scale;              // of the result
             bool backward;
-        } selective_scan;
+        } selective_scan, selective_scan_gradient;
+        struct { bool transpose_a, transpose_b; } matmul;
+        struct sdg_axes { bool samples, tokens, channels; } sum;
+        // attributes of the operation whose gradient it is, where it needs them
+        struct { enum sdg_unary function; } unary_gradient;
+        struct { float eps; } layer_norm_gradient;
+        struct {
+            int heads;
+            float scale;
+            bool causal;
+        } attention_gradient;
+        struct {
+            int64_t start;
+            int kernel;
+            bool backward;
+        } conv1d_causal_gradient;
+        struct { int lowest, highest; } fake_quantize_gradient;
     } u;
+    // *_gradient: the index of the operand, of the operation named, that the result is the gradient with respect to
+    int gradient_of;
 };
 
 struct sdg_graph {
@@ -208,6 +230,7 @@ sdg_value sdg_graph_group_norm(struct sdg_graph *g, const char *name, sdg_value 
 sdg_value sdg_graph_layer_norm(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma, sdg_value beta,
                                float eps);
 sdg_value sdg_graph_unary(struct sdg_graph *g, const char *name, sdg_value x, enum sdg_unary function);
+// a x + b
 sdg_value sdg_graph_affine(struct sdg_graph *g, const char *name, sdg_value x, float a, float b);
 // y has x's shape, or 1 in N and/or in both H and W (broadcast).
 sdg_value sdg_graph_binary(struct sdg_graph *g, const char *name, enum sdg_binary function, sdg_value x, sdg_value y);
@@ -221,7 +244,7 @@ sdg_value sdg_graph_slice(struct sdg_graph *g, const char *name, sdg_value x, in
 // [N,1,T,1] s32 -> [N,1,T,C]; ids checked on writing
 sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, sdg_value tokens, sdg_value positions);
 // scale (clip(round(x / scale) + zero, lowest, highest) - zero), ties to even; interval: row table [T, tokens or 1, 1,
-// 2] or activation [1,1,1,2]. sdg_graph_smooth makes it that of x * smoothing[c].
+// 2], or activation or input [1, 1, tokens or 1, 2]. sdg_graph_smooth makes it that of x * smoothing[c].
 sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval, int lowest,
                                   int highest);
 // The codes of x (struct sdg_output_codes).
@@ -258,6 +281,43 @@ enum { SDG_HADAMARD_MOST = 4096 }; // what the least shared memory of a GPU hold
 sdg_value sdg_graph_hadamard(struct sdg_graph *g, const char *name, sdg_value x, int64_t block);
 void sdg_graph_output(struct sdg_graph *g, const char *name, sdg_value x);
 
+// ---- operations for training: `reference` and `cpu` run them, `vulkan` does not; see graph/reverse.h ----
+// The elements of a weight as an activation: vectors [1,1,1,C], others [1,1, dims[0], the rest].
+sdg_value sdg_graph_constant(struct sdg_graph *g, const char *name, sdg_value weight);
+// op(a) op(b), where a and b are matrices with a row for each of the N*H*W positions and C columns, transposed if so
+// asked. The result has a's N, H, W, or [1,1,a's C,..] of a transposed a; its channels are the columns of op(b).
+sdg_value sdg_graph_matmul(struct sdg_graph *g, const char *name, sdg_value a, sdg_value b, bool transpose_a,
+                           bool transpose_b);
+// Over all samples, all H*W tokens and/or all channels; the result has length 1 there.
+sdg_value sdg_graph_sum(struct sdg_graph *g, const char *name, sdg_value x, struct sdg_axes axes);
+// x to the shape given: where x has length 1 (in N, in both H and W, in C) it is repeated, elsewhere they agree.
+sdg_value sdg_graph_broadcast(struct sdg_graph *g, const char *name, sdg_value x, int64_t n, int64_t h, int64_t w,
+                              int64_t c);
+// `channels` channels, of which [start, start + C) are those of x and the others 0.
+sdg_value sdg_graph_pad(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t channels);
+// The gradients that are operations of their own. `grad` is d loss / d result of the operation named, in that result's
+// shape; `of` is the operand (index of in[], ops.def) that the new result is the gradient with respect to.
+// grad * f'(x); function: any but none and affine
+sdg_value sdg_graph_unary_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value grad,
+                                   enum sdg_unary function);
+// [N,H,W,2C]: with respect to x, then grad * (x - mean) / deviation, whose sum is the gradient of gamma.
+sdg_value sdg_graph_layer_norm_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma,
+                                        sdg_value grad, float eps);
+// of: 0 = q, 1 = k, 2 = v
+sdg_value sdg_graph_attention_gradient(struct sdg_graph *g, const char *name, sdg_value q, sdg_value k, sdg_value v,
+                                       sdg_value grad, int heads, float scale, bool causal, int of);
+// Of a convolution without activation, with respect to its weight: [1,1,C,K].
+sdg_value sdg_graph_conv1d_causal_gradient(struct sdg_graph *g, const char *name, sdg_value x, int64_t start,
+                                           int kernel, sdg_value grad, bool backward);
+// of 0: all that have tokens, side by side along channels: x [C], delta [C] (its bias' gradient is the sum of this),
+// all channels of bc, the scan's result y before gate and scale [C] (which is add's; D's is the sum of this times x)
+// and, where there is a gate, its channels that are read [C]. of 3: A_log, [1,1,C,S].
+sdg_value sdg_graph_selective_scan_gradient(struct sdg_graph *g, const char *name, struct sdg_scan_operands operands,
+                                            struct sdg_scan_params params, sdg_value grad, int of);
+// of 0: x; of 1: the interval, [1, 1, tokens or 1, 2] (graph/reverse.h says which derivatives)
+sdg_value sdg_graph_fake_quantize_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval,
+                                           int lowest, int highest, sdg_value grad, int of);
+
 // ---- use ----
 sdg_value sdg_graph_find(const struct sdg_graph *g, const char *name); // an input, table or output by name; 0 if absent
 static inline int64_t sdg_value_elements(const struct sdg_value_info *v)
@@ -265,6 +325,7 @@ static inline int64_t sdg_value_elements(const struct sdg_value_info *v)
     return v->dims[0] * v->dims[1] * v->dims[2] * v->dims[3];
 }
 const char *sdg_op_name(enum sdg_op_kind kind);
+bool sdg_op_is_for_training(enum sdg_op_kind kind);            // SDG_TRAINING_OP of ops.def
 enum sdg_operand sdg_op_operand(enum sdg_op_kind kind, int k); // what in[k] is, of 0 <= k < SDG_OP_MAX_INPUTS
 enum sdg_op_result sdg_op_result(enum sdg_op_kind kind);
 // True if v is an interval that the operation reads or makes; these are f32 whatever the graph's type is.
@@ -285,13 +346,9 @@ enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_v
 // weight [C]) from now on; its interval is then that of the product. Not conv2d and linear, whose weights can hold the
 // factors.
 enum sdg_result sdg_graph_smooth(struct sdg_graph *g, size_t op_index, sdg_value smoothing);
-// For rewrites: a conv1d_causal or selective_scan reads `codes` (s8 or u8, of the operand's shape) instead of the
-// activation in[operand], and computes with their values scale * (code - zero point): in[0] of the former, in[0] (x),
-// in[1] (delta), in[2] (bc) and in[6] (gate) of the latter. The state stays f32.
-enum sdg_result sdg_graph_read_codes(struct sdg_graph *g, size_t op_index, int operand, sdg_value codes,
-                                     sdg_value interval);
-// Where in[] has the interval of an operand that may be read as codes; -1 if it cannot be.
-int sdg_op_interval_of(enum sdg_op_kind kind, int operand);
+// For rewrites: a selective_scan reads `codes` (s8 or u8, of its x's shape) in place of x, and computes with their values
+// scale * (code - zero point); its state stays f32.
+enum sdg_result sdg_graph_scan_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval);
 // For rewrites: a float conv2d or linear becomes one of integers, which reads `codes` (s8 or u8, of its input's shape)
 // with their interval and weights of `weight_bits` (8 or 4) bits with scales [O]:
 //     activation(scale * weight_scale[o] * sum((code - zero point) * weight) + bias[o] + table[row][n][o] + residual)

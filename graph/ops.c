@@ -202,29 +202,39 @@ sdg_value sdg_graph_linear(struct sdg_graph *g, const char *name, sdg_value x, s
 
 // ---- attention, norms ----
 
+static bool check_attention(const struct builder *b, sdg_value q, sdg_value k, sdg_value v, int heads, float scale,
+                            bool causal)
+{
+    if (!is_activation(b, q, "query") || !is_activation(b, k, "key") || !is_activation(b, v, "value"))
+        return false;
+    const int64_t *qd = b->g->values[q].dims, *kd = b->g->values[k].dims, *vd = b->g->values[v].dims;
+    if (heads < 1 || qd[3] % heads || vd[3] % heads)
+        FAIL(b, "query %s and value %s cannot be split into %d heads", SHAPE(b, q), SHAPE(b, v), heads);
+    else if (qd[0] != kd[0] || qd[3] != kd[3])
+        FAIL(b, "query %s and key %s differ in batch or channels", SHAPE(b, q), SHAPE(b, k));
+    else if (kd[0] != vd[0] || kd[1] * kd[2] != vd[1] * vd[2])
+        FAIL(b, "key %s and value %s differ in batch or tokens", SHAPE(b, k), SHAPE(b, v));
+    else if (causal && qd[1] * qd[2] != kd[1] * kd[2])
+        FAIL(b, "causal, but query %s and key %s differ in tokens", SHAPE(b, q), SHAPE(b, k));
+    else if (!isfinite(scale))
+        FAIL(b, "scale %g is not finite", (double)scale);
+    else
+        return true;
+    return false;
+}
+
 sdg_value sdg_graph_attention(struct sdg_graph *g, const char *name, sdg_value q, sdg_value k, sdg_value v, int heads,
                               float scale, bool causal)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_ATTENTION) || !is_activation(&b, q, "query") || !is_activation(&b, k, "key") ||
-        !is_activation(&b, v, "value"))
+    if (!begin(&b, g, name, SDG_OP_ATTENTION) || !check_attention(&b, q, k, v, heads, scale, causal))
         return 0;
-    const int64_t *qd = g->values[q].dims, *kd = g->values[k].dims, *vd = g->values[v].dims;
-    if (heads < 1 || qd[3] % heads || vd[3] % heads)
-        return FAIL(&b, "query %s and value %s cannot be split into %d heads", SHAPE(&b, q), SHAPE(&b, v), heads);
-    if (qd[0] != kd[0] || qd[3] != kd[3])
-        return FAIL(&b, "query %s and key %s differ in batch or channels", SHAPE(&b, q), SHAPE(&b, k));
-    if (kd[0] != vd[0] || kd[1] * kd[2] != vd[1] * vd[2])
-        return FAIL(&b, "key %s and value %s differ in batch or tokens", SHAPE(&b, k), SHAPE(&b, v));
-    if (causal && qd[1] * qd[2] != kd[1] * kd[2])
-        return FAIL(&b, "causal, but query %s and key %s differ in tokens", SHAPE(&b, q), SHAPE(&b, k));
-    if (!isfinite(scale))
-        return FAIL(&b, "scale %g is not finite", (double)scale);
+    const int64_t *qd = g->values[q].dims;
     struct sdg_op op = {.in = {q, k, v}};
     op.u.attention.heads = heads;
     op.u.attention.scale = scale;
     op.u.attention.causal = causal;
-    return finish(&b, op, qd[0], qd[1], qd[2], vd[3]);
+    return finish(&b, op, qd[0], qd[1], qd[2], g->values[v].dims[3]);
 }
 
 static bool check_norm(const struct builder *b, sdg_value x, sdg_value gamma, sdg_value beta, float eps)
@@ -233,7 +243,8 @@ static bool check_norm(const struct builder *b, sdg_value x, sdg_value gamma, sd
         return false;
     struct sdg_shape_text shape = sdg_shape_text(&b->g->values[x]);
     int64_t channels = b->g->values[x].dims[3];
-    if (!is_vector(b, gamma, channels, "gamma", shape.text) || !is_vector(b, beta, channels, "beta", shape.text))
+    if (!is_vector(b, gamma, channels, "gamma", shape.text) ||
+        (beta && !is_vector(b, beta, channels, "beta", shape.text)))
         return false;
     if (isfinite(eps) && eps >= 0)
         return true;
@@ -245,7 +256,7 @@ sdg_value sdg_graph_group_norm(struct sdg_graph *g, const char *name, sdg_value 
                                int groups, float eps, enum sdg_unary activation)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_GROUP_NORM) || !check_norm(&b, x, gamma, beta, eps))
+    if (!begin(&b, g, name, SDG_OP_GROUP_NORM) || !is_value(&b, beta, "beta") || !check_norm(&b, x, gamma, beta, eps))
         return 0;
     if (groups < 1 || g->values[x].dims[3] % groups)
         return FAIL(&b, "the channels of input %s cannot be split into %d groups", SHAPE(&b, x), groups);
@@ -262,7 +273,7 @@ sdg_value sdg_graph_layer_norm(struct sdg_graph *g, const char *name, sdg_value 
                                float eps)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_LAYER_NORM) || !check_norm(&b, x, gamma, beta, eps))
+    if (!begin(&b, g, name, SDG_OP_LAYER_NORM) || !is_value(&b, beta, "beta") || !check_norm(&b, x, gamma, beta, eps))
         return 0;
     struct sdg_op op = {.in = {x, gamma, beta}};
     op.u.layer_norm.eps = eps;
@@ -271,12 +282,18 @@ sdg_value sdg_graph_layer_norm(struct sdg_graph *g, const char *name, sdg_value 
 
 // ---- element-wise ----
 
+// Of those without numbers of their own.
+static bool is_unary(enum sdg_unary function)
+{
+    return function != SDG_UNARY_NONE && function != SDG_UNARY_AFFINE && (unsigned)function <= SDG_UNARY_RECIPROCAL;
+}
+
 sdg_value sdg_graph_unary(struct sdg_graph *g, const char *name, sdg_value x, enum sdg_unary function)
 {
     struct builder b;
     if (!begin(&b, g, name, SDG_OP_UNARY) || !is_activation(&b, x, "input"))
         return 0;
-    if (function == SDG_UNARY_NONE || (unsigned)function >= SDG_UNARY_AFFINE)
+    if (!is_unary(function))
         return FAIL(&b, "input %s: function %d is no unary function", SHAPE(&b, x), (int)function);
     struct sdg_op op = {.in = {x}};
     op.u.unary.function = function;
@@ -421,27 +438,39 @@ static bool check_scan_weights(const struct builder *b, const struct sdg_scan_op
         (!in->delta_bias || is_vector(b, in->delta_bias, channels, "delta's bias", SHAPE(b, in->x)));
 }
 
+static bool check_scan(const struct builder *b, const struct sdg_scan_operands *in,
+                       const struct sdg_scan_params *params)
+{
+    const struct sdg_graph *g = b->g;
+    if (!is_activation(b, in->x, "input") || !same_positions(b, in->delta, in->x, "delta") ||
+        !same_positions(b, in->bc, in->x, "B and C") || !check_scan_weights(b, in) ||
+        (in->gate && !same_positions(b, in->gate, in->x, "gate")) ||
+        (in->add && !same_positions(b, in->add, in->x, "second sum")))
+        return false;
+    const int64_t channels = g->values[in->x].dims[3], states = g->values[in->a_log].dims[1];
+    const int64_t *dims[] = {g->values[in->delta].dims, in->add ? g->values[in->add].dims : NULL};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+        if (dims[i] && dims[i][3] != channels) {
+            FAIL(b, "%s %s does not have the channels of input %s", i ? "second sum" : "delta",
+                 SHAPE(b, i ? in->add : in->delta), SHAPE(b, in->x));
+            return false;
+        }
+    if (!holds_channels(b, in->bc, params->b_start, states, "B of") ||
+        !holds_channels(b, in->bc, params->c_start, states, "C of") ||
+        (in->gate && !holds_channels(b, in->gate, params->gate_start, channels, "gate")))
+        return false;
+    if (isfinite(params->scale))
+        return true;
+    FAIL(b, "scale %g is not finite", (double)params->scale);
+    return false;
+}
+
 sdg_value sdg_graph_selective_scan(struct sdg_graph *g, const char *name, struct sdg_scan_operands in,
                                    struct sdg_scan_params params)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_SELECTIVE_SCAN) || !is_activation(&b, in.x, "input") ||
-        !same_positions(&b, in.delta, in.x, "delta") || !same_positions(&b, in.bc, in.x, "B and C") ||
-        !check_scan_weights(&b, &in) || (in.gate && !same_positions(&b, in.gate, in.x, "gate")) ||
-        (in.add && !same_positions(&b, in.add, in.x, "second sum")))
+    if (!begin(&b, g, name, SDG_OP_SELECTIVE_SCAN) || !check_scan(&b, &in, &params))
         return 0;
-    const int64_t channels = g->values[in.x].dims[3], states = g->values[in.a_log].dims[1];
-    const int64_t *dims[] = {g->values[in.delta].dims, in.add ? g->values[in.add].dims : NULL};
-    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
-        if (dims[i] && dims[i][3] != channels)
-            return FAIL(&b, "%s %s does not have the channels of input %s", i ? "second sum" : "delta",
-                        SHAPE(&b, i ? in.add : in.delta), SHAPE(&b, in.x));
-    if (!holds_channels(&b, in.bc, params.b_start, states, "B of") ||
-        !holds_channels(&b, in.bc, params.c_start, states, "C of") ||
-        (in.gate && !holds_channels(&b, in.gate, params.gate_start, channels, "gate")))
-        return 0;
-    if (!isfinite(params.scale))
-        return FAIL(&b, "scale %g is not finite", (double)params.scale);
     struct sdg_op op = {.in = {in.x, in.delta, in.bc, in.a_log, in.d, in.delta_bias, in.gate, in.add}};
     op.u.selective_scan = params;
     return finish_like(&b, op, in.x);
@@ -482,6 +511,27 @@ static bool is_interval(const struct builder *b, sdg_value v, sdg_value of)
     return false;
 }
 
+// The same, or one that is learned: an input or the result of any operation, [1, 1, tokens or 1, 2].
+static bool is_learnable_interval(const struct builder *b, sdg_value v, sdg_value of)
+{
+    const struct sdg_value_info *info = v && v < b->g->value_count ? &b->g->values[v] : NULL;
+    if (!info || !sdg_value_is_read(info) || info->dtype != SDG_F32)
+        return is_interval(b, v, of);
+    const int64_t *d = info->dims, tokens = b->g->values[of].dims[1] * b->g->values[of].dims[2];
+    if (d[0] == 1 && d[1] == 1 && (d[2] == 1 || d[2] == tokens) && d[3] == 2)
+        return true;
+    FAIL(b, "interval %s is not [1, 1, tokens or 1, 2] with the tokens of %s", SHAPE(b, v), SHAPE(b, of));
+    return false;
+}
+
+static bool holds_zero_and_one(const struct builder *b, int lowest, int highest)
+{
+    if (lowest <= 0 && highest >= 1 && highest <= 1 << 20 && lowest >= -(1 << 20))
+        return true;
+    FAIL(b, "codes %d to %d do not hold 0 and 1", lowest, highest);
+    return false;
+}
+
 // True if a byte holds the codes, and they include that of 0 and one more.
 static bool are_codes(const struct builder *b, int lowest, int highest)
 {
@@ -500,10 +550,9 @@ sdg_value sdg_graph_fake_quantize(struct sdg_graph *g, const char *name, sdg_val
                                   int highest)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_FAKE_QUANTIZE) || !is_activation(&b, x, "input") || !is_interval(&b, interval, x))
+    if (!begin(&b, g, name, SDG_OP_FAKE_QUANTIZE) || !is_activation(&b, x, "input") ||
+        !is_learnable_interval(&b, interval, x) || !holds_zero_and_one(&b, lowest, highest))
         return 0;
-    if (lowest > 0 || highest < 1 || highest > 1 << 20 || lowest < -(1 << 20))
-        return FAIL(&b, "codes %d to %d do not hold 0 and 1", lowest, highest);
     struct sdg_op op = {.in = {x, interval}};
     op.u.fake_quantize.lowest = lowest;
     op.u.fake_quantize.highest = highest;
@@ -591,28 +640,17 @@ static bool are_codes_of(const struct builder *b, sdg_value codes, sdg_value of)
     return false;
 }
 
-int sdg_op_interval_of(enum sdg_op_kind kind, int operand)
-{
-    if (kind == SDG_OP_CONV1D_CAUSAL && operand == 0)
-        return 3;
-    if (kind == SDG_OP_SELECTIVE_SCAN && operand >= 0 && operand <= 2)
-        return 8 + operand;
-    return kind == SDG_OP_SELECTIVE_SCAN && operand == 6 ? 11 : -1;
-}
-
-enum sdg_result sdg_graph_read_codes(struct sdg_graph *g, size_t op_index, int operand, sdg_value codes,
-                                     sdg_value interval)
+enum sdg_result sdg_graph_scan_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval)
 {
     struct builder b;
     struct sdg_op *op = existing_op(&b, g, op_index);
     if (!op || !is_value(&b, codes, "codes") || !is_interval(&b, interval, codes))
         return sdg_graph_check(g);
-    const int at = sdg_op_interval_of(op->kind, operand);
-    if (at < 0 || !op->in[operand])
-        FAIL(&b, "operand %d of %s cannot be codes", operand, SHAPE(&b, op->out));
-    else if (are_codes_of(&b, codes, op->in[operand])) {
-        op->in[operand] = codes;
-        op->in[at] = interval;
+    if (op->kind != SDG_OP_SELECTIVE_SCAN)
+        FAIL(&b, "%s is not made of codes", SHAPE(&b, op->out));
+    else if (are_codes_of(&b, codes, op->in[0])) {
+        op->in[0] = codes;
+        op->in[8] = interval;
     }
     return sdg_graph_check(g);
 }
@@ -673,4 +711,206 @@ sdg_value sdg_graph_embed(struct sdg_graph *g, const char *name, sdg_value ids, 
         return FAIL(&b, "position table %s has fewer rows than ids %s have tokens", SHAPE(&b, positions),
                     SHAPE(&b, ids));
     return finish(&b, (struct sdg_op){.in = {ids, tokens, positions}}, i->dims[0], 1, i->dims[2], t->dims[1]);
+}
+
+// ---- for training ----
+
+sdg_value sdg_graph_constant(struct sdg_graph *g, const char *name, sdg_value weight)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_CONSTANT) || !is_weight(&b, weight, 1, "weight"))
+        return 0;
+    const struct sdg_value_info *w = &g->values[weight];
+    if (!sdg_dtype_is_float(w->dtype))
+        return FAIL(&b, "weight %s is of integers", w->name);
+    const int64_t *d = w->dims;
+    struct sdg_op op = {.in = {weight}};
+    return w->rank == 1 ? finish(&b, op, 1, 1, 1, d[0]) : finish(&b, op, 1, 1, d[0], d[1] * d[2] * d[3]);
+}
+
+// [1,1,rows,C] if `like` is 0; else positions are arranged as those of that value, of which there must be as many.
+static sdg_value matmul(struct sdg_graph *g, const char *name, sdg_value a, sdg_value b_, bool transpose_a,
+                        bool transpose_b, sdg_value like)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_MATMUL) || !is_activation(&b, a, "left factor") ||
+        !is_activation(&b, b_, "right factor"))
+        return 0;
+    const struct sdg_value_info *left = &g->values[a], *right = &g->values[b_];
+    const int64_t a_rows = sdg_value_positions(left), b_rows = sdg_value_positions(right);
+    const int64_t inner = transpose_a ? a_rows : left->dims[3], rows = transpose_a ? left->dims[3] : a_rows;
+    if (inner != (transpose_b ? right->dims[3] : b_rows))
+        return FAIL(&b, "%s%s and %s%s do not have the same inner length", SHAPE(&b, a),
+                    transpose_a ? " transposed" : "", SHAPE(&b, b_), transpose_b ? " transposed" : "");
+    int64_t d[4] = {1, 1, rows, 0};
+    if (like && sdg_value_positions(&g->values[like]) == rows)
+        memcpy(d, g->values[like].dims, sizeof d);
+    struct sdg_op op = {.in = {a, b_}};
+    op.u.matmul.transpose_a = transpose_a;
+    op.u.matmul.transpose_b = transpose_b;
+    return finish(&b, op, d[0], d[1], d[2], transpose_b ? b_rows : right->dims[3]);
+}
+
+sdg_value sdg_graph_matmul(struct sdg_graph *g, const char *name, sdg_value a, sdg_value b, bool transpose_a,
+                           bool transpose_b)
+{
+    return matmul(g, name, a, b, transpose_a, transpose_b, transpose_a ? 0 : a);
+}
+
+sdg_value sdg_graph_matmul_like(struct sdg_graph *g, const char *name, sdg_value a, sdg_value b, bool transpose_a,
+                                bool transpose_b, sdg_value like)
+{
+    return matmul(g, name, a, b, transpose_a, transpose_b, like);
+}
+
+sdg_value sdg_graph_sum(struct sdg_graph *g, const char *name, sdg_value x, struct sdg_axes axes)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_SUM) || !is_activation(&b, x, "input"))
+        return 0;
+    const int64_t *d = g->values[x].dims;
+    struct sdg_op op = {.in = {x}};
+    op.u.sum = axes;
+    return finish(&b, op, axes.samples ? 1 : d[0], axes.tokens ? 1 : d[1], axes.tokens ? 1 : d[2],
+                  axes.channels ? 1 : d[3]);
+}
+
+sdg_value sdg_graph_broadcast(struct sdg_graph *g, const char *name, sdg_value x, int64_t n, int64_t h, int64_t w,
+                              int64_t c)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_BROADCAST) || !is_activation(&b, x, "input"))
+        return 0;
+    const int64_t *d = g->values[x].dims;
+    const struct sdg_value_info shape = {.kind = SDG_VALUE_ACTIVATION, .dims = {n, h, w, c}};
+    const bool tokens = (d[1] == h && d[2] == w) || (d[1] == 1 && d[2] == 1);
+    if ((d[0] != n && d[0] != 1) || !tokens || (d[3] != c && d[3] != 1))
+        return FAIL(&b, "%s cannot be broadcast to %s", SHAPE(&b, x), sdg_shape_text(&shape).text);
+    return finish(&b, (struct sdg_op){.in = {x}}, n, h, w, c);
+}
+
+sdg_value sdg_graph_pad(struct sdg_graph *g, const char *name, sdg_value x, int64_t start, int64_t channels)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_PAD) || !is_activation(&b, x, "input"))
+        return 0;
+    const int64_t *d = g->values[x].dims;
+    if (start < 0 || start > channels || d[3] > channels - start)
+        return FAIL(&b, "%s does not fit into channels from %" PRId64 " of %" PRId64, SHAPE(&b, x), start, channels);
+    struct sdg_op op = {.in = {x}};
+    op.u.pad.start = start;
+    return finish(&b, op, d[0], d[1], d[2], channels);
+}
+
+static bool has_shape(const struct builder *b, sdg_value grad, int64_t n, int64_t h, int64_t w, int64_t c)
+{
+    const struct sdg_value_info shape = {.kind = SDG_VALUE_ACTIVATION, .dims = {n, h, w, c}};
+    if (!is_activation(b, grad, "gradient"))
+        return false;
+    if (sdg_same_shape(&b->g->values[grad], &shape))
+        return true;
+    FAIL(b, "gradient %s does not have the result's shape %s", SHAPE(b, grad), sdg_shape_text(&shape).text);
+    return false;
+}
+
+static bool has_shape_of(const struct builder *b, sdg_value grad, sdg_value x)
+{
+    const int64_t *d = b->g->values[x].dims;
+    return has_shape(b, grad, d[0], d[1], d[2], d[3]);
+}
+
+sdg_value sdg_graph_unary_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value grad,
+                                   enum sdg_unary function)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_UNARY_GRADIENT) || !is_activation(&b, x, "input") || !has_shape_of(&b, grad, x))
+        return 0;
+    if (!is_unary(function))
+        return FAIL(&b, "input %s: function %d is no unary function", SHAPE(&b, x), (int)function);
+    struct sdg_op op = {.in = {x, grad}};
+    op.u.unary_gradient.function = function;
+    return finish_like(&b, op, x);
+}
+
+sdg_value sdg_graph_layer_norm_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma,
+                                        sdg_value grad, float eps)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_LAYER_NORM_GRADIENT) || !check_norm(&b, x, gamma, 0, eps) ||
+        !has_shape_of(&b, grad, x))
+        return 0;
+    const int64_t *d = g->values[x].dims;
+    struct sdg_op op = {.in = {x, gamma, grad}};
+    op.u.layer_norm_gradient.eps = eps;
+    return finish(&b, op, d[0], d[1], d[2], 2 * d[3]);
+}
+
+sdg_value sdg_graph_attention_gradient(struct sdg_graph *g, const char *name, sdg_value q, sdg_value k, sdg_value v,
+                                       sdg_value grad, int heads, float scale, bool causal, int of)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_ATTENTION_GRADIENT) || !check_attention(&b, q, k, v, heads, scale, causal))
+        return 0;
+    const int64_t *qd = g->values[q].dims;
+    if (!has_shape(&b, grad, qd[0], qd[1], qd[2], g->values[v].dims[3]))
+        return 0;
+    if (of < 0 || of > 2)
+        return FAIL(&b, "operand %d is not one of three", of);
+    struct sdg_op op = {.in = {q, k, v, grad}, .gradient_of = of};
+    op.u.attention_gradient.heads = heads;
+    op.u.attention_gradient.scale = scale;
+    op.u.attention_gradient.causal = causal;
+    return finish_like(&b, op, op.in[of]);
+}
+
+sdg_value sdg_graph_conv1d_causal_gradient(struct sdg_graph *g, const char *name, sdg_value x, int64_t start,
+                                           int kernel, sdg_value grad, bool backward)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_CONV1D_CAUSAL_GRADIENT) || !is_activation(&b, x, "input") ||
+        !same_positions(&b, grad, x, "gradient") || !holds_channels(&b, x, start, g->values[grad].dims[3], "input"))
+        return 0;
+    if (kernel < 2 || kernel > 8)
+        return FAIL(&b, "kernel %d is not 2 to 8", kernel);
+    struct sdg_op op = {.in = {x, grad}, .gradient_of = 1};
+    op.u.conv1d_causal_gradient.start = start;
+    op.u.conv1d_causal_gradient.kernel = kernel;
+    op.u.conv1d_causal_gradient.backward = backward;
+    return finish(&b, op, 1, 1, g->values[grad].dims[3], kernel);
+}
+
+sdg_value sdg_graph_selective_scan_gradient(struct sdg_graph *g, const char *name, struct sdg_scan_operands in,
+                                            struct sdg_scan_params params, sdg_value grad, int of)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_SELECTIVE_SCAN_GRADIENT) || !check_scan(&b, &in, &params) ||
+        !has_shape_of(&b, grad, in.x))
+        return 0;
+    if (of != 0 && of != 3)
+        return FAIL(&b, "operand %d is neither 0 nor that of A_log", of);
+    const int64_t *d = g->values[in.x].dims;
+    struct sdg_op op = {.in = {in.x, in.delta, in.bc, in.a_log, in.d, in.delta_bias, in.gate, in.add, grad},
+                        .gradient_of = of};
+    op.u.selective_scan_gradient = params;
+    if (of == 3)
+        return finish(&b, op, 1, 1, d[3], g->values[in.a_log].dims[1]);
+    return finish(&b, op, d[0], d[1], d[2], (in.gate ? 4 : 3) * d[3] + g->values[in.bc].dims[3]);
+}
+
+sdg_value sdg_graph_fake_quantize_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value interval,
+                                           int lowest, int highest, sdg_value grad, int of)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_FAKE_QUANTIZE_GRADIENT) || !is_activation(&b, x, "input") ||
+        !is_learnable_interval(&b, interval, x) || !holds_zero_and_one(&b, lowest, highest) ||
+        !has_shape_of(&b, grad, x))
+        return 0;
+    if (of != 0 && of != 1)
+        return FAIL(&b, "operand %d is neither 0 nor 1", of);
+    const struct sdg_value_info *i = &g->values[interval];
+    struct sdg_op op = {.in = {x, interval, grad}, .gradient_of = of};
+    op.u.fake_quantize_gradient.lowest = lowest;
+    op.u.fake_quantize_gradient.highest = highest;
+    return of == 0 ? finish_like(&b, op, x)
+                   : finish(&b, op, 1, 1, i->kind == SDG_VALUE_TABLE ? i->dims[1] : i->dims[2], 2);
 }

@@ -37,6 +37,9 @@ static const char *unary_name(enum sdg_unary function)
         [SDG_UNARY_SIGMOID] = "sigmoid",
         [SDG_UNARY_SOFTPLUS] = "softplus",
         [SDG_UNARY_AFFINE] = "affine",
+        [SDG_UNARY_EXP] = "exp",
+        [SDG_UNARY_SQRT] = "sqrt",
+        [SDG_UNARY_RECIPROCAL] = "reciprocal",
     };
     return (size_t)function < sizeof names / sizeof *names ? names[function] : "unknown";
 }
@@ -79,6 +82,19 @@ static void append_attributes(struct line *line, const struct sdg_op *op)
         break;
     case SDG_OP_HADAMARD: append(line, " block %" PRId64, op->u.hadamard.block); break;
     case SDG_OP_SLICE: append(line, " from %" PRId64, op->u.slice.start); break;
+    case SDG_OP_PAD: append(line, " from %" PRId64, op->u.pad.start); break;
+    case SDG_OP_MATMUL:
+        append(line, "%s%s", op->u.matmul.transpose_a ? " left transposed" : "",
+               op->u.matmul.transpose_b ? " right transposed" : "");
+        break;
+    case SDG_OP_SUM:
+        append(line, " over%s%s%s", op->u.sum.samples ? " samples" : "", op->u.sum.tokens ? " tokens" : "",
+               op->u.sum.channels ? " channels" : "");
+        break;
+    case SDG_OP_UNARY_GRADIENT: append(line, " of %s", unary_name(op->u.unary_gradient.function)); break;
+    case SDG_OP_ATTENTION_GRADIENT:
+    case SDG_OP_SELECTIVE_SCAN_GRADIENT:
+    case SDG_OP_FAKE_QUANTIZE_GRADIENT: append(line, " of operand %d", op->gradient_of); break;
     default: break;
     }
 }

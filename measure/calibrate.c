@@ -13,18 +13,26 @@
 #include "pipeline/template.h"
 #include "quant/layer_hessians.h"
 #include "quant/sites.h"
+#include "quant/smoothing.h"
 #include "quant/statistics.h"
 #include "text/tokenizer.h"
 
 #include <math.h>
+#include <regex.h>
 #include <stdio.h>
 #include <string.h>
+
+// Inputs of the linear layers in Mamba blocks: their scan has a fixed order, and what its layers see depends on the
+// place in it (PTQ4VM, arXiv 2412.20386, section 3).
+static const char mamba_sites[] = "\\.mamba\\.";
 
 struct observed {
     size_t index; // in the statistics; they are sorted anew by every write
     enum sdg_site_kind kind;
     size_t channels;
     size_t elements;                    // of the whole batch
+    size_t height, width;               // of its tokens, if they are kept apart; else 0
+    float *smoothing;                   // [channels]; NULL: none
     char name[SDG_OBSERVED_NAME_BYTES]; // "site:NAME"
 };
 
@@ -38,6 +46,9 @@ struct collector {
     struct sdg_moments *moments; // NULL: no Hessians are wanted
     size_t prompt;
     bool for_statistics, for_moments; // which of both lacks this prompt
+    regex_t tokens;                   // matches the sites whose tokens are kept apart
+    bool tokens_wanted;
+    struct sdg_statistics *smooth; // statistics to smooth by; NULL: none
 };
 
 // ---- the rewrite, and what is read after each run ----
@@ -68,6 +79,51 @@ static enum sdg_result observe(void *user, struct sdg_program *program, int call
     return sdg_moments_add(&c->p->log, pool, c->moments);
 }
 
+static bool keeps_tokens(const struct collector *c, const struct sdg_graph *graph, const struct sdg_site *site)
+{
+    return c->tokens_wanted && regexec(&c->tokens, site->name, 0, NULL, 0) == 0 &&
+        sdg_site_is_by_token(graph, site->value);
+}
+
+// From the statistics that the caller wants to smooth by, and the weights that read the site.
+static enum sdg_result make_smoothing(const struct collector *c, const struct sdg_graph *graph,
+                                      const struct sdg_site *site, struct observed *s)
+{
+    const struct sdg_site_statistics *seen = sdg_statistics_find(c->smooth, site->name);
+    if (!seen || seen->channels != s->channels || seen->smoothing)
+        return sdg_fail(&c->p->log, SDG_ERROR_INPUT, "%s: has no statistics of %s, with %zu channels and not smoothed",
+                        c->params->smooth, site->name, s->channels);
+    s->smoothing = sdg_alloc(&c->p->log, s->channels, 3 * sizeof *s->smoothing, "smoothing");
+    if (!s->smoothing)
+        return SDG_ERROR_MEMORY;
+    float *amax = s->smoothing + s->channels, *wmax = amax + s->channels;
+    for (size_t r = 0; r < c->smooth->info.rows; r++)
+        for (size_t k = 0; k < s->channels; k++)
+            amax[k] = fmaxf(amax[k], seen->largest[r * s->channels + k]);
+    SDG_TRY(sdg_smoothing_weights(&c->p->log, graph, site->value, c->p->model->unet, wmax));
+    sdg_smoothing_make(amax, wmax, s->channels, c->params->smooth_alpha.given ? c->params->smooth_alpha.value : 0.5,
+                       s->smoothing);
+    return SDG_OK;
+}
+
+static enum sdg_result open_smooth(struct collector *c)
+{
+    char model[17];
+    if (!c->params->smooth)
+        return SDG_OK;
+    const struct sdg_number alpha = c->params->smooth_alpha;
+    if (alpha.given && !(alpha.value >= 0 && alpha.value <= 1))
+        return sdg_fail(&c->p->log, SDG_ERROR_USAGE, "alpha of smoothing is %g, should be 0 to 1", alpha.value);
+    SDG_TRY(sdg_statistics_read(&c->p->log, c->params->smooth, &c->smooth));
+    sdg_tensors_fingerprint(c->p->model->unet, model);
+    if (strcmp(model, c->smooth->info.model) != 0)
+        return sdg_fail(&c->p->log, SDG_ERROR_INPUT,
+                        "%s: is of another model: its UNet has fingerprint %.20s, that of "
+                        "%s has %s",
+                        c->params->smooth, c->smooth->info.model, c->p->model->path, model);
+    return SDG_OK;
+}
+
 static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *graph)
 {
     struct sdg_sites sites;
@@ -81,6 +137,12 @@ static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *g
         s->kind = sites.sites[i].kind;
         s->channels = (size_t)v->dims[3];
         s->elements = (size_t)sdg_value_elements(v);
+        if (keeps_tokens(c, graph, &sites.sites[i])) {
+            s->height = (size_t)v->dims[1];
+            s->width = (size_t)v->dims[2];
+            if (c->smooth)
+                result = make_smoothing(c, graph, &sites.sites[i], s);
+        }
         sdg_observed_name(s->name, sites.sites[i].name);
         largest = s->elements > largest ? s->elements : largest;
     }
@@ -98,6 +160,10 @@ static enum sdg_result find_indices(struct collector *c)
         struct observed *s = &c->sites[i];
         SDG_TRY(
             sdg_statistics_site(&c->p->log, c->statistics, s->name + strlen("site:"), s->kind, s->channels, &s->index));
+        if (s->height)
+            SDG_TRY(sdg_statistics_keep_tokens(&c->p->log, c->statistics, s->index, s->height, s->width));
+        if (s->smoothing)
+            SDG_TRY(sdg_statistics_smooth(&c->p->log, c->statistics, s->index, s->smoothing));
     }
     return SDG_OK;
 }
@@ -257,6 +323,21 @@ static enum sdg_result collect(struct collector *c)
     return result;
 }
 
+static enum sdg_result read_tokens(struct collector *c)
+{
+    const char *expression = c->params->tokens ? c->params->tokens : mamba_sites;
+    char why[120];
+    if (!*expression)
+        return SDG_OK;
+    const int failed = regcomp(&c->tokens, expression, REG_EXTENDED | REG_NOSUB);
+    c->tokens_wanted = !failed;
+    if (!failed)
+        return SDG_OK;
+    regerror(failed, &c->tokens, why, sizeof why);
+    return sdg_fail(&c->p->log, SDG_ERROR_USAGE, "sites with tokens: '%s' is no regular expression: %s", expression,
+                    why);
+}
+
 enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_collect_params *params)
 {
     SDG_REQUIRE(NULL, pipeline, "pipeline");
@@ -274,11 +355,20 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
         if (!params->prompts[i])
             return sdg_fail(&pipeline->log, SDG_ERROR_USAGE, "prompt %zu is NULL", i);
     SDG_TRY(sdg_call_enter(pipeline, "sdg_collect"));
-    enum sdg_result result = collect(&c);
+    enum sdg_result result = read_tokens(&c);
+    if (result == SDG_OK)
+        result = open_smooth(&c);
+    if (result == SDG_OK)
+        result = collect(&c);
+    sdg_statistics_destroy(&c.smooth);
+    for (size_t i = 0; i < c.count; i++)
+        sdg_free(c.sites[i].smoothing);
     sdg_statistics_destroy(&c.statistics);
     sdg_moments_destroy(&c.moments);
     sdg_free(c.sites);
     sdg_free(c.buffer);
+    if (c.tokens_wanted)
+        regfree(&c.tokens);
     return sdg_call_leave(pipeline, result);
 }
 
@@ -367,6 +457,8 @@ static enum sdg_result show_site(const struct sdg_log *log, const struct sdg_sta
             .max = values + rows,
             .typical = values + 2 * rows,
             .correlation = sdg_pearson(s->info.timesteps, range, rows),
+            .height = site->height,
+            .width = site->width,
         };
         fn(user, &shown);
     }

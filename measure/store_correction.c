@@ -40,7 +40,7 @@ static enum sdg_result find_models(const struct sdg_log *log, const struct sdg_c
     struct sdg_model *quantized;
     SDG_TRY(sdg_model_open(log, params->quantized, &quantized));
     enum sdg_result result = SDG_OK;
-    const char *path = params->model ? params->model : quantized->base_path;
+    const char *path = params->model ? params->model : quantized->bases[0];
     if (!quantized->unet_config.quantization.present)
         result =
             sdg_fail(log, SDG_ERROR_INPUT, "%s: is no quantized model: there is nothing to correct", params->quantized);

@@ -123,8 +123,8 @@ static void say_model(const struct sdg_pipeline *p)
     sdg_pipeline_info(p, &info);
     sdg_say(&p->log, SDG_LOG_DEBUG, "model: %s, %s, %s, made for %dx%d, predicts %s", m->path, kinds[m->kind],
             m->single_file ? "a single file" : "a folder", info.width, info.height, info.prediction);
-    if (m->base_path)
-        sdg_say(&p->log, SDG_LOG_DEBUG, "base: %s", m->base_path);
+    for (int i = 0; i < m->base_count; i++)
+        sdg_say(&p->log, SDG_LOG_DEBUG, "base: %s", m->bases[i]);
     if (m->vae_path)
         sdg_say(&p->log, SDG_LOG_DEBUG, "autoencoder: %s", m->vae_path);
     sdg_say(&p->log, SDG_LOG_DEBUG, "cache: %s", p->cache_dir ? p->cache_dir : "none");

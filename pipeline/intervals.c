@@ -31,9 +31,11 @@ enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, stru
     char name[SDG_OBSERVED_NAME_BYTES];
     if (!q || q->scheme.rule == SDG_INTERVAL_DYNAMIC || !q->site_count)
         return SDG_OK;
-    size_t tokens = 1, count;
-    for (size_t i = 0; i < q->site_count; i++)
-        tokens = q->sites[i].tokens > tokens ? q->sites[i].tokens : tokens;
+    size_t tokens = 1, count, height, width;
+    for (size_t i = 0; i < q->site_count; i++) {
+        sdg_quantized_grid(q, i, sdg_program_graph(program), &height, &width);
+        tokens = height * width > tokens ? height * width : tokens;
+    }
     if (!sdg_mul_size((size_t)rows * 2, tokens, &count))
         return sdg_fail(&p->log, SDG_ERROR_MEMORY, "the intervals of %zu tokens do not fit in the address space",
                         tokens);
@@ -42,9 +44,10 @@ enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, stru
         return SDG_ERROR_MEMORY;
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < q->site_count && result == SDG_OK; i++) {
-        sdg_quantized_table(q, i, rows, timestep, user, data);
+        sdg_quantized_grid(q, i, sdg_program_graph(program), &height, &width);
+        sdg_quantized_table(q, i, height, width, rows, timestep, user, data);
         result = sdg_program_write(program, sdg_interval_name(name, q->sites[i].name), data,
-                                   (size_t)rows * q->sites[i].tokens * 2);
+                                   (size_t)rows * height * width * 2);
     }
     sdg_free(data);
     return result;

@@ -3,6 +3,7 @@
 #include "formats/quantized_folder.h"
 #include "graph/leftovers.h"
 #include "graph/weights.h"
+#include "mamba/mamba.h"
 #include "pipeline/networks.h"
 #include "text/text_encoder.h"
 #include "unet/unet.h"
@@ -56,16 +57,16 @@ static enum sdg_result add_text(const struct sdg_pipeline *p, struct networks *n
 // What quant/quantized.h and pipeline/correction.h read and check.
 static bool belongs_to_quantization(const char *name)
 {
-    static const char *const suffixes[] = {SDG_WEIGHT_SCALE_SUFFIX, SDG_INPUT_SCALE_SUFFIX,
-                                           SDG_INPUT_ZERO_POINT_SUFFIX};
+    static const char *const suffixes[] = {SDG_WEIGHT_SCALE_SUFFIX, SDG_INPUT_SCALE_SUFFIX, SDG_INPUT_ZERO_POINT_SUFFIX,
+                                           SDG_INPUT_SCALE_TIME_SUFFIX, SDG_INPUT_SMOOTHING_SUFFIX};
     const size_t length = strlen(name);
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (length > strlen(suffixes[i]) && strcmp(name + length - strlen(suffixes[i]), suffixes[i]) == 0)
             return true;
-    return sdg_correction_is_tensor(name);
+    return strcmp(name, SDG_INTERVAL_TIMESTEPS) == 0 || sdg_correction_is_tensor(name);
 }
 
-// What every picture reads is there and has its shape, before anything is computed.
+// What every picture reads is there, has its shape and makes sense, before anything is computed.
 static enum sdg_result check_weights(const struct sdg_pipeline *p, const struct sdg_graph *graph,
                                      const struct sdg_tensors *tensors)
 {
@@ -73,7 +74,7 @@ static enum sdg_result check_weights(const struct sdg_pipeline *p, const struct 
     for (size_t i = 1; i < graph->value_count; i++)
         if (graph->values[i].kind == SDG_VALUE_WEIGHT)
             SDG_TRY(sdg_weight_find(&p->log, tensors, &graph->values[i], &weight));
-    return SDG_OK;
+    return sdg_mamba_check_weights(&p->log, graph, tensors);
 }
 
 // Left over from an encoder that was taken out.

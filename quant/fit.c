@@ -11,7 +11,7 @@
 // (docs/tdq.md).
 static double default_power(enum sdg_interval_rule rule)
 {
-    return rule == SDG_INTERVAL_STATIC ? 2.4 : 2;
+    return rule == SDG_INTERVAL_STATIC || rule == SDG_INTERVAL_TOKEN ? 2.4 : 2;
 }
 
 struct fitting {
@@ -119,11 +119,88 @@ static enum sdg_result report_correlation(const struct fitting *f, struct sdg_si
     return SDG_OK;
 }
 
+// ---- tokens ----
+
+// What s(t) of the site's scales is over the timestep, in units of its geometric mean over the calibrated steps.
+static enum sdg_result make_factors(const struct fitting *f, const struct sdg_site_fit *fit, double *at_rows,
+                                    float **factors)
+{
+    double mean = 0;
+    for (size_t r = 0; r < f->rows; r++)
+        mean += log((double)sdg_site_fit_at(fit, f->timesteps[r])) / (double)f->rows;
+    *factors = sdg_alloc_raw(f->log, SDG_TDQ_TIMES, sizeof **factors, "a table of factors");
+    if (!*factors)
+        return SDG_ERROR_MEMORY;
+    for (int t = 0; t < SDG_TDQ_TIMES; t++)
+        (*factors)[t] = (float)((double)fit->scales[t] / exp(mean));
+    for (size_t r = 0; r < f->rows; r++)
+        at_rows[r] = (double)sdg_tdq_table_at(*factors, f->timesteps[r]);
+    return SDG_OK;
+}
+
+// Tables of steps are stored by ascending timesteps; samplers mostly go down.
+static enum sdg_result order_rows(const struct fitting *f, struct sdg_token_intervals *t)
+{
+    const size_t count = t->height * t->width;
+    const bool falls = f->rows > 1 && f->timesteps[0] > f->timesteps[1];
+    for (size_t r = 1; r < f->rows; r++)
+        if (!(falls ? f->timesteps[r] < f->timesteps[r - 1] : f->timesteps[r] > f->timesteps[r - 1]))
+            return sdg_fail(f->log, SDG_ERROR_INPUT,
+                            "%s: intervals for each token and step need steps in the order of time, but row %zu is "
+                            "timestep %g and row %zu %g",
+                            f->site->name, r - 1, f->timesteps[r - 1], r, f->timesteps[r]);
+    for (size_t r = 0; falls && r < f->rows / 2; r++)
+        for (size_t k = 0; k < count; k++) {
+            const size_t a = r * count + k, b = (f->rows - 1 - r) * count + k;
+            const float scale = t->scales[a];
+            const int32_t zero = t->zero_points[a];
+            t->scales[a] = t->scales[b];
+            t->zero_points[a] = t->zero_points[b];
+            t->scales[b] = scale;
+            t->zero_points[b] = zero;
+        }
+    return SDG_OK;
+}
+
+static enum sdg_result fit_tokens(const struct fitting *f, double power, struct sdg_site_fit *fit)
+{
+    const bool product = f->options->rule == SDG_INTERVAL_TDQ_TOKEN && fit->length == SDG_TDQ_TIMES;
+    float *factors = NULL;
+    double *at_rows = sdg_alloc(f->log, f->rows, sizeof *at_rows, "factors");
+    const struct sdg_token_fit_options options = {.bits = f->options->bits,
+                                                  .power = power,
+                                                  .each_row = f->options->rule == SDG_INTERVAL_TABLE_TOKEN,
+                                                  .factors = product ? at_rows : NULL};
+    enum sdg_result result = at_rows ? SDG_OK : SDG_ERROR_MEMORY;
+    if (result == SDG_OK && product)
+        result = make_factors(f, fit, at_rows, &factors);
+    if (result == SDG_OK)
+        result = sdg_token_fit(f->log, f->site, f->rows, &options, &fit->tokens);
+    if (result == SDG_OK && options.each_row)
+        result = order_rows(f, &fit->tokens);
+    sdg_free(at_rows);
+    if (result == SDG_OK)
+        fit->tokens.factors = factors;
+    else
+        sdg_free(factors);
+    return result;
+}
+
+static void report_tokens(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *fit)
+{
+    double static_error = 0;
+    sdg_search_static(curves, &static_error);
+    fit->gain = static_error > 0 ? 1 - fit->tokens.error / static_error : 0;
+    fit->sqnr = fit->tokens.sqnr;
+    fit->worst_sqnr = fit->tokens.worst_sqnr;
+    fit->worst_at = f->timesteps[fit->tokens.worst_row];
+}
+
 // ---- all of it ----
 
 static enum sdg_result fit_by_rule(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *out)
 {
-    switch (f->options->rule) {
+    switch (sdg_interval_rule_over_time(f->options->rule)) {
     case SDG_INTERVAL_STATIC: return fit_static(f, curves, out);
     case SDG_INTERVAL_TABLE: return fit_table(f, curves, out);
     case SDG_INTERVAL_TDQ: return fit_tdq(f, curves, out);
@@ -141,11 +218,17 @@ enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_st
     double power = options->power > 0 ? options->power : default_power(options->rule);
     SDG_TRY(sdg_curves_create(log, site->name, site->kind, options->bits, power, site->rows, rows, &curves));
     enum sdg_result result = fit_by_rule(&f, curves, &fit);
-    if (result == SDG_OK) {
+    const bool tokens = site->tokens && sdg_interval_rule_has_tokens(options->rule);
+    if (result == SDG_OK && tokens)
+        result = fit_tokens(&f, power, &fit);
+    if (result == SDG_OK && tokens)
+        report_tokens(&f, curves, &fit);
+    if (result == SDG_OK && !tokens) {
         report_errors(&f, curves, &fit);
         report_sqnr(&f, &fit);
-        result = report_correlation(&f, &fit);
     }
+    if (result == SDG_OK)
+        result = report_correlation(&f, &fit);
     sdg_curves_destroy(&curves);
     if (result != SDG_OK) {
         sdg_site_fit_clear(&fit);
@@ -158,6 +241,7 @@ enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_st
 void sdg_site_fit_clear(struct sdg_site_fit *fit)
 {
     sdg_free(fit->scales);
+    sdg_token_intervals_clear(&fit->tokens);
     *fit = (struct sdg_site_fit){0};
 }
 

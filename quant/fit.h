@@ -4,15 +4,15 @@
 #define SDG_QUANT_FIT_H
 
 #include "formats/scheme.h"
-#include "quant/statistics.h"
+#include "quant/token_fit.h"
 #include "quant/tdq.h"
 
 struct sdg_fit_options {
-    enum sdg_interval_rule rule;       // static, table, tdq, dynamic
-    int bits;                          // of the activations, 2..8
-    uint64_t seed;                     // of the model: each site gets its own from it
-    double power;                      // of the error that is made small; 0 = default (static rule: 2.4, others: 2)
-    double static_gain;                // as in sdg_tdq_options
+    enum sdg_interval_rule rule; // any but none; of tokens: for sites that keep them, others follow the time alone
+    int bits;                    // of the activations, 2..8
+    uint64_t seed;               // of the model: each site gets its own from it
+    double power;                // of the error that is made small; 0 = default (static and token: 2.4, others: 2)
+    double static_gain;          // as in sdg_tdq_options
     const struct sdg_tdq_times *times; // needed by the tdq rule
 };
 
@@ -20,9 +20,10 @@ struct sdg_fit_options {
 enum { SDG_FIT_BEST_SQNR = 200 };
 
 struct sdg_site_fit {
-    float *scales;      // [length], owned: free with sdg_site_fit_clear. Scales > 0, finite
-    size_t length;      // 0: measured at run time (dynamic); 1: the same at all times; SDG_TDQ_TIMES: of t = 0 .. 999
-    double correlation; // Pearson's r between timestep and range
+    float *scales; // [length], owned: free with sdg_site_fit_clear. Scales > 0, finite
+    size_t length; // 0: measured at run time (dynamic); 1: the same at all times; SDG_TDQ_TIMES: of t = 0 .. 999
+    struct sdg_token_intervals tokens; // used in place of `scales`; height 0: the site has none
+    double correlation;                // Pearson's r between timestep and range
     // share of the static scale's error that these scales avoid; at most 1, 0 for static ones, negative if they are
     // worse
     double gain;
@@ -31,9 +32,10 @@ struct sdg_site_fit {
     double worst_at;   // ... and its timestep
 };
 
-// Fits one site; timesteps[rows] belong to site->rows. Same inputs, same bytes; from any thread. With the dynamic rule
-// what is reported is the interval that reaches a row's extremes over all prompts, wider than any that one run would
-// have.
+// Fits one site; timesteps[rows] belong to site->rows. Intervals of tokens for each row are by ascending timesteps;
+// where these neither rise nor fall, that is SDG_ERROR_INPUT. Same inputs, same bytes; from any thread. With the
+// dynamic rule what is reported is the interval that reaches a row's extremes over all prompts, wider than any that one
+// run would have.
 enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, const double *timesteps,
                              size_t rows, const struct sdg_fit_options *options, struct sdg_site_fit *out);
 void sdg_site_fit_clear(struct sdg_site_fit *fit);

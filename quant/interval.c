@@ -73,38 +73,26 @@ static double mean_power(double near, double far, double slope, double p)
     return (even + slope / width * (moment - middle * even)) / width;
 }
 
-// Magnitudes of a bin on one side, cut at minimum and maximum.
-static void span(const struct sdg_histogram *h, int side, int m, double *near, double *far)
+static double density(const struct sdg_bins *bins, int m, double *middle)
 {
-    double lo, hi;
-    sdg_histogram_span(h, side * SDG_HISTOGRAM_HALF + m, &lo, &hi);
-    *near = side ? -hi : lo;
-    *far = side ? -lo : hi;
-}
-
-static double density(const struct sdg_histogram *h, int side, int m, double *middle)
-{
-    double near, far;
-    span(h, side, m, &near, &far);
+    const double near = bins->near[m], far = bins->far[m];
     *middle = (near + far) / 2;
-    uint64_t count = h->counts[side * SDG_HISTOGRAM_HALF + m];
-    return count > 0 && far > near ? (double)count / (far - near) : 0;
+    return bins->values[m] > 0 && far > near ? bins->values[m] / (far - near) : 0;
 }
 
 // The exponent with which the density changes from one end of bin m to the other, from its neighbours'.
-static double growth(const struct sdg_histogram *h, int side, int m)
+static double growth(const struct sdg_bins *bins, int m)
 {
-    double a, b, c, near, far;
-    double left = density(h, side, m > 0 ? m - 1 : m, &a), own = density(h, side, m, &b);
-    double right = density(h, side, m < SDG_HISTOGRAM_HALF - 1 ? m + 1 : m, &c);
-    span(h, side, m, &near, &far);
+    double a, b, c;
+    double left = density(bins, m > 0 ? m - 1 : m, &a), own = density(bins, m, &b);
+    double right = density(bins, m < bins->count - 1 ? m + 1 : m, &c);
     if (right == 0) { // the last one
         right = own;
         c = b;
     }
     if (!(left > 0 && right > 0) || c <= a || m == 0)
         return 0;
-    return fmax(-4, fmin(4, log(right / left) / (c - a) * (far - near)));
+    return fmax(-4, fmin(4, log(right / left) / (c - a) * (bins->far[m] - bins->near[m])));
 }
 
 // The slope of a linear density with the mean of one that changes exponentially.
@@ -136,29 +124,45 @@ static void add_bin(struct sdg_cell_side *side, double near, double far, double 
 }
 
 // One value of the last bin is known to be the extreme itself: where it is clipped, it costs most.
-static void make_side(const struct sdg_histogram *h, int s, double power, struct sdg_cell_side *side)
+void sdg_cells_make_side(const struct sdg_bins *bins, double power, struct sdg_cell_side *side)
 {
-    double extreme = s ? -h->min : h->max;
-    int last = sdg_histogram_bin(s ? h->min : h->max) - s * SDG_HISTOGRAM_HALF;
+    int last = bins->count - 1;
+    while (last > 0 && !(bins->values[last] > 0))
+        last--;
     side->count = 0;
     side->lost[0] = 0;
+    for (int m = 0; m < bins->count; m++) {
+        const double values = bins->values[m], alone = values > 0 && m == last && bins->extreme > 0;
+        if (values > alone)
+            add_bin(side, bins->near[m], bins->far[m], growth(bins, m), values - alone, power);
+        if (alone > 0)
+            add_cell(side, bins->extreme, bins->extreme, 0, 1, power);
+    }
+}
+
+// Magnitudes of the bins on one side, cut at minimum and maximum.
+static void fill_side(const struct sdg_histogram *h, int side, struct sdg_bins *bins)
+{
+    bins->count = SDG_HISTOGRAM_HALF;
+    bins->extreme = side ? -h->min : h->max;
     for (int m = 0; m < SDG_HISTOGRAM_HALF; m++) {
-        uint64_t count = h->counts[s * SDG_HISTOGRAM_HALF + m], alone = count > 0 && m == last && extreme > 0;
-        double near, far;
-        span(h, s, m, &near, &far);
-        if (count > alone)
-            add_bin(side, near, far, growth(h, s, m), (double)(count - alone), power);
-        if (alone)
-            add_cell(side, extreme, extreme, 0, 1, power);
+        double lo, hi;
+        sdg_histogram_span(h, side * SDG_HISTOGRAM_HALF + m, &lo, &hi);
+        bins->near[m] = side ? -hi : lo;
+        bins->far[m] = side ? -lo : hi;
+        bins->values[m] = (double)h->counts[side * SDG_HISTOGRAM_HALF + m];
     }
 }
 
 void sdg_cells_make(const struct sdg_histogram *h, double power, struct sdg_cells *out)
 {
+    struct sdg_bins bins;
     out->power = power;
     out->total = (double)sdg_histogram_total(h);
-    for (int s = 0; s < 2; s++)
-        make_side(h, s, power, &out->sides[s]);
+    for (int s = 0; s < 2; s++) {
+        fill_side(h, s, &bins);
+        sdg_cells_make_side(&bins, power, &out->sides[s]);
+    }
 }
 
 struct codes { // of one side, as distances from zero, with the exponent's constants

@@ -47,6 +47,15 @@ struct sdg_cells {
     } sides[2];                                 // positive, negative values
 };
 void sdg_cells_make(const struct sdg_histogram *h, double power, struct sdg_cells *out); // power >= 1
+// One side, from any histogram's bins by ascending magnitude; extreme: that of the value farthest from 0, which lies in
+// the last bin that has values, < 0 if there is none of this sign.
+struct sdg_bins {
+    int count;
+    double extreme;
+    double near[SDG_HISTOGRAM_HALF], far[SDG_HISTOGRAM_HALF]; // magnitudes
+    double values[SDG_HISTOGRAM_HALF];                        // how many
+};
+void sdg_cells_make_side(const struct sdg_bins *bins, double power, struct sdg_cell_side *out);
 double sdg_cells_error(const struct sdg_cells *cells, const struct sdg_interval *interval);
 // sdg_decibel(sum x^2, sum (x - Q(x))^2): INFINITY without error, NAN for an empty histogram or one of zeros alone.
 double sdg_histogram_sqnr(const struct sdg_histogram *h, const struct sdg_interval *interval);

@@ -55,7 +55,7 @@ static enum sdg_result check_weight(const struct reader *r, const struct sdg_val
                                     const struct sdg_tensor *tensor, int *bits)
 {
     const int64_t inputs = (weight->slice_of ? weight->slice_of : weight->dims[1]) * weight->dims[2] * weight->dims[3];
-    *bits = tensor->dtype == SDG_S8 ? 8 : 4;
+    *bits = tensor->dtype == SDG_S8 ? 8 : 4; // those of 6 are stored as 8
     const bool fits = *bits == 8
         ? elements(tensor) == weight->dims[0] * inputs && tensor->rank >= 2 && tensor->dims[0] == weight->dims[0]
         : tensor->rank == 2 && tensor->dims[0] == weight->dims[0] &&
@@ -99,7 +99,8 @@ static enum sdg_result refuse_stray_scale(const struct reader *r, const struct s
 // True if the file says that codes it does not have are those of its base's weights, rounded with its scales.
 static bool codes_are_rounded(const struct reader *r)
 {
-    return sdg_quantized_rounds_codes(r->tensors) && r->q->scheme.activation_bits != SDG_FLOAT_BITS;
+    return sdg_quantized_rounds_codes(r->tensors) && r->q->scheme.activation_bits != SDG_FLOAT_BITS &&
+        r->q->scheme.weight_bits != 6; // which no kernel rounds to
 }
 
 static uint64_t saved_bytes(const struct sdg_value_info *weight, const struct sdg_tensor *tensor, int bits)
@@ -165,48 +166,140 @@ static const struct sdg_quantized_layer *layer_of(const struct sdg_quantized *q,
 
 // ---- sites ----
 
+static bool same_shape(const struct sdg_tensor *a, const struct sdg_tensor *b)
+{
+    return a->rank == b->rank && memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
+}
+
+static int32_t whole_at(const struct sdg_tensor *t, size_t i)
+{
+    int32_t number;
+    memcpy(&number, (const char *)t->data + i * sizeof number, sizeof number);
+    return number;
+}
+
+static float number_at(const struct sdg_tensor *t, size_t i)
+{
+    float number;
+    memcpy(&number, (const char *)t->data + i * sizeof number, sizeof number);
+    return number;
+}
+
+static enum sdg_result find_zero_points(const struct reader *r, const struct sdg_quantized_site *site,
+                                        const struct sdg_tensor *scales, const struct sdg_tensor **out,
+                                        char name[NAME_BYTES])
+{
+    const struct sdg_tensor *zeros = find(r, site->name, SDG_INPUT_ZERO_POINT_SUFFIX, name);
+    if (!zeros)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tensor %s is missing", path_of(r), name);
+    if (zeros->dtype != SDG_S32 || !same_shape(zeros, scales))
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: %s is %s with %" PRId64 " numbers, should be s32 in the shape of the scales, %" PRId64,
+                        path_of(r), name, sdg_dtype_name(zeros->dtype), elements(zeros), elements(scales));
+    *out = zeros;
+    return SDG_OK;
+}
+
+// Those of a SiLU's sites follow from the scales.
 static enum sdg_result check_zero_points(const struct reader *r, const struct sdg_quantized_site *site,
                                          const struct sdg_tensor *scales)
 {
     char name[NAME_BYTES];
-    const struct sdg_tensor *zeros = find(r, site->name, SDG_INPUT_ZERO_POINT_SUFFIX, name);
+    const struct sdg_tensor *zeros;
     if (site->kind != SDG_SITE_SILU)
-        return zeros ? sdg_fail(r->log, SDG_ERROR_INPUT,
-                                "%s: %s does not belong here: the codes of this site are symmetric", path_of(r), name)
-                     : SDG_OK;
-    if (!zeros)
-        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tensor %s is missing", path_of(r), name);
-    if (zeros->dtype != SDG_S32 || zeros->rank != scales->rank || zeros->dims[0] != scales->dims[0] ||
-        elements(zeros) != elements(scales))
-        return sdg_fail(r->log, SDG_ERROR_INPUT,
-                        "%s: %s is %s with %" PRId64 " numbers, should be s32 [%zu%s] like the scales", path_of(r),
-                        name, sdg_dtype_name(zeros->dtype), elements(zeros), site->times,
-                        scales->rank > 1 ? " or 1, tokens" : "");
-    for (size_t i = 0; i < site->times * site->tokens; i++) {
-        int32_t zero;
-        memcpy(&zero, (const char *)zeros->data + i * sizeof zero, sizeof zero);
-        const float scale = site->scales[i % site->tokens * site->times + i / site->tokens];
-        const int wanted = sdg_interval_make(site->kind, r->q->scheme.activation_bits, scale).zero_point;
+        return find(r, site->name, SDG_INPUT_ZERO_POINT_SUFFIX, name)
+            ? sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s does not belong here: the codes of this site are symmetric",
+                       path_of(r), name)
+            : SDG_OK;
+    SDG_TRY(find_zero_points(r, site, scales, &zeros, name));
+    for (size_t i = 0; i < site->times; i++) {
+        const int32_t zero = whole_at(zeros, i);
+        const int wanted = sdg_interval_make(site->kind, r->q->scheme.activation_bits, site->scales[i]).zero_point;
         if (zero != wanted)
             return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s: zero point %zu is %" PRId32 ", but scale %g asks for %d",
-                            path_of(r), name, i, zero, (double)scale, wanted);
+                            path_of(r), name, i, zero, (double)site->scales[i], wanted);
     }
     return SDG_OK;
 }
 
-// Of the file's [times] or [times, tokens].
+static enum sdg_result copy_zero_points(const struct reader *r, const struct sdg_tensor *scales,
+                                        struct sdg_quantized_site *site)
+{
+    char name[NAME_BYTES];
+    const struct sdg_tensor *zeros;
+    const int highest = (1 << r->q->scheme.activation_bits) - 1;
+    SDG_TRY(find_zero_points(r, site, scales, &zeros, name));
+    site->zero_points = sdg_alloc_raw(r->log, site->times * site->tokens, sizeof *site->zero_points, "intervals");
+    if (!site->zero_points)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < site->times * site->tokens; i++) {
+        const int32_t zero = whole_at(zeros, i);
+        if (zero < 0 || zero > highest)
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s: zero point %zu is %" PRId32 ", should be 0 to %d",
+                            path_of(r), name, i, zero, highest);
+        site->zero_points[i % site->tokens * site->times + i / site->tokens] = zero;
+    }
+    return SDG_OK;
+}
+
+// What a site's scales are multiplied with as time goes by.
+static enum sdg_result read_factors(const struct reader *r, struct sdg_quantized_site *site)
+{
+    char name[NAME_BYTES];
+    const struct sdg_tensor *factors = find(r, site->name, SDG_INPUT_SCALE_TIME_SUFFIX, name);
+    if (!factors)
+        return SDG_OK;
+    if (!site->zero_points || site->times != 1)
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: %s does not belong here: it goes with scales of one time for each token", path_of(r),
+                        name);
+    if (factors->dtype != SDG_F32 || factors->rank != 1 || factors->dims[0] != SDG_TDQ_TIMES)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [%d]",
+                        path_of(r), name, sdg_dtype_name(factors->dtype), elements(factors), SDG_TDQ_TIMES);
+    SDG_TRY(sdg_stored_check_scales(r->log, r->tensors, factors));
+    site->factors = sdg_alloc_raw(r->log, SDG_TDQ_TIMES, sizeof *site->factors, "intervals");
+    if (!site->factors)
+        return SDG_ERROR_MEMORY;
+    float least = INFINITY, most = 0;
+    for (size_t i = 0; i < SDG_TDQ_TIMES; i++) {
+        site->factors[i] = number_at(factors, i);
+        least = fminf(least, site->factors[i]);
+        most = fmaxf(most, site->factors[i]);
+    }
+    for (size_t i = 0; i < site->tokens; i++)
+        if (!(site->scales[i] * least >= 0x1p-120f && site->scales[i] * most < INFINITY))
+            return sdg_fail(r->log, SDG_ERROR_INPUT,
+                            "%s: %s: with factors from %g to %g scale %g of token %zu leaves the range of f32",
+                            path_of(r), name, (double)least, (double)most, (double)site->scales[i], i);
+    return SDG_OK;
+}
+
+// Of the file's [times] or [times, height, width].
 static enum sdg_result copy_scales(const struct reader *r, const struct sdg_tensor *scales,
                                    struct sdg_quantized_site *site)
 {
     site->times = (size_t)scales->dims[0];
-    site->tokens = scales->rank == 1 ? 1 : (size_t)scales->dims[1];
+    if (scales->rank == 3) {
+        site->height = (size_t)scales->dims[1];
+        site->width = (size_t)scales->dims[2];
+        site->tokens = site->height * site->width;
+    }
     site->scales = sdg_alloc_raw(r->log, site->times * site->tokens, sizeof *site->scales, "intervals");
     if (!site->scales)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < site->times * site->tokens; i++)
-        memcpy(&site->scales[i % site->tokens * site->times + i / site->tokens],
-               (const char *)scales->data + i * sizeof *site->scales, sizeof *site->scales);
+        site->scales[i % site->tokens * site->times + i / site->tokens] = number_at(scales, i);
     return SDG_OK;
+}
+
+// Tokens have axes of their own: [1000] would have two meanings.
+static bool fits_times(const struct reader *r, const struct sdg_tensor *scales)
+{
+    const int64_t times = scales->rank > 0 ? scales->dims[0] : 0;
+    if (scales->rank == 1)
+        return times == 1 || times == SDG_TDQ_TIMES;
+    return scales->rank == 3 && scales->dims[1] >= 1 && scales->dims[2] >= 1 &&
+        (times == 1 || (size_t)times == r->q->time_count);
 }
 
 static enum sdg_result read_scales(const struct reader *r, struct sdg_quantized_site *site)
@@ -217,23 +310,69 @@ static enum sdg_result read_scales(const struct reader *r, struct sdg_quantized_
         return sdg_fail(r->log, SDG_ERROR_INPUT,
                         "%s: tensor %s is missing: scheme %s needs the intervals of every site", path_of(r), name,
                         sdg_interval_rule_name(r->q->scheme.rule));
-    // tokens have an axis of their own: [1000] would have two meanings
-    const bool fits = (scales->rank == 1 || (scales->rank == 2 && scales->dims[1] >= 1)) &&
-        (scales->dims[0] == 1 || scales->dims[0] == SDG_TDQ_TIMES);
-    if (scales->dtype != SDG_F32 || !fits)
-        return sdg_fail(
-            r->log, SDG_ERROR_INPUT,
-            "%s: %s is %s with %" PRId64 " numbers, should be f32 [1] or [%d], or [1, tokens] or [%d, tokens]",
-            path_of(r), name, sdg_dtype_name(scales->dtype), elements(scales), SDG_TDQ_TIMES, SDG_TDQ_TIMES);
+    if (scales->dtype != SDG_F32 || !fits_times(r, scales))
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: %s is %s with %" PRId64 " numbers, should be f32 [1] or [%d], or of tokens [1, height, "
+                        "width] or [timesteps, height, width]",
+                        path_of(r), name, sdg_dtype_name(scales->dtype), elements(scales), SDG_TDQ_TIMES);
     SDG_TRY(sdg_stored_check_scales(r->log, r->tensors, scales));
     SDG_TRY(copy_scales(r, scales, site));
-    return check_zero_points(r, site, scales);
+    if (scales->rank == 3) {
+        r->q->token_sites++;
+        SDG_TRY(copy_zero_points(r, scales, site));
+    } else {
+        SDG_TRY(check_zero_points(r, site, scales));
+    }
+    return read_factors(r, site);
+}
+
+// The inverse of a smoothing vector is in the weights, so a missing or wrong one is not seen anywhere else.
+static enum sdg_result read_smoothing(const struct reader *r, struct sdg_quantized_site *site, int64_t channels)
+{
+    char name[NAME_BYTES];
+    const struct sdg_tensor *smoothing = find(r, site->name, SDG_INPUT_SMOOTHING_SUFFIX, name);
+    if (!smoothing)
+        return SDG_OK;
+    if (smoothing->dtype != SDG_F32 || smoothing->rank != 1 || smoothing->dims[0] != channels)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [%" PRId64 "]",
+                        path_of(r), name, sdg_dtype_name(smoothing->dtype), elements(smoothing), channels);
+    if (r->q->scheme.rule == SDG_INTERVAL_DYNAMIC)
+        return sdg_fail(r->log, SDG_ERROR_INPUT,
+                        "%s: %s does not belong here: intervals that are measured at run time are of plain values",
+                        path_of(r), name);
+    site->smoothed = true;
+    return sdg_stored_check_scales(r->log, r->tensors, smoothing);
+}
+
+static enum sdg_result read_timesteps(const struct reader *r)
+{
+    const struct sdg_tensor *times = sdg_tensors_find(r->tensors, SDG_INTERVAL_TIMESTEPS);
+    if (!times)
+        return SDG_OK;
+    if (times->dtype != SDG_F32 || times->rank != 1 || times->dims[0] < 2)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [2 or more]",
+                        path_of(r), times->name, sdg_dtype_name(times->dtype), elements(times));
+    const size_t count = (size_t)times->dims[0];
+    r->q->timesteps = sdg_alloc_raw(r->log, count, sizeof *r->q->timesteps, "timesteps");
+    if (!r->q->timesteps)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        r->q->timesteps[i] = (double)number_at(times, i);
+        if (!(r->q->timesteps[i] > (i ? r->q->timesteps[i - 1] : -1) && r->q->timesteps[i] < INFINITY))
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s: number %zu is %g, should be ascending from 0", path_of(r),
+                            times->name, i, r->q->timesteps[i]);
+    }
+    r->q->time_count = count;
+    return SDG_OK;
 }
 
 static bool is_temporal(const struct sdg_quantized_site *site)
 {
     for (size_t i = 0; i < site->times * site->tokens; i++)
         if (site->scales[i] != site->scales[i / site->times * site->times])
+            return true;
+    for (size_t t = 1; site->factors && t < SDG_TDQ_TIMES; t++)
+        if (site->factors[t] != site->factors[0])
             return true;
     return false;
 }
@@ -249,10 +388,12 @@ static bool is_read_by_layer(const struct sdg_quantized *q, const struct sdg_gra
 static enum sdg_result read_site(const struct reader *r, const struct sdg_site *found)
 {
     struct sdg_quantized_site *site = &r->q->sites[r->q->site_count];
-    *site = (struct sdg_quantized_site){.name = sdg_strdup(r->log, found->name), .kind = found->kind, .tokens = 1};
+    *site = (struct sdg_quantized_site){
+        .name = sdg_strdup(r->log, found->name), .kind = found->kind, .tokens = 1, .height = 1, .width = 1};
     if (!site->name)
         return SDG_ERROR_MEMORY;
     r->q->site_count++;
+    SDG_TRY(read_smoothing(r, site, r->graph->values[found->value].dims[3]));
     if (r->q->scheme.rule == SDG_INTERVAL_DYNAMIC)
         return SDG_OK;
     SDG_TRY(read_scales(r, site));
@@ -265,6 +406,7 @@ static enum sdg_result read_sites(const struct reader *r)
     struct sdg_sites found;
     if (r->q->scheme.activation_bits == SDG_FLOAT_BITS)
         return SDG_OK;
+    SDG_TRY(read_timesteps(r));
     SDG_TRY(sdg_sites_find(r->graph, &found));
     r->q->sites = sdg_alloc(r->log, found.count ? found.count : 1, sizeof *r->q->sites, "a quantized model's sites");
     enum sdg_result result = r->q->sites ? SDG_OK : SDG_ERROR_MEMORY;
@@ -304,33 +446,126 @@ void sdg_quantized_destroy(struct sdg_quantized **quantized)
     for (size_t i = 0; i < q->site_count; i++) {
         sdg_free(q->sites[i].name);
         sdg_free(q->sites[i].scales);
+        sdg_free(q->sites[i].zero_points);
+        sdg_free(q->sites[i].factors);
     }
     for (size_t i = 0; i < q->layer_count; i++)
         sdg_free(q->layers[i].name);
     sdg_free(q->sites);
     sdg_free(q->layers);
+    sdg_free(q->timesteps);
     sdg_free(q);
     *quantized = NULL;
+}
+
+// ---- intervals ----
+
+// Where t lies between the timesteps that tables of tokens have: `share` of the way from `below` to the next.
+static size_t find_timestep(const struct sdg_quantized *q, double t, double *share)
+{
+    size_t below = 0;
+    while (below + 2 < q->time_count && q->timesteps[below + 1] <= t)
+        below++;
+    const double from = q->timesteps[below], to = q->timesteps[below + 1];
+    *share = t <= from ? 0 : t >= to ? 1 : (t - from) / (to - from);
+    return below;
+}
+
+static struct sdg_interval token_interval(const struct sdg_quantized *q, const struct sdg_quantized_site *s,
+                                          size_t token, double t)
+{
+    const float *scales = s->scales + token * s->times;
+    const int *zeros = s->zero_points + token * s->times;
+    struct sdg_interval interval = {
+        .scale = scales[0], .zero_point = zeros[0], .lo = 0, .hi = (1 << q->scheme.activation_bits) - 1};
+    if (s->factors)
+        interval.scale *= sdg_tdq_table_at(s->factors, t);
+    if (s->times > 1) {
+        double share;
+        const size_t i = find_timestep(q, t, &share);
+        interval.scale = share == 0 ? scales[i]
+            : share == 1            ? scales[i + 1]
+                                    : (float)exp(log(scales[i]) * (1 - share) + log(scales[i + 1]) * share);
+        interval.zero_point = (int)rint(zeros[i] * (1 - share) + zeros[i + 1] * share);
+    }
+    return interval;
 }
 
 struct sdg_interval sdg_quantized_interval(const struct sdg_quantized *q, size_t site, size_t token, double t)
 {
     const struct sdg_quantized_site *s = &q->sites[site];
-    const float scale = s->times == 0 ? 1
-        : s->times == 1               ? s->scales[token]
-                                      : sdg_tdq_table_at(s->scales + token * s->times, t);
+    if (s->zero_points)
+        return token_interval(q, s, token, t);
+    const float scale = s->times == 0 ? 1 : s->times == 1 ? s->scales[0] : sdg_tdq_table_at(s->scales, t);
     return sdg_interval_make(s->kind, q->scheme.activation_bits, scale);
 }
 
-void sdg_quantized_table(const struct sdg_quantized *q, size_t site, int64_t rows,
+// The two of `count` pixels between which pixel i of `wanted` lies when both rows of pixels are as long.
+static double neighbours(size_t i, size_t wanted, size_t count, size_t *a, size_t *b)
+{
+    const double last = (double)(count - 1), at = ((double)i + 0.5) * (double)count / (double)wanted - 0.5,
+                 inside = at < 0 ? 0
+        : at > last              ? last
+                                 : at;
+    *a = (size_t)inside;
+    *b = *a + 1 < count ? *a + 1 : *a;
+    return inside - (double)*a;
+}
+
+// Both ends of the interval are interpolated, so that what it reaches lies between what its neighbours reach.
+static struct sdg_interval resampled(const struct sdg_quantized *q, size_t site, size_t height, size_t width,
+                                     size_t token, double t)
+{
+    const struct sdg_quantized_site *s = &q->sites[site];
+    size_t y[2], x[2];
+    const double down = neighbours(token / width, height, s->height, &y[0], &y[1]),
+                 right = neighbours(token % width, width, s->width, &x[0], &x[1]);
+    double low = 0, high = 0;
+    struct sdg_interval interval = {0};
+    for (int i = 0; i < 4; i++) {
+        const double weight = (i / 2 ? down : 1 - down) * (i % 2 ? right : 1 - right);
+        interval = sdg_quantized_interval(q, site, y[i / 2] * s->width + x[i % 2], t);
+        low += weight * interval.scale * (interval.lo - interval.zero_point);
+        high += weight * interval.scale * (interval.hi - interval.zero_point);
+    }
+    interval.scale = (float)((high - low) / (interval.hi - interval.lo));
+    interval.zero_point = (int)rint(-low / interval.scale);
+    return interval;
+}
+
+void sdg_quantized_table(const struct sdg_quantized *q, size_t site, size_t height, size_t width, int64_t rows,
                          double (*timestep)(const void *user, int64_t row), const void *user, float *table)
 {
-    for (int64_t r = 0; r < rows; r++)
-        for (size_t token = 0; token < q->sites[site].tokens; token++, table += 2) {
-            const struct sdg_interval interval = sdg_quantized_interval(q, site, token, timestep(user, r));
+    const struct sdg_quantized_site *s = &q->sites[site];
+    const bool as_calibrated = s->tokens == 1 || (height == s->height && width == s->width);
+    for (int64_t r = 0; r < rows; r++) {
+        const double t = timestep(user, r);
+        for (size_t token = 0; token < (s->zero_points ? height * width : 1); token++, table += 2) {
+            const struct sdg_interval interval = as_calibrated
+                ? sdg_quantized_interval(q, site, s->tokens == 1 ? 0 : token, t)
+                : resampled(q, site, height, width, token, t);
             table[0] = interval.scale;
             table[1] = (float)interval.zero_point;
         }
+    }
+}
+
+void sdg_quantized_grid(const struct sdg_quantized *q, size_t site, const struct sdg_graph *graph, size_t *height,
+                        size_t *width)
+{
+    char name[SDG_OBSERVED_NAME_BYTES];
+    *height = *width = 1;
+    if (!q->sites[site].zero_points)
+        return;
+    const sdg_value table = sdg_graph_find(graph, sdg_interval_name(name, q->sites[site].name));
+    for (size_t i = 0; table && i < graph->op_count; i++) {
+        const struct sdg_op *op = &graph->ops[i];
+        if (op->codes.interval != table && op->in[1] != table)
+            continue;
+        *height = (size_t)graph->values[op->out].dims[1];
+        *width = (size_t)graph->values[op->out].dims[2];
+        return;
+    }
 }
 
 // ---- the rewrite ----
@@ -425,25 +660,41 @@ static enum sdg_result attach_layers(struct rewrite *w, sdg_value x, sdg_value c
     return SDG_OK;
 }
 
-static int64_t tokens_of_site(const struct sdg_quantized *q, const char *name)
+static const struct sdg_quantized_site *find_site(const struct sdg_quantized *q, const char *name)
 {
     for (size_t i = 0; i < q->site_count; i++)
         if (strcmp(q->sites[i].name, name) == 0)
-            return (int64_t)q->sites[i].tokens;
-    return 1;
+            return &q->sites[i];
+    return NULL;
 }
 
-// Tokens are pixels of a layer: their number follows the picture's size.
-static enum sdg_result check_tokens(const struct sdg_graph *graph, const struct sdg_site *site, int64_t tokens)
+// Tokens are pixels of a layer: their grid follows the picture's size. *tokens: that have an interval of their own,
+// or 1.
+static enum sdg_result count_tokens(const struct rewrite *w, const struct sdg_site *found,
+                                    const struct sdg_quantized_site *site, int64_t *tokens)
 {
-    const struct sdg_value_info *value = &graph->values[site->value];
-    const int64_t here = value->dims[1] * value->dims[2];
-    if (tokens == 1 || tokens == here)
+    const struct sdg_value_info *value = &w->graph->values[found->value];
+    *tokens = 1;
+    if (!site->zero_points)
         return SDG_OK;
-    return sdg_fail(graph->log, SDG_ERROR_INPUT,
-                    "%s: the intervals are for %" PRId64 " tokens, but %" PRId64 " come with this width and height: "
-                    "the model draws pictures of one size only, that of its calibration",
-                    site->name, tokens, here);
+    *tokens = value->dims[1] * value->dims[2];
+    if (w->q->resample || (value->dims[1] == (int64_t)site->height && value->dims[2] == (int64_t)site->width))
+        return SDG_OK;
+    return sdg_fail(w->graph->log, SDG_ERROR_INPUT,
+                    "%s: the intervals are for %zux%zu tokens, but %" PRId64 "x%" PRId64 " come with this width and "
+                    "height: draw at the size of the calibration, or with --intervals resample",
+                    site->name, site->width, site->height, value->dims[2], value->dims[1]);
+}
+
+// The channels of `codes`, which have just been made, are multiplied first.
+static enum sdg_result smooth_codes(struct rewrite *w, const char *name, sdg_value codes)
+{
+    size_t maker = maker_of(w->graph, codes);
+    if (w->graph->ops[maker].kind == SDG_OP_UPSAMPLE_NEAREST)
+        maker = maker_of(w->graph, w->graph->ops[maker].in[0]);
+    return sdg_graph_smooth(
+        w->graph, maker,
+        sdg_graph_vector_weight(w->graph, w->graph->values[codes].dims[3], "%s" SDG_INPUT_SMOOTHING_SUFFIX, name));
 }
 
 static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *site)
@@ -452,14 +703,15 @@ static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *si
     char name[SDG_OBSERVED_NAME_BYTES];
     const size_t layers = count_layers(w, site->value), maker = maker_of(graph, site->value);
     const bool sole = layers == count_reads(graph, site->value);
-    const int64_t tokens = tokens_of_site(w->q, site->name);
+    const struct sdg_quantized_site *own = find_site(w->q, site->name);
     sdg_value interval = 0, codes = 0;
-    if (!layers)
+    int64_t tokens;
+    if (!layers || !own)
         return SDG_OK;
-    SDG_TRY(check_tokens(graph, site, tokens));
+    SDG_TRY(count_tokens(w, site, own, &tokens));
     if (w->q->scheme.rule != SDG_INTERVAL_DYNAMIC)
         interval = sdg_graph_interval_table(graph, sdg_interval_name(name, site->name), graph->rows, tokens);
-    w->codes = sdg_interval_make(site->kind, w->q->scheme.activation_bits, 1);
+    w->codes = sdg_quantized_interval(w->q, (size_t)(own - w->q->sites), 0, 0);
     if (sole && tokens == 1 && maker != SIZE_MAX && graph->ops[maker].kind == SDG_OP_UPSAMPLE_NEAREST) {
         // Codes are upsampled instead of values: a quarter of the work, and less to move.
         const sdg_value small = graph->ops[maker].in[0];
@@ -472,6 +724,8 @@ static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *si
         SDG_TRY(make_codes(w, site->name, site->value, sdg_site_first_consumer(graph, site->value), sole, &interval,
                            &codes));
     }
+    if (own->smoothed)
+        SDG_TRY(smooth_codes(w, site->name, codes));
     return attach_layers(w, site->value, codes, interval);
 }
 

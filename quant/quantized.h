@@ -10,9 +10,14 @@
 struct sdg_quantized_site {
     char *name;
     enum sdg_site_kind kind;
-    size_t times;  // of its scales: 1, constant; SDG_TDQ_TIMES, by timestep; 0, measured at run time
-    size_t tokens; // 1: the same for all; else the site's tokens
-    float *scales; // [tokens][times]
+    // Of its scales: 1, constant; SDG_TDQ_TIMES, by timestep; 0, measured at run time; or, of tokens, time_count.
+    size_t times;
+    size_t tokens;        // 1: the same for all; else height * width
+    size_t height, width; // of the grid of tokens
+    float *scales;        // [tokens][times]
+    int *zero_points;     // [tokens][times] of codes 0 .. 2^bits - 1; NULL: as the kind says
+    float *factors;       // [SDG_TDQ_TIMES] by timestep, which the scales of tokens are multiplied with; NULL: 1
+    bool smoothed;        // the file has factors for its channels
 };
 
 struct sdg_quantized { // read-only after creation
@@ -22,11 +27,15 @@ struct sdg_quantized { // read-only after creation
     size_t site_count;
     struct sdg_quantized_layer {
         char *name; // of the operation
-        int bits;   // of its weights, 4 or 8
+        int bits;   // of its weights as they are stored, 4 or 8
     } *layers;
     size_t layer_count;
     uint64_t rounding_saves; // bytes by which codes that are rounded on loading are smaller than the floats in the file
     size_t temporal_sites;   // whose scale changes with the timestep
+    size_t token_sites;      // that have an interval for each token
+    double *timesteps;       // [time_count] ascending, of tables of tokens that have one for each of them
+    size_t time_count;
+    bool resample; // intervals of tokens fit any grid: they are interpolated. Set it before the rewrite
 };
 
 // Reads and checks everything said about the sites and layers of `graph`, a fused step graph of any shape. `scheme`:
@@ -39,16 +48,22 @@ void sdg_quantized_destroy(struct sdg_quantized **quantized);
 // The interval of a site's token (below its `tokens`) at a timestep, fractions allowed; of sites measured at run time
 // only codes and kind are known (scale 1).
 struct sdg_interval sdg_quantized_interval(const struct sdg_quantized *quantized, size_t site, size_t token, double t);
-// Row table `table` [rows, tokens, 2] of a site: scale and zero point of each token at timestep(user, row).
-void sdg_quantized_table(const struct sdg_quantized *quantized, size_t site, int64_t rows,
+// Rows and columns of the tokens that a rewritten graph has at a site with an interval for each token; 1 and 1 of
+// others.
+void sdg_quantized_grid(const struct sdg_quantized *quantized, size_t site, const struct sdg_graph *graph,
+                        size_t *height, size_t *width);
+// Row table `table` [rows, height * width, 2] of a site: scale and zero point of each token at timestep(user, row).
+// Where the grid is not that of the calibration, both ends of each interval are interpolated between its four
+// neighbours, pixel centres in proportion; outside of the outermost centres it is that of the nearest.
+void sdg_quantized_table(const struct sdg_quantized *quantized, size_t site, size_t height, size_t width, int64_t rows,
                          double (*timestep)(const void *user, int64_t row), const void *user, float *table);
 
 // The quantize rewrite, of a fused graph of the same network. Layers with integer weights compute in integers; each
 // site's codes are made by the operation that computes it where nothing else reads its values, else by a quantize
 // operation. The caller writes the tables sdg_interval_name() (sdg_quantized_table). Where activations stay float the
 // graph stays as it is: backends find the integers themselves (graph/weights.h, sdg_weight_code_bits). A site with an
-// interval for each token in a graph where it has another number of tokens, or is read by a kernel larger than 1x1:
-// SDG_ERROR_INPUT naming the operation.
+// interval for each token in a graph where its tokens are another grid (unless quantized->resample), or that is read by
+// a kernel larger than 1x1: SDG_ERROR_INPUT naming the operation.
 enum sdg_result sdg_graph_quantize_model(struct sdg_graph *graph, const struct sdg_quantized *quantized);
 
 #endif

@@ -27,6 +27,7 @@ static bool is_silu(const struct sdg_op *op)
     switch (op->kind) {
     case SDG_OP_GROUP_NORM: return op->u.group_norm.activation == SDG_UNARY_SILU;
     case SDG_OP_UNARY: return op->u.unary.function == SDG_UNARY_SILU;
+    case SDG_OP_CONV1D_CAUSAL: return op->u.conv1d_causal.activation == SDG_UNARY_SILU;
     case SDG_OP_CONV2D:
     case SDG_OP_LINEAR: return op->epilogue.activation == SDG_UNARY_SILU;
     default: return false;
@@ -78,6 +79,21 @@ void sdg_sites_clear(struct sdg_sites *sites)
 {
     sdg_free(sites->sites);
     *sites = (struct sdg_sites){0};
+}
+
+static bool is_by_token(const struct sdg_op *op)
+{
+    return op->kind == SDG_OP_LINEAR ||
+        (op->u.conv2d.kernel_h == 1 && op->u.conv2d.kernel_w == 1 && op->u.conv2d.stride == 1 &&
+         !op->u.conv2d.pad_top && !op->u.conv2d.pad_left && !op->u.conv2d.pad_bottom && !op->u.conv2d.pad_right);
+}
+
+bool sdg_site_is_by_token(const struct sdg_graph *graph, sdg_value site)
+{
+    for (size_t i = 0; i < graph->op_count; i++)
+        if (graph->ops[i].in[0] == site && sdg_op_is_quantizable(graph, &graph->ops[i]) && !is_by_token(&graph->ops[i]))
+            return false;
+    return true;
 }
 
 size_t sdg_site_first_consumer(const struct sdg_graph *graph, sdg_value site)

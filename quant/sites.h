@@ -29,6 +29,10 @@ void sdg_sites_clear(struct sdg_sites *sites);
 // True if this convolution or linear layer's weights are to be quantized.
 bool sdg_op_is_quantizable(const struct sdg_graph *graph, const struct sdg_op *op);
 
+// True if every quantizable operation that reads the value is a product of single tokens: a linear layer or a 1x1
+// convolution. Only such a site can have an interval for each token.
+bool sdg_site_is_by_token(const struct sdg_graph *graph, sdg_value site);
+
 // Index of the first operation that reads `site` with quantized weights.
 size_t sdg_site_first_consumer(const struct sdg_graph *graph, sdg_value site);
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_STEPS = 10000, MAX_PROMPTS = 1 << 24, MAX_SHARDS = 65536, MAX_CHANNELS = 1 << 20 };
+enum { MAX_STEPS = 10000, MAX_PROMPTS = 1 << 24, MAX_SHARDS = 65536, MAX_CHANNELS = 1 << 20, MAX_TOKENS = 1 << 20 };
 
 static enum sdg_result check_info(const struct sdg_log *log, const struct sdg_statistics_info *i)
 {
@@ -68,6 +68,8 @@ static void free_site(struct sdg_site_statistics *site)
     sdg_free(site->name);
     sdg_free(site->rows);
     sdg_free(site->largest);
+    sdg_free(site->tokens);
+    sdg_free(site->smoothing);
 }
 
 void sdg_statistics_destroy(struct sdg_statistics **handle)
@@ -135,8 +137,82 @@ enum sdg_result sdg_statistics_site(const struct sdg_log *log, struct sdg_statis
     return SDG_OK;
 }
 
-enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
-                                       const float *x, size_t n)
+static bool is_untouched(const struct sdg_site_statistics *site, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++)
+        if (site->rows[r].min <= site->rows[r].max || site->rows[r].nonfinite)
+            return false;
+    return true;
+}
+
+enum sdg_result sdg_statistics_keep_tokens(const struct sdg_log *log, struct sdg_statistics *s, size_t site,
+                                           size_t height, size_t width)
+{
+    if (site >= s->site_count)
+        return sdg_fail(log, SDG_ERROR_USAGE, "tokens of site %zu: there are %zu", site, s->site_count);
+    struct sdg_site_statistics *at = &s->sites[site];
+    if (at->tokens && at->height == height && at->width == width)
+        return SDG_OK;
+    if (at->tokens || !is_untouched(at, s->info.rows))
+        return sdg_fail(log, SDG_ERROR_USAGE, "site %s has statistics of %zux%zu tokens and cannot have %zux%zu",
+                        at->name, at->width, at->height, width, height);
+    if (height < 1 || width < 1 || height > MAX_TOKENS || width > MAX_TOKENS || height * width > MAX_TOKENS)
+        return sdg_fail(log, SDG_ERROR_USAGE, "site %s with %zux%zu tokens: should be 1 to %d", at->name, width, height,
+                        MAX_TOKENS);
+    const size_t count = s->info.rows * height * width;
+    at->tokens = sdg_alloc_raw(log, count, sizeof *at->tokens, "statistics of tokens");
+    if (!at->tokens)
+        return SDG_ERROR_MEMORY;
+    at->height = height;
+    at->width = width;
+    for (size_t i = 0; i < count; i++)
+        sdg_token_histogram_clear(&at->tokens[i]);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_statistics_smooth(const struct sdg_log *log, struct sdg_statistics *s, size_t site,
+                                      const float *smoothing)
+{
+    if (site >= s->site_count)
+        return sdg_fail(log, SDG_ERROR_USAGE, "smoothing of site %zu: there are %zu", site, s->site_count);
+    struct sdg_site_statistics *at = &s->sites[site];
+    const size_t bytes = at->channels * sizeof *smoothing;
+    if (at->smoothing && memcmp(at->smoothing, smoothing, bytes) == 0)
+        return SDG_OK;
+    if (at->smoothing || !is_untouched(at, s->info.rows))
+        return sdg_fail(log, SDG_ERROR_USAGE, "site %s has statistics with another smoothing", at->name);
+    for (size_t c = 0; c < at->channels; c++)
+        if (!(smoothing[c] >= 0x1p-120f && smoothing[c] < INFINITY))
+            return sdg_fail(log, SDG_ERROR_USAGE, "site %s, channel %zu: smoothing %g, should be positive and finite",
+                            at->name, c, (double)smoothing[c]);
+    at->smoothing = sdg_alloc_raw(log, 1, bytes, "smoothing");
+    if (!at->smoothing)
+        return SDG_ERROR_MEMORY;
+    memcpy(at->smoothing, smoothing, bytes);
+    return SDG_OK;
+}
+
+static enum sdg_result too_many(const struct sdg_log *log, const struct sdg_site_statistics *site)
+{
+    return sdg_fail(log, SDG_ERROR_USAGE, "%s: more than 2^31 values of one token: use fewer prompts", site->name);
+}
+
+// x: pictures [n][height][width][channels], all finite.
+static enum sdg_result observe_tokens(const struct sdg_log *log, struct sdg_site_statistics *site, size_t row,
+                                      const float *x, size_t n)
+{
+    const size_t tokens = site->height * site->width;
+    if (n % tokens)
+        return sdg_fail(log, SDG_ERROR_USAGE, "%s: %zu values of a channel are no pictures of %zu tokens", site->name,
+                        n, tokens);
+    for (size_t i = 0; i < n; i++)
+        if (!sdg_token_histogram_add(&site->tokens[row * tokens + i % tokens], x + i * site->channels, site->channels))
+            return too_many(log, site);
+    return SDG_OK;
+}
+
+static enum sdg_result observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
+                               const float *x, size_t n)
 {
     if (site >= s->site_count || row >= s->info.rows)
         return sdg_fail(log, SDG_ERROR_USAGE, "statistics of site %zu, row %zu: there are %zu sites and %zu rows", site,
@@ -148,7 +224,23 @@ enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_sta
         return sdg_fail(log, SDG_ERROR_COMPUTE,
                         "%s: infinities or NaN in row %zu (timestep %g): calibrate with --type f32", at->name, row,
                         s->info.timesteps[row]);
-    return SDG_OK;
+    return at->tokens ? observe_tokens(log, at, row, x, n) : SDG_OK;
+}
+
+enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
+                                       const float *x, size_t n)
+{
+    const struct sdg_site_statistics *at = site < s->site_count ? &s->sites[site] : NULL;
+    if (!at || !at->smoothing)
+        return observe(log, s, site, row, x, n);
+    float *smoothed = sdg_alloc_raw(log, n, at->channels * sizeof *smoothed, "smoothed values");
+    if (!smoothed)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < n * at->channels; i++)
+        smoothed[i] = x[i] * at->smoothing[i % at->channels];
+    enum sdg_result result = observe(log, s, site, row, smoothed, n);
+    sdg_free(smoothed);
+    return result;
 }
 
 bool sdg_statistics_wants(const struct sdg_statistics *s, size_t prompt)
@@ -222,6 +314,27 @@ static enum sdg_result same_sites(const struct sdg_log *log, const struct sdg_st
                             "%s and %s do not belong together: site %s is %s with %zu channels and %s with %zu", a_name,
                             b_name, x->name, sdg_site_kind_name(x->kind), x->channels, sdg_site_kind_name(y->kind),
                             y->channels);
+        if (x->height != y->height || x->width != y->width)
+            return sdg_fail(log, SDG_ERROR_INPUT,
+                            "%s and %s do not belong together: site %s keeps %zux%zu and %zux%zu tokens apart", a_name,
+                            b_name, x->name, x->width, x->height, y->width, y->height);
+        if (!x->smoothing != !y->smoothing ||
+            (x->smoothing && memcmp(x->smoothing, y->smoothing, x->channels * sizeof *x->smoothing) != 0))
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: site %s is smoothed differently",
+                            a_name, b_name, x->name);
+    }
+    return SDG_OK;
+}
+
+// Checked before anything is changed.
+static enum sdg_result tokens_can_be_added(const struct sdg_log *log, const struct sdg_statistics *into,
+                                           const struct sdg_statistics *from)
+{
+    for (size_t i = 0; i < from->site_count; i++) {
+        const struct sdg_site_statistics *x = &from->sites[i], *y = sdg_statistics_find(into, x->name);
+        for (size_t k = 0; y && k < into->info.rows * x->height * x->width; k++)
+            if (sdg_token_histogram_total(&x->tokens[k]) + sdg_token_histogram_total(&y->tokens[k]) > INT32_MAX)
+                return too_many(log, x);
     }
     return SDG_OK;
 }
@@ -242,6 +355,8 @@ static void merge_site(struct sdg_site_statistics *into, const struct sdg_site_s
     for (size_t r = 0; r < rows; r++)
         sdg_histogram_merge(&into->rows[r], &from->rows[r]);
     sdg_channel_largest(into->largest, from->largest, 1, rows * into->channels);
+    for (size_t k = 0; k < rows * from->height * from->width; k++)
+        sdg_token_histogram_merge(&into->tokens[k], &from->tokens[k]);
 }
 
 enum sdg_result sdg_statistics_merge(const struct sdg_log *log, struct sdg_statistics *into, const char *into_name,
@@ -251,12 +366,17 @@ enum sdg_result sdg_statistics_merge(const struct sdg_log *log, struct sdg_stati
     if (!is_blank(into) && !is_blank(from)) {
         SDG_TRY(same_sites(log, into, into_name, from, from_name));
         SDG_TRY(same_sites(log, from, from_name, into, into_name));
+        SDG_TRY(tokens_can_be_added(log, into, from));
     }
     size_t old_count = into->site_count;
     for (size_t i = 0; i < from->site_count; i++) {
         size_t index;
         enum sdg_result result =
             sdg_statistics_site(log, into, from->sites[i].name, from->sites[i].kind, from->sites[i].channels, &index);
+        if (result == SDG_OK && from->sites[i].tokens)
+            result = sdg_statistics_keep_tokens(log, into, index, from->sites[i].height, from->sites[i].width);
+        if (result == SDG_OK && from->sites[i].smoothing)
+            result = sdg_statistics_smooth(log, into, index, from->sites[i].smoothing);
         if (result != SDG_OK) { // out of memory half-way: back to what it was
             while (into->site_count > old_count)
                 free_site(&into->sites[--into->site_count]);
@@ -295,6 +415,11 @@ uint64_t sdg_statistics_hash(struct sdg_statistics *s)
             h = sdg_hash_bytes(h, (const float[]){site->rows[r].min, site->rows[r].max}, 2 * sizeof(float));
         }
         h = sdg_hash_bytes(h, site->largest, info->rows * site->channels * sizeof *site->largest);
+        if (site->smoothing)
+            h = sdg_hash_bytes(h, site->smoothing, site->channels * sizeof *site->smoothing);
+        if (site->tokens)
+            h = sdg_hash_bytes(sdg_hash_word(sdg_hash_word(h, site->height), site->width), site->tokens,
+                               info->rows * site->height * site->width * sizeof *site->tokens);
     }
     return h;
 }

@@ -8,18 +8,27 @@
 //     timesteps         f64 [R]          prompts_done    u8 [P], 0 or 1
 //     NAME.histogram    s64 [R, 1156]     NAME.minimum, NAME.maximum   f32 [R]   (+inf, -inf in a row without values)
 //     NAME.largest      f32 [R, C]       NAME.kind       s32 [1], enum sdg_site_kind
-// and metadata: format, version, bins, model, sampler, settings, steps, shard ("i/n").
+// and of a site that keeps a grid of H x W tokens
+//     NAME.token_histogram   s32 [R, H, W, 100]     NAME.token_minimum, NAME.token_maximum   f32 [R, H, W]
+// and of a site that was smoothed: everything above is of its values times
+//     NAME.smoothing         f32 [C]
+// and metadata: format, version (2 where a site keeps tokens or was smoothed, else 1), bins, model, sampler, settings,
+// steps, shard
+// ("i/n").
 #ifndef SDG_QUANT_STATISTICS_H
 #define SDG_QUANT_STATISTICS_H
 
-#include "quant/interval.h"
+#include "quant/token_histogram.h"
 
 struct sdg_site_statistics {
     char *name;
     enum sdg_site_kind kind;
     size_t channels;
-    struct sdg_histogram *rows; // [rows]
-    float *largest;             // [rows][channels], >= 0
+    struct sdg_histogram *rows;         // [rows]
+    float *largest;                     // [rows][channels], >= 0
+    size_t height, width;               // of the grid of tokens, whose positions are told apart; 0: they are not
+    struct sdg_token_histogram *tokens; // [rows][height * width]; NULL where they are not
+    float *smoothing;                   // [channels] what values are multiplied with before anything; NULL: 1
 };
 
 struct sdg_statistics_info {
@@ -50,8 +59,17 @@ void sdg_statistics_destroy(struct sdg_statistics **statistics);
 // Pointers into sites[] are invalid after a site was added.
 enum sdg_result sdg_statistics_site(const struct sdg_log *log, struct sdg_statistics *s, const char *name,
                                     enum sdg_site_kind kind, size_t channels, size_t *index);
-// Adds x [n, channels] to one row of a site. Infinities and NaN are SDG_ERROR_COMPUTE; the statistics are then of no
-// further use. Different sites may be written by different threads at once.
+// Has a site, of which nothing was observed yet, keep its tokens apart: from now on it sees whole pictures of height x
+// width tokens, 2^20 at most. Asked again with the same grid it does nothing; another one is SDG_ERROR_USAGE.
+enum sdg_result sdg_statistics_keep_tokens(const struct sdg_log *log, struct sdg_statistics *s, size_t site,
+                                           size_t height, size_t width);
+// Has a site, of which nothing was observed yet, multiply each channel with smoothing [channels], finite and at least
+// 2^-120, before anything else. Asked again with the same numbers it does nothing; others are SDG_ERROR_USAGE.
+enum sdg_result sdg_statistics_smooth(const struct sdg_log *log, struct sdg_statistics *s, size_t site,
+                                      const float *smoothing);
+// Adds x [n, channels] to one row of a site; of one that keeps tokens, n is a multiple of their number. Infinities and
+// NaN are SDG_ERROR_COMPUTE; the statistics are then of no further use. Different sites may be written by different
+// threads at once.
 enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
                                        const float *x, size_t n);
 // Whether this shard still has to run a prompt (0-based); and that it has: call it after the prompt's last observation.

@@ -9,10 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char format_name[] = "sdgen statistics", format_version[] = "1";
-enum { PARTS = 5, NAME_BYTES = 512 };
+static const char format_name[] = "sdgen statistics", plain_version[] = "1", later_version[] = "2";
+enum { PARTS = 5, TOKEN_PARTS = 3, NAME_BYTES = 512, LONGEST_SUFFIX = 16 };
 static const char *const suffixes[PARTS] = {".histogram", ".kind", ".largest", ".maximum", ".minimum"};
 enum part { HISTOGRAM, KIND, LARGEST, MAXIMUM, MINIMUM };
+static const char *const token_suffixes[TOKEN_PARTS] = {".token_histogram", ".token_maximum", ".token_minimum"};
+static const char smoothing_suffix[] = ".smoothing";
+enum token_part { TOKEN_HISTOGRAM, TOKEN_MAXIMUM, TOKEN_MINIMUM };
 
 // ---- writing ----
 
@@ -24,18 +27,24 @@ struct image { // what sdg_tensors_write is given
     size_t used;
 };
 
-static struct sdg_tensor *add(struct image *f, const char *site, const char *suffix, enum sdg_dtype dtype, int rank,
-                              size_t d0, size_t d1)
+static struct sdg_tensor *add_grid(struct image *f, const char *site, const char *suffix, enum sdg_dtype dtype,
+                                   int rank, const size_t dims[])
 {
     char *name = f->names + f->count * NAME_BYTES;
     snprintf(name, NAME_BYTES, "%s%s", site, suffix);
     struct sdg_tensor *t = &f->tensors[f->count++];
-    *t = (struct sdg_tensor){.name = name,
-                             .dtype = dtype,
-                             .rank = rank,
-                             .dims = {(int64_t)d0, (int64_t)d1},
-                             .bytes = d0 * d1 * sdg_dtype_size(dtype)};
+    *t = (struct sdg_tensor){.name = name, .dtype = dtype, .rank = rank, .bytes = sdg_dtype_size(dtype)};
+    for (int i = 0; i < rank; i++) {
+        t->dims[i] = (int64_t)dims[i];
+        t->bytes *= dims[i];
+    }
     return t;
+}
+
+static struct sdg_tensor *add(struct image *f, const char *site, const char *suffix, enum sdg_dtype dtype, int rank,
+                              size_t d0, size_t d1)
+{
+    return add_grid(f, site, suffix, dtype, rank, (const size_t[]){d0, d1});
 }
 
 // Data that has to be gathered; 8-byte pieces come first, so all of them are aligned.
@@ -45,6 +54,21 @@ static void *gather(struct image *f, struct sdg_tensor *t)
     f->used += t->bytes;
     t->data = data;
     return data;
+}
+
+// Histograms of tokens lie in memory with their extremes, in the file beside them.
+static void add_tokens(struct image *f, const struct sdg_site_statistics *site, size_t rows)
+{
+    const size_t dims[4] = {rows, site->height, site->width, SDG_TOKEN_BINS}, count = rows * site->height * site->width;
+    int32_t *counts = gather(f, add_grid(f, site->name, token_suffixes[TOKEN_HISTOGRAM], SDG_S32, 4, dims));
+    float *max = gather(f, add_grid(f, site->name, token_suffixes[TOKEN_MAXIMUM], SDG_F32, 3, dims));
+    float *min = gather(f, add_grid(f, site->name, token_suffixes[TOKEN_MINIMUM], SDG_F32, 3, dims));
+    f->used = (f->used + 7) / 8 * 8;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(counts + i * SDG_TOKEN_BINS, site->tokens[i].counts, sizeof site->tokens[i].counts);
+        max[i] = site->tokens[i].max;
+        min[i] = site->tokens[i].min;
+    }
 }
 
 static void add_site(struct image *f, const struct sdg_site_statistics *site, size_t rows)
@@ -61,6 +85,18 @@ static void add_site(struct image *f, const struct sdg_site_statistics *site, si
         max[r] = site->rows[r].max;
         min[r] = site->rows[r].min;
     }
+    if (site->tokens)
+        add_tokens(f, site, rows);
+    if (site->smoothing)
+        add(f, site->name, smoothing_suffix, SDG_F32, 1, site->channels, 1)->data = site->smoothing;
+}
+
+static bool needs_later_version(const struct sdg_statistics *s)
+{
+    for (size_t i = 0; i < s->site_count; i++)
+        if (s->sites[i].tokens || s->sites[i].smoothing)
+            return true;
+    return false;
 }
 
 void sdg_file_about_make(const struct sdg_statistics *s, const char *format, struct sdg_file_about *out)
@@ -69,8 +105,10 @@ void sdg_file_about_make(const struct sdg_statistics *s, const char *format, str
     snprintf(out->steps, sizeof out->steps, "%d", info->steps);
     snprintf(out->shard, sizeof out->shard, "%d/%d", info->shard, info->shards);
     const struct sdg_metadata metadata[] = {
-        {"format", format},           {"version", format_version}, {"model", info->model}, {"sampler", info->sampler},
-        {"settings", info->settings}, {"steps", out->steps},       {"shard", out->shard}};
+        {"format", format},           {"version", needs_later_version(s) ? later_version : plain_version},
+        {"model", info->model},       {"sampler", info->sampler},
+        {"settings", info->settings}, {"steps", out->steps},
+        {"shard", out->shard}};
     memcpy(out->metadata, metadata, sizeof metadata);
     out->tensors[0] = (struct sdg_tensor){.name = "timesteps",
                                           .dtype = SDG_F64,
@@ -101,19 +139,28 @@ static enum sdg_result write_image(const struct sdg_log *log, const struct sdg_s
     return sdg_tensors_write(log, path, f->tensors, f->count, metadata, ABOUT + 1);
 }
 
+// Bytes of a site's data that are gathered for the file.
+static size_t gathered_bytes(const struct sdg_site_statistics *site, size_t rows)
+{
+    return rows * (SDG_HISTOGRAM_BINS * sizeof(int64_t) + 2 * sizeof(float)) +
+        rows * site->height * site->width * (SDG_TOKEN_BINS * sizeof(int32_t) + 2 * sizeof(float)) + 16 + 8;
+}
+
 enum sdg_result sdg_statistics_write(const struct sdg_log *log, struct sdg_statistics *s, const char *path)
 {
     struct image f = {0};
+    size_t bytes = 0;
     sdg_statistics_sort(s);
-    for (size_t i = 0; i < s->site_count; i++)
-        if (strlen(s->sites[i].name) > NAME_BYTES - 16)
+    for (size_t i = 0; i < s->site_count; i++) {
+        if (strlen(s->sites[i].name) > NAME_BYTES - LONGEST_SUFFIX - 1)
             return sdg_fail(log, SDG_ERROR_USAGE, "%s: the name of site %.40s... is longer than %d bytes", path,
-                            s->sites[i].name, NAME_BYTES - 16);
-    size_t count = 2 + PARTS * s->site_count,
-           site_bytes = s->info.rows * (SDG_HISTOGRAM_BINS * sizeof(int64_t) + 2 * sizeof(float)) + 16;
+                            s->sites[i].name, NAME_BYTES - LONGEST_SUFFIX - 1);
+        bytes += gathered_bytes(&s->sites[i], s->info.rows);
+    }
+    size_t count = 2 + (PARTS + TOKEN_PARTS + 1) * s->site_count;
     f.tensors = sdg_alloc(log, count, sizeof *f.tensors, "statistics");
     f.names = sdg_alloc(log, count, NAME_BYTES, "statistics");
-    f.data = sdg_alloc_raw(log, s->site_count, site_bytes, "statistics");
+    f.data = sdg_alloc_raw(log, bytes ? bytes : 1, 1, "statistics");
     enum sdg_result result = f.tensors && f.names && f.data ? write_image(log, s, path, &f) : SDG_ERROR_MEMORY;
     sdg_free(f.tensors);
     sdg_free(f.names);
@@ -142,6 +189,13 @@ static enum sdg_result metadata(const struct reader *r, const char *key, const c
     return SDG_OK;
 }
 
+// Files without tokens are what they were before there were any.
+static enum sdg_result read_version(const struct reader *r)
+{
+    const char *version = sdg_tensors_metadata(r->tensors, "version");
+    return version && strcmp(version, later_version) == 0 ? SDG_OK : metadata(r, "version", plain_version, NULL);
+}
+
 // A decimal number of at most nine digits.
 static const char *read_number(const char *text, int *out)
 {
@@ -152,21 +206,28 @@ static const char *read_number(const char *text, int *out)
     return digits > 0 ? text : NULL;
 }
 
-// dims of -1 are any size from 1 on.
-static enum sdg_result tensor(const struct reader *r, const char *name, enum sdg_dtype dtype, int rank, int64_t d0,
-                              int64_t d1, const struct sdg_tensor **out)
+// dims [rank] of -1 are any size from 1 on.
+static enum sdg_result grid(const struct reader *r, const char *name, enum sdg_dtype dtype, int rank,
+                            const int64_t dims[], const struct sdg_tensor **out)
 {
     const struct sdg_tensor *t = sdg_tensors_find(r->tensors, name);
     if (!t)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is missing", r->path, name);
-    bool fits = t->dtype == dtype && t->rank == rank && t->bytes > 0 && (d0 < 0 || t->dims[0] == d0) &&
-        (rank < 2 || d1 < 0 || t->dims[1] == d1);
+    bool fits = t->dtype == dtype && t->rank == rank && t->bytes > 0;
+    for (int i = 0; fits && i < rank; i++)
+        fits = dims[i] < 0 || t->dims[i] == dims[i];
     if (!fits)
         return sdg_fail(r->log, SDG_ERROR_INPUT,
                         "%s: %s should be %s with %d dimension%s that fit the rest of the file", r->path, name,
                         sdg_dtype_name(dtype), rank, rank == 1 ? "" : "s");
     *out = t;
     return SDG_OK;
+}
+
+static enum sdg_result tensor(const struct reader *r, const char *name, enum sdg_dtype dtype, int rank, int64_t d0,
+                              int64_t d1, const struct sdg_tensor **out)
+{
+    return grid(r, name, dtype, rank, (const int64_t[]){d0, d1}, out);
 }
 
 static enum sdg_result read_done(const struct reader *r, const struct sdg_tensor *done, struct sdg_statistics *s)
@@ -184,7 +245,7 @@ static enum sdg_result read_info(const struct reader *r, const char *format, str
     struct sdg_statistics_info info = {0};
     const char *steps = NULL, *shard = NULL;
     SDG_TRY(metadata(r, "format", format, NULL));
-    SDG_TRY(metadata(r, "version", format_version, NULL));
+    SDG_TRY(read_version(r));
     SDG_TRY(metadata(r, "model", NULL, &info.model));
     SDG_TRY(metadata(r, "sampler", NULL, &info.sampler));
     SDG_TRY(metadata(r, "settings", NULL, &info.settings));
@@ -274,6 +335,93 @@ static enum sdg_result read_rows(const struct reader *r, const struct sdg_tensor
     return SDG_OK;
 }
 
+// The counts of all tokens of a row have to be the row's own.
+static const char *tokens_contradict(const struct sdg_histogram *row, const struct sdg_token_histogram *tokens,
+                                     size_t count)
+{
+    int64_t left[SDG_TOKEN_BINS] = {0};
+    float min = INFINITY, max = -INFINITY;
+    for (int b = 0; b < SDG_HISTOGRAM_BINS; b++)
+        left[sdg_token_bin(b)] += (int64_t)row->counts[b];
+    for (size_t k = 0; k < count; k++) {
+        const char *why = sdg_token_histogram_contradiction(&tokens[k]);
+        if (why)
+            return why;
+        if (sdg_token_histogram_total(&tokens[k]) != sdg_token_histogram_total(&tokens[0]))
+            return "some tokens have more values than others";
+        for (int b = 0; b < SDG_TOKEN_BINS; b++)
+            left[b] -= tokens[k].counts[b];
+        min = fminf(min, tokens[k].min);
+        max = fmaxf(max, tokens[k].max);
+    }
+    for (int b = 0; b < SDG_TOKEN_BINS; b++)
+        if (left[b] != 0)
+            return "the tokens' values are not those of the site";
+    return min == row->min && max == row->max ? NULL : "the tokens' extremes are not those of the site";
+}
+
+static enum sdg_result read_tokens(const struct reader *r, const char *name, struct sdg_statistics *s, size_t index)
+{
+    const struct sdg_tensor *parts[TOKEN_PARTS];
+    const size_t rows = s->info.rows;
+    int64_t dims[4] = {(int64_t)rows, -1, -1, SDG_TOKEN_BINS};
+    char full[NAME_BYTES + LONGEST_SUFFIX];
+    for (int p = 0; p < TOKEN_PARTS; p++) {
+        snprintf(full, sizeof full, "%s%s", name, token_suffixes[p]);
+        SDG_TRY(grid(r, full, p == TOKEN_HISTOGRAM ? SDG_S32 : SDG_F32, p == TOKEN_HISTOGRAM ? 4 : 3, dims, &parts[p]));
+        memcpy(dims, parts[0]->dims, sizeof dims);
+    }
+    enum sdg_result result =
+        sdg_statistics_keep_tokens(r->log, s, index, (size_t)parts[0]->dims[1], (size_t)parts[0]->dims[2]);
+    if (result != SDG_OK)
+        return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result;
+    const struct sdg_site_statistics *site = &s->sites[index];
+    const size_t tokens = site->height * site->width;
+    for (size_t i = 0; i < rows * tokens; i++) {
+        struct sdg_token_histogram *h = &site->tokens[i];
+        memcpy(h->counts, (const char *)parts[TOKEN_HISTOGRAM]->data + i * sizeof h->counts, sizeof h->counts);
+        memcpy(&h->max, (const char *)parts[TOKEN_MAXIMUM]->data + i * sizeof h->max, sizeof h->max);
+        memcpy(&h->min, (const char *)parts[TOKEN_MINIMUM]->data + i * sizeof h->min, sizeof h->min);
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result check_tokens(const struct reader *r, const struct sdg_site_statistics *site, size_t rows)
+{
+    const size_t tokens = site->height * site->width;
+    for (size_t row = 0; row < rows; row++) {
+        const char *why = tokens_contradict(&site->rows[row], site->tokens + row * tokens, tokens);
+        if (why)
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tokens of %s, row %zu: %s", r->path, site->name, row, why);
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result read_smoothing(const struct reader *r, const char *name, struct sdg_statistics *s, size_t index)
+{
+    const struct sdg_tensor *t;
+    const size_t channels = s->sites[index].channels;
+    char full[NAME_BYTES + LONGEST_SUFFIX];
+    snprintf(full, sizeof full, "%s%s", name, smoothing_suffix);
+    if (!sdg_tensors_find(r->tensors, full))
+        return SDG_OK;
+    SDG_TRY(tensor(r, full, SDG_F32, 1, (int64_t)channels, 0, &t));
+    float *smoothing = sdg_alloc_raw(r->log, 1, t->bytes, "smoothing"); // aligned
+    if (!smoothing)
+        return SDG_ERROR_MEMORY;
+    memcpy(smoothing, t->data, t->bytes);
+    enum sdg_result result = sdg_statistics_smooth(r->log, s, index, smoothing);
+    sdg_free(smoothing);
+    return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result;
+}
+
+static bool has_tokens(const struct reader *r, const char *name)
+{
+    char full[NAME_BYTES + LONGEST_SUFFIX];
+    snprintf(full, sizeof full, "%s%s", name, token_suffixes[TOKEN_HISTOGRAM]);
+    return sdg_tensors_find(r->tensors, full);
+}
+
 static enum sdg_result read_site(const struct reader *r, const char *name, struct sdg_statistics *s)
 {
     int64_t rows = (int64_t)s->info.rows;
@@ -295,7 +443,12 @@ static enum sdg_result read_site(const struct reader *r, const char *name, struc
         sdg_statistics_site(r->log, s, name, (enum sdg_site_kind)kind, (size_t)parts[LARGEST]->dims[1], &index);
     if (result != SDG_OK)
         return result == SDG_ERROR_USAGE ? SDG_ERROR_INPUT : result;
-    return read_rows(r, parts, &s->sites[index], s->info.rows);
+    const bool tokens = has_tokens(r, name);
+    SDG_TRY(read_smoothing(r, name, s, index));
+    if (tokens) // before the site has values
+        SDG_TRY(read_tokens(r, name, s, index));
+    SDG_TRY(read_rows(r, parts, &s->sites[index], s->info.rows));
+    return tokens ? check_tokens(r, &s->sites[index], s->info.rows) : SDG_OK;
 }
 
 // Sites are found by their histograms; whatever is left over then has no place in the file.
@@ -308,12 +461,15 @@ static enum sdg_result read_sites(const struct reader *r, struct sdg_statistics 
         if (length <= ending || strcmp(full + length - ending, suffixes[HISTOGRAM]) != 0)
             continue;
         char name[NAME_BYTES];
-        if (length - ending > NAME_BYTES - 16)
+        if (length - ending > NAME_BYTES - LONGEST_SUFFIX - 1)
             return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: the name of site %.40s... is too long", r->path, full);
         snprintf(name, sizeof name, "%.*s", (int)(length - ending), full);
         SDG_TRY(read_site(r, name, s));
     }
-    if (count != 2 + PARTS * s->site_count)
+    size_t known = 2 + PARTS * s->site_count;
+    for (size_t i = 0; i < s->site_count; i++)
+        known += (s->sites[i].tokens ? TOKEN_PARTS : 0) + (s->sites[i].smoothing != NULL);
+    if (count != known)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: has tensors that belong to no site", r->path);
     sdg_statistics_sort(s);
     return SDG_OK;

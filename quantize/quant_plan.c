@@ -99,8 +99,11 @@ static enum sdg_result add_ops(const struct sdg_log *log, struct sdg_quant_plan 
         return SDG_ERROR_MEMORY;
     for (; plan->site_count < sites->count; plan->site_count++) {
         const struct sdg_site *s = &sites->sites[plan->site_count];
-        plan->sites[plan->site_count] = (struct sdg_quant_site){
-            .name = s->name, .kind = s->kind, .channels = (size_t)plan->graph->values[s->value].dims[3]};
+        plan->sites[plan->site_count] =
+            (struct sdg_quant_site){.name = s->name,
+                                    .value = s->value,
+                                    .kind = s->kind,
+                                    .channels = (size_t)plan->graph->values[s->value].dims[3]};
     }
     for (size_t i = 0; i < plan->graph->op_count; i++)
         if (sdg_op_is_quantizable(plan->graph, &plan->graph->ops[i]))
@@ -171,6 +174,9 @@ void sdg_quant_plan_clear(struct sdg_quant_plan *plan)
         free_module(&plan->modules[i]);
     for (size_t i = 0; i < plan->site_count; i++)
         sdg_site_fit_clear(&plan->sites[i].fit);
+    for (size_t i = 0; i < plan->folded_count; i++)
+        sdg_free(plan->folded[i].data);
+    sdg_free(plan->folded);
     sdg_free(plan->modules);
     sdg_free(plan->sites);
     sdg_graph_destroy(&plan->graph);

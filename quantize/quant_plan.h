@@ -9,10 +9,13 @@
 
 struct sdg_quant_site {
     const char *name; // in the graph
+    sdg_value value;
     enum sdg_site_kind kind;
     size_t channels;
     bool wanted;                                  // integer weights read it
     const struct sdg_site_statistics *statistics; // NULL when none are needed
+    bool smoothed;                                // as its statistics are
+    bool folded;                                  // ... by what makes it
     struct sdg_site_fit fit;
 };
 struct sdg_quant_part { // one operation's columns of a module's weight
@@ -32,7 +35,13 @@ struct sdg_quant_module {
     void *codes; // as in the file
     size_t code_bytes;
     bool gptq;
+    const float *row_smoothing; // [row_count] that outputs row_start, .. are multiplied with; NULL: none
+    size_t row_start, row_count;
     double signal, noise; // sums of squares
+};
+struct sdg_quant_folded { // a tensor of the model in place of which there is another, f32
+    const struct sdg_tensor *tensor;
+    float *data;
 };
 struct sdg_quant_plan {
     struct sdg_graph *graph;
@@ -41,6 +50,8 @@ struct sdg_quant_plan {
     struct sdg_quant_module *modules; // in order of execution
     size_t module_count, module_capacity;
     size_t float_modules;
+    struct sdg_quant_folded *folded;
+    size_t folded_count, folded_capacity;
 };
 // The model's step graph, its sites and modules with the bits that the settings give them.
 enum sdg_result sdg_quant_plan_create(const struct sdg_log *log, const struct sdg_model *model,

@@ -97,9 +97,9 @@ static enum sdg_result read_override(const struct sdg_json *file, const cJSON *i
     SDG_TRY(only_known(&json, "an override", keys, 2));
     SDG_TRY(sdg_json_string(&json, "match", "", &match));
     SDG_TRY(sdg_json_int(&json, "weight_bits", 4, SDG_FLOAT_BITS, 0, &bits));
-    if (bits != 4 && bits != 8 && bits != SDG_FLOAT_BITS)
+    if (bits != 4 && bits != 6 && bits != 8 && bits != SDG_FLOAT_BITS)
         return sdg_fail(file->log, SDG_ERROR_INPUT,
-                        "%s: weight_bits of an override should be 4, 8, or %d for floating point", file->path,
+                        "%s: weight_bits of an override should be 4, 6, 8, or %d for floating point", file->path,
                         SDG_FLOAT_BITS);
     return add_rule(file->log, s, file->path, match, bits, SDG_ERROR_INPUT);
 }
@@ -149,10 +149,11 @@ static enum sdg_result set_scheme(const struct sdg_log *log, const struct sdg_qu
     if (params->intervals) {
         int rule = sdg_interval_rule_from_name(params->intervals);
         if (rule <= SDG_INTERVAL_NONE || s->scheme.activation_bits == SDG_FLOAT_BITS)
-            return sdg_fail(
-                log, SDG_ERROR_USAGE,
-                "intervals '%.40s' with scheme %s: should be static, table, tdq or dynamic, for integer activations",
-                params->intervals, name);
+            return sdg_fail(log, SDG_ERROR_USAGE,
+                            "intervals '%.40s' with scheme %s: should be static, table, tdq, dynamic, token, "
+                            "table-token or tdq-token, "
+                            "for integer activations",
+                            params->intervals, name);
         s->scheme.rule = (enum sdg_interval_rule)rule;
     }
     if (!sdg_scheme_is_runnable(&s->scheme))

@@ -61,18 +61,52 @@ static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg
                                 int32_t *zeros)
 {
     const struct sdg_site_fit *fit = &site->fit;
+    const struct sdg_token_intervals *tokens = &fit->tokens;
     const bool shifted = site->kind == SDG_SITE_SILU;
+    if (site->smoothed && !site->folded)
+        SDG_TRY(sdg_quantized_add_smoothing(w, site->name, site->channels, site->statistics->smoothing));
+    if (tokens->height)
+        return sdg_quantized_add_token_intervals(w, site->name, tokens->times, tokens->height, tokens->width,
+                                                 tokens->scales, tokens->zero_points, tokens->factors);
     for (size_t i = 0; shifted && i < fit->length; i++)
         zeros[i] = sdg_interval_make(site->kind, bits, fit->scales[i]).zero_point;
-    return sdg_quantized_add_interval(w, site->name, fit->length, 0, fit->scales, shifted ? zeros : NULL);
+    return sdg_quantized_add_interval(w, site->name, fit->length, fit->scales, shifted ? zeros : NULL);
+}
+
+static bool is_smoothed(const struct sdg_quant_plan *plan, const struct sdg_quant_module *m)
+{
+    for (size_t p = 0; p < m->part_count; p++)
+        if (plan->sites[m->parts[p].site].smoothed)
+            return true;
+    return m->row_smoothing != NULL;
 }
 
 // A folder with a base need not hold codes that are the base's weights rounded to the nearest: they are made again on
-// loading.
+// loading, if these are codes of a whole width (those of 6 bits would be rounded to 8).
 static bool leaves_codes(const struct sdg_quant_result *r, const struct sdg_quant_module *m)
 {
     const struct sdg_scheme *scheme = &r->settings->scheme;
-    return r->params->delta && !m->gptq && m->bits == scheme->weight_bits && scheme->activation_bits != SDG_FLOAT_BITS;
+    return r->params->delta && !m->gptq && !is_smoothed(r->plan, m) && m->bits == scheme->weight_bits && m->bits != 6 &&
+        scheme->activation_bits != SDG_FLOAT_BITS;
+}
+
+// A tensor that takes smoothing, as it is then. NULL: it takes none.
+static const struct sdg_quant_folded *find_folded(const struct sdg_quant_plan *plan, const struct sdg_tensor *tensor)
+{
+    for (size_t i = 0; i < plan->folded_count; i++)
+        if (plan->folded[i].tensor == tensor)
+            return &plan->folded[i];
+    return NULL;
+}
+
+static enum sdg_result add_folded(struct sdg_quantized_writer *w, const struct sdg_quant_folded *folded)
+{
+    struct sdg_tensor t = *folded->tensor;
+    t.bytes = t.bytes / sdg_dtype_size(t.dtype) * sizeof *folded->data;
+    t.dtype = SDG_F32;
+    t.data = folded->data;
+    t.added = NULL;
+    return sdg_quantized_add_tensor(w, &t);
 }
 
 static bool is_quantized(const struct sdg_quant_plan *plan, const struct sdg_tensor *tensor)
@@ -83,7 +117,22 @@ static bool is_quantized(const struct sdg_quant_plan *plan, const struct sdg_ten
     return false;
 }
 
-static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_quant_result *r, int32_t *zeros)
+// The timesteps of the tables that have some for each token, ascending. `times` is room for all.
+static enum sdg_result add_timesteps(struct sdg_quantized_writer *w, const struct sdg_quant_result *r, float *times)
+{
+    size_t rows = 1;
+    for (size_t i = 0; i < r->plan->site_count; i++)
+        rows = r->plan->sites[i].fit.tokens.times > rows ? r->plan->sites[i].fit.tokens.times : rows;
+    if (rows == 1)
+        return SDG_OK;
+    const double *from = r->calibration->timesteps;
+    for (size_t i = 0; i < rows; i++)
+        times[i] = (float)(from[0] > from[1] ? from[rows - 1 - i] : from[i]);
+    return sdg_quantized_add_timesteps(w, times, rows);
+}
+
+static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_quant_result *r, int32_t *zeros,
+                                   float *times)
 {
     const struct sdg_quant_plan *plan = r->plan;
     r->bytes_before = r->bytes_after = 0;
@@ -98,12 +147,16 @@ static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_qu
     for (size_t i = 0; i < plan->site_count; i++)
         if (plan->sites[i].fit.length)
             SDG_TRY(add_site(w, &plan->sites[i], r->settings->scheme.activation_bits, zeros + i * SDG_TDQ_TIMES));
+    SDG_TRY(add_timesteps(w, r, times));
     for (size_t i = 0; i < sdg_tensors_count(r->model->unet); i++) {
         const struct sdg_tensor *t = sdg_tensors_at(r->model->unet, i);
         r->bytes_before += (double)t->bytes;
+        const struct sdg_quant_folded *folded = find_folded(plan, t);
         if (is_quantized(plan, t))
             continue;
-        if (r->params->delta)
+        if (folded)
+            SDG_TRY(add_folded(w, folded));
+        else if (r->params->delta)
             r->bytes_after += (double)t->bytes;
         else
             SDG_TRY(sdg_quantized_add_tensor(w, t));
@@ -166,14 +219,16 @@ static enum sdg_result write_unet(const struct sdg_log *log, struct sdg_quant_re
     struct sdg_quantized_writer *writer = NULL;
     SDG_TRY(describe(log, r, base_path, &config));
     int32_t *zeros = sdg_alloc(log, r->plan->site_count, SDG_TDQ_TIMES * sizeof *zeros, "zero points");
-    char *from = zeros ? sdg_path_join(log, r->model->path, SDG_QUANTIZED_CONFIG_FILE) : NULL;
+    float *times = sdg_alloc(log, r->calibration ? r->calibration->rows : 1, sizeof *times, "timesteps");
+    char *from = zeros && times ? sdg_path_join(log, r->model->path, SDG_QUANTIZED_CONFIG_FILE) : NULL;
     enum sdg_result result = from ? sdg_quantized_writer_create(log, &writer) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
-        result = add_tensors(writer, r, zeros);
+        result = add_tensors(writer, r, zeros, times);
     if (result == SDG_OK)
         result = sdg_quantized_write(writer, root, from, &config, any_leaves_codes(r));
     sdg_quantized_writer_destroy(&writer);
     sdg_free(from);
+    sdg_free(times);
     sdg_free(zeros);
     return result;
 }
@@ -182,7 +237,9 @@ static enum sdg_result write_unet(const struct sdg_log *log, struct sdg_quant_re
 
 struct copying {
     const struct sdg_log *log;
-    char *from, *to; // folders
+    const char *from; // folders
+    char *to;
+    bool no_weights;
 };
 
 static enum sdg_result copy_file(const struct sdg_log *log, const char *from, const char *to)
@@ -214,6 +271,11 @@ static enum sdg_result copy_named(const struct sdg_log *log, const char *from_fo
     return result;
 }
 
+static bool holds_weights(const char *name)
+{
+    return strstr(name, ".safetensors") != NULL; // and lists of shards
+}
+
 // Other programs' formats of the same weights (.bin, .msgpack, .onnx) are left behind.
 static enum sdg_result copy_useful(void *user, const char *name)
 {
@@ -221,37 +283,75 @@ static enum sdg_result copy_useful(void *user, const char *name)
     const struct copying *c = user;
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (strcmp(dot, endings[i]) == 0)
+        if (strcmp(dot, endings[i]) == 0 && !(c->no_weights && holds_weights(name)))
             return copy_named(c->log, c->from, c->to, name);
     return SDG_OK;
 }
 
-static enum sdg_result copy_component(const struct sdg_log *log, const struct sdg_quant_result *r,
-                                      struct sdg_folder_output *output, const char *name)
+// What the model's own folder, or one of its bases, has of a component. A model of several folders has its weights
+// written from its tensors, since none of the files need have all of them.
+static enum sdg_result copy_folder(const struct sdg_log *log, const struct sdg_quant_result *r, const char *root,
+                                   struct sdg_folder_output *output, const char *name)
 {
-    struct copying c = {log, sdg_path_join(log, r->model->path, name),
-                        sdg_path_join(log, sdg_folder_output_path(output), name)};
-    enum sdg_result result = c.from && c.to ? SDG_OK : SDG_ERROR_MEMORY;
-    if (result == SDG_OK && sdg_path_kind(c.from) == SDG_PATH_FOLDER) {
+    char *from = sdg_path_join(log, root, name);
+    struct copying c = {log, from, sdg_path_join(log, sdg_folder_output_path(output), name), r->model->base_count > 0};
+    enum sdg_result result = from && c.to ? SDG_OK : SDG_ERROR_MEMORY;
+    if (result == SDG_OK && sdg_path_kind(from) == SDG_PATH_FOLDER) {
         result = sdg_folder_output_add(output, name);
         if (result == SDG_OK)
-            result = sdg_folder_list(log, c.from, copy_useful, &c);
+            result = sdg_folder_list(log, from, copy_useful, &c);
     }
-    sdg_free(c.from);
+    sdg_free(from);
     sdg_free(c.to);
     return result;
+}
+
+static enum sdg_result write_weights(const struct sdg_log *log, const struct sdg_tensors *tensors, const char *folder,
+                                     const char *name)
+{
+    size_t metadata_count;
+    const struct sdg_metadata *metadata = sdg_tensors_all_metadata(tensors, &metadata_count);
+    char *path = sdg_path_join(log, folder, name);
+    if (!path)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result =
+        sdg_tensors_write(log, path, sdg_tensors_at(tensors, 0), sdg_tensors_count(tensors), metadata, metadata_count);
+    sdg_free(path);
+    return result;
+}
+
+static enum sdg_result write_all_weights(const struct sdg_log *log, const struct sdg_model *model, const char *folder)
+{
+    static const char *const texts[] = {"text_encoder/model.safetensors", "text_encoder_2/model.safetensors"};
+    SDG_TRY(write_weights(log, model->vae, folder, "vae/diffusion_pytorch_model.safetensors"));
+    for (int i = 0; i < model->text_encoders; i++)
+        SDG_TRY(write_weights(log, model->text[i], folder, texts[i]));
+    return SDG_OK;
+}
+
+// From the last base to the model itself, whose files go before theirs.
+static const char *layer_root(const struct sdg_model *model, int layer)
+{
+    return layer ? model->bases[layer - 1] : model->path;
 }
 
 static enum sdg_result copy_rest(const struct sdg_log *log, const struct sdg_quant_result *r,
                                  struct sdg_folder_output *output)
 {
-    for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
-        SDG_TRY(copy_named(log, r->model->path, sdg_folder_output_path(output), loose_files[i]));
-    if (*r->model->preferences.known_words && !r->params->delta)
-        SDG_TRY(copy_named(log, r->model->path, sdg_folder_output_path(output), r->model->preferences.known_words));
-    for (size_t i = 0; !r->params->delta && i < sizeof component_folders / sizeof *component_folders; i++)
-        SDG_TRY(copy_component(log, r, output, component_folders[i]));
-    return SDG_OK;
+    const struct sdg_model *model = r->model;
+    const char *to = sdg_folder_output_path(output);
+    for (int layer = r->params->delta ? 0 : model->base_count; layer >= 0; layer--) {
+        const char *from = layer_root(model, layer);
+        for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
+            SDG_TRY(copy_named(log, from, to, loose_files[i]));
+        if (r->params->delta)
+            return SDG_OK;
+        if (*model->preferences.known_words)
+            SDG_TRY(copy_named(log, from, to, model->preferences.known_words));
+        for (size_t i = 0; i < sizeof component_folders / sizeof *component_folders; i++)
+            SDG_TRY(copy_folder(log, r, from, output, component_folders[i]));
+    }
+    return model->base_count ? write_all_weights(log, model, to) : SDG_OK;
 }
 
 // ---- all of it ----

@@ -11,6 +11,7 @@ struct sdg_quant_result {
     const struct sdg_quant_settings *settings;
     const struct sdg_model *model;
     const struct sdg_quant_plan *plan;
+    const struct sdg_statistics_info *calibration;  // NULL without statistics
     char statistics[17];                            // hash, "" = none
     double bytes_before, bytes_after, bytes_stored; // set by sdg_quant_write
 };

@@ -13,6 +13,7 @@
 #include "quant/layer_hessians.h"
 #include "quantize/quant_plan.h"
 #include "quantize/quant_settings.h"
+#include "quantize/quant_smooth.h"
 #include "quantize/quant_write.h"
 
 #include <inttypes.h>
@@ -118,6 +119,20 @@ static enum sdg_result run_stage(struct stage *s)
 
 // ---- weights ----
 
+// What smoothing makes of a part's weights: of a smoothed site they take the inverse, by columns; rows take what was
+// folded into them.
+static void smooth_part(const struct sdg_quant_module *m, const struct sdg_quant_part *part,
+                        const struct sdg_quant_site *site, size_t outputs, float *matrix)
+{
+    const float *columns = sdg_quant_site_smoothing(site);
+    for (size_t o = 0; columns && o < outputs; o++)
+        for (size_t k = 0; k < part->channels; k++)
+            matrix[o * part->channels + k] /= columns[k];
+    for (size_t o = 0; o < m->row_count; o++)
+        for (size_t k = 0; k < part->channels; k++)
+            matrix[(m->row_start + o) * part->channels + k] *= m->row_smoothing[o];
+}
+
 // Columns [start, start + channels) of the module's weight, in f32.
 static void gather_part(const struct sdg_quant_module *m, const struct sdg_quant_part *part, size_t taps, float *matrix)
 {
@@ -156,7 +171,9 @@ static enum sdg_result round_matrix(const struct quantizer *q, const struct sdg_
 {
     const struct sdg_gptq_options options = {.weight = {.bits = m->bits, .group = q->settings.group},
                                              .by_importance = true};
-    const struct sdg_hessian *hessian = find_hessian(q, m, part);
+    // Hessians are of the input as it was.
+    const bool smoothed = sdg_quant_site_smoothing(&q->plan.sites[part->site]) != NULL;
+    const struct sdg_hessian *hessian = smoothed ? NULL : find_hessian(q, m, part);
     if (!hessian)
         return sdg_weights_round(log, part->op, matrix, outputs, columns, &options.weight, codes);
     m->gptq = true;
@@ -173,6 +190,7 @@ static enum sdg_result round_part(const struct quantizer *q, const struct sdg_lo
     if (!matrix)
         return SDG_ERROR_MEMORY;
     gather_part(m, part, taps, matrix);
+    smooth_part(m, part, &q->plan.sites[part->site], outputs, matrix);
     enum sdg_result result = round_matrix(q, log, m, part, matrix, outputs, columns, &codes);
     if (result == SDG_OK) {
         for (size_t o = 0; o < outputs; o++)
@@ -262,6 +280,15 @@ static int by_module_sqnr(const void *a, const void *b)
     return x->sqnr != y->sqnr ? (x->sqnr < y->sqnr ? -1 : 1) : strcmp(x->name, y->name);
 }
 
+// What a site has of the scheme's rule: some have no tokens, some no reason to follow the timestep.
+static enum sdg_interval_rule rule_of(const struct sdg_site_fit *fit, enum sdg_interval_rule rule)
+{
+    const struct sdg_token_intervals *tokens = &fit->tokens;
+    if (tokens->height)
+        return tokens->times == 1 && !tokens->factors ? SDG_INTERVAL_TOKEN : rule;
+    return fit->length == 1 ? SDG_INTERVAL_STATIC : sdg_interval_rule_over_time(rule);
+}
+
 static size_t list_sites(const struct quantizer *q, struct sdg_quantize_site *out)
 {
     size_t count = 0;
@@ -273,8 +300,9 @@ static size_t list_sites(const struct quantizer *q, struct sdg_quantize_site *ou
         out[count++] = (struct sdg_quantize_site){
             .name = s->name,
             .kind = sdg_site_kind_name(s->kind),
-            .rule = sdg_interval_rule_name(s->fit.length == 1 ? SDG_INTERVAL_STATIC : rule),
+            .rule = sdg_interval_rule_name(rule_of(&s->fit, rule)),
             .channels = s->channels,
+            .tokens = s->fit.tokens.height ? s->fit.tokens.height * s->fit.tokens.width : 1,
             .correlation = s->fit.correlation,
             .gain = s->fit.gain,
             .sqnr = s->fit.sqnr,
@@ -350,7 +378,7 @@ static enum sdg_result open_model(struct quantizer *q)
 static enum sdg_result open_statistics(struct quantizer *q)
 {
     const enum sdg_interval_rule rule = q->settings.scheme.rule;
-    const bool needed = rule == SDG_INTERVAL_STATIC || rule == SDG_INTERVAL_TABLE || rule == SDG_INTERVAL_TDQ;
+    const bool needed = rule != SDG_INTERVAL_NONE && rule != SDG_INTERVAL_DYNAMIC;
     if (!q->params->statistics) {
         if (!needed)
             return SDG_OK;
@@ -359,8 +387,11 @@ static enum sdg_result open_statistics(struct quantizer *q)
     }
     SDG_TRY(sdg_statistics_read(&q->log, q->params->statistics, &q->statistics));
     SDG_TRY(sdg_quant_plan_use(&q->log, &q->plan, q->model, q->statistics, q->params->statistics));
-    return rule == SDG_INTERVAL_TDQ ? sdg_tdq_times_create(&q->log, q->model->unet_config.channels[0], &q->times)
-                                    : SDG_OK;
+    if (needed)
+        SDG_TRY(sdg_quant_smooth(&q->log, &q->plan, q->model, rule));
+    return sdg_interval_rule_over_time(rule) == SDG_INTERVAL_TDQ
+        ? sdg_tdq_times_create(&q->log, q->model->unet_config.channels[0], &q->times)
+        : SDG_OK;
 }
 
 static enum sdg_result open_hessians(struct quantizer *q)
@@ -397,8 +428,10 @@ static enum sdg_result quantize(struct quantizer *q)
         .q = q, .name = "weights", .count = q->plan.module_count, .run = round_module, .cost = module_cost};
     SDG_TRY(run_stage(&weights));
     struct sdg_quant_result r = {.params = q->params, .settings = &q->settings, .model = q->model, .plan = &q->plan};
-    if (q->statistics)
+    if (q->statistics) {
+        r.calibration = &q->statistics->info;
         snprintf(r.statistics, sizeof r.statistics, "%016" PRIx64, sdg_statistics_hash(q->statistics));
+    }
     SDG_TRY(sdg_quant_write(&q->log, &r));
     return report(q, &r);
 }

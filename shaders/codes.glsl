@@ -1,5 +1,6 @@
 // Integer codes as results. The including file defines, before this one, OUT_BINDING of its result and ROW_BINDING of the row's number,
-// which the interval follows and, where results can be smoothed (SMOOTHED_CODES is defined), the factors. C twin: sdg_vk_add_codes in
+// which the interval follows and, where results can be smoothed (SMOOTHED_CODES is defined), the factors; or, instead of ROW_BINDING, the
+// function interval_of(). C twin: sdg_vk_add_codes in
 // backend/vulkan/vk_lower.c.
 //
 // Codes are bytes in words of four, and no storage of 8 bits is needed: an invocation makes four neighbours and stores a word, or, where
@@ -11,8 +12,31 @@ layout(constant_id = SDG_SPEC_OUT_PAIRS) const uint OUT_PAIRS = 0; // intervals 
 const bool CODES = HIGHEST != 0;
 
 layout(binding = OUT_BINDING) restrict buffer Words { uint words[]; };
+
+// Scale and zero point of a token, counted through all samples.
+vec2 interval_of(uint token);
+#ifdef ROW_BINDING
 layout(binding = ROW_BINDING) restrict readonly buffer Row { uint row; };
-layout(binding = ROW_BINDING + 1) restrict readonly buffer Interval { vec2 intervals[]; }; // scale, zero point
+layout(binding = ROW_BINDING + 1) restrict readonly buffer Interval { vec2 intervals[]; };
+
+vec2 interval_of(uint token)
+{
+    return intervals[OUT_PAIRS > 1 ? row * OUT_PAIRS + token % OUT_PAIRS : row * OUT_PAIRS];
+}
+#endif
+
+// What code_of() wants to know.
+vec2 coder(uint token)
+{
+    vec2 interval = interval_of(token);
+    return vec2(divide(1.0, interval.x), interval.y);
+}
+
+float code_of(float y, vec2 coder)
+{
+    float code = roundEven(y * coder.x) + coder.y;
+    return code >= float(LOWEST) ? min(code, float(HIGHEST)) : float(LOWEST); // NaN is the lowest
+}
 
 #ifdef SMOOTHED_CODES
 layout(constant_id = SDG_SPEC_SMOOTHED) const uint SMOOTHED = 0;
@@ -28,25 +52,6 @@ vec4 smoothed(vec4 y, uint channel, uint count)
             y[i] *= smoothing[channel + i];
 #endif
     return y;
-}
-
-// Of a token, counted through all samples.
-vec2 interval_of(uint token)
-{
-    return intervals[OUT_PAIRS > 1 ? row * OUT_PAIRS + token % OUT_PAIRS : row * OUT_PAIRS];
-}
-
-// What code_of() wants to know.
-vec2 coder(uint token)
-{
-    vec2 interval = interval_of(token);
-    return vec2(divide(1.0, interval.x), interval.y);
-}
-
-float code_of(float y, vec2 coder)
-{
-    float code = roundEven(y * coder.x) + coder.y;
-    return code >= float(LOWEST) ? min(code, float(HIGHEST)) : float(LOWEST); // NaN is the lowest
 }
 
 uint pack_codes(vec4 y, vec2 coder)

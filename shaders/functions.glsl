@@ -1,7 +1,8 @@
 // Unary functions; the numbers are those of enum sdg_unary. Written so that no intermediate overflows, whatever x is, and
 // without the built-in tanh, whose precision drivers choose freely.
 const uint UNARY_NONE = 0, UNARY_SILU = 1, UNARY_GELU_ERF = 2, UNARY_GELU_TANH = 3, UNARY_QUICK_GELU = 4, UNARY_RELU = 5,
-           UNARY_TANH = 6, UNARY_SIGMOID = 7, UNARY_SOFTPLUS = 8, UNARY_AFFINE = 9;
+           UNARY_TANH = 6, UNARY_SIGMOID = 7, UNARY_SOFTPLUS = 8, UNARY_AFFINE = 9,
+           UNARY_EXP = 10, UNARY_SQRT = 11, UNARY_RECIPROCAL = 12;
 
 float sigmoid(float x)
 {
@@ -77,6 +78,9 @@ float apply_unary(uint function, float x, float a, float b)
     case UNARY_SIGMOID: return sigmoid(x);
     case UNARY_SOFTPLUS: return max(x, 0.0) + log_one_plus(exp(-abs(x)));
     case UNARY_AFFINE: return a * x + b;
+    case UNARY_EXP: return exp(x);
+    case UNARY_SQRT: return sqrt(x);
+    case UNARY_RECIPROCAL: return 1.0 / x;
     default: return x;
     }
 }

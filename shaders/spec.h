@@ -11,7 +11,7 @@
 #define SDG_SPEC_LOWEST 1
 #define SDG_SPEC_HIGHEST 2
 #define SDG_SPEC_OUT_PAIRS 3
-#define SDG_SPEC_SMOOTHED 8
+#define SDG_SPEC_SMOOTHED 16
 
 // tile.glsl
 #define SDG_SPEC_BM 4
@@ -39,13 +39,29 @@
 #define SDG_SPEC_BLOCK 4
 #define SDG_SPEC_SPAN 5
 
-// unary.comp, binary.comp; group_norm.comp: its activation
+// unary.comp, binary.comp; group_norm.comp, conv1d_causal.comp: its activation
 #define SDG_SPEC_FUNCTION 4
+
+// conv1d_causal.comp, selective_scan.glsl
+#define SDG_SPEC_BACKWARD 5
+// conv1d_causal.comp
+#define SDG_SPEC_TAPS 6
+#define SDG_SPEC_SHIFTED 7
+// selective_scan.glsl and those that include it
+#define SDG_SPEC_STATES 6
+#define SDG_SPEC_LANES 7
+#define SDG_SPEC_CONTINUED 8
+#define SDG_SPEC_GATED 9
+#define SDG_SPEC_ADDED 10
+#define SDG_SPEC_X_CODES 11 // and SDG_SPEC_IN_PAIRS of these
+#define SDG_SPEC_X_SIGNED 12
+// selective_scan_prepare.comp
+#define SDG_SPEC_DELTA_BIAS 8
 
 // move.glsl
 #define SDG_SPEC_BYTES 4
 
-#define SDG_SPEC_COUNT 16
+#define SDG_SPEC_COUNT 17
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

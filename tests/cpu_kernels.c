@@ -110,14 +110,15 @@ static double unary_of(enum sdg_unary function, double x)
     case SDG_UNARY_SIGMOID: return 1 / (1 + exp(-x));
     case SDG_UNARY_SOFTPLUS: return log1p(exp(x));
     case SDG_UNARY_AFFINE: return -0.75 * x + 0.3;
+    case SDG_UNARY_EXP: return exp(x);
     default: return x;
     }
 }
 
 static void check_unary(const struct sdg_fast_kernels *kernels, bool bf16)
 {
-    for (int function = SDG_UNARY_NONE; function <= SDG_UNARY_AFFINE; function++)
-        for (int wide = 0; wide < 2; wide++) {
+    for (int function = SDG_UNARY_NONE; function <= SDG_UNARY_EXP; function++)
+        for (int wide = 0; wide < (function == SDG_UNARY_EXP ? 1 : 2); wide++) {
             struct array x = make(1003, bf16, wide ? 60 : 2, 0), y = make(1003, bf16, 0, 0);
             kernels->unary(function, -0.75f, 0.3f, x.data, y.data, bf16, 0, 500);
             kernels->unary(function, -0.75f, 0.3f, x.data, y.data, bf16, 500, 1003);

@@ -89,7 +89,7 @@ static void test_rest_comes_from_base(void **state)
     assert_string_equal(c->weight_rounding, "gptq");
     assert_string_equal(c->statistics, "0123456789abcdef");
     assert_string_equal(c->base_path, "../base");
-    assert_non_null(strstr(model->base_path, "q/../base"));
+    assert_non_null(strstr(model->bases[0], "q/../base"));
     assert_int_equal(sdg_tensors_count(model->unet), 5);
     for (size_t i = 1; i < 5; i++)
         assert_true(strcmp(sdg_tensors_at(model->unet, i - 1)->name, sdg_tensors_at(model->unet, i)->name) < 0);
@@ -141,7 +141,7 @@ static void test_whole_folder(void **state)
     make_folder("whole");
     put_config("whole", "base_path", NULL);
     struct sdg_model *model = open_model(temp_path("whole"));
-    assert_true(model->unet_config.quantization.present && !model->base_path &&
+    assert_true(model->unet_config.quantization.present && model->base_count == 0 &&
                 !*model->unet_config.quantization.base_path);
     sdg_model_close(&model);
     model = open_model(temp_path("base"));
@@ -330,7 +330,8 @@ static const int8_t codes8[32] = {-128, 127, 5, -6};
 static const uint8_t codes4[8 * 3] = {0x87, 0x10, 0x0f}; // [8, 5], rows of three bytes
 static const float layer_scales[16] = {0.5f, 1, 2, 4, 0.25f, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0.125f},
                    site_scales[1] = {3};
-static const int32_t site_zeros[1] = {7};
+static const int32_t site_zeros[1] = {7}, token_zeros[16] = {255, 3};
+static const float times[2] = {1, 501}, factors[1000] = {0.5f, 3};
 
 static char base_fingerprint[17];
 
@@ -362,9 +363,15 @@ static enum sdg_result export(const struct sdg_log *log, const char *root, int g
     if (result == SDG_OK)
         result = sdg_quantized_add_scales(w, "n[0:5]", 8, 1, layer_scales);
     if (result == SDG_OK && !group)
-        result = sdg_quantized_add_interval(w, "s", 1, 0, site_scales, site_zeros);
+        result = sdg_quantized_add_interval(w, "s", 1, site_scales, site_zeros);
     if (result == SDG_OK && !group)
-        result = sdg_quantized_add_interval(w, "tokens", 2, 8, layer_scales, NULL);
+        result = sdg_quantized_add_token_intervals(w, "tokens", 2, 2, 4, layer_scales, token_zeros, NULL);
+    if (result == SDG_OK && !group)
+        result = sdg_quantized_add_token_intervals(w, "products", 1, 4, 4, layer_scales, token_zeros, factors);
+    if (result == SDG_OK && !group)
+        result = sdg_quantized_add_timesteps(w, times, 2);
+    if (result == SDG_OK && !group)
+        result = sdg_quantized_add_smoothing(w, "tokens", 5, layer_scales);
     if (result == SDG_OK)
         result = sdg_quantized_add_tensor(w, &kept);
     if (result == SDG_OK)
@@ -433,8 +440,12 @@ static void test_writing(void **state)
     expect_tensor(model, "m.weight_scale", SDG_F32, 1, layer_scales, 32);
     expect_tensor(model, "n[0:5].weight_scale", SDG_F32, 1, layer_scales, 32);
     expect_tensor(model, "s.input_scale", SDG_F32, 1, site_scales, 4);
-    expect_tensor(model, "tokens.input_scale", SDG_F32, 2, layer_scales, 64);
-    assert_null(sdg_tensors_find(model->unet, "tokens.input_zero_point"));
+    expect_tensor(model, "tokens.input_scale", SDG_F32, 3, layer_scales, 64);
+    expect_tensor(model, "tokens.input_zero_point", SDG_S32, 3, token_zeros, 64);
+    expect_tensor(model, "tokens.input_smoothing", SDG_F32, 1, layer_scales, 20);
+    assert_null(sdg_tensors_find(model->unet, "tokens.input_scale_time"));
+    expect_tensor(model, "products.input_scale_time", SDG_F32, 1, factors, 4000);
+    expect_tensor(model, "interval_timesteps", SDG_F32, 1, times, 8);
     expect_tensor(model, "s.input_zero_point", SDG_S32, 1, site_zeros, 4);
     expect_tensor(model, "conv_in.weight", SDG_F32, 4, values, 32 * 36 * 4);
     assert_non_null(sdg_tensors_find(model->unet, "conv_out.bias")); // the base's

@@ -399,8 +399,8 @@ static void test_models(void **state)
     static const char *const models[] = {
         MODEL,
         QUANTIZED,
-        SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/sd2-tiny",
-        SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/taesd-tiny",
+        SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/sd2-small",
+        SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/taesd-small",
     };
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         struct said said;

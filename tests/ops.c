@@ -1,6 +1,7 @@
-// Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [BACKEND]... [FILTER]`, backends
-// reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an instruction set; layers that
-// the CPU would not cut, as they are small, are cut into about N pieces. FILTER runs the cases whose label contains it,
+// Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
+// [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to
+// an instruction set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts
+// long scans into chunks until they have that many workgroups. FILTER runs the cases whose label contains it,
 // as a failure prints it.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
@@ -12,6 +13,9 @@
 
 #if SDG_HAVE_ONEDNN
 #include "backend/cpu/onednn/grid.h"
+#endif
+#if SDG_HAVE_VULKAN
+#include "backend/vulkan/vk_common.h"
 #endif
 
 #include <setjmp.h>
@@ -119,6 +123,17 @@ static void close_backend(struct suite *s)
     sdg_backend_destroy(&s->reference);
 }
 
+static void want_scan_workgroups(struct suite *s, uint32_t wanted)
+{
+#if SDG_HAVE_VULKAN
+    if (wanted && s->tested && strcmp(s->name, "vulkan") == 0)
+        sdg_vk_of(s->tested)->caps.scan_workgroups = wanted;
+#else
+    (void)s;
+    (void)wanted;
+#endif
+}
+
 static int add_jobs(struct suite *s, struct job *jobs, struct CMUnitTest *tests)
 {
     for (int i = 0; i <= OPERATIONS; i++) {
@@ -145,6 +160,7 @@ int main(int argc, char **argv)
     static struct job jobs[TESTS];
     static struct CMUnitTest tests[TESTS];
     const char *filter = NULL, *cpu_mask = NULL;
+    uint32_t scan_workgroups = 0;
     bool bench = false, chosen[BACKENDS] = {false}, any = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0)
@@ -155,6 +171,8 @@ int main(int argc, char **argv)
         else if (strncmp(argv[i], "--pieces=", 9) == 0)
             sdg_test_pieces(strtol(argv[i] + 9, NULL, 10));
 #endif
+        else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
+            scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
         else if (!is_backend(argv[i]))
             filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)
@@ -169,6 +187,7 @@ int main(int argc, char **argv)
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
         if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
             count += add_jobs(s, jobs + count, tests + count);
+        want_scan_workgroups(s, scan_workgroups);
         failed += s->failures;
     }
     if (count)

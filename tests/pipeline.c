@@ -610,7 +610,7 @@ static void infos(void **state)
     sdg_pipeline_info(p, &info);
     assert_string_equal(info.scheme, "w8a8-tdq");
     sdg_pipeline_destroy(&p);
-    p = open_with(SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/sd2-tiny", NULL, SDG_KEEP_NOTHING, &messages);
+    p = open_with(SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/sd2-small", NULL, SDG_KEEP_NOTHING, &messages);
     sdg_pipeline_info(p, &info);
     assert_string_equal(info.prediction, "v");
     sdg_pipeline_destroy(&p);

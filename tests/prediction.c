@@ -199,7 +199,7 @@ static const char *save(const struct sdg_metadata *metadata)
 
 // ---- what is made of it ----
 
-#define TOKENIZER SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/sd2-tiny/tokenizer"
+#define TOKENIZER SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/sd2-small/tokenizer"
 
 struct lines {
     int others, found;

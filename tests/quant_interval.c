@@ -335,12 +335,22 @@ static void test_schemes(void **state)
         enum sdg_interval_rule rule;
         bool runnable;
     } good[] = {
-        {"w8a16", 8, 16, SDG_INTERVAL_NONE, true},         {"w4a16", 4, 16, SDG_INTERVAL_NONE, true},
-        {"w8a8-static", 8, 8, SDG_INTERVAL_STATIC, true},  {"w8a8-table", 8, 8, SDG_INTERVAL_TABLE, true},
-        {"w8a8-tdq", 8, 8, SDG_INTERVAL_TDQ, true},        {"w8a8-dynamic", 8, 8, SDG_INTERVAL_DYNAMIC, true},
-        {"w4a8-tdq", 4, 8, SDG_INTERVAL_TDQ, true},        {"w8a6-static", 8, 6, SDG_INTERVAL_STATIC, true},
-        {"w8a5-tdq", 8, 5, SDG_INTERVAL_TDQ, true},        {"w4a4-dynamic", 4, 4, SDG_INTERVAL_DYNAMIC, true},
+        {"w8a16", 8, 16, SDG_INTERVAL_NONE, true},
+        {"w4a16", 4, 16, SDG_INTERVAL_NONE, true},
+        {"w8a8-static", 8, 8, SDG_INTERVAL_STATIC, true},
+        {"w8a8-table", 8, 8, SDG_INTERVAL_TABLE, true},
+        {"w8a8-tdq", 8, 8, SDG_INTERVAL_TDQ, true},
+        {"w8a8-dynamic", 8, 8, SDG_INTERVAL_DYNAMIC, true},
+        {"w4a8-tdq", 4, 8, SDG_INTERVAL_TDQ, true},
+        {"w8a6-static", 8, 6, SDG_INTERVAL_STATIC, true},
+        {"w8a5-tdq", 8, 5, SDG_INTERVAL_TDQ, true},
+        {"w4a4-dynamic", 4, 4, SDG_INTERVAL_DYNAMIC, true},
         {"w16a2-table", 16, 2, SDG_INTERVAL_TABLE, false},
+        {"w6a6-static", 6, 6, SDG_INTERVAL_STATIC, true},
+        {"w6a16", 6, 16, SDG_INTERVAL_NONE, true},
+        {"w8a8-token", 8, 8, SDG_INTERVAL_TOKEN, true},
+        {"w4a4-table-token", 4, 4, SDG_INTERVAL_TABLE_TOKEN, true},
+        {"w6a6-tdq-token", 6, 6, SDG_INTERVAL_TDQ_TOKEN, true},
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         struct sdg_scheme s;
@@ -352,10 +362,34 @@ static void test_schemes(void **state)
         sdg_scheme_name(&s, name);
         assert_string_equal(name, good[i].name);
     }
-    static const char *const bad[] = {"",         "w",         "w8",         "w8a8",      "w8a8-",    "w8a8-none",
-                                      "w8a8-TDQ", "w9a8-tdq",  "w8a9-tdq",   "w8a9",      "w8a1-tdq", "w8a16-tdq",
-                                      "w16a16",   "w08a8-tdq", "w8a08-tdq",  "w8a8-tdq ", "w3a8-tdq", "a8w8-tdq",
-                                      "w8a8tdq",  "w8a8--tdq", "w888a8-tdq", "w-8a8-tdq", "w8a8-tdqq"};
+    static const char *const bad[] = {"",
+                                      "w",
+                                      "w8",
+                                      "w8a8",
+                                      "w8a8-",
+                                      "w8a8-none",
+                                      "w8a8-TDQ",
+                                      "w9a8-tdq",
+                                      "w8a9-tdq",
+                                      "w8a9",
+                                      "w8a1-tdq",
+                                      "w8a16-tdq",
+                                      "w16a16",
+                                      "w08a8-tdq",
+                                      "w8a08-tdq",
+                                      "w8a8-tdq ",
+                                      "w3a8-tdq",
+                                      "a8w8-tdq",
+                                      "w8a8tdq",
+                                      "w8a8--tdq",
+                                      "w888a8-tdq",
+                                      "w-8a8-tdq",
+                                      "w8a8-tdqq",
+                                      "w5a8-tdq",
+                                      "w8a8-dynamic-token",
+                                      "w8a8-tdq_token",
+                                      "w8a8-token-tdq",
+                                      "w8a8-static-token"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct sdg_scheme s = {7, 7, SDG_INTERVAL_TDQ};
         struct temp_log t;

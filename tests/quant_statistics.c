@@ -28,18 +28,22 @@ static struct sdg_statistics *blank(int shard, int shards)
     return s;
 }
 
+enum { WITH_TOKENS = 1, HEIGHT = 3, WIDTH = 2, TOKENS = HEIGHT * WIDTH }; // of the sites; its grid
+
 // What the model would compute for a prompt: values that depend on prompt, site and row only.
 static void run_prompt(struct sdg_statistics *s, size_t prompt)
 {
-    float x[2 * 5 * 7];
+    float x[5 * TOKENS * 7];
     random_state = prompt * 77 + 5;
     for (size_t row = 0; row < ROWS; row++)
         for (size_t k = 0; k < SITES; k++) {
-            size_t site, rows = 1 + prompt % 5;
+            size_t site, rows = (1 + prompt % 5) * (k == WITH_TOKENS ? TOKENS : 1);
             assert_int_equal(sdg_statistics_site(NULL, s, site_names[k], site_kinds[k], site_channels[k], &site),
                              SDG_OK);
+            if (k == WITH_TOKENS)
+                assert_int_equal(sdg_statistics_keep_tokens(NULL, s, site, HEIGHT, WIDTH), SDG_OK);
             for (size_t i = 0; i < rows * site_channels[k]; i++)
-                x[i] = (float)(gauss() * exp(gauss()));
+                x[i] = (float)(gauss() * exp(gauss())) * (k == WITH_TOKENS ? 1 + (float)(i / 7 % TOKENS) : 1);
             assert_int_equal(sdg_statistics_observe(NULL, s, site, row, x, rows), SDG_OK);
         }
     sdg_statistics_mark_done(s, prompt);
@@ -112,7 +116,12 @@ static void test_round_trip(void **state)
         uint64_t values = 0; // prompts 0..9 have 1 2 3 4 5 1 2 3 4 5 rows
         for (size_t r = 0; r < ROWS; r++)
             values += sdg_histogram_total(&a->rows[r]);
-        assert_int_equal(values, 30 * ROWS * site_channels[k]);
+        assert_int_equal(values, 30 * ROWS * site_channels[k] * (k == WITH_TOKENS ? TOKENS : 1));
+        assert_true(b->height == (k == WITH_TOKENS ? HEIGHT : 0) && b->width == (k == WITH_TOKENS ? WIDTH : 0));
+        if (k == WITH_TOKENS)
+            assert_memory_equal(a->tokens, b->tokens, ROWS * TOKENS * sizeof *a->tokens);
+        else
+            assert_null(b->tokens);
     }
     assert_null(sdg_statistics_find(back, "mid"));
     assert_true(sdg_statistics_hash(s) == sdg_statistics_hash(back));
@@ -121,6 +130,62 @@ static void test_round_trip(void **state)
     sdg_statistics_destroy(&s);
     sdg_statistics_destroy(&back);
     assert_null(s);
+}
+
+// Each token's histogram against one counted here: the bin's edges are powers of two and one and a half times them.
+static void test_tokens(void **state)
+{
+    (void)state;
+    enum { PICTURES = 4, CHANNELS = 3 };
+    struct sdg_statistics *s = blank(1, 1);
+    static float x[PICTURES][TOKENS][CHANNELS];
+    size_t site;
+    random_state = 12;
+    for (float *at = &x[0][0][0]; at < &x[0][0][0] + PICTURES * TOKENS * CHANNELS; at++)
+        *at = (float)(gauss() * exp(6 * gauss())); // far into both ends
+    x[0][2][1] = 0, x[1][2][0] = -0.0f, x[2][3][1] = 0x1p10f, x[2][3][2] = -0x1p-14f;
+    assert_int_equal(sdg_statistics_site(NULL, s, "a", SDG_SITE_SYMMETRIC, CHANNELS, &site), SDG_OK);
+    assert_int_equal(sdg_statistics_keep_tokens(NULL, s, site, HEIGHT, WIDTH), SDG_OK);
+    assert_int_equal(sdg_statistics_observe(NULL, s, site, 1, &x[0][0][0], PICTURES * TOKENS), SDG_OK);
+    for (size_t token = 0; token < TOKENS; token++) {
+        const struct sdg_token_histogram *h = &s->sites[site].tokens[TOKENS + token];
+        int32_t counts[SDG_TOKEN_BINS] = {0};
+        float min = INFINITY, max = -INFINITY;
+        for (size_t i = 0; i < PICTURES * CHANNELS; i++) {
+            const float value = x[i / CHANNELS][token][i % CHANNELS];
+            int m = 0;
+            while (m < SDG_TOKEN_HALF - 1 && fabsf(value) >= ldexpf(m % 2 ? 1.5f : 1, m / 2 - 14))
+                m++;
+            counts[m + (signbit(value) ? SDG_TOKEN_HALF : 0)]++;
+            min = fminf(min, value);
+            max = fmaxf(max, value);
+        }
+        assert_memory_equal(h->counts, counts, sizeof counts);
+        assert_true(h->min == min && h->max == max);
+        assert_null(sdg_token_histogram_contradiction(h));
+        assert_int_equal(sdg_token_histogram_total(&s->sites[site].tokens[token]), 0); // row 0
+    }
+    // a grid for good, whole pictures, not more than counters hold
+    struct temp_log t;
+    assert_int_equal(sdg_statistics_keep_tokens(NULL, s, site, HEIGHT, WIDTH), SDG_OK);
+    assert_int_equal(sdg_statistics_keep_tokens(NULL, s, site, WIDTH, HEIGHT), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_statistics_keep_tokens(NULL, s, 1, HEIGHT, WIDTH), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_statistics_observe(temp_log(&t), s, site, 0, &x[0][0][0], TOKENS + 1), SDG_ERROR_USAGE);
+    assert_non_null(strstr(t.last, "no pictures of 6 tokens"));
+    size_t plain;
+    assert_int_equal(sdg_statistics_site(NULL, s, "b", SDG_SITE_SYMMETRIC, CHANNELS, &plain), SDG_OK);
+    assert_int_equal(sdg_statistics_keep_tokens(NULL, s, plain, 0, 5), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_statistics_keep_tokens(NULL, s, plain, 1 << 11, 1 << 10), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_statistics_observe(NULL, s, plain, 0, &x[0][0][0], 2), SDG_OK);
+    assert_int_equal(sdg_statistics_keep_tokens(NULL, s, plain, HEIGHT, WIDTH), SDG_ERROR_USAGE);
+    struct sdg_token_histogram full = s->sites[site].tokens[TOKENS];
+    full.counts[3] += INT32_MAX - (int32_t)sdg_token_histogram_total(&full) - 1;
+    const struct sdg_token_histogram before = full;
+    assert_false(sdg_token_histogram_add(&full, &x[0][0][0], 2));
+    assert_false(sdg_token_histogram_merge(&full, &s->sites[site].tokens[TOKENS]));
+    assert_memory_equal(&full, &before, sizeof full);
+    assert_true(sdg_token_histogram_add(&full, &x[0][0][0], 1));
+    sdg_statistics_destroy(&s);
 }
 
 // Shards merged in any order, more shards than prompts, a run that was killed and resumed: the bytes of one run.
@@ -219,6 +284,9 @@ static void test_mismatch(void **state)
             sdg_statistics_site(NULL, b, site_names[k], k ? site_kinds[k] : SDG_SITE_SILU, site_channels[k], &index),
             SDG_OK);
     sdg_statistics_mark_done(b, 1);
+    assert_int_equal(sdg_statistics_merge(temp_log(&t), a, "one", b, "two"), SDG_ERROR_INPUT);
+    assert_true(t.errors == 1 && strstr(t.last, "keeps 2x3 and 0x0 tokens apart"));
+    assert_int_equal(sdg_statistics_keep_tokens(NULL, b, WITH_TOKENS, HEIGHT, WIDTH), SDG_OK);
     assert_int_equal(sdg_statistics_merge(temp_log(&t), a, "one", b, "two"), SDG_ERROR_INPUT);
     assert_true(t.errors == 1 && strstr(t.last, site_names[0]));
     sdg_statistics_destroy(&b);
@@ -342,7 +410,7 @@ static void test_hostile(void **state)
         refuse(&h, key);
     }
     static const char *const wrong[][2] = {
-        {"0", "gguf"},        {"1", "2"}, {"2", "sign"}, {"6", ""},    {"6", "0"},     {"6", "-5"},  {"6", "20x"},
+        {"0", "gguf"},        {"1", "3"}, {"2", "sign"}, {"6", ""},    {"6", "0"},     {"6", "-5"},  {"6", "20x"},
         {"6", "99999999999"}, {"7", "1"}, {"7", "3/2"},  {"7", "0/2"}, {"7", "1/2/3"}, {"7", "a/b"}, {"7", "1/"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         h.metadata[wrong[i][0][0] - '0'].value = wrong[i][1];
@@ -391,6 +459,70 @@ static void test_hostile(void **state)
     print_message("%d broken files\n", broken_count);
 }
 
+// The tokens of a file against its sites and against each other.
+static void test_hostile_tokens(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *ending, *says;
+        int bytes; // that are overwritten, at `at`
+        int at;
+        int32_t number;
+    } damages[] = {
+        {".token_histogram", "a count is negative", 4, 8, -1},
+        {".token_histogram", "the counts are too large", 4, 4 * 30, INT32_MAX},
+        {".token_minimum", "outside of the counted bins", 4, 4, 0x40000000}, // 2
+        {".token_minimum", "not finite", 4, 4, 0x7fc00000},
+        {".token_maximum", "not finite", 4, 4, 0x7f800000},
+        {".token_maximum", "should be f32 with 3 dimensions", 0, 0, 0},
+        {".token_minimum", "is missing", -1, 0, 0},
+    };
+    struct sdg_statistics *s = run_shard(1, 1), *back = NULL;
+    struct sdg_tensors *whole;
+    struct temp_log t;
+    assert_int_equal(sdg_tensors_open(NULL, write_file(s, "tokens.safetensors"), &whole), SDG_OK);
+    const size_t count = sdg_tensors_count(whole);
+    struct sdg_tensor *tensors = calloc(count, sizeof *tensors);
+    size_t metadata_count;
+    const struct sdg_metadata *metadata = sdg_tensors_all_metadata(whole, &metadata_count);
+    for (size_t d = 0; d < sizeof damages / sizeof *damages; d++) {
+        char *copy = NULL;
+        for (size_t i = 0; i < count; i++) {
+            tensors[i] = *sdg_tensors_at(whole, i);
+            const char *dot = strrchr(tensors[i].name, '.');
+            if (!dot || strcmp(dot, damages[d].ending) != 0)
+                continue;
+            copy = memcpy(malloc(tensors[i].bytes), tensors[i].data, tensors[i].bytes);
+            tensors[i].data = copy;
+            if (damages[d].bytes > 0)
+                memcpy(copy + damages[d].at, &damages[d].number, 4);
+            else if (damages[d].bytes == 0)
+                tensors[i].rank = 2, tensors[i].dims[1] *= tensors[i].dims[2];
+            else
+                tensors[i].name = "down_blocks.0.to_q.other";
+        }
+        const char *path = temp_path("broken.safetensors");
+        assert_int_equal(sdg_tensors_write(NULL, path, tensors, count, metadata, metadata_count), SDG_OK);
+        assert_int_equal(sdg_statistics_read(temp_log(&t), path, &back), SDG_ERROR_INPUT);
+        if (t.errors != 1 || !strstr(t.last, damages[d].says))
+            fail_msg("damage %zu: '%s' does not say '%s'", d, t.last, damages[d].says);
+        free(copy);
+    }
+    free(tensors);
+    sdg_tensors_destroy(&whole);
+    // one value from a bin to another, with the extremes as they were
+    struct sdg_token_histogram *h =
+        ((struct sdg_site_statistics *)sdg_statistics_find(s, site_names[WITH_TOKENS]))->tokens;
+    int from = SDG_TOKEN_HALF - 2;
+    while (h->counts[from] < 2)
+        from--;
+    h->counts[from]--;
+    h->counts[from - 1]++;
+    assert_int_equal(sdg_statistics_read(temp_log(&t), write_file(s, "moved.safetensors"), &back), SDG_ERROR_INPUT);
+    assert_non_null(strstr(t.last, "the tokens' values are not those of the site"));
+    sdg_statistics_destroy(&s);
+}
+
 static void test_allocations(void **state)
 {
     (void)state;
@@ -425,8 +557,9 @@ static void test_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_merge),   cmocka_unit_test(test_mismatch),
-        cmocka_unit_test(test_usage),      cmocka_unit_test(test_hostile), cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_merge),       cmocka_unit_test(test_mismatch),
+        cmocka_unit_test(test_usage),      cmocka_unit_test(test_hostile),     cmocka_unit_test(test_hostile_tokens),
+        cmocka_unit_test(test_tokens),     cmocka_unit_test(test_allocations),
     };
     temp_make();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,32 +145,45 @@ static void add_layer(const struct fixture *f, const struct sdg_graph *graph, co
 
 // Scales that rise with t, so that a wrong row or timestep shows, and where there are several tokens from one to the
 // next as well; `constant`: of one time only.
-static void add_site(const struct sdg_site *site, int bits, int64_t tokens, bool constant, struct content *integers)
+static void add_site(const struct sdg_site *site, int bits, int64_t height, int64_t width, bool constant,
+                     struct content *integers)
 {
-    const int64_t dims[2] = {constant ? 1 : SDG_TDQ_TIMES, tokens}, count = dims[0] * tokens;
-    const int rank = tokens > 1 || constant ? 2 : 1;
+    const int64_t tokens = height * width, dims[3] = {constant ? 1 : SDG_TDQ_TIMES, height, width},
+                  count = dims[0] * tokens;
+    const int rank = tokens > 1 ? 3 : 1;
     float *scales = own(integers, (size_t)count, sizeof *scales);
     int32_t *zeros = own(integers, (size_t)count, sizeof *zeros);
     for (int64_t i = 0; i < count; i++) {
         scales[i] =
             (0.03f + 0.00002f * (float)(i / tokens)) * (1 + 0.05f * (float)(i % tokens % 9)) * (float)(1 << (8 - bits));
-        zeros[i] = sdg_interval_make(site->kind, bits, scales[i]).zero_point;
+        zeros[i] = tokens > 1 ? (1 << (bits - 1)) + (int)(i % tokens % 5)
+                              : sdg_interval_make(site->kind, bits, scales[i]).zero_point;
     }
     add(integers, SDG_F32, rank, dims, scales, site->name, ".input_scale");
-    if (site->kind == SDG_SITE_SILU)
+    if (site->kind == SDG_SITE_SILU || tokens > 1)
         add(integers, SDG_S32, rank, dims, zeros, site->name, ".input_zero_point");
 }
 
-// Tokens of a site that only products of one token read; 1 for others.
-static int64_t tokens_of(const struct sdg_graph *graph, sdg_value site)
+// The timesteps of tables by token: all.
+static void add_timesteps(struct content *integers)
+{
+    const int64_t count = SDG_TDQ_TIMES;
+    float *times = own(integers, SDG_TDQ_TIMES, sizeof *times);
+    for (int t = 0; t < SDG_TDQ_TIMES; t++)
+        times[t] = (float)t;
+    add(integers, SDG_F32, 1, &count, times, "interval_timesteps", "");
+}
+
+// Whether only products of one token read a site.
+static bool knows_tokens(const struct sdg_graph *graph, sdg_value site)
 {
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_op *op = &graph->ops[i];
         if (op->in[0] == site && sdg_op_is_quantizable(graph, op) && op->kind == SDG_OP_CONV2D &&
             op->u.conv2d.kernel_h > 1)
-            return 1;
+            return false;
     }
-    return graph->values[site].dims[1] * graph->values[site].dims[2];
+    return true;
 }
 
 static void add_rest(const struct fixture *f, struct content *c)
@@ -198,9 +211,12 @@ static void make_contents(const struct fixture *f, int weight_bits, int activati
             add_layer(f, graph, &graph->ops[i], weight_bits, *integers, *floats);
     assert_int_equal(sdg_sites_find(graph, &sites), SDG_OK);
     for (size_t i = 0; i < sites.count && activation_bits < SDG_FLOAT_BITS; i++) {
-        const int64_t tokens = by_token ? tokens_of(graph, sites.sites[i].value) : 1;
-        add_site(&sites.sites[i], activation_bits, tokens, tokens > 1 && i % 2, *integers);
+        const int64_t *d = graph->values[sites.sites[i].value].dims;
+        const bool tokens = by_token && knows_tokens(graph, sites.sites[i].value);
+        add_site(&sites.sites[i], activation_bits, tokens ? d[1] : 1, tokens ? d[2] : 1, tokens && i % 2, *integers);
     }
+    if (by_token)
+        add_timesteps(*integers);
     sdg_sites_clear(&sites);
     sdg_graph_destroy(&graph);
     add_rest(f, *integers);
@@ -235,7 +251,7 @@ static struct sdg_program *compile(struct sdg_backend *backend, const struct sdg
         char name[SDG_OBSERVED_NAME_BYTES];
         for (size_t s = 0; q && s < q->site_count; s++)
             if (strcmp(info->name, sdg_interval_name(name, q->sites[s].name)) == 0)
-                sdg_quantized_table(q, s, ROWS, timestep_of_row, NULL, data);
+                sdg_quantized_table(q, s, q->sites[s].height, q->sites[s].width, ROWS, timestep_of_row, NULL, data);
         assert_int_equal(sdg_program_write(program, info->name, data, count), SDG_OK);
         sdg_free(data);
     }
@@ -296,6 +312,12 @@ static void integers_compute_what_is_simulated(const struct fixture *f, int weig
         const sdg_value v = sdg_graph_find(simulated, sdg_interval_name(name, q->sites[s].name));
         simulated->values[v].dims[1] = (int64_t)q->sites[s].tokens;
         several += q->sites[s].tokens > 1;
+        for (size_t i = 0; i < simulated->op_count; i++)
+            if (simulated->ops[i].kind == SDG_OP_FAKE_QUANTIZE && simulated->ops[i].in[1] == v) {
+                const struct sdg_interval codes = sdg_quantized_interval(q, s, 0, 0);
+                simulated->ops[i].u.fake_quantize.lowest = codes.lo;
+                simulated->ops[i].u.fake_quantize.highest = codes.hi;
+            }
     }
     assert_true(by_token ? several > 10 && several < q->site_count : !several);
     int equal = 0;
@@ -429,31 +451,31 @@ static void tokens_have_to_fit(void **state)
     assert_int_equal(sdg_graph_quantize_model(larger, q), SDG_ERROR_INPUT);
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, " tokens, but "));
-    assert_non_null(strstr(messages.last, "width and height: the model draws pictures of one size only"));
+    assert_non_null(strstr(messages.last, "width and height: draw at the size of the calibration, or with"));
     sdg_quantized_destroy(&q);
     sdg_tensors_destroy(&file);
     // a 3x3 convolution's site by token, with and without zero points of its shape
     struct sdg_tensor *zeros = first_ending(integers, ".conv1.input_zero_point"),
                       *scales = first_ending(integers, ".conv1.input_scale");
-    const int64_t tokens = SIDE * SIDE;
-    float *many_scales = own(integers, (size_t)tokens, sizeof *many_scales);
-    int32_t *many_zeros = own(integers, (size_t)tokens, sizeof *many_zeros);
-    for (int64_t i = 0; i < tokens; i++) {
+    enum { ALL = SIDE * SIDE };
+    float *many_scales = own(integers, ALL, sizeof *many_scales);
+    int32_t *many_zeros = own(integers, ALL, sizeof *many_zeros);
+    for (int64_t i = 0; i < ALL; i++) {
         many_scales[i] = *(const float *)scales->data;
-        many_zeros[i] = *(const int32_t *)zeros->data;
+        many_zeros[i] = 255;
     }
-    scales->rank = 2, scales->dims[0] = 1, scales->dims[1] = tokens, scales->data = many_scales;
-    scales->bytes = (size_t)tokens * sizeof *many_scales;
+    scales->rank = 3, scales->dims[0] = 1, scales->dims[1] = scales->dims[2] = SIDE, scales->data = many_scales;
+    scales->bytes = ALL * sizeof *many_scales;
     file = write_and_open(integers, "tokens.safetensors");
     assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, graph, &q), SDG_ERROR_INPUT);
-    assert_non_null(strstr(messages.last, "like the scales"));
+    assert_non_null(strstr(messages.last, "in the shape of the scales"));
     sdg_tensors_destroy(&file);
-    zeros->rank = 2, zeros->dims[0] = 1, zeros->dims[1] = tokens, zeros->data = many_zeros;
-    zeros->bytes = (size_t)tokens * sizeof *many_zeros;
+    zeros->rank = 3, zeros->dims[0] = 1, zeros->dims[1] = zeros->dims[2] = SIDE, zeros->data = many_zeros;
+    zeros->bytes = ALL * sizeof *many_zeros;
     many_zeros[5]++;
     file = write_and_open(integers, "tokens.safetensors");
     assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, graph, &q), SDG_ERROR_INPUT);
-    assert_non_null(strstr(messages.last, "zero point 5 is"));
+    assert_non_null(strstr(messages.last, "zero point 5 is 256, should be 0 to 255"));
     sdg_tensors_destroy(&file);
     many_zeros[5]--;
     file = write_and_open(integers, "tokens.safetensors");
@@ -479,14 +501,21 @@ static void upsampled_tokens(void **state)
     struct sdg_tensor *scales = first_ending(integers, ".upsamplers.0.conv.input_scale");
     enum { ALL = SIDE * SIDE };
     static float many[ALL];
+    static int32_t many_zeros[ALL];
     const int64_t name_bytes = (int64_t)strlen(scales->name) - (int64_t)strlen(".input_scale");
     for (size_t i = 0; i < graph->op_count; i++)
         if (!strncmp(graph->ops[i].name, scales->name, (size_t)name_bytes) && !graph->ops[i].name[name_bytes])
-            scales->dims[1] = graph->values[graph->ops[i].in[0]].dims[1] * graph->values[graph->ops[i].in[0]].dims[2];
-    assert_in_range(scales->dims[1], 2, ALL);
+            memcpy(&scales->dims[1], &graph->values[graph->ops[i].in[0]].dims[1], 2 * sizeof scales->dims[1]);
+    assert_in_range(scales->dims[1] * scales->dims[2], 2, ALL);
     for (int i = 0; i < ALL; i++)
         many[i] = 0.05f + 0.01f * (float)i;
-    scales->rank = 2, scales->dims[0] = 1, scales->data = many, scales->bytes = (size_t)scales->dims[1] * sizeof *many;
+    scales->rank = 3, scales->dims[0] = 1, scales->data = many;
+    scales->bytes = (size_t)(scales->dims[1] * scales->dims[2]) * sizeof *many;
+    char zeros_name[200];
+    snprintf(zeros_name, sizeof zeros_name, "%.*s.input_zero_point", (int)name_bytes, scales->name);
+    struct sdg_tensor zeros = *scales;
+    zeros.name = zeros_name, zeros.dtype = SDG_S32, zeros.data = many_zeros;
+    integers->tensors[integers->count++] = zeros;
     struct sdg_tensors *file = write_and_open(integers, "upsampled.safetensors");
     struct sdg_quantized *q;
     assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, graph, &q), SDG_OK);
@@ -525,7 +554,7 @@ static void damaged_tensors_are_refused(void **state)
         {".input_scale", NUMBER, -1, "scale 0 is -1"},
         {".input_scale", NUMBER, INFINITY, "scale 0 is inf"},
         {".input_zero_point", LOST, 0, "is missing"},
-        {".input_zero_point", SHORTER, 0, "should be s32 [1000]"},
+        {".input_zero_point", SHORTER, 0, "s32 in the shape of the scales"},
         {".input_zero_point", NUMBER, 7, "zero point 0 is"},
         {".weight_scale", LOST, 0, "has no scales"},
         {".weight_scale", SHORTER, 0, "should be f32 ["},

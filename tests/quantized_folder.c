@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "formats/quantized_folder.h"
 #include "formats/tensors.h"
 #include "sdgen/calibrate.h"
 #include "sdgen/evaluate.h"
@@ -187,12 +188,27 @@ static void test_sound_folder_draws(void **state)
 
 // ---- an interval for each token ----
 
-enum { TOKENS = 4 }; // of the middle of the network, in a picture of 64x64
+enum { SIDE = 2, TOKENS = SIDE * SIDE }; // of the middle of the network, in a picture of 64x64
 
-// Each of `tokens` tokens gets the site's own scales, of all timesteps or (times 1) of the first, in steps of `step`
-// more.
-static float *spread_scales(struct content *c, const char *site, int64_t times, int64_t tokens, float step)
+static void add_tensor(struct content *c, const char *name, enum sdg_dtype dtype, const struct sdg_tensor *shape,
+                       const void *data)
 {
+    struct sdg_tensor *t = &c->tensors[c->count++];
+    *t = *shape;
+    t->name = name;
+    t->dtype = dtype;
+    t->data = data;
+}
+
+// Each of the tokens gets the site's own scales, of all timesteps or (times 1) of the first, in steps of `step` more,
+// and codes 0..255 about 128, which have the values of -128..127.
+static float *spread_scales(struct content *c, const char *site, int64_t times, float step)
+{
+    static int32_t zeros[SDG_INTERVAL_TIMES * TOKENS];
+    static float timesteps[SDG_INTERVAL_TIMES];
+    static char names[2][300];
+    const int64_t tokens = TOKENS;
+    bool known = false;
     char name[300];
     snprintf(name, sizeof name, "%s.input_scale", site);
     struct sdg_tensor *t = find(c, name);
@@ -201,11 +217,23 @@ static float *spread_scales(struct content *c, const char *site, int64_t times, 
     assert_true(t->rank == 1 && t->dims[0] >= times);
     for (int64_t i = 0; i < times * tokens; i++)
         scales[i] = from[i / tokens] * (1 + step * (float)(i % tokens));
-    t->rank = 2;
+    t->rank = 3;
     t->dims[0] = times;
-    t->dims[1] = tokens;
+    t->dims[1] = t->dims[2] = SIDE;
     t->data = scales;
     t->bytes = (size_t)(times * tokens) * sizeof *scales;
+    for (int i = 0; i < SDG_INTERVAL_TIMES * TOKENS; i++)
+        zeros[i] = 128;
+    for (int i = 0; i < SDG_INTERVAL_TIMES; i++)
+        timesteps[i] = (float)i;
+    char *zeros_name = names[site == half];
+    snprintf(zeros_name, sizeof names[0], "%s.input_zero_point", site);
+    add_tensor(c, zeros_name, SDG_S32, t, zeros);
+    for (size_t i = 0; i < c->count; i++)
+        known = known || strcmp(c->tensors[i].name, SDG_INTERVAL_TIMESTEPS) == 0;
+    if (!known)
+        add_tensor(c, SDG_INTERVAL_TIMESTEPS, SDG_F32,
+                   &(struct sdg_tensor){.rank = 1, .dims = {SDG_INTERVAL_TIMES}, .bytes = sizeof timesteps}, timesteps);
     return scales;
 }
 
@@ -285,13 +313,13 @@ static void test_intervals_of_tokens(void **state)
     read_sound(c);
     const struct content sites = *c;
     draw_latent("reference", sound, plain);
-    float *scales[] = {spread_scales(c, plain_site, 1000, TOKENS, 0), spread_scales(c, half, 1000, TOKENS, 0)};
+    float *scales[] = {spread_scales(c, plain_site, 1000, 0), spread_scales(c, half, 1000, 0)};
     write_broken(c, NULL, NULL);
     draw_latent("reference", broken, same);
     assert_memory_equal(plain, same, sizeof plain);
     check_evaluation(false);
     *c = sites;
-    float *own[] = {spread_scales(c, plain_site, 1, TOKENS, 0.3f), spread_scales(c, half, 1000, TOKENS, 0.3f)};
+    float *own[] = {spread_scales(c, plain_site, 1, 0.3f), spread_scales(c, half, 1000, 0.3f)};
     write_broken(c, NULL, NULL);
     for (int i = 0; i < 2; i++)
         draw_latent(backends[i], broken, other[i]);
@@ -313,7 +341,7 @@ static void test_intervals_of_tokens(void **state)
     struct sdg_generate_params large = {.prompt = "a red apple, 3d", .width = 128, .height = 64, .steps = 2};
     assert_int_equal(sdg_generate(p, &large, &image, NULL), SDG_ERROR_INPUT);
     assert_true(!image && t.errors == 1);
-    if (!strstr(t.last, plain_site) || !strstr(t.last, "are for 4 tokens, but 8 come with this width and height"))
+    if (!strstr(t.last, plain_site) || !strstr(t.last, "are for 2x2 tokens, but 4x2 come with this width and height"))
         fail_msg("%s", t.last);
     sdg_pipeline_destroy(&p);
     sdg_tensors_destroy(&c->file);
@@ -411,7 +439,7 @@ static void test_damaged_configurations(void **state)
     static struct content c;
     read_sound(&c);
     write_broken(&c, "weight_bits", cJSON_CreateNumber(9));
-    expect_refused(SDG_ERROR_INPUT, "broken/unet/config.json", "weight_bits", "is 9, should be 4 or 8");
+    expect_refused(SDG_ERROR_INPUT, "broken/unet/config.json", "weight_bits", "is 9, should be 4, 6 or 8");
     write_broken(&c, "activation_bits", cJSON_CreateNumber(9));
     expect_refused(SDG_ERROR_INPUT, "broken/unet/config.json", "activation_bits", "is 9");
     write_broken(&c, "base", cJSON_CreateString("0123456789abcdef"));

@@ -405,6 +405,68 @@ static struct sdg_graph *embedding(void)
     return g;
 }
 
+// ---- scans along tokens ----
+
+// dt of about softplus(shift), rates of 0.4 to 2.7: states last for about 1 / dt tokens.
+static struct sdg_graph *scan_graph(int64_t n, int64_t tokens, int64_t c, int64_t states, bool backward, float shift)
+{
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", n, 1, tokens, c), delta = sdg_graph_input(g, "delta", n, 1, tokens, c);
+    const struct sdg_scan_operands in = {
+        .x = x,
+        .delta = sdg_graph_affine(g, "dt", delta, 1, shift),
+        .bc = sdg_graph_input(g, "bc", n, 1, tokens, 2 * states),
+        .a_log = sdg_graph_matrix_weight(g, c, states, "a_log"),
+        .d = sdg_graph_vector_weight(g, c, "d"),
+        .gate = sdg_graph_input(g, "gate", n, 1, tokens, c),
+        .add = x,
+    };
+    const struct sdg_scan_params params = {.c_start = states, .scale = 0.5f, .backward = backward};
+    sdg_graph_output(g, "y", sdg_graph_selective_scan(g, "scan", in, params));
+    return g;
+}
+
+// Which rung is taken, and that both give what the reference does.
+static void test_scan(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t n, tokens, c, states;
+        float shift;
+        uint32_t workgroups; // wanted
+        const char *kernel;
+    } shapes[] = {
+        {1, 4096, 33, 16, -2, 1, "scan=selective_scan_f32 "},
+        {1, 4096, 33, 16, -2, 16, "scan=selective_scan_f32_chunks_of_512 "}, // two workgroups beside each other
+        {1, 4096, 33, 16, -2, 1024, "scan=selective_scan_f32_chunks_of_16 "},
+        {2, 4095, 8, 24, -4, 64, "scan=selective_scan_f32_chunks_of_128 "},
+        {1, 16384, 3, 2, -9, 1, "scan=selective_scan_f32 "}, // hardly fades at all
+        {1, 16384, 3, 2, -9, 1024, "scan=selective_scan_f32_chunks_of_16 "},
+        {1, 129, 5, 16, -2, 1024, "scan=selective_scan_f32_chunks_of_16 "},
+        {1, 128, 5, 16, -2, 1024, "scan=selective_scan_f32 "},  // few tokens
+        {1, 150, 5, 200, -2, 1024, "scan=selective_scan_f32 "}, // more states than tokens
+        {1, 600, 5, 200, -2, 1024, "scan=selective_scan_f32_chunks_of_200 "},
+    };
+    struct sdg_vk *vk = new_vk(NULL);
+    double worst = 0;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int backward = 0; backward < 2; backward++) {
+            vk->caps.scan_workgroups = shapes[i].workgroups;
+            struct sdg_graph *g =
+                scan_graph(shapes[i].n, shapes[i].tokens, shapes[i].c, shapes[i].states, backward, shapes[i].shift);
+            assert_non_null(strstr(kernels_of(vk, g).text, shapes[i].kernel));
+            worst = fmax(worst, compare(vk, g));
+        }
+    printf("scans, worst NMSE %.1e\n", worst);
+    assert_true(worst < 1e-10);
+    // States between chunks that no binding can hold: token by token.
+    vk->caps.max_range = 4096 * 33 * 4;
+    struct sdg_graph *g = scan_graph(1, 4096, 33, 16, false, -2);
+    assert_non_null(strstr(kernels_of(vk, g).text, "scan=selective_scan_f32 "));
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
 // A vocabulary longer than a binding may be goes in parts; any other value of that size is refused by name.
 static void test_ranges(void **state)
 {
@@ -669,6 +731,7 @@ int main(void)
         cmocka_unit_test(test_unet),
         cmocka_unit_test(test_masks),
         cmocka_unit_test(test_small_device),
+        cmocka_unit_test(test_scan),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_weight_uploads),
         cmocka_unit_test(test_memory),

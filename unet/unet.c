@@ -1,6 +1,7 @@
 #include "unet/unet.h"
 
 #include "graph/modules.h"
+#include "mamba/mamba.h"
 #include "unet/layout.h"
 
 #include <math.h>
@@ -151,8 +152,24 @@ static sdg_value cross_attention(struct step *s, const char *prefix, sdg_value x
                              (struct sdg_epilogue){.residual = residual});
 }
 
-// BasicTransformerBlock: self-attention, cross-attention, gated feed-forward, each behind a layer norm and around a
-// residual.
+// What mixes a transformer block's tokens, the pixels row by row.
+static sdg_value self_mixer(struct step *s, const struct sdg_unet_module *m, const char *block, sdg_value x,
+                            sdg_value residual)
+{
+    const struct sdg_mamba_sizes *sizes = &s->config->mamba;
+    char path[SDG_MODULE_PATH_BYTES];
+    if (!sizes->d_state)
+        return self_attention(s->g, sdg_module_path(path, block, "attn1"), x, residual, m->out_channels, m->heads);
+    const struct sdg_mamba_config config = {.d_state = sizes->d_state,
+                                            .d_conv = sizes->d_conv,
+                                            .expand = sizes->expand,
+                                            .bidirectional = true,
+                                            .halve = true};
+    return sdg_mamba_block(s->g, sdg_module_path(path, block, "mamba"), x, residual, &config);
+}
+
+// BasicTransformerBlock: self-attention or what is in its place, cross-attention, gated feed-forward, each behind a
+// layer norm and around a residual.
 static sdg_value transformer_block(struct step *s, const struct sdg_unet_module *m, int index, sdg_value x)
 {
     struct sdg_graph *g = s->g;
@@ -160,7 +177,7 @@ static sdg_value transformer_block(struct step *s, const struct sdg_unet_module 
     int64_t channels = m->out_channels, inner = 4 * channels;
     snprintf(prefix, sizeof prefix, "%s.transformer_blocks.%d", m->path, index);
     sdg_value h = sdg_module_layer_norm(g, sdg_module_path(path, prefix, "norm1"), x, LAYER_NORM_EPS);
-    x = self_attention(g, sdg_module_path(attention, prefix, "attn1"), h, x, channels, m->heads);
+    x = self_mixer(s, m, prefix, h, x);
     h = sdg_module_layer_norm(g, sdg_module_path(path, prefix, "norm2"), x, LAYER_NORM_EPS);
     x = cross_attention(s, sdg_module_path(attention, prefix, "attn2"), h, x, channels, m->heads);
     h = sdg_module_layer_norm(g, sdg_module_path(path, prefix, "norm3"), x, LAYER_NORM_EPS);

@@ -45,6 +45,8 @@ struct sdg_vk_caps {
     // not of the device: a submission ends after this many multiply-accumulates, so that systems that reset a GPU after
     // seconds of silence see work finish; on a processor much sooner, since a run can only end between submissions
     int64_t submit_macs;
+    // not of the device: a long scan along tokens is cut into chunks, for twice the work, if it has fewer workgroups
+    uint32_t scan_workgroups;
 };
 
 // What the validation layers said since the last look. Written from any thread that is inside a call.

@@ -260,6 +260,7 @@ static void read_caps(struct candidate *c)
     caps->mapped_uploads = true;
     caps->software = c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     caps->submit_macs = caps->software ? INT64_C(500000000) : INT64_C(40000000000);
+    caps->scan_workgroups = caps->software ? 8 : 1024; // some for each processor, or 8 for each of 128
     memcpy(c->cache_id, c->properties.pipelineCacheUUID, sizeof c->cache_id);
     if (names_driver)
         snprintf(c->info.driver, sizeof c->info.driver, "%.60s %.60s", driver.driverName, driver.driverInfo);

@@ -4,6 +4,7 @@
 
 const struct sdg_vk_op *const sdg_vk_ops[SDG_OP_COUNT] = {
 #define SDG_OP(name, upper, operands, result) [SDG_OP_##upper] = &sdg_vk_op_##name,
+#define SDG_TRAINING_OP(name, upper, operands, result) [SDG_OP_##upper] = NULL,
 #include "graph/ops.def"
 #undef SDG_OP
 };

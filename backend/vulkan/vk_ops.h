@@ -95,9 +95,11 @@ struct sdg_vk_op {
     // bytes; NULL: none
     size_t (*scratch)(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
 };
-// By enum sdg_op_kind, from graph/ops.def: ops/NAME.c defines sdg_vk_op_NAME.
+// By enum sdg_op_kind, from graph/ops.def: ops/NAME.c defines sdg_vk_op_NAME. NULL: for training, which does not run
+// here.
 extern const struct sdg_vk_op *const sdg_vk_ops[SDG_OP_COUNT];
 #define SDG_OP(name, upper, operands, result) extern const struct sdg_vk_op sdg_vk_op_##name;
+#define SDG_TRAINING_OP(name, upper, operands, result)
 #include "graph/ops.def"
 #undef SDG_OP
 

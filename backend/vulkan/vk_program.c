@@ -82,7 +82,7 @@ static enum sdg_result plan_arena(struct builder *b)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_vk_op *op = sdg_vk_ops[graph->ops[i].kind];
-        scratch[i] = op->scratch ? op->scratch(b->vk, graph, &graph->ops[i]) : 0;
+        scratch[i] = op && op->scratch ? op->scratch(b->vk, graph, &graph->ops[i]) : 0;
     }
     enum sdg_result result = sdg_plan_create(graph, b->vk->caps.alignment, scratch, &b->plan);
     sdg_free(scratch);
@@ -149,7 +149,11 @@ static enum sdg_result lower(struct builder *b)
         lo->op_index = i;
         lo->kernel[0] = 0;
         lo->scratch = (struct sdg_vk_place){SDG_VK_SPACE_ARENA, b->plan->scratch[i], 0};
-        result = sdg_vk_ops[op->kind]->lower(lo);
+        result = sdg_vk_ops[op->kind]
+            ? sdg_vk_ops[op->kind]->lower(lo)
+            : sdg_fail(lo->log, SDG_ERROR_UNSUPPORTED,
+                       "%s: %s is an operation for training, which backend vulkan does not run", op->name,
+                       sdg_op_name(op->kind));
         name_codes(lo);
         memcpy(b->program->kernels[i], lo->kernel, sizeof lo->kernel);
     }

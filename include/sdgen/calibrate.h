@@ -19,6 +19,13 @@ struct sdg_collect_params {
     const char *output; // statistics file (safetensors), written after every prompt
     // second file: moments of the layers' inputs, for GPTQ; written now and then and at the end. NULL = none
     const char *hessians;
+    // POSIX extended regular expression: sites with a match keep their tokens apart, where every layer that reads them
+    // takes single tokens (linear, 1x1 convolution). NULL = those of Mamba blocks, "\\.mamba\\."; "" = none
+    const char *tokens;
+    // statistics of this model without smoothing: the sites that keep tokens are smoothed by what these and the weights
+    // say, sigma = amax^alpha / wmax^(1 - alpha) for each channel, and what is recorded is of x / sigma. NULL = none
+    const char *smooth;
+    struct sdg_number smooth_alpha; // 0..1; default 0.5
     // go on with the prompts that the files do not have yet; without it an existing file is an error
     bool resume;
     // How pictures are made: negative_prompt, plain_prompt, size, steps (0 = 50), cfg_scale, sampler (NULL = ddim),
@@ -43,6 +50,7 @@ struct sdg_collected_site {
     const float *min, *max;  // [rows]
     const float *typical;    // [rows] 99.9 % of the values are smaller in magnitude
     double correlation;      // Pearson's r between timestep and range
+    size_t height, width;    // of the grid of tokens that are kept apart; 0 = none are
 };
 struct sdg_collected_info {
     const char *model, *sampler, *settings;

@@ -13,8 +13,9 @@ extern "C" {
 
 struct sdg_quantize_site {   // a value that integer weights read
     const char *name, *kind; // kind: "symmetric" or "silu"
-    const char *rule;        // where its interval comes from: "static", "table", "tdq", "dynamic"
+    const char *rule;        // where its interval comes from: "static", "table", .. as params.intervals
     size_t channels;
+    size_t tokens;           // that have an interval of their own, or 1
     double correlation;      // Pearson's r between timestep and range
     double gain;             // share of a static interval's error that this one avoids
     double sqnr, worst_sqnr; // dB, mean and worst over the calibrated steps
@@ -46,10 +47,12 @@ struct sdg_quantize_params {
     const char *statistics;
     const char *output; // folder to write: appears complete or not at all
     const char *scheme; // "w8a8-tdq", "w4a16", ...; NULL = from scheme_file
-    // JSON: {"scheme", "skip": [regex], "group", "overrides": [{"match": regex, "weight_bits": 4, 8 or 16}]}; NULL =
+    // JSON: {"scheme", "skip": [regex], "group", "overrides": [{"match": regex, "weight_bits": 4, 6, 8 or 16}]}; NULL =
     // none
     const char *scheme_file;
-    const char *intervals; // "static", "table", "tdq", "dynamic": in place of the scheme's rule; NULL = the scheme's
+    // in place of the scheme's rule: "static", "table", "tdq", "dynamic", or with an interval for each token where the
+    // statistics keep tokens "token", "table-token", "tdq-token"; NULL = the scheme's
+    const char *intervals;
     // [skip_count] POSIX extended regular expressions: modules whose names have a match stay floating point
     const char *const *skip;
     size_t skip_count;

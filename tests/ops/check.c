@@ -522,13 +522,26 @@ static bool set_type(struct fixture *f)
     return sdg_graph_set_type(f->graph, f->suite->type) == SDG_OK;
 }
 
+// Backends that only infer refuse what is for training.
+static bool must_refuse(const struct fixture *f)
+{
+    for (size_t i = 0; i < f->graph->op_count; i++)
+        if (sdg_op_is_for_training(f->graph->ops[i].kind))
+            return strcmp(f->suite->name, "vulkan") == 0;
+    return false;
+}
+
 // SDG_ERROR_UNSUPPORTED is an answer for f16 and bf16, which a backend may not have; for f32 it is a failure like any
 // other.
 static struct sdg_program *make_tested(struct fixture *f)
 {
     struct sdg_program *program = NULL;
     enum sdg_result result = set_type(f) ? load(f, f->suite->tested, &program) : SDG_ERROR_USAGE;
-    if (result == SDG_ERROR_UNSUPPORTED && f->suite->type != SDG_F32)
+    if (must_refuse(f)) {
+        if (result != SDG_ERROR_UNSUPPORTED)
+            note_failure(f, "is for training, but not refused: result %d", result);
+        sdg_program_destroy(&program);
+    } else if (result == SDG_ERROR_UNSUPPORTED && f->suite->type != SDG_F32)
         f->suite->unsupported++;
     else if (result != SDG_OK)
         note_failure(f, "cannot be made: result %d", result);
@@ -565,6 +578,9 @@ static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int
     else if (f->suite->bench || known || run_reference(f, rows, row_count, expected, count)) {
         if (f->codes.interval && !emit_codes(f, y, rows, row_count, expected, count))
             note_failure(f, "cannot emit codes");
+        if (f->scan_codes &&
+            sdg_graph_scan_codes(f->graph, f->graph->op_count - 1, f->scan_codes, f->scan_interval) != SDG_OK)
+            note_failure(f, "cannot read codes");
         struct sdg_program *program = make_tested(f);
         if (program && f->suite->bench)
             measure(f, program);

@@ -98,6 +98,37 @@ static void check_hadamard_codes(struct suite *s, int n, int tokens, int c, int 
                  format, CODE_SLACK);
 }
 
+static void check_conv1d_codes(struct suite *s, int n, int tokens, int c, bool backward, int format)
+{
+    struct fixture f;
+    if (!begin(s, &f, "codes(type=%s,conv1d_causal,n=%d,tokens=%d,c=%d,backward=%d,format=%d)", type_name(s), n, tokens,
+               c, backward, format))
+        return;
+    const sdg_value x = input(&f, "x", n, 1, tokens, c + 3, NORMAL_DATA), weight = conv1d_weight(&f, c, 4),
+                    bias = vector_weight(&f, c, 0.3f, 0.1f);
+    finish_codes(&f, sdg_graph_conv1d_causal(f.graph, "conv1d", x, 2, weight, bias, SDG_UNARY_SILU, backward), format,
+                 CODE_SLACK);
+}
+
+static void check_scan_codes(struct suite *s, int n, int tokens, int c, int states, bool backward, int format)
+{
+    struct fixture f;
+    if (!begin(s, &f, "codes(type=%s,selective_scan,n=%d,tokens=%d,c=%d,states=%d,backward=%d,format=%d)", type_name(s),
+               n, tokens, c, states, backward, format))
+        return;
+    const struct sdg_scan_operands in = {
+        .x = input(&f, "x", n, 1, tokens, c, NORMAL_DATA),
+        .delta = input(&f, "delta", n, 1, tokens, c, (struct data){NORMAL, 1, 0}),
+        .bc = input(&f, "bc", n, 1, tokens, 2 * states, NORMAL_DATA),
+        .a_log = matrix_weight(&f, c, states, (struct data){NORMAL, 1, 1}),
+        .d = vector_weight(&f, c, 0.3f, 1),
+        .delta_bias = vector_weight(&f, c, 1, -3),
+        .gate = input(&f, "gate", n, 1, tokens, c, NORMAL_DATA),
+    };
+    const struct sdg_scan_params params = {.c_start = states, .scale = 1, .backward = backward};
+    finish_codes(&f, sdg_graph_selective_scan(f.graph, "scan", in, params), format, CODE_SLACK);
+}
+
 // Kernels round probabilities to the type they compute in before the product with v; what else is said about such
 // products in check.c.
 static double attention_slack(const struct suite *s)
@@ -216,6 +247,11 @@ void check_codes(struct suite *s)
         check_attention_codes(s, 1, 33, 77, 2, 40, format);
         check_hadamard_codes(s, 2, 5, 24, 8, format);
         check_hadamard_codes(s, 1, 3, 640, 128, format);
+        check_conv1d_codes(s, 2, 9, 31, false, format);
+        check_conv1d_codes(s, 1, 70, 20, true, format);
+        check_scan_codes(s, 2, 9, 31, 5, true, format);
+        check_scan_codes(s, 1, 70, 12, 16, false, format);
+        check_scan_codes(s, 2, 150, 9, 3, true, format);
     }
     check_measured(s, -128, 127);
     check_measured(s, 0, 255);

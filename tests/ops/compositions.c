@@ -18,6 +18,9 @@ static double activate(enum sdg_unary function, double x)
     case SDG_UNARY_SIGMOID: return 1 / (1 + exp(-x));
     case SDG_UNARY_SOFTPLUS: return x > 40 ? x : log(1 + exp(x));
     case SDG_UNARY_AFFINE: return -0.75 * x + 2.5;
+    case SDG_UNARY_EXP: return exp(x);
+    case SDG_UNARY_SQRT: return sqrt(x);
+    case SDG_UNARY_RECIPROCAL: return 1 / x;
     case SDG_UNARY_NONE: break;
     }
     return x;
@@ -194,6 +197,8 @@ static void check_functions(struct suite *s, enum sdg_unary function)
         x[i] = (float)(i - COUNT / 2) * 0.25f; // exact in every type
     x[0] = -1000;                              // where an exponential overflows
     x[COUNT - 1] = 1000;
+    for (int i = 0; i < COUNT && function > SDG_UNARY_AFFINE; i++) // what all types hold, of x and result
+        x[i] = (float)(i + 1) * 0.125f;
     sdg_value in = input(&f, "x", 1, 1, 27, 3, NORMAL_DATA);
     set_input(&f, x);
     for (int i = 0; i < COUNT; i++)
@@ -265,7 +270,7 @@ void check_compositions(struct suite *s)
         check_epilogue(s, true, a);
         check_epilogue(s, false, a);
     }
-    for (enum sdg_unary a = SDG_UNARY_SILU; a <= SDG_UNARY_AFFINE; a++)
+    for (enum sdg_unary a = SDG_UNARY_SILU; a <= SDG_UNARY_RECIPROCAL; a++)
         check_functions(s, a);
     for (int kind = 0; kind < 5; kind++)
         check_moves(s, kind);

@@ -106,6 +106,9 @@ static float apply_unary(enum sdg_unary function, float x, float a, float b)
     case SDG_UNARY_SIGMOID: return 1 / (1 + expf(-x));
     case SDG_UNARY_SOFTPLUS: return log1pf(expf(x));
     case SDG_UNARY_AFFINE: return a * x + b;
+    case SDG_UNARY_EXP: return expf(x);
+    case SDG_UNARY_SQRT: return sqrtf(x);
+    case SDG_UNARY_RECIPROCAL: return 1 / x;
     }
     return NAN;
 }

@@ -19,6 +19,8 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     case SDG_OP_UPSAMPLE_NEAREST:
     case SDG_OP_CONCAT:
     case SDG_OP_SLICE: sdg_fast_select_copy(step, taken); break;
+    case SDG_OP_CONV1D_CAUSAL: sdg_fast_select_conv1d_causal(step, taken); break;
+    case SDG_OP_SELECTIVE_SCAN: sdg_fast_select_selective_scan(step, taken); break;
     default: break;
     }
     return SDG_OK;

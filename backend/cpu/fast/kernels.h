@@ -44,6 +44,38 @@ struct sdg_fast_group_norm {
     bool bf16, silu;
 };
 
+// Each channel's tokens with the ones before them, or, backward, after them (graph.h, conv1d_causal).
+struct sdg_fast_conv1d {
+    const void *x;              // [samples, tokens, x_channels], of which it reads [start, start + channels)
+    const float *weight, *bias; // [kernel, channels]; [channels] or NULL
+    void *out;                  // [samples, tokens, channels], in codes where it is given some
+    int64_t tokens, channels, x_channels, start;
+    int kernel;
+    bool silu, backward, bf16;
+};
+
+// Mamba's scan (graph.h, selective_scan). A channel is a lane; a tile of tokens is worked off with some states at a
+// time, which stay in registers.
+struct sdg_fast_scan {
+    const void *x, *delta, *bc, *gate, *add; // [samples, tokens, channels] or their own; gate and add may be NULL
+    // A log2(e), [states, stride]: numbers below 0, channels behind the last one 0. stride is a multiple of 16.
+    const float *decay;
+    const float *d, *delta_bias; // [channels]; the bias may be NULL
+    void *out;                   // [samples, tokens, channels], in codes where it is given some
+    int64_t tokens, channels, states, stride, bc_channels, gate_channels;
+    struct sdg_scan_params params;
+    bool bf16;
+    bool x_codes, x_signed; // x is codes of these intervals, whatever the other operands are
+    struct sdg_fast_intervals x_intervals;
+};
+enum { SDG_FAST_SCAN_TILE = 32 }; // tokens
+// Floats of work space for `channels` channels at once: their states; B and C, delta, delta x and y of a tile.
+static inline size_t sdg_fast_scan_work(int64_t states, int64_t channels)
+{
+    enum { WIDEST = 16 };
+    return (size_t)(states * (channels + WIDEST) + SDG_FAST_SCAN_TILE * (2 * states + 3 * WIDEST));
+}
+
 // What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits.
 enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_INTEGERS };
 
@@ -100,6 +132,12 @@ struct sdg_fast_kernels {
                              const float *mean, const float *scale, const float *shift,
                              const struct sdg_fast_codes *codes);
 
+    // Positions [begin, end), counted through all samples.
+    void (*conv1d)(const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes, int64_t begin, int64_t end);
+    // Channels [begin, end) of one sample. work: sdg_fast_scan_work floats.
+    void (*scan)(const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes, int64_t sample, int64_t begin,
+                 int64_t end, float *work);
+
     // Of each SDG_FAST_NIBBLES codes -8..7 the first half are in the low halves of the bytes, the second half in the
     // high halves. codes is 64-byte aligned; they go past the caches where that is possible and `far` is set.
     void (*unpack4)(const uint8_t *packed, int8_t *codes, int64_t count, bool far);
@@ -134,6 +172,8 @@ struct sdg_fast_kernels {
     F(layer_norm)               \
     F(group_norm_stats)         \
     F(group_norm_apply)         \
+    F(conv1d)                   \
+    F(scan)                     \
     F(unpack4)                  \
     F(widen)                    \
     F(weighted_sums)            \

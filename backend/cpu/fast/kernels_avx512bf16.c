@@ -9,6 +9,7 @@
 #include "backend/cpu/fast/simd.h"
 #include "backend/cpu/fast/pointwise_kernel.h"
 #include "backend/cpu/fast/norm_kernel.h"
+#include "backend/cpu/fast/scan_kernel.h"
 #include "backend/cpu/fast/matrix_kernel.h"
 #include "backend/cpu/fast/attention_kernel.h"
 #include "backend/cpu/fast/product_kernel.h"
@@ -23,6 +24,8 @@ const struct sdg_fast_kernels sdg_fast_kernels_avx512bf16 = {
     .geglu = geglu,
     .layer_norm = layer_norm,
     .group_norm_apply = group_norm_apply,
+    .conv1d = conv1d,
+    .scan = scan,
     .weighted_sums = weighted_sums,
     .epilogue = epilogue,
     .attention_sizes = attention_sizes,

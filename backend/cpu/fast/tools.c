@@ -1,6 +1,8 @@
 // Tools of the kernels in this folder: types, intervals, codes, weights on all threads.
 #include "backend/cpu/fast/tools.h"
 
+#include "base/memory.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -166,6 +168,22 @@ bool sdg_fast_read_weight(const struct sdg_cpu_backend *backend, const struct sd
         return false;
     sdg_fast_kernels_of(backend)->convert(from, type, to, dtype == SDG_BF16, (int64_t)(count * weight->inputs));
     return true;
+}
+
+enum sdg_result sdg_fast_read_transposed(struct sdg_cpu_step *step, sdg_value v, int64_t stride, float *to)
+{
+    const struct sdg_value_info *info = sdg_cpu_value(step->program, v);
+    const int64_t rows = info->dims[0], columns = sdg_value_elements(info) / rows;
+    float *plain =
+        sdg_alloc_raw(step->program->base.log, (size_t)(rows * columns), sizeof *plain, "weights being packed");
+    if (!plain)
+        return SDG_ERROR_MEMORY;
+    sdg_cpu_read_weight(step->program, v, SDG_F32, plain);
+    for (int64_t c = 0; c < columns; c++)
+        for (int64_t r = 0; r < stride; r++)
+            to[c * stride + r] = r < rows ? plain[r * columns + c] : 0;
+    sdg_free(plain);
+    return SDG_OK;
 }
 
 size_t sdg_fast_plan_codes(int *bits, size_t count, int64_t outputs)

@@ -30,6 +30,9 @@ struct sdg_fast_intervals sdg_fast_intervals(const struct sdg_cpu_program *progr
 // The cpu backend's read_weight (cpu_program.h): floats that lie in the file as such, in vectors.
 bool sdg_fast_read_weight(const struct sdg_cpu_backend *backend, const struct sdg_weight *weight, size_t first,
                           size_t count, enum sdg_dtype dtype, void *to);
+// In prepare(): weight `v` [rows, ...] as f32 [columns, stride], its rows next to each other; what is left of the
+// stride becomes 0.
+enum sdg_result sdg_fast_read_transposed(struct sdg_cpu_step *step, sdg_value v, int64_t stride, float *to);
 // In select(): bytes of step->weights for `count` codes as sdg_fast_expand reads them and the scales behind them; *bits
 // becomes 8 where four cannot be packed. And where these scales are, from prepare() on.
 size_t sdg_fast_plan_codes(int *bits, size_t count, int64_t outputs);

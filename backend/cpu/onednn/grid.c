@@ -11,7 +11,7 @@ enum {
     FEW_PIECES = 16,               // of more, half as many are enough
     WIDTH = 64,                    // output channels of a block are a multiple: the library pads its weights to that
     TEST_WIDTH = 16,
-    CACHE = 1024 * 1024, // weights of that many bytes stay where a core has them
+    CACHE = 1024 * 1024, // that many bytes stay where a core has them
     FEW_PIXELS = 32,     // a band of fewer wastes registers
 };
 
@@ -54,15 +54,21 @@ static int64_t rows_of_band(int64_t height, int64_t bands)
     return rows;
 }
 
-// Bytes that are moved: every band reads its block's weights, from near where they are few, every block all input. What
-// keeps fewer threads busy than it should costs as much more.
+// What a byte costs among so many that one piece moves back and forth.
+static double distance(double bytes)
+{
+    return bytes <= CACHE ? 0.25 : 1;
+}
+
+// Bytes that are moved: every band reads its block's weights, every block all input, and blocks put their results down
+// twice; weights and results of a piece that are few stay near. What keeps fewer threads busy than it should costs as
+// much more.
 static double cost(const struct sdg_grid_layer *l, const struct sdg_grid *g, int64_t enough)
 {
     const double weights = (double)(l->channels * l->depth) * (double)l->number_bytes;
-    const double near = weights / (double)g->blocks <= CACHE ? 0.25 : 1;
-    double bytes = weights * near * (double)g->bands + (double)l->input_bytes * (double)g->blocks;
-    if (g->blocks > 1)
-        bytes += (double)l->bytes_out_of_place;
+    const double aside = g->blocks > 1 ? (double)(l->samples * l->bytes_out_of_place) : 0;
+    double bytes = weights * distance(weights / (double)g->blocks) * (double)g->bands +
+        (double)l->input_bytes * (double)g->blocks + aside * distance(aside / (double)sdg_grid_pieces(g));
     if (sdg_grid_pieces(g) < enough)
         bytes *= (double)enough / (double)sdg_grid_pieces(g);
     if (g->rows * l->width < FEW_PIXELS && g->bands > 1)

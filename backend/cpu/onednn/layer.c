@@ -153,9 +153,24 @@ static struct sdg_grid_layer describe_layer(const struct sdg_cpu_step *step)
     };
 }
 
-// The cut, else one that shares all weights, else none.
+// A cut with bands 2^log2 times as high.
+static dnnl_status_t try_bands(const struct sdg_cpu_step *step, int64_t height, const struct sdg_grid *cut, int log2,
+                               struct sdg_layer *layer)
+{
+    const int64_t rows = log2 < 0 ? cut->rows >> -log2 : cut->rows << log2;
+    if (rows < 1 || rows >= height)
+        return dnnl_unimplemented;
+    layer->grid = *cut;
+    layer->grid.rows = rows;
+    layer->grid.bands = (height + rows - 1) / rows;
+    return try_grid(step, height, layer);
+}
+
+// The cut, else one that shares all weights, else lower or higher bands (for some heights of a band the library has
+// another kernel where it ends inside the image than at the border), else none.
 static dnnl_status_t choose_kernels(const struct sdg_cpu_step *step, struct sdg_layer *layer)
 {
+    static const int heights[] = {-1, 1, 2, 3, 4};
     struct sdg_grid_layer size = describe_layer(step);
     sdg_grid_cut(&size, &layer->grid);
     dnnl_status_t status = try_grid(step, size.height, layer);
@@ -164,7 +179,10 @@ static dnnl_status_t choose_kernels(const struct sdg_cpu_step *step, struct sdg_
         sdg_grid_cut(&size, &layer->grid);
         status = try_grid(step, size.height, layer);
     }
-    if (status == dnnl_unimplemented && layer->grid.bands > 1) {
+    const struct sdg_grid cut = layer->grid;
+    for (size_t i = 0; i < sizeof heights / sizeof *heights && status == dnnl_unimplemented && cut.bands > 1; i++)
+        status = try_bands(step, size.height, &cut, heights[i], layer);
+    if (status == dnnl_unimplemented && cut.bands > 1) {
         sdg_grid_whole(&size, &layer->grid);
         status = try_grid(step, size.height, layer);
     }

@@ -67,7 +67,8 @@ struct sdg_ref_operand {
     bool codes;
     struct sdg_ref_intervals intervals; // of codes
 };
-struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, int k, int64_t row);
+// `interval` may be 0: v holds values.
+struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, sdg_value v, sdg_value interval, int64_t row);
 static inline double sdg_ref_value(const struct sdg_ref_operand *o, int64_t position, int64_t channel)
 {
     const double x = sdg_ref_get(&o->view, position * o->view.c + channel);
@@ -106,6 +107,8 @@ static inline void sdg_ref_store(const struct sdg_ref_result *r, int64_t i, doub
 
 // function(x); a and b are used by SDG_UNARY_AFFINE only.
 double sdg_ref_activation(enum sdg_unary function, double x, double a, double b);
+// d function(x) / dx, of all but SDG_UNARY_AFFINE.
+double sdg_ref_derivative(enum sdg_unary function, double x);
 
 // ---- conv2d and linear share their inner loop (ref/dot.c) ----
 enum { SDG_REF_POSITIONS = 4, SDG_REF_CHANNELS = 32 };
@@ -133,6 +136,10 @@ struct sdg_ref_epilogue {
 };
 struct sdg_ref_epilogue sdg_ref_epilogue(const struct sdg_cpu_step *step, int64_t row);
 void sdg_ref_finish(const struct sdg_ref_epilogue *e, double sum, int64_t n, int64_t c, int64_t i);
+
+// Bytes of scratch memory that each thread needs, where it depends on shapes.
+size_t sdg_ref_attention_gradient_work(const struct sdg_cpu_step *step);
+size_t sdg_ref_selective_scan_gradient_work(const struct sdg_cpu_step *step);
 
 #define SDG_OP(name, upper, operands, result) \
     enum sdg_result sdg_ref_##name(const struct sdg_cpu_step *step, int64_t row);

@@ -27,9 +27,8 @@ static bool is_interval(const struct sdg_value_info *info)
 // An operand that may be read as codes, and is.
 static bool is_codes(const struct sdg_cpu_step *step, int k)
 {
-    const int interval = sdg_op_interval_of(step->op->kind, k);
-    return interval >= 0 && step->op->in[interval] &&
-        sdg_dtype_is_codes(sdg_cpu_value(step->program, step->op->in[k])->dtype);
+    return step->op->kind == SDG_OP_SELECTIVE_SCAN && k == 0 && step->op->in[8] &&
+        sdg_dtype_is_codes(sdg_cpu_value(step->program, step->op->in[0])->dtype);
 }
 
 // Kernels read activations, inputs and weights of three float types, codes of some operands, and token ids.
@@ -85,6 +84,21 @@ static bool can_run(const struct sdg_cpu_step *step)
     return can_store(step);
 }
 
+// Scratch memory of a thread.
+static size_t work_bytes(const struct sdg_cpu_step *step)
+{
+    const struct sdg_value_info *keys;
+    switch (step->op->kind) {
+    case SDG_OP_MEASURE_INTERVAL: return 2 * sizeof(double); // the extremes it has found
+    case SDG_OP_ATTENTION:                                   // a row of scores
+        keys = sdg_cpu_value(step->program, step->op->in[1]);
+        return (size_t)(keys->dims[1] * keys->dims[2]) * sizeof(double);
+    case SDG_OP_ATTENTION_GRADIENT: return sdg_ref_attention_gradient_work(step);
+    case SDG_OP_SELECTIVE_SCAN_GRADIENT: return sdg_ref_selective_scan_gradient_work(step);
+    default: return 0;
+    }
+}
+
 static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_op *op = step->op;
@@ -101,13 +115,7 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
         if (sdg_cpu_value(program, op->in[k])->kind == SDG_VALUE_WEIGHT)
             sdg_cpu_want_weight(program, op->in[k]);
     sdg_cpu_want_weight(program, op->epilogue.bias);
-    if (op->kind == SDG_OP_MEASURE_INTERVAL) // the extremes each thread has found
-        step->scratch_bytes = (size_t)sdg_cpu_backend_of(program)->threads * 2 * sizeof(double);
-    if (op->kind == SDG_OP_ATTENTION) { // one row of scores per thread
-        const struct sdg_value_info *keys = sdg_cpu_value(program, op->in[1]);
-        step->scratch_bytes =
-            (size_t)(keys->dims[1] * keys->dims[2]) * sizeof(double) * (size_t)sdg_cpu_backend_of(program)->threads;
-    }
+    step->scratch_bytes = work_bytes(step) * (size_t)sdg_cpu_backend_of(program)->threads;
     return SDG_OK;
 }
 

@@ -20,6 +20,9 @@ double sdg_ref_activation(enum sdg_unary function, double x, double a, double b)
     case SDG_UNARY_SIGMOID: return sigmoid(x);
     case SDG_UNARY_SOFTPLUS: return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
     case SDG_UNARY_AFFINE: return a * x + b;
+    case SDG_UNARY_EXP: return exp(x);
+    case SDG_UNARY_SQRT: return sqrt(x);
+    case SDG_UNARY_RECIPROCAL: return 1 / x;
     case SDG_UNARY_NONE: break;
     }
     return x;

@@ -19,23 +19,26 @@ struct sdg_ref_intervals sdg_ref_intervals(const struct sdg_cpu_step *step, sdg_
     static const float none[2] = {1, 0};
     if (!v)
         return (struct sdg_ref_intervals){.pairs = none};
-    if (sdg_cpu_value(step->program, v)->kind != SDG_VALUE_TABLE)
-        return (struct sdg_ref_intervals){.pairs = sdg_cpu_data(step->program, v)};
+    const struct sdg_value_info *info = sdg_cpu_value(step->program, v);
+    if (info->kind != SDG_VALUE_TABLE)
+        return (struct sdg_ref_intervals){
+            .pairs = sdg_cpu_data(step->program, v),
+            .stride = info->dims[2] == 1 ? 0 : 2,
+            .tokens = info->dims[2],
+        };
     return (struct sdg_ref_intervals){
         .pairs = sdg_cpu_table(step->program, v, row),
         .stride = sdg_cpu_table_stride(step->program, v),
-        .tokens = sdg_cpu_value(step->program, v)->dims[1],
+        .tokens = info->dims[1],
     };
 }
 
-struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, int k, int64_t row)
+struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, sdg_value v, sdg_value interval, int64_t row)
 {
-    const int interval = sdg_op_interval_of(step->op->kind, k);
-    const sdg_value v = interval < 0 ? 0 : step->op->in[interval];
     return (struct sdg_ref_operand){
-        .view = sdg_ref_view(step, step->op->in[k]),
-        .codes = v != 0,
-        .intervals = sdg_ref_intervals(step, v, row),
+        .view = sdg_ref_view(step, v),
+        .codes = interval != 0,
+        .intervals = sdg_ref_intervals(step, interval, row),
     };
 }
 

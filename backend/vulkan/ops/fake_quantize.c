@@ -9,7 +9,11 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *out = sdg_vk_value(lo, op->out);
+    const struct sdg_value_info *interval = sdg_vk_value(lo, op->in[1]);
     int64_t total = sdg_value_elements(out);
+    if (interval->kind != SDG_VALUE_TABLE && interval->dims[2] != 1)
+        return sdg_fail(lo->log, SDG_ERROR_UNSUPPORTED,
+                        "%s: backend vulkan reads intervals of several tokens from tables only", op->name);
     const struct sdg_push_fake_quantize push = {.total = (uint32_t)total, .c = (uint32_t)out->dims[3]};
     struct sdg_vk_dispatch d = {
         .family = "fake_quantize",

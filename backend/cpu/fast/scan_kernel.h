@@ -1,0 +1,208 @@
+// Operations along the tokens for one instruction set: Mamba's causal convolution and its scan; included by
+// kernels_*.c. Lanes are channels.
+
+// Up to LANES elements; the other lanes are 0, and are not stored.
+INLINE vf load_lanes(const void *array, int64_t i, bool bf16, int64_t count)
+{
+    return count < LANES ? load_some(array, i, bf16, count) : load(array, i, bf16);
+}
+INLINE void put_lanes(void *array, int64_t i, bool bf16, const struct coder *coder, int64_t count, vf value)
+{
+    if (count < LANES)
+        put_some(array, i, bf16, coder, count, value);
+    else
+        put(array, i, bf16, coder, value);
+}
+
+// Values of the codes of one token, whose scale and zero point are `pair`.
+INLINE vf load_codes(const uint8_t *codes, bool is_signed, const float *pair, int64_t count)
+{
+    typedef int8_t bytes __attribute__((vector_size(LANES)));
+    typedef uint8_t words __attribute__((vector_size(LANES)));
+    words q = {0};
+    if (count < LANES)
+        memcpy(&q, codes, (size_t)count);
+    else
+        memcpy(&q, codes, sizeof q);
+    return (__builtin_convertvector(is_signed ? __builtin_convertvector((bytes)q, vi) : __builtin_convertvector(q, vi),
+                                    vf) -
+            pair[1]) *
+        pair[0];
+}
+
+// ---- convolution ----
+
+INLINE void conv1d_as(const bool bf16, const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes,
+                      int64_t begin, int64_t end)
+{
+    struct coder coder = codes ? coder_of(codes, begin) : (struct coder){0};
+    const struct coder *own = codes ? &coder : NULL;
+    for (int64_t p = begin; p < end; p++) {
+        // The last tap is the token itself, those before it are one token further away each.
+        const int64_t token = p % op->tokens, away = op->backward ? op->tokens - 1 - token : token,
+                      first = away < op->kernel - 1 ? op->kernel - 1 - away : 0,
+                      step = op->backward ? -op->x_channels : op->x_channels,
+                      from = p * op->x_channels + op->start - (op->kernel - 1) * step;
+        coder_step(&coder, codes, p);
+        for (int64_t c = 0; c < op->channels; c += LANES) {
+            const int64_t some = op->channels - c < LANES ? op->channels - c : LANES;
+            vf sum = op->bias ? load_lanes(op->bias, c, false, some) : v_set(0);
+            for (int64_t k = first; k < op->kernel; k++)
+                sum = v_fma(load_lanes(op->weight, k * op->channels + c, false, some),
+                            load_lanes(op->x, from + k * step + c, bf16, some), sum);
+            put_lanes(op->out, p * op->channels + c, bf16, own, some,
+                      smoothed(own, c, some, op->silu ? sum * v_sigmoid(sum) : sum));
+        }
+    }
+}
+
+static void conv1d(const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes, int64_t begin, int64_t end)
+{
+    if (op->bf16 && codes)
+        conv1d_as(true, op, codes, begin, end);
+    else if (op->bf16)
+        conv1d_as(true, op, NULL, begin, end);
+    else if (codes)
+        conv1d_as(false, op, codes, begin, end);
+    else
+        conv1d_as(false, op, NULL, begin, end);
+}
+
+// ---- scan ----
+
+enum { SCAN_STATES = SDG_SIMD_REGISTERS / 8 }; // that are worked off together
+
+// A tile of tokens of one sample, in the order they are stored.
+struct scan_tile {
+    int64_t position, count; // of the first, counted through all samples; how many
+    // B and C of token i are b[i * stride] and c[i * stride] and what follows, S of each.
+    const float *b, *c;
+    int64_t stride;
+    float *delta, *input, *y; // [SDG_FAST_SCAN_TILE, LANES]: delta, delta x, sums
+};
+
+INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
+                         int64_t some)
+{
+    const vf d = load_lanes(op->d, channel, false, some),
+             bias = op->delta_bias ? load_lanes(op->delta_bias, channel, false, some) : v_set(0);
+    for (int64_t i = 0; i < t->count; i++) {
+        const int64_t at = (t->position + i) * op->channels + channel;
+        const vf x = op->x_codes
+            ? load_codes((const uint8_t *)op->x + at, op->x_signed, pair_of(&op->x_intervals, t->position + i), some)
+            : load_lanes(op->x, at, bf16, some),
+                 delta = v_softplus(load_lanes(op->delta, at, bf16, some) + bias);
+        v_store(t->delta + i * LANES, delta);
+        v_store(t->input + i * LANES, delta * x);
+        v_store(t->y + i * LANES, d * x);
+    }
+}
+
+// h = exp(delta A) h + delta x B, y += C h, of `count` states from `state` on.
+INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
+                        int64_t state, float *states)
+{
+    const int64_t step = op->params.backward ? -1 : 1;
+    int64_t i = op->params.backward ? t->count - 1 : 0;
+    vf decay[SCAN_STATES], h[SCAN_STATES];
+#pragma GCC unroll 8
+    for (int s = 0; s < count; s++) {
+        decay[s] = v_load(op->decay + (state + s) * op->stride + channel);
+        h[s] = v_load(states + s * LANES);
+    }
+    for (int64_t left = t->count; left; left--, i += step) {
+        const vf delta = v_load(t->delta + i * LANES), input = v_load(t->input + i * LANES);
+        const float *b = t->b + i * t->stride + state, *c = t->c + i * t->stride + state;
+        vf y = v_load(t->y + i * LANES);
+#pragma GCC unroll 8
+        for (int s = 0; s < count; s++) {
+            h[s] = v_fma(v_exp2(delta * decay[s], 5), h[s], input * b[s]);
+            y = v_fma(h[s], v_set(c[s]), y);
+        }
+        v_store(t->y + i * LANES, y);
+    }
+#pragma GCC unroll 8
+    for (int s = 0; s < count; s++)
+        v_store(states + s * LANES, h[s]);
+}
+
+INLINE void scan_finish(const bool bf16, const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes,
+                        const struct scan_tile *t, int64_t channel, int64_t some)
+{
+    const vf scale = v_set(op->params.scale);
+    struct coder coder = codes ? coder_of(codes, t->position) : (struct coder){0};
+    for (int64_t p = t->position; p < t->position + t->count; p++) {
+        vf y = v_load(t->y + (p - t->position) * LANES);
+        if (op->add)
+            y += load_lanes(op->add, p * op->channels + channel, bf16, some);
+        if (op->gate) {
+            const vf z = load_lanes(op->gate, p * op->gate_channels + op->params.gate_start + channel, bf16, some);
+            y *= z * v_sigmoid(z);
+        }
+        coder_step(&coder, codes, p);
+        put_lanes(op->out, p * op->channels + channel, bf16, codes ? &coder : NULL, some,
+                  smoothed(codes ? &coder : NULL, channel, some, y * scale));
+    }
+}
+
+// B and C of a tile as f32: where they lie, or copies.
+INLINE void scan_parameters(const bool bf16, const struct sdg_fast_scan *op, struct scan_tile *t, float *copy)
+{
+    const int64_t first = t->position * op->bc_channels, starts[2] = {op->params.b_start, op->params.c_start};
+    if (!bf16) {
+        t->b = (const float *)op->bc + first + op->params.b_start;
+        t->c = (const float *)op->bc + first + op->params.c_start;
+        t->stride = op->bc_channels;
+        return;
+    }
+    t->b = copy;
+    t->c = copy + op->states;
+    t->stride = 2 * op->states;
+    for (int64_t i = 0; i < t->count; i++)
+        for (int part = 0; part < 2; part++)
+            for (int64_t s = 0; s < op->states; s += LANES) {
+                const int64_t some = op->states - s < LANES ? op->states - s : LANES;
+                put_lanes(copy + i * t->stride + part * op->states, s, false, NULL, some,
+                          load_lanes(op->bc, first + i * op->bc_channels + starts[part] + s, true, some));
+            }
+}
+
+INLINE void scan_as(const bool bf16, const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes, int64_t sample,
+                    int64_t begin, int64_t end, float *work)
+{
+    enum { TILE = SDG_FAST_SCAN_TILE };
+    struct scan_tile t = {.delta = work, .input = work + TILE * LANES, .y = work + 2 * TILE * LANES};
+    float *copy = work + 3 * TILE * LANES, *states = copy + 2 * TILE * op->states;
+    const int64_t tiles = (op->tokens + TILE - 1) / TILE;
+    memset(states, 0, (size_t)((end - begin + LANES - 1) / LANES * LANES * op->states) * sizeof *states);
+    for (int64_t i = 0; i < tiles; i++) {
+        const int64_t first = (op->params.backward ? tiles - 1 - i : i) * TILE;
+        t.position = sample * op->tokens + first;
+        t.count = op->tokens - first < TILE ? op->tokens - first : TILE;
+        scan_parameters(bf16, op, &t, copy);
+        for (int64_t c = begin; c < end; c += LANES) {
+            const int64_t some = end - c < LANES ? end - c : LANES;
+            float *h = states + (c - begin) * op->states;
+            int64_t s = 0;
+            scan_prepare(bf16, op, &t, c, some);
+            for (; s + SCAN_STATES <= op->states; s += SCAN_STATES)
+                scan_states(SCAN_STATES, op, &t, c, s, h + s * LANES);
+            for (; s < op->states; s++)
+                scan_states(1, op, &t, c, s, h + s * LANES);
+            scan_finish(bf16, op, codes, &t, c, some);
+        }
+    }
+}
+
+static void scan(const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes, int64_t sample, int64_t begin,
+                 int64_t end, float *work)
+{
+    if (op->bf16 && codes)
+        scan_as(true, op, codes, sample, begin, end, work);
+    else if (op->bf16)
+        scan_as(true, op, NULL, sample, begin, end, work);
+    else if (codes)
+        scan_as(false, op, codes, sample, begin, end, work);
+    else
+        scan_as(false, op, NULL, sample, begin, end, work);
+}

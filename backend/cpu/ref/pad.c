@@ -1,0 +1,25 @@
+#include "backend/cpu/ref/ref.h"
+
+struct loop {
+    struct sdg_ref_view x, out;
+    int64_t start;
+};
+
+static void copy_position(void *context, int64_t position, int thread)
+{
+    const struct loop *l = context;
+    (void)thread;
+    for (int64_t c = 0; c < l->out.c; c++) {
+        const bool inside = c >= l->start && c < l->start + l->x.c;
+        sdg_ref_put(&l->out, position * l->out.c + c,
+                    inside ? sdg_ref_get(&l->x, position * l->x.c + c - l->start) : 0);
+    }
+}
+
+enum sdg_result sdg_ref_pad(const struct sdg_cpu_step *step, int64_t row)
+{
+    (void)row;
+    struct loop l = {sdg_ref_view(step, step->op->in[0]), sdg_ref_view(step, step->op->out), step->op->u.pad.start};
+    sdg_cpu_run(step->program, l.out.n * sdg_ref_tokens(&l.out), copy_position, &l);
+    return SDG_OK;
+}

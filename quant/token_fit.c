@@ -1,0 +1,185 @@
+#include "quant/token_fit.h"
+
+#include "base/decibel.h"
+#include "base/memory.h"
+#include "quant/fit.h"
+
+#include <math.h>
+
+enum { SHRINKS = 50 };
+
+struct sdg_interval sdg_interval_between(int bits, double min, double max)
+{
+    const int highest = (1 << bits) - 1;
+    const double low = fmin(min, 0), high = fmax(max, 0);
+    struct sdg_interval i = {.scale = 1, .lo = 0, .hi = highest};
+    if (high > low) {
+        i.scale = fmaxf((float)((high - low) / highest), 0x1p-100f);
+        i.zero_point = (int)fmin(rint(-low / i.scale), highest);
+    }
+    return i;
+}
+
+void sdg_token_intervals_clear(struct sdg_token_intervals *t)
+{
+    sdg_free(t->scales);
+    sdg_free(t->zero_points);
+    sdg_free(t->factors);
+    *t = (struct sdg_token_intervals){0};
+}
+
+// ---- one token ----
+
+struct search {
+    const struct sdg_token_fit_options *options;
+    struct sdg_cells *cells; // [rows] of the token at hand
+    double *factors;         // [rows]
+    bool *silent;            // [rows] without a value other than 0
+    double *signal, *noise;  // [rows] sums of squares over all tokens
+};
+
+static double error_of(const struct search *s, size_t row, struct sdg_interval interval)
+{
+    if (s->silent[row])
+        return 0;
+    interval.scale *= (float)s->factors[row];
+    return sdg_cells_error(&s->cells[row], &interval);
+}
+
+// The best interval of rows [first, first + count), in units of their factors. False if all of them are silent.
+static bool search_rows(const struct search *s, const struct sdg_token_histogram *const *tokens, size_t first,
+                        size_t count, struct sdg_interval *best, double *error)
+{
+    double min = INFINITY, max = -INFINITY, least = INFINITY;
+    for (size_t r = first; r < first + count; r++) {
+        if (s->silent[r])
+            continue;
+        min = fmin(min, (double)tokens[r]->min / s->factors[r]);
+        max = fmax(max, (double)tokens[r]->max / s->factors[r]);
+    }
+    if (!(min <= max))
+        return false;
+    for (int i = 0; i < SHRINKS; i++) {
+        const double a = i / 100.0;
+        const struct sdg_interval interval =
+            sdg_interval_between(s->options->bits, min * (1 - a) + max * a, min * a + max * (1 - a));
+        double sum = 0;
+        for (size_t r = first; r < first + count && sum < least; r++)
+            sum += error_of(s, r, interval);
+        if (sum < least) {
+            least = sum;
+            *best = interval;
+        }
+    }
+    *error += least;
+    return true;
+}
+
+// ---- all tokens ----
+
+static void note_power(struct search *s, size_t row, const struct sdg_token_histogram *token,
+                       struct sdg_interval interval)
+{
+    struct sdg_cells *cells = &s->cells[row]; // not needed for the search any more
+    if (s->silent[row])
+        return;
+    sdg_token_cells_make(token, 2, cells);
+    interval.scale *= (float)s->factors[row];
+    for (int side = 0; side < 2; side++)
+        s->signal[row] += cells->sides[side].lost[cells->sides[side].count];
+    s->noise[row] += fmax(sdg_cells_error(cells, &interval), 0);
+}
+
+static void fit_token(struct search *s, const struct sdg_site_statistics *site, size_t rows, size_t token,
+                      const struct sdg_token_histogram **seen, struct sdg_interval fallback,
+                      struct sdg_token_intervals *out)
+{
+    const size_t tokens = site->height * site->width, together = out->times == 1 ? rows : 1;
+    for (size_t r = 0; r < rows; r++) {
+        seen[r] = &site->tokens[r * tokens + token];
+        s->silent[r] = !(seen[r]->min < 0 || seen[r]->max > 0) || seen[r]->min > seen[r]->max;
+        if (!s->silent[r])
+            sdg_token_cells_make(seen[r], s->options->power, &s->cells[r]);
+    }
+    for (size_t time = 0; time < out->times; time++) {
+        struct sdg_interval best = fallback;
+        search_rows(s, seen, time * together, together, &best, &out->error);
+        out->scales[time * tokens + token] = best.scale;
+        out->zero_points[time * tokens + token] = best.zero_point;
+        for (size_t r = time * together; r < (time + 1) * together; r++)
+            note_power(s, r, seen[r], best);
+    }
+}
+
+static struct sdg_interval interval_of_all(const struct sdg_site_statistics *site, size_t rows, const double *factors,
+                                           int bits)
+{
+    double min = 0, max = 0;
+    for (size_t r = 0; r < rows; r++)
+        if (site->rows[r].min <= site->rows[r].max) {
+            min = fmin(min, (double)site->rows[r].min / factors[r]);
+            max = fmax(max, (double)site->rows[r].max / factors[r]);
+        }
+    return sdg_interval_between(bits, min, max);
+}
+
+static void conclude(const struct search *s, size_t rows, struct sdg_token_intervals *out)
+{
+    size_t seen = 0;
+    out->worst_sqnr = SDG_FIT_BEST_SQNR;
+    for (size_t r = 0; r < rows; r++) {
+        if (!(s->signal[r] > 0))
+            continue;
+        const double sqnr = fmin(sdg_decibel(s->signal[r], s->noise[r]), SDG_FIT_BEST_SQNR);
+        out->sqnr += sqnr;
+        seen++;
+        if (sqnr < out->worst_sqnr) {
+            out->worst_sqnr = sqnr;
+            out->worst_row = r;
+        }
+    }
+    out->sqnr = seen ? out->sqnr / (double)seen : SDG_FIT_BEST_SQNR;
+}
+
+static void fit_all(struct search *s, const struct sdg_site_statistics *site, size_t rows,
+                    const struct sdg_token_histogram **seen, struct sdg_token_intervals *out)
+{
+    for (size_t r = 0; r < rows; r++)
+        s->factors[r] = s->options->factors ? s->options->factors[r] : 1;
+    const struct sdg_interval fallback = interval_of_all(site, rows, s->factors, s->options->bits);
+    for (size_t token = 0; token < site->height * site->width; token++)
+        fit_token(s, site, rows, token, seen, fallback, out);
+    conclude(s, rows, out);
+}
+
+enum sdg_result sdg_token_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, size_t rows,
+                              const struct sdg_token_fit_options *options, struct sdg_token_intervals *out)
+{
+    struct sdg_token_intervals t = {
+        .times = options->each_row ? rows : 1, .height = site->height, .width = site->width};
+    const size_t count = t.times * t.height * t.width;
+    struct search s = {.options = options};
+    const struct sdg_token_histogram **seen = sdg_alloc(log, rows, sizeof *seen, "intervals of tokens");
+    t.scales = sdg_alloc(log, count, sizeof *t.scales, "intervals of tokens");
+    t.zero_points = sdg_alloc(log, count, sizeof *t.zero_points, "intervals of tokens");
+    s.cells = sdg_alloc_raw(log, rows, sizeof *s.cells, "intervals of tokens");
+    s.factors = sdg_alloc(log, rows, 3 * sizeof *s.factors, "intervals of tokens");
+    s.silent = sdg_alloc(log, rows, sizeof *s.silent, "intervals of tokens");
+    enum sdg_result result =
+        seen && t.scales && t.zero_points && s.cells && s.factors && s.silent ? SDG_OK : SDG_ERROR_MEMORY;
+    if (result == SDG_OK) {
+        s.signal = s.factors + rows;
+        s.noise = s.signal + rows;
+        fit_all(&s, site, rows, seen, &t);
+    }
+    sdg_free(seen);
+    sdg_free(s.cells);
+    sdg_free(s.factors);
+    sdg_free(s.silent);
+    if (result != SDG_OK) {
+        sdg_token_intervals_clear(&t);
+        return result;
+    }
+    *out = t;
+    return SDG_OK;
+}

@@ -1,0 +1,44 @@
+// Intervals for each token's position: PTQ4VM's per-token static quantization (Cho, Lee, Kim, Park: WACV 2025, arXiv
+// 2412.20386), and its products with a function of the timestep.
+//
+// Codes are 0 .. n - 1, n = 2^bits, asymmetric, one scale and zero point for all channels of a token:
+//     low_i = min (1 - a) + max a,   high_i = min a + max (1 - a),   a = i / 100, i = 0 .. 49
+//     low = min(low_i, 0), high = max(high_i, 0), scale = (high - low) / (n - 1), zero point = clip(rint(-low / scale))
+// and of the fifty that with the least sum of |x - Q(x)|^power over what the token was seen to be. Unlike the released
+// code this forces zero inside before the error is measured, not after.
+//
+// With factors r[row] the interval of a row is r[row] times as wide, the zero point the same: minimum and maximum are
+// those of x / r, the error is summed over all rows. So for a given r(t) the scale of the token is the best one.
+#ifndef SDG_QUANT_TOKEN_FIT_H
+#define SDG_QUANT_TOKEN_FIT_H
+
+#include "quant/statistics.h"
+
+struct sdg_token_intervals { // owned; free with sdg_token_intervals_clear
+    size_t times;            // 1, or the statistics' rows
+    size_t height, width;    // of the grid of tokens; 0: there are none
+    float *scales;           // [times][height * width]
+    int32_t *zero_points;    // the same
+    float *factors;          // [1000] over t, NULL: none
+    // For the report, over rows: sum of the errors to the power asked for; dB, at most SDG_FIT_BEST_SQNR
+    double error, sqnr, worst_sqnr;
+    size_t worst_row;
+};
+
+struct sdg_token_fit_options {
+    int bits;
+    double power;
+    bool each_row;         // an interval for each row too; else one for all rows
+    const double *factors; // [rows] r; NULL: 1
+};
+
+// Fits a site that keeps tokens; rows as the statistics'. A token that was 0 throughout gets the interval of all
+// tokens.
+enum sdg_result sdg_token_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, size_t rows,
+                              const struct sdg_token_fit_options *options, struct sdg_token_intervals *out);
+void sdg_token_intervals_clear(struct sdg_token_intervals *intervals);
+
+// The asymmetric interval of `bits` that reaches from min to max and holds 0.
+struct sdg_interval sdg_interval_between(int bits, double min, double max);
+
+#endif
