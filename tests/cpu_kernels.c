@@ -63,8 +63,8 @@ static void drop(struct array *a)
     sdg_free(a->value);
 }
 
-// Compares what a kernel stored in `a` with a->value.
-static void check(const struct array *a, const struct sdg_fast_kernels *kernels, const char *what)
+// Compares what a kernel stored in `a` with a->value. The bound is for f32.
+static void check_within(const struct array *a, const struct sdg_fast_kernels *kernels, const char *what, double bound)
 {
     double error = 0, power = 0;
     for (int64_t i = 0; i < a->count; i++) {
@@ -72,11 +72,16 @@ static void check(const struct array *a, const struct sdg_fast_kernels *kernels,
         error += d * d;
         power += a->value[i] * a->value[i];
     }
-    const double bound = a->bf16 ? 1e-5 : 1e-11;
+    bound = a->bf16 ? 1e-5 : bound;
     if (!(error <= bound * power))
         fail_msg("%s, %s, %s: NMSE %.3g, should be at most %g", kernels->name, what, a->bf16 ? "bf16" : "f32",
                  error / power, bound);
     compared++;
+}
+
+static void check(const struct array *a, const struct sdg_fast_kernels *kernels, const char *what)
+{
+    check_within(a, kernels, what, 1e-11);
 }
 
 typedef void check_fn(const struct sdg_fast_kernels *kernels, bool bf16);
@@ -220,6 +225,241 @@ static void check_group_norm(const struct sdg_fast_kernels *kernels, bool bf16)
     struct array *all[] = {&a, &b, &y, &mean, &scale, &shift, &stats};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         drop(all[i]);
+}
+
+// Every element, from where e^x is hardly a number to where x is all of it. 1e-5: x itself is rounded to 2^-24 of up to
+// 120 before its power is taken.
+static void check_softplus(const struct sdg_fast_kernels *kernels, bool bf16)
+{
+    enum { COUNT = 4001 };
+    struct array x = make(COUNT, bf16, 85, 0), y = make(COUNT, bf16, 0, 0);
+    const double bound = bf16 ? 0x1.1p-8 : 1e-5;
+    kernels->unary(SDG_UNARY_SOFTPLUS, 0, 0, x.data, y.data, bf16, 0, COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        const double expected = x.value[i] > 0 ? x.value[i] + log1p(exp(-x.value[i])) : log1p(exp(x.value[i]));
+        if (!(fabs(stored(&y, i) - expected) <= bound * expected))
+            fail_msg("%s: softplus(%g) is %g, should be %g", kernels->name, x.value[i], stored(&y, i), expected);
+    }
+    compared++;
+    const float ends[] = {-INFINITY, -1e30f, -200, 200, 3e38f, INFINITY, NAN};
+    float results[sizeof ends / sizeof *ends];
+    kernels->unary(SDG_UNARY_SOFTPLUS, 0, 0, ends, results, false, 0, sizeof ends / sizeof *ends);
+    for (int i = 0; i < 3; i++)
+        assert_true(results[i] >= 0 && results[i] < 1e-37f);
+    for (int i = 3; i < 6; i++)
+        assert_true(results[i] == ends[i]);
+    assert_true(isnan(results[6]));
+    drop(&x);
+    drop(&y);
+}
+
+// ---- along the tokens ----
+
+static void conv1d_reference(const struct sdg_fast_conv1d *op, const struct array *x, const struct array *weight,
+                             const struct array *bias, struct array *out)
+{
+    for (int64_t i = 0; i < out->count; i++) {
+        const int64_t c = i % op->channels, position = i / op->channels, token = position % op->tokens;
+        double sum = op->bias ? bias->value[c] : 0;
+        for (int64_t k = 0; k < op->kernel; k++) {
+            const int64_t away = op->backward ? op->kernel - 1 - k : k - op->kernel + 1;
+            if (token + away >= 0 && token + away < op->tokens)
+                sum +=
+                    weight->value[k * op->channels + c] * x->value[(position + away) * op->x_channels + op->start + c];
+        }
+        out->value[i] = op->silu ? unary_of(SDG_UNARY_SILU, sum) : sum;
+    }
+}
+
+static void check_conv1d(const struct sdg_fast_kernels *kernels, bool bf16)
+{
+    enum { SAMPLES = 2, TOKENS = 11, POSITIONS = SAMPLES * TOKENS, CHANNELS = 37, START = 3, ALL = 43, MOST = 8 };
+    struct array x = make(POSITIONS * ALL, bf16, 2, 0), weight = make(MOST * CHANNELS, false, 1, 0),
+                 bias = make(CHANNELS, false, 1, 0);
+    for (int kernel = 2; kernel <= MOST; kernel++)
+        for (int backward = 0; backward < 2; backward++) {
+            struct array out = make(POSITIONS * CHANNELS, bf16, 0, 0);
+            const struct sdg_fast_conv1d op = {
+                .x = x.data,
+                .weight = weight.data,
+                .bias = kernel % 3 ? bias.data : NULL,
+                .out = out.data,
+                .tokens = TOKENS,
+                .channels = CHANNELS,
+                .x_channels = ALL,
+                .start = START,
+                .kernel = kernel,
+                .silu = kernel % 2,
+                .backward = backward,
+                .bf16 = bf16,
+            };
+            kernels->conv1d(&op, NULL, 0, 9);
+            kernels->conv1d(&op, NULL, 9, POSITIONS);
+            conv1d_reference(&op, &x, &weight, &bias, &out);
+            check(&out, kernels, "conv1d");
+            drop(&out);
+        }
+    drop(&x);
+    drop(&weight);
+    drop(&bias);
+}
+
+// Operands of a scan and where its result goes. B lies behind C.
+struct scan {
+    struct sdg_fast_scan op;
+    int64_t samples;
+    struct array x, delta, bc, a_log, decay, d, bias, gate, add, out;
+};
+
+// delta + bias is about `delta` +- 2, log(-A) about `decay` +- 1.
+static struct scan make_scan(bool bf16, int64_t samples, int64_t tokens, int64_t channels, int64_t states, double delta,
+                             double decay)
+{
+    enum { BEFORE = 2, AFTER = 3 };
+    const int64_t positions = samples * tokens, width = BEFORE + 2 * states + AFTER, stride = (channels + 15) / 16 * 16;
+    struct scan s = {
+        .samples = samples,
+        .x = make(positions * channels, bf16, 2, 0),
+        .delta = make(positions * channels, bf16, 1.5, 0.2),
+        .bc = make(positions * width, bf16, 1, 0),
+        .a_log = make(channels * states, false, 1, decay),
+        .decay = make(stride * states, false, 0, 0),
+        .d = make(channels, false, 1, 0),
+        .bias = make(channels, false, 0.5, delta),
+        .gate = make(positions * (channels + 5), bf16, 3, 0),
+        .add = make(positions * channels, bf16, 2, 0),
+        .out = make(positions * channels, bf16, 0, 0),
+    };
+    for (int64_t i = 0; i < channels * states; i++)
+        ((float *)s.decay.data)[i % states * stride + i / states] = (float)(-exp(s.a_log.value[i]) / log(2));
+    s.op = (struct sdg_fast_scan){
+        .x = s.x.data,
+        .delta = s.delta.data,
+        .bc = s.bc.data,
+        .decay = s.decay.data,
+        .d = s.d.data,
+        .delta_bias = s.bias.data,
+        .out = s.out.data,
+        .tokens = tokens,
+        .channels = channels,
+        .states = states,
+        .stride = stride,
+        .bc_channels = width,
+        .gate_channels = channels + 5,
+        .params = {.b_start = BEFORE + states, .c_start = BEFORE, .gate_start = 5, .scale = 1},
+        .bf16 = bf16,
+    };
+    return s;
+}
+
+static void drop_scan(struct scan *s)
+{
+    struct array *all[] = {&s->x, &s->delta, &s->bc, &s->a_log, &s->decay, &s->d, &s->bias, &s->gate, &s->add, &s->out};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        drop(all[i]);
+}
+
+// Channels in two parts, as threads share them.
+static void run_scan(const struct sdg_fast_kernels *kernels, const struct scan *s, const struct sdg_fast_codes *codes)
+{
+    const int64_t channels = s->op.channels, middle = channels > 16 ? 16 : channels;
+    float *work = sdg_alloc(NULL, sdg_fast_scan_work(s->op.states, channels), sizeof *work, "work");
+    assert_non_null(work);
+    for (int64_t sample = 0; sample < s->samples; sample++) {
+        kernels->scan(&s->op, codes, sample, 0, middle, work);
+        kernels->scan(&s->op, codes, sample, middle, channels, work);
+    }
+    sdg_free(work);
+}
+
+// One channel of one sample in double precision.
+static void scan_reference(const struct scan *s, int64_t sample, int64_t c, struct array *out)
+{
+    const struct sdg_fast_scan *op = &s->op;
+    double h[256] = {0};
+    for (int64_t i = 0; i < op->tokens; i++) {
+        const int64_t p = sample * op->tokens + (op->params.backward ? op->tokens - 1 - i : i),
+                      at = p * op->channels + c;
+        const double x = s->x.value[at], *bc = s->bc.value + p * op->bc_channels,
+                     delta = log1p(exp(s->delta.value[at] + (op->delta_bias ? s->bias.value[c] : 0)));
+        double y = s->d.value[c] * x;
+        for (int64_t k = 0; k < op->states; k++) {
+            h[k] =
+                exp(-exp(s->a_log.value[c * op->states + k]) * delta) * h[k] + delta * bc[op->params.b_start + k] * x;
+            y += bc[op->params.c_start + k] * h[k];
+        }
+        y += op->add ? s->add.value[at] : 0;
+        y *= op->gate ? unary_of(SDG_UNARY_SILU, s->gate.value[p * op->gate_channels + op->params.gate_start + c]) : 1;
+        out->value[at] = y * (double)op->params.scale;
+    }
+}
+
+static void check_scan_result(const struct sdg_fast_kernels *kernels, struct scan *s, const char *what, double bound)
+{
+    run_scan(kernels, s, NULL);
+    for (int64_t i = 0; i < s->samples * s->op.channels; i++)
+        scan_reference(s, i / s->op.channels, i % s->op.channels, &s->out);
+    check_within(&s->out, kernels, what, bound);
+}
+
+static void check_scan(const struct sdg_fast_kernels *kernels, bool bf16)
+{
+    static const struct {
+        int64_t tokens, channels, states;
+    } shapes[] = {{1, 9, 1}, {31, 5, 2}, {32, 16, 16}, {33, 37, 7}, {100, 21, 3}, {5, 50, 256}, {70, 3, 33}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int kind = 0; kind < 8; kind++) {
+            struct scan s =
+                make_scan(bf16, 2, shapes[i].tokens, shapes[i].channels, shapes[i].states, kind & 4 ? 0 : -4, 1);
+            s.op.params.backward = kind & 1;
+            s.op.params.scale = kind & 2 ? 0.5f : 1;
+            s.op.gate = kind & 2 ? s.gate.data : NULL;
+            s.op.add = kind & 4 ? s.add.data : NULL;
+            s.op.delta_bias = kind & 4 ? NULL : s.bias.data;
+            check_scan_result(kernels, &s, "scan", 1e-11);
+            drop_scan(&s);
+        }
+}
+
+// The longest sequence, with states that forget within a few tokens and states that remember all of it: errors of
+// exponentials close to 1 add up, a rounding of the 24th bit to a thousand times as much.
+static void check_long_scan(const struct sdg_fast_kernels *kernels, bool bf16)
+{
+    enum { TOKENS = 16384, CHANNELS = 3, STATES = 4 };
+    for (int slow = 0; slow < 2; slow++) {
+        struct scan s = make_scan(bf16, 1, TOKENS, CHANNELS, STATES, slow ? -6 : 0, slow ? -4 : 1);
+        s.op.params.backward = slow;
+        for (int64_t i = 0; slow && i < TOKENS * CHANNELS; i++) // the same errors each time, and sums that grow
+            if (bf16)
+                ((uint16_t *)s.delta.data)[i] = sdg_bf16_from_f32((float)(s.delta.value[i] = 0.5));
+            else
+                ((float *)s.delta.data)[i] = (float)(s.delta.value[i] = 0.3);
+        check_scan_result(kernels, &s, slow ? "slow long scan" : "long scan", slow ? 1e-8 : 1e-11);
+        drop_scan(&s);
+    }
+}
+
+// Delta of no, and of any length; a state that is lost at once.
+static void check_scan_ends(const struct sdg_fast_kernels *kernels, bool bf16)
+{
+    static const float deltas[] = {-1e30f, -200, -90, -87, 50, 3000, 1e30f};
+    enum { TOKENS = 40, CHANNELS = sizeof deltas / sizeof *deltas, STATES = 3 };
+    if (bf16)
+        return;
+    struct scan s = make_scan(false, 1, TOKENS, CHANNELS, STATES, 0, 0);
+    for (int i = 0; i < CHANNELS * STATES; i += 2)
+        ((float *)s.decay.data)[i % STATES * 16 + i / STATES] = -1e30f;
+    for (int i = 0; i < TOKENS * CHANNELS; i++)
+        ((float *)s.delta.data)[i] = deltas[i % CHANNELS];
+    s.op.delta_bias = NULL;
+    run_scan(kernels, &s, NULL);
+    for (int i = 0; i < TOKENS * CHANNELS; i++) {
+        assert_true(isfinite(stored(&s.out, i)));
+        if (i % CHANNELS < 4) // no delta, nothing new
+            assert_true(fabs(stored(&s.out, i) - s.d.value[i % CHANNELS] * s.x.value[i]) < 1e-6);
+    }
+    compared++;
+    drop_scan(&s);
 }
 
 static void attention_reference(const struct sdg_fast_attention *op, const struct array *q, const struct array *k,
@@ -608,6 +848,46 @@ static void check_hadamard_codes(const struct sdg_fast_kernels *kernels, bool bf
         drop(all[i]);
 }
 
+static void check_scan_codes(const struct sdg_fast_kernels *kernels, bool bf16)
+{
+    enum { TOKENS = 45, CHANNELS = 37, KERNEL = 3, COUNT = TOKENS * CHANNELS };
+    struct scan s = make_scan(bf16, 1, TOKENS, CHANNELS, 5, -2, 1);
+    struct array x = widened(&s.x), delta = widened(&s.delta), bc = widened(&s.bc), y = make(COUNT, false, 0, 0);
+    struct sdg_fast_conv1d conv1d = {
+        .x = x.data, .out = y.data, .tokens = TOKENS, .channels = CHANNELS, .x_channels = CHANNELS, .kernel = KERNEL};
+    struct array weight = make(KERNEL * CHANNELS, false, 1, 0);
+    conv1d.weight = weight.data;
+    for (int i = 0; i < 4 * CODE_RANGES; i++) {
+        const int range = i / 4;
+        float pairs[2 * MOST_TOKENS], factors[MOST_CHANNELS];
+        const struct sdg_fast_codes codes = codes_of(range, i % 4 / 2 * TOKENS, pairs, smoothing_of(i, factors));
+        uint8_t out[COUNT];
+        struct scan wide = s;
+        wide.op.x = x.data;
+        wide.op.delta = delta.data;
+        wide.op.bc = bc.data;
+        wide.op.out = y.data;
+        wide.op.bf16 = false;
+        wide.op.params.backward = s.op.params.backward = i % 2;
+        run_scan(kernels, &wide, NULL);
+        s.op.out = out;
+        run_scan(kernels, &s, &codes);
+        compare_codes(kernels, "scan", range, &codes, CHANNELS, out, y.data, COUNT, 0);
+        struct sdg_fast_conv1d coded = conv1d;
+        kernels->conv1d(&conv1d, NULL, 0, TOKENS);
+        coded.x = s.x.data;
+        coded.bf16 = bf16;
+        coded.out = out;
+        kernels->conv1d(&coded, &codes, 0, 20);
+        kernels->conv1d(&coded, &codes, 20, TOKENS);
+        compare_codes(kernels, "conv1d", range, &codes, CHANNELS, out, y.data, COUNT, 0);
+    }
+    struct array *all[] = {&x, &delta, &bc, &y, &weight};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        drop(all[i]);
+    drop_scan(&s);
+}
+
 // bf16 results were rounded once more than those that became codes: one code may be another.
 static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool bf16)
 {
@@ -676,6 +956,11 @@ SET_TEST(not_a_number)
 SET_TEST(geglu)
 SET_TEST(layer_norm)
 SET_TEST(group_norm)
+SET_TEST(softplus)
+SET_TEST(conv1d)
+SET_TEST(scan)
+SET_TEST(long_scan)
+SET_TEST(scan_ends)
 SET_TEST(attention)
 SET_TEST(product)
 SET_TEST(integers)
@@ -684,6 +969,7 @@ SET_TEST(quantize)
 SET_TEST(extremes)
 SET_TEST(norm_codes)
 SET_TEST(hadamard_codes)
+SET_TEST(scan_codes)
 SET_TEST(attention_codes)
 SET_TEST(unpack4)
 SET_TEST(convert_codes)
@@ -774,7 +1060,8 @@ static void test_rows(void **unused)
             assert_true(k->weighted_sums && k->epilogue && k->attention_sizes && k->attention_pack &&
                         k->attention_tile);
         if (k->pairs) // a result in bf16 must not be rounded in two ways
-            assert_true(k->convert && k->unary && k->binary && k->geglu && k->layer_norm && k->group_norm_apply);
+            assert_true(k->convert && k->unary && k->binary && k->geglu && k->layer_norm && k->group_norm_apply &&
+                        k->conv1d && k->scan);
     }
 }
 
@@ -879,6 +1166,31 @@ int main(void)
         cmocka_unit_test(test_unpack4),        cmocka_unit_test(test_convert_codes),
         cmocka_unit_test(test_single_kernels), cmocka_unit_test(test_rows),
         cmocka_unit_test(test_masks),          cmocka_unit_test(test_backend),
+        cmocka_unit_test(test_unary),
+        cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_geglu),
+        cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_group_norm),
+        cmocka_unit_test(test_softplus),
+        cmocka_unit_test(test_conv1d),
+        cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_long_scan),
+        cmocka_unit_test(test_scan_ends),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_product),
+        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_norm_codes),
+        cmocka_unit_test(test_scan_codes),
+        cmocka_unit_test(test_attention_codes),
+        cmocka_unit_test(test_unpack4),
+        cmocka_unit_test(test_convert_codes),
+        cmocka_unit_test(test_single_kernels),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_backend),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     print_message("%d comparisons\n", compared);

@@ -3,9 +3,10 @@
 // (tests/goldens/gradients/make.py).
 #define _GNU_SOURCE
 #include "backend/backend.h"
+#include "graph/modules.h"
 #include "graph/reverse.h"
+#include "mamba/mamba.h"
 #include "tests/support/float64.h"
-#include "tests/temp.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,7 +36,7 @@ static struct sdg_graph *new_graph(void)
 
 // ---- leaves and their content ----
 
-enum { MOST = 16 };
+enum { MOST = 32 };
 
 // What a graph reads, by value; `of` are the leaves whose gradients are asked for.
 struct leaves {
@@ -508,15 +509,263 @@ static void losses(void **state)
     }
 }
 
+// ---- whole blocks, against torch ----
+
+static float *golden(const struct sdg_tensors *file, const char *name, const char *suffix, size_t count)
+{
+    char whole[256];
+    snprintf(whole, sizeof whole, "%s%s", name, suffix);
+    const struct sdg_tensor *t = sdg_tensors_find(file, whole);
+    if (!t || t->dtype != SDG_F32 || t->bytes != count * sizeof(float))
+        fail_msg("the golden has no %s of %zu numbers", whole, count);
+    float *values = malloc(t->bytes);
+    assert_non_null(values);
+    return memcpy(values, t->data, t->bytes);
+}
+
+// All inputs and weights of the graph are leaves of the golden, which holds what autograd says of them.
+static void check_golden(struct sdg_graph *g, sdg_value loss, const char *name, double bound)
+{
+    char path[512];
+    struct leaves l = {0};
+    struct sdg_tensors *file;
+    double *expected[MOST];
+    snprintf(path, sizeof path, "%s/tests/goldens/gradients/%s.safetensors", SDG_SOURCE_DIR, name);
+    if (sdg_graph_check(g) != SDG_OK)
+        fail_msg("%s", last_message);
+    assert_int_equal(sdg_tensors_open(&test_log, path, &file), SDG_OK);
+    for (sdg_value v = 1; v < g->value_count; v++) {
+        const struct sdg_value_info *info = &g->values[v];
+        if (info->kind != SDG_VALUE_INPUT && info->kind != SDG_VALUE_WEIGHT)
+            continue;
+        const size_t count = (size_t)sdg_value_elements(info);
+        assert_true(v < 512 && l.count < MOST);
+        l.content[v] = golden(file, info->name, "", count);
+        float *gradient = golden(file, info->name, ".gradient", count);
+        expected[l.count] = f64_room(count);
+        for (size_t i = 0; i < count; i++)
+            expected[l.count][i] = gradient[i];
+        free(gradient);
+        l.of[l.count++] = v;
+    }
+    sdg_tensors_destroy(&file);
+    assert_true(l.count > 5);
+    if (sdg_graph_reverse(g, loss, l.of, l.count, NULL) != SDG_OK)
+        fail_msg("%s", last_message);
+    run_and_compare(g, &l, expected, 0, (const double[2]){bound, bound});
+    for (size_t i = 0; i < l.count; i++)
+        free(expected[i]);
+    free_leaves(&l);
+    sdg_graph_destroy(&g);
+}
+
+static void mamba_block(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 2, 2, 3, 6), target = sdg_graph_input(g, "target", 2, 2, 3, 6);
+    const struct sdg_mamba_config config = {
+        .d_state = 3, .d_conv = 4, .expand = 2, .dt_rank = 2, .bidirectional = true, .halve = true};
+    const sdg_value y = sdg_mamba_block(g, "m", x, 0, &config);
+    check_golden(g, sdg_graph_cosine_loss(g, "loss", y, target), "mamba", 1e-10);
+}
+
+enum { CHANNELS = 8, HEADS = 2 };
+
+static sdg_value norm(struct sdg_graph *g, const char *name, sdg_value x)
+{
+    return sdg_module_layer_norm(g, name, x, 1e-5f);
+}
+
+static sdg_value attend(struct sdg_graph *g, const char *name, sdg_value x, sdg_value to, sdg_value residual)
+{
+    sdg_value v[3];
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "%s.to_%c", name, "qkv"[i]);
+        v[i] = sdg_module_linear(g, path, i ? to : x, CHANNELS, false, (struct sdg_epilogue){0});
+    }
+    char path[64];
+    snprintf(path, sizeof path, "%s.to_out.0", name);
+    const sdg_value y = sdg_graph_attention(g, name, v[0], v[1], v[2], HEADS, 0.5f, false);
+    return sdg_module_linear(g, path, y, CHANNELS, true, (struct sdg_epilogue){.residual = residual});
+}
+
+static void transformer_block(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 2, 2, 3, CHANNELS), context = sdg_graph_input(g, "context", 2, 1, 4, 5),
+                    target = sdg_graph_input(g, "target", 2, 2, 3, CHANNELS);
+    sdg_value normed = norm(g, "norm1", x), y = attend(g, "attn1", normed, normed, x);
+    y = attend(g, "attn2", norm(g, "norm2", y), context, y);
+    sdg_value wide =
+        sdg_module_linear(g, "ff.net.0.proj", norm(g, "norm3", y), 6 * CHANNELS, true, (struct sdg_epilogue){0});
+    y = sdg_module_linear(g, "ff.net.2", sdg_graph_geglu(g, "ff.geglu", wide), CHANNELS, true,
+                          (struct sdg_epilogue){.residual = y});
+    check_golden(g, sdg_graph_square_loss(g, "loss", y, target), "transformer", 1e-10);
+}
+
+// A linear as it is learned: smoothing, steps of its weight's rows, steps of the tokens; weight and bias as well.
+static void quantized_linear(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 3, 1, 4, 6), sigma = sdg_graph_input(g, "sigma", 1, 1, 1, 6),
+                    steps = sdg_graph_input(g, "steps", 1, 1, 4, 2),
+                    weight_steps = sdg_graph_input(g, "weight.steps", 1, 1, 5, 2),
+                    target = sdg_graph_input(g, "target", 3, 1, 4, 5);
+    const sdg_value weight = sdg_graph_linear_weight(g, 5, 6, "weight"), bias = sdg_graph_vector_weight(g, 5, "bias"),
+                    inverse = sdg_graph_unary(g, "inverse", sigma, SDG_UNARY_RECIPROCAL),
+                    smooth = sdg_graph_binary(g, "smooth", SDG_BINARY_MUL, x, inverse),
+                    rounded = sdg_graph_fake_quantize(g, "rounded", smooth, steps, 0, 7),
+                    constant = sdg_graph_constant(g, "constant", weight),
+                    wide = sdg_graph_binary(g, "wide", SDG_BINARY_MUL, constant, sigma),
+                    codes = sdg_graph_fake_quantize(g, "codes", wide, weight_steps, -7, 7),
+                    y = sdg_graph_linear(g, "linear", rounded, weight, (struct sdg_epilogue){.bias = bias});
+    assert_int_equal(sdg_graph_use_matmul(g, g->op_count - 1, codes), SDG_OK);
+    assert_int_equal(sdg_graph_free_weight(g, bias), SDG_OK);
+    check_golden(g, sdg_graph_cosine_loss(g, "loss", y, target), "quantized", 1e-10);
+}
+
+// ---- learning ----
+
+static double loss_after(struct sdg_program *program, float *gradient, size_t count, const char *name)
+{
+    float loss;
+    assert_int_equal(sdg_program_run(program, 0), SDG_OK);
+    assert_int_equal(sdg_program_read(program, "loss", &loss, 1), SDG_OK);
+    assert_int_equal(sdg_program_read(program, name, gradient, count), SDG_OK);
+    return loss;
+}
+
+// A weight that became an input learns what another has: steps along its gradient, written between runs.
+static void descent(void **state)
+{
+    (void)state;
+    enum { WEIGHTS = 5 * 6, BIASES = 5, STEPS = 1000 };
+    struct leaves l = {.random = 18};
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = input(g, &l, "x", 1, 1, 40, 6), weight = matrix(g, &l, 5, 6, "w"),
+                    bias = vector(g, &l, 5, "b", 0), teacher = matrix(g, &l, 5, 6, "teacher");
+    const struct sdg_epilogue silu = {.activation = SDG_UNARY_SILU},
+                              with_bias = {.bias = bias, .activation = SDG_UNARY_SILU};
+    const sdg_value target = sdg_graph_linear(g, "teacher", x, teacher, silu),
+                    y = sdg_graph_linear(g, "student", x, weight, with_bias);
+    const sdg_value of[] = {weight, bias}, loss = sdg_graph_square_loss(g, "loss", y, target);
+    sdg_graph_output(g, "loss", loss);
+    assert_int_equal(sdg_graph_free_weight(g, weight), SDG_OK);
+    assert_int_equal(sdg_graph_free_weight(g, bias), SDG_OK);
+    assert_int_equal(sdg_graph_reverse(g, loss, of, 2, NULL), SDG_OK);
+    struct sdg_tensors *file = write_weights(g, &l);
+    struct sdg_backend *backend;
+    struct sdg_program *program;
+    assert_int_equal(sdg_backend_create(&test_log, "cpu", &(struct sdg_backend_params){0}, &backend), SDG_OK);
+    assert_int_equal(sdg_program_create(backend, g, &(struct sdg_program_params){.weights = file}, &program), SDG_OK);
+    write_leaves(program, &l);
+    float weights[WEIGHTS], biases[BIASES];
+    const double first = loss_after(program, weights, WEIGHTS, "w.gradient");
+    for (int i = 0; i < STEPS; i++) {
+        loss_after(program, weights, WEIGHTS, "w.gradient");
+        assert_int_equal(sdg_program_read(program, "b.gradient", biases, BIASES), SDG_OK);
+        for (int k = 0; k < WEIGHTS; k++)
+            l.content[weight][k] -= 4 * weights[k];
+        for (int k = 0; k < BIASES; k++)
+            l.content[bias][k] -= 4 * biases[k];
+        write_leaves(program, &l);
+    }
+    const double last = loss_after(program, weights, WEIGHTS, "w.gradient");
+    assert_true(first > 0.01 && last < 0.01 * first);
+    sdg_program_destroy(&program);
+    sdg_backend_destroy(&backend);
+    sdg_tensors_destroy(&file);
+    free_leaves(&l);
+    sdg_graph_destroy(&g);
+}
+
+// ---- what cannot be ----
+
+static void expect_refusal(struct sdg_graph *g, enum sdg_result result, const char *text)
+{
+    assert_int_equal(result, SDG_ERROR_INPUT);
+    if (!strstr(last_message, text))
+        fail_msg("\"%s\" does not say \"%s\"", last_message, text);
+    sdg_graph_destroy(&g);
+}
+
+static sdg_value total(struct sdg_graph *g, sdg_value x)
+{
+    return sdg_graph_sum(g, "loss", x, (struct sdg_axes){true, true, true});
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 4, 4, 4), other = sdg_graph_input(g, "other", 1, 1, 1, 4);
+    expect_refusal(g, sdg_graph_reverse(g, total(g, x), &other, 1, NULL), "the loss does not depend on other");
+
+    g = new_graph();
+    x = sdg_graph_input(g, "x", 1, 4, 4, 4);
+    expect_refusal(g, sdg_graph_reverse(g, total(g, sdg_graph_upsample_nearest(g, "up", x, 8, 8)), &x, 1, NULL),
+                   "up (upsample_nearest): there is no rule");
+
+    g = new_graph();
+    x = sdg_graph_input(g, "x", 1, 4, 4, 4);
+    expect_refusal(g, sdg_graph_reverse(g, sdg_graph_affine(g, "y", x, 2, 0), &x, 1, NULL), "a loss is");
+
+    g = new_graph();
+    x = sdg_graph_input(g, "x", 1, 4, 4, 4);
+    const sdg_value y = sdg_graph_affine(g, "y", x, 2, 0);
+    expect_refusal(g, sdg_graph_reverse(g, total(g, y), &y, 1, NULL), "with respect to");
+
+    g = new_graph();
+    x = sdg_graph_input(g, "x", 1, 4, 4, 4);
+    const sdg_value interval = sdg_graph_interval_table(g, "interval", 1, 1),
+                    codes = sdg_graph_quantize(g, "codes", x, interval, -128, 127),
+                    scale = sdg_graph_vector_weight(g, 3, "s");
+    const sdg_value linear =
+        sdg_graph_linear(g, "linear", x, sdg_graph_linear_weight(g, 3, 4, "w"), (struct sdg_epilogue){0});
+    assert_int_equal(sdg_graph_use_codes(g, 1, codes, interval, scale, 8), SDG_OK);
+    expect_refusal(g, sdg_graph_reverse(g, total(g, linear), &x, 1, NULL), "linear (linear): works on integer codes");
+
+    g = new_graph();
+    x = sdg_graph_input(g, "x", 1, 4, 4, 4);
+    const sdg_value gamma = sdg_graph_vector_weight(g, 4, "gamma"), beta = sdg_graph_vector_weight(g, 4, "beta");
+    sdg_graph_layer_norm(g, "norm", x, gamma, beta, 1e-5f);
+    expect_refusal(g, sdg_graph_free_weight(g, gamma), "norm (layer_norm): weight gamma cannot become an input");
+
+    g = new_graph();
+    x = sdg_graph_input(g, "x", 1, 4, 4, 4);
+    sdg_graph_linear(g, "linear", x, sdg_graph_linear_weight(g, 3, 4, "w"), (struct sdg_epilogue){0});
+    expect_refusal(g, sdg_graph_use_matmul(g, 0, x), "linear: a weight that is computed must be [1,1,3,4]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear),         cmocka_unit_test(matmul),        cmocka_unit_test(low_rank),
-        cmocka_unit_test(unary),          cmocka_unit_test(binary),        cmocka_unit_test(twice),
-        cmocka_unit_test(sums),           cmocka_unit_test(channels),      cmocka_unit_test(geglu),
-        cmocka_unit_test(layer_norm),     cmocka_unit_test(attention),     cmocka_unit_test(conv1d_causal),
-        cmocka_unit_test(selective_scan), cmocka_unit_test(fake_quantize), cmocka_unit_test(smoothing),
-        cmocka_unit_test(hadamard),       cmocka_unit_test(losses),
+        cmocka_unit_test(linear),
+        cmocka_unit_test(matmul),
+        cmocka_unit_test(low_rank),
+        cmocka_unit_test(unary),
+        cmocka_unit_test(binary),
+        cmocka_unit_test(twice),
+        cmocka_unit_test(sums),
+        cmocka_unit_test(channels),
+        cmocka_unit_test(geglu),
+        cmocka_unit_test(layer_norm),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(conv1d_causal),
+        cmocka_unit_test(selective_scan),
+        cmocka_unit_test(fake_quantize),
+        cmocka_unit_test(smoothing),
+        cmocka_unit_test(hadamard),
+        cmocka_unit_test(losses),
+        cmocka_unit_test(mamba_block),
+        cmocka_unit_test(transformer_block),
+        cmocka_unit_test(quantized_linear),
+        cmocka_unit_test(descent),
+        cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,7 @@ struct sdg_fast_conv1d {
 // time, which stay in registers.
 struct sdg_fast_scan {
     const void *x, *delta, *bc, *gate, *add; // [samples, tokens, channels] or their own; gate and add may be NULL
-    // A log2(e), [states, stride]: numbers below 0, channels behind the last one 0. stride is a multiple of 16.
+    // A log2(e), [states, stride]: -1e30 to 0, 0 for channels behind the last one. stride is a multiple of 16.
     const float *decay;
     const float *d, *delta_bias; // [channels]; the bias may be NULL
     void *out;                   // [samples, tokens, channels], in codes where it is given some

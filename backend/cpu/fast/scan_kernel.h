@@ -70,7 +70,17 @@ static void conv1d(const struct sdg_fast_conv1d *op, const struct sdg_fast_codes
 
 // ---- scan ----
 
-enum { SCAN_STATES = SDG_SIMD_REGISTERS / 8 }; // that are worked off together
+enum {
+    SCAN_STATES = SDG_SIMD_REGISTERS / 8, // that are worked off together
+    SCAN_STREAMS = 6,                     // x, delta, gate, add, out, none
+};
+
+// Where the next tile's channels of an array lie, token by token: a line of the cache each, too far apart for the
+// processor to see it coming.
+struct scan_stream {
+    uintptr_t at; // of the first token, which may be outside of the array
+    intptr_t step;
+};
 
 // A tile of tokens of one sample, in the order they are stored.
 struct scan_tile {
@@ -79,7 +89,28 @@ struct scan_tile {
     const float *b, *c;
     int64_t stride;
     float *delta, *input, *y; // [SDG_FAST_SCAN_TILE, LANES]: delta, delta x, sums
+    struct scan_stream ahead[SCAN_STREAMS];
 };
+
+// Element [position, channel] of an array of that many channels, size bytes each, and those of the tokens behind it.
+INLINE struct scan_stream scan_stream(const void *array, int64_t channels, int64_t size, int64_t position,
+                                      int64_t channel)
+{
+    return array ? (struct scan_stream){(uintptr_t)array + (uintptr_t)((position * channels + channel) * size),
+                                        (intptr_t)(channels * size)}
+                 : (struct scan_stream){0};
+}
+
+INLINE void scan_look_ahead(const struct sdg_fast_scan *op, bool codes, struct scan_tile *t, int64_t channel)
+{
+    const int64_t next = t->position + (op->params.backward ? -SDG_FAST_SCAN_TILE : SDG_FAST_SCAN_TILE),
+                  size = op->bf16 ? 2 : 4;
+    t->ahead[0] = scan_stream(op->x, op->channels, size, next, channel);
+    t->ahead[1] = scan_stream(op->delta, op->channels, size, next, channel);
+    t->ahead[2] = scan_stream(op->gate, op->gate_channels, size, next, channel + op->params.gate_start);
+    t->ahead[3] = scan_stream(op->add, op->channels, size, next, channel);
+    t->ahead[4] = scan_stream(op->out, op->channels, codes ? 1 : size, next, channel);
+}
 
 INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
                          int64_t some)
@@ -98,11 +129,12 @@ INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, const 
     }
 }
 
-// h = exp(delta A) h + delta x B, y += C h, of `count` states from `state` on.
+// h = exp(delta A) h + delta x B, y += C h, of `count` states from `state` on; and two streams come closer.
 INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
                         int64_t state, float *states)
 {
     const int64_t step = op->params.backward ? -1 : 1;
+    const struct scan_stream *ahead = t->ahead + state / count * 2 % SCAN_STREAMS;
     int64_t i = op->params.backward ? t->count - 1 : 0;
     vf decay[SCAN_STATES], h[SCAN_STATES];
 #pragma GCC unroll 8
@@ -114,6 +146,8 @@ INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const s
         const vf delta = v_load(t->delta + i * LANES), input = v_load(t->input + i * LANES);
         const float *b = t->b + i * t->stride + state, *c = t->c + i * t->stride + state;
         vf y = v_load(t->y + i * LANES);
+        for (int k = 0; k < 2; k++)
+            __builtin_prefetch((const void *)(ahead[k].at + (uintptr_t)(i * ahead[k].step)));
 #pragma GCC unroll 8
         for (int s = 0; s < count; s++) {
             h[s] = v_fma(v_exp2(delta * decay[s], 5), h[s], input * b[s]);
@@ -185,6 +219,7 @@ INLINE void scan_as(const bool bf16, const struct sdg_fast_scan *op, const struc
             float *h = states + (c - begin) * op->states;
             int64_t s = 0;
             scan_prepare(bf16, op, &t, c, some);
+            scan_look_ahead(op, codes, &t, c);
             for (; s + SCAN_STATES <= op->states; s += SCAN_STATES)
                 scan_states(SCAN_STATES, op, &t, c, s, h + s * LANES);
             for (; s < op->states; s++)

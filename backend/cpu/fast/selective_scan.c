@@ -2,7 +2,6 @@
 #include "backend/cpu/fast/fast.h"
 #include "backend/cpu/fast/tools.h"
 
-#include <float.h>
 #include <math.h>
 
 enum {
@@ -37,7 +36,7 @@ static int64_t stride_of(int64_t channels)
     return (channels + WIDEST - 1) / WIDEST * WIDEST;
 }
 
-// A log2(e) from A_log. f32's largest number stands for more: times a delta of 0 it is 0, as it should be.
+// A log2(e) from A_log. A limit far beyond what matters keeps products with delta, which may be 0, finite.
 static enum sdg_result prepare(struct sdg_cpu_step *step)
 {
     const int64_t *dims = sdg_cpu_value(step->program, step->op->in[3])->dims, stride = stride_of(dims[0]);
@@ -46,7 +45,7 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     for (int64_t s = 0; s < dims[1] && result == SDG_OK; s++)
         for (int64_t c = 0; c < dims[0]; c++) {
             const double a = exp((double)decay[s * stride + c]) * 1.4426950408889634;
-            decay[s * stride + c] = a > FLT_MAX ? -FLT_MAX : (float)-a;
+            decay[s * stride + c] = a > 1e30 ? -1e30f : (float)-a;
         }
     return result;
 }

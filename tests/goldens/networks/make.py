@@ -176,7 +176,7 @@ class Mamba(nn.Module):
 
 
 def fill_mamba(module, seed):
-    fill(module, seed, [("conv1d", 1.5), ("in_proj", 1.5), ("dt_proj", 2)])
+    fill(module, seed, [("dt_proj", 2)])
     for b in ("", "_b"):
         a = getattr(module, f"A{b}_log")
         a.data = half(torch.log(torch.arange(1, a.shape[1] + 1, dtype=torch.float64)).repeat(a.shape[0], 1) + 2 * a.data)
