@@ -25,6 +25,10 @@ static const struct app_option table[] = {
     {0, "vae", FILE_NAME(vae, "FILE"), .otherwise = "the model's", .help = "replacement autoencoder"},
     {0, "backend", FILE_NAME(backend, "NAME"), .initial = "auto",
      .help = "auto, cpu, vulkan, vulkan:N, reference, or per stage te=cpu,unet=vulkan,vae=cpu"},
+    {0, "intervals", NAME(intervals, app_interval_names), .initial = "calibrated",
+     .help =
+         "of quantized models with intervals by token, at another size than their calibration's: calibrated refuses "
+         "it, resample interpolates them"},
     {0, "type", NAME(type, app_type_names), .otherwise = "the file's where the device is fast in it",
      .help = "arithmetic"},
     {'W', "width", INTEGER(width, 1, 16384), .otherwise = "the first model's", .help = APP_SIDE_HELP},
@@ -90,6 +94,7 @@ static enum sdg_result open_model(struct app_ui *ui, const struct sdbench_values
             .vae = values->vae,
             .backend = values->backend,
             .type = values->type,
+            .intervals = values->intervals,
             .threads = values->threads > 0 ? (int)values->threads : 0,
             .no_mmap = values->no_mmap,
             .log = {app_log, ui, ui->level},

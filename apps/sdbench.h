@@ -5,7 +5,7 @@
 #include "common/ui.h"
 
 struct sdbench_values { // of the options
-    const char *model, *vae, *backend, *type, *json;
+    const char *model, *vae, *backend, *type, *intervals, *json;
     int64_t width, height, batch, repeat, threads, steps;
     bool kernels, check, no_mmap, verbose;
 };

@@ -13,8 +13,8 @@
 #include "sdgen/calibrate.h"
 
 struct values {
-    const char *model, *other, *prompts, *negative, *sampler, *schedule, *rng, *backend, *type, *statistics, *report,
-        *json;
+    const char *model, *other, *prompts, *negative, *sampler, *schedule, *rng, *backend, *type, *intervals, *statistics,
+        *report, *json;
     int64_t limit, seeds, seed, steps, width, height, threads, pictures, site_runs;
     struct sdg_number cfg_scale, eta;
     bool no_mmap, verbose, quiet;
@@ -51,6 +51,10 @@ static const struct app_option table[] = {
 #define GROUP .group = "Computing"
     {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto",
      .help = "auto, cpu, vulkan, vulkan:N, reference"},
+    {0, "intervals", NAME(intervals, app_interval_names), GROUP, .initial = "calibrated",
+     .help =
+         "of quantized models with intervals by token, at another size than their calibration's: calibrated refuses "
+         "it, resample interpolates them"},
     {0, "type", NAME(type, app_type_names), GROUP, .initial = "f32",
      .help = "arithmetic of all models, as far as they are not quantized"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
@@ -480,6 +484,7 @@ static enum sdg_result evaluate(struct app_ui *ui, const struct values *values, 
                      .rng = values->rng},
         .pipeline = {.backend = values->backend,
                      .type = values->type,
+                     .intervals = values->intervals,
                      .threads = values->threads > 0 ? (int)values->threads : 0,
                      .no_mmap = values->no_mmap,
                      .log = {app_log, ui, ui->level}},

@@ -427,6 +427,74 @@ static bool write_intervals(FILE *file, const struct sdg_evaluation *e, const st
     return drawn;
 }
 
+// -------------------------------------------------------------------------------------------------- tokens
+
+enum { GRID_PIXELS = 128, LARGEST_CELL = 16 };
+
+static int cell_pixels(const struct sdg_evaluation_interval *s)
+{
+    const int longest = (int)(s->height > s->width ? s->height : s->width), pixels = GRID_PIXELS / longest;
+    return pixels < 1 ? 1 : pixels > LARGEST_CELL ? LARGEST_CELL : pixels;
+}
+
+// The widths of a site's intervals as a picture: each cell is a token, where it lies.
+static bool write_grid(FILE *file, const struct sdg_evaluation_interval *s, const char *name)
+{
+    const size_t count = s->height * s->width;
+    double *widths = calloc(count, sizeof *widths), low = INFINITY, high = 0;
+    if (!widths)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        widths[i] = (double)s->token_high[i] - (double)s->token_low[i];
+        low = fmin(low, widths[i]);
+        high = fmax(high, widths[i]);
+    }
+    const struct report_map map = {.rows = s->height,
+                                   .columns = s->width,
+                                   .values = widths,
+                                   .low = low,
+                                   .high = high > low ? high : low + 1,
+                                   .cell_width = cell_pixels(s),
+                                   .cell_height = cell_pixels(s)};
+    fputs("<figure style=\"width:284px\">", file);
+    report_map(file, &map);
+    fputs("<figcaption>", file);
+    report_text(file, name);
+    fprintf(file, ", %zux%zu tokens, %.3g to %.3g</figcaption></figure>\n", s->width, s->height, low, high);
+    free(widths);
+    return true;
+}
+
+static bool has_grids(const struct sdg_evaluation *e, const struct sdg_evaluation_model *m)
+{
+    for (size_t i = 0; m->sites && i < e->sites; i++)
+        if (m->sites[i].token_low)
+            return true;
+    return false;
+}
+
+static bool write_grids(FILE *file, const struct sdg_evaluation *e)
+{
+    bool titled = false, drawn = true;
+    for (size_t m = 1; m <= e->models; m++) {
+        if (!has_grids(e, &e->model[m]))
+            continue;
+        if (!titled)
+            fputs("<h2>Intervals over the tokens</h2>\n<p>How wide the interval of each token is, the mean over the "
+                  "steps, "
+                  "where tokens have their own: dark is the narrowest of the site, bright the widest.</p>\n",
+                  file);
+        titled = true;
+        fputs("<h3>", file);
+        report_text(file, e->model[m].name);
+        fputs("</h3>\n", file);
+        for (size_t i = 0; i < e->sites; i++)
+            if (e->model[m].sites[i].token_low)
+                drawn &= write_grid(file, &e->model[m].sites[i], e->site[i].name);
+    }
+    return drawn;
+}
+
 // -------------------------------------------------------------------------------------------------- pictures
 
 enum { GAIN = 8 };
@@ -509,6 +577,7 @@ enum sdg_result sdeval_write_html(struct app_ui *ui, FILE *file, const struct sd
     if (has_sites(e)) {
         drawn &= write_maps(file, e);
         drawn &= write_intervals(file, e, statistics, names);
+        drawn &= write_grids(file, e);
     }
     if (!drawn && result == SDG_OK)
         result = app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the drawings of the report");

@@ -66,6 +66,11 @@ static void write_intervals(FILE *file, const struct sdg_evaluation *e, const st
         report_json_numbers(file, interval->sqnr, e->calls);
         write_floats(file, "low", interval->call_low, e->calls);
         write_floats(file, "high", interval->call_high, e->calls);
+        if (interval->token_low) {
+            fprintf(file, ", \"grid\": [%zu, %zu]", interval->height, interval->width);
+            write_floats(file, "token_low", interval->token_low, interval->height * interval->width);
+            write_floats(file, "token_high", interval->token_high, interval->height * interval->width);
+        }
         fputc('}', file);
     }
     fputs("]", file);

@@ -142,6 +142,7 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
             .vae_tile_overlap = sdg_number(values->tile_overlap),
             .prediction = values->prediction,
             .no_correction = values->no_correction,
+            .intervals = values->intervals,
             .log = {app_log, ui, ui->level},
         },
         pipeline);
@@ -225,6 +226,7 @@ static enum sdg_result describe(struct app_ui *ui, const struct sdgen_options *o
         .prediction = values->prediction,
         .scheme = model->scheme,
         .no_correction = values->no_correction,
+        .resampled_intervals = model->scheme && values->intervals && !strcmp(values->intervals, "resample"),
         .tile_size = info->tiled ? tile : NULL,
         .tile_overlap = {info->tiled, values->tile_overlap},
         .init_image = values->init_image,

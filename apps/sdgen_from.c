@@ -91,6 +91,7 @@ static void print_json(const struct sdg_picture_parameters *p)
     json_entry("vae", p->vae);
     json_entry("quantization", p->scheme);
     json_entry("correction", p->no_correction ? "off" : NULL);
+    json_entry("intervals", p->resampled_intervals ? "resample" : NULL);
     json_entry("prediction", p->prediction);
     json_entry("init_image", p->init_image);
     json_entry("init_image_hash", p->init_image_hash);
@@ -371,6 +372,8 @@ static enum sdg_result take_rest(struct app_ui *ui, struct sdgen_options *option
         result = take_flag(ui, options, "keep-unmasked", "no-keep-unmasked", !p->unmasked_changed);
     if (result == SDG_OK)
         result = take_flag(ui, options, "no-correction", NULL, p->no_correction);
+    if (result == SDG_OK)
+        result = take(ui, options, "intervals", p->resampled_intervals ? "resample" : NULL);
     if (result == SDG_OK)
         result = take(ui, options, "prediction", p->prediction);
     if (result == SDG_OK && p->type && is_listed(p->type, sdg_names(SDG_NAMES_TYPE)))

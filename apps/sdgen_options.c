@@ -183,6 +183,10 @@ static const struct app_option table[] = {
     {0, "no-mmap", FLAG(no_mmap), GROUP, .help = "read the weights instead of mapping them"},
     {0, "no-correction", FLAG(no_correction), GROUP,
      .help = "do not correct a quantized model's outputs (for comparison)"},
+    {0, "intervals", NAME(intervals, app_interval_names), GROUP, .initial = "calibrated",
+     .help =
+         "of quantized models with intervals by token, at another size than their calibration's: calibrated refuses "
+         "it, resample interpolates them"},
     {0, "max-vram", .kind = APP_TEXT, .word = "GIB", FIELD(max_memory), GROUP, .initial = "0",
      .help = "memory the plan may use; 0 or negative = what is free"},
     {0, "vae-tiling", FLAG(tiling), GROUP, .otherwise = "where memory asks for it", .help = "decode in tiles"},

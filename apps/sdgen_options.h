@@ -10,7 +10,7 @@ struct sdgen_values {
     const char *mode, *image, *metadata_format; // -M metadata --image F
     const char *from;
     const char *prompt, *prompt_file, *negative, *negative_file, *syntax;
-    const char *model, *vae, *type, *backend, *prediction;
+    const char *model, *vae, *type, *backend, *prediction, *intervals;
     const char *output, *sampler, *schedule, *sigmas, *rng, *sampler_rng;
     const char *init_image, *init_alpha_color, *mask, *preview, *preview_path;
     const char *load_noise, *dump_latents, *dump_steps, *cache_folder, *tile_size, *disable, *cpu_mask, *max_memory;

@@ -17,6 +17,8 @@ struct sdg_base {
     char fingerprint[17];           // of its UNet's tensors, those of its own bases included
 };
 
+#define SDG_SCAN_ROWS "rows" // row by row from the upper left, and where scans go both ways back again
+
 // "quantization_config" of a UNet that sdquant wrote. All zero when there is none.
 struct sdg_quantization_config {
     bool present;
@@ -32,6 +34,7 @@ struct sdg_quantization_config {
     char fingerprint[17];                // of the tensors in this folder's UNet file
     char base_path[SDG_BASE_PATH_BYTES]; // the base's folder, from this one; "" when everything is here
     int static_sites;                    // sites whose interval is a constant
+    char scan_order[8];                  // of intervals by token, and of the scans: "rows"; "" where there are none
     bool corrected;                      // the file has tables for the sampler's correction
 };
 

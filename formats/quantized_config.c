@@ -91,6 +91,20 @@ static enum sdg_result read_seed(const struct sdg_json *json, int64_t *out)
     return SDG_OK;
 }
 
+// Positions of tokens are those of one order of scanning; another one's intervals would be others.
+static enum sdg_result read_scan_order(const struct sdg_json *json, struct sdg_quantization_config *q)
+{
+    const char *order;
+    SDG_TRY(sdg_json_string(json, "scan_order", "", &order));
+    if (*order && strcmp(order, SDG_SCAN_ROWS) != 0)
+        return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED,
+                        "%s: scan_order is \"%.40s\", but the tokens of this model are scanned by " SDG_SCAN_ROWS
+                        ": its intervals are for another order",
+                        json->path, order);
+    snprintf(q->scan_order, sizeof q->scan_order, "%s", order);
+    return SDG_OK;
+}
+
 static enum sdg_result read_config(const struct sdg_json *json, struct sdg_quantization_config *q)
 {
     int rounding;
@@ -105,6 +119,7 @@ static enum sdg_result read_config(const struct sdg_json *json, struct sdg_quant
     SDG_TRY(sdg_config_digits(json, "fingerprint", true, q->fingerprint));
     SDG_TRY(sdg_config_base_path(json, q->base_path));
     SDG_TRY(sdg_json_int(json, "static_sites", 0, MOST_SITES, 0, &q->static_sites));
+    SDG_TRY(read_scan_order(json, q));
     SDG_TRY(sdg_json_bool(json, "corrected", false, &q->corrected));
     q->present = true;
     return SDG_OK;
@@ -165,6 +180,7 @@ cJSON *sdg_quantization_config_describe(const struct sdg_quantization_config *c)
         (!c->statistics[0] || cJSON_AddStringToObject(q, "statistics", c->statistics)) &&
         cJSON_AddStringToObject(q, "base", c->base) && cJSON_AddStringToObject(q, "fingerprint", c->fingerprint) &&
         cJSON_AddNumberToObject(q, "static_sites", c->static_sites) &&
+        (!c->scan_order[0] || cJSON_AddStringToObject(q, "scan_order", c->scan_order)) &&
         cJSON_AddBoolToObject(q, "corrected", c->corrected) &&
         (!c->base_path[0] || cJSON_AddStringToObject(q, "base_path", c->base_path));
     if (good)

@@ -32,6 +32,8 @@ static enum sdg_result copy_sites(struct sdg_evaluator *e, const struct sdg_grap
             return SDG_ERROR_MEMORY;
         e->sites[i].kind = site->kind;
         e->sites[i].elements = (size_t)sdg_value_elements(v);
+        e->sites[i].height = (size_t)v->dims[1];
+        e->sites[i].width = (size_t)v->dims[2];
         sdg_observed_name(e->sites[i].observed, site->name);
         shown[i] = (struct sdg_evaluation_site){.name = name,
                                                 .kind = sdg_site_kind_name(site->kind),
@@ -85,46 +87,87 @@ static int bits_of(const struct sdg_interval *interval)
     return bits;
 }
 
-// The values that the intervals of all tokens reach at a timestep.
-static void find_bounds(const struct sdg_quantized *q, size_t index, double t, float *low, float *high)
+static double same_timestep(const void *user, int64_t row)
+{
+    (void)row;
+    return *(const double *)user;
+}
+
+// The intervals of a site's tokens [tokens] at a timestep, on the grid of the pictures evaluated.
+static void find_intervals(const struct sdg_quantized *q, size_t index, const struct sdg_site_values *values, double t,
+                           size_t tokens, float *table, struct sdg_interval *out)
+{
+    const struct sdg_interval codes = sdg_quantized_interval(q, index, 0, t);
+    sdg_quantized_table(q, index, values->height, values->width, 1, same_timestep, &t, table);
+    for (size_t i = 0; i < tokens; i++)
+        out[i] = (struct sdg_interval){
+            .scale = table[2 * i], .zero_point = (int)table[2 * i + 1], .lo = codes.lo, .hi = codes.hi};
+}
+
+// The values that the intervals of all tokens reach.
+static void find_bounds(const struct sdg_interval *intervals, size_t tokens, float *low, float *high)
 {
     *low = INFINITY;
     *high = -INFINITY;
-    for (size_t token = 0; token < q->sites[index].tokens; token++) {
-        const struct sdg_interval interval = sdg_quantized_interval(q, index, token, t);
-        *low = fminf(*low, low_of(&interval));
-        *high = fmaxf(*high, high_of(&interval));
+    for (size_t i = 0; i < tokens; i++) {
+        *low = fminf(*low, low_of(&intervals[i]));
+        *high = fmaxf(*high, high_of(&intervals[i]));
     }
 }
 
-static enum sdg_result note_intervals(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index,
-                                      struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
+// What each token's interval reaches, the mean over the calls.
+static enum sdg_result note_tokens(struct sdg_evaluator *e, const struct sdg_site_values *values,
+                                   const struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
 {
-    size_t calls = e->shown->calls;
-    record->tokens = q->sites[index].tokens;
-    record->intervals = sdg_evaluation_take(e->store, calls * record->tokens, sizeof *record->intervals);
-    float *bounds = sdg_evaluation_take(e->store, 2 * SDG_EVALUATION_TIMES, sizeof *bounds);
-    if (!record->intervals || !bounds)
+    const size_t tokens = record->tokens, calls = e->shown->calls;
+    float *low = sdg_evaluation_take(e->store, 2 * tokens, sizeof *low), *high = low ? low + tokens : NULL;
+    if (!low)
         return SDG_ERROR_MEMORY;
-    for (size_t c = 0; c < calls; c++) {
-        float low, high;
-        for (size_t token = 0; token < record->tokens; token++)
-            record->intervals[c * record->tokens + token] =
-                sdg_quantized_interval(q, index, token, e->shown->timesteps[c]);
-        find_bounds(q, index, e->shown->timesteps[c], &low, &high);
-        record->low[c] = (double)low;
-        record->high[c] = (double)high;
+    for (size_t i = 0; i < calls * tokens; i++) {
+        low[i % tokens] += low_of(&record->intervals[i]) / (float)calls;
+        high[i % tokens] += high_of(&record->intervals[i]) / (float)calls;
     }
-    for (int i = 0; i < SDG_EVALUATION_TIMES; i++)
-        find_bounds(q, index, (SDG_TDQ_TIMES - 1.0) * i / (SDG_EVALUATION_TIMES - 1), &bounds[i],
-                    &bounds[SDG_EVALUATION_TIMES + i]);
-    shown->low = bounds;
-    shown->high = bounds + SDG_EVALUATION_TIMES;
+    shown->token_low = low;
+    shown->token_high = high;
+    shown->height = values->height;
+    shown->width = values->width;
     return SDG_OK;
 }
 
+static enum sdg_result note_intervals(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index,
+                                      const struct sdg_site_values *values, struct sdg_site_record *record,
+                                      struct sdg_evaluation_interval *shown)
+{
+    const size_t calls = e->shown->calls;
+    const bool by_token = q->sites[index].zero_points;
+    record->tokens = by_token ? values->height * values->width : 1;
+    record->intervals = sdg_evaluation_take(e->store, (calls + 1) * record->tokens, sizeof *record->intervals);
+    float *bounds = sdg_evaluation_take(e->store, 2 * SDG_EVALUATION_TIMES + 2 * record->tokens, sizeof *bounds);
+    if (!record->intervals || !bounds)
+        return SDG_ERROR_MEMORY;
+    float *table = bounds + 2 * SDG_EVALUATION_TIMES;
+    struct sdg_interval *some = record->intervals + calls * record->tokens;
+    for (size_t c = 0; c < calls; c++) {
+        float low, high;
+        find_intervals(q, index, values, e->shown->timesteps[c], record->tokens, table,
+                       record->intervals + c * record->tokens);
+        find_bounds(record->intervals + c * record->tokens, record->tokens, &low, &high);
+        record->low[c] = (double)low;
+        record->high[c] = (double)high;
+    }
+    for (int i = 0; i < SDG_EVALUATION_TIMES; i++) {
+        find_intervals(q, index, values, (SDG_TDQ_TIMES - 1.0) * i / (SDG_EVALUATION_TIMES - 1), record->tokens, table,
+                       some);
+        find_bounds(some, record->tokens, &bounds[i], &bounds[SDG_EVALUATION_TIMES + i]);
+    }
+    shown->low = bounds;
+    shown->high = bounds + SDG_EVALUATION_TIMES;
+    return by_token ? note_tokens(e, values, record, shown) : SDG_OK;
+}
+
 static enum sdg_result note_site(struct sdg_evaluator *e, const struct sdg_quantized *q, size_t index,
-                                 struct sdg_site_record *record, struct sdg_evaluation_interval *shown)
+                                 const struct sdg_site_values *values, struct sdg_site_record *record,
+                                 struct sdg_evaluation_interval *shown)
 {
     size_t calls = e->shown->calls;
     const struct sdg_interval codes = sdg_quantized_interval(q, index, 0, 0);
@@ -137,7 +180,7 @@ static enum sdg_result note_site(struct sdg_evaluator *e, const struct sdg_quant
     if (!record->powers || !record->low)
         return SDG_ERROR_MEMORY;
     record->high = record->low + calls;
-    return record->dynamic ? SDG_OK : note_intervals(e, q, index, record, shown);
+    return record->dynamic ? SDG_OK : note_intervals(e, q, index, values, record, shown);
 }
 
 enum sdg_result sdg_evaluate_note_sites(struct sdg_evaluator *e, size_t model, const struct sdg_quantized *quantized)
@@ -153,7 +196,7 @@ enum sdg_result sdg_evaluate_note_sites(struct sdg_evaluator *e, size_t model, c
     for (size_t i = 0; i < e->shown->sites; i++)
         for (size_t k = 0; k < quantized->site_count; k++)
             if (!strcmp(quantized->sites[k].name, e->shown->site[i].name))
-                SDG_TRY(note_site(e, quantized, k, &record->sites[i], &shown[i]));
+                SDG_TRY(note_site(e, quantized, k, &e->sites[i], &record->sites[i], &shown[i]));
     return SDG_OK;
 }
 

@@ -11,7 +11,8 @@
 struct sdg_site_values {                    // a site of the reference's step graph
     char observed[SDG_OBSERVED_NAME_BYTES]; // its output under the observe rewrite
     enum sdg_site_kind kind;
-    size_t elements; // of the whole batch
+    size_t elements;      // of the whole batch
+    size_t height, width; // of its tokens
 };
 
 // What a model does to one site, and what came of it.

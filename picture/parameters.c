@@ -181,6 +181,7 @@ static void put_all(FILE *to, const struct sdg_picture_parameters *p)
     put_text(&out, "Prompt syntax", p->plain_prompt ? "plain" : NULL);
     put_text(&out, "Unmasked", p->unmasked_changed ? "changed" : NULL);
     put_text(&out, "Correction", p->no_correction ? "off" : NULL);
+    put_text(&out, "Intervals", p->resampled_intervals ? "resample" : NULL);
     put_number(&out, "VAE tile overlap", p->tile_overlap);
     put_texts(&out, p, BEFORE_NUMBERS, TEXTS);
 }
@@ -381,6 +382,8 @@ static enum sdg_result read_entry(const struct sdg_log *log, struct owned *o, co
         p->unmasked_changed = strcmp(value, "changed") == 0;
     else if (strcmp(name, "Correction") == 0)
         p->no_correction = strcmp(value, "off") == 0;
+    else if (strcmp(name, "Intervals") == 0)
+        p->resampled_intervals = strcmp(value, "resample") == 0;
     else if (strcmp(name, "Steps") == 0)
         return read_int(log, name, value, &p->steps);
     else if (strcmp(name, "Clip skip") == 0)

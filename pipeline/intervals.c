@@ -6,15 +6,23 @@
 #include "quant/quantized.h"
 #include "unet/unet.h"
 
+#include <string.h>
+
 enum sdg_result sdg_quantized_open(struct sdg_pipeline *p)
 {
     const struct sdg_quantization_config *config = &p->model->unet_config.quantization;
     const struct sdg_unet_shape shape = sdg_unet_smallest_shape(&p->model->unet_config);
+    const char *intervals = p->params.intervals ? p->params.intervals : "calibrated";
+    const bool resample = strcmp(intervals, "resample") == 0;
     struct sdg_graph *graph;
+    if (!resample && strcmp(intervals, "calibrated") != 0)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "intervals are '%.40s', should be calibrated or resample", intervals);
     if (!config->present)
         return SDG_OK;
     SDG_TRY(sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
     enum sdg_result result = sdg_quantized_create(&p->log, config->scheme, p->model->unet, graph, &p->quantized);
+    if (result == SDG_OK)
+        p->quantized->resample = resample;
     sdg_graph_destroy(&graph);
     return result;
 }

@@ -176,6 +176,14 @@ static size_t count_static(const struct sdg_quant_plan *plan)
     return count;
 }
 
+static bool has_tokens(const struct sdg_quant_plan *plan)
+{
+    for (size_t i = 0; i < plan->site_count; i++)
+        if (plan->sites[i].fit.tokens.height)
+            return true;
+    return false;
+}
+
 static bool any_gptq(const struct sdg_quant_plan *plan)
 {
     for (size_t i = 0; i < plan->module_count; i++)
@@ -197,6 +205,8 @@ static enum sdg_result describe(const struct sdg_log *log, const struct sdg_quan
     snprintf(q->rule, sizeof q->rule, "%s", sdg_interval_rule_name(scheme->rule));
     snprintf(q->weight_rounding, sizeof q->weight_rounding, "%s", any_gptq(r->plan) ? "gptq" : "mse");
     snprintf(q->statistics, sizeof q->statistics, "%s", r->statistics);
+    if (has_tokens(r->plan))
+        snprintf(q->scan_order, sizeof q->scan_order, "%s", SDG_SCAN_ROWS);
     sdg_tensors_fingerprint(r->model->unet, q->base);
     if (snprintf(q->base_path, sizeof q->base_path, "%s", base_path ? base_path : "") >= (int)sizeof q->base_path)
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: the way from there to %s has more than %zu bytes", r->params->output,

@@ -220,6 +220,7 @@ static void test_broken_configurations(void **state)
         {"rule", "\"magic\"", UN, "rule is \"magic\""},
         {"rule", "[]", IN, "rule is an array"},
         {"scheme", "\"w8a8-static\"", IN, "scheme is \"w8a8-static\""},
+        {"scan_order", "\"columns\"", UN, "scan_order is \"columns\", but the tokens of this model are scanned by rows"},
         {"scheme", "\"\"", IN, "scheme is \"\""},
         {"group", "64", IN, "group is 64"},
         {"group", "-1", IN, "group is -1"},

@@ -160,6 +160,166 @@ static void all_rules(void **state)
     }
 }
 
+// ---- intervals by token ----
+
+// The file's tables are those that quant/ fits to the statistics; sites without tokens follow the time alone.
+static void check_tokens(const char *folder, const char *statistics_file, enum sdg_interval_rule rule, int bits)
+{
+    struct sdg_tensors *file = open_unet(folder);
+    struct sdg_statistics *statistics;
+    struct sdg_tdq_times *times;
+    size_t by_token = 0, with_factors = 0;
+    assert_int_equal(sdg_statistics_read(NULL, statistics_file, &statistics), SDG_OK);
+    assert_int_equal(sdg_tdq_times_create(NULL, 32, &times), SDG_OK);
+    for (size_t s = 0; s < network.sites.count; s++) {
+        const struct sdg_site *site = &network.sites.sites[s];
+        const struct sdg_site_statistics *seen = sdg_statistics_find(statistics, site->name);
+        const struct sdg_tensor *scales = get(file, site->name, ".input_scale"),
+                                *zeros = get(file, site->name, ".input_zero_point"),
+                                *factors = get(file, site->name, ".input_scale_time");
+        assert_non_null(scales);
+        if (!seen->tokens) {
+            assert_true(scales->rank == 1 && !factors);
+            continue;
+        }
+        const int64_t rows = rule == SDG_INTERVAL_TABLE_TOKEN ? ROWS : 1;
+        assert_true(scales->rank == 3 && scales->dims[0] == rows && scales->dims[1] == GRID_HEIGHT &&
+                    scales->dims[2] == GRID_WIDTH && zeros && zeros->rank == 3 && zeros->dtype == SDG_S32);
+        assert_true(rule == SDG_INTERVAL_TDQ_TOKEN || !factors);
+        by_token++;
+        with_factors += factors != NULL;
+        if (s % 4) // fits take their time
+            continue;
+        struct sdg_site_fit fit;
+        const struct sdg_fit_options options = {
+            .rule = rule, .bits = bits, .static_gain = sdg_tdq_default_gain, .times = times};
+        assert_int_equal(sdg_site_fit(NULL, seen, timesteps, ROWS, &options, &fit), SDG_OK);
+        assert_memory_equal(scales->data, fit.tokens.scales, scales->bytes);
+        assert_memory_equal(zeros->data, fit.tokens.zero_points, zeros->bytes);
+        assert_true(!factors == !fit.tokens.factors);
+        if (factors)
+            assert_memory_equal(factors->data, fit.tokens.factors, factors->bytes);
+        sdg_site_fit_clear(&fit);
+    }
+    const struct sdg_tensor *steps = sdg_tensors_find(file, "interval_timesteps");
+    assert_true(!steps == (rule != SDG_INTERVAL_TABLE_TOKEN));
+    for (size_t r = 0; steps && r < ROWS; r++)
+        assert_true(float_at(steps, r) == (float)timesteps[ROWS - 1 - r]);
+    assert_true(by_token > 10 && (with_factors > 0) == (rule == SDG_INTERVAL_TDQ_TOKEN));
+    sdg_tdq_times_destroy(&times);
+    sdg_statistics_destroy(&statistics);
+    sdg_tensors_destroy(&file);
+}
+
+static void rules_by_token(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *scheme;
+        int weight_bits, bits;
+        enum sdg_interval_rule rule;
+    } cases[] = {{"w8a8-token", 8, 8, SDG_INTERVAL_TOKEN},
+                 {"w6a6-tdq-token", 6, 6, SDG_INTERVAL_TDQ_TOKEN},
+                 {"w4a4-table-token", 4, 4, SDG_INTERVAL_TABLE_TOKEN}};
+    char fingerprint[17], *path = output_path("tokens.safetensors");
+    fingerprint_of(base, fingerprint);
+    write_statistics_with(path, fingerprint, NULL, NULL, true, false);
+    for (size_t i = 0; i < 3; i++) {
+        struct outcome o;
+        char *out = output_path(cases[i].scheme);
+        struct sdg_quantize_params params = params_for(out, cases[i].scheme, &o);
+        params.statistics = path;
+        quantize(&params, &o);
+        check_weights(out, cases[i].weight_bits, 0);
+        check_tokens(out, path, cases[i].rule, cases[i].bits);
+        cJSON *root;
+        struct sdg_json q = read_quantization(out, &root);
+        assert_string_equal(text_of(&q, "scan_order"), "rows");
+        cJSON_Delete(root);
+        struct sdg_model *model = open_model(out);
+        sdg_model_close(&model);
+        free(out);
+    }
+    free(path);
+}
+
+// ---- smoothing ----
+
+static float *floats_of(const struct sdg_tensor *t)
+{
+    float *numbers = malloc(t->bytes);
+    assert_true(t->dtype == SDG_F32);
+    return memcpy(numbers, t->data, t->bytes);
+}
+
+// Codes times scales of a layer whose input is smoothed are the base's weights times sigma, up to rounding.
+static void check_smoothed_layer(const struct sdg_tensors *file, const struct sdg_tensors *original,
+                                 const struct sdg_op *op)
+{
+    const char *name = network.graph->values[op->in[1]].name;
+    const struct sdg_tensor *was = sdg_tensors_find(original, name), *is = sdg_tensors_find(file, name),
+                            *scales = get(file, op->name, ".weight_scale");
+    const size_t inputs = (size_t)was->dims[1];
+    assert_true(is->dtype == SDG_S8);
+    for (size_t i = 0; i < (size_t)was->dims[0] * inputs; i++) {
+        const double code = ((const int8_t *)is->data)[i], scale = float_at(scales, i / inputs),
+                     wanted = (double)float_at(was, i) / (0.5 + 0.125 * (double)(i % inputs % 9));
+        assert_true(fabs(code * scale - wanted) <= 0.5001 * scale || fabs(code) >= 127);
+    }
+}
+
+// What multiplies a smoothed site is in the norm before it, or a tensor of its own: one of both.
+static void smoothing(void **state)
+{
+    (void)state;
+    struct outcome o;
+    char fingerprint[17], *path = output_path("smooth.safetensors"), *out = output_path("smoothed");
+    fingerprint_of(base, fingerprint);
+    write_statistics_with(path, fingerprint, NULL, NULL, true, true);
+    struct sdg_quantize_params params = params_for(out, "w8a8-token", &o);
+    params.statistics = path;
+    quantize(&params, &o);
+    struct sdg_tensors *file = open_unet(out), *original = open_unet(base);
+    size_t folded = 0, kept = 0;
+    for (size_t i = 0; i < network.graph->op_count; i++) {
+        const struct sdg_op *op = &network.graph->ops[i];
+        if (op->kind != SDG_OP_LINEAR || !sdg_op_is_quantizable(network.graph, op) || strchr(op->name, '['))
+            continue;
+        check_smoothed_layer(file, original, op);
+        const struct sdg_tensor *multiplier = get(file, op->name, ".input_smoothing");
+        const struct sdg_op *norm = NULL;
+        for (size_t k = 0; k < i; k++)
+            if (network.graph->ops[k].out == op->in[0] && network.graph->ops[k].kind == SDG_OP_LAYER_NORM)
+                norm = &network.graph->ops[k];
+        if (multiplier) {
+            assert_true(!norm && multiplier->dtype == SDG_F32 && multiplier->rank == 1);
+            for (size_t c = 0; c < (size_t)multiplier->dims[0]; c++)
+                assert_true(float_at(multiplier, c) == 0.5f + 0.125f * (float)(c % 9));
+            kept++;
+        }
+        for (int which = 1; norm && which < 3; which++) { // gamma and beta
+            const char *name = network.graph->values[norm->in[which]].name;
+            float *was = floats_of(sdg_tensors_find(original, name)), *is = floats_of(sdg_tensors_find(file, name));
+            for (size_t c = 0; c < (size_t)sdg_tensors_find(file, name)->dims[0]; c++)
+                assert_true(is[c] == was[c] * (0.5f + 0.125f * (float)(c % 9)));
+            free(was), free(is);
+            folded++;
+        }
+    }
+    print_message("%zu norms read, %zu sites keep their multipliers\n", folded / 2, kept);
+    assert_true(folded > 2 && kept > 2);
+    sdg_tensors_destroy(&file);
+    sdg_tensors_destroy(&original);
+    // without intervals of tokens there is no range for smoothed values
+    params = params_for(out, "w8a8-static", &o);
+    params.statistics = path;
+    params.force = true;
+    assert_int_equal(sdg_quantize(&params), SDG_ERROR_USAGE);
+    assert_non_null(strstr(o.log.last, "go with intervals of tokens"));
+    free(out);
+    free(path);
+}
+
 static void rule_by_itself(void **state)
 {
     (void)state;
@@ -325,9 +485,9 @@ static void preferences_are_kept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(complete_folder),      cmocka_unit_test(all_rules),           cmocka_unit_test(rule_by_itself),
-        cmocka_unit_test(weights_only),         cmocka_unit_test(threads_do_not_show), cmocka_unit_test(delta),
-        cmocka_unit_test(preferences_are_kept),
+        cmocka_unit_test(complete_folder),     cmocka_unit_test(all_rules),      cmocka_unit_test(rules_by_token),
+        cmocka_unit_test(smoothing),           cmocka_unit_test(rule_by_itself), cmocka_unit_test(weights_only),
+        cmocka_unit_test(threads_do_not_show), cmocka_unit_test(delta),          cmocka_unit_test(preferences_are_kept),
     };
     prepare_model_tests();
     return finish_model_tests(cmocka_run_group_tests(tests, set_up, tear_down));

@@ -31,6 +31,11 @@ const char *const *app_type_names(void)
 {
     return sdg_names(SDG_NAMES_TYPE);
 }
+const char *const *app_interval_names(void)
+{
+    static const char *const names[] = {"calibrated", "resample", NULL};
+    return names;
+}
 const char *const *app_prediction_names(void)
 {
     return sdg_names(SDG_NAMES_PREDICTION);

@@ -22,6 +22,7 @@ const char *const *app_sampler_names(void);
 const char *const *app_schedule_names(void);
 const char *const *app_rng_names(void);
 const char *const *app_type_names(void);
+const char *const *app_interval_names(void); // calibrated, resample
 const char *const *app_prediction_names(void);
 const char *const *app_feature_names(void);
 

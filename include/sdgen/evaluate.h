@@ -81,11 +81,15 @@ struct sdg_evaluation_interval {
     const float *low, *high; // [SDG_EVALUATION_TIMES]
     // and at the timesteps of the evaluated calls (dynamic: mean over the runs observed).
     const float *call_low, *call_high; // [calls]
+    // Of a site with an interval for each token, whose grid has `height` rows: what that of each token reaches, the
+    // mean over the calls. NULL where all tokens share one.
+    size_t height, width;
+    const float *token_low, *token_high; // [height * width]
 };
 
 struct sdg_evaluation_model {
     const char *name, *path, *scheme; // scheme: "w8a8-tdq", or the type of an unquantized model
-    // of the intervals: "static", "table", "tdq", "dynamic"; "none" = activations are not quantized
+    // of the intervals: "static", "table", .. (sdg_quantize_params.intervals); "none" = activations are not quantized
     const char *rule;
     bool corrected;            // by the sampler
     const double *latent_sqnr; // [steps] dB, signal and noise summed over all runs

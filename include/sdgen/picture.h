@@ -140,6 +140,7 @@ struct sdg_picture_parameters { // NULL, 0 or not given = absent
     const char *prediction;     // if the model was told to predict something else
     const char *scheme;         // of a quantized model
     bool no_correction;         // of a quantized model
+    bool resampled_intervals;   // of a quantized model
     const char *tile_size;      // latent pixels, "32x32"; NULL = the autoencoder ran in one piece
     struct sdg_number tile_overlap;
     // Files that it started from: names without a path, and a hash of what is in them, 16 hexadecimal digits.

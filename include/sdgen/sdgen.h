@@ -169,6 +169,9 @@ struct sdg_pipeline_params {
     struct sdg_number vae_tile_overlap; // 0..0.75 of a tile; default 0.5
     const char *prediction;             // "eps", "v"; NULL = the model's
     bool no_correction; // of the sampler for a quantized model's mean error, where the model carries one
+    // of a quantized model with an interval for each token, at another size than that of its calibration: "calibrated"
+    // refuses it, "resample" interpolates the intervals over the picture; NULL = calibrated
+    const char *intervals;
     struct sdg_log log;
 };
 

@@ -131,8 +131,12 @@ static inline struct sdg_statistics_info statistics_info(const char *model)
                                         .shards = 1};
 }
 
-// Statistics with what may be wrong about them.
-static inline void write_statistics(const char *path, const char *model, const char *missing, const char *changed)
+enum { GRID_HEIGHT = 4, GRID_WIDTH = 2 }; // of tokens, where statistics keep them: SAMPLES are whole pictures
+
+// Statistics with what may be wrong about them. smoothing: sites with tokens are also smoothed, each channel by another
+// factor.
+static inline void write_statistics_with(const char *path, const char *model, const char *missing, const char *changed,
+                                         bool tokens, bool smoothing)
 {
     struct sdg_statistics *s;
     const struct sdg_statistics_info info = statistics_info(model);
@@ -144,6 +148,14 @@ static inline void write_statistics(const char *path, const char *model, const c
             continue;
         channels = changed && !strcmp(changed, site->name) ? channels / 2 : channels;
         assert_int_equal(sdg_statistics_site(NULL, s, site->name, site->kind, channels, &index), SDG_OK);
+        float factors[512];
+        for (size_t c = 0; c < channels; c++)
+            factors[c] = 0.5f + 0.125f * (float)(c % 9);
+        const bool keeps = tokens && sdg_site_is_by_token(network.graph, site->value);
+        if (keeps)
+            assert_int_equal(sdg_statistics_keep_tokens(NULL, s, index, GRID_HEIGHT, GRID_WIDTH), SDG_OK);
+        if (keeps && smoothing)
+            assert_int_equal(sdg_statistics_smooth(NULL, s, index, factors), SDG_OK);
         for (size_t r = 0; r < ROWS; r++)
             assert_int_equal(sdg_statistics_observe(NULL, s, index, r, network.data[i] + r * row, row / channels),
                              SDG_OK);
@@ -151,6 +163,11 @@ static inline void write_statistics(const char *path, const char *model, const c
     sdg_statistics_mark_done(s, 0);
     assert_int_equal(sdg_statistics_write(NULL, s, path), SDG_OK);
     sdg_statistics_destroy(&s);
+}
+
+static inline void write_statistics(const char *path, const char *model, const char *missing, const char *changed)
+{
+    write_statistics_with(path, model, missing, changed, false, false);
 }
 
 static inline void fingerprint_of(const char *folder, char text[17])

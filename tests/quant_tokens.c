@@ -1,0 +1,264 @@
+// Intervals of tokens (quant/token_fit.h, quant/fit.h): against the formula on the values themselves, against other
+// candidates, and how those of a rank-one table follow tokens and steps. Smoothing vectors against their formula.
+#include "quant/fit.h"
+#include "quant/smoothing.h"
+
+#include "tests/support/quant.h"
+#include "tests/temp.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+enum { ROWS = 4, HEIGHT = 2, WIDTH = 3, TOKENS = HEIGHT * WIDTH, CHANNELS = 50, PICTURES = 40, VALUES = 2000 };
+static const double timesteps[ROWS] = {900, 600, 300.5, 0};
+
+// Values by row, token, picture and channel.
+static float data[ROWS][TOKENS][PICTURES * CHANNELS];
+
+// Tokens differ in width and skew, rows in width; one token is 0 throughout.
+static struct sdg_statistics *observe(void)
+{
+    struct sdg_statistics *s;
+    const struct sdg_statistics_info info = {.model = "m",
+                                             .sampler = "ddim",
+                                             .settings = "",
+                                             .steps = ROWS,
+                                             .rows = ROWS,
+                                             .timesteps = timesteps,
+                                             .prompts = 1,
+                                             .shard = 1,
+                                             .shards = 1};
+    size_t site;
+    float x[TOKENS][CHANNELS];
+    random_state = 77;
+    assert_int_equal(sdg_statistics_create(NULL, &info, &s), SDG_OK);
+    assert_int_equal(sdg_statistics_site(NULL, s, "site", SDG_SITE_SYMMETRIC, CHANNELS, &site), SDG_OK);
+    assert_int_equal(sdg_statistics_keep_tokens(NULL, s, site, HEIGHT, WIDTH), SDG_OK);
+    for (size_t r = 0; r < ROWS; r++)
+        for (size_t p = 0; p < PICTURES; p++) {
+            for (size_t k = 0; k < TOKENS; k++)
+                for (size_t c = 0; c < CHANNELS; c++) {
+                    double v = gauss() * exp(0.5 * gauss()) + 0.4 * (double)k;
+                    v *= (k == 4 ? 0 : 1 + 2 * (double)k) * (1 + 3 * timesteps[r] / 1000);
+                    x[k][c] = data[r][k][p * CHANNELS + c] = (float)v;
+                }
+            assert_int_equal(sdg_statistics_observe(NULL, s, site, r, &x[0][0], TOKENS), SDG_OK);
+        }
+    return s;
+}
+
+static double raw_error(const float *x, const struct sdg_interval *i, double power)
+{
+    double sum = 0;
+    for (size_t j = 0; j < VALUES; j++) {
+        double q = rint((double)x[j] / i->scale) + i->zero_point;
+        q = q < i->lo ? i->lo : q > i->hi ? i->hi : q;
+        sum += pow(fabs(x[j] - i->scale * (q - i->zero_point)), power);
+    }
+    return sum;
+}
+
+// The best of the fifty on the values themselves, of some rows together.
+static double best_raw(size_t first, size_t count, size_t token, int bits, double power)
+{
+    double min = INFINITY, max = -INFINITY, best = INFINITY;
+    for (size_t r = first; r < first + count; r++)
+        for (size_t j = 0; j < VALUES; j++) {
+            min = fmin(min, (double)data[r][token][j]);
+            max = fmax(max, (double)data[r][token][j]);
+        }
+    for (int i = 0; i < 50; i++) {
+        const double a = i / 100.0, low = fmin(min * (1 - a) + max * a, 0), high = fmax(min * a + max * (1 - a), 0);
+        struct sdg_interval interval = {.lo = 0, .hi = (1 << bits) - 1};
+        interval.scale = (float)((high - low) / interval.hi);
+        interval.zero_point = (int)fmin(rint(-low / interval.scale), interval.hi);
+        double sum = 0;
+        for (size_t r = first; r < first + count; r++)
+            sum += raw_error(data[r][token], &interval, power);
+        best = fmin(best, sum);
+    }
+    return best;
+}
+
+static struct sdg_interval interval_of(const struct sdg_token_intervals *t, size_t row, size_t token, int bits)
+{
+    const size_t at = (t->times > 1 ? row : 0) * TOKENS + token;
+    return (struct sdg_interval){
+        .scale = t->scales[at], .zero_point = t->zero_points[at], .lo = 0, .hi = (1 << bits) - 1};
+}
+
+// Histograms of two bins an octave choose an interval whose error on the values is that of the best one, nearly.
+static void test_search(void **state)
+{
+    (void)state;
+    struct sdg_statistics *s = observe();
+    double worst = 0;
+    for (int bits = 4; bits <= 8; bits += 2)
+        for (int each = 0; each < 2; each++) {
+            const struct sdg_token_fit_options options = {.bits = bits, .power = 2.4, .each_row = each};
+            struct sdg_token_intervals t;
+            assert_int_equal(sdg_token_fit(NULL, &s->sites[0], ROWS, &options, &t), SDG_OK);
+            assert_true(t.times == (each ? ROWS : 1) && t.height == HEIGHT && t.width == WIDTH && !t.factors);
+            for (size_t token = 0; token < TOKENS; token++)
+                for (size_t row = 0; row < ROWS; row += each ? 1 : ROWS) {
+                    const struct sdg_interval i = interval_of(&t, row, token, bits);
+                    const size_t count = each ? 1 : ROWS;
+                    double error = 0;
+                    assert_true(i.scale > 0 && i.zero_point >= 0 && i.zero_point <= i.hi);
+                    if (token == 4) // silent: what the other tokens need
+                        continue;
+                    for (size_t r = row; r < row + count; r++)
+                        error += raw_error(data[r][token], &i, 2.4);
+                    worst = fmax(worst, error / best_raw(row, count, token, bits, 2.4));
+                }
+            sdg_token_intervals_clear(&t);
+        }
+    print_message("error of the interval chosen, worst over that of the best: %.4f\n", worst);
+    assert_true(worst >= 1 - 1e-12 && worst < 1.06);
+    sdg_statistics_destroy(&s);
+}
+
+// With the right factors a rank-one table is nearly as good as a free one, and better than one for all steps.
+static void test_factors(void **state)
+{
+    (void)state;
+    struct sdg_statistics *s = observe();
+    double factors[ROWS], errors[3];
+    for (size_t r = 0; r < ROWS; r++)
+        factors[r] = (1 + 3 * timesteps[r] / 1000) / 2;
+    for (int k = 0; k < 3; k++) {
+        const struct sdg_token_fit_options options = {
+            .bits = 4, .power = 2, .each_row = k == 2, .factors = k == 1 ? factors : NULL};
+        struct sdg_token_intervals t;
+        assert_int_equal(sdg_token_fit(NULL, &s->sites[0], ROWS, &options, &t), SDG_OK);
+        errors[k] = 0;
+        for (size_t row = 0; row < ROWS; row++)
+            for (size_t token = 0; token < TOKENS; token++) {
+                struct sdg_interval i = interval_of(&t, row, token, 4);
+                i.scale *= k == 1 ? (float)factors[row] : 1;
+                errors[k] += raw_error(data[row][token], &i, 2);
+            }
+        assert_true(fabs(t.error / errors[k] - 1) < 0.05); // what the fit says of itself
+        sdg_token_intervals_clear(&t);
+    }
+    print_message("errors: by token %.4g, times factors %.4g, free %.4g\n", errors[0], errors[1], errors[2]);
+    assert_true(errors[1] < 0.8 * errors[0] && errors[2] < errors[1] &&
+                errors[1] - errors[2] < 0.3 * (errors[0] - errors[2]));
+    sdg_statistics_destroy(&s);
+}
+
+static double error_of_fit(const struct sdg_site_fit *fit, int bits)
+{
+    double sum = 0;
+    for (size_t row = 0; row < ROWS; row++)
+        for (size_t token = 0; token < TOKENS; token++) {
+            // tables of steps are by ascending timesteps
+            struct sdg_interval i = interval_of(&fit->tokens, ROWS - 1 - row, token, bits);
+            if (fit->tokens.factors)
+                i.scale *= sdg_tdq_table_at(fit->tokens.factors, timesteps[row]);
+            sum += raw_error(data[row][token], &i, 2);
+        }
+    return sum;
+}
+
+static void test_rules(void **state)
+{
+    (void)state;
+    static const enum sdg_interval_rule rules[] = {SDG_INTERVAL_TOKEN, SDG_INTERVAL_TDQ_TOKEN,
+                                                   SDG_INTERVAL_TABLE_TOKEN};
+    struct sdg_statistics *s = observe();
+    struct sdg_tdq_times *times;
+    double errors[3];
+    assert_int_equal(sdg_tdq_times_create(NULL, 64, &times), SDG_OK);
+    for (int k = 0; k < 3; k++) {
+        const struct sdg_fit_options options = {.rule = rules[k], .bits = 5, .static_gain = 0.05, .times = times};
+        struct sdg_site_fit fit;
+        assert_int_equal(sdg_site_fit(NULL, &s->sites[0], timesteps, ROWS, &options, &fit), SDG_OK);
+        assert_true(fit.tokens.height == HEIGHT && fit.tokens.times == (k == 2 ? ROWS : 1) &&
+                    !fit.tokens.factors == (k != 1));
+        errors[k] = error_of_fit(&fit, 5);
+        assert_true(fit.gain > 0 && fit.gain < 1 && fit.sqnr > 10 && fit.worst_sqnr <= fit.sqnr);
+        if (k == 1) { // geometric mean 1, and the interval of t = 900 is wider than that of t = 0
+            double mean = 0;
+            for (size_t r = 0; r < ROWS; r++)
+                mean += log((double)sdg_tdq_table_at(fit.tokens.factors, timesteps[r]));
+            assert_true(fabs(mean) < 1e-4 && fit.tokens.factors[900] > 2 * fit.tokens.factors[0]);
+        }
+        sdg_site_fit_clear(&fit);
+    }
+    print_message("5 bits: token %.4g, tdq-token %.4g, table-token %.4g\n", errors[0], errors[1], errors[2]);
+    assert_true(errors[2] < errors[1] && errors[1] < 0.8 * errors[0]);
+    // a site without tokens follows the time alone
+    struct sdg_site_statistics plain = s->sites[0];
+    plain.tokens = NULL;
+    const struct sdg_fit_options options = {.rule = SDG_INTERVAL_TABLE_TOKEN, .bits = 5};
+    struct sdg_site_fit fit;
+    assert_int_equal(sdg_site_fit(NULL, &plain, timesteps, ROWS, &options, &fit), SDG_OK);
+    assert_true(fit.length == SDG_TDQ_TIMES && !fit.tokens.height);
+    sdg_site_fit_clear(&fit);
+    // steps that go up and down have no order
+    static const double mixed[ROWS] = {900, 300, 600, 0};
+    struct temp_log t;
+    assert_int_equal(sdg_site_fit(temp_log(&t), &s->sites[0], mixed, ROWS, &options, &fit), SDG_ERROR_INPUT);
+    assert_non_null(strstr(t.last, "in the order of time"));
+    sdg_tdq_times_destroy(&times);
+    sdg_statistics_destroy(&s);
+}
+
+static void test_between(void **state)
+{
+    (void)state;
+    struct sdg_interval i = sdg_interval_between(8, -1, 3);
+    assert_true(fabsf(i.scale * 255 - 4) < 1e-6f && i.zero_point == 64 && i.lo == 0 && i.hi == 255);
+    i = sdg_interval_between(4, 1, 3); // zero is inside
+    assert_true(fabsf(i.scale - 0.2f) < 1e-7f && i.zero_point == 0);
+    i = sdg_interval_between(4, -3, -1);
+    assert_true(fabsf(i.scale - 0.2f) < 1e-7f && i.zero_point == 15);
+    i = sdg_interval_between(4, 0, 0);
+    assert_true(i.scale == 1 && i.zero_point == 0);
+    i = sdg_interval_between(8, 0, 1e-40);
+    assert_true(i.scale >= 0x1p-100f);
+}
+
+static void test_smoothing(void **state)
+{
+    (void)state;
+    static const float amax[4] = {4, 0, 100, 1}, wmax[4] = {0.25f, 0.01f, 0, 2};
+    float m[4];
+    sdg_smoothing_make(amax, wmax, 4, 0.5, m);
+    const double wanted[4] = {sqrt(0.25 / 4), sqrt(0.01 / 1e-3), sqrt(1e-5 / 100), sqrt(2.0)};
+    for (int k = 0; k < 4; k++)
+        assert_true(fabs(m[k] / wanted[k] - 1) < 1e-6);
+    sdg_smoothing_make(amax, wmax, 4, 1, m);
+    assert_true(fabs(m[0] * 4.0 - 1) < 1e-6); // all of it to the activations
+}
+
+static void test_allocations(void **state)
+{
+    (void)state;
+    struct sdg_statistics *s = observe();
+    const struct sdg_fit_options options = {.rule = SDG_INTERVAL_TABLE_TOKEN, .bits = 5};
+    enum sdg_result result = SDG_ERROR_MEMORY;
+    size_t n;
+    for (n = 1; result != SDG_OK; n++) {
+        struct sdg_site_fit fit = {0};
+        struct temp_log t;
+        sdg_test_fail_allocation(n);
+        result = sdg_site_fit(temp_log(&t), &s->sites[0], timesteps, ROWS, &options, &fit);
+        sdg_test_fail_allocation(0);
+        assert_true(result == SDG_OK || (result == SDG_ERROR_MEMORY && t.errors >= 1 && !fit.scales));
+        sdg_site_fit_clear(&fit);
+    }
+    print_message("%zu failing allocations\n", n - 2);
+    sdg_statistics_destroy(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_between), cmocka_unit_test(test_search),    cmocka_unit_test(test_factors),
+        cmocka_unit_test(test_rules),   cmocka_unit_test(test_smoothing), cmocka_unit_test(test_allocations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
