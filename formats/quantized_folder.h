@@ -16,6 +16,9 @@
 //     SITE.input_scale_time  f32 [1000]: what scales of [1, H, W] are multiplied with at t = 0..999; absent: 1
 //     SITE.input_smoothing   f32 [C]: what each channel is multiplied with before it becomes codes, finite, > 0, its
 //                            inverse being in the weights; absent: 1
+//     SITE.folded_smoothing  f32 [C]: the same of a site whose maker does it (a norm, rows of a weight); nothing is
+//     left to
+//                            do, but intervals are of the products
 //     interval_timesteps     f32 [T], T >= 2: ascending, of all tables [T, H, W]
 // Scales and time factors are finite and 2^-120 or more (sdg_stored_check_scales), and so is the product of both.
 // Metadata:
@@ -36,6 +39,7 @@
 #define SDG_INPUT_ZERO_POINT_SUFFIX ".input_zero_point"
 #define SDG_INPUT_SCALE_TIME_SUFFIX ".input_scale_time"
 #define SDG_INPUT_SMOOTHING_SUFFIX ".input_smoothing"
+#define SDG_FOLDED_SMOOTHING_SUFFIX ".folded_smoothing"
 #define SDG_INTERVAL_TIMESTEPS "interval_timesteps"
 
 enum { SDG_INTERVAL_TIMES = 1000 }; // of tables over t = 0..999
@@ -79,8 +83,9 @@ enum sdg_result sdg_quantized_add_token_intervals(struct sdg_quantized_writer *w
                                                   size_t height, size_t width, const float *scales,
                                                   const int32_t *zero_points, const float *factors);
 enum sdg_result sdg_quantized_add_timesteps(struct sdg_quantized_writer *writer, const float *timesteps, size_t count);
-enum sdg_result sdg_quantized_add_smoothing(struct sdg_quantized_writer *writer, const char *site, size_t channels,
-                                            const float *multipliers);
+// SITE.input_smoothing, or with `folded` SITE.folded_smoothing.
+enum sdg_result sdg_quantized_add_smoothing(struct sdg_quantized_writer *writer, const char *site, bool folded,
+                                            size_t channels, const float *multipliers);
 // A tensor that stays as it is; its name is not copied.
 enum sdg_result sdg_quantized_add_tensor(struct sdg_quantized_writer *writer, const struct sdg_tensor *tensor);
 size_t sdg_quantized_writer_bytes(const struct sdg_quantized_writer *writer); // of the tensors so far

@@ -140,10 +140,11 @@ enum sdg_result sdg_quantized_add_timesteps(struct sdg_quantized_writer *w, cons
     return add_vector(w, SDG_INTERVAL_TIMESTEPS, "", timesteps, count);
 }
 
-enum sdg_result sdg_quantized_add_smoothing(struct sdg_quantized_writer *w, const char *site, size_t channels,
-                                            const float *multipliers)
+enum sdg_result sdg_quantized_add_smoothing(struct sdg_quantized_writer *w, const char *site, bool folded,
+                                            size_t channels, const float *multipliers)
 {
-    return add_vector(w, site, SDG_INPUT_SMOOTHING_SUFFIX, multipliers, channels);
+    return add_vector(w, site, folded ? SDG_FOLDED_SMOOTHING_SUFFIX : SDG_INPUT_SMOOTHING_SUFFIX, multipliers,
+                      channels);
 }
 
 size_t sdg_quantized_writer_bytes(const struct sdg_quantized_writer *w)

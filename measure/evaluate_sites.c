@@ -34,6 +34,7 @@ static enum sdg_result copy_sites(struct sdg_evaluator *e, const struct sdg_grap
         e->sites[i].elements = (size_t)sdg_value_elements(v);
         e->sites[i].height = (size_t)v->dims[1];
         e->sites[i].width = (size_t)v->dims[2];
+        e->sites[i].channels = (size_t)v->dims[3];
         sdg_observed_name(e->sites[i].observed, site->name);
         shown[i] = (struct sdg_evaluation_site){.name = name,
                                                 .kind = sdg_site_kind_name(site->kind),
@@ -180,6 +181,13 @@ static enum sdg_result note_site(struct sdg_evaluator *e, const struct sdg_quant
     if (!record->powers || !record->low)
         return SDG_ERROR_MEMORY;
     record->high = record->low + calls;
+    if (q->sites[index].smoothing) {
+        const size_t channels = values->channels;
+        record->smoothing = sdg_evaluation_take(e->store, channels, sizeof *record->smoothing);
+        if (!record->smoothing)
+            return SDG_ERROR_MEMORY;
+        memcpy(record->smoothing, q->sites[index].smoothing, channels * sizeof *record->smoothing);
+    }
     return record->dynamic ? SDG_OK : note_intervals(e, q, index, values, record, shown);
 }
 
@@ -224,13 +232,18 @@ static bool same_interval(const struct sdg_interval *a, const struct sdg_interva
     return a->scale == b->scale && a->zero_point == b->zero_point && a->lo == b->lo && a->hi == b->hi;
 }
 
-// The values of a site's codes, each with its token's interval.
+// The values of a site's codes, each with its token's interval and without the smoothing that its weights undo.
 static void simulate_tokens(const struct sdg_site_record *r, size_t call, const float *values, float *codes,
                             size_t elements, size_t channels)
 {
-    for (size_t i = 0; i < elements; i += channels)
-        sdg_interval_simulate(&r->intervals[call * r->tokens + i / channels % r->tokens], values + i, codes + i,
-                              channels);
+    for (size_t i = 0; i < elements; i += channels) {
+        const struct sdg_interval *interval = &r->intervals[call * r->tokens + i / channels % r->tokens];
+        for (size_t c = 0; c < channels; c++)
+            codes[i + c] = r->smoothing ? values[i + c] * r->smoothing[c] : values[i + c];
+        sdg_interval_simulate(interval, codes + i, codes + i, channels);
+        for (size_t c = 0; r->smoothing && c < channels; c++)
+            codes[i + c] /= r->smoothing[c];
+    }
 }
 
 // One site at one call: what every model makes of the values. Models that differ in their weights only have equal
@@ -253,7 +266,7 @@ static void compare_site(struct comparer *c, size_t site, size_t call, float low
         } else {
             interval = r->intervals[call * r->tokens];
         }
-        if (r->tokens > 1) {
+        if (r->tokens > 1 || r->smoothing) {
             simulate_tokens(r, call, c->values, c->codes, s->elements, e->shown->site[site].channels);
             power = sdg_power_of_difference(c->values, c->codes, s->elements);
             last = (struct sdg_interval){0};

@@ -11,8 +11,8 @@
 struct sdg_site_values {                    // a site of the reference's step graph
     char observed[SDG_OBSERVED_NAME_BYTES]; // its output under the observe rewrite
     enum sdg_site_kind kind;
-    size_t elements;      // of the whole batch
-    size_t height, width; // of its tokens
+    size_t elements;                // of the whole batch
+    size_t height, width, channels; // of its tokens
 };
 
 // What a model does to one site, and what came of it.
@@ -20,6 +20,7 @@ struct sdg_site_record {
     bool quantized, dynamic;
     int bits;
     size_t tokens;                  // that have an interval of their own, or 1
+    float *smoothing;               // [channels] of values before they become codes; NULL: 1
     struct sdg_interval *intervals; // [calls][tokens], unless dynamic
     struct sdg_power *powers;       // [calls]
     double *low, *high;             // [calls] sums over `runs` runs (dynamic)

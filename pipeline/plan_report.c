@@ -143,6 +143,9 @@ static void print_quantization(const struct sdg_plan_printer *out, const struct 
     else if (q->site_count)
         line(out, "intervals: %zu sites, %zu depend on the timestep, %zu are constant", q->site_count,
              q->temporal_sites, q->site_count - q->temporal_sites);
+    if (q->token_sites)
+        line(out, "intervals by token: %zu sites%s", q->token_sites,
+             q->resample ? ", interpolated at other sizes than the calibrated one" : "");
 }
 
 // Nothing for a prompt that is the same at all steps.

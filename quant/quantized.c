@@ -327,21 +327,27 @@ static enum sdg_result read_scales(const struct reader *r, struct sdg_quantized_
 }
 
 // The inverse of a smoothing vector is in the weights, so a missing or wrong one is not seen anywhere else.
-static enum sdg_result read_smoothing(const struct reader *r, struct sdg_quantized_site *site, int64_t channels)
+static enum sdg_result read_smoothing(const struct reader *r, struct sdg_quantized_site *site, int64_t channels,
+                                      const char *suffix, bool folded)
 {
     char name[NAME_BYTES];
-    const struct sdg_tensor *smoothing = find(r, site->name, SDG_INPUT_SMOOTHING_SUFFIX, name);
+    const struct sdg_tensor *smoothing = find(r, site->name, suffix, name);
     if (!smoothing)
         return SDG_OK;
     if (smoothing->dtype != SDG_F32 || smoothing->rank != 1 || smoothing->dims[0] != channels)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [%" PRId64 "]",
                         path_of(r), name, sdg_dtype_name(smoothing->dtype), elements(smoothing), channels);
-    if (r->q->scheme.rule == SDG_INTERVAL_DYNAMIC)
-        return sdg_fail(r->log, SDG_ERROR_INPUT,
-                        "%s: %s does not belong here: intervals that are measured at run time are of plain values",
-                        path_of(r), name);
-    site->smoothed = true;
-    return sdg_stored_check_scales(r->log, r->tensors, smoothing);
+    if (r->q->scheme.rule == SDG_INTERVAL_DYNAMIC || site->smoothing)
+        return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s does not belong here: %s", path_of(r), name,
+                        site->smoothing ? "the site is smoothed already"
+                                        : "intervals that are measured at run time are of plain values");
+    SDG_TRY(sdg_stored_check_scales(r->log, r->tensors, smoothing));
+    site->smoothing = sdg_alloc_raw(r->log, 1, smoothing->bytes, "smoothing");
+    if (!site->smoothing)
+        return SDG_ERROR_MEMORY;
+    memcpy(site->smoothing, smoothing->data, smoothing->bytes);
+    site->folded = folded;
+    return SDG_OK;
 }
 
 static enum sdg_result read_timesteps(const struct reader *r)
@@ -393,7 +399,9 @@ static enum sdg_result read_site(const struct reader *r, const struct sdg_site *
     if (!site->name)
         return SDG_ERROR_MEMORY;
     r->q->site_count++;
-    SDG_TRY(read_smoothing(r, site, r->graph->values[found->value].dims[3]));
+    const int64_t channels = r->graph->values[found->value].dims[3];
+    SDG_TRY(read_smoothing(r, site, channels, SDG_INPUT_SMOOTHING_SUFFIX, false));
+    SDG_TRY(read_smoothing(r, site, channels, SDG_FOLDED_SMOOTHING_SUFFIX, true));
     if (r->q->scheme.rule == SDG_INTERVAL_DYNAMIC)
         return SDG_OK;
     SDG_TRY(read_scales(r, site));
@@ -448,6 +456,7 @@ void sdg_quantized_destroy(struct sdg_quantized **quantized)
         sdg_free(q->sites[i].scales);
         sdg_free(q->sites[i].zero_points);
         sdg_free(q->sites[i].factors);
+        sdg_free(q->sites[i].smoothing);
     }
     for (size_t i = 0; i < q->layer_count; i++)
         sdg_free(q->layers[i].name);
@@ -744,7 +753,7 @@ static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *si
         SDG_TRY(make_codes(w, site->name, site->value, sdg_site_first_consumer(graph, site->value), sole, &interval,
                            &codes));
     }
-    if (own->smoothed)
+    if (own->smoothing && !own->folded)
         SDG_TRY(smooth_codes(w, site->name, codes));
     return attach_layers(w, site->value, codes, interval);
 }

@@ -17,7 +17,8 @@ struct sdg_quantized_site {
     float *scales;        // [tokens][times]
     int *zero_points;     // [tokens][times] of codes 0 .. 2^bits - 1; NULL: as the kind says
     float *factors;       // [SDG_TDQ_TIMES] by timestep, which the scales of tokens are multiplied with; NULL: 1
-    bool smoothed;        // the file has factors for its channels
+    float *smoothing;     // [channels] what values are multiplied with before they become codes; NULL: 1
+    bool folded;          // ... by what makes them
 };
 
 struct sdg_quantized { // read-only after creation

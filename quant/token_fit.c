@@ -46,32 +46,60 @@ static double error_of(const struct search *s, size_t row, struct sdg_interval i
     return sdg_cells_error(&s->cells[row], &interval);
 }
 
-// The best interval of rows [first, first + count), in units of their factors. False if all of them are silent.
+// Rows [first, first + count) of a token, and the best interval found of them, in units of their factors.
+struct range {
+    size_t first, count;
+    double min, max, low, high, error;
+};
+
+static void try_range(const struct search *s, struct range *r, double low, double high)
+{
+    const struct sdg_interval interval = sdg_interval_between(s->options->bits, low, high);
+    double sum = 0;
+    for (size_t row = r->first; row < r->first + r->count && sum < r->error; row++)
+        sum += error_of(s, row, interval);
+    if (sum < r->error) {
+        r->error = sum;
+        r->low = low;
+        r->high = high;
+    }
+}
+
+// Ends by themselves, in parts of the whole range.
+static void move_ends(const struct search *s, struct range *r)
+{
+    const double whole = fmax(r->max, 0) - fmin(r->min, 0);
+    for (double step = 0.16 * whole; step > 0.01 * whole; step /= 2)
+        for (double before = INFINITY; r->error < before;) {
+            before = r->error;
+            const double low = r->low, high = r->high;
+            try_range(s, r, fmin(low - step, 0), high);
+            try_range(s, r, fmin(low + step, 0), high);
+            try_range(s, r, low, fmax(high - step, 0));
+            try_range(s, r, low, fmax(high + step, 0));
+        }
+}
+
+// False if all rows are silent.
 static bool search_rows(const struct search *s, const struct sdg_token_histogram *const *tokens, size_t first,
                         size_t count, struct sdg_interval *best, double *error)
 {
-    double min = INFINITY, max = -INFINITY, least = INFINITY;
+    struct range range = {.first = first, .count = count, .min = INFINITY, .max = -INFINITY, .error = INFINITY};
     for (size_t r = first; r < first + count; r++) {
         if (s->silent[r])
             continue;
-        min = fmin(min, (double)tokens[r]->min / s->factors[r]);
-        max = fmax(max, (double)tokens[r]->max / s->factors[r]);
+        range.min = fmin(range.min, (double)tokens[r]->min / s->factors[r]);
+        range.max = fmax(range.max, (double)tokens[r]->max / s->factors[r]);
     }
-    if (!(min <= max))
+    if (!(range.min <= range.max))
         return false;
     for (int i = 0; i < SHRINKS; i++) {
-        const double a = i / 100.0;
-        const struct sdg_interval interval =
-            sdg_interval_between(s->options->bits, min * (1 - a) + max * a, min * a + max * (1 - a));
-        double sum = 0;
-        for (size_t r = first; r < first + count && sum < least; r++)
-            sum += error_of(s, r, interval);
-        if (sum < least) {
-            least = sum;
-            *best = interval;
-        }
+        const double a = i / 100.0, b = 1 - a;
+        try_range(s, &range, fmin(range.min * b + range.max * a, 0), fmax(range.min * a + range.max * b, 0));
     }
-    *error += least;
+    move_ends(s, &range);
+    *best = sdg_interval_between(s->options->bits, range.low, range.high);
+    *error += range.error;
     return true;
 }
 

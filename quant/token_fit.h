@@ -2,10 +2,13 @@
 // 2412.20386), and its products with a function of the timestep.
 //
 // Codes are 0 .. n - 1, n = 2^bits, asymmetric, one scale and zero point for all channels of a token:
-//     low_i = min (1 - a) + max a,   high_i = min a + max (1 - a),   a = i / 100, i = 0 .. 49
-//     low = min(low_i, 0), high = max(high_i, 0), scale = (high - low) / (n - 1), zero point = clip(rint(-low / scale))
-// and of the fifty that with the least sum of |x - Q(x)|^power over what the token was seen to be. Unlike the released
-// code this forces zero inside before the error is measured, not after.
+//     scale = (high - low) / (n - 1),  zero point = clip(rint(-low / scale)),   low <= 0 <= high
+// PTQ4VM takes low and high from a range that shrinks at both ends alike,
+//     low = min(min (1 - a) + max a, 0),  high = max(min a + max (1 - a), 0),   a = i / 100, i = 0 .. 49
+// the one with the least sum of |x - Q(x)|^power over what the token was seen to be. (Unlike the released code this
+// forces zero inside before the error is measured, not after.) At few bits that cuts off values below zero where those
+// above reach far, so both ends are moved on from there, each by itself, in steps that are halved, as long as the error
+// falls.
 //
 // With factors r[row] the interval of a row is r[row] times as wide, the zero point the same: minimum and maximum are
 // those of x / r, the error is summed over all rows. So for a given r(t) the scale of the token is the best one.

@@ -12,26 +12,49 @@ enum { SMALLEST_GROUP = 16, LARGEST_GROUP = 16384, SCHEME_FILE_BYTES = 1 << 20 }
 // ---- expressions ----
 
 // `where` is for messages: the file or the parameter.
-static enum sdg_result add_rule(const struct sdg_log *log, struct sdg_quant_settings *s, const char *where,
-                                const char *expression, int bits, enum sdg_result kind)
+static enum sdg_result compile_rule(const struct sdg_log *log, const char *where, const char *expression, int bits,
+                                    enum sdg_result kind, struct sdg_bits_rule *rule)
 {
     char why[120];
     if (!*expression)
         return sdg_fail(log, kind, "%s: an empty expression matches every module: write '.' if that is meant", where);
-    if (!sdg_grow(log, &s->rules, &s->rule_capacity, s->rule_count + 1, sizeof *s->rules, "expressions"))
-        return SDG_ERROR_MEMORY;
-    struct sdg_bits_rule *rule = &s->rules[s->rule_count];
     *rule = (struct sdg_bits_rule){.weight_bits = bits, .text = sdg_strdup(log, expression)};
     if (!rule->text)
         return SDG_ERROR_MEMORY;
     int failed = regcomp(&rule->match, expression, REG_EXTENDED | REG_NOSUB);
-    if (failed) {
-        regerror(failed, &rule->match, why, sizeof why);
-        sdg_free(rule->text);
-        return sdg_fail(log, kind, "%s: '%s' is no regular expression: %s", where, expression, why);
-    }
+    if (!failed)
+        return SDG_OK;
+    regerror(failed, &rule->match, why, sizeof why);
+    sdg_free(rule->text);
+    return sdg_fail(log, kind, "%s: '%s' is no regular expression: %s", where, expression, why);
+}
+
+static enum sdg_result add_rule(const struct sdg_log *log, struct sdg_quant_settings *s, const char *where,
+                                const char *expression, int bits, enum sdg_result kind)
+{
+    if (!sdg_grow(log, &s->rules, &s->rule_capacity, s->rule_count + 1, sizeof *s->rules, "expressions"))
+        return SDG_ERROR_MEMORY;
+    SDG_TRY(compile_rule(log, where, expression, bits, kind, &s->rules[s->rule_count]));
     s->rule_count++;
     return SDG_OK;
+}
+
+static enum sdg_result add_tokens(const struct sdg_log *log, struct sdg_quant_settings *s, const char *where,
+                                  const char *expression)
+{
+    if (!sdg_grow(log, &s->tokens, &s->token_capacity, s->token_count + 1, sizeof *s->tokens, "expressions"))
+        return SDG_ERROR_MEMORY;
+    SDG_TRY(compile_rule(log, where, expression, 0, SDG_ERROR_INPUT, &s->tokens[s->token_count]));
+    s->token_count++;
+    return SDG_OK;
+}
+
+bool sdg_quant_settings_tokens(const struct sdg_quant_settings *s, const char *site)
+{
+    for (size_t i = 0; i < s->token_count; i++)
+        if (regexec(&s->tokens[i].match, site, 0, NULL, 0) == 0)
+            return true;
+    return s->token_count == 0;
 }
 
 int sdg_quant_settings_bits(struct sdg_quant_settings *s, const char *module)
@@ -45,13 +68,19 @@ int sdg_quant_settings_bits(struct sdg_quant_settings *s, const char *module)
     return bits;
 }
 
+static void free_rules(struct sdg_bits_rule *rules, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        regfree(&rules[i].match);
+        sdg_free(rules[i].text);
+    }
+    sdg_free(rules);
+}
+
 void sdg_quant_settings_clear(struct sdg_quant_settings *s)
 {
-    for (size_t i = 0; i < s->rule_count; i++) {
-        regfree(&s->rules[i].match);
-        sdg_free(s->rules[i].text);
-    }
-    sdg_free(s->rules);
+    free_rules(s->rules, s->rule_count);
+    free_rules(s->tokens, s->token_count);
     *s = (struct sdg_quant_settings){0};
 }
 
@@ -106,9 +135,17 @@ static enum sdg_result read_override(const struct sdg_json *file, const cJSON *i
 
 static enum sdg_result read_file_rules(const struct sdg_json *json, struct sdg_quant_settings *s)
 {
-    const cJSON *overrides, *skip, *item;
+    const cJSON *overrides, *skip, *tokens, *item;
     SDG_TRY(want_array(json, "overrides", &overrides));
     SDG_TRY(want_array(json, "skip", &skip));
+    SDG_TRY(want_array(json, "tokens", &tokens));
+    cJSON_ArrayForEach(item, tokens)
+    {
+        if (!cJSON_IsString(item))
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: tokens should be an array of regular expressions",
+                            json->path);
+        SDG_TRY(add_tokens(json->log, s, json->path, item->valuestring));
+    }
     cJSON_ArrayForEach(item, overrides) SDG_TRY(read_override(json, item, s));
     cJSON_ArrayForEach(item, skip)
     {
@@ -122,8 +159,8 @@ static enum sdg_result read_file_rules(const struct sdg_json *json, struct sdg_q
 
 static enum sdg_result read_scheme_file(struct scheme_file *file, struct sdg_quant_settings *s)
 {
-    static const char *const keys[] = {"scheme", "skip", "group", "overrides", "scan_codes"};
-    SDG_TRY(only_known(&file->json, "a scheme file: scheme, skip, group, overrides, scan_codes are", keys, 5));
+    static const char *const keys[] = {"scheme", "skip", "group", "overrides", "tokens", "scan_codes"};
+    SDG_TRY(only_known(&file->json, "a scheme file: scheme, skip, group, overrides, tokens, scan_codes are", keys, 6));
     SDG_TRY(sdg_json_string(&file->json, "scheme", NULL, &file->scheme));
     SDG_TRY(sdg_json_int(&file->json, "group", 0, LARGEST_GROUP, 0, &file->group));
     SDG_TRY(sdg_json_bool(&file->json, "scan_codes", false, &s->scan_codes));

@@ -21,6 +21,10 @@ struct sdg_quant_settings {
     bool scan_codes; // Mamba's scans read codes
     struct sdg_bits_rule *rules; // the last that matches decides; those that skip come last
     size_t rule_count, rule_capacity;
+    // sites with a match have intervals by token, if the rule has them and the statistics keep tokens; none: all of
+    // these
+    struct sdg_bits_rule *tokens;
+    size_t token_count, token_capacity;
 };
 // Reads scheme, expressions and scheme file. SDG_ERROR_USAGE or SDG_ERROR_INPUT saying what is wrong.
 enum sdg_result sdg_quant_settings_read(const struct sdg_log *log, const struct sdg_quantize_params *params,
@@ -28,5 +32,7 @@ enum sdg_result sdg_quant_settings_read(const struct sdg_log *log, const struct 
 void sdg_quant_settings_clear(struct sdg_quant_settings *settings);
 // Bits of a module's weights; the rules that match are marked.
 int sdg_quant_settings_bits(struct sdg_quant_settings *settings, const char *module);
+// Whether a site is to have intervals by token.
+bool sdg_quant_settings_tokens(const struct sdg_quant_settings *settings, const char *site);
 
 #endif

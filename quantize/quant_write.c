@@ -63,8 +63,8 @@ static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg
     const struct sdg_site_fit *fit = &site->fit;
     const struct sdg_token_intervals *tokens = &fit->tokens;
     const bool shifted = site->kind == SDG_SITE_SILU;
-    if (site->smoothed && !site->folded)
-        SDG_TRY(sdg_quantized_add_smoothing(w, site->name, site->channels, site->statistics->smoothing));
+    if (site->smoothed)
+        SDG_TRY(sdg_quantized_add_smoothing(w, site->name, site->folded, site->channels, site->statistics->smoothing));
     if (tokens->height)
         return sdg_quantized_add_token_intervals(w, site->name, tokens->times, tokens->height, tokens->width,
                                                  tokens->scales, tokens->zero_points, tokens->factors);

@@ -248,8 +248,9 @@ static double module_cost(const struct quantizer *q, size_t item)
 static enum sdg_result fit_site(const struct quantizer *q, const struct sdg_log *log, size_t item)
 {
     struct sdg_quant_site *site = &q->plan.sites[item];
+    const enum sdg_interval_rule rule = q->settings.scheme.rule;
     const struct sdg_fit_options options = {
-        .rule = q->settings.scheme.rule,
+        .rule = sdg_quant_settings_tokens(&q->settings, site->name) ? rule : sdg_interval_rule_over_time(rule),
         .bits = q->settings.scheme.activation_bits,
         .seed = q->params->seed,
         .static_gain = sdg_tdq_default_gain,
@@ -257,6 +258,10 @@ static enum sdg_result fit_site(const struct quantizer *q, const struct sdg_log 
     };
     if (!site->wanted)
         return SDG_OK;
+    if (site->smoothed && !sdg_interval_rule_has_tokens(options.rule))
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: its statistics are smoothed, so it needs an interval by token, which \"tokens\" denies it",
+                        site->name);
     return sdg_site_fit(log, site->statistics, q->statistics->info.timesteps, q->statistics->info.rows, &options,
                         &site->fit);
 }

@@ -372,7 +372,7 @@ static enum sdg_result export(const struct sdg_log *log, const char *root, int g
     if (result == SDG_OK && !group)
         result = sdg_quantized_add_timesteps(w, times, 2);
     if (result == SDG_OK && !group)
-        result = sdg_quantized_add_smoothing(w, "tokens", 5, layer_scales);
+        result = sdg_quantized_add_smoothing(w, "tokens", false, 5, layer_scales);
     if (result == SDG_OK)
         result = sdg_quantized_add_tensor(w, &kept);
     if (result == SDG_OK)

@@ -3,6 +3,7 @@
 // (tests/goldens/gradients/make.py).
 #define _GNU_SOURCE
 #include "backend/backend.h"
+#include "base/memory.h"
 #include "graph/modules.h"
 #include "graph/reverse.h"
 #include "mamba/mamba.h"
@@ -741,6 +742,64 @@ static void refusals(void **state)
     expect_refusal(g, sdg_graph_use_matmul(g, 0, x), "linear: a weight that is computed must be [1,1,3,4]");
 }
 
+// Shapes that builders of operations for training turn down.
+static void mistakes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        struct sdg_graph *g = new_graph();
+        const sdg_value x = sdg_graph_input(g, "x", 2, 3, 2, 5), y = sdg_graph_input(g, "y", 1, 1, 4, 6),
+                        steps = sdg_graph_input(g, "steps", 1, 1, 5, 2), codes = sdg_graph_input(g, "row", 1, 1, 1, 1);
+        static const char *const said[] = {
+            "do not have the same inner length",
+            "cannot be broadcast to",
+            "does not fit into channels",
+            "is not [1, 1, tokens or 1, 2]",
+            "gradient",
+            "no unary function",
+            "is no weight",
+            "neither 0 nor 1",
+        };
+        switch (i) {
+        case 0: sdg_graph_matmul(g, "op", x, y, false, true); break;
+        case 1: sdg_graph_broadcast(g, "op", x, 2, 3, 3, 5); break;
+        case 2: sdg_graph_pad(g, "op", x, 2, 6); break;
+        case 3: sdg_graph_fake_quantize(g, "op", x, steps, -128, 127); break;
+        case 4: sdg_graph_unary_gradient(g, "op", x, y, SDG_UNARY_SILU); break;
+        case 5: sdg_graph_unary_gradient(g, "op", x, x, SDG_UNARY_AFFINE); break;
+        case 6: sdg_graph_constant(g, "op", x); break;
+        default:
+            sdg_graph_fake_quantize_gradient(g, "op", codes, sdg_graph_interval_table(g, "table", 1, 1), 0, 255, codes,
+                                             2);
+        }
+        expect_refusal(g, sdg_graph_check(g), said[i]);
+    }
+}
+
+// Each allocation of the rewrites fails once: a clear result, and nothing is lost or used after.
+static void out_of_memory(void **state)
+{
+    (void)state;
+    for (size_t failing = 1;; failing++) {
+        struct sdg_graph *g = new_graph();
+        const sdg_value x = sdg_graph_input(g, "x", 1, 1, 4, 6), target = sdg_graph_input(g, "target", 1, 1, 4, 6);
+        const struct sdg_mamba_config config = {.d_state = 3, .d_conv = 4, .expand = 2, .bidirectional = true};
+        const sdg_value loss = sdg_graph_cosine_loss(g, "loss", sdg_mamba_block(g, "m", x, 0, &config), target),
+                        weight = sdg_graph_find_weight(g, "m.dt_proj.weight");
+        assert_int_equal(sdg_graph_check(g), SDG_OK);
+        sdg_test_fail_allocation(failing);
+        enum sdg_result result = sdg_graph_free_weight(g, weight);
+        if (result == SDG_OK)
+            result = sdg_graph_reverse(g, loss, (const sdg_value[]){x, weight}, 2, NULL);
+        const bool failed = sdg_test_fail_allocation(0) >= failing;
+        assert_int_equal(result, failed ? SDG_ERROR_MEMORY : SDG_OK);
+        sdg_graph_destroy(&g);
+        if (!failed)
+            break;
+        assert_true(failing < 10000);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -766,6 +825,8 @@ int main(void)
         cmocka_unit_test(quantized_linear),
         cmocka_unit_test(descent),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(mistakes),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "mamba/mamba.h"
+#include "sdgen/quantize.h"
 #include "sdgen/sdgen.h"
 #include "tests/temp.h"
 
@@ -282,6 +283,70 @@ static void test_picture(void **state)
     sdg_tensors_destroy(&file);
 }
 
+// ---- what sdquant makes of it ----
+
+// Of mamba-small, whose UNet and text encoder, autoencoder and tokenizer lie in two folders.
+static double quantized_picture(const char *scheme, bool delta, const char *out)
+{
+    struct temp_log t;
+    struct sdg_tensors *file;
+    struct drawn drawn;
+    size_t noise_count, count;
+    const struct sdg_quantize_params params = {.model = GOLDENS "pipelines/mamba-small",
+                                               .scheme = scheme,
+                                               .output = out,
+                                               .delta = delta,
+                                               .threads = 2,
+                                               .log = *temp_log(&t)};
+    if (sdg_quantize(&params) != SDG_OK)
+        fail_msg("%s", t.last);
+    assert_int_equal(sdg_tensors_open(NULL, GOLDENS "mamba/picture.safetensors", &file), SDG_OK);
+    float *noise = floats(file, "noise", &noise_count), *want = floats(file, "image", &count);
+    draw(out, "cpu", noise, noise_count, &drawn);
+    if (drawn.result != SDG_OK)
+        fail_msg("%s: %s", out, drawn.log.last);
+    assert_int_equal(drawn.log.warnings, 0);
+    const double quality = psnr(drawn.image, want, count);
+    print_message("%s: %.1f dB\n", scheme, quality);
+    sdg_image_destroy(&drawn.image);
+    sdg_free(noise);
+    sdg_free(want);
+    sdg_tensors_destroy(&file);
+    return quality;
+}
+
+static void test_quantized(void **state)
+{
+    (void)state;
+    static const char *const whole[] = {"model_index.json",
+                                        "scheduler/scheduler_config.json",
+                                        "tokenizer/tokenizer.json",
+                                        "text_encoder/config.json",
+                                        "text_encoder/model.safetensors",
+                                        "vae/config.json",
+                                        "vae/diffusion_pytorch_model.safetensors",
+                                        "unet/config.json",
+                                        "unet/diffusion_pytorch_model.safetensors"};
+    char *text;
+    const char *path = temp_path("whole");
+    assert_true(quantized_picture("w8a16", false, path) > 30);
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        char file[800];
+        snprintf(file, sizeof file, "%s/%s", path, whole[i]);
+        if (access(file, R_OK) != 0)
+            fail_msg("%s is missing", file);
+    }
+    assert_int_equal(sdg_file_read_text(NULL, temp_path("whole/unet/config.json"), 1 << 20, &text), SDG_OK);
+    assert_true(strstr(text, "self_mixer") && !strstr(text, "_sdgen") && !strstr(text, "base_path"));
+    sdg_free(text);
+
+    assert_true(quantized_picture("w8a8-dynamic", true, temp_path("delta")) > 25); // its base has a base
+    assert_int_equal(sdg_file_read_text(NULL, temp_path("delta/unet/config.json"), 1 << 20, &text), SDG_OK);
+    assert_true(strstr(text, "mamba-small\"") && !strstr(text, "_sdgen"));
+    sdg_free(text);
+    assert_int_equal(access(temp_path("delta/vae"), F_OK), -1);
+}
+
 // ---- models that are refused ----
 
 // The UNet's folder of a copy: `from` in its configuration becomes `to`, and tensor `name` of its blocks `with`.
@@ -404,10 +469,8 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_operations),
-        cmocka_unit_test(test_picture),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_blocks),    cmocka_unit_test(test_operations), cmocka_unit_test(test_picture),
+        cmocka_unit_test(test_quantized), cmocka_unit_test(test_refused),
     };
     temp_make();
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,11 +51,18 @@ struct job {
 static void check_all_goldens(struct suite *s)
 {
     static const char shared[] = SDG_SHARED_DIR "/goldens/layers";
+    static const char *const blocks[] = {"d16-L7-b1", "d24-L16-b2", "d32-L33-b1", "d48-L64-b1"};
     check_goldens(s, SDG_SOURCE_DIR "/tests/goldens/layers");
+    check_mamba_goldens(s, SDG_SOURCE_DIR "/tests/goldens/layers/mamba.safetensors");
     FILE *file = fopen(SDG_SHARED_DIR "/goldens/layers/conv.safetensors", "rb");
     if (file) {
         fclose(file);
         check_goldens(s, shared);
+        for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+            char path[512];
+            snprintf(path, sizeof path, "%s/goldens/mamba/%s.safetensors", SDG_SHARED_DIR, blocks[i]);
+            check_mamba_goldens(s, path);
+        }
     } else if (s->type == SDG_F32) {
         printf("skipped: the larger set of layers, not found\n");
     }

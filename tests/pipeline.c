@@ -43,13 +43,13 @@ static void collect(void *user, enum sdg_log_level level, const char *message)
     }
 }
 
-static struct sdg_pipeline *open_pipeline(const char *backend, struct messages *messages, int threads,
-                                          const char *tiling)
+static struct sdg_pipeline *open_pipeline_of(const char *model, const char *backend, struct messages *messages,
+                                             int threads, const char *tiling)
 {
     *messages = (struct messages){0};
     struct sdg_pipeline *p = NULL;
     struct sdg_pipeline_params params = {
-        .model = MODEL,
+        .model = model,
         .backend = backend,
         .type = "f32",
         .threads = threads,
@@ -64,6 +64,12 @@ static struct sdg_pipeline *open_pipeline(const char *backend, struct messages *
     if (result != SDG_OK)
         fail_msg("%s", messages->last);
     return p;
+}
+
+static struct sdg_pipeline *open_pipeline(const char *backend, struct messages *messages, int threads,
+                                          const char *tiling)
+{
+    return open_pipeline_of(MODEL, backend, messages, threads, tiling);
 }
 
 static struct sdg_pipeline *open_with(const char *model, const char *vae, enum sdg_keep keep, struct messages *messages)
@@ -163,10 +169,19 @@ static cJSON *read_cases(void)
     return cases;
 }
 
-static int compare_pictures(const char *backend, double bound, const char *only)
+static bool is_case_of(const cJSON *c, const char *model)
+{
+    const cJSON *name = cJSON_GetObjectItem(c, "model");
+    return strcmp(name ? name->valuestring : "emoji-128", model) == 0;
+}
+
+// Of one of the project's models.
+static int compare_pictures(const char *model, const char *backend, double bound, const char *only)
 {
     struct messages messages;
-    struct sdg_pipeline *p = open_pipeline(backend, &messages, 2, NULL);
+    char path[300];
+    snprintf(path, sizeof path, SDG_SOURCE_DIR "/models/%s", model);
+    struct sdg_pipeline *p = open_pipeline_of(path, backend, &messages, 2, NULL);
     if (!p) {
         print_message("skipped: backend %s is not here: %s\n", backend, messages.last);
         return 0;
@@ -175,7 +190,7 @@ static int compare_pictures(const char *backend, double bound, const char *only)
     int compared = 0;
     for (const cJSON *c = cases->child; c; c = c->next) {
         const char *name = cJSON_GetObjectItem(c, "name")->valuestring;
-        if (only && strcmp(only, name))
+        if ((only && strcmp(only, name)) || !is_case_of(c, model))
             continue;
         struct parsed parsed;
         struct sdg_image *got = NULL;
@@ -203,13 +218,24 @@ static int compare_pictures(const char *backend, double bound, const char *only)
 static void pictures_cpu(void **state)
 {
     (void)state;
-    assert_int_equal(compare_pictures("cpu", 60, NULL), 5);
+    assert_int_equal(compare_pictures("emoji-128", "cpu", 60, NULL), 5);
 }
 
 static void pictures_vulkan(void **state)
 {
     (void)state;
-    compare_pictures("vulkan", 55, "cat");
+    compare_pictures("emoji-128", "vulkan", 55, "cat");
+}
+
+static void pictures_mamba(void **state)
+{
+    (void)state;
+    if (access(SDG_SOURCE_DIR "/models/emoji-128-mamba/unet/mamba_blocks.safetensors", R_OK)) {
+        print_message("skipped: models/emoji-128-mamba has no blocks\n");
+        skip();
+    }
+    assert_int_equal(compare_pictures("emoji-128-mamba", "cpu", 60, NULL), 1);
+    compare_pictures("emoji-128-mamba", "vulkan", 55, NULL);
 }
 
 // ---- the API's promises ----
@@ -1057,7 +1083,7 @@ static void names_match(void **state)
 int main(int argc, char **argv)
 {
     if (argc > 1)
-        return compare_pictures(argv[1], 55, NULL) > 0 ? 0 : 1;
+        return compare_pictures("emoji-128", argv[1], 55, NULL) > 0 ? 0 : 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_match),
         cmocka_unit_test(build_info),
@@ -1065,6 +1091,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(tiles_blend_to_one),
         cmocka_unit_test(pictures_cpu),
         cmocka_unit_test(pictures_vulkan),
+        cmocka_unit_test(pictures_mamba),
         cmocka_unit_test(same_bytes),
         cmocka_unit_test(batch_equals_single),
         cmocka_unit_test(keeping),

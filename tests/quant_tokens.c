@@ -88,12 +88,14 @@ static struct sdg_interval interval_of(const struct sdg_token_intervals *t, size
         .scale = t->scales[at], .zero_point = t->zero_points[at], .lo = 0, .hi = (1 << bits) - 1};
 }
 
-// Histograms of two bins an octave choose an interval whose error on the values is that of the best one, nearly.
+// Intervals chosen by histograms of two bins an octave against the best of PTQ4VM's fifty by the values themselves:
+// none is much worse, at few bits they are better, as both ends move.
 static void test_search(void **state)
 {
     (void)state;
     struct sdg_statistics *s = observe();
-    double worst = 0;
+    double worst = 0, mean = 0;
+    int count = 0;
     for (int bits = 4; bits <= 8; bits += 2)
         for (int each = 0; each < 2; each++) {
             const struct sdg_token_fit_options options = {.bits = bits, .power = 2.4, .each_row = each};
@@ -103,19 +105,23 @@ static void test_search(void **state)
             for (size_t token = 0; token < TOKENS; token++)
                 for (size_t row = 0; row < ROWS; row += each ? 1 : ROWS) {
                     const struct sdg_interval i = interval_of(&t, row, token, bits);
-                    const size_t count = each ? 1 : ROWS;
+                    const size_t rows = each ? 1 : ROWS;
                     double error = 0;
                     assert_true(i.scale > 0 && i.zero_point >= 0 && i.zero_point <= i.hi);
                     if (token == 4) // silent: what the other tokens need
                         continue;
-                    for (size_t r = row; r < row + count; r++)
+                    for (size_t r = row; r < row + rows; r++)
                         error += raw_error(data[r][token], &i, 2.4);
-                    worst = fmax(worst, error / best_raw(row, count, token, bits, 2.4));
+                    const double ratio = error / best_raw(row, rows, token, bits, 2.4);
+                    worst = fmax(worst, ratio);
+                    mean += bits == 4 ? log(ratio) : 0;
+                    count += bits == 4;
                 }
             sdg_token_intervals_clear(&t);
         }
-    print_message("error of the interval chosen, worst over that of the best: %.4f\n", worst);
-    assert_true(worst >= 1 - 1e-12 && worst < 1.06);
+    print_message("error of the interval chosen over that of the best of PTQ4VM's: %.4f at 4 bits, %.4f at worst\n",
+                  exp(mean / count), worst);
+    assert_true(worst < 1.05 && mean / count < -0.004);
     sdg_statistics_destroy(&s);
 }
 

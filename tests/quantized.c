@@ -481,11 +481,48 @@ static struct sdg_tensor *first_ending(struct content *c, const char *ending)
 {
     for (size_t i = 0; i < c->count; i++) {
         const size_t length = strlen(c->tensors[i].name), tail = strlen(ending);
-        if (length > tail && strcmp(c->tensors[i].name + length - tail, ending) == 0)
+        if (length >= tail && strcmp(c->tensors[i].name + length - tail, ending) == 0)
             return &c->tensors[i];
     }
     fail_msg("no tensor ends in %s", ending);
     return NULL;
+}
+
+// What both ends of the interval of a pixel are, a fraction `down` and `right` of the way from token (y, x) to the
+// next.
+static void mixed_ends(const struct sdg_quantized *q, size_t site, size_t y, size_t x, double down, double right,
+                       double ends[2])
+{
+    ends[0] = ends[1] = 0;
+    for (size_t i = 0; i < 4; i++) {
+        const size_t token = (y + i / 2) * q->sites[site].width + x + i % 2;
+        const struct sdg_interval interval = sdg_quantized_interval(q, site, token, timestep_of_row(NULL, 1));
+        const double weight = (i / 2 ? down : 1 - down) * (i % 2 ? right : 1 - right);
+        ends[0] -= weight * (double)interval.scale * interval.zero_point;
+        ends[1] += weight * (double)interval.scale * (interval.hi - interval.zero_point);
+    }
+}
+
+// A picture twice as wide and high: pixel (2y+1, 2x+1) lies a quarter of the way from token (y, x) to the next ones,
+// the corners beyond the outermost centres.
+static void check_resampled(const struct sdg_quantized *q, size_t site)
+{
+    const size_t h = q->sites[site].height, w = q->sites[site].width;
+    float *table = sdg_alloc(&test_log, ROWS * 4 * h * w, 2 * sizeof *table, "a table");
+    sdg_quantized_table(q, site, 2 * h, 2 * w, ROWS, timestep_of_row, NULL, table);
+    const float (*row)[2] = (const float (*)[2])table + 4 * h * w; // row 1
+    for (size_t y = 0; y + 1 < h; y++)
+        for (size_t x = 0; x + 1 < w; x++) {
+            double ends[2];
+            mixed_ends(q, site, y, x, 0.25, 0.25, ends);
+            const float *pair = row[(2 * y + 1) * 2 * w + 2 * x + 1];
+            const double scale = (ends[1] - ends[0]) / 255;
+            assert_true(fabs((double)pair[0] / scale - 1) < 1e-5 && fabs((double)pair[1] + ends[0] / scale) <= 0.501);
+        }
+    const struct sdg_interval corner = sdg_quantized_interval(q, site, h * w - 1, timestep_of_row(NULL, 1));
+    const float *last = row[4 * h * w - 1];
+    assert_true(fabsf(last[0] / corner.scale - 1) < 1e-5f && (int)last[1] == corner.zero_point);
+    sdg_free(table);
 }
 
 // Intervals by token are for one size of picture, and not for kernels that mix tokens.
@@ -507,6 +544,22 @@ static void tokens_have_to_fit(void **state)
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, " tokens, but "));
     assert_non_null(strstr(messages.last, "width and height: draw at the size of the calibration, or with"));
+    sdg_graph_destroy(&larger);
+    assert_int_equal(sdg_unet_step_graph(&test_log, &f->model->unet_config, &shape, &larger), SDG_OK);
+    assert_int_equal(sdg_graph_fuse(larger), SDG_OK);
+    q->resample = true;
+    assert_int_equal(sdg_graph_quantize_model(larger, q), SDG_OK);
+    size_t resampled = 0;
+    for (size_t s = 0; s < q->site_count; s++) {
+        size_t height, width;
+        sdg_quantized_grid(q, s, larger, &height, &width);
+        if (!q->sites[s].zero_points)
+            continue;
+        assert_true(height == q->sites[s].height && width == 2 * q->sites[s].width);
+        if (q->sites[s].height > 1 && resampled++ < 8)
+            check_resampled(q, s);
+    }
+    assert_true(resampled > 8);
     sdg_quantized_destroy(&q);
     sdg_tensors_destroy(&file);
     // a 3x3 convolution's site by token, with and without zero points of its shape
@@ -598,30 +651,42 @@ struct damage {
     const char *says;
 };
 
-static void damaged_tensors_are_refused(void **state)
+// Factors over time for a site whose tokens have one interval at all times, and a smoothing vector for another.
+static void add_more(struct content *integers)
 {
-    static const struct damage damages[] = {
-        {".input_scale", LOST, 0, "is missing"},
-        {".input_scale", SHORTER, 0, "should be f32 [1] or [1000]"},
-        {".input_scale", RETYPED, 0, "should be f32 [1] or [1000]"},
-        {".input_scale", NUMBER, NAN, "scale 0 is nan"},
-        {".input_scale", NUMBER, 0, "scale 0 is 0"},
-        {".input_scale", NUMBER, -1, "scale 0 is -1"},
-        {".input_scale", NUMBER, INFINITY, "scale 0 is inf"},
-        {".input_zero_point", LOST, 0, "is missing"},
-        {".input_zero_point", SHORTER, 0, "s32 in the shape of the scales"},
-        {".input_zero_point", NUMBER, 7, "zero point 0 is"},
-        {".weight_scale", LOST, 0, "has no scales"},
-        {".weight_scale", SHORTER, 0, "should be f32 ["},
-        {".weight_scale", NUMBER, NAN, "scale 0 is nan"},
-        {".weight_scale", NUMBER, 0, "scale 0 is 0"},
-        {".conv1.weight", SHORTER, 0, "are not ["},
-    };
-    const struct fixture *f = *state;
+    const char *found = NULL;
+    for (size_t i = 0; i < integers->count && !found; i++)
+        if (integers->tensors[i].rank == 3 && integers->tensors[i].dims[0] == 1 &&
+            integers->tensors[i].dtype == SDG_F32)
+            found = integers->tensors[i].name;
+    assert_non_null(found);
+    char site[200];
+    snprintf(site, sizeof site, "%.*s", (int)(strlen(found) - strlen(".input_scale")), found);
+    const int64_t times = SDG_TDQ_TIMES;
+    float *factors = own(integers, SDG_TDQ_TIMES, sizeof *factors);
+    for (int t = 0; t < SDG_TDQ_TIMES; t++)
+        factors[t] = 1;
+    // of the largest scales, so that a large factor leaves the range
+    float *scales = (float *)(uintptr_t)first_ending(integers, found)->data;
+    scales[0] = 100;
+    add(integers, SDG_F32, 1, &times, factors, site, ".input_scale_time");
+    const struct sdg_tensor *weight = first_ending(integers, ".attn1.to_q.weight");
+    const int64_t channels = weight->dims[1];
+    float *smoothing = own(integers, (size_t)channels, sizeof *smoothing);
+    for (int64_t c = 0; c < channels; c++)
+        smoothing[c] = 1 + (float)c;
+    snprintf(site, sizeof site, "%.*s", (int)(strlen(weight->name) - strlen(".weight")), weight->name);
+    add(integers, SDG_F32, 1, &channels, smoothing, site, ".input_smoothing");
+}
+
+static void refuse_damages(const struct fixture *f, const struct damage *damages, size_t count, bool tokens)
+{
     struct content *integers, *floats;
-    make_contents(f, 8, 8, NULL, false, &integers, &floats);
+    make_contents(f, 8, 8, NULL, tokens, &integers, &floats);
     struct sdg_graph *graph = step_graph(f);
-    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+    if (tokens)
+        add_more(integers);
+    for (size_t i = 0; i < count; i++) {
         const struct damage *d = &damages[i];
         struct sdg_tensor *t = first_ending(integers, d->ending);
         const struct sdg_tensor whole = *t;
@@ -659,6 +724,52 @@ static void damaged_tensors_are_refused(void **state)
     sdg_graph_destroy(&graph);
     free_content(integers);
     free_content(floats);
+}
+
+static void damaged_tensors_are_refused(void **state)
+{
+    static const struct damage plain[] = {
+        {".input_scale", LOST, 0, "is missing"},
+        {".input_scale", SHORTER, 0, "should be f32 [1] or [1000]"},
+        {".input_scale", RETYPED, 0, "should be f32 [1] or [1000]"},
+        {".input_scale", NUMBER, NAN, "scale 0 is nan"},
+        {".input_scale", NUMBER, 0, "scale 0 is 0"},
+        {".input_scale", NUMBER, -1, "scale 0 is -1"},
+        {".input_scale", NUMBER, INFINITY, "scale 0 is inf"},
+        {".input_zero_point", LOST, 0, "is missing"},
+        {".input_zero_point", SHORTER, 0, "s32 in the shape of the scales"},
+        {".input_zero_point", NUMBER, 7, "zero point 0 is"},
+        {".weight_scale", LOST, 0, "has no scales"},
+        {".weight_scale", SHORTER, 0, "should be f32 ["},
+        {".weight_scale", NUMBER, NAN, "scale 0 is nan"},
+        {".weight_scale", NUMBER, 0, "scale 0 is 0"},
+        {".conv1.weight", SHORTER, 0, "are not ["},
+    };
+    static const struct damage by_token[] = {
+        {".attn1.to_q.input_scale", LOST, 0, "is missing"},
+        {".attn1.to_q.input_scale", SHORTER, 0, "or of tokens [1, height, width] or [timesteps, height, width]"},
+        {".attn1.to_q.input_scale", RETYPED, 0, "should be f32 [1] or [1000]"},
+        {".attn1.to_q.input_scale", NUMBER, NAN, "scale 0 is nan"},
+        {".attn1.to_q.input_scale", NUMBER, 0, "scale 0 is 0"},
+        {".attn1.to_q.input_scale", NUMBER, -1, "scale 0 is -1"},
+        {".attn1.to_q.input_zero_point", LOST, 0, "is missing"},
+        {".attn1.to_q.input_zero_point", SHORTER, 0, "s32 in the shape of the scales"},
+        {".attn1.to_q.input_zero_point", NUMBER, -1, "should be 0 to 255"}, // the bits of -1.0f are negative
+        {".attn1.to_q.input_zero_point", NUMBER, 1, "should be 0 to 255"},  // and those of 1.0f are large
+        {"interval_timesteps", RETYPED, 0, "should be f32 [2 or more]"},
+        {"interval_timesteps", NUMBER, 1, "should be ascending"},
+        {"interval_timesteps", NUMBER, NAN, "should be ascending"},
+        {".input_smoothing", SHORTER, 0, "should be f32 ["},
+        {".input_smoothing", RETYPED, 0, "should be f32 ["},
+        {".input_smoothing", NUMBER, 0, "scale 0 is 0"},
+        {".input_smoothing", NUMBER, NAN, "scale 0 is nan"},
+        {".input_scale_time", SHORTER, 0, "should be f32 [1000]"},
+        {".input_scale_time", RETYPED, 0, "should be f32 [1000]"},
+        {".input_scale_time", NUMBER, -2, "scale 0 is -2"},
+        {".input_scale_time", NUMBER, 1e38f, "leaves the range of f32"},
+    };
+    refuse_damages(*state, plain, sizeof plain / sizeof *plain, false);
+    refuse_damages(*state, by_token, sizeof by_token / sizeof *by_token, true);
 }
 
 // ---- Mamba blocks ----

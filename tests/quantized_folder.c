@@ -344,6 +344,22 @@ static void test_intervals_of_tokens(void **state)
     if (!strstr(t.last, plain_site) || !strstr(t.last, "are for 2x2 tokens, but 4x2 come with this width and height"))
         fail_msg("%s", t.last);
     sdg_pipeline_destroy(&p);
+    const struct sdg_pipeline_params resampling = {.model = broken,
+                                                   .backend = "cpu",
+                                                   .type = "f32",
+                                                   .threads = 2,
+                                                   .intervals = "resample",
+                                                   .log = {.fn = temp_log_say, .user = temp_log(&t)->user},
+                                                   .cache_dir = ""};
+    assert_int_equal(sdg_pipeline_create(&resampling, &p), SDG_OK);
+    assert_int_equal(sdg_generate(p, &large, &image, NULL), SDG_OK);
+    assert_true(image && image->width == 128 && image->height == 64);
+    sdg_image_destroy(&image);
+    sdg_pipeline_destroy(&p);
+    struct sdg_pipeline_params wrong = resampling;
+    wrong.intervals = "stretch";
+    assert_int_equal(sdg_pipeline_create(&wrong, &p), SDG_ERROR_USAGE);
+    assert_non_null(strstr(t.last, "should be calibrated or resample"));
     sdg_tensors_destroy(&c->file);
     for (int i = 0; i < 2; i++) {
         sdg_free(scales[i]);

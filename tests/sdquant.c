@@ -240,6 +240,31 @@ static void rules_by_token(void **state)
         sdg_model_close(&model);
         free(out);
     }
+    // only of the sites that a scheme file names
+    struct outcome o;
+    char *out = output_path("some-tokens");
+    struct sdg_quantize_params params = params_for(out, NULL, &o);
+    params.statistics = path;
+    params.scheme_file = temp_text("tokens.json", "{\"scheme\": \"w8a8-token\", \"tokens\": [\"attn1.to_q$\"]}");
+    quantize(&params, &o);
+    struct sdg_tensors *file = open_unet(out);
+    size_t by_token = 0, others = 0;
+    for (size_t s = 0; s < network.sites.count; s++) {
+        const char *name = network.sites.sites[s].name;
+        const bool named = strlen(name) > 10 && !strcmp(name + strlen(name) - 10, "attn1.to_q");
+        assert_int_equal(get(file, name, ".input_scale")->rank, named ? 3 : 1);
+        by_token += named;
+        others += !named;
+    }
+    assert_true(by_token > 1 && others > 1);
+    sdg_tensors_destroy(&file);
+    params = params_for(out, NULL, &o);
+    params.statistics = path;
+    params.scheme_file = temp_text("tokens.json", "{\"scheme\": \"w8a8-token\", \"tokens\": [3]}");
+    params.force = true;
+    assert_int_equal(sdg_quantize(&params), SDG_ERROR_INPUT);
+    assert_non_null(strstr(o.log.last, "tokens should be an array of regular expressions"));
+    free(out);
     free(path);
 }
 

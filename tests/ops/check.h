@@ -140,6 +140,7 @@ void check_codes(struct suite *suite);
 void check_compositions(struct suite *suite);
 // Layers computed in float64 elsewhere: `folder` holds conv, norm, activation, attention.safetensors.
 void check_goldens(struct suite *suite, const char *folder);
+void check_mamba_goldens(struct suite *suite, const char *path);
 // Rules that hold for every program: errors, memory estimate, failing allocations.
 void check_programs(struct suite *suite);
 

@@ -205,6 +205,76 @@ static void activation_layers(const struct golden *g, const char *key)
                   "geglu");
 }
 
+// ---- files of mamba: the first operations of a block, weights under Mamba's names; channels before tokens ----
+
+// [N,C,L] becomes [N,L,C].
+static float *copy_tokens(const struct sdg_tensor *t)
+{
+    float *to = content_of(t), *from = content_of(t);
+    const int64_t c = t->dims[1], tokens = t->dims[2], count = (int64_t)(t->bytes / sizeof *to);
+    for (int64_t i = 0; i < count; i++)
+        to[(i / (c * tokens) * tokens + i % tokens) * c + i / tokens % c] = from[i];
+    free(from);
+    return to;
+}
+
+static sdg_value mamba_weight(const struct golden *g, struct fixture *f, const char *key, const char *name)
+{
+    const struct sdg_tensor *t = find(g, key, name);
+    const bool kernel = strncmp(name, "conv1d.w", 8) == 0, plain = strcmp(name, "A_log") == 0;
+    if (!kernel && !plain)
+        return golden_weight(f, t);
+    const sdg_value v = kernel ? conv1d_weight(f, t->dims[0], (int)t->dims[2])
+                               : matrix_weight(f, t->dims[0], t->dims[1], (struct data){FLAT, 0, 0});
+    float *values = content_of(t);
+    set_weight(f, values);
+    free(values);
+    return v;
+}
+
+static void finish_tokens(const struct golden *g, struct fixture *f, sdg_value y, const char *key, const char *name)
+{
+    float *expected = copy_tokens(find(g, key, name));
+    finish_expected(f, y, 0, expected, bound(g->suite));
+    free(expected);
+}
+
+static void mamba_layers(const struct golden *g, const char *key)
+{
+    struct fixture f;
+    if (begin_golden(g, &f, key, "conv1d_causal")) {
+        const sdg_value input = golden_input(&f, "input", find(g, key, "input")),
+                        xz = sdg_graph_linear(f.graph, "in_proj", input, mamba_weight(g, &f, key, "in_proj.weight"),
+                                              (struct sdg_epilogue){0}),
+                        weight = mamba_weight(g, &f, key, "conv1d.weight"),
+                        bias = mamba_weight(g, &f, key, "conv1d.bias"),
+                        y = sdg_graph_conv1d_causal(f.graph, "conv1d", xz, 0, weight, bias, SDG_UNARY_SILU, false);
+        finish_tokens(g, &f, y, key, "forward.x");
+    }
+    if (!begin_golden(g, &f, key, "selective_scan"))
+        return;
+    const struct sdg_tensor *t = find(g, key, "forward.x");
+    const int64_t states = find(g, key, "A_log")->dims[1], rank = find(g, key, "dt_proj.weight")->dims[1];
+    const sdg_value x = input(&f, "x", t->dims[0], 1, t->dims[2], t->dims[1], NORMAL_DATA);
+    float *values = copy_tokens(t);
+    set_input(&f, values);
+    free(values);
+    const sdg_value all = sdg_graph_linear(f.graph, "x_proj", x, mamba_weight(g, &f, key, "x_proj.weight"),
+                                           (struct sdg_epilogue){0}),
+                    dt = sdg_graph_slice(f.graph, "dt", all, 0, rank);
+    const struct sdg_scan_operands in = {
+        .x = x,
+        .delta = sdg_graph_linear(f.graph, "dt_proj", dt, mamba_weight(g, &f, key, "dt_proj.weight"),
+                                  (struct sdg_epilogue){0}),
+        .bc = all,
+        .a_log = mamba_weight(g, &f, key, "A_log"),
+        .d = mamba_weight(g, &f, key, "D"),
+        .delta_bias = mamba_weight(g, &f, key, "dt_proj.bias"),
+    };
+    const struct sdg_scan_params params = {.b_start = rank, .c_start = rank + states, .scale = 1};
+    finish_tokens(g, &f, sdg_graph_selective_scan(f.graph, "scan", in, params), key, "forward.y");
+}
+
 // Calls `layers` for every group of tensors of a file: what stands before the last but one point of KEY.PART.output.
 static void for_each_key(const struct golden *g, const char *mark,
                          void (*layers)(const struct golden *g, const char *key))
@@ -231,6 +301,16 @@ static void no_key(const struct golden *g, const char *mark, void (*layers)(cons
     layers(g, "");
 }
 
+static bool open_golden(struct golden *g, struct suite *s, const char *name, const char *path)
+{
+    *g = (struct golden){.suite = s, .file = name};
+    if (s->bench)
+        return false;
+    const bool good = sdg_tensors_open(s->log, path, &g->tensors) == SDG_OK;
+    s->failures += !good;
+    return good;
+}
+
 void check_goldens(struct suite *s, const char *folder)
 {
     static const struct {
@@ -243,15 +323,22 @@ void check_goldens(struct suite *s, const char *folder)
         {"attention", ".attention.output", for_each_key, attention_layers},
         {"activation", "", no_key, activation_layers},
     };
-    for (size_t i = 0; i < sizeof files / sizeof *files && !s->bench; i++) {
-        struct golden g = {.suite = s, .file = files[i].file};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[512];
-        snprintf(path, sizeof path, "%s/%s.safetensors", folder, g.file);
-        if (sdg_tensors_open(s->log, path, &g.tensors) != SDG_OK) {
-            s->failures++;
-            continue;
+        struct golden g;
+        snprintf(path, sizeof path, "%s/%s.safetensors", folder, files[i].file);
+        if (open_golden(&g, s, files[i].file, path)) {
+            files[i].each(&g, files[i].mark, files[i].layers);
+            sdg_tensors_destroy(&g.tensors);
         }
-        files[i].each(&g, files[i].mark, files[i].layers);
+    }
+}
+
+void check_mamba_goldens(struct suite *s, const char *path)
+{
+    struct golden g;
+    if (open_golden(&g, s, strrchr(path, '/') + 1, path)) {
+        mamba_layers(&g, "");
         sdg_tensors_destroy(&g.tensors);
     }
 }

@@ -89,7 +89,8 @@ void check_selective_scan(struct suite *s)
         {1, 1, 700, 3, 1, 0, false, true, true, true, false},
     };
     static const struct shape large[] = {{1, 64, 64, 640, 16, 20, false, false, true, false, false},
-                                         {1, 64, 64, 640, 16, 20, false, true, true, true, true}};
+                                         {1, 64, 64, 640, 16, 20, false, true, true, true, true},
+                                         {1, 64, 64, 32, 16, 2, false, false, true, true, false}};
     for (size_t i = 0; i < sizeof small / sizeof *small && !s->bench; i++)
         check(s, &small[i]);
     for (int i = 0; i < 8 && !s->bench; i++) {

@@ -21,6 +21,14 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     case SDG_OP_SLICE: sdg_fast_select_copy(step, taken); break;
     case SDG_OP_CONV1D_CAUSAL: sdg_fast_select_conv1d_causal(step, taken); break;
     case SDG_OP_SELECTIVE_SCAN: sdg_fast_select_selective_scan(step, taken); break;
+    case SDG_OP_MATMUL: sdg_fast_select_matmul(step, taken); break;
+    case SDG_OP_FAKE_QUANTIZE:
+    case SDG_OP_UNARY_GRADIENT:
+    case SDG_OP_FAKE_QUANTIZE_GRADIENT:
+    case SDG_OP_SELECTIVE_SCAN_GRADIENT:
+    case SDG_OP_SUM:
+    case SDG_OP_PAD:
+    case SDG_OP_BROADCAST: sdg_fast_select_gradient(step, taken); break;
     default: break;
     }
     return SDG_OK;

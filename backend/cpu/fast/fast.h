@@ -17,5 +17,8 @@ void sdg_fast_select_conv1d_causal(struct sdg_cpu_step *step, bool *taken);
 void sdg_fast_select_selective_scan(struct sdg_cpu_step *step, bool *taken);
 void sdg_fast_select_copy(struct sdg_cpu_step *step, bool *taken);               // upsample_nearest, concat, slice
 enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken); // conv2d, linear
+void sdg_fast_select_matmul(struct sdg_cpu_step *step, bool *taken);
+// fake_quantize and, for training, its gradients, those of functions and of the scan, sum, pad, broadcast
+void sdg_fast_select_gradient(struct sdg_cpu_step *step, bool *taken);
 
 #endif

@@ -95,6 +95,24 @@ struct sdg_fast_epilogue {
     int64_t token; // that the result belongs to
 };
 
+// fake_quantize of rows of channels, and its gradients; f32.
+struct sdg_fast_fake_quantize {
+    const float *x, *grad;
+    float *out;
+    struct sdg_fast_intervals intervals;
+    float lowest, highest;
+    int64_t channels;
+};
+
+// The gradient of a scan with respect to all operands that have tokens, as sdg_graph_selective_scan_gradient lays them
+// out; f32. delta_bias, gate and add may be NULL.
+struct sdg_fast_scan_gradient {
+    const float *x, *delta, *bc, *a_log, *d, *delta_bias, *gate, *add, *grad;
+    float *out;
+    int64_t tokens, channels, states, bc_channels, gate_channels, out_channels;
+    struct sdg_scan_params params;
+};
+
 enum { SDG_FAST_NIBBLES = 128 }; // codes that are packed together
 
 struct sdg_fast_kernels {
@@ -138,6 +156,18 @@ struct sdg_fast_kernels {
     void (*scan)(const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes, int64_t sample, int64_t begin,
                  int64_t end, float *work);
 
+    // out[i] = grad[i] * function'(x[i]) for i in [begin, end)
+    void (*unary_gradient)(enum sdg_unary function, const float *x, const float *grad, float *out, int64_t begin,
+                           int64_t end);
+    // Rows [begin, end): the values of the codes; grad where x is inside, else 0.
+    void (*fake_quantize)(const struct sdg_fast_fake_quantize *op, int64_t begin, int64_t end);
+    void (*fake_quantize_gradient)(const struct sdg_fast_fake_quantize *op, int64_t begin, int64_t end);
+    // A row's part in the gradient of its scale.
+    double (*fake_quantize_scale)(const struct sdg_fast_fake_quantize *op, int64_t row);
+    // One sample. work: scan_gradient_work floats.
+    void (*scan_gradient)(const struct sdg_fast_scan_gradient *op, int64_t sample, float *work);
+    size_t (*scan_gradient_work)(int64_t tokens, int64_t states);
+
     // Of each SDG_FAST_NIBBLES codes -8..7 the first half are in the low halves of the bytes, the second half in the
     // high halves. codes is 64-byte aligned; they go past the caches where that is possible and `far` is set.
     void (*unpack4)(const uint8_t *packed, int8_t *codes, int64_t count, bool far);
@@ -150,6 +180,9 @@ struct sdg_fast_kernels {
     // f32 or s32.
     void (*weighted_sums)(const void *x, int64_t stride, int64_t rows, const void *weights, int64_t depth,
                           enum sdg_fast_numbers numbers, void *sums);
+    // The same of floats x[r * stride + k * step].
+    void (*strided_sums)(const float *x, int64_t stride, int64_t step, int64_t rows, const float *weights,
+                         int64_t depth, float *sums);
     // Elements [0, count); sums are readable in whole vectors.
     void (*epilogue)(const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count);
 
@@ -174,9 +207,16 @@ struct sdg_fast_kernels {
     F(group_norm_apply)         \
     F(conv1d)                   \
     F(scan)                     \
+    F(unary_gradient)           \
+    F(fake_quantize)            \
+    F(fake_quantize_gradient)   \
+    F(fake_quantize_scale)      \
+    F(scan_gradient)            \
+    F(scan_gradient_work)       \
     F(unpack4)                  \
     F(widen)                    \
     F(weighted_sums)            \
+    F(strided_sums)             \
     F(epilogue)                 \
     F(attention_sizes)          \
     F(attention_pack)           \

@@ -61,6 +61,12 @@ static void weighted_sums(const void *x, int64_t stride, int64_t rows, const voi
         product(false, rows, x, stride, 1, weights, depth, sums, true);
 }
 
+static void strided_sums(const float *x, int64_t stride, int64_t step, int64_t rows, const float *weights,
+                         int64_t depth, float *sums)
+{
+    product(false, rows, x, stride, step, weights, depth, sums, true);
+}
+
 INLINE vf load_vector(const float *from, int64_t c, int64_t some)
 {
     return some == LANES ? v_load(from + c) : load_some(from, c, false, some);

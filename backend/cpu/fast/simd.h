@@ -243,9 +243,9 @@ INLINE vf v_sigmoid(vf x)
 {
     return 1 / (1 + v_exp(-x));
 }
-// x * (1 + erf(x / sqrt 2)) / 2, by erfc(a) = exp(-a^2) * polynomial in 1 / (1 + 0.4 a): relative error 1e-7 before
-// rounding, also far below zero, where 1 + erf would cancel.
-INLINE vf v_gelu_erf(vf x)
+// erfc(|x| / sqrt 2) / 2, by erfc(a) = exp(-a^2) * polynomial in 1 / (1 + 0.4 a): relative error 1e-7 before
+// rounding.
+INLINE vf v_half_erfc(vf x)
 {
     vf a = v_min(v_abs(x) * 0.7071067812f, v_set(9.3f)); // erfc is below f32's range from there on
     vf t = 1 / v_fma(v_set(0.4f), a, v_set(1));
@@ -257,7 +257,12 @@ INLINE vf v_gelu_erf(vf x)
     p = v_fma(p, t, v_set(2.418165298e-01f));
     p = v_fma(p, t, v_set(2.239056157e-01f));
     p = v_fma(p, t, v_set(8.311843823e-05f));
-    vf tail = x * 0.5f * p * v_exp(-a * a);
+    return 0.5f * p * v_exp(-a * a);
+}
+// x * (1 + erf(x / sqrt 2)) / 2, also far below zero, where 1 + erf would cancel.
+INLINE vf v_gelu_erf(vf x)
+{
+    vf tail = x * v_half_erfc(x);
     return v_select(x > 0, x - tail, tail);
 }
 INLINE vf v_tanh(vf x)

@@ -27,12 +27,17 @@ bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16)
 
 struct sdg_fast_intervals sdg_fast_intervals(const struct sdg_cpu_program *program, sdg_value interval, int64_t row)
 {
-    if (sdg_cpu_value(program, interval)->kind != SDG_VALUE_TABLE)
-        return (struct sdg_fast_intervals){.pairs = sdg_cpu_data(program, interval)};
+    const struct sdg_value_info *info = sdg_cpu_value(program, interval);
+    if (info->kind != SDG_VALUE_TABLE)
+        return (struct sdg_fast_intervals){
+            .pairs = sdg_cpu_data(program, interval),
+            .stride = info->dims[2] == 1 ? 0 : 2,
+            .tokens = info->dims[2],
+        };
     return (struct sdg_fast_intervals){
         .pairs = sdg_cpu_table(program, interval, row),
         .stride = sdg_cpu_table_stride(program, interval),
-        .tokens = sdg_cpu_value(program, interval)->dims[1],
+        .tokens = info->dims[1],
     };
 }
 
