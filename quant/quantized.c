@@ -735,7 +735,7 @@ static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *si
     int64_t tokens;
     if (!layers || !own)
         return SDG_OK;
-    w->smoothed = own->smoothed;
+    w->smoothed = own->smoothing != NULL;
     const bool sole = layers + count_scans(w, site->value) == count_reads(graph, site->value);
     SDG_TRY(count_tokens(w, site, own, &tokens));
     if (w->q->scheme.rule != SDG_INTERVAL_DYNAMIC)
