@@ -6,19 +6,28 @@
 #include "common/frame.h"
 #include "common/prompts.h"
 #include "common/ui.h"
+#include "base/file.h"
 #include "sdgen/correct.h"
+#include "sdgen/learn.h"
 #include "sdgen/quantize.h"
 
 struct values {
-    const char *model, *statistics, *scheme, *intervals, *skip, *hessians, *output, *correct;
-    int64_t group, seed, threads, correct_prompts, correct_steps;
-    struct sdg_number cfg_scale;
-    bool gptq, hadamard, delta, force, verbose, quiet;
+    const char *model, *statistics, *scheme, *intervals, *skip, *hessians, *output, *correct, *learn, *learn_prompts,
+        *learn_module;
+    int64_t group, seed, threads, correct_prompts, correct_steps, learn_limit, learn_steps, learn_updates;
+    struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing;
+    bool gptq, hadamard, delta, force, resume, verbose, quiet;
 };
 
 static const char *const *rule_names(void)
 {
     static const char *const names[] = {"static", "table", "tdq", "dynamic", "token", "table-token", "tdq-token", NULL};
+    return names;
+}
+
+static const char *const *learn_names(void)
+{
+    static const char *const names[] = {"jlss", NULL};
     return names;
 }
 
@@ -52,10 +61,36 @@ static const struct app_option table[] = {
              "convolutions; layers of which the file has nothing get the nearest codes"},
     {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
      .help = "second moments of the layers' inputs (sdcalib collect --hessians)"},
-    {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "of the interval generators' fits"},
+    {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0",
+     .help =
+         "of the interval generators' fits, and of what is drawn for learning and correction and in which order it is "
+         "learned"},
     {'t', "threads", INTEGER(threads, -1, 1024), GROUP, .initial = "-1",
      .help = "-1 or 0 = one a core, of those that affinity and a container's quota leave; the result does not "
              "depend on it"},
+#undef GROUP
+#define GROUP .group = "Learning"
+    {0, "learn", NAME(learn, learn_names), GROUP, .otherwise = "none",
+     .help = "after rounding and fitting make the model's blocks answer like full precision's, one after the other, by "
+             "gradients. jlss: weight steps, activation scales and smoothing vectors of all linear layers of Mamba "
+             "blocks together (PTQ4VM)"},
+    {0, "learn-prompts", FILE_NAME(learn_prompts, "FILE"), GROUP, .otherwise = "needed by --learn",
+     .help = "a prompt per line: blocks learn from the latents of their pictures"},
+    {0, "learn-limit", INTEGER(learn_limit, 1, 100000), GROUP, .initial = "16",
+     .help = "so many of the file, the first ones; on the last eighth of them blocks are judged, not learned"},
+    {0, "learn-steps", INTEGER(learn_steps, 1, 1000), GROUP, .initial = "20",
+     .help = "denoising steps (ddim) of these"},
+    {0, "learn-updates", INTEGER(learn_updates, 1, 100000), GROUP, .initial = "100", .help = "of each block"},
+    {0, "learn-rate-weights", NUMBER(learn_rate_weights, 0, 1), GROUP, .otherwise = "0.04",
+     .help = "how far an update moves the outermost code of a weight, in codes"},
+    {0, "learn-rate-activations", NUMBER(learn_rate_activations, 0, 1), GROUP, .otherwise = "0.04",
+     .help = "the same of an activation"},
+    {0, "learn-rate-smoothing", NUMBER(learn_rate_smoothing, 0, 1), GROUP, .otherwise = "0.01",
+     .help = "by which share an update changes a channel's smoothing"},
+    {0, "learn-module", TEXT(learn_module, "NAME"), GROUP, .otherwise = "mamba",
+     .help = "what a block is: all operations in a module of this name (attn1, for one)"},
+    {0, "resume", FLAG(resume), GROUP,
+     .help = "go on learning where an interrupted run of the same command ended (DIR.learning)"},
 #undef GROUP
 #define GROUP .group = "Correction"
     {0, "correct", FILE_NAME(correct, "FILE"), GROUP, .otherwise = "none",
@@ -66,7 +101,7 @@ static const struct app_option table[] = {
     {0, "correct-steps", INTEGER(correct_steps, 1, 1000), GROUP, .initial = "20",
      .help = "denoising steps (ddim) to measure at; in between the correction is interpolated"},
     {0, "cfg-scale", NUMBER(cfg_scale, -1000, 1000), GROUP, .otherwise = "the model's, else 7, of an LCM 8.5",
-     .help = "guidance of the pictures measured"},
+     .help = "guidance of the pictures measured or learned from"},
 #undef GROUP
 #define GROUP .group = "Rotation"
     {0, "hadamard", FLAG(hadamard), GROUP,
@@ -218,16 +253,93 @@ static enum sdg_result rotate(struct app_ui *ui, const struct values *values)
         .output = values->output,
         .log = {app_log, ui, ui->level},
     };
-    if (values->statistics || values->scheme || values->intervals || values->hessians || values->correct)
+    if (values->statistics || values->scheme || values->intervals || values->hessians || values->correct ||
+        values->learn)
         return app_fail(ui, SDG_ERROR_USAGE, "--hadamard quantizes nothing: it goes with -m and -o alone");
     return params.model ? sdg_rotate(&params)
                         : app_fail(ui, SDG_ERROR_INPUT, "-m: no model is given and there is no default model");
+}
+
+static void print_block(void *user, const struct sdg_learned_block *b)
+{
+    const struct app_ui *ui = user;
+    if (ui->level < SDG_LOG_INFO)
+        return;
+    app_progress_end(user);
+    printf("%s: loss %.3e -> %.3e", b->name, b->loss_before, b->loss_after);
+    if (b->resumed)
+        printf(", learned before\n");
+    else
+        printf(" (%.2f), %zu layers in %.1f s%s\n", b->loss_after / b->loss_before, b->layers, b->seconds,
+               b->kept ? "" : ": left as it was");
+    fflush(stdout);
+}
+
+static void print_learned(void *user, const struct sdg_learn_report *r)
+{
+    const struct app_ui *ui = user;
+    if (ui->level < SDG_LOG_INFO)
+        return;
+    app_progress_end(user);
+    printf("learned %zu blocks from %zu samples each in %.1f s", r->blocks, r->samples, r->seconds);
+    if (r->peak_bytes > 0)
+        printf(", %.0f MB at most", r->peak_bytes / MEGABYTE);
+    printf("\n");
+}
+
+static enum sdg_result learn(struct app_ui *ui, const struct values *values, const char *model,
+                             const struct app_prompts *prompts)
+{
+    const struct sdg_learn_params params = {
+        .quantized = values->output,
+        .model = model,
+        .module = values->learn_module,
+        .prompts = prompts->lines,
+        .prompt_count = prompts->count,
+        .updates = (int)values->learn_updates,
+        .weight_rate = values->learn_rate_weights,
+        .activation_rate = values->learn_rate_activations,
+        .smoothing_rate = values->learn_rate_smoothing,
+        .order_seed = (uint64_t)values->seed,
+        .resume = values->resume,
+        .generate = {.steps = (int)values->learn_steps,
+                     .cfg_scale = values->cfg_scale,
+                     .seed = (uint64_t)values->seed,
+                     .progress = on_progress,
+                     .progress_user = ui},
+        .pipeline = {.threads = values->threads > 0 ? (int)values->threads : 0, .log = {app_log, ui, ui->level}},
+        .block = print_block,
+        .report = print_learned,
+        .user = ui,
+    };
+    enum sdg_result result = sdg_learn(&params);
+    app_progress_end(ui);
+    if (result == SDG_ERROR_CANCELLED)
+        app_say(ui, SDG_LOG_INFO, "interrupted; %s is as before learning, --resume goes on", values->output);
+    return result;
 }
 
 static bool is_json(const char *name)
 {
     size_t length = strlen(name);
     return length > 5 && !strcmp(name + length - 5, ".json");
+}
+
+// The steps of which a model is made. A folder whose learning was interrupted is not quantized again.
+static enum sdg_result make(struct app_ui *ui, const struct values *values, const struct sdg_quantize_params *params,
+                            const struct app_prompts *learning, const struct app_prompts *correction)
+{
+    const bool goes_on = values->resume && sdg_path_kind(values->output) == SDG_PATH_FOLDER;
+    app_signals_cancellable(true);
+    enum sdg_result result = goes_on ? SDG_OK : sdg_quantize(params);
+    app_progress_end(ui);
+    if (result == SDG_ERROR_CANCELLED)
+        app_say(ui, SDG_LOG_INFO, "interrupted; nothing was written");
+    if (result == SDG_OK && values->learn)
+        result = learn(ui, values, params->model, learning);
+    if (result == SDG_OK && values->correct)
+        result = correct(ui, values, params->model, correction);
+    return result;
 }
 
 static enum sdg_result run(struct app_ui *ui, const void *given, const struct app_arguments *arguments)
@@ -241,6 +353,10 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
         return rotate(ui, values);
     if (values->gptq != (values->hessians != NULL))
         return app_fail(ui, SDG_ERROR_USAGE, "--gptq and --hessians FILE belong together");
+    if ((values->learn != NULL) != (values->learn_prompts != NULL))
+        return app_fail(ui, SDG_ERROR_USAGE, "--learn and --learn-prompts FILE belong together");
+    if (values->resume && !values->learn)
+        return app_fail(ui, SDG_ERROR_USAGE, "--resume goes on learning: --learn is missing");
     struct sdg_quantize_params params = {
         .model = values->model ? values->model : sdg_default_model(),
         .statistics = values->statistics,
@@ -253,6 +369,7 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
         .hessians = values->hessians,
         .group = (int)values->group,
         .seed = (uint64_t)values->seed,
+        .keep_smoothing = values->learn != NULL,
         .delta = values->delta,
         .force = values->force,
         .threads = values->threads > 0 ? (int)values->threads : 0,
@@ -264,19 +381,15 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     };
     if (!params.model)
         return app_fail(ui, SDG_ERROR_INPUT, "-m: no model is given and there is no default model");
-    struct app_prompts prompts = {0};
+    struct app_prompts correction = {0}, learning = {0};
     enum sdg_result result =
-        values->correct ? app_prompts_read(ui, values->correct, (size_t)values->correct_prompts, &prompts) : SDG_OK;
-    if (result != SDG_OK)
-        return result;
-    app_signals_cancellable(true);
-    result = sdg_quantize(&params);
-    app_progress_end(ui);
-    if (result == SDG_ERROR_CANCELLED)
-        app_say(ui, SDG_LOG_INFO, "interrupted; nothing was written");
-    if (result == SDG_OK && values->correct)
-        result = correct(ui, values, params.model, &prompts);
-    app_prompts_free(&prompts);
+        values->correct ? app_prompts_read(ui, values->correct, (size_t)values->correct_prompts, &correction) : SDG_OK;
+    if (result == SDG_OK && values->learn)
+        result = app_prompts_read(ui, values->learn_prompts, (size_t)values->learn_limit, &learning);
+    if (result == SDG_OK)
+        result = make(ui, values, &params, &learning, &correction);
+    app_prompts_free(&correction);
+    app_prompts_free(&learning);
     return result;
 }
 

@@ -35,6 +35,7 @@ struct sdg_quantization_config {
     char base_path[SDG_BASE_PATH_BYTES]; // the base's folder, from this one; "" when everything is here
     int static_sites;                    // sites whose interval is a constant
     char scan_order[8];                  // of intervals by token, and of the scans: "rows"; "" where there are none
+    bool learned;                        // steps, scales and smoothing of some layers were learned by gradients
     bool corrected;                      // the file has tables for the sampler's correction
     bool scan_codes;                     // Mamba's scans read x as the codes that x_proj reads
 };

@@ -98,9 +98,10 @@ enum sdg_result sdg_quantized_write(const struct sdg_quantized_writer *writer, c
 
 // ---- amending ----
 
-// Puts a correction into a folder: `tensors` in place of those for which is_old() holds; the configuration then says
-// "corrected" and has the new fingerprint. It is written last: until then the folder is refused.
-enum sdg_result sdg_quantized_correct(const struct sdg_log *log, const char *folder, bool (*is_old)(const char *name),
-                                      const struct sdg_tensor *tensors, size_t count);
+// Puts what was measured or learned into a folder: `tensors` in place of those of the same names and of those for which
+// is_old() holds (NULL: for none). The configuration then has the new fingerprint, and `how` in it is true: "corrected"
+// or "learned". It is written last: until then the folder is refused.
+enum sdg_result sdg_quantized_amend(const struct sdg_log *log, const char *folder, const char *how,
+                                    bool (*is_old)(const char *name), const struct sdg_tensor *tensors, size_t count);
 
 #endif

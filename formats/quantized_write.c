@@ -262,55 +262,70 @@ enum sdg_result sdg_quantized_write(const struct sdg_quantized_writer *w, const 
 
 // ---- amending ----
 
-static enum sdg_result replace_tensors(const struct sdg_log *log, const char *path, const struct sdg_tensors *old,
-                                       bool (*is_old)(const char *name), const struct sdg_tensor *tensors, size_t count)
+struct amendment {
+    const struct sdg_log *log;
+    const char *how;
+    bool (*is_old)(const char *name); // may be NULL
+    const struct sdg_tensor *tensors;
+    size_t count;
+};
+
+static bool is_replaced(const struct amendment *a, const char *name)
 {
-    struct sdg_tensor *all = sdg_alloc(log, sdg_tensors_count(old) + count, sizeof *all, "a table of tensors");
+    bool replaced = a->is_old && a->is_old(name);
+    for (size_t i = 0; i < a->count && !replaced; i++)
+        replaced = strcmp(a->tensors[i].name, name) == 0;
+    return replaced;
+}
+
+static enum sdg_result replace_tensors(const struct amendment *a, const char *path, const struct sdg_tensors *old)
+{
+    struct sdg_tensor *all = sdg_alloc(a->log, sdg_tensors_count(old) + a->count, sizeof *all, "a table of tensors");
     if (!all)
         return SDG_ERROR_MEMORY;
     size_t total = 0, metadata_count;
     for (size_t i = 0; i < sdg_tensors_count(old); i++)
-        if (!is_old(sdg_tensors_at(old, i)->name))
+        if (!is_replaced(a, sdg_tensors_at(old, i)->name))
             all[total++] = *sdg_tensors_at(old, i);
-    for (size_t i = 0; i < count; i++)
-        all[total++] = tensors[i];
+    for (size_t i = 0; i < a->count; i++)
+        all[total++] = a->tensors[i];
     const struct sdg_metadata *metadata = sdg_tensors_all_metadata(old, &metadata_count);
-    enum sdg_result result = sdg_tensors_write(log, path, all, total, metadata, metadata_count);
+    enum sdg_result result = sdg_tensors_write(a->log, path, all, total, metadata, metadata_count);
     sdg_free(all);
     return result;
 }
 
-static enum sdg_result correct_config(const struct sdg_log *log, const char *path, const char *fingerprint)
+static enum sdg_result amend_config(const struct amendment *a, const char *path, const char *fingerprint)
 {
     struct sdg_json json;
-    SDG_TRY(read_json(log, path, &json));
+    SDG_TRY(read_json(a->log, path, &json));
     cJSON *config = cJSON_GetObjectItemCaseSensitive(json.object, SDG_QUANTIZATION_KEY);
-    char *text = sdg_quantization_config_correct(config, fingerprint) ? cJSON_Print(json.object) : NULL;
+    char *text = sdg_quantization_config_amend(config, fingerprint, a->how) ? cJSON_Print(json.object) : NULL;
     sdg_json_free(&json);
-    return write_text(log, path, text);
+    return write_text(a->log, path, text);
 }
 
-static enum sdg_result correct_tensors(const struct sdg_log *log, const char *path, bool (*is_old)(const char *name),
-                                       const struct sdg_tensor *tensors, size_t count, char fingerprint[17])
+static enum sdg_result amend_tensors(const struct amendment *a, const char *path, char fingerprint[17])
 {
     struct sdg_tensors *old;
-    SDG_TRY(sdg_tensors_open(log, path, &old));
-    enum sdg_result result = replace_tensors(log, path, old, is_old, tensors, count);
+    SDG_TRY(sdg_tensors_open(a->log, path, &old));
+    enum sdg_result result = replace_tensors(a, path, old);
     sdg_tensors_destroy(&old);
-    return result == SDG_OK ? fingerprint_of(log, path, fingerprint) : result;
+    return result == SDG_OK ? fingerprint_of(a->log, path, fingerprint) : result;
 }
 
-enum sdg_result sdg_quantized_correct(const struct sdg_log *log, const char *folder, bool (*is_old)(const char *name),
-                                      const struct sdg_tensor *tensors, size_t count)
+enum sdg_result sdg_quantized_amend(const struct sdg_log *log, const char *folder, const char *how,
+                                    bool (*is_old)(const char *name), const struct sdg_tensor *tensors, size_t count)
 {
     char fingerprint[17];
+    const struct amendment a = {log, how, is_old, tensors, count};
     char *weights = sdg_path_join(log, folder, SDG_QUANTIZED_WEIGHTS_FILE),
          *config = sdg_path_join(log, folder, SDG_QUANTIZED_CONFIG_FILE);
     enum sdg_result result = weights && config ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
-        result = correct_tensors(log, weights, is_old, tensors, count, fingerprint);
+        result = amend_tensors(&a, weights, fingerprint);
     if (result == SDG_OK)
-        result = correct_config(log, config, fingerprint);
+        result = amend_config(&a, config, fingerprint);
     sdg_free(config);
     sdg_free(weights);
     return result;

@@ -7,8 +7,8 @@
 //     low = min(min (1 - a) + max a, 0),  high = max(min a + max (1 - a), 0),   a = i / 100, i = 0 .. 49
 // the one with the least sum of |x - Q(x)|^power over what the token was seen to be. (Unlike the released code this
 // forces zero inside before the error is measured, not after.) At few bits that cuts off values below zero where those
-// above reach far, so both ends are moved on from there, each by itself, in steps that are halved, as long as the error
-// falls.
+// above reach far (of a SiLU's, all of them). So parts of both ends by themselves are tried too, and from the best of
+// all these each end is moved on, in steps that are halved, as long as the error falls.
 //
 // With factors r[row] the interval of a row is r[row] times as wide, the zero point the same: minimum and maximum are
 // those of x / r, the error is summed over all rows. So for a given r(t) the scale of the token is the best one.

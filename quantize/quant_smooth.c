@@ -136,7 +136,7 @@ static enum sdg_result fold(const struct folding *f, struct sdg_quant_site *site
 }
 
 enum sdg_result sdg_quant_smooth(const struct sdg_log *log, struct sdg_quant_plan *plan, const struct sdg_model *model,
-                                 enum sdg_interval_rule rule)
+                                 enum sdg_interval_rule rule, bool folds)
 {
     const struct folding f = {log, plan, model};
     for (size_t i = 0; i < plan->site_count; i++) {
@@ -152,7 +152,8 @@ enum sdg_result sdg_quant_smooth(const struct sdg_log *log, struct sdg_quant_pla
                 "smoothed statistics go with intervals of tokens (token, table-token, tdq-token), not with %s",
                 sdg_interval_rule_name(rule));
         site->smoothed = true;
-        SDG_TRY(fold(&f, site));
+        if (folds)
+            SDG_TRY(fold(&f, site));
     }
     return SDG_OK;
 }

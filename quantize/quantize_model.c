@@ -393,7 +393,7 @@ static enum sdg_result open_statistics(struct quantizer *q)
     SDG_TRY(sdg_statistics_read(&q->log, q->params->statistics, &q->statistics));
     SDG_TRY(sdg_quant_plan_use(&q->log, &q->plan, q->model, q->statistics, q->params->statistics));
     if (needed)
-        SDG_TRY(sdg_quant_smooth(&q->log, &q->plan, q->model, rule));
+        SDG_TRY(sdg_quant_smooth(&q->log, &q->plan, q->model, rule, !q->params->keep_smoothing));
     return sdg_interval_rule_over_time(rule) == SDG_INTERVAL_TDQ
         ? sdg_tdq_times_create(&q->log, q->model->unet_config.channels[0], &q->times)
         : SDG_OK;

@@ -2,9 +2,11 @@
 // not belong together is refused.
 #include "sdgen/calibrate.h"
 
+#include "formats/stored.h"
 #include "quant/layer_hessians.h"
 #include "tests/temp.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,6 +32,8 @@ static void collect_message(void *user, enum sdg_log_level level, const char *me
     }
 }
 
+static const char *smooth; // statistics to smooth by; NULL: none
+
 static enum sdg_result run_both(const char *output, const char *hessians, int shard, int shards, bool resume, int steps,
                                 sdg_progress_fn progress, void *user, struct messages *messages)
 {
@@ -49,6 +53,8 @@ static enum sdg_result run_both(const char *output, const char *hessians, int sh
         .shards = shards,
         .output = output,
         .hessians = hessians,
+        .tokens = "attn1\\.to_q$",
+        .smooth = smooth,
         .resume = resume,
         .generate = {.steps = steps, .width = 64, .height = 64, .seed = 5, .progress = progress, .progress_user = user},
     };
@@ -127,6 +133,75 @@ static void empty_shard_merges(void **state)
     assert_int_equal(sdg_collect_merge(&(struct sdg_log){.fn = collect_message, .user = &m}, parts, 2, sum), SDG_OK);
     assert_same_file(all, sum);
     free(all), free(none), free(sum);
+}
+
+// The largest magnitude of each column over the matrices that read the site.
+static void add_columns(const struct sdg_tensors *unet, const char *name, size_t channels, float *wmax)
+{
+    const struct sdg_tensor *t = sdg_tensors_find(unet, name);
+    assert_non_null(t);
+    const struct sdg_stored stored = sdg_stored_numbers(t);
+    float *row = malloc(channels * sizeof *row);
+    assert_int_equal(stored.inputs, channels);
+    for (size_t o = 0; o < stored.outputs; o++) {
+        sdg_stored_expand(&stored, o * channels, channels, SDG_F32, row);
+        for (size_t k = 0; k < channels; k++)
+            wmax[k] = fmaxf(wmax[k], fabsf(row[k]));
+    }
+    free(row);
+}
+
+// Sites that keep tokens are smoothed by the formula, and what is recorded is of the products: the largest magnitude of
+// a channel is that without smoothing times the factor, to the bit.
+static void smoothing(void **state)
+{
+    (void)state;
+    struct messages m;
+    struct sdg_statistics *plain, *smoothed;
+    struct sdg_tensors *unet;
+    char *all = path_of("all.safetensors"), *out = path_of("smooth.safetensors");
+    smooth = all;
+    assert_int_equal(run(out, 0, 0, false, 3, NULL, NULL, &m), SDG_OK);
+    smooth = out; // smoothed already
+    char *again = path_of("again.safetensors");
+    assert_int_equal(run(again, 0, 0, false, 3, NULL, NULL, &m), SDG_ERROR_INPUT);
+    assert_non_null(strstr(m.last, "not smoothed"));
+    smooth = NULL;
+    assert_int_equal(sdg_statistics_read(NULL, all, &plain), SDG_OK);
+    assert_int_equal(sdg_statistics_read(NULL, out, &smoothed), SDG_OK);
+    assert_int_equal(
+        sdg_tensors_open(NULL, SDG_SOURCE_DIR "/models/emoji-128/unet/diffusion_pytorch_model.safetensors", &unet),
+        SDG_OK);
+    size_t sites = 0;
+    for (size_t i = 0; i < plain->site_count; i++) {
+        const struct sdg_site_statistics *a = &plain->sites[i], *b = &smoothed->sites[i];
+        assert_string_equal(a->name, b->name);
+        assert_true(!b->smoothing == !a->tokens && a->height == b->height && !a->smoothing);
+        if (!b->smoothing)
+            continue;
+        float *amax = calloc(2 * a->channels, sizeof *amax), *wmax = amax + a->channels;
+        for (size_t r = 0; r < plain->info.rows; r++)
+            for (size_t k = 0; k < a->channels; k++) {
+                amax[k] = fmaxf(amax[k], a->largest[r * a->channels + k]);
+                assert_true(b->largest[r * a->channels + k] == a->largest[r * a->channels + k] * b->smoothing[k]);
+            }
+        for (int which = 0; which < 3; which++) { // to_q, to_k, to_v read it
+            char name[300];
+            snprintf(name, sizeof name, "%.*s%c.weight", (int)strlen(a->name) - 1, a->name, "qkv"[which]);
+            add_columns(unet, name, a->channels, wmax);
+        }
+        for (size_t k = 0; k < a->channels; k++) {
+            const double sigma = sqrt(fmax((double)amax[k], 1e-3)) / sqrt(fmax((double)wmax[k], 1e-5));
+            assert_true(fabs((double)b->smoothing[k] * fmax(sigma, 1e-5) - 1) < 1e-6);
+        }
+        free(amax);
+        sites++;
+    }
+    assert_true(sites > 3);
+    sdg_tensors_destroy(&unet);
+    sdg_statistics_destroy(&plain);
+    sdg_statistics_destroy(&smoothed);
+    free(all), free(out), free(again);
 }
 
 static void different_runs_do_not_merge(void **state)
@@ -302,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_and_resume),
         cmocka_unit_test(empty_shard_merges),
+        cmocka_unit_test(smoothing),
         cmocka_unit_test(different_runs_do_not_merge),
         cmocka_unit_test(wrong_shards_are_refused),
         cmocka_unit_test(single_pictures_are_refused),

@@ -220,7 +220,8 @@ static void test_broken_configurations(void **state)
         {"rule", "\"magic\"", UN, "rule is \"magic\""},
         {"rule", "[]", IN, "rule is an array"},
         {"scheme", "\"w8a8-static\"", IN, "scheme is \"w8a8-static\""},
-        {"scan_order", "\"columns\"", UN, "scan_order is \"columns\", but the tokens of this model are scanned by rows"},
+        {"scan_order", "\"columns\"", UN,
+         "scan_order is \"columns\", but the tokens of this model are scanned by rows"},
         {"scheme", "\"\"", IN, "scheme is \"\""},
         {"group", "64", IN, "group is 64"},
         {"group", "-1", IN, "group is -1"},
@@ -247,6 +248,7 @@ static void test_broken_configurations(void **state)
         {"base_path", "\"../base\\u0000\"", IN, NULL}, // ends there; may open
         {"static_sites", "-1", IN, "static_sites is -1"},
         {"corrected", "1", IN, "corrected is 1"},
+        {"learned", "\"jlss\"", IN, "learned is"},
     };
     size_t count = sizeof cases / sizeof *cases;
     make_quantized();
@@ -491,7 +493,8 @@ static void test_correcting(void **state)
     assert_int_equal(export(NULL, "e", 0, false), SDG_OK);
     for (int turn = 1; turn < 3; turn++) { // the second time in place of the first
         const struct sdg_tensor fix[] = {tensor("fix.a", 1, turn, 0, 0, 0), tensor("fix.b", 1, 2, 0, 0, 0)};
-        assert_int_equal(sdg_quantized_correct(NULL, temp_path("e"), is_offset, fix, turn == 1 ? 2 : 1), SDG_OK);
+        assert_int_equal(sdg_quantized_amend(NULL, temp_path("e"), "corrected", is_offset, fix, turn == 1 ? 2 : 1),
+                         SDG_OK);
         struct sdg_model *model = open_model(temp_path("e"));
         assert_true(model->unet_config.quantization.corrected);
         assert_int_equal(model->unet_config.quantization.seed, 9007199254740992);
@@ -504,7 +507,8 @@ static void test_correcting(void **state)
     put("e", "unet/config.json", unet_json); // nothing to amend
     struct temp_log t;
     const struct sdg_tensor fix = tensor("fix.a", 1, 1, 0, 0, 0);
-    assert_true(sdg_quantized_correct(temp_log(&t), temp_path("e"), is_offset, &fix, 1) != SDG_OK && t.errors == 1);
+    assert_true(sdg_quantized_amend(temp_log(&t), temp_path("e"), "corrected", is_offset, &fix, 1) != SDG_OK &&
+                t.errors == 1);
 }
 
 static void test_failing_export(void **state)

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "mamba/mamba.h"
+#include "sdgen/picture.h"
 #include "sdgen/quantize.h"
 #include "sdgen/sdgen.h"
 #include "tests/temp.h"
@@ -283,6 +284,57 @@ static void test_picture(void **state)
     sdg_tensors_destroy(&file);
 }
 
+// A trained model: the blocks of the shared goldens on the base that they were trained for, as the folder stands there
+// but for the name of its base. The picture was drawn by diffusers with torch's blocks (tools/make-model-goldens.py).
+static void test_trained(void **state)
+{
+    (void)state;
+    static const char base[] = SDG_SHARED_DIR "/models/emoji-128", folder[] = SDG_SHARED_DIR "/models/emoji-128-mamba";
+    static const char blocks[] = SDG_SHARED_DIR "/models/emoji-128-mamba/unet/mamba_blocks.safetensors";
+    char config[600], *text;
+    if (access(blocks, R_OK)) {
+        print_message("skipped: the trained blocks are only in the shared models, which are not here\n");
+        skip();
+    }
+    snprintf(config, sizeof config, "%s/unet/config.json", folder);
+    assert_int_equal(sdg_file_read_text(NULL, config, 1 << 20, &text), SDG_OK);
+    temp_text("trained/unet/config.json", "");
+    FILE *file = fopen(temp_path("trained/unet/config.json"), "w");
+    assert_non_null(file);
+    fprintf(file, "%.*s, \"_sdgen\": {\"base_path\": \"%s\", \"base\": \"1ff36913b3e2fce3\"}}",
+            (int)(strrchr(text, '}') - text), text, base);
+    fclose(file);
+    sdg_free(text);
+    assert_int_equal(symlink(blocks, temp_path("trained/unet/mamba_blocks.safetensors")), 0);
+
+    struct temp_log t;
+    struct sdg_pipeline *p = NULL;
+    struct sdg_image *got = NULL, *want = NULL;
+    const struct sdg_pipeline_params params = {
+        .model = temp_path("trained"), .backend = "cpu", .type = "f32", .cache_dir = "", .log = *temp_log(&t)};
+    const struct sdg_generate_params g = {.prompt = "a red apple, 3d",
+                                          .steps = 8,
+                                          .seed = 42,
+                                          .cfg_scale = sdg_number(2.5),
+                                          .sampler = "ddim",
+                                          .schedule = "model",
+                                          .rng = "cpu"};
+    if (sdg_pipeline_create(&params, &p) != SDG_OK || sdg_generate(p, &g, &got, NULL) != SDG_OK)
+        fail_msg("%s", t.last);
+    assert_int_equal(t.warnings, 0);
+    assert_int_equal(sdg_picture_read(&t.log, GOLDENS "mamba/shared-apple.png", &want), SDG_OK);
+    double error = 0;
+    const size_t count = (size_t)want->width * (size_t)want->height * 3;
+    assert_true(got->width == want->width && got->height == want->height);
+    for (size_t i = 0; i < count; i++)
+        error += ((double)got->pixels[i] - want->pixels[i]) * ((double)got->pixels[i] - want->pixels[i]);
+    print_message("trained: mean squared error of 8 bits %.5f\n", error / (double)count);
+    assert_true(error / (double)count <= 255.0 * 255.0 * 1e-6); // 60 dB
+    sdg_image_destroy(&got);
+    sdg_image_destroy(&want);
+    sdg_pipeline_destroy(&p);
+}
+
 // ---- what sdquant makes of it ----
 
 // Of mamba-small, whose UNet and text encoder, autoencoder and tokenizer lie in two folders.
@@ -469,8 +521,8 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),    cmocka_unit_test(test_operations), cmocka_unit_test(test_picture),
-        cmocka_unit_test(test_quantized), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_blocks),  cmocka_unit_test(test_operations), cmocka_unit_test(test_picture),
+        cmocka_unit_test(test_trained), cmocka_unit_test(test_quantized),  cmocka_unit_test(test_refused),
     };
     temp_make();
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,6 +125,49 @@ static void test_search(void **state)
     sdg_statistics_destroy(&s);
 }
 
+// The least value of a SiLU is a fraction of its largest: what a token's interval loses on the values themselves is
+// what the interval of such sites loses at best (quant/search.h), which knows where they begin.
+static void test_silu(void **state)
+{
+    (void)state;
+    enum { N = 20000 };
+    static float x[N];
+    struct sdg_token_histogram token;
+    struct sdg_histogram fine;
+    sdg_token_histogram_clear(&token);
+    sdg_histogram_clear(&fine);
+    random_state = 1;
+    for (int j = 0; j < N; j++) {
+        const double v = gauss() * exp(0.6 * gauss()) - 0.3;
+        x[j] = (float)(v / (1 + exp(-v)));
+    }
+    assert_true(sdg_token_histogram_add(&token, x, N));
+    sdg_histogram_add(&fine, x, N);
+    const struct sdg_site_statistics site = {
+        .name = "silu", .channels = N, .rows = &fine, .height = 1, .width = 1, .tokens = &token};
+    for (int bits = 3; bits <= 8; bits++) {
+        struct sdg_curves *curves;
+        struct sdg_token_intervals t;
+        assert_int_equal(sdg_curves_create(NULL, "silu", SDG_SITE_SILU, bits, 2, &fine, 1, &curves), SDG_OK);
+        const struct sdg_interval known = sdg_interval_make(SDG_SITE_SILU, bits, sdg_search_static(curves, NULL));
+        const struct sdg_token_fit_options options = {.bits = bits, .power = 2};
+        assert_int_equal(sdg_token_fit(NULL, &site, 1, &options, &t), SDG_OK);
+        const struct sdg_interval found = {
+            .scale = t.scales[0], .zero_point = t.zero_points[0], .lo = 0, .hi = (1 << bits) - 1};
+        double errors[2] = {0, 0};
+        for (int j = 0; j < N; j++) {
+            float values[2];
+            sdg_interval_simulate(&known, &x[j], &values[0], 1);
+            sdg_interval_simulate(&found, &x[j], &values[1], 1);
+            for (int k = 0; k < 2; k++)
+                errors[k] += pow((double)x[j] - (double)values[k], 2);
+        }
+        assert_true(errors[1] < 1.05 * errors[0]);
+        sdg_token_intervals_clear(&t);
+        sdg_curves_destroy(&curves);
+    }
+}
+
 // With the right factors a rank-one table is nearly as good as a free one, and better than one for all steps.
 static void test_factors(void **state)
 {
@@ -263,8 +306,9 @@ static void test_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_between), cmocka_unit_test(test_search),    cmocka_unit_test(test_factors),
-        cmocka_unit_test(test_rules),   cmocka_unit_test(test_smoothing), cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_between),     cmocka_unit_test(test_search), cmocka_unit_test(test_silu),
+        cmocka_unit_test(test_factors),     cmocka_unit_test(test_rules),  cmocka_unit_test(test_smoothing),
+        cmocka_unit_test(test_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,6 +82,7 @@ void check_selective_scan(struct suite *s)
         {1, 1, 130, 9, 24, 3, false, false, true, true, true},
         {1, 1, 67, 3, 256, 0, false, true, true, false, false},
         {1, 1, 1025, 2, 5, 0, false, false, true, true, false},
+        {1, 1, 3, 8192, 2, 0, false, true, true, true, true},
         // long enough for chunks, of which the last is whole, short, or a single token
         {2, 1, 145, 35, 16, 4, true, true, true, true, true},
         {1, 16, 16, 11, 7, 0, false, false, false, true, true},

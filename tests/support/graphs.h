@@ -362,7 +362,7 @@ static sdg_value transformer(struct sdg_graph *g, const char *name, sdg_value x)
 }
 
 // A small UNet: `levels` levels with `layers` blocks each, skips into the way up.
-static struct sdg_graph *unet(int64_t n, int64_t size, int64_t width, int levels, int layers, int groups)
+static inline struct sdg_graph *unet(int64_t n, int64_t size, int64_t width, int levels, int layers, int groups)
 {
     struct sdg_graph *g = new_graph();
     sdg_value skips[64], h = conv(g, "conv_in", sdg_graph_input(g, "latent", n, size, size + 1, 4), width, 3, 1, 0);

@@ -32,27 +32,49 @@ INLINE vf load_codes(const uint8_t *codes, bool is_signed, const float *pair, in
 
 // ---- convolution ----
 
+enum { CONV1D_WIDE = 4 }; // vectors at once: one waits too long for its own results
+
+// `wide` vectors of a position's channels from c on, the last one of `some` lanes. Tap k is at `from + k step`.
+INLINE void conv1d_channels(const bool bf16, const int wide, const struct sdg_fast_conv1d *op,
+                            const struct coder *coder, int64_t position, int64_t c, int64_t some, int64_t first,
+                            int64_t from, int64_t step)
+{
+    vf sum[CONV1D_WIDE];
+#pragma GCC unroll 4
+    for (int w = 0; w < wide; w++)
+        sum[w] = op->bias ? load_lanes(op->bias, c + w * LANES, false, some) : v_set(0);
+    for (int64_t k = first; k < op->kernel; k++)
+#pragma GCC unroll 4
+        for (int w = 0; w < wide; w++)
+            sum[w] = v_fma(load_lanes(op->weight, k * op->channels + c + w * LANES, false, some),
+                           load_lanes(op->x, from + k * step + c + w * LANES, bf16, some), sum[w]);
+    if (op->silu)
+#pragma GCC unroll 4
+        for (int w = 0; w < wide; w++)
+            sum[w] *= v_sigmoid(sum[w]);
+#pragma GCC unroll 4
+    for (int w = 0; w < wide; w++)
+        put_lanes(op->out, position * op->channels + c + w * LANES, bf16, coder, some,
+                  smoothed(coder, c + w * LANES, some, sum[w]));
+}
+
 INLINE void conv1d_as(const bool bf16, const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes,
                       int64_t begin, int64_t end)
 {
     struct coder coder = codes ? coder_of(codes, begin) : (struct coder){0};
     const struct coder *own = codes ? &coder : NULL;
+    const int64_t channels = op->channels, step = op->backward ? -op->x_channels : op->x_channels;
     for (int64_t p = begin; p < end; p++) {
         // The last tap is the token itself, those before it are one token further away each.
         const int64_t token = p % op->tokens, away = op->backward ? op->tokens - 1 - token : token,
                       first = away < op->kernel - 1 ? op->kernel - 1 - away : 0,
-                      step = op->backward ? -op->x_channels : op->x_channels,
                       from = p * op->x_channels + op->start - (op->kernel - 1) * step;
+        int64_t c = 0;
         coder_step(&coder, codes, p);
-        for (int64_t c = 0; c < op->channels; c += LANES) {
-            const int64_t some = op->channels - c < LANES ? op->channels - c : LANES;
-            vf sum = op->bias ? load_lanes(op->bias, c, false, some) : v_set(0);
-            for (int64_t k = first; k < op->kernel; k++)
-                sum = v_fma(load_lanes(op->weight, k * op->channels + c, false, some),
-                            load_lanes(op->x, from + k * step + c, bf16, some), sum);
-            put_lanes(op->out, p * op->channels + c, bf16, own, some,
-                      smoothed(own, c, some, op->silu ? sum * v_sigmoid(sum) : sum));
-        }
+        for (; c + CONV1D_WIDE * LANES <= channels; c += CONV1D_WIDE * LANES)
+            conv1d_channels(bf16, CONV1D_WIDE, op, own, p, c, LANES, first, from, step);
+        for (; c < channels; c += LANES)
+            conv1d_channels(bf16, 1, op, own, p, c, channels - c < LANES ? channels - c : LANES, first, from, step);
     }
 }
 

@@ -1,0 +1,287 @@
+// sdg_learn on a small model with Mamba blocks: what it gains on samples that it has not learned from, the same bytes
+// from the same seed and after an interruption, and what it refuses.
+#include "base/file.h"
+#include "formats/model.h"
+#include "sdgen/calibrate.h"
+#include "sdgen/learn.h"
+#include "sdgen/quantize.h"
+#include "tests/temp.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MODEL SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/mamba-small"
+#define WEIGHTS "unet/diffusion_pytorch_model.safetensors"
+
+static const char *const prompts[] = {"a red apple, 3d", "a cat face, flat", "blue heart", "rocket, noto style",
+                                      "a green tree",    "two dogs",         "the moon",   "a house"};
+enum { PROMPTS = 8, STEPS = 4, BLOCKS = 10, UPDATES = 15, FEW = 3 };
+
+// ---- preparation: statistics, and folders quantized with them ----
+
+static void collect(const char *output, const char *smooth)
+{
+    struct sdg_pipeline *p;
+    struct temp_log t;
+    temp_log(&t);
+    const struct sdg_pipeline_params params = {
+        .model = MODEL, .backend = "cpu", .type = "f32", .threads = 2, .log = {temp_log_say, &t, SDG_LOG_INFO}};
+    const struct sdg_collect_params how = {.prompts = prompts,
+                                           .prompt_count = PROMPTS,
+                                           .output = temp_path(output),
+                                           .smooth = smooth ? temp_path(smooth) : NULL,
+                                           .generate = {.steps = STEPS}};
+    assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
+    if (sdg_collect(p, &how) != SDG_OK)
+        fail_msg("%s", t.last);
+    sdg_pipeline_destroy(&p);
+}
+
+static const char *quantize(const char *name, const char *scheme, bool keep_smoothing)
+{
+    static char path[600];
+    struct temp_log t;
+    temp_log(&t);
+    snprintf(path, sizeof path, "%s", temp_path(name));
+    const struct sdg_quantize_params params = {.model = MODEL,
+                                               .statistics = temp_path("smooth.safetensors"),
+                                               .output = path,
+                                               .scheme = scheme,
+                                               .keep_smoothing = keep_smoothing,
+                                               .threads = 2,
+                                               .log = {temp_log_say, &t, SDG_LOG_INFO}};
+    if (sdg_quantize(&params) != SDG_OK)
+        fail_msg("%s", t.last);
+    return path;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    temp_make();
+    collect("plain.safetensors", NULL);
+    collect("smooth.safetensors", "plain.safetensors");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    temp_remove_tree(temp_root);
+    return 0;
+}
+
+// ---- learning ----
+
+struct run {
+    int blocks, kept, resumed, updates, stop_at; // stop_at: update after which the caller wants no more; 0: never
+    double before[BLOCKS], after[BLOCKS];
+    bool reported;
+    struct temp_log log;
+};
+
+static void see_block(void *user, const struct sdg_learned_block *b)
+{
+    struct run *r = user;
+    assert_true(r->blocks < BLOCKS && strstr(b->name, ".mamba"));
+    assert_true(b->kept ? b->loss_after < b->loss_before : b->loss_after == b->loss_before);
+    r->before[r->blocks] = b->loss_before;
+    r->after[r->blocks++] = b->loss_after;
+    r->kept += b->kept;
+    r->resumed += b->resumed;
+}
+
+static void see_report(void *user, const struct sdg_learn_report *r)
+{
+    struct run *run = user;
+    run->reported = r->blocks == BLOCKS && r->samples == (size_t)PROMPTS * STEPS * 2;
+}
+
+static bool on_progress(void *user, const struct sdg_progress *progress)
+{
+    struct run *r = user;
+    if (strcmp(progress->stage, "learn") != 0)
+        return true;
+    r->updates++;
+    assert_true(progress->step <= progress->steps && progress->seconds_left >= 0);
+    return !r->stop_at || r->updates < r->stop_at;
+}
+
+static struct sdg_learn_params learning(struct run *r, const char *folder, uint64_t seed, int updates)
+{
+    *r = (struct run){0};
+    temp_log(&r->log);
+    return (struct sdg_learn_params){
+        .quantized = folder,
+        .prompts = prompts,
+        .prompt_count = PROMPTS,
+        .updates = updates,
+        .order_seed = seed,
+        .generate = {.steps = STEPS, .progress = on_progress, .progress_user = r},
+        .pipeline = {.backend = "cpu", .threads = 2, .log = {temp_log_say, &r->log, SDG_LOG_INFO}},
+        .model = MODEL,
+        .block = see_block,
+        .report = see_report,
+        .user = r,
+    };
+}
+
+static void learn(struct run *r, const char *folder, uint64_t seed, int updates)
+{
+    const struct sdg_learn_params params = learning(r, folder, seed, updates);
+    if (sdg_learn(&params) != SDG_OK)
+        fail_msg("%s", r->log.last);
+    assert_true(r->reported && r->blocks == BLOCKS);
+}
+
+static char *file_of(const char *folder, size_t *size)
+{
+    char path[700];
+    snprintf(path, sizeof path, "%s/" WEIGHTS, folder);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    fseek(file, 0, SEEK_END);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    char *data = malloc(*size);
+    assert_int_equal(fread(data, 1, *size, file), *size);
+    fclose(file);
+    return data;
+}
+
+static bool same_weights(const char *a, const char *b)
+{
+    size_t size[2];
+    char *data[2] = {file_of(a, &size[0]), file_of(b, &size[1])};
+    const bool same = size[0] == size[1] && memcmp(data[0], data[1], size[0]) == 0;
+    free(data[0]), free(data[1]);
+    return same;
+}
+
+static bool is_there(const char *folder, const char *suffix)
+{
+    char path[700];
+    snprintf(path, sizeof path, "%s%s", folder, suffix);
+    return sdg_path_kind(path) != SDG_PATH_MISSING;
+}
+
+// ---- tests ----
+
+// The sum over blocks of the logarithm of how much the loss fell, on the samples held back.
+static double gain(const struct run *r)
+{
+    double sum = 0;
+    for (int i = 0; i < BLOCKS; i++)
+        sum += log(r->before[i] / r->after[i]);
+    return sum;
+}
+
+// The first block begins with the same loss whatever the seed; inputs of later ones follow from what was learned.
+static void loss_falls(void **state)
+{
+    (void)state;
+    enum { SEEDS = 3 };
+    struct run r[SEEDS];
+    double mean = 0, square = 0;
+    for (uint64_t s = 0; s < SEEDS; s++) {
+        char name[20];
+        snprintf(name, sizeof name, "seed%d", (int)s);
+        learn(&r[s], quantize(name, "w4a4-tdq-token", true), s, UPDATES);
+        assert_true(r[s].updates == BLOCKS * UPDATES && r[s].before[0] == r[0].before[0]);
+        mean += gain(&r[s]) / SEEDS;
+    }
+    for (int s = 0; s < SEEDS; s++)
+        square += (gain(&r[s]) - mean) * (gain(&r[s]) - mean) / (SEEDS - 1);
+    print_message(
+        "sum over blocks of ln(loss before / after) on samples held back: %.3f, standard deviation of the seeds "
+        "%.3f\n",
+        mean, sqrt(square));
+    assert_true(mean > sqrt(square));
+}
+
+static void same_bytes(void **state)
+{
+    (void)state;
+    char a[600], b[600], start[600];
+    struct run r;
+    snprintf(start, sizeof start, "%s", quantize("start", "w4a8-token", true));
+    snprintf(a, sizeof a, "%s", quantize("a", "w4a8-token", true));
+    learn(&r, a, 5, FEW);
+    assert_int_equal(r.resumed, 0);
+    assert_true(r.kept > 0 && !same_weights(a, start) && !is_there(a, ".learning"));
+    // Interrupted within the fourth block: three are done.
+    snprintf(b, sizeof b, "%s", quantize("b", "w4a8-token", true));
+    struct sdg_learn_params params = learning(&r, b, 5, FEW);
+    r.stop_at = 3 * FEW + 2;
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_CANCELLED);
+    assert_true(r.blocks == 3 && same_weights(b, start) && is_there(b, ".learning"));
+    // Without saying that it goes on, and with other settings, it does not.
+    params = learning(&r, b, 5, FEW);
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_OUTPUT);
+    assert_int_equal(r.log.errors, 1);
+    params = learning(&r, b, 6, FEW);
+    params.resume = true;
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_INPUT);
+    assert_non_null(strstr(r.log.last, "other settings"));
+    params = learning(&r, b, 5, FEW);
+    params.resume = true;
+    params.pipeline.threads = 1;
+    assert_int_equal(sdg_learn(&params), SDG_OK);
+    assert_true(r.resumed == 3 && r.blocks == BLOCKS && r.updates == (BLOCKS - 3) * FEW);
+    assert_true(same_weights(a, b) && !is_there(b, ".learning"));
+    // A learned folder is a model like any other, but not learned twice.
+    struct sdg_model *model;
+    assert_int_equal(sdg_model_open(&r.log.log, b, &model), SDG_OK);
+    assert_true(model->unet_config.quantization.learned && !model->unet_config.quantization.corrected);
+    sdg_model_close(&model);
+    params = learning(&r, b, 5, FEW);
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_INPUT);
+    assert_non_null(strstr(r.log.last, "learned already"));
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    struct run r;
+    char folder[600];
+    // Smoothing that became part of norms and other layers' rows.
+    snprintf(folder, sizeof folder, "%s", quantize("folded", "w4a8-token", false));
+    struct sdg_learn_params params = learning(&r, folder, 0, FEW);
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_INPUT);
+    assert_non_null(strstr(r.log.last, "smoothing"));
+    snprintf(folder, sizeof folder, "%s", quantize("kept", "w4a8-token", true));
+    params = learning(&r, folder, 0, FEW);
+    params.module = "nothing";
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_INPUT);
+    params = learning(&r, folder, 0, FEW);
+    params.prompt_count = 0;
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_INPUT);
+    params = learning(&r, folder, 0, FEW);
+    params.weight_rate = sdg_number(NAN);
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_USAGE);
+    params = learning(&r, folder, 0, FEW);
+    params.updates = -1;
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_USAGE);
+    params = learning(&r, folder, 0, FEW);
+    params.quantized = MODEL;
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_INPUT);
+    params = learning(&r, folder, 0, FEW);
+    params.model = folder;
+    assert_int_equal(sdg_learn(&params), SDG_ERROR_INPUT);
+    assert_false(is_there(folder, ".learning"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(loss_falls),
+        cmocka_unit_test(same_bytes),
+        cmocka_unit_test(refusals),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
