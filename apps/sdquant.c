@@ -17,7 +17,7 @@ struct values {
         *learn_pictures, *learn_module;
     int64_t group, seed, threads, correct_prompts, correct_steps, learn_limit, learn_steps, learn_updates;
     struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing;
-    bool gptq, delta, force, resume, verbose, quiet;
+    bool gptq, hadamard, delta, force, resume, verbose, quiet;
 };
 
 static const char *const *rule_names(void)
@@ -46,7 +46,8 @@ static const struct app_option table[] = {
     {0, "scheme", FILE_NAME(scheme, "NAME"), GROUP, .otherwise = "w8a8-tdq",
      .help = "w{8,6,4}a16, or w{8,6,4}a{2..8}-{static,table,tdq,dynamic,token,table-token,tdq-token}; or a file "
              "NAME.json: {\"scheme\", \"skip\": [REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, "
-             "\"weight_bits\": 4, 6, 8 or 16}], \"tokens\": [REGEX of sites]}"},
+             "\"weight_bits\": 4, 6, 8 or 16}], \"tokens\": [REGEX of sites], \"scan_codes\": true for Mamba's scans "
+             "that read codes in place of floats}"},
     {0, "intervals", .kind = APP_NAME, .word = "RULE", .names = rule_names, FIELD(intervals), GROUP,
      .otherwise = "the scheme's", .help = "where intervals of activations come from"},
     {0, "skip", FILE_NAME(skip, "REGEX"), GROUP, .otherwise = "none",
@@ -104,6 +105,11 @@ static const struct app_option table[] = {
      .help = "denoising steps (ddim) to measure at; in between the correction is interpolated"},
     {0, "cfg-scale", NUMBER(cfg_scale, -1000, 1000), GROUP, .otherwise = "the model's, else 7, of an LCM 8.5",
      .help = "guidance of the pictures measured or learned from"},
+#undef GROUP
+#define GROUP .group = "Rotation"
+    {0, "hadamard", FLAG(hadamard), GROUP,
+     .help = "only write the model with a Hadamard transform before its Mamba blocks' out_proj, folded into these "
+             "weights, so that codes lose less: it is calibrated and quantized like any other"},
 #undef GROUP
 #define GROUP .group = "Output"
     {'o', "output", FILE_NAME(output, "DIR"), GROUP, .otherwise = "needed",
@@ -243,6 +249,20 @@ static enum sdg_result correct(struct app_ui *ui, const struct values *values, c
     return result;
 }
 
+static enum sdg_result rotate(struct app_ui *ui, const struct values *values)
+{
+    const struct sdg_rotate_params params = {
+        .model = values->model ? values->model : sdg_default_model(),
+        .output = values->output,
+        .log = {app_log, ui, ui->level},
+    };
+    if (values->statistics || values->scheme || values->intervals || values->hessians || values->correct ||
+        values->learn)
+        return app_fail(ui, SDG_ERROR_USAGE, "--hadamard quantizes nothing: it goes with -m and -o alone");
+    return params.model ? sdg_rotate(&params)
+                        : app_fail(ui, SDG_ERROR_INPUT, "-m: no model is given and there is no default model");
+}
+
 static void print_block(void *user, const struct sdg_learned_block *b)
 {
     const struct app_ui *ui = user;
@@ -365,6 +385,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     const char *scheme = values->scheme ? values->scheme : "w8a8-tdq";
     if (!values->output)
         return app_fail(ui, SDG_ERROR_USAGE, "-o DIR is needed: the folder to write");
+    if (values->hadamard)
+        return rotate(ui, values);
     if (values->gptq != (values->hessians != NULL))
         return app_fail(ui, SDG_ERROR_USAGE, "--gptq and --hessians FILE belong together");
     if ((values->learn != NULL) != ((values->learn_prompts != NULL) != (values->learn_pictures != NULL)))

@@ -37,6 +37,7 @@ struct sdg_quantization_config {
     char scan_order[8];                  // of intervals by token, and of the scans: "rows"; "" where there are none
     bool learned;                        // steps, scales and smoothing of some layers were learned by gradients
     bool corrected;                      // the file has tables for the sampler's correction
+    bool scan_codes;                     // Mamba's scans read x as the codes that x_proj reads
 };
 
 enum { SDG_MAMBA_INNER_MAX = 8192 }; // channels of a Mamba block's scans
@@ -44,9 +45,10 @@ enum { SDG_MAMBA_INNER_MAX = 8192 }; // channels of a Mamba block's scans
 // Mamba blocks in place of the self-attentions of a UNet: self_mixer "mamba", which is no key of diffusers'. All zero
 // where attention mixes the tokens.
 struct sdg_mamba_sizes {
-    int d_state; // mamba_d_state, 1..256
-    int d_conv;  // mamba_d_conv, 2..8
-    int expand;  // mamba_expand: the scans have so many times the channels, at most SDG_MAMBA_INNER_MAX
+    int d_state;   // mamba_d_state, 1..256
+    int d_conv;    // mamba_d_conv, 2..8
+    int expand;    // mamba_expand: the scans have so many times the channels, at most SDG_MAMBA_INNER_MAX
+    bool hadamard; // mamba_hadamard: out_proj reads a Hadamard transform of the scans' results
 };
 
 struct sdg_unet_config { // UNet2DConditionModel

@@ -21,8 +21,10 @@ enum sdg_result sdg_quantized_open(struct sdg_pipeline *p)
         return SDG_OK;
     SDG_TRY(sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
     enum sdg_result result = sdg_quantized_create(&p->log, config->scheme, p->model->unet, graph, &p->quantized);
-    if (result == SDG_OK)
+    if (result == SDG_OK) {
         p->quantized->resample = resample;
+        p->quantized->scan_codes = config->scan_codes;
+    }
     sdg_graph_destroy(&graph);
     return result;
 }

@@ -200,7 +200,8 @@ static enum sdg_result describe(const struct sdg_log *log, const struct sdg_quan
                                           .activation_bits = scheme->activation_bits,
                                           .group = (int)r->settings->group,
                                           .seed = (int64_t)r->params->seed,
-                                          .static_sites = (int)count_static(r->plan)};
+                                          .static_sites = (int)count_static(r->plan),
+                                          .scan_codes = r->settings->scan_codes};
     sdg_scheme_name(scheme, q->scheme);
     snprintf(q->rule, sizeof q->rule, "%s", sdg_interval_rule_name(scheme->rule));
     snprintf(q->weight_rounding, sizeof q->weight_rounding, "%s", any_gptq(r->plan) ? "gptq" : "mse");
