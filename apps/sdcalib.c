@@ -5,15 +5,17 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/output.h"
+#include "base/random.h"
+#include "common/examples.h"
 #include "common/frame.h"
+#include "common/output.h"
 #include "common/prompts.h"
 #include "common/report.h"
 #include "sdgen/calibrate.h"
 
 struct values {
     const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng,
-        *hessians, *tokens, *smooth;
+        *hessians, *pictures, *tokens, *smooth;
     int64_t steps, seed, width, height, threads, limit;
     struct sdg_number cfg_scale, smooth_alpha;
     bool resume, verbose, quiet;
@@ -28,15 +30,19 @@ static const struct app_option table[] = {
     {'m', "model", FILE_NAME(model, "FILE"), GROUP, .otherwise = "$SDGEN_MODEL, else the default model",
      .help = "diffusers folder or single-file checkpoint"},
     {0, "prompts", FILE_NAME(prompts, "FILE"), GROUP, .help = "a prompt per line; the same file for all shards"},
+    {0, "pictures", FILE_NAME(pictures, "FILE"), GROUP, .otherwise = "none",
+     .help = "of a classifier, in place of prompts: pictures as sdvim takes them; the same file for all shards"},
     {'n', "negative-prompt", TEXT(negative, "TEXT"), GROUP, .otherwise = "none",
      .help = "what the unguided branch is told"},
-    {0, "limit", INTEGER(limit, 0, 1000000), GROUP, .initial = "0", .help = "only the first N prompts; 0 = all"},
+    {0, "limit", INTEGER(limit, 0, 1000000), GROUP, .initial = "0",
+     .help = "only the first N prompts, or N pictures drawn with --seed; 0 = all"},
     {0, "steps", INTEGER(steps, 1, 1000), GROUP, .initial = "50", .help = "denoising steps"},
     {0, "sampling-method", NAME(sampler, app_sampler_names), GROUP, .initial = "ddim", .help = "sampler"},
     {0, "scheduler", NAME(schedule, app_schedule_names), GROUP, .initial = "model", .help = "noise levels"},
     {0, "cfg-scale", NUMBER(cfg_scale, 0, 1000), GROUP, .otherwise = "the model's, else 7, of an LCM 8.5",
      .help = "how strongly to follow the prompt"},
-    {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0", .help = "prompt i uses seed + i"},
+    {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0",
+     .help = "prompt i uses seed + i; of pictures, which ones --limit draws"},
     {0, "rng", NAME(rng, app_rng_names), GROUP, .initial = "cuda", .help = "random numbers"},
     {'W', "width", INTEGER(width, 1, 16384), GROUP, .otherwise = "the model's", .help = APP_SIDE_HELP},
     {'H', "height", INTEGER(height, 1, 16384), GROUP, .otherwise = "the model's", .help = APP_SIDE_HELP},
@@ -75,8 +81,10 @@ static const struct app_option table[] = {
 };
 
 static const struct app_command command = {
-    .usage = "sdcalib collect --prompts FILE -o STATS [options]\n       sdcalib merge STATS STATS ... -o STATS\n       "
-             "sdcalib show STATS [--site NAME] [--html FILE]",
+    .usage =
+        "sdcalib collect --prompts FILE -o STATS [options]\n       sdcalib collect -m DIR --pictures FILE -o STATS "
+        "[options]\n       sdcalib merge STATS STATS ... -o STATS\n       "
+        "sdcalib show STATS [--site NAME] [--html FILE]",
     .about = "Records, for every denoising step, histograms of the activations that quantized weights will "
              "meet.\nShards merge exactly: the sum of all equals the file of one run byte for byte.",
     .options = table,
@@ -194,11 +202,77 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
     return result;
 }
 
+// ---- pictures ----
+
+// Keeps `limit` of the pictures, drawn without putting back: a shuffle that stops there.
+static void draw_pictures(struct app_examples *examples, size_t limit, size_t pixels, uint64_t seed)
+{
+    for (size_t i = 0; i < limit; i++) {
+        const size_t other = i + sdg_random_next(&seed) % (examples->count - i);
+        for (size_t k = 0; k < pixels; k++) {
+            const float kept = examples->pictures[i * pixels + k];
+            examples->pictures[i * pixels + k] = examples->pictures[other * pixels + k];
+            examples->pictures[other * pixels + k] = kept;
+        }
+    }
+    examples->count = limit;
+}
+
+static enum sdg_result collect_examples(struct app_ui *ui, const struct values *values,
+                                        struct sdg_classifier *classifier, struct app_examples *examples)
+{
+    struct sdg_classifier_info info;
+    struct sdg_classifier_collect_params params = {.pictures = examples->pictures,
+                                                   .smooth = values->smooth,
+                                                   .smooth_alpha = values->smooth_alpha,
+                                                   .output = values->output};
+    enum sdg_result result = read_shard(ui, values->shard, &params.shard, &params.shards);
+    if (result != SDG_OK)
+        return result;
+    sdg_classifier_info(classifier, &info);
+    if (values->limit && (size_t)values->limit < examples->count)
+        draw_pictures(examples, (size_t)values->limit, (size_t)(info.channels * info.image_size * info.image_size),
+                      (uint64_t)values->seed);
+    params.count = examples->count;
+    return sdg_classifier_collect(classifier, &params);
+}
+
+static enum sdg_result run_collect_pictures(struct app_ui *ui, const struct values *values)
+{
+    struct sdg_classifier *classifier = NULL;
+    struct sdg_classifier_info info;
+    struct app_examples examples = {0};
+    const struct sdg_classifier_params params = {
+        .model = values->model,
+        .backend = values->backend,
+        .type = values->type,
+        .threads = values->threads > 0 ? (int)values->threads : 0,
+        .log = {app_log, ui, ui->level},
+    };
+    if (values->prompts || values->hessians || values->resume || !values->model || !values->output)
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "collect --pictures FILE needs -m DIR and -o FILE, and takes no prompts, hessians or resume");
+    enum sdg_result result = app_output_check(ui, values->output);
+    if (result == SDG_OK)
+        result = sdg_classifier_create(&params, &classifier);
+    if (result == SDG_OK) {
+        sdg_classifier_info(classifier, &info);
+        result = app_examples_read(ui, values->pictures, &info, &examples);
+    }
+    if (result == SDG_OK)
+        result = collect_examples(ui, values, classifier, &examples);
+    app_examples_free(&examples);
+    sdg_classifier_destroy(&classifier);
+    return result;
+}
+
 static enum sdg_result run_collect(struct app_ui *ui, const struct values *values)
 {
     struct app_prompts prompts;
+    if (values->pictures)
+        return run_collect_pictures(ui, values);
     if (!values->prompts || !values->output)
-        return app_fail(ui, SDG_ERROR_USAGE, "collect needs --prompts FILE and -o FILE");
+        return app_fail(ui, SDG_ERROR_USAGE, "collect needs --prompts FILE (or --pictures FILE) and -o FILE");
     enum sdg_result result = app_prompts_read(ui, values->prompts, (size_t)values->limit, &prompts);
     if (result == SDG_OK)
         result = collect(ui, values, &prompts);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/examples.h"
 #include "common/frame.h"
 #include "common/prompts.h"
 #include "common/ui.h"
@@ -13,10 +14,10 @@
 
 struct values {
     const char *model, *statistics, *scheme, *intervals, *skip, *hessians, *output, *correct, *learn, *learn_prompts,
-        *learn_module;
+        *learn_pictures, *learn_module;
     int64_t group, seed, threads, correct_prompts, correct_steps, learn_limit, learn_steps, learn_updates;
     struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing;
-    bool gptq, delta, force, resume, verbose, quiet;
+    bool gptq, hadamard, delta, force, resume, verbose, quiet;
 };
 
 static const char *const *rule_names(void)
@@ -45,7 +46,8 @@ static const struct app_option table[] = {
     {0, "scheme", FILE_NAME(scheme, "NAME"), GROUP, .otherwise = "w8a8-tdq",
      .help = "w{8,6,4}a16, or w{8,6,4}a{2..8}-{static,table,tdq,dynamic,token,table-token,tdq-token}; or a file "
              "NAME.json: {\"scheme\", \"skip\": [REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, "
-             "\"weight_bits\": 4, 6, 8 or 16}], \"tokens\": [REGEX of sites]}"},
+             "\"weight_bits\": 4, 6, 8 or 16}], \"tokens\": [REGEX of sites], \"scan_codes\": true for Mamba's scans "
+             "that read codes in place of floats}"},
     {0, "intervals", .kind = APP_NAME, .word = "RULE", .names = rule_names, FIELD(intervals), GROUP,
      .otherwise = "the scheme's", .help = "where intervals of activations come from"},
     {0, "skip", FILE_NAME(skip, "REGEX"), GROUP, .otherwise = "none",
@@ -75,6 +77,8 @@ static const struct app_option table[] = {
              "blocks together (PTQ4VM)"},
     {0, "learn-prompts", FILE_NAME(learn_prompts, "FILE"), GROUP, .otherwise = "needed by --learn",
      .help = "a prompt per line: blocks learn from the latents of their pictures"},
+    {0, "learn-pictures", FILE_NAME(learn_pictures, "FILE"), GROUP, .otherwise = "needed by --learn of a classifier",
+     .help = "in place of prompts: pictures as sdvim takes them, all of them"},
     {0, "learn-limit", INTEGER(learn_limit, 1, 100000), GROUP, .initial = "16",
      .help = "so many of the file, the first ones; on the last eighth of them blocks are judged, not learned"},
     {0, "learn-steps", INTEGER(learn_steps, 1, 1000), GROUP, .initial = "20",
@@ -101,6 +105,11 @@ static const struct app_option table[] = {
      .help = "denoising steps (ddim) to measure at; in between the correction is interpolated"},
     {0, "cfg-scale", NUMBER(cfg_scale, -1000, 1000), GROUP, .otherwise = "the model's, else 7, of an LCM 8.5",
      .help = "guidance of the pictures measured or learned from"},
+#undef GROUP
+#define GROUP .group = "Rotation"
+    {0, "hadamard", FLAG(hadamard), GROUP,
+     .help = "only write the model with a Hadamard transform before its Mamba blocks' out_proj, folded into these "
+             "weights, so that codes lose less: it is calibrated and quantized like any other"},
 #undef GROUP
 #define GROUP .group = "Output"
     {'o', "output", FILE_NAME(output, "DIR"), GROUP, .otherwise = "needed",
@@ -240,6 +249,20 @@ static enum sdg_result correct(struct app_ui *ui, const struct values *values, c
     return result;
 }
 
+static enum sdg_result rotate(struct app_ui *ui, const struct values *values)
+{
+    const struct sdg_rotate_params params = {
+        .model = values->model ? values->model : sdg_default_model(),
+        .output = values->output,
+        .log = {app_log, ui, ui->level},
+    };
+    if (values->statistics || values->scheme || values->intervals || values->hessians || values->correct ||
+        values->learn)
+        return app_fail(ui, SDG_ERROR_USAGE, "--hadamard quantizes nothing: it goes with -m and -o alone");
+    return params.model ? sdg_rotate(&params)
+                        : app_fail(ui, SDG_ERROR_INPUT, "-m: no model is given and there is no default model");
+}
+
 static void print_block(void *user, const struct sdg_learned_block *b)
 {
     const struct app_ui *ui = user;
@@ -267,15 +290,46 @@ static void print_learned(void *user, const struct sdg_learn_report *r)
     printf("\n");
 }
 
+// What is learned from: prompts, or of a classifier pictures.
+struct lessons {
+    struct app_prompts prompts;
+    struct app_examples examples;
+};
+
+static enum sdg_result read_pictures(struct app_ui *ui, const char *model, const char *path,
+                                     struct app_examples *examples)
+{
+    struct sdg_classifier *classifier = NULL;
+    struct sdg_classifier_info info;
+    const struct sdg_classifier_params params = {.model = model, .backend = "cpu", .log = {app_log, ui, ui->level}};
+    enum sdg_result result = sdg_classifier_create(&params, &classifier);
+    if (result != SDG_OK)
+        return result;
+    sdg_classifier_info(classifier, &info);
+    result = app_examples_read(ui, path, &info, examples);
+    sdg_classifier_destroy(&classifier);
+    return result;
+}
+
+static enum sdg_result read_lessons(struct app_ui *ui, const struct values *values, const char *model,
+                                    struct lessons *out)
+{
+    if (!values->learn)
+        return SDG_OK;
+    return values->learn_pictures
+        ? read_pictures(ui, model, values->learn_pictures, &out->examples)
+        : app_prompts_read(ui, values->learn_prompts, (size_t)values->learn_limit, &out->prompts);
+}
+
 static enum sdg_result learn(struct app_ui *ui, const struct values *values, const char *model,
-                             const struct app_prompts *prompts)
+                             const struct lessons *lessons)
 {
     const struct sdg_learn_params params = {
         .quantized = values->output,
         .model = model,
         .module = values->learn_module,
-        .prompts = prompts->lines,
-        .prompt_count = prompts->count,
+        .prompts = lessons->prompts.lines,
+        .prompt_count = lessons->prompts.count,
         .updates = (int)values->learn_updates,
         .weight_rate = values->learn_rate_weights,
         .activation_rate = values->learn_rate_activations,
@@ -292,7 +346,9 @@ static enum sdg_result learn(struct app_ui *ui, const struct values *values, con
         .report = print_learned,
         .user = ui,
     };
-    enum sdg_result result = sdg_learn(&params);
+    enum sdg_result result = values->learn_pictures
+        ? sdg_classifier_learn(&params, lessons->examples.pictures, lessons->examples.count)
+        : sdg_learn(&params);
     app_progress_end(ui);
     if (result == SDG_ERROR_CANCELLED)
         app_say(ui, SDG_LOG_INFO, "interrupted; %s is as before learning, --resume goes on", values->output);
@@ -307,7 +363,7 @@ static bool is_json(const char *name)
 
 // The steps of which a model is made. A folder whose learning was interrupted is not quantized again.
 static enum sdg_result make(struct app_ui *ui, const struct values *values, const struct sdg_quantize_params *params,
-                            const struct app_prompts *learning, const struct app_prompts *correction)
+                            const struct lessons *lessons, const struct app_prompts *correction)
 {
     const bool goes_on = values->resume && sdg_path_kind(values->output) == SDG_PATH_FOLDER;
     app_signals_cancellable(true);
@@ -316,7 +372,7 @@ static enum sdg_result make(struct app_ui *ui, const struct values *values, cons
     if (result == SDG_ERROR_CANCELLED)
         app_say(ui, SDG_LOG_INFO, "interrupted; nothing was written");
     if (result == SDG_OK && values->learn)
-        result = learn(ui, values, params->model, learning);
+        result = learn(ui, values, params->model, lessons);
     if (result == SDG_OK && values->correct)
         result = correct(ui, values, params->model, correction);
     return result;
@@ -329,10 +385,13 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     const char *scheme = values->scheme ? values->scheme : "w8a8-tdq";
     if (!values->output)
         return app_fail(ui, SDG_ERROR_USAGE, "-o DIR is needed: the folder to write");
+    if (values->hadamard)
+        return rotate(ui, values);
     if (values->gptq != (values->hessians != NULL))
         return app_fail(ui, SDG_ERROR_USAGE, "--gptq and --hessians FILE belong together");
-    if ((values->learn != NULL) != (values->learn_prompts != NULL))
-        return app_fail(ui, SDG_ERROR_USAGE, "--learn and --learn-prompts FILE belong together");
+    if ((values->learn != NULL) != ((values->learn_prompts != NULL) != (values->learn_pictures != NULL)))
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "--learn and --learn-prompts FILE (of a classifier --learn-pictures FILE) belong together");
     if (values->resume && !values->learn)
         return app_fail(ui, SDG_ERROR_USAGE, "--resume goes on learning: --learn is missing");
     struct sdg_quantize_params params = {
@@ -359,15 +418,17 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     };
     if (!params.model)
         return app_fail(ui, SDG_ERROR_INPUT, "-m: no model is given and there is no default model");
-    struct app_prompts correction = {0}, learning = {0};
+    struct app_prompts correction = {0};
+    struct lessons lessons = {0};
     enum sdg_result result =
         values->correct ? app_prompts_read(ui, values->correct, (size_t)values->correct_prompts, &correction) : SDG_OK;
-    if (result == SDG_OK && values->learn)
-        result = app_prompts_read(ui, values->learn_prompts, (size_t)values->learn_limit, &learning);
     if (result == SDG_OK)
-        result = make(ui, values, &params, &learning, &correction);
+        result = read_lessons(ui, values, params.model, &lessons);
+    if (result == SDG_OK)
+        result = make(ui, values, &params, &lessons, &correction);
     app_prompts_free(&correction);
-    app_prompts_free(&learning);
+    app_prompts_free(&lessons.prompts);
+    app_examples_free(&lessons.examples);
     return result;
 }
 

@@ -37,6 +37,7 @@ struct sdg_quantization_config {
     char scan_order[8];                  // of intervals by token, and of the scans: "rows"; "" where there are none
     bool learned;                        // steps, scales and smoothing of some layers were learned by gradients
     bool corrected;                      // the file has tables for the sampler's correction
+    bool scan_codes;                     // Mamba's scans read x as the codes that x_proj reads
 };
 
 enum { SDG_MAMBA_INNER_MAX = 8192 }; // channels of a Mamba block's scans
@@ -44,9 +45,10 @@ enum { SDG_MAMBA_INNER_MAX = 8192 }; // channels of a Mamba block's scans
 // Mamba blocks in place of the self-attentions of a UNet: self_mixer "mamba", which is no key of diffusers'. All zero
 // where attention mixes the tokens.
 struct sdg_mamba_sizes {
-    int d_state; // mamba_d_state, 1..256
-    int d_conv;  // mamba_d_conv, 2..8
-    int expand;  // mamba_expand: the scans have so many times the channels, at most SDG_MAMBA_INNER_MAX
+    int d_state;   // mamba_d_state, 1..256
+    int d_conv;    // mamba_d_conv, 2..8
+    int expand;    // mamba_expand: the scans have so many times the channels, at most SDG_MAMBA_INNER_MAX
+    bool hadamard; // mamba_hadamard: out_proj reads a Hadamard transform of the scans' results
 };
 
 struct sdg_unet_config { // UNet2DConditionModel
@@ -108,6 +110,19 @@ struct sdg_text_config { // CLIPTextModel, CLIPTextModelWithProjection
     int eos_token_id;   // 2: historical, "position of the largest id"; else "first position of that id"
     bool mask_padding;  // use_attention_mask, which diffusers' pipelines with one encoder heed
     int projection_dim; // 0 unless the model has text_projection (CLIPTextModelWithProjection)
+};
+
+struct sdg_vim_config {          // Vision Mamba, a classifier of pictures (arXiv 2401.09417)
+    int image_size;              // pixels a side
+    int patch_size;              // divides it
+    int channels;                // of a picture, 1 or 3
+    int classes;                 // 1..65536
+    int hidden, layers;          // channels of a token; blocks
+    int d_state, d_conv, expand; // of the mixer: 1..256, 2..8, 1..16
+    float norm_eps;
+    float white;     // what a white pixel is in files of pictures; black is 0
+    float mean, std; // the network sees (pixel / white - mean) / std
+    struct sdg_quantization_config quantization;
 };
 
 enum { SDG_OBJECTION_BYTES = 160, SDG_TRAINED_BETAS_MAX = 1000 };
@@ -192,6 +207,8 @@ enum sdg_result sdg_vae_config_parse(const struct sdg_log *log, const char *path
                                      struct sdg_vae_config *out);
 enum sdg_result sdg_text_config_parse(const struct sdg_log *log, const char *path, const char *text,
                                       struct sdg_text_config *out);
+enum sdg_result sdg_vim_config_parse(const struct sdg_log *log, const char *path, const char *text,
+                                     struct sdg_vim_config *out);
 // A scheduler's class may be named by the pipeline, which goes before what the file says; "" when it does not say.
 // Unimplemented values of what the model was trained with are refused, those of its sampler become objections.
 enum sdg_result sdg_scheduler_config_parse(const struct sdg_log *log, const char *path, const char *text,

@@ -141,7 +141,8 @@ static enum sdg_result read_self_mixer(const struct sdg_json *json, struct sdg_m
         return SDG_OK;
     SDG_TRY(read_size(json, "mamba_d_state", 1, 256, &out->d_state));
     SDG_TRY(read_size(json, "mamba_d_conv", 2, 8, &out->d_conv));
-    return read_size(json, "mamba_expand", 1, SDG_MAMBA_INNER_MAX, &out->expand);
+    SDG_TRY(read_size(json, "mamba_expand", 1, SDG_MAMBA_INNER_MAX, &out->expand));
+    return sdg_json_bool(json, "mamba_hadamard", false, &out->hadamard);
 }
 
 static enum sdg_result read_base_object(const struct sdg_json *json, struct sdg_base *out)

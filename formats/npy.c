@@ -90,13 +90,15 @@ static void shape(struct scan *scan, struct sdg_tensor *tensor)
 
 static const char *parse_header(struct scan *scan, struct sdg_tensor *tensor)
 {
-    bool f32 = false, rows = false, shaped = false;
+    bool known = false, rows = false, shaped = false;
     expect(scan, '{');
     while (!scan->bad && !accept(scan, '}')) {
         struct scan key = quoted(scan);
         expect(scan, ':');
         if (same(key, "descr")) {
-            f32 = same(quoted(scan), "<f4");
+            const struct scan type = quoted(scan);
+            tensor->dtype = same(type, "|u1") ? SDG_U8 : SDG_F32;
+            known = tensor->dtype == SDG_U8 || same(type, "<f4");
         } else if (same(key, "fortran_order")) {
             rows = next(scan) == 'F';
             while (scan->at < scan->end && isalpha((unsigned char)*scan->at))
@@ -111,12 +113,12 @@ static const char *parse_header(struct scan *scan, struct sdg_tensor *tensor)
     }
     if (scan->bad || !shaped)
         return "its header is broken";
-    return f32 && rows ? NULL : "should hold little-endian f32 ('<f4') in C order";
+    return known && rows ? NULL : "should hold little-endian f32 ('<f4') or bytes ('|u1') in C order";
 }
 
 static bool fits(struct sdg_tensor *tensor, size_t room)
 {
-    size_t bytes = sizeof(float);
+    size_t bytes = sdg_dtype_size(tensor->dtype);
     for (int i = 0; i < tensor->rank; i++)
         if ((uint64_t)tensor->dims[i] > SIZE_MAX || !sdg_mul_size(bytes, (size_t)tensor->dims[i], &bytes))
             return false;
@@ -136,7 +138,6 @@ static const char *parse(const char *data, size_t size, struct sdg_tensor *tenso
     const char *problem = parse_header(&(struct scan){data + head, data + head + length, false}, tensor);
     if (!problem && !fits(tensor, size - head - length))
         problem = "its shape does not fit its data";
-    tensor->dtype = SDG_F32;
     tensor->data = data + head + length;
     return problem;
 }

@@ -1,4 +1,5 @@
-// NumPy's .npy: one array. Only little-endian f32 in C order, which is what latents and noise come in.
+// NumPy's .npy: one array. Only in C order, and of little-endian f32, which is what latents and noise come in,
+// or of bytes, as pictures do.
 #ifndef SDG_FORMATS_NPY_H
 #define SDG_FORMATS_NPY_H
 

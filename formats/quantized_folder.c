@@ -27,6 +27,18 @@ enum sdg_result sdg_quantized_group(const struct sdg_log *log, const struct sdg_
     return SDG_OK;
 }
 
+bool sdg_quantized_is_tensor(const char *name)
+{
+    static const char *const suffixes[] = {SDG_WEIGHT_SCALE_SUFFIX,     SDG_INPUT_SCALE_SUFFIX,
+                                           SDG_INPUT_ZERO_POINT_SUFFIX, SDG_INPUT_SCALE_TIME_SUFFIX,
+                                           SDG_INPUT_SMOOTHING_SUFFIX,  SDG_FOLDED_SMOOTHING_SUFFIX};
+    const size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
+        if (length > strlen(suffixes[i]) && strcmp(name + length - strlen(suffixes[i]), suffixes[i]) == 0)
+            return true;
+    return strcmp(name, SDG_INTERVAL_TIMESTEPS) == 0;
+}
+
 bool sdg_quantized_rounds_codes(const struct sdg_tensors *tensors)
 {
     const char *codes = sdg_tensors_metadata(tensors, SDG_CODES_KEY);
@@ -42,10 +54,10 @@ enum sdg_result sdg_quantized_check_layers(const struct sdg_log *log, const stru
     return SDG_OK;
 }
 
-bool sdg_quantized_folder_is(const char *path)
+static bool is_ours(const char *folder, const char *config)
 {
     struct sdg_json json;
-    char *text, *file = sdg_path_join(NULL, path, SDG_QUANTIZED_CONFIG_FILE);
+    char *text, *file = sdg_path_join(NULL, folder, config);
     bool ours = false;
     if (file && sdg_path_kind(file) == SDG_PATH_FILE &&
         sdg_file_read_text(NULL, file, SDG_JSON_FILE_LIMIT, &text) == SDG_OK) {
@@ -57,6 +69,11 @@ bool sdg_quantized_folder_is(const char *path)
     }
     sdg_free(file);
     return ours;
+}
+
+bool sdg_quantized_folder_is(const char *path)
+{
+    return is_ours(path, sdg_quantized_unet_files.config) || is_ours(path, sdg_quantized_network_files.config);
 }
 
 // ---- the base ----

@@ -47,10 +47,20 @@ enum { SDG_INTERVAL_TIMES = 1000 }; // of tables over t = 0..999
 #define SDG_QUANTIZED_WEIGHTS_FILE "unet/diffusion_pytorch_model.safetensors"
 #define SDG_QUANTIZED_CONFIG_FILE "unet/config.json"
 
+// Where the two files lie in a model's folder.
+struct sdg_quantized_files {
+    const char *folder; // that they are in, "" = the model's own
+    const char *weights, *config;
+};
+// Of a diffusers folder; and of a folder that holds a network and nothing else, model.safetensors and config.json.
+extern const struct sdg_quantized_files sdg_quantized_unet_files, sdg_quantized_network_files;
+
 // ---- reading ----
 
 // Inputs that share a scale, 0 = all of an output. SDG_ERROR_INPUT if the file says something else than a number.
 enum sdg_result sdg_quantized_group(const struct sdg_log *log, const struct sdg_tensors *tensors, int64_t *group);
+// True for the names of scales, zero points and whatever else this format puts beside weights.
+bool sdg_quantized_is_tensor(const char *name);
 // True if codes that the file does not have are those of its base's weights, rounded with its scales.
 bool sdg_quantized_rounds_codes(const struct sdg_tensors *tensors);
 // SDG_ERROR_INPUT if the file says another number of quantized operations than were found.
@@ -90,18 +100,20 @@ enum sdg_result sdg_quantized_add_smoothing(struct sdg_quantized_writer *writer,
 enum sdg_result sdg_quantized_add_tensor(struct sdg_quantized_writer *writer, const struct sdg_tensor *tensor);
 size_t sdg_quantized_writer_bytes(const struct sdg_quantized_writer *writer); // of the tensors so far
 
-// Writes both files of `folder`/unet, which exists. `base_config`: the configuration of the full-precision UNet, which
-// the new one is copied from. Of `config` everything but `present` and `fingerprint` is used; `rounds_codes` as above.
+// Writes both files below `folder`; files->folder exists in it. `base_config`: the configuration of the full-precision
+// network, which the new one is copied from. Of `config` everything but `present` and `fingerprint` is used;
+// `rounds_codes` as above.
 enum sdg_result sdg_quantized_write(const struct sdg_quantized_writer *writer, const char *folder,
-                                    const char *base_config, const struct sdg_quantization_config *config,
-                                    bool rounds_codes);
+                                    const struct sdg_quantized_files *files, const char *base_config,
+                                    const struct sdg_quantization_config *config, bool rounds_codes);
 
 // ---- amending ----
 
 // Puts what was measured or learned into a folder: `tensors` in place of those of the same names and of those for which
 // is_old() holds (NULL: for none). The configuration then has the new fingerprint, and `how` in it is true: "corrected"
 // or "learned". It is written last: until then the folder is refused.
-enum sdg_result sdg_quantized_amend(const struct sdg_log *log, const char *folder, const char *how,
+enum sdg_result sdg_quantized_amend(const struct sdg_log *log, const char *folder,
+                                    const struct sdg_quantized_files *files, const char *how,
                                     bool (*is_old)(const char *name), const struct sdg_tensor *tensors, size_t count);
 
 #endif

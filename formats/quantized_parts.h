@@ -17,8 +17,8 @@
 bool sdg_quantization_config_is_ours(const struct sdg_json *json);
 // The member as sdg_quantization_config_read reads it, for cJSON_Delete; NULL without memory.
 cJSON *sdg_quantization_config_describe(const struct sdg_quantization_config *config);
-// Replaces what changes when a folder is amended; `how`, "corrected" or "learned", becomes true. False without memory, or
-// if the member is no object.
+// Replaces what changes when a folder is amended; `how`, "corrected" or "learned", becomes true. False without memory,
+// or if the member is no object.
 bool sdg_quantization_config_amend(cJSON *config, const char *fingerprint, const char *how);
 
 #endif

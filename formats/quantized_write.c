@@ -242,12 +242,16 @@ static enum sdg_result write_config(const struct sdg_log *log, const char *from,
     return result;
 }
 
-enum sdg_result sdg_quantized_write(const struct sdg_quantized_writer *w, const char *folder, const char *base_config,
+const struct sdg_quantized_files sdg_quantized_unet_files = {"unet", SDG_QUANTIZED_WEIGHTS_FILE,
+                                                             SDG_QUANTIZED_CONFIG_FILE},
+                                 sdg_quantized_network_files = {"", "model.safetensors", "config.json"};
+
+enum sdg_result sdg_quantized_write(const struct sdg_quantized_writer *w, const char *folder,
+                                    const struct sdg_quantized_files *files, const char *base_config,
                                     const struct sdg_quantization_config *config, bool rounds_codes)
 {
     struct sdg_quantization_config written = *config;
-    char *weights = sdg_path_join(w->log, folder, SDG_QUANTIZED_WEIGHTS_FILE),
-         *json = sdg_path_join(w->log, folder, SDG_QUANTIZED_CONFIG_FILE);
+    char *weights = sdg_path_join(w->log, folder, files->weights), *json = sdg_path_join(w->log, folder, files->config);
     enum sdg_result result = weights && json ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = write_tensors(w, weights, config->group, rounds_codes);
@@ -314,13 +318,13 @@ static enum sdg_result amend_tensors(const struct amendment *a, const char *path
     return result == SDG_OK ? fingerprint_of(a->log, path, fingerprint) : result;
 }
 
-enum sdg_result sdg_quantized_amend(const struct sdg_log *log, const char *folder, const char *how,
+enum sdg_result sdg_quantized_amend(const struct sdg_log *log, const char *folder,
+                                    const struct sdg_quantized_files *files, const char *how,
                                     bool (*is_old)(const char *name), const struct sdg_tensor *tensors, size_t count)
 {
     char fingerprint[17];
     const struct amendment a = {log, how, is_old, tensors, count};
-    char *weights = sdg_path_join(log, folder, SDG_QUANTIZED_WEIGHTS_FILE),
-         *config = sdg_path_join(log, folder, SDG_QUANTIZED_CONFIG_FILE);
+    char *weights = sdg_path_join(log, folder, files->weights), *config = sdg_path_join(log, folder, files->config);
     enum sdg_result result = weights && config ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = amend_tensors(&a, weights, fingerprint);

@@ -277,9 +277,11 @@ sdg_value sdg_graph_conv1d_causal(struct sdg_graph *g, const char *name, sdg_val
 struct sdg_scan_operands { sdg_value x, delta, bc, a_log, d, delta_bias, gate, add; };
 sdg_value sdg_graph_selective_scan(struct sdg_graph *g, const char *name, struct sdg_scan_operands operands,
                                    struct sdg_scan_params params);
-// Each block of `block` channels, a power of two that divides C, multiplied by the Hadamard matrix of that order in
-// Sylvester's form, scaled to be orthonormal: y[i] = block^-1/2 sum_j (-1)^popcount(i & j) x[j]. Its own inverse.
-// Spreads outliers over the block, so that codes lose less (Quamba, arXiv 2410.13229, section 4.2).
+// Each block of `block` channels, a power of two up to SDG_HADAMARD_MOST that divides C, multiplied by the Hadamard
+// matrix of that order in Sylvester's form, scaled to be orthonormal: y[i] = block^-1/2 sum_j (-1)^popcount(i & j)
+// x[j]. Its own inverse. Spreads outliers over the block, so that codes lose less (Quamba, arXiv 2410.13229,
+// section 4.2).
+enum { SDG_HADAMARD_MOST = 4096 }; // what the least shared memory of a GPU holds
 sdg_value sdg_graph_hadamard(struct sdg_graph *g, const char *name, sdg_value x, int64_t block);
 void sdg_graph_output(struct sdg_graph *g, const char *name, sdg_value x);
 
@@ -351,15 +353,12 @@ void sdg_graph_print(const struct sdg_graph *g);
 // result is EITHER in ops.def can.
 enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_value interval, int lowest, int highest);
 // For rewrites: an operation that emits codes, or a fake_quantize, rounds its result times smoothing[c] (a vector
-// weight [C]) from now on; its interval is then that of the product.
+// weight [C]) from now on; its interval is then that of the product. Not conv2d and linear, whose weights can hold the
+// factors.
 enum sdg_result sdg_graph_smooth(struct sdg_graph *g, size_t op_index, sdg_value smoothing);
-// For rewrites: a conv1d_causal or selective_scan reads `codes` (s8 or u8, of the operand's shape) instead of the
-// activation in[operand], and computes with their values scale * (code - zero point): in[0] of the former, in[0] (x),
-// in[1] (delta), in[2] (bc) and in[6] (gate) of the latter. The state stays f32.
-enum sdg_result sdg_graph_read_codes(struct sdg_graph *g, size_t op_index, int operand, sdg_value codes,
-                                     sdg_value interval);
-// Where in[] has the interval of an operand that may be read as codes; -1 if it cannot be.
-int sdg_op_interval_of(enum sdg_op_kind kind, int operand);
+// For rewrites: a selective_scan reads `codes` (s8 or u8, of its x's shape) in place of x, and computes with their values
+// scale * (code - zero point); its state stays f32.
+enum sdg_result sdg_graph_scan_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval);
 // For rewrites: a float conv2d or linear becomes one of integers, which reads `codes` (s8 or u8, of its input's shape)
 // with their interval and weights of `weight_bits` (8 or 4) bits with scales [O]:
 //     activation(scale * weight_scale[o] * sum((code - zero point) * weight) + bias[o] + table[row][n][o] + residual)

@@ -496,8 +496,9 @@ sdg_value sdg_graph_hadamard(struct sdg_graph *g, const char *name, sdg_value x,
     struct builder b;
     if (!begin(&b, g, name, SDG_OP_HADAMARD) || !is_activation(&b, x, "input"))
         return 0;
-    if (block < 2 || (block & (block - 1)) || g->values[x].dims[3] % block)
-        return FAIL(&b, "the channels of input %s cannot be split into blocks of %" PRId64 ", a power of two",
+    if (block < 2 || block > SDG_HADAMARD_MOST || (block & (block - 1)) || g->values[x].dims[3] % block)
+        return FAIL(&b,
+                    "the channels of input %s cannot be split into blocks of %" PRId64 ", a power of two up to 4096",
                     SHAPE(&b, x), block);
     struct sdg_op op = {.in = {x}};
     op.u.hadamard.block = block;
@@ -635,6 +636,8 @@ enum sdg_result sdg_graph_smooth(struct sdg_graph *g, size_t op_index, sdg_value
         return sdg_graph_check(g);
     if (op->kind == SDG_OP_FAKE_QUANTIZE)
         op->in[2] = smoothing;
+    else if (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR)
+        FAIL(&b, "%s is not smoothed: its weights can be", SHAPE(&b, op->out));
     else if (op->codes.interval)
         op->codes.smoothing = smoothing;
     else
@@ -652,28 +655,17 @@ static bool are_codes_of(const struct builder *b, sdg_value codes, sdg_value of)
     return false;
 }
 
-int sdg_op_interval_of(enum sdg_op_kind kind, int operand)
-{
-    if (kind == SDG_OP_CONV1D_CAUSAL && operand == 0)
-        return 3;
-    if (kind == SDG_OP_SELECTIVE_SCAN && operand >= 0 && operand <= 2)
-        return 8 + operand;
-    return kind == SDG_OP_SELECTIVE_SCAN && operand == 6 ? 11 : -1;
-}
-
-enum sdg_result sdg_graph_read_codes(struct sdg_graph *g, size_t op_index, int operand, sdg_value codes,
-                                     sdg_value interval)
+enum sdg_result sdg_graph_scan_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval)
 {
     struct builder b;
     struct sdg_op *op = existing_op(&b, g, op_index);
     if (!op || !is_value(&b, codes, "codes") || !is_interval(&b, interval, codes))
         return sdg_graph_check(g);
-    const int at = sdg_op_interval_of(op->kind, operand);
-    if (at < 0 || !op->in[operand])
-        FAIL(&b, "operand %d of %s cannot be codes", operand, SHAPE(&b, op->out));
-    else if (are_codes_of(&b, codes, op->in[operand])) {
-        op->in[operand] = codes;
-        op->in[at] = interval;
+    if (op->kind != SDG_OP_SELECTIVE_SCAN)
+        FAIL(&b, "%s is not made of codes", SHAPE(&b, op->out));
+    else if (are_codes_of(&b, codes, op->in[0])) {
+        op->in[0] = codes;
+        op->in[8] = interval;
     }
     return sdg_graph_check(g);
 }

@@ -66,6 +66,16 @@ static sdg_value direction(const struct block *b, bool backward, bool last, sdg_
     return sdg_graph_selective_scan(g, path_of(b, path, "scan", backward), operands, params);
 }
 
+// Blocks of the largest power of two that divides E.
+static sdg_value spread_outliers(const struct block *b, sdg_value y)
+{
+    char path[SDG_MODULE_PATH_BYTES];
+    int64_t size = b->inner & -b->inner;
+    if (size > SDG_HADAMARD_MOST)
+        size = SDG_HADAMARD_MOST;
+    return sdg_graph_hadamard(b->g, path_of(b, path, "hadamard", false), y, size);
+}
+
 sdg_value sdg_mamba_block(struct sdg_graph *g, const char *prefix, sdg_value x, sdg_value residual,
                           const struct sdg_mamba_config *config)
 {
@@ -83,6 +93,8 @@ sdg_value sdg_mamba_block(struct sdg_graph *g, const char *prefix, sdg_value x, 
     sdg_value y = direction(&b, false, !config->bidirectional, 0);
     if (config->bidirectional)
         y = direction(&b, true, true, y);
+    if (config->hadamard)
+        y = spread_outliers(&b, y);
     return sdg_module_linear(g, path_of(&b, path, "out_proj", false), y, channels, config->out_proj_bias,
                              (struct sdg_epilogue){.residual = residual});
 }

@@ -27,6 +27,9 @@ struct sdg_mamba_config {
     bool bidirectional;
     bool halve; // both directions' sum is halved before out_proj (Vision Mamba's if_divide_out)
     bool in_proj_bias, no_conv_bias, out_proj_bias;
+    // out_proj reads what M.hadamard makes of the scans' results, blocks of the largest power of two that divides E
+    // (Quamba, arXiv 2410.13229): its weights then are those of a plain block times the same matrix
+    bool hadamard;
 };
 
 // out_proj of what both directions say about x [N,H,W,C], gated, + residual (0: none): [N,H,W,C].

@@ -19,6 +19,19 @@ struct sdg_block_stream { // owned; free with sdg_block_stream_clear. Zeroed = e
 enum sdg_result sdg_block_stream_record(struct sdg_pipeline *p, const struct sdg_generate_params *generate,
                                         const struct sdg_trajectory *trajectory, const char *block,
                                         struct sdg_block_stream *stream);
+// The same for whoever runs a network: the rewrite that lets a block's inputs be read, of a fused graph before it is
+// quantized, and what is to be called after each run of `row`, for the first `samples` of the batch.
+enum { SDG_RECORDER_NAME_BYTES = 256 };
+struct sdg_block_recorder {
+    const struct sdg_log *log;
+    const char *block;
+    struct sdg_block_stream *stream;
+    char names[SDG_BLOCK_INPUTS][SDG_RECORDER_NAME_BYTES]; // what each input is read as
+    size_t batch;
+};
+enum sdg_result sdg_block_recorder_mark(struct sdg_block_recorder *recorder, struct sdg_graph *graph);
+enum sdg_result sdg_block_recorder_read(struct sdg_block_recorder *recorder, struct sdg_program *program, size_t row,
+                                        size_t samples);
 void sdg_block_stream_clear(struct sdg_block_stream *stream);
 
 #endif

@@ -48,7 +48,7 @@ struct collector {
     bool for_statistics, for_moments; // which of both lacks this prompt
     regex_t tokens;                   // matches the sites whose tokens are kept apart
     bool tokens_wanted;
-    struct sdg_statistics *smooth; // statistics to smooth by; NULL: none
+    struct sdg_smoother smoother;
 };
 
 // ---- the rewrite, and what is read after each run ----
@@ -85,43 +85,11 @@ static bool keeps_tokens(const struct collector *c, const struct sdg_graph *grap
         sdg_site_is_by_token(graph, site->value);
 }
 
-// From the statistics that the caller wants to smooth by, and the weights that read the site.
 static enum sdg_result make_smoothing(const struct collector *c, const struct sdg_graph *graph,
                                       const struct sdg_site *site, struct observed *s)
 {
-    const struct sdg_site_statistics *seen = sdg_statistics_find(c->smooth, site->name);
-    if (!seen || seen->channels != s->channels || seen->smoothing)
-        return sdg_fail(&c->p->log, SDG_ERROR_INPUT, "%s: has no statistics of %s, with %zu channels and not smoothed",
-                        c->params->smooth, site->name, s->channels);
-    s->smoothing = sdg_alloc(&c->p->log, s->channels, 3 * sizeof *s->smoothing, "smoothing");
-    if (!s->smoothing)
-        return SDG_ERROR_MEMORY;
-    float *amax = s->smoothing + s->channels, *wmax = amax + s->channels;
-    for (size_t r = 0; r < c->smooth->info.rows; r++)
-        for (size_t k = 0; k < s->channels; k++)
-            amax[k] = fmaxf(amax[k], seen->largest[r * s->channels + k]);
-    SDG_TRY(sdg_smoothing_weights(&c->p->log, graph, site->value, c->p->model->unet, wmax));
-    sdg_smoothing_make(amax, wmax, s->channels, c->params->smooth_alpha.given ? c->params->smooth_alpha.value : 0.5,
-                       s->smoothing);
-    return SDG_OK;
-}
-
-static enum sdg_result open_smooth(struct collector *c)
-{
-    char model[17];
-    if (!c->params->smooth)
-        return SDG_OK;
-    const struct sdg_number alpha = c->params->smooth_alpha;
-    if (alpha.given && !(alpha.value >= 0 && alpha.value <= 1))
-        return sdg_fail(&c->p->log, SDG_ERROR_USAGE, "alpha of smoothing is %g, should be 0 to 1", alpha.value);
-    SDG_TRY(sdg_statistics_read(&c->p->log, c->params->smooth, &c->smooth));
-    sdg_tensors_fingerprint(c->p->model->unet, model);
-    if (strcmp(model, c->smooth->info.model) != 0)
-        return sdg_fail(&c->p->log, SDG_ERROR_INPUT,
-                        "%s: is of another model: its UNet has fingerprint %.20s, that of "
-                        "%s has %s",
-                        c->params->smooth, c->smooth->info.model, c->p->model->path, model);
-    return SDG_OK;
+    s->smoothing = sdg_alloc(&c->p->log, s->channels, sizeof *s->smoothing, "smoothing");
+    return s->smoothing ? sdg_smoother_site(&c->p->log, &c->smoother, graph, site, s->smoothing) : SDG_ERROR_MEMORY;
 }
 
 static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *graph)
@@ -140,7 +108,7 @@ static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *g
         if (keeps_tokens(c, graph, &sites.sites[i])) {
             s->height = (size_t)v->dims[1];
             s->width = (size_t)v->dims[2];
-            if (c->smooth)
+            if (c->smoother.statistics)
                 result = make_smoothing(c, graph, &sites.sites[i], s);
         }
         sdg_observed_name(s->name, sites.sites[i].name);
@@ -357,10 +325,11 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
     SDG_TRY(sdg_call_enter(pipeline, "sdg_collect"));
     enum sdg_result result = read_tokens(&c);
     if (result == SDG_OK)
-        result = open_smooth(&c);
+        result =
+            sdg_smoother_open(&pipeline->log, params->smooth, pipeline->model->unet, params->smooth_alpha, &c.smoother);
     if (result == SDG_OK)
         result = collect(&c);
-    sdg_statistics_destroy(&c.smooth);
+    sdg_smoother_close(&c.smoother);
     for (size_t i = 0; i < c.count; i++)
         sdg_free(c.sites[i].smoothing);
     sdg_statistics_destroy(&c.statistics);

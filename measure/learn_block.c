@@ -32,7 +32,7 @@ static const struct sdg_tensor *find_tensor(const struct lesson *l, const char *
 {
     char name[NAME_BYTES];
     return snprintf(name, sizeof name, "%s%s", owner, suffix) < NAME_BYTES
-        ? sdg_tensors_find(l->teacher->quantized->model->unet, name)
+        ? sdg_tensors_find(l->teacher->networks.stored, name)
         : NULL;
 }
 
@@ -49,8 +49,8 @@ static float *copy_floats(const struct lesson *l, const char *owner, const char 
 static enum sdg_result start_site(struct lesson *l, size_t i)
 {
     const struct sdg_learnable_site *site = &l->what.sites[i];
-    const struct sdg_quantized *q = l->teacher->quantized->quantized;
-    const double *timesteps = l->teacher->trajectories[0].timesteps;
+    const struct sdg_quantized *q = l->teacher->networks.quantized;
+    const double *timesteps = l->teacher->networks.timesteps;
     const size_t count = l->rows * site->tokens;
     l->scales[i] = sdg_alloc(&l->teacher->log, count, sizeof **l->scales, "scales");
     l->zeros[i] = sdg_alloc(&l->teacher->log, count, sizeof **l->zeros, "zero points");
@@ -75,7 +75,7 @@ static enum sdg_result read_weights(const struct lesson *l, const struct sdg_lea
     const struct sdg_log *log = &l->teacher->log;
     struct sdg_weight weight;
     *out = NULL;
-    SDG_TRY(sdg_weight_find(log, l->teacher->full->model->unet, &l->block.graph->values[layer->weight], &weight));
+    SDG_TRY(sdg_weight_find(log, l->teacher->networks.weights, &l->block.graph->values[layer->weight], &weight));
     float *data = sdg_alloc_raw(log, layer->outputs, layer->inputs * sizeof *data, layer->name);
     if (!data)
         return SDG_ERROR_MEMORY;
@@ -96,7 +96,7 @@ static enum sdg_result check_weights(const struct lesson *l, size_t i)
     struct sdg_weight weight;
     float *wanted;
     info.dtype = SDG_F32;
-    SDG_TRY(sdg_weight_find(log, l->teacher->quantized->model->unet, &info, &weight));
+    SDG_TRY(sdg_weight_find(log, l->teacher->networks.stored, &info, &weight));
     if (!sdg_weight_code_bits(&weight)) // rounded on loading
         return SDG_OK;
     SDG_TRY(read_weights(l, layer, l->smoothing[layer->site], &wanted));
@@ -125,7 +125,7 @@ static enum sdg_result check_weights(const struct lesson *l, size_t i)
 static enum sdg_result start(struct lesson *l)
 {
     const struct sdg_log *log = &l->teacher->log;
-    l->rows = l->teacher->trajectories[0].calls;
+    l->rows = l->teacher->networks.rows;
     l->scales = sdg_alloc(log, l->what.site_count, sizeof *l->scales, "scales");
     l->zeros = sdg_alloc(log, l->what.site_count, sizeof *l->zeros, "scales");
     l->smoothing = sdg_alloc(log, l->what.site_count, sizeof *l->smoothing, "scales");
@@ -161,16 +161,6 @@ static void clear_lesson(struct lesson *l)
     sdg_block_clear(&l->block);
 }
 
-static enum sdg_result record_stream(struct sdg_learning *t, struct sdg_pipeline *p, const char *block,
-                                     struct sdg_block_stream *stream)
-{
-    for (size_t i = 0; i < t->params->prompt_count; i++) {
-        const struct sdg_generate_params generate = sdg_learning_prompt(t, i);
-        SDG_TRY(sdg_block_stream_record(p, &generate, &t->trajectories[i], block, stream));
-    }
-    return SDG_OK;
-}
-
 static size_t result_elements(const struct sdg_block *block)
 {
     const struct sdg_value_info *v = &block->graph->values[sdg_graph_find(block->graph, "result")];
@@ -182,10 +172,10 @@ static enum sdg_result make_targets(struct lesson *l)
 {
     struct sdg_learning *t = l->teacher;
     struct sdg_block_stream stream = {0};
-    enum sdg_result result = record_stream(t, t->full, l->name, &stream);
+    enum sdg_result result = t->networks.record(t, false, l->name, &stream);
     if (result == SDG_OK) {
         l->targets = sdg_alloc_raw(&t->log, stream.count, result_elements(&l->block) * sizeof *l->targets, "targets");
-        result = l->targets ? sdg_learn_targets(t->backend, l->block.graph, t->full->model->unet,
+        result = l->targets ? sdg_learn_targets(t->backend, l->block.graph, t->networks.weights,
                                                 (const float *const *)stream.inputs, stream.count, l->targets)
                             : SDG_ERROR_MEMORY;
     }
@@ -193,10 +183,10 @@ static enum sdg_result make_targets(struct lesson *l)
     return result;
 }
 
-// Samples of the last eighth of the prompts are held back, none if there is one prompt.
+// Samples of the last eighth of the prompts (or pictures) are held back, none if there is one.
 static struct sdg_learn_samples samples_of(const struct lesson *l, bool held)
 {
-    const size_t prompts = l->teacher->params->prompt_count, each = l->stream.count / prompts,
+    const size_t prompts = l->teacher->networks.parts, each = l->stream.count / prompts,
                  back = prompts > 1 ? (prompts + 7) / 8 : 0, first = held ? (prompts - back) * each : 0,
                  count = held ? back * each : (prompts - back) * each;
     struct sdg_learn_samples s = {
@@ -210,10 +200,10 @@ static enum sdg_result prepare_lesson(struct lesson *l, const struct sdg_graph *
 {
     struct sdg_learning *t = l->teacher;
     SDG_TRY(sdg_block_extract(&t->log, network, l->name, &l->block));
-    SDG_TRY(sdg_learnable_find(l->block.graph, t->quantized->quantized, &l->what));
+    SDG_TRY(sdg_learnable_find(l->block.graph, t->networks.quantized, &l->what));
     SDG_TRY(start(l));
     SDG_TRY(make_targets(l));
-    SDG_TRY(record_stream(t, t->quantized, l->name, &l->stream));
+    SDG_TRY(t->networks.record(t, true, l->name, &l->stream));
     t->samples = l->stream.count;
     return SDG_OK;
 }
@@ -225,7 +215,7 @@ static enum sdg_result prepare_lesson(struct lesson *l, const struct sdg_graph *
 static enum sdg_result store_scales(const struct lesson *l, size_t i, const float *factors)
 {
     const struct sdg_learnable_site *site = &l->what.sites[i];
-    const struct sdg_quantized *q = l->teacher->quantized->quantized;
+    const struct sdg_quantized *q = l->teacher->networks.quantized;
     struct sdg_tensor scales = *find_tensor(l, site->name, SDG_INPUT_SCALE_SUFFIX);
     const struct sdg_tensor *zeros = find_tensor(l, site->name, SDG_INPUT_ZERO_POINT_SUFFIX);
     const size_t count = scales.bytes / sizeof(float);
@@ -370,7 +360,7 @@ static enum sdg_result learn_lesson(struct lesson *l, const struct sdg_graph *ne
     const struct sdg_learn_problem problem = {.backend = t->backend,
                                               .log = &t->log,
                                               .block = l->block.graph,
-                                              .weights = t->full->model->unet,
+                                              .weights = t->networks.weights,
                                               .what = &l->what,
                                               .rows = l->rows,
                                               .scales = (const float *const *)l->scales,

@@ -53,7 +53,7 @@ static bool is_rate(double rate_given)
     return rate_given >= 0 && rate_given <= 1;
 }
 
-static enum sdg_result read_options(struct sdg_learning *t)
+enum sdg_result sdg_learning_options(struct sdg_learning *t)
 {
     const struct sdg_learn_params *p = t->params;
     struct sdg_learn_options *o = &t->options;
@@ -68,8 +68,6 @@ static enum sdg_result read_options(struct sdg_learning *t)
     if (!is_rate(o->weight_rate) || !is_rate(o->activation_rate) || !is_rate(o->smoothing_rate))
         return sdg_fail(&t->log, SDG_ERROR_USAGE, "learning rates are %g, %g and %g, should be 0 to 1", o->weight_rate,
                         o->activation_rate, o->smoothing_rate);
-    if (!p->prompt_count || !p->prompts)
-        return sdg_fail(&t->log, SDG_ERROR_INPUT, "there is no prompt to learn from");
     if (p->pipeline.type)
         return sdg_fail(&t->log, SDG_ERROR_USAGE, "type is %s: learning computes in f32", p->pipeline.type);
     return SDG_OK;
@@ -115,22 +113,27 @@ static enum sdg_result check_folder(struct sdg_learning *t, const struct sdg_mod
     return t->full_path ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
-static enum sdg_result find_models(struct sdg_learning *t)
+enum sdg_result sdg_learning_state_path(struct sdg_learning *t)
 {
-    struct sdg_model *quantized;
     const size_t bytes = strlen(t->params->quantized) + sizeof state_suffix;
-    SDG_TRY(sdg_model_open(&t->log, t->params->quantized, &quantized));
-    enum sdg_result result = check_folder(t, quantized);
-    sdg_model_close(&quantized);
-    SDG_TRY(result);
+    size_t length = strlen(t->params->quantized);
     t->state_path = sdg_alloc(&t->log, bytes, 1, "a path");
     if (!t->state_path)
         return SDG_ERROR_MEMORY;
-    size_t length = strlen(t->params->quantized);
     while (length > 1 && t->params->quantized[length - 1] == '/')
         length--;
     snprintf(t->state_path, bytes, "%.*s%s", (int)length, t->params->quantized, state_suffix);
     return SDG_OK;
+}
+
+static enum sdg_result find_models(struct sdg_learning *t)
+{
+    struct sdg_model *quantized;
+    SDG_TRY(sdg_model_open(&t->log, t->params->quantized, &quantized));
+    enum sdg_result result = check_folder(t, quantized);
+    sdg_model_close(&quantized);
+    SDG_TRY(result);
+    return sdg_learning_state_path(t);
 }
 
 static const char *state_path(const struct sdg_learning *t)
@@ -180,6 +183,30 @@ static enum sdg_result open_backend(struct sdg_learning *t)
     return sdg_backend_create(&t->log, "cpu", &params, &t->backend);
 }
 
+static enum sdg_result record(struct sdg_learning *t, bool quantized, const char *block,
+                              struct sdg_block_stream *stream)
+{
+    for (size_t i = 0; i < t->params->prompt_count; i++) {
+        const struct sdg_generate_params generate = sdg_learning_prompt(t, i);
+        SDG_TRY(
+            sdg_block_stream_record(quantized ? t->quantized : t->full, &generate, &t->trajectories[i], block, stream));
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result open_networks(struct sdg_learning *t)
+{
+    SDG_TRY(open_quantized(t));
+    t->networks = (struct sdg_learning_networks){.weights = t->full->model->unet,
+                                                 .stored = t->quantized->model->unet,
+                                                 .quantized = t->quantized->quantized,
+                                                 .timesteps = t->trajectories[0].timesteps,
+                                                 .rows = t->trajectories[0].calls,
+                                                 .parts = t->params->prompt_count,
+                                                 .record = record};
+    return SDG_OK;
+}
+
 // ---- blocks ----
 
 static enum sdg_result add_block(struct sdg_learning *t, const char *op, size_t length)
@@ -210,7 +237,7 @@ static size_t block_length(const char *op, const char *module)
     return 0;
 }
 
-static enum sdg_result list_blocks(struct sdg_learning *t, const struct sdg_graph *graph)
+enum sdg_result sdg_learning_list(struct sdg_learning *t, const struct sdg_graph *graph)
 {
     for (size_t i = 0; i < graph->op_count; i++) {
         const size_t length = block_length(graph->ops[i].name, module_of(t));
@@ -242,7 +269,8 @@ static enum sdg_result build_network(const struct sdg_learning *t, struct sdg_gr
 
 // ---- all blocks ----
 
-static enum sdg_result learn_blocks(struct sdg_learning *t, const struct sdg_graph *network)
+enum sdg_result sdg_learning_blocks(struct sdg_learning *t, const struct sdg_graph *network,
+                                    enum sdg_result (*open)(struct sdg_learning *learning))
 {
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < t->block_count; i++)
@@ -254,7 +282,7 @@ static enum sdg_result learn_blocks(struct sdg_learning *t, const struct sdg_gra
             sdg_learning_tell(t, t->blocks[i], marker, 0, 0);
             continue;
         }
-        result = open_quantized(t);
+        result = open(t);
         if (result == SDG_OK)
             result = sdg_learning_block(t, t->blocks[i], network);
         sdg_memory_trim();
@@ -282,7 +310,7 @@ static bool is_marker(const struct sdg_tensor *t)
     return length > suffix && strcmp(t->name + length - suffix, SDG_LEARNED_SUFFIX) == 0;
 }
 
-static enum sdg_result amend_folder(const struct sdg_learning *t)
+enum sdg_result sdg_learning_amend(const struct sdg_learning *t, const struct sdg_quantized_files *files)
 {
     size_t all, count = 0;
     const struct sdg_tensor *tensors = sdg_learn_state_tensors(t->state, &all);
@@ -292,7 +320,7 @@ static enum sdg_result amend_folder(const struct sdg_learning *t)
     for (size_t i = 0; i < all; i++)
         if (!is_marker(&tensors[i]))
             learned[count++] = tensors[i];
-    enum sdg_result result = sdg_quantized_amend(&t->log, t->params->quantized, "learned", NULL, learned, count);
+    enum sdg_result result = sdg_quantized_amend(&t->log, t->params->quantized, files, "learned", NULL, learned, count);
     if (result == SDG_OK)
         remove(state_path(t));
     sdg_free(learned);
@@ -302,7 +330,9 @@ static enum sdg_result amend_folder(const struct sdg_learning *t)
 static enum sdg_result prepare(struct sdg_learning *t)
 {
     char settings[SETTINGS_BYTES];
-    SDG_TRY(read_options(t));
+    SDG_TRY(sdg_learning_options(t));
+    if (!t->params->prompt_count || !t->params->prompts)
+        return sdg_fail(&t->log, SDG_ERROR_INPUT, "there is no prompt to learn from");
     SDG_TRY(find_models(t));
     t->opening = t->params->pipeline;
     t->opening.type = "f32";
@@ -323,15 +353,15 @@ static enum sdg_result learn_all(struct sdg_learning *t)
     sdg_resident_reset_peak();
     SDG_TRY(prepare(t));
     SDG_TRY(build_network(t, &network));
-    enum sdg_result result = list_blocks(t, network);
+    enum sdg_result result = sdg_learning_list(t, network);
     if (result == SDG_OK)
         result = record_trajectories(t);
     if (result == SDG_OK)
-        result = learn_blocks(t, network);
+        result = sdg_learning_blocks(t, network, open_networks);
     sdg_graph_destroy(&network);
     sdg_pipeline_destroy(&t->quantized); // which has the folder's file mapped
     if (result == SDG_OK)
-        result = amend_folder(t);
+        result = sdg_learning_amend(t, &sdg_quantized_unet_files);
     if (result == SDG_OK && t->params->report)
         t->params->report(t->params->user,
                           &(struct sdg_learn_report){.blocks = t->block_count,
@@ -339,6 +369,17 @@ static enum sdg_result learn_all(struct sdg_learning *t)
                                                      .seconds = sdg_clock() - began,
                                                      .peak_bytes = (double)sdg_resident_peak()});
     return result;
+}
+
+void sdg_learning_clear(struct sdg_learning *t)
+{
+    for (size_t i = 0; i < t->block_count; i++)
+        sdg_free(t->blocks[i]);
+    sdg_free(t->blocks);
+    sdg_free(t->full_path);
+    sdg_free(t->state_path);
+    sdg_learn_state_destroy(&t->state);
+    sdg_backend_destroy(&t->backend);
 }
 
 enum sdg_result sdg_learn(const struct sdg_learn_params *params)
@@ -351,14 +392,8 @@ enum sdg_result sdg_learn(const struct sdg_learn_params *params)
     enum sdg_result result = learn_all(&t);
     for (size_t i = 0; t.trajectories && i < params->prompt_count; i++)
         sdg_trajectory_clear(&t.trajectories[i]);
-    for (size_t i = 0; i < t.block_count; i++)
-        sdg_free(t.blocks[i]);
-    sdg_free(t.blocks);
     sdg_free(t.trajectories);
-    sdg_free(t.full_path);
-    sdg_free(t.state_path);
-    sdg_learn_state_destroy(&t.state);
-    sdg_backend_destroy(&t.backend);
+    sdg_learning_clear(&t);
     sdg_pipeline_destroy(&t.quantized);
     sdg_pipeline_destroy(&t.full);
     return result;

@@ -14,7 +14,8 @@ enum sdg_result sdg_correction_store(const struct sdg_log *log, const char *fold
 {
     struct sdg_tensor tensors[SDG_CORRECTION_TENSORS];
     sdg_correction_tensors(correction, tensors);
-    return sdg_quantized_amend(log, folder, "corrected", sdg_correction_is_tensor, tensors, SDG_CORRECTION_TENSORS);
+    return sdg_quantized_amend(log, folder, &sdg_quantized_unet_files, "corrected", sdg_correction_is_tensor, tensors,
+                               SDG_CORRECTION_TENSORS);
 }
 
 // ---- the public function ----

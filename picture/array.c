@@ -37,14 +37,18 @@ static enum sdg_result copy(const struct sdg_log *log, const struct sdg_tensor *
 {
     size_t bytes = name ? strlen(name) + 1 : 1;
     struct owned *o = sdg_alloc(log, 1, sizeof *o + bytes, "an array");
-    float *data = o ? sdg_alloc_raw(log, t->bytes, 1, "an array") : NULL;
+    const size_t count = t->bytes / sdg_dtype_size(t->dtype);
+    float *data = o ? sdg_alloc_raw(log, count, sizeof *data, "an array") : NULL;
     if (!data) {
         sdg_free(o);
         return SDG_ERROR_MEMORY;
     }
     if (name)
         memcpy(o->name, name, bytes);
-    memcpy(data, t->data, t->bytes);
+    if (t->dtype == SDG_F32) // at any alignment
+        memcpy(data, t->data, t->bytes);
+    else
+        sdg_convert(data, SDG_F32, t->data, t->dtype, count);
     o->array = (struct sdg_array){.name = o->name, .dims = t->rank, .data = data};
     memcpy(o->array.shape, t->dims, sizeof t->dims);
     *out = &o->array;
@@ -78,9 +82,9 @@ static enum sdg_result read_safetensors(const struct sdg_log *log, const char *p
                           sdg_tensors_count(tensors));
     else if (!t)
         result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no tensor '%s', and not just one", path, name);
-    else if (t->dtype != SDG_F32 || t->bytes > most_bytes)
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s should be F32, and of at most %zu bytes", path, t->name,
-                          most_bytes);
+    else if ((t->dtype != SDG_F32 && t->dtype != SDG_U8) || t->bytes > most_bytes)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s should be F32 or U8, and of at most %zu bytes", path,
+                          t->name, most_bytes);
     else
         result = copy(log, t, name ? name : t->name, out);
     sdg_tensors_destroy(&tensors);

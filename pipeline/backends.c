@@ -14,7 +14,8 @@ static void note_gpu(void *user, const struct sdg_device_info *info)
         *(bool *)user = true;
 }
 
-static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struct sdg_stage_backend *s)
+enum sdg_result sdg_backend_parse(const struct sdg_log *log, const char *name, const char *also,
+                                  struct sdg_stage_backend *s)
 {
     char legal[200];
     s->device = -1;
@@ -37,8 +38,12 @@ static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struc
         return SDG_OK;
     }
     sdg_names_join(SDG_NAMES_BACKEND, legal, sizeof legal);
-    return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend is '%s', should be one of: %s, or te=NAME,unet=NAME,vae=NAME",
-                    name, legal);
+    return sdg_fail(log, SDG_ERROR_USAGE, "backend is '%s', should be one of: %s%s", name, legal, also);
+}
+
+static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struct sdg_stage_backend *s)
+{
+    return sdg_backend_parse(&p->log, name, ", or te=NAME,unet=NAME,vae=NAME", s);
 }
 
 // The stage of this name, which may be one of stable-diffusion.cpp's; SDG_STAGE_COUNT for all that are not named;

@@ -4,8 +4,11 @@
 
 #include "pipeline/pipeline.h"
 
-// "auto", "cpu", "vulkan", "vulkan:N", "reference", or "te=..,unet=..,vae=.." (stages left out: auto). Fills
-// p->stage[].
+// "auto", "cpu", "vulkan", "vulkan:N" or "reference": the name of a backend and its device, nothing else of *out.
+// `also`: what else the caller takes, for the end of the message.
+enum sdg_result sdg_backend_parse(const struct sdg_log *log, const char *name, const char *also,
+                                  struct sdg_stage_backend *out);
+// The same for all stages, or "te=..,unet=..,vae=.." (stages left out: auto). Fills p->stage[].
 enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text);
 struct sdg_device_types {
     bool f16, bf16; // that the device computes in at full speed

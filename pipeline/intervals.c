@@ -21,8 +21,10 @@ enum sdg_result sdg_quantized_open(struct sdg_pipeline *p)
         return SDG_OK;
     SDG_TRY(sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
     enum sdg_result result = sdg_quantized_create(&p->log, config->scheme, p->model->unet, graph, &p->quantized);
-    if (result == SDG_OK)
+    if (result == SDG_OK) {
         p->quantized->resample = resample;
+        p->quantized->scan_codes = config->scan_codes;
+    }
     sdg_graph_destroy(&graph);
     return result;
 }
@@ -32,10 +34,10 @@ enum sdg_result sdg_quantized_rewrite(const struct sdg_pipeline *p, struct sdg_g
     return p->quantized ? sdg_graph_quantize_model(graph, p->quantized) : SDG_OK;
 }
 
-enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, struct sdg_program *program, int64_t rows,
-                                              double (*timestep)(const void *user, int64_t row), const void *user)
+enum sdg_result sdg_quantized_write_tables(const struct sdg_log *log, const struct sdg_quantized *q,
+                                           struct sdg_program *program, int64_t rows,
+                                           double (*timestep)(const void *user, int64_t row), const void *user)
 {
-    const struct sdg_quantized *q = p->quantized;
     char name[SDG_OBSERVED_NAME_BYTES];
     if (!q || q->scheme.rule == SDG_INTERVAL_DYNAMIC || !q->site_count)
         return SDG_OK;
@@ -45,9 +47,8 @@ enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, stru
         tokens = height * width > tokens ? height * width : tokens;
     }
     if (!sdg_mul_size((size_t)rows * 2, tokens, &count))
-        return sdg_fail(&p->log, SDG_ERROR_MEMORY, "the intervals of %zu tokens do not fit in the address space",
-                        tokens);
-    float *data = sdg_alloc_raw(&p->log, count, sizeof *data, "intervals");
+        return sdg_fail(log, SDG_ERROR_MEMORY, "the intervals of %zu tokens do not fit in the address space", tokens);
+    float *data = sdg_alloc_raw(log, count, sizeof *data, "intervals");
     if (!data)
         return SDG_ERROR_MEMORY;
     enum sdg_result result = SDG_OK;
@@ -59,4 +60,10 @@ enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, stru
     }
     sdg_free(data);
     return result;
+}
+
+enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, struct sdg_program *program, int64_t rows,
+                                              double (*timestep)(const void *user, int64_t row), const void *user)
+{
+    return sdg_quantized_write_tables(&p->log, p->quantized, program, rows, timestep, user);
 }

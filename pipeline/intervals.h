@@ -12,5 +12,9 @@ enum sdg_result sdg_quantized_rewrite(const struct sdg_pipeline *p, struct sdg_g
 // Fills a step program's interval tables for the timesteps of its rows.
 enum sdg_result sdg_quantized_write_intervals(const struct sdg_pipeline *p, struct sdg_program *program, int64_t rows,
                                               double (*timestep)(const void *user, int64_t row), const void *user);
+// The same for any network: `q`, NULL where it is not quantized, is what its files say.
+enum sdg_result sdg_quantized_write_tables(const struct sdg_log *log, const struct sdg_quantized *q,
+                                           struct sdg_program *program, int64_t rows,
+                                           double (*timestep)(const void *user, int64_t row), const void *user);
 
 #endif

@@ -57,14 +57,7 @@ static enum sdg_result add_text(const struct sdg_pipeline *p, struct networks *n
 // What quant/quantized.h and pipeline/correction.h read and check.
 static bool belongs_to_quantization(const char *name)
 {
-    static const char *const suffixes[] = {SDG_WEIGHT_SCALE_SUFFIX,     SDG_INPUT_SCALE_SUFFIX,
-                                           SDG_INPUT_ZERO_POINT_SUFFIX, SDG_INPUT_SCALE_TIME_SUFFIX,
-                                           SDG_INPUT_SMOOTHING_SUFFIX,  SDG_FOLDED_SMOOTHING_SUFFIX};
-    const size_t length = strlen(name);
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
-        if (length > strlen(suffixes[i]) && strcmp(name + length - strlen(suffixes[i]), suffixes[i]) == 0)
-            return true;
-    return strcmp(name, SDG_INTERVAL_TIMESTEPS) == 0 || sdg_correction_is_tensor(name);
+    return sdg_quantized_is_tensor(name) || sdg_correction_is_tensor(name);
 }
 
 // What every picture reads is there, has its shape and makes sense, before anything is computed.

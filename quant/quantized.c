@@ -583,6 +583,7 @@ struct rewrite {
     struct sdg_graph *graph;
     const struct sdg_quantized *q;
     struct sdg_interval codes; // of the site at hand; only lo and hi count
+    bool smoothed;             // ... is
 };
 
 // How often a value is read, whether by an operand or as an output of the graph.
@@ -606,6 +607,20 @@ static size_t count_layers(const struct rewrite *w, sdg_value v)
     return count;
 }
 
+// True if the operation is a scan that is to read the codes of v, its x.
+static bool scans_codes(const struct rewrite *w, const struct sdg_op *op, sdg_value v)
+{
+    return w->q->scan_codes && !w->smoothed && op->kind == SDG_OP_SELECTIVE_SCAN && op->in[0] == v;
+}
+
+static size_t count_scans(const struct rewrite *w, sdg_value v)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < w->graph->op_count; i++)
+        count += scans_codes(w, &w->graph->ops[i], v);
+    return count;
+}
+
 // Index of the operation that makes v; SIZE_MAX for leaves.
 static size_t maker_of(const struct sdg_graph *graph, sdg_value v)
 {
@@ -615,9 +630,11 @@ static size_t maker_of(const struct sdg_graph *graph, sdg_value v)
     return SIZE_MAX;
 }
 
-static bool can_emit(const struct sdg_op *op)
+// Products do not smooth what they emit.
+static bool can_emit(const struct rewrite *w, const struct sdg_op *op)
 {
-    return sdg_op_result(op->kind) == SDG_RESULT_EITHER && !op->codes.interval;
+    return sdg_op_result(op->kind) == SDG_RESULT_EITHER && !op->codes.interval &&
+        !(w->smoothed && (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR));
 }
 
 // Puts the operation just built before the one at `at`.
@@ -646,20 +663,22 @@ static enum sdg_result make_codes(struct rewrite *w, const char *name, sdg_value
                                   sdg_value *interval, sdg_value *codes)
 {
     const size_t maker = maker_of(w->graph, x);
-    if (w->q->scheme.rule != SDG_INTERVAL_DYNAMIC && sole && maker != SIZE_MAX && can_emit(&w->graph->ops[maker])) {
+    if (w->q->scheme.rule != SDG_INTERVAL_DYNAMIC && sole && maker != SIZE_MAX && can_emit(w, &w->graph->ops[maker])) {
         *codes = x;
         return sdg_graph_emit_codes(w->graph, maker, *interval, w->codes.lo, w->codes.hi);
     }
     return insert_codes(w, name, x, at, interval, codes);
 }
 
-// Every quantized layer that reads `x` reads `codes` from now on.
+// Every quantized layer that reads `x` reads `codes` from now on, and so do scans that are to.
 static enum sdg_result attach_layers(struct rewrite *w, sdg_value x, sdg_value codes, sdg_value interval)
 {
     struct sdg_graph *graph = w->graph;
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_quantized_layer *layer =
             graph->ops[i].in[0] == x ? layer_of(w->q, graph, &graph->ops[i]) : NULL;
+        if (scans_codes(w, &graph->ops[i], x))
+            SDG_TRY(sdg_graph_scan_codes(graph, i, codes, interval));
         if (!layer)
             continue;
         sdg_value scale = sdg_graph_vector_weight(graph, graph->values[graph->ops[i].in[1]].dims[0],
@@ -711,12 +730,13 @@ static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *si
     struct sdg_graph *graph = w->graph;
     char name[SDG_OBSERVED_NAME_BYTES];
     const size_t layers = count_layers(w, site->value), maker = maker_of(graph, site->value);
-    const bool sole = layers == count_reads(graph, site->value);
     const struct sdg_quantized_site *own = find_site(w->q, site->name);
     sdg_value interval = 0, codes = 0;
     int64_t tokens;
     if (!layers || !own)
         return SDG_OK;
+    w->smoothed = own->smoothing != NULL;
+    const bool sole = layers + count_scans(w, site->value) == count_reads(graph, site->value);
     SDG_TRY(count_tokens(w, site, own, &tokens));
     if (w->q->scheme.rule != SDG_INTERVAL_DYNAMIC)
         interval = sdg_graph_interval_table(graph, sdg_interval_name(name, site->name), graph->rows, tokens);

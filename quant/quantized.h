@@ -36,7 +36,9 @@ struct sdg_quantized { // read-only after creation
     size_t token_sites;      // that have an interval for each token
     double *timesteps;       // [time_count] ascending, of tables of tokens that have one for each of them
     size_t time_count;
-    bool resample; // intervals of tokens fit any grid: they are interpolated. Set it before the rewrite
+    // Set before the rewrite:
+    bool resample;   // intervals of tokens fit any grid: they are interpolated
+    bool scan_codes; // scans read the codes of their x where a layer that is not smoothed has them (Quamba)
 };
 
 // Reads and checks everything said about the sites and layers of `graph`, a fused step graph of any shape. `scheme`:

@@ -10,7 +10,7 @@ bool sdg_op_is_quantizable(const struct sdg_graph *graph, const struct sdg_op *o
     if (op->kind != SDG_OP_CONV2D && op->kind != SDG_OP_LINEAR)
         return false;
     return graph->values[op->in[0]].kind == SDG_VALUE_ACTIVATION && strcmp(op->name, "conv_in") &&
-        strcmp(op->name, "conv_out");
+        strcmp(op->name, "conv_out") && strcmp(op->name, "head");
 }
 
 // The operation that makes each value: index + 1, 0 for leaves.

@@ -1,8 +1,8 @@
-// Sites: the values of a UNet's step graph that feed weights worth quantizing, and the rewrite that lets them be
-// observed.
+// Sites: the values of a network's graph (a UNet's step, a classifier) that feed weights worth quantizing, and the
+// rewrite that lets them be observed.
 //
-// Kept out, as in TDQ's code: the first and the last convolution, attention products and norms. Time projections and
-// the keys and values of the prompt are not in the step graph at all. A site is named after its first consumer
+// Kept out, as in TDQ's and PTQ4VM's code: the first and the last layer, attention products and norms. Time projections
+// and the keys and values of the prompt are not in the step graph at all. A site is named after its first consumer
 // ("mid_block.attentions.0. transformer_blocks.0.attn1.to_q" also stands for to_k and to_v); the two halves of a skip
 // connection are sites of their own.
 #ifndef SDG_QUANT_SITES_H

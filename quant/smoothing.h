@@ -8,6 +8,8 @@
 
 #include "formats/tensors.h"
 #include "quant/sites.h"
+#include "quant/statistics.h"
+#include "sdgen/sdgen.h"
 
 // multipliers[k] = 1 / sigma_k: what the input is multiplied with.
 void sdg_smoothing_make(const float *amax, const float *wmax, size_t channels, double alpha, float *multipliers);
@@ -15,5 +17,21 @@ void sdg_smoothing_make(const float *amax, const float *wmax, size_t channels, d
 // reads it. SDG_ERROR_INPUT if a weight is missing, no float, or has another shape.
 enum sdg_result sdg_smoothing_weights(const struct sdg_log *log, const struct sdg_graph *graph, sdg_value site,
                                       const struct sdg_tensors *tensors, float *wmax);
+
+// ---- while statistics are collected ----
+struct sdg_smoother { // owned; free with sdg_smoother_close. All zero: nothing is smoothed
+    const struct sdg_tensors *tensors;
+    struct sdg_statistics *statistics; // NULL: nothing is smoothed
+    const char *path;
+    double alpha;
+};
+// `path`: statistics of the model that has these weights, not smoothed themselves; it is kept, for messages. NULL: *out
+// is all zero. SDG_ERROR_USAGE for an alpha (default 0.5) that is not 0..1, SDG_ERROR_INPUT for those of another model.
+enum sdg_result sdg_smoother_open(const struct sdg_log *log, const char *path, const struct sdg_tensors *tensors,
+                                  struct sdg_number alpha, struct sdg_smoother *out);
+void sdg_smoother_close(struct sdg_smoother *smoother);
+// multipliers [C] of a site that only products of single tokens read.
+enum sdg_result sdg_smoother_site(const struct sdg_log *log, const struct sdg_smoother *smoother,
+                                  const struct sdg_graph *graph, const struct sdg_site *site, float *multipliers);
 
 #endif

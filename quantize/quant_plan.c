@@ -4,7 +4,6 @@
 #include "base/memory.h"
 #include "formats/quantized_folder.h"
 #include "quant/sites.h"
-#include "unet/unet.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,24 +12,24 @@ static const char weight_suffix[] = SDG_WEIGHT_SUFFIX;
 
 // ---- modules ----
 
-static enum sdg_result check_tensor(const struct sdg_log *log, const struct sdg_model *model,
+static enum sdg_result check_tensor(const struct sdg_log *log, const struct sdg_quant_subject *subject,
                                     const struct sdg_value_info *weight, const struct sdg_tensor **out)
 {
-    const struct sdg_tensor *t = sdg_tensors_find(model->unet, weight->name);
+    const struct sdg_tensor *t = sdg_tensors_find(subject->tensors, weight->name);
     int64_t inputs = weight->slice_of ? weight->slice_of : weight->dims[1];
     if (!t)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: %s is missing", sdg_tensors_path(model->unet), weight->name);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: %s is missing", sdg_tensors_path(subject->tensors), weight->name);
     if (!sdg_dtype_is_float(t->dtype))
         return sdg_fail(log, SDG_ERROR_INPUT,
                         "%s: %s is %s: the model is quantized already, start from the one it was made of",
-                        sdg_tensors_path(model->unet), weight->name, sdg_dtype_name(t->dtype));
+                        sdg_tensors_path(subject->tensors), weight->name, sdg_dtype_name(t->dtype));
     // A 1x1 convolution may be a linear layer in the graph: of axes that the file or the graph leaves out there is one.
     bool fits = t->rank >= 2 && t->rank <= 4 && t->dims[0] == weight->dims[0] && t->dims[1] == inputs;
     for (int i = 2; fits && i < 4; i++)
         fits = (i < t->rank ? t->dims[i] : 1) == weight->dims[i];
     if (!fits)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: the shape of %s does not fit the configuration",
-                        sdg_tensors_path(model->unet), weight->name);
+                        sdg_tensors_path(subject->tensors), weight->name);
     *out = t;
     return SDG_OK;
 }
@@ -70,13 +69,13 @@ static size_t site_of(const struct sdg_quant_plan *plan, const struct sdg_sites 
     return i; // every quantizable operation reads a site
 }
 
-static enum sdg_result add_op(const struct sdg_log *log, struct sdg_quant_plan *plan, const struct sdg_model *model,
-                              const struct sdg_sites *sites, const struct sdg_op *op,
-                              struct sdg_quant_settings *settings)
+static enum sdg_result add_op(const struct sdg_log *log, struct sdg_quant_plan *plan,
+                              const struct sdg_quant_subject *subject, const struct sdg_sites *sites,
+                              const struct sdg_op *op, struct sdg_quant_settings *settings)
 {
     const struct sdg_value_info *weight = &plan->graph->values[op->in[1]];
     const struct sdg_tensor *tensor = NULL;
-    SDG_TRY(check_tensor(log, model, weight, &tensor));
+    SDG_TRY(check_tensor(log, subject, weight, &tensor));
     if (!find_module(plan, tensor))
         SDG_TRY(add_module(log, plan, tensor, settings));
     struct sdg_quant_module *m = find_module(plan, tensor);
@@ -91,8 +90,9 @@ static enum sdg_result add_op(const struct sdg_log *log, struct sdg_quant_plan *
     return SDG_OK;
 }
 
-static enum sdg_result add_ops(const struct sdg_log *log, struct sdg_quant_plan *plan, const struct sdg_model *model,
-                               const struct sdg_sites *sites, struct sdg_quant_settings *settings)
+static enum sdg_result add_ops(const struct sdg_log *log, struct sdg_quant_plan *plan,
+                               const struct sdg_quant_subject *subject, const struct sdg_sites *sites,
+                               struct sdg_quant_settings *settings)
 {
     plan->sites = sdg_alloc(log, sites->count, sizeof *plan->sites, "quantization sites");
     if (!plan->sites)
@@ -107,7 +107,7 @@ static enum sdg_result add_ops(const struct sdg_log *log, struct sdg_quant_plan 
     }
     for (size_t i = 0; i < plan->graph->op_count; i++)
         if (sdg_op_is_quantizable(plan->graph, &plan->graph->ops[i]))
-            SDG_TRY(add_op(log, plan, model, sites, &plan->graph->ops[i], settings));
+            SDG_TRY(add_op(log, plan, subject, sites, &plan->graph->ops[i], settings));
     return SDG_OK;
 }
 
@@ -146,16 +146,15 @@ static enum sdg_result check_use(const struct sdg_log *log, const struct sdg_qua
     return SDG_OK;
 }
 
-enum sdg_result sdg_quant_plan_create(const struct sdg_log *log, const struct sdg_model *model,
+enum sdg_result sdg_quant_plan_create(const struct sdg_log *log, const struct sdg_quant_subject *subject,
                                       struct sdg_quant_settings *settings, struct sdg_quant_plan *out)
 {
     struct sdg_quant_plan plan = {0};
     struct sdg_sites sites = {0};
-    const struct sdg_unet_shape shape = sdg_unet_smallest_shape(&model->unet_config);
-    SDG_TRY(sdg_unet_fused_step_graph(log, &model->unet_config, &shape, &plan.graph));
+    SDG_TRY(sdg_quant_subject_graph(log, subject, &plan.graph));
     enum sdg_result result = sdg_sites_find(plan.graph, &sites);
     if (result == SDG_OK)
-        result = add_ops(log, &plan, model, &sites, settings);
+        result = add_ops(log, &plan, subject, &sites, settings);
     sdg_sites_clear(&sites);
     drop_float_modules(&plan);
     if (result == SDG_OK)
@@ -201,17 +200,17 @@ static enum sdg_result use_site(const struct sdg_log *log, struct sdg_quant_site
 }
 
 enum sdg_result sdg_quant_plan_use(const struct sdg_log *log, struct sdg_quant_plan *plan,
-                                   const struct sdg_model *model, const struct sdg_statistics *statistics,
+                                   const struct sdg_quant_subject *subject, const struct sdg_statistics *statistics,
                                    const char *path)
 {
     char fingerprint[17];
-    sdg_tensors_fingerprint(model->unet, fingerprint);
+    sdg_tensors_fingerprint(subject->tensors, fingerprint);
     if (strcmp(fingerprint, statistics->info.model) != 0)
         return sdg_fail(log, SDG_ERROR_INPUT,
-                        "%s: is of another model: its UNet has fingerprint %.20s, that of %s has %s", path,
-                        statistics->info.model, model->path, fingerprint);
+                        "%s: is of another model: its %s has fingerprint %.20s, that of %s has %s", path, subject->name,
+                        statistics->info.model, subject->path, fingerprint);
     if (!sdg_statistics_done_count(statistics))
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has seen no prompt yet", path);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has seen nothing yet", path);
     for (size_t i = 0; i < plan->site_count; i++)
         if (plan->sites[i].wanted)
             SDG_TRY(use_site(log, &plan->sites[i], statistics, path));

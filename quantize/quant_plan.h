@@ -2,10 +2,10 @@
 #ifndef SDG_QUANTIZE_QUANT_PLAN_H
 #define SDG_QUANTIZE_QUANT_PLAN_H
 
-#include "formats/model.h"
 #include "graph/graph.h"
 #include "quant/fit.h"
 #include "quantize/quant_settings.h"
+#include "quantize/quant_subject.h"
 
 struct sdg_quant_site {
     const char *name; // in the graph
@@ -53,14 +53,14 @@ struct sdg_quant_plan {
     struct sdg_quant_folded *folded;
     size_t folded_count, folded_capacity;
 };
-// The model's step graph, its sites and modules with the bits that the settings give them.
-enum sdg_result sdg_quant_plan_create(const struct sdg_log *log, const struct sdg_model *model,
+// The network's graph, its sites and modules with the bits that the settings give them.
+enum sdg_result sdg_quant_plan_create(const struct sdg_log *log, const struct sdg_quant_subject *subject,
                                       struct sdg_quant_settings *settings, struct sdg_quant_plan *out);
 void sdg_quant_plan_clear(struct sdg_quant_plan *plan);
 // Finds the statistics of all wanted sites. SDG_ERROR_INPUT if they are of another model or lack one. `path` is for
 // messages.
 enum sdg_result sdg_quant_plan_use(const struct sdg_log *log, struct sdg_quant_plan *plan,
-                                   const struct sdg_model *model, const struct sdg_statistics *statistics,
+                                   const struct sdg_quant_subject *subject, const struct sdg_statistics *statistics,
                                    const char *path);
 
 #endif

@@ -159,10 +159,11 @@ static enum sdg_result read_file_rules(const struct sdg_json *json, struct sdg_q
 
 static enum sdg_result read_scheme_file(struct scheme_file *file, struct sdg_quant_settings *s)
 {
-    static const char *const keys[] = {"scheme", "skip", "group", "overrides", "tokens"};
-    SDG_TRY(only_known(&file->json, "a scheme file: scheme, skip, group, overrides, tokens are", keys, 5));
+    static const char *const keys[] = {"scheme", "skip", "group", "overrides", "tokens", "scan_codes"};
+    SDG_TRY(only_known(&file->json, "a scheme file: scheme, skip, group, overrides, tokens, scan_codes are", keys, 6));
     SDG_TRY(sdg_json_string(&file->json, "scheme", NULL, &file->scheme));
     SDG_TRY(sdg_json_int(&file->json, "group", 0, LARGEST_GROUP, 0, &file->group));
+    SDG_TRY(sdg_json_bool(&file->json, "scan_codes", false, &s->scan_codes));
     return read_file_rules(&file->json, s);
 }
 

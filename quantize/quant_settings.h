@@ -18,6 +18,7 @@ struct sdg_bits_rule {
 struct sdg_quant_settings {
     struct sdg_scheme scheme;
     size_t group;
+    bool scan_codes; // Mamba's scans read codes
     struct sdg_bits_rule *rules; // the last that matches decides; those that skip come last
     size_t rule_count, rule_capacity;
     // sites with a match have intervals by token, if the rule has them and the statistics keep tokens; none: all of

@@ -9,7 +9,7 @@
 struct folding {
     const struct sdg_log *log;
     struct sdg_quant_plan *plan;
-    const struct sdg_model *model;
+    const struct sdg_quant_subject *subject;
 };
 
 const float *sdg_quant_site_smoothing(const struct sdg_quant_site *site)
@@ -59,10 +59,10 @@ static bool only_quantized_layers_read(struct sdg_quant_plan *plan, sdg_value v)
 static enum sdg_result fold_vector(const struct folding *f, sdg_value vector, const float *smoothing, size_t channels)
 {
     const char *name = f->plan->graph->values[vector].name;
-    const struct sdg_tensor *tensor = sdg_tensors_find(f->model->unet, name);
+    const struct sdg_tensor *tensor = sdg_tensors_find(f->subject->tensors, name);
     if (!tensor || tensor->bytes != channels * sdg_dtype_size(tensor->dtype) || !sdg_dtype_is_float(tensor->dtype))
         return sdg_fail(f->log, SDG_ERROR_INPUT, "%s: %s is missing or does not fit the configuration",
-                        sdg_tensors_path(f->model->unet), name);
+                        sdg_tensors_path(f->subject->tensors), name);
     if (!sdg_grow(f->log, &f->plan->folded, &f->plan->folded_capacity, f->plan->folded_count + 1,
                   sizeof *f->plan->folded, "folded tensors"))
         return SDG_ERROR_MEMORY;
@@ -135,10 +135,10 @@ static enum sdg_result fold(const struct folding *f, struct sdg_quant_site *site
     return SDG_OK;
 }
 
-enum sdg_result sdg_quant_smooth(const struct sdg_log *log, struct sdg_quant_plan *plan, const struct sdg_model *model,
-                                 enum sdg_interval_rule rule, bool folds)
+enum sdg_result sdg_quant_smooth(const struct sdg_log *log, struct sdg_quant_plan *plan,
+                                 const struct sdg_quant_subject *subject, enum sdg_interval_rule rule, bool folds)
 {
-    const struct folding f = {log, plan, model};
+    const struct folding f = {log, plan, subject};
     for (size_t i = 0; i < plan->site_count; i++) {
         struct sdg_quant_site *site = &plan->sites[i];
         if (!site->wanted || !site->statistics || !site->statistics->smoothing)

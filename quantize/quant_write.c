@@ -17,9 +17,9 @@ static const char *const component_folders[] = {"scheduler",   "text_encoder", "
 static const char *const loose_files[] = {"model_index.json", "LICENSE", "LICENSE.md", "LICENSE.txt"};
 // All that an older folder of this program can have at the top: with another base or none, parts of it are to be gone.
 static const char *const own_names[] = {
-    "unet", "scheduler",         "text_encoder",     "text_encoder_2", "tokenizer",  "tokenizer_2",
-    "vae",  "feature_extractor", "model_index.json", "LICENSE",        "LICENSE.md", "LICENSE.txt",
-    NULL};
+    "unet",        "scheduler",   "text_encoder",      "text_encoder_2",    "tokenizer",
+    "tokenizer_2", "vae",         "feature_extractor", "model_index.json",  "LICENSE",
+    "LICENSE.md",  "LICENSE.txt", "config.json",       "model.safetensors", NULL};
 
 // ---- the place of the output ----
 
@@ -148,8 +148,8 @@ static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_qu
         if (plan->sites[i].fit.length)
             SDG_TRY(add_site(w, &plan->sites[i], r->settings->scheme.activation_bits, zeros + i * SDG_TDQ_TIMES));
     SDG_TRY(add_timesteps(w, r, times));
-    for (size_t i = 0; i < sdg_tensors_count(r->model->unet); i++) {
-        const struct sdg_tensor *t = sdg_tensors_at(r->model->unet, i);
+    for (size_t i = 0; i < sdg_tensors_count(r->subject->tensors); i++) {
+        const struct sdg_tensor *t = sdg_tensors_at(r->subject->tensors, i);
         r->bytes_before += (double)t->bytes;
         const struct sdg_quant_folded *folded = find_folded(plan, t);
         if (is_quantized(plan, t))
@@ -200,14 +200,15 @@ static enum sdg_result describe(const struct sdg_log *log, const struct sdg_quan
                                           .activation_bits = scheme->activation_bits,
                                           .group = (int)r->settings->group,
                                           .seed = (int64_t)r->params->seed,
-                                          .static_sites = (int)count_static(r->plan)};
+                                          .static_sites = (int)count_static(r->plan),
+                                          .scan_codes = r->settings->scan_codes};
     sdg_scheme_name(scheme, q->scheme);
     snprintf(q->rule, sizeof q->rule, "%s", sdg_interval_rule_name(scheme->rule));
     snprintf(q->weight_rounding, sizeof q->weight_rounding, "%s", any_gptq(r->plan) ? "gptq" : "mse");
     snprintf(q->statistics, sizeof q->statistics, "%s", r->statistics);
     if (has_tokens(r->plan))
         snprintf(q->scan_order, sizeof q->scan_order, "%s", SDG_SCAN_ROWS);
-    sdg_tensors_fingerprint(r->model->unet, q->base);
+    sdg_tensors_fingerprint(r->subject->tensors, q->base);
     if (snprintf(q->base_path, sizeof q->base_path, "%s", base_path ? base_path : "") >= (int)sizeof q->base_path)
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: the way from there to %s has more than %zu bytes", r->params->output,
                         r->params->model, sizeof q->base_path - 1);
@@ -222,20 +223,20 @@ static bool any_leaves_codes(const struct sdg_quant_result *r)
     return false;
 }
 
-static enum sdg_result write_unet(const struct sdg_log *log, struct sdg_quant_result *r, const char *root,
-                                  const char *base_path)
+static enum sdg_result write_network(const struct sdg_log *log, struct sdg_quant_result *r, const char *root,
+                                     const char *base_path)
 {
     struct sdg_quantization_config config;
     struct sdg_quantized_writer *writer = NULL;
     SDG_TRY(describe(log, r, base_path, &config));
     int32_t *zeros = sdg_alloc(log, r->plan->site_count, SDG_TDQ_TIMES * sizeof *zeros, "zero points");
     float *times = sdg_alloc(log, r->calibration ? r->calibration->rows : 1, sizeof *times, "timesteps");
-    char *from = zeros && times ? sdg_path_join(log, r->model->path, SDG_QUANTIZED_CONFIG_FILE) : NULL;
+    char *from = zeros && times ? sdg_path_join(log, r->subject->path, r->subject->files->config) : NULL;
     enum sdg_result result = from ? sdg_quantized_writer_create(log, &writer) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = add_tensors(writer, r, zeros, times);
     if (result == SDG_OK)
-        result = sdg_quantized_write(writer, root, from, &config, any_leaves_codes(r));
+        result = sdg_quantized_write(writer, root, r->subject->files, from, &config, any_leaves_codes(r));
     sdg_quantized_writer_destroy(&writer);
     sdg_free(from);
     sdg_free(times);
@@ -304,7 +305,8 @@ static enum sdg_result copy_folder(const struct sdg_log *log, const struct sdg_q
                                    struct sdg_folder_output *output, const char *name)
 {
     char *from = sdg_path_join(log, root, name);
-    struct copying c = {log, from, sdg_path_join(log, sdg_folder_output_path(output), name), r->model->base_count > 0};
+    struct copying c = {log, from, sdg_path_join(log, sdg_folder_output_path(output), name),
+                        r->subject->model->base_count > 0};
     enum sdg_result result = from && c.to ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK && sdg_path_kind(from) == SDG_PATH_FOLDER) {
         result = sdg_folder_output_add(output, name);
@@ -345,17 +347,23 @@ static const char *layer_root(const struct sdg_model *model, int layer)
     return layer ? model->bases[layer - 1] : model->path;
 }
 
+static enum sdg_result copy_loose(const struct sdg_log *log, const char *from, const char *to)
+{
+    for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
+        SDG_TRY(copy_named(log, from, to, loose_files[i]));
+    return SDG_OK;
+}
+
 static enum sdg_result copy_rest(const struct sdg_log *log, const struct sdg_quant_result *r,
                                  struct sdg_folder_output *output)
 {
-    const struct sdg_model *model = r->model;
+    const struct sdg_model *model = r->subject->model; // NULL: the network is all there is
     const char *to = sdg_folder_output_path(output);
-    for (int layer = r->params->delta ? 0 : model->base_count; layer >= 0; layer--) {
+    if (r->params->delta || !model)
+        return copy_loose(log, r->subject->path, to);
+    for (int layer = model->base_count; layer >= 0; layer--) {
         const char *from = layer_root(model, layer);
-        for (size_t i = 0; i < sizeof loose_files / sizeof *loose_files; i++)
-            SDG_TRY(copy_named(log, from, to, loose_files[i]));
-        if (r->params->delta)
-            return SDG_OK;
+        SDG_TRY(copy_loose(log, from, to));
         if (*model->preferences.known_words)
             SDG_TRY(copy_named(log, from, to, model->preferences.known_words));
         for (size_t i = 0; i < sizeof component_folders / sizeof *component_folders; i++)
@@ -371,11 +379,12 @@ static enum sdg_result fill_folder(const struct sdg_log *log, struct sdg_quant_r
 {
     const char *root = sdg_folder_output_path(output);
     char *base_path = NULL;
-    enum sdg_result result = sdg_folder_output_add(output, "unet");
+    const char *folder = r->subject->files->folder;
+    enum sdg_result result = *folder ? sdg_folder_output_add(output, folder) : SDG_OK;
     if (result == SDG_OK && r->params->delta)
-        result = sdg_path_relative(log, root, r->model->path, &base_path);
+        result = sdg_path_relative(log, root, r->subject->path, &base_path);
     if (result == SDG_OK)
-        result = write_unet(log, r, root, base_path);
+        result = write_network(log, r, root, base_path);
     if (result == SDG_OK)
         result = copy_rest(log, r, output);
     sdg_free(base_path);

@@ -2,14 +2,13 @@
 #ifndef SDG_QUANTIZE_QUANT_WRITE_H
 #define SDG_QUANTIZE_QUANT_WRITE_H
 
-#include "formats/model.h"
 #include "quantize/quant_plan.h"
 #include "quantize/quant_settings.h"
 
 struct sdg_quant_result {
     const struct sdg_quantize_params *params;
     const struct sdg_quant_settings *settings;
-    const struct sdg_model *model;
+    const struct sdg_quant_subject *subject;
     const struct sdg_quant_plan *plan;
     const struct sdg_statistics_info *calibration;  // NULL without statistics
     char statistics[17];                            // hash, "" = none

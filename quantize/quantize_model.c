@@ -4,10 +4,8 @@
 
 #include "base/clock.h"
 #include "base/decibel.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/threads.h"
-#include "formats/kinds.h"
 #include "formats/stored.h"
 #include "quant/gptq.h"
 #include "quant/layer_hessians.h"
@@ -32,7 +30,7 @@ struct quantizer {
     struct sdg_log log;
     struct sdg_quant_settings settings;
     struct sdg_quant_plan plan;
-    struct sdg_model *model;
+    struct sdg_quant_subject subject;
     struct sdg_statistics *statistics; // NULL when none are given
     struct sdg_hessians *hessians;     // NULL: every weight to the nearest code
     struct sdg_tdq_times *times;       // NULL unless the rule is tdq
@@ -231,7 +229,7 @@ static enum sdg_result round_module(const struct quantizer *q, const struct sdg_
     enum sdg_result result = codes ? SDG_OK : SDG_ERROR_MEMORY;
     for (size_t p = 0; p < m->part_count && result == SDG_OK; p++)
         result = round_part(q, log, m, &m->parts[p], taps, codes);
-    sdg_tensors_release(q->model->unet, m->tensor);
+    sdg_tensors_release(q->subject.tensors, m->tensor);
     if (result == SDG_OK)
         return pack_module(log, m, codes, outputs, channels * taps);
     sdg_free(codes);
@@ -366,20 +364,6 @@ static enum sdg_result report(const struct quantizer *q, const struct sdg_quant_
 
 // ---- all of it ----
 
-static enum sdg_result open_model(struct quantizer *q)
-{
-    if (sdg_path_kind(q->params->model) == SDG_PATH_FILE) {
-        SDG_TRY(sdg_check_file_kind(&q->log, q->params->model));
-        return sdg_fail(&q->log, SDG_ERROR_UNSUPPORTED,
-                        "%s: is a single file; quantized models are made of diffusers folders", q->params->model);
-    }
-    SDG_TRY(sdg_model_open(&q->log, q->params->model, &q->model));
-    if (q->model->unet_config.quantization.present)
-        return sdg_fail(&q->log, SDG_ERROR_INPUT, "%s: is quantized already (%s): start from the full-precision model",
-                        q->params->model, q->model->unet_config.quantization.scheme);
-    return SDG_OK;
-}
-
 static enum sdg_result open_statistics(struct quantizer *q)
 {
     const enum sdg_interval_rule rule = q->settings.scheme.rule;
@@ -391,12 +375,15 @@ static enum sdg_result open_statistics(struct quantizer *q)
                         sdg_interval_rule_name(rule));
     }
     SDG_TRY(sdg_statistics_read(&q->log, q->params->statistics, &q->statistics));
-    SDG_TRY(sdg_quant_plan_use(&q->log, &q->plan, q->model, q->statistics, q->params->statistics));
+    SDG_TRY(sdg_quant_plan_use(&q->log, &q->plan, &q->subject, q->statistics, q->params->statistics));
     if (needed)
-        SDG_TRY(sdg_quant_smooth(&q->log, &q->plan, q->model, rule, !q->params->keep_smoothing));
-    return sdg_interval_rule_over_time(rule) == SDG_INTERVAL_TDQ
-        ? sdg_tdq_times_create(&q->log, q->model->unet_config.channels[0], &q->times)
-        : SDG_OK;
+        SDG_TRY(sdg_quant_smooth(&q->log, &q->plan, &q->subject, rule, !q->params->keep_smoothing));
+    if (sdg_interval_rule_over_time(rule) != SDG_INTERVAL_TDQ)
+        return SDG_OK;
+    if (!q->subject.time_channels)
+        return sdg_fail(&q->log, SDG_ERROR_USAGE, "%s: its network knows no timestep that intervals could follow",
+                        q->subject.path);
+    return sdg_tdq_times_create(&q->log, q->subject.time_channels, &q->times);
 }
 
 static enum sdg_result open_hessians(struct quantizer *q)
@@ -405,11 +392,11 @@ static enum sdg_result open_hessians(struct quantizer *q)
     if (!q->params->hessians)
         return SDG_OK;
     SDG_TRY(sdg_hessians_read(&q->log, q->params->hessians, &q->hessians));
-    sdg_tensors_fingerprint(q->model->unet, fingerprint);
+    sdg_tensors_fingerprint(q->subject.tensors, fingerprint);
     if (strcmp(fingerprint, q->hessians->about->info.model) != 0)
         return sdg_fail(&q->log, SDG_ERROR_INPUT,
-                        "%s: is of another model: its UNet has fingerprint %.20s, that of %s has %s",
-                        q->params->hessians, q->hessians->about->info.model, q->model->path, fingerprint);
+                        "%s: is of another model: its %s has fingerprint %.20s, that of %s has %s", q->params->hessians,
+                        q->subject.name, q->hessians->about->info.model, q->subject.path, fingerprint);
     return sdg_statistics_done_count(q->hessians->about)
         ? SDG_OK
         : sdg_fail(&q->log, SDG_ERROR_INPUT, "%s: has seen no prompt yet", q->params->hessians);
@@ -419,8 +406,8 @@ static enum sdg_result quantize(struct quantizer *q)
 {
     SDG_TRY(sdg_quant_settings_read(&q->log, q->params, &q->settings));
     SDG_TRY(sdg_quant_check_output(&q->log, q->params));
-    SDG_TRY(open_model(q));
-    SDG_TRY(sdg_quant_plan_create(&q->log, q->model, &q->settings, &q->plan));
+    SDG_TRY(sdg_quant_subject_open(&q->log, q->params->model, &q->subject));
+    SDG_TRY(sdg_quant_plan_create(&q->log, &q->subject, &q->settings, &q->plan));
     SDG_TRY(sdg_pool_create(&q->log, q->params->threads, &q->pool));
     SDG_TRY(open_statistics(q));
     SDG_TRY(open_hessians(q));
@@ -432,7 +419,8 @@ static enum sdg_result quantize(struct quantizer *q)
     struct stage weights = {
         .q = q, .name = "weights", .count = q->plan.module_count, .run = round_module, .cost = module_cost};
     SDG_TRY(run_stage(&weights));
-    struct sdg_quant_result r = {.params = q->params, .settings = &q->settings, .model = q->model, .plan = &q->plan};
+    struct sdg_quant_result r = {
+        .params = q->params, .settings = &q->settings, .subject = &q->subject, .plan = &q->plan};
     if (q->statistics) {
         r.calibration = &q->statistics->info;
         snprintf(r.statistics, sizeof r.statistics, "%016" PRIx64, sdg_statistics_hash(q->statistics));
@@ -457,7 +445,7 @@ enum sdg_result sdg_quantize(const struct sdg_quantize_params *params)
     sdg_statistics_destroy(&q.statistics);
     sdg_hessians_destroy(&q.hessians);
     sdg_quant_plan_clear(&q.plan);
-    sdg_model_close(&q.model);
+    sdg_quant_subject_close(&q.subject);
     sdg_quant_settings_clear(&q.settings);
     return result;
 }

@@ -3,6 +3,7 @@
 #include "types.glsl"
 #define OUT_BINDING 3
 #define ROW_BINDING 4
+#define SMOOTHED_CODES
 #include "codes.glsl"
 
 // softmax(scale q k^T) v for ROWS queries of one head at a time, walking over the keys in blocks with a running maximum and sum, so
@@ -151,7 +152,7 @@ void main()
             [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
                 y[j] = acc[(i * SLICES_V + part) * PER_CHANNEL + j] / total;
             if (CODES)
-                store_codes(at, y, count, coder(base_q + first_query + row));
+                store_codes(at, smoothed(y, head * DEPTH_V + c, count), count, coder(base_q + first_query + row));
             else
                 for (uint j = 0; j < count; j++)
                     result[at + j] = SCALAR(y[j]);

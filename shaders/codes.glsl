@@ -1,5 +1,6 @@
 // Integer codes as results. The including file defines, before this one, OUT_BINDING of its result and ROW_BINDING of the row's number,
-// which the interval follows; or, instead of the latter, the function interval_of(). C twin: sdg_vk_add_codes in
+// which the interval follows and, where results can be smoothed (SMOOTHED_CODES is defined), the factors; or, instead of ROW_BINDING, the
+// function interval_of(). C twin: sdg_vk_add_codes in
 // backend/vulkan/vk_lower.c.
 //
 // Codes are bytes in words of four, and no storage of 8 bits is needed: an invocation makes four neighbours and stores a word, or, where
@@ -37,6 +38,22 @@ float code_of(float y, vec2 coder)
     return code >= float(LOWEST) ? min(code, float(HIGHEST)) : float(LOWEST); // NaN is the lowest
 }
 
+#ifdef SMOOTHED_CODES
+layout(constant_id = SDG_SPEC_SMOOTHED) const uint SMOOTHED = 0;
+layout(binding = ROW_BINDING + 2) restrict readonly buffer Smoothing { float smoothing[]; };
+#endif
+
+// Up to 4 results of one token, of `channel` and those behind it, before they become codes.
+vec4 smoothed(vec4 y, uint channel, uint count)
+{
+#ifdef SMOOTHED_CODES
+    if (SMOOTHED != 0)
+        for (uint i = 0; i < count; i++)
+            y[i] *= smoothing[channel + i];
+#endif
+    return y;
+}
+
 uint pack_codes(vec4 y, vec2 coder)
 {
     uint word = 0;
@@ -45,9 +62,14 @@ uint pack_codes(vec4 y, vec2 coder)
     return word;
 }
 
-// The same of four elements from `first` on, which may be of several tokens, of c channels each.
+// The same of four elements from `first` on, smoothed, which may be of several tokens, of c channels each.
 uint pack_elements(vec4 y, uint first, uint c)
 {
+#ifdef SMOOTHED_CODES
+    if (SMOOTHED != 0)
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            y[i] *= smoothing[(first + i) % c];
+#endif
     if (OUT_PAIRS <= 1)
         return pack_codes(y, coder(0));
     uint word = 0;

@@ -4,6 +4,7 @@
 #include "functions.glsl"
 #define OUT_BINDING 3
 #define ROW_BINDING 4
+#define SMOOTHED_CODES
 #include "codes.glsl"
 
 // Each channel's convolution with the tokens before, or after, its own. One element an invocation, or four where they become codes.

@@ -3,6 +3,7 @@
 #include "types.glsl"
 #define OUT_BINDING 1
 #define ROW_BINDING 2
+#define SMOOTHED_CODES
 #include "codes.glsl"
 
 // C twin: struct sdg_push_fake_quantize in backend/vulkan/ops/fake_quantize.c.
@@ -19,6 +20,6 @@ void main()
     if (i >= p.total)
         return;
     vec2 interval = interval_of(i / p.c);
-    float code = clamp(roundEven(divide(float(x[i]), interval.x)) + interval.y, float(LOWEST), float(HIGHEST));
+    float code = clamp(roundEven(divide(smoothed(vec4(float(x[i])), i % p.c, 1).x, interval.x)) + interval.y, float(LOWEST), float(HIGHEST));
     result[i] = SCALAR((code - interval.y) * interval.x);
 }

@@ -4,6 +4,7 @@
 #include "functions.glsl"
 #define OUT_BINDING 1
 #define ROW_BINDING 2
+#define SMOOTHED_CODES
 #include "codes.glsl"
 
 // Value first, gate second: [.., 2 C] -> [.., C]. One element an invocation, or four where they become codes. C twin: struct

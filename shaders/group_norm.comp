@@ -4,6 +4,7 @@
 #include "functions.glsl"
 #define OUT_BINDING 4
 #define ROW_BINDING 5
+#define SMOOTHED_CODES
 #include "codes.glsl"
 
 // Third pass: normalise, scale, shift and activate, one element per invocation, or four where they become codes.

@@ -7,6 +7,7 @@
 #include "reduce.glsl"
 #define OUT_BINDING 3
 #define ROW_BINDING 4
+#define SMOOTHED_CODES
 #include "codes.glsl"
 
 // One workgroup per token: mean, then variance around it, then the result. C twin: struct sdg_push_layer_norm in
@@ -42,7 +43,7 @@ void main()
             uint count = min(4, p.c - c);
             for (uint j = 0; j < count; j++)
                 y[j] = (float(x[base + c + j]) - mean) * scale * gamma[c + j] + beta[c + j];
-            store_codes(base + c, y, count, coder(token));
+            store_codes(base + c, smoothed(y, c, count), count, coder(token));
         }
     } else {
         for (uint c = lane; c < p.c; c += length)

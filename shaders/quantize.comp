@@ -3,6 +3,7 @@
 #include "types.glsl"
 #define OUT_BINDING 1
 #define ROW_BINDING 2
+#define SMOOTHED_CODES
 #include "codes.glsl"
 
 // Four codes an invocation. C twin: struct sdg_push_quantize in backend/vulkan/ops/quantize.c.

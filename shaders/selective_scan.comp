@@ -21,7 +21,7 @@ shared float parts[TILE * INVOCATIONS]; // sums over an invocation's states
 
 vec2 interval_of(uint token)
 {
-    uint at = (STATES + 2) * p.c + (OUT_PAIRS > 1 ? 2 * (token % OUT_PAIRS) : 0);
+    uint at = KINDS * p.c + 2 * X_PAIRS + (OUT_PAIRS > 1 ? 2 * (token % OUT_PAIRS) : 0);
     return vec2(constants[at], constants[at + 1]);
 }
 
@@ -44,7 +44,7 @@ void move_through(uint first, uint count, inout float h[PER_LANE], float rates[P
 float finished(uint i, uint token)
 {
     uint c = channel(i), at = token * p.c + c;
-    float y = constants[STATES * p.c + c] * float(x[at]);
+    float y = constants[STATES * p.c + c] * x_at(at, token);
     for (uint lane = 0; lane < LANES; lane++)
         y += parts[i / CHANNELS * INVOCATIONS + lane * CHANNELS + i % CHANNELS];
     if (ADDED != 0)
@@ -65,7 +65,7 @@ void store_tile(uint first, uint count)
             vec4 y = vec4(0.0);
             uint present = min(4, p.c - c);
             for (uint j = 0; j < present; j++)
-                y[j] = finished(i + j, token);
+                y[j] = finished(i + j, token) * (SMOOTHED != 0 ? constants[(STATES + 2) * p.c + c + j] : 1.0);
             store_codes(token * p.c + c, y, present, coder(token));
         } else {
             result[token * p.c + c] = SCALAR(finished(i, token));

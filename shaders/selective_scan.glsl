@@ -8,7 +8,14 @@ layout(constant_id = SDG_SPEC_LANES) const uint LANES = 4; // a power of two
 const uint INVOCATIONS = 128, TILE = 8;
 const uint CHANNELS = INVOCATIONS / LANES, PER_LANE = (STATES + LANES - 1) / LANES;
 
+layout(constant_id = SDG_SPEC_SMOOTHED) const uint SMOOTHED = 0; // there are factors of results that become codes
+layout(constant_id = SDG_SPEC_X_CODES) const uint X_CODES = 0;   // x is codes
+layout(constant_id = SDG_SPEC_X_SIGNED) const uint X_SIGNED = 0;
+layout(constant_id = SDG_SPEC_IN_PAIRS) const uint IN_PAIRS = 0; // as OUT_PAIRS in codes.glsl, of x
+const uint KINDS = STATES + 2 + SMOOTHED, X_PAIRS = X_CODES == 0 ? 0 : IN_PAIRS == 0 ? 1 : IN_PAIRS;
+
 layout(binding = 0) readonly buffer X { SCALAR x[]; };
+layout(binding = 0) readonly buffer XWords { uint x_words[]; };
 layout(binding = 1) readonly buffer Delta { SCALAR delta[]; };
 layout(binding = 2) readonly buffer BC { SCALAR bc[]; };
 layout(binding = 3) readonly buffer Constants { float constants[]; }; // see selective_scan_prepare.comp
@@ -44,6 +51,17 @@ bool is_state(uint i)
     return (i + 1) * LANES <= STATES || state_of(i) < STATES;
 }
 
+// Element `at`, of a token counted through all samples.
+float x_at(uint at, uint token)
+{
+    if (X_CODES == 0)
+        return float(x[at]);
+    int shift = int(at % 4 * 8),
+        code = X_SIGNED != 0 ? bitfieldExtract(int(x_words[at / 4]), shift, 8) : int(bitfieldExtract(x_words[at / 4], shift, 8));
+    uint pair = KINDS * p.c + (IN_PAIRS > 1 ? 2 * (token % IN_PAIRS) : 0);
+    return (float(code) - constants[pair + 1]) * constants[pair];
+}
+
 void load_rates(out float rates[PER_LANE])
 {
     [[unroll]] for (uint i = 0; i < PER_LANE; i++)
@@ -53,10 +71,10 @@ void load_rates(out float rates[PER_LANE])
 void load_tile(uint first, uint count)
 {
     for (uint i = gl_LocalInvocationID.x; i < count * CHANNELS; i += INVOCATIONS) {
-        uint c = channel(i), at = token_at(first + i / CHANNELS) * p.c + c;
+        uint c = channel(i), token = token_at(first + i / CHANNELS), at = token * p.c + c;
         float dt = apply_unary(UNARY_SOFTPLUS, float(delta[at]) + constants[(STATES + 1) * p.c + c], 0.0, 0.0);
         steps[i] = dt;
-        inputs[i] = dt * float(x[at]);
+        inputs[i] = dt * x_at(at, token);
     }
 }
 

@@ -11,6 +11,7 @@
 #define SDG_SPEC_LOWEST 1
 #define SDG_SPEC_HIGHEST 2
 #define SDG_SPEC_OUT_PAIRS 3
+#define SDG_SPEC_SMOOTHED 16
 
 // tile.glsl
 #define SDG_SPEC_BM 4
@@ -34,6 +35,10 @@
 #define SDG_SPEC_DEPTH_V 6
 #define SDG_SPEC_CAUSAL 7
 
+// hadamard.comp
+#define SDG_SPEC_BLOCK 4
+#define SDG_SPEC_SPAN 5
+
 // unary.comp, binary.comp; group_norm.comp, conv1d_causal.comp: its activation
 #define SDG_SPEC_FUNCTION 4
 
@@ -48,13 +53,15 @@
 #define SDG_SPEC_CONTINUED 8
 #define SDG_SPEC_GATED 9
 #define SDG_SPEC_ADDED 10
+#define SDG_SPEC_X_CODES 11 // and SDG_SPEC_IN_PAIRS of these
+#define SDG_SPEC_X_SIGNED 12
 // selective_scan_prepare.comp
 #define SDG_SPEC_DELTA_BIAS 8
 
 // move.glsl
 #define SDG_SPEC_BYTES 4
 
-#define SDG_SPEC_COUNT 16
+#define SDG_SPEC_COUNT 17
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

@@ -684,8 +684,8 @@ enum { CODE_RANGES = sizeof code_ranges / sizeof *code_ranges };
 
 enum { MOST_TOKENS = 100 };
 
-// The range's interval for all tokens, or one for each of so many (all of them lie in `pairs`).
-static struct sdg_fast_codes codes_of(int range, int64_t tokens, float pairs[2 * MOST_TOKENS])
+// The range's interval for all tokens, or one for each of so many (all of them lie in `pairs`); smoothing may be NULL.
+static struct sdg_fast_codes codes_of(int range, int64_t tokens, float pairs[2 * MOST_TOKENS], const float *smoothing)
 {
     const float scale = code_ranges[range].scale, zero = code_ranges[range].zero;
     for (int64_t t = 0; t < (tokens ? tokens : 1); t++) {
@@ -695,7 +695,18 @@ static struct sdg_fast_codes codes_of(int range, int64_t tokens, float pairs[2 *
     return (struct sdg_fast_codes){{pairs, tokens ? 2 : 0, tokens},
                                    tokens ? NAN : 1.0f / scale,
                                    (float)code_ranges[range].lowest,
-                                   (float)code_ranges[range].highest};
+                                   (float)code_ranges[range].highest,
+                                   smoothing};
+}
+
+enum { MOST_CHANNELS = 80 };
+
+// Factors around 1, for the second of each two kinds of codes; NULL for the first.
+static const float *smoothing_of(int kind, float factors[MOST_CHANNELS])
+{
+    for (int c = 0; c < MOST_CHANNELS; c++)
+        factors[c] = 0.6f + 0.037f * (float)(c * 7 % 29);
+    return kind % 2 ? factors : NULL;
 }
 
 static int expected_code(int range, const float *pair, float y)
@@ -716,9 +727,10 @@ static void compare_codes(const struct sdg_fast_kernels *kernels, const char *wh
 {
     for (int64_t i = 0; i < count; i++) {
         const float *pair = how->intervals.pairs + i / channels * how->intervals.stride;
-        if (abs(code_at(range, codes, i) - expected_code(range, pair, y[i])) > tolerance)
+        const float smooth = how->smoothing ? y[i] * how->smoothing[i % channels] : y[i];
+        if (abs(code_at(range, codes, i) - expected_code(range, pair, smooth)) > tolerance)
             fail_msg("%s, %s, codes %d: element %lld is %d for %.9g, should be %d", kernels->name, what, range,
-                     (long long)i, code_at(range, codes, i), (double)y[i], expected_code(range, pair, y[i]));
+                     (long long)i, code_at(range, codes, i), (double)y[i], expected_code(range, pair, smooth));
     }
     compared++;
 }
@@ -747,9 +759,9 @@ static void check_quantize(const struct sdg_fast_kernels *kernels, bool bf16)
             x.value[i] = stored(&x, i);
         }
         struct array wide = widened(&x);
-        for (int tokens = 0; tokens <= TOKENS; tokens += TOKENS) {
-            float pairs[2 * MOST_TOKENS];
-            const struct sdg_fast_codes codes = codes_of(range, tokens, pairs);
+        for (int kind = 0; kind < 4; kind++) {
+            float pairs[2 * MOST_TOKENS], factors[MOST_CHANNELS];
+            const struct sdg_fast_codes codes = codes_of(range, kind / 2 * TOKENS, pairs, smoothing_of(kind, factors));
             uint8_t out[COUNT + 1] = {[COUNT] = 77};
             kernels->quantize(x.data, out, bf16, &codes, CHANNELS, 0, 8);
             kernels->quantize(x.data, out, bf16, &codes, CHANNELS, 8, TOKENS);
@@ -788,10 +800,10 @@ static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool bf16)
     struct array wide = widened(&x), y = make(COUNT, false, 0, 0);
     struct sdg_fast_group_norm norm = {
         .x = {wide.data, NULL}, .channels = {CHANNELS, 0}, .pixels = ROWS, .out = y.data, .groups = 7};
-    for (int i = 0; i < 2 * CODE_RANGES; i++) {
-        const int range = i / 2;
-        float pairs[2 * MOST_TOKENS];
-        const struct sdg_fast_codes codes = codes_of(range, i % 2 ? ROWS : 0, pairs);
+    for (int i = 0; i < 4 * CODE_RANGES; i++) {
+        const int range = i / 4;
+        float pairs[2 * MOST_TOKENS], factors[MOST_CHANNELS];
+        const struct sdg_fast_codes codes = codes_of(range, i % 4 / 2 * ROWS, pairs, smoothing_of(i, factors));
         uint8_t out[COUNT];
         kernels->layer_norm(wide.data, gamma.data, beta.data, 1e-5f, y.data, false, NULL, CHANNELS, 0, ROWS);
         kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, out, bf16, &codes, CHANNELS, 0, ROWS);
@@ -815,6 +827,27 @@ static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool bf16)
         drop(all[i]);
 }
 
+static void check_hadamard_codes(const struct sdg_fast_kernels *kernels, bool bf16)
+{
+    enum { ROWS = 7, CHANNELS = 72, COUNT = ROWS * CHANNELS };
+    struct array x = make(COUNT, bf16, 2, 0), wide = widened(&x), y = make(COUNT, false, 0, 0);
+    for (int i = 0; i < 4 * CODE_RANGES; i++) {
+        const int range = i / 4;
+        float pairs[2 * MOST_TOKENS], factors[MOST_CHANNELS], work[CHANNELS];
+        const struct sdg_fast_codes codes = codes_of(range, i % 4 / 2 * ROWS, pairs, smoothing_of(i, factors));
+        uint8_t out[COUNT];
+        for (int64_t block = 2; block <= 8; block *= 2) {
+            kernels->hadamard(wide.data, y.data, false, NULL, block, CHANNELS, 0, ROWS, work);
+            kernels->hadamard(x.data, out, bf16, &codes, block, CHANNELS, 0, 3, work);
+            kernels->hadamard(x.data, out, bf16, &codes, block, CHANNELS, 3, ROWS, work);
+            compare_codes(kernels, "hadamard", range, &codes, CHANNELS, out, y.data, COUNT, 0);
+        }
+    }
+    struct array *all[] = {&x, &wide, &y};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        drop(all[i]);
+}
+
 static void check_scan_codes(const struct sdg_fast_kernels *kernels, bool bf16)
 {
     enum { TOKENS = 45, CHANNELS = 37, KERNEL = 3, COUNT = TOKENS * CHANNELS };
@@ -824,10 +857,10 @@ static void check_scan_codes(const struct sdg_fast_kernels *kernels, bool bf16)
         .x = x.data, .out = y.data, .tokens = TOKENS, .channels = CHANNELS, .x_channels = CHANNELS, .kernel = KERNEL};
     struct array weight = make(KERNEL * CHANNELS, false, 1, 0);
     conv1d.weight = weight.data;
-    for (int i = 0; i < 2 * CODE_RANGES; i++) {
-        const int range = i / 2;
-        float pairs[2 * MOST_TOKENS];
-        const struct sdg_fast_codes codes = codes_of(range, i % 2 ? TOKENS : 0, pairs);
+    for (int i = 0; i < 4 * CODE_RANGES; i++) {
+        const int range = i / 4;
+        float pairs[2 * MOST_TOKENS], factors[MOST_CHANNELS];
+        const struct sdg_fast_codes codes = codes_of(range, i % 4 / 2 * TOKENS, pairs, smoothing_of(i, factors));
         uint8_t out[COUNT];
         struct scan wide = s;
         wide.op.x = x.data;
@@ -880,10 +913,10 @@ static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool b
     float floats[COUNT];
     for (int i = 0; i < COUNT; i++)
         floats[i] = (float)stored(&y, i);
-    for (int i = 0; i < 2 * CODE_RANGES; i++) {
-        const int range = i / 2;
-        float pairs[2 * MOST_TOKENS];
-        const struct sdg_fast_codes codes = codes_of(range, i % 2 ? TOKENS : 0, pairs);
+    for (int i = 0; i < 4 * CODE_RANGES; i++) {
+        const int range = i / 4;
+        float pairs[2 * MOST_TOKENS], factors[MOST_CHANNELS];
+        const struct sdg_fast_codes codes = codes_of(range, i % 4 / 2 * TOKENS, pairs, smoothing_of(i, factors));
         uint8_t out[COUNT];
         op.out = out;
         run_attention(kernels, &op, &codes);
@@ -935,6 +968,7 @@ SET_TEST(convert)
 SET_TEST(quantize)
 SET_TEST(extremes)
 SET_TEST(norm_codes)
+SET_TEST(hadamard_codes)
 SET_TEST(scan_codes)
 SET_TEST(attention_codes)
 SET_TEST(unpack4)
@@ -1122,6 +1156,16 @@ static void test_backend(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unary),          cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_geglu),          cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_group_norm),     cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_product),        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_convert),        cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_extremes),       cmocka_unit_test(test_norm_codes),
+        cmocka_unit_test(test_hadamard_codes), cmocka_unit_test(test_attention_codes),
+        cmocka_unit_test(test_unpack4),        cmocka_unit_test(test_convert_codes),
+        cmocka_unit_test(test_single_kernels), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_masks),          cmocka_unit_test(test_backend),
         cmocka_unit_test(test_unary),
         cmocka_unit_test(test_not_a_number),
         cmocka_unit_test(test_geglu),

@@ -378,7 +378,8 @@ static enum sdg_result export(const struct sdg_log *log, const char *root, int g
     if (result == SDG_OK)
         result = sdg_quantized_add_tensor(w, &kept);
     if (result == SDG_OK)
-        result = sdg_quantized_write(w, temp_path(root), temp_path("base/unet/config.json"), &config, rounded);
+        result = sdg_quantized_write(w, temp_path(root), &sdg_quantized_unet_files, temp_path("base/unet/config.json"),
+                                     &config, rounded);
     sdg_quantized_writer_destroy(&w);
     return result;
 }
@@ -493,7 +494,8 @@ static void test_correcting(void **state)
     assert_int_equal(export(NULL, "e", 0, false), SDG_OK);
     for (int turn = 1; turn < 3; turn++) { // the second time in place of the first
         const struct sdg_tensor fix[] = {tensor("fix.a", 1, turn, 0, 0, 0), tensor("fix.b", 1, 2, 0, 0, 0)};
-        assert_int_equal(sdg_quantized_amend(NULL, temp_path("e"), "corrected", is_offset, fix, turn == 1 ? 2 : 1),
+        assert_int_equal(sdg_quantized_amend(NULL, temp_path("e"), &sdg_quantized_unet_files, "corrected", is_offset,
+                                             fix, turn == 1 ? 2 : 1),
                          SDG_OK);
         struct sdg_model *model = open_model(temp_path("e"));
         assert_true(model->unet_config.quantization.corrected);
@@ -507,7 +509,8 @@ static void test_correcting(void **state)
     put("e", "unet/config.json", unet_json); // nothing to amend
     struct temp_log t;
     const struct sdg_tensor fix = tensor("fix.a", 1, 1, 0, 0, 0);
-    assert_true(sdg_quantized_amend(temp_log(&t), temp_path("e"), "corrected", is_offset, &fix, 1) != SDG_OK &&
+    assert_true(sdg_quantized_amend(temp_log(&t), temp_path("e"), &sdg_quantized_unet_files, "corrected", is_offset,
+                                    &fix, 1) != SDG_OK &&
                 t.errors == 1);
 }
 

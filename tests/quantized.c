@@ -8,6 +8,7 @@
 #include "quant/simulate.h"
 #include "quant/tdq.h"
 #include "quant/rounding.h"
+#include "sdgen/quantize.h"
 #include "tests/support/weights.h"
 #include "tests/temp.h"
 #include "unet/unet.h"
@@ -16,6 +17,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -223,6 +225,25 @@ static void make_contents(const struct fixture *f, int weight_bits, int activati
     add_rest(f, *floats);
 }
 
+// Factors around 1 for the channels of each site, in both files, as the simulation has the same weights: nothing is
+// folded.
+static void add_smoothing(const struct fixture *f, struct content *integers, struct content *floats)
+{
+    struct sdg_graph *graph = step_graph(f);
+    struct sdg_sites sites;
+    assert_int_equal(sdg_sites_find(graph, &sites), SDG_OK);
+    for (size_t i = 0; i < sites.count; i++) {
+        const int64_t channels = graph->values[sites.sites[i].value].dims[3];
+        float *factors = own(integers, (size_t)channels, sizeof *factors);
+        for (int64_t c = 0; c < channels; c++)
+            factors[c] = 0.5f + 0.13f * (float)(c * 5 % 11);
+        add(integers, SDG_F32, 1, &channels, factors, sites.sites[i].name, ".input_smoothing");
+        add(floats, SDG_F32, 1, &channels, factors, sites.sites[i].name, ".input_smoothing");
+    }
+    sdg_sites_clear(&sites);
+    sdg_graph_destroy(&graph);
+}
+
 static struct sdg_tensors *write_and_open(const struct content *c, const char *file)
 {
     struct sdg_tensors *tensors;
@@ -288,24 +309,57 @@ static size_t count_ops(const struct sdg_graph *graph, enum sdg_op_kind kind)
     return count;
 }
 
+// What is quantized, and how.
+struct kind {
+    int weight_bits, activation_bits;
+    const char *skip; // layers whose name contains it stay float
+    bool by_token, scan_codes, smooth;
+};
+
+// Every site's values are smoothed before they become codes.
+static void simulate_smoothing(struct sdg_graph *graph)
+{
+    for (size_t i = 0; i < graph->op_count; i++)
+        if (graph->ops[i].kind == SDG_OP_FAKE_QUANTIZE) {
+            const sdg_value factors = sdg_graph_vector_weight(graph, graph->values[graph->ops[i].out].dims[3],
+                                                              "%s.input_smoothing", graph->ops[i].name);
+            assert_int_equal(sdg_graph_smooth(graph, i, factors), SDG_OK);
+        }
+}
+
+// Scans read the values of the codes that x_proj reads.
+static void simulate_scans(struct sdg_graph *graph)
+{
+    for (size_t i = 0; i < graph->op_count; i++)
+        for (size_t k = i + 1; graph->ops[i].kind == SDG_OP_FAKE_QUANTIZE && k < graph->op_count; k++)
+            if (graph->ops[k].kind == SDG_OP_SELECTIVE_SCAN && graph->ops[k].in[0] == graph->ops[i].in[0])
+                graph->ops[k].in[0] = graph->ops[i].out;
+}
+
 // Simulated and integer graph differ by rounding, which now and then moves a value that lies on the border of two codes
 // to the other one; that code moves others behind it, and a part of what quantization loses is drawn anew. Where none
 // is moved both are equal but for rounding. So of several inputs at least one has to be that, and the others have to be
 // nearer to each other than to full precision; sums that are wrong leave none equal.
-static void integers_compute_what_is_simulated(const struct fixture *f, int weight_bits, int activation_bits,
-                                               const char *skip, bool by_token)
+static void integers_compute_what_is_simulated(const struct fixture *f, const struct kind *kind)
 {
     struct content *integers, *floats;
-    make_contents(f, weight_bits, activation_bits, skip, by_token, &integers, &floats);
+    make_contents(f, kind->weight_bits, kind->activation_bits, kind->skip, kind->by_token, &integers, &floats);
+    if (kind->smooth)
+        add_smoothing(f, integers, floats);
     struct sdg_tensors *q_file = write_and_open(integers, "integers.safetensors"),
                        *f_file = write_and_open(floats, "floats.safetensors");
     struct sdg_graph *real = step_graph(f), *simulated = step_graph(f), *plain = step_graph(f);
     struct sdg_quantized *q;
     char scheme[32];
-    snprintf(scheme, sizeof scheme, "w%da%d-tdq", weight_bits, activation_bits);
+    snprintf(scheme, sizeof scheme, "w%da%d-tdq", kind->weight_bits, kind->activation_bits);
     assert_int_equal(sdg_quantized_create(&test_log, scheme, q_file, real, &q), SDG_OK);
+    q->scan_codes = kind->scan_codes;
     assert_int_equal(sdg_graph_quantize_model(real, q), SDG_OK);
-    assert_int_equal(sdg_graph_simulate(simulated, activation_bits), SDG_OK);
+    assert_int_equal(sdg_graph_simulate(simulated, kind->activation_bits), SDG_OK);
+    if (kind->smooth)
+        simulate_smoothing(simulated);
+    if (kind->scan_codes)
+        simulate_scans(simulated);
     size_t several = 0;
     for (size_t s = 0; s < q->site_count; s++) { // the simulation knows no tokens of its own
         char name[SDG_OBSERVED_NAME_BYTES];
@@ -319,9 +373,9 @@ static void integers_compute_what_is_simulated(const struct fixture *f, int weig
                 simulated->ops[i].u.fake_quantize.highest = codes.hi;
             }
     }
-    assert_true(by_token ? several > 10 && several < q->site_count : !several);
+    assert_true(kind->by_token ? several > 10 && several < q->site_count : !several);
     int equal = 0;
-    for (int run = 0; run < (skip ? 1 : TRIALS) * ROWS; run++) {
+    for (int run = 0; run < (kind->skip ? 1 : TRIALS) * ROWS; run++) {
         const int trial = run / ROWS, row = run % ROWS;
         size_t count;
         float *a = noise_of(f->backend, real, q_file, q, trial, row, &count),
@@ -331,14 +385,14 @@ static void integers_compute_what_is_simulated(const struct fixture *f, int weig
         print_message("%s input %d row %d: integers against simulation NMSE %.1e, quantization loses %.1e\n", scheme,
                       trial, row, difference, lost);
         assert_true(lost > 1e-6 && lost < 1);
-        if (!skip) // the simulate rewrite has no exceptions
+        if (!kind->skip) // the simulate rewrite has no exceptions
             assert_true(difference < lost);
         equal += difference < 1e-11;
         sdg_free(a);
         sdg_free(b);
         sdg_free(c);
     }
-    if (!skip)
+    if (!kind->skip)
         assert_true(equal >= 1);
     sdg_quantized_destroy(&q);
     sdg_graph_destroy(&real);
@@ -352,19 +406,20 @@ static void integers_compute_what_is_simulated(const struct fixture *f, int weig
 
 static void same_as_simulated_w8a8(void **state)
 {
-    integers_compute_what_is_simulated(*state, 8, 8, NULL, false);
+    integers_compute_what_is_simulated(*state, &(struct kind){.weight_bits = 8, .activation_bits = 8});
 }
 static void same_as_simulated_w4a6(void **state)
 {
-    integers_compute_what_is_simulated(*state, 4, 6, NULL, false);
+    integers_compute_what_is_simulated(*state, &(struct kind){.weight_bits = 4, .activation_bits = 6});
 }
 static void same_as_simulated_by_token(void **state)
 {
-    integers_compute_what_is_simulated(*state, 8, 8, NULL, true);
+    integers_compute_what_is_simulated(*state,
+                                       &(struct kind){.weight_bits = 8, .activation_bits = 8, .by_token = true});
 }
 static void layers_may_stay_float(void **state)
 {
-    integers_compute_what_is_simulated(*state, 8, 8, "attn", false);
+    integers_compute_what_is_simulated(*state, &(struct kind){.weight_bits = 8, .activation_bits = 8, .skip = "attn"});
 }
 
 // How the rewrite places codes: norms, geglu and attention make them; values that others read too are quantized by an
@@ -717,16 +772,126 @@ static void damaged_tensors_are_refused(void **state)
     refuse_damages(*state, by_token, sizeof by_token / sizeof *by_token, true);
 }
 
-static int set_up(void **state)
+// ---- Mamba blocks ----
+
+static void mamba_same_as_simulated(void **state)
+{
+    integers_compute_what_is_simulated(*state, &(struct kind){.weight_bits = 8, .activation_bits = 8});
+}
+static void mamba_same_as_simulated_by_token(void **state)
+{
+    integers_compute_what_is_simulated(*state,
+                                       &(struct kind){.weight_bits = 8, .activation_bits = 8, .by_token = true});
+}
+static void mamba_same_as_simulated_with_codes_in_scans(void **state)
+{
+    integers_compute_what_is_simulated(*state,
+                                       &(struct kind){.weight_bits = 8, .activation_bits = 8, .scan_codes = true});
+    integers_compute_what_is_simulated(
+        *state, &(struct kind){.weight_bits = 8, .activation_bits = 8, .by_token = true, .scan_codes = true});
+}
+
+// Scans do not read codes that are smoothed. What products make of smoothed sites are floats.
+static void mamba_same_as_simulated_when_smoothed(void **state)
+{
+    integers_compute_what_is_simulated(
+        *state, &(struct kind){.weight_bits = 8, .activation_bits = 8, .by_token = true, .smooth = true});
+}
+
+// in_proj's codes are made by the norm, out_proj's by the last scan; x_proj's, which scans read as values, by the
+// convolution if they may read codes.
+static void mamba_codes_come_from_where_values_are_made(void **state)
+{
+    const struct fixture *f = *state;
+    struct content *integers, *floats;
+    make_contents(f, 8, 8, NULL, false, &integers, &floats);
+    struct sdg_tensors *file = write_and_open(integers, "integers.safetensors");
+    size_t quantized[2] = {0}, convolutions = 0;
+    for (int scan_codes = 0; scan_codes < 2; scan_codes++) {
+        struct sdg_graph *graph = step_graph(f);
+        struct sdg_quantized *q;
+        assert_int_equal(sdg_quantized_create(&test_log, "w8a8-tdq", file, graph, &q), SDG_OK);
+        q->scan_codes = scan_codes;
+        assert_int_equal(sdg_graph_quantize_model(graph, q), SDG_OK);
+        for (size_t i = 0; i < graph->op_count; i++) {
+            const struct sdg_op *op = &graph->ops[i];
+            if (op->kind == SDG_OP_LAYER_NORM)
+                assert_true(op->codes.interval);
+            else if (op->kind == SDG_OP_CONV1D_CAUSAL)
+                assert_true(!op->codes.interval == !scan_codes);
+            else if (op->kind == SDG_OP_SELECTIVE_SCAN) {
+                assert_true(!op->codes.interval == !op->in[7]); // the one that adds the other's result is the last
+                assert_true(!op->in[8] == !scan_codes);
+            }
+        }
+        quantized[scan_codes] = count_ops(graph, SDG_OP_QUANTIZE);
+        convolutions = count_ops(graph, SDG_OP_CONV1D_CAUSAL);
+        sdg_quantized_destroy(&q);
+        sdg_graph_destroy(&graph);
+    }
+    assert_true(convolutions >= 2);
+    assert_int_equal(quantized[0], quantized[1] + convolutions);
+    sdg_tensors_destroy(&file);
+    free_content(integers);
+    free_content(floats);
+}
+
+// The same function with a Hadamard transform in it, and out_proj's codes made by that.
+static void mamba_rotated(void **state)
+{
+    const struct fixture *f = *state;
+    struct fixture rotated = *f;
+    char *folder = strdup(temp_path("rotated"));
+    struct sdg_rotate_params params = {
+        .model = SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/mamba-small", .output = folder, .log = test_log};
+    size_t count, transforms = 0;
+    assert_int_equal(sdg_rotate(&params), SDG_OK);
+    assert_int_equal(sdg_rotate(&params), SDG_ERROR_OUTPUT); // it exists
+    assert_int_equal(sdg_model_open(&test_log, folder, &rotated.model), SDG_OK);
+    struct sdg_graph *plain = step_graph(f), *graph = step_graph(&rotated);
+    float *want = noise_of(f->backend, plain, f->model->unet, NULL, 0, 1, &count),
+          *got = noise_of(f->backend, graph, rotated.model->unet, NULL, 0, 1, &count);
+    const double error = relative_error(got, want, count);
+    print_message("rotated: NMSE %.1e to the plain model\n", error);
+    assert_true(error < 1e-11);
+    for (size_t i = 0; i < graph->op_count; i++)
+        transforms += graph->ops[i].kind == SDG_OP_HADAMARD && graph->ops[i].u.hadamard.block >= 8;
+    assert_int_equal(transforms, count_ops(plain, SDG_OP_SELECTIVE_SCAN) / 2);
+    integers_compute_what_is_simulated(
+        &rotated, &(struct kind){.weight_bits = 8, .activation_bits = 8, .by_token = true, .scan_codes = true});
+    params.model = folder; // it has transforms
+    params.output = temp_path("again");
+    assert_int_equal(sdg_rotate(&params), SDG_ERROR_INPUT);
+    params.model = SDG_SOURCE_DIR "/models/emoji-128"; // has no blocks
+    assert_int_equal(sdg_rotate(&params), SDG_ERROR_INPUT);
+    sdg_free(want);
+    sdg_free(got);
+    sdg_graph_destroy(&plain);
+    sdg_graph_destroy(&graph);
+    sdg_model_close(&rotated.model);
+    free(folder);
+}
+
+static int set_up_with(void **state, const char *folder)
 {
     static struct fixture f;
     temp_log(&messages);
-    assert_int_equal(sdg_model_open(&test_log, SDG_SOURCE_DIR "/models/emoji-128", &f.model), SDG_OK);
+    assert_int_equal(sdg_model_open(&test_log, folder, &f.model), SDG_OK);
     assert_int_equal(sdg_backend_create(&test_log, "cpu", &(struct sdg_backend_params){.threads = 2}, &f.backend),
                      SDG_OK);
     temp_make();
     *state = &f;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_with(state, SDG_SOURCE_DIR "/models/emoji-128");
+}
+
+static int set_up_mamba(void **state)
+{
+    return set_up_with(state, SDG_SOURCE_DIR "/tests/goldens/networks/pipelines/mamba-small");
 }
 
 static int tear_down(void **state)
@@ -746,5 +911,14 @@ int main(void)
         cmocka_unit_test(damaged_tensors_are_refused), cmocka_unit_test(same_as_simulated_by_token),
         cmocka_unit_test(tokens_have_to_fit),          cmocka_unit_test(upsampled_tokens),
     };
-    return cmocka_run_group_tests_name("quantized", tests, set_up, tear_down);
+    const struct CMUnitTest mamba[] = {
+        cmocka_unit_test(mamba_same_as_simulated),
+        cmocka_unit_test(mamba_same_as_simulated_by_token),
+        cmocka_unit_test(mamba_same_as_simulated_with_codes_in_scans),
+        cmocka_unit_test(mamba_same_as_simulated_when_smoothed),
+        cmocka_unit_test(mamba_codes_come_from_where_values_are_made),
+        cmocka_unit_test(mamba_rotated),
+    };
+    return cmocka_run_group_tests_name("quantized", tests, set_up, tear_down) +
+        cmocka_run_group_tests_name("quantized mamba", mamba, set_up_mamba, tear_down);
 }

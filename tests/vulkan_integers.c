@@ -6,6 +6,7 @@
 // reference's.
 #define _GNU_SOURCE
 #pragma GCC diagnostic ignored "-Wunused-function"
+#include "mamba/mamba.h"
 #include "tests/support/vulkan.h"
 
 #if SDG_HAVE_VULKAN
@@ -244,7 +245,9 @@ static bool can_emit_codes(const struct sdg_graph *g, sdg_value v, size_t *op)
     case SDG_OP_GROUP_NORM:
     case SDG_OP_LAYER_NORM:
     case SDG_OP_GEGLU:
-    case SDG_OP_ATTENTION: return true;
+    case SDG_OP_ATTENTION:
+    case SDG_OP_SELECTIVE_SCAN:
+    case SDG_OP_HADAMARD: return true;
     default: return false;
     }
 }
@@ -271,6 +274,9 @@ static void quantize_all(struct sdg_graph *g, int bits)
             sdg_graph_move_op(g, g->op_count - 1, i++);
         }
         make_integer(g, i, codes, of_codes, bits);
+        for (size_t k = i; k < g->op_count; k++)
+            if (g->ops[k].kind == SDG_OP_SELECTIVE_SCAN && g->ops[k].in[0] == x)
+                assert_int_equal(sdg_graph_scan_codes(g, k, codes, of_codes), SDG_OK);
     }
 }
 
@@ -292,6 +298,42 @@ static void test_unet(void **state)
         quantize_all(g, odd ? 4 : 8);
         double error = compare(vk, g);
         printf("unet of %d bits, %s%s: NMSE %.1e\n", odd ? 4 : 8, half ? "f16" : "f32", dot ? ", dot" : "", error);
+        assert_true(error < (half ? 2e-3 : 2e-4));
+    }
+    close_vk(vk);
+}
+
+// A Mamba block whose scans read codes and whose last scan, or the transform behind it, makes some; of few tokens and
+// of so many that they are scanned in chunks.
+static void test_mamba(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    for (int i = 0; i < 4; i++) {
+        const bool half = i == 1, many = i > 1;
+        const struct sdg_mamba_config config = {.d_state = many ? 16 : 5,
+                                                .d_conv = 4,
+                                                .expand = 2,
+                                                .bidirectional = true,
+                                                .halve = true,
+                                                .hadamard = i % 2};
+        if (half && !sdg_backend_has_type(&vk->base, SDG_F16))
+            continue;
+        struct sdg_graph *g = new_graph();
+        const sdg_value x = sdg_graph_input(g, "x", 2, many ? 13 : 3, many ? 17 : 7, 12),
+                        normed = sdg_graph_layer_norm(g, "norm", x, sdg_graph_vector_weight(g, 12, "norm.weight"),
+                                                      sdg_graph_vector_weight(g, 12, "norm.bias"), 1e-5f);
+        sdg_graph_output(g, "y", sdg_mamba_block(g, "mamba", normed, 0, &config));
+        for (size_t k = 0; k < g->op_count; k++) // large enough for the intervals of these tests
+            if (g->ops[k].kind == SDG_OP_SELECTIVE_SCAN && g->ops[k].in[7])
+                g->ops[k].u.selective_scan.scale = 256;
+        assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+        if (half)
+            assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+        quantize_all(g, many ? 4 : 8);
+        const double error = compare(vk, g);
+        printf("mamba, %s tokens, %s%s: NMSE %.1e\n", many ? "many" : "few", half ? "f16" : "f32",
+               config.hadamard ? ", hadamard" : "", error);
         assert_true(error < (half ? 2e-3 : 2e-4));
     }
     close_vk(vk);
@@ -373,13 +415,10 @@ int main(void)
     if (!find_vulkan())
         return 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rungs),
-        cmocka_unit_test(test_tiles),
-        cmocka_unit_test(test_reciprocals),
-        cmocka_unit_test(test_unet),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_few_bindings),
-        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_rungs),        cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_reciprocals),  cmocka_unit_test(test_unet),
+        cmocka_unit_test(test_mamba),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_few_bindings), cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests_name("vulkan_integers", tests, start, stop);
 }

@@ -164,7 +164,8 @@ static sdg_value self_mixer(struct step *s, const struct sdg_unet_module *m, con
                                             .d_conv = sizes->d_conv,
                                             .expand = sizes->expand,
                                             .bidirectional = true,
-                                            .halve = true};
+                                            .halve = true,
+                                            .hadamard = sizes->hadamard};
     return sdg_mamba_block(s->g, sdg_module_path(path, block, "mamba"), x, residual, &config);
 }
 

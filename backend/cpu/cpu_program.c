@@ -111,11 +111,11 @@ static enum sdg_result select_kernel(struct sdg_cpu_program *p, struct sdg_cpu_s
     const struct sdg_cpu_backend *backend = sdg_cpu_backend_of(p);
     for (size_t i = 0; backend->providers[i]; i++) {
         bool taken = false;
-        if (step->op->codes.smoothing && backend->providers[i] != &sdg_cpu_reference_provider)
-            continue;
         SDG_TRY(backend->providers[i]->select(p, step, &taken));
-        if (taken)
-            return SDG_OK;
+        if (!taken)
+            continue;
+        sdg_cpu_want_weight(p, step->op->codes.smoothing);
+        return SDG_OK;
     }
     return sdg_fail(p->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend %s cannot run this %s", step->op->name,
                     backend->base.ops->name, sdg_op_name(step->op->kind));

@@ -45,10 +45,18 @@ void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatc
     }
 }
 
+void sdg_vk_add_smoothing(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, sdg_value smoothing)
+{
+    d->bindings[d->binding_count++] = sdg_vk_read(lo, smoothing);
+    d->spec[SDG_SPEC_SMOOTHED] = smoothing != 0;
+}
+
 void sdg_vk_add_codes(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d)
 {
     const struct sdg_output_codes *codes = &lo->op->codes;
     sdg_vk_add_interval(lo, d, codes->interval, codes->lowest, codes->highest);
+    if (lo->op->kind != SDG_OP_CONV2D && lo->op->kind != SDG_OP_LINEAR)
+        sdg_vk_add_smoothing(lo, d, codes->smoothing);
 }
 
 int64_t sdg_vk_move_unit(const struct sdg_vk_lowering *lo, int64_t start)

@@ -57,7 +57,9 @@ bool sdg_vk_is_integer(const struct sdg_graph *graph, const struct sdg_op *op);
 // For a dispatch that ends in shaders/codes.glsl: appends the bindings of row and interval, and describes the codes.
 void sdg_vk_add_interval(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, sdg_value interval,
                          int lowest, int highest);
-// The same for the codes the operation emits, if it does.
+// ... and the binding of smoothing, or 0, that follows them where the shader defines SMOOTHED_CODES.
+void sdg_vk_add_smoothing(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch, sdg_value smoothing);
+// All three for the codes the operation emits, if it does; products have no smoothing.
 void sdg_vk_add_codes(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *dispatch);
 // For an operation that only moves in[0]'s channels from `start` on, with shaders/move.glsl. Codes are moved as words
 // of four where all rows allow it: the unit is 4 then, else 1, and all channels the shader hears of are in units.

@@ -26,9 +26,10 @@ struct sdg_array {
 SDG_API enum sdg_result sdg_array_check_name(const struct sdg_log *log, const char *path);
 
 // The array `name` of a .safetensors file, or its only one; or the one of a .npy file. `name` NULL = the only one.
-// Little-endian f32 in C order, at most 256 MiB; anything else is SDG_ERROR_INPUT, and SDG_ERROR_UNSUPPORTED what a
-// file may hold but this version does not read (more dimensions, types it does not know). *out and what is in it is one
-// object of the caller's (sdg_array_destroy); its name is `name`, or with NULL the file's, "" where that has none.
+// Little-endian f32 in C order, or bytes (u8), which become the numbers they are; at most 256 MiB. Anything else is
+// SDG_ERROR_INPUT, and SDG_ERROR_UNSUPPORTED what a file may hold but this version does not read (more dimensions,
+// types it does not know). *out and what is in it is one object of the caller's (sdg_array_destroy); its name is
+// `name`, or with NULL the file's, "" where that has none.
 SDG_API enum sdg_result sdg_array_read(const struct sdg_log *log, const char *path, const char *name,
                                        struct sdg_array **out);
 SDG_API void sdg_array_destroy(struct sdg_array **array);

@@ -10,6 +10,7 @@ extern "C" {
 #endif
 
 #define sdg_quantize SDG_LINK_NAME(sdg_quantize_, SDG_API_VERSION)
+#define sdg_rotate SDG_LINK_NAME(sdg_rotate_, SDG_API_VERSION)
 
 struct sdg_quantize_site {   // a value that integer weights read
     const char *name, *kind; // kind: "symmetric" or "silu"
@@ -48,8 +49,8 @@ struct sdg_quantize_params {
     const char *output; // folder to write: appears complete or not at all
     const char *scheme; // "w8a8-tdq", "w4a16", ...; NULL = from scheme_file
     // JSON: {"scheme", "skip": [regex], "group", "overrides": [{"match": regex, "weight_bits": 4, 6, 8 or 16}],
-    // "tokens": [regex of sites that have intervals by token where the rule has them; absent: all that can]}; NULL =
-    // none
+    // "tokens": [regex of sites that have intervals by token where the rule has them; absent: all that can],
+    // "scan_codes": Mamba's scans read x as codes}; NULL = none
     const char *scheme_file;
     // in place of the scheme's rule: "static", "table", "tdq", "dynamic", or with an interval for each token where the
     // statistics keep tokens "token", "table-token", "tdq-token"; NULL = the scheme's
@@ -77,6 +78,16 @@ struct sdg_quantize_params {
 // Rounds weights, fits intervals and writes the folder. SDG_ERROR_USAGE for schemes, expressions and numbers that are
 // not legal, SDG_ERROR_INPUT for statistics of another model, SDG_ERROR_OUTPUT when `output` exists.
 SDG_API enum sdg_result sdg_quantize(const struct sdg_quantize_params *params);
+
+struct sdg_rotate_params {
+    const char *model;  // diffusers folder, not quantized, with Mamba blocks
+    const char *output; // folder to write, which must not exist: appears complete or not at all
+    struct sdg_log log;
+};
+// Writes the same model with a Hadamard transform before the blocks' out_proj and its inverse in their weights (Quamba,
+// arXiv 2410.13229): it computes what `model` computes, but its codes lose less, as outliers are spread over channels.
+// The folder holds what differs, and names `model` as its base. It is calibrated and quantized like any other.
+SDG_API enum sdg_result sdg_rotate(const struct sdg_rotate_params *params);
 
 #ifdef __cplusplus
 }

@@ -557,11 +557,13 @@ static bool emit_codes(struct fixture *f, sdg_value y, const int64_t *rows, int 
     for (int k = 0; k < row_count && expected[k]; k++)
         for (size_t i = 0; i < count; i++) {
             const float *pair = f->codes.pairs + 2 * ((size_t)rows[k] * tokens + i / channels % tokens);
-            expected[k][i] = (float)((double)expected[k][i] / pair[0] + pair[1]);
+            const double smooth = f->codes.factors ? (double)f->codes.factors[i % channels] : 1;
+            expected[k][i] = (float)((double)expected[k][i] * smooth / pair[0] + pair[1]);
         }
     for (size_t i = 0; i < g->op_count; i++)
         if (g->ops[i].out == y)
-            return sdg_graph_emit_codes(g, i, f->codes.interval, f->codes.lowest, f->codes.highest) == SDG_OK;
+            return sdg_graph_emit_codes(g, i, f->codes.interval, f->codes.lowest, f->codes.highest) == SDG_OK &&
+                (!f->codes.smoothing || sdg_graph_smooth(g, i, f->codes.smoothing) == SDG_OK);
     return false;
 }
 
@@ -576,6 +578,9 @@ static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int
     else if (f->suite->bench || known || run_reference(f, rows, row_count, expected, count)) {
         if (f->codes.interval && !emit_codes(f, y, rows, row_count, expected, count))
             note_failure(f, "cannot emit codes");
+        if (f->scan_codes &&
+            sdg_graph_scan_codes(f->graph, f->graph->op_count - 1, f->scan_codes, f->scan_interval) != SDG_OK)
+            note_failure(f, "cannot read codes");
         struct sdg_program *program = make_tested(f);
         if (program && f->suite->bench)
             measure(f, program);

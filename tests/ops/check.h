@@ -56,6 +56,8 @@ struct fixture {
     // each element by itself must be right, not only the sum of squares: for operations that add nothing up
     bool pointwise;
     double relative; // if not 0: each element may be wrong by this part of itself
+    // finish() only: the reference computes from values, then the scan is made to read these codes instead
+    sdg_value scan_codes, scan_interval;
     // If highest is not 0, the result is codes, and what is expected are codes before rounding and clipping: y / scale
     // + zero point. Where those are integers, `slack` 0 asks for equality. Where y is a sum or a function that backends
     // round differently, codes beside each other are both right if y / scale is within `slack` of the middle between
@@ -63,9 +65,11 @@ struct fixture {
     struct {
         int lowest, highest;
         double slack;
-        sdg_value interval; // finish() only: the reference computes y, then the operation is made to emit codes of it
-        const float *pairs; // ... with these scales and zero points, per row
-        int64_t tokens;     // ... and per token, if not 0
+        sdg_value interval;  // finish() only: the reference computes y, then the operation is made to emit codes of it
+        const float *pairs;  // ... with these scales and zero points, per row
+        int64_t tokens;      // ... and per token, if not 0
+        sdg_value smoothing; // ... of y times these, or 0
+        const float *factors;
     } codes;
 };
 

@@ -11,7 +11,9 @@ static const float signed_pairs[2 * ROWS] = {0.021f, 0, 0.0371f, 0},
                                     unsigned_pairs[2 * ROWS] = {0.017f, 16, 0.029f, 127},
                                     coarse_pairs[2 * ROWS] = {0.37f, 0, 0.51f, 0};
 
-enum { FORMATS = 3, BY_TOKEN = FORMATS };
+// Of what finish_codes() is told: codes signed, unsigned or of 4 bits; one interval or one for each token; and those
+// two again of smoothed results.
+enum { FORMATS = 3, BY_TOKEN = FORMATS, SMOOTHED = 2 * FORMATS, KINDS = 4 * FORMATS };
 
 // The same scales and zero points, up to twice as coarse and a little higher from token to token.
 static float *make_token_pairs(const float *pairs, int64_t tokens, bool zero)
@@ -28,21 +30,29 @@ static float *make_token_pairs(const float *pairs, int64_t tokens, bool zero)
 static void finish_codes(struct fixture *f, sdg_value y, int kind, double slack)
 {
     const int format = kind % BY_TOKEN;
-    float *own = NULL;
+    const struct sdg_value_info *info = &f->graph->values[y];
+    float *own = NULL, *factors = get((size_t)info->dims[3] * sizeof *factors);
+    for (int64_t c = 0; c < info->dims[3]; c++)
+        factors[c] = 0.6f + 0.037f * (float)(c * 7 % 29);
     f->codes.lowest = format == 0 ? -128 : format == 1 ? 0 : -8;
     f->codes.highest = format == 0 ? 127 : format == 1 ? 255 : 7;
     f->codes.pairs = format == 0 ? signed_pairs : format == 1 ? unsigned_pairs : coarse_pairs;
     f->codes.slack = slack;
-    if (kind < BY_TOKEN) {
+    if (kind >= SMOOTHED) {
+        f->codes.factors = factors;
+        f->codes.smoothing = known_vector(f, info->dims[3], factors);
+        info = &f->graph->values[y];
+    }
+    if (kind % SMOOTHED < BY_TOKEN) {
         f->codes.interval = intervals(f, "interval", ROWS, f->codes.pairs);
     } else {
-        const struct sdg_value_info *info = &f->graph->values[y];
         f->codes.tokens = info->dims[1] * info->dims[2];
         f->codes.pairs = own = make_token_pairs(f->codes.pairs, f->codes.tokens, format == 1);
         f->codes.interval = token_intervals(f, "interval", ROWS, f->codes.tokens, own);
     }
     finish(f, y);
     free(own);
+    free(factors);
 }
 
 static void check_group_norm_codes(struct suite *s, int n, int h, int w, int c, int groups, bool silu, int format)
@@ -76,6 +86,16 @@ static void check_geglu_codes(struct suite *s, int n, int tokens, int c, int for
         return;
     sdg_value x = input(&f, "x", n, 1, tokens, 2 * c, NORMAL_DATA);
     finish_codes(&f, sdg_graph_geglu(f.graph, "geglu", x), format, CODE_SLACK);
+}
+
+static void check_hadamard_codes(struct suite *s, int n, int tokens, int c, int block, int format)
+{
+    struct fixture f;
+    if (!begin(s, &f, "codes(type=%s,hadamard,n=%d,tokens=%d,c=%d,block=%d,format=%d)", type_name(s), n, tokens, c,
+               block, format))
+        return;
+    finish_codes(&f, sdg_graph_hadamard(f.graph, "hadamard", input(&f, "x", n, 1, tokens, c, NORMAL_DATA), block),
+                 format, CODE_SLACK);
 }
 
 static void check_conv1d_codes(struct suite *s, int n, int tokens, int c, bool backward, int format)
@@ -243,7 +263,9 @@ void check_codes(struct suite *s)
         bench(s);
         return;
     }
-    for (int format = 0; format < 2 * FORMATS; format++) {
+    for (int format = 0; format < SMOOTHED; format++)
+        check_products(s, format);
+    for (int format = 0; format < KINDS; format++) {
         check_group_norm_codes(s, 2, 5, 7, 32, 32, true, format);
         check_group_norm_codes(s, 1, 8, 9, 33, 11, false, format);
         check_group_norm_codes(s, 2, 3, 3, 320, 32, true, format);
@@ -253,7 +275,8 @@ void check_codes(struct suite *s)
         check_geglu_codes(s, 1, 35, 64, format);
         check_attention_codes(s, 2, 9, 11, 3, 16, format);
         check_attention_codes(s, 1, 33, 77, 2, 40, format);
-        check_products(s, format);
+        check_hadamard_codes(s, 2, 5, 24, 8, format);
+        check_hadamard_codes(s, 1, 3, 640, 128, format);
         check_conv1d_causal_codes(s, 9, 33, format);
         check_selective_scan_codes(s, 35, 21, 5, format);
         check_conv1d_codes(s, 2, 9, 31, false, format);

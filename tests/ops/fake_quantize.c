@@ -50,16 +50,19 @@ static void check_known(struct suite *s)
 
 // The value of each element's code, computed here with the interval of its token. Scales are powers of two, so that all
 // backends agree about ties, and results hold in every type.
-static void check_tokens(struct suite *s, int n, int h, int w, int c, int lowest, int highest)
+static void check_tokens(struct suite *s, int n, int h, int w, int c, int lowest, int highest, bool smooth)
 {
     enum { ROWS = 3 };
     const int tokens = h * w, count = n * tokens * c;
     struct fixture f;
-    if (!begin(s, &f, "fake_quantize(type=%s,tokens,n=%d,h=%d,w=%d,c=%d,codes=%d..%d)", type_name(s), n, h, w, c,
-               lowest, highest))
+    if (!begin(s, &f, "fake_quantize(type=%s,tokens,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,smooth=%d)", type_name(s), n, h, w,
+               c, lowest, highest, smooth))
         return;
     sdg_value x = input(&f, "x", n, h, w, c, (struct data){NORMAL, 8, 1});
     const float *values = last_input(&f);
+    float *factors = get((size_t)c * sizeof *factors); // powers of two, too
+    for (int i = 0; i < c; i++)
+        factors[i] = smooth ? ldexpf(1, i * 5 % 7 - 3) : 1;
     float *pairs = get((size_t)(ROWS * tokens) * 2 * sizeof *pairs), *expected[2];
     for (int i = 0; i < ROWS * tokens; i++) {
         pairs[2 * i] = ldexpf(1, i * 5 % 7 - 4);
@@ -69,13 +72,16 @@ static void check_tokens(struct suite *s, int n, int h, int w, int c, int lowest
         expected[k] = get((size_t)count * sizeof(float));
         for (int i = 0; i < count; i++) {
             const float *pair = pairs + 2 * ((k ? ROWS - 1 : 0) * tokens + i / c % tokens);
-            const double code = nearbyint((double)values[i] / pair[0]) + pair[1];
+            const double code = nearbyint((double)values[i] * (double)factors[i % c] / pair[0]) + pair[1];
             expected[k][i] = (float)((fmin(fmax(code, lowest), highest) - pair[1]) * pair[0]);
         }
     }
     sdg_value interval = token_intervals(&f, "interval", ROWS, tokens, pairs);
-    finish_rows_expected(&f, sdg_graph_fake_quantize(f.graph, "fake_quantize", x, interval, lowest, highest),
-                         expected[0], expected[1], 0);
+    const sdg_value y = sdg_graph_fake_quantize(f.graph, "fake_quantize", x, interval, lowest, highest);
+    if (smooth)
+        sdg_graph_smooth(f.graph, f.graph->op_count - 1, known_vector(&f, c, factors));
+    finish_rows_expected(&f, y, expected[0], expected[1], 0);
+    free(factors);
     free(expected[0]);
     free(expected[1]);
     free(pairs);
@@ -92,9 +98,11 @@ void check_fake_quantize(struct suite *s)
     check(s, 1, 3, 3, 33, -8, 7, false);
     check(s, 2, 4, 4, 5, 0, 255, true);
     check(s, 1, 1, 77, 3, 0, 15, true);
-    check_tokens(s, 1, 2, 1, 1, -128, 127);
-    check_tokens(s, 2, 7, 5, 31, -128, 127);
-    check_tokens(s, 2, 1, 77, 3, 0, 255);
+    for (int smooth = 0; smooth < 2; smooth++) {
+        check_tokens(s, 1, 2, 1, 1, -128, 127, smooth);
+        check_tokens(s, 2, 7, 5, 31, -128, 127, smooth);
+        check_tokens(s, 2, 1, 77, 3, 0, 255, smooth);
+    }
     check_measured(s, -128, 127);
     check_measured(s, 0, 255);
     check_known(s);

@@ -12,24 +12,33 @@ static float code_of(float x, const float *pair, int lowest, int highest)
     return code < (float)highest ? code : (float)highest;
 }
 
-// `pairs` are of rows and tokens, of which the interval has 1 or as many as x.
-static void finish_with_pairs(struct fixture *f, sdg_value x, sdg_value interval, const float *values,
-                              const float *pairs, int lowest, int highest)
+// `pairs` are of rows and tokens, of which the interval has 1 or as many as x. `factors` [C] smooth, unless NULL.
+static void finish_smoothed(struct fixture *f, sdg_value x, sdg_value interval, const float *values, const float *pairs,
+                            const float *factors, int lowest, int highest)
 {
     size_t count = (size_t)sdg_value_elements(&f->graph->values[x]), channels = (size_t)f->graph->values[x].dims[3],
            tokens = (size_t)f->graph->values[interval].dims[1], last = (size_t)f->graph->rows - 1;
     float *expected[2] = {get(count * sizeof(float)), get(count * sizeof(float))};
     for (size_t i = 0; i < count; i++) {
         const float *pair = pairs + 2 * (i / channels % tokens);
-        expected[0][i] = code_of(values[i], pair, lowest, highest);
-        expected[1][i] = code_of(values[i], pair + 2 * tokens * last, lowest, highest);
+        const float value = factors ? values[i] * factors[i % channels] : values[i];
+        expected[0][i] = code_of(value, pair, lowest, highest);
+        expected[1][i] = code_of(value, pair + 2 * tokens * last, lowest, highest);
     }
     f->codes.lowest = lowest;
     f->codes.highest = highest;
-    finish_rows_expected(f, sdg_graph_quantize(f->graph, "quantize", x, interval, lowest, highest), expected[0],
-                         expected[1], 0);
+    const sdg_value y = sdg_graph_quantize(f->graph, "quantize", x, interval, lowest, highest);
+    if (factors)
+        sdg_graph_smooth(f->graph, f->graph->op_count - 1, known_vector(f, (int64_t)channels, factors));
+    finish_rows_expected(f, y, expected[0], expected[1], 0);
     free(expected[0]);
     free(expected[1]);
+}
+
+static void finish_with_pairs(struct fixture *f, sdg_value x, sdg_value interval, const float *values,
+                              const float *pairs, int lowest, int highest)
+{
+    finish_smoothed(f, x, interval, values, pairs, NULL, lowest, highest);
 }
 
 static void check(struct suite *s, int n, int h, int w, int c, int lowest, int highest, enum fill fill)
@@ -49,22 +58,27 @@ static void check(struct suite *s, int n, int h, int w, int c, int lowest, int h
 }
 
 // Three rows of intervals, another for each token: fine and coarse, and where codes have no sign all zero points.
-static void check_tokens(struct suite *s, int n, int h, int w, int c, int lowest, int highest, enum fill fill)
+static void check_tokens(struct suite *s, int n, int h, int w, int c, int lowest, int highest, enum fill fill,
+                         bool smooth)
 {
     struct fixture f;
     const int tokens = h * w;
-    if (!begin(s, &f, "quantize(type=%s,tokens,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,fill=%d)", type_name(s), n, h, w, c,
-               lowest, highest, fill))
+    if (!begin(s, &f, "quantize(type=%s,tokens,n=%d,h=%d,w=%d,c=%d,codes=%d..%d,fill=%d,smooth=%d)", type_name(s), n, h,
+               w, c, lowest, highest, fill, smooth))
         return;
     sdg_value x = input(&f, "x", n, h, w, c, (struct data){fill, 8, 1});
     const float *values = last_input(&f);
-    float *pairs = get((size_t)(3 * tokens) * 2 * sizeof *pairs);
+    float *pairs = get((size_t)(3 * tokens) * 2 * sizeof *pairs), *factors = get((size_t)c * sizeof *factors);
+    for (int i = 0; i < c; i++)
+        factors[i] = 0.31f + 0.17f * (float)(i * 7 % 13);
     for (int i = 0; i < 3 * tokens; i++) {
         pairs[2 * i] = 0.0123f * (float)(1 + i * 7 % 13);
         pairs[2 * i + 1] = lowest < 0 ? 0 : (float)(i * 37 % (highest + 1));
     }
-    finish_with_pairs(&f, x, token_intervals(&f, "interval", 3, tokens, pairs), values, pairs, lowest, highest);
+    finish_smoothed(&f, x, token_intervals(&f, "interval", 3, tokens, pairs), values, pairs, smooth ? factors : NULL,
+                    lowest, highest);
     free(pairs);
+    free(factors);
 }
 
 // Worked out by hand: ties go to even, both ends clip, NaN is the lowest code, infinities are the ends.
@@ -141,11 +155,13 @@ void check_quantize(struct suite *s)
     check(s, 2, 4, 4, 5, 0, 255, NORMAL);
     check(s, 3, 9, 4, 64, 0, 255, EDGE);
     check(s, 1, 1, 77, 3, 0, 15, NORMAL);
-    check_tokens(s, 1, 2, 1, 1, -128, 127, NORMAL);
-    check_tokens(s, 2, 7, 5, 31, -128, 127, NORMAL);
-    check_tokens(s, 2, 3, 5, 33, 0, 255, EDGE);
-    check_tokens(s, 1, 1, 77, 3, 0, 15, NORMAL);
-    check_tokens(s, 3, 4, 4, 64, -8, 7, NORMAL);
+    for (int smooth = 0; smooth < 2; smooth++) {
+        check_tokens(s, 1, 2, 1, 1, -128, 127, NORMAL, smooth);
+        check_tokens(s, 2, 7, 5, 31, -128, 127, NORMAL, smooth);
+        check_tokens(s, 2, 3, 5, 33, 0, 255, EDGE, smooth);
+        check_tokens(s, 1, 1, 77, 3, 0, 15, NORMAL, smooth);
+        check_tokens(s, 3, 4, 4, 64, -8, 7, NORMAL, smooth);
+    }
     check_known(s, true);
     check_known(s, false);
     check_ties(s, 0.37f);

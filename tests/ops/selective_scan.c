@@ -1,5 +1,7 @@
 #include "tests/ops/check.h"
 
+#include <stdlib.h>
+
 struct shape {
     int n, h, w, channels, states;
     int rank; // channels of bc before B; those of C come first where `c_first`
@@ -35,6 +37,39 @@ static void check(struct suite *s, const struct shape *p)
     finish(&f, sdg_graph_selective_scan(f.graph, "scan", in, params));
 }
 
+// x as codes gives, but for rounding, what their values give: of one interval or of each token's, signed or not.
+static void check_x_codes(struct suite *s, int n, int tokens, int channels, int states, bool backward, bool by_token,
+                          bool is_signed)
+{
+    enum { ROWS = 2 };
+    struct fixture f;
+    if (!begin(s, &f, "selective_scan(type=%s,codes,n=%d,tokens=%d,c=%d,states=%d,backward=%d,by_token=%d,signed=%d)",
+               type_name(s), n, tokens, channels, states, backward, by_token, is_signed))
+        return;
+    const int64_t own = by_token ? tokens : 1;
+    const int lowest = is_signed ? -128 : 0, highest = is_signed ? 127 : 255;
+    float *pairs = get((size_t)(ROWS * own) * 2 * sizeof *pairs);
+    for (int i = 0; i < ROWS * own; i++) {
+        pairs[2 * i] = 0.013f * (float)(1 + i * 7 % 5);
+        pairs[2 * i + 1] = is_signed ? 0 : (float)(90 + i * 37 % 70);
+    }
+    const sdg_value x = input(&f, "x", n, 1, tokens, channels, NORMAL_DATA),
+                    interval = token_intervals(&f, "interval", ROWS, own, pairs),
+                    codes = sdg_graph_quantize(f.graph, "codes", x, interval, lowest, highest);
+    const struct sdg_scan_operands in = {
+        .x = sdg_graph_fake_quantize(f.graph, "values", x, interval, lowest, highest),
+        .delta = input(&f, "delta", n, 1, tokens, channels, (struct data){NORMAL, 1.5f, -3}),
+        .bc = input(&f, "bc", n, 1, tokens, 2 * states, NORMAL_DATA),
+        .a_log = matrix_weight(&f, channels, states, (struct data){NORMAL, 1, 1}),
+        .d = vector_weight(&f, channels, 0.3f, 1),
+    };
+    const struct sdg_scan_params params = {.c_start = states, .scale = 1, .backward = backward};
+    f.scan_codes = codes;
+    f.scan_interval = interval;
+    finish(&f, sdg_graph_selective_scan(f.graph, "scan", in, params));
+    free(pairs);
+}
+
 void check_selective_scan(struct suite *s)
 {
     static const struct shape small[] = {
@@ -59,6 +94,10 @@ void check_selective_scan(struct suite *s)
                                          {1, 64, 64, 32, 16, 2, false, false, true, true, false}};
     for (size_t i = 0; i < sizeof small / sizeof *small && !s->bench; i++)
         check(s, &small[i]);
+    for (int i = 0; i < 8 && !s->bench; i++) {
+        check_x_codes(s, 2, 37, 21, 5, i & 1, i & 2, i & 4);
+        check_x_codes(s, 1, 300, 64, 16, i & 1, i & 2, i & 4);
+    }
     for (size_t i = 0; i < sizeof large / sizeof *large && s->bench; i++)
         check(s, &large[i]);
 }

@@ -187,8 +187,14 @@ INLINE void write_result_as(const bool bf16, const bool by_token, const struct c
                             const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to,
                             int64_t count)
 {
+    const float *smoothing = coders ? coders->smoothing : NULL;
     const bool codes = coders != NULL;
-    const int64_t dv = op->dv, stride = op->heads * dv, size = codes ? 1 : bf16 ? 2 : 4, some = 4 / size;
+    const int64_t dv = op->dv, stride = op->heads * dv,
+                  size = codes ? 1
+        : bf16                 ? 2
+                               : 4,
+                  some = 4 / size,
+                  first = to % stride; // channel
     char *out = (char *)op->out + to * size;
     vf one_over[TILE_VECTORS];
     for (int v = 0; v < TILE_VECTORS; v++)
@@ -199,7 +205,8 @@ INLINE void write_result_as(const bool bf16, const bool by_token, const struct c
         for (int v = 0; v < TILE_VECTORS; v++) {
             vf y[4];
             for (int64_t k = 0; k < some; k++)
-                y[k] = v_load(result + (c + k) * TILE_WIDTH + v * LANES) * one_over[v];
+                y[k] = v_load(result + (c + k) * TILE_WIDTH + v * LANES) * one_over[v] *
+                    (smoothing ? smoothing[first + c + k] : 1);
             const struct coder *coder = coders + (by_token ? v : 0);
             if (codes)
                 y[0] = (vf)(v_code_bits(y[0], coder) | v_code_bits(y[1], coder) << 8 | v_code_bits(y[2], coder) << 16 |
@@ -215,7 +222,7 @@ INLINE void write_result_as(const bool bf16, const bool by_token, const struct c
         float words[TILE_WIDTH];
         for (int v = 0; v < TILE_VECTORS; v++)
             put(words, v * LANES, bf16, codes ? coders + (by_token ? v : 0) : NULL,
-                v_load(result + c * TILE_WIDTH + v * LANES) * one_over[v]);
+                v_load(result + c * TILE_WIDTH + v * LANES) * one_over[v] * (smoothing ? smoothing[first + c] : 1));
         for (int64_t i = 0; i < count; i++)
             memcpy(out + (i * stride + c) * size, (char *)words + i * size, (size_t)size);
     }

@@ -14,6 +14,7 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
     case SDG_OP_BINARY:
     case SDG_OP_QUANTIZE:
     case SDG_OP_MEASURE_INTERVAL:
+    case SDG_OP_HADAMARD:
     case SDG_OP_GEGLU: sdg_fast_select_pointwise(step, taken); break;
     case SDG_OP_UPSAMPLE_NEAREST:
     case SDG_OP_CONCAT:

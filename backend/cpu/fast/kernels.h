@@ -18,6 +18,7 @@ struct sdg_fast_codes {
     struct sdg_fast_intervals intervals;
     float inverse; // of the scale, where there is one for all tokens
     float lowest, highest;
+    const float *smoothing; // y is multiplied by its channel's before, unless NULL
 };
 
 // softmax(scale q k^T) v for all samples and heads, a tile of queries at a time against blocks of keys, with a running
@@ -64,6 +65,8 @@ struct sdg_fast_scan {
     int64_t tokens, channels, states, stride, bc_channels, gate_channels;
     struct sdg_scan_params params;
     bool bf16;
+    bool x_codes, x_signed; // x is codes of these intervals, whatever the other operands are
+    struct sdg_fast_intervals x_intervals;
 };
 enum { SDG_FAST_SCAN_TILE = 32 }; // tokens
 // Floats of work space for `channels` channels at once: their states; B and C, delta, delta x and y of a tile.
@@ -76,11 +79,14 @@ static inline size_t sdg_fast_scan_work(int64_t states, int64_t channels)
 // What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits.
 enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_INTEGERS };
 
-// What follows a product: out[c] = activation(scale * scales[c] * sums[c] + bias[c] + table[c] + residual[c]). scales,
-// bias, table and residual may be NULL.
+// What follows a product: out[c] = activation(scale * scales[c] * (sums[c] - zero * weight_sums[c]) + bias[c] +
+// table[c]
+// + residual[c]). scales, bias, table and residual may be NULL.
 struct sdg_fast_epilogue {
     bool integers; // sums are s32
     float scale;   // of the token; not used without scales
+    int32_t zero;  // point of the token, with weight_sums; integers may have these, unless NULL
+    const int32_t *weight_sums;
     const float *scales, *bias, *table;
     const void *residual;
     enum sdg_unary activation;
@@ -128,6 +134,10 @@ struct sdg_fast_kernels {
     // Rows [begin, end): out[row][c] = x[row][c] * gelu_erf(x[row][channels + c])
     void (*geglu)(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t channels,
                   int64_t begin, int64_t end);
+    // Rows [begin, end): each `block` of the row's channels times the orthonormal Hadamard matrix; work: `channels`
+    // floats.
+    void (*hadamard)(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t block,
+                     int64_t channels, int64_t begin, int64_t end, float *work);
     void (*layer_norm)(const void *x, const float *gamma, const float *beta, float eps, void *out, bool bf16,
                        const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end);
 
@@ -173,7 +183,7 @@ struct sdg_fast_kernels {
     // The same of floats x[r * stride + k * step].
     void (*strided_sums)(const float *x, int64_t stride, int64_t step, int64_t rows, const float *weights,
                          int64_t depth, float *sums);
-    // Elements [0, count), count <= tile.
+    // Elements [0, count); sums are readable in whole vectors.
     void (*epilogue)(const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count);
 
     // Floats of packed_k, packed_v per sample and head; work space of one tile.
@@ -191,6 +201,7 @@ struct sdg_fast_kernels {
     F(quantize)                 \
     F(extremes)                 \
     F(geglu)                    \
+    F(hadamard)                 \
     F(layer_norm)               \
     F(group_norm_stats)         \
     F(group_norm_apply)         \

@@ -28,11 +28,12 @@ INLINE void layer_norm_as(const bool bf16, const void *x, const float *gamma, co
         const float scale = 1 / sqrtf(variance / (float)channels + eps);
         for (int64_t c = 0; c < whole; c += LANES)
             put(out, at + c, bf16, own,
-                v_fma((load(x, at + c, bf16) - mean) * scale, v_load(gamma + c), v_load(beta + c)));
+                smoothed(own, c, LANES,
+                         v_fma((load(x, at + c, bf16) - mean) * scale, v_load(gamma + c), v_load(beta + c))));
         if (rest) {
             vf y = (load_some(x, at + whole, bf16, rest) - mean) * scale;
             y = v_fma(y, load_some(gamma, whole, false, rest), load_some(beta, whole, false, rest));
-            put_some(out, at + whole, bf16, own, rest, y);
+            put_some(out, at + whole, bf16, own, rest, smoothed(own, whole, rest, y));
         }
     }
 }
@@ -135,12 +136,13 @@ INLINE void group_norm_apply_as(const bool bf16, const bool silu, const struct s
             for (; c + LANES <= n; c += LANES) {
                 vf y = v_fma(load(op->x[part], from + c, bf16) - v_load(mean + offset + c), v_load(scale + offset + c),
                              v_load(shift + offset + c));
-                put(op->out, to + c, bf16, own, silu ? y * v_sigmoid(y) : y);
+                put(op->out, to + c, bf16, own, smoothed(own, offset + c, LANES, silu ? y * v_sigmoid(y) : y));
             }
             if (c < n) {
                 vf y = load_some(op->x[part], from + c, bf16, n - c) - load_some(mean, offset + c, false, n - c);
                 y = v_fma(y, load_some(scale, offset + c, false, n - c), load_some(shift, offset + c, false, n - c));
-                put_some(op->out, to + c, bf16, own, n - c, silu ? y * v_sigmoid(y) : y);
+                put_some(op->out, to + c, bf16, own, n - c,
+                         smoothed(own, offset + c, n - c, silu ? y * v_sigmoid(y) : y));
             }
         }
     }

@@ -198,6 +198,27 @@ static enum sdg_result run_layer_norm(const struct sdg_cpu_step *step, int64_t r
     return SDG_OK;
 }
 
+struct hadamard {
+    struct loop loop;
+    float *work; // [threads][channels]
+};
+
+static void hadamard_rows(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct hadamard *h = context;
+    const struct loop *l = &h->loop;
+    l->kernels->hadamard(l->x, l->out, l->bf16, l->codes, l->op->u.hadamard.block, l->channels, first, end,
+                         h->work + thread * l->channels);
+}
+
+static enum sdg_result run_hadamard(const struct sdg_cpu_step *step, int64_t row)
+{
+    struct hadamard h = {.work = step->scratch};
+    describe_loop(step, row, &h.loop);
+    sdg_cpu_run_parts(step->program, h.loop.count / h.loop.channels, part_rows(h.loop.channels), hadamard_rows, &h);
+    return SDG_OK;
+}
+
 void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_op *op = step->op;
@@ -217,6 +238,11 @@ void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken)
     case SDG_OP_BINARY: sdg_fast_take(step, run_binary, taken); break;
     case SDG_OP_GEGLU: sdg_fast_take(step, run_geglu, taken); break;
     case SDG_OP_QUANTIZE: sdg_fast_take(step, run_quantize, taken); break;
+    case SDG_OP_HADAMARD:
+        step->scratch_bytes = (size_t)sdg_cpu_backend_of(step->program)->threads *
+            (size_t)sdg_cpu_value(step->program, op->out)->dims[3] * sizeof(float);
+        sdg_fast_take(step, run_hadamard, taken);
+        break;
     case SDG_OP_LAYER_NORM:
         if (sdg_cpu_value(step->program, op->in[1])->dtype != SDG_F32 ||
             sdg_cpu_value(step->program, op->in[2])->dtype != SDG_F32)

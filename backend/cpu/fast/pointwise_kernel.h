@@ -51,11 +51,25 @@ INLINE void quantize_run(const bool bf16, const void *x, uint8_t *out, const str
         put_some(out, i, bf16, &coder, end - i, load_some(x, i, bf16, end - i));
 }
 
+INLINE void quantize_smoothed(const bool bf16, const void *x, uint8_t *out, const struct coder coder, int64_t begin,
+                              int64_t channels)
+{
+    int64_t c = 0;
+    for (; c + LANES <= channels; c += LANES)
+        put(out, begin + c, bf16, &coder, smoothed(&coder, c, LANES, load(x, begin + c, bf16)));
+    if (c < channels)
+        put_some(out, begin + c, bf16, &coder, channels - c,
+                 smoothed(&coder, c, channels - c, load_some(x, begin + c, bf16, channels - c)));
+}
+
 // Rows that share an interval are one run.
 INLINE void quantize_as(const bool bf16, const void *x, uint8_t *out, const struct sdg_fast_codes *codes,
                         int64_t channels, int64_t begin, int64_t end)
 {
-    if (codes->intervals.stride)
+    if (codes->smoothing)
+        for (int64_t row = begin; row < end; row++)
+            quantize_smoothed(bf16, x, out, coder_of(codes, row), row * channels, channels);
+    else if (codes->intervals.stride)
         for (int64_t row = begin; row < end; row++)
             quantize_run(bf16, x, out, coder_of(codes, row), row * channels, (row + 1) * channels);
     else
@@ -103,10 +117,12 @@ INLINE void geglu_as(const bool bf16, const void *x, void *out, const struct sdg
         int64_t from = row * 2 * channels, to = row * channels, c = 0;
         coder_step(&coder, codes, row);
         for (; c + LANES <= channels; c += LANES)
-            put(out, to + c, bf16, own, load(x, from + c, bf16) * v_gelu_erf(load(x, from + channels + c, bf16)));
+            put(out, to + c, bf16, own,
+                smoothed(own, c, LANES, load(x, from + c, bf16) * v_gelu_erf(load(x, from + channels + c, bf16))));
         if (c < channels) {
             vf gate = v_gelu_erf(load_some(x, from + channels + c, bf16, channels - c));
-            put_some(out, to + c, bf16, own, channels - c, load_some(x, from + c, bf16, channels - c) * gate);
+            put_some(out, to + c, bf16, own, channels - c,
+                     smoothed(own, c, channels - c, load_some(x, from + c, bf16, channels - c) * gate));
         }
     }
 }
@@ -171,4 +187,54 @@ static void convert(const void *from, enum sdg_dtype type, void *to, bool bf16, 
         bf16 ? convert_as(SDG_S8, true, from, to, count) : convert_as(SDG_S8, false, from, to, count);
     else
         bf16 ? convert_as(SDG_BF16, true, from, to, count) : convert_as(SDG_BF16, false, from, to, count);
+}
+
+// One row's butterflies: m apart, then 2 m. Vectors where m is at least as many, else one by one.
+INLINE void hadamard_step(float *y, int64_t m, int64_t channels)
+{
+    for (int64_t first = 0; first < channels; first += 2 * m) {
+        float *low = y + first, *high = low + m;
+        if (m < LANES) {
+            for (int64_t i = 0; i < m; i++) {
+                const float a = low[i], b = high[i];
+                low[i] = a + b;
+                high[i] = a - b;
+            }
+            continue;
+        }
+        for (int64_t i = 0; i < m; i += LANES) {
+            const vf a = v_load(low + i), b = v_load(high + i);
+            v_store(low + i, a + b);
+            v_store(high + i, a - b);
+        }
+    }
+}
+
+INLINE void hadamard_as(const bool bf16, const void *x, void *out, const struct sdg_fast_codes *codes, int64_t block,
+                        int64_t channels, int64_t begin, int64_t end, float *work)
+{
+    struct coder coder = codes ? coder_of(codes, begin) : (struct coder){0};
+    const struct coder *own = codes ? &coder : NULL;
+    const float scale = (float)(1 / sqrt((double)block));
+    for (int64_t row = begin; row < end; row++) {
+        coder_step(&coder, codes, row);
+        convert_as(bf16 ? SDG_BF16 : SDG_F32, false, (const char *)x + row * channels * (bf16 ? 2 : 4), work, channels);
+        for (int64_t m = 1; m < block; m *= 2)
+            hadamard_step(work, m, channels);
+        int64_t c = 0;
+        for (; c + LANES <= channels; c += LANES)
+            put(out, row * channels + c, bf16, own, smoothed(own, c, LANES, v_load(work + c) * scale));
+        if (c < channels)
+            put_some(out, row * channels + c, bf16, own, channels - c,
+                     smoothed(own, c, channels - c, load_some(work, c, false, channels - c) * scale));
+    }
+}
+
+static void hadamard(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t block,
+                     int64_t channels, int64_t begin, int64_t end, float *work)
+{
+    if (bf16)
+        hadamard_as(true, x, out, codes, block, channels, begin, end, work);
+    else
+        hadamard_as(false, x, out, codes, block, channels, begin, end, work);
 }

@@ -72,6 +72,11 @@ INLINE vf load_vector(const float *from, int64_t c, int64_t some)
     return some == LANES ? v_load(from + c) : load_some(from, c, false, some);
 }
 
+INLINE vi load_sums(const int32_t *from, int64_t c, int64_t some)
+{
+    return (vi)load_vector((const float *)from, c, some);
+}
+
 INLINE void epilogue_as(const bool bf16, const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
 {
     const struct coder coder = e->codes ? coder_of(e->codes, e->token) : (struct coder){0},
@@ -80,7 +85,8 @@ INLINE void epilogue_as(const bool bf16, const struct sdg_fast_epilogue *e, cons
         const int64_t some = count - c < LANES ? count - c : LANES;
         vf y = v_load(sums + c);
         if (e->integers)
-            y = __builtin_convertvector((vi)y, vf);
+            y = __builtin_convertvector(e->weight_sums ? (vi)y - e->zero * load_sums(e->weight_sums, c, some) : (vi)y,
+                                        vf);
         if (e->scales)
             y *= load_vector(e->scales, c, some) * e->scale;
         if (e->bias)

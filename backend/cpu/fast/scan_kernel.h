@@ -14,6 +14,22 @@ INLINE void put_lanes(void *array, int64_t i, bool bf16, const struct coder *cod
         put(array, i, bf16, coder, value);
 }
 
+// Values of the codes of one token, whose scale and zero point are `pair`.
+INLINE vf load_codes(const uint8_t *codes, bool is_signed, const float *pair, int64_t count)
+{
+    typedef int8_t bytes __attribute__((vector_size(LANES)));
+    typedef uint8_t words __attribute__((vector_size(LANES)));
+    words q = {0};
+    if (count < LANES)
+        memcpy(&q, codes, (size_t)count);
+    else
+        memcpy(&q, codes, sizeof q);
+    return (__builtin_convertvector(is_signed ? __builtin_convertvector((bytes)q, vi) : __builtin_convertvector(q, vi),
+                                    vf) -
+            pair[1]) *
+        pair[0];
+}
+
 // ---- convolution ----
 
 enum { CONV1D_WIDE = 4 }; // vectors at once: one waits too long for its own results
@@ -38,7 +54,8 @@ INLINE void conv1d_channels(const bool bf16, const int wide, const struct sdg_fa
             sum[w] *= v_sigmoid(sum[w]);
 #pragma GCC unroll 4
     for (int w = 0; w < wide; w++)
-        put_lanes(op->out, position * op->channels + c + w * LANES, bf16, coder, some, sum[w]);
+        put_lanes(op->out, position * op->channels + c + w * LANES, bf16, coder, some,
+                  smoothed(coder, c + w * LANES, some, sum[w]));
 }
 
 INLINE void conv1d_as(const bool bf16, const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes,
@@ -124,7 +141,9 @@ INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, const 
              bias = op->delta_bias ? load_lanes(op->delta_bias, channel, false, some) : v_set(0);
     for (int64_t i = 0; i < t->count; i++) {
         const int64_t at = (t->position + i) * op->channels + channel;
-        const vf x = load_lanes(op->x, at, bf16, some),
+        const vf x = op->x_codes
+            ? load_codes((const uint8_t *)op->x + at, op->x_signed, pair_of(&op->x_intervals, t->position + i), some)
+            : load_lanes(op->x, at, bf16, some),
                  delta = v_softplus(load_lanes(op->delta, at, bf16, some) + bias);
         v_store(t->delta + i * LANES, delta);
         v_store(t->input + i * LANES, delta * x);
@@ -177,7 +196,8 @@ INLINE void scan_finish(const bool bf16, const struct sdg_fast_scan *op, const s
             y *= z * v_sigmoid(z);
         }
         coder_step(&coder, codes, p);
-        put_lanes(op->out, p * op->channels + channel, bf16, codes ? &coder : NULL, some, y * scale);
+        put_lanes(op->out, p * op->channels + channel, bf16, codes ? &coder : NULL, some,
+                  smoothed(codes ? &coder : NULL, channel, some, y * scale));
     }
 }
 

@@ -145,6 +145,7 @@ INLINE float load_one(const void *array, int64_t i, bool bf16)
 struct coder {
     vf inverse, low, high;
     vi zero;
+    const float *smoothing;
 };
 INLINE const float *pair_of(const struct sdg_fast_intervals *intervals, int64_t token)
 {
@@ -155,7 +156,7 @@ INLINE struct coder coder_of(const struct sdg_fast_codes *codes, int64_t token)
 {
     const float *pair = pair_of(&codes->intervals, token), zero = pair[1];
     return (struct coder){v_set(codes->intervals.stride ? 1 / pair[0] : codes->inverse), v_set(codes->lowest - zero),
-                          v_set(codes->highest - zero), (int32_t)zero - (vi){0}};
+                          v_set(codes->highest - zero), (int32_t)zero - (vi){0}, codes->smoothing};
 }
 // For a walk over rows: the next one's, where it has its own.
 INLINE void coder_step(struct coder *coder, const struct sdg_fast_codes *codes, int64_t token)
@@ -172,7 +173,15 @@ INLINE struct coder coder_of_lanes(const struct sdg_fast_codes *codes, int64_t t
         scale[i] = pair[0];
         zero[i] = pair[1];
     }
-    return (struct coder){1 / scale, codes->lowest - zero, codes->highest - zero, __builtin_convertvector(zero, vi)};
+    return (struct coder){1 / scale, codes->lowest - zero, codes->highest - zero, __builtin_convertvector(zero, vi),
+                          codes->smoothing};
+}
+// Results of channels c and on, `some` of which count, before they become codes.
+INLINE vf smoothed(const struct coder *coder, int64_t c, int64_t some, vf y)
+{
+    if (!coder || !coder->smoothing)
+        return y;
+    return y * (some >= LANES ? v_load(coder->smoothing + c) : load_some(coder->smoothing, c, false, some));
 }
 INLINE vi v_quantize(vf y, const struct coder *coder)
 {

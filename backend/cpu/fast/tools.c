@@ -47,8 +47,13 @@ const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int
     if (!wanted->interval)
         return NULL;
     const struct sdg_fast_intervals intervals = sdg_fast_intervals(step->program, wanted->interval, row);
-    *codes =
-        (struct sdg_fast_codes){intervals, 1.0f / intervals.pairs[0], (float)wanted->lowest, (float)wanted->highest};
+    *codes = (struct sdg_fast_codes){
+        intervals,
+        1.0f / intervals.pairs[0],
+        (float)wanted->lowest,
+        (float)wanted->highest,
+        wanted->smoothing ? sdg_cpu_data(step->program, wanted->smoothing) : NULL,
+    };
     return codes;
 }
 

@@ -148,7 +148,8 @@ static struct sdg_grid_layer describe_layer(const struct sdg_cpu_step *step)
         .depth = w[1] * w[2] * w[3],
         .number_bytes = bytes,
         .input_bytes = merged * in[1] * in[2] * in[3] * bytes,
-        .bytes_out_of_place = op->codes.interval ? 0 : merged * out[1] * out[2] * out[3] * bytes * 4,
+        .bytes_out_of_place =
+            op->codes.interval || sdg_request_sums_only(step) ? 0 : merged * out[1] * out[2] * out[3] * bytes * 4,
     };
 }
 
@@ -213,6 +214,8 @@ static void plan_weights(struct sdg_cpu_step *step, struct sdg_layer *layer)
     layer->packed_codes = packable_codes(step, layer);
     layer->packed_stride = sdg_fast_align(layer->block_bytes - layer->packed_codes / 2);
     step->weight_bytes = blocks * (layer->packed_codes ? layer->packed_stride : layer->block_stride);
+    if (sdg_request_sums_only(step))
+        step->weight_bytes += sizeof(int32_t) * (size_t)sdg_cpu_value(step->program, step->op->out)->dims[3];
     if (!layer->code_bits)
         return;
     layer->code_count =
@@ -243,9 +246,11 @@ static void plan_lanes(struct sdg_cpu_step *step, struct sdg_layer *layer)
             dnnl_primitive_desc_query_md(layer->descriptions[i], dnnl_query_scratchpad_md, 0));
         scratchpad = bytes > scratchpad ? bytes : scratchpad;
     }
-    if (op->epilogue.residual && grid->blocks > 1)
+    if (op->epilogue.residual && grid->blocks > 1 && !sdg_request_sums_only(step))
         residual = numbers * sdg_dtype_size(sdg_cpu_value(step->program, op->epilogue.residual)->dtype);
-    if (op->codes.interval || grid->blocks > 1)
+    if (sdg_request_sums_only(step))
+        result = numbers * sizeof(int32_t) + SDG_CPU_ALIGNMENT; // the last row is read in whole vectors
+    else if (op->codes.interval || grid->blocks > 1)
         result = numbers *
             (op->codes.interval ? sizeof(float) : sdg_dtype_size(sdg_cpu_value(step->program, op->out)->dtype));
     layer->in_lane.scratchpad = add(&layer->lane_bytes, scratchpad);
@@ -335,13 +340,23 @@ static bool is_for_us(const struct sdg_cpu_program *program, const struct sdg_op
         return false;
     if (op->epilogue.bias && sdg_cpu_value(program, op->epilogue.bias)->dtype != SDG_F32)
         return false;
-    // The library has no scale and zero point per row of the source: our own kernels do.
-    return !sdg_request_on_integers(op) || sdg_cpu_value(program, op->in[2])->dims[1] == 1;
+    return true;
+}
+
+// What our own epilogue of sums reads and writes.
+static bool has_epilogue_types(const struct sdg_cpu_step *step)
+{
+    const struct sdg_op *op = step->op;
+    const enum sdg_dtype out = sdg_cpu_value(step->program, op->out)->dtype,
+                         type = op->epilogue.residual ? sdg_cpu_value(step->program, op->epilogue.residual)->dtype
+        : op->codes.interval                          ? SDG_F32
+                                                      : out;
+    return (type == SDG_F32 || type == SDG_BF16) && (op->codes.interval || type == out);
 }
 
 static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_step *step, bool *taken)
 {
-    if (!is_for_us(program, step->op))
+    if (!is_for_us(program, step->op) || (sdg_request_sums_only(step) && !has_epilogue_types(step)))
         return SDG_OK;
     struct sdg_layer *layer = sdg_alloc(program->base.log, 1, sizeof *layer, "a kernel");
     if (!layer)

@@ -55,10 +55,16 @@ static inline bool sdg_layer_expands(const struct sdg_layer *layer)
 {
     return layer->packed_codes || layer->code_bits;
 }
-// True if pieces are computed in a lane's memory: results that become codes, and blocks of channels.
+// True if pieces are computed in a lane's memory: results that become codes, sums, and blocks of channels.
 static inline bool sdg_layer_computes_aside(const struct sdg_cpu_step *step)
 {
-    return step->op->codes.interval || sdg_layer_of(step)->grid.blocks > 1;
+    return step->op->codes.interval || sdg_request_sums_only(step) || sdg_layer_of(step)->grid.blocks > 1;
+}
+// Where the library gives sums only: those of each output's weights, behind the weights.
+static inline int32_t *sdg_layer_weight_sums(const struct sdg_cpu_step *step)
+{
+    return (int32_t *)((char *)step->weights + step->weight_bytes) -
+        sdg_cpu_value(step->program, step->op->out)->dims[3];
 }
 // SDG_ERROR_MEMORY or SDG_ERROR_DEVICE: "<layer>: oneDNN cannot <what> ...".
 enum sdg_result sdg_layer_report(const struct sdg_cpu_step *step, dnnl_status_t status, const char *what);

@@ -220,6 +220,17 @@ static void pack_block(void *context, int64_t block, int thread)
     memcpy(to + layer->packed_codes / 2, from + layer->packed_codes, layer->block_bytes - layer->packed_codes);
 }
 
+static void sum_output(void *context, int64_t output, int thread)
+{
+    const struct ordering *r = context;
+    const int8_t *codes = (const int8_t *)r->plain + output * r->depth;
+    int32_t sum = 0;
+    (void)thread;
+    for (int64_t i = 0; i < r->depth; i++)
+        sum += codes[i];
+    sdg_layer_weight_sums(r->step)[output] = sum;
+}
+
 // The weight as in the file, converted to the kernel's type, goes through a buffer that lives only here.
 static enum sdg_result load_weights(struct sdg_cpu_step *step)
 {
@@ -240,6 +251,10 @@ static enum sdg_result load_weights(struct sdg_cpu_step *step)
     if (result == SDG_OK && layer->packed_codes) {
         struct ordering packing = {.step = step, .layer = layer, .ordered = ordered};
         sdg_cpu_run(step->program, layer->grid.blocks, pack_block, &packing);
+    }
+    if (result == SDG_OK && sdg_request_sums_only(step)) {
+        struct ordering sums = {.step = step, .depth = weight->dims[1], .plain = buffer};
+        sdg_cpu_run(step->program, weight->dims[0], sum_output, &sums);
     }
     sdg_free(buffer);
     return result;

@@ -14,6 +14,7 @@ struct pass {
     const struct sdg_layer *layer;
     int64_t row;
     const float *interval;              // of the input, where that is codes
+    struct sdg_fast_intervals tokens;   // ... one for each token
     const struct sdg_fast_codes *codes; // that the result becomes, or NULL
     atomic_int status;                  // the first one that is no success
 };
@@ -200,9 +201,48 @@ static void store_codes(const struct piece *p)
     }
 }
 
+// Results of the piece's sums: activation(s[l] s_w[n] (sum - z[l] sum_k w[n,k]) + bias + table + residual), or their
+// codes.
+static void finish_sums(const struct piece *p)
+{
+    const struct sdg_cpu_step *step = p->pass->step;
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
+    const struct sdg_epilogue *e = &step->op->epilogue;
+    const struct sdg_value_info *out = sdg_cpu_value(step->program, step->op->out);
+    const int64_t width = p->pass->layer->grid.width, token = p->sample * pixels_of_sample(step) + p->first_pixel,
+                  pixels = out->dims[1] * out->dims[2];
+    const float *sums = (const float *)(p->memory + p->pass->layer->in_lane.result);
+    const char *residual = e->residual ? in_result(p, e->residual) : NULL;
+    char *to = in_result(p, step->op->out);
+    struct sdg_fast_epilogue end = {
+        .integers = true,
+        .scales = (const float *)sdg_cpu_data(step->program, step->op->in[3]) + p->first_channel,
+        .weight_sums = sdg_layer_weight_sums(step) + p->first_channel,
+        .bias = e->bias ? (const float *)sdg_cpu_data(step->program, e->bias) + p->first_channel : NULL,
+        .activation = e->activation,
+        .bf16 = sdg_cpu_value(step->program, e->residual ? e->residual : step->op->out)->dtype == SDG_BF16,
+        .codes = p->pass->codes,
+    };
+    for (int64_t i = 0; i < p->pixels; i++) {
+        const float *pair = p->pass->tokens.pairs + (token + i) % p->pass->tokens.tokens * p->pass->tokens.stride;
+        end.token = token + i;
+        end.scale = pair[0];
+        end.zero = (int32_t)pair[1];
+        if (e->table)
+            end.table = sdg_cpu_table(step->program, e->table, p->pass->row) + p->first_channel +
+                end.token / pixels * sdg_cpu_table_stride(step->program, e->table);
+        end.residual = residual ? residual + i * out->dims[3] * (end.bf16 ? 2 : 4) : NULL;
+        kernels->epilogue(&end, sums + i * width, to + i * out->dims[3] * (int64_t)sdg_dtype_size(out->dtype), width);
+    }
+}
+
 static void store(const struct piece *p)
 {
     const struct sdg_cpu_step *step = p->pass->step;
+    if (sdg_request_sums_only(step)) {
+        finish_sums(p);
+        return;
+    }
     if (p->pass->codes) {
         store_codes(p);
         return;
@@ -233,7 +273,10 @@ static void compute_piece(void *context, int64_t index, int thread)
 static enum sdg_result set_interval(struct pass *pass)
 {
     const struct sdg_cpu_step *step = pass->step;
-    pass->interval = sdg_fast_intervals(step->program, step->op->in[2], pass->row).pairs;
+    pass->tokens = sdg_fast_intervals(step->program, step->op->in[2], pass->row);
+    pass->interval = pass->tokens.pairs;
+    if (sdg_request_sums_only(step))
+        return SDG_OK;
     if (sdg_request_has_zero_point(step))
         *(int32_t *)((char *)step->scratch + pass->layer->at.zero) = (int32_t)pass->interval[1];
     else if (pass->interval[1] != 0)

@@ -3,7 +3,8 @@
 //
 // On integers scales and the zero point are arguments of the kernel, so that they may be any row's. What follows the
 // sums of float weights that are kept as codes begins with their scales, so the bias is added after them, by the
-// epilogue, too. Where codes are wanted as the result, the kernel writes f32, and our own makes the codes.
+// epilogue, too. Where codes are wanted as the result, the kernel writes f32, and our own makes the codes. Of codes
+// with an interval for each token only the sums are asked for.
 #include "backend/cpu/onednn/request.h"
 
 #include "backend/cpu/onednn/onednn.h"
@@ -42,14 +43,31 @@ dnnl_data_type_t sdg_request_weight_type(const struct sdg_cpu_step *step)
     return type;
 }
 
+bool sdg_request_sums_only(const struct sdg_cpu_step *step)
+{
+    return sdg_request_on_integers(step->op) && sdg_cpu_value(step->program, step->op->in[2])->dims[1] > 1;
+}
+
+// True if the library knows the codes' scale and the weights'.
+static bool scales_integers(const struct sdg_cpu_step *step)
+{
+    return sdg_request_on_integers(step->op) && !sdg_request_sums_only(step);
+}
+
+// True if it adds the residual.
+static bool adds_residual(const struct sdg_cpu_step *step)
+{
+    return step->op->epilogue.residual && !sdg_request_sums_only(step);
+}
+
 bool sdg_request_has_zero_point(const struct sdg_cpu_step *step)
 {
-    return sdg_request_on_integers(step->op) && sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_U8;
+    return scales_integers(step) && sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_U8;
 }
 
 bool sdg_request_adds_vector(const struct sdg_cpu_step *step)
 {
-    return step->op->epilogue.bias || step->op->epilogue.table;
+    return (step->op->epilogue.bias || step->op->epilogue.table) && !sdg_request_sums_only(step);
 }
 
 bool sdg_request_copies_border(const struct sdg_cpu_step *step)
@@ -120,6 +138,8 @@ static dnnl_status_t append_epilogue(struct request *r, dnnl_post_ops_t ops)
 {
     const struct sdg_epilogue *epilogue = &r->step->op->epilogue;
     dnnl_status_t status = r->code_bits ? append_scales(r, ops) : dnnl_success;
+    if (sdg_request_sums_only(r->step))
+        return status;
     if (status == dnnl_success && epilogue->residual)
         status = dnnl_post_ops_append_binary(ops, dnnl_binary_add, r->md[SDG_ROLE_RESIDUAL]);
     return status == dnnl_success ? append_activation(ops, epilogue->activation) : status;
@@ -133,7 +153,7 @@ static dnnl_status_t make_attributes(struct request *r)
         status = dnnl_primitive_attr_set_scratchpad_mode(r->attributes, dnnl_scratchpad_mode_user);
     if (status == dnnl_success) // f32 means f32, whatever the environment says
         status = dnnl_primitive_attr_set_fpmath_mode(r->attributes, dnnl_fpmath_mode_strict);
-    if (status == dnnl_success && sdg_request_on_integers(r->step->op))
+    if (status == dnnl_success && scales_integers(r->step))
         status = set_integer_attributes(r->step, r->attributes);
     if (status == dnnl_success)
         status = dnnl_post_ops_create(&ops);
@@ -175,8 +195,9 @@ static dnnl_status_t describe_result(struct request *r, sdg_value v, enum sdg_me
 {
     const struct sdg_value_info *info = sdg_cpu_value(r->step->program, v);
     const bool becomes_codes = role == SDG_ROLE_DST && r->step->op->codes.interval;
-    dnnl_data_type_t type = dnnl_f32;
-    if (!becomes_codes && !native_type(info->dtype, &type))
+    const bool sums = role == SDG_ROLE_DST && sdg_request_sums_only(r->step);
+    dnnl_data_type_t type = sums ? dnnl_s32 : dnnl_f32;
+    if (!becomes_codes && !sums && !native_type(info->dtype, &type))
         return dnnl_unimplemented;
     return describe_rows(r, r->shape->out_rows, info->dims[2], r->channels, type, &r->md[role]);
 }
@@ -208,7 +229,7 @@ static dnnl_status_t describe_memory(struct request *r, const_dnnl_memory_desc_t
     dnnl_status_t status = describe_src(r);
     if (status == dnnl_success)
         status = describe_result(r, op->out, SDG_ROLE_DST);
-    if (status == dnnl_success && op->epilogue.residual)
+    if (status == dnnl_success && adds_residual(r->step))
         status = describe_result(r, op->epilogue.residual, SDG_ROLE_RESIDUAL);
     if (status == dnnl_success)
         status = describe_weights(r, weights);
@@ -281,10 +302,10 @@ int sdg_request_argument(const struct sdg_cpu_step *step, int code_bits, enum sd
 static bool has_role(const struct sdg_cpu_step *step, int code_bits, enum sdg_memory_role role)
 {
     switch (role) {
-    case SDG_ROLE_RESIDUAL: return step->op->epilogue.residual != 0;
+    case SDG_ROLE_RESIDUAL: return adds_residual(step);
     case SDG_ROLE_BIAS: return sdg_request_adds_vector(step);
     case SDG_ROLE_SRC_SCALE:
-    case SDG_ROLE_WEIGHT_SCALE: return sdg_request_on_integers(step->op);
+    case SDG_ROLE_WEIGHT_SCALE: return scales_integers(step);
     case SDG_ROLE_SRC_ZERO: return sdg_request_has_zero_point(step);
     case SDG_ROLE_CODE_SCALE: return code_bits != 0;
     default: return true;

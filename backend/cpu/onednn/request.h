@@ -25,10 +25,13 @@ enum sdg_memory_role {
 };
 
 bool sdg_request_on_integers(const struct sdg_op *op);
+// Codes with an interval for each token, for which the library has neither scale nor zero point: it gives the sums as
+// they are, and all that follows is our own epilogue's.
+bool sdg_request_sums_only(const struct sdg_cpu_step *step);
 // Codes without sign have a zero point; those with a sign are symmetric, and the library is faster at them if it need
 // not expect one.
 bool sdg_request_has_zero_point(const struct sdg_cpu_step *step);
-// True if a bias or a table's row is added.
+// True if the library adds a bias or a table's row.
 bool sdg_request_adds_vector(const struct sdg_cpu_step *step);
 // True if pieces are given their input with its border: the library corrects the zero point's share of a border in
 // every call, for all weights, and pads small images at a price.

@@ -67,7 +67,8 @@ struct sdg_ref_operand {
     bool codes;
     struct sdg_ref_intervals intervals; // of codes
 };
-struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, int k, int64_t row);
+// `interval` may be 0: v holds values.
+struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, sdg_value v, sdg_value interval, int64_t row);
 static inline double sdg_ref_value(const struct sdg_ref_operand *o, int64_t position, int64_t channel)
 {
     const double x = sdg_ref_get(&o->view, position * o->view.c + channel);

@@ -27,9 +27,8 @@ static bool is_interval(const struct sdg_value_info *info)
 // An operand that may be read as codes, and is.
 static bool is_codes(const struct sdg_cpu_step *step, int k)
 {
-    const int interval = sdg_op_interval_of(step->op->kind, k);
-    return interval >= 0 && step->op->in[interval] &&
-        sdg_dtype_is_codes(sdg_cpu_value(step->program, step->op->in[k])->dtype);
+    return step->op->kind == SDG_OP_SELECTIVE_SCAN && k == 0 && step->op->in[8] &&
+        sdg_dtype_is_codes(sdg_cpu_value(step->program, step->op->in[0])->dtype);
 }
 
 // Kernels read activations, inputs and weights of three float types, codes of some operands, and token ids.
@@ -116,7 +115,6 @@ static enum sdg_result select(struct sdg_cpu_program *program, struct sdg_cpu_st
         if (sdg_cpu_value(program, op->in[k])->kind == SDG_VALUE_WEIGHT)
             sdg_cpu_want_weight(program, op->in[k]);
     sdg_cpu_want_weight(program, op->epilogue.bias);
-    sdg_cpu_want_weight(program, op->codes.smoothing);
     step->scratch_bytes = work_bytes(step) * (size_t)sdg_cpu_backend_of(program)->threads;
     return SDG_OK;
 }

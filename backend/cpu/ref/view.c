@@ -33,14 +33,12 @@ struct sdg_ref_intervals sdg_ref_intervals(const struct sdg_cpu_step *step, sdg_
     };
 }
 
-struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, int k, int64_t row)
+struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, sdg_value v, sdg_value interval, int64_t row)
 {
-    const int interval = sdg_op_interval_of(step->op->kind, k);
-    const sdg_value v = interval < 0 ? 0 : step->op->in[interval];
     return (struct sdg_ref_operand){
-        .view = sdg_ref_view(step, step->op->in[k]),
-        .codes = v != 0,
-        .intervals = sdg_ref_intervals(step, v, row),
+        .view = sdg_ref_view(step, v),
+        .codes = interval != 0,
+        .intervals = sdg_ref_intervals(step, interval, row),
     };
 }
 

@@ -24,6 +24,7 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
         .push_bytes = sizeof push,
     };
     sdg_vk_add_interval(lo, &d, op->in[1], op->u.fake_quantize.lowest, op->u.fake_quantize.highest);
+    sdg_vk_add_smoothing(lo, &d, op->in[2]);
     return sdg_vk_emit_elements(lo, &d, total);
 }
 

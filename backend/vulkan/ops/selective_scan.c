@@ -9,9 +9,9 @@ struct sdg_push_selective_scan { // GLSL twin: Push in shaders/selective_scan.gl
 _Static_assert(sizeof(struct sdg_push_selective_scan) == 40, "as in the shader");
 
 struct sdg_push_selective_scan_prepare { // GLSL twin: Push in shaders/selective_scan_prepare.comp
-    uint32_t c, pairs;
+    uint32_t c, x_pairs, pairs;
 };
-_Static_assert(sizeof(struct sdg_push_selective_scan_prepare) == 8, "as in the shader");
+_Static_assert(sizeof(struct sdg_push_selective_scan_prepare) == 12, "as in the shader");
 
 enum {
     INVOCATIONS = 128,
@@ -24,17 +24,17 @@ enum {
 };
 
 // Operands by their places in op->in.
-enum { X, DELTA, BC, A_LOG, D, DELTA_BIAS, GATE, ADD };
+enum { X, DELTA, BC, A_LOG, D, DELTA_BIAS, GATE, ADD, X_INTERVAL };
 
 // Scratch: constants as selective_scan_prepare.comp makes them, then summaries (selective_scan_push.glsl), both of
 // floats and aligned for binding.
 struct layout {
     int64_t n, tokens, c, states;
-    int64_t lanes;         // invocations that share a channel
-    int64_t columns;       // workgroups beside each other
-    int64_t chunk, chunks; // tokens of a chunk, chunks of a sample; one: token by token
-    int64_t pairs;         // intervals of a row
-    int64_t constants;     // numbers
+    int64_t lanes;          // invocations that share a channel
+    int64_t columns;        // workgroups beside each other
+    int64_t chunk, chunks;  // tokens of a chunk, chunks of a sample; one: token by token
+    int64_t x_pairs, pairs; // intervals of a row: of x, of the result
+    int64_t constants;      // numbers
     size_t constants_bytes, summaries_offset, summaries_bytes;
 };
 
@@ -62,23 +62,29 @@ static void cut(const struct sdg_vk_caps *caps, struct layout *l)
     }
 }
 
+// Intervals of a row, 1 if measured; 0 where there are none.
+static int64_t count_pairs(const struct sdg_graph *graph, sdg_value interval)
+{
+    const struct sdg_value_info *info = &graph->values[interval];
+    return !interval ? 0 : info->kind == SDG_VALUE_TABLE ? info->dims[1] : 1;
+}
+
 static struct layout layout_of(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
 {
-    const struct sdg_value_info *out = &graph->values[op->out], *interval = &graph->values[op->codes.interval];
+    const struct sdg_value_info *out = &graph->values[op->out];
     struct layout l = {
         .n = out->dims[0],
         .tokens = sdg_vk_pixels(out),
         .c = out->dims[3],
         .states = graph->values[op->in[A_LOG]].dims[1],
         .lanes = 1,
-        .pairs = !op->codes.interval            ? 0
-            : interval->kind == SDG_VALUE_TABLE ? interval->dims[1]
-                                                : 1,
+        .x_pairs = count_pairs(graph, op->in[X_INTERVAL]),
+        .pairs = count_pairs(graph, op->codes.interval),
     };
     while (l.lanes < MOST_LANES && l.lanes * STATES_PER_LANE < l.states)
         l.lanes *= 2;
     l.columns = sdg_vk_ceil(l.c, INVOCATIONS / l.lanes);
-    l.constants = (l.states + 2) * l.c + 2 * l.pairs;
+    l.constants = (l.states + 2 + (op->codes.smoothing != 0)) * l.c + 2 * (l.x_pairs + l.pairs);
     l.constants_bytes = (size_t)l.constants * sizeof(float);
     l.summaries_offset = sdg_vk_align(l.constants_bytes, vk->caps.alignment);
     cut(&vk->caps, &l);
@@ -111,7 +117,8 @@ static struct sdg_push_selective_scan push_of(const struct sdg_vk_lowering *lo, 
 static enum sdg_result emit_prepare(struct sdg_vk_lowering *lo, const struct layout *l)
 {
     const sdg_value *in = lo->op->in;
-    const struct sdg_push_selective_scan_prepare push = {.c = (uint32_t)l->c, .pairs = (uint32_t)l->pairs};
+    const struct sdg_push_selective_scan_prepare push = {
+        .c = (uint32_t)l->c, .x_pairs = (uint32_t)l->x_pairs, .pairs = (uint32_t)l->pairs};
     struct sdg_vk_dispatch d = {
         .family = "selective_scan_prepare",
         .type = SDG_F32,
@@ -123,6 +130,8 @@ static enum sdg_result emit_prepare(struct sdg_vk_lowering *lo, const struct lay
         .push_bytes = sizeof push,
     };
     sdg_vk_add_codes(lo, &d);
+    d.bindings[d.binding_count++] = sdg_vk_read(lo, in[X_INTERVAL]);
+    d.spec[SDG_SPEC_IN_PAIRS] = in[X_INTERVAL] ? sdg_vk_pairs_per_row(lo, in[X_INTERVAL]) : 0;
     return sdg_vk_emit_elements(lo, &d, l->constants);
 }
 
@@ -137,7 +146,11 @@ static struct sdg_vk_dispatch over_tokens(const struct sdg_vk_lowering *lo, cons
         .local_size = INVOCATIONS,
         .spec = {[SDG_SPEC_BACKWARD] = lo->op->u.selective_scan.backward,
                  [SDG_SPEC_STATES] = (uint32_t)l->states,
-                 [SDG_SPEC_LANES] = (uint32_t)l->lanes},
+                 [SDG_SPEC_LANES] = (uint32_t)l->lanes,
+                 [SDG_SPEC_SMOOTHED] = lo->op->codes.smoothing != 0,
+                 [SDG_SPEC_X_CODES] = in[X_INTERVAL] != 0,
+                 [SDG_SPEC_X_SIGNED] = sdg_vk_value(lo, in[X])->dtype == SDG_S8,
+                 [SDG_SPEC_IN_PAIRS] = (uint32_t)l->x_pairs},
         .binding_count = 4,
         .bindings = {sdg_vk_read(lo, in[X]), sdg_vk_read(lo, in[DELTA]), sdg_vk_read(lo, in[BC]),
                      sdg_vk_scratch(lo, 0, l->constants_bytes, false)},
