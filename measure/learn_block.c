@@ -220,7 +220,8 @@ static enum sdg_result prepare_lesson(struct lesson *l, const struct sdg_graph *
 
 // ---- what is stored ----
 
-// The site's scales in the shape that they have in the file; zero points follow where the kind of the site says so.
+// The site's scales in the shape that they have in the file; zero points follow where they are the kind's ([times]),
+// those of tokens stay.
 static enum sdg_result store_scales(const struct lesson *l, size_t i, const float *factors)
 {
     const struct sdg_learnable_site *site = &l->what.sites[i];
@@ -238,7 +239,7 @@ static enum sdg_result store_scales(const struct lesson *l, size_t i, const floa
     scales.data = data;
     if (result == SDG_OK)
         result = sdg_learn_state_add(l->teacher->state, &scales);
-    if (result == SDG_OK && zeros && site->tokens == 1) {
+    if (result == SDG_OK && zeros && zeros->rank == 1) {
         struct sdg_tensor copy = *zeros;
         copy.data = points;
         result = sdg_learn_state_add(l->teacher->state, &copy);

@@ -220,7 +220,8 @@ static void test_broken_configurations(void **state)
         {"rule", "\"magic\"", UN, "rule is \"magic\""},
         {"rule", "[]", IN, "rule is an array"},
         {"scheme", "\"w8a8-static\"", IN, "scheme is \"w8a8-static\""},
-        {"scan_order", "\"columns\"", UN, "scan_order is \"columns\", but the tokens of this model are scanned by rows"},
+        {"scan_order", "\"columns\"", UN,
+         "scan_order is \"columns\", but the tokens of this model are scanned by rows"},
         {"scheme", "\"\"", IN, "scheme is \"\""},
         {"group", "64", IN, "group is 64"},
         {"group", "-1", IN, "group is -1"},
@@ -247,6 +248,7 @@ static void test_broken_configurations(void **state)
         {"base_path", "\"../base\\u0000\"", IN, NULL}, // ends there; may open
         {"static_sites", "-1", IN, "static_sites is -1"},
         {"corrected", "1", IN, "corrected is 1"},
+        {"learned", "\"jlss\"", IN, "learned is"},
     };
     size_t count = sizeof cases / sizeof *cases;
     make_quantized();

@@ -59,7 +59,8 @@ struct sdg_learn_params {
 // of the quantized network on the same latents, with the blocks before it as learned, its targets what the float block
 // answers to the inputs of the float network. Learned are the steps of integer weights, the scales of their inputs,
 // each token's own where it has one, and smoothing vectors where there are some; weights are rounded to the nearest
-// anew. The same parameters and number of threads' kind of machine give the same bytes, also after an interruption.
+// anew. The same parameters give the same bytes on the same kind of processor, with any number of threads and also
+// after an interruption.
 // SDG_ERROR_INPUT when the model is not the one that was quantized, when nothing of the blocks is quantized with scales
 // that can be learned, or when the folder has been learned or corrected already.
 SDG_API enum sdg_result sdg_learn(const struct sdg_learn_params *params);

@@ -98,6 +98,10 @@ static void test_missing_files(void **state)
     expect_error(sdquant("--stats", "prompts.txt", "-o", "out"), 2, "prompts.txt");
     expect_error(sdquant(STATS, "-o", "out", "-m", "nowhere"), 2, "nowhere");
     expect_error(sdquant(STATS, "-o", "out", "--correct", "none.txt"), 2, "none.txt"); // before the minutes of work
+    expect_error(sdquant(STATS, "-o", "out", "--learn", "jlss"), 1, "--learn-prompts");
+    expect_error(sdquant(STATS, "-o", "out", "--learn", "adam", "--learn-prompts", "prompts.txt"), 1, "jlss");
+    expect_error(sdquant(STATS, "-o", "out", "--learn", "jlss", "--learn-prompts", "none.txt"), 2, "none.txt");
+    expect_error(sdquant(STATS, "-o", "out", "--resume"), 1, "--learn");
     expect_error(sdquant(STATS, "-o", "out", "--scheme", "none.json"), 2, "none.json");
     expect_error(sdquant(STATS, "-o", "out", "--gptq", "--hessians", "none.safetensors"), 2, "none.safetensors");
     expect_error(sdquant(STATS, "-o", "no/such/out"), 2, "no/such/out");
