@@ -125,7 +125,7 @@ struct sdg_op {
         sdg_value smoothing; // weight [C], f32, or 0: the interval is that of y', which the weights that read it expect
     } codes;
     union {
-        struct { int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right; } conv2d;
+        struct { int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right; } conv2d, conv2d_gradient;
         struct {
             int heads;
             float scale;
@@ -161,6 +161,10 @@ struct sdg_op {
         struct sdg_axes { bool samples, tokens, channels; } sum;
         // attributes of the operation whose gradient it is, where it needs them
         struct { enum sdg_unary function; } unary_gradient;
+        struct {
+            int groups;
+            float eps;
+        } group_norm_gradient;
         struct { float eps; } layer_norm_gradient;
         struct {
             int heads;
@@ -298,6 +302,12 @@ sdg_value sdg_graph_pad(struct sdg_graph *g, const char *name, sdg_value x, int6
 // grad * f'(x); function: any but none and affine
 sdg_value sdg_graph_unary_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value grad,
                                    enum sdg_unary function);
+// of: 0 = x, 1 = the weight, [1,1,O,I*KH*KW]
+sdg_value sdg_graph_conv2d_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight,
+                                    struct sdg_conv_params params, sdg_value grad, int of);
+// As of layer_norm below; C are the channels of x and those of x2 (or 0).
+sdg_value sdg_graph_group_norm_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value x2,
+                                        sdg_value gamma, sdg_value grad, int groups, float eps);
 // [N,H,W,2C]: with respect to x, then grad * (x - mean) / deviation, whose sum is the gradient of gamma.
 sdg_value sdg_graph_layer_norm_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma,
                                         sdg_value grad, float eps);

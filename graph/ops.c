@@ -158,30 +158,45 @@ static int64_t conv_length(int64_t in, int64_t kernel, int stride, int pad_befor
     return padded < kernel ? 0 : (padded - kernel) / stride + 1;
 }
 
+// The result's shape, and the attributes that conv2d and its gradients have.
+static bool check_conv(const struct builder *b, sdg_value x, sdg_value weight, const struct sdg_conv_params *p,
+                       struct sdg_op *op, int64_t out[4])
+{
+    if (!check_channels(b, x, weight))
+        return false;
+    const int64_t *xd = b->g->values[x].dims, *wd = b->g->values[weight].dims;
+    if (p->stride < 1 || p->pad_top < 0 || p->pad_left < 0 || p->pad_bottom < 0 || p->pad_right < 0) {
+        FAIL(b, "stride %d, padding %d,%d,%d,%d is impossible", p->stride, p->pad_top, p->pad_left, p->pad_bottom,
+             p->pad_right);
+        return false;
+    }
+    out[0] = xd[0];
+    out[1] = conv_length(xd[1], wd[2], p->stride, p->pad_top, p->pad_bottom);
+    out[2] = conv_length(xd[2], wd[3], p->stride, p->pad_left, p->pad_right);
+    out[3] = wd[0];
+    if (!out[1] || !out[2]) {
+        FAIL(b, "input %s is smaller than the kernel of weight %s", SHAPE(b, x), SHAPE(b, weight));
+        return false;
+    }
+    op->u.conv2d.kernel_h = (int)wd[2];
+    op->u.conv2d.kernel_w = (int)wd[3];
+    op->u.conv2d.stride = p->stride;
+    op->u.conv2d.pad_top = p->pad_top;
+    op->u.conv2d.pad_left = p->pad_left;
+    op->u.conv2d.pad_bottom = p->pad_bottom;
+    op->u.conv2d.pad_right = p->pad_right;
+    return true;
+}
+
 sdg_value sdg_graph_conv2d(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight,
                            struct sdg_conv_params p, struct sdg_epilogue epilogue)
 {
     struct builder b;
-    if (!begin(&b, g, name, SDG_OP_CONV2D) || !check_channels(&b, x, weight))
-        return 0;
-    const int64_t *xd = g->values[x].dims, *wd = g->values[weight].dims;
-    if (p.stride < 1 || p.pad_top < 0 || p.pad_left < 0 || p.pad_bottom < 0 || p.pad_right < 0)
-        return FAIL(&b, "stride %d, padding %d,%d,%d,%d is impossible", p.stride, p.pad_top, p.pad_left, p.pad_bottom,
-                    p.pad_right);
-    int64_t out[4] = {xd[0], conv_length(xd[1], wd[2], p.stride, p.pad_top, p.pad_bottom),
-                      conv_length(xd[2], wd[3], p.stride, p.pad_left, p.pad_right), wd[0]};
-    if (!out[1] || !out[2])
-        return FAIL(&b, "input %s is smaller than the kernel of weight %s", SHAPE(&b, x), SHAPE(&b, weight));
-    if (!check_epilogue(&b, &epilogue, out))
-        return 0;
     struct sdg_op op = {.in = {x, weight}, .epilogue = epilogue};
-    op.u.conv2d.kernel_h = (int)wd[2];
-    op.u.conv2d.kernel_w = (int)wd[3];
-    op.u.conv2d.stride = p.stride;
-    op.u.conv2d.pad_top = p.pad_top;
-    op.u.conv2d.pad_left = p.pad_left;
-    op.u.conv2d.pad_bottom = p.pad_bottom;
-    op.u.conv2d.pad_right = p.pad_right;
+    int64_t out[4];
+    if (!begin(&b, g, name, SDG_OP_CONV2D) || !check_conv(&b, x, weight, &p, &op, out) ||
+        !check_epilogue(&b, &epilogue, out))
+        return 0;
     return finish(&b, op, out[0], out[1], out[2], out[3]);
 }
 
@@ -838,6 +853,39 @@ sdg_value sdg_graph_unary_gradient(struct sdg_graph *g, const char *name, sdg_va
     struct sdg_op op = {.in = {x, grad}};
     op.u.unary_gradient.function = function;
     return finish_like(&b, op, x);
+}
+
+sdg_value sdg_graph_conv2d_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value weight,
+                                    struct sdg_conv_params p, sdg_value grad, int of)
+{
+    struct builder b;
+    struct sdg_op op = {.in = {x, weight, grad}, .gradient_of = of};
+    int64_t out[4];
+    if (!begin(&b, g, name, SDG_OP_CONV2D_GRADIENT) || !check_conv(&b, x, weight, &p, &op, out) ||
+        !has_shape(&b, grad, out[0], out[1], out[2], out[3]))
+        return 0;
+    if (of != 0 && of != 1)
+        return FAIL(&b, "operand %d is neither 0 nor 1", of);
+    const int64_t *wd = g->values[weight].dims;
+    return of == 0 ? finish_like(&b, op, x) : finish(&b, op, 1, 1, wd[0], wd[1] * wd[2] * wd[3]);
+}
+
+sdg_value sdg_graph_group_norm_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value x2,
+                                        sdg_value gamma, sdg_value grad, int groups, float eps)
+{
+    struct builder b;
+    if (!begin(&b, g, name, SDG_OP_GROUP_NORM_GRADIENT) || !is_activation(&b, x, "input") ||
+        (x2 && !same_positions(&b, x2, x, "second input")))
+        return 0;
+    const int64_t *d = g->values[x].dims, channels = d[3] + (x2 ? g->values[x2].dims[3] : 0);
+    if (!is_vector(&b, gamma, channels, "gamma", SHAPE(&b, x)) || !has_shape(&b, grad, d[0], d[1], d[2], channels))
+        return 0;
+    if (groups < 1 || channels % groups || !isfinite(eps) || eps < 0)
+        return FAIL(&b, "%d groups of %" PRId64 " channels, eps %g", groups, channels, (double)eps);
+    struct sdg_op op = {.in = {x, gamma, grad, x2}};
+    op.u.group_norm_gradient.groups = groups;
+    op.u.group_norm_gradient.eps = eps;
+    return finish(&b, op, d[0], d[1], d[2], 2 * channels);
 }
 
 sdg_value sdg_graph_layer_norm_gradient(struct sdg_graph *g, const char *name, sdg_value x, sdg_value gamma,

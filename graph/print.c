@@ -92,6 +92,7 @@ static void append_attributes(struct line *line, const struct sdg_op *op)
                op->u.sum.channels ? " channels" : "");
         break;
     case SDG_OP_UNARY_GRADIENT: append(line, " of %s", unary_name(op->u.unary_gradient.function)); break;
+    case SDG_OP_CONV2D_GRADIENT:
     case SDG_OP_ATTENTION_GRADIENT:
     case SDG_OP_SELECTIVE_SCAN_GRADIENT:
     case SDG_OP_FAKE_QUANTIZE_GRADIENT: append(line, " of operand %d", op->gradient_of); break;

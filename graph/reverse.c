@@ -135,6 +135,16 @@ static void reverse_linear(struct reverse *r, const struct sdg_op *op, sdg_value
         give(r, weight, sdg_graph_matmul(r->g, r->name, grad, x, true, false));
 }
 
+static void reverse_conv2d(struct reverse *r, const struct sdg_op *op, sdg_value grad)
+{
+    const struct sdg_conv_params params = {op->u.conv2d.stride, op->u.conv2d.pad_top, op->u.conv2d.pad_left,
+                                           op->u.conv2d.pad_bottom, op->u.conv2d.pad_right};
+    reverse_epilogue(r, op, grad);
+    for (int k = 0; k < 2; k++)
+        if (is_wanted(r, op->in[k]))
+            give(r, op->in[k], sdg_graph_conv2d_gradient(r->g, r->name, op->in[0], op->in[1], params, grad, k));
+}
+
 // c = A B, where A and B are a and b or their transposes: dA = dc B^T, dB = A^T dc.
 static void reverse_matmul(struct reverse *r, const struct sdg_op *op, sdg_value grad)
 {
@@ -206,6 +216,24 @@ static void reverse_layer_norm(struct reverse *r, const struct sdg_op *op, sdg_v
     const sdg_value both = sdg_graph_layer_norm_gradient(g, r->name, x, gamma, grad, op->u.layer_norm.eps);
     if (is_wanted(r, x))
         give(r, x, sdg_graph_slice(g, r->name, both, 0, channels));
+    if (is_wanted(r, gamma))
+        give(r, gamma, sdg_graph_sum(g, r->name, sdg_graph_slice(g, r->name, both, channels, channels), all_positions));
+}
+
+// x and x2 lie side by side in the result.
+static void reverse_group_norm(struct reverse *r, const struct sdg_op *op, sdg_value grad)
+{
+    struct sdg_graph *g = r->g;
+    const sdg_value x = op->in[0], gamma = op->in[1], beta = op->in[2], x2 = op->in[3];
+    const int64_t first = dims(r, x)[3], channels = dims(r, op->out)[3];
+    const sdg_value both =
+        sdg_graph_group_norm_gradient(g, r->name, x, x2, gamma, grad, op->u.group_norm.groups, op->u.group_norm.eps);
+    if (is_wanted(r, beta))
+        give(r, beta, sdg_graph_sum(g, r->name, grad, all_positions));
+    if (is_wanted(r, x))
+        give(r, x, sdg_graph_slice(g, r->name, both, 0, first));
+    if (is_wanted(r, x2))
+        give(r, x2, sdg_graph_slice(g, r->name, both, first, channels - first));
     if (is_wanted(r, gamma))
         give(r, gamma, sdg_graph_sum(g, r->name, sdg_graph_slice(g, r->name, both, channels, channels), all_positions));
 }
@@ -337,8 +365,10 @@ static void reverse_hadamard(struct reverse *r, const struct sdg_op *op, sdg_val
 }
 
 static void (*const rules[SDG_OP_COUNT])(struct reverse *r, const struct sdg_op *op, sdg_value grad) = {
+    [SDG_OP_CONV2D] = reverse_conv2d,
     [SDG_OP_LINEAR] = reverse_linear,
     [SDG_OP_ATTENTION] = reverse_attention,
+    [SDG_OP_GROUP_NORM] = reverse_group_norm,
     [SDG_OP_LAYER_NORM] = reverse_layer_norm,
     [SDG_OP_UNARY] = reverse_unary,
     [SDG_OP_BINARY] = reverse_binary,

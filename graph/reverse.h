@@ -31,7 +31,7 @@
 //                   is (code - zero) - x / scale; outside d/dx is 0 and d/dscale is (bound - zero). (LSQ, arXiv
 //                   1902.08153, without its gradient scale)
 //   relu            the derivative at 0 is 0
-// conv2d, group_norm, upsample_nearest and embed have none yet.
+// upsample_nearest and embed have none yet.
 //
 // SDG_ERROR_INPUT in one line: an operation between of[i] and the loss has no rule, or works on codes; the loss does
 // not depend on of[i]. The graph keeps the first failure.

@@ -402,6 +402,44 @@ static void layer_norm(void **state)
     check(g, &l, weighted_sum(g, &l, sdg_graph_layer_norm(g, "norm", x, gamma, beta, 1e-5f)));
 }
 
+static void conv2d(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 3; variant++) {
+        struct leaves l = {.random = 19};
+        struct sdg_graph *g = new_graph();
+        static const struct sdg_conv_params params[] = {{1, 1, 1, 1, 1}, {2, 0, 1, 1, 0}, {1, 0, 0, 0, 0}};
+        const int kernel = variant == 2 ? 1 : 3;
+        struct sdg_epilogue e = {.activation = variant ? SDG_UNARY_NONE : SDG_UNARY_SILU};
+        if (!variant) {
+            e.bias = vector(g, &l, 4, "bias", 0);
+            e.table = leaf(g, &l, sdg_graph_table(g, "table", 1, 2, 4), 1, 0);
+            e.residual = input(g, &l, "residual", 2, 5, 4, 4);
+        }
+        const sdg_value x = input(g, &l, "x", 2, 5, 4, 3),
+                        w = leaf(g, &l, sdg_graph_conv_weight(g, 4, 3, kernel, kernel, "w"), 0.5, 0);
+        check(g, &l, weighted_sum(g, &l, sdg_graph_conv2d(g, "conv", x, w, params[variant], e)));
+    }
+}
+
+static void group_norm(void **state)
+{
+    (void)state;
+    for (int two = 0; two < 2; two++) {
+        struct leaves l = {.random = 20};
+        struct sdg_graph *g = new_graph();
+        const sdg_value x = input(g, &l, "x", 2, 3, 2, two ? 3 : 8), x2 = two ? input(g, &l, "x2", 2, 3, 2, 5) : 0,
+                        joined = two ? sdg_graph_concat(g, "joined", x, x2) : x, gamma = vector(g, &l, 8, "gamma", 1),
+                        beta = vector(g, &l, 8, "beta", 0);
+        sdg_value y = sdg_graph_group_norm(g, "norm", joined, gamma, beta, 4, 1e-5f, SDG_UNARY_SILU);
+        const sdg_value loss = weighted_sum(g, &l, y);
+        sdg_graph_output(g, "loss", loss);
+        if (two) // fused: the norm reads both
+            assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+        check(g, &l, loss);
+    }
+}
+
 static void attention(void **state)
 {
     (void)state;
@@ -814,6 +852,8 @@ int main(void)
         cmocka_unit_test(geglu),
         cmocka_unit_test(layer_norm),
         cmocka_unit_test(attention),
+        cmocka_unit_test(conv2d),
+        cmocka_unit_test(group_norm),
         cmocka_unit_test(conv1d_causal),
         cmocka_unit_test(selective_scan),
         cmocka_unit_test(fake_quantize),

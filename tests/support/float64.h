@@ -141,6 +141,55 @@ static void f64_attention(const struct float64 *f, const struct sdg_op *op)
             }
 }
 
+static void f64_conv2d(const struct float64 *f, const struct sdg_op *op)
+{
+    const int64_t *x = f->graph->values[op->in[0]].dims, *w = f->graph->values[op->in[1]].dims,
+                  *d = f->graph->values[op->out].dims;
+    for (int64_t i = 0; i < f64_count(f, op->out); i++) {
+        const int64_t o = i % d[3], left = i / d[3] % d[2] * op->u.conv2d.stride - op->u.conv2d.pad_left,
+                      top = i / d[3] / d[2] % d[1] * op->u.conv2d.stride - op->u.conv2d.pad_top,
+                      n = i / d[3] / d[2] / d[1];
+        double sum = 0;
+        for (int64_t k = 0; k < w[1] * w[2] * w[3]; k++) {
+            const int64_t c = k / w[3] / w[2], at_y = top + k / w[3] % w[2], at_x = left + k % w[3];
+            if (at_y >= 0 && at_y < x[1] && at_x >= 0 && at_x < x[2])
+                sum += f->data[op->in[1]][o * w[1] * w[2] * w[3] + k] *
+                    f->data[op->in[0]][((n * x[1] + at_y) * x[2] + at_x) * x[3] + c];
+        }
+        f->data[op->out][i] = sum;
+    }
+    f64_epilogue(f, op);
+}
+
+static double f64_joined(const struct float64 *f, const struct sdg_op *op, int64_t position, int64_t c)
+{
+    const int64_t first = f->graph->values[op->in[0]].dims[3], all = f->graph->values[op->out].dims[3];
+    return c < first ? f->data[op->in[0]][position * first + c]
+                     : f->data[op->in[3]][position * (all - first) + c - first];
+}
+
+static void f64_group_norm(const struct float64 *f, const struct sdg_op *op)
+{
+    const int64_t *d = f->graph->values[op->out].dims, tokens = d[1] * d[2], groups = op->u.group_norm.groups,
+                  each = d[3] / groups;
+    for (int64_t i = 0; i < d[0] * groups; i++) {
+        const int64_t from = i / groups * tokens, first = i % groups * each, count = tokens * each;
+        double sum = 0, squares = 0;
+        for (int64_t k = 0; k < count; k++) {
+            const double x = f64_joined(f, op, from + k / each, first + k % each);
+            sum += x;
+            squares += x * x;
+        }
+        const double mean = sum / (double)count, variance = squares / (double)count - mean * mean;
+        for (int64_t k = 0; k < count; k++) {
+            const int64_t c = first + k % each;
+            const double n = (f64_joined(f, op, from + k / each, c) - mean) / sqrt(variance + op->u.group_norm.eps);
+            f->data[op->out][(from + k / each) * d[3] + c] =
+                f64_unary(op->u.group_norm.activation, n * f->data[op->in[1]][c] + f->data[op->in[2]][c], 0, 0);
+        }
+    }
+}
+
 static void f64_layer_norm(const struct float64 *f, const struct sdg_op *op)
 {
     const int64_t channels = f->graph->values[op->out].dims[3];
@@ -290,6 +339,8 @@ static void f64_run(const struct float64 *f, size_t count)
         switch (op->kind) {
         case SDG_OP_LINEAR:
         case SDG_OP_MATMUL: f64_product(f, op); break;
+        case SDG_OP_CONV2D: f64_conv2d(f, op); break;
+        case SDG_OP_GROUP_NORM: f64_group_norm(f, op); break;
         case SDG_OP_ATTENTION: f64_attention(f, op); break;
         case SDG_OP_LAYER_NORM: f64_layer_norm(f, op); break;
         case SDG_OP_CONV1D_CAUSAL: f64_conv1d(f, op); break;
