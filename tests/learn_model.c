@@ -20,7 +20,7 @@
 
 static const char *const prompts[] = {"a red apple, 3d", "a cat face, flat", "blue heart", "rocket, noto style",
                                       "a green tree",    "two dogs",         "the moon",   "a house"};
-enum { PROMPTS = 8, STEPS = 4, BLOCKS = 10, UPDATES = 15, FEW = 3 };
+enum { PROMPTS = 8, STEPS = 4, BLOCKS = 10, UPDATES = 20, FEW = 5 };
 
 // ---- preparation: statistics, and folders quantized with them ----
 
