@@ -2,7 +2,8 @@
 # What intervals by token, by denoising step and by both are worth in a UNet with Mamba blocks, and what its scans cost beside attention:
 # every rule at several bits, with and without smoothing, in the Mamba blocks alone and in the whole UNet; the attention model on equal
 # prompts; codes into the scans, a Hadamard transform, learning over several seeds; time and memory at four sizes. Writes DIR/tables.md (and,
-# between its markers, the file of -d), DIR/*.json, DIR/blocks-*.html (sdeval's report) and DIR/*.txt, which the tables are made of.
+# between its markers, the file of -d, beside it a drawing FILE-tokens.svg), DIR/*.json, DIR/*.html (sdeval's reports) and DIR/*.txt, which
+# the tables are made of.
 #
 #   tools/study_ptq4vm.sh -o DIR [options]
 #     -o DIR     scratch folder; what is in it already is not made again (another one for another model or other sizes)
@@ -60,6 +61,7 @@ collect() { # NAME MODEL OPTIONS..
     say "calibrating $1"
     name=$1 of=$2
     shift 2
+    rm -f "$out/$name.part.st"
     "$bin/sdcalib" collect -q -m "$of" --backend cpu --prompts "$calibration" --limit "$calibrate" --steps $steps --cfg-scale $guidance "$@" -o "$out/$name.part.st"
     mv "$out/$name.part.st" "$out/$name.st"
 }
@@ -321,11 +323,30 @@ share_table() {
         inside && NF >= 4 {
             k = $1; sub(/:.*/, "", k)
             k = k == "selective_scan" ? "scan" : k == "conv1d_causal" ? "conv1d" : k == "attention" ? k : k == "brg" || k == "linear" ? "linear" : k ~ /quantize|copy/ ? "codes" : "rest"
-            s[n, k] += 1000 * $3
+            for (i = 2; i < NF && !($i ~ /^[0-9]+$/ && $(i + 1) ~ /\./); i++); # a kernel\047s name may have spaces
+            s[n, k] += 1000 * $(i + 1)
         }
         function row(kind, a, m) { printf "| %s | %s | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f |\n", size, kind, s[a, "attention"], s[a, "linear"], s[m, "scan"], s[m, "conv1d"], s[m, "attention"], s[m, "linear"], s[m, "codes"] }
         END { row("f32", 1, 2); row("w8a8", 3, 5) }' "$out/time-$size.txt"
     done
+}
+
+# Intervals over the tokens of one block, cut out of sdeval's report: FILE MODEL.
+draw() {
+    awk -v model="$2" '
+    function cell(text, x,    shapes) {
+        shapes = text
+        sub(/^.*class="none" fill="#eee"\/>/, "", shapes); sub(/<\/svg>.*$/, "", shapes)
+        sub(/^.*<figcaption>/, "", text); sub(/<\/figcaption>.*$/, "", text)
+        sub(/^.*mamba\./, "", text); name = text; sub(/,.*/, "", name); sub(/^.*tokens, /, "", text)
+        return "<g transform=\"translate(" x ",0)\">" shapes "<text y=\"142\">" name "</text><text y=\"155\">" text "</text></g>\n"
+    }
+    /<h2>Intervals over the tokens/ { inside = 1 }
+    /<h3>/ { here = inside && index($0, "<h3>" model "</h3>") }
+    here && /<figure/ && /up_blocks\.1\.attentions\.1\./ { body = body cell($0, 144 * n++) }
+    END {
+        printf "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"160\" shape-rendering=\"crispEdges\" font-family=\"system-ui,sans-serif\" font-size=\"11\" fill=\"#555\">\n%s</svg>\n", 144 * n - 16, body
+    }' "$out/blocks-w8a8.html" >"$1"
 }
 
 have() { for b in $bits; do [ ! -s "$out/$1-$b.txt" ] || return 0; done; return 1; }
@@ -375,6 +396,7 @@ if [ "$docs" ]; then
         !inside { print }
         /^<!-- study:begin -->/ { inside = 1; while ((getline line < tables) > 0) print line }' "$docs" >"$docs.part"
     mv "$docs.part" "$docs"
+    [ ! -s "$out/blocks-w8a8.html" ] || draw "${docs%.md}-tokens.svg" blocks-w8a8-token
     say "$docs is up to date"
 fi
 say "$out/tables.md"
