@@ -12,10 +12,10 @@
 #     -p FILE    prompts to evaluate with (eval_prompts.txt of the attention model); none of them may be among the calibration prompts
 #     -c FILE    prompts to calibrate and learn with (calibration_prompts.txt of the attention model)
 #     -n N       pictures to evaluate with (4)
-#     -k N       prompts to calibrate with (16), at 20 DDIM steps
-#     -l N       prompts to learn with (12)
-#     -u N       updates of each block (60)
-#     -s LIST    seeds of learning ("0 1 2")
+#     -k N       prompts to calibrate with (64), at 20 DDIM steps
+#     -l N       prompts to learn with (8)
+#     -u N       updates of each block (50)
+#     -s LIST    seeds of learning ("0 1")
 #     -w LIST    bits of weights and activations ("w8a8 w6a6 w4a8 w4a4")
 #     -x LIST    parts to run ("blocks whole options learned time"); the tables show what is in DIR
 #     -t CMD     what comes before a timed command ("")
@@ -25,7 +25,7 @@ set -eu
 LC_ALL=C
 export LC_ALL
 root=$(cd "$(dirname "$0")/.." && pwd -P)
-model=$root/models/emoji-128-mamba attention=$root/models/emoji-128 out= prompts= calibration= count=4 calibrate=16 lessons=12 updates=60 seeds="0 1 2"
+model=$root/models/emoji-128-mamba attention=$root/models/emoji-128 out= prompts= calibration= count=4 calibrate=64 lessons=8 updates=50 seeds="0 1"
 bits="w8a8 w6a6 w4a8 w4a4" parts="blocks whole options learned time" timed= bin=$root/build/bin docs=
 fail() { echo "study_ptq4vm: $*" >&2; exit 1; }
 say() { echo "study_ptq4vm: $(date +%H:%M:%S) $*" >&2; }
