@@ -239,7 +239,7 @@ duel_table() {
             line = "| " b[i] " |"
             for (k = 0; k < 3; k++) {
                 x = "blocks-" b[i] "-tdq-token" (k == 2 ? "+s" : ""); y = "blocks-" b[i] (k == 1 ? "-tdq" : "-token") (k == 2 ? "+s" : "")
-                line = line sprintf(" %+.2f | %d of %d |", output[x] - output[y], wins(x, y), columns)
+                line = line (x in output && y in output ? sprintf(" %+.2f | %d of %d |", output[x] - output[y], wins(x, y), columns) : " | |")
             }
             print line
         }
