@@ -61,19 +61,38 @@ static enum sdg_result readable(const struct sdg_log *log, const char *text, cha
     return SDG_OK;
 }
 
-static enum sdg_result invalid(const struct sdg_log *log, const char *path, const char *text, const char *end)
+static int line_of(const char *text, const char *end)
 {
     int line = 1;
     for (const char *c = text; end && c < end && *c; c++)
         line += *c == '\n';
+    return line;
+}
+
+static enum sdg_result invalid(const struct sdg_log *log, const char *path, const char *text, const char *end)
+{
     return sdg_fail(log, SDG_ERROR_INPUT, "%s: is not valid JSON%s (line %d)", path, *text ? "" : ", it is empty",
-                    line);
+                    line_of(text, end));
+}
+
+// The first \u0000, NULL if there is none. Backslashes come before the letter they are for, pairs of them alone.
+static const char *find_escaped_nul(const char *text)
+{
+    while ((text = strchr(text, '\\')) && text[1]) {
+        if (strncmp(text, "\\u0000", 6) == 0)
+            return text;
+        text += 2;
+    }
+    return NULL;
 }
 
 enum sdg_result sdg_json_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_json *json)
 {
-    const char *end = NULL;
+    const char *end = find_escaped_nul(text);
     char *copy;
+    if (end)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has \\u0000 in a string, which is no text (line %d)", path,
+                        line_of(text, end));
     SDG_TRY(readable(log, text, &copy));
     if (copy)
         text = copy;

@@ -17,8 +17,8 @@ struct sdg_json {
 };
 
 // `text` must be one JSON object. json->object is owned by the caller: sdg_json_free. `path` must outlive *json.
-// Nesting deeper than a thousand levels is refused. Infinity and -Infinity, as Python writes them, are numbers, which
-// only readers without bounds take; NaN is a string.
+// Nesting deeper than a thousand levels is refused, and so is \u0000, which would end a string early. Infinity and
+// -Infinity, as Python writes them, are numbers, which only readers without bounds take; NaN is a string.
 enum sdg_result sdg_json_parse(const struct sdg_log *log, const char *path, const char *text, struct sdg_json *json);
 void sdg_json_free(struct sdg_json *json);
 

@@ -132,11 +132,34 @@ static enum sdg_result read_size(const struct sdg_json *json, const char *key, i
     return sdg_json_int(json, key, lo, hi, lo, out);
 }
 
+// Keys that begin with "mamba_" are about the blocks: one that is not known, or that no block reads, would say of the
+// network what it is not.
+static enum sdg_result check_mamba_keys(const struct sdg_json *json, bool mamba)
+{
+    static const char *const known[] = {"mamba_d_state", "mamba_d_conv", "mamba_expand", "mamba_hadamard"};
+    for (const cJSON *item = json->object->child; item; item = item->next) {
+        char shown[64];
+        bool found = false;
+        if (strncmp(item->string, "mamba_", strlen("mamba_")) != 0 || cJSON_IsNull(item))
+            continue;
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            found |= strcmp(item->string, known[i]) == 0;
+        if (!found)
+            return sdg_fail(json->log, SDG_ERROR_UNSUPPORTED, "%s: %.64s is %s, which is not supported", json->path,
+                            item->string, sdg_json_show(item, shown));
+        if (!mamba)
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is %s, but self_mixer is not \"mamba\"", json->path,
+                            item->string, sdg_json_show(item, shown));
+    }
+    return SDG_OK;
+}
+
 static enum sdg_result read_self_mixer(const struct sdg_json *json, struct sdg_mamba_sizes *out)
 {
     static const char *const mixers[] = {"attention", "mamba"};
     int mixer;
     SDG_TRY(sdg_json_enum(json, "self_mixer", mixers, 2, 0, &mixer));
+    SDG_TRY(check_mamba_keys(json, mixer == 1));
     if (mixer == 0)
         return SDG_OK;
     SDG_TRY(read_size(json, "mamba_d_state", 1, 256, &out->d_state));

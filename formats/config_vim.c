@@ -64,6 +64,10 @@ static enum sdg_result check(const struct sdg_log *log, const char *path, const 
     const int64_t side = c->image_size / c->patch_size;
     if (c->channels == 2)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: num_channels is 2, should be 1 or 3", path);
+    if (c->expand > SDG_MAMBA_INNER_MAX / c->hidden)
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: expand is %d, but %d times the %d of hidden_size are more than %d channels", path,
+                        c->expand, c->expand, c->hidden, SDG_MAMBA_INNER_MAX);
     if (side * side >= TOKENS_MAX)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: %lldx%lld patches and a class token are more than %d tokens", path,
                         (long long)side, (long long)side, TOKENS_MAX);

@@ -115,6 +115,8 @@ static enum sdg_result put_over(const struct sdg_log *log, const struct sdg_mode
     struct sdg_tensors *own = NULL;
     enum sdg_result result = *view ? sdg_folder_differences(log, folder, part, model->no_mmap, &own)
                                    : sdg_folder_weights(log, folder, part, model->no_mmap, &own);
+    if (result == SDG_OK && !own)
+        result = sdg_tensors_set_bare_folder(log, *view, folder);
     sdg_free(folder);
     if (result == SDG_OK && own && *view)
         result = sdg_tensors_overlay(log, own, view);
@@ -179,10 +181,14 @@ static enum sdg_result check_base(const struct sdg_log *log, const char *path, c
 static enum sdg_result put_full_over(const struct sdg_log *log, const struct sdg_model *model, int layer,
                                      const struct sdg_unet_config *config, struct sdg_tensors **view)
 {
-    if (*view)
+    const bool differs = *view, replaced = config->mamba.d_state != 0;
+    if (differs)
         SDG_TRY(check_base(log, layer_path(model, layer), config->base.fingerprint, *view));
+    // Of differences, those that the layer itself has stay: they are to be found unused.
+    if (replaced && differs)
+        sdg_tensors_drop(*view, is_replaced);
     SDG_TRY(put_over(log, model, layer, "unet", SDG_PART_UNET, view));
-    if (config->mamba.d_state)
+    if (replaced && !differs)
         sdg_tensors_drop(*view, is_replaced);
     return SDG_OK;
 }

@@ -23,6 +23,7 @@ struct sdg_tensors {
     struct sdg_unplaced *unplaced;
     size_t unplaced_count, unplaced_capacity;
     bool inferred;
+    const char *bare_folder; // in a block
     struct block *blocks;
     struct sdg_tensors *below; // owned; some of `tensors` are its
 };
@@ -113,6 +114,15 @@ enum sdg_result sdg_tensors_add_unplaced(const struct sdg_log *log, struct sdg_t
 void sdg_tensors_set_inferred(struct sdg_tensors *tensors)
 {
     tensors->inferred = true;
+}
+
+enum sdg_result sdg_tensors_set_bare_folder(const struct sdg_log *log, struct sdg_tensors *tensors, const char *folder)
+{
+    const char *copy = copy_name(log, tensors, folder);
+    if (!copy)
+        return SDG_ERROR_MEMORY;
+    tensors->bare_folder = copy;
+    return SDG_OK;
 }
 
 enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors)
@@ -228,6 +238,24 @@ bool sdg_tensors_are_inferred_from(const struct sdg_tensors *tensors)
 const char *sdg_tensors_path(const struct sdg_tensors *tensors)
 {
     return tensors->source_count == 1 ? tensors->sources[0]->path : tensors->path;
+}
+
+const char *sdg_tensors_origin(const struct sdg_tensors *tensors, const struct sdg_tensor *tensor, bool *differs)
+{
+    // What lies below keeps its own table: whatever is the same there was not put over it.
+    for (; tensors->below; tensors = tensors->below) {
+        const struct sdg_tensor *under = sdg_tensors_find(tensors->below, tensor->name);
+        if (!under || under->data != tensor->data)
+            break;
+    }
+    if (differs)
+        *differs = tensors->below;
+    return sdg_tensors_path(tensors);
+}
+
+const char *sdg_tensors_bare_folder(const struct sdg_tensors *tensors)
+{
+    return tensors->bare_folder;
 }
 
 const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *key)

@@ -40,6 +40,12 @@ const struct sdg_tensor *sdg_tensors_at(const struct sdg_tensors *tensors, size_
 const struct sdg_tensor *sdg_tensors_find(const struct sdg_tensors *tensors, const char *name); // NULL if absent
 // for messages: the file, the folder when there are several files
 const char *sdg_tensors_path(const struct sdg_tensors *tensors);
+// The same of the file that has `tensor`, one of `tensors`. *differs: whether that one lies over another (NULL: not
+// asked).
+const char *sdg_tensors_origin(const struct sdg_tensors *tensors, const struct sdg_tensor *tensor, bool *differs);
+// The folder of differences that has no file for this component, so that all its tensors are those of its base; NULL
+// where none was named.
+const char *sdg_tensors_bare_folder(const struct sdg_tensors *tensors);
 const char *sdg_tensors_metadata(const struct sdg_tensors *tensors, const char *key); // NULL if absent
 
 // All of the file's, for copies of it, or the first file's where there are several.

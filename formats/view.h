@@ -24,6 +24,8 @@ void *sdg_tensors_room(const struct sdg_log *log, struct sdg_tensors *tensors, s
 struct sdg_tensor *sdg_tensors_edit(struct sdg_tensors *tensors, const char *name); // NULL if absent
 // Takes tensors out of a finished view.
 void sdg_tensors_drop(struct sdg_tensors *tensors, bool (*is_dropped)(const char *name));
+// Names the folder of sdg_tensors_bare_folder; it is copied.
+enum sdg_result sdg_tensors_set_bare_folder(const struct sdg_log *log, struct sdg_tensors *tensors, const char *folder);
 enum sdg_result sdg_tensors_finish(const struct sdg_log *log, struct sdg_tensors *tensors);
 
 #endif

@@ -88,6 +88,8 @@ struct check {
     const struct sdg_log *log;
     const struct sdg_tensors *tensors;
     bool *read; // of each tensor
+    bool (*expected)(const char *name);
+    const char *(*why)(const char *name);
 };
 
 static bool is_read(const struct check *c, const char *name)
@@ -125,7 +127,21 @@ static size_t used_layer(const struct check *c, const char *name)
 
 static enum sdg_result refuse(const struct check *c, const char *name, const char *why)
 {
-    return sdg_fail(c->log, SDG_ERROR_INPUT, "%s: tensor %.120s %s", sdg_tensors_path(c->tensors), name, why);
+    const struct sdg_tensor *tensor = sdg_tensors_find(c->tensors, name);
+    const char *path = tensor ? sdg_tensors_origin(c->tensors, tensor, NULL) : sdg_tensors_path(c->tensors);
+    return sdg_fail(c->log, SDG_ERROR_INPUT, "%s: tensor %.120s %s", path, name, why);
+}
+
+// Where the tensor is one of differences, all of which are there to be used.
+static enum sdg_result refuse_difference(const struct check *c, const struct sdg_tensor *tensor)
+{
+    bool differs;
+    const char *path = sdg_tensors_origin(c->tensors, tensor, &differs), *why = c->why ? c->why(tensor->name) : NULL;
+    if (!differs)
+        return SDG_OK;
+    return sdg_fail(c->log, SDG_ERROR_INPUT, "%s: tensor %.120s would not be used: %s", path, tensor->name,
+                    why ? why
+                        : "it is one of the differences from the model's base, but the network has no place for it");
 }
 
 static enum sdg_result refuse_kind(const struct check *c, const char *name, enum sdg_leftover kind)
@@ -155,12 +171,14 @@ static void add_rest(struct rest *rest, const char *name)
     rest->count++;
 }
 
-static enum sdg_result check_tensor(const struct check *c, const char *name, struct rest *rest)
+static enum sdg_result check_tensor(const struct check *c, const struct sdg_tensor *tensor, struct rest *rest)
 {
+    const char *const name = tensor->name;
     const enum sdg_leftover kind = sdg_leftover_kind(name);
     if (kind == SDG_LEFTOVER_USELESS)
         return SDG_OK;
     SDG_TRY(refuse_kind(c, name, kind));
+    SDG_TRY(refuse_difference(c, tensor));
     if (used_layer(c, name))
         return refuse(c, name,
                       "would not be used, though its layer is: the picture would be wrong; the file does not fit its "
@@ -199,7 +217,7 @@ static void warn(const struct check *c, const struct rest *rest)
                 first[0], first[1], first[2], rest->count > 3 ? ", ..." : "");
 }
 
-static enum sdg_result check_all(const struct check *c, bool (*expected)(const char *name))
+static enum sdg_result check_all(const struct check *c)
 {
     struct rest rest = {0};
     size_t count;
@@ -207,9 +225,9 @@ static enum sdg_result check_all(const struct check *c, bool (*expected)(const c
     for (size_t i = 0; i < count; i++)
         SDG_TRY(check_unplaced(c, &unplaced[i], &rest));
     for (size_t i = 0; i < sdg_tensors_count(c->tensors); i++) {
-        const char *name = sdg_tensors_at(c->tensors, i)->name;
-        if (!c->read[i] && !(expected && expected(name)))
-            SDG_TRY(check_tensor(c, name, &rest));
+        const struct sdg_tensor *tensor = sdg_tensors_at(c->tensors, i);
+        if (!c->read[i] && !(c->expected && c->expected(tensor->name)))
+            SDG_TRY(check_tensor(c, tensor, &rest));
     }
     warn(c, &rest);
     return SDG_OK;
@@ -217,15 +235,16 @@ static enum sdg_result check_all(const struct check *c, bool (*expected)(const c
 
 enum sdg_result sdg_leftovers_check(const struct sdg_log *log, const struct sdg_tensors *tensors,
                                     const struct sdg_graph *const *graphs, size_t count,
-                                    bool (*expected)(const char *name))
+                                    bool (*expected)(const char *name), const char *(*why)(const char *name))
 {
     const size_t all = sdg_tensors_count(tensors);
-    const struct check c = {log, tensors, sdg_alloc(log, all ? all : 1, sizeof *c.read, "a table of tensors")};
+    const struct check c = {log, tensors, sdg_alloc(log, all ? all : 1, sizeof *c.read, "a table of tensors"), expected,
+                            why};
     if (!c.read)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < count; i++)
         mark(&c, graphs[i]);
-    const enum sdg_result result = check_all(&c, expected);
+    const enum sdg_result result = check_all(&c);
     sdg_free(c.read);
     return result;
 }

@@ -18,10 +18,11 @@ enum sdg_leftover sdg_leftover_kind(const char *name);
 
 // Compares `tensors` with the weights of `graphs`, all networks of the component. SDG_ERROR_INPUT naming file and
 // tensor where something belongs to what is used: a scale, something added, a tensor of a layer whose other tensors are
-// read; or where the network was concluded from the tensors, and does not read some. Anything else is one warning.
-// `expected` (may be NULL): names that somebody else reads.
+// read; a tensor of differences, which is there because it differs; or where the network was concluded from the
+// tensors, and does not read some. Anything else is one warning. `expected` (may be NULL): names that somebody else
+// reads. `why` (may be NULL): why one would not be used, NULL where that is not known.
 enum sdg_result sdg_leftovers_check(const struct sdg_log *log, const struct sdg_tensors *tensors,
                                     const struct sdg_graph *const *graphs, size_t count,
-                                    bool (*expected)(const char *name));
+                                    bool (*expected)(const char *name), const char *(*why)(const char *name));
 
 #endif

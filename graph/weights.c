@@ -167,13 +167,23 @@ static enum sdg_result check_added(const struct source *s, const struct sdg_stor
     return SDG_OK;
 }
 
+static enum sdg_result missing(const struct sdg_log *log, const struct sdg_tensors *tensors, const char *name)
+{
+    const char *path = sdg_tensors_path(tensors), *bare = sdg_tensors_bare_folder(tensors);
+    if (!bare)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s is missing", path, name);
+    return sdg_fail(log, SDG_ERROR_INPUT,
+                    "%s: this folder of differences has no .safetensors file, and its base, %s, lacks the tensor %s",
+                    bare, path, name);
+}
+
 enum sdg_result sdg_weight_find(const struct sdg_log *log, const struct sdg_tensors *tensors,
                                 const struct sdg_value_info *v, struct sdg_weight *out)
 {
     const struct source s = {log, tensors};
     const struct sdg_tensor *tensor = sdg_tensors_find(tensors, v->name);
     if (!tensor)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensor %s is missing", sdg_tensors_path(tensors), v->name);
+        return missing(log, tensors, v->name);
     SDG_TRY(sdg_tensor_check_readable(log, sdg_tensors_path(tensors), tensor));
     struct sdg_weight w = {.tensors = tensors,
                            .stored = {.tensor = tensor,

@@ -77,11 +77,23 @@ static bool belongs_to_encoder(const char *name)
     return strncmp(name, "quant_conv.", strlen("quant_conv.")) == 0;
 }
 
+static const char *why_not_beside_attention(const char *name)
+{
+    return strstr(name, ".mamba.") ? "self_mixer in config.json is \"attention\", also where it is absent" : NULL;
+}
+
+static const char *why_not_beside_mamba(const char *name)
+{
+    return strstr(name, ".attn1.") ? "self_mixer in config.json is \"mamba\", which takes the attention's place" : NULL;
+}
+
 static enum sdg_result finish(const struct sdg_pipeline *p, struct networks *n, enum sdg_result result,
-                              const struct sdg_tensors *tensors, bool (*expected)(const char *name))
+                              const struct sdg_tensors *tensors, bool (*expected)(const char *name),
+                              const char *(*why)(const char *name))
 {
     if (result == SDG_OK)
-        result = sdg_leftovers_check(&p->log, tensors, (const struct sdg_graph *const *)n->graphs, n->count, expected);
+        result =
+            sdg_leftovers_check(&p->log, tensors, (const struct sdg_graph *const *)n->graphs, n->count, expected, why);
     for (size_t i = 0; result == SDG_OK && i < (n->needed ? n->needed : n->count); i++)
         result = check_weights(p, n->graphs[i], tensors);
     for (size_t i = 0; i < n->count; i++)
@@ -94,11 +106,12 @@ enum sdg_result sdg_unused_check(const struct sdg_pipeline *p)
     const struct sdg_model *m = p->model;
     struct networks unet = {0}, vae = {0};
     const bool quantized = m->unet_config.quantization.present;
-    SDG_TRY(finish(p, &unet, add_unet(p, &unet), m->unet, quantized ? belongs_to_quantization : NULL));
-    SDG_TRY(finish(p, &vae, add_vae(p, &vae), m->vae, m->vae_config.decoder_only ? belongs_to_encoder : NULL));
+    SDG_TRY(finish(p, &unet, add_unet(p, &unet), m->unet, quantized ? belongs_to_quantization : NULL,
+                   m->unet_config.mamba.d_state ? why_not_beside_mamba : why_not_beside_attention));
+    SDG_TRY(finish(p, &vae, add_vae(p, &vae), m->vae, m->vae_config.decoder_only ? belongs_to_encoder : NULL, NULL));
     for (int i = 0; i < m->text_encoders; i++) {
         struct networks text = {0};
-        SDG_TRY(finish(p, &text, add_text(p, &text, i), m->text[i], NULL));
+        SDG_TRY(finish(p, &text, add_text(p, &text, i), m->text[i], NULL, NULL));
     }
     return SDG_OK;
 }

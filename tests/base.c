@@ -624,6 +624,15 @@ static void test_json_broken(void **state)
         assert_int_equal(sdg_json_parse(temp_log(&t), "c.json", broken[i], &json), SDG_ERROR_INPUT);
         assert_true(t.errors == 1 && strstr(t.last, "c.json"));
     }
+    static const char *const cut[] = {"{\"a\":\n\"b\\u0000c\"}", "{\n\"\\\\\\u0000\":1}"};
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        assert_int_equal(sdg_json_parse(temp_log(&t), "c.json", cut[i], &json), SDG_ERROR_INPUT);
+        assert_string_equal(t.last, "c.json: has \\u0000 in a string, which is no text (line 2)");
+    }
+    assert_int_equal(sdg_json_parse(temp_log(&t), "c.json", "{\"a\":\"\\\\u0000\\u00001\"}", &json), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_json_parse(temp_log(&t), "c.json", "{\"a\":\"\\\\u0000\\u0001\"}", &json), SDG_OK);
+    assert_string_equal(cJSON_GetObjectItem(json.object, "a")->valuestring, "\\u0000\1"); // a backslash, and letters
+    sdg_json_free(&json);
     enum { DEPTH = 100000 };
     char *deep = malloc(5 * DEPTH + 1);
     for (int i = 0; i < DEPTH; i++)

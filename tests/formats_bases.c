@@ -160,6 +160,32 @@ static void test_replaced_attention(void **state)
     sdg_model_close(&model);
 }
 
+// Which file a tensor comes from, and whether it lies over a base.
+static void expect_origin(const struct sdg_model *model, const char *name, const char *file, bool wanted)
+{
+    bool differs = !wanted;
+    const char *path = sdg_tensors_origin(model->unet, sdg_tensors_find(model->unet, name), &differs);
+    if (differs != wanted || !strstr(path, file))
+        fail_msg("%s: from %s, %d", name, path, (int)differs);
+}
+
+static void test_origins(void **state)
+{
+    (void)state;
+    make_models();
+    struct sdg_model *model = open_model(temp_path("two"));
+    expect_origin(model, "mine.bias", "two/unet/model.safetensors", true);
+    expect_origin(model, "conv_out.bias", "one/unet/some_name.safetensors", true);
+    expect_origin(model, "conv_in.bias", "whole/unet/diffusion_pytorch_model.safetensors", false);
+    assert_null(sdg_tensors_bare_folder(model->unet));
+    sdg_model_close(&model);
+    remove(temp_path("two/unet/model.safetensors"));
+    model = open_model(temp_path("two"));
+    expect_origin(model, "conv_out.bias", "one/unet/some_name.safetensors", true);
+    assert_string_equal(sdg_tensors_bare_folder(model->unet), temp_path("two/unet"));
+    sdg_model_close(&model);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -172,6 +198,8 @@ static void test_refused(void **state)
         {"\"_sdgen\":{}", "config.json: _sdgen: base_path is missing"},
         {"\"_sdgen\":{\"base_path\":\"\"}", "_sdgen: base_path is empty"},
         {"\"_sdgen\":{\"base_path\":7}", "_sdgen: base_path is 7"},
+        {"\"_sdgen\":{\"base_path\":\"../whole\\u0000/x\",\"base\":\"0123456789abcdef\"}",
+         "config.json: has \\u0000 in a string"},
         {"\"_sdgen\":{\"base_path\":\"../whole\"}", "_sdgen: base is \"\", should be 16 hexadecimal digits"},
         {"\"_sdgen\":{\"base_path\":\"../whole\",\"base\":\"0123456789ABCDEF\"}",
          "_sdgen: base is \"0123456789ABCDEF\""},
@@ -257,8 +285,9 @@ static void test_quantized(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_base), cmocka_unit_test(test_two_bases), cmocka_unit_test(test_replaced_attention),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_quantized),
+        cmocka_unit_test(test_origins),   cmocka_unit_test(test_one_base),
+        cmocka_unit_test(test_two_bases), cmocka_unit_test(test_replaced_attention),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_quantized),
     };
     return run_model_tests(tests);
 }

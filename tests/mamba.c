@@ -447,6 +447,26 @@ static void write_changed(const struct change *c)
     sdg_tensors_destroy(&blocks);
 }
 
+// One more in that file.
+static void add_block_tensor(const char *name)
+{
+    static const float numbers[4];
+    struct sdg_tensors *blocks;
+    struct sdg_tensor tensors[257];
+    char copy[600];
+    assert_int_equal(sdg_tensors_open(NULL, temp_path("m/unet/blocks.safetensors"), &blocks), SDG_OK);
+    const size_t count = sdg_tensors_count(blocks);
+    assert_true(count < 257);
+    for (size_t i = 0; i < count; i++)
+        tensors[i] = *sdg_tensors_at(blocks, i);
+    tensors[count] = (struct sdg_tensor){
+        .name = name, .dtype = SDG_F32, .rank = 1, .dims = {4}, .data = numbers, .bytes = sizeof numbers};
+    snprintf(copy, sizeof copy, "%s", temp_path("m/unet/more.safetensors"));
+    assert_int_equal(sdg_tensors_write(NULL, copy, tensors, count + 1, NULL, 0), SDG_OK);
+    sdg_tensors_destroy(&blocks);
+    assert_int_equal(rename(copy, temp_path("m/unet/blocks.safetensors")), 0);
+}
+
 #define BLOCK "mid_block.attentions.0.transformer_blocks.0.mamba."
 
 static void test_refused(void **state)
@@ -470,11 +490,13 @@ static void test_refused(void **state)
         {"\"mamba_d_state\": 5", "\"mamba_d_state\": -1", NULL, NULL, "mamba_d_state is -1"},
         {"\"mamba_d_state\": 5", "\"mamba_d_state\": \"5\"", NULL, NULL, "mamba_d_state is \"5\""},
         {"\"mamba_d_state\": 5", "\"mamba_d_state\": 4", NULL, NULL, "expected [9,"},
-        {"mamba_d_state", "mamba_states", NULL, NULL, "mamba_d_state is missing"},
+        {"\"mamba_d_state\": 5,", "", NULL, NULL, "mamba_d_state is missing"},
+        {"mamba_d_state", "mamba_states", NULL, NULL, "config.json: mamba_states is 5, which is not supported"},
+        {"\"mamba_d_conv\"", "\"mamba_dt_rank\": 1, \"mamba_d_conv\"", NULL, NULL, "mamba_dt_rank is 1, which is not"},
         {"\"mamba_d_conv\": 3", "\"mamba_d_conv\": 1", NULL, NULL, "mamba_d_conv is 1"},
         {"\"mamba_d_conv\": 3", "\"mamba_d_conv\": 9", NULL, NULL, "mamba_d_conv is 9"},
         {"\"mamba_d_conv\": 3", "\"mamba_d_conv\": 4", NULL, NULL, "conv1d.weight has shape [16,1,3], expected"},
-        {"mamba_d_conv", "mamba_conv", NULL, NULL, "mamba_d_conv is missing"},
+        {"\"mamba_d_conv\": 3,", "", NULL, NULL, "mamba_d_conv is missing"},
         {"\"mamba_expand\": 2", "\"mamba_expand\": 0", NULL, NULL, "mamba_expand is 0"},
         {"\"mamba_expand\": 2", "\"mamba_expand\": 1.5", NULL, NULL, "mamba_expand is 1.5"},
         {"\"mamba_expand\": 2", "\"mamba_expand\": 4294967298", NULL, NULL, "mamba_expand is 4294967298"},
@@ -509,20 +531,69 @@ static void test_refused(void **state)
                      changes[i].words);
     }
     print_message("%zu broken models\n", sizeof changes / sizeof *changes);
-    // Without the key it is attention that the base has: the blocks are left over, which is told.
-    write_changed(&(struct change){.from = "\"self_mixer\": \"mamba\"", .to = "\"self_mixer\": null"});
+    temp_remove_tree(temp_path("m"));
+}
+
+static void expect_refusal(const char *what, const char *words)
+{
+    struct drawn drawn;
     draw(temp_path("m"), "cpu", NULL, 0, &drawn);
-    assert_int_equal(drawn.result, SDG_OK);
-    assert_int_equal(drawn.log.warnings, 1);
-    sdg_image_destroy(&drawn.image);
+    if (drawn.result != SDG_ERROR_INPUT || drawn.image || drawn.log.errors != 1 || drawn.log.warnings ||
+        strchr(drawn.log.last, '\n') || !strstr(drawn.log.last, words))
+        fail_msg("%s: result %d, %d errors, '%s' should have '%s'", what, (int)drawn.result, drawn.log.errors,
+                 drawn.log.last, words);
+}
+
+// All that a folder of differences has is there because it differs: none of it may go unused.
+static void test_unused_differences(void **state)
+{
+    (void)state;
+#define SIZES "\"mamba_d_state\": 5,\n \"mamba_d_conv\": 3,\n \"mamba_expand\": 2,"
+    static const char *const mixers[] = {"", "\"self_mixer\": null,", "\"self_mixer\": \"attention\","},
+                             *const added[] = {"extra.weight", "conv_in.extra.weight",
+                                               "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight",
+                                               "mid_block.attentions.0.transformer_blocks.0.mamba.E"};
+    for (size_t i = 0; i < sizeof mixers / sizeof *mixers; i++) {
+        write_changed(&(struct change){.from = "\"self_mixer\": \"mamba\",\n " SIZES, .to = mixers[i]});
+        expect_refusal(mixers[i],
+                       "m/unet/blocks.safetensors: tensor down_blocks.0.attentions.0.transformer_blocks.0."
+                       "mamba.A_b_log would not be used: self_mixer in config.json is \"attention\"");
+    }
+    write_changed(&(struct change){.from = "\"self_mixer\": \"mamba\"", .to = "\"self_mixer\": null"});
+    expect_refusal("sizes alone", "config.json: mamba_d_state is 5, but self_mixer is not \"mamba\"");
+    for (size_t i = 0; i < sizeof added / sizeof *added; i++) {
+        char words[300];
+        snprintf(words, sizeof words, "m/unet/blocks.safetensors: tensor %s would not be used: %s", added[i],
+                 i == 2 ? "self_mixer in config.json is \"mamba\"" : "it is one of the differences");
+        write_changed(&(struct change){0});
+        add_block_tensor(added[i]);
+        expect_refusal(added[i], words);
+    }
+    temp_remove_tree(temp_path("m"));
+}
+
+// The base cannot help it that blocks are missing.
+static void test_no_differences(void **state)
+{
+    (void)state;
+    write_changed(&(struct change){0});
+    assert_int_equal(remove(temp_path("m/unet/blocks.safetensors")), 0);
+    expect_refusal("no blocks", "m/unet: this folder of differences has no .safetensors file, and its base, ");
+    expect_refusal("no blocks", "sd2-small/unet/diffusion_pytorch_model.safetensors, lacks the tensor down_blocks.0.");
     temp_remove_tree(temp_path("m"));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),  cmocka_unit_test(test_operations), cmocka_unit_test(test_picture),
-        cmocka_unit_test(test_trained), cmocka_unit_test(test_quantized),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_operations),
+        cmocka_unit_test(test_picture),
+        cmocka_unit_test(test_trained),
+        cmocka_unit_test(test_quantized),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_unused_differences),
+        cmocka_unit_test(test_no_differences),
     };
     temp_make();
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

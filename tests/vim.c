@@ -307,6 +307,8 @@ static void test_configurations(void **state)
         {WITH("\"d_conv\": 9"), "d_conv"},
         {WITH("\"expand\": 0"), "expand"},
         {WITH("\"expand\": 1e9"), "expand"},
+        {WITH("\"hidden_size\": 4097"), "expand is 2, but 2 times the 4097 of hidden_size are more than 8192 channels"},
+        {WITH("\"hidden_size\": 4000, \"expand\": 3"), "expand is 3, but 3 times"},
         {WITH("\"hidden_size\": -48"), "hidden_size"},
         {WITH("\"hidden_size\": 1e300"), "hidden_size"},
         {WITH("\"hidden_size\": \"48\""), "hidden_size"},
@@ -327,6 +329,9 @@ static void test_configurations(void **state)
         {"{" FIELDS, "config.json"},
     };
     struct sdg_vim_config config;
+    assert_int_equal(parse("{" FIELDS "}", &config), SDG_OK);
+    assert_int_equal(parse(WITH("\"hidden_size\": 4096"), &config), SDG_OK); // as wide as can be
+    assert_int_equal(config.hidden * config.expand, 8192);
     assert_int_equal(parse("{" FIELDS "}", &config), SDG_OK);
     assert_int_equal(sdg_vim_tokens(&config), 17);
     assert_int_equal(sdg_vim_class_token(&config), 8);

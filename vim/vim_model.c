@@ -74,7 +74,7 @@ static enum sdg_result check_graph(const struct sdg_log *log, const struct sdg_v
                                    const struct sdg_graph *graph)
 {
     struct sdg_weight weight;
-    SDG_TRY(sdg_leftovers_check(log, model->tensors, (const struct sdg_graph *const[]){graph}, 1, is_expected));
+    SDG_TRY(sdg_leftovers_check(log, model->tensors, (const struct sdg_graph *const[]){graph}, 1, is_expected, NULL));
     for (size_t i = 1; i < graph->value_count; i++)
         if (graph->values[i].kind == SDG_VALUE_WEIGHT)
             SDG_TRY(sdg_weight_find(log, model->tensors, &graph->values[i], &weight));
