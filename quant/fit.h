@@ -11,8 +11,8 @@ struct sdg_fit_options {
     enum sdg_interval_rule rule; // any but none; of tokens: for sites that keep them, others follow the time alone
     int bits;                    // of the activations, 2..8
     uint64_t seed;               // of the model: each site gets its own from it
-    double power;                // of the error that is made small; 0 = default (static and token: 2.4, others: 2)
-    double static_gain;          // as in sdg_tdq_options
+    double power;       // of the error that is made small; 0 = default (static and sites that keep tokens: 2.4, else 2)
+    double static_gain; // as in sdg_tdq_options
     const struct sdg_tdq_times *times; // needed by the tdq rule
 };
 

@@ -197,6 +197,29 @@ static void test_factors(void **state)
     sdg_statistics_destroy(&s);
 }
 
+// Which error is made small if nobody says: |error|^2.4 where tokens are kept, squares at other sites, by table.
+static void test_power(void **state)
+{
+    (void)state;
+    struct sdg_statistics *s = observe();
+    struct sdg_site_statistics sites[2] = {s->sites[0], s->sites[0]};
+    sites[1].tokens = NULL;
+    for (int k = 0; k < 2; k++) {
+        static const double powers[] = {0, 2.4, 2};
+        struct sdg_site_fit fits[3];
+        for (int p = 0; p < 3; p++) {
+            const struct sdg_fit_options options = {.rule = SDG_INTERVAL_TABLE, .bits = 4, .power = powers[p]};
+            assert_int_equal(sdg_site_fit(NULL, &sites[k], timesteps, ROWS, &options, &fits[p]), SDG_OK);
+        }
+        const size_t bytes = fits[0].length * sizeof *fits[0].scales;
+        assert_memory_equal(fits[0].scales, fits[1 + k].scales, bytes);
+        assert_memory_not_equal(fits[0].scales, fits[2 - k].scales, bytes);
+        for (int p = 0; p < 3; p++)
+            sdg_site_fit_clear(&fits[p]);
+    }
+    sdg_statistics_destroy(&s);
+}
+
 static double error_of_fit(const struct sdg_site_fit *fit, int bits)
 {
     double sum = 0;
@@ -306,9 +329,9 @@ static void test_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_between),     cmocka_unit_test(test_search), cmocka_unit_test(test_silu),
-        cmocka_unit_test(test_factors),     cmocka_unit_test(test_rules),  cmocka_unit_test(test_smoothing),
-        cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_between),   cmocka_unit_test(test_search),      cmocka_unit_test(test_silu),
+        cmocka_unit_test(test_factors),   cmocka_unit_test(test_power),       cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_smoothing), cmocka_unit_test(test_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
