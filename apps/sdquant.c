@@ -361,6 +361,17 @@ static bool is_json(const char *name)
     return length > 5 && !strcmp(name + length - 5, ".json");
 }
 
+// Whether DIR.learning lies beside the output, as an interrupted learning leaves it.
+static bool is_interrupted(const char *output)
+{
+    char path[4096];
+    size_t length = strlen(output);
+    while (length > 1 && output[length - 1] == '/')
+        length--;
+    const int bytes = snprintf(path, sizeof path, "%.*s.learning", (int)length, output);
+    return bytes < (int)sizeof path && sdg_path_kind(output) == SDG_PATH_FOLDER && sdg_path_kind(path) == SDG_PATH_FILE;
+}
+
 // The steps of which a model is made. A folder whose learning was interrupted is not quantized again.
 static enum sdg_result make(struct app_ui *ui, const struct values *values, const struct sdg_quantize_params *params,
                             const struct lessons *lessons, const struct app_prompts *correction)
@@ -394,6 +405,11 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
                         "--learn and --learn-prompts FILE (of a classifier --learn-pictures FILE) belong together");
     if (values->resume && !values->learn)
         return app_fail(ui, SDG_ERROR_USAGE, "--resume goes on learning: --learn is missing");
+    if (values->learn && !values->resume && is_interrupted(values->output))
+        return app_fail(ui, SDG_ERROR_OUTPUT,
+                        "%s: an interrupted learning of it is there (DIR.learning): --resume goes on with it; to begin "
+                        "anew, remove that file and give --force",
+                        values->output);
     struct sdg_quantize_params params = {
         .model = values->model ? values->model : sdg_default_model(),
         .statistics = values->statistics,

@@ -44,7 +44,8 @@ static enum sdg_result add_folder(void *user, const char *name)
     return failed ? SDG_ERROR_MEMORY : SDG_OK;
 }
 
-// The class that a config.json names: "UNet2DConditionModel", "CLIPTextModel"; "" if there is no such file or name.
+// The class that a config.json names: "UNet2DConditionModel", "CLIPTextModel", else its "model_type"; "" if there is no
+// such file or name.
 static void read_class(const char *folder, char name[static 64])
 {
     char *path = sdg_path_join(NULL, folder, "config.json"), *text = NULL;
@@ -56,6 +57,8 @@ static void read_class(const char *folder, char name[static 64])
         const cJSON *found = sdg_json_get(&json, "_class_name");
         if (!found)
             found = cJSON_GetArrayItem(sdg_json_get(&json, "architectures"), 0);
+        if (!found)
+            found = sdg_json_get(&json, "model_type");
         if (cJSON_IsString(found))
             snprintf(name, 64, "%s", found->valuestring);
         sdg_json_free(&json);
@@ -81,6 +84,9 @@ static enum sdg_result refuse_class(const struct sdg_log *log, const char *folde
                         "%s: is one component of a diffusers model (%s); give the folder above, which has "
                         "model_index.json",
                         folder, class_name);
+    if (strcmp(class_name, "vim") == 0)
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: is a Vision Mamba classifier, which sdvim runs, no model that draws pictures", folder);
     if (strcmp(class_name, "ControlNetModel") == 0)
         return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
                         "%s: is a ControlNet, which steers a model and is none; give the model that it was made for, "

@@ -90,11 +90,28 @@ static enum sdg_result check_fingerprint(const struct sdg_log *log, const struct
                     sdg_tensors_path(tensors), found, key, config, wanted, why);
 }
 
+static bool has_token_intervals(const struct sdg_tensors *tensors)
+{
+    const size_t suffix = strlen(SDG_INPUT_SCALE_SUFFIX);
+    for (size_t i = 0; i < sdg_tensors_count(tensors); i++) {
+        const struct sdg_tensor *t = sdg_tensors_at(tensors, i);
+        const size_t length = strlen(t->name);
+        if (t->rank == 3 && length > suffix && strcmp(t->name + length - suffix, SDG_INPUT_SCALE_SUFFIX) == 0)
+            return true;
+    }
+    return false;
+}
+
 enum sdg_result sdg_quantized_finish(const struct sdg_log *log, const struct sdg_quantization_config *config,
                                      const char *path, struct sdg_tensors *unet, struct sdg_tensors **base)
 {
     SDG_TRY(check_fingerprint(log, unet, path, "fingerprint", config->fingerprint,
                               "one of the two files was replaced or changed; quantize the model again"));
+    if (!config->scan_order[0] && has_token_intervals(unet))
+        return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
+                        "%s: quantization_config: scan_order is missing, but there are intervals by token, which are "
+                        "for one order (" SDG_SCAN_ROWS ")",
+                        path);
     if (!*base)
         return SDG_OK;
     SDG_TRY(check_fingerprint(log, *base, path, "base", config->base, "this is not the model that was quantized"));

@@ -68,7 +68,8 @@ enum sdg_result sdg_quantized_check_layers(const struct sdg_log *log, const stru
 // True if there is a quantized folder of this format's at `path`.
 bool sdg_quantized_folder_is(const char *path);
 // Compares the UNet's file with the fingerprint in its configuration (`path`) and, if there is a base, puts the file
-// over it after the same comparison; then *base is NULL.
+// over it after the same comparison; then *base is NULL. SDG_ERROR_UNSUPPORTED if there are intervals by token, but the
+// configuration does not say for which order of them.
 enum sdg_result sdg_quantized_finish(const struct sdg_log *log, const struct sdg_quantization_config *config,
                                      const char *path, struct sdg_tensors *unet, struct sdg_tensors **base);
 

@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { BATCH = 16, MOST_UPDATES = 100000, SETTINGS_BYTES = 400 };
@@ -310,6 +311,12 @@ static bool is_marker(const struct sdg_tensor *t)
     return length > suffix && strcmp(t->name + length - suffix, SDG_LEARNED_SUFFIX) == 0;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct sdg_tensor *)a)->name, ((const struct sdg_tensor *)b)->name);
+}
+
+// Tensors of a file that learning went on from come in another order than learned ones: sorted, the bytes are the same.
 enum sdg_result sdg_learning_amend(const struct sdg_learning *t, const struct sdg_quantized_files *files)
 {
     size_t all, count = 0;
@@ -320,6 +327,7 @@ enum sdg_result sdg_learning_amend(const struct sdg_learning *t, const struct sd
     for (size_t i = 0; i < all; i++)
         if (!is_marker(&tensors[i]))
             learned[count++] = tensors[i];
+    qsort(learned, count, sizeof *learned, by_name);
     enum sdg_result result = sdg_quantized_amend(&t->log, t->params->quantized, files, "learned", NULL, learned, count);
     if (result == SDG_OK)
         remove(state_path(t));

@@ -104,6 +104,7 @@ static enum sdg_result add_ops(const struct sdg_log *log, struct sdg_quant_plan 
                                     .value = s->value,
                                     .kind = s->kind,
                                     .channels = (size_t)plan->graph->values[s->value].dims[3]};
+        sdg_quant_settings_mark_tokens(settings, s->name);
     }
     for (size_t i = 0; i < plan->graph->op_count; i++)
         if (sdg_op_is_quantizable(plan->graph, &plan->graph->ops[i]))
@@ -140,6 +141,9 @@ static enum sdg_result check_use(const struct sdg_log *log, const struct sdg_qua
     for (size_t i = 0; i < settings->rule_count; i++)
         if (!settings->rules[i].matched)
             sdg_say(log, SDG_LOG_WARNING, "'%s' matches no module", settings->rules[i].text);
+    for (size_t i = 0; i < settings->token_count; i++)
+        if (!settings->tokens[i].matched)
+            return sdg_fail(log, SDG_ERROR_INPUT, "tokens: '%s' matches no site", settings->tokens[i].text);
     if (!plan->module_count)
         return sdg_fail(log, SDG_ERROR_USAGE, "nothing is left to quantize: all %zu modules are to stay floating point",
                         plan->float_modules);

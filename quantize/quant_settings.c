@@ -57,6 +57,12 @@ bool sdg_quant_settings_tokens(const struct sdg_quant_settings *s, const char *s
     return s->token_count == 0;
 }
 
+void sdg_quant_settings_mark_tokens(struct sdg_quant_settings *s, const char *site)
+{
+    for (size_t i = 0; i < s->token_count; i++)
+        s->tokens[i].matched = s->tokens[i].matched || regexec(&s->tokens[i].match, site, 0, NULL, 0) == 0;
+}
+
 int sdg_quant_settings_bits(struct sdg_quant_settings *s, const char *module)
 {
     int bits = s->scheme.weight_bits;
@@ -226,6 +232,10 @@ static enum sdg_result read_settings(const struct sdg_log *log, const struct sdg
         SDG_TRY(read_scheme_file(file, s));
     }
     SDG_TRY(set_scheme(log, params, params->scheme ? params->scheme : file->scheme, s));
+    if (s->token_count && !sdg_interval_rule_has_tokens(s->scheme.rule))
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "%s: \"tokens\" goes with intervals by token (token, table-token, tdq-token), not with %s",
+                        params->scheme_file, sdg_interval_rule_name(s->scheme.rule));
     SDG_TRY(set_group(log, params->group ? params->group : file->group, s));
     for (size_t i = 0; i < params->skip_count; i++)
         SDG_TRY(add_rule(log, s, "modules to skip", params->skip[i], SDG_FLOAT_BITS, SDG_ERROR_USAGE));

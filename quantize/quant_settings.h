@@ -12,13 +12,13 @@
 struct sdg_bits_rule {
     regex_t match;
     int weight_bits; // SDG_FLOAT_BITS: the module is kept as it is
-    bool matched;    // a module's name has matched
+    bool matched;    // a module's name has matched, of `tokens` a site's
     char *text;
 };
 struct sdg_quant_settings {
     struct sdg_scheme scheme;
     size_t group;
-    bool scan_codes; // Mamba's scans read codes
+    bool scan_codes;             // Mamba's scans read codes
     struct sdg_bits_rule *rules; // the last that matches decides; those that skip come last
     size_t rule_count, rule_capacity;
     // sites with a match have intervals by token, if the rule has them and the statistics keep tokens; none: all of
@@ -32,6 +32,8 @@ enum sdg_result sdg_quant_settings_read(const struct sdg_log *log, const struct 
 void sdg_quant_settings_clear(struct sdg_quant_settings *settings);
 // Bits of a module's weights; the rules that match are marked.
 int sdg_quant_settings_bits(struct sdg_quant_settings *settings, const char *module);
+// Marks the expressions of `tokens` that match a site.
+void sdg_quant_settings_mark_tokens(struct sdg_quant_settings *settings, const char *site);
 // Whether a site is to have intervals by token.
 bool sdg_quant_settings_tokens(const struct sdg_quant_settings *settings, const char *site);
 

@@ -9,6 +9,7 @@
 #include "graph/weights.h"
 #include "sdgen/quantize.h"
 #include "unet/unet.h"
+#include "vim/vim_model.h"
 
 #include <math.h>
 #include <string.h>
@@ -165,6 +166,11 @@ static enum sdg_result write_folder(const struct rotation *r)
 
 static enum sdg_result open_model(struct rotation *r)
 {
+    bool vim;
+    SDG_TRY(sdg_vim_model_is(&r->log, r->params->model, &vim));
+    if (vim)
+        return sdg_fail(&r->log, SDG_ERROR_INPUT,
+                        "%s: is a Vision Mamba classifier, but --hadamard takes models with a UNet", r->params->model);
     SDG_TRY(sdg_model_open(&r->log, r->params->model, &r->model));
     struct sdg_unet_config config = r->model->unet_config;
     if (config.quantization.present)

@@ -180,6 +180,8 @@ static void test_places(void **state)
     expect_refused(temp_path("control"), SDG_ERROR_UNSUPPORTED, "ControlNet");
     put("flux", "config.json", "{\"_class_name\":\"FluxTransformer2DModel\"}");
     expect_refused(temp_path("flux"), SDG_ERROR_UNSUPPORTED, "FluxTransformer2DModel");
+    put("vim", "config.json", "{\"model_type\":\"vim\"}");
+    expect_refused(temp_path("vim"), SDG_ERROR_INPUT, "is a Vision Mamba classifier, which sdvim runs");
     put("lora", "pytorch_lora_weights.safetensors", "");
     expect_refused(temp_path("lora"), SDG_ERROR_UNSUPPORTED, "LoRA");
     put("files", "some.safetensors", "");

@@ -338,6 +338,8 @@ static const float times[2] = {1, 501}, factors[1000] = {0.5f, 3};
 
 static char base_fingerprint[17];
 
+static const char *export_order = "rows"; // of the tokens
+
 static enum sdg_result export(const struct sdg_log *log, const char *root, int group, bool rounded)
 {
     const struct sdg_tensor m = tensor("m.weight", 2, 8, 4, 0, 0), n = tensor("n.weight", 2, 8, 5, 0, 0),
@@ -354,6 +356,8 @@ static enum sdg_result export(const struct sdg_log *log, const char *root, int g
                                              .base_path = "../base"};
     if (group)
         strcpy(config.scheme, "w8a16"), strcpy(config.rule, "none");
+    else
+        strcpy(config.scan_order, export_order);
     memcpy(config.base, base_fingerprint, sizeof config.base);
     struct sdg_quantized_writer *w = NULL;
     enum sdg_result result = sdg_quantized_writer_create(log, &w);
@@ -466,6 +470,12 @@ static void test_writing(void **state)
     assert_int_equal(sdg_quantized_check_layers(temp_log(&t), model->unet, 3), SDG_ERROR_INPUT);
     assert_true(t.errors == 1 && strstr(t.last, "2 layers") && strstr(t.last, "3 have"));
     sdg_model_close(&model);
+
+    prepare_export("e"); // intervals by token of nobody knows which order
+    export_order = "";
+    assert_int_equal(export(NULL, "e", 0, false), SDG_OK);
+    export_order = "rows";
+    expect_refused(temp_path("e"), SDG_ERROR_UNSUPPORTED, "scan_order is missing");
 
     prepare_export("e");
     assert_int_equal(export(NULL, "e", 2, true), SDG_OK);

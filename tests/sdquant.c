@@ -264,6 +264,13 @@ static void rules_by_token(void **state)
     params.force = true;
     assert_int_equal(sdg_quantize(&params), SDG_ERROR_INPUT);
     assert_non_null(strstr(o.log.last, "tokens should be an array of regular expressions"));
+    params.scheme_file =
+        temp_text("tokens.json", "{\"scheme\": \"w8a8-token\", \"tokens\": [\"attn1.to_q$\", \"attn9\"]}");
+    assert_int_equal(sdg_quantize(&params), SDG_ERROR_INPUT);
+    assert_non_null(strstr(o.log.last, "tokens: 'attn9' matches no site"));
+    params.scheme_file = temp_text("tokens.json", "{\"scheme\": \"w8a8-tdq\", \"tokens\": [\"attn1.to_q$\"]}");
+    assert_int_equal(sdg_quantize(&params), SDG_ERROR_USAGE);
+    assert_non_null(strstr(o.log.last, "\"tokens\" goes with intervals by token"));
     free(out);
     free(path);
 }

@@ -119,6 +119,18 @@ enum sdg_result sdg_vim_model_is(const struct sdg_log *log, const char *path, bo
     return result == SDG_ERROR_MEMORY ? sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory to read %s", path) : SDG_OK;
 }
 
+static enum sdg_result refuse_drawing(const struct sdg_log *log, const char *path)
+{
+    char *index = sdg_path_join(log, path, "model_index.json");
+    if (!index)
+        return SDG_ERROR_MEMORY;
+    const bool draws = sdg_path_kind(index) == SDG_PATH_FILE;
+    sdg_free(index);
+    return draws ? sdg_fail(log, SDG_ERROR_INPUT,
+                            "%s: is no Vision Mamba classifier but a model that draws pictures, for sdgen", path)
+                 : SDG_OK;
+}
+
 static enum sdg_result open_model(const struct sdg_log *log, const char *path, struct sdg_vim_model *model)
 {
     model->path = sdg_strdup(log, path);
@@ -127,6 +139,7 @@ static enum sdg_result open_model(const struct sdg_log *log, const char *path, s
     if (sdg_path_kind(path) != SDG_PATH_FOLDER)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: is no folder, but a model is one with %s and %s", path,
                         sdg_quantized_network_files.config, sdg_quantized_network_files.weights);
+    SDG_TRY(refuse_drawing(log, path));
     SDG_TRY(read_config(log, path, &model->config));
     SDG_TRY(open_weights(log, path, &model->tensors));
     SDG_TRY(finish_quantized(log, model));

@@ -104,7 +104,8 @@ static void test_mistakes(void **state)
     expect_error(sdvim("-m", MODEL, "--modle", TEST), 1, "--model");
     expect_error(sdvim("-m", MODEL, "absent.png", CPU), 2, "absent.png");
     expect_error(sdvim("-m", "absent", TEST, CPU), 2, "absent");
-    expect_error(sdvim("-m", SDG_SOURCE_DIR "/models/emoji-128", TEST, CPU), 2, "config.json");
+    expect_error(sdvim("-m", SDG_SOURCE_DIR "/models/emoji-128", TEST, CPU), 2, "is no Vision Mamba classifier");
+    expect_error(sdquant("-m", MODEL, "--hadamard", "-o", "out"), 2, "--hadamard takes models with a UNet");
     expect_error(sdvim("-m", MODEL, MODEL "/model.safetensors", CPU), 2, "pictures");
     expect_error(sdcalib("collect", "--pictures", CALIBRATION, "-o", "s.safetensors"), 1, "-m DIR");
     expect_error(sdcalib("collect", "-m", MODEL, "--pictures", CALIBRATION, "--prompts", "p", "-o", "s.safetensors"), 1,
@@ -114,6 +115,30 @@ static void test_mistakes(void **state)
     expect_done(sdvim("-h"));
     const struct run *run = expect_done(sdvim("--help-all"));
     assert_non_null(strstr(run->out, "exit"));
+}
+
+#define LEARN(output)                                                                                      \
+    SDQUANT_PROGRAM, "-m", MODEL, "--stats", "s.safetensors", "--scheme", "w4a4-token", "--learn", "jlss", \
+        "--learn-pictures", CALIBRATION, "--learn-updates", "30", "-t", "1", "-o", output
+
+// Interrupted once its first block is learned, learning goes on to the bytes of the run that was not.
+static void check_resuming(void)
+{
+    char *const once[] = {LEARN("broken"), NULL}, *const again[] = {LEARN("broken"), "--resume", NULL};
+    char said[4096] = "";
+    const pid_t child = start(once, NULL, "broken.out", "broken.err");
+    for (int i = 0; i < 6000 && !strstr(said, "layers.0.mixer: loss "); i++) {
+        usleep(10000);
+        read_whole("broken.out", said, sizeof said);
+    }
+    kill(child, SIGINT);
+    assert_int_not_equal(finish(child), 0);
+    assert_true(file_exists("broken.learning"));
+    expect_error(run_with(once, NULL), 2, "--resume goes on with it");
+    const struct run *run = expect_done(run_with(again, NULL));
+    assert_non_null(strstr(run->out, ", learned before"));
+    assert_true(same_files("learned/model.safetensors", "broken/model.safetensors"));
+    assert_true(same_files("learned/config.json", "broken/config.json") && !file_exists("broken.learning"));
 }
 
 // Half of the pictures each, merged, are the file of one run; from it a folder that sdvim runs, then one that is
@@ -138,13 +163,12 @@ static void test_quantized(void **state)
 
     expect_done(sdquant("-q", "-m", MODEL, "--stats", "s.safetensors", "--scheme", "w4a4-token", "-o", "four"));
     const int four = right_of(expect_done(sdvim("-m", "four", TEST, CPU)));
-    const struct run *run =
-        expect_done(sdquant("-m", MODEL, "--stats", "s.safetensors", "--scheme", "w4a4-token", "--learn", "jlss",
-                            "--learn-pictures", CALIBRATION, "--learn-updates", "30", "-t", "1", "-o", "learned"));
+    const struct run *run = expect_done(run_with((char *const[]){LEARN("learned"), NULL}, NULL));
     assert_non_null(strstr(run->out, "layers.3.mixer: loss "));
     const int learned = right_of(expect_done(sdvim("-m", "learned", TEST, CPU)));
     print_message("W4A4: %d right, learned %d, of %d in floating point\n", four, learned, right);
     assert_true(learned >= four - 9); // it learns outputs of blocks, not classes: the count may move, not fall
+    check_resuming();
     expect_error(
         sdquant("-m", MODEL, "--learn", "jlss", "--stats", "s.safetensors", "--scheme", "w8a8-token", "-o", "x"), 1,
         "--learn-pictures");
