@@ -326,7 +326,8 @@ static void expect_same(const struct sdg_picture_parameters *got, const struct s
     expect_text(got->tile_size, want->tile_size);
     expect_text(got->others, want->others);
     expect_number(got->tile_overlap, want->tile_overlap);
-    assert_true(got->no_correction == want->no_correction && got->resampled_intervals == want->resampled_intervals && got->unmasked_changed == want->unmasked_changed);
+    assert_true(got->no_correction == want->no_correction && got->resampled_intervals == want->resampled_intervals &&
+                got->unmasked_changed == want->unmasked_changed);
     expect_text(got->version, want->version);
     expect_number(got->cfg_scale, want->cfg_scale);
     expect_number(got->strength, want->strength);

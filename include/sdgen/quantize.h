@@ -61,11 +61,12 @@ struct sdg_quantize_params {
     const char *hessians; // of sdg_collect: round by GPTQ where it has a layer's; NULL = each weight to the nearest
     // inputs per weight scale, weight-only schemes; 0 = a scale per output channel (or what scheme_file says)
     int group;
-    uint64_t seed; // of the interval generators' fits
-    bool keep_smoothing; // smoothing vectors stay by themselves, as sdg_learn wants them, instead of being part of weights
-    bool delta;    // leave out what the base has, and name the base by its relative path
-    bool force;    // replace `output` if it is a folder that this function wrote
-    int threads;   // 0 = one a core, as in sdgen.h; the result does not depend on it
+    uint64_t seed;       // of the interval generators' fits
+    bool keep_smoothing; // smoothing vectors stay by themselves, as sdg_learn wants them, instead of being part of
+                         // weights
+    bool delta;          // leave out what the base has, and name the base by its relative path
+    bool force;          // replace `output` if it is a folder that this function wrote
+    int threads;         // 0 = one a core, as in sdgen.h; the result does not depend on it
     // stages "weights", "intervals"; may be called from any thread, one call at a time; false cancels
     sdg_progress_fn progress;
     void *progress_user;
