@@ -1,8 +1,6 @@
 // Learning a classifier's blocks: what sdg_learn does for models that draw, with pictures in place of prompts.
-#include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
-#include "base/platform.h"
 #include "classify/classifier.h"
 #include "measure/learning.h"
 #include "vim/vim.h"
@@ -140,8 +138,7 @@ static enum sdg_result prepare(struct sdg_learning *t, struct pupils *p)
 static enum sdg_result learn_all(struct sdg_learning *t, struct pupils *p)
 {
     struct sdg_graph *network;
-    const double began = sdg_clock();
-    sdg_resident_reset_peak();
+    sdg_learning_start(t);
     SDG_TRY(prepare(t, p));
     SDG_TRY(sdg_vim_graph(&t->log, &p->full->model->config, BATCH, &network));
     enum sdg_result result = sdg_learning_list(t, network);
@@ -150,13 +147,7 @@ static enum sdg_result learn_all(struct sdg_learning *t, struct pupils *p)
     sdg_graph_destroy(&network);
     sdg_classifier_destroy(&p->quantized); // which has the folder's file mapped
     if (result == SDG_OK)
-        result = sdg_learning_amend(t, &sdg_quantized_network_files);
-    if (result == SDG_OK && t->params->report)
-        t->params->report(t->params->user,
-                          &(struct sdg_learn_report){.blocks = t->block_count,
-                                                     .samples = t->samples,
-                                                     .seconds = sdg_clock() - began,
-                                                     .peak_bytes = (double)sdg_resident_peak()});
+        result = sdg_learning_finish(t, &sdg_quantized_network_files);
     return result;
 }
 

@@ -317,7 +317,7 @@ static int by_name(const void *a, const void *b)
 }
 
 // Tensors of a file that learning went on from come in another order than learned ones: sorted, the bytes are the same.
-enum sdg_result sdg_learning_amend(const struct sdg_learning *t, const struct sdg_quantized_files *files)
+static enum sdg_result amend(const struct sdg_learning *t, const struct sdg_quantized_files *files)
 {
     size_t all, count = 0;
     const struct sdg_tensor *tensors = sdg_learn_state_tensors(t->state, &all);
@@ -333,6 +333,24 @@ enum sdg_result sdg_learning_amend(const struct sdg_learning *t, const struct sd
         remove(state_path(t));
     sdg_free(learned);
     return result;
+}
+
+void sdg_learning_start(struct sdg_learning *t)
+{
+    t->started = sdg_clock();
+    sdg_resident_reset_peak();
+}
+
+enum sdg_result sdg_learning_finish(const struct sdg_learning *t, const struct sdg_quantized_files *files)
+{
+    SDG_TRY(amend(t, files));
+    if (t->params->report)
+        t->params->report(t->params->user,
+                          &(struct sdg_learn_report){.blocks = t->block_count,
+                                                     .samples = t->samples,
+                                                     .seconds = sdg_clock() - t->started,
+                                                     .peak_bytes = (double)sdg_resident_peak()});
+    return SDG_OK;
 }
 
 static enum sdg_result prepare(struct sdg_learning *t)
@@ -357,8 +375,7 @@ static enum sdg_result prepare(struct sdg_learning *t)
 static enum sdg_result learn_all(struct sdg_learning *t)
 {
     struct sdg_graph *network;
-    const double began = sdg_clock();
-    sdg_resident_reset_peak();
+    sdg_learning_start(t);
     SDG_TRY(prepare(t));
     SDG_TRY(build_network(t, &network));
     enum sdg_result result = sdg_learning_list(t, network);
@@ -369,13 +386,7 @@ static enum sdg_result learn_all(struct sdg_learning *t)
     sdg_graph_destroy(&network);
     sdg_pipeline_destroy(&t->quantized); // which has the folder's file mapped
     if (result == SDG_OK)
-        result = sdg_learning_amend(t, &sdg_quantized_unet_files);
-    if (result == SDG_OK && t->params->report)
-        t->params->report(t->params->user,
-                          &(struct sdg_learn_report){.blocks = t->block_count,
-                                                     .samples = t->samples,
-                                                     .seconds = sdg_clock() - began,
-                                                     .peak_bytes = (double)sdg_resident_peak()});
+        result = sdg_learning_finish(t, &sdg_quantized_unet_files);
     return result;
 }
 

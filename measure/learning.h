@@ -38,10 +38,13 @@ struct sdg_learning {
     char **blocks; // [block_count] their names, in order of execution
     size_t block_count, block_capacity;
     size_t samples;      // of each block
+    double started;      // clock when the call began
     double began;        // clock before the first block
     int64_t done, total; // updates of blocks that had not been learned before
 };
 
+// Where the time and the memory of the report begin.
+void sdg_learning_start(struct sdg_learning *learning);
 // Options from params, checked.
 enum sdg_result sdg_learning_options(struct sdg_learning *learning);
 // QUANTIZED.learning, where the caller names no other file, in state_path; for sdg_free.
@@ -52,8 +55,8 @@ enum sdg_result sdg_learning_list(struct sdg_learning *learning, const struct sd
 // quantized network with what has been learned, and fills `networks`.
 enum sdg_result sdg_learning_blocks(struct sdg_learning *learning, const struct sdg_graph *network,
                                     enum sdg_result (*open)(struct sdg_learning *learning));
-// Puts what was learned into the folder, and removes the state's file.
-enum sdg_result sdg_learning_amend(const struct sdg_learning *learning, const struct sdg_quantized_files *files);
+// Puts what was learned into the folder, removes the state's file, and reports.
+enum sdg_result sdg_learning_finish(const struct sdg_learning *learning, const struct sdg_quantized_files *files);
 // Frees what the fields hold but for the networks.
 void sdg_learning_clear(struct sdg_learning *learning);
 // How a prompt's picture is drawn, and replayed.

@@ -259,6 +259,31 @@ sdg_value token_intervals(struct fixture *f, const char *name, int64_t rows, int
     return sdg_graph_interval_table(f->graph, name, rows, tokens);
 }
 
+struct sdg_scan_operands scan_operands(struct fixture *f, const struct scan_shape *p)
+{
+    return (struct sdg_scan_operands){
+        .x = input(f, "x", p->n, p->h, p->w, p->channels, NORMAL_DATA),
+        .delta = input(f, "delta", p->n, p->h, p->w, p->channels, (struct data){NORMAL, 1.5f, p->bias ? 0 : -3}),
+        .bc = input(f, "bc", p->n, p->h, p->w, p->rank + 2 * p->states, NORMAL_DATA),
+        .a_log = matrix_weight(f, p->channels, p->states, (struct data){NORMAL, 1, 1}),
+        .d = vector_weight(f, p->channels, 0.3f, 1),
+        .delta_bias = p->bias ? vector_weight(f, p->channels, 1, -3) : 0,
+        .gate = p->gate ? input(f, "gate", p->n, p->h, p->w, p->channels * 2, NORMAL_DATA) : 0,
+        .add = p->add ? input(f, "add", p->n, p->h, p->w, p->channels, NORMAL_DATA) : 0,
+    };
+}
+
+struct sdg_scan_params scan_params(const struct scan_shape *p)
+{
+    return (struct sdg_scan_params){
+        .b_start = p->rank + (p->c_first ? p->states : 0),
+        .c_start = p->rank + (p->c_first ? 0 : p->states),
+        .gate_start = p->gate ? p->channels : 0,
+        .scale = p->add ? 0.5f : 1,
+        .backward = p->backward,
+    };
+}
+
 const float *last_input(const struct fixture *f)
 {
     return f->input[f->inputs - 1].values;

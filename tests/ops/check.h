@@ -88,6 +88,14 @@ sdg_value linear_weight(struct fixture *f, int64_t out, int64_t in);
 sdg_value vector_weight(struct fixture *f, int64_t n, float scale, float shift);
 sdg_value conv1d_weight(struct fixture *f, int64_t channels, int kernel);
 sdg_value matrix_weight(struct fixture *f, int64_t rows, int64_t columns, struct data data);
+// What a selective_scan, or its gradient, is checked with.
+struct scan_shape {
+    int n, h, w, channels, states;
+    int rank; // channels of bc before B; those of C come first where `c_first`
+    bool c_first, backward, bias, gate, add;
+};
+struct sdg_scan_operands scan_operands(struct fixture *f, const struct scan_shape *shape);
+struct sdg_scan_params scan_params(const struct scan_shape *shape);
 // Row table [rows,1,1,2] of `pairs`: scale and zero point per row, kept by the caller.
 sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs);
 // Row table [rows,tokens,1,2], likewise.

@@ -168,36 +168,6 @@ static void check_products(struct suite *s, int format)
     }
 }
 
-static void check_conv1d_causal_codes(struct suite *s, int tokens, int c, int format)
-{
-    struct fixture f;
-    if (!begin(s, &f, "codes(type=%s,conv1d_causal,tokens=%d,c=%d,format=%d)", type_name(s), tokens, c, format))
-        return;
-    sdg_value x = input(&f, "x", 2, 1, tokens, 2 * c, NORMAL_DATA), weight = conv1d_weight(&f, c, 4),
-              bias = vector_weight(&f, c, 0.3f, 0.1f);
-    finish_codes(&f, sdg_graph_conv1d_causal(f.graph, "conv1d", x, c, weight, bias, SDG_UNARY_SILU, format >= BY_TOKEN),
-                 format, CODE_SLACK);
-}
-
-static void check_selective_scan_codes(struct suite *s, int tokens, int c, int states, int format)
-{
-    struct fixture f;
-    if (!begin(s, &f, "codes(type=%s,selective_scan,tokens=%d,c=%d,states=%d,format=%d)", type_name(s), tokens, c,
-               states, format))
-        return;
-    const struct sdg_scan_operands in = {
-        .x = input(&f, "x", 2, 1, tokens, c, NORMAL_DATA),
-        .delta = input(&f, "delta", 2, 1, tokens, c, NORMAL_DATA),
-        .bc = input(&f, "bc", 2, 1, tokens, 2 * states, NORMAL_DATA),
-        .a_log = matrix_weight(&f, c, states, (struct data){NORMAL, 1, 1}),
-        .d = vector_weight(&f, c, 0.3f, 1),
-        .delta_bias = vector_weight(&f, c, 1, -3),
-        .gate = input(&f, "gate", 2, 1, tokens, c, NORMAL_DATA),
-    };
-    const struct sdg_scan_params params = {.c_start = states, .scale = 1, .backward = format < BY_TOKEN};
-    finish_codes(&f, sdg_graph_selective_scan(f.graph, "scan", in, params), format, CODE_SLACK);
-}
-
 // With the interval of another value, measured while running.
 static void check_measured(struct suite *s, int lowest, int highest)
 {
@@ -277,13 +247,13 @@ void check_codes(struct suite *s)
         check_attention_codes(s, 1, 33, 77, 2, 40, format);
         check_hadamard_codes(s, 2, 5, 24, 8, format);
         check_hadamard_codes(s, 1, 3, 640, 128, format);
-        check_conv1d_causal_codes(s, 9, 33, format);
-        check_selective_scan_codes(s, 35, 21, 5, format);
         check_conv1d_codes(s, 2, 9, 31, false, format);
         check_conv1d_codes(s, 1, 70, 20, true, format);
+        check_conv1d_codes(s, 2, 9, 33, format >= BY_TOKEN, format);
         check_scan_codes(s, 2, 9, 31, 5, true, format);
         check_scan_codes(s, 1, 70, 12, 16, false, format);
         check_scan_codes(s, 2, 150, 9, 3, true, format);
+        check_scan_codes(s, 2, 35, 21, 5, format < BY_TOKEN, format);
     }
     check_measured(s, -128, 127);
     check_measured(s, 0, 255);

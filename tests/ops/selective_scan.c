@@ -2,13 +2,7 @@
 
 #include <stdlib.h>
 
-struct shape {
-    int n, h, w, channels, states;
-    int rank; // channels of bc before B; those of C come first where `c_first`
-    bool c_first, backward, bias, gate, add;
-};
-
-static void check(struct suite *s, const struct shape *p)
+static void check(struct suite *s, const struct scan_shape *p)
 {
     struct fixture f;
     if (!begin(s, &f,
@@ -17,24 +11,8 @@ static void check(struct suite *s, const struct shape *p)
                type_name(s), p->n, p->h, p->w, p->channels, p->states, p->rank, p->c_first, p->backward, p->bias,
                p->gate, p->add))
         return;
-    const struct sdg_scan_operands in = {
-        .x = input(&f, "x", p->n, p->h, p->w, p->channels, NORMAL_DATA),
-        .delta = input(&f, "delta", p->n, p->h, p->w, p->channels, (struct data){NORMAL, 1.5f, p->bias ? 0 : -3}),
-        .bc = input(&f, "bc", p->n, p->h, p->w, p->rank + 2 * p->states, NORMAL_DATA),
-        .a_log = matrix_weight(&f, p->channels, p->states, (struct data){NORMAL, 1, 1}),
-        .d = vector_weight(&f, p->channels, 0.3f, 1),
-        .delta_bias = p->bias ? vector_weight(&f, p->channels, 1, -3) : 0,
-        .gate = p->gate ? input(&f, "gate", p->n, p->h, p->w, p->channels * 2, NORMAL_DATA) : 0,
-        .add = p->add ? input(&f, "add", p->n, p->h, p->w, p->channels, NORMAL_DATA) : 0,
-    };
-    const struct sdg_scan_params params = {
-        .b_start = p->rank + (p->c_first ? p->states : 0),
-        .c_start = p->rank + (p->c_first ? 0 : p->states),
-        .gate_start = p->gate ? p->channels : 0,
-        .scale = p->add ? 0.5f : 1,
-        .backward = p->backward,
-    };
-    finish(&f, sdg_graph_selective_scan(f.graph, "scan", in, params));
+    const struct sdg_scan_operands in = scan_operands(&f, p);
+    finish(&f, sdg_graph_selective_scan(f.graph, "scan", in, scan_params(p)));
 }
 
 // x as codes gives, but for rounding, what their values give: of one interval or of each token's, signed or not.
@@ -72,7 +50,7 @@ static void check_x_codes(struct suite *s, int n, int tokens, int channels, int 
 
 void check_selective_scan(struct suite *s)
 {
-    static const struct shape small[] = {
+    static const struct scan_shape small[] = {
         {1, 1, 1, 1, 1, 0, false, false, false, false, false},
         {2, 1, 7, 5, 16, 1, false, false, true, true, true},
         {2, 1, 7, 5, 16, 1, false, true, true, true, true},
@@ -89,9 +67,9 @@ void check_selective_scan(struct suite *s)
         {1, 1, 521, 5, 256, 1, false, true, true, false, false},
         {1, 1, 700, 3, 1, 0, false, true, true, true, false},
     };
-    static const struct shape large[] = {{1, 64, 64, 640, 16, 20, false, false, true, false, false},
-                                         {1, 64, 64, 640, 16, 20, false, true, true, true, true},
-                                         {1, 64, 64, 32, 16, 2, false, false, true, true, false}};
+    static const struct scan_shape large[] = {{1, 64, 64, 640, 16, 20, false, false, true, false, false},
+                                              {1, 64, 64, 640, 16, 20, false, true, true, true, true},
+                                              {1, 64, 64, 32, 16, 2, false, false, true, true, false}};
     for (size_t i = 0; i < sizeof small / sizeof *small && !s->bench; i++)
         check(s, &small[i]);
     for (int i = 0; i < 8 && !s->bench; i++) {

@@ -1,12 +1,6 @@
 #include "tests/ops/check.h"
 
-struct shape {
-    int n, h, w, channels, states;
-    int rank; // channels of bc before B; those of C come first where `c_first`
-    bool c_first, backward, bias, gate, add;
-};
-
-static void check(struct suite *s, const struct shape *p, int of)
+static void check(struct suite *s, const struct scan_shape *p, int of)
 {
     struct fixture f;
     if (!begin(s, &f,
@@ -15,36 +9,20 @@ static void check(struct suite *s, const struct shape *p, int of)
                type_name(s), p->n, p->h, p->w, p->channels, p->states, p->rank, p->c_first, p->backward, p->bias,
                p->gate, p->add, of))
         return;
-    const struct sdg_scan_operands in = {
-        .x = input(&f, "x", p->n, p->h, p->w, p->channels, NORMAL_DATA),
-        .delta = input(&f, "delta", p->n, p->h, p->w, p->channels, (struct data){NORMAL, 1.5f, p->bias ? 0 : -3}),
-        .bc = input(&f, "bc", p->n, p->h, p->w, p->rank + 2 * p->states, NORMAL_DATA),
-        .a_log = matrix_weight(&f, p->channels, p->states, (struct data){NORMAL, 1, 1}),
-        .d = vector_weight(&f, p->channels, 0.3f, 1),
-        .delta_bias = p->bias ? vector_weight(&f, p->channels, 1, -3) : 0,
-        .gate = p->gate ? input(&f, "gate", p->n, p->h, p->w, p->channels * 2, NORMAL_DATA) : 0,
-        .add = p->add ? input(&f, "add", p->n, p->h, p->w, p->channels, NORMAL_DATA) : 0,
-    };
-    const struct sdg_scan_params params = {
-        .b_start = p->rank + (p->c_first ? p->states : 0),
-        .c_start = p->rank + (p->c_first ? 0 : p->states),
-        .gate_start = p->gate ? p->channels : 0,
-        .scale = p->add ? 0.5f : 1,
-        .backward = p->backward,
-    };
+    const struct sdg_scan_operands in = scan_operands(&f, p);
     const sdg_value grad = input(&f, "grad", p->n, p->h, p->w, p->channels, NORMAL_DATA);
-    finish(&f, sdg_graph_selective_scan_gradient(f.graph, "scan_gradient", in, params, grad, of));
+    finish(&f, sdg_graph_selective_scan_gradient(f.graph, "scan_gradient", in, scan_params(p), grad, of));
 }
 
 void check_selective_scan_gradient(struct suite *s)
 {
-    static const struct shape small[] = {
+    static const struct scan_shape small[] = {
         {1, 1, 1, 1, 1, 0, false, false, false, false, false}, {2, 1, 7, 5, 16, 1, false, false, true, true, true},
         {2, 1, 7, 5, 16, 1, false, true, true, true, true},    {1, 3, 5, 33, 3, 2, true, true, true, false, false},
         {3, 2, 2, 64, 8, 0, true, false, false, false, true},  {1, 1, 130, 9, 24, 3, false, false, true, true, false},
         {1, 1, 67, 3, 256, 0, false, true, true, false, true},
     };
-    static const struct shape large = {64, 8, 8, 384, 16, 12, false, false, true, true, true};
+    static const struct scan_shape large = {64, 8, 8, 384, 16, 12, false, false, true, true, true};
     for (int of = 0; of <= 3; of += 3) {
         for (size_t i = 0; i < sizeof small / sizeof *small && !s->bench; i++)
             check(s, &small[i], of);
