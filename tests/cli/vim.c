@@ -209,6 +209,7 @@ static void test_quantized(void **state)
 
     expect_done(sdquant("-q", "-m", MODEL, "--stats", "s.safetensors", "--scheme", "w8a8-token", "-o", "out"));
     assert_true(right_of(expect_done(sdvim("-m", "out", TEST, CPU))) >= right - 4); // half a point
+    expect_error(sdquant("-m", MODEL, "--stats", "s.safetensors", "--error-power", "0.5", "-o", "x"), 1, "error-power");
     expect_error(sdcalib("collect", "-m", "out", "--pictures", CALIBRATION, "-o", "n.safetensors"), 2, "quantized");
     expect_error(sdquant("-m", "out", "--stats", "s.safetensors", "--scheme", "w8a8-token", "-o", "out2"), 2, "out");
 
