@@ -16,7 +16,7 @@ struct values {
     const char *model, *statistics, *scheme, *intervals, *skip, *hessians, *output, *correct, *learn, *learn_prompts,
         *learn_pictures, *learn_loss, *learn_module;
     int64_t group, seed, threads, correct_prompts, correct_steps, learn_limit, learn_steps, learn_updates;
-    struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing;
+    struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing, error_power;
     bool gptq, hadamard, delta, force, resume, verbose, quiet;
 };
 
@@ -68,6 +68,9 @@ static const struct app_option table[] = {
              "convolutions; layers of which the file has nothing get the nearest codes"},
     {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
      .help = "second moments of the layers' inputs (sdcalib collect --hessians)"},
+    {0, "error-power", NUMBER(error_power, 1, 8), GROUP, .otherwise = "2.4; squares over time, but for tokens",
+     .help =
+         "p of the |error|^p that intervals make small: the less, the more of the tails they cut off for finer steps"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0",
      .help =
          "of the interval generators' fits, and of what is drawn for learning and correction and in which order it is "
@@ -432,6 +435,7 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
         .hessians = values->hessians,
         .group = (int)values->group,
         .seed = (uint64_t)values->seed,
+        .error_power = values->error_power,
         .keep_smoothing = values->learn != NULL,
         .delta = values->delta,
         .force = values->force,
