@@ -197,11 +197,12 @@ static void check_resuming(void)
 static void test_quantized(void **state)
 {
     (void)state;
-    expect_done(sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "-o", "s.safetensors"));
     expect_done(
-        sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--shard", "1/2", "-o", "1.safetensors"));
-    expect_done(
-        sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--shard", "2/2", "-o", "2.safetensors"));
+        sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--relative", "-o", "s.safetensors"));
+    expect_done(sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--relative", "--shard", "1/2",
+                        "-o", "1.safetensors"));
+    expect_done(sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--relative", "--shard", "2/2",
+                        "-o", "2.safetensors"));
     expect_done(sdcalib("merge", "1.safetensors", "2.safetensors", "-o", "m.safetensors"));
     assert_true(same_files("s.safetensors", "m.safetensors"));
     expect_error(sdquant("-m", MODEL, "--stats", "s.safetensors", "--scheme", "w8a8-tdq", "-o", "out"), 1, "timestep");
