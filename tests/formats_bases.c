@@ -308,9 +308,13 @@ static void test_quantized(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_origins),   cmocka_unit_test(test_one_base),
-        cmocka_unit_test(test_two_bases), cmocka_unit_test(test_replaced_attention),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_quantized),
+        cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_one_base),
+        cmocka_unit_test(test_autoencoder_of_differences),
+        cmocka_unit_test(test_two_bases),
+        cmocka_unit_test(test_replaced_attention),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_quantized),
     };
     return run_model_tests(tests);
 }
