@@ -379,6 +379,11 @@ bool adds_pair(struct suite *suite, int first, int count, const int64_t *choices
     return any;
 }
 
+bool is_my_turn(struct suite *suite)
+{
+    return !suite->parts || suite->turn++ % suite->parts == suite->part;
+}
+
 // ---- running a case ----
 
 bool write_weights(struct fixture *f)
