@@ -32,8 +32,8 @@ struct suite {
     const char *cpu_mask;
     bool bench;          // time instead of check
     bool pairwise;       // of large grids, run the cases that adds_pair() tells
-    int part, parts;     // ... and of them every parts-th, from the part-th on; parts 0: all
-    int turn;            // cases of the current operation that is_my_turn() was asked for
+    int part, parts;     // of the cases, run every parts-th, from the part-th on; parts 0: all
+    int turn;            // cases of the current operation so far
     enum sdg_dtype type; // of the current pass
     int cases, failures, unsupported, skipped;
     double worst[SDG_DTYPE_COUNT]; // NMSE reached, of the current operation
@@ -136,8 +136,6 @@ void release(struct fixture *f);
 // choices have not met before. Remembers those of this case. Always true without suite.pairwise. `first`: the number
 // of choices[0]; numbers tell apart what several calls ask.
 bool adds_pair(struct suite *suite, int first, int count, const int64_t *choices);
-// Whether this part of the tests runs the next case of a large grid.
-bool is_my_turn(struct suite *suite);
 
 const char *type_name(const struct suite *suite);
 void note_failure(struct fixture *f, const char *format, ...) SDG_PRINTF(2, 3);
