@@ -67,7 +67,7 @@ void keep(uint slice, uint slot_k, uint slot_row)
 void multiply(uint slice, uint m, uint n)
 {
     uint first_a = slice + m * PITCH, first_b = slice + SLICE_W + n * PITCH;
-    [[unroll]] for (uint k = 0; k < DEPTH; k += FK) {
+    for (uint k = 0; k < DEPTH; k += FK) { // unrolled or not, as the driver thinks
         MATRIX_A a[FRAGMENTS_M];
         [[unroll]] for (uint i = 0; i < FRAGMENTS_M; i++)
             coopMatLoad(a[i], slices, first_a + i * FM * PITCH + k / COMPONENTS, PITCH, gl_CooperativeMatrixLayoutRowMajor);

@@ -92,7 +92,7 @@ void sdg_vk_read_matrices(VkInstance instance, VkPhysicalDevice device, struct s
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
                                               .pNext = &stages};
     vkGetPhysicalDeviceProperties2(device, &properties);
-    if (!matrix.cooperativeMatrix || !memory_model.vulkanMemoryModel ||
+    if (!matrix.cooperativeMatrix || !memory_model.vulkanMemoryModel || !memory_model.vulkanMemoryModelDeviceScope ||
         !(stages.cooperativeMatrixSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) || caps->subgroup_size == 0)
         return;
     read_subgroup(device, caps);
@@ -111,7 +111,8 @@ void *sdg_vk_matrix_features(const struct sdg_vk_caps *caps, void *next, struct 
                    .cooperativeMatrix = VK_TRUE},
         .memory_model = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES_KHR,
                          .pNext = &out->types,
-                         .vulkanMemoryModel = VK_TRUE},
+                         .vulkanMemoryModel = VK_TRUE,
+                         .vulkanMemoryModelDeviceScope = VK_TRUE}, // all shaders' atomics have it then
         .types = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR,
                   .pNext = caps->matrices.sized ? &out->subgroup : next,
                   .shaderFloat16 = caps->matrices.halves.count > 0,
