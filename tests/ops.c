@@ -1,7 +1,8 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
-// [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to
-// an instruction set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts
-// long scans into chunks until they have that many workgroups. FILTER runs the cases whose label contains it,
+// [--device=N] [--disable=RUNG,..] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that are there by
+// default). The mask holds the CPU to an instruction set; layers that the CPU would not cut, as they are small, are cut
+// into about N pieces; Vulkan cuts long scans into chunks until they have that many workgroups, runs on device N as
+// `sdgen --list-devices` counts them, and does without the rungs named. FILTER runs the cases whose label contains it,
 // as a failure prints it.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
@@ -15,7 +16,7 @@
 #include "backend/cpu/onednn/grid.h"
 #endif
 #if SDG_HAVE_VULKAN
-#include "backend/vulkan/vk_common.h"
+#include "backend/vulkan/vk_pipeline.h"
 #endif
 
 #include <setjmp.h>
@@ -97,13 +98,13 @@ static void show(void *user, enum sdg_log_level level, const char *message)
 static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name)
 {
     bool vulkan = strcmp(name, "vulkan") == 0; // with validation layers where they are: any message of theirs fails
-    enum sdg_result result =
-        sdg_backend_create(log, name,
-                           &(struct sdg_backend_params){
-                               .threads = 1, .device = -1, .validation = vulkan && !s->bench, .cpu_mask = s->cpu_mask},
-                           &s->tested);
-    if (vulkan && !s->bench && result == SDG_ERROR_DEVICE) {
-        result = sdg_backend_create(log, name, &(struct sdg_backend_params){.device = -1}, &s->tested);
+    struct sdg_backend_params params = {.threads = 1, .cpu_mask = s->cpu_mask};
+    if (vulkan)
+        params = (struct sdg_backend_params){.device = s->device, .disable = s->disable, .validation = !s->bench};
+    enum sdg_result result = sdg_backend_create(log, name, &params, &s->tested);
+    if (params.validation && result == SDG_ERROR_DEVICE) {
+        params.validation = false;
+        result = sdg_backend_create(log, name, &params, &s->tested);
         printf("%s", result == SDG_OK ? "skipped: validation layers, not found\n" : "");
     }
     if (result == SDG_OK && !vulkan)
@@ -141,6 +142,17 @@ static void want_scan_workgroups(struct suite *s, uint32_t wanted)
 #endif
 }
 
+static bool rungs_of(const char *names, unsigned *mask)
+{
+#if SDG_HAVE_VULKAN
+    return sdg_vk_rungs(names, mask);
+#else
+    (void)names;
+    *mask = 0;
+    return true;
+#endif
+}
+
 static int add_jobs(struct suite *s, struct job *jobs, struct CMUnitTest *tests)
 {
     for (int i = 0; i <= OPERATIONS; i++) {
@@ -168,6 +180,8 @@ int main(int argc, char **argv)
     static struct CMUnitTest tests[TESTS];
     const char *filter = NULL, *cpu_mask = NULL;
     uint32_t scan_workgroups = 0;
+    unsigned disable = 0;
+    int device = -1;
     bool bench = false, chosen[BACKENDS] = {false}, any = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0)
@@ -180,7 +194,14 @@ int main(int argc, char **argv)
 #endif
         else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
             scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
-        else if (!is_backend(argv[i]))
+        else if (strncmp(argv[i], "--device=", 9) == 0)
+            device = (int)strtol(argv[i] + 9, NULL, 10);
+        else if (strncmp(argv[i], "--disable=", 10) == 0) {
+            if (!rungs_of(argv[i] + 10, &disable)) {
+                fprintf(stderr, "%s: there is no such rung\n", argv[i]);
+                return 1;
+            }
+        } else if (!is_backend(argv[i]))
             filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)
             if (strcmp(argv[i], all_backends[k]) == 0)
@@ -189,8 +210,13 @@ int main(int argc, char **argv)
     int count = 0, failed = 0;
     for (int k = 0; k < BACKENDS; k++) {
         struct suite *s = &suites[k];
-        *s = (struct suite){
-            .log = &logs[k], .name = all_backends[k], .filter = filter, .cpu_mask = cpu_mask, .bench = bench};
+        *s = (struct suite){.log = &logs[k],
+                            .name = all_backends[k],
+                            .filter = filter,
+                            .cpu_mask = cpu_mask,
+                            .device = device,
+                            .disable = disable,
+                            .bench = bench};
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
         if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
             count += add_jobs(s, jobs + count, tests + count);
