@@ -90,6 +90,17 @@ bool sdg_backend_supports(struct sdg_backend *backend, const struct sdg_graph *g
 void sdg_backend_list(const struct sdg_log *log, const char *name,
                       void (*fn)(void *user, const struct sdg_device_info *info), void *user);
 
+// What the device reaches at most in one kind of work, as measured: the scale for what programs reach.
+struct sdg_peak {
+    const char *name; // "f32 multiply-add", "memory read"; static
+    const char *unit; // "op/s" (a multiply-add is two), "B/s"; static
+    double rate;
+};
+// Measures all kinds that the backend knows, in about so many `seconds`, one call of `fn` each.
+// SDG_ERROR_UNSUPPORTED where it measures none.
+enum sdg_result sdg_backend_peaks(struct sdg_backend *backend, double seconds,
+                                  void (*fn)(void *user, const struct sdg_peak *peak), void *user);
+
 // Compiles `graph`, of which the program keeps a copy (apply rewrites before). A weight that is missing, misshapen or
 // of the wrong type is SDG_ERROR_INPUT naming file and tensor. An operation it cannot run is SDG_ERROR_UNSUPPORTED
 // naming the operation, never a silent detour.
@@ -135,6 +146,9 @@ struct sdg_backend_ops {
     void (*destroy)(struct sdg_backend *backend);
     bool (*has_type)(const struct sdg_backend *backend, enum sdg_dtype dtype);
     void (*list)(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user);
+    // NULL: it measures nothing
+    enum sdg_result (*peaks)(struct sdg_backend *backend, double seconds,
+                             void (*fn)(void *user, const struct sdg_peak *peak), void *user);
     const struct sdg_program_ops *program;
 };
 // First member of every backend's own struct.

@@ -1,6 +1,7 @@
 // The Vulkan backend as backend.h sees it.
 #include "backend/vulkan/vk_device.h"
 #include "backend/vulkan/vk_memory.h"
+#include "backend/vulkan/vk_peaks.h"
 #include "backend/vulkan/vk_pipeline.h"
 #include "backend/vulkan/vk_program.h"
 
@@ -50,5 +51,6 @@ const struct sdg_backend_ops sdg_backend_vulkan = {
     .destroy = destroy,
     .has_type = has_type,
     .list = sdg_vk_device_list,
+    .peaks = sdg_vk_peaks,
     .program = &sdg_vk_program_ops,
 };
