@@ -42,7 +42,10 @@ static const struct app_option table[] = {
     {0, "kernels", FLAG(kernels), .help = "a table of the kernels, the slowest first"},
     {0, "peaks", FLAG(peaks),
      .help = "with --kernels: also measure what the device reaches at most, and give its share of that"},
-    {0, "seconds", REAL(seconds, 0.01, 3600), .initial = "4", .help = "how long measuring these takes, about"},
+    {0, "seconds", NUMBER(seconds, 0.01, 3600), .otherwise = "4; of tune 90",
+     .help = "how long peaks, --peaks or tune measure, about"},
+    {0, "cache-dir", FILE_NAME(cache_dir, "DIR"), .otherwise = "$XDG_CACHE_HOME/sdgen, else ~/.cache/sdgen",
+     .help = "where tune keeps what it found, and the networks that are timed look for it"},
     {'o', "output", FILE_NAME(output, "DIR"), .otherwise = "needed by make", .help = "the folder that make writes"},
     {0, "check", FLAG(check), .help = "ops: only check the results, no timing"},
     {0, "json", FILE_NAME(json, "FILE"), .otherwise = "none", .help = "the numbers as JSON"},
@@ -52,7 +55,7 @@ static const struct app_option table[] = {
 };
 
 static const struct app_command command = {
-    .usage = "sdbench text|unet|vae|e2e|ops|peaks|make [MODEL ..] [options]",
+    .usage = "sdbench text|unet|vae|e2e|ops|peaks|tune|make [MODEL ..] [options]",
     .about =
         "Times a network with random inputs (text, unet, vae), a whole picture from the start of the process to "
         "the PNG (e2e),\n"
@@ -105,6 +108,7 @@ static enum sdg_result open_model(struct app_ui *ui, const struct sdbench_values
             .intervals = values->intervals,
             .threads = values->threads > 0 ? (int)values->threads : 0,
             .no_mmap = values->no_mmap,
+            .cache_dir = values->cache_dir,
             .log = {app_log, ui, ui->level},
         },
         out);
@@ -316,14 +320,15 @@ static enum sdg_result run_operations(struct app_ui *ui, const struct sdbench_va
 
 static enum sdg_result check(struct app_ui *ui, const char *what, const struct sdbench_values *values)
 {
-    static const char *const known[] = {"text", "unet", "vae", "e2e", "ops", "peaks", "make", NULL};
+    static const char *const known[] = {"text", "unet", "vae", "e2e", "ops", "peaks", "tune", "make", NULL};
     bool found = false;
     for (size_t i = 0; known[i]; i++)
         found |= !strcmp(known[i], what);
     if (!found) {
         const char *nearest = app_nearest(what, known);
-        return app_fail(ui, SDG_ERROR_USAGE, "'%.60s' is unknown%s%s%s (legal: text, unet, vae, e2e, ops, peaks, make)",
-                        what, nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "'%.60s' is unknown%s%s%s (legal: text, unet, vae, e2e, ops, peaks, tune, make)", what,
+                        nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
     }
     if (values->peaks && !values->kernels)
         return app_fail(ui, SDG_ERROR_USAGE, "--peaks has a meaning only with --kernels");
@@ -363,8 +368,9 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     const struct sdbench_values *values = given;
     const char *what = arguments->positional[0], *const *others = arguments->positional + 1;
     if (!arguments->positionals)
-        return app_fail(ui, SDG_ERROR_USAGE,
-                        "what to measure is missing (legal: text, unet, vae, e2e, ops, peaks, make; -h for help)");
+        return app_fail(
+            ui, SDG_ERROR_USAGE,
+            "what to measure is missing (legal: text, unet, vae, e2e, ops, peaks, tune, make; -h for help)");
     enum sdg_result result = check(ui, what, values);
     if (result != SDG_OK)
         return result;
@@ -376,6 +382,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     }
     if (!strcmp(what, "peaks"))
         return sdbench_peaks(ui, values);
+    if (!strcmp(what, "tune"))
+        return sdbench_tune(ui, values);
     if (!strcmp(what, "make")) {
         if (arguments->positionals != 2)
             return app_fail(ui, SDG_ERROR_USAGE, "make takes one shape (legal: sd15, small)");

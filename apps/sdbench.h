@@ -8,8 +8,8 @@
 struct sdbench_values { // of the options
     const char *model, *vae, *backend, *type, *intervals, *json;
     int64_t width, height, batch, repeat, threads, steps;
-    const char *output;
-    double seconds;
+    const char *output, *cache_dir;
+    struct sdg_number seconds;
     bool kernels, peaks, check, no_mmap, verbose;
 };
 
@@ -56,8 +56,10 @@ enum sdg_result sdbench_write(struct app_ui *ui, struct sdbench_report *report);
 // sdbench_device.c
 enum sdg_result sdbench_measure_peaks(struct app_ui *ui, const struct sdbench_values *values,
                                       struct sdbench_peaks *peaks);
-// The commands: prints what the device reaches; writes a model of random weights of a `shape`.
+// The commands: prints what the device reaches; measures and keeps which kernels are fastest on it; writes a model of
+// random weights of a `shape`.
 enum sdg_result sdbench_peaks(struct app_ui *ui, const struct sdbench_values *values);
+enum sdg_result sdbench_tune(struct app_ui *ui, const struct sdbench_values *values);
 enum sdg_result sdbench_make(struct app_ui *ui, const struct sdbench_values *values, const char *shape);
 
 #endif

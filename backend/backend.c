@@ -79,3 +79,12 @@ enum sdg_result sdg_backend_peaks(struct sdg_backend *backend, double seconds,
                         backend->ops->name);
     return backend->ops->peaks(backend, seconds, fn, user);
 }
+
+enum sdg_result sdg_backend_tune(struct sdg_backend *backend, double seconds,
+                                 void (*fn)(void *user, const struct sdg_tuning *tuning), void *user)
+{
+    if (!backend->ops->tune)
+        return sdg_fail(backend->log, SDG_ERROR_UNSUPPORTED, "backend %s has no kernels to choose from",
+                        backend->ops->name);
+    return backend->ops->tune(backend, seconds, fn, user);
+}

@@ -101,6 +101,22 @@ struct sdg_peak {
 enum sdg_result sdg_backend_peaks(struct sdg_backend *backend, double seconds,
                                   void (*fn)(void *user, const struct sdg_peak *peak), void *user);
 
+// What was chosen for one product, and what would have been without measuring. Strings live during the call.
+struct sdg_tuning {
+    const char *product; // "conv2d f16, 8192 x 320 outputs"
+    const char *kernel;  // the fastest of `candidates`
+    const char *rule;    // the kernel that the backend's rule takes
+    double seconds;      // of the fastest
+    double rule_seconds; // 0: it was not among them
+    int candidates;      // that were measured
+    bool differs;        // the fastest is taken; else the rule's, which is as good
+};
+// Measures, in about `seconds`, what kernels of the device are fastest, one call of `fn` for each product. Programs
+// made from now on, and those of later backends with the same cache_dir, on the same device with the same driver and
+// build, use it: their results are as good, and differ by rounding. SDG_ERROR_UNSUPPORTED where nothing can be chosen.
+enum sdg_result sdg_backend_tune(struct sdg_backend *backend, double seconds,
+                                 void (*fn)(void *user, const struct sdg_tuning *tuning), void *user);
+
 // Compiles `graph`, of which the program keeps a copy (apply rewrites before). A weight that is missing, misshapen or
 // of the wrong type is SDG_ERROR_INPUT naming file and tensor. An operation it cannot run is SDG_ERROR_UNSUPPORTED
 // naming the operation, never a silent detour.
@@ -149,6 +165,9 @@ struct sdg_backend_ops {
     // NULL: it measures nothing
     enum sdg_result (*peaks)(struct sdg_backend *backend, double seconds,
                              void (*fn)(void *user, const struct sdg_peak *peak), void *user);
+    // NULL: there is nothing to choose
+    enum sdg_result (*tune)(struct sdg_backend *backend, double seconds,
+                            void (*fn)(void *user, const struct sdg_tuning *tuning), void *user);
     const struct sdg_program_ops *program;
 };
 // First member of every backend's own struct.

@@ -203,19 +203,55 @@ static void report_peak(void *user, const struct sdg_peak *peak)
     p->fn(p->user, &(struct sdg_bench_peak){peak->name, peak->unit, peak->rate});
 }
 
-enum sdg_result sdg_bench_peaks(const struct sdg_log *log, const char *name, double seconds,
-                                void (*fn)(void *user, const struct sdg_bench_peak *peak), void *user)
+static enum sdg_result open_device(const struct sdg_log *log, const char *name, const char *cache_dir, double seconds,
+                                   struct sdg_backend **out)
 {
     struct sdg_stage_backend stage;
-    struct sdg_backend *backend = NULL;
     SDG_REQUIRE(log, name, "backend");
-    SDG_REQUIRE(log, fn, "fn");
     if (!(seconds > 0 && seconds <= 3600))
         return sdg_fail(log, SDG_ERROR_USAGE, "seconds is %g, should be more than 0 and at most 3600", seconds);
     SDG_TRY(sdg_backend_parse(log, name, "", &stage));
-    SDG_TRY(sdg_backend_create(log, stage.name, &(struct sdg_backend_params){.device = stage.device}, &backend));
+    return sdg_backend_create(log, stage.name,
+                              &(struct sdg_backend_params){.device = stage.device, .cache_dir = cache_dir}, out);
+}
+
+enum sdg_result sdg_bench_peaks(const struct sdg_log *log, const char *name, double seconds,
+                                void (*fn)(void *user, const struct sdg_bench_peak *peak), void *user)
+{
+    struct sdg_backend *backend;
+    SDG_REQUIRE(log, fn, "fn");
+    SDG_TRY(open_device(log, name, NULL, seconds, &backend));
     const enum sdg_result result = sdg_backend_peaks(backend, seconds, report_peak, &(struct peaks){fn, user});
     sdg_backend_destroy(&backend);
+    return result;
+}
+
+struct tunings {
+    void (*fn)(void *user, const struct sdg_bench_tuning *tuning);
+    void *user;
+};
+
+static void report_tuning(void *user, const struct sdg_tuning *t)
+{
+    const struct tunings *to = user;
+    to->fn(to->user,
+           &(struct sdg_bench_tuning){t->product, t->kernel, t->rule, t->seconds, t->rule_seconds, t->candidates,
+                                      t->differs});
+}
+
+enum sdg_result sdg_bench_tune(const struct sdg_log *log, const char *name, const char *cache_dir, double seconds,
+                               void (*fn)(void *user, const struct sdg_bench_tuning *tuning), void *user)
+{
+    struct sdg_backend *backend;
+    char *folder;
+    SDG_REQUIRE(log, fn, "fn");
+    SDG_TRY(sdg_cache_dir_find(log, cache_dir, &folder));
+    enum sdg_result result = open_device(log, name, folder, seconds, &backend);
+    if (result == SDG_OK) {
+        result = sdg_backend_tune(backend, seconds, report_tuning, &(struct tunings){fn, user});
+        sdg_backend_destroy(&backend);
+    }
+    sdg_free(folder);
     return result;
 }
 

@@ -59,6 +59,21 @@ struct sdg_bench_peak {
 SDG_API enum sdg_result sdg_bench_peaks(const struct sdg_log *log, const char *backend, double seconds,
                                         void (*fn)(void *user, const struct sdg_bench_peak *peak), void *user);
 
+// What a device takes for one product of layers. Strings live during the call.
+struct sdg_bench_tuning {
+    const char *product;          // "conv2d f16, 8192 x 320 outputs"
+    const char *kernel, *rule;    // the fastest, and what is taken where nothing was measured
+    double seconds, rule_seconds; // of these; 0 = not measured
+    int candidates;               // kernels that were measured
+    bool differs;                 // the fastest is taken from now on; else the rule's, which is as good
+};
+// Measures, in about so many `seconds`, which kernels are fastest on a device, and keeps it in the cache folder
+// (`cache_dir` as in sdg_pipeline_params) for pipelines opened from now on on this device, with this driver and build.
+// `backend` as above.
+SDG_API enum sdg_result sdg_bench_tune(const struct sdg_log *log, const char *backend, const char *cache_dir,
+                                       double seconds, void (*fn)(void *user, const struct sdg_bench_tuning *tuning),
+                                       void *user);
+
 // Writes a model of random weights (f16, uniform, such that values keep their size from layer to layer) as a new folder
 // in diffusers' layout, to be timed where no real one is. `shape`: "sd15", as large as Stable Diffusion 1.5 (2 GB), or
 // "small", the same made narrow (20 MB). The tokenizer is the default model's, and the text encoder knows as many

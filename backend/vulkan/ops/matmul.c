@@ -1,8 +1,9 @@
 #include "backend/vulkan/vk_ops.h"
+#include "backend/vulkan/vk_tiles.h"
 
 #include <stdio.h>
 
-enum { WORKGROUPS_WANTED = 64, THIN = 8, SOFTWARE_OUTPUTS = 32 };
+enum { THIN = 8 };
 
 // Shapes that are much narrower than a tile waste most of it, so that few rows (time embedding, pooled text) and few
 // columns (the last convolutions of UNet and autoencoder) have tiles of their own.
@@ -16,7 +17,7 @@ static enum form form_of(int64_t m, int64_t n)
 static bool fits(const struct sdg_vk_caps *caps, const struct sdg_tile *t)
 {
     return t->threads <= caps->max_invocations && t->k * (t->m + 4 + t->n + 4) * sizeof(float) <= caps->shared_bytes &&
-        !(caps->software && t->tm * t->tn > SOFTWARE_OUTPUTS);
+        t->tm * t->tn <= caps->most_outputs;
 }
 
 // The largest tile of the shader's that still gives the device enough workgroups, else the smallest; NULL if it has
@@ -29,17 +30,43 @@ static const struct sdg_tile *choose_tile(const struct sdg_vk_caps *caps, const 
         if (form_of(t->m, t->n) != form_of(m, n) || !fits(caps, t))
             continue;
         chosen = t;
-        if (sdg_vk_ceil(m, t->m) * sdg_vk_ceil(n, t->n) >= WORKGROUPS_WANTED)
+        if (sdg_vk_ceil(m, t->m) * sdg_vk_ceil(n, t->n) >= caps->workgroups)
             break;
     }
     return chosen;
+}
+
+// As it is being measured, or was measured to be best; NULL where it was not, or where that does not fit this product.
+static const struct sdg_tile *choose_measured(const struct sdg_vk *vk, const struct sdg_vk_matmul *matmul,
+                                              struct sdg_vk_dispatch *d)
+{
+    struct sdg_vk_tiles *tiles = vk->tiles;
+    const struct sdg_shader *shader = tiles->forced_shader;
+    const struct sdg_tile *tile = tiles->forced_tile;
+    if (form_of(matmul->m, matmul->n) != BROAD || (tiles->measuring && !shader))
+        return NULL;
+    if (!tiles->measuring) {
+        const struct sdg_vk_choice *choice =
+            sdg_vk_tiles_find(vk, d->family, d->type, d->columns, matmul->m, matmul->n);
+        if (!choice)
+            return NULL;
+        shader = choice->shader;
+        tile = choice->tile;
+    }
+    if (strcmp(shader->family, d->family) || shader->type != d->type || !fits(&vk->caps, tile))
+        return NULL;
+    tiles->forced_fits = true;
+    d->shader = shader;
+    return tile;
 }
 
 // The shader first, and from its own tiles the tile.
 static const struct sdg_tile *choose(const struct sdg_vk *vk, const struct sdg_vk_matmul *matmul,
                                      struct sdg_vk_dispatch *d)
 {
-    const struct sdg_tile *tile = NULL;
+    const struct sdg_tile *tile = choose_measured(vk, matmul, d);
+    if (tile)
+        return tile;
     do {
         d->shader = sdg_vk_find_shader(vk->features, d->family, d->type, d->columns, d->shader);
         tile = d->shader ? choose_tile(&vk->caps, d->shader, matmul->m, matmul->n) : NULL;
