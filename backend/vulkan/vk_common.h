@@ -20,6 +20,14 @@ enum {
     SDG_VK_MIN_BINDINGS = 8,  // ... of those without products of integers; a device has to have as many
     SDG_VK_MAX_PUSH = 128,    // bytes of push constants every device has
     SDG_VK_MESSAGE = 400,
+    SDG_VK_MAX_MATRICES = 8, // sizes of cooperative matrices of one type
+};
+
+// Cooperative matrices, as a device multiplies them: m x k times k x n.
+struct sdg_vk_matrix { uint32_t m, n, k; };
+struct sdg_vk_matrix_sizes {
+    struct sdg_vk_matrix list[SDG_VK_MAX_MATRICES]; // the largest first
+    uint32_t count;
 };
 
 // What the device can do, read once. A number of 0 means that the feature is absent.
@@ -37,6 +45,13 @@ struct sdg_vk_caps {
     bool storage_16bit;       // 16-bit elements in storage buffers
     bool dot_product;         // of packed bytes, in use unless it was disabled ...
     bool dot_accelerated;     // ... and quicker than its parts, as SDG_FEATURE_DOT wants it
+    struct sdg_vk_matrices {
+        struct sdg_vk_matrix_sizes halves; // f16, with sums in f32
+        struct sdg_vk_matrix_sizes bytes;  // s8, with sums in s32
+        uint32_t subgroup;                 // invocations that share a matrix
+        uint32_t most_subgroups;           // of a workgroup
+        bool sized;                        // pipelines have to ask for that size
+    } matrices;
     double timestamp_seconds; // length of a tick of the queue's timestamps
     uint32_t timestamp_bits;
     // the host writes weights straight into the device's memory where it can see all of that

@@ -278,11 +278,19 @@ static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_k
     VkShaderModule module;
     SDG_VK_TRY(vk, key->shader->name, vkCreateShaderModule, vk->device, &code, NULL, &module);
     SDG_VK_NAME(vk, SHADER_MODULE, module, "%s", key->shader->name);
+    // matrices are shared by subgroups of a known size, none of which may miss invocations
+    const bool sized = vk->caps.matrices.sized && (key->shader->needs & SDG_FEATURE_COOPMAT);
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = vk->caps.matrices.subgroup,
+    };
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                .pNext = sized ? &subgroup : NULL,
+                .flags = sized ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                 .module = module,
                 .pName = "main",
