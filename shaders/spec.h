@@ -69,6 +69,9 @@
 // move.glsl
 #define SDG_SPEC_BYTES 4
 
+// peak_memory.comp
+#define SDG_SPEC_COPIED 4
+
 #define SDG_SPEC_COUNT 20
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.

@@ -1,6 +1,7 @@
 # Sourced by run.sh and test.sh, with $root set: finds or installs what a build needs, then configures. Talks to stderr only.
 #   prepare_packages [test]            everything there, or installed, or the script ends with the list of what is missing
 #   prepare_build FOLDER OPTION...     a configured build folder
+#   prepare_tests                      build/ configured with the tests
 # When nothing is missing it runs no package manager and takes a fraction of a second.
 
 # What is needed: Debian's package, how to see that it is there, its purpose. Other systems satisfy the same checks. Without
@@ -225,6 +226,13 @@ prepare_build() {
         }
         printf '%s\n' "$wanted" >"$folder/prepared"
     fi
+}
+
+# build/ with tests. Sets `reference`: the folder of reference data beyond the checkout's, where it lies beside it, else "".
+prepare_tests() {
+    reference=
+    [ ! -d "$root/../shared/goldens" ] || reference=$(cd "$root/../shared" && pwd -P)
+    prepare_build "$root/build" -DCMAKE_BUILD_TYPE=Release -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON "-DSDG_REFERENCE_DATA=$reference"
 }
 
 # One script builds at a time in a checkout.

@@ -223,6 +223,30 @@ static void read_dot_product(VkPhysicalDevice device, struct sdg_vk_caps *caps)
     caps->dot_accelerated = dot.shaderIntegerDotProduct && speed.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
+static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk_caps *caps)
+{
+    static const struct {
+        uint32_t vendor;
+        VkPhysicalDeviceType type; // OTHER: any
+        const char *name;
+        uint32_t workgroups, most_outputs;
+        int64_t submit_macs;
+        uint32_t scan_workgroups;
+    } rows[] = {
+#define SDG_VK_CLASS(vendor, type, ...) {vendor, VK_PHYSICAL_DEVICE_TYPE_##type, __VA_ARGS__},
+#include "backend/vulkan/devices.def"
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if ((rows[i].vendor == 0 || rows[i].vendor == device->vendorID) &&
+            (rows[i].type == VK_PHYSICAL_DEVICE_TYPE_OTHER || rows[i].type == device->deviceType)) {
+            caps->class_name = rows[i].name;
+            caps->workgroups = rows[i].workgroups;
+            caps->most_outputs = rows[i].most_outputs;
+            caps->submit_macs = rows[i].submit_macs;
+            caps->scan_workgroups = rows[i].scan_workgroups;
+        }
+}
+
 static void read_caps(VkInstance instance, struct candidate *c)
 {
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
@@ -261,8 +285,7 @@ static void read_caps(VkInstance instance, struct candidate *c)
     sdg_vk_read_matrices(instance, c->device, caps);
     caps->mapped_uploads = true;
     caps->software = c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    caps->submit_macs = caps->software ? INT64_C(500000000) : INT64_C(40000000000);
-    caps->scan_workgroups = caps->software ? 8 : 1024; // some for each processor, or 8 for each of 128
+    assume_class(&c->properties, caps);
     memcpy(c->cache_id, c->properties.pipelineCacheUUID, sizeof c->cache_id);
     if (names_driver)
         snprintf(c->info.driver, sizeof c->info.driver, "%.60s %.60s", driver.driverName, driver.driverInfo);

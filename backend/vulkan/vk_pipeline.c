@@ -78,6 +78,12 @@ static struct cache_header expected_header(const struct sdg_vk *vk)
     return h;
 }
 
+uint64_t sdg_vk_identity(const struct sdg_vk *vk)
+{
+    const struct cache_header id = expected_header(vk);
+    return sdg_hash_bytes(SDG_HASH_START, &id, sizeof id);
+}
+
 // The driver's bytes of the file, or NULL. The driver checks its own header, but is not to be trusted with damaged
 // data.
 static char *read_cache(const struct sdg_vk *vk, const char *path, size_t *bytes)
@@ -110,9 +116,8 @@ static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
     char *data = NULL;
     size_t bytes = 0;
     if (folder) {
-        struct cache_header id = expected_header(vk);
         char name[64];
-        snprintf(name, sizeof name, "vulkan-%016" PRIx64 ".cache", sdg_hash_bytes(SDG_HASH_START, &id, sizeof id));
+        snprintf(name, sizeof name, "vulkan-%016" PRIx64 ".cache", sdg_vk_identity(vk));
         ps->folder = sdg_strdup(vk->base.log, folder);
         ps->path = sdg_path_join(vk->base.log, folder, name);
         if (!ps->folder || !ps->path)

@@ -1,13 +1,9 @@
 #include "backend/vulkan/vk_ops.h"
+#include "backend/vulkan/vk_tiles.h"
 
 #include <stdio.h>
 
-enum {
-    WORKGROUPS_WANTED = 64,
-    THIN = 8,
-    SOFTWARE_OUTPUTS = 32, // of an invocation, on a processor
-    MATRIX_OUTPUTS = 64,   // ... its share of a subgroup's, in registers beside the operands
-};
+enum { THIN = 8 };
 
 // Shapes that are much narrower than a tile waste most of it, so that few rows (time embedding, pooled text) and few
 // columns (the last convolutions of UNet and autoencoder) have tiles of their own.
@@ -41,7 +37,7 @@ static bool plan_matrices(const struct sdg_vk_caps *caps, const struct sdg_tile 
     const uint32_t subgroup = caps->matrices.subgroup, depth = integer ? 4 * t->k : t->k,
                    row_bytes = integer ? depth : 2 * depth;
     if (t->threads > caps->matrices.most_subgroups || t->threads * subgroup > caps->max_invocations ||
-        t->tm * t->tn > (caps->software ? SOFTWARE_OUTPUTS : MATRIX_OUTPUTS) * subgroup)
+        t->tm * t->tn > caps->most_outputs * subgroup)
         return false;
     for (const struct sdg_vk_matrix *x = sizes->list; x < sizes->list + sizes->count; x++) {
         const bool divides =
@@ -62,7 +58,7 @@ static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *s
         return plan_matrices(caps, t, integer, plan);
     *plan = (struct plan){.tile = t};
     return t->threads <= caps->max_invocations && t->k * (t->m + 4 + t->n + 4) * sizeof(float) <= caps->shared_bytes &&
-        !(caps->software && t->tm * t->tn > SOFTWARE_OUTPUTS);
+        t->tm * t->tn <= caps->most_outputs;
 }
 
 // The largest tile of the shader's that still gives the device enough workgroups, else the smallest; false if it has
@@ -77,16 +73,39 @@ static bool choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader 
             continue;
         *plan = next;
         found = true;
-        if (sdg_vk_ceil(m, t->m) * sdg_vk_ceil(n, t->n) >= WORKGROUPS_WANTED)
+        if (sdg_vk_ceil(m, t->m) * sdg_vk_ceil(n, t->n) >= caps->workgroups)
             break;
     }
     return found;
+}
+
+// As it is being measured, or was measured to be best; false where it was not, or where that does not fit this product.
+static bool choose_measured(const struct sdg_vk *vk, const struct sdg_vk_matmul *matmul, bool integer,
+                            struct sdg_vk_dispatch *d, struct plan *plan)
+{
+    struct sdg_vk_tiles *tiles = vk->tiles;
+    const struct sdg_shader *shader = tiles->forced_shader;
+    const struct sdg_tile *tile = tiles->forced_tile;
+    if (!tiles->measuring) {
+        const struct sdg_vk_choice *choice =
+            sdg_vk_tiles_find(vk, d->family, d->type, d->columns, matmul->m, matmul->n);
+        shader = choice ? choice->shader : NULL;
+        tile = choice ? choice->tile : NULL;
+    }
+    if (!shader || form_of(matmul->m, matmul->n) != BROAD || strcmp(shader->family, d->family) ||
+        shader->type != d->type || !plan_tile(&vk->caps, shader, tile, integer, plan))
+        return false;
+    tiles->forced_fits = true;
+    d->shader = shader;
+    return true;
 }
 
 // The shader first, and from its own tiles the tile.
 static bool choose(const struct sdg_vk *vk, const struct sdg_vk_matmul *matmul, bool integer, struct sdg_vk_dispatch *d,
                    struct plan *plan)
 {
+    if (choose_measured(vk, matmul, integer, d, plan))
+        return true;
     do
         d->shader = sdg_vk_find_shader(vk->features, d->family, d->type, d->columns, d->shader);
     while (d->shader && !choose_tile(&vk->caps, d->shader, integer, matmul->m, matmul->n, plan));
