@@ -11,7 +11,6 @@ _Static_assert(sizeof(struct sdg_push_attention) == 20, "as in the shader");
 enum {
     INVOCATIONS = 64,
     SLICE = 32,
-    WORKGROUPS_WANTED = 64,
     MATRIX_SUMS = 64, // of the result, an invocation's share of them in registers
 };
 
@@ -87,7 +86,7 @@ static bool choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader 
         if (keys > least || (keys == least && enough) || !plan_tile(caps, s, t, &next))
             continue;
         least = keys;
-        enough = sdg_vk_ceil(s->queries, t->m) * s->heads * s->batch >= WORKGROUPS_WANTED;
+        enough = sdg_vk_ceil(s->queries, t->m) * s->heads * s->batch >= caps->workgroups;
         *plan = next;
     }
     return least < INT64_MAX;
