@@ -13,13 +13,20 @@
 
 // ---- helpers ----
 
-// With the packed dot product, also where it is emulated, or without. False where the device has none.
-static bool choose_dot(struct sdg_vk *vk, bool dot)
+// One of the rungs of products, also where it is emulated, or none (0). False where the device has none.
+static bool choose_rung(struct sdg_vk *vk, unsigned rung)
 {
-    vk->features = dot ? vk->features | SDG_FEATURE_DOT : vk->features & ~(unsigned)SDG_FEATURE_DOT;
-    if (dot && !vk->caps.dot_product)
-        printf("skipped: packed dot products, not on this device\n");
-    return !dot || vk->caps.dot_product;
+    const unsigned rungs = SDG_FEATURE_DOT | SDG_FEATURE_COOPMAT;
+    const bool has = rung == SDG_FEATURE_DOT ? vk->caps.dot_product
+        : rung == SDG_FEATURE_COOPMAT ? vk->base.info.features & SDG_FEATURE_COOPMAT && vk->caps.matrices.bytes.count
+                                      : true;
+    vk->features &= ~rungs;
+    if (has)
+        vk->features |= rung;
+    else
+        printf("skipped: %s, not on this device\n",
+               rung == SDG_FEATURE_DOT ? "packed dot products" : "cooperative matrices of bytes");
+    return has;
 }
 
 static sdg_value interval(struct sdg_graph *g, const char *name, int lowest)
@@ -66,8 +73,9 @@ static struct sdg_graph *new_chain(const struct chain *c)
     return g;
 }
 
-static const struct chain chains[] = {{4, 8, -128, 8}, {4, 8, 0, 4},    {33, 17, -128, 4}, {33, 17, 0, 8},
-                                      {64, 40, 0, 8},  {5, 3, -128, 8}, {3, 34, 0, 4},     {72, 32, -128, 4}};
+static const struct chain chains[] = {{4, 8, -128, 8},   {4, 8, 0, 4},    {33, 17, -128, 4}, {33, 17, 0, 8},
+                                      {64, 40, 0, 8},    {5, 3, -128, 8}, {3, 34, 0, 4},     {72, 32, -128, 4},
+                                      {32, 36, -128, 4}, {48, 20, 0, 8}};
 enum { CHAINS = sizeof chains / sizeof *chains };
 
 // ---- rungs and tiles ----
@@ -77,15 +85,19 @@ static void test_rungs(void **state)
     (void)state;
     struct sdg_vk *vk = new_vk(NULL);
     assert_int_equal((vk->features & SDG_FEATURE_DOT) != 0, vk->caps.dot_accelerated); // in use only where it is quick
-    for (int dot = 0; dot < 2; dot++) {
-        if (!choose_dot(vk, dot))
+    static const unsigned rungs[] = {0, SDG_FEATURE_DOT, SDG_FEATURE_COOPMAT};
+    for (int r = 0; r < 3; r++) {
+        if (!choose_rung(vk, rungs[r]))
             continue;
         for (int i = 0; i < CHAINS; i++) {
+            const char *rung = rungs[r] == SDG_FEATURE_DOT                  ? "_dot"
+                : rungs[r] == SDG_FEATURE_COOPMAT && chains[i].in % 16 == 0 ? "_coopmat"
+                                                                            : "";
             vk->caps.mapped_uploads = i % 2;
             struct sdg_graph *g = new_chain(&chains[i]);
             struct kernels k = kernels_of(vk, g);
             char wanted[64];
-            snprintf(wanted, sizeof wanted, "conv=conv2d_s8%s%s_", chains[i].bits == 4 ? "_w4" : "", dot ? "_dot" : "");
+            snprintf(wanted, sizeof wanted, "conv=conv2d_s8%s%s_", chains[i].bits == 4 ? "_w4" : "", rung);
             assert_non_null(strstr(k.text, wanted));
             assert_non_null(strstr(k.text, chains[i].lowest ? "q=quantize_f32_v4_s8" : "q=quantize_f32_v4_u8"));
             assert_non_null(strstr(k.text, "linear=linear_s8"));
@@ -113,7 +125,7 @@ static void test_tiles(void **state)
 {
     (void)state;
     struct sdg_vk *vk = new_vk(NULL);
-    vk->caps.software = false; // else the largest tile is left out
+    vk->caps.most_outputs = 64; // else the largest tile is left out
     static const struct {
         int64_t m, n, k;
         const char *big, *small;
@@ -122,7 +134,8 @@ static void test_tiles(void **state)
         {300, 3, 64, "_128x8", "_128x8"},       {3, 70, 100, "_8x32", "_8x32"},
     };
     for (int dot = 0; dot < 2; dot++)
-        for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0] && choose_dot(vk, dot); i++) {
+        for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0] && choose_rung(vk, dot ? SDG_FEATURE_DOT : 0);
+             i++) {
             const bool small = i % 2;
             vk->caps.max_invocations = small ? 128 : vk->properties.limits.maxComputeWorkGroupInvocations;
             struct sdg_graph *g = wide_product(shapes[i / 2].m, shapes[i / 2].n, shapes[i / 2].k, small ? 4 : 8);
@@ -288,7 +301,7 @@ static void test_unet(void **state)
     struct sdg_vk *vk = new_vk(NULL);
     for (int i = 0; i < 3; i++) {
         const bool half = i == 1, odd = i > 0, dot = i == 2;
-        if (!choose_dot(vk, dot) || (half && !sdg_backend_has_type(&vk->base, SDG_F16)))
+        if (!choose_rung(vk, dot ? SDG_FEATURE_DOT : 0) || (half && !sdg_backend_has_type(&vk->base, SDG_F16)))
             continue;
         random_state = 11;
         struct sdg_graph *g = unet(2, 7, odd ? 9 : 12, 2, 1, 3);
