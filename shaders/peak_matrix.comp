@@ -22,25 +22,26 @@ const uint SUMS = 8, STEPS = 4; // independent sums, and products of each in a r
 const uint COMPONENTS = 8; // of a piece
 layout(binding = 0) readonly buffer X { PIECE x[]; };
 layout(binding = 1) writeonly buffer Out { SUM result[]; };
-shared PIECE slice[(FM + FN) * FK / COMPONENTS];
+shared PIECE slice[(FM + SUMS * FN) * FK / COMPONENTS];
 
 void main()
 {
     coopmat<SUM, gl_ScopeSubgroup, FM, FN, gl_MatrixUseAccumulator> sum[SUMS];
     coopmat<OPERAND, gl_ScopeSubgroup, FM, FK, gl_MatrixUseA> a;
-    coopmat<OPERAND, gl_ScopeSubgroup, FK, FN, gl_MatrixUseB> b;
-    for (uint i = gl_LocalInvocationID.x; i < (FM + FN) * FK / COMPONENTS; i += gl_WorkGroupSize.x)
+    coopmat<OPERAND, gl_ScopeSubgroup, FK, FN, gl_MatrixUseB> b[SUMS]; // one each: a compiler may not share their products
+    for (uint i = gl_LocalInvocationID.x; i < (FM + SUMS * FN) * FK / COMPONENTS; i += gl_WorkGroupSize.x)
         slice[i] = x[i];
     barrier();
     coopMatLoad(a, slice, 0, FK / COMPONENTS, gl_CooperativeMatrixLayoutRowMajor);
-    coopMatLoad(b, slice, FM * FK / COMPONENTS, FK / COMPONENTS, gl_CooperativeMatrixLayoutColumnMajor);
-    [[unroll]] for (uint i = 0; i < SUMS; i++)
+    [[unroll]] for (uint i = 0; i < SUMS; i++) {
+        coopMatLoad(b[i], slice, (FM + i * FN) * FK / COMPONENTS, FK / COMPONENTS, gl_CooperativeMatrixLayoutColumnMajor);
         sum[i] = coopmat<SUM, gl_ScopeSubgroup, FM, FN, gl_MatrixUseAccumulator>(SUM(i));
+    }
     [[dont_unroll]] for (uint round = 0; round < p.rounds; round++) {
         [[unroll]] for (uint s = 0; s < STEPS; s++)
             [[unroll]] for (uint i = 0; i < SUMS; i++)
-                sum[i] = coopMatMulAdd(a, b, sum[i]);
-        a = -a; // else a compiler may take products out of the loop
+                sum[i] = coopMatMulAdd(a, b[i], sum[i]);
+        a = -a; // nor take them out of the loop
     }
     [[unroll]] for (uint i = 1; i < SUMS; i++)
         sum[0] += sum[i];
