@@ -147,7 +147,7 @@ INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, struct
             ? load_codes((const uint8_t *)op->x + at, op->x_signed, pair_of(&op->x_intervals, t->position + i), some)
             : load_lanes(op->x, at, bf16, some),
                  delta = v_softplus(load_lanes(op->delta, at, bf16, some) + bias);
-        longest = v_max(longest, delta);
+        longest = v_max(delta, longest); // NaN, which makes its states NaN anyway, is left out
         v_store(t->delta + i * LANES, delta);
         v_store(t->input + i * LANES, delta * x);
         v_store(t->y + i * LANES, d * x);
@@ -187,6 +187,7 @@ INLINE void scan_states_as(const bool near, const int count, const struct sdg_fa
         v_store(states + s * LANES, h[s]);
 }
 
+// Almost always no decay of the tile is below 2^DECAY_LOWEST, and exponentials need no limits.
 INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
                         int64_t state, float *states)
 {
