@@ -17,6 +17,11 @@ int a_load(Window window)
     return find_pixel(window, pixel) ? read_codes(pixel * p.in_c + 4 * unit, p.in_c - 4 * unit) : outside;
 }
 
+#ifdef LANES
+#include "lanes_s8.glsl"
+#include "matmul_lanes.glsl"
+#else
 #define INTEGERS
 #include "operands_s8.glsl"
 #include "matmul.glsl"
+#endif

@@ -7,6 +7,8 @@
 #include "functions.glsl"
 #include "tile.glsl"
 #include "read_codes.glsl"
+
+#define UNIT 4
 #include "linear.glsl"
 
 // Codes [m, in_c] times integers [n, in_c] transposed.
@@ -15,6 +17,11 @@ int a_load(uint m)
     return m < p.m ? read_codes(m * p.in_c + 4 * cursor, p.in_c - 4 * cursor) : outside;
 }
 
+#ifdef LANES
+#include "lanes_s8.glsl"
+#include "matmul_lanes.glsl"
+#else
 #define INTEGERS
 #include "operands_s8.glsl"
 #include "matmul.glsl"
+#endif

@@ -13,8 +13,11 @@ static enum form form_of(int64_t m, int64_t n)
     return m <= THIN ? FEW_ROWS : n <= THIN ? FEW_COLUMNS : BROAD;
 }
 
-static bool fits(const struct sdg_vk_caps *caps, const struct sdg_tile *t)
+static bool fits(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct sdg_tile *t, int64_t n,
+                 bool fours)
 {
+    if (shader->needs & SDG_FEATURE_LANES)
+        return t->threads == caps->subgroup_size && !(fours && (n % 4 || t->tn % 4));
     return t->threads <= caps->max_invocations && t->k * (t->m + 4 + t->n + 4) * sizeof(float) <= caps->shared_bytes &&
         !(caps->software && t->tm * t->tn > SOFTWARE_OUTPUTS);
 }
@@ -22,11 +25,11 @@ static bool fits(const struct sdg_vk_caps *caps, const struct sdg_tile *t)
 // The largest tile of the shader's that still gives the device enough workgroups, else the smallest; NULL if it has
 // none for this shape and device.
 static const struct sdg_tile *choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, int64_t m,
-                                          int64_t n)
+                                          int64_t n, bool fours)
 {
     const struct sdg_tile *chosen = NULL;
     for (const struct sdg_tile *t = shader->tiles; t < shader->tiles + shader->tile_count; t++) {
-        if (form_of(t->m, t->n) != form_of(m, n) || !fits(caps, t))
+        if (form_of(t->m, t->n) != form_of(m, n) || !fits(caps, shader, t, n, fours))
             continue;
         chosen = t;
         if (sdg_vk_ceil(m, t->m) * sdg_vk_ceil(n, t->n) >= WORKGROUPS_WANTED)
@@ -36,13 +39,14 @@ static const struct sdg_tile *choose_tile(const struct sdg_vk_caps *caps, const 
 }
 
 // The shader first, and from its own tiles the tile.
-static const struct sdg_tile *choose(const struct sdg_vk *vk, const struct sdg_vk_matmul *matmul,
+static const struct sdg_tile *choose(const struct sdg_vk *vk, const struct sdg_vk_matmul *matmul, bool integer,
                                      struct sdg_vk_dispatch *d)
 {
+    const bool fours = integer || d->spec[SDG_SPEC_HIGHEST] != 0; // four neighbours make a word
     const struct sdg_tile *tile = NULL;
     do {
         d->shader = sdg_vk_find_shader(vk->features, d->family, d->type, d->columns, d->shader);
-        tile = d->shader ? choose_tile(&vk->caps, d->shader, matmul->m, matmul->n) : NULL;
+        tile = d->shader ? choose_tile(&vk->caps, d->shader, matmul->m, matmul->n, fours) : NULL;
     } while (d->shader && !tile);
     return tile;
 }
@@ -90,7 +94,9 @@ static void name_kernel(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch
     size_t size = sizeof lo->kernel;
     if (integer)
         snprintf(text, size, "%s%s%s", d->family, sdg_vk_value(lo, lo->op->in[1])->bits == 4 ? "_w4" : "",
-                 d->shader->needs & SDG_FEATURE_DOT ? "_dot" : "");
+                 d->shader->needs & SDG_FEATURE_LANES     ? "_lanes"
+                     : d->shader->needs & SDG_FEATURE_DOT ? "_dot"
+                                                          : "");
     if (code_bits)
         snprintf(text + strlen(text), size - strlen(text), "_w%d", code_bits);
     snprintf(text + strlen(text), size - strlen(text), "_%ux%u", tile->m, tile->n);
@@ -105,7 +111,7 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
     struct sdg_vk_dispatch d = {
         .family = integer ? matmul->integer_family : matmul->family,
         .type = sdg_vk_float_type(lo->graph, op),
-        .columns = integer ? 0 : matmul->columns,
+        .columns = matmul->columns,
         .spec = {[SDG_SPEC_BIAS] = epilogue->bias != 0,
                  [SDG_SPEC_TABLE] = table_kind(lo),
                  [SDG_SPEC_RESIDUAL] = epilogue->residual != 0,
@@ -121,7 +127,7 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
     sdg_vk_add_codes(lo, &d);
     if (integer)
         add_integers(lo, &d);
-    const struct sdg_tile *tile = choose(lo->vk, matmul, &d);
+    const struct sdg_tile *tile = choose(lo->vk, matmul, integer, &d);
     if (!tile)
         return sdg_vk_no_shader(lo, &d);
     add_tile(&d, tile, matmul);
