@@ -14,7 +14,7 @@
 
 struct values {
     const char *model, *statistics, *scheme, *intervals, *skip, *hessians, *output, *correct, *learn, *learn_prompts,
-        *learn_pictures, *learn_module;
+        *learn_pictures, *learn_loss, *learn_module;
     int64_t group, seed, threads, correct_prompts, correct_steps, learn_limit, learn_steps, learn_updates;
     struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing;
     bool gptq, hadamard, delta, force, resume, verbose, quiet;
@@ -29,6 +29,12 @@ static const char *const *rule_names(void)
 static const char *const *learn_names(void)
 {
     static const char *const names[] = {"jlss", NULL};
+    return names;
+}
+
+static const char *const *loss_names(void)
+{
+    static const char *const names[] = {"error", "cosine", NULL};
     return names;
 }
 
@@ -83,6 +89,9 @@ static const struct app_option table[] = {
      .help = "so many of the file, the first ones; on the last eighth of them blocks are judged, not learned"},
     {0, "learn-steps", INTEGER(learn_steps, 1, 1000), GROUP, .initial = "20",
      .help = "denoising steps (ddim) of these"},
+    {0, "learn-loss", NAME(learn_loss, loss_names), GROUP, .otherwise = "error",
+     .help = "what is made small. error: the squared error of a block's result as a share of its squares; cosine: of "
+             "each token's direction alone, as in PTQ4VM's paper"},
     {0, "learn-updates", INTEGER(learn_updates, 1, 100000), GROUP, .initial = "100", .help = "of each block"},
     {0, "learn-rate-weights", NUMBER(learn_rate_weights, 0, 1), GROUP, .otherwise = "0.04",
      .help = "how far an update moves the outermost code of a weight, in codes"},
@@ -328,6 +337,7 @@ static enum sdg_result learn(struct app_ui *ui, const struct values *values, con
         .quantized = values->output,
         .model = model,
         .module = values->learn_module,
+        .loss = values->learn_loss,
         .prompts = lessons->prompts.lines,
         .prompt_count = lessons->prompts.count,
         .updates = (int)values->learn_updates,

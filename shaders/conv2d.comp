@@ -14,7 +14,10 @@ VALUE a_load(Window window)
     return find_pixel(window, pixel) ? VALUE(x[(pixel * p.in_c + unit) / WIDTH]) : VALUE(0.0);
 }
 
-#ifdef LANES
+#ifdef COOPMAT
+#include "fragments_f16.glsl"
+#include "matmul_coopmat.glsl"
+#elif defined LANES
 #include "lanes_float.glsl"
 #include "matmul_lanes.glsl"
 #else

@@ -15,7 +15,10 @@ VALUE a_load(uint m)
     return m < p.m ? VALUE(x[(m * p.k + cursor) / WIDTH]) : VALUE(0.0);
 }
 
-#ifdef LANES
+#ifdef COOPMAT
+#include "fragments_f16.glsl"
+#include "matmul_coopmat.glsl"
+#elif defined LANES
 #include "lanes_float.glsl"
 #include "matmul_lanes.glsl"
 #else
