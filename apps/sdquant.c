@@ -16,7 +16,7 @@ struct values {
     const char *model, *statistics, *scheme, *intervals, *skip, *hessians, *output, *correct, *learn, *learn_prompts,
         *learn_pictures, *learn_loss, *learn_module;
     int64_t group, seed, threads, correct_prompts, correct_steps, learn_limit, learn_steps, learn_updates;
-    struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing;
+    struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing, error_power;
     bool gptq, hadamard, delta, force, resume, verbose, quiet;
 };
 
@@ -68,6 +68,9 @@ static const struct app_option table[] = {
              "convolutions; layers of which the file has nothing get the nearest codes"},
     {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
      .help = "second moments of the layers' inputs (sdcalib collect --hessians)"},
+    {0, "error-power", NUMBER(error_power, 1, 8), GROUP, .otherwise = "2.4; squares over time, but for tokens",
+     .help =
+         "p of the |error|^p that intervals make small: the less, the more of the tails they cut off for finer steps"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0",
      .help =
          "of the interval generators' fits, and of what is drawn for learning and correction and in which order it is "
@@ -92,12 +95,12 @@ static const struct app_option table[] = {
     {0, "learn-loss", NAME(learn_loss, loss_names), GROUP, .otherwise = "error",
      .help = "what is made small. error: the squared error of a block's result as a share of its squares; cosine: of "
              "each token's direction alone, as in PTQ4VM's paper"},
-    {0, "learn-updates", INTEGER(learn_updates, 1, 100000), GROUP, .initial = "100", .help = "of each block"},
+    {0, "learn-updates", INTEGER(learn_updates, 1, 100000), GROUP, .initial = "50", .help = "of each block"},
     {0, "learn-rate-weights", NUMBER(learn_rate_weights, 0, 1), GROUP, .otherwise = "0.04",
      .help = "how far an update moves the outermost code of a weight, in codes"},
-    {0, "learn-rate-activations", NUMBER(learn_rate_activations, 0, 1), GROUP, .otherwise = "0.04",
+    {0, "learn-rate-activations", NUMBER(learn_rate_activations, 0, 1), GROUP, .otherwise = "0.01",
      .help = "the same of an activation"},
-    {0, "learn-rate-smoothing", NUMBER(learn_rate_smoothing, 0, 1), GROUP, .otherwise = "0.01",
+    {0, "learn-rate-smoothing", NUMBER(learn_rate_smoothing, 0, 1), GROUP, .otherwise = "0.005",
      .help = "by which share an update changes a channel's smoothing"},
     {0, "learn-module", TEXT(learn_module, "NAME"), GROUP, .otherwise = "mamba",
      .help = "what a block is: all operations in a module of this name (attn1, for one)"},
@@ -432,6 +435,7 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
         .hessians = values->hessians,
         .group = (int)values->group,
         .seed = (uint64_t)values->seed,
+        .error_power = values->error_power,
         .keep_smoothing = values->learn != NULL,
         .delta = values->delta,
         .force = values->force,

@@ -20,6 +20,7 @@ struct collector {
     struct sdg_classifier *classifier;
     struct sdg_statistics *statistics;
     struct sdg_smoother smoother;
+    bool weigh; // values of tokens
     struct observed *sites;
     size_t count;
     float *buffer; // of the largest site
@@ -53,6 +54,8 @@ static enum sdg_result list_site(struct collector *c, const struct sdg_graph *gr
     if (!sdg_site_is_by_token(graph, site->value))
         return SDG_OK;
     SDG_TRY(sdg_statistics_keep_tokens(log, c->statistics, s->index, (size_t)v->dims[1], (size_t)v->dims[2]));
+    if (c->weigh)
+        SDG_TRY(sdg_statistics_weigh_tokens(log, c->statistics, s->index));
     return c->smoother.statistics ? smooth_site(c, graph, site, s) : SDG_OK;
 }
 
@@ -157,7 +160,7 @@ enum sdg_result sdg_classifier_collect(struct sdg_classifier *classifier,
     SDG_REQUIRE(&classifier->log, params, "params");
     SDG_REQUIRE(&classifier->log, params->output, "output");
     SDG_REQUIRE(&classifier->log, params->pictures, "pictures");
-    struct collector c = {.classifier = classifier};
+    struct collector c = {.classifier = classifier, .weigh = params->relative};
     if (classifier->quantized)
         return sdg_fail(&classifier->log, SDG_ERROR_INPUT,
                         "%s: is quantized (%s): statistics are those of the full-precision model",

@@ -11,11 +11,11 @@
 
 struct sdg_learn_options sdg_learn_defaults(void)
 {
-    return (struct sdg_learn_options){.updates = 100,
+    return (struct sdg_learn_options){.updates = 50,
                                       .runs = 4,
                                       .weight_rate = 0.04,
-                                      .activation_rate = 0.04,
-                                      .smoothing_rate = 1e-2,
+                                      .activation_rate = 0.01,
+                                      .smoothing_rate = 5e-3,
                                       .decay = 1e-5,
                                       .clip = 2};
 }

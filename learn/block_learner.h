@@ -32,7 +32,7 @@ struct sdg_learn_options {
 };
 enum { SDG_LEARN_MAX_BATCH = 256 };
 
-// 100 updates of 4 batches, rates 0.04, 0.04 and 0.01, decay 1e-5, gradients clipped to 2.
+// 50 updates of 4 batches, rates 0.04, 0.01 and 0.005, decay 1e-5, gradients clipped to 2.
 struct sdg_learn_options sdg_learn_defaults(void);
 
 // What the block saw and what it should answer. Arrays are the caller's.

@@ -15,6 +15,9 @@ static double default_power(enum sdg_interval_rule rule, const struct sdg_site_s
     return site->tokens || rule == SDG_INTERVAL_STATIC || rule == SDG_INTERVAL_TOKEN ? 2.4 : 2;
 }
 
+// Between 4 and 32 it hardly matters: docs/ptq4vm.md.
+const double sdg_fit_default_others = 8;
+
 struct fitting {
     const struct sdg_log *log;
     const struct sdg_site_statistics *site;
@@ -171,6 +174,7 @@ static enum sdg_result fit_tokens(const struct fitting *f, double power, struct 
     const struct sdg_token_fit_options options = {.bits = f->options->bits,
                                                   .power = power,
                                                   .each_row = f->options->rule == SDG_INTERVAL_TABLE_TOKEN,
+                                                  .others = f->options->others,
                                                   .factors = product ? at_rows : NULL};
     enum sdg_result result = at_rows ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK && product)

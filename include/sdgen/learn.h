@@ -39,9 +39,9 @@ struct sdg_learn_params {
     // What is made small: "error", the squared error of a block's result as a share of its squares, or "cosine", one
     // minus the cosine of each token as in the paper; NULL = error
     const char *loss;
-    int updates; // of each block; 0 = 100
+    int updates; // of each block; 0 = 50
     // How far an update moves: steps of weights and scales of activations, in codes at the outermost code (default 0.04
-    // and 0.04), and smoothing vectors, relatively (0.01)
+    // and 0.01), and smoothing vectors, relatively (0.005); they fall to zero along half a cosine
     struct sdg_number weight_rate, activation_rate, smoothing_rate;
     uint64_t order_seed; // of the order in which samples are learned from
     const char *state;   // file that says what is learned already, until all is; NULL = QUANTIZED.learning

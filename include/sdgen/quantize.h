@@ -61,7 +61,10 @@ struct sdg_quantize_params {
     const char *hessians; // of sdg_collect: round by GPTQ where it has a layer's; NULL = each weight to the nearest
     // inputs per weight scale, weight-only schemes; 0 = a scale per output channel (or what scheme_file says)
     int group;
-    uint64_t seed;       // of the interval generators' fits
+    uint64_t seed; // of the interval generators' fits
+    // p of the |error|^p that intervals make small, 1 to 8; the less, the more of the tails they cut off for finer
+    // steps. default 2.4, but 2 for intervals over time of sites that keep no tokens
+    struct sdg_number error_power;
     bool keep_smoothing; // smoothing vectors stay by themselves, as sdg_learn wants them, instead of being part of
                          // weights
     bool delta;          // leave out what the base has, and name the base by its relative path

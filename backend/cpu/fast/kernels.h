@@ -68,7 +68,7 @@ struct sdg_fast_scan {
     bool x_codes, x_signed; // x is codes of these intervals, whatever the other operands are
     struct sdg_fast_intervals x_intervals;
 };
-enum { SDG_FAST_SCAN_TILE = 32 }; // tokens
+enum { SDG_FAST_SCAN_TILE = 16 }; // tokens
 // Floats of work space for `channels` channels at once: their states; B and C, delta, delta x and y of a tile.
 static inline size_t sdg_fast_scan_work(int64_t states, int64_t channels)
 {
