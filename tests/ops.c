@@ -1,13 +1,13 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
 // [--device=N] [--disable=RUNG,...] [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]...
-// [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an instruction
-// set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans into
-// chunks until they have that many workgroups, runs on device N as `sdgen --list-devices` counts them, and does without
-// the rungs that are named. Operations as ops.def names them, and the groups of cases beside them: integers, codes,
-// compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by
-// software, where compiling a kernel takes a hundred times as long as running it, has of large grids the cases in which
-// two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every other
-// device does. --part runs the K-th of N parts of these.
+// [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an
+// instruction set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts long
+// scans into chunks until they have that many workgroups, runs on device N as `sdgen --list-devices` counts them, and
+// does without the rungs that are named. Operations as ops.def names them, and the groups of cases beside them:
+// integers, codes, compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure prints
+// it. Vulkan by software, where compiling a kernel takes a hundred times as long as running it, has of large grids the
+// cases in which two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has all of
+// them, as every other device does. --part runs the K-th of N parts of these.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -241,12 +241,12 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
 #endif
         else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
             o->scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
-        else if (sscanf(argv[i], "--part=%d/%d", &o->part, &o->parts) == 2)
-            o->part--;
         else if (strncmp(argv[i], "--device=", 9) == 0)
             o->device = (int)strtol(argv[i] + 9, NULL, 10);
         else if (strncmp(argv[i], "--disable=", 10) == 0)
             o->disable = argv[i] + 10;
+        else if (sscanf(argv[i], "--part=%d/%d", &o->part, &o->parts) == 2)
+            o->part--;
         else if (!is_backend(argv[i]))
             o->filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)
@@ -280,10 +280,10 @@ int main(int argc, char **argv)
         s->filter = o.filter;
         s->cpu_mask = o.cpu_mask;
         s->bench = o.bench;
-        s->part = o.part;
-        s->parts = o.parts;
         s->device = o.device;
         s->disable = disable;
+        s->part = o.part;
+        s->parts = o.parts;
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
         if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
             count += add_jobs(s, &o, jobs + count, tests + count);

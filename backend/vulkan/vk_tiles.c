@@ -68,20 +68,20 @@ static void write_choice(FILE *to, const struct sdg_vk_choice *c)
 // What is wrong with the file, or NULL. `text` ends with a 0 and is cut into lines.
 static const char *parse(struct sdg_vk *vk, char *text, size_t bytes, enum sdg_result *result)
 {
-    char *end = bytes >= 22 ? text + bytes - 22 : text; // "end 0123456789abcdef\n"
-    uint64_t hash;
+    enum { TAIL = 22 }; // "\nend 0123456789abcdef\n", the first of it the end of the line before
+    char *end = bytes < TAIL ? text : text + bytes - TAIL + 1, tail[TAIL + 1], identity[20];
     int line = 0;
-    if (bytes < 22 || sscanf(end, "\nend %16" SCNx64 "\n", &hash) != 1 || end[21] != '\n' || strlen(text) != bytes)
+    if (bytes < TAIL || strlen(text) != bytes)
         return "damaged";
-    end++;
-    if (sdg_hash_bytes(SDG_HASH_START, text, (size_t)(end - text)) != hash)
+    snprintf(tail, sizeof tail, "\nend %016" PRIx64 "\n", sdg_hash_bytes(SDG_HASH_START, text, (size_t)(end - text)));
+    if (memcmp(end - 1, tail, TAIL))
         return "damaged";
+    snprintf(identity, sizeof identity, "%016" PRIx64, sdg_vk_identity(vk));
     for (char *at = text, *next; at < end; at = next, line++) {
         struct sdg_vk_choice choice;
-        char *stop = strchr(at, '\n'), identity[20];
+        char *stop = strchr(at, '\n');
         *stop = 0;
         next = stop + 1;
-        snprintf(identity, sizeof identity, "%016" PRIx64, sdg_vk_identity(vk));
         if (line == 0 && strcmp(at, first_line))
             return "of another version";
         if (line == 1 && strcmp(at, identity))

@@ -23,7 +23,8 @@ struct sdg_vk_tiles {
     bool measuring; // the list does not count meanwhile, and this is taken for every product that it fits, if not NULL:
     const struct sdg_shader *forced_shader;
     const struct sdg_tile *forced_tile;
-    bool forced_fits; // it was
+    bool forced_fits;  // it was
+    int most_products; // for tests: so many are measured; 0 = all
 };
 
 // Reads the device's file of `cache_dir` (NULL: none). One that is missing counts as empty; so does one that is

@@ -318,9 +318,11 @@ static enum sdg_result tune_one(struct tuner *t, const struct kind *kind, const 
 static enum sdg_result tune_all(struct tuner *t)
 {
     SDG_TRY(make_operands(t));
+    const struct sdg_vk_tiles *tiles = t->vk->tiles;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds && sdg_clock() < t->end; k++)
-            if (sdg_backend_has_type(&t->vk->base, kinds[k].type)) {
+            if (sdg_backend_has_type(&t->vk->base, kinds[k].type) &&
+                !(tiles->most_products && tiles->count >= (size_t)tiles->most_products)) {
                 SDG_TRY(sdg_backend_goes_on(&t->vk->base));
                 SDG_TRY(tune_one(t, &kinds[k], &shapes[i]));
             }
