@@ -322,7 +322,8 @@ static void test_masks(void **state)
     assert_false(sdg_backend_has_type(&all->base, SDG_BF16));
     close_vk(all);
 
-    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){.device = -1, .disable = rungs("subgroup,f16,dot")});
+    struct sdg_vk *none =
+        new_vk(&(struct sdg_backend_params){.device = -1, .disable = rungs("subgroup,lanes,f16,dot,coopmat")});
     assert_int_equal(sdg_backend_info(&none->base)->features, 0);
     assert_false(sdg_backend_has_type(&none->base, SDG_F16));
     g = layer_norms();
@@ -359,7 +360,9 @@ static void test_small_device(void **state)
 {
     (void)state;
     struct sdg_vk *vk = new_vk(NULL);
-    vk->caps.most_outputs = 64; // else the largest tile is left out
+    vk->features &= ~(unsigned)(SDG_FEATURE_LANES | SDG_FEATURE_COOPMAT);
+    vk->caps.most_outputs = 64; // as of any device: a processor has the largest tile left out ...
+    vk->caps.workgroups = 64;   // ... and is content with fewer workgroups
     static const struct {
         int64_t m, n;
         const char *big, *small;
@@ -392,6 +395,37 @@ static void test_small_device(void **state)
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, "to_y: backend vulkan has no linear"));
     sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
+// Products within subgroups: all their tiles, rows and columns that do not fill one, channels that are no multiple of a
+// load, results that are codes or not, whole networks.
+static void test_lanes(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->features = (vk->features & ~(unsigned)SDG_FEATURE_COOPMAT) | SDG_FEATURE_LANES;
+    if (has_lanes(vk)) {
+        const uint32_t columns = vk->caps.subgroup_size * 4;
+        static const struct {
+            int64_t m, n;
+            uint32_t rows, few;
+        } shapes[] = {{600, 500, 32, 0}, {70, 40, 16, 0}, {300, 3, 32, 1}, {3, 70, 8, 0}, {33, 65, 16, 0}};
+        for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+            struct sdg_graph *g = wide_product(shapes[i].m, shapes[i].n);
+            char wanted[40];
+            snprintf(wanted, sizeof wanted, "linear_f32_v4_lanes_%ux%u", shapes[i].rows,
+                     shapes[i].few ? columns / 4 : columns);
+            assert_non_null(strstr(kernels_of(vk, g).text, wanted));
+            assert_true(compare(vk, g) < 1e-10);
+        }
+        random_state = 11;
+        assert_true(compare(vk, unet(2, 5, 8, 2, 1, 2)) < 1e-9);
+        random_state = 12;
+        assert_true(compare(vk, unet(2, 7, 12, 2, 1, 3)) < 1e-9);
+    } else {
+        printf("skipped: products within subgroups, not on this device\n");
+    }
     close_vk(vk);
 }
 
@@ -731,6 +765,7 @@ int main(void)
         cmocka_unit_test(test_unet),
         cmocka_unit_test(test_masks),
         cmocka_unit_test(test_small_device),
+        cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_scan),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_weight_uploads),
