@@ -678,7 +678,7 @@ static enum sdg_result attach_layers(struct rewrite *w, sdg_value x, sdg_value c
         const struct sdg_quantized_layer *layer =
             graph->ops[i].in[0] == x ? layer_of(w->q, graph, &graph->ops[i]) : NULL;
         if (scans_codes(w, &graph->ops[i], x))
-            SDG_TRY(sdg_graph_scan_codes(graph, i, codes, interval));
+            SDG_TRY(sdg_graph_read_codes(graph, i, 0, codes, interval));
         if (!layer)
             continue;
         sdg_value scale = sdg_graph_vector_weight(graph, graph->values[graph->ops[i].in[1]].dims[0],

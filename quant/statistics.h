@@ -29,6 +29,7 @@ struct sdg_site_statistics {
     size_t height, width;               // of the grid of tokens, whose positions are told apart; 0: they are not
     struct sdg_token_histogram *tokens; // [rows][height * width]; NULL where they are not
     float *smoothing;                   // [channels] what values are multiplied with before anything; NULL: 1
+    float *smoothed;                    // [channels] room for a token's values times these, behind them
 };
 
 struct sdg_statistics_info {

@@ -298,11 +298,11 @@ static void test_smoothing(void **state)
     (void)state;
     static const float amax[4] = {4, 0, 100, 1}, wmax[4] = {0.25f, 0.01f, 0, 2};
     float m[4];
-    sdg_smoothing_make(amax, wmax, 4, 0.5, m);
+    sdg_smoothing_make(amax, wmax, 4, 0.5, 0.5, m);
     const double wanted[4] = {sqrt(0.25 / 4), sqrt(0.01 / 1e-3), sqrt(1e-5 / 100), sqrt(2.0)};
     for (int k = 0; k < 4; k++)
         assert_true(fabs(m[k] / wanted[k] - 1) < 1e-6);
-    sdg_smoothing_make(amax, wmax, 4, 1, m);
+    sdg_smoothing_make(amax, wmax, 4, 1, 0, m);
     assert_true(fabs(m[0] * 4.0 - 1) < 1e-6); // all of it to the activations
 }
 
