@@ -14,9 +14,9 @@
 
 struct values {
     const char *model, *statistics, *scheme, *intervals, *skip, *hessians, *output, *correct, *learn, *learn_prompts,
-        *learn_pictures, *learn_module;
+        *learn_pictures, *learn_loss, *learn_module;
     int64_t group, seed, threads, correct_prompts, correct_steps, learn_limit, learn_steps, learn_updates;
-    struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing;
+    struct sdg_number cfg_scale, learn_rate_weights, learn_rate_activations, learn_rate_smoothing, error_power;
     bool gptq, hadamard, delta, force, resume, verbose, quiet;
 };
 
@@ -32,6 +32,12 @@ static const char *const *learn_names(void)
     return names;
 }
 
+static const char *const *loss_names(void)
+{
+    static const char *const names[] = {"error", "cosine", NULL};
+    return names;
+}
+
 #define APP_VALUES struct values
 #define APP_FIELDS , .flags = APP_COMMON
 #include "common/fields.h"
@@ -44,10 +50,12 @@ static const struct app_option table[] = {
      .otherwise = "needed unless the scheme is w8a16, w4a16 or dynamic",
      .help = "statistics of this model (sdcalib collect)"},
     {0, "scheme", FILE_NAME(scheme, "NAME"), GROUP, .otherwise = "w8a8-tdq",
-     .help = "w{8,6,4}a16, or w{8,6,4}a{2..8}-{static,table,tdq,dynamic,token,table-token,tdq-token}; or a file "
-             "NAME.json: {\"scheme\", \"skip\": [REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, "
-             "\"weight_bits\": 4, 6, 8 or 16}], \"tokens\": [REGEX of sites], \"scan_codes\": true for Mamba's scans "
-             "that read codes in place of floats}"},
+     .help =
+         "w{8,6,4}a16, or w{8,6,4}a{2..8}-{static,table,tdq,dynamic,token,table-token,tdq-token}; or a file "
+         "NAME.json: {\"scheme\", \"skip\": [REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, "
+         "\"weight_bits\": 4, 6, 8 or 16}], \"tokens\": [REGEX of sites], \"scan_codes\": true for Mamba's scans "
+         "that read codes in place of floats, \"scan_operands\": [REGEX] of what else they and their convolutions read "
+         "that becomes codes: .scan is delta, .conv1d the convolutions' input and the gate}"},
     {0, "intervals", .kind = APP_NAME, .word = "RULE", .names = rule_names, FIELD(intervals), GROUP,
      .otherwise = "the scheme's", .help = "where intervals of activations come from"},
     {0, "skip", FILE_NAME(skip, "REGEX"), GROUP, .otherwise = "none",
@@ -62,6 +70,9 @@ static const struct app_option table[] = {
              "convolutions; layers of which the file has nothing get the nearest codes"},
     {0, "hessians", FILE_NAME(hessians, "FILE"), GROUP, .otherwise = "none",
      .help = "second moments of the layers' inputs (sdcalib collect --hessians)"},
+    {0, "error-power", NUMBER(error_power, 1, 8), GROUP, .otherwise = "2.4; squares over time, but for tokens",
+     .help =
+         "p of the |error|^p that intervals make small: the less, the more of the tails they cut off for finer steps"},
     {'s', "seed", INTEGER(seed, 0, 4294967295.0), GROUP, .initial = "0",
      .help =
          "of the interval generators' fits, and of what is drawn for learning and correction and in which order it is "
@@ -83,12 +94,15 @@ static const struct app_option table[] = {
      .help = "so many of the file, the first ones; on the last eighth of them blocks are judged, not learned"},
     {0, "learn-steps", INTEGER(learn_steps, 1, 1000), GROUP, .initial = "20",
      .help = "denoising steps (ddim) of these"},
-    {0, "learn-updates", INTEGER(learn_updates, 1, 100000), GROUP, .initial = "100", .help = "of each block"},
+    {0, "learn-loss", NAME(learn_loss, loss_names), GROUP, .otherwise = "error",
+     .help = "what is made small. error: the squared error of a block's result as a share of its squares; cosine: of "
+             "each token's direction alone, as in PTQ4VM's paper"},
+    {0, "learn-updates", INTEGER(learn_updates, 1, 100000), GROUP, .initial = "50", .help = "of each block"},
     {0, "learn-rate-weights", NUMBER(learn_rate_weights, 0, 1), GROUP, .otherwise = "0.04",
      .help = "how far an update moves the outermost code of a weight, in codes"},
-    {0, "learn-rate-activations", NUMBER(learn_rate_activations, 0, 1), GROUP, .otherwise = "0.04",
+    {0, "learn-rate-activations", NUMBER(learn_rate_activations, 0, 1), GROUP, .otherwise = "0.01",
      .help = "the same of an activation"},
-    {0, "learn-rate-smoothing", NUMBER(learn_rate_smoothing, 0, 1), GROUP, .otherwise = "0.01",
+    {0, "learn-rate-smoothing", NUMBER(learn_rate_smoothing, 0, 1), GROUP, .otherwise = "0.005",
      .help = "by which share an update changes a channel's smoothing"},
     {0, "learn-module", TEXT(learn_module, "NAME"), GROUP, .otherwise = "mamba",
      .help = "what a block is: all operations in a module of this name (attn1, for one)"},
@@ -328,6 +342,7 @@ static enum sdg_result learn(struct app_ui *ui, const struct values *values, con
         .quantized = values->output,
         .model = model,
         .module = values->learn_module,
+        .loss = values->learn_loss,
         .prompts = lessons->prompts.lines,
         .prompt_count = lessons->prompts.count,
         .updates = (int)values->learn_updates,
@@ -422,6 +437,7 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
         .hessians = values->hessians,
         .group = (int)values->group,
         .seed = (uint64_t)values->seed,
+        .error_power = values->error_power,
         .keep_smoothing = values->learn != NULL,
         .delta = values->delta,
         .force = values->force,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/decibel.h"
 #include "common/examples.h"
 #include "common/frame.h"
 #include "common/output.h"
@@ -14,7 +15,7 @@
 #include "sdgen/classify.h"
 
 struct values {
-    const char *model, *backend, *type, *disable, *cpu_mask, *json, *logits;
+    const char *model, *backend, *type, *disable, *cpu_mask, *json, *logits, *against;
     int64_t threads, batch;
     bool verbose, quiet;
 };
@@ -36,6 +37,9 @@ static const struct app_option table[] = {
      .help = "the classes, and how many are right, as JSON"},
     {0, "logits", FILE_NAME(logits, "FILE"), .flags = APP_COMMON, .otherwise = "none",
      .help = "the network's answers, an array \"logits\" [pictures, classes] (.npy or .safetensors)"},
+    {0, "against", FILE_NAME(against, "FILE"), .flags = APP_COMMON, .otherwise = "none",
+     .help = "such logits of another run over the same pictures, the full-precision network's, say: also print how far "
+             "the answers are from them"},
     {0, "disable-features", NAMES(disable, app_feature_names), .otherwise = "none",
      .help = "what the device has and is not to use"},
     {0, "cpu-mask", FILE_NAME(cpu_mask, "NAME"), .otherwise = "all there are",
@@ -68,22 +72,77 @@ struct answers {
     } *all;
     float *logits; // [count][classes]
     size_t count, labelled, right;
-    double seconds; // of the network
+    double cross_entropy; // sum over the labelled pictures of -log of their class's probability
+    double seconds;       // of the network
+};
+
+// How far answers are from those of another network, both as numbers and as probabilities.
+struct distance {
+    double sqnr;    // dB, of all logits; the other network's are the signal
+    double kl;      // mean over pictures of sum over classes of p log(p / q), p the other network's probabilities
+    size_t changed; // pictures that get another class
 };
 
 // -------------------------------------------------------------------------------------------------- classifying
 
+static int likeliest(const float *logits, int classes)
+{
+    int best = 0;
+    for (int c = 1; c < classes; c++)
+        if (logits[c] > logits[best])
+            best = c;
+    return best;
+}
+
+// Of the softmax.
+static double log_probability(const float *logits, int classes, int class)
+{
+    const double largest = (double)logits[likeliest(logits, classes)];
+    double sum = 0;
+    for (int c = 0; c < classes; c++)
+        sum += exp((double)logits[c] - largest);
+    return (double)logits[class] - largest - log(sum);
+}
+
 static struct answer judge(const float *logits, int classes)
 {
-    struct answer a = {.label = -1};
-    double sum = 0;
-    for (int c = 1; c < classes; c++)
-        if (logits[c] > logits[a.class])
-            a.class = c;
-    for (int c = 0; c < classes; c++)
-        sum += exp((double)logits[c] - (double)logits[a.class]);
-    a.probability = 1 / sum;
+    struct answer a = {.label = -1, .class = likeliest(logits, classes)};
+    a.probability = exp(log_probability(logits, classes, a.class));
     return a;
+}
+
+static struct distance measure(const float *other, const float *logits, size_t count, int classes)
+{
+    struct distance d = {0};
+    double signal = 0, noise = 0;
+    for (size_t i = 0; i < count; i++) {
+        const float *p = other + i * (size_t)classes, *q = logits + i * (size_t)classes;
+        d.changed += likeliest(p, classes) != likeliest(q, classes);
+        for (int c = 0; c < classes; c++) {
+            const double log_p = log_probability(p, classes, c), error = (double)p[c] - (double)q[c];
+            d.kl += exp(log_p) * (log_p - log_probability(q, classes, c)) / (double)count;
+            signal += (double)p[c] * (double)p[c];
+            noise += error * error;
+        }
+    }
+    d.sqnr = sdg_decibel(signal, noise);
+    return d;
+}
+
+static enum sdg_result compare(struct app_ui *ui, const char *path, const struct answers *answers, int classes,
+                               struct distance *out)
+{
+    struct sdg_array *other;
+    enum sdg_result result = sdg_array_read(app_log_of(ui), path, NULL, &other);
+    if (result != SDG_OK)
+        return result;
+    if (other->dims == 2 && other->shape[0] == (int64_t)answers->count && other->shape[1] == classes)
+        *out = measure(other->data, answers->logits, answers->count, classes);
+    else
+        result = app_fail(ui, SDG_ERROR_INPUT, "%s: does not hold logits of these pictures, an array [%zu, %d]", path,
+                          answers->count, classes);
+    sdg_array_destroy(&other);
+    return result;
 }
 
 static enum sdg_result grow(struct app_ui *ui, struct answers *answers, size_t more, size_t classes)
@@ -116,6 +175,7 @@ static enum sdg_result classify_examples(struct app_ui *ui, struct sdg_classifie
         a->label = examples->labels[i];
         answers->labelled++;
         answers->right += a->label == a->class;
+        answers->cross_entropy -= log_probability(logits + i * (size_t)classes, classes, a->label);
     }
     return result;
 }
@@ -151,8 +211,9 @@ static void print(const struct app_ui *ui, const struct answers *answers)
         putchar('\n');
     }
     if (answers->labelled)
-        printf("top-1 %zu of %zu, %.2f %%\n", answers->right, answers->labelled,
-               100 * (double)answers->right / (double)answers->labelled);
+        printf("top-1 %zu of %zu, %.2f %%, cross-entropy %.5f\n", answers->right, answers->labelled,
+               100 * (double)answers->right / (double)answers->labelled,
+               answers->cross_entropy / (double)answers->labelled);
 }
 
 static void write_answers(FILE *file, const struct answers *answers)
@@ -170,7 +231,8 @@ static void write_answers(FILE *file, const struct answers *answers)
 }
 
 static enum sdg_result write_json(struct app_ui *ui, const struct values *values,
-                                  const struct sdg_classifier_info *info, const struct answers *answers)
+                                  const struct sdg_classifier_info *info, const struct answers *answers,
+                                  const struct distance *distance)
 {
     struct sdg_output *output;
     enum sdg_result result = app_output_open(ui, values->json, &output);
@@ -188,6 +250,17 @@ static enum sdg_result write_json(struct app_ui *ui, const struct values *values
     report_json_number(file, answers->seconds);
     fprintf(file, ",\n  \"labelled\": %zu, \"right\": %zu, \"top1\": ", answers->labelled, answers->right);
     report_json_number(file, answers->labelled ? (double)answers->right / (double)answers->labelled : NAN);
+    fputs(", \"cross_entropy\": ", file);
+    report_json_number(file, answers->labelled ? answers->cross_entropy / (double)answers->labelled : NAN);
+    if (values->against) {
+        fputs(",\n  \"against\": {\"file\": ", file);
+        report_json_text(file, values->against);
+        fputs(", \"sqnr\": ", file);
+        report_json_number(file, distance->sqnr);
+        fputs(", \"kl\": ", file);
+        report_json_number(file, distance->kl);
+        fprintf(file, ", \"changed\": %zu}", distance->changed);
+    }
     fputs(",\n  \"answers\": [", file);
     write_answers(file, answers);
     fputs("]\n}\n", file);
@@ -198,12 +271,20 @@ static enum sdg_result write_results(struct app_ui *ui, const struct values *val
                                      const struct sdg_classifier_info *info, const struct answers *answers)
 {
     const struct sdg_array logits = {"logits", 2, {(int64_t)answers->count, info->classes}, answers->logits};
+    struct distance distance = {0};
     enum sdg_result result = SDG_OK;
+    if (values->against)
+        result = compare(ui, values->against, answers, info->classes, &distance);
+    if (result != SDG_OK)
+        return result;
     print(ui, answers);
+    if (values->against)
+        printf("against %s: SQNR %.2f dB, KL divergence %.6f, %zu of %zu pictures get another class\n", values->against,
+               distance.sqnr, distance.kl, distance.changed, answers->count);
     if (values->logits)
         result = sdg_arrays_write(app_log_of(ui), values->logits, &logits, 1);
     if (result == SDG_OK && values->json)
-        result = write_json(ui, values, info, answers);
+        result = write_json(ui, values, info, answers, &distance);
     return result;
 }
 

@@ -20,6 +20,7 @@ struct collector {
     struct sdg_classifier *classifier;
     struct sdg_statistics *statistics;
     struct sdg_smoother smoother;
+    bool weigh;         // values of tokens
     bool scan_operands; // are observed
     struct observed *sites;
     size_t count;
@@ -55,6 +56,8 @@ static enum sdg_result list_site(struct collector *c, const struct sdg_graph *gr
     if (!sdg_site_is_by_token(graph, site->value))
         return SDG_OK;
     SDG_TRY(sdg_statistics_keep_tokens(log, c->statistics, s->index, (size_t)v->dims[1], (size_t)v->dims[2]));
+    if (c->weigh)
+        SDG_TRY(sdg_statistics_weigh_tokens(log, c->statistics, s->index));
     return c->smoother.statistics && !site->operand ? smooth_site(c, graph, site, s) : SDG_OK;
 }
 
@@ -161,7 +164,7 @@ enum sdg_result sdg_classifier_collect(struct sdg_classifier *classifier,
     SDG_REQUIRE(&classifier->log, params, "params");
     SDG_REQUIRE(&classifier->log, params->output, "output");
     SDG_REQUIRE(&classifier->log, params->pictures, "pictures");
-    struct collector c = {.classifier = classifier, .scan_operands = params->scan_operands};
+    struct collector c = {.classifier = classifier, .weigh = params->relative, .scan_operands = params->scan_operands};
     if (classifier->quantized)
         return sdg_fail(&classifier->log, SDG_ERROR_INPUT,
                         "%s: is quantized (%s): statistics are those of the full-precision model",

@@ -611,8 +611,27 @@ sdg_value sdg_graph_cosine_loss(struct sdg_graph *g, const char *name, sdg_value
     return mean(g, name, sdg_graph_binary(g, name, SDG_BINARY_MUL, dot(g, name, x, y), inverse), -1, 1);
 }
 
+static sdg_value subtract(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y)
+{
+    return sdg_graph_binary(g, name, SDG_BINARY_ADD, x, sdg_graph_affine(g, name, y, -1, 0));
+}
+
+// |x|^2 of each sample.
+static sdg_value energy(struct sdg_graph *g, const char *name, sdg_value x)
+{
+    return sdg_graph_sum(g, name, dot(g, name, x, x), (struct sdg_axes){.tokens = true});
+}
+
+sdg_value sdg_graph_relative_loss(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y)
+{
+    const sdg_value error = energy(g, name, subtract(g, name, x, y)),
+                    inverse = sdg_graph_unary(g, name, sdg_graph_affine(g, name, energy(g, name, y), 1, 1e-12f),
+                                              SDG_UNARY_RECIPROCAL);
+    return mean(g, name, sdg_graph_binary(g, name, SDG_BINARY_MUL, error, inverse), 1, 0);
+}
+
 sdg_value sdg_graph_square_loss(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y)
 {
-    const sdg_value difference = sdg_graph_binary(g, name, SDG_BINARY_ADD, x, sdg_graph_affine(g, name, y, -1, 0));
+    const sdg_value difference = subtract(g, name, x, y);
     return mean(g, name, sdg_graph_binary(g, name, SDG_BINARY_MUL, difference, difference), 1, 0);
 }

@@ -33,17 +33,17 @@ static double norm_of(const double *x, size_t count)
     return sqrt(sum);
 }
 
-double sdg_adamw_step(struct sdg_adamw *adamw, double *parameters, const double *gradients)
+double sdg_adamw_step(struct sdg_adamw *adamw, double share, double *parameters, const double *gradients)
 {
     const struct sdg_adamw_options *o = &adamw->options;
-    const double norm = norm_of(gradients, adamw->count), share = o->clip > 0 ? fmin(1, o->clip / (norm + 1e-6)) : 1;
+    const double norm = norm_of(gradients, adamw->count), kept = o->clip > 0 ? fmin(1, o->clip / (norm + 1e-6)) : 1;
     adamw->steps++;
     const double correct1 = 1 - pow(o->beta1, (double)adamw->steps), correct2 = 1 - pow(o->beta2, (double)adamw->steps);
     size_t i = 0;
     for (size_t r = 0; r < adamw->range_count; r++) {
-        const double rate = adamw->ranges[r].rate;
+        const double rate = share * adamw->ranges[r].rate;
         for (size_t end = i + adamw->ranges[r].count; i < end; i++) {
-            const double g = gradients[i] * share;
+            const double g = gradients[i] * kept;
             double *m = &adamw->mean[i], *v = &adamw->square[i];
             *m = o->beta1 * *m + (1 - o->beta1) * g;
             *v = o->beta2 * *v + (1 - o->beta2) * g * g;

@@ -34,7 +34,8 @@ struct sdg_adamw {
 enum sdg_result sdg_adamw_create(const struct sdg_log *log, const struct sdg_adamw_range *ranges, size_t range_count,
                                  const struct sdg_adamw_options *options, struct sdg_adamw *out);
 void sdg_adamw_clear(struct sdg_adamw *adamw);
-// One update of parameters[count]; gradients[count] are finite. Returns the gradients' norm before it was clipped.
-double sdg_adamw_step(struct sdg_adamw *adamw, double *parameters, const double *gradients);
+// One update of parameters[count] at `share` of the ranges' rates; gradients[count] are finite. Returns the gradients'
+// norm before it was clipped.
+double sdg_adamw_step(struct sdg_adamw *adamw, double share, double *parameters, const double *gradients);
 
 #endif

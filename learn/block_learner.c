@@ -11,11 +11,11 @@
 
 struct sdg_learn_options sdg_learn_defaults(void)
 {
-    return (struct sdg_learn_options){.updates = 100,
+    return (struct sdg_learn_options){.updates = 50,
                                       .runs = 4,
                                       .weight_rate = 0.04,
-                                      .activation_rate = 0.04,
-                                      .smoothing_rate = 1e-2,
+                                      .activation_rate = 0.01,
+                                      .smoothing_rate = 5e-3,
                                       .decay = 1e-5,
                                       .clip = 2};
 }
@@ -299,7 +299,13 @@ static size_t next_row(struct walk *w, struct shelf *s)
     return row;
 }
 
-static enum sdg_result update(struct learner *l, struct walk *w, double *loss)
+// Of the rates: half a cosine down to nothing, so that what is kept is not where the last few batches pushed it.
+static double share_at(int update, int updates)
+{
+    return (1 + cos(acos(-1.0) * update / updates)) / 2;
+}
+
+static enum sdg_result update(struct learner *l, struct walk *w, double share, double *loss)
 {
     const int runs = l->options->runs;
     memset(l->gradients, 0, l->adamw.count * sizeof *l->gradients);
@@ -313,7 +319,7 @@ static enum sdg_result update(struct learner *l, struct walk *w, double *loss)
     }
     for (size_t i = 0; i < l->adamw.count; i++)
         l->gradients[i] /= runs;
-    sdg_adamw_step(&l->adamw, l->parameters, l->gradients);
+    sdg_adamw_step(&l->adamw, share, l->parameters, l->gradients);
     return SDG_OK;
 }
 
@@ -339,7 +345,7 @@ static enum sdg_result learn(struct learner *l, sdg_learn_progress_fn progress, 
     double loss;
     SDG_TRY(measure(l, judge, &out->loss_before));
     for (int i = 0; i < l->options->updates; i++) {
-        SDG_TRY(update(l, &w, &loss));
+        SDG_TRY(update(l, &w, share_at(i, l->options->updates), &loss));
         if (progress && !progress(user, i + 1, l->options->updates, loss))
             return SDG_ERROR_CANCELLED;
     }
@@ -457,7 +463,7 @@ static enum sdg_result compile(struct learner *l)
     SDG_TRY(check_block(p->log, p->block, &l->batch));
     l->input_count = measure_block(p->block, l->batch, l->elements, &l->result_elements);
     SDG_TRY(sdg_graph_copy(p->log, p->block, &graph));
-    enum sdg_result result = sdg_graph_learn(graph, p->what);
+    enum sdg_result result = sdg_graph_learn(graph, p->what, l->options->loss);
     const struct sdg_program_params params = {.weights = p->weights, .log = p->log};
     if (result == SDG_OK)
         result = sdg_program_create(p->backend, graph, &params, &l->program);

@@ -10,8 +10,10 @@
 // outermost one's value moves, so that one rate fits any number of bits: at 8 bits a step that changes by a percent
 // moves most weights to another code, at 4 bits a few of them.
 //
-// Loss: the mean over tokens of 1 - cosine of the block's result and the float block's. An update sums the gradients of
-// `runs` batches, each of samples of one row, because a run has one interval per token.
+// The loss compares the block's result with the float block's. PTQ4VM's is the cosine of each token, which does not see
+// its length and counts a token that adds little to the network's stream as much as one that adds much; the relative
+// error does neither, and is the default (docs/ptq4vm.md has what each is worth). An update sums the gradients of `runs`
+// batches, each of samples of one row, because a run has one interval per token. Rates fall to zero along half a cosine.
 #ifndef SDG_LEARN_BLOCK_LEARNER_H
 #define SDG_LEARN_BLOCK_LEARNER_H
 
@@ -20,6 +22,7 @@
 #include "quant/learnable.h"
 
 struct sdg_learn_options {
+    enum sdg_learn_loss loss;
     int updates;
     int runs;                            // batches of an update
     double weight_rate, activation_rate; // codes, see above
@@ -29,7 +32,7 @@ struct sdg_learn_options {
 };
 enum { SDG_LEARN_MAX_BATCH = 256 };
 
-// 100 updates of 4 batches, rates 0.04, 0.04 and 0.01, decay 1e-5, gradients clipped to 2.
+// 50 updates of 4 batches, rates 0.04, 0.01 and 0.005, decay 1e-5, gradients clipped to 2.
 struct sdg_learn_options sdg_learn_defaults(void);
 
 // What the block saw and what it should answer. Arrays are the caller's.

@@ -142,6 +142,8 @@ static enum sdg_result find_indices(struct collector *c)
             sdg_statistics_site(&c->p->log, c->statistics, s->name + strlen("site:"), s->kind, s->channels, &s->index));
         if (s->height)
             SDG_TRY(sdg_statistics_keep_tokens(&c->p->log, c->statistics, s->index, s->height, s->width));
+        if (s->height && c->params->relative)
+            SDG_TRY(sdg_statistics_weigh_tokens(&c->p->log, c->statistics, s->index));
         if (s->smoothing)
             SDG_TRY(sdg_statistics_smooth(&c->p->log, c->statistics, s->index, s->smoothing));
     }

@@ -54,6 +54,18 @@ static bool is_rate(double rate_given)
     return rate_given >= 0 && rate_given <= 1;
 }
 
+static const char *const loss_names[] = {[SDG_LOSS_ERROR] = "error", [SDG_LOSS_COSINE] = "cosine"};
+
+static bool find_loss(const char *name, enum sdg_learn_loss *out)
+{
+    for (size_t i = 0; i < sizeof loss_names / sizeof *loss_names; i++)
+        if (strcmp(name, loss_names[i]) == 0) {
+            *out = (enum sdg_learn_loss)i;
+            return true;
+        }
+    return false;
+}
+
 enum sdg_result sdg_learning_options(struct sdg_learning *t)
 {
     const struct sdg_learn_params *p = t->params;
@@ -64,6 +76,8 @@ enum sdg_result sdg_learning_options(struct sdg_learning *t)
     o->activation_rate = rate(p->activation_rate, o->activation_rate);
     o->smoothing_rate = rate(p->smoothing_rate, o->smoothing_rate);
     o->seed = p->order_seed;
+    if (p->loss && !find_loss(p->loss, &o->loss))
+        return sdg_fail(&t->log, SDG_ERROR_USAGE, "loss is '%.40s', should be error or cosine", p->loss);
     if (o->updates < 1 || o->updates > MOST_UPDATES)
         return sdg_fail(&t->log, SDG_ERROR_USAGE, "%d updates of a block, should be 1 to %d", o->updates, MOST_UPDATES);
     if (!is_rate(o->weight_rate) || !is_rate(o->activation_rate) || !is_rate(o->smoothing_rate))
@@ -88,9 +102,9 @@ static void describe_settings(const struct sdg_learning *t, char text[SETTINGS_B
     sdg_tensors_fingerprint(t->full->model->unet, full);
     sdg_tensors_fingerprint(t->quantized->model->unet, quantized);
     snprintf(text, SETTINGS_BYTES,
-             "%s, model %s as %s, %d updates, rates %.9g %.9g %.9g, prompts %016" PRIx64
+             "%s, %s, model %s as %s, %d updates, rates %.9g %.9g %.9g, prompts %016" PRIx64
              ", %s/%s %d steps, %dx%d, guidance %.9g, seeds %" PRIu64 " and %" PRIu64,
-             module_of(t), full, quantized, o->updates, o->weight_rate, o->activation_rate, o->smoothing_rate, prompts,
+             module_of(t), loss_names[o->loss], full, quantized, o->updates, o->weight_rate, o->activation_rate, o->smoothing_rate, prompts,
              g.sampler, g.schedule, g.steps, g.width, g.height, g.cfg_scale.given ? g.cfg_scale.value : -1, g.seed,
              o->seed);
 }

@@ -15,6 +15,9 @@ static double default_power(enum sdg_interval_rule rule, const struct sdg_site_s
     return site->tokens || rule == SDG_INTERVAL_STATIC || rule == SDG_INTERVAL_TOKEN ? 2.4 : 2;
 }
 
+// Between 4 and 32 it hardly matters: docs/ptq4vm.md.
+const double sdg_fit_default_others = 8;
+
 struct fitting {
     const struct sdg_log *log;
     const struct sdg_site_statistics *site;
@@ -173,6 +176,7 @@ static enum sdg_result fit_tokens(const struct fitting *f, double power, struct 
     const struct sdg_token_fit_options options = {.bits = f->options->bits,
                                                   .power = power,
                                                   .each_row = over_time == SDG_INTERVAL_TABLE,
+                                                  .others = f->options->others,
                                                   .factors = product ? at_rows : NULL};
     enum sdg_result result = at_rows ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK && product)
@@ -208,6 +212,7 @@ static enum sdg_result fit_together(const struct fitting *f, double power, struc
     const struct fitting whole = {f->log, &all, f->timesteps, f->rows, f->options};
     enum sdg_result result = SDG_OK;
     all.height = all.width = 1;
+    all.weights = NULL;
     all.tokens = sdg_alloc_raw(f->log, f->rows, sizeof *all.tokens, "statistics of tokens");
     if (!all.tokens)
         return SDG_ERROR_MEMORY;

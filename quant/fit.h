@@ -12,9 +12,12 @@ struct sdg_fit_options {
     int bits;                    // of the activations, 2..8
     uint64_t seed;               // of the model: each site gets its own from it
     double power;       // of the error that is made small; 0 = default (static and sites that keep tokens: 2.4, else 2)
+    double others;      // as in sdg_token_fit_options
     double static_gain; // as in sdg_tdq_options
     const struct sdg_tdq_times *times; // needed by the tdq rule
 };
+
+extern const double sdg_fit_default_others;
 
 // dB; in place of infinity in means and reports, where there is no error at all.
 enum { SDG_FIT_BEST_SQNR = 200 };

@@ -192,19 +192,20 @@ static void quantize_layer(struct rewrite *w, const struct sdg_learnable_layer *
     sdg_graph_use_matmul(g, at, quantized);
 }
 
-static void add_loss(struct rewrite *w)
+static void add_loss(struct rewrite *w, enum sdg_learn_loss kind)
 {
     struct sdg_graph *g = w->graph;
     const sdg_value result = sdg_graph_find(g, "result");
     const int64_t *d = g->values[result].dims;
     const sdg_value target = sdg_graph_input(g, "target", d[0], d[1], d[2], d[3]),
-                    loss = sdg_graph_cosine_loss(g, "loss", result, target);
+                    loss = kind == SDG_LOSS_COSINE ? sdg_graph_cosine_loss(g, "loss", result, target)
+                                                   : sdg_graph_relative_loss(g, "loss", result, target);
     sdg_graph_output(g, "loss", loss);
     if (g->result == SDG_OK)
         sdg_graph_reverse(g, loss, w->of, w->count, NULL);
 }
 
-enum sdg_result sdg_graph_learn(struct sdg_graph *block, const struct sdg_learnable *l)
+enum sdg_result sdg_graph_learn(struct sdg_graph *block, const struct sdg_learnable *l, enum sdg_learn_loss loss)
 {
     struct rewrite w = {.graph = block};
     w.of = sdg_alloc(block->log, 3 * l->site_count + l->layer_count, sizeof *w.of, "what is learned");
@@ -217,7 +218,7 @@ enum sdg_result sdg_graph_learn(struct sdg_graph *block, const struct sdg_learna
             quantize_layer(&w, &l->layers[i], quantized[2 * site], quantized[2 * site + 1]);
         }
         if (block->result == SDG_OK)
-            add_loss(&w);
+            add_loss(&w, loss);
     }
     const bool enough = w.of && quantized;
     sdg_free(w.of);

@@ -47,8 +47,15 @@ const char *sdg_learnable_name(char name[SDG_LEARNABLE_NAME_BYTES], const char *
 const char *sdg_learnable_gradient(char name[SDG_LEARNABLE_NAME_BYTES], const char *owner,
                                    enum sdg_learnable_part part);
 
+// What of a block's result is made small (graph/reverse.h).
+enum sdg_learn_loss {
+    SDG_LOSS_ERROR,  // sdg_graph_relative_loss: the squared error as a share of the sample's energy
+    SDG_LOSS_COSINE, // sdg_graph_cosine_loss: PTQ4VM's, of each token's direction
+};
+
 // The rewrite, of a copy of the block's graph. It adds the input "target" of the shape of output "result", and the
-// output "loss": the mean over samples and tokens of 1 - the cosine of both along the channels (sdg_graph_cosine_loss).
-enum sdg_result sdg_graph_learn(struct sdg_graph *block, const struct sdg_learnable *learnable);
+// output "loss".
+enum sdg_result sdg_graph_learn(struct sdg_graph *block, const struct sdg_learnable *learnable,
+                                enum sdg_learn_loss loss);
 
 #endif

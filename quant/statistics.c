@@ -69,6 +69,7 @@ static void free_site(struct sdg_site_statistics *site)
     sdg_free(site->rows);
     sdg_free(site->largest);
     sdg_free(site->tokens);
+    sdg_free(site->weights);
     sdg_free(site->smoothing);
 }
 
@@ -170,6 +171,19 @@ enum sdg_result sdg_statistics_keep_tokens(const struct sdg_log *log, struct sdg
     return SDG_OK;
 }
 
+enum sdg_result sdg_statistics_weigh_tokens(const struct sdg_log *log, struct sdg_statistics *s, size_t site)
+{
+    struct sdg_site_statistics *at = site < s->site_count ? &s->sites[site] : NULL;
+    if (!at || !at->tokens)
+        return sdg_fail(log, SDG_ERROR_USAGE, "weights of tokens of site %zu: it keeps none", site);
+    if (at->weights)
+        return SDG_OK;
+    if (!is_untouched(at, s->info.rows))
+        return sdg_fail(log, SDG_ERROR_USAGE, "site %s has statistics of tokens without weights", at->name);
+    at->weights = sdg_alloc(log, s->info.rows * at->height * at->width, sizeof *at->weights, "weights of tokens");
+    return at->weights ? SDG_OK : SDG_ERROR_MEMORY;
+}
+
 enum sdg_result sdg_statistics_smooth(const struct sdg_log *log, struct sdg_statistics *s, size_t site,
                                       const float *smoothing)
 {
@@ -209,10 +223,13 @@ static enum sdg_result observe(const struct sdg_log *log, const struct sdg_stati
         return sdg_fail(log, SDG_ERROR_COMPUTE,
                         "%s: infinities or NaN in row %zu (timestep %g): calibrate with --type f32", site->name, row,
                         s->info.timesteps[row]);
-    for (size_t i = 0; site->tokens && i < n; i++)
-        if (!sdg_token_histogram_add(&site->tokens[row * tokens + (first + i) % tokens], x + i * site->channels,
-                                     site->channels))
+    for (size_t i = 0; site->tokens && i < n; i++) {
+        const size_t at = row * tokens + (first + i) % tokens;
+        if (!sdg_token_histogram_add(&site->tokens[at], x + i * site->channels, site->channels))
             return too_many(log, site);
+        if (site->weights)
+            sdg_token_weights_add(site->weights[at], x + i * site->channels, site->channels);
+    }
     return SDG_OK;
 }
 
@@ -315,6 +332,9 @@ static enum sdg_result same_sites(const struct sdg_log *log, const struct sdg_st
             return sdg_fail(log, SDG_ERROR_INPUT,
                             "%s and %s do not belong together: site %s keeps %zux%zu and %zux%zu tokens apart", a_name,
                             b_name, x->name, x->width, x->height, y->width, y->height);
+        if (!x->weights != !y->weights)
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: site %s is weighed in one of them",
+                            a_name, b_name, x->name);
         if (!x->smoothing != !y->smoothing ||
             (x->smoothing && memcmp(x->smoothing, y->smoothing, x->channels * sizeof *x->smoothing) != 0))
             return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: site %s is smoothed differently",
@@ -352,8 +372,11 @@ static void merge_site(struct sdg_site_statistics *into, const struct sdg_site_s
     for (size_t r = 0; r < rows; r++)
         sdg_histogram_merge(&into->rows[r], &from->rows[r]);
     sdg_channel_largest(into->largest, from->largest, 1, rows * into->channels);
-    for (size_t k = 0; k < rows * from->height * from->width; k++)
+    for (size_t k = 0; k < rows * from->height * from->width; k++) {
         sdg_token_histogram_merge(&into->tokens[k], &from->tokens[k]);
+        for (int b = 0; from->weights && b < SDG_TOKEN_BINS; b++)
+            into->weights[k][b] += from->weights[k][b];
+    }
 }
 
 enum sdg_result sdg_statistics_merge(const struct sdg_log *log, struct sdg_statistics *into, const char *into_name,
@@ -372,6 +395,8 @@ enum sdg_result sdg_statistics_merge(const struct sdg_log *log, struct sdg_stati
             sdg_statistics_site(log, into, from->sites[i].name, from->sites[i].kind, from->sites[i].channels, &index);
         if (result == SDG_OK && from->sites[i].tokens)
             result = sdg_statistics_keep_tokens(log, into, index, from->sites[i].height, from->sites[i].width);
+        if (result == SDG_OK && from->sites[i].weights)
+            result = sdg_statistics_weigh_tokens(log, into, index);
         if (result == SDG_OK && from->sites[i].smoothing)
             result = sdg_statistics_smooth(log, into, index, from->sites[i].smoothing);
         if (result != SDG_OK) { // out of memory half-way: back to what it was
@@ -417,6 +442,8 @@ uint64_t sdg_statistics_hash(struct sdg_statistics *s)
         if (site->tokens)
             h = sdg_hash_bytes(sdg_hash_word(sdg_hash_word(h, site->height), site->width), site->tokens,
                                info->rows * site->height * site->width * sizeof *site->tokens);
+        if (site->weights)
+            h = sdg_hash_bytes(h, site->weights, info->rows * site->height * site->width * sizeof *site->weights);
     }
     return h;
 }

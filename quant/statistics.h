@@ -10,6 +10,8 @@
 //     NAME.largest      f32 [R, C]       NAME.kind       s32 [1], enum sdg_site_kind
 // and of a site that keeps a grid of H x W tokens
 //     NAME.token_histogram   s32 [R, H, W, 100]     NAME.token_minimum, NAME.token_maximum   f32 [R, H, W]
+// where values are weighed, too,
+//     NAME.token_weight      s64 [R, H, W, 100]
 // and of a site that was smoothed: everything above is of its values times
 //     NAME.smoothing         f32 [C]
 // and metadata: format, version (2 where a site keeps tokens or was smoothed, else 1), bins, model, sampler, settings,
@@ -28,8 +30,10 @@ struct sdg_site_statistics {
     float *largest;                     // [rows][channels], >= 0
     size_t height, width;               // of the grid of tokens, whose positions are told apart; 0: they are not
     struct sdg_token_histogram *tokens; // [rows][height * width]; NULL where they are not
-    float *smoothing;                   // [channels] what values are multiplied with before anything; NULL: 1
-    float *smoothed;                    // [channels] room for a token's values times these, behind them
+    // [rows][height * width], sums of sdg_token_weight in each bin; NULL where all pictures count the same
+    int64_t (*weights)[SDG_TOKEN_BINS];
+    float *smoothing; // [channels] what values are multiplied with before anything; NULL: 1
+    float *smoothed;  // [channels] room for a token's values times these, behind them
 };
 
 struct sdg_statistics_info {
@@ -64,6 +68,9 @@ enum sdg_result sdg_statistics_site(const struct sdg_log *log, struct sdg_statis
 // width tokens, 2^20 at most. Asked again with the same grid it does nothing; another one is SDG_ERROR_USAGE.
 enum sdg_result sdg_statistics_keep_tokens(const struct sdg_log *log, struct sdg_statistics *s, size_t site,
                                            size_t height, size_t width);
+// Has a site that keeps tokens, of which nothing was observed yet, weigh their values, too. Asked again it does
+// nothing.
+enum sdg_result sdg_statistics_weigh_tokens(const struct sdg_log *log, struct sdg_statistics *s, size_t site);
 // Has a site, of which nothing was observed yet, multiply each channel with smoothing [channels], finite and at least
 // 2^-120, before anything else. Asked again with the same numbers it does nothing; others are SDG_ERROR_USAGE.
 enum sdg_result sdg_statistics_smooth(const struct sdg_log *log, struct sdg_statistics *s, size_t site,

@@ -14,7 +14,7 @@ enum { PARTS = 5, TOKEN_PARTS = 3, NAME_BYTES = 512, LONGEST_SUFFIX = 16 };
 static const char *const suffixes[PARTS] = {".histogram", ".kind", ".largest", ".maximum", ".minimum"};
 enum part { HISTOGRAM, KIND, LARGEST, MAXIMUM, MINIMUM };
 static const char *const token_suffixes[TOKEN_PARTS] = {".token_histogram", ".token_maximum", ".token_minimum"};
-static const char smoothing_suffix[] = ".smoothing";
+static const char smoothing_suffix[] = ".smoothing", weight_suffix[] = ".token_weight";
 enum token_part { TOKEN_HISTOGRAM, TOKEN_MAXIMUM, TOKEN_MINIMUM };
 
 // ---- writing ----
@@ -87,6 +87,10 @@ static void add_site(struct image *f, const struct sdg_site_statistics *site, si
     }
     if (site->tokens)
         add_tokens(f, site, rows);
+    if (site->weights)
+        add_grid(f, site->name, weight_suffix, SDG_S64, 4,
+                 (const size_t[]){rows, site->height, site->width, SDG_TOKEN_BINS})
+            ->data = site->weights;
     if (site->smoothing)
         add(f, site->name, smoothing_suffix, SDG_F32, 1, site->channels, 1)->data = site->smoothing;
 }
@@ -157,7 +161,7 @@ enum sdg_result sdg_statistics_write(const struct sdg_log *log, struct sdg_stati
                             s->sites[i].name, NAME_BYTES - LONGEST_SUFFIX - 1);
         bytes += gathered_bytes(&s->sites[i], s->info.rows);
     }
-    size_t count = 2 + (PARTS + TOKEN_PARTS + 1) * s->site_count;
+    size_t count = 2 + (PARTS + TOKEN_PARTS + 2) * s->site_count;
     f.tensors = sdg_alloc(log, count, sizeof *f.tensors, "statistics");
     f.names = sdg_alloc(log, count, NAME_BYTES, "statistics");
     f.data = sdg_alloc_raw(log, bytes ? bytes : 1, 1, "statistics");
@@ -386,6 +390,24 @@ static enum sdg_result read_tokens(const struct reader *r, const char *name, str
     return SDG_OK;
 }
 
+// After the tokens.
+static enum sdg_result read_weights(const struct reader *r, const char *name, struct sdg_statistics *s, size_t index)
+{
+    const struct sdg_tensor *t;
+    const struct sdg_site_statistics *site = &s->sites[index];
+    const size_t count = s->info.rows * site->height * site->width;
+    char full[NAME_BYTES + LONGEST_SUFFIX];
+    snprintf(full, sizeof full, "%s%s", name, weight_suffix);
+    if (!sdg_tensors_find(r->tensors, full))
+        return SDG_OK;
+    SDG_TRY(grid(r, full, SDG_S64, 4,
+                 (const int64_t[]){(int64_t)s->info.rows, (int64_t)site->height, (int64_t)site->width, SDG_TOKEN_BINS},
+                 &t));
+    SDG_TRY(sdg_statistics_weigh_tokens(r->log, s, index));
+    memcpy(site->weights, t->data, count * sizeof *site->weights);
+    return SDG_OK;
+}
+
 static enum sdg_result check_tokens(const struct reader *r, const struct sdg_site_statistics *site, size_t rows)
 {
     const size_t tokens = site->height * site->width;
@@ -393,6 +415,12 @@ static enum sdg_result check_tokens(const struct reader *r, const struct sdg_sit
         const char *why = tokens_contradict(&site->rows[row], site->tokens + row * tokens, tokens);
         if (why)
             return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tokens of %s, row %zu: %s", r->path, site->name, row, why);
+    }
+    for (size_t i = 0; site->weights && i < rows * tokens; i++) {
+        const char *why = sdg_token_weights_contradiction(site->weights[i], &site->tokens[i]);
+        if (why)
+            return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: tokens of %s, row %zu: %s", r->path, site->name, i / tokens,
+                            why);
     }
     return SDG_OK;
 }
@@ -447,6 +475,8 @@ static enum sdg_result read_site(const struct reader *r, const char *name, struc
     SDG_TRY(read_smoothing(r, name, s, index));
     if (tokens) // before the site has values
         SDG_TRY(read_tokens(r, name, s, index));
+    if (tokens)
+        SDG_TRY(read_weights(r, name, s, index));
     SDG_TRY(read_rows(r, parts, &s->sites[index], s->info.rows));
     return tokens ? check_tokens(r, &s->sites[index], s->info.rows) : SDG_OK;
 }
@@ -468,7 +498,8 @@ static enum sdg_result read_sites(const struct reader *r, struct sdg_statistics 
     }
     size_t known = 2 + PARTS * s->site_count;
     for (size_t i = 0; i < s->site_count; i++)
-        known += (s->sites[i].tokens ? TOKEN_PARTS : 0) + (s->sites[i].smoothing != NULL);
+        known +=
+            (s->sites[i].tokens ? TOKEN_PARTS : 0) + (s->sites[i].weights != NULL) + (s->sites[i].smoothing != NULL);
     if (count != known)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: has tensors that belong to no site", r->path);
     sdg_statistics_sort(s);

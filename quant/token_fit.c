@@ -33,6 +33,8 @@ void sdg_token_intervals_clear(struct sdg_token_intervals *t)
 struct search {
     const struct sdg_token_fit_options *options;
     struct sdg_cells *cells; // [rows] of the token at hand
+    struct sdg_cells *all;   // [rows] of all tokens
+    double *shares;          // [rows] what the error of all tokens' values counts beside that of the token's own
     double *factors;         // [rows]
     bool *silent;            // [rows] without a value other than 0
     double *signal, *noise;  // [rows] sums of squares over all tokens
@@ -43,7 +45,8 @@ static double error_of(const struct search *s, size_t row, struct sdg_interval i
     if (s->silent[row])
         return 0;
     interval.scale *= (float)s->factors[row];
-    return sdg_cells_error(&s->cells[row], &interval);
+    const double own = sdg_cells_error(&s->cells[row], &interval);
+    return s->shares[row] > 0 ? own + s->shares[row] * sdg_cells_error(&s->all[row], &interval) : own;
 }
 
 // Rows [first, first + count) of a token, and the best interval found of them, in units of their factors.
@@ -92,7 +95,7 @@ static void try_parts(const struct search *s, struct range *r)
 
 // False if all rows are silent.
 static bool search_rows(const struct search *s, const struct sdg_token_histogram *const *tokens, size_t first,
-                        size_t count, struct sdg_interval *best, double *error)
+                        size_t count, struct sdg_interval *best)
 {
     struct range range = {.first = first, .count = count, .min = INFINITY, .max = -INFINITY, .error = INFINITY};
     for (size_t r = first; r < first + count; r++) {
@@ -110,23 +113,35 @@ static bool search_rows(const struct search *s, const struct sdg_token_histogram
     try_parts(s, &range);
     move_ends(s, &range);
     *best = sdg_interval_between(s->options->bits, range.low, range.high);
-    *error += range.error;
     return true;
 }
 
 // ---- all tokens ----
 
-static void note_power(struct search *s, size_t row, const struct sdg_token_histogram *token,
-                       struct sdg_interval interval)
+// For the report: of the token's own values, each of which counts the same.
+static void note_errors(struct search *s, size_t row, const struct sdg_token_histogram *token,
+                        struct sdg_interval interval, double *error)
 {
     struct sdg_cells *cells = &s->cells[row]; // not needed for the search any more
     if (s->silent[row])
         return;
-    sdg_token_cells_make(token, 2, cells);
     interval.scale *= (float)s->factors[row];
+    sdg_token_cells_make(token, NULL, 1, s->options->power, cells);
+    *error += sdg_cells_error(cells, &interval);
+    sdg_token_cells_make(token, NULL, 1, 2, cells);
     for (int side = 0; side < 2; side++)
         s->signal[row] += cells->sides[side].lost[cells->sides[side].count];
     s->noise[row] += fmax(sdg_cells_error(cells, &interval), 0);
+}
+
+// With weights those of all tokens together count as much as the token's own would.
+static void prepare_row(struct search *s, const struct sdg_site_statistics *site, size_t row, size_t token)
+{
+    const size_t at = row * site->height * site->width + token;
+    const double pictures = (double)sdg_token_histogram_total(&site->tokens[at]) / (double)site->channels;
+    sdg_token_cells_make(&site->tokens[at], site->weights ? &site->weights[at] : NULL, 1, s->options->power,
+                         &s->cells[row]);
+    s->shares[row] = s->options->others / pictures * s->cells[row].total / s->all[row].total;
 }
 
 static void fit_token(struct search *s, const struct sdg_site_statistics *site, size_t rows, size_t token,
@@ -138,15 +153,15 @@ static void fit_token(struct search *s, const struct sdg_site_statistics *site, 
         seen[r] = &site->tokens[r * tokens + token];
         s->silent[r] = !(seen[r]->min < 0 || seen[r]->max > 0) || seen[r]->min > seen[r]->max;
         if (!s->silent[r])
-            sdg_token_cells_make(seen[r], s->options->power, &s->cells[r]);
+            prepare_row(s, site, r, token);
     }
     for (size_t time = 0; time < out->times; time++) {
         struct sdg_interval best = fallback;
-        search_rows(s, seen, time * together, together, &best, &out->error);
+        search_rows(s, seen, time * together, together, &best);
         out->scales[time * tokens + token] = best.scale;
         out->zero_points[time * tokens + token] = best.zero_point;
         for (size_t r = time * together; r < (time + 1) * together; r++)
-            note_power(s, r, seen[r], best);
+            note_errors(s, r, seen[r], best, &out->error);
     }
 }
 
@@ -183,10 +198,14 @@ static void conclude(const struct search *s, size_t rows, struct sdg_token_inter
 static void fit_all(struct search *s, const struct sdg_site_statistics *site, size_t rows,
                     const struct sdg_token_histogram **seen, struct sdg_token_intervals *out)
 {
-    for (size_t r = 0; r < rows; r++)
+    const size_t tokens = site->height * site->width;
+    for (size_t r = 0; r < rows; r++) {
         s->factors[r] = s->options->factors ? s->options->factors[r] : 1;
+        sdg_token_cells_make(site->tokens + r * tokens, site->weights ? site->weights + r * tokens : NULL, tokens,
+                             s->options->power, &s->all[r]);
+    }
     const struct sdg_interval fallback = interval_of_all(site, rows, s->factors, s->options->bits);
-    for (size_t token = 0; token < site->height * site->width; token++)
+    for (size_t token = 0; token < tokens; token++)
         fit_token(s, site, rows, token, seen, fallback, out);
     conclude(s, rows, out);
 }
@@ -201,14 +220,16 @@ enum sdg_result sdg_token_fit(const struct sdg_log *log, const struct sdg_site_s
     const struct sdg_token_histogram **seen = sdg_alloc(log, rows, sizeof *seen, "intervals of tokens");
     t.scales = sdg_alloc(log, count, sizeof *t.scales, "intervals of tokens");
     t.zero_points = sdg_alloc(log, count, sizeof *t.zero_points, "intervals of tokens");
-    s.cells = sdg_alloc_raw(log, rows, sizeof *s.cells, "intervals of tokens");
-    s.factors = sdg_alloc(log, rows, 3 * sizeof *s.factors, "intervals of tokens");
+    s.cells = sdg_alloc_raw(log, rows, 2 * sizeof *s.cells, "intervals of tokens");
+    s.factors = sdg_alloc(log, rows, 4 * sizeof *s.factors, "intervals of tokens");
     s.silent = sdg_alloc(log, rows, sizeof *s.silent, "intervals of tokens");
     enum sdg_result result =
         seen && t.scales && t.zero_points && s.cells && s.factors && s.silent ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
+        s.all = s.cells + rows;
         s.signal = s.factors + rows;
         s.noise = s.signal + rows;
+        s.shares = s.noise + rows;
         fit_all(&s, site, rows, seen, &t);
     }
     sdg_free(seen);

@@ -10,6 +10,13 @@
 // above reach far (of a SiLU's, all of them). So parts of both ends by themselves are tried too, and from the best of
 // all these each end is moved on, in steps that are halved, as long as the error falls.
 //
+// A token is seen once a picture, by few pictures then: what is cut off of those to come is the dearest error at 8
+// bits, and all tokens together know better how far the tails of a site reach. So the error of all tokens' values
+// counts, too, as much as `others` more pictures would.
+//
+// Where the statistics weigh values (quant/token_histogram.h) they count by their weight: what follows a block, a norm
+// at the latest, sees an error beside the token that it is of, and a few pictures of large values would decide else.
+//
 // With factors r[row] the interval of a row is r[row] times as wide, the zero point the same: minimum and maximum are
 // those of x / r, the error is summed over all rows. So for a given r(t) the scale of the token is the best one.
 #ifndef SDG_QUANT_TOKEN_FIT_H
@@ -23,7 +30,7 @@ struct sdg_token_intervals { // owned; free with sdg_token_intervals_clear
     float *scales;           // [times][height * width]
     int32_t *zero_points;    // the same
     float *factors;          // [1000] over t, NULL: none
-    // For the report, over rows: sum of the errors to the power asked for; dB, at most SDG_FIT_BEST_SQNR
+    // For the report, over rows: sum of the tokens' own errors to the power asked for; dB, at most SDG_FIT_BEST_SQNR
     double error, sqnr, worst_sqnr;
     size_t worst_row;
 };
@@ -32,6 +39,7 @@ struct sdg_token_fit_options {
     int bits;
     double power;
     bool each_row;         // an interval for each row too; else one for all rows
+    double others;         // how many pictures all tokens' values count as, beside the token's own
     const double *factors; // [rows] r; NULL: 1
 };
 

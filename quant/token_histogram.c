@@ -3,7 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { FINE_PER_BIN = 8, FINE_BELOW = 6 * 16 }; // bins of quant/histogram.h from 2^-20 to 2^-14
+enum { FINE_PER_BIN = 8, FINE_BELOW = 6 * 16 };         // bins of quant/histogram.h from 2^-20 to 2^-14
+static const int64_t LARGEST_WEIGHT = (int64_t)1 << 32; // of 2^31 values: they add up to an int64_t
 
 int sdg_token_bin(int bin)
 {
@@ -61,6 +62,30 @@ bool sdg_token_histogram_merge(struct sdg_token_histogram *into, const struct sd
     return true;
 }
 
+int64_t sdg_token_weight(const float *x, size_t n)
+{
+    double squares = 0;
+    for (size_t i = 0; i < n; i++)
+        squares += (double)x[i] * (double)x[i];
+    return (int64_t)fmax(rint(fmin(0x1p16 * (double)n / squares, (double)LARGEST_WEIGHT)), 1);
+}
+
+void sdg_token_weights_add(int64_t weights[static SDG_TOKEN_BINS], const float *x, size_t n)
+{
+    const int64_t weight = sdg_token_weight(x, n);
+    for (size_t i = 0; i < n; i++)
+        weights[sdg_token_bin(sdg_histogram_bin(x[i]))] += weight;
+}
+
+const char *sdg_token_weights_contradiction(const int64_t weights[static SDG_TOKEN_BINS],
+                                            const struct sdg_token_histogram *h)
+{
+    for (int b = 0; b < SDG_TOKEN_BINS; b++)
+        if (weights[b] < h->counts[b] || weights[b] > LARGEST_WEIGHT * h->counts[b])
+            return "the weights are not those of the counted values";
+    return NULL;
+}
+
 // The smallest magnitude of magnitude bin m; m = SDG_TOKEN_HALF gives the end of the last one.
 static double lower_edge(int m)
 {
@@ -93,15 +118,35 @@ const char *sdg_token_histogram_contradiction(const struct sdg_token_histogram *
     return NULL;
 }
 
+// Several tokens together: as many values as there may be.
+struct sum {
+    double counts[SDG_TOKEN_BINS], total;
+    float min, max;
+};
+
+static void add_up(const struct sdg_token_histogram *tokens, const int64_t (*weights)[SDG_TOKEN_BINS], size_t count,
+                   struct sum *out)
+{
+    *out = (struct sum){.min = INFINITY, .max = -INFINITY};
+    for (size_t t = 0; t < count; t++) {
+        for (int b = 0; b < SDG_TOKEN_BINS; b++)
+            out->counts[b] += weights ? (double)weights[t][b] : tokens[t].counts[b];
+        out->min = fminf(out->min, tokens[t].min);
+        out->max = fmaxf(out->max, tokens[t].max);
+    }
+    for (int b = 0; b < SDG_TOKEN_BINS; b++)
+        out->total += out->counts[b];
+}
+
 // One side's bins, cut at the extremes.
-static void fill_side(const struct sdg_token_histogram *h, bool negative, struct sdg_bins *bins)
+static void fill_side(const struct sum *h, bool negative, struct sdg_bins *bins)
 {
     const double extreme = negative ? -(double)h->min : (double)h->max, // < 0: no value of this sign
         inner = negative ? -(double)h->max : (double)h->min;
     bins->count = SDG_TOKEN_HALF;
     bins->extreme = extreme > 0 ? extreme : -1;
     for (int m = 0; m < SDG_TOKEN_HALF; m++) {
-        const int32_t count = h->counts[(negative ? SDG_TOKEN_HALF : 0) + m];
+        const double count = h->counts[(negative ? SDG_TOKEN_HALF : 0) + m];
         double near = lower_edge(m), far = lower_edge(m + 1);
         if (count > 0 && m == SDG_TOKEN_HALF - 1)
             far = extreme;
@@ -113,13 +158,16 @@ static void fill_side(const struct sdg_token_histogram *h, bool negative, struct
     }
 }
 
-void sdg_token_cells_make(const struct sdg_token_histogram *h, double power, struct sdg_cells *out)
+void sdg_token_cells_make(const struct sdg_token_histogram *tokens, const int64_t (*weights)[SDG_TOKEN_BINS],
+                          size_t count, double power, struct sdg_cells *out)
 {
+    struct sum sum;
     struct sdg_bins bins;
+    add_up(tokens, weights, count, &sum);
     out->power = power;
-    out->total = (double)sdg_token_histogram_total(h);
+    out->total = sum.total;
     for (int s = 0; s < 2; s++) {
-        fill_side(h, s, &bins);
+        fill_side(&sum, s, &bins);
         sdg_cells_make_side(&bins, power, &out->sides[s]);
     }
 }

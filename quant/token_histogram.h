@@ -26,10 +26,23 @@ bool sdg_token_histogram_add(struct sdg_token_histogram *h, const float *x, size
 // False, with nothing changed, if there would be more than INT32_MAX values.
 bool sdg_token_histogram_merge(struct sdg_token_histogram *into, const struct sdg_token_histogram *from);
 int64_t sdg_token_histogram_total(const struct sdg_token_histogram *h);
+// Weights of values: of what one picture has at a token each counts
+//     rint(2^16 / mean square), 1 .. 2^32
+// so that errors count by their share in the token they are of, not by how large that is in this picture. Integers, so
+// that sums do not depend on the order of pictures.
+int64_t sdg_token_weight(const float *x, size_t n);
+// Adds the weight of each of x[0..n), all finite, to its bin.
+void sdg_token_weights_add(int64_t weights[static SDG_TOKEN_BINS], const float *x, size_t n);
+// Why they cannot be those of the histogram's values; NULL if they can.
+const char *sdg_token_weights_contradiction(const int64_t weights[static SDG_TOKEN_BINS],
+                                            const struct sdg_token_histogram *h);
+
 // Why its numbers cannot have come from the same values; NULL if they can.
 const char *sdg_token_histogram_contradiction(const struct sdg_token_histogram *h);
 
-// For sdg_cells_error (quant/interval.h).
-void sdg_token_cells_make(const struct sdg_token_histogram *h, double power, struct sdg_cells *out);
+// For sdg_cells_error (quant/interval.h): the values of tokens[0..count) together, each counting its weight, or with
+// NULL 1.
+void sdg_token_cells_make(const struct sdg_token_histogram *tokens, const int64_t (*weights)[SDG_TOKEN_BINS],
+                          size_t count, double power, struct sdg_cells *out);
 
 #endif

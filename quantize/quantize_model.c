@@ -251,6 +251,8 @@ static enum sdg_result fit_site(const struct quantizer *q, const struct sdg_log 
         .rule = sdg_quant_settings_tokens(&q->settings, site->name) ? rule : sdg_interval_rule_over_time(rule),
         .bits = q->settings.scheme.activation_bits,
         .seed = q->params->seed,
+        .power = q->params->error_power.given ? q->params->error_power.value : 0,
+        .others = sdg_fit_default_others,
         .static_gain = sdg_tdq_default_gain,
         .times = q->times,
     };
@@ -431,6 +433,8 @@ enum sdg_result sdg_quantize(const struct sdg_quantize_params *params)
     struct quantizer q = {.params = params, .log = params->log, .start = sdg_clock()};
     if (!params->model || !params->output)
         return sdg_fail(&q.log, SDG_ERROR_USAGE, "a model and an output folder are needed");
+    if (params->error_power.given && !(params->error_power.value >= 1 && params->error_power.value <= 8))
+        return sdg_fail(&q.log, SDG_ERROR_USAGE, "error_power is %g: should be 1 to 8", params->error_power.value);
     if (params->threads < 0 || params->threads > MAX_THREADS || params->seed >= largest_seed)
         return sdg_fail(&q.log, SDG_ERROR_USAGE,
                         "threads are %d and seed is %" PRIu64 ": should be 0..%d and below 2^53", params->threads,

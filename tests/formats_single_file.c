@@ -711,20 +711,25 @@ static void test_names(void **state)
         .unet_layers = 2, .unet_levels = 4, .up_attention = {false, true, true, true}, .vae_levels = 4};
     static const char *const parts[] = {[SDG_PART_UNET] = "unet", [SDG_PART_VAE] = "vae", [SDG_PART_TEXT] = "text"};
     FILE *file = fopen(SDG_SOURCE_DIR "/tests/goldens/formats/sd1_names.txt", "r");
-    char part_name[8], diffusers[300], ldm[300], got[SDG_NAME_ROOM];
+    char part_name[8], diffusers[300], ldm[300], ends[64], got[SDG_NAME_ROOM];
     int count = 0;
-    assert_non_null(file);
-    while (fscanf(file, "%7s %299s %299s", part_name, diffusers, ldm) == 3) {
+    assert_non_null(
+        file); // a module a line: part, its name in folders, in single files, what its tensors' names end in
+    while (fscanf(file, "%7s %255s %255s%63[^\n]", part_name, diffusers, ldm, ends) == 4) {
         enum sdg_part part = SDG_PART_UNET;
         while (strcmp(parts[part], part_name) != 0)
             part++;
-        const char *plain = after(ldm, sdg_ldm_prefix(part));
-        assert_non_null(plain);
-        assert_true(sdg_name_to_ldm(part, &layout, diffusers, got));
-        assert_string_equal(got, plain);
-        assert_true(sdg_name_from_ldm(part, &layout, plain, got));
-        assert_string_equal(got, diffusers);
-        count++;
+        char *rest = ends, *module_end = diffusers + strlen(diffusers), *ldm_end = ldm + strlen(ldm);
+        for (const char *end = strtok_r(ends, " ", &rest); end; end = strtok_r(NULL, " ", &rest), count++) {
+            snprintf(module_end, 32, ".%s", end);
+            snprintf(ldm_end, 32, ".%s", end);
+            const char *plain = after(ldm, sdg_ldm_prefix(part));
+            assert_non_null(plain);
+            assert_true(sdg_name_to_ldm(part, &layout, diffusers, got));
+            assert_string_equal(got, plain);
+            assert_true(sdg_name_from_ldm(part, &layout, plain, got));
+            assert_string_equal(got, diffusers);
+        }
     }
     fclose(file);
     assert_int_equal(count, 976);

@@ -540,11 +540,13 @@ static void hadamard(void **state)
 static void losses(void **state)
 {
     (void)state;
-    for (int cosine = 0; cosine < 2; cosine++) {
+    static sdg_value (*const kinds[])(struct sdg_graph *, const char *, sdg_value, sdg_value) = {
+        sdg_graph_square_loss, sdg_graph_cosine_loss, sdg_graph_relative_loss};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         struct leaves l = {.random = 15};
         struct sdg_graph *g = new_graph();
         const sdg_value x = input(g, &l, "x", 2, 2, 2, 5), y = input(g, &l, "y", 2, 2, 2, 5);
-        check(g, &l, cosine ? sdg_graph_cosine_loss(g, "loss", x, y) : sdg_graph_square_loss(g, "loss", x, y));
+        check(g, &l, kinds[i](g, "loss", x, y));
     }
 }
 

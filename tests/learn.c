@@ -69,7 +69,7 @@ static void adamw(void **state)
     assert_int_equal(a.count, COUNT);
     int clipped = 0;
     for (size_t u = 0; u < UPDATES; u++) {
-        clipped += sdg_adamw_step(&a, p, g + u * COUNT) > options.clip;
+        clipped += sdg_adamw_step(&a, 1, p, g + u * COUNT) > options.clip;
         for (size_t i = 0; i < COUNT; i++)
             assert_true(fabs(p[i] - after[u * COUNT + i]) <= 1e-12);
     }
@@ -261,14 +261,18 @@ static double worst_difference(const struct lesson *l, const struct sdg_learned 
 
 // Updates are of the size of the rates, 4e-3 to 1e-2: their signs and shares of the clipped gradient are right only if
 // each gradient is.
-static void check_updates(const char *backend, int updates)
+static void check_updates(const char *backend, enum sdg_learn_loss loss, int updates)
 {
+    char names[2][32];
     struct lesson l;
     struct sdg_learned learned;
     struct losses losses = {0};
-    size_t count, steps;
-    double *wanted = doubles("block.losses", &steps), *after = doubles("block.after", &count);
-    const struct sdg_learn_options options = golden_options(updates);
+    for (int i = 0; i < 2; i++)
+        snprintf(names[i], sizeof names[i], "block.%s.%d.%s", loss == SDG_LOSS_ERROR ? "error" : "cosine", updates,
+                 i ? "after" : "losses");
+    double *wanted = doubles(names[0], NULL), *after = doubles(names[1], NULL);
+    struct sdg_learn_options options = golden_options(updates);
+    options.loss = loss;
     begin(&l, backend);
     assert_int_equal(sdg_learn_block(&l.problem, &options, keep_loss, &losses, &learned), SDG_OK);
     print_message("loss %.9f -> %.9f, torch %.9f -> %.9f\n", learned.loss_before, learned.loss_after, wanted[0],
@@ -277,7 +281,7 @@ static void check_updates(const char *backend, int updates)
     assert_true(fabs(learned.loss_before - wanted[0]) < 1e-6 && fabs(learned.loss_after - wanted[updates]) < 1e-6);
     for (int i = 0; i < updates; i++)
         assert_true(fabs(losses.seen[i] - wanted[i]) < 1e-6);
-    const double worst = worst_difference(&l, &learned, after + (size_t)(updates - 1) * (count / (steps - 1)));
+    const double worst = worst_difference(&l, &learned, after);
     print_message("%s, %d updates: largest difference from torch %.1e, of parameters that moved by up to 1e-2\n",
                   backend, updates, worst);
     assert_true(worst < 2e-5);
@@ -289,10 +293,12 @@ static void check_updates(const char *backend, int updates)
 static void updates_of_a_block(void **state)
 {
     (void)state;
-    check_updates("reference", 1);
-    check_updates("reference", 3);
-    check_updates("cpu", 1);
-    check_updates("cpu", 3);
+    static const enum sdg_learn_loss losses[] = {SDG_LOSS_ERROR, SDG_LOSS_COSINE};
+    for (int i = 0; i < 2; i++)
+        for (int updates = 1; updates <= 3; updates += 2) {
+            check_updates("reference", losses[i], updates);
+            check_updates("cpu", losses[i], updates);
+        }
 }
 
 static void targets(void **state)
@@ -307,8 +313,13 @@ static void targets(void **state)
     memcpy(more + SAMPLES * elements, l.input + elements, elements * sizeof *more);
     const float *inputs[SDG_BLOCK_INPUTS] = {more};
     assert_int_equal(sdg_learn_targets(l.backend, l.block.graph, golden, inputs, SAMPLES + 1, all), SDG_OK);
-    for (size_t i = 0; i < SAMPLES * elements; i++)
-        assert_true(fabsf(all[i] - answer[i]) < 1e-6f);
+    float largest = 0, worst = 0;
+    for (size_t i = 0; i < SAMPLES * elements; i++) {
+        largest = fmaxf(largest, fabsf(answer[i]));
+        worst = fmaxf(worst, fabsf(all[i] - answer[i]));
+    }
+    print_message("largest answer %.2f, error %.1e\n", (double)largest, (double)worst);
+    assert_true(worst < 3e-7f * largest); // some roundings of f32, 6e-8 each, on the way through five layers and a scan
     inputs[0] = more + elements; // whole batches and parts of one
     assert_int_equal(sdg_learn_targets(l.backend, l.block.graph, golden, inputs, 1, one), SDG_OK);
     assert_memory_equal(one, all + elements, elements * sizeof *one);

@@ -1,8 +1,11 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
-// [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to
-// an instruction set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts
-// long scans into chunks until they have that many workgroups. FILTER runs the cases whose label contains it,
-// as a failure prints it.
+// [--only=OPERATION,...] [--except=OPERATION,...] [--all] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan
+// (all that are there by default). The mask holds the CPU to an instruction set; layers that the CPU would not cut, as
+// they are small, are cut into about N pieces; Vulkan cuts long scans into chunks until they have that many workgroups.
+// Operations as ops.def names them, and the groups of cases beside them: integers, codes, compositions, programs,
+// goldens. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by software, where compiling a
+// kernel takes a hundred times as long as running it, has of large grids the cases in which two choices meet that did
+// not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every other device does.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -75,6 +78,7 @@ static void run_job(void **state)
     static const enum sdg_dtype types[] = {SDG_F32, SDG_F16, SDG_BF16};
     s->cases = s->failures = s->unsupported = 0;
     memset(s->worst, 0, sizeof s->worst);
+    memset(s->pairs, 0, sizeof s->pairs);
     for (int i = 0; i < 3; i++) {
         s->type = types[i];
         job->check(s);
@@ -130,26 +134,68 @@ static void close_backend(struct suite *s)
     sdg_backend_destroy(&s->reference);
 }
 
-static void want_scan_workgroups(struct suite *s, uint32_t wanted)
+struct options {
+    const char *filter, *cpu_mask;
+    const char *only, *except; // names with commas between them, or NULL
+    uint32_t scan_workgroups;  // 0: as the device likes
+    bool bench, all;
+};
+
+static void set_up_vulkan(struct suite *s, const struct options *o)
 {
 #if SDG_HAVE_VULKAN
-    if (wanted && s->tested && strcmp(s->name, "vulkan") == 0)
-        sdg_vk_of(s->tested)->caps.scan_workgroups = wanted;
+    if (!s->tested || strcmp(s->name, "vulkan") != 0)
+        return;
+    struct sdg_vk_caps *caps = &sdg_vk_of(s->tested)->caps;
+    if (o->scan_workgroups)
+        caps->scan_workgroups = o->scan_workgroups;
+    s->pairwise = caps->software && !o->all && !o->bench;
 #else
     (void)s;
-    (void)wanted;
+    (void)o;
 #endif
 }
 
-static int add_jobs(struct suite *s, struct job *jobs, struct CMUnitTest *tests)
+static bool is_listed(const char *names, const char *name)
 {
+    const size_t length = strlen(name);
+    for (const char *at = names; at && *at; at += strcspn(at, ","), at += *at == ',')
+        if (strcspn(at, ",") == length && strncmp(at, name, length) == 0)
+            return true;
+    return false;
+}
+
+// Returns how many.
+static int add_jobs(struct suite *s, const struct options *o, struct job *jobs, struct CMUnitTest *tests)
+{
+    int count = 0;
     for (int i = 0; i <= OPERATIONS; i++) {
         const char *what = i < OPERATIONS ? operations[i].name : "goldens";
-        jobs[i] = (struct job){.suite = s, .check = i < OPERATIONS ? operations[i].check : check_all_goldens};
-        snprintf(jobs[i].name, sizeof jobs[i].name, "%s %s", s->name, what);
-        tests[i] = (struct CMUnitTest){.name = jobs[i].name, .test_func = run_job, .initial_state = &jobs[i]};
+        if ((o->only && !is_listed(o->only, what)) || is_listed(o->except, what))
+            continue;
+        struct job *job = &jobs[count];
+        *job = (struct job){.suite = s, .check = i < OPERATIONS ? operations[i].check : check_all_goldens};
+        snprintf(job->name, sizeof job->name, "%s %s", s->name, what);
+        tests[count++] = (struct CMUnitTest){.name = job->name, .test_func = run_job, .initial_state = job};
     }
-    return OPERATIONS + 1;
+    return count;
+}
+
+// False: no operation's name, of which nothing would be run.
+static bool are_names(const char *names)
+{
+    for (const char *at = names; at && *at; at += strcspn(at, ","), at += *at == ',') {
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(at, ","), at);
+        bool known = strcmp(name, "goldens") == 0;
+        for (int i = 0; i < OPERATIONS; i++)
+            known = known || strcmp(name, operations[i].name) == 0;
+        if (!known) {
+            printf("%s: no operation or group of cases\n", name);
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool is_backend(const char *text)
@@ -160,41 +206,57 @@ static bool is_backend(const char *text)
     return false;
 }
 
+static void read_options(int argc, char **argv, struct options *o, bool *chosen)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--bench") == 0)
+            o->bench = true;
+        else if (strcmp(argv[i], "--all") == 0)
+            o->all = true;
+        else if (strncmp(argv[i], "--cpu-mask=", 11) == 0)
+            o->cpu_mask = argv[i] + 11;
+        else if (strncmp(argv[i], "--only=", 7) == 0)
+            o->only = argv[i] + 7;
+        else if (strncmp(argv[i], "--except=", 9) == 0)
+            o->except = argv[i] + 9;
+#if SDG_HAVE_ONEDNN
+        else if (strncmp(argv[i], "--pieces=", 9) == 0)
+            sdg_test_pieces(strtol(argv[i] + 9, NULL, 10));
+#endif
+        else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
+            o->scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
+        else if (!is_backend(argv[i]))
+            o->filter = argv[i];
+        for (int k = 0; k < BACKENDS; k++)
+            chosen[k] = chosen[k] || strcmp(argv[i], all_backends[k]) == 0;
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct suite suites[BACKENDS];
     static struct sdg_log logs[BACKENDS];
     static struct job jobs[TESTS];
     static struct CMUnitTest tests[TESTS];
-    const char *filter = NULL, *cpu_mask = NULL;
-    uint32_t scan_workgroups = 0;
-    bool bench = false, chosen[BACKENDS] = {false}, any = false;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--bench") == 0)
-            bench = true;
-        else if (strncmp(argv[i], "--cpu-mask=", 11) == 0)
-            cpu_mask = argv[i] + 11;
-#if SDG_HAVE_ONEDNN
-        else if (strncmp(argv[i], "--pieces=", 9) == 0)
-            sdg_test_pieces(strtol(argv[i] + 9, NULL, 10));
-#endif
-        else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
-            scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
-        else if (!is_backend(argv[i]))
-            filter = argv[i];
-        for (int k = 0; k < BACKENDS; k++)
-            if (strcmp(argv[i], all_backends[k]) == 0)
-                chosen[k] = any = true;
-    }
+    struct options o = {0};
+    bool chosen[BACKENDS] = {false}, any = false;
+    read_options(argc, argv, &o, chosen);
+    if (!are_names(o.only) || !are_names(o.except))
+        return 1;
+    for (int k = 0; k < BACKENDS; k++)
+        any = any || chosen[k];
     int count = 0, failed = 0;
     for (int k = 0; k < BACKENDS; k++) {
         struct suite *s = &suites[k];
-        *s = (struct suite){
-            .log = &logs[k], .name = all_backends[k], .filter = filter, .cpu_mask = cpu_mask, .bench = bench};
+        s->log = &logs[k];
+        s->name = all_backends[k];
+        s->filter = o.filter;
+        s->cpu_mask = o.cpu_mask;
+        s->bench = o.bench;
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
         if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
-            count += add_jobs(s, jobs + count, tests + count);
-        want_scan_workgroups(s, scan_workgroups);
+            count += add_jobs(s, &o, jobs + count, tests + count);
+        set_up_vulkan(s, &o);
         failed += s->failures;
     }
     if (count)

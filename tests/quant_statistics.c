@@ -40,8 +40,10 @@ static void run_prompt(struct sdg_statistics *s, size_t prompt)
             size_t site, rows = (1 + prompt % 5) * (k == WITH_TOKENS ? TOKENS : 1);
             assert_int_equal(sdg_statistics_site(NULL, s, site_names[k], site_kinds[k], site_channels[k], &site),
                              SDG_OK);
-            if (k == WITH_TOKENS)
+            if (k == WITH_TOKENS) {
                 assert_int_equal(sdg_statistics_keep_tokens(NULL, s, site, HEIGHT, WIDTH), SDG_OK);
+                assert_int_equal(sdg_statistics_weigh_tokens(NULL, s, site), SDG_OK);
+            }
             for (size_t i = 0; i < rows * site_channels[k]; i++)
                 x[i] = (float)(gauss() * exp(gauss())) * (k == WITH_TOKENS ? 1 + (float)(i / 7 % TOKENS) : 1);
             assert_int_equal(sdg_statistics_observe(NULL, s, site, row, x, rows), SDG_OK);
@@ -122,14 +124,31 @@ static void test_round_trip(void **state)
             assert_memory_equal(a->tokens, b->tokens, ROWS * TOKENS * sizeof *a->tokens);
         else
             assert_null(b->tokens);
+        if (k == WITH_TOKENS)
+            assert_memory_equal(a->weights, b->weights, ROWS * TOKENS * sizeof *a->weights);
+        else
+            assert_null(b->weights);
     }
     assert_null(sdg_statistics_find(back, "mid"));
     assert_true(sdg_statistics_hash(s) == sdg_statistics_hash(back));
     back->sites[1].rows[2].counts[40]++;
     assert_true(sdg_statistics_hash(s) != sdg_statistics_hash(back));
+    back->sites[1].rows[2].counts[40]--;
+    ((struct sdg_site_statistics *)sdg_statistics_find(back, site_names[WITH_TOKENS]))->weights[3][7]++;
+    assert_true(sdg_statistics_hash(s) != sdg_statistics_hash(back));
     sdg_statistics_destroy(&s);
     sdg_statistics_destroy(&back);
     assert_null(s);
+}
+
+// What a picture's values at a token weigh: 2^16 over their mean square, within bounds.
+static int64_t weight_of(const float *x, size_t n)
+{
+    double mean = 0;
+    for (size_t i = 0; i < n; i++)
+        mean += pow((double)x[i], 2) / (double)n;
+    const double weight = mean > 0 ? 65536 / mean : INFINITY;
+    return weight > 4294967296.0 ? (int64_t)1 << 32 : weight < 1 ? 1 : llround(weight);
 }
 
 // Each token's histogram against one counted here: the bin's edges are powers of two and one and a half times them.
@@ -145,11 +164,16 @@ static void test_tokens(void **state)
         *at = (float)(gauss() * exp(6 * gauss())); // far into both ends
     x[0][2][1] = 0, x[1][2][0] = -0.0f, x[2][3][1] = 0x1p10f, x[2][3][2] = -0x1p-14f;
     assert_int_equal(sdg_statistics_site(NULL, s, "a", SDG_SITE_SYMMETRIC, CHANNELS, &site), SDG_OK);
+    x[3][4][0] = x[3][4][1] = x[3][4][2] = 0;
+    x[3][5][0] = 3, x[3][5][1] = -4, x[3][5][2] = 0.25f;
+    assert_int_equal(sdg_statistics_weigh_tokens(NULL, s, site), SDG_ERROR_USAGE);
     assert_int_equal(sdg_statistics_keep_tokens(NULL, s, site, HEIGHT, WIDTH), SDG_OK);
+    assert_int_equal(sdg_statistics_weigh_tokens(NULL, s, site), SDG_OK);
     assert_int_equal(sdg_statistics_observe(NULL, s, site, 1, &x[0][0][0], PICTURES * TOKENS), SDG_OK);
     for (size_t token = 0; token < TOKENS; token++) {
         const struct sdg_token_histogram *h = &s->sites[site].tokens[TOKENS + token];
         int32_t counts[SDG_TOKEN_BINS] = {0};
+        int64_t weights[SDG_TOKEN_BINS] = {0};
         float min = INFINITY, max = -INFINITY;
         for (size_t i = 0; i < PICTURES * CHANNELS; i++) {
             const float value = x[i / CHANNELS][token][i % CHANNELS];
@@ -157,14 +181,18 @@ static void test_tokens(void **state)
             while (m < SDG_TOKEN_HALF - 1 && fabsf(value) >= ldexpf(m % 2 ? 1.5f : 1, m / 2 - 14))
                 m++;
             counts[m + (signbit(value) ? SDG_TOKEN_HALF : 0)]++;
+            weights[m + (signbit(value) ? SDG_TOKEN_HALF : 0)] += weight_of(x[i / CHANNELS][token], CHANNELS);
             min = fminf(min, value);
             max = fmaxf(max, value);
         }
         assert_memory_equal(h->counts, counts, sizeof counts);
+        assert_memory_equal(s->sites[site].weights[TOKENS + token], weights, sizeof weights);
+        assert_null(sdg_token_weights_contradiction(weights, h));
         assert_true(h->min == min && h->max == max);
         assert_null(sdg_token_histogram_contradiction(h));
         assert_int_equal(sdg_token_histogram_total(&s->sites[site].tokens[token]), 0); // row 0
     }
+    assert_int_equal(weight_of(x[3][5], CHANNELS), 7845); // (9 + 16 + 1/16) / 3
     // a grid for good, whole pictures, not more than counters hold
     struct temp_log t;
     assert_int_equal(sdg_statistics_keep_tokens(NULL, s, site, HEIGHT, WIDTH), SDG_OK);
@@ -287,6 +315,9 @@ static void test_mismatch(void **state)
     assert_int_equal(sdg_statistics_merge(temp_log(&t), a, "one", b, "two"), SDG_ERROR_INPUT);
     assert_true(t.errors == 1 && strstr(t.last, "keeps 2x3 and 0x0 tokens apart"));
     assert_int_equal(sdg_statistics_keep_tokens(NULL, b, WITH_TOKENS, HEIGHT, WIDTH), SDG_OK);
+    assert_int_equal(sdg_statistics_merge(temp_log(&t), a, "a", b, "b"), SDG_ERROR_INPUT);
+    assert_true(t.errors == 1 && strstr(t.last, "weighed in one of them"));
+    assert_int_equal(sdg_statistics_weigh_tokens(NULL, b, WITH_TOKENS), SDG_OK);
     assert_int_equal(sdg_statistics_merge(temp_log(&t), a, "one", b, "two"), SDG_ERROR_INPUT);
     assert_true(t.errors == 1 && strstr(t.last, site_names[0]));
     sdg_statistics_destroy(&b);
@@ -476,6 +507,9 @@ static void test_hostile_tokens(void **state)
         {".token_maximum", "not finite", 4, 4, 0x7f800000},
         {".token_maximum", "should be f32 with 3 dimensions", 0, 0, 0},
         {".token_minimum", "is missing", -1, 0, 0},
+        {".token_weight", "the weights are not those of the counted values", 4, 8, 1}, // of an empty bin
+        {".token_weight", "should be s64 with 4 dimensions", 0, 0, 0},
+        {".token_weight", "belong to no site", -1, 0, 0},
     };
     struct sdg_statistics *s = run_shard(1, 1), *back = NULL;
     struct sdg_tensors *whole;
@@ -497,7 +531,7 @@ static void test_hostile_tokens(void **state)
             if (damages[d].bytes > 0)
                 memcpy(copy + damages[d].at, &damages[d].number, 4);
             else if (damages[d].bytes == 0)
-                tensors[i].rank = 2, tensors[i].dims[1] *= tensors[i].dims[2];
+                tensors[i].rank--, tensors[i].dims[1] *= tensors[i].dims[2], tensors[i].dims[2] = tensors[i].dims[3];
             else
                 tensors[i].name = "down_blocks.0.to_q.other";
         }

@@ -127,6 +127,103 @@ static void test_search(void **state)
     sdg_statistics_destroy(&s);
 }
 
+// Tokens of one long-tailed shape and different widths, each seen in few pictures: at 8 bits the values that all tokens
+// have make intervals lose less on pictures that were not seen, though more on those that were.
+static void test_others(void **state)
+{
+    (void)state;
+    enum { SEEN = 12, HELD = 400, WIDE = 24, SIDE = 4, GRID = SIDE * SIDE };
+    static float x[SEEN + HELD][GRID][WIDE];
+    static struct sdg_token_histogram tokens[GRID];
+    struct sdg_histogram row;
+    sdg_histogram_clear(&row);
+    random_state = 5;
+    for (int p = 0; p < SEEN + HELD; p++)
+        for (int k = 0; k < GRID; k++)
+            for (int c = 0; c < WIDE; c++)
+                x[p][k][c] = (float)(gauss() * exp(0.9 * gauss()) * (1 + 0.05 * k));
+    for (int k = 0; k < GRID; k++) {
+        sdg_token_histogram_clear(&tokens[k]);
+        for (int p = 0; p < SEEN; p++)
+            assert_true(sdg_token_histogram_add(&tokens[k], x[p][k], WIDE));
+    }
+    for (int p = 0; p < SEEN; p++)
+        sdg_histogram_add(&row, x[p][0], GRID * WIDE);
+    const struct sdg_site_statistics site = {
+        .name = "s", .channels = WIDE, .rows = &row, .height = SIDE, .width = SIDE, .tokens = tokens};
+    double errors[2][2] = {{0}}; // [seen, held][others]
+    for (int o = 0; o < 2; o++) {
+        const struct sdg_token_fit_options options = {.bits = 8, .power = 2.4, .others = o ? 4 : 0};
+        struct sdg_token_intervals t;
+        assert_int_equal(sdg_token_fit(NULL, &site, 1, &options, &t), SDG_OK);
+        for (int p = 0; p < SEEN + HELD; p++)
+            for (int k = 0; k < GRID; k++)
+                for (int c = 0; c < WIDE; c++) {
+                    const double v = (double)x[p][k][c], scale = (double)t.scales[k];
+                    const double q = fmin(fmax(rint(v / scale) + t.zero_points[k], 0), 255);
+                    errors[p >= SEEN][o] += pow(v - scale * (q - t.zero_points[k]), 2);
+                }
+        sdg_token_intervals_clear(&t);
+    }
+    print_message(
+        "with other tokens' values errors are %.3f times as large on pictures that were not seen, %.3f times on "
+        "those that were\n",
+        errors[1][1] / errors[1][0], errors[0][1] / errors[0][0]);
+    assert_true(errors[1][1] < 0.9 * errors[1][0] && errors[0][1] > errors[0][0]);
+}
+
+// Pictures of very different size with as many channels each: weighed values give intervals that lose less of each
+// picture, beside its own size, than values that all count the same, and lose more of the sum.
+static void test_weights(void **state)
+{
+    (void)state;
+    enum { SEEN = 200, HELD = 200, WIDE = 40 };
+    static float x[SEEN + HELD][WIDE];
+    struct sdg_token_histogram token;
+    int64_t weights[1][SDG_TOKEN_BINS] = {{0}};
+    struct sdg_histogram row;
+    sdg_histogram_clear(&row);
+    sdg_token_histogram_clear(&token);
+    random_state = 9;
+    for (int p = 0; p < SEEN + HELD; p++) {
+        const double size = exp(gauss());
+        for (int c = 0; c < WIDE; c++)
+            x[p][c] = (float)(gauss() * size);
+        if (p >= SEEN)
+            continue;
+        assert_true(sdg_token_histogram_add(&token, x[p], WIDE));
+        sdg_token_weights_add(weights[0], x[p], WIDE);
+    }
+    double relative[2] = {0}, sums[2] = {0};
+    for (int w = 0; w < 2; w++) {
+        const struct sdg_site_statistics site = {.name = "s",
+                                                 .channels = WIDE,
+                                                 .rows = &row,
+                                                 .height = 1,
+                                                 .width = 1,
+                                                 .tokens = &token,
+                                                 .weights = w ? weights : NULL};
+        const struct sdg_token_fit_options options = {.bits = 4, .power = 2};
+        struct sdg_token_intervals t;
+        assert_int_equal(sdg_token_fit(NULL, &site, 1, &options, &t), SDG_OK);
+        for (int p = SEEN; p < SEEN + HELD; p++) {
+            double noise = 0, signal = 0;
+            for (int c = 0; c < WIDE; c++) {
+                const double v = (double)x[p][c], scale = (double)t.scales[0];
+                const double q = fmin(fmax(rint(v / scale) + t.zero_points[0], 0), 15);
+                noise += pow(v - scale * (q - t.zero_points[0]), 2);
+                signal += v * v;
+            }
+            relative[w] += noise / signal;
+            sums[w] += noise;
+        }
+        sdg_token_intervals_clear(&t);
+    }
+    print_message("weighed, errors are %.3f times as large beside each picture, %.3f times in all\n",
+                  relative[1] / relative[0], sums[1] / sums[0]);
+    assert_true(relative[1] < 0.8 * relative[0] && sums[1] > sums[0]);
+}
+
 // The least value of a SiLU is a fraction of its largest: what a token's interval loses on the values themselves is
 // what the interval of such sites loses at best (quant/search.h), which knows where they begin.
 static void test_silu(void **state)
@@ -411,6 +508,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_between),     cmocka_unit_test(test_search),
+        cmocka_unit_test(test_others),      cmocka_unit_test(test_weights),
         cmocka_unit_test(test_silu),        cmocka_unit_test(test_factors),
         cmocka_unit_test(test_power),       cmocka_unit_test(test_rules),
         cmocka_unit_test(test_smoothing),   cmocka_unit_test(test_smoothing_search),

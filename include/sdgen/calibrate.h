@@ -22,6 +22,9 @@ struct sdg_collect_params {
     // POSIX extended regular expression: sites with a match keep their tokens apart, where every layer that reads them
     // takes single tokens (linear, 1x1 convolution). NULL = those of Mamba blocks, "\\.mamba\\."; "" = none
     const char *tokens;
+    // weigh their values, too: intervals by token then make errors small beside the token that they are of, in each
+    // picture, not the large ones of few pictures. Three times the size
+    bool relative;
     // statistics of this model without smoothing: the sites that keep tokens are smoothed by what these and the weights
     // say, sigma = amax^alpha / wmax^(1 - alpha) for each channel, and what is recorded is of x / sigma. NULL = none
     const char *smooth;

@@ -13,8 +13,8 @@ extern "C" {
 
 struct sdg_learned_block {
     const char *name;
-    // mean of 1 - cosine between its results and the float block's, on the last eighth of the prompts, which nothing
-    // was learned from (of a single prompt, on that)
+    // mean loss of its results beside the float block's, on the last eighth of the prompts, which nothing was learned
+    // from (of a single prompt, on that)
     double loss_before, loss_after;
     bool kept;    // it was better, and is in the model; else the block is as it was
     bool resumed; // it was learned in an earlier call
@@ -36,9 +36,12 @@ struct sdg_learn_params {
     const char *module;
     const char *const *prompts; // [prompt_count] whose pictures' latents are learned from
     size_t prompt_count;
-    int updates; // of each block; 0 = 100
+    // What is made small: "error", the squared error of a block's result as a share of its squares, or "cosine", one
+    // minus the cosine of each token as in the paper; NULL = error
+    const char *loss;
+    int updates; // of each block; 0 = 50
     // How far an update moves: steps of weights and scales of activations, in codes at the outermost code (default 0.04
-    // and 0.04), and smoothing vectors, relatively (0.01)
+    // and 0.01), and smoothing vectors, relatively (0.005); they fall to zero along half a cosine
     struct sdg_number weight_rate, activation_rate, smoothing_rate;
     uint64_t order_seed; // of the order in which samples are learned from
     const char *state;   // file that says what is learned already, until all is; NULL = QUANTIZED.learning

@@ -50,7 +50,8 @@ struct sdg_quantize_params {
     const char *scheme; // "w8a8-tdq", "w4a16", ...; NULL = from scheme_file
     // JSON: {"scheme", "skip": [regex], "group", "overrides": [{"match": regex, "weight_bits": 4, 6, 8 or 16}],
     // "tokens": [regex of sites that have intervals by token where the rule has them; absent: all that can],
-    // "scan_codes": Mamba's scans read x as codes}; NULL = none
+    // "scan_codes": Mamba's scans read x as codes, "scan_operands": [regex of operands of scans and causal convolutions
+    // that become codes, too: of statistics with scan_operands]}; NULL = none
     const char *scheme_file;
     // in place of the scheme's rule: "static", "table", "tdq", "dynamic", or with an interval for each token where the
     // statistics keep tokens "token", "table-token", "tdq-token"; NULL = the scheme's
@@ -61,7 +62,10 @@ struct sdg_quantize_params {
     const char *hessians; // of sdg_collect: round by GPTQ where it has a layer's; NULL = each weight to the nearest
     // inputs per weight scale, weight-only schemes; 0 = a scale per output channel (or what scheme_file says)
     int group;
-    uint64_t seed;       // of the interval generators' fits
+    uint64_t seed; // of the interval generators' fits
+    // p of the |error|^p that intervals make small, 1 to 8; the less, the more of the tails they cut off for finer
+    // steps. default 2.4, but 2 for intervals over time of sites that keep no tokens
+    struct sdg_number error_power;
     bool keep_smoothing; // smoothing vectors stay by themselves, as sdg_learn wants them, instead of being part of
                          // weights
     bool delta;          // leave out what the base has, and name the base by its relative path

@@ -4,6 +4,8 @@
 
 #include "tests/temp.h"
 
+#include <math.h>
+
 #define MODEL SDG_SOURCE_DIR "/models/vim-digits"
 #define TEST MODEL "/test.safetensors"
 #define CALIBRATION MODEL "/calibration.safetensors"
@@ -13,6 +15,7 @@
 #define sdquant(...) run_with((char *const[]){SDQUANT_PROGRAM, __VA_ARGS__, NULL}, NULL)
 #define CPU "--backend", "cpu", "-t", "1"
 
+enum { PICTURES = 897, CLASSES = 10 }; // of TEST
 static char folder[64];
 
 static int set_up(void **state)
@@ -45,6 +48,48 @@ static int right_of(const struct run *run)
     return right;
 }
 
+// The logits of all test pictures, which a .npy file ends with.
+static void read_logits(const char *path, float logits[PICTURES][CLASSES])
+{
+    static char bytes[1 << 16];
+    const size_t size = read_whole(path, bytes, sizeof bytes);
+    assert_true(size > PICTURES * CLASSES * sizeof(float));
+    memcpy(logits, bytes + size - PICTURES * CLASSES * sizeof(float), PICTURES * CLASSES * sizeof(float));
+}
+
+// What sdvim says of two networks' answers, by the formulas and from its own files.
+static void check_distance(const char *said, const char *reference, const char *other)
+{
+    static float p[PICTURES][CLASSES], q[PICTURES][CLASSES];
+    double signal = 0, noise = 0, kl = 0, found[2] = {NAN, NAN};
+    int changed = 0, count = -1;
+    read_logits(reference, p);
+    read_logits(other, q);
+    for (int i = 0; i < PICTURES; i++) {
+        double sums[2] = {0, 0};
+        int best[2] = {0, 0};
+        for (int c = 0; c < CLASSES; c++) {
+            sums[0] += exp((double)p[i][c]);
+            sums[1] += exp((double)q[i][c]);
+            best[0] = p[i][c] > p[i][best[0]] ? c : best[0];
+            best[1] = q[i][c] > q[i][best[1]] ? c : best[1];
+        }
+        for (int c = 0; c < CLASSES; c++) {
+            const double a = exp((double)p[i][c]) / sums[0], b = exp((double)q[i][c]) / sums[1];
+            kl += a * log(a / b) / PICTURES;
+            signal += pow((double)p[i][c], 2);
+            noise += pow((double)p[i][c] - (double)q[i][c], 2);
+        }
+        changed += best[0] != best[1];
+    }
+    const char *line = strstr(said, "SQNR ");
+    if (!line || sscanf(line, "SQNR %lf dB, KL divergence %lf, %d of 897", &found[0], &found[1], &count) != 3)
+        fail_msg("no distance: %s", said);
+    assert_true(noise > 0 && fabs(found[0] - 10 * log10(signal / noise)) < 0.006);
+    assert_true(kl > 1e-6 && fabs(found[1] - kl) < 0.002 * kl + 6e-7);
+    assert_int_equal(count, changed);
+}
+
 static void test_classes(void **state)
 {
     (void)state;
@@ -57,10 +102,15 @@ static void test_classes(void **state)
     assert_non_null(strstr(json, wanted));
     assert_non_null(strstr(json, "\"scheme\": null, \"backend\": \"cpu\", \"type\": \"f32\""));
     assert_true(read_whole("l.npy", json, sizeof json) > 897 * 10 * 4);
-    unlink("r.json"), unlink("l.npy");
     // Half precision, where a device has it, changes a class or two.
-    const int half = right_of(expect_done(sdvim("-m", MODEL, TEST, CPU, "--type", "bf16", "-q")));
+    const struct run *other = expect_done(sdvim("-m", MODEL, TEST, CPU, "--type", "bf16", "-q", "--against", "l.npy",
+                                                "--logits", "b.npy", "--json", "b.json"));
+    const int half = right_of(other);
     assert_true(half >= right - 9 && half <= right + 9);
+    check_distance(other->out, "l.npy", "b.npy");
+    read_whole("b.json", json, sizeof json);
+    assert_non_null(strstr(json, "\"against\": {\"file\": \"l.npy\", \"sqnr\": "));
+    unlink("r.json"), unlink("l.npy"), unlink("b.npy"), unlink("b.json");
     // A picture file: white paper, which is no digit; whatever its class, there is one line with one.
     char ppm[11 + 3 * 64] = "P6 8 8 255\n";
     memset(ppm + 11, 255, 3 * 64);
@@ -87,6 +137,7 @@ static void test_arrays(void **state)
     const struct run *run = expect_done(sdvim("-m", MODEL, "two.npy", CPU));
     assert_int_equal(count_lines(run->out), 2);
     assert_non_null(strstr(run->out, "two.npy[1]: "));
+    expect_error(sdvim("-m", MODEL, "two.npy", CPU, "--against", "two.npy"), 2, "[2, 10]");
     file[60] = '9'; // another shape than the data
     write_whole("two.npy", file, sizeof file - 1);
     expect_error(sdvim("-m", MODEL, "two.npy", CPU), 2, "two.npy");
@@ -158,6 +209,7 @@ static void test_quantized(void **state)
 
     expect_done(sdquant("-q", "-m", MODEL, "--stats", "s.safetensors", "--scheme", "w8a8-token", "-o", "out"));
     assert_true(right_of(expect_done(sdvim("-m", "out", TEST, CPU))) >= right - 4); // half a point
+    expect_error(sdquant("-m", MODEL, "--stats", "s.safetensors", "--error-power", "0.5", "-o", "x"), 1, "error-power");
     expect_error(sdcalib("collect", "-m", "out", "--pictures", CALIBRATION, "-o", "n.safetensors"), 2, "quantized");
     expect_error(sdquant("-m", "out", "--stats", "s.safetensors", "--scheme", "w8a8-token", "-o", "out2"), 2, "out");
 

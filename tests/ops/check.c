@@ -1,6 +1,7 @@
 #include "tests/ops/check.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "formats/tensors.h"
@@ -373,6 +374,30 @@ void note_failure(struct fixture *f, const char *format, ...)
     vprintf(format, arguments);
     printf("\n");
     va_end(arguments);
+}
+
+static bool remember(struct suite *s, uint64_t pair)
+{
+    size_t at = pair % MOST_PAIRS, probes = 0;
+    for (; s->pairs[at] && s->pairs[at] != pair; at = (at + 1) % MOST_PAIRS)
+        if (++probes == MOST_PAIRS) {
+            fprintf(stderr, "more pairs of choices than a test remembers\n");
+            exit(1);
+        }
+    const bool is_new = !s->pairs[at];
+    s->pairs[at] = pair;
+    return is_new;
+}
+
+bool adds_pair(struct suite *suite, int first, int count, const int64_t *choices)
+{
+    bool any = !suite->pairwise;
+    for (int i = 0; i < count && suite->pairwise; i++)
+        for (int k = 0; k < i; k++) {
+            const int64_t pair[4] = {first + i, choices[i], first + k, choices[k]};
+            any = remember(suite, sdg_hash_bytes(SDG_HASH_START, pair, sizeof pair) | 1) || any;
+        }
+    return any;
 }
 
 // ---- running a case ----

@@ -20,7 +20,7 @@ struct data {
 };
 #define NORMAL_DATA ((struct data){NORMAL, 1, 0})
 
-enum { MOST_LEAVES = 12 };
+enum { MOST_LEAVES = 12, MOST_PAIRS = 1 << 14 };
 
 struct suite {
     const struct sdg_log *log;
@@ -31,9 +31,11 @@ struct suite {
     const char *filter; // run only labels that contain this; NULL: all
     const char *cpu_mask;
     bool bench;          // time instead of check
+    bool pairwise;       // of large grids, run the cases that adds_pair() tells
     enum sdg_dtype type; // of the current pass
     int cases, failures, unsupported, skipped;
     double worst[SDG_DTYPE_COUNT]; // NMSE reached, of the current operation
+    uint64_t pairs[MOST_PAIRS];    // hashes of the pairs of choices that the current operation's cases had, 0: free
 };
 
 struct fixture {
@@ -133,6 +135,12 @@ bool write_weights(struct fixture *f);
 // A program of f->graph on `backend` with its inputs and tables written.
 enum sdg_result load(struct fixture *f, struct sdg_backend *backend, struct sdg_program **program);
 void release(struct fixture *f);
+
+// For grids of cases, where a backend compiles a kernel for nearly each of them, which on a processor takes a hundred
+// times as long as to run it: faults come of one choice or of two that meet, so that a case counts if two of its
+// choices have not met before. Remembers those of this case. Always true without suite.pairwise. `first`: the number
+// of choices[0]; numbers tell apart what several calls ask.
+bool adds_pair(struct suite *suite, int first, int count, const int64_t *choices);
 
 const char *type_name(const struct suite *suite);
 void note_failure(struct fixture *f, const char *format, ...) SDG_PRINTF(2, 3);

@@ -50,6 +50,24 @@ static void check_read_codes(struct suite *s, int n, int tokens, int channels, i
     free(pairs);
 }
 
+// Decays from almost 1 to far below f32's range, side by side.
+static void check_steep(struct suite *s, int tokens, int channels, int states, bool backward)
+{
+    struct fixture f;
+    if (!begin(s, &f, "selective_scan(type=%s,steep,tokens=%d,c=%d,states=%d,backward=%d)", type_name(s), tokens,
+               channels, states, backward))
+        return;
+    const struct sdg_scan_operands in = {
+        .x = input(&f, "x", 1, 1, tokens, channels, NORMAL_DATA),
+        .delta = input(&f, "delta", 1, 1, tokens, channels, (struct data){NORMAL, 3, -2}),
+        .bc = input(&f, "bc", 1, 1, tokens, 2 * states, NORMAL_DATA),
+        .a_log = matrix_weight(&f, channels, states, (struct data){NORMAL, 3, 2}),
+        .d = vector_weight(&f, channels, 0.3f, 1),
+    };
+    const struct sdg_scan_params params = {.c_start = states, .scale = 1, .backward = backward};
+    finish(&f, sdg_graph_selective_scan(f.graph, "scan", in, params));
+}
+
 void check_selective_scan(struct suite *s)
 {
     static const struct scan_shape small[] = {
@@ -80,6 +98,10 @@ void check_selective_scan(struct suite *s)
         check_read_codes(s, 2, 19, 13, 4, i & 1, i & 2, i & 4, DELTA_CODES);
         check_read_codes(s, 1, 33, 40, 3, i & 1, i & 2, i & 4, GATE_CODES);
         check_read_codes(s, 2, 137, 10, 16, i & 1, i & 2, i & 4, X_CODES | DELTA_CODES | GATE_CODES);
+    }
+    for (int i = 0; i < 2 && !s->bench; i++) {
+        check_steep(s, 150, 37, 16, i);
+        check_steep(s, 40, 200, 5, i);
     }
     for (size_t i = 0; i < sizeof large / sizeof *large && s->bench; i++)
         check(s, &large[i]);

@@ -74,7 +74,7 @@ struct sdg_fast_scan {
     bool bf16;
     struct sdg_fast_source x_source, delta_source, gate_source;
 };
-enum { SDG_FAST_SCAN_TILE = 32 }; // tokens
+enum { SDG_FAST_SCAN_TILE = 16 }; // tokens
 // Floats of work space for `channels` channels at once: their states; B and C, delta, delta x and y of a tile.
 static inline size_t sdg_fast_scan_work(int64_t states, int64_t channels)
 {

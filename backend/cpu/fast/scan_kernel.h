@@ -64,7 +64,7 @@ INLINE void conv1d_channels(const bool bf16, const bool coded, const int wide, c
     if (op->silu)
 #pragma GCC unroll 4
         for (int w = 0; w < wide; w++)
-            sum[w] *= v_sigmoid(sum[w]);
+            sum[w] = v_silu(sum[w]);
 #pragma GCC unroll 4
     for (int w = 0; w < wide; w++)
         put_lanes(op->out, position * op->channels + c + w * LANES, bf16, coder, some,
@@ -127,6 +127,7 @@ struct scan_tile {
     const float *b, *c;
     int64_t stride;
     float *delta, *input, *y; // [SDG_FAST_SCAN_TILE, LANES]: delta, delta x, sums
+    vf longest;               // delta of all tokens
     struct scan_stream ahead[SCAN_STREAMS];
 };
 
@@ -139,10 +140,10 @@ INLINE struct scan_stream scan_stream(const void *array, int64_t channels, int64
                  : (struct scan_stream){0};
 }
 
-INLINE void scan_look_ahead(const struct sdg_fast_scan *op, bool codes, struct scan_tile *t, int64_t channel)
+INLINE void scan_look_ahead(const struct sdg_fast_scan *op, bool codes, struct scan_tile *t, int64_t next,
+                            int64_t channel)
 {
-    const int64_t next = t->position + (op->params.backward ? -SDG_FAST_SCAN_TILE : SDG_FAST_SCAN_TILE),
-                  size = op->bf16 ? 2 : 4;
+    const int64_t size = op->bf16 ? 2 : 4;
     t->ahead[0] = scan_stream(op->x, op->channels, op->x_source.codes ? 1 : size, next, channel);
     t->ahead[1] = scan_stream(op->delta, op->channels, op->delta_source.codes ? 1 : size, next, channel);
     t->ahead[2] = scan_stream(op->gate, op->gate_channels, op->gate_source.codes ? 1 : size, next,
@@ -151,24 +152,27 @@ INLINE void scan_look_ahead(const struct sdg_fast_scan *op, bool codes, struct s
     t->ahead[4] = scan_stream(op->out, op->channels, codes ? 1 : size, next, channel);
 }
 
-INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
+INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, struct scan_tile *t, int64_t channel,
                          int64_t some)
 {
+    vf longest = v_set(0);
     const vf d = load_lanes(op->d, channel, false, some),
              bias = op->delta_bias ? load_lanes(op->delta_bias, channel, false, some) : v_set(0);
     for (int64_t i = 0; i < t->count; i++) {
         const int64_t at = (t->position + i) * op->channels + channel;
         const vf x = load_values(op->x, &op->x_source, t->position + i, at, bf16, some),
                  delta = v_softplus(load_values(op->delta, &op->delta_source, t->position + i, at, bf16, some) + bias);
+        longest = v_max(longest, delta);
         v_store(t->delta + i * LANES, delta);
         v_store(t->input + i * LANES, delta * x);
         v_store(t->y + i * LANES, d * x);
     }
+    t->longest = longest;
 }
 
 // h = exp(delta A) h + delta x B, y += C h, of `count` states from `state` on; and two streams come closer.
-INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
-                        int64_t state, float *states)
+INLINE void scan_states_as(const bool near, const int count, const struct sdg_fast_scan *op, const struct scan_tile *t,
+                           int64_t channel, int64_t state, float *states)
 {
     const int64_t step = op->params.backward ? -1 : 1;
     const struct scan_stream *ahead = t->ahead + state / count * 2 % SCAN_STREAMS;
@@ -187,7 +191,8 @@ INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const s
             __builtin_prefetch((const void *)(ahead[k].at + (uintptr_t)(i * ahead[k].step)));
 #pragma GCC unroll 8
         for (int s = 0; s < count; s++) {
-            h[s] = v_fma(v_exp2(delta * decay[s], 5), h[s], input * b[s]);
+            const vf x = delta * decay[s];
+            h[s] = v_fma(near ? v_decay(x) : v_exp2(x, 5), h[s], input * b[s]);
             y = v_fma(h[s], v_set(c[s]), y);
         }
         v_store(t->y + i * LANES, y);
@@ -195,6 +200,19 @@ INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const s
 #pragma GCC unroll 8
     for (int s = 0; s < count; s++)
         v_store(states + s * LANES, h[s]);
+}
+
+INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
+                        int64_t state, float *states)
+{
+    bool near = true;
+#pragma GCC unroll 8
+    for (int s = 0; s < count; s++)
+        near = near && !v_any(~(t->longest * v_load(op->decay + (state + s) * op->stride + channel) > DECAY_LOWEST));
+    if (near)
+        scan_states_as(true, count, op, t, channel, state, states);
+    else
+        scan_states_as(false, count, op, t, channel, state, states);
 }
 
 INLINE void scan_finish(const bool bf16, const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes,
@@ -206,11 +224,9 @@ INLINE void scan_finish(const bool bf16, const struct sdg_fast_scan *op, const s
         vf y = v_load(t->y + (p - t->position) * LANES);
         if (op->add)
             y += load_lanes(op->add, p * op->channels + channel, bf16, some);
-        if (op->gate) {
-            const vf z = load_values(op->gate, &op->gate_source, p,
-                                     p * op->gate_channels + op->params.gate_start + channel, bf16, some);
-            y *= z * v_sigmoid(z);
-        }
+        if (op->gate)
+            y *= v_silu(load_values(op->gate, &op->gate_source, p,
+                                    p * op->gate_channels + op->params.gate_start + channel, bf16, some));
         coder_step(&coder, codes, p);
         put_lanes(op->out, p * op->channels + channel, bf16, codes ? &coder : NULL, some,
                   smoothed(codes ? &coder : NULL, channel, some, y * scale));
@@ -257,7 +273,10 @@ INLINE void scan_as(const bool bf16, const struct sdg_fast_scan *op, const struc
             float *h = states + (c - begin) * op->states;
             int64_t s = 0;
             scan_prepare(bf16, op, &t, c, some);
-            scan_look_ahead(op, codes, &t, c);
+            if (c + LANES < end)
+                scan_look_ahead(op, codes, &t, t.position, c + LANES);
+            else
+                scan_look_ahead(op, codes, &t, t.position + (op->params.backward ? -TILE : TILE), begin);
             for (; s + SCAN_STATES <= op->states; s += SCAN_STATES)
                 scan_states(SCAN_STATES, op, &t, c, s, h + s * LANES);
             for (; s < op->states; s++)

@@ -7,6 +7,8 @@
 enum {
     CACHE_LINE = 64,
     WIDEST = 16, // lanes
+    BLOCKS_PER_THREAD = 4,
+    BLOCK_MOST = 256, // channels
 };
 
 struct loop {
@@ -18,10 +20,16 @@ struct loop {
     size_t work_floats;
 };
 
-// Channels of a block: a cache line of each token, so that no two threads write into the same one.
+// Channels of a block. Wide ones, as neighbours share pages and what fetches them; but some for each thread, so that
+// none waits long for another. Whole cache lines of each token, so that no two threads write into the same one.
 static int64_t block_of(const struct sdg_cpu_step *step)
 {
-    return CACHE_LINE / (int64_t)sdg_dtype_size(sdg_cpu_value(step->program, step->op->in[2])->dtype);
+    const struct sdg_value_info *delta = sdg_cpu_value(step->program, step->op->in[1]);
+    const int64_t line = CACHE_LINE / (int64_t)sdg_dtype_size(sdg_cpu_value(step->program, step->op->in[2])->dtype),
+                  share = delta->dims[0] * delta->dims[3] /
+        (BLOCKS_PER_THREAD * (int64_t)sdg_cpu_backend_of(step->program)->threads),
+                  most = share < BLOCK_MOST ? share : BLOCK_MOST;
+    return most < line ? line : most / line * line;
 }
 
 // So that the next thread's begins at a cache line of its own.

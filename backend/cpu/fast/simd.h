@@ -68,6 +68,8 @@ INLINE void v_store(void *to, vf x)
     memcpy(to, &x, sizeof x);
 }
 
+enum { DECAY_LOWEST = -125 }; // what v_decay takes at least
+
 // x as a whole number and what is left of it, in [-0.5, 0.5]. Only v_scale knows how `whole` is kept.
 struct v_parts { vf whole, fraction; };
 
@@ -215,33 +217,50 @@ INLINE void put_some(void *array, int64_t i, bool bf16, const struct coder *code
 }
 
 // ---- functions; coefficients are minimax fits, the bound is the polynomial's own ----
+INLINE vf v_exp2_polynomial(vf f)
+{
+    vf p = v_fma(v_set(1.326472725e-03f), f, v_set(9.671512688e-03f));
+    p = v_fma(p, f, v_set(5.550733744e-02f));
+    p = v_fma(p, f, v_set(2.402224208e-01f));
+    p = v_fma(p, f, v_set(6.931469776e-01f));
+    return v_fma(p, f, v_set(1));
+}
 // 2^x to `degree` 3 (relative error 7.5e-5: for results kept in bf16) or 5 (9.2e-8, and exact for 0: thousands of such
 // numbers close to 1 may be multiplied). NaN stays NaN.
 INLINE vf v_exp2(vf x, int degree)
 {
     const struct v_parts parts = v_split(x);
     const vf f = parts.fraction;
-    vf p;
-    if (degree == 3) {
-        p = v_fma(v_set(5.517166969e-02f), f, v_set(2.426111297e-01f));
-        p = v_fma(p, f, v_set(6.932609860e-01f));
-        p = v_fma(p, f, v_set(9.999280731e-01f));
-    } else {
-        p = v_fma(v_set(1.326472725e-03f), f, v_set(9.671512688e-03f));
-        p = v_fma(p, f, v_set(5.550733744e-02f));
-        p = v_fma(p, f, v_set(2.402224208e-01f));
-        p = v_fma(p, f, v_set(6.931469776e-01f));
-        p = v_fma(p, f, v_set(1));
-    }
-    return v_scale(p, parts.whole);
+    if (degree == 5)
+        return v_scale(v_exp2_polynomial(f), parts.whole);
+    vf p = v_fma(v_set(5.517166969e-02f), f, v_set(2.426111297e-01f));
+    p = v_fma(p, f, v_set(6.932609860e-01f));
+    return v_scale(v_fma(p, f, v_set(9.999280731e-01f)), parts.whole);
 }
+// 2^x for DECAY_LOWEST <= x <= 0, as exact as that of degree 5, and exact for 0.
+#ifndef v_decay
+INLINE vf v_decay(vf x)
+{
+    const vf magic = v_set(12582912), shifted = x + magic; // as v_split does it
+    return (vf)((vu)v_exp2_polynomial(x - (shifted - magic)) + ((vu)shifted << 23));
+}
+#endif
 INLINE vf v_exp(vf x)
 {
     return v_exp2(x * 1.442695041f, 5);
 }
+// e^-|x|, at least 2^DECAY_LOWEST. NaN stays NaN.
+INLINE vf v_exp_below(vf x)
+{
+    return v_decay(v_max(v_set(DECAY_LOWEST), v_abs(x) * -1.442695041f));
+}
 INLINE vf v_sigmoid(vf x)
 {
     return 1 / (1 + v_exp(-x));
+}
+INLINE vf v_silu(vf x)
+{
+    return x / (1 + v_exp(-x));
 }
 // erfc(|x| / sqrt 2) / 2, by erfc(a) = exp(-a^2) * polynomial in 1 / (1 + 0.4 a): relative error 1e-7 before
 // rounding.
@@ -280,12 +299,13 @@ INLINE vf v_tanh(vf x)
 // term cancels, so that the relative error stays below 3e-7 where u is small, too.
 INLINE vf v_softplus(vf x)
 {
-    vf u = v_exp(-v_abs(x)), s = u / (2 + u), t = s * s;
+    vf u = v_exp_below(x), s = u / (2 + u), t = s * s;
     vf p = v_fma(v_set(1.214477951e-01f), t, v_set(1.071537027e-01f));
     p = v_fma(p, t, v_set(1.430829838e-01f));
     p = v_fma(p, t, v_set(1.999944418e-01f));
     p = v_fma(p, t, v_set(3.333333775e-01f));
-    return v_fma(2 * s * t, p, 2 * s) + v_max(x, v_set(0));
+    s += s;
+    return v_fma(s * t, p, s) + v_max(v_set(0), x);
 }
 INLINE vf v_sqrt(vf x)
 {
@@ -297,7 +317,7 @@ INLINE vf v_sqrt(vf x)
 INLINE vf v_unary(enum sdg_unary function, float a, float b, vf x)
 {
     switch (function) {
-    case SDG_UNARY_SILU: return x * v_sigmoid(x);
+    case SDG_UNARY_SILU: return v_silu(x);
     case SDG_UNARY_GELU_ERF: return v_gelu_erf(x);
     case SDG_UNARY_GELU_TANH: return 0.5f * x * (1 + v_tanh(0.7978845608f * v_fma(0.044715f * x * x, x, x)));
     case SDG_UNARY_QUICK_GELU: return x * v_sigmoid(1.702f * x);

@@ -38,6 +38,22 @@ INLINE vf v_scale(vf y, vf whole)
 {
     return (vf)_mm512_scalef_ps((__m512)y, (__m512)whole);
 }
+// 2^(k/32) (1 + f(c1 + c2 f)), |f| <= 1/64: two products less than a polynomial without a table, and products are what
+// is scarce beside additions. The powers come without the bits of k that the shift leaves in their exponents' place.
+INLINE vf v_decay(vf x)
+{
+    static const uint32_t powers[2][LANES] = {
+        {0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a, 0x3f79c3d3, 0x3f78f4f0, 0x3f7837f0,
+         0x3f778d3a, 0x3f76f532, 0x3f767043, 0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6},
+        {0x3f7504f3, 0x3f74fbaf, 0x3f7508a4, 0x3f752c4d, 0x3f75672a, 0x3f75b9be, 0x3f76248c, 0x3f76a81e, 0x3f7744fd,
+         0x3f77fbb8, 0x3f78ccdf, 0x3f79b907, 0x3f7ac0c7, 0x3f7be4ba, 0x3f7d257d, 0x3f7e83b3},
+    };
+    const vf magic = v_set(393216), shifted = x + magic, f = x - (shifted - magic); // 1.5 * 2^18: multiples of 1/32
+    vi power =
+        (vi)_mm512_permutex2var_epi32(_mm512_loadu_si512(powers[0]), (__m512i)shifted, _mm512_loadu_si512(powers[1]));
+    power += (vi)((vu)shifted << 18);
+    return v_fma(v_fma(v_set(2.402264923e-01f), f, v_set(6.931573153e-01f)) * f, (vf)power, (vf)power);
+}
 INLINE void v_store_far(void *to, const v64 *x)
 {
     _mm512_stream_si512(to, (__m512i)*x);
@@ -55,6 +71,7 @@ INLINE void v_fence_far(void)
 #define v_low_bytes v_low_bytes
 #define v_split v_split
 #define v_scale v_scale
+#define v_decay v_decay
 #define v_store_far v_store_far
 
 INLINE vi v_dot_integers(vi a, vi b, vi sum)

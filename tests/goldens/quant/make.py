@@ -2,6 +2,8 @@
 """Expected values for tests/quant_*.c, from formulas in float64 (numpy) and from torch. Needs numpy, torch, safetensors.
 
     python make.py        writes expected.safetensors beside this file
+
+What goes in (samples, weights, parameters) are numbers of f16, and stored so; what comes out is computed in float64.
 """
 import math
 import os
@@ -28,7 +30,11 @@ samples = {
     "silu": silu(rng.normal(0, 1.5, N)),
     "relu": np.maximum(rng.normal(0, 20, N), 0),
 }
-samples = {k: v.astype(np.float32) for k, v in samples.items()}
+def half(x):
+    return np.asarray(x).astype(np.float16).astype(np.float32)
+
+
+samples = {k: half(v) for k, v in samples.items()}
 
 
 def codes(kind, bits, s):
@@ -103,7 +109,7 @@ net = torch.nn.Sequential(
 ).double()
 with torch.no_grad():
     for parameter in net.parameters():  # as the C code sees them
-        parameter.copy_((parameter * 1.6).float())
+        parameter.copy_((parameter * 1.6).half())
 times = torch.tensor([0, 1, 17.25, 100, 250, 333.5, 499, 500, 501, 750, 900, 998, 999], dtype=torch.float64)
 encodings = torch.stack([encode(t, d) for t in times])
 last = net(encodings)[:, 0]
@@ -119,7 +125,7 @@ out["tdq.gradient"] = torch.cat([torch.cat([m.weight.grad.T.reshape(-1), m.bias.
 out["tdq.encoding320"] = torch.stack([encode(t, 320) for t in times[2:6]]).numpy()
 
 # ---- weight scales by brute force ----
-W = (rng.standard_t(4, (12, 300)) * np.exp(rng.normal(0, 1, (12, 1))) * 0.02).astype(np.float32)
+W = half(rng.standard_t(4, (12, 300)) * np.exp(rng.normal(0, 1, (12, 1))) * 0.02)
 out["weights"] = W
 for bits in (8, 4):
     for p in (P, 2.0):
@@ -136,9 +142,9 @@ for bits in (8, 4):
 
 # ---- GPTQ, the textbook way: an inverse, its factor, one column after the other ----
 K, O, T = 140, 9, 200
-X = (rng.normal(0, 1, (T, K)) @ (rng.normal(0, 0.3, (K, K)) + np.eye(K))).astype(np.float32)
+X = half(rng.normal(0, 1, (T, K)) @ (rng.normal(0, 0.3, (K, K)) + np.eye(K)))
 X[:, 5] = 0
-V = rng.normal(0, 0.05, (O, K)).astype(np.float32)
+V = half(rng.normal(0, 0.05, (O, K)))
 out["gptq.inputs"], out["gptq.weights"] = X, V
 
 
@@ -185,4 +191,11 @@ series = np.stack([np.exp(-t / 400), t * 0 + 3, rng.normal(0, 1, 50), 5 + t * 0.
 out["series.t"], out["series"] = t, series
 out["series.r"] = np.array([0 if np.std(s) == 0 else np.corrcoef(t, s)[0, 1] for s in series])
 
-save_file({k: np.ascontiguousarray(v) for k, v in out.items()}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "expected.safetensors"))
+
+def small(v):
+    with np.errstate(over="ignore"):
+        is_half = v.dtype == np.float32 and np.array_equal(half(v), v)
+    return np.ascontiguousarray(v.astype(np.float16) if is_half else v)
+
+
+save_file({k: small(v) for k, v in out.items()}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "expected.safetensors"))

@@ -1,4 +1,4 @@
-"""Makes the files of this folder that are not copies of shared/goldens: img2img.safetensors (diffusers 0.42.1, torch 2.13,
+"""Makes the files of this folder that are not copies of shared/goldens, without the noise that tests draw themselves: img2img.safetensors (diffusers 0.42.1, torch 2.13,
 scipy) and std_default.safetensors (g++ with libstdc++).
 
 img2img: the toy model of shared/goldens (0.6 tanh(x) + 0.2 x + 0.1 cos(t / 200), epsilon) from step FIRST of STEPS on, as

@@ -214,6 +214,10 @@ def row(files, texts):
             "length": length if length < 1e6 else None, "texts": texts, "ids": ids}
 
 
+def line(row):
+    return json.dumps(row, separators=(",", ":")) + "\n"
+
+
 def main():
     logging.disable(logging.CRITICAL)
     rnd = random.Random(1)
@@ -222,9 +226,9 @@ def main():
             # In another case diffusers takes the first vector only, and sdgen all of them.
             several = "<cat-toy>_1" in json.dumps(files)
             texts = [text.lower() for text in TEXTS] if several else TEXTS
-            out.write(json.dumps(row(files, texts)) + "\n")
+            out.write(line(row(files, texts)))
         for _ in range(60):
-            out.write(json.dumps(row(random_folder(rnd), [random_text(rnd) for _ in range(3)])) + "\n")
+            out.write(line(row(random_folder(rnd), [random_text(rnd) for _ in range(3)])))
 
 
 main()

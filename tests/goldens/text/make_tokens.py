@@ -2,8 +2,8 @@
 
     python make_tokens.py [tokens.jsonl]      (needs transformers and tokenizers; from any folder)
 
-One object a line: text, pad (the padding token the tokenizer was made with), ids (with begin and end, not cut) and, where there are
-more than 77, ids77 = truncated to 77. Random texts leave out characters whose data depends on the Unicode version: those that this
+One object a line: text, ids (with begin and end, not cut) and, where there are more than 77, ids77 = truncated to 77; pad is the padding
+token the tokenizer was made with, of texts whose ids depend on it. Random texts leave out characters whose data depends on the Unicode version: those that this
 Python does not assign, and marks that the tokenizers library does not reorder yet."""
 import json
 import os
@@ -69,16 +69,23 @@ def random_texts(count):
         yield "".join(r.choice(some)() for _ in range(r.randint(1, 16)))
 
 
+def ids_of(tokenizer, text):
+    row = {"ids": tokenizer(text).input_ids}
+    if len(row["ids"]) > 77:
+        row["ids77"] = tokenizer(text, truncation=True, max_length=77).input_ids
+    return row
+
+
 def main():
     path = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "tokens.jsonl")
     texts = list(dict.fromkeys(FIXED + list(random_texts(400))))
     with open(path, "w", encoding="ascii") as f:
-        for pad in (END, "!"):
-            tokenizer = CLIPTokenizer.from_pretrained(MODEL, pad_token=pad)
-            for text in texts:
-                row = {"text": text, "pad": pad, "ids": tokenizer(text).input_ids}
-                if len(row["ids"]) > 77:
-                    row["ids77"] = tokenizer(text, truncation=True, max_length=77).input_ids
+        tokenizers = {pad: CLIPTokenizer.from_pretrained(MODEL, pad_token=pad) for pad in (END, "!")}
+        for text in texts:
+            rows = {pad: ids_of(tokenizer, text) for pad, tokenizer in tokenizers.items()}
+            same = rows[END] == rows["!"]
+            for pad in (END,) if same else (END, "!"):
+                row = {"text": text, **({} if same else {"pad": pad}), **rows[pad]}
                 f.write(json.dumps(row, separators=(",", ":")) + "\n")
     print(len(texts), "texts, 2 padding tokens:", path)
 
