@@ -195,7 +195,7 @@ static void print_report(void *user, const struct sdg_quantize_report *r)
     if (ui->level < SDG_LOG_INFO)
         return;
     app_progress_end(ui);
-    printf("UNet       %.1f MB -> %.1f MB, %.3f of it", r->bytes_before / MEGABYTE, r->bytes_after / MEGABYTE,
+    printf("%-10s %.1f MB -> %.1f MB, %.3f of it", r->network, r->bytes_before / MEGABYTE, r->bytes_after / MEGABYTE,
            r->bytes_after / r->bytes_before);
     if (r->bytes_stored < r->bytes_after)
         printf("; %.1f MB of them are stored here, the rest in the base", r->bytes_stored / MEGABYTE);

@@ -434,6 +434,45 @@ static enum sdg_result read_sites(const struct reader *r)
     return result;
 }
 
+static bool has_site(const struct sdg_sites *sites, const char *owner, size_t length)
+{
+    for (size_t i = 0; i < sites->count; i++)
+        if (strncmp(sites->sites[i].name, owner, length) == 0 && !sites->sites[i].name[length])
+            return true;
+    return false;
+}
+
+// What says how an input becomes codes, where there is no such input: the model would not be the one that was written.
+// Inputs that only layers in floating point read have intervals, too: who writes a folder has them of all.
+static enum sdg_result check_owners(const struct reader *r, const struct sdg_sites *sites)
+{
+    static const char *const suffixes[] = {SDG_INPUT_SCALE_SUFFIX, SDG_INPUT_ZERO_POINT_SUFFIX,
+                                           SDG_INPUT_SCALE_TIME_SUFFIX, SDG_INPUT_SMOOTHING_SUFFIX,
+                                           SDG_FOLDED_SMOOTHING_SUFFIX};
+    for (size_t i = 0; i < sdg_tensors_count(r->tensors); i++) {
+        const char *name = sdg_tensors_at(r->tensors, i)->name;
+        const size_t length = strlen(name);
+        for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++) {
+            const size_t suffix = strlen(suffixes[k]);
+            if (length > suffix && strcmp(name + length - suffix, suffixes[k]) == 0 &&
+                !has_site(sites, name, length - suffix))
+                return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: has %s, but the network has no input %.*s to quantize",
+                                path_of(r), name, (int)(length - suffix), name);
+        }
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result refuse_stray_inputs(const struct reader *r)
+{
+    struct sdg_sites sites;
+    SDG_TRY(sdg_sites_find(r->graph, &sites));
+    r->q->unread_sites = sites.count - r->q->site_count;
+    const enum sdg_result result = check_owners(r, &sites);
+    sdg_sites_clear(&sites);
+    return result;
+}
+
 enum sdg_result sdg_quantized_create(const struct sdg_log *log, const char *scheme, const struct sdg_tensors *tensors,
                                      const struct sdg_graph *graph, struct sdg_quantized **out)
 {
@@ -449,10 +488,29 @@ enum sdg_result sdg_quantized_create(const struct sdg_log *log, const char *sche
         result = read_layers(&reader);
     if (result == SDG_OK)
         result = read_sites(&reader);
+    if (result == SDG_OK)
+        result = refuse_stray_inputs(&reader);
     if (result != SDG_OK)
         sdg_quantized_destroy(&q);
     *out = q;
     return result;
+}
+
+enum sdg_result sdg_quantized_check_static(const struct sdg_log *log, const struct sdg_quantized *q, const char *path,
+                                           int static_sites)
+{
+    int constant = 0, unknown = (int)q->unread_sites;
+    for (size_t i = 0; i < q->site_count; i++) {
+        const struct sdg_quantized_site *s = &q->sites[i];
+        constant += s->tokens == 1 && s->times == 1 && !s->factors;
+        unknown += s->tokens > 1;
+    }
+    if (static_sites < 0 || (static_sites >= constant && static_sites <= constant + unknown))
+        return SDG_OK;
+    return sdg_fail(log, SDG_ERROR_INPUT,
+                    "%s: quantization_config: static_sites is %d, but the weights have %d sites with a constant "
+                    "interval, of %zu",
+                    path, static_sites, constant, q->site_count);
 }
 
 void sdg_quantized_destroy(struct sdg_quantized **quantized)

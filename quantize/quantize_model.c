@@ -340,6 +340,7 @@ static enum sdg_result report(const struct quantizer *q, const struct sdg_quant_
         sdg_scheme_name(&q->settings.scheme, scheme);
         list_modules(q, modules);
         const struct sdg_quantize_report shown = {
+            .network = q->subject.name,
             .scheme = scheme,
             .statistics = r->statistics,
             .sites = sites,

@@ -1,11 +1,12 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
-// [--only=OPERATION,...] [--except=OPERATION,...] [--all] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan
-// (all that are there by default). The mask holds the CPU to an instruction set; layers that the CPU would not cut, as
-// they are small, are cut into about N pieces; Vulkan cuts long scans into chunks until they have that many workgroups.
-// Operations as ops.def names them, and the groups of cases beside them: integers, codes, compositions, programs,
-// goldens. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by software, where compiling a
-// kernel takes a hundred times as long as running it, has of large grids the cases in which two choices meet that did
-// not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every other device does.
+// [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]... [FILTER]`, backends reference, cpu
+// and vulkan (all that are there by default). The mask holds the CPU to an instruction set; layers that the CPU would
+// not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans into chunks until they have that many
+// workgroups. Operations as ops.def names them, and the groups of cases beside them: integers, codes, compositions,
+// programs, goldens. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by software, where
+// compiling a kernel takes a hundred times as long as running it, has of large grids the cases in which two choices
+// meet that did not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every other device
+// does. --part runs the K-th of N parts of these.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -79,6 +80,7 @@ static void run_job(void **state)
     s->cases = s->failures = s->unsupported = 0;
     memset(s->worst, 0, sizeof s->worst);
     memset(s->pairs, 0, sizeof s->pairs);
+    s->turn = 0;
     for (int i = 0; i < 3; i++) {
         s->type = types[i];
         job->check(s);
@@ -138,6 +140,7 @@ struct options {
     const char *filter, *cpu_mask;
     const char *only, *except; // names with commas between them, or NULL
     uint32_t scan_workgroups;  // 0: as the device likes
+    int part, parts;
     bool bench, all;
 };
 
@@ -225,6 +228,8 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
 #endif
         else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
             o->scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
+        else if (sscanf(argv[i], "--part=%d/%d", &o->part, &o->parts) == 2)
+            o->part--;
         else if (!is_backend(argv[i]))
             o->filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)
@@ -253,6 +258,8 @@ int main(int argc, char **argv)
         s->filter = o.filter;
         s->cpu_mask = o.cpu_mask;
         s->bench = o.bench;
+        s->part = o.part;
+        s->parts = o.parts;
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
         if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
             count += add_jobs(s, &o, jobs + count, tests + count);

@@ -30,6 +30,7 @@ struct sdg_quantize_module { // a tensor of integer weights
     double sqnr; // dB
 };
 struct sdg_quantize_report {
+    const char *network;             // what was quantized: "UNet", or a classifier's "network"
     const char *scheme, *statistics; // statistics: 16 hexadecimal digits, "" when none were needed
     // the worst (by sqnr) first; none when activations stay floating point or there are no statistics
     const struct sdg_quantize_site *sites; // [site_count]
@@ -37,8 +38,8 @@ struct sdg_quantize_report {
     const struct sdg_quantize_module *modules; // [module_count] the worst first
     size_t module_count;
     size_t float_modules;             // that could have integer weights and were kept as they are, as asked for
-    double bytes_before, bytes_after; // of the UNet's tensors; after: also those that the base holds for a delta
-    double bytes_stored;              // of the UNet's tensors that are in this folder
+    double bytes_before, bytes_after; // of its tensors; after: also those that the base holds for a delta
+    double bytes_stored;              // of its tensors that are in this folder
     double seconds;
 };
 

@@ -32,6 +32,8 @@ struct suite {
     const char *cpu_mask;
     bool bench;          // time instead of check
     bool pairwise;       // of large grids, run the cases that adds_pair() tells
+    int part, parts;     // of the cases, run every parts-th, from the part-th on; parts 0: all
+    int turn;            // cases of the current operation so far
     enum sdg_dtype type; // of the current pass
     int cases, failures, unsupported, skipped;
     double worst[SDG_DTYPE_COUNT]; // NMSE reached, of the current operation

@@ -162,7 +162,7 @@ INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, struct
         const int64_t at = (t->position + i) * op->channels + channel;
         const vf x = load_values(op->x, &op->x_source, t->position + i, at, bf16, some),
                  delta = v_softplus(load_values(op->delta, &op->delta_source, t->position + i, at, bf16, some) + bias);
-        longest = v_max(longest, delta);
+        longest = v_max(delta, longest); // NaN, which makes its states NaN anyway, is left out
         v_store(t->delta + i * LANES, delta);
         v_store(t->input + i * LANES, delta * x);
         v_store(t->y + i * LANES, d * x);
@@ -202,6 +202,7 @@ INLINE void scan_states_as(const bool near, const int count, const struct sdg_fa
         v_store(states + s * LANES, h[s]);
 }
 
+// Almost always no decay of the tile is below 2^DECAY_LOWEST, and exponentials need no limits.
 INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
                         int64_t state, float *states)
 {
