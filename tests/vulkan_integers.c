@@ -22,6 +22,11 @@ static bool choose_rung(struct sdg_vk *vk, unsigned rung)
         printf("skipped: packed dot products, not on this device\n");
         return false;
     }
+    if (rung == SDG_FEATURE_COOPMAT &&
+        !(vk->base.info.features & SDG_FEATURE_COOPMAT && vk->caps.matrices.bytes.count)) {
+        printf("skipped: cooperative matrices of bytes, not on this device or not in this build\n");
+        return false;
+    }
     if (rung == SDG_FEATURE_LANES && !has_lanes(vk)) {
         printf("skipped: products within subgroups, not on this device\n");
         return false;
@@ -29,7 +34,7 @@ static bool choose_rung(struct sdg_vk *vk, unsigned rung)
     return true;
 }
 
-static const unsigned product_rungs[] = {0, SDG_FEATURE_DOT, SDG_FEATURE_LANES};
+static const unsigned product_rungs[] = {0, SDG_FEATURE_DOT, SDG_FEATURE_LANES, SDG_FEATURE_COOPMAT};
 enum { PRODUCT_RUNGS = sizeof product_rungs / sizeof *product_rungs };
 
 static sdg_value interval(struct sdg_graph *g, const char *name, int lowest)
@@ -76,8 +81,9 @@ static struct sdg_graph *new_chain(const struct chain *c)
     return g;
 }
 
-static const struct chain chains[] = {{4, 8, -128, 8}, {4, 8, 0, 4},    {33, 17, -128, 4}, {33, 17, 0, 8},
-                                      {64, 40, 0, 8},  {5, 3, -128, 8}, {3, 34, 0, 4},     {72, 32, -128, 4}};
+static const struct chain chains[] = {{4, 8, -128, 8},   {4, 8, 0, 4},    {33, 17, -128, 4}, {33, 17, 0, 8},
+                                      {64, 40, 0, 8},    {5, 3, -128, 8}, {3, 34, 0, 4},     {72, 32, -128, 4},
+                                      {32, 36, -128, 4}, {48, 20, 0, 8}};
 enum { CHAINS = sizeof chains / sizeof *chains };
 
 // ---- rungs and tiles ----
@@ -96,9 +102,12 @@ static void test_rungs(void **state)
             struct kernels k = kernels_of(vk, g);
             // lanes take whole words, and leave few columns to the others
             const bool lanes = chains[i].in % 4 == 0 && chains[i].out % 4 == 0 && chains[i].out > 8;
-            const char *rung = product_rungs[r] == SDG_FEATURE_DOT ? "_dot"
-                : product_rungs[r] == SDG_FEATURE_LANES && lanes   ? "_lanes"
-                                                                   : "";
+            // matrices take 16 bytes
+            const bool matrices = chains[i].in % 16 == 0 && chains[i].out > 8;
+            const char *rung = product_rungs[r] == SDG_FEATURE_DOT    ? "_dot"
+                : product_rungs[r] == SDG_FEATURE_LANES && lanes      ? "_lanes"
+                : product_rungs[r] == SDG_FEATURE_COOPMAT && matrices ? "_coopmat"
+                                                                      : "";
             char wanted[64];
             snprintf(wanted, sizeof wanted, "conv=conv2d_s8%s%s_", chains[i].bits == 4 ? "_w4" : "", rung);
             assert_non_null(strstr(k.text, wanted));
