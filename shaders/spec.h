@@ -18,6 +18,7 @@
 #define SDG_SPEC_BN 5
 #define SDG_SPEC_TM 6
 #define SDG_SPEC_TN 7
+#define SDG_SPEC_BY_COLUMNS 20
 // slices.glsl, attention_coopmat.glsl
 #define SDG_SPEC_BUFFERS 8
 #define SDG_SPEC_FRAGMENT_M 17
@@ -55,6 +56,7 @@
 // conv1d_causal.comp
 #define SDG_SPEC_TAPS 6
 #define SDG_SPEC_SHIFTED 7
+#define SDG_SPEC_READS 8 // 0: floats, 1: unsigned codes, 2: signed ones
 // selective_scan.glsl and those that include it
 #define SDG_SPEC_STATES 6
 #define SDG_SPEC_LANES 7
@@ -63,6 +65,9 @@
 #define SDG_SPEC_ADDED 10
 #define SDG_SPEC_X_CODES 11 // and SDG_SPEC_IN_PAIRS of these
 #define SDG_SPEC_X_SIGNED 12
+#define SDG_SPEC_DELTA_PAIRS 13 // intervals of delta and gate; 0: they are no codes
+#define SDG_SPEC_GATE_PAIRS 15
+#define SDG_SPEC_SIGNED 17 // bits: delta's codes are, gate's codes are
 // selective_scan_prepare.comp
 #define SDG_SPEC_DELTA_BIAS 8
 
@@ -72,7 +77,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 20
+#define SDG_SPEC_COUNT 21
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

@@ -54,6 +54,7 @@ static enum sdg_result run_both(const char *output, const char *hessians, int sh
         .output = output,
         .hessians = hessians,
         .tokens = "attn1\\.to_q$",
+        .relative = smooth != NULL,
         .smooth = smooth,
         .resume = resume,
         .generate = {.steps = steps, .width = 64, .height = 64, .seed = 5, .progress = progress, .progress_user = user},
@@ -152,7 +153,7 @@ static void add_columns(const struct sdg_tensors *unet, const char *name, size_t
 }
 
 // Sites that keep tokens are smoothed by the formula, and what is recorded is of the products: the largest magnitude of
-// a channel is that without smoothing times the factor, to the bit.
+// a channel is that without smoothing times the factor, to the bit. Their values are weighed where that is asked for.
 static void smoothing(void **state)
 {
     (void)state;
@@ -177,6 +178,7 @@ static void smoothing(void **state)
         const struct sdg_site_statistics *a = &plain->sites[i], *b = &smoothed->sites[i];
         assert_string_equal(a->name, b->name);
         assert_true(!b->smoothing == !a->tokens && a->height == b->height && !a->smoothing);
+        assert_true(!b->weights == !a->tokens && !a->weights);
         if (!b->smoothing)
             continue;
         float *amax = calloc(2 * a->channels, sizeof *amax), *wmax = amax + a->channels;

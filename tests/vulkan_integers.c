@@ -315,7 +315,7 @@ static void quantize_all(struct sdg_graph *g, int bits)
         make_integer(g, i, codes, of_codes, bits);
         for (size_t k = i; k < g->op_count; k++)
             if (g->ops[k].kind == SDG_OP_SELECTIVE_SCAN && g->ops[k].in[0] == x)
-                assert_int_equal(sdg_graph_scan_codes(g, k, codes, of_codes), SDG_OK);
+                assert_int_equal(sdg_graph_read_codes(g, k, 0, codes, of_codes), SDG_OK);
     }
 }
 

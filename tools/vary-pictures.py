@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes more test pictures for a classifier out of a few: every picture moved by one pixel in eight directions, turned by 12 degrees to the left
-and to the right, and with noise in two draws. Labels stay. The same bytes each time.
+"""Makes more pictures for a classifier out of a few: every picture as it is, moved by one pixel in eight directions, turned by 12 degrees to the
+left and to the right, and with noise in two draws. Labels stay. The same bytes each time.
 
-    tools/vary-pictures.py IN.safetensors OUT.safetensors WHITE
+    tools/vary-pictures.py IN.safetensors OUT.safetensors WHITE [COUNT SEED]
 
-Both files: "pictures" u8 [n, side, side], 0 to WHITE, and "labels" u8 [n]. Needs no package."""
+Both files: "pictures" u8 [n, side, side], 0 to WHITE, and "labels" u8 [n]. With COUNT so many of them, drawn by SEED. Needs no package."""
 import json
 import math
 import random
@@ -64,16 +64,21 @@ def noisy(picture, white, generator):
 
 
 def main():
-    if len(sys.argv) != 4:
+    if len(sys.argv) not in (4, 6):
         sys.exit(__doc__)
     pictures, labels, count, side = read(sys.argv[1])
     white, generator, out = int(sys.argv[3]), random.Random(1), []
-    ways = [lambda p, d=d, r=r: moved(p, side, d, r) for d in (-1, 0, 1) for r in (-1, 0, 1) if d or r]
+    ways = [lambda p: p]
+    ways += [lambda p, d=d, r=r: moved(p, side, d, r) for d in (-1, 0, 1) for r in (-1, 0, 1) if d or r]
     ways += [lambda p, a=a: turned(p, side, a) for a in (-ANGLE, ANGLE)]
     ways += [lambda p: noisy(p, white, generator)] * 2
     for way in ways:
         out += [way(pictures[i * side * side:(i + 1) * side * side]) for i in range(count)]
-    write(sys.argv[2], b"".join(out), labels * len(ways), side)
+    labels *= len(ways)
+    if len(sys.argv) == 6:
+        drawn = random.Random(int(sys.argv[5])).sample(range(len(out)), int(sys.argv[4]))
+        out, labels = [out[i] for i in drawn], bytes(labels[i] for i in drawn)
+    write(sys.argv[2], b"".join(out), labels, side)
 
 
 if __name__ == "__main__":

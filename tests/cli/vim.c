@@ -138,6 +138,17 @@ static void test_arrays(void **state)
     assert_int_equal(count_lines(run->out), 2);
     assert_non_null(strstr(run->out, "two.npy[1]: "));
     expect_error(sdvim("-m", MODEL, "two.npy", CPU, "--against", "two.npy"), 2, "[2, 10]");
+    file[128 + 5] = 17; // whiter than the model's white, which is 16
+    write_whole("two.npy", file, sizeof file);
+    expect_error(sdvim("-m", MODEL, "two.npy", CPU), 2, "number 6 of the pictures is 17, should be 0 (black) to 16");
+    for (int i = 0; i < 128; i++)
+        file[128 + i] = (char)(i % 2);
+    write_whole("two.npy", file, sizeof file);
+    assert_non_null(strstr(expect_done(sdvim("-m", MODEL, "two.npy", CPU))->err, "is above 1, but the model's white"));
+    memcpy(strstr(file + 10, "2, 8, 8"), "2, 4,16", 7);
+    write_whole("two.npy", file, sizeof file);
+    expect_error(sdvim("-m", MODEL, "two.npy", CPU), 2, "are of shape [2, 4, 16], should be [n, 1, 8, 8]");
+    memcpy(strstr(file + 10, "2, 4,16"), "2, 8, 8", 7);
     file[60] = '9'; // another shape than the data
     write_whole("two.npy", file, sizeof file - 1);
     expect_error(sdvim("-m", MODEL, "two.npy", CPU), 2, "two.npy");
@@ -197,11 +208,12 @@ static void check_resuming(void)
 static void test_quantized(void **state)
 {
     (void)state;
-    expect_done(sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "-o", "s.safetensors"));
     expect_done(
-        sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--shard", "1/2", "-o", "1.safetensors"));
-    expect_done(
-        sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--shard", "2/2", "-o", "2.safetensors"));
+        sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--relative", "-o", "s.safetensors"));
+    expect_done(sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--relative", "--shard", "1/2",
+                        "-o", "1.safetensors"));
+    expect_done(sdcalib("collect", "-q", "-m", MODEL, "--pictures", CALIBRATION, CPU, "--relative", "--shard", "2/2",
+                        "-o", "2.safetensors"));
     expect_done(sdcalib("merge", "1.safetensors", "2.safetensors", "-o", "m.safetensors"));
     assert_true(same_files("s.safetensors", "m.safetensors"));
     expect_error(sdquant("-m", MODEL, "--stats", "s.safetensors", "--scheme", "w8a8-tdq", "-o", "out"), 1, "timestep");
