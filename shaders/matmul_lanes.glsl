@@ -27,7 +27,7 @@ void store_group(uint at, vec4 y, vec2 coder)
 void main()
 {
     uint lane = gl_SubgroupInvocationID;
-    uint m0 = gl_WorkGroupID.x * BM, n0 = gl_WorkGroupID.y * BN;
+    uint m0 = tile_start().x, n0 = tile_start().y;
     operands_start();
     A_ROW rows[READS];
     [[unroll]] for (uint i = 0; i < READS; i++)

@@ -18,6 +18,7 @@
 #define SDG_SPEC_BN 5
 #define SDG_SPEC_TM 6
 #define SDG_SPEC_TN 7
+#define SDG_SPEC_BY_COLUMNS 20
 // slices.glsl, attention_coopmat.glsl
 #define SDG_SPEC_BUFFERS 8
 #define SDG_SPEC_FRAGMENT_M 17
@@ -76,7 +77,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 20
+#define SDG_SPEC_COUNT 21
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0
