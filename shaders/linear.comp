@@ -13,5 +13,10 @@ VALUE a_load(uint m)
     return m < p.m ? VALUE(x[(m * p.k + cursor) / WIDTH]) : VALUE(0.0);
 }
 
+#ifdef COOPMAT
+#include "fragments_f16.glsl"
+#include "matmul_coopmat.glsl"
+#else
 #include "operands_float.glsl"
 #include "matmul.glsl"
+#endif

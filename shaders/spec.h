@@ -18,14 +18,19 @@
 #define SDG_SPEC_BN 5
 #define SDG_SPEC_TM 6
 #define SDG_SPEC_TN 7
+// slices.glsl
+#define SDG_SPEC_BUFFERS 8
+#define SDG_SPEC_FRAGMENT_M 17
+#define SDG_SPEC_FRAGMENT_N 18
+#define SDG_SPEC_FRAGMENT_K 19
 // epilogue.glsl
 #define SDG_SPEC_BIAS 9
 #define SDG_SPEC_TABLE 10
 #define SDG_SPEC_RESIDUAL 11
 #define SDG_SPEC_ACTIVATION 12
-// operands_float.glsl and operands_s8.glsl
+// weights_float.glsl and weights_s8.glsl
 #define SDG_SPEC_WEIGHT_BITS 13
-// operands_s8.glsl, read_codes.glsl
+// weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
 
@@ -61,7 +66,10 @@
 // move.glsl
 #define SDG_SPEC_BYTES 4
 
-#define SDG_SPEC_COUNT 17
+// peak_memory.comp
+#define SDG_SPEC_COPIED 4
+
+#define SDG_SPEC_COUNT 20
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0
