@@ -17,6 +17,9 @@ VALUE a_load(Window window)
 #ifdef COOPMAT
 #include "fragments_f16.glsl"
 #include "matmul_coopmat.glsl"
+#elif defined LANES
+#include "lanes_float.glsl"
+#include "matmul_lanes.glsl"
 #else
 #include "operands_float.glsl"
 #include "matmul.glsl"

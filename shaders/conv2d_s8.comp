@@ -20,6 +20,9 @@ CODES_READ a_load(Window window)
 #ifdef COOPMAT
 #include "fragments_s8.glsl"
 #include "matmul_coopmat.glsl"
+#elif defined LANES
+#include "lanes_s8.glsl"
+#include "matmul_lanes.glsl"
 #else
 #define INTEGERS
 #include "operands_s8.glsl"

@@ -3,6 +3,8 @@
 #include "types.glsl"
 #include "functions.glsl"
 #include "tile.glsl"
+
+#define UNIT 1
 #include "linear.glsl"
 
 // x [m, k] times w [n, k] transposed.
@@ -16,6 +18,9 @@ VALUE a_load(uint m)
 #ifdef COOPMAT
 #include "fragments_f16.glsl"
 #include "matmul_coopmat.glsl"
+#elif defined LANES
+#include "lanes_float.glsl"
+#include "matmul_lanes.glsl"
 #else
 #include "operands_float.glsl"
 #include "matmul.glsl"

@@ -7,6 +7,8 @@
 #include "functions.glsl"
 #include "tile.glsl"
 #include "read_codes.glsl"
+
+#define UNIT 4
 #include "linear.glsl"
 
 // Codes [m, in_c] times integers [n, in_c] transposed.
@@ -18,6 +20,9 @@ CODES_READ a_load(uint m)
 #ifdef COOPMAT
 #include "fragments_s8.glsl"
 #include "matmul_coopmat.glsl"
+#elif defined LANES
+#include "lanes_s8.glsl"
+#include "matmul_lanes.glsl"
 #else
 #define INTEGERS
 #include "operands_s8.glsl"

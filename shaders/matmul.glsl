@@ -19,6 +19,7 @@
 const uint LOADS_A = (BM + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
 const uint LOADS_B = (BN / B_ROW + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
 
+#include "columns.glsl"
 #include "outputs.glsl"
 
 void main()

@@ -17,22 +17,7 @@ shared float tile_b[BK * PITCH_B];
 #include "epilogue.glsl"
 const uint GROUP = CODES ? 4 : 1;
 
-// Weights [k, k + WIDTH) of row n; both are multiples of WIDTH, so they lie in one word if they are codes.
-VALUE b_load(uint n, uint k)
-{
-    uint at = n * p.k + k;
-    if (WEIGHT_BITS == 0)
-        return VALUE(weights[at / WIDTH]);
-    const uint per_word = 32 / max(WEIGHT_BITS, 1);
-    int word = int(codes[at / per_word] >> (at % per_word * WEIGHT_BITS));
-#if WIDTH == 4
-    const int bits = int(WEIGHT_BITS);
-    return vec4(bitfieldExtract(word, 0, bits), bitfieldExtract(word, bits, bits), bitfieldExtract(word, 2 * bits, bits),
-                bitfieldExtract(word, 3 * bits, bits));
-#else
-    return float(bitfieldExtract(word, 0, int(WEIGHT_BITS)));
-#endif
-}
+#include "load_weights.glsl"
 
 void keep_a(uint k, uint m, VALUE v)
 {
@@ -52,10 +37,4 @@ void keep_b(uint k, uint n, VALUE v)
 #else
     tile_b[k * PITCH_B + n] = v;
 #endif
-}
-
-// Where in the tile output j of an invocation is.
-uint column(uint first_n, uint j)
-{
-    return CODES ? (j / 4 * THREADS_N + first_n) * 4 + j % 4 : first_n + j * THREADS_N;
 }

@@ -33,9 +33,3 @@ void keep_b(uint k, uint four, ivec4 v)
 {
     tile_b[k * PITCH_B + four] = v;
 }
-
-// Where in the tile output j of an invocation is.
-uint column(uint first_n, uint j)
-{
-    return (first_n + j / 4 * THREADS_N) * 4 + j % 4;
-}

@@ -18,7 +18,7 @@
 #define SDG_SPEC_BN 5
 #define SDG_SPEC_TM 6
 #define SDG_SPEC_TN 7
-// slices.glsl
+// slices.glsl, attention_coopmat.glsl
 #define SDG_SPEC_BUFFERS 8
 #define SDG_SPEC_FRAGMENT_M 17
 #define SDG_SPEC_FRAGMENT_N 18
@@ -34,11 +34,14 @@
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
 
+// attention.glsl
+#define SDG_SPEC_DEPTH 9
+#define SDG_SPEC_DEPTH_V 10
+#define SDG_SPEC_CAUSAL 11
 // attention.comp
 #define SDG_SPEC_ROWS 4
-#define SDG_SPEC_DEPTH 5
-#define SDG_SPEC_DEPTH_V 6
-#define SDG_SPEC_CAUSAL 7
+// attention_coopmat.glsl
+#define SDG_SPEC_SUBGROUP 12
 
 // hadamard.comp
 #define SDG_SPEC_BLOCK 4

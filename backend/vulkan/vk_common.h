@@ -41,6 +41,7 @@ struct sdg_vk_caps {
     uint64_t atom;            // granularity of flushes of non-coherent memory
     uint32_t subgroup_size;
     bool subgroup_arithmetic; // in compute shaders
+    bool subgroup_shuffle;    // the same
     uint32_t max_bindings;    // storage buffers of a shader, at most SDG_VK_MAX_BINDINGS
     bool storage_16bit;       // 16-bit elements in storage buffers
     bool dot_product;         // of packed bytes, in use unless it was disabled ...

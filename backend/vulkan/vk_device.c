@@ -277,6 +277,8 @@ static void read_caps(VkInstance instance, struct candidate *c)
     caps->subgroup_size = subgroup.subgroupSize;
     caps->subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
         (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
+    caps->subgroup_shuffle = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+        (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT);
     caps->max_bindings = limits->maxPerStageDescriptorStorageBuffers;
     if (caps->max_bindings > SDG_VK_MAX_BINDINGS)
         caps->max_bindings = SDG_VK_MAX_BINDINGS;
@@ -327,7 +329,8 @@ static void read_candidate(VkInstance instance, VkPhysicalDevice device, struct 
     const struct sdg_vk_caps *caps = &c->caps;
     info->features = built_features() &
         ((caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) |
-         (caps->dot_accelerated ? SDG_FEATURE_DOT : 0) | (sdg_vk_has_matrices(caps) ? SDG_FEATURE_COOPMAT : 0));
+         (caps->dot_accelerated ? SDG_FEATURE_DOT : 0) | (sdg_vk_has_matrices(caps) ? SDG_FEATURE_COOPMAT : 0) |
+         (caps->software && caps->subgroup_shuffle ? SDG_FEATURE_LANES : 0));
     char rungs[80] = "";
     for (size_t i = 0; i < sdg_rung_count; i++)
         if (info->features & sdg_rungs[i].feature)

@@ -14,6 +14,13 @@ static enum form form_of(int64_t m, int64_t n)
     return m <= THIN ? FEW_ROWS : n <= THIN ? FEW_COLUMNS : BROAD;
 }
 
+// What the choice of a tile depends on beside the device.
+struct product {
+    int64_t m, n;
+    bool integer;
+    bool fours; // an invocation makes four neighbours along n at a time, as codes are words of four
+};
+
 // How a product is cut up: a tile of the shader's, and of cooperative matrices which, and whether two slices fit.
 struct plan {
     const struct sdg_tile *tile;
@@ -52,24 +59,27 @@ static bool plan_matrices(const struct sdg_vk_caps *caps, const struct sdg_tile 
 }
 
 static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct sdg_tile *t,
-                      bool integer, struct plan *plan)
+                      const struct product *product, struct plan *plan)
 {
     if (shader->needs & SDG_FEATURE_COOPMAT)
-        return plan_matrices(caps, t, integer, plan);
+        return plan_matrices(caps, t, product->integer, plan);
     *plan = (struct plan){.tile = t};
+    if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
+        return t->threads == caps->subgroup_size && (!product->fours || (t->tn % 4 == 0 && product->n % 4 == 0));
     return t->threads <= caps->max_invocations && t->k * (t->m + 4 + t->n + 4) * sizeof(float) <= caps->shared_bytes &&
         t->tm * t->tn <= caps->most_outputs;
 }
 
 // The largest tile of the shader's that still gives the device enough workgroups, else the smallest; false if it has
 // none for this shape and device.
-static bool choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, bool integer, int64_t m,
-                        int64_t n, struct plan *plan)
+static bool choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct product *product,
+                        struct plan *plan)
 {
+    const int64_t m = product->m, n = product->n;
     bool found = false;
     for (const struct sdg_tile *t = shader->tiles; t < shader->tiles + shader->tile_count; t++) {
         struct plan next;
-        if (form_of(t->m, t->n) != form_of(m, n) || !plan_tile(caps, shader, t, integer, &next))
+        if (form_of(t->m, t->n) != form_of(m, n) || !plan_tile(caps, shader, t, product, &next))
             continue;
         *plan = next;
         found = true;
@@ -80,20 +90,20 @@ static bool choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader 
 }
 
 // As it is being measured, or was measured to be best; false where it was not, or where that does not fit this product.
-static bool choose_measured(const struct sdg_vk *vk, const struct sdg_vk_matmul *matmul, bool integer,
-                            struct sdg_vk_dispatch *d, struct plan *plan)
+static bool choose_measured(const struct sdg_vk *vk, const struct product *product, struct sdg_vk_dispatch *d,
+                            struct plan *plan)
 {
     struct sdg_vk_tiles *tiles = vk->tiles;
     const struct sdg_shader *shader = tiles->forced_shader;
     const struct sdg_tile *tile = tiles->forced_tile;
     if (!tiles->measuring) {
         const struct sdg_vk_choice *choice =
-            sdg_vk_tiles_find(vk, d->family, d->type, d->columns, matmul->m, matmul->n);
+            sdg_vk_tiles_find(vk, d->family, d->type, d->columns, product->m, product->n);
         shader = choice ? choice->shader : NULL;
         tile = choice ? choice->tile : NULL;
     }
-    if (!shader || form_of(matmul->m, matmul->n) != BROAD || strcmp(shader->family, d->family) ||
-        shader->type != d->type || !plan_tile(&vk->caps, shader, tile, integer, plan))
+    if (!shader || form_of(product->m, product->n) != BROAD || strcmp(shader->family, d->family) ||
+        shader->type != d->type || !plan_tile(&vk->caps, shader, tile, product, plan))
         return false;
     tiles->forced_fits = true;
     d->shader = shader;
@@ -101,14 +111,13 @@ static bool choose_measured(const struct sdg_vk *vk, const struct sdg_vk_matmul 
 }
 
 // The shader first, and from its own tiles the tile.
-static bool choose(const struct sdg_vk *vk, const struct sdg_vk_matmul *matmul, bool integer, struct sdg_vk_dispatch *d,
-                   struct plan *plan)
+static bool choose(const struct sdg_vk *vk, const struct product *product, struct sdg_vk_dispatch *d, struct plan *plan)
 {
-    if (choose_measured(vk, matmul, integer, d, plan))
+    if (choose_measured(vk, product, d, plan))
         return true;
     do
         d->shader = sdg_vk_find_shader(vk->features, d->family, d->type, d->columns, d->shader);
-    while (d->shader && !choose_tile(&vk->caps, d->shader, integer, matmul->m, matmul->n, plan));
+    while (d->shader && !choose_tile(&vk->caps, d->shader, product, plan));
     return d->shader;
 }
 
@@ -164,9 +173,10 @@ static void name_kernel(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch
     size_t size = sizeof lo->kernel;
     if (integer)
         snprintf(text, size, "%s%s%s", d->family, sdg_vk_value(lo, lo->op->in[1])->bits == 4 ? "_w4" : "",
-                 d->shader->needs & SDG_FEATURE_COOPMAT   ? "_coopmat"
-                     : d->shader->needs & SDG_FEATURE_DOT ? "_dot"
-                                                          : "");
+                 d->shader->needs & SDG_FEATURE_COOPMAT     ? "_coopmat"
+                     : d->shader->needs & SDG_FEATURE_LANES ? "_lanes"
+                     : d->shader->needs & SDG_FEATURE_DOT   ? "_dot"
+                                                            : "");
     if (code_bits)
         snprintf(text + strlen(text), size - strlen(text), "_w%d", code_bits);
     snprintf(text + strlen(text), size - strlen(text), "_%ux%u", tile->m, tile->n);
@@ -197,8 +207,9 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
     sdg_vk_add_codes(lo, &d);
     if (integer)
         add_integers(lo, &d);
+    const struct product product = {matmul->m, matmul->n, integer, integer || op->codes.interval};
     struct plan plan;
-    if (!choose(lo->vk, matmul, integer, &d, &plan))
+    if (!choose(lo->vk, &product, &d, &plan))
         return sdg_vk_no_shader(lo, &d);
     add_plan(lo->vk, &d, &plan, matmul);
     SDG_TRY(sdg_vk_emit(lo, &d));
