@@ -219,7 +219,7 @@ static void plans_do_not_overlap(void **state)
         for (size_t i = 0; i < g->op_count; i++)
             scratch[i] = random_bits() % 3 ? 0 : random_bits() % 3000;
         struct sdg_plan *plan;
-        assert_int_equal(sdg_plan_create(g, alignment, seed % 5 ? scratch : NULL, &plan), SDG_OK);
+        assert_int_equal(sdg_plan_create(g, alignment, 0, seed % 5 ? scratch : NULL, &plan), SDG_OK);
         assert_int_equal(plan->live_peak, check_plan(g, plan, alignment, seed % 5 ? scratch : NULL));
         assert_true(plan->arena_bytes >= plan->live_peak);
         worst = fmax(worst, (double)plan->arena_bytes / (double)plan->live_peak);
@@ -241,7 +241,7 @@ static void plan_of_a_unet(void **state)
         if (fused)
             assert_int_equal(sdg_graph_fuse(g), SDG_OK);
         struct sdg_plan *plan;
-        assert_int_equal(sdg_plan_create(g, 64, NULL, &plan), SDG_OK);
+        assert_int_equal(sdg_plan_create(g, 64, 0, NULL, &plan), SDG_OK);
         assert_int_equal(plan->live_peak, check_plan(g, plan, 64, NULL));
         print_message("UNet of %zu operations: lower bound %zu KiB, arena %.3f of it\n", g->op_count,
                       plan->live_peak / 1024, (double)plan->arena_bytes / (double)plan->live_peak);
@@ -256,12 +256,12 @@ static void plan_refuses(void **state)
     (void)state;
     struct sdg_graph *g = random_graph(1, 10);
     struct sdg_plan *plan;
-    assert_int_equal(sdg_plan_create(g, 0, NULL, &plan), SDG_ERROR_USAGE);
-    assert_int_equal(sdg_plan_create(g, 48, NULL, &plan), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_plan_create(g, 0, 0, NULL, &plan), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_plan_create(g, 48, 0, NULL, &plan), SDG_ERROR_USAGE);
     size_t scratch[16] = {SIZE_MAX - 3};
-    assert_int_equal(sdg_plan_create(g, 64, scratch, &plan), SDG_ERROR_MEMORY);
+    assert_int_equal(sdg_plan_create(g, 64, 0, scratch, &plan), SDG_ERROR_MEMORY);
     scratch[0] = SIZE_MAX - 127; // fits alone, not beside the operation's result
-    assert_int_equal(sdg_plan_create(g, 64, scratch, &plan), SDG_ERROR_MEMORY);
+    assert_int_equal(sdg_plan_create(g, 64, 0, scratch, &plan), SDG_ERROR_MEMORY);
     assert_null(plan);
     assert_int_equal(messages.errors, 4);
     sdg_graph_destroy(&g);
@@ -287,7 +287,7 @@ static enum sdg_result build_fuse_plan(void)
     if (result == SDG_OK)
         result = sdg_graph_copy(&test_log, g, &copy);
     if (result == SDG_OK)
-        result = sdg_plan_create(copy, 64, NULL, &plan);
+        result = sdg_plan_create(copy, 64, 0, NULL, &plan);
     if (result != SDG_OK)
         assert_null(plan);
     sdg_plan_destroy(&plan);
