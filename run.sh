@@ -9,6 +9,7 @@ prepare_name=run.sh
 prepare_packages
 prepare_lock
 prepare_onednn
+prepare_glslang
 # Tests, once configured by test.sh, stay configured; this builds no tests.
 tests=OFF
 grep -qs '^SDG_BUILD_TESTS:BOOL=ON' "$root/build/CMakeCache.txt" && tests=ON

@@ -29,12 +29,10 @@ skips() {
 prepare_packages test
 prepare_lock
 prepare_onednn
+prepare_glslang
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 passed=0 failed=0 skipped=0
 
-# Reference data beyond the checkout's, where it lies beside it.
-reference=
-[ ! -d "$root/../shared/goldens" ] || reference=$(cd "$root/../shared" && pwd -P)
 if clang-format --version 2>/dev/null | grep -q 'version 23\.'; then
     (cd "$root" && git ls-files '*.c' '*.h' 2>/dev/null | xargs -r clang-format --dry-run --Werror --style=file) ||
         { failed=$((failed + 1)); prepare_say "clang-format would change files (above)"; }
@@ -62,7 +60,7 @@ run() {
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
 }
 
-prepare_build "$root/build" -DCMAKE_BUILD_TYPE=Release -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON "-DSDG_REFERENCE_DATA=$reference"
+prepare_tests
 run release "$root/build" "$@"
 
 # Instrumented code is slow: the heavy tests do less there.

@@ -40,6 +40,13 @@ static const struct app_option table[] = {
      .help = "CPU threads; -1 or 0 = one a core, of those that affinity and a container's quota leave"},
     {0, "no-mmap", FLAG(no_mmap), .help = "read the weights instead of mapping them"},
     {0, "kernels", FLAG(kernels), .help = "a table of the kernels, the slowest first"},
+    {0, "peaks", FLAG(peaks),
+     .help = "with --kernels: also measure what the device reaches at most, and give its share of that"},
+    {0, "seconds", NUMBER(seconds, 0.01, 3600), .otherwise = "4; of tune 90",
+     .help = "how long peaks, --peaks or tune measure, about"},
+    {0, "cache-dir", FILE_NAME(cache_dir, "DIR"), .otherwise = "$XDG_CACHE_HOME/sdgen, else ~/.cache/sdgen",
+     .help = "where tune keeps what it found, and the networks that are timed look for it"},
+    {'o', "output", FILE_NAME(output, "DIR"), .otherwise = "needed by make", .help = "the folder that make writes"},
     {0, "check", FLAG(check), .help = "ops: only check the results, no timing"},
     {0, "json", FILE_NAME(json, "FILE"), .otherwise = "none", .help = "the numbers as JSON"},
     {'v', "verbose", FLAG(verbose), .help = "say more"},
@@ -48,13 +55,17 @@ static const struct app_option table[] = {
 };
 
 static const struct app_command command = {
-    .usage = "sdbench text|unet|vae|e2e|ops [MODEL ..] [options]",
-    .about = "Times a network with random inputs (text, unet, vae), a whole picture from the start of the process to "
-             "the PNG (e2e),\n"
-             "or every operation (ops; needs the test program test_ops beside it).\n"
-             "Each further MODEL is compared with the one of -m: every round runs all of them, in turns, so that a "
-             "clock that drifts\n"
-             "drifts for all, and the ratios are those of times in the same round.",
+    .usage = "sdbench text|unet|vae|e2e|ops|peaks|tune|make [MODEL ..] [options]",
+    .about =
+        "Times a network with random inputs (text, unet, vae), a whole picture from the start of the process to "
+        "the PNG (e2e),\n"
+        "or every operation (ops; needs the test program test_ops beside it). peaks: what a Vulkan device reaches "
+        "at most.\n"
+        "make sd15|small: writes a model of random weights, as large as Stable Diffusion 1.5 or small, to be timed "
+        "(-o DIR).\n"
+        "Each further MODEL is compared with the one of -m: every round runs all of them, in turns, so that a "
+        "clock that drifts\n"
+        "drifts for all, and the ratios are those of times in the same round.",
     .options = table,
     .count = sizeof table / sizeof *table,
     .positionals = APP_POSITIONALS_MAX,
@@ -97,6 +108,7 @@ static enum sdg_result open_model(struct app_ui *ui, const struct sdbench_values
             .intervals = values->intervals,
             .threads = values->threads > 0 ? (int)values->threads : 0,
             .no_mmap = values->no_mmap,
+            .cache_dir = values->cache_dir,
             .log = {app_log, ui, ui->level},
         },
         out);
@@ -140,7 +152,7 @@ struct kernels {
     bool out_of_memory;
 };
 
-static void add_kernel(void *user, const char *op, const char *name, double seconds, double macs)
+static void add_kernel(void *user, const struct sdg_bench_kernel *from)
 {
     struct kernels *kernels = user;
     struct sdbench_model *model = kernels->model;
@@ -155,9 +167,9 @@ static void add_kernel(void *user, const char *op, const char *name, double seco
         model->kernel_room = room;
     }
     struct sdbench_kernel *kernel = &model->kernels[model->kernel_count++];
-    *kernel = (struct sdbench_kernel){.calls = 1, .seconds = seconds, .macs = macs};
-    snprintf(kernel->op, sizeof kernel->op, "%s", op);
-    snprintf(kernel->name, sizeof kernel->name, "%s", name);
+    *kernel = (struct sdbench_kernel){.calls = 1, .seconds = from->seconds, .macs = from->macs, .bytes = from->bytes};
+    snprintf(kernel->op, sizeof kernel->op, "%s", from->op);
+    snprintf(kernel->name, sizeof kernel->name, "%s", from->kernel);
 }
 
 static enum sdg_result note_network(struct app_ui *ui, const struct sdg_bench *bench, struct sdbench_model *model)
@@ -308,15 +320,18 @@ static enum sdg_result run_operations(struct app_ui *ui, const struct sdbench_va
 
 static enum sdg_result check(struct app_ui *ui, const char *what, const struct sdbench_values *values)
 {
-    static const char *const known[] = {"text", "unet", "vae", "e2e", "ops", NULL};
+    static const char *const known[] = {"text", "unet", "vae", "e2e", "ops", "peaks", "tune", "make", NULL};
     bool found = false;
     for (size_t i = 0; known[i]; i++)
         found |= !strcmp(known[i], what);
     if (!found) {
         const char *nearest = app_nearest(what, known);
-        return app_fail(ui, SDG_ERROR_USAGE, "'%.60s' is unknown%s%s%s (legal: text, unet, vae, e2e, ops)", what,
+        return app_fail(ui, SDG_ERROR_USAGE,
+                        "'%.60s' is unknown%s%s%s (legal: text, unet, vae, e2e, ops, peaks, tune, make)", what,
                         nearest ? ", did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
     }
+    if (values->peaks && !values->kernels)
+        return app_fail(ui, SDG_ERROR_USAGE, "--peaks has a meaning only with --kernels");
     if (values->check && strcmp(what, "ops"))
         return app_fail(ui, SDG_ERROR_USAGE, "--check has a meaning only with ops");
     return values->json ? app_output_check(ui, values->json) : SDG_OK;
@@ -353,8 +368,9 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     const struct sdbench_values *values = given;
     const char *what = arguments->positional[0], *const *others = arguments->positional + 1;
     if (!arguments->positionals)
-        return app_fail(ui, SDG_ERROR_USAGE,
-                        "what to measure is missing (legal: text, unet, vae, e2e, ops; -h for help)");
+        return app_fail(
+            ui, SDG_ERROR_USAGE,
+            "what to measure is missing (legal: text, unet, vae, e2e, ops, peaks, tune, make; -h for help)");
     enum sdg_result result = check(ui, what, values);
     if (result != SDG_OK)
         return result;
@@ -364,9 +380,20 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
                             others[0]);
         return run_operations(ui, values);
     }
+    if (!strcmp(what, "peaks"))
+        return sdbench_peaks(ui, values);
+    if (!strcmp(what, "tune"))
+        return sdbench_tune(ui, values);
+    if (!strcmp(what, "make")) {
+        if (arguments->positionals != 2)
+            return app_fail(ui, SDG_ERROR_USAGE, "make takes one shape (legal: sd15, small)");
+        return sdbench_make(ui, values, others[0]);
+    }
     struct sdbench_report report = {
         .what = what, .values = values, .count = (size_t)arguments->positionals, .repeat = values->repeat};
     result = name_models(ui, &report, others);
+    if (result == SDG_OK && values->peaks)
+        result = sdbench_measure_peaks(ui, values, &report.peaks);
     if (result == SDG_OK)
         result = strcmp(what, "e2e") ? bench_networks(ui, &report) : bench_pictures(ui, &report);
     if (result == SDG_OK)

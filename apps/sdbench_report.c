@@ -72,18 +72,59 @@ static double mib(size_t bytes)
 
 // -------------------------------------------------------------------------------------------------- tables
 
-static void print_row(const struct sdbench_kernel *k, const char *title, double total)
+// The arithmetic that a kernel is made of, as its name says.
+static const char *peak_of(const char *kernel)
 {
-    char speed[32] = "";
-    if (k->macs > 0)
-        snprintf(speed, sizeof speed, "%.1f", gops(k->macs, k->seconds));
-    printf("%-62s %6lld %10.5f %6.1f %9s\n", title, (long long)k->calls, k->seconds,
-           total > 0 ? 100 * k->seconds / total : 0, speed);
+    static const struct {
+        const char *part, *other, *peak;
+    } rules[] = {
+        {"_coopmat", "_s8", "s8 matrix multiply-add"},
+        {"_coopmat", "", "f16 matrix multiply-add"},
+        {"_dot", "", "s8 packed dot product"},
+        {"", "", "f32 multiply-add"},
+    };
+    size_t i = 0;
+    while (!strstr(kernel, rules[i].part) || !strstr(kernel, rules[i].other))
+        i++;
+    return rules[i].peak;
+}
+
+// Of a kind of work; 0 where it was not measured.
+static double rate_of(const struct sdbench_peaks *peaks, const char *name)
+{
+    for (size_t i = 0; i < peaks->count; i++)
+        if (!strcmp(peaks->list[i].name, name))
+            return peaks->list[i].rate;
+    return 0;
+}
+
+// `amount` per second as a number, and as a share of a peak where that is known; empty where there is none.
+static void print_speed(double amount, double seconds, double peak)
+{
+    char speed[32] = "", share[32] = "";
+    if (amount > 0 && seconds > 0)
+        snprintf(speed, sizeof speed, amount < 1e10 * seconds ? "%.2f" : "%.1f", 1e-9 * amount / seconds);
+    if (amount > 0 && seconds > 0 && peak > 0)
+        snprintf(share, sizeof share, "%.1f", 100 * amount / seconds / peak);
+    printf(" %9s", speed);
+    if (peak > 0)
+        printf(" %6s", share);
+}
+
+static void print_row(const struct sdbench_kernel *k, const char *title, double total,
+                      const struct sdbench_peaks *peaks)
+{
+    printf("%-62s %6lld %10.5f %6.1f", title, (long long)k->calls, k->seconds,
+           total > 0 ? 100 * k->seconds / total : 0);
+    print_speed(2 * k->macs, k->seconds, rate_of(peaks, peak_of(k->name)));
+    print_speed(k->bytes, k->seconds, rate_of(peaks, "memory read"));
+    printf("\n");
 }
 
 // Two tables: time by kernel, and the slowest operations. The operations of a kernel are gathered in `sums`, which has
 // room for all.
-static void print_kernels(const struct sdbench_model *model, struct sdbench_kernel *sums)
+static void print_kernels(const struct sdbench_model *model, const struct sdbench_peaks *peaks,
+                          struct sdbench_kernel *sums)
 {
     enum { SLOWEST = 12 };
     size_t count = 0;
@@ -99,20 +140,25 @@ static void print_kernels(const struct sdbench_model *model, struct sdbench_kern
             sums[at].calls += k->calls;
             sums[at].seconds += k->seconds;
             sums[at].macs += k->macs;
+            sums[at].bytes += k->bytes;
         }
         total += k->seconds;
     }
     qsort(sums, count, sizeof *sums, by_time);
-    printf("\n%-62s %6s %10s %6s %9s\n", "kernel", "calls", "seconds", "%", "Gop/s");
+    const char *share = peaks->count ? " % peak" : "";
+    printf("\n%-62s %6s %10s %6s %9s%s %9s%s\n", "kernel", "calls", "seconds", "%", "Gop/s", share, "GB/s", share);
     for (size_t i = 0; i < count; i++)
-        print_row(&sums[i], sums[i].name, total);
+        print_row(&sums[i], sums[i].name, total, peaks);
     printf("\nslowest operations\n");
     for (size_t i = 0; i < model->kernel_count && i < SLOWEST; i++)
-        print_row(&model->kernels[i], model->kernels[i].op, total);
+        print_row(&model->kernels[i], model->kernels[i].op, total, peaks);
 }
 
 static enum sdg_result print_all_kernels(struct app_ui *ui, const struct sdbench_report *report)
 {
+    for (size_t i = 0; i < report->peaks.count; i++)
+        printf("%s%-32s %10.1f G%s\n", i ? "" : "\nat most\n", report->peaks.list[i].name,
+               1e-9 * report->peaks.list[i].rate, report->peaks.list[i].unit);
     for (size_t m = 0; m < report->count; m++) {
         const struct sdbench_model *model = &report->models[m];
         if (!model->kernel_count)
@@ -122,7 +168,7 @@ static enum sdg_result print_all_kernels(struct app_ui *ui, const struct sdbench
             return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for the table of kernels");
         if (report->count > 1)
             printf("\n%s\n", model->name);
-        print_kernels(model, sums);
+        print_kernels(model, &report->peaks, sums);
         free(sums);
     }
     return SDG_OK;
@@ -185,9 +231,21 @@ static void print_measurements(FILE *to, const struct sdbench_model *model, int6
         report_json_text(to, k->op);
         fputs(", \"kernel\": ", to);
         report_json_text(to, k->name);
-        fprintf(to, ", \"calls\": %lld, \"seconds\": %.6f, \"macs\": %.0f}", (long long)k->calls, k->seconds, k->macs);
+        fprintf(to, ", \"calls\": %lld, \"seconds\": %.6f, \"macs\": %.0f, \"bytes\": %.0f}", (long long)k->calls,
+                k->seconds, k->macs, k->bytes);
     }
     fprintf(to, "%s]", model->kernel_count ? "\n  " : "");
+}
+
+static void print_json_peaks(FILE *to, const struct sdbench_peaks *peaks)
+{
+    fputs(",\n  \"peaks\": {", to);
+    for (size_t i = 0; i < peaks->count; i++) {
+        fputs(i ? ", " : "", to);
+        report_json_text(to, peaks->list[i].name);
+        fprintf(to, ": %.4g", peaks->list[i].rate);
+    }
+    fputc('}', to);
 }
 
 static void print_json_versus(FILE *to, const struct sdbench_report *report)
@@ -224,6 +282,8 @@ static void print_json(FILE *to, const struct sdbench_report *report)
     fprintf(to, ",\n  \"width\": %lld, \"height\": %lld, \"batch\": %lld, \"threads\": %lld,\n  ",
             (long long)values->width, (long long)values->height, (long long)values->batch, (long long)values->threads);
     print_measurements(to, &report->models[0], report->repeat);
+    if (report->peaks.count)
+        print_json_peaks(to, &report->peaks);
     if (report->count > 1)
         print_json_versus(to, report);
     fputs("\n}\n", to);

@@ -231,7 +231,7 @@ static const struct app_option table[] = {
          "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16 or "
          "neon, or single features joined by commas"},
     {0, "cache-dir", .kind = APP_FILE, .word = "DIR", FIELD(cache_folder), GROUP,
-     .otherwise = "the user's cache folder", .help = "where compiled Vulkan pipelines are kept"},
+     .otherwise = "the user's cache folder", .help = "where compiled Vulkan pipelines are kept, and what sdbench tune found"},
     {'v', "verbose", FLAG(verbose), GROUP, .flags = APP_COMMON, .help = "say more"},
     {'q', "quiet", FLAG(quiet), GROUP, .flags = APP_COMMON, .help = "say nothing but errors"},
     {0, "color", FLAG(color), GROUP, .help = "colour the words error and warning"},

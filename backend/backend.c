@@ -70,3 +70,21 @@ void sdg_backend_list(const struct sdg_log *log, const char *name,
         if (!name || strcmp(backends[i]->name, name) == 0)
             backends[i]->list(log, fn, user);
 }
+
+enum sdg_result sdg_backend_peaks(struct sdg_backend *backend, double seconds,
+                                  void (*fn)(void *user, const struct sdg_peak *peak), void *user)
+{
+    if (!backend->ops->peaks)
+        return sdg_fail(backend->log, SDG_ERROR_UNSUPPORTED, "backend %s does not measure what its device reaches",
+                        backend->ops->name);
+    return backend->ops->peaks(backend, seconds, fn, user);
+}
+
+enum sdg_result sdg_backend_tune(struct sdg_backend *backend, double seconds,
+                                 void (*fn)(void *user, const struct sdg_tuning *tuning), void *user)
+{
+    if (!backend->ops->tune)
+        return sdg_fail(backend->log, SDG_ERROR_UNSUPPORTED, "backend %s has no kernels to choose from",
+                        backend->ops->name);
+    return backend->ops->tune(backend, seconds, fn, user);
+}

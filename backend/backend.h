@@ -90,6 +90,33 @@ bool sdg_backend_supports(struct sdg_backend *backend, const struct sdg_graph *g
 void sdg_backend_list(const struct sdg_log *log, const char *name,
                       void (*fn)(void *user, const struct sdg_device_info *info), void *user);
 
+// What the device reaches at most in one kind of work, as measured: the scale for what programs reach.
+struct sdg_peak {
+    const char *name; // "f32 multiply-add", "memory read"; static
+    const char *unit; // "op/s" (a multiply-add is two), "B/s"; static
+    double rate;
+};
+// Measures all kinds that the backend knows, in about so many `seconds`, one call of `fn` each.
+// SDG_ERROR_UNSUPPORTED where it measures none.
+enum sdg_result sdg_backend_peaks(struct sdg_backend *backend, double seconds,
+                                  void (*fn)(void *user, const struct sdg_peak *peak), void *user);
+
+// What was chosen for one product, and what would have been without measuring. Strings live during the call.
+struct sdg_tuning {
+    const char *product; // "conv2d f16, 8192 x 320 outputs"
+    const char *kernel;  // the fastest of `candidates`
+    const char *rule;    // the kernel that the backend's rule takes
+    double seconds;      // of the fastest
+    double rule_seconds; // 0: it was not among them
+    int candidates;      // that were measured
+    bool differs;        // the fastest is taken; else the rule's, which is as good
+};
+// Measures, in about `seconds`, what kernels of the device are fastest, one call of `fn` for each product. Programs
+// made from now on, and those of later backends with the same cache_dir, on the same device with the same driver and
+// build, use it: their results are as good, and differ by rounding. SDG_ERROR_UNSUPPORTED where nothing can be chosen.
+enum sdg_result sdg_backend_tune(struct sdg_backend *backend, double seconds,
+                                 void (*fn)(void *user, const struct sdg_tuning *tuning), void *user);
+
 // Compiles `graph`, of which the program keeps a copy (apply rewrites before). A weight that is missing, misshapen or
 // of the wrong type is SDG_ERROR_INPUT naming file and tensor. An operation it cannot run is SDG_ERROR_UNSUPPORTED
 // naming the operation, never a silent detour.
@@ -135,6 +162,12 @@ struct sdg_backend_ops {
     void (*destroy)(struct sdg_backend *backend);
     bool (*has_type)(const struct sdg_backend *backend, enum sdg_dtype dtype);
     void (*list)(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info), void *user);
+    // NULL: it measures nothing
+    enum sdg_result (*peaks)(struct sdg_backend *backend, double seconds,
+                             void (*fn)(void *user, const struct sdg_peak *peak), void *user);
+    // NULL: there is nothing to choose
+    enum sdg_result (*tune)(struct sdg_backend *backend, double seconds,
+                            void (*fn)(void *user, const struct sdg_tuning *tuning), void *user);
     const struct sdg_program_ops *program;
 };
 // First member of every backend's own struct.

@@ -600,3 +600,20 @@ enum sdg_result sdg_output_text(const struct sdg_log *log, const char *path, con
     sdg_output_discard(&output);
     return result;
 }
+
+enum sdg_result sdg_file_copy(const struct sdg_log *log, const char *from, const char *to)
+{
+    struct sdg_map map;
+    struct sdg_output *output;
+    SDG_TRY(sdg_file_map(log, from, false, &map));
+    enum sdg_result result = sdg_output_open(log, to, &output);
+    if (result == SDG_OK) {
+        result = sdg_output_write(output, map.data, map.size);
+        if (result == SDG_OK)
+            result = sdg_output_commit(&output);
+        else
+            sdg_output_discard(&output);
+    }
+    sdg_file_unmap(&map);
+    return result;
+}

@@ -69,6 +69,8 @@ enum sdg_result sdg_output_write(struct sdg_output *output, const void *data, si
 // and an older file of that name is still there.
 enum sdg_result sdg_output_commit(struct sdg_output **output);
 void sdg_output_discard(struct sdg_output **output);
+// A file's bytes under another name, the same way.
+enum sdg_result sdg_file_copy(const struct sdg_log *log, const char *from, const char *to);
 // A whole file of one text and a line end, the same way.
 enum sdg_result sdg_output_text(const struct sdg_log *log, const char *path, const char *text);
 

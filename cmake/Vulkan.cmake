@@ -18,6 +18,21 @@ function(sdg_probe_glsl extension flags result)
     endif()
 endfunction()
 
+# Sets SDG_GLSLANG: the system's compiler, or where that is older than cooperative matrices the one that tools/get-glslang has fetched.
+function(sdg_find_glslang)
+    if(SDG_GLSLANG AND NOT EXISTS ${SDG_GLSLANG}) # a fetched one that was deleted
+        unset(SDG_GLSLANG CACHE)
+    endif()
+    find_program(SDG_GLSLANG NAMES glslangValidator glslang DOC "GLSL to SPIR-V compiler")
+    set(fetched ${PROJECT_SOURCE_DIR}/build/deps/glslang/bin/glslangValidator)
+    if(EXISTS ${fetched})
+        sdg_probe_glsl(GL_KHR_cooperative_matrix "" knows_matrices)
+        if(NOT knows_matrices)
+            set(SDG_GLSLANG ${fetched} CACHE FILEPATH "GLSL to SPIR-V compiler" FORCE)
+        endif()
+    endif()
+endfunction()
+
 # Compiles one variant to a header `<name>.h` holding the array `<name>`.
 function(sdg_compile_shader source name flags)
     set(output ${CMAKE_CURRENT_BINARY_DIR}/shaders/${name}.h)
@@ -36,6 +51,7 @@ macro(sdg_rung_row name extension)
         string(APPEND built " ${name}")
         string(APPEND rungs "    {\"${name}\", feature_${name}, true},\n")
     else()
+        string(APPEND left_out " ${name}")
         string(APPEND rungs "    {\"${name}\", feature_${name}, false},\n")
     endif()
 endmacro()
@@ -96,7 +112,8 @@ macro(sdg_shader_row source type width needed set)
     endif()
 endmacro()
 
-# Reads shaders/variants.txt, adds a command per shader and writes the C tables. Sets `built_rungs`: those of this build.
+# Reads shaders/variants.txt, adds a command per shader and writes the C tables. Sets `built_rungs`: those of this build, and what the
+# compiler is too old for.
 function(sdg_build_shaders built_rungs)
     set(table ${PROJECT_SOURCE_DIR}/shaders/variants.txt)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${table})
@@ -144,13 +161,16 @@ const size_t sdg_shader_count = sizeof sdg_shaders / sizeof sdg_shaders[0];
     # Named as sources, so that the table is compiled after the headers it includes.
     add_library(sdg_shaders STATIC ${CMAKE_CURRENT_BINARY_DIR}/shaders/shaders.c ${headers})
     target_include_directories(sdg_shaders PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include ${CMAKE_CURRENT_BINARY_DIR}/shaders)
+    if(left_out)
+        string(APPEND built " (without${left_out}: ${SDG_GLSLANG} does not know them, tools/get-glslang fetches one that does)")
+    endif()
     set(${built_rungs} "${built}" PARENT_SCOPE)
 endfunction()
 
 if(NOT SDG_VULKAN STREQUAL "off")
     find_path(SDG_VULKAN_HEADERS vulkan/vulkan.h DOC "Folder that has vulkan/vulkan.h")
     find_path(SDG_VOLK_HEADER volk.h PATH_SUFFIXES volk Volk DOC "Folder that has volk.h")
-    find_program(SDG_GLSLANG NAMES glslangValidator glslang DOC "GLSL to SPIR-V compiler")
+    sdg_find_glslang()
     set(missing "")
     foreach(pair "SDG_VULKAN_HEADERS:the Vulkan headers (libvulkan-dev)" "SDG_VOLK_HEADER:volk (libvulkan-volk-dev)" "SDG_GLSLANG:glslangValidator (glslang-tools)")
         string(REGEX MATCH "^([A-Z_]+):(.*)$" unused ${pair})

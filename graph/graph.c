@@ -408,6 +408,40 @@ int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op)
     return 0;
 }
 
+// Of what an operation reads or writes of v.
+static double value_bytes(const struct sdg_value_info *v)
+{
+    double elements = (double)sdg_value_elements(v);
+    if (v->kind == SDG_VALUE_TABLE)
+        elements /= (double)v->dims[0];
+    return v->bits == 4 ? elements / 2 : elements * (double)sdg_dtype_size(v->dtype);
+}
+
+double sdg_op_bytes(const struct sdg_graph *g, const struct sdg_op *op)
+{
+    sdg_value read[SDG_OP_MAX_INPUTS + 5];
+    int count = 0;
+    memcpy(read, op->in, sizeof op->in);
+    count = SDG_OP_MAX_INPUTS;
+    read[count++] = op->epilogue.bias;
+    read[count++] = op->epilogue.table;
+    read[count++] = op->epilogue.residual;
+    read[count++] = op->codes.interval;
+    read[count++] = op->codes.smoothing;
+    const double written = value_bytes(&g->values[op->out]);
+    double bytes = written;
+    for (int i = 0; i < count; i++) {
+        bool again = !read[i];
+        for (int k = 0; k < i && !again; k++)
+            again = read[k] == read[i];
+        if (again)
+            continue;
+        const bool looked_up = op->kind == SDG_OP_EMBED && g->values[read[i]].kind == SDG_VALUE_WEIGHT;
+        bytes += looked_up ? written : value_bytes(&g->values[read[i]]);
+    }
+    return bytes;
+}
+
 int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[SDG_OP_MAX_READS])
 {
     sdg_value candidates[SDG_OP_MAX_READS];

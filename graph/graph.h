@@ -343,6 +343,9 @@ bool sdg_op_is_interval(const struct sdg_op *op, sdg_value v);
 // Multiply-accumulates of one operation (conv2d, linear, attention, conv1d_causal, selective_scan; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
 double sdg_graph_macs(const struct sdg_graph *g); // of all operations
+// The least that one operation moves, each operand read once and the result written once: activations and inputs, one
+// row of tables, weights as the kernel sees them (of 4-bit codes, half bytes), an embedding's rows as many as are read.
+double sdg_op_bytes(const struct sdg_graph *g, const struct sdg_op *op);
 // All activations one operation reads: operands that are activations or inputs, then the residual, then an interval
 // measured at run time, each once. Returns how many.
 int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[SDG_OP_MAX_READS]);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/platform.h"
+#include "pipeline/backends.h"
 #include "pipeline/call.h"
 #include "pipeline/intervals.h"
 #include "pipeline/job.h"
@@ -168,7 +169,7 @@ enum sdg_result sdg_bench_run(struct sdg_bench *b, double *seconds)
 
 struct kernels {
     const struct sdg_bench *bench;
-    void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs);
+    void (*fn)(void *user, const struct sdg_bench_kernel *kernel);
     void *user;
 };
 
@@ -176,15 +177,82 @@ static void report_kernel(void *user, size_t op_index, const char *op, const cha
 {
     const struct kernels *k = user;
     const struct sdg_graph *graph = sdg_program_graph(k->bench->program);
-    k->fn(k->user, op, kernel, seconds / (double)k->bench->runs, (double)sdg_op_macs(graph, &graph->ops[op_index]));
+    k->fn(k->user,
+          &(struct sdg_bench_kernel){.op = op,
+                                     .kernel = kernel,
+                                     .seconds = seconds / (double)k->bench->runs,
+                                     .macs = (double)sdg_op_macs(graph, &graph->ops[op_index]),
+                                     .bytes = sdg_op_bytes(graph, &graph->ops[op_index])});
 }
 
-void sdg_bench_kernels(const struct sdg_bench *b,
-                       void (*fn)(void *user, const char *op, const char *kernel, double seconds, double macs),
+void sdg_bench_kernels(const struct sdg_bench *b, void (*fn)(void *user, const struct sdg_bench_kernel *kernel),
                        void *user)
 {
     if (b->kernels && b->runs)
         sdg_program_times(b->program, report_kernel, &(struct kernels){b, fn, user});
+}
+
+struct peaks {
+    void (*fn)(void *user, const struct sdg_bench_peak *peak);
+    void *user;
+};
+
+static void report_peak(void *user, const struct sdg_peak *peak)
+{
+    const struct peaks *p = user;
+    p->fn(p->user, &(struct sdg_bench_peak){peak->name, peak->unit, peak->rate});
+}
+
+static enum sdg_result open_device(const struct sdg_log *log, const char *name, const char *cache_dir, double seconds,
+                                   struct sdg_backend **out)
+{
+    struct sdg_stage_backend stage;
+    SDG_REQUIRE(log, name, "backend");
+    if (!(seconds > 0 && seconds <= 3600))
+        return sdg_fail(log, SDG_ERROR_USAGE, "seconds is %g, should be more than 0 and at most 3600", seconds);
+    SDG_TRY(sdg_backend_parse(log, name, "", &stage));
+    return sdg_backend_create(log, stage.name,
+                              &(struct sdg_backend_params){.device = stage.device, .cache_dir = cache_dir}, out);
+}
+
+enum sdg_result sdg_bench_peaks(const struct sdg_log *log, const char *name, double seconds,
+                                void (*fn)(void *user, const struct sdg_bench_peak *peak), void *user)
+{
+    struct sdg_backend *backend;
+    SDG_REQUIRE(log, fn, "fn");
+    SDG_TRY(open_device(log, name, NULL, seconds, &backend));
+    const enum sdg_result result = sdg_backend_peaks(backend, seconds, report_peak, &(struct peaks){fn, user});
+    sdg_backend_destroy(&backend);
+    return result;
+}
+
+struct tunings {
+    void (*fn)(void *user, const struct sdg_bench_tuning *tuning);
+    void *user;
+};
+
+static void report_tuning(void *user, const struct sdg_tuning *t)
+{
+    const struct tunings *to = user;
+    to->fn(to->user,
+           &(struct sdg_bench_tuning){t->product, t->kernel, t->rule, t->seconds, t->rule_seconds, t->candidates,
+                                      t->differs});
+}
+
+enum sdg_result sdg_bench_tune(const struct sdg_log *log, const char *name, const char *cache_dir, double seconds,
+                               void (*fn)(void *user, const struct sdg_bench_tuning *tuning), void *user)
+{
+    struct sdg_backend *backend;
+    char *folder;
+    SDG_REQUIRE(log, fn, "fn");
+    SDG_TRY(sdg_cache_dir_find(log, cache_dir, &folder));
+    enum sdg_result result = open_device(log, name, folder, seconds, &backend);
+    if (result == SDG_OK) {
+        result = sdg_backend_tune(backend, seconds, report_tuning, &(struct tunings){fn, user});
+        sdg_backend_destroy(&backend);
+    }
+    sdg_free(folder);
+    return result;
 }
 
 void sdg_bench_info(const struct sdg_bench *b, struct sdg_bench_info *out)

@@ -1,5 +1,6 @@
 #include "pipeline/backends.h"
 
+#include "base/memory.h"
 #include "formats/scheme.h"
 #include "pipeline/parameter_names.h"
 #include "pipeline/stages.h"
@@ -39,6 +40,24 @@ enum sdg_result sdg_backend_parse(const struct sdg_log *log, const char *name, c
     }
     sdg_names_join(SDG_NAMES_BACKEND, legal, sizeof legal);
     return sdg_fail(log, SDG_ERROR_USAGE, "backend is '%s', should be one of: %s%s", name, legal, also);
+}
+
+enum sdg_result sdg_cache_dir_find(const struct sdg_log *log, const char *given, char **out)
+{
+    char path[4096];
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n = sizeof path;
+    *out = NULL;
+    if (given)
+        n = snprintf(path, sizeof path, "%s", given);
+    else if (xdg && *xdg == '/') // the XDG specification: a relative one is to be ignored
+        n = snprintf(path, sizeof path, "%s/sdgen", xdg);
+    else if (home && *home)
+        n = snprintf(path, sizeof path, "%s/.cache/sdgen", home);
+    if (n >= (int)sizeof path)
+        return SDG_OK; // no cache
+    *out = sdg_strdup(log, path);
+    return *out ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
 static enum sdg_result parse_one(struct sdg_pipeline *p, const char *name, struct sdg_stage_backend *s)

@@ -8,7 +8,10 @@
 // `also`: what else the caller takes, for the end of the message.
 enum sdg_result sdg_backend_parse(const struct sdg_log *log, const char *name, const char *also,
                                   struct sdg_stage_backend *out);
-// The same for all stages, or "te=..,unet=..,vae=.." (stages left out: auto). Fills p->stage[].
+// The folder for what is kept between runs: the one given, else that of the XDG specification. A new string, to be
+// freed with sdg_free; NULL where there is none.
+enum sdg_result sdg_cache_dir_find(const struct sdg_log *log, const char *given, char **out);
+// A backend's name for all stages, or "te=..,unet=..,vae=.." (stages left out: auto). Fills p->stage[].
 enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text);
 struct sdg_device_types {
     bool f16, bf16; // that the device computes in at full speed

@@ -57,25 +57,6 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
         p->params.prediction = strcmp(params->prediction, "v") == 0 ? "v" : "eps";
 }
 
-static enum sdg_result find_cache_dir(struct sdg_pipeline *p, const char *given)
-{
-    char path[4096];
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n;
-    if (given)
-        n = snprintf(path, sizeof path, "%s", given);
-    else if (xdg && *xdg == '/') // the XDG specification: a relative one is to be ignored
-        n = snprintf(path, sizeof path, "%s/sdgen", xdg);
-    else if (home && *home)
-        n = snprintf(path, sizeof path, "%s/.cache/sdgen", home);
-    else
-        return SDG_OK; // no cache
-    if (n >= (int)sizeof path)
-        return SDG_OK;
-    p->cache_dir = sdg_strdup(&p->log, path);
-    return p->cache_dir ? SDG_OK : SDG_ERROR_MEMORY;
-}
-
 static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
     const char *path = params->model ? params->model : sdg_default_model();
@@ -164,7 +145,7 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     SDG_TRY(sdg_features_parse(&p->log, params->disable, &p->disable));
     SDG_TRY(sdg_backend_check_params(&p->log, &(struct sdg_backend_params){.cpu_mask = params->cpu_mask}));
     SDG_TRY(sdg_backends_parse(p, params->backend));
-    SDG_TRY(find_cache_dir(p, params->cache_dir));
+    SDG_TRY(sdg_cache_dir_find(&p->log, params->cache_dir, &p->cache_dir));
     if (params->cpu_mask && !(p->cpu_mask = sdg_strdup(&p->log, params->cpu_mask)))
         return SDG_ERROR_MEMORY;
     SDG_TRY(open_model(p, params));

@@ -253,30 +253,13 @@ struct copying {
     bool no_weights;
 };
 
-static enum sdg_result copy_file(const struct sdg_log *log, const char *from, const char *to)
-{
-    struct sdg_map map;
-    struct sdg_output *output;
-    SDG_TRY(sdg_file_map(log, from, false, &map));
-    enum sdg_result result = sdg_output_open(log, to, &output);
-    if (result == SDG_OK) {
-        result = sdg_output_write(output, map.data, map.size);
-        if (result == SDG_OK)
-            result = sdg_output_commit(&output);
-        else
-            sdg_output_discard(&output);
-    }
-    sdg_file_unmap(&map);
-    return result;
-}
-
 static enum sdg_result copy_named(const struct sdg_log *log, const char *from_folder, const char *to_folder,
                                   const char *name)
 {
     char *from = sdg_path_join(log, from_folder, name), *to = sdg_path_join(log, to_folder, name);
     enum sdg_result result = from && to ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK && sdg_path_kind(from) == SDG_PATH_FILE)
-        result = copy_file(log, from, to);
+        result = sdg_file_copy(log, from, to);
     sdg_free(from);
     sdg_free(to);
     return result;

@@ -1,35 +1,23 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "types.glsl"
-#define OUT_BINDING 3
-#define ROW_BINDING 4
-#define SMOOTHED_CODES
-#include "codes.glsl"
+#include "attention.glsl"
 
+#ifdef COOPMAT
+#include "attention_coopmat.glsl"
+#else
 // softmax(scale q k^T) v for ROWS queries of one head at a time, walking over the keys in blocks with a running maximum and sum, so
 // that a row of scores is never longer than a block. 64 invocations, as 8 x 8: invocation (r, c) owns queries r + 8 i, of the scores
 // the keys c + 8 j, of the result the channels 4 c + j of each slice. q, k and v pass through shared memory in slices of SLICE channels.
-// C twin: struct sdg_push_attention in backend/vulkan/ops/attention.c.
-layout(push_constant) uniform Push {
-    uint queries, keys;          // tokens per sample
-    uint pitch_qk, pitch_v;      // channels of all heads
-    float scale;
-} p;
-
 layout(constant_id = SDG_SPEC_ROWS) const uint ROWS = 8;      // 8, 16 or 32
-layout(constant_id = SDG_SPEC_DEPTH) const uint DEPTH = 64;    // channels of a head in q and k
-layout(constant_id = SDG_SPEC_DEPTH_V) const uint DEPTH_V = 64;  // ... in v and the result
-layout(constant_id = SDG_SPEC_CAUSAL) const uint CAUSAL = 0;
 
 const uint BLOCK = 32, SLICE = 32, SIDE = 8;
 const uint PER_ROW = ROWS / SIDE, PER_KEY = BLOCK / SIDE, PER_CHANNEL = SLICE / SIDE;
 const uint SLICES_V = (DEPTH_V + SLICE - 1) / SLICE;
-const float MINUS_INFINITY = -3.0e38; // nearly, so that it can be subtracted from itself
 
 layout(binding = 0) readonly buffer Q { SCALAR q[]; };
 layout(binding = 1) readonly buffer K { SCALAR k[]; };
 layout(binding = 2) readonly buffer V { SCALAR v[]; };
-layout(binding = 3) writeonly buffer Out { SCALAR result[]; };
 
 shared float slice_q[ROWS * (SLICE + 1)];
 shared float slice_kv[BLOCK * (SLICE + 1)];
@@ -147,15 +135,11 @@ void main()
             uint c = part * SLICE + my_col * PER_CHANNEL;
             if (first_query + row >= p.queries || c >= DEPTH_V)
                 continue;
-            uint at = (base_q + first_query + row) * p.pitch_v + head * DEPTH_V + c, count = min(PER_CHANNEL, DEPTH_V - c);
             vec4 y;
             [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
                 y[j] = acc[(i * SLICES_V + part) * PER_CHANNEL + j] / total;
-            if (CODES)
-                store_codes(at, smoothed(y, head * DEPTH_V + c, count), count, coder(base_q + first_query + row));
-            else
-                for (uint j = 0; j < count; j++)
-                    result[at + j] = SCALAR(y[j]);
+            store(base_q + first_query + row, head, c, y);
         }
     }
 }
+#endif

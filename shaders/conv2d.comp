@@ -14,5 +14,13 @@ VALUE a_load(Window window)
     return find_pixel(window, pixel) ? VALUE(x[(pixel * p.in_c + unit) / WIDTH]) : VALUE(0.0);
 }
 
+#ifdef COOPMAT
+#include "fragments_f16.glsl"
+#include "matmul_coopmat.glsl"
+#elif defined LANES
+#include "lanes_float.glsl"
+#include "matmul_lanes.glsl"
+#else
 #include "operands_float.glsl"
 #include "matmul.glsl"
+#endif

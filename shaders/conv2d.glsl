@@ -67,3 +67,25 @@ bool find_pixel(Window window, out uint pixel)
     pixel = window.picture + uint(y) * p.in_w + uint(x);
     return y >= 0 && y < int(p.in_h) && x >= 0 && x < int(p.in_w);
 }
+
+// Elements of a run of k are neighbours in a row of x: the channels of a pixel under one tap.
+uint run_length()
+{
+    return (p.in_c + UNIT - 1) / UNIT;
+}
+
+uint run_count()
+{
+    return p.k / run_length();
+}
+
+// The first element of the pixel under tap `run` of a window; false outside of the picture.
+bool find_run(Window window, uint run, out uint first)
+{
+    tap_y = int(run / p.kernel_w);
+    tap_x = int(run % p.kernel_w);
+    uint pixel;
+    bool inside = find_pixel(window, pixel);
+    first = pixel * p.in_c;
+    return inside;
+}

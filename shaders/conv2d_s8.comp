@@ -11,12 +11,20 @@
 #define UNIT 4
 #include "conv2d.glsl"
 
-int a_load(Window window)
+CODES_READ a_load(Window window)
 {
     uint pixel;
-    return find_pixel(window, pixel) ? read_codes(pixel * p.in_c + 4 * unit, p.in_c - 4 * unit) : outside;
+    return find_pixel(window, pixel) ? load_codes(pixel * p.in_c + 4 * unit, p.in_c - 4 * unit) : CODES_READ(outside);
 }
 
+#ifdef COOPMAT
+#include "fragments_s8.glsl"
+#include "matmul_coopmat.glsl"
+#elif defined LANES
+#include "lanes_s8.glsl"
+#include "matmul_lanes.glsl"
+#else
 #define INTEGERS
 #include "operands_s8.glsl"
 #include "matmul.glsl"
+#endif

@@ -1,5 +1,5 @@
 // The end of main() in matmul.glsl as loops: outputs from sums, rows outside and columns inside.
-vec2 shared_coder = CODES && OUT_PAIRS <= 1 ? coder(0) : vec2(0.0);
+vec2 shared_coder = coder_of_rows();
 [[unroll]] for (uint i = 0; i < TM; i++) {
     uint m = m0 + first_m + i * (BM / TM);
     if (m >= p.m)

@@ -1,13 +1,11 @@
 // The end of main() in matmul.glsl without loops: outputs from sums in groups of four, up to 8 rows of up to 8.
-vec2 shared_coder = CODES && OUT_PAIRS <= 1 ? coder(0) : vec2(0.0);
+vec2 shared_coder = coder_of_rows();
 #define SUM_AT(i, j) sum[((i) * TN + (j)) % (TM * TN)] // in range also where a smaller tile leaves it out
 #define FOUR(i, j)                                                                                                                       \
     if (i < TM && j < TN)                                                                                                                \
         four_outputs(line_##i, n0 + column(first_n, j), SUM_AT(i, j), SUM_AT(i, j + 1), SUM_AT(i, j + 2), SUM_AT(i, j + 3));
 #define LINE_OF_OUTPUTS(i)                                                                                                               \
-    uint m_##i = m0 + first_m + i * (BM / TM);                                                                                           \
-    OutputLine line_##i =                                                                                                           \
-        OutputLine(m_##i, table_entry(m_##i), line_of(m_##i), CODES && OUT_PAIRS > 1 ? coder(m_##i) : shared_coder);                \
+    OutputLine line_##i = output_line(m0 + first_m + i * (BM / TM), shared_coder);                                                       \
     FOUR(i, 0)                                                                                                                           \
     FOUR(i, 4)
 LINE_OF_OUTPUTS(0)

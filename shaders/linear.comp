@@ -3,6 +3,8 @@
 #include "types.glsl"
 #include "functions.glsl"
 #include "tile.glsl"
+
+#define UNIT 1
 #include "linear.glsl"
 
 // x [m, k] times w [n, k] transposed.
@@ -13,5 +15,13 @@ VALUE a_load(uint m)
     return m < p.m ? VALUE(x[(m * p.k + cursor) / WIDTH]) : VALUE(0.0);
 }
 
+#ifdef COOPMAT
+#include "fragments_f16.glsl"
+#include "matmul_coopmat.glsl"
+#elif defined LANES
+#include "lanes_float.glsl"
+#include "matmul_lanes.glsl"
+#else
 #include "operands_float.glsl"
 #include "matmul.glsl"
+#endif

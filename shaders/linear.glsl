@@ -28,3 +28,21 @@ uint sample_of(uint m)
 {
     return m / p.rows_per_sample;
 }
+
+// Elements of a run of k are neighbours in a row of x: here all of them.
+uint run_count()
+{
+    return 1;
+}
+
+uint run_length()
+{
+    return p.k;
+}
+
+// The first element of row m's; false for rows past the end.
+bool find_run(uint m, uint run, out uint first)
+{
+    first = m * p.in_c;
+    return m < p.m;
+}

@@ -7,14 +7,24 @@
 #include "functions.glsl"
 #include "tile.glsl"
 #include "read_codes.glsl"
+
+#define UNIT 4
 #include "linear.glsl"
 
 // Codes [m, in_c] times integers [n, in_c] transposed.
-int a_load(uint m)
+CODES_READ a_load(uint m)
 {
-    return m < p.m ? read_codes(m * p.in_c + 4 * cursor, p.in_c - 4 * cursor) : outside;
+    return m < p.m ? load_codes(m * p.in_c + 4 * cursor, p.in_c - 4 * cursor) : CODES_READ(outside);
 }
 
+#ifdef COOPMAT
+#include "fragments_s8.glsl"
+#include "matmul_coopmat.glsl"
+#elif defined LANES
+#include "lanes_s8.glsl"
+#include "matmul_lanes.glsl"
+#else
 #define INTEGERS
 #include "operands_s8.glsl"
 #include "matmul.glsl"
+#endif

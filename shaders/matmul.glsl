@@ -1,5 +1,5 @@
 // out[m][n] = epilogue(sum over k of a[m][k] * w[n][k]): the body of linear and conv2d, of floats and of integers, on the tile of
-// tile.glsl. Slices are stored k-major, so that in the inner loop neighbouring invocations read neighbouring words of w and the same word
+// tile.glsl, for devices without cooperative matrices (matmul_coopmat.glsl). Slices are stored k-major, so that in the inner loop neighbouring invocations read neighbouring words of w and the same word
 // of a. An invocation's outputs are BM / TM rows apart; its columns are those of column().
 //
 // The including file defines, before this one, the push constants p (with m, n, k, table_samples) and
@@ -7,8 +7,8 @@
 //     UNITS a_load(A_ROW row)                        units of a row from the cursor on, as operands_*.glsl takes them
 //     void cursor_start(uint k), cursor_advance()    the k of this invocation's loads, advanced by BK
 //     uint sample_of(uint m)                         the batch index of row m
-// and includes operands_float.glsl, or with INTEGERS defined operands_s8.glsl: what a slice holds, how it is loaded, what sums become.
-// LINE and COLUMN are what that takes of a row and of a column of the outputs.
+// and includes operands_float.glsl, or with INTEGERS defined operands_s8.glsl: what a slice holds, how it is loaded; weights_*.glsl, which those
+// include, say how weights lie and what sums become.
 // What a rung of the ladder does differently is the arithmetic in the middle of the loop, a file each.
 //
 // sum[] has to stay in registers, so every index of it must be known once loops are unrolled. A driver that finds the body of such a loop
@@ -19,44 +19,8 @@
 const uint LOADS_A = (BM + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
 const uint LOADS_B = (BN / B_ROW + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
 
-layout(binding = 2) restrict writeonly buffer Out { SCALAR result[]; };
-layout(binding = 2) restrict writeonly buffer OutFours { VECTOR result_fours[]; };
-
-// The neighbours [n, n + GROUP) of row m.
-void store(uint m, uint n, vec4 y, vec2 coder)
-{
-    uint at = m * p.n + n, count = min(GROUP, p.n - n);
-    if (CODES) {
-        store_codes(at, y, count, coder);
-    } else if (GROUP == 1) {
-        result[at] = SCALAR(y.x);
-    } else if (p.n % 4 == 0) {
-        result_fours[at / 4] = VECTOR(y);
-    } else {
-        for (uint c = 0; c < count; c++)
-            result[at + c] = SCALAR(y[c]);
-    }
-}
-
-#ifdef INTEGERS
-struct OutputLine {
-    uint m, entry;
-    LINE line;
-    vec2 coder;
-};
-
-float output_at(OutputLine r, uint n, SUM of)
-{
-    uint at = min(n, p.n - 1);
-    return epilogue(output_of(of, r.line, column_of(at)), r.m, at, r.entry);
-}
-
-void four_outputs(OutputLine r, uint n, SUM s0, SUM s1, SUM s2, SUM s3)
-{
-    if (r.m < p.m && n < p.n)
-        store(r.m, n, vec4(output_at(r, n, s0), output_at(r, n + 1, s1), output_at(r, n + 2, s2), output_at(r, n + 3, s3)), r.coder);
-}
-#endif
+#include "columns.glsl"
+#include "outputs.glsl"
 
 void main()
 {

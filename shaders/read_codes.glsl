@@ -1,6 +1,12 @@
 // Codes as the operand a of operands_s8.glsl: bytes in words of four. C twin: sdg_vk_emit_matmul in backend/vulkan/ops/matmul.c.
 layout(constant_id = SDG_SPEC_FLIP) const uint FLIP = 0; // 0x80808080 for unsigned codes, which makes signed ones of them
 layout(binding = 0) readonly buffer X { uint x[]; };
+#if WIDTH == 16
+layout(binding = 0) readonly buffer XPack { PACK x_pack[]; };
+#define CODES_READ uvec4
+#else
+#define CODES_READ int
+#endif
 int outside; // a word of what lies outside the tensor
 
 // Codes of `count` elements from `at` on as signed bytes, 0 behind them; at most 4 of them. Whole words where rows are a
@@ -13,4 +19,14 @@ int read_codes(uint at, uint count)
     for (uint i = 0; i < min(count, 4); i++)
         word |= (x[(at + i) / 4] >> ((at + i) % 4 * 8) & 0xffu) << (8 * i);
     return int(word ^ FLIP);
+}
+
+// The codes of a load, from element `at` of a row on, whose end is `count` elements away.
+CODES_READ load_codes(uint at, uint count)
+{
+#if WIDTH == 16
+    return x_pack[at / 16] ^ FLIP;
+#else
+    return read_codes(at, count);
+#endif
 }

@@ -18,22 +18,30 @@
 #define SDG_SPEC_BN 5
 #define SDG_SPEC_TM 6
 #define SDG_SPEC_TN 7
+// slices.glsl, attention_coopmat.glsl
+#define SDG_SPEC_BUFFERS 8
+#define SDG_SPEC_FRAGMENT_M 17
+#define SDG_SPEC_FRAGMENT_N 18
+#define SDG_SPEC_FRAGMENT_K 19
 // epilogue.glsl
 #define SDG_SPEC_BIAS 9
 #define SDG_SPEC_TABLE 10
 #define SDG_SPEC_RESIDUAL 11
 #define SDG_SPEC_ACTIVATION 12
-// operands_float.glsl and operands_s8.glsl
+// weights_float.glsl and weights_s8.glsl
 #define SDG_SPEC_WEIGHT_BITS 13
-// operands_s8.glsl, read_codes.glsl
+// weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
 
+// attention.glsl
+#define SDG_SPEC_DEPTH 9
+#define SDG_SPEC_DEPTH_V 10
+#define SDG_SPEC_CAUSAL 11
 // attention.comp
 #define SDG_SPEC_ROWS 4
-#define SDG_SPEC_DEPTH 5
-#define SDG_SPEC_DEPTH_V 6
-#define SDG_SPEC_CAUSAL 7
+// attention_coopmat.glsl
+#define SDG_SPEC_SUBGROUP 12
 
 // hadamard.comp
 #define SDG_SPEC_BLOCK 4
@@ -61,7 +69,10 @@
 // move.glsl
 #define SDG_SPEC_BYTES 4
 
-#define SDG_SPEC_COUNT 17
+// peak_memory.comp
+#define SDG_SPEC_COPIED 4
+
+#define SDG_SPEC_COUNT 20
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

@@ -1,4 +1,5 @@
-// Storage types of a variant: STORAGE_F16 (needs 16-bit storage) or f32; WIDTH 1 or 4 elements a load. Arithmetic is always f32.
+// Storage types of a variant: STORAGE_F16 (needs 16-bit storage) or f32; WIDTH elements a load: 1, 4, or what 16 bytes hold (8 of f16, 16
+// codes), which stay bits. Arithmetic is always f32, but for the products of cooperative matrices.
 // MOVED: elements of that size whose bits are copied as they are.
 #extension GL_EXT_control_flow_attributes : require
 #include "spec.h"
@@ -13,11 +14,22 @@
 #define MOVED uint
 #endif
 
+#ifdef COOPMAT
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int8 : require
+#endif
+
 // PACK is what a wide load gets from a buffer, VALUE what it becomes in registers.
 #ifndef WIDTH
 #define WIDTH 1
 #endif
-#if WIDTH == 4
+#if WIDTH >= 8
+#define PACK uvec4
+#define VALUE uvec4
+#elif WIDTH == 4
 #define PACK VECTOR
 #define VALUE vec4
 #else

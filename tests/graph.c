@@ -596,6 +596,12 @@ static void questions(void **state)
     assert_int_equal(sdg_op_macs(g, find_op(g, "a")), 2 * 16 * 5 * (16 + 16));
     assert_int_equal(sdg_op_macs(g, find_op(g, "l")), 2 * 16 * 16 * 16);
     assert_int_equal(sdg_op_macs(g, find_op(g, "e")), 0);
+    // x, w [16, 4, 3, 3], bias, a row of the table, y; q, k and v are one value, and the result; a, w, y again as
+    // residual, z
+    assert_true(sdg_op_bytes(g, find_op(g, "c")) == 4 * (2 * 64 * 4 + 16 * 4 * 9 + 16 + 16 + 2 * 16 * 16));
+    assert_true(sdg_op_bytes(g, find_op(g, "a")) == 4 * (2 * 16 * 16 + 2 * 5 * 16 + 2 * 16 * 16));
+    assert_true(sdg_op_bytes(g, find_op(g, "l")) == 4 * (2 * 16 * 16 + 16 * 16 + 2 * 16 * 16 + 2 * 16 * 16));
+    assert_true(sdg_op_bytes(g, find_op(g, "e")) == 4 * (2 * 5 + 3 * 2 * 5 * 16)); // ids, two rows a token, the sums
     sdg_value reads[SDG_OP_MAX_READS];
     assert_int_equal(sdg_op_reads(g, find_op(g, "c"), reads), 1);
     assert_int_equal(sdg_op_reads(g, find_op(g, "a"), reads), 2);

@@ -1,11 +1,13 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
-// [--only=OPERATION,...] [--except=OPERATION,...] [--all] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan
-// (all that are there by default). The mask holds the CPU to an instruction set; layers that the CPU would not cut, as
-// they are small, are cut into about N pieces; Vulkan cuts long scans into chunks until they have that many workgroups.
-// Operations as ops.def names them, and the groups of cases beside them: integers, codes, compositions, programs,
-// goldens. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by software, where compiling a
-// kernel takes a hundred times as long as running it, has of large grids the cases in which two choices meet that did
-// not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every other device does.
+// [--device=N] [--disable=RUNG,...] [--only=OPERATION,...] [--except=OPERATION,...] [--all] [BACKEND]... [FILTER]`,
+// backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an instruction set;
+// layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans into chunks
+// until they have that many workgroups, runs on device N as `sdgen --list-devices` counts them, and does without the
+// rungs that are named. Operations as ops.def names them, and the groups of cases beside them: integers, codes,
+// compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by
+// software, where compiling a kernel takes a hundred times as long as running it, has of large grids the cases in which
+// two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every
+// other device does.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -18,7 +20,7 @@
 #include "backend/cpu/onednn/grid.h"
 #endif
 #if SDG_HAVE_VULKAN
-#include "backend/vulkan/vk_common.h"
+#include "backend/vulkan/vk_pipeline.h"
 #endif
 
 #include <setjmp.h>
@@ -101,13 +103,13 @@ static void show(void *user, enum sdg_log_level level, const char *message)
 static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name)
 {
     bool vulkan = strcmp(name, "vulkan") == 0; // with validation layers where they are: any message of theirs fails
-    enum sdg_result result =
-        sdg_backend_create(log, name,
-                           &(struct sdg_backend_params){
-                               .threads = 1, .device = -1, .validation = vulkan && !s->bench, .cpu_mask = s->cpu_mask},
-                           &s->tested);
-    if (vulkan && !s->bench && result == SDG_ERROR_DEVICE) {
-        result = sdg_backend_create(log, name, &(struct sdg_backend_params){.device = -1}, &s->tested);
+    struct sdg_backend_params params = {.threads = 1, .cpu_mask = s->cpu_mask};
+    if (vulkan)
+        params = (struct sdg_backend_params){.device = s->device, .disable = s->disable, .validation = !s->bench};
+    enum sdg_result result = sdg_backend_create(log, name, &params, &s->tested);
+    if (params.validation && result == SDG_ERROR_DEVICE) {
+        params.validation = false;
+        result = sdg_backend_create(log, name, &params, &s->tested);
         printf("%s", result == SDG_OK ? "skipped: validation layers, not found\n" : "");
     }
     if (result == SDG_OK && !vulkan)
@@ -136,8 +138,9 @@ static void close_backend(struct suite *s)
 
 struct options {
     const char *filter, *cpu_mask;
-    const char *only, *except; // names with commas between them, or NULL
-    uint32_t scan_workgroups;  // 0: as the device likes
+    const char *only, *except, *disable; // names with commas between them, or NULL
+    int device;                          // vulkan: -1 = the best
+    uint32_t scan_workgroups;            // 0: as the device likes
     bool bench, all;
 };
 
@@ -153,6 +156,17 @@ static void set_up_vulkan(struct suite *s, const struct options *o)
 #else
     (void)s;
     (void)o;
+#endif
+}
+
+static bool rungs_of(const char *names, unsigned *mask)
+{
+#if SDG_HAVE_VULKAN
+    return sdg_vk_rungs(names, mask);
+#else
+    (void)names;
+    *mask = 0;
+    return true;
 #endif
 }
 
@@ -225,6 +239,10 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
 #endif
         else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
             o->scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
+        else if (strncmp(argv[i], "--device=", 9) == 0)
+            o->device = (int)strtol(argv[i] + 9, NULL, 10);
+        else if (strncmp(argv[i], "--disable=", 10) == 0)
+            o->disable = argv[i] + 10;
         else if (!is_backend(argv[i]))
             o->filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)
@@ -238,11 +256,16 @@ int main(int argc, char **argv)
     static struct sdg_log logs[BACKENDS];
     static struct job jobs[TESTS];
     static struct CMUnitTest tests[TESTS];
-    struct options o = {0};
+    struct options o = {.device = -1};
     bool chosen[BACKENDS] = {false}, any = false;
     read_options(argc, argv, &o, chosen);
     if (!are_names(o.only) || !are_names(o.except))
         return 1;
+    unsigned disable = 0;
+    if (o.disable && !rungs_of(o.disable, &disable)) {
+        printf("%s: no rung\n", o.disable);
+        return 1;
+    }
     for (int k = 0; k < BACKENDS; k++)
         any = any || chosen[k];
     int count = 0, failed = 0;
@@ -253,6 +276,8 @@ int main(int argc, char **argv)
         s->filter = o.filter;
         s->cpu_mask = o.cpu_mask;
         s->bench = o.bench;
+        s->device = o.device;
+        s->disable = disable;
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
         if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
             count += add_jobs(s, &o, jobs + count, tests + count);

@@ -1,6 +1,7 @@
 # Sourced by run.sh and test.sh, with $root set: finds or installs what a build needs, then configures. Talks to stderr only.
 #   prepare_packages [test]            everything there, or installed, or the script ends with the list of what is missing
 #   prepare_build FOLDER OPTION...     a configured build folder
+#   prepare_tests                      build/ configured with the tests
 # When nothing is missing it runs no package manager and takes a fraction of a second.
 
 # What is needed: Debian's package, how to see that it is there, its purpose. Other systems satisfy the same checks. Without
@@ -21,8 +22,8 @@ libvulkan-volk-dev     header volk.h                  Vulkan backend
 libwebp-dev            library libwebp                WebP pictures
 glslang-tools          command glslangValidator       shaders
 spirv-tools            command spirv-val              shaders
-python3                command python3                fetches oneDNN
-python3-pip            pip -                          fetches oneDNN
+python3                command python3                fetches oneDNN and glslang
+python3-pip            pip -                          fetches oneDNN and glslang
 libdnnl-dev            onednn -                       fast kernels for the CPU
 '
 prepare_list_test='
@@ -54,8 +55,8 @@ prepare_has() {
             [ -e "$found" ] && return 0
         done
         return 1 ;;
-    pip) # only for fetching oneDNN, which is done once
-        prepare_has_onednn || prepare_packaged_onednn || [ "$(uname -m)" != x86_64 ] ||
+    pip) # only for what is fetched, which is done once
+        { { prepare_has_onednn || prepare_packaged_onednn || [ "$(uname -m)" != x86_64 ]; } && "$root/tools/get-glslang" --have; } ||
             python3 -c 'import pip' 2>/dev/null || python3 -c 'import ensurepip' 2>/dev/null ;;
     onednn) prepare_has_onednn || ! prepare_packaged_onednn ;;
     esac
@@ -125,20 +126,27 @@ prepare_install() {
     rm -f "$log"
 }
 
-# oneDNN makes the cpu backend fast; without it the engine's own kernels run. A failure is remembered for a day, so that a
-# machine without a network does not wait for it each time.
-prepare_onednn() {
-    failed=$root/build/deps/onednn.failed
-    ! prepare_has_onednn || return 0
+# prepare_fetched NAME TITLE WITHOUT: what tools/get-NAME fetches. A failure is remembered for a day, so that a machine without a network
+# does not wait for it each time.
+prepare_fetched() {
+    failed=$root/build/deps/$1.failed
+    ! "$root/tools/get-$1" --have || return 0
     mkdir -p "$root/build/deps"
     if [ -e "$failed" ] && [ -z "$(find "$failed" -mmin +1440)" ]; then
-        prepare_say "without oneDNN the cpu backend is slow; fetching it failed at $(cat "$failed"), tools/get-onednn tries again"
-    elif prepare_quietly "fetching oneDNN" "$root/build/deps/onednn.log" "$root/tools/get-onednn"; then
+        prepare_say "without $2 $3; fetching it failed at $(cat "$failed"), tools/get-$1 tries again"
+    elif prepare_quietly "fetching $2" "$root/build/deps/$1.log" "$root/tools/get-$1"; then
         rm -f "$failed"
     else
         date '+%Y-%m-%d %H:%M' >"$failed"
-        prepare_say "warning: going on without oneDNN, the cpu backend will be slow; it is tried again tomorrow, or by tools/get-onednn"
+        prepare_say "warning: going on without $2, $3; it is tried again tomorrow, or by tools/get-$1"
     fi
+}
+# The engine's own kernels run without it.
+prepare_onednn() { prepare_fetched onednn oneDNN "the cpu backend is slow"; }
+# Debian 12's compiler does not know cooperative matrices.
+prepare_glslang() {
+    command -v glslangValidator >/dev/null 2>&1 || return 0 # no Vulkan backend at all
+    prepare_fetched glslang "a newer glslang" "the Vulkan backend does not use the matrix units of GPUs"
 }
 
 # A single-file checkpoint as model needs CLIP's tokenizer, unless there is one beside it or named. Takes the arguments of sdgen.
@@ -198,7 +206,7 @@ prepare_tick() {
     done
 }
 
-# Configures where that was not done yet, or where the options or oneDNN are newer.
+# Configures where that was not done yet, or where the options or what was fetched are newer.
 prepare_build() {
     folder=$1
     shift
@@ -207,7 +215,7 @@ prepare_build() {
     grep -qsxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$folder/CMakeCache.txt" || rm -rf "$folder/CMakeCache.txt" "$folder/CMakeFiles" "$folder/build.ninja"
     wanted="$*"
     if [ ! -e "$folder/build.ninja" ] || [ "$(cat "$folder/prepared" 2>/dev/null)" != "$wanted" ] ||
-        [ "$root/build/deps/onednn/version" -nt "$folder/prepared" ]; then
+        [ "$root/build/deps/onednn/version" -nt "$folder/prepared" ] || [ "$root/build/deps/glslang/version" -nt "$folder/prepared" ]; then
         prepare_say "configuring $folder"
         rm -f "$folder/prepared"
         prepare_quietly configuring "$folder/configure.log" cmake -S "$root" -B "$folder" -G Ninja "$@" || {
@@ -218,6 +226,13 @@ prepare_build() {
         }
         printf '%s\n' "$wanted" >"$folder/prepared"
     fi
+}
+
+# build/ with tests. Sets `reference`: the folder of reference data beyond the checkout's, where it lies beside it, else "".
+prepare_tests() {
+    reference=
+    [ ! -d "$root/../shared/goldens" ] || reference=$(cd "$root/../shared" && pwd -P)
+    prepare_build "$root/build" -DCMAKE_BUILD_TYPE=Release -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON "-DSDG_REFERENCE_DATA=$reference"
 }
 
 # One script builds at a time in a checkout.

@@ -1,18 +1,35 @@
 // The Vulkan backend as backend.h sees it.
 #include "backend/vulkan/vk_device.h"
 #include "backend/vulkan/vk_memory.h"
+#include "backend/vulkan/vk_peaks.h"
 #include "backend/vulkan/vk_pipeline.h"
 #include "backend/vulkan/vk_program.h"
+#include "backend/vulkan/vk_tiles.h"
+#include "backend/vulkan/vk_tune.h"
+
+#include <stdio.h>
 
 static void destroy(struct sdg_backend *backend)
 {
     struct sdg_vk *vk = sdg_vk_of(backend);
     if (vk->device)
         vk->fn.vkDeviceWaitIdle(vk->device);
+    sdg_vk_tiles_destroy(vk);
     sdg_vk_pipelines_destroy(vk);
     sdg_vk_uploader_destroy(vk);
     sdg_vk_device_close(vk);
     sdg_free(vk);
+}
+
+// How products are cut up, for who looks at a plan.
+static void note_tiles(struct sdg_vk *vk)
+{
+    char *note = vk->base.info.note;
+    const size_t size = sizeof vk->base.info.note, used = strlen(note);
+    if (vk->tiles->tuned)
+        snprintf(note + used, size - used, ", tiles as measured here (%zu)", vk->tiles->count);
+    else
+        snprintf(note + used, size - used, ", tiles as for %s", vk->caps.class_name);
 }
 
 static enum sdg_result open_all(struct sdg_vk *vk, const struct sdg_backend_params *params)
@@ -20,6 +37,8 @@ static enum sdg_result open_all(struct sdg_vk *vk, const struct sdg_backend_para
     SDG_TRY(sdg_vk_device_open(vk, params));
     SDG_TRY(sdg_vk_uploader_create(vk));
     SDG_TRY(sdg_vk_pipelines_create(vk, params->cache_dir));
+    SDG_TRY(sdg_vk_tiles_create(vk, params->cache_dir));
+    note_tiles(vk);
     return SDG_OK;
 }
 
@@ -50,5 +69,7 @@ const struct sdg_backend_ops sdg_backend_vulkan = {
     .destroy = destroy,
     .has_type = has_type,
     .list = sdg_vk_device_list,
+    .peaks = sdg_vk_peaks,
+    .tune = sdg_vk_tune,
     .program = &sdg_vk_program_ops,
 };

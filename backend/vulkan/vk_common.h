@@ -1,5 +1,5 @@
-// The bottom of the ladder vk_common -> vk_device -> vk_memory -> vk_pipeline -> vk_commands -> vk_program -> ops: the
-// context all others take, and how errors of Vulkan calls become messages. No header includes one above it.
+// The bottom of the ladder vk_common -> vk_device -> vk_memory -> vk_pipeline -> vk_tiles -> vk_commands -> vk_program
+// -> ops: the context all others take, and how errors of Vulkan calls become messages. No header includes one above it.
 //
 // A context is used by one thread at a time, like the backend that it is.
 #ifndef SDG_BACKEND_VULKAN_COMMON_H
@@ -20,6 +20,14 @@ enum {
     SDG_VK_MIN_BINDINGS = 8,  // ... of those without products of integers; a device has to have as many
     SDG_VK_MAX_PUSH = 128,    // bytes of push constants every device has
     SDG_VK_MESSAGE = 400,
+    SDG_VK_MAX_MATRICES = 8, // sizes of cooperative matrices of one type
+};
+
+// Cooperative matrices, as a device multiplies them: m x k times k x n.
+struct sdg_vk_matrix { uint32_t m, n, k; };
+struct sdg_vk_matrix_sizes {
+    struct sdg_vk_matrix list[SDG_VK_MAX_MATRICES]; // the largest first
+    uint32_t count;
 };
 
 // What the device can do, read once. A number of 0 means that the feature is absent.
@@ -33,20 +41,29 @@ struct sdg_vk_caps {
     uint64_t atom;            // granularity of flushes of non-coherent memory
     uint32_t subgroup_size;
     bool subgroup_arithmetic; // in compute shaders
+    bool subgroup_shuffle;    // the same
     uint32_t max_bindings;    // storage buffers of a shader, at most SDG_VK_MAX_BINDINGS
     bool storage_16bit;       // 16-bit elements in storage buffers
     bool dot_product;         // of packed bytes, in use unless it was disabled ...
     bool dot_accelerated;     // ... and quicker than its parts, as SDG_FEATURE_DOT wants it
+    struct sdg_vk_matrices {
+        struct sdg_vk_matrix_sizes halves; // f16, with sums in f32
+        struct sdg_vk_matrix_sizes bytes;  // s8, with sums in s32
+        uint32_t subgroup;                 // invocations that share a matrix
+        uint32_t most_subgroups;           // of a workgroup
+        bool sized;                        // pipelines have to ask for that size
+    } matrices;
     double timestamp_seconds; // length of a tick of the queue's timestamps
     uint32_t timestamp_bits;
     // the host writes weights straight into the device's memory where it can see all of that
     bool mapped_uploads;
-    bool software; // runs on the CPU: many registers cost more than they save
-    // not of the device: a submission ends after this many multiply-accumulates, so that systems that reset a GPU after
-    // seconds of silence see work finish; on a processor much sooner, since a run can only end between submissions
-    int64_t submit_macs;
-    // not of the device: a long scan along tokens is cut into chunks, for twice the work, if it has fewer workgroups
-    uint32_t scan_workgroups;
+    bool software; // runs on the CPU
+    // What is assumed of devices of its class (devices.def), not told by the driver.
+    const char *class_name;
+    uint32_t workgroups;      // a product takes the largest tile that gives it so many
+    uint32_t most_outputs;    // that an invocation of a product holds in registers
+    int64_t submit_macs;      // a submission ends after so many multiply-accumulates
+    uint32_t scan_workgroups; // a long scan is cut into chunks, for twice the work, if it has fewer
 };
 
 // What the validation layers said since the last look. Written from any thread that is inside a call.
@@ -65,6 +82,7 @@ struct sdg_vk_debug {
 
 struct sdg_vk_pipelines; // vk_pipeline.h
 struct sdg_vk_uploader;  // vk_memory.h
+struct sdg_vk_tiles;     // vk_tiles.h
 
 struct sdg_vk {
     struct sdg_backend base;
@@ -86,6 +104,7 @@ struct sdg_vk {
     bool lost; // sticky: after VK_ERROR_DEVICE_LOST every call fails, without a second message
     struct sdg_vk_pipelines *pipelines;
     struct sdg_vk_uploader *uploader;
+    struct sdg_vk_tiles *tiles;
 };
 
 static inline struct sdg_vk *sdg_vk_of(struct sdg_backend *backend)

@@ -1,6 +1,7 @@
 #define VOLK_IMPLEMENTATION
 #include "backend/vulkan/vk_device.h"
 
+#include "backend/vulkan/vk_matrices.h"
 #include "base/platform.h"
 #include "shaders/shaders.h"
 
@@ -173,7 +174,7 @@ static const char *type_name(VkPhysicalDeviceType type)
     }
 }
 
-static bool has_extension(VkPhysicalDevice device, const char *name)
+bool sdg_vk_has_extension(VkPhysicalDevice device, const char *name)
 {
     uint32_t count = 0;
     if (vkEnumerateDeviceExtensionProperties(device, NULL, &count, NULL) != VK_SUCCESS)
@@ -208,7 +209,7 @@ static uint32_t find_queue_family(VkPhysicalDevice device, struct sdg_vk_caps *c
 
 static void read_dot_product(VkPhysicalDevice device, struct sdg_vk_caps *caps)
 {
-    if (!has_extension(device, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
+    if (!sdg_vk_has_extension(device, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
         return;
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
@@ -222,7 +223,31 @@ static void read_dot_product(VkPhysicalDevice device, struct sdg_vk_caps *caps)
     caps->dot_accelerated = dot.shaderIntegerDotProduct && speed.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
-static void read_caps(struct candidate *c)
+static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk_caps *caps)
+{
+    static const struct {
+        uint32_t vendor;
+        VkPhysicalDeviceType type; // OTHER: any
+        const char *name;
+        uint32_t workgroups, most_outputs;
+        int64_t submit_macs;
+        uint32_t scan_workgroups;
+    } rows[] = {
+#define SDG_VK_CLASS(vendor, type, ...) {vendor, VK_PHYSICAL_DEVICE_TYPE_##type, __VA_ARGS__},
+#include "backend/vulkan/devices.def"
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if ((rows[i].vendor == 0 || rows[i].vendor == device->vendorID) &&
+            (rows[i].type == VK_PHYSICAL_DEVICE_TYPE_OTHER || rows[i].type == device->deviceType)) {
+            caps->class_name = rows[i].name;
+            caps->workgroups = rows[i].workgroups;
+            caps->most_outputs = rows[i].most_outputs;
+            caps->submit_macs = rows[i].submit_macs;
+            caps->scan_workgroups = rows[i].scan_workgroups;
+        }
+}
+
+static void read_caps(VkInstance instance, struct candidate *c)
 {
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
     VkPhysicalDeviceIDProperties id = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES, .pNext = &subgroup};
@@ -230,7 +255,7 @@ static void read_caps(struct candidate *c)
                                                     .pNext = &id};
     VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
                                                .pNext = &sizes};
-    bool names_driver = has_extension(c->device, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
+    bool names_driver = sdg_vk_has_extension(c->device, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
                                               .pNext = names_driver ? (void *)&driver : &sizes};
     vkGetPhysicalDeviceProperties2(c->device, &properties);
@@ -252,15 +277,17 @@ static void read_caps(struct candidate *c)
     caps->subgroup_size = subgroup.subgroupSize;
     caps->subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
         (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
+    caps->subgroup_shuffle = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+        (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT);
     caps->max_bindings = limits->maxPerStageDescriptorStorageBuffers;
     if (caps->max_bindings > SDG_VK_MAX_BINDINGS)
         caps->max_bindings = SDG_VK_MAX_BINDINGS;
     caps->storage_16bit = storage.storageBuffer16BitAccess;
     read_dot_product(c->device, caps);
+    sdg_vk_read_matrices(instance, c->device, caps);
     caps->mapped_uploads = true;
     caps->software = c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    caps->submit_macs = caps->software ? INT64_C(500000000) : INT64_C(40000000000);
-    caps->scan_workgroups = caps->software ? 8 : 1024; // some for each processor, or 8 for each of 128
+    assume_class(&c->properties, caps);
     memcpy(c->cache_id, c->properties.pipelineCacheUUID, sizeof c->cache_id);
     if (names_driver)
         snprintf(c->info.driver, sizeof c->info.driver, "%.60s %.60s", driver.driverName, driver.driverInfo);
@@ -276,7 +303,7 @@ static unsigned built_features(void)
     return features;
 }
 
-static void read_candidate(VkPhysicalDevice device, struct candidate *c)
+static void read_candidate(VkInstance instance, VkPhysicalDevice device, struct candidate *c)
 {
     *c = (struct candidate){.device = device};
     vkGetPhysicalDeviceProperties(device, &c->properties);
@@ -292,7 +319,7 @@ static void read_candidate(VkPhysicalDevice device, struct candidate *c)
     if (c->properties.apiVersion < VK_API_VERSION_1_1) {
         c->unusable = "its driver is older than Vulkan 1.1";
     } else {
-        read_caps(c);
+        read_caps(instance, c);
         c->queue_family = find_queue_family(device, &c->caps, c->properties.limits.timestampPeriod);
         if (c->queue_family == UINT32_MAX)
             c->unusable = "it has no queue for compute shaders";
@@ -302,7 +329,8 @@ static void read_candidate(VkPhysicalDevice device, struct candidate *c)
     const struct sdg_vk_caps *caps = &c->caps;
     info->features = built_features() &
         ((caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) |
-         (caps->dot_accelerated ? SDG_FEATURE_DOT : 0));
+         (caps->dot_accelerated ? SDG_FEATURE_DOT : 0) | (sdg_vk_has_matrices(caps) ? SDG_FEATURE_COOPMAT : 0) |
+         (caps->software && caps->subgroup_shuffle ? SDG_FEATURE_LANES : 0));
     char rungs[80] = "";
     for (size_t i = 0; i < sdg_rung_count; i++)
         if (info->features & sdg_rungs[i].feature)
@@ -335,7 +363,7 @@ static enum sdg_result enumerate(const struct sdg_log *log, enum sdg_log_level l
     if (!list)
         return SDG_ERROR_MEMORY;
     for (uint32_t i = 0; i < found; i++)
-        read_candidate(devices[i], &list[i]);
+        read_candidate(instance, devices[i], &list[i]);
     *out = list;
     *count = found;
     return SDG_OK;
@@ -406,13 +434,25 @@ static enum sdg_result open_logical(struct sdg_vk *vk)
         .pNext = &storage,
         .shaderIntegerDotProduct = VK_TRUE,
     };
-    const char *const extensions[] = {VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME};
+    void *features = &storage;
+    const char *extensions[1 + SDG_VK_MATRIX_EXTENSIONS];
+    uint32_t extension_count = 0;
+    if (vk->caps.dot_product) {
+        features = &dot;
+        extensions[extension_count++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
+    }
+    struct sdg_vk_matrix_features matrices;
+    if (sdg_vk_has_matrices(&vk->caps)) {
+        features = sdg_vk_matrix_features(&vk->caps, features, &matrices);
+        memcpy(&extensions[extension_count], matrices.extensions, matrices.extension_count * sizeof *extensions);
+        extension_count += matrices.extension_count;
+    }
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = vk->caps.dot_product ? (void *)&dot : &storage,
+        .pNext = features,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
-        .enabledExtensionCount = vk->caps.dot_product ? 1 : 0,
+        .enabledExtensionCount = extension_count,
         .ppEnabledExtensionNames = extensions,
     };
     VkResult result = vkCreateDevice(vk->physical, &info, NULL, &vk->device);
@@ -430,7 +470,7 @@ static bool is_observed(VkPhysicalDevice device)
 {
     VkPhysicalDeviceToolPropertiesEXT tools[8];
     uint32_t count = 8;
-    if (!has_extension(device, VK_EXT_TOOLING_INFO_EXTENSION_NAME) || !vkGetPhysicalDeviceToolPropertiesEXT)
+    if (!sdg_vk_has_extension(device, VK_EXT_TOOLING_INFO_EXTENSION_NAME) || !vkGetPhysicalDeviceToolPropertiesEXT)
         return false;
     for (uint32_t i = 0; i < count; i++)
         tools[i] = (VkPhysicalDeviceToolPropertiesEXT){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TOOL_PROPERTIES_EXT};
@@ -483,6 +523,8 @@ static enum sdg_result open_locked(struct sdg_vk *vk, const struct sdg_backend_p
         vk->memory = chosen->memory;
         vk->caps = chosen->caps;
         vk->caps.dot_product = vk->caps.dot_product && !(params->disable & SDG_FEATURE_DOT);
+        if (params->disable & SDG_FEATURE_COOPMAT)
+            vk->caps.matrices = (struct sdg_vk_matrices){0};
         vk->base.info = chosen->info;
         vk->features = chosen->info.features & ~params->disable;
         vk->base.info.features = vk->features;

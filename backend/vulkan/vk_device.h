@@ -12,4 +12,6 @@ void sdg_vk_device_close(struct sdg_vk *vk);
 void sdg_vk_device_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info),
                         void *user);
 
+bool sdg_vk_has_extension(VkPhysicalDevice device, const char *name);
+
 #endif

@@ -78,6 +78,12 @@ static struct cache_header expected_header(const struct sdg_vk *vk)
     return h;
 }
 
+uint64_t sdg_vk_identity(const struct sdg_vk *vk)
+{
+    const struct cache_header id = expected_header(vk);
+    return sdg_hash_bytes(SDG_HASH_START, &id, sizeof id);
+}
+
 // The driver's bytes of the file, or NULL. The driver checks its own header, but is not to be trusted with damaged
 // data.
 static char *read_cache(const struct sdg_vk *vk, const char *path, size_t *bytes)
@@ -110,9 +116,8 @@ static enum sdg_result open_cache(struct sdg_vk *vk, const char *folder)
     char *data = NULL;
     size_t bytes = 0;
     if (folder) {
-        struct cache_header id = expected_header(vk);
         char name[64];
-        snprintf(name, sizeof name, "vulkan-%016" PRIx64 ".cache", sdg_hash_bytes(SDG_HASH_START, &id, sizeof id));
+        snprintf(name, sizeof name, "vulkan-%016" PRIx64 ".cache", sdg_vk_identity(vk));
         ps->folder = sdg_strdup(vk->base.log, folder);
         ps->path = sdg_path_join(vk->base.log, folder, name);
         if (!ps->folder || !ps->path)
@@ -273,11 +278,19 @@ static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_k
     VkShaderModule module;
     SDG_VK_TRY(vk, key->shader->name, vkCreateShaderModule, vk->device, &code, NULL, &module);
     SDG_VK_NAME(vk, SHADER_MODULE, module, "%s", key->shader->name);
+    // matrices are shared by subgroups of a known size, none of which may miss invocations
+    const bool sized = vk->caps.matrices.sized && (key->shader->needs & SDG_FEATURE_COOPMAT);
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = vk->caps.matrices.subgroup,
+    };
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                .pNext = sized ? &subgroup : NULL,
+                .flags = sized ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                 .module = module,
                 .pName = "main",

@@ -30,6 +30,8 @@ struct suite {
     const char *name;   // of the tested backend
     const char *filter; // run only labels that contain this; NULL: all
     const char *cpu_mask;
+    int device;          // vulkan: index, -1 = the best
+    unsigned disable;    // vulkan: enum sdg_feature bits that are not used
     bool bench;          // time instead of check
     bool pairwise;       // of large grids, run the cases that adds_pair() tells
     enum sdg_dtype type; // of the current pass

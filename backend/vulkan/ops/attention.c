@@ -2,13 +2,21 @@
 
 #include <stdio.h>
 
-struct sdg_push_attention { // GLSL twin: Push in shaders/attention.comp
+struct sdg_push_attention { // GLSL twin: Push in shaders/attention.glsl
     uint32_t queries, keys, pitch_qk, pitch_v;
     float scale;
 };
 _Static_assert(sizeof(struct sdg_push_attention) == 20, "as in the shader");
 
-enum { INVOCATIONS = 64, SLICE = 32 };
+enum {
+    INVOCATIONS = 64,
+    SLICE = 32,
+    MATRIX_SUMS = 64, // of the result, an invocation's share of them in registers
+};
+
+struct shape { int64_t queries, keys, heads, batch, depth, depth_v; };
+
+// ---- without matrices ----
 
 // Queries a workgroup works on: more reuse of keys and values, until an invocation's share of the result (rows / 8
 // times a quarter of each slice of 32 channels, in registers) grows too long.
@@ -20,16 +28,114 @@ static uint32_t choose_rows(int64_t queries, int64_t depth_v)
     return 2 * per_row <= 64 && queries > 8 ? 16 : 8;
 }
 
+// ---- with cooperative matrices: shaders/attention_coopmat.glsl ----
+
+struct plan {
+    const struct sdg_tile *tile;
+    const struct sdg_vk_matrix *matrix;
+    uint32_t buffers;
+};
+
+// Bytes of shared memory.
+static int64_t shared_bytes(const struct sdg_tile *t, const struct sdg_vk_matrix *matrix, int64_t depth,
+                            uint32_t subgroup, uint32_t buffers)
+{
+    const int64_t padding = 16, lanes = t->n / t->tn * subgroup, parts = lanes > t->tm ? lanes / t->tm : 1;
+    const int64_t queries = t->m * (sdg_vk_ceil(depth, matrix->k) * matrix->k * 2 + padding),
+                  slices = buffers * t->n * (t->k * 2 + padding),
+                  scores = t->m * (t->n * 4 + padding + t->n * 2 + padding),
+                  rows = t->m * (parts + 1) * 4 + t->m / t->tm * 4;
+    return queries + slices + scores + rows;
+}
+
+// What the shader's constants have to divide.
+static bool divides(const struct sdg_tile *t, const struct sdg_vk_matrix *x, uint32_t subgroup)
+{
+    const uint32_t shares = t->n / t->tn, lanes = shares * subgroup, parts = lanes > t->tm ? lanes / t->tm : 1;
+    return t->tm % x->m == 0 && t->tn % x->n == 0 && t->n % x->k == 0 && t->k % x->k == 0 &&
+        t->k % (x->n * shares) == 0 && x->n % 8 == 0 && x->k % 8 == 0 && (lanes % t->tm == 0 || t->tm % lanes == 0) &&
+        t->n % (2 * parts) == 0;
+}
+
+static bool plan_tile(const struct sdg_vk_caps *caps, const struct shape *s, const struct sdg_tile *t,
+                      struct plan *plan)
+{
+    const struct sdg_vk_matrices *matrices = &caps->matrices;
+    const int64_t sums = t->tm * sdg_vk_ceil(s->depth_v, t->k) * t->k / (t->n / t->tn);
+    if (t->threads > matrices->most_subgroups || t->threads * matrices->subgroup > caps->max_invocations ||
+        sums > (int64_t)MATRIX_SUMS * matrices->subgroup)
+        return false;
+    for (const struct sdg_vk_matrix *x = matrices->halves.list; x < matrices->halves.list + matrices->halves.count; x++)
+        for (uint32_t buffers = 2; divides(t, x, matrices->subgroup) && buffers > 0; buffers--)
+            if (shared_bytes(t, x, s->depth, matrices->subgroup, buffers) <= caps->shared_bytes) {
+                *plan = (struct plan){t, x, buffers};
+                return true;
+            }
+    return false;
+}
+
+// The tile whose blocks fit the number of keys best; of those the first one that gives the device enough workgroups.
+static bool choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct shape *s,
+                        struct plan *plan)
+{
+    int64_t least = INT64_MAX;
+    bool enough = false;
+    for (const struct sdg_tile *t = shader->tiles; t < shader->tiles + shader->tile_count; t++) {
+        struct plan next;
+        const int64_t keys = sdg_vk_ceil(s->keys, t->n) * t->n;
+        if (keys > least || (keys == least && enough) || !plan_tile(caps, s, t, &next))
+            continue;
+        least = keys;
+        enough = sdg_vk_ceil(s->queries, t->m) * s->heads * s->batch >= caps->workgroups;
+        *plan = next;
+    }
+    return least < INT64_MAX;
+}
+
+static uint32_t add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const struct plan *plan)
+{
+    d->local_size = plan->tile->threads * vk->caps.matrices.subgroup;
+    d->spec[SDG_SPEC_BM] = plan->tile->m;
+    d->spec[SDG_SPEC_BN] = plan->tile->n;
+    d->spec[SDG_SPEC_TM] = plan->tile->tm;
+    d->spec[SDG_SPEC_TN] = plan->tile->tn;
+    d->spec[SDG_SPEC_FRAGMENT_M] = plan->matrix->m;
+    d->spec[SDG_SPEC_FRAGMENT_N] = plan->matrix->n;
+    d->spec[SDG_SPEC_FRAGMENT_K] = plan->matrix->k;
+    d->spec[SDG_SPEC_BUFFERS] = plan->buffers;
+    d->spec[SDG_SPEC_SUBGROUP] = vk->caps.matrices.subgroup;
+    return plan->tile->m;
+}
+
+// Picks the shader and the length of its blocks; returns the queries of a workgroup.
+static uint32_t choose(const struct sdg_vk *vk, const struct shape *s, struct sdg_vk_dispatch *d, uint32_t *keys)
+{
+    struct plan plan;
+    d->columns = s->depth % 8 || s->depth_v % 8 ? 1 : 8;
+    d->shader = sdg_vk_find_shader(vk->features, d->family, d->type, d->columns, NULL);
+    while (d->shader && d->shader->tile_count) {
+        if (choose_tile(&vk->caps, d->shader, s, &plan)) {
+            *keys = plan.tile->n;
+            return add_plan(vk, d, &plan);
+        }
+        d->shader = sdg_vk_find_shader(vk->features, d->family, d->type, d->columns, d->shader);
+    }
+    *keys = SLICE;
+    d->local_size = INVOCATIONS;
+    return d->spec[SDG_SPEC_ROWS] = choose_rows(s->queries, s->depth_v);
+}
+
 static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *q = sdg_vk_value(lo, op->in[0]), *k = sdg_vk_value(lo, op->in[1]),
                                 *v = sdg_vk_value(lo, op->in[2]);
-    int64_t heads = op->u.attention.heads, depth = q->dims[3] / heads, depth_v = v->dims[3] / heads;
-    uint32_t rows = choose_rows(sdg_vk_pixels(q), depth_v);
+    const int64_t heads = op->u.attention.heads;
+    const struct shape shape = {sdg_vk_pixels(q), sdg_vk_pixels(k),   heads,
+                                q->dims[0],       q->dims[3] / heads, v->dims[3] / heads};
     const struct sdg_push_attention push = {
-        .queries = (uint32_t)sdg_vk_pixels(q),
-        .keys = (uint32_t)sdg_vk_pixels(k),
+        .queries = (uint32_t)shape.queries,
+        .keys = (uint32_t)shape.keys,
         .pitch_qk = (uint32_t)q->dims[3],
         .pitch_v = (uint32_t)v->dims[3],
         .scale = op->u.attention.scale,
@@ -37,22 +143,23 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
     struct sdg_vk_dispatch d = {
         .family = "attention",
         .type = sdg_vk_float_type(lo->graph, op),
-        .local_size = INVOCATIONS,
-        .spec = {[SDG_SPEC_ROWS] = rows,
-                 [SDG_SPEC_DEPTH] = (uint32_t)depth,
-                 [SDG_SPEC_DEPTH_V] = (uint32_t)depth_v,
+        .spec = {[SDG_SPEC_DEPTH] = (uint32_t)shape.depth,
+                 [SDG_SPEC_DEPTH_V] = (uint32_t)shape.depth_v,
                  [SDG_SPEC_CAUSAL] = op->u.attention.causal},
         .binding_count = 4,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_read(lo, op->in[2]),
                      sdg_vk_write(lo, op->out)},
         .push = &push,
         .push_bytes = sizeof push,
-        .groups = {sdg_vk_ceil(sdg_vk_pixels(q), rows), heads, q->dims[0]},
     };
+    uint32_t keys, rows = choose(lo->vk, &shape, &d, &keys);
+    d.groups[0] = sdg_vk_ceil(shape.queries, rows);
+    d.groups[1] = heads;
+    d.groups[2] = q->dims[0];
     sdg_vk_add_codes(lo, &d);
     SDG_TRY(sdg_vk_emit(lo, &d));
     size_t used = strlen(lo->kernel);
-    snprintf(lo->kernel + used, sizeof lo->kernel - used, "_d%lld_%ux32", (long long)depth, rows);
+    snprintf(lo->kernel + used, sizeof lo->kernel - used, "_d%lld_%ux%u", (long long)shape.depth, rows, keys);
     return SDG_OK;
 }
 

@@ -1,8 +1,9 @@
 #include "backend/vulkan/vk_ops.h"
+#include "backend/vulkan/vk_tiles.h"
 
 #include <stdio.h>
 
-enum { WORKGROUPS_WANTED = 64, THIN = 8, SOFTWARE_OUTPUTS = 32 };
+enum { THIN = 8 };
 
 // Shapes that are much narrower than a tile waste most of it, so that few rows (time embedding, pooled text) and few
 // columns (the last convolutions of UNet and autoencoder) have tiles of their own.
@@ -13,42 +14,117 @@ static enum form form_of(int64_t m, int64_t n)
     return m <= THIN ? FEW_ROWS : n <= THIN ? FEW_COLUMNS : BROAD;
 }
 
-static bool fits(const struct sdg_vk_caps *caps, const struct sdg_tile *t)
+// What the choice of a tile depends on beside the device.
+struct product {
+    int64_t m, n;
+    bool integer;
+    bool fours; // an invocation makes four neighbours along n at a time, as codes are words of four
+};
+
+// How a product is cut up: a tile of the shader's, and of cooperative matrices which, and whether two slices fit.
+struct plan {
+    const struct sdg_tile *tile;
+    const struct sdg_vk_matrix *matrix; // NULL: the shader has none
+    uint32_t buffers;
+};
+
+// Bytes of shared memory that shaders/slices.glsl and matmul_coopmat.glsl take.
+static uint32_t matrix_bytes(const struct sdg_tile *t, const struct sdg_vk_matrix *matrix, uint32_t row_bytes,
+                             uint32_t buffers)
 {
-    return t->threads <= caps->max_invocations && t->k * (t->m + 4 + t->n + 4) * sizeof(float) <= caps->shared_bytes &&
-        !(caps->software && t->tm * t->tn > SOFTWARE_OUTPUTS);
+    const uint32_t padding = 16, slices = (t->m + t->n) * (row_bytes + padding),
+                   patch = matrix->m * (matrix->n * (uint32_t)sizeof(float) + padding);
+    return buffers * slices + t->threads * patch;
 }
 
-// The largest tile of the shader's that still gives the device enough workgroups, else the smallest; NULL if it has
-// none for this shape and device.
-static const struct sdg_tile *choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, int64_t m,
-                                          int64_t n)
+// The largest matrix of the device's that the tile is made of, and as many buffers as there is room for.
+static bool plan_matrices(const struct sdg_vk_caps *caps, const struct sdg_tile *t, bool integer, struct plan *plan)
 {
-    const struct sdg_tile *chosen = NULL;
+    const struct sdg_vk_matrix_sizes *sizes = integer ? &caps->matrices.bytes : &caps->matrices.halves;
+    const uint32_t subgroup = caps->matrices.subgroup, depth = integer ? 4 * t->k : t->k,
+                   row_bytes = integer ? depth : 2 * depth;
+    if (t->threads > caps->matrices.most_subgroups || t->threads * subgroup > caps->max_invocations ||
+        t->tm * t->tn > caps->most_outputs * subgroup)
+        return false;
+    for (const struct sdg_vk_matrix *x = sizes->list; x < sizes->list + sizes->count; x++) {
+        const bool divides =
+            t->tm % x->m == 0 && t->tn % x->n == 0 && depth % x->k == 0 && x->n % 4 == 0 && x->k % 8 == 0;
+        for (uint32_t buffers = 2; divides && buffers > 0; buffers--)
+            if (matrix_bytes(t, x, row_bytes, buffers) <= caps->shared_bytes) {
+                *plan = (struct plan){t, x, buffers};
+                return true;
+            }
+    }
+    return false;
+}
+
+static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct sdg_tile *t,
+                      const struct product *product, struct plan *plan)
+{
+    if (shader->needs & SDG_FEATURE_COOPMAT)
+        return plan_matrices(caps, t, product->integer, plan);
+    *plan = (struct plan){.tile = t};
+    if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
+        return t->threads == caps->subgroup_size && (!product->fours || (t->tn % 4 == 0 && product->n % 4 == 0));
+    return t->threads <= caps->max_invocations && t->k * (t->m + 4 + t->n + 4) * sizeof(float) <= caps->shared_bytes &&
+        t->tm * t->tn <= caps->most_outputs;
+}
+
+// The largest tile of the shader's that still gives the device enough workgroups, else the smallest; false if it has
+// none for this shape and device.
+static bool choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct product *product,
+                        struct plan *plan)
+{
+    const int64_t m = product->m, n = product->n;
+    bool found = false;
     for (const struct sdg_tile *t = shader->tiles; t < shader->tiles + shader->tile_count; t++) {
-        if (form_of(t->m, t->n) != form_of(m, n) || !fits(caps, t))
+        struct plan next;
+        if (form_of(t->m, t->n) != form_of(m, n) || !plan_tile(caps, shader, t, product, &next))
             continue;
-        chosen = t;
-        if (sdg_vk_ceil(m, t->m) * sdg_vk_ceil(n, t->n) >= WORKGROUPS_WANTED)
+        *plan = next;
+        found = true;
+        if (sdg_vk_ceil(m, t->m) * sdg_vk_ceil(n, t->n) >= caps->workgroups)
             break;
     }
-    return chosen;
+    return found;
+}
+
+// As it is being measured, or was measured to be best; false where it was not, or where that does not fit this product.
+static bool choose_measured(const struct sdg_vk *vk, const struct product *product, struct sdg_vk_dispatch *d,
+                            struct plan *plan)
+{
+    struct sdg_vk_tiles *tiles = vk->tiles;
+    const struct sdg_shader *shader = tiles->forced_shader;
+    const struct sdg_tile *tile = tiles->forced_tile;
+    if (!tiles->measuring) {
+        const struct sdg_vk_choice *choice =
+            sdg_vk_tiles_find(vk, d->family, d->type, d->columns, product->m, product->n);
+        shader = choice ? choice->shader : NULL;
+        tile = choice ? choice->tile : NULL;
+    }
+    if (!shader || form_of(product->m, product->n) != BROAD || strcmp(shader->family, d->family) ||
+        shader->type != d->type || !plan_tile(&vk->caps, shader, tile, product, plan))
+        return false;
+    tiles->forced_fits = true;
+    d->shader = shader;
+    return true;
 }
 
 // The shader first, and from its own tiles the tile.
-static const struct sdg_tile *choose(const struct sdg_vk *vk, const struct sdg_vk_matmul *matmul,
-                                     struct sdg_vk_dispatch *d)
+static bool choose(const struct sdg_vk *vk, const struct product *product, struct sdg_vk_dispatch *d, struct plan *plan)
 {
-    const struct sdg_tile *tile = NULL;
-    do {
+    if (choose_measured(vk, product, d, plan))
+        return true;
+    do
         d->shader = sdg_vk_find_shader(vk->features, d->family, d->type, d->columns, d->shader);
-        tile = d->shader ? choose_tile(&vk->caps, d->shader, matmul->m, matmul->n) : NULL;
-    } while (d->shader && !tile);
-    return tile;
+    while (d->shader && !choose_tile(&vk->caps, d->shader, product, plan));
+    return d->shader;
 }
 
-static void add_tile(struct sdg_vk_dispatch *d, const struct sdg_tile *tile, const struct sdg_vk_matmul *matmul)
+static void add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const struct plan *plan,
+                     const struct sdg_vk_matmul *matmul)
 {
+    const struct sdg_tile *tile = plan->tile;
     d->local_size = tile->threads;
     d->spec[SDG_SPEC_BM] = tile->m;
     d->spec[SDG_SPEC_BN] = tile->n;
@@ -57,6 +133,13 @@ static void add_tile(struct sdg_vk_dispatch *d, const struct sdg_tile *tile, con
     d->groups[0] = sdg_vk_ceil(matmul->m, tile->m);
     d->groups[1] = sdg_vk_ceil(matmul->n, tile->n);
     d->groups[2] = 1;
+    if (!plan->matrix)
+        return;
+    d->local_size = tile->threads * vk->caps.matrices.subgroup;
+    d->spec[SDG_SPEC_FRAGMENT_M] = plan->matrix->m;
+    d->spec[SDG_SPEC_FRAGMENT_N] = plan->matrix->n;
+    d->spec[SDG_SPEC_FRAGMENT_K] = plan->matrix->k;
+    d->spec[SDG_SPEC_BUFFERS] = plan->buffers;
 }
 
 uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo)
@@ -90,7 +173,10 @@ static void name_kernel(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch
     size_t size = sizeof lo->kernel;
     if (integer)
         snprintf(text, size, "%s%s%s", d->family, sdg_vk_value(lo, lo->op->in[1])->bits == 4 ? "_w4" : "",
-                 d->shader->needs & SDG_FEATURE_DOT ? "_dot" : "");
+                 d->shader->needs & SDG_FEATURE_COOPMAT     ? "_coopmat"
+                     : d->shader->needs & SDG_FEATURE_LANES ? "_lanes"
+                     : d->shader->needs & SDG_FEATURE_DOT   ? "_dot"
+                                                            : "");
     if (code_bits)
         snprintf(text + strlen(text), size - strlen(text), "_w%d", code_bits);
     snprintf(text + strlen(text), size - strlen(text), "_%ux%u", tile->m, tile->n);
@@ -105,7 +191,7 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
     struct sdg_vk_dispatch d = {
         .family = integer ? matmul->integer_family : matmul->family,
         .type = sdg_vk_float_type(lo->graph, op),
-        .columns = integer ? 0 : matmul->columns,
+        .columns = matmul->columns,
         .spec = {[SDG_SPEC_BIAS] = epilogue->bias != 0,
                  [SDG_SPEC_TABLE] = table_kind(lo),
                  [SDG_SPEC_RESIDUAL] = epilogue->residual != 0,
@@ -121,11 +207,12 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
     sdg_vk_add_codes(lo, &d);
     if (integer)
         add_integers(lo, &d);
-    const struct sdg_tile *tile = choose(lo->vk, matmul, &d);
-    if (!tile)
+    const struct product product = {matmul->m, matmul->n, integer, integer || op->codes.interval};
+    struct plan plan;
+    if (!choose(lo->vk, &product, &d, &plan))
         return sdg_vk_no_shader(lo, &d);
-    add_tile(&d, tile, matmul);
+    add_plan(lo->vk, &d, &plan, matmul);
     SDG_TRY(sdg_vk_emit(lo, &d));
-    name_kernel(lo, &d, tile, integer, code_bits);
+    name_kernel(lo, &d, plan.tile, integer, code_bits);
     return SDG_OK;
 }

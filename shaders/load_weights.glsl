@@ -1,0 +1,16 @@
+// Weights [k, k + WIDTH) of row n; both are multiples of WIDTH, so they lie in one word if they are codes.
+VALUE b_load(uint n, uint k)
+{
+    uint at = n * p.k + k;
+    if (WEIGHT_BITS == 0)
+        return VALUE(weights[at / WIDTH]);
+    const uint per_word = 32 / max(WEIGHT_BITS, 1);
+    int word = int(codes[at / per_word] >> (at % per_word * WEIGHT_BITS));
+#if WIDTH == 4
+    const int bits = int(WEIGHT_BITS);
+    return vec4(bitfieldExtract(word, 0, bits), bitfieldExtract(word, bits, bits), bitfieldExtract(word, 2 * bits, bits),
+                bitfieldExtract(word, 3 * bits, bits));
+#else
+    return float(bitfieldExtract(word, 0, int(WEIGHT_BITS)));
+#endif
+}

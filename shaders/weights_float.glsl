@@ -1,0 +1,30 @@
+// Weights of float products: floats, or codes of 8 or 4 bits, in the same order, with a scale per n behind them.
+layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 0; // 0: floats
+
+layout(binding = 1) readonly buffer Weights { PACK weights[]; };
+layout(binding = 1) readonly buffer Codes { uint codes[]; };
+layout(binding = 1) readonly buffer Scales { float scales[]; };
+
+#define SUM float
+#define COLUMN float
+#define LINE uint // nothing
+
+void operands_start()
+{
+}
+
+// What the sums of column n are to be multiplied with.
+COLUMN column_of(uint n)
+{
+    return WEIGHT_BITS == 0 ? 1.0 : scales[(p.n * p.k * WEIGHT_BITS + 31) / 32 + n];
+}
+
+LINE line_of(uint m)
+{
+    return 0;
+}
+
+float output_of(float sum, LINE line, COLUMN scale)
+{
+    return sum * scale;
+}
