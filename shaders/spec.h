@@ -33,6 +33,8 @@
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
+// conv2d.glsl; products have no smoothing
+#define SDG_SPEC_UPSAMPLE 16
 
 // attention.glsl
 #define SDG_SPEC_DEPTH 9
@@ -46,6 +48,10 @@
 // hadamard.comp
 #define SDG_SPEC_BLOCK 4
 #define SDG_SPEC_SPAN 5
+
+// group_norm.comp
+#define SDG_SPEC_STATS 5
+#define SDG_SPEC_APPLY 6
 
 // unary.comp, binary.comp; group_norm.comp, conv1d_causal.comp: its activation
 #define SDG_SPEC_FUNCTION 4

@@ -631,6 +631,10 @@ static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int
         if (f->scan_codes &&
             sdg_graph_scan_codes(f->graph, f->graph->op_count - 1, f->scan_codes, f->scan_interval) != SDG_OK)
             note_failure(f, "cannot read codes");
+        // what some backends do by themselves, the others have to understand; the reference has seen the graph as it
+        // was
+        if (sdg_graph_fuse_for(f->graph, ~0u) != SDG_OK)
+            note_failure(f, "cannot be fused");
         struct sdg_program *program = make_tested(f);
         if (program && f->suite->bench)
             measure(f, program);

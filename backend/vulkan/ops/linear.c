@@ -17,7 +17,14 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
         .table_samples = sdg_vk_table_samples(lo),
         .in_c = (uint32_t)channels,
     };
-    return sdg_vk_emit_matmul(lo, &(struct sdg_vk_matmul){"linear", "linear_s8", m, n, channels, &push, sizeof push});
+    return sdg_vk_emit_matmul(lo,
+                              &(struct sdg_vk_matmul){.family = "linear",
+                                                      .integer_family = "linear_s8",
+                                                      .m = m,
+                                                      .n = n,
+                                                      .columns = channels,
+                                                      .push = &push,
+                                                      .push_bytes = sizeof push});
 }
 
 const struct sdg_vk_op sdg_vk_op_linear = {.lower = lower};

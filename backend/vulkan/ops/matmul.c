@@ -196,6 +196,7 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
                  [SDG_SPEC_TABLE] = table_kind(lo),
                  [SDG_SPEC_RESIDUAL] = epilogue->residual != 0,
                  [SDG_SPEC_ACTIVATION] = epilogue->activation,
+                 [SDG_SPEC_UPSAMPLE] = matmul->upsample,
                  [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits},
         .binding_count = 6,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out),
