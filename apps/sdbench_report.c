@@ -78,10 +78,9 @@ static const char *peak_of(const char *kernel)
     static const struct {
         const char *part, *other, *peak;
     } rules[] = {
-        {"_coopmat", "_s8", "s8 matrix multiply-add"},
-        {"_coopmat", "", "f16 matrix multiply-add"},
-        {"_dot", "", "s8 packed dot product"},
-        {"", "", "f32 multiply-add"},
+        {"_coopmat", "_s8", "s8 matrix multiply-add"}, {"_coopmat", "", "f16 matrix multiply-add"},
+        {"_dot", "", "s8 packed dot product"},         {"conv2d_s8", "", "none: bytes one by one"},
+        {"linear_s8", "", "none: bytes one by one"},   {"", "", "f32 multiply-add"},
     };
     size_t i = 0;
     while (!strstr(kernel, rules[i].part) || !strstr(kernel, rules[i].other))

@@ -53,6 +53,8 @@ enum sdg_result sdg_classifier_open_quantized(struct sdg_classifier *c)
     SDG_TRY(sdg_vim_graph(&c->log, &c->model->config, 1, &graph));
     enum sdg_result result = sdg_quantized_create(&c->log, config->scheme, c->model->tensors, graph, &c->quantized);
     sdg_graph_destroy(&graph);
+    if (result == SDG_OK)
+        result = sdg_quantized_check_static(&c->log, c->quantized, c->model->path, config->static_sites);
     return result;
 }
 

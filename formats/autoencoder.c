@@ -407,6 +407,41 @@ static enum sdg_result find_in_folder(const struct sdg_log *log, const char *fol
     return result;
 }
 
+// Of a model folder that holds only what differs from its bases.
+static enum sdg_result open_layers(const struct sdg_log *log, const struct sdg_model *model,
+                                   struct sdg_vae_config *config, struct sdg_tensors **out)
+{
+    char *folder, *path, *text;
+    SDG_TRY(sdg_folder_component(log, model, "vae", &folder));
+    enum sdg_result result = sdg_folder_config(log, folder, &path, &text);
+    sdg_free(folder);
+    if (result != SDG_OK)
+        return result;
+    result = sdg_vae_config_parse(log, path, text, config);
+    sdg_free(text);
+    sdg_free(path);
+    if (result == SDG_OK)
+        result = sdg_folder_part(log, model, "vae", SDG_PART_VAE, out);
+    if (result == SDG_OK)
+        config->decoder_only = !sdg_vae_has_side(*out, "encoder.");
+    return result;
+}
+
+// *model is NULL for a folder that is complete, or none of a model.
+static enum sdg_result open_bases(const struct sdg_log *log, const char *folder, bool copy, struct sdg_model **model)
+{
+    struct sdg_model *m = sdg_alloc(log, 1, sizeof *m, "a model");
+    if (!m)
+        return SDG_ERROR_MEMORY;
+    m->no_mmap = copy;
+    m->path = sdg_strdup(log, folder);
+    const enum sdg_result result = m->path ? sdg_folder_bases(log, m) : SDG_ERROR_MEMORY;
+    if (result != SDG_OK || !m->base_count)
+        sdg_model_close(&m);
+    *model = m;
+    return result;
+}
+
 enum sdg_result sdg_autoencoder_open(const struct sdg_log *log, const char *path, bool copy,
                                      const struct sdg_vae_config *own, struct sdg_vae_config *config,
                                      struct sdg_tensors **out)
@@ -416,12 +451,17 @@ enum sdg_result sdg_autoencoder_open(const struct sdg_log *log, const char *path
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such autoencoder file or folder", path);
     if (sdg_path_kind(path) != SDG_PATH_FOLDER)
         return open_file(log, path, copy, own, config, out);
+    struct sdg_model *layers = NULL;
     enum sdg_result result = sdg_hub_resolve(log, path, &resolved);
     if (result == SDG_OK)
+        result = open_bases(log, resolved, copy, &layers);
+    if (result == SDG_OK && !layers)
         result = find_in_folder(log, resolved, &place);
     if (result == SDG_OK)
-        result = sdg_path_kind(place) == SDG_PATH_FOLDER ? open_folder(log, place, copy, config, out)
-                                                         : open_file(log, place, copy, own, config, out);
+        result = layers                               ? open_layers(log, layers, config, out)
+            : sdg_path_kind(place) == SDG_PATH_FOLDER ? open_folder(log, place, copy, config, out)
+                                                      : open_file(log, place, copy, own, config, out);
+    sdg_model_close(&layers);
     sdg_free(place);
     sdg_free(resolved);
     return result;

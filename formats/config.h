@@ -33,7 +33,7 @@ struct sdg_quantization_config {
     char base[17];                       // fingerprint of the full-precision UNet
     char fingerprint[17];                // of the tensors in this folder's UNet file
     char base_path[SDG_BASE_PATH_BYTES]; // the base's folder, from this one; "" when everything is here
-    int static_sites;                    // sites whose interval is a constant
+    int static_sites;                    // sites whose interval is a constant; -1: not said
     char scan_order[8];                  // of intervals by token, and of the scans: "rows"; "" where there are none
     bool learned;                        // steps, scales and smoothing of some layers were learned by gradients
     bool corrected;                      // the file has tables for the sampler's correction

@@ -213,11 +213,28 @@ static enum sdg_result put_quantized_over(const struct sdg_log *log, const struc
     return result;
 }
 
-// `configs`: of the model, then of its bases.
-static enum sdg_result open_layers(const struct sdg_log *log, struct sdg_model *model, struct sdg_unet_config *configs)
+// `configs`: of the model, then, filled here, of its bases.
+static enum sdg_result find_bases(const struct sdg_log *log, struct sdg_model *model, struct sdg_unet_config *configs)
 {
     for (const char *named; *(named = configs[model->base_count].base.path);)
         SDG_TRY(add_base(log, model, layer_path(model, model->base_count), named, configs));
+    return SDG_OK;
+}
+
+enum sdg_result sdg_folder_bases(const struct sdg_log *log, struct sdg_model *model)
+{
+    struct sdg_unet_config *configs = sdg_alloc(log, SDG_BASES_MAX + 1, sizeof *configs, "configurations");
+    if (!configs)
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = read_unet_config(NULL, model->path, configs);
+    result = result == SDG_OK ? find_bases(log, model, configs) : result == SDG_ERROR_MEMORY ? result : SDG_OK;
+    sdg_free(configs);
+    return result;
+}
+
+static enum sdg_result open_layers(const struct sdg_log *log, struct sdg_model *model, struct sdg_unet_config *configs)
+{
+    SDG_TRY(find_bases(log, model, configs));
     for (int layer = model->base_count; layer > 0; layer--)
         SDG_TRY(put_full_over(log, model, layer, &configs[layer], &model->unet));
     return configs[0].quantization.present ? put_quantized_over(log, model, &model->unet)

@@ -28,6 +28,8 @@ enum sdg_result sdg_folder_component(const struct sdg_log *log, const struct sdg
                                      char **out);
 // Reads unet/config.json and opens the UNet: finds the model's bases, compares fingerprints.
 enum sdg_result sdg_folder_unet(const struct sdg_log *log, struct sdg_model *model);
+// Finds only the bases of the folder model->path; none where there is no UNet, or none that can be read.
+enum sdg_result sdg_folder_bases(const struct sdg_log *log, struct sdg_model *model);
 // The weights of component `name`: those of the model's own folder over those of its bases, which are known.
 enum sdg_result sdg_folder_part(const struct sdg_log *log, const struct sdg_model *model, const char *name,
                                 enum sdg_part part, struct sdg_tensors **out);

@@ -118,7 +118,7 @@ static enum sdg_result read_config(const struct sdg_json *json, struct sdg_quant
     SDG_TRY(sdg_config_digits(json, "base", true, q->base));
     SDG_TRY(sdg_config_digits(json, "fingerprint", true, q->fingerprint));
     SDG_TRY(sdg_config_base_path(json, q->base_path));
-    SDG_TRY(sdg_json_int(json, "static_sites", 0, MOST_SITES, 0, &q->static_sites));
+    SDG_TRY(sdg_json_int(json, "static_sites", 0, MOST_SITES, -1, &q->static_sites));
     SDG_TRY(read_scan_order(json, q));
     SDG_TRY(sdg_json_bool(json, "scan_codes", false, &q->scan_codes));
     SDG_TRY(sdg_json_bool(json, "learned", false, &q->learned));
@@ -181,7 +181,7 @@ cJSON *sdg_quantization_config_describe(const struct sdg_quantization_config *c)
         add_item(q, "seed", exact_number(c->seed)) &&
         (!c->statistics[0] || cJSON_AddStringToObject(q, "statistics", c->statistics)) &&
         cJSON_AddStringToObject(q, "base", c->base) && cJSON_AddStringToObject(q, "fingerprint", c->fingerprint) &&
-        cJSON_AddNumberToObject(q, "static_sites", c->static_sites) &&
+        (c->static_sites < 0 || cJSON_AddNumberToObject(q, "static_sites", c->static_sites)) &&
         (!c->scan_order[0] || cJSON_AddStringToObject(q, "scan_order", c->scan_order)) &&
         (!c->scan_codes || cJSON_AddTrueToObject(q, "scan_codes")) && cJSON_AddBoolToObject(q, "learned", c->learned) &&
         cJSON_AddBoolToObject(q, "corrected", c->corrected) &&

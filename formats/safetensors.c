@@ -344,6 +344,37 @@ static enum sdg_result scan_header(struct scanner *s, size_t data_start)
     return sdg_tensor_sort_unique(s->log, source->path, source->tensors, source->count);
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const struct sdg_tensor *x = *(const struct sdg_tensor *const *)a, *y = *(const struct sdg_tensor *const *)b;
+    return x->data != y->data ? (x->data > y->data) - (x->data < y->data)
+                              : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+// One after the other, tensors have to cover all the data, as the format wants: a file that something was appended to,
+// or that another wrote to, is none. `ordered`: room for the tensors by their places.
+static enum sdg_result check_cover(const struct sdg_log *log, const struct sdg_source *source, size_t data_start,
+                                   const struct sdg_tensor **ordered)
+{
+    const unsigned char *begin = source->map.data + data_start, *end = source->map.data + source->map.size, *at = begin;
+    for (size_t i = 0; i < source->count; i++)
+        ordered[i] = &source->tensors[i];
+    qsort(ordered, source->count, sizeof(const struct sdg_tensor *), by_place);
+    for (size_t i = 0; i <= source->count; i++) {
+        const unsigned char *next = i < source->count ? ordered[i]->data : end;
+        if (next > at)
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s: %zu bytes from data byte %zu on belong to no tensor%s",
+                            source->path, (size_t)(next - at), (size_t)(at - begin),
+                            i < source->count ? "" : "; was something appended?");
+        if (next < at)
+            return sdg_fail(log, SDG_ERROR_INPUT, "%s: tensors %s and %s share data bytes", source->path,
+                            ordered[i - 1]->name, ordered[i]->name);
+        if (i < source->count)
+            at = next + ordered[i]->bytes;
+    }
+    return SDG_OK;
+}
+
 static enum sdg_result read_header(const struct sdg_log *log, struct sdg_source *source)
 {
     const char *path = source->path;
@@ -368,7 +399,13 @@ static enum sdg_result read_header(const struct sdg_log *log, struct sdg_source 
         return SDG_ERROR_MEMORY;
     memcpy(source->header, header, (size_t)length);
     struct scanner scanner = {log, source, source->header, source->header + length};
-    return scan_header(&scanner, 8 + (size_t)length);
+    SDG_TRY(scan_header(&scanner, 8 + (size_t)length));
+    const struct sdg_tensor **ordered = sdg_alloc_raw(log, source->count, sizeof *ordered, "a table of tensors");
+    if (!ordered)
+        return SDG_ERROR_MEMORY;
+    const enum sdg_result result = check_cover(log, source, 8 + (size_t)length, ordered);
+    sdg_free(ordered);
+    return result;
 }
 
 enum sdg_result sdg_source_open(const struct sdg_log *log, const char *path, bool copy, struct sdg_source **out)

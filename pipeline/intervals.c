@@ -21,6 +21,8 @@ enum sdg_result sdg_quantized_open(struct sdg_pipeline *p)
         return SDG_OK;
     SDG_TRY(sdg_unet_fused_step_graph(&p->log, &p->model->unet_config, &shape, &graph));
     enum sdg_result result = sdg_quantized_create(&p->log, config->scheme, p->model->unet, graph, &p->quantized);
+    if (result == SDG_OK)
+        result = sdg_quantized_check_static(&p->log, p->quantized, p->model->path, config->static_sites);
     if (result == SDG_OK) {
         p->quantized->resample = resample;
         p->quantized->scan_codes = config->scan_codes;

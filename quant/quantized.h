@@ -23,7 +23,8 @@ struct sdg_quantized_site {
 
 struct sdg_quantized { // read-only after creation
     struct sdg_scheme scheme;
-    // those that at least one quantized layer reads, in order of execution; none if activations stay float
+    // those that at least one quantized layer reads, in order of execution, then operands of scans that the file has
+    // intervals of, which are codes, too; none if activations stay float
     struct sdg_quantized_site *sites;
     size_t site_count;
     struct sdg_quantized_layer {
@@ -32,6 +33,7 @@ struct sdg_quantized { // read-only after creation
     } *layers;
     size_t layer_count;
     uint64_t rounding_saves; // bytes by which codes that are rounded on loading are smaller than the floats in the file
+    size_t unread_sites;     // others of the network: only layers in floating point read them
     size_t temporal_sites;   // whose scale changes with the timestep
     size_t token_sites;      // that have an interval for each token
     double *timesteps;       // [time_count] ascending, of tables of tokens that have one for each of them
@@ -46,6 +48,10 @@ struct sdg_quantized { // read-only after creation
 // SDG_ERROR_INPUT with file, tensor and reason.
 enum sdg_result sdg_quantized_create(const struct sdg_log *log, const char *scheme, const struct sdg_tensors *tensors,
                                      const struct sdg_graph *graph, struct sdg_quantized **out);
+// SDG_ERROR_INPUT where the configuration of the folder `path` counts other sites with a constant interval than there
+// are; those with intervals by token, and unread ones, may count or not. -1: it says nothing.
+enum sdg_result sdg_quantized_check_static(const struct sdg_log *log, const struct sdg_quantized *q, const char *path,
+                                           int static_sites);
 void sdg_quantized_destroy(struct sdg_quantized **quantized);
 
 // The interval of a site's token (below its `tokens`) at a timestep, fractions allowed; of sites measured at run time

@@ -80,6 +80,29 @@ static void make_models(void)
     name_base("two", "../one/", fingerprint_of_model("one"));
 }
 
+// An autoencoder that is taken from a folder of differences.
+static void test_autoencoder_of_differences(void **state)
+{
+    (void)state;
+    make_models();
+    for (int i = 0; i < 2; i++) {
+        struct sdg_model *model = NULL;
+        const struct sdg_model_params params = {.vae = temp_path(i ? "two" : "one")};
+        assert_int_equal(sdg_model_open_params(NULL, temp_path("whole"), &params, &model), SDG_OK);
+        assert_true(first_of(model->vae, "decoder.mid_block.attentions.0.to_out.0.bias") == 2 &&
+                    sdg_tensors_find(model->vae, "quant_conv.weight"));
+        assert_false(model->vae_config.decoder_only);
+        assert_int_equal(first_of(model->unet, "conv_out.bias"), 1);
+        sdg_model_close(&model);
+    }
+    struct temp_log t;
+    struct sdg_model *model = NULL;
+    name_base("two", "../gone", fingerprint_of_model("one"));
+    const struct sdg_model_params params = {.vae = temp_path("two")};
+    assert_int_equal(sdg_model_open_params(temp_log(&t), temp_path("whole"), &params, &model), SDG_ERROR_INPUT);
+    assert_true(!model && t.errors == 1 && strstr(t.last, "../gone"));
+}
+
 static void test_one_base(void **state)
 {
     (void)state;
@@ -285,9 +308,13 @@ static void test_quantized(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_origins),   cmocka_unit_test(test_one_base),
-        cmocka_unit_test(test_two_bases), cmocka_unit_test(test_replaced_attention),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_quantized),
+        cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_one_base),
+        cmocka_unit_test(test_autoencoder_of_differences),
+        cmocka_unit_test(test_two_bases),
+        cmocka_unit_test(test_replaced_attention),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_quantized),
     };
     return run_model_tests(tests);
 }

@@ -1,13 +1,13 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
-// [--device=N] [--disable=RUNG,...] [--only=OPERATION,...] [--except=OPERATION,...] [--all] [BACKEND]... [FILTER]`,
-// backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an instruction set;
-// layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans into chunks
-// until they have that many workgroups, runs on device N as `sdgen --list-devices` counts them, and does without the
-// rungs that are named. Operations as ops.def names them, and the groups of cases beside them: integers, codes,
-// compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by
-// software, where compiling a kernel takes a hundred times as long as running it, has of large grids the cases in which
-// two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every
-// other device does.
+// [--device=N] [--disable=RUNG,...] [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]...
+// [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an
+// instruction set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts long
+// scans into chunks until they have that many workgroups, runs on device N as `sdgen --list-devices` counts them, and
+// does without the rungs that are named. Operations as ops.def names them, and the groups of cases beside them:
+// integers, codes, compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure prints
+// it. Vulkan by software, where compiling a kernel takes a hundred times as long as running it, has of large grids the
+// cases in which two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has all of
+// them, as every other device does. --part runs the K-th of N parts of these.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -81,6 +81,7 @@ static void run_job(void **state)
     s->cases = s->failures = s->unsupported = 0;
     memset(s->worst, 0, sizeof s->worst);
     memset(s->pairs, 0, sizeof s->pairs);
+    s->turn = 0;
     for (int i = 0; i < 3; i++) {
         s->type = types[i];
         job->check(s);
@@ -141,6 +142,7 @@ struct options {
     const char *only, *except, *disable; // names with commas between them, or NULL
     int device;                          // vulkan: -1 = the best
     uint32_t scan_workgroups;            // 0: as the device likes
+    int part, parts;
     bool bench, all;
 };
 
@@ -243,6 +245,8 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
             o->device = (int)strtol(argv[i] + 9, NULL, 10);
         else if (strncmp(argv[i], "--disable=", 10) == 0)
             o->disable = argv[i] + 10;
+        else if (sscanf(argv[i], "--part=%d/%d", &o->part, &o->parts) == 2)
+            o->part--;
         else if (!is_backend(argv[i]))
             o->filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)
@@ -278,6 +282,8 @@ int main(int argc, char **argv)
         s->bench = o.bench;
         s->device = o.device;
         s->disable = disable;
+        s->part = o.part;
+        s->parts = o.parts;
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
         if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
             count += add_jobs(s, &o, jobs + count, tests + count);

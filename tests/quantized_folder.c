@@ -465,6 +465,17 @@ static void test_damaged_configurations(void **state)
                    "this is not the model that was quantized");
     write_broken(&c, "base_path", cJSON_CreateString("../gone"));
     expect_refused(SDG_ERROR_INPUT, "broken/../gone", "base_path", "put that model there");
+    write_broken(&c, "static_sites", cJSON_CreateNumber(777));
+    expect_refused(SDG_ERROR_INPUT, "broken", "static_sites is 777", "sites with a constant interval");
+    const struct sdg_tensor scale = {.rank = 1, .dims = {1}, .bytes = sizeof(float)};
+    add_tensor(&c, "no.such.layer.input_scale", SDG_F32, &scale, &(float){1});
+    write_broken(&c, NULL, NULL);
+    expect_refused(SDG_ERROR_INPUT, "broken/" WEIGHTS, "no.such.layer.input_scale",
+                   "has no input no.such.layer to quantize");
+    c.tensors[c.count - 1].name = "time_embedding.linear_1.input_smoothing";
+    write_broken(&c, NULL, NULL);
+    expect_refused(SDG_ERROR_INPUT, "broken/" WEIGHTS, "time_embedding.linear_1.input_smoothing", "has no input");
+    c.count--;
     write_broken(&c, "corrected", cJSON_CreateTrue());
     expect_refused(SDG_ERROR_INPUT, "broken/" WEIGHTS, "correction.timesteps", "is missing");
     write_broken(&c, NULL, NULL);

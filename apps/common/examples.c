@@ -1,6 +1,7 @@
 #include "examples.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,6 +52,36 @@ static enum sdg_result read_picture(struct app_ui *ui, const char *path, const s
 
 // ---- arrays ----
 
+enum { SHAPE_TEXT = 200 };
+
+// "[897, 8, 8]"
+static const char *show_shape(const struct sdg_array *array, char text[SHAPE_TEXT])
+{
+    size_t used = (size_t)snprintf(text, SHAPE_TEXT, "[");
+    for (int i = 0; i < array->dims && used < SHAPE_TEXT - 30; i++)
+        used += (size_t)snprintf(text + used, SHAPE_TEXT - used, "%s%lld", i ? ", " : "", (long long)array->shape[i]);
+    snprintf(text + used, SHAPE_TEXT - used, "]");
+    return text;
+}
+
+// Pixels reach from black, 0, to white. Those of another scale are refused where that shows, else told.
+static enum sdg_result check_range(struct app_ui *ui, const char *path, const float *pixels, size_t count, double white)
+{
+    double most = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double pixel = (double)pixels[i];
+        if (!(pixel >= 0 && pixel <= white))
+            return app_fail(ui, SDG_ERROR_INPUT,
+                            "%.200s: number %zu of the pictures is %g, should be 0 (black) to %g (the model's white)",
+                            path, i + 1, pixel, white);
+        most = fmax(most, pixel);
+    }
+    if (most > 0 && most <= 1 && white > 1)
+        app_say(ui, SDG_LOG_WARNING, "%.200s: no number of the pictures is above %g, but the model's white is %g", path,
+                most, white);
+    return SDG_OK;
+}
+
 static enum sdg_result take_pictures(struct app_ui *ui, const char *path, struct sdg_array *array,
                                      const struct sdg_classifier_info *info, struct app_examples *out)
 {
@@ -58,18 +89,18 @@ static enum sdg_result take_pictures(struct app_ui *ui, const char *path, struct
     const bool many = array->dims == 3 || array->dims == 4;
     bool fits = (many || array->dims == 2) && array->shape[sides] == info->image_size &&
         array->shape[sides + 1] == info->image_size && (array->dims == 4 ? array->shape[1] : 1) == info->channels;
+    char shape[SHAPE_TEXT];
     if (!fits)
-        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: pictures should be of shape [n, %d, %d, %d]%s", path,
-                        info->channels, info->image_size, info->image_size,
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: pictures are of shape %s, should be [n, %d, %d, %d]%s", path,
+                        show_shape(array, shape), info->channels, info->image_size, info->image_size,
                         info->channels == 1 ? ", or without the 1" : "");
     out->count = many ? (size_t)array->shape[0] : 1;
     const size_t numbers = out->count * (size_t)(info->channels * info->image_size) * (size_t)info->image_size;
     if (!out->count)
         return app_fail(ui, SDG_ERROR_INPUT, "%.200s: has no picture", path);
-    for (size_t i = 0; i < numbers; i++)
-        if (!isfinite(array->data[i]))
-            return app_fail(ui, SDG_ERROR_INPUT, "%.200s: number %zu of the pictures is not finite (%g)", path, i + 1,
-                            (double)array->data[i]);
+    const enum sdg_result result = check_range(ui, path, array->data, numbers, info->white);
+    if (result != SDG_OK)
+        return result;
     out->pictures = malloc(numbers * sizeof *out->pictures);
     if (!out->pictures)
         return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for %zu pictures", out->count);
@@ -80,9 +111,10 @@ static enum sdg_result take_pictures(struct app_ui *ui, const char *path, struct
 static enum sdg_result take_labels(struct app_ui *ui, const char *path, const struct sdg_array *array,
                                    const struct sdg_classifier_info *info, struct app_examples *out)
 {
+    char shape[SHAPE_TEXT];
     if (array->dims != 1 || (size_t)array->shape[0] != out->count)
-        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: labels should be of shape [%zu], one a picture", path,
-                        out->count);
+        return app_fail(ui, SDG_ERROR_INPUT, "%.200s: labels are of shape %s, should be [%zu], one a picture", path,
+                        show_shape(array, shape), out->count);
     out->labels = malloc(out->count * sizeof *out->labels);
     if (!out->labels)
         return app_fail(ui, SDG_ERROR_MEMORY, "not enough memory for %zu labels", out->count);

@@ -11,6 +11,8 @@ enum {
     WORKGROUPS = 8192,
     SOFTWARE_WORKGROUPS = 64,
     OPERATIONS = 2 * 32 * 8, // of an invocation in a round of peak_arithmetic.comp
+    MATRICES = 8 * 4,        // products of a subgroup in a round of peak_matrix.comp
+    SUBGROUPS = 4,           // of a workgroup of these
     BEST_OF = 3,
 };
 // What no cache holds; on a processor, where memory is slow, less.
@@ -23,15 +25,27 @@ struct push { // GLSL twins: Push in shaders/peak_*.comp
 
 static const struct peak {
     const char *name, *unit, *family;
-    unsigned needs; // enum sdg_feature bit
-    double amount;  // of an invocation in a round; of memory: times the buffer, read or written
-    bool memory, copied;
+    unsigned needs; // enum sdg_feature bits
+    enum sdg_dtype type;
+    double
+        amount; // of an invocation in a round; of memory times the buffer's bytes; of matrices products of a subgroup
+    bool memory, copied, matrix;
 } peaks[] = {
-    {"f32 multiply-add", "op/s", "peak_arithmetic", 0, OPERATIONS, false, false},
-    {"s8 packed dot product", "op/s", "peak_arithmetic", SDG_FEATURE_DOT, 4 * OPERATIONS, false, false},
-    {"memory read", "B/s", "peak_memory", 0, 1, true, false},
-    {"memory copy, both ways", "B/s", "peak_memory", 0, 2, true, true},
+    {"f32 multiply-add", "op/s", "peak_arithmetic", 0, SDG_F32, OPERATIONS, false, false, false},
+    {"s8 packed dot product", "op/s", "peak_arithmetic", SDG_FEATURE_DOT, SDG_F32, 4 * OPERATIONS, false, false, false},
+    {"f16 matrix multiply-add", "op/s", "peak_matrix", SDG_FEATURE_F16 | SDG_FEATURE_COOPMAT, SDG_F16, MATRICES, false,
+     false, true},
+    {"s8 matrix multiply-add", "op/s", "peak_matrix", SDG_FEATURE_COOPMAT, SDG_F32, MATRICES, false, false, true},
+    {"memory read", "B/s", "peak_memory", 0, SDG_F32, 1, true, false, false},
+    {"memory copy, both ways", "B/s", "peak_memory", 0, SDG_F32, 2, true, true, false},
 };
+
+// The matrices that products of this type prefer; NULL where the device has none.
+static const struct sdg_vk_matrix *matrix_of(const struct sdg_vk *vk, const struct peak *p)
+{
+    const struct sdg_vk_matrix_sizes *sizes = p->type == SDG_F16 ? &vk->caps.matrices.halves : &vk->caps.matrices.bytes;
+    return p->matrix && sizes->count ? &sizes->list[0] : NULL;
+}
 
 struct meter {
     struct sdg_vk *vk;
@@ -148,20 +162,40 @@ static enum sdg_result run(struct meter *m, double *seconds)
     return SDG_OK;
 }
 
+// What all invocations do in a round.
+static double amount_of(const struct meter *m, const struct peak *peak)
+{
+    const struct sdg_vk_matrix *matrix = matrix_of(m->vk, peak);
+    if (matrix)
+        return peak->amount * m->workgroups * SUBGROUPS * 2.0 * matrix->m * matrix->n * matrix->k;
+    return peak->amount * (peak->memory ? (double)m->from.bytes : (double)m->workgroups * INVOCATIONS);
+}
+
+static enum sdg_result make_pipeline(struct meter *m, const struct peak *peak, VkPipeline *out)
+{
+    const struct sdg_vk_matrix *matrix = matrix_of(m->vk, peak);
+    struct sdg_vk_pipeline_key key;
+    memset(&key, 0, sizeof key);
+    key.shader = sdg_vk_find_shader(peak->needs, peak->family, peak->type, 0, NULL);
+    key.spec[SDG_SPEC_LOCAL_SIZE] = matrix ? SUBGROUPS * m->vk->caps.matrices.subgroup : INVOCATIONS;
+    if (matrix) {
+        key.spec[SDG_SPEC_FRAGMENT_M] = matrix->m;
+        key.spec[SDG_SPEC_FRAGMENT_N] = matrix->n;
+        key.spec[SDG_SPEC_FRAGMENT_K] = matrix->k;
+    }
+    if (peak->copied)
+        key.spec[SDG_SPEC_COPIED] = 1;
+    key.bindings = 2;
+    return sdg_vk_pipeline(m->vk, &key, out);
+}
+
 // Twice the rounds until a run takes `least` seconds, then the best of some.
 static enum sdg_result measure(struct meter *m, const struct peak *peak, double least, double *rate)
 {
-    struct sdg_vk *vk = m->vk;
-    struct sdg_vk_pipeline_key key;
-    memset(&key, 0, sizeof key);
-    key.shader = sdg_vk_find_shader(peak->needs, peak->family, SDG_F32, 0, NULL);
-    key.spec[SDG_SPEC_LOCAL_SIZE] = INVOCATIONS;
-    key.spec[SDG_SPEC_COPIED] = peak->copied;
-    key.bindings = 2;
     VkPipeline pipeline;
-    SDG_TRY(sdg_vk_pipeline(vk, &key, &pipeline));
     uint32_t rounds = 1;
     double seconds = 0;
+    SDG_TRY(make_pipeline(m, peak, &pipeline));
     SDG_TRY(record(m, pipeline, rounds));
     SDG_TRY(run(m, &seconds)); // also what a first run costs
     SDG_TRY(run(m, &seconds));
@@ -175,9 +209,16 @@ static enum sdg_result measure(struct meter *m, const struct peak *peak, double 
         SDG_TRY(run(m, &seconds));
         best = seconds < best ? seconds : best;
     }
-    const double units = peak->memory ? (double)m->from.bytes : (double)m->workgroups * INVOCATIONS;
-    *rate = best > 0 ? peak->amount * units * rounds / best : 0;
+    *rate = best > 0 ? amount_of(m, peak) * rounds / best : 0;
     return SDG_OK;
+}
+
+static bool can_measure(const struct sdg_vk *vk, const struct peak *p)
+{
+    return !(p->needs & ~vk->features) && sdg_vk_find_shader(p->needs, p->family, p->type, 0, NULL) &&
+        (!p->matrix ||
+         (matrix_of(vk, p) && vk->caps.matrices.most_subgroups >= SUBGROUPS &&
+          SUBGROUPS * vk->caps.matrices.subgroup <= vk->caps.max_invocations));
 }
 
 static enum sdg_result measure_all(struct meter *m, double seconds, void (*fn)(void *user, const struct sdg_peak *peak),
@@ -189,7 +230,7 @@ static enum sdg_result measure_all(struct meter *m, double seconds, void (*fn)(v
     SDG_TRY(open_commands(m));
     for (const struct peak *p = peaks; p < peaks + PEAKS; p++) {
         struct sdg_peak out = {.name = p->name, .unit = p->unit};
-        if (p->needs & ~m->vk->features)
+        if (!can_measure(m->vk, p))
             continue;
         // the runs that find the rounds take as long as the last one, which is up to twice what was asked for
         SDG_TRY(measure(m, p, seconds / PEAKS / (2 * BEST_OF + 2), &out.rate));

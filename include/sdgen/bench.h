@@ -9,6 +9,10 @@
 extern "C" {
 #endif
 
+#define sdg_bench_peaks SDG_LINK_NAME(sdg_bench_peaks_, SDG_API_VERSION)
+#define sdg_bench_tune SDG_LINK_NAME(sdg_bench_tune_, SDG_API_VERSION)
+#define sdg_bench_write_model SDG_LINK_NAME(sdg_bench_write_model_, SDG_API_VERSION)
+
 struct sdg_bench_params {
     const char *network; // "text", "unet", "vae" (the decoder)
     // pixels, multiples of sdg_pipeline_info.factor, up to 16384; 0 = the model's. Without meaning for "text"

@@ -30,6 +30,7 @@ struct sdg_quantize_module { // a tensor of integer weights
     double sqnr; // dB
 };
 struct sdg_quantize_report {
+    const char *network;             // what was quantized: "UNet", or a classifier's "network"
     const char *scheme, *statistics; // statistics: 16 hexadecimal digits, "" when none were needed
     // the worst (by sqnr) first; none when activations stay floating point or there are no statistics
     const struct sdg_quantize_site *sites; // [site_count]
@@ -37,8 +38,8 @@ struct sdg_quantize_report {
     const struct sdg_quantize_module *modules; // [module_count] the worst first
     size_t module_count;
     size_t float_modules;             // that could have integer weights and were kept as they are, as asked for
-    double bytes_before, bytes_after; // of the UNet's tensors; after: also those that the base holds for a delta
-    double bytes_stored;              // of the UNet's tensors that are in this folder
+    double bytes_before, bytes_after; // of its tensors; after: also those that the base holds for a delta
+    double bytes_stored;              // of its tensors that are in this folder
     double seconds;
 };
 
@@ -50,7 +51,8 @@ struct sdg_quantize_params {
     const char *scheme; // "w8a8-tdq", "w4a16", ...; NULL = from scheme_file
     // JSON: {"scheme", "skip": [regex], "group", "overrides": [{"match": regex, "weight_bits": 4, 6, 8 or 16}],
     // "tokens": [regex of sites that have intervals by token where the rule has them; absent: all that can],
-    // "scan_codes": Mamba's scans read x as codes}; NULL = none
+    // "scan_codes": Mamba's scans read x as codes, "scan_operands": [regex of operands of scans and causal convolutions
+    // that become codes, too: of statistics with scan_operands]}; NULL = none
     const char *scheme_file;
     // in place of the scheme's rule: "static", "table", "tdq", "dynamic", or with an interval for each token where the
     // statistics keep tokens "token", "table-token", "tdq-token"; NULL = the scheme's

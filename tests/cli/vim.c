@@ -138,6 +138,17 @@ static void test_arrays(void **state)
     assert_int_equal(count_lines(run->out), 2);
     assert_non_null(strstr(run->out, "two.npy[1]: "));
     expect_error(sdvim("-m", MODEL, "two.npy", CPU, "--against", "two.npy"), 2, "[2, 10]");
+    file[128 + 5] = 17; // whiter than the model's white, which is 16
+    write_whole("two.npy", file, sizeof file);
+    expect_error(sdvim("-m", MODEL, "two.npy", CPU), 2, "number 6 of the pictures is 17, should be 0 (black) to 16");
+    for (int i = 0; i < 128; i++)
+        file[128 + i] = (char)(i % 2);
+    write_whole("two.npy", file, sizeof file);
+    assert_non_null(strstr(expect_done(sdvim("-m", MODEL, "two.npy", CPU))->err, "is above 1, but the model's white"));
+    memcpy(strstr(file + 10, "2, 8, 8"), "2, 4,16", 7);
+    write_whole("two.npy", file, sizeof file);
+    expect_error(sdvim("-m", MODEL, "two.npy", CPU), 2, "are of shape [2, 4, 16], should be [n, 1, 8, 8]");
+    memcpy(strstr(file + 10, "2, 4,16"), "2, 8, 8", 7);
     file[60] = '9'; // another shape than the data
     write_whole("two.npy", file, sizeof file - 1);
     expect_error(sdvim("-m", MODEL, "two.npy", CPU), 2, "two.npy");

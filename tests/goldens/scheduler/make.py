@@ -1,8 +1,9 @@
-"""Makes the files of this folder that are not copies of shared/goldens, without the noise that tests draw themselves: img2img.safetensors (diffusers 0.42.1, torch 2.13,
+"""Makes the files of this folder that are not copies of shared/goldens (which are without the noise, that
+tests draw themselves, and those of diffusers have half of the latents: [calls + 1, 8]): img2img.safetensors (diffusers 0.42.1, torch 2.13,
 scipy) and std_default.safetensors (g++ with libstdc++).
 
 img2img: the toy model of shared/goldens (0.6 tanh(x) + 0.2 x + 0.1 cos(t / 200), epsilon) from step FIRST of STEPS on, as
-diffusers' img2img pipelines slice a scheduler's timesteps. METHOD.STEPS.FIRST.samples [calls + 1, 16]: after add_noise and
+diffusers' img2img pipelines slice a scheduler's timesteps. METHOD.STEPS.FIRST.samples [calls + 1, 8], half of the latent: after add_noise and
 after every call; `picture` [16]; noise is the first draw of mt19937 with seed 77, the sampler's draws follow. lms walks the
 cut schedule as if it were a whole one: diffusers 0.42 takes the order of its first step from the step's number and
 multiplies the only derivative there is with a fourth-order coefficient.
@@ -52,7 +53,7 @@ def img2img():
     for method in CLASSES:
         for steps, strength in ((10, 0.6), (20, 0.8), (5, 0.2)):
             first, x = trajectory(method, steps, strength, picture)
-            tensors[f"{method}.{steps}.{first}.samples"] = x.reshape(len(x), -1).numpy()
+            tensors[f"{method}.{steps}.{first}.samples"] = x.reshape(len(x), -1)[:, :8].contiguous().numpy()
     save_file(tensors, f"{HERE}/img2img.safetensors")
 
 

@@ -1,0 +1,88 @@
+#!/bin/sh
+# device_tools.sh TOOLS: tools/gpu-check and tools/test-drivers with programs that only pretend: which passes are made, that a part that
+# fails, is killed or takes too long is said in the report while the others go on, and what the exit status is.
+set -eu
+tools=$1
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
+trap 'exit 1' HUP INT TERM
+mkdir "$home/bin"
+cd "$home"
+fail() { echo "device_tools: $*"; cat report out 2>/dev/null; exit 1; }
+program() { cat >"bin/$1"; chmod +x "bin/$1"; }
+
+# ---- test-drivers: every rung, without each, without all ----
+program test_ops <<'C'
+#!/bin/sh
+echo "$*" >>calls
+rungs="f16 subgroup dot"
+echo "backend vulkan: A device, Vulkan 1.3, f32 $rungs, subgroups of 8, 32 KiB shared memory"
+echo "vulkan linear: 30 cases, 0 failures, 10 of a type it does not have; worst"
+case "$*" in
+*"--disable=dot "*) echo "FAILED  ops vulkan 'linear(type=f32': row 0"; echo "vulkan conv2d: 5 cases, 2 failures, 0 of"; exit 1 ;;
+esac
+C
+status=0
+"$tools/test-drivers" -b bin -d 3 -f linear here >out 2>&1 || status=$?
+[ "$status" = 1 ] || fail "a pass failed, but the status is $status"
+cat >want <<'C'
+vulkan --device=3 linear
+vulkan --device=3 --disable=f16 linear
+vulkan --device=3 --disable=subgroup linear
+vulkan --device=3 --disable=dot linear
+vulkan --device=3 --disable=f16,subgroup,dot linear
+C
+diff want calls >diff || { cat diff; fail "other passes than these"; }
+grep -q 'every rung *30 cases, 0 failures$' out || fail "no line on the first pass"
+grep -q 'without dot *35 cases, 2 failures$' out || fail "no line on the pass that failed"
+grep -q "FAILED  ops vulkan 'linear" out || fail "not said what failed"
+sed -i 's/"--disable=dot "*)/never)/' bin/test_ops
+"$tools/test-drivers" -b bin here >out 2>&1 || fail "all passed, but the status is not 0"
+! "$tools/test-drivers" -b bin nonsense >out 2>&1 || fail "an unknown driver was taken"
+SDG_DEBIAN13=$home/absent "$tools/test-drivers" -b bin debian13 >out 2>&1 || fail "what is not there is no failure"
+grep -q '^skipped: debian13' out || fail "not said that it was left out"
+
+# ---- gpu-check ----
+program sdgen <<'C'
+#!/bin/sh
+case "$*" in
+--version) echo "sdgen 9" ;;
+*) echo "cpu        A processor, cpu"
+    echo "vulkan     A driver, software, Mesa [Vulkan 1.3]"
+    echo "vulkan     A card, discrete gpu, driver [Vulkan 1.3]" ;;
+esac
+C
+program sdbench <<'C'
+#!/bin/sh
+echo "$*" >>calls
+case "$1" in
+peaks) echo "f32 multiply-add 1.0 Gop/s" ;;
+make) kill -9 $$ ;;
+unet) sleep 100 ;;
+vae) echo "vae done" ;;
+esac
+C
+rm -f calls
+status=0
+"$tools/gpu-check" -b bin -o report -p "device peaks model vae" -w scratch >out 2>&1 || status=$?
+[ "$status" = 1 ] || fail "a part failed, but the status is $status"
+grep -q '^measured: vulkan:1 *A card, discrete gpu' report || fail "not the GPU was chosen"
+grep -q '^peaks .* ok ' report && grep -q '^model .* FAILED ' report && grep -q '^vae .* ok ' report || fail "the summary is another"
+grep -q '^(ended with status 137)' report || fail "not said that a part was killed"
+grep -q 'vae done' report || fail "parts after the failed one were not run"
+grep -q -- '--backend vulkan:1' calls || fail "another device was measured"
+rm -f calls
+status=0
+"$tools/gpu-check" -b bin -o report -m 0 -p "device peaks" >out 2>&1 || status=$?
+[ "$status" = 1 ] && grep -q '^peaks .*left out: no time' report || fail "no time, but it was not said"
+"$tools/gpu-check" -b bin -o report -d 0 -p "device peaks" >out 2>&1 || fail "all is well, but the status is not 0"
+grep -q '^measured: vulkan:0 *A driver' report || fail "not the device that was named"
+for wrong in "-p nonsense" "-m x" "-d x" "extra"; do
+    ! "$tools/gpu-check" -b bin -o report $wrong >out 2>&1 || fail "'$wrong' was taken"
+done
+sed -i 's/sleep 100/sleep 100 \& exec sleep 100/' bin/sdbench
+begin=$(date +%s)
+"$tools/gpu-check" -l 6 -b bin -o report -p "f16 vae" >out 2>&1 && fail "a part took too long, but the status is 0"
+[ $(($(date +%s) - begin)) -lt 60 ] || fail "a part that takes too long is not ended"
+grep -q 'status 124: longer than 6 s' report && grep -q '^f16 .* FAILED ' report && grep -q '^vae .* ok ' report || fail "not said that a part took too long"
+echo "device_tools: passed"
