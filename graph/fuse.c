@@ -312,10 +312,39 @@ static enum sdg_result fuse_upsampling(struct sdg_graph *g)
     return result;
 }
 
+// ---- geglu ----
+
+static bool takes_gate(const struct sdg_graph *g, const struct sdg_op *op)
+{
+    const struct sdg_epilogue *e = &op->epilogue;
+    return op->kind == SDG_OP_LINEAR && sdg_dtype_is_float(g->values[op->in[1]].dtype) && !e->table && !e->residual &&
+        e->activation == SDG_UNARY_NONE && !e->gated;
+}
+
+static enum sdg_result fuse_gates(struct sdg_graph *g)
+{
+    struct uses uses = {0};
+    enum sdg_result result = count_uses(g, &uses);
+    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++) {
+        const struct sdg_op *geglu = &g->ops[i];
+        struct sdg_op *product = geglu->kind == SDG_OP_GEGLU ? sole_producer(g, &uses, geglu->in[0]) : NULL;
+        if (!product || !takes_gate(g, product) || geglu->codes.interval || g->values[geglu->out].dims[3] % 2)
+            continue;
+        product->epilogue.gated = true;
+        absorb(g, &uses, product, i);
+    }
+    sdg_free(uses.count);
+    sdg_free(uses.producer);
+    compact(g);
+    return result;
+}
+
 enum sdg_result sdg_graph_fuse_for(struct sdg_graph *g, unsigned fusions)
 {
     SDG_TRY(g->result);
     enum sdg_result result = fusions & SDG_FUSION_UPSAMPLE ? fuse_upsampling(g) : SDG_OK;
+    if (result == SDG_OK && (fusions & SDG_FUSION_GATE))
+        result = fuse_gates(g);
     if (result != SDG_OK)
         sdg_graph_failed(g, result);
     return result;

@@ -115,6 +115,9 @@ struct sdg_op {
         sdg_value table;    // row table [T, N or 1, 1, C]
         sdg_value residual; // activation or input of out's shape
         enum sdg_unary activation;
+        // linear only, with nothing else than a bias: the weight has twice as many outputs as out has channels, and of
+        // these y, out[c] = y[c] * gelu_erf(y[C + c])
+        bool gated;
     } epilogue;
     // Where `interval` is not 0, out holds integer codes of the result y: clip(rint(y' * (1 / scale)) + zero, lowest,
     // highest), y' = y or, with smoothing, y * smoothing[c], each product rounded to f32, before y is rounded to any
@@ -393,6 +396,8 @@ enum sdg_result sdg_graph_fuse(struct sdg_graph *g);
 enum sdg_fusion {
     // an upsample_nearest by a whole factor, into the conv2d that alone reads it: the large picture is never there
     SDG_FUSION_UPSAMPLE = 1,
+    // geglu of floats into the linear of floats that alone makes its operand, of an even number of channels
+    SDG_FUSION_GATE = 2,
 };
 // As sdg_graph_fuse, of those in `fusions`; needs no output.
 enum sdg_result sdg_graph_fuse_for(struct sdg_graph *g, unsigned fusions);

@@ -125,6 +125,8 @@ void sdg_graph_print(const struct sdg_graph *g)
             append_value(&line, g, "+ ", op->epilogue.residual);
         if (op->epilogue.activation)
             append(&line, " %s", unary_name(op->epilogue.activation));
+        if (op->epilogue.gated)
+            append(&line, " gated");
         if (op->codes.interval) {
             append(&line, " codes %d..%d", op->codes.lowest, op->codes.highest);
             append_value(&line, g, "of ", op->codes.interval);

@@ -30,6 +30,8 @@
 #define SDG_SPEC_ACTIVATION 12
 // weights_float.glsl and weights_s8.glsl
 #define SDG_SPEC_WEIGHT_BITS 13
+// weights_float.glsl
+#define SDG_SPEC_GEGLU 15
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
@@ -42,6 +44,8 @@
 #define SDG_SPEC_CAUSAL 11
 // attention.comp
 #define SDG_SPEC_ROWS 4
+#define SDG_SPEC_KEYS 5
+#define SDG_SPEC_SLICE 6
 // attention_coopmat.glsl
 #define SDG_SPEC_SUBGROUP 12
 

@@ -157,6 +157,40 @@ static void fuse_upsampling(void **state)
     sdg_graph_destroy(&g);
 }
 
+static sdg_value doubled(struct sdg_graph *g, const char *name, sdg_value x, int64_t c, struct sdg_epilogue end)
+{
+    end.bias = sdg_graph_vector_weight(g, 2 * c, "%s.bias", name);
+    return sdg_graph_linear(g, name, x, sdg_graph_linear_weight(g, 2 * c, channels_of(g, x), "%s.weight", name), end);
+}
+
+// Only into a linear layer with nothing but a bias, which nothing else reads.
+static void fuse_gates(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 2, 3, 5, 4), added = sdg_graph_input(g, "added", 2, 3, 5, 12);
+    const struct sdg_epilogue none = {.bias = 0};
+    sdg_graph_output(g, "gated", sdg_graph_geglu(g, "g1", doubled(g, "l1", x, 6, none)));
+    sdg_graph_output(g, "odd", sdg_graph_geglu(g, "g2", doubled(g, "l2", x, 5, none)));
+    sdg_graph_output(g, "residual",
+                     sdg_graph_geglu(g, "g3", doubled(g, "l3", x, 6, (struct sdg_epilogue){.residual = added})));
+    sdg_graph_output(
+        g, "active",
+        sdg_graph_geglu(g, "g4", doubled(g, "l4", x, 6, (struct sdg_epilogue){.activation = SDG_UNARY_RELU})));
+    const sdg_value read = doubled(g, "l5", x, 6, none);
+    sdg_graph_output(g, "read", sdg_graph_geglu(g, "g5", read));
+    sdg_graph_output(g, "twice", sdg_graph_binary(g, "b5", SDG_BINARY_MUL, read, added));
+    sdg_graph_output(g, "conv", sdg_graph_geglu(g, "g6", conv(g, "c6", x, 12, 3, 1, 0)));
+    fuse_for_and_compare(g, SDG_FUSION_UPSAMPLE);
+    const int64_t macs = sdg_op_macs(g, find_op(g, "l1"));
+    fuse_for_and_compare(g, SDG_FUSION_GATE);
+    assert_int_equal(count_ops(g, SDG_OP_GEGLU), 5);
+    assert_true(find_op(g, "l1")->epilogue.gated);
+    assert_int_equal(sdg_op_macs(g, find_op(g, "l1")), macs);
+    assert_int_equal(g->values[find_op(g, "l1")->out].dims[3], 6);
+    sdg_graph_destroy(&g);
+}
+
 static void fuse_keeps_results(void **state)
 {
     (void)state;
@@ -373,9 +407,16 @@ static void listing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fuse_patterns),   cmocka_unit_test(fuse_leaves_alone),  cmocka_unit_test(fuse_chain),
-        cmocka_unit_test(fuse_upsampling), cmocka_unit_test(fuse_keeps_results), cmocka_unit_test(plans_do_not_overlap),
-        cmocka_unit_test(plan_of_a_unet),  cmocka_unit_test(plan_refuses),       cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(fuse_patterns),
+        cmocka_unit_test(fuse_leaves_alone),
+        cmocka_unit_test(fuse_chain),
+        cmocka_unit_test(fuse_upsampling),
+        cmocka_unit_test(fuse_gates),
+        cmocka_unit_test(fuse_keeps_results),
+        cmocka_unit_test(plans_do_not_overlap),
+        cmocka_unit_test(plan_of_a_unet),
+        cmocka_unit_test(plan_refuses),
+        cmocka_unit_test(failing_allocations),
         cmocka_unit_test(listing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

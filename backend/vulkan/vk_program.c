@@ -406,7 +406,7 @@ static double seconds(const struct sdg_program *program, size_t op_index)
 }
 
 const struct sdg_program_ops sdg_vk_program_ops = {
-    .fusions = SDG_FUSION_UPSAMPLE,
+    .fusions = SDG_FUSION_UPSAMPLE | SDG_FUSION_GATE,
     .bytes = sizeof(struct sdg_vk_program),
     .create = create,
     .destroy = destroy,

@@ -113,6 +113,23 @@ static float apply_unary(enum sdg_unary function, float x, float a, float b)
     return NAN;
 }
 
+// linear then geglu, in the epilogue of the first.
+static void run_gated(const struct sdg_graph *g, const struct sdg_op *op, float **data)
+{
+    const struct tensor x = tensor_of(g, data, op->in[0]), out = tensor_of(g, data, op->out);
+    for (int64_t p = 0; p < out.n * out.h * out.w; p++)
+        for (int64_t o = 0; o < out.c; o++) {
+            float y[2];
+            for (int64_t k = 0; k < 2; k++) {
+                const int64_t row = o + k * out.c;
+                y[k] = op->epilogue.bias ? weight_at(&g->values[op->epilogue.bias], row, 0, 0, 0) : 0;
+                for (int64_t i = 0; i < x.c; i++)
+                    y[k] += x.data[p * x.c + i] * weight_at(&g->values[op->in[1]], row, i, 0, 0);
+            }
+            out.data[p * out.c + o] = y[0] * apply_unary(SDG_UNARY_GELU_ERF, y[1], 0, 0);
+        }
+}
+
 static void run_product(const struct sdg_graph *g, const struct sdg_op *op, float **data)
 {
     struct tensor x = tensor_of(g, data, op->in[0]), out = tensor_of(g, data, op->out);
@@ -197,6 +214,10 @@ static float simple_op_at(const struct sdg_graph *g, const struct sdg_op *op, fl
 
 static void run_op(const struct sdg_graph *g, const struct sdg_op *op, float **data)
 {
+    if (op->epilogue.gated) {
+        run_gated(g, op, data);
+        return;
+    }
     if (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) {
         run_product(g, op, data);
         return;

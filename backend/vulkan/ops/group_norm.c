@@ -10,7 +10,7 @@ enum {
     INVOCATIONS = SDG_VK_INVOCATIONS,
     WIDTH = 4,       // channels of an invocation, where they allow it
     NEIGHBOURS = 32, // channels of a pixel that a workgroup reads at least, where there are so many
-    ROUNDS = 32,     // pixels of an invocation that make a chunk
+    ROUNDS = 16,     // pixels of an invocation that make a chunk
     CHUNKS = 256,    // of a sample at most: each is read by all workgroups of its groups
 };
 
