@@ -15,9 +15,12 @@
 #include "outputs.glsl"
 
 // As store() in outputs.glsl, where groups are whole: a loop in here would keep the driver from unrolling the one around it.
-void store_group(uint at, vec4 y, vec2 coder)
+void store_group(uint m, uint n, vec4 y, vec2 coder)
 {
-    if (CODES)
+    uint at = m * p.n + n;
+    if (GATED != 0)
+        store_gated(m, n, y);
+    else if (CODES)
         words[at / 4] = pack_codes(y, coder);
     else if (GROUP == 1)
         result[at] = SCALAR(y.x);
@@ -61,7 +64,7 @@ void main()
                 vec4 y = vec4(0.0);
                 [[unroll]] for (uint c = 0; c < GROUP; c++)
                     y[c] = output_at(line, n + c, sum[i * TN + j + c]);
-                store_group(line.m * p.n + n, y, line.coder);
+                store_group(line.m, n, y, line.coder);
             }
         }
     }

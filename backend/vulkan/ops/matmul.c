@@ -201,6 +201,8 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
                  [SDG_SPEC_TABLE] = table_kind(lo),
                  [SDG_SPEC_RESIDUAL] = epilogue->residual != 0,
                  [SDG_SPEC_ACTIVATION] = epilogue->activation,
+                 [SDG_SPEC_UPSAMPLE] = matmul->upsample,
+                 [SDG_SPEC_GEGLU] = epilogue->gated,
                  [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits},
         .binding_count = 6,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out),
@@ -212,7 +214,7 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
     sdg_vk_add_codes(lo, &d);
     if (integer)
         add_integers(lo, &d);
-    const struct product product = {matmul->m, matmul->n, integer, integer || op->codes.interval};
+    const struct product product = {matmul->m, matmul->n, integer, integer || op->codes.interval || epilogue->gated};
     struct plan plan;
     if (!choose(lo->vk, &product, &d, &plan))
         return sdg_vk_no_shader(lo, &d);
