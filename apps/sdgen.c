@@ -135,6 +135,7 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
             .disable = values->disable,
             .cpu_mask = values->cpu_mask,
             .cache_dir = values->cache_folder,
+            .submit_time = values->submit_time,
             .vae_tiling = values->tiling ? "on"
                 : values->no_tiling      ? "off"
                                          : NULL,

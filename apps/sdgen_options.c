@@ -226,12 +226,17 @@ static const struct app_option table[] = {
      .help = "run with the Vulkan validation layers, any message is an error"},
     {0, "disable-features", NAMES(disable, app_feature_names), GROUP, .otherwise = "none",
      .help = "features of the device not to use, for tests, separated by commas"},
+    {0, "submit-time", NUMBER(submit_time, 0, 3600), GROUP, .otherwise = "1 on graphics cards, 0.1 on other devices",
+     .help =
+         "Vulkan: about how many seconds a device works before it can draw the screen or be found hanging; 0 does a "
+         "step at once"},
     {0, "cpu-mask", TEXT(cpu_mask, "NAME"), GROUP, .otherwise = "all there are",
      .help =
          "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16 or "
          "neon, or single features joined by commas"},
     {0, "cache-dir", .kind = APP_FILE, .word = "DIR", FIELD(cache_folder), GROUP,
-     .otherwise = "the user's cache folder", .help = "where compiled Vulkan pipelines are kept, and what sdbench tune found"},
+     .otherwise = "the user's cache folder",
+     .help = "where compiled Vulkan pipelines are kept, and what sdbench tune found"},
     {'v', "verbose", FLAG(verbose), GROUP, .flags = APP_COMMON, .help = "say more"},
     {'q', "quiet", FLAG(quiet), GROUP, .flags = APP_COMMON, .help = "say nothing but errors"},
     {0, "color", FLAG(color), GROUP, .help = "colour the words error and warning"},

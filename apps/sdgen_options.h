@@ -16,7 +16,7 @@ struct sdgen_values {
     const char *load_noise, *dump_latents, *dump_steps, *cache_folder, *tile_size, *disable, *cpu_mask, *max_memory;
     int64_t width, height, steps, batch, begin_index, clip_skip, threads, preview_interval;
     struct app_seed seed;
-    struct sdg_number cfg_scale, eta;
+    struct sdg_number cfg_scale, eta, submit_time;
     double strength, tile_overlap;
     bool mmap, no_mmap, no_correction, tiling, no_tiling, list_devices, plan, version, verbose, quiet, color,
         no_metadata, validation, no_clobber, keep_unmasked, no_keep_unmasked;

@@ -19,8 +19,8 @@ struct sdg_backend; // a device, or the processor, ready to compile for it
 struct sdg_program; // a compiled graph with its memory
 
 struct sdg_backend_params {
-    int threads; // cpu: 0 = sdg_platform_threads
-    // cpu: the threads, which live longer than the backend; NULL = its own, `threads` of them
+    int threads; // 0 = sdg_platform_threads
+    // The threads, which live longer than the backend; NULL = its own, `threads` of them. Vulkan compiles with them.
     struct sdg_pool *pool;
     int device;       // vulkan: index as listed, -1 = first real GPU, else (if named explicitly) any
     bool validation;  // vulkan: validation layers on; any message is an error
@@ -30,6 +30,9 @@ struct sdg_backend_params {
     // stays held; where it cannot, it is left out.
     const char *cpu_mask;
     const char *cache_dir; // vulkan: pipeline cache folder; NULL = none
+    // vulkan: seconds that the device may work on one submission, after which others get their turn; 0 = as usual for
+    // devices of its kind, INFINITY = a run is one submission
+    double submit_seconds;
 };
 
 enum {

@@ -57,24 +57,34 @@ static bool align_up(size_t bytes, size_t alignment, size_t *out)
     return true;
 }
 
+// Where something begins that would begin at `at`, but must not lie across a multiple of `piece`. SIZE_MAX: nowhere.
+static size_t keep_whole(size_t at, size_t bytes, size_t piece)
+{
+    if (piece == 0 || bytes == 0 || at % piece + bytes <= piece)
+        return at;
+    size_t next;
+    return __builtin_add_overflow(at, piece - at % piece, &next) ? SIZE_MAX : next;
+}
+
 // Best fit: the smallest hole between the placed intervals alive at the same time, else the end of them.
 // `placed` is sorted by offset and stays so. False if the arena would exceed the address space.
-static bool place(struct interval **placed, size_t count, struct interval *next, size_t *arena)
+static bool place(struct interval **placed, size_t count, struct interval *next, size_t piece, size_t *arena)
 {
     size_t covered = 0, best = SIZE_MAX, best_hole = SIZE_MAX;
     for (size_t i = 0; i < count; i++) {
         const struct interval *other = placed[i];
         if (other->first > next->last || other->last < next->first)
             continue;
-        size_t hole = other->at > covered ? other->at - covered : 0;
+        const size_t start = keep_whole(covered, next->bytes, piece);
+        size_t hole = other->at > start ? other->at - start : 0;
         if (hole >= next->bytes && hole < best_hole) {
             best_hole = hole;
-            best = covered;
+            best = start;
         }
         if (other->at + other->bytes > covered)
             covered = other->at + other->bytes;
     }
-    next->at = best != SIZE_MAX ? best : covered;
+    next->at = best != SIZE_MAX ? best : keep_whole(covered, next->bytes, piece);
     size_t end;
     if (__builtin_add_overflow(next->at, next->bytes, &end) || end == SIZE_MAX)
         return false;
@@ -87,14 +97,14 @@ static bool place(struct interval **placed, size_t count, struct interval *next,
     return true;
 }
 
-static bool try_order(enum order order, struct interval *intervals, size_t count, struct interval **placed,
-                      size_t *arena)
+static bool try_order(enum order order, struct interval *intervals, size_t count, size_t piece,
+                      struct interval **placed, size_t *arena)
 {
     int (*const compare[ORDER_COUNT])(const void *, const void *) = {by_size, by_area, by_duration};
     qsort(intervals, count, sizeof *intervals, compare[order]);
     *arena = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!place(placed, i, &intervals[i], arena))
+        if (!place(placed, i, &intervals[i], piece, arena))
             return false;
     }
     return true;
@@ -118,6 +128,7 @@ static void live_peak(const struct interval *intervals, size_t count, size_t *ch
 }
 
 struct work {
+    size_t piece;
     struct interval *intervals;
     size_t count;
     size_t *first, *last; // per value: operations that make and last read it; first is SIZE_MAX outside the arena
@@ -152,6 +163,11 @@ static enum sdg_result add_interval(const struct sdg_graph *g, struct work *work
     if (!align_up(bytes, alignment, &interval->bytes))
         return sdg_fail(g->log, SDG_ERROR_MEMORY, "%s: %zu bytes do not fit in the address space", g->ops[first].name,
                         bytes);
+    if (work->piece && interval->bytes > work->piece)
+        return sdg_fail(g->log, SDG_ERROR_MEMORY,
+                        "%s needs %zu MiB in one piece, more than the %zu MiB this device gives at once; try a smaller "
+                        "picture, VAE tiling or --type f16",
+                        g->ops[first].name, interval->bytes >> 20, work->piece >> 20);
     work->count++;
     return SDG_OK;
 }
@@ -183,7 +199,8 @@ static enum sdg_result lay_out(const struct sdg_graph *g, struct sdg_plan *plan,
     plan->arena_bytes = SIZE_MAX;
     for (enum order order = BY_SIZE; order < ORDER_COUNT && plan->arena_bytes > plan->live_peak; order++) {
         size_t arena;
-        if (!try_order(order, work->intervals, work->count, work->placed, &arena) || arena >= plan->arena_bytes)
+        if (!try_order(order, work->intervals, work->count, work->piece, work->placed, &arena) ||
+            arena >= plan->arena_bytes)
             continue;
         plan->arena_bytes = arena;
         for (size_t i = 0; i < work->count; i++)
@@ -208,17 +225,19 @@ static enum sdg_result allocate(const struct sdg_graph *g, struct sdg_plan *plan
     return ok ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
-enum sdg_result sdg_plan_create(const struct sdg_graph *graph, size_t alignment, const size_t *scratch_bytes,
-                                struct sdg_plan **out)
+enum sdg_result sdg_plan_create(const struct sdg_graph *graph, size_t alignment, size_t piece,
+                                const size_t *scratch_bytes, struct sdg_plan **out)
 {
     *out = NULL;
     SDG_TRY(sdg_graph_check(graph));
     if (alignment == 0 || (alignment & (alignment - 1)))
         return sdg_fail(graph->log, SDG_ERROR_USAGE, "an alignment of %zu is not a power of two", alignment);
+    if (piece & (alignment - 1))
+        return sdg_fail(graph->log, SDG_ERROR_USAGE, "pieces of %zu bytes are no multiple of the alignment", piece);
     struct sdg_plan *plan = sdg_alloc(graph->log, 1, sizeof *plan, "a memory plan");
     if (!plan)
         return SDG_ERROR_MEMORY;
-    struct work work = {0};
+    struct work work = {.piece = piece};
     enum sdg_result result = allocate(graph, plan, &work);
     if (result == SDG_OK) {
         find_lifetimes(graph, &work);

@@ -32,6 +32,9 @@ static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pip
     const struct sdg_number overlap = params->vae_tile_overlap;
     if (overlap.given && !(overlap.value >= 0 && overlap.value <= 0.75))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile overlap is %g, should be 0..0.75", overlap.value);
+    const struct sdg_number submit = params->submit_time;
+    if (submit.given && !(submit.value >= 0 && submit.value <= 3600))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "submit time is %g, should be 0..3600 seconds", submit.value);
     if (params->keep != SDG_KEEP_NOTHING && params->keep != SDG_KEEP_NETWORKS)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "what to keep is %d, no value of enum sdg_keep", (int)params->keep);
     if (params->vae_tiling && strcmp(params->vae_tiling, "auto") && strcmp(params->vae_tiling, "on") &&

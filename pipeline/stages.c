@@ -2,7 +2,7 @@
 
 #include "pipeline/call.h"
 
-#include <string.h>
+#include <math.h>
 
 const struct sdg_stage_row *sdg_stage_row(enum sdg_stage stage)
 {
@@ -34,9 +34,11 @@ enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage)
         .disable = p->disable,
         .cpu_mask = p->cpu_mask,
         .cache_dir = p->cache_dir,
+        .submit_seconds = !p->params.submit_time.given ? 0
+            : p->params.submit_time.value > 0          ? p->params.submit_time.value
+                                                       : (double)INFINITY,
     };
-    if (strcmp(s->name, "vulkan") != 0)
-        SDG_TRY(sdg_pipeline_pool(p, &params.pool));
+    SDG_TRY(sdg_pipeline_pool(p, &params.pool));
     SDG_TRY(sdg_backend_create(&p->log, s->name, &params, &s->backend));
     sdg_backend_watch(s->backend, sdg_call_goes_on, p);
     return SDG_OK;

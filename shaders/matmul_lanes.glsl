@@ -1,9 +1,10 @@
 // out[m][n] = epilogue(sum over k of a[m][k] * w[n][k]): the body of linear and conv2d, of floats and of integers, for devices whose
 // shared memory is memory like any other, and whose barriers cost more than they save: drivers that run on a processor.
 //
-// A workgroup is one subgroup. Each of its invocations loads a row of x and its own columns of w, hands the row to the others register by
-// register, and so makes all BM rows of its TN columns, without shared memory and without a barrier (TM is BM). Loads are few and long
-// for the work they feed: there they are the expensive part, each a loop over the subgroup in some drivers, whatever they bring.
+// A workgroup is one subgroup: tiles are taken whose threads are as many as the device's subgroups have. Each invocation loads a row of x
+// and its own columns of w, hands the row to the others register by register, and so makes all BM rows of its TN columns, without shared
+// memory and without a barrier (TM is BM). Loads are few and long for the work they feed: there they are the expensive part, each a loop
+// over the subgroup in some drivers, whatever they bring.
 //
 // The including file defines, before this one, the push constants p (with m, n, k, table_samples) and
 //     A_ROW a_row(uint m)                                    what has to be known of row m, once

@@ -563,7 +563,7 @@ static void mistakes_are_reported_once(void **state)
         struct sdg_plan *plan;
         assert_int_equal(sdg_graph_fuse(g), SDG_ERROR_INPUT);
         assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_ERROR_INPUT);
-        assert_int_equal(sdg_plan_create(g, 64, NULL, &plan), SDG_ERROR_INPUT);
+        assert_int_equal(sdg_plan_create(g, 64, 0, NULL, &plan), SDG_ERROR_INPUT);
         assert_null(plan);
         assert_int_equal(messages.errors, 1);
         assert_true(g->value_count == values && g->op_count == ops);

@@ -152,7 +152,7 @@ struct span { size_t first, last, offset, bytes; };
 
 // Brute force, from the definition: who is alive when, and where. Returns the largest sum of (aligned) bytes alive at
 // once.
-static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan, size_t alignment,
+static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan, size_t alignment, size_t piece,
                          const size_t *scratch)
 {
     struct span *spans = calloc(g->value_count + g->op_count, sizeof *spans);
@@ -185,6 +185,8 @@ static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan,
     }
     for (size_t i = 0; i < count; i++) {
         assert_true(spans[i].offset % alignment == 0);
+        if (piece && spans[i].bytes)
+            assert_true(spans[i].offset / piece == (spans[i].offset + spans[i].bytes - 1) / piece);
         assert_true(spans[i].offset <= plan->arena_bytes && spans[i].bytes <= plan->arena_bytes - spans[i].offset);
         for (size_t k = 0; k < i; k++) {
             bool together = spans[i].first <= spans[k].last && spans[k].first <= spans[i].last;
@@ -206,10 +208,23 @@ static size_t check_plan(const struct sdg_graph *g, const struct sdg_plan *plan,
     return peak;
 }
 
+// The most bytes, aligned, that lie together.
+static size_t largest_of(const struct sdg_graph *g, const size_t *scratch, size_t alignment)
+{
+    size_t most = alignment;
+    for (size_t v = 1; v < g->value_count; v++) {
+        const size_t bytes = (size_t)sdg_value_elements(&g->values[v]) * sdg_dtype_size(g->values[v].dtype);
+        most = g->values[v].kind == SDG_VALUE_ACTIVATION && bytes > most ? bytes : most;
+    }
+    for (size_t i = 0; i < g->op_count; i++)
+        most = scratch[i] > most ? scratch[i] : most;
+    return (most + alignment - 1) / alignment * alignment;
+}
+
 static void plans_do_not_overlap(void **state)
 {
     (void)state;
-    double worst = 0;
+    double worst = 0, cut = 0;
     for (uint64_t seed = 0; seed < 300; seed++) {
         struct sdg_graph *g = random_graph(seed, (int)(8 + seed % 100));
         if (seed % 2)
@@ -219,16 +234,25 @@ static void plans_do_not_overlap(void **state)
         for (size_t i = 0; i < g->op_count; i++)
             scratch[i] = random_bits() % 3 ? 0 : random_bits() % 3000;
         struct sdg_plan *plan;
-        assert_int_equal(sdg_plan_create(g, alignment, seed % 5 ? scratch : NULL, &plan), SDG_OK);
-        assert_int_equal(plan->live_peak, check_plan(g, plan, alignment, seed % 5 ? scratch : NULL));
+        assert_int_equal(sdg_plan_create(g, alignment, 0, seed % 5 ? scratch : NULL, &plan), SDG_OK);
+        assert_int_equal(plan->live_peak, check_plan(g, plan, alignment, 0, seed % 5 ? scratch : NULL));
         assert_true(plan->arena_bytes >= plan->live_peak);
-        worst = fmax(worst, (double)plan->arena_bytes / (double)plan->live_peak);
+        const size_t whole = plan->arena_bytes;
+        sdg_plan_destroy(&plan);
+        // in pieces of what the largest needs, and a little more
+        const size_t piece = largest_of(g, scratch, alignment) + seed % 4 * alignment;
+        assert_int_equal(sdg_plan_create(g, alignment, piece, seed % 5 ? scratch : NULL, &plan), SDG_OK);
+        check_plan(g, plan, alignment, piece, seed % 5 ? scratch : NULL);
+        cut = fmax(cut, (double)plan->arena_bytes / (double)whole);
+        worst = fmax(worst, (double)whole / (double)plan->live_peak);
         sdg_plan_destroy(&plan);
         assert_null(plan);
         free(scratch);
         sdg_graph_destroy(&g);
     }
-    print_message("300 random graphs: arena at most %.3f of the lower bound\n", worst);
+    print_message("300 random graphs: arena at most %.3f of the lower bound, in pieces %.3f of the whole\n", worst,
+                  cut);
+    assert_true(cut < 4);
 }
 
 static void plan_of_a_unet(void **state)
@@ -241,8 +265,8 @@ static void plan_of_a_unet(void **state)
         if (fused)
             assert_int_equal(sdg_graph_fuse(g), SDG_OK);
         struct sdg_plan *plan;
-        assert_int_equal(sdg_plan_create(g, 64, NULL, &plan), SDG_OK);
-        assert_int_equal(plan->live_peak, check_plan(g, plan, 64, NULL));
+        assert_int_equal(sdg_plan_create(g, 64, 0, NULL, &plan), SDG_OK);
+        assert_int_equal(plan->live_peak, check_plan(g, plan, 64, 0, NULL));
         print_message("UNet of %zu operations: lower bound %zu KiB, arena %.3f of it\n", g->op_count,
                       plan->live_peak / 1024, (double)plan->arena_bytes / (double)plan->live_peak);
         assert_true((double)plan->arena_bytes <= 1.1 * (double)plan->live_peak);
@@ -256,14 +280,17 @@ static void plan_refuses(void **state)
     (void)state;
     struct sdg_graph *g = random_graph(1, 10);
     struct sdg_plan *plan;
-    assert_int_equal(sdg_plan_create(g, 0, NULL, &plan), SDG_ERROR_USAGE);
-    assert_int_equal(sdg_plan_create(g, 48, NULL, &plan), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_plan_create(g, 0, 0, NULL, &plan), SDG_ERROR_USAGE);
+    assert_int_equal(sdg_plan_create(g, 48, 0, NULL, &plan), SDG_ERROR_USAGE);
     size_t scratch[16] = {SIZE_MAX - 3};
-    assert_int_equal(sdg_plan_create(g, 64, scratch, &plan), SDG_ERROR_MEMORY);
+    assert_int_equal(sdg_plan_create(g, 64, 0, scratch, &plan), SDG_ERROR_MEMORY);
     scratch[0] = SIZE_MAX - 127; // fits alone, not beside the operation's result
-    assert_int_equal(sdg_plan_create(g, 64, scratch, &plan), SDG_ERROR_MEMORY);
+    assert_int_equal(sdg_plan_create(g, 64, 0, scratch, &plan), SDG_ERROR_MEMORY);
+    scratch[0] = 1000;
+    assert_int_equal(sdg_plan_create(g, 64, 100, scratch, &plan), SDG_ERROR_USAGE); // half an alignment
+    assert_int_equal(sdg_plan_create(g, 64, 64, scratch, &plan), SDG_ERROR_MEMORY); // larger than a piece
     assert_null(plan);
-    assert_int_equal(messages.errors, 4);
+    assert_int_equal(messages.errors, 6);
     sdg_graph_destroy(&g);
 }
 
@@ -287,7 +314,7 @@ static enum sdg_result build_fuse_plan(void)
     if (result == SDG_OK)
         result = sdg_graph_copy(&test_log, g, &copy);
     if (result == SDG_OK)
-        result = sdg_plan_create(copy, 64, NULL, &plan);
+        result = sdg_plan_create(copy, 64, 0, NULL, &plan);
     if (result != SDG_OK)
         assert_null(plan);
     sdg_plan_destroy(&plan);

@@ -375,7 +375,7 @@ static void test_small_device(void **state)
             vk->caps.shared_bytes = 16384;
             vk->caps.max_invocations = 128;
             vk->caps.max_groups[0] = vk->caps.max_groups[1] = vk->caps.max_groups[2] = 65535;
-            vk->caps.submit_macs = 1000; // a submission for nearly every operation
+            vk->caps.submit_seconds = 1e-9; // a submission for nearly every operation
         }
         for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
             struct sdg_graph *g = wide_product(shapes[i].m, shapes[i].n);
@@ -685,7 +685,115 @@ static void test_weight_uploads(void **state)
     close_vk(vk);
 }
 
+// ---- submissions ----
+
+static PFN_vkQueueSubmit submit;
+static int submissions;
+
+static VKAPI_ATTR VkResult VKAPI_CALL count_submission(VkQueue queue, uint32_t count, const VkSubmitInfo *info,
+                                                       VkFence fence)
+{
+    submissions++;
+    return submit(queue, count, info, fence);
+}
+
+// What is written, run and read in a step; free().
+static float *step(const struct sdg_graph *g, struct sdg_program *program, size_t *count, int *submitted)
+{
+    submissions = 0;
+    assert_int_equal(write_inputs(g, program), SDG_OK);
+    float *results = run_program(g, program, 0, count);
+    *submitted = submissions;
+    return results;
+}
+
+// A step is one submission where the host sees the device's memory; it is cut where it would take longer than it may,
+// as soon as its speed is known, and the results stay the same bits.
+static void test_submissions(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    submit = vk->fn.vkQueueSubmit;
+    vk->fn.vkQueueSubmit = count_submission;
+    random_state = 11;
+    struct sdg_graph *g = unet(2, 7, 12, 2, 1, 3);
+    struct sdg_tensors *weights = weights_of(g);
+    for (int mapped = 0; mapped < 2; mapped++) {
+        size_t count, inputs = 0;
+        int whole, cut, again;
+        for (size_t i = 1; i < g->value_count; i++)
+            inputs += g->values[i].kind == SDG_VALUE_INPUT || g->values[i].kind == SDG_VALUE_TABLE;
+        vk->caps.mapped_uploads = mapped;
+        vk->caps.submit_seconds = INFINITY;
+        struct sdg_program *program = new_program(&vk->base, g, weights);
+        float *a = step(g, program, &count, &whole);
+        vk->caps.submit_seconds = 1e-9;
+        float *b = step(g, program, &count, &cut);
+        vk->caps.submit_seconds = 1000;
+        float *c = step(g, program, &count, &again);
+        printf("%d submissions for a step, %d where each operation is one\n", whole, cut);
+        assert_int_equal(whole, mapped ? 1 : 1 + (int)inputs);
+        assert_int_equal(again, whole);
+        assert_true(cut > whole + 20);
+        assert_memory_equal(a, b, count * sizeof *a);
+        assert_memory_equal(a, c, count * sizeof *a);
+        free(a);
+        free(b);
+        free(c);
+        sdg_program_destroy(&program);
+    }
+    // A device found to be slow: what was one submission no longer is.
+    vk->caps.submit_seconds = 0.5;
+    vk->work_rate = 1e15;
+    struct sdg_program *program = new_program(&vk->base, g, weights);
+    size_t count;
+    int first, second;
+    free(step(g, program, &count, &first));
+    assert_true(vk->work_rate < 1e15);
+    vk->work_rate = 1e3;
+    free(step(g, program, &count, &second));
+    assert_int_equal(first, 1);
+    assert_true(second > 20);
+    sdg_program_destroy(&program);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
 // ---- memory ----
+
+// Activations that no single allocation can hold lie in several; one that is larger is refused by name.
+static void test_pieces(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    random_state = 11;
+    struct sdg_graph *g = unet(2, 24, 12, 2, 1, 3);
+    struct sdg_program *program;
+    struct sdg_memory memory;
+    size_t largest = 0;
+    const struct sdg_program_params plan = {.plan_only = true};
+    assert_int_equal(sdg_program_create(&vk->base, g, &plan, &program), SDG_OK);
+    sdg_program_memory(program, &memory);
+    sdg_program_destroy(&program);
+    for (size_t i = 1; i < g->value_count; i++)
+        if (g->values[i].kind == SDG_VALUE_ACTIVATION && (size_t)sdg_value_elements(&g->values[i]) * 4 > largest)
+            largest = (size_t)sdg_value_elements(&g->values[i]) * 4;
+    vk->caps.max_allocation = largest / 2;
+    program = (void *)1;
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(sdg_program_create(&vk->base, g, &plan, &program), SDG_ERROR_MEMORY);
+    assert_null(program);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, "in one piece"));
+    vk->caps.max_allocation =
+        memory.arena / 2 > largest + vk->caps.alignment ? memory.arena / 2 : largest + vk->caps.alignment;
+    printf("%zu bytes of activations in pieces of at most %llu\n", memory.arena,
+           (unsigned long long)vk->caps.max_allocation);
+    assert_true(vk->caps.max_allocation < memory.arena);
+    assert_true(compare(vk, g) < 1e-9);
+    close_vk(vk);
+}
 
 static void test_memory(void **state)
 {
@@ -914,6 +1022,8 @@ int main(void)
         cmocka_unit_test(test_scan),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_weight_uploads),
+        cmocka_unit_test(test_submissions),
+        cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_run_allocates_nothing),

@@ -139,7 +139,7 @@ static enum sdg_result plan_arena(struct sdg_cpu_program *p)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < sdg_cpu_graph(p)->op_count; i++)
         scratch[i] = p->steps[i].scratch_bytes;
-    enum sdg_result result = sdg_plan_create(sdg_cpu_graph(p), SDG_CPU_ALIGNMENT, scratch, &p->plan);
+    enum sdg_result result = sdg_plan_create(sdg_cpu_graph(p), SDG_CPU_ALIGNMENT, 0, scratch, &p->plan);
     sdg_free(scratch);
     return result;
 }

@@ -6,6 +6,7 @@
 #include "backend/vulkan/vk_program.h"
 #include "backend/vulkan/vk_tiles.h"
 #include "backend/vulkan/vk_tune.h"
+#include "base/threads.h"
 
 #include <stdio.h>
 
@@ -18,6 +19,7 @@ static void destroy(struct sdg_backend *backend)
     sdg_vk_pipelines_destroy(vk);
     sdg_vk_uploader_destroy(vk);
     sdg_vk_device_close(vk);
+    sdg_pool_destroy(&vk->own_pool);
     sdg_free(vk);
 }
 
@@ -35,6 +37,9 @@ static void note_tiles(struct sdg_vk *vk)
 static enum sdg_result open_all(struct sdg_vk *vk, const struct sdg_backend_params *params)
 {
     SDG_TRY(sdg_vk_device_open(vk, params));
+    if (!params->pool)
+        SDG_TRY(sdg_pool_create(vk->base.log, params->threads, &vk->own_pool));
+    vk->pool = params->pool ? params->pool : vk->own_pool;
     SDG_TRY(sdg_vk_uploader_create(vk));
     SDG_TRY(sdg_vk_pipelines_create(vk, params->cache_dir));
     SDG_TRY(sdg_vk_tiles_create(vk, params->cache_dir));

@@ -1,5 +1,7 @@
 #include "backend/vulkan/vk_commands.h"
 
+#include "base/clock.h"
+
 // ---- barriers ----
 
 static bool overlap(const struct sdg_vk_place *a, const struct sdg_vk_place *b)
@@ -33,7 +35,11 @@ void sdg_vk_hazards_free(struct sdg_vk_hazards *hazards)
     *hazards = (struct sdg_vk_hazards){0};
 }
 
-enum { SHADERS = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, COPIES = VK_PIPELINE_STAGE_TRANSFER_BIT }; // stages
+enum { // stages
+    SHADERS = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+    COPIES = VK_PIPELINE_STAGE_TRANSFER_BIT,
+    HOST = VK_PIPELINE_STAGE_HOST_BIT
+};
 
 // Between the stages named, for all memory.
 static void full_barrier(struct sdg_vk *vk, VkCommandBuffer commands, VkPipelineStageFlags from,
@@ -44,33 +50,18 @@ static void full_barrier(struct sdg_vk *vk, VkCommandBuffer commands, VkPipeline
         .srcAccessMask =
             (from & SHADERS ? VK_ACCESS_SHADER_WRITE_BIT : 0) | (from & COPIES ? VK_ACCESS_TRANSFER_WRITE_BIT : 0),
         .dstAccessMask = (to & SHADERS ? VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT : 0) |
-            (to & COPIES ? VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT : 0),
+            (to & COPIES ? VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT : 0) |
+            (to & HOST ? VK_ACCESS_HOST_READ_BIT : 0),
     };
     vk->fn.vkCmdPipelineBarrier(commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
 // ---- recording ----
 
-// A submission ends with the operation whose work takes it over the limit.
-static size_t count_submissions(int64_t limit, const int64_t *macs, size_t op_count)
+enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const struct sdg_log *log, size_t op_count,
+                                        struct sdg_vk_recording *out)
 {
-    size_t count = 1;
-    int64_t sum = 0;
-    for (size_t i = 0; i < op_count; i++) {
-        sum += macs[i];
-        if (sum >= limit && i + 1 < op_count) {
-            count++;
-            sum = 0;
-        }
-    }
-    return count;
-}
-
-enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const struct sdg_log *log, const int64_t *macs,
-                                        size_t op_count, struct sdg_vk_recording *out)
-{
-    out->count = count_submissions(vk->caps.submit_macs, macs, op_count);
-    out->buffers = sdg_alloc(log, out->count, sizeof *out->buffers, "command buffers");
+    out->buffers = sdg_alloc(log, op_count + 1, sizeof *out->buffers, "command buffers");
     out->stamps = sdg_alloc(log, op_count + 1, sizeof *out->stamps, "time stamps");
     if (!out->buffers || !out->stamps)
         return SDG_ERROR_MEMORY;
@@ -78,15 +69,6 @@ enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const struct sdg_log 
                                           .queueFamilyIndex = vk->queue_family};
     SDG_VK_TRY(vk, "a program", vkCreateCommandPool, vk->device, &pool, NULL, &out->pool);
     SDG_VK_NAME(vk, COMMAND_POOL, out->pool, "a program");
-    const VkCommandBufferAllocateInfo buffers = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-        .commandPool = out->pool,
-        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-        .commandBufferCount = (uint32_t)out->count,
-    };
-    SDG_VK_TRY(vk, "a program", vkAllocateCommandBuffers, vk->device, &buffers, out->buffers);
-    for (size_t i = 0; i < out->count; i++)
-        SDG_VK_NAME(vk, COMMAND_BUFFER, out->buffers[i], "a program, submission %zu of %zu", i + 1, out->count);
     const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     SDG_VK_TRY(vk, "a program", vkCreateFence, vk->device, &fence, NULL, &out->fence);
     SDG_VK_NAME(vk, FENCE, out->fence, "a program");
@@ -115,20 +97,40 @@ void sdg_vk_recording_destroy(struct sdg_vk *vk, struct sdg_vk_recording *record
     *recording = (struct sdg_vk_recording){0};
 }
 
-static enum sdg_result begin(struct sdg_vk *vk, VkCommandBuffer commands)
+// Begins the next submission's commands. What is made for it stays, as the pool does.
+static enum sdg_result begin(struct sdg_vk *vk, struct sdg_vk_recording *recording, size_t at)
 {
+    if (at == recording->made) {
+        const VkCommandBufferAllocateInfo one = {
+            .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+            .commandPool = recording->pool,
+            .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+            .commandBufferCount = 1,
+        };
+        SDG_VK_TRY(vk, "a program", vkAllocateCommandBuffers, vk->device, &one, &recording->buffers[at]);
+        recording->made++;
+        SDG_VK_NAME(vk, COMMAND_BUFFER, recording->buffers[at], "a program, submission %zu", at + 1);
+    }
     const VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    SDG_VK_TRY(vk, "a program", vkBeginCommandBuffer, commands, &info);
+    SDG_VK_TRY(vk, "a program", vkBeginCommandBuffer, recording->buffers[at], &info);
     // What ran before, the last run of this program and uploads included, is finished and seen by what follows.
-    full_barrier(vk, commands, SHADERS | COPIES, SHADERS | COPIES);
+    full_barrier(vk, recording->buffers[at], SHADERS | COPIES, SHADERS | COPIES);
     return SDG_OK;
 }
 
-static void copy_row(struct sdg_vk *vk, VkCommandBuffer commands, const struct sdg_vk_recording *recording)
+static void copy(struct sdg_vk *vk, VkCommandBuffer commands, const struct sdg_vk_copy *c)
 {
-    const VkBufferCopy copy = {.size = sizeof(uint32_t)};
-    vk->fn.vkCmdCopyBuffer(commands, recording->row_from->handle, recording->row_to->handle, 1, &copy);
-    full_barrier(vk, commands, COPIES, SHADERS);
+    vk->fn.vkCmdCopyBuffer(commands, c->from->handle, c->to->handle, 1, &c->part);
+}
+
+static void copy_results(struct sdg_vk *vk, VkCommandBuffer commands, const struct sdg_vk_script *script)
+{
+    if (script->result_count == 0)
+        return;
+    full_barrier(vk, commands, SHADERS, COPIES);
+    for (size_t i = 0; i < script->result_count; i++)
+        copy(vk, commands, &script->results[i]);
+    full_barrier(vk, commands, COPIES, HOST);
 }
 
 static void record_step(struct sdg_vk *vk, VkCommandBuffer commands, const struct sdg_vk_step *step,
@@ -142,47 +144,73 @@ static void record_step(struct sdg_vk *vk, VkCommandBuffer commands, const struc
     vk->fn.vkCmdDispatch(commands, step->groups[0], step->groups[1], step->groups[2]);
 }
 
-enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording, const struct sdg_vk_step *steps,
-                              size_t step_count, const int64_t *macs, size_t op_count, bool timed)
+// The steps of one operation, from *at on.
+static void record_op(struct sdg_vk *vk, const struct sdg_vk_recording *recording, VkCommandBuffer commands,
+                      const struct sdg_vk_script *script, size_t op, size_t *at, const struct sdg_vk_step **before)
 {
-    SDG_VK_TRY(vk, "a program", vkResetCommandPool, vk->device, recording->pool, 0);
-    size_t submission = 0, at = 0;
-    int64_t sum = 0;
-    VkCommandBuffer commands = recording->buffers[0];
-    const struct sdg_vk_step *before = NULL; // in this command buffer
-    timed = timed && recording->times;
-    SDG_TRY(begin(vk, commands));
-    copy_row(vk, commands, recording);
-    if (timed) {
-        vk->fn.vkCmdResetQueryPool(commands, recording->times, 0, (uint32_t)op_count + 1);
-        vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times, 0);
+    const struct sdg_vk_step *steps = script->steps;
+    const bool labelled = *at < script->step_count && steps[*at].op == op;
+    if (labelled)
+        sdg_vk_label_begin(vk, commands, steps[*at].name);
+    for (bool first = true; *at < script->step_count && steps[*at].op == op; ++*at, first = false) {
+        if (steps[*at].barrier || (script->timed && first))
+            full_barrier(vk, commands, SHADERS, SHADERS);
+        record_step(vk, commands, &steps[*at], *before);
+        *before = &steps[*at];
     }
-    for (size_t op = 0; op < op_count; op++) {
-        const bool labelled = at < step_count && steps[at].op == op;
-        if (labelled)
-            sdg_vk_label_begin(vk, commands, steps[at].name);
-        for (bool first = true; at < step_count && steps[at].op == op; at++, first = false) {
-            if (steps[at].barrier || (timed && first))
-                full_barrier(vk, commands, SHADERS, SHADERS);
-            record_step(vk, commands, &steps[at], before);
-            before = &steps[at];
-        }
-        if (labelled)
-            sdg_vk_label_end(vk, commands);
-        if (timed)
-            vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times,
-                                       (uint32_t)op + 1);
-        sum += macs[op];
-        if (sum >= vk->caps.submit_macs && op + 1 < op_count) {
-            SDG_VK_TRY(vk, "a program", vkEndCommandBuffer, commands);
-            commands = recording->buffers[++submission];
-            SDG_TRY(begin(vk, commands));
+    if (labelled)
+        sdg_vk_label_end(vk, commands);
+    if (script->timed && recording->times)
+        vk->fn.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times, (uint32_t)op + 1);
+}
+
+// Work that fits into the time of a submission.
+static double submission_limit(const struct sdg_vk *vk)
+{
+    return vk->caps.submit_seconds * vk->work_rate;
+}
+
+enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording, const struct sdg_vk_script *script)
+{
+    recording->count = 0;
+    SDG_VK_TRY(vk, "a program", vkResetCommandPool, vk->device, recording->pool, 0);
+    const double limit = submission_limit(vk);
+    size_t submission = 0, at = 0;
+    double sum = 0, total = 0;
+    const struct sdg_vk_step *before = NULL; // in this command buffer
+    SDG_TRY(begin(vk, recording, 0));
+    copy(vk, recording->buffers[0], &script->row);
+    full_barrier(vk, recording->buffers[0], COPIES, SHADERS);
+    if (script->timed && recording->times) {
+        vk->fn.vkCmdResetQueryPool(recording->buffers[0], recording->times, 0, (uint32_t)script->op_count + 1);
+        vk->fn.vkCmdWriteTimestamp(recording->buffers[0], VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, recording->times, 0);
+    }
+    for (size_t op = 0; op < script->op_count; op++) {
+        if (sum > 0 && sum + script->work[op] > limit) {
+            SDG_VK_TRY(vk, "a program", vkEndCommandBuffer, recording->buffers[submission]);
+            SDG_TRY(begin(vk, recording, ++submission));
             before = NULL;
             sum = 0;
         }
+        record_op(vk, recording, recording->buffers[submission], script, op, &at, &before);
+        sum += script->work[op];
+        total += script->work[op];
     }
-    SDG_VK_TRY(vk, "a program", vkEndCommandBuffer, commands);
+    copy_results(vk, recording->buffers[submission], script);
+    SDG_VK_TRY(vk, "a program", vkEndCommandBuffer, recording->buffers[submission]);
+    recording->count = submission + 1;
+    recording->total = total;
+    recording->limit = limit;
     return SDG_OK;
+}
+
+bool sdg_vk_recording_is_stale(const struct sdg_vk *vk, const struct sdg_vk_recording *recording)
+{
+    const double limit = submission_limit(vk);
+    const bool was_whole = recording->total <= recording->limit, is_whole = recording->total <= limit;
+    if (recording->count == 0 || was_whole != is_whole)
+        return true;
+    return !is_whole && (limit > 1.5 * recording->limit || recording->limit > 1.5 * limit); // else it is chance
 }
 
 // What has been submitted cannot be taken back: that the caller wants no more is noted, and said at the end.
@@ -221,25 +249,51 @@ static enum sdg_result submit_and_wait(struct sdg_vk *vk, const struct sdg_vk_re
     return SDG_OK;
 }
 
-enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, const struct sdg_vk_recording *recording)
+// The next recording is cut up by what this run reached; runs differ, so one alone moves it half the way.
+static void note_speed(struct sdg_vk *vk, struct sdg_vk_recording *recording)
+{
+    if (recording->wall <= 0 || recording->total <= 0)
+        return;
+    const double rate = recording->total / recording->wall;
+    vk->work_rate = vk->work_rate == vk->caps.work_rate ? rate : (vk->work_rate + rate) / 2;
+}
+
+enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, struct sdg_vk_recording *recording)
 {
     SDG_TRY(sdg_vk_alive(vk));
+    const double start = sdg_clock();
     enum sdg_result result = submit_and_wait(vk, recording);
-    if (result != SDG_OK)
+    recording->wall = sdg_clock() - start;
+    if (result == SDG_OK)
+        note_speed(vk, recording);
+    else
         vk->fn.vkDeviceWaitIdle(vk->device); // the caller may destroy what is in use
     return result;
 }
 
-enum sdg_result sdg_vk_recording_times(struct sdg_vk *vk, const struct sdg_vk_recording *recording, size_t op_count,
+enum sdg_result sdg_vk_recording_times(struct sdg_vk *vk, struct sdg_vk_recording *recording, size_t op_count,
                                        double *seconds)
 {
     if (!recording->times)
         return SDG_OK;
+    uint64_t *stamps = recording->stamps;
     SDG_VK_TRY(vk, "time stamps", vkGetQueryPoolResults, vk->device, recording->times, 0, (uint32_t)op_count + 1,
-               (op_count + 1) * sizeof *recording->stamps, recording->stamps, sizeof *recording->stamps,
+               (op_count + 1) * sizeof *stamps, stamps, sizeof *stamps,
                VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
-    uint64_t mask = vk->caps.timestamp_bits >= 64 ? UINT64_MAX : (UINT64_C(1) << vk->caps.timestamp_bits) - 1;
+    const uint64_t mask = vk->caps.timestamp_bits >= 64 ? UINT64_MAX : (UINT64_C(1) << vk->caps.timestamp_bits) - 1;
+    double sum = 0;
     for (size_t i = 0; i < op_count; i++)
-        seconds[i] += (double)((recording->stamps[i + 1] - recording->stamps[i]) & mask) * vk->caps.timestamp_seconds;
+        sum += (double)((stamps[i + 1] - stamps[i]) & mask) * vk->caps.timestamp_seconds;
+    if (sum > 1.1 * recording->wall + 0.001) { // the device did not work longer than the host waited for it
+        if (!vk->distrusted)
+            sdg_say(vk->base.log, SDG_LOG_WARNING,
+                    "vulkan (%s): the driver's time stamps cannot be true (%g s in a run of %g s); operations are not "
+                    "timed",
+                    vk->base.info.name, sum, recording->wall);
+        vk->distrusted = true;
+        return SDG_OK;
+    }
+    for (size_t i = 0; i < op_count; i++)
+        seconds[i] += (double)((stamps[i + 1] - stamps[i]) & mask) * vk->caps.timestamp_seconds;
     return SDG_OK;
 }

@@ -50,30 +50,54 @@ struct sdg_vk_hazards {
 enum sdg_result sdg_vk_hazards_add(const struct sdg_log *log, struct sdg_vk_hazards *hazards, struct sdg_vk_step *step);
 void sdg_vk_hazards_free(struct sdg_vk_hazards *hazards);
 
-// Recorded command buffers, submitted as often as one likes.
+// An operation's work is its multiply-adds and so many for each byte it moves: a guess of how long it takes, compared
+// with others, by which runs are cut into submissions.
+enum { SDG_VK_WORK_PER_BYTE = 8 };
+
+// A copy of bytes between two places of buffers.
+struct sdg_vk_copy {
+    const struct sdg_vk_buffer *from, *to;
+    VkBufferCopy part;
+};
+
+// What is recorded, all of the owner's, who keeps it as long as the recording.
+struct sdg_vk_script {
+    const struct sdg_vk_step *steps; // ordered by op
+    size_t step_count;
+    const double *work; // [op_count]
+    size_t op_count;
+    struct sdg_vk_copy row;            // the first thing of a run: the row's number, from where the host writes it
+    const struct sdg_vk_copy *results; // the last: to where the host reads
+    size_t result_count;
+    bool timed; // operations are kept apart and stamped
+};
+
+// Recorded command buffers, submitted as often as one likes, one behind the other.
 struct sdg_vk_recording {
     VkCommandPool pool;
-    VkCommandBuffer *buffers;
-    size_t count;
+    VkCommandBuffer *buffers; // [op_count + 1], of which `made` exist
+    size_t made, count;       // count: submissions of a run; 0: nothing is recorded, or what was is of no use
+    double total, limit;      // work of a run, and of a submission unless a single operation has more
     VkFence fence;
     VkQueryPool times; // a time stamp before the first and after each operation
     uint64_t *stamps;  // room for them
-    // The row's number: the host writes the first, each run begins with a copy to the second, which shaders read. Set
-    // by the owner.
-    const struct sdg_vk_buffer *row_from, *row_to;
+    double wall;       // seconds of the last run, by the host's clock
 };
 
-// Makes room for `op_count` operations in as many submissions as `macs` (per operation) ask for.
-enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const struct sdg_log *log, const int64_t *macs,
-                                        size_t op_count, struct sdg_vk_recording *out);
+// Makes room for `op_count` operations.
+enum sdg_result sdg_vk_recording_create(struct sdg_vk *vk, const struct sdg_log *log, size_t op_count,
+                                        struct sdg_vk_recording *out);
 void sdg_vk_recording_destroy(struct sdg_vk *vk, struct sdg_vk_recording *recording);
-// Records all steps, ordered by op. With `timed`, operations are kept apart and stamped.
-enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording, const struct sdg_vk_step *steps,
-                              size_t step_count, const int64_t *macs, size_t op_count, bool timed);
+// Records all steps, in as many submissions as caps.submit_seconds asks for at the rate of work of the last run.
+enum sdg_result sdg_vk_record(struct sdg_vk *vk, struct sdg_vk_recording *recording,
+                              const struct sdg_vk_script *script);
+// Nothing is recorded, or by what is known now of the device's speed it should be cut up in another way.
+bool sdg_vk_recording_is_stale(const struct sdg_vk *vk, const struct sdg_vk_recording *recording);
 // Submits everything and waits for the end, also of what was submitted before a failure.
-enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, const struct sdg_vk_recording *recording);
-// Adds the seconds of each operation of the last run to seconds[op]. The recording was `timed`.
-enum sdg_result sdg_vk_recording_times(struct sdg_vk *vk, const struct sdg_vk_recording *recording, size_t op_count,
+enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, struct sdg_vk_recording *recording);
+// Adds the seconds of each operation of the last run to seconds[op]. The recording was `timed`. A driver whose stamps
+// cannot be true adds nothing.
+enum sdg_result sdg_vk_recording_times(struct sdg_vk *vk, struct sdg_vk_recording *recording, size_t op_count,
                                        double *seconds);
 
 #endif

@@ -55,14 +55,15 @@ struct sdg_vk_caps {
     } matrices;
     double timestamp_seconds; // length of a tick of the queue's timestamps
     uint32_t timestamp_bits;
-    // the host writes weights straight into the device's memory where it can see all of that
+    // the host writes weights and inputs straight into the device's memory where it can see that
     bool mapped_uploads;
     bool software; // runs on the CPU
     // What is assumed of devices of its class (devices.def), not told by the driver.
     const char *class_name;
     uint32_t workgroups;      // a product takes the largest tile that gives it so many
     uint32_t most_outputs;    // that an invocation of a product holds in registers
-    int64_t submit_macs;      // a submission ends after so many multiply-accumulates
+    double submit_seconds;    // a submission may take; INFINITY: it is a whole run
+    double work_rate;         // work (vk_commands.h) done in a second, until it was measured
     uint32_t scan_workgroups; // a long scan is cut into chunks, for twice the work, if it has fewer
 };
 
@@ -105,6 +106,9 @@ struct sdg_vk {
     struct sdg_vk_pipelines *pipelines;
     struct sdg_vk_uploader *uploader;
     struct sdg_vk_tiles *tiles;
+    struct sdg_pool *pool, *own_pool; // own_pool: NULL if the pool is somebody else's
+    double work_rate;                 // as the last runs had it
+    bool distrusted;                  // its time stamps, which was said
 };
 
 static inline struct sdg_vk *sdg_vk_of(struct sdg_backend *backend)

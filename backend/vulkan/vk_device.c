@@ -11,6 +11,8 @@
 // the variables for his own instance first; the device's entry points live in each context and need no lock.
 static pthread_mutex_t loader_lock = PTHREAD_MUTEX_INITIALIZER;
 
+PFN_vkGetInstanceProcAddr sdg_test_vk_loader;
+
 static VkBool32 VKAPI_PTR on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                      VkDebugUtilsMessageTypeFlagsEXT types,
                                      const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
@@ -61,7 +63,9 @@ static bool has_instance_extension(const char *name)
 
 static enum sdg_result open_loader(const struct sdg_log *log, enum sdg_log_level level)
 {
-    if (volkInitialize() != VK_SUCCESS) {
+    if (sdg_test_vk_loader)
+        volkInitializeCustom(sdg_test_vk_loader);
+    else if (volkInitialize() != VK_SUCCESS) {
         sdg_say(log, level,
                 "vulkan: no Vulkan loader (libvulkan) on this machine; install a Vulkan driver or use --backend cpu");
         return SDG_ERROR_DEVICE;
@@ -201,7 +205,7 @@ static uint32_t find_queue_family(VkPhysicalDevice device, struct sdg_vk_caps *c
                  (families[best].queueFlags & VK_QUEUE_GRAPHICS_BIT)))
                 best = i;
     if (best != UINT32_MAX) {
-        caps->timestamp_bits = families[best].timestampValidBits;
+        caps->timestamp_bits = period > 0 && period < 1e9 ? families[best].timestampValidBits : 0;
         caps->timestamp_seconds = period * 1e-9;
     }
     return best;
@@ -230,7 +234,7 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
         VkPhysicalDeviceType type; // OTHER: any
         const char *name;
         uint32_t workgroups, most_outputs;
-        int64_t submit_macs;
+        double submit_seconds, work_rate;
         uint32_t scan_workgroups;
     } rows[] = {
 #define SDG_VK_CLASS(vendor, type, ...) {vendor, VK_PHYSICAL_DEVICE_TYPE_##type, __VA_ARGS__},
@@ -242,7 +246,8 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
             caps->class_name = rows[i].name;
             caps->workgroups = rows[i].workgroups;
             caps->most_outputs = rows[i].most_outputs;
-            caps->submit_macs = rows[i].submit_macs;
+            caps->submit_seconds = rows[i].submit_seconds;
+            caps->work_rate = rows[i].work_rate;
             caps->scan_workgroups = rows[i].scan_workgroups;
         }
 }
@@ -255,6 +260,13 @@ static void read_caps(VkInstance instance, struct candidate *c)
                                                     .pNext = &id};
     VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES,
                                                .pNext = &sizes};
+    VkPhysicalDeviceMaintenance4PropertiesKHR buffers = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES_KHR,
+        .pNext = &subgroup,
+        .maxBufferSize = UINT64_MAX,
+    };
+    if (sdg_vk_has_extension(c->device, VK_KHR_MAINTENANCE_4_EXTENSION_NAME))
+        id.pNext = &buffers;
     bool names_driver = sdg_vk_has_extension(c->device, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
                                               .pNext = names_driver ? (void *)&driver : &sizes};
@@ -271,7 +283,8 @@ static void read_caps(VkInstance instance, struct candidate *c)
     memcpy(caps->max_groups, limits->maxComputeWorkGroupCount, sizeof caps->max_groups);
     caps->shared_bytes = limits->maxComputeSharedMemorySize;
     caps->max_range = limits->maxStorageBufferRange;
-    caps->max_allocation = sizes.maxMemoryAllocationSize;
+    caps->max_allocation =
+        sizes.maxMemoryAllocationSize < buffers.maxBufferSize ? sizes.maxMemoryAllocationSize : buffers.maxBufferSize;
     caps->alignment = limits->minStorageBufferOffsetAlignment > 64 ? limits->minStorageBufferOffsetAlignment : 64;
     caps->atom = limits->nonCoherentAtomSize;
     caps->subgroup_size = subgroup.subgroupSize;
@@ -316,6 +329,8 @@ static void read_candidate(VkInstance instance, VkPhysicalDevice device, struct 
         if ((c->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
             c->memory.memoryHeaps[i].size > info->memory)
             info->memory = c->memory.memoryHeaps[i].size;
+    for (uint32_t i = 0; i < c->memory.memoryHeapCount && info->memory == 0; i++) // a driver that calls none its own
+        info->memory = c->memory.memoryHeaps[i].size;
     if (c->properties.apiVersion < VK_API_VERSION_1_1) {
         c->unusable = "its driver is older than Vulkan 1.1";
     } else {
@@ -325,6 +340,8 @@ static void read_candidate(VkInstance instance, VkPhysicalDevice device, struct 
             c->unusable = "it has no queue for compute shaders";
         else if (c->caps.max_bindings < SDG_VK_MIN_BINDINGS)
             c->unusable = "it binds fewer than 8 storage buffers to a shader";
+        else if (info->memory == 0 || c->caps.max_allocation < 1 << 20)
+            c->unusable = "its driver says that it has no memory";
     }
     const struct sdg_vk_caps *caps = &c->caps;
     info->features = built_features() &
@@ -525,6 +542,9 @@ static enum sdg_result open_locked(struct sdg_vk *vk, const struct sdg_backend_p
         vk->caps.dot_product = vk->caps.dot_product && !(params->disable & SDG_FEATURE_DOT);
         if (params->disable & SDG_FEATURE_COOPMAT)
             vk->caps.matrices = (struct sdg_vk_matrices){0};
+        if (params->submit_seconds > 0)
+            vk->caps.submit_seconds = params->submit_seconds;
+        vk->work_rate = vk->caps.work_rate;
         vk->base.info = chosen->info;
         vk->features = chosen->info.features & ~params->disable;
         vk->base.info.features = vk->features;

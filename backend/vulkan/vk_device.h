@@ -14,4 +14,7 @@ void sdg_vk_device_list(const struct sdg_log *log, void (*fn)(void *user, const 
 
 bool sdg_vk_has_extension(VkPhysicalDevice device, const char *name);
 
+// Tests: where all entry points come from instead of the loader's library, for drivers that fail; NULL again after it.
+extern PFN_vkGetInstanceProcAddr sdg_test_vk_loader;
+
 #endif

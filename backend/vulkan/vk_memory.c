@@ -4,84 +4,132 @@
 
 // ---- buffers ----
 
-static uint32_t find_type(const struct sdg_vk *vk, uint32_t allowed, VkMemoryPropertyFlags wanted,
-                          VkMemoryPropertyFlags unwanted)
+// Memory types a buffer may come from, the best first.
+struct types {
+    uint32_t list[VK_MAX_MEMORY_TYPES];
+    uint32_t count;
+    bool too_small; // there are others, but their heaps hold less than the buffer
+};
+
+// The last two belong to a feature that is not turned on.
+static const VkMemoryPropertyFlags useless = VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT |
+    VK_MEMORY_PROPERTY_PROTECTED_BIT | VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD |
+    VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD;
+
+static bool is_listed(const struct types *types, uint32_t type)
 {
-    for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++) {
-        VkMemoryPropertyFlags flags = vk->memory.memoryTypes[i].propertyFlags;
-        if ((allowed & 1u << i) && (flags & wanted) == wanted && !(flags & unwanted))
-            return i;
-    }
-    return UINT32_MAX;
+    for (uint32_t i = 0; i < types->count; i++)
+        if (types->list[i] == type)
+            return true;
+    return false;
 }
 
-// A type both in the device's main heap and visible to the host: shared memory of phones and integrated GPUs, or a
-// resizable BAR. The 256 MiB window of older desktops is a heap of its own and is left to the driver.
-static uint32_t find_visible_device_type(const struct sdg_vk *vk, uint32_t allowed)
+// A memory that the host sees and the device has as its own is as large as the device's (shared memory of phones and
+// integrated GPUs, a resizable BAR), or a window of 256 MiB, which the driver needs too: small buffers only.
+static bool has_room(const struct sdg_vk *vk, const VkMemoryType *type, uint64_t bytes)
+{
+    const uint64_t heap = vk->memory.memoryHeaps[type->heapIndex].size;
+    const VkMemoryPropertyFlags both = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
+    const bool window = (type->propertyFlags & both) == both && heap < vk->base.info.memory;
+    return bytes <= (window ? heap / 16 : heap);
+}
+
+// Appends the types of `need` that have all wanted flags and none of the others.
+static void add_types(const struct sdg_vk *vk, const VkMemoryRequirements *need, VkMemoryPropertyFlags wanted,
+                      VkMemoryPropertyFlags unwanted, struct types *types)
 {
     for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++) {
         const VkMemoryType *type = &vk->memory.memoryTypes[i];
-        VkMemoryPropertyFlags wanted = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
-        if ((allowed & 1u << i) && (type->propertyFlags & wanted) == wanted &&
-            vk->memory.memoryHeaps[type->heapIndex].size == vk->base.info.memory)
-            return i;
+        if (!(need->memoryTypeBits & 1u << i) || (type->propertyFlags & wanted) != wanted ||
+            (type->propertyFlags & (unwanted | useless)) || is_listed(types, i))
+            continue;
+        if (has_room(vk, type, need->size))
+            types->list[types->count++] = i;
+        else
+            types->too_small = true;
     }
-    return UINT32_MAX;
 }
 
-static uint32_t choose_type(const struct sdg_vk *vk, uint32_t allowed, enum sdg_vk_memory_use use)
+static struct types choose_types(const struct sdg_vk *vk, const VkMemoryRequirements *need, enum sdg_vk_memory_use use)
 {
     const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
-                                visible = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
-    const VkMemoryPropertyFlags coherent = VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+                                visible = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT,
+                                coherent = VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
                                 cached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-    uint32_t type = UINT32_MAX;
+    struct types types = {.count = 0};
     if (use == SDG_VK_MEMORY_STAGING) { // read back too: cached first
         const VkMemoryPropertyFlags order[] = {visible | cached | coherent, visible | cached, visible | coherent,
                                                visible};
-        for (size_t i = 0; i < sizeof order / sizeof order[0] && type == UINT32_MAX; i++)
-            type = find_type(vk, allowed, order[i], 0);
-        return type;
+        for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
+            add_types(vk, need, order[i], 0, &types);
+        return types;
     }
     if (use == SDG_VK_MEMORY_UPLOAD && vk->caps.mapped_uploads)
-        type = find_visible_device_type(vk, allowed);
-    if (type == UINT32_MAX)
-        type = find_type(vk, allowed, local, visible);
-    if (type == UINT32_MAX)
-        type = find_type(vk, allowed, local, 0);
-    if (type == UINT32_MAX)
-        type = find_type(vk, allowed, 0, VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT);
-    return type;
+        add_types(vk, need, local | visible, 0, &types);
+    add_types(vk, need, local, visible, &types);
+    add_types(vk, need, local, 0, &types);
+    // Where all is the same memory, what the driver counts as the device's may be a small part of it. A card would have
+    // to fetch all across the bus: better an error that says what to do.
+    if (vk->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU || (types.count == 0 && !types.too_small))
+        add_types(vk, need, 0, 0, &types);
+    return types;
 }
 
-static enum sdg_result allocate(struct sdg_vk *vk, enum sdg_vk_memory_use use, const char *what,
-                                struct sdg_vk_buffer *buffer)
+// From the first type that has so much left.
+static enum sdg_result allocate(struct sdg_vk *vk, const VkMemoryRequirements *need, const struct types *types,
+                                const char *what, struct sdg_vk_buffer *buffer)
+{
+    char text[128];
+    snprintf(text, sizeof text, "%s of %zu MiB", what, (buffer->bytes + (1u << 20) - 1) >> 20);
+    if (types->count == 0 && types->too_small)
+        return sdg_vk_error(vk, VK_ERROR_OUT_OF_DEVICE_MEMORY, "a memory of that size", text);
+    if (types->count == 0)
+        return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan (%s): no memory type fits %s", vk->base.info.name,
+                        what);
+    VkResult result = VK_SUCCESS;
+    for (uint32_t i = 0; i < types->count; i++) {
+        const VkMemoryAllocateInfo info = {
+            .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+            .allocationSize = need->size,
+            .memoryTypeIndex = types->list[i],
+        };
+        result = vk->fn.vkAllocateMemory(vk->device, &info, NULL, &buffer->memory);
+        if (result == VK_SUCCESS) {
+            buffer->flags = vk->memory.memoryTypes[types->list[i]].propertyFlags;
+            SDG_VK_NAME(vk, DEVICE_MEMORY, buffer->memory, "%s", what);
+            return SDG_OK;
+        }
+        buffer->memory = VK_NULL_HANDLE;
+        if (result != VK_ERROR_OUT_OF_DEVICE_MEMORY)
+            break;
+    }
+    return sdg_vk_error(vk, result, "vkAllocateMemory", text);
+}
+
+// What is uploaded can be staged too, should the process have no addresses left.
+static enum sdg_result map(struct sdg_vk *vk, enum sdg_vk_memory_use use, const char *what,
+                           struct sdg_vk_buffer *buffer)
+{
+    void *mapped = NULL;
+    const VkResult result = vk->fn.vkMapMemory(vk->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &mapped);
+    if (result == VK_SUCCESS)
+        buffer->mapped = mapped;
+    else if (use == SDG_VK_MEMORY_STAGING || result != VK_ERROR_MEMORY_MAP_FAILED)
+        return sdg_vk_error(vk, result, "vkMapMemory", what);
+    return SDG_OK;
+}
+
+static enum sdg_result add_memory(struct sdg_vk *vk, enum sdg_vk_memory_use use, const char *what,
+                                  struct sdg_vk_buffer *buffer)
 {
     VkMemoryRequirements need;
     vk->fn.vkGetBufferMemoryRequirements(vk->device, buffer->handle, &need);
-    uint32_t type = choose_type(vk, need.memoryTypeBits, use);
-    if (type == UINT32_MAX)
-        return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan (%s): no memory type fits %s", vk->base.info.name,
-                        what);
-    const VkMemoryAllocateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-        .allocationSize = need.size,
-        .memoryTypeIndex = type,
-    };
-    char text[128];
-    snprintf(text, sizeof text, "%s of %zu MiB", what, (buffer->bytes + (1u << 20) - 1) >> 20);
-    SDG_VK_TRY(vk, text, vkAllocateMemory, vk->device, &info, NULL, &buffer->memory);
-    SDG_VK_NAME(vk, DEVICE_MEMORY, buffer->memory, "%s", what);
+    const struct types types = choose_types(vk, &need, use);
+    SDG_TRY(allocate(vk, &need, &types, what, buffer));
     SDG_VK_TRY(vk, what, vkBindBufferMemory, vk->device, buffer->handle, buffer->memory, 0);
-    VkMemoryPropertyFlags flags = vk->memory.memoryTypes[type].propertyFlags;
-    buffer->coherent = flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    bool map = use == SDG_VK_MEMORY_STAGING || (use == SDG_VK_MEMORY_UPLOAD && vk->caps.mapped_uploads);
-    if (map && (flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT)) {
-        void *mapped;
-        SDG_VK_TRY(vk, what, vkMapMemory, vk->device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &mapped);
-        buffer->mapped = mapped;
-    }
-    return SDG_OK;
+    buffer->coherent = buffer->flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const bool mapped = use == SDG_VK_MEMORY_STAGING || (use == SDG_VK_MEMORY_UPLOAD && vk->caps.mapped_uploads);
+    return mapped && (buffer->flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) ? map(vk, use, what, buffer) : SDG_OK;
 }
 
 enum sdg_result sdg_vk_buffer_create(struct sdg_vk *vk, enum sdg_vk_memory_use use, size_t bytes, const char *what,
@@ -104,7 +152,7 @@ enum sdg_result sdg_vk_buffer_create(struct sdg_vk *vk, enum sdg_vk_memory_use u
     };
     SDG_VK_TRY(vk, what, vkCreateBuffer, vk->device, &info, NULL, &buffer.handle);
     SDG_VK_NAME(vk, BUFFER, buffer.handle, "%s", what);
-    enum sdg_result result = allocate(vk, use, what, &buffer);
+    enum sdg_result result = add_memory(vk, use, what, &buffer);
     if (result == SDG_OK)
         *out = buffer;
     else
@@ -223,21 +271,27 @@ static enum sdg_result wait_slot(struct sdg_vk *vk, struct slot *slot)
 {
     if (!slot->pending)
         return SDG_OK;
-    slot->pending = false;
     SDG_VK_TRY(vk, "a copy", vkWaitForFences, vk->device, 1, &slot->fence, VK_TRUE, UINT64_MAX);
     SDG_VK_TRY(vk, "a copy", vkResetFences, vk->device, 1, &slot->fence);
+    slot->pending = false;
     return SDG_OK;
 }
 
-// Waits until the next slot is free and starts its commands. They begin after all that was submitted before.
-static enum sdg_result begin_slot(struct sdg_vk *vk, struct slot **out, size_t *offset)
+// Waits until the next slot is free.
+static enum sdg_result take_slot(struct sdg_vk *vk, struct slot **out, size_t *offset)
 {
     SDG_TRY(sdg_vk_alive(vk));
     struct sdg_vk_uploader *up = vk->uploader;
     struct slot *slot = &up->slots[up->next];
     *offset = (size_t)up->next * SLOT_BYTES;
     up->next = (up->next + 1) % SLOTS;
-    SDG_TRY(wait_slot(vk, slot));
+    *out = slot;
+    return wait_slot(vk, slot);
+}
+
+// Starts its commands. They begin after all that was submitted before.
+static enum sdg_result begin_slot(struct sdg_vk *vk, struct slot *slot)
+{
     const VkCommandBufferBeginInfo begin = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
         .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
@@ -251,7 +305,6 @@ static enum sdg_result begin_slot(struct sdg_vk *vk, struct slot **out, size_t *
     const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
     vk->fn.vkCmdPipelineBarrier(slot->commands, stages, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &before, 0, NULL, 0,
                                 NULL);
-    *out = slot;
     return SDG_OK;
 }
 
@@ -286,9 +339,10 @@ enum sdg_result sdg_vk_upload(struct sdg_vk *vk, const struct sdg_vk_buffer *to,
     for (size_t done = 0; done < bytes;) {
         size_t part = bytes - done < SLOT_BYTES ? bytes - done : SLOT_BYTES, at;
         struct slot *slot;
-        SDG_TRY(begin_slot(vk, &slot, &at));
+        SDG_TRY(take_slot(vk, &slot, &at));
         memcpy(staging->mapped + at, (const unsigned char *)data + done, part);
         SDG_TRY(sdg_vk_buffer_flush(vk, staging, at, part));
+        SDG_TRY(begin_slot(vk, slot));
         const VkBufferCopy copy = {.srcOffset = at, .dstOffset = offset + done, .size = part};
         vk->fn.vkCmdCopyBuffer(slot->commands, staging->handle, to->handle, 1, &copy);
         SDG_TRY(submit_slot(vk, slot));
@@ -299,9 +353,14 @@ enum sdg_result sdg_vk_upload(struct sdg_vk *vk, const struct sdg_vk_buffer *to,
 
 enum sdg_result sdg_vk_upload_zeros(struct sdg_vk *vk, const struct sdg_vk_buffer *to)
 {
+    if (to->mapped) {
+        memset(to->mapped, 0, to->bytes);
+        return sdg_vk_buffer_flush(vk, to, 0, to->bytes);
+    }
     struct slot *slot;
     size_t at;
-    SDG_TRY(begin_slot(vk, &slot, &at));
+    SDG_TRY(take_slot(vk, &slot, &at));
+    SDG_TRY(begin_slot(vk, slot));
     vk->fn.vkCmdFillBuffer(slot->commands, to->handle, 0, VK_WHOLE_SIZE, 0);
     return submit_slot(vk, slot);
 }
@@ -320,7 +379,8 @@ enum sdg_result sdg_vk_download(struct sdg_vk *vk, const struct sdg_vk_buffer *f
     for (size_t done = 0; done < bytes;) {
         size_t part = bytes - done < SLOT_BYTES ? bytes - done : SLOT_BYTES, at;
         struct slot *slot;
-        SDG_TRY(begin_slot(vk, &slot, &at));
+        SDG_TRY(take_slot(vk, &slot, &at));
+        SDG_TRY(begin_slot(vk, slot));
         const VkBufferCopy copy = {.srcOffset = offset + done, .dstOffset = at, .size = part};
         vk->fn.vkCmdCopyBuffer(slot->commands, from->handle, staging->handle, 1, &copy);
         SDG_TRY(submit_slot(vk, slot));

@@ -8,13 +8,14 @@ struct sdg_vk_buffer {
     VkBuffer handle;
     VkDeviceMemory memory;
     size_t bytes;
-    unsigned char *mapped; // where the host can write, NULL if it cannot
-    bool coherent;         // writes through `mapped` need no flush
+    unsigned char *mapped;       // where the host can write, NULL if it cannot
+    bool coherent;               // writes through `mapped` need no flush
+    VkMemoryPropertyFlags flags; // of the memory's type
 };
 
 enum sdg_vk_memory_use {
     SDG_VK_MEMORY_DEVICE, // only the device touches it
-    // device memory filled by the host: mapped where all of the device's memory is visible to it
+    // device memory filled by the host: mapped where the host sees all of the device's memory, or enough of it
     SDG_VK_MEMORY_UPLOAD,
     SDG_VK_MEMORY_STAGING, // host memory the device copies from and to
 };

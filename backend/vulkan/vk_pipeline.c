@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/threads.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -262,22 +263,37 @@ void sdg_vk_pipelines_destroy(struct sdg_vk *vk)
     vk->pipelines = NULL;
 }
 
-static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)
+// A pipeline to be made.
+struct job {
+    const struct sdg_vk_pipeline_key *key;
+    VkShaderModule module;
+    VkPipeline pipeline;
+    VkResult result;
+};
+
+static enum sdg_result create_module(struct sdg_vk *vk, struct job *job)
 {
+    const struct sdg_shader *shader = job->key->shader;
+    const VkShaderModuleCreateInfo code = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+        .codeSize = shader->bytes,
+        .pCode = shader->code,
+    };
+    SDG_VK_TRY(vk, shader->name, vkCreateShaderModule, vk->device, &code, NULL, &job->module);
+    SDG_VK_NAME(vk, SHADER_MODULE, job->module, "%s", shader->name);
+    return SDG_OK;
+}
+
+// What takes time. Runs in any thread: the cache has a lock of its own.
+static void compile(struct sdg_vk *vk, struct job *job)
+{
+    const struct sdg_vk_pipeline_key *key = job->key;
     VkSpecializationMapEntry map[SDG_SPEC_COUNT]; // ids that a shader does not have are ignored
     for (uint32_t i = 0; i < SDG_SPEC_COUNT; i++)
         map[i] = (VkSpecializationMapEntry){
             .constantID = i, .offset = i * (uint32_t)sizeof *key->spec, .size = sizeof *key->spec};
     const VkSpecializationInfo spec = {
         .mapEntryCount = SDG_SPEC_COUNT, .pMapEntries = map, .dataSize = sizeof key->spec, .pData = key->spec};
-    const VkShaderModuleCreateInfo code = {
-        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-        .codeSize = key->shader->bytes,
-        .pCode = key->shader->code,
-    };
-    VkShaderModule module;
-    SDG_VK_TRY(vk, key->shader->name, vkCreateShaderModule, vk->device, &code, NULL, &module);
-    SDG_VK_NAME(vk, SHADER_MODULE, module, "%s", key->shader->name);
     // matrices are shared by subgroups of a known size, none of which may miss invocations
     const bool sized = vk->caps.matrices.sized && (key->shader->needs & SDG_FEATURE_COOPMAT);
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT subgroup = {
@@ -292,36 +308,106 @@ static enum sdg_result compile(struct sdg_vk *vk, const struct sdg_vk_pipeline_k
                 .pNext = sized ? &subgroup : NULL,
                 .flags = sized ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                .module = module,
+                .module = job->module,
                 .pName = "main",
                 .pSpecializationInfo = &spec,
             },
         .layout = vk->pipelines->layouts[key->bindings],
     };
-    VkResult result = vk->fn.vkCreateComputePipelines(vk->device, vk->pipelines->cache, 1, &info, NULL, out);
-    vk->fn.vkDestroyShaderModule(vk->device, module, NULL);
-    if (result != VK_SUCCESS)
-        return sdg_vk_error(vk, result, "vkCreateComputePipelines", key->shader->name);
-    SDG_VK_NAME(vk, PIPELINE, *out, "%s", key->shader->name);
+    job->result = vk->fn.vkCreateComputePipelines(vk->device, vk->pipelines->cache, 1, &info, NULL, &job->pipeline);
+    if (job->result != VK_SUCCESS)
+        job->pipeline = VK_NULL_HANDLE;
+}
+
+struct batch {
+    struct sdg_vk *vk;
+    struct job *jobs;
+};
+
+static void compile_one(void *context, int64_t index, int thread)
+{
+    (void)thread;
+    const struct batch *batch = context;
+    compile(batch->vk, &batch->jobs[index]);
+}
+
+static const struct entry *find(const struct sdg_vk_pipelines *ps, const struct sdg_vk_pipeline_key *key)
+{
+    for (size_t i = 0; i < ps->count; i++)
+        if (memcmp(&ps->entries[i].key, key, sizeof *key) == 0)
+            return &ps->entries[i];
+    return NULL;
+}
+
+// Keeps what was made; the first failure is told.
+static enum sdg_result keep(struct sdg_vk *vk, const struct job *jobs, size_t count)
+{
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    enum sdg_result result = SDG_OK;
+    for (size_t i = 0; i < count; i++) {
+        const char *name = jobs[i].key->shader->name;
+        if (jobs[i].pipeline) {
+            struct entry *entry = &ps->entries[ps->count++];
+            memcpy(&entry->key, jobs[i].key, sizeof entry->key); // padding too: keys are compared as bytes
+            entry->pipeline = jobs[i].pipeline;
+            ps->changed = true;
+            SDG_VK_NAME(vk, PIPELINE, entry->pipeline, "%s", name);
+        } else if (result == SDG_OK) {
+            result = sdg_vk_error(vk, jobs[i].result, "vkCreateComputePipelines", name);
+        }
+    }
+    return result;
+}
+
+enum { MOST_JOBS = 64 }; // between two questions whether to go on
+
+static enum sdg_result make(struct sdg_vk *vk, struct job *jobs, size_t count)
+{
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    if (!sdg_grow(vk->base.log, &ps->entries, &ps->capacity, ps->count + count, sizeof *ps->entries, "the pipelines"))
+        return SDG_ERROR_MEMORY;
+    enum sdg_result result = SDG_OK;
+    size_t modules = 0;
+    for (; modules < count && result == SDG_OK; modules++)
+        result = create_module(vk, &jobs[modules]);
+    if (result == SDG_OK) {
+        sdg_pool_run(vk->pool, (int64_t)count, compile_one, &(struct batch){vk, jobs});
+        result = keep(vk, jobs, count);
+    }
+    for (size_t i = 0; i < modules; i++)
+        if (jobs[i].module)
+            vk->fn.vkDestroyShaderModule(vk->device, jobs[i].module, NULL);
+    return result;
+}
+
+static bool is_among(const struct job *jobs, size_t count, const struct sdg_vk_pipeline_key *key)
+{
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(jobs[i].key, key, sizeof *key) == 0)
+            return true;
+    return false;
+}
+
+enum sdg_result sdg_vk_pipelines_make(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *const *keys, size_t count)
+{
+    const size_t some = 4 * (size_t)sdg_pool_threads(vk->pool), most = some < MOST_JOBS ? some : MOST_JOBS;
+    struct job jobs[MOST_JOBS];
+    for (size_t at = 0; at < count;) {
+        size_t chosen = 0;
+        SDG_TRY(sdg_backend_goes_on(&vk->base));
+        for (; at < count && chosen < most; at++)
+            if (!find(vk->pipelines, keys[at]) && !is_among(jobs, chosen, keys[at]))
+                jobs[chosen++] = (struct job){.key = keys[at]};
+        if (chosen)
+            SDG_TRY(make(vk, jobs, chosen));
+    }
     return SDG_OK;
 }
 
 enum sdg_result sdg_vk_pipeline(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)
 {
-    struct sdg_vk_pipelines *ps = vk->pipelines;
-    for (size_t i = 0; i < ps->count; i++)
-        if (memcmp(&ps->entries[i].key, key, sizeof *key) == 0) {
-            *out = ps->entries[i].pipeline;
-            return SDG_OK;
-        }
-    if (!sdg_grow(vk->base.log, &ps->entries, &ps->capacity, ps->count + 1, sizeof *ps->entries, "the pipelines"))
-        return SDG_ERROR_MEMORY;
-    struct entry *entry = &ps->entries[ps->count];
-    SDG_TRY(compile(vk, key, &entry->pipeline));
-    memcpy(&entry->key, key, sizeof *key); // padding too: keys are compared as bytes
-    ps->count++;
-    ps->changed = true;
-    *out = entry->pipeline;
+    SDG_TRY(sdg_vk_pipelines_make(vk, &key, 1));
+    *out = find(vk->pipelines, key)->pipeline;
     return SDG_OK;
 }
 

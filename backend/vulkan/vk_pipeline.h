@@ -27,6 +27,9 @@ uint64_t sdg_vk_identity(const struct sdg_vk *vk);
 // `cache_dir` NULL: nothing on disk. A file that is missing, foreign or damaged is a miss.
 enum sdg_result sdg_vk_pipelines_create(struct sdg_vk *vk, const char *cache_dir);
 void sdg_vk_pipelines_destroy(struct sdg_vk *vk); // writes the file if there is something new
+// Compiles all that were not made before, as many at a time as the context has threads. Asks now and then whether to go
+// on.
+enum sdg_result sdg_vk_pipelines_make(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *const *keys, size_t count);
 // Compiles the pipeline or finds it among those made before; it stays the context's.
 enum sdg_result sdg_vk_pipeline(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out);
 VkDescriptorSetLayout sdg_vk_set_layout(const struct sdg_vk *vk, uint32_t bindings);

@@ -10,13 +10,20 @@ struct sdg_vk_program {
     struct sdg_program base;
     struct sdg_vk_place *places;         // per value
     char (*kernels)[SDG_VK_KERNEL_NAME]; // per operation
-    int64_t *macs;
-    double *seconds;
+    double *work, *seconds;              // per operation
     struct sdg_vk_step *steps;
     size_t step_count;
     bool profiling;
     struct sdg_memory memory;
-    struct sdg_vk_buffer arena, inputs, row, row_host;
+    struct sdg_vk_buffer *arena; // pieces of `piece` bytes, the last one perhaps smaller; no value lies in two
+    size_t arena_count, piece;
+    struct sdg_vk_buffer inputs, row, row_host;
+    // What the host reads after a run, as far as it is not large: the run copies it to where that is quick.
+    struct sdg_vk_buffer results;
+    size_t results_bytes;
+    struct sdg_vk_copy *result_copies;
+    sdg_value *result_values; // of each copy
+    size_t result_count;
     struct sdg_vk_weights weights;
     VkDescriptorPool pool;
     struct sdg_vk_recording recording;
@@ -66,6 +73,8 @@ static enum sdg_result check_op(const struct sdg_vk *vk, const struct sdg_log *l
 
 // ---- places ----
 
+enum { RESULTS_LIMIT = 16 << 20 }; // bytes; others are copied when they are read
+
 static size_t value_bytes(const struct sdg_value_info *v)
 {
     size_t bytes = (size_t)sdg_value_elements(v) * sdg_dtype_size(v->dtype);
@@ -84,7 +93,10 @@ static enum sdg_result plan_arena(struct builder *b)
         const struct sdg_vk_op *op = sdg_vk_ops[graph->ops[i].kind];
         scratch[i] = op && op->scratch ? op->scratch(b->vk, graph, &graph->ops[i]) : 0;
     }
-    enum sdg_result result = sdg_plan_create(graph, b->vk->caps.alignment, scratch, &b->plan);
+    const size_t alignment = b->vk->caps.alignment,
+                 most = b->vk->caps.max_allocation < SIZE_MAX ? (size_t)b->vk->caps.max_allocation : SIZE_MAX;
+    b->program->piece = most & ~(alignment - 1);
+    enum sdg_result result = sdg_plan_create(graph, alignment, b->program->piece, scratch, &b->plan);
     sdg_free(scratch);
     SDG_TRY(result);
     for (size_t i = 1; i < graph->value_count; i++)
@@ -92,7 +104,11 @@ static enum sdg_result plan_arena(struct builder *b)
             b->program->places[i] =
                 (struct sdg_vk_place){SDG_VK_SPACE_ARENA, b->plan->offset[i], value_bytes(&graph->values[i])};
     b->program->memory.arena = b->plan->arena_bytes;
-    return SDG_OK;
+    if (b->plan->arena_bytes == 0)
+        return SDG_OK;
+    const size_t pieces = (b->plan->arena_bytes - 1) / b->program->piece + 1;
+    b->program->arena = sdg_alloc(log, pieces, sizeof *b->program->arena, "the arena of activations");
+    return b->program->arena ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
 static void place_inputs(struct builder *b)
@@ -107,6 +123,46 @@ static void place_inputs(struct builder *b)
     }
 }
 
+// The buffer of a place, which begins there at *offset.
+static const struct sdg_vk_buffer *buffer_of(const struct sdg_vk_program *p, const struct sdg_vk_place *place,
+                                             size_t *offset)
+{
+    *offset = place->offset;
+    switch (place->space) {
+    case SDG_VK_SPACE_ARENA: *offset = place->offset % p->piece; return &p->arena[place->offset / p->piece];
+    case SDG_VK_SPACE_INPUTS: return &p->inputs;
+    case SDG_VK_SPACE_ROW: return &p->row;
+    default: return &p->weights.blocks[place->space - SDG_VK_SPACE_WEIGHTS];
+    }
+}
+
+static enum sdg_result place_results(struct builder *b)
+{
+    const struct sdg_graph *graph = b->graph;
+    struct sdg_vk_program *p = b->program;
+    p->result_copies = sdg_alloc(p->base.log, graph->value_count, sizeof *p->result_copies, "a program's results");
+    p->result_values = sdg_alloc(p->base.log, graph->value_count, sizeof *p->result_values, "a program's results");
+    if (!p->result_copies || !p->result_values)
+        return SDG_ERROR_MEMORY;
+    // each begins where flushes do
+    const size_t alignment = b->vk->caps.atom > b->vk->caps.alignment ? b->vk->caps.atom : b->vk->caps.alignment;
+    for (size_t i = 1; i < graph->value_count; i++) {
+        const struct sdg_vk_place *place = &p->places[i];
+        size_t offset;
+        if (!graph->values[i].output || place->space != SDG_VK_SPACE_ARENA ||
+            p->results_bytes + place->bytes > RESULTS_LIMIT)
+            continue;
+        p->result_values[p->result_count] = (sdg_value)i;
+        p->result_copies[p->result_count++] = (struct sdg_vk_copy){
+            .from = buffer_of(p, place, &offset),
+            .to = &p->results,
+            .part = {.srcOffset = offset, .dstOffset = p->results_bytes, .size = place->bytes},
+        };
+        p->results_bytes += sdg_vk_align(place->bytes, alignment);
+    }
+    return SDG_OK;
+}
+
 static enum sdg_result allocate_lists(struct builder *b)
 {
     const struct sdg_graph *graph = b->graph;
@@ -114,12 +170,13 @@ static enum sdg_result allocate_lists(struct builder *b)
     struct sdg_vk_program *p = b->program;
     p->places = sdg_alloc(log, graph->value_count, sizeof *p->places, "a program's values");
     p->kernels = sdg_alloc(log, graph->op_count, sizeof *p->kernels, "a program's operations");
-    p->macs = sdg_alloc(log, graph->op_count, sizeof *p->macs, "a program's operations");
+    p->work = sdg_alloc(log, graph->op_count, sizeof *p->work, "a program's operations");
     p->seconds = sdg_alloc(log, graph->op_count, sizeof *p->seconds, "a program's operations");
-    if (!p->places || !p->kernels || !p->macs || !p->seconds)
+    if (!p->places || !p->kernels || !p->work || !p->seconds)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < graph->op_count; i++)
-        p->macs[i] = sdg_op_macs(graph, &graph->ops[i]);
+        p->work[i] =
+            (double)sdg_op_macs(graph, &graph->ops[i]) + SDG_VK_WORK_PER_BYTE * sdg_op_bytes(graph, &graph->ops[i]);
     return SDG_OK;
 }
 
@@ -171,26 +228,19 @@ static enum sdg_result create_buffers(struct builder *b)
     struct sdg_vk_program *p = b->program;
     SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_STAGING, vk->caps.alignment, "the row number", &p->row_host));
     SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, vk->caps.alignment, "the row number", &p->row));
-    p->recording.row_from = &p->row_host;
-    p->recording.row_to = &p->row;
-    if (p->memory.arena)
-        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, p->memory.arena, "the arena of activations", &p->arena));
+    for (; p->arena_count * p->piece < p->memory.arena; p->arena_count++) {
+        const size_t left = p->memory.arena - p->arena_count * p->piece;
+        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, left < p->piece ? left : p->piece,
+                                     "the arena of activations", &p->arena[p->arena_count]));
+    }
     if (p->memory.inputs) {
-        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_DEVICE, sdg_vk_align(p->memory.inputs, 4), "inputs and tables",
+        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_UPLOAD, sdg_vk_align(p->memory.inputs, 4), "inputs and tables",
                                      &p->inputs));
         SDG_TRY(sdg_vk_upload_zeros(vk, &p->inputs));
     }
+    if (p->results_bytes)
+        SDG_TRY(sdg_vk_buffer_create(vk, SDG_VK_MEMORY_STAGING, p->results_bytes, "results", &p->results));
     return SDG_OK;
-}
-
-static const struct sdg_vk_buffer *buffer_of(const struct sdg_vk_program *p, unsigned space)
-{
-    switch (space) {
-    case SDG_VK_SPACE_ARENA: return &p->arena;
-    case SDG_VK_SPACE_INPUTS: return &p->inputs;
-    case SDG_VK_SPACE_ROW: return &p->row;
-    default: return &p->weights.blocks[space - SDG_VK_SPACE_WEIGHTS];
-    }
 }
 
 static enum sdg_result create_pool(struct sdg_vk *vk, struct sdg_vk_program *p)
@@ -224,8 +274,9 @@ static enum sdg_result bind_step(struct sdg_vk *vk, struct sdg_vk_program *p, st
     VkDescriptorBufferInfo buffers[SDG_VK_MAX_BINDINGS];
     for (uint32_t i = 0; i < step->key.bindings; i++) {
         const struct sdg_vk_place *place = &step->bindings[i].place;
-        buffers[i] = (VkDescriptorBufferInfo){
-            .buffer = buffer_of(p, place->space)->handle, .offset = place->offset, .range = place->bytes};
+        size_t offset;
+        const struct sdg_vk_buffer *buffer = buffer_of(p, place, &offset);
+        buffers[i] = (VkDescriptorBufferInfo){.buffer = buffer->handle, .offset = offset, .range = place->bytes};
     }
     const VkWriteDescriptorSet write = {
         .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
@@ -235,12 +286,36 @@ static enum sdg_result bind_step(struct sdg_vk *vk, struct sdg_vk_program *p, st
         .pBufferInfo = buffers,
     };
     vk->fn.vkUpdateDescriptorSets(vk->device, 1, &write, 0, NULL);
-    return sdg_vk_pipeline(vk, &step->key, &step->pipeline);
+    return SDG_OK;
+}
+
+static enum sdg_result make_pipelines(struct sdg_vk *vk, struct sdg_vk_program *p)
+{
+    const struct sdg_vk_pipeline_key **keys = sdg_alloc(p->base.log, p->step_count, sizeof *keys, "pipelines");
+    if (!keys)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < p->step_count; i++)
+        keys[i] = &p->steps[i].key;
+    enum sdg_result result = sdg_vk_pipelines_make(vk, keys, p->step_count);
+    sdg_free(keys);
+    for (size_t i = 0; i < p->step_count && result == SDG_OK; i++)
+        result = sdg_vk_pipeline(vk, &p->steps[i].key, &p->steps[i].pipeline);
+    return result;
 }
 
 static enum sdg_result record(struct sdg_vk *vk, struct sdg_vk_program *p)
 {
-    return sdg_vk_record(vk, &p->recording, p->steps, p->step_count, p->macs, p->base.graph->op_count, p->profiling);
+    return sdg_vk_record(vk, &p->recording,
+                         &(struct sdg_vk_script){
+                             .steps = p->steps,
+                             .step_count = p->step_count,
+                             .work = p->work,
+                             .op_count = p->base.graph->op_count,
+                             .row = {&p->row_host, &p->row, {.size = sizeof(uint32_t)}},
+                             .results = p->result_copies,
+                             .result_count = p->result_count,
+                             .timed = p->profiling,
+                         });
 }
 
 static enum sdg_result make_runnable(struct builder *b, const struct sdg_program_params *params)
@@ -251,11 +326,11 @@ static enum sdg_result make_runnable(struct builder *b, const struct sdg_program
     SDG_TRY(sdg_vk_weights_load(vk, p->base.log, b->graph, params->release_weights, &p->weights, b->program->places));
     if (p->step_count)
         SDG_TRY(create_pool(vk, p));
-    for (size_t i = 0; i < p->step_count; i++) {
-        SDG_TRY(sdg_backend_goes_on(p->base.backend));
+    for (size_t i = 0; i < p->step_count; i++)
         SDG_TRY(bind_step(vk, p, &p->steps[i]));
-    }
-    SDG_TRY(sdg_vk_recording_create(vk, p->base.log, p->macs, b->graph->op_count, &p->recording));
+    if (p->step_count)
+        SDG_TRY(make_pipelines(vk, p));
+    SDG_TRY(sdg_vk_recording_create(vk, p->base.log, b->graph->op_count, &p->recording));
     SDG_TRY(record(vk, p));
     SDG_TRY(sdg_vk_upload_finish(vk));
     sdg_vk_pipelines_save(vk);
@@ -274,10 +349,11 @@ static enum sdg_result build(struct builder *b, const struct sdg_program_params 
     SDG_TRY(allocate_lists(b));
     SDG_TRY(plan_arena(b));
     place_inputs(b);
+    SDG_TRY(place_results(b));
     SDG_TRY(sdg_vk_weights_plan(vk, p->base.log, graph, params->weights, &p->weights, b->program->places));
     SDG_TRY(lower(b));
     p->memory.weights = p->weights.total;
-    p->memory.scratch = sdg_vk_uploader_bytes(vk);
+    p->memory.scratch = sdg_vk_uploader_bytes(vk) + p->results_bytes;
     if (!params->plan_only)
         return make_runnable(b, params);
     return SDG_OK;
@@ -300,17 +376,24 @@ static void destroy(struct sdg_program *program)
 {
     struct sdg_vk_program *p = (struct sdg_vk_program *)program;
     struct sdg_vk *vk = context_of(p);
+    if (p->inputs.handle)
+        vk->fn.vkDeviceWaitIdle(vk->device); // what was written last, and never used, may be on its way
     sdg_vk_recording_destroy(vk, &p->recording);
     if (p->pool)
         vk->fn.vkDestroyDescriptorPool(vk->device, p->pool, NULL);
     sdg_vk_weights_free(vk, &p->weights);
-    sdg_vk_buffer_destroy(vk, &p->arena);
+    for (size_t i = 0; i < p->arena_count; i++)
+        sdg_vk_buffer_destroy(vk, &p->arena[i]);
+    sdg_free(p->arena);
     sdg_vk_buffer_destroy(vk, &p->inputs);
     sdg_vk_buffer_destroy(vk, &p->row);
     sdg_vk_buffer_destroy(vk, &p->row_host);
+    sdg_vk_buffer_destroy(vk, &p->results);
     sdg_free(p->places);
     sdg_free(p->kernels);
-    sdg_free(p->macs);
+    sdg_free(p->result_copies);
+    sdg_free(p->result_values);
+    sdg_free(p->work);
     sdg_free(p->seconds);
     sdg_free(p->steps);
 }
@@ -320,10 +403,25 @@ static enum sdg_result write(struct sdg_program *program, sdg_value v, const voi
     struct sdg_vk_program *p = (struct sdg_vk_program *)program;
     struct sdg_vk *vk = context_of(p);
     SDG_TRY(sdg_vk_alive(vk));
-    enum sdg_result result = sdg_vk_upload(vk, &p->inputs, p->places[v].offset, data, bytes);
-    if (result == SDG_OK)
-        result = sdg_vk_upload_finish(vk);
-    return sdg_vk_validated(vk, program->log, result);
+    // The run comes behind the copy, if there is one, in the device's queue: nobody has to wait for it.
+    return sdg_vk_validated(vk, program->log, sdg_vk_upload(vk, &p->inputs, p->places[v].offset, data, bytes));
+}
+
+// What a run has copied to the host, or NULL.
+static const struct sdg_vk_copy *find_result(const struct sdg_vk_program *p, sdg_value v)
+{
+    for (size_t i = 0; i < p->result_count; i++)
+        if (p->result_values[i] == v)
+            return &p->result_copies[i];
+    return NULL;
+}
+
+static enum sdg_result read_result(struct sdg_vk *vk, const struct sdg_vk_program *p, const struct sdg_vk_copy *copy,
+                                   void *data, size_t bytes)
+{
+    SDG_TRY(sdg_vk_buffer_invalidate(vk, &p->results, copy->part.dstOffset, bytes));
+    memcpy(data, p->results.mapped + copy->part.dstOffset, bytes);
+    return SDG_OK;
 }
 
 static enum sdg_result read(struct sdg_program *program, sdg_value v, void *data, size_t bytes)
@@ -332,12 +430,18 @@ static enum sdg_result read(struct sdg_program *program, sdg_value v, void *data
     struct sdg_vk *vk = context_of(p);
     SDG_TRY(sdg_vk_alive(vk));
     const struct sdg_vk_place *place = &p->places[v];
-    return sdg_vk_validated(vk, program->log,
-                            sdg_vk_download(vk, buffer_of(p, place->space), place->offset, data, bytes));
+    const struct sdg_vk_copy *copy = find_result(p, v);
+    if (copy)
+        return sdg_vk_validated(vk, program->log, read_result(vk, p, copy, data, bytes));
+    size_t offset;
+    const struct sdg_vk_buffer *buffer = buffer_of(p, place, &offset);
+    return sdg_vk_validated(vk, program->log, sdg_vk_download(vk, buffer, offset, data, bytes));
 }
 
 static enum sdg_result run_row(struct sdg_vk *vk, struct sdg_vk_program *p, int64_t row)
 {
+    if (sdg_vk_recording_is_stale(vk, &p->recording))
+        SDG_TRY(record(vk, p));
     uint32_t number = (uint32_t)row;
     memcpy(p->row_host.mapped, &number, sizeof number);
     SDG_TRY(sdg_vk_buffer_flush(vk, &p->row_host, 0, sizeof number));
@@ -366,13 +470,12 @@ static const char *kernel(const struct sdg_program *program, size_t op_index)
 static void profile(struct sdg_program *program, bool on)
 {
     struct sdg_vk_program *p = (struct sdg_vk_program *)program;
-    struct sdg_vk *vk = context_of(p);
     bool changed = p->profiling != on;
     p->profiling = on;
     if (on)
         memset(p->seconds, 0, program->graph->op_count * sizeof *p->seconds);
-    if (changed && !vk->lost)
-        (void)record(vk, p); // a failure was reported, and the next run fails too
+    if (changed)
+        p->recording.count = 0; // the next run records it anew
 }
 
 static double seconds(const struct sdg_program *program, size_t op_index)

@@ -164,6 +164,9 @@ struct sdg_pipeline_params {
     // held to the first mask of a process and only before anything else used it; otherwise it is left out.
     const char *cpu_mask;
     const char *cache_dir;              // Vulkan pipeline cache; "" = none, NULL = the user's cache folder
+    // Vulkan: seconds that a device may be busy with one piece of work before others, like the screen, get their turn
+    // and watchdogs see it alive; 0 = a step is one piece; default 1 on graphics cards, 0.1 on other devices
+    struct sdg_number submit_time;
     const char *vae_tiling;             // "auto" (NULL), "on", "off"
     int vae_tile_size;                  // latent pixels, 8..1024; 0 = 32
     struct sdg_number vae_tile_overlap; // 0..0.75 of a tile; default 0.5

@@ -16,8 +16,8 @@
 // ---- messages ----
 
 struct messages {
-    int errors;
-    char last[512];
+    int errors, warnings;
+    char last[512], last_warning[512];
 };
 
 static void on_message(void *user, enum sdg_log_level level, const char *message)
@@ -26,6 +26,9 @@ static void on_message(void *user, enum sdg_log_level level, const char *message
     if (level == SDG_LOG_ERROR) {
         messages->errors++;
         snprintf(messages->last, sizeof messages->last, "%s", message);
+    } else if (level == SDG_LOG_WARNING) {
+        messages->warnings++;
+        snprintf(messages->last_warning, sizeof messages->last_warning, "%s", message);
     }
 }
 
