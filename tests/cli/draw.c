@@ -844,6 +844,24 @@ static void test_bench(void **state)
     assert_int_equal(count_files(), 1);
 }
 
+// A model of random weights opens as any other does, and its answers are finite numbers.
+static void test_bench_of_a_made_model(void **state)
+{
+    (void)state;
+    expect_done(sdbench("make", "small", "-o", "made"));
+    expect_done(sdbench("unet", "-m", "made", BENCH, "--repeat", "1"));
+    expect_done(sdbench("vae", "-m", "made", BENCH, "--repeat", "1"));
+    expect_done(run_with(
+        (char *const[]){SDGEN_PROGRAM, "a cat", "-m", "made", BENCH, "--steps", "1", "-o", "made.ppm", NULL}, NULL));
+    assert_int_equal(sdbench("make", "small", "-o", "made")->status, 2); // it is there already
+    assert_int_equal(sdbench("make", "huge", "-o", "other")->status, 1);
+    assert_int_equal(sdbench("make", "small")->status, 1);
+    assert_int_equal(sdbench("make", "-o", "other")->status, 1);
+    assert_int_equal(sdbench("peaks", "--backend", "cpu")->status, 1);
+    assert_int_equal(sdbench("tune", "--backend", "cpu")->status, 1);
+    assert_int_equal(sdbench("unet", BENCH, "--peaks")->status, 1); // without --kernels
+}
+
 enum { ROUNDS = 25 }; // 1 more than a multiple of 4: the quartiles and the median are single rounds
 #define ROUNDS_TEXT "25"
 
@@ -958,6 +976,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_interrupt, enter_with_model, leave_with_model),
         cmocka_unit_test_setup_teardown(test_terminal, enter_with_model, leave_with_model),
         cmocka_unit_test_setup_teardown(test_bench, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_bench_of_a_made_model, enter_with_model, leave_with_model),
         cmocka_unit_test_setup_teardown(test_bench_versus, enter_with_model, leave_with_model),
     };
     return cmocka_run_group_tests_name("cli_draw", tests, NULL, NULL);
