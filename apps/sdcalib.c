@@ -15,10 +15,10 @@
 
 struct values {
     const char *model, *prompts, *output, *sampler, *schedule, *backend, *type, *shard, *site, *html, *negative, *rng,
-        *hessians, *pictures, *tokens, *smooth;
+        *hessians, *pictures, *tokens, *smooth, *smooth_scheme;
     int64_t steps, seed, width, height, threads, limit;
     struct sdg_number cfg_scale, smooth_alpha;
-    bool relative, resume, verbose, quiet;
+    bool relative, resume, scan_operands, verbose, quiet;
 };
 
 #define APP_VALUES struct values
@@ -62,6 +62,11 @@ static const struct app_option table[] = {
      .help = "statistics of this model, not smoothed themselves: sites that keep tokens are smoothed by them, each "
              "channel divided by amax^A / wmax^(1-A)"},
     {0, "smooth-alpha", NUMBER(smooth_alpha, 0, 1), GROUP, .otherwise = "0.5", .help = "the A of it"},
+    {0, "smooth-scheme", TEXT(smooth_scheme, "SCHEME"), GROUP, .otherwise = "none",
+     .help = "in place of A: both exponents are searched for each site, those that lose least with this scheme's bits; "
+             "where nothing is gained, a site is not smoothed"},
+    {0, "scan-operands", FLAG(scan_operands), GROUP,
+     .help = "also what Mamba's scans and their convolutions read: for \"scan_operands\" of sdquant"},
     {0, "resume", FLAG(resume), GROUP, .help = "go on where the output files end"},
     {0, "backend", FILE_NAME(backend, "NAME"), GROUP, .initial = "auto",
      .help = "auto, cpu, vulkan, vulkan:N, reference"},
@@ -177,6 +182,8 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
         .relative = values->relative,
         .smooth = values->smooth,
         .smooth_alpha = values->smooth_alpha,
+        .smooth_scheme = values->smooth_scheme,
+        .scan_operands = values->scan_operands,
         .resume = values->resume,
         .generate = {.negative_prompt = values->negative,
                      .width = (int)values->width,
@@ -231,6 +238,8 @@ static enum sdg_result collect_examples(struct app_ui *ui, const struct values *
                                                    .relative = values->relative,
                                                    .smooth = values->smooth,
                                                    .smooth_alpha = values->smooth_alpha,
+                                                   .smooth_scheme = values->smooth_scheme,
+                                                   .scan_operands = values->scan_operands,
                                                    .output = values->output};
     enum sdg_result result = read_shard(ui, values->shard, &params.shard, &params.shards);
     if (result != SDG_OK)

@@ -50,10 +50,12 @@ static const struct app_option table[] = {
      .otherwise = "needed unless the scheme is w8a16, w4a16 or dynamic",
      .help = "statistics of this model (sdcalib collect)"},
     {0, "scheme", FILE_NAME(scheme, "NAME"), GROUP, .otherwise = "w8a8-tdq",
-     .help = "w{8,6,4}a16, or w{8,6,4}a{2..8}-{static,table,tdq,dynamic,token,table-token,tdq-token}; or a file "
-             "NAME.json: {\"scheme\", \"skip\": [REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, "
-             "\"weight_bits\": 4, 6, 8 or 16}], \"tokens\": [REGEX of sites], \"scan_codes\": true for Mamba's scans "
-             "that read codes in place of floats}"},
+     .help =
+         "w{8,6,4}a16, or w{8,6,4}a{2..8}-{static,table,tdq,dynamic,token,table-token,tdq-token}; or a file "
+         "NAME.json: {\"scheme\", \"skip\": [REGEX], \"group\": N, \"overrides\": [{\"match\": REGEX, "
+         "\"weight_bits\": 4, 6, 8 or 16}], \"tokens\": [REGEX of sites], \"scan_codes\": true for Mamba's scans "
+         "that read codes in place of floats, \"scan_operands\": [REGEX] of what else they and their convolutions read "
+         "that becomes codes: .scan is delta, .conv1d the convolutions' input and the gate}"},
     {0, "intervals", .kind = APP_NAME, .word = "RULE", .names = rule_names, FIELD(intervals), GROUP,
      .otherwise = "the scheme's", .help = "where intervals of activations come from"},
     {0, "skip", FILE_NAME(skip, "REGEX"), GROUP, .otherwise = "none",

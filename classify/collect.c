@@ -20,7 +20,8 @@ struct collector {
     struct sdg_classifier *classifier;
     struct sdg_statistics *statistics;
     struct sdg_smoother smoother;
-    bool weigh; // values of tokens
+    bool weigh;         // values of tokens
+    bool scan_operands; // are observed
     struct observed *sites;
     size_t count;
     float *buffer; // of the largest site
@@ -35,8 +36,9 @@ static enum sdg_result smooth_site(const struct collector *c, const struct sdg_g
     float *multipliers = sdg_alloc(log, s->channels, sizeof *multipliers, "smoothing");
     if (!multipliers)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_smoother_site(log, &c->smoother, graph, site, multipliers);
-    if (result == SDG_OK)
+    bool smooths;
+    enum sdg_result result = sdg_smoother_site(log, &c->smoother, graph, site, multipliers, &smooths);
+    if (result == SDG_OK && smooths)
         result = sdg_statistics_smooth(log, c->statistics, s->index, multipliers);
     sdg_free(multipliers);
     return result;
@@ -56,7 +58,7 @@ static enum sdg_result list_site(struct collector *c, const struct sdg_graph *gr
     SDG_TRY(sdg_statistics_keep_tokens(log, c->statistics, s->index, (size_t)v->dims[1], (size_t)v->dims[2]));
     if (c->weigh)
         SDG_TRY(sdg_statistics_weigh_tokens(log, c->statistics, s->index));
-    return c->smoother.statistics ? smooth_site(c, graph, site, s) : SDG_OK;
+    return c->smoother.statistics && !site->operand ? smooth_site(c, graph, site, s) : SDG_OK;
 }
 
 static enum sdg_result observe(void *user, struct sdg_graph *graph)
@@ -65,8 +67,10 @@ static enum sdg_result observe(void *user, struct sdg_graph *graph)
     struct sdg_sites sites;
     size_t largest = 0;
     SDG_TRY(sdg_sites_find(graph, &sites));
+    enum sdg_result result = c->scan_operands ? sdg_sites_add_operands(graph, &sites) : SDG_OK;
     c->sites = sdg_alloc(&c->classifier->log, sites.count, sizeof *c->sites, "quantization sites");
-    enum sdg_result result = c->sites ? SDG_OK : SDG_ERROR_MEMORY;
+    if (!c->sites)
+        result = SDG_ERROR_MEMORY;
     for (size_t i = 0; i < sites.count && result == SDG_OK; i++) {
         result = list_site(c, graph, &sites.sites[i]);
         largest = c->sites[i].elements > largest ? c->sites[i].elements : largest;
@@ -75,7 +79,7 @@ static enum sdg_result observe(void *user, struct sdg_graph *graph)
     if (result != SDG_OK)
         return result;
     c->buffer = sdg_alloc_raw(&c->classifier->log, largest, sizeof *c->buffer, "a site's values");
-    return c->buffer ? sdg_graph_observe(graph) : SDG_ERROR_MEMORY;
+    return c->buffer ? sdg_graph_observe(graph, c->scan_operands) : SDG_ERROR_MEMORY;
 }
 
 // ---- running ----
@@ -160,15 +164,16 @@ enum sdg_result sdg_classifier_collect(struct sdg_classifier *classifier,
     SDG_REQUIRE(&classifier->log, params, "params");
     SDG_REQUIRE(&classifier->log, params->output, "output");
     SDG_REQUIRE(&classifier->log, params->pictures, "pictures");
-    struct collector c = {.classifier = classifier, .weigh = params->relative};
+    struct collector c = {.classifier = classifier, .weigh = params->relative, .scan_operands = params->scan_operands};
     if (classifier->quantized)
         return sdg_fail(&classifier->log, SDG_ERROR_INPUT,
                         "%s: is quantized (%s): statistics are those of the full-precision model",
                         classifier->model->path, classifier->model->config.quantization.scheme);
     if (sdg_path_kind(params->output) != SDG_PATH_MISSING)
         return sdg_fail(&classifier->log, SDG_ERROR_OUTPUT, "%s exists already: choose another name", params->output);
-    enum sdg_result result = sdg_smoother_open(&classifier->log, params->smooth, classifier->model->tensors,
-                                               params->smooth_alpha, &c.smoother);
+    enum sdg_result result = sdg_smoother_open(
+        &classifier->log, &(struct sdg_smoothing_choice){params->smooth, params->smooth_alpha, params->smooth_scheme},
+        classifier->model->tensors, &c.smoother);
     if (result == SDG_OK)
         result = create(&c, params);
     if (result == SDG_OK)

@@ -359,9 +359,13 @@ enum sdg_result sdg_graph_emit_codes(struct sdg_graph *g, size_t op_index, sdg_v
 // weight [C]) from now on; its interval is then that of the product. Not conv2d and linear, whose weights can hold the
 // factors.
 enum sdg_result sdg_graph_smooth(struct sdg_graph *g, size_t op_index, sdg_value smoothing);
-// For rewrites: a selective_scan reads `codes` (s8 or u8, of its x's shape) in place of x, and computes with their
-// values scale * (code - zero point); its state stays f32.
-enum sdg_result sdg_graph_scan_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval);
+// For rewrites: the operation reads `codes` (s8 or u8, of the operand's shape) in place of in[operand], and computes
+// with their values scale * (code - zero point) as with any: x of a conv1d_causal (0), x, delta and gate of a
+// selective_scan (0, 1, 6), whose state stays f32.
+enum sdg_result sdg_graph_read_codes(struct sdg_graph *g, size_t op_index, int operand, sdg_value codes,
+                                     sdg_value interval);
+// Where the interval of such an operand is in in[]; 0: it cannot be codes.
+int sdg_op_interval_of(enum sdg_op_kind kind, int operand);
 // For rewrites: a float conv2d or linear becomes one of integers, which reads `codes` (s8 or u8, of its input's shape)
 // with their interval and weights of `weight_bits` (8 or 4) bits with scales [O]:
 //     activation(scale * weight_scale[o] * sum((code - zero point) * weight) + bias[o] + table[row][n][o] + residual)

@@ -655,17 +655,28 @@ static bool are_codes_of(const struct builder *b, sdg_value codes, sdg_value of)
     return false;
 }
 
-enum sdg_result sdg_graph_scan_codes(struct sdg_graph *g, size_t op_index, sdg_value codes, sdg_value interval)
+int sdg_op_interval_of(enum sdg_op_kind kind, int operand)
+{
+    if (kind == SDG_OP_CONV1D_CAUSAL)
+        return operand == 0 ? 3 : 0;
+    if (kind != SDG_OP_SELECTIVE_SCAN)
+        return 0;
+    return operand == 0 ? 8 : operand == 1 ? 9 : operand == 6 ? 10 : 0;
+}
+
+enum sdg_result sdg_graph_read_codes(struct sdg_graph *g, size_t op_index, int operand, sdg_value codes,
+                                     sdg_value interval)
 {
     struct builder b;
     struct sdg_op *op = existing_op(&b, g, op_index);
     if (!op || !is_value(&b, codes, "codes") || !is_interval(&b, interval, codes))
         return sdg_graph_check(g);
-    if (op->kind != SDG_OP_SELECTIVE_SCAN)
+    const int at = sdg_op_interval_of(op->kind, operand);
+    if (!at || !op->in[operand])
         FAIL(&b, "%s is not made of codes", SHAPE(&b, op->out));
-    else if (are_codes_of(&b, codes, op->in[0])) {
-        op->in[0] = codes;
-        op->in[8] = interval;
+    else if (are_codes_of(&b, codes, op->in[operand])) {
+        op->in[operand] = codes;
+        op->in[at] = interval;
     }
     return sdg_graph_check(g);
 }

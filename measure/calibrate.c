@@ -29,6 +29,7 @@ static const char mamba_sites[] = "\\.mamba\\.";
 struct observed {
     size_t index; // in the statistics; they are sorted anew by every write
     enum sdg_site_kind kind;
+    bool operand; // of scans: no layer reads it
     size_t channels;
     size_t elements;                    // of the whole batch
     size_t height, width;               // of its tokens, if they are kept apart; else 0
@@ -55,8 +56,8 @@ struct collector {
 
 static enum sdg_result rewrite(void *user, struct sdg_graph *graph)
 {
-    (void)user;
-    return sdg_graph_observe(graph);
+    const struct collector *c = user;
+    return sdg_graph_observe(graph, c->params->scan_operands);
 }
 
 static enum sdg_result observe(void *user, struct sdg_program *program, int call)
@@ -69,7 +70,7 @@ static enum sdg_result observe(void *user, struct sdg_program *program, int call
         if (c->for_statistics)
             SDG_TRY(sdg_statistics_observe(&c->p->log, c->statistics, s->index, (size_t)call, c->buffer,
                                            s->elements / s->channels));
-        if (moments)
+        if (moments && !s->operand)
             sdg_moments_gather(c->moments, i, c->buffer, c->prompt, call);
     }
     if (!moments)
@@ -88,8 +89,16 @@ static bool keeps_tokens(const struct collector *c, const struct sdg_graph *grap
 static enum sdg_result make_smoothing(const struct collector *c, const struct sdg_graph *graph,
                                       const struct sdg_site *site, struct observed *s)
 {
+    bool smooths;
     s->smoothing = sdg_alloc(&c->p->log, s->channels, sizeof *s->smoothing, "smoothing");
-    return s->smoothing ? sdg_smoother_site(&c->p->log, &c->smoother, graph, site, s->smoothing) : SDG_ERROR_MEMORY;
+    if (!s->smoothing)
+        return SDG_ERROR_MEMORY;
+    SDG_TRY(sdg_smoother_site(&c->p->log, &c->smoother, graph, site, s->smoothing, &smooths));
+    if (!smooths) {
+        sdg_free(s->smoothing);
+        s->smoothing = NULL;
+    }
+    return SDG_OK;
 }
 
 static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *graph)
@@ -97,18 +106,21 @@ static enum sdg_result list_sites(struct collector *c, const struct sdg_graph *g
     struct sdg_sites sites;
     size_t largest = 0;
     SDG_TRY(sdg_sites_find(graph, &sites));
+    enum sdg_result result = c->params->scan_operands ? sdg_sites_add_operands(graph, &sites) : SDG_OK;
     c->sites = sdg_alloc(&c->p->log, sites.count, sizeof *c->sites, "quantization sites");
-    enum sdg_result result = c->sites ? SDG_OK : SDG_ERROR_MEMORY;
+    if (!c->sites)
+        result = SDG_ERROR_MEMORY;
     for (size_t i = 0; i < sites.count && result == SDG_OK; i++) {
         const struct sdg_value_info *v = &graph->values[sites.sites[i].value];
         struct observed *s = &c->sites[c->count++];
         s->kind = sites.sites[i].kind;
+        s->operand = sites.sites[i].operand;
         s->channels = (size_t)v->dims[3];
         s->elements = (size_t)sdg_value_elements(v);
         if (keeps_tokens(c, graph, &sites.sites[i])) {
             s->height = (size_t)v->dims[1];
             s->width = (size_t)v->dims[2];
-            if (c->smoother.statistics)
+            if (c->smoother.statistics && !s->operand)
                 result = make_smoothing(c, graph, &sites.sites[i], s);
         }
         sdg_observed_name(s->name, sites.sites[i].name);
@@ -327,8 +339,9 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
     SDG_TRY(sdg_call_enter(pipeline, "sdg_collect"));
     enum sdg_result result = read_tokens(&c);
     if (result == SDG_OK)
-        result =
-            sdg_smoother_open(&pipeline->log, params->smooth, pipeline->model->unet, params->smooth_alpha, &c.smoother);
+        result = sdg_smoother_open(
+            &pipeline->log, &(struct sdg_smoothing_choice){params->smooth, params->smooth_alpha, params->smooth_scheme},
+            pipeline->model->unet, &c.smoother);
     if (result == SDG_OK)
         result = collect(&c);
     sdg_smoother_close(&c.smoother);

@@ -283,7 +283,7 @@ static void compare_site(struct comparer *c, size_t site, size_t call, float low
 static enum sdg_result rewrite(void *user, struct sdg_graph *graph)
 {
     (void)user;
-    return sdg_graph_observe(graph);
+    return sdg_graph_observe(graph, false);
 }
 
 static enum sdg_result compare(void *user, struct sdg_program *program, int call)

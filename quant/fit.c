@@ -166,14 +166,16 @@ static enum sdg_result order_rows(const struct fitting *f, struct sdg_token_inte
     return SDG_OK;
 }
 
+// fit: by the rule over time.
 static enum sdg_result fit_tokens(const struct fitting *f, double power, struct sdg_site_fit *fit)
 {
-    const bool product = f->options->rule == SDG_INTERVAL_TDQ_TOKEN && fit->length == SDG_TDQ_TIMES;
+    const enum sdg_interval_rule over_time = sdg_interval_rule_over_time(f->options->rule);
+    const bool product = over_time == SDG_INTERVAL_TDQ && fit->length == SDG_TDQ_TIMES;
     float *factors = NULL;
     double *at_rows = sdg_alloc(f->log, f->rows, sizeof *at_rows, "factors");
     const struct sdg_token_fit_options options = {.bits = f->options->bits,
                                                   .power = power,
-                                                  .each_row = f->options->rule == SDG_INTERVAL_TABLE_TOKEN,
+                                                  .each_row = over_time == SDG_INTERVAL_TABLE,
                                                   .others = f->options->others,
                                                   .factors = product ? at_rows : NULL};
     enum sdg_result result = at_rows ? SDG_OK : SDG_ERROR_MEMORY;
@@ -201,6 +203,32 @@ static void report_tokens(const struct fitting *f, const struct sdg_curves *curv
     fit->worst_at = f->timesteps[fit->tokens.worst_row];
 }
 
+// Smoothed values have no common least one as a SiLU's have: where tokens are not told apart, all of them together get
+// an asymmetric interval, as one token would.
+static enum sdg_result fit_together(const struct fitting *f, double power, struct sdg_site_fit *fit)
+{
+    const size_t tokens = f->site->height * f->site->width;
+    struct sdg_site_statistics all = *f->site;
+    const struct fitting whole = {f->log, &all, f->timesteps, f->rows, f->options};
+    enum sdg_result result = SDG_OK;
+    all.height = all.width = 1;
+    all.weights = NULL;
+    all.tokens = sdg_alloc_raw(f->log, f->rows, sizeof *all.tokens, "statistics of tokens");
+    if (!all.tokens)
+        return SDG_ERROR_MEMORY;
+    for (size_t r = 0; r < f->rows; r++) {
+        sdg_token_histogram_clear(&all.tokens[r]);
+        for (size_t k = 0; k < tokens && result == SDG_OK; k++)
+            if (!sdg_token_histogram_merge(&all.tokens[r], &f->site->tokens[r * tokens + k]))
+                result = sdg_fail(f->log, SDG_ERROR_INPUT, "%s: more than 2^31 values of a step: use fewer prompts",
+                                  f->site->name);
+    }
+    if (result == SDG_OK)
+        result = fit_tokens(&whole, power, fit);
+    sdg_free(all.tokens);
+    return result;
+}
+
 // ---- all of it ----
 
 static enum sdg_result fit_by_rule(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *out)
@@ -223,9 +251,10 @@ enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_st
     double power = options->power > 0 ? options->power : default_power(options->rule, site);
     SDG_TRY(sdg_curves_create(log, site->name, site->kind, options->bits, power, site->rows, rows, &curves));
     enum sdg_result result = fit_by_rule(&f, curves, &fit);
-    const bool tokens = site->tokens && sdg_interval_rule_has_tokens(options->rule);
+    const bool apart = sdg_interval_rule_has_tokens(options->rule),
+               tokens = site->tokens && (apart || (site->smoothing && options->rule != SDG_INTERVAL_DYNAMIC));
     if (result == SDG_OK && tokens)
-        result = fit_tokens(&f, power, &fit);
+        result = apart ? fit_tokens(&f, power, &fit) : fit_together(&f, power, &fit);
     if (result == SDG_OK && tokens)
         report_tokens(&f, curves, &fit);
     if (result == SDG_OK && !tokens) {

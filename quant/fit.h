@@ -25,7 +25,8 @@ enum { SDG_FIT_BEST_SQNR = 200 };
 struct sdg_site_fit {
     float *scales; // [length], owned: free with sdg_site_fit_clear. Scales > 0, finite
     size_t length; // 0: measured at run time (dynamic); 1: the same at all times; SDG_TDQ_TIMES: of t = 0 .. 999
-    struct sdg_token_intervals tokens; // used in place of `scales`; height 0: the site has none
+    // used in place of `scales`; height 0: the site has none. 1x1: of a smoothed site, for all tokens
+    struct sdg_token_intervals tokens;
     double correlation;                // Pearson's r between timestep and range
     // share of the static scale's error that these scales avoid; at most 1, 0 for static ones, negative if they are
     // worse

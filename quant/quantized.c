@@ -337,7 +337,7 @@ static enum sdg_result read_smoothing(const struct reader *r, struct sdg_quantiz
     if (smoothing->dtype != SDG_F32 || smoothing->rank != 1 || smoothing->dims[0] != channels)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s is %s with %" PRId64 " numbers, should be f32 [%" PRId64 "]",
                         path_of(r), name, sdg_dtype_name(smoothing->dtype), elements(smoothing), channels);
-    if (r->q->scheme.rule == SDG_INTERVAL_DYNAMIC || site->smoothing)
+    if ((r->q->scheme.rule == SDG_INTERVAL_DYNAMIC && !folded) || site->smoothing)
         return sdg_fail(r->log, SDG_ERROR_INPUT, "%s: %s does not belong here: %s", path_of(r), name,
                         site->smoothing ? "the site is smoothed already"
                                         : "intervals that are measured at run time are of plain values");
@@ -391,6 +391,12 @@ static bool is_read_by_layer(const struct sdg_quantized *q, const struct sdg_gra
     return false;
 }
 
+static bool has_interval(const struct reader *r, const char *site)
+{
+    char name[NAME_BYTES];
+    return find(r, site, SDG_INPUT_SCALE_SUFFIX, name) != NULL;
+}
+
 static enum sdg_result read_site(const struct reader *r, const struct sdg_site *found)
 {
     struct sdg_quantized_site *site = &r->q->sites[r->q->site_count];
@@ -416,10 +422,13 @@ static enum sdg_result read_sites(const struct reader *r)
         return SDG_OK;
     SDG_TRY(read_timesteps(r));
     SDG_TRY(sdg_sites_find(r->graph, &found));
+    enum sdg_result result = sdg_sites_add_operands(r->graph, &found);
     r->q->sites = sdg_alloc(r->log, found.count ? found.count : 1, sizeof *r->q->sites, "a quantized model's sites");
-    enum sdg_result result = r->q->sites ? SDG_OK : SDG_ERROR_MEMORY;
+    if (!r->q->sites)
+        result = SDG_ERROR_MEMORY;
     for (size_t i = 0; i < found.count && result == SDG_OK; i++)
-        if (is_read_by_layer(r->q, r->graph, found.sites[i].value))
+        if (found.sites[i].operand ? has_interval(r, found.sites[i].name)
+                                   : is_read_by_layer(r->q, r->graph, found.sites[i].value))
             result = read_site(r, &found.sites[i]);
     sdg_sites_clear(&found);
     return result;
@@ -617,12 +626,18 @@ void sdg_quantized_table(const struct sdg_quantized *q, size_t site, size_t heig
     }
 }
 
+// Under a rule without tokens, sites that are smoothed have asymmetric intervals, too: of all tokens.
+static bool is_by_token(const struct sdg_quantized *q, const struct sdg_quantized_site *site)
+{
+    return site->zero_points && sdg_interval_rule_has_tokens(q->scheme.rule);
+}
+
 void sdg_quantized_grid(const struct sdg_quantized *q, size_t site, const struct sdg_graph *graph, size_t *height,
                         size_t *width)
 {
     char name[SDG_OBSERVED_NAME_BYTES];
     *height = *width = 1;
-    if (!q->sites[site].zero_points)
+    if (!is_by_token(q, &q->sites[site]))
         return;
     const sdg_value table = sdg_graph_find(graph, sdg_interval_name(name, q->sites[site].name));
     for (size_t i = 0; table && i < graph->op_count; i++) {
@@ -736,7 +751,7 @@ static enum sdg_result attach_layers(struct rewrite *w, sdg_value x, sdg_value c
         const struct sdg_quantized_layer *layer =
             graph->ops[i].in[0] == x ? layer_of(w->q, graph, &graph->ops[i]) : NULL;
         if (scans_codes(w, &graph->ops[i], x))
-            SDG_TRY(sdg_graph_scan_codes(graph, i, codes, interval));
+            SDG_TRY(sdg_graph_read_codes(graph, i, 0, codes, interval));
         if (!layer)
             continue;
         sdg_value scale = sdg_graph_vector_weight(graph, graph->values[graph->ops[i].in[1]].dims[0],
@@ -761,7 +776,7 @@ static enum sdg_result count_tokens(const struct rewrite *w, const struct sdg_si
 {
     const struct sdg_value_info *value = &w->graph->values[found->value];
     *tokens = 1;
-    if (!site->zero_points)
+    if (!is_by_token(w->q, site))
         return SDG_OK;
     *tokens = value->dims[1] * value->dims[2];
     if (w->q->resample || (value->dims[1] == (int64_t)site->height && value->dims[2] == (int64_t)site->width))
@@ -816,6 +831,41 @@ static enum sdg_result rewrite_site(struct rewrite *w, const struct sdg_site *si
     return attach_layers(w, site->value, codes, interval);
 }
 
+static size_t count_operands(const struct sdg_op *op, sdg_value v)
+{
+    size_t count = 0;
+    for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
+        count += op->in[k] == v && sdg_op_interval_of(op->kind, k);
+    return count;
+}
+
+// An operand of scans and causal convolutions: all of them read its codes.
+static enum sdg_result rewrite_operand(struct rewrite *w, const struct sdg_site *site)
+{
+    struct sdg_graph *graph = w->graph;
+    char name[SDG_OBSERVED_NAME_BYTES];
+    const struct sdg_quantized_site *own = find_site(w->q, site->name);
+    size_t reads = 0, first = SIZE_MAX;
+    sdg_value codes;
+    int64_t tokens;
+    if (!own)
+        return SDG_OK;
+    for (size_t i = 0; i < graph->op_count; i++) {
+        reads += count_operands(&graph->ops[i], site->value);
+        first = reads && first == SIZE_MAX ? i : first;
+    }
+    SDG_TRY(count_tokens(w, site, own, &tokens));
+    w->smoothed = false;
+    w->codes = sdg_quantized_interval(w->q, (size_t)(own - w->q->sites), 0, 0);
+    sdg_value interval = sdg_graph_interval_table(graph, sdg_interval_name(name, site->name), graph->rows, tokens);
+    SDG_TRY(make_codes(w, site->name, site->value, first, reads == count_reads(graph, site->value), &interval, &codes));
+    for (size_t i = 0; i < graph->op_count; i++)
+        for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
+            if (graph->ops[i].in[k] == site->value && sdg_op_interval_of(graph->ops[i].kind, k))
+                SDG_TRY(sdg_graph_read_codes(graph, i, k, codes, interval));
+    return SDG_OK;
+}
+
 enum sdg_result sdg_graph_quantize_model(struct sdg_graph *graph, const struct sdg_quantized *quantized)
 {
     struct rewrite w = {.graph = graph, .q = quantized};
@@ -823,9 +873,9 @@ enum sdg_result sdg_graph_quantize_model(struct sdg_graph *graph, const struct s
     if (quantized->scheme.activation_bits == SDG_FLOAT_BITS)
         return sdg_graph_check(graph);
     SDG_TRY(sdg_sites_find(graph, &sites));
-    enum sdg_result result = SDG_OK;
+    enum sdg_result result = sdg_sites_add_operands(graph, &sites);
     for (size_t i = 0; i < sites.count && result == SDG_OK; i++)
-        result = rewrite_site(&w, &sites.sites[i]);
+        result = (sites.sites[i].operand ? rewrite_operand : rewrite_site)(&w, &sites.sites[i]);
     sdg_sites_clear(&sites);
     return result;
 }

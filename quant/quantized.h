@@ -23,7 +23,8 @@ struct sdg_quantized_site {
 
 struct sdg_quantized { // read-only after creation
     struct sdg_scheme scheme;
-    // those that at least one quantized layer reads, in order of execution; none if activations stay float
+    // those that at least one quantized layer reads, in order of execution, then operands of scans that the file has
+    // intervals of, which are codes, too; none if activations stay float
     struct sdg_quantized_site *sites;
     size_t site_count;
     struct sdg_quantized_layer {

@@ -46,17 +46,17 @@ static enum sdg_site_kind kind_of(const struct sdg_graph *graph, const size_t *m
 }
 
 static enum sdg_result add_consumer(const struct sdg_graph *graph, const size_t *makers, const struct sdg_op *op,
-                                    struct sdg_sites *sites)
+                                    sdg_value value, bool operand, struct sdg_sites *sites)
 {
     for (size_t i = 0; i < sites->count; i++)
-        if (sites->sites[i].value == op->in[0]) {
-            sites->sites[i].consumers++;
+        if (sites->sites[i].value == value) {
+            sites->sites[i].consumers += sites->sites[i].operand == operand;
             return SDG_OK;
         }
     if (!sdg_grow(graph->log, &sites->sites, &sites->capacity, sites->count + 1, sizeof *sites->sites,
                   "quantization sites"))
         return SDG_ERROR_MEMORY;
-    sites->sites[sites->count++] = (struct sdg_site){op->name, op->in[0], kind_of(graph, makers, op->in[0]), 1};
+    sites->sites[sites->count++] = (struct sdg_site){op->name, value, kind_of(graph, makers, value), 1, operand};
     return SDG_OK;
 }
 
@@ -67,11 +67,41 @@ enum sdg_result sdg_sites_find(const struct sdg_graph *graph, struct sdg_sites *
     enum sdg_result result = makers ? SDG_OK : SDG_ERROR_MEMORY;
     for (size_t i = 0; result == SDG_OK && i < graph->op_count; i++)
         if (sdg_op_is_quantizable(graph, &graph->ops[i]))
-            result = add_consumer(graph, makers, &graph->ops[i], &sites);
+            result = add_consumer(graph, makers, &graph->ops[i], graph->ops[i].in[0], false, &sites);
     sdg_free(makers);
     if (result != SDG_OK)
         sdg_sites_clear(&sites);
     *out = sites;
+    return result;
+}
+
+// Which of an operation's inputs can be codes beside a scan's x, which is a site: SDG_OP_MAX_INPUTS ends the list.
+static const int *operands_of(const struct sdg_op *op)
+{
+    static const int none[] = {SDG_OP_MAX_INPUTS}, convolution[] = {0, SDG_OP_MAX_INPUTS},
+                     scan[] = {1, 6, SDG_OP_MAX_INPUTS};
+    return op->kind == SDG_OP_CONV1D_CAUSAL ? convolution : op->kind == SDG_OP_SELECTIVE_SCAN ? scan : none;
+}
+
+bool sdg_op_reads_operand(const struct sdg_op *op, sdg_value value)
+{
+    for (const int *k = operands_of(op); *k < SDG_OP_MAX_INPUTS; k++)
+        if (op->in[*k] == value)
+            return true;
+    return false;
+}
+
+enum sdg_result sdg_sites_add_operands(const struct sdg_graph *graph, struct sdg_sites *sites)
+{
+    size_t *makers = find_makers(graph);
+    enum sdg_result result = makers ? SDG_OK : SDG_ERROR_MEMORY;
+    for (size_t i = 0; result == SDG_OK && i < graph->op_count; i++)
+        for (const int *k = operands_of(&graph->ops[i]); result == SDG_OK && *k < SDG_OP_MAX_INPUTS; k++) {
+            const sdg_value value = graph->ops[i].in[*k];
+            if (value && graph->values[value].kind == SDG_VALUE_ACTIVATION)
+                result = add_consumer(graph, makers, &graph->ops[i], value, true, sites);
+        }
+    sdg_free(makers);
     return result;
 }
 
@@ -121,13 +151,14 @@ const char *sdg_interval_name(char name[SDG_OBSERVED_NAME_BYTES], const char *si
     return prefixed(name, "interval", site);
 }
 
-enum sdg_result sdg_graph_observe(struct sdg_graph *graph)
+enum sdg_result sdg_graph_observe(struct sdg_graph *graph, bool operands)
 {
     struct sdg_sites sites;
     char name[SDG_OBSERVED_NAME_BYTES];
     SDG_TRY(sdg_sites_find(graph, &sites));
-    for (size_t i = 0; i < sites.count; i++)
+    enum sdg_result result = operands ? sdg_sites_add_operands(graph, &sites) : SDG_OK;
+    for (size_t i = 0; i < sites.count && result == SDG_OK; i++)
         sdg_graph_output(graph, sdg_observed_name(name, sites.sites[i].name), sites.sites[i].value);
     sdg_sites_clear(&sites);
-    return sdg_graph_check(graph);
+    return result == SDG_OK ? sdg_graph_check(graph) : result;
 }

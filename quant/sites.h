@@ -15,7 +15,8 @@ struct sdg_site {
     const char *name;        // of the first consumer; lives as long as the graph
     sdg_value value;         // [N,H,W,C]
     enum sdg_site_kind kind; // SiLU if everything in it came out of a SiLU
-    size_t consumers;        // convolutions and linear layers that read it
+    size_t consumers;        // convolutions and linear layers that read it; of an operand of scans, those operations
+    bool operand;            // of scans and causal convolutions, see below
 };
 
 struct sdg_sites {
@@ -26,6 +27,12 @@ struct sdg_sites {
 // Of a fused graph (sdg_graph_fuse). Free with sdg_sites_clear.
 enum sdg_result sdg_sites_find(const struct sdg_graph *graph, struct sdg_sites *out);
 void sdg_sites_clear(struct sdg_sites *sites);
+// Appends the values that no quantizable layer reads, but causal convolutions (their input) and scans (delta and gate):
+// named after the first of these, they can have codes, too. B and C are left out: they are 2 S of the 3 to 5 E numbers
+// that a scan moves for each token, and beside dt in one product's rows.
+enum sdg_result sdg_sites_add_operands(const struct sdg_graph *graph, struct sdg_sites *sites);
+// True if the operation reads `value` as an operand that sdg_sites_add_operands lists.
+bool sdg_op_reads_operand(const struct sdg_op *op, sdg_value value);
 // True if this convolution or linear layer's weights are to be quantized.
 bool sdg_op_is_quantizable(const struct sdg_graph *graph, const struct sdg_op *op);
 
@@ -41,7 +48,7 @@ enum { SDG_OBSERVED_NAME_BYTES = 256 };
 const char *sdg_observed_name(char name[SDG_OBSERVED_NAME_BYTES], const char *site);
 // Name of the row table of a site's intervals: "interval:NAME".
 const char *sdg_interval_name(char name[SDG_OBSERVED_NAME_BYTES], const char *site);
-// The observe rewrite: every site that is an activation becomes an output.
-enum sdg_result sdg_graph_observe(struct sdg_graph *graph);
+// The observe rewrite: every site that is an activation becomes an output, and where asked for so do scans' operands.
+enum sdg_result sdg_graph_observe(struct sdg_graph *graph, bool operands);
 
 #endif

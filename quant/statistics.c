@@ -199,10 +199,11 @@ enum sdg_result sdg_statistics_smooth(const struct sdg_log *log, struct sdg_stat
         if (!(smoothing[c] >= 0x1p-120f && smoothing[c] < INFINITY))
             return sdg_fail(log, SDG_ERROR_USAGE, "site %s, channel %zu: smoothing %g, should be positive and finite",
                             at->name, c, (double)smoothing[c]);
-    at->smoothing = sdg_alloc_raw(log, 1, bytes, "smoothing");
+    at->smoothing = sdg_alloc_raw(log, 2, bytes, "smoothing");
     if (!at->smoothing)
         return SDG_ERROR_MEMORY;
     memcpy(at->smoothing, smoothing, bytes);
+    at->smoothed = at->smoothing + at->channels;
     return SDG_OK;
 }
 
@@ -211,16 +212,19 @@ static enum sdg_result too_many(const struct sdg_log *log, const struct sdg_site
     return sdg_fail(log, SDG_ERROR_USAGE, "%s: more than 2^31 values of one token: use fewer prompts", site->name);
 }
 
-// x: pictures [n][height][width][channels], all finite.
-static enum sdg_result observe_tokens(const struct sdg_log *log, struct sdg_site_statistics *site, size_t row,
-                                      const float *x, size_t n)
+// x [n, channels]: of pictures of the site's tokens, from token `first` on.
+static enum sdg_result observe(const struct sdg_log *log, const struct sdg_statistics *s,
+                               struct sdg_site_statistics *site, size_t row, const float *x, size_t first, size_t n)
 {
     const size_t tokens = site->height * site->width;
-    if (n % tokens)
-        return sdg_fail(log, SDG_ERROR_USAGE, "%s: %zu values of a channel are no pictures of %zu tokens", site->name,
-                        n, tokens);
-    for (size_t i = 0; i < n; i++) {
-        const size_t at = row * tokens + i % tokens;
+    sdg_histogram_add(&site->rows[row], x, n * site->channels);
+    sdg_channel_largest(site->largest + row * site->channels, x, n, site->channels);
+    if (site->rows[row].nonfinite > 0)
+        return sdg_fail(log, SDG_ERROR_COMPUTE,
+                        "%s: infinities or NaN in row %zu (timestep %g): calibrate with --type f32", site->name, row,
+                        s->info.timesteps[row]);
+    for (size_t i = 0; site->tokens && i < n; i++) {
+        const size_t at = row * tokens + (first + i) % tokens;
         if (!sdg_token_histogram_add(&site->tokens[at], x + i * site->channels, site->channels))
             return too_many(log, site);
         if (site->weights)
@@ -229,36 +233,28 @@ static enum sdg_result observe_tokens(const struct sdg_log *log, struct sdg_site
     return SDG_OK;
 }
 
-static enum sdg_result observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
-                               const float *x, size_t n)
+static enum sdg_result observe_smoothed(const struct sdg_log *log, const struct sdg_statistics *s,
+                                        struct sdg_site_statistics *site, size_t row, const float *x, size_t n)
 {
-    if (site >= s->site_count || row >= s->info.rows)
-        return sdg_fail(log, SDG_ERROR_USAGE, "statistics of site %zu, row %zu: there are %zu sites and %zu rows", site,
-                        row, s->site_count, s->info.rows);
-    struct sdg_site_statistics *at = &s->sites[site];
-    sdg_histogram_add(&at->rows[row], x, n * at->channels);
-    sdg_channel_largest(at->largest + row * at->channels, x, n, at->channels);
-    if (at->rows[row].nonfinite > 0)
-        return sdg_fail(log, SDG_ERROR_COMPUTE,
-                        "%s: infinities or NaN in row %zu (timestep %g): calibrate with --type f32", at->name, row,
-                        s->info.timesteps[row]);
-    return at->tokens ? observe_tokens(log, at, row, x, n) : SDG_OK;
+    for (size_t i = 0; i < n; i++, x += site->channels) {
+        for (size_t c = 0; c < site->channels; c++)
+            site->smoothed[c] = x[c] * site->smoothing[c];
+        SDG_TRY(observe(log, s, site, row, site->smoothed, i, 1));
+    }
+    return SDG_OK;
 }
 
 enum sdg_result sdg_statistics_observe(const struct sdg_log *log, struct sdg_statistics *s, size_t site, size_t row,
                                        const float *x, size_t n)
 {
-    const struct sdg_site_statistics *at = site < s->site_count ? &s->sites[site] : NULL;
-    if (!at || !at->smoothing)
-        return observe(log, s, site, row, x, n);
-    float *smoothed = sdg_alloc_raw(log, n, at->channels * sizeof *smoothed, "smoothed values");
-    if (!smoothed)
-        return SDG_ERROR_MEMORY;
-    for (size_t i = 0; i < n * at->channels; i++)
-        smoothed[i] = x[i] * at->smoothing[i % at->channels];
-    enum sdg_result result = observe(log, s, site, row, smoothed, n);
-    sdg_free(smoothed);
-    return result;
+    if (site >= s->site_count || row >= s->info.rows)
+        return sdg_fail(log, SDG_ERROR_USAGE, "statistics of site %zu, row %zu: there are %zu sites and %zu rows", site,
+                        row, s->site_count, s->info.rows);
+    struct sdg_site_statistics *at = &s->sites[site];
+    if (at->tokens && n % (at->height * at->width))
+        return sdg_fail(log, SDG_ERROR_USAGE, "%s: %zu values of a channel are no pictures of %zu tokens", at->name, n,
+                        at->height * at->width);
+    return at->smoothing ? observe_smoothed(log, s, at, row, x, n) : observe(log, s, at, row, x, 0, n);
 }
 
 bool sdg_statistics_wants(const struct sdg_statistics *s, size_t prompt)

@@ -33,6 +33,7 @@ struct sdg_site_statistics {
     // [rows][height * width], sums of sdg_token_weight in each bin; NULL where all pictures count the same
     int64_t (*weights)[SDG_TOKEN_BINS];
     float *smoothing; // [channels] what values are multiplied with before anything; NULL: 1
+    float *smoothed;  // [channels] room for a token's values times these, behind them
 };
 
 struct sdg_statistics_info {

@@ -103,7 +103,9 @@ static enum sdg_result add_ops(const struct sdg_log *log, struct sdg_quant_plan 
             (struct sdg_quant_site){.name = s->name,
                                     .value = s->value,
                                     .kind = s->kind,
+                                    .operand = s->operand,
                                     .channels = (size_t)plan->graph->values[s->value].dims[3]};
+        plan->sites[plan->site_count].wanted = s->operand && sdg_quant_settings_operand(settings, s->name);
         sdg_quant_settings_mark_tokens(settings, s->name);
     }
     for (size_t i = 0; i < plan->graph->op_count; i++)
@@ -144,6 +146,9 @@ static enum sdg_result check_use(const struct sdg_log *log, const struct sdg_qua
     for (size_t i = 0; i < settings->token_count; i++)
         if (!settings->tokens[i].matched)
             return sdg_fail(log, SDG_ERROR_INPUT, "tokens: '%s' matches no site", settings->tokens[i].text);
+    for (size_t i = 0; i < settings->operand_count; i++)
+        if (!settings->operands[i].matched)
+            return sdg_fail(log, SDG_ERROR_INPUT, "scan_operands: '%s' matches no operand", settings->operands[i].text);
     if (!plan->module_count)
         return sdg_fail(log, SDG_ERROR_USAGE, "nothing is left to quantize: all %zu modules are to stay floating point",
                         plan->float_modules);
@@ -157,6 +162,8 @@ enum sdg_result sdg_quant_plan_create(const struct sdg_log *log, const struct sd
     struct sdg_sites sites = {0};
     SDG_TRY(sdg_quant_subject_graph(log, subject, &plan.graph));
     enum sdg_result result = sdg_sites_find(plan.graph, &sites);
+    if (result == SDG_OK && settings->operand_count)
+        result = sdg_sites_add_operands(plan.graph, &sites);
     if (result == SDG_OK)
         result = add_ops(log, &plan, subject, &sites, settings);
     sdg_sites_clear(&sites);
@@ -193,8 +200,8 @@ static enum sdg_result use_site(const struct sdg_log *log, struct sdg_quant_site
 {
     const struct sdg_site_statistics *s = sdg_statistics_find(statistics, site->name);
     if (!s)
-        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has nothing about site %s: collect statistics of this model again",
-                        path, site->name);
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: has nothing about site %s: collect statistics of this model again%s",
+                        path, site->name, site->operand ? ", with --scan-operands" : "");
     if (s->kind != site->kind || s->channels != site->channels)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: site %s is %s with %zu channels there and %s with %zu in the model",
                         path, site->name, sdg_site_kind_name(s->kind), s->channels, sdg_site_kind_name(site->kind),

@@ -12,7 +12,8 @@ struct sdg_quant_site {
     sdg_value value;
     enum sdg_site_kind kind;
     size_t channels;
-    bool wanted;                                  // integer weights read it
+    bool operand;                                 // of scans, see quant/sites.h
+    bool wanted;                                  // integer weights read it, or it is an operand that becomes codes
     const struct sdg_site_statistics *statistics; // NULL when none are needed
     bool smoothed;                                // as its statistics are
     bool folded;                                  // ... by what makes it

@@ -39,13 +39,14 @@ static enum sdg_result add_rule(const struct sdg_log *log, struct sdg_quant_sett
     return SDG_OK;
 }
 
-static enum sdg_result add_tokens(const struct sdg_log *log, struct sdg_quant_settings *s, const char *where,
-                                  const char *expression)
+// Of a list of sites.
+static enum sdg_result add_site_rule(const struct sdg_log *log, struct sdg_bits_rule **rules, size_t *count,
+                                     size_t *capacity, const char *where, const char *expression)
 {
-    if (!sdg_grow(log, &s->tokens, &s->token_capacity, s->token_count + 1, sizeof *s->tokens, "expressions"))
+    if (!sdg_grow(log, rules, capacity, *count + 1, sizeof **rules, "expressions"))
         return SDG_ERROR_MEMORY;
-    SDG_TRY(compile_rule(log, where, expression, 0, SDG_ERROR_INPUT, &s->tokens[s->token_count]));
-    s->token_count++;
+    SDG_TRY(compile_rule(log, where, expression, 0, SDG_ERROR_INPUT, &(*rules)[*count]));
+    ++*count;
     return SDG_OK;
 }
 
@@ -61,6 +62,15 @@ void sdg_quant_settings_mark_tokens(struct sdg_quant_settings *s, const char *si
 {
     for (size_t i = 0; i < s->token_count; i++)
         s->tokens[i].matched = s->tokens[i].matched || regexec(&s->tokens[i].match, site, 0, NULL, 0) == 0;
+}
+
+bool sdg_quant_settings_operand(struct sdg_quant_settings *s, const char *site)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < s->operand_count; i++)
+        if (regexec(&s->operands[i].match, site, 0, NULL, 0) == 0)
+            wanted = s->operands[i].matched = true;
+    return wanted;
 }
 
 int sdg_quant_settings_bits(struct sdg_quant_settings *s, const char *module)
@@ -87,6 +97,7 @@ void sdg_quant_settings_clear(struct sdg_quant_settings *s)
 {
     free_rules(s->rules, s->rule_count);
     free_rules(s->tokens, s->token_count);
+    free_rules(s->operands, s->operand_count);
     *s = (struct sdg_quant_settings){0};
 }
 
@@ -141,16 +152,26 @@ static enum sdg_result read_override(const struct sdg_json *file, const cJSON *i
 
 static enum sdg_result read_file_rules(const struct sdg_json *json, struct sdg_quant_settings *s)
 {
-    const cJSON *overrides, *skip, *tokens, *item;
+    const cJSON *overrides, *skip, *tokens, *operands, *item;
     SDG_TRY(want_array(json, "overrides", &overrides));
     SDG_TRY(want_array(json, "skip", &skip));
     SDG_TRY(want_array(json, "tokens", &tokens));
+    SDG_TRY(want_array(json, "scan_operands", &operands));
     cJSON_ArrayForEach(item, tokens)
     {
         if (!cJSON_IsString(item))
             return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: tokens should be an array of regular expressions",
                             json->path);
-        SDG_TRY(add_tokens(json->log, s, json->path, item->valuestring));
+        SDG_TRY(
+            add_site_rule(json->log, &s->tokens, &s->token_count, &s->token_capacity, json->path, item->valuestring));
+    }
+    cJSON_ArrayForEach(item, operands)
+    {
+        if (!cJSON_IsString(item))
+            return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: scan_operands should be an array of regular expressions",
+                            json->path);
+        SDG_TRY(add_site_rule(json->log, &s->operands, &s->operand_count, &s->operand_capacity, json->path,
+                              item->valuestring));
     }
     cJSON_ArrayForEach(item, overrides) SDG_TRY(read_override(json, item, s));
     cJSON_ArrayForEach(item, skip)
@@ -165,8 +186,9 @@ static enum sdg_result read_file_rules(const struct sdg_json *json, struct sdg_q
 
 static enum sdg_result read_scheme_file(struct scheme_file *file, struct sdg_quant_settings *s)
 {
-    static const char *const keys[] = {"scheme", "skip", "group", "overrides", "tokens", "scan_codes"};
-    SDG_TRY(only_known(&file->json, "a scheme file: scheme, skip, group, overrides, tokens, scan_codes are", keys, 6));
+    static const char *const keys[] = {"scheme", "skip", "group", "overrides", "tokens", "scan_codes", "scan_operands"};
+    SDG_TRY(only_known(
+        &file->json, "a scheme file: scheme, skip, group, overrides, tokens, scan_codes, scan_operands are", keys, 7));
     SDG_TRY(sdg_json_string(&file->json, "scheme", NULL, &file->scheme));
     SDG_TRY(sdg_json_int(&file->json, "group", 0, LARGEST_GROUP, 0, &file->group));
     SDG_TRY(sdg_json_bool(&file->json, "scan_codes", false, &s->scan_codes));
@@ -235,6 +257,10 @@ static enum sdg_result read_settings(const struct sdg_log *log, const struct sdg
     if (s->token_count && !sdg_interval_rule_has_tokens(s->scheme.rule))
         return sdg_fail(log, SDG_ERROR_USAGE,
                         "%s: \"tokens\" goes with intervals by token (token, table-token, tdq-token), not with %s",
+                        params->scheme_file, sdg_interval_rule_name(s->scheme.rule));
+    if (s->operand_count && (s->scheme.rule == SDG_INTERVAL_NONE || s->scheme.rule == SDG_INTERVAL_DYNAMIC))
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "%s: \"scan_operands\" goes with intervals that are known before, not with %s",
                         params->scheme_file, sdg_interval_rule_name(s->scheme.rule));
     SDG_TRY(set_group(log, params->group ? params->group : file->group, s));
     for (size_t i = 0; i < params->skip_count; i++)

@@ -25,6 +25,8 @@ struct sdg_quant_settings {
     // these
     struct sdg_bits_rule *tokens;
     size_t token_count, token_capacity;
+    struct sdg_bits_rule *operands; // what matches of scans' operands (quant/sites.h) becomes codes
+    size_t operand_count, operand_capacity;
 };
 // Reads scheme, expressions and scheme file. SDG_ERROR_USAGE or SDG_ERROR_INPUT saying what is wrong.
 enum sdg_result sdg_quant_settings_read(const struct sdg_log *log, const struct sdg_quantize_params *params,
@@ -34,6 +36,8 @@ void sdg_quant_settings_clear(struct sdg_quant_settings *settings);
 int sdg_quant_settings_bits(struct sdg_quant_settings *settings, const char *module);
 // Marks the expressions of `tokens` that match a site.
 void sdg_quant_settings_mark_tokens(struct sdg_quant_settings *settings, const char *site);
+// Whether an operand of scans is to be codes; the expressions that match are marked.
+bool sdg_quant_settings_operand(struct sdg_quant_settings *settings, const char *site);
 // Whether a site is to have intervals by token.
 bool sdg_quant_settings_tokens(const struct sdg_quant_settings *settings, const char *site);
 

@@ -146,14 +146,10 @@ enum sdg_result sdg_quant_smooth(const struct sdg_log *log, struct sdg_quant_pla
         if (!sdg_site_is_by_token(plan->graph, site->value))
             return sdg_fail(log, SDG_ERROR_INPUT,
                             "%s: its statistics are smoothed, but not only single tokens are read", site->name);
-        if (!sdg_interval_rule_has_tokens(rule))
-            return sdg_fail(
-                log, SDG_ERROR_USAGE,
-                "smoothed statistics go with intervals of tokens (token, table-token, tdq-token), not with %s",
-                sdg_interval_rule_name(rule));
-        site->smoothed = true;
         if (folds)
             SDG_TRY(fold(&f, site));
+        // Intervals that are measured at run time are of values as they are made: a multiplier behind them is left out.
+        site->smoothed = site->folded || rule != SDG_INTERVAL_DYNAMIC;
     }
     return SDG_OK;
 }

@@ -68,6 +68,8 @@ static enum sdg_result add_site(struct sdg_quantized_writer *w, const struct sdg
     if (tokens->height)
         return sdg_quantized_add_token_intervals(w, site->name, tokens->times, tokens->height, tokens->width,
                                                  tokens->scales, tokens->zero_points, tokens->factors);
+    if (!fit->length)
+        return SDG_OK;
     for (size_t i = 0; shifted && i < fit->length; i++)
         zeros[i] = sdg_interval_make(site->kind, bits, fit->scales[i]).zero_point;
     return sdg_quantized_add_interval(w, site->name, fit->length, fit->scales, shifted ? zeros : NULL);
@@ -145,7 +147,7 @@ static enum sdg_result add_tensors(struct sdg_quantized_writer *w, struct sdg_qu
             SDG_TRY(sdg_quantized_add_codes(w, m->name, m->tensor, m->bits, m->codes));
     }
     for (size_t i = 0; i < plan->site_count; i++)
-        if (plan->sites[i].fit.length)
+        if (plan->sites[i].fit.length || plan->sites[i].smoothed)
             SDG_TRY(add_site(w, &plan->sites[i], r->settings->scheme.activation_bits, zeros + i * SDG_TDQ_TIMES));
     SDG_TRY(add_timesteps(w, r, times));
     for (size_t i = 0; i < sdg_tensors_count(r->subject->tensors); i++) {

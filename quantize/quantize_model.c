@@ -258,10 +258,6 @@ static enum sdg_result fit_site(const struct quantizer *q, const struct sdg_log 
     };
     if (!site->wanted)
         return SDG_OK;
-    if (site->smoothed && !sdg_interval_rule_has_tokens(options.rule))
-        return sdg_fail(log, SDG_ERROR_INPUT,
-                        "%s: its statistics are smoothed, so it needs an interval by token, which \"tokens\" denies it",
-                        site->name);
     return sdg_site_fit(log, site->statistics, q->statistics->info.timesteps, q->statistics->info.rows, &options,
                         &site->fit);
 }
@@ -289,7 +285,7 @@ static int by_module_sqnr(const void *a, const void *b)
 static enum sdg_interval_rule rule_of(const struct sdg_site_fit *fit, enum sdg_interval_rule rule)
 {
     const struct sdg_token_intervals *tokens = &fit->tokens;
-    if (tokens->height)
+    if (tokens->height && sdg_interval_rule_has_tokens(rule))
         return tokens->times == 1 && !tokens->factors ? SDG_INTERVAL_TOKEN : rule;
     return fit->length == 1 ? SDG_INTERVAL_STATIC : sdg_interval_rule_over_time(rule);
 }
@@ -379,7 +375,7 @@ static enum sdg_result open_statistics(struct quantizer *q)
     }
     SDG_TRY(sdg_statistics_read(&q->log, q->params->statistics, &q->statistics));
     SDG_TRY(sdg_quant_plan_use(&q->log, &q->plan, &q->subject, q->statistics, q->params->statistics));
-    if (needed)
+    if (rule != SDG_INTERVAL_NONE)
         SDG_TRY(sdg_quant_smooth(&q->log, &q->plan, &q->subject, rule, !q->params->keep_smoothing));
     if (sdg_interval_rule_over_time(rule) != SDG_INTERVAL_TDQ)
         return SDG_OK;

@@ -13,6 +13,7 @@ layout(constant_id = SDG_SPEC_GATED) const uint GATED = 0;
 layout(constant_id = SDG_SPEC_ADDED) const uint ADDED = 0;
 
 layout(binding = 4) readonly buffer Gate { SCALAR gate[]; };
+layout(binding = 4) readonly buffer GateWords { uint gate_words[]; };
 layout(binding = 5) readonly buffer Add { SCALAR add[]; };
 layout(binding = 6) writeonly buffer Out { SCALAR result[]; };
 layout(binding = 7) readonly buffer Summaries { float summaries[]; };
@@ -21,8 +22,15 @@ shared float parts[TILE * INVOCATIONS]; // sums over an invocation's states
 
 vec2 interval_of(uint token)
 {
-    uint at = KINDS * p.c + 2 * X_PAIRS + (OUT_PAIRS > 1 ? 2 * (token % OUT_PAIRS) : 0);
+    uint at = KINDS * p.c + 2 * (X_PAIRS + DELTA_PAIRS + GATE_PAIRS) + (OUT_PAIRS > 1 ? 2 * (token % OUT_PAIRS) : 0);
     return vec2(constants[at], constants[at + 1]);
+}
+
+float gate_at(uint at, uint token)
+{
+    if (GATE_PAIRS == 0)
+        return float(gate[at]);
+    return value_of(code_in(gate_words[at / 4], at, (SIGNED & 2) != 0), KINDS * p.c + 2 * (X_PAIRS + DELTA_PAIRS), GATE_PAIRS, token);
 }
 
 void move_through(uint first, uint count, inout float h[PER_LANE], float rates[PER_LANE])
@@ -50,7 +58,7 @@ float finished(uint i, uint token)
     if (ADDED != 0)
         y += float(add[at]);
     if (GATED != 0)
-        y *= apply_unary(UNARY_SILU, float(gate[token * p.gate_pitch + p.gate_start + c]), 0.0, 0.0);
+        y *= apply_unary(UNARY_SILU, gate_at(token * p.gate_pitch + p.gate_start + c, token), 0.0, 0.0);
     return y * p.scale;
 }
 

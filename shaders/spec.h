@@ -55,6 +55,7 @@
 // conv1d_causal.comp
 #define SDG_SPEC_TAPS 6
 #define SDG_SPEC_SHIFTED 7
+#define SDG_SPEC_READS 8 // 0: floats, 1: unsigned codes, 2: signed ones
 // selective_scan.glsl and those that include it
 #define SDG_SPEC_STATES 6
 #define SDG_SPEC_LANES 7
@@ -63,6 +64,9 @@
 #define SDG_SPEC_ADDED 10
 #define SDG_SPEC_X_CODES 11 // and SDG_SPEC_IN_PAIRS of these
 #define SDG_SPEC_X_SIGNED 12
+#define SDG_SPEC_DELTA_PAIRS 13 // intervals of delta and gate; 0: they are no codes
+#define SDG_SPEC_GATE_PAIRS 15
+#define SDG_SPEC_SIGNED 17 // bits: delta's codes are, gate's codes are
 // selective_scan_prepare.comp
 #define SDG_SPEC_DELTA_BIAS 8
 

@@ -363,7 +363,7 @@ struct watch {
 static enum sdg_result observe(void *user, struct sdg_graph *graph)
 {
     (void)user;
-    return sdg_graph_observe(graph);
+    return sdg_graph_observe(graph, false);
 }
 
 static double code_error(double x, double scale, int zero, int low, int high)

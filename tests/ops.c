@@ -241,12 +241,12 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
 #endif
         else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
             o->scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
-        else if (sscanf(argv[i], "--part=%d/%d", &o->part, &o->parts) == 2)
-            o->part--;
         else if (strncmp(argv[i], "--device=", 9) == 0)
             o->device = (int)strtol(argv[i] + 9, NULL, 10);
         else if (strncmp(argv[i], "--disable=", 10) == 0)
             o->disable = argv[i] + 10;
+        else if (sscanf(argv[i], "--part=%d/%d", &o->part, &o->parts) == 2)
+            o->part--;
         else if (!is_backend(argv[i]))
             o->filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)
@@ -280,10 +280,10 @@ int main(int argc, char **argv)
         s->filter = o.filter;
         s->cpu_mask = o.cpu_mask;
         s->bench = o.bench;
-        s->part = o.part;
-        s->parts = o.parts;
         s->device = o.device;
         s->disable = disable;
+        s->part = o.part;
+        s->parts = o.parts;
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
         if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
             count += add_jobs(s, &o, jobs + count, tests + count);

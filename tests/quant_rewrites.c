@@ -147,7 +147,7 @@ static void sites(void **state)
 static void observing_changes_nothing(void **state)
 {
     struct sdg_graph *plain = step_graph(*state), *observed = step_graph(*state);
-    assert_int_equal(sdg_graph_observe(observed), SDG_OK);
+    assert_int_equal(sdg_graph_observe(observed, false), SDG_OK);
     struct sdg_program *a = compile(*state, plain, 1), *b = compile(*state, observed, 1);
     size_t count;
     for (int row = 0; row < ROWS; row++) {
@@ -177,7 +177,7 @@ static void simulated_site_equals_quantized_by_hand(void **state)
     const struct sdg_interval interval = sdg_interval_make(found.sites[0].kind, 8, scale);
     assert_int_equal(found.sites[0].kind, SDG_SITE_SILU);
     sdg_sites_clear(&found);
-    assert_int_equal(sdg_graph_observe(observed), SDG_OK);
+    assert_int_equal(sdg_graph_observe(observed, false), SDG_OK);
     assert_int_equal(sdg_graph_simulate(simulated, 8), SDG_OK);
     for (size_t i = 0; i < simulated->op_count; i++)
         if (simulated->ops[i].kind == SDG_OP_FAKE_QUANTIZE) {
@@ -203,7 +203,7 @@ static void simulated_site_equals_quantized_by_hand(void **state)
 static float *site_maxima(struct fixture *f, const struct sdg_sites *sites)
 {
     struct sdg_graph *graph = step_graph(f);
-    assert_int_equal(sdg_graph_observe(graph), SDG_OK);
+    assert_int_equal(sdg_graph_observe(graph, false), SDG_OK);
     struct sdg_program *program = compile(f, graph, 1);
     assert_int_equal(sdg_program_run(program, 0), SDG_OK);
     float *maxima = sdg_alloc(&test_log, sites->count, sizeof *maxima, "maxima");

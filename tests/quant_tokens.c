@@ -1,7 +1,9 @@
 // Intervals of tokens (quant/token_fit.h, quant/fit.h): against the formula on the values themselves, against other
 // candidates, and how those of a rank-one table follow tokens and steps. Smoothing vectors against their formula.
 #include "quant/fit.h"
+#include "base/random.h"
 #include "quant/smoothing.h"
+#include "quant/smoothing_search.h"
 
 #include "tests/support/quant.h"
 #include "tests/temp.h"
@@ -395,12 +397,91 @@ static void test_smoothing(void **state)
     (void)state;
     static const float amax[4] = {4, 0, 100, 1}, wmax[4] = {0.25f, 0.01f, 0, 2};
     float m[4];
-    sdg_smoothing_make(amax, wmax, 4, 0.5, m);
+    sdg_smoothing_make(amax, wmax, 4, 0.5, 0.5, m);
     const double wanted[4] = {sqrt(0.25 / 4), sqrt(0.01 / 1e-3), sqrt(1e-5 / 100), sqrt(2.0)};
     for (int k = 0; k < 4; k++)
         assert_true(fabs(m[k] / wanted[k] - 1) < 1e-6);
-    sdg_smoothing_make(amax, wmax, 4, 1, m);
+    sdg_smoothing_make(amax, wmax, 4, 1, 0, m);
     assert_true(fabs(m[0] * 4.0 - 1) < 1e-6); // all of it to the activations
+}
+
+// Mean squared error of outputs, by counting: Laplacian values as the search supposes them, rounded with the interval
+// that is best of many, times weights rounded to whole steps of the largest.
+static double simulated_error(const float *largest, const float *weights, size_t channels, size_t outputs, int w_bits,
+                              int a_bits, const float *m)
+{
+    enum { SAMPLES = 4000 };
+    double least = INFINITY, most = 0, *x = malloc(SAMPLES * channels * sizeof *x);
+    uint64_t random = 7;
+    for (size_t i = 0; i < SAMPLES * channels; i++) {
+        const double u = ((double)(sdg_random_next(&random) >> 11) + 0.5) * 0x1p-53 - 0.5;
+        x[i] = copysign(log(1 - 2 * fabs(u)), u) * -0.1 * (double)largest[i % channels];
+        most = fmax(most, fabs(x[i] * (double)m[i % channels]));
+    }
+    for (int reach = 0; reach < 24; reach++) {
+        const double scale = most * exp2(-reach / 4.0) * 2 / ((1 << a_bits) - 1), top = (1 << (a_bits - 1)) - 0.5;
+        double sum = 0;
+        for (size_t o = 0; o < outputs; o++) {
+            float step = 0;
+            for (size_t k = 0; k < channels; k++)
+                step = fmaxf(step, fabsf(weights[o * channels + k] / m[k]) / (float)((1 << (w_bits - 1)) - 1));
+            for (size_t i = 0; i < SAMPLES; i++) {
+                double error = 0;
+                for (size_t k = 0; k < channels; k++) {
+                    const double v = x[i * channels + k] * (double)m[k], w = (double)(weights[o * channels + k] / m[k]),
+                                 q = scale * fmax(fmin(rint(v / scale), top), -top), wq = step * rint(w / (double)step);
+                    error += v * w - q * wq;
+                }
+                sum += error * error / SAMPLES;
+            }
+        }
+        least = fmin(least, sum);
+    }
+    free(x);
+    return least;
+}
+
+// An outlier among the channels: shared with the weights it costs little where these have bits to spare, and more than
+// it saves where they have none. What is chosen is no worse than nothing by a simulation, either.
+static void test_smoothing_search(void **state)
+{
+    (void)state;
+    enum { INPUTS = 16, OUTPUTS = 8 };
+    float largest[INPUTS], weights[OUTPUTS * INPUTS], m[INPUTS], one[INPUTS], half[INPUTS];
+    uint64_t random = 3;
+    double squares = 0;
+    for (int k = 0; k < INPUTS; k++) {
+        largest[k] = k == 5 ? 40 : 1 + 0.1f * (float)(k % 4);
+        squares += 2 * 0.01 * (double)largest[k] * (double)largest[k] / INPUTS;
+        one[k] = 1;
+    }
+    for (int i = 0; i < OUTPUTS * INPUTS; i++)
+        weights[i] = (float)((double)(sdg_random_next(&random) >> 11) * 0x1p-53 - 0.5);
+    static const int bits[][2] = {{8, 4}, {8, 8}, {4, 4}, {4, 8}};
+    for (int i = 0; i < 4; i++) {
+        struct sdg_smoothing_case c = {.rows = 1,
+                                       .channels = INPUTS,
+                                       .outputs = OUTPUTS,
+                                       .largest = largest,
+                                       .mean_square = squares,
+                                       .weights = weights,
+                                       .weight_bits = bits[i][0],
+                                       .activation_bits = bits[i][1]};
+        double found, none, standard;
+        assert_int_equal(sdg_smoothing_search(NULL, &c, m), SDG_OK);
+        assert_int_equal(sdg_smoothing_of(NULL, &c, 0.5, 0.5, half), SDG_OK);
+        assert_int_equal(sdg_smoothing_error(NULL, &c, m, &found), SDG_OK);
+        assert_int_equal(sdg_smoothing_error(NULL, &c, one, &none), SDG_OK);
+        assert_int_equal(sdg_smoothing_error(NULL, &c, half, &standard), SDG_OK);
+        assert_true(found <= none && found <= standard);
+        const double really = simulated_error(largest, weights, INPUTS, OUTPUTS, bits[i][0], bits[i][1], m),
+                     plain = simulated_error(largest, weights, INPUTS, OUTPUTS, bits[i][0], bits[i][1], one);
+        print_message("w%da%d: estimated %.3g of %.3g, simulated %.3g of %.3g\n", bits[i][0], bits[i][1], found, none,
+                      really, plain);
+        assert_true(really < 1.1 * plain && none < 2 * plain && plain < 2 * none);
+        if (i == 0)
+            assert_true(really < 0.8 * plain);
+    }
 }
 
 static void test_allocations(void **state)
@@ -426,9 +507,11 @@ static void test_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_between),     cmocka_unit_test(test_search), cmocka_unit_test(test_others),
-        cmocka_unit_test(test_weights),     cmocka_unit_test(test_silu),   cmocka_unit_test(test_factors),
-        cmocka_unit_test(test_power),       cmocka_unit_test(test_rules),  cmocka_unit_test(test_smoothing),
+        cmocka_unit_test(test_between),     cmocka_unit_test(test_search),
+        cmocka_unit_test(test_others),      cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_silu),        cmocka_unit_test(test_factors),
+        cmocka_unit_test(test_power),       cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_smoothing),   cmocka_unit_test(test_smoothing_search),
         cmocka_unit_test(test_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

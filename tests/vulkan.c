@@ -322,7 +322,8 @@ static void test_masks(void **state)
     assert_false(sdg_backend_has_type(&all->base, SDG_BF16));
     close_vk(all);
 
-    struct sdg_vk *none = new_vk(&(struct sdg_backend_params){.device = -1, .disable = rungs("subgroup,f16,dot")});
+    struct sdg_vk *none =
+        new_vk(&(struct sdg_backend_params){.device = -1, .disable = rungs("subgroup,lanes,f16,dot,coopmat")});
     assert_int_equal(sdg_backend_info(&none->base)->features, 0);
     assert_false(sdg_backend_has_type(&none->base, SDG_F16));
     g = layer_norms();
@@ -359,7 +360,9 @@ static void test_small_device(void **state)
 {
     (void)state;
     struct sdg_vk *vk = new_vk(NULL);
-    vk->caps.most_outputs = 64; // else the largest tile is left out
+    vk->features &= ~(unsigned)(SDG_FEATURE_LANES | SDG_FEATURE_COOPMAT);
+    vk->caps.most_outputs = 64; // as of any device: a processor has the largest tile left out ...
+    vk->caps.workgroups = 64;   // ... and is content with fewer workgroups
     static const struct {
         int64_t m, n;
         const char *big, *small;
@@ -395,6 +398,37 @@ static void test_small_device(void **state)
     close_vk(vk);
 }
 
+// Products within subgroups: all their tiles, rows and columns that do not fill one, channels that are no multiple of a
+// load, results that are codes or not, whole networks.
+static void test_lanes(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->features = (vk->features & ~(unsigned)SDG_FEATURE_COOPMAT) | SDG_FEATURE_LANES;
+    if (has_lanes(vk)) {
+        const uint32_t columns = vk->caps.subgroup_size * 4;
+        static const struct {
+            int64_t m, n;
+            uint32_t rows, few;
+        } shapes[] = {{600, 500, 32, 0}, {70, 40, 16, 0}, {300, 3, 32, 1}, {3, 70, 8, 0}, {33, 65, 16, 0}};
+        for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+            struct sdg_graph *g = wide_product(shapes[i].m, shapes[i].n);
+            char wanted[40];
+            snprintf(wanted, sizeof wanted, "linear_f32_v4_lanes_%ux%u", shapes[i].rows,
+                     shapes[i].few ? columns / 4 : columns);
+            assert_non_null(strstr(kernels_of(vk, g).text, wanted));
+            assert_true(compare(vk, g) < 1e-10);
+        }
+        random_state = 11;
+        assert_true(compare(vk, unet(2, 5, 8, 2, 1, 2)) < 1e-9);
+        random_state = 12;
+        assert_true(compare(vk, unet(2, 7, 12, 2, 1, 3)) < 1e-9);
+    } else {
+        printf("skipped: products within subgroups, not on this device\n");
+    }
+    close_vk(vk);
+}
+
 static struct sdg_graph *embedding(void)
 {
     struct sdg_graph *g = new_graph();
@@ -403,6 +437,149 @@ static struct sdg_graph *embedding(void)
                      sdg_graph_embed(g, "embed", ids, sdg_graph_linear_weight(g, 1000, 24, "tokens"),
                                      sdg_graph_linear_weight(g, 77, 24, "positions")));
     return g;
+}
+
+// ---- cooperative matrices ----
+
+// A convolution, linear layers and attention in f16, whose rows are of a length that matrices take.
+static struct sdg_graph *matrix_graph(int64_t side, int64_t c, int64_t heads, int64_t keys)
+{
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 1, side, side, c), context = sdg_graph_input(g, "c", 1, 1, keys, c);
+    const sdg_value y = conv(g, "conv", x, c, 3, 1, 0);
+    const struct sdg_epilogue none = {0};
+    const sdg_value q = sdg_graph_linear(g, "to_q", y, sdg_graph_linear_weight(g, c, c, "q"), none),
+                    k = sdg_graph_linear(g, "to_k", context, sdg_graph_linear_weight(g, c, c, "k"), none),
+                    v = sdg_graph_linear(g, "to_v", context, sdg_graph_linear_weight(g, c, c, "v"), none);
+    const float scale = 1 / sqrtf((float)(c / heads));
+    sdg_graph_output(g, "y", sdg_graph_attention(g, "attend", q, k, v, (int)heads, scale, false));
+    assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+    return g;
+}
+
+static void expect_kernels(struct sdg_vk *vk, const struct sdg_graph *g, const char *product, const char *attention)
+{
+    const struct kernels k = kernels_of(vk, g);
+    char wanted[4][80];
+    snprintf(wanted[0], sizeof wanted[0], "conv=conv2d_f16_%s", product);
+    snprintf(wanted[1], sizeof wanted[1], "to_q=linear_f16_%s", product);
+    snprintf(wanted[2], sizeof wanted[2], "attend=attention_f16_%s", attention);
+    for (int i = 0; i < 3; i++)
+        if (!strstr(k.text, wanted[i]))
+            fail_msg("%s is not among %s", wanted[i], k.text);
+}
+
+// With room for two slices, for one, for products only and for nothing.
+static void test_matrices(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    const unsigned needed = SDG_FEATURE_COOPMAT | SDG_FEATURE_F16;
+    vk->features &= ~(unsigned)SDG_FEATURE_LANES;
+    if ((vk->features & needed) != needed) {
+        close_vk(vk);
+        printf("skipped: cooperative matrices, not on this device or not in this build\n");
+        skip();
+    }
+    static const struct {
+        uint32_t shared_bytes;
+        const char *product, *attention;
+    } rooms[] = {{32768, "v8_coopmat_", "v8_coopmat_"},
+                 {12000, "v8_coopmat_", "v8_coopmat_"},
+                 {8000, "v8_coopmat_", "d32_"},
+                 {5000, "v4_", "d32_"}};
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
+        vk->caps.shared_bytes = rooms[i].shared_bytes;
+        struct sdg_graph *g = matrix_graph(7, 64, 2, 45);
+        expect_kernels(vk, g, rooms[i].product, rooms[i].attention);
+        const double error = compare(vk, g);
+        printf("%u bytes of shared memory: NMSE %.1e\n", rooms[i].shared_bytes, error);
+        assert_true(error < 1e-5); // four values of f16 behind each other
+    }
+    close_vk(vk);
+}
+
+// What is chosen on devices of which none is here, planned and not run.
+static void test_matrix_plans(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->features = SDG_FEATURE_COOPMAT | SDG_FEATURE_F16;
+    if (!strstr(sdg_vk_find_shader(vk->features, "linear", SDG_F16, 8, NULL)->name, "coopmat")) {
+        close_vk(vk);
+        printf("skipped: cooperative matrices, not in this build\n");
+        skip();
+    }
+    vk->caps.max_invocations = 1024;
+    vk->caps.software = false;
+    vk->caps.workgroups = vk->caps.most_outputs = 64;
+    static const struct {
+        struct sdg_vk_matrices matrices;
+        uint32_t shared_bytes;
+        const char *product, *attention;
+        int64_t side, c, heads, keys;
+    } plans[] = {
+        // 32 invocations share 16 x 16 x 16, or less
+        {{{{{16, 16, 16}, {16, 8, 16}, {16, 8, 8}}, 3}, {{{0}}, 0}, 32, 32, true},
+         49152,
+         "v8_coopmat_128x128",
+         "v8_coopmat_d40_64x32",
+         64,
+         320,
+         8,
+         4096},
+        {{{{{16, 16, 16}, {16, 8, 16}, {16, 8, 8}}, 3}, {{{0}}, 0}, 32, 32, true},
+         49152,
+         "v8_coopmat_128x128",
+         "v8_coopmat_d40_32x80",
+         64,
+         320,
+         8,
+         77},
+        {{{{{16, 16, 16}}, 1}, {{{0}}, 0}, 32, 32, true},
+         49152,
+         "v8_coopmat_128x128",
+         "v8_coopmat_d512_16x64",
+         64,
+         512,
+         1,
+         4096},
+        {{{{{16, 16, 16}}, 1}, {{{0}}, 0}, 32, 32, true},
+         32768,
+         "v8_coopmat_32x32",
+         "v8_coopmat_d160_16x32",
+         8,
+         1280,
+         8,
+         64},
+        // 64 of them, and 16 with flat matrices
+        {{{{{16, 16, 16}}, 1}, {{{0}}, 0}, 64, 16, true},
+         65536,
+         "v8_coopmat_128x128",
+         "v8_coopmat_d40_128x32",
+         64,
+         320,
+         8,
+         4096},
+        {{{{{8, 16, 16}}, 1}, {{{0}}, 0}, 16, 64, true},
+         65536,
+         "v8_coopmat_128x64",
+         "v8_coopmat_d64_128x32",
+         64,
+         320,
+         5,
+         4096},
+        // nothing that the tiles are made of
+        {{{{{12, 12, 12}}, 1}, {{{0}}, 0}, 32, 32, true}, 49152, "v4_128x128", "d40_32x32", 64, 320, 8, 4096},
+    };
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        vk->caps.matrices = plans[i].matrices;
+        vk->caps.shared_bytes = plans[i].shared_bytes;
+        struct sdg_graph *g = matrix_graph(plans[i].side, plans[i].c, plans[i].heads, plans[i].keys);
+        expect_kernels(vk, g, plans[i].product, plans[i].attention);
+        sdg_graph_destroy(&g);
+    }
+    close_vk(vk);
 }
 
 // ---- scans along tokens ----
@@ -839,6 +1016,9 @@ int main(void)
         cmocka_unit_test(test_unet),
         cmocka_unit_test(test_masks),
         cmocka_unit_test(test_small_device),
+        cmocka_unit_test(test_matrices),
+        cmocka_unit_test(test_matrix_plans),
+        cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_scan),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_weight_uploads),

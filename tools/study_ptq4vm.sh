@@ -15,7 +15,7 @@
 #     -k N       prompts to calibrate with (64), at 20 DDIM steps
 #     -l N       prompts to learn with (8)
 #     -u N       updates of each block (50)
-#     -s LIST    seeds of learning ("0 1")
+#     -s LIST    seeds of learning ("0 1 2")
 #     -w LIST    bits of weights and activations ("w8a8 w6a6 w4a8 w4a4")
 #     -x LIST    parts to run ("blocks whole options learned time"); the tables show what is in DIR
 #     -t CMD     what comes before a timed command ("")
@@ -25,7 +25,7 @@ set -eu
 LC_ALL=C
 export LC_ALL
 root=$(cd "$(dirname "$0")/.." && pwd -P)
-model=$root/models/emoji-128-mamba attention=$root/models/emoji-128 out= prompts= calibration= count=4 calibrate=64 lessons=8 updates=50 seeds="0 1"
+model=$root/models/emoji-128-mamba attention=$root/models/emoji-128 out= prompts= calibration= count=4 calibrate=64 lessons=8 updates=50 seeds="0 1 2"
 bits="w8a8 w6a6 w4a8 w4a4" parts="blocks whole options learned time" timed= bin=$root/build/bin docs=
 fail() { echo "study_ptq4vm: $*" >&2; exit 1; }
 say() { echo "study_ptq4vm: $(date +%H:%M:%S) $*" >&2; }

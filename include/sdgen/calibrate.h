@@ -29,6 +29,11 @@ struct sdg_collect_params {
     // say, sigma = amax^alpha / wmax^(1 - alpha) for each channel, and what is recorded is of x / sigma. NULL = none
     const char *smooth;
     struct sdg_number smooth_alpha; // 0..1; default 0.5
+    // in place of alpha, a quantization scheme: both exponents are searched for each site, those that lose least with
+    // its bits; none at all where that is best. NULL = alpha
+    const char *smooth_scheme;
+    // also record what Mamba's scans and causal convolutions read beside what layers do, so that it can be codes, too
+    bool scan_operands;
     // go on with the prompts that the files do not have yet; without it an existing file is an error
     bool resume;
     // How pictures are made: negative_prompt, plain_prompt, size, steps (0 = 50), cfg_scale, sampler (NULL = ddim),

@@ -58,9 +58,11 @@ struct sdg_classifier_collect_params {
     const char
         *settings;     // where they come from, in the caller's words: files that differ in it do not merge. NULL = ""
     int shard, shards; // 1 <= shard <= shards: this run takes pictures shard-1, shard-1+shards, ..; 0, 0 = all
-    bool relative;     // as in struct sdg_collect_params, as are the next two
+    bool relative;     // as in struct sdg_collect_params, as are the next four
     const char *smooth;
     struct sdg_number smooth_alpha;
+    const char *smooth_scheme;
+    bool scan_operands;
     const char *output; // statistics file (safetensors), must not exist
 };
 // Records every site of a full-precision network, each token by itself. The classifier should compute in f32.

@@ -51,7 +51,8 @@ struct sdg_quantize_params {
     const char *scheme; // "w8a8-tdq", "w4a16", ...; NULL = from scheme_file
     // JSON: {"scheme", "skip": [regex], "group", "overrides": [{"match": regex, "weight_bits": 4, 6, 8 or 16}],
     // "tokens": [regex of sites that have intervals by token where the rule has them; absent: all that can],
-    // "scan_codes": Mamba's scans read x as codes}; NULL = none
+    // "scan_codes": Mamba's scans read x as codes, "scan_operands": [regex of operands of scans and causal convolutions
+    // that become codes, too: of statistics with scan_operands]}; NULL = none
     const char *scheme_file;
     // in place of the scheme's rule: "static", "table", "tdq", "dynamic", or with an interval for each token where the
     // statistics keep tokens "token", "table-token", "tdq-token"; NULL = the scheme's

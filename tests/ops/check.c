@@ -211,6 +211,27 @@ static sdg_value add_weight_value(struct fixture *f, int rank, const int64_t dim
                      : sdg_graph_linear_weight(f->graph, dims[0], dims[1], "%s", name);
 }
 
+sdg_value coded(struct fixture *f, int operand, sdg_value x, bool by_token, bool is_signed, float *pairs)
+{
+    enum { ROWS = 2 };
+    const struct sdg_value_info *info = &f->graph->values[x];
+    const int64_t own = by_token ? info->dims[1] * info->dims[2] : 1;
+    const int lowest = is_signed ? -128 : 0, highest = is_signed ? 127 : 255;
+    char name[16];
+    for (int i = 0; i < ROWS * own; i++) {
+        pairs[2 * i] = 0.013f * (float)(1 + (i + operand) * 7 % 5);
+        pairs[2 * i + 1] = is_signed ? 0 : (float)(90 + i * 37 % 70);
+    }
+    snprintf(name, sizeof name, "interval%d", operand);
+    struct read_codes *read = f->reads;
+    while (read->codes)
+        read++;
+    read->operand = operand;
+    read->interval = token_intervals(f, name, ROWS, own, pairs);
+    read->codes = sdg_graph_quantize(f->graph, "codes", x, read->interval, lowest, highest);
+    return sdg_graph_fake_quantize(f->graph, "values", x, read->interval, lowest, highest);
+}
+
 sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int bits, const int8_t *codes)
 {
     char *name = f->weight_name[f->weights];
@@ -637,9 +658,11 @@ static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int
     else if (f->suite->bench || known || run_reference(f, rows, row_count, expected, count)) {
         if (f->codes.interval && !emit_codes(f, y, rows, row_count, expected, count))
             note_failure(f, "cannot emit codes");
-        if (f->scan_codes &&
-            sdg_graph_scan_codes(f->graph, f->graph->op_count - 1, f->scan_codes, f->scan_interval) != SDG_OK)
-            note_failure(f, "cannot read codes");
+        for (int i = 0; i < 3; i++)
+            if (f->reads[i].codes &&
+                sdg_graph_read_codes(f->graph, f->graph->op_count - 1, f->reads[i].operand, f->reads[i].codes,
+                                     f->reads[i].interval) != SDG_OK)
+                note_failure(f, "cannot read codes");
         struct sdg_program *program = make_tested(f);
         if (program && f->suite->bench)
             measure(f, program);

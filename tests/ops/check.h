@@ -62,8 +62,11 @@ struct fixture {
     // each element by itself must be right, not only the sum of squares: for operations that add nothing up
     bool pointwise;
     double relative; // if not 0: each element may be wrong by this part of itself
-    // finish() only: the reference computes from values, then the scan is made to read these codes instead
-    sdg_value scan_codes, scan_interval;
+    // finish() only: the reference computes from values, then the last operation is made to read these codes instead
+    struct read_codes {
+        int operand;
+        sdg_value codes, interval;
+    } reads[3];
     // If highest is not 0, the result is codes, and what is expected are codes before rounding and clipping: y / scale
     // + zero point. Where those are integers, `slack` 0 asks for equality. Where y is a sum or a function that backends
     // round differently, codes beside each other are both right if y / scale is within `slack` of the middle between
@@ -106,6 +109,10 @@ struct sdg_scan_params scan_params(const struct scan_shape *shape);
 sdg_value intervals(struct fixture *f, const char *name, int64_t rows, const float *pairs);
 // Row table [rows,tokens,1,2], likewise.
 sdg_value token_intervals(struct fixture *f, const char *name, int64_t rows, int64_t tokens, const float *pairs);
+// What codes of x stand for, of intervals that differ from row to row and, where asked for, from token to token: two
+// rows of `pairs` [2, tokens, 2], which are filled and kept by the caller. finish() has the operation read the codes
+// themselves as that operand.
+sdg_value coded(struct fixture *f, int operand, sdg_value x, bool by_token, bool is_signed, float *pairs);
 // Integer weights [O,I,k,k] (rank 4) or [O,I] (rank 2) in the file, 8 bits or 4 packed; a value for a float operation,
 // to be turned with sdg_graph_use_codes. `codes` are copied.
 sdg_value integer_weight(struct fixture *f, int rank, const int64_t dims[4], int bits, const int8_t *codes);

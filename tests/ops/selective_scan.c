@@ -15,35 +15,37 @@ static void check(struct suite *s, const struct scan_shape *p)
     finish(&f, sdg_graph_selective_scan(f.graph, "scan", in, scan_params(p)));
 }
 
-// x as codes gives, but for rounding, what their values give: of one interval or of each token's, signed or not.
-static void check_x_codes(struct suite *s, int n, int tokens, int channels, int states, bool backward, bool by_token,
-                          bool is_signed)
+// Which operands are codes; whether those of odd ones are of each token's interval, and which are signed.
+enum { X_CODES = 1, DELTA_CODES = 2, GATE_CODES = 4 };
+
+// Operands as codes give, but for rounding, what their values give.
+static void check_read_codes(struct suite *s, int n, int tokens, int channels, int states, bool backward, bool by_token,
+                             bool is_signed, int which)
 {
     enum { ROWS = 2 };
     struct fixture f;
-    if (!begin(s, &f, "selective_scan(type=%s,codes,n=%d,tokens=%d,c=%d,states=%d,backward=%d,by_token=%d,signed=%d)",
-               type_name(s), n, tokens, channels, states, backward, by_token, is_signed))
+    if (!begin(s, &f,
+               "selective_scan(type=%s,codes=%d,n=%d,tokens=%d,c=%d,states=%d,backward=%d,by_token=%d,signed=%d)",
+               type_name(s), which, n, tokens, channels, states, backward, by_token, is_signed))
         return;
-    const int64_t own = by_token ? tokens : 1;
-    const int lowest = is_signed ? -128 : 0, highest = is_signed ? 127 : 255;
-    float *pairs = get((size_t)(ROWS * own) * 2 * sizeof *pairs);
-    for (int i = 0; i < ROWS * own; i++) {
-        pairs[2 * i] = 0.013f * (float)(1 + i * 7 % 5);
-        pairs[2 * i + 1] = is_signed ? 0 : (float)(90 + i * 37 % 70);
-    }
-    const sdg_value x = input(&f, "x", n, 1, tokens, channels, NORMAL_DATA),
-                    interval = token_intervals(&f, "interval", ROWS, own, pairs),
-                    codes = sdg_graph_quantize(f.graph, "codes", x, interval, lowest, highest);
-    const struct sdg_scan_operands in = {
-        .x = sdg_graph_fake_quantize(f.graph, "values", x, interval, lowest, highest),
+    const size_t size = (size_t)(ROWS * tokens) * 2;
+    float *pairs = get(3 * size * sizeof *pairs);
+    struct sdg_scan_operands in = {
+        .x = input(&f, "x", n, 1, tokens, channels, NORMAL_DATA),
         .delta = input(&f, "delta", n, 1, tokens, channels, (struct data){NORMAL, 1.5f, -3}),
         .bc = input(&f, "bc", n, 1, tokens, 2 * states, NORMAL_DATA),
         .a_log = matrix_weight(&f, channels, states, (struct data){NORMAL, 1, 1}),
         .d = vector_weight(&f, channels, 0.3f, 1),
+        .gate = which & GATE_CODES ? input(&f, "gate", n, 1, tokens, channels + 3, NORMAL_DATA) : 0,
     };
-    const struct sdg_scan_params params = {.c_start = states, .scale = 1, .backward = backward};
-    f.scan_codes = codes;
-    f.scan_interval = interval;
+    if (which & X_CODES)
+        in.x = coded(&f, 0, in.x, by_token, is_signed, pairs);
+    if (which & DELTA_CODES)
+        in.delta = coded(&f, 1, in.delta, which == DELTA_CODES ? by_token : !by_token, !is_signed, pairs + size);
+    if (which & GATE_CODES)
+        in.gate = coded(&f, 6, in.gate, by_token, is_signed, pairs + 2 * size);
+    const struct sdg_scan_params params = {
+        .c_start = states, .gate_start = in.gate ? 2 : 0, .scale = 1, .backward = backward};
     finish(&f, sdg_graph_selective_scan(f.graph, "scan", in, params));
     free(pairs);
 }
@@ -91,8 +93,11 @@ void check_selective_scan(struct suite *s)
     for (size_t i = 0; i < sizeof small / sizeof *small && !s->bench; i++)
         check(s, &small[i]);
     for (int i = 0; i < 8 && !s->bench; i++) {
-        check_x_codes(s, 2, 37, 21, 5, i & 1, i & 2, i & 4);
-        check_x_codes(s, 1, 300, 64, 16, i & 1, i & 2, i & 4);
+        check_read_codes(s, 2, 37, 21, 5, i & 1, i & 2, i & 4, X_CODES);
+        check_read_codes(s, 1, 300, 64, 16, i & 1, i & 2, i & 4, X_CODES);
+        check_read_codes(s, 2, 19, 13, 4, i & 1, i & 2, i & 4, DELTA_CODES);
+        check_read_codes(s, 1, 33, 40, 3, i & 1, i & 2, i & 4, GATE_CODES);
+        check_read_codes(s, 2, 137, 10, 16, i & 1, i & 2, i & 4, X_CODES | DELTA_CODES | GATE_CODES);
     }
     for (int i = 0; i < 2 && !s->bench; i++) {
         check_steep(s, 150, 37, 16, i);

@@ -175,6 +175,12 @@ static struct sdg_program *new_program(struct sdg_backend *backend, const struct
     return program;
 }
 
+// Products within subgroups (SDG_FEATURE_LANES), whether in use or not.
+static bool has_lanes(const struct sdg_vk *vk)
+{
+    return vk->caps.subgroup_shuffle && (vk->caps.subgroup_size == 4 || vk->caps.subgroup_size == 8);
+}
+
 static double nmse(const float *got, const float *want, size_t count)
 {
     double error = 0, power = 0;

@@ -38,7 +38,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
                 .kernel = op->u.conv1d_causal.kernel,
                 .silu = op->u.conv1d_causal.activation == SDG_UNARY_SILU,
                 .backward = op->u.conv1d_causal.backward,
-                .bf16 = x->dtype == SDG_BF16,
+                .bf16 = x->dtype == SDG_BF16 || out->dtype == SDG_BF16,
+                .source = sdg_fast_source(step, 0, row),
             },
         .codes = sdg_fast_codes(step, row, &how),
     };
@@ -53,12 +54,20 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     return sdg_fast_read_transposed(step, step->op->in[1], channels, step->weights);
 }
 
+// True if x is codes and the result f32, bf16 or codes.
+static bool has_codes(const struct sdg_cpu_step *step)
+{
+    const enum sdg_dtype type = sdg_cpu_value(step->program, step->op->out)->dtype;
+    return type == SDG_F32 || type == SDG_BF16 || step->op->codes.interval;
+}
+
 void sdg_fast_select_conv1d_causal(struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_op *op = step->op;
     const enum sdg_unary activation = op->u.conv1d_causal.activation;
     bool bf16;
-    if (!sdg_fast_types(step, &bf16) || (activation != SDG_UNARY_NONE && activation != SDG_UNARY_SILU))
+    if (!(op->in[3] ? has_codes(step) : sdg_fast_types(step, &bf16)) ||
+        (activation != SDG_UNARY_NONE && activation != SDG_UNARY_SILU))
         return;
     if (op->in[2] && sdg_cpu_value(step->program, op->in[2])->dtype != SDG_F32)
         return;

@@ -13,6 +13,12 @@ struct sdg_fast_intervals {
     int64_t stride, tokens; // stride 0: one pair for all tokens, which costs what a constant costs
 };
 
+// How an operand is stored that may be codes: of these intervals, or else as the other operands are.
+struct sdg_fast_source {
+    bool codes, is_signed;
+    struct sdg_fast_intervals intervals;
+};
+
 // How results become codes: clip(rint(y / scale), lowest - zero, highest - zero) + zero.
 struct sdg_fast_codes {
     struct sdg_fast_intervals intervals;
@@ -52,6 +58,7 @@ struct sdg_fast_conv1d {
     int64_t tokens, channels, x_channels, start;
     int kernel;
     bool silu, backward, bf16;
+    struct sdg_fast_source source; // of x
 };
 
 // Mamba's scan (graph.h, selective_scan). A channel is a lane; a tile of tokens is worked off with some states at a
@@ -65,8 +72,7 @@ struct sdg_fast_scan {
     int64_t tokens, channels, states, stride, bc_channels, gate_channels;
     struct sdg_scan_params params;
     bool bf16;
-    bool x_codes, x_signed; // x is codes of these intervals, whatever the other operands are
-    struct sdg_fast_intervals x_intervals;
+    struct sdg_fast_source x_source, delta_source, gate_source;
 };
 enum { SDG_FAST_SCAN_TILE = 16 }; // tokens
 // Floats of work space for `channels` channels at once: their states; B and C, delta, delta x and y of a tile.

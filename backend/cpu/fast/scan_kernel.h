@@ -30,15 +30,25 @@ INLINE vf load_codes(const uint8_t *codes, bool is_signed, const float *pair, in
         pair[0];
 }
 
+// ... or what `source` says: elements from i on, of one token.
+INLINE vf load_values(const void *array, const struct sdg_fast_source *source, int64_t token, int64_t i, bool bf16,
+                      int64_t count)
+{
+    return source->codes
+        ? load_codes((const uint8_t *)array + i, source->is_signed, pair_of(&source->intervals, token), count)
+        : load_lanes(array, i, bf16, count);
+}
+
 // ---- convolution ----
 
 enum { CONV1D_WIDE = 4 }; // vectors at once: one waits too long for its own results
 
 // `wide` vectors of a position's channels from c on, the last one of `some` lanes. Tap k is at `from + k step`.
-INLINE void conv1d_channels(const bool bf16, const int wide, const struct sdg_fast_conv1d *op,
+INLINE void conv1d_channels(const bool bf16, const bool coded, const int wide, const struct sdg_fast_conv1d *op,
                             const struct coder *coder, int64_t position, int64_t c, int64_t some, int64_t first,
                             int64_t from, int64_t step)
 {
+    const int64_t way = op->backward ? -1 : 1; // from one tap's token to the next one's
     vf sum[CONV1D_WIDE];
 #pragma GCC unroll 4
     for (int w = 0; w < wide; w++)
@@ -47,7 +57,10 @@ INLINE void conv1d_channels(const bool bf16, const int wide, const struct sdg_fa
 #pragma GCC unroll 4
         for (int w = 0; w < wide; w++)
             sum[w] = v_fma(load_lanes(op->weight, k * op->channels + c + w * LANES, false, some),
-                           load_lanes(op->x, from + k * step + c + w * LANES, bf16, some), sum[w]);
+                           coded ? load_values(op->x, &op->source, position + (k - op->kernel + 1) * way,
+                                               from + k * step + c + w * LANES, bf16, some)
+                                 : load_lanes(op->x, from + k * step + c + w * LANES, bf16, some),
+                           sum[w]);
     if (op->silu)
 #pragma GCC unroll 4
         for (int w = 0; w < wide; w++)
@@ -58,8 +71,8 @@ INLINE void conv1d_channels(const bool bf16, const int wide, const struct sdg_fa
                   smoothed(coder, c + w * LANES, some, sum[w]));
 }
 
-INLINE void conv1d_as(const bool bf16, const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes,
-                      int64_t begin, int64_t end)
+INLINE void conv1d_as(const bool bf16, const bool coded, const struct sdg_fast_conv1d *op,
+                      const struct sdg_fast_codes *codes, int64_t begin, int64_t end)
 {
     struct coder coder = codes ? coder_of(codes, begin) : (struct coder){0};
     const struct coder *own = codes ? &coder : NULL;
@@ -72,22 +85,25 @@ INLINE void conv1d_as(const bool bf16, const struct sdg_fast_conv1d *op, const s
         int64_t c = 0;
         coder_step(&coder, codes, p);
         for (; c + CONV1D_WIDE * LANES <= channels; c += CONV1D_WIDE * LANES)
-            conv1d_channels(bf16, CONV1D_WIDE, op, own, p, c, LANES, first, from, step);
+            conv1d_channels(bf16, coded, CONV1D_WIDE, op, own, p, c, LANES, first, from, step);
         for (; c < channels; c += LANES)
-            conv1d_channels(bf16, 1, op, own, p, c, channels - c < LANES ? channels - c : LANES, first, from, step);
+            conv1d_channels(bf16, coded, 1, op, own, p, c, channels - c < LANES ? channels - c : LANES, first, from,
+                            step);
     }
 }
 
 static void conv1d(const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes, int64_t begin, int64_t end)
 {
-    if (op->bf16 && codes)
-        conv1d_as(true, op, codes, begin, end);
+    if (op->source.codes)
+        conv1d_as(op->bf16, true, op, codes, begin, end);
+    else if (op->bf16 && codes)
+        conv1d_as(true, false, op, codes, begin, end);
     else if (op->bf16)
-        conv1d_as(true, op, NULL, begin, end);
+        conv1d_as(true, false, op, NULL, begin, end);
     else if (codes)
-        conv1d_as(false, op, codes, begin, end);
+        conv1d_as(false, false, op, codes, begin, end);
     else
-        conv1d_as(false, op, NULL, begin, end);
+        conv1d_as(false, false, op, NULL, begin, end);
 }
 
 // ---- scan ----
@@ -128,9 +144,10 @@ INLINE void scan_look_ahead(const struct sdg_fast_scan *op, bool codes, struct s
                             int64_t channel)
 {
     const int64_t size = op->bf16 ? 2 : 4;
-    t->ahead[0] = scan_stream(op->x, op->channels, size, next, channel);
-    t->ahead[1] = scan_stream(op->delta, op->channels, size, next, channel);
-    t->ahead[2] = scan_stream(op->gate, op->gate_channels, size, next, channel + op->params.gate_start);
+    t->ahead[0] = scan_stream(op->x, op->channels, op->x_source.codes ? 1 : size, next, channel);
+    t->ahead[1] = scan_stream(op->delta, op->channels, op->delta_source.codes ? 1 : size, next, channel);
+    t->ahead[2] = scan_stream(op->gate, op->gate_channels, op->gate_source.codes ? 1 : size, next,
+                              channel + op->params.gate_start);
     t->ahead[3] = scan_stream(op->add, op->channels, size, next, channel);
     t->ahead[4] = scan_stream(op->out, op->channels, codes ? 1 : size, next, channel);
 }
@@ -143,10 +160,8 @@ INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, struct
              bias = op->delta_bias ? load_lanes(op->delta_bias, channel, false, some) : v_set(0);
     for (int64_t i = 0; i < t->count; i++) {
         const int64_t at = (t->position + i) * op->channels + channel;
-        const vf x = op->x_codes
-            ? load_codes((const uint8_t *)op->x + at, op->x_signed, pair_of(&op->x_intervals, t->position + i), some)
-            : load_lanes(op->x, at, bf16, some),
-                 delta = v_softplus(load_lanes(op->delta, at, bf16, some) + bias);
+        const vf x = load_values(op->x, &op->x_source, t->position + i, at, bf16, some),
+                 delta = v_softplus(load_values(op->delta, &op->delta_source, t->position + i, at, bf16, some) + bias);
         longest = v_max(delta, longest); // NaN, which makes its states NaN anyway, is left out
         v_store(t->delta + i * LANES, delta);
         v_store(t->input + i * LANES, delta * x);
@@ -211,7 +226,8 @@ INLINE void scan_finish(const bool bf16, const struct sdg_fast_scan *op, const s
         if (op->add)
             y += load_lanes(op->add, p * op->channels + channel, bf16, some);
         if (op->gate)
-            y *= v_silu(load_lanes(op->gate, p * op->gate_channels + op->params.gate_start + channel, bf16, some));
+            y *= v_silu(load_values(op->gate, &op->gate_source, p,
+                                    p * op->gate_channels + op->params.gate_start + channel, bf16, some));
         coder_step(&coder, codes, p);
         put_lanes(op->out, p * op->channels + channel, bf16, codes ? &coder : NULL, some,
                   smoothed(codes ? &coder : NULL, channel, some, y * scale));

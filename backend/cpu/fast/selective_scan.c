@@ -25,7 +25,7 @@ struct loop {
 static int64_t block_of(const struct sdg_cpu_step *step)
 {
     const struct sdg_value_info *delta = sdg_cpu_value(step->program, step->op->in[1]);
-    const int64_t line = CACHE_LINE / (int64_t)sdg_dtype_size(delta->dtype),
+    const int64_t line = CACHE_LINE / (int64_t)sdg_dtype_size(sdg_cpu_value(step->program, step->op->in[2])->dtype),
                   share = delta->dims[0] * delta->dims[3] /
         (BLOCKS_PER_THREAD * (int64_t)sdg_cpu_backend_of(step->program)->threads),
                   most = share < BLOCK_MOST ? share : BLOCK_MOST;
@@ -71,7 +71,6 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     const struct sdg_cpu_program *program = step->program;
     const sdg_value *in = step->op->in;
     const struct sdg_value_info *x = sdg_cpu_value(program, in[0]);
-    const bool codes = sdg_dtype_is_codes(x->dtype);
     struct sdg_fast_codes how;
     struct loop l = {
         .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program)),
@@ -93,10 +92,10 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
                 .bc_channels = sdg_cpu_value(program, in[2])->dims[3],
                 .gate_channels = in[6] ? sdg_cpu_value(program, in[6])->dims[3] : 0,
                 .params = step->op->u.selective_scan,
-                .bf16 = sdg_cpu_value(program, in[1])->dtype == SDG_BF16,
-                .x_codes = codes,
-                .x_signed = x->dtype == SDG_S8,
-                .x_intervals = codes ? sdg_fast_intervals(program, in[8], row) : (struct sdg_fast_intervals){0},
+                .bf16 = sdg_cpu_value(program, in[2])->dtype == SDG_BF16,
+                .x_source = sdg_fast_source(step, 0, row),
+                .delta_source = sdg_fast_source(step, 1, row),
+                .gate_source = sdg_fast_source(step, 6, row),
             },
         .codes = sdg_fast_codes(step, row, &how),
         .block = block_of(step),
@@ -108,19 +107,20 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     return SDG_OK;
 }
 
-// True if x is floats or codes, and all others are floats of one type, f32 or bf16; the result may be codes.
+// True if all operands are floats of one type, f32 or bf16, but for those that are codes; the result may be some.
 static bool has_types(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
-    const sdg_value operands[] = {op->in[0], op->in[2], op->in[6], op->in[7], op->out};
-    const enum sdg_dtype type = sdg_cpu_value(step->program, op->in[1])->dtype;
+    const int operands[] = {0, 1, 6, 7};
+    const enum sdg_dtype type = sdg_cpu_value(step->program, op->in[2])->dtype,
+                         result = sdg_cpu_value(step->program, op->out)->dtype;
     for (size_t i = 0; i < sizeof operands / sizeof *operands; i++) {
-        const enum sdg_dtype own = sdg_cpu_value(step->program, operands[i])->dtype;
-        const bool may_be_codes = operands[i] == op->out ? op->codes.interval != 0 : i == 0 && op->in[8];
-        if (operands[i] && own != type && !(may_be_codes && sdg_dtype_is_codes(own)))
+        const sdg_value v = op->in[operands[i]];
+        const int interval = sdg_op_interval_of(op->kind, operands[i]);
+        if (v && sdg_cpu_value(step->program, v)->dtype != type && !(interval && op->in[interval]))
             return false;
     }
-    return type == SDG_F32 || type == SDG_BF16;
+    return (type == SDG_F32 || type == SDG_BF16) && (result == type || op->codes.interval);
 }
 
 void sdg_fast_select_selective_scan(struct sdg_cpu_step *step, bool *taken)

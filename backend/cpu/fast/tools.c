@@ -41,6 +41,16 @@ struct sdg_fast_intervals sdg_fast_intervals(const struct sdg_cpu_program *progr
     };
 }
 
+struct sdg_fast_source sdg_fast_source(const struct sdg_cpu_step *step, int k, int64_t row)
+{
+    const sdg_value *in = step->op->in;
+    const enum sdg_dtype type = sdg_cpu_value(step->program, in[k])->dtype;
+    if (!in[k] || !sdg_dtype_is_codes(type))
+        return (struct sdg_fast_source){0};
+    return (struct sdg_fast_source){true, type == SDG_S8,
+                                    sdg_fast_intervals(step->program, in[sdg_op_interval_of(step->op->kind, k)], row)};
+}
+
 const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int64_t row, struct sdg_fast_codes *codes)
 {
     const struct sdg_output_codes *wanted = &step->op->codes;

@@ -27,6 +27,8 @@ void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, in
 void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool bf16, size_t count);
 // Scales and zero points of an interval in this run: of a row table, or of an operation that measured one.
 struct sdg_fast_intervals sdg_fast_intervals(const struct sdg_cpu_program *program, sdg_value interval, int64_t row);
+// How operand k of a conv1d_causal or selective_scan is stored.
+struct sdg_fast_source sdg_fast_source(const struct sdg_cpu_step *step, int k, int64_t row);
 // The cpu backend's read_weight (cpu_program.h): floats that lie in the file as such, in vectors.
 bool sdg_fast_read_weight(const struct sdg_cpu_backend *backend, const struct sdg_weight *weight, size_t first,
                           size_t count, enum sdg_dtype dtype, void *to);

@@ -3,8 +3,8 @@
 enum { MOST_STATES = 256 };
 
 struct loop {
-    struct sdg_ref_operand x;
-    struct sdg_ref_view delta, bc, a_log, d, delta_bias, gate, add;
+    struct sdg_ref_operand x, delta, gate;
+    struct sdg_ref_view bc, a_log, d, delta_bias, add;
     struct sdg_ref_result out;
     int64_t tokens, channels, states;
     struct sdg_scan_params params;
@@ -14,7 +14,7 @@ struct loop {
 static double advance(const struct loop *l, double *h, int64_t t, int64_t c)
 {
     const double x = sdg_ref_value(&l->x, t, c), bias = l->delta_bias.data ? sdg_ref_get(&l->delta_bias, c) : 0,
-                 dt = sdg_ref_activation(SDG_UNARY_SOFTPLUS, sdg_ref_get(&l->delta, t * l->channels + c) + bias, 0, 0);
+                 dt = sdg_ref_activation(SDG_UNARY_SOFTPLUS, sdg_ref_value(&l->delta, t, c) + bias, 0, 0);
     double y = sdg_ref_get(&l->d, c) * x;
     for (int64_t s = 0; s < l->states; s++) {
         const double a = -exp(sdg_ref_get(&l->a_log, c * l->states + s));
@@ -36,9 +36,8 @@ static void scan(void *context, int64_t index, int thread)
         double y = advance(l, h, t, c);
         if (l->add.data)
             y += sdg_ref_get(&l->add, t * l->channels + c);
-        if (l->gate.data)
-            y *= sdg_ref_activation(SDG_UNARY_SILU, sdg_ref_get(&l->gate, t * l->gate.c + l->params.gate_start + c), 0,
-                                    0);
+        if (l->gate.view.data)
+            y *= sdg_ref_activation(SDG_UNARY_SILU, sdg_ref_value(&l->gate, t, l->params.gate_start + c), 0, 0);
         sdg_ref_store(&l->out, t * l->channels + c, y * (double)l->params.scale);
     }
 }
@@ -48,12 +47,12 @@ enum sdg_result sdg_ref_selective_scan(const struct sdg_cpu_step *step, int64_t 
     const sdg_value *in = step->op->in;
     struct loop l = {
         .x = sdg_ref_operand(step, in[0], in[8], row),
-        .delta = sdg_ref_view(step, in[1]),
+        .delta = sdg_ref_operand(step, in[1], in[9], row),
         .bc = sdg_ref_view(step, in[2]),
         .a_log = sdg_ref_view(step, in[3]),
         .d = sdg_ref_view(step, in[4]),
         .delta_bias = sdg_ref_view(step, in[5]),
-        .gate = sdg_ref_view(step, in[6]),
+        .gate = sdg_ref_operand(step, in[6], in[10], row),
         .add = sdg_ref_view(step, in[7]),
         .out = sdg_ref_result(step, row),
         .params = step->op->u.selective_scan,

@@ -65,12 +65,14 @@ static bool plan_tile(const struct sdg_vk_caps *caps, const struct shape *s, con
     if (t->threads > matrices->most_subgroups || t->threads * matrices->subgroup > caps->max_invocations ||
         sums > (int64_t)MATRIX_SUMS * matrices->subgroup)
         return false;
-    for (const struct sdg_vk_matrix *x = matrices->halves.list; x < matrices->halves.list + matrices->halves.count; x++)
-        for (uint32_t buffers = 2; divides(t, x, matrices->subgroup) && buffers > 0; buffers--)
-            if (shared_bytes(t, x, s->depth, matrices->subgroup, buffers) <= caps->shared_bytes) {
-                *plan = (struct plan){t, x, buffers};
-                return true;
-            }
+    const struct sdg_vk_matrix *x = matrices->halves.list, *end = x + matrices->halves.count;
+    while (x < end && !divides(t, x, matrices->subgroup))
+        x++;
+    for (uint32_t buffers = 2; x < end && buffers > 0; buffers--)
+        if (shared_bytes(t, x, s->depth, matrices->subgroup, buffers) <= caps->shared_bytes) {
+            *plan = (struct plan){t, x, buffers};
+            return true;
+        }
     return false;
 }
 

@@ -31,6 +31,9 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
         .push_bytes = sizeof push,
     };
     sdg_vk_add_codes(lo, &d);
+    d.bindings[d.binding_count++] = sdg_vk_read(lo, op->in[3]);
+    d.spec[SDG_SPEC_READS] = !op->in[3] ? 0 : x->dtype == SDG_S8 ? 2 : 1;
+    d.spec[SDG_SPEC_IN_PAIRS] = op->in[3] ? sdg_vk_pairs_per_row(lo, op->in[3]) : 0;
     return sdg_vk_emit_elements(lo, &d, op->codes.interval ? sdg_vk_ceil(total, 4) : total);
 }
 

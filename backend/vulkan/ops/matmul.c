@@ -46,15 +46,14 @@ static bool plan_matrices(const struct sdg_vk_caps *caps, const struct sdg_tile 
     if (t->threads > caps->matrices.most_subgroups || t->threads * subgroup > caps->max_invocations ||
         t->tm * t->tn > caps->most_outputs * subgroup)
         return false;
-    for (const struct sdg_vk_matrix *x = sizes->list; x < sizes->list + sizes->count; x++) {
-        const bool divides =
-            t->tm % x->m == 0 && t->tn % x->n == 0 && depth % x->k == 0 && x->n % 4 == 0 && x->k % 8 == 0;
-        for (uint32_t buffers = 2; divides && buffers > 0; buffers--)
-            if (matrix_bytes(t, x, row_bytes, buffers) <= caps->shared_bytes) {
-                *plan = (struct plan){t, x, buffers};
-                return true;
-            }
-    }
+    const struct sdg_vk_matrix *x = sizes->list, *end = x + sizes->count;
+    while (x < end && (t->tm % x->m || t->tn % x->n || depth % x->k || x->n % 4 || x->k % 8))
+        x++;
+    for (uint32_t buffers = 2; x < end && buffers > 0; buffers--)
+        if (matrix_bytes(t, x, row_bytes, buffers) <= caps->shared_bytes) {
+            *plan = (struct plan){t, x, buffers};
+            return true;
+        }
     return false;
 }
 

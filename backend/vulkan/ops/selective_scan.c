@@ -9,9 +9,14 @@ struct sdg_push_selective_scan { // GLSL twin: Push in shaders/selective_scan.gl
 _Static_assert(sizeof(struct sdg_push_selective_scan) == 40, "as in the shader");
 
 struct sdg_push_selective_scan_prepare { // GLSL twin: Push in shaders/selective_scan_prepare.comp
-    uint32_t c, x_pairs, pairs;
+    uint32_t c, x_pairs, room, pairs;
 };
-_Static_assert(sizeof(struct sdg_push_selective_scan_prepare) == 12, "as in the shader");
+_Static_assert(sizeof(struct sdg_push_selective_scan_prepare) == 16, "as in the shader");
+
+struct sdg_push_selective_scan_intervals { // GLSL twin: Push in shaders/selective_scan_intervals.comp
+    uint32_t begin, count;
+};
+_Static_assert(sizeof(struct sdg_push_selective_scan_intervals) == 8, "as in the shader");
 
 enum {
     INVOCATIONS = 128,
@@ -24,17 +29,17 @@ enum {
 };
 
 // Operands by their places in op->in.
-enum { X, DELTA, BC, A_LOG, D, DELTA_BIAS, GATE, ADD, X_INTERVAL };
+enum { X, DELTA, BC, A_LOG, D, DELTA_BIAS, GATE, ADD, X_INTERVAL, DELTA_INTERVAL, GATE_INTERVAL };
 
 // Scratch: constants as selective_scan_prepare.comp makes them, then summaries (selective_scan_push.glsl), both of
 // floats and aligned for binding.
 struct layout {
     int64_t n, tokens, c, states;
-    int64_t lanes;          // invocations that share a channel
-    int64_t columns;        // workgroups beside each other
-    int64_t chunk, chunks;  // tokens of a chunk, chunks of a sample; one: token by token
-    int64_t x_pairs, pairs; // intervals of a row: of x, of the result
-    int64_t constants;      // numbers
+    int64_t lanes;                                   // invocations that share a channel
+    int64_t columns;                                 // workgroups beside each other
+    int64_t chunk, chunks;                           // tokens of a chunk, chunks of a sample; one: token by token
+    int64_t x_pairs, delta_pairs, gate_pairs, pairs; // intervals of a row: of operands, of the result
+    int64_t constants;                               // numbers
     size_t constants_bytes, summaries_offset, summaries_bytes;
 };
 
@@ -79,12 +84,15 @@ static struct layout layout_of(const struct sdg_vk *vk, const struct sdg_graph *
         .states = graph->values[op->in[A_LOG]].dims[1],
         .lanes = 1,
         .x_pairs = count_pairs(graph, op->in[X_INTERVAL]),
+        .delta_pairs = count_pairs(graph, op->in[DELTA_INTERVAL]),
+        .gate_pairs = count_pairs(graph, op->in[GATE_INTERVAL]),
         .pairs = count_pairs(graph, op->codes.interval),
     };
     while (l.lanes < MOST_LANES && l.lanes * STATES_PER_LANE < l.states)
         l.lanes *= 2;
     l.columns = sdg_vk_ceil(l.c, INVOCATIONS / l.lanes);
-    l.constants = (l.states + 2 + (op->codes.smoothing != 0)) * l.c + 2 * (l.x_pairs + l.pairs);
+    l.constants =
+        (l.states + 2 + (op->codes.smoothing != 0)) * l.c + 2 * (l.x_pairs + l.delta_pairs + l.gate_pairs + l.pairs);
     l.constants_bytes = (size_t)l.constants * sizeof(float);
     l.summaries_offset = sdg_vk_align(l.constants_bytes, vk->caps.alignment);
     cut(&vk->caps, &l);
@@ -117,8 +125,10 @@ static struct sdg_push_selective_scan push_of(const struct sdg_vk_lowering *lo, 
 static enum sdg_result emit_prepare(struct sdg_vk_lowering *lo, const struct layout *l)
 {
     const sdg_value *in = lo->op->in;
-    const struct sdg_push_selective_scan_prepare push = {
-        .c = (uint32_t)l->c, .x_pairs = (uint32_t)l->x_pairs, .pairs = (uint32_t)l->pairs};
+    const struct sdg_push_selective_scan_prepare push = {.c = (uint32_t)l->c,
+                                                         .x_pairs = (uint32_t)l->x_pairs,
+                                                         .room = (uint32_t)(l->delta_pairs + l->gate_pairs),
+                                                         .pairs = (uint32_t)l->pairs};
     struct sdg_vk_dispatch d = {
         .family = "selective_scan_prepare",
         .type = SDG_F32,
@@ -133,6 +143,30 @@ static enum sdg_result emit_prepare(struct sdg_vk_lowering *lo, const struct lay
     d.bindings[d.binding_count++] = sdg_vk_read(lo, in[X_INTERVAL]);
     d.spec[SDG_SPEC_IN_PAIRS] = in[X_INTERVAL] ? sdg_vk_pairs_per_row(lo, in[X_INTERVAL]) : 0;
     return sdg_vk_emit_elements(lo, &d, l->constants);
+}
+
+// `pairs` of an operand from number `begin` of the constants on.
+static enum sdg_result emit_intervals(struct sdg_vk_lowering *lo, const struct layout *l, sdg_value interval,
+                                      int64_t begin, int64_t pairs)
+{
+    const struct sdg_push_selective_scan_intervals push = {(uint32_t)begin, (uint32_t)(2 * pairs)};
+    struct sdg_vk_dispatch d = {
+        .family = "selective_scan_intervals",
+        .type = SDG_F32,
+        .spec = {[SDG_SPEC_IN_PAIRS] = interval ? sdg_vk_pairs_per_row(lo, interval) : 0},
+        .binding_count = 3,
+        .bindings = {sdg_vk_row(), sdg_vk_read(lo, interval), sdg_vk_scratch(lo, 0, l->constants_bytes, true)},
+        .push = &push,
+        .push_bytes = sizeof push,
+    };
+    return pairs ? sdg_vk_emit_elements(lo, &d, 2 * pairs) : SDG_OK;
+}
+
+static enum sdg_result emit_operand_intervals(struct sdg_vk_lowering *lo, const struct layout *l)
+{
+    const int64_t begin = (l->states + 2 + (lo->op->codes.smoothing != 0)) * l->c + 2 * l->x_pairs;
+    SDG_TRY(emit_intervals(lo, l, lo->op->in[DELTA_INTERVAL], begin, l->delta_pairs));
+    return emit_intervals(lo, l, lo->op->in[GATE_INTERVAL], begin + 2 * l->delta_pairs, l->gate_pairs);
 }
 
 // A pass over the tokens, with the bindings that all of them have.
@@ -150,7 +184,11 @@ static struct sdg_vk_dispatch over_tokens(const struct sdg_vk_lowering *lo, cons
                  [SDG_SPEC_SMOOTHED] = lo->op->codes.smoothing != 0,
                  [SDG_SPEC_X_CODES] = in[X_INTERVAL] != 0,
                  [SDG_SPEC_X_SIGNED] = sdg_vk_value(lo, in[X])->dtype == SDG_S8,
-                 [SDG_SPEC_IN_PAIRS] = (uint32_t)l->x_pairs},
+                 [SDG_SPEC_IN_PAIRS] = (uint32_t)l->x_pairs,
+                 [SDG_SPEC_DELTA_PAIRS] = (uint32_t)l->delta_pairs,
+                 [SDG_SPEC_GATE_PAIRS] = (uint32_t)l->gate_pairs,
+                 [SDG_SPEC_SIGNED] = (sdg_vk_value(lo, in[DELTA])->dtype == SDG_S8) |
+                     (uint32_t)(sdg_vk_value(lo, in[GATE])->dtype == SDG_S8) << 1},
         .binding_count = 4,
         .bindings = {sdg_vk_read(lo, in[X]), sdg_vk_read(lo, in[DELTA]), sdg_vk_read(lo, in[BC]),
                      sdg_vk_scratch(lo, 0, l->constants_bytes, false)},
@@ -213,6 +251,7 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
     const struct layout l = layout_of(lo->vk, lo->graph, lo->op);
     const struct sdg_push_selective_scan push = push_of(lo, &l);
     SDG_TRY(emit_prepare(lo, &l));
+    SDG_TRY(emit_operand_intervals(lo, &l));
     if (l.chunks > 1)
         SDG_TRY(emit_chunks(lo, &l, &push));
     lo->kernel[0] = 0; // the pass that gives the operation its name
