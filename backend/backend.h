@@ -68,6 +68,12 @@ struct sdg_memory {
     size_t total;                           // their sum
 };
 
+// What one run asks of the device.
+struct sdg_work {
+    size_t dispatches; // kernels started one after the other; on processors, operations
+    double bytes;      // that they read and write, were nothing kept in caches: of each dispatch what it is given once
+};
+
 // What params say in words, whichever backend they are for: SDG_ERROR_USAGE, with what is legal, for a cpu_mask that
 // names what this architecture does not have. For callers that open a backend later, or another than `cpu`.
 enum sdg_result sdg_backend_check_params(const struct sdg_log *log, const struct sdg_backend_params *params);
@@ -146,6 +152,7 @@ enum sdg_result sdg_program_check_finite(const struct sdg_program *program, cons
 enum sdg_result sdg_program_run(struct sdg_program *program, int64_t row);
 
 void sdg_program_memory(const struct sdg_program *program, struct sdg_memory *out);
+struct sdg_work sdg_program_work(const struct sdg_program *program);
 // The kernel chosen per operation ("brg:avx512_core_bf16", "ref", "conv2d_f16_64x64"), one call per operation in order.
 void sdg_program_describe(const struct sdg_program *program, void (*fn)(void *user, const char *op, const char *kernel),
                           void *user);

@@ -67,6 +67,8 @@ enum sdg_result sdg_program_create(struct sdg_backend *backend, const struct sdg
     program->weights = params->weights;
     enum sdg_result result = sdg_graph_copy(log, graph, &program->graph);
     if (result == SDG_OK)
+        result = sdg_graph_fuse_for(program->graph, ops->fusions);
+    if (result == SDG_OK)
         result = make_room(program);
     if (result == SDG_OK)
         result = ops->create(program, params);
@@ -234,6 +236,17 @@ void sdg_program_memory(const struct sdg_program *program, struct sdg_memory *ou
     ops_of(program)->memory(program, out);
     out->scratch += program->converted_bytes;
     out->total = out->weights + out->arena + out->inputs + out->scratch;
+}
+
+struct sdg_work sdg_program_work(const struct sdg_program *program)
+{
+    const struct sdg_graph *graph = program->graph;
+    if (ops_of(program)->work)
+        return ops_of(program)->work(program);
+    struct sdg_work work = {.dispatches = graph->op_count};
+    for (size_t i = 0; i < graph->op_count; i++)
+        work.bytes += sdg_op_bytes(graph, &graph->ops[i]);
+    return work;
 }
 
 void sdg_program_describe(const struct sdg_program *program, void (*fn)(void *user, const char *op, const char *kernel),

@@ -20,7 +20,8 @@ struct sdg_program {
 };
 
 struct sdg_program_ops {
-    size_t bytes; // of the backend's program struct; the front allocates it, zeroed
+    unsigned fusions; // enum sdg_fusion: those that its kernels have
+    size_t bytes;     // of the backend's program struct; the front allocates it, zeroed
     // Compiles program->graph. After a failure destroy() follows.
     enum sdg_result (*create)(struct sdg_program *program, const struct sdg_program_params *params);
     // Frees what create() made, however far it came; also if it was never called. Not the struct itself.
@@ -32,6 +33,8 @@ struct sdg_program_ops {
     enum sdg_result (*run)(struct sdg_program *program, int64_t row);
     // Everything but `total`.
     void (*memory)(const struct sdg_program *program, struct sdg_memory *out);
+    // NULL: a kernel for each operation, which moves sdg_op_bytes
+    struct sdg_work (*work)(const struct sdg_program *program);
     const char *(*kernel)(const struct sdg_program *program, size_t op_index);
     // From here on runs are timed (or no more), beginning at 0.
     void (*profile)(struct sdg_program *program, bool on);

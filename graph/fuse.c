@@ -269,6 +269,87 @@ static enum sdg_result split_concats(struct sdg_graph *g)
     return SDG_OK;
 }
 
+// ---- upsampling ----
+
+// How often upsample_nearest repeats each pixel in both directions; 0 where that is no whole number, or not the same.
+static int repetition(const struct sdg_graph *g, const struct sdg_op *upsample)
+{
+    const int64_t *from = g->values[upsample->in[0]].dims, *to = g->values[upsample->out].dims;
+    const int64_t factor = to[1] / from[1];
+    return to[1] == factor * from[1] && to[2] == factor * from[2] && factor <= INT16_MAX ? (int)factor : 0;
+}
+
+// Of codes whose intervals differ from token to token, those of the large picture are not those of the small one.
+static bool has_one_interval(const struct sdg_graph *g, const struct sdg_op *conv)
+{
+    const struct sdg_value_info *interval = &g->values[conv->in[2]];
+    return !conv->in[2] || (interval->kind == SDG_VALUE_TABLE ? interval->dims[1] : interval->dims[2]) == 1;
+}
+
+static bool absorb_upsampling(struct sdg_graph *g, const struct uses *uses, struct sdg_op *conv)
+{
+    struct sdg_op *upsample = sole_producer(g, uses, conv->in[0]);
+    const int times = upsample && upsample->kind == SDG_OP_UPSAMPLE_NEAREST ? repetition(g, upsample) : 0;
+    if (!times || !has_one_interval(g, conv) || times > INT16_MAX / conv->u.conv2d.upsample)
+        return false;
+    conv->u.conv2d.upsample *= times;
+    conv->in[0] = upsample->in[0];
+    remove_value(g, upsample->out);
+    remove_op(upsample);
+    return true;
+}
+
+static enum sdg_result fuse_upsampling(struct sdg_graph *g)
+{
+    struct uses uses = {0};
+    enum sdg_result result = count_uses(g, &uses);
+    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++)
+        while (g->ops[i].kind == SDG_OP_CONV2D && absorb_upsampling(g, &uses, &g->ops[i])) {
+        }
+    sdg_free(uses.count);
+    sdg_free(uses.producer);
+    compact(g);
+    return result;
+}
+
+// ---- geglu ----
+
+static bool takes_gate(const struct sdg_graph *g, const struct sdg_op *op)
+{
+    const struct sdg_epilogue *e = &op->epilogue;
+    return op->kind == SDG_OP_LINEAR && sdg_dtype_is_float(g->values[op->in[1]].dtype) && !e->table && !e->residual &&
+        e->activation == SDG_UNARY_NONE && !e->gated;
+}
+
+static enum sdg_result fuse_gates(struct sdg_graph *g)
+{
+    struct uses uses = {0};
+    enum sdg_result result = count_uses(g, &uses);
+    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++) {
+        const struct sdg_op *geglu = &g->ops[i];
+        struct sdg_op *product = geglu->kind == SDG_OP_GEGLU ? sole_producer(g, &uses, geglu->in[0]) : NULL;
+        if (!product || !takes_gate(g, product) || geglu->codes.interval || g->values[geglu->out].dims[3] % 2)
+            continue;
+        product->epilogue.gated = true;
+        absorb(g, &uses, product, i);
+    }
+    sdg_free(uses.count);
+    sdg_free(uses.producer);
+    compact(g);
+    return result;
+}
+
+enum sdg_result sdg_graph_fuse_for(struct sdg_graph *g, unsigned fusions)
+{
+    SDG_TRY(g->result);
+    enum sdg_result result = fusions & SDG_FUSION_UPSAMPLE ? fuse_upsampling(g) : SDG_OK;
+    if (result == SDG_OK && (fusions & SDG_FUSION_GATE))
+        result = fuse_gates(g);
+    if (result != SDG_OK)
+        sdg_graph_failed(g, result);
+    return result;
+}
+
 enum sdg_result sdg_graph_fuse(struct sdg_graph *g)
 {
     SDG_TRY(g->result);

@@ -390,7 +390,8 @@ int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op)
     const struct sdg_value_info *out = &g->values[op->out];
     if (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) {
         const int64_t *w = g->values[op->in[1]].dims;
-        return saturating_product((int64_t[]){sdg_value_elements(out), w[1], w[2], w[3]}, 4);
+        return saturating_product((int64_t[]){sdg_value_elements(out), op->epilogue.gated ? 2 : 1, w[1], w[2], w[3]},
+                                  5);
     }
     if (op->kind == SDG_OP_ATTENTION) {
         const int64_t *q = g->values[op->in[0]].dims, *k = g->values[op->in[1]].dims;

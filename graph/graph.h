@@ -115,6 +115,9 @@ struct sdg_op {
         sdg_value table;    // row table [T, N or 1, 1, C]
         sdg_value residual; // activation or input of out's shape
         enum sdg_unary activation;
+        // linear only, with nothing else than a bias: the weight has twice as many outputs as out has channels, and of
+        // these y, out[c] = y[c] * gelu_erf(y[C + c])
+        bool gated;
     } epilogue;
     // Where `interval` is not 0, out holds integer codes of the result y: clip(rint(y' * (1 / scale)) + zero, lowest,
     // highest), y' = y or, with smoothing, y * smoothing[c], each product rounded to f32, before y is rounded to any
@@ -125,7 +128,10 @@ struct sdg_op {
         sdg_value smoothing; // weight [C], f32, or 0: the interval is that of y', which the weights that read it expect
     } codes;
     union {
-        struct { int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right; } conv2d, conv2d_gradient;
+        struct {
+            int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right;
+            int upsample; // pixel (y, x) of the input is (y / upsample, x / upsample) of in[0]; 1: they are the same
+        } conv2d, conv2d_gradient;
         struct {
             int heads;
             float scale;
@@ -385,6 +391,16 @@ void sdg_graph_move_op(struct sdg_graph *g, size_t from, size_t to);
 // to float rounding. The two products of a split concat are named "NAME[0:C1]" and "NAME[C1:C]" after their channels.
 // Needs an output (SDG_ERROR_USAGE).
 enum sdg_result sdg_graph_fuse(struct sdg_graph *g);
+// Fusions that only pay with kernels made for them, as bits: backends say which they have, and apply them to the copy
+// of a graph that becomes a program. Results stay the same, codes bit for bit.
+enum sdg_fusion {
+    // an upsample_nearest by a whole factor, into the conv2d that alone reads it: the large picture is never there
+    SDG_FUSION_UPSAMPLE = 1,
+    // geglu of floats into the linear of floats that alone makes its operand, of an even number of channels
+    SDG_FUSION_GATE = 2,
+};
+// As sdg_graph_fuse, of those in `fusions`; needs no output.
+enum sdg_result sdg_graph_fuse_for(struct sdg_graph *g, unsigned fusions);
 // Storage type of all activations and float inputs, and of conv/linear weights: f32, f16 or bf16. Accumulation, norms'
 // statistics, softmax, tables, biases, norm parameters and whatever else keeps_f32 stay f32; so do intervals; integers
 // stay what they are.

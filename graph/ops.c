@@ -185,6 +185,7 @@ static bool check_conv(const struct builder *b, sdg_value x, sdg_value weight, c
     op->u.conv2d.pad_left = p->pad_left;
     op->u.conv2d.pad_bottom = p->pad_bottom;
     op->u.conv2d.pad_right = p->pad_right;
+    op->u.conv2d.upsample = 1;
     return true;
 }
 

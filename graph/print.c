@@ -63,6 +63,8 @@ static void append_attributes(struct line *line, const struct sdg_op *op)
     case SDG_OP_CONV2D:
         append(line, " stride %d pad %d,%d,%d,%d", op->u.conv2d.stride, op->u.conv2d.pad_top, op->u.conv2d.pad_left,
                op->u.conv2d.pad_bottom, op->u.conv2d.pad_right);
+        if (op->u.conv2d.upsample > 1)
+            append(line, " upsampled %dx", op->u.conv2d.upsample);
         break;
     case SDG_OP_ATTENTION:
         append(line, " heads %d%s", op->u.attention.heads, op->u.attention.causal ? " causal" : "");
@@ -123,6 +125,8 @@ void sdg_graph_print(const struct sdg_graph *g)
             append_value(&line, g, "+ ", op->epilogue.residual);
         if (op->epilogue.activation)
             append(&line, " %s", unary_name(op->epilogue.activation));
+        if (op->epilogue.gated)
+            append(&line, " gated");
         if (op->codes.interval) {
             append(&line, " codes %d..%d", op->codes.lowest, op->codes.highest);
             append_value(&line, g, "of ", op->codes.interval);

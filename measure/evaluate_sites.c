@@ -232,18 +232,48 @@ static bool same_interval(const struct sdg_interval *a, const struct sdg_interva
     return a->scale == b->scale && a->zero_point == b->zero_point && a->lo == b->lo && a->hi == b->hi;
 }
 
-// The values of a site's codes, each with its token's interval and without the smoothing that its weights undo.
-static void simulate_tokens(const struct sdg_site_record *r, size_t call, const float *values, float *codes,
-                            size_t elements, size_t channels)
+// What a site's codes are made of: values times the smoothing that its weights undo. values and out may be the same.
+static void smooth(const float *smoothing, const float *values, float *out, size_t elements, size_t channels)
 {
-    for (size_t i = 0; i < elements; i += channels) {
-        const struct sdg_interval *interval = &r->intervals[call * r->tokens + i / channels % r->tokens];
-        for (size_t c = 0; c < channels; c++)
-            codes[i + c] = r->smoothing ? values[i + c] * r->smoothing[c] : values[i + c];
-        sdg_interval_simulate(interval, codes + i, codes + i, channels);
-        for (size_t c = 0; r->smoothing && c < channels; c++)
-            codes[i + c] /= r->smoothing[c];
+    for (size_t i = 0; i < elements; i++)
+        out[i] = values[i] * smoothing[i % channels];
+}
+
+static void undo_smoothing(const float *smoothing, float *values, size_t elements, size_t channels)
+{
+    for (size_t i = 0; i < elements; i++)
+        values[i] /= smoothing[i % channels];
+}
+
+// Measured at run time: of all values of the call.
+static struct sdg_interval measure_interval(const struct sdg_site_values *s, struct sdg_site_record *r, size_t call,
+                                            float low, float high)
+{
+    const struct sdg_interval interval =
+        sdg_interval_make(s->kind, r->bits, sdg_interval_reach(s->kind, r->bits, low, high));
+    r->low[call] += (double)low_of(&interval);
+    r->high[call] += (double)high_of(&interval);
+    return interval;
+}
+
+// The values of a site's codes, each with its token's interval and without smoothing.
+static void simulate_site(struct comparer *c, const struct sdg_site_values *s, struct sdg_site_record *r, size_t call,
+                          size_t channels)
+{
+    float low, high;
+    memcpy(c->codes, c->values, s->elements * sizeof *c->codes);
+    if (r->smoothing)
+        smooth(r->smoothing, c->values, c->codes, s->elements, channels);
+    struct sdg_interval measured;
+    if (r->dynamic) {
+        find_extremes(c->codes, s->elements, &low, &high);
+        measured = measure_interval(s, r, call, low, high);
     }
+    for (size_t i = 0; i < s->elements; i += channels)
+        sdg_interval_simulate(r->dynamic ? &measured : &r->intervals[call * r->tokens + i / channels % r->tokens],
+                              c->codes + i, c->codes + i, channels);
+    if (r->smoothing)
+        undo_smoothing(r->smoothing, c->codes, s->elements, channels);
 }
 
 // One site at one call: what every model makes of the values. Models that differ in their weights only have equal
@@ -258,23 +288,16 @@ static void compare_site(struct comparer *c, size_t site, size_t call, float low
         struct sdg_site_record *r = e->models[m].sites ? &e->models[m].sites[site] : NULL;
         if (!r || !r->quantized)
             continue;
-        struct sdg_interval interval;
-        if (r->dynamic) {
-            interval = sdg_interval_make(s->kind, r->bits, sdg_interval_reach(s->kind, r->bits, low, high));
-            r->low[call] += (double)low_of(&interval);
-            r->high[call] += (double)high_of(&interval);
-        } else {
-            interval = r->intervals[call * r->tokens];
-        }
-        if (r->tokens > 1 || r->smoothing) {
-            simulate_tokens(r, call, c->values, c->codes, s->elements, e->shown->site[site].channels);
-            power = sdg_power_of_difference(c->values, c->codes, s->elements);
-            last = (struct sdg_interval){0};
-        } else if (!same_interval(&interval, &last)) {
+        struct sdg_interval interval = {0};
+        if (r->tokens > 1 || r->smoothing)
+            simulate_site(c, s, r, call, e->shown->site[site].channels);
+        else
+            interval = r->dynamic ? measure_interval(s, r, call, low, high) : r->intervals[call * r->tokens];
+        if (interval.scale && !same_interval(&interval, &last))
             sdg_interval_simulate(&interval, c->values, c->codes, s->elements);
+        if (!interval.scale || !same_interval(&interval, &last))
             power = sdg_power_of_difference(c->values, c->codes, s->elements);
-            last = interval;
-        }
+        last = interval;
         r->powers[call].signal += power.signal;
         r->powers[call].noise += power.noise;
     }

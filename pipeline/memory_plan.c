@@ -46,6 +46,7 @@ static enum sdg_result plan_network(struct sdg_pipeline *p, const struct sdg_job
     *out = (struct sdg_planned_network){.tiled = row->tiles && sdg_job_is_tiled(job),
                                         .host = row->host ? row->host(p, job, &shape) : 0};
     sdg_program_memory(program, &out->memory);
+    out->work = sdg_program_work(program);
     sdg_program_destroy(&program);
     out->total = saturating_add(out->memory.total, out->host);
     return SDG_OK;

@@ -8,6 +8,7 @@ struct sdg_planned_network {
     bool planned; // the picture needs it, and it is not one of those that only fill tables
     bool tiled;
     struct sdg_memory memory; // of its program
+    struct sdg_work work;     // of one run of it
     size_t host;              // buffers of the pipeline itself
     size_t total;             // all that it brings along
 };

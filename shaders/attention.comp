@@ -8,11 +8,15 @@
 #else
 // softmax(scale q k^T) v for ROWS queries of one head at a time, walking over the keys in blocks with a running maximum and sum, so
 // that a row of scores is never longer than a block. 64 invocations, as 8 x 8: invocation (r, c) owns queries r + 8 i, of the scores
-// the keys c + 8 j, of the result the channels 4 c + j of each slice. q, k and v pass through shared memory in slices of SLICE channels.
-layout(constant_id = SDG_SPEC_ROWS) const uint ROWS = 8;      // 8, 16 or 32
+// the keys c + 8 j, of the result the channels channel_of(j) of each slice. q, k and v pass through shared memory in slices of SLICE
+// channels. Block and slice are as long as fits keys and channels of a head best: 77 keys are two blocks of 40.
+layout(constant_id = SDG_SPEC_ROWS) const uint ROWS = 8;   // 8, 16 or 32
+layout(constant_id = SDG_SPEC_KEYS) const uint BLOCK = 32; // a multiple of 8, as the next
+layout(constant_id = SDG_SPEC_SLICE) const uint SLICE = 32;
 
-const uint BLOCK = 32, SLICE = 32, SIDE = 8;
+const uint SIDE = 8;
 const uint PER_ROW = ROWS / SIDE, PER_KEY = BLOCK / SIDE, PER_CHANNEL = SLICE / SIDE;
+const uint NEIGHBOURS = PER_CHANNEL < 4 ? PER_CHANNEL : 4; // channels that are stored together
 const uint SLICES_V = (DEPTH_V + SLICE - 1) / SLICE;
 
 layout(binding = 0) readonly buffer Q { SCALAR q[]; };
@@ -23,6 +27,12 @@ shared float slice_q[ROWS * (SLICE + 1)];
 shared float slice_kv[BLOCK * (SLICE + 1)];
 shared float scores[ROWS * (BLOCK + 1)];
 shared float row_max[ROWS], row_fix[ROWS];
+
+// Which channel of a slice is the invocation's `j`th: neighbours first, the others of a slice longer than 32 one by one behind them all.
+uint channel_of(uint my_col, uint j)
+{
+    return j < NEIGHBOURS ? my_col * NEIGHBOURS + j : j * SIDE + my_col;
+}
 
 void main()
 {
@@ -113,7 +123,7 @@ void main()
                 [[unroll]] for (uint i = 0; i < PER_ROW; i++)
                     a[i] = scores[(my_row + i * SIDE) * (BLOCK + 1) + key];
                 [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
-                    b[j] = slice_kv[key * (SLICE + 1) + my_col * PER_CHANNEL + j];
+                    b[j] = slice_kv[key * (SLICE + 1) + channel_of(my_col, j)];
                 [[unroll]] for (uint i = 0; i < PER_ROW; i++)
                     [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
                         acc[(i * SLICES_V + part) * PER_CHANNEL + j] += a[i] * b[j];
@@ -132,13 +142,16 @@ void main()
         [[unroll]] for (uint j = 0; j < SIDE; j++)
             total += scores[row * (BLOCK + 1) + j];
         [[unroll]] for (uint part = 0; part < SLICES_V; part++) {
-            uint c = part * SLICE + my_col * PER_CHANNEL;
-            if (first_query + row >= p.queries || c >= DEPTH_V)
+            if (first_query + row >= p.queries)
                 continue;
-            vec4 y;
-            [[unroll]] for (uint j = 0; j < PER_CHANNEL; j++)
+            vec4 y = vec4(0.0);
+            [[unroll]] for (uint j = 0; j < NEIGHBOURS; j++)
                 y[j] = acc[(i * SLICES_V + part) * PER_CHANNEL + j] / total;
-            store(base_q + first_query + row, head, c, y);
+            store(base_q + first_query + row, head, part * SLICE + channel_of(my_col, 0), y, NEIGHBOURS);
+            [[unroll]] for (uint j = NEIGHBOURS; j < PER_CHANNEL; j++) {
+                y.x = acc[(i * SLICES_V + part) * PER_CHANNEL + j] / total;
+                store(base_q + first_query + row, head, part * SLICE + channel_of(my_col, j), y, 1);
+            }
         }
     }
 }

@@ -19,10 +19,12 @@ const float MINUS_INFINITY = -3.0e38; // nearly, so that it can be subtracted fr
 
 layout(binding = 3) writeonly buffer Out { SCALAR result[]; };
 
-// Stores channels [c, c + 4) of a head, as far as there are so many, of a query counted through all samples.
-void store(uint query, uint head, uint c, vec4 y)
+// Stores channels [c, c + length) of a head, up to 4, as far as there are so many, of a query counted through all samples.
+void store(uint query, uint head, uint c, vec4 y, uint length)
 {
-    uint at = query * p.pitch_v + head * DEPTH_V + c, count = min(4, DEPTH_V - c);
+    if (c >= DEPTH_V)
+        return;
+    uint at = query * p.pitch_v + head * DEPTH_V + c, count = min(length, DEPTH_V - c);
     if (CODES)
         store_codes(at, smoothed(y, head * DEPTH_V + c, count), count, coder(query));
     else

@@ -278,7 +278,7 @@ void main()
             [[unroll]] for (uint j = 0; j < PARTS; j++)
                 total += row_part[(first + y) * PARTS + j];
             store(base_q + first_query + first + y, head, c + x,
-                  vec4(scores[at], scores[at + 1], scores[at + 2], scores[at + 3]) / total);
+                  vec4(scores[at], scores[at + 1], scores[at + 2], scores[at + 3]) / total, 4);
         }
         subgroupBarrier();
     }

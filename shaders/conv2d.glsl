@@ -1,8 +1,11 @@
 // An implicit matrix product: row m is an output pixel, k runs over [kernel_h][kernel_w][units of in_c], as the weights were laid out on
 // upload. A unit is UNIT channels, the last one filled up. C twin: struct sdg_push_conv2d in backend/vulkan/ops/conv2d.c.
+//
+// Where UPSAMPLE is more than 1, the picture is what x becomes when each pixel is repeated so often in both directions; only x is there.
+layout(constant_id = SDG_SPEC_UPSAMPLE) const uint UPSAMPLE = 1;
 layout(push_constant) uniform Push {
     uint m, n, k;           // k: units
-    uint in_h, in_w, in_c;
+    uint in_h, in_w, in_c;  // of the picture
     uint out_w, out_pixels; // out_pixels = out_h * out_w
     uint kernel_w;
     uint stride;
@@ -12,7 +15,7 @@ layout(push_constant) uniform Push {
 
 // Where the window of an output pixel starts; y is far outside the picture for rows past the end.
 struct Window {
-    uint picture; // index of the picture's first pixel
+    uint picture; // index in x of the picture's first pixel
     int y, x;
 };
 #define A_ROW Window
@@ -22,7 +25,7 @@ Window a_row(uint m)
     if (m >= p.m)
         return Window(0, -0x40000000, 0);
     uint picture = m / p.out_pixels, pixel = m % p.out_pixels;
-    return Window(picture * p.in_h * p.in_w, int(pixel / p.out_w * p.stride) - p.pad_top, int(pixel % p.out_w * p.stride) - p.pad_left);
+    return Window(picture * (p.in_h / UPSAMPLE) * (p.in_w / UPSAMPLE), int(pixel / p.out_w * p.stride) - p.pad_top, int(pixel % p.out_w * p.stride) - p.pad_left);
 }
 
 uint sample_of(uint m)
@@ -60,11 +63,11 @@ void cursor_advance()
     cursor_normalise();
 }
 
-// The input pixel at the cursor; false outside of the picture.
+// The pixel of x at the cursor; false outside of the picture.
 bool find_pixel(Window window, out uint pixel)
 {
     int y = window.y + tap_y, x = window.x + tap_x;
-    pixel = window.picture + uint(y) * p.in_w + uint(x);
+    pixel = window.picture + uint(y) / UPSAMPLE * (p.in_w / UPSAMPLE) + uint(x) / UPSAMPLE;
     return y >= 0 && y < int(p.in_h) && x >= 0 && x < int(p.in_w);
 }
 

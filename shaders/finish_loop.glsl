@@ -13,7 +13,7 @@ vec2 shared_coder = coder_of_rows();
             continue;
         vec4 y = vec4(0.0);
         [[unroll]] for (uint c = 0; c < GROUP; c++) {
-            uint at = min(n + c, p.n - 1);
+            uint at = row_of_weights(min(n + c, p.n - 1));
             y[c] = epilogue(output_of(sum[i * TN + j + c], line, column_of(at)), m, at, entry);
         }
         store(m, n, y, coding);

@@ -12,10 +12,10 @@ const uint PADDING = 1;           // pieces
 #include "epilogue.glsl"
 #include "weights_float.glsl"
 
-// Weights [k, k + 8) of row n, zeros if it is not inside.
+// Weights [k, k + 8) of column n, zeros if it is not inside.
 uvec4 fetch_b(uint n, uint k, bool inside)
 {
-    uint at = n * p.k + k;
+    uint at = row_of_weights(n) * p.k + k;
     if (!inside)
         return uvec4(0);
     if (WEIGHT_BITS == 0)

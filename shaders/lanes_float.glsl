@@ -6,7 +6,7 @@
 const uint LOAD_UNITS = WIDTH;
 
 #include "epilogue.glsl"
-const uint GROUP = CODES ? 4 : 1;
+const uint GROUP = CODES || GATED != 0 ? 4 : 1;
 #include "lanes.glsl"
 #include "load_weights.glsl"
 

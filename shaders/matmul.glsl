@@ -25,7 +25,7 @@ const uint LOADS_B = (BN / B_ROW + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
 void main()
 {
     uint lane = gl_LocalInvocationID.x;
-    uint m0 = gl_WorkGroupID.x * BM, n0 = gl_WorkGroupID.y * BN;
+    uint m0 = tile_start().x, n0 = tile_start().y;
     uint slot_k = lane % SLOTS_K * A_UNITS, slot_row = lane / SLOTS_K;
     uint first_m = lane / THREADS_N, first_n = lane % THREADS_N;
     operands_start();

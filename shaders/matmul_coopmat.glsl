@@ -104,7 +104,7 @@ void finish(uint m, uint n)
 void main()
 {
     uint lane = gl_LocalInvocationID.x;
-    uint m0 = gl_WorkGroupID.x * BM, n0 = gl_WorkGroupID.y * BN;
+    uint m0 = tile_start().x, n0 = tile_start().y;
     uint slot_k = lane % SLOTS_K * UNITS, slot_row = lane / SLOTS_K;
     uint my_m = gl_SubgroupID / THREADS_N * TM, my_n = gl_SubgroupID % THREADS_N * TN;
     operands_start();

@@ -1,9 +1,10 @@
 // out[m][n] = epilogue(sum over k of a[m][k] * w[n][k]): the body of linear and conv2d, of floats and of integers, for devices whose
 // shared memory is memory like any other, and whose barriers cost more than they save: drivers that run on a processor.
 //
-// A workgroup is one subgroup. Each of its invocations loads a row of x and its own columns of w, hands the row to the others register by
-// register, and so makes all BM rows of its TN columns, without shared memory and without a barrier (TM is BM). Loads are few and long
-// for the work they feed: there they are the expensive part, each a loop over the subgroup in some drivers, whatever they bring.
+// A workgroup is one subgroup: tiles are taken whose threads are as many as the device's subgroups have. Each invocation loads a row of x
+// and its own columns of w, hands the row to the others register by register, and so makes all BM rows of its TN columns, without shared
+// memory and without a barrier (TM is BM). Loads are few and long for the work they feed: there they are the expensive part, each a loop
+// over the subgroup in some drivers, whatever they bring.
 //
 // The including file defines, before this one, the push constants p (with m, n, k, table_samples) and
 //     A_ROW a_row(uint m)                                    what has to be known of row m, once
@@ -14,9 +15,12 @@
 #include "outputs.glsl"
 
 // As store() in outputs.glsl, where groups are whole: a loop in here would keep the driver from unrolling the one around it.
-void store_group(uint at, vec4 y, vec2 coder)
+void store_group(uint m, uint n, vec4 y, vec2 coder)
 {
-    if (CODES)
+    uint at = m * p.n + n;
+    if (GATED != 0)
+        store_gated(m, n, y);
+    else if (CODES)
         words[at / 4] = pack_codes(y, coder);
     else if (GROUP == 1)
         result[at] = SCALAR(y.x);
@@ -27,7 +31,7 @@ void store_group(uint at, vec4 y, vec2 coder)
 void main()
 {
     uint lane = gl_SubgroupInvocationID;
-    uint m0 = gl_WorkGroupID.x * BM, n0 = gl_WorkGroupID.y * BN;
+    uint m0 = tile_start().x, n0 = tile_start().y;
     operands_start();
     A_ROW rows[READS];
     [[unroll]] for (uint i = 0; i < READS; i++)
@@ -60,7 +64,7 @@ void main()
                 vec4 y = vec4(0.0);
                 [[unroll]] for (uint c = 0; c < GROUP; c++)
                     y[c] = output_at(line, n + c, sum[i * TN + j + c]);
-                store_group(line.m * p.n + n, y, line.coder);
+                store_group(line.m, n, y, line.coder);
             }
         }
     }

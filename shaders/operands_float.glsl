@@ -1,5 +1,5 @@
 // Floats as the operands of matmul.glsl. A unit of k is a channel, and a load has WIDTH of them. Where results are codes, an invocation
-// owns four neighbours along n, which make a word; else its columns are BN / TN apart, so that stores are contiguous across invocations.
+// owns four neighbours along n, which make a word, as it does where they are gated; else its columns are BN / TN apart, so that stores are contiguous across invocations.
 #include "weights_float.glsl"
 
 #define UNITS VALUE
@@ -15,7 +15,7 @@ shared float tile_a[BK * PITCH_A];
 shared float tile_b[BK * PITCH_B];
 
 #include "epilogue.glsl"
-const uint GROUP = CODES ? 4 : 1;
+const uint GROUP = CODES || GATED != 0 ? 4 : 1;
 
 #include "load_weights.glsl"
 

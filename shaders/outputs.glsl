@@ -3,12 +3,21 @@
 // output_of()), and how many neighbours along n an invocation owns (GROUP: 1, or 4, which make a word where results are codes).
 layout(binding = 2) restrict writeonly buffer Out { SCALAR result[]; };
 layout(binding = 2) restrict writeonly buffer OutFours { VECTOR result_fours[]; };
+layout(binding = 2) restrict writeonly buffer OutTwos { VECTOR_2 result_twos[]; };
+
+// Two values and their gates, which are columns [n, n + 4) of row m.
+void store_gated(uint m, uint n, vec4 y)
+{
+    result_twos[(m * p.n + n) / 4] = VECTOR_2(vec2(y.x * gelu_erf(y.z), y.y * gelu_erf(y.w)));
+}
 
 // The neighbours [n, n + GROUP) of row m.
 void store(uint m, uint n, vec4 y, vec2 coder)
 {
     uint at = m * p.n + n, count = min(GROUP, p.n - n);
-    if (CODES) {
+    if (GATED != 0) {
+        store_gated(m, n, y);
+    } else if (CODES) {
         store_codes(at, y, count, coder);
     } else if (GROUP == 1) {
         result[at] = SCALAR(y.x);
@@ -29,7 +38,7 @@ struct OutputLine {
 
 float output_at(OutputLine r, uint n, SUM of)
 {
-    uint at = min(n, p.n - 1);
+    uint at = row_of_weights(min(n, p.n - 1));
     return epilogue(output_of(of, r.line, column_of(at)), r.m, at, r.entry);
 }
 

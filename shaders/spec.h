@@ -18,6 +18,7 @@
 #define SDG_SPEC_BN 5
 #define SDG_SPEC_TM 6
 #define SDG_SPEC_TN 7
+#define SDG_SPEC_BY_COLUMNS 20
 // slices.glsl, attention_coopmat.glsl
 #define SDG_SPEC_BUFFERS 8
 #define SDG_SPEC_FRAGMENT_M 17
@@ -30,9 +31,13 @@
 #define SDG_SPEC_ACTIVATION 12
 // weights_float.glsl and weights_s8.glsl
 #define SDG_SPEC_WEIGHT_BITS 13
+// weights_float.glsl
+#define SDG_SPEC_GEGLU 15
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
+// conv2d.glsl; products have no smoothing
+#define SDG_SPEC_UPSAMPLE 16
 
 // attention.glsl
 #define SDG_SPEC_DEPTH 9
@@ -40,12 +45,18 @@
 #define SDG_SPEC_CAUSAL 11
 // attention.comp
 #define SDG_SPEC_ROWS 4
+#define SDG_SPEC_KEYS 5
+#define SDG_SPEC_SLICE 6
 // attention_coopmat.glsl
 #define SDG_SPEC_SUBGROUP 12
 
 // hadamard.comp
 #define SDG_SPEC_BLOCK 4
 #define SDG_SPEC_SPAN 5
+
+// group_norm.comp
+#define SDG_SPEC_STATS 5
+#define SDG_SPEC_APPLY 6
 
 // unary.comp, binary.comp; group_norm.comp, conv1d_causal.comp: its activation
 #define SDG_SPEC_FUNCTION 4
@@ -76,7 +87,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 20
+#define SDG_SPEC_COUNT 21
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

@@ -7,10 +7,12 @@
 #extension GL_EXT_shader_16bit_storage : require
 #define SCALAR float16_t
 #define VECTOR f16vec4
+#define VECTOR_2 f16vec2
 #define MOVED float16_t
 #else
 #define SCALAR float
 #define VECTOR vec4
+#define VECTOR_2 vec2
 #define MOVED uint
 #endif
 

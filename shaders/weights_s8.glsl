@@ -11,6 +11,13 @@
 layout(constant_id = SDG_SPEC_IN_PAIRS) const uint IN_PAIRS = 0; // as OUT_PAIRS in codes.glsl, of the codes that are read
 layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 8;
 
+const uint GATED = 0; // see weights_float.glsl
+
+uint row_of_weights(uint n)
+{
+    return n;
+}
+
 #define SUM int
 #define COLUMN Column
 #define LINE Line

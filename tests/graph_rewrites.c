@@ -125,6 +125,72 @@ static void fuse_chain(void **state)
     sdg_graph_destroy(&g);
 }
 
+// Only what one convolution reads, repeated a whole number of times, the same in both directions.
+static void fuse_upsampling(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 3, 5, 4);
+    sdg_graph_output(g, "twice", conv(g, "c1", sdg_graph_upsample_nearest(g, "u1", x, 6, 10), 5, 3, 1, 0));
+    sdg_graph_output(g, "thrice", conv(g, "c2", sdg_graph_upsample_nearest(g, "u2", x, 9, 15), 3, 3, 2, 0));
+    sdg_value u3 = sdg_graph_upsample_nearest(g, "u3", sdg_graph_upsample_nearest(g, "small", x, 6, 10), 12, 20);
+    sdg_graph_output(g, "both", conv(g, "c3", u3, 3, 1, 1, 0));
+    sdg_value u4 = sdg_graph_upsample_nearest(g, "u4", x, 6, 10);
+    sdg_graph_output(g, "read", conv(g, "c4", u4, 3, 3, 1, 0));
+    sdg_graph_output(g, "twice read", sdg_graph_unary(g, "r4", u4, SDG_UNARY_RELU));
+    sdg_graph_output(g, "uneven", conv(g, "c5", sdg_graph_upsample_nearest(g, "u5", x, 6, 15), 3, 3, 1, 0));
+    sdg_graph_output(g, "broken", conv(g, "c6", sdg_graph_upsample_nearest(g, "u6", x, 7, 11), 3, 3, 1, 0));
+    const sdg_value small = sdg_graph_upsample_nearest(g, "u7", x, 6, 10);
+    sdg_graph_output(g, "seen", small);
+    sdg_graph_output(g, "seen and read", conv(g, "c7", small, 3, 3, 1, 0));
+    fuse_for_and_compare(g, 0);
+    assert_int_equal(count_ops(g, SDG_OP_UPSAMPLE_NEAREST), 8);
+    fuse_for_and_compare(g, SDG_FUSION_UPSAMPLE);
+    assert_int_equal(find_op(g, "c1")->u.conv2d.upsample, 2);
+    assert_int_equal(find_op(g, "c2")->u.conv2d.upsample, 3);
+    assert_int_equal(find_op(g, "c3")->u.conv2d.upsample, 4); // twice, and twice again
+    assert_int_equal(find_op(g, "c3")->in[0], x);
+    const char *const kept[] = {"u4", "u5", "u6", "u7"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        find_op(g, kept[i]);
+    assert_int_equal(count_ops(g, SDG_OP_UPSAMPLE_NEAREST), 4);
+    sdg_graph_destroy(&g);
+}
+
+static sdg_value doubled(struct sdg_graph *g, const char *name, sdg_value x, int64_t c, struct sdg_epilogue end)
+{
+    end.bias = sdg_graph_vector_weight(g, 2 * c, "%s.bias", name);
+    return sdg_graph_linear(g, name, x, sdg_graph_linear_weight(g, 2 * c, channels_of(g, x), "%s.weight", name), end);
+}
+
+// Only into a linear layer with nothing but a bias, which nothing else reads.
+static void fuse_gates(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 2, 3, 5, 4), added = sdg_graph_input(g, "added", 2, 3, 5, 12);
+    const struct sdg_epilogue none = {.bias = 0};
+    sdg_graph_output(g, "gated", sdg_graph_geglu(g, "g1", doubled(g, "l1", x, 6, none)));
+    sdg_graph_output(g, "odd", sdg_graph_geglu(g, "g2", doubled(g, "l2", x, 5, none)));
+    sdg_graph_output(g, "residual",
+                     sdg_graph_geglu(g, "g3", doubled(g, "l3", x, 6, (struct sdg_epilogue){.residual = added})));
+    sdg_graph_output(
+        g, "active",
+        sdg_graph_geglu(g, "g4", doubled(g, "l4", x, 6, (struct sdg_epilogue){.activation = SDG_UNARY_RELU})));
+    const sdg_value read = doubled(g, "l5", x, 6, none);
+    sdg_graph_output(g, "read", sdg_graph_geglu(g, "g5", read));
+    sdg_graph_output(g, "twice", sdg_graph_binary(g, "b5", SDG_BINARY_MUL, read, added));
+    sdg_graph_output(g, "conv", sdg_graph_geglu(g, "g6", conv(g, "c6", x, 12, 3, 1, 0)));
+    fuse_for_and_compare(g, SDG_FUSION_UPSAMPLE);
+    const int64_t macs = sdg_op_macs(g, find_op(g, "l1"));
+    fuse_for_and_compare(g, SDG_FUSION_GATE);
+    assert_int_equal(count_ops(g, SDG_OP_GEGLU), 5);
+    assert_true(find_op(g, "l1")->epilogue.gated);
+    assert_int_equal(sdg_op_macs(g, find_op(g, "l1")), macs);
+    assert_int_equal(g->values[find_op(g, "l1")->out].dims[3], 6);
+    sdg_graph_destroy(&g);
+}
+
 static void fuse_keeps_results(void **state)
 {
     (void)state;
@@ -132,7 +198,7 @@ static void fuse_keeps_results(void **state)
     for (uint64_t seed = 0; seed < 400; seed++) {
         struct sdg_graph *g = random_graph(seed, (int)(6 + seed % 40));
         before += g->op_count;
-        fuse_and_compare(g);
+        fuse_for_and_compare(g, seed % 2 ? ~0u : 0);
         after += g->op_count;
         sdg_graph_destroy(&g);
     }
@@ -368,9 +434,17 @@ static void listing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fuse_patterns),      cmocka_unit_test(fuse_leaves_alone),    cmocka_unit_test(fuse_chain),
-        cmocka_unit_test(fuse_keeps_results), cmocka_unit_test(plans_do_not_overlap), cmocka_unit_test(plan_of_a_unet),
-        cmocka_unit_test(plan_refuses),       cmocka_unit_test(failing_allocations),  cmocka_unit_test(listing),
+        cmocka_unit_test(fuse_patterns),
+        cmocka_unit_test(fuse_leaves_alone),
+        cmocka_unit_test(fuse_chain),
+        cmocka_unit_test(fuse_upsampling),
+        cmocka_unit_test(fuse_gates),
+        cmocka_unit_test(fuse_keeps_results),
+        cmocka_unit_test(plans_do_not_overlap),
+        cmocka_unit_test(plan_of_a_unet),
+        cmocka_unit_test(plan_refuses),
+        cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(listing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

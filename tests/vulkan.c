@@ -603,6 +603,81 @@ static struct sdg_graph *scan_graph(int64_t n, int64_t tokens, int64_t c, int64_
     return g;
 }
 
+// ---- group norm ----
+
+static struct sdg_graph *norm_graph(int64_t n, int64_t h, int64_t w, int64_t c, int64_t second, int groups, bool silu)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", n, h, w, c);
+    if (second)
+        x = sdg_graph_concat(g, "both", x, sdg_graph_input(g, "x2", n, h, w, second));
+    sdg_value y = norm(g, "norm", x, groups);
+    sdg_graph_output(g, "y", silu ? sdg_graph_unary(g, "silu", y, SDG_UNARY_SILU) : y);
+    assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+    return g;
+}
+
+static struct sdg_work work_of(struct sdg_vk *vk, const struct sdg_graph *g)
+{
+    struct sdg_program *program;
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                     SDG_OK);
+    const struct sdg_work work = sdg_program_work(program);
+    sdg_program_destroy(&program);
+    return work;
+}
+
+// In one dispatch where that keeps the device busy, else in two, over chunks of the sample.
+static void test_group_norm(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t n, h, w, c, second;
+        int groups;
+        size_t dispatches; // of a device that wants many workgroups
+    } shapes[] = {
+        {2, 37, 29, 320, 0, 32, 2}, {1, 64, 33, 20, 12, 4, 2}, {1, 50, 81, 33, 0, 11, 2}, {1, 9, 3, 600, 0, 1, 2},
+        {2, 20, 9, 387, 0, 3, 2},   {1, 7, 5, 64, 32, 32, 1},  {1, 90, 99, 8, 0, 2, 2},   {3, 11, 31, 96, 0, 32, 2},
+    };
+    struct sdg_vk *vk = new_vk(NULL);
+    const uint32_t wanted[] = {1, UINT32_MAX};
+    double worst = 0;
+    for (size_t i = 0; i < 2 * (sizeof shapes / sizeof *shapes); i++) {
+        struct sdg_graph *g = norm_graph(shapes[i / 2].n, shapes[i / 2].h, shapes[i / 2].w, shapes[i / 2].c,
+                                         shapes[i / 2].second, shapes[i / 2].groups, i % 3 == 0);
+        vk->caps.workgroups = wanted[i % 2];
+        assert_int_equal(work_of(vk, g).dispatches, i % 2 ? shapes[i / 2].dispatches : 1);
+        worst = fmax(worst, compare(vk, g));
+    }
+    printf("group norms, worst NMSE %.1e\n", worst);
+    assert_true(worst < 1e-11);
+    close_vk(vk);
+}
+
+// What a run asks for: each value once for each dispatch that has it, of a table the row.
+static void test_work(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 2, 3, 5, 8), table = sdg_graph_table(g, "t", 7, 2, 16),
+                    large = sdg_graph_upsample_nearest(g, "large", x, 6, 10);
+    sdg_graph_output(g, "y", norm(g, "norm", conv(g, "conv", large, 16, 3, 1, table), 4));
+    const double in = 2 * 3 * 5 * 8, out = 2 * 6 * 10 * 16, conv_weights = 16 * 8 * 9 + 16, row = 2 * 16;
+    struct sdg_work work = work_of(vk, g);
+    assert_int_equal(work.dispatches, 2); // the large picture is never there
+    assert_true(work.bytes == 4 * (in + conv_weights + row + out + out + 16 + 16 + out));
+    struct sdg_program *program;
+    assert_int_equal(sdg_program_create(reference, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                     SDG_OK);
+    work = sdg_program_work(program);
+    assert_int_equal(work.dispatches, 3);
+    assert_true(work.bytes == 4 * (5 * in + 4 * in + conv_weights + row + out + out + 16 + 16 + out));
+    sdg_program_destroy(&program);
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
 // Which rung is taken, and that both give what the reference does.
 static void test_scan(void **state)
 {
@@ -1019,6 +1094,8 @@ int main(void)
         cmocka_unit_test(test_matrices),
         cmocka_unit_test(test_matrix_plans),
         cmocka_unit_test(test_lanes),
+        cmocka_unit_test(test_group_norm),
+        cmocka_unit_test(test_work),
         cmocka_unit_test(test_scan),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_weight_uploads),

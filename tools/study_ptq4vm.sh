@@ -102,13 +102,8 @@ blocks() {
         set --
         for rule in $rules; do
             quantize "blocks-$b-$rule" "$model" plain "$b-$rule" --skip "$others"
-            set -- "$@" "blocks-$b-$rule"
-            case $rule in
-            *token) # smoothed sites keep their tokens apart
-                quantize "blocks-$b-$rule+s" "$model" smooth "$b-$rule" --skip "$others"
-                set -- "$@" "blocks-$b-$rule+s"
-                ;;
-            esac
+            quantize "blocks-$b-$rule+s" "$model" smooth "$b-$rule" --skip "$others"
+            set -- "$@" "blocks-$b-$rule" "blocks-$b-$rule+s"
         done
         evaluate "blocks-$b" "$model" "$@"
     done
@@ -131,12 +126,14 @@ options() {
     collect plain "$model"
     [ -d "$out/models/rotated" ] || "$bin/sdquant" -q -m "$model" --hadamard --force -o "$out/models/rotated"
     collect rotated "$out/models/rotated"
+    collect rotated-smooth "$out/models/rotated" --smooth "$out/rotated.st"
     for b in $bits; do
         printf '{"scheme": "%s-tdq-token", "skip": ["%s"], "scan_codes": true}\n' "$b" "$(echo "$others" | sed 's/\\/&&/g')" >"$out/scan-$b.json"
         quantize "options-$b-tdq-token" "$model" plain "$b-tdq-token" --skip "$others"
         quantize "options-$b-scan-codes" "$model" plain "$out/scan-$b.json"
         quantize "options-$b-hadamard" "$out/models/rotated" rotated "$b-tdq-token" --skip "$others"
-        evaluate "options-$b" "$model" "options-$b-tdq-token" "options-$b-scan-codes" "options-$b-hadamard"
+        quantize "options-$b-hadamard+s" "$out/models/rotated" rotated-smooth "$b-tdq-token" --skip "$others"
+        evaluate "options-$b" "$model" "options-$b-tdq-token" "options-$b-scan-codes" "options-$b-hadamard" "options-$b-hadamard+s"
     done
 }
 # Learned from the same start with several seeds. The start is blocks' own model.
@@ -376,7 +373,7 @@ have() { for b in $bits; do [ ! -s "$out/$1-$b.txt" ] || return 0; done; return 
     fi
     if have options; then
         printf '\n### Options, only the Mamba blocks in integers\n\n'
-        list_table options tdq-token scan-codes hadamard
+        list_table options tdq-token scan-codes hadamard hadamard+s
     fi
     if have learned; then
         printf '\n### Learned, only the Mamba blocks in integers (tdq-token, smoothed)\n\n%s prompts, %s updates of each block.\n\n' "$lessons" "$updates"

@@ -108,6 +108,7 @@ struct sdg_vk_matmul {
     const char *family; // for floats, and for integers, which are told apart by the operation
     const char *integer_family;
     int64_t m, n, columns; // columns: length of a run of k that is contiguous in x
+    uint32_t upsample;     // conv2d: see graph/graph.h
     const void *push;
     size_t push_bytes;
 };

@@ -462,6 +462,31 @@ static void memory(const struct sdg_program *program, struct sdg_memory *out)
     *out = ((const struct sdg_vk_program *)program)->memory;
 }
 
+// Of a row table, only its row is read.
+static double bytes_of_table_row(const struct sdg_vk_program *p, const struct sdg_vk_place *place)
+{
+    const struct sdg_graph *graph = p->base.graph;
+    for (size_t v = 1; v < graph->value_count; v++)
+        if (graph->values[v].kind == SDG_VALUE_TABLE && p->places[v].offset == place->offset)
+            return (double)place->bytes / (double)graph->values[v].dims[0];
+    return (double)place->bytes;
+}
+
+// What is written may be read before (a word of codes); it counts once all the same, as do the operands of which an
+// embedding reads some rows.
+static struct sdg_work work(const struct sdg_program *program)
+{
+    const struct sdg_vk_program *p = (const struct sdg_vk_program *)program;
+    struct sdg_work work = {.dispatches = p->step_count};
+    for (size_t i = 0; i < p->step_count; i++)
+        for (uint32_t k = 0; k < p->steps[i].key.bindings; k++) {
+            const struct sdg_vk_place *place = &p->steps[i].bindings[k].place;
+            if (place->space != SDG_VK_SPACE_ROW)
+                work.bytes += place->space == SDG_VK_SPACE_INPUTS ? bytes_of_table_row(p, place) : (double)place->bytes;
+        }
+    return work;
+}
+
 static const char *kernel(const struct sdg_program *program, size_t op_index)
 {
     return ((const struct sdg_vk_program *)program)->kernels[op_index];
@@ -484,6 +509,7 @@ static double seconds(const struct sdg_program *program, size_t op_index)
 }
 
 const struct sdg_program_ops sdg_vk_program_ops = {
+    .fusions = SDG_FUSION_UPSAMPLE | SDG_FUSION_GATE,
     .bytes = sizeof(struct sdg_vk_program),
     .create = create,
     .destroy = destroy,
@@ -491,6 +517,7 @@ const struct sdg_program_ops sdg_vk_program_ops = {
     .read = read,
     .run = run,
     .memory = memory,
+    .work = work,
     .kernel = kernel,
     .profile = profile,
     .seconds = seconds,

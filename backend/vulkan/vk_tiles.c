@@ -11,7 +11,7 @@
 // Lines of text:
 //     sdgen vulkan tiles 1
 //     IDENTITY                             sdg_vk_identity, 16 hexadecimal digits
-//     FAMILY TYPE LOG2(M) LOG2(N) SHADER MxN       any number of them
+//     FAMILY TYPE LOG2(M) LOG2(N) SHADER MxN rows|columns      any number of them; the last is the order of workgroups
 //     end HASH                             of all bytes before this line
 
 enum { FILE_LIMIT = 1 << 20, CHOICES_LIMIT = 4096 };
@@ -44,25 +44,29 @@ static const struct sdg_tile *find_tile(const struct sdg_shader *shader, unsigne
 
 static bool read_choice(const char *line, struct sdg_vk_choice *out)
 {
-    char type[8], shader[64];
+    char type[8], shader[64], order[8];
     unsigned m, n;
     int end = 0;
     *out = (struct sdg_vk_choice){0};
-    if (sscanf(line, "%23s %7s %d %d %63s %ux%u%n", out->family, type, &out->m, &out->n, shader, &m, &n, &end) != 7 ||
+    if (sscanf(line, "%23s %7s %d %d %63s %ux%u %7s%n", out->family, type, &out->m, &out->n, shader, &m, &n, order,
+               &end) != 8 ||
         line[end] || out->m < 0 || out->m > 40 || out->n < 0 || out->n > 40)
         return false;
     out->shader = find_shader(shader);
     if (!out->shader || strcmp(out->shader->family, out->family) || strcmp(sdg_dtype_name(out->shader->type), type))
         return false;
     out->type = out->shader->type;
+    out->by_columns = strcmp(order, "columns") == 0;
+    if (!out->by_columns && strcmp(order, "rows"))
+        return false;
     out->tile = find_tile(out->shader, m, n);
     return out->tile != NULL;
 }
 
 static void write_choice(FILE *to, const struct sdg_vk_choice *c)
 {
-    fprintf(to, "%s %s %d %d %s %ux%u\n", c->family, sdg_dtype_name(c->type), c->m, c->n, c->shader->name, c->tile->m,
-            c->tile->n);
+    fprintf(to, "%s %s %d %d %s %ux%u %s\n", c->family, sdg_dtype_name(c->type), c->m, c->n, c->shader->name,
+            c->tile->m, c->tile->n, c->by_columns ? "columns" : "rows");
 }
 
 // What is wrong with the file, or NULL. `text` ends with a 0 and is cut into lines.

@@ -13,6 +13,7 @@ struct sdg_vk_choice {
     int m, n;
     const struct sdg_shader *shader;
     const struct sdg_tile *tile; // one of the shader's
+    bool by_columns;             // the order of workgroups (shaders/tile.glsl)
 };
 
 struct sdg_vk_tiles {
@@ -23,6 +24,7 @@ struct sdg_vk_tiles {
     bool measuring; // the list does not count meanwhile, and this is taken for every product that it fits, if not NULL:
     const struct sdg_shader *forced_shader;
     const struct sdg_tile *forced_tile;
+    bool forced_by_columns;
     bool forced_fits;  // it was
     int most_products; // for tests: so many are measured; 0 = all
 };

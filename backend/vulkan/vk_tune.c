@@ -244,13 +244,14 @@ static bool is_widest(const struct sdg_shader *shader, int64_t columns)
 }
 
 static enum sdg_result try_candidate(struct tuner *t, const struct sdg_graph *g, const struct sdg_shader *shader,
-                                     const struct sdg_tile *tile, struct best *best)
+                                     const struct sdg_tile *tile, bool by_columns, struct best *best)
 {
     struct sdg_vk_tiles *tiles = t->vk->tiles;
     char kernel[64];
     double seconds = 0;
     tiles->forced_shader = shader;
     tiles->forced_tile = tile;
+    tiles->forced_by_columns = by_columns;
     tiles->forced_fits = false;
     enum sdg_result result = plan(t, g, kernel);
     if (result == SDG_OK && tiles->forced_fits) {
@@ -265,6 +266,7 @@ static enum sdg_result try_candidate(struct tuner *t, const struct sdg_graph *g,
             best->tuning.seconds = seconds;
             best->choice.shader = shader;
             best->choice.tile = tile;
+            best->choice.by_columns = by_columns;
             snprintf(best->kernel, sizeof best->kernel, "%s", kernel);
         }
     }
@@ -282,9 +284,11 @@ static enum sdg_result try_all(struct tuner *t, const struct kind *kind, const s
             continue;
         for (const struct sdg_tile *tile = s->tiles; tile < s->tiles + s->tile_count; tile++)
             if (tile->m > NARROW && tile->n > NARROW && sdg_clock() < t->end)
-                SDG_TRY(try_candidate(t, g, s, tile, best));
+                SDG_TRY(try_candidate(t, g, s, tile, false, best));
     }
-    return SDG_OK;
+    // the order of workgroups matters for what is best otherwise
+    const struct sdg_vk_choice so_far = best->choice;
+    return so_far.shader ? try_candidate(t, g, so_far.shader, so_far.tile, true, best) : SDG_OK;
 }
 
 // Keeps what is clearly better than the rule, else the rule's, so that no neighbour's choice counts here.

@@ -705,6 +705,8 @@ static void test_lists(void **state)
     }
     assert_in_range(lines, 10, 24);
     assert_non_null(strstr(run->out, "UNet kernels: "));
+    assert_non_null(strstr(run->out, "a run of the UNet: "));
+    assert_non_null(strstr(run->out, "dispatches move "));
     assert_null(strstr(run->out, "down_blocks"));
     run = sdgen("--plan", "-v", "--backend", "cpu", SMALL); // operation by operation
     expect_done(run);

@@ -663,6 +663,9 @@ static void finish_rows(struct fixture *f, sdg_value y, const int64_t *rows, int
                 sdg_graph_read_codes(f->graph, f->graph->op_count - 1, f->reads[i].operand, f->reads[i].codes,
                                      f->reads[i].interval) != SDG_OK)
                 note_failure(f, "cannot read codes");
+        // what some backends do by themselves the others have to understand; the reference has seen the graph unfused
+        if (sdg_graph_fuse_for(f->graph, ~0u) != SDG_OK)
+            note_failure(f, "cannot be fused");
         struct sdg_program *program = make_tested(f);
         if (program && f->suite->bench)
             measure(f, program);

@@ -4,6 +4,7 @@ struct shape {
     int n, h, w, in, out, kernel, stride, pad; // pad: -1 is the autoencoder's (0,1,0,1)
     // epilogue: b bias, t table (T one row for all), r residual, a activation
     const char *end;
+    int upsample; // 0, or the picture that is h x w is repeated so often before
 };
 
 // bits: of the weights as codes in the file; 0: floats
@@ -11,13 +12,14 @@ static void check(struct suite *s, const struct shape *p, int rows, enum sdg_una
 {
     struct fixture f;
     if (!begin(s, &f,
-               "conv2d(type=%s,n=%d,h=%d,w=%d,in=%d,out=%d,kernel=%d,stride=%d,pad=%d,end=%s,rows=%d,act=%d,bits=%d)",
+               "conv2d(type=%s,n=%d,h=%d,w=%d,in=%d,out=%d,kernel=%d,stride=%d,pad=%d,end=%s,rows=%d,act=%d,bits=%d,"
+               "upsample=%d)",
                type_name(s), p->n, p->h, p->w, p->in, p->out, p->kernel, p->stride, p->pad, p->end, rows, activation,
-               bits))
+               bits, p->upsample))
         return;
-    int top = p->pad < 0 ? 0 : p->pad, bottom = p->pad < 0 ? 1 : p->pad;
-    int64_t h = (p->h + top + bottom - p->kernel) / p->stride + 1,
-            w = (p->w + top + bottom - p->kernel) / p->stride + 1;
+    int top = p->pad < 0 ? 0 : p->pad, bottom = p->pad < 0 ? 1 : p->pad, times = p->upsample ? p->upsample : 1;
+    int64_t h = (p->h * times + top + bottom - p->kernel) / p->stride + 1,
+            w = (p->w * times + top + bottom - p->kernel) / p->stride + 1;
     struct sdg_epilogue end = {.activation = activation};
     for (const char *c = p->end; *c; c++) {
         if (*c == 'b')
@@ -28,6 +30,8 @@ static void check(struct suite *s, const struct shape *p, int rows, enum sdg_una
             end.residual = input(&f, "residual", p->n, h, w, p->out, NORMAL_DATA);
     }
     sdg_value x = input(&f, "x", p->n, p->h, p->w, p->in, NORMAL_DATA);
+    if (p->upsample)
+        x = sdg_graph_upsample_nearest(f.graph, "large", x, p->h * times, p->w * times);
     sdg_value weight = bits ? code_weight(&f, 4, (int64_t[4]){p->out, p->in, p->kernel, p->kernel}, bits)
                             : conv_weight(&f, p->out, p->in, p->kernel, p->kernel);
     struct sdg_conv_params params = {
@@ -66,6 +70,12 @@ static void check_shapes(struct suite *s)
         check(s, &shapes[i], 3, SDG_UNARY_NONE, 0);
     for (size_t i = 0; i < 2 * (sizeof shapes / sizeof *shapes); i++)
         check(s, &shapes[i / 2], 3, i % 3 ? SDG_UNARY_NONE : SDG_UNARY_SILU, i % 2 ? 4 : 8);
+    static const struct shape upsampled[] = {
+        {2, 3, 5, 3, 31, 3, 1, 1, "b", 2},  {1, 5, 3, 64, 48, 3, 1, 1, "btr", 2}, {3, 2, 3, 33, 4, 3, 2, 1, "b", 3},
+        {2, 1, 1, 8, 17, 3, 1, 1, "Tr", 2}, {1, 4, 3, 32, 33, 3, 2, -1, "b", 2},  {2, 3, 2, 5, 8, 1, 1, 0, "", 4},
+    };
+    for (size_t i = 0; i < sizeof upsampled / sizeof *upsampled; i++)
+        check(s, &upsampled[i], 2, i % 2 ? SDG_UNARY_SILU : SDG_UNARY_NONE, i % 3 == 2 ? 8 : 0);
     for (enum sdg_unary a = SDG_UNARY_SILU; a < SDG_UNARY_AFFINE; a++)
         check(s, &(struct shape){2, 5, 7, 9, 33, 3, 1, 1, a % 2 ? "btr" : "b"}, 2, a, 0);
     for (int bits = 0; bits <= 8; bits += 4) {

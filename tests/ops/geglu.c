@@ -9,10 +9,26 @@ static void check(struct suite *s, int n, int tokens, int c, enum fill fill)
     finish(&f, sdg_graph_geglu(f.graph, "geglu", input(&f, "x", n, 1, tokens, 2 * c, (struct data){fill, 2, 0})));
 }
 
+// Behind a linear layer, whose epilogue it becomes where C is even; bits: of the weights as codes in the file, 0:
+// floats.
+static void check_product(struct suite *s, int n, int tokens, int in, int c, bool bias, int bits)
+{
+    struct fixture f;
+    if (!begin(s, &f, "geglu(type=%s,product,n=%d,tokens=%d,in=%d,c=%d,bias=%d,bits=%d)", type_name(s), n, tokens, in,
+               c, bias, bits))
+        return;
+    const sdg_value x = input(&f, "x", n, 1, tokens, in, NORMAL_DATA),
+                    weight =
+                        bits ? code_weight(&f, 2, (int64_t[4]){2 * c, in, 1, 1}, bits) : linear_weight(&f, 2 * c, in);
+    struct sdg_epilogue end = {.bias = bias ? vector_weight(&f, 2 * c, 0.5f, 0) : 0};
+    finish(&f, sdg_graph_geglu(f.graph, "geglu", sdg_graph_linear(f.graph, "linear", x, weight, end)));
+}
+
 void check_geglu(struct suite *s)
 {
     if (s->bench) {
         check(s, 2, 4096, 1280, NORMAL);
+        check_product(s, 2, 64, 640, 2560, true, 0);
         return;
     }
     check(s, 1, 1, 1, NORMAL);
@@ -20,4 +36,12 @@ void check_geglu(struct suite *s)
     check(s, 3, 7, 33, EDGE);
     check(s, 1, 77, 128, NORMAL);
     check(s, 1, 5, 4, EDGE);
+    check_product(s, 1, 1, 1, 2, true, 0);
+    check_product(s, 1, 3, 5, 3, true, 0);
+    check_product(s, 2, 35, 31, 34, true, 0);
+    check_product(s, 1, 9, 64, 2, false, 0);
+    check_product(s, 2, 77, 32, 128, false, 0);
+    check_product(s, 1, 130, 40, 66, true, 0);
+    check_product(s, 1, 70, 36, 48, true, 8);
+    check_product(s, 2, 17, 64, 66, true, 4);
 }

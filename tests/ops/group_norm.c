@@ -50,6 +50,8 @@ void check_group_norm(struct suite *s)
         {1, 40, 40, 8, 0, 2, 1e-6f, {NORMAL, 1, 100}}, {2, 5, 7, 20, 12, 4, 1e-5f, {NORMAL, 1, 0}},
         {1, 4, 6, 33, 63, 32, 1e-5f, {NORMAL, 1, 1}},  {3, 3, 3, 5, 4, 3, 1e-5f, {NORMAL, 1, 0}},
         {2, 1, 1, 64, 32, 32, 1e-5f, {NORMAL, 1, 0}},  {1, 7, 7, 1, 31, 4, 1e-6f, {NORMAL, 1, 0}},
+        {1, 33, 31, 64, 0, 32, 1e-5f, {NORMAL, 2, 9}}, {1, 3, 5, 600, 0, 1, 1e-5f, {NORMAL, 1, 0}},
+        {2, 3, 3, 387, 0, 3, 1e-5f, {NORMAL, 1, 0}},   {1, 29, 37, 33, 0, 3, 1e-5f, {NORMAL, 1, 30}},
     };
     static const struct shape large[] = {
         {2, 64, 64, 320, 0, 32, 1e-5f, {NORMAL, 1, 0}},

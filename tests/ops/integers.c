@@ -29,6 +29,7 @@ struct layer {
     enum content content;
     int emitted;                    // 0: floats out, else highest code of the result: 127 is -128..127, 255 is 0..255
     bool in_by_token, out_by_token; // an interval for each token
+    int upsample;                   // conv2d: 0, or how often a pixel of what is quantized is repeated to make h x w
 };
 enum { ROWS = 3 };
 
@@ -49,6 +50,12 @@ static int random_code(uint64_t *state, int lowest, int highest)
 static bool is_exact(const struct layer *l)
 {
     return l->end[0] == 'x';
+}
+
+// How many neighbours along h and w are the same.
+static int repeated(const struct layer *l)
+{
+    return l->upsample ? l->upsample : 1;
 }
 
 static int whole_inputs(const struct layer *l)
@@ -78,7 +85,7 @@ static void make_pairs(const struct layer *l, struct made *m)
 
 static float *make_x(struct fixture *f, const struct layer *l)
 {
-    size_t count = (size_t)l->n * l->h * l->w * l->in;
+    size_t count = (size_t)l->n * (l->h / repeated(l)) * (l->w / repeated(l)) * l->in;
     float *x = get(count * sizeof *x);
     for (size_t i = 0; i < count; i++) {
         int code = l->content == EXTREME
@@ -128,7 +135,8 @@ static struct sdg_epilogue make_epilogue(struct fixture *f, const struct layer *
 static int code_at(const struct layer *l, const struct made *m, const float *pair, int64_t n, int64_t y, int64_t x,
                    int c)
 {
-    float code = rintf(m->x[((n * l->h + y) * l->w + x) * l->in + c] * (1.0f / pair[0])) + pair[1];
+    const int times = repeated(l), h = l->h / times, w = l->w / times;
+    float code = rintf(m->x[((n * h + y / times) * w + x / times) * l->in + c] * (1.0f / pair[0])) + pair[1];
     return (int)fminf(fmaxf(code, (float)l->lowest), (float)l->highest);
 }
 
@@ -183,7 +191,7 @@ static sdg_value build(struct fixture *f, const struct layer *l, struct made *m,
     float *values = make_x(f, l);
     if (measured) // the smallest code is there, the scale that reaches it is that of row 0
         values[0] = (float)l->lowest;
-    sdg_value x = input(f, "x", l->n, l->h, l->w, l->in, NORMAL_DATA);
+    sdg_value x = input(f, "x", l->n, l->h / repeated(l), l->w / repeated(l), l->in, NORMAL_DATA);
     set_input(f, values); // differences of codes: exact in every type
     free(values);
     m->x = last_input(f);
@@ -191,6 +199,10 @@ static sdg_value build(struct fixture *f, const struct layer *l, struct made *m,
     sdg_value interval = measured ? sdg_graph_measure_interval(f->graph, "measure", x, l->lowest, l->highest)
                                   : token_intervals(f, "interval", ROWS, m->in_tokens, m->pairs);
     sdg_value codes = sdg_graph_quantize(f->graph, "codes", x, interval, l->lowest, l->highest);
+    if (l->upsample) {
+        x = sdg_graph_upsample_nearest(f->graph, "large", x, l->h, l->w);
+        codes = sdg_graph_upsample_nearest(f->graph, "large codes", codes, l->h, l->w);
+    }
     const int64_t dims[4] = {l->out, whole_inputs(l), l->kernel, l->kernel};
     sdg_value weight = integer_weight(f, linear ? 2 : 4, dims, l->bits, m->weights),
               scale = known_vector(f, l->out, m->scales);
@@ -261,6 +273,7 @@ static bool is_wanted(struct suite *s, const struct layer *l, const struct made 
         l->content,
         measured,
         l->whole ? 1 + l->slice_start % 2 : 0,
+        l->upsample,
     };
     const int64_t sizes[] = {type, size_class(rows), size_class(l->out), depth <= 4 ? 0 : depth <= 16 ? 1 : 2};
     enum { CHOICES = sizeof choices / sizeof *choices, SIZES = sizeof sizes / sizeof *sizes };
@@ -276,10 +289,11 @@ static void check_layer(struct suite *s, const struct layer *l, bool linear, boo
     if (!begin(s, &f,
                "integers(type=%s,%s,n=%d,h=%d,w=%d,in=%d,out=%d,kernel=%d,stride=%d,pad=%d%d%d%d,codes=%d..%d,zero=%d,"
                "bits=%d,slice=%d/%d,end=%s,act=%d,content=%d,"
-               "emitted=%d,measured=%d,tokens=%d%d)",
+               "emitted=%d,measured=%d,tokens=%d%d,upsample=%d)",
                type_name(s), linear ? "linear" : "conv2d", l->n, l->h, l->w, l->in, l->out, l->kernel, l->stride,
                l->pad[0], l->pad[1], l->pad[2], l->pad[3], l->lowest, l->highest, l->zero, l->bits, l->slice_start,
-               l->whole, l->end, l->activation, l->content, l->emitted, measured, l->in_by_token, l->out_by_token))
+               l->whole, l->end, l->activation, l->content, l->emitted, measured, l->in_by_token, l->out_by_token,
+               l->upsample))
         return;
     if (!is_wanted(s, l, &m, linear, measured)) {
         release(&f);
@@ -334,6 +348,37 @@ static void check_shapes(struct suite *s)
             check_layer(s, &l, false, false);
             l.end = r % 2 ? "btr" : "bT";
             l.bits = 12 - l.bits;
+            check_layer(s, &l, false, false);
+        }
+}
+
+// The large picture's codes are those of the small one; what lies outside of it is no code of the small one's.
+static void check_upsampled(struct suite *s)
+{
+    static const struct {
+        int h, w, times, in, out, kernel, stride, pad, zero;
+    } shapes[] = {
+        {6, 10, 2, 3, 5, 3, 1, 1, 93},   {10, 6, 2, 32, 33, 3, 1, 1, 0}, {9, 6, 3, 33, 17, 3, 2, 1, 255},
+        {14, 8, 2, 64, 48, 3, 1, 1, 41}, {2, 2, 2, 16, 16, 3, 1, 2, 7},  {4, 6, 2, 5, 8, 1, 1, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int r = 0; r < 2; r++) {
+            const int pad = shapes[i].pad;
+            const struct layer l = {.n = 2,
+                                    .h = shapes[i].h,
+                                    .w = shapes[i].w,
+                                    .upsample = shapes[i].times,
+                                    .in = shapes[i].in,
+                                    .out = shapes[i].out,
+                                    .kernel = shapes[i].kernel,
+                                    .stride = shapes[i].stride,
+                                    .pad = {pad, pad, pad, pad},
+                                    .lowest = shapes[i].zero ? 0 : -128,
+                                    .highest = shapes[i].zero ? 255 : 127,
+                                    .zero = shapes[i].zero,
+                                    .bits = i % 2 ? 4 : 8,
+                                    .end = r ? "bt" : "x",
+                                    .emitted = r * 255};
             check_layer(s, &l, false, false);
         }
 }
@@ -584,6 +629,7 @@ void check_integers(struct suite *s)
         return;
     }
     check_shapes(s);
+    check_upsampled(s);
     check_linear_shapes(s);
     check_large_sums(s);
     check_slices(s);

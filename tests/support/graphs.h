@@ -116,6 +116,23 @@ static float apply_unary(enum sdg_unary function, float x, float a, float b)
     return NAN;
 }
 
+// linear then geglu, in the epilogue of the first.
+static void run_gated(const struct sdg_graph *g, const struct sdg_op *op, float **data)
+{
+    const struct tensor x = tensor_of(g, data, op->in[0]), out = tensor_of(g, data, op->out);
+    for (int64_t p = 0; p < out.n * out.h * out.w; p++)
+        for (int64_t o = 0; o < out.c; o++) {
+            float y[2];
+            for (int64_t k = 0; k < 2; k++) {
+                const int64_t row = o + k * out.c;
+                y[k] = op->epilogue.bias ? weight_at(&g->values[op->epilogue.bias], row, 0, 0, 0) : 0;
+                for (int64_t i = 0; i < x.c; i++)
+                    y[k] += x.data[p * x.c + i] * weight_at(&g->values[op->in[1]], row, i, 0, 0);
+            }
+            out.data[p * out.c + o] = y[0] * apply_unary(SDG_UNARY_GELU_ERF, y[1], 0, 0);
+        }
+}
+
 static void run_product(const struct sdg_graph *g, const struct sdg_op *op, float **data)
 {
     struct tensor x = tensor_of(g, data, op->in[0]), out = tensor_of(g, data, op->out);
@@ -123,7 +140,7 @@ static void run_product(const struct sdg_graph *g, const struct sdg_op *op, floa
     const struct sdg_epilogue *e = &op->epilogue;
     bool conv = op->kind == SDG_OP_CONV2D;
     int stride = conv ? op->u.conv2d.stride : 1, top = conv ? op->u.conv2d.pad_top : 0,
-        left = conv ? op->u.conv2d.pad_left : 0;
+        left = conv ? op->u.conv2d.pad_left : 0, times = conv ? op->u.conv2d.upsample : 1;
     for (int64_t n = 0; n < out.n; n++)
         for (int64_t y = 0; y < out.h; y++)
             for (int64_t xx = 0; xx < out.w; xx++)
@@ -132,10 +149,10 @@ static void run_product(const struct sdg_graph *g, const struct sdg_op *op, floa
                     for (int64_t ky = 0; ky < w->dims[2]; ky++)
                         for (int64_t kx = 0; kx < w->dims[3]; kx++) {
                             int64_t sy = y * stride + ky - top, sx = xx * stride + kx - left;
-                            if (sy < 0 || sy >= x.h || sx < 0 || sx >= x.w)
+                            if (sy < 0 || sy >= x.h * times || sx < 0 || sx >= x.w * times)
                                 continue;
                             for (int64_t i = 0; i < x.c; i++)
-                                sum += *element(x, n, sy, sx, i) * weight_at(w, o, i, ky, kx);
+                                sum += *element(x, n, sy / times, sx / times, i) * weight_at(w, o, i, ky, kx);
                         }
                     if (e->bias)
                         sum += weight_at(&g->values[e->bias], o, 0, 0, 0);
@@ -200,6 +217,10 @@ static float simple_op_at(const struct sdg_graph *g, const struct sdg_op *op, fl
 
 static void run_op(const struct sdg_graph *g, const struct sdg_op *op, float **data)
 {
+    if (op->epilogue.gated) {
+        run_gated(g, op, data);
+        return;
+    }
     if (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) {
         run_product(g, op, data);
         return;
@@ -269,13 +290,14 @@ static float *interpret(const struct sdg_graph *g, size_t *count)
     return out;
 }
 
-// Fuses and asserts that the outputs are the same up to rounding.
-static inline void fuse_and_compare(struct sdg_graph *g)
+// Fuses, also for backends that have `fusions`, and asserts that the outputs are the same up to rounding.
+static inline void fuse_for_and_compare(struct sdg_graph *g, unsigned fusions)
 {
     assert_int_equal(sdg_graph_check(g), SDG_OK);
     size_t before_count, after_count;
     float *before = interpret(g, &before_count);
     assert_int_equal(sdg_graph_fuse(g), SDG_OK);
+    assert_int_equal(sdg_graph_fuse_for(g, fusions), SDG_OK);
     float *after = interpret(g, &after_count);
     assert_int_equal(before_count, after_count);
     double error = 0, power = 0;
@@ -287,6 +309,11 @@ static inline void fuse_and_compare(struct sdg_graph *g)
     assert_true(error <= 1e-10 * power); // f32 rounding through a dozen layers, squared; false for NaN
     free(before);
     free(after);
+}
+
+static inline void fuse_and_compare(struct sdg_graph *g)
+{
+    fuse_for_and_compare(g, 0);
 }
 
 static inline size_t count_ops(const struct sdg_graph *g, enum sdg_op_kind kind)

@@ -4,7 +4,7 @@ struct conv {
     struct sdg_ref_view x;
     struct sdg_ref_epilogue end;
     const float *weight; // [C_in][KH][KW][C_out]
-    int kernel_h, kernel_w, stride, pad_top, pad_left;
+    int kernel_h, kernel_w, stride, pad_top, pad_left, upsample;
     int64_t blocks; // of a line
 };
 
@@ -12,9 +12,9 @@ struct conv {
 static int64_t tap(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int ky, int kx)
 {
     int64_t y = oy * c->stride - c->pad_top + ky, x = ox * c->stride - c->pad_left + kx;
-    if (y < 0 || y >= c->x.h || x < 0 || x >= c->x.w)
+    if (y < 0 || y >= c->x.h * c->upsample || x < 0 || x >= c->x.w * c->upsample)
         return -1;
-    return ((n * c->x.h + y) * c->x.w + x) * c->x.c;
+    return ((n * c->x.h + y / c->upsample) * c->x.w + x / c->upsample) * c->x.c;
 }
 
 // Outputs (n, oy, ox .. ox + columns), channels [o, o + outputs).
@@ -61,6 +61,7 @@ enum sdg_result sdg_ref_conv2d(const struct sdg_cpu_step *step, int64_t row)
         .stride = step->op->u.conv2d.stride,
         .pad_top = step->op->u.conv2d.pad_top,
         .pad_left = step->op->u.conv2d.pad_left,
+        .upsample = step->op->u.conv2d.upsample,
     };
     const struct sdg_ref_view *out = &c.end.out.view;
     c.blocks = (out->w + SDG_REF_POSITIONS - 1) / SDG_REF_POSITIONS;

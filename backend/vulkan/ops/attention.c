@@ -10,7 +10,6 @@ _Static_assert(sizeof(struct sdg_push_attention) == 20, "as in the shader");
 
 enum {
     INVOCATIONS = 64,
-    SLICE = 32,
     MATRIX_SUMS = 64, // of the result, an invocation's share of them in registers
 };
 
@@ -18,14 +17,47 @@ struct shape { int64_t queries, keys, heads, batch, depth, depth_v; };
 
 // ---- without matrices ----
 
-// Queries a workgroup works on: more reuse of keys and values, until an invocation's share of the result (rows / 8
-// times a quarter of each slice of 32 channels, in registers) grows too long.
-static uint32_t choose_rows(int64_t queries, int64_t depth_v)
+// How shaders/attention.comp cuts up the work: queries of a workgroup, keys of a block, channels of a slice.
+struct cut { uint32_t rows, keys, slice; };
+
+// 32 or 40, whichever needs fewer of the pieces that it cuts a and b into to be filled up.
+static uint32_t best_length(int64_t a, int64_t b)
 {
-    int64_t per_row = sdg_vk_ceil(depth_v, SLICE) * SLICE / 8;
+    enum { SHORT = 32, LONG = 40 };
+    const int64_t with_short = (sdg_vk_ceil(a, SHORT) + sdg_vk_ceil(b, SHORT)) * SHORT,
+                  with_long = (sdg_vk_ceil(a, LONG) + sdg_vk_ceil(b, LONG)) * LONG;
+    return with_long <= with_short ? LONG : SHORT;
+}
+
+static uint32_t choose_slice(int64_t depth, int64_t depth_v)
+{
+    const int64_t deeper = depth > depth_v ? depth : depth_v;
+    return deeper <= 8 ? 8 : deeper <= 16 ? 16 : best_length(depth, depth_v);
+}
+
+// More queries reuse keys and values more often, until an invocation's share of the result (rows / 8 times an eighth of
+// each slice, in registers) grows too long.
+static uint32_t choose_rows(int64_t queries, int64_t depth_v, uint32_t slice)
+{
+    const int64_t per_row = sdg_vk_ceil(depth_v, slice) * slice / 8;
     if (4 * per_row <= 64 && queries > 16)
         return 32;
     return 2 * per_row <= 64 && queries > 8 ? 16 : 8;
+}
+
+static size_t cut_bytes(const struct cut *c)
+{
+    return sizeof(float) * ((c->rows + c->keys) * (c->slice + 1) + c->rows * (c->keys + 1) + 2 * c->rows);
+}
+
+// A long block may be too long for the least shared memory that a device can have.
+static struct cut choose_cut(const struct sdg_vk_caps *caps, const struct shape *s)
+{
+    struct cut cut = {.keys = best_length(s->keys, 0), .slice = choose_slice(s->depth, s->depth_v)};
+    cut.rows = choose_rows(s->queries, s->depth_v, cut.slice);
+    if (cut_bytes(&cut) > caps->shared_bytes)
+        cut.keys = 32;
+    return cut;
 }
 
 // ---- with cooperative matrices: shaders/attention_coopmat.glsl ----
@@ -122,9 +154,12 @@ static uint32_t choose(const struct sdg_vk *vk, const struct shape *s, struct sd
         }
         d->shader = sdg_vk_find_shader(vk->features, d->family, d->type, d->columns, d->shader);
     }
-    *keys = SLICE;
+    const struct cut cut = choose_cut(&vk->caps, s);
     d->local_size = INVOCATIONS;
-    return d->spec[SDG_SPEC_ROWS] = choose_rows(s->queries, s->depth_v);
+    d->spec[SDG_SPEC_ROWS] = cut.rows;
+    d->spec[SDG_SPEC_SLICE] = cut.slice;
+    *keys = d->spec[SDG_SPEC_KEYS] = cut.keys;
+    return cut.rows;
 }
 
 static enum sdg_result lower(struct sdg_vk_lowering *lo)

@@ -8,7 +8,7 @@ _Static_assert(sizeof(struct sdg_push_linear) == 24, "as in the shader");
 static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_value_info *x = sdg_vk_value(lo, lo->op->in[0]), *out = sdg_vk_value(lo, lo->op->out);
-    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = out->dims[3], channels = x->dims[3];
+    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = sdg_vk_value(lo, lo->op->in[1])->dims[0], channels = x->dims[3];
     const struct sdg_push_linear push = {
         .m = (uint32_t)m,
         .n = (uint32_t)n,
@@ -17,7 +17,14 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
         .table_samples = sdg_vk_table_samples(lo),
         .in_c = (uint32_t)channels,
     };
-    return sdg_vk_emit_matmul(lo, &(struct sdg_vk_matmul){"linear", "linear_s8", m, n, channels, &push, sizeof push});
+    return sdg_vk_emit_matmul(lo,
+                              &(struct sdg_vk_matmul){.family = "linear",
+                                                      .integer_family = "linear_s8",
+                                                      .m = m,
+                                                      .n = n,
+                                                      .columns = channels,
+                                                      .push = &push,
+                                                      .push_bytes = sizeof push});
 }
 
 const struct sdg_vk_op sdg_vk_op_linear = {.lower = lower};

@@ -26,6 +26,7 @@ struct plan {
     const struct sdg_tile *tile;
     const struct sdg_vk_matrix *matrix; // NULL: the shader has none
     uint32_t buffers;
+    bool by_columns; // the order of workgroups (shaders/tile.glsl)
 };
 
 // Bytes of shared memory that shaders/slices.glsl and matmul_coopmat.glsl take.
@@ -51,7 +52,7 @@ static bool plan_matrices(const struct sdg_vk_caps *caps, const struct sdg_tile 
         x++;
     for (uint32_t buffers = 2; x < end && buffers > 0; buffers--)
         if (matrix_bytes(t, x, row_bytes, buffers) <= caps->shared_bytes) {
-            *plan = (struct plan){t, x, buffers};
+            *plan = (struct plan){.tile = t, .matrix = x, .buffers = buffers};
             return true;
         }
     return false;
@@ -95,16 +96,19 @@ static bool choose_measured(const struct sdg_vk *vk, const struct product *produ
     struct sdg_vk_tiles *tiles = vk->tiles;
     const struct sdg_shader *shader = tiles->forced_shader;
     const struct sdg_tile *tile = tiles->forced_tile;
+    bool by_columns = tiles->forced_by_columns;
     if (!tiles->measuring) {
         const struct sdg_vk_choice *choice =
             sdg_vk_tiles_find(vk, d->family, d->type, d->columns, product->m, product->n);
         shader = choice ? choice->shader : NULL;
         tile = choice ? choice->tile : NULL;
+        by_columns = choice && choice->by_columns;
     }
     if (!shader || form_of(product->m, product->n) != BROAD || strcmp(shader->family, d->family) ||
         shader->type != d->type || !plan_tile(&vk->caps, shader, tile, product, plan))
         return false;
-    tiles->forced_fits = true;
+    plan->by_columns = by_columns && sdg_vk_ceil(product->m, tile->m) <= vk->caps.max_groups[1];
+    tiles->forced_fits = plan->by_columns == by_columns;
     d->shader = shader;
     return true;
 }
@@ -129,8 +133,9 @@ static void add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const s
     d->spec[SDG_SPEC_BN] = tile->n;
     d->spec[SDG_SPEC_TM] = tile->tm;
     d->spec[SDG_SPEC_TN] = tile->tn;
-    d->groups[0] = sdg_vk_ceil(matmul->m, tile->m);
-    d->groups[1] = sdg_vk_ceil(matmul->n, tile->n);
+    d->spec[SDG_SPEC_BY_COLUMNS] = plan->by_columns;
+    d->groups[plan->by_columns] = sdg_vk_ceil(matmul->m, tile->m);
+    d->groups[!plan->by_columns] = sdg_vk_ceil(matmul->n, tile->n);
     d->groups[2] = 1;
     if (!plan->matrix)
         return;
@@ -164,8 +169,8 @@ static uint32_t table_kind(const struct sdg_vk_lowering *lo)
     return sdg_vk_table_samples(lo) == 1 ? SDG_TABLE_SHARED : SDG_TABLE_PER_SAMPLE;
 }
 
-// "conv2d_f16_v4_128x128", "conv2d_s8_w4_dot_64x64", "linear_f16_w8_32x32"
-static void name_kernel(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d, const struct sdg_tile *tile,
+// "conv2d_f16_v4_128x128", "conv2d_s8_w4_dot_64x64", "linear_f16_w8_32x32"; with a "c" at the end by columns
+static void name_kernel(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d, const struct plan *plan,
                         bool integer, int code_bits)
 {
     char *text = lo->kernel;
@@ -178,7 +183,8 @@ static void name_kernel(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch
                                                             : "");
     if (code_bits)
         snprintf(text + strlen(text), size - strlen(text), "_w%d", code_bits);
-    snprintf(text + strlen(text), size - strlen(text), "_%ux%u", tile->m, tile->n);
+    snprintf(text + strlen(text), size - strlen(text), "_%ux%u%s", plan->tile->m, plan->tile->n,
+             plan->by_columns ? "c" : "");
 }
 
 enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
@@ -195,6 +201,8 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
                  [SDG_SPEC_TABLE] = table_kind(lo),
                  [SDG_SPEC_RESIDUAL] = epilogue->residual != 0,
                  [SDG_SPEC_ACTIVATION] = epilogue->activation,
+                 [SDG_SPEC_UPSAMPLE] = matmul->upsample,
+                 [SDG_SPEC_GEGLU] = epilogue->gated,
                  [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits},
         .binding_count = 6,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out),
@@ -206,12 +214,12 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
     sdg_vk_add_codes(lo, &d);
     if (integer)
         add_integers(lo, &d);
-    const struct product product = {matmul->m, matmul->n, integer, integer || op->codes.interval};
+    const struct product product = {matmul->m, matmul->n, integer, integer || op->codes.interval || epilogue->gated};
     struct plan plan;
     if (!choose(lo->vk, &product, &d, &plan))
         return sdg_vk_no_shader(lo, &d);
     add_plan(lo->vk, &d, &plan, matmul);
     SDG_TRY(sdg_vk_emit(lo, &d));
-    name_kernel(lo, &d, plan.tile, integer, code_bits);
+    name_kernel(lo, &d, &plan, integer, code_bits);
     return SDG_OK;
 }
