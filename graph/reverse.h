@@ -53,7 +53,8 @@ enum sdg_result sdg_graph_free_weight(struct sdg_graph *g, sdg_value weight);
 // The mean over samples and tokens of 1 - cos(x, y), the cosine along channels, as [1,1,1,1]: the direction alone
 // counts. x and y have the same shape. Products of squared lengths below 1e-12 count as 1e-12 more.
 sdg_value sdg_graph_cosine_loss(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y);
-// The mean over samples of |x - y|^2 / |y|^2, both over all tokens and channels, as [1,1,1,1]. |y|^2 counts as 1e-12 more.
+// The mean over samples of |x - y|^2 / |y|^2, both over all tokens and channels, as [1,1,1,1]. |y|^2 counts as 1e-12
+// more.
 sdg_value sdg_graph_relative_loss(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y);
 // The mean of (x - y)^2 over all elements, as [1,1,1,1].
 sdg_value sdg_graph_square_loss(struct sdg_graph *g, const char *name, sdg_value x, sdg_value y);

@@ -12,8 +12,9 @@
 //
 // The loss compares the block's result with the float block's. PTQ4VM's is the cosine of each token, which does not see
 // its length and counts a token that adds little to the network's stream as much as one that adds much; the relative
-// error does neither, and is the default (docs/ptq4vm.md has what each is worth). An update sums the gradients of `runs`
-// batches, each of samples of one row, because a run has one interval per token. Rates fall to zero along half a cosine.
+// error does neither, and is the default (docs/ptq4vm.md has what each is worth). An update sums the gradients of
+// `runs` batches, each of samples of one row, because a run has one interval per token. Rates fall to zero along half a
+// cosine.
 #ifndef SDG_LEARN_BLOCK_LEARNER_H
 #define SDG_LEARN_BLOCK_LEARNER_H
 

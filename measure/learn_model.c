@@ -104,9 +104,9 @@ static void describe_settings(const struct sdg_learning *t, char text[SETTINGS_B
     snprintf(text, SETTINGS_BYTES,
              "%s, %s, model %s as %s, %d updates, rates %.9g %.9g %.9g, prompts %016" PRIx64
              ", %s/%s %d steps, %dx%d, guidance %.9g, seeds %" PRIu64 " and %" PRIu64,
-             module_of(t), loss_names[o->loss], full, quantized, o->updates, o->weight_rate, o->activation_rate, o->smoothing_rate, prompts,
-             g.sampler, g.schedule, g.steps, g.width, g.height, g.cfg_scale.given ? g.cfg_scale.value : -1, g.seed,
-             o->seed);
+             module_of(t), loss_names[o->loss], full, quantized, o->updates, o->weight_rate, o->activation_rate,
+             o->smoothing_rate, prompts, g.sampler, g.schedule, g.steps, g.width, g.height,
+             g.cfg_scale.given ? g.cfg_scale.value : -1, g.seed, o->seed);
 }
 
 // ---- models ----

@@ -27,7 +27,7 @@ struct sdg_site_fit {
     size_t length; // 0: measured at run time (dynamic); 1: the same at all times; SDG_TDQ_TIMES: of t = 0 .. 999
     // used in place of `scales`; height 0: the site has none. 1x1: of a smoothed site, for all tokens
     struct sdg_token_intervals tokens;
-    double correlation;                // Pearson's r between timestep and range
+    double correlation; // Pearson's r between timestep and range
     // share of the static scale's error that these scales avoid; at most 1, 0 for static ones, negative if they are
     // worse
     double gain;

@@ -626,10 +626,11 @@ void sdg_quantized_table(const struct sdg_quantized *q, size_t site, size_t heig
     }
 }
 
-// Under a rule without tokens, sites that are smoothed have asymmetric intervals, too: of all tokens.
+// Under a rule without tokens, sites that are smoothed have asymmetric intervals, too: one for all tokens, where under
+// a rule with tokens it is that of a grid of one.
 static bool is_by_token(const struct sdg_quantized *q, const struct sdg_quantized_site *site)
 {
-    return site->zero_points && sdg_interval_rule_has_tokens(q->scheme.rule);
+    return site->zero_points && (site->tokens > 1 || sdg_interval_rule_has_tokens(q->scheme.rule));
 }
 
 void sdg_quantized_grid(const struct sdg_quantized *q, size_t site, const struct sdg_graph *graph, size_t *height,

@@ -320,7 +320,7 @@ static void targets(void **state)
     }
     print_message("largest answer %.2f, error %.1e\n", (double)largest, (double)worst);
     assert_true(worst < 3e-7f * largest); // some roundings of f32, 6e-8 each, on the way through five layers and a scan
-    inputs[0] = more + elements; // whole batches and parts of one
+    inputs[0] = more + elements;          // whole batches and parts of one
     assert_int_equal(sdg_learn_targets(l.backend, l.block.graph, golden, inputs, 1, one), SDG_OK);
     assert_memory_equal(one, all + elements, elements * sizeof *one);
     assert_memory_equal(one, all + SAMPLES * elements, elements * sizeof *one);

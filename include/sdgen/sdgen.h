@@ -163,7 +163,7 @@ struct sdg_pipeline_params {
     // or features joined by commas; a wrong one is an error that lists them. NULL = all there are. oneDNN can only be
     // held to the first mask of a process and only before anything else used it; otherwise it is left out.
     const char *cpu_mask;
-    const char *cache_dir;              // Vulkan pipeline cache; "" = none, NULL = the user's cache folder
+    const char *cache_dir; // Vulkan pipeline cache; "" = none, NULL = the user's cache folder
     // Vulkan: seconds that a device may be busy with one piece of work before others, like the screen, get their turn
     // and watchdogs see it alive; 0 = a step is one piece; default 1 on graphics cards, 0.1 on other devices
     struct sdg_number submit_time;
