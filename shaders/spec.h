@@ -54,10 +54,6 @@
 #define SDG_SPEC_BLOCK 4
 #define SDG_SPEC_SPAN 5
 
-// group_norm.comp
-#define SDG_SPEC_STATS 5
-#define SDG_SPEC_APPLY 6
-
 // unary.comp, binary.comp; group_norm.comp, conv1d_causal.comp: its activation
 #define SDG_SPEC_FUNCTION 4
 
