@@ -164,7 +164,7 @@ static enum sdg_result add_interval(const struct sdg_graph *g, struct work *work
         return sdg_fail(g->log, SDG_ERROR_MEMORY, "%s: %zu bytes do not fit in the address space", g->ops[first].name,
                         bytes);
     if (work->piece && interval->bytes > work->piece)
-        return sdg_fail(g->log, SDG_ERROR_MEMORY,
+        return sdg_fail(g->log, SDG_ERROR_UNSUPPORTED,
                         "%s needs %zu MiB in one piece, more than the %zu MiB this device gives at once; try a smaller "
                         "picture, VAE tiling or --type f16",
                         g->ops[first].name, interval->bytes >> 20, work->piece >> 20);

@@ -353,8 +353,8 @@ static void plan_refuses(void **state)
     scratch[0] = SIZE_MAX - 127; // fits alone, not beside the operation's result
     assert_int_equal(sdg_plan_create(g, 64, 0, scratch, &plan), SDG_ERROR_MEMORY);
     scratch[0] = 1000;
-    assert_int_equal(sdg_plan_create(g, 64, 100, scratch, &plan), SDG_ERROR_USAGE); // half an alignment
-    assert_int_equal(sdg_plan_create(g, 64, 64, scratch, &plan), SDG_ERROR_MEMORY); // larger than a piece
+    assert_int_equal(sdg_plan_create(g, 64, 100, scratch, &plan), SDG_ERROR_USAGE);      // half an alignment
+    assert_int_equal(sdg_plan_create(g, 64, 64, scratch, &plan), SDG_ERROR_UNSUPPORTED); // larger than a piece
     assert_null(plan);
     assert_int_equal(messages.errors, 6);
     sdg_graph_destroy(&g);

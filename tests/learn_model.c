@@ -122,6 +122,10 @@ static struct sdg_learn_params learning(struct run *r, const char *folder, uint6
         .prompts = prompts,
         .prompt_count = PROMPTS,
         .updates = updates,
+        // faster than by default: blocks of a dozen channels, and few updates
+        .weight_rate = sdg_number(0.04),
+        .activation_rate = sdg_number(0.04),
+        .smoothing_rate = sdg_number(0.01),
         .order_seed = seed,
         .generate = {.steps = STEPS, .progress = on_progress, .progress_user = r},
         .pipeline = {.backend = "cpu", .threads = 1, .log = {temp_log_say, &r->log, SDG_LOG_INFO}},
@@ -180,7 +184,7 @@ static void loss_falls(void **state)
     enum { SEEDS = 3 };
     struct run r[SEEDS];
     double mean = 0, square = 0;
-    const char *folder = quantize("seeds", "w4a4-tdq-token", true);
+    const char *folder = quantize("seeds", "w4a8-tdq-token", true);
     char state_path[700];
     snprintf(state_path, sizeof state_path, "%s.learning", folder);
     for (uint64_t s = 0; s < SEEDS; s++) {

@@ -11,6 +11,7 @@
 #include "sdgen/array.h"
 #include "sdgen/picture.h"
 #include "tests/small_vae.h"
+#include "tests/temp.h"
 
 // One thread: tests run beside each other. test_picture compares it with two.
 #define SMALL "--backend", "cpu", "-t", "1", "-W", "64", "-H", "64", "--steps", "2"
@@ -392,22 +393,38 @@ static void test_other_factor(void **state)
     unlink("vae4/diffusion_pytorch_model.safetensors");
 }
 
-// The header of the default model's UNet weights with both ends of the network `channels` wide.
-static cJSON *wide_header(const char *from, size_t size, int channels)
+// Whether it is a weight of the network's ends, which become `channels` wide; then *bytes is its new size.
+static bool widen(cJSON *entry, int channels, size_t *bytes)
 {
-    static const char *const names[] = {"conv_in.weight", "conv_out.weight", "conv_out.bias"};
-    cJSON *header = cJSON_ParseWithLength(from, size);
+    cJSON *shape = cJSON_GetObjectItem(entry, "shape"), *side;
+    const bool first = !strcmp(entry->string, "conv_in.weight");
+    if (!first && strcmp(entry->string, "conv_out.weight") && strcmp(entry->string, "conv_out.bias"))
+        return false;
+    assert_string_equal(cJSON_GetObjectItem(entry, "dtype")->valuestring, "F16");
+    cJSON_SetNumberValue(cJSON_GetArrayItem(shape, first), channels);
+    *bytes = 2;
+    cJSON_ArrayForEach(side, shape) *bytes *= (size_t)side->valuedouble;
+    return true;
+}
+
+// The header of the default model's UNet weights with both ends of the network `channels` wide; *written bytes of data
+// go to `out`, the wide weights any numbers that the file has.
+static cJSON *wide_model(const char *from, size_t size, const char *data, int channels, char *out, size_t *written)
+{
+    cJSON *header = cJSON_ParseWithLength(from, size), *entry;
     assert_non_null(header);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        cJSON *entry = cJSON_GetObjectItem(header, names[i]), *shape = cJSON_GetObjectItem(entry, "shape"), *side,
-              *offsets = cJSON_GetObjectItem(entry, "data_offsets");
-        double bytes = 2;
-        assert_string_equal(cJSON_GetObjectItem(entry, "dtype")->valuestring, "F16");
-        cJSON_SetNumberValue(cJSON_GetArrayItem(shape, i == 0 ? 1 : 0), channels);
-        cJSON_ArrayForEach(side, shape) bytes *= side->valuedouble;
-        // any numbers that the file has
-        cJSON_SetNumberValue(cJSON_GetArrayItem(offsets, 0), 0);
-        cJSON_SetNumberValue(cJSON_GetArrayItem(offsets, 1), bytes);
+    *written = 0;
+    cJSON_ArrayForEach(entry, header)
+    {
+        cJSON *offsets = cJSON_GetObjectItem(entry, "data_offsets");
+        if (!offsets) // __metadata__
+            continue;
+        const size_t begin = (size_t)cJSON_GetArrayItem(offsets, 0)->valuedouble;
+        size_t bytes = (size_t)cJSON_GetArrayItem(offsets, 1)->valuedouble - begin;
+        memcpy(out + *written, data + (widen(entry, channels, &bytes) ? 0 : begin), bytes);
+        cJSON_SetNumberValue(cJSON_GetArrayItem(offsets, 0), (double)*written);
+        *written += bytes;
+        cJSON_SetNumberValue(cJSON_GetArrayItem(offsets, 1), (double)*written);
     }
     return header;
 }
@@ -415,7 +432,7 @@ static cJSON *wide_header(const char *from, size_t size, int channels)
 // The default model with latents of `channels` channels, in the folder `to`: what it draws is no picture.
 static void write_wide_model(const char *to, int channels)
 {
-    static char weights[32 << 20];
+    static char weights[32 << 20], wide[32 << 20];
     static const char *const shared[] = {"model_index.json", "scheduler", "text_encoder", "tokenizer"};
     char path[600], target[600], *text;
     assert_int_equal(mkdir(to, 0777), 0);
@@ -444,16 +461,18 @@ static void write_wide_model(const char *to, int channels)
     uint64_t old = 0;
     assert_true(size > 8 && size < sizeof weights - 1);
     memcpy(&old, weights, 8);
-    json = wide_header(weights + 8, old, channels);
+    size_t data;
+    json = wide_model(weights + 8, old, weights + 8 + old, channels, wide + 8 + old, &data);
     text = cJSON_PrintUnformatted(json);
-    size_t length = strlen(text), data = size - 8 - old;
-    assert_true(length <= old); // what was printed is no longer, and the rest is spaces
-    memset(weights + 8, ' ', old);
-    memcpy(weights + 8, text, length);
+    size_t length = strlen(text);
+    assert_true(length <= old && 8 + old + data <= sizeof wide); // what was printed is no longer, the rest is spaces
+    memcpy(wide, &old, 8);
+    memset(wide + 8, ' ', old);
+    memcpy(wide + 8, text, length);
     cJSON_free(text);
     cJSON_Delete(json);
     snprintf(path, sizeof path, "%s/unet/diffusion_pytorch_model.safetensors", to);
-    write_whole(path, weights, 8 + old + data);
+    write_whole(path, wide, 8 + old + data);
 }
 
 static void remove_wide_model(const char *to)
@@ -860,6 +879,8 @@ static void test_bench_of_a_made_model(void **state)
     assert_int_equal(sdbench("peaks", "--backend", "cpu")->status, 1);
     assert_int_equal(sdbench("tune", "--backend", "cpu")->status, 1);
     assert_int_equal(sdbench("unet", BENCH, "--peaks")->status, 1); // without --kernels
+    unlink("made.ppm");
+    temp_remove_tree("made");
 }
 
 enum { ROUNDS = 25 }; // 1 more than a multiple of 4: the quartiles and the median are single rounds
