@@ -14,7 +14,7 @@ struct sdg_plan {
 // Activations are alive from the operation that makes them to the last that reads them (outputs to the end).
 // `scratch_bytes`, if not NULL, gives scratch wanted per operation. Offsets are multiples of `alignment` (a power of
 // two). No two values alive together overlap. With `piece` > 0, a multiple of the alignment, nothing lies across a
-// multiple of it, so that the arena can be made of pieces of that size; what is larger is SDG_ERROR_MEMORY.
+// multiple of it, so that the arena can be made of pieces of that size; what is larger is SDG_ERROR_UNSUPPORTED.
 enum sdg_result sdg_plan_create(const struct sdg_graph *graph, size_t alignment, size_t piece,
                                 const size_t *scratch_bytes, struct sdg_plan **out);
 void sdg_plan_destroy(struct sdg_plan **plan);
