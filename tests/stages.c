@@ -1,8 +1,10 @@
 // The stages of a picture and their networks as tables, and what is decided with them: memory, tiles, residency.
+#define _GNU_SOURCE // dl_iterate_phdr, for tests/support/drivers.h
 #include "base/file.h"
 #include "pipeline/backends.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/stages.h"
+#include "tests/support/drivers.h"
 #include "tests/temp.h"
 
 #include <setjmp.h>
@@ -261,6 +263,7 @@ static void unsupported_sizes_are_no_failure(void **state)
         print_message("skipped: no Vulkan device\n");
         return;
     }
+    keep_drivers_loaded();
     for (int large = 0; large < 2; large++) {
         struct sdg_graph *graph;
         assert_int_equal(sdg_graph_create(&log.log, &graph), SDG_OK);
