@@ -415,25 +415,6 @@ static enum sdg_result read_site(const struct reader *r, const struct sdg_site *
     return SDG_OK;
 }
 
-static enum sdg_result read_sites(const struct reader *r)
-{
-    struct sdg_sites found;
-    if (r->q->scheme.activation_bits == SDG_FLOAT_BITS)
-        return SDG_OK;
-    SDG_TRY(read_timesteps(r));
-    SDG_TRY(sdg_sites_find(r->graph, &found));
-    enum sdg_result result = sdg_sites_add_operands(r->graph, &found);
-    r->q->sites = sdg_alloc(r->log, found.count ? found.count : 1, sizeof *r->q->sites, "a quantized model's sites");
-    if (!r->q->sites)
-        result = SDG_ERROR_MEMORY;
-    for (size_t i = 0; i < found.count && result == SDG_OK; i++)
-        if (found.sites[i].operand ? has_interval(r, found.sites[i].name)
-                                   : is_read_by_layer(r->q, r->graph, found.sites[i].value))
-            result = read_site(r, &found.sites[i]);
-    sdg_sites_clear(&found);
-    return result;
-}
-
 static bool has_site(const struct sdg_sites *sites, const char *owner, size_t length)
 {
     for (size_t i = 0; i < sites->count; i++)
@@ -463,13 +444,35 @@ static enum sdg_result check_owners(const struct reader *r, const struct sdg_sit
     return SDG_OK;
 }
 
-static enum sdg_result refuse_stray_inputs(const struct reader *r)
+static enum sdg_result read_listed(const struct reader *r, const struct sdg_sites *found)
 {
-    struct sdg_sites sites;
-    SDG_TRY(sdg_sites_find(r->graph, &sites));
-    r->q->unread_sites = sites.count - r->q->site_count;
-    const enum sdg_result result = check_owners(r, &sites);
-    sdg_sites_clear(&sites);
+    r->q->sites = sdg_alloc(r->log, found->count + 1, sizeof *r->q->sites, "a quantized model's sites");
+    if (!r->q->sites)
+        return SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < found->count; i++) {
+        const struct sdg_site *site = &found->sites[i];
+        if (site->operand ? has_interval(r, site->name) : is_read_by_layer(r->q, r->graph, site->value))
+            SDG_TRY(read_site(r, site));
+        else
+            r->q->unread_sites += !site->operand;
+    }
+    return SDG_OK;
+}
+
+static enum sdg_result read_sites(const struct reader *r)
+{
+    struct sdg_sites found;
+    SDG_TRY(sdg_sites_find(r->graph, &found));
+    const bool integers = r->q->scheme.activation_bits != SDG_FLOAT_BITS;
+    r->q->unread_sites = integers ? 0 : found.count;
+    enum sdg_result result = integers ? read_timesteps(r) : SDG_OK;
+    if (result == SDG_OK)
+        result = sdg_sites_add_operands(r->graph, &found);
+    if (result == SDG_OK && integers)
+        result = read_listed(r, &found);
+    if (result == SDG_OK)
+        result = check_owners(r, &found);
+    sdg_sites_clear(&found);
     return result;
 }
 
@@ -488,8 +491,6 @@ enum sdg_result sdg_quantized_create(const struct sdg_log *log, const char *sche
         result = read_layers(&reader);
     if (result == SDG_OK)
         result = read_sites(&reader);
-    if (result == SDG_OK)
-        result = refuse_stray_inputs(&reader);
     if (result != SDG_OK)
         sdg_quantized_destroy(&q);
     *out = q;

@@ -75,20 +75,10 @@ enum sdg_result sdg_sites_find(const struct sdg_graph *graph, struct sdg_sites *
     return result;
 }
 
-// Which of an operation's inputs can be codes beside a scan's x, which is a site: SDG_OP_MAX_INPUTS ends the list.
-static const int *operands_of(const struct sdg_op *op)
+// Whether input k can be codes and is no site: a scan's x is one.
+static bool is_operand(const struct sdg_op *op, int k)
 {
-    static const int none[] = {SDG_OP_MAX_INPUTS}, convolution[] = {0, SDG_OP_MAX_INPUTS},
-                     scan[] = {1, 6, SDG_OP_MAX_INPUTS};
-    return op->kind == SDG_OP_CONV1D_CAUSAL ? convolution : op->kind == SDG_OP_SELECTIVE_SCAN ? scan : none;
-}
-
-bool sdg_op_reads_operand(const struct sdg_op *op, sdg_value value)
-{
-    for (const int *k = operands_of(op); *k < SDG_OP_MAX_INPUTS; k++)
-        if (op->in[*k] == value)
-            return true;
-    return false;
+    return sdg_op_interval_of(op->kind, k) && !(op->kind == SDG_OP_SELECTIVE_SCAN && k == 0);
 }
 
 enum sdg_result sdg_sites_add_operands(const struct sdg_graph *graph, struct sdg_sites *sites)
@@ -96,9 +86,9 @@ enum sdg_result sdg_sites_add_operands(const struct sdg_graph *graph, struct sdg
     size_t *makers = find_makers(graph);
     enum sdg_result result = makers ? SDG_OK : SDG_ERROR_MEMORY;
     for (size_t i = 0; result == SDG_OK && i < graph->op_count; i++)
-        for (const int *k = operands_of(&graph->ops[i]); result == SDG_OK && *k < SDG_OP_MAX_INPUTS; k++) {
-            const sdg_value value = graph->ops[i].in[*k];
-            if (value && graph->values[value].kind == SDG_VALUE_ACTIVATION)
+        for (int k = 0; result == SDG_OK && k < SDG_OP_MAX_INPUTS; k++) {
+            const sdg_value value = graph->ops[i].in[k];
+            if (is_operand(&graph->ops[i], k) && value && graph->values[value].kind == SDG_VALUE_ACTIVATION)
                 result = add_consumer(graph, makers, &graph->ops[i], value, true, sites);
         }
     sdg_free(makers);

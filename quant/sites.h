@@ -31,8 +31,6 @@ void sdg_sites_clear(struct sdg_sites *sites);
 // named after the first of these, they can have codes, too. B and C are left out: they are 2 S of the 3 to 5 E numbers
 // that a scan moves for each token, and beside dt in one product's rows.
 enum sdg_result sdg_sites_add_operands(const struct sdg_graph *graph, struct sdg_sites *sites);
-// True if the operation reads `value` as an operand that sdg_sites_add_operands lists.
-bool sdg_op_reads_operand(const struct sdg_op *op, sdg_value value);
 // True if this convolution or linear layer's weights are to be quantized.
 bool sdg_op_is_quantizable(const struct sdg_graph *graph, const struct sdg_op *op);
 

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "mamba/mamba.h"
 #include "sdgen/picture.h"
+#include "sdgen/calibrate.h"
 #include "sdgen/quantize.h"
 #include "sdgen/sdgen.h"
 #include "tests/temp.h"
@@ -338,18 +339,16 @@ static void test_trained(void **state)
 // ---- what sdquant makes of it ----
 
 // Of mamba-small, whose UNet and text encoder, autoencoder and tokenizer lie in two folders.
-static double quantized_picture(const char *scheme, bool delta, const char *out)
+static double quantized_picture(struct sdg_quantize_params params)
 {
     struct temp_log t;
     struct sdg_tensors *file;
     struct drawn drawn;
     size_t noise_count, count;
-    const struct sdg_quantize_params params = {.model = GOLDENS "pipelines/mamba-small",
-                                               .scheme = scheme,
-                                               .output = out,
-                                               .delta = delta,
-                                               .threads = 2,
-                                               .log = *temp_log(&t)};
+    const char *out = params.output;
+    params.model = GOLDENS "pipelines/mamba-small";
+    params.threads = 2;
+    params.log = *temp_log(&t);
     if (sdg_quantize(&params) != SDG_OK)
         fail_msg("%s", t.last);
     assert_int_equal(sdg_tensors_open(NULL, GOLDENS "mamba/picture.safetensors", &file), SDG_OK);
@@ -359,7 +358,7 @@ static double quantized_picture(const char *scheme, bool delta, const char *out)
         fail_msg("%s: %s", out, drawn.log.last);
     assert_int_equal(drawn.log.warnings, 0);
     const double quality = psnr(drawn.image, want, count);
-    print_message("%s: %.1f dB\n", scheme, quality);
+    print_message("%s: %.1f dB\n", out, quality);
     sdg_image_destroy(&drawn.image);
     sdg_free(noise);
     sdg_free(want);
@@ -381,7 +380,7 @@ static void test_quantized(void **state)
                                         "unet/diffusion_pytorch_model.safetensors"};
     char *text;
     const char *path = temp_path("whole");
-    assert_true(quantized_picture("w8a16", false, path) > 30);
+    assert_true(quantized_picture((struct sdg_quantize_params){.scheme = "w8a16", .output = path}) > 30);
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
         char file[800];
         snprintf(file, sizeof file, "%s/%s", path, whole[i]);
@@ -392,11 +391,46 @@ static void test_quantized(void **state)
     assert_true(strstr(text, "self_mixer") && !strstr(text, "_sdgen") && !strstr(text, "base_path"));
     sdg_free(text);
 
-    assert_true(quantized_picture("w8a8-dynamic", true, temp_path("delta")) > 25); // its base has a base
+    assert_true(quantized_picture((struct sdg_quantize_params){
+                    .scheme = "w8a8-dynamic", .delta = true, .output = temp_path("delta")}) >
+                25); // its base has a base
     assert_int_equal(sdg_file_read_text(NULL, temp_path("delta/unet/config.json"), 1 << 20, &text), SDG_OK);
     assert_true(strstr(text, "mamba-small\"") && !strstr(text, "_sdgen"));
     sdg_free(text);
     assert_int_equal(access(temp_path("delta/vae"), F_OK), -1);
+}
+
+static void test_scan_operands(void **state)
+{
+    (void)state;
+    static const char *const prompts[] = {"a red apple", "a house"};
+    struct temp_log t;
+    struct sdg_pipeline *p = NULL;
+    struct sdg_tensors *file;
+    const struct sdg_pipeline_params params = {
+        .model = GOLDENS "pipelines/mamba-small", .backend = "cpu", .type = "f32", .log = *temp_log(&t)};
+    const struct sdg_collect_params how = {.prompts = prompts,
+                                           .prompt_count = 2,
+                                           .output = temp_path("operands.safetensors"),
+                                           .scan_operands = true,
+                                           .generate = {.steps = 4}};
+    if (sdg_pipeline_create(&params, &p) != SDG_OK || sdg_collect(p, &how) != SDG_OK)
+        fail_msg("%s", t.last);
+    sdg_pipeline_destroy(&p);
+    temp_text("operands.json",
+              "{\"scheme\": \"w8a8-static\", \"scan_codes\": true, \"scan_operands\": [\"conv1d\", \"scan\"]}");
+    assert_true(quantized_picture((struct sdg_quantize_params){.statistics = temp_path("operands.safetensors"),
+                                                               .scheme_file = temp_path("operands.json"),
+                                                               .output = temp_path("operands")}) > 20);
+    assert_int_equal(sdg_tensors_open(NULL, temp_path("operands/unet/diffusion_pytorch_model.safetensors"), &file),
+                     SDG_OK);
+    size_t operands = 0;
+    for (size_t i = 0; i < sdg_tensors_count(file); i++) {
+        const char *name = sdg_tensors_at(file, i)->name;
+        operands += strstr(name, ".conv1d.input_scale") || strstr(name, ".scan.input_scale");
+    }
+    assert_true(operands > 1);
+    sdg_tensors_destroy(&file);
 }
 
 // ---- models that are refused ----
@@ -586,13 +620,10 @@ static void test_no_differences(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_operations),
-        cmocka_unit_test(test_picture),
-        cmocka_unit_test(test_trained),
-        cmocka_unit_test(test_quantized),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_unused_differences),
+        cmocka_unit_test(test_blocks),         cmocka_unit_test(test_operations),
+        cmocka_unit_test(test_picture),        cmocka_unit_test(test_trained),
+        cmocka_unit_test(test_quantized),      cmocka_unit_test(test_scan_operands),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_unused_differences),
         cmocka_unit_test(test_no_differences),
     };
     temp_make();
