@@ -139,6 +139,7 @@ static void close_backend(struct suite *s)
 
 struct options {
     const char *filter, *cpu_mask;
+    const char *wrong;                   // an option that there is not, or NULL
     const char *only, *except, *disable; // names with commas between them, or NULL
     int device;                          // vulkan: -1 = the best
     uint32_t scan_workgroups;            // 0: as the device likes
@@ -247,6 +248,8 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
             o->disable = argv[i] + 10;
         else if (sscanf(argv[i], "--part=%d/%d", &o->part, &o->parts) == 2)
             o->part--;
+        else if (strncmp(argv[i], "--", 2) == 0)
+            o->wrong = argv[i];
         else if (!is_backend(argv[i]))
             o->filter = argv[i];
         for (int k = 0; k < BACKENDS; k++)
@@ -263,6 +266,12 @@ int main(int argc, char **argv)
     struct options o = {.device = -1};
     bool chosen[BACKENDS] = {false}, any = false;
     read_options(argc, argv, &o, chosen);
+    if (o.parts && (o.part < 0 || o.part >= o.parts))
+        o.wrong = "--part";
+    if (o.wrong) {
+        printf("%s: no such option, or out of range\n", o.wrong);
+        return 1;
+    }
     if (!are_names(o.only) || !are_names(o.except))
         return 1;
     unsigned disable = 0;

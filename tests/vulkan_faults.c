@@ -648,7 +648,9 @@ static VKAPI_ATTR VkResult VKAPI_CALL allocate_fake(VkDevice device, const VkMem
     taken = (int)info->memoryTypeIndex;
     VkMemoryAllocateInfo real = *info;
     real.memoryTypeIndex = real_type;
-    return real_AllocateMemory(device, &real, allocator, out);
+    const VkResult result = real_AllocateMemory(device, &real, allocator, out);
+    faults.live += result == VK_SUCCESS;
+    return result;
 }
 
 static PFN_vkGetBufferMemoryRequirements real_requirements;
@@ -708,11 +710,12 @@ static void test_memories(void **state)
         check_use(vk, SDG_VK_MEMORY_UPLOAD, 9 << 20, layout->large, layout->mapped_large);
         check_use(vk, SDG_VK_MEMORY_STAGING, 1 << 20, layout->staging, layout->staging >= 0);
     }
-    faults.live = objects; // the fake does not count what it makes
+    assert_int_equal(faults.live, objects);
     vk->fn.vkAllocateMemory = real_AllocateMemory;
     vk->fn.vkGetBufferMemoryRequirements = real_requirements;
     vk->memory = real_types;
     close_vk(vk);
+    assert_int_equal(faults.live, 0);
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL map_nothing(VkDevice device, VkDeviceMemory memory, VkDeviceSize offset,

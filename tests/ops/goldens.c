@@ -113,8 +113,10 @@ static void conv_layers(const struct golden *g, const char *key)
     conv_layer(g, key, "conv3_s2_pad0101", "weight3", (struct sdg_conv_params){2, 0, 0, 1, 1}, false);
     conv_layer(g, key, "conv1", "weight1", (struct sdg_conv_params){1, 0, 0, 0, 0}, false);
     const struct sdg_tensor *out = find(g, key, "upsample_to.output");
-    if (!out) // not of large pictures
+    if (!out) { // not of the larger picture
+        g->suite->failures += strcmp(key, "16-12-9x13") != 0;
         return;
+    }
     conv_layer(g, key, "upsample2_conv3", "weight3", (struct sdg_conv_params){1, 1, 1, 1, 1}, true);
     if (!begin_golden(g, &f, key, "upsample_to"))
         return;

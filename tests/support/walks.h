@@ -74,7 +74,9 @@ static inline double largest(const struct sdg_tensor *t)
 // Elements of a row.
 static inline size_t row_length(const struct sdg_tensor *t)
 {
-    return t->bytes / sizeof(float) / (size_t)t->dims[0];
+    const size_t n = t->bytes / sizeof(float) / (size_t)t->dims[0];
+    assert_true(n > 0 && n <= GOLDEN_ELEMENTS);
+    return n;
 }
 
 // Largest difference between the latent and row `row` of `want`, which may have only the first of its elements.
