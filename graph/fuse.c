@@ -39,19 +39,6 @@ static void compact(struct sdg_graph *g)
     g->op_count = kept;
 }
 
-// Every value an operation mentions, weights and tables included; 0 where there is none.
-enum { OPERANDS = SDG_OP_MAX_INPUTS + 5 };
-
-static void operands(const struct sdg_op *op, sdg_value values[OPERANDS])
-{
-    memcpy(values, op->in, sizeof op->in);
-    values[SDG_OP_MAX_INPUTS] = op->epilogue.bias;
-    values[SDG_OP_MAX_INPUTS + 1] = op->epilogue.table;
-    values[SDG_OP_MAX_INPUTS + 2] = op->epilogue.residual;
-    values[SDG_OP_MAX_INPUTS + 3] = op->codes.interval;
-    values[SDG_OP_MAX_INPUTS + 4] = op->codes.smoothing;
-}
-
 // ---- dead operations ----
 
 // Inputs and tables stay although nothing reads them: the host still writes them by name.
@@ -67,9 +54,9 @@ static enum sdg_result remove_dead(struct sdg_graph *g)
             remove_op(op);
             continue;
         }
-        sdg_value values[OPERANDS];
-        operands(op, values);
-        for (int k = 0; k < OPERANDS; k++)
+        sdg_value values[SDG_OP_OPERANDS];
+        sdg_op_operands(op, values);
+        for (int k = 0; k < SDG_OP_OPERANDS; k++)
             needed[values[k]] = true;
     }
     for (size_t v = 1; v < g->value_count; v++) {
@@ -99,9 +86,9 @@ static enum sdg_result count_uses(const struct sdg_graph *g, struct uses *uses)
         uses->count[v] = g->values[v].output;
     }
     for (size_t i = 0; i < g->op_count; i++) {
-        sdg_value values[OPERANDS];
-        operands(&g->ops[i], values);
-        for (int k = 0; k < OPERANDS; k++)
+        sdg_value values[SDG_OP_OPERANDS];
+        sdg_op_operands(&g->ops[i], values);
+        for (int k = 0; k < SDG_OP_OPERANDS; k++)
             uses->count[values[k]]++;
         uses->producer[g->ops[i].out] = i;
     }
@@ -195,9 +182,9 @@ static bool can_split(const struct sdg_graph *g, const struct sdg_op *concat)
         return false;
     for (size_t i = 0; i < g->op_count; i++) {
         const struct sdg_op *op = &g->ops[i];
-        sdg_value values[OPERANDS];
-        operands(op, values);
-        for (int k = 0; k < OPERANDS; k++) {
+        sdg_value values[SDG_OP_OPERANDS];
+        sdg_op_operands(op, values);
+        for (int k = 0; k < SDG_OP_OPERANDS; k++) {
             bool reads = values[k] == joined;
             bool splits = k == 0 && ((has_epilogue(op) && !op->in[2]) || (op->kind == SDG_OP_GROUP_NORM && !op->in[3]));
             if (reads && !splits)

@@ -409,6 +409,16 @@ int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op)
     return 0;
 }
 
+void sdg_op_operands(const struct sdg_op *op, sdg_value values[SDG_OP_OPERANDS])
+{
+    memcpy(values, op->in, sizeof op->in);
+    values[SDG_OP_MAX_INPUTS] = op->epilogue.bias;
+    values[SDG_OP_MAX_INPUTS + 1] = op->epilogue.table;
+    values[SDG_OP_MAX_INPUTS + 2] = op->epilogue.residual;
+    values[SDG_OP_MAX_INPUTS + 3] = op->codes.interval;
+    values[SDG_OP_MAX_INPUTS + 4] = op->codes.smoothing;
+}
+
 // Of what an operation reads or writes of v.
 static double value_bytes(const struct sdg_value_info *v)
 {
@@ -420,18 +430,11 @@ static double value_bytes(const struct sdg_value_info *v)
 
 double sdg_op_bytes(const struct sdg_graph *g, const struct sdg_op *op)
 {
-    sdg_value read[SDG_OP_MAX_INPUTS + 5];
-    int count = 0;
-    memcpy(read, op->in, sizeof op->in);
-    count = SDG_OP_MAX_INPUTS;
-    read[count++] = op->epilogue.bias;
-    read[count++] = op->epilogue.table;
-    read[count++] = op->epilogue.residual;
-    read[count++] = op->codes.interval;
-    read[count++] = op->codes.smoothing;
+    sdg_value read[SDG_OP_OPERANDS];
+    sdg_op_operands(op, read);
     const double written = value_bytes(&g->values[op->out]);
     double bytes = written;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < SDG_OP_OPERANDS; i++) {
         bool again = !read[i];
         for (int k = 0; k < i && !again; k++)
             again = read[k] == read[i];

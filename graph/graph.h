@@ -349,6 +349,9 @@ bool sdg_op_is_interval(const struct sdg_op *op, sdg_value v);
 // Multiply-accumulates of one operation (conv2d, linear, attention, conv1d_causal, selective_scan; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
 double sdg_graph_macs(const struct sdg_graph *g); // of all operations
+// Every value an operation mentions, weights and tables included; 0 where there is none.
+enum { SDG_OP_OPERANDS = SDG_OP_MAX_INPUTS + 5 };
+void sdg_op_operands(const struct sdg_op *op, sdg_value values[SDG_OP_OPERANDS]);
 // The least that one operation moves, each operand read once and the result written once: activations and inputs, one
 // row of tables, weights as the kernel sees them (of 4-bit codes, half bytes), an embedding's rows as many as are read.
 double sdg_op_bytes(const struct sdg_graph *g, const struct sdg_op *op);

@@ -260,18 +260,18 @@ static struct sdg_interval measure_interval(const struct sdg_site_values *s, str
 static void simulate_site(struct comparer *c, const struct sdg_site_values *s, struct sdg_site_record *r, size_t call,
                           size_t channels)
 {
-    float low, high;
-    memcpy(c->codes, c->values, s->elements * sizeof *c->codes);
+    const float *from = r->smoothing ? c->codes : c->values;
     if (r->smoothing)
         smooth(r->smoothing, c->values, c->codes, s->elements, channels);
     struct sdg_interval measured;
     if (r->dynamic) {
-        find_extremes(c->codes, s->elements, &low, &high);
+        float low, high;
+        find_extremes(from, s->elements, &low, &high);
         measured = measure_interval(s, r, call, low, high);
     }
     for (size_t i = 0; i < s->elements; i += channels)
         sdg_interval_simulate(r->dynamic ? &measured : &r->intervals[call * r->tokens + i / channels % r->tokens],
-                              c->codes + i, c->codes + i, channels);
+                              from + i, c->codes + i, channels);
     if (r->smoothing)
         undo_smoothing(r->smoothing, c->codes, s->elements, channels);
 }
@@ -288,16 +288,19 @@ static void compare_site(struct comparer *c, size_t site, size_t call, float low
         struct sdg_site_record *r = e->models[m].sites ? &e->models[m].sites[site] : NULL;
         if (!r || !r->quantized)
             continue;
-        struct sdg_interval interval = {0};
-        if (r->tokens > 1 || r->smoothing)
+        if (r->tokens > 1 || r->smoothing) {
             simulate_site(c, s, r, call, e->shown->site[site].channels);
-        else
-            interval = r->dynamic ? measure_interval(s, r, call, low, high) : r->intervals[call * r->tokens];
-        if (interval.scale && !same_interval(&interval, &last))
-            sdg_interval_simulate(&interval, c->values, c->codes, s->elements);
-        if (!interval.scale || !same_interval(&interval, &last))
             power = sdg_power_of_difference(c->values, c->codes, s->elements);
-        last = interval;
+            last = (struct sdg_interval){0};
+        } else {
+            const struct sdg_interval interval =
+                r->dynamic ? measure_interval(s, r, call, low, high) : r->intervals[call];
+            if (!same_interval(&interval, &last)) {
+                sdg_interval_simulate(&interval, c->values, c->codes, s->elements);
+                power = sdg_power_of_difference(c->values, c->codes, s->elements);
+            }
+            last = interval;
+        }
         r->powers[call].signal += power.signal;
         r->powers[call].noise += power.noise;
     }
