@@ -39,7 +39,10 @@ struct entry {
     VkPipeline pipeline;
 };
 
+// Shared by the contexts on a device. The lock is held while pipelines are looked for, made and written: what two want
+// at the same time is compiled once. Layouts and the cache's names never change.
 struct sdg_vk_pipelines {
+    pthread_mutex_t lock;
     VkDescriptorSetLayout sets[SDG_VK_MAX_BINDINGS + 1]; // [n]: n storage buffers
     VkPipelineLayout layouts[SDG_VK_MAX_BINDINGS + 1];   // ... and SDG_VK_MAX_PUSH bytes of push constants
     struct entry *entries;
@@ -182,10 +185,10 @@ static enum sdg_result write_cache(struct sdg_vk *vk)
     return result;
 }
 
-void sdg_vk_pipelines_save(struct sdg_vk *vk)
+static void save_locked(struct sdg_vk *vk)
 {
     struct sdg_vk_pipelines *ps = vk->pipelines;
-    if (!ps->path || !ps->cache || !ps->changed || ps->unwritable || vk->lost)
+    if (!ps->path || !ps->cache || !ps->changed || ps->unwritable || atomic_load(&vk->shared->lost))
         return;
     ps->changed = false;
     if (write_cache(vk) != SDG_OK) {
@@ -195,6 +198,13 @@ void sdg_vk_pipelines_save(struct sdg_vk *vk)
                     "%s: the pipeline cache cannot be written; the next start compiles again", ps->path);
         ps->unwritable = true;
     }
+}
+
+void sdg_vk_pipelines_save(struct sdg_vk *vk)
+{
+    pthread_mutex_lock(&vk->pipelines->lock);
+    save_locked(vk);
+    pthread_mutex_unlock(&vk->pipelines->lock);
 }
 
 // ---- layouts and pipelines ----
@@ -232,9 +242,10 @@ static enum sdg_result create_layouts(struct sdg_vk *vk, uint32_t bindings)
 
 enum sdg_result sdg_vk_pipelines_create(struct sdg_vk *vk, const char *cache_dir)
 {
-    vk->pipelines = sdg_alloc(vk->base.log, 1, sizeof *vk->pipelines, "the pipelines");
+    vk->shared->pipelines = vk->pipelines = sdg_alloc(vk->base.log, 1, sizeof *vk->pipelines, "the pipelines");
     if (!vk->pipelines)
         return SDG_ERROR_MEMORY;
+    pthread_mutex_init(&vk->pipelines->lock, NULL);
     for (uint32_t n = 1; n <= vk->caps.max_bindings; n++)
         SDG_TRY(create_layouts(vk, n));
     return open_cache(vk, cache_dir);
@@ -256,11 +267,12 @@ void sdg_vk_pipelines_destroy(struct sdg_vk *vk)
         if (ps->sets[n])
             vk->fn.vkDestroyDescriptorSetLayout(vk->device, ps->sets[n], NULL);
     }
+    pthread_mutex_destroy(&ps->lock);
     sdg_free(ps->entries);
     sdg_free(ps->folder);
     sdg_free(ps->path);
     sdg_free(ps);
-    vk->pipelines = NULL;
+    vk->shared->pipelines = vk->pipelines = NULL;
 }
 
 // A pipeline to be made.
@@ -388,18 +400,27 @@ static bool is_among(const struct job *jobs, size_t count, const struct sdg_vk_p
     return false;
 }
 
-enum sdg_result sdg_vk_pipelines_make(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *const *keys, size_t count)
+// The first of the keys that are not made yet; *at moves behind those that are dealt with.
+static enum sdg_result make_some(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *const *keys, size_t count,
+                                 size_t *at)
 {
     const size_t some = 4 * (size_t)sdg_pool_threads(vk->pool), most = some < MOST_JOBS ? some : MOST_JOBS;
     struct job jobs[MOST_JOBS];
+    size_t chosen = 0;
+    for (; *at < count && chosen < most; ++*at)
+        if (!find(vk->pipelines, keys[*at]) && !is_among(jobs, chosen, keys[*at]))
+            jobs[chosen++] = (struct job){.key = keys[*at]};
+    return chosen ? make(vk, jobs, chosen) : SDG_OK;
+}
+
+enum sdg_result sdg_vk_pipelines_make(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *const *keys, size_t count)
+{
     for (size_t at = 0; at < count;) {
-        size_t chosen = 0;
-        SDG_TRY(sdg_backend_goes_on(&vk->base));
-        for (; at < count && chosen < most; at++)
-            if (!find(vk->pipelines, keys[at]) && !is_among(jobs, chosen, keys[at]))
-                jobs[chosen++] = (struct job){.key = keys[at]};
-        if (chosen)
-            SDG_TRY(make(vk, jobs, chosen));
+        SDG_TRY(sdg_backend_goes_on(&vk->base)); // the caller's function, so without the lock
+        pthread_mutex_lock(&vk->pipelines->lock);
+        const enum sdg_result result = make_some(vk, keys, count, &at);
+        pthread_mutex_unlock(&vk->pipelines->lock);
+        SDG_TRY(result);
     }
     return SDG_OK;
 }
@@ -407,7 +428,9 @@ enum sdg_result sdg_vk_pipelines_make(struct sdg_vk *vk, const struct sdg_vk_pip
 enum sdg_result sdg_vk_pipeline(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)
 {
     SDG_TRY(sdg_vk_pipelines_make(vk, &key, 1));
+    pthread_mutex_lock(&vk->pipelines->lock);
     *out = find(vk->pipelines, key)->pipeline;
+    pthread_mutex_unlock(&vk->pipelines->lock);
     return SDG_OK;
 }
 
@@ -423,7 +446,9 @@ VkPipelineLayout sdg_vk_pipeline_layout(const struct sdg_vk *vk, uint32_t bindin
 
 void sdg_vk_pipelines_stats(const struct sdg_vk *vk, struct sdg_vk_pipeline_stats *out)
 {
-    const struct sdg_vk_pipelines *ps = vk->pipelines;
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    pthread_mutex_lock(&ps->lock);
     *out = (struct sdg_vk_pipeline_stats){.compiled = ps->count, .from_disk = ps->from_disk};
     snprintf(out->path, sizeof out->path, "%s", ps->path ? ps->path : "");
+    pthread_mutex_unlock(&ps->lock);
 }
