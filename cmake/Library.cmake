@@ -75,7 +75,7 @@ target_compile_definitions(sdgen_static INTERFACE SDG_STATIC)
 target_link_libraries(sdgen PRIVATE ${sdg_libraries})
 # What a list names and no file defines, such as an operation without a kernel, fails here and not when it is loaded. The
 # sanitizers' own functions come from the program.
-if(NOT SDG_SANITIZE)
+if(NOT SDG_SANITIZE AND NOT SDG_SANITIZE_THREADS)
     include(CheckLinkerFlag)
     check_linker_flag(C -Wl,--no-undefined SDG_LINKER_HAS_NO_UNDEFINED)
     if(SDG_LINKER_HAS_NO_UNDEFINED)

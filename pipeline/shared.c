@@ -16,8 +16,8 @@ static enum sdg_result check_limits(const struct sdg_log *log, const struct sdg_
         uint64_t value, least;
     } rows[] = {
         {"storage_range", limits->storage_range, 1 << 16},
-        {"allocation", limits->allocation, 1 << 20},
-        {"memory", limits->memory, 1 << 24},
+        {"allocation", limits->allocation, 1 << 23},
+        {"memory", limits->memory, 1 << 26},
         {"invocations", limits->invocations, 128},
         {"shared_memory", limits->shared_memory, 1 << 14},
         {"workgroups", limits->workgroups, 65535},

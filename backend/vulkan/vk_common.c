@@ -46,15 +46,28 @@ static unsigned take_complaint(struct sdg_vk_validation *validation, char text[s
     return count;
 }
 
+// Whether the context's log knows of the loss of the device; from now on it does.
+static bool is_told(struct sdg_vk *vk)
+{
+    struct sdg_vk_shared *shared = vk->shared;
+    bool told = false;
+    pthread_mutex_lock(&shared->validation.lock);
+    for (size_t i = 0; i < shared->told_count; i++)
+        told = told || shared->told[i] == vk->base.log;
+    if (!told && shared->told_count < SDG_VK_MAX_TOLD)
+        shared->told[shared->told_count++] = vk->base.log;
+    pthread_mutex_unlock(&shared->validation.lock);
+    return told;
+}
+
 enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *call, const char *what)
 {
     enum sdg_result kind = SDG_ERROR_DEVICE;
     const char *advice = "";
     if (result == VK_ERROR_DEVICE_LOST) {
-        const bool known = vk->told;
+        const bool known = is_told(vk);
         atomic_store(&vk->shared->lost, true);
         sdg_devices_forget(vk->devices, &vk->shared->base);
-        vk->told = true;
         kind = SDG_ERROR_COMPUTE;
         advice = "; the driver reset the device: everything on it is gone";
         if (known)
@@ -72,9 +85,8 @@ enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *cal
 
 enum sdg_result sdg_vk_report_loss(struct sdg_vk *vk)
 {
-    if (vk->told)
+    if (is_told(vk))
         return SDG_ERROR_COMPUTE;
-    vk->told = true;
     return sdg_fail(vk->base.log, SDG_ERROR_COMPUTE,
                     "vulkan (%s): the device was lost before, in other work: everything on it is gone",
                     vk->base.info.name);

@@ -24,6 +24,7 @@ enum {
     SDG_VK_MIN_BINDINGS = 8,  // ... of those without products of integers; a device has to have as many
     SDG_VK_MAX_PUSH = 128,    // bytes of push constants every device has
     SDG_VK_MESSAGE = 400,
+    SDG_VK_MAX_TOLD = 64,
     SDG_VK_MAX_MATRICES = 8, // sizes of cooperative matrices of one type
 };
 
@@ -108,7 +109,10 @@ struct sdg_vk_shared {
     VkDebugUtilsMessengerEXT messenger;
     pthread_mutex_t queue_lock;
     struct sdg_vk_validation validation;
-    atomic_bool lost;                 // sticky: after VK_ERROR_DEVICE_LOST every call fails
+    atomic_bool lost; // sticky: after VK_ERROR_DEVICE_LOST every call fails
+    // The logs that know of it: a pipeline's contexts have one together. With the lock of `validation`.
+    const struct sdg_log *told[SDG_VK_MAX_TOLD];
+    size_t told_count;
     atomic_uint_fast64_t memory_used; // bytes allocated
     uint64_t memory_limit;            // of these; UINT64_MAX: the driver knows
     struct sdg_vk_pipelines *pipelines;
@@ -131,7 +135,6 @@ struct sdg_vk {
     // enum sdg_feature bits in use: what the device and the build have, without what params->disable names
     unsigned features;
     struct sdg_vk_debug debug;
-    bool told;                          // that the device is lost
     struct sdg_vk_pipelines *pipelines; // the device's
     struct sdg_vk_uploader *uploader;
     struct sdg_vk_tiles *tiles;
@@ -148,9 +151,9 @@ static inline struct sdg_vk *sdg_vk_of(struct sdg_backend *backend)
 // "VK_ERROR_DEVICE_LOST"
 const char *sdg_vk_result_name(VkResult result);
 // Reports to the backend's log that `call` failed while doing `what`, and returns the matching result. Device loss is
-// remembered, for all contexts on the device, and reported once by each.
+// remembered, for all contexts on the device, and reported once to each log.
 enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *call, const char *what);
-// The device was lost earlier, perhaps in the work of another context: the result for it, reported once.
+// The device was lost earlier, perhaps in the work of another context: the result for it, reported once to each log.
 enum sdg_result sdg_vk_report_loss(struct sdg_vk *vk);
 static inline enum sdg_result sdg_vk_alive(struct sdg_vk *vk)
 {

@@ -97,7 +97,7 @@ static enum sdg_result allocate(struct sdg_vk *vk, const VkMemoryRequirements *n
         return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan (%s): no memory type fits %s", vk->base.info.name,
                         what);
     if (!take_memory(vk, need->size))
-        return sdg_vk_error(vk, VK_ERROR_OUT_OF_DEVICE_MEMORY, "the limit of device memory", text);
+        return sdg_vk_error(vk, VK_ERROR_OUT_OF_DEVICE_MEMORY, "vkAllocateMemory (limited by the engine)", text);
     VkResult result = VK_SUCCESS;
     for (uint32_t i = 0; i < types->count; i++) {
         const VkMemoryAllocateInfo info = {

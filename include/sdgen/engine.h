@@ -25,8 +25,8 @@
 // Each takes its turn on the threads and in the device's queue, operation by operation; two at once finish about when
 // they would in turns.
 //
-// When a device is lost (a driver that was reset), every call that uses it ends with SDG_ERROR_COMPUTE and a line that
-// says so, in every pipeline. They cannot draw any more, but pipelines created from then on with the same engine open
+// When a device is lost (a driver that was reset), every call that uses it ends with SDG_ERROR_COMPUTE, in every
+// pipeline, and the first one of each pipeline says why. They cannot draw any more, but pipelines created from then on with the same engine open
 // the device anew.
 #ifndef SDGEN_ENGINE_H
 #define SDGEN_ENGINE_H
@@ -45,8 +45,8 @@ extern "C" {
 // and for tiles where the decoder needs them.
 struct sdg_device_limits {
     uint64_t storage_range; // bytes that a shader sees of one buffer (maxStorageBufferRange); at least 64 KiB
-    uint64_t allocation;    // bytes of one allocation (maxMemoryAllocationSize); at least 1 MiB
-    uint64_t memory;        // bytes of all allocations on one device together; at least 16 MiB
+    uint64_t allocation;    // bytes of one allocation (maxMemoryAllocationSize); at least 8 MiB
+    uint64_t memory;        // bytes of all allocations on one device together; at least 64 MiB
     uint32_t invocations;   // of a workgroup (maxComputeWorkGroupInvocations); at least 128, as everywhere
     uint32_t shared_memory; // bytes of a workgroup (maxComputeSharedMemorySize); at least 16 KiB, as everywhere
     uint32_t workgroups;    // of a dispatch along a dimension (maxComputeWorkGroupCount); at least 65535, as everywhere
