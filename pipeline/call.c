@@ -11,6 +11,7 @@ enum sdg_result sdg_call_enter(struct sdg_pipeline *p, const char *function)
         return sdg_fail(&p->log, SDG_ERROR_USAGE,
                         "%s: another call uses this pipeline: it takes one at a time, make a pipeline for each thread",
                         function);
+    p->call.caller = pthread_self();
     p->call.fn = NULL;
     atomic_store(&p->call.cancelled, false);
     p->call.bound = sdg_engine_bind(p->engine, &p->call.before);
@@ -45,7 +46,6 @@ static bool ask(struct sdg_pipeline *p, const struct sdg_progress *progress)
 enum sdg_result sdg_call_progress(struct sdg_pipeline *p, const struct sdg_progress *progress, sdg_progress_fn fn,
                                   void *user)
 {
-    p->call.caller = pthread_self();
     p->call.fn = fn;
     p->call.user = user;
     p->call.last = *progress;
@@ -59,7 +59,7 @@ bool sdg_call_goes_on(void *user)
     struct sdg_pipeline *p = user;
     if (atomic_load(&p->call.cancelled))
         return false;
-    if (!p->call.fn || !pthread_equal(pthread_self(), p->call.caller))
+    if (!pthread_equal(pthread_self(), p->call.caller) || !p->call.fn) // what is told is the caller's thread's
         return true;
     const double now = sdg_clock();
     if (now - p->call.asked < SECONDS_BETWEEN)

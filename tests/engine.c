@@ -526,8 +526,12 @@ static void fields_of_the_engine(void **state)
     sdg_engine_destroy(&engine);
 }
 
-int main(void)
+// With an argument: the tests that it matches, such as 'together_*'.
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(together_cpu),   cmocka_unit_test(together_vulkan), cmocka_unit_test(any_order),
         cmocka_unit_test(shared_memory),  cmocka_unit_test(one_device),      cmocka_unit_test(lost_device),
