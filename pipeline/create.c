@@ -51,6 +51,8 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
     p->params = *params;
     p->params.model = p->params.vae = p->params.tokenizer = p->params.backend = p->params.type = p->params.cache_dir =
         p->params.cpu_mask = NULL;
+    p->params.files = NULL;
+    p->params.file_count = 0;
     p->params.disable = NULL; // its meaning is in p->disable
     p->params.vae_tiling = !params->vae_tiling   ? "auto"
         : strcmp(params->vae_tiling, "on") == 0  ? "on"
@@ -62,12 +64,19 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
 
 static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
-    const char *path = params->model ? params->model : sdg_default_model();
+    const bool listed = params->files || params->file_count;
+    const char *path = params->model || listed ? params->model : sdg_default_model();
+    if (!path && listed)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "there are files, but no model is named: say which of their names it has");
     if (!path)
         return sdg_fail(&p->log, SDG_ERROR_INPUT,
                         "no model given, and no default model is installed: name one with -m, or set SDGEN_MODEL");
-    struct sdg_model_params model_params = {
-        .no_mmap = params->no_mmap, .vae = params->vae, .tokenizer = params->tokenizer};
+    struct sdg_model_params model_params = {.no_mmap = params->no_mmap,
+                                            .vae = params->vae,
+                                            .tokenizer = params->tokenizer,
+                                            .files = params->files,
+                                            .file_count = params->file_count};
     SDG_TRY(sdg_model_open_params(&p->log, path, &model_params, &p->model));
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/')
