@@ -59,9 +59,10 @@ static bool resolve(const char *path, char name[static SDG_FILE_NAME_BYTES])
                 ;
             continue;
         }
-        if (used + 1 + length >= SDG_FILE_NAME_BYTES)
+        const size_t slash = used > 0;
+        if (used + slash + length >= SDG_FILE_NAME_BYTES)
             return false;
-        if (used)
+        if (slash)
             name[used++] = '/';
         memcpy(name + used, path, length);
         used += length;
