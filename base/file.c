@@ -223,8 +223,11 @@ static enum sdg_result open_path(const struct sdg_log *log, const char *path, st
 static enum sdg_result open_part(const struct sdg_log *log, const struct sdg_file *file, struct opened *out)
 {
     int64_t size = 0;
-    if (fcntl(file->fd, F_GETFD) < 0)
+    const int flags = fcntl(file->fd, F_GETFL);
+    if (flags < 0)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: descriptor %d is not open", file->name, file->fd);
+    if ((flags & O_ACCMODE) == O_WRONLY)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: descriptor %d is open for writing only", file->name, file->fd);
     SDG_TRY(regular_size(log, file->name, file->fd, &size));
     if (file->offset >= size)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: begins at byte %lld, but its descriptor's file has only %lld",

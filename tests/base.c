@@ -449,8 +449,9 @@ static void test_bad_files(void **state)
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     temp_write("ten", "0123456789", 10);
-    const int fd = open(temp_path("ten"), O_RDONLY), folder = open(temp_root, O_RDONLY), gone = dup(fd);
-    assert_true(fd > 0 && folder > 0 && gone > 0);
+    const int fd = open(temp_path("ten"), O_RDONLY), folder = open(temp_root, O_RDONLY), gone = dup(fd),
+              written = open(temp_path("ten"), O_WRONLY);
+    assert_true(fd > 0 && folder > 0 && gone > 0 && written > 0);
     close(gone);
     const struct {
         struct sdg_file file;
@@ -479,6 +480,7 @@ static void test_bad_files(void **state)
         {{.kind = (enum sdg_file_kind)4, .path = "x"}, SDG_ERROR_USAGE, "no value of enum sdg_file_kind"},
         {{.kind = SDG_FILE_PART, .fd = gone, .length = 1}, SDG_ERROR_INPUT, "is not open"},
         {{.kind = SDG_FILE_PART, .fd = 1 << 20, .length = 1}, SDG_ERROR_INPUT, "descriptor 1048576 is not open"},
+        {{.kind = SDG_FILE_PART, .fd = written, .length = 1}, SDG_ERROR_INPUT, "is open for writing only"},
         {{.kind = SDG_FILE_PART, .fd = folder, .length = 1}, SDG_ERROR_INPUT, "is a folder"},
         {{.kind = SDG_FILE_PART, .fd = ends[0], .length = 1}, SDG_ERROR_INPUT, "is not a regular file"},
         {{.kind = SDG_FILE_PART, .fd = fd, .length = 11}, SDG_ERROR_INPUT, "has only 10; was it cut short?"},
@@ -492,6 +494,7 @@ static void test_bad_files(void **state)
     close(ends[0]);
     close(ends[1]);
     close(folder);
+    close(written);
     close(fd);
 }
 
