@@ -5,6 +5,7 @@
 #include "base/control_group.h"
 
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -304,6 +305,19 @@ size_t sdg_platform_address_space_free(const char **limit)
         {resource_free(RLIMIT_DATA, "VmData", (size_t)80 << 20), "are free under the limit of data (ulimit -d)"},
     };
     return narrowest(limits, sizeof limits / sizeof *limits, limit);
+}
+
+static atomic_size_t test_page;
+
+size_t sdg_platform_page(void)
+{
+    const size_t bytes = atomic_load(&test_page);
+    return bytes ? bytes : (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void sdg_test_page(size_t bytes)
+{
+    atomic_store(&test_page, bytes);
 }
 
 size_t sdg_resident_peak(void)

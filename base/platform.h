@@ -43,6 +43,11 @@ size_t sdg_platform_address_space_free(const char **limit);
 // For programs, before their first thread: where the address space is limited, threads share one arena of malloc
 // instead of reserving 64 MiB each, which the plan could not foresee.
 void sdg_platform_share_arena(void);
+// Bytes of a page, which maps begin at multiples of: 4096 mostly, 16384 on newer phones, 65536 on some servers; asked
+// of the system when the program runs.
+size_t sdg_platform_page(void);
+// Tests: as if pages had so many bytes, a power of two and not less than they have; 0 = as many as they have.
+void sdg_test_page(size_t bytes);
 // Peak and current resident bytes of the process.
 size_t sdg_resident_peak(void);
 size_t sdg_resident_now(void);

@@ -42,6 +42,8 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
     p->params = *params;
     p->params.model = p->params.vae = p->params.tokenizer = p->params.backend = p->params.type = p->params.cache_dir =
         p->params.cpu_mask = NULL;
+    p->params.files = NULL;
+    p->params.file_count = 0;
     p->params.disable = NULL;
     p->params.engine = NULL;
     p->params.vae_tiling = !params->vae_tiling   ? "auto"
@@ -93,7 +95,12 @@ static enum sdg_result find_engine(struct sdg_pipeline *p, const struct sdg_pipe
 
 static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
-    const char *path = params->model ? params->model : sdg_default_model_from(!p->engine->no_environment);
+    const bool listed = params->files || params->file_count;
+    const char *path =
+        params->model || listed ? params->model : sdg_default_model_from(!p->engine->no_environment);
+    if (!path && listed)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "there are files, but no model is named: say which of their names it has");
     if (!path)
         return sdg_fail(&p->log, SDG_ERROR_INPUT,
                         "no model given, and no default model is installed: name one with -m, or set SDGEN_MODEL");
@@ -102,6 +109,8 @@ static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipel
         .tokenizer = params->tokenizer,
         .no_environment = p->engine->no_environment,
         .vae = params->vae,
+        .files = params->files,
+        .file_count = params->file_count,
     };
     SDG_TRY(sdg_model_open_params(&p->log, path, &model_params, &p->model));
     size_t end = strlen(path);

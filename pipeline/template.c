@@ -33,6 +33,7 @@ enum sdg_result sdg_template_check(const struct sdg_log *log, const struct sdg_g
 
 enum sdg_result sdg_template_check_pipeline(const struct sdg_log *log, const struct sdg_pipeline_params *p)
 {
-    const struct field fields[] = {{"model", p->model}, {"keep", p->keep != SDG_KEEP_NOTHING}};
+    const struct field fields[] = {
+        {"model", p->model}, {"files", p->files || p->file_count}, {"keep", p->keep != SDG_KEEP_NOTHING}};
     return refuse(log, "pipeline", fields, sizeof fields / sizeof *fields);
 }

@@ -1,6 +1,5 @@
 #include "text/known_words.h"
 
-#include "base/file.h"
 #include "base/memory.h"
 #include "text/prompt_words.h"
 #include "text/tokenizer_unicode.h"
@@ -11,7 +10,6 @@
 #include <string.h>
 
 enum {
-    FILE_LIMIT = 16 << 20,
     SHORTEST = 3,  // letters; "a", "of" and what is left of "don't" are not worth a word
     LONGEST = 48,  // bytes; longer ones are shown as they are and have no neighbour
     MOST_TOLD = 6, // words in a line
@@ -167,16 +165,14 @@ static enum sdg_result normalize(const struct sdg_log *log, const char *prompt, 
     return result;
 }
 
-enum sdg_result sdg_known_words_tell(const struct sdg_log *log, const char *model, const char *path, const char *prompt,
-                                     bool plain)
+enum sdg_result sdg_known_words_tell(const struct sdg_log *log, const char *model, const char *known,
+                                     const char *prompt, bool plain)
 {
-    char *file = NULL;
+    char *list = sdg_strdup(log, known);
     struct words words = {0};
     struct sdg_code_points text = {0};
     struct line line = {0};
-    enum sdg_result result = sdg_file_read_text(log, path, FILE_LIMIT, &file);
-    if (result == SDG_OK)
-        result = words_create(log, file, &words);
+    enum sdg_result result = list ? words_create(log, list, &words) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = normalize(log, prompt, plain, &text);
     if (result == SDG_OK)
@@ -186,6 +182,6 @@ enum sdg_result sdg_known_words_tell(const struct sdg_log *log, const char *mode
                 line.count > 1 ? "s" : "", line.text, line.count > MOST_TOLD ? ", ..." : "");
     sdg_free(text.at);
     sdg_free(words.at);
-    sdg_free(file);
+    sdg_free(list);
     return result;
 }

@@ -34,6 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sdgen/files.h"
 #include "sdgen/result.h"
 
 #ifdef __cplusplus
@@ -147,6 +148,10 @@ struct sdg_pipeline_params {
     // tokenizer_2 of them, in place of the model's; NULL = the model's. A single file has none: then one beside it,
     // $SDGEN_TOKENIZER's, or CLIP's as tools/get-clip-tokenizer fetches it
     const char *tokenizer;
+    // [file_count], what the three above name: files and folders of this list, see files.h, or paths that begin with a
+    // /; then there is no default model. NULL and 0 = paths of the system
+    const struct sdg_file *files;
+    size_t file_count;
     // "auto", "cpu", "vulkan", "vulkan:1", "reference", or per stage "te=cpu,unet=vulkan,vae=cpu"; NULL = auto
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
@@ -259,7 +264,8 @@ struct sdg_generate_info {
 // sdg_pipeline_params.keep says, and the embeddings of the last prompts.
 struct sdg_pipeline;
 
-// Opens and checks the model; weights are mapped, not read. The files must not change as long as the pipeline is open.
+// Opens and checks the model; weights are mapped, not read. The files must not change as long as the pipeline is open;
+// descriptors of sdg_pipeline_params.files may be closed at once.
 // *out is the caller's, see sdg_pipeline_destroy.
 SDG_API enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out);
 // Not while another call uses the pipeline. Images and infos that it made stay valid, but for the infos' strings.
@@ -295,8 +301,9 @@ SDG_API const char *sdg_default_model(void);
 
 // For signal handlers of programs; the library installs none. Both are async-signal-safe.
 //
-// The model file that is mapped at this address: a SIGBUS there means that the file was cut or replaced while it was in
-// use (sdg_pipeline_params.no_mmap avoids that). NULL where none is. Valid as long as the pipeline.
+// The model file that is mapped at this address, by its path or its name in sdg_pipeline_params.files: a SIGBUS there
+// means that the file was cut or replaced while it was in use (sdg_pipeline_params.no_mmap avoids that). NULL where
+// none is. Valid as long as the pipeline.
 SDG_API const char *sdg_file_at(const void *address);
 // Removes from the disk what the library has begun to write and not completed. For processes that end right afterwards.
 SDG_API void sdg_discard_outputs(void);
