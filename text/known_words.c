@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/spelling.h"
 #include "text/prompt_words.h"
 #include "text/tokenizer_unicode.h"
 
@@ -12,9 +13,9 @@
 
 enum {
     FILE_LIMIT = 16 << 20,
-    SHORTEST = 3,  // letters; "a", "of" and what is left of "don't" are not worth a word
-    LONGEST = 48,  // bytes; longer ones are shown as they are and have no neighbour
-    MOST_TOLD = 6, // words in a line
+    SHORTEST = 3,                 // letters; "a", "of" and what is left of "don't" are not worth a word
+    LONGEST = SDG_SPELLING_BYTES, // longer ones are shown as they are and have no neighbour
+    MOST_TOLD = 6,                // words in a line
 };
 
 struct words {
@@ -47,33 +48,6 @@ static bool is_known(const struct words *words, const char *word)
     return bsearch(&word, words->at, words->count, sizeof *words->at, by_text) != NULL;
 }
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-// Insertions, deletions, substitutions and exchanges of neighbours (Damerau 1964, each place changed once) between two
-// words of at most LONGEST bytes.
-static size_t distance(const char *a, size_t a_length, const char *b, size_t b_length)
-{
-    size_t rows[3][LONGEST + 1], *before = rows[0], *last = rows[1], *row = rows[2];
-    for (size_t j = 0; j <= b_length; j++)
-        last[j] = j;
-    for (size_t i = 1; i <= a_length; i++) {
-        row[0] = i;
-        for (size_t j = 1; j <= b_length; j++) {
-            row[j] = least(least(last[j], row[j - 1]) + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                row[j] = least(row[j], before[j - 2] + 1);
-        }
-        size_t *const free = before;
-        before = last;
-        last = row;
-        row = free;
-    }
-    return last[b_length];
-}
-
 // A known word that differs in a fourth of its letters at most; NULL if there is none.
 static const char *nearest(const struct words *words, const char *word)
 {
@@ -81,10 +55,9 @@ static const char *nearest(const struct words *words, const char *word)
     const size_t length = strlen(word);
     size_t closest = length / 4 + 1;
     for (size_t i = 0; length <= LONGEST && i < words->count; i++) {
-        const size_t other = strlen(words->at[i]);
-        if (other < SHORTEST || other > LONGEST)
+        if (strlen(words->at[i]) < SHORTEST)
             continue;
-        const size_t d = distance(word, length, words->at[i], other);
+        const size_t d = sdg_spelling_distance(word, words->at[i]);
         if (d < closest) {
             closest = d;
             best = words->at[i];
