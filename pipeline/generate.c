@@ -18,6 +18,7 @@
 enum {
     FAR = 2, // times the area that the model was made for, or as much less
     COUNT_MAX = 1 << 20,
+    SUITABLE_PIXELS = 2048, // of all latents that the UNet takes at once
 };
 
 // What a call makes, of pictures 0 .. count - 1: pictures, or latents where there are no pixels.
@@ -213,13 +214,16 @@ static enum sdg_result check_outputs(const struct sdg_pipeline *p, const struct 
     return SDG_OK;
 }
 
-// How many at once, before memory has its say.
-static int together(const struct sdg_pipeline *p, const struct request *r, size_t left)
+// How many at once, before memory has its say. Where nothing is asked for, as many as are faster together on a processor:
+// those of few pixels, whose weights cost more than their arithmetic.
+static int together(const struct sdg_pipeline *p, const struct request *r, const struct sdg_job *job, size_t left)
 {
-    const int batch = r->params->batch, wanted = batch > 0 && batch <= SDG_PICTURES_MAX ? batch : 1;
+    const size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
+    size_t most = job->params->batch ? (size_t)job->params->batch : SUITABLE_PIXELS / pixels;
     if (r->params->latent || (p->quantized && p->quantized->scheme.rule == SDG_INTERVAL_DYNAMIC))
-        return 1;
-    return left < (size_t)wanted ? (int)left : wanted;
+        most = 1; // the callback takes one picture at a time, and what is measured in a step would be all pictures'
+    most = most < left ? most : left;
+    return most < 1 ? 1 : most > SDG_PICTURES_MAX ? SDG_PICTURES_MAX : (int)most;
 }
 
 // Draws the pictures from number `first` on that go together; their count is g->count.
@@ -237,7 +241,7 @@ static enum sdg_result draw_next(struct sdg_pipeline *p, const struct request *r
     SDG_TRY(sdg_job_create(p, &g->params[0], job));
     if (first == 0)
         SDG_TRY(check_outputs(p, r, job, numbers));
-    job->pictures = together(p, r, r->count - first);
+    job->pictures = together(p, r, job, r->count - first);
     job->latent_only = r->latents != NULL;
     job->keep_networks |= r->count > 1;
     say_size(p, job);
@@ -272,7 +276,7 @@ static enum sdg_result draw(struct sdg_pipeline *p, const struct request *r, siz
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "the count of pictures is %zu, should be 1..%d", r->count, COUNT_MAX);
     struct sdg_generate_info *infos = NULL;
     struct group group;
-    enum sdg_result result = group_alloc(&p->log, (size_t)together(p, r, r->count), &group);
+    enum sdg_result result = group_alloc(&p->log, r->count < SDG_PICTURES_MAX ? r->count : SDG_PICTURES_MAX, &group);
     if (result == SDG_OK && r->infos && !(infos = sdg_alloc(&p->log, r->count, sizeof *infos, "pictures")))
         result = SDG_ERROR_MEMORY;
     if (result == SDG_OK)

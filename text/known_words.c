@@ -93,36 +93,6 @@ static void drop_syntax(char *prompt)
             memset(prompt + (at - prompt), ' ', strlen(capitals[i]));
 }
 
-struct line {
-    char text[400];
-    size_t used;
-    int count;
-};
-
-// Adds a word, once.
-static void add(struct line *line, const struct words *words, const char *word)
-{
-    char quoted[LONGEST + 8];
-    const char *const near = nearest(words, word);
-    snprintf(quoted, sizeof quoted, "'%.*s'", LONGEST, word);
-    if (strstr(line->text, quoted) || ++line->count > MOST_TOLD)
-        return;
-    line->used +=
-        (size_t)snprintf(line->text + line->used, sizeof line->text - line->used, "%s%s%s%s%s", line->used ? ", " : "",
-                         quoted, near ? " (nearest: " : "", near ? near : "", near ? ")" : "");
-    if (line->used >= sizeof line->text)
-        line->used = sizeof line->text - 1;
-}
-
-static void find_unknown(const struct words *words, const struct sdg_code_points *text, struct line *line)
-{
-    char word[LONGEST + 8];
-    size_t letters;
-    for (const int32_t *at = text->at, *end = at + text->count; next_word(&at, end, word, sizeof word, &letters);)
-        if (letters >= SHORTEST && !is_known(words, word))
-            add(line, words, word);
-}
-
 // The prompt as code points in lower case.
 static enum sdg_result normalize(const struct sdg_log *log, const char *prompt, bool plain, struct sdg_code_points *out)
 {
@@ -140,25 +110,68 @@ static enum sdg_result normalize(const struct sdg_log *log, const char *prompt, 
     return result;
 }
 
-enum sdg_result sdg_known_words_tell(const struct sdg_log *log, const char *model, const char *path, const char *prompt,
-                                     bool plain)
+static enum sdg_result find_unknown(const struct words *words, const struct sdg_code_points *text,
+                                    enum sdg_result (*fn)(void *, const char *, const char *), void *user)
+{
+    char word[LONGEST + 8];
+    size_t letters;
+    for (const int32_t *at = text->at, *end = at + text->count; next_word(&at, end, word, sizeof word, &letters);)
+        if (letters >= SHORTEST && !is_known(words, word))
+            SDG_TRY(fn(user, word, nearest(words, word)));
+    return SDG_OK;
+}
+
+enum sdg_result sdg_known_words_each(const struct sdg_log *log, const char *path, const char *prompt, bool plain,
+                                     enum sdg_result (*fn)(void *user, const char *word, const char *nearest),
+                                     void *user)
 {
     char *file = NULL;
     struct words words = {0};
     struct sdg_code_points text = {0};
-    struct line line = {0};
     enum sdg_result result = sdg_file_read_text(log, path, FILE_LIMIT, &file);
     if (result == SDG_OK)
         result = words_create(log, file, &words);
     if (result == SDG_OK)
         result = normalize(log, prompt, plain, &text);
     if (result == SDG_OK)
-        find_unknown(&words, &text, &line);
-    if (line.count)
-        sdg_say(log, SDG_LOG_INFO, "%s does not know the word%s %s%s: it draws something else", model,
-                line.count > 1 ? "s" : "", line.text, line.count > MOST_TOLD ? ", ..." : "");
+        result = find_unknown(&words, &text, fn, user);
     sdg_free(text.at);
     sdg_free(words.at);
     sdg_free(file);
+    return result;
+}
+
+// ---- in a line ----
+
+struct line {
+    char text[400];
+    size_t used;
+    int count;
+};
+
+// Adds a word, once.
+static enum sdg_result add(void *user, const char *word, const char *near)
+{
+    struct line *line = user;
+    char quoted[LONGEST + 8];
+    snprintf(quoted, sizeof quoted, "'%.*s'", LONGEST, word);
+    if (strstr(line->text, quoted) || ++line->count > MOST_TOLD)
+        return SDG_OK;
+    line->used +=
+        (size_t)snprintf(line->text + line->used, sizeof line->text - line->used, "%s%s%s%s%s", line->used ? ", " : "",
+                         quoted, near ? " (nearest: " : "", near ? near : "", near ? ")" : "");
+    if (line->used >= sizeof line->text)
+        line->used = sizeof line->text - 1;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_known_words_tell(const struct sdg_log *log, const char *model, const char *path, const char *prompt,
+                                     bool plain)
+{
+    struct line line = {0};
+    const enum sdg_result result = sdg_known_words_each(log, path, prompt, plain, add, &line);
+    if (line.count)
+        sdg_say(log, SDG_LOG_INFO, "%s does not know the word%s %s%s: it draws something else", model,
+                line.count > 1 ? "s" : "", line.text, line.count > MOST_TOLD ? ", ..." : "");
     return result;
 }

@@ -34,31 +34,30 @@ struct sdg_prompt_params {
 struct sdg_prompt_token {
     int32_t id;
     float weight;      // of (a:1.2) and the like, 1 without
-    int chunk;         // 0-based; that of a token which was cut is sdg_prompt_text.chunks
-    size_t begin, end; // bytes of `text` from which it was made. Tokens of one character's bytes have the same
+    int chunk;         // 0-based; of a token that was cut off: sdg_prompt_text.chunks
+    size_t begin, end; // bytes of `text` from which it was made; tokens that share a character all have its bytes
 };
 // A text that the text encoder is asked: one, or with AND, [from:to:when] and [a|b] one for each of what they say.
 struct sdg_prompt_text {
-    const char *text;        // with its weights, as it is in the prompt
-    int chunks;              // of sdg_pipeline_info.prompt_tokens
-    int token_count, cut;    // all tokens, and how many of them, the last ones, are left out for want of room
-    const int *chunk_tokens; // [chunks] of token_count - cut: those in each chunk
-    const struct sdg_prompt_token *tokens; // [token_count]
+    char *text;                      // as the prompt has it, weights and all
+    int chunks;                      // of sdg_pipeline_info.prompt_tokens
+    int *chunk_tokens;               // [chunks] how many in each
+    int token_count, cut;            // all, and how many of these, the last ones, were cut off for want of room
+    struct sdg_prompt_token *tokens; // [token_count]
 };
+// A word that the model's captions did not have.
 struct sdg_unknown_word {
-    const char *word;    // in lower case
-    const char *nearest; // one that the model knows and that differs in few letters; NULL = none
+    char *word;    // in lower case
+    char *nearest; // one that they had and that differs in few letters; NULL = none
 };
-// Of a prompt and a model; one object with everything in it, immutable.
+// Of a prompt and a model: one object with all that it points to, only to be read.
 struct sdg_prompt_report {
-    int room; // tokens that a chunk has room for: 75
+    int room; // for tokens in a chunk: 75
     int text_count;
-    const struct sdg_prompt_text *texts; // [text_count]
-    // Words of the prompt that the model's captions did not have, for models that say which they had (words.txt);
-    // `words_known`: this one does.
-    bool words_known;
-    int unknown_count;
-    const struct sdg_unknown_word *unknown; // [unknown_count]
+    struct sdg_prompt_text *texts;    // [text_count]
+    bool words_known;                 // the model says which words its captions had (words.txt)
+    int unknown_count;                // each word once
+    struct sdg_unknown_word *unknown; // [unknown_count]
 };
 // What a prompt is to this model, without computing anything. Refuses what sdg_generate would refuse. *out is the
 // caller's (sdg_prompt_report_destroy), NULL on failure, and independent of the pipeline.
