@@ -75,7 +75,7 @@ enum sdg_result sdg_job_check_latent(const struct sdg_pipeline *p, const struct 
                                      const float *data, size_t count)
 {
     if (!data && count)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the count of the %s is %zu, but there is none", what, count);
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "%s_count is %zu, but there is no %s", what, count, what);
     if (!data)
         return SDG_OK;
     if (count != job->latent_elements)
@@ -93,7 +93,7 @@ static enum sdg_result check_arrays(const struct sdg_pipeline *p, const struct s
     const struct sdg_generate_params *g = job->params;
     const size_t pixels = (size_t)job->width * (size_t)job->height;
     SDG_TRY(sdg_job_check_latent(p, job, "noise", g->noise, g->noise_count));
-    SDG_TRY(sdg_job_check_latent(p, job, "init latent", g->init_latent, g->init_latent_count));
+    SDG_TRY(sdg_job_check_latent(p, job, "init_latent", g->init_latent, g->init_latent_count));
     if (g->init_image && g->init_latent)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "there are an init image and an init latent, should be one of them");
     if (g->init_image && !g->init_image->pixels)

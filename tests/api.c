@@ -860,7 +860,7 @@ static void init_latents(void **state)
     assert_true(off < 0.5); // sqrt(1 - alpha) of the last timestep is 0.998
     struct sdg_image *image = NULL;
     g.init_latent_count--;
-    expect_error(p, sdg_generate(p, &g, &image, NULL), SDG_ERROR_USAGE, "init latent has");
+    expect_error(p, sdg_generate(p, &g, &image, NULL), SDG_ERROR_USAGE, "init_latent has");
     g.init_latent_count++;
     assert_int_equal(sdg_image_create(SIDE, SIDE, &image), SDG_OK);
     g.init_image = image;
