@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "pipeline/backends.h"
+#include "pipeline/call.h"
 #include "pipeline/intervals.h"
 #include "pipeline/method.h"
 #include "pipeline/networks.h"
@@ -46,6 +47,7 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
     p->params.file_count = 0;
     p->params.disable = NULL;
     p->params.engine = NULL;
+    p->params.error = NULL;
     p->params.vae_tiling = !params->vae_tiling   ? "auto"
         : strcmp(params->vae_tiling, "on") == 0  ? "on"
         : strcmp(params->vae_tiling, "off") == 0 ? "off"
@@ -203,17 +205,26 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     return SDG_OK;
 }
 
+static void tell_error(const struct sdg_pipeline_params *params, const char *text)
+{
+    if (params->error && params->error_size)
+        snprintf(params->error, params->error_size, "%s", text);
+}
+
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)
 {
     SDG_REQUIRE(params ? &params->log : NULL, out, "out");
     *out = NULL;
     SDG_REQUIRE(NULL, params, "params");
     struct sdg_pipeline *p = sdg_alloc(&params->log, 1, sizeof *p, "the pipeline");
-    if (!p)
+    if (!p) {
+        tell_error(params, "not enough memory for the pipeline");
         return SDG_ERROR_MEMORY;
-    p->log = params->log;
+    }
+    sdg_call_listen(p, &params->log);
     p->unet_context = -1;
     enum sdg_result result = create(p, params);
+    tell_error(params, result == SDG_OK ? "" : sdg_pipeline_error(p));
     if (result != SDG_OK)
         sdg_pipeline_destroy(&p);
     *out = p;
@@ -241,6 +252,7 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
     if (p->engine)
         (void)sdg_engine_reserve(p->engine, &p->share, 0, SIZE_MAX);
     sdg_engine_destroy(&p->engine);
+    sdg_call_deafen(p);
     sdg_free(p);
     *pipeline = NULL;
 }

@@ -22,7 +22,8 @@ struct sdg_memory_plan {
     size_t reserved;
 };
 
-// Decides job->keep_networks, split_guidance and tile_vae; SDG_ERROR_MEMORY when the budget does not suffice.
+// Decides job->pictures, early_decoder, keep_networks, split_guidance and tile_vae; SDG_ERROR_MEMORY when the budget
+// does not suffice.
 enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan);
 
 // The most that is there at one time, by the networks' residency.

@@ -48,6 +48,7 @@ struct sdg_context {
     char **texts; // [count] what they were made from, as sdg_branches.texts; NULL = nothing kept
     int count;
     int clip_skip;
+    int chunks; // that were asked for at least
     bool plain;
     int zeroed; // the first so many are zeros whatever their texts are
     int tokens; // the tokenizer's length (77) * chunks
@@ -88,8 +89,16 @@ struct sdg_call {
     double told, asked;       // clock at that report; and when the caller was asked last
 };
 
+// What the last call failed with, for sdg_pipeline_error. Threads of the call may report at the same time.
+struct sdg_last_error {
+    pthread_mutex_t lock;
+    char text[512]; // the first line; "" = none
+};
+
 struct sdg_pipeline {
-    struct sdg_log log;
+    struct sdg_log log; // keeps errors, and hands all that `caller` wants to it
+    struct sdg_log caller;
+    struct sdg_last_error error;
     struct sdg_hooks hooks;
     struct sdg_call call;
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
