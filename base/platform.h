@@ -13,6 +13,19 @@ void sdg_platform_cpu(char *name, size_t size);
 // this process may run on and that its control groups' quotas pay for; at least 1.
 int sdg_platform_threads(void);
 
+// Processors, a bit each, by the system's numbers.
+enum { SDG_MOST_CPUS = 1 << 14, SDG_CPUS_WORD = 8 * sizeof(unsigned long) };
+struct sdg_cpus { unsigned long bits[SDG_MOST_CPUS / SDG_CPUS_WORD]; };
+// "4-7", "0,2,6-7" -> a set; false if it is nothing of that kind.
+bool sdg_cpus_parse(const char *text, struct sdg_cpus *out);
+// Leaves those that this process may run on. False where there are none, or the system does not say.
+bool sdg_platform_narrow_cpus(struct sdg_cpus *cpus);
+// As sdg_platform_threads, of these alone.
+int sdg_platform_threads_on(const struct sdg_cpus *cpus);
+// Holds the calling thread to them; *before (may be NULL) gets what it was held to. False, and nothing changed, where
+// that is not possible.
+bool sdg_platform_run_on(const struct sdg_cpus *cpus, struct sdg_cpus *before);
+
 // Bytes of memory that the machine has; 0 = unknown.
 size_t sdg_platform_memory(void);
 // Bytes that this process can still touch without swapping or being killed: of the machine, of its control groups (v1

@@ -52,7 +52,7 @@ static enum sdg_result read_named(const struct sdg_log *log, struct sdg_model *m
 
 static enum sdg_result read_environment(const struct sdg_log *log, struct sdg_model *model, int i)
 {
-    const char *folder = getenv("SDGEN_TOKENIZER");
+    const char *folder = model->no_environment ? NULL : getenv("SDGEN_TOKENIZER");
     return folder && *folder ? read_named(log, model, i, folder, "the environment variable SDGEN_TOKENIZER") : SDG_OK;
 }
 
@@ -69,7 +69,7 @@ static enum sdg_result read_fetched(const struct sdg_log *log, struct sdg_model 
 {
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     const bool xdg = data && *data;
-    if (xdg || (home && *home))
+    if (!model->no_environment && (xdg || (home && *home)))
         SDG_TRY(read_inside(log, model, i, xdg ? data : home,
                             xdg ? "sdgen/clip-tokenizer" : ".local/share/sdgen/clip-tokenizer"));
     char *installed = model->tokenizer[i].folder ? NULL : sdg_platform_data("clip-tokenizer");

@@ -136,6 +136,7 @@ enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *pat
     model->no_mmap = params && params->no_mmap;
     model->zeros_for_no_prompt = true;
     enum sdg_result result = SDG_OK;
+    model->no_environment = params && params->no_environment;
     if (params && params->tokenizer && !(model->tokenizer_path = sdg_strdup(log, params->tokenizer)))
         result = SDG_ERROR_MEMORY;
     if (params && params->vae && !(model->vae_path = sdg_strdup(log, params->vae)))

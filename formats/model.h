@@ -47,6 +47,7 @@ struct sdg_model {
     // Its tokenizers; without a folder where none was found, of which sdg_model_check_tokenizers says what to do.
     struct sdg_tokenizer_files tokenizer[2];
     char *tokenizer_path; // folder that the caller named for them, or NULL
+    bool no_environment;  // it is not asked where tokenizers are
 };
 
 // Opens everything. Tensor names, shapes and float types are checked when a program is built (the graph knows what it
@@ -60,6 +61,7 @@ struct sdg_model_params {
     // Folder with a tokenizer's files, or with folders tokenizer and tokenizer_2, in place of the model's; NULL = the
     // model's, or what is found
     const char *tokenizer;
+    bool no_environment; // SDGEN_TOKENIZER, XDG_DATA_HOME and HOME do not say where there are tokenizers
     // Another autoencoder; NULL: the model's own, which is not opened otherwise, and may then be absent or broken. A
     // folder of diffusers' (or a whole model, whose autoencoder it is), a file of AutoencoderKL under diffusers' names
     // or those of original checkpoints, a whole checkpoint, AutoencoderTiny, or TAESD under its author's names, where

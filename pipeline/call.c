@@ -1,6 +1,7 @@
 #include "pipeline/call.h"
 
 #include "base/clock.h"
+#include "pipeline/networks.h"
 
 static const double SECONDS_BETWEEN = 0.1;
 
@@ -12,6 +13,7 @@ enum sdg_result sdg_call_enter(struct sdg_pipeline *p, const char *function)
                         function);
     p->call.fn = NULL;
     atomic_store(&p->call.cancelled, false);
+    p->call.bound = sdg_engine_bind(p->engine, &p->call.before);
     return SDG_OK;
 }
 
@@ -24,6 +26,9 @@ enum sdg_result sdg_call_leave(struct sdg_pipeline *p, enum sdg_result result)
     else if (result == SDG_ERROR_CANCELLED)
         sdg_fail(&p->log, result, "cancelled");
     p->call.fn = NULL;
+    if (p->call.bound)
+        (void)sdg_platform_run_on(&p->call.before, NULL);
+    (void)sdg_engine_reserve(p->engine, &p->share, sdg_networks_kept_bytes(p), SIZE_MAX);
     atomic_store(&p->call.busy, false);
     return result;
 }

@@ -9,6 +9,7 @@
 #include "text/prompt.h"
 #include "vae/vae.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const double MIB = 1024.0 * 1024.0;
@@ -184,8 +185,8 @@ static struct sdg_budget find_budget(const struct sdg_pipeline *p, size_t reside
     struct sdg_budget budget;
     budget.resident = saturating_add(sdg_platform_memory_free(&budget.resident_limit), resident);
     budget.reserved = saturating_add(sdg_platform_address_space_free(&budget.reserved_limit), resident);
-    if (p->params.max_memory > 0) {
-        budget.resident = (size_t)p->params.max_memory;
+    if (p->engine->max_memory > 0) {
+        budget.resident = (size_t)p->engine->max_memory;
         budget.resident_limit = "are allowed";
     }
     return budget;
@@ -195,10 +196,13 @@ static enum sdg_result refuse(const struct sdg_pipeline *p, const struct sdg_job
                               const struct sdg_memory_plan *plan, const struct sdg_budget *budget)
 {
     const bool resident = plan->peak > budget->resident;
+    char others[80] = "";
+    if (plan->others)
+        snprintf(others, sizeof others, " beside %.0f MiB of other pipelines", (double)plan->others / MIB);
     return sdg_fail(
         &p->log, SDG_ERROR_MEMORY,
-        "a picture of %dx%d needs %.0f MiB of memory, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
-        job->width, job->height, (double)(resident ? plan->peak : plan->reserved) / MIB,
+        "a picture of %dx%d needs %.0f MiB of memory%s, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
+        job->width, job->height, (double)((resident ? plan->peak : plan->reserved) - plan->others) / MIB, others,
         (double)(resident ? budget->resident : budget->reserved) / MIB,
         resident ? budget->resident_limit : budget->reserved_limit);
 }
@@ -232,18 +236,20 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
     *plan = (struct sdg_memory_plan){0};
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
-    size_t resident = sdg_resident_now();
-    // Kernels of an earlier picture are part of the process already.
-    if (!p->bare || (!job->keep_networks && !sdg_networks_kept(p)))
-        p->bare = resident + (p->planned_before ? 0 : sdg_backend_info(p->stage[SDG_STAGE_UNET].backend)->code_bytes);
-    p->planned_before = true;
-    plan->base = p->bare;
+    const size_t resident = sdg_resident_now(), code = sdg_backend_info(p->stage[SDG_STAGE_UNET].backend)->code_bytes;
+    p->bare =
+        sdg_engine_bare(p->engine, &p->share, p->bare, resident, code, job->keep_networks || sdg_networks_kept(p));
     const struct sdg_budget budget = find_budget(p, resident);
     SDG_TRY(find_tiles(p, job));
     for (;;) {
+        plan->others = sdg_engine_others(p->engine, &p->share);
+        plan->base = saturating_add(p->bare, plan->others);
         SDG_TRY(make_plan(p, job, tokens, plan));
-        if (plan->peak <= budget.resident && plan->reserved <= budget.reserved)
-            break;
+        if (plan->peak <= budget.resident && plan->reserved <= budget.reserved) {
+            if (sdg_engine_reserve(p->engine, &p->share, plan->peak - plan->base, budget.resident - p->bare))
+                break;
+            continue; // another pipeline was faster
+        }
         if (!economize(p, job, plan, &budget))
             return refuse(p, job, plan, &budget);
     }

@@ -15,8 +15,9 @@ struct sdg_planned_network {
 
 struct sdg_memory_plan {
     struct sdg_planned_network networks[SDG_NETWORK_COUNT];
-    size_t base; // the process itself
-    size_t peak; // base + sdg_memory_plan_largest
+    size_t base;   // the process itself, and what other pipelines of its engine have planned
+    size_t others; // the part of it that is theirs
+    size_t peak;   // base + sdg_memory_plan_largest
     // the same of address space: what is allocated but not touched yet counts as well
     size_t reserved;
 };

@@ -418,3 +418,15 @@ bool sdg_networks_kept(const struct sdg_pipeline *p)
             return true;
     return false;
 }
+
+size_t sdg_networks_kept_bytes(const struct sdg_pipeline *p)
+{
+    size_t bytes = 0;
+    for (int i = 1; i < SDG_NETWORK_COUNT; i++) {
+        struct sdg_memory memory = {0};
+        if (p->kept[i].program)
+            sdg_program_memory(p->kept[i].program, &memory);
+        bytes += memory.total;
+    }
+    return bytes;
+}

@@ -68,5 +68,7 @@ void sdg_network_clear(struct sdg_pipeline *p, enum sdg_network_kind kind);
 void sdg_networks_clear(struct sdg_pipeline *p);
 // Whether any network is kept.
 bool sdg_networks_kept(const struct sdg_pipeline *p);
+// Bytes of these.
+size_t sdg_networks_kept_bytes(const struct sdg_pipeline *p);
 
 #endif

@@ -64,7 +64,7 @@ SDG_API const char *sdg_build_info(void);
 // functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_4), so
 // that a program built against another header is refused by the linker instead of reading structs it does not know.
 // Functions with a handle and _destroy need none: what they get came from one that has.
-#define SDG_API_VERSION 5
+#define SDG_API_VERSION 6
 #define SDG_LINK_NAME_(name, version) name##version
 #define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
 #define sdg_check_prompt SDG_LINK_NAME(sdg_check_prompt_, SDG_API_VERSION)
@@ -136,6 +136,8 @@ enum sdg_keep {
     SDG_KEEP_NETWORKS // UNet and decoder stay, for the next picture of the same size and steps, where the plan has room
 };
 
+struct sdg_engine; // sdgen/engine.h
+
 struct sdg_pipeline_params {
     const char *model; // diffusers folder or single-file checkpoint; NULL = sdg_default_model()
     // Another autoencoder (AutoencoderKL, AutoencoderTiny or TAESD, a folder or file); NULL = the model's own, which is
@@ -175,6 +177,10 @@ struct sdg_pipeline_params {
     // of a quantized model with an interval for each token, at another size than that of its calibration: "calibrated"
     // refuses it, "resample" interpolates the intervals over the picture; NULL = calibrated
     const char *intervals;
+    // Threads, devices, caches and memory that are shared with other handles. What belongs to it must be zero here:
+    // threads, max_memory, validation, disable, cpu_mask, cache_dir, submit_time. NULL = an engine of the pipeline's
+    // own, made from these
+    struct sdg_engine *engine;
     struct sdg_log log;
 };
 
