@@ -56,11 +56,12 @@ void sdg_platform_cpu(char *name, size_t size)
 
 // ---- threads ----
 
-#if defined(__linux__)
 static bool has_cpu(const struct sdg_cpus *cpus, int cpu)
 {
     return cpu >= 0 && cpu < SDG_MOST_CPUS && cpus->bits[cpu / SDG_CPUS_WORD] >> cpu % SDG_CPUS_WORD & 1;
 }
+
+#if defined(__linux__)
 
 // Counts each core at the first of its CPUs that may be used: CPUs of a core share a list such as "0,8" or "2-3".
 static bool is_first_of_core(const struct sdg_cpus *cpus, int cpu)
@@ -123,6 +124,54 @@ bool sdg_platform_run_on(const struct sdg_cpus *cpus, struct sdg_cpus *before)
 }
 #endif
 
+// What the file of a processor says, a whole number; 0 where there is none.
+static unsigned long cpu_number(const char *root, int cpu, const char *name)
+{
+    char path[600];
+    unsigned long number = 0;
+    snprintf(path, sizeof path, "%s/sys/devices/system/cpu/cpu%d/%s", root, cpu, name);
+    FILE *file = fopen(path, "r");
+    if (file && fscanf(file, "%lu", &number) != 1)
+        number = 0;
+    if (file)
+        fclose(file);
+    return number;
+}
+
+// Leaves those whose number is at least `percent` of the greatest. False, and nothing changed, if one of them has none.
+static bool keep_greatest(const char *root, struct sdg_cpus *cpus, const char *name, unsigned long percent)
+{
+    unsigned long most = 0;
+    for (int cpu = 0; cpu < SDG_MOST_CPUS; cpu++) {
+        if (!has_cpu(cpus, cpu))
+            continue;
+        const unsigned long number = cpu_number(root, cpu, name);
+        if (!number)
+            return false;
+        most = number > most ? number : most;
+    }
+    for (int cpu = 0; cpu < SDG_MOST_CPUS; cpu++)
+        if (has_cpu(cpus, cpu) && cpu_number(root, cpu, name) < most / 100.0 * percent)
+            cpus->bits[cpu / SDG_CPUS_WORD] &= ~(1ul << cpu % SDG_CPUS_WORD);
+    return most > 0;
+}
+
+void sdg_platform_keep_fast(const char *root, struct sdg_cpus *cpus)
+{
+    if (!keep_greatest(root, cpus, "cpu_capacity", 50))
+        (void)keep_greatest(root, cpus, "cpufreq/cpuinfo_max_freq", 75);
+}
+
+bool sdg_platform_fast_cpus(struct sdg_cpus *cpus)
+{
+    struct sdg_cpus all;
+    if (!usable_cpus(&all))
+        return false;
+    *cpus = all;
+    sdg_platform_keep_fast("", cpus);
+    return memcmp(cpus, &all, sizeof all) != 0;
+}
+
 int sdg_platform_threads_on(const struct sdg_cpus *cpus)
 {
     int threads = count_cores(cpus), quota = sdg_control_group_cpus("");
@@ -135,6 +184,7 @@ int sdg_platform_threads(void)
 {
     struct sdg_cpus cpus;
     (void)usable_cpus(&cpus); // none: one thread, or what the system says otherwise
+    sdg_platform_keep_fast("", &cpus);
     return sdg_platform_threads_on(&cpus);
 }
 

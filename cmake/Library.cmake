@@ -104,6 +104,11 @@ if(CMAKE_OBJCOPY AND UNIX AND NOT APPLE)
         VERBATIM COMMENT "Hiding what libsdgen.a does not export")
 endif()
 
+# Android's newer devices have pages of 16 KiB, as some other systems of 64-bit ARM do.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$" AND NOT APPLE)
+    target_link_options(sdgen PRIVATE -Wl,-z,max-page-size=16384)
+endif()
+
 install(TARGETS sdgen EXPORT sdgenTargets
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library NAMELINK_COMPONENT development
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development
@@ -150,12 +155,15 @@ endif()
 if(SDG_HAVE_VULKAN)
     string(APPEND sdg_pc_private " -ldl")
 endif()
+if(SDG_HAVE_ZLIB AND NOT SDG_BUNDLED)
+    string(APPEND sdg_pc_private " -lz")
+endif()
 # Not as Requires.private, whose folders of headers pkg-config gives to everybody: no header of ours includes theirs.
 if(NOT SDG_BUNDLED)
     string(APPEND sdg_pc_private " -lcjson -lutf8proc")
 endif()
 if(SDG_HAVE_PICTURES)
-    string(APPEND sdg_pc_private " -lpng -lz")
+    string(APPEND sdg_pc_private " -lpng")
 endif()
 if(SDG_HAVE_WEBP)
     string(APPEND sdg_pc_private " -lwebp")

@@ -46,11 +46,18 @@ static enum sdg_result check_numbers(const struct sdg_engine_params *params)
 
 static enum sdg_result find_cpus(struct sdg_engine *engine, const char *text)
 {
-    if (!text)
+    if (!text && engine->threads)
         return SDG_OK;
     engine->cpus = sdg_alloc(&engine->log, 1, sizeof *engine->cpus, "the engine");
     if (!engine->cpus)
         return SDG_ERROR_MEMORY;
+    if (!text && sdg_platform_fast_cpus(engine->cpus))
+        return SDG_OK;
+    if (!text) { // all are fast: nobody is held to anything
+        sdg_free(engine->cpus);
+        engine->cpus = NULL;
+        return SDG_OK;
+    }
     if (!sdg_cpus_parse(text, engine->cpus))
         return sdg_fail(&engine->log, SDG_ERROR_USAGE, "cores is '%s', should be numbers and ranges, like 4-7 or 0,2",
                         text);

@@ -7,6 +7,9 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#if SDG_HAVE_ZLIB
+#include <zlib.h>
+#endif
 
 const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns,
                                             const struct sdg_shader *above)
@@ -77,7 +80,7 @@ static struct cache_header expected_header(const struct sdg_vk *vk)
         .driver = vk->properties.driverVersion,
     };
     for (size_t i = 0; i < sdg_shader_count; i++)
-        h.shaders = sdg_hash_bytes(h.shaders, sdg_shaders[i].code, sdg_shaders[i].bytes);
+        h.shaders = sdg_hash_bytes(h.shaders, sdg_shaders[i].packed, sdg_shaders[i].packed_bytes);
     memcpy(h.uuid, vk->cache_id, sizeof h.uuid);
     return h;
 }
@@ -283,15 +286,46 @@ struct job {
     VkResult result;
 };
 
+// The SPIR-V of a shader into code [bytes].
+static bool unpack(const struct sdg_shader *shader, void *code)
+{
+#if SDG_HAVE_ZLIB
+    z_stream stream = {
+        .next_in = (z_const Bytef *)shader->packed,
+        .avail_in = (uInt)shader->packed_bytes,
+        .next_out = code,
+        .avail_out = (uInt)shader->bytes,
+    };
+    if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) // no header, no checksum
+        return false;
+    const int status = inflate(&stream, Z_FINISH);
+    inflateEnd(&stream);
+    return status == Z_STREAM_END && stream.total_out == shader->bytes;
+#else
+    memcpy(code, shader->packed, shader->bytes);
+    return true;
+#endif
+}
+
 static enum sdg_result create_module(struct sdg_vk *vk, struct job *job)
 {
     const struct sdg_shader *shader = job->key->shader;
-    const VkShaderModuleCreateInfo code = {
+    void *code = sdg_alloc_raw(vk->base.log, shader->bytes, 1, "a shader");
+    if (!code)
+        return SDG_ERROR_MEMORY;
+    if (!unpack(shader, code)) {
+        sdg_free(code);
+        return sdg_fail(vk->base.log, SDG_ERROR_MEMORY, "not enough memory to unpack the shader %s", shader->name);
+    }
+    const VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = shader->bytes,
-        .pCode = shader->code,
+        .pCode = code,
     };
-    SDG_VK_TRY(vk, shader->name, vkCreateShaderModule, vk->device, &code, NULL, &job->module);
+    const VkResult status = vk->fn.vkCreateShaderModule(vk->device, &info, NULL, &job->module);
+    sdg_free(code);
+    if (status != VK_SUCCESS)
+        return sdg_vk_error(vk, status, "vkCreateShaderModule", shader->name);
     SDG_VK_NAME(vk, SHADER_MODULE, job->module, "%s", shader->name);
     return SDG_OK;
 }

@@ -54,11 +54,12 @@ struct sdg_device_limits {
 };
 
 struct sdg_engine_params {
-    // Threads of the processor, the caller's included, at most 1024; 0 = one a core, of those that the process may run
-    // on and that its control groups' quotas pay for. If the system starts fewer, there are fewer, with a warning.
+    // Threads of the processor, the caller's included, at most 1024; 0 = one a fast core, of those that the process may
+    // run on and that its control groups' quotas pay for. If the system starts fewer, there are fewer, with a warning.
     int threads;
     // The processors that threads may run on, "4-7" or "0,2,6-7", by the system's numbers; at least one must be there
-    // and allowed to the process. A calling thread is held to them too, until its call returns. NULL = any. With it
+    // and allowed to the process. A calling thread is held to them too, until its call returns. NULL = any; but with `threads` 0 the
+    // fast ones, where a machine has cores of several kinds, as phones do. With it
     // `threads` 0 counts the cores among them alone. Where the system has no such calls: SDG_ERROR_UNSUPPORTED.
     const char *cores;
     const char *cpu_mask; // instruction sets at most, as in sdg_pipeline_params; NULL = all there are

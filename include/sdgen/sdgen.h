@@ -193,8 +193,8 @@ struct sdg_pipeline_params {
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
     const char *type;
-    // CPU threads, the caller's included, at most 1024; 0 = one a core, of those that the process may run on and that
-    // its control groups' quotas pay for. If the system starts fewer, there are fewer, with a warning.
+    // CPU threads, the caller's included, at most 1024; 0 = one a fast core, of those that the process may run on and
+    // that its control groups' quotas pay for. If the system starts fewer, there are fewer, with a warning.
     int threads;
     double max_memory;  // bytes the plan may use in all; 0 = what the system has free
     enum sdg_keep keep; // between pictures
