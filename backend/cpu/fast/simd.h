@@ -45,9 +45,9 @@
 #if defined(__aarch64__) && !defined(__clang__)
 #define SDG_SIMD_TEXT(feature) SDG_SIMD_TEXT_##feature // GCC's names
 #define SDG_SIMD_TEXT_neon "+simd"
-#define SDG_SIMD_TEXT_dotprod "+dotprod"
-#define SDG_SIMD_TEXT_i8mm "+i8mm"
-#define SDG_SIMD_TEXT_bf16 "+bf16"
+#define SDG_SIMD_TEXT_dotprod "arch=armv8.2-a+dotprod" // as its arm_neon.h has them
+#define SDG_SIMD_TEXT_i8mm "arch=armv8.2-a+i8mm"
+#define SDG_SIMD_TEXT_bf16 "arch=armv8.2-a+bf16"
 #else
 #define SDG_SIMD_TEXT(feature) #feature
 #endif

@@ -4,6 +4,10 @@ INLINE vf v_fma(vf a, vf b, vf c)
 {
     return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 }
+INLINE vi v_widen(const void *from)
+{
+    return (vi)vmovl_s8(vld1_s8(from));
+}
 INLINE vi v_dot_integers(vi a, vi b, vi sum)
 {
     int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)a), vget_low_s16((int16x8_t)b));
@@ -46,3 +50,4 @@ INLINE vi v_tile_codes(bool sign, vi codes, vi weights, vi sum)
 #endif
 #define v_fma v_fma
 #define v_dot_integers v_dot_integers
+#define v_widen v_widen
