@@ -238,8 +238,8 @@ static const struct app_option table[] = {
          "step at once"},
     {0, "cpu-mask", TEXT(cpu_mask, "NAME"), GROUP, .otherwise = "all there are",
      .help =
-         "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16 or "
-         "neon, or single features joined by commas"},
+         "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16, or "
+         "neon, neon_dotprod, neon_i8mm, neon_bf16, or single features joined by commas"},
     {0, "cache-dir", .kind = APP_FILE, .word = "DIR", FIELD(cache_folder), GROUP,
      .otherwise = "the user's cache folder",
      .help = "where compiled Vulkan pipelines are kept, and what sdbench tune found"},
