@@ -229,7 +229,7 @@ static void test_listed(void **state)
     temp_remove_tree(temp_path("s"));
     write_small("s/model.safetensors", NULL, NULL);
     put("s", "tokenizer/vocab.json", "{\"listed\":0}");
-    put("s", "tokenizer/merges.txt", "");
+    put("s", "tokenizer/merges.txt", "#version: 0.2\n");
     struct sdg_model *disk = open_model(temp_path("s/model.safetensors"));
     for (int i = 0; i < 2 * PACKED_WAYS; i++) {
         struct temp_log t;
