@@ -294,11 +294,16 @@ static void compile(struct sdg_vk *vk, struct job *job)
             .constantID = i, .offset = i * (uint32_t)sizeof *key->spec, .size = sizeof *key->spec};
     const VkSpecializationInfo spec = {
         .mapEntryCount = SDG_SPEC_COUNT, .pMapEntries = map, .dataSize = sizeof key->spec, .pData = key->spec};
-    // matrices are shared by subgroups of a known size, none of which may miss invocations
-    const bool sized = vk->caps.matrices.sized && (key->shader->needs & SDG_FEATURE_COOPMAT);
+    // matrices are shared by subgroups of a known size, none of which may miss invocations; no other subgroup does
+    // either where it can be helped
+    const struct sdg_vk_caps *caps = &vk->caps;
+    const bool sized = caps->matrices.sized && (key->shader->needs & SDG_FEATURE_COOPMAT),
+               full = sized ||
+        (caps->full_subgroups && (key->shader->needs & SDG_FEATURE_SUBGROUP) &&
+         key->spec[SDG_SPEC_LOCAL_SIZE] % caps->subgroup_size == 0);
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT subgroup = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
-        .requiredSubgroupSize = vk->caps.matrices.subgroup,
+        .requiredSubgroupSize = caps->matrices.subgroup,
     };
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
@@ -306,7 +311,7 @@ static void compile(struct sdg_vk *vk, struct job *job)
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                 .pNext = sized ? &subgroup : NULL,
-                .flags = sized ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
+                .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                 .module = job->module,
                 .pName = "main",
