@@ -5,6 +5,7 @@
 #include "base/threads.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -64,17 +65,28 @@ struct cache_header {
     uint8_t uuid[VK_UUID_SIZE]; // pipelineCacheUUID
 };
 
+// A megabyte or two, and every stage of a pipeline opens a backend, which asks several times.
+static uint64_t shaders_hash;
+
+static void hash_shaders(void)
+{
+    uint64_t hash = SDG_HASH_START;
+    for (size_t i = 0; i < sdg_shader_count; i++)
+        hash = sdg_hash_bytes(hash, sdg_shaders[i].code, sdg_shaders[i].bytes);
+    shaders_hash = hash;
+}
+
 static struct cache_header expected_header(const struct sdg_vk *vk)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, hash_shaders);
     struct cache_header h = {
         .magic = {'s', 'd', 'g', 'v', 'k', 'p', 'c', '1'},
-        .shaders = SDG_HASH_START,
+        .shaders = shaders_hash,
         .vendor = vk->properties.vendorID,
         .device = vk->properties.deviceID,
         .driver = vk->properties.driverVersion,
     };
-    for (size_t i = 0; i < sdg_shader_count; i++)
-        h.shaders = sdg_hash_bytes(h.shaders, sdg_shaders[i].code, sdg_shaders[i].bytes);
     memcpy(h.uuid, vk->cache_id, sizeof h.uuid);
     return h;
 }

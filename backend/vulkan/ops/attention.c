@@ -52,15 +52,17 @@ static size_t cut_bytes(const struct cut *c)
     return sizeof(float) * ((c->rows + c->keys) * (c->slice + 1) + c->rows * (c->keys + 1) + c->rows * PARTS);
 }
 
-// One block if 80 keys are enough, but a long block may be too long for the shared memory: devices have 16 KiB or more.
+// One block where that leaves no more of it empty than blocks of 32 or 40 do, as with the 77 keys of a prompt; but a
+// long block may be too long for the shared memory: devices have 16 KiB or more.
 static struct cut choose_cut(const struct sdg_vk_caps *caps, const struct shape *s)
 {
-    enum { LONG = 80 };
-    struct cut cut = {.keys = s->keys > 40 && s->keys <= LONG ? LONG : best_length(s->keys, 0),
+    enum { ONE_BLOCK = 80 };
+    const uint32_t best = best_length(s->keys, 0);
+    struct cut cut = {.keys = sdg_vk_ceil(s->keys, best) * best == ONE_BLOCK ? ONE_BLOCK : best,
                       .slice = choose_slice(s->depth, s->depth_v)};
     cut.rows = choose_rows(s->queries, s->depth_v, cut.slice);
     if (cut_bytes(&cut) > caps->shared_bytes)
-        cut.keys = best_length(s->keys, 0);
+        cut.keys = best;
     if (cut_bytes(&cut) > caps->shared_bytes)
         cut.keys = 32;
     return cut;
