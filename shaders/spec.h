@@ -42,13 +42,15 @@
 // attention.glsl
 #define SDG_SPEC_DEPTH 9
 #define SDG_SPEC_DEPTH_V 10
-#define SDG_SPEC_CAUSAL 11
 // attention.comp
 #define SDG_SPEC_ROWS 4
 #define SDG_SPEC_KEYS 5
 #define SDG_SPEC_SLICE 6
+#define SDG_SPEC_ONCE 7
 // attention_coopmat.glsl
 #define SDG_SPEC_SUBGROUP 12
+// attention_lanes.glsl
+#define SDG_SPEC_WAITING 9
 
 // hadamard.comp
 #define SDG_SPEC_BLOCK 4

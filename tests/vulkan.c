@@ -429,6 +429,34 @@ static void test_lanes(void **state)
     close_vk(vk);
 }
 
+// The bodies of attention that are chosen, here for the 77 keys of a prompt, planned and not run.
+static void test_attention_bodies(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    struct sdg_graph *g = new_graph();
+    const sdg_value q = sdg_graph_input(g, "q", 1, 16, 16, 320), k = sdg_graph_input(g, "k", 1, 1, 77, 320),
+                    v = sdg_graph_input(g, "v", 1, 1, 77, 320);
+    sdg_graph_output(g, "y", sdg_graph_attention(g, "attend", q, k, v, 8, 0.2f, false));
+    vk->features |= SDG_FEATURE_LANES | SDG_FEATURE_SUBGROUP;
+    vk->caps.subgroup_shuffle = vk->caps.full_subgroups = true;
+    vk->caps.subgroup_size = 8;
+    vk->caps.workgroups = 16;
+    vk->caps.shared_bytes = 32768;
+    assert_non_null(strstr(kernels_of(vk, g).text, "attend=attention_f32_v4_lanes_d40_32x40"));
+    vk->features &= ~(unsigned)SDG_FEATURE_LANES;
+    assert_non_null(strstr(kernels_of(vk, g).text, "attend=attention_f32_subgroup_d40_32x80"));
+    vk->caps.subgroup_size = 4; // fewer than share a row
+    assert_non_null(strstr(kernels_of(vk, g).text, "attend=attention_f32_d40_32x80"));
+    vk->caps.subgroup_size = 32;
+    vk->caps.full_subgroups = false;
+    assert_non_null(strstr(kernels_of(vk, g).text, "attend=attention_f32_d40_32x80"));
+    vk->caps.shared_bytes = 16384; // the least that there is
+    assert_non_null(strstr(kernels_of(vk, g).text, "attend=attention_f32_d40_32x32"));
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
 static struct sdg_graph *embedding(void)
 {
     struct sdg_graph *g = new_graph();
@@ -475,7 +503,7 @@ static void test_matrices(void **state)
     (void)state;
     struct sdg_vk *vk = new_vk(NULL);
     const unsigned needed = SDG_FEATURE_COOPMAT | SDG_FEATURE_F16;
-    vk->features &= ~(unsigned)SDG_FEATURE_LANES;
+    vk->features &= ~(unsigned)(SDG_FEATURE_LANES | SDG_FEATURE_SUBGROUP);
     if ((vk->features & needed) != needed) {
         close_vk(vk);
         printf("skipped: cooperative matrices, not on this device or not in this build\n");
@@ -1092,6 +1120,7 @@ int main(void)
         cmocka_unit_test(test_matrices),
         cmocka_unit_test(test_matrix_plans),
         cmocka_unit_test(test_lanes),
+        cmocka_unit_test(test_attention_bodies),
         cmocka_unit_test(test_group_norm),
         cmocka_unit_test(test_work),
         cmocka_unit_test(test_scan),

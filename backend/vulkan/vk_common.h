@@ -47,10 +47,13 @@ struct sdg_vk_caps {
     uint32_t subgroup_size;
     bool subgroup_arithmetic; // in compute shaders
     bool subgroup_shuffle;    // the same
-    uint32_t max_bindings;    // storage buffers of a shader, at most SDG_VK_MAX_BINDINGS
-    bool storage_16bit;       // 16-bit elements in storage buffers
-    bool dot_product;         // of packed bytes, in use unless it was disabled ...
-    bool dot_accelerated;     // ... and quicker than its parts, as SDG_FEATURE_DOT wants it
+    bool full_subgroups;      // pipelines can ask that no subgroup misses invocations,
+    bool sized_subgroups;     // ... and for another size, the least of which is this, with so many in a workgroup
+    uint32_t least_subgroup, most_subgroups;
+    uint32_t max_bindings; // storage buffers of a shader, at most SDG_VK_MAX_BINDINGS
+    bool storage_16bit;    // 16-bit elements in storage buffers
+    bool dot_product;      // of packed bytes, in use unless it was disabled ...
+    bool dot_accelerated;  // ... and quicker than its parts, as SDG_FEATURE_DOT wants it
     struct sdg_vk_matrices {
         struct sdg_vk_matrix_sizes halves; // f16, with sums in f32
         struct sdg_vk_matrix_sizes bytes;  // s8, with sums in s32

@@ -228,6 +228,25 @@ static void read_dot_product(VkPhysicalDevice device, struct sdg_vk_caps *caps)
     caps->dot_accelerated = dot.shaderIntegerDotProduct && speed.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
+static void read_subgroup_sizes(VkPhysicalDevice device, struct sdg_vk_caps *caps)
+{
+    if (!sdg_vk_has_extension(device, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
+        return;
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT control = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &control};
+    vkGetPhysicalDeviceFeatures2(device, &features);
+    VkPhysicalDeviceSubgroupSizeControlPropertiesEXT sizes = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sizes};
+    vkGetPhysicalDeviceProperties2(device, &properties);
+    caps->full_subgroups = control.computeFullSubgroups;
+    caps->sized_subgroups =
+        control.subgroupSizeControl && (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
+    caps->least_subgroup = sizes.minSubgroupSize;
+    caps->most_subgroups = sizes.maxComputeWorkgroupSubgroups;
+}
+
 static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk_caps *caps)
 {
     static const struct {
@@ -297,6 +316,7 @@ static void read_caps(VkInstance instance, struct candidate *c)
     if (caps->max_bindings > SDG_VK_MAX_BINDINGS)
         caps->max_bindings = SDG_VK_MAX_BINDINGS;
     caps->storage_16bit = storage.storageBuffer16BitAccess;
+    read_subgroup_sizes(c->device, caps);
     read_dot_product(c->device, caps);
     sdg_vk_read_matrices(instance, c->device, caps);
     caps->mapped_uploads = true;
@@ -453,17 +473,27 @@ static enum sdg_result open_logical(struct sdg_vk *vk)
         .shaderIntegerDotProduct = VK_TRUE,
     };
     void *features = &storage;
-    const char *extensions[1 + SDG_VK_MATRIX_EXTENSIONS];
+    const char *extensions[2 + SDG_VK_MATRIX_EXTENSIONS];
     uint32_t extension_count = 0;
     if (vk->caps.dot_product) {
         features = &dot;
         extensions[extension_count++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
     }
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT subgroups = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
+        .pNext = features,
+        .subgroupSizeControl = vk->caps.sized_subgroups,
+        .computeFullSubgroups = vk->caps.full_subgroups,
+    };
+    if (vk->caps.sized_subgroups || vk->caps.full_subgroups) {
+        features = &subgroups;
+        extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    }
     struct sdg_vk_matrix_features matrices;
     if (sdg_vk_has_matrices(&vk->caps)) {
         features = sdg_vk_matrix_features(&vk->caps, features, &matrices);
-        memcpy(&extensions[extension_count], matrices.extensions, matrices.extension_count * sizeof *extensions);
-        extension_count += matrices.extension_count;
+        memcpy(&extensions[extension_count], matrices.extensions, sizeof matrices.extensions);
+        extension_count += SDG_VK_MATRIX_EXTENSIONS;
     }
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
