@@ -7,7 +7,7 @@
 //     UNITS a_load(A_ROW row)                        units of a row from the cursor on, as operands_*.glsl takes them
 //     void cursor_start(uint k), cursor_advance()    the k of this invocation's loads, advanced by BK
 //     uint sample_of(uint m)                         the batch index of row m
-// and includes operands_float.glsl, or with INTEGERS defined operands_s8.glsl: what a slice holds, how it is loaded; weights_*.glsl, which those
+// and includes operands_float.glsl, operands_pairs.glsl or with INTEGERS defined operands_s8.glsl: what a slice holds, how it is loaded; weights_*.glsl, which those
 // include, say how weights lie and what sums become.
 // What a rung of the ladder does differently is the arithmetic in the middle of the loop, a file each.
 //
@@ -87,10 +87,17 @@ void main()
             keep(slice, slot_k, slot_row);
             barrier();
         }
+#ifdef PAIRS
+        f16vec2 pairs[TM * TN / 2]; // sums of this slice
+        [[unroll]] for (uint i = 0; i < TM * TN / 2; i++)
+            pairs[i] = f16vec2(0);
+#endif
         [[dont_unroll]] for (uint first = slice; first < slice + BK; first += UNROLLED) // all at once only lengthen compilation
             [[unroll]] for (uint step = 0; step < UNROLLED; step++) {
                 uint s = first + step;
-#if !defined INTEGERS
+#ifdef PAIRS
+#include "inner_pairs.glsl"
+#elif !defined INTEGERS
 #include "inner_float.glsl"
 #elif defined DOT
 #include "inner_dot.glsl"
@@ -98,12 +105,22 @@ void main()
 #include "inner_bytes.glsl"
 #endif
             }
+#ifdef PAIRS
+        [[unroll]] for (uint i = 0; i < TM * TN; i++)
+            sum[i] += float(pairs[i / 2][i % 2]);
+#endif
         if (BUFFERS == 2) {
             slice = BK - slice;
             keep(slice, slot_k, slot_row);
         }
         barrier();
     }
+
+#ifdef PAIRS
+    if (WEIGHT_BITS != 0)
+        [[unroll]] for (uint i = 0; i < TM * TN; i++)
+            sum[i] *= CODE_UNIT;
+#endif
 
     if (SPLIT != 0) {
         [[unroll]] for (uint i = 0; i < TM; i++)

@@ -20,6 +20,11 @@ const uint GROUP = CODES || GATED != 0 ? 4 : 1;
 
 #include "load_weights.glsl"
 
+B_UNITS b_load(uint n, uint k)
+{
+    return weights_at(n, k);
+}
+
 void keep_a(uint k, uint m, VALUE v)
 {
 #if WIDTH == 4

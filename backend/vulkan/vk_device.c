@@ -227,6 +227,17 @@ static void read_dot_product(VkPhysicalDevice device, struct sdg_vk_caps *caps)
     caps->dot_accelerated = dot.shaderIntegerDotProduct && speed.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
+static bool has_half_arithmetic(VkPhysicalDevice device)
+{
+    if (!sdg_vk_has_extension(device, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME))
+        return false;
+    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR types = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &types};
+    vkGetPhysicalDeviceFeatures2(device, &features);
+    return types.shaderFloat16;
+}
+
 static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk_caps *caps)
 {
     static const struct {
@@ -234,6 +245,7 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
         VkPhysicalDeviceType type; // OTHER: any
         const char *name;
         uint32_t workgroups, most_outputs, least_part, buffers;
+        bool pairs;
         double submit_seconds, work_rate;
         uint32_t scan_workgroups;
     } rows[] = {
@@ -248,6 +260,7 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
             caps->most_outputs = rows[i].most_outputs;
             caps->least_part = rows[i].least_part;
             caps->buffers = rows[i].buffers;
+            caps->half_pairs = rows[i].pairs;
             caps->submit_seconds = rows[i].submit_seconds;
             caps->work_rate = rows[i].work_rate;
             caps->scan_workgroups = rows[i].scan_workgroups;
@@ -299,6 +312,7 @@ static void read_caps(VkInstance instance, struct candidate *c)
         caps->max_bindings = SDG_VK_MAX_BINDINGS;
     caps->storage_16bit = storage.storageBuffer16BitAccess;
     read_dot_product(c->device, caps);
+    caps->half_arithmetic = has_half_arithmetic(c->device);
     sdg_vk_read_matrices(instance, c->device, caps);
     caps->mapped_uploads = true;
     caps->software = c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
@@ -348,6 +362,7 @@ static void read_candidate(VkInstance instance, VkPhysicalDevice device, struct 
     const struct sdg_vk_caps *caps = &c->caps;
     info->features = built_features() &
         ((caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) |
+         (caps->storage_16bit && caps->half_arithmetic && caps->half_pairs ? SDG_FEATURE_PAIRS : 0) |
          (caps->dot_accelerated ? SDG_FEATURE_DOT : 0) | (sdg_vk_has_matrices(caps) ? SDG_FEATURE_COOPMAT : 0) |
          (caps->software && caps->subgroup_shuffle ? SDG_FEATURE_LANES : 0));
     char rungs[80] = "";
@@ -453,12 +468,22 @@ static enum sdg_result open_logical(struct sdg_vk *vk)
         .pNext = &storage,
         .shaderIntegerDotProduct = VK_TRUE,
     };
+    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR types = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR,
+        .shaderFloat16 = vk->caps.half_arithmetic || vk->caps.matrices.halves.count,
+        .shaderInt8 = vk->caps.matrices.bytes.count > 0,
+    };
     void *features = &storage;
-    const char *extensions[1 + SDG_VK_MATRIX_EXTENSIONS];
+    const char *extensions[2 + SDG_VK_MATRIX_EXTENSIONS];
     uint32_t extension_count = 0;
     if (vk->caps.dot_product) {
         features = &dot;
         extensions[extension_count++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
+    }
+    if (types.shaderFloat16 || types.shaderInt8) {
+        types.pNext = features;
+        features = &types;
+        extensions[extension_count++] = VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME;
     }
     struct sdg_vk_matrix_features matrices;
     if (sdg_vk_has_matrices(&vk->caps)) {
@@ -542,6 +567,7 @@ static enum sdg_result open_locked(struct sdg_vk *vk, const struct sdg_backend_p
         vk->memory = chosen->memory;
         vk->caps = chosen->caps;
         vk->caps.dot_product = vk->caps.dot_product && !(params->disable & SDG_FEATURE_DOT);
+        vk->caps.half_arithmetic = vk->caps.half_arithmetic && !(params->disable & SDG_FEATURE_PAIRS);
         if (params->disable & SDG_FEATURE_COOPMAT)
             vk->caps.matrices = (struct sdg_vk_matrices){0};
         if (params->submit_seconds > 0)

@@ -110,20 +110,16 @@ void *sdg_vk_matrix_features(const struct sdg_vk_caps *caps, void *next, struct 
                    .pNext = &out->memory_model,
                    .cooperativeMatrix = VK_TRUE},
         .memory_model = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES_KHR,
-                         .pNext = &out->types,
+                         .pNext = caps->matrices.sized ? &out->subgroup : next,
                          .vulkanMemoryModel = VK_TRUE,
                          .vulkanMemoryModelDeviceScope = VK_TRUE}, // all shaders' atomics have it then
-        .types = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR,
-                  .pNext = caps->matrices.sized ? &out->subgroup : next,
-                  .shaderFloat16 = caps->matrices.halves.count > 0,
-                  .shaderInt8 = caps->matrices.bytes.count > 0},
         .subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
                      .pNext = next,
                      .subgroupSizeControl = VK_TRUE,
                      .computeFullSubgroups = VK_TRUE},
         .extensions = {VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME,
-                       VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME},
-        .extension_count = caps->matrices.sized ? 4 : 3,
+                       VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME},
+        .extension_count = caps->matrices.sized ? 3 : 2,
     };
     return &out->matrix;
 }

@@ -49,12 +49,12 @@ static inline bool sdg_vk_has_matrices(const struct sdg_vk_caps *caps)
     return caps->matrices.halves.count || caps->matrices.bytes.count;
 }
 
-// For vkCreateDevice: the features, in front of `next`, and the names of the extensions that go with them.
-enum { SDG_VK_MATRIX_EXTENSIONS = 4 };
+// For vkCreateDevice: the features, in front of `next`, and the names of the extensions that go with them. Those of the
+// types, of VK_KHR_shader_float16_int8, are the caller's.
+enum { SDG_VK_MATRIX_EXTENSIONS = 3 };
 struct sdg_vk_matrix_features {
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
     VkPhysicalDeviceVulkanMemoryModelFeaturesKHR memory_model;
-    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR types;
     VkPhysicalDeviceSubgroupSizeControlFeaturesEXT subgroup;
     const char *extensions[SDG_VK_MATRIX_EXTENSIONS];
     uint32_t extension_count;
