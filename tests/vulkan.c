@@ -323,7 +323,7 @@ static void test_masks(void **state)
     close_vk(all);
 
     struct sdg_vk *none =
-        new_vk(&(struct sdg_backend_params){.device = -1, .disable = rungs("subgroup,lanes,f16,dot,coopmat")});
+        new_vk(&(struct sdg_backend_params){.device = -1, .disable = rungs("subgroup,lanes,f16,pairs,dot,coopmat")});
     assert_int_equal(sdg_backend_info(&none->base)->features, 0);
     assert_false(sdg_backend_has_type(&none->base, SDG_F16));
     g = layer_norms();
@@ -395,6 +395,70 @@ static void test_small_device(void **state)
     assert_int_equal(messages.errors, 1);
     assert_non_null(strstr(messages.last, "to_y: backend vulkan has no linear"));
     sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
+static float as_half(float x)
+{
+    return sdg_f32_from_f16(sdg_f16_from_f32(x));
+}
+
+// The error (NMSE) of a product of halves [m, k] and [n, k], against sums in float64.
+static double half_error(struct sdg_vk *vk, int64_t m, int64_t n, int64_t k)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, m, k);
+    sdg_graph_output(g, "y",
+                     sdg_graph_linear(g, "to_y", x, sdg_graph_linear_weight(g, n, k, "w"), (struct sdg_epilogue){0}));
+    assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+    struct sdg_tensors *weights = weights_of(g);
+    const float *w = sdg_tensors_find(weights, "w")->data;
+    struct sdg_program *program = new_program(&vk->base, g, weights);
+    size_t count;
+    float *got = run_program(g, program, 0, &count);
+    double error = 0, power = 0;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (int64_t c = 0; c < k; c++) // what write_inputs() and weights_of() have written
+                sum += (double)as_half(2 * hashed("x", i * k + c)) * (double)as_half(w[j * k + c]);
+            error += ((double)got[i * n + j] - sum) * ((double)got[i * n + j] - sum);
+            power += sum * sum;
+        }
+    free(got);
+    sdg_program_destroy(&program);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
+    return error / power;
+}
+
+// Products of halves in pairs. A half is rounded by 2^-11 of itself at most, which is a variance of 2^-22 / 3. Of the
+// 16 products of a slice each may be rounded, and each of the 15 sums after the first, which are as large as the square
+// root of their number: (16 + 2 + 3 + .. + 16) / 16 = 9.4 of these variances. Slices are added up in f32, so that
+// longer rows are no worse, and the result is a half: 10.4 * 2^-22 / 3.
+static void test_pairs(void **state)
+{
+    (void)state;
+    const double bound = 10.4 * 0x1p-22 / 3;
+    struct sdg_vk *vk = new_vk(NULL);
+    if (!vk->caps.half_arithmetic || !vk->caps.storage_16bit ||
+        !strstr(sdg_vk_find_shader(SDG_FEATURE_F16 | SDG_FEATURE_PAIRS, "linear", SDG_F16, 4, NULL)->name, "pairs")) {
+        close_vk(vk);
+        printf("skipped: arithmetic of halves, not on this device or not in this build\n");
+        skip();
+    }
+    assert_true(vk->caps.half_pairs == ((vk->features & SDG_FEATURE_PAIRS) != 0)); // in use only where it is quick
+    const unsigned rungs[] = {SDG_FEATURE_F16, SDG_FEATURE_F16 | SDG_FEATURE_PAIRS};
+    static const int64_t lengths[] = {16, 320, 2880};
+    for (int i = 0; i < 3; i++) {
+        double error[2];
+        for (int k = 0; k < 2; k++) {
+            vk->features = rungs[k];
+            error[k] = half_error(vk, 37, 33, lengths[i]);
+        }
+        printf("%d products: NMSE %.1e, in pairs %.1e\n", (int)lengths[i], error[0], error[1]);
+        assert_true(error[0] < 0x1p-22 / 3 && error[1] > error[0] && error[1] < bound);
+    }
     close_vk(vk);
 }
 
@@ -541,6 +605,7 @@ static void test_matrix_plans(void **state)
     vk->caps.max_invocations = 1024;
     vk->caps.software = false;
     vk->caps.workgroups = vk->caps.most_outputs = 64;
+    vk->caps.least_part = 0;
     static const struct {
         struct sdg_vk_matrices matrices;
         uint32_t shared_bytes;
@@ -1119,6 +1184,7 @@ int main(void)
         cmocka_unit_test(test_small_device),
         cmocka_unit_test(test_matrices),
         cmocka_unit_test(test_matrix_plans),
+        cmocka_unit_test(test_pairs),
         cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_attention_bodies),
         cmocka_unit_test(test_group_norm),

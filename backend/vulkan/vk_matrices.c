@@ -89,22 +89,17 @@ void sdg_vk_read_matrices(VkInstance instance, VkPhysicalDevice device, struct s
         caps->matrices.bytes.count = 0;
 }
 
-void *sdg_vk_matrix_features(const struct sdg_vk_caps *caps, void *next, struct sdg_vk_matrix_features *out)
+void *sdg_vk_matrix_features(void *next, struct sdg_vk_matrix_features *out)
 {
     *out = (struct sdg_vk_matrix_features){
         .matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
                    .pNext = &out->memory_model,
                    .cooperativeMatrix = VK_TRUE},
         .memory_model = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES_KHR,
-                         .pNext = &out->types,
+                         .pNext = next,
                          .vulkanMemoryModel = VK_TRUE,
                          .vulkanMemoryModelDeviceScope = VK_TRUE}, // all shaders' atomics have it then
-        .types = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR,
-                  .pNext = next,
-                  .shaderFloat16 = caps->matrices.halves.count > 0,
-                  .shaderInt8 = caps->matrices.bytes.count > 0},
-        .extensions = {VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME,
-                       VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME},
+        .extensions = {VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME},
     };
     return &out->matrix;
 }

@@ -49,14 +49,14 @@ static inline bool sdg_vk_has_matrices(const struct sdg_vk_caps *caps)
     return caps->matrices.halves.count || caps->matrices.bytes.count;
 }
 
-// For vkCreateDevice: the features, in front of `next`, and the names of the extensions that go with them.
-enum { SDG_VK_MATRIX_EXTENSIONS = 3 };
+// For vkCreateDevice: the features, in front of `next`, and the names of the extensions that go with them. Those of the
+// types, of VK_KHR_shader_float16_int8, and of subgroups' sizes are the caller's.
+enum { SDG_VK_MATRIX_EXTENSIONS = 2 };
 struct sdg_vk_matrix_features {
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
     VkPhysicalDeviceVulkanMemoryModelFeaturesKHR memory_model;
-    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR types;
     const char *extensions[SDG_VK_MATRIX_EXTENSIONS];
 };
-void *sdg_vk_matrix_features(const struct sdg_vk_caps *caps, void *next, struct sdg_vk_matrix_features *out);
+void *sdg_vk_matrix_features(void *next, struct sdg_vk_matrix_features *out);
 
 #endif
