@@ -1,13 +1,14 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
-// [--device=N] [--disable=RUNG,...] [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]...
-// [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an
-// instruction set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts long
-// scans into chunks until they have that many workgroups, runs on device N as `sdgen --list-devices` counts them, and
-// does without the rungs that are named. Operations as ops.def names them, and the groups of cases beside them:
-// integers, codes, compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure prints
-// it. Vulkan by software, where compiling a kernel takes a hundred times as long as running it, has of large grids the
-// cases in which two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has all of
-// them, as every other device does. --part runs the K-th of N parts of these.
+// [--norm-workgroups=N] [--device=N] [--disable=RUNG,...] [--only=OPERATION,...] [--except=OPERATION,...] [--all]
+// [--part=K/N] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask
+// holds the CPU to an instruction set; layers that the CPU would not cut, as they are small, are cut into about N
+// pieces; Vulkan cuts long scans and group norms into chunks until they have that many workgroups, runs on device N as
+// `sdgen --list-devices` counts them, and does without the rungs that are named. Operations as ops.def names them, and
+// the groups of cases beside them: integers, codes, compositions, programs, goldens. FILTER runs the cases whose label
+// contains it, as a failure prints it. Vulkan by software, where compiling a kernel takes a hundred times as long as
+// running it, has of large grids the cases in which two choices meet that did not before (adds_pair() in
+// tests/ops/check.h); with --all it has all of them, as every other device does. --part runs the K-th of N parts of
+// these.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -143,6 +144,7 @@ struct options {
     const char *only, *except, *disable; // names with commas between them, or NULL
     int device;                          // vulkan: -1 = the best
     uint32_t scan_workgroups;            // 0: as the device likes
+    uint32_t norm_workgroups;            // the same
     int part, parts;
     bool bench, all;
 };
@@ -155,6 +157,8 @@ static void set_up_vulkan(struct suite *s, const struct options *o)
     struct sdg_vk_caps *caps = &sdg_vk_of(s->tested)->caps;
     if (o->scan_workgroups)
         caps->scan_workgroups = o->scan_workgroups;
+    if (o->norm_workgroups)
+        caps->norm_workgroups = o->norm_workgroups;
     s->pairwise = caps->software && !o->all && !o->bench;
 #else
     (void)s;
@@ -242,6 +246,8 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
 #endif
         else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
             o->scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
+        else if (strncmp(argv[i], "--norm-workgroups=", 18) == 0)
+            o->norm_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
         else if (strncmp(argv[i], "--device=", 9) == 0)
             o->device = (int)strtol(argv[i] + 9, NULL, 10);
         else if (strncmp(argv[i], "--disable=", 10) == 0)

@@ -239,6 +239,8 @@ void check_codes(struct suite *s)
         check_group_norm_codes(s, 2, 5, 7, 32, 32, true, format);
         check_group_norm_codes(s, 1, 8, 9, 33, 11, false, format);
         check_group_norm_codes(s, 2, 3, 3, 320, 32, true, format);
+        check_group_norm_codes(s, 1, 41, 35, 12, 12, true, format); // long enough for chunks
+        check_group_norm_codes(s, 2, 11, 13, 33, 11, false, format);
         check_layer_norm_codes(s, 2, 9, 33, format);
         check_layer_norm_codes(s, 1, 13, 64, format);
         check_geglu_codes(s, 2, 7, 31, format);
