@@ -113,7 +113,7 @@ static void test_validation_is_heard(void **state)
 static struct sdg_graph *layer_norms(void)
 {
     struct sdg_graph *g = new_graph();
-    sdg_value x = sdg_graph_input(g, "x", 1, 1, 5, 77), y = x;
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 67, 77), y = x;
     y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"),
                              1e-5f);
     y = norm(g, "group", y, 7);
@@ -179,7 +179,7 @@ static void test_names(void **state)
         assert_true(heard.named[types[i]] > 0);
     assert_int_equal(heard.named[VK_OBJECT_TYPE_QUERY_POOL] > 0, vk->caps.timestamp_bits > 0);
     assert_string_equal(heard.labels, "norm group ");
-    assert_string_equal(heard.sets, "norm group group group ");
+    assert_string_equal(heard.sets, "norm group group ");
     assert_int_equal(sdg_program_run(program, 0), SDG_OK);
     assert_int_equal(heard.begun, 2);
     assert_int_equal(heard.ended, 2);
@@ -1001,7 +1001,7 @@ static void test_pipeline_cache(void **state)
 {
     (void)state;
     struct sdg_vk_pipeline_stats stats = run_with_cache();
-    assert_true(stats.compiled >= 4);
+    assert_true(stats.compiled >= 3);
     assert_false(stats.from_disk);
     assert_true(run_with_cache().from_disk);
 
