@@ -19,8 +19,11 @@
 #define SDG_SPEC_TM 6
 #define SDG_SPEC_TN 7
 #define SDG_SPEC_BY_COLUMNS 20
-// slices.glsl, attention_coopmat.glsl
+// parts.glsl
+#define SDG_SPEC_SPLIT 21
+// operands_*.glsl, slices.glsl, attention_coopmat.glsl
 #define SDG_SPEC_BUFFERS 8
+// slices.glsl, attention_coopmat.glsl
 #define SDG_SPEC_FRAGMENT_M 17
 #define SDG_SPEC_FRAGMENT_N 18
 #define SDG_SPEC_FRAGMENT_K 19
@@ -83,7 +86,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 21
+#define SDG_SPEC_COUNT 22
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

@@ -15,6 +15,7 @@ layout(binding = 1) readonly buffer Codes { uint codes[]; };
 layout(binding = 1) readonly buffer Scales { float scales[]; };
 
 #define SUM float
+#define SUM_FOUR vec4
 #define COLUMN float
 #define LINE uint // nothing
 

@@ -19,6 +19,7 @@ uint row_of_weights(uint n)
 }
 
 #define SUM int
+#define SUM_FOUR ivec4
 #define COLUMN Column
 #define LINE Line
 

@@ -62,6 +62,8 @@ struct sdg_vk_caps {
     const char *class_name;
     uint32_t workgroups;      // a product takes the largest tile that gives it so many
     uint32_t most_outputs;    // that an invocation of a product holds in registers
+    uint32_t least_part;      // multiply-adds along k, if k is cut into parts; 0: it is not
+    uint32_t buffers;         // slices of each operand in shared memory, 1 or 2
     double submit_seconds;    // a submission may take; INFINITY: it is a whole run
     double work_rate;         // work (vk_commands.h) done in a second, until it was measured
     uint32_t scan_workgroups; // a long scan is cut into chunks, for twice the work, if it has fewer

@@ -233,7 +233,7 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
         uint32_t vendor;
         VkPhysicalDeviceType type; // OTHER: any
         const char *name;
-        uint32_t workgroups, most_outputs;
+        uint32_t workgroups, most_outputs, least_part, buffers;
         double submit_seconds, work_rate;
         uint32_t scan_workgroups, norm_workgroups;
     } rows[] = {
@@ -246,6 +246,8 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
             caps->class_name = rows[i].name;
             caps->workgroups = rows[i].workgroups;
             caps->most_outputs = rows[i].most_outputs;
+            caps->least_part = rows[i].least_part;
+            caps->buffers = rows[i].buffers;
             caps->submit_seconds = rows[i].submit_seconds;
             caps->work_rate = rows[i].work_rate;
             caps->scan_workgroups = rows[i].scan_workgroups;
