@@ -1,8 +1,7 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
 // [--norm-workgroups=N] [--least-part=N] [--buffers=N] [--device=N] [--disable=RUNG,...] [--only=OPERATION,...]
-// [--except=OPERATION,...]
-// [--all] [--part=K/N] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The
-// mask holds the CPU to an instruction set; layers that the CPU would not cut, as they are small, are cut into about N
+// [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that
+// are there by default). The mask holds the CPU to an instruction set; layers that the CPU would not cut, as they are small, are cut into about N
 // pieces; Vulkan cuts long scans and group norms into chunks until they have that many workgroups, and products with
 // few of them along k into parts no shorter than that, keeps so many slices in shared memory, runs on device N as
 // `sdgen --list-devices` counts them, and does without the rungs that are named. Operations as ops.def names them, and
