@@ -83,16 +83,17 @@ MOMENTS merged_entries(uint entries)
 {
     barrier();
 #ifdef SUBGROUP
+    uint lanes = subgroupAdd(1); // may be fewer than gl_SubgroupSize
     for (uint group = gl_SubgroupID; group * p.group < width; group += gl_NumSubgroups) {
         MOMENTS mine = MOMENTS(0.0);
         float origin = found[group * entries].y, sum = 0.0, squares = 0.0; // distances from the first mean: nothing cancels
-        for (uint i = gl_SubgroupInvocationID; i < entries; i += gl_SubgroupSize) {
+        for (uint i = gl_SubgroupInvocationID; i < entries; i += lanes) {
             MOMENTS m = found[group * entries + i];
             mine.x += m.x;
             sum += m.x * (m.y - origin);
         }
         float count = subgroupAdd(mine.x), shift = subgroupAdd(sum) / count;
-        for (uint i = gl_SubgroupInvocationID; i < entries; i += gl_SubgroupSize) {
+        for (uint i = gl_SubgroupInvocationID; i < entries; i += lanes) {
             MOMENTS m = found[group * entries + i];
             float d = m.y - origin - shift;
             squares += m.z + m.x * d * d;
