@@ -113,7 +113,7 @@ static void test_validation_is_heard(void **state)
 static struct sdg_graph *layer_norms(void)
 {
     struct sdg_graph *g = new_graph();
-    sdg_value x = sdg_graph_input(g, "x", 1, 1, 67, 77), y = x;
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 101, 77), y = x; // two chunks
     y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"),
                              1e-5f);
     y = norm(g, "group", y, 7);
