@@ -286,6 +286,13 @@ void check_codes(struct suite *s)
     }
     for (int format = 0; format < SMOOTHED; format++)
         check_products(s, format);
+    for (int format = 0; format <= SMOOTHED; format++) { // smoothed ones stay apart
+        check_gated_codes(s, 1, 35, 31, 34, 0, false, format);
+        check_gated_codes(s, 2, 9, 40, 64, 0, false, format);
+        check_gated_codes(s, 1, 1, 5, 2, 8, false, format);
+        check_gated_codes(s, 2, 35, 36, 34, 8, format % 2, format);
+        check_gated_codes(s, 1, 70, 64, 96, 4, format % 2, format);
+    }
     for (int bits = 4; bits <= 8; bits += 4) { // floats of integers
         check_gated_codes(s, 1, 1, 5, 2, bits, false, -1);
         check_gated_codes(s, 2, 35, 31, 34, bits, true, -1);
@@ -303,11 +310,6 @@ void check_codes(struct suite *s)
         check_layer_norm_codes(s, 1, 13, 64, format);
         check_geglu_codes(s, 2, 7, 31, format);
         check_geglu_codes(s, 1, 35, 64, format);
-        check_gated_codes(s, 1, 35, 31, 34, 0, false, format);
-        check_gated_codes(s, 2, 9, 40, 64, 0, false, format);
-        check_gated_codes(s, 1, 1, 5, 2, 8, false, format);
-        check_gated_codes(s, 2, 35, 36, 34, 8, format % 2, format);
-        check_gated_codes(s, 1, 70, 64, 96, 4, format % 2, format);
         check_attention_codes(s, 2, 9, 11, 3, 16, format);
         check_attention_codes(s, 1, 33, 77, 2, 40, format);
         check_hadamard_codes(s, 2, 5, 24, 8, format);
