@@ -34,8 +34,8 @@
 #define SDG_SPEC_ACTIVATION 12
 // weights_float.glsl and weights_s8.glsl
 #define SDG_SPEC_WEIGHT_BITS 13
-// weights_float.glsl
-#define SDG_SPEC_GEGLU 15
+// gate.glsl
+#define SDG_SPEC_GEGLU 22
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
@@ -88,7 +88,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 22
+#define SDG_SPEC_COUNT 23
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

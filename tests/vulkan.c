@@ -113,7 +113,7 @@ static void test_validation_is_heard(void **state)
 static struct sdg_graph *layer_norms(void)
 {
     struct sdg_graph *g = new_graph();
-    sdg_value x = sdg_graph_input(g, "x", 1, 1, 5, 77), y = x;
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 101, 77), y = x; // two chunks
     y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"),
                              1e-5f);
     y = norm(g, "group", y, 7);
@@ -179,7 +179,7 @@ static void test_names(void **state)
         assert_true(heard.named[types[i]] > 0);
     assert_int_equal(heard.named[VK_OBJECT_TYPE_QUERY_POOL] > 0, vk->caps.timestamp_bits > 0);
     assert_string_equal(heard.labels, "norm group ");
-    assert_string_equal(heard.sets, "norm group group group ");
+    assert_string_equal(heard.sets, "norm group group ");
     assert_int_equal(sdg_program_run(program, 0), SDG_OK);
     assert_int_equal(heard.begun, 2);
     assert_int_equal(heard.ended, 2);
@@ -720,16 +720,18 @@ static struct sdg_work work_of(struct sdg_vk *vk, const struct sdg_graph *g)
     return work;
 }
 
-// Over chunks of the sample, and of one and two inputs.
+// In one dispatch where that keeps the device busy or the sample is short, else in two, over chunks; of one and two
+// inputs.
 static void test_group_norm(void **state)
 {
     (void)state;
     static const struct {
         int64_t n, h, w, c, second;
         int groups;
+        size_t dispatches; // of a device that wants many workgroups
     } shapes[] = {
-        {2, 37, 29, 320, 0, 32}, {1, 64, 33, 20, 12, 4}, {1, 50, 81, 33, 0, 11}, {1, 9, 3, 600, 0, 1},
-        {2, 20, 9, 387, 0, 3},   {1, 7, 5, 64, 32, 32},  {1, 90, 99, 8, 0, 2},   {3, 11, 31, 96, 0, 32},
+        {2, 37, 29, 320, 0, 32, 2}, {1, 64, 33, 20, 12, 4, 2}, {1, 50, 81, 33, 0, 11, 2}, {1, 9, 3, 600, 0, 1, 1},
+        {2, 20, 9, 387, 0, 3, 2},   {1, 7, 5, 64, 32, 32, 1},  {1, 90, 99, 8, 0, 2, 2},   {3, 11, 31, 96, 0, 32, 2},
     };
     struct sdg_vk *vk = new_vk(NULL);
     const uint32_t wanted[] = {1, UINT32_MAX};
@@ -737,7 +739,8 @@ static void test_group_norm(void **state)
     for (size_t i = 0; i < 2 * (sizeof shapes / sizeof *shapes); i++) {
         struct sdg_graph *g = norm_graph(shapes[i / 2].n, shapes[i / 2].h, shapes[i / 2].w, shapes[i / 2].c,
                                          shapes[i / 2].second, shapes[i / 2].groups, i % 3 == 0);
-        vk->caps.workgroups = wanted[i % 2];
+        vk->caps.norm_workgroups = wanted[i % 2];
+        assert_int_equal(work_of(vk, g).dispatches, i % 2 ? shapes[i / 2].dispatches : 1);
         worst = fmax(worst, compare(vk, g));
     }
     printf("group norms, worst NMSE %.1e\n", worst);
@@ -1091,7 +1094,7 @@ static void test_pipeline_cache(void **state)
 {
     (void)state;
     struct sdg_vk_pipeline_stats stats = run_with_cache();
-    assert_true(stats.compiled >= 4);
+    assert_true(stats.compiled >= 3);
     assert_false(stats.from_disk);
     assert_true(run_with_cache().from_disk);
 

@@ -267,7 +267,7 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
         uint32_t workgroups, most_outputs, least_part, buffers;
         bool pairs;
         double submit_seconds, work_rate;
-        uint32_t scan_workgroups;
+        uint32_t scan_workgroups, norm_workgroups;
     } rows[] = {
 #define SDG_VK_CLASS(vendor, type, ...) {vendor, VK_PHYSICAL_DEVICE_TYPE_##type, __VA_ARGS__},
 #include "backend/vulkan/devices.def"
@@ -284,6 +284,7 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
             caps->submit_seconds = rows[i].submit_seconds;
             caps->work_rate = rows[i].work_rate;
             caps->scan_workgroups = rows[i].scan_workgroups;
+            caps->norm_workgroups = rows[i].norm_workgroups;
         }
 }
 

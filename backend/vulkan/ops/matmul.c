@@ -165,13 +165,21 @@ static bool choose(const struct sdg_vk *vk, const struct product *product, struc
     return shader;
 }
 
-static struct product product_of(const struct sdg_graph *graph, const struct sdg_op *op,
+// Of a product that touches no floats any will do; a gated one stores its codes in pairs, as elements of 16 bits where
+// there are such.
+static enum sdg_dtype type_of(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+{
+    const bool pairs = op->epilogue.gated && op->codes.interval && sdg_vk_is_integer(graph, op);
+    return pairs && (vk->features & SDG_FEATURE_F16) ? SDG_F16 : sdg_vk_float_type(graph, op);
+}
+
+static struct product product_of(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
                                  const struct sdg_vk_matmul *matmul)
 {
     const bool integer = sdg_vk_is_integer(graph, op);
     return (struct product){
         .family = integer ? matmul->integer_family : matmul->family,
-        .type = sdg_vk_float_type(graph, op),
+        .type = type_of(vk, graph, op),
         .m = matmul->m,
         .n = matmul->n,
         .k = matmul->k,
@@ -184,7 +192,7 @@ static struct product product_of(const struct sdg_graph *graph, const struct sdg
 size_t sdg_vk_matmul_scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
                              const struct sdg_vk_matmul *matmul)
 {
-    const struct product product = product_of(graph, op, matmul);
+    const struct product product = product_of(vk, graph, op, matmul);
     struct plan plan;
     return choose(vk, &product, &plan) && plan.parts > 1 ? (size_t)part_bytes(&product, plan.parts) : 0;
 }
@@ -302,7 +310,7 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_epilogue *epilogue = &op->epilogue;
-    const struct product product = product_of(lo->graph, op, matmul);
+    const struct product product = product_of(lo->vk, lo->graph, op, matmul);
     const int code_bits = product.integer ? 0 : sdg_vk_weights_code_bits(lo->weights, op->in[1]);
     struct sdg_vk_dispatch d = {
         .family = product.family,
