@@ -64,7 +64,7 @@ SDG_API const char *sdg_build_info(void);
 // functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_4), so
 // that a program built against another header is refused by the linker instead of reading structs it does not know.
 // Functions with a handle and _destroy need none: what they get came from one that has.
-#define SDG_API_VERSION 5
+#define SDG_API_VERSION 6
 #define SDG_LINK_NAME_(name, version) name##version
 #define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
 #define sdg_check_prompt SDG_LINK_NAME(sdg_check_prompt_, SDG_API_VERSION)
