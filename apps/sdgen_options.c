@@ -243,6 +243,7 @@ static const struct app_option table[] = {
     {0, "version", FLAG(version), GROUP, .flags = APP_COMMON, .help = "print version, build and devices"},
     {'h', "help", HELP, GROUP, .help = "print the common options"},
     {0, "help-all", HELP_ALL, GROUP, .help = "print everything"},
+    {0, "help-as", HELP_AS, GROUP, .help = "print this as a manual page, or as what a shell completes it by"},
 };
 
 const struct app_command sdgen_command = {

@@ -27,8 +27,29 @@ function(sdg_dependency name module header library)
     set_target_properties(PkgConfig::${name} PROPERTIES IMPORTED_LOCATION ${SDG_${name}_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${SDG_${name}_INCLUDE})
 endfunction()
 
-sdg_dependency(CJSON libcjson cjson/cJSON.h cjson)
-sdg_dependency(UTF8PROC libutf8proc utf8proc.h utf8proc)
+# Compiled into libsdgen from what tools/get-sources has fetched. Hidden like all else, so that a program may use another one itself.
+function(sdg_bundled name include)
+    add_library(sdg_${include} STATIC ${ARGN})
+    target_include_directories(sdg_${include} SYSTEM PUBLIC ${SDG_SOURCES}/${include})
+    target_compile_options(sdg_${include} PRIVATE -w)
+    add_library(PkgConfig::${name} ALIAS sdg_${include})
+endfunction()
+
+if(SDG_BUNDLED)
+    set(SDG_SOURCES ${PROJECT_SOURCE_DIR}/build/deps/sources)
+    if(NOT EXISTS ${SDG_SOURCES}/version)
+        message(FATAL_ERROR "SDG_BUNDLED=ON needs the sources of cJSON and utf8proc: run tools/get-sources")
+    endif()
+    file(COPY ${SDG_SOURCES}/cjson/cJSON.h DESTINATION ${PROJECT_BINARY_DIR}/bundled/cjson) # included as <cjson/cJSON.h>
+    sdg_bundled(CJSON cjson ${SDG_SOURCES}/cjson/cJSON.c)
+    target_include_directories(sdg_cjson SYSTEM PUBLIC ${PROJECT_BINARY_DIR}/bundled)
+    target_compile_definitions(sdg_cjson PRIVATE CJSON_HIDE_SYMBOLS)
+    sdg_bundled(UTF8PROC utf8proc ${SDG_SOURCES}/utf8proc/utf8proc.c)
+    target_compile_definitions(sdg_utf8proc PUBLIC UTF8PROC_STATIC)
+else()
+    sdg_dependency(CJSON libcjson cjson/cJSON.h cjson)
+    sdg_dependency(UTF8PROC libutf8proc utf8proc.h utf8proc)
+endif()
 
 # Picture files. Both or neither: a program that can show its pictures but not read a photograph helps nobody.
 set(SDG_PICTURE_LIBRARIES "")
