@@ -2,6 +2,7 @@
 // from the same seed and after an interruption, and what it refuses.
 #include "base/file.h"
 #include "formats/model.h"
+#include "formats/stored.h"
 #include "sdgen/calibrate.h"
 #include "sdgen/learn.h"
 #include "sdgen/quantize.h"
@@ -264,10 +265,15 @@ static const struct sdg_tensor *part_of(const struct sdg_tensors *file, const ch
 static void check_multiplied(const struct sdg_tensor *kept, const struct sdg_tensor *folded, size_t first,
                              const struct sdg_tensor *m)
 {
-    assert_true(kept->dtype == SDG_F32 && folded->dtype == SDG_F32 && kept->bytes == folded->bytes);
-    const float *a = kept->data, *b = folded->data, *by = m->data;
-    for (size_t i = 0; i < kept->bytes / sizeof *a; i++)
+    const size_t count = folded->bytes / sizeof(float);
+    const float *b = folded->data, *by = m->data;
+    const struct sdg_stored stored = sdg_stored_numbers(kept);
+    assert_true(folded->dtype == SDG_F32 && kept->bytes == count * sdg_dtype_size(kept->dtype));
+    float *a = malloc(count * sizeof *a);
+    sdg_stored_expand(&stored, 0, count, SDG_F32, a);
+    for (size_t i = 0; i < count; i++)
         assert_true(b[i] == (i >= first && i < first + m->bytes / sizeof *by ? a[i] * by[i - first] : a[i]));
+    free(a);
 }
 
 static struct sdg_image *draw(const char *folder, struct sdg_pipeline **p)
