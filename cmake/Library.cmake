@@ -82,7 +82,7 @@ target_compile_definitions(sdgen_static INTERFACE SDG_STATIC)
 target_link_libraries(sdgen PRIVATE ${sdg_libraries})
 # What a list names and no file defines, such as an operation without a kernel, fails here and not when it is loaded. The
 # sanitizers' own functions come from the program.
-if(NOT SDG_SANITIZE)
+if(NOT SDG_SANITIZE AND NOT SDG_SANITIZE_THREADS)
     include(CheckLinkerFlag)
     check_linker_flag(C -Wl,--no-undefined SDG_LINKER_HAS_NO_UNDEFINED)
     if(SDG_LINKER_HAS_NO_UNDEFINED)
@@ -102,6 +102,11 @@ if(CMAKE_OBJCOPY AND UNIX AND NOT APPLE)
         COMMAND ${CMAKE_AR} qcs $<TARGET_FILE:sdgen_static> ${sdg_whole}
         COMMAND ${CMAKE_COMMAND} -E rm ${sdg_whole}
         VERBATIM COMMENT "Hiding what libsdgen.a does not export")
+endif()
+
+# Android's newer devices have pages of 16 KiB, as some other systems of 64-bit ARM do.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$" AND NOT APPLE)
+    target_link_options(sdgen PRIVATE -Wl,-z,max-page-size=16384)
 endif()
 
 install(TARGETS sdgen EXPORT sdgenTargets
@@ -150,12 +155,15 @@ endif()
 if(SDG_HAVE_VULKAN)
     string(APPEND sdg_pc_private " -ldl")
 endif()
+if(SDG_HAVE_ZLIB AND NOT SDG_BUNDLED)
+    string(APPEND sdg_pc_private " -lz")
+endif()
 # Not as Requires.private, whose folders of headers pkg-config gives to everybody: no header of ours includes theirs.
 if(NOT SDG_BUNDLED)
     string(APPEND sdg_pc_private " -lcjson -lutf8proc")
 endif()
 if(SDG_HAVE_PICTURES)
-    string(APPEND sdg_pc_private " -lpng -lz")
+    string(APPEND sdg_pc_private " -lpng")
 endif()
 if(SDG_HAVE_WEBP)
     string(APPEND sdg_pc_private " -lwebp")

@@ -11,6 +11,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/spelling.h"
+
 // getopt_long's code of an option: its number in the table after all characters; then those of the other program.
 #define FIRST_VERSION "0.1.0"
 
@@ -55,43 +57,9 @@ bool app_read_real(const char *text, double *value)
     return true;
 }
 
-// Levenshtein distance of two short texts; large if one of them is not short.
-static size_t distance(const char *a, const char *b)
-{
-    enum { LIMIT = 48 };
-    size_t row[LIMIT + 1], a_length = strlen(a), b_length = strlen(b);
-    if (a_length > LIMIT || b_length > LIMIT)
-        return LIMIT;
-    for (size_t j = 0; j <= b_length; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a_length; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_length; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (best > row[j] + 1)
-                best = row[j] + 1;
-            if (best > row[j - 1] + 1)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[b_length];
-}
-
 const char *app_nearest(const char *text, const char *const *names)
 {
-    const char *nearest = NULL;
-    size_t best = strlen(text) / 3 + 1;
-    for (; *names; names++) {
-        size_t d = distance(text, *names);
-        if (d <= best && (d < best || !nearest)) {
-            best = d;
-            nearest = *names;
-        }
-    }
-    return nearest;
+    return sdg_spelling_nearest(text, names, strlen(text) / 3 + 1);
 }
 
 static void join(char *text, size_t size, const char *const *names)
