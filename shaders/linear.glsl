@@ -1,8 +1,7 @@
 // Rows m of x as they are; k is in units of one or several channels. C twin: struct sdg_push_linear in backend/vulkan/ops/linear.c.
 layout(push_constant) uniform Push {
-    uint m, n, k;         // k: units
-    uint rows_per_sample; // H * W
-    uint table_samples;
+    uint m, n, k, pitch, table_samples; // as outputs.glsl says; k: units
+    uint rows_per_sample;               // H * W
     uint in_c;
 } p;
 

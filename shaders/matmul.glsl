@@ -2,7 +2,7 @@
 // tile.glsl, for devices without cooperative matrices (matmul_coopmat.glsl). Slices are stored k-major, so that in the inner loop neighbouring invocations read neighbouring words of w and the same word
 // of a. An invocation's outputs are BM / TM rows apart; its columns are those of column().
 //
-// The including file defines, before this one, the push constants p (with m, n, k, table_samples) and
+// The including file defines, before this one, the push constants p (with m, n, k, pitch, table_samples) and
 //     A_ROW a_row(uint m)                            what has to be known of row m, once
 //     UNITS a_load(A_ROW row)                        units of a row from the cursor on, as operands_*.glsl takes them
 //     void cursor_start(uint k), cursor_advance()    the k of this invocation's loads, advanced by BK

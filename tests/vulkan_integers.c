@@ -171,6 +171,52 @@ static void test_tiles(void **state)
     close_vk(vk);
 }
 
+// ---- bands of a weight ----
+
+// A gated layer of integers that read codes; with `codes`, it makes some.
+static struct sdg_graph *gated_integers(int bits, bool codes)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 10, 256), of_x = interval(g, "x", 0),
+              q = sdg_graph_quantize(g, "q", x, of_x, 0, 255), y = linear(g, "linear", x, 640);
+    make_integer(g, g->op_count - 1, q, of_x, bits);
+    y = sdg_graph_geglu(g, "gate", y);
+    if (codes)
+        assert_int_equal(sdg_graph_emit_codes(g, g->op_count - 1, interval(g, "y", -128), -128, 127), SDG_OK);
+    sdg_graph_output(g, "y", y);
+    return g;
+}
+
+// Integers longer than a binding may be, on every rung: 200 columns in bands of 64 and 128, rows of codes that are no
+// whole words, gated ones of 256.
+static void test_bands(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    if (vk->caps.alignment > 64) { // bands are whole multiples of it
+        close_vk(vk);
+        skip();
+    }
+    static const struct chain wide[] = {{72, 200, 0, 8}, {72, 200, -128, 4}, {69, 197, 0, 4}};
+    for (int r = 0; r < PRODUCT_RUNGS; r++) {
+        if (!choose_rung(vk, product_rungs[r]))
+            continue;
+        for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) {
+            struct sdg_graph *g = new_chain(&wide[i]);
+            const struct band_errors errors = compare_bands(vk, g, weights_of(g), 45000, wide[i].bits == 8 ? 4 : 2);
+            assert_true(errors.whole == 0 && errors.known == 0);
+        }
+        for (int i = 0; i < 4; i++) {
+            const int bits = i % 2 ? 4 : 8;
+            const int64_t row = 256 * bits / 8 + 4; // bytes, with the sum
+            struct sdg_graph *g = gated_integers(bits, i > 1);
+            const struct band_errors errors = compare_bands(vk, g, weights_of(g), (uint64_t)(256 * row), 3);
+            assert_true(errors.whole == 0 && errors.known < (i > 1 ? 1e-4 : 1e-10));
+        }
+    }
+    close_vk(vk);
+}
+
 // ---- reciprocals ----
 
 // Codes are round(y * (1 / scale)) with 1 / scale rounded correctly, which the division of a GPU is not. A row per
@@ -463,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_reciprocals),  cmocka_unit_test(test_unet),
         cmocka_unit_test(test_mamba),        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_few_bindings), cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_bands),
     };
     return cmocka_run_group_tests_name("vulkan_integers", tests, start, stop);
 }

@@ -19,6 +19,7 @@ struct product {
     const char *family;
     enum sdg_dtype type;
     int64_t m, n, k; // k: in units of the shader, channels or words of four
+    int64_t pitch;   // columns of the outputs, of which n are made
     int64_t columns; // what a shader's width must divide
     bool integer;
     bool fours; // an invocation makes four neighbours along n at a time, as codes are words of four
@@ -83,7 +84,8 @@ static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *s
     if (shader->needs & SDG_FEATURE_COOPMAT)
         return plan_matrices(caps, product->integer, plan);
     if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
-        return tile->threads == caps->subgroup_size && (!product->fours || (tile->tn % 4 == 0 && product->n % 4 == 0));
+        return tile->threads == caps->subgroup_size &&
+            (!product->fours || (tile->tn % 4 == 0 && product->pitch % 4 == 0));
     return plan_slices(caps, buffers, plan);
 }
 
@@ -173,34 +175,49 @@ static enum sdg_dtype type_of(const struct sdg_vk *vk, const struct sdg_graph *g
     return pairs && (vk->features & SDG_FEATURE_F16) ? SDG_F16 : sdg_vk_float_type(graph, op);
 }
 
-static struct product product_of(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
-                                 const struct sdg_vk_matmul *matmul)
+// Of `n` columns.
+static struct product product_of(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul, int64_t n)
 {
-    const bool integer = sdg_vk_is_integer(graph, op);
+    const struct sdg_op *op = lo->op;
+    const bool integer = sdg_vk_is_integer(lo->graph, op);
     return (struct product){
         .family = integer ? matmul->integer_family : matmul->family,
-        .type = type_of(vk, graph, op),
+        .type = type_of(lo->vk, lo->graph, op),
         .m = matmul->m,
-        .n = matmul->n,
+        .n = n,
         .k = matmul->k,
+        .pitch = matmul->n,
         .columns = matmul->columns,
         .integer = integer,
         .fours = integer || op->codes.interval || op->epilogue.gated,
     };
 }
 
-size_t sdg_vk_matmul_scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
-                             const struct sdg_vk_matmul *matmul)
+// The end of the band of columns that begins at `first`: of those whose weights are bound at once.
+static int64_t end_of_band(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul, int64_t first)
 {
-    const struct product product = product_of(vk, graph, op, matmul);
-    struct plan plan;
-    return choose(vk, &product, &plan) && plan.parts > 1 ? (size_t)part_bytes(&product, plan.parts) : 0;
+    const int64_t band = sdg_vk_weights_band(lo->weights, lo->op->in[1]);
+    return band && band < matmul->n - first ? first + band : matmul->n;
+}
+
+size_t sdg_vk_matmul_scratch(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
+{
+    size_t most = 0;
+    for (int64_t first = 0, end; first < matmul->n; first = end) {
+        end = end_of_band(lo, matmul, first);
+        const struct product product = product_of(lo, matmul, end - first);
+        struct plan plan;
+        const size_t bytes =
+            choose(lo->vk, &product, &plan) && plan.parts > 1 ? (size_t)part_bytes(&product, plan.parts) : 0;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
 }
 
 // ---- dispatches ----
 
 static void add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const struct plan *plan,
-                     const struct sdg_vk_matmul *matmul)
+                     const struct product *product)
 {
     const struct sdg_tile *tile = plan->tile;
     d->shader = plan->shader;
@@ -212,8 +229,8 @@ static void add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const s
     d->spec[SDG_SPEC_BY_COLUMNS] = plan->by_columns;
     d->spec[SDG_SPEC_BUFFERS] = plan->buffers;
     d->spec[SDG_SPEC_SPLIT] = plan->parts > 1;
-    d->groups[plan->by_columns] = sdg_vk_ceil(matmul->m, tile->m);
-    d->groups[!plan->by_columns] = sdg_vk_ceil(matmul->n, tile->n);
+    d->groups[plan->by_columns] = sdg_vk_ceil(product->m, tile->m);
+    d->groups[!plan->by_columns] = sdg_vk_ceil(product->n, tile->n);
     d->groups[2] = plan->parts;
     if (!plan->matrix)
         return;
@@ -223,17 +240,28 @@ static void add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const s
     d->spec[SDG_SPEC_FRAGMENT_K] = plan->matrix->k;
 }
 
-uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo)
+// Entries of a row of the epilogue's table: 1 or the batch.
+static uint32_t table_samples(const struct sdg_vk_lowering *lo)
 {
     return lo->op->epilogue.table ? (uint32_t)sdg_vk_value(lo, lo->op->epilogue.table)->dims[1] : 1;
 }
 
-// What shaders/operands_s8.glsl needs.
-static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d)
+// The binding of something that has `size` bytes for each column, from a later column on.
+static struct sdg_vk_binding from_column(struct sdg_vk_binding b, int64_t column, size_t size)
+{
+    if (b.place.space != SDG_VK_SPACE_ROW) { // it is there
+        b.place.offset += (size_t)column * size;
+        b.place.bytes -= (size_t)column * size;
+    }
+    return b;
+}
+
+// What shaders/operands_s8.glsl needs, from column `first` on.
+static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, int64_t first)
 {
     const struct sdg_op *op = lo->op;
     d->bindings[d->binding_count++] = sdg_vk_read(lo, op->in[2]);
-    d->bindings[d->binding_count++] = sdg_vk_read(lo, op->in[3]);
+    d->bindings[d->binding_count++] = from_column(sdg_vk_read(lo, op->in[3]), first, sizeof(float));
     d->spec[SDG_SPEC_IN_PAIRS] = sdg_vk_pairs_per_row(lo, op->in[2]);
     d->spec[SDG_SPEC_FLIP] = sdg_vk_value(lo, op->in[0])->dtype == SDG_U8 ? 0x80808080 : 0;
     d->spec[SDG_SPEC_WEIGHT_BITS] = (uint32_t)sdg_vk_value(lo, op->in[1])->bits;
@@ -243,12 +271,13 @@ static uint32_t table_kind(const struct sdg_vk_lowering *lo)
 {
     if (!lo->op->epilogue.table)
         return SDG_TABLE_NONE;
-    return sdg_vk_table_samples(lo) == 1 ? SDG_TABLE_SHARED : SDG_TABLE_PER_SAMPLE;
+    return table_samples(lo) == 1 ? SDG_TABLE_SHARED : SDG_TABLE_PER_SAMPLE;
 }
 
 // "conv2d_f16_v4_128x128", "conv2d_s8_w4_dot_64x64", "linear_f16_w8_32x32"; behind it "c" by columns, "d" where slices
-// have two buffers that might have one, "_p4" with k in four parts
-static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, bool integer, int code_bits)
+// have two buffers that might have one, "_p4" with k in four parts, "_b3" with columns in three bands, of which it is
+// the first's plan
+static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, bool integer, int code_bits, int64_t bands)
 {
     const unsigned needs = plan->shader->needs;
     char *text = lo->kernel;
@@ -265,12 +294,26 @@ static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, boo
              plan->by_columns ? "c" : "", plan->buffers == 2 && !plan->matrix ? "d" : "");
     if (plan->parts > 1)
         snprintf(text + strlen(text), size - strlen(text), "_p%u", plan->parts);
+    if (bands > 1)
+        snprintf(text + strlen(text), size - strlen(text), "_b%lld", (long long)bands);
 }
 
 struct sdg_push_sum_parts { // GLSL twin: Push in shaders/sum_parts_push.glsl
-    uint32_t m, n, k, rows_per_sample, table_samples, parts;
+    struct sdg_push_product product;
+    uint32_t rows_per_sample, parts;
 };
-_Static_assert(sizeof(struct sdg_push_sum_parts) == 24, "as in the shader");
+_Static_assert(sizeof(struct sdg_push_sum_parts) == 28, "as in the shader");
+
+static struct sdg_push_product push_of(const struct sdg_vk_lowering *lo, const struct product *product)
+{
+    return (struct sdg_push_product){
+        .m = (uint32_t)product->m,
+        .n = (uint32_t)product->n,
+        .k = (uint32_t)product->k,
+        .pitch = (uint32_t)product->pitch,
+        .table_samples = table_samples(lo),
+    };
+}
 
 // `whole` makes the outputs of k in one part, and is cut in two: sums of parts to scratch memory, outputs of these.
 static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *whole,
@@ -279,11 +322,8 @@ static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_v
 {
     const size_t bytes = (size_t)part_bytes(product, plan->parts);
     const struct sdg_push_sum_parts push = {
-        .m = (uint32_t)product->m,
-        .n = (uint32_t)product->n,
-        .k = (uint32_t)product->k,
+        .product = push_of(lo, product),
         .rows_per_sample = (uint32_t)matmul->rows_per_sample,
-        .table_samples = sdg_vk_table_samples(lo),
         .parts = plan->parts,
     };
     static const int of_outputs[] = {SDG_SPEC_BIAS,   SDG_SPEC_TABLE,   SDG_SPEC_RESIDUAL, SDG_SPEC_ACTIVATION,
@@ -295,7 +335,7 @@ static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_v
     sums.bindings[OUT] = sdg_vk_scratch(lo, 0, bytes, true);
     for (uint32_t i = OF_OUTPUTS; i < OF_OPERANDS; i++)
         sums.bindings[i] = sdg_vk_row();
-    add_plan(lo->vk, &sums, plan, matmul);
+    add_plan(lo->vk, &sums, plan, product);
     outputs.family = product->integer ? "sum_parts_s8" : "sum_parts";
     outputs.columns = 0;
     outputs.spec[SDG_SPEC_UPSAMPLE] = 0;
@@ -306,11 +346,19 @@ static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_v
     return sdg_vk_emit_elements(lo, &outputs, product->m * sdg_vk_ceil(product->n, 4));
 }
 
-enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
+// Columns [first, first + n), whose weights are a band.
+static enum sdg_result emit_band(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul, int64_t first,
+                                 int64_t n)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_epilogue *epilogue = &op->epilogue;
-    const struct product product = product_of(lo->vk, lo->graph, op, matmul);
+    const struct product product = product_of(lo, matmul, n);
+    const struct sdg_push_product columns = push_of(lo, &product);
+    const size_t out_size = sdg_dtype_size(sdg_vk_value(lo, op->out)->dtype),
+                 residual_size = sdg_dtype_size(sdg_vk_value(lo, epilogue->residual)->dtype);
+    unsigned char push[SDG_VK_MAX_PUSH];
+    memcpy(push, matmul->push, matmul->push_bytes);
+    memcpy(push, &columns, sizeof columns);
     const int code_bits = product.integer ? 0 : sdg_vk_weights_code_bits(lo->weights, op->in[1]);
     struct sdg_vk_dispatch d = {
         .family = product.family,
@@ -324,24 +372,37 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
                  [SDG_SPEC_GEGLU] = epilogue->gated,
                  [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits},
         .binding_count = 6,
-        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out),
-                     sdg_vk_read(lo, epilogue->bias), sdg_vk_read(lo, epilogue->table),
-                     sdg_vk_read(lo, epilogue->residual)},
-        .push = matmul->push,
+        .bindings = {sdg_vk_read(lo, op->in[0]),
+                     {.place = sdg_vk_weights_place(lo->vk, lo->graph, lo->weights, lo->places, op->in[1], first)},
+                     from_column(sdg_vk_write(lo, op->out), epilogue->gated ? first / 2 : first, out_size),
+                     from_column(sdg_vk_read(lo, epilogue->bias), first, sizeof(float)),
+                     from_column(sdg_vk_read(lo, epilogue->table), first, sizeof(float)),
+                     from_column(sdg_vk_read(lo, epilogue->residual), first, residual_size)},
+        .push = push,
         .push_bytes = matmul->push_bytes,
     };
     sdg_vk_add_codes(lo, &d);
     if (product.integer)
-        add_integers(lo, &d);
+        add_integers(lo, &d, first);
     struct plan plan;
     if (!choose(lo->vk, &product, &plan))
         return sdg_vk_no_shader(lo, &d);
     if (plan.parts > 1) {
         SDG_TRY(emit_parts(lo, &d, &product, &plan, matmul));
     } else {
-        add_plan(lo->vk, &d, &plan, matmul);
+        add_plan(lo->vk, &d, &plan, &product);
         SDG_TRY(sdg_vk_emit(lo, &d));
     }
-    name_kernel(lo, &plan, product.integer, code_bits);
+    if (first == 0)
+        name_kernel(lo, &plan, product.integer, code_bits, sdg_vk_ceil(matmul->n, n));
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
+{
+    for (int64_t first = 0, end; first < matmul->n; first = end) {
+        end = end_of_band(lo, matmul, first);
+        SDG_TRY(emit_band(lo, matmul, first, end - first));
+    }
     return SDG_OK;
 }
