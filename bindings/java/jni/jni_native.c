@@ -37,9 +37,9 @@ static void log_to_java(JNIEnv *env, jobject log, enum sdg_log_level level, cons
     bool ok;
     if ((*env)->ExceptionCheck(env)) // of a callback before: it ends the call, and Java must not be called until then
         return;
-    jstring text = sdg_string(env, message, &ok);
+    jstring text = jni_string(env, message, &ok);
     if (ok)
-        (*env)->CallStaticVoidMethod(env, sdg_java.native, sdg_java.log, log, (jint)level, text);
+        (*env)->CallStaticVoidMethod(env, jni_java.native, jni_java.log, log, (jint)level, text);
     if ((*env)->ExceptionCheck(env))
         (*env)->ExceptionClear(env);
     (*env)->DeleteLocalRef(env, text);
@@ -50,17 +50,17 @@ static void on_log(void *user, enum sdg_log_level level, const char *message)
 {
     const struct java_pipeline *p = user;
     JNIEnv *env = NULL;
-    const bool attached = (*sdg_java.vm)->GetEnv(sdg_java.vm, (void **)&env, JNI_VERSION_1_6) == JNI_OK;
+    const bool attached = (*jni_java.vm)->GetEnv(jni_java.vm, (void **)&env, JNI_VERSION_1_6) == JNI_OK;
 #ifdef __ANDROID__
     JNIEnv **attach = &env;
 #else
     void **attach = (void **)&env;
 #endif
-    if (!attached && (*sdg_java.vm)->AttachCurrentThreadAsDaemon(sdg_java.vm, attach, NULL) != JNI_OK)
+    if (!attached && (*jni_java.vm)->AttachCurrentThreadAsDaemon(jni_java.vm, attach, NULL) != JNI_OK)
         return;
     log_to_java(env, p->log, level, message);
     if (!attached)
-        (*sdg_java.vm)->DetachCurrentThread(sdg_java.vm);
+        (*jni_java.vm)->DetachCurrentThread(jni_java.vm);
 }
 
 // sdg_engine_create has only its log to say why it failed, and an engine's log lives longer than any object of Java's.
@@ -78,17 +78,17 @@ static void on_engine_error(void *user, enum sdg_log_level level, const char *me
 static jlong create_engine(JNIEnv *env, jclass class, jobject options)
 {
     (void)class;
-    struct sdg_arena arena = {0};
+    struct jni_arena arena = {0};
     struct sdg_engine_params params;
     struct sdg_engine *engine = NULL;
-    if (sdg_read_engine_options(env, &arena, options, &params)) {
+    if (jni_read_engine_options(env, &arena, options, &params)) {
         params.log = (struct sdg_log){.fn = on_engine_error};
         *engine_line = 0;
         const enum sdg_result result = sdg_engine_create(&params, &engine);
         if (result != SDG_OK)
-            sdg_throw(env, result, engine_line);
+            jni_throw(env, result, engine_line);
     }
-    sdg_arena_free(&arena);
+    jni_arena_free(&arena);
     return (jlong)(intptr_t)engine;
 }
 
@@ -105,7 +105,7 @@ static void get_engine_info(JNIEnv *env, jclass class, jlong handle, jobject out
     (void)class;
     struct sdg_engine_info info;
     sdg_engine_info(engine_of(handle), &info);
-    sdg_write_engine_info(env, out, &info);
+    jni_write_engine_info(env, out, &info);
 }
 
 // ---- pipelines ----
@@ -122,7 +122,7 @@ static void free_pipeline(JNIEnv *env, struct java_pipeline *p)
 static bool listen(JNIEnv *env, jobject options, struct java_pipeline *p, struct sdg_pipeline_params *params)
 {
     jobject log = NULL;
-    if (!sdg_object_field(env, options, "log", "Lorg/sdgen/LogListener;", &log))
+    if (!jni_object_field(env, options, "log", "Lorg/sdgen/LogListener;", &log))
         return false;
     if (!log)
         return true;
@@ -130,7 +130,7 @@ static bool listen(JNIEnv *env, jobject options, struct java_pipeline *p, struct
     (*env)->DeleteLocalRef(env, log);
     if (!p->log) {
         if (!(*env)->ExceptionCheck(env))
-            sdg_throw(env, SDG_ERROR_MEMORY, "not enough memory for a log listener");
+            jni_throw(env, SDG_ERROR_MEMORY, "not enough memory for a log listener");
         return false;
     }
     params->log.fn = on_log;
@@ -141,23 +141,23 @@ static bool listen(JNIEnv *env, jobject options, struct java_pipeline *p, struct
 static jlong create(JNIEnv *env, jclass class, jobject options, jobjectArray files, jlong engine)
 {
     (void)class;
-    struct sdg_arena arena = {0};
+    struct jni_arena arena = {0};
     struct sdg_pipeline_params params;
     struct java_pipeline *p = calloc(1, sizeof *p);
     if (!p) {
-        sdg_throw(env, SDG_ERROR_MEMORY, "not enough memory for a pipeline");
+        jni_throw(env, SDG_ERROR_MEMORY, "not enough memory for a pipeline");
         return 0;
     }
-    if (sdg_read_pipeline_options(env, &arena, options, files, &params) && listen(env, options, p, &params)) {
+    if (jni_read_pipeline_options(env, &arena, options, files, &params) && listen(env, options, p, &params)) {
         char line[LINE_BYTES] = "";
         params.engine = engine_of(engine);
         params.error = line;
         params.error_size = sizeof line;
         const enum sdg_result result = sdg_pipeline_create(&params, &p->pipeline);
         if (result != SDG_OK)
-            sdg_throw(env, result, line);
+            jni_throw(env, result, line);
     }
-    sdg_arena_free(&arena);
+    jni_arena_free(&arena);
     if (!p->pipeline) {
         free_pipeline(env, p);
         p = NULL;
@@ -176,7 +176,7 @@ static void get_info(JNIEnv *env, jclass class, jlong handle, jobject out)
     (void)class;
     struct sdg_pipeline_info info;
     sdg_pipeline_info(pipeline_of(handle)->pipeline, &info);
-    sdg_write_pipeline_info(env, out, &info);
+    jni_write_pipeline_info(env, out, &info);
 }
 
 static void cancel(JNIEnv *env, jclass class, jlong handle)
@@ -202,7 +202,7 @@ static bool on_progress(void *user, const struct sdg_progress *progress)
     if ((*env)->ExceptionCheck(env))
         return false;
     const jboolean go_on = (*env)->CallBooleanMethod(
-        env, r->call, sdg_java.on_progress, (jint)sdg_name_index(SDG_NAMES_STAGE, progress->stage),
+        env, r->call, jni_java.on_progress, (jint)sdg_name_index(SDG_NAMES_STAGE, progress->stage),
         (jint)progress->step, (jint)progress->steps, (jint)progress->image, (jint)progress->images,
         progress->seconds_step, progress->seconds_left);
     return !(*env)->ExceptionCheck(env) && go_on;
@@ -219,7 +219,7 @@ static void on_preview(void *user, const struct sdg_preview_picture *preview)
     jintArray argb = (*env)->NewIntArray(env, count);
     if (argb) {
         (*env)->SetIntArrayRegion(env, argb, 0, count, pixels->data);
-        (*env)->CallVoidMethod(env, r->call, sdg_java.on_preview, argb, (jint)pixels->width, (jint)pixels->height,
+        (*env)->CallVoidMethod(env, r->call, jni_java.on_preview, argb, (jint)pixels->width, (jint)pixels->height,
                                (jint)preview->step, (jint)preview->steps, (jint)preview->image, (jint)preview->kind);
         (*env)->DeleteLocalRef(env, argb);
     }
@@ -246,7 +246,7 @@ static bool check_room(JNIEnv *env, jobjectArray arrays, jsize count, size_t pix
         if (room < pixels) {
             char line[128];
             snprintf(line, sizeof line, "the array has room for %zu pixels, the picture has %zu", room, pixels);
-            sdg_throw(env, SDG_ERROR_USAGE, line);
+            jni_throw(env, SDG_ERROR_USAGE, line);
             return false;
         }
     }
@@ -266,13 +266,13 @@ static bool hand_out(JNIEnv *env, jobjectArray arrays, jobjectArray infos, jsize
     }
     (*env)->SetIntArrayRegion(env, array, 0, count, pixels->data);
     jobject out = (*env)->GetObjectArrayElement(env, infos, i);
-    const bool ok = sdg_write_generate_info(env, out, info);
+    const bool ok = jni_write_generate_info(env, out, info);
     (*env)->DeleteLocalRef(env, out);
     (*env)->DeleteLocalRef(env, array);
     return ok;
 }
 
-static void draw(JNIEnv *env, struct sdg_arena *arena, const struct java_pipeline *p,
+static void draw(JNIEnv *env, struct jni_arena *arena, const struct java_pipeline *p,
                  const struct sdg_generate_params *params, jobjectArray arrays, jobjectArray infos)
 {
     const jsize count = (*env)->GetArrayLength(env, arrays);
@@ -281,12 +281,12 @@ static void draw(JNIEnv *env, struct sdg_arena *arena, const struct java_pipelin
     // Of a size that is none there is no memory, and the library says what is wrong with it.
     const bool possible = width > 0 && width <= 16384 && height > 0 && height <= 16384;
     const size_t each = possible ? (size_t)width * (size_t)height : 1;
-    struct sdg_pixels *pixels = sdg_arena_alloc(env, arena, (size_t)count, sizeof *pixels);
-    struct sdg_generate_info *made = pixels ? sdg_arena_alloc(env, arena, (size_t)count, sizeof *made) : NULL;
+    struct sdg_pixels *pixels = jni_arena_alloc(env, arena, (size_t)count, sizeof *pixels);
+    struct sdg_generate_info *made = pixels ? jni_arena_alloc(env, arena, (size_t)count, sizeof *made) : NULL;
     if (!made || (possible && !check_room(env, arrays, count, each)))
         return;
     for (jsize i = 0; i < count; i++) {
-        void *data = sdg_arena_alloc(env, arena, each, sizeof(jint));
+        void *data = jni_arena_alloc(env, arena, each, sizeof(jint));
         if (!data)
             return;
         pixels[i] = (struct sdg_pixels){SDG_PIXELS_BGRA8, width, height, data, 0, each * sizeof(jint)};
@@ -295,7 +295,7 @@ static void draw(JNIEnv *env, struct sdg_arena *arena, const struct java_pipelin
     if ((*env)->ExceptionCheck(env)) // of a callback
         return;
     if (result != SDG_OK) {
-        sdg_throw(env, result, sdg_pipeline_error(p->pipeline));
+        jni_throw(env, result, sdg_pipeline_error(p->pipeline));
         return;
     }
     for (jsize i = 0; i < count; i++)
@@ -309,9 +309,9 @@ static void generate(JNIEnv *env, jclass class, jlong handle, jobject options, j
     (void)class;
     const struct java_pipeline *p = pipeline_of(handle);
     struct running running = {env, call, p->pipeline};
-    struct sdg_arena arena = {0};
+    struct jni_arena arena = {0};
     struct sdg_generate_params params;
-    if (sdg_read_generate_options(env, &arena, options, &params)) {
+    if (jni_read_generate_options(env, &arena, options, &params)) {
         params.progress = on_progress;
         params.progress_user = &running;
         params.preview.format = SDG_PIXELS_BGRA8;
@@ -319,7 +319,7 @@ static void generate(JNIEnv *env, jclass class, jlong handle, jobject options, j
         params.preview.user = &running;
         draw(env, &arena, p, &params, arrays, infos);
     }
-    sdg_arena_free(&arena);
+    jni_arena_free(&arena);
 }
 
 // ---- prompts ----
@@ -338,12 +338,12 @@ static jintArray int_array(JNIEnv *env, const jint *values, jsize count)
     return array;
 }
 
-static bool make_token_arrays(JNIEnv *env, struct sdg_arena *arena, const struct sdg_prompt_text *text,
+static bool make_token_arrays(JNIEnv *env, struct jni_arena *arena, const struct sdg_prompt_text *text,
                               struct token_arrays *out)
 {
     const size_t n = (size_t)text->token_count;
-    jint *ints = sdg_arena_alloc(env, arena, 4 * n, sizeof *ints);
-    jfloat *weights = ints ? sdg_arena_alloc(env, arena, n, sizeof *weights) : NULL;
+    jint *ints = jni_arena_alloc(env, arena, 4 * n, sizeof *ints);
+    jfloat *weights = ints ? jni_arena_alloc(env, arena, n, sizeof *weights) : NULL;
     if (!weights)
         return false;
     for (size_t i = 0; i < n; i++) {
@@ -365,14 +365,14 @@ static bool make_token_arrays(JNIEnv *env, struct sdg_arena *arena, const struct
 
 static bool add_text(JNIEnv *env, jobject out, const struct sdg_prompt_text *text)
 {
-    struct sdg_arena arena = {0};
+    struct jni_arena arena = {0};
     struct token_arrays tokens = {0};
-    jbyteArray bytes = sdg_byte_array(env, text->text, strlen(text->text));
+    jbyteArray bytes = jni_byte_array(env, text->text, strlen(text->text));
     jintArray chunk_tokens = bytes ? int_array(env, text->chunk_tokens, text->chunks) : NULL;
     bool ok = chunk_tokens && make_token_arrays(env, &arena, text, &tokens);
-    sdg_arena_free(&arena);
+    jni_arena_free(&arena);
     if (ok) {
-        (*env)->CallVoidMethod(env, out, sdg_java.add_text, bytes, chunk_tokens, (jint)text->cut, tokens.ids,
+        (*env)->CallVoidMethod(env, out, jni_java.add_text, bytes, chunk_tokens, (jint)text->cut, tokens.ids,
                                tokens.weights, tokens.chunks, tokens.begins, tokens.ends);
         ok = !(*env)->ExceptionCheck(env);
     }
@@ -386,10 +386,10 @@ static bool add_text(JNIEnv *env, jobject out, const struct sdg_prompt_text *tex
 static bool add_unknown(JNIEnv *env, jobject out, const struct sdg_unknown_word *unknown)
 {
     bool ok;
-    jstring word = sdg_string(env, unknown->word, &ok);
-    jstring nearest = ok ? sdg_string(env, unknown->nearest, &ok) : NULL;
+    jstring word = jni_string(env, unknown->word, &ok);
+    jstring nearest = ok ? jni_string(env, unknown->nearest, &ok) : NULL;
     if (ok) {
-        (*env)->CallVoidMethod(env, out, sdg_java.add_unknown, word, nearest);
+        (*env)->CallVoidMethod(env, out, jni_java.add_unknown, word, nearest);
         ok = !(*env)->ExceptionCheck(env);
     }
     (*env)->DeleteLocalRef(env, word);
@@ -397,14 +397,14 @@ static bool add_unknown(JNIEnv *env, jobject out, const struct sdg_unknown_word 
     return ok;
 }
 
-static const struct sdg_field report_fields[] = {
-    {"room", SDG_FIELD_INT, offsetof(struct sdg_prompt_report, room), 0},
-    {"wordsKnown", SDG_FIELD_BOOL, offsetof(struct sdg_prompt_report, words_known), 0},
+static const struct jni_field report_fields[] = {
+    {"room", JNI_FIELD_INT, offsetof(struct sdg_prompt_report, room), 0},
+    {"wordsKnown", JNI_FIELD_BOOL, offsetof(struct sdg_prompt_report, words_known), 0},
 };
 
 static void write_report(JNIEnv *env, jobject out, const struct sdg_prompt_report *report)
 {
-    if (!sdg_write_fields(env, out, SDG_FIELDS(report_fields), report))
+    if (!jni_write_fields(env, out, JNI_FIELDS(report_fields), report))
         return;
     for (int i = 0; i < report->text_count; i++)
         if (!add_text(env, out, &report->texts[i]))
@@ -419,20 +419,20 @@ static void check_prompt(JNIEnv *env, jclass class, jlong handle, jstring prompt
 {
     (void)class;
     const struct java_pipeline *p = pipeline_of(handle);
-    struct sdg_arena arena = {0};
+    struct jni_arena arena = {0};
     bool ok;
     struct sdg_prompt_params params = {.negative = negative, .plain = plain, .steps = steps};
-    params.prompt = sdg_utf8(env, &arena, prompt, &ok);
+    params.prompt = jni_utf8(env, &arena, prompt, &ok);
     if (ok) {
         struct sdg_prompt_report *report = NULL;
         const enum sdg_result result = sdg_pipeline_check_prompt(p->pipeline, &params, &report);
         if (result != SDG_OK)
-            sdg_throw(env, result, sdg_pipeline_error(p->pipeline));
+            jni_throw(env, result, sdg_pipeline_error(p->pipeline));
         else
             write_report(env, out, report);
         sdg_prompt_report_destroy(&report);
     }
-    sdg_arena_free(&arena);
+    jni_arena_free(&arena);
 }
 
 // ---- the library ----
@@ -441,21 +441,21 @@ static jstring version(JNIEnv *env, jclass class)
 {
     (void)class;
     bool ok;
-    return sdg_string(env, sdg_version(), &ok);
+    return jni_string(env, sdg_version(), &ok);
 }
 
 static jstring build_info(JNIEnv *env, jclass class)
 {
     (void)class;
     bool ok;
-    return sdg_string(env, sdg_build_info(), &ok);
+    return jni_string(env, sdg_build_info(), &ok);
 }
 
 static jstring name_at(JNIEnv *env, jclass class, jint which, jint index)
 {
     (void)class;
     bool ok;
-    return sdg_string(env, sdg_name_at((enum sdg_names)which, index), &ok);
+    return jni_string(env, sdg_name_at((enum sdg_names)which, index), &ok);
 }
 
 struct device_list {
@@ -471,9 +471,9 @@ static void on_device(void *user, const struct sdg_device *device)
     jstring strings[5] = {0};
     bool ok = !(*env)->ExceptionCheck(env);
     for (int i = 0; i < 5 && ok; i++)
-        strings[i] = sdg_string(env, texts[i], &ok);
+        strings[i] = jni_string(env, texts[i], &ok);
     if (ok)
-        (*env)->CallStaticVoidMethod(env, sdg_java.native, sdg_java.add_device, l->list, strings[0], strings[1],
+        (*env)->CallStaticVoidMethod(env, jni_java.native, jni_java.add_device, l->list, strings[0], strings[1],
                                      strings[2], strings[3], strings[4], (jlong)device->memory);
     for (int i = 0; i < 5; i++)
         (*env)->DeleteLocalRef(env, strings[i]);
@@ -513,16 +513,16 @@ struct java_method {
 static bool find_methods(JNIEnv *env)
 {
     const struct java_method methods[] = {
-        {"org/sdgen/Native", "bytes", "(" TEXT ")[B", &sdg_java.bytes, true},
-        {"org/sdgen/Native", "text", "([B)" TEXT, &sdg_java.text, true},
-        {"org/sdgen/Native", "fail", "(I" TEXT ")V", &sdg_java.fail, true},
-        {"org/sdgen/Native", "addDevice", "(Ljava/util/List;" TEXT TEXT TEXT TEXT TEXT "J)V", &sdg_java.add_device,
+        {"org/sdgen/Native", "bytes", "(" TEXT ")[B", &jni_java.bytes, true},
+        {"org/sdgen/Native", "text", "([B)" TEXT, &jni_java.text, true},
+        {"org/sdgen/Native", "fail", "(I" TEXT ")V", &jni_java.fail, true},
+        {"org/sdgen/Native", "addDevice", "(Ljava/util/List;" TEXT TEXT TEXT TEXT TEXT "J)V", &jni_java.add_device,
          true},
-        {"org/sdgen/Native", "log", "(Lorg/sdgen/LogListener;I" TEXT ")V", &sdg_java.log, true},
-        {"org/sdgen/Call", "onProgress", "(IIIIIDD)Z", &sdg_java.on_progress, false},
-        {"org/sdgen/Call", "onPreview", "([IIIIIII)V", &sdg_java.on_preview, false},
-        {"org/sdgen/PromptReport", "addText", "([B[II[I[F[I[I[I)V", &sdg_java.add_text, false},
-        {"org/sdgen/PromptReport", "addUnknown", "(" TEXT TEXT ")V", &sdg_java.add_unknown, false},
+        {"org/sdgen/Native", "log", "(Lorg/sdgen/LogListener;I" TEXT ")V", &jni_java.log, true},
+        {"org/sdgen/Call", "onProgress", "(IIIIIDD)Z", &jni_java.on_progress, false},
+        {"org/sdgen/Call", "onPreview", "([IIIIIII)V", &jni_java.on_preview, false},
+        {"org/sdgen/PromptReport", "addText", "([B[II[I[F[I[I[I)V", &jni_java.add_text, false},
+        {"org/sdgen/PromptReport", "addUnknown", "(" TEXT TEXT ")V", &jni_java.add_unknown, false},
     };
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         const struct java_method *m = &methods[i];
@@ -545,9 +545,9 @@ JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM *vm, void *reserved)
     JNIEnv *env = NULL;
     if ((*vm)->GetEnv(vm, (void **)&env, JNI_VERSION_1_6) != JNI_OK)
         return JNI_ERR;
-    sdg_java.vm = vm;
+    jni_java.vm = vm;
     jclass native = (*env)->FindClass(env, "org/sdgen/Native");
-    if (!native || !(sdg_java.native = (*env)->NewGlobalRef(env, native)) || !find_methods(env) ||
+    if (!native || !(jni_java.native = (*env)->NewGlobalRef(env, native)) || !find_methods(env) ||
         (*env)->RegisterNatives(env, native, natives, sizeof natives / sizeof *natives) != JNI_OK)
         return JNI_ERR;
     (*env)->DeleteLocalRef(env, native);
@@ -559,5 +559,5 @@ JNIEXPORT void JNICALL JNI_OnUnload(JavaVM *vm, void *reserved)
     (void)reserved;
     JNIEnv *env = NULL;
     if ((*vm)->GetEnv(vm, (void **)&env, JNI_VERSION_1_6) == JNI_OK)
-        (*env)->DeleteGlobalRef(env, sdg_java.native);
+        (*env)->DeleteGlobalRef(env, jni_java.native);
 }

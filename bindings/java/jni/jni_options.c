@@ -4,14 +4,14 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#define ROW(type, name, kind, member) {name, SDG_FIELD_##kind, offsetof(struct type, member), 0}
+#define ROW(type, name, kind, member) {name, JNI_FIELD_##kind, offsetof(struct type, member), 0}
 #define ARRAY(type, name, kind, member, count) \
-    {name, SDG_FIELD_##kind, offsetof(struct type, member), offsetof(struct type, count)}
+    {name, JNI_FIELD_##kind, offsetof(struct type, member), offsetof(struct type, count)}
 
 // ---- options ----
 
 #define ENGINE(name, kind, member) ROW(sdg_engine_params, name, kind, member)
-static const struct sdg_field engine_options[] = {
+static const struct jni_field engine_options[] = {
     ENGINE("threads", INT, threads),
     ENGINE("cores", TEXT, cores),
     ENGINE("cpuMask", TEXT, cpu_mask),
@@ -24,7 +24,7 @@ static const struct sdg_field engine_options[] = {
 };
 
 #define PIPELINE(name, kind, member) ROW(sdg_pipeline_params, name, kind, member)
-static const struct sdg_field pipeline_options[] = {
+static const struct jni_field pipeline_options[] = {
     PIPELINE("model", TEXT, model),
     PIPELINE("vae", TEXT, vae),
     PIPELINE("tokenizer", TEXT, tokenizer),
@@ -49,7 +49,7 @@ static const struct sdg_field pipeline_options[] = {
 };
 
 #define GENERATE(name, kind, member) ROW(sdg_generate_params, name, kind, member)
-static const struct sdg_field generate_options[] = {
+static const struct jni_field generate_options[] = {
     GENERATE("prompt", TEXT, prompt),
     GENERATE("negativePrompt", TEXT, negative_prompt),
     GENERATE("plainPrompt", BOOL, plain_prompt),
@@ -74,10 +74,10 @@ static const struct sdg_field generate_options[] = {
     GENERATE("previewInterval", INT, preview.interval),
 };
 
-bool sdg_read_engine_options(JNIEnv *env, struct sdg_arena *arena, jobject options, struct sdg_engine_params *out)
+bool jni_read_engine_options(JNIEnv *env, struct jni_arena *arena, jobject options, struct sdg_engine_params *out)
 {
     *out = (struct sdg_engine_params){0};
-    return sdg_read_fields(env, arena, options, SDG_FIELDS(engine_options), out);
+    return jni_read_fields(env, arena, options, JNI_FIELDS(engine_options), out);
 }
 
 // ---- a model's files ----
@@ -85,16 +85,16 @@ bool sdg_read_engine_options(JNIEnv *env, struct sdg_arena *arena, jobject optio
 // The number in a java.io.FileDescriptor, which OpenJDK and Android call differently.
 static bool read_descriptor(JNIEnv *env, jobject descriptor, int *fd)
 {
-    if (sdg_int_field(env, descriptor, "fd", fd))
+    if (jni_int_field(env, descriptor, "fd", fd))
         return true;
     (*env)->ExceptionClear(env);
-    return sdg_int_field(env, descriptor, "descriptor", fd);
+    return jni_int_field(env, descriptor, "descriptor", fd);
 }
 
-static bool read_copied(JNIEnv *env, struct sdg_arena *arena, jbyteArray bytes, const void **data)
+static bool read_copied(JNIEnv *env, struct jni_arena *arena, jbyteArray bytes, const void **data)
 {
     const jsize length = (*env)->GetArrayLength(env, bytes);
-    void *copy = sdg_arena_alloc(env, arena, (size_t)length, 1);
+    void *copy = jni_arena_alloc(env, arena, (size_t)length, 1);
     if (copy)
         (*env)->GetByteArrayRegion(env, bytes, 0, length, copy);
     *data = copy;
@@ -102,12 +102,12 @@ static bool read_copied(JNIEnv *env, struct sdg_arena *arena, jbyteArray bytes, 
 }
 
 // Where the bytes are: what of a ModelFile is not null says its kind.
-static bool read_place(JNIEnv *env, struct sdg_arena *arena, jobject file, struct sdg_file *out)
+static bool read_place(JNIEnv *env, struct jni_arena *arena, jobject file, struct sdg_file *out)
 {
     jobject descriptor = NULL, kept = NULL, copied = NULL;
-    if (!sdg_object_field(env, file, "descriptor", "Ljava/io/FileDescriptor;", &descriptor) ||
-        !sdg_object_field(env, file, "kept", "Ljava/nio/ByteBuffer;", &kept) ||
-        !sdg_object_field(env, file, "copied", "[B", &copied))
+    if (!jni_object_field(env, file, "descriptor", "Ljava/io/FileDescriptor;", &descriptor) ||
+        !jni_object_field(env, file, "kept", "Ljava/nio/ByteBuffer;", &kept) ||
+        !jni_object_field(env, file, "copied", "[B", &copied))
         return false;
     bool ok = true;
     if (out->path) {
@@ -120,7 +120,7 @@ static bool read_place(JNIEnv *env, struct sdg_arena *arena, jobject file, struc
         ok = read_copied(env, arena, copied, &out->data);
     } else {
         out->kind = SDG_FILE_PART;
-        ok = descriptor ? read_descriptor(env, descriptor, &out->fd) : sdg_int_field(env, file, "fd", &out->fd);
+        ok = descriptor ? read_descriptor(env, descriptor, &out->fd) : jni_int_field(env, file, "fd", &out->fd);
     }
     (*env)->DeleteLocalRef(env, descriptor);
     (*env)->DeleteLocalRef(env, kept);
@@ -128,17 +128,17 @@ static bool read_place(JNIEnv *env, struct sdg_arena *arena, jobject file, struc
     return ok;
 }
 
-static const struct sdg_field file_fields[] = {
+static const struct jni_field file_fields[] = {
     ROW(sdg_file, "name", TEXT, name),
     ROW(sdg_file, "path", TEXT, path),
     ROW(sdg_file, "offset", LONG, offset),
     ROW(sdg_file, "length", LONG, length),
 };
 
-static bool read_files(JNIEnv *env, struct sdg_arena *arena, jobjectArray files, struct sdg_pipeline_params *out)
+static bool read_files(JNIEnv *env, struct jni_arena *arena, jobjectArray files, struct sdg_pipeline_params *out)
 {
     const jsize count = (*env)->GetArrayLength(env, files);
-    struct sdg_file *list = sdg_arena_alloc(env, arena, (size_t)count, sizeof *list);
+    struct sdg_file *list = jni_arena_alloc(env, arena, (size_t)count, sizeof *list);
     if (!list)
         return false;
     for (jsize i = 0; i < count; i++) {
@@ -146,10 +146,10 @@ static bool read_files(JNIEnv *env, struct sdg_arena *arena, jobjectArray files,
         if (!file) {
             char line[64];
             snprintf(line, sizeof line, "files[%d] is null", (int)i);
-            sdg_throw(env, SDG_ERROR_USAGE, line);
+            jni_throw(env, SDG_ERROR_USAGE, line);
             return false;
         }
-        const bool ok = sdg_read_fields(env, arena, file, SDG_FIELDS(file_fields), &list[i]) &&
+        const bool ok = jni_read_fields(env, arena, file, JNI_FIELDS(file_fields), &list[i]) &&
             read_place(env, arena, file, &list[i]);
         (*env)->DeleteLocalRef(env, file);
         if (!ok)
@@ -160,29 +160,29 @@ static bool read_files(JNIEnv *env, struct sdg_arena *arena, jobjectArray files,
     return true;
 }
 
-bool sdg_read_pipeline_options(JNIEnv *env, struct sdg_arena *arena, jobject options, jobjectArray files,
+bool jni_read_pipeline_options(JNIEnv *env, struct jni_arena *arena, jobject options, jobjectArray files,
                                struct sdg_pipeline_params *out)
 {
     *out = (struct sdg_pipeline_params){0};
-    return sdg_read_fields(env, arena, options, SDG_FIELDS(pipeline_options), out) &&
+    return jni_read_fields(env, arena, options, JNI_FIELDS(pipeline_options), out) &&
         (!files || read_files(env, arena, files, out));
 }
 
 // ---- a picture to begin with ----
 
 // int 0xAARRGGBB [height][width] -> RGB. The array has the right length, see GenerateOptions.
-static bool read_init_image(JNIEnv *env, struct sdg_arena *arena, jobject options, struct sdg_generate_params *out)
+static bool read_init_image(JNIEnv *env, struct jni_arena *arena, jobject options, struct sdg_generate_params *out)
 {
     jobject array = NULL;
     int width, height;
-    if (!sdg_object_field(env, options, "initImage", "[I", &array) || !array)
+    if (!jni_object_field(env, options, "initImage", "[I", &array) || !array)
         return !(*env)->ExceptionCheck(env);
-    if (!sdg_int_field(env, options, "initWidth", &width) || !sdg_int_field(env, options, "initHeight", &height))
+    if (!jni_int_field(env, options, "initWidth", &width) || !jni_int_field(env, options, "initHeight", &height))
         return false;
     const jsize count = (*env)->GetArrayLength(env, array);
-    struct sdg_image *image = sdg_arena_alloc(env, arena, 1, sizeof *image);
-    uint8_t *pixels = image ? sdg_arena_alloc(env, arena, (size_t)count, 3) : NULL;
-    jint *argb = pixels ? sdg_arena_alloc(env, arena, (size_t)count, sizeof *argb) : NULL;
+    struct sdg_image *image = jni_arena_alloc(env, arena, 1, sizeof *image);
+    uint8_t *pixels = image ? jni_arena_alloc(env, arena, (size_t)count, 3) : NULL;
+    jint *argb = pixels ? jni_arena_alloc(env, arena, (size_t)count, sizeof *argb) : NULL;
     if (argb) {
         (*env)->GetIntArrayRegion(env, array, 0, count, argb);
         for (jsize i = 0; i < count; i++)
@@ -195,17 +195,17 @@ static bool read_init_image(JNIEnv *env, struct sdg_arena *arena, jobject option
     return argb != NULL;
 }
 
-bool sdg_read_generate_options(JNIEnv *env, struct sdg_arena *arena, jobject options, struct sdg_generate_params *out)
+bool jni_read_generate_options(JNIEnv *env, struct jni_arena *arena, jobject options, struct sdg_generate_params *out)
 {
     *out = (struct sdg_generate_params){0};
-    return sdg_read_fields(env, arena, options, SDG_FIELDS(generate_options), out) &&
+    return jni_read_fields(env, arena, options, JNI_FIELDS(generate_options), out) &&
         read_init_image(env, arena, options, out);
 }
 
 // ---- infos ----
 
 #define ENGINE_INFO(name, kind, member) ROW(sdg_engine_info, name, kind, member)
-static const struct sdg_field engine_info[] = {
+static const struct jni_field engine_info[] = {
     ENGINE_INFO("threads", INT, threads),
     ENGINE_INFO("devices", INT, devices),
     ENGINE_INFO("planned", DOUBLE, planned),
@@ -213,7 +213,7 @@ static const struct sdg_field engine_info[] = {
 };
 
 #define PIPELINE_INFO(name, kind, member) ROW(sdg_pipeline_info, name, kind, member)
-static const struct sdg_field pipeline_info[] = {
+static const struct jni_field pipeline_info[] = {
     PIPELINE_INFO("model", TEXT, model),
     PIPELINE_INFO("width", INT, width),
     PIPELINE_INFO("height", INT, height),
@@ -234,7 +234,7 @@ static const struct sdg_field pipeline_info[] = {
 };
 
 #define GENERATE_INFO(name, kind, member) ROW(sdg_generate_info, name, kind, member)
-static const struct sdg_field generate_info[] = {
+static const struct jni_field generate_info[] = {
     GENERATE_INFO("seed", LONG, seed),
     GENERATE_INFO("width", INT, width),
     GENERATE_INFO("height", INT, height),
@@ -258,17 +258,17 @@ static const struct sdg_field generate_info[] = {
     GENERATE_INFO("peakResident", SIZE, peak_resident),
 };
 
-bool sdg_write_engine_info(JNIEnv *env, jobject info, const struct sdg_engine_info *from)
+bool jni_write_engine_info(JNIEnv *env, jobject info, const struct sdg_engine_info *from)
 {
-    return sdg_write_fields(env, info, SDG_FIELDS(engine_info), from);
+    return jni_write_fields(env, info, JNI_FIELDS(engine_info), from);
 }
 
-bool sdg_write_pipeline_info(JNIEnv *env, jobject info, const struct sdg_pipeline_info *from)
+bool jni_write_pipeline_info(JNIEnv *env, jobject info, const struct sdg_pipeline_info *from)
 {
-    return sdg_write_fields(env, info, SDG_FIELDS(pipeline_info), from);
+    return jni_write_fields(env, info, JNI_FIELDS(pipeline_info), from);
 }
 
-bool sdg_write_generate_info(JNIEnv *env, jobject info, const struct sdg_generate_info *from)
+bool jni_write_generate_info(JNIEnv *env, jobject info, const struct sdg_generate_info *from)
 {
-    return sdg_write_fields(env, info, SDG_FIELDS(generate_info), from);
+    return jni_write_fields(env, info, JNI_FIELDS(generate_info), from);
 }

@@ -9,22 +9,22 @@
 _Static_assert(sizeof(jint) == sizeof(int) && sizeof(jfloat) == sizeof(float) && sizeof(jdouble) == sizeof(double),
                "numbers are copied as they are");
 
-struct sdg_java sdg_java;
+struct jni_java jni_java;
 
 // ---- memory of a call ----
 
-struct sdg_arena_block {
-    struct sdg_arena_block *next;
+struct jni_arena_block {
+    struct jni_arena_block *next;
     max_align_t bytes[];
 };
 
-void *sdg_arena_alloc(JNIEnv *env, struct sdg_arena *arena, size_t count, size_t size)
+void *jni_arena_alloc(JNIEnv *env, struct jni_arena *arena, size_t count, size_t size)
 {
-    struct sdg_arena_block *block = NULL;
+    struct jni_arena_block *block = NULL;
     if (count <= (SIZE_MAX - sizeof *block) / size)
         block = calloc(1, sizeof *block + (count ? count * size : 1));
     if (!block) {
-        sdg_throw(env, SDG_ERROR_MEMORY, "not enough memory for the parameters of a call");
+        jni_throw(env, SDG_ERROR_MEMORY, "not enough memory for the parameters of a call");
         return NULL;
     }
     block->next = arena->blocks;
@@ -32,10 +32,10 @@ void *sdg_arena_alloc(JNIEnv *env, struct sdg_arena *arena, size_t count, size_t
     return block->bytes;
 }
 
-void sdg_arena_free(struct sdg_arena *arena)
+void jni_arena_free(struct jni_arena *arena)
 {
     while (arena->blocks) {
-        struct sdg_arena_block *block = arena->blocks;
+        struct jni_arena_block *block = arena->blocks;
         arena->blocks = block->next;
         free(block);
     }
@@ -43,29 +43,29 @@ void sdg_arena_free(struct sdg_arena *arena)
 
 // ---- exceptions ----
 
-void sdg_throw(JNIEnv *env, enum sdg_result result, const char *line)
+void jni_throw(JNIEnv *env, enum sdg_result result, const char *line)
 {
     bool ok;
-    jstring text = sdg_string(env, line, &ok);
+    jstring text = jni_string(env, line, &ok);
     if (!ok)
         return;
-    (*env)->CallStaticVoidMethod(env, sdg_java.native, sdg_java.fail, (jint)result, text);
+    (*env)->CallStaticVoidMethod(env, jni_java.native, jni_java.fail, (jint)result, text);
     (*env)->DeleteLocalRef(env, text);
 }
 
 // ---- texts ----
 
-const char *sdg_utf8(JNIEnv *env, struct sdg_arena *arena, jstring text, bool *ok)
+const char *jni_utf8(JNIEnv *env, struct jni_arena *arena, jstring text, bool *ok)
 {
     *ok = true;
     if (!text)
         return NULL;
     *ok = false;
-    jbyteArray bytes = (*env)->CallStaticObjectMethod(env, sdg_java.native, sdg_java.bytes, text);
+    jbyteArray bytes = (*env)->CallStaticObjectMethod(env, jni_java.native, jni_java.bytes, text);
     if ((*env)->ExceptionCheck(env))
         return NULL;
     const jsize length = (*env)->GetArrayLength(env, bytes);
-    char *copy = sdg_arena_alloc(env, arena, (size_t)length, 1);
+    char *copy = jni_arena_alloc(env, arena, (size_t)length, 1);
     if (copy)
         (*env)->GetByteArrayRegion(env, bytes, 0, length, (jbyte *)copy);
     (*env)->DeleteLocalRef(env, bytes);
@@ -73,25 +73,25 @@ const char *sdg_utf8(JNIEnv *env, struct sdg_arena *arena, jstring text, bool *o
     return copy;
 }
 
-jstring sdg_string(JNIEnv *env, const char *utf8, bool *ok)
+jstring jni_string(JNIEnv *env, const char *utf8, bool *ok)
 {
     *ok = true;
     if (!utf8)
         return NULL;
     *ok = false;
-    jbyteArray bytes = sdg_byte_array(env, utf8, strlen(utf8));
+    jbyteArray bytes = jni_byte_array(env, utf8, strlen(utf8));
     if (!bytes)
         return NULL;
-    jstring text = (*env)->CallStaticObjectMethod(env, sdg_java.native, sdg_java.text, bytes);
+    jstring text = (*env)->CallStaticObjectMethod(env, jni_java.native, jni_java.text, bytes);
     *ok = !(*env)->ExceptionCheck(env);
     (*env)->DeleteLocalRef(env, bytes);
     return *ok ? text : NULL;
 }
 
-jbyteArray sdg_byte_array(JNIEnv *env, const void *bytes, size_t count)
+jbyteArray jni_byte_array(JNIEnv *env, const void *bytes, size_t count)
 {
     if (count > INT32_MAX) {
-        sdg_throw(env, SDG_ERROR_MEMORY, "more bytes than an array of Java holds");
+        jni_throw(env, SDG_ERROR_MEMORY, "more bytes than an array of Java holds");
         return NULL;
     }
     jbyteArray array = (*env)->NewByteArray(env, (jsize)count);
@@ -102,19 +102,19 @@ jbyteArray sdg_byte_array(JNIEnv *env, const void *bytes, size_t count)
 
 // ---- fields ----
 
-static const char *signature_of(enum sdg_field_kind kind)
+static const char *signature_of(enum jni_field_kind kind)
 {
     switch (kind) {
-    case SDG_FIELD_TEXT: return "Ljava/lang/String;";
-    case SDG_FIELD_INT: return "I";
-    case SDG_FIELD_LONG:
-    case SDG_FIELD_SIZE: return "J";
-    case SDG_FIELD_BOOL: return "Z";
-    case SDG_FIELD_DOUBLE:
-    case SDG_FIELD_NUMBER: return "D";
-    case SDG_FIELD_BYTES: return "[B";
-    case SDG_FIELD_FLOATS: return "[F";
-    case SDG_FIELD_DOUBLES: return "[D";
+    case JNI_FIELD_TEXT: return "Ljava/lang/String;";
+    case JNI_FIELD_INT: return "I";
+    case JNI_FIELD_LONG:
+    case JNI_FIELD_SIZE: return "J";
+    case JNI_FIELD_BOOL: return "Z";
+    case JNI_FIELD_DOUBLE:
+    case JNI_FIELD_NUMBER: return "D";
+    case JNI_FIELD_BYTES: return "[B";
+    case JNI_FIELD_FLOATS: return "[F";
+    case JNI_FIELD_DOUBLES: return "[D";
     }
     return NULL;
 }
@@ -128,31 +128,31 @@ static jfieldID find_field(JNIEnv *env, jobject object, const char *name, const 
 }
 
 // A copy of an array's elements; NULL of null.
-static bool read_array(JNIEnv *env, struct sdg_arena *arena, jarray array, const struct sdg_field *field, char *out)
+static bool read_array(JNIEnv *env, struct jni_arena *arena, jarray array, const struct jni_field *field, char *out)
 {
     static const size_t sizes[] = {
-        [SDG_FIELD_BYTES] = 1, [SDG_FIELD_FLOATS] = sizeof(float), [SDG_FIELD_DOUBLES] = sizeof(double)};
+        [JNI_FIELD_BYTES] = 1, [JNI_FIELD_FLOATS] = sizeof(float), [JNI_FIELD_DOUBLES] = sizeof(double)};
     if (!array)
         return true;
     const jsize count = (*env)->GetArrayLength(env, array);
-    void *copy = sdg_arena_alloc(env, arena, (size_t)count, sizes[field->kind]);
+    void *copy = jni_arena_alloc(env, arena, (size_t)count, sizes[field->kind]);
     if (!copy)
         return false;
     *(void **)(out + field->offset) = copy;
-    if (field->kind == SDG_FIELD_BYTES)
+    if (field->kind == JNI_FIELD_BYTES)
         (*env)->GetByteArrayRegion(env, array, 0, count, copy);
-    else if (field->kind == SDG_FIELD_FLOATS)
+    else if (field->kind == JNI_FIELD_FLOATS)
         (*env)->GetFloatArrayRegion(env, array, 0, count, copy);
     else
         (*env)->GetDoubleArrayRegion(env, array, 0, count, copy);
-    if (field->kind == SDG_FIELD_DOUBLES)
+    if (field->kind == JNI_FIELD_DOUBLES)
         *(int *)(out + field->count) = count;
     else
         *(size_t *)(out + field->count) = (size_t)count;
     return true;
 }
 
-static bool read_field(JNIEnv *env, struct sdg_arena *arena, jobject object, const struct sdg_field *field, char *out)
+static bool read_field(JNIEnv *env, struct jni_arena *arena, jobject object, const struct jni_field *field, char *out)
 {
     jfieldID id = find_field(env, object, field->name, signature_of(field->kind));
     if (!id)
@@ -162,19 +162,19 @@ static bool read_field(JNIEnv *env, struct sdg_arena *arena, jobject object, con
     double number;
     jobject value;
     switch (field->kind) {
-    case SDG_FIELD_INT: *(int *)to = (*env)->GetIntField(env, object, id); break;
-    case SDG_FIELD_LONG: *(uint64_t *)to = (uint64_t)(*env)->GetLongField(env, object, id); break;
-    case SDG_FIELD_SIZE: *(size_t *)to = (size_t)(*env)->GetLongField(env, object, id); break;
-    case SDG_FIELD_BOOL: *(bool *)to = (*env)->GetBooleanField(env, object, id); break;
-    case SDG_FIELD_DOUBLE: *(double *)to = (*env)->GetDoubleField(env, object, id); break;
-    case SDG_FIELD_NUMBER:
+    case JNI_FIELD_INT: *(int *)to = (*env)->GetIntField(env, object, id); break;
+    case JNI_FIELD_LONG: *(uint64_t *)to = (uint64_t)(*env)->GetLongField(env, object, id); break;
+    case JNI_FIELD_SIZE: *(size_t *)to = (size_t)(*env)->GetLongField(env, object, id); break;
+    case JNI_FIELD_BOOL: *(bool *)to = (*env)->GetBooleanField(env, object, id); break;
+    case JNI_FIELD_DOUBLE: *(double *)to = (*env)->GetDoubleField(env, object, id); break;
+    case JNI_FIELD_NUMBER:
         number = (*env)->GetDoubleField(env, object, id);
         *(struct sdg_number *)to = isnan(number) ? (struct sdg_number){0} : sdg_number(number);
         break;
     default:
         value = (*env)->GetObjectField(env, object, id);
-        if (field->kind == SDG_FIELD_TEXT)
-            *(const char **)to = sdg_utf8(env, arena, value, &ok);
+        if (field->kind == JNI_FIELD_TEXT)
+            *(const char **)to = jni_utf8(env, arena, value, &ok);
         else
             ok = read_array(env, arena, value, field, out);
         (*env)->DeleteLocalRef(env, value);
@@ -182,7 +182,7 @@ static bool read_field(JNIEnv *env, struct sdg_arena *arena, jobject object, con
     return ok;
 }
 
-bool sdg_read_fields(JNIEnv *env, struct sdg_arena *arena, jobject object, const struct sdg_field *fields, size_t count,
+bool jni_read_fields(JNIEnv *env, struct jni_arena *arena, jobject object, const struct jni_field *fields, size_t count,
                      void *out)
 {
     for (size_t i = 0; i < count; i++)
@@ -191,7 +191,7 @@ bool sdg_read_fields(JNIEnv *env, struct sdg_arena *arena, jobject object, const
     return true;
 }
 
-static bool write_field(JNIEnv *env, jobject object, const struct sdg_field *field, const char *from)
+static bool write_field(JNIEnv *env, jobject object, const struct jni_field *field, const char *from)
 {
     jfieldID id = find_field(env, object, field->name, signature_of(field->kind));
     if (!id)
@@ -201,14 +201,14 @@ static bool write_field(JNIEnv *env, jobject object, const struct sdg_field *fie
     bool ok = true;
     jstring text;
     switch (field->kind) {
-    case SDG_FIELD_INT: (*env)->SetIntField(env, object, id, *(const int *)value); break;
-    case SDG_FIELD_LONG: (*env)->SetLongField(env, object, id, (jlong) * (const uint64_t *)value); break;
-    case SDG_FIELD_SIZE: (*env)->SetLongField(env, object, id, (jlong) * (const size_t *)value); break;
-    case SDG_FIELD_BOOL: (*env)->SetBooleanField(env, object, id, *(const bool *)value); break;
-    case SDG_FIELD_DOUBLE: (*env)->SetDoubleField(env, object, id, *(const double *)value); break;
-    case SDG_FIELD_NUMBER: (*env)->SetDoubleField(env, object, id, number->given ? number->value : NAN); break;
+    case JNI_FIELD_INT: (*env)->SetIntField(env, object, id, *(const int *)value); break;
+    case JNI_FIELD_LONG: (*env)->SetLongField(env, object, id, (jlong) * (const uint64_t *)value); break;
+    case JNI_FIELD_SIZE: (*env)->SetLongField(env, object, id, (jlong) * (const size_t *)value); break;
+    case JNI_FIELD_BOOL: (*env)->SetBooleanField(env, object, id, *(const bool *)value); break;
+    case JNI_FIELD_DOUBLE: (*env)->SetDoubleField(env, object, id, *(const double *)value); break;
+    case JNI_FIELD_NUMBER: (*env)->SetDoubleField(env, object, id, number->given ? number->value : NAN); break;
     default:
-        text = sdg_string(env, *(const char *const *)value, &ok);
+        text = jni_string(env, *(const char *const *)value, &ok);
         if (ok)
             (*env)->SetObjectField(env, object, id, text);
         (*env)->DeleteLocalRef(env, text);
@@ -216,7 +216,7 @@ static bool write_field(JNIEnv *env, jobject object, const struct sdg_field *fie
     return ok;
 }
 
-bool sdg_write_fields(JNIEnv *env, jobject object, const struct sdg_field *fields, size_t count, const void *from)
+bool jni_write_fields(JNIEnv *env, jobject object, const struct jni_field *fields, size_t count, const void *from)
 {
     for (size_t i = 0; i < count; i++)
         if (!write_field(env, object, &fields[i], from))
@@ -224,17 +224,12 @@ bool sdg_write_fields(JNIEnv *env, jobject object, const struct sdg_field *field
     return true;
 }
 
-bool sdg_int_field(JNIEnv *env, jobject object, const char *name, int *out)
+bool jni_int_field(JNIEnv *env, jobject object, const char *name, int *out)
 {
-    return read_field(env, NULL, object, &(struct sdg_field){name, SDG_FIELD_INT, 0, 0}, (char *)out);
+    return read_field(env, NULL, object, &(struct jni_field){name, JNI_FIELD_INT, 0, 0}, (char *)out);
 }
 
-bool sdg_long_field(JNIEnv *env, jobject object, const char *name, int64_t *out)
-{
-    return read_field(env, NULL, object, &(struct sdg_field){name, SDG_FIELD_LONG, 0, 0}, (char *)out);
-}
-
-bool sdg_object_field(JNIEnv *env, jobject object, const char *name, const char *signature, jobject *out)
+bool jni_object_field(JNIEnv *env, jobject object, const char *name, const char *signature, jobject *out)
 {
     jfieldID id = find_field(env, object, name, signature);
     if (id)

@@ -2,77 +2,76 @@
 //
 // A function that returns false or NULL has left an exception pending, unless it says otherwise, and its caller returns
 // to Java without another call into it.
-#ifndef SDG_JNI_VALUES_H
-#define SDG_JNI_VALUES_H
+#ifndef JNI_VALUES_H
+#define JNI_VALUES_H
 
 #include <jni.h>
 
 #include <sdgen/sdgen.h>
 
 // Classes and methods that are looked up once, when the library is loaded.
-struct sdg_java {
+struct jni_java {
     JavaVM *vm;
     jclass native;
     jmethodID bytes, text, fail, add_device, log; // static, of native
     jmethodID on_progress, on_preview;            // of Call
     jmethodID add_text, add_unknown;              // of PromptReport
 };
-extern struct sdg_java sdg_java;
+extern struct jni_java jni_java;
 
 // ---- memory of a call ----
 
 // Everything that is allocated for the parameters of a call, freed together. Zero = nothing.
-struct sdg_arena { struct sdg_arena_block *blocks; };
+struct jni_arena { struct jni_arena_block *blocks; };
 // `count` elements of `size` bytes, zeroed; at least one byte. NULL: OutOfMemoryError is pending.
-void *sdg_arena_alloc(JNIEnv *env, struct sdg_arena *arena, size_t count, size_t size);
-void sdg_arena_free(struct sdg_arena *arena);
+void *jni_arena_alloc(JNIEnv *env, struct jni_arena *arena, size_t count, size_t size);
+void jni_arena_free(struct jni_arena *arena);
 
 // ---- exceptions ----
 
 // Throws what stands for `result`, which is none of SDG_OK, with the library's line.
-void sdg_throw(JNIEnv *env, enum sdg_result result, const char *line);
+void jni_throw(JNIEnv *env, enum sdg_result result, const char *line);
 
 // ---- texts ----
 
 // UTF-8 of a String, in the arena; NULL of null, too: *ok says which.
-const char *sdg_utf8(JNIEnv *env, struct sdg_arena *arena, jstring text, bool *ok);
+const char *jni_utf8(JNIEnv *env, struct jni_arena *arena, jstring text, bool *ok);
 // A new local reference; null of NULL, without an exception: *ok says which.
-jstring sdg_string(JNIEnv *env, const char *utf8, bool *ok);
+jstring jni_string(JNIEnv *env, const char *utf8, bool *ok);
 // A new byte[] without the 0.
-jbyteArray sdg_byte_array(JNIEnv *env, const void *bytes, size_t count);
+jbyteArray jni_byte_array(JNIEnv *env, const void *bytes, size_t count);
 
 // ---- fields ----
 
-enum sdg_field_kind {
-    SDG_FIELD_TEXT,    // String <-> const char *
-    SDG_FIELD_INT,     // int <-> int, or an enumeration
-    SDG_FIELD_LONG,    // long <-> uint64_t
-    SDG_FIELD_SIZE,    // long <-> size_t
-    SDG_FIELD_BOOL,    // boolean <-> bool
-    SDG_FIELD_DOUBLE,  // double <-> double
-    SDG_FIELD_NUMBER,  // double, NaN = not given <-> struct sdg_number
-    SDG_FIELD_BYTES,   // byte[] -> const uint8_t *, size_t at `count`
-    SDG_FIELD_FLOATS,  // float[] -> const float *, size_t at `count`
-    SDG_FIELD_DOUBLES, // double[] -> const double *, int at `count`
+enum jni_field_kind {
+    JNI_FIELD_TEXT,    // String <-> const char *
+    JNI_FIELD_INT,     // int <-> int, or an enumeration
+    JNI_FIELD_LONG,    // long <-> uint64_t
+    JNI_FIELD_SIZE,    // long <-> size_t
+    JNI_FIELD_BOOL,    // boolean <-> bool
+    JNI_FIELD_DOUBLE,  // double <-> double
+    JNI_FIELD_NUMBER,  // double, NaN = not given <-> struct sdg_number
+    JNI_FIELD_BYTES,   // byte[] -> const uint8_t *, size_t at `count`
+    JNI_FIELD_FLOATS,  // float[] -> const float *, size_t at `count`
+    JNI_FIELD_DOUBLES, // double[] -> const double *, int at `count`
 };
 // A field of a Java object and the member of a struct that it is.
-struct sdg_field {
+struct jni_field {
     const char *name;
-    enum sdg_field_kind kind;
+    enum jni_field_kind kind;
     size_t offset, count;
 };
-#define SDG_FIELDS(rows) (rows), sizeof(rows) / sizeof *(rows)
+#define JNI_FIELDS(rows) (rows), sizeof(rows) / sizeof *(rows)
 
 // Object -> struct; what is allocated is the arena's.
-bool sdg_read_fields(JNIEnv *env, struct sdg_arena *arena, jobject object, const struct sdg_field *fields, size_t count,
+bool jni_read_fields(JNIEnv *env, struct jni_arena *arena, jobject object, const struct jni_field *fields, size_t count,
                      void *out);
 // Struct -> object; no arrays.
-bool sdg_write_fields(JNIEnv *env, jobject object, const struct sdg_field *fields, size_t count, const void *from);
+bool jni_write_fields(JNIEnv *env, jobject object, const struct jni_field *fields, size_t count, const void *from);
 
 // Single fields.
-bool sdg_int_field(JNIEnv *env, jobject object, const char *name, int *out);
-bool sdg_long_field(JNIEnv *env, jobject object, const char *name, int64_t *out);
+bool jni_int_field(JNIEnv *env, jobject object, const char *name, int *out);
 // *out may be null.
-bool sdg_object_field(JNIEnv *env, jobject object, const char *name, const char *signature, jobject *out);
+bool jni_object_field(JNIEnv *env, jobject object, const char *name, const char *signature, jobject *out);
 
 #endif
