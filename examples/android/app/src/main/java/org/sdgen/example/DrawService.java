@@ -165,6 +165,7 @@ public final class DrawService extends Service {
     public void onTimeout(int startId, int type) {
         cancel();
         leaveForeground();
+        stopSelf();
     }
 
     @Override
@@ -231,6 +232,7 @@ public final class DrawService extends Service {
 
     private void leaveForeground() {
         stopForeground(STOP_FOREGROUND_REMOVE);
+        notifications.forgetDrawing();
         awake.release();
     }
 

@@ -62,6 +62,11 @@ final class Notifications {
         manager.notify(ENDED, builder.build());
     }
 
+    /** The service takes it away itself, but not where it could not be in the foreground. */
+    void forgetDrawing() {
+        manager.cancel(DRAWING);
+    }
+
     /** The user sees for himself. */
     void forgetEnd() {
         manager.cancel(ENDED);
