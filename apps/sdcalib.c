@@ -350,10 +350,9 @@ static bool draw_site(FILE *html, const struct sdg_collected_site *site)
                                         report_color(l), report_dash(l),     line_names[l]};
     }
     for (size_t r = 0; r < site->rows; r++) {
-        // not fmin() and fmax(), of which GCC 12 for ARM makes vectors that it cannot compile
-        low = site->min[r] < low ? (double)site->min[r] : low;
-        high = site->max[r] > high ? (double)site->max[r] : high;
-        first = site->timesteps[r] > first ? site->timesteps[r] : first;
+        low = fmin(low, (double)site->min[r]);
+        high = fmax(high, (double)site->max[r]);
+        first = fmax(first, site->timesteps[r]);
     }
     fputs("<figure style=\"width:284px\">", html);
     report_chart(html,
