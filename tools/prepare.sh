@@ -33,6 +33,7 @@ libcmocka-dev          library cmocka                 tests
 prepare_list_test_optional='
 mesa-vulkan-drivers    file vulkan/icd.d/lvp_icd.*json               tests: a Vulkan device without a GPU
 vulkan-validationlayers file vulkan/explicit_layer.d/VkLayer_khronos_validation.json  tests of the Vulkan backend
+default-jdk-headless   command javac                 tests of the Java classes
 '
 
 prepare_say() { echo "$prepare_name: $*" >&2; }
