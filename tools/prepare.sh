@@ -32,10 +32,10 @@ libcmocka-dev          library cmocka                 tests
 '
 prepare_list_test_optional='
 mesa-vulkan-drivers    file vulkan/icd.d/lvp_icd.*json               tests: a Vulkan device without a GPU
-default-jdk-headless   command javac                                 tests: Java
 aapt                   command aapt                                  tests: the app for Android
 android-framework-res  file android-framework-res/framework-res.apk  tests: the app for Android
 vulkan-validationlayers file vulkan/explicit_layer.d/VkLayer_khronos_validation.json  tests of the Vulkan backend
+default-jdk-headless   command javac                 tests of the Java classes
 '
 
 prepare_say() { echo "$prepare_name: $*" >&2; }
