@@ -68,5 +68,16 @@ export SDG_TEST_QUICK=1
 prepare_build "$root/build/asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSDG_SANITIZE=ON -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON "-DSDG_REFERENCE_DATA=$reference"
 run sanitizers "$root/build/asan" "$@"
 
+prepare_say "checking the library for phones"
+if phone=$("$root/tools/check-phone"); then
+    echo "$phone"
+    case $phone in
+    skipped:*) skipped=$((skipped + 1)) ;;
+    *) passed=$((passed + 1)) ;;
+    esac
+else
+    failed=$((failed + 1))
+fi
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

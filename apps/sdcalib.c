@@ -86,6 +86,7 @@ static const struct app_option table[] = {
     {'v', "verbose", FLAG(verbose), GROUP, .help = "say more"},
     {'h', "help", HELP, GROUP, .help = "print this"},
     {0, "help-all", HELP_ALL, GROUP, .help = "print this with ranges and exit codes"},
+    {0, "help-as", HELP_AS, GROUP, .help = "print this as a manual page, or as what a shell completes it by"},
 #undef GROUP
 };
 

@@ -121,21 +121,33 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
                 ui, SDG_ERROR_UNSUPPORTED,
                 "%.200s: GGUF files are not in this version of sdgen (diffusers folders and .safetensors are)",
                 files[i]);
-    return sdg_pipeline_create(
+    const struct sdg_log log = {app_log, ui, ui->level};
+    struct sdg_engine *engine;
+    enum sdg_result result = sdg_engine_create(
+        &(struct sdg_engine_params){
+            .threads = options->threads,
+            .cores = values->cores,
+            .cpu_mask = values->cpu_mask,
+            .disable = values->disable,
+            .validation = values->validation,
+            .cache_dir = values->cache_folder,
+            .submit_time = values->submit_time,
+            .max_memory = options->max_memory * (double)(1 << 30),
+            .limits = options->limits,
+            .log = log,
+        },
+        &engine);
+    if (result != SDG_OK)
+        return result;
+    result = sdg_pipeline_create(
         &(struct sdg_pipeline_params){
+            .engine = engine,
             .model = values->model,
             .vae = values->vae,
             .backend = values->backend,
             .type = values->type,
-            .threads = options->threads,
-            .max_memory = options->max_memory * (double)(1 << 30),
             .keep = values->batch > 1 ? SDG_KEEP_NETWORKS : SDG_KEEP_NOTHING,
             .no_mmap = values->no_mmap,
-            .validation = values->validation,
-            .disable = values->disable,
-            .cpu_mask = values->cpu_mask,
-            .cache_dir = values->cache_folder,
-            .submit_time = values->submit_time,
             .vae_tiling = values->tiling ? "on"
                 : values->no_tiling      ? "off"
                                          : NULL,
@@ -144,9 +156,11 @@ static enum sdg_result open_pipeline(struct app_ui *ui, const struct sdgen_optio
             .prediction = values->prediction,
             .no_correction = values->no_correction,
             .intervals = values->intervals,
-            .log = {app_log, ui, ui->level},
+            .log = log,
         },
         pipeline);
+    sdg_engine_destroy(&engine); // the pipeline holds it
+    return result;
 }
 
 static bool on_progress(void *user, const struct sdg_progress *progress)

@@ -6,7 +6,6 @@
 #include <strings.h>
 
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/memory.h"
 #include "common/report.h"
 
@@ -27,11 +26,6 @@ void sdgen_from_free(struct sdgen_from **from)
         sdg_free((*from)->paths[i]);
     sdg_free(*from);
     *from = NULL;
-}
-
-void sdgen_hash(const void *data, size_t size, char text[static 17])
-{
-    snprintf(text, 17, "%016llx", (unsigned long long)sdg_hash_bytes(SDG_HASH_START, data, size));
 }
 
 // -------------------------------------------------------------------------------------------------- texts
@@ -201,7 +195,7 @@ static enum sdg_result same_content(struct app_ui *ui, const char *path, const c
     enum sdg_result result = sdgen_read_file(ui, path, &name, &data, &size);
     if (result != SDG_OK)
         return result;
-    sdgen_hash(data, size, now);
+    sdg_picture_hash(data, size, now);
     *same = strcmp(hash, now) == 0;
     sdg_free(data);
     return SDG_OK;

@@ -13,7 +13,5 @@ void sdgen_from_free(struct sdgen_from **from);
 
 // -M metadata.
 enum sdg_result sdgen_print_metadata(struct app_ui *ui, const struct sdgen_values *values);
-// What a file has in it, as pictures store it: 16 hexadecimal digits.
-void sdgen_hash(const void *data, size_t size, char text[static 17]);
 
 #endif

@@ -80,7 +80,7 @@ static enum sdg_result hash_file(struct app_ui *ui, const char *path, char hash[
     enum sdg_result result = sdgen_read_file(ui, path, &name, &data, &size);
     if (result != SDG_OK)
         return result;
-    sdgen_hash(data, size, hash);
+    sdg_picture_hash(data, size, hash);
     sdg_free(data);
     return SDG_OK;
 }
@@ -117,7 +117,7 @@ static enum sdg_result read_source(struct app_ui *ui, const char *path, struct s
     enum sdg_result result = sdgen_read_file(ui, path, &source->name, &data, &size);
     if (result != SDG_OK)
         return result;
-    sdgen_hash(data, size, hash);
+    sdg_picture_hash(data, size, hash);
     result = sdg_picture_decode_alpha(app_log_of(ui), source->name, data, size, &source->image, &source->alpha);
     sdg_free(data);
     return result;

@@ -2,6 +2,7 @@
 
 #include "sdgen_from.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -226,14 +227,19 @@ static const struct app_option table[] = {
      .help = "run with the Vulkan validation layers, any message is an error"},
     {0, "disable-features", NAMES(disable, app_feature_names), GROUP, .otherwise = "none",
      .help = "features of the device not to use, for tests, separated by commas"},
+    {0, "device-limits", TEXT(limits, "NAME=N,..."), GROUP, .otherwise = "the device's own",
+     .help = "Vulkan: take the device for one that can do no more, for tests: storage-range, allocation, memory and "
+             "shared-memory in bytes (also 128M, 2G), invocations, workgroups, buffers"},
+    {0, "cores", TEXT(cores, "LIST"), GROUP, .otherwise = "any",
+     .help = "processors to compute on, 4-7 or 0,2 by the system's numbers"},
     {0, "submit-time", NUMBER(submit_time, 0, 3600), GROUP, .otherwise = "1 on graphics cards, 0.1 on other devices",
      .help =
          "Vulkan: about how many seconds a device works before it can draw the screen or be found hanging; 0 does a "
          "step at once"},
     {0, "cpu-mask", TEXT(cpu_mask, "NAME"), GROUP, .otherwise = "all there are",
      .help =
-         "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16 or "
-         "neon, or single features joined by commas"},
+         "the CPU's kernels use at most this instruction set, for tests: generic, sse2, avx2, avx512, avx512bf16, or "
+         "neon, neon_dotprod, neon_i8mm, neon_bf16, or single features joined by commas"},
     {0, "cache-dir", .kind = APP_FILE, .word = "DIR", FIELD(cache_folder), GROUP,
      .otherwise = "the user's cache folder",
      .help = "where compiled Vulkan pipelines are kept, and what sdbench tune found"},
@@ -243,6 +249,7 @@ static const struct app_option table[] = {
     {0, "version", FLAG(version), GROUP, .flags = APP_COMMON, .help = "print version, build and devices"},
     {'h', "help", HELP, GROUP, .help = "print the common options"},
     {0, "help-all", HELP_ALL, GROUP, .help = "print everything"},
+    {0, "help-as", HELP_AS, GROUP, .help = "print this as a manual page, or as what a shell completes it by"},
 };
 
 const struct app_command sdgen_command = {
@@ -392,6 +399,66 @@ static enum sdg_result read_memory(struct app_ui *ui, const char *text, double *
                             "--max-vram: '%.60s' should be a number of GiB up to 65536, or DEVICE=GIB,...", text);
         if (value > 0 && (*gib == 0 || value < *gib))
             *gib = value;
+        text = text[length] ? text + length + 1 : NULL;
+    }
+    return SDG_OK;
+}
+
+// "128M" -> bytes.
+static bool read_bytes(const char *text, uint64_t *bytes)
+{
+    static const char suffixes[] = "KMG";
+    char *end;
+    errno = 0;
+    const unsigned long long number = strtoull(text, &end, 10);
+    const char *suffix = *end ? strchr(suffixes, *end) : NULL;
+    const int shift = suffix ? 10 * (int)(suffix - suffixes + 1) : 0;
+    *bytes = (uint64_t)number << shift;
+    return *text >= '0' && *text <= '9' && !errno && !end[suffix != NULL] && number <= UINT64_MAX >> shift;
+}
+
+static bool set_limit(struct sdg_device_limits *limits, const char *name, uint64_t value)
+{
+    const struct {
+        const char *name;
+        uint64_t *bytes;
+        uint32_t *number;
+    } rows[] = {
+        {"storage-range", &limits->storage_range, NULL},
+        {"allocation", &limits->allocation, NULL},
+        {"memory", &limits->memory, NULL},
+        {"invocations", NULL, &limits->invocations},
+        {"shared-memory", NULL, &limits->shared_memory},
+        {"workgroups", NULL, &limits->workgroups},
+        {"buffers", NULL, &limits->buffers},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (strcmp(rows[i].name, name))
+            continue;
+        if (rows[i].bytes)
+            *rows[i].bytes = value;
+        else
+            *rows[i].number = value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
+        return true;
+    }
+    return false;
+}
+
+static enum sdg_result read_limits(struct app_ui *ui, const char *text, struct sdg_device_limits *limits)
+{
+    while (text) {
+        char item[64];
+        uint64_t value = 0;
+        const size_t length = strcspn(text, ",");
+        snprintf(item, sizeof item, "%.*s", (int)(length < sizeof item ? length : sizeof item - 1), text);
+        char *equals = strchr(item, '=');
+        if (equals)
+            *equals = 0;
+        if (!equals || !read_bytes(equals + 1, &value) || !set_limit(limits, item, value))
+            return app_fail(ui, SDG_ERROR_USAGE,
+                            "--device-limits: '%.60s' should be NAME=NUMBER,... of storage-range, allocation, memory, "
+                            "invocations, shared-memory, workgroups and buffers",
+                            text);
         text = text[length] ? text + length + 1 : NULL;
     }
     return SDG_OK;
@@ -548,6 +615,8 @@ static enum sdg_result check_values(struct app_ui *ui, struct sdgen_options *opt
         result = read_tile(ui, values->tile_size, &options->tile);
     if (result == SDG_OK)
         result = read_memory(ui, values->max_memory, &options->max_memory);
+    if (result == SDG_OK)
+        result = read_limits(ui, values->limits, &options->limits);
     if (result == SDG_OK)
         result = read_sigmas(ui, options);
     if (result == SDG_OK)

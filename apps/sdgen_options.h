@@ -3,6 +3,7 @@
 #define SDG_APPS_SDGEN_OPTIONS_H
 
 #include "common/options.h"
+#include "sdgen/engine.h"
 #include "sdgen/picture.h"
 
 // The fields the table fills. Names end as given; NULL = not given and no default.
@@ -14,6 +15,7 @@ struct sdgen_values {
     const char *output, *sampler, *schedule, *sigmas, *rng, *sampler_rng;
     const char *init_image, *init_alpha_color, *mask, *preview, *preview_path;
     const char *load_noise, *dump_latents, *dump_steps, *cache_folder, *tile_size, *disable, *cpu_mask, *max_memory;
+    const char *cores, *limits;
     int64_t width, height, steps, batch, begin_index, clip_skip, threads, preview_interval;
     struct app_seed seed;
     struct sdg_number cfg_scale, eta, submit_time;
@@ -28,6 +30,7 @@ struct sdgen_options {
     char *prompt, *negative; // from the command line or a file, owned; negative NULL = absent
     double sigmas[1024];     // --sigmas
     int sigma_count;
+    struct sdg_device_limits limits;                // --device-limits
     int tile;                                       // latent pixels, 0 = the library's
     double max_memory;                              // --max-vram in GiB, 0 = what is free
     int threads;                                    // 0 = the library's

@@ -48,6 +48,8 @@ static const struct app_option table[] = {
     {'v', "verbose", FLAG(verbose), .flags = APP_COMMON, .help = "say more"},
     {'h', "help", HELP, .group = "Options", .help = "print this"},
     {0, "help-all", HELP_ALL, .group = "Options", .help = "print this with ranges and exit codes"},
+    {0, "help-as", HELP_AS, .group = "Options",
+     .help = "print this as a manual page, or as what a shell completes it by"},
 };
 
 static const struct app_command command = {

@@ -3,8 +3,8 @@
 // implements is in backend/program.h.
 //
 // Thread-safety: a backend and all its programs are one unit that one thread may use at a time, creation and
-// destruction included; the thread may change from call to call. Different backends, also of the same name, are
-// independent of each other.
+// destruction included; the thread may change from call to call. Different backends, also of the same name and on the
+// same device (sdg_backend_params.devices), may be used at the same time.
 // Messages: what is wrong with a program goes to the program's log. What concerns the device and what programs share on
 // it (a Vulkan call that failed, memory the device has not, the pipeline cache) goes to the backend's.
 // Lifetime: the log given to sdg_backend_create outlives the backend, the backend outlives its programs. All other
@@ -15,13 +15,18 @@
 #include "formats/tensors.h"
 #include "graph/graph.h"
 
-struct sdg_backend; // a device, or the processor, ready to compile for it
-struct sdg_program; // a compiled graph with its memory
+struct sdg_backend;       // a device, or the processor, ready to compile for it
+struct sdg_devices;       // backend/open_devices.h
+struct sdg_device_limits; // sdgen/engine.h
+struct sdg_program;       // a compiled graph with its memory
 
 struct sdg_backend_params {
     int threads; // 0 = sdg_platform_threads
     // The threads, which live longer than the backend; NULL = its own, `threads` of them. Vulkan compiles with them.
     struct sdg_pool *pool;
+    // Devices that are open: what is there is used again, what is not is opened and kept there. Outlives the backend.
+    // All backends that share devices agree on validation, disable, cache_dir and limits. NULL = a device of its own.
+    struct sdg_devices *devices;
     int device;       // vulkan: index as listed, -1 = first real GPU, else (if named explicitly) any
     bool validation;  // vulkan: validation layers on; any message is an error
     unsigned disable; // mask of ladder rungs turned off, for tests (enum sdg_feature)
@@ -33,6 +38,7 @@ struct sdg_backend_params {
     // vulkan: seconds that the device may work on one submission, after which others get their turn; 0 = as usual for
     // devices of its kind, INFINITY = a run is one submission
     double submit_seconds;
+    const struct sdg_device_limits *limits; // vulkan: what devices are taken for; NULL = for what they are
 };
 
 enum {

@@ -1,6 +1,7 @@
 #include "base/file.h"
 
 #include "base/memory.h"
+#include "base/platform.h"
 #include "base/unfinished.h"
 
 #include <errno.h>
@@ -99,43 +100,182 @@ static enum sdg_result cannot_open(const struct sdg_log *log, const char *path)
         path, target);
 }
 
-// Opens a regular file for reading. O_NONBLOCK: a pipe without a writer must not hold us up before we can refuse it.
-static enum sdg_result open_regular(const struct sdg_log *log, const char *path, int *fd, size_t *size)
+// ---- where bytes are ----
+
+struct sdg_file sdg_file_of_path(const char *path)
 {
-    struct stat info;
-    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0)
-        return cannot_open(log, path);
-    enum sdg_result result = SDG_OK;
-    if (fstat(file, &info) != 0)
-        result = sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be examined");
-    else if (S_ISDIR(info.st_mode))
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is a folder, a file is needed", path);
-    else if (!S_ISREG(info.st_mode))
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is not a regular file", path);
-    else if (info.st_size < 0 || (uintmax_t)info.st_size > SIZE_MAX - 1)
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is too large for this system's address space", path);
-    if (result != SDG_OK) {
-        close(file);
-        return result;
-    }
-    *fd = file;
-    *size = (size_t)info.st_size;
+    return (struct sdg_file){.name = path, .kind = SDG_FILE_PATH, .path = path};
+}
+
+static enum sdg_result refuse_file(const struct sdg_log *log, const struct sdg_file *file, const char *why)
+{
+    return sdg_fail(log, SDG_ERROR_USAGE, "%s: %s", file->name, why);
+}
+
+static enum sdg_result check_length(const struct sdg_log *log, const struct sdg_file *file, bool rest)
+{
+    if (file->length == 0)
+        return refuse_file(log, file, "length is 0");
+    if (file->length < 0 && !(rest && file->length == SDG_FILE_REST))
+        return refuse_file(log, file, "length is negative");
     return SDG_OK;
 }
 
-// Reads up to `bytes`; fewer only at the end of the file.
-static enum sdg_result read_fully(const struct sdg_log *log, const char *path, int fd, void *data, size_t bytes,
-                                  size_t *got)
+static enum sdg_result check_part(const struct sdg_log *log, const struct sdg_file *file)
+{
+    int64_t end;
+    if (file->path || file->data)
+        return refuse_file(log, file, "is a part of a descriptor's file, but a path or data is set");
+    if (file->fd < 0)
+        return refuse_file(log, file, "its descriptor is negative, as that of a file that was not opened");
+    if (file->offset < 0)
+        return refuse_file(log, file, "offset is negative");
+    SDG_TRY(check_length(log, file, true));
+    if (__builtin_add_overflow(file->offset, file->length, &end))
+        return refuse_file(log, file, "offset + length is more than any file has");
+    return SDG_OK;
+}
+
+static enum sdg_result check_memory(const struct sdg_log *log, const struct sdg_file *file)
+{
+    if (file->path || file->fd || file->offset)
+        return refuse_file(log, file, "is memory, but a path, descriptor or offset is set");
+    if (!file->data)
+        return refuse_file(log, file, "is memory, but data is NULL");
+    SDG_TRY(check_length(log, file, false));
+    if ((uint64_t)file->length >= SIZE_MAX - (uintptr_t)file->data)
+        return refuse_file(log, file, "length is more than any memory has");
+    return SDG_OK;
+}
+
+static enum sdg_result check_path(const struct sdg_log *log, const struct sdg_file *file)
+{
+    if (file->fd || file->offset || file->length || file->data)
+        return refuse_file(log, file, "is at a path, but a descriptor, offset, length or data is set");
+    return file->path && *file->path ? SDG_OK : refuse_file(log, file, "is at a path, but path is NULL or empty");
+}
+
+static enum sdg_result check_fields(const struct sdg_log *log, const struct sdg_file *file)
+{
+    switch (file->kind) {
+    case SDG_FILE_PATH: return check_path(log, file);
+    case SDG_FILE_PART: return check_part(log, file);
+    case SDG_FILE_KEPT:
+    case SDG_FILE_COPIED: return check_memory(log, file);
+    }
+    return refuse_file(log, file, "kind is no value of enum sdg_file_kind");
+}
+
+// A file that can be read from: bytes in memory, or those from `offset` on of a descriptor.
+struct opened {
+    const void *memory; // NULL: a descriptor
+    int fd;
+    bool own; // the descriptor
+    off_t offset;
+    size_t size;
+};
+
+static void close_opened(const struct opened *opened)
+{
+    if (opened->own)
+        close(opened->fd);
+}
+
+// A regular file's size, by its descriptor.
+static enum sdg_result regular_size(const struct sdg_log *log, const char *name, int fd, int64_t *size)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0)
+        return sdg_fail_system(log, SDG_ERROR_INPUT, name, "cannot be examined");
+    if (S_ISDIR(info.st_mode))
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is a folder, a file is needed", name);
+    if (!S_ISREG(info.st_mode))
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is not a regular file", name);
+    *size = info.st_size;
+    return SDG_OK;
+}
+
+static enum sdg_result set_size(const struct sdg_log *log, const char *name, int64_t size, struct opened *opened)
+{
+    if (size < 0 || (uint64_t)size > SIZE_MAX / 2)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: is too large for this system's address space", name);
+    opened->size = (size_t)size;
+    return SDG_OK;
+}
+
+// O_NONBLOCK: a pipe without a writer must not hold us up before we can refuse it.
+static enum sdg_result open_path(const struct sdg_log *log, const char *path, struct opened *out)
+{
+    int64_t size = 0;
+    struct opened opened = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .own = true};
+    if (opened.fd < 0)
+        return cannot_open(log, path);
+    enum sdg_result result = regular_size(log, path, opened.fd, &size);
+    if (result == SDG_OK)
+        result = set_size(log, path, size, &opened);
+    if (result == SDG_OK)
+        *out = opened;
+    else
+        close_opened(&opened);
+    return result;
+}
+
+static enum sdg_result open_part(const struct sdg_log *log, const struct sdg_file *file, struct opened *out)
+{
+    int64_t size = 0;
+    const int flags = fcntl(file->fd, F_GETFL);
+    if (flags < 0)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: descriptor %d is not open", file->name, file->fd);
+    if ((flags & O_ACCMODE) == O_WRONLY)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: descriptor %d is open for writing only", file->name, file->fd);
+    SDG_TRY(regular_size(log, file->name, file->fd, &size));
+    if (file->offset >= size)
+        return sdg_fail(log, SDG_ERROR_INPUT, "%s: begins at byte %lld, but its descriptor's file has only %lld",
+                        file->name, (long long)file->offset, (long long)size);
+    const int64_t rest = size - file->offset, length = file->length == SDG_FILE_REST ? rest : file->length;
+    if (length > rest)
+        return sdg_fail(log, SDG_ERROR_INPUT,
+                        "%s: should have %lld bytes from byte %lld on, but its descriptor's file has only %lld; was it "
+                        "cut short?",
+                        file->name, (long long)length, (long long)file->offset, (long long)size);
+    *out = (struct opened){.fd = file->fd, .offset = (off_t)file->offset};
+    return set_size(log, file->name, length, out);
+}
+
+// *out is to be closed.
+static enum sdg_result open_file(const struct sdg_log *log, const struct sdg_file *file, struct opened *out)
+{
+    SDG_TRY(check_fields(log, file));
+    if (file->kind == SDG_FILE_PATH)
+        return open_path(log, file->path, out);
+    if (file->kind == SDG_FILE_PART)
+        return open_part(log, file, out);
+    *out = (struct opened){.memory = file->data, .size = (size_t)file->length};
+    return SDG_OK;
+}
+
+enum sdg_result sdg_file_check(const struct sdg_log *log, const struct sdg_file *file)
+{
+    struct opened opened;
+    return file->kind == SDG_FILE_PATH ? check_path(log, file) : open_file(log, file, &opened);
+}
+
+// ---- reading ----
+
+// Reads up to `bytes`, from `offset` on or, if that is negative, from where the descriptor is; fewer only at the end of
+// the file.
+static enum sdg_result read_fully(const struct sdg_log *log, const char *name, int fd, off_t offset, void *data,
+                                  size_t bytes, size_t *got)
 {
     size_t done = 0;
     while (done < bytes) {
         size_t chunk = bytes - done < (size_t)1 << 30 ? bytes - done : (size_t)1 << 30;
-        ssize_t n = read(fd, (char *)data + done, chunk);
+        char *to = (char *)data + done;
+        ssize_t n = offset < 0 ? read(fd, to, chunk) : pread(fd, to, chunk, offset + (off_t)done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be read");
+            return sdg_fail_system(log, SDG_ERROR_INPUT, name, "cannot be read");
         if (n == 0)
             break;
         done += (size_t)n;
@@ -144,43 +284,62 @@ static enum sdg_result read_fully(const struct sdg_log *log, const char *path, i
     return SDG_OK;
 }
 
-// `size` bytes and a NUL, from an open file.
-static enum sdg_result read_content(const struct sdg_log *log, const char *path, int fd, size_t size, char **data)
+// The first bytes, as many as there are.
+static enum sdg_result read_head(const struct sdg_log *log, const char *name, const struct opened *opened, void *head,
+                                 size_t room, size_t *got)
+{
+    const size_t bytes = room < opened->size ? room : opened->size;
+    if (!opened->memory)
+        return read_fully(log, name, opened->fd, opened->offset, head, bytes, got);
+    memcpy(head, opened->memory, bytes);
+    *got = bytes;
+    return SDG_OK;
+}
+
+// All of it, and a NUL.
+static enum sdg_result read_content(const struct sdg_log *log, const char *name, const struct opened *opened,
+                                    char **data)
 {
     size_t got = 0;
-    char *content = sdg_alloc_raw(log, size + 1, 1, sdg_path_name(path));
+    char *content = sdg_alloc_raw(log, opened->size + 1, 1, sdg_path_name(name));
     if (!content)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = read_fully(log, path, fd, content, size, &got);
-    if (result == SDG_OK && got < size)
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: became shorter while it was read", path);
+    enum sdg_result result = read_head(log, name, opened, content, opened->size, &got);
+    if (result == SDG_OK && got < opened->size)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: became shorter while it was read", name);
     if (result != SDG_OK) {
         sdg_free(content);
         return result;
     }
-    content[size] = 0;
+    content[got] = 0;
     *data = content;
     return SDG_OK;
 }
 
-enum sdg_result sdg_file_read(const struct sdg_log *log, const char *path, size_t limit, char **data, size_t *size)
+static enum sdg_result read_file(const struct sdg_log *log, const struct sdg_file *file, size_t limit, char **data,
+                                 size_t *size)
 {
-    int fd = -1;
-    size_t bytes = 0;
+    struct opened opened;
     char *content = NULL;
-    SDG_TRY(open_regular(log, path, &fd, &bytes));
+    SDG_TRY(open_file(log, file, &opened));
     enum sdg_result result;
-    if (bytes > limit)
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has %zu bytes, at most %zu are accepted for such a file", path,
-                          bytes, limit);
+    if (opened.size > limit)
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has %zu bytes, at most %zu are accepted for such a file",
+                          file->name, opened.size, limit);
     else
-        result = read_content(log, path, fd, bytes, &content);
-    close(fd);
+        result = read_content(log, file->name, &opened, &content);
+    close_opened(&opened);
     if (result == SDG_OK) {
         *data = content;
-        *size = bytes;
+        *size = opened.size;
     }
     return result;
+}
+
+enum sdg_result sdg_file_read(const struct sdg_log *log, const char *path, size_t limit, char **data, size_t *size)
+{
+    const struct sdg_file file = sdg_file_of_path(path);
+    return read_file(log, &file, limit, data, size);
 }
 
 // To the end of a stream whose size nobody knows; one byte more than the limit is asked for, to see that it is too
@@ -196,7 +355,7 @@ static enum sdg_result read_stream(const struct sdg_log *log, const char *name, 
             result = SDG_ERROR_MEMORY;
             break;
         }
-        result = read_fully(log, name, fd, content + used, READ_CHUNK, &got);
+        result = read_fully(log, name, fd, -1, content + used, READ_CHUNK, &got);
         used += result == SDG_OK ? got : 0;
         if (used > limit)
             result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has more than %zu bytes, the most accepted for such a file",
@@ -226,16 +385,16 @@ enum sdg_result sdg_input_read(const struct sdg_log *log, const char *path, size
     return result;
 }
 
-enum sdg_result sdg_file_read_text(const struct sdg_log *log, const char *path, size_t limit, char **text)
+enum sdg_result sdg_file_text(const struct sdg_log *log, const struct sdg_file *file, size_t limit, char **text)
 {
     char *content;
     size_t size;
-    SDG_TRY(sdg_file_read(log, path, limit, &content, &size));
+    SDG_TRY(read_file(log, file, limit, &content, &size));
     enum sdg_result result = SDG_OK;
     if (memchr(content, 0, size))
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is not a text file, it contains bytes of 0", path);
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is not a text file, it contains bytes of 0", file->name);
     else if (!sdg_utf8_valid(content, size))
-        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is not valid UTF-8 text", path);
+        result = sdg_fail(log, SDG_ERROR_INPUT, "%s: is not valid UTF-8 text", file->name);
     if (result != SDG_OK) {
         sdg_free(content);
         return result;
@@ -246,13 +405,19 @@ enum sdg_result sdg_file_read_text(const struct sdg_log *log, const char *path, 
     return SDG_OK;
 }
 
-enum sdg_result sdg_file_head(const struct sdg_log *log, const char *path, void *head, size_t room, size_t *got)
+enum sdg_result sdg_file_read_text(const struct sdg_log *log, const char *path, size_t limit, char **text)
 {
-    int fd = -1;
-    size_t size;
-    SDG_TRY(open_regular(log, path, &fd, &size));
-    enum sdg_result result = read_fully(log, path, fd, head, room, got);
-    close(fd);
+    const struct sdg_file file = sdg_file_of_path(path);
+    return sdg_file_text(log, &file, limit, text);
+}
+
+enum sdg_result sdg_file_head(const struct sdg_log *log, const struct sdg_file *file, void *head, size_t room,
+                              size_t *got)
+{
+    struct opened opened;
+    SDG_TRY(open_file(log, file, &opened));
+    enum sdg_result result = read_head(log, file->name, &opened, head, room, got);
+    close_opened(&opened);
     return result;
 }
 
@@ -333,27 +498,37 @@ const char *sdg_map_path(const void *address)
     return NULL;
 }
 
-enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool copy, struct sdg_map *out)
+// Maps begin at a page's first byte: at that of the page that the part begins in.
+static enum sdg_result map_opened(const struct sdg_log *log, const char *name, const struct opened *opened,
+                                  struct sdg_map *map)
 {
-    int fd = -1;
-    struct sdg_map map = {.copied = copy};
-    SDG_TRY(open_regular(log, path, &fd, &map.size));
+    const size_t before = (size_t)(opened->offset % (off_t)sdg_platform_page());
+    if (!opened->size)
+        return SDG_OK;
+    void *data = mmap(NULL, opened->size + before, PROT_READ, MAP_PRIVATE, opened->fd, opened->offset - (off_t)before);
+    if (data == MAP_FAILED)
+        return sdg_fail_system(log, SDG_ERROR_INPUT, name, "cannot be mapped");
+    *map = (struct sdg_map){(const unsigned char *)data + before, opened->size, SDG_MAP_FILE, before};
+    note_map(name, map->data, map->size);
+    return SDG_OK;
+}
+
+enum sdg_result sdg_file_map(const struct sdg_log *log, const struct sdg_file *file, bool copy, struct sdg_map *out)
+{
+    struct opened opened;
+    struct sdg_map map = {0};
+    SDG_TRY(open_file(log, file, &opened));
     enum sdg_result result = SDG_OK;
-    if (copy) {
-        char *content;
-        result = read_content(log, path, fd, map.size, &content);
-        if (result == SDG_OK)
-            map.data = (const unsigned char *)content;
-    } else if (map.size > 0) {
-        void *data = mmap(NULL, map.size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (data == MAP_FAILED)
-            result = sdg_fail_system(log, SDG_ERROR_INPUT, path, "cannot be mapped");
-        else
-            map.data = data;
-        if (map.data)
-            note_map(path, map.data, map.size);
-    }
-    close(fd);
+    char *content = NULL;
+    if (file->kind == SDG_FILE_KEPT)
+        map = (struct sdg_map){opened.memory, opened.size, SDG_MAP_KEPT, 0};
+    else if (copy || opened.memory)
+        result = read_content(log, file->name, &opened, &content);
+    else
+        result = map_opened(log, file->name, &opened, &map);
+    if (content)
+        map = (struct sdg_map){(const unsigned char *)content, opened.size, SDG_MAP_COPY, 0};
+    close_opened(&opened);
     if (result == SDG_OK)
         *out = map;
     return result;
@@ -361,24 +536,26 @@ enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool c
 
 void sdg_file_unmap(struct sdg_map *map)
 {
-    if (map->copied) {
+    if (map->kind == SDG_MAP_COPY) {
         sdg_free((void *)(uintptr_t)map->data);
-    } else if (map->data) {
+    } else if (map->kind == SDG_MAP_FILE && map->data) {
         forget_map(map->data);
-        munmap((void *)(uintptr_t)map->data, map->size);
+        munmap((void *)((uintptr_t)map->data - map->before), map->size + map->before);
     }
     *map = (struct sdg_map){0};
 }
 
 void sdg_map_release(const struct sdg_map *map, const void *data, size_t bytes)
 {
-    if (map->copied || !map->data)
+    if (map->kind != SDG_MAP_FILE || !map->data)
         return;
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t page = sdg_platform_page();
     uintptr_t first = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + bytes) / page * page;
     if (first < end)
         madvise((void *)first, end - first, MADV_DONTNEED); // advice only: a refusal costs memory, nothing else
 }
+
+// ---- outputs ----
 
 struct sdg_output {
     const struct sdg_log *log;
@@ -604,8 +781,9 @@ enum sdg_result sdg_output_text(const struct sdg_log *log, const char *path, con
 enum sdg_result sdg_file_copy(const struct sdg_log *log, const char *from, const char *to)
 {
     struct sdg_map map;
+    const struct sdg_file file = sdg_file_of_path(from);
     struct sdg_output *output;
-    SDG_TRY(sdg_file_map(log, from, false, &map));
+    SDG_TRY(sdg_file_map(log, &file, false, &map));
     enum sdg_result result = sdg_output_open(log, to, &output);
     if (result == SDG_OK) {
         result = sdg_output_write(output, map.data, map.size);

@@ -3,6 +3,7 @@
 #define SDG_BASE_FILE_H
 
 #include "base/log.h"
+#include "sdgen/files.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,12 +29,21 @@ enum sdg_result sdg_file_read(const struct sdg_log *log, const char *path, size_
 enum sdg_result sdg_input_read(const struct sdg_log *log, const char *path, size_t limit, char **data, size_t *size);
 // As sdg_file_read for text: bytes of 0 and broken UTF-8 are refused, a leading byte order mark is dropped.
 enum sdg_result sdg_file_read_text(const struct sdg_log *log, const char *path, size_t limit, char **text);
+
+// Files wherever they are, as sdgen/files.h says; messages call them by their name.
+struct sdg_file sdg_file_of_path(const char *path); // which has to stay
+// Looks at the fields and, where there is a descriptor, at its file, as all functions below do; not at what is at a
+// path. SDG_ERROR_USAGE or SDG_ERROR_INPUT.
+enum sdg_result sdg_file_check(const struct sdg_log *log, const struct sdg_file *file);
+enum sdg_result sdg_file_text(const struct sdg_log *log, const struct sdg_file *file, size_t limit, char **text);
 // Reads the first bytes, at most `room` of them; *got says how many there were.
-enum sdg_result sdg_file_head(const struct sdg_log *log, const char *path, void *head, size_t room, size_t *got);
+enum sdg_result sdg_file_head(const struct sdg_log *log, const struct sdg_file *file, void *head, size_t room,
+                              size_t *got);
 
 bool sdg_utf8_valid(const char *text, size_t bytes);
 
-// A regular file's bytes. `data` is NULL when the file is empty.
+// A regular file's bytes. `data` is NULL when the file is empty; it lies anywhere, as a part of a file may begin at any
+// byte.
 //
 // A mapped file must not be truncated by another process while it is in use: the system answers an access to a page
 // that is gone with SIGBUS. Whoever has to expect that opens with `copy`. A map whose file had no room in memory is
@@ -41,14 +51,20 @@ bool sdg_utf8_valid(const char *text, size_t bytes);
 struct sdg_map {
     const unsigned char *data;
     size_t size;
-    bool copied; // read into memory rather than mapped
+    enum {
+        SDG_MAP_FILE, // pages of the file, which come and go
+        SDG_MAP_COPY, // memory of its own
+        SDG_MAP_KEPT, // memory of somebody else, which stays (SDG_FILE_KEPT)
+    } kind;
+    size_t before; // bytes that are mapped before `data`, from the beginning of its page on
 };
-enum sdg_result sdg_file_map(const struct sdg_log *log, const char *path, bool copy, struct sdg_map *out);
+// SDG_FILE_COPIED is copied always, SDG_FILE_KEPT never.
+enum sdg_result sdg_file_map(const struct sdg_log *log, const struct sdg_file *file, bool copy, struct sdg_map *out);
 void sdg_file_unmap(struct sdg_map *map); // leaves *map empty; an empty map is fine
 // The file that is mapped at this address; NULL where none is. Async-signal-safe, for handlers of SIGBUS.
 const char *sdg_map_path(const void *address);
-// The whole pages inside data[0 .. bytes) may leave memory; they are read from the file again when touched. Nothing for
-// copies.
+// The whole pages inside data[0 .. bytes) may leave memory; they are read from the file again when touched. Nothing
+// where no file is mapped.
 void sdg_map_release(const struct sdg_map *map, const void *data, size_t bytes);
 
 // An output file, written under a temporary name in the same folder and renamed by commit. An existing pipe or device

@@ -26,8 +26,9 @@ void *sdg_alloc_raw(const struct sdg_log *log, size_t count, size_t size, const 
     size_t bytes;
     void *memory = NULL;
     bool fits = sdg_mul_size(count, size, &bytes) && bytes <= SIZE_MAX - ALIGNMENT;
-    if (fits && allowed())
-        memory = aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT);
+    // aligned_alloc is not in Android's libc before API level 28
+    if (fits && allowed() && posix_memalign(&memory, ALIGNMENT, (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT) != 0)
+        memory = NULL;
     if (!memory)
         sdg_fail(log, SDG_ERROR_MEMORY, "not enough memory for %s (%zu x %zu bytes)", what, count, size);
     return memory;

@@ -5,6 +5,7 @@
 #include "base/control_group.h"
 
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,19 +56,15 @@ void sdg_platform_cpu(char *name, size_t size)
 
 // ---- threads ----
 
-#if defined(__linux__)
-enum { MOST_CPUS = 1 << 14, WORD = 8 * sizeof(unsigned long) };
-
-// CPUs that this process may run on, a bit each, as the system fills them.
-struct cpus { unsigned long bits[MOST_CPUS / WORD]; };
-
-static bool has_cpu(const struct cpus *cpus, int cpu)
+static bool has_cpu(const struct sdg_cpus *cpus, int cpu)
 {
-    return cpu >= 0 && cpu < MOST_CPUS && cpus->bits[cpu / WORD] >> cpu % WORD & 1;
+    return cpu >= 0 && cpu < SDG_MOST_CPUS && cpus->bits[cpu / SDG_CPUS_WORD] >> cpu % SDG_CPUS_WORD & 1;
 }
 
+#if defined(__linux__)
+
 // Counts each core at the first of its CPUs that may be used: CPUs of a core share a list such as "0,8" or "2-3".
-static bool is_first_of_core(const struct cpus *cpus, int cpu)
+static bool is_first_of_core(const struct sdg_cpus *cpus, int cpu)
 {
     char path[96];
     int begin, end, first = -1;
@@ -88,29 +85,148 @@ static bool is_first_of_core(const struct cpus *cpus, int cpu)
     return first < 0 || first == cpu;
 }
 
-static int usable_cores(void)
+static bool usable_cpus(struct sdg_cpus *out)
 {
-    struct cpus cpus = {0};
+    *out = (struct sdg_cpus){0};
+    return sched_getaffinity(0, sizeof *out, (cpu_set_t *)out) == 0;
+}
+
+static int count_cores(const struct sdg_cpus *cpus)
+{
     int cores = 0;
-    if (sched_getaffinity(0, sizeof cpus, (cpu_set_t *)&cpus) != 0)
-        return 0;
-    for (int cpu = 0; cpu < MOST_CPUS; cpu++)
-        cores += has_cpu(&cpus, cpu) && is_first_of_core(&cpus, cpu);
+    for (int cpu = 0; cpu < SDG_MOST_CPUS; cpu++)
+        cores += has_cpu(cpus, cpu) && is_first_of_core(cpus, cpu);
     return cores;
 }
-#else
-static int usable_cores(void)
+
+bool sdg_platform_run_on(const struct sdg_cpus *cpus, struct sdg_cpus *before)
 {
+    return (!before || usable_cpus(before)) && sched_setaffinity(0, sizeof *cpus, (const cpu_set_t *)cpus) == 0;
+}
+#else
+static bool usable_cpus(struct sdg_cpus *out)
+{
+    *out = (struct sdg_cpus){0};
+    return false;
+}
+
+static int count_cores(const struct sdg_cpus *cpus)
+{
+    (void)cpus;
     return (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+bool sdg_platform_run_on(const struct sdg_cpus *cpus, struct sdg_cpus *before)
+{
+    (void)cpus;
+    (void)before;
+    return false;
 }
 #endif
 
-int sdg_platform_threads(void)
+// What the file of a processor says, a whole number; 0 where there is none.
+static unsigned long cpu_number(const char *root, int cpu, const char *name)
 {
-    int threads = usable_cores(), quota = sdg_control_group_cpus("");
+    char path[600];
+    unsigned long number = 0;
+    snprintf(path, sizeof path, "%s/sys/devices/system/cpu/cpu%d/%s", root, cpu, name);
+    FILE *file = fopen(path, "r");
+    if (file && fscanf(file, "%lu", &number) != 1)
+        number = 0;
+    if (file)
+        fclose(file);
+    return number;
+}
+
+// Leaves those whose number is at least `percent` of the greatest. False, and nothing changed, if one of them has none.
+static bool keep_greatest(const char *root, struct sdg_cpus *cpus, const char *name, unsigned long percent)
+{
+    unsigned long most = 0;
+    for (int cpu = 0; cpu < SDG_MOST_CPUS; cpu++) {
+        if (!has_cpu(cpus, cpu))
+            continue;
+        const unsigned long number = cpu_number(root, cpu, name);
+        if (!number)
+            return false;
+        most = number > most ? number : most;
+    }
+    for (int cpu = 0; cpu < SDG_MOST_CPUS; cpu++)
+        if (has_cpu(cpus, cpu) && cpu_number(root, cpu, name) < most / 100.0 * percent)
+            cpus->bits[cpu / SDG_CPUS_WORD] &= ~(1ul << cpu % SDG_CPUS_WORD);
+    return most > 0;
+}
+
+void sdg_platform_keep_fast(const char *root, struct sdg_cpus *cpus)
+{
+    if (!keep_greatest(root, cpus, "cpu_capacity", 50))
+        (void)keep_greatest(root, cpus, "cpufreq/cpuinfo_max_freq", 75);
+}
+
+bool sdg_platform_fast_cpus(struct sdg_cpus *cpus)
+{
+    struct sdg_cpus all;
+    if (!usable_cpus(&all))
+        return false;
+    *cpus = all;
+    sdg_platform_keep_fast("", cpus);
+    return memcmp(cpus, &all, sizeof all) != 0;
+}
+
+int sdg_platform_threads_on(const struct sdg_cpus *cpus)
+{
+    int threads = count_cores(cpus), quota = sdg_control_group_cpus("");
     if (quota > 0 && quota < threads)
         threads = quota;
     return threads > 0 ? threads : 1;
+}
+
+int sdg_platform_threads(void)
+{
+    struct sdg_cpus cpus;
+    (void)usable_cpus(&cpus); // none: one thread, or what the system says otherwise
+    sdg_platform_keep_fast("", &cpus);
+    return sdg_platform_threads_on(&cpus);
+}
+
+bool sdg_platform_narrow_cpus(struct sdg_cpus *cpus)
+{
+    struct sdg_cpus usable;
+    unsigned long any = 0;
+    if (!usable_cpus(&usable))
+        return false;
+    for (size_t i = 0; i < sizeof cpus->bits / sizeof *cpus->bits; i++)
+        any |= cpus->bits[i] &= usable.bits[i];
+    return any != 0;
+}
+
+// A number below SDG_MOST_CPUS at *text, which moves behind it; -1 if there is none.
+static int parse_cpu(const char **text)
+{
+    int cpu = -1;
+    for (; **text >= '0' && **text <= '9'; ++*text) {
+        cpu = (cpu < 0 ? 0 : cpu * 10) + (**text - '0');
+        if (cpu >= SDG_MOST_CPUS)
+            return -1;
+    }
+    return cpu;
+}
+
+bool sdg_cpus_parse(const char *text, struct sdg_cpus *out)
+{
+    *out = (struct sdg_cpus){0};
+    for (;; text++) {
+        int first = parse_cpu(&text), last = first;
+        if (first >= 0 && *text == '-') {
+            text++;
+            last = parse_cpu(&text);
+        }
+        if (first < 0 || last < first)
+            return false;
+        for (int cpu = first; cpu <= last; cpu++)
+            out->bits[cpu / SDG_CPUS_WORD] |= 1ul << cpu % SDG_CPUS_WORD;
+        if (*text != ',')
+            return *text == 0;
+    }
 }
 
 // ---- memory ----
@@ -239,6 +355,19 @@ size_t sdg_platform_address_space_free(const char **limit)
         {resource_free(RLIMIT_DATA, "VmData", (size_t)80 << 20), "are free under the limit of data (ulimit -d)"},
     };
     return narrowest(limits, sizeof limits / sizeof *limits, limit);
+}
+
+static atomic_size_t test_page;
+
+size_t sdg_platform_page(void)
+{
+    const size_t bytes = atomic_load(&test_page);
+    return bytes ? bytes : (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void sdg_test_page(size_t bytes)
+{
+    atomic_store(&test_page, bytes);
 }
 
 size_t sdg_resident_peak(void)

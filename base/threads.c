@@ -58,8 +58,9 @@ struct sdg_pool {
     pthread_mutex_t callers;  // held through a call
     int threads;
     pid_t process;
-    struct part *parts;     // [threads]
-    struct worker *workers; // [threads - 1]
+    const struct sdg_cpus *cpus; // that the threads run on; NULL = any
+    struct part *parts;          // [threads]
+    struct worker *workers;      // [threads - 1]
 };
 
 // The pool that this thread works for at the moment, and as which thread.
@@ -210,6 +211,8 @@ static void *run_worker(void *context)
     struct sdg_pool *pool = worker->pool;
     struct patience patience = {most_spin};
     uint64_t state = 0;
+    if (pool->cpus)
+        (void)sdg_platform_run_on(pool->cpus, NULL); // one that went away meanwhile
     for (;;) {
         bool joined = false;
         wait_at(pool, &pool->calls, &patience, has_new_call, state / one_call, &pool->called);
@@ -326,8 +329,10 @@ static void start_threads(const struct sdg_log *log, struct sdg_pool *pool, int 
                 strerror(error));
 }
 
-static enum sdg_result fill_pool(const struct sdg_log *log, int threads, struct sdg_pool *pool)
+static enum sdg_result fill_pool(const struct sdg_log *log, int threads, const struct sdg_cpus *cpus,
+                                 struct sdg_pool *pool)
 {
+    pool->cpus = cpus;
     pool->parts = sdg_alloc(log, (size_t)threads, sizeof *pool->parts, "threads");
     pool->workers = sdg_alloc(log, (size_t)threads, sizeof *pool->workers, "threads");
     if (!pool->parts || !pool->workers)
@@ -351,13 +356,19 @@ static void free_pool(struct sdg_pool *pool)
 
 enum sdg_result sdg_pool_create(const struct sdg_log *log, int threads, struct sdg_pool **out)
 {
+    return sdg_pool_create_on(log, threads, NULL, out);
+}
+
+enum sdg_result sdg_pool_create_on(const struct sdg_log *log, int threads, const struct sdg_cpus *cpus,
+                                   struct sdg_pool **out)
+{
     *out = NULL;
     if (threads == 0)
-        threads = sdg_platform_threads();
+        threads = cpus ? sdg_platform_threads_on(cpus) : sdg_platform_threads();
     struct sdg_pool *pool = sdg_alloc(log, 1, sizeof *pool, "threads");
     if (!pool)
         return SDG_ERROR_MEMORY;
-    if (fill_pool(log, threads, pool) != SDG_OK) {
+    if (fill_pool(log, threads, cpus, pool) != SDG_OK) {
         free_pool(pool);
         return SDG_ERROR_MEMORY;
     }

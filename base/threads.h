@@ -23,6 +23,11 @@ typedef void sdg_work(void *context, int64_t index, int thread);
 // `threads` the caller included; 0: as many as sdg_platform_threads says. If fewer can be started, the pool has those,
 // and says so once as a warning. The threads block signals, except those that a fault of their own raises.
 enum sdg_result sdg_pool_create(const struct sdg_log *log, int threads, struct sdg_pool **out);
+// The same with threads that run on these processors alone; 0 threads: as many as sdg_platform_threads_on says. The
+// caller sees to itself (sdg_platform_run_on). `cpus` outlives the pool.
+struct sdg_cpus;
+enum sdg_result sdg_pool_create_on(const struct sdg_log *log, int threads, const struct sdg_cpus *cpus,
+                                   struct sdg_pool **out);
 // No call may be running. Sets *pool to NULL; NULL is fine.
 void sdg_pool_destroy(struct sdg_pool **pool);
 // Those that the pool has; 1 for NULL.

@@ -1,4 +1,4 @@
-# cJSON, utf8proc and, for picture files, libpng, as the targets PkgConfig::CJSON, ::UTF8PROC, ::PNG: from SDG_DEPS_DIR when that is given, else from
+# cJSON, utf8proc, zlib and, for picture files, libpng, as the targets PkgConfig::CJSON, ::UTF8PROC, ::ZLIB, ::PNG: from SDG_DEPS_DIR when that is given, else from
 # pkg-config, else from where the compiler looks. Cross-built for a phone there is no pkg-config for the target, and the build
 # machine's would name the build machine's libraries: it is asked only when PKG_CONFIG_LIBDIR says where to look.
 set(SDG_DEPS_DIR "" CACHE PATH "Folder with include/ and lib/ of cJSON, utf8proc and libpng built for the target, for systems without pkg-config")
@@ -27,8 +27,37 @@ function(sdg_dependency name module header library)
     set_target_properties(PkgConfig::${name} PROPERTIES IMPORTED_LOCATION ${SDG_${name}_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${SDG_${name}_INCLUDE})
 endfunction()
 
-sdg_dependency(CJSON libcjson cjson/cJSON.h cjson)
-sdg_dependency(UTF8PROC libutf8proc utf8proc.h utf8proc)
+# Compiled into libsdgen from what tools/get-sources has fetched. Hidden like all else, so that a program may use another one itself.
+function(sdg_bundled name include)
+    add_library(sdg_${include} STATIC ${ARGN})
+    target_include_directories(sdg_${include} SYSTEM PUBLIC ${SDG_SOURCES}/${include})
+    target_compile_options(sdg_${include} PRIVATE -w)
+    add_library(PkgConfig::${name} ALIAS sdg_${include})
+endfunction()
+
+if(SDG_BUNDLED)
+    set(SDG_SOURCES ${PROJECT_SOURCE_DIR}/build/deps/sources)
+    if(NOT EXISTS ${SDG_SOURCES}/version)
+        message(FATAL_ERROR "SDG_BUNDLED=ON needs the sources of cJSON, utf8proc and zlib: run tools/get-sources")
+    endif()
+    file(COPY ${SDG_SOURCES}/cjson/cJSON.h DESTINATION ${PROJECT_BINARY_DIR}/bundled/cjson) # included as <cjson/cJSON.h>
+    sdg_bundled(CJSON cjson ${SDG_SOURCES}/cjson/cJSON.c)
+    target_include_directories(sdg_cjson SYSTEM PUBLIC ${PROJECT_BINARY_DIR}/bundled)
+    target_compile_definitions(sdg_cjson PRIVATE CJSON_HIDE_SYMBOLS)
+    sdg_bundled(UTF8PROC utf8proc ${SDG_SOURCES}/utf8proc/utf8proc.c)
+    target_compile_definitions(sdg_utf8proc PUBLIC UTF8PROC_STATIC)
+    file(GLOB sdg_zlib_sources ${SDG_SOURCES}/zlib/*.c) # what unpacking needs
+    sdg_bundled(ZLIB zlib ${sdg_zlib_sources})
+else()
+    sdg_dependency(CJSON libcjson cjson/cJSON.h cjson)
+    sdg_dependency(UTF8PROC libutf8proc utf8proc.h utf8proc)
+    sdg_dependency(ZLIB zlib zlib.h z OPTIONAL)
+endif()
+# The library's shaders are stored packed where it can unpack them.
+set(SDG_HAVE_ZLIB OFF)
+if(TARGET PkgConfig::ZLIB)
+    set(SDG_HAVE_ZLIB ON)
+endif()
 
 # Picture files. Both or neither: a program that can show its pictures but not read a photograph helps nobody.
 set(SDG_PICTURE_LIBRARIES "")

@@ -33,12 +33,13 @@ function(sdg_find_glslang)
     endif()
 endfunction()
 
-# Compiles one variant to a header `<name>.h` holding the array `<name>`.
+# Compiles one variant to a header `<name>.h` holding the array `<name>`, packed where zlib can unpack it.
 function(sdg_compile_shader source name flags)
-    set(output ${CMAKE_CURRENT_BINARY_DIR}/shaders/${name}.h)
-    add_custom_command(OUTPUT ${output}
-        COMMAND ${SDG_GLSLANG} --quiet -V --target-env vulkan1.1 ${flags} --vn ${name} --depfile ${output}.d -o ${output} ${source}
-        DEPENDS ${source} DEPFILE ${output}.d COMMENT "Shader ${name}" VERBATIM COMMAND_EXPAND_LISTS)
+    set(output ${CMAKE_CURRENT_BINARY_DIR}/shaders/${name})
+    add_custom_command(OUTPUT ${output}.h
+        COMMAND ${SDG_GLSLANG} --quiet -V --target-env vulkan1.1 -g0 ${flags} --depfile ${output}.d -o ${output}.spv ${source}
+        COMMAND ${CMAKE_COMMAND} -DINPUT=${output}.spv -DOUTPUT=${output}.h -DNAME=${name} -DPACK=${SDG_HAVE_ZLIB} -P ${PROJECT_SOURCE_DIR}/cmake/PackShader.cmake
+        DEPENDS ${source} ${PROJECT_SOURCE_DIR}/cmake/PackShader.cmake DEPFILE ${output}.d COMMENT "Shader ${name}" VERBATIM COMMAND_EXPAND_LISTS)
 endfunction()
 
 # The rows below read and extend the lists of sdg_build_shaders(), in whose scope they run.
@@ -108,7 +109,7 @@ macro(sdg_shader_row source type width needed set)
         list(APPEND headers ${CMAKE_CURRENT_BINARY_DIR}/shaders/${name}.h)
         string(APPEND includes "#include \"${name}.h\"\n")
         string(TOUPPER ${type} upper)
-        string(APPEND shaders "    {\"${name}\", \"${family}\", SDG_${upper}, ${width}, ${needs}, ${tiles}, ${name}, sizeof ${name}},\n")
+        string(APPEND shaders "    {\"${name}\", \"${family}\", SDG_${upper}, ${width}, ${needs}, ${tiles}, ${name}, sizeof ${name}, ${name}_bytes},\n")
     endif()
 endmacro()
 
@@ -185,6 +186,9 @@ if(NOT SDG_VULKAN STREQUAL "off")
         target_include_directories(sdg_volk SYSTEM INTERFACE ${SDG_VULKAN_HEADERS} ${SDG_VOLK_HEADER})
         set(SDG_HAVE_VULKAN ON)
         set(SDG_VULKAN_LIBRARIES sdg_volk ${CMAKE_DL_LIBS})
+        if(SDG_HAVE_ZLIB)
+            list(APPEND SDG_VULKAN_LIBRARIES PkgConfig::ZLIB)
+        endif()
         set(SDG_VULKAN_SUMMARY "shaders f32${rungs}")
     elseif(SDG_VULKAN STREQUAL "on")
         message(FATAL_ERROR "SDG_VULKAN=on, but missing: ${missing}")

@@ -1,7 +1,5 @@
 // Autoencoders outside of diffusers folders: a file of their own, under one of three kinds of names, or the part of a
 // checkpoint; and what a user names in place of a model's.
-#include "base/directory.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "formats/infer_vae.h"
@@ -159,8 +157,8 @@ static enum sdg_result add_tiny(const struct sdg_log *log, struct sdg_tensors *v
 }
 
 // The path of the other half's file: the last `from` of the name replaced. NULL with SDG_OK if there is none.
-static enum sdg_result other_half(const struct sdg_log *log, const char *path, const char *from, const char *to,
-                                  char **out)
+static enum sdg_result other_half(const struct sdg_log *log, const struct sdg_files *files, const char *path,
+                                  const char *from, const char *to, char **out)
 {
     const char *at = NULL;
     *out = NULL;
@@ -173,7 +171,7 @@ static enum sdg_result other_half(const struct sdg_log *log, const char *path, c
     if (!other)
         return SDG_ERROR_MEMORY;
     snprintf(other, size, "%.*s%s%s", (int)(at - path), path, to, at + strlen(from));
-    if (sdg_path_kind(other) == SDG_PATH_FILE)
+    if (sdg_files_kind(files, other) == SDG_PATH_FILE)
         *out = other;
     else
         sdg_free(other);
@@ -181,20 +179,20 @@ static enum sdg_result other_half(const struct sdg_log *log, const char *path, c
 }
 
 // The other half of a tiny autoencoder in two files, where there is one beside `source`.
-static enum sdg_result add_other_half(const struct sdg_log *log, struct sdg_tensors *view,
-                                      const struct sdg_source *source, bool copy)
+static enum sdg_result add_other_half(const struct sdg_log *log, const struct sdg_files *files,
+                                      struct sdg_tensors *view, const struct sdg_source *source)
 {
     const bool decoder = has_tiny_side(source, "decoder");
     struct sdg_source *other = NULL;
     char *path;
     if (decoder && has_tiny_side(source, "encoder"))
         return SDG_OK;
-    SDG_TRY(other_half(log, source->path, sides[decoder], sides[!decoder], &path));
+    SDG_TRY(other_half(log, files, source->path, sides[decoder], sides[!decoder], &path));
     if (!path)
         return SDG_OK;
-    enum sdg_result result = sdg_check_file_kind(log, path);
+    enum sdg_result result = sdg_check_file_kind(log, files, path);
     if (result == SDG_OK)
-        result = sdg_source_open(log, path, copy, &other);
+        result = sdg_source_open(log, files, path, &other);
     if (result == SDG_OK && has_tiny_side(other, sides[!decoder]) && !has_tiny_side(other, sides[decoder]))
         result = add_tiny(log, view, other);
     if (other)
@@ -203,14 +201,14 @@ static enum sdg_result add_other_half(const struct sdg_log *log, struct sdg_tens
     return result;
 }
 
-static enum sdg_result open_tiny(const struct sdg_log *log, struct sdg_source *source, bool copy,
+static enum sdg_result open_tiny(const struct sdg_log *log, const struct sdg_files *files, struct sdg_source *source,
                                  struct sdg_vae_config *config, struct sdg_tensors **out)
 {
     struct sdg_tensors *view = NULL;
     SDG_TRY(sdg_tensors_new(log, source->path, &view));
     enum sdg_result result = add_tiny(log, view, source);
     if (result == SDG_OK)
-        result = add_other_half(log, view, source, copy);
+        result = add_other_half(log, files, view, source);
     SDG_TRY(sdg_finish_inferred(log, result, view, &view));
     result = sdg_infer_tiny_vae(log, view, config);
     if (result != SDG_OK)
@@ -262,14 +260,14 @@ static enum sdg_result apply_config(const struct sdg_log *log, const char *path,
     return SDG_OK;
 }
 
-static enum sdg_result config_beside(const struct sdg_log *log, const char *file, bool *found,
-                                     struct sdg_vae_config *config)
+static enum sdg_result config_beside(const struct sdg_log *log, const struct sdg_files *files, const char *file,
+                                     bool *found, struct sdg_vae_config *config)
 {
     char *folder = sdg_path_folder(log, file), *path = folder ? sdg_path_join(log, folder, "config.json") : NULL,
          *text = NULL;
     enum sdg_result result = path ? SDG_OK : SDG_ERROR_MEMORY;
-    if (path && sdg_path_kind(path) == SDG_PATH_FILE) {
-        result = sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text);
+    if (path && sdg_files_kind(files, path) == SDG_PATH_FILE) {
+        result = sdg_files_text(log, files, path, SDG_JSON_FILE_LIMIT, &text);
         if (result == SDG_OK)
             result = apply_config(log, path, text, found, config);
     }
@@ -292,19 +290,19 @@ static const char *find_prefix(const struct sdg_source *source)
     return NULL;
 }
 
-static enum sdg_result open_source(const struct sdg_log *log, struct sdg_source *source, bool copy,
+static enum sdg_result open_source(const struct sdg_log *log, const struct sdg_files *files, struct sdg_source *source,
                                    const struct sdg_vae_config *own, struct sdg_vae_config *config,
                                    struct sdg_tensors **out)
 {
     const char *const prefix = find_prefix(source);
     bool found = false;
     if (is_tiny(source))
-        SDG_TRY(open_tiny(log, source, copy, config, out));
+        SDG_TRY(open_tiny(log, files, source, config, out));
     else if (prefix)
         SDG_TRY(open_kl(log, source, prefix, config, out));
     else
         return sdg_kinds_no_autoencoder(log, source);
-    const enum sdg_result result = config_beside(log, source->path, &found, config);
+    const enum sdg_result result = config_beside(log, files, source->path, &found, config);
     if (result != SDG_OK)
         sdg_tensors_destroy(out);
     else if (!found && !config->tiny) {
@@ -314,28 +312,28 @@ static enum sdg_result open_source(const struct sdg_log *log, struct sdg_source 
     return result;
 }
 
-static enum sdg_result open_file(const struct sdg_log *log, const char *path, bool copy,
+static enum sdg_result open_file(const struct sdg_log *log, const struct sdg_files *files, const char *path,
                                  const struct sdg_vae_config *own, struct sdg_vae_config *config,
                                  struct sdg_tensors **out)
 {
     struct sdg_source *source;
-    SDG_TRY(sdg_check_file_kind(log, path));
-    SDG_TRY(sdg_source_open(log, path, copy, &source));
-    const enum sdg_result result = open_source(log, source, copy, own, config, out);
+    SDG_TRY(sdg_check_file_kind(log, files, path));
+    SDG_TRY(sdg_source_open(log, files, path, &source));
+    const enum sdg_result result = open_source(log, files, source, own, config, out);
     sdg_source_drop(&source); // the view holds it
     return result;
 }
 
-static enum sdg_result open_folder(const struct sdg_log *log, const char *folder, bool copy,
+static enum sdg_result open_folder(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
                                    struct sdg_vae_config *config, struct sdg_tensors **out)
 {
     char *path, *text;
-    SDG_TRY(sdg_folder_config(log, folder, &path, &text));
+    SDG_TRY(sdg_folder_config(log, files, folder, &path, &text));
     enum sdg_result result = sdg_vae_config_parse(log, path, text, config);
     sdg_free(text);
     sdg_free(path);
     if (result == SDG_OK)
-        result = sdg_folder_weights(log, folder, SDG_PART_VAE, copy, out);
+        result = sdg_folder_weights(log, files, folder, SDG_PART_VAE, out);
     if (result == SDG_OK)
         config->decoder_only = !sdg_vae_has_side(*out, "encoder.");
     return result;
@@ -364,10 +362,11 @@ static enum sdg_result add_file(void *user, const char *name)
     return SDG_OK;
 }
 
-static enum sdg_result only_file(const struct sdg_log *log, const char *folder, char **out)
+static enum sdg_result only_file(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                 char **out)
 {
     struct files f = {.log = log};
-    enum sdg_result result = sdg_folder_list(log, folder, add_file, &f);
+    enum sdg_result result = sdg_files_list(log, files, folder, add_file, &f);
     const char *name = f.count == 1 ? f.first : f.count == 2 && f.decoders == 1 ? f.decoder : NULL;
     if (result == SDG_OK && !f.count)
         result = sdg_fail(log, SDG_ERROR_INPUT,
@@ -385,21 +384,24 @@ static enum sdg_result only_file(const struct sdg_log *log, const char *folder, 
 }
 
 // What is meant by a folder: itself, the autoencoder in a whole model, or a file in it.
-static enum sdg_result find_in_folder(const struct sdg_log *log, const char *folder, char **out)
+static enum sdg_result find_in_folder(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                      char **out)
 {
     char *config = sdg_path_join(log, folder, "config.json"), *inner = sdg_path_join(log, folder, "vae");
     char *index = sdg_path_join(log, folder, "model_index.json");
     enum sdg_result result = config && inner && index ? SDG_OK : SDG_ERROR_MEMORY;
     *out = NULL;
-    if (result == SDG_OK && (sdg_path_kind(config) == SDG_PATH_MISSING || sdg_path_kind(index) != SDG_PATH_MISSING) &&
-        sdg_path_kind(inner) == SDG_PATH_FOLDER) {
+    if (result == SDG_OK &&
+        (sdg_files_kind(files, config) == SDG_PATH_MISSING || sdg_files_kind(files, index) != SDG_PATH_MISSING) &&
+        sdg_files_kind(files, inner) == SDG_PATH_FOLDER) {
         *out = inner;
         inner = NULL;
-    } else if (result == SDG_OK && (sdg_path_kind(config) != SDG_PATH_MISSING || sdg_path_is_dangling(config))) {
+    } else if (result == SDG_OK &&
+               (sdg_files_kind(files, config) != SDG_PATH_MISSING || sdg_files_is_dangling(files, config))) {
         *out = sdg_strdup(log, folder);
         result = *out ? SDG_OK : SDG_ERROR_MEMORY;
     } else if (result == SDG_OK) {
-        result = only_file(log, folder, out);
+        result = only_file(log, files, folder, out);
     }
     sdg_free(index);
     sdg_free(inner);
@@ -413,7 +415,7 @@ static enum sdg_result open_layers(const struct sdg_log *log, const struct sdg_m
 {
     char *folder, *path, *text;
     SDG_TRY(sdg_folder_component(log, model, "vae", &folder));
-    enum sdg_result result = sdg_folder_config(log, folder, &path, &text);
+    enum sdg_result result = sdg_folder_config(log, model->files, folder, &path, &text);
     sdg_free(folder);
     if (result != SDG_OK)
         return result;
@@ -428,12 +430,13 @@ static enum sdg_result open_layers(const struct sdg_log *log, const struct sdg_m
 }
 
 // *model is NULL for a folder that is complete, or none of a model.
-static enum sdg_result open_bases(const struct sdg_log *log, const char *folder, bool copy, struct sdg_model **model)
+static enum sdg_result open_bases(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                  struct sdg_model **model)
 {
     struct sdg_model *m = sdg_alloc(log, 1, sizeof *m, "a model");
     if (!m)
         return SDG_ERROR_MEMORY;
-    m->no_mmap = copy;
+    m->files = files;
     m->path = sdg_strdup(log, folder);
     const enum sdg_result result = m->path ? sdg_folder_bases(log, m) : SDG_ERROR_MEMORY;
     if (result != SDG_OK || !m->base_count)
@@ -442,25 +445,25 @@ static enum sdg_result open_bases(const struct sdg_log *log, const char *folder,
     return result;
 }
 
-enum sdg_result sdg_autoencoder_open(const struct sdg_log *log, const char *path, bool copy,
+enum sdg_result sdg_autoencoder_open(const struct sdg_log *log, const struct sdg_files *files, const char *path,
                                      const struct sdg_vae_config *own, struct sdg_vae_config *config,
                                      struct sdg_tensors **out)
 {
     char *resolved = NULL, *place = NULL;
-    if (sdg_path_kind(path) == SDG_PATH_MISSING && !sdg_path_is_dangling(path))
+    if (sdg_files_kind(files, path) == SDG_PATH_MISSING && !sdg_files_is_dangling(files, path))
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such autoencoder file or folder", path);
-    if (sdg_path_kind(path) != SDG_PATH_FOLDER)
-        return open_file(log, path, copy, own, config, out);
+    if (sdg_files_kind(files, path) != SDG_PATH_FOLDER)
+        return open_file(log, files, path, own, config, out);
     struct sdg_model *layers = NULL;
-    enum sdg_result result = sdg_hub_resolve(log, path, &resolved);
+    enum sdg_result result = sdg_hub_resolve(log, files, path, &resolved);
     if (result == SDG_OK)
-        result = open_bases(log, resolved, copy, &layers);
+        result = open_bases(log, files, resolved, &layers);
     if (result == SDG_OK && !layers)
-        result = find_in_folder(log, resolved, &place);
+        result = find_in_folder(log, files, resolved, &place);
     if (result == SDG_OK)
-        result = layers                               ? open_layers(log, layers, config, out)
-            : sdg_path_kind(place) == SDG_PATH_FOLDER ? open_folder(log, place, copy, config, out)
-                                                      : open_file(log, place, copy, own, config, out);
+        result = layers                                       ? open_layers(log, layers, config, out)
+            : sdg_files_kind(files, place) == SDG_PATH_FOLDER ? open_folder(log, files, place, config, out)
+                                                              : open_file(log, files, place, own, config, out);
     sdg_model_close(&layers);
     sdg_free(place);
     sdg_free(resolved);

@@ -1,5 +1,4 @@
 // Where the tokenizers of a model are: its own, or one of CLIP's that lies somewhere else.
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/platform.h"
 #include "formats/model_parts.h"
@@ -15,35 +14,36 @@ static void set_padding(struct sdg_model *model, int i)
     model->tokenizer[i].pad = openclip ? "!" : "<|endoftext|>";
 }
 
-static enum sdg_result read_inside(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder,
-                                   const char *name)
+static enum sdg_result read_inside(const struct sdg_log *log, const struct sdg_files *list, struct sdg_model *model,
+                                   int i, const char *folder, const char *name)
 {
     char *inside = sdg_path_join(log, folder, name);
     if (!inside)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_tokenizer_files_read(log, inside, &model->tokenizer[i]);
+    enum sdg_result result = sdg_tokenizer_files_read(log, list, inside, &model->tokenizer[i]);
     sdg_free(inside);
     return result;
 }
 
 // The files in `folder`, or in the folder of it that a model's tokenizer would have.
-static enum sdg_result read_around(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder)
+static enum sdg_result read_around(const struct sdg_log *log, const struct sdg_files *list, struct sdg_model *model,
+                                   int i, const char *folder)
 {
     struct sdg_tokenizer_files *files = &model->tokenizer[i];
-    SDG_TRY(sdg_tokenizer_files_read(log, folder, files));
+    SDG_TRY(sdg_tokenizer_files_read(log, list, folder, files));
     if (!files->folder && i == 1)
-        SDG_TRY(read_inside(log, model, i, folder, "tokenizer_2"));
+        SDG_TRY(read_inside(log, list, model, i, folder, "tokenizer_2"));
     if (!files->folder)
-        SDG_TRY(read_inside(log, model, i, folder, "tokenizer"));
+        SDG_TRY(read_inside(log, list, model, i, folder, "tokenizer"));
     set_padding(model, i);
     return SDG_OK;
 }
 
 // A folder that somebody named has to have one.
-static enum sdg_result read_named(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder,
-                                  const char *by)
+static enum sdg_result read_named(const struct sdg_log *log, const struct sdg_files *list, struct sdg_model *model,
+                                  int i, const char *folder, const char *by)
 {
-    SDG_TRY(read_around(log, model, i, folder));
+    SDG_TRY(read_around(log, list, model, i, folder));
     if (model->tokenizer[i].folder)
         return SDG_OK;
     return sdg_fail(log, SDG_ERROR_INPUT, "%s: has no tokenizer.json, nor vocab.json and merges.txt, but %s names it",
@@ -52,15 +52,16 @@ static enum sdg_result read_named(const struct sdg_log *log, struct sdg_model *m
 
 static enum sdg_result read_environment(const struct sdg_log *log, struct sdg_model *model, int i)
 {
-    const char *folder = getenv("SDGEN_TOKENIZER");
-    return folder && *folder ? read_named(log, model, i, folder, "the environment variable SDGEN_TOKENIZER") : SDG_OK;
+    const char *folder = model->no_environment ? NULL : getenv("SDGEN_TOKENIZER");
+    return folder && *folder ? read_named(log, NULL, model, i, folder, "the environment variable SDGEN_TOKENIZER")
+                             : SDG_OK;
 }
 
 enum sdg_result sdg_find_folder_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i, const char *folder)
 {
     if (model->tokenizer_path)
-        return read_named(log, model, i, model->tokenizer_path, "the tokenizer's parameter");
-    SDG_TRY(sdg_tokenizer_files_read(log, folder, &model->tokenizer[i]));
+        return read_named(log, model->files, model, i, model->tokenizer_path, "the tokenizer's parameter");
+    SDG_TRY(sdg_tokenizer_files_read(log, model->files, folder, &model->tokenizer[i]));
     return model->tokenizer[i].folder ? SDG_OK : read_environment(log, model, i);
 }
 
@@ -69,11 +70,11 @@ static enum sdg_result read_fetched(const struct sdg_log *log, struct sdg_model 
 {
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     const bool xdg = data && *data;
-    if (xdg || (home && *home))
-        SDG_TRY(read_inside(log, model, i, xdg ? data : home,
+    if (!model->no_environment && (xdg || (home && *home)))
+        SDG_TRY(read_inside(log, NULL, model, i, xdg ? data : home,
                             xdg ? "sdgen/clip-tokenizer" : ".local/share/sdgen/clip-tokenizer"));
     char *installed = model->tokenizer[i].folder ? NULL : sdg_platform_data("clip-tokenizer");
-    enum sdg_result result = installed ? sdg_tokenizer_files_read(log, installed, &model->tokenizer[i]) : SDG_OK;
+    enum sdg_result result = installed ? sdg_tokenizer_files_read(log, NULL, installed, &model->tokenizer[i]) : SDG_OK;
     free(installed);
     set_padding(model, i);
     return result;
@@ -82,11 +83,11 @@ static enum sdg_result read_fetched(const struct sdg_log *log, struct sdg_model 
 enum sdg_result sdg_find_file_tokenizer(const struct sdg_log *log, struct sdg_model *model, int i)
 {
     if (model->tokenizer_path)
-        return read_named(log, model, i, model->tokenizer_path, "the tokenizer's parameter");
+        return read_named(log, model->files, model, i, model->tokenizer_path, "the tokenizer's parameter");
     char *folder = sdg_path_folder(log, model->path);
     if (!folder)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = read_around(log, model, i, folder);
+    enum sdg_result result = read_around(log, model->files, model, i, folder);
     sdg_free(folder);
     if (result == SDG_OK && !model->tokenizer[i].folder)
         result = read_environment(log, model, i);

@@ -1,5 +1,4 @@
 // Diffusers folders: model_index.json, then a folder per component with config.json and weights.
-#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "formats/config_check.h"
@@ -9,16 +8,17 @@
 #include <stdio.h>
 #include <string.h>
 
-enum sdg_result sdg_folder_config(const struct sdg_log *log, const char *folder, char **path, char **text)
+enum sdg_result sdg_folder_config(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                  char **path, char **text)
 {
     *path = *text = NULL;
-    if (sdg_path_kind(folder) == SDG_PATH_MISSING)
+    if (sdg_files_kind(files, folder) == SDG_PATH_MISSING)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such folder, but a model needs it: is it complete?",
                         folder);
     char *file = sdg_path_join(log, folder, "config.json");
     if (!file)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_file_read_text(log, file, SDG_JSON_FILE_LIMIT, text);
+    enum sdg_result result = sdg_files_text(log, files, file, SDG_JSON_FILE_LIMIT, text);
     if (result != SDG_OK) {
         sdg_free(file);
         return result;
@@ -35,7 +35,7 @@ static enum sdg_result open_component(const struct sdg_log *log, struct sdg_mode
     char *folder = NULL, *path = NULL, *text = NULL;
     struct sdg_tensors **tensors = part == SDG_PART_VAE ? &model->vae : &model->text[which];
     SDG_TRY(sdg_folder_component(log, model, name, &folder));
-    enum sdg_result result = sdg_folder_config(log, folder, &path, &text);
+    enum sdg_result result = sdg_folder_config(log, model->files, folder, &path, &text);
     if (result == SDG_OK)
         result = part == SDG_PART_VAE ? sdg_vae_config_parse(log, path, text, &model->vae_config)
                                       : sdg_text_config_parse(log, path, text, &model->text_config[which]);
@@ -61,7 +61,7 @@ static enum sdg_result read_replaced_vae(const struct sdg_log *log, struct sdg_m
     struct sdg_vae_config own = {0};
     model->vae_config = sdg_default_vae_config(model->text_encoders);
     SDG_TRY(sdg_folder_component(log, model, "vae", &folder));
-    if (sdg_folder_config(NULL, folder, &path, &text) == SDG_OK &&
+    if (sdg_folder_config(NULL, model->files, folder, &path, &text) == SDG_OK &&
         sdg_vae_config_parse(NULL, path, text, &own) == SDG_OK && !own.tiny)
         model->vae_config = own;
     sdg_free(text);
@@ -77,7 +77,7 @@ static enum sdg_result open_vae(const struct sdg_log *log, struct sdg_model *mod
         return read_replaced_vae(log, model);
     SDG_TRY(sdg_folder_locate(log, model, "vae", &folder));
     enum sdg_result result = SDG_OK;
-    if (sdg_path_kind(folder) == SDG_PATH_MISSING)
+    if (sdg_files_kind(model->files, folder) == SDG_PATH_MISSING)
         result =
             sdg_fail(log, SDG_ERROR_INPUT,
                      "%s: there is no such folder, so that the model has no autoencoder: name one with --vae", folder);
@@ -94,8 +94,8 @@ static enum sdg_result open_scheduler(const struct sdg_log *log, struct sdg_mode
     enum sdg_result result = SDG_OK;
     SDG_TRY(sdg_folder_locate(log, model, "scheduler/scheduler_config.json", &path));
     sdg_scheduler_config_default(&model->scheduler);
-    if (sdg_path_kind(path) != SDG_PATH_MISSING) {
-        result = sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text);
+    if (sdg_files_kind(model->files, path) != SDG_PATH_MISSING) {
+        result = sdg_files_text(log, model->files, path, SDG_JSON_FILE_LIMIT, &text);
         if (result == SDG_OK)
             result = sdg_scheduler_config_parse(log, path, text, model->scheduler_class, &model->scheduler);
         model->has_scheduler = result == SDG_OK;
@@ -166,10 +166,11 @@ static enum sdg_result check_tokenizer_class(const struct sdg_json *json, const 
                     component, name->valuestring);
 }
 
-static enum sdg_result parse_index(const struct sdg_log *log, const char *path, struct sdg_json *json)
+static enum sdg_result parse_index(const struct sdg_log *log, const struct sdg_files *files, const char *path,
+                                   struct sdg_json *json)
 {
     char *text;
-    SDG_TRY(sdg_file_read_text(log, path, SDG_JSON_FILE_LIMIT, &text));
+    SDG_TRY(sdg_files_text(log, files, path, SDG_JSON_FILE_LIMIT, &text));
     enum sdg_result result = sdg_json_parse(log, path, text, json);
     sdg_free(text);
     return result;
@@ -178,7 +179,7 @@ static enum sdg_result parse_index(const struct sdg_log *log, const char *path, 
 static enum sdg_result read_index(const struct sdg_log *log, struct sdg_model *model, const char *path)
 {
     struct sdg_json json;
-    SDG_TRY(parse_index(log, path, &json));
+    SDG_TRY(parse_index(log, model->files, path, &json));
     enum sdg_result result = read_pipeline_class(&json, model);
     if (result == SDG_OK && !listed(&json, "text_encoder") && listed(&json, "text_encoder_2"))
         result =
@@ -206,7 +207,7 @@ static enum sdg_result has(const struct sdg_log *log, const struct sdg_model *mo
 {
     char *path;
     SDG_TRY(sdg_folder_locate(log, model, name, &path));
-    *there = sdg_path_kind(path) == SDG_PATH_FILE;
+    *there = sdg_files_kind(model->files, path) == SDG_PATH_FILE;
     sdg_free(path);
     return SDG_OK;
 }
@@ -219,7 +220,7 @@ static enum sdg_result guess_index(const struct sdg_log *log, struct sdg_model *
     SDG_TRY(has(log, model, "text_encoder/config.json", &text));
     SDG_TRY(has(log, model, "text_encoder_2/config.json", &text_2));
     if (!vae || !text)
-        return sdg_folder_refuse(log, model->path);
+        return sdg_folder_refuse(log, model->files, model->path);
     model->text_encoders = text_2 ? 2 : 1;
     model->latent_consistency = model->unet_config.time_cond_proj_dim > 0;
     model->corrects_scheduler = !text_2 && !model->latent_consistency;
@@ -233,18 +234,18 @@ static enum sdg_result open_own_index(const struct sdg_log *log, struct sdg_mode
     if (!index)
         return SDG_ERROR_MEMORY;
     bool unet = false;
-    *found = sdg_path_kind(index) != SDG_PATH_MISSING;
+    *found = sdg_files_kind(model->files, index) != SDG_PATH_MISSING;
     enum sdg_result result = *found ? read_index(log, model, index) : has(log, model, "unet/config.json", &unet);
     sdg_free(index);
-    return result == SDG_OK && !*found && !unet ? sdg_folder_refuse(log, model->path) : result;
+    return result == SDG_OK && !*found && !unet ? sdg_folder_refuse(log, model->files, model->path) : result;
 }
 
 static enum sdg_result open_base_index(const struct sdg_log *log, struct sdg_model *model)
 {
     char *index;
     SDG_TRY(sdg_folder_locate(log, model, "model_index.json", &index));
-    enum sdg_result result =
-        sdg_path_kind(index) != SDG_PATH_MISSING ? read_index(log, model, index) : guess_index(log, model);
+    enum sdg_result result = sdg_files_kind(model->files, index) != SDG_PATH_MISSING ? read_index(log, model, index)
+                                                                                     : guess_index(log, model);
     sdg_free(index);
     return result;
 }
@@ -255,8 +256,8 @@ static enum sdg_result read_preferences_of(const struct sdg_log *log, struct sdg
     char *path = sdg_path_join(log, base, "model_index.json");
     if (!path)
         return SDG_ERROR_MEMORY;
-    const bool there = sdg_path_kind(path) != SDG_PATH_MISSING;
-    enum sdg_result result = there ? parse_index(log, path, &json) : SDG_OK;
+    const bool there = sdg_files_kind(model->files, path) != SDG_PATH_MISSING;
+    enum sdg_result result = there ? parse_index(log, model->files, path, &json) : SDG_OK;
     if (there && result == SDG_OK) {
         result = sdg_preferences_read(&json, &model->preferences);
         sdg_json_free(&json);
@@ -274,20 +275,23 @@ static enum sdg_result inherit_preferences(const struct sdg_log *log, struct sdg
 }
 
 // Pictures are the same without this file.
-static enum sdg_result find_known_words(const struct sdg_log *log, struct sdg_model *model)
+static enum sdg_result read_known_words(const struct sdg_log *log, struct sdg_model *model)
 {
+    enum { FILE_LIMIT = 16 << 20 };
+    char *path;
     if (!*model->preferences.known_words)
         return SDG_OK;
-    SDG_TRY(sdg_folder_locate(log, model, model->preferences.known_words, &model->known_words));
-    if (sdg_path_kind(model->known_words) == SDG_PATH_FILE)
-        return SDG_OK;
-    sdg_say(log, SDG_LOG_WARNING,
-            "%s: there is no such file, but model_index.json names it (known_words of %s): words that the model does "
-            "not know are not told",
-            model->known_words, SDG_PREFERENCES_KEY);
-    sdg_free(model->known_words);
-    model->known_words = NULL;
-    return SDG_OK;
+    SDG_TRY(sdg_folder_locate(log, model, model->preferences.known_words, &path));
+    enum sdg_result result = SDG_OK;
+    if (sdg_files_kind(model->files, path) == SDG_PATH_FILE)
+        result = sdg_files_text(log, model->files, path, FILE_LIMIT, &model->known_words);
+    else
+        sdg_say(log, SDG_LOG_WARNING,
+                "%s: there is no such file, but model_index.json names it (known_words of %s): words that the model "
+                "does not know are not told",
+                path, SDG_PREFERENCES_KEY);
+    sdg_free(path);
+    return result;
 }
 
 // diffusers' pipelines for Stable Diffusion 1.x and 2.x take a small size that was saved before 0.9 for a mistake.
@@ -305,7 +309,7 @@ enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *mod
     if (!index)
         SDG_TRY(open_base_index(log, model));
     SDG_TRY(inherit_preferences(log, model));
-    SDG_TRY(find_known_words(log, model));
+    SDG_TRY(read_known_words(log, model));
     correct_size(&model->unet_config, model->corrects_scheduler);
     SDG_TRY(open_vae(log, model));
     SDG_TRY(open_component(log, model, "text_encoder", SDG_PART_TEXT, 0));

@@ -1,6 +1,4 @@
 // Folders that are no model: what they are, and which path was meant.
-#include "base/directory.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "formats/model_parts.h"
@@ -10,6 +8,7 @@
 
 struct content {
     const struct sdg_log *log;
+    const struct sdg_files *list;
     const char *folder;
     int files, weights, folders, models;
     bool lora;
@@ -35,7 +34,8 @@ static enum sdg_result add_folder(void *user, const char *name)
          *snapshots = inner ? sdg_path_join(c->log, inner, "snapshots") : NULL;
     const bool failed = !index || !snapshots;
     c->folders++;
-    if (!failed && (sdg_path_kind(index) == SDG_PATH_FILE || sdg_path_kind(snapshots) == SDG_PATH_FOLDER) &&
+    if (!failed &&
+        (sdg_files_kind(c->list, index) == SDG_PATH_FILE || sdg_files_kind(c->list, snapshots) == SDG_PATH_FOLDER) &&
         c->models++ == 0)
         snprintf(c->model, sizeof c->model, "%s", name);
     sdg_free(snapshots);
@@ -46,13 +46,13 @@ static enum sdg_result add_folder(void *user, const char *name)
 
 // The class that a config.json names: "UNet2DConditionModel", "CLIPTextModel", else its "model_type"; "" if there is no
 // such file or name.
-static void read_class(const char *folder, char name[static 64])
+static void read_class(const struct sdg_files *files, const char *folder, char name[static 64])
 {
     char *path = sdg_path_join(NULL, folder, "config.json"), *text = NULL;
     struct sdg_json json;
     *name = 0;
-    if (path && sdg_path_kind(path) == SDG_PATH_FILE &&
-        sdg_file_read_text(NULL, path, SDG_JSON_FILE_LIMIT, &text) == SDG_OK &&
+    if (path && sdg_files_kind(files, path) == SDG_PATH_FILE &&
+        sdg_files_text(NULL, files, path, SDG_JSON_FILE_LIMIT, &text) == SDG_OK &&
         sdg_json_parse(NULL, path, text, &json) == SDG_OK) {
         const cJSON *found = sdg_json_get(&json, "_class_name");
         if (!found)
@@ -124,14 +124,14 @@ static enum sdg_result refuse(const struct sdg_log *log, const struct content *c
                     c->folder, c->files + c->folders ? "" : " (it is empty)");
 }
 
-enum sdg_result sdg_folder_refuse(const struct sdg_log *log, const char *folder)
+enum sdg_result sdg_folder_refuse(const struct sdg_log *log, const struct sdg_files *files, const char *folder)
 {
-    struct content c = {.log = log, .folder = folder};
+    struct content c = {.log = log, .list = files, .folder = folder};
     char class_name[64];
-    read_class(folder, class_name);
+    read_class(files, folder, class_name);
     if (*class_name)
         return refuse_class(log, folder, class_name);
-    SDG_TRY(sdg_folder_list(log, folder, add_file, &c));
-    SDG_TRY(sdg_folder_list_folders(log, folder, add_folder, &c));
+    SDG_TRY(sdg_files_list(log, files, folder, add_file, &c));
+    SDG_TRY(sdg_files_list_folders(log, files, folder, add_folder, &c));
     return refuse(log, &c);
 }

@@ -20,7 +20,7 @@ enum sdg_result sdg_folder_locate(const struct sdg_log *log, const struct sdg_mo
 {
     for (int layer = 0;; layer++) {
         char *path = sdg_path_join(log, layer_path(model, layer), name);
-        if (!path || layer == model->base_count || sdg_path_kind(path) != SDG_PATH_MISSING) {
+        if (!path || layer == model->base_count || sdg_files_kind(model->files, path) != SDG_PATH_MISSING) {
             *out = path;
             return path ? SDG_OK : SDG_ERROR_MEMORY;
         }
@@ -36,7 +36,7 @@ enum sdg_result sdg_folder_component(const struct sdg_log *log, const struct sdg
     sdg_free(config);
     if (result != SDG_OK)
         return result;
-    if (sdg_path_kind(path) == SDG_PATH_MISSING) {
+    if (sdg_files_kind(model->files, path) == SDG_PATH_MISSING) {
         sdg_free(path);
         return sdg_folder_locate(log, model, name, out);
     }
@@ -47,12 +47,13 @@ enum sdg_result sdg_folder_component(const struct sdg_log *log, const struct sdg
 
 // ---- the bases ----
 
-static enum sdg_result read_unet_config(const struct sdg_log *log, const char *folder, struct sdg_unet_config *out)
+static enum sdg_result read_unet_config(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                        struct sdg_unet_config *out)
 {
     char *unet = sdg_path_join(log, folder, "unet"), *path, *text;
     if (!unet)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_folder_config(log, unet, &path, &text);
+    enum sdg_result result = sdg_folder_config(log, files, unet, &path, &text);
     if (result == SDG_OK) {
         result = sdg_unet_config_parse(log, path, text, out);
         sdg_free(text);
@@ -62,13 +63,13 @@ static enum sdg_result read_unet_config(const struct sdg_log *log, const char *f
     return result;
 }
 
-static enum sdg_result check_is_model(const struct sdg_log *log, const char *folder, const char *named,
-                                      const char *base)
+static enum sdg_result check_is_model(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                      const char *named, const char *base)
 {
     char *unet = sdg_path_join(log, base, "unet");
     if (!unet)
         return SDG_ERROR_MEMORY;
-    const bool good = sdg_path_kind(base) == SDG_PATH_FOLDER && sdg_path_kind(unet) == SDG_PATH_FOLDER;
+    const bool good = sdg_files_kind(files, base) == SDG_PATH_FOLDER && sdg_files_kind(files, unet) == SDG_PATH_FOLDER;
     sdg_free(unet);
     return good ? SDG_OK
                 : sdg_fail(log, SDG_ERROR_INPUT,
@@ -90,9 +91,9 @@ static enum sdg_result add_base(const struct sdg_log *log, struct sdg_model *mod
     if (!base)
         return SDG_ERROR_MEMORY;
     model->bases[model->base_count++] = base;
-    SDG_TRY(check_is_model(log, path, named, base));
+    SDG_TRY(check_is_model(log, model->files, path, named, base));
     struct sdg_unet_config *config = &configs[model->base_count];
-    SDG_TRY(read_unet_config(log, base, config));
+    SDG_TRY(read_unet_config(log, model->files, base, config));
     if (config->quantization.present)
         return sdg_fail(
             log, SDG_ERROR_INPUT,
@@ -113,8 +114,8 @@ static enum sdg_result put_over(const struct sdg_log *log, const struct sdg_mode
     if (!folder)
         return SDG_ERROR_MEMORY;
     struct sdg_tensors *own = NULL;
-    enum sdg_result result = *view ? sdg_folder_differences(log, folder, part, model->no_mmap, &own)
-                                   : sdg_folder_weights(log, folder, part, model->no_mmap, &own);
+    enum sdg_result result = *view ? sdg_folder_differences(log, model->files, folder, part, &own)
+                                   : sdg_folder_weights(log, model->files, folder, part, &own);
     if (result == SDG_OK && !own)
         result = sdg_tensors_set_bare_folder(log, *view, folder);
     sdg_free(folder);
@@ -133,7 +134,7 @@ static enum sdg_result has_folder(const struct sdg_log *log, const struct sdg_mo
     char *folder = sdg_path_join(log, layer_path(model, layer), name);
     if (!folder)
         return SDG_ERROR_MEMORY;
-    *there = sdg_path_kind(folder) == SDG_PATH_FOLDER;
+    *there = sdg_files_kind(model->files, folder) == SDG_PATH_FOLDER;
     sdg_free(folder);
     return SDG_OK;
 }
@@ -201,7 +202,7 @@ static enum sdg_result put_quantized_over(const struct sdg_log *log, const struc
     char *config = sdg_path_join(log, model->path, SDG_QUANTIZED_CONFIG_FILE),
          *folder = sdg_path_join(log, model->path, "unet");
     enum sdg_result result =
-        config && folder ? sdg_folder_weights(log, folder, SDG_PART_UNET, model->no_mmap, &own) : SDG_ERROR_MEMORY;
+        config && folder ? sdg_folder_weights(log, model->files, folder, SDG_PART_UNET, &own) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = sdg_quantized_finish(log, &model->unet_config.quantization, config, own, view);
     sdg_free(folder);
@@ -226,7 +227,7 @@ enum sdg_result sdg_folder_bases(const struct sdg_log *log, struct sdg_model *mo
     struct sdg_unet_config *configs = sdg_alloc(log, SDG_BASES_MAX + 1, sizeof *configs, "configurations");
     if (!configs)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = read_unet_config(NULL, model->path, configs);
+    enum sdg_result result = read_unet_config(NULL, model->files, model->path, configs);
     result = result == SDG_OK ? find_bases(log, model, configs) : result == SDG_ERROR_MEMORY ? result : SDG_OK;
     sdg_free(configs);
     return result;
@@ -246,7 +247,7 @@ enum sdg_result sdg_folder_unet(const struct sdg_log *log, struct sdg_model *mod
     struct sdg_unet_config *configs = sdg_alloc(log, SDG_BASES_MAX + 1, sizeof *configs, "configurations");
     if (!configs)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = read_unet_config(log, model->path, configs);
+    enum sdg_result result = read_unet_config(log, model->files, model->path, configs);
     if (result == SDG_OK) {
         model->unet_config = *configs;
         result = open_layers(log, model, configs);

@@ -1,6 +1,4 @@
 // The weights of one component of a diffusers folder: a file, or several with a list of what is where.
-#include "base/directory.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "formats/model_parts.h"
@@ -19,12 +17,12 @@ static bool ends(const char *text, const char *with)
     return a >= b && strcmp(text + a - b, with) == 0;
 }
 
-static enum sdg_result add_source(const struct sdg_log *log, struct sdg_tensors *view, const char *path,
-                                  enum sdg_part part, bool copy)
+static enum sdg_result add_source(const struct sdg_log *log, const struct sdg_files *files, struct sdg_tensors *view,
+                                  const char *path, enum sdg_part part)
 {
     struct sdg_source *source;
-    SDG_TRY(sdg_check_file_kind(log, path));
-    SDG_TRY(sdg_source_open(log, path, copy, &source));
+    SDG_TRY(sdg_check_file_kind(log, files, path));
+    SDG_TRY(sdg_source_open(log, files, path, &source));
     enum sdg_result result = sdg_tensors_use(log, view, source);
     for (size_t i = 0; result == SDG_OK && i < source->count; i++) {
         char name[SDG_NAME_ROOM];
@@ -36,25 +34,25 @@ static enum sdg_result add_source(const struct sdg_log *log, struct sdg_tensors 
 }
 
 // The file of one entry of the weight map, unless an earlier entry has brought it in.
-static enum sdg_result add_shard(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
-                                 const char *index, const cJSON *entry, enum sdg_part part, bool copy)
+static enum sdg_result add_shard(const struct sdg_log *log, const struct sdg_files *files, struct sdg_tensors *view,
+                                 const char *folder, const char *index, const cJSON *entry, enum sdg_part part)
 {
     if (!cJSON_IsString(entry) || !*entry->valuestring || strchr(entry->valuestring, '/'))
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: weight_map should give a file name for %s", index, entry->string);
     char *path = sdg_path_join(log, folder, entry->valuestring);
     if (!path)
         return SDG_ERROR_MEMORY;
-    enum sdg_result result = sdg_tensors_uses(view, path) ? SDG_OK : add_source(log, view, path, part, copy);
+    enum sdg_result result = sdg_tensors_uses(view, path) ? SDG_OK : add_source(log, files, view, path, part);
     sdg_free(path);
     return result;
 }
 
-static enum sdg_result add_shards(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
-                                  const char *index, enum sdg_part part, bool copy)
+static enum sdg_result add_shards(const struct sdg_log *log, const struct sdg_files *files, struct sdg_tensors *view,
+                                  const char *folder, const char *index, enum sdg_part part)
 {
     char *text;
     struct sdg_json json;
-    SDG_TRY(sdg_file_read_text(log, index, SDG_JSON_FILE_LIMIT, &text));
+    SDG_TRY(sdg_files_text(log, files, index, SDG_JSON_FILE_LIMIT, &text));
     enum sdg_result result = sdg_json_parse(log, index, text, &json);
     sdg_free(text);
     if (result != SDG_OK)
@@ -64,7 +62,7 @@ static enum sdg_result add_shards(const struct sdg_log *log, struct sdg_tensors 
         result = sdg_fail(log, SDG_ERROR_INPUT, "%s: has no object weight_map", index);
     else
         for (entry = map->child; result == SDG_OK && entry; entry = entry->next)
-            result = add_shard(log, view, folder, index, entry, part, copy);
+            result = add_shard(log, files, view, folder, index, entry, part);
     sdg_json_free(&json);
     return result;
 }
@@ -152,14 +150,14 @@ static enum sdg_result no_weights(const struct sdg_log *log, const char *folder,
 
 // Where the usual names are missing: the only variant there is. Of differences it may have any name; *out stays NULL
 // where there are none.
-static enum sdg_result find_variant(const struct sdg_log *log, const char *folder, const char *name, bool differences,
-                                    char **out)
+static enum sdg_result find_variant(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                    const char *name, bool differences, char **out)
 {
     struct present p = {.log = log, .name = name, .any_name = differences};
     *out = NULL;
-    if (sdg_path_kind(folder) != SDG_PATH_FOLDER)
+    if (sdg_files_kind(files, folder) != SDG_PATH_FOLDER)
         return sdg_fail(log, SDG_ERROR_INPUT, "%s: there is no such folder, but a model needs it", folder);
-    enum sdg_result result = sdg_folder_list(log, folder, add_present, &p);
+    enum sdg_result result = sdg_files_list(log, files, folder, add_present, &p);
     if (result == SDG_OK && differences && !p.variants && !p.unread)
         return SDG_OK;
     if (result == SDG_OK && p.variants != 1)
@@ -174,8 +172,8 @@ static enum sdg_result find_variant(const struct sdg_log *log, const char *folde
     return result;
 }
 
-static enum sdg_result find_weights(const struct sdg_log *log, const char *folder, const char *name, bool differences,
-                                    char **out)
+static enum sdg_result find_weights(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                    const char *name, bool differences, char **out)
 {
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         char file[64];
@@ -183,34 +181,34 @@ static enum sdg_result find_weights(const struct sdg_log *log, const char *folde
         char *path = sdg_path_join(log, folder, file);
         if (!path)
             return SDG_ERROR_MEMORY;
-        if (sdg_path_kind(path) != SDG_PATH_MISSING || sdg_path_is_dangling(path)) {
+        if (sdg_files_kind(files, path) != SDG_PATH_MISSING || sdg_files_is_dangling(files, path)) {
             *out = path;
             return SDG_OK;
         }
         sdg_free(path);
     }
-    return find_variant(log, folder, name, differences, out);
+    return find_variant(log, files, folder, name, differences, out);
 }
 
-static enum sdg_result fill_view(const struct sdg_log *log, struct sdg_tensors *view, const char *folder,
-                                 const char *path, enum sdg_part part, bool copy)
+static enum sdg_result fill_view(const struct sdg_log *log, const struct sdg_files *files, struct sdg_tensors *view,
+                                 const char *folder, const char *path, enum sdg_part part)
 {
     const bool sharded = strstr(sdg_path_name(path), ".index.") != NULL;
-    return sharded ? add_shards(log, view, folder, path, part, copy) : add_source(log, view, path, part, copy);
+    return sharded ? add_shards(log, files, view, folder, path, part) : add_source(log, files, view, path, part);
 }
 
-static enum sdg_result open_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool differences,
-                                    bool copy, struct sdg_tensors **out)
+static enum sdg_result open_weights(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                    enum sdg_part part, bool differences, struct sdg_tensors **out)
 {
     struct sdg_tensors *view = NULL;
     char *path;
     *out = NULL;
-    SDG_TRY(find_weights(log, folder, names[part == SDG_PART_TEXT], differences, &path));
+    SDG_TRY(find_weights(log, files, folder, names[part == SDG_PART_TEXT], differences, &path));
     if (!path)
         return SDG_OK;
     enum sdg_result result = sdg_tensors_new(log, folder, &view);
     if (result == SDG_OK)
-        result = fill_view(log, view, folder, path, part, copy);
+        result = fill_view(log, files, view, folder, path, part);
     if (result == SDG_OK)
         result = sdg_tensors_finish(log, view);
     sdg_free(path);
@@ -220,14 +218,14 @@ static enum sdg_result open_weights(const struct sdg_log *log, const char *folde
     return result;
 }
 
-enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
-                                   struct sdg_tensors **out)
+enum sdg_result sdg_folder_weights(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                   enum sdg_part part, struct sdg_tensors **out)
 {
-    return open_weights(log, folder, part, false, copy, out);
+    return open_weights(log, files, folder, part, false, out);
 }
 
-enum sdg_result sdg_folder_differences(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
-                                       struct sdg_tensors **out)
+enum sdg_result sdg_folder_differences(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                       enum sdg_part part, struct sdg_tensors **out)
 {
-    return open_weights(log, folder, part, true, copy, out);
+    return open_weights(log, files, folder, part, true, out);
 }

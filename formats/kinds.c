@@ -314,12 +314,12 @@ static enum sdg_result refuse_json(const struct sdg_log *log, const char *path)
     return result;
 }
 
-enum sdg_result sdg_check_file_kind(const struct sdg_log *log, const char *path)
+enum sdg_result sdg_check_file_kind(const struct sdg_log *log, const struct sdg_files *files, const char *path)
 {
     static const char zeros[64];
     char head[sizeof zeros];
     size_t got;
-    SDG_TRY(sdg_file_head(log, path, head, sizeof head, &got));
+    SDG_TRY(sdg_files_head(log, files, path, head, sizeof head, &got));
     // The length of a header may look like the first bytes of something else.
     if (got > 8 && memcmp(head + 4, zeros, 4) == 0 && head[8] == '{')
         return SDG_OK;

@@ -15,6 +15,6 @@ enum sdg_result sdg_kinds_no_autoencoder(const struct sdg_log *log, const struct
 const char *sdg_kinds_of_channels(int in_channels, int latent);
 
 // Fails, saying what the file is, unless it may be a safetensors file: by its first bytes.
-enum sdg_result sdg_check_file_kind(const struct sdg_log *log, const char *path);
+enum sdg_result sdg_check_file_kind(const struct sdg_log *log, const struct sdg_files *files, const char *path);
 
 #endif

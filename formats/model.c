@@ -89,12 +89,20 @@ static enum sdg_model_kind kind_of(const struct sdg_model *model)
 static enum sdg_result replace_vae(const struct sdg_log *log, struct sdg_model *model)
 {
     const struct sdg_vae_config own = model->vae_config;
-    return sdg_autoencoder_open(log, model->vae_path, model->no_mmap, &own, &model->vae_config, &model->vae);
+    return sdg_autoencoder_open(log, model->files, model->vae_path, &own, &model->vae_config, &model->vae);
+}
+
+static enum sdg_result missing_in_list(const struct sdg_log *log, const struct sdg_files *files, const char *path)
+{
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s: is neither a file nor a folder of the %zu files that were given%s%.200s",
+                    path, files->count, files->count ? ", such as " : "", files->count ? files->sorted[0]->name : "");
 }
 
 // Nothing is there. It may be an address, or a name as Hugging Face's hub has them: OWNER/NAME.
-static enum sdg_result missing_model(const struct sdg_log *log, const char *path)
+static enum sdg_result missing_model(const struct sdg_log *log, const struct sdg_files *files, const char *path)
 {
+    if (files->listed && *path != '/')
+        return missing_in_list(log, files, path);
     const char *const slash = strchr(path, '/'), *const end = path + strlen(path);
     const bool address = strncmp(path, "https://", 8) == 0 || strncmp(path, "http://", 7) == 0;
     const bool name = slash && slash > path && *path != '.' && *path != '~' && slash + 1 < end &&
@@ -112,13 +120,14 @@ static enum sdg_result missing_model(const struct sdg_log *log, const char *path
 
 static enum sdg_result fill_model(const struct sdg_log *log, const char *path, struct sdg_model *model)
 {
-    if (sdg_path_kind(path) == SDG_PATH_MISSING && !sdg_path_is_dangling(path))
-        return missing_model(log, path);
-    SDG_TRY(sdg_hub_resolve(log, path, &model->path));
-    if (sdg_path_kind(path) == SDG_PATH_FOLDER) {
+    const struct sdg_files *const files = model->files;
+    if (sdg_files_kind(files, path) == SDG_PATH_MISSING && !sdg_files_is_dangling(files, path))
+        return missing_model(log, files, path);
+    SDG_TRY(sdg_hub_resolve(log, files, path, &model->path));
+    if (sdg_files_kind(files, path) == SDG_PATH_FOLDER) {
         SDG_TRY(sdg_folder_open(log, model));
     } else {
-        SDG_TRY(sdg_check_file_kind(log, path));
+        SDG_TRY(sdg_check_file_kind(log, files, path));
         SDG_TRY(sdg_single_file_open(log, model));
     }
     if (model->vae_path)
@@ -127,32 +136,41 @@ static enum sdg_result fill_model(const struct sdg_log *log, const char *path, s
     return check_fit(log, model);
 }
 
+static enum sdg_result open_model(const struct sdg_log *log, const char *path, const struct sdg_model_params *params,
+                                  struct sdg_model *model)
+{
+    struct sdg_files files;
+    model->zeros_for_no_prompt = true;
+    model->no_environment = params->no_environment;
+    if (params->tokenizer && !(model->tokenizer_path = sdg_strdup(log, params->tokenizer)))
+        return SDG_ERROR_MEMORY;
+    if (params->vae && !(model->vae_path = sdg_strdup(log, params->vae)))
+        return SDG_ERROR_MEMORY;
+    SDG_TRY(sdg_files_init(log, params->files, params->file_count, params->no_mmap, &files));
+    model->files = &files;
+    const enum sdg_result result = fill_model(log, path, model);
+    model->files = NULL;
+    sdg_files_clear(&files);
+    return result;
+}
+
 enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path,
                                       const struct sdg_model_params *params, struct sdg_model **out)
 {
     struct sdg_model *model = sdg_alloc(log, 1, sizeof *model, "a model");
     if (!model)
         return SDG_ERROR_MEMORY;
-    model->no_mmap = params && params->no_mmap;
-    model->zeros_for_no_prompt = true;
-    enum sdg_result result = SDG_OK;
-    if (params && params->tokenizer && !(model->tokenizer_path = sdg_strdup(log, params->tokenizer)))
-        result = SDG_ERROR_MEMORY;
-    if (params && params->vae && !(model->vae_path = sdg_strdup(log, params->vae)))
-        result = SDG_ERROR_MEMORY;
+    const enum sdg_result result = open_model(log, path, params, model);
     if (result == SDG_OK)
-        result = fill_model(log, path, model);
-    if (result != SDG_OK) {
+        *out = model;
+    else
         sdg_model_close(&model);
-        return result;
-    }
-    *out = model;
-    return SDG_OK;
+    return result;
 }
 
 enum sdg_result sdg_model_open(const struct sdg_log *log, const char *path, struct sdg_model **out)
 {
-    return sdg_model_open_params(log, path, NULL, out);
+    return sdg_model_open_params(log, path, &(struct sdg_model_params){0}, out);
 }
 
 // Zero terminal SNR makes sense where v is predicted, and only if sampling begins at the last level (Lin et al. 2023).

@@ -7,6 +7,7 @@
 #define SDG_FORMATS_MODEL_H
 
 #include "formats/config.h"
+#include "formats/file_list.h"
 #include "formats/preferences.h"
 #include "formats/tensors.h"
 #include "formats/tokenizer_files.h"
@@ -23,14 +24,14 @@ struct sdg_model {
     // the autoencoder that was named in place of the model's own; else NULL
     char *vae_path;
     bool single_file;
-    bool no_mmap; // how the files were opened
+    const struct sdg_files *files; // while it is opened; NULL afterwards
     enum sdg_model_kind kind;
     struct sdg_unet_config unet_config;
     struct sdg_vae_config vae_config;
     struct sdg_text_config text_config[2]; // [1] for SDXL
     struct sdg_scheduler_config scheduler;
     struct sdg_preferences preferences;
-    char *known_words;        // path of the file that these name, or NULL
+    char *known_words;        // text of the file that these name, or NULL
     char scheduler_class[64]; // as model_index.json names it, "" when it does not
     // the pipeline is one of diffusers' that corrects clip_sample, steps_offset and skip_prk_steps of old
     // configurations
@@ -47,6 +48,7 @@ struct sdg_model {
     // Its tokenizers; without a folder where none was found, of which sdg_model_check_tokenizers says what to do.
     struct sdg_tokenizer_files tokenizer[2];
     char *tokenizer_path; // folder that the caller named for them, or NULL
+    bool no_environment;  // it is not asked where tokenizers are
 };
 
 // Opens everything. Tensor names, shapes and float types are checked when a program is built (the graph knows what it
@@ -60,6 +62,10 @@ struct sdg_model_params {
     // Folder with a tokenizer's files, or with folders tokenizer and tokenizer_2, in place of the model's; NULL = the
     // model's, or what is found
     const char *tokenizer;
+    bool no_environment; // SDGEN_TOKENIZER, XDG_DATA_HOME and HOME do not say where there are tokenizers
+    // What all paths here are looked up in (sdgen/files.h); NULL and 0: they are the system's
+    const struct sdg_file *files;
+    size_t file_count;
     // Another autoencoder; NULL: the model's own, which is not opened otherwise, and may then be absent or broken. A
     // folder of diffusers' (or a whole model, whose autoencoder it is), a file of AutoencoderKL under diffusers' names
     // or those of original checkpoints, a whole checkpoint, AutoencoderTiny, or TAESD under its author's names, where
@@ -67,6 +73,7 @@ struct sdg_model_params {
     // theirs lies beside them.
     const char *vae;
 };
+// `params` is needed only during the call.
 enum sdg_result sdg_model_open_params(const struct sdg_log *log, const char *path,
                                       const struct sdg_model_params *params, struct sdg_model **out);
 // SDG_ERROR_INPUT, saying what to do, where a text encoder is without a tokenizer.

@@ -7,18 +7,19 @@
 #include "formats/names.h"
 #include "formats/view.h"
 
-// Fill a model whose path and no_mmap are set. On failure the caller closes it.
+// Fill a model whose path and files are set. On failure the caller closes it.
 enum sdg_result sdg_folder_open(const struct sdg_log *log, struct sdg_model *model);
 enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model *model);
 
 // One component of a folder: config.json's text, and its weights under canonical names.
-enum sdg_result sdg_folder_config(const struct sdg_log *log, const char *folder, char **path, char **text);
-enum sdg_result sdg_folder_weights(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
-                                   struct sdg_tensors **out);
+enum sdg_result sdg_folder_config(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                  char **path, char **text);
+enum sdg_result sdg_folder_weights(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                   enum sdg_part part, struct sdg_tensors **out);
 // The same of a folder of differences: whichever safetensors file is the only one may have any name; *out is NULL where
 // there are no weights at all.
-enum sdg_result sdg_folder_differences(const struct sdg_log *log, const char *folder, enum sdg_part part, bool copy,
-                                       struct sdg_tensors **out);
+enum sdg_result sdg_folder_differences(const struct sdg_log *log, const struct sdg_files *files, const char *folder,
+                                       enum sdg_part part, struct sdg_tensors **out);
 // Where `name`, a file or folder of a model folder whose bases are known, lies: in the first of these folders that has
 // it, or else would in the last. *out is a new string.
 enum sdg_result sdg_folder_locate(const struct sdg_log *log, const struct sdg_model *model, const char *name,
@@ -41,15 +42,15 @@ enum sdg_result sdg_autoencoder_of_checkpoint(const struct sdg_log *log, struct 
                                               struct sdg_vae_config *config, struct sdg_tensors **out);
 // What the user names in place of the model's (sdg_model_params.vae). Where no file says them, scaling factor and range
 // of values are those of `own`, so that an autoencoder keeps the latent space of the one that it replaces.
-enum sdg_result sdg_autoencoder_open(const struct sdg_log *log, const char *path, bool copy,
+enum sdg_result sdg_autoencoder_open(const struct sdg_log *log, const struct sdg_files *files, const char *path,
                                      const struct sdg_vae_config *own, struct sdg_vae_config *config,
                                      struct sdg_tensors **out);
 
 // A folder of Hugging Face's cache, models--OWNER--NAME, is the snapshot in it; other paths are themselves. *out is a
 // new string.
-enum sdg_result sdg_hub_resolve(const struct sdg_log *log, const char *path, char **out);
+enum sdg_result sdg_hub_resolve(const struct sdg_log *log, const struct sdg_files *files, const char *path, char **out);
 // Always fails, saying what the folder is that is no model.
-enum sdg_result sdg_folder_refuse(const struct sdg_log *log, const char *folder);
+enum sdg_result sdg_folder_refuse(const struct sdg_log *log, const struct sdg_files *files, const char *folder);
 
 // A text encoder under OpenCLIP's names as a view under transformers'. `skip_last`: as for sdg_infer_openclip, the file
 // has one layer more than config->layers, which is left out.

@@ -408,14 +408,15 @@ static enum sdg_result read_header(const struct sdg_log *log, struct sdg_source 
     return result;
 }
 
-enum sdg_result sdg_source_open(const struct sdg_log *log, const char *path, bool copy, struct sdg_source **out)
+enum sdg_result sdg_source_open(const struct sdg_log *log, const struct sdg_files *files, const char *path,
+                                struct sdg_source **out)
 {
     struct sdg_source *source = sdg_alloc(log, 1, sizeof *source, "a weights file");
     if (!source)
         return SDG_ERROR_MEMORY;
     atomic_init(&source->users, 1);
     source->path = sdg_strdup(log, path);
-    enum sdg_result result = source->path ? sdg_file_map(log, path, copy, &source->map) : SDG_ERROR_MEMORY;
+    enum sdg_result result = source->path ? sdg_files_map(log, files, path, &source->map) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = read_header(log, source);
     if (result != SDG_OK) {

@@ -2,7 +2,7 @@
 #ifndef SDG_FORMATS_SAFETENSORS_H
 #define SDG_FORMATS_SAFETENSORS_H
 
-#include "base/file.h"
+#include "formats/file_list.h"
 #include "formats/tensor.h"
 
 #include <stdatomic.h>
@@ -18,8 +18,10 @@ struct sdg_source {
     size_t metadata_count, metadata_capacity;
 };
 
-// Maps (or, with `copy`, reads) a safetensors file and checks its header. The caller holds one use: sdg_source_drop.
-enum sdg_result sdg_source_open(const struct sdg_log *log, const char *path, bool copy, struct sdg_source **out);
+// Maps a safetensors file (or reads it, where `files` says so) and checks its header. The caller holds one use:
+// sdg_source_drop.
+enum sdg_result sdg_source_open(const struct sdg_log *log, const struct sdg_files *files, const char *path,
+                                struct sdg_source **out);
 // Gives all tensors the names that `shorten` finds in their own, which it may change; it returns where the new one
 // begins, within the old one. SDG_ERROR_INPUT if two are the same then. *changed: the first that was changed, as it is
 // now; NULL if none was.

@@ -1,6 +1,5 @@
 // Original Stable Diffusion checkpoints: all networks in one safetensors file, under LDM's names, without
 // configurations.
-#include "base/file.h"
 #include "base/memory.h"
 #include "formats/declared.h"
 #include "formats/infer.h"
@@ -146,7 +145,7 @@ static enum sdg_result open_parts(const struct sdg_log *log, struct sdg_model *m
 enum sdg_result sdg_single_file_open(const struct sdg_log *log, struct sdg_model *model)
 {
     struct sdg_source *source;
-    SDG_TRY(sdg_source_open(log, model->path, model->no_mmap, &source));
+    SDG_TRY(sdg_source_open(log, model->files, model->path, &source));
     model->single_file = true;
     sdg_scheduler_config_default(&model->scheduler);
     enum sdg_result result = open_parts(log, model, source);

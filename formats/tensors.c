@@ -134,7 +134,7 @@ enum sdg_result sdg_tensors_open(const struct sdg_log *log, const char *path, st
 {
     struct sdg_source *source;
     struct sdg_tensors *tensors = NULL;
-    SDG_TRY(sdg_source_open(log, path, false, &source));
+    SDG_TRY(sdg_source_open(log, NULL, path, &source));
     enum sdg_result result = sdg_tensors_new(log, path, &tensors);
     if (result == SDG_OK)
         result = sdg_tensors_use(log, tensors, source);

@@ -2,7 +2,7 @@
 #ifndef SDG_FORMATS_TOKENIZER_FILES_H
 #define SDG_FORMATS_TOKENIZER_FILES_H
 
-#include "base/log.h"
+#include "formats/file_list.h"
 
 #include <stdbool.h>
 
@@ -27,9 +27,10 @@ struct sdg_tokenizer_files {
 // "vocab.json", ...
 const char *sdg_tokenizer_file_name(enum sdg_tokenizer_file file);
 
-// Reads what is in `folder`. *files stays all zero where there is neither tokenizer.json nor vocab.json nor merges.txt;
-// of the latter two both are needed. What is read is released by sdg_tokenizer_files_clear, on failure too.
-enum sdg_result sdg_tokenizer_files_read(const struct sdg_log *log, const char *folder,
+// Reads what is in `folder` of `list` (formats/file_list.h). *files stays all zero where there is neither
+// tokenizer.json nor vocab.json nor merges.txt; of the latter two both are needed. What is read is released by
+// sdg_tokenizer_files_clear, on failure too.
+enum sdg_result sdg_tokenizer_files_read(const struct sdg_log *log, const struct sdg_files *list, const char *folder,
                                          struct sdg_tokenizer_files *files);
 void sdg_tokenizer_files_clear(struct sdg_tokenizer_files *files);
 

@@ -245,7 +245,7 @@ enum sdg_result sdg_bench_tune(const struct sdg_log *log, const char *name, cons
     struct sdg_backend *backend;
     char *folder;
     SDG_REQUIRE(log, fn, "fn");
-    SDG_TRY(sdg_cache_dir_find(log, cache_dir, &folder));
+    SDG_TRY(sdg_cache_dir_find(log, cache_dir, true, &folder));
     enum sdg_result result = open_device(log, name, folder, seconds, &backend);
     if (result == SDG_OK) {
         result = sdg_backend_tune(backend, seconds, report_tuning, &(struct tunings){fn, user});

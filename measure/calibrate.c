@@ -76,7 +76,7 @@ static enum sdg_result observe(void *user, struct sdg_program *program, int call
     if (!moments)
         return SDG_OK;
     struct sdg_pool *pool;
-    SDG_TRY(sdg_pipeline_pool(c->p, &pool));
+    SDG_TRY(sdg_engine_pool(c->p->engine, &c->p->log, &pool));
     return sdg_moments_add(&c->p->log, pool, c->moments);
 }
 

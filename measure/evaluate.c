@@ -269,7 +269,8 @@ static enum sdg_result draw(struct sdg_evaluator *e, struct sdg_pipeline *p, dou
     generate.latent_user = generate.progress_user = &drawing;
     SDG_TRY(sdg_generate(p, &generate, &image, &info));
     record->picture_seconds[e->run] = info.seconds_total;
-    size_t planned = info.peak_planned > p->bare ? info.peak_planned - p->bare : 0;
+    const size_t base = p->bare + sdg_engine_others(p->engine, &p->share),
+                 planned = info.peak_planned > base ? info.peak_planned - base : 0;
     m->peak_planned = planned > m->peak_planned ? planned : m->peak_planned;
     m->peak_resident = info.peak_resident > m->peak_resident ? info.peak_resident : m->peak_resident;
     const struct sdg_image *reference = e->model ? e->pictures[e->run] : image;

@@ -194,7 +194,7 @@ static enum sdg_result open_quantized(struct sdg_learning *t)
 static enum sdg_result open_backend(struct sdg_learning *t)
 {
     struct sdg_backend_params params = {.device = -1, .cpu_mask = t->params->pipeline.cpu_mask};
-    SDG_TRY(sdg_pipeline_pool(t->full, &params.pool));
+    SDG_TRY(sdg_engine_pool(t->full->engine, &t->log, &params.pool));
     return sdg_backend_create(&t->log, "cpu", &params, &t->backend);
 }
 

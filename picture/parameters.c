@@ -2,6 +2,7 @@
 // commas. A value that has a comma, a colon, a quote or a line end stands in quotes, escaped as in JSON.
 #include "sdgen/picture.h"
 
+#include "base/hash.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "scheduler/sampler.h"
@@ -184,6 +185,11 @@ static void put_all(FILE *to, const struct sdg_picture_parameters *p)
     put_text(&out, "Intervals", p->resampled_intervals ? "resample" : NULL);
     put_number(&out, "VAE tile overlap", p->tile_overlap);
     put_texts(&out, p, BEFORE_NUMBERS, TEXTS);
+}
+
+void sdg_picture_hash(const void *data, size_t size, char out[17])
+{
+    snprintf(out, 17, "%016llx", (unsigned long long)sdg_hash_bytes(SDG_HASH_START, data, size));
 }
 
 enum sdg_result sdg_picture_parameters_write(const struct sdg_log *log, const struct sdg_picture_parameters *p,

@@ -69,7 +69,7 @@ static enum sdg_result write_added(const struct sdg_answers *a, struct sdg_progr
         return SDG_ERROR_MEMORY;
     for (int64_t r = 0; r < rows; r++) {
         float *row = data + r * dim;
-        const int text = text_of(a, (int)(r / per_row), run, r % per_row);
+        const int text = text_of(a, (int)(r / per_row), run, r % per_row % a->groups.batch);
         memcpy(row, p->context.pooled + (size_t)text * (size_t)pooled, (size_t)pooled * sizeof *row);
         for (int i = 0; i < 6; i++)
             sdg_timestep_embedding(ids[i], each, c->flip_sin_to_cos, c->freq_shift, row + pooled + i * each);
@@ -99,10 +99,11 @@ static enum sdg_result run_context(const struct sdg_answers *a, int group, struc
     const struct sdg_context *c = &a->p->context;
     const struct sdg_branch_groups *g = &a->groups;
     const size_t per_text = (size_t)c->tokens * (size_t)c->dim;
-    for (int i = 0; i < g->batch; i++)
-        memcpy(context + (size_t)i * per_text, c->embedding + (size_t)g->text[group * g->batch + i] * per_text,
-               per_text * sizeof *context);
-    SDG_TRY(sdg_program_write(program, "context", context, (size_t)g->batch * per_text));
+    const int samples = a->job->pictures * g->batch;
+    for (int i = 0; i < samples; i++)
+        memcpy(context + (size_t)i * per_text,
+               c->embedding + (size_t)g->text[group * g->batch + i % g->batch] * per_text, per_text * sizeof *context);
+    SDG_TRY(sdg_program_write(program, "context", context, (size_t)samples * per_text));
     return sdg_program_run(program, 0);
 }
 
@@ -155,8 +156,8 @@ static enum sdg_result prepare_contexts(struct sdg_answers *a)
     const struct sdg_context *c = &p->context;
     struct sdg_program *filler = NULL;
     const struct sdg_network_shape shape = sdg_network_shape(p, a->job, SDG_NETWORK_UNET_CONTEXT, c->tokens);
-    float *context = sdg_alloc_raw(&p->log, (size_t)a->groups.batch * (size_t)c->tokens * (size_t)c->dim,
-                                   sizeof *context, "prompt embeddings");
+    float *context = sdg_alloc_raw(&p->log, (size_t)shape.batch * (size_t)c->tokens * (size_t)c->dim, sizeof *context,
+                                   "prompt embeddings");
     enum sdg_result result = context ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = sdg_network_compile(p, SDG_NETWORK_UNET_CONTEXT, &shape, &filler);
@@ -196,12 +197,12 @@ static enum sdg_result allocate(struct sdg_answers *a)
 {
     const struct sdg_log *log = &a->p->log;
     const struct sdg_branch_groups *g = &a->groups;
-    const size_t pixels = a->elements / (size_t)a->job->latent_c;
-    a->nhwc = sdg_alloc_raw(log, (size_t)g->batch * pixels * (size_t)a->channels, sizeof *a->nhwc, "latents");
+    const size_t pixels = a->elements / (size_t)a->job->latent_c, samples = (size_t)(a->job->pictures * g->batch);
+    a->nhwc = sdg_alloc_raw(log, samples * pixels * (size_t)a->channels, sizeof *a->nhwc, "latents");
     if (!a->nhwc)
         return SDG_ERROR_MEMORY;
-    if (g->runs * g->batch > a->job->branches.count) {
-        a->extra = sdg_alloc_raw(log, (size_t)g->batch * a->elements, sizeof *a->extra, "latents");
+    if (g->runs * g->batch > a->job->branches.count || (a->job->pictures > 1 && g->runs > 1)) {
+        a->extra = sdg_alloc_raw(log, samples * a->elements, sizeof *a->extra, "latents");
         if (!a->extra)
             return SDG_ERROR_MEMORY;
     }
@@ -228,7 +229,7 @@ enum sdg_result sdg_answers_begin(struct sdg_pipeline *p, const struct sdg_job *
                                 .context = -1,
                                 .elements = job->latent_elements,
                                 .channels = p->model->unet_config.in_channels};
-    SDG_TRY(sdg_branch_groups_create(&p->log, &job->branches, (int)shape.batch, &out->groups));
+    SDG_TRY(sdg_branch_groups_create(&p->log, &job->branches, sdg_unet_batch(job), &out->groups));
     SDG_TRY(allocate(out));
     return prepare(out, &shape);
 }
@@ -250,22 +251,33 @@ void sdg_answers_end(struct sdg_answers *a)
 // ---- a call ----
 
 // An inpainting model sees the latent, the mask and the latent of the masked picture side by side.
+static void pack_sample(const struct sdg_answers *a, const struct sdg_start *start, const float *input, float *nhwc)
+{
+    const size_t c = (size_t)a->job->latent_c, pixels = a->elements / c;
+    if ((size_t)a->channels == c) {
+        sdg_planar_to_nhwc(input, nhwc, (int)c, pixels);
+        return;
+    }
+    for (size_t i = 0; i < pixels; i++) {
+        float *to = nhwc + i * (size_t)a->channels;
+        for (size_t k = 0; k < c; k++) {
+            to[k] = input[k * pixels + i];
+            to[c + 1 + k] = start->masked[k * pixels + i];
+        }
+        to[c] = start->mask[i];
+    }
+}
+
+// The samples of a picture's branches are equal.
 static void pack_input(const struct sdg_answers *a, const float *input)
 {
-    const size_t c = (size_t)a->job->latent_c, pixels = a->elements / c, sample = pixels * (size_t)a->channels;
-    if ((size_t)a->channels == c)
-        sdg_planar_to_nhwc(input, a->nhwc, (int)c, pixels);
-    else
-        for (size_t i = 0; i < pixels; i++) {
-            float *to = a->nhwc + i * (size_t)a->channels;
-            for (size_t k = 0; k < c; k++) {
-                to[k] = input[k * pixels + i];
-                to[c + 1 + k] = a->start->masked[k * pixels + i];
-            }
-            to[c] = a->start->mask[i];
-        }
-    for (int i = 1; i < a->groups.batch; i++)
-        memcpy(a->nhwc + (size_t)i * sample, a->nhwc, sample * sizeof *a->nhwc);
+    const size_t sample = a->elements / (size_t)a->job->latent_c * (size_t)a->channels, batch = (size_t)a->groups.batch;
+    for (size_t picture = 0; picture < (size_t)a->job->pictures; picture++) {
+        float *first = a->nhwc + picture * batch * sample;
+        pack_sample(a, a->start ? a->start + picture : NULL, input + picture * a->elements, first);
+        for (size_t i = 1; i < batch; i++)
+            memcpy(first + i * sample, first, sample * sizeof *first);
+    }
 }
 
 static enum sdg_result give_prompts(struct sdg_answers *a, int call, int run)
@@ -286,19 +298,22 @@ enum sdg_result sdg_answers_run(struct sdg_answers *a, int call, const float *in
     const struct sdg_branch_groups *g = &a->groups;
     const struct sdg_hooks *hooks = &a->p->hooks;
     const size_t batch = (size_t)g->batch, branches = (size_t)a->job->branches.count,
+                 pictures = (size_t)a->job->pictures,
                  sample = a->elements / (size_t)a->job->latent_c * (size_t)a->channels;
     pack_input(a, input);
     for (size_t run = 0; run < (size_t)g->runs; run++) {
         const size_t wanted = branches - run * batch < batch ? branches - run * batch : batch;
-        float *to = wanted < batch ? a->extra : out + run * batch * a->elements;
+        const bool apart = wanted < batch || (pictures > 1 && g->runs > 1);
+        float *to = apart ? a->extra : out + run * batch * a->elements;
         SDG_TRY(give_prompts(a, call, (int)run));
-        SDG_TRY(sdg_program_write(a->unet, "sample", a->nhwc, batch * sample));
+        SDG_TRY(sdg_program_write(a->unet, "sample", a->nhwc, pictures * batch * sample));
         SDG_TRY(sdg_program_run(a->unet, call));
         if (hooks->after_run)
             SDG_TRY(hooks->after_run(hooks->user, a->unet, call));
-        SDG_TRY(sdg_program_read(a->unet, "noise", to, batch * a->elements));
-        if (wanted < batch)
-            memcpy(out + run * batch * a->elements, to, wanted * a->elements * sizeof *to);
+        SDG_TRY(sdg_program_read(a->unet, "noise", to, pictures * batch * a->elements));
+        for (size_t i = 0; apart && i < pictures; i++)
+            memcpy(out + (i * branches + run * batch) * a->elements, to + i * batch * a->elements,
+                   wanted * a->elements * sizeof *to);
     }
     return hooks->after_call ? hooks->after_call(hooks->user, call, input, out) : SDG_OK;
 }

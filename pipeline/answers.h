@@ -11,7 +11,7 @@ struct sdg_snapshot;
 struct sdg_answers { // zeroed = nothing; sdg_answers_end
     struct sdg_pipeline *p;
     const struct sdg_job *job;
-    const struct sdg_start *start; // mask and masked picture of inpainting models
+    const struct sdg_start *start; // [pictures] mask and masked picture of inpainting models
     struct sdg_program *unet;
     struct sdg_branch_groups groups;
     struct sdg_snapshot **times;    // [groups.runs] time tables, where the runs of a call differ in them; else NULL
@@ -19,15 +19,15 @@ struct sdg_answers { // zeroed = nothing; sdg_answers_end
     int context;                    // of these, what the program has; -1 = none
     size_t elements;                // of one latent
     int channels;                   // of the UNet's input
-    float *nhwc;                    // [batch][pixels][channels]
-    float *extra;                   // [elements] answers of the last run that are repetitions; NULL = none
+    float *nhwc;                    // [pictures][batch][pixels][channels]
+    float *extra;                   // [pictures][batch][elements] where answers lie otherwise than they are wanted
 };
 
-// Makes the step's program in p->kept and fills its tables. `start` may be NULL for models that see the latent alone.
-// What it points to and `job` outlive the answers. To be ended also after a failure.
+// Makes the step's program in p->kept and fills its tables. `start` [job->pictures] may be NULL for models that see the
+// latent alone. What it points to and `job` outlive the answers. To be ended also after a failure.
 enum sdg_result sdg_answers_begin(struct sdg_pipeline *p, const struct sdg_job *job, const struct sdg_start *start,
                                   struct sdg_answers *out);
-// input: [elements] as the sampler scales it, planar. out: [branches][pixels][latent channels].
+// input: [pictures][elements] as the sampler scales it, planar. out: [pictures][branches][pixels][latent channels].
 enum sdg_result sdg_answers_run(struct sdg_answers *answers, int call, const float *input, float *out);
 void sdg_answers_end(struct sdg_answers *answers);
 

@@ -42,12 +42,14 @@ enum sdg_result sdg_backend_parse(const struct sdg_log *log, const char *name, c
     return sdg_fail(log, SDG_ERROR_USAGE, "backend is '%s', should be one of: %s%s", name, legal, also);
 }
 
-enum sdg_result sdg_cache_dir_find(const struct sdg_log *log, const char *given, char **out)
+enum sdg_result sdg_cache_dir_find(const struct sdg_log *log, const char *given, bool environment, char **out)
 {
     char path[4096];
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const char *xdg = environment ? getenv("XDG_CACHE_HOME") : NULL, *home = environment ? getenv("HOME") : NULL;
     int n = sizeof path;
     *out = NULL;
+    if (given && !*given)
+        return SDG_OK;
     if (given)
         n = snprintf(path, sizeof path, "%s", given);
     else if (xdg && *xdg == '/') // the XDG specification: a relative one is to be ignored

@@ -9,8 +9,10 @@
 enum sdg_result sdg_backend_parse(const struct sdg_log *log, const char *name, const char *also,
                                   struct sdg_stage_backend *out);
 // The folder for what is kept between runs: the one given, else that of the XDG specification. A new string, to be
-// freed with sdg_free; NULL where there is none.
-enum sdg_result sdg_cache_dir_find(const struct sdg_log *log, const char *given, char **out);
+// freed with sdg_free; NULL where there is none, or "" is given, or none and the environment is not to be asked.
+enum sdg_result sdg_cache_dir_find(const struct sdg_log *log, const char *given, bool environment, char **out);
+// sdg_default_model, with or without asking the environment.
+const char *sdg_default_model_from(bool environment);
 // A backend's name for all stages, or "te=..,unet=..,vae=.." (stages left out: auto). Fills p->stage[].
 enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text);
 struct sdg_device_types {

@@ -1,17 +1,57 @@
 #include "pipeline/call.h"
 
 #include "base/clock.h"
+#include "pipeline/networks.h"
+
+#include <stdio.h>
 
 static const double SECONDS_BETWEEN = 0.1;
 
+// ---- messages ----
+
+static void hear(void *user, enum sdg_log_level level, const char *message)
+{
+    struct sdg_pipeline *p = user;
+    if (level == SDG_LOG_ERROR) {
+        pthread_mutex_lock(&p->error.lock);
+        if (!*p->error.text)
+            snprintf(p->error.text, sizeof p->error.text, "%s", message);
+        pthread_mutex_unlock(&p->error.lock);
+    }
+    if (p->caller.fn)
+        p->caller.fn(p->caller.user, level, message);
+}
+
+void sdg_call_listen(struct sdg_pipeline *p, const struct sdg_log *caller)
+{
+    pthread_mutex_init(&p->error.lock, NULL);
+    p->caller = *caller;
+    p->log = (struct sdg_log){.fn = hear, .user = p, .level = caller->fn ? caller->level : SDG_LOG_ERROR};
+}
+
+void sdg_call_deafen(struct sdg_pipeline *p)
+{
+    pthread_mutex_destroy(&p->error.lock);
+}
+
+const char *sdg_pipeline_error(const struct sdg_pipeline *pipeline)
+{
+    return pipeline ? pipeline->error.text : "";
+}
+
+// ---- one call at a time ----
+
 enum sdg_result sdg_call_enter(struct sdg_pipeline *p, const char *function)
 {
-    if (atomic_exchange(&p->call.busy, true))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+    if (atomic_exchange(&p->call.busy, true)) // what this call reports is the other's: only the caller hears of it
+        return sdg_fail(&p->caller, SDG_ERROR_USAGE,
                         "%s: another call uses this pipeline: it takes one at a time, make a pipeline for each thread",
                         function);
+    p->call.caller = pthread_self();
     p->call.fn = NULL;
+    *p->error.text = 0;
     atomic_store(&p->call.cancelled, false);
+    p->call.bound = sdg_engine_bind(p->engine, &p->call.before);
     return SDG_OK;
 }
 
@@ -24,6 +64,11 @@ enum sdg_result sdg_call_leave(struct sdg_pipeline *p, enum sdg_result result)
     else if (result == SDG_ERROR_CANCELLED)
         sdg_fail(&p->log, result, "cancelled");
     p->call.fn = NULL;
+    if (p->call.bound)
+        (void)sdg_platform_run_on(&p->call.before, NULL);
+    (void)sdg_engine_reserve(p->engine, &p->share, sdg_networks_kept_bytes(p), SIZE_MAX);
+    if (result == SDG_OK) // what failed on the way was made good
+        *p->error.text = 0;
     atomic_store(&p->call.busy, false);
     return result;
 }
@@ -40,7 +85,6 @@ static bool ask(struct sdg_pipeline *p, const struct sdg_progress *progress)
 enum sdg_result sdg_call_progress(struct sdg_pipeline *p, const struct sdg_progress *progress, sdg_progress_fn fn,
                                   void *user)
 {
-    p->call.caller = pthread_self();
     p->call.fn = fn;
     p->call.user = user;
     p->call.last = *progress;
@@ -54,7 +98,7 @@ bool sdg_call_goes_on(void *user)
     struct sdg_pipeline *p = user;
     if (atomic_load(&p->call.cancelled))
         return false;
-    if (!p->call.fn || !pthread_equal(pthread_self(), p->call.caller))
+    if (!pthread_equal(pthread_self(), p->call.caller) || !p->call.fn) // what is told is the caller's thread's
         return true;
     const double now = sdg_clock();
     if (now - p->call.asked < SECONDS_BETWEEN)

@@ -4,6 +4,10 @@
 
 #include "pipeline/pipeline.h"
 
+// Begins and ends what sdg_pipeline_error tells: from then on p->log keeps errors, and hands what `caller` wants on.
+void sdg_call_listen(struct sdg_pipeline *p, const struct sdg_log *caller);
+void sdg_call_deafen(struct sdg_pipeline *p);
+
 // SDG_ERROR_USAGE, with the name of the public function, if another call uses the pipeline. To be left after success
 // only.
 enum sdg_result sdg_call_enter(struct sdg_pipeline *p, const char *function);

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "pipeline/backends.h"
+#include "pipeline/call.h"
 #include "pipeline/intervals.h"
 #include "pipeline/method.h"
 #include "pipeline/networks.h"
@@ -20,21 +21,12 @@
 static enum sdg_result check_params(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
     int index;
-    if (params->threads < 0 || params->threads > 1024)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "threads is %d, should be 1..1024, or 0 for one a core",
-                        params->threads);
-    if (!(params->max_memory >= 0))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the memory limit is %g, should be positive, or 0 for what is free",
-                        params->max_memory);
     if (params->vae_tile_size && (params->vae_tile_size < 8 || params->vae_tile_size > 1024))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile size is %d, should be 8..1024 latent pixels",
                         params->vae_tile_size);
     const struct sdg_number overlap = params->vae_tile_overlap;
     if (overlap.given && !(overlap.value >= 0 && overlap.value <= 0.75))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "VAE tile overlap is %g, should be 0..0.75", overlap.value);
-    const struct sdg_number submit = params->submit_time;
-    if (submit.given && !(submit.value >= 0 && submit.value <= 3600))
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "submit time is %g, should be 0..3600 seconds", submit.value);
     if (params->keep != SDG_KEEP_NOTHING && params->keep != SDG_KEEP_NETWORKS)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "what to keep is %d, no value of enum sdg_keep", (int)params->keep);
     if (params->vae_tiling && strcmp(params->vae_tiling, "auto") && strcmp(params->vae_tiling, "on") &&
@@ -51,7 +43,11 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
     p->params = *params;
     p->params.model = p->params.vae = p->params.tokenizer = p->params.backend = p->params.type = p->params.cache_dir =
         p->params.cpu_mask = NULL;
-    p->params.disable = NULL; // its meaning is in p->disable
+    p->params.files = NULL;
+    p->params.file_count = 0;
+    p->params.disable = NULL;
+    p->params.engine = NULL;
+    p->params.error = NULL;
     p->params.vae_tiling = !params->vae_tiling   ? "auto"
         : strcmp(params->vae_tiling, "on") == 0  ? "on"
         : strcmp(params->vae_tiling, "off") == 0 ? "off"
@@ -60,14 +56,64 @@ static void keep_params(struct sdg_pipeline *p, const struct sdg_pipeline_params
         p->params.prediction = strcmp(params->prediction, "v") == 0 ? "v" : "eps";
 }
 
+static enum sdg_result refuse_engine_fields(const struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
+{
+    const struct {
+        const char *name;
+        bool set;
+    } fields[] = {
+        {"threads", params->threads != 0},
+        {"max_memory", params->max_memory != 0},
+        {"validation", params->validation},
+        {"disable", params->disable},
+        {"cpu_mask", params->cpu_mask},
+        {"cache_dir", params->cache_dir},
+        {"submit_time", params->submit_time.given},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (fields[i].set)
+            return sdg_fail(&p->log, SDG_ERROR_USAGE, "%s is set for a pipeline, but its engine has one for all",
+                            fields[i].name);
+    return SDG_OK;
+}
+
+static enum sdg_result find_engine(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
+{
+    if (params->engine) {
+        SDG_TRY(refuse_engine_fields(p, params));
+        p->engine = sdg_engine_hold(params->engine);
+        return SDG_OK;
+    }
+    return sdg_engine_create(&(struct sdg_engine_params){.threads = params->threads,
+                                                         .cpu_mask = params->cpu_mask,
+                                                         .disable = params->disable,
+                                                         .validation = params->validation,
+                                                         .cache_dir = params->cache_dir,
+                                                         .submit_time = params->submit_time,
+                                                         .max_memory = params->max_memory,
+                                                         .log = p->log},
+                             &p->engine);
+}
+
 static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
-    const char *path = params->model ? params->model : sdg_default_model();
+    const bool listed = params->files || params->file_count;
+    const char *path =
+        params->model || listed ? params->model : sdg_default_model_from(!p->engine->no_environment);
+    if (!path && listed)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "there are files, but no model is named: say which of their names it has");
     if (!path)
         return sdg_fail(&p->log, SDG_ERROR_INPUT,
                         "no model given, and no default model is installed: name one with -m, or set SDGEN_MODEL");
     struct sdg_model_params model_params = {
-        .no_mmap = params->no_mmap, .vae = params->vae, .tokenizer = params->tokenizer};
+        .no_mmap = params->no_mmap,
+        .tokenizer = params->tokenizer,
+        .no_environment = p->engine->no_environment,
+        .vae = params->vae,
+        .files = params->files,
+        .file_count = params->file_count,
+    };
     SDG_TRY(sdg_model_open_params(&p->log, path, &model_params, &p->model));
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/')
@@ -111,7 +157,7 @@ static void say_model(const struct sdg_pipeline *p)
         sdg_say(&p->log, SDG_LOG_DEBUG, "base: %s", m->bases[i]);
     if (m->vae_path)
         sdg_say(&p->log, SDG_LOG_DEBUG, "autoencoder: %s", m->vae_path);
-    sdg_say(&p->log, SDG_LOG_DEBUG, "cache: %s", p->cache_dir ? p->cache_dir : "none");
+    sdg_say(&p->log, SDG_LOG_DEBUG, "cache: %s", p->engine->cache_dir ? p->engine->cache_dir : "none");
 }
 
 static enum sdg_result make_tokenizers(struct sdg_pipeline *p)
@@ -145,12 +191,8 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
 {
     SDG_TRY(check_params(p, params));
     keep_params(p, params);
-    SDG_TRY(sdg_features_parse(&p->log, params->disable, &p->disable));
-    SDG_TRY(sdg_backend_check_params(&p->log, &(struct sdg_backend_params){.cpu_mask = params->cpu_mask}));
+    SDG_TRY(find_engine(p, params));
     SDG_TRY(sdg_backends_parse(p, params->backend));
-    SDG_TRY(sdg_cache_dir_find(&p->log, params->cache_dir, &p->cache_dir));
-    if (params->cpu_mask && !(p->cpu_mask = sdg_strdup(&p->log, params->cpu_mask)))
-        return SDG_ERROR_MEMORY;
     SDG_TRY(open_model(p, params));
     SDG_TRY(sdg_check_preferences(p));
     SDG_TRY(make_tokenizers(p));
@@ -163,17 +205,26 @@ static enum sdg_result create(struct sdg_pipeline *p, const struct sdg_pipeline_
     return SDG_OK;
 }
 
+static void tell_error(const struct sdg_pipeline_params *params, const char *text)
+{
+    if (params->error && params->error_size)
+        snprintf(params->error, params->error_size, "%s", text);
+}
+
 enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out)
 {
     SDG_REQUIRE(params ? &params->log : NULL, out, "out");
     *out = NULL;
     SDG_REQUIRE(NULL, params, "params");
     struct sdg_pipeline *p = sdg_alloc(&params->log, 1, sizeof *p, "the pipeline");
-    if (!p)
+    if (!p) {
+        tell_error(params, "not enough memory for the pipeline");
         return SDG_ERROR_MEMORY;
-    p->log = params->log;
+    }
+    sdg_call_listen(p, &params->log);
     p->unet_context = -1;
     enum sdg_result result = create(p, params);
+    tell_error(params, result == SDG_OK ? "" : sdg_pipeline_error(p));
     if (result != SDG_OK)
         sdg_pipeline_destroy(&p);
     *out = p;
@@ -190,7 +241,6 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         if (p->stage[i].backend)
             sdg_backend_destroy(&p->stage[i].backend);
-    sdg_pool_destroy(&p->pool);
     for (int i = 0; i < 2; i++)
         if (p->tokenizer[i])
             sdg_tokenizer_destroy(&p->tokenizer[i]);
@@ -198,9 +248,11 @@ void sdg_pipeline_destroy(struct sdg_pipeline **pipeline)
         sdg_model_close(&p->model);
     sdg_quantized_destroy(&p->quantized);
     sdg_correction_destroy(&p->correction);
-    sdg_free(p->cache_dir);
-    sdg_free(p->cpu_mask);
     sdg_free(p->model_name);
+    if (p->engine)
+        (void)sdg_engine_reserve(p->engine, &p->share, 0, SIZE_MAX);
+    sdg_engine_destroy(&p->engine);
+    sdg_call_deafen(p);
     sdg_free(p);
     *pipeline = NULL;
 }

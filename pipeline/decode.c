@@ -74,28 +74,9 @@ static enum sdg_result report(void *user, int done, int tiles)
     return sdg_progress_report(r->p, r->job, "decode", done, tiles, seconds, seconds * (tiles - done));
 }
 
-static uint8_t pixel(float x)
-{
-    x = x * 0.5f + 0.5f;
-    x = x < 0 ? 0 : x > 1 ? 1 : x;
-    return (uint8_t)lrintf(x * 255.0f); // half to even, as numpy's round
-}
-
-static enum sdg_result to_picture(struct sdg_pipeline *p, const struct sdg_job *job, const float *data,
-                                  struct sdg_image **out)
-{
-    struct sdg_image *image;
-    if (sdg_image_create(job->width, job->height, &image) != SDG_OK)
-        return sdg_fail(&p->log, SDG_ERROR_MEMORY, "not enough memory for a picture of %dx%d", job->width, job->height);
-    size_t count = (size_t)job->width * (size_t)job->height * 3;
-    for (size_t i = 0; i < count; i++)
-        image->pixels[i] = pixel(data[i]);
-    *out = image;
-    return SDG_OK;
-}
-
-enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, const float *latent,
-                                 struct sdg_image **out)
+// `done` as of sdg_tiles_run.
+static enum sdg_result decode(struct sdg_pipeline *p, const struct sdg_job *job, const float *latent,
+                              const struct sdg_pixels *out, enum sdg_result (*done)(void *, int, int), void *user)
 {
     const struct sdg_vae_config *c = &p->model->vae_config;
     size_t pixels = (size_t)job->width * (size_t)job->height * 3,
@@ -113,16 +94,29 @@ enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, co
         struct sdg_tiling tiling = tiling_of(p, job, true);
         tiling.in_channels = job->latent_c;
         tiling.out_channels = 3;
-        struct progress progress = {p, job, sdg_clock()};
         result = sdg_tiles_run(&p->log, p->kept[SDG_NETWORK_DECODER].program, "latent", "image", &tiling, input, image,
-                               report, &progress);
+                               done, user);
     }
     if (result == SDG_OK)
         result = sdg_program_check_finite(p->kept[SDG_NETWORK_DECODER].program, image, pixels, "the decoded picture");
     if (result == SDG_OK)
-        result = to_picture(p, job, image, out);
+        sdg_pixels_write(out, image);
     sdg_free(input);
     sdg_free(image);
+    return result;
+}
+
+enum sdg_result sdg_decode_quietly(struct sdg_pipeline *p, const struct sdg_job *job, const float *latent,
+                                   const struct sdg_pixels *out)
+{
+    return decode(p, job, latent, out, NULL, NULL);
+}
+
+enum sdg_result sdg_stage_decode(struct sdg_pipeline *p, struct sdg_job *job, const float *latent,
+                                 const struct sdg_pixels *out)
+{
+    struct progress progress = {p, job, sdg_clock()};
+    const enum sdg_result result = decode(p, job, latent, out, report, &progress);
     if (result != SDG_OK || !job->keep_networks)
         sdg_network_clear(p, SDG_NETWORK_DECODER);
     sdg_memory_trim();
@@ -149,7 +143,8 @@ static enum sdg_result run_encoder(struct sdg_pipeline *p, struct sdg_job *job, 
     return result;
 }
 
-// mean + exp(logvar / 2) * noise; log-variance clamped as in diffusers' DiagonalGaussianDistribution.
+// mean + exp(logvar / 2) * noise; log-variance clamped as in diffusers' DiagonalGaussianDistribution. `noise` NULL: the
+// mean.
 static void sample_posterior(const float *moments, int channels, size_t pixels, const float *noise, float *latent)
 {
     for (size_t i = 0; i < pixels; i++)
@@ -157,11 +152,12 @@ static void sample_posterior(const float *moments, int channels, size_t pixels, 
             const float *m = moments + i * 2 * (size_t)channels;
             float logvar = fminf(fmaxf(m[channels + k], -30.0f), 20.0f);
             size_t at = (size_t)k * pixels + i;
-            latent[at] = m[k] + expf(0.5f * logvar) * noise[at];
+            latent[at] = noise ? m[k] + expf(0.5f * logvar) * noise[at] : m[k];
         }
 }
 
-enum sdg_result sdg_stage_encode(struct sdg_pipeline *p, struct sdg_job *job, const float *image, float *latent)
+enum sdg_result sdg_stage_encode(struct sdg_pipeline *p, struct sdg_job *job, const float *image, bool sample,
+                                 float *latent)
 {
     const struct sdg_vae_config *c = &p->model->vae_config;
     size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
@@ -171,12 +167,14 @@ enum sdg_result sdg_stage_encode(struct sdg_pipeline *p, struct sdg_job *job, co
                         p->model->path, c->in_channels);
     SDG_TRY(sdg_progress_report(p, job, "encode", 0, 1, 0, -1));
     float *encoded = sdg_alloc_raw(&p->log, pixels * (size_t)channels, sizeof *encoded, "the encoded image");
-    float *noise = sdg_alloc_raw(&p->log, job->latent_elements, sizeof *noise, "noise");
-    enum sdg_result result = encoded && noise ? run_encoder(p, job, image, encoded, channels) : SDG_ERROR_MEMORY;
+    float *noise = sample ? sdg_alloc_raw(&p->log, job->latent_elements, sizeof *noise, "noise") : NULL;
+    enum sdg_result result =
+        encoded && (noise || !sample) ? run_encoder(p, job, image, encoded, channels) : SDG_ERROR_MEMORY;
     if (result == SDG_OK && c->tiny)
         sdg_nhwc_to_planar(encoded, latent, job->latent_c, pixels);
     if (result == SDG_OK && !c->tiny) {
-        sdg_rng_normal(&job->rng, noise, job->latent_elements);
+        if (sample)
+            sdg_rng_normal(&job->rng, noise, job->latent_elements);
         sample_posterior(encoded, job->latent_c, pixels, noise, latent);
     }
     for (size_t i = 0; i < job->latent_elements && result == SDG_OK; i++)

@@ -1,6 +1,7 @@
 // What a pipeline tells about its model.
 #include "pipeline/job.h"
 
+#include "text/tokenizer.h"
 #include "vae/vae.h"
 
 void sdg_pipeline_info(const struct sdg_pipeline *p, struct sdg_pipeline_info *out)
@@ -32,5 +33,9 @@ void sdg_pipeline_info(const struct sdg_pipeline *p, struct sdg_pipeline_info *o
         .inpainting = sdg_inpaints(m),
         .sdxl = m->text_encoders > 1,
         .lcm = m->unet_config.time_cond_proj_dim > 0,
+        .encodes = !m->vae_config.decoder_only,
+        .prompt_tokens = sdg_tokenizer_length(p->tokenizer[0]),
+        .embedding_dim = m->unet_config.cross_attention_dim,
+        .pooled_dim = m->text_encoders > 1 ? m->text_config[1].projection_dim : 0,
     };
 }

@@ -1,6 +1,7 @@
 // What there is to choose from: devices, and the model that is used where none is named.
 #include "backend/backend.h"
 #include "base/platform.h"
+#include "pipeline/backends.h"
 #include "sdgen/sdgen.h"
 
 #include <pthread.h>
@@ -44,11 +45,16 @@ static void free_default_model(void)
     free(default_model);
 }
 
-const char *sdg_default_model(void)
+const char *sdg_default_model_from(bool environment)
 {
-    const char *chosen = getenv("SDGEN_MODEL");
+    const char *chosen = environment ? getenv("SDGEN_MODEL") : NULL;
     if (chosen && *chosen)
         return chosen;
     pthread_once(&default_model_once, find_default_model);
     return default_model;
+}
+
+const char *sdg_default_model(void)
+{
+    return sdg_default_model_from(true);
 }

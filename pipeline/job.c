@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "pipeline/method.h"
 #include "pipeline/parameter_names.h"
+#include "text/prompt.h"
 #include "text/prompt_check.h"
 #include "vae/vae.h"
 
@@ -62,23 +63,28 @@ static enum sdg_result find_size(struct sdg_pipeline *p, struct sdg_job *job)
     return SDG_OK;
 }
 
-static enum sdg_result check_noise(const struct sdg_pipeline *p, const struct sdg_job *job)
+static enum sdg_result check_finite(const struct sdg_pipeline *p, const char *what, const float *data, size_t count)
 {
-    const struct sdg_generate_params *g = job->params;
-    if (!g->noise && g->noise_count)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "noise_count is %zu, but there is no noise", g->noise_count);
-    if (!g->noise)
-        return SDG_OK;
-    if (g->noise_count != job->latent_elements)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE,
-                        "the noise has %zu numbers, a picture of %dx%d starts from %dx%dx%d (channels, height, width), "
-                        "which are %zu",
-                        g->noise_count, job->width, job->height, job->latent_c, job->latent_h, job->latent_w,
-                        job->latent_elements);
-    for (size_t i = 0; i < g->noise_count; i++)
-        if (!isfinite(g->noise[i]))
-            return sdg_fail(&p->log, SDG_ERROR_USAGE, "number %zu of the noise is not finite", i + 1);
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(data[i]))
+            return sdg_fail(&p->log, SDG_ERROR_USAGE, "number %zu of the %s is not finite", i + 1, what);
     return SDG_OK;
+}
+
+enum sdg_result sdg_job_check_latent(const struct sdg_pipeline *p, const struct sdg_job *job, const char *what,
+                                     const float *data, size_t count)
+{
+    if (!data && count)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "%s_count is %zu, but there is no %s", what, count, what);
+    if (!data)
+        return SDG_OK;
+    if (count != job->latent_elements)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "the %s has %zu numbers, a picture of %dx%d starts from %dx%dx%d (channels, height, width), "
+                        "which are %zu",
+                        what, count, job->width, job->height, job->latent_c, job->latent_h, job->latent_w,
+                        job->latent_elements);
+    return check_finite(p, what, data, count);
 }
 
 // Counts of the caller's arrays. The mask is as large as the init image, whose size has been checked.
@@ -86,7 +92,10 @@ static enum sdg_result check_arrays(const struct sdg_pipeline *p, const struct s
 {
     const struct sdg_generate_params *g = job->params;
     const size_t pixels = (size_t)job->width * (size_t)job->height;
-    SDG_TRY(check_noise(p, job));
+    SDG_TRY(sdg_job_check_latent(p, job, "noise", g->noise, g->noise_count));
+    SDG_TRY(sdg_job_check_latent(p, job, "init_latent", g->init_latent, g->init_latent_count));
+    if (g->init_image && g->init_latent)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "there are an init image and an init latent, should be one of them");
     if (g->init_image && !g->init_image->pixels)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "the init image has no pixels");
     if (g->mask_count != (g->mask ? pixels : 0))
@@ -95,9 +104,18 @@ static enum sdg_result check_arrays(const struct sdg_pipeline *p, const struct s
     if (g->sigmas ? g->sigma_count < 1 : g->sigma_count != 0)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "there are %d sigmas, should be at least 1, or 0 and no array",
                         g->sigma_count);
-    if (g->strength.given && !g->init_image)
+    if (g->strength.given && !g->init_image && !g->init_latent)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "a strength needs an init image");
     return SDG_OK;
+}
+
+enum sdg_result sdg_job_check_encoder(const struct sdg_pipeline *p)
+{
+    if (!p->model->vae_config.decoder_only)
+        return SDG_OK;
+    return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                    "%s: the autoencoder has only a decoder, which takes no init image; name a whole one with --vae",
+                    p->model->vae_path ? p->model->vae_path : p->model->path);
 }
 
 static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_job *job)
@@ -117,12 +135,7 @@ static enum sdg_result check_channels(struct sdg_pipeline *p, const struct sdg_j
                         p->model->path);
     if (job->params->mask && !job->params->init_image)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "a mask needs an init image");
-    if (job->params->init_image && p->model->vae_config.decoder_only)
-        return sdg_fail(
-            &p->log, SDG_ERROR_USAGE,
-            "%s: the autoencoder has only a decoder, which takes no init image; name a whole one with --vae",
-            p->model->vae_path ? p->model->vae_path : p->model->path);
-    return SDG_OK;
+    return job->params->init_image ? sdg_job_check_encoder(p) : SDG_OK;
 }
 
 static enum sdg_result find_guidance(struct sdg_pipeline *p, struct sdg_job *job)
@@ -145,7 +158,7 @@ static enum sdg_result find_strength(struct sdg_pipeline *p, struct sdg_job *job
         (job->method == SDG_METHOD_LCM || job->method == SDG_METHOD_TCD) &&
         (job->schedule == SDG_SCHEDULE_MODEL || job->schedule == SDG_SCHEDULE_DISCRETE);
     job->strength = number_or(g->strength, 0.75);
-    if (!g->init_image)
+    if (!g->init_image && !g->init_latent)
         return SDG_OK;
     if (!(job->strength > 0 && job->strength <= 1))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "strength is %g, should be above 0 and at most 1", job->strength);
@@ -210,11 +223,63 @@ double sdg_job_scale(const struct sdg_job *job)
     return job->guidance ? job->cfg_scale : 1.0;
 }
 
+// ---- prompts ----
+
+static enum sdg_result check_embedding(const struct sdg_pipeline *p, const char *what, const struct sdg_embedding *e)
+{
+    const struct sdg_model *m = p->model;
+    const int length = sdg_tokenizer_length(p->tokenizer[0]), dim = m->unet_config.cross_attention_dim,
+              pooled = m->text_encoders > 1 ? m->text_config[1].projection_dim : 0;
+    if (e->tokens < length || e->tokens % length || e->tokens / length > SDG_PROMPT_MAX_CHUNKS)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the %s has %d tokens, should be a multiple of %d up to %d", what,
+                        e->tokens, length, length * SDG_PROMPT_MAX_CHUNKS);
+    if (e->dim != dim || e->pooled_dim != pooled)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "the %s has %d numbers per token and %d pooled ones, this model takes %d and %d", what, e->dim,
+                        e->pooled_dim, dim, pooled);
+    if (!e->data || (pooled && !e->pooled))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the %s has no numbers", what);
+    SDG_TRY(check_finite(p, what, e->data, (size_t)e->tokens * (size_t)dim));
+    return check_finite(p, what, e->pooled, (size_t)pooled);
+}
+
+static enum sdg_result check_embeddings(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    const struct sdg_generate_params *g = job->params;
+    const struct sdg_embedding *e = g->embedding, *negative = g->negative_embedding;
+    if (!e && negative)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "there is an embedding of the negative prompt, but none of the prompt");
+    if (!e)
+        return SDG_OK;
+    if (g->prompt || g->negative_prompt)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "there are embeddings and a prompt, should be one of them");
+    if (g->clip_skip)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "clip skip is %d, but the prompts are encoded already", g->clip_skip);
+    SDG_TRY(check_embedding(p, "embedding of the prompt", e));
+    if (negative)
+        SDG_TRY(check_embedding(p, "embedding of the negative prompt", negative));
+    if (job->guidance && !negative)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "cfg scale %g needs an embedding of the negative prompt beside that of the prompt",
+                        job->cfg_scale);
+    if (negative && negative->tokens != e->tokens)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE,
+                        "the embeddings of the prompt and of the negative prompt have %d and %d tokens, should have "
+                        "as many (sdg_prompt_params.chunks)",
+                        e->tokens, negative->tokens);
+    return SDG_OK;
+}
+
 // Composed prompts need the negative prompt's branch at every scale: without it the differences of the parts from it
 // cannot be added up.
 static enum sdg_result find_branches(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const bool plain = job->params->plain_prompt;
+    SDG_TRY(check_embeddings(p, job));
+    if (job->params->embedding) // stands where the text would
+        return sdg_branches_create(&p->log, "", "", true, job->guidance, sdg_sampler_steps(job->sampler), job->steps,
+                                   &job->branches);
     SDG_TRY(sdg_check_prompt(&p->log, "the prompt", job->prompt, plain));
     SDG_TRY(sdg_check_prompt(&p->log, "the negative prompt", job->negative, plain));
     return sdg_branches_create(&p->log, job->prompt, job->negative, plain,
@@ -247,16 +312,54 @@ static enum sdg_result find_tiles(struct sdg_pipeline *p, struct sdg_job *job)
     return SDG_OK;
 }
 
-enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job)
+// Of several pictures, and of what is made of them while they are drawn.
+static enum sdg_result check_sequence(struct sdg_pipeline *p, struct sdg_job *job)
 {
-    *job = (struct sdg_job){.params = params, .start = sdg_clock()};
+    const struct sdg_preview_request *preview = &job->params->preview;
+    const int batch = job->params->batch;
+    if (batch < 0 || batch > SDG_PICTURES_MAX)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "batch is %d, should be 1..%d, or 0 for what suits", batch,
+                        SDG_PICTURES_MAX);
+    if (!sdg_name_at(SDG_NAMES_PREVIEW, (int)preview->kind))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "the previews' kind is %d, no value of enum sdg_preview_kind",
+                        (int)preview->kind);
+    if (preview->kind == SDG_PREVIEW_NONE)
+        return SDG_OK;
+    if (!preview->fn)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "previews need a function that takes them");
+    if (preview->interval < 0 || !sdg_pixel_bytes(preview->format))
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "previews every %d steps in format %d: one of them is out of range",
+                        preview->interval, (int)preview->format);
+    job->early_decoder = preview->kind == SDG_PREVIEW_DECODER;
+    return SDG_OK;
+}
+
+static void begin(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job)
+{
+    *job = (struct sdg_job){.params = params, .start = sdg_clock(), .pictures = 1};
     job->prompt = params->prompt ? params->prompt : "";
     job->negative = params->negative_prompt ? params->negative_prompt : "";
     job->negative_absent = !params->negative_prompt;
     job->keep_networks = p->params.keep == SDG_KEEP_NETWORKS;
+}
+
+enum sdg_result sdg_job_create_part(struct sdg_pipeline *p, const struct sdg_generate_params *params,
+                                    struct sdg_job *job)
+{
+    begin(p, params, job);
+    SDG_TRY(find_size(p, job));
+    SDG_TRY(find_clip_skip(p, job));
+    SDG_TRY(find_tiles(p, job));
+    return seed_generators(p, job);
+}
+
+enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job)
+{
+    begin(p, params, job);
     SDG_TRY(find_size(p, job));
     SDG_TRY(check_channels(p, job));
     SDG_TRY(check_arrays(p, job));
+    SDG_TRY(check_sequence(p, job));
     SDG_TRY(find_guidance(p, job));
     SDG_TRY(sdg_job_choose_method(p, job));
     SDG_TRY(find_clip_skip(p, job));

@@ -7,6 +7,8 @@
 #include "scheduler/rng.h"
 #include "scheduler/sampler.h"
 
+enum { SDG_PICTURES_MAX = 64 }; // at once
+
 struct sdg_job {
     const struct sdg_generate_params *params;
     const char *prompt, *negative; // never NULL
@@ -17,6 +19,7 @@ struct sdg_job {
     double cfg_scale;
     bool guidance;           // the prompt and its negative, run together
     bool guidance_embedding; // LCM
+    int pictures;            // that run together through the UNet, of as many jobs with this one first; else 1
     bool split_guidance;     // the branches one after the other, when memory is short
     struct sdg_branches branches;
     // UNet and decoder of the picture before may be there, and these stay for the next; until memory is short
@@ -35,7 +38,10 @@ struct sdg_job {
     uint64_t seed;
     int steps;
     double strength, start; // start: clock at the beginning of the call
+    unsigned only;          // bits of the networks (sdg_network_kind) that it runs; 0 = all that a picture needs
+    int chunks;             // of 77 tokens that the prompts have at least
     bool latent_only;       // no decoder is prepared
+    bool early_decoder;     // previews: it is there beside the UNet, until memory is short
     bool full_strength;     // inpainting with strength 1 starts from noise alone
     double planned;         // bytes
     double decode_share;    // estimated decode time in units of one sampling step
@@ -44,6 +50,14 @@ struct sdg_job {
 // Defaults filled in, names looked up, ranges checked, the sampler made. SDG_ERROR_USAGE or _INPUT with what is wrong.
 // `params` must outlive the job. To be cleared also after a failure.
 enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate_params *params, struct sdg_job *job);
+// SDG_ERROR_USAGE, naming `what`, unless it is NULL and 0, or finite and as large as the job's latent.
+enum sdg_result sdg_job_check_latent(const struct sdg_pipeline *p, const struct sdg_job *job, const char *what,
+                                     const float *data, size_t count);
+// SDG_ERROR_USAGE where the autoencoder is only a decoder.
+enum sdg_result sdg_job_check_encoder(const struct sdg_pipeline *p);
+// A job of the text encoder or the autoencoder alone, of a picture's size, tiles, generators and clip skip.
+enum sdg_result sdg_job_create_part(struct sdg_pipeline *p, const struct sdg_generate_params *params,
+                                    struct sdg_job *job);
 void sdg_job_clear(struct sdg_job *job);
 // What a part's difference from the negative prompt is multiplied with, before its weight: the guidance scale where it
 // is above 1 and not an input of the network.

@@ -9,6 +9,7 @@
 #include "text/prompt.h"
 #include "vae/vae.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const double MIB = 1024.0 * 1024.0;
@@ -16,7 +17,7 @@ static const double MIB = 1024.0 * 1024.0;
 static int prompt_chunks(struct sdg_pipeline *p, const struct sdg_job *job)
 {
     const struct sdg_branches *b = &job->branches;
-    int chunks = 1;
+    int chunks = job->chunks > 1 ? job->chunks : 1;
     for (int i = 0; i < b->text_count; i++) {
         struct sdg_prompt_tokens tokens;
         if (sdg_prompt_tokenize(p->tokenizer[0], NULL, job->params->plain_prompt ? SDG_PROMPT_PLAIN : SDG_PROMPT_A1111,
@@ -27,6 +28,12 @@ static int prompt_chunks(struct sdg_pipeline *p, const struct sdg_job *job)
         sdg_prompt_tokens_clear(&tokens);
     }
     return chunks;
+}
+
+static int64_t prompt_tokens(struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    const struct sdg_embedding *given = job->params->embedding;
+    return given ? given->tokens : (int64_t)prompt_chunks(p, job) * sdg_tokenizer_length(p->tokenizer[0]);
 }
 
 static size_t saturating_add(size_t a, size_t b)
@@ -136,6 +143,11 @@ size_t sdg_memory_plan_largest(const struct sdg_memory_plan *plan, bool keep_net
     return largest_of(plan, keep_networks, false);
 }
 
+static bool runs(const struct sdg_job *job, enum sdg_network_kind kind)
+{
+    return !job->only || job->only & 1u << kind;
+}
+
 static bool tiles_allowed(const struct sdg_pipeline *p)
 {
     return !p->params.vae_tiling || strcmp(p->params.vae_tiling, "off");
@@ -147,7 +159,7 @@ static enum sdg_result find_tiles(struct sdg_pipeline *p, struct sdg_job *job)
 {
     const struct sdg_network_shape shape = sdg_network_shape(p, job, SDG_NETWORK_DECODER, 0);
     bool whole = true;
-    if (job->tile_vae || !tiles_allowed(p))
+    if (job->tile_vae || !tiles_allowed(p) || (!runs(job, SDG_NETWORK_DECODER) && !runs(job, SDG_NETWORK_ENCODER)))
         return SDG_OK;
     SDG_TRY(sdg_network_supported(p, SDG_NETWORK_DECODER, &shape, &whole));
     job->tile_vae = !whole;
@@ -161,14 +173,17 @@ static enum sdg_result make_plan(struct sdg_pipeline *p, struct sdg_job *job, in
         const struct sdg_network_row *row = sdg_network_row((enum sdg_network_kind)i);
         struct sdg_planned_network *planned = &plan->networks[i];
         *planned = (struct sdg_planned_network){0};
-        if (row->residency == SDG_RESIDENT_FILL || (row->wanted && !row->wanted(p, job)))
+        if (row->residency == SDG_RESIDENT_FILL || !runs(job, (enum sdg_network_kind)i) ||
+            (!job->only && row->wanted && !row->wanted(p, job)))
             continue;
         SDG_TRY(plan_network(p, job, (enum sdg_network_kind)i, tokens, planned));
-        SDG_TRY(plan_filling(p, job, row->stage, tokens, planned));
+        if (!job->only)
+            SDG_TRY(plan_filling(p, job, row->stage, tokens, planned));
         planned->planned = true;
     }
-    plan->peak = saturating_add(plan->base, sdg_memory_plan_largest(plan, job->keep_networks));
-    plan->reserved = saturating_add(plan->base, largest_of(plan, job->keep_networks, true));
+    const bool together = job->keep_networks || job->early_decoder;
+    plan->peak = saturating_add(plan->base, sdg_memory_plan_largest(plan, together));
+    plan->reserved = saturating_add(plan->base, largest_of(plan, together, true));
     return SDG_OK;
 }
 
@@ -184,8 +199,8 @@ static struct sdg_budget find_budget(const struct sdg_pipeline *p, size_t reside
     struct sdg_budget budget;
     budget.resident = saturating_add(sdg_platform_memory_free(&budget.resident_limit), resident);
     budget.reserved = saturating_add(sdg_platform_address_space_free(&budget.reserved_limit), resident);
-    if (p->params.max_memory > 0) {
-        budget.resident = (size_t)p->params.max_memory;
+    if (p->engine->max_memory > 0) {
+        budget.resident = (size_t)p->engine->max_memory;
         budget.resident_limit = "are allowed";
     }
     return budget;
@@ -195,19 +210,30 @@ static enum sdg_result refuse(const struct sdg_pipeline *p, const struct sdg_job
                               const struct sdg_memory_plan *plan, const struct sdg_budget *budget)
 {
     const bool resident = plan->peak > budget->resident;
+    char others[80] = "";
+    if (plan->others)
+        snprintf(others, sizeof others, " beside %.0f MiB of other pipelines", (double)plan->others / MIB);
     return sdg_fail(
         &p->log, SDG_ERROR_MEMORY,
-        "a picture of %dx%d needs %.0f MiB of memory, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
-        job->width, job->height, (double)(resident ? plan->peak : plan->reserved) / MIB,
+        "a picture of %dx%d needs %.0f MiB of memory%s, %.0f MiB %s; try a smaller picture or --type bf16 / f16",
+        job->width, job->height, (double)((resident ? plan->peak : plan->reserved) - plan->others) / MIB, others,
         (double)(resident ? budget->resident : budget->reserved) / MIB,
         resident ? budget->resident_limit : budget->reserved_limit);
 }
 
-// Cheaper ways to the same picture, in the order of what they cost: networks made anew for every picture,
-// tiles (the picture changes a little), then one branch at a time.
+// Cheaper ways to the same picture, in the order of what they cost: fewer pictures at once, previews without the
+// decoder, networks made anew for every picture, tiles (the picture changes a little), then one branch at a time.
 static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const struct sdg_memory_plan *plan,
                       const struct sdg_budget *budget)
 {
+    if (job->pictures > 1) {
+        job->pictures = (job->pictures + 1) / 2;
+        return true;
+    }
+    if (job->early_decoder) {
+        job->early_decoder = false;
+        return true;
+    }
     if (job->keep_networks) {
         job->keep_networks = false;
         return true;
@@ -227,23 +253,25 @@ static bool economize(const struct sdg_pipeline *p, struct sdg_job *job, const s
 
 enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan)
 {
-    const int64_t tokens = (int64_t)prompt_chunks(p, job) * sdg_tokenizer_length(p->tokenizer[0]);
+    const int64_t tokens = prompt_tokens(p, job);
     const int tile = job->tile * sdg_vae_factor(&p->model->vae_config);
     *plan = (struct sdg_memory_plan){0};
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         SDG_TRY(sdg_stage_open(p, (enum sdg_stage)i));
-    size_t resident = sdg_resident_now();
-    // Kernels of an earlier picture are part of the process already.
-    if (!p->bare || (!job->keep_networks && !sdg_networks_kept(p)))
-        p->bare = resident + (p->planned_before ? 0 : sdg_backend_info(p->stage[SDG_STAGE_UNET].backend)->code_bytes);
-    p->planned_before = true;
-    plan->base = p->bare;
+    const size_t resident = sdg_resident_now(), code = sdg_backend_info(p->stage[SDG_STAGE_UNET].backend)->code_bytes;
+    p->bare =
+        sdg_engine_bare(p->engine, &p->share, p->bare, resident, code, job->keep_networks || sdg_networks_kept(p));
     const struct sdg_budget budget = find_budget(p, resident);
     SDG_TRY(find_tiles(p, job));
     for (;;) {
+        plan->others = sdg_engine_others(p->engine, &p->share);
+        plan->base = saturating_add(p->bare, plan->others);
         SDG_TRY(make_plan(p, job, tokens, plan));
-        if (plan->peak <= budget.resident && plan->reserved <= budget.reserved)
-            break;
+        if (plan->peak <= budget.resident && plan->reserved <= budget.reserved) {
+            if (sdg_engine_reserve(p->engine, &p->share, plan->peak - plan->base, budget.resident - p->bare))
+                break;
+            continue; // another pipeline was faster
+        }
         if (!economize(p, job, plan, &budget))
             return refuse(p, job, plan, &budget);
     }
@@ -252,6 +280,8 @@ enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, str
                 "the picture is decoded in tiles of %dx%d: memory is short, or the device's buffers are", tile, tile);
     if (job->split_guidance)
         sdg_say(&p->log, SDG_LOG_INFO, "memory is short: the two branches of guidance run one after the other");
+    if (job->params->preview.kind == SDG_PREVIEW_DECODER && !job->early_decoder)
+        sdg_say(&p->log, SDG_LOG_INFO, "memory is short: previews are projections of the latent");
     if (!job->keep_networks) // memory is short for the first time: the plan counts on what earlier pictures left
         sdg_networks_clear(p);
     job->planned = (double)plan->peak;

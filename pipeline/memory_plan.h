@@ -15,13 +15,15 @@ struct sdg_planned_network {
 
 struct sdg_memory_plan {
     struct sdg_planned_network networks[SDG_NETWORK_COUNT];
-    size_t base; // the process itself
-    size_t peak; // base + sdg_memory_plan_largest
+    size_t base;   // the process itself, and what other pipelines of its engine have planned
+    size_t others; // the part of it that is theirs
+    size_t peak;   // base + sdg_memory_plan_largest
     // the same of address space: what is allocated but not touched yet counts as well
     size_t reserved;
 };
 
-// Decides job->keep_networks, split_guidance and tile_vae; SDG_ERROR_MEMORY when the budget does not suffice.
+// Decides job->pictures, early_decoder, keep_networks, split_guidance and tile_vae; SDG_ERROR_MEMORY when the budget
+// does not suffice.
 enum sdg_result sdg_memory_plan(struct sdg_pipeline *p, struct sdg_job *job, struct sdg_memory_plan *plan);
 
 // The most that is there at one time, by the networks' residency.

@@ -10,10 +10,15 @@
 
 // ---- text encoders ----
 
+static bool has_text(const struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    (void)p;
+    return !job->params->embedding;
+}
+
 static bool has_second_encoder(const struct sdg_pipeline *p, const struct sdg_job *job)
 {
-    (void)job;
-    return p->model->text_encoders > 1;
+    return has_text(p, job) && p->model->text_encoders > 1;
 }
 
 // A run takes a prompt and its negative, or one prompt; where there are more texts they take turns.
@@ -96,23 +101,28 @@ int sdg_unet_batch(const struct sdg_job *job)
     return job->guidance && !job->split_guidance ? 2 : 1;
 }
 
+static int64_t samples(const struct sdg_job *job)
+{
+    return (int64_t)job->pictures * sdg_unet_batch(job);
+}
+
 static struct sdg_network_shape time_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
 {
     (void)tokens;
     return (struct sdg_network_shape){.rows = sdg_sampler_calls(job->sampler) *
-                                          sdg_unet_table_batch(&p->model->unet_config, sdg_unet_batch(job))};
+                                          sdg_unet_table_batch(&p->model->unet_config, samples(job))};
 }
 
 static struct sdg_network_shape context_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
 {
     (void)p;
-    return (struct sdg_network_shape){.batch = sdg_unet_batch(job), .tokens = tokens};
+    return (struct sdg_network_shape){.batch = samples(job), .tokens = tokens};
 }
 
 static struct sdg_network_shape step_shape(const struct sdg_pipeline *p, const struct sdg_job *job, int64_t tokens)
 {
     (void)p;
-    return (struct sdg_network_shape){.batch = sdg_unet_batch(job),
+    return (struct sdg_network_shape){.batch = samples(job),
                                       .height = job->latent_h,
                                       .width = job->latent_w,
                                       .tokens = tokens,
@@ -169,7 +179,7 @@ static const struct sdg_tensors *unet_weights(const struct sdg_model *model)
 // The loop's latents: the sampler's history, the start, what goes in and comes out; and the prompts.
 static size_t step_host(const struct sdg_pipeline *p, const struct sdg_job *job, const struct sdg_network_shape *shape)
 {
-    return job->latent_elements * sizeof(float) * (size_t)(10 + job->branches.count) +
+    return job->latent_elements * sizeof(float) * (size_t)(10 + job->branches.count) * (size_t)job->pictures +
         context_bytes(p, job, shape->tokens);
 }
 
@@ -241,6 +251,7 @@ const struct sdg_network_row *sdg_network_row(enum sdg_network_kind kind)
                               .timed = {"text", 1},
                               .stage = SDG_STAGE_TEXT,
                               .residency = SDG_RESIDENT_ONCE,
+                              .wanted = has_text,
                               .shape = text_shape,
                               .build = build_text_1,
                               .weights = text_1_weights,
@@ -417,4 +428,16 @@ bool sdg_networks_kept(const struct sdg_pipeline *p)
         if (p->kept[i].program)
             return true;
     return false;
+}
+
+size_t sdg_networks_kept_bytes(const struct sdg_pipeline *p)
+{
+    size_t bytes = 0;
+    for (int i = 1; i < SDG_NETWORK_COUNT; i++) {
+        struct sdg_memory memory = {0};
+        if (p->kept[i].program)
+            sdg_program_memory(p->kept[i].program, &memory);
+        bytes += memory.total;
+    }
+    return bytes;
 }

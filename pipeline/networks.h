@@ -38,7 +38,7 @@ struct sdg_network_row {
 };
 const struct sdg_network_row *sdg_network_row(enum sdg_network_kind kind);
 
-// Branches that the UNet runs at once: the prompt and its negative, or one.
+// Branches of a picture that the UNet runs at once: the prompt and its negative, or one.
 int sdg_unet_batch(const struct sdg_job *job);
 // Whether the time tables differ between the runs of one call.
 bool sdg_keeps_times(const struct sdg_pipeline *p, const struct sdg_branch_groups *groups);
@@ -68,5 +68,7 @@ void sdg_network_clear(struct sdg_pipeline *p, enum sdg_network_kind kind);
 void sdg_networks_clear(struct sdg_pipeline *p);
 // Whether any network is kept.
 bool sdg_networks_kept(const struct sdg_pipeline *p);
+// Bytes of these.
+size_t sdg_networks_kept_bytes(const struct sdg_pipeline *p);
 
 #endif

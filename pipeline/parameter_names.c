@@ -1,6 +1,7 @@
 // Names of samplers, schedules and the like for help texts, and the library's version.
 #include "pipeline/parameter_names.h"
 
+#include "base/spelling.h"
 #include "sdgen/sdgen.h"
 
 #include <stdio.h>
@@ -39,6 +40,34 @@ static const char *const features[] = {// the index is the bit of enum sdg_featu
 #include "backend/features.def"
                                        NULL};
 
+static const char *const tilings[] = {"auto", "on", "off", NULL};
+static const char *const intervals[] = {"calibrated", "resample", NULL};
+static const char *const stages[] = {"text", "encode", "sample", "decode", NULL};
+static const char *const results[] = {
+    [SDG_OK] = "ok",
+    [SDG_ERROR_USAGE] = "usage",
+    [SDG_ERROR_INPUT] = "input",
+    [SDG_ERROR_OUTPUT] = "output",
+    [SDG_ERROR_MEMORY] = "memory",
+    [SDG_ERROR_DEVICE] = "device",
+    [SDG_ERROR_UNSUPPORTED] = "unsupported",
+    [SDG_ERROR_COMPUTE] = "compute",
+    [SDG_ERROR_CANCELLED] = "cancelled",
+    NULL,
+};
+static const char *const log_levels[] = {
+    [SDG_LOG_ERROR] = "error", [SDG_LOG_WARNING] = "warning", [SDG_LOG_INFO] = "info", [SDG_LOG_DEBUG] = "debug", NULL};
+static const char *const keeps[] = {[SDG_KEEP_NOTHING] = "nothing", [SDG_KEEP_NETWORKS] = "networks", NULL};
+static const char *const pixel_formats[] = {[SDG_PIXELS_RGB8] = "rgb8",
+                                            [SDG_PIXELS_RGBA8] = "rgba8",
+                                            [SDG_PIXELS_BGRA8] = "bgra8",
+                                            [SDG_PIXELS_RGB_F32] = "rgb_f32",
+                                            NULL};
+static const char *const previews[] = {
+    [SDG_PREVIEW_NONE] = "none", [SDG_PREVIEW_PROJECTION] = "proj", [SDG_PREVIEW_DECODER] = "vae", NULL};
+static const char *const plan_kernels[] = {
+    [SDG_PLAN_NO_KERNELS] = "none", [SDG_PLAN_COUNTED_KERNELS] = "counted", [SDG_PLAN_EVERY_KERNEL] = "every", NULL};
+
 const char *const *sdg_names(enum sdg_names which)
 {
     switch (which) {
@@ -49,8 +78,47 @@ const char *const *sdg_names(enum sdg_names which)
     case SDG_NAMES_BACKEND: return backends;
     case SDG_NAMES_PREDICTION: return predictions;
     case SDG_NAMES_FEATURE: return features;
+    case SDG_NAMES_VAE_TILING: return tilings;
+    case SDG_NAMES_INTERVALS: return intervals;
+    case SDG_NAMES_STAGE: return stages;
+    case SDG_NAMES_RESULT: return results;
+    case SDG_NAMES_LOG_LEVEL: return log_levels;
+    case SDG_NAMES_KEEP: return keeps;
+    case SDG_NAMES_PIXEL_FORMAT: return pixel_formats;
+    case SDG_NAMES_PREVIEW: return previews;
+    case SDG_NAMES_PLAN_KERNELS: return plan_kernels;
     }
     return NULL;
+}
+
+const char *sdg_name_at(enum sdg_names which, int index)
+{
+    const char *const *list = sdg_names(which);
+    int i = 0;
+    while (list && i < index && list[i])
+        i++;
+    return list && index >= 0 ? list[i] : NULL;
+}
+
+int sdg_name_index(enum sdg_names which, const char *name)
+{
+    const char *const *list = sdg_names(which);
+    for (int i = 0; list && name && list[i]; i++)
+        if (strcmp(list[i], name) == 0)
+            return i;
+    return -1;
+}
+
+const char *sdg_name_nearest(enum sdg_names which, const char *name)
+{
+    const char *const *list = sdg_names(which);
+    return list && name ? sdg_spelling_nearest(name, list, strlen(name) / 2) : NULL;
+}
+
+const char *sdg_result_name(enum sdg_result result)
+{
+    const char *name = sdg_name_at(SDG_NAMES_RESULT, (int)result);
+    return name ? name : "unknown";
 }
 
 void sdg_names_join(enum sdg_names which, char *text, size_t size)
@@ -64,13 +132,10 @@ void sdg_names_join(enum sdg_names which, char *text, size_t size)
 enum sdg_result sdg_name_find(const struct sdg_log *log, enum sdg_names which, const char *what, const char *name,
                               int *index)
 {
-    const char *const *list = sdg_names(which);
-    for (int i = 0; list[i]; i++)
-        if (strcmp(list[i], name) == 0) {
-            *index = i;
-            return SDG_OK;
-        }
     char legal[400];
+    *index = sdg_name_index(which, name);
+    if (*index >= 0)
+        return SDG_OK;
     sdg_names_join(which, legal, sizeof legal);
     return sdg_fail(log, SDG_ERROR_USAGE, "%s is '%s', should be one of: %s", what, name, legal);
 }

@@ -9,7 +9,7 @@
 
 // "a, b, c" of the legal names.
 void sdg_names_join(enum sdg_names which, char *text, size_t size);
-// Index of `name` in sdg_names(which); SDG_ERROR_USAGE listing what is legal. `what` names the parameter.
+// sdg_name_index(which, name); SDG_ERROR_USAGE listing what is legal. `what` names the parameter.
 enum sdg_result sdg_name_find(const struct sdg_log *log, enum sdg_names which, const char *what, const char *name,
                               int *index);
 // "subgroup,f16" -> a mask of enum sdg_feature (backend/backend.h); NULL = 0. SDG_ERROR_USAGE listing what is legal.

@@ -7,6 +7,7 @@
 #include "base/threads.h"
 #include "formats/model.h"
 #include "pipeline/correction.h"
+#include "pipeline/shared.h"
 #include "quant/quantized.h"
 #include "sdgen/sdgen.h"
 
@@ -47,6 +48,7 @@ struct sdg_context {
     char **texts; // [count] what they were made from, as sdg_branches.texts; NULL = nothing kept
     int count;
     int clip_skip;
+    int chunks; // that were asked for at least
     bool plain;
     int zeroed; // the first so many are zeros whatever their texts are
     int tokens; // the tokenizer's length (77) * chunks
@@ -81,30 +83,39 @@ struct sdg_call {
     pthread_t caller;
     sdg_progress_fn fn; // the caller's; NULL before the first report, or where there is none
     void *user;
+    struct sdg_cpus before; // what the caller's thread was held to, if it is bound
+    bool bound;
     struct sdg_progress last; // what was reported last
     double told, asked;       // clock at that report; and when the caller was asked last
 };
 
+// What the last call failed with, for sdg_pipeline_error. Threads of the call may report at the same time.
+struct sdg_last_error {
+    pthread_mutex_t lock;
+    char text[512]; // the first line; "" = none
+};
+
 struct sdg_pipeline {
-    struct sdg_log log;
+    struct sdg_log log; // keeps errors, and hands all that `caller` wants to it
+    struct sdg_log caller;
+    struct sdg_last_error error;
     struct sdg_hooks hooks;
     struct sdg_call call;
     struct sdg_pipeline_params params; // numbers only are used after creation; strings are resolved
-    unsigned disable;                  // enum sdg_feature
-    char *cache_dir, *cpu_mask, *model_name;
+    struct sdg_engine *engine;         // held
+    char *model_name;
     struct sdg_model *model;
     struct sdg_quantized *quantized;   // NULL: a floating-point model
     struct sdg_correction *correction; // of its outputs; NULL = none
     struct sdg_tokenizer *tokenizer[2];
-    struct sdg_pool *pool; // NULL until it is needed
     struct sdg_stage_backend stage[SDG_STAGE_COUNT];
     char backend_text[96], type_text[48]; // of all stages, for sdg_generate_info
     struct sdg_context context;
     struct sdg_network kept[SDG_NETWORK_COUNT]; // of those that their row says to keep; else empty
     int64_t context_serial;                     // raised when the context changes
     int64_t unet_context;                       // serial of the context whose keys and values are in the kept UNet
-    bool planned_before;                        // kernels of an earlier picture are part of the process already
     size_t bare;                                // bytes of the process without anything that a picture left behind
+    size_t share;                               // of the engine's memory (pipeline/shared.h)
 };
 
 #endif

@@ -204,6 +204,8 @@ enum sdg_result sdg_plan_print(const struct sdg_plan_printer *out, struct sdg_pi
     line(out, "model: %s", p->model->path);
     line(out, "picture: %dx%d, %d steps of %s / %s, %d model evaluations", job->width, job->height, job->steps,
          sdg_method_name(job->method), sdg_schedule_name(job->schedule), sdg_sampler_calls(job->sampler));
+    if (job->pictures > 1)
+        line(out, "pictures at once: %d", job->pictures);
     if (job->guidance)
         line(out, "guidance: %g, %s", job->cfg_scale,
              job->split_guidance ? "one branch at a time" : "both branches as a batch of 2");
@@ -219,23 +221,31 @@ enum sdg_result sdg_plan_print(const struct sdg_plan_printer *out, struct sdg_pi
     return SDG_OK;
 }
 
+static enum sdg_result plan_picture(struct sdg_pipeline *p, const struct sdg_generate_params *params,
+                                    enum sdg_plan_kernels kernels, const struct sdg_plan_printer *out)
+{
+    struct sdg_job job;
+    struct sdg_memory_plan plan;
+    SDG_REQUIRE(&p->log, params, "params");
+    SDG_REQUIRE(&p->log, out->fn, "fn");
+    enum sdg_result result = sdg_job_create(p, params, &job);
+    if (result == SDG_OK && params->batch > 1)
+        job.pictures = params->batch;
+    if (result == SDG_OK)
+        result = sdg_memory_plan(p, &job, &plan);
+    if (result == SDG_OK)
+        result = sdg_plan_print(out, p, &job, &plan);
+    if (result == SDG_OK && kernels != SDG_PLAN_NO_KERNELS)
+        result = print_kernels(out, p, &job, &plan, kernels == SDG_PLAN_EVERY_KERNEL);
+    sdg_job_clear(&job);
+    return result;
+}
+
 enum sdg_result sdg_plan(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                          enum sdg_plan_kernels kernels, void (*fn)(void *user, const char *line), void *user)
 {
     SDG_REQUIRE(NULL, pipeline, "pipeline");
-    SDG_REQUIRE(&pipeline->log, params, "params");
-    SDG_REQUIRE(&pipeline->log, fn, "fn");
     SDG_TRY(sdg_call_enter(pipeline, "sdg_plan"));
     const struct sdg_plan_printer out = {fn, user};
-    struct sdg_job job;
-    struct sdg_memory_plan plan;
-    enum sdg_result result = sdg_job_create(pipeline, params, &job);
-    if (result == SDG_OK)
-        result = sdg_memory_plan(pipeline, &job, &plan);
-    if (result == SDG_OK)
-        result = sdg_plan_print(&out, pipeline, &job, &plan);
-    if (result == SDG_OK && kernels != SDG_PLAN_NO_KERNELS)
-        result = print_kernels(&out, pipeline, &job, &plan, kernels == SDG_PLAN_EVERY_KERNEL);
-    sdg_job_clear(&job);
-    return sdg_call_leave(pipeline, result);
+    return sdg_call_leave(pipeline, plan_picture(pipeline, params, kernels, &out));
 }

@@ -8,6 +8,7 @@
 #include "pipeline/decode.h"
 #include "pipeline/networks.h"
 #include "pipeline/planar.h"
+#include "pipeline/preview_pictures.h"
 #include "pipeline/progress.h"
 #include "pipeline/text.h"
 
@@ -18,26 +19,27 @@
 
 struct loop {
     struct sdg_pipeline *p;
-    struct sdg_job *job;
-    struct sdg_start *start;
+    struct sdg_job *job;     // [pictures], alike but for their seeds; what they share is asked of the first
+    struct sdg_start *start; // [pictures]
     struct sdg_answers answers;
     size_t elements; // of one latent
-    float *input;    // [elements] as the sampler scales it, planar
-    float *noise;    // [branches][elements] the UNet's answers, nhwc
-    float *guided;   // [elements] planar
+    float *input;    // [pictures][elements] as the sampler scales it, planar
+    float *noise;    // [pictures][branches][elements] the UNet's answers, nhwc
+    float *guided;   // [elements] of one picture, planar
 };
 
 // Inpainting with an ordinary model: outside the mask the latent is the picture's, noised to the level of the next
 // call.
-static void keep_unmasked(struct loop *l, int next_call)
+static void keep_unmasked(struct loop *l, int picture, int next_call)
 {
+    const struct sdg_start *start = &l->start[picture];
     size_t pixels = (size_t)l->job->latent_w * (size_t)l->job->latent_h;
-    float *kept = l->input; // free until the next call
-    memcpy(kept, l->start->picture, l->elements * sizeof *kept);
-    sdg_sampler_add_noise(l->job->sampler, next_call, kept, l->start->noise);
+    float *kept = l->input + (size_t)picture * l->elements; // free until the next call
+    memcpy(kept, start->picture, l->elements * sizeof *kept);
+    sdg_sampler_add_noise(l->job[picture].sampler, next_call, kept, start->noise);
     for (size_t i = 0; i < l->elements; i++)
-        if (l->start->mask[i % pixels] == 0)
-            l->start->latent[i] = kept[i];
+        if (start->mask[i % pixels] == 0)
+            start->latent[i] = kept[i];
 }
 
 // Several parts of a prompt that err alike add up as one with all their weights.
@@ -51,43 +53,58 @@ static double guidance_of(const struct sdg_job *job)
     return scale * sdg_job_scale(job);
 }
 
-// l->noise becomes negative + sum of scale weight (part - negative), in its first branch. The parts are taken in turn,
-// so that a prompt of one part gives what it always gave.
-static void guide(struct loop *l)
+// A picture's answers become negative + sum of scale weight (part - negative), in the first branch. The parts are taken
+// in turn, so that a prompt of one part gives what it always gave.
+static void guide(struct loop *l, float *answers)
 {
     const struct sdg_branches *b = &l->job->branches;
-    float *const negative = l->noise, *const sum = l->guided; // free until the end of the call
+    float *const negative = answers, *const sum = l->guided; // free until the end of the call
     if (b->count == 2) {
-        const float *cond = l->noise + l->elements, scale = (float)sdg_job_scale(l->job) * b->weights[1];
+        const float *cond = answers + l->elements, scale = (float)sdg_job_scale(l->job) * b->weights[1];
         for (size_t i = 0; i < l->elements; i++)
             negative[i] += scale * (cond[i] - negative[i]);
         return;
     }
     memcpy(sum, negative, l->elements * sizeof *sum);
     for (int k = 1; k < b->count; k++) {
-        const float *cond = l->noise + (size_t)k * l->elements, scale = (float)sdg_job_scale(l->job) * b->weights[k];
+        const float *cond = answers + (size_t)k * l->elements, scale = (float)sdg_job_scale(l->job) * b->weights[k];
         for (size_t i = 0; i < l->elements; i++)
             sum[i] += scale * (cond[i] - negative[i]);
     }
     memcpy(negative, sum, l->elements * sizeof *sum);
 }
 
-// The model's answer for one call in l->guided.
+// The model's answers for one call, of all pictures.
 static enum sdg_result evaluate(struct loop *l, int call)
 {
     const struct sdg_job *job = l->job;
-    size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
+    const size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
+    for (int i = 0; i < job->pictures; i++)
+        sdg_sampler_scale_input(job[i].sampler, call, l->start[i].latent, l->input + (size_t)i * l->elements);
     SDG_TRY(sdg_answers_run(&l->answers, call, l->input, l->noise));
     if (l->p->correction)
         sdg_correction_apply(l->p->correction, sdg_sampler_timestep(job->sampler, call), l->noise,
-                             (size_t)job->branches.count * pixels);
-    if (job->branches.guided)
-        guide(l);
+                             (size_t)(job->pictures * job->branches.count) * pixels);
+    return SDG_OK;
+}
+
+// Moves one picture's latent by the model's answers for it.
+static enum sdg_result step(struct loop *l, int picture, int call)
+{
+    struct sdg_job *job = &l->job[picture];
+    struct sdg_start *start = &l->start[picture];
+    const size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;
+    float *answers = l->noise + (size_t)(picture * job->branches.count) * l->elements;
     char what[96];
+    if (job->branches.guided)
+        guide(l, answers);
     snprintf(what, sizeof what, "the UNet's output at step %d of %d", sdg_sampler_step_of_call(job->sampler, call) + 1,
              sdg_sampler_steps(job->sampler));
-    SDG_TRY(sdg_program_check_finite(l->answers.unet, l->noise, l->elements, what));
-    sdg_nhwc_to_planar(l->noise, l->guided, job->latent_c, pixels);
+    SDG_TRY(sdg_program_check_finite(l->answers.unet, answers, l->elements, what));
+    sdg_nhwc_to_planar(answers, l->guided, job->latent_c, pixels);
+    sdg_sampler_step(job->sampler, call, l->guided, start->latent, job->one_rng ? &job->rng : &job->sampler_rng);
+    if (start->picture && start->mask)
+        keep_unmasked(l, picture, call + 1);
     return SDG_OK;
 }
 
@@ -122,12 +139,24 @@ static enum sdg_result preparation_end(struct preparation *preparation)
     return preparation->result;
 }
 
+// What the caller wants to see of a step that is done.
+static enum sdg_result show(struct loop *l, int done)
+{
+    const int steps = sdg_sampler_steps(l->job->sampler);
+    for (int i = 0; i < l->job->pictures; i++) {
+        const struct sdg_job *job = &l->job[i];
+        if (job->params->latent)
+            job->params->latent(job->params->latent_user, done, steps, l->start[i].latent, job->latent_c, job->latent_h,
+                                job->latent_w);
+        SDG_TRY(sdg_preview_show(l->p, job, done, steps, l->start[i].latent));
+    }
+    return SDG_OK;
+}
+
 static enum sdg_result run_loop(struct loop *l)
 {
-    float *latent = l->start->latent;
     struct sdg_job *job = l->job;
-    struct sdg_sampler *s = job->sampler;
-    struct sdg_rng *rng = job->one_rng ? &job->rng : &job->sampler_rng;
+    const struct sdg_sampler *s = job->sampler;
     struct preparation preparation = {.p = l->p, .job = job};
     int calls = sdg_sampler_calls(s), steps = sdg_sampler_steps(s);
     enum sdg_result result = SDG_OK;
@@ -136,22 +165,19 @@ static enum sdg_result run_loop(struct loop *l)
         double start = sdg_clock();
         if (call == calls - 1 && !job->latent_only)
             preparation_begin(&preparation);
-        sdg_sampler_scale_input(s, call, latent, l->input);
         result = evaluate(l, call);
+        for (int i = 0; i < job->pictures && result == SDG_OK; i++)
+            result = step(l, i, call);
         if (result != SDG_OK)
             break;
-        sdg_sampler_step(s, call, l->guided, latent, rng);
-        if (l->start->picture && l->start->mask)
-            keep_unmasked(l, call + 1);
-        int step = sdg_sampler_step_of_call(s, call) + 1;
-        bool ends_step = call == calls - 1 || sdg_sampler_step_of_call(s, call + 1) + 1 != step;
+        int done = sdg_sampler_step_of_call(s, call) + 1;
+        bool ends_step = call == calls - 1 || sdg_sampler_step_of_call(s, call + 1) + 1 != done;
         double seconds = sdg_clock() - start;
         mean += (seconds - mean) / (call + 1);
-        if (ends_step && job->params->latent)
-            job->params->latent(job->params->latent_user, step, steps, latent, job->latent_c, job->latent_h,
-                                job->latent_w);
         if (ends_step)
-            result = sdg_progress_report(l->p, job, "sample", step, steps, seconds,
+            result = show(l, done);
+        if (ends_step && result == SDG_OK)
+            result = sdg_progress_report(l->p, job, "sample", done, steps, seconds,
                                          mean * (calls - 1 - call + job->decode_share));
     }
     enum sdg_result prepared = preparation_end(&preparation);
@@ -161,13 +187,13 @@ static enum sdg_result run_loop(struct loop *l)
 // All that the loop needs: after this it allocates nothing.
 static enum sdg_result loop_begin(struct loop *l)
 {
-    const size_t branches = (size_t)l->job->branches.count;
+    const size_t pictures = (size_t)l->job->pictures, branches = (size_t)l->job->branches.count;
     SDG_TRY(sdg_answers_begin(l->p, l->job, l->start, &l->answers));
-    l->input = sdg_alloc_raw(&l->p->log, l->elements * (2 + branches), sizeof *l->input, "latents");
+    l->input = sdg_alloc_raw(&l->p->log, l->elements * (1 + pictures * (1 + branches)), sizeof *l->input, "latents");
     if (!l->input)
         return SDG_ERROR_MEMORY;
-    l->guided = l->input + l->elements;
-    l->noise = l->guided + l->elements;
+    l->noise = l->input + pictures * l->elements;
+    l->guided = l->noise + pictures * branches * l->elements;
     return SDG_OK;
 }
 
@@ -181,8 +207,8 @@ enum sdg_result sdg_stage_sample(struct sdg_pipeline *p, struct sdg_job *job, st
 {
     struct loop l = {.p = p, .job = job, .start = start, .elements = job->latent_elements};
     enum sdg_result result = loop_begin(&l);
-    if (result == SDG_OK && p->correction)
-        sdg_correction_absorb(p->correction, job->sampler, guidance_of(job));
+    for (int i = 0; i < job->pictures && result == SDG_OK && p->correction; i++)
+        sdg_correction_absorb(p->correction, job[i].sampler, guidance_of(job));
     if (result == SDG_OK)
         result = run_loop(&l);
     loop_end(&l);

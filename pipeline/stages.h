@@ -11,11 +11,7 @@ struct sdg_stage_row {
 };
 const struct sdg_stage_row *sdg_stage_row(enum sdg_stage stage);
 
-// The threads that all of a pipeline computes with, started on first use. The memory plan opens all stages before
-// anything is done by two threads.
-enum sdg_result sdg_pipeline_pool(struct sdg_pipeline *p, struct sdg_pool **pool);
-
-// Opens the stage's backend on first use.
+// Opens the stage's backend on first use. The memory plan opens all stages before anything is done by two threads.
 enum sdg_result sdg_stage_open(struct sdg_pipeline *p, enum sdg_stage stage);
 
 #endif

@@ -29,14 +29,16 @@ static void draw(struct sdg_job *job, float *noise)
 static enum sdg_result encode(struct sdg_pipeline *p, struct sdg_job *job, bool masked, float **latent)
 {
     const struct sdg_image *init = job->params->init_image;
+    const struct sdg_pixels picture = sdg_pixels_of(init);
     size_t pixels = (size_t)init->width * (size_t)init->height;
     float *image = sdg_alloc_raw(&p->log, pixels * 3, sizeof *image, "the init image");
     *latent = sdg_alloc(&p->log, job->latent_elements, sizeof **latent, "the init image's latent");
     enum sdg_result result = image && *latent ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
-        for (size_t i = 0; i < pixels * 3; i++)
-            image[i] = masked && job->params->mask[i / 3] >= 128 ? 0.0f : (float)init->pixels[i] / 255.0f * 2.0f - 1.0f;
-        result = sdg_stage_encode(p, job, image, *latent);
+        sdg_pixels_read(&picture, image);
+        for (size_t i = 0; masked && i < pixels * 3; i++)
+            image[i] = job->params->mask[i / 3] >= 128 ? 0.0f : image[i];
+        result = sdg_stage_encode(p, job, image, true, *latent);
     }
     sdg_free(image);
     return result;
@@ -63,15 +65,17 @@ enum sdg_result sdg_start_create(struct sdg_pipeline *p, struct sdg_job *job, st
     *out = (struct sdg_start){0};
     bool inpainting_model = p->model->unet_config.in_channels != job->latent_c;
     bool wants_picture = job->params->init_image && !(job->full_strength && inpainting_model);
+    const float *init = job->params->init_latent;
     if (wants_picture)
         SDG_TRY(encode(p, job, false, &out->picture));
+    init = wants_picture ? out->picture : init;
     out->latent = sdg_alloc(&p->log, job->latent_elements, sizeof *out->latent, "the latent");
     out->noise = sdg_alloc_raw(&p->log, job->latent_elements, sizeof *out->noise, "noise");
     if (!out->latent || !out->noise)
         return SDG_ERROR_MEMORY;
     draw(job, out->noise);
-    if (job->params->init_image && !job->full_strength) {
-        memcpy(out->latent, out->picture, job->latent_elements * sizeof *out->latent);
+    if (init && !job->full_strength) {
+        memcpy(out->latent, init, job->latent_elements * sizeof *out->latent);
         sdg_sampler_add_noise(job->sampler, 0, out->latent, out->noise);
     } else {
         float scale = (float)sdg_sampler_init_noise_sigma(job->sampler);

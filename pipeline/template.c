@@ -23,9 +23,14 @@ enum sdg_result sdg_template_check(const struct sdg_log *log, const struct sdg_g
         {"strength", g->strength.given},
         {"mask", g->mask || g->mask_count},
         {"noise", g->noise || g->noise_count},
+        {"init_latent", g->init_latent || g->init_latent_count},
+        {"embedding", g->embedding},
+        {"negative_embedding", g->negative_embedding},
+        {"batch", g->batch},
         {"image", g->image},
         {"images", g->images},
         {"latent", g->latent},
+        {"preview", g->preview.kind != SDG_PREVIEW_NONE},
         {"progress", !progress && g->progress},
     };
     return refuse(log, "generate", fields, sizeof fields / sizeof *fields);
@@ -33,6 +38,7 @@ enum sdg_result sdg_template_check(const struct sdg_log *log, const struct sdg_g
 
 enum sdg_result sdg_template_check_pipeline(const struct sdg_log *log, const struct sdg_pipeline_params *p)
 {
-    const struct field fields[] = {{"model", p->model}, {"keep", p->keep != SDG_KEEP_NOTHING}};
+    const struct field fields[] = {
+        {"model", p->model}, {"files", p->files || p->file_count}, {"keep", p->keep != SDG_KEEP_NOTHING}};
     return refuse(log, "pipeline", fields, sizeof fields / sizeof *fields);
 }

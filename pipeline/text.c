@@ -46,6 +46,7 @@ static enum sdg_result tokenize(struct sdg_pipeline *p, const struct sdg_job *jo
     if (!s->tokens)
         return SDG_ERROR_MEMORY;
     s->count = b->text_count;
+    s->chunks = job->chunks;
     for (int i = 0; i < s->count; i++) {
         SDG_TRY(sdg_prompt_tokenize(t, &p->log, syntax, b->texts[i], &s->tokens[i]));
         if (s->tokens[i].chunks > s->chunks)
@@ -213,7 +214,7 @@ static bool context_fits(const struct sdg_pipeline *p, const struct sdg_job *job
     const struct sdg_context *c = &p->context;
     const struct sdg_branches *b = &job->branches;
     bool same = c->texts && c->count == b->text_count && c->zeroed == zeroed(p, job) &&
-        c->clip_skip == job->clip_skip && c->plain == job->params->plain_prompt;
+        c->clip_skip == job->clip_skip && c->chunks == job->chunks && c->plain == job->params->plain_prompt;
     for (int i = 0; same && i < c->count; i++)
         same = strcmp(c->texts[i], b->texts[i]) == 0;
     return same;
@@ -231,16 +232,17 @@ static enum sdg_result keep_texts(struct sdg_pipeline *p, const struct sdg_branc
     return c->texts ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
-static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_job *job, int chunks)
+static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_job *job, int tokens)
 {
     struct sdg_context *c = &p->context;
     const int count = job->branches.text_count;
     context_clear(c);
     *c = (struct sdg_context){.count = count,
                               .clip_skip = job->clip_skip,
+                              .chunks = job->chunks,
                               .plain = job->params->plain_prompt,
                               .zeroed = zeroed(p, job),
-                              .tokens = chunks * sdg_tokenizer_length(p->tokenizer[0])};
+                              .tokens = tokens};
     for (int i = 0; i < p->model->text_encoders; i++)
         c->dim += p->model->text_config[i].hidden;
     if (c->dim != p->model->unet_config.cross_attention_dim)
@@ -256,7 +258,7 @@ static enum sdg_result context_create(struct sdg_pipeline *p, const struct sdg_j
     c->pooled = c->pooled_dim
         ? sdg_alloc(&p->log, (size_t)count * (size_t)c->pooled_dim, sizeof *c->pooled, "pooled prompt embeddings")
         : NULL;
-    return c->embedding && (c->pooled || !c->pooled_dim) ? keep_texts(p, &job->branches) : SDG_ERROR_MEMORY;
+    return c->embedding && (c->pooled || !c->pooled_dim) ? SDG_OK : SDG_ERROR_MEMORY;
 }
 
 void sdg_context_clear(struct sdg_pipeline *p)
@@ -277,8 +279,34 @@ static enum sdg_result warn(const struct sdg_pipeline *p, const struct sdg_job *
     return SDG_OK;
 }
 
+static void put_embedding(struct sdg_context *c, int text, const struct sdg_embedding *e)
+{
+    const size_t numbers = (size_t)c->tokens * (size_t)c->dim, pooled = (size_t)c->pooled_dim;
+    memcpy(c->embedding + (size_t)text * numbers, e->data, numbers * sizeof *e->data);
+    if (pooled)
+        memcpy(c->pooled + (size_t)text * pooled, e->pooled, pooled * sizeof *e->pooled);
+}
+
+// The context as the caller has it, which is not kept for another picture: it has no texts.
+static enum sdg_result take_embeddings(struct sdg_pipeline *p, const struct sdg_job *job)
+{
+    const struct sdg_embedding *e = job->params->embedding;
+    const enum sdg_result result = context_create(p, job, e->tokens);
+    p->context_serial++;
+    if (result != SDG_OK) {
+        context_clear(&p->context);
+        return result;
+    }
+    if (job->branches.guided)
+        put_embedding(&p->context, 0, job->params->negative_embedding);
+    put_embedding(&p->context, job->branches.guided, e);
+    return SDG_OK;
+}
+
 enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job)
 {
+    if (job->params->embedding)
+        return take_embeddings(p, job);
     if (context_fits(p, job))
         return SDG_OK;
     SDG_TRY(warn(p, job));
@@ -296,7 +324,9 @@ enum sdg_result sdg_stage_text(struct sdg_pipeline *p, struct sdg_job *job)
             "%s: its two tokenizers cut the prompt into different numbers of pieces; shorten the prompt to %d tokens",
             p->model->path, s[0].tokens[0].length - 2);
     if (result == SDG_OK)
-        result = context_create(p, job, s[0].chunks);
+        result = context_create(p, job, s[0].chunks * sdg_tokenizer_length(p->tokenizer[0]));
+    if (result == SDG_OK)
+        result = keep_texts(p, &job->branches);
     for (int i = 0; i < p->model->text_encoders && result == SDG_OK; i++) {
         result = encode(p, job, i, &s[i], column);
         column += p->model->text_config[i].hidden;

@@ -32,7 +32,7 @@ enum sdg_result sdg_quant_subject_open(const struct sdg_log *log, const char *pa
 {
     struct sdg_quant_subject s = {0};
     if (sdg_path_kind(path) == SDG_PATH_FILE) {
-        SDG_TRY(sdg_check_file_kind(log, path));
+        SDG_TRY(sdg_check_file_kind(log, NULL, path));
         return sdg_fail(log, SDG_ERROR_UNSUPPORTED,
                         "%s: is a single file; quantized models are made of diffusers folders", path);
     }

@@ -32,8 +32,8 @@ struct sdg_shader {
     unsigned needs;      // enum sdg_feature bits
     const struct sdg_tile *tiles;
     size_t tile_count; // 0: no product
-    const uint32_t *code;
-    size_t bytes;
+    const unsigned char *packed; // the SPIR-V, sdg_vk_unpack_shader()
+    size_t packed_bytes, bytes;  // as stored, and of the SPIR-V; raw deflate (RFC 1951) where the library has zlib
 };
 extern const struct sdg_shader sdg_shaders[];
 extern const size_t sdg_shader_count;

@@ -12,12 +12,24 @@
 #include "tests/float8.h"
 #include "tests/temp.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <cmocka.h>
+
+// A file in the temporary folder, "" the folder itself. One of eight in turn, as temp_path's.
+static const struct sdg_file *at(const char *name)
+{
+    static struct sdg_file files[8];
+    static int turn;
+    struct sdg_file *file = &files[turn++ % 8];
+    *file = sdg_file_of_path(temp_path(name));
+    return file;
+}
 
 // Half floats from their definition, in double: a check that shares no code with the conversions.
 static double half_value(unsigned bits)
@@ -270,9 +282,9 @@ static void test_file_read(void **state)
     assert_int_equal(mkfifo(temp_path("pipe"), 0666), 0);
     expect_unreadable(temp_path("pipe"), 100, "regular"); // and does not wait
     char head[8];
-    assert_int_equal(sdg_file_head(NULL, temp_path("five"), head, 3, &size), SDG_OK);
+    assert_int_equal(sdg_file_head(NULL, at("five"), head, 3, &size), SDG_OK);
     assert_true(size == 3 && memcmp(head, "ab", 3) == 0);
-    assert_int_equal(sdg_file_head(NULL, temp_path("five"), head, 8, &size), SDG_OK);
+    assert_int_equal(sdg_file_head(NULL, at("five"), head, 8, &size), SDG_OK);
     assert_int_equal(size, 5);
     struct temp_log t;
     assert_int_equal(sdg_file_read_text(temp_log(&t), temp_path("five"), 100, &data), SDG_ERROR_INPUT);
@@ -294,7 +306,7 @@ static void test_file_map(void **state)
     temp_write("mapped", content, SIZE);
     for (int copy = 0; copy < 2; copy++) {
         struct sdg_map map = {0};
-        assert_int_equal(sdg_file_map(NULL, temp_path("mapped"), copy, &map), SDG_OK);
+        assert_int_equal(sdg_file_map(NULL, at("mapped"), copy, &map), SDG_OK);
         assert_int_equal(map.size, SIZE);
         assert_memory_equal(map.data, content, SIZE);
         sdg_map_release(&map, map.data + 100, SIZE - 200);
@@ -302,11 +314,188 @@ static void test_file_map(void **state)
         sdg_file_unmap(&map);
         assert_null(map.data);
         sdg_file_unmap(&map);
-        assert_int_equal(sdg_file_map(NULL, temp_path("empty"), copy, &map), SDG_OK);
+        assert_int_equal(sdg_file_map(NULL, at("empty"), copy, &map), SDG_OK);
         assert_int_equal(map.size, 0);
         sdg_file_unmap(&map);
-        assert_int_equal(sdg_file_map(NULL, temp_root, copy, &map), SDG_ERROR_INPUT);
+        assert_int_equal(sdg_file_map(NULL, at(""), copy, &map), SDG_ERROR_INPUT);
     }
+}
+
+// Parts of a file at every kind of place, with pages as they are and larger: mapped, copied, their first bytes.
+static void test_file_parts(void **state)
+{
+    (void)state;
+    enum { SIZE = 150001 };
+    static unsigned char content[SIZE];
+    static const int64_t offsets[] = {0, 1, 3, 4095, 4096, 4097, 12288, 16383, 16384, 16385, 65537, SIZE - 1};
+    static const int64_t lengths[] = {1, 2, 4097, 40000, SDG_FILE_REST};
+    static const size_t pages[] = {0, 16384, 65536};
+    for (int i = 0; i < SIZE; i++)
+        content[i] = (unsigned char)(i * 7 + i / 256);
+    temp_write("parts", content, SIZE);
+    for (size_t i = 0; i < 3 * 12 * 5; i++) {
+        const int64_t offset = offsets[i / 5 % 12], length = lengths[i % 5];
+        const int fd = open(temp_path("parts"), O_RDONLY);
+        const struct sdg_file part = {
+            .name = "part", .kind = SDG_FILE_PART, .fd = fd, .offset = offset, .length = length};
+        if (offset + length > SIZE) {
+            close(fd);
+            continue;
+        }
+        const size_t size = (size_t)(length == SDG_FILE_REST ? SIZE - offset : length);
+        struct sdg_map map, copy;
+        char head[8];
+        size_t got;
+        sdg_test_page(pages[i / 60]);
+        assert_true(sdg_platform_page() >= 4096 && (!pages[i / 60] || sdg_platform_page() == pages[i / 60]));
+        assert_int_equal(sdg_file_map(NULL, &part, false, &map), SDG_OK);
+        assert_int_equal(sdg_file_map(NULL, &part, true, &copy), SDG_OK);
+        assert_int_equal(sdg_file_head(NULL, &part, head, sizeof head, &got), SDG_OK);
+        assert_int_equal(lseek(fd, 0, SEEK_CUR), 0); // neither moves it
+        close(fd);
+        assert_true(map.kind == SDG_MAP_FILE && copy.kind == SDG_MAP_COPY);
+        assert_true(map.before < sdg_platform_page() && ((size_t)offset - map.before) % sdg_platform_page() == 0);
+        assert_true(map.size == size && copy.size == size && got == (size < sizeof head ? size : sizeof head));
+        assert_memory_equal(map.data, content + offset, size);
+        assert_memory_equal(copy.data, content + offset, size);
+        assert_memory_equal(head, content + offset, got);
+        assert_string_equal(sdg_map_path(map.data + size - 1), "part");
+        sdg_map_release(&map, map.data, size);
+        assert_memory_equal(map.data, content + offset, size);
+        sdg_file_unmap(&map);
+        sdg_file_unmap(&copy);
+        sdg_test_page(0);
+    }
+}
+
+// Which bytes are given back: memory without a file behind it is zero afterwards.
+static void test_map_release(void **state)
+{
+    (void)state;
+    enum { SIZE = 1 << 18 };
+    static const size_t pages[] = {4096, 16384, 65536}, begins[] = {0, 1, 5000, 16384, 65535}, ends[] = {0, 1, 70000};
+    for (size_t i = 0; i < 3 * 5 * 3; i++) {
+        const size_t page = pages[i / 15], first = begins[i / 3 % 5], end = SIZE - ends[i % 3];
+        unsigned char *data = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_true(data != MAP_FAILED);
+        memset(data, 1, SIZE);
+        if (page < sdg_platform_page())
+            continue;
+        sdg_test_page(page);
+        sdg_map_release(&(struct sdg_map){.data = data, .size = SIZE, .kind = SDG_MAP_FILE}, data + first, end - first);
+        sdg_test_page(0);
+        for (size_t k = 0; k < SIZE; k++) {
+            const uintptr_t at = (uintptr_t)(data + k) / page * page;
+            const bool inside = at >= (uintptr_t)(data + first) && at + page <= (uintptr_t)(data + end);
+            if (data[k] != !inside)
+                fail_msg("pages of %zu, %zu to %zu: byte %zu", page, first, end, k);
+        }
+        for (int kind = SDG_MAP_COPY; kind <= SDG_MAP_KEPT; kind++) { // nobody could bring these back
+            memset(data, 1, SIZE);
+            struct sdg_map map = {.data = data, .size = SIZE, .kind = SDG_MAP_FILE};
+            map.kind = kind == SDG_MAP_COPY ? SDG_MAP_COPY : SDG_MAP_KEPT;
+            sdg_map_release(&map, data, SIZE);
+            assert_int_equal(data[SIZE / 2], 1);
+        }
+        munmap(data, SIZE);
+    }
+}
+
+static void test_file_memory(void **state)
+{
+    (void)state;
+    char text[] = "xhello";
+    struct sdg_file file = {.name = "memory", .kind = SDG_FILE_KEPT, .data = text + 1, .length = 5};
+    struct sdg_map map;
+    char *read;
+    for (int copy = 0; copy < 2; copy++) { // what is kept is memory already
+        assert_int_equal(sdg_file_map(NULL, &file, copy, &map), SDG_OK);
+        assert_true(map.kind == SDG_MAP_KEPT && map.size == 5 && (const char *)map.data == text + 1);
+        assert_null(sdg_map_path(map.data));
+        sdg_file_unmap(&map);
+    }
+    file.kind = SDG_FILE_COPIED;
+    assert_int_equal(sdg_file_map(NULL, &file, false, &map), SDG_OK);
+    assert_int_equal(sdg_file_text(NULL, &file, 5, &read), SDG_OK);
+    memset(text, '#', sizeof text);
+    assert_true(map.kind == SDG_MAP_COPY && map.size == 5 && memcmp(map.data, "hello", 5) == 0);
+    assert_string_equal(read, "hello");
+    sdg_file_unmap(&map);
+    sdg_free(read);
+}
+
+static void expect_bad_file(struct sdg_file file, enum sdg_result want, const char *words)
+{
+    struct temp_log t;
+    struct sdg_map map = {0};
+    char head[8], *text = NULL;
+    size_t got;
+    file.name = "odd.bin";
+    for (int i = 0; i < 4; i++) {
+        const struct sdg_log *log = temp_log(&t);
+        const enum sdg_result result = i == 0 ? sdg_file_check(log, &file)
+            : i == 1                          ? sdg_file_map(log, &file, false, &map)
+            : i == 2                          ? sdg_file_head(log, &file, head, sizeof head, &got)
+                                              : sdg_file_text(log, &file, 100, &text);
+        if (result != want || t.errors != 1 || !strstr(t.last, words) || !strstr(t.last, "odd.bin: "))
+            fail_msg("%d: result %d, %d errors, '%s' should have '%s'", i, (int)result, t.errors, t.last, words);
+        assert_true(!map.data && !text);
+    }
+}
+
+static void test_bad_files(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    temp_write("ten", "0123456789", 10);
+    const int fd = open(temp_path("ten"), O_RDONLY), folder = open(temp_root, O_RDONLY), gone = dup(fd),
+              written = open(temp_path("ten"), O_WRONLY);
+    assert_true(fd > 0 && folder > 0 && gone > 0 && written > 0);
+    close(gone);
+    const struct {
+        struct sdg_file file;
+        enum sdg_result result;
+        const char *words;
+    } cases[] = {
+        {{.kind = SDG_FILE_PART, .fd = fd}, SDG_ERROR_USAGE, "length is 0"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .length = -2}, SDG_ERROR_USAGE, "length is negative"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .length = INT64_MIN}, SDG_ERROR_USAGE, "length is negative"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .offset = -1, .length = 1}, SDG_ERROR_USAGE, "offset is negative"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .offset = INT64_MIN, .length = -1}, SDG_ERROR_USAGE, "offset is negative"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .offset = 1, .length = INT64_MAX}, SDG_ERROR_USAGE, "more than any file"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .offset = INT64_MAX, .length = 1}, SDG_ERROR_USAGE, "more than any file"},
+        {{.kind = SDG_FILE_PART, .fd = -1, .length = 1}, SDG_ERROR_USAGE, "descriptor is negative"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .length = 1, .path = "x"}, SDG_ERROR_USAGE, "a path or data is set"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .length = 1, .data = "x"}, SDG_ERROR_USAGE, "a path or data is set"},
+        {{.kind = SDG_FILE_KEPT, .length = 1}, SDG_ERROR_USAGE, "data is NULL"},
+        {{.kind = SDG_FILE_KEPT, .data = "x"}, SDG_ERROR_USAGE, "length is 0"},
+        {{.kind = SDG_FILE_COPIED, .data = "x", .length = SDG_FILE_REST}, SDG_ERROR_USAGE, "length is negative"},
+        {{.kind = SDG_FILE_KEPT, .data = "x", .length = 1, .fd = 3}, SDG_ERROR_USAGE, "a path, descriptor or offset"},
+        {{.kind = SDG_FILE_COPIED, .data = "x", .length = 1, .offset = 3}, SDG_ERROR_USAGE, "descriptor or offset"},
+        {{.kind = SDG_FILE_COPIED, .data = (void *)(UINTPTR_MAX - 9), .length = 10}, SDG_ERROR_USAGE, "any memory"},
+        {{.kind = SDG_FILE_PATH}, SDG_ERROR_USAGE, "path is NULL or empty"},
+        {{.kind = SDG_FILE_PATH, .path = ""}, SDG_ERROR_USAGE, "path is NULL or empty"},
+        {{.kind = SDG_FILE_PATH, .path = "x", .length = 1}, SDG_ERROR_USAGE, "length or data is set"},
+        {{.kind = (enum sdg_file_kind)4, .path = "x"}, SDG_ERROR_USAGE, "no value of enum sdg_file_kind"},
+        {{.kind = SDG_FILE_PART, .fd = gone, .length = 1}, SDG_ERROR_INPUT, "is not open"},
+        {{.kind = SDG_FILE_PART, .fd = 1 << 20, .length = 1}, SDG_ERROR_INPUT, "descriptor 1048576 is not open"},
+        {{.kind = SDG_FILE_PART, .fd = written, .length = 1}, SDG_ERROR_INPUT, "is open for writing only"},
+        {{.kind = SDG_FILE_PART, .fd = folder, .length = 1}, SDG_ERROR_INPUT, "is a folder"},
+        {{.kind = SDG_FILE_PART, .fd = ends[0], .length = 1}, SDG_ERROR_INPUT, "is not a regular file"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .length = 11}, SDG_ERROR_INPUT, "has only 10; was it cut short?"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .offset = 9, .length = 2}, SDG_ERROR_INPUT, "2 bytes from byte 9 on"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .offset = 10, .length = 1}, SDG_ERROR_INPUT, "begins at byte 10"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .offset = 10, .length = -1}, SDG_ERROR_INPUT, "begins at byte 10"},
+        {{.kind = SDG_FILE_PART, .fd = fd, .offset = INT64_MAX - 1, .length = 1}, SDG_ERROR_INPUT, "has only 10"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_bad_file(cases[i].file, cases[i].result, cases[i].words);
+    close(ends[0]);
+    close(ends[1]);
+    close(folder);
+    close(written);
+    close(fd);
 }
 
 static void expect_content(const char *path, const char *want)
@@ -842,8 +1031,8 @@ static void test_map_path(void **state)
     char path[600];
     snprintf(path, sizeof path, "%s", temp_path("mapped.bin"));
     assert_int_equal(sdg_output_text(NULL, path, "0123456789"), SDG_OK);
-    assert_int_equal(sdg_file_map(NULL, path, false, &map), SDG_OK);
-    assert_int_equal(sdg_file_map(NULL, path, true, &copy), SDG_OK);
+    assert_int_equal(sdg_file_map(NULL, at("mapped.bin"), false, &map), SDG_OK);
+    assert_int_equal(sdg_file_map(NULL, at("mapped.bin"), true, &copy), SDG_OK);
     assert_string_equal(sdg_map_path(map.data), path);
     assert_string_equal(sdg_map_path(map.data + 10), path);
     assert_null(sdg_map_path(map.data + 11));
@@ -879,6 +1068,10 @@ int main(void)
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_file_read),
         cmocka_unit_test(test_file_map),
+        cmocka_unit_test(test_file_parts),
+        cmocka_unit_test(test_map_release),
+        cmocka_unit_test(test_file_memory),
+        cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_output),
         cmocka_unit_test(test_output_full),
         cmocka_unit_test(test_output_link),

@@ -604,6 +604,85 @@ static void check_product(const struct sdg_fast_kernels *kernels, bool bf16)
         drop(all[i]);
 }
 
+// The code at [row][k] of weights [k / unit][tile][k % unit], from bytes or from the packed half bytes.
+static int64_t code_product(const struct sdg_fast_code_product *p, const int8_t *w, const uint8_t *x, int64_t unit,
+                            int64_t tile, int64_t c)
+{
+    int64_t sum = 0;
+    const int zero = (int)p->intervals->pairs[1];
+    for (int64_t k = 0; k < p->depth * unit; k++)
+        sum += (int64_t)((p->is_signed ? (int8_t)x[k] : x[k]) - zero) * w[(k / unit * tile + c) * unit + k % unit];
+    return sum;
+}
+
+static void check_code_rows(const struct sdg_fast_kernels *kernels, bool sign, bool nibbles, int64_t rows)
+{
+    enum { DEPTH = 650, GAP = 24 };
+    const int64_t tile = kernels->tile, unit = kernels->unit, channels = DEPTH * unit, stride = channels + GAP;
+    uint8_t *x = sdg_alloc(NULL, (size_t)(rows * stride), 1, "codes");
+    int8_t *w = sdg_alloc(NULL, (size_t)(channels * tile), 1, "weights");
+    uint8_t *packed = sdg_alloc(NULL, (size_t)(channels * tile), 1, "packed weights");
+    int32_t *sums = sdg_alloc(NULL, (size_t)(rows * tile), sizeof *sums, "sums");
+    int32_t *weight_sums = sdg_alloc(NULL, (size_t)tile, sizeof *weight_sums, "sums of weights");
+    float *pairs = sdg_alloc(NULL, (size_t)rows * 2, sizeof *pairs, "intervals");
+    for (int64_t i = 0; i < rows * stride; i++) // the first rows are the largest codes, where 16 bits are not enough
+        x[i] = i < 2 * stride ? (sign ? 128 : 255) : (uint8_t)(uniform() * 128);
+    for (int64_t i = 0; i < channels * tile; i++) {
+        const int8_t code = i / unit % tile == 1 ? -128 : (int8_t)(uniform() * 127);
+        w[i] = nibbles ? (int8_t)(code / 16) : code; // -8..7
+        weight_sums[i / unit % tile] += w[i];
+    }
+    if (nibbles)
+        sdg_fast_pack4(NULL, w, packed, (size_t)(channels * tile));
+    for (int64_t r = 0; r < rows; r++)
+        pairs[2 * r + 1] = (float)(sign ? (r % 3 - 1) * 7 : 3 + 15 * (r % 16));
+    for (int step = 0; step <= 2; step++) { // one interval for all; each its own; every second one's
+        const struct sdg_fast_intervals intervals = {pairs, step ? 2 : 0, rows};
+        for (int64_t i = 0; i < rows * tile; i++)
+            sums[i] = (int32_t)i; // they are added to
+        const struct sdg_fast_code_product product = {
+            .x = x,
+            .is_signed = sign,
+            .stride = stride,
+            .rows = rows,
+            .depth = DEPTH,
+            .weights = nibbles ? (const int8_t *)packed : w,
+            .nibbles = nibbles,
+            .weight_sums = weight_sums,
+            .intervals = &intervals,
+            .token = 1,
+            .token_step = step,
+            .sums = sums,
+        };
+        kernels->code_sums(&product);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t c = 0; c < tile; c++) {
+                const struct sdg_fast_intervals own = {pairs + (step ? (1 + r * step) % rows * 2 : 0), 0, 1};
+                struct sdg_fast_code_product row = product;
+                row.intervals = &own;
+                const int64_t sum = r * tile + c + code_product(&row, w, x + r * stride, unit, tile, c);
+                if (sums[r * tile + c] != sum)
+                    fail_msg("%s: sum of %s codes with %s, row %lld of %lld, column %lld is %d, should be %lld",
+                             kernels->name, sign ? "signed" : "unsigned", nibbles ? "half bytes" : "bytes",
+                             (long long)r, (long long)rows, (long long)c, sums[r * tile + c], (long long)sum);
+            }
+    }
+    sdg_free(x);
+    sdg_free(w);
+    sdg_free(packed);
+    sdg_free(sums);
+    sdg_free(weight_sums);
+    sdg_free(pairs);
+}
+
+static void check_code_sums(const struct sdg_fast_kernels *kernels, bool sign)
+{
+    static const int64_t rows[] = {1, 2, 3, 4, 5, 6, 7, 17};
+    for (size_t i = 0; kernels->unit && i < sizeof rows / sizeof *rows; i++)
+        for (int nibbles = 0; nibbles < 2; nibbles++, compared++)
+            check_code_rows(kernels, sign, nibbles, rows[i]);
+}
+
 // Sums of the largest codes: where 16 bits, or f32, are not enough.
 static void check_integers(const struct sdg_fast_kernels *kernels, bool sign)
 {
@@ -998,6 +1077,7 @@ SET_TEST(hadamard_codes)
 SET_TEST(scan_codes)
 SET_TEST(attention_codes)
 SET_TEST(unpack4)
+SET_TEST(code_sums)
 SET_TEST(convert_codes)
 
 // ---- selection ----
@@ -1114,7 +1194,7 @@ static const struct {
     {"neon,dotprod", SDG_CPU_neon | SDG_CPU_dotprod},
     {"i8mm,bf16", SDG_CPU_i8mm | SDG_CPU_bf16},
 };
-static const char full_name[] = "neon";
+static const char full_name[] = "neon_bf16";
 #else
 static const struct {
     const char *names;
@@ -1210,11 +1290,11 @@ int main(void)
         cmocka_unit_test(test_quantize),       cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_norm_codes),     cmocka_unit_test(test_scan_codes),
         cmocka_unit_test(test_hadamard_codes), cmocka_unit_test(test_attention_codes),
-        cmocka_unit_test(test_unpack4),        cmocka_unit_test(test_convert_codes),
-        cmocka_unit_test(test_single_kernels), cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_masks),          cmocka_unit_test(test_backend),
-        cmocka_unit_test(test_silu_ends),      cmocka_unit_test(test_peaks),
-        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_unpack4),        cmocka_unit_test(test_code_sums),
+        cmocka_unit_test(test_convert_codes),  cmocka_unit_test(test_single_kernels),
+        cmocka_unit_test(test_rows),           cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_backend),        cmocka_unit_test(test_silu_ends),
+        cmocka_unit_test(test_peaks),          cmocka_unit_test(test_rates),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     print_message("%d comparisons\n", compared);

@@ -2,6 +2,7 @@
 #include "formats/names.h"
 #include "tests/model_files.h"
 #include "tests/mutate.h"
+#include "tests/support/packed.h"
 
 static const char *after(const char *text, const char *prefix)
 {
@@ -217,6 +218,43 @@ static void test_single_file(void **state)
     size_t count = fail_allocations(temp_path("s/model.safetensors"));
     assert_true(count > 15);
     print_message("%zu failing allocations\n", count);
+}
+
+// A checkpoint and its tokenizer out of a list, wherever their bytes are; the files beside it are those of the list,
+// also where it is at the top.
+static void test_listed(void **state)
+{
+    (void)state;
+    static struct packed packed = {.fd = -1};
+    temp_remove_tree(temp_path("s"));
+    write_small("s/model.safetensors", NULL, NULL);
+    put("s", "tokenizer/vocab.json", "{\"listed\":0}");
+    put("s", "tokenizer/merges.txt", "#version: 0.2\n");
+    struct sdg_model *disk = open_model(temp_path("s/model.safetensors"));
+    for (int i = 0; i < 2 * PACKED_WAYS; i++) {
+        struct temp_log t;
+        struct sdg_model *model;
+        packed_add(&packed, temp_path("s"), i % 2 ? "deep/s" : "");
+        packed_make(&packed, (enum packed_way)(i / 2));
+        const struct sdg_model_params params = {.files = packed.files, .file_count = packed.count};
+        if (sdg_model_open_params(temp_log(&t), i % 2 ? "deep/s/model.safetensors" : "model.safetensors", &params,
+                                  &model) != SDG_OK)
+            fail_msg("%s", t.last);
+        packed_let_go(&packed);
+        assert_true(model->single_file && t.errors == 0);
+        assert_string_equal(model->tokenizer[0].text[SDG_TOKENIZER_VOCAB], "{\"listed\":0}");
+        for (int k = 0; k < SMALL_COUNT; k++) {
+            const struct sdg_tensor *got =
+                                        sdg_tensors_find(part_of(model, small_names[k].ldm), small_names[k].diffusers),
+                                    *want =
+                                        sdg_tensors_find(part_of(disk, small_names[k].ldm), small_names[k].diffusers);
+            assert_true(got && got->bytes == want->bytes);
+            assert_memory_equal(got->data, want->data, got->bytes);
+        }
+        sdg_model_close(&model);
+        packed_free(&packed);
+    }
+    sdg_model_close(&disk);
 }
 
 // Both or neither: a checkpoint that has lost one of the two is found when that one is asked for.
@@ -813,6 +851,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_single_file),
+        cmocka_unit_test(test_listed),
         cmocka_unit_test(test_quant_conv),
         cmocka_unit_test(test_float8),
         cmocka_unit_test(test_openclip),

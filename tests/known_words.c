@@ -1,7 +1,8 @@
 // Words of prompts that a model's captions did not have.
 #include "text/known_words.h"
 
-#include "tests/temp.h"
+#include "base/file.h"
+#include "base/memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,10 +23,10 @@ static void keep(void *user, enum sdg_log_level level, const char *text)
 
 static const struct sdg_log keeping = {.fn = keep, .level = SDG_LOG_INFO};
 
-static const char *tell(const char *path, const char *prompt, bool plain)
+static const char *tell(const char *known, const char *prompt, bool plain)
 {
     *said = 0;
-    assert_int_equal(sdg_known_words_tell(&keeping, "m", path, prompt, plain), SDG_OK);
+    assert_int_equal(sdg_known_words_tell(&keeping, "m", known, prompt, plain), SDG_OK);
     return *said ? said + 2 : said;
 }
 
@@ -60,22 +61,26 @@ static void test_words(void **state)
         {"aaaa bbbb cccc dddd eeee ffff gggg hhhh", false,
          "m does not know the words 'aaaa', 'bbbb', 'cccc', 'dddd', 'eeee', 'ffff', ...: it draws something else"},
     };
-    temp_text("words.txt", list);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const char *got = tell(temp_path("words.txt"), cases[i].prompt, cases[i].plain);
+        const char *got = tell(list, cases[i].prompt, cases[i].plain);
         if (*cases[i].said ? strncmp(got, cases[i].said, strlen(cases[i].said)) != 0 : *got != 0)
             fail_msg("'%s': '%s'", cases[i].prompt, got);
     }
     char longest[3000];
     memset(longest, 'x', sizeof longest - 1);
     longest[sizeof longest - 1] = 0;
-    assert_non_null(strstr(tell(temp_path("words.txt"), longest, false), "xxxx'"));
-    temp_text("words.txt", "");
-    assert_non_null(strstr(tell(temp_path("words.txt"), "zebra", false), "'zebra':"));
-    assert_int_equal(sdg_known_words_tell(&keeping, "m", temp_path("absent"), "zebra", false), SDG_ERROR_INPUT);
+    assert_non_null(strstr(tell(list, longest, false), "xxxx'"));
+    assert_non_null(strstr(tell("", "zebra", false), "'zebra':"));
 }
 
-static void expect_known(const char *name)
+static char *model_words(void)
+{
+    char *words;
+    assert_int_equal(sdg_file_read_text(NULL, MODEL "/words.txt", 1 << 20, &words), SDG_OK);
+    return words;
+}
+
+static void expect_known(const char *known, const char *name)
 {
     char path[600], line[400];
     int count = 0;
@@ -83,7 +88,7 @@ static void expect_known(const char *name)
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     for (; fgets(line, sizeof line, file); count++)
-        if (*tell(MODEL "/words.txt", line, false))
+        if (*tell(known, line, false))
             fail_msg("%s: %s: %s", name, line, said);
     fclose(file);
     assert_true(count >= 64);
@@ -94,11 +99,13 @@ static void expect_known(const char *name)
 static void test_default_model(void **state)
 {
     (void)state;
-    expect_known("calibration_prompts.txt");
-    expect_known("eval_prompts.txt");
-    assert_non_null(strstr(tell(MODEL "/words.txt", "a dinosaur", false), "'dinosaur'"));
-    assert_non_null(strstr(tell(MODEL "/words.txt", "my mum", false), "'mum'"));
-    assert_non_null(strstr(tell(MODEL "/words.txt", "three balloons", false), "'balloons' (nearest: balloon)"));
+    char *known = model_words();
+    expect_known(known, "calibration_prompts.txt");
+    expect_known(known, "eval_prompts.txt");
+    assert_non_null(strstr(tell(known, "a dinosaur", false), "'dinosaur'"));
+    assert_non_null(strstr(tell(known, "my mum", false), "'mum'"));
+    assert_non_null(strstr(tell(known, "three balloons", false), "'balloons' (nearest: balloon)"));
+    sdg_free(known);
 }
 
 int main(void)
@@ -107,8 +114,5 @@ int main(void)
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_default_model),
     };
-    temp_make();
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    temp_remove();
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -281,7 +281,7 @@ int main(int argc, char **argv)
     }
     for (int k = 0; k < BACKENDS; k++)
         any = any || chosen[k];
-    int count = 0, failed = 0;
+    int count = 0, failed = 0, matched = 0;
     for (int k = 0; k < BACKENDS; k++) {
         struct suite *s = &suites[k];
         s->log = &logs[k];
@@ -301,7 +301,13 @@ int main(int argc, char **argv)
     }
     if (count)
         failed += _cmocka_run_group_tests("ops", tests, (size_t)count, NULL, NULL);
-    for (int k = 0; k < BACKENDS; k++)
+    for (int k = 0; k < BACKENDS; k++) {
+        matched += suites[k].matched;
         close_backend(&suites[k]);
+    }
+    if (count && o.filter && !matched) {
+        printf("%s: no case has that in its label\n", o.filter);
+        return 1;
+    }
     return failed ? 1 : 0;
 }

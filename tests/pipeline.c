@@ -830,11 +830,11 @@ static double find_split_limit(struct sdg_pipeline *p, const struct sdg_generate
 {
     struct plan_lines seen = {false, 0};
     double least = 0, most = 0;
-    p->params.max_memory = 0;
+    p->engine->max_memory = 0;
     assert_int_equal(sdg_plan(p, g, SDG_PLAN_NO_KERNELS, see_line, &seen), SDG_OK);
     for (double limit = seen.peak; limit > 0; limit -= 64 * 1024) {
         seen.split = false;
-        p->params.max_memory = limit;
+        p->engine->max_memory = limit;
         if (sdg_plan(p, g, SDG_PLAN_NO_KERNELS, see_line, &seen) != SDG_OK)
             break;
         if (!seen.split)
@@ -891,7 +891,7 @@ static void check_split(const char *model, double bound)
     struct sdg_image *whole = draw(p, &g, NULL);
     double limit = find_split_limit(p, &g);
     assert_true(limit > 0);
-    p->params.max_memory = limit;
+    p->engine->max_memory = limit;
     g.progress = count_allocations;
     g.progress_user = &steps;
     struct sdg_image *split = NULL;

@@ -115,11 +115,59 @@ static void test_affinity(void **state)
     assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
+static void put_cpu(int cpu, const char *name, const char *text)
+{
+    char path[100];
+    snprintf(path, sizeof path, "sys/devices/system/cpu/cpu%d/%s", cpu, name);
+    temp_text(path, text);
+}
+
+static void expect_fast(const char *cpus, const char *wanted)
+{
+    struct sdg_cpus got, expected;
+    assert_true(sdg_cpus_parse(cpus, &got));
+    assert_true(sdg_cpus_parse(wanted, &expected));
+    sdg_platform_keep_fast(temp_root, &got);
+    assert_memory_equal(&got, &expected, sizeof got);
+}
+
+// Phones have two or three kinds of cores (Linux: Documentation/scheduler/sched-capacity.rst). The numbers are those of
+// a Snapdragon 8 Gen 1 (one core at 3.0, three at 2.5, four at 1.8 GHz) and of one with two kinds.
+static void test_kinds_of_cores(void **state)
+{
+    (void)state;
+    static const char *const capacity[8] = {"325\n", "325\n", "325\n", "325\n", "828\n", "828\n", "828\n", "1024\n"};
+    static const char *const clock[8] = {"1785600\n", "1785600\n", "1785600\n", "1785600\n",
+                                         "2496000\n", "2496000\n", "2496000\n", "2995200\n"};
+    temp_remove_tree(temp_root);
+    assert_int_equal(mkdir(temp_root, 0777), 0);
+    expect_fast("0-7", "0-7"); // a system that says nothing
+    for (int cpu = 0; cpu < 8; cpu++)
+        put_cpu(cpu, "cpufreq/cpuinfo_max_freq", clock[cpu]);
+    expect_fast("0-7", "4-7");
+    expect_fast("0-3", "0-3"); // the process may run on slow ones alone
+    expect_fast("0,2,4", "4");
+    for (int cpu = 0; cpu < 8; cpu++)
+        put_cpu(cpu, "cpu_capacity", capacity[cpu]);
+    expect_fast("0-7", "4-7");
+    expect_fast("0-3,7", "7");
+    put_cpu(6, "cpu_capacity", "nonsense\n"); // then clocks count
+    expect_fast("0-7", "4-7");
+    put_cpu(5, "cpufreq/cpuinfo_max_freq", "");
+    expect_fast("0-7", "0-7");
+    // Cores of a desktop that differ by what each was found to bear are of one kind.
+    temp_remove_tree(temp_root);
+    assert_int_equal(mkdir(temp_root, 0777), 0);
+    for (int cpu = 0; cpu < 4; cpu++)
+        put_cpu(cpu, "cpufreq/cpuinfo_max_freq", cpu == 2 ? "5200000\n" : "4900000\n");
+    expect_fast("0-3", "0-3");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_version_2),  cmocka_unit_test(test_containers), cmocka_unit_test(test_version_1),
-        cmocka_unit_test(test_odd_mounts), cmocka_unit_test(test_affinity),
+        cmocka_unit_test(test_odd_mounts), cmocka_unit_test(test_affinity),   cmocka_unit_test(test_kinds_of_cores),
     };
     temp_make();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,7 +232,7 @@ static double limit_of(struct sdg_pipeline *p, const struct sdg_generate_params 
 {
     struct sdg_generate_info info;
     struct sdg_image *image = NULL;
-    p->params.max_memory = least;
+    p->engine->max_memory = least;
     const enum sdg_result result = sdg_generate(p, g, &image, &info);
     sdg_image_destroy(&image);
     return result == SDG_OK ? (double)info.peak_planned : 0;
@@ -253,7 +253,7 @@ static void short_memory(void **state)
     bool found = false;
     for (double limit = changing; limit > 0 && !found; limit -= 1 << 22) {
         struct sdg_image *image = NULL;
-        p->params.max_memory = limit;
+        p->engine->max_memory = limit;
         heard.last[0] = 0;
         p->log.level = SDG_LOG_INFO;
         if (sdg_generate(p, &g, &image, NULL) != SDG_OK)

@@ -89,6 +89,78 @@ static void golden_clip(void **state)
     sdg_tokenizer_destroy(&run.plain);
 }
 
+// ---- Where tokens come from ----
+
+// transformers' offsets, in bytes. Of a character and its marks it names the first only; here they are one.
+static void check_spans(const char *line, void *user)
+{
+    struct golden_run *run = user;
+    cJSON *row = cJSON_Parse(line);
+    const cJSON *want_ids = cJSON_GetObjectItem(row, "ids"), *want = cJSON_GetObjectItem(row, "spans");
+    const bool exact = cJSON_IsTrue(cJSON_GetObjectItem(row, "exact"));
+    const char *text = cJSON_GetObjectItem(row, "text")->valuestring;
+    struct sdg_token_span *spans;
+    int32_t *ids;
+    size_t count;
+    assert_int_equal(sdg_tokenize_spans(run->plain, NULL, text, &ids, &spans, &count), SDG_OK);
+    if ((int)count != cJSON_GetArraySize(want_ids))
+        fail_msg("%s: %zu tokens", line, count);
+    for (size_t i = 0; i < count; i++) {
+        const cJSON *span = cJSON_GetArrayItem(want, (int)i);
+        const size_t begin = (size_t)cJSON_GetArrayItem(span, 0)->valueint,
+                     end = (size_t)cJSON_GetArrayItem(span, 1)->valueint;
+        assert_int_equal(ids[i], cJSON_GetArrayItem(want_ids, (int)i)->valueint);
+        if (exact ? spans[i].begin != begin || spans[i].end != end
+                  : spans[i].begin > begin || spans[i].end < end || spans[i].end > strlen(text))
+            fail_msg("%s: token %zu comes from %zu to %zu, not %zu to %zu", line, i, spans[i].begin, spans[i].end,
+                     begin, end);
+    }
+    sdg_free(ids);
+    sdg_free(spans);
+    cJSON_Delete(row);
+    run->texts++;
+}
+
+static void golden_spans(void **state)
+{
+    (void)state;
+    struct golden_run run = {folder_tokenizer(MODEL_TOKENIZER, NULL), NULL, 0, 0};
+    each_line(SDG_SOURCE_DIR "/tests/goldens/text", "spans.jsonl", check_spans, &run);
+    assert_true(run.texts >= 25);
+    sdg_tokenizer_destroy(&run.plain);
+}
+
+// Those that compose, in bytes: what stands behind them is not shifted.
+static void spans_of_compositions(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t first_end, last_begin;
+    } cases[] = {
+        {"e\xcc\x81 cat", 3, 4},                             // a letter and its accent
+        {"\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab cat", 9, 10}, // a syllable of three jamo
+        {"q\xcc\xa3\xcc\x87 cat", 5, 6},                     // marks that stay marks
+        {"\xce\xa9 cat", 2, 3},                              // lower case is as long
+        {"\xc4\xb0 cat", 2, 3},                              // and here it is two characters
+        {"\xff\xe2\x82 cat", 1, 4},                          // no UTF-8: two replacements
+    };
+    (void)state;
+    struct sdg_tokenizer *t = folder_tokenizer(MODEL_TOKENIZER, NULL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sdg_token_span *spans;
+        int32_t *ids;
+        size_t count;
+        assert_int_equal(sdg_tokenize_spans(t, NULL, cases[i].text, &ids, &spans, &count), SDG_OK);
+        assert_int_equal(spans[0].begin, 0);
+        assert_int_equal(spans[0].end, cases[i].first_end);
+        assert_int_equal(spans[count - 1].begin, cases[i].last_begin);
+        assert_int_equal(spans[count - 1].end, strlen(cases[i].text));
+        sdg_free(ids);
+        sdg_free(spans);
+    }
+    sdg_tokenizer_destroy(&t);
+}
+
 // ---- Hand-made vocabularies ----
 
 static struct sdg_tokenizer *small(const char *vocabulary, const char *merges, const char *pad)
@@ -410,11 +482,10 @@ static void failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_default_model), cmocka_unit_test(golden_clip),
-        cmocka_unit_test(merges_by_rank),       cmocka_unit_test(tolerated),
-        cmocka_unit_test(special_tokens),       cmocka_unit_test(hostile_files),
-        cmocka_unit_test(damaged_files),        cmocka_unit_test(invalid_utf8),
-        cmocka_unit_test(long_texts),           cmocka_unit_test(many_marks),
+        cmocka_unit_test(golden_default_model),  cmocka_unit_test(golden_clip),    cmocka_unit_test(golden_spans),
+        cmocka_unit_test(spans_of_compositions), cmocka_unit_test(merges_by_rank), cmocka_unit_test(tolerated),
+        cmocka_unit_test(special_tokens),        cmocka_unit_test(hostile_files),  cmocka_unit_test(damaged_files),
+        cmocka_unit_test(invalid_utf8),          cmocka_unit_test(long_texts),     cmocka_unit_test(many_marks),
         cmocka_unit_test(failing_allocations),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);

@@ -1,7 +1,7 @@
 #include "text/known_words.h"
 
-#include "base/file.h"
 #include "base/memory.h"
+#include "base/spelling.h"
 #include "text/prompt_words.h"
 #include "text/tokenizer_unicode.h"
 
@@ -11,10 +11,9 @@
 #include <string.h>
 
 enum {
-    FILE_LIMIT = 16 << 20,
-    SHORTEST = 3,  // letters; "a", "of" and what is left of "don't" are not worth a word
-    LONGEST = 48,  // bytes; longer ones are shown as they are and have no neighbour
-    MOST_TOLD = 6, // words in a line
+    SHORTEST = 3,                 // letters; "a", "of" and what is left of "don't" are not worth a word
+    LONGEST = SDG_SPELLING_BYTES, // longer ones are shown as they are and have no neighbour
+    MOST_TOLD = 6,                // words in a line
 };
 
 struct words {
@@ -47,33 +46,6 @@ static bool is_known(const struct words *words, const char *word)
     return bsearch(&word, words->at, words->count, sizeof *words->at, by_text) != NULL;
 }
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-// Insertions, deletions, substitutions and exchanges of neighbours (Damerau 1964, each place changed once) between two
-// words of at most LONGEST bytes.
-static size_t distance(const char *a, size_t a_length, const char *b, size_t b_length)
-{
-    size_t rows[3][LONGEST + 1], *before = rows[0], *last = rows[1], *row = rows[2];
-    for (size_t j = 0; j <= b_length; j++)
-        last[j] = j;
-    for (size_t i = 1; i <= a_length; i++) {
-        row[0] = i;
-        for (size_t j = 1; j <= b_length; j++) {
-            row[j] = least(least(last[j], row[j - 1]) + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                row[j] = least(row[j], before[j - 2] + 1);
-        }
-        size_t *const free = before;
-        before = last;
-        last = row;
-        row = free;
-    }
-    return last[b_length];
-}
-
 // A known word that differs in a fourth of its letters at most; NULL if there is none.
 static const char *nearest(const struct words *words, const char *word)
 {
@@ -81,10 +53,9 @@ static const char *nearest(const struct words *words, const char *word)
     const size_t length = strlen(word);
     size_t closest = length / 4 + 1;
     for (size_t i = 0; length <= LONGEST && i < words->count; i++) {
-        const size_t other = strlen(words->at[i]);
-        if (other < SHORTEST || other > LONGEST)
+        if (strlen(words->at[i]) < SHORTEST)
             continue;
-        const size_t d = distance(word, length, words->at[i], other);
+        const size_t d = sdg_spelling_distance(word, words->at[i]);
         if (d < closest) {
             closest = d;
             best = words->at[i];
@@ -120,36 +91,6 @@ static void drop_syntax(char *prompt)
             memset(prompt + (at - prompt), ' ', strlen(capitals[i]));
 }
 
-struct line {
-    char text[400];
-    size_t used;
-    int count;
-};
-
-// Adds a word, once.
-static void add(struct line *line, const struct words *words, const char *word)
-{
-    char quoted[LONGEST + 8];
-    const char *const near = nearest(words, word);
-    snprintf(quoted, sizeof quoted, "'%.*s'", LONGEST, word);
-    if (strstr(line->text, quoted) || ++line->count > MOST_TOLD)
-        return;
-    line->used +=
-        (size_t)snprintf(line->text + line->used, sizeof line->text - line->used, "%s%s%s%s%s", line->used ? ", " : "",
-                         quoted, near ? " (nearest: " : "", near ? near : "", near ? ")" : "");
-    if (line->used >= sizeof line->text)
-        line->used = sizeof line->text - 1;
-}
-
-static void find_unknown(const struct words *words, const struct sdg_code_points *text, struct line *line)
-{
-    char word[LONGEST + 8];
-    size_t letters;
-    for (const int32_t *at = text->at, *end = at + text->count; next_word(&at, end, word, sizeof word, &letters);)
-        if (letters >= SHORTEST && !is_known(words, word))
-            add(line, words, word);
-}
-
 // The prompt as code points in lower case.
 static enum sdg_result normalize(const struct sdg_log *log, const char *prompt, bool plain, struct sdg_code_points *out)
 {
@@ -167,25 +108,66 @@ static enum sdg_result normalize(const struct sdg_log *log, const char *prompt, 
     return result;
 }
 
-enum sdg_result sdg_known_words_tell(const struct sdg_log *log, const char *model, const char *path, const char *prompt,
-                                     bool plain)
+static enum sdg_result find_unknown(const struct words *words, const struct sdg_code_points *text,
+                                    enum sdg_result (*fn)(void *, const char *, const char *), void *user)
 {
-    char *file = NULL;
+    char word[LONGEST + 8];
+    size_t letters;
+    for (const int32_t *at = text->at, *end = at + text->count; next_word(&at, end, word, sizeof word, &letters);)
+        if (letters >= SHORTEST && !is_known(words, word))
+            SDG_TRY(fn(user, word, nearest(words, word)));
+    return SDG_OK;
+}
+
+enum sdg_result sdg_known_words_each(const struct sdg_log *log, const char *known, const char *prompt, bool plain,
+                                     enum sdg_result (*fn)(void *user, const char *word, const char *nearest),
+                                     void *user)
+{
+    char *list = sdg_strdup(log, known);
     struct words words = {0};
     struct sdg_code_points text = {0};
-    struct line line = {0};
-    enum sdg_result result = sdg_file_read_text(log, path, FILE_LIMIT, &file);
-    if (result == SDG_OK)
-        result = words_create(log, file, &words);
+    enum sdg_result result = list ? words_create(log, list, &words) : SDG_ERROR_MEMORY;
     if (result == SDG_OK)
         result = normalize(log, prompt, plain, &text);
     if (result == SDG_OK)
-        find_unknown(&words, &text, &line);
+        result = find_unknown(&words, &text, fn, user);
+    sdg_free(text.at);
+    sdg_free(words.at);
+    sdg_free(list);
+    return result;
+}
+
+// ---- in a line ----
+
+struct line {
+    char text[400];
+    size_t used;
+    int count;
+};
+
+// Adds a word, once.
+static enum sdg_result add(void *user, const char *word, const char *near)
+{
+    struct line *line = user;
+    char quoted[LONGEST + 8];
+    snprintf(quoted, sizeof quoted, "'%.*s'", LONGEST, word);
+    if (strstr(line->text, quoted) || ++line->count > MOST_TOLD)
+        return SDG_OK;
+    line->used +=
+        (size_t)snprintf(line->text + line->used, sizeof line->text - line->used, "%s%s%s%s%s", line->used ? ", " : "",
+                         quoted, near ? " (nearest: " : "", near ? near : "", near ? ")" : "");
+    if (line->used >= sizeof line->text)
+        line->used = sizeof line->text - 1;
+    return SDG_OK;
+}
+
+enum sdg_result sdg_known_words_tell(const struct sdg_log *log, const char *model, const char *known,
+                                     const char *prompt, bool plain)
+{
+    struct line line = {0};
+    const enum sdg_result result = sdg_known_words_each(log, known, prompt, plain, add, &line);
     if (line.count)
         sdg_say(log, SDG_LOG_INFO, "%s does not know the word%s %s%s: it draws something else", model,
                 line.count > 1 ? "s" : "", line.text, line.count > MOST_TOLD ? ", ..." : "");
-    sdg_free(text.at);
-    sdg_free(words.at);
-    sdg_free(file);
     return result;
 }

@@ -15,6 +15,7 @@
 
 struct part {
     size_t begin, length; // in parse.text
+    size_t source;        // where that stands in the prompt
     double weight;
     bool is_break;
 };
@@ -32,6 +33,7 @@ struct indices {
 
 struct parse {
     const struct sdg_log *log;
+    const char *prompt;
     char *text; // what is left without the syntax, and room for a NUL; neighbouring parts are neighbours here
     size_t length;
     struct part *parts;
@@ -47,7 +49,7 @@ static enum sdg_result add_part(struct parse *p, const char *text, size_t length
         return SDG_OK;
     if (!sdg_grow(p->log, &p->parts, &p->part_capacity, p->part_count + 1, sizeof *p->parts, "a prompt's parts"))
         return SDG_ERROR_MEMORY;
-    p->parts[p->part_count++] = (struct part){p->length, length, 1, is_break};
+    p->parts[p->part_count++] = (struct part){p->length, length, length ? (size_t)(text - p->prompt) : 0, 1, is_break};
     memcpy(p->text + p->length, text, length);
     p->length += length;
     return SDG_OK;
@@ -175,6 +177,7 @@ static enum sdg_result parse_a1111(struct parse *p, const char *text)
     if (bytes > SDG_TEXT_MAX_BYTES)
         return sdg_fail(p->log, SDG_ERROR_USAGE, "a prompt of %zu bytes; at most %d are possible", bytes,
                         SDG_TEXT_MAX_BYTES);
+    p->prompt = text;
     p->text = sdg_alloc_raw(p->log, bytes + 1, 1, "a prompt");
     if (!p->text)
         return SDG_ERROR_MEMORY;
@@ -205,6 +208,13 @@ struct chunker {
     int max_chunks;
     int used;  // tokens in the last chunk, without begin
     bool open; // it takes more
+    // Where tokens come from, if it is wanted, and the parts that are tokenized now, one behind the other; NULL: the
+    // prompt is one
+    bool traced;
+    const struct part *parts;
+    size_t part_count;
+    struct sdg_prompt_token *tokens;
+    size_t token_count, token_capacity;
 };
 
 static void empty_chunk(const struct sdg_tokenizer *t, int32_t *ids, float *weights)
@@ -288,25 +298,66 @@ static enum sdg_result note_cut(struct chunker *c, const char *text, size_t take
     }
 }
 
+// Where a byte of the text that is tokenized now stands in the prompt.
+static size_t source_of(const struct chunker *c, size_t byte)
+{
+    const struct part *part = c->parts;
+    if (!part)
+        return byte;
+    byte += part->begin;
+    while (part + 1 < c->parts + c->part_count && byte >= part[1].begin)
+        part++;
+    return part->source + (byte - part->begin);
+}
+
+static enum sdg_result trace(struct chunker *c, int32_t id, float weight, bool taken, struct sdg_token_span span)
+{
+    if (!sdg_grow(c->log, &c->tokens, &c->token_capacity, c->token_count + 1, sizeof *c->tokens, "a prompt's tokens"))
+        return SDG_ERROR_MEMORY;
+    c->tokens[c->token_count++] = (struct sdg_prompt_token){
+        .id = id,
+        .weight = weight,
+        .chunk = c->out->chunks - taken,
+        .begin = source_of(c, span.begin),
+        .end = source_of(c, span.end - 1) + 1,
+    };
+    return SDG_OK;
+}
+
+static enum sdg_result push_ids(struct chunker *c, const char *text, float weight, const int32_t *ids,
+                                const struct sdg_token_span *spans, size_t count)
+{
+    const bool cut_before = c->out->truncated;
+    size_t taken = 0;
+    for (size_t i = 0; i < count && (taken == i || spans); i++) {
+        taken += !c->out->truncated && push_token(c, ids[i], weight);
+        if (spans)
+            SDG_TRY(trace(c, ids[i], weight, taken > i, spans[i]));
+    }
+    return taken < count && !cut_before ? note_cut(c, text, taken) : SDG_OK;
+}
+
 static enum sdg_result push_text(struct chunker *c, const char *text, float weight)
 {
     int32_t *ids;
+    struct sdg_token_span *spans = NULL;
     size_t count;
-    SDG_TRY(sdg_tokenize(c->t, c->log, text, &ids, &count));
-    size_t taken = 0;
-    while (taken < count && push_token(c, ids[taken], weight))
-        taken++;
+    SDG_TRY(c->traced ? sdg_tokenize_spans(c->t, c->log, text, &ids, &spans, &count)
+                      : sdg_tokenize(c->t, c->log, text, &ids, &count));
+    const enum sdg_result result = push_ids(c, text, weight, ids, spans, count);
     sdg_free(ids);
-    return taken < count ? note_cut(c, text, taken) : SDG_OK;
+    sdg_free(spans);
+    return result;
 }
 
 static enum sdg_result push_parts(struct chunker *c, struct parse *p)
 {
-    for (size_t i = 0, next; i < p->part_count && !c->out->truncated; i = next) {
+    for (size_t i = 0, next; i < p->part_count && (!c->out->truncated || c->traced); i = next) {
         const struct part *part = &p->parts[i];
         next = i + 1;
         if (part->is_break) {
-            open_chunk(c); // one BREAK after another, or at the start, makes an empty chunk
+            if (!c->out->truncated)
+                open_chunk(c); // one BREAK after another, or at the start, makes an empty chunk
             c->open = false;
             continue;
         }
@@ -314,6 +365,8 @@ static enum sdg_result push_parts(struct chunker *c, struct parse *p)
             next++;
         char *end = p->text + p->parts[next - 1].begin + p->parts[next - 1].length, kept = *end;
         *end = 0;
+        c->parts = part;
+        c->part_count = next - i;
         enum sdg_result result = push_text(c, p->text + part->begin, (float)part->weight);
         *end = kept;
         if (result != SDG_OK)
@@ -337,24 +390,50 @@ static enum sdg_result alloc_chunks(const struct sdg_log *log, struct sdg_prompt
     return SDG_OK;
 }
 
-enum sdg_result sdg_prompt_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log,
-                                    enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out)
+static enum sdg_result make_chunks(struct chunker *c, enum sdg_prompt_syntax syntax, const char *text)
 {
-    *out = (struct sdg_prompt_tokens){.length = sdg_tokenizer_length(t)};
-    struct chunker c = {t, log, out, syntax == SDG_PROMPT_PLAIN ? 1 : SDG_PROMPT_MAX_CHUNKS, 0, false};
-    struct parse p = {.log = log};
-    enum sdg_result result = alloc_chunks(log, out, c.max_chunks);
+    struct parse p = {.log = c->log};
+    enum sdg_result result = alloc_chunks(c->log, c->out, c->max_chunks);
     if (result == SDG_OK && syntax == SDG_PROMPT_PLAIN)
-        result = push_text(&c, text, 1);
+        result = push_text(c, text, 1);
     if (result == SDG_OK && syntax != SDG_PROMPT_PLAIN)
         result = parse_a1111(&p, text);
     if (result == SDG_OK)
-        result = push_parts(&c, &p);
-    if (result == SDG_OK && out->chunks == 0)
-        open_chunk(&c);
+        result = push_parts(c, &p);
+    if (result == SDG_OK && c->out->chunks == 0)
+        open_chunk(c);
     parse_clear(&p);
     if (result != SDG_OK)
-        sdg_prompt_tokens_clear(out);
+        sdg_prompt_tokens_clear(c->out);
+    return result;
+}
+
+static struct chunker chunker_of(const struct sdg_tokenizer *t, const struct sdg_log *log,
+                                 enum sdg_prompt_syntax syntax, struct sdg_prompt_tokens *out)
+{
+    *out = (struct sdg_prompt_tokens){.length = sdg_tokenizer_length(t)};
+    return (struct chunker){
+        .t = t, .log = log, .out = out, .max_chunks = syntax == SDG_PROMPT_PLAIN ? 1 : SDG_PROMPT_MAX_CHUNKS};
+}
+
+enum sdg_result sdg_prompt_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log,
+                                    enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out)
+{
+    struct chunker c = chunker_of(t, log, syntax, out);
+    return make_chunks(&c, syntax, text);
+}
+
+enum sdg_result sdg_prompt_trace(const struct sdg_tokenizer *t, const struct sdg_log *log,
+                                 enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out,
+                                 struct sdg_prompt_token **tokens, size_t *count)
+{
+    struct chunker c = chunker_of(t, log, syntax, out);
+    c.traced = true;
+    const enum sdg_result result = make_chunks(&c, syntax, text);
+    if (result != SDG_OK)
+        sdg_free(c.tokens);
+    *tokens = result == SDG_OK ? c.tokens : NULL;
+    *count = result == SDG_OK ? c.token_count : 0;
     return result;
 }
 

@@ -3,6 +3,7 @@
 #ifndef SDG_TEXT_PROMPT_H
 #define SDG_TEXT_PROMPT_H
 
+#include "sdgen/parts.h"
 #include "text/tokenizer.h"
 
 // A1111 syntax, as in stable-diffusion-webui:
@@ -41,6 +42,11 @@ struct sdg_prompt_tokens {
 enum sdg_result sdg_prompt_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log,
                                     enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out);
 void sdg_prompt_tokens_clear(struct sdg_prompt_tokens *tokens);
+// The same, and each token with where it comes from, those that were cut off too: *tokens [*count] is freed with
+// sdg_free.
+enum sdg_result sdg_prompt_trace(const struct sdg_tokenizer *t, const struct sdg_log *log,
+                                 enum sdg_prompt_syntax syntax, const char *text, struct sdg_prompt_tokens *out,
+                                 struct sdg_prompt_token **tokens, size_t *count);
 // Appends empty chunks (begin, end, padding) up to `chunks`, so that prompt and negative prompt have the same length.
 // Nothing to do where there are as many already. On failure *tokens is as it was.
 enum sdg_result sdg_prompt_pad_chunks(const struct sdg_tokenizer *t, const struct sdg_log *log,

@@ -1,4 +1,5 @@
 #include "base/memory.h"
+#include "text/token_spans.h"
 #include "text/tokenizer_data.h"
 #include "text/tokenizer_unicode.h"
 
@@ -70,12 +71,25 @@ struct tokenize {
     size_t heap_count, heap_capacity;
     int32_t *ids;
     size_t count, capacity;
+    // Where the code points come from, if it is wanted: the bytes of each of those that `text` begins with, which are
+    // the text as it is or, between special tokens, normalised.
+    bool spans_wanted;
+    const int32_t *text;
+    const struct sdg_token_span *sources;
+    struct sdg_token_span *spans; // [count]
+    size_t span_capacity;
 };
 
-static enum sdg_result push_id(struct tokenize *k, int32_t id)
+// Appends a token that code points [at, end) were made to.
+static enum sdg_result push_id(struct tokenize *k, int32_t id, const int32_t *at, const int32_t *end)
 {
     if (!sdg_grow(k->log, &k->ids, &k->capacity, k->count + 1, sizeof *k->ids, "the tokens of a prompt"))
         return SDG_ERROR_MEMORY;
+    if (k->spans_wanted) {
+        if (!sdg_grow(k->log, &k->spans, &k->span_capacity, k->count + 1, sizeof *k->spans, "the tokens of a prompt"))
+            return SDG_ERROR_MEMORY;
+        k->spans[k->count] = (struct sdg_token_span){k->sources[at - k->text].begin, k->sources[end - 1 - k->text].end};
+    }
     k->ids[k->count++] = id;
     return SDG_OK;
 }
@@ -140,6 +154,29 @@ static void merge_symbols(struct tokenize *k)
     }
 }
 
+// The tokens of a word that is merged, whose code points begin at `at`.
+static enum sdg_result push_symbols(struct tokenize *k, const int32_t *at)
+{
+    unsigned char bytes[4];
+    size_t begin = 0; // the byte where *at begins
+    for (int32_t i = 0; i >= 0; i = k->symbols[i].next) {
+        const int32_t next = k->symbols[i].next, *end = at + 1;
+        const size_t behind = next < 0 ? k->word_length : (size_t)next; // the token's last byte
+        if (k->spans_wanted) {
+            size_t length = sdg_utf8_put(*at, bytes);
+            for (; begin + length <= (size_t)i; length = sdg_utf8_put(*at, bytes)) {
+                begin += length;
+                at++;
+            }
+            end = at + 1;
+            for (size_t reached = begin + length; reached < behind; end++)
+                reached += sdg_utf8_put(*end, bytes);
+        }
+        SDG_TRY(push_id(k, k->symbols[i].id, at, end));
+    }
+    return SDG_OK;
+}
+
 // Appends the tokens of one word, given as code points.
 static enum sdg_result push_word(struct tokenize *k, const int32_t *at, size_t count)
 {
@@ -158,9 +195,7 @@ static enum sdg_result push_word(struct tokenize *k, const int32_t *at, size_t c
                                         last ? -1 : (int32_t)i + 1};
     }
     merge_symbols(k);
-    for (int32_t i = 0; i >= 0; i = k->symbols[i].next)
-        SDG_TRY(push_id(k, k->symbols[i].id));
-    return SDG_OK;
+    return push_symbols(k, at);
 }
 
 static bool starts_with(const int32_t *at, size_t count, const char *ascii)
@@ -247,11 +282,12 @@ static bool stands_alone(const int32_t *at, size_t count, size_t begin, size_t e
     return (begin == 0 || !sdg_is_word_part(at[begin - 1])) && (end == count || !sdg_is_word_part(at[end]));
 }
 
-static enum sdg_result push_special(struct tokenize *k, const struct sdg_special *s)
+// One that stands in the text at `at`.
+static enum sdg_result push_special(struct tokenize *k, const struct sdg_special *s, const int32_t *at)
 {
-    SDG_TRY(push_id(k, s->id));
+    SDG_TRY(push_id(k, s->id, at, at + s->count));
     for (size_t i = 0; i < s->more_count; i++)
-        SDG_TRY(push_id(k, s->more[i]));
+        SDG_TRY(push_id(k, s->more[i], at, at + s->count));
     return SDG_OK;
 }
 
@@ -267,7 +303,7 @@ static enum sdg_result split_specials(struct tokenize *k, const int32_t *at, siz
         size_t end = i + (s ? s->count : 1);
         if (s && (!s->single_word || stands_alone(at, count, i, end))) {
             SDG_TRY(push(k, at + done, i - done));
-            SDG_TRY(push_special(k, s));
+            SDG_TRY(push_special(k, s, at + i));
             done = end;
         }
         i = end; // also behind one that does not stand alone
@@ -275,15 +311,52 @@ static enum sdg_result split_specials(struct tokenize *k, const int32_t *at, siz
     return done < count ? push(k, at + done, count - done) : SDG_OK;
 }
 
-static enum sdg_result push_raw(struct tokenize *k, const int32_t *at, size_t count)
+static enum sdg_result push_normalized(struct tokenize *k)
 {
-    SDG_TRY(sdg_normalize(k->log, at, count, &k->normalized));
     sdg_collapse_space(&k->normalized); // for tokens with spaces: the pattern drops them all
     return split_specials(k, k->normalized.at, k->normalized.count, true, push_text);
 }
 
-enum sdg_result sdg_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log, const char *text, int32_t **ids,
-                             size_t *count)
+// Text between special tokens; what is made of it comes from the same bytes.
+static enum sdg_result push_raw(struct tokenize *k, const int32_t *at, size_t count)
+{
+    const int32_t *const text = k->text;
+    const struct sdg_token_span *const sources = k->sources;
+    struct sdg_token_span *normalized = NULL;
+    SDG_TRY(sdg_normalize(k->log, at, count, &k->normalized));
+    if (k->spans_wanted) {
+        SDG_TRY(sdg_normalized_spans(k->log, at, sources + (at - text), count, &k->normalized, &normalized));
+        k->text = k->normalized.at;
+        k->sources = normalized;
+    }
+    const enum sdg_result result = push_normalized(k);
+    sdg_free(normalized);
+    k->text = text;
+    k->sources = sources;
+    return result;
+}
+
+static enum sdg_result tokenize(struct tokenize *k, const char *text, size_t bytes)
+{
+    struct sdg_code_points raw = {0};
+    struct sdg_token_span *spans = NULL;
+    enum sdg_result result = sdg_utf8_decode(k->log, text, bytes, &raw);
+    if (result == SDG_OK && !sdg_grow(k->log, &k->ids, &k->capacity, 1, sizeof *k->ids, "the tokens of a prompt"))
+        result = SDG_ERROR_MEMORY;
+    if (result == SDG_OK && k->spans_wanted)
+        result = sdg_utf8_spans(k->log, text, bytes, &spans);
+    k->text = raw.at;
+    k->sources = spans;
+    if (result == SDG_OK)
+        result = split_specials(k, raw.at, raw.count, false, push_raw);
+    sdg_free(raw.at);
+    sdg_free(spans);
+    return result;
+}
+
+// `spans` NULL: not wanted.
+static enum sdg_result run(const struct sdg_tokenizer *t, const struct sdg_log *log, const char *text, int32_t **ids,
+                           struct sdg_token_span **spans, size_t *count)
 {
     *ids = NULL;
     *count = 0;
@@ -291,23 +364,35 @@ enum sdg_result sdg_tokenize(const struct sdg_tokenizer *t, const struct sdg_log
     if (bytes > SDG_TEXT_MAX_BYTES)
         return sdg_fail(log, SDG_ERROR_USAGE, "a prompt of %zu bytes; at most %d are possible", bytes,
                         SDG_TEXT_MAX_BYTES);
-    struct tokenize k = {.t = t, .log = log};
-    struct sdg_code_points raw = {0};
-    enum sdg_result result = sdg_utf8_decode(log, text, bytes, &raw);
-    if (result == SDG_OK && !sdg_grow(log, &k.ids, &k.capacity, 1, sizeof *k.ids, "the tokens of a prompt"))
-        result = SDG_ERROR_MEMORY;
-    if (result == SDG_OK)
-        result = split_specials(&k, raw.at, raw.count, false, push_raw);
+    struct tokenize k = {.t = t, .log = log, .spans_wanted = spans != NULL};
+    const enum sdg_result result = tokenize(&k, text, bytes);
     if (result == SDG_OK) {
         *ids = k.ids;
         *count = k.count;
         k.ids = NULL;
     }
-    sdg_free(raw.at);
+    if (result == SDG_OK && spans) {
+        *spans = k.spans;
+        k.spans = NULL;
+    }
     sdg_free(k.normalized.at);
     sdg_free(k.word);
     sdg_free(k.symbols);
     sdg_free(k.heap);
     sdg_free(k.ids);
+    sdg_free(k.spans);
     return result;
+}
+
+enum sdg_result sdg_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log, const char *text, int32_t **ids,
+                             size_t *count)
+{
+    return run(t, log, text, ids, NULL, count);
+}
+
+enum sdg_result sdg_tokenize_spans(const struct sdg_tokenizer *t, const struct sdg_log *log, const char *text,
+                                   int32_t **ids, struct sdg_token_span **spans, size_t *count)
+{
+    *spans = NULL;
+    return run(t, log, text, ids, spans, count);
 }

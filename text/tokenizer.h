@@ -50,4 +50,11 @@ size_t sdg_tokenizer_vocabulary(const struct sdg_tokenizer *t);
 enum sdg_result sdg_tokenize(const struct sdg_tokenizer *t, const struct sdg_log *log, const char *text, int32_t **ids,
                              size_t *count);
 
+// Bytes of a text: those from which a token was made. Tokens that share a character all have its bytes, and characters
+// that compose into one (NFC) count as that one.
+struct sdg_token_span { size_t begin, end; };
+// The same ids, with the span of each: [count], freed with sdg_free.
+enum sdg_result sdg_tokenize_spans(const struct sdg_tokenizer *t, const struct sdg_log *log, const char *text,
+                                   int32_t **ids, struct sdg_token_span **spans, size_t *count);
+
 #endif

@@ -97,6 +97,11 @@ static unsigned combining_class(int32_t c)
     return c < 0x300 ? 0 : (unsigned)utf8proc_get_property(c)->combining_class & (COMBINING_CLASSES - 1);
 }
 
+bool sdg_is_combining(int32_t c)
+{
+    return combining_class(c) != 0;
+}
+
 static void sort_short_run(int32_t *at, size_t n)
 {
     for (size_t i = 1; i < n; i++) {

@@ -38,6 +38,9 @@ enum sdg_result sdg_normalize(const struct sdg_log *log, const int32_t *in, size
 // Each run of white space becomes one space.
 void sdg_collapse_space(struct sdg_code_points *text);
 
+// Its canonical combining class is not 0: it belongs to what is before it.
+bool sdg_is_combining(int32_t c);
+
 // Part of a word as \w of regular expressions has it: letters, their marks, digits, connecting punctuation.
 bool sdg_is_word_part(int32_t c);
 

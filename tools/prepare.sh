@@ -20,6 +20,7 @@ prepare_list_optional='
 libvulkan-dev          header vulkan/vulkan.h         Vulkan backend
 libvulkan-volk-dev     header volk.h                  Vulkan backend
 libwebp-dev            library libwebp                WebP pictures
+zlib1g-dev             library zlib                   smaller shaders
 glslang-tools          command glslangValidator       shaders
 spirv-tools            command spirv-val              shaders
 python3                command python3                fetches oneDNN and glslang

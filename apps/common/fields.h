@@ -3,6 +3,7 @@
 //     #define APP_FIELDS  what every row has besides, beginning with a comma (", .flags = APP_COMMON"); may be empty
 #include <stddef.h>
 
+#include "manual.h"
 #include "options.h"
 
 #define FIELD(f) .field = offsetof(APP_VALUES, f), .since = "0.1.0" APP_FIELDS
@@ -17,3 +18,4 @@
 #define NUMBER(f, low, high) .kind = APP_NUMBER, .word = "X", .min = low, .max = high, FIELD(f)
 #define HELP .kind = APP_HELP, .since = "0.1.0", .flags = APP_COMMON
 #define HELP_ALL .kind = APP_HELP_ALL, .since = "0.1.0", .flags = APP_COMMON
+#define HELP_AS .kind = APP_HELP_AS, .word = "FORMAT", .names = app_manual_formats, .since = "0.1.0"

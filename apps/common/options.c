@@ -1,5 +1,7 @@
 #include "options.h"
 
+#include "manual.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -8,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+
+#include "base/spelling.h"
 
 // getopt_long's code of an option: its number in the table after all characters; then those of the other program.
 #define FIRST_VERSION "0.1.0"
@@ -53,43 +57,9 @@ bool app_read_real(const char *text, double *value)
     return true;
 }
 
-// Levenshtein distance of two short texts; large if one of them is not short.
-static size_t distance(const char *a, const char *b)
-{
-    enum { LIMIT = 48 };
-    size_t row[LIMIT + 1], a_length = strlen(a), b_length = strlen(b);
-    if (a_length > LIMIT || b_length > LIMIT)
-        return LIMIT;
-    for (size_t j = 0; j <= b_length; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a_length; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_length; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (best > row[j] + 1)
-                best = row[j] + 1;
-            if (best > row[j - 1] + 1)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[b_length];
-}
-
 const char *app_nearest(const char *text, const char *const *names)
 {
-    const char *nearest = NULL;
-    size_t best = strlen(text) / 3 + 1;
-    for (; *names; names++) {
-        size_t d = distance(text, *names);
-        if (d <= best && (d < best || !nearest)) {
-            best = d;
-            nearest = *names;
-        }
-    }
-    return nearest;
+    return sdg_spelling_nearest(text, names, strlen(text) / 3 + 1);
 }
 
 static void join(char *text, size_t size, const char *const *names)
@@ -207,7 +177,8 @@ static enum sdg_result store(struct app_ui *ui, const struct app_option *option,
         return SDG_OK;
     }
     case APP_HELP:
-    case APP_HELP_ALL: break;
+    case APP_HELP_ALL:
+    case APP_HELP_AS: break;
     }
     return SDG_OK;
 }
@@ -244,10 +215,26 @@ static void print_wrapped(const char *text, int column, int at, int width)
     putchar('\n');
 }
 
+void app_describe(const struct app_option *option, bool complete, char *text, size_t size)
+{
+    char list[400] = "", range[80] = "", since[48] = "";
+    if (option->names)
+        join(list, sizeof list, option->names());
+    if (complete && takes_value(option) && ranged(option))
+        snprintf(range, sizeof range, "; %s %.10g to %.10g", option->flags & APP_ABOVE ? "above" : "from", option->min,
+                 option->max);
+    const char *standard = default_text(option);
+    if (complete && strcmp(option->since, FIRST_VERSION))
+        snprintf(since, sizeof since, " [since %s]", option->since);
+    snprintf(text, size, "%s%s%s%s%s%s%s%s", option->help, *list ? ": " : "", list, range,
+             standard ? " (default: " : "", standard ? (*standard ? standard : "none") : "", standard ? ")" : "",
+             since);
+}
+
 static void help_option(const struct app_option *option, bool complete, int width)
 {
     const int COLUMN = width < 64 ? 8 : 30;
-    char head[96], text[1024], list[400] = "";
+    char head[96], text[1024];
     char letter[8] = "    ";
     if (option->letter)
         snprintf(letter, sizeof letter, "-%c, ", option->letter);
@@ -259,19 +246,7 @@ static void help_option(const struct app_option *option, bool complete, int widt
         at = 0;
     }
     printf("%*s", COLUMN - at, "");
-    if (option->names)
-        join(list, sizeof list, option->names());
-    char range[80] = "";
-    if (complete && takes_value(option) && ranged(option))
-        snprintf(range, sizeof range, "; %s %.10g to %.10g", option->flags & APP_ABOVE ? "above" : "from", option->min,
-                 option->max);
-    const char *standard = default_text(option);
-    char since[48] = "";
-    if (complete && strcmp(option->since, FIRST_VERSION))
-        snprintf(since, sizeof since, " [since %s]", option->since);
-    snprintf(text, sizeof text, "%s%s%s%s%s%s%s%s", option->help, *list ? ": " : "", list, range,
-             standard ? " (default: " : "", standard ? (*standard ? standard : "none") : "", standard ? ")" : "",
-             since);
+    app_describe(option, complete, text, sizeof text);
     print_wrapped(text, COLUMN, COLUMN, width);
 }
 
@@ -436,6 +411,16 @@ static bool is_option_name(const struct app_command *command, const char *text)
     return !strncmp(text, "--", 2) && text[2] && find_name(command, text + 2, strcspn(text + 2, "="));
 }
 
+static enum sdg_result help_as(const struct app_command *command, struct app_ui *ui, const struct app_option *option,
+                               const char *text, struct app_arguments *arguments)
+{
+    const char *format = NULL;
+    SDG_TRY(store_name(ui, option, text, &format));
+    app_manual(command, format);
+    arguments->helped = true;
+    return SDG_OK;
+}
+
 static enum sdg_result take_option(const struct app_command *command, struct app_ui *ui,
                                    const struct app_option *option, const char *value, bool attached, void *values,
                                    struct app_arguments *arguments)
@@ -450,6 +435,8 @@ static enum sdg_result take_option(const struct app_command *command, struct app
         return app_fail(ui, SDG_ERROR_USAGE,
                         "--%s: the value is missing, '%.60s' follows (if that is the value, write --%s='%.60s')",
                         option->name, value, option->name, value);
+    if (option->kind == APP_HELP_AS)
+        return help_as(command, ui, option, value, arguments);
     return store(ui, option, value, values);
 }
 

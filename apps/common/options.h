@@ -24,6 +24,7 @@ enum app_kind {   // of the field a value is stored in:
     APP_NUMBER,   // struct sdg_number, like APP_REAL; absent unless it is given
     APP_HELP,     // no field: prints the short help, parsing ends
     APP_HELP_ALL, // no field: prints the complete help, parsing ends
+    APP_HELP_AS,  // no field, one of names(): prints app_manual()'s text of that format, parsing ends
 };
 
 enum app_option_flags {
@@ -107,6 +108,9 @@ enum sdg_result app_set(const struct app_command *command, struct app_ui *ui, co
 void app_note_others(const struct app_command *command, struct app_ui *ui, const struct app_arguments *arguments);
 // Prints the help to stdout, as wide as the terminal.
 void app_help(const struct app_command *command, bool complete);
+
+// What the help says of one option: its sentence, the legal names, with `complete` the range, and the default.
+void app_describe(const struct app_option *option, bool complete, char *text, size_t size);
 
 // Whole texts to numbers: no spaces, no hexadecimal, no inf or nan. False on anything else or on overflow.
 bool app_read_integer(const char *text, int64_t *value);

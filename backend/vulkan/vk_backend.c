@@ -10,15 +10,66 @@
 
 #include <stdio.h>
 
+// ---- the device, which contexts may share ----
+
+static void close_device(struct sdg_open_device *device, const struct sdg_log *log)
+{
+    struct sdg_vk_shared *shared = (struct sdg_vk_shared *)device;
+    struct sdg_vk vk = {.shared = shared};
+    sdg_backend_init(&vk.base, &sdg_backend_vulkan, log);
+    sdg_vk_adopt(&vk, shared);
+    if (vk.device)
+        sdg_vk_wait_idle(&vk);
+    sdg_vk_pipelines_destroy(&vk);
+    sdg_vk_device_close(&vk);
+    sdg_free(shared);
+}
+
+struct opening {
+    struct sdg_vk *vk;
+    const struct sdg_backend_params *params;
+};
+
+static enum sdg_result open_device(void *user, struct sdg_open_device **out)
+{
+    const struct opening *opening = user;
+    struct sdg_vk *vk = opening->vk;
+    struct sdg_open_device *known;
+    vk->shared = sdg_alloc(vk->base.log, 1, sizeof *vk->shared, "the Vulkan device");
+    if (!vk->shared)
+        return SDG_ERROR_MEMORY;
+    vk->shared->base.close = close_device;
+    enum sdg_result result = sdg_vk_device_open(vk, opening->params, &known);
+    if (result == SDG_OK && !known)
+        result = sdg_vk_pipelines_create(vk, opening->params->cache_dir);
+    result = sdg_vk_validated(vk, vk->base.log, result);
+    *out = known ? known : &vk->shared->base;
+    if (result != SDG_OK || known)
+        close_device(&vk->shared->base, vk->base.log);
+    vk->shared = NULL; // sdg_vk_adopt follows
+    return result;
+}
+
+static enum sdg_result hold_device(struct sdg_vk *vk, const struct sdg_backend_params *params)
+{
+    struct sdg_open_device *device;
+    SDG_TRY(sdg_devices_hold(params->devices, params->device, open_device, &(struct opening){vk, params}, &device));
+    sdg_vk_adopt(vk, (struct sdg_vk_shared *)device);
+    vk->devices = params->devices;
+    if (params->submit_seconds > 0)
+        vk->caps.submit_seconds = params->submit_seconds;
+    return SDG_OK;
+}
+
+// ---- a context ----
+
 static void destroy(struct sdg_backend *backend)
 {
     struct sdg_vk *vk = sdg_vk_of(backend);
-    if (vk->device)
-        vk->fn.vkDeviceWaitIdle(vk->device);
     sdg_vk_tiles_destroy(vk);
-    sdg_vk_pipelines_destroy(vk);
     sdg_vk_uploader_destroy(vk);
-    sdg_vk_device_close(vk);
+    if (vk->shared)
+        sdg_devices_release(vk->devices, &vk->shared->base, vk->base.log);
     sdg_pool_destroy(&vk->own_pool);
     sdg_free(vk);
 }
@@ -36,12 +87,11 @@ static void note_tiles(struct sdg_vk *vk)
 
 static enum sdg_result open_all(struct sdg_vk *vk, const struct sdg_backend_params *params)
 {
-    SDG_TRY(sdg_vk_device_open(vk, params));
+    SDG_TRY(hold_device(vk, params));
     if (!params->pool)
         SDG_TRY(sdg_pool_create(vk->base.log, params->threads, &vk->own_pool));
     vk->pool = params->pool ? params->pool : vk->own_pool;
     SDG_TRY(sdg_vk_uploader_create(vk));
-    SDG_TRY(sdg_vk_pipelines_create(vk, params->cache_dir));
     SDG_TRY(sdg_vk_tiles_create(vk, params->cache_dir));
     note_tiles(vk);
     return SDG_OK;
@@ -55,7 +105,9 @@ static enum sdg_result create(const struct sdg_log *log, const struct sdg_backen
     if (!vk)
         return SDG_ERROR_MEMORY;
     sdg_backend_init(&vk->base, &sdg_backend_vulkan, log);
-    enum sdg_result result = sdg_vk_validated(vk, log, open_all(vk, params));
+    enum sdg_result result = open_all(vk, params);
+    if (vk->shared)
+        result = sdg_vk_validated(vk, log, result);
     if (result == SDG_OK)
         *out = &vk->base;
     else

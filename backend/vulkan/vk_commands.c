@@ -242,7 +242,9 @@ static enum sdg_result submit_and_wait(struct sdg_vk *vk, const struct sdg_vk_re
         const bool waits = i + 1 == recording->count || vk->caps.software;
         if (waits)
             SDG_VK_TRY(vk, "a run", vkResetFences, vk->device, 1, &recording->fence);
-        SDG_VK_TRY(vk, "a run", vkQueueSubmit, vk->queue, 1, &submit, waits ? recording->fence : VK_NULL_HANDLE);
+        const VkResult result = sdg_vk_submit(vk, &submit, waits ? recording->fence : VK_NULL_HANDLE);
+        if (result != VK_SUCCESS)
+            return sdg_vk_error(vk, result, "vkQueueSubmit", "a run");
         if (waits)
             SDG_TRY(wait(vk, recording->fence));
     }
@@ -267,7 +269,7 @@ enum sdg_result sdg_vk_recording_run(struct sdg_vk *vk, struct sdg_vk_recording 
     if (result == SDG_OK)
         note_speed(vk, recording);
     else
-        vk->fn.vkDeviceWaitIdle(vk->device); // the caller may destroy what is in use
+        sdg_vk_wait_idle(vk); // the caller may destroy what is in use
     return result;
 }
 

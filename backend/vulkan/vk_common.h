@@ -1,11 +1,14 @@
 // The bottom of the ladder vk_common -> vk_device -> vk_memory -> vk_pipeline -> vk_tiles -> vk_commands -> vk_program
 // -> ops: the context all others take, and how errors of Vulkan calls become messages. No header includes one above it.
 //
-// A context is used by one thread at a time, like the backend that it is.
+// A context is used by one thread at a time, like the backend that it is. Several contexts may be on one device: what
+// they share is struct sdg_vk_shared, and says how it is guarded. All else - buffers, descriptor and command pools,
+// fences - is made and used by one context.
 #ifndef SDG_BACKEND_VULKAN_COMMON_H
 #define SDG_BACKEND_VULKAN_COMMON_H
 
 #include "backend/backend.h"
+#include "backend/open_devices.h"
 #include "base/memory.h"
 
 #ifndef VK_NO_PROTOTYPES
@@ -14,12 +17,14 @@
 #include <volk.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum {
     SDG_VK_MAX_BINDINGS = 10, // storage buffers of a shader
     SDG_VK_MIN_BINDINGS = 8,  // ... of those without products of integers; a device has to have as many
     SDG_VK_MAX_PUSH = 128,    // bytes of push constants every device has
     SDG_VK_MESSAGE = 400,
+    SDG_VK_MAX_TOLD = 64,
     SDG_VK_MAX_MATRICES = 8, // sizes of cooperative matrices of one type
 };
 
@@ -85,8 +90,38 @@ struct sdg_vk_pipelines; // vk_pipeline.h
 struct sdg_vk_uploader;  // vk_memory.h
 struct sdg_vk_tiles;     // vk_tiles.h
 
+// A device that is open. Contexts copy what never changes.
+struct sdg_vk_shared {
+    struct sdg_open_device base;
+    VkInstance instance;
+    VkPhysicalDevice physical;
+    VkDevice device;
+    struct VolkDeviceTable fn;
+    VkQueue queue; // submissions: sdg_vk_submit
+    uint32_t queue_family;
+    VkPhysicalDeviceProperties properties;
+    VkPhysicalDeviceMemoryProperties memory;
+    uint8_t cache_id[VK_UUID_SIZE];
+    struct sdg_vk_caps caps;
+    struct sdg_device_info info;
+    unsigned features;
+    struct sdg_vk_debug debug;
+    VkDebugUtilsMessengerEXT messenger;
+    pthread_mutex_t queue_lock;
+    struct sdg_vk_validation validation;
+    atomic_bool lost; // sticky: after VK_ERROR_DEVICE_LOST every call fails
+    // The logs that know of it: a pipeline's contexts have one together. With the lock of `validation`.
+    const struct sdg_log *told[SDG_VK_MAX_TOLD];
+    size_t told_count;
+    atomic_uint_fast64_t memory_used; // bytes allocated
+    uint64_t memory_limit;            // of these; UINT64_MAX: the driver knows
+    struct sdg_vk_pipelines *pipelines;
+};
+
 struct sdg_vk {
     struct sdg_backend base;
+    struct sdg_vk_shared *shared;
+    struct sdg_devices *devices; // where it is listed, or NULL
     VkInstance instance;
     VkPhysicalDevice physical;
     VkDevice device;
@@ -99,11 +134,8 @@ struct sdg_vk {
     struct sdg_vk_caps caps;
     // enum sdg_feature bits in use: what the device and the build have, without what params->disable names
     unsigned features;
-    struct sdg_vk_validation validation;
-    VkDebugUtilsMessengerEXT messenger;
     struct sdg_vk_debug debug;
-    bool lost; // sticky: after VK_ERROR_DEVICE_LOST every call fails, without a second message
-    struct sdg_vk_pipelines *pipelines;
+    struct sdg_vk_pipelines *pipelines; // the device's
     struct sdg_vk_uploader *uploader;
     struct sdg_vk_tiles *tiles;
     struct sdg_pool *pool, *own_pool; // own_pool: NULL if the pool is somebody else's
@@ -119,15 +151,20 @@ static inline struct sdg_vk *sdg_vk_of(struct sdg_backend *backend)
 // "VK_ERROR_DEVICE_LOST"
 const char *sdg_vk_result_name(VkResult result);
 // Reports to the backend's log that `call` failed while doing `what`, and returns the matching result. Device loss is
-// remembered and reported once.
+// remembered, for all contexts on the device, and reported once to each log.
 enum sdg_result sdg_vk_error(struct sdg_vk *vk, VkResult result, const char *call, const char *what);
-// The device was lost earlier: the result for it, already reported.
-static inline enum sdg_result sdg_vk_alive(const struct sdg_vk *vk)
+// The device was lost earlier, perhaps in the work of another context: the result for it, reported once to each log.
+enum sdg_result sdg_vk_report_loss(struct sdg_vk *vk);
+static inline enum sdg_result sdg_vk_alive(struct sdg_vk *vk)
 {
-    return vk->lost ? SDG_ERROR_COMPUTE : SDG_OK;
+    return atomic_load_explicit(&vk->shared->lost, memory_order_relaxed) ? sdg_vk_report_loss(vk) : SDG_OK;
 }
+// vkQueueSubmit of one submission: the queue takes one call at a time.
+VkResult sdg_vk_submit(struct sdg_vk *vk, const VkSubmitInfo *submit, VkFence fence);
+// Waits for all that the device has to do, of other contexts too: for what no fence is there for.
+void sdg_vk_wait_idle(struct sdg_vk *vk);
 // Ends a public call: if validation layers complained since the last look and the call was fine so far, it becomes an
-// error, told to `log`.
+// error, told to `log`. Which of several contexts is to blame is not known: it is the first that looks.
 enum sdg_result sdg_vk_validated(struct sdg_vk *vk, const struct sdg_log *log, enum sdg_result result);
 
 // SDG_VK_NAME(vk, FENCE, fence, "of slot %d", 1): names an object just made, for messages of layers and tools.

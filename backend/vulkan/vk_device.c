@@ -3,6 +3,7 @@
 
 #include "backend/vulkan/vk_matrices.h"
 #include "base/platform.h"
+#include "sdgen/engine.h"
 #include "shaders/shaders.h"
 
 #include <stdio.h>
@@ -472,13 +473,15 @@ static enum sdg_result open_logical(struct sdg_vk *vk)
         .enabledExtensionCount = extension_count,
         .ppEnabledExtensionNames = extensions,
     };
-    VkResult result = vkCreateDevice(vk->physical, &info, NULL, &vk->device);
+    struct sdg_vk_shared *shared = vk->shared;
+    VkResult result = vkCreateDevice(vk->physical, &info, NULL, &shared->device);
     if (result != VK_SUCCESS) {
-        vk->device = VK_NULL_HANDLE;
+        shared->device = VK_NULL_HANDLE;
         return sdg_vk_error(vk, result, "vkCreateDevice", "the device");
     }
-    volkLoadDeviceTable(&vk->fn, vk->device);
-    vk->fn.vkGetDeviceQueue(vk->device, vk->queue_family, 0, &vk->queue);
+    volkLoadDeviceTable(&shared->fn, shared->device);
+    shared->fn.vkGetDeviceQueue(shared->device, shared->queue_family, 0, &shared->queue);
+    sdg_vk_adopt(vk, shared);
     return SDG_OK;
 }
 
@@ -506,7 +509,7 @@ static void open_debug(struct sdg_vk *vk, bool validation)
 {
     if (!validation && !is_observed(vk->physical))
         return;
-    vk->debug =
+    vk->debug = vk->shared->debug =
         (struct sdg_vk_debug){vkSetDebugUtilsObjectNameEXT, vkCmdBeginDebugUtilsLabelEXT, vkCmdEndDebugUtilsLabelEXT};
     SDG_VK_NAME(vk, DEVICE, vk->device, "%s", vk->base.info.name);
     SDG_VK_NAME(vk, QUEUE, vk->queue, "compute");
@@ -514,71 +517,147 @@ static void open_debug(struct sdg_vk *vk, bool validation)
 
 static enum sdg_result open_messenger(struct sdg_vk *vk)
 {
-    const VkDebugUtilsMessengerCreateInfoEXT info = messenger_info(&vk->validation);
-    VkResult result = vkCreateDebugUtilsMessengerEXT(vk->instance, &info, NULL, &vk->messenger);
+    struct sdg_vk_shared *shared = vk->shared;
+    const VkDebugUtilsMessengerCreateInfoEXT info = messenger_info(&shared->validation);
+    VkResult result = vkCreateDebugUtilsMessengerEXT(shared->instance, &info, NULL, &shared->messenger);
     if (result == VK_SUCCESS)
         return SDG_OK;
-    vk->messenger = VK_NULL_HANDLE;
+    shared->messenger = VK_NULL_HANDLE;
     return sdg_vk_error(vk, result, "vkCreateDebugUtilsMessengerEXT", "the validation messages");
 }
 
-static enum sdg_result open_locked(struct sdg_vk *vk, const struct sdg_backend_params *params)
+static void lower_32(uint32_t *number, uint32_t limit)
+{
+    *number = limit && limit < *number ? limit : *number;
+}
+
+static void lower_64(uint64_t *number, uint64_t limit)
+{
+    *number = limit && limit < *number ? limit : *number;
+}
+
+// As if the driver had said so. What was derived from the larger numbers is derived anew.
+static void apply_limits(struct sdg_vk_shared *shared, const struct sdg_device_limits *limits)
+{
+    struct sdg_vk_caps *caps = &shared->caps;
+    shared->memory_limit = limits && limits->memory ? limits->memory : UINT64_MAX;
+    if (!limits)
+        return;
+    lower_64(&caps->max_range, limits->storage_range);
+    lower_64(&caps->max_allocation, limits->allocation);
+    lower_64(&caps->max_allocation, limits->memory);
+    lower_64(&shared->info.memory, limits->memory);
+    lower_32(&caps->max_invocations, limits->invocations);
+    lower_32(&caps->shared_bytes, limits->shared_memory);
+    lower_32(&caps->max_bindings, limits->buffers);
+    for (int i = 0; i < 3; i++)
+        lower_32(&caps->max_groups[i], limits->workgroups);
+    if (caps->matrices.subgroup)
+        lower_32(&caps->matrices.most_subgroups, caps->max_invocations / caps->matrices.subgroup);
+}
+
+static void take_candidate(struct sdg_vk_shared *shared, const struct candidate *chosen,
+                           const struct sdg_backend_params *params)
+{
+    shared->physical = chosen->device;
+    shared->queue_family = chosen->queue_family;
+    shared->properties = chosen->properties;
+    shared->memory = chosen->memory;
+    shared->caps = chosen->caps;
+    shared->caps.dot_product = shared->caps.dot_product && !(params->disable & SDG_FEATURE_DOT);
+    if (params->disable & SDG_FEATURE_COOPMAT)
+        shared->caps.matrices = (struct sdg_vk_matrices){0};
+    shared->info = chosen->info;
+    shared->features = chosen->info.features & ~params->disable;
+    shared->info.features = shared->features;
+    memcpy(shared->cache_id, chosen->cache_id, sizeof shared->cache_id);
+    apply_limits(shared, params->limits);
+}
+
+void sdg_vk_adopt(struct sdg_vk *vk, struct sdg_vk_shared *shared)
+{
+    vk->shared = shared;
+    vk->instance = shared->instance;
+    vk->physical = shared->physical;
+    vk->device = shared->device;
+    vk->fn = shared->fn;
+    vk->queue = shared->queue;
+    vk->queue_family = shared->queue_family;
+    vk->properties = shared->properties;
+    vk->memory = shared->memory;
+    memcpy(vk->cache_id, shared->cache_id, sizeof vk->cache_id);
+    vk->caps = shared->caps;
+    vk->base.info = shared->info;
+    vk->features = shared->features;
+    vk->debug = shared->debug;
+    vk->pipelines = shared->pipelines;
+    vk->work_rate = shared->caps.work_rate;
+}
+
+// With the lock held. Opens the one that was chosen, unless it is open already.
+static enum sdg_result open_chosen(struct sdg_vk *vk, const struct sdg_backend_params *params,
+                                   const struct candidate *chosen, int number, struct sdg_open_device **known)
+{
+    *known = sdg_devices_find(params->devices, number);
+    if (*known) {
+        (*known)->preferred = true; // or it would have been found by its number
+        return SDG_OK;
+    }
+    vk->shared->base.number = number;
+    vk->shared->base.preferred = params->device < 0;
+    take_candidate(vk->shared, chosen, params);
+    sdg_vk_adopt(vk, vk->shared); // messages name the device
+    SDG_TRY(open_logical(vk));
+    open_debug(vk, params->validation);
+    return SDG_OK;
+}
+
+static enum sdg_result open_locked(struct sdg_vk *vk, const struct sdg_backend_params *params,
+                                   struct sdg_open_device **known)
 {
     const struct sdg_log *log = vk->base.log;
-    SDG_TRY(open_instance(log, SDG_LOG_ERROR, params->validation ? &vk->validation : NULL, &vk->instance));
+    struct sdg_vk_shared *shared = vk->shared;
+    SDG_TRY(open_instance(log, SDG_LOG_ERROR, params->validation ? &shared->validation : NULL, &shared->instance));
     if (params->validation)
         SDG_TRY(open_messenger(vk));
     struct candidate *list;
     const struct candidate *chosen;
     uint32_t count;
-    SDG_TRY(enumerate(log, SDG_LOG_ERROR, vk->instance, &list, &count));
+    SDG_TRY(enumerate(log, SDG_LOG_ERROR, shared->instance, &list, &count));
     enum sdg_result result = choose(log, params->device, list, count, &chosen);
-    if (result == SDG_OK) {
-        vk->physical = chosen->device;
-        vk->queue_family = chosen->queue_family;
-        vk->properties = chosen->properties;
-        vk->memory = chosen->memory;
-        vk->caps = chosen->caps;
-        vk->caps.dot_product = vk->caps.dot_product && !(params->disable & SDG_FEATURE_DOT);
-        if (params->disable & SDG_FEATURE_COOPMAT)
-            vk->caps.matrices = (struct sdg_vk_matrices){0};
-        if (params->submit_seconds > 0)
-            vk->caps.submit_seconds = params->submit_seconds;
-        vk->work_rate = vk->caps.work_rate;
-        vk->base.info = chosen->info;
-        vk->features = chosen->info.features & ~params->disable;
-        vk->base.info.features = vk->features;
-        memcpy(vk->cache_id, chosen->cache_id, sizeof vk->cache_id);
-        result = open_logical(vk);
-        if (result == SDG_OK)
-            open_debug(vk, params->validation);
-    }
+    if (result == SDG_OK)
+        result = open_chosen(vk, params, chosen, (int)(chosen - list), known);
     sdg_free(list);
     return result;
 }
 
-enum sdg_result sdg_vk_device_open(struct sdg_vk *vk, const struct sdg_backend_params *params)
+enum sdg_result sdg_vk_device_open(struct sdg_vk *vk, const struct sdg_backend_params *params,
+                                   struct sdg_open_device **known)
 {
-    pthread_mutex_init(&vk->validation.lock, NULL);
+    *known = NULL;
+    pthread_mutex_init(&vk->shared->validation.lock, NULL);
+    pthread_mutex_init(&vk->shared->queue_lock, NULL);
     pthread_mutex_lock(&loader_lock);
-    enum sdg_result result = open_locked(vk, params);
+    enum sdg_result result = open_locked(vk, params, known);
     pthread_mutex_unlock(&loader_lock);
     return result;
 }
 
 void sdg_vk_device_close(struct sdg_vk *vk)
 {
+    struct sdg_vk_shared *shared = vk->shared;
     pthread_mutex_lock(&loader_lock);
-    if (vk->instance)
-        volkLoadInstanceOnly(vk->instance);
-    if (vk->device)
-        vk->fn.vkDestroyDevice(vk->device, NULL);
-    if (vk->messenger)
-        vkDestroyDebugUtilsMessengerEXT(vk->instance, vk->messenger, NULL);
-    if (vk->instance)
-        vkDestroyInstance(vk->instance, NULL);
+    if (shared->instance)
+        volkLoadInstanceOnly(shared->instance);
+    if (shared->device)
+        shared->fn.vkDestroyDevice(shared->device, NULL);
+    if (shared->messenger)
+        vkDestroyDebugUtilsMessengerEXT(shared->instance, shared->messenger, NULL);
+    if (shared->instance)
+        vkDestroyInstance(shared->instance, NULL);
     pthread_mutex_unlock(&loader_lock);
     // nobody to return it to, but objects that were left over are to be heard of
     (void)sdg_vk_validated(vk, vk->base.log, SDG_OK);
-    pthread_mutex_destroy(&vk->validation.lock);
+    pthread_mutex_destroy(&shared->validation.lock);
+    pthread_mutex_destroy(&shared->queue_lock);
 }

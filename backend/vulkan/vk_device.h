@@ -4,10 +4,14 @@
 
 #include "backend/vulkan/vk_common.h"
 
-// Fills instance, device, queue, caps and info of a zeroed context whose base.log is set. On failure what was made
-// stays in the context for sdg_vk_device_close, which is to be called in any case.
-enum sdg_result sdg_vk_device_open(struct sdg_vk *vk, const struct sdg_backend_params *params);
-void sdg_vk_device_close(struct sdg_vk *vk);
+// Fills instance, device, queue, caps and info of vk->shared, which is zeroed, and of the context, whose base.log is
+// set; where params->devices has the device already, *known is that one and nothing is opened. In both cases, and on
+// failure, sdg_vk_device_close is to be called for what was made. Inside of sdg_devices_hold.
+enum sdg_result sdg_vk_device_open(struct sdg_vk *vk, const struct sdg_backend_params *params,
+                                   struct sdg_open_device **known);
+void sdg_vk_device_close(struct sdg_vk *vk); // vk->shared; the caller frees that
+// Makes the context one on this device.
+void sdg_vk_adopt(struct sdg_vk *vk, struct sdg_vk_shared *shared);
 // One call per physical device; none, and no message above debug level, where there is no Vulkan.
 void sdg_vk_device_list(const struct sdg_log *log, void (*fn)(void *user, const struct sdg_device_info *info),
                         void *user);

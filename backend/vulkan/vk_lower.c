@@ -120,7 +120,7 @@ static enum sdg_result check_limits(const struct sdg_vk_lowering *lo, const stru
             return sdg_fail(lo->log, SDG_ERROR_UNSUPPORTED,
                             "%s: %s needs a buffer of %zu MiB, but a shader on %s sees at most %llu MiB; use a smaller "
                             "picture, VAE tiling or --type f16",
-                            lo->op->name, sdg_op_name(lo->op->kind), d->bindings[i].place.bytes >> 20,
+                            lo->op->name, sdg_op_name(lo->op->kind), (d->bindings[i].place.bytes + (1 << 20) - 1) >> 20,
                             vk->base.info.name, (unsigned long long)(caps->max_range >> 20));
     for (int i = 0; i < 3; i++)
         if (d->groups[i] > caps->max_groups[i])

@@ -75,6 +75,16 @@ static struct types choose_types(const struct sdg_vk *vk, const VkMemoryRequirem
     return types;
 }
 
+// Counts it among what is allocated on the device; false if that is more than is allowed.
+static bool take_memory(struct sdg_vk *vk, uint64_t bytes)
+{
+    struct sdg_vk_shared *shared = vk->shared;
+    if (atomic_fetch_add(&shared->memory_used, bytes) + bytes <= shared->memory_limit)
+        return true;
+    atomic_fetch_sub(&shared->memory_used, bytes);
+    return false;
+}
+
 // From the first type that has so much left.
 static enum sdg_result allocate(struct sdg_vk *vk, const VkMemoryRequirements *need, const struct types *types,
                                 const char *what, struct sdg_vk_buffer *buffer)
@@ -86,6 +96,8 @@ static enum sdg_result allocate(struct sdg_vk *vk, const VkMemoryRequirements *n
     if (types->count == 0)
         return sdg_fail(vk->base.log, SDG_ERROR_DEVICE, "vulkan (%s): no memory type fits %s", vk->base.info.name,
                         what);
+    if (!take_memory(vk, need->size))
+        return sdg_vk_error(vk, VK_ERROR_OUT_OF_DEVICE_MEMORY, "vkAllocateMemory (limited by the engine)", text);
     VkResult result = VK_SUCCESS;
     for (uint32_t i = 0; i < types->count; i++) {
         const VkMemoryAllocateInfo info = {
@@ -96,6 +108,7 @@ static enum sdg_result allocate(struct sdg_vk *vk, const VkMemoryRequirements *n
         result = vk->fn.vkAllocateMemory(vk->device, &info, NULL, &buffer->memory);
         if (result == VK_SUCCESS) {
             buffer->flags = vk->memory.memoryTypes[types->list[i]].propertyFlags;
+            buffer->allocated = need->size;
             SDG_VK_NAME(vk, DEVICE_MEMORY, buffer->memory, "%s", what);
             return SDG_OK;
         }
@@ -103,6 +116,7 @@ static enum sdg_result allocate(struct sdg_vk *vk, const VkMemoryRequirements *n
         if (result != VK_ERROR_OUT_OF_DEVICE_MEMORY)
             break;
     }
+    atomic_fetch_sub(&vk->shared->memory_used, need->size);
     return sdg_vk_error(vk, result, "vkAllocateMemory", text);
 }
 
@@ -166,6 +180,7 @@ void sdg_vk_buffer_destroy(struct sdg_vk *vk, struct sdg_vk_buffer *buffer)
         vk->fn.vkDestroyBuffer(vk->device, buffer->handle, NULL);
     if (buffer->memory)
         vk->fn.vkFreeMemory(vk->device, buffer->memory, NULL); // unmaps
+    atomic_fetch_sub(&vk->shared->memory_used, buffer->allocated);
     *buffer = (struct sdg_vk_buffer){0};
 }
 
@@ -247,11 +262,21 @@ enum sdg_result sdg_vk_uploader_create(struct sdg_vk *vk)
     return SDG_OK;
 }
 
+void sdg_vk_upload_settle(struct sdg_vk *vk)
+{
+    bool pending = false;
+    for (int i = 0; i < SLOTS; i++)
+        pending = pending || vk->uploader->slots[i].pending;
+    if (pending)
+        sdg_vk_wait_idle(vk);
+}
+
 void sdg_vk_uploader_destroy(struct sdg_vk *vk)
 {
     struct sdg_vk_uploader *up = vk->uploader;
     if (!up)
         return;
+    sdg_vk_upload_settle(vk);
     for (int i = 0; i < SLOTS; i++)
         if (up->slots[i].fence)
             vk->fn.vkDestroyFence(vk->device, up->slots[i].fence, NULL);
@@ -323,7 +348,9 @@ static enum sdg_result submit_slot(struct sdg_vk *vk, struct slot *slot)
         .commandBufferCount = 1,
         .pCommandBuffers = &slot->commands,
     };
-    SDG_VK_TRY(vk, "a copy", vkQueueSubmit, vk->queue, 1, &submit, slot->fence);
+    const VkResult result = sdg_vk_submit(vk, &submit, slot->fence);
+    if (result != VK_SUCCESS)
+        return sdg_vk_error(vk, result, "vkQueueSubmit", "a copy");
     slot->pending = true;
     return SDG_OK;
 }

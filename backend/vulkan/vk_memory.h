@@ -11,6 +11,7 @@ struct sdg_vk_buffer {
     unsigned char *mapped;       // where the host can write, NULL if it cannot
     bool coherent;               // writes through `mapped` need no flush
     VkMemoryPropertyFlags flags; // of the memory's type
+    uint64_t allocated;          // bytes of `memory`
 };
 
 enum sdg_vk_memory_use {
@@ -41,6 +42,8 @@ enum sdg_result sdg_vk_upload(struct sdg_vk *vk, const struct sdg_vk_buffer *to,
                               size_t bytes);
 enum sdg_result sdg_vk_upload_zeros(struct sdg_vk *vk, const struct sdg_vk_buffer *to);
 enum sdg_result sdg_vk_upload_finish(struct sdg_vk *vk);
+// Before what copies may touch is destroyed: waits for them, whatever that says.
+void sdg_vk_upload_settle(struct sdg_vk *vk);
 // Copies from a buffer and waits for it.
 enum sdg_result sdg_vk_download(struct sdg_vk *vk, const struct sdg_vk_buffer *from, size_t offset, void *data,
                                 size_t bytes);

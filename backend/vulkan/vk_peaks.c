@@ -156,7 +156,9 @@ static enum sdg_result run(struct meter *m, double *seconds)
     SDG_TRY(sdg_backend_goes_on(&vk->base));
     SDG_VK_TRY(vk, "a measurement", vkResetFences, vk->device, 1, &m->fence);
     const double start = sdg_clock();
-    SDG_VK_TRY(vk, "a measurement", vkQueueSubmit, vk->queue, 1, &submit, m->fence);
+    const VkResult result = sdg_vk_submit(vk, &submit, m->fence);
+    if (result != VK_SUCCESS)
+        return sdg_vk_error(vk, result, "vkQueueSubmit", "a measurement");
     SDG_VK_TRY(vk, "a measurement", vkWaitForFences, vk->device, 1, &m->fence, VK_TRUE, UINT64_MAX);
     *seconds = sdg_clock() - start;
     return SDG_OK;
@@ -247,7 +249,7 @@ enum sdg_result sdg_vk_peaks(struct sdg_backend *backend, double seconds,
     struct meter m = {.vk = vk, .workgroups = vk->caps.software ? SOFTWARE_WORKGROUPS : WORKGROUPS};
     const enum sdg_result result = measure_all(&m, seconds, fn, user);
     if (result != SDG_OK)
-        vk->fn.vkDeviceWaitIdle(vk->device);
+        sdg_vk_wait_idle(vk);
     close_meter(&m);
     return sdg_vk_validated(vk, vk->base.log, result);
 }

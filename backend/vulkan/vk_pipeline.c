@@ -7,6 +7,9 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#if SDG_HAVE_ZLIB
+#include <zlib.h>
+#endif
 
 const struct sdg_shader *sdg_vk_find_shader(unsigned features, const char *family, enum sdg_dtype type, int64_t columns,
                                             const struct sdg_shader *above)
@@ -39,7 +42,10 @@ struct entry {
     VkPipeline pipeline;
 };
 
+// Shared by the contexts on a device. The lock is held while pipelines are looked for, made and written: what two want
+// at the same time is compiled once. Layouts and the cache's names never change.
 struct sdg_vk_pipelines {
+    pthread_mutex_t lock;
     VkDescriptorSetLayout sets[SDG_VK_MAX_BINDINGS + 1]; // [n]: n storage buffers
     VkPipelineLayout layouts[SDG_VK_MAX_BINDINGS + 1];   // ... and SDG_VK_MAX_PUSH bytes of push constants
     struct entry *entries;
@@ -74,7 +80,7 @@ static struct cache_header expected_header(const struct sdg_vk *vk)
         .driver = vk->properties.driverVersion,
     };
     for (size_t i = 0; i < sdg_shader_count; i++)
-        h.shaders = sdg_hash_bytes(h.shaders, sdg_shaders[i].code, sdg_shaders[i].bytes);
+        h.shaders = sdg_hash_bytes(h.shaders, sdg_shaders[i].packed, sdg_shaders[i].packed_bytes);
     memcpy(h.uuid, vk->cache_id, sizeof h.uuid);
     return h;
 }
@@ -182,10 +188,10 @@ static enum sdg_result write_cache(struct sdg_vk *vk)
     return result;
 }
 
-void sdg_vk_pipelines_save(struct sdg_vk *vk)
+static void save_locked(struct sdg_vk *vk)
 {
     struct sdg_vk_pipelines *ps = vk->pipelines;
-    if (!ps->path || !ps->cache || !ps->changed || ps->unwritable || vk->lost)
+    if (!ps->path || !ps->cache || !ps->changed || ps->unwritable || atomic_load(&vk->shared->lost))
         return;
     ps->changed = false;
     if (write_cache(vk) != SDG_OK) {
@@ -195,6 +201,13 @@ void sdg_vk_pipelines_save(struct sdg_vk *vk)
                     "%s: the pipeline cache cannot be written; the next start compiles again", ps->path);
         ps->unwritable = true;
     }
+}
+
+void sdg_vk_pipelines_save(struct sdg_vk *vk)
+{
+    pthread_mutex_lock(&vk->pipelines->lock);
+    save_locked(vk);
+    pthread_mutex_unlock(&vk->pipelines->lock);
 }
 
 // ---- layouts and pipelines ----
@@ -232,9 +245,10 @@ static enum sdg_result create_layouts(struct sdg_vk *vk, uint32_t bindings)
 
 enum sdg_result sdg_vk_pipelines_create(struct sdg_vk *vk, const char *cache_dir)
 {
-    vk->pipelines = sdg_alloc(vk->base.log, 1, sizeof *vk->pipelines, "the pipelines");
+    vk->shared->pipelines = vk->pipelines = sdg_alloc(vk->base.log, 1, sizeof *vk->pipelines, "the pipelines");
     if (!vk->pipelines)
         return SDG_ERROR_MEMORY;
+    pthread_mutex_init(&vk->pipelines->lock, NULL);
     for (uint32_t n = 1; n <= vk->caps.max_bindings; n++)
         SDG_TRY(create_layouts(vk, n));
     return open_cache(vk, cache_dir);
@@ -256,11 +270,12 @@ void sdg_vk_pipelines_destroy(struct sdg_vk *vk)
         if (ps->sets[n])
             vk->fn.vkDestroyDescriptorSetLayout(vk->device, ps->sets[n], NULL);
     }
+    pthread_mutex_destroy(&ps->lock);
     sdg_free(ps->entries);
     sdg_free(ps->folder);
     sdg_free(ps->path);
     sdg_free(ps);
-    vk->pipelines = NULL;
+    vk->shared->pipelines = vk->pipelines = NULL;
 }
 
 // A pipeline to be made.
@@ -271,15 +286,46 @@ struct job {
     VkResult result;
 };
 
+// The SPIR-V of a shader into code [bytes].
+static bool unpack(const struct sdg_shader *shader, void *code)
+{
+#if SDG_HAVE_ZLIB
+    z_stream stream = {
+        .next_in = (z_const Bytef *)shader->packed,
+        .avail_in = (uInt)shader->packed_bytes,
+        .next_out = code,
+        .avail_out = (uInt)shader->bytes,
+    };
+    if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) // no header, no checksum
+        return false;
+    const int status = inflate(&stream, Z_FINISH);
+    inflateEnd(&stream);
+    return status == Z_STREAM_END && stream.total_out == shader->bytes;
+#else
+    memcpy(code, shader->packed, shader->bytes);
+    return true;
+#endif
+}
+
 static enum sdg_result create_module(struct sdg_vk *vk, struct job *job)
 {
     const struct sdg_shader *shader = job->key->shader;
-    const VkShaderModuleCreateInfo code = {
+    void *code = sdg_alloc_raw(vk->base.log, shader->bytes, 1, "a shader");
+    if (!code)
+        return SDG_ERROR_MEMORY;
+    if (!unpack(shader, code)) {
+        sdg_free(code);
+        return sdg_fail(vk->base.log, SDG_ERROR_MEMORY, "not enough memory to unpack the shader %s", shader->name);
+    }
+    const VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = shader->bytes,
-        .pCode = shader->code,
+        .pCode = code,
     };
-    SDG_VK_TRY(vk, shader->name, vkCreateShaderModule, vk->device, &code, NULL, &job->module);
+    const VkResult status = vk->fn.vkCreateShaderModule(vk->device, &info, NULL, &job->module);
+    sdg_free(code);
+    if (status != VK_SUCCESS)
+        return sdg_vk_error(vk, status, "vkCreateShaderModule", shader->name);
     SDG_VK_NAME(vk, SHADER_MODULE, job->module, "%s", shader->name);
     return SDG_OK;
 }
@@ -388,18 +434,27 @@ static bool is_among(const struct job *jobs, size_t count, const struct sdg_vk_p
     return false;
 }
 
-enum sdg_result sdg_vk_pipelines_make(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *const *keys, size_t count)
+// The first of the keys that are not made yet; *at moves behind those that are dealt with.
+static enum sdg_result make_some(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *const *keys, size_t count,
+                                 size_t *at)
 {
     const size_t some = 4 * (size_t)sdg_pool_threads(vk->pool), most = some < MOST_JOBS ? some : MOST_JOBS;
     struct job jobs[MOST_JOBS];
+    size_t chosen = 0;
+    for (; *at < count && chosen < most; ++*at)
+        if (!find(vk->pipelines, keys[*at]) && !is_among(jobs, chosen, keys[*at]))
+            jobs[chosen++] = (struct job){.key = keys[*at]};
+    return chosen ? make(vk, jobs, chosen) : SDG_OK;
+}
+
+enum sdg_result sdg_vk_pipelines_make(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *const *keys, size_t count)
+{
     for (size_t at = 0; at < count;) {
-        size_t chosen = 0;
-        SDG_TRY(sdg_backend_goes_on(&vk->base));
-        for (; at < count && chosen < most; at++)
-            if (!find(vk->pipelines, keys[at]) && !is_among(jobs, chosen, keys[at]))
-                jobs[chosen++] = (struct job){.key = keys[at]};
-        if (chosen)
-            SDG_TRY(make(vk, jobs, chosen));
+        SDG_TRY(sdg_backend_goes_on(&vk->base)); // the caller's function, so without the lock
+        pthread_mutex_lock(&vk->pipelines->lock);
+        const enum sdg_result result = make_some(vk, keys, count, &at);
+        pthread_mutex_unlock(&vk->pipelines->lock);
+        SDG_TRY(result);
     }
     return SDG_OK;
 }
@@ -407,7 +462,9 @@ enum sdg_result sdg_vk_pipelines_make(struct sdg_vk *vk, const struct sdg_vk_pip
 enum sdg_result sdg_vk_pipeline(struct sdg_vk *vk, const struct sdg_vk_pipeline_key *key, VkPipeline *out)
 {
     SDG_TRY(sdg_vk_pipelines_make(vk, &key, 1));
+    pthread_mutex_lock(&vk->pipelines->lock);
     *out = find(vk->pipelines, key)->pipeline;
+    pthread_mutex_unlock(&vk->pipelines->lock);
     return SDG_OK;
 }
 
@@ -423,7 +480,9 @@ VkPipelineLayout sdg_vk_pipeline_layout(const struct sdg_vk *vk, uint32_t bindin
 
 void sdg_vk_pipelines_stats(const struct sdg_vk *vk, struct sdg_vk_pipeline_stats *out)
 {
-    const struct sdg_vk_pipelines *ps = vk->pipelines;
+    struct sdg_vk_pipelines *ps = vk->pipelines;
+    pthread_mutex_lock(&ps->lock);
     *out = (struct sdg_vk_pipeline_stats){.compiled = ps->count, .from_disk = ps->from_disk};
     snprintf(out->path, sizeof out->path, "%s", ps->path ? ps->path : "");
+    pthread_mutex_unlock(&ps->lock);
 }

@@ -24,7 +24,8 @@ bool sdg_vk_rungs(const char *names, unsigned *mask);
 // Of device, driver and the shaders of this build: what was kept under another one is of no use.
 uint64_t sdg_vk_identity(const struct sdg_vk *vk);
 
-// `cache_dir` NULL: nothing on disk. A file that is missing, foreign or damaged is a miss.
+// The device's, through a context. `cache_dir` NULL: nothing on disk. A file that is missing, foreign or damaged is a
+// miss.
 enum sdg_result sdg_vk_pipelines_create(struct sdg_vk *vk, const char *cache_dir);
 void sdg_vk_pipelines_destroy(struct sdg_vk *vk); // writes the file if there is something new
 // Compiles all that were not made before, as many at a time as the context has threads. Asks now and then whether to go

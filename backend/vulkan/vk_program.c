@@ -376,8 +376,9 @@ static void destroy(struct sdg_program *program)
 {
     struct sdg_vk_program *p = (struct sdg_vk_program *)program;
     struct sdg_vk *vk = context_of(p);
+    // what was written last, and never used, may be on its way
     if (p->inputs.handle)
-        vk->fn.vkDeviceWaitIdle(vk->device); // what was written last, and never used, may be on its way
+        sdg_vk_upload_settle(vk);
     sdg_vk_recording_destroy(vk, &p->recording);
     if (p->pool)
         vk->fn.vkDestroyDescriptorPool(vk->device, p->pool, NULL);

@@ -29,7 +29,7 @@ struct sdg_correct_params {
     // schedule (NULL = model), eta, seed (prompt i uses seed + i), rng, sampler_rng, clip_skip, progress (stages
     // "sample" and "compare"). The rest must be zero.
     struct sdg_generate_params generate;
-    // How both models are opened: backend, type, threads, memory, log ..; `model` and `keep` must be zero
+    // How both models are opened: backend, type, threads, memory, log ..; `model`, `files` and `keep` must be zero
     struct sdg_pipeline_params pipeline;
     // by timestep, when the folder is complete; NULL = not wanted
     void (*row)(void *user, const struct sdg_corrected_row *row);

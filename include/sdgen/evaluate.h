@@ -62,7 +62,7 @@ struct sdg_evaluate_params {
     // How pictures are made: negative_prompt, plain_prompt, size, steps, cfg_scale, sampler, schedule, eta, seed, rng,
     // sampler_rng, clip_skip. The rest must be zero.
     struct sdg_generate_params generate;
-    // How all models are opened: backend, type, threads, memory, log ... `model` and `keep` must be zero.
+    // How all models are opened: backend, type, threads, memory, log ... `model`, `files` and `keep` must be zero.
     struct sdg_pipeline_params pipeline;
     // after every step; false = cancel. NULL = none
     bool (*progress)(void *user, const struct sdg_evaluate_progress *progress);

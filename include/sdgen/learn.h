@@ -50,8 +50,8 @@ struct sdg_learn_params {
     // schedule (NULL = model), eta, seed (prompt i uses seed + i), rng, sampler_rng, clip_skip,
     // progress (stages "sample", "compare" and "learn": updates of all blocks). The rest must be zero.
     struct sdg_generate_params generate;
-    // How both models are opened: threads, memory, log ..; `model`, `keep` and `type` must be zero (f32). Blocks are
-    // learned on the processor whatever the backend.
+    // How both models are opened: threads, memory, log ..; `model`, `files`, `keep` and `type` must be zero (f32).
+    // Blocks are learned on the processor whatever the backend.
     struct sdg_pipeline_params pipeline;
     void (*block)(void *user, const struct sdg_learned_block *block);  // after each; NULL = not wanted
     void (*report)(void *user, const struct sdg_learn_report *report); // when the folder is complete; NULL = not wanted

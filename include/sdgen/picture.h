@@ -155,6 +155,8 @@ struct sdg_picture_parameters { // NULL, 0 or not given = absent
 // *text is the caller's (sdg_picture_free).
 SDG_API enum sdg_result sdg_picture_parameters_write(const struct sdg_log *log,
                                                      const struct sdg_picture_parameters *parameters, char **text);
+// The hash that stands there for a file: 64 bits of FNV-1a of its bytes `data` [size], as text.
+SDG_API void sdg_picture_hash(const void *data, size_t size, char out[17]);
 // Reads such a text, also of other programs; what it does not know is left out, and a text without a line of
 // "Steps: ..." is all prompt. *out and everything in it is one object of the caller's (sdg_picture_parameters_destroy).
 // SDG_ERROR_INPUT, naming the entry, where a number is none.

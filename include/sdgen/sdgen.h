@@ -34,6 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sdgen/files.h"
 #include "sdgen/result.h"
 
 #ifdef __cplusplus
@@ -60,11 +61,11 @@ SDG_API const char *sdg_version(void);
 // GNU 12.2.0"; "oneDNN off" where it was left out. Static storage.
 SDG_API const char *sdg_build_info(void);
 
-// Raised whenever a struct, an enumeration or the meaning of a call changes. It is part of the link names of the
-// functions that take or fill structs without a handle (sdg_pipeline_create is exported as sdg_pipeline_create_4), so
-// that a program built against another header is refused by the linker instead of reading structs it does not know.
-// Functions with a handle and _destroy need none: what they get came from one that has.
-#define SDG_API_VERSION 5
+// Raised whenever a struct, an enumeration or the meaning of a call changes; docs/api.md lists what. It is part of the
+// link names of the functions that take or fill structs without a handle (sdg_pipeline_create is exported as
+// sdg_pipeline_create_4), so that a program built against another header is refused by the linker instead of reading
+// structs it does not know. Functions with a handle and _destroy need none: what they get came from one that has.
+#define SDG_API_VERSION 6
 #define SDG_LINK_NAME_(name, version) name##version
 #define SDG_LINK_NAME(name, version) SDG_LINK_NAME_(name, version)
 #define sdg_check_prompt SDG_LINK_NAME(sdg_check_prompt_, SDG_API_VERSION)
@@ -95,8 +96,27 @@ struct sdg_image {
 SDG_API enum sdg_result sdg_image_create(int width, int height, struct sdg_image **out);
 SDG_API void sdg_image_destroy(struct sdg_image **image);
 
-// Parameters with names are given as text and checked by the library; lists of the legal names for help texts and
-// errors:
+// How a pixel lies in memory, its bytes in their order.
+enum sdg_pixel_format {
+    SDG_PIXELS_RGB8,   // R G B, as in struct sdg_image
+    SDG_PIXELS_RGBA8,  // R G B A; what Android's Bitmap calls ARGB_8888
+    SDG_PIXELS_BGRA8,  // B G R A; on little-endian processors an int 0xAARRGGBB, a colour of Java and Android
+    SDG_PIXELS_RGB_F32 // three floats, 0..1
+};
+// Pixels in memory of the caller's: where a picture goes, or what one is read from. The library writes what belongs to
+// pixels, not what may lie between rows; A is written as 255 and not read.
+struct sdg_pixels {
+    enum sdg_pixel_format format;
+    int width, height; // 1..16384
+    void *data;        // aligned as its format needs: 4 bytes for floats
+    size_t stride;     // bytes from a row to the next, of floats a multiple of 4; 0 = rows without gaps
+    size_t size;       // bytes at `data`: at least stride * (height - 1) + one row
+};
+// Bytes of a pixel: 3, 4, 4, 12; 0 if there is no such format.
+SDG_API size_t sdg_pixel_bytes(enum sdg_pixel_format format);
+
+// Parameters with names are given as text and checked by the library, and values of enumerations have names for files,
+// options and bindings. The names of a list, in the order of the values where they are an enumeration's:
 enum sdg_names {
     SDG_NAMES_SAMPLER,
     SDG_NAMES_SCHEDULE,
@@ -104,10 +124,28 @@ enum sdg_names {
     SDG_NAMES_TYPE,
     SDG_NAMES_BACKEND,
     SDG_NAMES_PREDICTION,
-    SDG_NAMES_FEATURE // what a backend can do without, see sdg_pipeline_params.disable
+    SDG_NAMES_FEATURE,      // what a backend can do without, see sdg_pipeline_params.disable
+    SDG_NAMES_VAE_TILING,   // "auto", "on", "off"
+    SDG_NAMES_INTERVALS,    // "calibrated", "resample"
+    SDG_NAMES_STAGE,        // of struct sdg_progress
+    SDG_NAMES_RESULT,       // enum sdg_result
+    SDG_NAMES_LOG_LEVEL,    // enum sdg_log_level
+    SDG_NAMES_KEEP,         // enum sdg_keep
+    SDG_NAMES_PIXEL_FORMAT, // enum sdg_pixel_format
+    SDG_NAMES_PREVIEW,      // enum sdg_preview_kind
+    SDG_NAMES_PLAN_KERNELS  // enum sdg_plan_kernels
 };
 // NULL-terminated array of static strings; NULL if there is no such list.
 SDG_API const char *const *sdg_names(enum sdg_names which);
+// The name at `index`, static; NULL if there is none. sdg_name_at(SDG_NAMES_RESULT, result) is a result's name.
+SDG_API const char *sdg_name_at(enum sdg_names which, int index);
+// Where in the list a name is, which for an enumeration is its value; -1 if it is not there, or NULL.
+SDG_API int sdg_name_index(enum sdg_names which, const char *name);
+// For "did you mean": the name that differs from `name` in the fewest letters, and in at most half of them; NULL if
+// none is near. Static.
+SDG_API const char *sdg_name_nearest(enum sdg_names which, const char *name);
+// "ok", "usage", "input", ...; "unknown" for a number that is no result. Static.
+SDG_API const char *sdg_result_name(enum sdg_result result);
 
 struct sdg_device {
     const char *name, *backend, *type, *driver, *note;
@@ -118,7 +156,7 @@ SDG_API void sdg_list_devices(const struct sdg_log *log, void (*fn)(void *user, 
                               void *user);
 
 struct sdg_progress {
-    const char *stage;   // "text", "encode", "sample", "decode"
+    const char *stage;   // "text", "encode", "sample", "decode": SDG_NAMES_STAGE
     int step, steps;     // of the stage, 1-based when a step is done
     int image, images;   // as in the parameters; images is at least 1
     double seconds_step; // of the last step
@@ -136,6 +174,8 @@ enum sdg_keep {
     SDG_KEEP_NETWORKS // UNet and decoder stay, for the next picture of the same size and steps, where the plan has room
 };
 
+struct sdg_engine; // sdgen/engine.h
+
 struct sdg_pipeline_params {
     const char *model; // diffusers folder or single-file checkpoint; NULL = sdg_default_model()
     // Another autoencoder (AutoencoderKL, AutoencoderTiny or TAESD, a folder or file); NULL = the model's own, which is
@@ -145,12 +185,16 @@ struct sdg_pipeline_params {
     // tokenizer_2 of them, in place of the model's; NULL = the model's. A single file has none: then one beside it,
     // $SDGEN_TOKENIZER's, or CLIP's as tools/get-clip-tokenizer fetches it
     const char *tokenizer;
+    // [file_count], what the three above name: files and folders of this list, see files.h, or paths that begin with a
+    // /; then there is no default model. NULL and 0 = paths of the system
+    const struct sdg_file *files;
+    size_t file_count;
     // "auto", "cpu", "vulkan", "vulkan:1", "reference", or per stage "te=cpu,unet=vulkan,vae=cpu"; NULL = auto
     const char *backend;
     // "f32", "f16", "bf16"; NULL = the file's type where the device computes in it at full speed, else f32
     const char *type;
-    // CPU threads, the caller's included, at most 1024; 0 = one a core, of those that the process may run on and that
-    // its control groups' quotas pay for. If the system starts fewer, there are fewer, with a warning.
+    // CPU threads, the caller's included, at most 1024; 0 = one a fast core, of those that the process may run on and
+    // that its control groups' quotas pay for. If the system starts fewer, there are fewer, with a warning.
     int threads;
     double max_memory;  // bytes the plan may use in all; 0 = what the system has free
     enum sdg_keep keep; // between pictures
@@ -175,7 +219,15 @@ struct sdg_pipeline_params {
     // of a quantized model with an interval for each token, at another size than that of its calibration: "calibrated"
     // refuses it, "resample" interpolates the intervals over the picture; NULL = calibrated
     const char *intervals;
+    // Threads, devices, caches and memory that are shared with other handles. What belongs to it must be zero here:
+    // threads, max_memory, validation, disable, cpu_mask, cache_dir, submit_time. NULL = an engine of the pipeline's
+    // own, made from these
+    struct sdg_engine *engine;
     struct sdg_log log;
+    // [error_size], the caller's: sdg_pipeline_create leaves there the line with the reason if it fails, else "", with
+    // or without a log. It only has to live until that returns. NULL and 0 = not wanted
+    char *error;
+    size_t error_size;
 };
 
 // What a model is, for callers that prepare arrays, pictures or a user interface.
@@ -195,7 +247,46 @@ struct sdg_pipeline_info {
     bool inpainting;        // it needs an init image and a mask
     bool sdxl;              // two text encoders
     bool lcm;               // guidance is an input of the network: one branch, whatever the scale
+    bool encodes;           // it takes pictures: its autoencoder is more than a decoder
+    int prompt_tokens;      // of a chunk of a prompt, begin and end included: 77
+    int embedding_dim;      // numbers per token of a struct sdg_embedding
+    int pooled_dim;         // of SDXL, else 0
 }; // strings are valid as long as the pipeline
+
+// ---- pictures while they are drawn ----
+
+enum sdg_preview_kind {
+    SDG_PREVIEW_NONE,
+    // The latent's channels mapped to RGB, see sdg_preview in sdgen/picture.h: costs nothing worth measuring. Nothing
+    // is shown of models that have none (sdg_preview_has).
+    SDG_PREVIEW_PROJECTION,
+    // The model's autoencoder, whole or in tiles as for the picture itself: as long as the stage "decode" each time, so
+    // for small ones (TAESD), and its memory beside the UNet's; where the plan has no room for it, by projection
+    SDG_PREVIEW_DECODER
+};
+// One of them. What it points to is the library's and valid during the call.
+struct sdg_preview_picture {
+    int step, steps; // that were done, of the sampler; the last one shows the picture itself and has no preview
+    int image;       // as in struct sdg_progress
+    enum sdg_preview_kind kind; // what it was made with
+    struct sdg_pixels pixels;   // of the picture's size, rows without gaps
+};
+struct sdg_preview_request {
+    enum sdg_preview_kind kind; // zero: no previews, and the rest is of no meaning
+    int interval;               // after every so many steps; 0 = 1
+    enum sdg_pixel_format format;
+    void (*fn)(void *user, const struct sdg_preview_picture *preview); // called from the thread that called the library
+    void *user;
+};
+
+// A prompt as the UNet takes it: sdg_encode_prompt in sdgen/parts.h makes it, other programs may too.
+struct sdg_embedding {
+    int tokens;     // a multiple of sdg_pipeline_info.prompt_tokens
+    int dim;        // sdg_pipeline_info.embedding_dim
+    int pooled_dim; // sdg_pipeline_info.pooled_dim: of SDXL, else 0
+    float *data;    // [tokens][dim], finite
+    float *pooled;  // [pooled_dim], finite; NULL where pooled_dim is 0
+};
 
 struct sdg_generate_params {
     // UTF-8, in the syntax of docs/prompts.md: weights, BREAK, AND, [from:to:when], [a|b]. NULL = ""
@@ -227,12 +318,24 @@ struct sdg_generate_params {
     // [latent_channels][height / factor][width / factor], finite, in place of the first draw; NULL = drawn
     const float *noise;
     size_t noise_count; // of noise, must be the product of these
-    int image, images;  // handed to `progress`, without any other effect: number in a batch, 0-based, and its size
+    // The same shape and scale as sdg_encode_picture makes and sdg_decode takes, in place of an init image: what it
+    // would be encoded to. Not with a mask. NULL = none
+    const float *init_latent;
+    size_t init_latent_count; // of init_latent
+    // In place of `prompt` and `negative_prompt`, which must be NULL, and of clip_skip: both where there is guidance,
+    // of equally many tokens, else the first alone. NULL = none
+    const struct sdg_embedding *embedding, *negative_embedding;
+    // Of sdg_generate_into and sdg_generate_latents: how many pictures the UNet computes at once at most, 1..64; 0 = as
+    // it suits. What memory has no room for is drawn one after the other
+    int batch;
+    int image, images; // handed to `progress`, without any other effect: number in a batch, 0-based, and its size
     sdg_progress_fn progress; // NULL = none
     void *progress_user;
-    // After every step with the latent [c][h][w] f32; NULL = not wanted.
+    // After every step with the latent [c][h][w] f32; NULL = not wanted. Of several pictures, which are drawn one after
+    // the other then, each in its turn.
     void (*latent)(void *user, int step, int steps, const float *latent, int c, int h, int w);
     void *latent_user;
+    struct sdg_preview_request preview;
 };
 
 // What was really used, for the caller's records.
@@ -253,16 +356,38 @@ struct sdg_generate_info {
 // sdg_pipeline_params.keep says, and the embeddings of the last prompts.
 struct sdg_pipeline;
 
-// Opens and checks the model; weights are mapped, not read. The files must not change as long as the pipeline is open.
+// Opens and checks the model; weights are mapped, not read. The files must not change as long as the pipeline is open;
+// descriptors of sdg_pipeline_params.files may be closed at once.
 // *out is the caller's, see sdg_pipeline_destroy.
 SDG_API enum sdg_result sdg_pipeline_create(const struct sdg_pipeline_params *params, struct sdg_pipeline **out);
 // Not while another call uses the pipeline. Images and infos that it made stay valid, but for the infos' strings.
 SDG_API void sdg_pipeline_destroy(struct sdg_pipeline **pipeline);
 // Cheap, and allowed at any time, also during another call.
 SDG_API void sdg_pipeline_info(const struct sdg_pipeline *pipeline, struct sdg_pipeline_info *out);
-// Prompt -> picture. Blocks until the pixels are in host memory; *out is owned by the caller. `info` may be NULL.
+// The line with the reason why the last call on the pipeline failed, "" if it did not: what the log callback got, for
+// callers without one. Valid until the next call on the pipeline; not while one runs. A call that was refused because
+// another one ran leaves nothing here. "" for NULL. Of sdg_pipeline_create, see sdg_pipeline_params.error.
+SDG_API const char *sdg_pipeline_error(const struct sdg_pipeline *pipeline);
+
+// Prompt -> picture. Blocks until the pixels are in host memory. *out is the caller's (sdg_image_destroy), NULL on
+// failure. `info` may be NULL; it is written on success only.
 SDG_API enum sdg_result sdg_generate(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
                                      struct sdg_image **out, struct sdg_generate_info *info);
+// Prompt -> `count` pictures, into the caller's memory: pixels[i] gets the one with the seed params->seed + i, which is
+// the one that a call for it alone makes, to the rounding of the type that the UNet computes in (sdg_generate_params
+// says how many it draws at once). All of the picture's size, sdg_pipeline_info's unless params say another: anything
+// else, a stride that a row does not fit in, or a size that the rows do not, is SDG_ERROR_USAGE, before anything is
+// computed. `infos` [count] may be NULL. On failure what `pixels` point to is undefined and infos are untouched.
+// Progress counts from params->image on, of params->images or, where that is 0, `count`.
+SDG_API enum sdg_result sdg_generate_into(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
+                                          const struct sdg_pixels *pixels, size_t count,
+                                          struct sdg_generate_info *infos);
+// The same without the last stage: the latents when the sampler is done, to be kept or decoded later (sdg_decode in
+// sdgen/parts.h). `latents` [count][latent_channels][height / factor][width / factor] are the caller's, `numbers` of
+// them in all, which must be the product of these. On failure they are undefined.
+SDG_API enum sdg_result sdg_generate_latents(struct sdg_pipeline *pipeline, const struct sdg_generate_params *params,
+                                             float *latents, size_t numbers, size_t count,
+                                             struct sdg_generate_info *infos);
 // What sdg_generate refuses in a prompt whatever the model is, for programs that want to say it before they open one.
 // SDG_ERROR_USAGE: not UTF-8, or more than 16 MiB. SDG_ERROR_UNSUPPORTED, unless `plain`: <name:...>, which asks for a
 // LoRA or another network beside the model; a < without a name and a colon is text. `what` begins the message: "the
@@ -289,8 +414,9 @@ SDG_API const char *sdg_default_model(void);
 
 // For signal handlers of programs; the library installs none. Both are async-signal-safe.
 //
-// The model file that is mapped at this address: a SIGBUS there means that the file was cut or replaced while it was in
-// use (sdg_pipeline_params.no_mmap avoids that). NULL where none is. Valid as long as the pipeline.
+// The model file that is mapped at this address, by its path or its name in sdg_pipeline_params.files: a SIGBUS there
+// means that the file was cut or replaced while it was in use (sdg_pipeline_params.no_mmap avoids that). NULL where
+// none is. Valid as long as the pipeline.
 SDG_API const char *sdg_file_at(const void *address);
 // Removes from the disk what the library has begun to write and not completed. For processes that end right afterwards.
 SDG_API void sdg_discard_outputs(void);

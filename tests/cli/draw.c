@@ -647,6 +647,27 @@ static void test_model_decides(void **state)
     remove_scheduler();
 }
 
+// Models by descriptors, which a shell or the program that starts this one has opened: a folder, and single files.
+static void test_descriptors(void **state)
+{
+    (void)state;
+    if (!file_exists("/proc/self/fd")) {
+        print_message("skipped: there is no /proc/self/fd\n");
+        return;
+    }
+    static char model[] = SDG_SOURCE_DIR "/models/emoji-128", fd[] = "/proc/self/fd/0",
+                vae[] = SDG_SOURCE_DIR "/models/emoji-128/vae/diffusion_pytorch_model.safetensors";
+    expect_done(sdgen("x", SMALL, "-s", "7", "--vae", vae, "-o", "a.ppm"));
+    expect_done(run_with((char *const[]){SDGEN_PROGRAM, "x", SMALL, "-s", "7", "--vae", fd, "-o", "b.ppm", NULL}, vae));
+    assert_true(same_files("a.ppm", "b.ppm"));
+    expect_done(sdgen("x", SMALL, "-s", "7", "-o", "a.ppm"));
+    expect_done(run_with((char *const[]){SDGEN_PROGRAM, "x", SMALL, "-s", "7", "-m", fd, "-o", "b.ppm", NULL}, model));
+    assert_true(same_files("a.ppm", "b.ppm"));
+    // A file as a checkpoint: it is read, and found to be a part of one.
+    expect_error(run_with((char *const[]){SDGEN_PROGRAM, "x", SMALL, "-m", fd, NULL}, vae), 2,
+                 "/proc/self/fd/0: is only an autoencoder", 2);
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -979,6 +1000,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_picture, enter_with_model, leave_with_model),
+        cmocka_unit_test_setup_teardown(test_descriptors, enter_with_model, leave_with_model),
         cmocka_unit_test_setup_teardown(test_formats, enter_with_model, leave_with_model),
         cmocka_unit_test_setup_teardown(test_batch, enter_with_model, leave_with_model),
         cmocka_unit_test_setup_teardown(test_metadata, enter_with_model, leave_with_model),

@@ -1,6 +1,6 @@
 #!/bin/sh
-# install.sh CMAKE BUILD SOURCE: installs into a temporary folder; a C and a C++ program use the library through pkg-config
-# and find_package, README's example draws, a program of another API version does not link, each header compiles alone,
+# install.sh CMAKE BUILD SOURCE: installs into a temporary folder; a C and a C++ program and examples/embed.c use the library through
+# pkg-config and find_package, the archive leaves a program's own Vulkan alone, README's example draws, a program of another API version does not link, each header compiles alone,
 # and the installed sdgen draws without the build folder's libraries.
 set -eu
 cmake=$1 build=$2 source=$3
@@ -42,6 +42,49 @@ done
 # The archive, with what the .pc file says that it needs.
 cc -DSDG_STATIC use.c -o use $(pkg-config --static --cflags sdgen) $(pkg-config --static --libs sdgen | sed 's/-lsdgen/-l:libsdgen.a/') -Wl,-rpath,"$home/$library"
 ./use >out
+
+# A program may use Vulkan itself beside the archive, whose variables of volk have the names of libvulkan's functions.
+cat >vulkan.c <<'C'
+#include <sdgen/sdgen.h>
+#include <stdio.h>
+int vkEnumerateInstanceVersion(unsigned *version);
+static void count(void *user, const struct sdg_device *device)
+{
+    *(int *)user += device->name[0] != 0;
+}
+int main(void)
+{
+    unsigned version = 0;
+    int devices = 0;
+    sdg_list_devices(NULL, count, &devices);
+    return vkEnumerateInstanceVersion(&version) || version >> 22 != 1 || devices < 2;
+}
+C
+if printf '#include <vulkan/vulkan.h>\nint main(void) { return 0; }\n' >probe.c && cc probe.c -o probe -lvulkan 2>/dev/null; then
+    cc -DSDG_STATIC vulkan.c -o use $(pkg-config --static --cflags sdgen) $(pkg-config --static --libs sdgen | sed 's/-lsdgen/-l:libsdgen.a/') -lvulkan
+    ./use
+else
+    echo "skipped: a program with libsdgen.a and libvulkan, which is not here"
+fi
+! nm "$library/libsdgen.a" | grep -E ' [A-TV-Z] ' | grep -vE ' sdg_' || { echo "install: the archive defines names that are not its own (above)"; exit 1; }
+
+# The example of README and docs, by pkg-config and by find_package, draws what sdgen draws.
+cc -Wall -Wextra -Werror "$source/examples/embed.c" -o embed $flags -Wl,-rpath,"$home/$library"
+mkdir embedding
+cat >embedding/CMakeLists.txt <<C
+cmake_minimum_required(VERSION 3.22)
+project(embed C)
+find_package(sdgen 0.1 REQUIRED)
+add_executable(embed $source/examples/embed.c)
+target_link_libraries(embed PRIVATE sdgen::sdgen)
+C
+{ "$cmake" -S embedding -B embedding/build -DCMAKE_PREFIX_PATH="$home/usr" && "$cmake" --build embedding/build; } >log 2>&1 || { cat log; exit 1; }
+env -u LD_LIBRARY_PATH -u SDGEN_MODEL usr/bin/sdgen -q "a red apple, 3d" --disable-image-metadata -o wanted.png
+for program in ./embed embedding/build/embed; do
+    env -u LD_LIBRARY_PATH -u SDGEN_MODEL $program "a red apple, 3d" embedded.png 2>log || { cat log; exit 1; }
+    cmp wanted.png embedded.png
+    rm embedded.png
+done
 
 # Each header by itself, in the oldest languages that the library is for.
 for header in usr/include/sdgen/*.h; do

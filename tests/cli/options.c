@@ -184,6 +184,7 @@ static void test_bad_values(void **state)
             runs += 2;
             break;
         case APP_NAME:
+        case APP_HELP_AS:
             expect_refused(option, "");
             expect_refused(option, "nope");
             expect_refused(option, "EULER ");

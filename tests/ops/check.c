@@ -343,6 +343,7 @@ bool begin(struct suite *suite, struct fixture *f, const char *format, ...)
     va_end(arguments);
     if (suite->filter && !strstr(f->label, suite->filter))
         return false;
+    suite->matched++;
     f->random = 1469598103934665603u;
     for (const char *c = strchr(f->label, ','); c && *c; c++) // the same data for every type: hash what follows it
         f->random = (f->random ^ (unsigned char)*c) * 1099511628211u;

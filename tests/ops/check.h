@@ -38,6 +38,7 @@ struct suite {
     int turn;            // cases of the current operation so far
     enum sdg_dtype type; // of the current pass
     int cases, failures, unsupported, skipped;
+    int matched;                   // cases of all operations that the filter let through
     double worst[SDG_DTYPE_COUNT]; // NMSE reached, of the current operation
     uint64_t pairs[MOST_PAIRS];    // hashes of the pairs of choices that the current operation's cases had, 0: free
 };

@@ -47,7 +47,7 @@ static inline struct sdg_tokenizer *folder_tokenizer(const char *folder, const c
 {
     struct sdg_tokenizer_files files = {0};
     struct sdg_tokenizer *t = NULL;
-    if (sdg_tokenizer_files_read(NULL, folder, &files) == SDG_OK && files.folder) {
+    if (sdg_tokenizer_files_read(NULL, NULL, folder, &files) == SDG_OK && files.folder) {
         files.pad = pad;
         sdg_tokenizer_create(NULL, &files, SDG_TEXT_TOKENS, &t);
     }

@@ -82,8 +82,23 @@ static inline size_t sdg_fast_scan_work(int64_t states, int64_t channels)
     return (size_t)(states * (channels + WIDEST) + SDG_FAST_SCAN_TILE * (2 * states + 3 * WIDEST));
 }
 
-// What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits.
-enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_INTEGERS };
+// What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits. Codes are
+// multiplied as they are stored, in units of the kernels' own, by code_sums.
+enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_INTEGERS, SDG_FAST_CODES };
+
+// sums[rows][tile] += sum over k < depth * unit of (x[r * stride + k] - zero of the row) * weights[k / unit][tile][k %
+// unit], exactly.
+struct sdg_fast_code_product {
+    const uint8_t *x;
+    bool is_signed;
+    int64_t stride, rows, depth; // bytes; rows; units
+    const int8_t *weights;
+    bool nibbles; // the weights as unpack4 takes them; depth * unit * tile is a multiple of SDG_FAST_NIBBLES
+    const int32_t *weight_sums; // [tile]: sums over k of the weights
+    const struct sdg_fast_intervals *intervals;
+    int64_t token, token_step; // of row 0, and from row to row
+    int32_t *sums;
+};
 
 // What follows a product: out[c] = activation(scale * scales[c] * (sums[c] - zero * weight_sums[c]) + bias[c] +
 // table[c]
@@ -125,6 +140,7 @@ struct sdg_fast_kernels {
     const char *name; // "avx512bf16": of what was selected, NULL in the rows themselves (sets.h)
     bool pairs;       // has products of bf16 pairs
     int64_t tile;     // width of a product: queries of attention, output channels of conv2d and linear
+    int64_t unit;     // codes that code_sums takes together; 0: there is no code_sums, integers are widened
 
     // f32, f16, bf16 or s8 at any alignment -> f32 or, if `bf16`, bf16.
     void (*convert)(const void *from, enum sdg_dtype type, void *to, bool bf16, int64_t count);
@@ -201,9 +217,11 @@ struct sdg_fast_kernels {
     void (*attention_pack)(const struct sdg_fast_attention *op, int64_t sample, int64_t head);
     void (*attention_tile)(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query,
                            const struct sdg_fast_codes *codes, float *work);
+
+    void (*code_sums)(const struct sdg_fast_code_product *product);
 };
 
-// F(kernel) for each of them.
+// F(kernel) for each of them but code_sums, which goes with `unit` and which not every processor has.
 #define SDG_FAST_EACH_KERNEL(F) \
     F(convert)                  \
     F(unary)                    \

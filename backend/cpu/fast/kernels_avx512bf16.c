@@ -13,11 +13,15 @@
 #include "backend/cpu/fast/matrix_kernel.h"
 #include "backend/cpu/fast/attention_kernel.h"
 #include "backend/cpu/fast/product_kernel.h"
+#define CODE_UNIT 4
+#define CODES_SIGNED 0
+#include "backend/cpu/fast/code_kernel.h"
 
 // Without what has no use for them: those would be the same code again.
 const struct sdg_fast_kernels sdg_fast_kernels_avx512bf16 = {
     .pairs = true,
     .tile = TILE_WIDTH,
+    .unit = CODE_UNIT,
     .convert = convert,
     .unary = unary,
     .binary = binary,
@@ -27,6 +31,7 @@ const struct sdg_fast_kernels sdg_fast_kernels_avx512bf16 = {
     .conv1d = conv1d,
     .scan = scan,
     .weighted_sums = weighted_sums,
+    .code_sums = code_sums,
     .epilogue = epilogue,
     .attention_sizes = attention_sizes,
     .attention_pack = attention_pack,

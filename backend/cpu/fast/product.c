@@ -3,11 +3,13 @@
 //
 // A convolution is a sum over kernel positions of products of shifted pixels with that position's weights; a linear
 // layer is the case of one position, its rows of tokens taken as one long line of pixels. Weights are packed at load as
-// [channel blocks][kh][kw][depth][tile], with depth = I, or I / 2 pairs. Codes are widened to 16 bits first, less their
-// zero point, so that what lies outside the image adds nothing; their weights stay bytes, or with four bits are packed,
-// and unpacked into scratch memory. Float weights that the file has as codes stay codes as well (sdg_weight_code_bits),
-// expanded into scratch memory by each run; their scales follow the sums. Work is cut into pieces of PIXELS output
-// pixels of one line times one block of output channels; their sums stay in the cache.
+// [channel blocks][kh][kw][depth][tile], with depth = I, or I / 2 pairs, or units of codes. Kernels that multiply codes
+// (SDG_FAST_CODES) take them as they are, with weights of bytes or half bytes, and the weights' sums, which lie behind
+// them, for what zero points add. For the others codes are widened to 16 bits first, less their zero point; their
+// weights stay bytes, or with four bits are packed, and unpacked into scratch memory. Either way what lies outside the
+// image adds nothing. Float weights that the file has as codes stay codes as well (sdg_weight_code_bits), expanded into
+// scratch memory by each run; their scales follow the sums. Work is cut into pieces of PIXELS output pixels of one line
+// times one block of output channels; their sums stay in the cache.
 #include "backend/cpu/fast/fast.h"
 #include "backend/cpu/fast/tools.h"
 
@@ -21,6 +23,7 @@ enum { PIXELS = 48 }; // a multiple of the rows of every instruction set's regis
 struct state {
     const struct sdg_fast_kernels *kernels;
     enum sdg_fast_numbers numbers;
+    bool is_signed;                     // x, where it is codes
     bool bf16;                          // storage of residual and out, and of x unless it is codes
     int64_t depth;                      // I, or pairs of I
     int64_t samples, height, width, in; // of x
@@ -34,14 +37,25 @@ struct state {
     struct { size_t sums, x, weights; } at; // in scratch memory
 };
 
+static bool integers(const struct state *s)
+{
+    return s->numbers == SDG_FAST_INTEGERS || s->numbers == SDG_FAST_CODES;
+}
+
 static enum sdg_dtype weight_type(const struct state *s)
 {
-    return s->numbers == SDG_FAST_INTEGERS ? SDG_S8 : s->numbers == SDG_FAST_PAIRS ? SDG_BF16 : SDG_F32;
+    return integers(s) ? SDG_S8 : s->numbers == SDG_FAST_PAIRS ? SDG_BF16 : SDG_F32;
 }
 
 static int64_t per_unit(const struct state *s)
 {
-    return s->numbers == SDG_FAST_FLOATS ? 1 : 2;
+    return s->numbers == SDG_FAST_CODES ? s->kernels->unit : s->numbers == SDG_FAST_FLOATS ? 1 : 2;
+}
+
+// Bytes of a unit of x.
+static int64_t unit_bytes(const struct state *s)
+{
+    return s->numbers == SDG_FAST_CODES ? s->kernels->unit : 4;
 }
 
 // Weights of one channel block of one kernel position.
@@ -81,6 +95,23 @@ static void pack(void *context, int64_t block, int thread)
                        plain + (size_t)(((block * tile + o) * s->in + i) * positions + p) * size, size);
 }
 
+// Of each column of each kernel position, behind the weights.
+static size_t sums_at(const struct state *s)
+{
+    return sdg_fast_align(s->packed ? s->weight_bytes / 2 : s->weight_bytes);
+}
+
+static void sum_weights(const struct state *s, const int8_t *weights, int32_t *sums)
+{
+    const int64_t tile = s->kernels->tile, per = per_unit(s);
+    for (int64_t p = 0; p < s->blocks * s->kernel_h * s->kernel_w; p++, sums += tile) {
+        memset(sums, 0, (size_t)tile * sizeof *sums);
+        for (int64_t k = 0; k < s->depth; k++)
+            for (int64_t i = 0; i < tile * per; i++)
+                sums[i / per] += *weights++;
+    }
+}
+
 static enum sdg_result prepare(struct sdg_cpu_step *step)
 {
     const struct state *s = step->state;
@@ -100,6 +131,8 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
         sdg_cpu_read_weight(step->program, weight, type, plain);
     struct packing packing = {s, plain, weights, sdg_dtype_size(type)};
     sdg_cpu_run(step->program, s->blocks, pack, &packing);
+    if (s->numbers == SDG_FAST_CODES)
+        sum_weights(s, (const int8_t *)weights, (int32_t *)((char *)step->weights + sums_at(s)));
     if (nibbles)
         sdg_fast_pack4(sdg_cpu_backend_of(step->program)->pool, (int8_t *)weights, step->weights, codes);
     sdg_free(plain);
@@ -116,14 +149,29 @@ static void *scratch_at(const struct sdg_cpu_step *step, size_t at)
 static const char *weights_at(const struct sdg_cpu_step *step, int64_t block, int64_t position)
 {
     const struct state *s = step->state;
-    const char *weights = s->packed || s->code_bits ? scratch_at(step, s->at.weights) : step->weights;
-    return weights + (size_t)(block * s->kernel_h * s->kernel_w + position) * position_bytes(s);
+    const bool nibbles = s->packed && s->numbers == SDG_FAST_CODES, expanded = !nibbles && (s->packed || s->code_bits);
+    const char *weights = expanded ? scratch_at(step, s->at.weights) : step->weights;
+    return weights + (size_t)(block * s->kernel_h * s->kernel_w + position) * position_bytes(s) / (nibbles ? 2 : 1);
+}
+
+static const int32_t *sums_of_weights(const struct sdg_cpu_step *step, int64_t block, int64_t position)
+{
+    const struct state *s = step->state;
+    const int32_t *sums = (const int32_t *)((const char *)step->weights + sums_at(s));
+    return sums + (block * s->kernel_h * s->kernel_w + position) * s->kernels->tile;
+}
+
+// Codes whose channels do not fill units are copied.
+static bool copies_codes(const struct state *s)
+{
+    return s->numbers == SDG_FAST_CODES && s->in != s->depth * s->kernels->unit;
 }
 
 static const char *input(const struct sdg_cpu_step *step)
 {
     const struct state *s = step->state;
-    return s->numbers == SDG_FAST_INTEGERS ? scratch_at(step, s->at.x) : sdg_cpu_data(step->program, step->op->in[0]);
+    return s->numbers == SDG_FAST_INTEGERS || copies_codes(s) ? scratch_at(step, s->at.x)
+                                                              : sdg_cpu_data(step->program, step->op->in[0]);
 }
 
 struct widening {
@@ -141,6 +189,18 @@ static void widen_pixels(void *context, int64_t first, int64_t end, int thread)
     w->s->kernels->widen(w->codes, w->sign, &w->intervals, w->s->in, w->x, first, end);
 }
 
+static void pad_pixels(void *context, int64_t first, int64_t end, int thread)
+{
+    const struct widening *w = context;
+    const int64_t in = w->s->in, padded = w->s->depth * w->s->kernels->unit;
+    char *to = (char *)w->x + first * padded;
+    (void)thread;
+    for (int64_t p = first; p < end; p++, to += padded) {
+        memcpy(to, w->codes + p * in, (size_t)in);
+        memset(to + in, 0, (size_t)(padded - in)); // their weights are 0
+    }
+}
+
 static void prepare_integers(const struct sdg_cpu_step *step, int64_t row)
 {
     enum { PIXELS_EACH = 64 };
@@ -153,7 +213,13 @@ static void prepare_integers(const struct sdg_cpu_step *step, int64_t row)
         .codes = sdg_cpu_data(step->program, x),
         .x = scratch_at(step, s->at.x),
     };
-    sdg_cpu_run_parts(step->program, s->samples * s->height * s->width, PIXELS_EACH, widen_pixels, &widening);
+    const int64_t pixels = s->samples * s->height * s->width;
+    if (s->numbers == SDG_FAST_CODES) {
+        if (copies_codes(s))
+            sdg_cpu_run_parts(step->program, pixels, PIXELS_EACH, pad_pixels, &widening);
+        return;
+    }
+    sdg_cpu_run_parts(step->program, pixels, PIXELS_EACH, widen_pixels, &widening);
     if (s->packed)
         sdg_fast_unpack4(step, step->weights, scratch_at(step, s->at.weights), s->weight_bytes);
 }
@@ -163,7 +229,7 @@ struct piece { int64_t sample, line, first, count, block; };
 // Adds to `sums` what one kernel position contributes: the pixels it reads inside the image are one run, the others
 // count as zero.
 static void add_position(const struct sdg_cpu_step *step, const struct piece *piece, int64_t ky, int64_t kx,
-                         float *sums)
+                         const struct sdg_fast_intervals *intervals, float *sums)
 {
     const struct state *s = step->state;
     const int64_t y = piece->line * s->stride + ky - s->pad_top, shift = kx - s->pad_left;
@@ -176,11 +242,27 @@ static void add_position(const struct sdg_cpu_step *step, const struct piece *pi
         end--;
     if (begin == end)
         return;
-    // in units of 4 bytes
-    const int64_t at = ((piece->sample * s->height + y) * s->width + begin * s->stride + shift) * s->depth;
-    s->kernels->weighted_sums(input(step) + at * 4, s->stride * s->depth, end - begin,
-                              weights_at(step, piece->block, ky * s->kernel_w + kx), s->depth, s->numbers,
-                              sums + (begin - piece->first) * s->kernels->tile);
+    const int64_t pixel = (piece->sample * s->height + y) * s->width + begin * s->stride + shift,
+                  position = ky * s->kernel_w + kx;
+    const char *x = input(step) + pixel * s->depth * unit_bytes(s), *weights = weights_at(step, piece->block, position);
+    sums += (begin - piece->first) * s->kernels->tile;
+    if (s->numbers == SDG_FAST_CODES)
+        s->kernels->code_sums(&(struct sdg_fast_code_product){
+            .x = (const uint8_t *)x,
+            .is_signed = s->is_signed,
+            .stride = s->stride * s->depth * s->kernels->unit,
+            .rows = end - begin,
+            .depth = s->depth,
+            .weights = (const int8_t *)weights,
+            .nibbles = s->packed,
+            .weight_sums = sums_of_weights(step, piece->block, position),
+            .intervals = intervals,
+            .token = pixel,
+            .token_step = s->stride,
+            .sums = (int32_t *)sums,
+        });
+    else
+        s->kernels->weighted_sums(x, s->stride * s->depth, end - begin, weights, s->depth, s->numbers, sums);
 }
 
 static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece, int64_t row,
@@ -191,18 +273,19 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
     const struct sdg_cpu_program *program = step->program;
     const int64_t tile = s->kernels->tile, channel = piece->block * tile;
     const int64_t channels = s->out - channel < tile ? s->out - channel : tile;
+    struct sdg_fast_intervals intervals = {0};
+    if (integers(s))
+        intervals = sdg_fast_intervals(program, step->op->in[2], row);
     memset(sums, 0, (size_t)(piece->count * tile) * sizeof *sums);
     for (int64_t ky = 0; ky < s->kernel_h; ky++)
         for (int64_t kx = 0; kx < s->kernel_w; kx++)
-            add_position(step, piece, ky, kx, sums);
+            add_position(step, piece, ky, kx, &intervals, sums);
     const char *residual = e->residual ? sdg_cpu_data(program, e->residual) : NULL;
     char *out = sdg_cpu_data(program, step->op->out);
     const int64_t size = s->bf16 ? 2 : 4, out_size = codes ? 1 : size;
     struct sdg_fast_epilogue end = {.activation = e->activation, .bf16 = s->bf16, .codes = codes, .scale = 1};
-    struct sdg_fast_intervals intervals = {0};
-    end.integers = s->numbers == SDG_FAST_INTEGERS;
+    end.integers = integers(s);
     if (end.integers) {
-        intervals = sdg_fast_intervals(program, step->op->in[2], row);
         end.scales = (const float *)sdg_cpu_data(program, step->op->in[3]) + channel;
         end.scale = intervals.pairs[0];
     } else if (s->code_bits) {
@@ -252,7 +335,7 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     const struct state *s = step->state;
     struct sdg_fast_codes how;
     struct loop loop = {step, row, sdg_fast_codes(step, row, &how)};
-    if (s->numbers == SDG_FAST_INTEGERS)
+    if (integers(s))
         prepare_integers(step, row);
     if (s->code_bits)
         sdg_fast_expand(step, step->weights, s->code_bits, scratch_at(step, s->at.weights),
@@ -272,7 +355,7 @@ static void describe_shape(const struct sdg_cpu_step *step, struct state *s)
     const int64_t *x = sdg_cpu_value(step->program, op->in[0])->dims, *y = sdg_cpu_value(step->program, op->out)->dims;
     s->in = x[3];
     s->out = y[3];
-    s->depth = s->numbers == SDG_FAST_FLOATS ? s->in : (s->in + 1) / 2;
+    s->depth = (s->in + per_unit(s) - 1) / per_unit(s);
     if (op->kind == SDG_OP_LINEAR) {
         s->samples = s->height = s->lines = s->kernel_h = s->kernel_w = s->stride = 1;
         s->width = s->columns = x[0] * x[1] * x[2];
@@ -309,7 +392,7 @@ static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_number
                          type = residual ? sdg_cpu_value(program, residual)->dtype
         : op->codes.interval             ? SDG_F32
                                          : out;
-    *numbers = SDG_FAST_INTEGERS;
+    *numbers = sdg_fast_kernels_of(sdg_cpu_backend_of(program))->unit ? SDG_FAST_CODES : SDG_FAST_INTEGERS;
     *bf16 = type == SDG_BF16;
     return (type == SDG_F32 || type == SDG_BF16) && (op->codes.interval || type == out);
 }
@@ -318,10 +401,14 @@ static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_number
 static size_t plan_weights(const struct sdg_cpu_step *step, struct state *s)
 {
     s->weight_bytes = (size_t)(s->blocks * s->kernel_h * s->kernel_w) * position_bytes(s);
-    if (s->numbers == SDG_FAST_INTEGERS) {
-        s->packed = sdg_cpu_value(step->program, step->op->in[1])->bits == 4 && s->weight_bytes % SDG_FAST_NIBBLES == 0;
-        return s->packed ? s->weight_bytes / 2 : s->weight_bytes;
+    if (integers(s)) {
+        const size_t together = s->numbers == SDG_FAST_CODES ? position_bytes(s) : s->weight_bytes;
+        s->packed = sdg_cpu_value(step->program, step->op->in[1])->bits == 4 && together % SDG_FAST_NIBBLES == 0;
     }
+    if (s->numbers == SDG_FAST_CODES)
+        return sums_at(s) + (size_t)(s->blocks * s->kernel_h * s->kernel_w * s->kernels->tile) * sizeof(int32_t);
+    if (s->numbers == SDG_FAST_INTEGERS)
+        return s->packed ? s->weight_bytes / 2 : s->weight_bytes;
     s->code_bits = sdg_cpu_code_bits(step->program, step->op->in[1]);
     if (!s->code_bits)
         return s->weight_bytes;
@@ -332,11 +419,12 @@ static size_t plan_weights(const struct sdg_cpu_step *step, struct state *s)
 static void plan_memory(struct sdg_cpu_step *step, struct state *s)
 {
     const size_t threads = (size_t)sdg_cpu_backend_of(step->program)->threads;
-    const bool integers = s->numbers == SDG_FAST_INTEGERS;
+    const bool widened = s->numbers == SDG_FAST_INTEGERS;
     step->weight_bytes = plan_weights(step, s);
     s->at.sums = sdg_fast_reserve(step, threads * (size_t)(PIXELS * s->kernels->tile) * sizeof(float));
-    s->at.x = sdg_fast_reserve(step, integers ? (size_t)(s->samples * s->height * s->width * s->depth) * 4 : 0);
-    s->at.weights = sdg_fast_reserve(step, s->packed || s->code_bits ? s->weight_bytes : 0);
+    s->at.x = sdg_fast_reserve(
+        step, widened || copies_codes(s) ? (size_t)(s->samples * s->height * s->width * s->depth * unit_bytes(s)) : 0);
+    s->at.weights = sdg_fast_reserve(step, (s->packed && widened) || s->code_bits ? s->weight_bytes : 0);
 }
 
 enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
@@ -357,19 +445,22 @@ enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
     s->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
     s->numbers = numbers;
     s->bf16 = bf16;
+    s->is_signed = sdg_cpu_value(program, op->in[0])->dtype == SDG_S8;
     step->state = s;
     step->destroy = destroy;
     step->prepare = prepare;
     describe_shape(step, s);
     plan_memory(step, s);
     sdg_cpu_want_weight(program, e->bias);
-    if (numbers == SDG_FAST_INTEGERS)
+    if (integers(s))
         sdg_cpu_want_weight(program, op->in[3]);
     sdg_fast_take(step, run, taken);
     const int bits = s->packed ? 4 : s->code_bits;
     size_t length = strlen(step->kernel);
     snprintf(step->kernel + length, sizeof step->kernel - length, "%s%s",
-             numbers == SDG_FAST_INTEGERS ? ", integers" : "",
+             numbers == SDG_FAST_CODES          ? ", codes"
+                 : numbers == SDG_FAST_INTEGERS ? ", integers"
+                                                : "",
              bits == 4  ? ", 4-bit weights"
                  : bits ? ", 8-bit weights"
                         : "");

@@ -7,7 +7,7 @@
 #define KERNEL_COUNT(kernel) +1
 _Static_assert(sizeof(struct sdg_fast_kernels) ==
                    offsetof(struct sdg_fast_kernels, convert) +
-                       (0 SDG_FAST_EACH_KERNEL(KERNEL_COUNT)) * sizeof(void (*)(void)),
+                       (1 SDG_FAST_EACH_KERNEL(KERNEL_COUNT)) * sizeof(void (*)(void)),
                "SDG_FAST_EACH_KERNEL lists all kernels");
 #undef KERNEL_COUNT
 
@@ -21,6 +21,9 @@ static const struct sdg_fast_set rows[] = {
     {"avx512bf16", SDG_FAST_NEEDS_AVX512BF16(BIT, |), &sdg_fast_kernels_avx512bf16},
 #elif defined(__aarch64__)
     {"neon", SDG_FAST_NEEDS_NEON(BIT, |), &sdg_fast_kernels_neon},
+    {"neon_dotprod", SDG_FAST_NEEDS_NEON_DOTPROD(BIT, |), &sdg_fast_kernels_neon_dotprod},
+    {"neon_i8mm", SDG_FAST_NEEDS_NEON_I8MM(BIT, |), &sdg_fast_kernels_neon_i8mm},
+    {"neon_bf16", SDG_FAST_NEEDS_NEON_BF16(BIT, |), &sdg_fast_kernels_neon_bf16},
 #endif
 };
 #undef BIT
@@ -42,6 +45,10 @@ void sdg_fast_select(const struct sdg_fast_set *sets, size_t count, unsigned fea
         out->name = sets[i].name;
         out->pairs |= own->pairs;
         out->tile = own->tile ? own->tile : out->tile;
+        if (own->unit) {
+            out->unit = own->unit;
+            out->code_sums = own->code_sums;
+        }
 #define TAKE(kernel) out->kernel = own->kernel ? own->kernel : out->kernel;
         SDG_FAST_EACH_KERNEL(TAKE)
 #undef TAKE

@@ -22,6 +22,9 @@
     AND F(avx512vbmi)                               \
     AND F(avx512vnni)
 #define SDG_FAST_NEEDS_NEON(F, AND) F(neon)
+#define SDG_FAST_NEEDS_NEON_DOTPROD(F, AND) F(neon) AND F(dotprod)
+#define SDG_FAST_NEEDS_NEON_I8MM(F, AND) F(neon) AND F(i8mm)
+#define SDG_FAST_NEEDS_NEON_BF16(F, AND) F(neon) AND F(bf16)
 
 struct sdg_fast_set {
     const char *name;
@@ -33,7 +36,8 @@ struct sdg_fast_set {
 
 // The tables of kernels_*.c.
 extern const struct sdg_fast_kernels sdg_fast_kernels_generic, sdg_fast_kernels_sse2, sdg_fast_kernels_avx2,
-    sdg_fast_kernels_avx512, sdg_fast_kernels_avx512bf16, sdg_fast_kernels_neon;
+    sdg_fast_kernels_avx512, sdg_fast_kernels_avx512bf16, sdg_fast_kernels_neon, sdg_fast_kernels_neon_dotprod,
+    sdg_fast_kernels_neon_i8mm, sdg_fast_kernels_neon_bf16;
 
 // The rows of this build, the plainest first: "generic", which needs nothing.
 const struct sdg_fast_set *sdg_fast_sets(size_t *count);

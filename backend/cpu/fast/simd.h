@@ -7,6 +7,8 @@
 //   SDG_SIMD_HAS_BF16_PAIRS    sums of products of bf16 pairs, and conversion to bf16
 //   SDG_SIMD_HAS_VNNI          sums of products of integer pairs
 //   SDG_SIMD_HAS_VBMI          permutations of bytes
+//   SDG_SIMD_HAS_DOTPROD       sums of products of four codes of 8 bits with weights (x86 has them with VNNI)
+//   SDG_SIMD_HAS_I8MM          the same of two rows and two columns of eight
 // Everything here is static inline. What GCC's vector arithmetic cannot express, or not well, is in simd_x86.h and
 // simd_arm.h: functions that are also macros of the same name, which simd_generic.h then leaves out.
 #include "backend/cpu/fast/sets.h"
@@ -20,6 +22,12 @@
 #ifndef SDG_SIMD_HAS_VNNI
 #define SDG_SIMD_HAS_VNNI 0
 #endif
+#ifndef SDG_SIMD_HAS_DOTPROD
+#define SDG_SIMD_HAS_DOTPROD 0
+#endif
+#ifndef SDG_SIMD_HAS_I8MM
+#define SDG_SIMD_HAS_I8MM 0
+#endif
 #ifndef SDG_SIMD_HAS_VBMI
 #define SDG_SIMD_HAS_VBMI 0
 #endif
@@ -30,10 +38,24 @@
 // The compiler's permission to use them. What an architecture always has needs none.
 #if defined(SDG_SIMD_NEEDS) && defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(SDG_SIMD_NEEDS) && defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+#if defined(SDG_SIMD_NEEDS)
+#if defined(__aarch64__) && !defined(__clang__)
+#define SDG_SIMD_TEXT(feature) SDG_SIMD_TEXT_##feature // GCC's names
+#define SDG_SIMD_TEXT_neon "+simd"
+#define SDG_SIMD_TEXT_dotprod "arch=armv8.2-a+dotprod" // as its arm_neon.h has them
+#define SDG_SIMD_TEXT_i8mm "arch=armv8.2-a+i8mm"
+#define SDG_SIMD_TEXT_bf16 "arch=armv8.2-a+bf16"
+#else
 #define SDG_SIMD_TEXT(feature) #feature
+#endif
 #define SDG_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define SDG_SIMD_BEGIN(flags) SDG_PRAGMA(clang attribute push(__attribute__((target(flags))), apply_to = function))
+#elif defined(__aarch64__)
+#define SDG_SIMD_BEGIN(flags) SDG_PRAGMA(GCC target flags)
 #else
 #define SDG_SIMD_BEGIN(flags) SDG_PRAGMA(GCC target(flags))
 #endif

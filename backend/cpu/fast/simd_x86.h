@@ -117,6 +117,13 @@ INLINE vi v_dot_integers(vi a, vi b, vi sum)
 #endif
 }
 #define v_dot_integers v_dot_integers
+#if SDG_SIMD_HAS_VNNI
+// sum + four unsigned codes times four weights, in each lane.
+INLINE vi v_dot_codes(vi codes, vi weights, vi sum)
+{
+    return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)codes, (__m512i)weights);
+}
+#endif
 
 #if SDG_SIMD_HAS_BF16_PAIRS
 INLINE vh v_to_bf16(vf x)

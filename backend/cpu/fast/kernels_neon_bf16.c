@@ -1,0 +1,33 @@
+// The kernels for 64-bit Arm with bf16: its conversion and its dot product (BFDOT).
+#if defined(__aarch64__)
+#define SDG_SIMD_NEEDS SDG_FAST_NEEDS_NEON_BF16
+#define SDG_SIMD_BITS 128
+#define SDG_SIMD_REGISTERS 32
+#define SDG_SIMD_HAS_BF16_PAIRS 1
+#include "backend/cpu/fast/simd.h"
+#include "backend/cpu/fast/pointwise_kernel.h"
+#include "backend/cpu/fast/norm_kernel.h"
+#include "backend/cpu/fast/scan_kernel.h"
+#include "backend/cpu/fast/matrix_kernel.h"
+#include "backend/cpu/fast/attention_kernel.h"
+#include "backend/cpu/fast/product_kernel.h"
+
+// Without what has no use for them: those would be the same code again.
+const struct sdg_fast_kernels sdg_fast_kernels_neon_bf16 = {
+    .pairs = true,
+    .convert = convert,
+    .unary = unary,
+    .binary = binary,
+    .geglu = geglu,
+    .layer_norm = layer_norm,
+    .group_norm_apply = group_norm_apply,
+    .conv1d = conv1d,
+    .scan = scan,
+    .weighted_sums = weighted_sums,
+    .epilogue = epilogue,
+    .attention_sizes = attention_sizes,
+    .attention_pack = attention_pack,
+    .attention_tile = attention_tile,
+};
+#include "backend/cpu/fast/simd_end.h"
+#endif

@@ -1,0 +1,20 @@
+# cmake -DINPUT=x.spv -DOUTPUT=x.h -DNAME=x -DPACK=ON|OFF -P PackShader.cmake: a header with the array NAME, the file's bytes, and
+# NAME_bytes, how many they are before packing. Packed they are raw deflate (RFC 1951), a third of the size: shaders are half of the library.
+file(SIZE ${INPUT} bytes)
+if(PACK)
+    file(ARCHIVE_CREATE OUTPUT ${INPUT}.gz PATHS ${INPUT} FORMAT raw COMPRESSION GZip COMPRESSION_LEVEL 9)
+    file(READ ${INPUT}.gz hex HEX)
+    file(REMOVE ${INPUT}.gz)
+    # gzip's header (RFC 1952: ten bytes where the fourth, the flags, is zero) has the time in it, and builds should be repeatable.
+    if(NOT hex MATCHES "^1f8b0800............")
+        message(FATAL_ERROR "${INPUT}: this CMake writes gzip files with names or comments")
+    endif()
+    string(LENGTH ${hex} digits)
+    math(EXPR digits "${digits} - 20 - 16")
+    string(SUBSTRING ${hex} 20 ${digits} hex)
+else()
+    file(READ ${INPUT} hex HEX)
+endif()
+string(REGEX REPLACE "(..)" "0x\\1," array ${hex})
+string(REGEX REPLACE "(................................................................................)" "\\1\n" array ${array})
+file(WRITE ${OUTPUT} "static const unsigned char ${NAME}[] = {\n${array}\n};\nenum { ${NAME}_bytes = ${bytes} };\n")
