@@ -1,6 +1,6 @@
-// What a model's files are opened by: names in a caller's list of files (sdgen/files.h), or paths of the system. Whoever
-// opens a model asks here and nowhere else, so that folders, single files, bases, shards, autoencoders and tokenizers
-// need not know which it is.
+// What a model's files are opened by: names in a caller's list of files (sdgen/files.h), or paths of the system.
+// Whoever opens a model asks here and nowhere else, so that folders, single files, bases, shards, autoencoders and
+// tokenizers need not know which it is.
 //
 // Thread-safety: read-only between sdg_files_init and sdg_files_clear.
 #ifndef SDG_FORMATS_FILE_LIST_H

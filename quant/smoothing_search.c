@@ -21,11 +21,8 @@ struct model {
 static double largest_of_all(const struct sdg_smoothing_case *c, const float *multipliers)
 {
     double most = 0;
-    for (size_t row = 0; row < c->rows; row++)
-        for (size_t k = 0; k < c->channels; k++) {
-            const double value = (double)c->largest[row * c->channels + k] * multipliers[k];
-            most = value > most ? value : most; // GCC 12 for ARM does not survive an fmax() here
-        }
+    for (size_t i = 0; i < c->rows * c->channels; i++)
+        most = fmax(most, (double)c->largest[i] * (multipliers ? (double)multipliers[i % c->channels] : 1));
     return most;
 }
 

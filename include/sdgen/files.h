@@ -31,6 +31,8 @@
 
 #include <stdint.h>
 
+#include "sdgen/result.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -17,7 +17,7 @@ printf '%s\n' "$functions" | awk '{
     sub(/\(.*/, "", name)
     sub(/.*[ *]/, "", name)
     sub(/^[^(]*\(/, "", arguments)
-    handle = arguments ~ /^(const )?struct sdg_(pipeline|bench|classifier) \*/
+    handle = arguments ~ /^(const )?struct sdg_(pipeline|bench|classifier|engine) \*/
     wanted = arguments ~ /struct sdg_/ && !handle && name !~ /_destroy$/
     if (wanted == (name ~ /_[0-9]+$/)) next
     print "exports: " name (wanted ? " should have" : " should not have") " the version of the structs in its name"
