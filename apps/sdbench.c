@@ -61,7 +61,7 @@ static const struct app_command command = {
     .about =
         "Times a network with random inputs (text, unet, vae), a whole picture from the start of the process to "
         "the PNG (e2e),\n"
-        "or every operation (ops; needs the test program test_ops beside it). peaks: what a Vulkan device reaches "
+        "or every operation (ops; needs the test program test_ops beside it). peaks: what a device reaches "
         "at most.\n"
         "make sd15|small: writes a model of random weights, as large as Stable Diffusion 1.5 or small, to be timed "
         "(-o DIR).\n"

@@ -304,7 +304,7 @@ static enum sdg_result fuse_upsampling(struct sdg_graph *g)
 static bool takes_gate(const struct sdg_graph *g, const struct sdg_op *op)
 {
     const struct sdg_epilogue *e = &op->epilogue;
-    return op->kind == SDG_OP_LINEAR && sdg_dtype_is_float(g->values[op->in[1]].dtype) && !e->table && !e->residual &&
+    return op->kind == SDG_OP_LINEAR && g->values[op->in[1]].kind == SDG_VALUE_WEIGHT && !e->table && !e->residual &&
         e->activation == SDG_UNARY_NONE && !e->gated;
 }
 
@@ -315,9 +315,11 @@ static enum sdg_result fuse_gates(struct sdg_graph *g)
     for (size_t i = 0; i < g->op_count && result == SDG_OK; i++) {
         const struct sdg_op *geglu = &g->ops[i];
         struct sdg_op *product = geglu->kind == SDG_OP_GEGLU ? sole_producer(g, &uses, geglu->in[0]) : NULL;
-        if (!product || !takes_gate(g, product) || geglu->codes.interval || g->values[geglu->out].dims[3] % 2)
+        // codes of a product are not smoothed
+        if (!product || !takes_gate(g, product) || geglu->codes.smoothing || g->values[geglu->out].dims[3] % 2)
             continue;
         product->epilogue.gated = true;
+        product->codes = geglu->codes;
         absorb(g, &uses, product, i);
     }
     sdg_free(uses.count);

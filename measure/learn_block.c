@@ -200,7 +200,7 @@ static enum sdg_result prepare_lesson(struct lesson *l, const struct sdg_graph *
 {
     struct sdg_learning *t = l->teacher;
     SDG_TRY(sdg_block_extract(&t->log, network, l->name, &l->block));
-    SDG_TRY(sdg_learnable_find(l->block.graph, t->networks.quantized, &l->what));
+    SDG_TRY(sdg_learnable_find(l->block.graph, t->networks.quantized, t->networks.stored, &l->what));
     SDG_TRY(start(l));
     SDG_TRY(make_targets(l));
     SDG_TRY(t->networks.record(t, true, l->name, &l->stream));

@@ -302,7 +302,9 @@ enum sdg_result sdg_learning_blocks(struct sdg_learning *t, const struct sdg_gra
             result = sdg_learning_block(t, t->blocks[i], network);
         sdg_memory_trim();
     }
-    return result;
+    if (result == SDG_OK && !t->params->keep_smoothing)
+        result = open(t);
+    return result == SDG_OK && !t->params->keep_smoothing ? sdg_learning_fold(t, network) : result;
 }
 
 static enum sdg_result record_trajectories(struct sdg_learning *t)
@@ -339,10 +341,13 @@ static enum sdg_result amend(const struct sdg_learning *t, const struct sdg_quan
     if (!learned)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < all; i++)
-        if (!is_marker(&tensors[i]))
+        if (!is_marker(&tensors[i]) &&
+            !(sdg_learning_is_multiplier(tensors[i].name) && sdg_learning_is_folded(t, &tensors[i])))
             learned[count++] = tensors[i];
     qsort(learned, count, sizeof *learned, by_name);
-    enum sdg_result result = sdg_quantized_amend(&t->log, t->params->quantized, files, "learned", NULL, learned, count);
+    enum sdg_result result =
+        sdg_quantized_amend(&t->log, t->params->quantized, files, "learned",
+                            t->params->keep_smoothing ? NULL : sdg_learning_is_multiplier, learned, count);
     if (result == SDG_OK)
         remove(state_path(t));
     sdg_free(learned);

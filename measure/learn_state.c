@@ -21,21 +21,33 @@ struct sdg_learn_state {
 
 // ---- tensors ----
 
+static void free_tensor(const struct sdg_tensor *t)
+{
+    sdg_free((void *)(uintptr_t)t->name);
+    sdg_free((void *)(uintptr_t)t->data);
+}
+
 enum sdg_result sdg_learn_state_add(struct sdg_learn_state *s, const struct sdg_tensor *tensor)
 {
+    struct sdg_tensor copy = *tensor; // which may be one of these, that move
     if (!sdg_grow(s->log, &s->tensors, &s->capacity, s->count + 1, sizeof *s->tensors, "what was learned"))
         return SDG_ERROR_MEMORY;
-    struct sdg_tensor copy = *tensor;
-    char *name = sdg_strdup(s->log, tensor->name);
-    void *data = name ? sdg_alloc_raw(s->log, tensor->bytes, 1, "what was learned") : NULL;
+    char *name = sdg_strdup(s->log, copy.name);
+    void *data = name ? sdg_alloc_raw(s->log, copy.bytes, 1, "what was learned") : NULL;
     if (!data) {
         sdg_free(name);
         return SDG_ERROR_MEMORY;
     }
-    memcpy(data, tensor->data, tensor->bytes);
+    memcpy(data, copy.data, copy.bytes);
     copy.name = name;
     copy.data = data;
-    s->tensors[s->count++] = copy;
+    size_t at = 0;
+    while (at < s->count && strcmp(s->tensors[at].name, name) != 0)
+        at++;
+    if (at < s->count)
+        free_tensor(&s->tensors[at]);
+    s->count += at == s->count;
+    s->tensors[at] = copy;
     return SDG_OK;
 }
 
@@ -130,10 +142,8 @@ void sdg_learn_state_destroy(struct sdg_learn_state **state)
     struct sdg_learn_state *s = *state;
     if (!s)
         return;
-    for (size_t i = 0; i < s->count; i++) {
-        sdg_free((void *)(uintptr_t)s->tensors[i].name);
-        sdg_free((void *)(uintptr_t)s->tensors[i].data);
-    }
+    for (size_t i = 0; i < s->count; i++)
+        free_tensor(&s->tensors[i]);
     for (size_t i = 0; i < sizeof s->texts / sizeof *s->texts; i++)
         sdg_free(s->texts[i]);
     sdg_free(s->tensors);

@@ -18,7 +18,7 @@ enum sdg_result sdg_learn_state_create(const struct sdg_log *log, const char *pa
                                        const struct sdg_tensors *quantized, struct sdg_learn_state **out);
 void sdg_learn_state_destroy(struct sdg_learn_state **state);
 
-// Adds a tensor: name and data are copied.
+// Adds a tensor, in place of one of the same name: name and data are copied.
 enum sdg_result sdg_learn_state_add(struct sdg_learn_state *state, const struct sdg_tensor *tensor);
 enum sdg_result sdg_learn_state_write(const struct sdg_learn_state *state);
 // All tensors so far, sorted by nothing.

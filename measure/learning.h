@@ -51,8 +51,8 @@ enum sdg_result sdg_learning_options(struct sdg_learning *learning);
 enum sdg_result sdg_learning_state_path(struct sdg_learning *learning);
 // Finds the blocks: everything in modules of the name that is asked for.
 enum sdg_result sdg_learning_list(struct sdg_learning *learning, const struct sdg_graph *network);
-// All blocks of `network`, the graph with the samples of a batch, in their order; before each, `open` opens the
-// quantized network with what has been learned, and fills `networks`.
+// All blocks of `network`, the graph with the samples of a batch, in their order, then sdg_learning_fold; before each,
+// `open` opens the quantized network with what has been learned, and fills `networks`.
 enum sdg_result sdg_learning_blocks(struct sdg_learning *learning, const struct sdg_graph *network,
                                     enum sdg_result (*open)(struct sdg_learning *learning));
 // Puts what was learned into the folder, removes the state's file, and reports.
@@ -63,6 +63,12 @@ void sdg_learning_clear(struct sdg_learning *learning);
 struct sdg_generate_params sdg_learning_prompt(const struct sdg_learning *learning, size_t prompt);
 // Learns one block of `network`, the step's graph with the samples of a batch, and writes the state.
 enum sdg_result sdg_learning_block(struct sdg_learning *learning, const char *name, const struct sdg_graph *network);
+// Smoothing vectors become part of what makes the smoothed values where that can be, in the state (which is not
+// written); the others are in it then, learned or not. `networks` are those with everything learned.
+enum sdg_result sdg_learning_fold(struct sdg_learning *learning, const struct sdg_graph *network);
+// Of SITE.input_smoothing: by its name, and whether it has been folded.
+bool sdg_learning_is_multiplier(const char *name);
+bool sdg_learning_is_folded(const struct sdg_learning *learning, const struct sdg_tensor *multiplier);
 // Tells the caller of a block that is done. marker[3] is the state's; seconds 0: in an earlier call.
 void sdg_learning_tell(const struct sdg_learning *learning, const char *name, const float *marker, size_t layers,
                        double seconds);

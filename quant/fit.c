@@ -125,18 +125,18 @@ static enum sdg_result report_correlation(const struct fitting *f, struct sdg_si
 
 // ---- tokens ----
 
-// What s(t) of the site's scales is over the timestep, in units of its geometric mean over the calibrated steps.
-static enum sdg_result make_factors(const struct fitting *f, const struct sdg_site_fit *fit, double *at_rows,
+// A fitted course over the timestep as factors: in units of its geometric mean over the calibrated steps.
+static enum sdg_result make_factors(const struct fitting *f, const struct sdg_tdq_fit *course, double *at_rows,
                                     float **factors)
 {
     double mean = 0;
     for (size_t r = 0; r < f->rows; r++)
-        mean += log((double)sdg_site_fit_at(fit, f->timesteps[r])) / (double)f->rows;
+        mean += log((double)sdg_tdq_table_at(course->table, f->timesteps[r])) / (double)f->rows;
     *factors = sdg_alloc_raw(f->log, SDG_TDQ_TIMES, sizeof **factors, "a table of factors");
     if (!*factors)
         return SDG_ERROR_MEMORY;
     for (int t = 0; t < SDG_TDQ_TIMES; t++)
-        (*factors)[t] = (float)((double)fit->scales[t] / exp(mean));
+        (*factors)[t] = (float)((double)course->table[t] / exp(mean));
     for (size_t r = 0; r < f->rows; r++)
         at_rows[r] = (double)sdg_tdq_table_at(*factors, f->timesteps[r]);
     return SDG_OK;
@@ -166,31 +166,65 @@ static enum sdg_result order_rows(const struct fitting *f, struct sdg_token_inte
     return SDG_OK;
 }
 
-// fit: by the rule over time.
+// The course over time of intervals that are constant, and the intervals that go with it, in place of these if they
+// lose less.
+static enum sdg_result follow_time(const struct fitting *f, const struct sdg_token_fit_options *constant,
+                                   const struct sdg_tdq_fit *course, double *at_rows, struct sdg_token_intervals *t)
+{
+    struct sdg_token_intervals product = {0};
+    struct sdg_token_fit_options options = *constant;
+    float *factors;
+    SDG_TRY(make_factors(f, course, at_rows, &factors));
+    options.factors = at_rows;
+    const enum sdg_result result = sdg_token_fit(f->log, f->site, f->rows, &options, &product);
+    if (result != SDG_OK || !(product.cost < t->cost)) {
+        sdg_free(factors);
+        sdg_token_intervals_clear(&product);
+        return result;
+    }
+    product.factors = factors;
+    sdg_token_intervals_clear(t);
+    *t = product;
+    return SDG_OK;
+}
+
+// s[l] r(t). r is fitted to what the tokens have in common once each is in units of its own interval: fitted to all
+// values as they are it would follow the widest tokens, and what they lose is not what the search of s makes small.
+static enum sdg_result fit_product(const struct fitting *f, const struct sdg_token_fit_options *constant,
+                                   struct sdg_token_intervals *t)
+{
+    struct sdg_curves *curves;
+    struct sdg_tdq_fit course;
+    const struct sdg_tdq_options options = {.seed = sdg_tdq_seed(f->options->seed, f->site->name),
+                                            .static_gain = f->options->static_gain};
+    SDG_TRY(sdg_token_curves(f->log, f->site, f->rows, constant, t, &curves));
+    enum sdg_result result = sdg_tdq_fit(f->log, f->site->name, curves, f->site->rows, f->timesteps, f->options->times,
+                                         &options, &course, NULL);
+    sdg_curves_destroy(&curves);
+    if (result != SDG_OK || course.is_static)
+        return result;
+    double *at_rows = sdg_alloc(f->log, f->rows, sizeof *at_rows, "factors");
+    if (!at_rows)
+        return SDG_ERROR_MEMORY;
+    result = follow_time(f, constant, &course, at_rows, t);
+    sdg_free(at_rows);
+    return result;
+}
+
 static enum sdg_result fit_tokens(const struct fitting *f, double power, struct sdg_site_fit *fit)
 {
     const enum sdg_interval_rule over_time = sdg_interval_rule_over_time(f->options->rule);
-    const bool product = over_time == SDG_INTERVAL_TDQ && fit->length == SDG_TDQ_TIMES;
-    float *factors = NULL;
-    double *at_rows = sdg_alloc(f->log, f->rows, sizeof *at_rows, "factors");
     const struct sdg_token_fit_options options = {.bits = f->options->bits,
                                                   .power = power,
                                                   .each_row = over_time == SDG_INTERVAL_TABLE,
-                                                  .others = f->options->others,
-                                                  .factors = product ? at_rows : NULL};
-    enum sdg_result result = at_rows ? SDG_OK : SDG_ERROR_MEMORY;
-    if (result == SDG_OK && product)
-        result = make_factors(f, fit, at_rows, &factors);
-    if (result == SDG_OK)
-        result = sdg_token_fit(f->log, f->site, f->rows, &options, &fit->tokens);
-    if (result == SDG_OK && options.each_row)
-        result = order_rows(f, &fit->tokens);
-    sdg_free(at_rows);
-    if (result == SDG_OK)
-        fit->tokens.factors = factors;
-    else
-        sdg_free(factors);
-    return result;
+                                                  .others = f->options->others};
+    SDG_TRY(sdg_token_fit(f->log, f->site, f->rows, &options, &fit->tokens));
+    if (over_time == SDG_INTERVAL_TDQ)
+        SDG_TRY(fit_product(f, &options, &fit->tokens));
+    if (options.each_row)
+        SDG_TRY(order_rows(f, &fit->tokens));
+    fit->length = fit->tokens.factors || fit->tokens.times > 1 ? SDG_TDQ_TIMES : 1;
+    return SDG_OK;
 }
 
 static void report_tokens(const struct fitting *f, const struct sdg_curves *curves, struct sdg_site_fit *fit)
@@ -249,12 +283,12 @@ enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_st
     struct sdg_curves *curves;
     struct sdg_site_fit fit = {0};
     double power = options->power > 0 ? options->power : default_power(options->rule, site);
-    SDG_TRY(sdg_curves_create(log, site->name, site->kind, options->bits, power, site->rows, rows, &curves));
-    enum sdg_result result = fit_by_rule(&f, curves, &fit);
     const bool apart = sdg_interval_rule_has_tokens(options->rule),
                tokens = site->tokens && (apart || (site->smoothing && options->rule != SDG_INTERVAL_DYNAMIC));
-    if (result == SDG_OK && tokens)
-        result = apart ? fit_tokens(&f, power, &fit) : fit_together(&f, power, &fit);
+    SDG_TRY(sdg_curves_create(log, site->name, site->kind, options->bits, power, site->rows, rows, &curves));
+    enum sdg_result result = !tokens ? fit_by_rule(&f, curves, &fit)
+        : apart                      ? fit_tokens(&f, power, &fit)
+                                     : fit_together(&f, power, &fit);
     if (result == SDG_OK && tokens)
         report_tokens(&f, curves, &fit);
     if (result == SDG_OK && !tokens) {

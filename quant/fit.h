@@ -23,9 +23,11 @@ extern const double sdg_fit_default_others;
 enum { SDG_FIT_BEST_SQNR = 200 };
 
 struct sdg_site_fit {
-    float *scales; // [length], owned: free with sdg_site_fit_clear. Scales > 0, finite
-    size_t length; // 0: measured at run time (dynamic); 1: the same at all times; SDG_TDQ_TIMES: of t = 0 .. 999
-    // used in place of `scales`; height 0: the site has none. 1x1: of a smoothed site, for all tokens
+    float *scales; // [length], owned: free with sdg_site_fit_clear. Scales > 0, finite; NULL where there are `tokens`
+    // 0: measured at run time (dynamic); 1: the same at all times; SDG_TDQ_TIMES: of t = 0 .. 999, or of tokens, that
+    // follow the time
+    size_t length;
+    // in place of `scales`; height 0: the site has none. 1x1: of a smoothed site, for all tokens
     struct sdg_token_intervals tokens;
     double correlation; // Pearson's r between timestep and range
     // share of the static scale's error that these scales avoid; at most 1, 0 for static ones, negative if they are
@@ -43,7 +45,7 @@ struct sdg_site_fit {
 enum sdg_result sdg_site_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, const double *timesteps,
                              size_t rows, const struct sdg_fit_options *options, struct sdg_site_fit *out);
 void sdg_site_fit_clear(struct sdg_site_fit *fit);
-// The scale at time t: fit->scales read there. Not for length 0.
+// The scale at time t: fit->scales read there. Not where there are none.
 float sdg_site_fit_at(const struct sdg_site_fit *fit, double t);
 
 #endif

@@ -56,8 +56,20 @@ static enum sdg_result add_site(const struct sdg_graph *block, const struct sdg_
     return SDG_OK;
 }
 
-static enum sdg_result add_layer(const struct sdg_graph *block, const struct sdg_quantized *q, const struct sdg_op *op,
-                                 struct sdg_learnable *l)
+// The bits that a layer's codes have: steps are chosen so that the outermost codes occur, of 6 bits none beyond.
+static int code_bits(const struct sdg_quantized_layer *layer, const struct sdg_tensor *weight)
+{
+    if (layer->bits != 8 || !weight || weight->dtype != SDG_S8)
+        return layer->bits;
+    const int8_t *codes = weight->data;
+    for (size_t i = 0; i < weight->bytes; i++)
+        if (codes[i] < -32 || codes[i] > 31)
+            return 8;
+    return 6;
+}
+
+static enum sdg_result add_layer(const struct sdg_graph *block, const struct sdg_quantized *q,
+                                 const struct sdg_tensors *stored, const struct sdg_op *op, struct sdg_learnable *l)
 {
     const struct sdg_quantized_layer *layer = layer_named(q, op->name);
     if (op->kind != SDG_OP_LINEAR || !layer || block->values[op->in[1]].slice_of)
@@ -69,8 +81,7 @@ static enum sdg_result add_layer(const struct sdg_graph *block, const struct sdg
     if (!learned)
         return SDG_OK;
     const struct sdg_value_info *w = &block->values[op->in[1]];
-    // codes of 6 bits are stored in 8
-    const int bits = layer->bits == 8 && q->scheme.weight_bits == 6 ? 6 : layer->bits, half = 1 << (bits - 1);
+    const int half = 1 << (code_bits(layer, sdg_tensors_find(stored, w->name)) - 1);
     l->layers[l->layer_count++] = (struct sdg_learnable_layer){.name = op->name,
                                                                .site = site,
                                                                .outputs = (size_t)w->dims[0],
@@ -82,7 +93,7 @@ static enum sdg_result add_layer(const struct sdg_graph *block, const struct sdg
 }
 
 enum sdg_result sdg_learnable_find(const struct sdg_graph *block, const struct sdg_quantized *quantized,
-                                   struct sdg_learnable *out)
+                                   const struct sdg_tensors *stored, struct sdg_learnable *out)
 {
     struct sdg_learnable l = {
         .sites = sdg_alloc(block->log, block->op_count + 1, sizeof *l.sites, "a block's sites"),
@@ -90,7 +101,7 @@ enum sdg_result sdg_learnable_find(const struct sdg_graph *block, const struct s
     };
     enum sdg_result result = l.sites && l.layers ? SDG_OK : SDG_ERROR_MEMORY;
     for (size_t i = 0; i < block->op_count && result == SDG_OK; i++)
-        result = add_layer(block, quantized, &block->ops[i], &l);
+        result = add_layer(block, quantized, stored, &block->ops[i], &l);
     if (result == SDG_OK && !l.layer_count)
         result = sdg_fail(block->log, SDG_ERROR_INPUT,
                           "none of the block's linear layers is quantized with an interval that could be learned");

@@ -32,10 +32,12 @@ struct sdg_learnable {
 
 // What of a block (graph/extract.h) the quantized model computes in integers: its linear layers with weights of their
 // own (not parts of one, as of a split skip connection). Sites that are measured at run time have nothing to learn and
-// are left out with their layers. Names are those of `block`, which must outlive *out. SDG_ERROR_INPUT when nothing is
-// left, or if the block has another number of tokens than the intervals. Free with sdg_learnable_clear.
+// are left out with their layers. Codes of 6 bits are stored in 8 whatever the scheme says of other layers: `stored`,
+// the quantized model's tensors, tells them apart. Names are those of `block`, which must outlive *out. SDG_ERROR_INPUT
+// when nothing is left, or if the block has another number of tokens than the intervals. Free with
+// sdg_learnable_clear.
 enum sdg_result sdg_learnable_find(const struct sdg_graph *block, const struct sdg_quantized *quantized,
-                                   struct sdg_learnable *out);
+                                   const struct sdg_tensors *stored, struct sdg_learnable *out);
 void sdg_learnable_clear(struct sdg_learnable *learnable);
 
 // The inputs that the rewrite adds, in the order of struct sdg_learnable; for each there is an output of its gradient.

@@ -19,23 +19,15 @@ static const struct sdg_histogram *bad_row(const struct sdg_histogram *histogram
     return NULL;
 }
 
-static enum sdg_result allocate(const struct sdg_log *log, struct sdg_curves *c)
-{
-    c->silent = sdg_alloc(log, c->rows, sizeof *c->silent, "error curves");
-    c->cells = sdg_alloc(log, c->rows, sizeof *c->cells, "error curves");
-    return c->silent && c->cells ? SDG_OK : SDG_ERROR_MEMORY;
-}
-
 // The grid covers every row's own optimum: from well below the smallest reach to a little above the largest.
-static void place_grid(struct sdg_curves *c, const struct sdg_histogram *histograms)
+static void place_grid(struct sdg_curves *c, const float *reach)
 {
     double smallest = INFINITY, largest = 0;
     for (size_t r = 0; r < c->rows; r++) {
         if (c->silent[r])
             continue;
-        double reach = sdg_interval_reach(c->kind, c->bits, histograms[r].min, histograms[r].max);
-        smallest = fmin(smallest, reach);
-        largest = fmax(largest, reach);
+        smallest = fmin(smallest, (double)reach[r]);
+        largest = fmax(largest, (double)reach[r]);
     }
     if (largest <= 0)
         smallest = largest = 1;
@@ -45,22 +37,75 @@ static void place_grid(struct sdg_curves *c, const struct sdg_histogram *histogr
     c->first = log(largest) + 0.25 * log(2) - (double)(c->points - 1) * c->step;
 }
 
-static float scale_at(const struct sdg_curves *c, size_t point)
+enum sdg_result sdg_curves_begin(const struct sdg_log *log, const float *reach, size_t rows, struct sdg_curves **out)
+{
+    size_t count;
+    struct sdg_curves *c = sdg_alloc(log, 1, sizeof *c, "error curves");
+    if (!c)
+        return SDG_ERROR_MEMORY;
+    c->rows = rows;
+    c->silent = sdg_alloc(log, rows, sizeof *c->silent, "error curves");
+    for (size_t r = 0; c->silent && r < rows; r++)
+        c->silent[r] = !(reach[r] > 0);
+    if (c->silent) {
+        place_grid(c, reach);
+        if (!sdg_mul_size(rows, c->points, &count))
+            count = SIZE_MAX;
+        c->log_errors = sdg_alloc(log, count, sizeof *c->log_errors, "error curves");
+    }
+    if (!c->log_errors) {
+        sdg_curves_destroy(&c);
+        return SDG_ERROR_MEMORY;
+    }
+    *out = c;
+    return SDG_OK;
+}
+
+float sdg_curves_scale(const struct sdg_curves *c, size_t point)
 {
     return (float)exp(c->first + (double)point * c->step);
 }
 
-static void fill_row(struct sdg_curves *c, size_t row)
+void sdg_curves_add(struct sdg_curves *c, size_t row, size_t point, double error)
 {
-    double *out = c->log_errors + row * c->points, largest = 0;
-    if (c->silent[row])
-        return;
-    for (size_t i = 0; i < c->points; i++) {
-        out[i] = sdg_curves_error(c, row, scale_at(c, i));
-        largest = fmax(largest, out[i]);
-    }
+    c->log_errors[row * c->points + point] += error;
+}
+
+static void end_row(const struct sdg_curves *c, double *errors)
+{
+    double largest = 0;
     for (size_t i = 0; i < c->points; i++)
-        out[i] = largest > 0 ? log(fmax(out[i], largest * exp(-log_floor))) : 0;
+        largest = fmax(largest, errors[i]);
+    for (size_t i = 0; i < c->points; i++)
+        errors[i] = largest > 0 ? log(fmax(errors[i], largest * exp(-log_floor))) : 0;
+}
+
+void sdg_curves_end(struct sdg_curves *c)
+{
+    for (size_t r = 0; r < c->rows; r++)
+        if (!c->silent[r])
+            end_row(c, c->log_errors + r * c->points);
+}
+
+// ---- of a site as a whole ----
+
+static void make_cells(struct sdg_cells *cells, const struct sdg_histogram *histograms, size_t rows,
+                       enum sdg_site_kind kind, int bits, double power, float *reach)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const struct sdg_histogram *h = &histograms[r];
+        sdg_cells_make(h, power, &cells[r]);
+        const bool silent = cells[r].total == 0 || (h->min == 0 && h->max == 0);
+        reach[r] = silent ? 0 : sdg_interval_reach(kind, bits, h->min, h->max);
+    }
+}
+
+static void fill(struct sdg_curves *c)
+{
+    for (size_t r = 0; r < c->rows; r++)
+        for (size_t i = 0; i < c->points && !c->silent[r]; i++)
+            sdg_curves_add(c, r, i, sdg_curves_error(c, r, sdg_curves_scale(c, i)));
+    sdg_curves_end(c);
 }
 
 enum sdg_result sdg_curves_create(const struct sdg_log *log, const char *site, enum sdg_site_kind kind, int bits,
@@ -78,30 +123,22 @@ enum sdg_result sdg_curves_create(const struct sdg_log *log, const char *site, e
             log, SDG_ERROR_INPUT,
             "%s: its statistics contain infinities or NaN in row %zu: the model overflowed there; calibrate in f32",
             site, (size_t)(bad - histograms));
-    struct sdg_curves *c = sdg_alloc(log, 1, sizeof *c, "error curves");
-    if (!c)
-        return SDG_ERROR_MEMORY;
-    *c = (struct sdg_curves){.kind = kind, .bits = bits, .rows = rows};
-    enum sdg_result result = allocate(log, c);
+    float *reach = sdg_alloc(log, rows, sizeof *reach, "error curves");
+    struct sdg_cells *cells = sdg_alloc(log, rows, sizeof *cells, "error curves");
+    enum sdg_result result = reach && cells ? SDG_OK : SDG_ERROR_MEMORY;
     if (result == SDG_OK) {
-        for (size_t r = 0; r < rows; r++) {
-            sdg_cells_make(&histograms[r], power, &c->cells[r]);
-            c->silent[r] = c->cells[r].total == 0 || (histograms[r].min == 0 && histograms[r].max == 0);
-        }
-        place_grid(c, histograms);
-        size_t count;
-        if (!sdg_mul_size(rows, c->points, &count))
-            count = SIZE_MAX;
-        c->log_errors = sdg_alloc(log, count, sizeof *c->log_errors, "error curves");
-        result = c->log_errors ? SDG_OK : SDG_ERROR_MEMORY;
+        make_cells(cells, histograms, rows, kind, bits, power, reach);
+        result = sdg_curves_begin(log, reach, rows, out);
     }
+    sdg_free(reach);
     if (result != SDG_OK) {
-        sdg_curves_destroy(&c);
+        sdg_free(cells);
         return result;
     }
-    for (size_t r = 0; r < rows; r++)
-        fill_row(c, r);
-    *out = c;
+    (*out)->kind = kind;
+    (*out)->bits = bits;
+    (*out)->cells = cells;
+    fill(*out);
     return SDG_OK;
 }
 
@@ -119,6 +156,9 @@ void sdg_curves_destroy(struct sdg_curves **handle)
 
 double sdg_curves_error(const struct sdg_curves *c, size_t row, float scale)
 {
+    double slope;
+    if (!c->cells)
+        return exp(sdg_curves_log_error(c, row, log((double)scale), &slope));
     struct sdg_interval interval = sdg_interval_make(c->kind, c->bits, scale);
     return sdg_cells_error(&c->cells[row], &interval);
 }

@@ -276,7 +276,7 @@ static void summarise(const struct sdg_curves *c, const struct sdg_histogram *hi
 {
     size_t n = 0;
     for (size_t r = 0; r < c->rows; r++) {
-        if (c->cells[r].total == 0)
+        if (!(histograms[r].min <= histograms[r].max))
             continue;
         series[n] = timesteps[r];
         series[c->rows + n++] = (double)histograms[r].max - histograms[r].min;

@@ -31,6 +31,8 @@ void sdg_token_intervals_clear(struct sdg_token_intervals *t)
 // ---- one token ----
 
 struct search {
+    const struct sdg_site_statistics *site;
+    size_t rows;
     const struct sdg_token_fit_options *options;
     struct sdg_cells *cells; // [rows] of the token at hand
     struct sdg_cells *all;   // [rows] of all tokens
@@ -93,16 +95,21 @@ static void try_parts(const struct search *s, struct range *r)
             try_range(s, r, fmin(r->min, 0) * parts[i], fmax(r->max, 0) * parts[k]);
 }
 
+static const struct sdg_token_histogram *seen_of(const struct search *s, size_t row, size_t token)
+{
+    return &s->site->tokens[row * s->site->height * s->site->width + token];
+}
+
 // False if all rows are silent.
-static bool search_rows(const struct search *s, const struct sdg_token_histogram *const *tokens, size_t first,
-                        size_t count, struct sdg_interval *best)
+static bool search_rows(const struct search *s, size_t token, size_t first, size_t count, struct sdg_interval *best,
+                        double *cost)
 {
     struct range range = {.first = first, .count = count, .min = INFINITY, .max = -INFINITY, .error = INFINITY};
     for (size_t r = first; r < first + count; r++) {
         if (s->silent[r])
             continue;
-        range.min = fmin(range.min, (double)tokens[r]->min / s->factors[r]);
-        range.max = fmax(range.max, (double)tokens[r]->max / s->factors[r]);
+        range.min = fmin(range.min, (double)seen_of(s, r, token)->min / s->factors[r]);
+        range.max = fmax(range.max, (double)seen_of(s, r, token)->max / s->factors[r]);
     }
     if (!(range.min <= range.max))
         return false;
@@ -113,6 +120,7 @@ static bool search_rows(const struct search *s, const struct sdg_token_histogram
     try_parts(s, &range);
     move_ends(s, &range);
     *best = sdg_interval_between(s->options->bits, range.low, range.high);
+    *cost += range.error;
     return true;
 }
 
@@ -135,8 +143,9 @@ static void note_errors(struct search *s, size_t row, const struct sdg_token_his
 }
 
 // With weights those of all tokens together count as much as the token's own would.
-static void prepare_row(struct search *s, const struct sdg_site_statistics *site, size_t row, size_t token)
+static void prepare_row(struct search *s, size_t row, size_t token)
 {
+    const struct sdg_site_statistics *site = s->site;
     const size_t at = row * site->height * site->width + token;
     const double pictures = (double)sdg_token_histogram_total(&site->tokens[at]) / (double)site->channels;
     sdg_token_cells_make(&site->tokens[at], site->weights ? &site->weights[at] : NULL, 1, s->options->power,
@@ -144,24 +153,27 @@ static void prepare_row(struct search *s, const struct sdg_site_statistics *site
     s->shares[row] = s->options->others / pictures * s->cells[row].total / s->all[row].total;
 }
 
-static void fit_token(struct search *s, const struct sdg_site_statistics *site, size_t rows, size_t token,
-                      const struct sdg_token_histogram **seen, struct sdg_interval fallback,
-                      struct sdg_token_intervals *out)
+static void prepare_token(struct search *s, size_t token)
 {
-    const size_t tokens = site->height * site->width, together = out->times == 1 ? rows : 1;
-    for (size_t r = 0; r < rows; r++) {
-        seen[r] = &site->tokens[r * tokens + token];
-        s->silent[r] = !(seen[r]->min < 0 || seen[r]->max > 0) || seen[r]->min > seen[r]->max;
+    for (size_t r = 0; r < s->rows; r++) {
+        const struct sdg_token_histogram *h = seen_of(s, r, token);
+        s->silent[r] = !(h->min < 0 || h->max > 0) || h->min > h->max;
         if (!s->silent[r])
-            prepare_row(s, site, r, token);
+            prepare_row(s, r, token);
     }
+}
+
+static void fit_token(struct search *s, size_t token, struct sdg_interval fallback, struct sdg_token_intervals *out)
+{
+    const size_t tokens = s->site->height * s->site->width, together = out->times == 1 ? s->rows : 1;
+    prepare_token(s, token);
     for (size_t time = 0; time < out->times; time++) {
         struct sdg_interval best = fallback;
-        search_rows(s, seen, time * together, together, &best);
+        search_rows(s, token, time * together, together, &best, &out->cost);
         out->scales[time * tokens + token] = best.scale;
         out->zero_points[time * tokens + token] = best.zero_point;
         for (size_t r = time * together; r < (time + 1) * together; r++)
-            note_errors(s, r, seen[r], best, &out->error);
+            note_errors(s, r, seen_of(s, r, token), best, &out->error);
     }
 }
 
@@ -195,19 +207,89 @@ static void conclude(const struct search *s, size_t rows, struct sdg_token_inter
     out->sqnr = seen ? out->sqnr / (double)seen : SDG_FIT_BEST_SQNR;
 }
 
-static void fit_all(struct search *s, const struct sdg_site_statistics *site, size_t rows,
-                    const struct sdg_token_histogram **seen, struct sdg_token_intervals *out)
+static void fit_all(struct search *s, struct sdg_token_intervals *out)
 {
-    const size_t tokens = site->height * site->width;
+    const struct sdg_interval fallback = interval_of_all(s->site, s->rows, s->factors, s->options->bits);
+    for (size_t token = 0; token < s->site->height * s->site->width; token++)
+        fit_token(s, token, fallback, out);
+    conclude(s, s->rows, out);
+}
+
+// ---- a number for all tokens of a row ----
+
+// The range of what was seen, in that of the codes; 0: nothing but zeros.
+static float reach_of(const struct search *s, size_t row, const struct sdg_token_intervals *t)
+{
+    const double highest = (1 << s->options->bits) - 1;
+    double reach = 0;
+    for (size_t k = 0; k < t->height * t->width; k++) {
+        const struct sdg_token_histogram *h = seen_of(s, row, k);
+        if (h->min <= h->max)
+            reach = fmax(reach, (fmax(h->max, 0) - fmin(h->min, 0)) / (highest * (double)t->scales[k]));
+    }
+    return (float)reach;
+}
+
+static void add_token(struct search *s, size_t token, const struct sdg_token_intervals *t, struct sdg_curves *curves)
+{
+    prepare_token(s, token);
+    for (size_t r = 0; r < s->rows; r++)
+        for (size_t i = 0; i < curves->points && !s->silent[r]; i++) {
+            const struct sdg_interval interval = {.scale = t->scales[token] * sdg_curves_scale(curves, i),
+                                                  .zero_point = t->zero_points[token],
+                                                  .lo = 0,
+                                                  .hi = (1 << s->options->bits) - 1};
+            sdg_curves_add(curves, r, i, error_of(s, r, interval));
+        }
+}
+
+static enum sdg_result trace(struct search *s, const struct sdg_log *log, const struct sdg_token_intervals *t,
+                             struct sdg_curves **out)
+{
+    float *reach = sdg_alloc(log, s->rows, sizeof *reach, "error curves");
+    if (!reach)
+        return SDG_ERROR_MEMORY;
+    for (size_t r = 0; r < s->rows; r++)
+        reach[r] = reach_of(s, r, t);
+    enum sdg_result result = sdg_curves_begin(log, reach, s->rows, out);
+    sdg_free(reach);
+    SDG_TRY(result);
+    for (size_t token = 0; token < t->height * t->width; token++)
+        add_token(s, token, t, *out);
+    sdg_curves_end(*out);
+    return SDG_OK;
+}
+
+// ---- entry points ----
+
+static void close_search(struct search *s)
+{
+    sdg_free(s->cells);
+    sdg_free(s->factors);
+    sdg_free(s->silent);
+}
+
+static enum sdg_result open_search(struct search *s, const struct sdg_log *log)
+{
+    const struct sdg_site_statistics *site = s->site;
+    const size_t rows = s->rows, tokens = site->height * site->width;
+    s->cells = sdg_alloc_raw(log, rows, 2 * sizeof *s->cells, "intervals of tokens");
+    s->factors = sdg_alloc(log, rows, 4 * sizeof *s->factors, "intervals of tokens");
+    s->silent = sdg_alloc(log, rows, sizeof *s->silent, "intervals of tokens");
+    if (!s->cells || !s->factors || !s->silent) {
+        close_search(s);
+        return SDG_ERROR_MEMORY;
+    }
+    s->all = s->cells + rows;
+    s->signal = s->factors + rows;
+    s->noise = s->signal + rows;
+    s->shares = s->noise + rows;
     for (size_t r = 0; r < rows; r++) {
         s->factors[r] = s->options->factors ? s->options->factors[r] : 1;
         sdg_token_cells_make(site->tokens + r * tokens, site->weights ? site->weights + r * tokens : NULL, tokens,
                              s->options->power, &s->all[r]);
     }
-    const struct sdg_interval fallback = interval_of_all(site, rows, s->factors, s->options->bits);
-    for (size_t token = 0; token < tokens; token++)
-        fit_token(s, site, rows, token, seen, fallback, out);
-    conclude(s, rows, out);
+    return SDG_OK;
 }
 
 enum sdg_result sdg_token_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, size_t rows,
@@ -216,30 +298,29 @@ enum sdg_result sdg_token_fit(const struct sdg_log *log, const struct sdg_site_s
     struct sdg_token_intervals t = {
         .times = options->each_row ? rows : 1, .height = site->height, .width = site->width};
     const size_t count = t.times * t.height * t.width;
-    struct search s = {.options = options};
-    const struct sdg_token_histogram **seen = sdg_alloc(log, rows, sizeof *seen, "intervals of tokens");
+    struct search s = {.site = site, .rows = rows, .options = options};
+    SDG_TRY(open_search(&s, log));
     t.scales = sdg_alloc(log, count, sizeof *t.scales, "intervals of tokens");
     t.zero_points = sdg_alloc(log, count, sizeof *t.zero_points, "intervals of tokens");
-    s.cells = sdg_alloc_raw(log, rows, 2 * sizeof *s.cells, "intervals of tokens");
-    s.factors = sdg_alloc(log, rows, 4 * sizeof *s.factors, "intervals of tokens");
-    s.silent = sdg_alloc(log, rows, sizeof *s.silent, "intervals of tokens");
-    enum sdg_result result =
-        seen && t.scales && t.zero_points && s.cells && s.factors && s.silent ? SDG_OK : SDG_ERROR_MEMORY;
-    if (result == SDG_OK) {
-        s.all = s.cells + rows;
-        s.signal = s.factors + rows;
-        s.noise = s.signal + rows;
-        s.shares = s.noise + rows;
-        fit_all(&s, site, rows, seen, &t);
-    }
-    sdg_free(seen);
-    sdg_free(s.cells);
-    sdg_free(s.factors);
-    sdg_free(s.silent);
-    if (result != SDG_OK) {
+    const bool enough = t.scales && t.zero_points;
+    if (enough)
+        fit_all(&s, &t);
+    close_search(&s);
+    if (!enough) {
         sdg_token_intervals_clear(&t);
-        return result;
+        return SDG_ERROR_MEMORY;
     }
     *out = t;
     return SDG_OK;
+}
+
+enum sdg_result sdg_token_curves(const struct sdg_log *log, const struct sdg_site_statistics *site, size_t rows,
+                                 const struct sdg_token_fit_options *options,
+                                 const struct sdg_token_intervals *intervals, struct sdg_curves **out)
+{
+    struct search s = {.site = site, .rows = rows, .options = options};
+    SDG_TRY(open_search(&s, log));
+    enum sdg_result result = trace(&s, log, intervals, out);
+    close_search(&s);
+    return result;
 }

@@ -22,6 +22,7 @@
 #ifndef SDG_QUANT_TOKEN_FIT_H
 #define SDG_QUANT_TOKEN_FIT_H
 
+#include "quant/search.h"
 #include "quant/statistics.h"
 
 struct sdg_token_intervals { // owned; free with sdg_token_intervals_clear
@@ -30,6 +31,7 @@ struct sdg_token_intervals { // owned; free with sdg_token_intervals_clear
     float *scales;           // [times][height * width]
     int32_t *zero_points;    // the same
     float *factors;          // [1000] over t, NULL: none
+    double cost;             // the error that the search makes small, all tokens' values included
     // For the report, over rows: sum of the tokens' own errors to the power asked for; dB, at most SDG_FIT_BEST_SQNR
     double error, sqnr, worst_sqnr;
     size_t worst_row;
@@ -48,6 +50,11 @@ struct sdg_token_fit_options {
 enum sdg_result sdg_token_fit(const struct sdg_log *log, const struct sdg_site_statistics *site, size_t rows,
                               const struct sdg_token_fit_options *options, struct sdg_token_intervals *out);
 void sdg_token_intervals_clear(struct sdg_token_intervals *intervals);
+// What each row loses if the scales of all tokens' intervals (of one time) are multiplied by the same number: the cost
+// of the search, for fitting a function of the timestep to them (quant/tdq.h).
+enum sdg_result sdg_token_curves(const struct sdg_log *log, const struct sdg_site_statistics *site, size_t rows,
+                                 const struct sdg_token_fit_options *options,
+                                 const struct sdg_token_intervals *intervals, struct sdg_curves **out);
 
 // The asymmetric interval of `bits` that reaches from min to max and holds 0.
 struct sdg_interval sdg_interval_between(int bits, double min, double max);

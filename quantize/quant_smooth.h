@@ -6,12 +6,10 @@
 #include "quantize/quant_plan.h"
 
 // Decides for every wanted site of integer activations whose statistics were smoothed, and, if `folds`, folds where it
-// can be:
-// - a layer_norm that only quantized layers read: its gamma and beta are multiplied, in plan->folded
-// - a slice of what a quantized linear layer without bias makes, of channels that nothing else reads: these rows of its
-//   weight are multiplied, which is a factor of their scales
-// Others get SITE.input_smoothing. SDG_ERROR_INPUT if a site is smoothed that larger kernels read; SDG_ERROR_USAGE if
-// the rule has no intervals of tokens: what is known of a SiLU's range does not hold for smoothed values.
+// can be (quant/smoothing_fold.h): gamma and beta of a norm are multiplied in plan->folded, rows of a weight before
+// they are rounded. Others get SITE.input_smoothing. SDG_ERROR_INPUT if a site is smoothed that larger kernels read;
+// SDG_ERROR_USAGE if the rule has no intervals of tokens: what is known of a SiLU's range does not hold for smoothed
+// values.
 enum sdg_result sdg_quant_smooth(const struct sdg_log *log, struct sdg_quant_plan *plan,
                                  const struct sdg_quant_subject *subject, enum sdg_interval_rule rule, bool folds);
 

@@ -15,7 +15,7 @@ layout(constant_id = SDG_SPEC_FRAGMENT_M) const uint FM = 16;
 layout(constant_id = SDG_SPEC_FRAGMENT_N) const uint FN = 16;
 layout(constant_id = SDG_SPEC_FRAGMENT_K) const uint FK = 16;
 layout(constant_id = SDG_SPEC_BUFFERS) const uint BUFFERS = 2;
-layout(constant_id = SDG_SPEC_SUBGROUP) const uint SUBGROUP = 32;
+layout(constant_id = SDG_SPEC_SUBGROUP) const uint SUBGROUP_SIZE = 32;
 
 #define MATRIX(type, rows, columns, use) coopmat<type, gl_ScopeSubgroup, rows, columns, use>
 #define MATRIX_A MATRIX(float16_t, FM, FK, gl_MatrixUseA)
@@ -37,7 +37,7 @@ const uint PITCH_S = BN + 4, PITCH_W = BN / 2 + 4; // of scores in words, of wei
 const uint LOADS = (BUFFER - BN + INVOCATIONS - 1) / INVOCATIONS;
 
 // The softmax of a group's rows by all of its invocations: PARTS of them share a row, or each has several.
-const uint LANES = SHARES * SUBGROUP;
+const uint LANES = SHARES * SUBGROUP_SIZE;
 const uint PARTS = LANES > TM ? LANES / TM : 1, ROWS_EACH = TM > LANES ? TM / LANES : 1;
 const uint KEYS_EACH = BN / PARTS; // even
 
@@ -110,31 +110,47 @@ void group_barrier()
         barrier();
 }
 
+// The largest of x, of each row, over the invocations that share it.
+#ifdef SUBGROUP
+// They are neighbours in a subgroup, and their number is a power of two.
+#extension GL_KHR_shader_subgroup_shuffle : require
+void row_maxima(uint first_row, uint member, inout float x[ROWS_EACH])
+{
+    [[unroll]] for (uint r = 0; r < ROWS_EACH; r++)
+        [[unroll]] for (uint other = 1; other < PARTS; other *= 2)
+            x[r] = max(x[r], subgroupShuffleXor(x[r], other));
+}
+#else
+void row_maxima(uint first_row, uint member, inout float x[ROWS_EACH])
+{
+    [[unroll]] for (uint r = 0; r < ROWS_EACH; r++)
+        row_part[(first_row + member / PARTS + r * LANES) * PARTS + member % PARTS] = x[r];
+    group_barrier();
+    [[unroll]] for (uint r = 0; r < ROWS_EACH; r++)
+        [[unroll]] for (uint j = 0; j < PARTS; j++)
+            x[r] = max(x[r], row_part[(first_row + member / PARTS + r * LANES) * PARTS + j]);
+}
+#endif
+
 // This block's scores become weights. first_row is the group's in the tile, member this invocation in the group.
 void soften(uint first_row, uint member, uint first_query, uint first_key)
 {
-    float s[ROWS_EACH * KEYS_EACH];
+    float s[ROWS_EACH * KEYS_EACH], row_max[ROWS_EACH];
     [[unroll]] for (uint r = 0; r < ROWS_EACH; r++) {
         uint row = first_row + member / PARTS + r * LANES, first = member % PARTS * KEYS_EACH;
+        uint seen = keys_of(first_query + row);
         float largest = MINUS_INFINITY;
         [[unroll]] for (uint j = 0; j < KEYS_EACH; j++) {
-            uint key = first_key + first + j;
-            bool seen = key < p.keys && (CAUSAL == 0 || key <= first_query + row);
-            float x = seen ? p.scale * scores[row * PITCH_S + first + j] : MINUS_INFINITY;
+            float x = first_key + first + j < seen ? p.scale * scores[row * PITCH_S + first + j] : MINUS_INFINITY;
             s[r * KEYS_EACH + j] = x;
             largest = max(largest, x);
         }
-        row_part[row * PARTS + member % PARTS] = largest;
+        row_max[r] = largest;
     }
-    if (member == 0)
-        outgrown[first_row / TM] = 0;
-    group_barrier();
+    row_maxima(first_row, member, row_max);
     [[unroll]] for (uint r = 0; r < ROWS_EACH; r++) {
         uint row = first_row + member / PARTS + r * LANES, first = member % PARTS * KEYS_EACH;
-        float largest = MINUS_INFINITY, reference = row_reference[r];
-        [[unroll]] for (uint j = 0; j < PARTS; j++)
-            largest = max(largest, row_part[row * PARTS + j]);
-        float fix = 1.0;
+        float largest = row_max[r], reference = row_reference[r], fix = 1.0;
         if (largest > reference + LAG) {
             fix = exp(reference - largest);
             reference = largest;
@@ -167,7 +183,7 @@ void scale_sums(uint first_row, uint share)
         uint i = fragment / (FRAGMENTS_V * SLICES_V), patch_start = patch_at(first_row, share, i);
         coopMatStore(sum[fragment], scores, patch_start, PITCH_S, gl_CooperativeMatrixLayoutRowMajor);
         subgroupBarrier();
-        for (uint at = gl_SubgroupInvocationID; at < FM * FN; at += SUBGROUP)
+        for (uint at = gl_SubgroupInvocationID; at < FM * FN; at += SUBGROUP_SIZE)
             scores[patch_start + at / FN * PITCH_S + at % FN] *= row_fix[first_row + i * FM + at / FN];
         subgroupBarrier();
         coopMatLoad(sum[fragment], scores, patch_start, PITCH_S, gl_CooperativeMatrixLayoutRowMajor);
@@ -202,7 +218,7 @@ uint channel_of(uint share, uint f)
 void main()
 {
     uint group = gl_SubgroupID / SHARES, share = gl_SubgroupID % SHARES, first_row = group * TM;
-    uint member = share * SUBGROUP + gl_SubgroupInvocationID;
+    uint member = share * SUBGROUP_SIZE + gl_SubgroupInvocationID;
     uint first_query = gl_WorkGroupID.x * BM, base_q = gl_WorkGroupID.z * p.queries;
     head = gl_WorkGroupID.y;
     base_k = gl_WorkGroupID.z * p.keys;
@@ -213,9 +229,11 @@ void main()
         row_reference[r] = MINUS_INFINITY;
         row_sum[r] = 0.0;
     }
+    if (member == 0)
+        outgrown[group] = 0;
     load_queries(base_q, first_query);
     fetch_k(0, 0);
-    uint slice = keep(BUFFERS == 1 ? 0 : BUFFER), end = CAUSAL != 0 ? min(p.keys, first_query + BM) : p.keys;
+    uint slice = keep(BUFFERS == 1 ? 0 : BUFFER), end = keys_of(first_query + BM - 1);
     for (uint first_key = 0; first_key < end; first_key += BN) {
         [[unroll]] for (uint i = 0; i < FRAGMENTS_M * FRAGMENTS_KEYS; i++)
             score[i] = MATRIX_SUM(0);
@@ -232,9 +250,11 @@ void main()
                              gl_CooperativeMatrixLayoutRowMajor);
         group_barrier();
         soften(first_row, member, first_query, first_key);
-        if (outgrown[group] != 0)
+        if (first_key > 0 && outgrown[group] != 0) // there are no sums before
             scale_sums(first_row, share);
         slice = keep(slice);
+        if (member == 0)
+            outgrown[group] = 0;
         [[unroll]] for (uint part = 0; part < SLICES_V; part++) {
             if (part + 1 < SLICES_V)
                 fetch_v(first_key, part + 1);
@@ -270,7 +290,7 @@ void main()
         subgroupBarrier();
         uint first = first_row + fragment / (FRAGMENTS_V * SLICES_V) * FM;
         uint c = fragment / FRAGMENTS_V % SLICES_V * BK + channel_of(share, fragment % FRAGMENTS_V);
-        for (uint four = gl_SubgroupInvocationID; four < FM * FN / 4; four += SUBGROUP) {
+        for (uint four = gl_SubgroupInvocationID; four < FM * FN / 4; four += SUBGROUP_SIZE) {
             uint y = four / (FN / 4), x = four % (FN / 4) * 4, at = patch_start + y * PITCH_S + x;
             if (first_query + first + y >= p.queries || c + x >= DEPTH_V)
                 continue;

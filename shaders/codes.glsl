@@ -12,6 +12,9 @@ layout(constant_id = SDG_SPEC_OUT_PAIRS) const uint OUT_PAIRS = 0; // intervals 
 const bool CODES = HIGHEST != 0;
 
 layout(binding = OUT_BINDING) restrict buffer Words { uint words[]; };
+#ifdef STORAGE_F16
+layout(binding = OUT_BINDING) restrict writeonly buffer Halfwords { uint16_t halfwords[]; };
+#endif
 
 // Scale and zero point of a token, counted through all samples.
 vec2 interval_of(uint token);
@@ -91,4 +94,17 @@ void store_codes(uint at, vec4 y, uint count, vec2 coder)
         atomicAnd(words[(at + i) / 4], ~(0xffu << shift));
         atomicOr(words[(at + i) / 4], code << shift);
     }
+}
+
+// The codes of two neighbours, elements 2 * pair and the one behind it, where the other two of the word are another invocation's.
+void store_two_codes(uint pair, vec2 y, vec2 coder)
+{
+    uint codes = pack_codes(vec4(y, 0.0, 0.0), coder) & 0xffffu;
+#ifdef STORAGE_F16
+    halfwords[pair] = uint16_t(codes);
+#else
+    uint shift = pair % 2 * 16;
+    atomicAnd(words[pair / 2], ~(0xffffu << shift));
+    atomicOr(words[pair / 2], codes << shift);
+#endif
 }

@@ -21,6 +21,10 @@ VALUE a_load(Window window)
 #include "lanes_float.glsl"
 #include "matmul_lanes.glsl"
 #else
+#ifdef PAIRS
+#include "operands_pairs.glsl"
+#else
 #include "operands_float.glsl"
+#endif
 #include "matmul.glsl"
 #endif

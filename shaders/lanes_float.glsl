@@ -29,7 +29,7 @@ void multiply(uint n0, uint lane, uint k)
 {
     VALUE b[TN];
     [[unroll]] for (uint j = 0; j < TN; j++)
-        b[j] = b_load(min(n0 + column(lane, j), p.n - 1), k);
+        b[j] = weights_at(min(n0 + column(lane, j), p.n - 1), k);
     [[unroll]] for (uint c = 0; c < LOAD_UNITS; c++)
         [[unroll]] for (uint i = 0; i < TM; i++) {
             float from_row = subgroupShuffle(channel(a[i / LANE_COUNT], c), i % LANE_COUNT);

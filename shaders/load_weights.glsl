@@ -1,5 +1,5 @@
 // Weights [k, k + WIDTH) of column n; both are multiples of WIDTH, so they lie in one word if they are codes.
-VALUE b_load(uint n, uint k)
+VALUE weights_at(uint n, uint k)
 {
     uint at = row_of_weights(n) * p.k + k;
     if (WEIGHT_BITS == 0)
@@ -8,8 +8,12 @@ VALUE b_load(uint n, uint k)
     int word = int(codes[at / per_word] >> (at % per_word * WEIGHT_BITS));
 #if WIDTH == 4
     const int bits = int(WEIGHT_BITS);
-    return vec4(bitfieldExtract(word, 0, bits), bitfieldExtract(word, bits, bits), bitfieldExtract(word, 2 * bits, bits),
-                bitfieldExtract(word, 3 * bits, bits));
+    vec4 v = vec4(bitfieldExtract(word, 0, bits), bitfieldExtract(word, bits, bits), bitfieldExtract(word, 2 * bits, bits),
+                  bitfieldExtract(word, 3 * bits, bits));
+#ifdef PAIRS
+    v /= CODE_UNIT;
+#endif
+    return VALUE(v);
 #else
     return float(bitfieldExtract(word, 0, int(WEIGHT_BITS)));
 #endif

@@ -19,6 +19,7 @@
 
 const uint GROUP = 4; // neighbours along n that an invocation makes of sums
 #include "outputs.glsl"
+#include "parts.glsl"
 
 const uint INVOCATIONS = gl_WorkGroupSize.x;
 const uint SLOTS_K = BK / UNITS; // loads that cover one row of a slice
@@ -34,15 +35,15 @@ A_LOAD on_the_way_a[LOADS_A];
 B_LOAD on_the_way_b[LOADS_B];
 MATRIX_SUM sum[FRAGMENTS_M * FRAGMENTS_N];
 
-// Starts the loads of this invocation's part of the slice at k0, where the cursor is.
-void fetch(uint k0, uint n0, uint slot_k, uint slot_row)
+// Starts the loads of this invocation's part of the slice at k0, where the cursor is; zeros from `end` on.
+void fetch(uint k0, uint end, uint n0, uint slot_k, uint slot_row)
 {
     uint k = k0 + slot_k;
     [[unroll]] for (uint i = 0; i < LOADS_A; i++)
-        on_the_way_a[i] = k < p.k ? a_load(rows[i]) : A_LOAD(0);
+        on_the_way_a[i] = k < end ? a_load(rows[i]) : A_LOAD(0);
     [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
         uint b = slot_row + i * ROWS_AT_ONCE;
-        on_the_way_b[i] = fetch_b(n0 / ROWS_B + b, k, k < p.k && b < BN / ROWS_B && n0 + b * ROWS_B < p.n);
+        on_the_way_b[i] = fetch_b(n0 / ROWS_B + b, k, k < end && b < BN / ROWS_B && n0 + b * ROWS_B < p.n);
     }
     cursor_advance();
 }
@@ -93,7 +94,11 @@ void finish(uint m, uint n)
         uint first_m = m + fragment / FRAGMENTS_N * FM, first_n = n + fragment % FRAGMENTS_N * FN;
         for (uint four = gl_SubgroupInvocationID; four < FM * FN / 4; four += gl_SubgroupSize) {
             uint y = four / (FN / 4), x = four % (FN / 4) * 4, at = patch_start + y * PATCH_PITCH + x;
-            if (first_m + y < p.m)
+            if (SPLIT != 0) {
+                if (first_m + y < p.m && first_n + x < p.n)
+                    part_fours[place_in_part(first_m + y, first_n + x) / 4] =
+                        SUM_FOUR(patches[at], patches[at + 1], patches[at + 2], patches[at + 3]);
+            } else if (first_m + y < p.m)
                 four_outputs(output_line(first_m + y, shared_coder), first_n + x, patches[at], patches[at + 1], patches[at + 2],
                              patches[at + 3]);
         }
@@ -110,18 +115,19 @@ void main()
     operands_start();
     [[unroll]] for (uint i = 0; i < LOADS_A; i++)
         rows[i] = a_row(m0 + slot_row + i * ROWS_AT_ONCE);
-    cursor_start(slot_k);
+    uvec2 part = part_of_k();
+    cursor_start(part.x + slot_k);
     [[unroll]] for (uint i = 0; i < FRAGMENTS_M * FRAGMENTS_N; i++)
         sum[i] = MATRIX_SUM(0);
 
-    fetch(0, n0, slot_k, slot_row);
+    fetch(part.x, part.y, n0, slot_k, slot_row);
     keep(0, slot_k, slot_row);
     barrier();
     uint slice = 0;
-    for (uint k0 = 0; k0 < p.k; k0 += BK) {
-        bool more = k0 + BK < p.k;
+    for (uint k0 = part.x; k0 < part.y; k0 += BK) {
+        bool more = k0 + BK < part.y;
         if (more)
-            fetch(k0 + BK, n0, slot_k, slot_row);
+            fetch(k0 + BK, part.y, n0, slot_k, slot_row);
         multiply(slice, my_m, my_n);
         if (BUFFERS == 1)
             barrier();

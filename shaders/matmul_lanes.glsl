@@ -19,7 +19,7 @@ void store_group(uint m, uint n, vec4 y, vec2 coder)
 {
     uint at = m * p.n + n;
     if (GATED != 0)
-        store_gated(m, n, y);
+        store_gated(m, n, y, coder);
     else if (CODES)
         words[at / 4] = pack_codes(y, coder);
     else if (GROUP == 1)

@@ -11,13 +11,19 @@ const uint ROWS_AT_ONCE = THREADS / SLOTS_K;
 const uint PITCH_A = BM + 2; // the two words spread the transposing stores over the banks
 const uint PITCH_B = BN + 2;
 
-shared float tile_a[BK * PITCH_A];
-shared float tile_b[BK * PITCH_B];
+layout(constant_id = SDG_SPEC_BUFFERS) const uint BUFFERS = 1; // slices of each operand in shared memory: 1 or 2
+shared float tile_a[BUFFERS * BK * PITCH_A];
+shared float tile_b[BUFFERS * BK * PITCH_B];
 
 #include "epilogue.glsl"
 const uint GROUP = CODES || GATED != 0 ? 4 : 1;
 
 #include "load_weights.glsl"
+
+B_UNITS b_load(uint n, uint k)
+{
+    return weights_at(n, k);
+}
 
 void keep_a(uint k, uint m, VALUE v)
 {

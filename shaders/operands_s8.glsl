@@ -13,8 +13,9 @@ const uint PITCH_A = BM + 4; // the padding spreads the stores over the banks
 const uint PITCH_B = BN / B_ROW + 1;
 const uint GROUP = 4;
 
-shared int tile_a[BK * PITCH_A];
-shared ivec4 tile_b[BK * PITCH_B];
+layout(constant_id = SDG_SPEC_BUFFERS) const uint BUFFERS = 1; // slices of each operand in shared memory: 1 or 2
+shared int tile_a[BUFFERS * BK * PITCH_A];
+shared ivec4 tile_b[BUFFERS * BK * PITCH_B];
 
 #include "epilogue.glsl"
 #include "weights_s8.glsl"

@@ -6,9 +6,14 @@ layout(binding = 2) restrict writeonly buffer OutFours { VECTOR result_fours[]; 
 layout(binding = 2) restrict writeonly buffer OutTwos { VECTOR_2 result_twos[]; };
 
 // Two values and their gates, which are columns [n, n + 4) of row m.
-void store_gated(uint m, uint n, vec4 y)
+void store_gated(uint m, uint n, vec4 y, vec2 coder)
 {
-    result_twos[(m * p.n + n) / 4] = VECTOR_2(vec2(y.x * gelu_erf(y.z), y.y * gelu_erf(y.w)));
+    uint at = (m * p.n + n) / 4;
+    vec2 gated = vec2(y.x * gelu_erf(y.z), y.y * gelu_erf(y.w));
+    if (CODES)
+        store_two_codes(at, gated, coder);
+    else
+        result_twos[at] = VECTOR_2(gated);
 }
 
 // The neighbours [n, n + GROUP) of row m.
@@ -16,7 +21,7 @@ void store(uint m, uint n, vec4 y, vec2 coder)
 {
     uint at = m * p.n + n, count = min(GROUP, p.n - n);
     if (GATED != 0) {
-        store_gated(m, n, y);
+        store_gated(m, n, y, coder);
     } else if (CODES) {
         store_codes(at, y, count, coder);
     } else if (GROUP == 1) {

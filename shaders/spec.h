@@ -19,8 +19,11 @@
 #define SDG_SPEC_TM 6
 #define SDG_SPEC_TN 7
 #define SDG_SPEC_BY_COLUMNS 20
-// slices.glsl, attention_coopmat.glsl
+// parts.glsl
+#define SDG_SPEC_SPLIT 21
+// operands_*.glsl, slices.glsl, attention_coopmat.glsl
 #define SDG_SPEC_BUFFERS 8
+// slices.glsl, attention_coopmat.glsl
 #define SDG_SPEC_FRAGMENT_M 17
 #define SDG_SPEC_FRAGMENT_N 18
 #define SDG_SPEC_FRAGMENT_K 19
@@ -31,8 +34,8 @@
 #define SDG_SPEC_ACTIVATION 12
 // weights_float.glsl and weights_s8.glsl
 #define SDG_SPEC_WEIGHT_BITS 13
-// weights_float.glsl
-#define SDG_SPEC_GEGLU 15
+// gate.glsl
+#define SDG_SPEC_GEGLU 22
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
@@ -42,13 +45,15 @@
 // attention.glsl
 #define SDG_SPEC_DEPTH 9
 #define SDG_SPEC_DEPTH_V 10
-#define SDG_SPEC_CAUSAL 11
 // attention.comp
 #define SDG_SPEC_ROWS 4
 #define SDG_SPEC_KEYS 5
 #define SDG_SPEC_SLICE 6
+#define SDG_SPEC_ONCE 7
 // attention_coopmat.glsl
 #define SDG_SPEC_SUBGROUP 12
+// attention_lanes.glsl
+#define SDG_SPEC_WAITING 9
 
 // hadamard.comp
 #define SDG_SPEC_BLOCK 4
@@ -83,7 +88,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 21
+#define SDG_SPEC_COUNT 23
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

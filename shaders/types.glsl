@@ -1,5 +1,5 @@
 // Storage types of a variant: STORAGE_F16 (needs 16-bit storage) or f32; WIDTH elements a load: 1, 4, or what 16 bytes hold (8 of f16, 16
-// codes), which stay bits. Arithmetic is always f32, but for the products of cooperative matrices.
+// codes), which stay bits. Arithmetic is always f32, but for the products of cooperative matrices and of pairs.
 // MOVED: elements of that size whose bits are copied as they are.
 #extension GL_EXT_control_flow_attributes : require
 #include "spec.h"
@@ -24,6 +24,10 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_int8 : require
 #endif
 
+#ifdef PAIRS
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#endif
+
 // PACK is what a wide load gets from a buffer, VALUE what it becomes in registers.
 #ifndef WIDTH
 #define WIDTH 1
@@ -33,7 +37,11 @@
 #define VALUE uvec4
 #elif WIDTH == 4
 #define PACK VECTOR
+#ifdef PAIRS
+#define VALUE VECTOR
+#else
 #define VALUE vec4
+#endif
 #else
 #define PACK SCALAR
 #define VALUE float

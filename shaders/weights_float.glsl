@@ -1,20 +1,14 @@
 // Weights of float products: floats, or codes of 8 or 4 bits, in the same order, with a scale per n behind them.
 layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 0; // 0: floats
 
-// A gated layer multiplies y[c] with gelu(y[n / 2 + c]). Columns are taken in another order then, so that whoever makes four neighbours of
-// them has two values and, behind these, their gates: column i of the product is row row_of_weights(i) of w.
-layout(constant_id = SDG_SPEC_GEGLU) const uint GATED = 0;
-
-uint row_of_weights(uint n)
-{
-    return GATED == 0 ? n : n / 4 * 2 + n % 2 + (n & 2) * (p.n / 4);
-}
+#include "gate.glsl"
 
 layout(binding = 1) readonly buffer Weights { PACK weights[]; };
 layout(binding = 1) readonly buffer Codes { uint codes[]; };
 layout(binding = 1) readonly buffer Scales { float scales[]; };
 
 #define SUM float
+#define SUM_FOUR vec4
 #define COLUMN float
 #define LINE uint // nothing
 

@@ -7,18 +7,15 @@
 // with sums made on upload.
 //
 // Weights are laid out (backend/vulkan/vk_weights.c) as words [n / 4][k][n % 4], or with 4 bits as words of two k, the first in the
-// lower half of each byte; the sums [n] follow. So a tile's weights are contiguous runs of 16 * BK bytes.
+// lower half of each byte; the sums [n] follow. So a tile's weights are contiguous runs of 16 * BK bytes. Those of a gated layer are laid
+// out in the order of the columns (gate.glsl), all but the sums.
 layout(constant_id = SDG_SPEC_IN_PAIRS) const uint IN_PAIRS = 0; // as OUT_PAIRS in codes.glsl, of the codes that are read
 layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 8;
 
-const uint GATED = 0; // see weights_float.glsl
-
-uint row_of_weights(uint n)
-{
-    return n;
-}
+#include "gate.glsl"
 
 #define SUM int
+#define SUM_FOUR ivec4
 #define COLUMN Column
 #define LINE Line
 

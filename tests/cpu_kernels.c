@@ -253,6 +253,30 @@ static void check_softplus(const struct sdg_fast_kernels *kernels, bool bf16)
     drop(&y);
 }
 
+// Far below zero nothing overflows, far above it is x.
+static void check_silu_ends(const struct sdg_fast_kernels *kernels, bool bf16)
+{
+    const float ends[] = {-INFINITY, -3e38f, -200, -87, 0, 200, 3e38f, INFINITY, NAN};
+    float results[sizeof ends / sizeof *ends];
+    (void)bf16;
+    kernels->unary(SDG_UNARY_SILU, 0, 0, ends, results, false, 0, sizeof ends / sizeof *ends);
+    for (int i = 0; i < 4; i++)
+        assert_true(results[i] <= 0 && results[i] > -1e-35f);
+    for (int i = 4; i < 8; i++)
+        assert_true(results[i] == ends[i]);
+    assert_true(isnan(results[8]));
+    compared++;
+}
+
+// Twice the rounds are twice the operations.
+static void check_peaks(const struct sdg_fast_kernels *kernels, bool bf16)
+{
+    (void)bf16;
+    assert_true(kernels->multiply_adds(1) > 0 && kernels->multiply_adds(2) == 2 * kernels->multiply_adds(1));
+    assert_true(kernels->exponentials(1) > 0 && kernels->exponentials(2) == 2 * kernels->exponentials(1));
+    compared++;
+}
+
 // ---- along the tokens ----
 
 static void conv1d_reference(const struct sdg_fast_conv1d *op, const struct array *x, const struct array *weight,
@@ -1036,6 +1060,8 @@ SET_TEST(geglu)
 SET_TEST(layer_norm)
 SET_TEST(group_norm)
 SET_TEST(softplus)
+SET_TEST(silu_ends)
+SET_TEST(peaks)
 SET_TEST(conv1d)
 SET_TEST(scan)
 SET_TEST(long_scan)
@@ -1233,6 +1259,24 @@ static void test_backend(void **unused)
     assert_null(backend);
 }
 
+static void note_rate(void *user, const struct sdg_peak *peak)
+{
+    assert_string_equal(peak->unit, "op/s");
+    assert_true(peak->rate > 1e6 && peak->rate < 1e15); // of any processor
+    ++*(int *)user;
+}
+
+static void test_rates(void **unused)
+{
+    struct sdg_backend *backend;
+    int rates = 0;
+    (void)unused;
+    assert_int_equal(sdg_backend_create(NULL, "cpu", &(struct sdg_backend_params){.threads = 2}, &backend), SDG_OK);
+    assert_int_equal(sdg_backend_peaks(backend, 0.05, note_rate, &rates), SDG_OK);
+    assert_int_equal(rates, 4);
+    sdg_backend_destroy(&backend);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1249,7 +1293,8 @@ int main(void)
         cmocka_unit_test(test_unpack4),        cmocka_unit_test(test_code_sums),
         cmocka_unit_test(test_convert_codes),  cmocka_unit_test(test_single_kernels),
         cmocka_unit_test(test_rows),           cmocka_unit_test(test_masks),
-        cmocka_unit_test(test_backend),
+        cmocka_unit_test(test_backend),        cmocka_unit_test(test_silu_ends),
+        cmocka_unit_test(test_peaks),          cmocka_unit_test(test_rates),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     print_message("%d comparisons\n", compared);

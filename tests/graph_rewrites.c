@@ -191,6 +191,29 @@ static void fuse_gates(void **state)
     sdg_graph_destroy(&g);
 }
 
+// The product emits what the gated unit emitted: codes, but for smoothed ones.
+static void fuse_gated_codes(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 2, 3, 5, 4), interval = sdg_graph_interval_table(g, "i", 1, 1);
+    const struct sdg_epilogue none = {.bias = 0};
+    sdg_graph_output(g, "codes", sdg_graph_geglu(g, "g1", doubled(g, "l1", x, 6, none)));
+    assert_int_equal(sdg_graph_emit_codes(g, g->op_count - 1, interval, -128, 127), SDG_OK);
+    sdg_graph_output(g, "smoothed", sdg_graph_geglu(g, "g2", doubled(g, "l2", x, 6, none)));
+    assert_int_equal(sdg_graph_emit_codes(g, g->op_count - 1, interval, 0, 255), SDG_OK);
+    assert_int_equal(sdg_graph_smooth(g, g->op_count - 1, sdg_graph_vector_weight(g, 6, "s")), SDG_OK);
+    assert_int_equal(sdg_graph_fuse_for(g, SDG_FUSION_GATE), SDG_OK);
+    const struct sdg_op *product = find_op(g, "l1");
+    assert_true(product->epilogue.gated && product->codes.interval == interval);
+    assert_int_equal(product->codes.lowest, -128);
+    assert_int_equal(product->codes.highest, 127);
+    assert_int_equal(g->values[product->out].dtype, SDG_S8);
+    assert_false(find_op(g, "l2")->epilogue.gated);
+    assert_true(find_op(g, "g2")->codes.smoothing);
+    sdg_graph_destroy(&g);
+}
+
 static void fuse_keeps_results(void **state)
 {
     (void)state;
@@ -434,17 +457,12 @@ static void listing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fuse_patterns),
-        cmocka_unit_test(fuse_leaves_alone),
-        cmocka_unit_test(fuse_chain),
-        cmocka_unit_test(fuse_upsampling),
-        cmocka_unit_test(fuse_gates),
-        cmocka_unit_test(fuse_keeps_results),
-        cmocka_unit_test(plans_do_not_overlap),
-        cmocka_unit_test(plan_of_a_unet),
-        cmocka_unit_test(plan_refuses),
-        cmocka_unit_test(failing_allocations),
-        cmocka_unit_test(listing),
+        cmocka_unit_test(fuse_patterns),       cmocka_unit_test(fuse_leaves_alone),
+        cmocka_unit_test(fuse_chain),          cmocka_unit_test(fuse_upsampling),
+        cmocka_unit_test(fuse_gates),          cmocka_unit_test(fuse_gated_codes),
+        cmocka_unit_test(fuse_keeps_results),  cmocka_unit_test(plans_do_not_overlap),
+        cmocka_unit_test(plan_of_a_unet),      cmocka_unit_test(plan_refuses),
+        cmocka_unit_test(failing_allocations), cmocka_unit_test(listing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

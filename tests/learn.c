@@ -169,7 +169,7 @@ static void begin(struct lesson *l, const char *backend)
     build_network(l);
     describe_quantized(l);
     assert_int_equal(sdg_block_extract(NULL, l->network, "block", &l->block), SDG_OK);
-    assert_int_equal(sdg_learnable_find(l->block.graph, &l->quantized, &l->what), SDG_OK);
+    assert_int_equal(sdg_learnable_find(l->block.graph, &l->quantized, golden, &l->what), SDG_OK);
     assert_true(l->what.site_count == SITES && l->what.layer_count == SITES);
     for (size_t i = 0; i < SITES; i++) {
         begin_site(l, i);
@@ -407,10 +407,52 @@ static void refusals(void **state)
     // Sites measured at run time have nothing to learn; intervals of another number of tokens do not fit.
     for (size_t i = 0; i < SITES; i++)
         l.q_sites[i].times = 0;
-    assert_int_equal(sdg_learnable_find(l.block.graph, &l.quantized, &what), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_learnable_find(l.block.graph, &l.quantized, golden, &what), SDG_ERROR_INPUT);
     for (size_t i = 0; i < SITES; i++)
         l.q_sites[i].times = 1, l.q_sites[i].tokens = TOKENS + 1;
-    assert_int_equal(sdg_learnable_find(l.block.graph, &l.quantized, &what), SDG_ERROR_INPUT);
+    assert_int_equal(sdg_learnable_find(l.block.graph, &l.quantized, golden, &what), SDG_ERROR_INPUT);
+    end(&l);
+}
+
+// Codes of six bits are stored in eight, whatever the bits of the scheme: what the codes are tells them apart.
+static void bits_of_codes(void **state)
+{
+    (void)state;
+    static const int largest[SITES] = {31, 127, -32, -33, 32, 31}, bits[SITES] = {6, 8, 6, 8, 8, 6};
+    static const int schemes[] = {6, 8, 4};
+    static int8_t codes[SITES][2048];
+    struct lesson l;
+    struct sdg_tensor tensors[SITES];
+    struct sdg_tensors *stored;
+    begin(&l, "cpu");
+    for (size_t i = 0; i < SITES; i++) {
+        const struct sdg_value_info *w = &l.block.graph->values[l.what.layers[i].weight];
+        const size_t count = (size_t)(w->dims[0] * w->dims[1]);
+        assert_in_range(count, 2, sizeof codes[i]);
+        codes[i][count / 2] = (int8_t)largest[i];
+        tensors[i] = (struct sdg_tensor){.name = w->name,
+                                         .dtype = SDG_S8,
+                                         .rank = 2,
+                                         .dims = {w->dims[0], w->dims[1]},
+                                         .data = codes[i],
+                                         .bytes = count};
+        l.q_layers[i].bits = 8;
+    }
+    temp_make();
+    assert_int_equal(sdg_tensors_write(NULL, temp_path("codes"), tensors, SITES, NULL, 0), SDG_OK);
+    assert_int_equal(sdg_tensors_open(NULL, temp_path("codes"), &stored), SDG_OK);
+    for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++) {
+        struct sdg_learnable what;
+        l.quantized.scheme.weight_bits = schemes[s];
+        assert_int_equal(sdg_learnable_find(l.block.graph, &l.quantized, stored, &what), SDG_OK);
+        for (size_t i = 0; i < SITES; i++) {
+            const int half = 1 << (bits[i] - 1);
+            assert_true(what.layers[i].lowest == -half && what.layers[i].highest == half - 1);
+        }
+        sdg_learnable_clear(&what);
+    }
+    sdg_tensors_destroy(&stored);
+    temp_remove_tree(temp_root);
     end(&l);
 }
 
@@ -430,8 +472,9 @@ static int close_golden(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adamw), cmocka_unit_test(updates_of_a_block),    cmocka_unit_test(targets),
-        cmocka_unit_test(seeds), cmocka_unit_test(nothing_worse_is_kept), cmocka_unit_test(refusals),
+        cmocka_unit_test(bits_of_codes), cmocka_unit_test(adamw), cmocka_unit_test(updates_of_a_block),
+        cmocka_unit_test(targets),       cmocka_unit_test(seeds), cmocka_unit_test(nothing_worse_is_kept),
+        cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, open_golden, close_golden);
 }

@@ -2,6 +2,7 @@
 // from the same seed and after an interruption, and what it refuses.
 #include "base/file.h"
 #include "formats/model.h"
+#include "formats/stored.h"
 #include "sdgen/calibrate.h"
 #include "sdgen/learn.h"
 #include "sdgen/quantize.h"
@@ -241,6 +242,119 @@ static void same_bytes(void **state)
     assert_non_null(strstr(r.log.last, "learned already"));
 }
 
+// ---- smoothing in norms and rows ----
+
+static struct sdg_tensors *open_file(const char *folder)
+{
+    char path[700];
+    struct sdg_tensors *file;
+    snprintf(path, sizeof path, "%s/" WEIGHTS, folder);
+    assert_int_equal(sdg_tensors_open(NULL, path, &file), SDG_OK);
+    return file;
+}
+
+static const struct sdg_tensor *part_of(const struct sdg_tensors *file, const char *owner, size_t length,
+                                        const char *suffix)
+{
+    char name[300];
+    snprintf(name, sizeof name, "%.*s%s", (int)length, owner, suffix);
+    return sdg_tensors_find(file, name);
+}
+
+// numbers[first + i] of the folded folder are those of the other times m[i], the rest equal.
+static void check_multiplied(const struct sdg_tensor *kept, const struct sdg_tensor *folded, size_t first,
+                             const struct sdg_tensor *m)
+{
+    const size_t count = folded->bytes / sizeof(float);
+    const float *b = folded->data, *by = m->data;
+    const struct sdg_stored stored = sdg_stored_numbers(kept);
+    assert_true(folded->dtype == SDG_F32 && kept->bytes == count * sdg_dtype_size(kept->dtype));
+    float *a = malloc(count * sizeof *a);
+    sdg_stored_expand(&stored, 0, count, SDG_F32, a);
+    for (size_t i = 0; i < count; i++)
+        assert_true(b[i] == (i >= first && i < first + m->bytes / sizeof *by ? a[i] * by[i - first] : a[i]));
+    free(a);
+}
+
+static struct sdg_image *draw(const char *folder, struct sdg_pipeline **p)
+{
+    const struct sdg_pipeline_params params = {.model = folder, .backend = "cpu", .type = "f32", .threads = 1};
+    const struct sdg_generate_params how = {.prompt = prompts[0], .steps = STEPS};
+    struct sdg_image *image;
+    assert_int_equal(sdg_pipeline_create(&params, p), SDG_OK);
+    assert_int_equal(sdg_generate(*p, &how, &image, NULL), SDG_OK);
+    return image;
+}
+
+// Both draw the same picture, but for codes of values that lay between two.
+static void check_pictures(const char *a, const char *b)
+{
+    struct sdg_pipeline *p[2];
+    struct sdg_image *image[2] = {draw(a, &p[0]), draw(b, &p[1])};
+    const size_t count = (size_t)image[0]->width * (size_t)image[0]->height * 3;
+    double error = 0, spread = 0, mean = 0;
+    for (size_t i = 0; i < count; i++)
+        mean += image[0]->pixels[i] / (double)count;
+    for (size_t i = 0; i < count; i++) {
+        error += pow((double)image[0]->pixels[i] - image[1]->pixels[i], 2);
+        spread += pow(image[0]->pixels[i] - mean, 2);
+    }
+    print_message("folded, the picture differs by %.2g of its variance\n", error / spread);
+    assert_true(spread > 0 && error < 1e-3 * spread);
+    for (int i = 0; i < 2; i++) {
+        sdg_image_destroy(&image[i]);
+        sdg_pipeline_destroy(&p[i]);
+    }
+}
+
+// What is learned of smoothing becomes part of the norm before in_proj and of the rows of x_proj that dt_proj reads.
+static void folds(void **state)
+{
+    (void)state;
+    char a[600], b[600];
+    struct run r;
+    snprintf(a, sizeof a, "%s", quantize("kept", "w8a8-token", true));
+    snprintf(b, sizeof b, "%s", quantize("put", "w8a8-token", true));
+    struct sdg_learn_params params = learning(&r, a, 5, FEW);
+    params.keep_smoothing = true;
+    assert_int_equal(sdg_learn(&params), SDG_OK);
+    learn(&r, b, 5, FEW);
+    struct sdg_tensors *kept = open_file(a), *folded = open_file(b);
+    size_t norms = 0, rows = 0, stay = 0;
+    for (size_t i = 0; i < sdg_tensors_count(kept); i++) {
+        const struct sdg_tensor *m = sdg_tensors_at(kept, i);
+        assert_null(strstr(m->name, ".folded_smoothing"));
+        const char *suffix = strstr(m->name, ".input_smoothing"), *mamba = strstr(m->name, "mamba.");
+        if (!suffix)
+            continue;
+        const size_t site = (size_t)(suffix - m->name);
+        const bool in_proj = strncmp(mamba, "mamba.in_proj.", 14) == 0,
+                   dt_proj = strncmp(mamba, "mamba.dt_proj", 13) == 0,
+                   backward = strncmp(mamba, "mamba.dt_proj_b", 15) == 0;
+        const struct sdg_tensor *now =
+            part_of(folded, m->name, site, in_proj || dt_proj ? ".folded_smoothing" : ".input_smoothing");
+        assert_null(part_of(folded, m->name, site, in_proj || dt_proj ? ".input_smoothing" : ".folded_smoothing"));
+        assert_true(now && now->bytes == m->bytes && memcmp(now->data, m->data, m->bytes) == 0);
+        const size_t block = (size_t)(mamba - m->name);
+        if (in_proj) {
+            check_multiplied(part_of(kept, m->name, block, "norm1.weight"),
+                             part_of(folded, m->name, block, "norm1.weight"), 0, m);
+            check_multiplied(part_of(kept, m->name, block, "norm1.bias"), part_of(folded, m->name, block, "norm1.bias"),
+                             0, m);
+        }
+        if (dt_proj) {
+            const char *layer = backward ? "mamba.x_proj_b.weight_scale" : "mamba.x_proj.weight_scale";
+            check_multiplied(part_of(kept, m->name, block, layer), part_of(folded, m->name, block, layer), 0, m);
+        }
+        norms += in_proj, rows += dt_proj, stay += !in_proj && !dt_proj;
+    }
+    print_message("folded into %zu norms and the rows of %zu layers; %zu multipliers stay\n", norms, rows, stay);
+    assert_true(norms == BLOCKS && rows >= BLOCKS && stay >= 2 * BLOCKS);
+    sdg_tensors_destroy(&kept);
+    sdg_tensors_destroy(&folded);
+    check_pictures(a, b);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -278,6 +392,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loss_falls),
         cmocka_unit_test(same_bytes),
+        cmocka_unit_test(folds),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

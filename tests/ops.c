@@ -1,13 +1,15 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
-// [--device=N] [--disable=RUNG,...] [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]...
-// [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an
-// instruction set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts long
-// scans into chunks until they have that many workgroups, runs on device N as `sdgen --list-devices` counts them, and
-// does without the rungs that are named. Operations as ops.def names them, and the groups of cases beside them:
-// integers, codes, compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure prints
-// it. Vulkan by software, where compiling a kernel takes a hundred times as long as running it, has of large grids the
-// cases in which two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has all of
-// them, as every other device does. --part runs the K-th of N parts of these.
+// [--norm-workgroups=N] [--least-part=N] [--buffers=N] [--device=N] [--disable=RUNG,...] [--enable=RUNG,...]
+// [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]... [FILTER]`, backends reference, cpu
+// and vulkan (all that are there by default). The mask holds the CPU to an instruction set; layers that the CPU would
+// not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans and group norms into chunks until
+// they have that many workgroups, and products with few of them along k into parts no shorter than that, keeps so many
+// slices in shared memory, runs on device N as `sdgen --list-devices` counts them, and does without the rungs that are
+// named, or with those that it has but would not use. Operations as ops.def names them, and the groups of cases beside
+// them: integers, codes, compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure
+// prints it. Vulkan by software, where compiling a kernel takes a hundred times as long as running it, has of large
+// grids the cases in which two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has
+// all of them, as every other device does. --part runs the K-th of N parts of these.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -139,10 +141,11 @@ static void close_backend(struct suite *s)
 
 struct options {
     const char *filter, *cpu_mask;
-    const char *wrong;                   // an option that there is not, or NULL
-    const char *only, *except, *disable; // names with commas between them, or NULL
-    int device;                          // vulkan: -1 = the best
-    uint32_t scan_workgroups;            // 0: as the device likes
+    const char *wrong;                            // an option that there is not, or NULL
+    const char *only, *except, *disable, *enable; // names with commas between them, or NULL
+    int device;                                   // vulkan: -1 = the best
+    uint32_t scan_workgroups, norm_workgroups;    // 0: as the device likes
+    uint32_t least_part, buffers;                 // 0: as the device likes
     int part, parts;
     bool bench, all;
 };
@@ -155,6 +158,18 @@ static void set_up_vulkan(struct suite *s, const struct options *o)
     struct sdg_vk_caps *caps = &sdg_vk_of(s->tested)->caps;
     if (o->scan_workgroups)
         caps->scan_workgroups = o->scan_workgroups;
+    if (o->norm_workgroups)
+        caps->norm_workgroups = o->norm_workgroups;
+    if (o->least_part)
+        caps->least_part = o->least_part;
+    if (o->buffers)
+        caps->buffers = o->buffers;
+    unsigned enable = 0;
+    const unsigned there = (caps->half_arithmetic && caps->storage_16bit ? SDG_FEATURE_PAIRS : 0) |
+        (caps->dot_product ? SDG_FEATURE_DOT : 0);
+    if (o->enable && sdg_vk_rungs(o->enable, &enable) && (enable & ~there))
+        printf("skipped: %s, not all of it is there\n", o->enable);
+    sdg_vk_of(s->tested)->features |= enable & there;
     s->pairwise = caps->software && !o->all && !o->bench;
 #else
     (void)s;
@@ -242,10 +257,18 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
 #endif
         else if (strncmp(argv[i], "--scan-workgroups=", 18) == 0)
             o->scan_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
+        else if (strncmp(argv[i], "--norm-workgroups=", 18) == 0)
+            o->norm_workgroups = (uint32_t)strtoul(argv[i] + 18, NULL, 10);
+        else if (strncmp(argv[i], "--least-part=", 13) == 0)
+            o->least_part = (uint32_t)strtoul(argv[i] + 13, NULL, 10);
+        else if (strncmp(argv[i], "--buffers=", 10) == 0)
+            o->buffers = (uint32_t)strtoul(argv[i] + 10, NULL, 10);
         else if (strncmp(argv[i], "--device=", 9) == 0)
             o->device = (int)strtol(argv[i] + 9, NULL, 10);
         else if (strncmp(argv[i], "--disable=", 10) == 0)
             o->disable = argv[i] + 10;
+        else if (strncmp(argv[i], "--enable=", 9) == 0)
+            o->enable = argv[i] + 9;
         else if (sscanf(argv[i], "--part=%d/%d", &o->part, &o->parts) == 2)
             o->part--;
         else if (strncmp(argv[i], "--", 2) == 0)
@@ -274,9 +297,9 @@ int main(int argc, char **argv)
     }
     if (!are_names(o.only) || !are_names(o.except))
         return 1;
-    unsigned disable = 0;
-    if (o.disable && !rungs_of(o.disable, &disable)) {
-        printf("%s: no rung\n", o.disable);
+    unsigned disable = 0, enable = 0;
+    if ((o.disable && !rungs_of(o.disable, &disable)) || (o.enable && !rungs_of(o.enable, &enable))) {
+        printf("%s %s: no rungs\n", o.disable ? o.disable : "", o.enable ? o.enable : "");
         return 1;
     }
     for (int k = 0; k < BACKENDS; k++)

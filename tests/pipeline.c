@@ -590,7 +590,7 @@ static void bad_pipeline_parameters(void **state)
         {"threads is -1", {.threads = -1}},
         {"memory limit", {.max_memory = NAN}},
         {"what to keep is 7", {.keep = (enum sdg_keep)7}},
-        {"'warp', should be one of: onednn, bf16, subgroup, lanes, f16, dot, coopmat", {.disable = "f16,warp"}},
+        {"'warp', should be one of: onednn, bf16, subgroup, lanes, f16, pairs, dot, coopmat", {.disable = "f16,warp"}},
         {"''", {.disable = "f16,"}},
         {"no instruction set 'bogus', should be some of generic", {.backend = "reference", .cpu_mask = "bogus"}},
         {"no instruction set ''", {.cpu_mask = "generic,"}},

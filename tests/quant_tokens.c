@@ -377,6 +377,64 @@ static void test_rules(void **state)
     sdg_statistics_destroy(&s);
 }
 
+// What the product promises: tokens' intervals and the time's are members of it, so it never loses more than the former
+// by the measure that both are searched by, and gains where tokens change alike. Sites: all tokens change alike; half
+// of them shrink while the others grow; one, much wider than the others, stays as it is.
+static void test_product(void **state)
+{
+    (void)state;
+    enum { SITES_TRIED = 3, STEPS_SEEN = 8, SIDE = 3, GRID = SIDE * SIDE, WIDE = 60, SEEN = 30 };
+    static struct sdg_token_histogram tokens[STEPS_SEEN][GRID];
+    static struct sdg_histogram rows[STEPS_SEEN];
+    static float x[WIDE];
+    double times_seen[STEPS_SEEN], ratio[SITES_TRIED][2];
+    struct sdg_tdq_times *times;
+    assert_int_equal(sdg_tdq_times_create(NULL, 64, &times), SDG_OK);
+    for (int kind = 0; kind < SITES_TRIED; kind++) {
+        random_state = 31;
+        for (size_t r = 0; r < STEPS_SEEN; r++) {
+            times_seen[r] = 980 - 140 * (double)r;
+            sdg_histogram_clear(&rows[r]);
+            for (size_t k = 0; k < GRID; k++) {
+                const bool other = kind == 1 ? k % 2 : kind == 2 && k == 4;
+                const double course = exp(1.4 * times_seen[r] / 1000),
+                             width = kind == 2 && k == 4 ? 6 : 1 + 0.3 * (double)k;
+                sdg_token_histogram_clear(&tokens[r][k]);
+                for (int p = 0; p < SEEN; p++) {
+                    for (size_t c = 0; c < WIDE; c++)
+                        x[c] = (float)(gauss() * width * (!other ? course : kind == 1 ? 1 / course : 1));
+                    assert_true(sdg_token_histogram_add(&tokens[r][k], x, WIDE));
+                    sdg_histogram_add(&rows[r], x, WIDE);
+                }
+            }
+        }
+        const struct sdg_site_statistics site = {
+            .name = "s", .channels = WIDE, .rows = rows, .height = SIDE, .width = SIDE, .tokens = tokens[0]};
+        for (int b = 0; b < 2; b++) {
+            struct sdg_site_fit fits[2];
+            for (int product = 0; product < 2; product++) {
+                const struct sdg_fit_options options = {.rule = product ? SDG_INTERVAL_TDQ_TOKEN : SDG_INTERVAL_TOKEN,
+                                                        .bits = b ? 8 : 4,
+                                                        .others = 4,
+                                                        .static_gain = 0.05,
+                                                        .times = times};
+                assert_int_equal(sdg_site_fit(NULL, &site, times_seen, STEPS_SEEN, &options, &fits[product]), SDG_OK);
+            }
+            ratio[kind][b] = fits[1].tokens.cost / fits[0].tokens.cost;
+            // nothing gained: the same intervals, and no course
+            assert_true(ratio[kind][b] <= 1 && !fits[1].tokens.factors == (ratio[kind][b] == 1));
+            assert_true(fits[1].length == (fits[1].tokens.factors ? SDG_TDQ_TIMES : 1));
+            sdg_site_fit_clear(&fits[0]);
+            sdg_site_fit_clear(&fits[1]);
+        }
+    }
+    print_message("cost of the product over that of tokens, 4 and 8 bits: alike %.3f %.3f, opposed %.3f %.3f, one wide "
+                  "%.3f %.3f\n",
+                  ratio[0][0], ratio[0][1], ratio[1][0], ratio[1][1], ratio[2][0], ratio[2][1]);
+    assert_true(ratio[0][0] < 0.8 && ratio[0][1] < 0.6);
+    sdg_tdq_times_destroy(&times);
+}
+
 static void test_between(void **state)
 {
     (void)state;
@@ -507,11 +565,17 @@ static void test_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_between),     cmocka_unit_test(test_search),
-        cmocka_unit_test(test_others),      cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_silu),        cmocka_unit_test(test_factors),
-        cmocka_unit_test(test_power),       cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_smoothing),   cmocka_unit_test(test_smoothing_search),
+        cmocka_unit_test(test_between),
+        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_others),
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_silu),
+        cmocka_unit_test(test_factors),
+        cmocka_unit_test(test_power),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_product),
+        cmocka_unit_test(test_smoothing),
+        cmocka_unit_test(test_smoothing_search),
         cmocka_unit_test(test_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

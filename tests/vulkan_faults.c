@@ -8,6 +8,7 @@
 
 #if SDG_HAVE_VULKAN
 #include "backend/vulkan/vk_device.h"
+#include "backend/vulkan/vk_tiles.h"
 #include "base/threads.h"
 
 #include <stdatomic.h>
@@ -885,6 +886,41 @@ static void test_stamps(void **state)
     end_life(&life);
 }
 
+static void ignore_tuning(void *user, const struct sdg_tuning *tuning)
+{
+    (void)tuning;
+    ++*(int *)user;
+}
+
+// Nothing is measured by such a clock, and what was kept before stays.
+static void test_tune(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t bits;
+        uint64_t step;
+        const char *words;
+    } cases[] = {{0, 50, "no time stamps"}, {64, 0, "stand still"}, {64, UINT64_MAX - 10, "cannot be true"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sdg_vk *vk = new_vk(&(struct sdg_backend_params){.device = -1, .cache_dir = temp_path("tune")});
+        int count = 0;
+        valid_bits = cases[i].bits;
+        stamp_step = cases[i].step;
+        vk->caps.timestamp_bits = valid_bits;
+        vk->fn.vkGetQueryPoolResults = stamp;
+        vk->tiles->most_products = 1;
+        memset(&messages, 0, sizeof messages);
+        assert_int_equal(sdg_backend_tune(&vk->base, 600, ignore_tuning, &count), SDG_ERROR_UNSUPPORTED);
+        assert_int_equal(messages.errors, 1);
+        assert_non_null(strstr(messages.last, "cannot be tuned"));
+        assert_non_null(strstr(messages.last, cases[i].words));
+        assert_int_equal(count, 0);
+        assert_int_equal(vk->tiles->count, 0);
+        assert_int_not_equal(access(vk->tiles->path, F_OK), 0);
+        close_vk(vk);
+    }
+}
+
 // ---- main ----
 
 int main(void)
@@ -898,7 +934,7 @@ int main(void)
         cmocka_unit_test(test_opening),        cmocka_unit_test(test_making),   cmocka_unit_test(test_running),
         cmocka_unit_test(test_running_staged), cmocka_unit_test(test_lost),     cmocka_unit_test(test_lost_program),
         cmocka_unit_test(test_memories),       cmocka_unit_test(test_unmapped), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_no_stamps),      cmocka_unit_test(test_stamps),
+        cmocka_unit_test(test_no_stamps),      cmocka_unit_test(test_stamps),   cmocka_unit_test(test_tune),
     };
     return cmocka_run_group_tests_name("vulkan_faults", tests, start, stop);
 }

@@ -56,12 +56,45 @@ static void test_rule(void **state)
     vk->features &= SDG_FEATURE_F16; // rungs have tiles of their own
     vk->caps.most_outputs = 64;
     vk->caps.workgroups = 16;
+    vk->caps.least_part = 0;
     assert_true(takes(vk, 512, 512, 20, "_128x128"));
     assert_true(takes(vk, 512, 384, 20, "_64x64"));
     vk->caps.workgroups = 17;
     assert_true(takes(vk, 512, 512, 20, "_64x64"));
     vk->caps.most_outputs = 16;
     assert_true(takes(vk, 512, 512, 20, "_32x32"));
+    close_vk(vk);
+}
+
+// A context of a device that is not of its class, but cuts k and has slices in one buffer, and of rungs only those.
+static struct sdg_vk *new_vk_with_parts(unsigned rungs)
+{
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->features &= rungs;
+    vk->caps.most_outputs = 64;
+    vk->caps.workgroups = 16;
+    vk->caps.least_part = 64;
+    vk->caps.buffers = 1;
+    return vk;
+}
+
+// k is cut where a tile would have too few workgroups, into parts of slices of 16 that are long enough.
+static void test_parts_by_rule(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk_with_parts(SDG_FEATURE_F16);
+    assert_true(takes(vk, 512, 512, 6400, "_128x128 "));    // there are 16 workgroups
+    assert_true(takes(vk, 512, 384, 6400, "_128x128_p2 ")); // 12
+    assert_true(takes(vk, 100, 100, 6400, "_128x128_p16 "));
+    assert_true(takes(vk, 100, 100, 1024, "_128x128_p16 ")); // of 64
+    assert_true(takes(vk, 100, 100, 1000, "_64x64_p4 ")); // 63 slices: the large tile would have 13 parts of 5 or less
+    assert_true(takes(vk, 64, 64, 144, "_32x32_p2 "));    // 9 slices: 5 and 4
+    assert_true(takes(vk, 64, 64, 112, "_32x32 "));       // too short for two
+    assert_true(takes(vk, 2, 96, 640, "_8x32_p6 "));      // few rows
+    vk->caps.max_range = 100 * 1024 * 4;                  // as much as the operands need is room for 10 parts
+    assert_true(takes(vk, 100, 100, 1024, "_64x64_p4 "));
+    vk->caps.least_part = 0;
+    assert_true(takes(vk, 100, 100, 1024, "_32x32 "));
     close_vk(vk);
 }
 
@@ -72,7 +105,8 @@ static struct sdg_vk_choice choice_of(const char *shader, unsigned tile, int m, 
     for (const struct sdg_shader *s = sdg_shaders; s < sdg_shaders + sdg_shader_count; s++)
         for (const struct sdg_tile *t = s->tiles; t < s->tiles + s->tile_count; t++)
             if (strcmp(s->name, shader) == 0 && t->m == tile && t->n == tile) {
-                struct sdg_vk_choice c = {.type = s->type, .m = m, .n = n, .shader = s, .tile = t};
+                struct sdg_vk_choice c = {
+                    .type = s->type, .m = m, .n = n, .shader = s, .tile = t, .parts = 1, .buffers = 1};
                 snprintf(c.family, sizeof c.family, "%s", s->family);
                 return c;
             }
@@ -92,6 +126,7 @@ static void test_choice_is_taken(void **state)
     struct sdg_vk *vk = new_vk(NULL);
     vk->features &= SDG_FEATURE_F16;
     vk->caps.most_outputs = 64;
+    vk->caps.buffers = 1;
     assert_true(takes(vk, 2048, 1024, 20, "linear_f32_v4_128x128"));
     add(vk, "linear_f32_v4", 32, 11, 10); // 2048 x 1024
     add(vk, "linear_f32_v4", 64, 5, 10);  // 32 x 1024
@@ -179,11 +214,11 @@ static void test_every_choice(void **state)
             strcmp(s[1].family, s->family) == 0;
         if (!s->tile_count || s->needs & ~vk->features || again || (s->type == SDG_F16 && s->needs == SDG_FEATURE_F16))
             continue;
-        vk->tiles->forced_shader = s;
+        vk->tiles->forced = (struct sdg_vk_choice){.shader = s, .parts = 1, .buffers = 1};
         for (const struct sdg_tile *t = s->tiles; t < s->tiles + s->tile_count; t++) {
             if ((t - s->tiles) % 2 == conv) // half of them, each with one of the two: compiling is what takes long here
                 continue;
-            vk->tiles->forced_tile = t;
+            vk->tiles->forced.tile = t;
             vk->tiles->forced_fits = false;
             struct sdg_graph *g = integer ? integer_product(conv, M, N, K)
                 : conv                    ? float_conv(M, N, K)
@@ -196,13 +231,74 @@ static void test_every_choice(void **state)
             if (!(error <= bound))
                 print_message("%s %ux%u: NMSE %g\n", s->name, t->m, t->n, error);
             assert_true(error <= bound);
-            vk->tiles->forced_by_columns = !vk->tiles->forced_by_columns; // each order for half of them
+            vk->tiles->forced.by_columns = !vk->tiles->forced.by_columns; // each order for half of them
             tried++;
             integers += integer;
         }
     }
     print_message("%d shaders with tiles, %d of integers\n", tried, integers);
     assert_true(tried >= 20 && integers >= 10);
+    close_vk(vk);
+}
+
+// The same with k in parts, and with slices in two buffers: each body of products, in one tile. Integers are equal to
+// the bit, however k is cut.
+static void test_every_cut(void **state)
+{
+    (void)state;
+    enum { M = 72, N = 42, K = 144 }; // 42: rows of sums are padded
+    static const struct sdg_vk_choice cuts[] = {
+        {.parts = 1, .buffers = 2}, {.parts = 3, .buffers = 1}, {.parts = 2, .buffers = 2}};
+    struct sdg_vk *vk = new_vk_with_parts(~0u);
+    vk->caps.least_part = 16;
+    vk->features |= vk->caps.dot_product ? SDG_FEATURE_DOT : 0;
+    vk->features &= ~(unsigned)SDG_FEATURE_LANES; // has neither
+    vk->tiles->measuring = true;
+    int tried = 0;
+    for (const struct sdg_shader *s = sdg_shaders; s < sdg_shaders + sdg_shader_count; s++) {
+        const bool conv = strncmp(s->family, "conv2d", 6) == 0, integer = strstr(s->family, "_s8") != NULL;
+        if (!s->tile_count || s->needs & ~vk->features || (!conv && strncmp(s->family, "linear", 6)))
+            continue;
+        // of types and widths, with which nothing of this changes, one each
+        if ((s->width == 1 && !integer) || (s->type == SDG_F16 && !(s->needs & SDG_FEATURE_COOPMAT)))
+            continue;
+        const struct sdg_tile *small = &s->tiles[s->tile_count - 1];
+        while (small->m <= 8 || small->n <= 8)
+            small--;
+        // matrices have as many buffers as there is room for
+        struct sdg_vk_choice *forced = &vk->tiles->forced;
+        *forced = cuts[s->needs & SDG_FEATURE_COOPMAT ? 2 : tried % 3];
+        forced->shader = s;
+        forced->tile = small;
+        tried++;
+        struct sdg_graph *g = integer ? integer_product(conv, M, N, K) : conv ? float_conv(M, N, K) : product(M, N, K);
+        if (s->type == SDG_F16)
+            assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+        vk->tiles->forced_fits = false;
+        const double error = compare(vk, g), bound = s->type == SDG_F16 ? 1e-6 : integer ? 0 : 1e-10;
+        print_message("%s %ux%u, %u parts, %u buffers: NMSE %g\n", s->name, small->m, small->n, forced->parts,
+                      forced->buffers, error);
+        assert_true(vk->tiles->forced_fits && error <= bound);
+    }
+    assert_true(tried >= 4);
+    close_vk(vk);
+}
+
+// A choice that was measured with another k is cut as far as the parts are long enough, by a class that cuts at all.
+static void test_choice_of_parts(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk_with_parts(SDG_FEATURE_F16);
+    add(vk, "linear_f32_v4", 32, 9, 9);
+    vk->tiles->list[0].parts = 4;
+    vk->tiles->list[0].buffers = 2;
+    assert_true(takes(vk, 512, 512, 512, "_32x32d_p4 "));
+    assert_true(takes(vk, 512, 512, 128, "_32x32d_p2 "));
+    assert_true(takes(vk, 512, 512, 64, "_32x32d "));
+    vk->caps.shared_bytes = 8000; // for a slice
+    assert_true(takes(vk, 512, 512, 512, "_32x32_p4 "));
+    vk->caps.least_part = 0;
+    assert_true(takes(vk, 512, 512, 512, "_32x32 "));
     close_vk(vk);
 }
 
@@ -221,6 +317,8 @@ static void make_file(const char *cache, char path[static 512])
     add(vk, "conv2d_s8_f32", 64, 3, 0);
     add(vk, "conv2d_f32", 64, 0, 40);
     vk->tiles->list[1].by_columns = true;
+    vk->tiles->list[1].parts = 4;
+    vk->tiles->list[2].buffers = 2;
     assert_int_equal(sdg_vk_tiles_save(vk), SDG_OK);
     snprintf(path, 512, "%s", vk->tiles->path);
     close_vk(vk);
@@ -260,6 +358,7 @@ static void test_round_trip(void **state)
         assert_string_equal(c->family, known[i].family);
         assert_true(c->type == known[i].type && c->m == known[i].m && c->n == known[i].n);
         assert_true(c->shader == known[i].shader && c->tile == known[i].tile && c->by_columns == (i == 1));
+        assert_true(c->parts == (i == 1 ? 4 : 1) && c->buffers == (i == 2 ? 2 : 1));
     }
     vk->features &= SDG_FEATURE_F16;
     vk->caps.most_outputs = 64;
@@ -339,22 +438,28 @@ static void test_hostile(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "linear f32 9 9 linear_f64_v9 64x64 rows",
-        "linear f32 9 9 conv2d_f32 64x64 rows",
-        "linear f16 9 9 linear_f32 64x64 rows",
-        "linear f32 9 9 linear_f32 63x64 rows",
-        "linear f32 -1 9 linear_f32 64x64 rows",
-        "linear f32 9 41 linear_f32 64x64 rows",
-        "linear f32 9 9 linear_f32 64x64 rows ",
-        "linear f32 9 9 linear_f32 64x64 lines",
-        "linear f32 9 9 linear_f32 64x64",
-        "linear f32 9 9 linear_f32 64x rows",
-        "linear f32 9 9 unary_f32 64x64 rows",
-        "linear f32 9 9 linear_f32 -64x64 rows",
+        "linear f32 9 9 linear_f64_v9 64x64 rows 1 1",
+        "linear f32 9 9 conv2d_f32 64x64 rows 1 1",
+        "linear f16 9 9 linear_f32 64x64 rows 1 1",
+        "linear f32 9 9 linear_f32 63x64 rows 1 1",
+        "linear f32 -1 9 linear_f32 64x64 rows 1 1",
+        "linear f32 9 41 linear_f32 64x64 rows 1 1",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1 ",
+        "linear f32 9 9 linear_f32 64x64 lines 1 1",
+        "linear f32 9 9 linear_f32 64x64 1 1",
+        "linear f32 9 9 linear_f32 64x64 rows",
+        "linear f32 9 9 linear_f32 64x64 rows 0 1",
+        "linear f32 9 9 linear_f32 64x64 rows 1 0",
+        "linear f32 9 9 linear_f32 64x64 rows 1 3",
+        "linear f32 9 9 linear_f32 64x64 rows 1",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1 1",
+        "linear f32 9 9 linear_f32 64x rows 1 1",
+        "linear f32 9 9 unary_f32 64x64 rows 1 1",
+        "linear f32 9 9 linear_f32 -64x64 rows 1 1",
         "linear f32 9 9",
         "",
-        "linear f32 99999999999 9 linear_f32 64x64 rows",
-        "linearlinearlinearlinearlinearlinearlinearlinear f32 9 9 linear_f32 64x64 rows",
+        "linear f32 99999999999 9 linear_f32 64x64 rows 1 1",
+        "linearlinearlinearlinearlinearlinearlinearlinear f32 9 9 linear_f32 64x64 rows 1 1",
     };
     static char text[1 << 18];
     char path[512], good[4096], identity[32];
@@ -363,25 +468,25 @@ static void test_hostile(void **state)
     read_text(path, good, sizeof good);
     assert_int_equal(sscanf(good, "%*[^\n]\n%31s", identity), 1);
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        snprintf(text, sizeof text, "sdgen vulkan tiles 1\n%s\nlinear f32 9 9 linear_f32 64x64 rows\n%s\n", identity,
-                 lines[i]);
+        snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1\n%s\n",
+                 identity, lines[i]);
         write_signed(path, text);
         is_ignored(vk, "hostile", "damaged");
     }
-    write_signed(path, "sdgen vulkan tiles 1\n");
+    write_signed(path, "sdgen vulkan tiles 2\n");
     is_ignored(vk, "hostile", "damaged");
-    snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\n", identity);
+    snprintf(text, sizeof text, "sdgen vulkan tiles 3\n%s\n", identity);
     write_signed(path, text);
     is_ignored(vk, "hostile", "another version");
     // another device, driver or build
     identity[3] = identity[3] == '0' ? '1' : '0';
-    snprintf(text, sizeof text, "sdgen vulkan tiles 1\n%s\nlinear f32 9 9 linear_f32 64x64 rows\n", identity);
+    snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1\n", identity);
     write_signed(path, text);
     is_ignored(vk, "hostile", "another device, driver or build");
     identity[3] = good[21 + 3];
-    size_t used = (size_t)snprintf(text, sizeof text, "sdgen vulkan tiles 1\n%s\n", identity);
+    size_t used = (size_t)snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\n", identity);
     for (int i = 0; i < 4097; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "linear f32 9 9 linear_f32 64x64 rows\n");
+        used += (size_t)snprintf(text + used, sizeof text - used, "linear f32 9 9 linear_f32 64x64 rows 1 1\n");
     write_signed(path, text);
     is_ignored(vk, "hostile", "damaged");
     close_vk(vk);
@@ -431,7 +536,7 @@ static void test_tune(void **state)
     vk->tiles->most_products = 1;
     assert_int_equal(sdg_backend_tune(&vk->base, 600, note_tuning, &tunings), SDG_OK);
     assert_int_equal(tunings.count, 1);
-    assert_true(vk->tiles->tuned && !vk->tiles->measuring && !vk->tiles->forced_shader);
+    assert_true(vk->tiles->tuned && !vk->tiles->measuring && !vk->tiles->forced.shader);
     close_vk(vk);
     vk = open_at("tuned");
     assert_int_equal(vk->tiles->count, 1);
@@ -482,9 +587,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_log2),
         cmocka_unit_test(test_rule),
+        cmocka_unit_test(test_parts_by_rule),
         cmocka_unit_test(test_choice_is_taken),
         cmocka_unit_test(test_choice_of_a_rung),
         cmocka_unit_test(test_every_choice),
+        cmocka_unit_test(test_every_cut),
+        cmocka_unit_test(test_choice_of_parts),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_hostile),

@@ -122,5 +122,6 @@ const struct sdg_backend_ops sdg_backend_cpu = {
     .destroy = destroy,
     .has_type = has_type,
     .list = list,
+    .peaks = sdg_fast_peaks,
     .program = &sdg_cpu_program_ops,
 };

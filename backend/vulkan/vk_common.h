@@ -47,10 +47,14 @@ struct sdg_vk_caps {
     uint32_t subgroup_size;
     bool subgroup_arithmetic; // in compute shaders
     bool subgroup_shuffle;    // the same
-    uint32_t max_bindings;    // storage buffers of a shader, at most SDG_VK_MAX_BINDINGS
-    bool storage_16bit;       // 16-bit elements in storage buffers
-    bool dot_product;         // of packed bytes, in use unless it was disabled ...
-    bool dot_accelerated;     // ... and quicker than its parts, as SDG_FEATURE_DOT wants it
+    bool full_subgroups;      // pipelines can ask that no subgroup misses invocations,
+    bool sized_subgroups;     // ... and for another size, the least of which is this, with so many in a workgroup
+    uint32_t least_subgroup, most_subgroups;
+    uint32_t max_bindings; // storage buffers of a shader, at most SDG_VK_MAX_BINDINGS
+    bool storage_16bit;    // 16-bit elements in storage buffers
+    bool half_arithmetic;  // 16-bit floats in registers, in use unless pairs were disabled
+    bool dot_product;      // of packed bytes, in use unless it was disabled ...
+    bool dot_accelerated;  // ... and quicker than its parts, as SDG_FEATURE_DOT wants it
     struct sdg_vk_matrices {
         struct sdg_vk_matrix_sizes halves; // f16, with sums in f32
         struct sdg_vk_matrix_sizes bytes;  // s8, with sums in s32
@@ -67,9 +71,13 @@ struct sdg_vk_caps {
     const char *class_name;
     uint32_t workgroups;      // a product takes the largest tile that gives it so many
     uint32_t most_outputs;    // that an invocation of a product holds in registers
+    uint32_t least_part;      // multiply-adds along k, if k is cut into parts; 0: it is not
+    uint32_t buffers;         // slices of each operand in shared memory, 1 or 2
+    bool half_pairs;          // products of halves are quicker in pairs, as SDG_FEATURE_PAIRS wants it
     double submit_seconds;    // a submission may take; INFINITY: it is a whole run
     double work_rate;         // work (vk_commands.h) done in a second, until it was measured
     uint32_t scan_workgroups; // a long scan is cut into chunks, for twice the work, if it has fewer
+    uint32_t norm_workgroups; // a group norm is cut into chunks, for a dispatch more, if it has fewer
 };
 
 // What the validation layers said since the last look. Written from any thread that is inside a call.

@@ -228,15 +228,46 @@ static void read_dot_product(VkPhysicalDevice device, struct sdg_vk_caps *caps)
     caps->dot_accelerated = dot.shaderIntegerDotProduct && speed.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
+static void read_subgroup_sizes(VkPhysicalDevice device, struct sdg_vk_caps *caps)
+{
+    if (!sdg_vk_has_extension(device, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
+        return;
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT control = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &control};
+    vkGetPhysicalDeviceFeatures2(device, &features);
+    VkPhysicalDeviceSubgroupSizeControlPropertiesEXT sizes = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sizes};
+    vkGetPhysicalDeviceProperties2(device, &properties);
+    caps->full_subgroups = control.computeFullSubgroups;
+    caps->sized_subgroups =
+        control.subgroupSizeControl && (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
+    caps->least_subgroup = sizes.minSubgroupSize;
+    caps->most_subgroups = sizes.maxComputeWorkgroupSubgroups;
+}
+
+static bool has_half_arithmetic(VkPhysicalDevice device)
+{
+    if (!sdg_vk_has_extension(device, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME))
+        return false;
+    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR types = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &types};
+    vkGetPhysicalDeviceFeatures2(device, &features);
+    return types.shaderFloat16;
+}
+
 static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk_caps *caps)
 {
     static const struct {
         uint32_t vendor;
         VkPhysicalDeviceType type; // OTHER: any
         const char *name;
-        uint32_t workgroups, most_outputs;
+        uint32_t workgroups, most_outputs, least_part, buffers;
+        bool pairs;
         double submit_seconds, work_rate;
-        uint32_t scan_workgroups;
+        uint32_t scan_workgroups, norm_workgroups;
     } rows[] = {
 #define SDG_VK_CLASS(vendor, type, ...) {vendor, VK_PHYSICAL_DEVICE_TYPE_##type, __VA_ARGS__},
 #include "backend/vulkan/devices.def"
@@ -247,9 +278,13 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
             caps->class_name = rows[i].name;
             caps->workgroups = rows[i].workgroups;
             caps->most_outputs = rows[i].most_outputs;
+            caps->least_part = rows[i].least_part;
+            caps->buffers = rows[i].buffers;
+            caps->half_pairs = rows[i].pairs;
             caps->submit_seconds = rows[i].submit_seconds;
             caps->work_rate = rows[i].work_rate;
             caps->scan_workgroups = rows[i].scan_workgroups;
+            caps->norm_workgroups = rows[i].norm_workgroups;
         }
 }
 
@@ -297,7 +332,9 @@ static void read_caps(VkInstance instance, struct candidate *c)
     if (caps->max_bindings > SDG_VK_MAX_BINDINGS)
         caps->max_bindings = SDG_VK_MAX_BINDINGS;
     caps->storage_16bit = storage.storageBuffer16BitAccess;
+    read_subgroup_sizes(c->device, caps);
     read_dot_product(c->device, caps);
+    caps->half_arithmetic = has_half_arithmetic(c->device);
     sdg_vk_read_matrices(instance, c->device, caps);
     caps->mapped_uploads = true;
     caps->software = c->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
@@ -347,6 +384,7 @@ static void read_candidate(VkInstance instance, VkPhysicalDevice device, struct 
     const struct sdg_vk_caps *caps = &c->caps;
     info->features = built_features() &
         ((caps->storage_16bit ? SDG_FEATURE_F16 : 0) | (caps->subgroup_arithmetic ? SDG_FEATURE_SUBGROUP : 0) |
+         (caps->storage_16bit && caps->half_arithmetic && caps->half_pairs ? SDG_FEATURE_PAIRS : 0) |
          (caps->dot_accelerated ? SDG_FEATURE_DOT : 0) | (sdg_vk_has_matrices(caps) ? SDG_FEATURE_COOPMAT : 0) |
          (caps->software && caps->subgroup_shuffle ? SDG_FEATURE_LANES : 0));
     char rungs[80] = "";
@@ -452,18 +490,38 @@ static enum sdg_result open_logical(struct sdg_vk *vk)
         .pNext = &storage,
         .shaderIntegerDotProduct = VK_TRUE,
     };
+    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR types = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR,
+        .shaderFloat16 = vk->caps.half_arithmetic || vk->caps.matrices.halves.count,
+        .shaderInt8 = vk->caps.matrices.bytes.count > 0,
+    };
     void *features = &storage;
-    const char *extensions[1 + SDG_VK_MATRIX_EXTENSIONS];
+    const char *extensions[3 + SDG_VK_MATRIX_EXTENSIONS];
     uint32_t extension_count = 0;
     if (vk->caps.dot_product) {
         features = &dot;
         extensions[extension_count++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
     }
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT subgroups = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
+        .pNext = features,
+        .subgroupSizeControl = vk->caps.sized_subgroups,
+        .computeFullSubgroups = vk->caps.full_subgroups,
+    };
+    if (vk->caps.sized_subgroups || vk->caps.full_subgroups) {
+        features = &subgroups;
+        extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    }
+    if (types.shaderFloat16 || types.shaderInt8) {
+        types.pNext = features;
+        features = &types;
+        extensions[extension_count++] = VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME;
+    }
     struct sdg_vk_matrix_features matrices;
     if (sdg_vk_has_matrices(&vk->caps)) {
-        features = sdg_vk_matrix_features(&vk->caps, features, &matrices);
-        memcpy(&extensions[extension_count], matrices.extensions, matrices.extension_count * sizeof *extensions);
-        extension_count += matrices.extension_count;
+        features = sdg_vk_matrix_features(features, &matrices);
+        memcpy(&extensions[extension_count], matrices.extensions, sizeof matrices.extensions);
+        extension_count += SDG_VK_MATRIX_EXTENSIONS;
     }
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
@@ -565,6 +623,7 @@ static void take_candidate(struct sdg_vk_shared *shared, const struct candidate 
     shared->memory = chosen->memory;
     shared->caps = chosen->caps;
     shared->caps.dot_product = shared->caps.dot_product && !(params->disable & SDG_FEATURE_DOT);
+    shared->caps.half_arithmetic = shared->caps.half_arithmetic && !(params->disable & SDG_FEATURE_PAIRS);
     if (params->disable & SDG_FEATURE_COOPMAT)
         shared->caps.matrices = (struct sdg_vk_matrices){0};
     shared->info = chosen->info;

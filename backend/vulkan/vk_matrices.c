@@ -49,26 +49,12 @@ static void read_sizes(VkInstance instance, VkPhysicalDevice device, struct sdg_
 
 // The subgroups that the shaders run in. Where a device has several sizes, its matrix instructions are made for the
 // smallest (Intel) or for any (AMD).
-static void read_subgroup(VkPhysicalDevice device, struct sdg_vk_caps *caps)
+static void choose_subgroup(struct sdg_vk_caps *caps)
 {
-    caps->matrices.subgroup = caps->subgroup_size;
-    caps->matrices.most_subgroups = caps->max_invocations / caps->subgroup_size;
-    if (!sdg_vk_has_extension(device, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
-        return;
-    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT control = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &control};
-    vkGetPhysicalDeviceFeatures2(device, &features);
-    VkPhysicalDeviceSubgroupSizeControlPropertiesEXT sizes = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT};
-    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sizes};
-    vkGetPhysicalDeviceProperties2(device, &properties);
-    if (!control.subgroupSizeControl || !control.computeFullSubgroups ||
-        !(sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT))
-        return;
-    caps->matrices.sized = true;
-    caps->matrices.subgroup = sizes.minSubgroupSize;
-    caps->matrices.most_subgroups = sizes.maxComputeWorkgroupSubgroups;
+    caps->matrices.sized = caps->sized_subgroups && caps->full_subgroups;
+    caps->matrices.subgroup = caps->matrices.sized ? caps->least_subgroup : caps->subgroup_size;
+    caps->matrices.most_subgroups =
+        caps->matrices.sized ? caps->most_subgroups : caps->max_invocations / caps->subgroup_size;
 }
 
 void sdg_vk_read_matrices(VkInstance instance, VkPhysicalDevice device, struct sdg_vk_caps *caps)
@@ -95,7 +81,7 @@ void sdg_vk_read_matrices(VkInstance instance, VkPhysicalDevice device, struct s
     if (!matrix.cooperativeMatrix || !memory_model.vulkanMemoryModel || !memory_model.vulkanMemoryModelDeviceScope ||
         !(stages.cooperativeMatrixSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) || caps->subgroup_size == 0)
         return;
-    read_subgroup(device, caps);
+    choose_subgroup(caps);
     read_sizes(instance, device, &caps->matrices);
     if (!types.shaderFloat16)
         caps->matrices.halves.count = 0;
@@ -103,27 +89,17 @@ void sdg_vk_read_matrices(VkInstance instance, VkPhysicalDevice device, struct s
         caps->matrices.bytes.count = 0;
 }
 
-void *sdg_vk_matrix_features(const struct sdg_vk_caps *caps, void *next, struct sdg_vk_matrix_features *out)
+void *sdg_vk_matrix_features(void *next, struct sdg_vk_matrix_features *out)
 {
     *out = (struct sdg_vk_matrix_features){
         .matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
                    .pNext = &out->memory_model,
                    .cooperativeMatrix = VK_TRUE},
         .memory_model = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES_KHR,
-                         .pNext = &out->types,
+                         .pNext = next,
                          .vulkanMemoryModel = VK_TRUE,
                          .vulkanMemoryModelDeviceScope = VK_TRUE}, // all shaders' atomics have it then
-        .types = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR,
-                  .pNext = caps->matrices.sized ? &out->subgroup : next,
-                  .shaderFloat16 = caps->matrices.halves.count > 0,
-                  .shaderInt8 = caps->matrices.bytes.count > 0},
-        .subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
-                     .pNext = next,
-                     .subgroupSizeControl = VK_TRUE,
-                     .computeFullSubgroups = VK_TRUE},
-        .extensions = {VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME,
-                       VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME},
-        .extension_count = caps->matrices.sized ? 4 : 3,
+        .extensions = {VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME},
     };
     return &out->matrix;
 }

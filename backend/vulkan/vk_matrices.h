@@ -41,7 +41,7 @@ typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKH
 #endif
 
 // Reads the sizes and the subgroup of them into caps->matrices, whose counts stay 0 where the device lacks something
-// that the shaders need. caps->subgroup_size and caps->max_invocations are known already. The instance is loaded.
+// that the shaders need. What caps says of subgroups and invocations is known already. The instance is loaded.
 void sdg_vk_read_matrices(VkInstance instance, VkPhysicalDevice device, struct sdg_vk_caps *caps);
 
 static inline bool sdg_vk_has_matrices(const struct sdg_vk_caps *caps)
@@ -49,16 +49,14 @@ static inline bool sdg_vk_has_matrices(const struct sdg_vk_caps *caps)
     return caps->matrices.halves.count || caps->matrices.bytes.count;
 }
 
-// For vkCreateDevice: the features, in front of `next`, and the names of the extensions that go with them.
-enum { SDG_VK_MATRIX_EXTENSIONS = 4 };
+// For vkCreateDevice: the features, in front of `next`, and the names of the extensions that go with them. Those of the
+// types, of VK_KHR_shader_float16_int8, and of subgroups' sizes are the caller's.
+enum { SDG_VK_MATRIX_EXTENSIONS = 2 };
 struct sdg_vk_matrix_features {
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
     VkPhysicalDeviceVulkanMemoryModelFeaturesKHR memory_model;
-    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR types;
-    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT subgroup;
     const char *extensions[SDG_VK_MATRIX_EXTENSIONS];
-    uint32_t extension_count;
 };
-void *sdg_vk_matrix_features(const struct sdg_vk_caps *caps, void *next, struct sdg_vk_matrix_features *out);
+void *sdg_vk_matrix_features(void *next, struct sdg_vk_matrix_features *out);
 
 #endif

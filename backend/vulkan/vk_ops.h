@@ -107,14 +107,19 @@ extern const struct sdg_vk_op *const sdg_vk_ops[SDG_OP_COUNT];
 struct sdg_vk_matmul {
     const char *family; // for floats, and for integers, which are told apart by the operation
     const char *integer_family;
-    int64_t m, n, columns; // columns: length of a run of k that is contiguous in x
-    uint32_t upsample;     // conv2d: see graph/graph.h
+    int64_t m, n, k;         // k: channels, or words of four of them that are codes
+    int64_t columns;         // length of a run of k that is contiguous in x
+    int64_t rows_per_sample; // of the m
+    uint32_t upsample;       // conv2d: see graph/graph.h
     const void *push;
     size_t push_bytes;
 };
 // Bindings 0..7: x, weights, out, bias, table, residual, row, interval; of integers also 8, 9: interval of x, weight
 // scales. Picks the tile for the shape and the device.
 enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
+// Bytes of scratch memory that it will want; what is to be pushed may be missing.
+size_t sdg_vk_matmul_scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
+                             const struct sdg_vk_matmul *matmul);
 // Entries of a row of the epilogue's table: 1 or the batch.
 uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo);
 

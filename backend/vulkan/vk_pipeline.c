@@ -5,6 +5,7 @@
 #include "base/threads.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #if SDG_HAVE_ZLIB
@@ -70,17 +71,28 @@ struct cache_header {
     uint8_t uuid[VK_UUID_SIZE]; // pipelineCacheUUID
 };
 
+// A megabyte or two, and every stage of a pipeline opens a backend, which asks several times.
+static uint64_t shaders_hash;
+
+static void hash_shaders(void)
+{
+    uint64_t hash = SDG_HASH_START;
+    for (size_t i = 0; i < sdg_shader_count; i++)
+        hash = sdg_hash_bytes(hash, sdg_shaders[i].packed, sdg_shaders[i].packed_bytes);
+    shaders_hash = hash;
+}
+
 static struct cache_header expected_header(const struct sdg_vk *vk)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, hash_shaders);
     struct cache_header h = {
         .magic = {'s', 'd', 'g', 'v', 'k', 'p', 'c', '1'},
-        .shaders = SDG_HASH_START,
+        .shaders = shaders_hash,
         .vendor = vk->properties.vendorID,
         .device = vk->properties.deviceID,
         .driver = vk->properties.driverVersion,
     };
-    for (size_t i = 0; i < sdg_shader_count; i++)
-        h.shaders = sdg_hash_bytes(h.shaders, sdg_shaders[i].packed, sdg_shaders[i].packed_bytes);
     memcpy(h.uuid, vk->cache_id, sizeof h.uuid);
     return h;
 }
@@ -340,11 +352,16 @@ static void compile(struct sdg_vk *vk, struct job *job)
             .constantID = i, .offset = i * (uint32_t)sizeof *key->spec, .size = sizeof *key->spec};
     const VkSpecializationInfo spec = {
         .mapEntryCount = SDG_SPEC_COUNT, .pMapEntries = map, .dataSize = sizeof key->spec, .pData = key->spec};
-    // matrices are shared by subgroups of a known size, none of which may miss invocations
-    const bool sized = vk->caps.matrices.sized && (key->shader->needs & SDG_FEATURE_COOPMAT);
+    // matrices are shared by subgroups of a known size, none of which may miss invocations; no other subgroup does
+    // either where it can be helped
+    const struct sdg_vk_caps *caps = &vk->caps;
+    const bool sized = caps->matrices.sized && (key->shader->needs & SDG_FEATURE_COOPMAT),
+               full = sized ||
+        (caps->full_subgroups && (key->shader->needs & SDG_FEATURE_SUBGROUP) &&
+         key->spec[SDG_SPEC_LOCAL_SIZE] % caps->subgroup_size == 0);
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT subgroup = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
-        .requiredSubgroupSize = vk->caps.matrices.subgroup,
+        .requiredSubgroupSize = caps->matrices.subgroup,
     };
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
@@ -352,7 +369,7 @@ static void compile(struct sdg_vk *vk, struct job *job)
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                 .pNext = sized ? &subgroup : NULL,
-                .flags = sized ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
+                .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                 .module = job->module,
                 .pName = "main",

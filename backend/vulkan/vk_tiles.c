@@ -9,13 +9,14 @@
 
 // ---- the file ----
 // Lines of text:
-//     sdgen vulkan tiles 1
+//     sdgen vulkan tiles 2
 //     IDENTITY                             sdg_vk_identity, 16 hexadecimal digits
-//     FAMILY TYPE LOG2(M) LOG2(N) SHADER MxN rows|columns      any number of them; the last is the order of workgroups
+//     FAMILY TYPE LOG2(M) LOG2(N) SHADER MxN rows|columns PARTS BUFFERS      any number of them; the order is that of
+//                                          workgroups
 //     end HASH                             of all bytes before this line
 
 enum { FILE_LIMIT = 1 << 20, CHOICES_LIMIT = 4096 };
-static const char first_line[] = "sdgen vulkan tiles 1";
+static const char first_line[] = "sdgen vulkan tiles 2";
 
 int sdg_vk_log2(int64_t x)
 {
@@ -48,9 +49,10 @@ static bool read_choice(const char *line, struct sdg_vk_choice *out)
     unsigned m, n;
     int end = 0;
     *out = (struct sdg_vk_choice){0};
-    if (sscanf(line, "%23s %7s %d %d %63s %ux%u %7s%n", out->family, type, &out->m, &out->n, shader, &m, &n, order,
-               &end) != 8 ||
-        line[end] || out->m < 0 || out->m > 40 || out->n < 0 || out->n > 40)
+    if (sscanf(line, "%23s %7s %d %d %63s %ux%u %7s %u %u%n", out->family, type, &out->m, &out->n, shader, &m, &n,
+               order, &out->parts, &out->buffers, &end) != 10 ||
+        line[end] || out->parts < 1 || out->buffers < 1 || out->buffers > 2 || out->m < 0 || out->m > 40 ||
+        out->n < 0 || out->n > 40)
         return false;
     out->shader = find_shader(shader);
     if (!out->shader || strcmp(out->shader->family, out->family) || strcmp(sdg_dtype_name(out->shader->type), type))
@@ -65,8 +67,8 @@ static bool read_choice(const char *line, struct sdg_vk_choice *out)
 
 static void write_choice(FILE *to, const struct sdg_vk_choice *c)
 {
-    fprintf(to, "%s %s %d %d %s %ux%u %s\n", c->family, sdg_dtype_name(c->type), c->m, c->n, c->shader->name,
-            c->tile->m, c->tile->n, c->by_columns ? "columns" : "rows");
+    fprintf(to, "%s %s %d %d %s %ux%u %s %u %u\n", c->family, sdg_dtype_name(c->type), c->m, c->n, c->shader->name,
+            c->tile->m, c->tile->n, c->by_columns ? "columns" : "rows", c->parts, c->buffers);
 }
 
 // What is wrong with the file, or NULL. `text` ends with a 0 and is cut into lines.

@@ -1,6 +1,6 @@
-// Which shader and which tile a product takes, where that was measured on the device (sdbench tune): read from a file
-// of the cache folder, or found by vk_tune.c. Without it, or where it has nothing of a product, the rule of
-// ops/matmul.c.
+// Which shader and which tile a product takes, and how it is cut up, where that was measured on the device (sdbench
+// tune): read from a file of the cache folder, or found by vk_tune.c. Without it, or where it has nothing of a product,
+// the rule of ops/matmul.c.
 #ifndef SDG_BACKEND_VULKAN_TILES_H
 #define SDG_BACKEND_VULKAN_TILES_H
 
@@ -14,19 +14,19 @@ struct sdg_vk_choice {
     const struct sdg_shader *shader;
     const struct sdg_tile *tile; // one of the shader's
     bool by_columns;             // the order of workgroups (shaders/tile.glsl)
+    uint32_t parts;              // of k (shaders/parts.glsl); 1: all in one
+    uint32_t buffers;            // slices in shared memory, 1 or 2, of shaders that have a choice (shaders/matmul.glsl)
 };
 
 struct sdg_vk_tiles {
     struct sdg_vk_choice *list; // in the order of the file
     size_t count, capacity;
-    char *path;     // of the file; NULL without a cache folder
-    bool tuned;     // the list was read from it
-    bool measuring; // the list does not count meanwhile, and this is taken for every product that it fits, if not NULL:
-    const struct sdg_shader *forced_shader;
-    const struct sdg_tile *forced_tile;
-    bool forced_by_columns;
-    bool forced_fits;  // it was
-    int most_products; // for tests: so many are measured; 0 = all
+    char *path;                  // of the file; NULL without a cache folder
+    bool tuned;                  // the list was read from it
+    bool measuring;              // the list does not count meanwhile, and this is taken for every product that it fits:
+    struct sdg_vk_choice forced; // shader NULL: nothing
+    bool forced_fits;            // it was
+    int most_products;           // for tests: so many are measured; 0 = all
 };
 
 // Reads the device's file of `cache_dir` (NULL: none). One that is missing counts as empty; so does one that is

@@ -1,7 +1,8 @@
-// Measures every shader and tile that a product could take, on products of the shapes that networks have, and keeps the
-// fastest.
+// Measures every shader and tile that a product could take, and the ways it could be cut up, on products of the shapes
+// that networks have, and keeps the fastest.
 #include "backend/vulkan/vk_tune.h"
 
+#include "backend/vulkan/vk_ops.h"
 #include "backend/vulkan/vk_tiles.h"
 #include "base/clock.h"
 
@@ -189,8 +190,16 @@ static void add_seconds(void *user, size_t op_index, const char *op, const char 
         *(double *)user += seconds;
 }
 
-// The shortest run's time; by the host's clock where the device has none.
-static enum sdg_result time_runs(struct sdg_program *program, double *best)
+// Host clocks would count what surrounds a kernel, which is more than the kernel where it is small.
+static enum sdg_result refuse(const struct tuner *t, const char *why)
+{
+    return sdg_fail(t->vk->base.log, SDG_ERROR_UNSUPPORTED,
+                    "vulkan: %s cannot be tuned: %s, so that nothing is known of how long a kernel takes",
+                    t->vk->base.info.name, why);
+}
+
+// The shortest run's time. Fails where the device has no time stamps that can be true.
+static enum sdg_result time_runs(const struct tuner *t, struct sdg_program *program, double *best)
 {
     double sum = 0;
     *best = 0;
@@ -201,7 +210,10 @@ static enum sdg_result time_runs(struct sdg_program *program, double *best)
         SDG_TRY(sdg_program_run(program, 0));
         const double elapsed = sdg_clock() - start;
         sdg_program_times(program, add_seconds, &seconds);
-        seconds = seconds > 0 ? seconds : elapsed;
+        if (t->vk->distrusted)
+            return refuse(t, "its driver's time stamps cannot be true");
+        if (seconds <= 0)
+            return refuse(t, "its driver's time stamps stand still");
         if (run == 0) // warms up
             continue;
         *best = *best == 0 || seconds < *best ? seconds : *best;
@@ -220,7 +232,7 @@ static enum sdg_result measure(const struct tuner *t, const struct sdg_graph *g,
     if (result == SDG_OK && sdg_graph_find(g, "interval"))
         result = sdg_program_write(program, "interval", interval, 2);
     if (result == SDG_OK)
-        result = time_runs(program, seconds);
+        result = time_runs(t, program, seconds);
     sdg_program_destroy(&program);
     return result;
 }
@@ -243,52 +255,71 @@ static bool is_widest(const struct sdg_shader *shader, int64_t columns)
     return true;
 }
 
-static enum sdg_result try_candidate(struct tuner *t, const struct sdg_graph *g, const struct sdg_shader *shader,
-                                     const struct sdg_tile *tile, bool by_columns, struct best *best)
+// Measures the product as `candidate` has it, if it can be that and is not what was best so far.
+static enum sdg_result try_candidate(struct tuner *t, const struct sdg_graph *g, const struct sdg_vk_choice *candidate,
+                                     struct best *best)
 {
     struct sdg_vk_tiles *tiles = t->vk->tiles;
     char kernel[64];
     double seconds = 0;
-    tiles->forced_shader = shader;
-    tiles->forced_tile = tile;
-    tiles->forced_by_columns = by_columns;
+    tiles->forced = *candidate;
     tiles->forced_fits = false;
     enum sdg_result result = plan(t, g, kernel);
-    if (result == SDG_OK && tiles->forced_fits) {
+    if (result == SDG_OK && tiles->forced_fits && strcmp(kernel, best->kernel)) {
         result = measure(t, g, &seconds);
         best->tuning.candidates++;
         if (strcmp(kernel, best->rule) == 0) {
             best->tuning.rule_seconds = seconds;
-            best->rules.shader = shader;
-            best->rules.tile = tile;
+            best->rules = *candidate;
         }
         if (result == SDG_OK && (best->tuning.seconds == 0 || seconds < best->tuning.seconds)) {
             best->tuning.seconds = seconds;
-            best->choice.shader = shader;
-            best->choice.tile = tile;
-            best->choice.by_columns = by_columns;
+            best->choice = *candidate;
             snprintf(best->kernel, sizeof best->kernel, "%s", kernel);
         }
     }
-    tiles->forced_shader = NULL;
+    tiles->forced = (struct sdg_vk_choice){0};
     return result;
 }
 
-static enum sdg_result try_all(struct tuner *t, const struct kind *kind, const struct sdg_graph *g, struct best *best)
+// In one part, and in more and more until the device has workgroups enough.
+static enum sdg_result try_parts(struct tuner *t, const struct sdg_graph *g, const struct sdg_vk_choice *whole,
+                                 int64_t groups, struct best *best)
+{
+    struct sdg_vk_choice candidate = *whole;
+    do {
+        if (sdg_clock() < t->end)
+            SDG_TRY(try_candidate(t, g, &candidate, best));
+        candidate.parts *= 2;
+    } while (groups * candidate.parts < 2 * (int64_t)t->vk->caps.workgroups);
+    return SDG_OK;
+}
+
+static enum sdg_result try_all(struct tuner *t, const struct kind *kind, const struct sdg_graph *g, int64_t m,
+                               int64_t n, struct best *best)
 {
     const int64_t columns = kind->conv ? CONV_C : LINEAR_K;
+    const uint32_t buffers = t->vk->caps.buffers;
     SDG_TRY(plan(t, g, best->rule));
     for (const struct sdg_shader *s = sdg_shaders; s < sdg_shaders + sdg_shader_count; s++) {
         if (s->type != kind->type || strcmp(s->family, kind->family) || (s->needs & ~t->vk->features) ||
             columns % s->width || !is_widest(s, columns))
             continue;
         for (const struct sdg_tile *tile = s->tiles; tile < s->tiles + s->tile_count; tile++)
-            if (tile->m > NARROW && tile->n > NARROW && sdg_clock() < t->end)
-                SDG_TRY(try_candidate(t, g, s, tile, false, best));
+            if (tile->m > NARROW && tile->n > NARROW)
+                SDG_TRY(try_parts(t, g,
+                                  &(struct sdg_vk_choice){.shader = s, .tile = tile, .parts = 1, .buffers = buffers},
+                                  sdg_vk_ceil(m, tile->m) * sdg_vk_ceil(n, tile->n), best));
     }
-    // the order of workgroups matters for what is best otherwise
-    const struct sdg_vk_choice so_far = best->choice;
-    return so_far.shader ? try_candidate(t, g, so_far.shader, so_far.tile, true, best) : SDG_OK;
+    if (!best->choice.shader)
+        return SDG_OK;
+    // these two matter for what is best otherwise
+    struct sdg_vk_choice other = best->choice;
+    other.buffers = 3 - buffers;
+    SDG_TRY(try_candidate(t, g, &other, best));
+    other = best->choice;
+    other.by_columns = true;
+    return try_candidate(t, g, &other, best);
 }
 
 // Keeps what is clearly better than the rule, else the rule's, so that no neighbour's choice counts here.
@@ -299,7 +330,7 @@ static enum sdg_result tune_one(struct tuner *t, const struct kind *kind, const 
     struct sdg_graph *g = NULL;
     enum sdg_result result = build(t, kind, s, &g);
     if (result == SDG_OK)
-        result = try_all(t, kind, g, &best);
+        result = try_all(t, kind, g, m, s->n, &best);
     sdg_graph_destroy(&g);
     if (result != SDG_OK || sdg_clock() >= t->end || best.tuning.seconds <= 0) // not all of them: nothing is known
         return result;
@@ -339,12 +370,16 @@ enum sdg_result sdg_vk_tune(struct sdg_backend *backend, double seconds,
     struct sdg_vk *vk = sdg_vk_of(backend);
     struct tuner t = {.vk = vk, .end = sdg_clock() + seconds, .fn = fn, .user = user};
     SDG_TRY(sdg_vk_alive(vk));
+    if (vk->caps.timestamp_bits == 0)
+        return refuse(&t, "it has no time stamps");
     vk->tiles->count = 0;
     vk->tiles->measuring = true; // the rule is what is compared with
     enum sdg_result result = tune_all(&t);
     vk->tiles->measuring = false;
     sdg_tensors_destroy(&t.weights);
     sdg_free(t.input);
+    if (result != SDG_OK)
+        vk->tiles->count = 0;
     vk->tiles->tuned = vk->tiles->count > 0;
     if (result == SDG_OK && !vk->tiles->count)
         return sdg_fail(vk->base.log, SDG_ERROR_UNSUPPORTED,

@@ -45,16 +45,25 @@ static uint32_t stored_at(const int8_t *row, const struct word_layout *l, size_t
     return (word_at(row, l, 2 * at) & half) | (second & half) << 4;
 }
 
+// Where row o of a gated layer goes, whose values and gates come in turns, two each: the inverse of row_of_weights() in
+// shaders/gate.glsl.
+static size_t gated_place(size_t o, size_t outputs)
+{
+    const size_t half = outputs / 2, c = o % half;
+    return c / 2 * 4 + c % 2 + (o < half ? 0 : 2);
+}
+
 // s8 [O][I][taps] -> words [O / 4][stored][O % 4], then the sums of rows, s32 [O].
-static void put_words(uint32_t *to, const int8_t *from, const struct sdg_value_info *v)
+static void put_words(uint32_t *to, const int8_t *from, const struct sdg_value_info *v, bool gated)
 {
     const struct word_layout l = word_layout(v);
     const size_t outputs = (size_t)v->dims[0], row = l.inputs * l.taps;
     uint32_t *sums = to + l.fours * l.stored * 4;
     memset(to, 0, l.fours * (l.stored + 1) * 4 * sizeof *to);
     for (size_t o = 0; o < outputs; o++, from += row) {
+        const size_t place = gated ? gated_place(o, outputs) : o;
         for (size_t at = 0; at < l.stored; at++)
-            to[(o / 4 * l.stored + at) * 4 + o % 4] = stored_at(from, &l, at);
+            to[(place / 4 * l.stored + at) * 4 + place % 4] = stored_at(from, &l, at);
         int32_t sum = 0;
         for (size_t i = 0; i < row; i++)
             sum += from[i];
@@ -89,7 +98,7 @@ static size_t weight_bytes(const struct sdg_value_info *v, enum sdg_dtype dtype,
 {
     if (code_bits)
         return (code_words(v, code_bits) + (size_t)v->dims[0]) * sizeof(uint32_t);
-    if (layout != SDG_VK_LAYOUT_WORDS)
+    if (layout != SDG_VK_LAYOUT_WORDS && layout != SDG_VK_LAYOUT_GATED)
         return (size_t)sdg_value_elements(v) * sdg_dtype_size(dtype);
     const struct word_layout l = word_layout(v);
     return l.fours * (l.stored + 1) * 4 * sizeof(uint32_t);
@@ -175,7 +184,7 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log
             enum sdg_dtype dtype = info->keeps_f32 ? SDG_F32
                 : info->dtype == SDG_S8            ? SDG_S8
                                                    : sdg_vk_float_type(graph, op);
-            enum sdg_vk_layout layout = dtype == SDG_S8                          ? SDG_VK_LAYOUT_WORDS
+            enum sdg_vk_layout layout = dtype == SDG_S8 ? op->epilogue.gated ? SDG_VK_LAYOUT_GATED : SDG_VK_LAYOUT_WORDS
                 : op->kind == SDG_OP_CONV2D && info->dims[2] * info->dims[3] > 1 ? SDG_VK_LAYOUT_TAPS_FIRST
                                                                                  : SDG_VK_LAYOUT_FILE;
             const bool product =
@@ -251,8 +260,8 @@ static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *gr
     const void *data = staging->loaded;
     if (weight->layout == SDG_VK_LAYOUT_TAPS_FIRST)
         put_taps_first(staging->ordered, data, info, sdg_dtype_size(weight->dtype));
-    else if (weight->layout == SDG_VK_LAYOUT_WORDS)
-        put_words(staging->ordered, data, info);
+    else if (weight->layout != SDG_VK_LAYOUT_FILE)
+        put_words(staging->ordered, data, info, weight->layout == SDG_VK_LAYOUT_GATED);
     if (weight->layout != SDG_VK_LAYOUT_FILE)
         data = staging->ordered;
     return sdg_vk_upload(vk, block, place->offset, data, place->bytes);

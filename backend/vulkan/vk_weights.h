@@ -12,7 +12,8 @@ struct sdg_vk_weights {
         enum sdg_vk_layout {
             SDG_VK_LAYOUT_FILE,
             SDG_VK_LAYOUT_TAPS_FIRST, // conv kernels larger than 1x1: [O][I][taps] becomes [O][taps][I]
-            SDG_VK_LAYOUT_WORDS,      // integers: as shaders/operands_s8.glsl says
+            SDG_VK_LAYOUT_WORDS,      // integers: as shaders/weights_s8.glsl says
+            SDG_VK_LAYOUT_GATED,      // ... those of a gated layer
         } layout;
         // floats kept as codes of 8 or 4 bits, with their scales behind them: shaders/operands_float.glsl; else 0
         int code_bits;

@@ -52,14 +52,14 @@ SDG_API void sdg_bench_kernels(const struct sdg_bench *bench,
                                void (*fn)(void *user, const struct sdg_bench_kernel *kernel), void *user);
 SDG_API void sdg_bench_info(const struct sdg_bench *bench, struct sdg_bench_info *out);
 
-// What a device reaches at most, measured by shaders that do nothing else.
+// What a device reaches at most, measured by shaders, or on processors loops, that do nothing else.
 struct sdg_bench_peak {
-    const char *name; // "f32 multiply-add", "memory read"; static
+    const char *name; // "f32 multiply-add", "memory read", on processors "f32 exponential" (of all threads); static
     const char *unit; // "op/s", a multiply-add being two, or "B/s"; static
     double rate;
 };
 // Measures a device in about so many `seconds`: one call of `fn` for each kind of work that it can do. `backend` as in
-// sdg_pipeline_params, without stages. SDG_ERROR_UNSUPPORTED for other backends than vulkan.
+// sdg_pipeline_params, without stages. SDG_ERROR_UNSUPPORTED for the backend reference.
 SDG_API enum sdg_result sdg_bench_peaks(const struct sdg_log *log, const char *backend, double seconds,
                                         void (*fn)(void *user, const struct sdg_bench_peak *peak), void *user);
 

@@ -46,6 +46,9 @@ struct sdg_learn_params {
     uint64_t order_seed; // of the order in which samples are learned from
     const char *state;   // file that says what is learned already, until all is; NULL = QUANTIZED.learning
     bool resume;         // go on where `state` ends, if it is there; without it such a file is an error
+    // smoothing vectors stay by themselves instead of becoming part of norms and of other layers' rows; what is learned
+    // is the same
+    bool keep_smoothing;
     // How pictures are made: negative_prompt, plain_prompt, size, steps (0 = 20), cfg_scale, sampler (NULL = ddim),
     // schedule (NULL = model), eta, seed (prompt i uses seed + i), rng, sampler_rng, clip_skip,
     // progress (stages "sample", "compare" and "learn": updates of all blocks). The rest must be zero.

@@ -20,6 +20,7 @@ import java.util.stream.Stream;
 import org.sdgen.*;
 
 /** Tests of org.sdgen on a desktop's virtual machine. Arguments: source folder, the program sdgen, a folder for files. */
+@SuppressWarnings("try") // closing twice, and early, is tested, too
 public final class SdgenTest {
     private static String source;
     private static String program;

@@ -531,12 +531,27 @@ static void check_threads(struct fixture *f, const float *first, float *again, s
     }
 }
 
+static void last_kernel(void *user, const char *op, const char *kernel)
+{
+    (void)op;
+    snprintf(user, 64, "%s", kernel);
+}
+
+static void check_kernel(struct fixture *f, const struct sdg_program *program)
+{
+    char kernel[64] = "";
+    sdg_program_describe(program, last_kernel, kernel);
+    if (f->kernel && !strstr(kernel, f->kernel))
+        note_failure(f, "ran %s, not %s", kernel, f->kernel);
+}
+
 // Everything that is checked once the program of the tested backend exists. `expected`: per row of rows[].
 static void check_program(struct fixture *f, struct sdg_program *program, const int64_t *rows, int row_count,
                           float *const *expected, size_t count, double largest)
 {
     float *first = get(count * sizeof *first), *again = get(count * sizeof *again);
     bool computed = true;
+    check_kernel(f, program);
     for (int i = 0; i < row_count && computed; i++) {
         computed = compute(f, program, rows[i], again, count);
         if (computed)
@@ -564,12 +579,6 @@ static bool run_reference(struct fixture *f, const int64_t *rows, int row_count,
     }
     sdg_program_destroy(&program);
     return good;
-}
-
-static void last_kernel(void *user, const char *op, const char *kernel)
-{
-    (void)op;
-    snprintf(user, 64, "%s", kernel);
 }
 
 static void measure(struct fixture *f, struct sdg_program *program)

@@ -62,7 +62,8 @@ struct fixture {
     double bound_factor; // multiplies the bound on NMSE; 1 unless a case says why not
     // each element by itself must be right, not only the sum of squares: for operations that add nothing up
     bool pointwise;
-    double relative; // if not 0: each element may be wrong by this part of itself
+    const char *kernel; // the last one's name has to contain this, if not NULL
+    double relative;    // if not 0: each element may be wrong by this part of itself
     // finish() only: the reference computes from values, then the last operation is made to read these codes instead
     struct read_codes {
         int operand;

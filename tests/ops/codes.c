@@ -88,6 +88,57 @@ static void check_geglu_codes(struct suite *s, int n, int tokens, int c, int for
     finish_codes(&f, sdg_graph_geglu(f.graph, "geglu", x), format, CODE_SLACK);
 }
 
+// A linear layer of random integer weights that reads unsigned codes of x.
+static sdg_value integer_layer(struct fixture *f, sdg_value x, int64_t out, int bits, bool by_token)
+{
+    const struct sdg_value_info *info = &f->graph->values[x];
+    const int64_t in = info->dims[3], tokens = by_token ? info->dims[1] * info->dims[2] : 1;
+    const int limit = bits == 4 ? 8 : 128;
+    float *pairs = make_token_pairs(unsigned_pairs, tokens, true), *scales = get((size_t)out * sizeof *scales);
+    int8_t *codes = get((size_t)(out * in));
+    for (int64_t i = 0; i < out * in; i++)
+        codes[i] = (int8_t)((int)(uniform(&f->random) * 2 * limit) - limit);
+    for (int64_t i = 0; i < out; i++)
+        scales[i] = (float)(0.5 + uniform(&f->random)) / ((float)limit * sqrtf((float)in));
+    const sdg_value interval = token_intervals(f, "input interval", ROWS, tokens, pairs),
+                    read = sdg_graph_quantize(f->graph, "codes", x, interval, 0, 255),
+                    weight = integer_weight(f, 2, (int64_t[4]){out, in, 1, 1}, bits, codes),
+                    scale = known_vector(f, out, scales);
+    const struct sdg_epilogue end = {.bias = vector_weight(f, out, 0.5f, 0)};
+    const sdg_value y = sdg_graph_linear(f->graph, "linear", x, weight, end);
+    if (sdg_graph_check(f->graph) == SDG_OK)
+        sdg_graph_use_codes(f->graph, f->graph->op_count - 1, read, interval, scale, bits);
+    free(pairs);
+    free(scales);
+    free(codes);
+    return y;
+}
+
+// Apart, value and gate are rounded to the storage type before they are multiplied: of 255 codes 2^-10, 2^-7 for bf16.
+static double gated_slack(const struct suite *s)
+{
+    return s->type == SDG_F32 ? CODE_SLACK : s->type == SDG_F16 ? 0.25 : 2;
+}
+
+// Of a product whose epilogue it becomes; bits: of integer weights that read codes, an interval for each token or one,
+// 0: floats.
+static void check_gated_codes(struct suite *s, int n, int tokens, int in, int c, int bits, bool by_token, int format)
+{
+    struct fixture f;
+    if (!begin(s, &f, "codes(type=%s,gated,n=%d,tokens=%d,in=%d,c=%d,bits=%d,by_token=%d,format=%d)", type_name(s), n,
+               tokens, in, c, bits, by_token, format))
+        return;
+    const sdg_value x = input(&f, "x", n, 1, tokens, in, NORMAL_DATA),
+                    product = bits ? integer_layer(&f, x, 2 * c, bits, by_token)
+                                   : sdg_graph_linear(f.graph, "linear", x, linear_weight(&f, 2 * c, in),
+                                                      (struct sdg_epilogue){.bias = vector_weight(&f, 2 * c, 0.5f, 0)}),
+                    y = sdg_graph_geglu(f.graph, "geglu", product);
+    if (format < 0)
+        finish(&f, y);
+    else
+        finish_codes(&f, y, format, gated_slack(s));
+}
+
 static void check_hadamard_codes(struct suite *s, int n, int tokens, int c, int block, int format)
 {
     struct fixture f;
@@ -235,10 +286,26 @@ void check_codes(struct suite *s)
     }
     for (int format = 0; format < SMOOTHED; format++)
         check_products(s, format);
+    for (int format = 0; format <= SMOOTHED; format++) { // smoothed ones stay apart
+        check_gated_codes(s, 1, 35, 31, 34, 0, false, format);
+        check_gated_codes(s, 2, 9, 40, 64, 0, false, format);
+        check_gated_codes(s, 1, 1, 5, 2, 8, false, format);
+        check_gated_codes(s, 2, 35, 36, 34, 8, format % 2, format);
+        check_gated_codes(s, 1, 70, 64, 96, 4, format % 2, format);
+    }
+    for (int bits = 4; bits <= 8; bits += 4) { // floats of integers
+        check_gated_codes(s, 1, 1, 5, 2, bits, false, -1);
+        check_gated_codes(s, 2, 35, 31, 34, bits, true, -1);
+        check_gated_codes(s, 1, 9, 64, 66, bits, false, -1);
+        check_gated_codes(s, 1, 130, 40, 160, bits, false, -1);
+        check_gated_codes(s, 3, 7, 36, 3, bits, false, -1); // an odd number of channels stays apart
+    }
     for (int format = 0; format < KINDS; format++) {
         check_group_norm_codes(s, 2, 5, 7, 32, 32, true, format);
         check_group_norm_codes(s, 1, 8, 9, 33, 11, false, format);
         check_group_norm_codes(s, 2, 3, 3, 320, 32, true, format);
+        check_group_norm_codes(s, 1, 41, 35, 12, 12, true, format); // long enough for chunks
+        check_group_norm_codes(s, 2, 11, 13, 33, 11, false, format);
         check_layer_norm_codes(s, 2, 9, 33, format);
         check_layer_norm_codes(s, 1, 13, 64, format);
         check_geglu_codes(s, 2, 7, 31, format);

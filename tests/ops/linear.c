@@ -40,6 +40,17 @@ static void check_weight_slice(struct suite *s, int64_t in, int64_t out, int bit
                             (struct sdg_epilogue){0}));
 }
 
+// Large values times codes: sums that halves do not hold, unless codes are scaled before they are added up.
+static void check_large_values(struct suite *s, int bits)
+{
+    struct fixture f;
+    if (!begin(s, &f, "linear(type=%s,large,bits=%d)", type_name(s), bits))
+        return;
+    sdg_value x = input(&f, "x", 1, 1, 35, 64, (struct data){NORMAL, 3000, 0}),
+              weight = code_weight(&f, 2, (int64_t[4]){33, 64, 1, 1}, bits);
+    finish(&f, sdg_graph_linear(f.graph, "linear", x, weight, (struct sdg_epilogue){0}));
+}
+
 void check_linear(struct suite *s)
 {
     static const struct shape small[] = {
@@ -63,6 +74,8 @@ void check_linear(struct suite *s)
         for (int bits = 0; bits <= 8; bits += 4) {
             check_weight_slice(s, 31, 33, bits);
             check_weight_slice(s, 64, 32, bits);
+            if (bits)
+                check_large_values(s, bits);
         }
     }
 }

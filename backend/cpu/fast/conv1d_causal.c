@@ -1,8 +1,8 @@
-// The causal convolution on all threads, a fixed number of tokens at a time.
+// The causal convolution on all threads, some tokens at a time.
 #include "backend/cpu/fast/fast.h"
 #include "backend/cpu/fast/tools.h"
 
-enum { PART_ELEMENTS = 16384 };
+enum { PART_MOST = 16384, PART_LEAST = 2048, PARTS_PER_THREAD = 4 }; // elements
 
 struct loop {
     const struct sdg_fast_kernels *kernels;
@@ -15,6 +15,17 @@ static void convolve(void *context, int64_t first, int64_t end, int thread)
     const struct loop *l = context;
     (void)thread;
     l->kernels->conv1d(&l->op, l->codes, first, end);
+}
+
+// Tokens of a part: some parts for each thread, so that none waits long for another, but none of less than a
+// microsecond.
+static int64_t part_of(const struct sdg_cpu_program *program, int64_t positions, int64_t channels)
+{
+    const int64_t share = positions * channels / (PARTS_PER_THREAD * (int64_t)sdg_cpu_backend_of(program)->threads),
+                  elements = share > PART_MOST ? PART_MOST
+        : share < PART_LEAST                   ? PART_LEAST
+                                               : share;
+    return elements > channels ? elements / channels : 1;
 }
 
 static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
@@ -43,8 +54,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
             },
         .codes = sdg_fast_codes(step, row, &how),
     };
-    const int64_t part = l.op.channels < PART_ELEMENTS ? PART_ELEMENTS / l.op.channels : 1;
-    sdg_cpu_run_parts(program, x->dims[0] * l.op.tokens, part, convolve, &l);
+    const int64_t positions = x->dims[0] * l.op.tokens;
+    sdg_cpu_run_parts(program, positions, part_of(program, positions, l.op.channels), convolve, &l);
     return SDG_OK;
 }
 

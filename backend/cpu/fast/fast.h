@@ -21,4 +21,8 @@ void sdg_fast_select_matmul(struct sdg_cpu_step *step, bool *taken);
 // fake_quantize and, for training, its gradients, those of functions and of the scan, sum, pad, broadcast
 void sdg_fast_select_gradient(struct sdg_cpu_step *step, bool *taken);
 
+// sdg_backend_peaks of the cpu backend: peaks.c.
+enum sdg_result sdg_fast_peaks(struct sdg_backend *backend, double seconds,
+                               void (*fn)(void *user, const struct sdg_peak *peak), void *user);
+
 #endif

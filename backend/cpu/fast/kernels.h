@@ -190,6 +190,10 @@ struct sdg_fast_kernels {
     void (*scan_gradient)(const struct sdg_fast_scan_gradient *op, int64_t sample, float *work);
     size_t (*scan_gradient_work)(int64_t tokens, int64_t states);
 
+    // What sdg_backend_peaks measures, so many rounds of it; how many operations these were, a multiply-add being two.
+    double (*multiply_adds)(int64_t rounds);
+    double (*exponentials)(int64_t rounds);
+
     // Of each SDG_FAST_NIBBLES codes -8..7 the first half are in the low halves of the bytes, the second half in the
     // high halves. codes is 64-byte aligned; they go past the caches where that is possible and `far` is set.
     void (*unpack4)(const uint8_t *packed, int8_t *codes, int64_t count, bool far);
@@ -237,6 +241,8 @@ struct sdg_fast_kernels {
     F(fake_quantize_scale)      \
     F(scan_gradient)            \
     F(scan_gradient_work)       \
+    F(multiply_adds)            \
+    F(exponentials)             \
     F(unpack4)                  \
     F(widen)                    \
     F(weighted_sums)            \

@@ -6,6 +6,7 @@
 #include "backend/cpu/fast/norm_kernel.h"
 #include "backend/cpu/fast/scan_kernel.h"
 #include "backend/cpu/fast/gradient_kernel.h"
+#include "backend/cpu/fast/peak_kernel.h"
 #include "backend/cpu/fast/matrix_kernel.h"
 #include "backend/cpu/fast/attention_kernel.h"
 #include "backend/cpu/fast/product_kernel.h"

@@ -17,99 +17,108 @@ INLINE void put_lanes(void *array, int64_t i, bool bf16, const struct coder *cod
 // Values of the codes of one token, whose scale and zero point are `pair`.
 INLINE vf load_codes(const uint8_t *codes, bool is_signed, const float *pair, int64_t count)
 {
-    typedef int8_t bytes __attribute__((vector_size(LANES)));
-    typedef uint8_t words __attribute__((vector_size(LANES)));
-    words q = {0};
+    vb q = {0};
     if (count < LANES)
         memcpy(&q, codes, (size_t)count);
     else
         memcpy(&q, codes, sizeof q);
-    return (__builtin_convertvector(is_signed ? __builtin_convertvector((bytes)q, vi) : __builtin_convertvector(q, vi),
-                                    vf) -
-            pair[1]) *
-        pair[0];
+    return (v_from_bytes(q, is_signed) - pair[1]) * pair[0];
 }
 
-// ... or what `source` says: elements from i on, of one token.
-INLINE vf load_values(const void *array, const struct sdg_fast_source *source, int64_t token, int64_t i, bool bf16,
-                      int64_t count)
+// ... or, if there may be codes, what `source` says: elements from i on, of one token.
+INLINE vf load_values(const bool coded, const void *array, const struct sdg_fast_source *source, int64_t token,
+                      int64_t i, bool bf16, int64_t count)
 {
-    return source->codes
+    return coded && source->codes
         ? load_codes((const uint8_t *)array + i, source->is_signed, pair_of(&source->intervals, token), count)
         : load_lanes(array, i, bf16, count);
 }
 
 // ---- convolution ----
 
-enum { CONV1D_WIDE = 4 }; // vectors at once: one waits too long for its own results
+enum { CONV1D_TOKENS = 4 }; // at once: they share weights, and one waits too long for its own results
 
-// `wide` vectors of a position's channels from c on, the last one of `some` lanes. Tap k is at `from + k step`.
-INLINE void conv1d_channels(const bool bf16, const bool coded, const int wide, const struct sdg_fast_conv1d *op,
-                            const struct coder *coder, int64_t position, int64_t c, int64_t some, int64_t first,
-                            int64_t from, int64_t step)
+// `count` tokens from `position` on, `some` channels from c on. All of them read the taps from `first` on.
+INLINE void conv1d_tokens(const bool bf16, const bool coded, const bool silu, const int count,
+                          const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes, int64_t position,
+                          int64_t first, int64_t c, int64_t some)
 {
-    const int64_t way = op->backward ? -1 : 1; // from one tap's token to the next one's
-    vf sum[CONV1D_WIDE];
-#pragma GCC unroll 4
-    for (int w = 0; w < wide; w++)
-        sum[w] = op->bias ? load_lanes(op->bias, c + w * LANES, false, some) : v_set(0);
-    for (int64_t k = first; k < op->kernel; k++)
-#pragma GCC unroll 4
-        for (int w = 0; w < wide; w++)
-            sum[w] = v_fma(load_lanes(op->weight, k * op->channels + c + w * LANES, false, some),
-                           coded ? load_values(op->x, &op->source, position + (k - op->kernel + 1) * way,
-                                               from + k * step + c + w * LANES, bf16, some)
-                                 : load_lanes(op->x, from + k * step + c + w * LANES, bf16, some),
-                           sum[w]);
-    if (op->silu)
-#pragma GCC unroll 4
-        for (int w = 0; w < wide; w++)
-            sum[w] = v_silu(sum[w]);
-#pragma GCC unroll 4
-    for (int w = 0; w < wide; w++)
-        put_lanes(op->out, position * op->channels + c + w * LANES, bf16, coder, some,
-                  smoothed(coder, c + w * LANES, some, sum[w]));
+    vf sum[CONV1D_TOKENS];
+#pragma GCC unroll 8
+    for (int i = 0; i < count; i++)
+        sum[i] = op->bias ? load_lanes(op->bias, c, false, some) : v_set(0);
+    for (int64_t k = first; k < op->kernel; k++) {
+        // The last tap is the token itself, those before it are one token further away each.
+        const int64_t away = op->kernel - 1 - k, from = op->backward ? position + away : position - away;
+        const vf weight = load_lanes(op->weight, k * op->channels + c, false, some);
+#pragma GCC unroll 8
+        for (int i = 0; i < count; i++)
+            sum[i] = v_fma(weight,
+                           load_values(coded, op->x, &op->source, from + i, (from + i) * op->x_channels + op->start + c,
+                                       bf16, some),
+                           sum[i]);
+    }
+    if (silu)
+        v_silu_each(count, sum);
+#pragma GCC unroll 8
+    for (int i = 0; i < count; i++) {
+        const struct coder coder = codes ? coder_of(codes, position + i) : (struct coder){0};
+        put_lanes(op->out, (position + i) * op->channels + c, bf16, codes ? &coder : NULL, some,
+                  smoothed(codes ? &coder : NULL, c, some, sum[i]));
+    }
 }
 
-INLINE void conv1d_as(const bool bf16, const bool coded, const struct sdg_fast_conv1d *op,
+INLINE void conv1d_row(const bool bf16, const bool coded, const bool silu, const int count,
+                       const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes, int64_t position,
+                       int64_t first)
+{
+    int64_t c = 0;
+    for (; c + LANES <= op->channels; c += LANES)
+        conv1d_tokens(bf16, coded, silu, count, op, codes, position, first, c, LANES);
+    if (c < op->channels)
+        conv1d_tokens(bf16, coded, silu, count, op, codes, position, first, c, op->channels - c);
+}
+
+INLINE void conv1d_as(const bool bf16, const bool coded, const bool silu, const struct sdg_fast_conv1d *given,
                       const struct sdg_fast_codes *codes, int64_t begin, int64_t end)
 {
-    struct coder coder = codes ? coder_of(codes, begin) : (struct coder){0};
-    const struct coder *own = codes ? &coder : NULL;
-    const int64_t channels = op->channels, step = op->backward ? -op->x_channels : op->x_channels;
-    for (int64_t p = begin; p < end; p++) {
-        // The last tap is the token itself, those before it are one token further away each.
-        const int64_t token = p % op->tokens, away = op->backward ? op->tokens - 1 - token : token,
-                      first = away < op->kernel - 1 ? op->kernel - 1 - away : 0,
-                      from = p * op->x_channels + op->start - (op->kernel - 1) * step;
-        int64_t c = 0;
-        coder_step(&coder, codes, p);
-        for (; c + CONV1D_WIDE * LANES <= channels; c += CONV1D_WIDE * LANES)
-            conv1d_channels(bf16, coded, CONV1D_WIDE, op, own, p, c, LANES, first, from, step);
-        for (; c < channels; c += LANES)
-            conv1d_channels(bf16, coded, 1, op, own, p, c, channels - c < LANES ? channels - c : LANES, first, from,
-                            step);
+    const struct sdg_fast_conv1d own = *given, *op = &own; // which results that are stored cannot change
+    for (int64_t p = begin; p < end;) {
+        // Tokens on the side where the convolution begins, and how many of the sample's are left.
+        const int64_t token = p % op->tokens, left = op->tokens - token, together = CONV1D_TOKENS,
+                      away = op->backward ? left - 1 : token, taps = op->kernel - 1;
+        const bool inside = op->backward ? left >= together + taps : token >= taps && left >= together;
+        if (inside && end - p >= together) {
+            conv1d_row(bf16, coded, silu, CONV1D_TOKENS, op, codes, p, 0);
+            p += together;
+        } else {
+            conv1d_row(bf16, coded, silu, 1, op, codes, p, away < taps ? taps - away : 0);
+            p++;
+        }
     }
 }
 
 static void conv1d(const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes, int64_t begin, int64_t end)
 {
     if (op->source.codes)
-        conv1d_as(op->bf16, true, op, codes, begin, end);
-    else if (op->bf16 && codes)
-        conv1d_as(true, false, op, codes, begin, end);
-    else if (op->bf16)
-        conv1d_as(true, false, op, NULL, begin, end);
+        conv1d_as(op->bf16, true, op->silu, op, codes, begin, end);
     else if (codes)
-        conv1d_as(false, false, op, codes, begin, end);
+        conv1d_as(op->bf16, false, op->silu, op, codes, begin, end);
+    else if (op->bf16 && op->silu)
+        conv1d_as(true, false, true, op, NULL, begin, end);
+    else if (op->bf16)
+        conv1d_as(true, false, false, op, NULL, begin, end);
+    else if (op->silu)
+        conv1d_as(false, false, true, op, NULL, begin, end);
     else
-        conv1d_as(false, false, op, NULL, begin, end);
+        conv1d_as(false, false, false, op, NULL, begin, end);
 }
 
 // ---- scan ----
 
 enum {
     SCAN_STATES = SDG_SIMD_REGISTERS / 8, // that are worked off together
+    SCAN_TOKENS = 4,                      // whose functions are taken together
     SCAN_STREAMS = 6,                     // x, delta, gate, add, out, none
 };
 
@@ -152,22 +161,52 @@ INLINE void scan_look_ahead(const struct sdg_fast_scan *op, bool codes, struct s
     t->ahead[4] = scan_stream(op->out, op->channels, codes ? 1 : size, next, channel);
 }
 
+// `count` tokens from the tile's i on.
+INLINE void scan_prepare_tokens(const bool bf16, const bool coded, const int count, const struct sdg_fast_scan *op,
+                                struct scan_tile *t, int64_t i, int64_t channel, int64_t some)
+{
+    vf delta[SCAN_TOKENS];
+    const vf d = load_lanes(op->d, channel, false, some),
+             bias = op->delta_bias ? load_lanes(op->delta_bias, channel, false, some) : v_set(0);
+#pragma GCC unroll 8
+    for (int k = 0; k < count; k++) {
+        const int64_t token = t->position + i + k;
+        delta[k] =
+            load_values(coded, op->delta, &op->delta_source, token, token * op->channels + channel, bf16, some) + bias;
+    }
+    v_softplus_each(count, delta);
+#pragma GCC unroll 8
+    for (int k = 0; k < count; k++) {
+        const int64_t token = t->position + i + k;
+        const vf x = load_values(coded, op->x, &op->x_source, token, token * op->channels + channel, bf16, some);
+        t->longest = v_max(delta[k], t->longest); // NaN, which makes its states NaN anyway, is left out
+        v_store(t->delta + (i + k) * LANES, delta[k]);
+        v_store(t->input + (i + k) * LANES, delta[k] * x);
+        v_store(t->y + (i + k) * LANES, d * x);
+    }
+}
+
+INLINE void scan_prepare_as(const bool bf16, const bool coded, const struct sdg_fast_scan *op, struct scan_tile *t,
+                            int64_t channel, int64_t some)
+{
+    int64_t i = 0;
+    t->longest = v_set(0);
+    for (; i + SCAN_TOKENS <= t->count; i += SCAN_TOKENS)
+        scan_prepare_tokens(bf16, coded, SCAN_TOKENS, op, t, i, channel, some);
+    for (; i < t->count; i++)
+        scan_prepare_tokens(bf16, coded, 1, op, t, i, channel, some);
+}
+
+// Almost always all lanes are there, and often nothing is codes: loops without choices, several times as short.
 INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, struct scan_tile *t, int64_t channel,
                          int64_t some)
 {
-    vf longest = v_set(0);
-    const vf d = load_lanes(op->d, channel, false, some),
-             bias = op->delta_bias ? load_lanes(op->delta_bias, channel, false, some) : v_set(0);
-    for (int64_t i = 0; i < t->count; i++) {
-        const int64_t at = (t->position + i) * op->channels + channel;
-        const vf x = load_values(op->x, &op->x_source, t->position + i, at, bf16, some),
-                 delta = v_softplus(load_values(op->delta, &op->delta_source, t->position + i, at, bf16, some) + bias);
-        longest = v_max(delta, longest); // NaN, which makes its states NaN anyway, is left out
-        v_store(t->delta + i * LANES, delta);
-        v_store(t->input + i * LANES, delta * x);
-        v_store(t->y + i * LANES, d * x);
-    }
-    t->longest = longest;
+    if (some < LANES)
+        scan_prepare_as(bf16, true, op, t, channel, some);
+    else if (op->x_source.codes || op->delta_source.codes)
+        scan_prepare_as(bf16, true, op, t, channel, LANES);
+    else
+        scan_prepare_as(bf16, false, op, t, channel, LANES);
 }
 
 // h = exp(delta A) h + delta x B, y += C h, of `count` states from `state` on; and two streams come closer.
@@ -206,32 +245,72 @@ INLINE void scan_states_as(const bool near, const int count, const struct sdg_fa
 INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const struct scan_tile *t, int64_t channel,
                         int64_t state, float *states)
 {
-    bool near = true;
+    vf steepest = v_load(op->decay + state * op->stride + channel);
 #pragma GCC unroll 8
-    for (int s = 0; s < count; s++)
-        near = near && !v_any(~(t->longest * v_load(op->decay + (state + s) * op->stride + channel) > DECAY_LOWEST));
+    for (int s = 1; s < count; s++)
+        steepest = v_min(v_load(op->decay + (state + s) * op->stride + channel), steepest);
+    const bool near = !v_any(~(t->longest * steepest > DECAY_LOWEST));
     if (near)
         scan_states_as(true, count, op, t, channel, state, states);
     else
         scan_states_as(false, count, op, t, channel, state, states);
 }
 
+// `count` tokens from the tile's i on.
+INLINE void scan_finish_tokens(const bool bf16, const bool coded, const int count, const struct sdg_fast_scan *op,
+                               const struct sdg_fast_codes *codes, const struct scan_tile *t, int64_t i,
+                               int64_t channel, int64_t some)
+{
+    const vf scale = v_set(op->params.scale);
+    vf y[SCAN_TOKENS];
+#pragma GCC unroll 8
+    for (int k = 0; k < count; k++)
+        y[k] = v_load(t->y + (i + k) * LANES);
+    if (op->add)
+#pragma GCC unroll 8
+        for (int k = 0; k < count; k++)
+            y[k] += load_lanes(op->add, (t->position + i + k) * op->channels + channel, bf16, some);
+    if (op->gate) {
+        vf gate[SCAN_TOKENS];
+#pragma GCC unroll 8
+        for (int k = 0; k < count; k++) {
+            const int64_t token = t->position + i + k;
+            gate[k] = load_values(coded, op->gate, &op->gate_source, token,
+                                  token * op->gate_channels + op->params.gate_start + channel, bf16, some);
+        }
+        v_silu_each(count, gate);
+#pragma GCC unroll 8
+        for (int k = 0; k < count; k++)
+            y[k] *= gate[k];
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < count; k++) {
+        const int64_t token = t->position + i + k;
+        const struct coder coder = codes ? coder_of(codes, token) : (struct coder){0};
+        put_lanes(op->out, token * op->channels + channel, bf16, codes ? &coder : NULL, some,
+                  smoothed(codes ? &coder : NULL, channel, some, y[k] * scale));
+    }
+}
+
+INLINE void scan_finish_as(const bool bf16, const bool coded, const struct sdg_fast_scan *op,
+                           const struct sdg_fast_codes *codes, const struct scan_tile *t, int64_t channel, int64_t some)
+{
+    int64_t i = 0;
+    for (; i + SCAN_TOKENS <= t->count; i += SCAN_TOKENS)
+        scan_finish_tokens(bf16, coded, SCAN_TOKENS, op, codes, t, i, channel, some);
+    for (; i < t->count; i++)
+        scan_finish_tokens(bf16, coded, 1, op, codes, t, i, channel, some);
+}
+
 INLINE void scan_finish(const bool bf16, const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes,
                         const struct scan_tile *t, int64_t channel, int64_t some)
 {
-    const vf scale = v_set(op->params.scale);
-    struct coder coder = codes ? coder_of(codes, t->position) : (struct coder){0};
-    for (int64_t p = t->position; p < t->position + t->count; p++) {
-        vf y = v_load(t->y + (p - t->position) * LANES);
-        if (op->add)
-            y += load_lanes(op->add, p * op->channels + channel, bf16, some);
-        if (op->gate)
-            y *= v_silu(load_values(op->gate, &op->gate_source, p,
-                                    p * op->gate_channels + op->params.gate_start + channel, bf16, some));
-        coder_step(&coder, codes, p);
-        put_lanes(op->out, p * op->channels + channel, bf16, codes ? &coder : NULL, some,
-                  smoothed(codes ? &coder : NULL, channel, some, y * scale));
-    }
+    if (some < LANES)
+        scan_finish_as(bf16, true, op, codes, t, channel, some);
+    else if (op->gate_source.codes)
+        scan_finish_as(bf16, true, op, codes, t, channel, LANES);
+    else
+        scan_finish_as(bf16, false, op, codes, t, channel, LANES);
 }
 
 // B and C of a tile as f32: where they lie, or copies.
@@ -249,11 +328,8 @@ INLINE void scan_parameters(const bool bf16, const struct sdg_fast_scan *op, str
     t->stride = 2 * op->states;
     for (int64_t i = 0; i < t->count; i++)
         for (int part = 0; part < 2; part++)
-            for (int64_t s = 0; s < op->states; s += LANES) {
-                const int64_t some = op->states - s < LANES ? op->states - s : LANES;
-                put_lanes(copy + i * t->stride + part * op->states, s, false, NULL, some,
-                          load_lanes(op->bc, first + i * op->bc_channels + starts[part] + s, true, some));
-            }
+            convert_as(SDG_BF16, false, (const uint16_t *)op->bc + first + i * op->bc_channels + starts[part],
+                       copy + (2 * i + part) * op->states, op->states);
 }
 
 INLINE void scan_as(const bool bf16, const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes, int64_t sample,

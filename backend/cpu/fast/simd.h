@@ -90,7 +90,7 @@ INLINE void v_store(void *to, vf x)
     memcpy(to, &x, sizeof x);
 }
 
-enum { DECAY_LOWEST = -125 }; // what v_decay takes at least
+enum { DECAY_LOWEST = -125 }; // what v_decay takes at least, and its opposite at most
 
 // x as a whole number and what is left of it, in [-0.5, 0.5]. Only v_scale knows how `whole` is kept.
 struct v_parts { vf whole, fraction; };
@@ -121,7 +121,7 @@ INLINE float v_sum(vf x)
 // ---- bf16 ----
 INLINE vf v_from_bf16(vh x)
 {
-    return (vf)(__builtin_convertvector(x, vu) << 16);
+    return (vf)(v_from_halves(x) << 16);
 }
 
 // ---- loads and stores by storage type: element `i` of an array of f32, or of bf16 if `bf16` ----
@@ -259,7 +259,7 @@ INLINE vf v_exp2(vf x, int degree)
     p = v_fma(p, f, v_set(6.932609860e-01f));
     return v_scale(v_fma(p, f, v_set(9.999280731e-01f)), parts.whole);
 }
-// 2^x for DECAY_LOWEST <= x <= 0, as exact as that of degree 5, and exact for 0.
+// 2^x for DECAY_LOWEST <= x <= -DECAY_LOWEST, as exact as that of degree 5, and exact for 0.
 #ifndef v_decay
 INLINE vf v_decay(vf x)
 {
@@ -280,9 +280,26 @@ INLINE vf v_sigmoid(vf x)
 {
     return 1 / (1 + v_exp(-x));
 }
+// The same function of several vectors, `count` of them at most EACH_MOST, stage by stage: where one vector's results
+// follow from each other, the processor's queues fill up with what has to wait, and others do not get in.
+enum { EACH_MOST = 8 };
+// Below -86.5 the result is 0 for all that f32 can tell, and e^-x stays in range.
+INLINE void v_silu_each(const int count, vf *x)
+{
+    vf e[EACH_MOST];
+#pragma GCC unroll 8
+    for (int i = 0; i < count; i++) {
+        x[i] = v_max(v_set(-86.5f), x[i]); // keeps NaN
+        e[i] = v_decay(v_max(v_set(DECAY_LOWEST), x[i] * -1.442695041f));
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < count; i++)
+        x[i] /= 1 + e[i];
+}
 INLINE vf v_silu(vf x)
 {
-    return x / (1 + v_exp(-x));
+    v_silu_each(1, &x);
+    return x;
 }
 // erfc(|x| / sqrt 2) / 2, by erfc(a) = exp(-a^2) * polynomial in 1 / (1 + 0.4 a): relative error 1e-7 before
 // rounding.
@@ -317,17 +334,35 @@ INLINE vf v_tanh(vf x)
     p = v_fma(p, s, v_set(-0.33333333333f));
     return v_select(s < 0.0625f, v_fma(x * s, p, x), far);
 }
-// log(1 + e^x) = max(x, 0) + log(1 + u), u = e^-|x|; the logarithm is 2 artanh(u / (2 + u)), as an odd polynomial: no
-// term cancels, so that the relative error stays below 3e-7 where u is small, too.
-INLINE vf v_softplus(vf x)
+// log(1 + u), 0 <= u <= 1, as 2 artanh(u / (2 + u)), an odd polynomial: no term cancels, so that the relative error
+// stays below 3e-7 where u is small, too.
+#ifndef v_log1p
+INLINE vf v_log1p(vf u)
 {
-    vf u = v_exp_below(x), s = u / (2 + u), t = s * s;
+    vf s = u / (2 + u), t = s * s;
     vf p = v_fma(v_set(1.214477951e-01f), t, v_set(1.071537027e-01f));
     p = v_fma(p, t, v_set(1.430829838e-01f));
     p = v_fma(p, t, v_set(1.999944418e-01f));
     p = v_fma(p, t, v_set(3.333333775e-01f));
     s += s;
-    return v_fma(s * t, p, s) + v_max(v_set(0), x);
+    return v_fma(s * t, p, s);
+}
+#endif
+// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)
+INLINE void v_softplus_each(const int count, vf *x)
+{
+    vf u[EACH_MOST];
+#pragma GCC unroll 8
+    for (int i = 0; i < count; i++)
+        u[i] = v_exp_below(x[i]);
+#pragma GCC unroll 8
+    for (int i = 0; i < count; i++)
+        x[i] = v_log1p(u[i]) + v_max(v_set(0), x[i]);
+}
+INLINE vf v_softplus(vf x)
+{
+    v_softplus_each(1, &x);
+    return x;
 }
 INLINE vf v_sqrt(vf x)
 {

@@ -35,6 +35,12 @@ INLINE bool v_any(vi mask)
 #endif
 
 // ---- bf16 ----
+#ifndef v_from_halves
+INLINE vu v_from_halves(vh x)
+{
+    return __builtin_convertvector(x, vu);
+}
+#endif
 // Rounds to nearest even; NaN stays NaN.
 #ifndef v_to_bf16
 INLINE vh v_to_bf16(vf x)
@@ -88,6 +94,14 @@ INLINE vi v_dot_integers(vi a, vi b, vi sum)
 INLINE vi v_nearest(vf x)
 {
     return (vi)(x + 12582912.0f) - 0x4b400000; // added to 1.5 * 2^23 they are left in the low bits
+}
+#endif
+#ifndef v_from_bytes
+INLINE vf v_from_bytes(vb x, bool is_signed)
+{
+    typedef int8_t bytes __attribute__((vector_size(LANES)));
+    return __builtin_convertvector(is_signed ? __builtin_convertvector((bytes)x, vi) : __builtin_convertvector(x, vi),
+                                   vf);
 }
 #endif
 #ifndef v_low_bytes

@@ -11,8 +11,13 @@ struct linear {
 // What the epilogue of a gated layer makes of the sums of channels o and C + o, in place of sdg_ref_finish.
 static void finish_gated(const struct linear *l, double value, double gate, int64_t position, int64_t o)
 {
-    const struct sdg_ref_view *bias = &l->end.bias;
+    const struct sdg_ref_view *bias = &l->end.bias, *weight_scale = &l->end.weight_scale;
     const int64_t channels = l->end.out.view.c;
+    if (weight_scale->data) {
+        const double scale = (double)sdg_ref_interval(&l->end.intervals, position).scale;
+        value *= scale * sdg_ref_get(weight_scale, o);
+        gate *= scale * sdg_ref_get(weight_scale, channels + o);
+    }
     if (bias->data) {
         value += sdg_ref_get(bias, o);
         gate += sdg_ref_get(bias, channels + o);

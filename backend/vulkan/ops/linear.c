@@ -5,26 +5,41 @@ struct sdg_push_linear { // GLSL twin: Push in shaders/linear.comp and linear_s8
 };
 _Static_assert(sizeof(struct sdg_push_linear) == 24, "as in the shader");
 
-static enum sdg_result lower(struct sdg_vk_lowering *lo)
+static struct sdg_vk_matmul matmul_of(const struct sdg_graph *graph, const struct sdg_op *op)
 {
-    const struct sdg_value_info *x = sdg_vk_value(lo, lo->op->in[0]), *out = sdg_vk_value(lo, lo->op->out);
-    int64_t m = out->dims[0] * sdg_vk_pixels(out), n = sdg_vk_value(lo, lo->op->in[1])->dims[0], channels = x->dims[3];
-    const struct sdg_push_linear push = {
-        .m = (uint32_t)m,
-        .n = (uint32_t)n,
-        .k = (uint32_t)(sdg_vk_is_integer(lo->graph, lo->op) ? sdg_vk_ceil(channels, 4) : channels),
-        .rows_per_sample = (uint32_t)sdg_vk_pixels(out),
-        .table_samples = sdg_vk_table_samples(lo),
-        .in_c = (uint32_t)channels,
+    const struct sdg_value_info *out = &graph->values[op->out];
+    const int64_t channels = graph->values[op->in[0]].dims[3];
+    return (struct sdg_vk_matmul){
+        .family = "linear",
+        .integer_family = "linear_s8",
+        .m = out->dims[0] * sdg_vk_pixels(out),
+        .n = graph->values[op->in[1]].dims[0],
+        .k = sdg_vk_is_integer(graph, op) ? sdg_vk_ceil(channels, 4) : channels,
+        .columns = channels,
+        .rows_per_sample = sdg_vk_pixels(out),
     };
-    return sdg_vk_emit_matmul(lo,
-                              &(struct sdg_vk_matmul){.family = "linear",
-                                                      .integer_family = "linear_s8",
-                                                      .m = m,
-                                                      .n = n,
-                                                      .columns = channels,
-                                                      .push = &push,
-                                                      .push_bytes = sizeof push});
 }
 
-const struct sdg_vk_op sdg_vk_op_linear = {.lower = lower};
+static size_t scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+{
+    const struct sdg_vk_matmul matmul = matmul_of(graph, op);
+    return sdg_vk_matmul_scratch(vk, graph, op, &matmul);
+}
+
+static enum sdg_result lower(struct sdg_vk_lowering *lo)
+{
+    struct sdg_vk_matmul matmul = matmul_of(lo->graph, lo->op);
+    const struct sdg_push_linear push = {
+        .m = (uint32_t)matmul.m,
+        .n = (uint32_t)matmul.n,
+        .k = (uint32_t)matmul.k,
+        .rows_per_sample = (uint32_t)matmul.rows_per_sample,
+        .table_samples = sdg_vk_table_samples(lo),
+        .in_c = (uint32_t)matmul.columns,
+    };
+    matmul.push = &push;
+    matmul.push_bytes = sizeof push;
+    return sdg_vk_emit_matmul(lo, &matmul);
+}
+
+const struct sdg_vk_op sdg_vk_op_linear = {.lower = lower, .scratch = scratch};

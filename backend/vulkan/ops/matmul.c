@@ -14,20 +14,27 @@ static enum form form_of(int64_t m, int64_t n)
     return m <= THIN ? FEW_ROWS : n <= THIN ? FEW_COLUMNS : BROAD;
 }
 
-// What the choice of a tile depends on beside the device.
+// What the choice of a shader and a tile depends on beside the device.
 struct product {
-    int64_t m, n;
+    const char *family;
+    enum sdg_dtype type;
+    int64_t m, n, k; // k: in units of the shader, channels or words of four
+    int64_t columns; // what a shader's width must divide
     bool integer;
     bool fours; // an invocation makes four neighbours along n at a time, as codes are words of four
 };
 
-// How a product is cut up: a tile of the shader's, and of cooperative matrices which, and whether two slices fit.
+// How a product is cut up.
 struct plan {
-    const struct sdg_tile *tile;
+    const struct sdg_shader *shader;
+    const struct sdg_tile *tile;        // of the shader's
     const struct sdg_vk_matrix *matrix; // NULL: the shader has none
-    uint32_t buffers;
-    bool by_columns; // the order of workgroups (shaders/tile.glsl)
+    uint32_t buffers;                   // slices of each operand in shared memory
+    uint32_t parts;                     // of k (shaders/parts.glsl)
+    bool by_columns;                    // the order of workgroups (shaders/tile.glsl)
 };
+
+// ---- what fits the device ----
 
 // Bytes of shared memory that shaders/slices.glsl and matmul_coopmat.glsl take.
 static uint32_t matrix_bytes(const struct sdg_tile *t, const struct sdg_vk_matrix *matrix, uint32_t row_bytes,
@@ -39,8 +46,9 @@ static uint32_t matrix_bytes(const struct sdg_tile *t, const struct sdg_vk_matri
 }
 
 // The largest matrix of the device's that the tile is made of, and as many buffers as there is room for.
-static bool plan_matrices(const struct sdg_vk_caps *caps, const struct sdg_tile *t, bool integer, struct plan *plan)
+static bool plan_matrices(const struct sdg_vk_caps *caps, bool integer, struct plan *plan)
 {
+    const struct sdg_tile *t = plan->tile;
     const struct sdg_vk_matrix_sizes *sizes = integer ? &caps->matrices.bytes : &caps->matrices.halves;
     const uint32_t subgroup = caps->matrices.subgroup, depth = integer ? 4 * t->k : t->k,
                    row_bytes = integer ? depth : 2 * depth;
@@ -52,26 +60,63 @@ static bool plan_matrices(const struct sdg_vk_caps *caps, const struct sdg_tile 
         x++;
     for (uint32_t buffers = 2; x < end && buffers > 0; buffers--)
         if (matrix_bytes(t, x, row_bytes, buffers) <= caps->shared_bytes) {
-            *plan = (struct plan){.tile = t, .matrix = x, .buffers = buffers};
+            plan->matrix = x;
+            plan->buffers = buffers;
             return true;
         }
     return false;
 }
 
-static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct sdg_tile *t,
-                      const struct product *product, struct plan *plan)
+// As many of the buffers that are wanted as there is room for, of shaders/operands_*.glsl.
+static bool plan_slices(const struct sdg_vk_caps *caps, uint32_t buffers, struct plan *plan)
 {
-    if (shader->needs & SDG_FEATURE_COOPMAT)
-        return plan_matrices(caps, t, product->integer, plan);
-    *plan = (struct plan){.tile = t};
-    if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
-        return t->threads == caps->subgroup_size && (!product->fours || (t->tn % 4 == 0 && product->n % 4 == 0));
-    return t->threads <= caps->max_invocations && t->k * (t->m + 4 + t->n + 4) * sizeof(float) <= caps->shared_bytes &&
-        t->tm * t->tn <= caps->most_outputs;
+    const struct sdg_tile *t = plan->tile;
+    const uint32_t bytes = t->k * (t->m + 4 + t->n + 4) * (uint32_t)sizeof(float);
+    plan->buffers = buffers * bytes <= caps->shared_bytes ? buffers : 1;
+    return t->threads <= caps->max_invocations && bytes <= caps->shared_bytes && t->tm * t->tn <= caps->most_outputs;
 }
 
-// The largest tile of the shader's that still gives the device enough workgroups, else the smallest; false if it has
-// none for this shape and device.
+static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct sdg_tile *tile,
+                      const struct product *product, uint32_t buffers, struct plan *plan)
+{
+    *plan = (struct plan){.shader = shader, .tile = tile, .buffers = 1, .parts = 1};
+    if (shader->needs & SDG_FEATURE_COOPMAT)
+        return plan_matrices(caps, product->integer, plan);
+    if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
+        return tile->threads == caps->subgroup_size && (!product->fours || (tile->tn % 4 == 0 && product->n % 4 == 0));
+    return plan_slices(caps, buffers, plan);
+}
+
+// ---- parts of k ----
+
+enum { MOST_PARTS = 16 };
+
+// Scratch memory for the sums of all parts, in rows of whole fours.
+static uint64_t part_bytes(const struct product *product, uint32_t parts)
+{
+    return (uint64_t)parts * (uint64_t)product->m * (uint64_t)(sdg_vk_ceil(product->n, 4) * 4) * sizeof(float);
+}
+
+// At most as many as are wanted, none empty or shorter than it should be on devices of this class.
+static uint32_t count_parts(const struct sdg_vk_caps *caps, const struct product *product, const struct plan *plan,
+                            int64_t wanted)
+{
+    const uint64_t room = caps->max_range < caps->max_allocation ? caps->max_range : caps->max_allocation;
+    if (!caps->least_part || plan->shader->needs & SDG_FEATURE_LANES)
+        return 1;
+    const int64_t slices = sdg_vk_ceil(product->k, plan->tile->k),
+                  least = sdg_vk_ceil(caps->least_part, plan->tile->k * (product->integer ? 4 : 1));
+    int64_t parts = wanted < MOST_PARTS ? wanted : MOST_PARTS;
+    parts = slices / least < parts ? slices / least : parts;
+    while (parts > 1 && part_bytes(product, (uint32_t)parts) > room)
+        parts--;
+    return parts > 1 ? (uint32_t)sdg_vk_ceil(slices, sdg_vk_ceil(slices, parts)) : 1;
+}
+
+// ---- the choice ----
+
+// The largest tile of the shader's that gives the device enough workgroups, if need be with k in parts, else the
+// smallest; false if it has none for this shape and device.
 static bool choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct product *product,
                         struct plan *plan)
 {
@@ -79,71 +124,103 @@ static bool choose_tile(const struct sdg_vk_caps *caps, const struct sdg_shader 
     bool found = false;
     for (const struct sdg_tile *t = shader->tiles; t < shader->tiles + shader->tile_count; t++) {
         struct plan next;
-        if (form_of(t->m, t->n) != form_of(m, n) || !plan_tile(caps, shader, t, product, &next))
+        if (form_of(t->m, t->n) != form_of(m, n) || !plan_tile(caps, shader, t, product, caps->buffers, &next))
             continue;
+        const int64_t groups = sdg_vk_ceil(m, t->m) * sdg_vk_ceil(n, t->n);
+        next.parts = count_parts(caps, product, &next, sdg_vk_ceil(caps->workgroups, groups));
         *plan = next;
         found = true;
-        if (sdg_vk_ceil(m, t->m) * sdg_vk_ceil(n, t->n) >= caps->workgroups)
+        if (groups * next.parts >= caps->workgroups)
             break;
     }
     return found;
 }
 
 // As it is being measured, or was measured to be best; false where it was not, or where that does not fit this product.
-static bool choose_measured(const struct sdg_vk *vk, const struct product *product, struct sdg_vk_dispatch *d,
-                            struct plan *plan)
+static bool choose_measured(const struct sdg_vk *vk, const struct product *product, struct plan *plan)
 {
     struct sdg_vk_tiles *tiles = vk->tiles;
-    const struct sdg_shader *shader = tiles->forced_shader;
-    const struct sdg_tile *tile = tiles->forced_tile;
-    bool by_columns = tiles->forced_by_columns;
-    if (!tiles->measuring) {
-        const struct sdg_vk_choice *choice =
-            sdg_vk_tiles_find(vk, d->family, d->type, d->columns, product->m, product->n);
-        shader = choice ? choice->shader : NULL;
-        tile = choice ? choice->tile : NULL;
-        by_columns = choice && choice->by_columns;
-    }
-    if (!shader || form_of(product->m, product->n) != BROAD || strcmp(shader->family, d->family) ||
-        shader->type != d->type || !plan_tile(&vk->caps, shader, tile, product, plan))
+    const struct sdg_vk_choice *choice = tiles->measuring
+        ? &tiles->forced
+        : sdg_vk_tiles_find(vk, product->family, product->type, product->columns, product->m, product->n);
+    if (!choice || !choice->shader || form_of(product->m, product->n) != BROAD ||
+        strcmp(choice->shader->family, product->family) || choice->shader->type != product->type ||
+        !plan_tile(&vk->caps, choice->shader, choice->tile, product, choice->buffers, plan))
         return false;
-    plan->by_columns = by_columns && sdg_vk_ceil(product->m, tile->m) <= vk->caps.max_groups[1];
-    tiles->forced_fits = plan->by_columns == by_columns;
-    d->shader = shader;
+    plan->parts = count_parts(&vk->caps, product, plan, choice->parts);
+    plan->by_columns = choice->by_columns && sdg_vk_ceil(product->m, plan->tile->m) <= vk->caps.max_groups[1];
+    tiles->forced_fits = plan->by_columns == choice->by_columns && plan->parts == choice->parts;
     return true;
 }
 
 // The shader first, and from its own tiles the tile.
-static bool choose(const struct sdg_vk *vk, const struct product *product, struct sdg_vk_dispatch *d, struct plan *plan)
+static bool choose(const struct sdg_vk *vk, const struct product *product, struct plan *plan)
 {
-    if (choose_measured(vk, product, d, plan))
+    if (choose_measured(vk, product, plan))
         return true;
+    const struct sdg_shader *shader = NULL;
     do
-        d->shader = sdg_vk_find_shader(vk->features, d->family, d->type, d->columns, d->shader);
-    while (d->shader && !choose_tile(&vk->caps, d->shader, product, plan));
-    return d->shader;
+        shader = sdg_vk_find_shader(vk->features, product->family, product->type, product->columns, shader);
+    while (shader && !choose_tile(&vk->caps, shader, product, plan));
+    return shader;
 }
+
+// Of a product that touches no floats any will do; a gated one stores its codes in pairs, as elements of 16 bits where
+// there are such.
+static enum sdg_dtype type_of(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+{
+    const bool pairs = op->epilogue.gated && op->codes.interval && sdg_vk_is_integer(graph, op);
+    return pairs && (vk->features & SDG_FEATURE_F16) ? SDG_F16 : sdg_vk_float_type(graph, op);
+}
+
+static struct product product_of(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
+                                 const struct sdg_vk_matmul *matmul)
+{
+    const bool integer = sdg_vk_is_integer(graph, op);
+    return (struct product){
+        .family = integer ? matmul->integer_family : matmul->family,
+        .type = type_of(vk, graph, op),
+        .m = matmul->m,
+        .n = matmul->n,
+        .k = matmul->k,
+        .columns = matmul->columns,
+        .integer = integer,
+        .fours = integer || op->codes.interval || op->epilogue.gated,
+    };
+}
+
+size_t sdg_vk_matmul_scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
+                             const struct sdg_vk_matmul *matmul)
+{
+    const struct product product = product_of(vk, graph, op, matmul);
+    struct plan plan;
+    return choose(vk, &product, &plan) && plan.parts > 1 ? (size_t)part_bytes(&product, plan.parts) : 0;
+}
+
+// ---- dispatches ----
 
 static void add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const struct plan *plan,
                      const struct sdg_vk_matmul *matmul)
 {
     const struct sdg_tile *tile = plan->tile;
+    d->shader = plan->shader;
     d->local_size = tile->threads;
     d->spec[SDG_SPEC_BM] = tile->m;
     d->spec[SDG_SPEC_BN] = tile->n;
     d->spec[SDG_SPEC_TM] = tile->tm;
     d->spec[SDG_SPEC_TN] = tile->tn;
     d->spec[SDG_SPEC_BY_COLUMNS] = plan->by_columns;
+    d->spec[SDG_SPEC_BUFFERS] = plan->buffers;
+    d->spec[SDG_SPEC_SPLIT] = plan->parts > 1;
     d->groups[plan->by_columns] = sdg_vk_ceil(matmul->m, tile->m);
     d->groups[!plan->by_columns] = sdg_vk_ceil(matmul->n, tile->n);
-    d->groups[2] = 1;
+    d->groups[2] = plan->parts;
     if (!plan->matrix)
         return;
     d->local_size = tile->threads * vk->caps.matrices.subgroup;
     d->spec[SDG_SPEC_FRAGMENT_M] = plan->matrix->m;
     d->spec[SDG_SPEC_FRAGMENT_N] = plan->matrix->n;
     d->spec[SDG_SPEC_FRAGMENT_K] = plan->matrix->k;
-    d->spec[SDG_SPEC_BUFFERS] = plan->buffers;
 }
 
 uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo)
@@ -169,34 +246,76 @@ static uint32_t table_kind(const struct sdg_vk_lowering *lo)
     return sdg_vk_table_samples(lo) == 1 ? SDG_TABLE_SHARED : SDG_TABLE_PER_SAMPLE;
 }
 
-// "conv2d_f16_v4_128x128", "conv2d_s8_w4_dot_64x64", "linear_f16_w8_32x32"; with a "c" at the end by columns
-static void name_kernel(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *d, const struct plan *plan,
-                        bool integer, int code_bits)
+// "conv2d_f16_v4_128x128", "conv2d_s8_w4_dot_64x64", "linear_f16_w8_32x32"; behind it "c" by columns, "d" where slices
+// have two buffers that might have one, "_p4" with k in four parts
+static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, bool integer, int code_bits)
 {
+    const unsigned needs = plan->shader->needs;
     char *text = lo->kernel;
     size_t size = sizeof lo->kernel;
     if (integer)
-        snprintf(text, size, "%s%s%s", d->family, sdg_vk_value(lo, lo->op->in[1])->bits == 4 ? "_w4" : "",
-                 d->shader->needs & SDG_FEATURE_COOPMAT     ? "_coopmat"
-                     : d->shader->needs & SDG_FEATURE_LANES ? "_lanes"
-                     : d->shader->needs & SDG_FEATURE_DOT   ? "_dot"
-                                                            : "");
+        snprintf(text, size, "%s%s%s", plan->shader->family, sdg_vk_value(lo, lo->op->in[1])->bits == 4 ? "_w4" : "",
+                 needs & SDG_FEATURE_COOPMAT     ? "_coopmat"
+                     : needs & SDG_FEATURE_LANES ? "_lanes"
+                     : needs & SDG_FEATURE_DOT   ? "_dot"
+                                                 : "");
     if (code_bits)
         snprintf(text + strlen(text), size - strlen(text), "_w%d", code_bits);
-    snprintf(text + strlen(text), size - strlen(text), "_%ux%u%s", plan->tile->m, plan->tile->n,
-             plan->by_columns ? "c" : "");
+    snprintf(text + strlen(text), size - strlen(text), "_%ux%u%s%s", plan->tile->m, plan->tile->n,
+             plan->by_columns ? "c" : "", plan->buffers == 2 && !plan->matrix ? "d" : "");
+    if (plan->parts > 1)
+        snprintf(text + strlen(text), size - strlen(text), "_p%u", plan->parts);
+}
+
+struct sdg_push_sum_parts { // GLSL twin: Push in shaders/sum_parts_push.glsl
+    uint32_t m, n, k, rows_per_sample, table_samples, parts;
+};
+_Static_assert(sizeof(struct sdg_push_sum_parts) == 24, "as in the shader");
+
+// `whole` makes the outputs of k in one part, and is cut in two: sums of parts to scratch memory, outputs of these.
+static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *whole,
+                                  const struct product *product, const struct plan *plan,
+                                  const struct sdg_vk_matmul *matmul)
+{
+    const size_t bytes = (size_t)part_bytes(product, plan->parts);
+    const struct sdg_push_sum_parts push = {
+        .m = (uint32_t)product->m,
+        .n = (uint32_t)product->n,
+        .k = (uint32_t)product->k,
+        .rows_per_sample = (uint32_t)matmul->rows_per_sample,
+        .table_samples = sdg_vk_table_samples(lo),
+        .parts = plan->parts,
+    };
+    static const int of_outputs[] = {SDG_SPEC_BIAS,   SDG_SPEC_TABLE,   SDG_SPEC_RESIDUAL, SDG_SPEC_ACTIVATION,
+                                     SDG_SPEC_LOWEST, SDG_SPEC_HIGHEST, SDG_SPEC_OUT_PAIRS};
+    enum { OUT = 2, OF_OUTPUTS = 3, OF_OPERANDS = 8 }; // bindings
+    struct sdg_vk_dispatch sums = *whole, outputs = *whole;
+    for (size_t i = 0; i < sizeof of_outputs / sizeof *of_outputs; i++)
+        sums.spec[of_outputs[i]] = 0;
+    sums.bindings[OUT] = sdg_vk_scratch(lo, 0, bytes, true);
+    for (uint32_t i = OF_OUTPUTS; i < OF_OPERANDS; i++)
+        sums.bindings[i] = sdg_vk_row();
+    add_plan(lo->vk, &sums, plan, matmul);
+    outputs.family = product->integer ? "sum_parts_s8" : "sum_parts";
+    outputs.columns = 0;
+    outputs.spec[SDG_SPEC_UPSAMPLE] = 0;
+    outputs.bindings[0] = sdg_vk_scratch(lo, 0, bytes, false);
+    outputs.push = &push;
+    outputs.push_bytes = sizeof push;
+    SDG_TRY(sdg_vk_emit(lo, &sums));
+    return sdg_vk_emit_elements(lo, &outputs, product->m * sdg_vk_ceil(product->n, 4));
 }
 
 enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_epilogue *epilogue = &op->epilogue;
-    const bool integer = sdg_vk_is_integer(lo->graph, op);
-    const int code_bits = integer ? 0 : sdg_vk_weights_code_bits(lo->weights, op->in[1]);
+    const struct product product = product_of(lo->vk, lo->graph, op, matmul);
+    const int code_bits = product.integer ? 0 : sdg_vk_weights_code_bits(lo->weights, op->in[1]);
     struct sdg_vk_dispatch d = {
-        .family = integer ? matmul->integer_family : matmul->family,
-        .type = sdg_vk_float_type(lo->graph, op),
-        .columns = matmul->columns,
+        .family = product.family,
+        .type = product.type,
+        .columns = product.columns,
         .spec = {[SDG_SPEC_BIAS] = epilogue->bias != 0,
                  [SDG_SPEC_TABLE] = table_kind(lo),
                  [SDG_SPEC_RESIDUAL] = epilogue->residual != 0,
@@ -212,14 +331,17 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
         .push_bytes = matmul->push_bytes,
     };
     sdg_vk_add_codes(lo, &d);
-    if (integer)
+    if (product.integer)
         add_integers(lo, &d);
-    const struct product product = {matmul->m, matmul->n, integer, integer || op->codes.interval || epilogue->gated};
     struct plan plan;
-    if (!choose(lo->vk, &product, &d, &plan))
+    if (!choose(lo->vk, &product, &plan))
         return sdg_vk_no_shader(lo, &d);
-    add_plan(lo->vk, &d, &plan, matmul);
-    SDG_TRY(sdg_vk_emit(lo, &d));
-    name_kernel(lo, &d, &plan, integer, code_bits);
+    if (plan.parts > 1) {
+        SDG_TRY(emit_parts(lo, &d, &product, &plan, matmul));
+    } else {
+        add_plan(lo->vk, &d, &plan, matmul);
+        SDG_TRY(sdg_vk_emit(lo, &d));
+    }
+    name_kernel(lo, &plan, product.integer, code_bits);
     return SDG_OK;
 }
