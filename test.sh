@@ -30,6 +30,7 @@ prepare_packages test
 prepare_lock
 prepare_onednn
 prepare_glslang
+prepare_android
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 passed=0 failed=0 skipped=0
 

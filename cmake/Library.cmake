@@ -95,8 +95,15 @@ target_link_libraries(sdgen_static PUBLIC ${sdg_libraries})
 # it: they neither replace nor meet those of a program that uses Vulkan, or another cJSON, itself.
 if(CMAKE_OBJCOPY AND UNIX AND NOT APPLE)
     set(sdg_whole ${PROJECT_BINARY_DIR}/libsdgen_whole.o)
+    separate_arguments(sdg_flags NATIVE_COMMAND "${CMAKE_C_FLAGS}")
+    if(CMAKE_C_COMPILER_TARGET) # one clang for all processors, as the NDK's
+        list(APPEND sdg_flags --target=${CMAKE_C_COMPILER_TARGET})
+    endif()
+    if(CMAKE_SYSROOT)
+        list(APPEND sdg_flags --sysroot=${CMAKE_SYSROOT})
+    endif()
     add_custom_command(TARGET sdgen_static POST_BUILD
-        COMMAND ${CMAKE_C_COMPILER} ${CMAKE_C_FLAGS} -nostdlib -r -o ${sdg_whole} -Wl,--whole-archive $<TARGET_FILE:sdgen_static> -Wl,--no-whole-archive
+        COMMAND ${CMAKE_C_COMPILER} ${sdg_flags} -nostdlib -r -o ${sdg_whole} -Wl,--whole-archive $<TARGET_FILE:sdgen_static> -Wl,--no-whole-archive
         COMMAND ${CMAKE_OBJCOPY} --localize-hidden ${sdg_whole}
         COMMAND ${CMAKE_COMMAND} -E rm $<TARGET_FILE:sdgen_static>
         COMMAND ${CMAKE_AR} qcs $<TARGET_FILE:sdgen_static> ${sdg_whole}

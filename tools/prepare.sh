@@ -32,7 +32,10 @@ libcmocka-dev          library cmocka                 tests
 '
 prepare_list_test_optional='
 mesa-vulkan-drivers    file vulkan/icd.d/lvp_icd.*json               tests: a Vulkan device without a GPU
+aapt                   command aapt                                  tests: the app for Android
+android-framework-res  file android-framework-res/framework-res.apk  tests: the app for Android
 vulkan-validationlayers file vulkan/explicit_layer.d/VkLayer_khronos_validation.json  tests of the Vulkan backend
+default-jdk-headless   command javac                 tests of the Java classes
 '
 
 prepare_say() { echo "$prepare_name: $*" >&2; }
@@ -149,6 +152,9 @@ prepare_glslang() {
     command -v glslangValidator >/dev/null 2>&1 || return 0 # no Vulkan backend at all
     prepare_fetched glslang "a newer glslang" "the Vulkan backend does not use the matrix units of GPUs"
 }
+
+# Only a test compiles Java for Android.
+prepare_android() { prepare_fetched android-jar "Android's API" "whose test of examples/android is left out"; }
 
 # A single-file checkpoint as model needs CLIP's tokenizer, unless there is one beside it or named. Takes the arguments of sdgen.
 # After a failure it is tried again only by hand: sdgen says how.

@@ -31,6 +31,8 @@ vulkan --device=3 --disable=f16 linear
 vulkan --device=3 --disable=subgroup linear
 vulkan --device=3 --disable=dot linear
 vulkan --device=3 --disable=f16,subgroup,dot linear
+vulkan --device=3 --disable=lanes --least-part=16 --buffers=2 --only=conv2d,linear,integers linear
+vulkan --device=3 --disable=lanes,coopmat --enable=pairs --only=conv2d,linear linear
 C
 diff want calls >diff || { cat diff; fail "other passes than these"; }
 grep -q 'every rung *30 cases, 0 failures$' out || fail "no line on the first pass"

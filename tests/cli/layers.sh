@@ -42,4 +42,6 @@ expect include/sdgen/down.h '#include "base/log.h"'
 expect unet/vulkan.c 'static VkDevice device;'
 expect formats/volk.c '#include <volk.h>'
 expect unet/log.h ''
+mkdir -p bindings/java/jni
+expect bindings/java/jni/inside.c '#include "base/log.h"'
 echo "layers: 13 violations found"
