@@ -5,6 +5,7 @@
 #include "base/control_group.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -141,7 +142,7 @@ static unsigned long cpu_number(const char *root, int cpu, const char *name)
 // Leaves those whose number is at least `percent` of the greatest. False, and nothing changed, if one of them has none.
 static bool keep_greatest(const char *root, struct sdg_cpus *cpus, const char *name, unsigned long percent)
 {
-    unsigned long most = 0;
+    unsigned long most = 0, least = ULONG_MAX;
     for (int cpu = 0; cpu < SDG_MOST_CPUS; cpu++) {
         if (!has_cpu(cpus, cpu))
             continue;
@@ -149,9 +150,11 @@ static bool keep_greatest(const char *root, struct sdg_cpus *cpus, const char *n
         if (!number)
             return false;
         most = number > most ? number : most;
+        least = number < least ? number : least;
     }
-    for (int cpu = 0; cpu < SDG_MOST_CPUS; cpu++)
-        if (has_cpu(cpus, cpu) && cpu_number(root, cpu, name) < most / 100.0 * percent)
+    const double needed = most / 100.0 * percent;
+    for (int cpu = 0; least < needed && cpu < SDG_MOST_CPUS; cpu++) // mostly all are of one kind
+        if (has_cpu(cpus, cpu) && cpu_number(root, cpu, name) < needed)
             cpus->bits[cpu / SDG_CPUS_WORD] &= ~(1ul << cpu % SDG_CPUS_WORD);
     return most > 0;
 }

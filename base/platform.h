@@ -20,10 +20,10 @@ struct sdg_cpus { unsigned long bits[SDG_MOST_CPUS / SDG_CPUS_WORD]; };
 bool sdg_cpus_parse(const char *text, struct sdg_cpus *out);
 // Leaves those that this process may run on. False where there are none, or the system does not say.
 bool sdg_platform_narrow_cpus(struct sdg_cpus *cpus);
-// Leaves the fast ones where a machine has cores of several kinds, as phones do: a loop whose parts are shared out waits
-// for the slowest. By the kernel's measure of what a core can do (cpu_capacity, 1024 for the fastest), half of the
-// greatest; where it has none by the highest clock, 75 % of the greatest, as cores that differ by less are of one kind.
-// The files are looked for under `root`, "" but in tests; where they do not say, all stay.
+// Leaves the fast ones where a machine has cores of several kinds, as phones do: a loop whose parts are shared out
+// waits for the slowest. By the kernel's measure of what a core can do (cpu_capacity, 1024 for the fastest), half of
+// the greatest; where it has none by the highest clock, 75 % of the greatest, as cores that differ by less are of one
+// kind. The files are looked for under `root`, "" but in tests; where they do not say, all stay.
 void sdg_platform_keep_fast(const char *root, struct sdg_cpus *cpus);
 // The fast ones of those that this process may run on; false if there are no others, or the system does not say.
 bool sdg_platform_fast_cpus(struct sdg_cpus *cpus);

@@ -395,12 +395,13 @@ void sdg_graph_move_op(struct sdg_graph *g, size_t from, size_t to);
 // Needs an output (SDG_ERROR_USAGE).
 enum sdg_result sdg_graph_fuse(struct sdg_graph *g);
 // Fusions that only pay with kernels made for them, as bits: backends say which they have, and apply them to the copy
-// of a graph that becomes a program. Results stay the same but for what is no longer rounded to the storage type between
-// operations; where nothing was, codes are the same bit for bit.
+// of a graph that becomes a program. Results stay the same but for what is no longer rounded to the storage type
+// between operations; where nothing was, codes are the same bit for bit.
 enum sdg_fusion {
     // an upsample_nearest by a whole factor, into the conv2d that alone reads it: the large picture is never there
     SDG_FUSION_UPSAMPLE = 1,
-    // geglu, and codes that it emits if they are not smoothed, into the linear that alone makes its operand, of floats or
+    // geglu, and codes that it emits if they are not smoothed, into the linear that alone makes its operand, of floats
+    // or
     // of integers; an even number of channels
     SDG_FUSION_GATE = 2,
 };

@@ -98,8 +98,7 @@ static enum sdg_result find_engine(struct sdg_pipeline *p, const struct sdg_pipe
 static enum sdg_result open_model(struct sdg_pipeline *p, const struct sdg_pipeline_params *params)
 {
     const bool listed = params->files || params->file_count;
-    const char *path =
-        params->model || listed ? params->model : sdg_default_model_from(!p->engine->no_environment);
+    const char *path = params->model || listed ? params->model : sdg_default_model_from(!p->engine->no_environment);
     if (!path && listed)
         return sdg_fail(&p->log, SDG_ERROR_USAGE,
                         "there are files, but no model is named: say which of their names it has");

@@ -214,8 +214,8 @@ static enum sdg_result check_outputs(const struct sdg_pipeline *p, const struct 
     return SDG_OK;
 }
 
-// How many at once, before memory has its say. Where nothing is asked for, as many as are faster together on a processor:
-// those of few pixels, whose weights cost more than their arithmetic.
+// How many at once, before memory has its say. Where nothing is asked for, as many as are faster together on a
+// processor: those of few pixels, whose weights cost more than their arithmetic.
 static int together(const struct sdg_pipeline *p, const struct request *r, const struct sdg_job *job, size_t left)
 {
     const size_t pixels = (size_t)job->latent_w * (size_t)job->latent_h;

@@ -24,14 +24,15 @@ float channel(VALUE v, uint c)
 #endif
 }
 
-// Adds the products of what was read of x, units [k, k + LOAD_UNITS) of each row, and the weights.
+// Adds the products of what was read of x, units [k, k + LOAD_UNITS) of each row, and the weights. Row by row, as sums are more than a
+// processor has registers: each is fetched and put back once for all of a load's channels.
 void multiply(uint n0, uint lane, uint k)
 {
     VALUE b[TN];
     [[unroll]] for (uint j = 0; j < TN; j++)
         b[j] = weights_at(min(n0 + column(lane, j), p.n - 1), k);
-    [[unroll]] for (uint c = 0; c < LOAD_UNITS; c++)
-        [[unroll]] for (uint i = 0; i < TM; i++) {
+    [[unroll]] for (uint i = 0; i < TM; i++)
+        [[unroll]] for (uint c = 0; c < LOAD_UNITS; c++) {
             float from_row = subgroupShuffle(channel(a[i / LANE_COUNT], c), i % LANE_COUNT);
             [[unroll]] for (uint j = 0; j < TN; j++)
                 sum[i * TN + j] += from_row * channel(b[j], c);

@@ -13,20 +13,20 @@ int a_read(uint at)
     return int(x[at / 4] ^ FLIP);
 }
 
-// Adds the products of what was read of x, word k of each row, and the weights.
+// Adds the products of what was read of x, word k of each row, and the weights; row by row as in lanes_float.glsl.
 void multiply(uint n0, uint lane, uint k)
 {
     ivec4 b[TN / 4];
     [[unroll]] for (uint j = 0; j < TN / 4; j++)
         b[j] = b_load(min(n0 + column(lane, 4 * j), p.n - 1) / 4, k);
-    [[unroll]] for (int bit = 0; bit < 32; bit += 8) {
-        int w[TN];
+    int w[4 * TN];
+    [[unroll]] for (uint c = 0; c < 4; c++)
         [[unroll]] for (uint j = 0; j < TN; j++)
-            w[j] = bitfieldExtract(b[j / 4][j % 4], bit, 8);
-        [[unroll]] for (uint i = 0; i < TM; i++) {
-            int code = subgroupShuffle(bitfieldExtract(a[i / LANE_COUNT], bit, 8), i % LANE_COUNT);
+            w[c * TN + j] = bitfieldExtract(b[j / 4][j % 4], int(8 * c), 8);
+    [[unroll]] for (uint i = 0; i < TM; i++)
+        [[unroll]] for (uint c = 0; c < 4; c++) {
+            int code = subgroupShuffle(bitfieldExtract(a[i / LANE_COUNT], int(8 * c), 8), i % LANE_COUNT);
             [[unroll]] for (uint j = 0; j < TN; j++)
-                sum[i * TN + j] += code * w[j];
+                sum[i * TN + j] += code * w[c * TN + j];
         }
-    }
 }

@@ -31,7 +31,7 @@ struct sdg_shader {
     unsigned width;      // elements a load; rows of operands must be a multiple
     unsigned needs;      // enum sdg_feature bits
     const struct sdg_tile *tiles;
-    size_t tile_count; // 0: no product
+    size_t tile_count;           // 0: no product
     const unsigned char *packed; // the SPIR-V, sdg_vk_unpack_shader()
     size_t packed_bytes, bytes;  // as stored, and of the SPIR-V; raw deflate (RFC 1951) where the library has zlib
 };

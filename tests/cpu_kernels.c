@@ -604,7 +604,7 @@ static void check_product(const struct sdg_fast_kernels *kernels, bool bf16)
         drop(all[i]);
 }
 
-// The code at [row][k] of weights [k / unit][tile][k % unit], from bytes or from the packed half bytes.
+// A row's sum for column c, of weights [k / unit][tile][k % unit] in bytes.
 static int64_t code_product(const struct sdg_fast_code_product *p, const int8_t *w, const uint8_t *x, int64_t unit,
                             int64_t tile, int64_t c)
 {

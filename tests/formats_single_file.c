@@ -749,11 +749,17 @@ static void test_names(void **state)
         .unet_layers = 2, .unet_levels = 4, .up_attention = {false, true, true, true}, .vae_levels = 4};
     static const char *const parts[] = {[SDG_PART_UNET] = "unet", [SDG_PART_VAE] = "vae", [SDG_PART_TEXT] = "text"};
     FILE *file = fopen(SDG_SOURCE_DIR "/tests/goldens/formats/sd1_names.txt", "r");
-    char part_name[8], diffusers[300], ldm[300], ends[64], got[SDG_NAME_ROOM];
+    char part_name[8], diffusers[300] = "", ldm[300] = "", ends[64], got[SDG_NAME_ROOM];
+    size_t same, same_ldm, diffusers_length = 0, ldm_length = 0;
     int count = 0;
-    assert_non_null(
-        file); // a module a line: part, its name in folders, in single files, what its tensors' names end in
-    while (fscanf(file, "%7s %255s %255s%63[^\n]", part_name, diffusers, ldm, ends) == 4) {
+    assert_non_null(file);
+    // A module a line: part, its name in folders, in single files - each as the number of characters that are those of
+    // the line before, and the rest - and what its tensors' names end in.
+    while (fscanf(file, "%7s %zu:", part_name, &same) == 2 && same <= diffusers_length &&
+           fscanf(file, "%200s %zu:", diffusers + same, &same_ldm) == 2 && same_ldm <= ldm_length &&
+           fscanf(file, "%200s%63[^\n]", ldm + same_ldm, ends) == 2) {
+        diffusers_length = strlen(diffusers);
+        ldm_length = strlen(ldm);
         enum sdg_part part = SDG_PART_UNET;
         while (strcmp(parts[part], part_name) != 0)
             part++;
@@ -768,6 +774,7 @@ static void test_names(void **state)
             assert_true(sdg_name_from_ldm(part, &layout, plain, got));
             assert_string_equal(got, diffusers);
         }
+        diffusers[diffusers_length] = ldm[ldm_length] = 0;
     }
     fclose(file);
     assert_int_equal(count, 976);

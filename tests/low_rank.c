@@ -524,20 +524,6 @@ static void test_allocations(void **state)
     }
 }
 
-static int start(void **state)
-{
-    (void)state;
-    temp_make();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    temp_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -545,5 +531,5 @@ int main(void)
         cmocka_unit_test(test_programs),    cmocka_unit_test(test_refused), cmocka_unit_test(test_identity),
         cmocka_unit_test(test_allocations),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }

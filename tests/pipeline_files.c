@@ -263,20 +263,6 @@ static void test_file_at(void **state)
     packed_free(&packed);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    temp_make();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    temp_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,5 +270,5 @@ int main(void)
         cmocka_unit_test(test_bases),         cmocka_unit_test(test_autoencoder), cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_file_at),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }

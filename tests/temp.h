@@ -113,4 +113,18 @@ static inline int temp_count(const char *folder)
     return count;
 }
 
+// For cmocka: a folder for a test, or for all tests of a program.
+static inline int temp_setup(void **state)
+{
+    (void)state;
+    temp_make();
+    return 0;
+}
+static inline int temp_teardown(void **state)
+{
+    (void)state;
+    temp_remove();
+    return 0;
+}
+
 #endif

@@ -171,23 +171,9 @@ static void test_before_the_first_layer(void **state)
     assert_int_equal(sdg_text_graph(NULL, &config, &params, &graph), SDG_ERROR_USAGE);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    temp_make();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    temp_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_masked_padding),
                                        cmocka_unit_test(test_before_the_first_layer)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }

@@ -132,7 +132,7 @@ static void goldens(void **state)
     (void)state;
     int texts = 0;
     long lines = each_line(SDG_SOURCE_DIR "/tests/goldens/text", "tokenizers.jsonl", check_row, &texts);
-    assert_true(lines > 100 && texts == 3 * lines);
+    assert_true(lines > 55 && texts == 3 * lines);
     print_message("%ld folders, %d texts equal\n", lines, texts);
 }
 

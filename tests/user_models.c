@@ -302,20 +302,6 @@ static void test_bad_numbers(void **state)
     }
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    temp_make();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    temp_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,5 +310,5 @@ int main(void)
         cmocka_unit_test(test_sample_size_pair),
         cmocka_unit_test(test_bad_numbers),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, temp_setup, temp_teardown);
 }

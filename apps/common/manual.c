@@ -151,11 +151,6 @@ static void print_man(const struct app_command *command)
 
 // ---- shells ----
 
-static bool has_value(const struct app_option *option)
-{
-    return option->word != NULL;
-}
-
 static bool wants_file(const struct app_option *option)
 {
     return option->kind == APP_FILE;
@@ -203,7 +198,7 @@ static void print_bash(const struct app_command *command)
     printf("    COMPREPLY=()\n    case $before in\n");
     for (size_t i = 0; i < command->count; i++) {
         const struct app_option *option = &command->options[i];
-        if (!has_value(option) || wants_file(option))
+        if (!app_takes_value(option) || wants_file(option))
             continue;
         bash_label(option);
         if (option->names) {
@@ -240,7 +235,7 @@ static void print_zsh(const struct app_command *command)
             printf(" \\\n    '--%s[", option->name);
         print_quoted(sentence, "[]\\");
         putchar(']');
-        if (has_value(option)) {
+        if (app_takes_value(option)) {
             printf(":%s:", option->word);
             if (option->names) {
                 putchar('(');
@@ -275,7 +270,7 @@ static void print_fish(const struct app_command *command)
         printf(" -l %s", option->name);
         if (wants_file(option))
             printf(" -r -F");
-        else if (has_value(option))
+        else if (app_takes_value(option))
             printf(" -x");
         if (option->names) {
             printf(" -a '");

@@ -183,7 +183,7 @@ static enum sdg_result store(struct app_ui *ui, const struct app_option *option,
     return SDG_OK;
 }
 
-static bool takes_value(const struct app_option *option)
+bool app_takes_value(const struct app_option *option)
 {
     return option->kind != APP_FLAG && option->kind != APP_HELP && option->kind != APP_HELP_ALL;
 }
@@ -220,7 +220,7 @@ void app_describe(const struct app_option *option, bool complete, char *text, si
     char list[400] = "", range[80] = "", since[48] = "";
     if (option->names)
         join(list, sizeof list, option->names());
-    if (complete && takes_value(option) && ranged(option))
+    if (complete && app_takes_value(option) && ranged(option))
         snprintf(range, sizeof range, "; %s %.10g to %.10g", option->flags & APP_ABOVE ? "above" : "from", option->min,
                  option->max);
     const char *standard = default_text(option);
@@ -473,11 +473,11 @@ static void fill_getopt(const struct app_command *command, struct option *longs,
     *shorts++ = ':'; // no messages
     for (size_t i = 0; i < command->count; i++) {
         const struct app_option *option = &command->options[i];
-        longs[i] = (struct option){option->name, takes_value(option) ? required_argument : no_argument, NULL,
+        longs[i] = (struct option){option->name, app_takes_value(option) ? required_argument : no_argument, NULL,
                                    CODE_FIRST + (int)i};
         if (option->letter) {
             *shorts++ = option->letter;
-            if (takes_value(option))
+            if (app_takes_value(option))
                 *shorts++ = ':';
         }
     }

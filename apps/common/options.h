@@ -109,6 +109,7 @@ void app_note_others(const struct app_command *command, struct app_ui *ui, const
 // Prints the help to stdout, as wide as the terminal.
 void app_help(const struct app_command *command, bool complete);
 
+bool app_takes_value(const struct app_option *option);
 // What the help says of one option: its sentence, the legal names, with `complete` the range, and the default.
 void app_describe(const struct app_option *option, bool complete, char *text, size_t size);
 

@@ -26,8 +26,8 @@
 // they would in turns.
 //
 // When a device is lost (a driver that was reset), every call that uses it ends with SDG_ERROR_COMPUTE, in every
-// pipeline, and the first one of each pipeline says why. They cannot draw any more, but pipelines created from then on with the same engine open
-// the device anew.
+// pipeline, and the first one of each pipeline says why. They cannot draw any more, but pipelines created from then on
+// with the same engine open the device anew.
 #ifndef SDGEN_ENGINE_H
 #define SDGEN_ENGINE_H
 
@@ -58,9 +58,9 @@ struct sdg_engine_params {
     // run on and that its control groups' quotas pay for. If the system starts fewer, there are fewer, with a warning.
     int threads;
     // The processors that threads may run on, "4-7" or "0,2,6-7", by the system's numbers; at least one must be there
-    // and allowed to the process. A calling thread is held to them too, until its call returns. NULL = any; but with `threads` 0 the
-    // fast ones, where a machine has cores of several kinds, as phones do. With it
-    // `threads` 0 counts the cores among them alone. Where the system has no such calls: SDG_ERROR_UNSUPPORTED.
+    // and allowed to the process. A calling thread is held to them too, until its call returns. NULL = any; but with
+    // `threads` 0 the fast ones, where a machine has cores of several kinds, as phones do. With it `threads` 0 counts
+    // the cores among them alone. Where the system has no such calls: SDG_ERROR_UNSUPPORTED.
     const char *cores;
     const char *cpu_mask; // instruction sets at most, as in sdg_pipeline_params; NULL = all there are
     const char *disable;  // features of devices not to use, as in sdg_pipeline_params; NULL = none

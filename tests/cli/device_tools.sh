@@ -8,13 +8,14 @@ trap 'rm -rf "$home"' EXIT
 trap 'exit 1' HUP INT TERM
 mkdir "$home/bin"
 cd "$home"
+export HOME_OF_TEST="$home" # the programs are called from other folders
 fail() { echo "device_tools: $*"; cat report out 2>/dev/null; exit 1; }
 program() { cat >"bin/$1"; chmod +x "bin/$1"; }
 
 # ---- test-drivers: every rung, without each, without all ----
 program test_ops <<'C'
 #!/bin/sh
-echo "$*" >>calls
+echo "$*" >>"$HOME_OF_TEST/calls"
 rungs="f16 subgroup dot"
 echo "backend vulkan: A device, Vulkan 1.3, f32 $rungs, subgroups of 8, 32 KiB shared memory"
 echo "vulkan linear: 30 cases, 0 failures, 10 of a type it does not have; worst"

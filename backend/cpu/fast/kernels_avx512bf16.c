@@ -17,25 +17,6 @@
 #define CODES_SIGNED 0
 #include "backend/cpu/fast/code_kernel.h"
 
-// Without what has no use for them: those would be the same code again.
-const struct sdg_fast_kernels sdg_fast_kernels_avx512bf16 = {
-    .pairs = true,
-    .tile = TILE_WIDTH,
-    .unit = CODE_UNIT,
-    .convert = convert,
-    .unary = unary,
-    .binary = binary,
-    .geglu = geglu,
-    .layer_norm = layer_norm,
-    .group_norm_apply = group_norm_apply,
-    .conv1d = conv1d,
-    .scan = scan,
-    .weighted_sums = weighted_sums,
-    .code_sums = code_sums,
-    .epilogue = epilogue,
-    .attention_sizes = attention_sizes,
-    .attention_pack = attention_pack,
-    .attention_tile = attention_tile,
-};
-#include "backend/cpu/fast/simd_end.h"
+#define TABLE sdg_fast_kernels_avx512bf16
+#include "backend/cpu/fast/kernel_table_bf16.h"
 #endif

@@ -12,22 +12,6 @@
 #include "backend/cpu/fast/attention_kernel.h"
 #include "backend/cpu/fast/product_kernel.h"
 
-// Without what has no use for them: those would be the same code again.
-const struct sdg_fast_kernels sdg_fast_kernels_neon_bf16 = {
-    .pairs = true,
-    .convert = convert,
-    .unary = unary,
-    .binary = binary,
-    .geglu = geglu,
-    .layer_norm = layer_norm,
-    .group_norm_apply = group_norm_apply,
-    .conv1d = conv1d,
-    .scan = scan,
-    .weighted_sums = weighted_sums,
-    .epilogue = epilogue,
-    .attention_sizes = attention_sizes,
-    .attention_pack = attention_pack,
-    .attention_tile = attention_tile,
-};
-#include "backend/cpu/fast/simd_end.h"
+#define TABLE sdg_fast_kernels_neon_bf16
+#include "backend/cpu/fast/kernel_table_bf16.h"
 #endif

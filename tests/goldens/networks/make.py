@@ -29,20 +29,23 @@ LEVELS = dict(
     down_block_types=["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
     up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
     layers_per_block=1, norm_num_groups=4, sample_size=8)
+TWO_LEVELS = dict(
+    down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"], up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
+    layers_per_block=1, norm_num_groups=4, sample_size=8)
 MODELS = {
     "sd2-small": dict(
         seed=1,
         text=dict(vocab_size=120, hidden_size=20, intermediate_size=60, num_hidden_layers=3, num_attention_heads=5, hidden_act="gelu"),
         unet=dict(block_out_channels=[8, 8, 12, 12], attention_head_dim=[2, 4, 3, 6], cross_attention_dim=20, use_linear_projection=True,
                   upcast_attention=True, **LEVELS),
-        vae=dict(block_out_channels=[4, 8, 8, 12], layers_per_block=1, norm_num_groups=4, sample_size=64, latent_channels=4,
+        vae=dict(block_out_channels=[4, 4, 8, 8], layers_per_block=1, norm_num_groups=4, sample_size=64, latent_channels=4,
                  down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4),
         scheduler=dict(_class_name="DDIMScheduler", prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False)),
     "taesd-small": dict(
         seed=2,
-        text=dict(vocab_size=100, hidden_size=16, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, hidden_act="quick_gelu"),
-        unet=dict(block_out_channels=[4, 8, 8, 8], attention_head_dim=4, cross_attention_dim=16, **LEVELS),
-        tiny=dict(encoder_block_out_channels=[6] * 4, decoder_block_out_channels=[6] * 4),
+        text=dict(vocab_size=100, hidden_size=8, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, hidden_act="quick_gelu"),
+        unet=dict(block_out_channels=[4, 8], attention_head_dim=4, cross_attention_dim=8, **TWO_LEVELS),
+        tiny=dict(encoder_block_out_channels=[4] * 4, decoder_block_out_channels=[4] * 4),
         scheduler=dict(_class_name="PNDMScheduler", prediction_type="epsilon", skip_prk_steps=True, set_alpha_to_one=False)),
 }
 SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000, steps_offset=1,

@@ -227,7 +227,7 @@ def main():
             several = "<cat-toy>_1" in json.dumps(files)
             texts = [text.lower() for text in TEXTS] if several else TEXTS
             out.write(line(row(files, texts)))
-        for _ in range(60):
+        for _ in range(8):
             out.write(line(row(random_folder(rnd), [random_text(rnd) for _ in range(3)])))
 
 

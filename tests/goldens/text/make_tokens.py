@@ -78,7 +78,7 @@ def ids_of(tokenizer, text):
 
 def main():
     path = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "tokens.jsonl")
-    texts = list(dict.fromkeys(FIXED + list(random_texts(400))))
+    texts = list(dict.fromkeys(FIXED + list(random_texts(60))))
     with open(path, "w", encoding="ascii") as f:
         tokenizers = {pad: CLIPTokenizer.from_pretrained(MODEL, pad_token=pad) for pad in (END, "!")}
         for text in texts:
