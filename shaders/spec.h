@@ -36,6 +36,8 @@
 #define SDG_SPEC_WEIGHT_BITS 13
 // gate.glsl
 #define SDG_SPEC_GEGLU 22
+// weights.glsl
+#define SDG_SPEC_WEIGHT_SLICE 23
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
@@ -88,7 +90,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 23
+#define SDG_SPEC_COUNT 24
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

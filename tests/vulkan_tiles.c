@@ -233,6 +233,7 @@ static void test_every_choice(void **state)
             assert_true(error <= bound);
             vk->tiles->forced.by_columns = !vk->tiles->forced.by_columns; // each order for half of them
             tried++;
+            vk->tiles->forced.sliced = tried % 4 > 1 && !(s->needs & SDG_FEATURE_LANES); // as do weights in slices
             integers += integer;
         }
     }
@@ -248,7 +249,7 @@ static void test_every_cut(void **state)
     (void)state;
     enum { M = 72, N = 42, K = 144 }; // 42: rows of sums are padded
     static const struct sdg_vk_choice cuts[] = {
-        {.parts = 1, .buffers = 2}, {.parts = 3, .buffers = 1}, {.parts = 2, .buffers = 2}};
+        {.parts = 1, .buffers = 2}, {.parts = 3, .buffers = 1, .sliced = true}, {.parts = 2, .buffers = 2}};
     struct sdg_vk *vk = new_vk_with_parts(~0u);
     vk->caps.least_part = 16;
     vk->features |= vk->caps.dot_product ? SDG_FEATURE_DOT : 0;
@@ -319,6 +320,7 @@ static void make_file(const char *cache, char path[static 512])
     vk->tiles->list[1].by_columns = true;
     vk->tiles->list[1].parts = 4;
     vk->tiles->list[2].buffers = 2;
+    vk->tiles->list[2].sliced = true;
     assert_int_equal(sdg_vk_tiles_save(vk), SDG_OK);
     snprintf(path, 512, "%s", vk->tiles->path);
     close_vk(vk);
@@ -358,7 +360,7 @@ static void test_round_trip(void **state)
         assert_string_equal(c->family, known[i].family);
         assert_true(c->type == known[i].type && c->m == known[i].m && c->n == known[i].n);
         assert_true(c->shader == known[i].shader && c->tile == known[i].tile && c->by_columns == (i == 1));
-        assert_true(c->parts == (i == 1 ? 4 : 1) && c->buffers == (i == 2 ? 2 : 1));
+        assert_true(c->parts == (i == 1 ? 4 : 1) && c->buffers == (i == 2 ? 2 : 1) && c->sliced == (i == 2));
     }
     vk->features &= SDG_FEATURE_F16;
     vk->caps.most_outputs = 64;
