@@ -440,28 +440,30 @@ static void test_hostile(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "linear f32 9 9 linear_f64_v9 64x64 rows 1 1",
-        "linear f32 9 9 conv2d_f32 64x64 rows 1 1",
-        "linear f16 9 9 linear_f32 64x64 rows 1 1",
-        "linear f32 9 9 linear_f32 63x64 rows 1 1",
-        "linear f32 -1 9 linear_f32 64x64 rows 1 1",
-        "linear f32 9 41 linear_f32 64x64 rows 1 1",
-        "linear f32 9 9 linear_f32 64x64 rows 1 1 ",
-        "linear f32 9 9 linear_f32 64x64 lines 1 1",
-        "linear f32 9 9 linear_f32 64x64 1 1",
+        "linear f32 9 9 linear_f64_v9 64x64 rows 1 1 whole",
+        "linear f32 9 9 conv2d_f32 64x64 rows 1 1 whole",
+        "linear f16 9 9 linear_f32 64x64 rows 1 1 whole",
+        "linear f32 9 9 linear_f32 63x64 rows 1 1 whole",
+        "linear f32 -1 9 linear_f32 64x64 rows 1 1 whole",
+        "linear f32 9 41 linear_f32 64x64 rows 1 1 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1 whole ",
+        "linear f32 9 9 linear_f32 64x64 lines 1 1 whole",
+        "linear f32 9 9 linear_f32 64x64 1 1 whole",
         "linear f32 9 9 linear_f32 64x64 rows",
-        "linear f32 9 9 linear_f32 64x64 rows 0 1",
-        "linear f32 9 9 linear_f32 64x64 rows 1 0",
-        "linear f32 9 9 linear_f32 64x64 rows 1 3",
-        "linear f32 9 9 linear_f32 64x64 rows 1",
-        "linear f32 9 9 linear_f32 64x64 rows 1 1 1",
-        "linear f32 9 9 linear_f32 64x rows 1 1",
-        "linear f32 9 9 unary_f32 64x64 rows 1 1",
-        "linear f32 9 9 linear_f32 -64x64 rows 1 1",
+        "linear f32 9 9 linear_f32 64x64 rows 0 1 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 0 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 3 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1 half",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1 1 whole",
+        "linear f32 9 9 linear_f32 64x rows 1 1 whole",
+        "linear f32 9 9 unary_f32 64x64 rows 1 1 whole",
+        "linear f32 9 9 linear_f32 -64x64 rows 1 1 whole",
         "linear f32 9 9",
         "",
-        "linear f32 99999999999 9 linear_f32 64x64 rows 1 1",
-        "linearlinearlinearlinearlinearlinearlinearlinear f32 9 9 linear_f32 64x64 rows 1 1",
+        "linear f32 99999999999 9 linear_f32 64x64 rows 1 1 whole",
+        "linearlinearlinearlinearlinearlinearlinearlinear f32 9 9 linear_f32 64x64 rows 1 1 whole",
     };
     static char text[1 << 18];
     char path[512], good[4096], identity[32];
@@ -470,25 +472,25 @@ static void test_hostile(void **state)
     read_text(path, good, sizeof good);
     assert_int_equal(sscanf(good, "%*[^\n]\n%31s", identity), 1);
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1\n%s\n",
+        snprintf(text, sizeof text, "sdgen vulkan tiles 3\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1 whole\n%s\n",
                  identity, lines[i]);
         write_signed(path, text);
         is_ignored(vk, "hostile", "damaged");
     }
-    write_signed(path, "sdgen vulkan tiles 2\n");
+    write_signed(path, "sdgen vulkan tiles 3\n");
     is_ignored(vk, "hostile", "damaged");
-    snprintf(text, sizeof text, "sdgen vulkan tiles 3\n%s\n", identity);
+    snprintf(text, sizeof text, "sdgen vulkan tiles 4\n%s\n", identity);
     write_signed(path, text);
     is_ignored(vk, "hostile", "another version");
     // another device, driver or build
     identity[3] = identity[3] == '0' ? '1' : '0';
-    snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1\n", identity);
+    snprintf(text, sizeof text, "sdgen vulkan tiles 3\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1 whole\n", identity);
     write_signed(path, text);
     is_ignored(vk, "hostile", "another device, driver or build");
     identity[3] = good[21 + 3];
-    size_t used = (size_t)snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\n", identity);
+    size_t used = (size_t)snprintf(text, sizeof text, "sdgen vulkan tiles 3\n%s\n", identity);
     for (int i = 0; i < 4097; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "linear f32 9 9 linear_f32 64x64 rows 1 1\n");
+        used += (size_t)snprintf(text + used, sizeof text - used, "linear f32 9 9 linear_f32 64x64 rows 1 1 whole\n");
     write_signed(path, text);
     is_ignored(vk, "hostile", "damaged");
     close_vk(vk);
