@@ -555,13 +555,6 @@ static void run_attention(const struct sdg_fast_kernels *kernels, struct sdg_fas
     sdg_free(work);
 }
 
-// How far results of these products may be off where `bound` is for exact ones. Sums of f16 are its own over 16
-// products, which gives 6.4e-7 (matrix_kernel.h).
-static double product_bound(enum sdg_fast_numbers numbers, double bound)
-{
-    return numbers == SDG_FAST_HALVES ? 1e-6 : bound;
-}
-
 static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool half, int64_t queries, int64_t keys,
                                   int64_t d, int64_t dv, bool causal, double spread)
 {
@@ -584,14 +577,11 @@ static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool h
         .scale = 0.3f,
         .causal = causal,
         .half = half,
-        .numbers = half ? kernels->halves : SDG_FAST_FLOATS,
+        .pairs = half && kernels->halves == SDG_FAST_PAIRS,
     };
-    // What the scores are off by as sums of f16, in proportion to themselves, is what the weights are off by.
-    const double score = (double)op.scale * spread / 3 * sqrt((double)d), off = 8e-4 * score;
     run_attention(kernels, &op, NULL);
     attention_reference(&op, &q, &k, &v, &out);
-    check_within(&out, kernels, "attention",
-                 product_bound(op.numbers, bound_of(half, 1e-11)) + (op.numbers == SDG_FAST_HALVES ? off * off : 0));
+    check(&out, kernels, "attention");
     struct array *all[] = {&q, &k, &v, &out};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         drop(all[i]);
@@ -610,6 +600,12 @@ static void check_attention(const struct sdg_fast_kernels *kernels, bool half)
     check_attention_shape(kernels, half, 200, 200, 4, 7, true, 5);
 }
 
+// How far sums of products may be off. Those of f16 are its own over 16 products: at most 6.4e-7 (matrix_kernel.h).
+static double product_bound(enum sdg_fast_numbers numbers)
+{
+    return numbers == SDG_FAST_HALVES ? 1e-6 : 1e-11;
+}
+
 static void check_product_shape(const struct sdg_fast_kernels *kernels, bool half, int64_t rows, int64_t channels)
 {
     const enum sdg_fast_numbers numbers = half ? kernels->halves : SDG_FAST_FLOATS;
@@ -625,7 +621,7 @@ static void check_product_shape(const struct sdg_fast_kernels *kernels, bool hal
         for (int64_t c = 0; c < tile; c++)
             for (int64_t k = 0; k < channels; k++)
                 sums.value[r * tile + c] += x.value[r * stride + k] * w.value[(k / per * tile + c) * per + k % per];
-    check_within(&sums, kernels, "weighted sums", product_bound(numbers, 1e-11));
+    check_within(&sums, kernels, "weighted sums", product_bound(numbers));
     const struct sdg_fast_epilogue end = {
         .bias = bias.data, .table = table.data, .residual = residual.data, .activation = SDG_UNARY_SILU, .half = half};
     kernels->epilogue(&end, (float *)sums.data + last, out.data, count);
@@ -1056,7 +1052,7 @@ static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool h
         .dv = D,
         .scale = 0.9f,
         .half = half,
-        .numbers = half ? kernels->halves : SDG_FAST_FLOATS,
+        .pairs = half && kernels->halves == SDG_FAST_PAIRS,
     };
     run_attention(kernels, &op, NULL);
     float floats[COUNT];

@@ -98,7 +98,7 @@ enum sdg_result sdg_fast_select_attention(struct sdg_cpu_step *step, bool *taken
         .scale = op->u.attention.scale,
         .causal = op->u.attention.causal,
         .half = half,
-        .numbers = half ? state->kernels->halves : SDG_FAST_FLOATS,
+        .pairs = half && state->kernels->halves == SDG_FAST_PAIRS,
     };
     state->kernels->attention_sizes(&state->op, &state->k_floats, &state->v_floats, &state->work_floats);
     state->work_floats = padded(state->work_floats);

@@ -101,7 +101,7 @@ static __attribute__((noinline)) void multiply_group(const float *k, const float
 static __attribute__((noinline)) void multiply_values(const float *v, int64_t width, const float *weights,
                                                       int64_t pairs, float *result, bool accumulate)
 {
-    product(SDG_FAST_PAIRS, width, v, 1, width, weights, pairs, result, accumulate);
+    product(true, width, v, 1, width, weights, pairs, result, accumulate);
 }
 
 INLINE void choose_reference(const float *scores, float factor, float *offset)
@@ -124,8 +124,7 @@ static bool attention_tile_bf16(const struct sdg_fast_attention *op, int64_t sam
                                 const struct sdg_fast_codes *codes, float *work)
 {
     enum { PAIRS = GROUP / 2, BLOCK = BLOCK_GROUPS * PAIRS };
-    const int64_t depth = depth_of(op->d, SDG_FAST_PAIRS), width = value_width(op),
-                  groups = (op->keys + GROUP - 1) / GROUP;
+    const int64_t depth = depth_of(op->d, true), width = value_width(op), groups = (op->keys + GROUP - 1) / GROUP;
     const int64_t count = op->queries - first_query < TILE_WIDTH ? op->queries - first_query : TILE_WIDTH;
     float *tile = work, *scores = tile + depth * TILE_WIDTH, *weights = scores + 2 * GROUP * TILE_WIDTH;
     float *result = weights + BLOCK * TILE_WIDTH, *offset = result + width * TILE_WIDTH;
@@ -134,7 +133,7 @@ static bool attention_tile_bf16(const struct sdg_fast_attention *op, int64_t sam
     struct weights_step s = {.offset = offset, .factor = op->scale * 1.442695041f * UNIT, .top = v_set(0)};
 
     pack_queries(op, sample, head, first_query, count, tile);
-    product(SDG_FAST_PAIRS, GROUP, k, depth, 1, tile, depth, scores, false);
+    product(true, GROUP, k, depth, 1, tile, depth, scores, false);
     choose_reference(scores, s.factor, offset);
     for (int64_t group = 1; group <= groups; group++) {
         const int64_t before = group - 1;

@@ -7,10 +7,9 @@
 
 enum { KEY_BLOCK = 64 };
 
-// Of n numbers, in units of 4 bytes.
-INLINE int64_t depth_of(int64_t n, enum sdg_fast_numbers numbers)
+INLINE int64_t depth_of(int64_t n, bool pairs)
 {
-    return numbers == SDG_FAST_FLOATS ? n : (n + 1) / 2;
+    return pairs ? (n + 1) / 2 : n;
 }
 
 // Two halves as the 4 bytes of a float.
@@ -22,24 +21,18 @@ INLINE float pair(uint16_t low, uint16_t high)
     return both;
 }
 
-// What is multiplied, where the compiler knows it.
-INLINE enum sdg_fast_numbers numbers_of(const struct sdg_fast_attention *op)
-{
-    return SDG_SIMD_HAS_F16 ? SDG_FAST_HALVES : op->numbers;
-}
-
 // Packed pairs come in fours of keys, the last ones 0, and have a column of ones behind the values.
 INLINE int64_t key_rows(const struct sdg_fast_attention *op)
 {
-    return numbers_of(op) == SDG_FAST_PAIRS ? (op->keys + 3) / 4 * 4 : op->keys;
+    return op->pairs ? (op->keys + 3) / 4 * 4 : op->keys;
 }
 INLINE int64_t value_rows(const struct sdg_fast_attention *op)
 {
-    return depth_of(key_rows(op), numbers_of(op));
+    return depth_of(key_rows(op), op->pairs);
 }
 INLINE int64_t value_width(const struct sdg_fast_attention *op)
 {
-    return op->dv + (numbers_of(op) == SDG_FAST_PAIRS);
+    return op->dv + op->pairs;
 }
 
 #if SDG_SIMD_HAS_BF16_PAIRS && SDG_SIMD_HAS_VBMI
@@ -55,24 +48,12 @@ static size_t bf16_tile_floats(int64_t depth, int64_t dv)
 
 static void attention_sizes(const struct sdg_fast_attention *op, size_t *k, size_t *v, size_t *work)
 {
-    const int64_t depth = depth_of(op->d, numbers_of(op));
+    const int64_t depth = depth_of(op->d, op->pairs);
     *k = (size_t)(key_rows(op) * depth);
     *v = (size_t)(value_rows(op) * value_width(op));
     *work = (size_t)(depth + KEY_BLOCK + op->dv + 2) * TILE_WIDTH;
-    if (numbers_of(op) == SDG_FAST_PAIRS && bf16_tile_floats(depth, op->dv) > *work)
+    if (op->pairs && bf16_tile_floats(depth, op->dv) > *work)
         *work = bf16_tile_floats(depth, op->dv);
-}
-
-// Halves of v -> [dv][keys], whose keys the product reads side by side, a block at a time, so that both stay in the
-// cache.
-INLINE void pack_half_values(const struct sdg_fast_attention *op, const uint16_t *v, uint16_t *to)
-{
-    enum { BLOCK = 32 };
-    const int64_t next = op->heads * op->dv, stride = 2 * value_rows(op);
-    for (int64_t first = 0; first < op->keys; first += BLOCK)
-        for (int64_t c = 0; c < op->dv; c++)
-            for (int64_t i = first; i < op->keys && i < first + BLOCK; i++)
-                to[c * stride + i] = v[i * next + c];
 }
 
 // k -> [key_rows][depth of d], v -> [value_rows][value_width]; a missing neighbour is 0.
@@ -80,47 +61,41 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
 {
     size_t size_k, size_v, work;
     attention_sizes(op, &size_k, &size_v, &work);
-    const enum sdg_fast_numbers numbers = numbers_of(op);
-    const bool pairs = numbers == SDG_FAST_PAIRS;
     size_t at = (size_t)(sample * op->heads + head);
     float *k = op->packed_k + at * size_k, *v = op->packed_v + at * size_v;
     for (int64_t i = 0; i < op->keys; i++) {
         int64_t from = ((sample * op->keys + i) * op->heads + head) * op->d;
-        if (numbers != SDG_FAST_FLOATS) {
+        if (op->pairs) {
             memcpy(k, (const uint16_t *)op->k + from, (size_t)op->d * 2);
             if (op->d % 2)
                 ((uint16_t *)k)[op->d] = 0;
-        } else if (op->half) {
+        } else if (is_half(op->half)) {
             for (int64_t c = 0; c < op->d; c++)
-                k[c] = sdg_f32_from_bf16(((const uint16_t *)op->k)[from + c]);
+                k[c] = f32_from_half(((const uint16_t *)op->k)[from + c]);
         } else {
             memcpy(k, (const float *)op->k + from, (size_t)op->d * 4);
         }
-        k += depth_of(op->d, numbers);
+        k += depth_of(op->d, op->pairs);
     }
-    memset(k, 0, (size_t)((key_rows(op) - op->keys) * depth_of(op->d, numbers)) * sizeof *k);
+    memset(k, 0, (size_t)((key_rows(op) - op->keys) * depth_of(op->d, op->pairs)) * sizeof *k);
     int64_t next = op->heads * op->dv;
-    if (numbers == SDG_FAST_HALVES) {
-        pack_half_values(op, (const uint16_t *)op->v + (sample * op->keys * op->heads + head) * op->dv, (uint16_t *)v);
-        return;
-    }
-    for (int64_t i = 0; i < op->keys; i += 1 + pairs, v += value_width(op)) {
+    for (int64_t i = 0; i < op->keys; i += 1 + op->pairs, v += value_width(op)) {
         int64_t from = ((sample * op->keys + i) * op->heads + head) * op->dv;
-        if (pairs) {
+        if (op->pairs) {
             const uint16_t *low = (const uint16_t *)op->v + from;
             const bool last = i + 1 == op->keys;
             const uint16_t one = 0x3f80;
             for (int64_t c = 0; c < op->dv; c++)
                 v[c] = pair(low[c], last ? 0 : low[next + c]);
             v[op->dv] = pair(one, last ? 0 : one);
-        } else if (op->half) {
+        } else if (is_half(op->half)) {
             for (int64_t c = 0; c < op->dv; c++)
-                v[c] = sdg_f32_from_bf16(((const uint16_t *)op->v)[from + c]);
+                v[c] = f32_from_half(((const uint16_t *)op->v)[from + c]);
         } else {
             memcpy(v, (const float *)op->v + from, (size_t)op->dv * 4);
         }
     }
-    memset(v, 0, (size_t)((value_rows(op) - depth_of(op->keys, numbers)) * value_width(op)) * sizeof *v);
+    memset(v, 0, (size_t)((value_rows(op) - depth_of(op->keys, op->pairs)) * value_width(op)) * sizeof *v);
 }
 
 // `count` queries -> [depth][TILE_WIDTH]; lanes without a query are 0. The rows lie far apart: all are asked for before
@@ -128,9 +103,8 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
 INLINE void pack_queries(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first,
                          int64_t count, float *tile)
 {
-    const enum sdg_fast_numbers numbers = numbers_of(op);
-    const int64_t d = op->d, depth = depth_of(d, numbers), stride = op->heads * d;
-    const bool half = is_half(op->half);
+    const int64_t d = op->d, depth = depth_of(d, op->pairs), stride = op->heads * d;
+    const bool half = is_half(op->half), pairs = op->pairs;
     const size_t size = element_size(half);
     const char *q = (const char *)op->q + (size_t)((sample * op->queries + first) * stride + head * d) * size;
     for (int64_t i = 0; i < count; i++)
@@ -140,10 +114,7 @@ INLINE void pack_queries(const struct sdg_fast_attention *op, int64_t sample, in
         memset(tile, 0, (size_t)(depth * TILE_WIDTH) * sizeof *tile);
     for (int64_t i = 0; i < count; i++, q += (size_t)stride * size) {
         float *to = tile + i;
-        if (numbers == SDG_FAST_HALVES) {
-            for (int64_t c = 0; c < d; c++)
-                ((uint16_t *)tile)[c * TILE_WIDTH + i] = ((const uint16_t *)q)[c];
-        } else if (numbers == SDG_FAST_PAIRS) {
+        if (pairs) {
             for (int64_t c = 0; c < d / 2; c++, to += TILE_WIDTH)
                 memcpy(to, q + 4 * c, 4);
             if (d % 2)
@@ -163,23 +134,10 @@ INLINE void mask_future(float *scores, int64_t rows, int64_t first_key, int64_t 
             scores[r * TILE_WIDTH + q] = -INFINITY;
 }
 
-// Rows of scores -> exp2(score * factor + offset) as halves in place, which no row is wider than; adds to `total`.
-INLINE void make_half_weights(float *scores, int64_t rows, float factor, const vf *offset, vf *total)
-{
-    for (int64_t r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int v = 0; v < TILE_VECTORS; v++) {
-            const int64_t at = r * TILE_WIDTH + v * LANES;
-            const vf p = v_exp2(v_fma(v_load(scores + at), v_set(factor), offset[v]), 3);
-            total[v] += p;
-            store(scores, at, true, p);
-        }
-}
-
-// scores -> exp2((score - new maximum) * factor), packed in place unless they are floats; updates maximum and sum, and
-// rescales `result` if the maximum has grown.
-INLINE void softmax_block(const enum sdg_fast_numbers numbers, float *scores, int64_t rows, float factor,
-                          float *maximum, float *sum, float *result, int64_t dv, bool first)
+// scores -> exp2((score - new maximum) * factor), packed in place where `pairs`; updates maximum and sum, and rescales
+// `result` if the maximum has grown.
+INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float factor, float *maximum, float *sum,
+                          float *result, int64_t dv, bool first)
 {
     vi grown = {0};
     vf top[TILE_VECTORS];
@@ -201,18 +159,6 @@ INLINE void softmax_block(const enum sdg_fast_numbers numbers, float *scores, in
         for (int v = 0; v < TILE_VECTORS; v++)
             v_store(maximum + v * LANES, top[v]);
     }
-    if (numbers == SDG_FAST_HALVES) {
-        vf offset[TILE_VECTORS], total[TILE_VECTORS];
-        for (int v = 0; v < TILE_VECTORS; v++) {
-            offset[v] = top[v] * -factor;
-            total[v] = v_load(sum + v * LANES);
-        }
-        make_half_weights(scores, rows, factor, offset, total);
-        for (int v = 0; v < TILE_VECTORS; v++)
-            v_store(sum + v * LANES, total[v]);
-        return;
-    }
-    const bool pairs = numbers == SDG_FAST_PAIRS;
     for (int v = 0; v < TILE_VECTORS; v++) {
         const vf offset = top[v] * -factor;
         vf total = v_load(sum + v * LANES);
@@ -301,10 +247,10 @@ INLINE void write_result(const struct sdg_fast_attention *op, const float *resul
     }
 }
 
-INLINE void attention_tile_as(const struct sdg_fast_attention *op, const enum sdg_fast_numbers numbers, int64_t sample,
-                              int64_t head, int64_t first_query, const struct sdg_fast_codes *codes, float *work)
+INLINE void attention_tile_as(const struct sdg_fast_attention *op, const bool pairs, int64_t sample, int64_t head,
+                              int64_t first_query, const struct sdg_fast_codes *codes, float *work)
 {
-    const int64_t depth = depth_of(op->d, numbers), dv = op->dv;
+    const int64_t depth = depth_of(op->d, pairs), dv = op->dv;
     const int64_t count = op->queries - first_query < TILE_WIDTH ? op->queries - first_query : TILE_WIDTH;
     float *tile = work, *scores = tile + depth * TILE_WIDTH, *result = scores + KEY_BLOCK * TILE_WIDTH;
     float *maximum = result + dv * TILE_WIDTH, *sum = maximum + TILE_WIDTH;
@@ -321,18 +267,11 @@ INLINE void attention_tile_as(const struct sdg_fast_attention *op, const enum sd
         maximum[i] = -INFINITY, sum[i] = 0;
     for (int64_t key = 0; key < end; key += KEY_BLOCK) {
         const int64_t rows = end - key < KEY_BLOCK ? end - key : KEY_BLOCK;
-        if (numbers == SDG_FAST_HALVES)
-            product(numbers, rows, k + key * depth, 2 * depth, 1, tile, op->d, scores, false);
-        else
-            product(numbers, rows, k + key * depth, depth, 1, tile, depth, scores, false);
+        product(pairs, rows, k + key * depth, depth, 1, tile, depth, scores, false);
         if (op->causal && key + rows > first_query)
             mask_future(scores, rows, key, first_query);
-        softmax_block(numbers, scores, rows, factor, maximum, sum, result, dv, key == 0);
-        if (numbers == SDG_FAST_HALVES)
-            product(numbers, dv, v + key / 2, 2 * value_rows(op), 1, scores, rows, result, key != 0);
-        else
-            product(numbers, dv, v + depth_of(key, numbers) * width, 1, width, scores, depth_of(rows, numbers), result,
-                    key != 0);
+        softmax_block(pairs, scores, rows, factor, maximum, sum, result, dv, key == 0);
+        product(pairs, dv, v + depth_of(key, pairs) * width, 1, width, scores, depth_of(rows, pairs), result, key != 0);
     }
     write_result(op, result, sum, ((sample * op->queries + first_query) * op->heads + head) * dv, count, codes);
 }
@@ -356,13 +295,11 @@ static bool attention_tile_bf16(const struct sdg_fast_attention *op, int64_t sam
 static void attention_tile(const struct sdg_fast_attention *op, int64_t sample, int64_t head, int64_t first_query,
                            const struct sdg_fast_codes *codes, float *work)
 {
-    if (SDG_SIMD_HAS_BF16_PAIRS && op->numbers == SDG_FAST_PAIRS && !op->causal && op->keys >= 4 &&
+    if (SDG_SIMD_HAS_BF16_PAIRS && op->pairs && !op->causal && op->keys >= 4 &&
         attention_tile_bf16(op, sample, head, first_query, codes, work))
         return;
-    if (SDG_SIMD_HAS_F16)
-        attention_tile_as(op, SDG_FAST_HALVES, sample, head, first_query, codes, work);
-    else if (SDG_SIMD_HAS_BF16_PAIRS && op->numbers == SDG_FAST_PAIRS)
-        attention_tile_as(op, SDG_FAST_PAIRS, sample, head, first_query, codes, work);
+    if (SDG_SIMD_HAS_BF16_PAIRS && op->pairs)
+        attention_tile_as(op, SDG_SIMD_HAS_BF16_PAIRS, sample, head, first_query, codes, work);
     else
-        attention_tile_as(op, SDG_FAST_FLOATS, sample, head, first_query, codes, work);
+        attention_tile_as(op, false, sample, head, first_query, codes, work);
 }

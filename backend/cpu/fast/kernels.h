@@ -28,21 +28,16 @@ struct sdg_fast_codes {
     const float *smoothing; // y is multiplied by its channel's before, unless NULL
 };
 
-// What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits. Of 2 bytes:
-// f16. Codes are multiplied as they are stored, in units of the kernels' own, by code_sums.
-enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_HALVES, SDG_FAST_INTEGERS, SDG_FAST_CODES };
-
 // softmax(scale q k^T) v for all samples and heads, a tile of queries at a time against blocks of keys, with a running
 // maximum and sum. Keys and values are packed first (pack), per sample and head, to what the products read: f32, or
-// as SDG_FAST_PAIRS with two neighbours (channels of a key; keys of a value) in each 4 bytes, or f16.
+// with `pairs` bf16 with two neighbours (channels of a key; keys of a value) in each 4 bytes.
 struct sdg_fast_attention {
     const void *q, *k, *v; // [samples, tokens, heads * d]
     void *out;             // [samples, queries, heads * dv], in codes where attention_tile is given some
     int64_t samples, heads, queries, keys, d, dv;
     float scale;
-    bool causal; // query i sees keys 0..i
-    bool half;
-    enum sdg_fast_numbers numbers; // FLOATS, or if half those that the kernels have
+    bool causal;      // query i sees keys 0..i
+    bool half, pairs; // pairs only if the kernels have them, and half
     float *packed_k, *packed_v;
 };
 
@@ -87,6 +82,10 @@ static inline size_t sdg_fast_scan_work(int64_t states, int64_t channels)
     enum { WIDEST = 16 };
     return (size_t)(states * (channels + WIDEST) + SDG_FAST_SCAN_TILE * (2 * states + 3 * WIDEST));
 }
+
+// What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits. Of 2 bytes:
+// f16. Codes are multiplied as they are stored, in units of the kernels' own, by code_sums.
+enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_HALVES, SDG_FAST_INTEGERS, SDG_FAST_CODES };
 
 // sums[rows][tile] += sum over k < depth * unit of (x[r * stride + k] - zero of the row) * weights[k / unit][tile][k %
 // unit], exactly.

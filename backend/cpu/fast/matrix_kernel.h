@@ -130,19 +130,9 @@ static __attribute__((noinline)) void half_product(int64_t rows, const uint16_t 
 }
 #endif
 
-// Of halves the step is 1.
-INLINE void product(const enum sdg_fast_numbers numbers, int64_t rows, const float *a, int64_t row_stride, int64_t step,
-                    const float *b, int64_t depth, float *c, bool accumulate)
+INLINE void product(const bool pairs, int64_t rows, const float *a, int64_t row_stride, int64_t step, const float *b,
+                    int64_t depth, float *c, bool accumulate)
 {
-    const bool pairs = numbers == SDG_FAST_PAIRS;
-#if SDG_SIMD_HAS_F16
-    if (numbers == SDG_FAST_HALVES) {
-        if (!accumulate)
-            memset(c, 0, (size_t)(rows * TILE_WIDTH) * sizeof *c);
-        half_product(rows, (const uint16_t *)a, row_stride, (const uint16_t *)b, depth, c);
-        return;
-    }
-#endif
     for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * row_stride, c += TILE_ROWS * TILE_WIDTH)
         product_rows(TILE_ROWS, pairs, a, row_stride, step, b, depth, c, accumulate);
     switch (rows) {

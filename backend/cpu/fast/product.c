@@ -295,6 +295,7 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
         end.scale = intervals.pairs[0];
     } else if (s->code_bits) {
         end.scales = sdg_fast_code_scales(step, s->out) + channel;
+        end.scale = s->numbers == SDG_FAST_HALVES ? SDG_FAST_HALF_CODES : 1;
     }
     if (e->bias)
         end.bias = (const float *)sdg_cpu_data(program, e->bias) + channel;

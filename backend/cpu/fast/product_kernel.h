@@ -55,18 +55,21 @@ static void weighted_sums(const void *x, int64_t stride, int64_t rows, const voi
 {
     if (numbers == SDG_FAST_INTEGERS)
         integer_product(rows, x, stride, weights, depth, sums);
-    else if (SDG_SIMD_HAS_F16)
-        product(SDG_FAST_HALVES, rows, x, stride, 1, weights, depth, sums, true);
-    else if (SDG_SIMD_HAS_BF16_PAIRS && numbers == SDG_FAST_PAIRS)
-        product(SDG_FAST_PAIRS, rows, x, stride, 1, weights, depth, sums, true);
+#if SDG_SIMD_HAS_F16
     else
-        product(SDG_FAST_FLOATS, rows, x, stride, 1, weights, depth, sums, true);
+        half_product(rows, x, stride, weights, depth, sums);
+#else
+    else if (SDG_SIMD_HAS_BF16_PAIRS && numbers == SDG_FAST_PAIRS)
+        product(SDG_SIMD_HAS_BF16_PAIRS, rows, x, stride, 1, weights, depth, sums, true);
+    else
+        product(false, rows, x, stride, 1, weights, depth, sums, true);
+#endif
 }
 
 static void strided_sums(const float *x, int64_t stride, int64_t step, int64_t rows, const float *weights,
                          int64_t depth, float *sums)
 {
-    product(SDG_FAST_FLOATS, rows, x, stride, step, weights, depth, sums, true);
+    product(false, rows, x, stride, step, weights, depth, sums, true);
 }
 
 INLINE vf load_vector(const float *from, int64_t c, int64_t some)

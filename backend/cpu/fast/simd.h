@@ -171,10 +171,12 @@ INLINE void store_some(void *array, int64_t i, bool half, int64_t count, vf valu
     store(part, 0, half, value);
     memcpy((char *)array + (size_t)i * element_size(half), part, (size_t)count * element_size(half));
 }
+#ifndef f32_from_half
 INLINE float f32_from_half(uint16_t x)
 {
-    return SDG_SIMD_HAS_F16 ? sdg_f32_from_f16(x) : sdg_f32_from_bf16(x);
+    return sdg_f32_from_bf16(x);
 }
+#endif
 INLINE float load_one(const void *array, int64_t i, bool half)
 {
     return half ? f32_from_half(((const uint16_t *)array)[i]) : ((const float *)array)[i];

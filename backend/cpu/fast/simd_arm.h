@@ -45,6 +45,13 @@ INLINE vh v_to_half(vf x)
     return (vh)vcvt_f16_f32((float32x4_t)x);
 }
 #define v_to_half v_to_half
+INLINE float f32_from_half(uint16_t x)
+{
+    float16_t half;
+    memcpy(&half, &x, sizeof half);
+    return half;
+}
+#define f32_from_half f32_from_half
 // Vectors of 2 * LANES f16.
 typedef float16x8_t v_halves;
 INLINE v_halves v_load_halves(const uint16_t *from)

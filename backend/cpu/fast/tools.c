@@ -154,6 +154,14 @@ void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, in
 
 enum { EXPAND_PART = 1 << 13 };
 
+// f16 of codes, by their exponents.
+static void divide_codes(uint16_t *codes, int64_t count)
+{
+    _Static_assert(SDG_FAST_HALF_CODES == 1 << 7, "what is taken from the exponent");
+    for (int64_t i = 0; i < count; i++)
+        codes[i] = (uint16_t)(codes[i] & 0x7fff ? codes[i] - (7 << 10) : codes[i]);
+}
+
 static void expand_part(void *context, int64_t first, int64_t end, int thread)
 {
     _Alignas(SDG_CPU_ALIGNMENT) int8_t part[EXPAND_PART];
@@ -165,6 +173,8 @@ static void expand_part(void *context, int64_t first, int64_t end, int thread)
         from = part;
     }
     l->kernels->convert(from, SDG_S8, (char *)l->to + first * (l->half ? 2 : 4), l->half, end - first);
+    if (l->kernels->halves == SDG_FAST_HALVES)
+        divide_codes((uint16_t *)l->to + first, end - first);
 }
 
 void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool half, size_t count)

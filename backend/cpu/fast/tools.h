@@ -27,6 +27,8 @@ size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes);
 // Packs codes -8..7 as sdg_fast_unpack4 reads them, on all threads; count is a multiple of SDG_FAST_NIBBLES.
 void sdg_fast_pack4(struct sdg_pool *pool, const int8_t *codes, uint8_t *packed, size_t count);
 void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, int8_t *codes, size_t count);
+// What codes in f16 are divided by, so that sums of products with large values stay below what f16 holds.
+enum { SDG_FAST_HALF_CODES = 128 };
 // Codes (8 bits, or 4: packed as above) as f32 or, if `half`, the 16 bits of the step's kernels, on all threads:
 // what multiplies floats that are kept as codes.
 void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool half, size_t count);
