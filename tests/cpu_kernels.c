@@ -1,6 +1,7 @@
 // The cpu backend's own kernels in every instruction set this processor has (the ops test only sees the best), against
 // double precision. Bounds are normalised mean squared errors: 1e-11 in f32, where rounding of sums of a thousand terms
-// gives about 1e-13; 1e-5 in bf16, whose own rounding of inputs already made is excluded and of results gives 3e-6.
+// gives about 1e-13; 1e-5 in bf16, whose own rounding of inputs already made is excluded and of results gives 3e-6; a
+// 64th of that in f16, which has three bits more.
 #include "backend/cpu/fast/sets.h"
 #include "backend/cpu/fast/tools.h"
 #include "base/dtype.h"
@@ -16,13 +17,25 @@
 #include <cmocka.h>
 
 static int compared;
+static enum sdg_dtype half_type;             // of the kernels at hand
+static const struct sdg_fast_kernels *plain; // those that they have beside them for f32
 
-// An array of f32 or bf16 and what it holds, as doubles.
+static float f32_from_half(uint16_t x)
+{
+    return half_type == SDG_F16 ? sdg_f32_from_f16(x) : sdg_f32_from_bf16(x);
+}
+
+static uint16_t half_from_f32(float x)
+{
+    return half_type == SDG_F16 ? sdg_f16_from_f32(x) : sdg_bf16_from_f32(x);
+}
+
+// An array of f32 or of halves and what it holds, as doubles.
 struct array {
     void *data;
     double *value;
     int64_t count;
-    bool bf16;
+    bool half;
 };
 
 static uint32_t random_state = 1;
@@ -33,28 +46,28 @@ static double uniform(void)
     return (random_state >> 8) / 8388608.0 - 1;
 }
 
-static struct array make(int64_t count, bool bf16, double scale, double offset)
+static struct array make(int64_t count, bool half, double scale, double offset)
 {
     struct array a = {.data = sdg_alloc(NULL, (size_t)count, 4, "array"),
                       .value = sdg_alloc(NULL, (size_t)count, sizeof(double), "array"),
                       .count = count,
-                      .bf16 = bf16};
+                      .half = half};
     assert_non_null(a.data);
     assert_non_null(a.value);
     for (int64_t i = 0; i < count; i++) {
         float x = (float)(uniform() * scale + offset);
-        if (bf16)
-            ((uint16_t *)a.data)[i] = sdg_bf16_from_f32(x);
+        if (half)
+            ((uint16_t *)a.data)[i] = half_from_f32(x);
         else
             ((float *)a.data)[i] = x;
-        a.value[i] = bf16 ? (double)sdg_f32_from_bf16(((uint16_t *)a.data)[i]) : (double)x;
+        a.value[i] = half ? (double)f32_from_half(((uint16_t *)a.data)[i]) : (double)x;
     }
     return a;
 }
 
 static double stored(const struct array *a, int64_t i)
 {
-    return a->bf16 ? (double)sdg_f32_from_bf16(((uint16_t *)a->data)[i]) : (double)((float *)a->data)[i];
+    return a->half ? (double)f32_from_half(((uint16_t *)a->data)[i]) : (double)((float *)a->data)[i];
 }
 
 static void drop(struct array *a)
@@ -63,7 +76,13 @@ static void drop(struct array *a)
     sdg_free(a->value);
 }
 
-// Compares what a kernel stored in `a` with a->value. The bound is for f32.
+// The bound for what is stored so: that of f32, or of a half's own rounding.
+static double bound_of(bool half, double f32)
+{
+    return !half ? f32 : half_type == SDG_F16 ? 1e-5 / 64 : 1e-5;
+}
+
+// Compares what a kernel stored in `a` with a->value.
 static void check_within(const struct array *a, const struct sdg_fast_kernels *kernels, const char *what, double bound)
 {
     double error = 0, power = 0;
@@ -72,34 +91,37 @@ static void check_within(const struct array *a, const struct sdg_fast_kernels *k
         error += d * d;
         power += a->value[i] * a->value[i];
     }
-    bound = a->bf16 ? 1e-5 : bound;
     if (!(error <= bound * power))
-        fail_msg("%s, %s, %s: NMSE %.3g, should be at most %g", kernels->name, what, a->bf16 ? "bf16" : "f32",
-                 error / power, bound);
+        fail_msg("%s, %s, %s: NMSE %.3g, should be at most %g", kernels->name, what,
+                 sdg_dtype_name(a->half ? half_type : SDG_F32), error / power, bound);
     compared++;
 }
 
 static void check(const struct array *a, const struct sdg_fast_kernels *kernels, const char *what)
 {
-    check_within(a, kernels, what, 1e-11);
+    check_within(a, kernels, what, bound_of(a->half, 1e-11));
 }
 
-typedef void check_fn(const struct sdg_fast_kernels *kernels, bool bf16);
+typedef void check_fn(const struct sdg_fast_kernels *kernels, bool half);
 
 static void every_set(check_fn *fn)
 {
     size_t count;
     const struct sdg_fast_set *sets = sdg_fast_sets(&count);
     for (size_t i = 0; i < count; i++) {
-        struct sdg_fast_kernels kernels;
+        struct sdg_fast_kernels kernels, others;
+        const bool f16 = sets[i].kernels->halves == SDG_FAST_HALVES;
         if (sets[i].needs & ~sdg_cpu_features()) {
             print_message("skipped: this processor has no %s\n", sets[i].name);
             continue;
         }
-        sdg_fast_select(sets, count, sets[i].needs, &kernels);
+        sdg_fast_select(sets, count, sets[i].needs, f16, &kernels);
+        sdg_fast_select(sets, count, sets[i].needs, false, &others);
         assert_string_equal(kernels.name, sets[i].name);
-        for (int bf16 = 0; bf16 < 2; bf16++)
-            fn(&kernels, bf16);
+        half_type = f16 ? SDG_F16 : SDG_BF16;
+        plain = f16 ? &others : &kernels;
+        for (int half = f16; half < 2; half++)
+            fn(&kernels, half);
     }
 }
 
@@ -120,13 +142,13 @@ static double unary_of(enum sdg_unary function, double x)
     }
 }
 
-static void check_unary(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_unary(const struct sdg_fast_kernels *kernels, bool half)
 {
     for (int function = SDG_UNARY_NONE; function <= SDG_UNARY_EXP; function++)
         for (int wide = 0; wide < (function == SDG_UNARY_EXP ? 1 : 2); wide++) {
-            struct array x = make(1003, bf16, wide ? 60 : 2, 0), y = make(1003, bf16, 0, 0);
-            kernels->unary(function, -0.75f, 0.3f, x.data, y.data, bf16, 0, 500);
-            kernels->unary(function, -0.75f, 0.3f, x.data, y.data, bf16, 500, 1003);
+            struct array x = make(1003, half, wide ? 60 : 2, 0), y = make(1003, half, 0, 0);
+            kernels->unary(function, -0.75f, 0.3f, x.data, y.data, half, 0, 500);
+            kernels->unary(function, -0.75f, 0.3f, x.data, y.data, half, 500, 1003);
             for (int64_t i = 0; i < y.count; i++)
                 y.value[i] = unary_of(function, x.value[i]);
             char what[32];
@@ -137,15 +159,15 @@ static void check_unary(const struct sdg_fast_kernels *kernels, bool bf16)
         }
 }
 
-static void check_not_a_number(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_not_a_number(const struct sdg_fast_kernels *kernels, bool half)
 {
     for (int function = SDG_UNARY_SILU; function <= SDG_UNARY_QUICK_GELU; function++) {
-        struct array x = make(40, bf16, 1, 0), y = make(40, bf16, 0, 0);
-        if (bf16)
-            ((uint16_t *)x.data)[33] = sdg_bf16_from_f32(NAN);
+        struct array x = make(40, half, 1, 0), y = make(40, half, 0, 0);
+        if (half)
+            ((uint16_t *)x.data)[33] = half_from_f32(NAN);
         else
             ((float *)x.data)[33] = NAN;
-        kernels->unary(function, 0, 0, x.data, y.data, bf16, 0, 40);
+        kernels->unary(function, 0, 0, x.data, y.data, half, 0, 40);
         assert_true(isnan(stored(&y, 33)));
         assert_true(isfinite(stored(&y, 32)));
         compared++;
@@ -154,11 +176,11 @@ static void check_not_a_number(const struct sdg_fast_kernels *kernels, bool bf16
     }
 }
 
-static void check_geglu(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_geglu(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { ROWS = 5, CHANNELS = 37 };
-    struct array x = make(ROWS * 2 * CHANNELS, bf16, 5, 0), y = make(ROWS * CHANNELS, bf16, 0, 0);
-    kernels->geglu(x.data, y.data, bf16, NULL, CHANNELS, 0, ROWS);
+    struct array x = make(ROWS * 2 * CHANNELS, half, 5, 0), y = make(ROWS * CHANNELS, half, 0, 0);
+    kernels->geglu(x.data, y.data, half, NULL, CHANNELS, 0, ROWS);
     for (int r = 0; r < ROWS; r++)
         for (int c = 0; c < CHANNELS; c++)
             y.value[r * CHANNELS + c] =
@@ -168,12 +190,12 @@ static void check_geglu(const struct sdg_fast_kernels *kernels, bool bf16)
     drop(&y);
 }
 
-static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { ROWS = 3, CHANNELS = 77 };
-    struct array x = make(ROWS * CHANNELS, bf16, 3, 1), gamma = make(CHANNELS, false, 1, 1),
-                 beta = make(CHANNELS, false, 1, 0), y = make(ROWS * CHANNELS, bf16, 0, 0);
-    kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, y.data, bf16, NULL, CHANNELS, 0, ROWS);
+    struct array x = make(ROWS * CHANNELS, half, 3, 1), gamma = make(CHANNELS, false, 1, 1),
+                 beta = make(CHANNELS, false, 1, 0), y = make(ROWS * CHANNELS, half, 0, 0);
+    kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, y.data, half, NULL, CHANNELS, 0, ROWS);
     for (int r = 0; r < ROWS; r++) {
         double mean = 0, variance = 0;
         for (int c = 0; c < CHANNELS; c++)
@@ -192,11 +214,11 @@ static void check_layer_norm(const struct sdg_fast_kernels *kernels, bool bf16)
 }
 
 // Statistics of two inputs whose border lies inside a group, and normalising with given numbers.
-static void check_group_norm(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_group_norm(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { PIXELS = 19, A = 21, B = 83, CHANNELS = A + B, GROUPS = 8, EACH = CHANNELS / GROUPS };
-    struct array a = make(PIXELS * A, bf16, 2, 30), b = make(PIXELS * B, bf16, 1, -5),
-                 y = make(PIXELS * CHANNELS, bf16, 0, 0);
+    struct array a = make(PIXELS * A, half, 2, 30), b = make(PIXELS * B, half, 1, -5),
+                 y = make(PIXELS * CHANNELS, half, 0, 0);
     struct array mean = make(CHANNELS, false, 1, 0), scale = make(CHANNELS, false, 1, 0),
                  shift = make(CHANNELS, false, 1, 0);
     struct array stats = make(2 * GROUPS, false, 0, 0);
@@ -206,7 +228,7 @@ static void check_group_norm(const struct sdg_fast_kernels *kernels, bool bf16)
                                      .pixels = PIXELS,
                                      .out = y.data,
                                      .groups = GROUPS,
-                                     .bf16 = bf16,
+                                     .half = half,
                                      .silu = true};
     kernels->group_norm_stats(&op, 0, 0, PIXELS, work, stats.data);
     kernels->group_norm_apply(&op, 0, 0, PIXELS, mean.data, scale.data, shift.data, NULL);
@@ -229,21 +251,24 @@ static void check_group_norm(const struct sdg_fast_kernels *kernels, bool bf16)
 
 // Every element, from where e^x is hardly a number to where x is all of it. 1e-5: x itself is rounded to 2^-24 of up to
 // 120 before its power is taken.
-static void check_softplus(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_softplus(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { COUNT = 4001 };
-    struct array x = make(COUNT, bf16, 85, 0), y = make(COUNT, bf16, 0, 0);
-    const double bound = bf16 ? 0x1.1p-8 : 1e-5;
-    kernels->unary(SDG_UNARY_SOFTPLUS, 0, 0, x.data, y.data, bf16, 0, COUNT);
+    struct array x = make(COUNT, half, 85, 0), y = make(COUNT, half, 0, 0);
+    const double bound = !half ? 1e-5
+        : half_type == SDG_F16 ? 0x1.1p-11
+                               : 0x1.1p-8,
+                 least = half && half_type == SDG_F16 ? 0x1.1p-25 : 0; // half the smallest number of f16
+    kernels->unary(SDG_UNARY_SOFTPLUS, 0, 0, x.data, y.data, half, 0, COUNT);
     for (int i = 0; i < COUNT; i++) {
         const double expected = x.value[i] > 0 ? x.value[i] + log1p(exp(-x.value[i])) : log1p(exp(x.value[i]));
-        if (!(fabs(stored(&y, i) - expected) <= bound * expected))
+        if (!(fabs(stored(&y, i) - expected) <= bound * expected + least))
             fail_msg("%s: softplus(%g) is %g, should be %g", kernels->name, x.value[i], stored(&y, i), expected);
     }
     compared++;
     const float ends[] = {-INFINITY, -1e30f, -200, 200, 3e38f, INFINITY, NAN};
     float results[sizeof ends / sizeof *ends];
-    kernels->unary(SDG_UNARY_SOFTPLUS, 0, 0, ends, results, false, 0, sizeof ends / sizeof *ends);
+    plain->unary(SDG_UNARY_SOFTPLUS, 0, 0, ends, results, false, 0, sizeof ends / sizeof *ends);
     for (int i = 0; i < 3; i++)
         assert_true(results[i] >= 0 && results[i] < 1e-37f);
     for (int i = 3; i < 6; i++)
@@ -254,12 +279,13 @@ static void check_softplus(const struct sdg_fast_kernels *kernels, bool bf16)
 }
 
 // Far below zero nothing overflows, far above it is x.
-static void check_silu_ends(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_silu_ends(const struct sdg_fast_kernels *kernels, bool half)
 {
     const float ends[] = {-INFINITY, -3e38f, -200, -87, 0, 200, 3e38f, INFINITY, NAN};
     float results[sizeof ends / sizeof *ends];
-    (void)bf16;
-    kernels->unary(SDG_UNARY_SILU, 0, 0, ends, results, false, 0, sizeof ends / sizeof *ends);
+    (void)kernels;
+    (void)half;
+    plain->unary(SDG_UNARY_SILU, 0, 0, ends, results, false, 0, sizeof ends / sizeof *ends);
     for (int i = 0; i < 4; i++)
         assert_true(results[i] <= 0 && results[i] > -1e-35f);
     for (int i = 4; i < 8; i++)
@@ -269,9 +295,9 @@ static void check_silu_ends(const struct sdg_fast_kernels *kernels, bool bf16)
 }
 
 // Twice the rounds are twice the operations.
-static void check_peaks(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_peaks(const struct sdg_fast_kernels *kernels, bool half)
 {
-    (void)bf16;
+    (void)half;
     assert_true(kernels->multiply_adds(1) > 0 && kernels->multiply_adds(2) == 2 * kernels->multiply_adds(1));
     assert_true(kernels->exponentials(1) > 0 && kernels->exponentials(2) == 2 * kernels->exponentials(1));
     compared++;
@@ -295,14 +321,14 @@ static void conv1d_reference(const struct sdg_fast_conv1d *op, const struct arra
     }
 }
 
-static void check_conv1d(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_conv1d(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { SAMPLES = 2, TOKENS = 11, POSITIONS = SAMPLES * TOKENS, CHANNELS = 37, START = 3, ALL = 43, MOST = 8 };
-    struct array x = make(POSITIONS * ALL, bf16, 2, 0), weight = make(MOST * CHANNELS, false, 1, 0),
+    struct array x = make(POSITIONS * ALL, half, 2, 0), weight = make(MOST * CHANNELS, false, 1, 0),
                  bias = make(CHANNELS, false, 1, 0);
     for (int kernel = 2; kernel <= MOST; kernel++)
         for (int backward = 0; backward < 2; backward++) {
-            struct array out = make(POSITIONS * CHANNELS, bf16, 0, 0);
+            struct array out = make(POSITIONS * CHANNELS, half, 0, 0);
             const struct sdg_fast_conv1d op = {
                 .x = x.data,
                 .weight = weight.data,
@@ -315,7 +341,7 @@ static void check_conv1d(const struct sdg_fast_kernels *kernels, bool bf16)
                 .kernel = kernel,
                 .silu = kernel % 2,
                 .backward = backward,
-                .bf16 = bf16,
+                .half = half,
             };
             kernels->conv1d(&op, NULL, 0, 9);
             kernels->conv1d(&op, NULL, 9, POSITIONS);
@@ -336,23 +362,23 @@ struct scan {
 };
 
 // delta + bias is about `delta` +- 2, log(-A) about `decay` +- 1.
-static struct scan make_scan(bool bf16, int64_t samples, int64_t tokens, int64_t channels, int64_t states, double delta,
+static struct scan make_scan(bool half, int64_t samples, int64_t tokens, int64_t channels, int64_t states, double delta,
                              double decay)
 {
     enum { BEFORE = 2, AFTER = 3 };
     const int64_t positions = samples * tokens, width = BEFORE + 2 * states + AFTER, stride = (channels + 15) / 16 * 16;
     struct scan s = {
         .samples = samples,
-        .x = make(positions * channels, bf16, 2, 0),
-        .delta = make(positions * channels, bf16, 1.5, 0.2),
-        .bc = make(positions * width, bf16, 1, 0),
+        .x = make(positions * channels, half, 2, 0),
+        .delta = make(positions * channels, half, 1.5, 0.2),
+        .bc = make(positions * width, half, 1, 0),
         .a_log = make(channels * states, false, 1, decay),
         .decay = make(stride * states, false, 0, 0),
         .d = make(channels, false, 1, 0),
         .bias = make(channels, false, 0.5, delta),
-        .gate = make(positions * (channels + 5), bf16, 3, 0),
-        .add = make(positions * channels, bf16, 2, 0),
-        .out = make(positions * channels, bf16, 0, 0),
+        .gate = make(positions * (channels + 5), half, 3, 0),
+        .add = make(positions * channels, half, 2, 0),
+        .out = make(positions * channels, half, 0, 0),
     };
     for (int64_t i = 0; i < channels * states; i++)
         ((float *)s.decay.data)[i % states * stride + i / states] = (float)(-exp(s.a_log.value[i]) / log(2));
@@ -371,7 +397,7 @@ static struct scan make_scan(bool bf16, int64_t samples, int64_t tokens, int64_t
         .bc_channels = width,
         .gate_channels = channels + 5,
         .params = {.b_start = BEFORE + states, .c_start = BEFORE, .gate_start = 5, .scale = 1},
-        .bf16 = bf16,
+        .half = half,
     };
     return s;
 }
@@ -423,10 +449,10 @@ static void check_scan_result(const struct sdg_fast_kernels *kernels, struct sca
     run_scan(kernels, s, NULL);
     for (int64_t i = 0; i < s->samples * s->op.channels; i++)
         scan_reference(s, i / s->op.channels, i % s->op.channels, &s->out);
-    check_within(&s->out, kernels, what, bound);
+    check_within(&s->out, kernels, what, bound_of(s->out.half, bound));
 }
 
-static void check_scan(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_scan(const struct sdg_fast_kernels *kernels, bool half)
 {
     static const struct {
         int64_t tokens, channels, states;
@@ -434,7 +460,7 @@ static void check_scan(const struct sdg_fast_kernels *kernels, bool bf16)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int kind = 0; kind < 8; kind++) {
             struct scan s =
-                make_scan(bf16, 2, shapes[i].tokens, shapes[i].channels, shapes[i].states, kind & 4 ? 0 : -4, 1);
+                make_scan(half, 2, shapes[i].tokens, shapes[i].channels, shapes[i].states, kind & 4 ? 0 : -4, 1);
             s.op.params.backward = kind & 1;
             s.op.params.scale = kind & 2 ? 0.5f : 1;
             s.op.gate = kind & 2 ? s.gate.data : NULL;
@@ -447,15 +473,15 @@ static void check_scan(const struct sdg_fast_kernels *kernels, bool bf16)
 
 // The longest sequence, with states that forget within a few tokens and states that remember all of it: errors of
 // exponentials close to 1 add up, a rounding of the 24th bit to a thousand times as much.
-static void check_long_scan(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_long_scan(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { TOKENS = 16384, CHANNELS = 3, STATES = 4 };
     for (int slow = 0; slow < 2; slow++) {
-        struct scan s = make_scan(bf16, 1, TOKENS, CHANNELS, STATES, slow ? -6 : 0, slow ? -4 : 1);
+        struct scan s = make_scan(half, 1, TOKENS, CHANNELS, STATES, slow ? -6 : 0, slow ? -4 : 1);
         s.op.params.backward = slow;
         for (int64_t i = 0; slow && i < TOKENS * CHANNELS; i++) // the same errors each time, and sums that grow
-            if (bf16)
-                ((uint16_t *)s.delta.data)[i] = sdg_bf16_from_f32((float)(s.delta.value[i] = 0.5));
+            if (half)
+                ((uint16_t *)s.delta.data)[i] = half_from_f32((float)(s.delta.value[i] = 0.5));
             else
                 ((float *)s.delta.data)[i] = (float)(s.delta.value[i] = 0.3);
         check_scan_result(kernels, &s, slow ? "slow long scan" : "long scan", slow ? 1e-8 : 1e-11);
@@ -464,11 +490,11 @@ static void check_long_scan(const struct sdg_fast_kernels *kernels, bool bf16)
 }
 
 // Delta of no, and of any length; a state that is lost at once.
-static void check_scan_ends(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_scan_ends(const struct sdg_fast_kernels *kernels, bool half)
 {
     static const float deltas[] = {-1e30f, -200, -90, -87, 50, 3000, 1e30f};
     enum { TOKENS = 40, CHANNELS = sizeof deltas / sizeof *deltas, STATES = 3 };
-    if (bf16)
+    if (half)
         return;
     struct scan s = make_scan(false, 1, TOKENS, CHANNELS, STATES, 0, 0);
     for (int i = 0; i < CHANNELS * STATES; i += 2)
@@ -529,14 +555,14 @@ static void run_attention(const struct sdg_fast_kernels *kernels, struct sdg_fas
     sdg_free(work);
 }
 
-static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool bf16, int64_t queries, int64_t keys,
+static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool half, int64_t queries, int64_t keys,
                                   int64_t d, int64_t dv, bool causal, double spread)
 {
     enum { SAMPLES = 2, HEADS = 3 };
-    struct array q = make(SAMPLES * HEADS * queries * d, bf16, spread, 0),
-                 k = make(SAMPLES * HEADS * keys * d, bf16, 1, 0);
-    struct array v = make(SAMPLES * HEADS * keys * dv, bf16, 1, 0.5),
-                 out = make(SAMPLES * HEADS * queries * dv, bf16, 0, 0);
+    struct array q = make(SAMPLES * HEADS * queries * d, half, spread, 0),
+                 k = make(SAMPLES * HEADS * keys * d, half, 1, 0);
+    struct array v = make(SAMPLES * HEADS * keys * dv, half, 1, 0.5),
+                 out = make(SAMPLES * HEADS * queries * dv, half, 0, 0);
     struct sdg_fast_attention op = {
         .q = q.data,
         .k = k.data,
@@ -550,8 +576,8 @@ static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool b
         .dv = dv,
         .scale = 0.3f,
         .causal = causal,
-        .bf16 = bf16,
-        .pairs = bf16 && kernels->pairs,
+        .half = half,
+        .pairs = half && kernels->halves == SDG_FAST_PAIRS,
     };
     run_attention(kernels, &op, NULL);
     attention_reference(&op, &q, &k, &v, &out);
@@ -561,47 +587,62 @@ static void check_attention_shape(const struct sdg_fast_kernels *kernels, bool b
         drop(all[i]);
 }
 
-static void check_attention(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_attention(const struct sdg_fast_kernels *kernels, bool half)
 {
-    check_attention_shape(kernels, bf16, 1, 1, 1, 1, false, 1);
-    check_attention_shape(kernels, bf16, 67, 77, 5, 9, false, 2);
+    check_attention_shape(kernels, half, 1, 1, 1, 1, false, 1);
+    check_attention_shape(kernels, half, 67, 77, 5, 9, false, 2);
     // scores up to a few hundred: the running maximum moves
-    check_attention_shape(kernels, bf16, 130, 129, 16, 8, false, 60);
-    check_attention_shape(kernels, bf16, 64, 300, 24, 17, false, 1);
+    check_attention_shape(kernels, half, 130, 129, 16, 8, false, 60);
+    check_attention_shape(kernels, half, 64, 300, 24, 17, false, 1);
     // ... by more than a weight can be relative to the first keys'
-    check_attention_shape(kernels, bf16, 30, 70, 32, 8, false, 300);
-    check_attention_shape(kernels, bf16, 77, 77, 12, 12, true, 5);
-    check_attention_shape(kernels, bf16, 200, 200, 4, 7, true, 5);
+    check_attention_shape(kernels, half, 30, 70, 32, 8, false, 300);
+    check_attention_shape(kernels, half, 77, 77, 12, 12, true, 5);
+    check_attention_shape(kernels, half, 200, 200, 4, 7, true, 5);
 }
 
-static void check_product(const struct sdg_fast_kernels *kernels, bool bf16)
+// How far sums of products may be off. Those of f16 are its own over 16 products: at most 6.4e-7 (matrix_kernel.h).
+static double product_bound(enum sdg_fast_numbers numbers)
 {
-    enum { ROWS = 17, CHANNELS = 58, STRIDE = 62 };
-    const int64_t tile = kernels->tile, count = tile - 3, per = bf16 ? 2 : 1;
-    if (bf16 && !kernels->pairs) // what such processors do not do
-        return;
+    return numbers == SDG_FAST_HALVES ? 1e-6 : 1e-11;
+}
+
+static void check_product_shape(const struct sdg_fast_kernels *kernels, bool half, int64_t rows, int64_t channels)
+{
+    const enum sdg_fast_numbers numbers = half ? kernels->halves : SDG_FAST_FLOATS;
+    const int64_t tile = kernels->tile, count = tile - 3, per = numbers == SDG_FAST_PAIRS ? 2 : 1,
+                  stride = channels + 4, last = (rows - 1) * tile;
     // w[k / per][tile][k % per]: neighbouring channels side by side where they are multiplied as pairs
-    struct array x = make(ROWS * STRIDE, bf16, 1, 0), w = make(CHANNELS * tile, bf16, 1, 0),
-                 sums = make(ROWS * tile, false, 1, 0);
-    struct array bias = make(tile, false, 1, 0), table = make(tile, false, 1, 0), residual = make(tile, bf16, 1, 0),
-                 out = make(count, bf16, 0, 0);
-    kernels->weighted_sums(x.data, STRIDE / per, ROWS, w.data, CHANNELS / per, bf16 ? SDG_FAST_PAIRS : SDG_FAST_FLOATS,
-                           sums.data);
-    for (int64_t r = 0; r < ROWS; r++)
+    struct array x = make(rows * stride, half, 1, 0), w = make(channels * tile, half, 1, 0),
+                 sums = make(rows * tile, false, 1, 0);
+    struct array bias = make(tile, false, 1, 0), table = make(tile, false, 1, 0), residual = make(tile, half, 1, 0),
+                 out = make(count, half, 0, 0);
+    kernels->weighted_sums(x.data, stride / per, rows, w.data, channels / per, numbers, sums.data);
+    for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < tile; c++)
-            for (int64_t k = 0; k < CHANNELS; k++)
-                sums.value[r * tile + c] += x.value[r * STRIDE + k] * w.value[(k / per * tile + c) * per + k % per];
-    check(&sums, kernels, "weighted sums");
+            for (int64_t k = 0; k < channels; k++)
+                sums.value[r * tile + c] += x.value[r * stride + k] * w.value[(k / per * tile + c) * per + k % per];
+    check_within(&sums, kernels, "weighted sums", product_bound(numbers));
     const struct sdg_fast_epilogue end = {
-        .bias = bias.data, .table = table.data, .residual = residual.data, .activation = SDG_UNARY_SILU, .bf16 = bf16};
-    kernels->epilogue(&end, (float *)sums.data + tile, out.data, count);
+        .bias = bias.data, .table = table.data, .residual = residual.data, .activation = SDG_UNARY_SILU, .half = half};
+    kernels->epilogue(&end, (float *)sums.data + last, out.data, count);
     for (int64_t c = 0; c < count; c++)
         out.value[c] =
-            unary_of(SDG_UNARY_SILU, sums.value[tile + c] + bias.value[c] + table.value[c] + residual.value[c]);
+            unary_of(SDG_UNARY_SILU, stored(&sums, last + c) + bias.value[c] + table.value[c] + residual.value[c]);
     check(&out, kernels, "epilogue");
     struct array *all[] = {&x, &w, &sums, &bias, &table, &residual, &out};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         drop(all[i]);
+}
+
+static void check_product(const struct sdg_fast_kernels *kernels, bool half)
+{
+    static const int64_t shapes[][2] = {{17, 58}, {1, 2}, {3, 4}, {4, 16}, {5, 34}, {6, 14}, {48, 320}};
+    if (half && kernels->halves == SDG_FAST_FLOATS) // what such processors do not do
+        return;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check_product_shape(kernels, half, shapes[i][0], shapes[i][1]);
+    if (!half || kernels->halves == SDG_FAST_HALVES) // no pairs
+        check_product_shape(kernels, half, 7, 31);
 }
 
 // A row's sum for column c, of weights [k / unit][tile][k % unit] in bytes.
@@ -720,8 +761,9 @@ static void check_integers(const struct sdg_fast_kernels *kernels, bool sign)
                              sums[r * tile + c], (long long)sum);
             }
     }
-    struct array scales = make(tile, false, 1e-6, 0), out = make(tile - 1, false, 0, 0);
-    const struct sdg_fast_epilogue end = {.integers = true, .scales = scales.data, .scale = 0.3f};
+    const bool half = kernels != plain;
+    struct array scales = make(tile, false, 1e-6, 0), out = make(tile - 1, half, 0, 0);
+    const struct sdg_fast_epilogue end = {.integers = true, .scales = scales.data, .scale = 0.3f, .half = half};
     kernels->epilogue(&end, (float *)sums + tile, out.data, tile - 1);
     for (int64_t c = 0; c < tile - 1; c++)
         out.value[c] = (double)sums[tile + c] * scales.value[c] * (double)end.scale;
@@ -734,21 +776,21 @@ static void check_integers(const struct sdg_fast_kernels *kernels, bool sign)
     sdg_free(sums);
 }
 
-// Every f16, at an odd address, to f32 exactly.
-static void check_convert(const struct sdg_fast_kernels *kernels, bool bf16)
+// Every f16, at an odd address, to f32 and to itself exactly.
+static void check_convert(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { COUNT = 65536 };
     unsigned char *from = sdg_alloc(NULL, COUNT + 1, 2, "halves");
-    struct array to = make(COUNT, bf16, 0, 0);
+    struct array to = make(COUNT, half, 0, 0);
     for (int i = 0; i < COUNT; i++) {
         uint16_t bits = (uint16_t)i;
         memcpy(from + 1 + 2 * i, &bits, 2);
     }
-    kernels->convert(from + 1, SDG_F16, to.data, bf16, COUNT);
+    kernels->convert(from + 1, SDG_F16, to.data, half, COUNT);
     for (int i = 0; i < COUNT; i++) {
         float expected = sdg_f32_from_f16((uint16_t)i);
-        if (bf16)
-            expected = sdg_f32_from_bf16(sdg_bf16_from_f32(expected));
+        if (half)
+            expected = f32_from_half(half_from_f32(expected));
         if (!(stored(&to, i) == (double)expected || (isnan(stored(&to, i)) && isnan(expected))))
             fail_msg("%s: f16 %04x became %g, should be %g", kernels->name, i, stored(&to, i), (double)expected);
     }
@@ -758,14 +800,14 @@ static void check_convert(const struct sdg_fast_kernels *kernels, bool bf16)
 }
 
 // Every s8, at an odd address, is exact in both types.
-static void check_convert_codes(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_convert_codes(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { COUNT = 256 + 3 };
     int8_t from[COUNT + 1];
-    struct array to = make(COUNT, bf16, 0, 0);
+    struct array to = make(COUNT, half, 0, 0);
     for (int i = 0; i < COUNT; i++)
         from[i + 1] = (int8_t)(i - 128);
-    kernels->convert(from + 1, SDG_S8, to.data, bf16, COUNT);
+    kernels->convert(from + 1, SDG_S8, to.data, half, COUNT);
     for (int i = 0; i < COUNT; i++)
         assert_true(stored(&to, i) == (double)from[i + 1]);
     compared++;
@@ -848,17 +890,17 @@ static struct array widened(const struct array *a)
 }
 
 // Ties, both ends, what no integer holds, and no number.
-static void check_quantize(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_quantize(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { TOKENS = 17, CHANNELS = 59, COUNT = TOKENS * CHANNELS };
     static const float special[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 0, -0.0f, 1e-38f, 0.5f, -0.5f};
     for (int range = 0; range < CODE_RANGES; range++) {
-        struct array x = make(COUNT, bf16, code_ranges[range].scale * 200, 0);
+        struct array x = make(COUNT, half, code_ranges[range].scale * 200, 0);
         for (int i = 0; i < COUNT; i++) {
             float y = i < 10 ? special[i]
                 : i < 600    ? ((float)(i - 300) / 2) * code_ranges[range].scale
                              : (float)x.value[i];
-            bf16 ? (void)(((uint16_t *)x.data)[i] = sdg_bf16_from_f32(y)) : (void)(((float *)x.data)[i] = y);
+            half ? (void)(((uint16_t *)x.data)[i] = half_from_f32(y)) : (void)(((float *)x.data)[i] = y);
             x.value[i] = stored(&x, i);
         }
         struct array wide = widened(&x);
@@ -866,8 +908,8 @@ static void check_quantize(const struct sdg_fast_kernels *kernels, bool bf16)
             float pairs[2 * MOST_TOKENS], factors[MOST_CHANNELS];
             const struct sdg_fast_codes codes = codes_of(range, kind / 2 * TOKENS, pairs, smoothing_of(kind, factors));
             uint8_t out[COUNT + 1] = {[COUNT] = 77};
-            kernels->quantize(x.data, out, bf16, &codes, CHANNELS, 0, 8);
-            kernels->quantize(x.data, out, bf16, &codes, CHANNELS, 8, TOKENS);
+            kernels->quantize(x.data, out, half, &codes, CHANNELS, 0, 8);
+            kernels->quantize(x.data, out, half, &codes, CHANNELS, 8, TOKENS);
             compare_codes(kernels, "quantize", range, &codes, CHANNELS, out, wide.data, COUNT, 0);
             assert_int_equal(out[COUNT], 77);
         }
@@ -876,18 +918,18 @@ static void check_quantize(const struct sdg_fast_kernels *kernels, bool bf16)
     }
 }
 
-static void check_extremes(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_extremes(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { COUNT = 1003 };
     for (int sign = -1; sign <= 1; sign++) {
-        struct array x = make(COUNT, bf16, 1, 3 * sign);
+        struct array x = make(COUNT, half, 1, 3 * sign);
         float smallest, largest, low = 0, high = 0;
-        bf16 ? (void)(((uint16_t *)x.data)[0] = sdg_bf16_from_f32(NAN)) : (void)(((float *)x.data)[0] = NAN);
+        half ? (void)(((uint16_t *)x.data)[0] = half_from_f32(NAN)) : (void)(((float *)x.data)[0] = NAN);
         for (int i = 1; i < COUNT; i++) {
             low = fminf(low, (float)x.value[i]);
             high = fmaxf(high, (float)x.value[i]);
         }
-        kernels->extremes(x.data, bf16, 0, COUNT, &smallest, &largest);
+        kernels->extremes(x.data, half, 0, COUNT, &smallest, &largest);
         assert_true(smallest == low && largest == high);
         compared++;
         drop(&x);
@@ -895,10 +937,10 @@ static void check_extremes(const struct sdg_fast_kernels *kernels, bool bf16)
 }
 
 // Operations that emit codes: those of the values that they give in f32.
-static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { ROWS = 5, CHANNELS = 77, COUNT = ROWS * CHANNELS };
-    struct array x = make(COUNT * 2, bf16, 2, 0), gamma = make(CHANNELS, false, 1, 1),
+    struct array x = make(COUNT * 2, half, 2, 0), gamma = make(CHANNELS, false, 1, 1),
                  beta = make(CHANNELS, false, 1, 0);
     struct array wide = widened(&x), y = make(COUNT, false, 0, 0);
     struct sdg_fast_group_norm norm = {
@@ -908,18 +950,18 @@ static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool bf16)
         float pairs[2 * MOST_TOKENS], factors[MOST_CHANNELS];
         const struct sdg_fast_codes codes = codes_of(range, i % 4 / 2 * ROWS, pairs, smoothing_of(i, factors));
         uint8_t out[COUNT];
-        kernels->layer_norm(wide.data, gamma.data, beta.data, 1e-5f, y.data, false, NULL, CHANNELS, 0, ROWS);
-        kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, out, bf16, &codes, CHANNELS, 0, ROWS);
+        plain->layer_norm(wide.data, gamma.data, beta.data, 1e-5f, y.data, false, NULL, CHANNELS, 0, ROWS);
+        kernels->layer_norm(x.data, gamma.data, beta.data, 1e-5f, out, half, &codes, CHANNELS, 0, ROWS);
         compare_codes(kernels, "layer norm", range, &codes, CHANNELS, out, y.data, COUNT, 0);
-        kernels->geglu(wide.data, y.data, false, NULL, CHANNELS, 0, ROWS);
-        kernels->geglu(x.data, out, bf16, &codes, CHANNELS, 0, ROWS);
+        plain->geglu(wide.data, y.data, false, NULL, CHANNELS, 0, ROWS);
+        kernels->geglu(x.data, out, half, &codes, CHANNELS, 0, ROWS);
         compare_codes(kernels, "geglu", range, &codes, CHANNELS, out, y.data, COUNT, 0);
         for (int silu = 0; silu < 2; silu++) {
             norm.silu = silu;
-            kernels->group_norm_apply(&norm, 0, 0, ROWS, beta.data, gamma.data, beta.data, NULL);
+            plain->group_norm_apply(&norm, 0, 0, ROWS, beta.data, gamma.data, beta.data, NULL);
             struct sdg_fast_group_norm coded = norm;
             coded.x[0] = x.data;
-            coded.bf16 = bf16;
+            coded.half = half;
             coded.out = out;
             kernels->group_norm_apply(&coded, 0, 0, ROWS, beta.data, gamma.data, beta.data, &codes);
             compare_codes(kernels, "group norm", range, &codes, CHANNELS, out, y.data, COUNT, 0);
@@ -930,19 +972,19 @@ static void check_norm_codes(const struct sdg_fast_kernels *kernels, bool bf16)
         drop(all[i]);
 }
 
-static void check_hadamard_codes(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_hadamard_codes(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { ROWS = 7, CHANNELS = 72, COUNT = ROWS * CHANNELS };
-    struct array x = make(COUNT, bf16, 2, 0), wide = widened(&x), y = make(COUNT, false, 0, 0);
+    struct array x = make(COUNT, half, 2, 0), wide = widened(&x), y = make(COUNT, false, 0, 0);
     for (int i = 0; i < 4 * CODE_RANGES; i++) {
         const int range = i / 4;
         float pairs[2 * MOST_TOKENS], factors[MOST_CHANNELS], work[CHANNELS];
         const struct sdg_fast_codes codes = codes_of(range, i % 4 / 2 * ROWS, pairs, smoothing_of(i, factors));
         uint8_t out[COUNT];
         for (int64_t block = 2; block <= 8; block *= 2) {
-            kernels->hadamard(wide.data, y.data, false, NULL, block, CHANNELS, 0, ROWS, work);
-            kernels->hadamard(x.data, out, bf16, &codes, block, CHANNELS, 0, 3, work);
-            kernels->hadamard(x.data, out, bf16, &codes, block, CHANNELS, 3, ROWS, work);
+            plain->hadamard(wide.data, y.data, false, NULL, block, CHANNELS, 0, ROWS, work);
+            kernels->hadamard(x.data, out, half, &codes, block, CHANNELS, 0, 3, work);
+            kernels->hadamard(x.data, out, half, &codes, block, CHANNELS, 3, ROWS, work);
             compare_codes(kernels, "hadamard", range, &codes, CHANNELS, out, y.data, COUNT, 0);
         }
     }
@@ -951,10 +993,10 @@ static void check_hadamard_codes(const struct sdg_fast_kernels *kernels, bool bf
         drop(all[i]);
 }
 
-static void check_scan_codes(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_scan_codes(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { TOKENS = 45, CHANNELS = 37, KERNEL = 3, COUNT = TOKENS * CHANNELS };
-    struct scan s = make_scan(bf16, 1, TOKENS, CHANNELS, 5, -2, 1);
+    struct scan s = make_scan(half, 1, TOKENS, CHANNELS, 5, -2, 1);
     struct array x = widened(&s.x), delta = widened(&s.delta), bc = widened(&s.bc), y = make(COUNT, false, 0, 0);
     struct sdg_fast_conv1d conv1d = {
         .x = x.data, .out = y.data, .tokens = TOKENS, .channels = CHANNELS, .x_channels = CHANNELS, .kernel = KERNEL};
@@ -970,16 +1012,16 @@ static void check_scan_codes(const struct sdg_fast_kernels *kernels, bool bf16)
         wide.op.delta = delta.data;
         wide.op.bc = bc.data;
         wide.op.out = y.data;
-        wide.op.bf16 = false;
+        wide.op.half = false;
         wide.op.params.backward = s.op.params.backward = i % 2;
-        run_scan(kernels, &wide, NULL);
+        run_scan(plain, &wide, NULL);
         s.op.out = out;
         run_scan(kernels, &s, &codes);
         compare_codes(kernels, "scan", range, &codes, CHANNELS, out, y.data, COUNT, 0);
         struct sdg_fast_conv1d coded = conv1d;
-        kernels->conv1d(&conv1d, NULL, 0, TOKENS);
+        plain->conv1d(&conv1d, NULL, 0, TOKENS);
         coded.x = s.x.data;
-        coded.bf16 = bf16;
+        coded.half = half;
         coded.out = out;
         kernels->conv1d(&coded, &codes, 0, 20);
         kernels->conv1d(&coded, &codes, 20, TOKENS);
@@ -991,12 +1033,12 @@ static void check_scan_codes(const struct sdg_fast_kernels *kernels, bool bf16)
     drop_scan(&s);
 }
 
-// bf16 results were rounded once more than those that became codes: one code may be another.
-static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool bf16)
+// half results were rounded once more than those that became codes: one code may be another.
+static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { TOKENS = 90, HEADS = 3, D = 10, COUNT = TOKENS * HEADS * D };
-    struct array q = make(COUNT, bf16, 2, 0), k = make(COUNT, bf16, 1, 0), v = make(COUNT, bf16, 4, 0),
-                 y = make(COUNT, bf16, 0, 0);
+    struct array q = make(COUNT, half, 2, 0), k = make(COUNT, half, 1, 0), v = make(COUNT, half, 4, 0),
+                 y = make(COUNT, half, 0, 0);
     struct sdg_fast_attention op = {
         .q = q.data,
         .k = k.data,
@@ -1009,8 +1051,8 @@ static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool b
         .d = D,
         .dv = D,
         .scale = 0.9f,
-        .bf16 = bf16,
-        .pairs = bf16 && kernels->pairs,
+        .half = half,
+        .pairs = half && kernels->halves == SDG_FAST_PAIRS,
     };
     run_attention(kernels, &op, NULL);
     float floats[COUNT];
@@ -1023,20 +1065,20 @@ static void check_attention_codes(const struct sdg_fast_kernels *kernels, bool b
         uint8_t out[COUNT];
         op.out = out;
         run_attention(kernels, &op, &codes);
-        compare_codes(kernels, "attention", range, &codes, HEADS * D, out, floats, COUNT, bf16);
+        compare_codes(kernels, "attention", range, &codes, HEADS * D, out, floats, COUNT, half);
     }
     struct array *all[] = {&q, &k, &v, &y};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         drop(all[i]);
 }
 
-static void check_unpack4(const struct sdg_fast_kernels *kernels, bool bf16)
+static void check_unpack4(const struct sdg_fast_kernels *kernels, bool half)
 {
     enum { COUNT = 3 * SDG_FAST_NIBBLES };
     int8_t codes[COUNT];
     _Alignas(64) int8_t out[COUNT];
     uint8_t packed[COUNT / 2];
-    (void)bf16;
+    (void)half;
     for (int i = 0; i < COUNT; i++)
         codes[i] = (int8_t)((i * 7 + i / 16) % 16 - 8);
     sdg_fast_pack4(NULL, codes, packed, COUNT);
@@ -1094,7 +1136,7 @@ static void wrong_sums(const void *x, int64_t stride, int64_t lines, const void 
     (void)sums;
 }
 
-static void wrong_unary(enum sdg_unary function, float a, float b, const void *x, void *out, bool bf16, int64_t begin,
+static void wrong_unary(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin,
                         int64_t end)
 {
     (void)function;
@@ -1102,15 +1144,24 @@ static void wrong_unary(enum sdg_unary function, float a, float b, const void *x
     (void)b;
     (void)x;
     (void)out;
-    (void)bf16;
+    (void)half;
     (void)begin;
     (void)end;
+}
+
+static void wrong_convert(const void *from, enum sdg_dtype type, void *to, bool half, int64_t count)
+{
+    (void)from;
+    (void)type;
+    (void)to;
+    (void)half;
+    (void)count;
 }
 
 static void assert_same(const struct sdg_fast_kernels *a, const struct sdg_fast_kernels *b)
 {
     assert_string_equal(a->name, b->name);
-    assert_int_equal(a->pairs, b->pairs);
+    assert_int_equal(a->halves, b->halves);
     assert_int_equal(a->tile, b->tile);
 #define SAME(kernel) assert_true(a->kernel == b->kernel);
     SDG_FAST_EACH_KERNEL(SAME)
@@ -1124,28 +1175,35 @@ static void test_single_kernels(void **unused)
     enum { FIRST = 1, SECOND = 2 };
     size_t count;
     static const struct sdg_fast_kernels sums_only = {.weighted_sums = wrong_sums},
-                                         unary_only = {.unary = wrong_unary, .pairs = true};
+                                         unary_only = {.unary = wrong_unary, .halves = SDG_FAST_PAIRS},
+                                         f16_only = {.convert = wrong_convert, .halves = SDG_FAST_HALVES};
     const struct sdg_fast_kernels *all = sdg_fast_sets(&count)->kernels;
     const struct sdg_fast_set rows[] = {
-        {"all", 0, all}, {"sums", FIRST, &sums_only}, {"unary", FIRST | SECOND, &unary_only}};
+        {"all", 0, all}, {"sums", FIRST, &sums_only}, {"unary", FIRST | SECOND, &unary_only}, {"f16", 0, &f16_only}};
     struct sdg_fast_kernels expected = *all, chosen;
     (void)unused;
 
     expected.name = "all";
-    sdg_fast_select(rows, 3, 0, &chosen);
+    sdg_fast_select(rows, 4, 0, false, &chosen);
     assert_same(&chosen, &expected);
-    sdg_fast_select(rows, 3, SECOND, &chosen); // one of two features is not enough
+    sdg_fast_select(rows, 4, SECOND, false, &chosen); // one of two features is not enough
     assert_same(&chosen, &expected);
 
     expected.name = "sums";
     expected.weighted_sums = wrong_sums;
-    sdg_fast_select(rows, 3, FIRST, &chosen);
+    sdg_fast_select(rows, 4, FIRST, false, &chosen);
     assert_same(&chosen, &expected);
 
     expected.name = "unary";
     expected.unary = wrong_unary;
-    expected.pairs = true;
-    sdg_fast_select(rows, 3, FIRST | SECOND, &chosen);
+    expected.halves = SDG_FAST_PAIRS;
+    sdg_fast_select(rows, 4, FIRST | SECOND, false, &chosen);
+    assert_same(&chosen, &expected);
+
+    expected.name = "f16"; // what asks for no other type leaves the others alone
+    expected.convert = wrong_convert;
+    expected.halves = SDG_FAST_HALVES;
+    sdg_fast_select(rows, 4, FIRST | SECOND, true, &chosen);
     assert_same(&chosen, &expected);
 }
 
@@ -1165,9 +1223,15 @@ static void test_rows(void **unused)
         if (k->tile)
             assert_true(k->weighted_sums && k->epilogue && k->attention_sizes && k->attention_pack &&
                         k->attention_tile);
-        if (k->pairs) // a result in bf16 must not be rounded in two ways
-            assert_true(k->convert && k->unary && k->binary && k->geglu && k->layer_norm && k->group_norm_apply &&
-                        k->conv1d && k->scan);
+        if (k->halves) // a result in bf16 must not be rounded in two ways
+            assert_true(k->convert && k->unary && k->binary && k->geglu && k->layer_norm && k->group_norm_apply);
+#if !defined(__aarch64__) // where the instruction does what the code for any processor does
+        if (k->halves)
+            assert_true(k->conv1d && k->scan);
+#endif
+        if (k->halves == SDG_FAST_HALVES) // f16 is read by whoever reads activations
+            assert_true(k->conv1d && k->scan && k->quantize && k->extremes && k->hadamard && k->group_norm_stats &&
+                        k->weighted_sums);
     }
 }
 
@@ -1193,6 +1257,7 @@ static const struct {
     {"neon", SDG_CPU_neon},
     {"neon,dotprod", SDG_CPU_neon | SDG_CPU_dotprod},
     {"i8mm,bf16", SDG_CPU_i8mm | SDG_CPU_bf16},
+    {"neon_fp16", SDG_CPU_neon | SDG_CPU_fp16},
 };
 static const char full_name[] = "neon_bf16";
 #else
@@ -1218,10 +1283,10 @@ static void test_masks(void **unused)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_int_equal(sdg_fast_mask(NULL, wrong[i], &mask), SDG_ERROR_USAGE);
     assert_int_equal(sdg_fast_mask(NULL, NULL, &mask), SDG_OK);
-    sdg_fast_select(sets, count, mask, &kernels);
+    sdg_fast_select(sets, count, mask, false, &kernels);
     assert_string_equal(kernels.name, full_name);
     assert_int_equal(sdg_fast_mask(NULL, "generic", &mask), SDG_OK);
-    sdg_fast_select(sets, count, mask, &kernels);
+    sdg_fast_select(sets, count, mask, false, &kernels);
     assert_string_equal(kernels.name, "generic");
 }
 
@@ -1245,11 +1310,17 @@ static void test_backend(void **unused)
     size_t count;
     const struct sdg_fast_set *sets = sdg_fast_sets(&count);
     (void)unused;
-    sdg_fast_select(sets, count, sdg_cpu_features(), &best);
+    sdg_fast_select(sets, count, sdg_cpu_features(), false, &best);
     snprintf(own, sizeof own, "own kernels %s", best.name);
     check_note("generic", 0, "no oneDNN; own kernels generic", NULL);
     check_note(NULL, 0, own, NULL); // a mask holds our kernels for one backend alone
     check_note(NULL, SDG_FEATURE_BF16, "own kernels", "own kernels avx512bf16");
+#if defined(__aarch64__)
+    if (sdg_cpu_features() & SDG_CPU_fp16)
+        check_note(NULL, 0, ", neon_fp16", NULL);
+    check_note("neon", 0, "own kernels neon", "fp16");
+    check_note(NULL, SDG_FEATURE_F16, "own kernels neon", "fp16");
+#endif
 #if defined(__x86_64__)
     check_note("avx2", 0, "own kernels", "avx512"); // oneDNN is in use with all it has, so it is left out
     check_note("avx512", SDG_FEATURE_ONEDNN, "own kernels", "bf16");

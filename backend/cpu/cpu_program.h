@@ -58,7 +58,7 @@ struct sdg_cpu_backend {
     struct sdg_backend base;
     struct sdg_pool *pool, *own_pool;                // what all its programs compute with; NULL if it is another's
     int threads;                                     // of the pool
-    struct sdg_fast_kernels *kernels;                // of fast/, as this processor allows; NULL in `reference`
+    struct sdg_fast_kernels *kernels;                // [2] of fast/, as this processor allows; NULL in `reference`
     const struct sdg_cpu_provider *const *providers; // NULL-terminated, asked in this order
     void *state;                                     // the backend's own (an engine); NULL in `reference`
     // What sdg_weight_read does, faster and with the same results; false: not for this weight. NULL in `reference`.

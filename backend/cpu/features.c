@@ -17,13 +17,13 @@ unsigned sdg_cpu_features(void)
 #include <sys/auxv.h>
 
 // Bits of the kernel's hardware capabilities (arch/arm64/include/uapi/asm/hwcap.h), which older headers lack.
-enum { DOTPROD = 1 << 20, I8MM = 1 << 13, BF16 = 1 << 14 };
+enum { ASIMDHP = 1 << 10, DOTPROD = 1 << 20, I8MM = 1 << 13, BF16 = 1 << 14 };
 
 unsigned sdg_cpu_features(void)
 {
     const unsigned long first = getauxval(AT_HWCAP), second = getauxval(AT_HWCAP2);
-    return SDG_CPU_neon | (first & DOTPROD ? SDG_CPU_dotprod : 0) | (second & I8MM ? SDG_CPU_i8mm : 0) |
-        (second & BF16 ? SDG_CPU_bf16 : 0);
+    return SDG_CPU_neon | (first & ASIMDHP ? SDG_CPU_fp16 : 0) | (first & DOTPROD ? SDG_CPU_dotprod : 0) |
+        (second & I8MM ? SDG_CPU_i8mm : 0) | (second & BF16 ? SDG_CPU_bf16 : 0);
 }
 #elif defined(__aarch64__)
 unsigned sdg_cpu_features(void)

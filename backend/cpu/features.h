@@ -23,7 +23,8 @@
     F(neon, 0)              \
     F(dotprod, 1)           \
     F(i8mm, 2)              \
-    F(bf16, 3)
+    F(bf16, 3)              \
+    F(fp16, 4)
 #else
 #define SDG_CPU_FEATURES(F)
 #endif
@@ -34,10 +35,13 @@ enum sdg_cpu_feature { // SDG_CPU_avx2, ...
 #undef SDG_CPU_FEATURE_BIT
 #if defined(__x86_64__)
         SDG_CPU_ANY_BF16 = SDG_CPU_avx512bf16, // what computes in bf16
+    SDG_CPU_ANY_F16 = 0,
 #elif defined(__aarch64__)
         SDG_CPU_ANY_BF16 = SDG_CPU_bf16,
+    SDG_CPU_ANY_F16 = SDG_CPU_fp16,
 #else
         SDG_CPU_ANY_BF16 = 0,
+    SDG_CPU_ANY_F16 = 0,
 #endif
 };
 

@@ -1,5 +1,5 @@
-# Cross-building for 64-bit ARM Linux with the compiler of Debian's gcc-aarch64-linux-gnu. Programs and tests run under qemu-user;
-# tests that start sdgen themselves need the kernel to know ARM programs (binfmt), and the test preset leaves them out.
+# Cross-building for 64-bit ARM Linux with the compiler of Debian's gcc-aarch64-linux-gnu. Programs and tests run under qemu-user
+# (tools/check-arm does all of it).
 # SDG_SYSROOT: a folder with the ARM builds of the libraries (cJSON, utf8proc, libpng, CMocka) laid out as in a Debian root, for
 # instance their .deb files unpacked by `dpkg -x`. Without it the system's own multiarch folders are used.
 set(CMAKE_SYSTEM_NAME Linux)

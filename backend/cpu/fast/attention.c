@@ -81,13 +81,13 @@ enum sdg_result sdg_fast_select_attention(struct sdg_cpu_step *step, bool *taken
     const struct sdg_op *op = step->op;
     const struct sdg_value_info *q = sdg_cpu_value(program, op->in[0]), *k = sdg_cpu_value(program, op->in[1]),
                                 *v = sdg_cpu_value(program, op->in[2]);
-    bool bf16;
-    if (!sdg_fast_types(step, &bf16))
+    bool half;
+    if (!sdg_fast_types(step, &half))
         return SDG_OK;
     struct state *state = sdg_alloc(program->base.log, 1, sizeof *state, "a kernel");
     if (!state)
         return SDG_ERROR_MEMORY;
-    state->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
+    state->kernels = sdg_fast_kernels_for(step);
     state->op = (struct sdg_fast_attention){
         .samples = q->dims[0],
         .heads = op->u.attention.heads,
@@ -97,8 +97,8 @@ enum sdg_result sdg_fast_select_attention(struct sdg_cpu_step *step, bool *taken
         .dv = v->dims[3] / op->u.attention.heads,
         .scale = op->u.attention.scale,
         .causal = op->u.attention.causal,
-        .bf16 = bf16,
-        .pairs = bf16 && state->kernels->pairs,
+        .half = half,
+        .pairs = half && state->kernels->halves == SDG_FAST_PAIRS,
     };
     state->kernels->attention_sizes(&state->op, &state->k_floats, &state->v_floats, &state->work_floats);
     state->work_floats = padded(state->work_floats);

@@ -12,7 +12,7 @@ INLINE int64_t depth_of(int64_t n, bool pairs)
     return pairs ? (n + 1) / 2 : n;
 }
 
-// Two bf16 as the 4 bytes of a float.
+// Two halves as the 4 bytes of a float.
 INLINE float pair(uint16_t low, uint16_t high)
 {
     uint32_t bits = (uint32_t)high << 16 | low;
@@ -69,9 +69,9 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
             memcpy(k, (const uint16_t *)op->k + from, (size_t)op->d * 2);
             if (op->d % 2)
                 ((uint16_t *)k)[op->d] = 0;
-        } else if (op->bf16) {
+        } else if (is_half(op->half)) {
             for (int64_t c = 0; c < op->d; c++)
-                k[c] = sdg_f32_from_bf16(((const uint16_t *)op->k)[from + c]);
+                k[c] = f32_from_half(((const uint16_t *)op->k)[from + c]);
         } else {
             memcpy(k, (const float *)op->k + from, (size_t)op->d * 4);
         }
@@ -88,9 +88,9 @@ static void attention_pack(const struct sdg_fast_attention *op, int64_t sample, 
             for (int64_t c = 0; c < op->dv; c++)
                 v[c] = pair(low[c], last ? 0 : low[next + c]);
             v[op->dv] = pair(one, last ? 0 : one);
-        } else if (op->bf16) {
+        } else if (is_half(op->half)) {
             for (int64_t c = 0; c < op->dv; c++)
-                v[c] = sdg_f32_from_bf16(((const uint16_t *)op->v)[from + c]);
+                v[c] = f32_from_half(((const uint16_t *)op->v)[from + c]);
         } else {
             memcpy(v, (const float *)op->v + from, (size_t)op->dv * 4);
         }
@@ -104,8 +104,8 @@ INLINE void pack_queries(const struct sdg_fast_attention *op, int64_t sample, in
                          int64_t count, float *tile)
 {
     const int64_t d = op->d, depth = depth_of(d, op->pairs), stride = op->heads * d;
-    const bool bf16 = op->bf16, pairs = op->pairs;
-    const size_t size = element_size(bf16);
+    const bool half = is_half(op->half), pairs = op->pairs;
+    const size_t size = element_size(half);
     const char *q = (const char *)op->q + (size_t)((sample * op->queries + first) * stride + head * d) * size;
     for (int64_t i = 0; i < count; i++)
         for (size_t at = 0; at < (size_t)d * size; at += 64)
@@ -121,7 +121,7 @@ INLINE void pack_queries(const struct sdg_fast_attention *op, int64_t sample, in
                 *to = pair(((const uint16_t *)q)[d - 1], 0);
         } else {
             for (int64_t c = 0; c < d; c++, to += TILE_WIDTH)
-                *to = load_one(q, c, bf16);
+                *to = load_one(q, c, half);
         }
     }
 }
@@ -169,12 +169,12 @@ INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float f
                 vf low = v_exp2(v_fma(v_load(from), v_set(factor), offset), 3),
                    high = v_exp2(v_fma(v_load(from + TILE_WIDTH), v_set(factor), offset), 3);
                 total += low + high;
-                v_store(to, v_pair_bf16(low, high));
+                v_store(to, v_pair_half(low, high));
             }
         for (; r < rows; r++, from += TILE_WIDTH, to += TILE_WIDTH) {
             vf p = v_exp2(v_fma(v_load(from), v_set(factor), offset), pairs ? 3 : 5);
             total += p;
-            v_store(to, pairs ? v_pair_bf16(p, v_set(0)) : p);
+            v_store(to, pairs ? v_pair_half(p, v_set(0)) : p);
         }
         v_store(sum + v * LANES, total);
     }
@@ -183,7 +183,7 @@ INLINE void softmax_block(const bool pairs, float *scores, int64_t rows, float f
 // result[dv][TILE_WIDTH] / sum -> element `to` of the output and on, for `count` queries: of every query 4 bytes at a
 // time, as its neighbours in `result` go to places far apart, then the channels left over. Codes of `by_token` have a
 // coder for each vector of queries, else the first is for all.
-INLINE void write_result_as(const bool bf16, const bool by_token, const struct coder *coders,
+INLINE void write_result_as(const bool half, const bool by_token, const struct coder *coders,
                             const struct sdg_fast_attention *op, const float *result, const float *sum, int64_t to,
                             int64_t count)
 {
@@ -191,7 +191,7 @@ INLINE void write_result_as(const bool bf16, const bool by_token, const struct c
     const bool codes = coders != NULL;
     const int64_t dv = op->dv, stride = op->heads * dv,
                   size = codes ? 1
-        : bf16                 ? 2
+        : half                 ? 2
                                : 4,
                   some = 4 / size,
                   first = to % stride; // channel
@@ -211,8 +211,8 @@ INLINE void write_result_as(const bool bf16, const bool by_token, const struct c
             if (codes)
                 y[0] = (vf)(v_code_bits(y[0], coder) | v_code_bits(y[1], coder) << 8 | v_code_bits(y[2], coder) << 16 |
                             v_code_bits(y[3], coder) << 24);
-            else if (bf16)
-                y[0] = v_pair_bf16(y[0], y[1]);
+            else if (half)
+                y[0] = v_pair_half(y[0], y[1]);
             v_store(words + v * LANES, y[0]);
         }
         for (int64_t i = 0; i < count; i++)
@@ -221,7 +221,7 @@ INLINE void write_result_as(const bool bf16, const bool by_token, const struct c
     for (; c < dv; c++) {
         float words[TILE_WIDTH];
         for (int v = 0; v < TILE_VECTORS; v++)
-            put(words, v * LANES, bf16, codes ? coders + (by_token ? v : 0) : NULL,
+            put(words, v * LANES, half, codes ? coders + (by_token ? v : 0) : NULL,
                 v_load(result + c * TILE_WIDTH + v * LANES) * one_over[v] * (smoothing ? smoothing[first + c] : 1));
         for (int64_t i = 0; i < count; i++)
             memcpy(out + (i * stride + c) * size, (char *)words + i * size, (size_t)size);
@@ -240,7 +240,7 @@ INLINE void write_result(const struct sdg_fast_attention *op, const float *resul
     } else if (codes) {
         coders[0] = coder_of(codes, token);
         write_result_as(false, false, coders, op, result, sum, to, count);
-    } else if (op->bf16) {
+    } else if (is_half(op->half)) {
         write_result_as(true, false, NULL, op, result, sum, to, count);
     } else {
         write_result_as(false, false, NULL, op, result, sum, to, count);

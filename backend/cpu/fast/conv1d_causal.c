@@ -35,7 +35,7 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     const struct sdg_value_info *x = sdg_cpu_value(program, op->in[0]), *out = sdg_cpu_value(program, op->out);
     struct sdg_fast_codes how;
     struct loop l = {
-        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program)),
+        .kernels = sdg_fast_kernels_for(step),
         .op =
             {
                 .x = sdg_cpu_data(program, op->in[0]),
@@ -49,7 +49,7 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
                 .kernel = op->u.conv1d_causal.kernel,
                 .silu = op->u.conv1d_causal.activation == SDG_UNARY_SILU,
                 .backward = op->u.conv1d_causal.backward,
-                .bf16 = x->dtype == SDG_BF16 || out->dtype == SDG_BF16,
+                .half = x->dtype == SDG_BF16 || x->dtype == SDG_F16 || out->dtype == SDG_BF16 || out->dtype == SDG_F16,
                 .source = sdg_fast_source(step, 0, row),
             },
         .codes = sdg_fast_codes(step, row, &how),
@@ -65,19 +65,19 @@ static enum sdg_result prepare(struct sdg_cpu_step *step)
     return sdg_fast_read_transposed(step, step->op->in[1], channels, step->weights);
 }
 
-// True if x is codes and the result f32, bf16 or codes.
+// True if x is codes and the result codes or a type there are kernels for.
 static bool has_codes(const struct sdg_cpu_step *step)
 {
     const enum sdg_dtype type = sdg_cpu_value(step->program, step->op->out)->dtype;
-    return type == SDG_F32 || type == SDG_BF16 || step->op->codes.interval;
+    return sdg_fast_has_type(step, type) || step->op->codes.interval;
 }
 
 void sdg_fast_select_conv1d_causal(struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_op *op = step->op;
     const enum sdg_unary activation = op->u.conv1d_causal.activation;
-    bool bf16;
-    if (!(op->in[3] ? has_codes(step) : sdg_fast_types(step, &bf16)) ||
+    bool half;
+    if (!(op->in[3] ? has_codes(step) : sdg_fast_types(step, &half)) ||
         (activation != SDG_UNARY_NONE && activation != SDG_UNARY_SILU))
         return;
     if (op->in[2] && sdg_cpu_value(step->program, op->in[2])->dtype != SDG_F32)

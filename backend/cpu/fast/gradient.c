@@ -42,7 +42,7 @@ static enum sdg_result run_unary_gradient(const struct sdg_cpu_step *step, int64
 {
     const struct sdg_op *op = step->op;
     struct functions f = {
-        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)),
+        .kernels = sdg_fast_kernels_for(step),
         .function = op->u.unary_gradient.function,
         .x = read_at(step, op->in[0]),
         .grad = read_at(step, op->in[1]),
@@ -69,7 +69,7 @@ static struct rounding rounding_of(const struct sdg_cpu_step *step, int64_t row)
     const struct sdg_value_info *x = sdg_cpu_value(step->program, op->in[0]);
     const bool forward = op->kind == SDG_OP_FAKE_QUANTIZE;
     return (struct rounding){
-        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)),
+        .kernels = sdg_fast_kernels_for(step),
         .op = {.x = read_at(step, op->in[0]),
                .grad = forward ? NULL : read_at(step, op->in[2]),
                .out = sdg_cpu_data(step->program, op->out),
@@ -135,8 +135,8 @@ struct scan {
 static size_t scan_work(const struct sdg_cpu_step *step)
 {
     const struct sdg_value_info *x = sdg_cpu_value(step->program, step->op->in[0]);
-    return sdg_fast_kernels_of(sdg_cpu_backend_of(step->program))
-        ->scan_gradient_work(x->dims[1] * x->dims[2], sdg_cpu_value(step->program, step->op->in[3])->dims[1]);
+    return sdg_fast_kernels_for(step)->scan_gradient_work(x->dims[1] * x->dims[2],
+                                                          sdg_cpu_value(step->program, step->op->in[3])->dims[1]);
 }
 
 static void scan_sample(void *context, int64_t sample, int thread)
@@ -151,7 +151,7 @@ static enum sdg_result run_scan_gradient(const struct sdg_cpu_step *step, int64_
     const struct sdg_cpu_program *p = step->program;
     const struct sdg_value_info *x = sdg_cpu_value(p, op->in[0]), *gate = sdg_cpu_value(p, op->in[6]);
     struct scan s = {
-        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(p)),
+        .kernels = sdg_fast_kernels_for(step),
         .op = {.x = read_at(step, op->in[0]),
                .delta = read_at(step, op->in[1]),
                .bc = read_at(step, op->in[2]),
@@ -308,8 +308,8 @@ static enum sdg_result run_move(const struct sdg_cpu_step *step, int64_t row)
 
 static bool is_f32(const struct sdg_cpu_step *step)
 {
-    bool bf16;
-    return sdg_fast_types(step, &bf16) && !bf16;
+    bool half;
+    return sdg_fast_types(step, &half) && !half;
 }
 
 // What the machinery is to keep plain: everything but A_log's gradient is computed here.

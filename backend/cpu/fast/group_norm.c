@@ -120,20 +120,20 @@ enum sdg_result sdg_fast_select_group_norm(struct sdg_cpu_step *step, bool *take
     const struct sdg_op *op = step->op;
     const struct sdg_value_info *x = sdg_cpu_value(program, op->in[0]);
     const enum sdg_unary activation = op->u.group_norm.activation;
-    bool bf16;
-    if (!sdg_fast_types(step, &bf16) || (activation != SDG_UNARY_NONE && activation != SDG_UNARY_SILU))
+    bool half;
+    if (!sdg_fast_types(step, &half) || (activation != SDG_UNARY_NONE && activation != SDG_UNARY_SILU))
         return SDG_OK;
     if (sdg_cpu_value(program, op->in[1])->dtype != SDG_F32 || sdg_cpu_value(program, op->in[2])->dtype != SDG_F32)
         return SDG_OK;
     struct state *state = sdg_alloc(program->base.log, 1, sizeof *state, "a kernel");
     if (!state)
         return SDG_ERROR_MEMORY;
-    state->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
+    state->kernels = sdg_fast_kernels_for(step);
     state->op = (struct sdg_fast_group_norm){
         .channels = {x->dims[3], op->in[3] ? sdg_cpu_value(program, op->in[3])->dims[3] : 0},
         .pixels = x->dims[1] * x->dims[2],
         .groups = op->u.group_norm.groups,
-        .bf16 = bf16,
+        .half = half,
         .silu = activation == SDG_UNARY_SILU,
     };
     state->eps = op->u.group_norm.eps;

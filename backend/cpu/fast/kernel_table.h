@@ -2,7 +2,6 @@
 #define OWN(kernel) .kernel = kernel,
 // clang-format off
 const struct sdg_fast_kernels TABLE = {
-    .pairs = SDG_SIMD_HAS_BF16_PAIRS,
     .tile = TILE_WIDTH,
     SDG_FAST_EACH_KERNEL(OWN)
 };

@@ -1,6 +1,7 @@
 // The cpu backend's own kernels as plain functions on ranges, compiled once per instruction set. They know no threads,
-// graph or program: the files beside divide the work. Storage is f32, or bf16 where `bf16` is set; arithmetic is f32. A
-// range's result does not depend on how the rest was divided.
+// graph or program: the files beside divide the work. Storage is f32, or where `half` is set the 16 bits of the table
+// (bf16, or f16 in one for nothing else); arithmetic is f32. A range's result does not depend on how the rest was
+// divided.
 #ifndef SDG_BACKEND_CPU_FAST_KERNELS_H
 #define SDG_BACKEND_CPU_FAST_KERNELS_H
 
@@ -36,7 +37,7 @@ struct sdg_fast_attention {
     int64_t samples, heads, queries, keys, d, dv;
     float scale;
     bool causal;      // query i sees keys 0..i
-    bool bf16, pairs; // pairs only if the kernels have them, and bf16
+    bool half, pairs; // pairs only if the kernels have them, and half
     float *packed_k, *packed_v;
 };
 
@@ -47,7 +48,7 @@ struct sdg_fast_group_norm {
     // [samples, pixels, channels[0] + channels[1]], in codes where group_norm_apply is given some
     void *out;
     int groups;
-    bool bf16, silu;
+    bool half, silu;
 };
 
 // Each channel's tokens with the ones before them, or, backward, after them (graph.h, conv1d_causal).
@@ -57,7 +58,7 @@ struct sdg_fast_conv1d {
     void *out;                  // [samples, tokens, channels], in codes where it is given some
     int64_t tokens, channels, x_channels, start;
     int kernel;
-    bool silu, backward, bf16;
+    bool silu, backward, half;
     struct sdg_fast_source source; // of x
 };
 
@@ -71,7 +72,7 @@ struct sdg_fast_scan {
     void *out;                   // [samples, tokens, channels], in codes where it is given some
     int64_t tokens, channels, states, stride, bc_channels, gate_channels;
     struct sdg_scan_params params;
-    bool bf16;
+    bool half;
     struct sdg_fast_source x_source, delta_source, gate_source;
 };
 enum { SDG_FAST_SCAN_TILE = 16 }; // tokens
@@ -82,9 +83,9 @@ static inline size_t sdg_fast_scan_work(int64_t states, int64_t channels)
     return (size_t)(states * (channels + WIDEST) + SDG_FAST_SCAN_TILE * (2 * states + 3 * WIDEST));
 }
 
-// What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits. Codes are
-// multiplied as they are stored, in units of the kernels' own, by code_sums.
-enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_INTEGERS, SDG_FAST_CODES };
+// What products multiply, in units of 4 bytes: f32; two bf16; two integers of 16 bits with two of 8 bits. Of 2 bytes:
+// f16. Codes are multiplied as they are stored, in units of the kernels' own, by code_sums.
+enum sdg_fast_numbers { SDG_FAST_FLOATS, SDG_FAST_PAIRS, SDG_FAST_HALVES, SDG_FAST_INTEGERS, SDG_FAST_CODES };
 
 // sums[rows][tile] += sum over k < depth * unit of (x[r * stride + k] - zero of the row) * weights[k / unit][tile][k %
 // unit], exactly.
@@ -111,7 +112,7 @@ struct sdg_fast_epilogue {
     const float *scales, *bias, *table;
     const void *residual;
     enum sdg_unary activation;
-    bool bf16; // storage of residual, and of out unless codes is not NULL
+    bool half; // storage of residual, and of out unless codes is not NULL
     const struct sdg_fast_codes *codes;
     int64_t token; // that the result belongs to
 };
@@ -138,29 +139,31 @@ enum { SDG_FAST_NIBBLES = 128 }; // codes that are packed together
 
 struct sdg_fast_kernels {
     const char *name; // "avx512bf16": of what was selected, NULL in the rows themselves (sets.h)
-    bool pairs;       // has products of bf16 pairs
-    int64_t tile;     // width of a product: queries of attention, output channels of conv2d and linear
-    int64_t unit;     // codes that code_sums takes together; 0: there is no code_sums, integers are widened
+    // How numbers of 16 bits are multiplied: PAIRS, HALVES (then `half` below is f16, and f32 is not for these
+    // kernels), or FLOATS if they are not.
+    enum sdg_fast_numbers halves;
+    int64_t tile; // width of a product: queries of attention, output channels of conv2d and linear
+    int64_t unit; // codes that code_sums takes together; 0: there is no code_sums, integers are widened
 
-    // f32, f16, bf16 or s8 at any alignment -> f32 or, if `bf16`, bf16.
-    void (*convert)(const void *from, enum sdg_dtype type, void *to, bool bf16, int64_t count);
-    void (*unary)(enum sdg_unary function, float a, float b, const void *x, void *out, bool bf16, int64_t begin,
+    // f32, f16, bf16 or s8 at any alignment -> f32 or, if `half`, 16 bits.
+    void (*convert)(const void *from, enum sdg_dtype type, void *to, bool half, int64_t count);
+    void (*unary)(enum sdg_unary function, float a, float b, const void *x, void *out, bool half, int64_t begin,
                   int64_t end);
     // out[i] = x[i] op y[i] for i in [0, count)
-    void (*binary)(enum sdg_binary function, const void *x, const void *y, void *out, bool bf16, int64_t count);
-    // Below, `bf16` says how x is stored, and out as well unless `codes` is not NULL. Rows are tokens.
-    void (*quantize)(const void *x, uint8_t *out, bool bf16, const struct sdg_fast_codes *codes, int64_t channels,
+    void (*binary)(enum sdg_binary function, const void *x, const void *y, void *out, bool half, int64_t count);
+    // Below, `half` says how x is stored, and out as well unless `codes` is not NULL. Rows are tokens.
+    void (*quantize)(const void *x, uint8_t *out, bool half, const struct sdg_fast_codes *codes, int64_t channels,
                      int64_t begin, int64_t end);
     // Smallest and largest of x[begin..end) and 0; NaN is neither.
-    void (*extremes)(const void *x, bool bf16, int64_t begin, int64_t end, float *smallest, float *largest);
+    void (*extremes)(const void *x, bool half, int64_t begin, int64_t end, float *smallest, float *largest);
     // Rows [begin, end): out[row][c] = x[row][c] * gelu_erf(x[row][channels + c])
-    void (*geglu)(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t channels,
+    void (*geglu)(const void *x, void *out, bool half, const struct sdg_fast_codes *codes, int64_t channels,
                   int64_t begin, int64_t end);
     // Rows [begin, end): each `block` of the row's channels times the orthonormal Hadamard matrix; work: `channels`
     // floats.
-    void (*hadamard)(const void *x, void *out, bool bf16, const struct sdg_fast_codes *codes, int64_t block,
+    void (*hadamard)(const void *x, void *out, bool half, const struct sdg_fast_codes *codes, int64_t block,
                      int64_t channels, int64_t begin, int64_t end, float *work);
-    void (*layer_norm)(const void *x, const float *gamma, const float *beta, float eps, void *out, bool bf16,
+    void (*layer_norm)(const void *x, const float *gamma, const float *beta, float eps, void *out, bool half,
                        const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end);
 
     // Mean and sum of squared differences from it, per group, of pixels [begin, end) of one sample: stats[2 g], stats[2

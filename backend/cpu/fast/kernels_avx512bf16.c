@@ -17,6 +17,7 @@
 #define CODES_SIGNED 0
 #include "backend/cpu/fast/code_kernel.h"
 
+#define SCANS 1
 #define TABLE sdg_fast_kernels_avx512bf16
-#include "backend/cpu/fast/kernel_table_bf16.h"
+#include "backend/cpu/fast/kernel_table_half.h"
 #endif

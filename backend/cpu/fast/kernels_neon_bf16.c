@@ -7,11 +7,10 @@
 #include "backend/cpu/fast/simd.h"
 #include "backend/cpu/fast/pointwise_kernel.h"
 #include "backend/cpu/fast/norm_kernel.h"
-#include "backend/cpu/fast/scan_kernel.h"
 #include "backend/cpu/fast/matrix_kernel.h"
 #include "backend/cpu/fast/attention_kernel.h"
 #include "backend/cpu/fast/product_kernel.h"
 
 #define TABLE sdg_fast_kernels_neon_bf16
-#include "backend/cpu/fast/kernel_table_bf16.h"
+#include "backend/cpu/fast/kernel_table_half.h"
 #endif

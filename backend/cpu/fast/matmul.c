@@ -28,7 +28,7 @@ static struct shape shape_of(const struct sdg_cpu_step *step)
     const struct sdg_value_info *a = sdg_cpu_value(step->program, op->in[0]),
                                 *b = sdg_cpu_value(step->program, op->in[1]),
                                 *out = sdg_cpu_value(step->program, op->out);
-    const int64_t tile = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program))->tile;
+    const int64_t tile = sdg_fast_kernels_for(step)->tile;
     struct shape s = {
         .rows = positions_of(out),
         .inner = op->u.matmul.transpose_a ? positions_of(a) : a->dims[3],
@@ -62,7 +62,7 @@ struct loop {
 static struct state places(const struct sdg_cpu_step *step, const struct shape *s)
 {
     const struct sdg_cpu_backend *backend = sdg_cpu_backend_of(step->program);
-    const size_t tile = (size_t)sdg_fast_kernels_of(backend)->tile;
+    const size_t tile = (size_t)sdg_fast_kernels_for(step)->tile;
     struct state at = {.packed = 0};
     at.sums = sdg_fast_align((size_t)s->panels * (size_t)s->inner * tile * sizeof(float));
     at.sums_each = sdg_fast_align((size_t)MOST_ROWS * (size_t)s->panels * tile * sizeof(float));
@@ -149,7 +149,7 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 {
     struct loop l = {
         .step = step,
-        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)),
+        .kernels = sdg_fast_kernels_for(step),
         .shape = shape_of(step),
         .a = sdg_cpu_data(step->program, step->op->in[0]),
         .b = sdg_cpu_data(step->program, step->op->in[1]),
@@ -164,8 +164,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
 void sdg_fast_select_matmul(struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_epilogue *e = &step->op->epilogue;
-    bool bf16;
-    if (!sdg_fast_types(step, &bf16) || bf16 || (e->bias && sdg_cpu_value(step->program, e->bias)->dtype != SDG_F32))
+    bool half;
+    if (!sdg_fast_types(step, &half) || half || (e->bias && sdg_cpu_value(step->program, e->bias)->dtype != SDG_F32))
         return;
     const struct shape s = shape_of(step);
     step->scratch_bytes = scratch_bytes(step, &s);

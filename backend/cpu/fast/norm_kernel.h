@@ -1,7 +1,7 @@
 // Norms for one instruction set; included by kernels_*.c. Variances are sums of squared differences from a mean taken
 // before, never differences of sums of squares.
 
-INLINE void layer_norm_as(const bool bf16, const void *x, const float *gamma, const float *beta, float eps, void *out,
+INLINE void layer_norm_as(const bool half, const void *x, const float *gamma, const float *beta, float eps, void *out,
                           const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
 {
     const int64_t whole = channels - channels % LANES, rest = channels - whole;
@@ -12,38 +12,38 @@ INLINE void layer_norm_as(const bool bf16, const void *x, const float *gamma, co
         coder_step(&coder, codes, row);
         vf sum = {0}, squares = {0};
         for (int64_t c = 0; c < whole; c += LANES)
-            sum += load(x, at + c, bf16);
+            sum += load(x, at + c, half);
         if (rest)
-            sum += load_some(x, at + whole, bf16, rest);
+            sum += load_some(x, at + whole, half, rest);
         const float mean = v_sum(sum) / (float)channels;
         for (int64_t c = 0; c < whole; c += LANES) {
-            vf d = load(x, at + c, bf16) - mean;
+            vf d = load(x, at + c, half) - mean;
             squares = v_fma(d, d, squares);
         }
         float variance = v_sum(squares);
         for (int64_t c = whole; c < channels; c++) {
-            float d = load_one(x, at + c, bf16) - mean;
+            float d = load_one(x, at + c, half) - mean;
             variance += d * d;
         }
         const float scale = 1 / sqrtf(variance / (float)channels + eps);
         for (int64_t c = 0; c < whole; c += LANES)
-            put(out, at + c, bf16, own,
+            put(out, at + c, half, own,
                 smoothed(own, c, LANES,
-                         v_fma((load(x, at + c, bf16) - mean) * scale, v_load(gamma + c), v_load(beta + c))));
+                         v_fma((load(x, at + c, half) - mean) * scale, v_load(gamma + c), v_load(beta + c))));
         if (rest) {
-            vf y = (load_some(x, at + whole, bf16, rest) - mean) * scale;
+            vf y = (load_some(x, at + whole, half, rest) - mean) * scale;
             y = v_fma(y, load_some(gamma, whole, false, rest), load_some(beta, whole, false, rest));
-            put_some(out, at + whole, bf16, own, rest, smoothed(own, whole, rest, y));
+            put_some(out, at + whole, half, own, rest, smoothed(own, whole, rest, y));
         }
     }
 }
 
-static void layer_norm(const void *x, const float *gamma, const float *beta, float eps, void *out, bool bf16,
+static void layer_norm(const void *x, const float *gamma, const float *beta, float eps, void *out, bool half,
                        const struct sdg_fast_codes *codes, int64_t channels, int64_t begin, int64_t end)
 {
-    if (bf16 && codes)
+    if (is_half(half) && codes)
         layer_norm_as(true, x, gamma, beta, eps, out, codes, channels, begin, end);
-    else if (bf16)
+    else if (is_half(half))
         layer_norm_as(true, x, gamma, beta, eps, out, NULL, channels, begin, end);
     else if (codes)
         layer_norm_as(false, x, gamma, beta, eps, out, codes, channels, begin, end);
@@ -52,7 +52,7 @@ static void layer_norm(const void *x, const float *gamma, const float *beta, flo
 }
 
 // Per channel, sum over `count` pixels of (x - mean[c]) raised to 1 or (square) 2.
-INLINE void column_sums(const bool bf16, const bool square, const void *x, int64_t first, int64_t count,
+INLINE void column_sums(const bool half, const bool square, const void *x, int64_t first, int64_t count,
                         int64_t channels, const float *mean, float *sums)
 {
     enum { WIDE = 4 };
@@ -65,7 +65,7 @@ INLINE void column_sums(const bool bf16, const bool square, const void *x, int64
         for (int64_t p = 0; p < count; p++)
 #pragma GCC unroll 4
             for (int w = 0; w < WIDE; w++) {
-                vf d = load(x, (first + p) * channels + c + w * LANES, bf16) - middle[w];
+                vf d = load(x, (first + p) * channels + c + w * LANES, half) - middle[w];
                 sum[w] = square ? v_fma(d, d, sum[w]) : sum[w] + d;
             }
 #pragma GCC unroll 4
@@ -77,20 +77,20 @@ INLINE void column_sums(const bool bf16, const bool square, const void *x, int64
         vf sum = {0}, middle = square ? load_some(mean, c, false, some) : v_set(0);
         for (int64_t p = 0; p < count; p++) {
             const int64_t at = (first + p) * channels + c;
-            vf d = (some == LANES ? load(x, at, bf16) : load_some(x, at, bf16, some)) - middle;
+            vf d = (some == LANES ? load(x, at, half) : load_some(x, at, half, some)) - middle;
             sum = square ? v_fma(d, d, sum) : sum + d;
         }
         store_some(sums, c, false, some, sum);
     }
 }
 
-INLINE void group_norm_stats_as(const bool bf16, const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin,
+INLINE void group_norm_stats_as(const bool half, const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin,
                                 int64_t end, float *work, float *stats)
 {
     const int64_t channels = op->channels[0] + op->channels[1], per_group = channels / op->groups, count = end - begin;
     float *sums = work, *means = work + channels;
     for (int part = 0; part < 2 && op->channels[part]; part++)
-        column_sums(bf16, false, op->x[part], sample * op->pixels + begin, count, op->channels[part], NULL,
+        column_sums(half, false, op->x[part], sample * op->pixels + begin, count, op->channels[part], NULL,
                     sums + part * op->channels[0]);
     for (int g = 0; g < op->groups; g++) {
         float sum = 0;
@@ -101,7 +101,7 @@ INLINE void group_norm_stats_as(const bool bf16, const struct sdg_fast_group_nor
             means[c] = stats[2 * g];
     }
     for (int part = 0; part < 2 && op->channels[part]; part++)
-        column_sums(bf16, true, op->x[part], sample * op->pixels + begin, count, op->channels[part],
+        column_sums(half, true, op->x[part], sample * op->pixels + begin, count, op->channels[part],
                     means + part * op->channels[0], sums + part * op->channels[0]);
     for (int g = 0; g < op->groups; g++) {
         float sum = 0;
@@ -114,13 +114,13 @@ INLINE void group_norm_stats_as(const bool bf16, const struct sdg_fast_group_nor
 static void group_norm_stats(const struct sdg_fast_group_norm *op, int64_t sample, int64_t begin, int64_t end,
                              float *work, float *stats)
 {
-    if (op->bf16)
+    if (is_half(op->half))
         group_norm_stats_as(true, op, sample, begin, end, work, stats);
     else
         group_norm_stats_as(false, op, sample, begin, end, work, stats);
 }
 
-INLINE void group_norm_apply_as(const bool bf16, const bool silu, const struct sdg_fast_group_norm *op, int64_t sample,
+INLINE void group_norm_apply_as(const bool half, const bool silu, const struct sdg_fast_group_norm *op, int64_t sample,
                                 int64_t begin, int64_t end, const float *mean, const float *scale, const float *shift,
                                 const struct sdg_fast_codes *codes)
 {
@@ -134,14 +134,14 @@ INLINE void group_norm_apply_as(const bool bf16, const bool silu, const struct s
                           to = p * channels + offset;
             int64_t c = 0;
             for (; c + LANES <= n; c += LANES) {
-                vf y = v_fma(load(op->x[part], from + c, bf16) - v_load(mean + offset + c), v_load(scale + offset + c),
+                vf y = v_fma(load(op->x[part], from + c, half) - v_load(mean + offset + c), v_load(scale + offset + c),
                              v_load(shift + offset + c));
-                put(op->out, to + c, bf16, own, smoothed(own, offset + c, LANES, silu ? y * v_sigmoid(y) : y));
+                put(op->out, to + c, half, own, smoothed(own, offset + c, LANES, silu ? y * v_sigmoid(y) : y));
             }
             if (c < n) {
-                vf y = load_some(op->x[part], from + c, bf16, n - c) - load_some(mean, offset + c, false, n - c);
+                vf y = load_some(op->x[part], from + c, half, n - c) - load_some(mean, offset + c, false, n - c);
                 y = v_fma(y, load_some(scale, offset + c, false, n - c), load_some(shift, offset + c, false, n - c));
-                put_some(op->out, to + c, bf16, own, n - c,
+                put_some(op->out, to + c, half, own, n - c,
                          smoothed(own, offset + c, n - c, silu ? y * v_sigmoid(y) : y));
             }
         }
@@ -152,9 +152,9 @@ INLINE void group_norm_apply_to(const struct sdg_fast_group_norm *op, int64_t sa
                                 const float *mean, const float *scale, const float *shift,
                                 const struct sdg_fast_codes *codes)
 {
-    if (op->bf16 && op->silu)
+    if (is_half(op->half) && op->silu)
         group_norm_apply_as(true, true, op, sample, begin, end, mean, scale, shift, codes);
-    else if (op->bf16)
+    else if (is_half(op->half))
         group_norm_apply_as(true, false, op, sample, begin, end, mean, scale, shift, codes);
     else if (op->silu)
         group_norm_apply_as(false, true, op, sample, begin, end, mean, scale, shift, codes);

@@ -13,7 +13,7 @@ struct loop {
     const struct sdg_op *op;
     const void *x;
     void *out;
-    bool bf16;                          // x, and out unless it is codes
+    bool half;                          // x, and out unless it is codes
     int64_t count, channels;            // elements and channels of the output
     const struct sdg_fast_codes *codes; // to make, or NULL
     struct sdg_fast_codes how;          // what they point to
@@ -23,11 +23,11 @@ static void describe_loop(const struct sdg_cpu_step *step, int64_t row, struct l
 {
     const struct sdg_value_info *out = sdg_cpu_value(step->program, step->op->out);
     *l = (struct loop){
-        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)),
+        .kernels = sdg_fast_kernels_for(step),
         .op = step->op,
         .x = sdg_cpu_data(step->program, step->op->in[0]),
         .out = sdg_cpu_data(step->program, step->op->out),
-        .bf16 = sdg_cpu_value(step->program, step->op->in[0])->dtype == SDG_BF16,
+        .half = sdg_cpu_value(step->program, step->op->in[0])->dtype != SDG_F32,
         .count = sdg_value_elements(out),
         .channels = out->dims[3],
     };
@@ -55,7 +55,7 @@ static void unary_part(void *context, int64_t first, int64_t end, int thread)
 {
     const struct loop *l = context;
     (void)thread;
-    l->kernels->unary(l->op->u.unary.function, l->op->u.unary.a, l->op->u.unary.b, l->x, l->out, l->bf16, first, end);
+    l->kernels->unary(l->op->u.unary.function, l->op->u.unary.a, l->op->u.unary.b, l->x, l->out, l->half, first, end);
 }
 
 static enum sdg_result run_unary(const struct sdg_cpu_step *step, int64_t row)
@@ -80,12 +80,12 @@ static void binary_piece(void *context, int64_t index, int thread)
 {
     const struct binary *b = context;
     const struct loop *l = &b->loop;
-    const int64_t sample = index / b->pieces, pixel = index % b->pieces * b->piece, size = l->bf16 ? 2 : 4;
+    const int64_t sample = index / b->pieces, pixel = index % b->pieces * b->piece, size = l->half ? 2 : 4;
     const int64_t from = (sample * b->pixels + pixel) * l->channels,
                   with = ((b->one_sample ? 0 : sample * b->y_pixels) + (b->one_pixel ? 0 : pixel)) * l->channels;
     (void)thread;
     l->kernels->binary(l->op->u.binary.function, (const char *)l->x + from * size, b->y + with * size,
-                       (char *)l->out + from * size, l->bf16, smaller(b->piece, b->pixels - pixel) * l->channels);
+                       (char *)l->out + from * size, l->half, smaller(b->piece, b->pixels - pixel) * l->channels);
 }
 
 static enum sdg_result run_binary(const struct sdg_cpu_step *step, int64_t row)
@@ -109,7 +109,7 @@ static enum sdg_result run_binary(const struct sdg_cpu_step *step, int64_t row)
 static enum sdg_result run_quantize(const struct sdg_cpu_step *step, int64_t row)
 {
     const sdg_value x = step->op->in[0];
-    sdg_fast_make_codes(step, row, sdg_cpu_data(step->program, x), sdg_cpu_value(step->program, x)->dtype == SDG_BF16);
+    sdg_fast_make_codes(step, row, sdg_cpu_data(step->program, x), sdg_cpu_value(step->program, x)->dtype != SDG_F32);
     return SDG_OK;
 }
 
@@ -135,7 +135,7 @@ static void find_extremes(void *context, int64_t first, int64_t end, int thread)
 {
     const struct extremes *e = context;
     float low, high, *found = e->found + 2 * thread;
-    e->loop.kernels->extremes(e->loop.x, e->loop.bf16, first, end, &low, &high);
+    e->loop.kernels->extremes(e->loop.x, e->loop.half, first, end, &low, &high);
     found[0] = fminf(found[0], low);
     found[1] = fmaxf(found[1], high);
 }
@@ -162,7 +162,7 @@ static void geglu_rows(void *context, int64_t first, int64_t end, int thread)
 {
     const struct loop *l = context;
     (void)thread;
-    l->kernels->geglu(l->x, l->out, l->bf16, l->codes, l->channels, first, end);
+    l->kernels->geglu(l->x, l->out, l->half, l->codes, l->channels, first, end);
 }
 
 static enum sdg_result run_geglu(const struct sdg_cpu_step *step, int64_t row)
@@ -183,7 +183,7 @@ static void layer_norm_rows(void *context, int64_t first, int64_t end, int threa
     const struct layer_norm *n = context;
     const struct loop *l = &n->loop;
     (void)thread;
-    l->kernels->layer_norm(l->x, n->gamma, n->beta, l->op->u.layer_norm.eps, l->out, l->bf16, l->codes, l->channels,
+    l->kernels->layer_norm(l->x, n->gamma, n->beta, l->op->u.layer_norm.eps, l->out, l->half, l->codes, l->channels,
                            first, end);
 }
 
@@ -207,7 +207,7 @@ static void hadamard_rows(void *context, int64_t first, int64_t end, int thread)
 {
     const struct hadamard *h = context;
     const struct loop *l = &h->loop;
-    l->kernels->hadamard(l->x, l->out, l->bf16, l->codes, l->op->u.hadamard.block, l->channels, first, end,
+    l->kernels->hadamard(l->x, l->out, l->half, l->codes, l->op->u.hadamard.block, l->channels, first, end,
                          h->work + thread * l->channels);
 }
 
@@ -222,16 +222,16 @@ static enum sdg_result run_hadamard(const struct sdg_cpu_step *step, int64_t row
 void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken)
 {
     const struct sdg_op *op = step->op;
-    bool bf16;
+    bool half;
     if (op->kind == SDG_OP_MEASURE_INTERVAL) { // its result is f32 whatever it reads
         const enum sdg_dtype type = sdg_cpu_value(step->program, op->in[0])->dtype;
-        if (type != SDG_F32 && type != SDG_BF16)
+        if (!sdg_fast_has_type(step, type))
             return;
         step->scratch_bytes = extremes_bytes(step);
         sdg_fast_take(step, run_measure_interval, taken);
         return;
     }
-    if (!sdg_fast_types(step, &bf16))
+    if (!sdg_fast_types(step, &half))
         return;
     switch (op->kind) {
     case SDG_OP_UNARY: sdg_fast_take(step, run_unary, taken); break;

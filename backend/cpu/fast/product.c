@@ -1,5 +1,5 @@
 // conv2d and linear where oneDNN is not there (other processors, or not built in, or without VNNI): f32, bf16 on
-// processors that multiply bf16 pairs, and integers.
+// processors that multiply pairs of it, f16 on those that multiply it, and integers.
 //
 // A convolution is a sum over kernel positions of products of shifted pixels with that position's weights; a linear
 // layer is the case of one position, its rows of tokens taken as one long line of pixels. Weights are packed at load as
@@ -24,7 +24,7 @@ struct state {
     const struct sdg_fast_kernels *kernels;
     enum sdg_fast_numbers numbers;
     bool is_signed;                     // x, where it is codes
-    bool bf16;                          // storage of residual and out, and of x unless it is codes
+    bool half;                          // storage of residual and out, and of x unless it is codes
     int64_t depth;                      // I, or pairs of I
     int64_t samples, height, width, in; // of x
     int64_t lines, columns, out;        // of the output, per sample
@@ -44,18 +44,23 @@ static bool integers(const struct state *s)
 
 static enum sdg_dtype weight_type(const struct state *s)
 {
-    return integers(s) ? SDG_S8 : s->numbers == SDG_FAST_PAIRS ? SDG_BF16 : SDG_F32;
+    return integers(s)                  ? SDG_S8
+        : s->numbers == SDG_FAST_PAIRS  ? SDG_BF16
+        : s->numbers == SDG_FAST_HALVES ? SDG_F16
+                                        : SDG_F32;
 }
 
 static int64_t per_unit(const struct state *s)
 {
-    return s->numbers == SDG_FAST_CODES ? s->kernels->unit : s->numbers == SDG_FAST_FLOATS ? 1 : 2;
+    return s->numbers == SDG_FAST_CODES                                  ? s->kernels->unit
+        : s->numbers == SDG_FAST_FLOATS || s->numbers == SDG_FAST_HALVES ? 1
+                                                                         : 2;
 }
 
 // Bytes of a unit of x.
 static int64_t unit_bytes(const struct state *s)
 {
-    return s->numbers == SDG_FAST_CODES ? s->kernels->unit : 4;
+    return s->numbers == SDG_FAST_CODES ? s->kernels->unit : s->numbers == SDG_FAST_HALVES ? 2 : 4;
 }
 
 // Weights of one channel block of one kernel position.
@@ -282,14 +287,15 @@ static void run_piece(const struct sdg_cpu_step *step, const struct piece *piece
             add_position(step, piece, ky, kx, &intervals, sums);
     const char *residual = e->residual ? sdg_cpu_data(program, e->residual) : NULL;
     char *out = sdg_cpu_data(program, step->op->out);
-    const int64_t size = s->bf16 ? 2 : 4, out_size = codes ? 1 : size;
-    struct sdg_fast_epilogue end = {.activation = e->activation, .bf16 = s->bf16, .codes = codes, .scale = 1};
+    const int64_t size = s->half ? 2 : 4, out_size = codes ? 1 : size;
+    struct sdg_fast_epilogue end = {.activation = e->activation, .half = s->half, .codes = codes, .scale = 1};
     end.integers = integers(s);
     if (end.integers) {
         end.scales = (const float *)sdg_cpu_data(program, step->op->in[3]) + channel;
         end.scale = intervals.pairs[0];
     } else if (s->code_bits) {
         end.scales = sdg_fast_code_scales(step, s->out) + channel;
+        end.scale = s->numbers == SDG_FAST_HALVES ? SDG_FAST_HALF_CODES : 1;
     }
     if (e->bias)
         end.bias = (const float *)sdg_cpu_data(program, e->bias) + channel;
@@ -339,7 +345,7 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
         prepare_integers(step, row);
     if (s->code_bits)
         sdg_fast_expand(step, step->weights, s->code_bits, scratch_at(step, s->at.weights),
-                        s->numbers == SDG_FAST_PAIRS, s->code_count);
+                        s->numbers != SDG_FAST_FLOATS, s->code_count);
     sdg_cpu_run(step->program, s->blocks * s->samples * s->lines * s->pieces, run_index, &loop);
     return SDG_OK;
 }
@@ -375,26 +381,28 @@ static void describe_shape(const struct sdg_cpu_step *step, struct state *s)
     s->pieces = (s->columns + PIXELS - 1) / PIXELS;
 }
 
-// True if these kernels have the step's types; which numbers they multiply, and whether float activations are bf16.
-static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_numbers *numbers, bool *bf16)
+// True if these kernels have the step's types; which numbers they multiply, and whether float activations are of 16
+// bits.
+static bool choose_numbers(const struct sdg_cpu_step *step, enum sdg_fast_numbers *numbers, bool *half)
 {
     const struct sdg_op *op = step->op;
     const struct sdg_cpu_program *program = step->program;
-    const bool pairs = sdg_fast_kernels_of(sdg_cpu_backend_of(program))->pairs;
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_for(step);
     if (!op->in[2]) {
-        if (!sdg_fast_types(step, bf16))
+        if (!sdg_fast_types(step, half))
             return false;
-        *numbers = *bf16 ? SDG_FAST_PAIRS : SDG_FAST_FLOATS;
-        return !*bf16 || (pairs && sdg_cpu_value(program, op->in[0])->dims[3] % 2 == 0);
+        *numbers = *half ? kernels->halves : SDG_FAST_FLOATS;
+        return !*half || *numbers == SDG_FAST_HALVES ||
+            (*numbers == SDG_FAST_PAIRS && sdg_cpu_value(program, op->in[0])->dims[3] % 2 == 0);
     }
     const sdg_value residual = op->epilogue.residual;
     const enum sdg_dtype out = sdg_cpu_value(program, op->out)->dtype,
                          type = residual ? sdg_cpu_value(program, residual)->dtype
         : op->codes.interval             ? SDG_F32
                                          : out;
-    *numbers = sdg_fast_kernels_of(sdg_cpu_backend_of(program))->unit ? SDG_FAST_CODES : SDG_FAST_INTEGERS;
-    *bf16 = type == SDG_BF16;
-    return (type == SDG_F32 || type == SDG_BF16) && (op->codes.interval || type == out);
+    *numbers = kernels->unit ? SDG_FAST_CODES : SDG_FAST_INTEGERS;
+    *half = type != SDG_F32;
+    return sdg_fast_has_type(step, type) && (op->codes.interval || type == out);
 }
 
 // Bytes of the weights between runs.
@@ -433,18 +441,18 @@ enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
     const struct sdg_op *op = step->op;
     const struct sdg_epilogue *e = &op->epilogue;
     enum sdg_fast_numbers numbers;
-    bool bf16;
+    bool half;
     if ((op->kind == SDG_OP_CONV2D && op->u.conv2d.upsample > 1) || e->gated ||
-        !choose_numbers(step, &numbers, &bf16) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
+        !choose_numbers(step, &numbers, &half) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
     if ((e->bias && sdg_cpu_value(program, e->bias)->dtype != SDG_F32) || e->activation == SDG_UNARY_AFFINE)
         return SDG_OK;
     struct state *s = sdg_alloc(program->base.log, 1, sizeof *s, "a kernel");
     if (!s)
         return SDG_ERROR_MEMORY;
-    s->kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program));
+    s->kernels = sdg_fast_kernels_for(step);
     s->numbers = numbers;
-    s->bf16 = bf16;
+    s->half = half;
     s->is_signed = sdg_cpu_value(program, op->in[0])->dtype == SDG_S8;
     step->state = s;
     step->destroy = destroy;

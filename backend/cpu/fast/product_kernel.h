@@ -55,10 +55,15 @@ static void weighted_sums(const void *x, int64_t stride, int64_t rows, const voi
 {
     if (numbers == SDG_FAST_INTEGERS)
         integer_product(rows, x, stride, weights, depth, sums);
+#if SDG_SIMD_HAS_F16
+    else
+        half_product(rows, x, stride, weights, depth, sums);
+#else
     else if (SDG_SIMD_HAS_BF16_PAIRS && numbers == SDG_FAST_PAIRS)
         product(SDG_SIMD_HAS_BF16_PAIRS, rows, x, stride, 1, weights, depth, sums, true);
     else
         product(false, rows, x, stride, 1, weights, depth, sums, true);
+#endif
 }
 
 static void strided_sums(const float *x, int64_t stride, int64_t step, int64_t rows, const float *weights,
@@ -77,7 +82,7 @@ INLINE vi load_sums(const int32_t *from, int64_t c, int64_t some)
     return (vi)load_vector((const float *)from, c, some);
 }
 
-INLINE void epilogue_as(const bool bf16, const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
+INLINE void epilogue_as(const bool half, const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
 {
     const struct coder coder = e->codes ? coder_of(e->codes, e->token) : (struct coder){0},
                        *own = e->codes ? &coder : NULL;
@@ -94,18 +99,18 @@ INLINE void epilogue_as(const bool bf16, const struct sdg_fast_epilogue *e, cons
         if (e->table)
             y += load_vector(e->table, c, some);
         if (e->residual)
-            y += some == LANES ? load(e->residual, c, bf16) : load_some(e->residual, c, bf16, some);
+            y += some == LANES ? load(e->residual, c, half) : load_some(e->residual, c, half, some);
         y = v_unary(e->activation, 1, 0, y);
         if (some == LANES)
-            put(out, c, bf16, own, y);
+            put(out, c, half, own, y);
         else
-            put_some(out, c, bf16, own, some, y);
+            put_some(out, c, half, own, some, y);
     }
 }
 
 static void epilogue(const struct sdg_fast_epilogue *e, const float *sums, void *out, int64_t count)
 {
-    if (e->bf16)
+    if (is_half(e->half))
         epilogue_as(true, e, sums, out, count);
     else
         epilogue_as(false, e, sums, out, count);

@@ -2,16 +2,16 @@
 // kernels_*.c. Lanes are channels.
 
 // Up to LANES elements; the other lanes are 0, and are not stored.
-INLINE vf load_lanes(const void *array, int64_t i, bool bf16, int64_t count)
+INLINE vf load_lanes(const void *array, int64_t i, bool half, int64_t count)
 {
-    return count < LANES ? load_some(array, i, bf16, count) : load(array, i, bf16);
+    return count < LANES ? load_some(array, i, half, count) : load(array, i, half);
 }
-INLINE void put_lanes(void *array, int64_t i, bool bf16, const struct coder *coder, int64_t count, vf value)
+INLINE void put_lanes(void *array, int64_t i, bool half, const struct coder *coder, int64_t count, vf value)
 {
     if (count < LANES)
-        put_some(array, i, bf16, coder, count, value);
+        put_some(array, i, half, coder, count, value);
     else
-        put(array, i, bf16, coder, value);
+        put(array, i, half, coder, value);
 }
 
 // Values of the codes of one token, whose scale and zero point are `pair`.
@@ -27,11 +27,11 @@ INLINE vf load_codes(const uint8_t *codes, bool is_signed, const float *pair, in
 
 // ... or, if there may be codes, what `source` says: elements from i on, of one token.
 INLINE vf load_values(const bool coded, const void *array, const struct sdg_fast_source *source, int64_t token,
-                      int64_t i, bool bf16, int64_t count)
+                      int64_t i, bool half, int64_t count)
 {
     return coded && source->codes
         ? load_codes((const uint8_t *)array + i, source->is_signed, pair_of(&source->intervals, token), count)
-        : load_lanes(array, i, bf16, count);
+        : load_lanes(array, i, half, count);
 }
 
 // ---- convolution ----
@@ -39,7 +39,7 @@ INLINE vf load_values(const bool coded, const void *array, const struct sdg_fast
 enum { CONV1D_TOKENS = 4 }; // at once: they share weights, and one waits too long for its own results
 
 // `count` tokens from `position` on, `some` channels from c on. All of them read the taps from `first` on.
-INLINE void conv1d_tokens(const bool bf16, const bool coded, const bool silu, const int count,
+INLINE void conv1d_tokens(const bool half, const bool coded, const bool silu, const int count,
                           const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes, int64_t position,
                           int64_t first, int64_t c, int64_t some)
 {
@@ -55,7 +55,7 @@ INLINE void conv1d_tokens(const bool bf16, const bool coded, const bool silu, co
         for (int i = 0; i < count; i++)
             sum[i] = v_fma(weight,
                            load_values(coded, op->x, &op->source, from + i, (from + i) * op->x_channels + op->start + c,
-                                       bf16, some),
+                                       half, some),
                            sum[i]);
     }
     if (silu)
@@ -63,23 +63,23 @@ INLINE void conv1d_tokens(const bool bf16, const bool coded, const bool silu, co
 #pragma GCC unroll 8
     for (int i = 0; i < count; i++) {
         const struct coder coder = codes ? coder_of(codes, position + i) : (struct coder){0};
-        put_lanes(op->out, (position + i) * op->channels + c, bf16, codes ? &coder : NULL, some,
+        put_lanes(op->out, (position + i) * op->channels + c, half, codes ? &coder : NULL, some,
                   smoothed(codes ? &coder : NULL, c, some, sum[i]));
     }
 }
 
-INLINE void conv1d_row(const bool bf16, const bool coded, const bool silu, const int count,
+INLINE void conv1d_row(const bool half, const bool coded, const bool silu, const int count,
                        const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes, int64_t position,
                        int64_t first)
 {
     int64_t c = 0;
     for (; c + LANES <= op->channels; c += LANES)
-        conv1d_tokens(bf16, coded, silu, count, op, codes, position, first, c, LANES);
+        conv1d_tokens(half, coded, silu, count, op, codes, position, first, c, LANES);
     if (c < op->channels)
-        conv1d_tokens(bf16, coded, silu, count, op, codes, position, first, c, op->channels - c);
+        conv1d_tokens(half, coded, silu, count, op, codes, position, first, c, op->channels - c);
 }
 
-INLINE void conv1d_as(const bool bf16, const bool coded, const bool silu, const struct sdg_fast_conv1d *given,
+INLINE void conv1d_as(const bool half, const bool coded, const bool silu, const struct sdg_fast_conv1d *given,
                       const struct sdg_fast_codes *codes, int64_t begin, int64_t end)
 {
     const struct sdg_fast_conv1d own = *given, *op = &own; // which results that are stored cannot change
@@ -89,10 +89,10 @@ INLINE void conv1d_as(const bool bf16, const bool coded, const bool silu, const 
                       away = op->backward ? left - 1 : token, taps = op->kernel - 1;
         const bool inside = op->backward ? left >= together + taps : token >= taps && left >= together;
         if (inside && end - p >= together) {
-            conv1d_row(bf16, coded, silu, CONV1D_TOKENS, op, codes, p, 0);
+            conv1d_row(half, coded, silu, CONV1D_TOKENS, op, codes, p, 0);
             p += together;
         } else {
-            conv1d_row(bf16, coded, silu, 1, op, codes, p, away < taps ? taps - away : 0);
+            conv1d_row(half, coded, silu, 1, op, codes, p, away < taps ? taps - away : 0);
             p++;
         }
     }
@@ -101,12 +101,12 @@ INLINE void conv1d_as(const bool bf16, const bool coded, const bool silu, const 
 static void conv1d(const struct sdg_fast_conv1d *op, const struct sdg_fast_codes *codes, int64_t begin, int64_t end)
 {
     if (op->source.codes)
-        conv1d_as(op->bf16, true, op->silu, op, codes, begin, end);
+        conv1d_as(is_half(op->half), true, op->silu, op, codes, begin, end);
     else if (codes)
-        conv1d_as(op->bf16, false, op->silu, op, codes, begin, end);
-    else if (op->bf16 && op->silu)
+        conv1d_as(is_half(op->half), false, op->silu, op, codes, begin, end);
+    else if (is_half(op->half) && op->silu)
         conv1d_as(true, false, true, op, NULL, begin, end);
-    else if (op->bf16)
+    else if (is_half(op->half))
         conv1d_as(true, false, false, op, NULL, begin, end);
     else if (op->silu)
         conv1d_as(false, false, true, op, NULL, begin, end);
@@ -152,7 +152,7 @@ INLINE struct scan_stream scan_stream(const void *array, int64_t channels, int64
 INLINE void scan_look_ahead(const struct sdg_fast_scan *op, bool codes, struct scan_tile *t, int64_t next,
                             int64_t channel)
 {
-    const int64_t size = op->bf16 ? 2 : 4;
+    const int64_t size = is_half(op->half) ? 2 : 4;
     t->ahead[0] = scan_stream(op->x, op->channels, op->x_source.codes ? 1 : size, next, channel);
     t->ahead[1] = scan_stream(op->delta, op->channels, op->delta_source.codes ? 1 : size, next, channel);
     t->ahead[2] = scan_stream(op->gate, op->gate_channels, op->gate_source.codes ? 1 : size, next,
@@ -162,7 +162,7 @@ INLINE void scan_look_ahead(const struct sdg_fast_scan *op, bool codes, struct s
 }
 
 // `count` tokens from the tile's i on.
-INLINE void scan_prepare_tokens(const bool bf16, const bool coded, const int count, const struct sdg_fast_scan *op,
+INLINE void scan_prepare_tokens(const bool half, const bool coded, const int count, const struct sdg_fast_scan *op,
                                 struct scan_tile *t, int64_t i, int64_t channel, int64_t some)
 {
     vf delta[SCAN_TOKENS];
@@ -172,13 +172,13 @@ INLINE void scan_prepare_tokens(const bool bf16, const bool coded, const int cou
     for (int k = 0; k < count; k++) {
         const int64_t token = t->position + i + k;
         delta[k] =
-            load_values(coded, op->delta, &op->delta_source, token, token * op->channels + channel, bf16, some) + bias;
+            load_values(coded, op->delta, &op->delta_source, token, token * op->channels + channel, half, some) + bias;
     }
     v_softplus_each(count, delta);
 #pragma GCC unroll 8
     for (int k = 0; k < count; k++) {
         const int64_t token = t->position + i + k;
-        const vf x = load_values(coded, op->x, &op->x_source, token, token * op->channels + channel, bf16, some);
+        const vf x = load_values(coded, op->x, &op->x_source, token, token * op->channels + channel, half, some);
         t->longest = v_max(delta[k], t->longest); // NaN, which makes its states NaN anyway, is left out
         v_store(t->delta + (i + k) * LANES, delta[k]);
         v_store(t->input + (i + k) * LANES, delta[k] * x);
@@ -186,27 +186,27 @@ INLINE void scan_prepare_tokens(const bool bf16, const bool coded, const int cou
     }
 }
 
-INLINE void scan_prepare_as(const bool bf16, const bool coded, const struct sdg_fast_scan *op, struct scan_tile *t,
+INLINE void scan_prepare_as(const bool half, const bool coded, const struct sdg_fast_scan *op, struct scan_tile *t,
                             int64_t channel, int64_t some)
 {
     int64_t i = 0;
     t->longest = v_set(0);
     for (; i + SCAN_TOKENS <= t->count; i += SCAN_TOKENS)
-        scan_prepare_tokens(bf16, coded, SCAN_TOKENS, op, t, i, channel, some);
+        scan_prepare_tokens(half, coded, SCAN_TOKENS, op, t, i, channel, some);
     for (; i < t->count; i++)
-        scan_prepare_tokens(bf16, coded, 1, op, t, i, channel, some);
+        scan_prepare_tokens(half, coded, 1, op, t, i, channel, some);
 }
 
 // Almost always all lanes are there, and often nothing is codes: loops without choices, several times as short.
-INLINE void scan_prepare(const bool bf16, const struct sdg_fast_scan *op, struct scan_tile *t, int64_t channel,
+INLINE void scan_prepare(const bool half, const struct sdg_fast_scan *op, struct scan_tile *t, int64_t channel,
                          int64_t some)
 {
     if (some < LANES)
-        scan_prepare_as(bf16, true, op, t, channel, some);
+        scan_prepare_as(half, true, op, t, channel, some);
     else if (op->x_source.codes || op->delta_source.codes)
-        scan_prepare_as(bf16, true, op, t, channel, LANES);
+        scan_prepare_as(half, true, op, t, channel, LANES);
     else
-        scan_prepare_as(bf16, false, op, t, channel, LANES);
+        scan_prepare_as(half, false, op, t, channel, LANES);
 }
 
 // h = exp(delta A) h + delta x B, y += C h, of `count` states from `state` on; and two streams come closer.
@@ -257,7 +257,7 @@ INLINE void scan_states(const int count, const struct sdg_fast_scan *op, const s
 }
 
 // `count` tokens from the tile's i on.
-INLINE void scan_finish_tokens(const bool bf16, const bool coded, const int count, const struct sdg_fast_scan *op,
+INLINE void scan_finish_tokens(const bool half, const bool coded, const int count, const struct sdg_fast_scan *op,
                                const struct sdg_fast_codes *codes, const struct scan_tile *t, int64_t i,
                                int64_t channel, int64_t some)
 {
@@ -269,14 +269,14 @@ INLINE void scan_finish_tokens(const bool bf16, const bool coded, const int coun
     if (op->add)
 #pragma GCC unroll 8
         for (int k = 0; k < count; k++)
-            y[k] += load_lanes(op->add, (t->position + i + k) * op->channels + channel, bf16, some);
+            y[k] += load_lanes(op->add, (t->position + i + k) * op->channels + channel, half, some);
     if (op->gate) {
         vf gate[SCAN_TOKENS];
 #pragma GCC unroll 8
         for (int k = 0; k < count; k++) {
             const int64_t token = t->position + i + k;
             gate[k] = load_values(coded, op->gate, &op->gate_source, token,
-                                  token * op->gate_channels + op->params.gate_start + channel, bf16, some);
+                                  token * op->gate_channels + op->params.gate_start + channel, half, some);
         }
         v_silu_each(count, gate);
 #pragma GCC unroll 8
@@ -287,37 +287,37 @@ INLINE void scan_finish_tokens(const bool bf16, const bool coded, const int coun
     for (int k = 0; k < count; k++) {
         const int64_t token = t->position + i + k;
         const struct coder coder = codes ? coder_of(codes, token) : (struct coder){0};
-        put_lanes(op->out, token * op->channels + channel, bf16, codes ? &coder : NULL, some,
+        put_lanes(op->out, token * op->channels + channel, half, codes ? &coder : NULL, some,
                   smoothed(codes ? &coder : NULL, channel, some, y[k] * scale));
     }
 }
 
-INLINE void scan_finish_as(const bool bf16, const bool coded, const struct sdg_fast_scan *op,
+INLINE void scan_finish_as(const bool half, const bool coded, const struct sdg_fast_scan *op,
                            const struct sdg_fast_codes *codes, const struct scan_tile *t, int64_t channel, int64_t some)
 {
     int64_t i = 0;
     for (; i + SCAN_TOKENS <= t->count; i += SCAN_TOKENS)
-        scan_finish_tokens(bf16, coded, SCAN_TOKENS, op, codes, t, i, channel, some);
+        scan_finish_tokens(half, coded, SCAN_TOKENS, op, codes, t, i, channel, some);
     for (; i < t->count; i++)
-        scan_finish_tokens(bf16, coded, 1, op, codes, t, i, channel, some);
+        scan_finish_tokens(half, coded, 1, op, codes, t, i, channel, some);
 }
 
-INLINE void scan_finish(const bool bf16, const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes,
+INLINE void scan_finish(const bool half, const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes,
                         const struct scan_tile *t, int64_t channel, int64_t some)
 {
     if (some < LANES)
-        scan_finish_as(bf16, true, op, codes, t, channel, some);
+        scan_finish_as(half, true, op, codes, t, channel, some);
     else if (op->gate_source.codes)
-        scan_finish_as(bf16, true, op, codes, t, channel, LANES);
+        scan_finish_as(half, true, op, codes, t, channel, LANES);
     else
-        scan_finish_as(bf16, false, op, codes, t, channel, LANES);
+        scan_finish_as(half, false, op, codes, t, channel, LANES);
 }
 
 // B and C of a tile as f32: where they lie, or copies.
-INLINE void scan_parameters(const bool bf16, const struct sdg_fast_scan *op, struct scan_tile *t, float *copy)
+INLINE void scan_parameters(const bool half, const struct sdg_fast_scan *op, struct scan_tile *t, float *copy)
 {
     const int64_t first = t->position * op->bc_channels, starts[2] = {op->params.b_start, op->params.c_start};
-    if (!bf16) {
+    if (!half) {
         t->b = (const float *)op->bc + first + op->params.b_start;
         t->c = (const float *)op->bc + first + op->params.c_start;
         t->stride = op->bc_channels;
@@ -328,11 +328,11 @@ INLINE void scan_parameters(const bool bf16, const struct sdg_fast_scan *op, str
     t->stride = 2 * op->states;
     for (int64_t i = 0; i < t->count; i++)
         for (int part = 0; part < 2; part++)
-            convert_as(SDG_BF16, false, (const uint16_t *)op->bc + first + i * op->bc_channels + starts[part],
+            convert_as(HALF, false, (const uint16_t *)op->bc + first + i * op->bc_channels + starts[part],
                        copy + (2 * i + part) * op->states, op->states);
 }
 
-INLINE void scan_as(const bool bf16, const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes, int64_t sample,
+INLINE void scan_as(const bool half, const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes, int64_t sample,
                     int64_t begin, int64_t end, float *work)
 {
     enum { TILE = SDG_FAST_SCAN_TILE };
@@ -344,12 +344,12 @@ INLINE void scan_as(const bool bf16, const struct sdg_fast_scan *op, const struc
         const int64_t first = (op->params.backward ? tiles - 1 - i : i) * TILE;
         t.position = sample * op->tokens + first;
         t.count = op->tokens - first < TILE ? op->tokens - first : TILE;
-        scan_parameters(bf16, op, &t, copy);
+        scan_parameters(half, op, &t, copy);
         for (int64_t c = begin; c < end; c += LANES) {
             const int64_t some = end - c < LANES ? end - c : LANES;
             float *h = states + (c - begin) * op->states;
             int64_t s = 0;
-            scan_prepare(bf16, op, &t, c, some);
+            scan_prepare(half, op, &t, c, some);
             if (c + LANES < end)
                 scan_look_ahead(op, codes, &t, t.position, c + LANES);
             else
@@ -358,7 +358,7 @@ INLINE void scan_as(const bool bf16, const struct sdg_fast_scan *op, const struc
                 scan_states(SCAN_STATES, op, &t, c, s, h + s * LANES);
             for (; s < op->states; s++)
                 scan_states(1, op, &t, c, s, h + s * LANES);
-            scan_finish(bf16, op, codes, &t, c, some);
+            scan_finish(half, op, codes, &t, c, some);
         }
     }
 }
@@ -366,9 +366,9 @@ INLINE void scan_as(const bool bf16, const struct sdg_fast_scan *op, const struc
 static void scan(const struct sdg_fast_scan *op, const struct sdg_fast_codes *codes, int64_t sample, int64_t begin,
                  int64_t end, float *work)
 {
-    if (op->bf16 && codes)
+    if (is_half(op->half) && codes)
         scan_as(true, op, codes, sample, begin, end, work);
-    else if (op->bf16)
+    else if (is_half(op->half))
         scan_as(true, op, NULL, sample, begin, end, work);
     else if (codes)
         scan_as(false, op, codes, sample, begin, end, work);

@@ -73,7 +73,7 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     const struct sdg_value_info *x = sdg_cpu_value(program, in[0]);
     struct sdg_fast_codes how;
     struct loop l = {
-        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(program)),
+        .kernels = sdg_fast_kernels_for(step),
         .op =
             {
                 .x = sdg_cpu_data(program, in[0]),
@@ -92,7 +92,7 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
                 .bc_channels = sdg_cpu_value(program, in[2])->dims[3],
                 .gate_channels = in[6] ? sdg_cpu_value(program, in[6])->dims[3] : 0,
                 .params = step->op->u.selective_scan,
-                .bf16 = sdg_cpu_value(program, in[2])->dtype == SDG_BF16,
+                .half = sdg_cpu_value(program, in[2])->dtype != SDG_F32,
                 .x_source = sdg_fast_source(step, 0, row),
                 .delta_source = sdg_fast_source(step, 1, row),
                 .gate_source = sdg_fast_source(step, 6, row),
@@ -107,7 +107,8 @@ static enum sdg_result run(const struct sdg_cpu_step *step, int64_t row)
     return SDG_OK;
 }
 
-// True if all operands are floats of one type, f32 or bf16, but for those that are codes; the result may be some.
+// True if all operands are floats of one type that there are kernels for, but for those that are codes; the result may
+// be some.
 static bool has_types(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
@@ -120,7 +121,7 @@ static bool has_types(const struct sdg_cpu_step *step)
         if (v && sdg_cpu_value(step->program, v)->dtype != type && !(interval && op->in[interval]))
             return false;
     }
-    return (type == SDG_F32 || type == SDG_BF16) && (result == type || op->codes.interval);
+    return sdg_fast_has_type(step, type) && (result == type || op->codes.interval);
 }
 
 void sdg_fast_select_selective_scan(struct sdg_cpu_step *step, bool *taken)

@@ -24,6 +24,7 @@ static const struct sdg_fast_set rows[] = {
     {"neon_dotprod", SDG_FAST_NEEDS_NEON_DOTPROD(BIT, |), &sdg_fast_kernels_neon_dotprod},
     {"neon_i8mm", SDG_FAST_NEEDS_NEON_I8MM(BIT, |), &sdg_fast_kernels_neon_i8mm},
     {"neon_bf16", SDG_FAST_NEEDS_NEON_BF16(BIT, |), &sdg_fast_kernels_neon_bf16},
+    {"neon_fp16", SDG_FAST_NEEDS_NEON_FP16(BIT, |), &sdg_fast_kernels_neon_fp16},
 #endif
 };
 #undef BIT
@@ -35,15 +36,16 @@ const struct sdg_fast_set *sdg_fast_sets(size_t *count)
     return rows;
 }
 
-void sdg_fast_select(const struct sdg_fast_set *sets, size_t count, unsigned features, struct sdg_fast_kernels *out)
+void sdg_fast_select(const struct sdg_fast_set *sets, size_t count, unsigned features, bool f16,
+                     struct sdg_fast_kernels *out)
 {
     *out = (struct sdg_fast_kernels){0};
     for (size_t i = 0; i < count; i++) {
         const struct sdg_fast_kernels *own = sets[i].kernels;
-        if (sets[i].needs & ~features)
+        if (sets[i].needs & ~features || (own->halves == SDG_FAST_HALVES && !f16))
             continue;
         out->name = sets[i].name;
-        out->pairs |= own->pairs;
+        out->halves = own->halves ? own->halves : out->halves;
         out->tile = own->tile ? own->tile : out->tile;
         if (own->unit) {
             out->unit = own->unit;

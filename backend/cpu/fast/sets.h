@@ -25,6 +25,7 @@
 #define SDG_FAST_NEEDS_NEON_DOTPROD(F, AND) F(neon) AND F(dotprod)
 #define SDG_FAST_NEEDS_NEON_I8MM(F, AND) F(neon) AND F(i8mm)
 #define SDG_FAST_NEEDS_NEON_BF16(F, AND) F(neon) AND F(bf16)
+#define SDG_FAST_NEEDS_NEON_FP16(F, AND) F(neon) AND F(fp16)
 
 struct sdg_fast_set {
     const char *name;
@@ -37,13 +38,16 @@ struct sdg_fast_set {
 // The tables of kernels_*.c.
 extern const struct sdg_fast_kernels sdg_fast_kernels_generic, sdg_fast_kernels_sse2, sdg_fast_kernels_avx2,
     sdg_fast_kernels_avx512, sdg_fast_kernels_avx512bf16, sdg_fast_kernels_neon, sdg_fast_kernels_neon_dotprod,
-    sdg_fast_kernels_neon_i8mm, sdg_fast_kernels_neon_bf16;
+    sdg_fast_kernels_neon_i8mm, sdg_fast_kernels_neon_bf16, sdg_fast_kernels_neon_fp16;
 
 // The rows of this build, the plainest first: "generic", which needs nothing.
 const struct sdg_fast_set *sdg_fast_sets(size_t *count);
 
-// What a processor with these features uses of the rows; `out` has the name of the last row that gave something.
-void sdg_fast_select(const struct sdg_fast_set *sets, size_t count, unsigned features, struct sdg_fast_kernels *out);
+// What a processor with these features uses of the rows; `out` has the name of the last row that gave something. `f16`:
+// for activations of f16, from which SDG_FAST_HALVES of `out` says whether there is a row, else for those of f32 and
+// bf16.
+void sdg_fast_select(const struct sdg_fast_set *sets, size_t count, unsigned features, bool f16,
+                     struct sdg_fast_kernels *out);
 
 // A mask by name: names joined by commas, each of a row (then: all that it needs) or of one feature. "avx2" leaves at
 // most that, "generic" nothing; NULL masks nothing. SDG_ERROR_USAGE, with the names there are on this architecture, for

@@ -5,6 +5,7 @@
 //   SDG_SIMD_BITS              in a vector
 //   SDG_SIMD_REGISTERS         for vectors
 //   SDG_SIMD_HAS_BF16_PAIRS    sums of products of bf16 pairs, and conversion to bf16
+//   SDG_SIMD_HAS_F16           sums of products of f16, which is what its kernels store, and nothing else
 //   SDG_SIMD_HAS_VNNI          sums of products of integer pairs
 //   SDG_SIMD_HAS_VBMI          permutations of bytes
 //   SDG_SIMD_HAS_DOTPROD       sums of products of four codes of 8 bits with weights (x86 has them with VNNI)
@@ -18,6 +19,9 @@
 
 #ifndef SDG_SIMD_HAS_BF16_PAIRS
 #define SDG_SIMD_HAS_BF16_PAIRS 0
+#endif
+#ifndef SDG_SIMD_HAS_F16
+#define SDG_SIMD_HAS_F16 0
 #endif
 #ifndef SDG_SIMD_HAS_VNNI
 #define SDG_SIMD_HAS_VNNI 0
@@ -48,6 +52,14 @@
 #define SDG_SIMD_TEXT_dotprod "arch=armv8.2-a+dotprod" // as its arm_neon.h has them
 #define SDG_SIMD_TEXT_i8mm "arch=armv8.2-a+i8mm"
 #define SDG_SIMD_TEXT_bf16 "arch=armv8.2-a+bf16"
+#define SDG_SIMD_TEXT_fp16 "arch=armv8.2-a+fp16"
+#elif defined(__aarch64__)
+#define SDG_SIMD_TEXT(feature) SDG_SIMD_TEXT_##feature // LLVM's
+#define SDG_SIMD_TEXT_neon "neon"
+#define SDG_SIMD_TEXT_dotprod "dotprod"
+#define SDG_SIMD_TEXT_i8mm "i8mm"
+#define SDG_SIMD_TEXT_bf16 "bf16"
+#define SDG_SIMD_TEXT_fp16 "fullfp16"
 #else
 #define SDG_SIMD_TEXT(feature) #feature
 #endif
@@ -118,50 +130,56 @@ INLINE float v_sum(vf x)
     return sum;
 }
 
-// ---- bf16 ----
-INLINE vf v_from_bf16(vh x)
+// ---- loads and stores by storage type: element `i` of an array of f32, or of HALF if `half` ----
+#define HALF (SDG_SIMD_HAS_F16 ? SDG_F16 : SDG_BF16)
+// What kernels ask in place of their parameter: those that store nothing but f16 leave f32 to the rows before.
+INLINE bool is_half(bool half)
 {
-    return (vf)(v_from_halves(x) << 16);
+    return SDG_SIMD_HAS_F16 || half;
 }
-
-// ---- loads and stores by storage type: element `i` of an array of f32, or of bf16 if `bf16` ----
-INLINE size_t element_size(bool bf16)
+INLINE size_t element_size(bool half)
 {
-    return bf16 ? 2 : 4;
+    return half ? 2 : 4;
 }
-INLINE vf load(const void *array, int64_t i, bool bf16)
+INLINE vf load(const void *array, int64_t i, bool half)
 {
-    if (!bf16)
+    if (!half)
         return v_load((const float *)array + i);
     vh x;
     memcpy(&x, (const uint16_t *)array + i, sizeof x);
-    return v_from_bf16(x);
+    return v_from_half(x);
 }
-INLINE void store(void *array, int64_t i, bool bf16, vf value)
+INLINE void store(void *array, int64_t i, bool half, vf value)
 {
-    if (!bf16) {
+    if (!half) {
         v_store((float *)array + i, value);
         return;
     }
-    vh x = v_to_bf16(value);
+    vh x = v_to_half(value);
     memcpy((uint16_t *)array + i, &x, sizeof x);
 }
 // The first `count` < LANES lanes; the others are 0.
-INLINE vf load_some(const void *array, int64_t i, bool bf16, int64_t count)
+INLINE vf load_some(const void *array, int64_t i, bool half, int64_t count)
 {
     unsigned char part[LANES * 4] = {0};
-    memcpy(part, (const char *)array + (size_t)i * element_size(bf16), (size_t)count * element_size(bf16));
-    return load(part, 0, bf16);
+    memcpy(part, (const char *)array + (size_t)i * element_size(half), (size_t)count * element_size(half));
+    return load(part, 0, half);
 }
-INLINE void store_some(void *array, int64_t i, bool bf16, int64_t count, vf value)
+INLINE void store_some(void *array, int64_t i, bool half, int64_t count, vf value)
 {
     unsigned char part[LANES * 4];
-    store(part, 0, bf16, value);
-    memcpy((char *)array + (size_t)i * element_size(bf16), part, (size_t)count * element_size(bf16));
+    store(part, 0, half, value);
+    memcpy((char *)array + (size_t)i * element_size(half), part, (size_t)count * element_size(half));
 }
-INLINE float load_one(const void *array, int64_t i, bool bf16)
+#ifndef f32_from_half
+INLINE float f32_from_half(uint16_t x)
 {
-    return bf16 ? sdg_f32_from_bf16(((const uint16_t *)array)[i]) : ((const float *)array)[i];
+    return sdg_f32_from_bf16(x);
+}
+#endif
+INLINE float load_one(const void *array, int64_t i, bool half)
+{
+    return half ? f32_from_half(((const uint16_t *)array)[i]) : ((const float *)array)[i];
 }
 
 // ---- codes ----
@@ -217,24 +235,24 @@ INLINE vi v_code_bits(vf y, const struct coder *coder)
     return v_quantize(y, coder) & 255;
 }
 
-// ---- results: f32, bf16 or, if `coder` is not NULL, codes ----
-INLINE void put(void *array, int64_t i, bool bf16, const struct coder *coder, vf value)
+// ---- results: f32, HALF or, if `coder` is not NULL, codes ----
+INLINE void put(void *array, int64_t i, bool half, const struct coder *coder, vf value)
 {
     if (!coder) {
-        store(array, i, bf16, value);
+        store(array, i, half, value);
         return;
     }
     vb q = v_low_bytes(v_quantize(value, coder));
     memcpy((uint8_t *)array + i, &q, sizeof q);
 }
-INLINE void put_some(void *array, int64_t i, bool bf16, const struct coder *coder, int64_t count, vf value)
+INLINE void put_some(void *array, int64_t i, bool half, const struct coder *coder, int64_t count, vf value)
 {
     if (!coder) {
-        store_some(array, i, bf16, count, value);
+        store_some(array, i, half, count, value);
         return;
     }
     uint8_t part[LANES];
-    put(part, 0, bf16, coder, value);
+    put(part, 0, half, coder, value);
     memcpy((uint8_t *)array + i, part, (size_t)count);
 }
 
@@ -247,8 +265,8 @@ INLINE vf v_exp2_polynomial(vf f)
     p = v_fma(p, f, v_set(6.931469776e-01f));
     return v_fma(p, f, v_set(1));
 }
-// 2^x to `degree` 3 (relative error 7.5e-5: for results kept in bf16) or 5 (9.2e-8, and exact for 0: thousands of such
-// numbers close to 1 may be multiplied). NaN stays NaN.
+// 2^x to `degree` 3 (relative error 7.5e-5: for results kept in 16 bits) or 5 (9.2e-8, and exact for 0: thousands of
+// such numbers close to 1 may be multiplied). NaN stays NaN.
 INLINE vf v_exp2(vf x, int degree)
 {
     const struct v_parts parts = v_split(x);

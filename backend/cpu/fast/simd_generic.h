@@ -34,16 +34,34 @@ INLINE bool v_any(vi mask)
 }
 #endif
 
-// ---- bf16 ----
-#ifndef v_from_halves
-INLINE vu v_from_halves(vh x)
+// ---- halves ----
+#ifndef v_zero_extend
+INLINE vu v_zero_extend(vh x)
 {
     return __builtin_convertvector(x, vu);
 }
 #endif
-// Rounds to nearest even; NaN stays NaN.
-#ifndef v_to_bf16
-INLINE vh v_to_bf16(vf x)
+INLINE vf v_from_bf16(vh x)
+{
+    return (vf)(v_zero_extend(x) << 16);
+}
+// Exactly: shifted into place the bits are the value times 2^-112, subnormal ones included.
+#ifndef v_from_f16
+INLINE vf v_from_f16(vh x)
+{
+    vu bits = __builtin_convertvector(x, vu), magnitude = (bits & 0x7fff) << 13;
+    vf value = (vf)magnitude * 0x1p112f;
+    vu special = (vu)(magnitude >= 0x0f800000); // infinity or NaN
+    return (vf)(((vu)value & ~special) | ((magnitude | 0x7f800000) & special) | (bits & 0x8000) << 16);
+}
+#endif
+INLINE vf v_from_half(vh x)
+{
+    return SDG_SIMD_HAS_F16 ? v_from_f16(x) : v_from_bf16(x);
+}
+// To bf16, but for kernels of f16. Rounds to nearest even; NaN stays NaN.
+#ifndef v_to_half
+INLINE vh v_to_half(vf x)
 {
     vu bits = (vu)x;
     vu rounded = bits + 0x7fff + ((bits >> 16) & 1);
@@ -52,11 +70,11 @@ INLINE vh v_to_bf16(vf x)
     return __builtin_convertvector(bits >> 16, vh);
 }
 #endif
-// bf16 of low in the even half-words, of high in the odd ones: what a dot product of pairs reads.
-#ifndef v_pair_bf16
-INLINE vf v_pair_bf16(vf low, vf high)
+// Halves of low in the even half-words, of high in the odd ones: what a dot product of pairs reads.
+#ifndef v_pair_half
+INLINE vf v_pair_half(vf low, vf high)
 {
-    return (vf)(__builtin_convertvector(v_to_bf16(low), vu) | __builtin_convertvector(v_to_bf16(high), vu) << 16);
+    return (vf)(__builtin_convertvector(v_to_half(low), vu) | __builtin_convertvector(v_to_half(high), vu) << 16);
 }
 #endif
 // sum + a . b; `pairs`: every 4 bytes of a and b are two bf16. Only with SDG_SIMD_HAS_BF16_PAIRS.

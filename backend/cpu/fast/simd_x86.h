@@ -77,7 +77,7 @@ INLINE vf v_log1p(vf u)
     const vf p = v_fma(v_fma(v_set(-2.502303770e-01f), r, v_set(3.334952355e-01f)), r, v_set(-4.999999341e-01f));
     return v_fma(r * r, p, r) + logarithm;
 }
-INLINE vu v_from_halves(vh x)
+INLINE vu v_zero_extend(vh x)
 {
     return (vu)_mm512_cvtepu16_epi32((__m256i)x);
 }
@@ -104,7 +104,7 @@ INLINE void v_fence_far(void)
 #define v_scale v_scale
 #define v_decay v_decay
 #define v_log1p v_log1p
-#define v_from_halves v_from_halves
+#define v_zero_extend v_zero_extend
 #define v_from_bytes v_from_bytes
 #define v_store_far v_store_far
 
@@ -126,11 +126,11 @@ INLINE vi v_dot_codes(vi codes, vi weights, vi sum)
 #endif
 
 #if SDG_SIMD_HAS_BF16_PAIRS
-INLINE vh v_to_bf16(vf x)
+INLINE vh v_to_half(vf x)
 {
     return (vh)_mm512_cvtneps_pbh((__m512)x);
 }
-INLINE vf v_pair_bf16(vf low, vf high)
+INLINE vf v_pair_half(vf low, vf high)
 {
     __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
     const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
@@ -143,8 +143,8 @@ INLINE vf v_dot(bool pairs, vf a, vf b, vf sum)
         return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
     return v_fma(a, b, sum);
 }
-#define v_to_bf16 v_to_bf16
-#define v_pair_bf16 v_pair_bf16
+#define v_to_half v_to_half
+#define v_pair_half v_pair_half
 #define v_dot v_dot
 #endif
 

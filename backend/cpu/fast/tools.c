@@ -6,12 +6,29 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend *backend)
+const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend *backend, enum sdg_dtype dtype)
 {
-    return backend->kernels;
+    return &backend->kernels[dtype == SDG_F16];
 }
 
-bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16)
+const struct sdg_fast_kernels *sdg_fast_kernels_for(const struct sdg_cpu_step *step)
+{
+    const struct sdg_graph *graph = sdg_cpu_graph(step->program);
+    enum sdg_dtype type = graph->values[step->op->out].dtype;
+    sdg_value reads[SDG_OP_MAX_READS];
+    const int count = sdg_op_reads(graph, step->op, reads);
+    for (int i = 0; i < count && type != SDG_F16; i++)
+        type = graph->values[reads[i]].dtype;
+    return sdg_fast_kernels_of(sdg_cpu_backend_of(step->program), type);
+}
+
+bool sdg_fast_has_type(const struct sdg_cpu_step *step, enum sdg_dtype dtype)
+{
+    return dtype == SDG_F32 || dtype == SDG_BF16 ||
+        (dtype == SDG_F16 && sdg_fast_kernels_of(sdg_cpu_backend_of(step->program), dtype)->halves == SDG_FAST_HALVES);
+}
+
+bool sdg_fast_types(const struct sdg_cpu_step *step, bool *half)
 {
     const struct sdg_graph *graph = sdg_cpu_graph(step->program);
     const sdg_value interval = step->op->codes.interval;
@@ -21,8 +38,8 @@ bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16)
     for (int i = 0; i < count; i++)
         if (reads[i] != interval && graph->values[reads[i]].dtype != type)
             return false;
-    *bf16 = type == SDG_BF16;
-    return type == SDG_F32 || type == SDG_BF16;
+    *half = type != SDG_F32;
+    return sdg_fast_has_type(step, type);
 }
 
 struct sdg_fast_intervals sdg_fast_intervals(const struct sdg_cpu_program *program, sdg_value interval, int64_t row)
@@ -72,7 +89,7 @@ struct loop {
     const struct sdg_fast_kernels *kernels;
     const void *from;
     void *to;
-    bool bf16;
+    bool half;
     int bits;                           // of the codes
     int64_t channels;                   // of a row
     const struct sdg_fast_codes *codes; // to make
@@ -82,19 +99,19 @@ static void quantize_rows(void *context, int64_t first, int64_t end, int thread)
 {
     const struct loop *l = context;
     (void)thread;
-    l->kernels->quantize(l->from, l->to, l->bf16, l->codes, l->channels, first, end);
+    l->kernels->quantize(l->from, l->to, l->half, l->codes, l->channels, first, end);
 }
 
-void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y, bool bf16)
+void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y, bool half)
 {
     enum { PART = 1 << 14 };
     struct sdg_fast_codes how;
     const struct sdg_value_info *info = sdg_cpu_value(step->program, step->op->out);
     struct loop loop = {
-        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)),
+        .kernels = sdg_fast_kernels_for(step),
         .from = y,
         .to = sdg_cpu_data(step->program, step->op->out),
-        .bf16 = bf16,
+        .half = half,
         .channels = info->dims[3],
         .codes = sdg_fast_codes(step, row, &how),
     };
@@ -131,11 +148,19 @@ static void unpack_part(void *context, int64_t first, int64_t end, int thread)
 void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, int8_t *codes, size_t count)
 {
     enum { PART = 1 << 14 };
-    struct loop loop = {sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)), .from = packed, .to = codes};
+    struct loop loop = {sdg_fast_kernels_for(step), .from = packed, .to = codes};
     sdg_cpu_run_parts(step->program, (int64_t)count, PART, unpack_part, &loop);
 }
 
 enum { EXPAND_PART = 1 << 13 };
+
+// f16 of codes, by their exponents.
+static void divide_codes(uint16_t *codes, int64_t count)
+{
+    _Static_assert(SDG_FAST_HALF_CODES == 1 << 7, "what is taken from the exponent");
+    for (int64_t i = 0; i < count; i++)
+        codes[i] = (uint16_t)(codes[i] & 0x7fff ? codes[i] - (7 << 10) : codes[i]);
+}
 
 static void expand_part(void *context, int64_t first, int64_t end, int thread)
 {
@@ -147,16 +172,18 @@ static void expand_part(void *context, int64_t first, int64_t end, int thread)
         l->kernels->unpack4((const uint8_t *)l->from + first / 2, part, end - first, false);
         from = part;
     }
-    l->kernels->convert(from, SDG_S8, (char *)l->to + first * (l->bf16 ? 2 : 4), l->bf16, end - first);
+    l->kernels->convert(from, SDG_S8, (char *)l->to + first * (l->half ? 2 : 4), l->half, end - first);
+    if (l->kernels->halves == SDG_FAST_HALVES)
+        divide_codes((uint16_t *)l->to + first, end - first);
 }
 
-void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool bf16, size_t count)
+void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool half, size_t count)
 {
     struct loop loop = {
-        .kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program)),
+        .kernels = sdg_fast_kernels_for(step),
         .from = codes,
         .to = to,
-        .bf16 = bf16,
+        .half = half,
         .bits = bits,
     };
     sdg_cpu_run_parts(step->program, (int64_t)count, EXPAND_PART, expand_part, &loop);
@@ -179,9 +206,11 @@ bool sdg_fast_read_weight(const struct sdg_cpu_backend *backend, const struct sd
 {
     const enum sdg_dtype type = weight->stored.tensor->dtype;
     const void *from = sdg_weight_plain(weight, first, count);
-    if (!from || !sdg_dtype_is_run_float(type) || (dtype != SDG_F32 && dtype != SDG_BF16))
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(backend, dtype);
+    if (!from || !sdg_dtype_is_run_float(type) ||
+        (dtype != SDG_F32 && dtype != SDG_BF16 && (dtype != SDG_F16 || kernels->halves != SDG_FAST_HALVES)))
         return false;
-    sdg_fast_kernels_of(backend)->convert(from, type, to, dtype == SDG_BF16, (int64_t)(count * weight->inputs));
+    kernels->convert(from, type, to, dtype != SDG_F32, (int64_t)(count * weight->inputs));
     return true;
 }
 
@@ -216,7 +245,7 @@ float *sdg_fast_code_scales(const struct sdg_cpu_step *step, int64_t outputs)
 void sdg_fast_take(struct sdg_cpu_step *step, enum sdg_result (*run)(const struct sdg_cpu_step *step, int64_t row),
                    bool *taken)
 {
-    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_for(step);
     snprintf(step->kernel, sizeof step->kernel, "%s:%s", sdg_op_name(step->op->kind), kernels->name);
     step->run = run;
     *taken = true;

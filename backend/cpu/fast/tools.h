@@ -5,16 +5,21 @@
 #include "backend/cpu/fast/kernels.h"
 #include "backend/cpu/cpu_program.h"
 
-// The kernels a backend uses: what its features allow.
-const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend *backend);
+// The kernels a backend uses for what is stored as `dtype`: what its features allow.
+const struct sdg_fast_kernels *sdg_fast_kernels_of(const struct sdg_cpu_backend *backend, enum sdg_dtype dtype);
+// The kernels of a step: those of f16 if it reads or writes f16.
+const struct sdg_fast_kernels *sdg_fast_kernels_for(const struct sdg_cpu_step *step);
 
-// True if all activations the step reads and writes have one type, f32 or bf16 - its result may be codes -; *bf16 says
-// which.
-bool sdg_fast_types(const struct sdg_cpu_step *step, bool *bf16);
+// True if there are kernels for activations of this type: f32, bf16, and f16 where the processor computes in it.
+bool sdg_fast_has_type(const struct sdg_cpu_step *step, enum sdg_dtype dtype);
+// True if all activations the step reads and writes have one such type - its result may be codes -; *half says whether
+// it is one of 16 bits.
+bool sdg_fast_types(const struct sdg_cpu_step *step, bool *half);
 // How this run's results become codes: fills *codes and returns it, or NULL if the step's result is no codes.
 const struct sdg_fast_codes *sdg_fast_codes(const struct sdg_cpu_step *step, int64_t row, struct sdg_fast_codes *codes);
-// The step's result as codes of `y`, f32 or bf16 in its shape, on all threads.
-void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y, bool bf16);
+// The step's result as codes of `y`, f32 or, if `half`, the 16 bits of the step's kernels, in its shape, on all
+// threads.
+void sdg_fast_make_codes(const struct sdg_cpu_step *step, int64_t row, const void *y, bool half);
 // Up to the next multiple of SDG_CPU_ALIGNMENT.
 size_t sdg_fast_align(size_t bytes);
 // In select(): adds that many bytes to the step's scratch memory and returns where they begin.
@@ -22,9 +27,11 @@ size_t sdg_fast_reserve(struct sdg_cpu_step *step, size_t bytes);
 // Packs codes -8..7 as sdg_fast_unpack4 reads them, on all threads; count is a multiple of SDG_FAST_NIBBLES.
 void sdg_fast_pack4(struct sdg_pool *pool, const int8_t *codes, uint8_t *packed, size_t count);
 void sdg_fast_unpack4(const struct sdg_cpu_step *step, const uint8_t *packed, int8_t *codes, size_t count);
-// Codes (8 bits, or 4: packed as above) as f32 or, if `bf16`, bf16 numbers, on all threads: what multiplies floats that
-// are kept as codes.
-void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool bf16, size_t count);
+// What codes in f16 are divided by, so that sums of products with large values stay below what f16 holds.
+enum { SDG_FAST_HALF_CODES = 128 };
+// Codes (8 bits, or 4: packed as above) as f32 or, if `half`, the 16 bits of the step's kernels, on all threads:
+// what multiplies floats that are kept as codes.
+void sdg_fast_expand(const struct sdg_cpu_step *step, const void *codes, int bits, void *to, bool half, size_t count);
 // Scales and zero points of an interval in this run: of a row table, or of an operation that measured one.
 struct sdg_fast_intervals sdg_fast_intervals(const struct sdg_cpu_program *program, sdg_value interval, int64_t row);
 // How operand k of a conv1d_causal or selective_scan is stored.

@@ -185,7 +185,7 @@ static dnnl_status_t execute(const struct piece *p)
 static void store_codes(const struct piece *p)
 {
     const struct sdg_cpu_step *step = p->pass->step;
-    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_for(step);
     const int64_t channels = sdg_cpu_value(step->program, step->op->out)->dims[3], width = p->pass->layer->grid.width;
     const float *from = (const float *)(p->memory + p->pass->layer->in_lane.result);
     uint8_t *to = (uint8_t *)in_result(p, step->op->out);
@@ -206,7 +206,7 @@ static void store_codes(const struct piece *p)
 static void finish_sums(const struct piece *p)
 {
     const struct sdg_cpu_step *step = p->pass->step;
-    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_of(sdg_cpu_backend_of(step->program));
+    const struct sdg_fast_kernels *kernels = sdg_fast_kernels_for(step);
     const struct sdg_epilogue *e = &step->op->epilogue;
     const struct sdg_value_info *out = sdg_cpu_value(step->program, step->op->out);
     const int64_t width = p->pass->layer->grid.width, token = p->sample * pixels_of_sample(step) + p->first_pixel,
@@ -220,7 +220,7 @@ static void finish_sums(const struct piece *p)
         .weight_sums = sdg_layer_weight_sums(step) + p->first_channel,
         .bias = e->bias ? (const float *)sdg_cpu_data(step->program, e->bias) + p->first_channel : NULL,
         .activation = e->activation,
-        .bf16 = sdg_cpu_value(step->program, e->residual ? e->residual : step->op->out)->dtype == SDG_BF16,
+        .half = sdg_cpu_value(step->program, e->residual ? e->residual : step->op->out)->dtype == SDG_BF16,
         .codes = p->pass->codes,
     };
     for (int64_t i = 0; i < p->pixels; i++) {
@@ -231,7 +231,7 @@ static void finish_sums(const struct piece *p)
         if (e->table)
             end.table = sdg_cpu_table(step->program, e->table, p->pass->row) + p->first_channel +
                 end.token / pixels * sdg_cpu_table_stride(step->program, e->table);
-        end.residual = residual ? residual + i * out->dims[3] * (end.bf16 ? 2 : 4) : NULL;
+        end.residual = residual ? residual + i * out->dims[3] * (end.half ? 2 : 4) : NULL;
         kernels->epilogue(&end, sums + i * width, to + i * out->dims[3] * (int64_t)sdg_dtype_size(out->dtype), width);
     }
 }
