@@ -165,6 +165,11 @@ void sdg_classifier_destroy(struct sdg_classifier **handle)
 
 void sdg_classifier_info(const struct sdg_classifier *c, struct sdg_classifier_info *out)
 {
+    if (!out)
+        return;
+    *out = (struct sdg_classifier_info){0};
+    if (!c)
+        return;
     const struct sdg_vim_config *config = &c->model->config;
     *out = (struct sdg_classifier_info){
         .image_size = config->image_size,

@@ -188,7 +188,7 @@ static void report_kernel(void *user, size_t op_index, const char *op, const cha
 void sdg_bench_kernels(const struct sdg_bench *b, void (*fn)(void *user, const struct sdg_bench_kernel *kernel),
                        void *user)
 {
-    if (b->kernels && b->runs)
+    if (b && fn && b->kernels && b->runs)
         sdg_program_times(b->program, report_kernel, &(struct kernels){b, fn, user});
 }
 
@@ -258,6 +258,11 @@ enum sdg_result sdg_bench_tune(const struct sdg_log *log, const char *name, cons
 void sdg_bench_info(const struct sdg_bench *b, struct sdg_bench_info *out)
 {
     struct sdg_memory memory;
+    if (!out)
+        return;
+    *out = (struct sdg_bench_info){0};
+    if (!b)
+        return;
     sdg_program_memory(b->program, &memory);
     *out = (struct sdg_bench_info){.width = b->width,
                                    .height = b->height,

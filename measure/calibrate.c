@@ -327,15 +327,11 @@ enum sdg_result sdg_collect(struct sdg_pipeline *pipeline, const struct sdg_coll
     SDG_REQUIRE(&pipeline->log, params->output, "output");
     struct collector c = {.p = pipeline, .params = params};
     SDG_TRY(sdg_template_check(&pipeline->log, &params->generate, true));
-    if (!params->prompt_count || !params->prompts)
-        return sdg_fail(&pipeline->log, SDG_ERROR_INPUT, "there is no prompt to calibrate with");
+    SDG_TRY(sdg_template_check_prompts(&pipeline->log, params->prompts, params->prompt_count, "to calibrate with"));
     if (params->shards < 0 || params->shard < 0 || params->shard > params->shards ||
         (params->shards > 0 && params->shard == 0))
         return sdg_fail(&pipeline->log, SDG_ERROR_USAGE, "shard is %d/%d, should be i/n with 1 <= i <= n",
                         params->shard, params->shards);
-    for (size_t i = 0; i < params->prompt_count; i++)
-        if (!params->prompts[i])
-            return sdg_fail(&pipeline->log, SDG_ERROR_USAGE, "prompt %zu is NULL", i);
     SDG_TRY(sdg_call_enter(pipeline, "sdg_collect"));
     enum sdg_result result = read_tokens(&c);
     if (result == SDG_OK)

@@ -22,11 +22,11 @@ static const double MAX_BYTES = 4.0 * 1024 * 1024 * 1024;
 
 static enum sdg_result check_params(const struct sdg_log *log, const struct sdg_evaluate_params *params)
 {
-    if (!params->prompt_count || !params->prompts)
-        return sdg_fail(log, SDG_ERROR_INPUT, "there is no prompt to evaluate with");
+    SDG_TRY(sdg_template_check_prompts(log, params->prompts, params->prompt_count, "to evaluate with"));
     if (params->model_count < 1 || params->model_count > MAX_MODELS)
         return sdg_fail(log, SDG_ERROR_USAGE, "there are %zu models to compare with the reference, should be 1..%d",
                         params->model_count, MAX_MODELS);
+    SDG_REQUIRE(log, params->models, "models");
     if (params->seeds < 0 || params->seeds > MAX_SEEDS)
         return sdg_fail(log, SDG_ERROR_USAGE, "seeds is %d, should be 1..%d", params->seeds, MAX_SEEDS);
     if (params->site_runs < 0 || params->pictures < 0)

@@ -249,8 +249,6 @@ enum sdg_result sdg_correction_measure(const struct sdg_correct_params *params, 
 {
     const struct sdg_log log = params->pipeline.log;
     struct measurement m = {.params = params, .log = &log};
-    if (!params->prompt_count || !params->prompts)
-        return sdg_fail(&log, SDG_ERROR_INPUT, "there is no prompt to measure the correction with");
     enum sdg_result result = run_model(&m, full, record_all);
     if (result == SDG_OK)
         result = run_model(&m, quantized, replay_all);

@@ -376,8 +376,7 @@ static enum sdg_result prepare(struct sdg_learning *t)
 {
     char settings[SETTINGS_BYTES];
     SDG_TRY(sdg_learning_options(t));
-    if (!t->params->prompt_count || !t->params->prompts)
-        return sdg_fail(&t->log, SDG_ERROR_INPUT, "there is no prompt to learn from");
+    SDG_TRY(sdg_template_check_prompts(&t->log, t->params->prompts, t->params->prompt_count, "to learn from"));
     SDG_TRY(find_models(t));
     t->opening = t->params->pipeline;
     t->opening.type = "f32";

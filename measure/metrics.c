@@ -26,7 +26,8 @@ double sdg_sqnr(const float *reference, const float *other, size_t count)
 
 static bool same_size(const struct sdg_image *a, const struct sdg_image *b)
 {
-    return a->width == b->width && a->height == b->height;
+    return a && b && a->pixels && b->pixels && a->width > 0 && a->height > 0 && a->width == b->width &&
+        a->height == b->height;
 }
 
 double sdg_image_mse(const struct sdg_image *a, const struct sdg_image *b)

@@ -65,6 +65,8 @@ enum sdg_result sdg_correct(const struct sdg_correct_params *params)
     char *full = NULL;
     SDG_TRY(sdg_template_check(&log, &params->generate, true));
     SDG_TRY(sdg_template_check_pipeline(&log, &params->pipeline));
+    SDG_REQUIRE(&log, params->quantized, "quantized");
+    SDG_TRY(sdg_template_check_prompts(&log, params->prompts, params->prompt_count, "to measure the correction with"));
     enum sdg_result result = find_models(&log, params, &full);
     if (result == SDG_OK)
         result = sdg_correction_measure(params, full, params->quantized, &correction, &rows);

@@ -19,6 +19,7 @@ static bool ends_in(const char *path, const char *extension)
 
 enum sdg_result sdg_array_check_name(const struct sdg_log *log, const char *path)
 {
+    SDG_REQUIRE(log, path, "path");
     if (ends_in(path, ".npy") || ends_in(path, ".safetensors"))
         return SDG_OK;
     return sdg_fail(log, SDG_ERROR_USAGE,
@@ -93,6 +94,7 @@ static enum sdg_result read_safetensors(const struct sdg_log *log, const char *p
 
 enum sdg_result sdg_array_read(const struct sdg_log *log, const char *path, const char *name, struct sdg_array **out)
 {
+    SDG_REQUIRE(log, out, "out");
     *out = NULL;
     SDG_TRY(sdg_array_check_name(log, path));
     return ends_in(path, ".npy") ? read_npy(log, path, name, out) : read_safetensors(log, path, name, out);
@@ -125,6 +127,7 @@ static enum sdg_result to_tensor(const struct sdg_log *log, const char *path, co
     if (array->dims < 0 || array->dims > SDG_MAX_DIMS || t->bytes > most_bytes)
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: array '%s' should have 0 to %d dimensions and at most %zu bytes",
                         path, t->name, SDG_MAX_DIMS, most_bytes);
+    SDG_REQUIRE(log, array->data || !t->bytes, "arrays.data");
     return SDG_OK;
 }
 
@@ -132,6 +135,7 @@ enum sdg_result sdg_arrays_write(const struct sdg_log *log, const char *path, co
                                  size_t count)
 {
     SDG_TRY(sdg_array_check_name(log, path));
+    SDG_REQUIRE(log, arrays, "arrays");
     bool npy = ends_in(path, ".npy");
     if (npy && count != 1)
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: a .npy file holds one array, not %zu", path, count);

@@ -2,6 +2,7 @@
 #include "sdgen/picture.h"
 
 #include "base/file.h"
+#include "picture/image.h"
 #include "picture/jpeg.h"
 #include "picture/jpeg_segments.h"
 #include "picture/png.h"
@@ -20,6 +21,8 @@ enum sdg_result sdg_picture_format_of(const struct sdg_log *log, const char *pat
         enum sdg_picture_format format;
     } known[] = {
         {".png", SDG_PICTURE_PNG}, {".ppm", SDG_PICTURE_PPM}, {".jpg", SDG_PICTURE_JPEG}, {".jpeg", SDG_PICTURE_JPEG}};
+    SDG_REQUIRE(log, path, "path");
+    SDG_REQUIRE(log, out, "out");
     const char *dot = strrchr(sdg_path_name(path), '.');
     if (dot && strcasecmp(dot, ".webp") == 0)
         return sdg_fail(log, SDG_ERROR_USAGE,
@@ -105,8 +108,12 @@ enum sdg_result sdg_picture_decode_alpha(const struct sdg_log *log, const char *
                                          struct sdg_image **out, uint8_t **alpha)
 {
     struct sdg_layers layers;
+    SDG_REQUIRE(log, out, "out");
     *out = NULL;
+    SDG_REQUIRE(log, alpha, "alpha");
     *alpha = NULL;
+    SDG_REQUIRE(log, name, "name");
+    SDG_REQUIRE(log, data || !size, "data");
     SDG_TRY(decode(log, name, data, size, &layers));
     if (!sdg_layers_turn(&layers)) {
         sdg_layers_clear(&layers);
@@ -132,7 +139,9 @@ enum sdg_result sdg_picture_read(const struct sdg_log *log, const char *path, st
 {
     char *data;
     size_t size;
+    SDG_REQUIRE(log, out, "out");
     *out = NULL;
+    SDG_REQUIRE(log, path, "path");
     SDG_TRY(sdg_file_read(log, path, most_bytes, &data, &size));
     enum sdg_result result = sdg_picture_decode(log, path, data, size, out);
     sdg_free(data);
@@ -142,7 +151,10 @@ enum sdg_result sdg_picture_read(const struct sdg_log *log, const char *path, st
 enum sdg_result sdg_picture_text(const struct sdg_log *log, const char *name, const void *data, size_t size,
                                  char **text)
 {
+    SDG_REQUIRE(log, text, "text");
     *text = NULL;
+    SDG_REQUIRE(log, name, "name");
+    SDG_REQUIRE(log, data || !size, "data");
     if (sdg_png_is(data, size))
         return sdg_png_text(log, name, data, size, text);
     if (sdg_jpeg_is(data, size))
@@ -171,7 +183,10 @@ enum sdg_result sdg_picture_encode(const struct sdg_log *log, enum sdg_picture_f
                                    const struct sdg_image *image, const char *text, uint8_t **data, size_t *size)
 {
     struct sdg_bytes bytes = {.log = log};
+    SDG_REQUIRE(log, data, "data");
     *data = NULL;
+    SDG_REQUIRE(log, size, "size");
+    SDG_TRY(sdg_image_check(log, image));
     enum sdg_result result = encode(&bytes, format, image, text);
     if (result != SDG_OK) {
         sdg_free(bytes.data);
@@ -188,6 +203,7 @@ enum sdg_result sdg_picture_write(const struct sdg_log *log, const char *path, e
     struct sdg_output *output;
     uint8_t *data;
     size_t size;
+    SDG_REQUIRE(log, path, "path");
     SDG_TRY(sdg_picture_encode(log, format, image, text, &data, &size));
     enum sdg_result result = sdg_output_open(log, path, &output);
     if (result == SDG_OK) {

@@ -1,7 +1,8 @@
 // The picture itself, and what is done to its pixels.
-#include "sdgen/picture.h"
+#include "picture/image.h"
 
 #include "base/memory.h"
+#include "sdgen/picture.h"
 
 #include <string.h>
 
@@ -31,6 +32,16 @@ void sdg_image_destroy(struct sdg_image **image)
     sdg_free((*image)->pixels);
     sdg_free(*image);
     *image = NULL;
+}
+
+enum sdg_result sdg_image_check(const struct sdg_log *log, const struct sdg_image *image)
+{
+    SDG_REQUIRE(log, image, "image");
+    SDG_REQUIRE(log, image->pixels, "image.pixels");
+    if (image->width < 1 || image->height < 1 || image->width > SDG_PICTURE_SIDE || image->height > SDG_PICTURE_SIDE)
+        return sdg_fail(log, SDG_ERROR_USAGE, "a picture of %d x %d pixels: sides should be 1 to %d", image->width,
+                        image->height, SDG_PICTURE_SIDE);
+    return SDG_OK;
 }
 
 static uint8_t brightness(const uint8_t *rgb)
@@ -186,7 +197,9 @@ enum sdg_result sdg_picture_fit(const struct sdg_log *log, const struct sdg_imag
                                 struct sdg_image **out)
 {
     struct sdg_image *fitted = NULL;
+    SDG_REQUIRE(log, out, "out");
     *out = NULL;
+    SDG_TRY(sdg_image_check(log, image));
     enum sdg_result result = sdg_image_create(width, height, &fitted);
     if (result == SDG_ERROR_USAGE)
         return sdg_fail(log, result, "a picture cannot be scaled to %d x %d, sides should be 1 to %d", width, height,
@@ -214,6 +227,9 @@ enum sdg_result sdg_picture_fit(const struct sdg_log *log, const struct sdg_imag
 enum sdg_result sdg_picture_place(const struct sdg_log *log, const struct sdg_image *image, int width, int height,
                                   struct sdg_image **out)
 {
+    SDG_REQUIRE(log, out, "out");
+    *out = NULL;
+    SDG_TRY(sdg_image_check(log, image));
     enum sdg_result result = sdg_image_create(width, height, out);
     if (result == SDG_ERROR_USAGE)
         return sdg_fail(log, result, "a picture cannot be placed on %d x %d pixels, sides should be 1 to %d", width,

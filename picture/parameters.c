@@ -197,7 +197,9 @@ enum sdg_result sdg_picture_parameters_write(const struct sdg_log *log, const st
 {
     size_t size = 0;
     char *written = NULL;
+    SDG_REQUIRE(log, text, "text");
     *text = NULL;
+    SDG_REQUIRE(log, p, "parameters");
     FILE *to = open_memstream(&written, &size);
     if (to)
         put_all(to, p);
@@ -429,8 +431,10 @@ static enum sdg_result read_all(const struct sdg_log *log, struct owned *o)
 enum sdg_result sdg_picture_parameters_read(const struct sdg_log *log, const char *text,
                                             struct sdg_picture_parameters **out)
 {
-    size_t bytes = strlen(text) + 1;
+    SDG_REQUIRE(log, out, "out");
     *out = NULL;
+    SDG_REQUIRE(log, text, "text");
+    size_t bytes = strlen(text) + 1;
     struct owned *o = sdg_alloc(log, 1, sizeof *o + 2 * bytes, "the parameters of a picture");
     if (!o)
         return SDG_ERROR_MEMORY;

@@ -44,7 +44,10 @@ static void project(const float *latent, size_t pixels, size_t i, float scale, u
 enum sdg_result sdg_preview(const struct sdg_log *log, const struct sdg_preview_params *p, struct sdg_image **out)
 {
     struct sdg_image *image = NULL;
+    SDG_REQUIRE(log, out, "out");
     *out = NULL;
+    SDG_REQUIRE(log, p, "params");
+    SDG_REQUIRE(log, p->latent, "params.latent");
     if (!sdg_preview_has(p->channels))
         return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "there is no preview for latents of %d channels, only for %d",
                         p->channels, CHANNELS);

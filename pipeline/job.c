@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_SIDE = 16384 };
+enum { MAX_SIDE = 16384, MOST_SIGMAS = 1001 }; // of 1000 steps and the 0 that they end at
 
 static double number_or(struct sdg_number number, double otherwise)
 {
@@ -101,9 +101,9 @@ static enum sdg_result check_arrays(const struct sdg_pipeline *p, const struct s
     if (g->mask_count != (g->mask ? pixels : 0))
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "the mask has %zu pixels, the picture of %dx%d has %zu",
                         g->mask ? g->mask_count : 0, job->width, job->height, pixels);
-    if (g->sigmas ? g->sigma_count < 1 : g->sigma_count != 0)
-        return sdg_fail(&p->log, SDG_ERROR_USAGE, "there are %d sigmas, should be at least 1, or 0 and no array",
-                        g->sigma_count);
+    if (g->sigmas ? g->sigma_count < 1 || g->sigma_count > MOST_SIGMAS : g->sigma_count != 0)
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "there are %d sigmas, should be 1..%d, or 0 and no array",
+                        g->sigma_count, MOST_SIGMAS);
     if (g->strength.given && !g->init_image && !g->init_latent)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "a strength needs an init image");
     return SDG_OK;
@@ -288,9 +288,9 @@ static enum sdg_result find_branches(struct sdg_pipeline *p, struct sdg_job *job
 }
 
 // Stable Diffusion XL was trained on the last layer but one, of a single layer on what goes into it.
-static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *job)
+enum sdg_result sdg_find_clip_skip(const struct sdg_pipeline *p, int skip, int *out)
 {
-    int layers = p->model->text_config[0].layers, skip = job->params->clip_skip;
+    int layers = p->model->text_config[0].layers;
     if (p->model->text_encoders > 1 && p->model->text_config[1].layers < layers)
         layers = p->model->text_config[1].layers;
     if (skip < 0 || skip > layers)
@@ -298,7 +298,7 @@ static enum sdg_result find_clip_skip(struct sdg_pipeline *p, struct sdg_job *jo
             &p->log, SDG_ERROR_USAGE,
             "clip skip is %d, should be 1..%d (the text encoder has %d layers), or absent for the model's own", skip,
             layers, layers);
-    job->clip_skip = skip ? skip : p->model->text_encoders > 1 ? 2 : 1;
+    *out = skip ? skip : p->model->text_encoders > 1 ? 2 : 1;
     return SDG_OK;
 }
 
@@ -348,7 +348,7 @@ enum sdg_result sdg_job_create_part(struct sdg_pipeline *p, const struct sdg_gen
 {
     begin(p, params, job);
     SDG_TRY(find_size(p, job));
-    SDG_TRY(find_clip_skip(p, job));
+    SDG_TRY(sdg_find_clip_skip(p, job->params->clip_skip, &job->clip_skip));
     SDG_TRY(find_tiles(p, job));
     return seed_generators(p, job);
 }
@@ -362,7 +362,7 @@ enum sdg_result sdg_job_create(struct sdg_pipeline *p, const struct sdg_generate
     SDG_TRY(check_sequence(p, job));
     SDG_TRY(find_guidance(p, job));
     SDG_TRY(sdg_job_choose_method(p, job));
-    SDG_TRY(find_clip_skip(p, job));
+    SDG_TRY(sdg_find_clip_skip(p, job->params->clip_skip, &job->clip_skip));
     SDG_TRY(find_tiles(p, job));
     SDG_TRY(seed_generators(p, job));
     SDG_TRY(make_sampler(p, job));

@@ -66,6 +66,8 @@ double sdg_job_scale(const struct sdg_job *job);
 // made for.
 double sdg_default_cfg_scale(const struct sdg_model *model);
 void sdg_default_size(const struct sdg_model *model, int *width, int *height);
+// SDG_ERROR_USAGE unless the text encoders have that layer; 0 is what models of this kind take.
+enum sdg_result sdg_find_clip_skip(const struct sdg_pipeline *p, int skip, int *out);
 // The model's UNet takes mask and masked picture besides the latent.
 bool sdg_inpaints(const struct sdg_model *model);
 // Size of one run of the autoencoder in latent pixels: a tile, or the whole.

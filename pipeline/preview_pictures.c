@@ -56,13 +56,14 @@ enum sdg_result sdg_preview_show(struct sdg_pipeline *p, const struct sdg_job *j
     const struct sdg_preview_request *request = &job->params->preview;
     if (!is_due(job, done, steps))
         return SDG_OK;
-    const size_t size = (size_t)job->width * (size_t)job->height * sdg_pixel_bytes(request->format);
+    const size_t stride = (size_t)job->width * sdg_pixel_bytes(request->format), size = stride * (size_t)job->height;
     struct sdg_preview_picture picture = {
         .step = done,
         .steps = steps,
         .image = job->params->image,
         .kind = job->early_decoder ? SDG_PREVIEW_DECODER : SDG_PREVIEW_PROJECTION,
-        .pixels = {.format = request->format, .width = job->width, .height = job->height, .size = size},
+        .pixels =
+            {.format = request->format, .width = job->width, .height = job->height, .stride = stride, .size = size},
     };
     picture.pixels.data = sdg_alloc_raw(&p->log, size, 1, "a preview");
     if (!picture.pixels.data)

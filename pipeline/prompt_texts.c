@@ -12,6 +12,7 @@ static enum sdg_result check(const struct sdg_pipeline *p, const struct sdg_prom
     if (params->chunks < 0 || params->chunks > SDG_PROMPT_MAX_CHUNKS)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "chunks is %d, should be 1..%d, or 0 for what the prompt has",
                         params->chunks, SDG_PROMPT_MAX_CHUNKS);
+    SDG_TRY(sdg_find_clip_skip(p, params->clip_skip, &(int){0}));
     return sdg_check_prompt(&p->log, params->negative ? "the negative prompt" : "the prompt",
                             params->prompt ? params->prompt : "", params->plain);
 }

@@ -131,6 +131,11 @@ void sdg_engine_destroy(struct sdg_engine **handle)
 
 void sdg_engine_info(struct sdg_engine *engine, struct sdg_engine_info *out)
 {
+    if (!out)
+        return;
+    *out = (struct sdg_engine_info){0};
+    if (!engine)
+        return;
     pthread_mutex_lock(&engine->lock);
     *out = (struct sdg_engine_info){
         .threads = engine->pool ? sdg_pool_threads(engine->pool)

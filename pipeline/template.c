@@ -42,3 +42,14 @@ enum sdg_result sdg_template_check_pipeline(const struct sdg_log *log, const str
         {"model", p->model}, {"files", p->files || p->file_count}, {"keep", p->keep != SDG_KEEP_NOTHING}};
     return refuse(log, "pipeline", fields, sizeof fields / sizeof *fields);
 }
+
+enum sdg_result sdg_template_check_prompts(const struct sdg_log *log, const char *const *prompts, size_t count,
+                                           const char *purpose)
+{
+    if (!prompts || !count)
+        return sdg_fail(log, SDG_ERROR_INPUT, "there is no prompt %s", purpose);
+    for (size_t i = 0; i < count; i++)
+        if (!prompts[i])
+            return sdg_fail(log, SDG_ERROR_USAGE, "prompt %zu is NULL", i);
+    return SDG_OK;
+}

@@ -12,5 +12,9 @@ enum sdg_result sdg_template_check(const struct sdg_log *log, const struct sdg_g
                                    bool progress);
 // The same for fields that the caller of sdg_pipeline_create decides itself.
 enum sdg_result sdg_template_check_pipeline(const struct sdg_log *log, const struct sdg_pipeline_params *pipeline);
+// The texts of the pictures: SDG_ERROR_INPUT, saying what they are for ("to learn from"), where there are none, and
+// SDG_ERROR_USAGE where one is NULL.
+enum sdg_result sdg_template_check_prompts(const struct sdg_log *log, const char *const *prompts, size_t count,
+                                           const char *purpose);
 
 #endif

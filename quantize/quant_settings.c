@@ -263,8 +263,11 @@ static enum sdg_result read_settings(const struct sdg_log *log, const struct sdg
                         "%s: \"scan_operands\" goes with intervals that are known before, not with %s",
                         params->scheme_file, sdg_interval_rule_name(s->scheme.rule));
     SDG_TRY(set_group(log, params->group ? params->group : file->group, s));
-    for (size_t i = 0; i < params->skip_count; i++)
+    SDG_REQUIRE(log, params->skip || !params->skip_count, "skip");
+    for (size_t i = 0; i < params->skip_count; i++) {
+        SDG_REQUIRE(log, params->skip[i], "skip");
         SDG_TRY(add_rule(log, s, "modules to skip", params->skip[i], SDG_FLOAT_BITS, SDG_ERROR_USAGE));
+    }
     return SDG_OK;
 }
 

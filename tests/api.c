@@ -274,6 +274,7 @@ static void see_preview(void *user, const struct sdg_preview_picture *preview)
 {
     struct seen *s = user;
     assert_int_equal(preview->pixels.width, SIDE);
+    assert_int_equal(preview->pixels.stride, SIDE * 4);
     assert_int_equal(preview->pixels.size, PIXELS * 4);
     s->previews++;
     s->last_step = preview->step;
@@ -562,6 +563,9 @@ static void prompt_words(void **state)
                  "'out' is NULL");
     expect_error(p, sdg_pipeline_check_prompt(p, &(struct sdg_prompt_params){.steps = -1}, &r), SDG_ERROR_USAGE,
                  "steps is -1");
+    expect_error(p, sdg_pipeline_check_prompt(p, &(struct sdg_prompt_params){.clip_skip = 99}, &r), SDG_ERROR_USAGE,
+                 "clip skip is 99");
+    assert_int_equal(sdg_check_prompt(NULL, "the prompt", NULL, false), SDG_ERROR_USAGE);
     sdg_pipeline_destroy(&p);
 }
 

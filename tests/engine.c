@@ -492,6 +492,9 @@ static void bad_engines(void **state)
     }
     assert_int_equal(sdg_engine_create(NULL, &(struct sdg_engine *){NULL}), SDG_ERROR_USAGE);
     assert_int_equal(sdg_engine_create(&(struct sdg_engine_params){.threads = 1}, NULL), SDG_ERROR_USAGE);
+    struct sdg_engine_info info = {.threads = 7};
+    sdg_engine_info(NULL, &info);
+    assert_int_equal(info.threads, 0);
 }
 
 static void fields_of_the_engine(void **state)

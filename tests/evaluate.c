@@ -49,6 +49,9 @@ static void pictures_against_numpy(void **state)
     assert_true(fabs(sdg_ssim(a, b) - sdg_ssim(b, a)) < 1e-12);
     assert_true(isinf(sdg_psnr(a, a)) && sdg_psnr(a, a) > 0);
     assert_true(sdg_ssim(a, a) == 1);
+    assert_true(isnan(sdg_psnr(a, NULL)) && isnan(sdg_ssim(NULL, NULL)));
+    const struct sdg_image none = {a->width, a->height, NULL};
+    assert_true(isnan(sdg_psnr(a, &none)) && isnan(sdg_ssim(&none, a)));
     assert_true(isnan(sdg_psnr(a, other)) && isnan(sdg_ssim(a, other)));
     assert_true(isnan(sdg_ssim(small, small))); // no window fits
     assert_true(isinf(sdg_psnr(small, small)));
@@ -555,6 +558,8 @@ static void refusals(void **state)
     params = good;
     params.model_count = 0;
     expect_refused(&params, &t, SDG_ERROR_USAGE, "0 models");
+    params = small_params(&t, NULL, 1, 1);
+    expect_refused(&params, &t, SDG_ERROR_USAGE, "'models' is NULL");
     params.model_count = 65;
     expect_refused(&params, &t, SDG_ERROR_USAGE, "65 models");
     params = good;

@@ -702,6 +702,58 @@ static void test_hostile_arrays(void **state)
     expect_refused(READ_ARRAY, "a.npy", "\x93NUMPY\x02\x00\xff\xff\xff\xff{}", 14);
 }
 
+// Pointers that are not there, and pictures that are none: a line, and nothing to free.
+static void test_missing_arguments(void **state)
+{
+    (void)state;
+    uint8_t pixels[12] = {0}, *data = NULL;
+    const struct sdg_image good = {2, 2, pixels}, none = {2, 2, NULL}, negative = {-2, 2, pixels},
+                           flat = {2, 0, pixels};
+    const struct sdg_image *const bad[] = {NULL, &none, &negative, &flat};
+    struct sdg_image *image = NULL;
+    struct sdg_array *array = NULL;
+    struct sdg_picture_parameters *parameters = NULL;
+    enum sdg_picture_format format;
+    char *text = NULL;
+    size_t size;
+#define REFUSED(call)                            \
+    do {                                         \
+        messages = 0;                            \
+        assert_int_equal(call, SDG_ERROR_USAGE); \
+        assert_int_equal(messages, 1);           \
+        assert_true(!image && !data && !text);   \
+    } while (0)
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        REFUSED(sdg_picture_fit(&kept, bad[i], 8, 8, &image));
+        REFUSED(sdg_picture_place(&kept, bad[i], 8, 8, &image));
+        REFUSED(sdg_picture_encode(&kept, SDG_PICTURE_PNG, bad[i], NULL, &data, &size));
+        REFUSED(sdg_picture_write(&kept, "/nonexistent/x.png", SDG_PICTURE_PNG, bad[i], NULL));
+    }
+    REFUSED(sdg_picture_fit(&kept, &good, 8, 8, NULL));
+    REFUSED(sdg_picture_place(&kept, &good, 8, 8, NULL));
+    REFUSED(sdg_picture_encode(&kept, SDG_PICTURE_PNG, &good, NULL, NULL, &size));
+    REFUSED(sdg_picture_encode(&kept, SDG_PICTURE_PNG, &good, NULL, &data, NULL));
+    REFUSED(sdg_picture_write(&kept, NULL, SDG_PICTURE_PNG, &good, NULL));
+    REFUSED(sdg_picture_decode(&kept, "x", NULL, 5, &image));
+    REFUSED(sdg_picture_decode(&kept, NULL, "abc", 3, &image));
+    REFUSED(sdg_picture_decode(&kept, "x", "abc", 3, NULL));
+    REFUSED(sdg_picture_decode_alpha(&kept, "x", "abc", 3, &image, NULL));
+    REFUSED(sdg_picture_read(&kept, NULL, &image));
+    REFUSED(sdg_picture_text(&kept, "x", NULL, 5, &text));
+    REFUSED(sdg_picture_text(&kept, "x", "abc", 3, NULL));
+    REFUSED(sdg_picture_format_of(&kept, NULL, &format));
+    REFUSED(sdg_picture_format_of(&kept, "x.png", NULL));
+    REFUSED(sdg_preview(&kept, NULL, &image));
+    REFUSED(sdg_preview(&kept, &(struct sdg_preview_params){.channels = 4, .height = 1, .width = 1}, &image));
+    REFUSED(sdg_picture_parameters_write(&kept, NULL, &text));
+    REFUSED(sdg_picture_parameters_read(&kept, NULL, &parameters));
+    REFUSED(sdg_array_read(&kept, NULL, NULL, &array));
+    REFUSED(sdg_array_read(&kept, "x.npy", NULL, NULL));
+    REFUSED(sdg_arrays_write(&kept, "x.npy", NULL, 1));
+    REFUSED(sdg_arrays_write(&kept, "x.npy", &(struct sdg_array){.dims = 1, .shape = {1}}, 1));
+#undef REFUSED
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -711,6 +763,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fit, enter, leave),
         cmocka_unit_test(test_fit_sizes),
         cmocka_unit_test(test_brightness),
+        cmocka_unit_test(test_missing_arguments),
         cmocka_unit_test(test_preview),
         cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_foreign_parameters),

@@ -556,6 +556,7 @@ static void bad_parameters(void **state)
         {"0 sigmas", {.sigmas = sigmas}},
         {"-1 sigmas", {.sigmas = sigmas, .sigma_count = -1}},
         {"2 sigmas", {.sigma_count = 2}},
+        {"1002 sigmas", {.sigmas = sigmas, .sigma_count = 1002}},
         {"steps is 7, but the sigmas are of 2", {.sampler = "euler", .sigmas = sigmas, .sigma_count = 2, .steps = 7}},
         {"scheduler is 'karras', but the sigmas",
          {.sampler = "euler", .sigmas = sigmas, .sigma_count = 2, .schedule = "karras"}},

@@ -265,6 +265,15 @@ static void rules_by_token(void **state)
     params.force = true;
     assert_int_equal(sdg_quantize(&params), SDG_ERROR_INPUT);
     assert_non_null(strstr(o.log.last, "tokens should be an array of regular expressions"));
+    params.skip_count = 1;
+    params.scheme_file = NULL;
+    params.scheme = "w8a8-token";
+    assert_int_equal(sdg_quantize(&params), SDG_ERROR_USAGE);
+    assert_non_null(strstr(o.log.last, "'skip' is NULL"));
+    params.skip = &(const char *){NULL};
+    assert_int_equal(sdg_quantize(&params), SDG_ERROR_USAGE);
+    params.skip_count = 0;
+    params.scheme = NULL;
     params.scheme_file =
         temp_text("tokens.json", "{\"scheme\": \"w8a8-token\", \"tokens\": [\"attn1.to_q$\", \"attn9\"]}");
     assert_int_equal(sdg_quantize(&params), SDG_ERROR_INPUT);

@@ -68,6 +68,8 @@ static size_t tag_length(const char *s)
 
 enum sdg_result sdg_check_prompt(const struct sdg_log *log, const char *what, const char *prompt, bool plain)
 {
+    SDG_REQUIRE(log, what, "what");
+    SDG_REQUIRE(log, prompt, "prompt");
     const size_t bytes = strlen(prompt);
     char piece[QUOTE + 4];
     if (bytes > SDG_TEXT_MAX_BYTES)

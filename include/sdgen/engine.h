@@ -2,8 +2,8 @@
 //
 //     struct sdg_engine *engine = NULL;
 //     struct sdg_pipeline *emoji = NULL, *photos = NULL;
-//     const struct sdg_engine_params what = {.cache_dir = folder_of_my_app, .max_memory = 1.5e9, .no_environment =
-//     true}; if (sdg_engine_create(&what, &engine) == SDG_OK) {
+//     const struct sdg_engine_params what = {.cache_dir = my_folder, .max_memory = 1.5e9, .no_environment = true};
+//     if (sdg_engine_create(&what, &engine) == SDG_OK) {
 //         sdg_pipeline_create(&(struct sdg_pipeline_params){.engine = engine, .model = "emoji"}, &emoji);
 //         sdg_pipeline_create(&(struct sdg_pipeline_params){.engine = engine, .model = "photos"}, &photos);
 //     }

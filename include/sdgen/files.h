@@ -56,11 +56,9 @@ enum { SDG_FILE_REST = -1 }; // AssetFileDescriptor.UNKNOWN_LENGTH is the same
 // A file of the list. Fields that its kind does not name must be zero.
 //
 // Every file of a list is checked, whether or not the model turns out to need it (of a path only that there is one):
-// SDG_ERROR_USAGE   a name that is none; a length of 0, a negative number, offset and length beyond what files can
-//                   have; fields that its kind has no use for
-// SDG_ERROR_INPUT   a descriptor that is not open for reading, or on a folder, pipe or device; a file that ends before
-// the
-//                   part
+// SDG_ERROR_USAGE for a name that is none, a length of 0, a negative number, offset and length beyond what files can
+// have, and fields that its kind has no use for; SDG_ERROR_INPUT for a descriptor that is not open for reading or is on
+// a folder, pipe or device, and for a file that ends before the part.
 struct sdg_file {
     const char *name; // UTF-8, at most 1023 bytes; messages and sdg_file_at call it that
     enum sdg_file_kind kind;

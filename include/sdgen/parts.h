@@ -2,8 +2,8 @@
 // this; it is for programs that show what was cut from a prompt, keep or mix embeddings, or work on latents.
 //
 //     struct sdg_embedding *embedding = NULL;
-//     if (sdg_encode_prompt(pipeline, &(struct sdg_prompt_params){.prompt = "a (red:1.2) apple"}, &embedding) ==
-//     SDG_OK)
+//     const struct sdg_prompt_params what = {.prompt = "a (red:1.2) apple"};
+//     if (sdg_encode_prompt(pipeline, &what, &embedding) == SDG_OK)
 //         ... sdg_generate with .embedding = embedding, .cfg_scale = sdg_number(1) ...
 //     sdg_embedding_destroy(&embedding);
 //

@@ -63,7 +63,7 @@ SDG_API const char *sdg_build_info(void);
 
 // Raised whenever a struct, an enumeration or the meaning of a call changes; docs/api.md lists what. It is part of the
 // link names of the functions that take or fill structs without a handle (sdg_pipeline_create is exported as
-// sdg_pipeline_create_4), so that a program built against another header is refused by the linker instead of reading
+// sdg_pipeline_create_6), so that a program built against another header is refused by the linker instead of reading
 // structs it does not know. Functions with a handle and _destroy need none: what they get came from one that has.
 #define SDG_API_VERSION 6
 #define SDG_LINK_NAME_(name, version) name##version

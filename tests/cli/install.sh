@@ -114,6 +114,23 @@ cc -std=c99 -Wall -Wextra -Werror -Wno-missing-field-initializers example.c -o e
 (cd "$source" && "$home/example") >out
 [ "$(cat out)" = "128 x 128, 1" ]
 
+# And its Java, with nothing said of where the native library is.
+jar=usr/share/java/sdgen.jar
+if [ -f $jar ] && command -v javac >/dev/null; then
+    {
+        echo 'public class Example { static void show(Object... what) { if (what[0] instanceof int[]) System.out.println(what[1] + " x " + what[2]); }'
+        echo 'public static void main(String[] arguments) throws Exception {'
+        awk '/^```java$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$source/README.md"
+        echo '} }'
+    } >Example.java
+    sed -i '1i import org.sdgen.*;' Example.java
+    javac -cp $jar -d . Example.java
+    (cd "$source" && env -u LD_LIBRARY_PATH java -cp "$home/moved here/share/java/sdgen.jar:$home" Example) >out
+    [ "$(cat out)" = "128 x 128" ]
+else
+    echo "skipped: Java, there is no jar or no JDK"
+fi
+
 # A program built against another version of the structs is refused by the linker, with a name that says why.
 mkdir other
 cp -r usr/include/sdgen other/

@@ -1,9 +1,12 @@
 package org.sdgen;
 
+import java.io.File;
+import java.net.URISyntaxException;
 import java.nio.ByteBuffer;
 import java.nio.CharBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.security.CodeSource;
 import java.util.List;
 
 /**
@@ -16,11 +19,34 @@ final class Native {
         if (file != null) {
             System.load(file);
         } else {
-            System.loadLibrary("sdgen_jni");
+            try {
+                System.loadLibrary("sdgen_jni");
+            } catch (UnsatisfiedLinkError e) {
+                loadInstalled(e);
+            }
         }
     }
 
     private Native() {}
+
+    /** From PREFIX/lib/jni, as the classes are in PREFIX/share/java/sdgen.jar; where they are elsewhere, e is thrown. */
+    private static void loadInstalled(UnsatisfiedLinkError e) {
+        CodeSource source = Native.class.getProtectionDomain().getCodeSource();
+        if (source == null || source.getLocation() == null) {
+            throw e;
+        }
+        File library;
+        try {
+            library = new File(new File(source.getLocation().toURI()).getParentFile(),
+                    "../../lib/jni/" + System.mapLibraryName("sdgen_jni"));
+        } catch (URISyntaxException | IllegalArgumentException | NullPointerException ignored) { // no file
+            throw e;
+        }
+        if (!library.isFile()) {
+            throw e;
+        }
+        System.load(library.getAbsolutePath());
+    }
 
     static native long createEngine(EngineOptions options) throws SdgenException;
 
