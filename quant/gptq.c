@@ -11,11 +11,13 @@
 #include "quant/codes.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { BLOCK = 128 };
 
 struct layer {
     const struct sdg_hessian *hessian;
+    const float *smoothing; // [inputs]; NULL: 1
     struct sdg_codes *codes;
     size_t outputs, inputs;
     size_t *order;   // [inputs] position -> input
@@ -23,6 +25,13 @@ struct layer {
     double *weights; // [outputs, inputs] by position, changing
     double *errors;  // [outputs, BLOCK]
 };
+
+// The sum of products of two inputs.
+static double moment(const struct layer *l, size_t i, size_t j)
+{
+    const double seen = sdg_hessian_at(l->hessian, i, j);
+    return l->smoothing ? seen * (double)l->smoothing[i] * (double)l->smoothing[j] : seen;
+}
 
 static const double *factor_row(const struct layer *l, size_t position)
 {
@@ -52,7 +61,7 @@ static enum sdg_result set_order(const struct sdg_log *log, struct layer *l, boo
     if (!ranked)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < l->inputs; i++)
-        ranked[i] = (struct ranked){by_importance ? sdg_hessian_at(l->hessian, i, i) : 0, i};
+        ranked[i] = (struct ranked){by_importance ? moment(l, i, i) : 0, i};
     qsort(ranked, l->inputs, sizeof *ranked, by_weight);
     for (size_t i = 0; i < l->inputs; i++)
         l->order[i] = ranked[i].input;
@@ -67,12 +76,12 @@ static enum sdg_result set_factor(const struct sdg_log *log, const char *name, s
     if (!room)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < n; i++)
-        mean += sdg_hessian_at(l->hessian, i, i) / (double)n;
+        mean += moment(l, i, i) / (double)n;
     for (size_t i = 0; i < n; i++) {
         size_t a = l->order[n - 1 - i];
         double *row = l->factor + i * n;
         for (size_t j = 0; j <= i; j++)
-            row[j] = sdg_hessian_at(l->hessian, a, l->order[n - 1 - j]);
+            row[j] = moment(l, a, l->order[n - 1 - j]);
         if (row[i] == 0) // never seen: independent of all others
             row[i] = 1;
         row[i] += damping * mean;
@@ -126,6 +135,43 @@ static void spread_block(const struct layer *l, size_t from, size_t to, double *
     }
 }
 
+// Adds what inputs from .. to are in <y, q> and <q, q> of each output, the first two of its `errors`. The moments take
+// the place of the factor, what codes stand for that of the weights. `room` holds a row.
+static void add_products(struct layer *l, const float *weights, size_t from, size_t to, double *room)
+{
+    const size_t n = l->inputs;
+    for (size_t i = from; i < to; i++)
+        for (size_t j = 0; j < n; j++)
+            l->factor[(i - from) * n + j] = moment(l, i, j);
+    for (size_t o = 0; o < l->outputs; o++) {
+        const double *q = l->weights + o * n;
+        memset(room, 0, n * sizeof *room);
+        for (size_t i = from; i < to; i++)
+            sdg_add_scaled(room, l->factor + (i - from) * n, q[i], n);
+        for (size_t j = 0; j < n; j++) {
+            l->errors[o * BLOCK] += (double)weights[o * n + j] * room[j];
+            l->errors[o * BLOCK + 1] += q[j] * room[j];
+        }
+    }
+}
+
+static void fit_scales(struct layer *l, const float *weights, double *room)
+{
+    const size_t n = l->inputs, groups = l->codes->groups;
+    for (size_t o = 0; o < l->outputs; o++) {
+        l->errors[o * BLOCK] = l->errors[o * BLOCK + 1] = 0;
+        for (size_t i = 0; i < n; i++)
+            l->weights[o * n + i] = (double)l->codes->codes[o * n + i] * sdg_codes_scale(l->codes, o, i);
+    }
+    for (size_t from = 0; from < n; from += BLOCK)
+        add_products(l, weights, from, from + BLOCK < n ? from + BLOCK : n, room);
+    for (size_t o = 0; o < l->outputs; o++) {
+        const double yq = l->errors[o * BLOCK], qq = l->errors[o * BLOCK + 1];
+        for (size_t g = 0; yq > 0 && qq > 0 && g < groups; g++)
+            l->codes->scales[o * groups + g] *= (float)(yq / qq);
+    }
+}
+
 static enum sdg_result run(const struct sdg_log *log, const char *name, struct layer *l, const float *weights,
                            const struct sdg_gptq_options *o)
 {
@@ -141,6 +187,8 @@ static enum sdg_result run(const struct sdg_log *log, const char *name, struct l
             round_block(l, output, from, to);
         spread_block(l, from, to, room);
     }
+    if (!o->scales)
+        fit_scales(l, weights, room);
     sdg_free(room);
     return SDG_OK;
 }
@@ -172,7 +220,8 @@ enum sdg_result sdg_weights_gptq(const struct sdg_log *log, const char *name, co
         return sdg_fail(log, SDG_ERROR_USAGE, "%s: GPTQ with damping %g: should not be negative", name,
                         options->damping);
     SDG_TRY(sdg_codes_new(log, name, weights, outputs, inputs, &options->weight, &codes));
-    struct layer l = {.hessian = hessian, .codes = &codes, .outputs = outputs, .inputs = inputs};
+    struct layer l = {
+        .hessian = hessian, .smoothing = options->smoothing, .codes = &codes, .outputs = outputs, .inputs = inputs};
     l.order = sdg_alloc(log, inputs, sizeof *l.order, "GPTQ");
     l.factor = sdg_alloc(log, inputs * inputs, sizeof *l.factor, "GPTQ"); // inputs <= 65536
     l.weights = sdg_alloc_raw(log, outputs * inputs, sizeof *l.weights, "GPTQ");

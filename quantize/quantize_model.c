@@ -167,11 +167,10 @@ static enum sdg_result round_matrix(const struct quantizer *q, const struct sdg_
                                     const struct sdg_quant_part *part, const float *matrix, size_t outputs,
                                     size_t columns, struct sdg_codes *codes)
 {
+    const struct sdg_hessian *hessian = find_hessian(q, m, part); // of the input as it was
     const struct sdg_gptq_options options = {.weight = {.bits = m->bits, .group = q->settings.group},
-                                             .by_importance = true};
-    // Hessians are of the input as it was.
-    const bool smoothed = sdg_quant_site_smoothing(&q->plan.sites[part->site]) != NULL;
-    const struct sdg_hessian *hessian = smoothed ? NULL : find_hessian(q, m, part);
+                                             .by_importance = true,
+                                             .smoothing = sdg_quant_site_smoothing(&q->plan.sites[part->site])};
     if (!hessian)
         return sdg_weights_round(log, part->op, matrix, outputs, columns, &options.weight, codes);
     m->gptq = true;

@@ -278,6 +278,70 @@ static void test_gptq(void **state)
     sdg_hessian_free(&h);
 }
 
+// Against sums over the samples themselves: no other step of an output makes the error of its codes smaller.
+static void test_gptq_scales(void **state)
+{
+    (void)state;
+    float *w = expected("gptq.weights", NULL), *x = expected("gptq.inputs", NULL);
+    struct sdg_hessian h = golden_hessian();
+    const struct sdg_gptq_options o = {.weight = {.bits = 4, .group = 32}, .by_importance = true};
+    struct sdg_codes c, searched;
+    double moved = 0;
+    assert_int_equal(sdg_weights_gptq(NULL, "w", w, OUTPUTS, INPUTS, &h, &o, &c), SDG_OK);
+    assert_int_equal(sdg_weights_round(NULL, "w", w, OUTPUTS, INPUTS, &o.weight, &searched), SDG_OK);
+    for (size_t k = 0; k < OUTPUTS; k++) {
+        double yq = 0, qq = 0;
+        for (size_t n = 0; n < SAMPLES; n++) {
+            double y = 0, q = 0;
+            for (size_t i = 0; i < INPUTS; i++) {
+                const double value = (double)x[n * INPUTS + i];
+                y += (double)w[k * INPUTS + i] * value;
+                q += c.codes[k * INPUTS + i] * (double)c.scales[k * c.groups + i / c.group] * value;
+            }
+            yq += y * q;
+            qq += q * q;
+        }
+        assert_true(fabs(yq / qq - 1) < 1e-6);
+        moved = fmax(moved, fabs((double)c.scales[k * c.groups] / (double)searched.scales[k * c.groups] - 1));
+    }
+    print_message("steps move by up to %.1e\n", moved);
+    assert_true(moved > 1e-4);
+    free(w), free(x);
+    sdg_codes_free(&c);
+    sdg_codes_free(&searched);
+    sdg_hessian_free(&h);
+}
+
+// Smoothing beside a Hessian is the Hessian of smoothed inputs.
+static void test_gptq_smoothed(void **state)
+{
+    (void)state;
+    float *w = expected("gptq.weights", NULL), *x = expected("gptq.inputs", NULL), smoothing[INPUTS];
+    struct sdg_hessian h = golden_hessian(), smoothed;
+    struct sdg_codes a, b;
+    for (size_t i = 0; i < INPUTS; i++) {
+        smoothing[i] = ldexpf(1, (int)(i * 7 % 9) - 4);
+        for (size_t k = 0; k < OUTPUTS; k++)
+            w[k * INPUTS + i] /= smoothing[i];
+        for (size_t n = 0; n < SAMPLES; n++)
+            x[n * INPUTS + i] *= smoothing[i];
+    }
+    assert_int_equal(sdg_hessian_create(NULL, INPUTS, &smoothed), SDG_OK);
+    assert_int_equal(sdg_hessian_add(NULL, "site", &smoothed, x, SAMPLES), SDG_OK);
+    struct sdg_gptq_options o = {.weight = {.bits = 4}, .by_importance = true};
+    assert_int_equal(sdg_weights_gptq(NULL, "w", w, OUTPUTS, INPUTS, &smoothed, &o, &a), SDG_OK);
+    o.smoothing = smoothing;
+    assert_int_equal(sdg_weights_gptq(NULL, "w", w, OUTPUTS, INPUTS, &h, &o, &b), SDG_OK);
+    assert_memory_equal(a.codes, b.codes, OUTPUTS * INPUTS);
+    for (size_t k = 0; k < OUTPUTS; k++)
+        assert_true(fabsf(a.scales[k] / b.scales[k] - 1) < 1e-5f);
+    free(w), free(x);
+    sdg_codes_free(&a);
+    sdg_codes_free(&b);
+    sdg_hessian_free(&h);
+    sdg_hessian_free(&smoothed);
+}
+
 static void test_gptq_refused(void **state)
 {
     (void)state;
@@ -344,9 +408,10 @@ static void test_speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round),        cmocka_unit_test(test_extremes), cmocka_unit_test(test_pack),
-        cmocka_unit_test(test_hessian),      cmocka_unit_test(test_cholesky), cmocka_unit_test(test_gptq),
-        cmocka_unit_test(test_gptq_refused), cmocka_unit_test(test_speed),
+        cmocka_unit_test(test_round),       cmocka_unit_test(test_extremes),      cmocka_unit_test(test_pack),
+        cmocka_unit_test(test_hessian),     cmocka_unit_test(test_cholesky),      cmocka_unit_test(test_gptq),
+        cmocka_unit_test(test_gptq_scales), cmocka_unit_test(test_gptq_smoothed), cmocka_unit_test(test_gptq_refused),
+        cmocka_unit_test(test_speed),
     };
     return cmocka_run_group_tests(tests, open_expected, close_expected);
 }

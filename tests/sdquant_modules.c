@@ -116,6 +116,57 @@ static void gptq(void **state)
     free(out), free(plain), free(path);
 }
 
+// A smoothed layer's weights are divided by what its inputs are multiplied with, of which its Hessian does not know.
+static void check_smoothed(const struct sdg_tensors *file, const struct sdg_tensors *original, const char *name,
+                           const struct sdg_hessian *hessian)
+{
+    const struct sdg_tensor *was = get(original, name, ".weight"), *is = get(file, name, ".weight");
+    const size_t outputs = (size_t)was->dims[0], inputs = hessian->inputs;
+    float *matrix = malloc(outputs * inputs * sizeof *matrix), *smoothing = malloc(inputs * sizeof *smoothing);
+    struct sdg_codes codes;
+    for (size_t i = 0; i < inputs; i++)
+        smoothing[i] = 0.5f + 0.125f * (float)(i % 9);
+    for (size_t i = 0; i < outputs * inputs; i++)
+        matrix[i] = float_at(was, i) / smoothing[i % inputs];
+    const struct sdg_gptq_options options = {.weight = {.bits = 8}, .by_importance = true, .smoothing = smoothing};
+    assert_int_equal(sdg_weights_gptq(NULL, name, matrix, outputs, inputs, hessian, &options, &codes), SDG_OK);
+    assert_memory_equal(codes.codes, is->data, outputs * inputs);
+    assert_memory_equal(codes.scales, get(file, name, ".weight_scale")->data, outputs * sizeof(float));
+    free(matrix), free(smoothing);
+    sdg_codes_free(&codes);
+}
+
+static void gptq_smoothed(void **state)
+{
+    (void)state;
+    struct outcome o;
+    char *out = output_path("gptq-smoothed"), *path = output_path("h.safetensors"),
+         *statistics = output_path("smooth.safetensors"), fingerprint[17];
+    struct sdg_hessians *h;
+    size_t compared = 0;
+    fingerprint_of(base, fingerprint);
+    write_hessians(path, fingerprint, "");
+    write_statistics_with(statistics, fingerprint, NULL, NULL, true, true);
+    struct sdg_quantize_params params = params_for(out, "w8a8-static", &o);
+    params.statistics = statistics;
+    params.hessians = path;
+    quantize(&params, &o);
+    assert_int_equal(sdg_hessians_read(NULL, path, &h), SDG_OK);
+    struct sdg_tensors *file = open_unet(out), *original = open_unet(base);
+    for (size_t s = 0; s < network.sites.count; s++) {
+        const struct sdg_site *site = &network.sites.sites[s];
+        if (!sdg_site_is_by_token(network.graph, site->value) || strchr(site->name, '['))
+            continue;
+        check_smoothed(file, original, site->name, &sdg_hessians_find(h, site->name)->hessian);
+        compared++;
+    }
+    assert_true(compared > 5);
+    sdg_tensors_destroy(&file);
+    sdg_tensors_destroy(&original);
+    sdg_hessians_destroy(&h);
+    free(out), free(path), free(statistics);
+}
+
 // ---- choosing modules ----
 
 static bool is_integer(const struct sdg_tensors *file, const char *name, enum sdg_dtype dtype)
@@ -179,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gptq),
+        cmocka_unit_test(gptq_smoothed),
         cmocka_unit_test(skipping),
         cmocka_unit_test(scheme_file),
     };

@@ -1,6 +1,6 @@
 #!/bin/sh
 # What intervals by token, by denoising step and by both are worth in a UNet with Mamba blocks, and what its scans cost beside attention:
-# every rule at several bits, with and without smoothing, in the Mamba blocks alone and in the whole UNet; the attention model on equal
+# every rule at several bits, with and without smoothing, 4-bit weights also by GPTQ, in the Mamba blocks alone and in the whole UNet; the attention model on equal
 # prompts; codes into the scans, a Hadamard transform, learning over several seeds; time and memory at four sizes. Writes DIR/tables.md (and,
 # between its markers, the file of -d, beside it a drawing FILE-tokens.svg), DIR/*.json, DIR/*.html (sdeval's reports) and DIR/*.txt, which
 # the tables are made of.
@@ -92,10 +92,10 @@ evaluate() { # NAME REFERENCE MODEL..
 # ---- what is made and measured ----
 
 statistics() {
-    collect plain "$model"
+    collect plain "$model" --hessians "$out/plain.hessians"
     collect smooth "$model" --smooth "$out/plain.st"
 }
-# Only the Mamba blocks in integers: the rest would drown what their rules differ by. Names end in +s where sites are smoothed.
+# Only the Mamba blocks in integers: the rest would drown what their rules differ by. Names end in +s where sites are smoothed, in +g with GPTQ.
 blocks() {
     statistics
     for b in $bits; do
@@ -104,6 +104,9 @@ blocks() {
             quantize "blocks-$b-$rule" "$model" plain "$b-$rule" --skip "$others"
             quantize "blocks-$b-$rule+s" "$model" smooth "$b-$rule" --skip "$others"
             set -- "$@" "blocks-$b-$rule" "blocks-$b-$rule+s"
+            case $b in w4*) ;; *) continue ;; esac
+            quantize "blocks-$b-$rule+g" "$model" plain "$b-$rule" --skip "$others" --gptq --hessians "$out/plain.hessians"
+            set -- "$@" "blocks-$b-$rule+g"
         done
         evaluate "blocks-$b" "$model" "$@"
     done
@@ -123,7 +126,7 @@ whole() {
 }
 # Codes into the scans, and a Hadamard transform before out_proj, folded into its weights: with it the model is another one to calibrate.
 options() {
-    collect plain "$model"
+    collect plain "$model" --hessians "$out/plain.hessians"
     [ -d "$out/models/rotated" ] || "$bin/sdquant" -q -m "$model" --hadamard --force -o "$out/models/rotated"
     collect rotated "$out/models/rotated"
     collect rotated-smooth "$out/models/rotated" --smooth "$out/rotated.st"
@@ -161,7 +164,7 @@ time_of() { # SIZE OPTIONS..
     mv "$out/time.part" "$out/time-$1.txt"
 }
 timing() {
-    collect plain "$model"
+    collect plain "$model" --hessians "$out/plain.hessians"
     collect attention "$attention"
     quantize attention-w8a8-tdq "$attention" attention w8a8-tdq
     quantize whole-w8a8-tdq "$model" plain w8a8-tdq
@@ -205,6 +208,7 @@ rules_table() { # KIND WITH-SMOOTHING
         [ -s "$out/$1-$b.txt" ] || continue
         head="$head $b |" line="$line ---: |"
         [ "$2" = no ] || { head="$head smoothed |" line="$line ---: |"; }
+        case $2$b in yesw4*) head="$head GPTQ |" line="$line ---: |" ;; esac
     done
     printf '%s\n%s\n' "$head" "$line"
     awk -v bits="$bits" -v rules="$rules" -v smoothed="$2" -v kind="$1" -v out="$out" "$(cat "$out/read.awk")"'
@@ -218,6 +222,7 @@ rules_table() { # KIND WITH-SMOOTHING
                 m = kind "-" b[i] "-" rule[r]
                 line = line " " output[m] " |"
                 if (smoothed == "yes") line = line " " (m "+s" in output ? output[m "+s"] : "") " |"
+                if (smoothed == "yes" && b[i] ~ /^w4/) line = line " " (m "+g" in output ? output[m "+g"] : "") " |"
             }
             print line
         }
@@ -225,8 +230,8 @@ rules_table() { # KIND WITH-SMOOTHING
 }
 # Time x token beside either alone, at how many timesteps it is better.
 duel_table() {
-    echo "| bits | over token | at timesteps | over tdq | at timesteps | smoothed, over token | at timesteps |"
-    echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    echo "| bits | over token | at timesteps | over tdq | at timesteps | smoothed, over token | at timesteps | GPTQ, over token | at timesteps | GPTQ, over tdq | at timesteps |"
+    echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     awk -v bits="$bits" -v out="$out" "$(cat "$out/read.awk")"'
     BEGIN {
         n = split(bits, b, " ")
@@ -234,8 +239,9 @@ duel_table() {
             note(out "/blocks-" b[i] ".txt")
             if (!columns) continue
             line = "| " b[i] " |"
-            for (k = 0; k < 3; k++) {
-                x = "blocks-" b[i] "-tdq-token" (k == 2 ? "+s" : ""); y = "blocks-" b[i] (k == 1 ? "-tdq" : "-token") (k == 2 ? "+s" : "")
+            for (k = 0; k < 5; k++) {
+                how = k == 2 ? "+s" : k > 2 ? "+g" : ""
+                x = "blocks-" b[i] "-tdq-token" how; y = "blocks-" b[i] (k % 3 == 1 ? "-tdq" : "-token") how
                 line = line (x in output && y in output ? sprintf(" %+.2f | %d of %d |", output[x] - output[y], wins(x, y), columns) : " | |")
             }
             print line
