@@ -1,15 +1,17 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
 // [--norm-workgroups=N] [--least-part=N] [--buffers=N] [--device=N] [--disable=RUNG,...] [--enable=RUNG,...]
-// [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]... [FILTER]`, backends reference, cpu
-// and vulkan (all that are there by default). The mask holds the CPU to an instruction set; layers that the CPU would
-// not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans and group norms into chunks until
-// they have that many workgroups, and products with few of them along k into parts no shorter than that, keeps so many
-// slices in shared memory, runs on device N as `sdgen --list-devices` counts them, and does without the rungs that are
-// named, or with those that it has but would not use. Operations as ops.def names them, and the groups of cases beside
-// them: integers, codes, compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure
-// prints it. Vulkan by software, where compiling a kernel takes a hundred times as long as running it, has of large
-// grids the cases in which two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has
-// all of them, as every other device does. --part runs the K-th of N parts of these.
+// [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--changed] [--part=K/N] [--list] [BACKEND]... [FILTER]`,
+// backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an instruction set;
+// layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans and group
+// norms into chunks until they have that many workgroups, and products with few of them along k into parts no shorter
+// than that, keeps so many slices in shared memory, runs on device N as `sdgen --list-devices` counts them, and does
+// without the rungs that are named, or with those that it has but would not use. Operations as ops.def names them, and
+// the groups of cases beside them: integers, codes, compositions, programs, goldens; --list prints them all and runs
+// none. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by software, where compiling a
+// kernel takes a hundred times as long as running it, has of large grids the cases in which two choices meet that did
+// not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every other device does. --changed
+// leaves out those that Vulkan computes as with all that the device has: the same shaders with the same constants.
+// --part runs the K-th of N parts of these.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -85,7 +87,7 @@ static void run_job(void **state)
     struct job *job = *state;
     struct suite *s = job->suite;
     static const enum sdg_dtype types[] = {SDG_F32, SDG_F16, SDG_BF16};
-    s->cases = s->failures = s->unsupported = 0;
+    s->cases = s->failures = s->unsupported = s->same = 0;
     memset(s->worst, 0, sizeof s->worst);
     memset(s->pairs, 0, sizeof s->pairs);
     s->turn = 0;
@@ -93,9 +95,10 @@ static void run_job(void **state)
         s->type = types[i];
         job->check(s);
     }
-    if (s->cases && !s->bench)
-        printf("%s: %d cases, %d failures, %d of a type it does not have; worst NMSE f32 %.1e, f16 %.1e, bf16 %.1e\n",
-               job->name, s->cases, s->failures, s->unsupported, s->worst[SDG_F32], s->worst[SDG_F16],
+    if (s->cases + s->same && !s->bench)
+        printf("%s: %d cases, %d failures, %d of a type it does not have, %d left out; worst NMSE f32 %.1e, f16 %.1e, "
+               "bf16 %.1e\n",
+               job->name, s->cases, s->failures, s->unsupported, s->same, s->worst[SDG_F32], s->worst[SDG_F16],
                s->worst[SDG_BF16]);
     assert_int_equal(s->failures, 0);
 }
@@ -108,7 +111,7 @@ static void show(void *user, enum sdg_log_level level, const char *message)
         printf("    %s\n", message);
 }
 
-static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name)
+static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name, bool changed)
 {
     bool vulkan = strcmp(name, "vulkan") == 0; // with validation layers where they are: any message of theirs fails
     struct sdg_backend_params params = {.threads = 1, .cpu_mask = s->cpu_mask};
@@ -120,6 +123,8 @@ static bool open_backend(struct suite *s, const struct sdg_log *log, const char 
         result = sdg_backend_create(log, name, &params, &s->tested);
         printf("%s", result == SDG_OK ? "skipped: validation layers, not found\n" : "");
     }
+    if (result == SDG_OK && vulkan && changed)
+        result = sdg_backend_create(log, name, &(struct sdg_backend_params){.device = s->device}, &s->whole);
     if (result == SDG_OK && !vulkan)
         for (int i = 0; i < 2 && result == SDG_OK; i++)
             result =
@@ -141,6 +146,7 @@ static void close_backend(struct suite *s)
     sdg_backend_destroy(&s->with_threads[0]);
     sdg_backend_destroy(&s->with_threads[1]);
     sdg_backend_destroy(&s->tested);
+    sdg_backend_destroy(&s->whole);
     sdg_backend_destroy(&s->reference);
 }
 
@@ -152,7 +158,7 @@ struct options {
     uint32_t scan_workgroups, norm_workgroups;    // 0: as the device likes
     uint32_t least_part, buffers;                 // 0: as the device likes
     int part, parts;
-    bool bench, all;
+    bool bench, all, changed;
 };
 
 static void set_up_vulkan(struct suite *s, const struct options *o)
@@ -235,6 +241,14 @@ static bool are_names(const char *names)
     return true;
 }
 
+static int print_names(void)
+{
+    for (int i = 0; i < OPERATIONS; i++)
+        printf("%s\n", operations[i].name);
+    printf("goldens\n");
+    return 0;
+}
+
 static bool is_backend(const char *text)
 {
     for (int i = 0; i < BACKENDS; i++)
@@ -250,6 +264,8 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
             o->bench = true;
         else if (strcmp(argv[i], "--all") == 0)
             o->all = true;
+        else if (strcmp(argv[i], "--changed") == 0)
+            o->changed = true;
         else if (strncmp(argv[i], "--cpu-mask=", 11) == 0)
             o->cpu_mask = argv[i] + 11;
         else if (strncmp(argv[i], "--only=", 7) == 0)
@@ -293,6 +309,8 @@ int main(int argc, char **argv)
     static struct CMUnitTest tests[TESTS];
     struct options o = {.device = -1};
     bool chosen[BACKENDS] = {false}, any = false;
+    if (argc == 2 && strcmp(argv[1], "--list") == 0)
+        return print_names();
     read_options(argc, argv, &o, chosen);
     if (o.parts && (o.part < 0 || o.part >= o.parts))
         o.wrong = "--part";
@@ -322,7 +340,7 @@ int main(int argc, char **argv)
         s->part = o.part;
         s->parts = o.parts;
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
-        if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
+        if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k], o.changed))
             count += add_jobs(s, &o, jobs + count, tests + count);
         set_up_vulkan(s, &o);
         failed += s->failures;

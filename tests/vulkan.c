@@ -441,7 +441,7 @@ static void test_pairs(void **state)
     (void)state;
     const double bound = 10.4 * 0x1p-22 / 3;
     struct sdg_vk *vk = new_vk(NULL);
-    if (!vk->caps.half_arithmetic || !vk->caps.storage_16bit ||
+    if (!vk->caps.half_arithmetic || !sdg_backend_has_type(&vk->base, SDG_F16) ||
         !strstr(sdg_vk_find_shader(SDG_FEATURE_F16 | SDG_FEATURE_PAIRS, "linear", SDG_F16, 4, NULL)->name, "pairs")) {
         close_vk(vk);
         printf("skipped: arithmetic of halves, not on this device or not in this build\n");
@@ -1170,9 +1170,9 @@ static void test_refused_cache(void **state)
 
 // ---- main ----
 
-int main(void)
+int main(int argc, char **argv)
 {
-    if (!find_vulkan())
+    if (!find_vulkan(argc, argv))
         return 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list),

@@ -923,9 +923,9 @@ static void test_tune(void **state)
 
 // ---- main ----
 
-int main(void)
+int main(int argc, char **argv)
 {
-    if (!find_vulkan())
+    if (!find_vulkan(argc, argv))
         return 0;
     validation = false; // calls that failed are not what the layers saw
     real_GetInstanceProcAddr = vkGetInstanceProcAddr;

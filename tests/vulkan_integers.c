@@ -454,9 +454,9 @@ static void test_failing_allocations(void **state)
     close_vk(vk);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    if (!find_vulkan())
+    if (!find_vulkan(argc, argv))
         return 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rungs),        cmocka_unit_test(test_tiles),

@@ -580,9 +580,9 @@ static void test_peaks(void **state)
     assert_int_equal(messages.errors, 1);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    if (!find_vulkan())
+    if (!find_vulkan(argc, argv))
         return 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_log2),

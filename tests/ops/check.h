@@ -27,6 +27,8 @@ struct suite {
     struct sdg_backend *tested, *reference;
     // the tested one again with other numbers of threads; NULL where that has no meaning
     struct sdg_backend *with_threads[2];
+    // vulkan: the device with all it has; cases that it computes as the tested one does are left out. NULL: none are
+    struct sdg_backend *whole;
     const char *name;   // of the tested backend
     const char *filter; // run only labels that contain this; NULL: all
     const char *cpu_mask;
@@ -37,7 +39,7 @@ struct suite {
     int part, parts;     // of the cases, run every parts-th, from the part-th on; parts 0: all
     int turn;            // cases of the current operation so far
     enum sdg_dtype type; // of the current pass
-    int cases, failures, unsupported, skipped;
+    int cases, failures, unsupported, same;
     int matched;                   // cases of all operations that the filter let through
     double worst[SDG_DTYPE_COUNT]; // NMSE reached, of the current operation
     uint64_t pairs[MOST_PAIRS];    // hashes of the pairs of choices that the current operation's cases had, 0: free

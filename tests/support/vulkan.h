@@ -14,13 +14,18 @@
 #if SDG_HAVE_VULKAN
 #include "backend/vulkan/vk_commands.h"
 
-static bool validation; // the layers are installed
+static bool validation;  // the layers are installed
+static int device = -1;  // as sdgen --list-devices counts them
+static unsigned without; // rungs that no context has
 static struct sdg_backend *reference;
 
 static enum sdg_result open_backend(const struct sdg_backend_params *params, struct sdg_backend **out)
 {
     struct sdg_backend_params p = params ? *params : (struct sdg_backend_params){.device = -1};
     p.validation = validation;
+    p.disable |= without;
+    if (p.device < 0)
+        p.device = device;
     return sdg_backend_create(&test_log, "vulkan", &p, out);
 }
 
@@ -178,7 +183,8 @@ static struct sdg_program *new_program(struct sdg_backend *backend, const struct
 // Products within subgroups (SDG_FEATURE_LANES), whether in use or not.
 static bool has_lanes(const struct sdg_vk *vk)
 {
-    return vk->caps.subgroup_shuffle && (vk->caps.subgroup_size == 4 || vk->caps.subgroup_size == 8);
+    return !(without & SDG_FEATURE_LANES) && vk->caps.subgroup_shuffle &&
+        (vk->caps.subgroup_size == 4 || vk->caps.subgroup_size == 8);
 }
 
 static double nmse(const float *got, const float *want, size_t count)
@@ -289,11 +295,25 @@ static int stop(void **state)
     return 0;
 }
 
+// Options of all these programs: `[--device=N] [--disable=RUNG,...] [PATTERN]`, tests whose names fit the pattern, with
+// * and ?.
+static void read_arguments(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], "--device=", 9) == 0)
+            device = (int)strtol(argv[i] + 9, NULL, 10);
+        else if (strncmp(argv[i], "--disable=", 10) != 0)
+            cmocka_set_test_filter(argv[i]);
+        else if (!sdg_vk_rungs(argv[i] + 10, &without))
+            fail_msg("%s: no rungs", argv[i]);
+}
+
 // False, with a message, where there is no Vulkan device. Looks for the validation layers too.
-static bool find_vulkan(void)
+static bool find_vulkan(int argc, char **argv)
 {
     struct sdg_backend *backend = NULL;
-    if (sdg_backend_create(&test_log, "vulkan", NULL, &backend) != SDG_OK) {
+    read_arguments(argc, argv);
+    if (open_backend(NULL, &backend) != SDG_OK) {
         printf("skipped: %s\n", messages.last);
         return false;
     }
