@@ -15,14 +15,14 @@ program() { cat >"bin/$1"; chmod +x "bin/$1"; }
 # ---- test-drivers: every rung, without each, without all ----
 program test_ops <<'C'
 #!/bin/sh
-[ "$*" != --list ] || { echo linear; echo codes; exit 0; }
+[ "$*" != --list ] || { echo linear; echo slice; exit 0; }
 echo "$*" >>"$HOME_OF_TEST/calls"
 rungs="f16 subgroup dot"
 echo "backend vulkan: A device, Vulkan 1.3, f32 $rungs, subgroups of 8, 32 KiB shared memory"
 echo "vulkan linear: 30 cases, 0 failures, 10 of a type it does not have, 7 left out; worst"
 case "$*" in
 *"--disable=dot "*) echo "FAILED  ops vulkan 'linear(type=f32': row 0"; echo "vulkan conv2d: 5 cases, 2 failures, 0 of"; exit 1 ;;
-*--disable=f16*--only=codes*) [ ! -e "$HOME_OF_TEST/hang" ] || sleep 100 ;;
+*--disable=f16*--only=slice*) [ ! -e "$HOME_OF_TEST/hang" ] || sleep 100 ;;
 esac
 C
 for test in vulkan vulkan_integers vulkan_tiles vulkan_faults pipeline; do
@@ -64,25 +64,31 @@ status=0
 [ "$status" = 1 ] || fail "a part hung, but the status is $status"
 cat >want <<'C'
 vulkan --device=-1 --only=slice (type=f32,n=1
-vulkan --device=-1 --only=linear
-vulkan --device=-1 --only=codes
+vulkan --device=-1 --only=linear --part=1/4
+vulkan --device=-1 --only=slice --part=1/1
+vulkan --device=-1 --only=linear --part=2/4
+vulkan --device=-1 --only=linear --part=3/4
+vulkan --device=-1 --only=linear --part=4/4
 test_vulkan --device=-1
 test_vulkan_integers --device=-1
 test_vulkan_tiles --device=-1
 test_vulkan_faults --device=-1
 test_pipeline vulkan
-vulkan --device=-1 --changed --disable=f16 --only=linear
-vulkan --device=-1 --changed --disable=f16 --only=codes
+vulkan --device=-1 --changed --disable=f16 --only=linear --part=1/4
+vulkan --device=-1 --changed --disable=f16 --only=slice --part=1/1
+vulkan --device=-1 --changed --disable=f16 --only=linear --part=2/4
+vulkan --device=-1 --changed --disable=f16 --only=linear --part=3/4
+vulkan --device=-1 --changed --disable=f16 --only=linear --part=4/4
 test_vulkan --device=-1 --disable=f16
 test_pipeline vulkan f16
 C
 diff want calls >diff || { cat diff; fail "other parts than these"; }
 grep -q 'every vulkan_tiles *8 tests, 0 failures, 2 skipped, [0-9]* s$' out || fail "no line on a test of the backend"
-grep -q 'without-f16 codes .*TOO LONG, [0-9]* s$' out || fail "not said that a part took too long"
+grep -q 'without-f16 slice-1 .*TOO LONG, [0-9]* s$' out || fail "not said that a part took too long"
 rm calls hang
 "$tools/test-drivers" -b bin -o kept -p "every without-f16" here >out 2>&1 || fail "all passed, but the status is not 0"
-[ "$(cat calls)" = "$(sed -n '1p;10p' want)" ] || { cat calls; fail "not only the part that took too long is run again"; }
-[ "$(grep -c ' s$' out)" = 11 ] || fail "what was kept is not shown"
+[ "$(cat calls)" = "$(sed -n '1p;13p' want)" ] || { cat calls; fail "not only the part that took too long is run again"; }
+[ "$(grep -c ' s$' out)" = 17 ] || fail "what was kept is not shown"
 
 # ---- gpu-check ----
 program sdgen <<'C'

@@ -69,6 +69,7 @@ struct fixture {
     // finish() only: the reference computes from values, then the last operation is made to read these codes instead
     struct read_codes {
         int operand;
+        char name[16]; // of the intervals
         sdg_value codes, interval;
     } reads[3];
     // If highest is not 0, the result is codes, and what is expected are codes before rounding and clipping: y / scale
