@@ -10,8 +10,8 @@
 // none. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by software, where compiling a
 // kernel takes a hundred times as long as running it, has of large grids the cases in which two choices meet that did
 // not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every other device does. --changed
-// leaves out those that Vulkan computes as with all that the device has: the same shaders with the same constants.
-// --part runs the K-th of N parts of these.
+// leaves out those that Vulkan computes as with all that the device has, or without one of the rungs if there is more
+// to the change: the same shaders with the same constants. --part runs the K-th of N parts of these.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -111,7 +111,7 @@ static void show(void *user, enum sdg_log_level level, const char *message)
         printf("    %s\n", message);
 }
 
-static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name, bool changed)
+static bool open_backend(struct suite *s, const struct sdg_log *log, const char *name)
 {
     bool vulkan = strcmp(name, "vulkan") == 0; // with validation layers where they are: any message of theirs fails
     struct sdg_backend_params params = {.threads = 1, .cpu_mask = s->cpu_mask};
@@ -123,8 +123,6 @@ static bool open_backend(struct suite *s, const struct sdg_log *log, const char 
         result = sdg_backend_create(log, name, &params, &s->tested);
         printf("%s", result == SDG_OK ? "skipped: validation layers, not found\n" : "");
     }
-    if (result == SDG_OK && vulkan && changed)
-        result = sdg_backend_create(log, name, &(struct sdg_backend_params){.device = s->device}, &s->whole);
     if (result == SDG_OK && !vulkan)
         for (int i = 0; i < 2 && result == SDG_OK; i++)
             result =
@@ -146,7 +144,8 @@ static void close_backend(struct suite *s)
     sdg_backend_destroy(&s->with_threads[0]);
     sdg_backend_destroy(&s->with_threads[1]);
     sdg_backend_destroy(&s->tested);
-    sdg_backend_destroy(&s->whole);
+    for (int i = 0; i < MOST_BEFORE; i++)
+        sdg_backend_destroy(&s->before[i]);
     sdg_backend_destroy(&s->reference);
 }
 
@@ -161,11 +160,32 @@ struct options {
     bool bench, all, changed;
 };
 
+#if SDG_HAVE_VULKAN
+// What tests of a device without rungs, or with other numbers, come after: the device with every rung and without each.
+static void open_before(struct suite *s, const struct options *o)
+{
+    const bool is_single = !(s->disable & (s->disable - 1)) && !o->enable && !o->least_part && !o->buffers &&
+        !o->scan_workgroups && !o->norm_workgroups;
+    unsigned disable[MOST_BEFORE] = {0};
+    int count = 1;
+    for (unsigned bit = 1; bit && bit <= s->disable && count < MOST_BEFORE; bit <<= 1)
+        if (s->disable & bit && !is_single)
+            disable[count++] = bit;
+    for (int i = 0; i < count; i++)
+        if (sdg_backend_create(s->log, "vulkan",
+                               &(struct sdg_backend_params){.device = s->device, .disable = disable[i]},
+                               &s->before[i]) != SDG_OK)
+            s->failures++;
+}
+#endif
+
 static void set_up_vulkan(struct suite *s, const struct options *o)
 {
 #if SDG_HAVE_VULKAN
     if (!s->tested || strcmp(s->name, "vulkan") != 0)
         return;
+    if (o->changed)
+        open_before(s, o);
     struct sdg_vk_caps *caps = &sdg_vk_of(s->tested)->caps;
     if (o->scan_workgroups)
         caps->scan_workgroups = o->scan_workgroups;
@@ -340,7 +360,7 @@ int main(int argc, char **argv)
         s->part = o.part;
         s->parts = o.parts;
         logs[k] = (struct sdg_log){.fn = show, .user = s, .level = SDG_LOG_ERROR};
-        if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k], o.changed))
+        if ((!any || chosen[k]) && open_backend(s, &logs[k], all_backends[k]))
             count += add_jobs(s, &o, jobs + count, tests + count);
         set_up_vulkan(s, &o);
         failed += s->failures;

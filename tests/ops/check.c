@@ -700,9 +700,12 @@ static bool identity_of(struct sdg_backend *backend, const struct sdg_graph *g, 
 static bool is_the_same(const struct fixture *f, sdg_value y)
 {
     struct sdg_graph *g = NULL;
-    uint64_t whole, tested;
-    bool same = f->suite->whole && sdg_graph_copy(f->suite->log, f->graph, &g) == SDG_OK && turn_graph(f, g, y) &&
-        identity_of(f->suite->whole, g, &whole) && identity_of(f->suite->tested, g, &tested) && whole == tested;
+    uint64_t before, tested;
+    bool same = false;
+    if (f->suite->before[0] && sdg_graph_copy(f->suite->log, f->graph, &g) == SDG_OK && turn_graph(f, g, y) &&
+        identity_of(f->suite->tested, g, &tested))
+        for (int i = 0; i < MOST_BEFORE && f->suite->before[i] && !same; i++)
+            same = identity_of(f->suite->before[i], g, &before) && before == tested;
     sdg_graph_destroy(&g);
     return same;
 }

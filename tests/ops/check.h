@@ -20,15 +20,15 @@ struct data {
 };
 #define NORMAL_DATA ((struct data){NORMAL, 1, 0})
 
-enum { MOST_LEAVES = 12, MOST_PAIRS = 1 << 14 };
+enum { MOST_LEAVES = 12, MOST_PAIRS = 1 << 14, MOST_BEFORE = 8 };
 
 struct suite {
     const struct sdg_log *log;
     struct sdg_backend *tested, *reference;
     // the tested one again with other numbers of threads; NULL where that has no meaning
     struct sdg_backend *with_threads[2];
-    // vulkan: the device with all it has; cases that it computes as the tested one does are left out. NULL: none are
-    struct sdg_backend *whole;
+    // vulkan: the device as it was tested before; cases that one of these computes as the tested one does are left out
+    struct sdg_backend *before[MOST_BEFORE];
     const char *name;   // of the tested backend
     const char *filter; // run only labels that contain this; NULL: all
     const char *cpu_mask;
