@@ -1,16 +1,18 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
 // [--norm-workgroups=N] [--least-part=N] [--buffers=N] [--weight-slices=0|1] [--device=N] [--disable=RUNG,...]
-// [--enable=RUNG,...]
-// [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]... [FILTER]`, backends reference, cpu
-// and vulkan (all that are there by default). The mask holds the CPU to an instruction set; layers that the CPU would
-// not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans and group norms into chunks until
-// they have that many workgroups, and products with few of them along k into parts no shorter than that, keeps so many
-// slices in shared memory, runs on device N as `sdgen --list-devices` counts them, and does without the rungs that are
-// named, or with those that it has but would not use. Operations as ops.def names them, and the groups of cases beside
-// them: integers, codes, compositions, programs, goldens. FILTER runs the cases whose label contains it, as a failure
-// prints it. Vulkan by software, where compiling a kernel takes a hundred times as long as running it, has of large
-// grids the cases in which two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has
-// all of them, as every other device does. --part runs the K-th of N parts of these.
+// [--enable=RUNG,...] [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--changed] [--part=K/N] [--list]
+// [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to
+// an instruction set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts
+// long scans and group norms into chunks until they have that many workgroups, and products with few of them along k
+// into parts no shorter than that, keeps so many slices in shared memory, reads weights in slices or row by row, runs
+// on device N as `sdgen --list-devices` counts them, and does without the rungs that are named, or with those that it
+// has but would not use. Operations as ops.def names them, and the groups of cases beside them: integers, codes,
+// compositions, programs, goldens; --list prints them all and runs none. FILTER runs the cases whose label contains it,
+// as a failure prints it. Vulkan by software, where compiling a kernel takes a hundred times as long as running it, has
+// of large grids the cases in which two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all
+// it has all of them, as every other device does. --changed leaves out those that Vulkan computes as with all that the
+// device has, or without one of the rungs if there is more to the change: the same shaders with the same constants.
+// --part runs the K-th of N parts of these.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -86,7 +88,7 @@ static void run_job(void **state)
     struct job *job = *state;
     struct suite *s = job->suite;
     static const enum sdg_dtype types[] = {SDG_F32, SDG_F16, SDG_BF16};
-    s->cases = s->failures = s->unsupported = 0;
+    s->cases = s->failures = s->unsupported = s->same = 0;
     memset(s->worst, 0, sizeof s->worst);
     memset(s->pairs, 0, sizeof s->pairs);
     s->turn = 0;
@@ -94,9 +96,10 @@ static void run_job(void **state)
         s->type = types[i];
         job->check(s);
     }
-    if (s->cases && !s->bench)
-        printf("%s: %d cases, %d failures, %d of a type it does not have; worst NMSE f32 %.1e, f16 %.1e, bf16 %.1e\n",
-               job->name, s->cases, s->failures, s->unsupported, s->worst[SDG_F32], s->worst[SDG_F16],
+    if (s->cases + s->same && !s->bench)
+        printf("%s: %d cases, %d failures, %d of a type it does not have, %d left out; worst NMSE f32 %.1e, f16 %.1e, "
+               "bf16 %.1e\n",
+               job->name, s->cases, s->failures, s->unsupported, s->same, s->worst[SDG_F32], s->worst[SDG_F16],
                s->worst[SDG_BF16]);
     assert_int_equal(s->failures, 0);
 }
@@ -142,6 +145,8 @@ static void close_backend(struct suite *s)
     sdg_backend_destroy(&s->with_threads[0]);
     sdg_backend_destroy(&s->with_threads[1]);
     sdg_backend_destroy(&s->tested);
+    for (int i = 0; i < MOST_BEFORE; i++)
+        sdg_backend_destroy(&s->before[i]);
     sdg_backend_destroy(&s->reference);
 }
 
@@ -154,14 +159,35 @@ struct options {
     uint32_t least_part, buffers;                 // 0: as the device likes
     int weight_slices;                            // -1: as the device likes
     int part, parts;
-    bool bench, all;
+    bool bench, all, changed;
 };
+
+#if SDG_HAVE_VULKAN
+// What tests of a device without rungs, or with other numbers, come after: the device with every rung and without each.
+static void open_before(struct suite *s, const struct options *o)
+{
+    const bool is_single = !(s->disable & (s->disable - 1)) && !o->enable && !o->least_part && !o->buffers &&
+        !o->scan_workgroups && !o->norm_workgroups;
+    unsigned disable[MOST_BEFORE] = {0};
+    int count = 1;
+    for (unsigned bit = 1; bit && bit <= s->disable && count < MOST_BEFORE; bit <<= 1)
+        if (s->disable & bit && !is_single)
+            disable[count++] = bit;
+    for (int i = 0; i < count; i++)
+        if (sdg_backend_create(s->log, "vulkan",
+                               &(struct sdg_backend_params){.device = s->device, .disable = disable[i]},
+                               &s->before[i]) != SDG_OK)
+            s->failures++;
+}
+#endif
 
 static void set_up_vulkan(struct suite *s, const struct options *o)
 {
 #if SDG_HAVE_VULKAN
     if (!s->tested || strcmp(s->name, "vulkan") != 0)
         return;
+    if (o->changed)
+        open_before(s, o);
     struct sdg_vk_caps *caps = &sdg_vk_of(s->tested)->caps;
     if (o->scan_workgroups)
         caps->scan_workgroups = o->scan_workgroups;
@@ -239,6 +265,14 @@ static bool are_names(const char *names)
     return true;
 }
 
+static int print_names(void)
+{
+    for (int i = 0; i < OPERATIONS; i++)
+        printf("%s\n", operations[i].name);
+    printf("goldens\n");
+    return 0;
+}
+
 static bool is_backend(const char *text)
 {
     for (int i = 0; i < BACKENDS; i++)
@@ -254,6 +288,8 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
             o->bench = true;
         else if (strcmp(argv[i], "--all") == 0)
             o->all = true;
+        else if (strcmp(argv[i], "--changed") == 0)
+            o->changed = true;
         else if (strncmp(argv[i], "--cpu-mask=", 11) == 0)
             o->cpu_mask = argv[i] + 11;
         else if (strncmp(argv[i], "--only=", 7) == 0)
@@ -299,6 +335,8 @@ int main(int argc, char **argv)
     static struct CMUnitTest tests[TESTS];
     struct options o = {.device = -1, .weight_slices = -1};
     bool chosen[BACKENDS] = {false}, any = false;
+    if (argc == 2 && strcmp(argv[1], "--list") == 0)
+        return print_names();
     read_options(argc, argv, &o, chosen);
     if (o.parts && (o.part < 0 || o.part >= o.parts))
         o.wrong = "--part";

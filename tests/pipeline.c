@@ -1,7 +1,8 @@
 // The public API on the default model: pictures against diffusers', determinism, batches, tiles, memory limits,
 // cancelling, bad parameters.
 //
-//     pipeline [BACKEND]      pictures on that backend only (default: cpu all cases, vulkan the shortest)
+//     pipeline [BACKEND [RUNGS]]  pictures on that backend only, without these features (default: cpu all cases, vulkan
+//                                 the shortest)
 #include "backend/backend.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -43,6 +44,8 @@ static void collect(void *user, enum sdg_log_level level, const char *message)
     }
 }
 
+static const char *without; // features that the pictures' backend does without, or NULL
+
 static struct sdg_pipeline *open_pipeline_of(const char *model, const char *backend, struct messages *messages,
                                              int threads, const char *tiling)
 {
@@ -54,6 +57,7 @@ static struct sdg_pipeline *open_pipeline_of(const char *model, const char *back
         .type = "f32",
         .threads = threads,
         .validation = true,
+        .disable = without,
         .vae_tiling = tiling,
         .log = {.fn = collect, .user = messages},
         .cache_dir = "",
@@ -1083,6 +1087,7 @@ static void names_match(void **state)
 
 int main(int argc, char **argv)
 {
+    without = argc > 2 ? argv[2] : NULL;
     if (argc > 1)
         return compare_pictures("emoji-128", argv[1], 55, NULL) > 0 ? 0 : 1;
     const struct CMUnitTest tests[] = {

@@ -133,12 +133,9 @@ static struct sdg_graph *wide_product(int64_t m, int64_t n, int64_t k, int bits)
     return g;
 }
 
-static void test_tiles(void **state)
+// Large tiles, and what is left where there are few invocations.
+static void check_tiles(unsigned rung)
 {
-    (void)state;
-    struct sdg_vk *vk = new_vk(NULL);
-    vk->caps.most_outputs = 64; // as of any device: a processor has the largest tile left out ...
-    vk->caps.workgroups = 64;   // ... and is content with fewer workgroups
     static const struct {
         int64_t m, n, k;
         const char *big, *small;
@@ -146,26 +143,44 @@ static void test_tiles(void **state)
         {1024, 1024, 20, "_128x128", "_64x64"}, {600, 500, 70, "_64x64", "_64x64"}, {70, 40, 37, "_32x32", "_32x32"},
         {300, 3, 64, "_128x8", "_128x8"},       {3, 70, 100, "_8x32", "_8x32"},
     };
-    for (int r = 0; r < 2; r++)
-        for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0] && choose_rung(vk, product_rungs[r]); i++) {
-            const bool small = i % 2;
-            vk->caps.max_invocations = small ? 128 : vk->properties.limits.maxComputeWorkGroupInvocations;
-            struct sdg_graph *g = wide_product(shapes[i / 2].m, shapes[i / 2].n, shapes[i / 2].k, small ? 4 : 8);
-            assert_non_null(strstr(kernels_of(vk, g).text, small ? shapes[i / 2].small : shapes[i / 2].big));
-            assert_true(compare(vk, g) == 0);
-        }
-    vk->caps.max_invocations = vk->properties.limits.maxComputeWorkGroupInvocations;
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.most_outputs = 64; // as of any device: a processor has the largest tile left out ...
+    vk->caps.workgroups = 64;   // ... and is content with fewer workgroups
+    for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0] && choose_rung(vk, rung); i++) {
+        const bool small = i % 2;
+        vk->caps.max_invocations = small ? 128 : vk->properties.limits.maxComputeWorkGroupInvocations;
+        struct sdg_graph *g = wide_product(shapes[i / 2].m, shapes[i / 2].n, shapes[i / 2].k, small ? 4 : 8);
+        assert_non_null(strstr(kernels_of(vk, g).text, small ? shapes[i / 2].small : shapes[i / 2].big));
+        assert_true(compare(vk, g) == 0);
+    }
+    close_vk(vk);
+}
+
+static void test_tiles(void **state)
+{
+    (void)state;
+    check_tiles(0);
+}
+
+static void test_tiles_of_dots(void **state)
+{
+    (void)state;
+    check_tiles(SDG_FEATURE_DOT);
+}
+
+static void test_tiles_of_lanes(void **state)
+{
+    (void)state;
     static const struct {
         int64_t m, n, k;
         bool lanes;
-    } within_subgroups[] = {{600, 500, 72, true}, {70, 40, 36, true},  {20, 12, 2000, true}, {3, 72, 100, true},
-                            {70, 38, 36, false},  {70, 40, 37, false}, {300, 4, 64, false}};
-    for (size_t i = 0; i < 2 * sizeof within_subgroups / sizeof *within_subgroups; i++) {
-        if (!choose_rung(vk, SDG_FEATURE_LANES))
-            break;
-        struct sdg_graph *g = wide_product(within_subgroups[i / 2].m, within_subgroups[i / 2].n,
-                                           within_subgroups[i / 2].k, i % 2 ? 4 : 8);
-        assert_int_equal(strstr(kernels_of(vk, g).text, "_lanes") != NULL, within_subgroups[i / 2].lanes);
+    } shapes[] = {{600, 500, 72, true}, {70, 40, 36, true},  {20, 12, 2000, true}, {3, 72, 100, true},
+                  {70, 38, 36, false},  {70, 40, 37, false}, {300, 4, 64, false}};
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.most_outputs = vk->caps.workgroups = 64;
+    for (size_t i = 0; i < 2 * sizeof shapes / sizeof *shapes && choose_rung(vk, SDG_FEATURE_LANES); i++) {
+        struct sdg_graph *g = wide_product(shapes[i / 2].m, shapes[i / 2].n, shapes[i / 2].k, i % 2 ? 4 : 8);
+        assert_int_equal(strstr(kernels_of(vk, g).text, "_lanes") != NULL, shapes[i / 2].lanes);
         assert_true(compare(vk, g) == 0);
     }
     close_vk(vk);
@@ -365,30 +380,45 @@ static void quantize_all(struct sdg_graph *g, int bits)
 
 // The arena is full of codes here; a barrier too few is a message of the validation layers or a wrong result. Rounding
 // of the floats between products flips a code now and then.
-static void test_unet(void **state)
+static void check_unet(const char *what, unsigned rung, bool half, bool odd)
 {
-    (void)state;
     struct sdg_vk *vk = new_vk(NULL);
-    for (int i = 0; i < 4; i++) {
-        const bool half = i == 1, odd = i == 1 || i == 2;
-        const unsigned rung = i == 2 ? SDG_FEATURE_DOT : i == 3 ? SDG_FEATURE_LANES : 0;
-        if (!choose_rung(vk, rung) || (half && !sdg_backend_has_type(&vk->base, SDG_F16)))
-            continue;
+    if (choose_rung(vk, rung) && (!half || sdg_backend_has_type(&vk->base, SDG_F16))) {
         random_state = 11;
         struct sdg_graph *g = unet(2, 7, odd ? 9 : 12, 2, 1, 3);
         assert_int_equal(sdg_graph_fuse(g), SDG_OK);
         if (half)
             assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
         quantize_all(g, odd ? 4 : 8);
-        double error = compare(vk, g);
-        printf("unet of %d bits, %s%s: NMSE %.1e\n", odd ? 4 : 8, half ? "f16" : "f32",
-               i == 2       ? ", dot"
-                   : i == 3 ? ", lanes"
-                            : "",
-               error);
+        const double error = compare(vk, g);
+        printf("unet of %d bits, %s: NMSE %.1e\n", odd ? 4 : 8, what, error);
         assert_true(error < (half ? 2e-3 : 2e-4));
     }
     close_vk(vk);
+}
+
+static void test_unet(void **state)
+{
+    (void)state;
+    check_unet("f32", 0, false, false);
+}
+
+static void test_unet_of_halves(void **state)
+{
+    (void)state;
+    check_unet("f16", 0, true, true);
+}
+
+static void test_unet_of_dots(void **state)
+{
+    (void)state;
+    check_unet("f32, dot", SDG_FEATURE_DOT, false, true);
+}
+
+static void test_unet_of_lanes(void **state)
+{
+    (void)state;
+    check_unet("f32, lanes", SDG_FEATURE_LANES, false, false);
 }
 
 // A Mamba block whose scans read codes and whose last scan, or the transform behind it, makes some; of few tokens and
@@ -498,18 +528,21 @@ static void test_failing_allocations(void **state)
     close_vk(vk);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    if (!find_vulkan())
+    if (!find_vulkan(argc, argv))
         return 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rungs),        cmocka_unit_test(test_tiles),
-        cmocka_unit_test(test_reciprocals),  cmocka_unit_test(test_unet),
-        cmocka_unit_test(test_mamba),        cmocka_unit_test(test_memory),
+        // CTest runs every eighth
+        cmocka_unit_test(test_rungs),        cmocka_unit_test(test_unet_of_lanes),
+        cmocka_unit_test(test_mamba),        cmocka_unit_test(test_tiles_of_lanes),
+        cmocka_unit_test(test_unet),         cmocka_unit_test(test_unet_of_halves),
+        cmocka_unit_test(test_unet_of_dots), cmocka_unit_test(test_tiles_of_dots),
+        cmocka_unit_test(test_reciprocals),  cmocka_unit_test(test_memory),
         cmocka_unit_test(test_few_bindings), cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_bands),
+        cmocka_unit_test(test_tiles),        cmocka_unit_test(test_bands),
     };
-    return cmocka_run_group_tests_name("vulkan_integers", tests, start, stop);
+    return run_part("vulkan_integers", tests, sizeof tests / sizeof *tests);
 }
 #else
 int main(void)

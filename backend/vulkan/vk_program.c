@@ -2,6 +2,7 @@
 
 #include "backend/vulkan/vk_ops.h"
 #include "backend/vulkan/vk_weights.h"
+#include "base/hash.h"
 #include "graph/plan.h"
 
 #include <stdio.h>
@@ -487,6 +488,19 @@ static struct sdg_work work(const struct sdg_program *program)
                 work.bytes += place->space == SDG_VK_SPACE_INPUTS ? bytes_of_table_row(p, place) : (double)place->bytes;
         }
     return work;
+}
+
+uint64_t sdg_vk_program_identity(const struct sdg_program *program)
+{
+    const struct sdg_vk_program *p = (const struct sdg_vk_program *)program;
+    uint64_t hash = SDG_HASH_START;
+    for (size_t i = 0; i < p->step_count; i++) {
+        const struct sdg_vk_step *step = &p->steps[i];
+        hash = sdg_hash_bytes(hash, &step->key, sizeof step->key);
+        hash = sdg_hash_bytes(hash, step->groups, sizeof step->groups);
+        hash = sdg_hash_bytes(hash, step->push, step->push_bytes);
+    }
+    return hash;
 }
 
 static const char *kernel(const struct sdg_program *program, size_t op_index)

@@ -20,13 +20,15 @@ struct data {
 };
 #define NORMAL_DATA ((struct data){NORMAL, 1, 0})
 
-enum { MOST_LEAVES = 12, MOST_PAIRS = 1 << 14 };
+enum { MOST_LEAVES = 12, MOST_PAIRS = 1 << 14, MOST_BEFORE = 8 };
 
 struct suite {
     const struct sdg_log *log;
     struct sdg_backend *tested, *reference;
     // the tested one again with other numbers of threads; NULL where that has no meaning
     struct sdg_backend *with_threads[2];
+    // vulkan: the device as it was tested before; cases that one of these computes as the tested one does are left out
+    struct sdg_backend *before[MOST_BEFORE];
     const char *name;   // of the tested backend
     const char *filter; // run only labels that contain this; NULL: all
     const char *cpu_mask;
@@ -37,7 +39,7 @@ struct suite {
     int part, parts;     // of the cases, run every parts-th, from the part-th on; parts 0: all
     int turn;            // cases of the current operation so far
     enum sdg_dtype type; // of the current pass
-    int cases, failures, unsupported, skipped;
+    int cases, failures, unsupported, same;
     int matched;                   // cases of all operations that the filter let through
     double worst[SDG_DTYPE_COUNT]; // NMSE reached, of the current operation
     uint64_t pairs[MOST_PAIRS];    // hashes of the pairs of choices that the current operation's cases had, 0: free
@@ -67,6 +69,7 @@ struct fixture {
     // finish() only: the reference computes from values, then the last operation is made to read these codes instead
     struct read_codes {
         int operand;
+        char name[16]; // of the intervals
         sdg_value codes, interval;
     } reads[3];
     // If highest is not 0, the result is codes, and what is expected are codes before rounding and clipping: y / scale

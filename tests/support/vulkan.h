@@ -15,12 +15,20 @@
 #include "backend/vulkan/vk_commands.h"
 
 static bool validation; // the layers are installed
+static struct {
+    int device;       // as sdgen --list-devices counts them
+    unsigned without; // rungs that no context has
+    int part, parts;  // of the tests, every parts-th from the part-th on; parts 0: all
+} option = {.device = -1};
 static struct sdg_backend *reference;
 
 static enum sdg_result open_backend(const struct sdg_backend_params *params, struct sdg_backend **out)
 {
     struct sdg_backend_params p = params ? *params : (struct sdg_backend_params){.device = -1};
     p.validation = validation;
+    p.disable |= option.without;
+    if (p.device < 0)
+        p.device = option.device;
     return sdg_backend_create(&test_log, "vulkan", &p, out);
 }
 
@@ -198,7 +206,8 @@ static struct sdg_program *new_program(struct sdg_backend *backend, const struct
 // Products within subgroups (SDG_FEATURE_LANES), whether in use or not.
 static bool has_lanes(const struct sdg_vk *vk)
 {
-    return vk->caps.subgroup_shuffle && (vk->caps.subgroup_size == 4 || vk->caps.subgroup_size == 8);
+    return !(option.without & SDG_FEATURE_LANES) && vk->caps.subgroup_shuffle &&
+        (vk->caps.subgroup_size == 4 || vk->caps.subgroup_size == 8);
 }
 
 static double nmse(const float *got, const float *want, size_t count)
@@ -347,11 +356,27 @@ static int stop(void **state)
     return 0;
 }
 
+// Options of all these programs: `[--device=N] [--disable=RUNG,...] [PATTERN]`, tests whose names fit the pattern, with
+// * and ?.
+static void read_arguments(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], "--device=", 9) == 0)
+            option.device = (int)strtol(argv[i] + 9, NULL, 10);
+        else if (sscanf(argv[i], "--part=%d/%d", &option.part, &option.parts) == 2)
+            option.part--;
+        else if (strncmp(argv[i], "--", 2) != 0)
+            cmocka_set_test_filter(argv[i]);
+        else if (strncmp(argv[i], "--disable=", 10) != 0 || !sdg_vk_rungs(argv[i] + 10, &option.without))
+            fail_msg("%s: no option, or no rungs", argv[i]);
+}
+
 // False, with a message, where there is no Vulkan device. Looks for the validation layers too.
-static bool find_vulkan(void)
+static bool find_vulkan(int argc, char **argv)
 {
     struct sdg_backend *backend = NULL;
-    if (sdg_backend_create(&test_log, "vulkan", NULL, &backend) != SDG_OK) {
+    read_arguments(argc, argv);
+    if (open_backend(NULL, &backend) != SDG_OK) {
         printf("skipped: %s\n", messages.last);
         return false;
     }
@@ -365,6 +390,16 @@ static bool find_vulkan(void)
     keep_drivers_loaded();
     sdg_backend_destroy(&backend);
     return true;
+}
+
+static int run_part(const char *name, const struct CMUnitTest *tests, size_t count)
+{
+    struct CMUnitTest mine[64];
+    size_t chosen = 0;
+    for (size_t i = 0; i < count && chosen < sizeof mine / sizeof *mine; i++)
+        if (!option.parts || (int)i % option.parts == option.part)
+            mine[chosen++] = tests[i];
+    return _cmocka_run_group_tests(name, mine, chosen, start, stop);
 }
 
 #endif

@@ -27,8 +27,9 @@ static bool is_interval(const struct sdg_value_info *info)
 // An operand that may be read as codes, and is.
 static bool is_codes(const struct sdg_cpu_step *step, int k)
 {
-    return step->op->kind == SDG_OP_SELECTIVE_SCAN && k == 0 && step->op->in[8] &&
-        sdg_dtype_is_codes(sdg_cpu_value(step->program, step->op->in[0])->dtype);
+    const int interval = sdg_op_interval_of(step->op->kind, k);
+    return interval && step->op->in[interval] &&
+        sdg_dtype_is_codes(sdg_cpu_value(step->program, step->op->in[k])->dtype);
 }
 
 // Kernels read activations, inputs and weights of three float types, codes of some operands, and token ids.
