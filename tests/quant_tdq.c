@@ -48,10 +48,10 @@ static void test_generator(void **state)
 static void test_gradient(void **state)
 {
     (void)state;
-    size_t n, count, d = 16;
+    size_t n, count, kept, d = 16;
     double *times = expected("tdq.times", &n), worst = 0;
     float *parameters = expected("tdq.parameters", &count), *last = expected("tdq.last_gradient", NULL),
-          *wanted = expected("tdq.gradient", NULL);
+          *wanted = expected("tdq.gradient", &kept); // of every third parameter
     float encodings[13 * 16], *gradient = malloc(count * sizeof *gradient);
     const float *rows[13];
     struct sdg_tdq_activations a;
@@ -65,15 +65,20 @@ static void test_gradient(void **state)
     sdg_tdq_forward(parameters, &l, rows, (int)n, &a);
     sdg_tdq_backward(parameters, &l, rows, (int)n, &a, last, gradient);
     float largest = 0;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < kept; i++)
         largest = fmaxf(largest, fabsf(wanted[i]));
     for (size_t i = 0; i < count; i++) {
-        double off = fabs(gradient[i] - wanted[i]) / largest;
+        const double want = (double)wanted[i / 3];
+        if (i % 3 != 0) {
+            assert_true(isfinite(gradient[i]));
+            continue;
+        }
+        double off = fabs((double)gradient[i] - want) / largest;
         if (!(off < 1e-5))
-            fail_msg("gradient %zu is %g, should be %g", i, gradient[i], wanted[i]);
+            fail_msg("gradient %zu is %g, should be %g", i, gradient[i], want);
         worst = fmax(worst, off);
     }
-    print_message("%zu gradients: largest difference to autograd %.1e of the largest one\n", count, worst);
+    print_message("%zu gradients: largest difference to autograd %.1e of the largest one\n", kept, worst);
     for (double x = -40; x < 90; x += 7.3)
         assert_true(fabs(sdg_softplus_inverse(sdg_softplus(x)) - x) < 1e-9 * fmax(1, fabs(x)));
     free(times), free(parameters), free(last), free(wanted), free(gradient);

@@ -220,9 +220,21 @@ static void test_cholesky(void **state)
 
 enum { OUTPUTS = 9, INPUTS = 140, SAMPLES = 200 };
 
+static float *golden_inputs(void) // [SAMPLES][INPUTS], to be freed
+{
+    size_t count;
+    int8_t *eighths = expected("gptq.inputs", &count);
+    float *x = malloc(count * sizeof *x);
+    assert_int_equal(count, SAMPLES * INPUTS);
+    for (size_t i = 0; i < count; i++)
+        x[i] = (float)eighths[i] / 8;
+    free(eighths);
+    return x;
+}
+
 static struct sdg_hessian golden_hessian(void)
 {
-    float *x = expected("gptq.inputs", NULL);
+    float *x = golden_inputs();
     struct sdg_hessian h;
     assert_int_equal(sdg_hessian_create(NULL, INPUTS, &h), SDG_OK);
     assert_int_equal(sdg_hessian_add(NULL, "site", &h, x, SAMPLES), SDG_OK);
@@ -282,7 +294,7 @@ static void test_gptq(void **state)
 static void test_gptq_scales(void **state)
 {
     (void)state;
-    float *w = expected("gptq.weights", NULL), *x = expected("gptq.inputs", NULL);
+    float *w = expected("gptq.weights", NULL), *x = golden_inputs();
     struct sdg_hessian h = golden_hessian();
     const struct sdg_gptq_options o = {.weight = {.bits = 4, .group = 32}, .by_importance = true};
     struct sdg_codes c, searched;
@@ -316,7 +328,7 @@ static void test_gptq_scales(void **state)
 static void test_gptq_smoothed(void **state)
 {
     (void)state;
-    float *w = expected("gptq.weights", NULL), *x = expected("gptq.inputs", NULL), smoothing[INPUTS];
+    float *w = expected("gptq.weights", NULL), *x = golden_inputs(), smoothing[INPUTS];
     struct sdg_hessian h = golden_hessian(), smoothed;
     struct sdg_codes a, b;
     for (size_t i = 0; i < INPUTS; i++) {

@@ -121,7 +121,7 @@ out["tdq.encodings"] = encodings.numpy()
 out["tdq.parameters"] = torch.cat([torch.cat([m.weight.T.reshape(-1), m.bias]) for m in linears]).detach().float().numpy()
 out["tdq.scales"] = torch.nn.functional.softplus(last).detach().numpy()
 out["tdq.last_gradient"] = weight.float().numpy()
-out["tdq.gradient"] = torch.cat([torch.cat([m.weight.grad.T.reshape(-1), m.bias.grad]) for m in linears]).float().numpy()
+out["tdq.gradient"] = torch.cat([torch.cat([m.weight.grad.T.reshape(-1), m.bias.grad]) for m in linears]).float().numpy()[::3]
 out["tdq.encoding320"] = torch.stack([encode(t, 320) for t in times[2:6]]).numpy()
 
 # ---- weight scales by brute force ----
@@ -142,10 +142,12 @@ for bits in (8, 4):
 
 # ---- GPTQ, the textbook way: an inverse, its factor, one column after the other ----
 K, O, T = 140, 9, 200
-X = half(rng.normal(0, 1, (T, K)) @ (rng.normal(0, 0.3, (K, K)) + np.eye(K)))
+X = rng.normal(0, 1, (T, K)) @ (rng.normal(0, 0.3, (K, K)) + np.eye(K))
 X[:, 5] = 0
+X = np.clip(np.rint(8 * X), -127, 127).astype(np.int8)  # eighths
 V = half(rng.normal(0, 0.05, (O, K)))
 out["gptq.inputs"], out["gptq.weights"] = X, V
+X = X / np.float32(8)
 
 
 def gptq(W, X, bits, group, by_importance):
