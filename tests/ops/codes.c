@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ROWS = 2 };
 
@@ -200,6 +201,13 @@ static void check_attention_codes(struct suite *s, int n, int queries, int keys,
                  attention_slack(s));
 }
 
+// Where processors multiply f16 they add up some products in it (backend/cpu/fast/matrix_kernel.h): that is off by 6e-4
+// of the result on average and by four times as much at most among some thousand, which is 0.2 of 80 codes.
+static double product_slack(const struct suite *s)
+{
+    return s->type == SDG_F16 && strcmp(s->name, "cpu") == 0 ? 0.2 : CODE_SLACK;
+}
+
 static void check_products(struct suite *s, int format)
 {
     struct fixture f;
@@ -208,14 +216,14 @@ static void check_products(struct suite *s, int format)
                                    .residual = input(&f, "residual", 2, 5, 7, 33, NORMAL_DATA)};
         sdg_value x = input(&f, "x", 2, 5, 7, 9, NORMAL_DATA), weight = conv_weight(&f, 33, 9, 3, 3);
         struct sdg_conv_params params = {.stride = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
-        finish_codes(&f, sdg_graph_conv2d(f.graph, "conv", x, weight, params, end), format, CODE_SLACK);
+        finish_codes(&f, sdg_graph_conv2d(f.graph, "conv", x, weight, params, end), format, product_slack(s));
     }
     if (begin(s, &f, "codes(type=%s,linear,format=%d)", type_name(s), format)) {
         struct sdg_epilogue end = {.bias = vector_weight(&f, 31, 0.5f, 0),
                                    .table = table(&f, "table", ROWS, 2, 31),
                                    .activation = SDG_UNARY_SILU};
         sdg_value x = input(&f, "x", 2, 1, 9, 40, NORMAL_DATA), weight = linear_weight(&f, 31, 40);
-        finish_codes(&f, sdg_graph_linear(f.graph, "linear", x, weight, end), format, CODE_SLACK);
+        finish_codes(&f, sdg_graph_linear(f.graph, "linear", x, weight, end), format, product_slack(s));
     }
 }
 
