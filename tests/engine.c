@@ -98,22 +98,14 @@ static int devices_of(struct sdg_engine *engine)
 
 // ---- at the same time ----
 
-// Each pipeline alone, made and drawn with one after the other; then both made and drawn with by two threads.
+// Both pipelines made and drawn with by two threads, which are the process's first to compute anything; then each made
+// and drawn with alone, one after the other.
 static void check_together(const char *backend, int size)
 {
     struct temp_log logs[3];
     struct sdg_engine *engine = new_engine(&(struct sdg_engine_params){.threads = 2}, &logs[0]);
     static const char *const models[] = {MODEL, OTHER};
     struct drawing alone[2], together[2];
-    for (int i = 0; i < 2; i++) {
-        alone[i] = (struct drawing){.pipeline = new_pipeline(engine, models[i], backend, &logs[i + 1]),
-                                    .pictures = 2,
-                                    .size = size,
-                                    .steps = 2};
-        draw(&alone[i]);
-        assert_int_equal(alone[i].result, SDG_OK);
-        sdg_pipeline_destroy(&alone[i].pipeline);
-    }
     for (int i = 0; i < 2; i++)
         together[i] = (struct drawing){.pipeline = new_pipeline(engine, models[i], backend, &logs[i + 1]),
                                        .pictures = 2,
@@ -125,6 +117,16 @@ static void check_together(const char *backend, int size)
         assert_int_equal(pthread_join(together[i].thread, NULL), 0);
         if (together[i].result != SDG_OK)
             fail_msg("%s", logs[i + 1].last);
+        sdg_pipeline_destroy(&together[i].pipeline);
+    }
+    for (int i = 0; i < 2; i++) {
+        alone[i] = (struct drawing){.pipeline = new_pipeline(engine, models[i], backend, &logs[i + 1]),
+                                    .pictures = 2,
+                                    .size = size,
+                                    .steps = 2};
+        draw(&alone[i]);
+        assert_int_equal(alone[i].result, SDG_OK);
+        sdg_pipeline_destroy(&alone[i].pipeline);
         for (int k = 0; k < 2; k++)
             check_same(alone[i].images[k], together[i].images[k]);
     }
@@ -132,7 +134,6 @@ static void check_together(const char *backend, int size)
     for (int i = 0; i < 2; i++) {
         clear(&alone[i]);
         clear(&together[i]);
-        sdg_pipeline_destroy(&together[i].pipeline);
     }
     sdg_engine_destroy(&engine);
 }
