@@ -328,12 +328,108 @@ static enum sdg_result fuse_gates(struct sdg_graph *g)
     return result;
 }
 
+// ---- layer norms ----
+
+static bool normalises(const struct sdg_graph *g, const struct sdg_op *op, sdg_value v)
+{
+    const struct sdg_value_info *weight = &g->values[op->in[1]];
+    return op->kind == SDG_OP_LINEAR && op->in[0] == v && weight->kind == SDG_VALUE_WEIGHT &&
+        sdg_dtype_is_float(weight->dtype) && !op->epilogue.table;
+}
+
+// All that read the norm at index `at` are to load what it reads.
+static bool can_normalise(const struct sdg_graph *g, const struct uses *uses, size_t at)
+{
+    const struct sdg_op *norm = &g->ops[at];
+    size_t readers = 0;
+    if (norm->codes.interval || norm->u.layer_norm.statistics || g->values[norm->out].output)
+        return false;
+    for (size_t i = at + 1; i < g->op_count; i++)
+        readers += normalises(g, &g->ops[i], norm->out);
+    return readers && readers == uses->count[norm->out];
+}
+
+static void absorb_norm(struct sdg_graph *g, size_t at)
+{
+    struct sdg_op *norm = &g->ops[at];
+    struct sdg_value_info *out = &g->values[norm->out];
+    for (size_t i = at + 1; i < g->op_count; i++)
+        if (g->ops[i].in[0] == norm->out) {
+            g->ops[i].in[0] = norm->in[0];
+            g->ops[i].load.norm = norm->out;
+        }
+    const int64_t entries = out->dims[3] + out->dims[0] * out->dims[1] * out->dims[2];
+    memcpy(out->dims, (int64_t[4]){1, 1, entries, 2}, sizeof out->dims);
+    out->dtype = SDG_F32;
+    norm->u.layer_norm.statistics = true;
+}
+
+static enum sdg_result fuse_norms(struct sdg_graph *g)
+{
+    struct uses uses = {0};
+    enum sdg_result result = count_uses(g, &uses);
+    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++)
+        if (g->ops[i].kind == SDG_OP_LAYER_NORM && can_normalise(g, &uses, i))
+            absorb_norm(g, i);
+    sdg_free(uses.count);
+    sdg_free(uses.producer);
+    return result;
+}
+
+// ---- quantize ----
+
+// How often a product reads a value, more or less, and how often it may where values are rounded anew each time.
+enum { MOST_ROUNDINGS = 3 };
+
+static bool reads_few_times(const struct sdg_op *op)
+{
+    const int taps = op->u.conv2d.kernel_h * op->u.conv2d.kernel_w, stride = op->u.conv2d.stride * op->u.conv2d.stride;
+    return op->kind == SDG_OP_LINEAR || (op->kind == SDG_OP_CONV2D && taps <= MOST_ROUNDINGS * stride);
+}
+
+static void absorb_rounding(struct sdg_graph *g, const struct uses *uses, struct sdg_op *product)
+{
+    const sdg_value codes = product->in[0];
+    if (!reads_few_times(product) || uses->count[codes] != 1 || uses->producer[codes] == SIZE_MAX)
+        return;
+    struct sdg_op *quantize = &g->ops[uses->producer[codes]];
+    if (quantize->kind != SDG_OP_QUANTIZE || (quantize->codes.smoothing && product->epilogue.table))
+        return;
+    product->in[0] = quantize->in[0];
+    product->load.codes = quantize->codes;
+    remove_value(g, codes);
+    remove_op(quantize);
+}
+
+static enum sdg_result fuse_roundings(struct sdg_graph *g)
+{
+    struct uses uses = {0};
+    enum sdg_result result = count_uses(g, &uses);
+    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++)
+        absorb_rounding(g, &uses, &g->ops[i]);
+    sdg_free(uses.count);
+    sdg_free(uses.producer);
+    compact(g);
+    return result;
+}
+
+bool sdg_op_is_fused(const struct sdg_op *op)
+{
+    return (op->kind == SDG_OP_CONV2D && op->u.conv2d.upsample > 1) ||
+        (op->kind == SDG_OP_LAYER_NORM && op->u.layer_norm.statistics) || op->epilogue.gated || op->load.norm ||
+        op->load.codes.interval;
+}
+
 enum sdg_result sdg_graph_fuse_for(struct sdg_graph *g, unsigned fusions)
 {
     SDG_TRY(g->result);
     enum sdg_result result = fusions & SDG_FUSION_UPSAMPLE ? fuse_upsampling(g) : SDG_OK;
     if (result == SDG_OK && (fusions & SDG_FUSION_GATE))
         result = fuse_gates(g);
+    if (result == SDG_OK && (fusions & SDG_FUSION_NORM))
+        result = fuse_norms(g);
+    if (result == SDG_OK && (fusions & SDG_FUSION_QUANTIZE))
+        result = fuse_roundings(g);
     if (result != SDG_OK)
         sdg_graph_failed(g, result);
     return result;

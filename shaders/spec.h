@@ -39,8 +39,13 @@
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
+#define SDG_SPEC_IN_LOWEST 23
+#define SDG_SPEC_IN_HIGHEST 24
+#define SDG_SPEC_IN_SMOOTHED 25
 // conv2d.glsl; products have no smoothing
 #define SDG_SPEC_UPSAMPLE 16
+// loading.glsl
+#define SDG_SPEC_NORMALISED 23
 
 // attention.glsl
 #define SDG_SPEC_DEPTH 9
@@ -58,6 +63,9 @@
 // hadamard.comp
 #define SDG_SPEC_BLOCK 4
 #define SDG_SPEC_SPAN 5
+
+// layer_norm.comp
+#define SDG_SPEC_STATISTICS 4
 
 // unary.comp, binary.comp; group_norm.comp, conv1d_causal.comp: its activation
 #define SDG_SPEC_FUNCTION 4
@@ -88,7 +96,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 23
+#define SDG_SPEC_COUNT 26
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

@@ -39,6 +39,13 @@ int repeated(float zero)
 void operands_start()
 {
     outside = repeated(row_interval(0).y);
+    if (IN_HIGHEST != 0)
+        in_coder = coder_of(row_interval(0));
+}
+
+vec2 coder_of_token(uint token)
+{
+    return IN_PAIRS > 1 ? coder_of(row_interval(token)) : in_coder;
 }
 
 // Words of a row of n as stored.

@@ -511,7 +511,7 @@ static double seconds(const struct sdg_program *program, size_t op_index)
 }
 
 const struct sdg_program_ops sdg_vk_program_ops = {
-    .fusions = SDG_FUSION_UPSAMPLE | SDG_FUSION_GATE,
+    .fusions = SDG_FUSION_UPSAMPLE | SDG_FUSION_GATE | SDG_FUSION_NORM | SDG_FUSION_QUANTIZE,
     .bytes = sizeof(struct sdg_vk_program),
     .create = create,
     .destroy = destroy,
