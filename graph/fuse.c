@@ -328,25 +328,26 @@ static enum sdg_result fuse_gates(struct sdg_graph *g)
     return result;
 }
 
-// ---- layer norms ----
+// ---- what products load ----
 
-static bool normalises(const struct sdg_graph *g, const struct sdg_op *op, sdg_value v)
+// True if `op` can take `from`'s operand in place of its result, and do with what it loads what `from` does.
+typedef bool takes_fn(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *from);
+
+// How many operations read the result of the one at index `at`, if all of them can take it; else 0.
+static size_t count_takers(const struct sdg_graph *g, const struct uses *uses, size_t at, takes_fn *takes)
 {
-    const struct sdg_value_info *weight = &g->values[op->in[1]];
-    return op->kind == SDG_OP_LINEAR && op->in[0] == v && weight->kind == SDG_VALUE_WEIGHT &&
-        sdg_dtype_is_float(weight->dtype) && !op->epilogue.table;
+    const struct sdg_op *from = &g->ops[at];
+    size_t count = 0;
+    for (size_t i = at + 1; i < g->op_count; i++)
+        count += g->ops[i].in[0] == from->out && takes(g, &g->ops[i], from);
+    return count == uses->count[from->out] ? count : 0; // an output's count is one more
 }
 
-// All that read the norm at index `at` are to load what it reads.
-static bool can_normalise(const struct sdg_graph *g, const struct uses *uses, size_t at)
+static bool takes_norm(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *norm)
 {
-    const struct sdg_op *norm = &g->ops[at];
-    size_t readers = 0;
-    if (norm->codes.interval || norm->u.layer_norm.statistics || g->values[norm->out].output)
-        return false;
-    for (size_t i = at + 1; i < g->op_count; i++)
-        readers += normalises(g, &g->ops[i], norm->out);
-    return readers && readers == uses->count[norm->out];
+    const struct sdg_value_info *weight = &g->values[op->in[1]];
+    return op->kind == SDG_OP_LINEAR && weight->kind == SDG_VALUE_WEIGHT && sdg_dtype_is_float(weight->dtype) &&
+        !op->epilogue.table && !norm->codes.interval && !norm->u.layer_norm.statistics;
 }
 
 static void absorb_norm(struct sdg_graph *g, size_t at)
@@ -364,49 +365,47 @@ static void absorb_norm(struct sdg_graph *g, size_t at)
     norm->u.layer_norm.statistics = true;
 }
 
-static enum sdg_result fuse_norms(struct sdg_graph *g)
+// Values are rounded as often as they are loaded: not by kernels that load each many times.
+static bool takes_quantize(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *quantize)
 {
-    struct uses uses = {0};
-    enum sdg_result result = count_uses(g, &uses);
-    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++)
-        if (g->ops[i].kind == SDG_OP_LAYER_NORM && can_normalise(g, &uses, i))
-            absorb_norm(g, i);
-    sdg_free(uses.count);
-    sdg_free(uses.producer);
-    return result;
-}
-
-// ---- quantize ----
-
-// How often a product reads a value, more or less, and how often it may where values are rounded anew each time.
-enum { MOST_ROUNDINGS = 3 };
-
-static bool reads_few_times(const struct sdg_op *op)
-{
+    enum { MOST_LOADS = 3 };
     const int taps = op->u.conv2d.kernel_h * op->u.conv2d.kernel_w, stride = op->u.conv2d.stride * op->u.conv2d.stride;
-    return op->kind == SDG_OP_LINEAR || (op->kind == SDG_OP_CONV2D && taps <= MOST_ROUNDINGS * stride);
+    (void)g;
+    return (op->kind == SDG_OP_LINEAR || (op->kind == SDG_OP_CONV2D && taps <= MOST_LOADS * stride)) &&
+        !(quantize->codes.smoothing && op->epilogue.table);
 }
 
-static void absorb_rounding(struct sdg_graph *g, const struct uses *uses, struct sdg_op *product)
+// Whether less is moved: each reader loads floats in place of codes, which are not made.
+static bool saves_bytes(const struct sdg_graph *g, const struct sdg_op *quantize, size_t readers)
 {
-    const sdg_value codes = product->in[0];
-    if (!reads_few_times(product) || uses->count[codes] != 1 || uses->producer[codes] == SIZE_MAX)
-        return;
-    struct sdg_op *quantize = &g->ops[uses->producer[codes]];
-    if (quantize->kind != SDG_OP_QUANTIZE || (quantize->codes.smoothing && product->epilogue.table))
-        return;
-    product->in[0] = quantize->in[0];
-    product->load.codes = quantize->codes;
-    remove_value(g, codes);
+    const size_t size = sdg_dtype_size(g->values[quantize->in[0]].dtype);
+    return readers && readers * (size - 1) < size + 1;
+}
+
+static void absorb_quantize(struct sdg_graph *g, size_t at)
+{
+    struct sdg_op *quantize = &g->ops[at];
+    for (size_t i = at + 1; i < g->op_count; i++)
+        if (g->ops[i].in[0] == quantize->out) {
+            g->ops[i].in[0] = quantize->in[0];
+            g->ops[i].load.codes = quantize->codes;
+        }
+    remove_value(g, quantize->out);
     remove_op(quantize);
 }
 
-static enum sdg_result fuse_roundings(struct sdg_graph *g)
+static enum sdg_result fuse_loads(struct sdg_graph *g, unsigned fusions)
 {
     struct uses uses = {0};
     enum sdg_result result = count_uses(g, &uses);
-    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++)
-        absorb_rounding(g, &uses, &g->ops[i]);
+    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++) {
+        const struct sdg_op *op = &g->ops[i];
+        if (op->kind == SDG_OP_LAYER_NORM && (fusions & SDG_FUSION_NORM) && count_takers(g, &uses, i, takes_norm))
+            absorb_norm(g, i);
+        else if (op->kind == SDG_OP_QUANTIZE && (fusions & SDG_FUSION_QUANTIZE) &&
+                 saves_bytes(g, op, count_takers(g, &uses, i, takes_quantize)))
+            absorb_quantize(g, i);
+    }
     sdg_free(uses.count);
     sdg_free(uses.producer);
     compact(g);
@@ -426,10 +425,8 @@ enum sdg_result sdg_graph_fuse_for(struct sdg_graph *g, unsigned fusions)
     enum sdg_result result = fusions & SDG_FUSION_UPSAMPLE ? fuse_upsampling(g) : SDG_OK;
     if (result == SDG_OK && (fusions & SDG_FUSION_GATE))
         result = fuse_gates(g);
-    if (result == SDG_OK && (fusions & SDG_FUSION_NORM))
-        result = fuse_norms(g);
-    if (result == SDG_OK && (fusions & SDG_FUSION_QUANTIZE))
-        result = fuse_roundings(g);
+    if (result == SDG_OK && (fusions & (SDG_FUSION_NORM | SDG_FUSION_QUANTIZE)))
+        result = fuse_loads(g, fusions);
     if (result != SDG_OK)
         sdg_graph_failed(g, result);
     return result;

@@ -417,8 +417,8 @@ enum sdg_fusion {
     // layer_norm into the linear layers of floats, without a table, that read nothing of it but its result: they
     // normalise what they load, and the norm makes statistics. What they load is rounded to the storage type as before
     SDG_FUSION_NORM = 4,
-    // quantize into the product of integers that alone reads its codes, where that loads each value few times: the same
-    // codes
+    // quantize into the products of integers that read its codes, where they load each value few times and all in all
+    // fewer bytes: the same codes
     SDG_FUSION_QUANTIZE = 8,
 };
 // True if it is what these make of operations: kernels not made for it must not take it.

@@ -260,7 +260,7 @@ static sdg_value codes_product(struct sdg_graph *g, const char *name, sdg_value 
     return y;
 }
 
-// Where codes are read by one product, and each value a few times; a table takes the place of smoothing.
+// Where less is moved so, and each value is loaded a few times; a table is in the place of smoothing.
 static void fuse_roundings(void **state)
 {
     (void)state;
@@ -292,6 +292,11 @@ static void fuse_roundings(void **state)
         assert_int_equal(op->load.codes.lowest, k % 2 ? -128 : 0);
         assert_int_equal(op->load.codes.smoothing, k == 1 ? factors : 0);
     }
+    // two that load halves move 4 bytes of each value instead of 5; floats are 8
+    assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+    assert_int_equal(sdg_graph_fuse_for(g, SDG_FUSION_QUANTIZE), SDG_OK);
+    assert_int_equal(count_ops(g, SDG_OP_QUANTIZE), 3);
+    assert_true(find_op(g, "first")->load.codes.interval == i && find_op(g, "second")->load.codes.interval == i);
     sdg_graph_destroy(&g);
 }
 

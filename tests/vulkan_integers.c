@@ -548,7 +548,7 @@ int main(void)
         cmocka_unit_test(test_reciprocals),  cmocka_unit_test(test_unet),
         cmocka_unit_test(test_mamba),        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_few_bindings), cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_bands),
+        cmocka_unit_test(test_bands),        cmocka_unit_test(test_loaded_codes),
     };
     return cmocka_run_group_tests_name("vulkan_integers", tests, start, stop);
 }

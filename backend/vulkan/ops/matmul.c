@@ -263,14 +263,17 @@ static bool reads_unsigned(const struct sdg_vk_lowering *lo)
     return codes->interval ? codes->lowest == 0 : sdg_vk_value(lo, lo->op->in[0])->dtype == SDG_U8;
 }
 
-// What goes with the table, or in its place with what is loaded, where that is not the product's operand as it is
-// (shaders/loading.glsl, read_codes.glsl).
+// Whether something goes in the table's place with what is loaded (shaders/loading.glsl, read_codes.glsl).
+static bool has_loading(const struct sdg_op *op)
+{
+    return op->load.norm || op->load.codes.smoothing;
+}
+
 static struct sdg_vk_binding table_or_loading(const struct sdg_vk_lowering *lo, int64_t first)
 {
     const struct sdg_loading *load = &lo->op->load;
-    return load->norm           ? sdg_vk_read(lo, load->norm)
-        : load->codes.smoothing ? sdg_vk_read(lo, load->codes.smoothing)
-                                : from_column(sdg_vk_read(lo, lo->op->epilogue.table), first, sizeof(float));
+    return has_loading(lo->op) ? sdg_vk_read(lo, load->norm ? load->norm : load->codes.smoothing)
+                               : from_column(sdg_vk_read(lo, lo->op->epilogue.table), first, sizeof(float));
 }
 
 // What shaders/operands_s8.glsl needs, from column `first` on.
@@ -354,13 +357,14 @@ static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_v
                                      SDG_SPEC_LOWEST, SDG_SPEC_HIGHEST, SDG_SPEC_OUT_PAIRS};
     static const int of_operands[] = {SDG_SPEC_UPSAMPLE, SDG_SPEC_NORMALISED, SDG_SPEC_IN_LOWEST, SDG_SPEC_IN_HIGHEST,
                                       SDG_SPEC_IN_SMOOTHED};
-    enum { OUT = 2, OF_OUTPUTS = 3, OF_OPERANDS = 8 }; // bindings
+    enum { OUT = 2, OF_OUTPUTS = 3, LOADING = 4, OF_OPERANDS = 8 }; // bindings
     struct sdg_vk_dispatch sums = *whole, outputs = *whole;
     for (size_t i = 0; i < sizeof of_outputs / sizeof *of_outputs; i++)
         sums.spec[of_outputs[i]] = 0;
     sums.bindings[OUT] = sdg_vk_scratch(lo, 0, bytes, true);
     for (uint32_t i = OF_OUTPUTS; i < OF_OPERANDS; i++)
-        sums.bindings[i] = sdg_vk_row();
+        if (i != LOADING || !has_loading(lo->op))
+            sums.bindings[i] = sdg_vk_row();
     add_plan(lo->vk, &sums, plan, product);
     outputs.family = product->integer ? "sum_parts_s8" : "sum_parts";
     outputs.columns = 0;
