@@ -330,17 +330,26 @@ static enum sdg_result fuse_gates(struct sdg_graph *g)
 
 // ---- what products load ----
 
-// True if `op` can take `from`'s operand in place of its result, and do with what it loads what `from` does.
+// What is loaded is worked on anew for each tile of columns, and where windows overlap: what is not written and read
+// in between pays for some of that, whatever the device.
+enum { MOST_COLUMNS = 1280, MOST_LOADS = 3 };
+
+// Whether `op` can load `from`'s operand in place of its result, and do with it what `from` does.
 typedef bool takes_fn(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *from);
 
-// How many operations read the result of the one at index `at`, if all of them can take it; else 0.
+// How many operations read the result of the one at index `at`, if all can take it and are few and narrow; else 0.
 static size_t count_takers(const struct sdg_graph *g, const struct uses *uses, size_t at, takes_fn *takes)
 {
     const struct sdg_op *from = &g->ops[at];
+    int64_t columns = 0;
     size_t count = 0;
-    for (size_t i = at + 1; i < g->op_count; i++)
-        count += g->ops[i].in[0] == from->out && takes(g, &g->ops[i], from);
-    return count == uses->count[from->out] ? count : 0; // an output's count is one more
+    for (size_t i = at + 1; i < g->op_count; i++) {
+        if (g->ops[i].in[0] != from->out || !takes(g, &g->ops[i], from))
+            continue;
+        columns += g->values[g->ops[i].in[1]].dims[0];
+        count++;
+    }
+    return count == uses->count[from->out] && columns <= MOST_COLUMNS ? count : 0; // an output's count is one more
 }
 
 static bool takes_norm(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *norm)
@@ -365,10 +374,8 @@ static void absorb_norm(struct sdg_graph *g, size_t at)
     norm->u.layer_norm.statistics = true;
 }
 
-// Values are rounded as often as they are loaded: not by kernels that load each many times.
 static bool takes_quantize(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *quantize)
 {
-    enum { MOST_LOADS = 3 };
     const int taps = op->u.conv2d.kernel_h * op->u.conv2d.kernel_w, stride = op->u.conv2d.stride * op->u.conv2d.stride;
     (void)g;
     return (op->kind == SDG_OP_LINEAR || (op->kind == SDG_OP_CONV2D && taps <= MOST_LOADS * stride)) &&

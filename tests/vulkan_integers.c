@@ -198,6 +198,7 @@ static void test_loaded_codes(void **state)
         {7, 20, 0, -128, 4, false, false},
     };
     struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.loads = true;
     for (int r = 0; r < PRODUCT_RUNGS; r++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases && choose_rung(vk, product_rungs[r]); i++) {
             struct sdg_graph *g = loaded_codes(&cases[i]);
@@ -509,6 +510,7 @@ static void test_few_bindings(void **state)
     vk->caps.max_bindings = SDG_VK_MIN_BINDINGS;
     random_state = 11;
     assert_true(compare(vk, unet(1, 5, 8, 1, 1, 2)) < 1e-9);
+    vk->caps.loads = true;
     struct sdg_graph *normal = new_graph();
     const sdg_value n = layer_norm(normal, "n", sdg_graph_input(normal, "x", 1, 3, 5, 8));
     sdg_graph_output(normal, "y", sdg_graph_geglu(normal, "gate", linear(normal, "l", n, 32)));
