@@ -36,16 +36,18 @@
 #define SDG_SPEC_WEIGHT_BITS 13
 // gate.glsl
 #define SDG_SPEC_GEGLU 22
+// weights.glsl
+#define SDG_SPEC_WEIGHT_SLICE 23
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
-#define SDG_SPEC_IN_LOWEST 23
-#define SDG_SPEC_IN_HIGHEST 24
-#define SDG_SPEC_IN_SMOOTHED 25
+#define SDG_SPEC_IN_LOWEST 24
+#define SDG_SPEC_IN_HIGHEST 25
+#define SDG_SPEC_IN_SMOOTHED 26
 // conv2d.glsl; products have no smoothing
 #define SDG_SPEC_UPSAMPLE 16
 // loading.glsl
-#define SDG_SPEC_NORMALISED 23
+#define SDG_SPEC_NORMALISED 24
 
 // attention.glsl
 #define SDG_SPEC_DEPTH 9
@@ -96,7 +98,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 26
+#define SDG_SPEC_COUNT 27
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

@@ -1,5 +1,6 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
-// [--norm-workgroups=N] [--least-part=N] [--buffers=N] [--device=N] [--disable=RUNG,...] [--enable=RUNG,...]
+// [--norm-workgroups=N] [--least-part=N] [--buffers=N] [--weight-slices=0|1] [--device=N] [--disable=RUNG,...]
+// [--enable=RUNG,...]
 // [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--part=K/N] [BACKEND]... [FILTER]`, backends reference, cpu
 // and vulkan (all that are there by default). The mask holds the CPU to an instruction set; layers that the CPU would
 // not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans and group norms into chunks until
@@ -151,6 +152,7 @@ struct options {
     int device;                                   // vulkan: -1 = the best
     uint32_t scan_workgroups, norm_workgroups;    // 0: as the device likes
     uint32_t least_part, buffers;                 // 0: as the device likes
+    int weight_slices;                            // -1: as the device likes
     int part, parts;
     bool bench, all;
 };
@@ -169,6 +171,8 @@ static void set_up_vulkan(struct suite *s, const struct options *o)
         caps->least_part = o->least_part;
     if (o->buffers)
         caps->buffers = o->buffers;
+    if (o->weight_slices >= 0)
+        caps->weight_slices = o->weight_slices;
     unsigned enable = 0;
     const unsigned there = (caps->half_arithmetic && caps->storage_16bit ? SDG_FEATURE_PAIRS : 0) |
         (caps->dot_product ? SDG_FEATURE_DOT : 0);
@@ -268,6 +272,8 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
             o->least_part = (uint32_t)strtoul(argv[i] + 13, NULL, 10);
         else if (strncmp(argv[i], "--buffers=", 10) == 0)
             o->buffers = (uint32_t)strtoul(argv[i] + 10, NULL, 10);
+        else if (strncmp(argv[i], "--weight-slices=", 16) == 0)
+            o->weight_slices = atoi(argv[i] + 16) != 0;
         else if (strncmp(argv[i], "--device=", 9) == 0)
             o->device = (int)strtol(argv[i] + 9, NULL, 10);
         else if (strncmp(argv[i], "--disable=", 10) == 0)
@@ -291,7 +297,7 @@ int main(int argc, char **argv)
     static struct sdg_log logs[BACKENDS];
     static struct job jobs[TESTS];
     static struct CMUnitTest tests[TESTS];
-    struct options o = {.device = -1};
+    struct options o = {.device = -1, .weight_slices = -1};
     bool chosen[BACKENDS] = {false}, any = false;
     read_options(argc, argv, &o, chosen);
     if (o.parts && (o.part < 0 || o.part >= o.parts))

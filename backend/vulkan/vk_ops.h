@@ -94,6 +94,8 @@ struct sdg_vk_op {
     enum sdg_result (*lower)(struct sdg_vk_lowering *lo);
     // bytes; NULL: none
     size_t (*scratch)(const struct sdg_vk_lowering *lo); // of which vk, graph, weights and op are there
+    // of products: as sdg_vk_matmul_slice
+    int64_t (*slice)(const struct sdg_vk_lowering *lo); // of which vk, graph and op are there
 };
 // By enum sdg_op_kind, from graph/ops.def: ops/NAME.c defines sdg_vk_op_NAME. NULL: for training, which does not run
 // here.
@@ -122,5 +124,7 @@ struct sdg_push_product { uint32_t m, n, k, pitch, table_samples; };
 enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
 // Bytes of scratch memory that it will want; what is to be pushed may be missing.
 size_t sdg_vk_matmul_scratch(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
+// The slices in which its weight is to lie (vk_weights.h); 0: none.
+int64_t sdg_vk_matmul_slice(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
 
 #endif

@@ -33,6 +33,7 @@ struct plan {
     uint32_t buffers;                   // slices of each operand in shared memory
     uint32_t parts;                     // of k (shaders/parts.glsl)
     bool by_columns;                    // the order of workgroups (shaders/tile.glsl)
+    bool sliced;                        // weights are to lie in slices (shaders/weights.glsl)
 };
 
 // ---- what fits the device ----
@@ -80,7 +81,13 @@ static bool plan_slices(const struct sdg_vk_caps *caps, uint32_t buffers, struct
 static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct sdg_tile *tile,
                       const struct product *product, uint32_t buffers, struct plan *plan)
 {
-    *plan = (struct plan){.shader = shader, .tile = tile, .buffers = 1, .parts = 1};
+    *plan = (struct plan){
+        .shader = shader,
+        .tile = tile,
+        .buffers = 1,
+        .parts = 1,
+        .sliced = caps->weight_slices && !(shader->needs & SDG_FEATURE_LANES),
+    };
     if (shader->needs & SDG_FEATURE_COOPMAT)
         return plan_matrices(caps, product->integer, plan);
     if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
@@ -151,7 +158,9 @@ static bool choose_measured(const struct sdg_vk *vk, const struct product *produ
         return false;
     plan->parts = count_parts(&vk->caps, product, plan, choice->parts);
     plan->by_columns = choice->by_columns && sdg_vk_ceil(product->m, plan->tile->m) <= vk->caps.max_groups[1];
-    tiles->forced_fits = plan->by_columns == choice->by_columns && plan->parts == choice->parts;
+    plan->sliced = choice->sliced && !(choice->shader->needs & SDG_FEATURE_LANES);
+    tiles->forced_fits =
+        plan->by_columns == choice->by_columns && plan->parts == choice->parts && plan->sliced == choice->sliced;
     return true;
 }
 
@@ -213,6 +222,16 @@ size_t sdg_vk_matmul_scratch(const struct sdg_vk_lowering *lo, const struct sdg_
         most = bytes > most ? bytes : most;
     }
     return most;
+}
+
+int64_t sdg_vk_matmul_slice(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
+{
+    const struct product product = product_of(lo, matmul, matmul->n);
+    struct plan plan;
+    if (!choose(lo->vk, &product, &plan) || !plan.sliced)
+        return 0;
+    const bool halves = product.integer && sdg_vk_value(lo, lo->op->in[1])->bits == 4; // words of two, as stored
+    return plan.tile->k / (halves ? 2 : 1);
 }
 
 // ---- dispatches ----
@@ -300,8 +319,9 @@ static uint32_t table_kind(const struct sdg_vk_lowering *lo)
 }
 
 // "conv2d_f16_v4_128x128", "conv2d_s8_w4_dot_64x64", "linear_f16_w8_32x32"; behind it "c" by columns, "d" where slices
-// have two buffers that might have one, "_p4" with k in four parts, "_b3" with columns in three bands, of which it is
-// the first's plan, "_norm" and "_round" where what is loaded is normalised or becomes codes
+// have two buffers that might have one, "s" where weights lie in slices, "_p4" with k in four parts, "_b3" with columns
+// in three bands, of which it is the first's plan, "_norm" and "_round" where what is loaded is normalised or becomes
+// codes
 static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, bool integer, int code_bits, int64_t bands)
 {
     const unsigned needs = plan->shader->needs;
@@ -315,8 +335,9 @@ static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, boo
                                                  : "");
     if (code_bits)
         snprintf(text + strlen(text), size - strlen(text), "_w%d", code_bits);
-    snprintf(text + strlen(text), size - strlen(text), "_%ux%u%s%s", plan->tile->m, plan->tile->n,
-             plan->by_columns ? "c" : "", plan->buffers == 2 && !plan->matrix ? "d" : "");
+    snprintf(text + strlen(text), size - strlen(text), "_%ux%u%s%s%s", plan->tile->m, plan->tile->n,
+             plan->by_columns ? "c" : "", plan->buffers == 2 && !plan->matrix ? "d" : "",
+             sdg_vk_weights_slice(lo->weights, lo->op->in[1]) ? "s" : "");
     if (plan->parts > 1)
         snprintf(text + strlen(text), size - strlen(text), "_p%u", plan->parts);
     if (bands > 1)
@@ -402,7 +423,8 @@ static enum sdg_result emit_band(struct sdg_vk_lowering *lo, const struct sdg_vk
                  [SDG_SPEC_UPSAMPLE] = matmul->upsample,
                  [SDG_SPEC_NORMALISED] = op->load.norm != 0,
                  [SDG_SPEC_GEGLU] = epilogue->gated,
-                 [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits},
+                 [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits,
+                 [SDG_SPEC_WEIGHT_SLICE] = (uint32_t)sdg_vk_weights_slice(lo->weights, op->in[1])},
         .binding_count = 6,
         .bindings = {sdg_vk_read(lo, op->in[0]),
                      {.place = sdg_vk_weights_place(lo->vk, lo->graph, lo->weights, lo->places, op->in[1], first)},
