@@ -28,17 +28,29 @@ vec2 interval_of(uint token)
 }
 #endif
 
-// What code_of() wants to know.
-vec2 coder(uint token)
+// What codes_of() wants to know.
+vec2 coder_of(vec2 interval)
 {
-    vec2 interval = interval_of(token);
     return vec2(divide(1.0, interval.x), interval.y);
 }
 
-float code_of(float y, vec2 coder)
+vec2 coder(uint token)
+{
+    return coder_of(interval_of(token));
+}
+
+uint code_of(float y, vec2 coder, int lowest, int highest)
 {
     float code = roundEven(y * coder.x) + coder.y;
-    return code >= float(LOWEST) ? min(code, float(HIGHEST)) : float(LOWEST); // NaN is the lowest
+    return uint(int(code >= float(lowest) ? min(code, float(highest)) : float(lowest))) & 0xffu; // NaN is the lowest
+}
+
+uint codes_of(vec4 y, vec2 coder, int lowest, int highest)
+{
+    uint word = 0;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        word |= code_of(y[i], coder, lowest, highest) << (8 * i);
+    return word;
 }
 
 #ifdef SMOOTHED_CODES
@@ -59,10 +71,7 @@ vec4 smoothed(vec4 y, uint channel, uint count)
 
 uint pack_codes(vec4 y, vec2 coder)
 {
-    uint word = 0;
-    [[unroll]] for (uint i = 0; i < 4; i++)
-        word |= (uint(int(code_of(y[i], coder))) & 0xffu) << (8 * i);
-    return word;
+    return codes_of(y, coder, LOWEST, HIGHEST);
 }
 
 // The same of four elements from `first` on, smoothed, which may be of several tokens, of c channels each.
@@ -77,7 +86,7 @@ uint pack_elements(vec4 y, uint first, uint c)
         return pack_codes(y, coder(0));
     uint word = 0;
     [[unroll]] for (uint i = 0; i < 4; i++)
-        word |= (uint(int(code_of(y[i], coder((first + i) / c)))) & 0xffu) << (8 * i);
+        word |= code_of(y[i], coder((first + i) / c), LOWEST, HIGHEST) << (8 * i);
     return word;
 }
 

@@ -4,13 +4,12 @@
 // Where UPSAMPLE is more than 1, the picture is what x becomes when each pixel is repeated so often in both directions; only x is there.
 layout(constant_id = SDG_SPEC_UPSAMPLE) const uint UPSAMPLE = 1;
 layout(push_constant) uniform Push {
-    uint m, n, k;           // k: units
+    uint m, n, k, pitch, table_samples; // as outputs.glsl says; k: units
     uint in_h, in_w, in_c;  // of the picture
     uint out_w, out_pixels; // out_pixels = out_h * out_w
     uint kernel_w;
     uint stride;
     int pad_top, pad_left;
-    uint table_samples;
 } p;
 
 // Where the window of an output pixel starts; y is far outside the picture for rows past the end.
@@ -19,6 +18,7 @@ struct Window {
     int y, x;
 };
 #define A_ROW Window
+#include "loading.glsl"
 
 Window a_row(uint m)
 {

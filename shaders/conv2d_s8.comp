@@ -14,7 +14,7 @@
 CODES_READ a_load(Window window)
 {
     uint pixel;
-    return find_pixel(window, pixel) ? load_codes(pixel * p.in_c + 4 * unit, p.in_c - 4 * unit) : CODES_READ(outside);
+    return find_pixel(window, pixel) ? load_codes(pixel * p.in_c + 4 * unit, p.in_c - 4 * unit, p.in_c) : CODES_READ(outside);
 }
 
 #ifdef COOPMAT

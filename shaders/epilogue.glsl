@@ -19,9 +19,9 @@ layout(binding = 5) restrict readonly buffer Residual { SCALAR residual[]; };
 uint table_entry(uint m)
 {
     if (TABLE == SDG_TABLE_SHARED)
-        return row * p.n;
+        return row * p.pitch;
     if (TABLE == SDG_TABLE_PER_SAMPLE)
-        return (row * p.table_samples + sample_of(m)) * p.n;
+        return (row * p.table_samples + sample_of(m)) * p.pitch;
     return 0;
 }
 
@@ -32,6 +32,6 @@ float epilogue(float x, uint m, uint n, uint entry)
     if (TABLE != SDG_TABLE_NONE)
         x += table[entry + n];
     if (HAS_RESIDUAL != 0)
-        x += float(residual[m * p.n + n]);
+        x += float(residual[m * p.pitch + n]);
     return apply_unary(ACTIVATION, x, 1.0, 0.0);
 }

@@ -5,14 +5,15 @@
 #include "tile.glsl"
 
 #define UNIT 1
+#define NORMALISES
 #include "linear.glsl"
 
 // x [m, k] times w [n, k] transposed.
 layout(binding = 0) readonly buffer X { PACK x[]; };
 
-VALUE a_load(uint m)
+VALUE a_load(XRow row)
 {
-    return m < p.m ? VALUE(x[(m * p.k + cursor) / WIDTH]) : VALUE(0.0);
+    return row.m < p.m ? VALUE(x[(row.m * p.k + cursor) / WIDTH]) : VALUE(0.0);
 }
 
 #ifdef COOPMAT

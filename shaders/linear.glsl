@@ -1,17 +1,26 @@
 // Rows m of x as they are; k is in units of one or several channels. C twin: struct sdg_push_linear in backend/vulkan/ops/linear.c.
 layout(push_constant) uniform Push {
-    uint m, n, k;         // k: units
-    uint rows_per_sample; // H * W
-    uint table_samples;
+    uint m, n, k, pitch, table_samples; // as outputs.glsl says; k: units
+    uint rows_per_sample;               // H * W
     uint in_c;
 } p;
 
-#define A_ROW uint
+// Row m of x, and what it is normalised with.
+struct XRow {
+    uint m;
+    vec2 moments;
+};
+#define A_ROW XRow
+#include "loading.glsl"
 uint cursor;
 
-uint a_row(uint m)
+XRow a_row(uint m)
 {
-    return m;
+#ifdef NORMALISES
+    return XRow(m, moments_of(m));
+#else
+    return XRow(m, vec2(0.0));
+#endif
 }
 
 void cursor_start(uint k)
@@ -41,8 +50,8 @@ uint run_length()
 }
 
 // The first element of row m's; false for rows past the end.
-bool find_run(uint m, uint run, out uint first)
+bool find_run(XRow row, uint run, out uint first)
 {
-    first = m * p.in_c;
-    return m < p.m;
+    first = row.m * p.in_c;
+    return row.m < p.m;
 }

@@ -12,9 +12,9 @@
 #include "linear.glsl"
 
 // Codes [m, in_c] times integers [n, in_c] transposed.
-CODES_READ a_load(uint m)
+CODES_READ a_load(XRow row)
 {
-    return m < p.m ? load_codes(m * p.in_c + 4 * cursor, p.in_c - 4 * cursor) : CODES_READ(outside);
+    return row.m < p.m ? load_codes(row.m * p.in_c + 4 * cursor, p.in_c - 4 * cursor, p.in_c) : CODES_READ(outside);
 }
 
 #ifdef COOPMAT

@@ -6,7 +6,7 @@
 // memory and without a barrier (TM is BM). Loads are few and long for the work they feed: there they are the expensive part, each a loop
 // over the subgroup in some drivers, whatever they bring.
 //
-// The including file defines, before this one, the push constants p (with m, n, k, table_samples) and
+// The including file defines, before this one, the push constants p (with m, n, k, pitch, table_samples) and
 //     A_ROW a_row(uint m)                                    what has to be known of row m, once
 //     uint run_count(), run_length()                         k is so many runs of units that are neighbours in x
 //     bool find_run(A_ROW row, uint run, out uint first)     the first element of a run; false outside
@@ -17,7 +17,7 @@
 // As store() in outputs.glsl, where groups are whole: a loop in here would keep the driver from unrolling the one around it.
 void store_group(uint m, uint n, vec4 y, vec2 coder)
 {
-    uint at = m * p.n + n;
+    uint at = m * p.pitch + n;
     if (GATED != 0)
         store_gated(m, n, y, coder);
     else if (CODES)
@@ -47,9 +47,10 @@ void main()
             inside[i] = find_run(rows[i], run, first[i]);
         for (uint unit = 0; unit < length; unit += LOAD_UNITS) {
             // what is outside is read at the start of x and dropped: a branch around a load costs more than the load
+            prepare_load(run * length + unit, true);
             [[unroll]] for (uint i = 0; i < READS; i++) {
                 A_LOAD v = a_read(inside[i] ? first[i] + unit * UNIT : 0);
-                a[i] = inside[i] ? v : A_OUTSIDE;
+                a[i] = loaded(inside[i] ? v : A_OUTSIDE, rows[i]);
             }
             multiply(n0, lane, run * length + unit);
         }

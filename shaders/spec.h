@@ -36,11 +36,18 @@
 #define SDG_SPEC_WEIGHT_BITS 13
 // gate.glsl
 #define SDG_SPEC_GEGLU 22
+// weights.glsl
+#define SDG_SPEC_WEIGHT_SLICE 23
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
+#define SDG_SPEC_IN_LOWEST 24
+#define SDG_SPEC_IN_HIGHEST 25
+#define SDG_SPEC_IN_SMOOTHED 26
 // conv2d.glsl; products have no smoothing
 #define SDG_SPEC_UPSAMPLE 16
+// loading.glsl
+#define SDG_SPEC_NORMALISED 24
 
 // attention.glsl
 #define SDG_SPEC_DEPTH 9
@@ -58,6 +65,9 @@
 // hadamard.comp
 #define SDG_SPEC_BLOCK 4
 #define SDG_SPEC_SPAN 5
+
+// layer_norm.comp
+#define SDG_SPEC_STATISTICS 4
 
 // unary.comp, binary.comp; group_norm.comp, conv1d_causal.comp: its activation
 #define SDG_SPEC_FUNCTION 4
@@ -88,7 +98,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 23
+#define SDG_SPEC_COUNT 27
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

@@ -1,8 +1,7 @@
 // What sum_parts.comp and sum_parts_s8.comp are told. C twin: struct sdg_push_sum_parts in backend/vulkan/ops/matmul.c.
 layout(push_constant) uniform Push {
-    uint m, n, k; // k: units of the product
+    uint m, n, k, pitch, table_samples; // as of the product
     uint rows_per_sample;
-    uint table_samples;
     uint parts;
 } p;
 

@@ -7,12 +7,12 @@
 // with sums made on upload.
 //
 // Weights are laid out (backend/vulkan/vk_weights.c) as words [n / 4][k][n % 4], or with 4 bits as words of two k, the first in the
-// lower half of each byte; the sums [n] follow. So a tile's weights are contiguous runs of 16 * BK bytes. Those of a gated layer are laid
-// out in the order of the columns (gate.glsl), all but the sums.
+// lower half of each byte, a row of weights.glsl for four n; the sums [n] follow. Those of a gated layer are laid out in the order of the
+// columns (gate.glsl), all but the sums.
 layout(constant_id = SDG_SPEC_IN_PAIRS) const uint IN_PAIRS = 0; // as OUT_PAIRS in codes.glsl, of the codes that are read
 layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 8;
 
-#include "gate.glsl"
+#include "weights.glsl"
 
 #define SUM int
 #define SUM_FOUR ivec4
@@ -39,6 +39,13 @@ int repeated(float zero)
 void operands_start()
 {
     outside = repeated(row_interval(0).y);
+    if (IN_HIGHEST != 0)
+        in_coder = coder_of(row_interval(0));
+}
+
+vec2 coder_of_token(uint token)
+{
+    return IN_PAIRS > 1 ? coder_of(row_interval(token)) : in_coder;
 }
 
 // Words of a row of n as stored.
@@ -49,9 +56,10 @@ uint stored_words()
 
 ivec4 b_load(uint four, uint k)
 {
+    uint fours = (p.n + 3) / 4;
     if (WEIGHT_BITS == 8)
-        return ivec4(weights[four * p.k + k]);
-    uvec4 half_bytes = weights[four * stored_words() + k / 2] >> (k % 2 * 4) & 0x0f0f0f0fu;
+        return ivec4(weights[place_of_weight(four, k, fours, p.k)]);
+    uvec4 half_bytes = weights[place_of_weight(four, k / 2, fours, stored_words())] >> (k % 2 * 4) & 0x0f0f0f0fu;
     // sign extension of four numbers at once: the highest bit of each byte keeps the subtraction from borrowing
     return ivec4(((half_bytes ^ 0x08080808u | 0x80808080u) - 0x08080808u) ^ 0x80808080u);
 }
@@ -63,7 +71,7 @@ struct Column {
 
 Column column_of(uint n)
 {
-    return Column(weight_scale[n], sums[(p.n + 3) / 4 * 4 * stored_words() + n]);
+    return Column(weight_scale[n], sums[end_of_weights((p.n + 3) / 4, stored_words()) * 4 + n]);
 }
 
 struct Line {

@@ -1,17 +1,18 @@
 // Every operation on every backend: `test_ops [--bench] [--cpu-mask=NAME] [--pieces=N] [--scan-workgroups=N]
-// [--norm-workgroups=N] [--least-part=N] [--buffers=N] [--device=N] [--disable=RUNG,...] [--enable=RUNG,...]
-// [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--changed] [--part=K/N] [--list] [BACKEND]... [FILTER]`,
-// backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to an instruction set;
-// layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts long scans and group
-// norms into chunks until they have that many workgroups, and products with few of them along k into parts no shorter
-// than that, keeps so many slices in shared memory, runs on device N as `sdgen --list-devices` counts them, and does
-// without the rungs that are named, or with those that it has but would not use. Operations as ops.def names them, and
-// the groups of cases beside them: integers, codes, compositions, programs, goldens; --list prints them all and runs
-// none. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by software, where compiling a
-// kernel takes a hundred times as long as running it, has of large grids the cases in which two choices meet that did
-// not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every other device does. --changed
-// leaves out those that Vulkan computes as with all that the device has, or without one of the rungs if there is more
-// to the change: the same shaders with the same constants. --part runs the K-th of N parts of these.
+// [--norm-workgroups=N] [--least-part=N] [--buffers=N] [--weight-slices=0|1] [--device=N] [--disable=RUNG,...]
+// [--enable=RUNG,...] [--only=OPERATION,...] [--except=OPERATION,...] [--all] [--changed] [--part=K/N] [--list]
+// [BACKEND]... [FILTER]`, backends reference, cpu and vulkan (all that are there by default). The mask holds the CPU to
+// an instruction set; layers that the CPU would not cut, as they are small, are cut into about N pieces; Vulkan cuts
+// long scans and group norms into chunks until they have that many workgroups, and products with few of them along k
+// into parts no shorter than that, keeps so many slices in shared memory, runs on device N as `sdgen --list-devices`
+// counts them, and does without the rungs that are named, or with those that it has but would not use. Operations as
+// ops.def names them, and the groups of cases beside them: integers, codes, compositions, programs, goldens; --list
+// prints them all and runs none. FILTER runs the cases whose label contains it, as a failure prints it. Vulkan by
+// software, where compiling a kernel takes a hundred times as long as running it, has of large grids the cases in which
+// two choices meet that did not before (adds_pair() in tests/ops/check.h); with --all it has all of them, as every
+// other device does. --changed leaves out those that Vulkan computes as with all that the device has, or without one of
+// the rungs if there is more to the change: the same shaders with the same constants. --part runs the K-th of N parts
+// of these.
 //
 // The reference is compared with layers computed in float64 elsewhere and with sums written out in
 // tests/ops/compositions.c; the other backends with those and with the reference. Cases are in tests/ops/, one file per
@@ -156,6 +157,7 @@ struct options {
     int device;                                   // vulkan: -1 = the best
     uint32_t scan_workgroups, norm_workgroups;    // 0: as the device likes
     uint32_t least_part, buffers;                 // 0: as the device likes
+    int weight_slices;                            // -1: as the device likes
     int part, parts;
     bool bench, all, changed;
 };
@@ -165,7 +167,7 @@ struct options {
 static void open_before(struct suite *s, const struct options *o)
 {
     const bool is_single = !(s->disable & (s->disable - 1)) && !o->enable && !o->least_part && !o->buffers &&
-        !o->scan_workgroups && !o->norm_workgroups;
+        !o->scan_workgroups && !o->norm_workgroups && o->weight_slices < 0;
     unsigned disable[MOST_BEFORE] = {0};
     int count = 1;
     for (unsigned bit = 1; bit && bit <= s->disable && count < MOST_BEFORE; bit <<= 1)
@@ -195,6 +197,8 @@ static void set_up_vulkan(struct suite *s, const struct options *o)
         caps->least_part = o->least_part;
     if (o->buffers)
         caps->buffers = o->buffers;
+    if (o->weight_slices >= 0)
+        caps->weight_slices = o->weight_slices;
     unsigned enable = 0;
     const unsigned there = (caps->half_arithmetic && caps->storage_16bit ? SDG_FEATURE_PAIRS : 0) |
         (caps->dot_product ? SDG_FEATURE_DOT : 0);
@@ -304,6 +308,8 @@ static void read_options(int argc, char **argv, struct options *o, bool *chosen)
             o->least_part = (uint32_t)strtoul(argv[i] + 13, NULL, 10);
         else if (strncmp(argv[i], "--buffers=", 10) == 0)
             o->buffers = (uint32_t)strtoul(argv[i] + 10, NULL, 10);
+        else if (strncmp(argv[i], "--weight-slices=", 16) == 0)
+            o->weight_slices = atoi(argv[i] + 16) != 0;
         else if (strncmp(argv[i], "--device=", 9) == 0)
             o->device = (int)strtol(argv[i] + 9, NULL, 10);
         else if (strncmp(argv[i], "--disable=", 10) == 0)
@@ -327,7 +333,7 @@ int main(int argc, char **argv)
     static struct sdg_log logs[BACKENDS];
     static struct job jobs[TESTS];
     static struct CMUnitTest tests[TESTS];
-    struct options o = {.device = -1};
+    struct options o = {.device = -1, .weight_slices = -1};
     bool chosen[BACKENDS] = {false}, any = false;
     if (argc == 2 && strcmp(argv[1], "--list") == 0)
         return print_names();

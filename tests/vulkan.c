@@ -864,6 +864,142 @@ static void test_ranges(void **state)
     close_vk(vk);
 }
 
+// ---- bands of a weight ----
+
+// A linear layer, a convolution or a gated linear layer, with all that an epilogue may have.
+static struct sdg_graph *epilogue_graph(const char *kind, bool half)
+{
+    struct sdg_graph *g = new_graph();
+    if (*kind == 'c') {
+        sdg_value x = sdg_graph_input(g, "x", 2, 2, 3, 32), t = sdg_graph_table(g, "t", 3, 2, 328);
+        sdg_graph_output(g, "y", conv(g, "conv", x, 328, 3, 1, t));
+    } else {
+        const int64_t n = *kind == 'l' ? 330 : 640;
+        sdg_value x = sdg_graph_input(g, "x", 2, 1, 5, 256);
+        struct sdg_epilogue e = {.bias = sdg_graph_vector_weight(g, n, "linear.bias")};
+        if (*kind == 'l') {
+            e.residual = sdg_graph_input(g, "r", 2, 1, 5, n);
+            e.activation = SDG_UNARY_SILU;
+        }
+        sdg_value y = sdg_graph_linear(g, "linear", x, sdg_graph_linear_weight(g, n, 256, "linear.weight"), e);
+        sdg_graph_output(g, "y", *kind == 'l' ? y : sdg_graph_geglu(g, "gate", y));
+    }
+    if (half)
+        assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+    return g;
+}
+
+// Products whose weights are longer than a binding may be, on every body: floats and codes, two bands and three, the
+// last of them short, weights in slices but for the first body. Sums are made in the same order, so that no bit
+// changes, but where k is cut into parts or the matrices may have other sizes.
+static void test_bands(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned rung;
+        bool half;
+        uint32_t least_part;
+    } bodies[] = {{0, false, 0},
+                  {0, false, 16},
+                  {SDG_FEATURE_LANES, false, 0},
+                  {SDG_FEATURE_LANES, true, 0},
+                  {SDG_FEATURE_PAIRS, true, 0},
+                  {SDG_FEATURE_COOPMAT, true, 0}};
+    static const struct {
+        const char *kind;
+        int64_t k, band; // channels times taps; columns
+        int bands, bits; // of codes, 0: floats
+    } cases[] = {{"linear", 256, 192, 2, 0}, {"linear", 256, 128, 3, 8}, {"conv", 288, 192, 2, 4},
+                 {"conv", 288, 128, 3, 0},   {"gated", 256, 384, 2, 8},  {"gated", 256, 256, 3, 0}};
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.workgroups = UINT32_MAX; // the smallest tile for whole and band, compiled once
+    const unsigned rungs = SDG_FEATURE_LANES | SDG_FEATURE_PAIRS | SDG_FEATURE_COOPMAT, has = vk->features;
+    if (vk->caps.alignment > 64) { // bands are whole multiples of it
+        close_vk(vk);
+        skip();
+    }
+    for (size_t b = 0; b < sizeof bodies / sizeof *bodies; b++) {
+        const unsigned rung = bodies[b].rung;
+        if ((rung == SDG_FEATURE_LANES && !has_lanes(vk)) || (rung == SDG_FEATURE_COOPMAT && !(has & rung)) ||
+            (rung == SDG_FEATURE_PAIRS && !vk->caps.half_arithmetic) || (bodies[b].half && !(has & SDG_FEATURE_F16))) {
+            printf("skipped: body %zu, not on this device\n", b);
+            continue;
+        }
+        vk->features = (has & ~rungs) | rung;
+        vk->caps.least_part = bodies[b].least_part;
+        vk->caps.mapped_uploads = b % 2;
+        vk->caps.weight_slices = b > 0;
+        double worst_whole = 0, worst = 0;
+        // half of them where two bodies are alike: compiling is what takes long here
+        for (size_t i = b < 4 ? b % 2 : 0; i < sizeof cases / sizeof *cases; i += b < 4 ? 2 : 1) {
+            const int bits = cases[i].bits ? cases[i].bits : bodies[b].half ? 16 : 32;
+            const int64_t row = cases[i].k * bits / 8 + (cases[i].bits ? 4 : 0); // bytes, with the scale
+            struct sdg_graph *g = epilogue_graph(cases[i].kind, bodies[b].half);
+            const struct band_errors errors = compare_bands(vk, g, weights_stored_as(g, cases[i].bits),
+                                                            (uint64_t)(row * cases[i].band), cases[i].bands);
+            worst_whole = fmax(worst_whole, errors.whole);
+            worst = fmax(worst, errors.known);
+        }
+        printf("body %zu: NMSE %.1e, against whole products %.1e\n", b, worst, worst_whole);
+        assert_true(worst < (bodies[b].half ? 1e-5 : 1e-10));
+        assert_true(worst_whole <= (rung == SDG_FEATURE_COOPMAT ? 1e-6 : bodies[b].least_part ? 1e-11 : 0));
+    }
+    vk->caps.max_range = 256 * 4 * 63; // not even as many columns as have to be together
+    struct sdg_graph *g = epilogue_graph("linear", false);
+    struct sdg_program *program = (void *)1;
+    memset(&messages, 0, sizeof messages);
+    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
+                     SDG_ERROR_UNSUPPORTED);
+    assert_null(program);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, "linear: linear needs a buffer of 1 MiB"));
+    sdg_graph_destroy(&g);
+    close_vk(vk);
+}
+
+// A weight that is read by several operations: by a product within subgroups and one that has a slice of shared memory,
+// each of which could be the first, and by one that is no product.
+static struct sdg_graph *shared_weight(int order)
+{
+    enum { K = 40, N = 102 };
+    struct sdg_graph *g = new_graph();
+    sdg_value w = sdg_graph_linear_weight(g, N, K, "w"), x = sdg_graph_input(g, "x", 1, 1, 20, K);
+    for (int i = 0; i < 2; i++) {
+        char name[16], result[16];
+        snprintf(name, sizeof name, "linear%d", i);
+        snprintf(result, sizeof result, "y%d", i);
+        sdg_value y = sdg_graph_linear(g, name, x, w, (struct sdg_epilogue){0});
+        // codes of 102 columns are no whole words, which subgroups store
+        if (i == order % 2) {
+            sdg_value interval = sdg_graph_table(g, "signed:y", 3, 1, 2);
+            assert_int_equal(sdg_graph_emit_codes(g, g->op_count - 1, interval, -128, 127), SDG_OK);
+        }
+        sdg_graph_output(g, result, y);
+    }
+    if (order == 2)
+        sdg_graph_output(g, "e",
+                         sdg_graph_embed(g, "embed", sdg_graph_input_s32(g, "ids", 1, 5), w,
+                                         sdg_graph_linear_weight(g, 5, K, "positions")));
+    return g;
+}
+
+static void test_shared_weights(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.weight_slices = true;
+    for (int order = 0; order < 3; order++) {
+        struct sdg_graph *g = shared_weight(order);
+        struct kernels k = kernels_of(vk, g);
+        // as it is read first
+        assert_non_null(strstr(k.text, order == 0 ? "linear_f32_v4_32x32s_s8 " : "linear_f32_v4_32x32_s8 "));
+        if (has_lanes(vk))
+            assert_non_null(strstr(k.text, order == 0 ? "_lanes_16x32s " : "_lanes_16x32 "));
+        assert_true(compare(vk, g) < 1e-5); // a code may be the next one
+    }
+    close_vk(vk);
+}
+
 // Weights through the staging buffer, as on a desktop GPU, and straight into shared memory, as on a phone: the same
 // bytes.
 static void test_weight_uploads(void **state)
@@ -1226,6 +1362,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_work),
         cmocka_unit_test(test_scan),
         cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_bands),
+        cmocka_unit_test(test_shared_weights),
         cmocka_unit_test(test_weight_uploads),
         cmocka_unit_test(test_submissions),
         cmocka_unit_test(test_pieces),

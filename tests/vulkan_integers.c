@@ -51,12 +51,6 @@ static void make_integer(struct sdg_graph *g, size_t op, sdg_value codes, sdg_va
     assert_int_equal(sdg_graph_use_codes(g, op, codes, of_codes, scale, bits), SDG_OK);
 }
 
-static sdg_value linear(struct sdg_graph *g, const char *name, sdg_value x, int64_t out)
-{
-    struct sdg_epilogue e = {.bias = sdg_graph_vector_weight(g, out, "%s.bias", name)};
-    return sdg_graph_linear(g, name, x, sdg_graph_linear_weight(g, out, channels_of(g, x), "%s.weight", name), e);
-}
-
 struct chain {
     int64_t in, out;
     int lowest, bits;
@@ -182,6 +176,96 @@ static void test_tiles_of_lanes(void **state)
         struct sdg_graph *g = wide_product(shapes[i / 2].m, shapes[i / 2].n, shapes[i / 2].k, i % 2 ? 4 : 8);
         assert_int_equal(strstr(kernels_of(vk, g).text, "_lanes") != NULL, shapes[i / 2].lanes);
         assert_true(compare(vk, g) == 0);
+    }
+    close_vk(vk);
+}
+
+// ---- bands of a weight ----
+
+// Codes that their product makes of floats: by a kernel of 1 or 3, the latter at stride 2, or a linear layer (0), of
+// smoothed values or not, and of an interval for each token.
+struct loading {
+    int64_t in, out;
+    int kernel, lowest, bits;
+    bool smoothed, by_token;
+};
+
+static struct sdg_graph *loaded_codes(const struct loading *l)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 5, 7, l->in), of_x = interval(g, "x", l->lowest);
+    if (l->by_token)
+        of_x = sdg_graph_interval_table(g, l->lowest ? "signed:tokens" : "unsigned:tokens", 3, 35);
+    const sdg_value q = sdg_graph_quantize(g, "q", x, of_x, l->lowest, l->lowest + 255);
+    if (l->smoothed)
+        assert_int_equal(sdg_graph_smooth(g, g->op_count - 1, sdg_graph_vector_weight(g, l->in, "s")), SDG_OK);
+    const sdg_value y =
+        l->kernel ? conv(g, "y", x, l->out, l->kernel, l->kernel == 3 ? 2 : 1, 0) : linear(g, "y", x, l->out);
+    make_integer(g, g->op_count - 1, q, of_x, l->bits);
+    sdg_graph_output(g, "out", y);
+    sdg_graph_output(g, "also", sdg_graph_unary(g, "other", x, SDG_UNARY_RELU));
+    return g;
+}
+
+// The same bits as of codes in memory, which the reference multiplies, on every rung.
+static void test_loaded_codes(void **state)
+{
+    (void)state;
+    static const struct loading cases[] = {
+        {64, 40, 1, 0, 8, false, false},   {48, 36, 3, -128, 4, true, false}, {33, 17, 1, 0, 4, true, false},
+        {5, 3, 3, 0, 8, false, false},     {32, 24, 1, -128, 8, false, true}, {80, 72, 0, 0, 8, true, true},
+        {7, 20, 0, -128, 4, false, false},
+    };
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.loads = true;
+    for (int r = 0; r < PRODUCT_RUNGS; r++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases && choose_rung(vk, product_rungs[r]); i++) {
+            struct sdg_graph *g = loaded_codes(&cases[i]);
+            const struct kernels k = kernels_of(vk, g);
+            assert_true(strstr(k.text, "_round ") && !strstr(k.text, "=quantize"));
+            assert_true(compare(vk, g) == 0);
+        }
+    close_vk(vk);
+}
+
+// A gated layer of integers that read codes; with `codes`, it makes some.
+static struct sdg_graph *gated_integers(int bits, bool codes)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 10, 256), of_x = interval(g, "x", 0),
+              q = sdg_graph_quantize(g, "q", x, of_x, 0, 255), y = linear(g, "linear", x, 640);
+    make_integer(g, g->op_count - 1, q, of_x, bits);
+    y = sdg_graph_geglu(g, "gate", y);
+    if (codes)
+        assert_int_equal(sdg_graph_emit_codes(g, g->op_count - 1, interval(g, "y", -128), -128, 127), SDG_OK);
+    sdg_graph_output(g, "y", y);
+    return g;
+}
+
+// Integers longer than a binding may be, on every rung: 200 columns in bands of 64, rows of codes that are no whole
+// words, gated ones of 256; weights in slices, but for one rung.
+static void test_bands(void **state)
+{
+    (void)state;
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.workgroups = UINT32_MAX; // the smallest tile for whole and band, compiled once
+    if (vk->caps.alignment > 64) {    // bands are whole multiples of it
+        close_vk(vk);
+        skip();
+    }
+    static const struct chain wide[] = {{72, 200, -128, 8}, {69, 197, 0, 4}};
+    for (int r = 0; r < PRODUCT_RUNGS; r++) {
+        if (!choose_rung(vk, product_rungs[r]))
+            continue;
+        vk->caps.weight_slices = r > 0;
+        const int bits = wide[r % 2].bits; // half of the cases each: compiling is what takes long here
+        struct sdg_graph *g = new_chain(&wide[r % 2]);
+        struct band_errors errors = compare_bands(vk, g, weights_of(g), 45000, bits == 8 ? 4 : 2);
+        assert_true(errors.whole == 0 && errors.known == 0);
+        const int64_t row = 256 * bits / 8 + 4; // bytes, with the sum
+        g = gated_integers(bits, bits == 8);
+        errors = compare_bands(vk, g, weights_of(g), (uint64_t)(256 * row), 3);
+        assert_true(errors.whole == 0 && errors.known < (bits == 8 ? 1e-4 : 1e-10));
     }
     close_vk(vk);
 }
@@ -459,6 +543,12 @@ static void test_few_bindings(void **state)
     vk->caps.max_bindings = SDG_VK_MIN_BINDINGS;
     random_state = 11;
     assert_true(compare(vk, unet(1, 5, 8, 1, 1, 2)) < 1e-9);
+    vk->caps.loads = true;
+    struct sdg_graph *normal = new_graph();
+    const sdg_value n = layer_norm(normal, "n", sdg_graph_input(normal, "x", 1, 3, 5, 8));
+    sdg_graph_output(normal, "y", sdg_graph_geglu(normal, "gate", linear(normal, "l", n, 32)));
+    assert_non_null(strstr(kernels_of(vk, normal).text, "_norm "));
+    assert_true(compare(vk, normal) < 1e-9);
     struct sdg_graph *g = new_chain(&chains[0]);
     struct sdg_program *program = (void *)1;
     memset(&messages, 0, sizeof messages);
@@ -496,7 +586,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_unet_of_dots), cmocka_unit_test(test_tiles_of_dots),
         cmocka_unit_test(test_reciprocals),  cmocka_unit_test(test_memory),
         cmocka_unit_test(test_few_bindings), cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_tiles),        cmocka_unit_test(test_bands),
+        cmocka_unit_test(test_loaded_codes),
     };
     return run_part("vulkan_integers", tests, sizeof tests / sizeof *tests);
 }

@@ -239,6 +239,7 @@ static int check_choices(const char *operation, int *integers)
             assert_true(error <= bound);
             vk->tiles->forced.by_columns = !vk->tiles->forced.by_columns; // each order for half of them
             tried++;
+            vk->tiles->forced.sliced = tried % 4 > 1 && !(s->needs & SDG_FEATURE_LANES); // as do weights in slices
             *integers += integer;
         }
     }
@@ -268,7 +269,7 @@ static void test_every_cut(void **state)
     (void)state;
     enum { M = 72, N = 42, K = 144 }; // 42: rows of sums are padded
     static const struct sdg_vk_choice cuts[] = {
-        {.parts = 1, .buffers = 2}, {.parts = 3, .buffers = 1}, {.parts = 2, .buffers = 2}};
+        {.parts = 1, .buffers = 2}, {.parts = 3, .buffers = 1, .sliced = true}, {.parts = 2, .buffers = 2}};
     struct sdg_vk *vk = new_vk_with_parts(~0u);
     vk->caps.least_part = 16;
     vk->features |= vk->caps.dot_product ? SDG_FEATURE_DOT : 0;
@@ -339,6 +340,7 @@ static void make_file(const char *cache, char path[static 512])
     vk->tiles->list[1].by_columns = true;
     vk->tiles->list[1].parts = 4;
     vk->tiles->list[2].buffers = 2;
+    vk->tiles->list[2].sliced = true;
     assert_int_equal(sdg_vk_tiles_save(vk), SDG_OK);
     snprintf(path, 512, "%s", vk->tiles->path);
     close_vk(vk);
@@ -378,7 +380,7 @@ static void test_round_trip(void **state)
         assert_string_equal(c->family, known[i].family);
         assert_true(c->type == known[i].type && c->m == known[i].m && c->n == known[i].n);
         assert_true(c->shader == known[i].shader && c->tile == known[i].tile && c->by_columns == (i == 1));
-        assert_true(c->parts == (i == 1 ? 4 : 1) && c->buffers == (i == 2 ? 2 : 1));
+        assert_true(c->parts == (i == 1 ? 4 : 1) && c->buffers == (i == 2 ? 2 : 1) && c->sliced == (i == 2));
     }
     vk->features &= SDG_FEATURE_F16;
     vk->caps.most_outputs = 64;
@@ -458,28 +460,30 @@ static void test_hostile(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "linear f32 9 9 linear_f64_v9 64x64 rows 1 1",
-        "linear f32 9 9 conv2d_f32 64x64 rows 1 1",
-        "linear f16 9 9 linear_f32 64x64 rows 1 1",
-        "linear f32 9 9 linear_f32 63x64 rows 1 1",
-        "linear f32 -1 9 linear_f32 64x64 rows 1 1",
-        "linear f32 9 41 linear_f32 64x64 rows 1 1",
-        "linear f32 9 9 linear_f32 64x64 rows 1 1 ",
-        "linear f32 9 9 linear_f32 64x64 lines 1 1",
-        "linear f32 9 9 linear_f32 64x64 1 1",
+        "linear f32 9 9 linear_f64_v9 64x64 rows 1 1 whole",
+        "linear f32 9 9 conv2d_f32 64x64 rows 1 1 whole",
+        "linear f16 9 9 linear_f32 64x64 rows 1 1 whole",
+        "linear f32 9 9 linear_f32 63x64 rows 1 1 whole",
+        "linear f32 -1 9 linear_f32 64x64 rows 1 1 whole",
+        "linear f32 9 41 linear_f32 64x64 rows 1 1 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1 whole ",
+        "linear f32 9 9 linear_f32 64x64 lines 1 1 whole",
+        "linear f32 9 9 linear_f32 64x64 1 1 whole",
         "linear f32 9 9 linear_f32 64x64 rows",
-        "linear f32 9 9 linear_f32 64x64 rows 0 1",
-        "linear f32 9 9 linear_f32 64x64 rows 1 0",
-        "linear f32 9 9 linear_f32 64x64 rows 1 3",
-        "linear f32 9 9 linear_f32 64x64 rows 1",
-        "linear f32 9 9 linear_f32 64x64 rows 1 1 1",
-        "linear f32 9 9 linear_f32 64x rows 1 1",
-        "linear f32 9 9 unary_f32 64x64 rows 1 1",
-        "linear f32 9 9 linear_f32 -64x64 rows 1 1",
+        "linear f32 9 9 linear_f32 64x64 rows 0 1 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 0 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 3 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 whole",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1 half",
+        "linear f32 9 9 linear_f32 64x64 rows 1 1 1 whole",
+        "linear f32 9 9 linear_f32 64x rows 1 1 whole",
+        "linear f32 9 9 unary_f32 64x64 rows 1 1 whole",
+        "linear f32 9 9 linear_f32 -64x64 rows 1 1 whole",
         "linear f32 9 9",
         "",
-        "linear f32 99999999999 9 linear_f32 64x64 rows 1 1",
-        "linearlinearlinearlinearlinearlinearlinearlinear f32 9 9 linear_f32 64x64 rows 1 1",
+        "linear f32 99999999999 9 linear_f32 64x64 rows 1 1 whole",
+        "linearlinearlinearlinearlinearlinearlinearlinear f32 9 9 linear_f32 64x64 rows 1 1 whole",
     };
     static char text[1 << 18];
     char path[512], good[4096], identity[32];
@@ -488,25 +492,25 @@ static void test_hostile(void **state)
     read_text(path, good, sizeof good);
     assert_int_equal(sscanf(good, "%*[^\n]\n%31s", identity), 1);
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1\n%s\n",
+        snprintf(text, sizeof text, "sdgen vulkan tiles 3\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1 whole\n%s\n",
                  identity, lines[i]);
         write_signed(path, text);
         is_ignored(vk, "hostile", "damaged");
     }
-    write_signed(path, "sdgen vulkan tiles 2\n");
+    write_signed(path, "sdgen vulkan tiles 3\n");
     is_ignored(vk, "hostile", "damaged");
-    snprintf(text, sizeof text, "sdgen vulkan tiles 3\n%s\n", identity);
+    snprintf(text, sizeof text, "sdgen vulkan tiles 4\n%s\n", identity);
     write_signed(path, text);
     is_ignored(vk, "hostile", "another version");
     // another device, driver or build
     identity[3] = identity[3] == '0' ? '1' : '0';
-    snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1\n", identity);
+    snprintf(text, sizeof text, "sdgen vulkan tiles 3\n%s\nlinear f32 9 9 linear_f32 64x64 rows 1 1 whole\n", identity);
     write_signed(path, text);
     is_ignored(vk, "hostile", "another device, driver or build");
     identity[3] = good[21 + 3];
-    size_t used = (size_t)snprintf(text, sizeof text, "sdgen vulkan tiles 2\n%s\n", identity);
+    size_t used = (size_t)snprintf(text, sizeof text, "sdgen vulkan tiles 3\n%s\n", identity);
     for (int i = 0; i < 4097; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "linear f32 9 9 linear_f32 64x64 rows 1 1\n");
+        used += (size_t)snprintf(text + used, sizeof text - used, "linear f32 9 9 linear_f32 64x64 rows 1 1 whole\n");
     write_signed(path, text);
     is_ignored(vk, "hostile", "damaged");
     close_vk(vk);

@@ -73,11 +73,13 @@ struct sdg_vk_caps {
     uint32_t most_outputs;    // that an invocation of a product holds in registers
     uint32_t least_part;      // multiply-adds along k, if k is cut into parts; 0: it is not
     uint32_t buffers;         // slices of each operand in shared memory, 1 or 2
+    bool weight_slices;       // weights of products lie in the slices in which a workgroup reads them
     bool half_pairs;          // products of halves are quicker in pairs, as SDG_FEATURE_PAIRS wants it
     double submit_seconds;    // a submission may take; INFINITY: it is a whole run
     double work_rate;         // work (vk_commands.h) done in a second, until it was measured
     uint32_t scan_workgroups; // a long scan is cut into chunks, for twice the work, if it has fewer
     uint32_t norm_workgroups; // a group norm is cut into chunks, for a dispatch more, if it has fewer
+    bool loads;               // products normalise and round what they load
 };
 
 // What the validation layers said since the last look. Written from any thread that is inside a call.

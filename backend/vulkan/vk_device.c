@@ -265,9 +265,10 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
         VkPhysicalDeviceType type; // OTHER: any
         const char *name;
         uint32_t workgroups, most_outputs, least_part, buffers;
-        bool pairs;
+        bool weight_slices, pairs;
         double submit_seconds, work_rate;
         uint32_t scan_workgroups, norm_workgroups;
+        bool loads;
     } rows[] = {
 #define SDG_VK_CLASS(vendor, type, ...) {vendor, VK_PHYSICAL_DEVICE_TYPE_##type, __VA_ARGS__},
 #include "backend/vulkan/devices.def"
@@ -280,11 +281,13 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
             caps->most_outputs = rows[i].most_outputs;
             caps->least_part = rows[i].least_part;
             caps->buffers = rows[i].buffers;
+            caps->weight_slices = rows[i].weight_slices;
             caps->half_pairs = rows[i].pairs;
             caps->submit_seconds = rows[i].submit_seconds;
             caps->work_rate = rows[i].work_rate;
             caps->scan_workgroups = rows[i].scan_workgroups;
             caps->norm_workgroups = rows[i].norm_workgroups;
+            caps->loads = rows[i].loads;
         }
 }
 

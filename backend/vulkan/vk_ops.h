@@ -93,7 +93,9 @@ enum { SDG_VK_INVOCATIONS = 128 };
 struct sdg_vk_op {
     enum sdg_result (*lower)(struct sdg_vk_lowering *lo);
     // bytes; NULL: none
-    size_t (*scratch)(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op);
+    size_t (*scratch)(const struct sdg_vk_lowering *lo); // of which vk, graph, weights and op are there
+    // of products: as sdg_vk_matmul_slice
+    int64_t (*slice)(const struct sdg_vk_lowering *lo); // of which vk, graph and op are there
 };
 // By enum sdg_op_kind, from graph/ops.def: ops/NAME.c defines sdg_vk_op_NAME. NULL: for training, which does not run
 // here.
@@ -111,16 +113,18 @@ struct sdg_vk_matmul {
     int64_t columns;         // length of a run of k that is contiguous in x
     int64_t rows_per_sample; // of the m
     uint32_t upsample;       // conv2d: see graph/graph.h
-    const void *push;
+    const void *push;        // begins with struct sdg_push_product
     size_t push_bytes;
 };
+// The first push constants of every product: of the n columns of a dispatch, where the outputs have `pitch` of them.
+// Emitting fills them in. GLSL twins: Push of linear.glsl, conv2d.glsl and sum_parts_push.glsl.
+struct sdg_push_product { uint32_t m, n, k, pitch, table_samples; };
 // Bindings 0..7: x, weights, out, bias, table, residual, row, interval; of integers also 8, 9: interval of x, weight
-// scales. Picks the tile for the shape and the device.
+// scales. Picks the tile for the shape and the device. Takes a dispatch for each band of the weight (vk_weights.h).
 enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
 // Bytes of scratch memory that it will want; what is to be pushed may be missing.
-size_t sdg_vk_matmul_scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
-                             const struct sdg_vk_matmul *matmul);
-// Entries of a row of the epilogue's table: 1 or the batch.
-uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo);
+size_t sdg_vk_matmul_scratch(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
+// The slices in which its weight is to lie (vk_weights.h); 0: none.
+int64_t sdg_vk_matmul_slice(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
 
 #endif

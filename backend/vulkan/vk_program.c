@@ -92,7 +92,8 @@ static enum sdg_result plan_arena(struct builder *b)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_vk_op *op = sdg_vk_ops[graph->ops[i].kind];
-        scratch[i] = op && op->scratch ? op->scratch(b->vk, graph, &graph->ops[i]) : 0;
+        b->lowering.op = &graph->ops[i];
+        scratch[i] = op && op->scratch ? op->scratch(&b->lowering) : 0;
     }
     const size_t alignment = b->vk->caps.alignment,
                  most = b->vk->caps.max_allocation < SIZE_MAX ? (size_t)b->vk->caps.max_allocation : SIZE_MAX;
@@ -193,13 +194,6 @@ static void name_codes(struct sdg_vk_lowering *lo)
 static enum sdg_result lower(struct builder *b)
 {
     struct sdg_vk_lowering *lo = &b->lowering;
-    *lo = (struct sdg_vk_lowering){
-        .vk = b->vk,
-        .log = b->program->base.log,
-        .graph = b->graph,
-        .places = b->program->places,
-        .weights = &b->program->weights,
-    };
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < b->graph->op_count && result == SDG_OK; i++) {
         const struct sdg_op *op = &b->graph->ops[i];
@@ -348,10 +342,17 @@ static enum sdg_result build(struct builder *b, const struct sdg_program_params 
     for (size_t i = 0; i < graph->op_count; i++)
         SDG_TRY(check_op(vk, p->base.log, graph, &graph->ops[i]));
     SDG_TRY(allocate_lists(b));
+    SDG_TRY(sdg_vk_weights_plan(vk, p->base.log, graph, params->weights, &p->weights, p->places));
+    b->lowering = (struct sdg_vk_lowering){
+        .vk = vk,
+        .log = p->base.log,
+        .graph = graph,
+        .places = p->places,
+        .weights = &p->weights,
+    };
     SDG_TRY(plan_arena(b));
     place_inputs(b);
     SDG_TRY(place_results(b));
-    SDG_TRY(sdg_vk_weights_plan(vk, p->base.log, graph, params->weights, &p->weights, b->program->places));
     SDG_TRY(lower(b));
     p->memory.weights = p->weights.total;
     p->memory.scratch = sdg_vk_uploader_bytes(vk) + p->results_bytes;
@@ -523,8 +524,14 @@ static double seconds(const struct sdg_program *program, size_t op_index)
     return ((const struct sdg_vk_program *)program)->seconds[op_index];
 }
 
+static unsigned fusions(struct sdg_backend *backend)
+{
+    return SDG_FUSION_UPSAMPLE | SDG_FUSION_GATE |
+        (sdg_vk_of(backend)->caps.loads ? SDG_FUSION_NORM | SDG_FUSION_QUANTIZE : 0);
+}
+
 const struct sdg_program_ops sdg_vk_program_ops = {
-    .fusions = SDG_FUSION_UPSAMPLE | SDG_FUSION_GATE,
+    .fusions = fusions,
     .bytes = sizeof(struct sdg_vk_program),
     .create = create,
     .destroy = destroy,

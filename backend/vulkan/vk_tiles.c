@@ -9,14 +9,14 @@
 
 // ---- the file ----
 // Lines of text:
-//     sdgen vulkan tiles 2
+//     sdgen vulkan tiles 3
 //     IDENTITY                             sdg_vk_identity, 16 hexadecimal digits
-//     FAMILY TYPE LOG2(M) LOG2(N) SHADER MxN rows|columns PARTS BUFFERS      any number of them; the order is that of
-//                                          workgroups
+//     FAMILY TYPE LOG2(M) LOG2(N) SHADER MxN rows|columns PARTS BUFFERS whole|slices
+//                                          any number of them; the order of workgroups, and how weights lie
 //     end HASH                             of all bytes before this line
 
 enum { FILE_LIMIT = 1 << 20, CHOICES_LIMIT = 4096 };
-static const char first_line[] = "sdgen vulkan tiles 2";
+static const char first_line[] = "sdgen vulkan tiles 3";
 
 int sdg_vk_log2(int64_t x)
 {
@@ -45,12 +45,12 @@ static const struct sdg_tile *find_tile(const struct sdg_shader *shader, unsigne
 
 static bool read_choice(const char *line, struct sdg_vk_choice *out)
 {
-    char type[8], shader[64], order[8];
+    char type[8], shader[64], order[8], weights[8];
     unsigned m, n;
     int end = 0;
     *out = (struct sdg_vk_choice){0};
-    if (sscanf(line, "%23s %7s %d %d %63s %ux%u %7s %u %u%n", out->family, type, &out->m, &out->n, shader, &m, &n,
-               order, &out->parts, &out->buffers, &end) != 10 ||
+    if (sscanf(line, "%23s %7s %d %d %63s %ux%u %7s %u %u %7s%n", out->family, type, &out->m, &out->n, shader, &m, &n,
+               order, &out->parts, &out->buffers, weights, &end) != 11 ||
         line[end] || out->parts < 1 || out->buffers < 1 || out->buffers > 2 || out->m < 0 || out->m > 40 ||
         out->n < 0 || out->n > 40)
         return false;
@@ -59,7 +59,8 @@ static bool read_choice(const char *line, struct sdg_vk_choice *out)
         return false;
     out->type = out->shader->type;
     out->by_columns = strcmp(order, "columns") == 0;
-    if (!out->by_columns && strcmp(order, "rows"))
+    out->sliced = strcmp(weights, "slices") == 0;
+    if ((!out->by_columns && strcmp(order, "rows")) || (!out->sliced && strcmp(weights, "whole")))
         return false;
     out->tile = find_tile(out->shader, m, n);
     return out->tile != NULL;
@@ -67,8 +68,9 @@ static bool read_choice(const char *line, struct sdg_vk_choice *out)
 
 static void write_choice(FILE *to, const struct sdg_vk_choice *c)
 {
-    fprintf(to, "%s %s %d %d %s %ux%u %s %u %u\n", c->family, sdg_dtype_name(c->type), c->m, c->n, c->shader->name,
-            c->tile->m, c->tile->n, c->by_columns ? "columns" : "rows", c->parts, c->buffers);
+    fprintf(to, "%s %s %d %d %s %ux%u %s %u %u %s\n", c->family, sdg_dtype_name(c->type), c->m, c->n, c->shader->name,
+            c->tile->m, c->tile->n, c->by_columns ? "columns" : "rows", c->parts, c->buffers,
+            c->sliced ? "slices" : "whole");
 }
 
 // What is wrong with the file, or NULL. `text` ends with a 0 and is cut into lines.

@@ -15,6 +15,7 @@ struct sdg_vk_choice {
     const struct sdg_tile *tile; // one of the shader's
     bool by_columns;             // the order of workgroups (shaders/tile.glsl)
     uint32_t parts;              // of k (shaders/parts.glsl); 1: all in one
+    bool sliced;                 // weights lie in slices (shaders/weights.glsl)
     uint32_t buffers;            // slices in shared memory, 1 or 2, of shaders that have a choice (shaders/matmul.glsl)
 };
 

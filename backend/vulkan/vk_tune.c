@@ -305,17 +305,22 @@ static enum sdg_result try_all(struct tuner *t, const struct kind *kind, const s
         if (s->type != kind->type || strcmp(s->family, kind->family) || (s->needs & ~t->vk->features) ||
             columns % s->width || !is_widest(s, columns))
             continue;
+        const bool sliced = t->vk->caps.weight_slices && !(s->needs & SDG_FEATURE_LANES);
         for (const struct sdg_tile *tile = s->tiles; tile < s->tiles + s->tile_count; tile++)
-            if (tile->m > NARROW && tile->n > NARROW)
-                SDG_TRY(try_parts(t, g,
-                                  &(struct sdg_vk_choice){.shader = s, .tile = tile, .parts = 1, .buffers = buffers},
-                                  sdg_vk_ceil(m, tile->m) * sdg_vk_ceil(n, tile->n), best));
+            if (tile->m > NARROW && tile->n > NARROW) {
+                const struct sdg_vk_choice whole = {
+                    .shader = s, .tile = tile, .parts = 1, .buffers = buffers, .sliced = sliced};
+                SDG_TRY(try_parts(t, g, &whole, sdg_vk_ceil(m, tile->m) * sdg_vk_ceil(n, tile->n), best));
+            }
     }
     if (!best->choice.shader)
         return SDG_OK;
-    // these two matter for what is best otherwise
+    // these matter for what is best otherwise
     struct sdg_vk_choice other = best->choice;
     other.buffers = 3 - buffers;
+    SDG_TRY(try_candidate(t, g, &other, best));
+    other = best->choice;
+    other.sliced = !other.sliced;
     SDG_TRY(try_candidate(t, g, &other, best));
     other = best->choice;
     other.by_columns = true;

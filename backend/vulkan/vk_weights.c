@@ -6,23 +6,60 @@
 // fragmented heaps.
 static const size_t block_limit = (size_t)512 << 20;
 
+// ---- rows ----
+
+// One behind the other, or in slices one behind the other, each with its part of all rows. GLSL twin:
+// shaders/weights.glsl.
+struct rows { size_t count, length, slice; }; // elements; slice 0: whole
+
+static size_t place_in(const struct rows *r, size_t row, size_t at)
+{
+    return r->slice ? (at / r->slice * r->count + row) * r->slice + at % r->slice : row * r->length + at;
+}
+
+// Elements, with those that fill up the last slice.
+static size_t room_of(const struct rows *r)
+{
+    return r->count * (r->slice ? (r->length + r->slice - 1) / r->slice * r->slice : r->length);
+}
+
+// Of a matrix or a kernel whose rows are [taps][I].
+static struct rows rows_of(const struct sdg_value_info *v, int64_t slice)
+{
+    return (struct rows){(size_t)v->dims[0], (size_t)(v->dims[1] * v->dims[2] * v->dims[3]), (size_t)slice};
+}
+
+// Where row o of a gated layer goes, whose values and gates come in turns, two each: the inverse of row_of_weights() in
+// shaders/gate.glsl.
+static size_t gated_place(size_t o, size_t outputs)
+{
+    const size_t half = outputs / 2, c = o % half;
+    return c / 2 * 4 + c % 2 + (o < half ? 0 : 2);
+}
+
+// Where row o of a product's floats or codes of floats goes: in slices as gated_place() says, if it is gated.
+static size_t row_in(const struct sdg_vk_weight *weight, size_t o, size_t outputs)
+{
+    return weight->slice && weight->gated ? gated_place(o, outputs) : o;
+}
+
 // ---- integers: words of four weights along the inputs, in groups of four outputs ----
 
 struct word_layout {
     size_t inputs, taps, words_per_tap, words; // words: of a row, all taps
     bool halves;                               // weights have 4 bits, and words are stored in twos
     size_t stored;                             // words of a row as stored
-    size_t fours;                              // groups of four outputs, the last filled up with zeros
+    struct rows fours;                         // of these, for four outputs each, the last filled up with zeros
 };
 
-static struct word_layout word_layout(const struct sdg_value_info *v)
+static struct word_layout word_layout(const struct sdg_value_info *v, int64_t slice)
 {
     struct word_layout l = {
         .inputs = (size_t)v->dims[1], .taps = (size_t)(v->dims[2] * v->dims[3]), .halves = v->bits == 4};
     l.words_per_tap = (l.inputs + 3) / 4;
     l.words = l.words_per_tap * l.taps;
     l.stored = l.halves ? (l.words + 1) / 2 : l.words;
-    l.fours = ((size_t)v->dims[0] + 3) / 4;
+    l.fours = (struct rows){((size_t)v->dims[0] + 3) / 4, l.stored, (size_t)slice};
     return l;
 }
 
@@ -45,25 +82,22 @@ static uint32_t stored_at(const int8_t *row, const struct word_layout *l, size_t
     return (word_at(row, l, 2 * at) & half) | (second & half) << 4;
 }
 
-// Where row o of a gated layer goes, whose values and gates come in turns, two each: the inverse of row_of_weights() in
-// shaders/gate.glsl.
-static size_t gated_place(size_t o, size_t outputs)
+static size_t words_and_sums(const struct word_layout *l)
 {
-    const size_t half = outputs / 2, c = o % half;
-    return c / 2 * 4 + c % 2 + (o < half ? 0 : 2);
+    return (room_of(&l->fours) + l->fours.count) * 4;
 }
 
-// s8 [O][I][taps] -> words [O / 4][stored][O % 4], then the sums of rows, s32 [O].
-static void put_words(uint32_t *to, const int8_t *from, const struct sdg_value_info *v, bool gated)
+// s8 [O][I][taps] -> words [O / 4][stored][O % 4], the middle in slices, then the sums of rows, s32 [O].
+static void put_words(uint32_t *to, const int8_t *from, const struct sdg_value_info *v, int64_t slice, bool gated)
 {
-    const struct word_layout l = word_layout(v);
+    const struct word_layout l = word_layout(v, slice);
     const size_t outputs = (size_t)v->dims[0], row = l.inputs * l.taps;
-    uint32_t *sums = to + l.fours * l.stored * 4;
-    memset(to, 0, l.fours * (l.stored + 1) * 4 * sizeof *to);
+    uint32_t *sums = to + room_of(&l.fours) * 4;
+    memset(to, 0, words_and_sums(&l) * sizeof *to);
     for (size_t o = 0; o < outputs; o++, from += row) {
         const size_t place = gated ? gated_place(o, outputs) : o;
         for (size_t at = 0; at < l.stored; at++)
-            to[(place / 4 * l.stored + at) * 4 + place % 4] = stored_at(from, &l, at);
+            to[place_in(&l.fours, place / 4, at) * 4 + place % 4] = stored_at(from, &l, at);
         int32_t sum = 0;
         for (size_t i = 0; i < row; i++)
             sum += from[i];
@@ -73,35 +107,75 @@ static void put_words(uint32_t *to, const int8_t *from, const struct sdg_value_i
 
 // ---- floats kept as codes ----
 
-static size_t code_words(const struct sdg_value_info *v, int bits)
+static size_t code_words(const struct rows *rows, int bits)
 {
-    return ((size_t)sdg_value_elements(v) * (size_t)bits + 31) / 32;
+    return (room_of(rows) * (size_t)bits + 31) / 32;
 }
 
-// s8 [O][I][taps] -> codes of `bits` [O][taps][I], the first in the lowest bits of a word.
-static void put_codes(uint32_t *to, const int8_t *from, const struct sdg_value_info *v, int bits)
+// s8 [O][I][taps] -> rows of codes [taps][I], the first in the lowest bits of a word.
+static void put_codes(uint32_t *to, const int8_t *from, const struct sdg_value_info *v,
+                      const struct sdg_vk_weight *weight)
 {
-    const size_t outputs = (size_t)v->dims[0], inputs = (size_t)v->dims[1], taps = (size_t)(v->dims[2] * v->dims[3]),
-                 per_word = 32 / (size_t)bits;
+    const struct rows rows = rows_of(v, weight->slice);
+    const size_t inputs = (size_t)v->dims[1], taps = (size_t)(v->dims[2] * v->dims[3]),
+                 bits = (size_t)weight->code_bits, per_word = 32 / bits;
     const uint32_t mask = bits == 4 ? 15 : 255;
-    memset(to, 0, code_words(v, bits) * sizeof *to);
-    size_t at = 0;
-    for (size_t o = 0; o < outputs; o++)
-        for (size_t tap = 0; tap < taps; tap++)
-            for (size_t i = 0; i < inputs; i++, at++)
-                to[at / per_word] |= ((uint32_t)from[(o * inputs + i) * taps + tap] & mask)
-                    << at % per_word * (size_t)bits;
+    memset(to, 0, code_words(&rows, weight->code_bits) * sizeof *to);
+    for (size_t o = 0; o < rows.count; o++) {
+        const size_t row = row_in(weight, o, rows.count);
+        for (size_t k = 0; k < rows.length; k++) {
+            const size_t at = place_in(&rows, row, k);
+            to[at / per_word] |= ((uint32_t)from[(o * inputs + k % inputs) * taps + k / inputs] & mask)
+                << at % per_word * bits;
+        }
+    }
 }
 
-static size_t weight_bytes(const struct sdg_value_info *v, enum sdg_dtype dtype, enum sdg_vk_layout layout,
-                           int code_bits)
+// ---- bands of outputs ----
+
+// The weight as if the band that begins with output `first` were all of it.
+static struct sdg_value_info band_at(const struct sdg_value_info *v, const struct sdg_vk_weight *weight, int64_t first)
 {
-    if (code_bits)
-        return (code_words(v, code_bits) + (size_t)v->dims[0]) * sizeof(uint32_t);
-    if (layout != SDG_VK_LAYOUT_WORDS && layout != SDG_VK_LAYOUT_GATED)
-        return (size_t)sdg_value_elements(v) * sdg_dtype_size(dtype);
-    const struct word_layout l = word_layout(v);
-    return l.fours * (l.stored + 1) * 4 * sizeof(uint32_t);
+    struct sdg_value_info band = *v;
+    band.dims[0] = weight->band < v->dims[0] - first ? weight->band : v->dims[0] - first;
+    return band;
+}
+
+static size_t band_bytes(const struct sdg_value_info *band, const struct sdg_vk_weight *weight)
+{
+    const struct rows rows = rows_of(band, weight->slice);
+    if (weight->code_bits)
+        return (code_words(&rows, weight->code_bits) + rows.count) * sizeof(uint32_t);
+    if (weight->layout != SDG_VK_LAYOUT_WORDS && weight->layout != SDG_VK_LAYOUT_GATED)
+        return room_of(&rows) * sdg_dtype_size(weight->dtype);
+    const struct word_layout l = word_layout(band, weight->slice);
+    return words_and_sums(&l) * sizeof(uint32_t);
+}
+
+// The place of the band that begins with output `first`, in one that begins at `offset`.
+static struct sdg_vk_place band_place(const struct sdg_vk *vk, const struct sdg_value_info *v,
+                                      const struct sdg_vk_weight *weight, const struct sdg_vk_place *whole,
+                                      int64_t first)
+{
+    const struct sdg_value_info front = band_at(v, weight, 0), band = band_at(v, weight, first);
+    const size_t pitch = sdg_vk_align(band_bytes(&front, weight), vk->caps.alignment);
+    return (struct sdg_vk_place){whole->space, whole->offset + (size_t)(first / weight->band) * pitch,
+                                 band_bytes(&band, weight)};
+}
+
+// As many outputs as a binding holds, in bands of about the same size. The first of a band begins where a binding may
+// in whatever has at least a byte for each of them, or of gated ones for two. All, if not even that many fit, which is
+// refused where it is bound.
+static int64_t choose_band(const struct sdg_vk *vk, const struct sdg_value_info *v, struct sdg_vk_weight weight)
+{
+    const int64_t all = v->dims[0], unit = (int64_t)vk->caps.alignment * (weight.gated ? 2 : 1);
+    for (int64_t bands = 1; bands <= sdg_vk_ceil(all, unit); bands++) {
+        weight.band = bands == 1 ? all : sdg_vk_ceil(sdg_vk_ceil(all, bands), unit) * unit;
+        const struct sdg_value_info front = band_at(v, &weight, 0);
+        if (band_bytes(&front, &weight) <= vk->caps.max_range)
+            return weight.band;
+    }
+    return all;
 }
 
 // ---- planning ----
@@ -112,6 +186,26 @@ static struct sdg_vk_weight *find(const struct sdg_vk_weights *weights, sdg_valu
         if (weights->list[i].value == v)
             return &weights->list[i];
     return NULL;
+}
+
+int64_t sdg_vk_weights_band(const struct sdg_vk_weights *weights, sdg_value v)
+{
+    const struct sdg_vk_weight *weight = find(weights, v);
+    return weight ? weight->band : 0;
+}
+
+int64_t sdg_vk_weights_slice(const struct sdg_vk_weights *weights, sdg_value v)
+{
+    const struct sdg_vk_weight *weight = find(weights, v);
+    return weight ? weight->slice : 0;
+}
+
+struct sdg_vk_place sdg_vk_weights_place(const struct sdg_vk *vk, const struct sdg_graph *graph,
+                                         const struct sdg_vk_weights *weights, const struct sdg_vk_place *places,
+                                         sdg_value v, int64_t first)
+{
+    const struct sdg_vk_weight *weight = find(weights, v);
+    return weight ? band_place(vk, &graph->values[v], weight, &places[v], first) : places[v];
 }
 
 int sdg_vk_weights_code_bits(const struct sdg_vk_weights *weights, sdg_value v)
@@ -132,13 +226,15 @@ static enum sdg_result want(struct sdg_vk *vk, const struct sdg_log *log, const 
         return SDG_OK;
     if (places[v].space != SDG_VK_SPACE_NONE) {
         const struct sdg_vk_weight *known = find(weights, v);
-        if (known->dtype == dtype && known->layout == wanted.layout && known->code_bits == wanted.code_bits)
+        if (known->dtype == dtype && known->layout == wanted.layout && known->code_bits == wanted.code_bits &&
+            known->band == wanted.band && known->gated == wanted.gated)
             return SDG_OK;
         return sdg_fail(log, SDG_ERROR_UNSUPPORTED, "%s: backend vulkan cannot use the weight %s both as %s and as %s",
                         op->name, info->name, sdg_dtype_name(known->dtype), sdg_dtype_name(dtype));
     }
-    size_t bytes = weight_bytes(info, dtype, wanted.layout, wanted.code_bits),
-           room = sdg_vk_align(bytes, vk->caps.alignment);
+    const int64_t last_band = (info->dims[0] - 1) / wanted.band * wanted.band;
+    const struct sdg_vk_place end = band_place(vk, info, &wanted, &(struct sdg_vk_place){0}, last_band);
+    size_t bytes = end.offset + end.bytes, room = sdg_vk_align(bytes, vk->caps.alignment);
     size_t limit = vk->caps.max_allocation < block_limit ? (size_t)vk->caps.max_allocation : block_limit;
     size_t last = weights->block_count - 1;
     if (weights->block_count == 0 || (weights->block_bytes[last] > 0 && weights->block_bytes[last] + room > limit)) {
@@ -171,12 +267,38 @@ static enum sdg_result find_stored(const struct sdg_log *log, const struct sdg_g
     return SDG_OK;
 }
 
+enum { MATRIX = 1, SCALES = 3 }; // operands of products
+
+static bool is_product(const struct sdg_op *op)
+{
+    return op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR;
+}
+
+// The length of the slices of a product's weight: as its shader reads them, or as the first of several products does;
+// others read rows as they are.
+static int64_t choose_slice(struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
+                            const struct sdg_vk_weights *weights)
+{
+    const sdg_value v = op->in[MATRIX];
+    const struct sdg_vk_weight *known = find(weights, v);
+    if (known)
+        return known->slice;
+    for (size_t i = 0; i < graph->op_count; i++)
+        for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
+            if (graph->ops[i].in[k] == v && !(is_product(&graph->ops[i]) && k == MATRIX))
+                return 0;
+    const struct sdg_vk_lowering lo = {.vk = vk, .graph = graph, .op = op};
+    return sdg_vk_ops[op->kind]->slice(&lo);
+}
+
 enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log, const struct sdg_graph *graph,
                                     const struct sdg_tensors *from, struct sdg_vk_weights *weights,
                                     struct sdg_vk_place *places)
 {
     for (size_t i = 0; i < graph->op_count; i++) {
         const struct sdg_op *op = &graph->ops[i];
+        const bool gated = op->epilogue.gated;
+        int64_t band = 0; // of a gated product's weight, whose scales and bias are in the same order
         // Matrices and embeddings in the storage type of the activations or as integers; norm parameters, biases and
         // scales in f32.
         for (int k = 0; k < SDG_OP_MAX_INPUTS; k++) {
@@ -184,87 +306,144 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log
             enum sdg_dtype dtype = info->keeps_f32 ? SDG_F32
                 : info->dtype == SDG_S8            ? SDG_S8
                                                    : sdg_vk_float_type(graph, op);
-            enum sdg_vk_layout layout = dtype == SDG_S8 ? op->epilogue.gated ? SDG_VK_LAYOUT_GATED : SDG_VK_LAYOUT_WORDS
-                : op->kind == SDG_OP_CONV2D && info->dims[2] * info->dims[3] > 1 ? SDG_VK_LAYOUT_TAPS_FIRST
-                                                                                 : SDG_VK_LAYOUT_FILE;
-            const bool product =
-                k == 1 && (op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR) && info->kind == SDG_VALUE_WEIGHT;
-            struct sdg_vk_weight wanted = {.value = op->in[k], .dtype = dtype, .layout = layout};
+            const bool product = k == MATRIX && is_product(op) && info->kind == SDG_VALUE_WEIGHT;
+            const int64_t slice = product ? choose_slice(vk, graph, op, weights) : 0;
+            const bool ordered = slice || (op->kind == SDG_OP_CONV2D && info->dims[2] * info->dims[3] > 1);
+            enum sdg_vk_layout layout = dtype == SDG_S8 ? gated ? SDG_VK_LAYOUT_GATED : SDG_VK_LAYOUT_WORDS
+                : ordered                               ? SDG_VK_LAYOUT_ROWS
+                                                        : SDG_VK_LAYOUT_FILE;
+            struct sdg_vk_weight wanted = {
+                .value = op->in[k],
+                .dtype = dtype,
+                .layout = layout,
+                .slice = slice,
+                .band = band && k == SCALES ? band : info->dims[0],
+                .gated = gated && (k == MATRIX || k == SCALES),
+            };
             SDG_TRY(find_stored(log, graph, from, weights, places, &wanted));
             if (product && from)
                 wanted.code_bits = sdg_weight_code_bits(&wanted.stored);
+            if (product)
+                wanted.band = choose_band(vk, info, wanted);
+            if (product && gated)
+                band = wanted.band;
             SDG_TRY(want(vk, log, graph, weights, places, wanted, op));
         }
-        struct sdg_vk_weight bias = {.value = op->epilogue.bias, .dtype = SDG_F32, .layout = SDG_VK_LAYOUT_FILE};
+        struct sdg_vk_weight bias = {
+            .value = op->epilogue.bias,
+            .dtype = SDG_F32,
+            .layout = SDG_VK_LAYOUT_FILE,
+            .band = band ? band : graph->values[op->epilogue.bias].dims[0],
+            .gated = gated,
+        };
         SDG_TRY(find_stored(log, graph, from, weights, places, &bias));
         SDG_TRY(want(vk, log, graph, weights, places, bias, op));
-        struct sdg_vk_weight smoothing = {.value = op->codes.smoothing, .dtype = SDG_F32, .layout = SDG_VK_LAYOUT_FILE};
+        // products make no smoothed codes, but may load some
+        const sdg_value factors = op->codes.smoothing ? op->codes.smoothing : op->load.codes.smoothing;
+        struct sdg_vk_weight smoothing = {
+            .value = factors,
+            .dtype = SDG_F32,
+            .layout = SDG_VK_LAYOUT_FILE,
+            .band = graph->values[factors].dims[0],
+        };
         SDG_TRY(find_stored(log, graph, from, weights, places, &smoothing));
         SDG_TRY(want(vk, log, graph, weights, places, smoothing, op));
     }
     return SDG_OK;
 }
 
-// [O][I][taps] -> [O][taps][I], elements of 2 or 4 bytes.
-static void put_taps_first(void *to, const void *from, const struct sdg_value_info *v, size_t size)
+// One row [I][taps] -> [taps][I], elements of 2 or 4 bytes.
+static void put_taps_first(void *to, const void *from, size_t inputs, size_t taps, size_t size)
 {
-    size_t outer = (size_t)v->dims[0], in = (size_t)v->dims[1], taps = (size_t)(v->dims[2] * v->dims[3]);
-    for (size_t o = 0; o < outer; o++)
-        for (size_t tap = 0; tap < taps; tap++)
-            for (size_t i = 0; i < in; i++) {
-                size_t target = (o * taps + tap) * in + i, source = (o * in + i) * taps + tap;
-                if (size == 2)
-                    ((uint16_t *)to)[target] = ((const uint16_t *)from)[source];
-                else
-                    ((uint32_t *)to)[target] = ((const uint32_t *)from)[source];
-            }
+    for (size_t tap = 0; tap < taps; tap++)
+        for (size_t i = 0; i < inputs; i++)
+            if (size == 2)
+                ((uint16_t *)to)[tap * inputs + i] = ((const uint16_t *)from)[i * taps + tap];
+            else
+                ((uint32_t *)to)[tap * inputs + i] = ((const uint32_t *)from)[i * taps + tap];
+}
+
+// [O][I][taps] -> rows [taps][I]. `row`: room for one.
+static void put_rows(char *to, const char *from, const struct sdg_value_info *v, const struct sdg_vk_weight *weight,
+                     void *row)
+{
+    const struct rows rows = rows_of(v, weight->slice);
+    const size_t taps = (size_t)(v->dims[2] * v->dims[3]), size = sdg_dtype_size(weight->dtype),
+                 run = rows.slice ? rows.slice : rows.length;
+    if (rows.slice && rows.length % rows.slice)
+        memset(to, 0, room_of(&rows) * size);
+    for (size_t o = 0; o < rows.count; o++, from += rows.length * size) {
+        const size_t place = row_in(weight, o, rows.count);
+        const char *source = from;
+        if (taps > 1) {
+            put_taps_first(row, from, (size_t)v->dims[1], taps, size);
+            source = row;
+        }
+        for (size_t k = 0; k < rows.length; k += run)
+            memcpy(to + place_in(&rows, place, k) * size, source + k * size,
+                   (run < rows.length - k ? run : rows.length - k) * size);
+    }
 }
 
 struct staging { // host memory for one tensor at a time
     void *loaded, *ordered;
+    void *row; // of those that are ordered
 };
 
-static void read_all(const struct sdg_vk_weight *weight, void *to, bool release)
+// `count` outputs of the band that begins with `first`, as weight->dtype or as codes and their scales.
+static void read_band(const struct sdg_vk_weight *weight, size_t first, size_t count, void *to, float *scales)
 {
-    sdg_weight_read(&weight->stored, 0, weight->stored.outputs, weight->dtype, to);
-    if (release)
-        sdg_weight_release(&weight->stored);
-}
-
-static enum sdg_result load_codes(struct sdg_vk *vk, const struct sdg_value_info *info, bool release,
-                                  const struct sdg_vk_buffer *block, const struct sdg_vk_weight *weight,
-                                  const struct sdg_vk_place *place, const struct staging *staging)
-{
-    uint32_t *ordered = staging->ordered;
-    float *scales = (float *)(ordered + code_words(info, weight->code_bits));
-    sdg_weight_read_codes(&weight->stored, 0, weight->stored.outputs, staging->loaded, scales);
-    if (release)
-        sdg_weight_release(&weight->stored);
-    put_codes(ordered, staging->loaded, info, weight->code_bits);
-    return sdg_vk_upload(vk, block, place->offset, ordered, place->bytes);
-}
-
-static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_graph *graph, bool release,
-                                   const struct sdg_vk_weights *weights, const struct sdg_vk_weight *weight,
-                                   const struct sdg_vk_place *place, const struct staging *staging)
-{
-    const struct sdg_value_info *info = &graph->values[weight->value];
-    const struct sdg_vk_buffer *block = &weights->blocks[place->space - SDG_VK_SPACE_WEIGHTS];
-    if (weight->code_bits)
-        return load_codes(vk, info, release, block, weight, place, staging);
-    if (block->mapped && weight->layout == SDG_VK_LAYOUT_FILE) { // straight into the device's memory
-        read_all(weight, block->mapped + place->offset, release);
-        return sdg_vk_buffer_flush(vk, block, place->offset, place->bytes);
+    const size_t turns = weight->gated ? 2 : 1, rows = count / turns,
+                 row = weight->stored.inputs * (weight->code_bits ? 1 : sdg_dtype_size(weight->dtype));
+    for (size_t i = 0; i < turns; i++) {
+        const size_t from = i * weight->stored.outputs / turns + first / turns;
+        char *place = (char *)to + i * rows * row;
+        if (weight->code_bits)
+            sdg_weight_read_codes(&weight->stored, from, rows, (int8_t *)place, scales + i * rows);
+        else
+            sdg_weight_read(&weight->stored, from, rows, weight->dtype, place);
     }
-    read_all(weight, staging->loaded, release);
-    const void *data = staging->loaded;
-    if (weight->layout == SDG_VK_LAYOUT_TAPS_FIRST)
-        put_taps_first(staging->ordered, data, info, sdg_dtype_size(weight->dtype));
-    else if (weight->layout != SDG_VK_LAYOUT_FILE)
-        put_words(staging->ordered, data, info, weight->layout == SDG_VK_LAYOUT_GATED);
-    if (weight->layout != SDG_VK_LAYOUT_FILE)
-        data = staging->ordered;
-    return sdg_vk_upload(vk, block, place->offset, data, place->bytes);
+}
+
+// Puts a band, which is `v`, where it belongs. `first`: its first output.
+static enum sdg_result load_band(struct sdg_vk *vk, const struct sdg_value_info *v, size_t first,
+                                 const struct sdg_vk_buffer *to, const struct sdg_vk_weight *weight,
+                                 const struct sdg_vk_place *place, const struct staging *staging)
+{
+    const size_t outputs = (size_t)v->dims[0];
+    if (weight->code_bits) {
+        uint32_t *codes = staging->ordered;
+        const struct rows rows = rows_of(v, weight->slice);
+        read_band(weight, first, outputs, staging->loaded, (float *)(codes + code_words(&rows, weight->code_bits)));
+        put_codes(codes, staging->loaded, v, weight);
+        return sdg_vk_upload(vk, to, place->offset, codes, place->bytes);
+    }
+    if (to->mapped && weight->layout == SDG_VK_LAYOUT_FILE) { // straight into the device's memory
+        read_band(weight, first, outputs, to->mapped + place->offset, NULL);
+        return sdg_vk_buffer_flush(vk, to, place->offset, place->bytes);
+    }
+    read_band(weight, first, outputs, staging->loaded, NULL);
+    if (weight->layout == SDG_VK_LAYOUT_FILE)
+        return sdg_vk_upload(vk, to, place->offset, staging->loaded, place->bytes);
+    if (weight->layout == SDG_VK_LAYOUT_ROWS)
+        put_rows(staging->ordered, staging->loaded, v, weight, staging->row);
+    else
+        put_words(staging->ordered, staging->loaded, v, weight->slice, weight->layout == SDG_VK_LAYOUT_GATED);
+    return sdg_vk_upload(vk, to, place->offset, staging->ordered, place->bytes);
+}
+
+static enum sdg_result load_weight(struct sdg_vk *vk, const struct sdg_value_info *v, bool release,
+                                   const struct sdg_vk_buffer *to, const struct sdg_vk_weight *weight,
+                                   const struct sdg_vk_place *whole, const struct staging *staging)
+{
+    for (int64_t first = 0; first < v->dims[0]; first += weight->band) {
+        const struct sdg_value_info band = band_at(v, weight, first);
+        const struct sdg_vk_place place = band_place(vk, v, weight, whole, first);
+        SDG_TRY(load_band(vk, &band, (size_t)first, to, weight, &place, staging));
+    }
+    if (release)
+        sdg_weight_release(&weight->stored);
+    return SDG_OK;
 }
 
 static enum sdg_result create_blocks(struct sdg_vk *vk, const struct sdg_log *log, struct sdg_vk_weights *weights)
@@ -284,26 +463,36 @@ enum sdg_result sdg_vk_weights_load(struct sdg_vk *vk, const struct sdg_log *log
     if (weights->count == 0)
         return SDG_OK;
     SDG_TRY(create_blocks(vk, log, weights));
-    size_t longest = 0, longest_ordered = 0;
+    size_t longest = 0, longest_ordered = 0, longest_row = 0;
     for (size_t i = 0; i < weights->count; i++) {
         const struct sdg_vk_weight *weight = &weights->list[i];
-        size_t bytes = weight_bytes(&graph->values[weight->value], weight->code_bits ? SDG_S8 : weight->dtype,
-                                    SDG_VK_LAYOUT_FILE, 0);
-        if (bytes > longest)
-            longest = bytes;
-        if ((weight->code_bits || weight->layout != SDG_VK_LAYOUT_FILE) &&
-            places[weight->value].bytes > longest_ordered)
-            longest_ordered = places[weight->value].bytes;
+        const struct sdg_value_info front = band_at(&graph->values[weight->value], weight, 0);
+        const size_t loaded =
+                         (size_t)sdg_value_elements(&front) * (weight->code_bits ? 1 : sdg_dtype_size(weight->dtype)),
+                     ordered = band_bytes(&front, weight);
+        if (loaded > longest)
+            longest = loaded;
+        const size_t row = weight->layout == SDG_VK_LAYOUT_ROWS ? loaded / (size_t)front.dims[0] : 0;
+        if ((weight->code_bits || weight->layout != SDG_VK_LAYOUT_FILE) && ordered > longest_ordered)
+            longest_ordered = ordered;
+        if (row > longest_row)
+            longest_row = row;
     }
     struct staging staging = {
         .loaded = sdg_alloc_raw(log, longest, 1, "a weight"),
         .ordered = sdg_alloc_raw(log, longest_ordered, 1, "a weight"),
+        .row = sdg_alloc_raw(log, longest_row, 1, "a row of a weight"),
     };
-    enum sdg_result result = staging.loaded && staging.ordered ? SDG_OK : SDG_ERROR_MEMORY;
-    for (size_t i = 0; i < weights->count && result == SDG_OK; i++)
-        result = load_weight(vk, graph, release, weights, &weights->list[i], &places[weights->list[i].value], &staging);
+    enum sdg_result result = staging.loaded && staging.ordered && staging.row ? SDG_OK : SDG_ERROR_MEMORY;
+    for (size_t i = 0; i < weights->count && result == SDG_OK; i++) {
+        const struct sdg_vk_weight *weight = &weights->list[i];
+        const struct sdg_vk_place *place = &places[weight->value];
+        result = load_weight(vk, &graph->values[weight->value], release,
+                             &weights->blocks[place->space - SDG_VK_SPACE_WEIGHTS], weight, place, &staging);
+    }
     sdg_free(staging.loaded);
     sdg_free(staging.ordered);
+    sdg_free(staging.row);
     if (result == SDG_OK)
         result = sdg_vk_upload_finish(vk);
     return result;

@@ -93,10 +93,23 @@ static void make_up_floats(struct sdg_tensor *t, const struct sdg_value_info *v)
     t->bytes = (size_t)elements * sizeof *data;
 }
 
-// A file with every weight of the graph, made up from its name.
-static struct sdg_tensors *weights_of(const struct sdg_graph *g)
+// Codes of 8 or 4 bits for a matrix of floats MODULE.weight, and their scales.
+static void make_up_codes(struct sdg_tensor *codes, struct sdg_tensor *scales, const struct sdg_value_info *v, int bits)
 {
-    struct sdg_tensor *list = calloc(g->value_count, sizeof *list);
+    static char names[8][64];
+    static unsigned used;
+    struct sdg_value_info coded = *v, scale = {.name = names[used++ % 8], .rank = 1};
+    coded.bits = bits;
+    make_up_integers(codes, &coded);
+    snprintf(scale.name, sizeof names[0], "%s_scale", v->name);
+    *scales = (struct sdg_tensor){.name = scale.name, .dtype = SDG_F32, .rank = 1, .dims = {v->dims[0]}};
+    make_up_floats(scales, &scale);
+}
+
+// A file with every weight of the graph, made up from its name; with `bits`, of matrices of floats the codes.
+static struct sdg_tensors *weights_stored_as(const struct sdg_graph *g, int bits)
+{
+    struct sdg_tensor *list = calloc(2 * g->value_count, sizeof *list);
     size_t count = 0;
     for (size_t i = 1; i < g->value_count; i++) {
         const struct sdg_value_info *v = &g->values[i];
@@ -111,6 +124,8 @@ static struct sdg_tensors *weights_of(const struct sdg_graph *g)
             t->dims[d] = d == 1 && v->slice_of ? v->slice_of : v->dims[d];
         if (v->dtype == SDG_S8)
             make_up_integers(t, v);
+        else if (bits && v->rank > 1)
+            make_up_codes(t, &list[count++], v, bits);
         else
             make_up_floats(t, v);
     }
@@ -123,6 +138,11 @@ static struct sdg_tensors *weights_of(const struct sdg_graph *g)
         free((void *)list[i].data);
     free(list);
     return tensors;
+}
+
+static struct sdg_tensors *weights_of(const struct sdg_graph *g)
+{
+    return weights_stored_as(g, 0);
 }
 
 // Tables "signed:.." and "unsigned:.." are intervals: powers of two for the same reason, another one in each row.
@@ -229,6 +249,8 @@ static double compare(struct sdg_vk *vk, struct sdg_graph *g)
     return worst;
 }
 
+// ---- kernels ----
+
 struct kernels { char text[4096]; };
 
 static void on_kernel(void *user, const char *op, const char *kernel)
@@ -247,6 +269,42 @@ static struct kernels kernels_of(struct sdg_vk *vk, const struct sdg_graph *g)
     sdg_program_describe(program, on_kernel, &k);
     sdg_program_destroy(&program);
     return k;
+}
+
+// The errors of a run in bands against one that is whole, 0 only if all bits are the same, and against the reference.
+struct band_errors { double whole, known; };
+// Runs the graph on a device that binds at most `range` bytes, so that a product of it has to take so many bands of
+// columns (vk_weights.h), and compares. Consumes graph and weights.
+static struct band_errors compare_bands(struct sdg_vk *vk, struct sdg_graph *g, struct sdg_tensors *weights,
+                                        uint64_t range, int bands)
+{
+    const uint64_t all = vk->caps.max_range;
+    float *results[3];
+    size_t count = 0;
+    assert_int_equal(sdg_graph_check(g), SDG_OK);
+    for (int i = 0; i < 3; i++) {
+        vk->caps.max_range = i == 1 ? range : all;
+        struct sdg_program *program = new_program(i == 2 ? reference : &vk->base, g, weights);
+        if (i == 1) {
+            struct kernels k = {{0}};
+            char wanted[16];
+            sdg_program_describe(program, on_kernel, &k);
+            snprintf(wanted, sizeof wanted, "_b%d", bands);
+            if (!strstr(k.text, wanted))
+                fail_msg("%s is not among %s", wanted, k.text);
+        }
+        results[i] = run_program(g, program, g->rows - 1, &count);
+        sdg_program_destroy(&program);
+    }
+    vk->caps.max_range = all;
+    const bool same = memcmp(results[0], results[1], count * sizeof(float)) == 0;
+    const struct band_errors errors = {same ? 0 : nmse(results[1], results[0], count) + 1e-30,
+                                       nmse(results[1], results[2], count)};
+    for (int i = 0; i < 3; i++)
+        free(results[i]);
+    sdg_tensors_destroy(&weights);
+    sdg_graph_destroy(&g);
+    return errors;
 }
 
 static enum sdg_result whole_life(const struct sdg_graph *g, const struct sdg_tensors *weights, struct sdg_vk *vk)

@@ -1,15 +1,14 @@
 #include "backend/vulkan/vk_ops.h"
 
-struct sdg_push_conv2d { // GLSL twin: Push in shaders/conv2d.comp and conv2d_s8.comp, where k is in words
-    uint32_t m, n, k;
+struct sdg_push_conv2d { // GLSL twin: Push in shaders/conv2d.glsl
+    struct sdg_push_product product;
     uint32_t in_h, in_w, in_c;
     uint32_t out_w, out_pixels;
     uint32_t kernel_w;
     uint32_t stride;
     int32_t pad_top, pad_left;
-    uint32_t table_samples;
 };
-_Static_assert(sizeof(struct sdg_push_conv2d) == 52, "as in the shader");
+_Static_assert(sizeof(struct sdg_push_conv2d) == 56, "as in the shader");
 
 static struct sdg_vk_matmul matmul_of(const struct sdg_graph *graph, const struct sdg_op *op)
 {
@@ -28,10 +27,16 @@ static struct sdg_vk_matmul matmul_of(const struct sdg_graph *graph, const struc
     };
 }
 
-static size_t scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+static size_t scratch(const struct sdg_vk_lowering *lo)
 {
-    const struct sdg_vk_matmul matmul = matmul_of(graph, op);
-    return sdg_vk_matmul_scratch(vk, graph, op, &matmul);
+    const struct sdg_vk_matmul matmul = matmul_of(lo->graph, lo->op);
+    return sdg_vk_matmul_scratch(lo, &matmul);
+}
+
+static int64_t slice(const struct sdg_vk_lowering *lo)
+{
+    const struct sdg_vk_matmul matmul = matmul_of(lo->graph, lo->op);
+    return sdg_vk_matmul_slice(lo, &matmul);
 }
 
 static enum sdg_result lower(struct sdg_vk_lowering *lo)
@@ -40,9 +45,6 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]), *out = sdg_vk_value(lo, op->out);
     struct sdg_vk_matmul matmul = matmul_of(lo->graph, op);
     const struct sdg_push_conv2d push = {
-        .m = (uint32_t)matmul.m,
-        .n = (uint32_t)matmul.n,
-        .k = (uint32_t)matmul.k,
         .in_h = (uint32_t)x->dims[1] * matmul.upsample,
         .in_w = (uint32_t)x->dims[2] * matmul.upsample,
         .in_c = (uint32_t)x->dims[3],
@@ -52,11 +54,10 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
         .stride = (uint32_t)op->u.conv2d.stride,
         .pad_top = op->u.conv2d.pad_top,
         .pad_left = op->u.conv2d.pad_left,
-        .table_samples = sdg_vk_table_samples(lo),
     };
     matmul.push = &push;
     matmul.push_bytes = sizeof push;
     return sdg_vk_emit_matmul(lo, &matmul);
 }
 
-const struct sdg_vk_op sdg_vk_op_conv2d = {.lower = lower, .scratch = scratch};
+const struct sdg_vk_op sdg_vk_op_conv2d = {.lower = lower, .scratch = scratch, .slice = slice};

@@ -74,9 +74,9 @@ static struct layout layout_of(const struct sdg_vk *vk, const struct sdg_graph *
 }
 
 // What is known of channels, and the statistics of all chunks.
-static size_t scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+static size_t scratch(const struct sdg_vk_lowering *lo)
 {
-    const struct layout l = layout_of(vk, graph, op);
+    const struct layout l = layout_of(lo->vk, lo->graph, lo->op);
     return l.chunks == 1 ? 0 : (size_t)(2 * l.c + l.n * l.chunks * l.groups) * 2 * sizeof(float);
 }
 
@@ -137,7 +137,7 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
         .push_bytes = sizeof push,
         .groups = {sdg_vk_ceil(l.groups, l.span), l.chunks, l.n},
     };
-    return l.chunks == 1 ? emit_whole(lo, &d) : emit_chunks(lo, &d, scratch(lo->vk, lo->graph, op));
+    return l.chunks == 1 ? emit_whole(lo, &d) : emit_chunks(lo, &d, scratch(lo));
 }
 
 const struct sdg_vk_op sdg_vk_op_group_norm = {.lower = lower, .scratch = scratch};

@@ -1,9 +1,10 @@
 #include "backend/vulkan/vk_ops.h"
 
-struct sdg_push_linear { // GLSL twin: Push in shaders/linear.comp and linear_s8.comp, where k is in words
-    uint32_t m, n, k, rows_per_sample, table_samples, in_c;
+struct sdg_push_linear { // GLSL twin: Push in shaders/linear.glsl
+    struct sdg_push_product product;
+    uint32_t rows_per_sample, in_c;
 };
-_Static_assert(sizeof(struct sdg_push_linear) == 24, "as in the shader");
+_Static_assert(sizeof(struct sdg_push_linear) == 28, "as in the shader");
 
 static struct sdg_vk_matmul matmul_of(const struct sdg_graph *graph, const struct sdg_op *op)
 {
@@ -20,21 +21,23 @@ static struct sdg_vk_matmul matmul_of(const struct sdg_graph *graph, const struc
     };
 }
 
-static size_t scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+static size_t scratch(const struct sdg_vk_lowering *lo)
 {
-    const struct sdg_vk_matmul matmul = matmul_of(graph, op);
-    return sdg_vk_matmul_scratch(vk, graph, op, &matmul);
+    const struct sdg_vk_matmul matmul = matmul_of(lo->graph, lo->op);
+    return sdg_vk_matmul_scratch(lo, &matmul);
+}
+
+static int64_t slice(const struct sdg_vk_lowering *lo)
+{
+    const struct sdg_vk_matmul matmul = matmul_of(lo->graph, lo->op);
+    return sdg_vk_matmul_slice(lo, &matmul);
 }
 
 static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     struct sdg_vk_matmul matmul = matmul_of(lo->graph, lo->op);
     const struct sdg_push_linear push = {
-        .m = (uint32_t)matmul.m,
-        .n = (uint32_t)matmul.n,
-        .k = (uint32_t)matmul.k,
         .rows_per_sample = (uint32_t)matmul.rows_per_sample,
-        .table_samples = sdg_vk_table_samples(lo),
         .in_c = (uint32_t)matmul.columns,
     };
     matmul.push = &push;
@@ -42,4 +45,4 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
     return sdg_vk_emit_matmul(lo, &matmul);
 }
 
-const struct sdg_vk_op sdg_vk_op_linear = {.lower = lower, .scratch = scratch};
+const struct sdg_vk_op sdg_vk_op_linear = {.lower = lower, .scratch = scratch, .slice = slice};

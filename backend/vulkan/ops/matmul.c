@@ -19,6 +19,7 @@ struct product {
     const char *family;
     enum sdg_dtype type;
     int64_t m, n, k; // k: in units of the shader, channels or words of four
+    int64_t pitch;   // columns of the outputs, of which n are made
     int64_t columns; // what a shader's width must divide
     bool integer;
     bool fours; // an invocation makes four neighbours along n at a time, as codes are words of four
@@ -32,6 +33,7 @@ struct plan {
     uint32_t buffers;                   // slices of each operand in shared memory
     uint32_t parts;                     // of k (shaders/parts.glsl)
     bool by_columns;                    // the order of workgroups (shaders/tile.glsl)
+    bool sliced;                        // weights are to lie in slices (shaders/weights.glsl)
 };
 
 // ---- what fits the device ----
@@ -79,11 +81,18 @@ static bool plan_slices(const struct sdg_vk_caps *caps, uint32_t buffers, struct
 static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *shader, const struct sdg_tile *tile,
                       const struct product *product, uint32_t buffers, struct plan *plan)
 {
-    *plan = (struct plan){.shader = shader, .tile = tile, .buffers = 1, .parts = 1};
+    *plan = (struct plan){
+        .shader = shader,
+        .tile = tile,
+        .buffers = 1,
+        .parts = 1,
+        .sliced = caps->weight_slices && !(shader->needs & SDG_FEATURE_LANES),
+    };
     if (shader->needs & SDG_FEATURE_COOPMAT)
         return plan_matrices(caps, product->integer, plan);
     if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
-        return tile->threads == caps->subgroup_size && (!product->fours || (tile->tn % 4 == 0 && product->n % 4 == 0));
+        return tile->threads == caps->subgroup_size &&
+            (!product->fours || (tile->tn % 4 == 0 && product->pitch % 4 == 0));
     return plan_slices(caps, buffers, plan);
 }
 
@@ -149,7 +158,9 @@ static bool choose_measured(const struct sdg_vk *vk, const struct product *produ
         return false;
     plan->parts = count_parts(&vk->caps, product, plan, choice->parts);
     plan->by_columns = choice->by_columns && sdg_vk_ceil(product->m, plan->tile->m) <= vk->caps.max_groups[1];
-    tiles->forced_fits = plan->by_columns == choice->by_columns && plan->parts == choice->parts;
+    plan->sliced = choice->sliced && !(choice->shader->needs & SDG_FEATURE_LANES);
+    tiles->forced_fits =
+        plan->by_columns == choice->by_columns && plan->parts == choice->parts && plan->sliced == choice->sliced;
     return true;
 }
 
@@ -169,38 +180,64 @@ static bool choose(const struct sdg_vk *vk, const struct product *product, struc
 // there are such.
 static enum sdg_dtype type_of(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
 {
-    const bool pairs = op->epilogue.gated && op->codes.interval && sdg_vk_is_integer(graph, op);
+    const bool pairs =
+        op->epilogue.gated && op->codes.interval && sdg_vk_is_integer(graph, op) && !op->load.codes.interval;
     return pairs && (vk->features & SDG_FEATURE_F16) ? SDG_F16 : sdg_vk_float_type(graph, op);
 }
 
-static struct product product_of(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
-                                 const struct sdg_vk_matmul *matmul)
+// Of `n` columns.
+static struct product product_of(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul, int64_t n)
 {
-    const bool integer = sdg_vk_is_integer(graph, op);
+    const struct sdg_op *op = lo->op;
+    const bool integer = sdg_vk_is_integer(lo->graph, op);
     return (struct product){
         .family = integer ? matmul->integer_family : matmul->family,
-        .type = type_of(vk, graph, op),
+        .type = type_of(lo->vk, lo->graph, op),
         .m = matmul->m,
-        .n = matmul->n,
+        .n = n,
         .k = matmul->k,
+        .pitch = matmul->n,
         .columns = matmul->columns,
         .integer = integer,
         .fours = integer || op->codes.interval || op->epilogue.gated,
     };
 }
 
-size_t sdg_vk_matmul_scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op,
-                             const struct sdg_vk_matmul *matmul)
+// The end of the band of columns that begins at `first`: of those whose weights are bound at once.
+static int64_t end_of_band(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul, int64_t first)
 {
-    const struct product product = product_of(vk, graph, op, matmul);
+    const int64_t band = sdg_vk_weights_band(lo->weights, lo->op->in[1]);
+    return band && band < matmul->n - first ? first + band : matmul->n;
+}
+
+size_t sdg_vk_matmul_scratch(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
+{
+    size_t most = 0;
+    for (int64_t first = 0, end; first < matmul->n; first = end) {
+        end = end_of_band(lo, matmul, first);
+        const struct product product = product_of(lo, matmul, end - first);
+        struct plan plan;
+        const size_t bytes =
+            choose(lo->vk, &product, &plan) && plan.parts > 1 ? (size_t)part_bytes(&product, plan.parts) : 0;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+int64_t sdg_vk_matmul_slice(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
+{
+    const struct product product = product_of(lo, matmul, matmul->n);
     struct plan plan;
-    return choose(vk, &product, &plan) && plan.parts > 1 ? (size_t)part_bytes(&product, plan.parts) : 0;
+    if (!choose(lo->vk, &product, &plan) || !plan.sliced)
+        return 0;
+    const bool halves = product.integer && sdg_vk_value(lo, lo->op->in[1])->bits == 4; // words of two, as stored
+    return plan.tile->k / (halves ? 2 : 1);
 }
 
 // ---- dispatches ----
 
 static void add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const struct plan *plan,
-                     const struct sdg_vk_matmul *matmul)
+                     const struct product *product)
 {
     const struct sdg_tile *tile = plan->tile;
     d->shader = plan->shader;
@@ -212,8 +249,8 @@ static void add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const s
     d->spec[SDG_SPEC_BY_COLUMNS] = plan->by_columns;
     d->spec[SDG_SPEC_BUFFERS] = plan->buffers;
     d->spec[SDG_SPEC_SPLIT] = plan->parts > 1;
-    d->groups[plan->by_columns] = sdg_vk_ceil(matmul->m, tile->m);
-    d->groups[!plan->by_columns] = sdg_vk_ceil(matmul->n, tile->n);
+    d->groups[plan->by_columns] = sdg_vk_ceil(product->m, tile->m);
+    d->groups[!plan->by_columns] = sdg_vk_ceil(product->n, tile->n);
     d->groups[2] = plan->parts;
     if (!plan->matrix)
         return;
@@ -223,19 +260,54 @@ static void add_plan(const struct sdg_vk *vk, struct sdg_vk_dispatch *d, const s
     d->spec[SDG_SPEC_FRAGMENT_K] = plan->matrix->k;
 }
 
-uint32_t sdg_vk_table_samples(const struct sdg_vk_lowering *lo)
+// Entries of a row of the epilogue's table: 1 or the batch.
+static uint32_t table_samples(const struct sdg_vk_lowering *lo)
 {
     return lo->op->epilogue.table ? (uint32_t)sdg_vk_value(lo, lo->op->epilogue.table)->dims[1] : 1;
 }
 
-// What shaders/operands_s8.glsl needs.
-static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d)
+// The binding of something that has `size` bytes for each column, from a later column on.
+static struct sdg_vk_binding from_column(struct sdg_vk_binding b, int64_t column, size_t size)
+{
+    if (b.place.space != SDG_VK_SPACE_ROW) { // it is there
+        b.place.offset += (size_t)column * size;
+        b.place.bytes -= (size_t)column * size;
+    }
+    return b;
+}
+
+static bool reads_unsigned(const struct sdg_vk_lowering *lo)
+{
+    const struct sdg_output_codes *codes = &lo->op->load.codes;
+    return codes->interval ? codes->lowest == 0 : sdg_vk_value(lo, lo->op->in[0])->dtype == SDG_U8;
+}
+
+// Whether something goes in the table's place with what is loaded (shaders/loading.glsl, read_codes.glsl).
+static bool has_loading(const struct sdg_op *op)
+{
+    return op->load.norm || op->load.codes.smoothing;
+}
+
+static struct sdg_vk_binding table_or_loading(const struct sdg_vk_lowering *lo, int64_t first)
+{
+    const struct sdg_loading *load = &lo->op->load;
+    return has_loading(lo->op) ? sdg_vk_read(lo, load->norm ? load->norm : load->codes.smoothing)
+                               : from_column(sdg_vk_read(lo, lo->op->epilogue.table), first, sizeof(float));
+}
+
+// What shaders/operands_s8.glsl needs, from column `first` on.
+static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, int64_t first)
 {
     const struct sdg_op *op = lo->op;
     d->bindings[d->binding_count++] = sdg_vk_read(lo, op->in[2]);
-    d->bindings[d->binding_count++] = sdg_vk_read(lo, op->in[3]);
+    d->bindings[d->binding_count++] = from_column(sdg_vk_read(lo, op->in[3]), first, sizeof(float));
     d->spec[SDG_SPEC_IN_PAIRS] = sdg_vk_pairs_per_row(lo, op->in[2]);
-    d->spec[SDG_SPEC_FLIP] = sdg_vk_value(lo, op->in[0])->dtype == SDG_U8 ? 0x80808080 : 0;
+    d->spec[SDG_SPEC_FLIP] = reads_unsigned(lo) ? 0x80808080 : 0;
+    if (op->load.codes.interval) {
+        d->spec[SDG_SPEC_IN_LOWEST] = (uint32_t)op->load.codes.lowest;
+        d->spec[SDG_SPEC_IN_HIGHEST] = (uint32_t)op->load.codes.highest;
+        d->spec[SDG_SPEC_IN_SMOOTHED] = op->load.codes.smoothing != 0;
+    }
     d->spec[SDG_SPEC_WEIGHT_BITS] = (uint32_t)sdg_vk_value(lo, op->in[1])->bits;
 }
 
@@ -243,12 +315,14 @@ static uint32_t table_kind(const struct sdg_vk_lowering *lo)
 {
     if (!lo->op->epilogue.table)
         return SDG_TABLE_NONE;
-    return sdg_vk_table_samples(lo) == 1 ? SDG_TABLE_SHARED : SDG_TABLE_PER_SAMPLE;
+    return table_samples(lo) == 1 ? SDG_TABLE_SHARED : SDG_TABLE_PER_SAMPLE;
 }
 
 // "conv2d_f16_v4_128x128", "conv2d_s8_w4_dot_64x64", "linear_f16_w8_32x32"; behind it "c" by columns, "d" where slices
-// have two buffers that might have one, "_p4" with k in four parts
-static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, bool integer, int code_bits)
+// have two buffers that might have one, "s" where weights lie in slices, "_p4" with k in four parts, "_b3" with columns
+// in three bands, of which it is the first's plan, "_norm" and "_round" where what is loaded is normalised or becomes
+// codes
+static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, bool integer, int code_bits, int64_t bands)
 {
     const unsigned needs = plan->shader->needs;
     char *text = lo->kernel;
@@ -261,16 +335,33 @@ static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, boo
                                                  : "");
     if (code_bits)
         snprintf(text + strlen(text), size - strlen(text), "_w%d", code_bits);
-    snprintf(text + strlen(text), size - strlen(text), "_%ux%u%s%s", plan->tile->m, plan->tile->n,
-             plan->by_columns ? "c" : "", plan->buffers == 2 && !plan->matrix ? "d" : "");
+    snprintf(text + strlen(text), size - strlen(text), "_%ux%u%s%s%s", plan->tile->m, plan->tile->n,
+             plan->by_columns ? "c" : "", plan->buffers == 2 && !plan->matrix ? "d" : "",
+             sdg_vk_weights_slice(lo->weights, lo->op->in[1]) ? "s" : "");
     if (plan->parts > 1)
         snprintf(text + strlen(text), size - strlen(text), "_p%u", plan->parts);
+    if (bands > 1)
+        snprintf(text + strlen(text), size - strlen(text), "_b%lld", (long long)bands);
+    if (lo->op->load.norm || lo->op->load.codes.interval)
+        snprintf(text + strlen(text), size - strlen(text), lo->op->load.norm ? "_norm" : "_round");
 }
 
 struct sdg_push_sum_parts { // GLSL twin: Push in shaders/sum_parts_push.glsl
-    uint32_t m, n, k, rows_per_sample, table_samples, parts;
+    struct sdg_push_product product;
+    uint32_t rows_per_sample, parts;
 };
-_Static_assert(sizeof(struct sdg_push_sum_parts) == 24, "as in the shader");
+_Static_assert(sizeof(struct sdg_push_sum_parts) == 28, "as in the shader");
+
+static struct sdg_push_product push_of(const struct sdg_vk_lowering *lo, const struct product *product)
+{
+    return (struct sdg_push_product){
+        .m = (uint32_t)product->m,
+        .n = (uint32_t)product->n,
+        .k = (uint32_t)product->k,
+        .pitch = (uint32_t)product->pitch,
+        .table_samples = table_samples(lo),
+    };
+}
 
 // `whole` makes the outputs of k in one part, and is cut in two: sums of parts to scratch memory, outputs of these.
 static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_vk_dispatch *whole,
@@ -279,26 +370,27 @@ static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_v
 {
     const size_t bytes = (size_t)part_bytes(product, plan->parts);
     const struct sdg_push_sum_parts push = {
-        .m = (uint32_t)product->m,
-        .n = (uint32_t)product->n,
-        .k = (uint32_t)product->k,
+        .product = push_of(lo, product),
         .rows_per_sample = (uint32_t)matmul->rows_per_sample,
-        .table_samples = sdg_vk_table_samples(lo),
         .parts = plan->parts,
     };
     static const int of_outputs[] = {SDG_SPEC_BIAS,   SDG_SPEC_TABLE,   SDG_SPEC_RESIDUAL, SDG_SPEC_ACTIVATION,
                                      SDG_SPEC_LOWEST, SDG_SPEC_HIGHEST, SDG_SPEC_OUT_PAIRS};
-    enum { OUT = 2, OF_OUTPUTS = 3, OF_OPERANDS = 8 }; // bindings
+    static const int of_operands[] = {SDG_SPEC_UPSAMPLE, SDG_SPEC_NORMALISED, SDG_SPEC_IN_LOWEST, SDG_SPEC_IN_HIGHEST,
+                                      SDG_SPEC_IN_SMOOTHED};
+    enum { OUT = 2, OF_OUTPUTS = 3, LOADING = 4, OF_OPERANDS = 8 }; // bindings
     struct sdg_vk_dispatch sums = *whole, outputs = *whole;
     for (size_t i = 0; i < sizeof of_outputs / sizeof *of_outputs; i++)
         sums.spec[of_outputs[i]] = 0;
     sums.bindings[OUT] = sdg_vk_scratch(lo, 0, bytes, true);
     for (uint32_t i = OF_OUTPUTS; i < OF_OPERANDS; i++)
-        sums.bindings[i] = sdg_vk_row();
-    add_plan(lo->vk, &sums, plan, matmul);
+        if (i != LOADING || !has_loading(lo->op))
+            sums.bindings[i] = sdg_vk_row();
+    add_plan(lo->vk, &sums, plan, product);
     outputs.family = product->integer ? "sum_parts_s8" : "sum_parts";
     outputs.columns = 0;
-    outputs.spec[SDG_SPEC_UPSAMPLE] = 0;
+    for (size_t i = 0; i < sizeof of_operands / sizeof *of_operands; i++)
+        outputs.spec[of_operands[i]] = 0;
     outputs.bindings[0] = sdg_vk_scratch(lo, 0, bytes, false);
     outputs.push = &push;
     outputs.push_bytes = sizeof push;
@@ -306,11 +398,19 @@ static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_v
     return sdg_vk_emit_elements(lo, &outputs, product->m * sdg_vk_ceil(product->n, 4));
 }
 
-enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
+// Columns [first, first + n), whose weights are a band.
+static enum sdg_result emit_band(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul, int64_t first,
+                                 int64_t n)
 {
     const struct sdg_op *op = lo->op;
     const struct sdg_epilogue *epilogue = &op->epilogue;
-    const struct product product = product_of(lo->vk, lo->graph, op, matmul);
+    const struct product product = product_of(lo, matmul, n);
+    const struct sdg_push_product columns = push_of(lo, &product);
+    const size_t out_size = sdg_dtype_size(sdg_vk_value(lo, op->out)->dtype),
+                 residual_size = sdg_dtype_size(sdg_vk_value(lo, epilogue->residual)->dtype);
+    unsigned char push[SDG_VK_MAX_PUSH];
+    memcpy(push, matmul->push, matmul->push_bytes);
+    memcpy(push, &columns, sizeof columns);
     const int code_bits = product.integer ? 0 : sdg_vk_weights_code_bits(lo->weights, op->in[1]);
     struct sdg_vk_dispatch d = {
         .family = product.family,
@@ -321,27 +421,42 @@ enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_
                  [SDG_SPEC_RESIDUAL] = epilogue->residual != 0,
                  [SDG_SPEC_ACTIVATION] = epilogue->activation,
                  [SDG_SPEC_UPSAMPLE] = matmul->upsample,
+                 [SDG_SPEC_NORMALISED] = op->load.norm != 0,
                  [SDG_SPEC_GEGLU] = epilogue->gated,
-                 [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits},
+                 [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits,
+                 [SDG_SPEC_WEIGHT_SLICE] = (uint32_t)sdg_vk_weights_slice(lo->weights, op->in[1])},
         .binding_count = 6,
-        .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_write(lo, op->out),
-                     sdg_vk_read(lo, epilogue->bias), sdg_vk_read(lo, epilogue->table),
-                     sdg_vk_read(lo, epilogue->residual)},
-        .push = matmul->push,
+        .bindings = {sdg_vk_read(lo, op->in[0]),
+                     {.place = sdg_vk_weights_place(lo->vk, lo->graph, lo->weights, lo->places, op->in[1], first)},
+                     from_column(sdg_vk_write(lo, op->out), epilogue->gated ? first / 2 : first, out_size),
+                     from_column(sdg_vk_read(lo, epilogue->bias), first, sizeof(float)),
+                     table_or_loading(lo, first),
+                     from_column(sdg_vk_read(lo, epilogue->residual), first, residual_size)},
+        .push = push,
         .push_bytes = matmul->push_bytes,
     };
     sdg_vk_add_codes(lo, &d);
     if (product.integer)
-        add_integers(lo, &d);
+        add_integers(lo, &d, first);
     struct plan plan;
     if (!choose(lo->vk, &product, &plan))
         return sdg_vk_no_shader(lo, &d);
     if (plan.parts > 1) {
         SDG_TRY(emit_parts(lo, &d, &product, &plan, matmul));
     } else {
-        add_plan(lo->vk, &d, &plan, matmul);
+        add_plan(lo->vk, &d, &plan, &product);
         SDG_TRY(sdg_vk_emit(lo, &d));
     }
-    name_kernel(lo, &plan, product.integer, code_bits);
+    if (first == 0)
+        name_kernel(lo, &plan, product.integer, code_bits, sdg_vk_ceil(matmul->n, n));
+    return SDG_OK;
+}
+
+enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul)
+{
+    for (int64_t first = 0, end; first < matmul->n; first = end) {
+        end = end_of_band(lo, matmul, first);
+        SDG_TRY(emit_band(lo, matmul, first, end - first));
+    }
     return SDG_OK;
 }

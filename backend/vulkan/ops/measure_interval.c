@@ -25,10 +25,9 @@ static int64_t parts_of(const struct sdg_graph *graph, const struct sdg_op *op)
     return wanted < MOST_PARTS ? wanted : MOST_PARTS;
 }
 
-static size_t scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+static size_t scratch(const struct sdg_vk_lowering *lo)
 {
-    (void)vk;
-    return (size_t)parts_of(graph, op) * 2 * sizeof(float);
+    return (size_t)parts_of(lo->graph, lo->op) * 2 * sizeof(float);
 }
 
 static enum sdg_result lower(struct sdg_vk_lowering *lo)
@@ -36,7 +35,7 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
     const struct sdg_op *op = lo->op;
     const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]);
     int64_t parts = parts_of(lo->graph, op);
-    const size_t part_bytes = scratch(lo->vk, lo->graph, op);
+    const size_t part_bytes = scratch(lo);
     const struct sdg_push_measure_interval push = {.packs = (uint32_t)packs_of(lo->graph, op)};
     const struct sdg_push_measure_interval_merge merge_push = {
         .parts = (uint32_t)parts,

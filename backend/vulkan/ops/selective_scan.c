@@ -99,9 +99,9 @@ static struct layout layout_of(const struct sdg_vk *vk, const struct sdg_graph *
     return l;
 }
 
-static size_t scratch(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
+static size_t scratch(const struct sdg_vk_lowering *lo)
 {
-    const struct layout l = layout_of(vk, graph, op);
+    const struct layout l = layout_of(lo->vk, lo->graph, lo->op);
     return l.summaries_offset + l.summaries_bytes;
 }
 
