@@ -579,14 +579,14 @@ int main(int argc, char **argv)
     if (!find_vulkan(argc, argv))
         return 0;
     const struct CMUnitTest tests[] = {
-        // CTest runs every eighth
+        // CTest runs every ninth
         cmocka_unit_test(test_rungs),        cmocka_unit_test(test_unet_of_lanes),
         cmocka_unit_test(test_mamba),        cmocka_unit_test(test_tiles_of_lanes),
         cmocka_unit_test(test_unet),         cmocka_unit_test(test_unet_of_halves),
         cmocka_unit_test(test_unet_of_dots), cmocka_unit_test(test_tiles_of_dots),
-        cmocka_unit_test(test_reciprocals),  cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_tiles),        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_few_bindings), cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_tiles),        cmocka_unit_test(test_bands),
+        cmocka_unit_test(test_reciprocals),  cmocka_unit_test(test_bands),
         cmocka_unit_test(test_loaded_codes),
     };
     return run_part("vulkan_integers", tests, sizeof tests / sizeof *tests);
