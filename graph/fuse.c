@@ -356,7 +356,7 @@ static bool takes_norm(const struct sdg_graph *g, const struct sdg_op *op, const
 {
     const struct sdg_value_info *weight = &g->values[op->in[1]];
     return op->kind == SDG_OP_LINEAR && weight->kind == SDG_VALUE_WEIGHT && sdg_dtype_is_float(weight->dtype) &&
-        !op->epilogue.table && !norm->codes.interval && !norm->u.layer_norm.statistics;
+        !op->epilogue.table && !norm->codes.interval && !norm->u.layer_norm.statistics && weight->dims[1] % 4 == 0;
 }
 
 static void absorb_norm(struct sdg_graph *g, size_t at)
@@ -377,16 +377,15 @@ static void absorb_norm(struct sdg_graph *g, size_t at)
 static bool takes_quantize(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *quantize)
 {
     const int taps = op->u.conv2d.kernel_h * op->u.conv2d.kernel_w, stride = op->u.conv2d.stride * op->u.conv2d.stride;
-    (void)g;
     return (op->kind == SDG_OP_LINEAR || (op->kind == SDG_OP_CONV2D && taps <= MOST_LOADS * stride)) &&
-        !(quantize->codes.smoothing && op->epilogue.table);
+        has_one_interval(g, op) && !quantize->codes.smoothing && g->values[quantize->out].dims[3] % 4 == 0;
 }
 
-// Whether less is moved: each reader loads floats in place of codes, which are not made.
+// Whether less is moved: each reader loads halves in place of codes, which are not made. Of longer floats, which
+// integers seldom come with, little would be saved, and a kernel more for each product would be needed.
 static bool saves_bytes(const struct sdg_graph *g, const struct sdg_op *quantize, size_t readers)
 {
-    const size_t size = sdg_dtype_size(g->values[quantize->in[0]].dtype);
-    return readers && readers * (size - 1) < size + 1;
+    return sdg_dtype_size(g->values[quantize->in[0]].dtype) == 2 && (readers == 1 || readers == 2);
 }
 
 static void absorb_quantize(struct sdg_graph *g, size_t at)

@@ -38,14 +38,12 @@ int repeated(float zero)
 
 void operands_start()
 {
-    outside = repeated(row_interval(0).y);
+    vec2 interval = row_interval(0);
+    outside = repeated(interval.y);
+#ifdef ROUNDS
     if (IN_HIGHEST != 0)
-        in_coder = coder_of(row_interval(0));
-}
-
-vec2 coder_of_token(uint token)
-{
-    return IN_PAIRS > 1 ? coder_of(row_interval(token)) : in_coder;
+        in_coder = vec2(divide(1.0, interval.x), interval.y);
+#endif
 }
 
 // Words of a row of n as stored.

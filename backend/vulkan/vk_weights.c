@@ -338,13 +338,11 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log
         };
         SDG_TRY(find_stored(log, graph, from, weights, places, &bias));
         SDG_TRY(want(vk, log, graph, weights, places, bias, op));
-        // products make no smoothed codes, but may load some
-        const sdg_value factors = op->codes.smoothing ? op->codes.smoothing : op->load.codes.smoothing;
         struct sdg_vk_weight smoothing = {
-            .value = factors,
+            .value = op->codes.smoothing,
             .dtype = SDG_F32,
             .layout = SDG_VK_LAYOUT_FILE,
-            .band = graph->values[factors].dims[0],
+            .band = graph->values[op->codes.smoothing].dims[0],
         };
         SDG_TRY(find_stored(log, graph, from, weights, places, &smoothing));
         SDG_TRY(want(vk, log, graph, weights, places, smoothing, op));
