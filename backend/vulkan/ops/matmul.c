@@ -89,6 +89,9 @@ static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *s
         .parts = 1,
         .sliced = caps->weight_slices && !(shader->needs & SDG_FEATURE_LANES),
     };
+    // works on loads: which shaders of single channels do not, nor lanes, which are for devices that do not gain by it
+    if (product->loads && ((shader->needs & SDG_FEATURE_LANES) || (!product->integer && shader->width == 1)))
+        return false;
     if (shader->needs & SDG_FEATURE_COOPMAT)
         return plan_matrices(caps, product->integer, plan);
     if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
