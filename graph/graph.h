@@ -415,7 +415,8 @@ enum sdg_fusion {
     // or
     // of integers; an even number of channels
     SDG_FUSION_GATE = 2,
-    // layer_norm of whole fours of channels into the linear layers of floats, without a table, that alone read it: they
+    // layer_norm of whole fours of channels of 16 bits into the linear layers of floats, without a table, that alone
+    // read it: they
     // normalise what they load, and the norm makes statistics
     SDG_FUSION_NORM = 4,
     // quantize of floats of 16 bits, of one interval and not smoothed, into the one or two products that read it, where

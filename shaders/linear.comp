@@ -5,7 +5,7 @@
 #include "tile.glsl"
 
 #define UNIT 1
-#if WIDTH > 1 && !defined LANES
+#if WIDTH > 1 && defined STORAGE_F16 && !defined LANES
 #define NORMALISES
 #endif
 #include "linear.glsl"

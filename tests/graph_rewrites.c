@@ -238,6 +238,7 @@ static void fuse_norms(void **state)
     sdg_graph_output(g, "more", linear(g, "l8", n6, 641));
     sdg_graph_output(g, "no fours", linear(g, "l9", n7, 4));
     const size_t ops = g->op_count;
+    assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
     fuse_for_and_compare(g, SDG_FUSION_GATE | SDG_FUSION_NORM);
     assert_int_equal(g->op_count, ops - 1); // the gate
     static const char *const into[] = {"l1", "l2", "l3"}, *const kept[] = {"n2", "n3", "n4", "n5", "n6", "n7"};
