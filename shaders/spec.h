@@ -99,6 +99,8 @@
 
 #define SDG_SPEC_COUNT 26
 
+#define SDG_WEIGHT_ROWS 31 // SDG_SPEC_WEIGHT_SLICE of weights that lie row by row
+
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0
 #define SDG_TABLE_SHARED 1     // one for all samples

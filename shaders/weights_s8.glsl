@@ -12,6 +12,13 @@
 layout(constant_id = SDG_SPEC_IN_PAIRS) const uint IN_PAIRS = 0; // as OUT_PAIRS in codes.glsl, of the codes that are read
 layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 8;
 
+#define WEIGHT_ROWS ((p.n + 3) / 4)
+#define ROW_LENGTH stored_words()
+// Words of a row of n as stored.
+uint stored_words()
+{
+    return WEIGHT_BITS == 4 ? (p.k + 1) / 2 : p.k;
+}
 #include "weights.glsl"
 
 #define SUM int
@@ -46,18 +53,12 @@ void operands_start()
 #endif
 }
 
-// Words of a row of n as stored.
-uint stored_words()
-{
-    return WEIGHT_BITS == 4 ? (p.k + 1) / 2 : p.k;
-}
-
 ivec4 b_load(uint four, uint k)
 {
-    uint fours = (p.n + 3) / 4;
+    uvec4 stored = weights[place_of_weight(four, WEIGHT_BITS == 4 ? k / 2 : k)];
     if (WEIGHT_BITS == 8)
-        return ivec4(weights[place_of_weight(four, k, fours, p.k)]);
-    uvec4 half_bytes = weights[place_of_weight(four, k / 2, fours, stored_words())] >> (k % 2 * 4) & 0x0f0f0f0fu;
+        return ivec4(stored);
+    uvec4 half_bytes = stored >> (k % 2 * 4) & 0x0f0f0f0fu;
     // sign extension of four numbers at once: the highest bit of each byte keeps the subtraction from borrowing
     return ivec4(((half_bytes ^ 0x08080808u | 0x80808080u) - 0x08080808u) ^ 0x80808080u);
 }
@@ -69,7 +70,7 @@ struct Column {
 
 Column column_of(uint n)
 {
-    return Column(weight_scale[n], sums[end_of_weights((p.n + 3) / 4, stored_words()) * 4 + n]);
+    return Column(weight_scale[n], sums[end_of_weights() * 4 + n]);
 }
 
 struct Line {

@@ -402,6 +402,7 @@ static enum sdg_result emit_band(struct sdg_vk_lowering *lo, const struct sdg_vk
     memcpy(push, matmul->push, matmul->push_bytes);
     memcpy(push, &columns, sizeof columns);
     const int code_bits = product.integer ? 0 : sdg_vk_weights_code_bits(lo->weights, op->in[1]);
+    const int64_t slice = sdg_vk_weights_slice(lo->weights, op->in[1]); // a power of two
     struct sdg_vk_dispatch d = {
         .family = product.family,
         .type = product.type,
@@ -414,7 +415,7 @@ static enum sdg_result emit_band(struct sdg_vk_lowering *lo, const struct sdg_vk
                  [SDG_SPEC_NORMALISED] = op->load.norm != 0,
                  [SDG_SPEC_GEGLU] = epilogue->gated,
                  [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits,
-                 [SDG_SPEC_WEIGHT_SLICE] = (uint32_t)sdg_vk_weights_slice(lo->weights, op->in[1])},
+                 [SDG_SPEC_WEIGHT_SLICE] = slice ? (uint32_t)sdg_vk_log2(slice) : SDG_WEIGHT_ROWS},
         .binding_count = 6,
         .bindings = {sdg_vk_read(lo, op->in[0]),
                      {.place = sdg_vk_weights_place(lo->vk, lo->graph, lo->weights, lo->places, op->in[1], first)},
