@@ -22,7 +22,7 @@ struct sdg_program {
 struct sdg_program_ops {
     // enum sdg_fusion: those that its kernels have and the device gains by; NULL: none
     unsigned (*fusions)(struct sdg_backend *backend);
-    size_t bytes;     // of the backend's program struct; the front allocates it, zeroed
+    size_t bytes; // of the backend's program struct; the front allocates it, zeroed
     // Compiles program->graph. After a failure destroy() follows.
     enum sdg_result (*create)(struct sdg_program *program, const struct sdg_program_params *params);
     // Frees what create() made, however far it came; also if it was never called. Not the struct itself.

@@ -331,7 +331,8 @@ static enum sdg_result fuse_gates(struct sdg_graph *g)
 // ---- what products load ----
 
 // What is loaded is worked on anew for each tile of columns, and where windows overlap: what is not written and read
-// in between pays for some of that, whatever the device.
+// in between pays for some of that, whatever the device. Floats of 16 bits only: those of 32 would need kernels of
+// their own, and are what devices without memory to spare do not use.
 enum { MOST_COLUMNS = 1280, MOST_LOADS = 3 };
 
 // Whether `op` can load `from`'s operand in place of its result, and do with it what `from` does.
@@ -349,14 +350,15 @@ static size_t count_takers(const struct sdg_graph *g, const struct uses *uses, s
         columns += g->values[g->ops[i].in[1]].dims[0];
         count++;
     }
-    return count == uses->count[from->out] && columns <= MOST_COLUMNS ? count : 0; // an output's count is one more
+    const bool all = count == uses->count[from->out]; // an output's count is one more
+    return all && columns <= MOST_COLUMNS && sdg_dtype_size(g->values[from->in[0]].dtype) == 2 ? count : 0;
 }
 
 static bool takes_norm(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *norm)
 {
     const struct sdg_value_info *weight = &g->values[op->in[1]];
     return op->kind == SDG_OP_LINEAR && weight->kind == SDG_VALUE_WEIGHT && sdg_dtype_is_float(weight->dtype) &&
-        !op->epilogue.table && !norm->codes.interval && !norm->u.layer_norm.statistics;
+        !op->epilogue.table && !norm->codes.interval && !norm->u.layer_norm.statistics && weight->dims[1] % 4 == 0;
 }
 
 static void absorb_norm(struct sdg_graph *g, size_t at)
@@ -377,16 +379,8 @@ static void absorb_norm(struct sdg_graph *g, size_t at)
 static bool takes_quantize(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *quantize)
 {
     const int taps = op->u.conv2d.kernel_h * op->u.conv2d.kernel_w, stride = op->u.conv2d.stride * op->u.conv2d.stride;
-    (void)g;
     return (op->kind == SDG_OP_LINEAR || (op->kind == SDG_OP_CONV2D && taps <= MOST_LOADS * stride)) &&
-        !(quantize->codes.smoothing && op->epilogue.table);
-}
-
-// Whether less is moved: each reader loads floats in place of codes, which are not made.
-static bool saves_bytes(const struct sdg_graph *g, const struct sdg_op *quantize, size_t readers)
-{
-    const size_t size = sdg_dtype_size(g->values[quantize->in[0]].dtype);
-    return readers && readers * (size - 1) < size + 1;
+        has_one_interval(g, op) && !quantize->codes.smoothing && g->values[quantize->out].dims[3] % 4 == 0;
 }
 
 static void absorb_quantize(struct sdg_graph *g, size_t at)
@@ -406,11 +400,14 @@ static enum sdg_result fuse_loads(struct sdg_graph *g, unsigned fusions)
     struct uses uses = {0};
     enum sdg_result result = count_uses(g, &uses);
     for (size_t i = 0; i < g->op_count && result == SDG_OK; i++) {
-        const struct sdg_op *op = &g->ops[i];
-        if (op->kind == SDG_OP_LAYER_NORM && (fusions & SDG_FUSION_NORM) && count_takers(g, &uses, i, takes_norm))
+        const bool norm = g->ops[i].kind == SDG_OP_LAYER_NORM && (fusions & SDG_FUSION_NORM),
+                   quantize = g->ops[i].kind == SDG_OP_QUANTIZE && (fusions & SDG_FUSION_QUANTIZE);
+        const size_t count = norm ? count_takers(g, &uses, i, takes_norm)
+            : quantize            ? count_takers(g, &uses, i, takes_quantize)
+                                  : 0;
+        if (norm && count)
             absorb_norm(g, i);
-        else if (op->kind == SDG_OP_QUANTIZE && (fusions & SDG_FUSION_QUANTIZE) &&
-                 saves_bytes(g, op, count_takers(g, &uses, i, takes_quantize)))
+        else if (count == 1 || count == 2) // with three, as many bytes are loaded as were moved before
             absorb_quantize(g, i);
     }
     sdg_free(uses.count);

@@ -420,7 +420,6 @@ void sdg_op_operands(const struct sdg_op *op, sdg_value values[SDG_OP_OPERANDS])
     values[SDG_OP_MAX_INPUTS + 3] = op->codes.interval;
     values[SDG_OP_MAX_INPUTS + 4] = op->codes.smoothing;
     values[SDG_OP_MAX_INPUTS + 5] = op->load.norm;
-    values[SDG_OP_MAX_INPUTS + 6] = op->load.codes.smoothing;
 }
 
 // Of what an operation reads or writes of v.

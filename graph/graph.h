@@ -131,7 +131,7 @@ struct sdg_op {
     struct sdg_loading {
         sdg_value norm;                // linear of floats: the layer norm of which this value is the statistics, or 0
         struct sdg_output_codes codes; // of integers: in[0] becomes these, of interval in[2]; interval 0: it is codes
-    } load;
+    } load;                            // neither: it is multiplied as it is
     union {
         struct {
             int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right;
@@ -149,8 +149,8 @@ struct sdg_op {
         } group_norm; // activation: none or silu
         struct {
             float eps;
-            // the result is [1,1,C + tokens,2] in f32, of all samples' tokens: gamma and beta of each channel, then mean
-            // and 1 / deviation of each token
+            // the result is [1,1,C + tokens,2] in f32, of all samples' tokens: gamma and beta of each channel, then
+            // mean and 1 / deviation of each token
             bool statistics;
         } layer_norm;
         struct {
@@ -354,13 +354,14 @@ const char *sdg_op_name(enum sdg_op_kind kind);
 bool sdg_op_is_for_training(enum sdg_op_kind kind);            // SDG_TRAINING_OP of ops.def
 enum sdg_operand sdg_op_operand(enum sdg_op_kind kind, int k); // what in[k] is, of 0 <= k < SDG_OP_MAX_INPUTS
 enum sdg_op_result sdg_op_result(enum sdg_op_kind kind);
-// True if v is an interval, or statistics, that the operation reads or makes; these are f32 whatever the graph's type is.
+// True if v is an interval, or statistics, that the operation reads or makes; these are f32 whatever the graph's type
+// is.
 bool sdg_op_is_interval(const struct sdg_op *op, sdg_value v);
 // Multiply-accumulates of one operation (conv2d, linear, attention, conv1d_causal, selective_scan; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
 double sdg_graph_macs(const struct sdg_graph *g); // of all operations
 // Every value an operation mentions, weights and tables included; 0 where there is none.
-enum { SDG_OP_OPERANDS = SDG_OP_MAX_INPUTS + 7 };
+enum { SDG_OP_OPERANDS = SDG_OP_MAX_INPUTS + 6 };
 void sdg_op_operands(const struct sdg_op *op, sdg_value values[SDG_OP_OPERANDS]);
 // The least that one operation moves, each operand read once and the result written once: activations and inputs, one
 // row of tables, weights as the kernel sees them (of 4-bit codes, half bytes), an embedding's rows as many as are read.
@@ -414,11 +415,12 @@ enum sdg_fusion {
     // or
     // of integers; an even number of channels
     SDG_FUSION_GATE = 2,
-    // layer_norm into the linear layers of floats, without a table, that read nothing of it but its result: they
-    // normalise what they load, and the norm makes statistics. What they load is rounded to the storage type as before
+    // layer_norm of whole fours of channels of 16 bits into the linear layers of floats, without a table, that alone
+    // read it: they
+    // normalise what they load, and the norm makes statistics
     SDG_FUSION_NORM = 4,
-    // quantize into the products of integers that read its codes, where they load each value few times and all in all
-    // fewer bytes: the same codes
+    // quantize of floats of 16 bits, of one interval and not smoothed, into the one or two products that read it, where
+    // they load each value few times: the same codes
     SDG_FUSION_QUANTIZE = 8,
 };
 // True if it is what these make of operations: kernels not made for it must not take it.

@@ -28,29 +28,17 @@ vec2 interval_of(uint token)
 }
 #endif
 
-// What codes_of() wants to know.
-vec2 coder_of(vec2 interval)
+// What code_of() wants to know.
+vec2 coder(uint token)
 {
+    vec2 interval = interval_of(token);
     return vec2(divide(1.0, interval.x), interval.y);
 }
 
-vec2 coder(uint token)
-{
-    return coder_of(interval_of(token));
-}
-
-uint code_of(float y, vec2 coder, int lowest, int highest)
+float code_of(float y, vec2 coder)
 {
     float code = roundEven(y * coder.x) + coder.y;
-    return uint(int(code >= float(lowest) ? min(code, float(highest)) : float(lowest))) & 0xffu; // NaN is the lowest
-}
-
-uint codes_of(vec4 y, vec2 coder, int lowest, int highest)
-{
-    uint word = 0;
-    [[unroll]] for (uint i = 0; i < 4; i++)
-        word |= code_of(y[i], coder, lowest, highest) << (8 * i);
-    return word;
+    return code >= float(LOWEST) ? min(code, float(HIGHEST)) : float(LOWEST); // NaN is the lowest
 }
 
 #ifdef SMOOTHED_CODES
@@ -71,7 +59,10 @@ vec4 smoothed(vec4 y, uint channel, uint count)
 
 uint pack_codes(vec4 y, vec2 coder)
 {
-    return codes_of(y, coder, LOWEST, HIGHEST);
+    uint word = 0;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        word |= (uint(int(code_of(y[i], coder))) & 0xffu) << (8 * i);
+    return word;
 }
 
 // The same of four elements from `first` on, smoothed, which may be of several tokens, of c channels each.
@@ -86,7 +77,7 @@ uint pack_elements(vec4 y, uint first, uint c)
         return pack_codes(y, coder(0));
     uint word = 0;
     [[unroll]] for (uint i = 0; i < 4; i++)
-        word |= code_of(y[i], coder((first + i) / c), LOWEST, HIGHEST) << (8 * i);
+        word |= (uint(int(code_of(y[i], coder((first + i) / c)))) & 0xffu) << (8 * i);
     return word;
 }
 

@@ -6,6 +6,9 @@
 #include "types.glsl"
 #include "functions.glsl"
 #include "tile.glsl"
+#if defined STORAGE_F16 && !defined LANES
+#define ROUNDS
+#endif
 #include "read_codes.glsl"
 
 #define UNIT 4
@@ -14,7 +17,7 @@
 CODES_READ a_load(Window window)
 {
     uint pixel;
-    return find_pixel(window, pixel) ? load_codes(pixel * p.in_c + 4 * unit, p.in_c - 4 * unit, p.in_c) : CODES_READ(outside);
+    return find_pixel(window, pixel) ? load_codes(pixel * p.in_c + 4 * unit, p.in_c - 4 * unit) : CODES_READ(outside);
 }
 
 #ifdef COOPMAT

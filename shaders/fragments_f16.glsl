@@ -15,7 +15,7 @@ const uint PADDING = 1;           // pieces
 // Weights [k, k + 8) of column n, zeros if it is not inside.
 uvec4 fetch_b(uint n, uint k, bool inside)
 {
-    uint at = weights_of(n, k);
+    uint at = place_of_weight(row_of_weights(n), k);
     if (!inside)
         return uvec4(0);
     if (WEIGHT_BITS == 0)

@@ -10,7 +10,7 @@ const uint GROUP = 4;
 
 int a_read(uint at)
 {
-    return int((IN_HIGHEST == 0 ? x[at / 4] : round_floats(at, p.in_c)) ^ FLIP);
+    return int(x[at / 4] ^ FLIP);
 }
 
 // Adds the products of what was read of x, word k of each row, and the weights; row by row as in lanes_float.glsl.

@@ -5,21 +5,26 @@ layout(push_constant) uniform Push {
     uint in_c;
 } p;
 
-// Row m of x, and what it is normalised with.
+#ifdef NORMALISES
 struct XRow {
     uint m;
-    vec2 moments;
+    vec2 moments; // mean, 1 / deviation
 };
 #define A_ROW XRow
+#define ROW_NUMBER(row) row.m
+#else
+#define A_ROW uint
+#define ROW_NUMBER(row) row
+#endif
 #include "loading.glsl"
 uint cursor;
 
-XRow a_row(uint m)
+A_ROW a_row(uint m)
 {
 #ifdef NORMALISES
-    return XRow(m, moments_of(m));
+    return XRow(m, NORMALISED != 0 ? norm[p.in_c + min(m, p.m - 1)] : vec2(0.0));
 #else
-    return XRow(m, vec2(0.0));
+    return m;
 #endif
 }
 
@@ -50,8 +55,8 @@ uint run_length()
 }
 
 // The first element of row m's; false for rows past the end.
-bool find_run(XRow row, uint run, out uint first)
+bool find_run(uint m, uint run, out uint first)
 {
-    first = row.m * p.in_c;
-    return row.m < p.m;
+    first = m * p.in_c;
+    return m < p.m;
 }

@@ -6,15 +6,18 @@
 #include "types.glsl"
 #include "functions.glsl"
 #include "tile.glsl"
+#if defined STORAGE_F16 && !defined LANES
+#define ROUNDS
+#endif
 #include "read_codes.glsl"
 
 #define UNIT 4
 #include "linear.glsl"
 
 // Codes [m, in_c] times integers [n, in_c] transposed.
-CODES_READ a_load(XRow row)
+CODES_READ a_load(uint m)
 {
-    return row.m < p.m ? load_codes(row.m * p.in_c + 4 * cursor, p.in_c - 4 * cursor, p.in_c) : CODES_READ(outside);
+    return m < p.m ? load_codes(m * p.in_c + 4 * cursor, p.in_c - 4 * cursor) : CODES_READ(outside);
 }
 
 #ifdef COOPMAT

@@ -1,7 +1,7 @@
 // Weights [k, k + WIDTH) of column n; both are multiples of WIDTH, so they lie in one word if they are codes.
 VALUE weights_at(uint n, uint k)
 {
-    uint at = weights_of(n, k);
+    uint at = place_of_weight(row_of_weights(n), k);
     if (WEIGHT_BITS == 0)
         return VALUE(weights[at / WIDTH]);
     const uint per_word = 32 / max(WEIGHT_BITS, 1);

@@ -47,10 +47,9 @@ void main()
             inside[i] = find_run(rows[i], run, first[i]);
         for (uint unit = 0; unit < length; unit += LOAD_UNITS) {
             // what is outside is read at the start of x and dropped: a branch around a load costs more than the load
-            prepare_load(run * length + unit, true);
             [[unroll]] for (uint i = 0; i < READS; i++) {
                 A_LOAD v = a_read(inside[i] ? first[i] + unit * UNIT : 0);
-                a[i] = loaded(inside[i] ? v : A_OUTSIDE, rows[i]);
+                a[i] = inside[i] ? v : A_OUTSIDE;
             }
             multiply(n0, lane, run * length + unit);
         }

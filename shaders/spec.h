@@ -43,7 +43,6 @@
 #define SDG_SPEC_FLIP 15
 #define SDG_SPEC_IN_LOWEST 24
 #define SDG_SPEC_IN_HIGHEST 25
-#define SDG_SPEC_IN_SMOOTHED 26
 // conv2d.glsl; products have no smoothing
 #define SDG_SPEC_UPSAMPLE 16
 // loading.glsl
@@ -98,7 +97,9 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 27
+#define SDG_SPEC_COUNT 26
+
+#define SDG_WEIGHT_ROWS 31 // SDG_SPEC_WEIGHT_SLICE of weights that lie row by row
 
 // Values of SDG_SPEC_TABLE: entries that a row of the epilogue's table has.
 #define SDG_TABLE_NONE 0

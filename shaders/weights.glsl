@@ -1,20 +1,22 @@
 // How the weights of a product lie, of floats and of integers: row by row, or cut into slices along k, one behind the other, each of which
 // has its part of all rows, filled up with zeros. A slice is what a workgroup reads of k at once, so that its weights are one run of memory
-// then, whatever its tile. Any body reads either. C twin: struct rows in backend/vulkan/vk_weights.c.
-layout(constant_id = SDG_SPEC_WEIGHT_SLICE) const uint WEIGHT_SLICE = 0; // elements of a row in a slice; 0: row by row
+// then, whatever its tile. Any body reads either. The including file defines WEIGHT_ROWS and ROW_LENGTH, how many rows there are and of how
+// many elements. C twin: struct rows in backend/vulkan/vk_weights.c.
+layout(constant_id = SDG_SPEC_WEIGHT_SLICE) const uint WEIGHT_SLICE = SDG_WEIGHT_ROWS; // log2 of the elements of a row in a slice
 
 #include "gate.glsl"
 
-// Where element k of row n is, of `rows` rows that are `length` long.
-uint place_of_weight(uint n, uint k, uint rows, uint length)
+const uint IN_SLICE = (1u << WEIGHT_SLICE) - 1u;
+const bool SLICED = WEIGHT_SLICE != SDG_WEIGHT_ROWS;
+
+// Where element k of row n is. No branch: whole rows are the first slice.
+uint place_of_weight(const uint n, const uint k)
 {
-    const uint slice = max(WEIGHT_SLICE, 1);
-    return WEIGHT_SLICE == 0 ? n * length + k : (k / slice * rows + n) * slice + k % slice;
+    return (k >> WEIGHT_SLICE) * (WEIGHT_ROWS << WEIGHT_SLICE) + n * (SLICED ? IN_SLICE + 1u : ROW_LENGTH) + (k & IN_SLICE);
 }
 
 // Elements of all rows: what follows begins there.
-uint end_of_weights(uint rows, uint length)
+uint end_of_weights()
 {
-    const uint slice = max(WEIGHT_SLICE, 1);
-    return WEIGHT_SLICE == 0 ? rows * length : (length + slice - 1) / slice * slice * rows;
+    return WEIGHT_ROWS * (SLICED ? (ROW_LENGTH + IN_SLICE) & ~IN_SLICE : ROW_LENGTH);
 }

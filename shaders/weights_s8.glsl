@@ -12,6 +12,13 @@
 layout(constant_id = SDG_SPEC_IN_PAIRS) const uint IN_PAIRS = 0; // as OUT_PAIRS in codes.glsl, of the codes that are read
 layout(constant_id = SDG_SPEC_WEIGHT_BITS) const uint WEIGHT_BITS = 8;
 
+#define WEIGHT_ROWS ((p.n + 3) / 4)
+#define ROW_LENGTH stored_words()
+// Words of a row of n as stored.
+uint stored_words()
+{
+    return WEIGHT_BITS == 4 ? (p.k + 1) / 2 : p.k;
+}
 #include "weights.glsl"
 
 #define SUM int
@@ -38,28 +45,20 @@ int repeated(float zero)
 
 void operands_start()
 {
-    outside = repeated(row_interval(0).y);
+    vec2 interval = row_interval(0);
+    outside = repeated(interval.y);
+#ifdef ROUNDS
     if (IN_HIGHEST != 0)
-        in_coder = coder_of(row_interval(0));
-}
-
-vec2 coder_of_token(uint token)
-{
-    return IN_PAIRS > 1 ? coder_of(row_interval(token)) : in_coder;
-}
-
-// Words of a row of n as stored.
-uint stored_words()
-{
-    return WEIGHT_BITS == 4 ? (p.k + 1) / 2 : p.k;
+        in_coder = vec2(divide(1.0, interval.x), interval.y);
+#endif
 }
 
 ivec4 b_load(uint four, uint k)
 {
-    uint fours = (p.n + 3) / 4;
+    uvec4 stored = weights[place_of_weight(four, WEIGHT_BITS == 4 ? k / 2 : k)];
     if (WEIGHT_BITS == 8)
-        return ivec4(weights[place_of_weight(four, k, fours, p.k)]);
-    uvec4 half_bytes = weights[place_of_weight(four, k / 2, fours, stored_words())] >> (k % 2 * 4) & 0x0f0f0f0fu;
+        return ivec4(stored);
+    uvec4 half_bytes = stored >> (k % 2 * 4) & 0x0f0f0f0fu;
     // sign extension of four numbers at once: the highest bit of each byte keeps the subtraction from borrowing
     return ivec4(((half_bytes ^ 0x08080808u | 0x80808080u) - 0x08080808u) ^ 0x80808080u);
 }
@@ -71,7 +70,7 @@ struct Column {
 
 Column column_of(uint n)
 {
-    return Column(weight_scale[n], sums[end_of_weights((p.n + 3) / 4, stored_words()) * 4 + n]);
+    return Column(weight_scale[n], sums[end_of_weights() * 4 + n]);
 }
 
 struct Line {

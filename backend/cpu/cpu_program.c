@@ -100,7 +100,6 @@ static enum sdg_result find_weights(struct sdg_cpu_program *p, const struct sdg_
             SDG_TRY(find_weight(p, tensors, op->in[k]));
         SDG_TRY(find_weight(p, tensors, op->epilogue.bias));
         SDG_TRY(find_weight(p, tensors, op->codes.smoothing));
-        SDG_TRY(find_weight(p, tensors, op->load.codes.smoothing));
     }
     return SDG_OK;
 }
@@ -116,7 +115,6 @@ static enum sdg_result select_kernel(struct sdg_cpu_program *p, struct sdg_cpu_s
         if (!taken)
             continue;
         sdg_cpu_want_weight(p, step->op->codes.smoothing);
-        sdg_cpu_want_weight(p, step->op->load.codes.smoothing);
         return SDG_OK;
     }
     return sdg_fail(p->base.log, SDG_ERROR_UNSUPPORTED, "%s: backend %s cannot run this %s", step->op->name,

@@ -37,12 +37,6 @@ static size_t gated_place(size_t o, size_t outputs)
     return c / 2 * 4 + c % 2 + (o < half ? 0 : 2);
 }
 
-// Where row o of a product's floats or codes of floats goes: in slices as gated_place() says, if it is gated.
-static size_t row_in(const struct sdg_vk_weight *weight, size_t o, size_t outputs)
-{
-    return weight->slice && weight->gated ? gated_place(o, outputs) : o;
-}
-
 // ---- integers: words of four weights along the inputs, in groups of four outputs ----
 
 struct word_layout {
@@ -121,14 +115,12 @@ static void put_codes(uint32_t *to, const int8_t *from, const struct sdg_value_i
                  bits = (size_t)weight->code_bits, per_word = 32 / bits;
     const uint32_t mask = bits == 4 ? 15 : 255;
     memset(to, 0, code_words(&rows, weight->code_bits) * sizeof *to);
-    for (size_t o = 0; o < rows.count; o++) {
-        const size_t row = row_in(weight, o, rows.count);
+    for (size_t o = 0; o < rows.count; o++)
         for (size_t k = 0; k < rows.length; k++) {
-            const size_t at = place_in(&rows, row, k);
+            const size_t at = place_in(&rows, o, k);
             to[at / per_word] |= ((uint32_t)from[(o * inputs + k % inputs) * taps + k / inputs] & mask)
                 << at % per_word * bits;
         }
-    }
 }
 
 // ---- bands of outputs ----
@@ -338,13 +330,11 @@ enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log
         };
         SDG_TRY(find_stored(log, graph, from, weights, places, &bias));
         SDG_TRY(want(vk, log, graph, weights, places, bias, op));
-        // products make no smoothed codes, but may load some
-        const sdg_value factors = op->codes.smoothing ? op->codes.smoothing : op->load.codes.smoothing;
         struct sdg_vk_weight smoothing = {
-            .value = factors,
+            .value = op->codes.smoothing,
             .dtype = SDG_F32,
             .layout = SDG_VK_LAYOUT_FILE,
-            .band = graph->values[factors].dims[0],
+            .band = graph->values[op->codes.smoothing].dims[0],
         };
         SDG_TRY(find_stored(log, graph, from, weights, places, &smoothing));
         SDG_TRY(want(vk, log, graph, weights, places, smoothing, op));
@@ -373,14 +363,13 @@ static void put_rows(char *to, const char *from, const struct sdg_value_info *v,
     if (rows.slice && rows.length % rows.slice)
         memset(to, 0, room_of(&rows) * size);
     for (size_t o = 0; o < rows.count; o++, from += rows.length * size) {
-        const size_t place = row_in(weight, o, rows.count);
         const char *source = from;
         if (taps > 1) {
             put_taps_first(row, from, (size_t)v->dims[1], taps, size);
             source = row;
         }
         for (size_t k = 0; k < rows.length; k += run)
-            memcpy(to + place_in(&rows, place, k) * size, source + k * size,
+            memcpy(to + place_in(&rows, o, k) * size, source + k * size,
                    (run < rows.length - k ? run : rows.length - k) * size);
     }
 }

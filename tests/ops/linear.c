@@ -74,16 +74,16 @@ static void check_normalised(struct suite *s, const struct shape *p, bool gated,
         end.residual = p->in == p->out ? x : input(&f, "residual", p->n, 1, p->tokens, p->out, NORMAL_DATA);
     const sdg_value weight =
         bits ? code_weight(&f, 2, (int64_t[4]){p->out, p->in, 1, 1}, bits) : linear_weight(&f, p->out, p->in);
-    const sdg_value y = sdg_graph_linear(
-        f.graph, "linear", sdg_graph_layer_norm(f.graph, "norm", x, gamma, beta, 1e-5f), weight, end);
+    const sdg_value y =
+        sdg_graph_linear(f.graph, "linear", sdg_graph_layer_norm(f.graph, "norm", x, gamma, beta, 1e-5f), weight, end);
     finish(&f, gated ? sdg_graph_geglu(f.graph, "gate", y) : y);
 }
 
 void check_linear(struct suite *s)
 {
     static const struct shape normalised[] = {
-        {1, 1, 2, 1, ""},      {2, 77, 31, 33, "r"}, {3, 7, 4, 32, ""},  {2, 35, 64, 64, "r"}, {2, 35, 33, 68, ""},
-        {3, 5, 40, 24, ""},    {1, 5, 320, 7, ""},   {2, 13, 132, 5, ""}, {1, 64, 32, 256, ""}, {1, 3, 600, 36, "r"},
+        {1, 1, 2, 1, ""},   {2, 77, 31, 33, "r"}, {3, 7, 4, 32, ""},   {2, 35, 64, 64, "r"}, {2, 35, 33, 68, ""},
+        {3, 5, 40, 24, ""}, {1, 5, 320, 7, ""},   {2, 13, 132, 5, ""}, {1, 64, 32, 256, ""}, {1, 3, 600, 36, "r"},
     };
     static const struct shape small[] = {
         {1, 1, 1, 1, ""},      {1, 1, 5, 3, "b"},      {2, 77, 31, 33, "b"}, {3, 7, 4, 31, "b"},

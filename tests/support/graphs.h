@@ -288,8 +288,8 @@ static void assert_ordered(const struct sdg_graph *g)
     for (size_t i = 0; i < g->op_count; i++) {
         const struct sdg_op *op = &g->ops[i];
         const sdg_value operands[] = {
-            op->in[0],          op->in[1],          op->in[2],             op->in[3],
-            op->epilogue.bias,  op->epilogue.table, op->epilogue.residual, op->load.norm};
+            op->in[0],    op->in[1], op->in[2], op->in[3], op->epilogue.bias, op->epilogue.table, op->epilogue.residual,
+            op->load.norm};
         assert_non_null(op->name);
         assert_true((unsigned)op->kind < SDG_OP_COUNT);
         for (size_t k = 0; k < sizeof operands / sizeof *operands; k++)

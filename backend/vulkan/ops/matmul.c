@@ -22,6 +22,7 @@ struct product {
     int64_t pitch;   // columns of the outputs, of which n are made
     int64_t columns; // what a shader's width must divide
     bool integer;
+    bool loads; // works on what it loads
     bool fours; // an invocation makes four neighbours along n at a time, as codes are words of four
 };
 
@@ -88,6 +89,9 @@ static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *s
         .parts = 1,
         .sliced = caps->weight_slices && !(shader->needs & SDG_FEATURE_LANES),
     };
+    // works on loads: which shaders of single channels do not, nor lanes, which are for devices that do not gain by it
+    if (product->loads && ((shader->needs & SDG_FEATURE_LANES) || (!product->integer && shader->width == 1)))
+        return false;
     if (shader->needs & SDG_FEATURE_COOPMAT)
         return plan_matrices(caps, product->integer, plan);
     if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
@@ -199,6 +203,7 @@ static struct product product_of(const struct sdg_vk_lowering *lo, const struct 
         .pitch = matmul->n,
         .columns = matmul->columns,
         .integer = integer,
+        .loads = op->load.norm || op->load.codes.interval,
         .fours = integer || op->codes.interval || op->epilogue.gated,
     };
 }
@@ -282,19 +287,6 @@ static bool reads_unsigned(const struct sdg_vk_lowering *lo)
     return codes->interval ? codes->lowest == 0 : sdg_vk_value(lo, lo->op->in[0])->dtype == SDG_U8;
 }
 
-// Whether something goes in the table's place with what is loaded (shaders/loading.glsl, read_codes.glsl).
-static bool has_loading(const struct sdg_op *op)
-{
-    return op->load.norm || op->load.codes.smoothing;
-}
-
-static struct sdg_vk_binding table_or_loading(const struct sdg_vk_lowering *lo, int64_t first)
-{
-    const struct sdg_loading *load = &lo->op->load;
-    return has_loading(lo->op) ? sdg_vk_read(lo, load->norm ? load->norm : load->codes.smoothing)
-                               : from_column(sdg_vk_read(lo, lo->op->epilogue.table), first, sizeof(float));
-}
-
 // What shaders/operands_s8.glsl needs, from column `first` on.
 static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, int64_t first)
 {
@@ -306,7 +298,6 @@ static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatc
     if (op->load.codes.interval) {
         d->spec[SDG_SPEC_IN_LOWEST] = (uint32_t)op->load.codes.lowest;
         d->spec[SDG_SPEC_IN_HIGHEST] = (uint32_t)op->load.codes.highest;
-        d->spec[SDG_SPEC_IN_SMOOTHED] = op->load.codes.smoothing != 0;
     }
     d->spec[SDG_SPEC_WEIGHT_BITS] = (uint32_t)sdg_vk_value(lo, op->in[1])->bits;
 }
@@ -376,15 +367,14 @@ static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_v
     };
     static const int of_outputs[] = {SDG_SPEC_BIAS,   SDG_SPEC_TABLE,   SDG_SPEC_RESIDUAL, SDG_SPEC_ACTIVATION,
                                      SDG_SPEC_LOWEST, SDG_SPEC_HIGHEST, SDG_SPEC_OUT_PAIRS};
-    static const int of_operands[] = {SDG_SPEC_UPSAMPLE, SDG_SPEC_NORMALISED, SDG_SPEC_IN_LOWEST, SDG_SPEC_IN_HIGHEST,
-                                      SDG_SPEC_IN_SMOOTHED};
-    enum { OUT = 2, OF_OUTPUTS = 3, LOADING = 4, OF_OPERANDS = 8 }; // bindings
+    static const int of_operands[] = {SDG_SPEC_UPSAMPLE, SDG_SPEC_NORMALISED, SDG_SPEC_IN_LOWEST, SDG_SPEC_IN_HIGHEST};
+    enum { OUT = 2, OF_OUTPUTS = 3, NORM = 4, OF_OPERANDS = 8 }; // bindings
     struct sdg_vk_dispatch sums = *whole, outputs = *whole;
     for (size_t i = 0; i < sizeof of_outputs / sizeof *of_outputs; i++)
         sums.spec[of_outputs[i]] = 0;
     sums.bindings[OUT] = sdg_vk_scratch(lo, 0, bytes, true);
     for (uint32_t i = OF_OUTPUTS; i < OF_OPERANDS; i++)
-        if (i != LOADING || !has_loading(lo->op))
+        if (i != NORM || !lo->op->load.norm)
             sums.bindings[i] = sdg_vk_row();
     add_plan(lo->vk, &sums, plan, product);
     outputs.family = product->integer ? "sum_parts_s8" : "sum_parts";
@@ -412,6 +402,7 @@ static enum sdg_result emit_band(struct sdg_vk_lowering *lo, const struct sdg_vk
     memcpy(push, matmul->push, matmul->push_bytes);
     memcpy(push, &columns, sizeof columns);
     const int code_bits = product.integer ? 0 : sdg_vk_weights_code_bits(lo->weights, op->in[1]);
+    const int64_t slice = sdg_vk_weights_slice(lo->weights, op->in[1]); // a power of two
     struct sdg_vk_dispatch d = {
         .family = product.family,
         .type = product.type,
@@ -424,13 +415,14 @@ static enum sdg_result emit_band(struct sdg_vk_lowering *lo, const struct sdg_vk
                  [SDG_SPEC_NORMALISED] = op->load.norm != 0,
                  [SDG_SPEC_GEGLU] = epilogue->gated,
                  [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits,
-                 [SDG_SPEC_WEIGHT_SLICE] = (uint32_t)sdg_vk_weights_slice(lo->weights, op->in[1])},
+                 [SDG_SPEC_WEIGHT_SLICE] = slice ? (uint32_t)sdg_vk_log2(slice) : SDG_WEIGHT_ROWS},
         .binding_count = 6,
         .bindings = {sdg_vk_read(lo, op->in[0]),
                      {.place = sdg_vk_weights_place(lo->vk, lo->graph, lo->weights, lo->places, op->in[1], first)},
                      from_column(sdg_vk_write(lo, op->out), epilogue->gated ? first / 2 : first, out_size),
                      from_column(sdg_vk_read(lo, epilogue->bias), first, sizeof(float)),
-                     table_or_loading(lo, first),
+                     op->load.norm ? sdg_vk_read(lo, op->load.norm) // in the table's place: shaders/loading.glsl
+                                   : from_column(sdg_vk_read(lo, epilogue->table), first, sizeof(float)),
                      from_column(sdg_vk_read(lo, epilogue->residual), first, residual_size)},
         .push = push,
         .push_bytes = matmul->push_bytes,
