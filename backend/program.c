@@ -67,7 +67,7 @@ enum sdg_result sdg_program_create(struct sdg_backend *backend, const struct sdg
     program->weights = params->weights;
     enum sdg_result result = sdg_graph_copy(log, graph, &program->graph);
     if (result == SDG_OK)
-        result = sdg_graph_fuse_for(program->graph, ops->fusions);
+        result = sdg_graph_fuse_for(program->graph, ops->fusions ? ops->fusions(backend) : 0);
     if (result == SDG_OK)
         result = make_room(program);
     if (result == SDG_OK)

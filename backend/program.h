@@ -20,8 +20,9 @@ struct sdg_program {
 };
 
 struct sdg_program_ops {
-    unsigned fusions; // enum sdg_fusion: those that its kernels have
-    size_t bytes;     // of the backend's program struct; the front allocates it, zeroed
+    // enum sdg_fusion: those that its kernels have and the device gains by; NULL: none
+    unsigned (*fusions)(struct sdg_backend *backend);
+    size_t bytes; // of the backend's program struct; the front allocates it, zeroed
     // Compiles program->graph. After a failure destroy() follows.
     enum sdg_result (*create)(struct sdg_program *program, const struct sdg_program_params *params);
     // Frees what create() made, however far it came; also if it was never called. Not the struct itself.

@@ -328,12 +328,109 @@ static enum sdg_result fuse_gates(struct sdg_graph *g)
     return result;
 }
 
+// ---- what products load ----
+
+// What is loaded is worked on anew for each tile of columns, and where windows overlap: what is not written and read
+// in between pays for some of that, whatever the device. Floats of 16 bits only: those of 32 would need kernels of
+// their own, and are what devices without memory to spare do not use.
+enum { MOST_COLUMNS = 1280, MOST_LOADS = 3 };
+
+// Whether `op` can load `from`'s operand in place of its result, and do with it what `from` does.
+typedef bool takes_fn(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *from);
+
+// How many operations read the result of the one at index `at`, if all can take it and are few and narrow; else 0.
+static size_t count_takers(const struct sdg_graph *g, const struct uses *uses, size_t at, takes_fn *takes)
+{
+    const struct sdg_op *from = &g->ops[at];
+    int64_t columns = 0;
+    size_t count = 0;
+    for (size_t i = at + 1; i < g->op_count; i++) {
+        if (g->ops[i].in[0] != from->out || !takes(g, &g->ops[i], from))
+            continue;
+        columns += g->values[g->ops[i].in[1]].dims[0];
+        count++;
+    }
+    const bool all = count == uses->count[from->out]; // an output's count is one more
+    return all && columns <= MOST_COLUMNS && sdg_dtype_size(g->values[from->in[0]].dtype) == 2 ? count : 0;
+}
+
+static bool takes_norm(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *norm)
+{
+    const struct sdg_value_info *weight = &g->values[op->in[1]];
+    return op->kind == SDG_OP_LINEAR && weight->kind == SDG_VALUE_WEIGHT && sdg_dtype_is_float(weight->dtype) &&
+        !op->epilogue.table && !norm->codes.interval && !norm->u.layer_norm.statistics && weight->dims[1] % 4 == 0;
+}
+
+static void absorb_norm(struct sdg_graph *g, size_t at)
+{
+    struct sdg_op *norm = &g->ops[at];
+    struct sdg_value_info *out = &g->values[norm->out];
+    for (size_t i = at + 1; i < g->op_count; i++)
+        if (g->ops[i].in[0] == norm->out) {
+            g->ops[i].in[0] = norm->in[0];
+            g->ops[i].load.norm = norm->out;
+        }
+    const int64_t entries = out->dims[3] + out->dims[0] * out->dims[1] * out->dims[2];
+    memcpy(out->dims, (int64_t[4]){1, 1, entries, 2}, sizeof out->dims);
+    out->dtype = SDG_F32;
+    norm->u.layer_norm.statistics = true;
+}
+
+static bool takes_quantize(const struct sdg_graph *g, const struct sdg_op *op, const struct sdg_op *quantize)
+{
+    const int taps = op->u.conv2d.kernel_h * op->u.conv2d.kernel_w, stride = op->u.conv2d.stride * op->u.conv2d.stride;
+    return (op->kind == SDG_OP_LINEAR || (op->kind == SDG_OP_CONV2D && taps <= MOST_LOADS * stride)) &&
+        has_one_interval(g, op) && !quantize->codes.smoothing && g->values[quantize->out].dims[3] % 4 == 0;
+}
+
+static void absorb_quantize(struct sdg_graph *g, size_t at)
+{
+    struct sdg_op *quantize = &g->ops[at];
+    for (size_t i = at + 1; i < g->op_count; i++)
+        if (g->ops[i].in[0] == quantize->out) {
+            g->ops[i].in[0] = quantize->in[0];
+            g->ops[i].load.codes = quantize->codes;
+        }
+    remove_value(g, quantize->out);
+    remove_op(quantize);
+}
+
+static enum sdg_result fuse_loads(struct sdg_graph *g, unsigned fusions)
+{
+    struct uses uses = {0};
+    enum sdg_result result = count_uses(g, &uses);
+    for (size_t i = 0; i < g->op_count && result == SDG_OK; i++) {
+        const bool norm = g->ops[i].kind == SDG_OP_LAYER_NORM && (fusions & SDG_FUSION_NORM),
+                   quantize = g->ops[i].kind == SDG_OP_QUANTIZE && (fusions & SDG_FUSION_QUANTIZE);
+        const size_t count = norm ? count_takers(g, &uses, i, takes_norm)
+            : quantize            ? count_takers(g, &uses, i, takes_quantize)
+                                  : 0;
+        if (norm && count)
+            absorb_norm(g, i);
+        else if (count == 1 || count == 2) // with three, as many bytes are loaded as were moved before
+            absorb_quantize(g, i);
+    }
+    sdg_free(uses.count);
+    sdg_free(uses.producer);
+    compact(g);
+    return result;
+}
+
+bool sdg_op_is_fused(const struct sdg_op *op)
+{
+    return (op->kind == SDG_OP_CONV2D && op->u.conv2d.upsample > 1) ||
+        (op->kind == SDG_OP_LAYER_NORM && op->u.layer_norm.statistics) || op->epilogue.gated || op->load.norm ||
+        op->load.codes.interval;
+}
+
 enum sdg_result sdg_graph_fuse_for(struct sdg_graph *g, unsigned fusions)
 {
     SDG_TRY(g->result);
     enum sdg_result result = fusions & SDG_FUSION_UPSAMPLE ? fuse_upsampling(g) : SDG_OK;
     if (result == SDG_OK && (fusions & SDG_FUSION_GATE))
         result = fuse_gates(g);
+    if (result == SDG_OK && (fusions & (SDG_FUSION_NORM | SDG_FUSION_QUANTIZE)))
+        result = fuse_loads(g, fusions);
     if (result != SDG_OK)
         sdg_graph_failed(g, result);
     return result;

@@ -372,7 +372,9 @@ bool sdg_op_is_interval(const struct sdg_op *op, sdg_value v)
     for (int k = 0; k < SDG_OP_MAX_INPUTS; k++)
         if (op->in[k] == v && sdg_op_operand(op->kind, k) == SDG_OPERAND_INTERVAL)
             return true;
-    return v == op->codes.interval || (op->kind == SDG_OP_MEASURE_INTERVAL && v == op->out);
+    return v == op->codes.interval || v == op->load.norm ||
+        (v == op->out &&
+         (op->kind == SDG_OP_MEASURE_INTERVAL || (op->kind == SDG_OP_LAYER_NORM && op->u.layer_norm.statistics)));
 }
 
 static int64_t saturating_product(const int64_t *factors, int count)
@@ -417,6 +419,7 @@ void sdg_op_operands(const struct sdg_op *op, sdg_value values[SDG_OP_OPERANDS])
     values[SDG_OP_MAX_INPUTS + 2] = op->epilogue.residual;
     values[SDG_OP_MAX_INPUTS + 3] = op->codes.interval;
     values[SDG_OP_MAX_INPUTS + 4] = op->codes.smoothing;
+    values[SDG_OP_MAX_INPUTS + 5] = op->load.norm;
 }
 
 // Of what an operation reads or writes of v.
@@ -452,6 +455,7 @@ int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value r
     memcpy(candidates, op->in, sizeof op->in);
     candidates[SDG_OP_MAX_INPUTS] = op->epilogue.residual;
     candidates[SDG_OP_MAX_INPUTS + 1] = op->codes.interval;
+    candidates[SDG_OP_MAX_INPUTS + 2] = op->load.norm;
     int count = 0;
     for (int i = 0; i < SDG_OP_MAX_READS; i++) {
         bool wanted = candidates[i] && sdg_value_is_read(&g->values[candidates[i]]);

@@ -77,13 +77,13 @@ enum sdg_operand {
 enum sdg_op_result { SDG_RESULT_FLOATS, SDG_RESULT_EITHER, SDG_RESULT_CODES, SDG_RESULT_MOVED };
 
 // The longest list of operands, and all activations that one operation may read: those, a residual and the interval of
-// its result.
+// its result, and statistics.
 union sdg_op_longest {
 #define SDG_OP(name, upper, operands, result) char name[sizeof operands - 1];
 #include "graph/ops.def"
 #undef SDG_OP
 };
-enum { SDG_OP_MAX_INPUTS = sizeof(union sdg_op_longest), SDG_OP_MAX_READS = SDG_OP_MAX_INPUTS + 2 };
+enum { SDG_OP_MAX_INPUTS = sizeof(union sdg_op_longest), SDG_OP_MAX_READS = SDG_OP_MAX_INPUTS + 3 };
 
 // Unary functions, also usable as an epilogue's activation.
 enum sdg_unary {
@@ -127,6 +127,11 @@ struct sdg_op {
         int lowest, highest; // -128 <= lowest <= 0 < highest <= 255
         sdg_value smoothing; // weight [C], f32, or 0: the interval is that of y', which the weights that read it expect
     } codes;
+    // conv2d and linear, by sdg_graph_fuse_for: what in[0], floats, goes through on its way into the product
+    struct sdg_loading {
+        sdg_value norm;                // linear of floats: the layer norm of which this value is the statistics, or 0
+        struct sdg_output_codes codes; // of integers: in[0] becomes these, of interval in[2]; interval 0: it is codes
+    } load;                            // neither: it is multiplied as it is
     union {
         struct {
             int kernel_h, kernel_w, stride, pad_top, pad_left, pad_bottom, pad_right;
@@ -142,7 +147,12 @@ struct sdg_op {
             float eps;
             enum sdg_unary activation;
         } group_norm; // activation: none or silu
-        struct { float eps; } layer_norm;
+        struct {
+            float eps;
+            // the result is [1,1,C + tokens,2] in f32, of all samples' tokens: gamma and beta of each channel, then
+            // mean and 1 / deviation of each token
+            bool statistics;
+        } layer_norm;
         struct {
             enum sdg_unary function;
             float a, b;
@@ -344,19 +354,20 @@ const char *sdg_op_name(enum sdg_op_kind kind);
 bool sdg_op_is_for_training(enum sdg_op_kind kind);            // SDG_TRAINING_OP of ops.def
 enum sdg_operand sdg_op_operand(enum sdg_op_kind kind, int k); // what in[k] is, of 0 <= k < SDG_OP_MAX_INPUTS
 enum sdg_op_result sdg_op_result(enum sdg_op_kind kind);
-// True if v is an interval that the operation reads or makes; these are f32 whatever the graph's type is.
+// True if v is an interval, or statistics, that the operation reads or makes; these are f32 whatever the graph's type
+// is.
 bool sdg_op_is_interval(const struct sdg_op *op, sdg_value v);
 // Multiply-accumulates of one operation (conv2d, linear, attention, conv1d_causal, selective_scan; 0 for others).
 int64_t sdg_op_macs(const struct sdg_graph *g, const struct sdg_op *op);
 double sdg_graph_macs(const struct sdg_graph *g); // of all operations
 // Every value an operation mentions, weights and tables included; 0 where there is none.
-enum { SDG_OP_OPERANDS = SDG_OP_MAX_INPUTS + 5 };
+enum { SDG_OP_OPERANDS = SDG_OP_MAX_INPUTS + 6 };
 void sdg_op_operands(const struct sdg_op *op, sdg_value values[SDG_OP_OPERANDS]);
 // The least that one operation moves, each operand read once and the result written once: activations and inputs, one
 // row of tables, weights as the kernel sees them (of 4-bit codes, half bytes), an embedding's rows as many as are read.
 double sdg_op_bytes(const struct sdg_graph *g, const struct sdg_op *op);
-// All activations one operation reads: operands that are activations or inputs, then the residual, then an interval
-// measured at run time, each once. Returns how many.
+// All activations one operation reads: operands that are activations or inputs, then the residual, an interval measured
+// at run time, statistics, each once. Returns how many.
 int sdg_op_reads(const struct sdg_graph *g, const struct sdg_op *op, sdg_value reads[SDG_OP_MAX_READS]);
 // A readable listing, one operation per line, at debug level.
 void sdg_graph_print(const struct sdg_graph *g);
@@ -404,7 +415,16 @@ enum sdg_fusion {
     // or
     // of integers; an even number of channels
     SDG_FUSION_GATE = 2,
+    // layer_norm of whole fours of channels of 16 bits into the linear layers of floats, without a table, that alone
+    // read it: they
+    // normalise what they load, and the norm makes statistics
+    SDG_FUSION_NORM = 4,
+    // quantize of floats of 16 bits, of one interval and not smoothed, into the one or two products that read it, where
+    // they load each value few times: the same codes
+    SDG_FUSION_QUANTIZE = 8,
 };
+// True if it is what these make of operations: kernels not made for it must not take it.
+bool sdg_op_is_fused(const struct sdg_op *op);
 // As sdg_graph_fuse, of those in `fusions`; needs no output.
 enum sdg_result sdg_graph_fuse_for(struct sdg_graph *g, unsigned fusions);
 // Storage type of all activations and float inputs, and of conv/linear weights: f32, f16 or bf16. Accumulation, norms'

@@ -57,6 +57,15 @@ static void append_value(struct line *line, const struct sdg_graph *g, const cha
     append(line, " %s", sdg_shape_text(v).text);
 }
 
+static void append_codes(struct line *line, const struct sdg_graph *g, const char *what,
+                         const struct sdg_output_codes *codes)
+{
+    append(line, "%s %d..%d", what, codes->lowest, codes->highest);
+    append_value(line, g, "of ", codes->interval);
+    if (codes->smoothing)
+        append_value(line, g, "smoothed by ", codes->smoothing);
+}
+
 static void append_attributes(struct line *line, const struct sdg_op *op)
 {
     switch (op->kind) {
@@ -72,6 +81,7 @@ static void append_attributes(struct line *line, const struct sdg_op *op)
     case SDG_OP_GROUP_NORM:
         append(line, " groups %d %s", op->u.group_norm.groups, unary_name(op->u.group_norm.activation));
         break;
+    case SDG_OP_LAYER_NORM: append(line, "%s", op->u.layer_norm.statistics ? " statistics" : ""); break;
     case SDG_OP_UNARY: append(line, " %s", unary_name(op->u.unary.function)); break;
     case SDG_OP_BINARY: append(line, " %s", op->u.binary.function == SDG_BINARY_ADD ? "add" : "mul"); break;
     case SDG_OP_CONV1D_CAUSAL:
@@ -117,6 +127,10 @@ void sdg_graph_print(const struct sdg_graph *g)
                 append_value(&line, g, "", op->in[k]);
         }
         append_attributes(&line, op);
+        if (op->load.norm)
+            append_value(&line, g, "normalised by ", op->load.norm);
+        if (op->load.codes.interval)
+            append_codes(&line, g, " read as codes", &op->load.codes);
         if (op->epilogue.bias)
             append_value(&line, g, "+ ", op->epilogue.bias);
         if (op->epilogue.table)
@@ -127,12 +141,8 @@ void sdg_graph_print(const struct sdg_graph *g)
             append(&line, " %s", unary_name(op->epilogue.activation));
         if (op->epilogue.gated)
             append(&line, " gated");
-        if (op->codes.interval) {
-            append(&line, " codes %d..%d", op->codes.lowest, op->codes.highest);
-            append_value(&line, g, "of ", op->codes.interval);
-            if (op->codes.smoothing)
-                append_value(&line, g, "smoothed by ", op->codes.smoothing);
-        }
+        if (op->codes.interval)
+            append_codes(&line, g, " codes", &op->codes);
         append(&line, "  # %s%s%s", op->name, out->output ? " -> " : "", out->output ? out->name : "");
         sdg_say(g->log, SDG_LOG_DEBUG, "%s", line.text);
     }

@@ -18,6 +18,7 @@ struct Window {
     int y, x;
 };
 #define A_ROW Window
+#include "loading.glsl"
 
 Window a_row(uint m)
 {

@@ -23,6 +23,11 @@ layout(binding = 0) readonly buffer X { PACK x[]; };
 layout(binding = 1) readonly buffer Gamma { float gamma[]; };
 layout(binding = 2) readonly buffer Beta { float beta[]; };
 layout(binding = 3) writeonly buffer Out { PACK result[]; };
+#if WIDTH == 4 && defined STORAGE_F16
+// STATISTICS instead, for products that normalise what they load (loading.glsl).
+layout(constant_id = SDG_SPEC_STATISTICS) const uint STATISTICS = 0;
+layout(binding = 3) writeonly buffer Pairs { vec2 pairs[]; };
+#endif
 
 // Of those that share this invocation's token.
 uint token, lane, lanes;
@@ -101,6 +106,15 @@ void main()
         squares += sum_of(d * d);
     }
     float scale = 1.0 / sqrt(sum_of_token(squares) / float(p.c) + p.eps);
+#if WIDTH == 4 && defined STORAGE_F16
+    if (STATISTICS != 0) {
+        for (uint c = token * lanes + lane; c < p.c; c += p.tokens * lanes)
+            pairs[c] = vec2(gamma[c], beta[c]);
+        if (lane == 0)
+            pairs[p.c + token] = vec2(mean, scale);
+        return;
+    }
+#endif
 #if WIDTH == 1
     if (CODES) {
         for (uint c = 4 * lane; c < p.c; c += 4 * lanes) {

@@ -5,13 +5,17 @@
 #include "tile.glsl"
 
 #define UNIT 1
+#if WIDTH > 1 && defined STORAGE_F16 && !defined LANES
+#define NORMALISES
+#endif
 #include "linear.glsl"
 
 // x [m, k] times w [n, k] transposed.
 layout(binding = 0) readonly buffer X { PACK x[]; };
 
-VALUE a_load(uint m)
+VALUE a_load(A_ROW row)
 {
+    uint m = ROW_NUMBER(row);
     return m < p.m ? VALUE(x[(m * p.k + cursor) / WIDTH]) : VALUE(0.0);
 }
 

@@ -5,12 +5,27 @@ layout(push_constant) uniform Push {
     uint in_c;
 } p;
 
+#ifdef NORMALISES
+struct XRow {
+    uint m;
+    vec2 moments; // mean, 1 / deviation
+};
+#define A_ROW XRow
+#define ROW_NUMBER(row) row.m
+#else
 #define A_ROW uint
+#define ROW_NUMBER(row) row
+#endif
+#include "loading.glsl"
 uint cursor;
 
-uint a_row(uint m)
+A_ROW a_row(uint m)
 {
+#ifdef NORMALISES
+    return XRow(m, NORMALISED != 0 ? norm[p.in_c + min(m, p.m - 1)] : vec2(0.0));
+#else
     return m;
+#endif
 }
 
 void cursor_start(uint k)

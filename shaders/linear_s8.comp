@@ -6,6 +6,9 @@
 #include "types.glsl"
 #include "functions.glsl"
 #include "tile.glsl"
+#if defined STORAGE_F16 && !defined LANES
+#define ROUNDS
+#endif
 #include "read_codes.glsl"
 
 #define UNIT 4

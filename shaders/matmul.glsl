@@ -7,7 +7,7 @@
 //     UNITS a_load(A_ROW row)                        units of a row from the cursor on, as operands_*.glsl takes them
 //     void cursor_start(uint k), cursor_advance()    the k of this invocation's loads, advanced by BK
 //     uint sample_of(uint m)                         the batch index of row m
-// and includes operands_float.glsl, operands_pairs.glsl or with INTEGERS defined operands_s8.glsl: what a slice holds, how it is loaded; weights_*.glsl, which those
+// has included loading.glsl, and includes operands_float.glsl, operands_pairs.glsl or with INTEGERS defined operands_s8.glsl: what a slice holds, how it is loaded; weights_*.glsl, which those
 // include, say how weights lie and what sums become.
 // What a rung of the ladder does differently is the arithmetic in the middle of the loop, a file each.
 //
@@ -40,6 +40,7 @@ void fetch(uint k0, uint end, uint n0, uint slot_k, uint slot_row)
         uint b = slot_row + i * ROWS_AT_ONCE;
         on_the_way_b[i] = k < end && b < BN / B_ROW && n0 + b * B_ROW < p.n ? b_load(n0 / B_ROW + b, k) : B_UNITS(0);
     }
+    prepare_load(k, k < end);
     cursor_advance();
 }
 
@@ -49,7 +50,7 @@ void keep(uint slice, uint slot_k, uint slot_row)
     [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
         uint m = slot_row + i * ROWS_AT_ONCE;
         if (m < BM)
-            keep_a(slice + slot_k, m, on_the_way_a[i]);
+            keep_a(slice + slot_k, m, loaded(on_the_way_a[i], rows[i]));
     }
     [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
         uint b = slot_row + i * ROWS_AT_ONCE;

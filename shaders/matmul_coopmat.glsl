@@ -45,6 +45,7 @@ void fetch(uint k0, uint end, uint n0, uint slot_k, uint slot_row)
         uint b = slot_row + i * ROWS_AT_ONCE;
         on_the_way_b[i] = fetch_b(n0 / ROWS_B + b, k, k < end && b < BN / ROWS_B && n0 + b * ROWS_B < p.n);
     }
+    prepare_load(k, k < end);
     cursor_advance();
 }
 
@@ -55,7 +56,7 @@ void keep(uint slice, uint slot_k, uint slot_row)
     [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
         uint m = slot_row + i * ROWS_AT_ONCE;
         if (m < BM)
-            keep_a(piece + m * PITCH, on_the_way_a[i]);
+            keep_a(piece + m * PITCH, loaded(on_the_way_a[i], rows[i]));
     }
     [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
         uint b = slot_row + i * ROWS_AT_ONCE;

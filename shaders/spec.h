@@ -41,8 +41,12 @@
 // weights_s8.glsl, read_codes.glsl
 #define SDG_SPEC_IN_PAIRS 14
 #define SDG_SPEC_FLIP 15
+#define SDG_SPEC_IN_LOWEST 24
+#define SDG_SPEC_IN_HIGHEST 25
 // conv2d.glsl; products have no smoothing
 #define SDG_SPEC_UPSAMPLE 16
+// loading.glsl
+#define SDG_SPEC_NORMALISED 24
 
 // attention.glsl
 #define SDG_SPEC_DEPTH 9
@@ -60,6 +64,9 @@
 // hadamard.comp
 #define SDG_SPEC_BLOCK 4
 #define SDG_SPEC_SPAN 5
+
+// layer_norm.comp
+#define SDG_SPEC_STATISTICS 4
 
 // unary.comp, binary.comp; group_norm.comp, conv1d_causal.comp: its activation
 #define SDG_SPEC_FUNCTION 4
@@ -90,7 +97,7 @@
 // peak_memory.comp
 #define SDG_SPEC_COPIED 4
 
-#define SDG_SPEC_COUNT 24
+#define SDG_SPEC_COUNT 26
 
 #define SDG_WEIGHT_ROWS 31 // SDG_SPEC_WEIGHT_SLICE of weights that lie row by row
 

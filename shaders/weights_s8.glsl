@@ -45,7 +45,12 @@ int repeated(float zero)
 
 void operands_start()
 {
-    outside = repeated(row_interval(0).y);
+    vec2 interval = row_interval(0);
+    outside = repeated(interval.y);
+#ifdef ROUNDS
+    if (IN_HIGHEST != 0)
+        in_coder = vec2(divide(1.0, interval.x), interval.y);
+#endif
 }
 
 ivec4 b_load(uint four, uint k)

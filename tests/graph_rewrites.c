@@ -214,6 +214,89 @@ static void fuse_gated_codes(void **state)
     sdg_graph_destroy(&g);
 }
 
+// Into all linear layers that read it, if nothing else does and they have few columns.
+static void fuse_norms(void **state)
+{
+    (void)state;
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 2, 3, 5, 8), odd = sdg_graph_input(g, "odd", 2, 3, 5, 6);
+    const sdg_value table = sdg_graph_table(g, "table", 3, 1, 4), weight = sdg_graph_linear_weight(g, 4, 8, "w");
+    const struct sdg_epilogue residual = {.residual = x};
+    const sdg_value n1 = layer_norm(g, "n1", x), n2 = layer_norm(g, "n2", x), n3 = layer_norm(g, "n3", x),
+                    n4 = layer_norm(g, "n4", x), n5 = layer_norm(g, "n5", x), n6 = layer_norm(g, "n6", x),
+                    n7 = layer_norm(g, "n7", odd);
+    sdg_graph_output(g, "plain", linear(g, "l1", n1, 5));
+    sdg_graph_output(g, "gated", sdg_graph_geglu(g, "gate", linear(g, "l2", n1, 8)));
+    sdg_graph_output(g, "added", sdg_graph_linear(g, "l3", n1, sdg_graph_linear_weight(g, 8, 8, "w3"), residual));
+    sdg_graph_output(g, "read", linear(g, "l4", n2, 5));
+    sdg_graph_output(g, "elsewhere", sdg_graph_unary(g, "u", n2, SDG_UNARY_RELU));
+    sdg_graph_output(g, "seen", n3);
+    sdg_graph_output(g, "and read", linear(g, "l5", n3, 5));
+    sdg_graph_output(g, "tabled", sdg_graph_linear(g, "l6", n4, weight, (struct sdg_epilogue){.table = table}));
+    sdg_graph_output(g, "conv", conv(g, "c", n5, 4, 3, 1, 0));
+    sdg_graph_output(g, "half of it", linear(g, "l7", n6, 640));
+    sdg_graph_output(g, "more", linear(g, "l8", n6, 641));
+    sdg_graph_output(g, "no fours", linear(g, "l9", n7, 4));
+    const size_t ops = g->op_count;
+    assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+    fuse_for_and_compare(g, SDG_FUSION_GATE | SDG_FUSION_NORM);
+    assert_int_equal(g->op_count, ops - 1); // the gate
+    static const char *const into[] = {"l1", "l2", "l3"}, *const kept[] = {"n2", "n3", "n4", "n5", "n6", "n7"};
+    for (size_t i = 0; i < sizeof into / sizeof *into; i++)
+        assert_true(find_op(g, into[i])->in[0] == x && find_op(g, into[i])->load.norm == n1);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        assert_false(sdg_op_is_fused(find_op(g, kept[i])));
+    assert_true(find_op(g, "n1")->u.layer_norm.statistics);
+    assert_int_equal(sdg_value_elements(&g->values[n1]), 2 * (8 + 2 * 3 * 5));
+    assert_true(sdg_op_is_interval(find_op(g, "n1"), n1) && sdg_op_is_interval(find_op(g, "l1"), n1));
+    sdg_value reads[SDG_OP_MAX_READS];
+    assert_int_equal(sdg_op_reads(g, find_op(g, "l1"), reads), 2);
+    sdg_graph_destroy(&g);
+}
+
+static void codes_product(struct sdg_graph *g, const char *name, sdg_value x, sdg_value codes, sdg_value interval,
+                          int kernel, int stride)
+{
+    const sdg_value y = conv(g, name, x, 4, kernel, stride, 0), scale = sdg_graph_vector_weight(g, 4, "%s.scale", name);
+    assert_int_equal(sdg_graph_use_codes(g, g->op_count - 1, codes, interval, scale, 8), SDG_OK);
+    sdg_graph_output(g, name, y);
+}
+
+// Halves that are rounded to codes of one interval, by one or two products that load each value a few times.
+static void fuse_roundings(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"q0", "q1", "q2", "q3", "q4", "q5", "q6"};
+    struct sdg_graph *g = new_graph();
+    const sdg_value x = sdg_graph_input(g, "x", 2, 4, 6, 8), i = sdg_graph_interval_table(g, "i", 3, 1),
+                    tokens = sdg_graph_interval_table(g, "tokens", 3, 24);
+    sdg_value q[7];
+    for (size_t k = 0; k < 7; k++)
+        q[k] = sdg_graph_quantize(g, names[k], x, k == 6 ? tokens : i, k % 2 ? -128 : 0, k % 2 ? 127 : 255);
+    assert_int_equal(sdg_graph_smooth(g, g->op_count - 2, sdg_graph_vector_weight(g, 8, "s")), SDG_OK);
+    codes_product(g, "one", x, q[0], i, 1, 1);
+    codes_product(g, "halving", x, q[1], i, 3, 2);
+    codes_product(g, "first", x, q[2], i, 1, 1);
+    codes_product(g, "second", x, q[2], i, 1, 1);
+    codes_product(g, "nine times", x, q[3], i, 3, 1);
+    codes_product(g, "seen", x, q[4], i, 1, 1);
+    sdg_graph_output(g, "codes", q[4]);
+    codes_product(g, "smoothed", x, q[5], i, 1, 1);
+    codes_product(g, "by token", x, q[6], tokens, 1, 1);
+    assert_int_equal(sdg_graph_fuse_for(g, SDG_FUSION_QUANTIZE), SDG_OK);
+    assert_int_equal(count_ops(g, SDG_OP_QUANTIZE), 7); // floats of 32 bits
+    assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+    assert_int_equal(sdg_graph_fuse_for(g, SDG_FUSION_QUANTIZE), SDG_OK);
+    assert_int_equal(count_ops(g, SDG_OP_QUANTIZE), 4);
+    static const char *const into[] = {"one", "halving", "first", "second"};
+    for (size_t k = 0; k < sizeof into / sizeof *into; k++) {
+        const struct sdg_op *op = find_op(g, into[k]);
+        assert_true(op->in[0] == x && op->in[2] == i && op->load.codes.interval == i && sdg_op_is_fused(op));
+        assert_int_equal(op->load.codes.lowest, k == 1 ? -128 : 0);
+    }
+    sdg_graph_destroy(&g);
+}
+
 static void fuse_keeps_results(void **state)
 {
     (void)state;
@@ -460,6 +543,7 @@ int main(void)
         cmocka_unit_test(fuse_patterns),       cmocka_unit_test(fuse_leaves_alone),
         cmocka_unit_test(fuse_chain),          cmocka_unit_test(fuse_upsampling),
         cmocka_unit_test(fuse_gates),          cmocka_unit_test(fuse_gated_codes),
+        cmocka_unit_test(fuse_norms),          cmocka_unit_test(fuse_roundings),
         cmocka_unit_test(fuse_keeps_results),  cmocka_unit_test(plans_do_not_overlap),
         cmocka_unit_test(plan_of_a_unet),      cmocka_unit_test(plan_refuses),
         cmocka_unit_test(failing_allocations), cmocka_unit_test(listing),

@@ -167,7 +167,7 @@ struct options {
 static void open_before(struct suite *s, const struct options *o)
 {
     const bool is_single = !(s->disable & (s->disable - 1)) && !o->enable && !o->least_part && !o->buffers &&
-        !o->scan_workgroups && !o->norm_workgroups;
+        !o->scan_workgroups && !o->norm_workgroups && o->weight_slices < 0;
     unsigned disable[MOST_BEFORE] = {0};
     int count = 1;
     for (unsigned bit = 1; bit && bit <= s->disable && count < MOST_BEFORE; bit <<= 1)

@@ -51,12 +51,6 @@ static void make_integer(struct sdg_graph *g, size_t op, sdg_value codes, sdg_va
     assert_int_equal(sdg_graph_use_codes(g, op, codes, of_codes, scale, bits), SDG_OK);
 }
 
-static sdg_value linear(struct sdg_graph *g, const char *name, sdg_value x, int64_t out)
-{
-    struct sdg_epilogue e = {.bias = sdg_graph_vector_weight(g, out, "%s.bias", name)};
-    return sdg_graph_linear(g, name, x, sdg_graph_linear_weight(g, out, channels_of(g, x), "%s.weight", name), e);
-}
-
 struct chain {
     int64_t in, out;
     int lowest, bits;
@@ -187,6 +181,46 @@ static void test_tiles_of_lanes(void **state)
 }
 
 // ---- bands of a weight ----
+
+// Codes that their product makes of halves: by a kernel of 1 or 3, the latter at stride 2, or a linear layer (0).
+struct loading {
+    int64_t in, out;
+    int kernel, lowest, bits;
+};
+
+static struct sdg_graph *loaded_codes(const struct loading *l)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 2, 5, 7, l->in), of_x = interval(g, "x", l->lowest);
+    const sdg_value q = sdg_graph_quantize(g, "q", x, of_x, l->lowest, l->lowest + 255);
+    const sdg_value y =
+        l->kernel ? conv(g, "y", x, l->out, l->kernel, l->kernel == 3 ? 2 : 1, 0) : linear(g, "y", x, l->out);
+    make_integer(g, g->op_count - 1, q, of_x, l->bits);
+    sdg_graph_output(g, "out", y);
+    sdg_graph_output(g, "also", sdg_graph_unary(g, "other", x, SDG_UNARY_RELU));
+    assert_int_equal(sdg_graph_set_type(g, SDG_F16), SDG_OK);
+    return g;
+}
+
+// The same bits as of codes in memory, which the reference multiplies, on every rung.
+static void test_loaded_codes(void **state)
+{
+    (void)state;
+    static const struct loading cases[] = {{64, 40, 1, 0, 8}, {48, 36, 3, -128, 4}, {36, 17, 1, 0, 4},
+                                           {8, 3, 3, 0, 8},   {80, 72, 0, 0, 8},    {20, 24, 0, -128, 4}};
+    struct sdg_vk *vk = new_vk(NULL);
+    vk->caps.loads = true;
+    for (int r = 0; r < PRODUCT_RUNGS; r++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases && choose_rung(vk, product_rungs[r]); i++) {
+            if (!(vk->features & SDG_FEATURE_F16))
+                continue;
+            struct sdg_graph *g = loaded_codes(&cases[i]);
+            const struct kernels k = kernels_of(vk, g);
+            assert_true(strstr(k.text, "_round ") && !strstr(k.text, "=quantize"));
+            assert_true(compare(vk, g) == 0);
+        }
+    close_vk(vk);
+}
 
 // A gated layer of integers that read codes; with `codes`, it makes some.
 static struct sdg_graph *gated_integers(int bits, bool codes)
@@ -503,6 +537,13 @@ static void test_few_bindings(void **state)
     vk->caps.max_bindings = SDG_VK_MIN_BINDINGS;
     random_state = 11;
     assert_true(compare(vk, unet(1, 5, 8, 1, 1, 2)) < 1e-9);
+    vk->caps.loads = true;
+    struct sdg_graph *normal = new_graph();
+    const sdg_value n = layer_norm(normal, "n", sdg_graph_input(normal, "x", 1, 3, 5, 8));
+    sdg_graph_output(normal, "y", sdg_graph_geglu(normal, "gate", linear(normal, "l", n, 32)));
+    assert_int_equal(sdg_graph_set_type(normal, vk->features & SDG_FEATURE_F16 ? SDG_F16 : SDG_F32), SDG_OK);
+    assert_int_equal(strstr(kernels_of(vk, normal).text, "_norm ") != NULL, (vk->features & SDG_FEATURE_F16) != 0);
+    assert_true(compare(vk, normal) < 1e-5);
     struct sdg_graph *g = new_chain(&chains[0]);
     struct sdg_program *program = (void *)1;
     memset(&messages, 0, sizeof messages);
@@ -541,6 +582,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_tiles),        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_few_bindings), cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_reciprocals),  cmocka_unit_test(test_bands),
+        cmocka_unit_test(test_loaded_codes),
     };
     return run_part("vulkan_integers", tests, sizeof tests / sizeof *tests);
 }

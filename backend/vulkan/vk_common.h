@@ -79,6 +79,7 @@ struct sdg_vk_caps {
     double work_rate;         // work (vk_commands.h) done in a second, until it was measured
     uint32_t scan_workgroups; // a long scan is cut into chunks, for twice the work, if it has fewer
     uint32_t norm_workgroups; // a group norm is cut into chunks, for a dispatch more, if it has fewer
+    bool loads;               // products normalise and round what they load
 };
 
 // What the validation layers said since the last look. Written from any thread that is inside a call.

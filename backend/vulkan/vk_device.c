@@ -268,6 +268,7 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
         bool weight_slices, pairs;
         double submit_seconds, work_rate;
         uint32_t scan_workgroups, norm_workgroups;
+        bool loads;
     } rows[] = {
 #define SDG_VK_CLASS(vendor, type, ...) {vendor, VK_PHYSICAL_DEVICE_TYPE_##type, __VA_ARGS__},
 #include "backend/vulkan/devices.def"
@@ -286,6 +287,7 @@ static void assume_class(const VkPhysicalDeviceProperties *device, struct sdg_vk
             caps->work_rate = rows[i].work_rate;
             caps->scan_workgroups = rows[i].scan_workgroups;
             caps->norm_workgroups = rows[i].norm_workgroups;
+            caps->loads = rows[i].loads;
         }
 }
 

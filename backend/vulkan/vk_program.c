@@ -524,8 +524,14 @@ static double seconds(const struct sdg_program *program, size_t op_index)
     return ((const struct sdg_vk_program *)program)->seconds[op_index];
 }
 
+static unsigned fusions(struct sdg_backend *backend)
+{
+    return SDG_FUSION_UPSAMPLE | SDG_FUSION_GATE |
+        (sdg_vk_of(backend)->caps.loads ? SDG_FUSION_NORM | SDG_FUSION_QUANTIZE : 0);
+}
+
 const struct sdg_program_ops sdg_vk_program_ops = {
-    .fusions = SDG_FUSION_UPSAMPLE | SDG_FUSION_GATE,
+    .fusions = fusions,
     .bytes = sizeof(struct sdg_vk_program),
     .create = create,
     .destroy = destroy,

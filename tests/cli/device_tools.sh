@@ -43,8 +43,8 @@ vulkan --device=3 --changed --disable=f16 linear
 vulkan --device=3 --changed --disable=subgroup linear
 vulkan --device=3 --changed --disable=dot linear
 vulkan --device=3 --changed --disable=f16,subgroup,dot linear
-vulkan --device=3 --changed --disable=lanes --least-part=16 --buffers=2 --only=conv2d,linear,integers linear
-vulkan --device=3 --changed --disable=lanes,coopmat --enable=pairs --only=conv2d,linear linear
+vulkan --device=3 --changed --disable=lanes --least-part=16 --buffers=2 --weight-slices=1 --only=conv2d,linear,integers linear
+vulkan --device=3 --changed --disable=lanes,coopmat --enable=pairs --weight-slices=1 --only=conv2d,linear linear
 C
 diff want calls >diff || { cat diff; fail "other passes than these"; }
 grep -q 'every *20 cases, 0 failures, 7 as before$' out || fail "no line on the first pass"

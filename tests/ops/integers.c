@@ -185,7 +185,14 @@ static float *expect(const struct layer *l, const struct made *m, int row, const
 
 // ---- cases ----
 
-static sdg_value build(struct fixture *f, const struct layer *l, struct made *m, bool linear, bool measured)
+// Whether codes are in memory, whatever a backend could make its product load: half of all cases.
+static bool is_separate(const struct layer *l)
+{
+    return (l->in + l->out + l->zero / 3 + l->bits / 4 + l->lowest / 128) % 2;
+}
+
+static sdg_value build(struct fixture *f, const struct layer *l, struct made *m, bool linear, bool measured,
+                       bool separate)
 {
     make_pairs(l, m);
     float *values = make_x(f, l);
@@ -199,6 +206,8 @@ static sdg_value build(struct fixture *f, const struct layer *l, struct made *m,
     sdg_value interval = measured ? sdg_graph_measure_interval(f->graph, "measure", x, l->lowest, l->highest)
                                   : token_intervals(f, "interval", ROWS, m->in_tokens, m->pairs);
     sdg_value codes = sdg_graph_quantize(f->graph, "codes", x, interval, l->lowest, l->highest);
+    if (separate) // whoever reads them, they are there
+        sdg_graph_output(f->graph, "quantized", codes);
     if (l->upsample) {
         x = sdg_graph_upsample_nearest(f->graph, "large", x, l->h, l->w);
         codes = sdg_graph_upsample_nearest(f->graph, "large codes", codes, l->h, l->w);
@@ -274,6 +283,7 @@ static bool is_wanted(struct suite *s, const struct layer *l, const struct made 
         measured,
         l->whole ? 1 + l->slice_start % 2 : 0,
         l->upsample,
+        is_separate(l),
     };
     const int64_t sizes[] = {type, size_class(rows), size_class(l->out), depth <= 4 ? 0 : depth <= 16 ? 1 : 2};
     enum { CHOICES = sizeof choices / sizeof *choices, SIZES = sizeof sizes / sizeof *sizes };
@@ -299,7 +309,7 @@ static void check_layer(struct suite *s, const struct layer *l, bool linear, boo
         release(&f);
         return;
     }
-    sdg_value y = build(&f, l, &m, linear, measured);
+    sdg_value y = build(&f, l, &m, linear, measured, is_separate(l));
     float *first = NULL, *last = NULL;
     if (!s->bench) {
         first = expect(l, &m, 0, l->end);

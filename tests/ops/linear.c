@@ -1,5 +1,8 @@
 #include "tests/ops/check.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 struct shape {
     int n, tokens, in, out;
     const char *end; // epilogue: b bias, t table (T one row for all), r residual
@@ -51,8 +54,37 @@ static void check_large_values(struct suite *s, int bits)
     finish(&f, sdg_graph_linear(f.graph, "linear", x, weight, (struct sdg_epilogue){0}));
 }
 
+// Of a layer norm, which some backends make the product's loads of; with one row whose values are all the same.
+static void check_normalised(struct suite *s, const struct shape *p, bool gated, int bits)
+{
+    struct fixture f;
+    if (!begin(s, &f, "linear(type=%s,n=%d,tokens=%d,in=%d,out=%d,end=%s,normalised,gated=%d,bits=%d)", type_name(s),
+               p->n, p->tokens, p->in, p->out, p->end, gated, bits))
+        return;
+    struct sdg_epilogue end = {.bias = vector_weight(&f, p->out, 0.5f, 0)};
+    const sdg_value gamma = vector_weight(&f, p->in, 0.3f, 1), beta = vector_weight(&f, p->in, 0.3f, 0.2f);
+    const sdg_value x = input(&f, "x", p->n, 1, p->tokens, p->in, (struct data){NORMAL, 2, 3});
+    float *values = get((size_t)(p->n * p->tokens * p->in) * sizeof *values);
+    memcpy(values, last_input(&f), (size_t)(p->n * p->tokens * p->in) * sizeof *values);
+    for (int c = 0; c < p->in; c++)
+        values[c] = 60;
+    set_input(&f, values);
+    free(values);
+    if (strchr(p->end, 'r'))
+        end.residual = p->in == p->out ? x : input(&f, "residual", p->n, 1, p->tokens, p->out, NORMAL_DATA);
+    const sdg_value weight =
+        bits ? code_weight(&f, 2, (int64_t[4]){p->out, p->in, 1, 1}, bits) : linear_weight(&f, p->out, p->in);
+    const sdg_value y =
+        sdg_graph_linear(f.graph, "linear", sdg_graph_layer_norm(f.graph, "norm", x, gamma, beta, 1e-5f), weight, end);
+    finish(&f, gated ? sdg_graph_geglu(f.graph, "gate", y) : y);
+}
+
 void check_linear(struct suite *s)
 {
+    static const struct shape normalised[] = {
+        {1, 1, 2, 1, ""},   {2, 77, 31, 33, "r"}, {3, 7, 4, 32, ""},   {2, 35, 64, 64, "r"}, {2, 35, 33, 68, ""},
+        {3, 5, 40, 24, ""}, {1, 5, 320, 7, ""},   {2, 13, 132, 5, ""}, {1, 64, 32, 256, ""}, {1, 3, 600, 36, "r"},
+    };
     static const struct shape small[] = {
         {1, 1, 1, 1, ""},      {1, 1, 5, 3, "b"},      {2, 77, 31, 33, "b"}, {3, 7, 4, 31, "b"},
         {2, 35, 64, 64, "br"}, {2, 35, 33, 65, "btr"}, {3, 5, 40, 24, "bT"}, {1, 1, 320, 7, "b"},
@@ -70,6 +102,11 @@ void check_linear(struct suite *s)
         check(s, &(struct shape){2, 11, 20, 33, a % 2 ? "btr" : "b"}, 2, a, 0);
     for (size_t i = 0; i < sizeof large / sizeof *large && s->bench; i++)
         check(s, &large[i], 1, SDG_UNARY_NONE, 0);
+    for (size_t i = 0; i < sizeof normalised / sizeof *normalised && !s->bench; i++) {
+        check_normalised(s, &normalised[i], false, i % 3 ? 0 : 8);
+        if (normalised[i].out % 4 == 0 && !normalised[i].end[0])
+            check_normalised(s, &normalised[i], true, 0);
+    }
     if (!s->bench) {
         for (int bits = 0; bits <= 8; bits += 4) {
             check_weight_slice(s, 31, 33, bits);

@@ -116,10 +116,50 @@ static float apply_unary(enum sdg_unary function, float x, float a, float b)
     return NAN;
 }
 
+// Gamma and beta of each channel, then mean and 1 / deviation of each token; else the result.
+static void run_layer_norm(const struct sdg_graph *g, const struct sdg_op *op, float **data)
+{
+    const struct tensor x = tensor_of(g, data, op->in[0]), out = tensor_of(g, data, op->out);
+    for (int64_t t = 0; t < x.n * x.h * x.w; t++) {
+        double sum = 0, squares = 0;
+        for (int64_t c = 0; c < x.c; c++)
+            sum += (double)x.data[t * x.c + c];
+        const double mean = sum / (double)x.c;
+        for (int64_t c = 0; c < x.c; c++)
+            squares += ((double)x.data[t * x.c + c] - mean) * ((double)x.data[t * x.c + c] - mean);
+        const double scale = 1 / sqrt(squares / (double)x.c + (double)op->u.layer_norm.eps);
+        for (int64_t c = 0; c < x.c; c++) {
+            const float gamma = weight_at(&g->values[op->in[1]], c, 0, 0, 0),
+                        beta = weight_at(&g->values[op->in[2]], c, 0, 0, 0);
+            if (op->u.layer_norm.statistics) {
+                memcpy(out.data + 2 * c, (float[2]){gamma, beta}, 2 * sizeof(float));
+                memcpy(out.data + 2 * (x.c + t), (float[2]){(float)mean, (float)scale}, 2 * sizeof(float));
+            } else {
+                out.data[t * x.c + c] = (float)((x.data[t * x.c + c] - mean) * scale) * gamma + beta;
+            }
+        }
+    }
+}
+
+// What a product multiplies: in[0], or that normalised, which is to be freed.
+static struct tensor loaded(const struct sdg_graph *g, const struct sdg_op *op, float **data)
+{
+    struct tensor x = tensor_of(g, data, op->in[0]);
+    const float *norm = data[op->load.norm], *from = x.data;
+    if (!op->load.norm)
+        return x;
+    x.data = malloc((size_t)(x.n * x.h * x.w * x.c) * sizeof *x.data);
+    for (int64_t i = 0; i < x.n * x.h * x.w * x.c; i++) {
+        const float *affine = norm + 2 * (i % x.c), *moments = norm + 2 * (x.c + i / x.c);
+        x.data[i] = (from[i] - moments[0]) * moments[1] * affine[0] + affine[1];
+    }
+    return x;
+}
+
 // linear then geglu, in the epilogue of the first.
 static void run_gated(const struct sdg_graph *g, const struct sdg_op *op, float **data)
 {
-    const struct tensor x = tensor_of(g, data, op->in[0]), out = tensor_of(g, data, op->out);
+    const struct tensor x = loaded(g, op, data), out = tensor_of(g, data, op->out);
     for (int64_t p = 0; p < out.n * out.h * out.w; p++)
         for (int64_t o = 0; o < out.c; o++) {
             float y[2];
@@ -131,11 +171,13 @@ static void run_gated(const struct sdg_graph *g, const struct sdg_op *op, float 
             }
             out.data[p * out.c + o] = y[0] * apply_unary(SDG_UNARY_GELU_ERF, y[1], 0, 0);
         }
+    if (op->load.norm)
+        free(x.data);
 }
 
 static void run_product(const struct sdg_graph *g, const struct sdg_op *op, float **data)
 {
-    struct tensor x = tensor_of(g, data, op->in[0]), out = tensor_of(g, data, op->out);
+    struct tensor x = loaded(g, op, data), out = tensor_of(g, data, op->out);
     const struct sdg_value_info *w = &g->values[op->in[1]];
     const struct sdg_epilogue *e = &op->epilogue;
     bool conv = op->kind == SDG_OP_CONV2D;
@@ -164,6 +206,8 @@ static void run_product(const struct sdg_graph *g, const struct sdg_op *op, floa
                         sum += *element(tensor_of(g, data, e->residual), n, y, xx, o);
                     *element(out, n, y, xx, o) = apply_unary(e->activation, sum, 0, 0);
                 }
+    if (op->load.norm)
+        free(x.data);
 }
 
 static float joined_at(struct tensor a, struct tensor b, int64_t n, int64_t y, int64_t x, int64_t c)
@@ -225,8 +269,8 @@ static void run_op(const struct sdg_graph *g, const struct sdg_op *op, float **d
         run_product(g, op, data);
         return;
     }
-    if (op->kind == SDG_OP_GROUP_NORM) {
-        run_group_norm(g, op, data);
+    if (op->kind == SDG_OP_GROUP_NORM || op->kind == SDG_OP_LAYER_NORM) {
+        (op->kind == SDG_OP_GROUP_NORM ? run_group_norm : run_layer_norm)(g, op, data);
         return;
     }
     struct tensor out = tensor_of(g, data, op->out);
@@ -244,7 +288,8 @@ static void assert_ordered(const struct sdg_graph *g)
     for (size_t i = 0; i < g->op_count; i++) {
         const struct sdg_op *op = &g->ops[i];
         const sdg_value operands[] = {
-            op->in[0], op->in[1], op->in[2], op->in[3], op->epilogue.bias, op->epilogue.table, op->epilogue.residual};
+            op->in[0],    op->in[1], op->in[2], op->in[3], op->epilogue.bias, op->epilogue.table, op->epilogue.residual,
+            op->load.norm};
         assert_non_null(op->name);
         assert_true((unsigned)op->kind < SDG_OP_COUNT);
         for (size_t k = 0; k < sizeof operands / sizeof *operands; k++)
@@ -360,6 +405,20 @@ static sdg_value norm(struct sdg_graph *g, const char *name, sdg_value x, int gr
     sdg_value gamma = sdg_graph_vector_weight(g, c, "%s.weight", name),
               beta = sdg_graph_vector_weight(g, c, "%s.bias", name);
     return sdg_graph_group_norm(g, name, x, gamma, beta, groups, 1e-5f, SDG_UNARY_NONE);
+}
+
+static sdg_value layer_norm(struct sdg_graph *g, const char *name, sdg_value x)
+{
+    int64_t c = channels_of(g, x);
+    sdg_value gamma = sdg_graph_vector_weight(g, c, "%s.weight", name),
+              beta = sdg_graph_vector_weight(g, c, "%s.bias", name);
+    return sdg_graph_layer_norm(g, name, x, gamma, beta, 1e-5f);
+}
+
+static sdg_value linear(struct sdg_graph *g, const char *name, sdg_value x, int64_t out)
+{
+    struct sdg_epilogue e = {.bias = sdg_graph_vector_weight(g, out, "%s.bias", name)};
+    return sdg_graph_linear(g, name, x, sdg_graph_linear_weight(g, out, channels_of(g, x), "%s.weight", name), e);
 }
 
 static sdg_value res_block(struct sdg_graph *g, const char *name, sdg_value x, int64_t out, int groups)

@@ -244,7 +244,7 @@ void sdg_fast_select_pointwise(struct sdg_cpu_step *step, bool *taken)
         sdg_fast_take(step, run_hadamard, taken);
         break;
     case SDG_OP_LAYER_NORM:
-        if (sdg_cpu_value(step->program, op->in[1])->dtype != SDG_F32 ||
+        if (sdg_op_is_fused(op) || sdg_cpu_value(step->program, op->in[1])->dtype != SDG_F32 ||
             sdg_cpu_value(step->program, op->in[2])->dtype != SDG_F32)
             return;
         sdg_cpu_want_weight(step->program, op->in[1]);

@@ -442,8 +442,8 @@ enum sdg_result sdg_fast_select_product(struct sdg_cpu_step *step, bool *taken)
     const struct sdg_epilogue *e = &op->epilogue;
     enum sdg_fast_numbers numbers;
     bool half;
-    if ((op->kind == SDG_OP_CONV2D && op->u.conv2d.upsample > 1) || e->gated ||
-        !choose_numbers(step, &numbers, &half) || sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
+    if (sdg_op_is_fused(op) || !choose_numbers(step, &numbers, &half) ||
+        sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
         return SDG_OK;
     if ((e->bias && sdg_cpu_value(program, e->bias)->dtype != SDG_F32) || e->activation == SDG_UNARY_AFFINE)
         return SDG_OK;

@@ -335,8 +335,7 @@ static void fill_step(struct sdg_cpu_step *step, struct sdg_layer *layer)
 
 static bool is_for_us(const struct sdg_cpu_program *program, const struct sdg_op *op)
 {
-    if ((op->kind != SDG_OP_CONV2D && op->kind != SDG_OP_LINEAR) ||
-        (op->kind == SDG_OP_CONV2D && op->u.conv2d.upsample > 1) || op->epilogue.gated ||
+    if ((op->kind != SDG_OP_CONV2D && op->kind != SDG_OP_LINEAR) || sdg_op_is_fused(op) ||
         sdg_cpu_value(program, op->in[1])->kind != SDG_VALUE_WEIGHT)
         return false;
     if (op->epilogue.bias && sdg_cpu_value(program, op->epilogue.bias)->dtype != SDG_F32)

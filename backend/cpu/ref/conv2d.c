@@ -1,7 +1,7 @@
 #include "backend/cpu/ref/ref.h"
 
 struct conv {
-    struct sdg_ref_view x;
+    struct sdg_ref_factor x;
     struct sdg_ref_epilogue end;
     const float *weight; // [C_in][KH][KW][C_out]
     int kernel_h, kernel_w, stride, pad_top, pad_left, upsample;
@@ -11,10 +11,11 @@ struct conv {
 // Flat index of the input element that output column (n, oy, ox) sees at tap (ky, kx); -1 in the padding.
 static int64_t tap(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int ky, int kx)
 {
+    const struct sdg_ref_view *view = &c->x.x;
     int64_t y = oy * c->stride - c->pad_top + ky, x = ox * c->stride - c->pad_left + kx;
-    if (y < 0 || y >= c->x.h * c->upsample || x < 0 || x >= c->x.w * c->upsample)
+    if (y < 0 || y >= view->h * c->upsample || x < 0 || x >= view->w * c->upsample)
         return -1;
-    return ((n * c->x.h + y / c->upsample) * c->x.w + x / c->upsample) * c->x.c;
+    return ((n * view->h + y / c->upsample) * view->w + x / c->upsample) * view->c;
 }
 
 // Outputs (n, oy, ox .. ox + columns), channels [o, o + outputs).
@@ -28,7 +29,7 @@ static void block(const struct conv *c, int64_t n, int64_t oy, int64_t ox, int c
             int64_t first[SDG_REF_POSITIONS] = {0};
             for (int p = 0; p < columns; p++)
                 first[p] = tap(c, n, oy, ox + p, ky, kx);
-            sdg_ref_dot(sum, &c->x, &c->end.intervals, first, columns, c->x.c,
+            sdg_ref_dot(sum, &c->x, &c->end.intervals, first, columns, c->x.x.c,
                         c->weight + (ky * c->kernel_w + kx) * out->c + o, taps * out->c, outputs);
         }
     for (int p = 0; p < columns; p++)
@@ -53,7 +54,7 @@ static void blocks(void *context, int64_t index, int thread)
 enum sdg_result sdg_ref_conv2d(const struct sdg_cpu_step *step, int64_t row)
 {
     struct conv c = {
-        .x = sdg_ref_view(step, step->op->in[0]),
+        .x = sdg_ref_factor(step, row),
         .end = sdg_ref_epilogue(step, row),
         .weight = step->weights,
         .kernel_h = step->op->u.conv2d.kernel_h,

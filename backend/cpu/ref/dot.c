@@ -46,13 +46,36 @@ enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step)
     return SDG_OK;
 }
 
-void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x,
+struct sdg_ref_factor sdg_ref_factor(const struct sdg_cpu_step *step, int64_t row)
+{
+    const struct sdg_loading *load = &step->op->load;
+    const struct sdg_ref_view x = sdg_ref_view(step, step->op->in[0]);
+    return (struct sdg_ref_factor){
+        .x = x,
+        .norm = sdg_ref_view(step, load->norm),
+        .codes = sdg_ref_codes(step, &load->codes, x, row),
+    };
+}
+
+double sdg_ref_factor_at(const struct sdg_ref_factor *f, int64_t i)
+{
+    const double x = sdg_ref_get(&f->x, i);
+    if (f->codes.codes)
+        return (double)sdg_ref_code(&f->codes, i, (float)x);
+    if (!f->norm.data)
+        return x;
+    const int64_t affine = 2 * (i % f->x.c), moments = 2 * (f->x.c + i / f->x.c);
+    const double normal = (x - sdg_ref_get(&f->norm, moments)) * sdg_ref_get(&f->norm, moments + 1);
+    return normal * sdg_ref_get(&f->norm, affine) + sdg_ref_get(&f->norm, affine + 1);
+}
+
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_factor *x,
                  const struct sdg_ref_intervals *intervals, const int64_t first[SDG_REF_POSITIONS], int positions,
                  int64_t count, const float *weight, int64_t stride, int outputs)
 {
     double zero[SDG_REF_POSITIONS] = {0};
     for (int p = 0; p < positions; p++)
-        zero[p] = sdg_ref_interval(intervals, first[p] < 0 ? 0 : first[p] / x->c).zero;
+        zero[p] = sdg_ref_interval(intervals, first[p] < 0 ? 0 : first[p] / x->x.c).zero;
     for (int64_t i = 0; i < count; i++) {
         double w[SDG_REF_CHANNELS];
         for (int o = 0; o < outputs; o++)
@@ -60,7 +83,7 @@ void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct s
         for (int p = 0; p < positions; p++) {
             if (first[p] < 0)
                 continue;
-            double value = sdg_ref_get(x, first[p] + i) - zero[p];
+            double value = sdg_ref_factor_at(x, first[p] + i) - zero[p];
             for (int o = 0; o < outputs; o++)
                 sum[p][o] += value * w[o];
         }

@@ -1,7 +1,7 @@
 #include "backend/cpu/ref/ref.h"
 
 struct linear {
-    struct sdg_ref_view x;
+    struct sdg_ref_factor x;
     struct sdg_ref_epilogue end;
     const float *weight; // [C_in][C_out]
     bool gated;
@@ -29,7 +29,7 @@ static void finish_gated(const struct linear *l, double value, double gate, int6
 static void block(void *context, int64_t index, int thread)
 {
     const struct linear *l = context;
-    const struct sdg_ref_view *x = &l->x, *out = &l->end.out.view;
+    const struct sdg_ref_view *x = &l->x.x, *out = &l->end.out.view;
     const int64_t position = index / l->per_block * SDG_REF_POSITIONS, o = index % l->per_block * SDG_REF_CHANNELS;
     const int positions =
         l->positions - position < SDG_REF_POSITIONS ? (int)(l->positions - position) : SDG_REF_POSITIONS;
@@ -40,9 +40,9 @@ static void block(void *context, int64_t index, int thread)
     (void)thread;
     for (int p = 0; p < positions; p++)
         first[p] = (position + p) * x->c;
-    sdg_ref_dot(sum, x, &l->end.intervals, first, positions, x->c, l->weight + o, stride, outputs);
+    sdg_ref_dot(sum, &l->x, &l->end.intervals, first, positions, x->c, l->weight + o, stride, outputs);
     if (l->gated)
-        sdg_ref_dot(gate, x, &l->end.intervals, first, positions, x->c, l->weight + out->c + o, stride, outputs);
+        sdg_ref_dot(gate, &l->x, &l->end.intervals, first, positions, x->c, l->weight + out->c + o, stride, outputs);
     for (int p = 0; p < positions; p++)
         for (int k = 0; k < outputs; k++)
             if (l->gated)
@@ -55,12 +55,12 @@ static void block(void *context, int64_t index, int thread)
 enum sdg_result sdg_ref_linear(const struct sdg_cpu_step *step, int64_t row)
 {
     struct linear l = {
-        .x = sdg_ref_view(step, step->op->in[0]),
+        .x = sdg_ref_factor(step, row),
         .end = sdg_ref_epilogue(step, row),
         .weight = step->weights,
         .gated = step->op->epilogue.gated,
     };
-    l.positions = l.x.n * sdg_ref_tokens(&l.x);
+    l.positions = l.x.x.n * sdg_ref_tokens(&l.x.x);
     l.per_block = (l.end.out.view.c + SDG_REF_CHANNELS - 1) / SDG_REF_CHANNELS;
     sdg_cpu_run(step->program, (l.positions + SDG_REF_POSITIONS - 1) / SDG_REF_POSITIONS * l.per_block, block, &l);
     return SDG_OK;

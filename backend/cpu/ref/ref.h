@@ -87,6 +87,9 @@ struct sdg_ref_result {
     struct sdg_ref_view smoothing; // [C], or absent
 };
 struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row);
+// `codes` of what has `view`'s shape.
+struct sdg_ref_result sdg_ref_codes(const struct sdg_cpu_step *step, const struct sdg_output_codes *codes,
+                                    struct sdg_ref_view view, int64_t row);
 // The result's factor before it becomes a code.
 static inline float sdg_ref_smoothing(const struct sdg_ref_view *smoothing, int64_t channel)
 {
@@ -111,6 +114,14 @@ double sdg_ref_activation(enum sdg_unary function, double x, double a, double b)
 double sdg_ref_derivative(enum sdg_unary function, double x);
 
 // ---- conv2d and linear share their inner loop (ref/dot.c) ----
+// What they multiply: x, normalised or made codes of on the way (struct sdg_loading).
+struct sdg_ref_factor {
+    struct sdg_ref_view x;
+    struct sdg_ref_view norm;    // statistics, or absent
+    struct sdg_ref_result codes; // of x, where these are wanted; it is stored nowhere
+};
+struct sdg_ref_factor sdg_ref_factor(const struct sdg_cpu_step *step, int64_t row);
+double sdg_ref_factor_at(const struct sdg_ref_factor *f, int64_t i);
 enum { SDG_REF_POSITIONS = 4, SDG_REF_CHANNELS = 32 };
 // Packed weights are f32 [inputs][outputs]: the transpose of the file's [outputs][inputs...].
 size_t sdg_ref_packed_bytes(const struct sdg_value_info *weight);
@@ -118,7 +129,7 @@ enum sdg_result sdg_ref_pack(struct sdg_cpu_step *step);
 // sum[p][o] += (x[first[p] + i] - zero) * weight[i * stride + o], for `count` inputs i, up to SDG_REF_POSITIONS
 // positions and SDG_REF_CHANNELS outputs; positions with first[p] < 0 are padding, zero is the zero point of the
 // position where x holds codes. `weight` points at the first output wanted, `stride` floats separate two inputs.
-void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_view *x,
+void sdg_ref_dot(double sum[SDG_REF_POSITIONS][SDG_REF_CHANNELS], const struct sdg_ref_factor *x,
                  const struct sdg_ref_intervals *intervals, const int64_t first[SDG_REF_POSITIONS], int positions,
                  int64_t count, const float *weight, int64_t stride, int outputs);
 

@@ -46,12 +46,13 @@ static bool can_read(const struct sdg_cpu_step *step, int k)
     }
 }
 
-// conv2d and linear on codes; nothing but the sum itself is different.
+// conv2d and linear on codes, or on floats that become some; nothing but the sum itself is different.
 static bool is_integer_product(const struct sdg_cpu_step *step)
 {
     const struct sdg_op *op = step->op;
     const struct sdg_cpu_program *program = step->program;
-    return is_product(op) && sdg_dtype_is_codes(sdg_cpu_value(program, op->in[0])->dtype) &&
+    const enum sdg_dtype x = sdg_cpu_value(program, op->in[0])->dtype;
+    return is_product(op) && (op->load.codes.interval ? sdg_dtype_is_run_float(x) : sdg_dtype_is_codes(x)) &&
         sdg_cpu_value(program, op->in[1])->dtype == SDG_S8 && op->in[2] &&
         is_interval(sdg_cpu_value(program, op->in[2])) && op->in[3] &&
         sdg_cpu_value(program, op->in[3])->dtype == SDG_F32;

@@ -42,15 +42,20 @@ struct sdg_ref_operand sdg_ref_operand(const struct sdg_cpu_step *step, sdg_valu
     };
 }
 
-struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row)
+struct sdg_ref_result sdg_ref_codes(const struct sdg_cpu_step *step, const struct sdg_output_codes *codes,
+                                    struct sdg_ref_view view, int64_t row)
 {
-    const struct sdg_output_codes *codes = &step->op->codes;
     return (struct sdg_ref_result){
-        .view = sdg_ref_view(step, step->op->out),
+        .view = view,
         .codes = codes->interval != 0,
         .intervals = sdg_ref_intervals(step, codes->interval, row),
         .lowest = (float)codes->lowest,
         .highest = (float)codes->highest,
         .smoothing = sdg_ref_view(step, codes->smoothing),
     };
+}
+
+struct sdg_ref_result sdg_ref_result(const struct sdg_cpu_step *step, int64_t row)
+{
+    return sdg_ref_codes(step, &step->op->codes, sdg_ref_view(step, step->op->out), row);
 }

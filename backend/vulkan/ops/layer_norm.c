@@ -18,15 +18,16 @@ static int64_t tokens_at_once(const struct sdg_vk *vk, const struct sdg_shader *
 static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
-    const struct sdg_value_info *out = sdg_vk_value(lo, op->out);
-    int64_t tokens = out->dims[0] * sdg_vk_pixels(out);
+    const struct sdg_value_info *x = sdg_vk_value(lo, op->in[0]);
+    int64_t tokens = x->dims[0] * sdg_vk_pixels(x);
     const struct sdg_push_layer_norm push = {
-        .tokens = (uint32_t)tokens, .c = (uint32_t)out->dims[3], .eps = op->u.layer_norm.eps};
+        .tokens = (uint32_t)tokens, .c = (uint32_t)x->dims[3], .eps = op->u.layer_norm.eps};
     struct sdg_vk_dispatch d = {
         .family = "layer_norm",
         .type = sdg_vk_float_type(lo->graph, op),
-        .columns = out->dims[3],
+        .columns = x->dims[3],
         .local_size = INVOCATIONS,
+        .spec = {[SDG_SPEC_STATISTICS] = op->u.layer_norm.statistics},
         .binding_count = 4,
         .bindings = {sdg_vk_read(lo, op->in[0]), sdg_vk_read(lo, op->in[1]), sdg_vk_read(lo, op->in[2]),
                      sdg_vk_write(lo, op->out)},

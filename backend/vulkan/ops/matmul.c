@@ -22,6 +22,7 @@ struct product {
     int64_t pitch;   // columns of the outputs, of which n are made
     int64_t columns; // what a shader's width must divide
     bool integer;
+    bool loads; // works on what it loads
     bool fours; // an invocation makes four neighbours along n at a time, as codes are words of four
 };
 
@@ -88,6 +89,9 @@ static bool plan_tile(const struct sdg_vk_caps *caps, const struct sdg_shader *s
         .parts = 1,
         .sliced = caps->weight_slices && !(shader->needs & SDG_FEATURE_LANES),
     };
+    // works on loads: which shaders of single channels do not, nor lanes, which are for devices that do not gain by it
+    if (product->loads && ((shader->needs & SDG_FEATURE_LANES) || (!product->integer && shader->width == 1)))
+        return false;
     if (shader->needs & SDG_FEATURE_COOPMAT)
         return plan_matrices(caps, product->integer, plan);
     if (shader->needs & SDG_FEATURE_LANES) // shaders/matmul_lanes.glsl stores only whole fours
@@ -180,7 +184,8 @@ static bool choose(const struct sdg_vk *vk, const struct product *product, struc
 // there are such.
 static enum sdg_dtype type_of(const struct sdg_vk *vk, const struct sdg_graph *graph, const struct sdg_op *op)
 {
-    const bool pairs = op->epilogue.gated && op->codes.interval && sdg_vk_is_integer(graph, op);
+    const bool pairs =
+        op->epilogue.gated && op->codes.interval && sdg_vk_is_integer(graph, op) && !op->load.codes.interval;
     return pairs && (vk->features & SDG_FEATURE_F16) ? SDG_F16 : sdg_vk_float_type(graph, op);
 }
 
@@ -198,6 +203,7 @@ static struct product product_of(const struct sdg_vk_lowering *lo, const struct 
         .pitch = matmul->n,
         .columns = matmul->columns,
         .integer = integer,
+        .loads = op->load.norm || op->load.codes.interval,
         .fours = integer || op->codes.interval || op->epilogue.gated,
     };
 }
@@ -275,6 +281,12 @@ static struct sdg_vk_binding from_column(struct sdg_vk_binding b, int64_t column
     return b;
 }
 
+static bool reads_unsigned(const struct sdg_vk_lowering *lo)
+{
+    const struct sdg_output_codes *codes = &lo->op->load.codes;
+    return codes->interval ? codes->lowest == 0 : sdg_vk_value(lo, lo->op->in[0])->dtype == SDG_U8;
+}
+
 // What shaders/operands_s8.glsl needs, from column `first` on.
 static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatch *d, int64_t first)
 {
@@ -282,7 +294,11 @@ static void add_integers(const struct sdg_vk_lowering *lo, struct sdg_vk_dispatc
     d->bindings[d->binding_count++] = sdg_vk_read(lo, op->in[2]);
     d->bindings[d->binding_count++] = from_column(sdg_vk_read(lo, op->in[3]), first, sizeof(float));
     d->spec[SDG_SPEC_IN_PAIRS] = sdg_vk_pairs_per_row(lo, op->in[2]);
-    d->spec[SDG_SPEC_FLIP] = sdg_vk_value(lo, op->in[0])->dtype == SDG_U8 ? 0x80808080 : 0;
+    d->spec[SDG_SPEC_FLIP] = reads_unsigned(lo) ? 0x80808080 : 0;
+    if (op->load.codes.interval) {
+        d->spec[SDG_SPEC_IN_LOWEST] = (uint32_t)op->load.codes.lowest;
+        d->spec[SDG_SPEC_IN_HIGHEST] = (uint32_t)op->load.codes.highest;
+    }
     d->spec[SDG_SPEC_WEIGHT_BITS] = (uint32_t)sdg_vk_value(lo, op->in[1])->bits;
 }
 
@@ -295,7 +311,8 @@ static uint32_t table_kind(const struct sdg_vk_lowering *lo)
 
 // "conv2d_f16_v4_128x128", "conv2d_s8_w4_dot_64x64", "linear_f16_w8_32x32"; behind it "c" by columns, "d" where slices
 // have two buffers that might have one, "s" where weights lie in slices, "_p4" with k in four parts, "_b3" with columns
-// in three bands, of which it is the first's plan
+// in three bands, of which it is the first's plan, "_norm" and "_round" where what is loaded is normalised or becomes
+// codes
 static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, bool integer, int code_bits, int64_t bands)
 {
     const unsigned needs = plan->shader->needs;
@@ -316,6 +333,8 @@ static void name_kernel(struct sdg_vk_lowering *lo, const struct plan *plan, boo
         snprintf(text + strlen(text), size - strlen(text), "_p%u", plan->parts);
     if (bands > 1)
         snprintf(text + strlen(text), size - strlen(text), "_b%lld", (long long)bands);
+    if (lo->op->load.norm || lo->op->load.codes.interval)
+        snprintf(text + strlen(text), size - strlen(text), lo->op->load.norm ? "_norm" : "_round");
 }
 
 struct sdg_push_sum_parts { // GLSL twin: Push in shaders/sum_parts_push.glsl
@@ -348,17 +367,20 @@ static enum sdg_result emit_parts(struct sdg_vk_lowering *lo, const struct sdg_v
     };
     static const int of_outputs[] = {SDG_SPEC_BIAS,   SDG_SPEC_TABLE,   SDG_SPEC_RESIDUAL, SDG_SPEC_ACTIVATION,
                                      SDG_SPEC_LOWEST, SDG_SPEC_HIGHEST, SDG_SPEC_OUT_PAIRS};
-    enum { OUT = 2, OF_OUTPUTS = 3, OF_OPERANDS = 8 }; // bindings
+    static const int of_operands[] = {SDG_SPEC_UPSAMPLE, SDG_SPEC_NORMALISED, SDG_SPEC_IN_LOWEST, SDG_SPEC_IN_HIGHEST};
+    enum { OUT = 2, OF_OUTPUTS = 3, NORM = 4, OF_OPERANDS = 8 }; // bindings
     struct sdg_vk_dispatch sums = *whole, outputs = *whole;
     for (size_t i = 0; i < sizeof of_outputs / sizeof *of_outputs; i++)
         sums.spec[of_outputs[i]] = 0;
     sums.bindings[OUT] = sdg_vk_scratch(lo, 0, bytes, true);
     for (uint32_t i = OF_OUTPUTS; i < OF_OPERANDS; i++)
-        sums.bindings[i] = sdg_vk_row();
+        if (i != NORM || !lo->op->load.norm)
+            sums.bindings[i] = sdg_vk_row();
     add_plan(lo->vk, &sums, plan, product);
     outputs.family = product->integer ? "sum_parts_s8" : "sum_parts";
     outputs.columns = 0;
-    outputs.spec[SDG_SPEC_UPSAMPLE] = 0;
+    for (size_t i = 0; i < sizeof of_operands / sizeof *of_operands; i++)
+        outputs.spec[of_operands[i]] = 0;
     outputs.bindings[0] = sdg_vk_scratch(lo, 0, bytes, false);
     outputs.push = &push;
     outputs.push_bytes = sizeof push;
@@ -390,6 +412,7 @@ static enum sdg_result emit_band(struct sdg_vk_lowering *lo, const struct sdg_vk
                  [SDG_SPEC_RESIDUAL] = epilogue->residual != 0,
                  [SDG_SPEC_ACTIVATION] = epilogue->activation,
                  [SDG_SPEC_UPSAMPLE] = matmul->upsample,
+                 [SDG_SPEC_NORMALISED] = op->load.norm != 0,
                  [SDG_SPEC_GEGLU] = epilogue->gated,
                  [SDG_SPEC_WEIGHT_BITS] = (uint32_t)code_bits,
                  [SDG_SPEC_WEIGHT_SLICE] = slice ? (uint32_t)sdg_vk_log2(slice) : SDG_WEIGHT_ROWS},
@@ -398,7 +421,8 @@ static enum sdg_result emit_band(struct sdg_vk_lowering *lo, const struct sdg_vk
                      {.place = sdg_vk_weights_place(lo->vk, lo->graph, lo->weights, lo->places, op->in[1], first)},
                      from_column(sdg_vk_write(lo, op->out), epilogue->gated ? first / 2 : first, out_size),
                      from_column(sdg_vk_read(lo, epilogue->bias), first, sizeof(float)),
-                     from_column(sdg_vk_read(lo, epilogue->table), first, sizeof(float)),
+                     op->load.norm ? sdg_vk_read(lo, op->load.norm) // in the table's place: shaders/loading.glsl
+                                   : from_column(sdg_vk_read(lo, epilogue->table), first, sizeof(float)),
                      from_column(sdg_vk_read(lo, epilogue->residual), first, residual_size)},
         .push = push,
         .push_bytes = matmul->push_bytes,
