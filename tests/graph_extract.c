@@ -3,7 +3,7 @@
 #include "graph/extract.h"
 #include "tests/support/graphs.h"
 
-static sdg_value linear(struct sdg_graph *g, const char *name, sdg_value x, int64_t out, sdg_value residual)
+static sdg_value linear_on(struct sdg_graph *g, const char *name, sdg_value x, int64_t out, sdg_value residual)
 {
     return sdg_graph_linear(
         g, name, x, sdg_graph_linear_weight(g, out, g->values[x].dims[3], "%s.weight", name),
@@ -19,9 +19,9 @@ static struct sdg_graph *network(bool residual)
     sdg_value n = sdg_graph_layer_norm(g, "b.norm", a, sdg_graph_vector_weight(g, 8, "b.norm.weight"),
                                        sdg_graph_vector_weight(g, 8, "b.norm.bias"), 1e-5f);
     sdg_value mix =
-        sdg_graph_binary(g, "b.mix", SDG_BINARY_MUL, linear(g, "b.one", n, 6, 0), linear(g, "b.two", side, 6, 0));
-    sdg_value y = linear(g, "b.out", mix, 8, residual ? a : 0);
-    linear(g, "bb.other", a, 4, 0); // no part of b, whatever its name begins with
+        sdg_graph_binary(g, "b.mix", SDG_BINARY_MUL, linear_on(g, "b.one", n, 6, 0), linear_on(g, "b.two", side, 6, 0));
+    sdg_value y = linear_on(g, "b.out", mix, 8, residual ? a : 0);
+    linear_on(g, "bb.other", a, 4, 0); // no part of b, whatever its name begins with
     sdg_graph_output(g, "y", sdg_graph_unary(g, "c", y, SDG_UNARY_SIGMOID));
     assert_int_equal(sdg_graph_fuse(g), SDG_OK);
     return g;

@@ -407,7 +407,7 @@ static sdg_value norm(struct sdg_graph *g, const char *name, sdg_value x, int gr
     return sdg_graph_group_norm(g, name, x, gamma, beta, groups, 1e-5f, SDG_UNARY_NONE);
 }
 
-static sdg_value layer_norm(struct sdg_graph *g, const char *name, sdg_value x)
+static inline sdg_value layer_norm(struct sdg_graph *g, const char *name, sdg_value x)
 {
     int64_t c = channels_of(g, x);
     sdg_value gamma = sdg_graph_vector_weight(g, c, "%s.weight", name),
@@ -415,7 +415,7 @@ static sdg_value layer_norm(struct sdg_graph *g, const char *name, sdg_value x)
     return sdg_graph_layer_norm(g, name, x, gamma, beta, 1e-5f);
 }
 
-static sdg_value linear(struct sdg_graph *g, const char *name, sdg_value x, int64_t out)
+static inline sdg_value linear(struct sdg_graph *g, const char *name, sdg_value x, int64_t out)
 {
     struct sdg_epilogue e = {.bias = sdg_graph_vector_weight(g, out, "%s.bias", name)};
     return sdg_graph_linear(g, name, x, sdg_graph_linear_weight(g, out, channels_of(g, x), "%s.weight", name), e);
