@@ -66,7 +66,8 @@ run release "$root/build" "$@"
 
 # Instrumented code is slow: the heavy tests do less there.
 export SDG_TEST_QUICK=1
-prepare_build "$root/build/asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSDG_SANITIZE=ON -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON "-DSDG_REFERENCE_DATA=$reference"
+prepare_build "$root/build/asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSDG_SANITIZE=ON -DSDG_BUILD_APPS=ON -DSDG_BUILD_TESTS=ON "-DSDG_REFERENCE_DATA=$reference" \
+    "-DSDG_TEST_SHADERS=$root/build/mesa-shaders"
 run sanitizers "$root/build/asan" "$@"
 
 prepare_say "checking the library for phones"
