@@ -82,7 +82,7 @@ static void check_normalised(struct suite *s, const struct shape *p, bool gated,
 void check_linear(struct suite *s)
 {
     static const struct shape normalised[] = {
-        {1, 9, 2, 1, ""},   {2, 77, 31, 33, "r"}, {3, 7, 4, 32, ""},   {2, 35, 64, 64, "r"}, {2, 35, 33, 68, ""},
+        {1, 9, 5, 1, ""},   {2, 77, 31, 33, "r"}, {3, 7, 4, 32, ""},   {2, 35, 64, 64, "r"}, {2, 35, 33, 68, ""},
         {3, 5, 40, 24, ""}, {1, 5, 320, 7, ""},   {2, 13, 132, 5, ""}, {1, 64, 32, 256, ""}, {1, 3, 600, 36, "r"},
     };
     static const struct shape small[] = {
