@@ -334,24 +334,15 @@ static void test_masks(void **state)
     for (enum sdg_dtype type = SDG_F16; type <= SDG_BF16; type++) {
         g = layer_norms();
         assert_int_equal(sdg_graph_set_type(g, type), SDG_OK);
-        struct sdg_program *program = (void *)1;
-        memset(&messages, 0, sizeof messages);
-        assert_int_equal(sdg_program_create(&none->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
-                         SDG_ERROR_UNSUPPORTED);
-        assert_null(program);
-        assert_int_equal(messages.errors, 1);
-        assert_non_null(strstr(messages.last, "norm: "));
+        expect_unsupported(none, g, "norm: ");
         assert_non_null(strstr(messages.last, sdg_dtype_name(type)));
-        sdg_graph_destroy(&g);
     }
     close_vk(none);
 }
 
 static uint64_t identity_of(struct sdg_vk *vk, struct sdg_graph *g)
 {
-    struct sdg_program *program;
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
-                     SDG_OK);
+    struct sdg_program *program = plan_of(&vk->base, g);
     const uint64_t identity = sdg_vk_program_identity(program);
     sdg_program_destroy(&program);
     sdg_graph_destroy(&g);
@@ -418,14 +409,7 @@ static void test_small_device(void **state)
     assert_true(compare(vk, unet(2, 5, 8, 2, 1, 2)) < 1e-9);
     vk->caps.shared_bytes = 1024; // no tile: an error, not another shader's tile
     struct sdg_graph *g = wide_product(70, 40);
-    struct sdg_program *program = (void *)1;
-    memset(&messages, 0, sizeof messages);
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
-                     SDG_ERROR_UNSUPPORTED);
-    assert_null(program);
-    assert_int_equal(messages.errors, 1);
-    assert_non_null(strstr(messages.last, "to_y: backend vulkan has no linear"));
-    sdg_graph_destroy(&g);
+    expect_unsupported(vk, g, "to_y: backend vulkan has no linear");
     close_vk(vk);
 }
 
@@ -743,9 +727,7 @@ static struct sdg_graph *norm_graph(int64_t n, int64_t h, int64_t w, int64_t c, 
 
 static struct sdg_work work_of(struct sdg_vk *vk, const struct sdg_graph *g)
 {
-    struct sdg_program *program;
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
-                     SDG_OK);
+    struct sdg_program *program = plan_of(&vk->base, g);
     const struct sdg_work work = sdg_program_work(program);
     sdg_program_destroy(&program);
     return work;
@@ -792,9 +774,7 @@ static void test_work(void **state)
     struct sdg_work work = work_of(vk, g);
     assert_int_equal(work.dispatches, 1); // the large picture is never there
     assert_true(work.bytes == 4 * (in + conv_weights + row + out));
-    struct sdg_program *program;
-    assert_int_equal(sdg_program_create(reference, g, &(struct sdg_program_params){.plan_only = true}, &program),
-                     SDG_OK);
+    struct sdg_program *program = plan_of(reference, g);
     work = sdg_program_work(program);
     assert_int_equal(work.dispatches, 2);
     assert_true(work.bytes == 4 * (5 * in + 4 * in + conv_weights + row + out));
@@ -853,14 +833,7 @@ static void test_ranges(void **state)
     assert_true(compare(vk, embedding()) == 0);
     vk->caps.max_range = 800; // 2 * 77 * 24 floats do not fit
     struct sdg_graph *g = embedding();
-    struct sdg_program *program = (void *)1;
-    memset(&messages, 0, sizeof messages);
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
-                     SDG_ERROR_UNSUPPORTED);
-    assert_null(program);
-    assert_int_equal(messages.errors, 1);
-    assert_non_null(strstr(messages.last, "embed: "));
-    sdg_graph_destroy(&g);
+    expect_unsupported(vk, g, "embed: ");
     close_vk(vk);
 }
 
@@ -946,14 +919,7 @@ static void test_bands(void **state)
     }
     vk->caps.max_range = 256 * 4 * 63; // not even as many columns as have to be together
     struct sdg_graph *g = epilogue_graph("linear", false);
-    struct sdg_program *program = (void *)1;
-    memset(&messages, 0, sizeof messages);
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
-                     SDG_ERROR_UNSUPPORTED);
-    assert_null(program);
-    assert_int_equal(messages.errors, 1);
-    assert_non_null(strstr(messages.last, "linear: linear needs a buffer of 1 MiB"));
-    sdg_graph_destroy(&g);
+    expect_unsupported(vk, g, "linear: linear needs a buffer of 1 MiB");
     close_vk(vk);
 }
 
@@ -1139,9 +1105,7 @@ static void test_memory(void **state)
     struct sdg_graph *g = unet(1, 8, 12, 2, 1, 3);
     struct sdg_tensors *weights = weights_of(g);
     struct sdg_memory planned, real;
-    struct sdg_program *program;
-    assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
-                     SDG_OK);
+    struct sdg_program *program = plan_of(&vk->base, g);
     sdg_program_memory(program, &planned);
     assert_int_equal(sdg_program_run(program, 0), SDG_ERROR_USAGE);
     sdg_program_destroy(&program);

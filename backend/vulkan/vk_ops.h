@@ -90,21 +90,6 @@ static inline int64_t sdg_vk_ceil(int64_t a, int64_t b)
 // The smallest limits Vulkan lets a device have; workgroups of up to this many invocations fit everywhere.
 enum { SDG_VK_INVOCATIONS = 128 };
 
-struct sdg_vk_op {
-    enum sdg_result (*lower)(struct sdg_vk_lowering *lo);
-    // bytes; NULL: none
-    size_t (*scratch)(const struct sdg_vk_lowering *lo); // of which vk, graph, weights and op are there
-    // of products: as sdg_vk_matmul_slice
-    int64_t (*slice)(const struct sdg_vk_lowering *lo); // of which vk, graph and op are there
-};
-// By enum sdg_op_kind, from graph/ops.def: ops/NAME.c defines sdg_vk_op_NAME. NULL: for training, which does not run
-// here.
-extern const struct sdg_vk_op *const sdg_vk_ops[SDG_OP_COUNT];
-#define SDG_OP(name, upper, operands, result) extern const struct sdg_vk_op sdg_vk_op_##name;
-#define SDG_TRAINING_OP(name, upper, operands, result)
-#include "graph/ops.def"
-#undef SDG_OP
-
 // ops/matmul.c: what linear and conv2d share.
 struct sdg_vk_matmul {
     const char *family; // for floats, and for integers, which are told apart by the operation
@@ -116,15 +101,31 @@ struct sdg_vk_matmul {
     const void *push;        // begins with struct sdg_push_product
     size_t push_bytes;
 };
+
+struct sdg_vk_op {
+    enum sdg_result (*lower)(struct sdg_vk_lowering *lo);
+    // bytes; NULL: none, or as sdg_vk_matmul_scratch says of a product
+    size_t (*scratch)(const struct sdg_vk_lowering *lo); // of which vk, graph, weights and op are there
+    // what it multiplies, but for what is to be pushed; NULL: it is no product
+    struct sdg_vk_matmul (*product)(const struct sdg_graph *graph, const struct sdg_op *op);
+};
+// By enum sdg_op_kind, from graph/ops.def: ops/NAME.c defines sdg_vk_op_NAME. NULL: for training, which does not run
+// here.
+extern const struct sdg_vk_op *const sdg_vk_ops[SDG_OP_COUNT];
+#define SDG_OP(name, upper, operands, result) extern const struct sdg_vk_op sdg_vk_op_##name;
+#define SDG_TRAINING_OP(name, upper, operands, result)
+#include "graph/ops.def"
+#undef SDG_OP
+
 // The first push constants of every product: of the n columns of a dispatch, where the outputs have `pitch` of them.
 // Emitting fills them in. GLSL twins: Push of linear.glsl, conv2d.glsl and sum_parts_push.glsl.
 struct sdg_push_product { uint32_t m, n, k, pitch, table_samples; };
 // Bindings 0..7: x, weights, out, bias, table, residual, row, interval; of integers also 8, 9: interval of x, weight
 // scales. Picks the tile for the shape and the device. Takes a dispatch for each band of the weight (vk_weights.h).
 enum sdg_result sdg_vk_emit_matmul(struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
-// Bytes of scratch memory that it will want; what is to be pushed may be missing.
+// Bytes of scratch memory that it will want; what is to be pushed may be missing. Of `lo`, vk, graph, weights and op.
 size_t sdg_vk_matmul_scratch(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
-// The slices in which its weight is to lie (vk_weights.h); 0: none.
+// The slices in which its weight is to lie (vk_weights.h); 0: none. Of `lo`, vk, graph and op.
 int64_t sdg_vk_matmul_slice(const struct sdg_vk_lowering *lo, const struct sdg_vk_matmul *matmul);
 
 #endif

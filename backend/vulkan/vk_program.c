@@ -83,6 +83,16 @@ static size_t value_bytes(const struct sdg_value_info *v)
     return sdg_dtype_size(v->dtype) == 1 ? sdg_vk_align(bytes, 4) : bytes;
 }
 
+static size_t scratch_bytes(const struct sdg_vk_lowering *lo)
+{
+    const struct sdg_vk_op *op = sdg_vk_ops[lo->op->kind];
+    if (op && op->product) {
+        const struct sdg_vk_matmul product = op->product(lo->graph, lo->op);
+        return sdg_vk_matmul_scratch(lo, &product);
+    }
+    return op && op->scratch ? op->scratch(lo) : 0;
+}
+
 static enum sdg_result plan_arena(struct builder *b)
 {
     const struct sdg_graph *graph = b->graph;
@@ -91,9 +101,8 @@ static enum sdg_result plan_arena(struct builder *b)
     if (!scratch)
         return SDG_ERROR_MEMORY;
     for (size_t i = 0; i < graph->op_count; i++) {
-        const struct sdg_vk_op *op = sdg_vk_ops[graph->ops[i].kind];
         b->lowering.op = &graph->ops[i];
-        scratch[i] = op && op->scratch ? op->scratch(&b->lowering) : 0;
+        scratch[i] = scratch_bytes(&b->lowering);
     }
     const size_t alignment = b->vk->caps.alignment,
                  most = b->vk->caps.max_allocation < SIZE_MAX ? (size_t)b->vk->caps.max_allocation : SIZE_MAX;

@@ -263,7 +263,7 @@ enum { MATRIX = 1, SCALES = 3 }; // operands of products
 
 static bool is_product(const struct sdg_op *op)
 {
-    return op->kind == SDG_OP_CONV2D || op->kind == SDG_OP_LINEAR;
+    return sdg_vk_ops[op->kind] && sdg_vk_ops[op->kind]->product;
 }
 
 // The length of the slices of a product's weight: as its shader reads them, or as the first of several products does;
@@ -280,7 +280,8 @@ static int64_t choose_slice(struct sdg_vk *vk, const struct sdg_graph *graph, co
             if (graph->ops[i].in[k] == v && !(is_product(&graph->ops[i]) && k == MATRIX))
                 return 0;
     const struct sdg_vk_lowering lo = {.vk = vk, .graph = graph, .op = op};
-    return sdg_vk_ops[op->kind]->slice(&lo);
+    const struct sdg_vk_matmul product = sdg_vk_ops[op->kind]->product(graph, op);
+    return sdg_vk_matmul_slice(&lo, &product);
 }
 
 enum sdg_result sdg_vk_weights_plan(struct sdg_vk *vk, const struct sdg_log *log, const struct sdg_graph *graph,

@@ -260,12 +260,31 @@ static void on_kernel(void *user, const char *op, const char *kernel)
     snprintf(k->text + used, sizeof k->text - used, "%s=%s ", op, kernel);
 }
 
-static struct kernels kernels_of(struct sdg_vk *vk, const struct sdg_graph *g)
+// A program that is only planned; to be destroyed.
+static struct sdg_program *plan_of(struct sdg_backend *backend, const struct sdg_graph *g)
 {
     struct sdg_program *program;
-    struct kernels k = {{0}};
+    assert_int_equal(sdg_program_create(backend, g, &(struct sdg_program_params){.plan_only = true}, &program), SDG_OK);
+    return program;
+}
+
+// The device has no program for it, which one line says with `words`. Consumes the graph.
+static void expect_unsupported(struct sdg_vk *vk, struct sdg_graph *g, const char *words)
+{
+    struct sdg_program *program = (void *)1;
+    memset(&messages, 0, sizeof messages);
     assert_int_equal(sdg_program_create(&vk->base, g, &(struct sdg_program_params){.plan_only = true}, &program),
-                     SDG_OK);
+                     SDG_ERROR_UNSUPPORTED);
+    assert_null(program);
+    assert_int_equal(messages.errors, 1);
+    assert_non_null(strstr(messages.last, words));
+    sdg_graph_destroy(&g);
+}
+
+static struct kernels kernels_of(struct sdg_vk *vk, const struct sdg_graph *g)
+{
+    struct sdg_program *program = plan_of(&vk->base, g);
+    struct kernels k = {{0}};
     sdg_program_describe(program, on_kernel, &k);
     sdg_program_destroy(&program);
     return k;

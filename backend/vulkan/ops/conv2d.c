@@ -27,18 +27,6 @@ static struct sdg_vk_matmul matmul_of(const struct sdg_graph *graph, const struc
     };
 }
 
-static size_t scratch(const struct sdg_vk_lowering *lo)
-{
-    const struct sdg_vk_matmul matmul = matmul_of(lo->graph, lo->op);
-    return sdg_vk_matmul_scratch(lo, &matmul);
-}
-
-static int64_t slice(const struct sdg_vk_lowering *lo)
-{
-    const struct sdg_vk_matmul matmul = matmul_of(lo->graph, lo->op);
-    return sdg_vk_matmul_slice(lo, &matmul);
-}
-
 static enum sdg_result lower(struct sdg_vk_lowering *lo)
 {
     const struct sdg_op *op = lo->op;
@@ -60,4 +48,4 @@ static enum sdg_result lower(struct sdg_vk_lowering *lo)
     return sdg_vk_emit_matmul(lo, &matmul);
 }
 
-const struct sdg_vk_op sdg_vk_op_conv2d = {.lower = lower, .scratch = scratch, .slice = slice};
+const struct sdg_vk_op sdg_vk_op_conv2d = {.lower = lower, .product = matmul_of};
