@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "common/latents.h"
 #include "common/output.h"
+#include "common/preview.h"
 #include "sdgen/picture.h"
 #include "sdgen_from.h"
 #include "sdgen_inputs.h"
@@ -61,17 +62,17 @@ static enum sdg_result print_metadata(struct app_ui *ui, const struct sdgen_valu
 
 // -------------------------------------------------------------------------------------------------- files
 
-// Where previews go; NULL after a warning where the model's latents have none.
-static const char *find_preview(struct app_ui *ui, const struct sdgen_values *values,
-                                const struct sdg_pipeline_info *model)
+// Which previews there will be: none, after a warning, where the model's latents have no projection.
+static enum sdg_preview_kind find_preview(struct app_ui *ui, const struct sdgen_values *values,
+                                          const struct sdg_pipeline_info *model)
 {
-    if (!strcmp(values->preview, "none"))
-        return NULL;
-    if (sdg_preview_has(model->latent_channels))
-        return values->preview_path;
-    app_say(ui, SDG_LOG_WARNING, "--preview: there is none for latents of %d channels, the picture is drawn without",
+    const enum sdg_preview_kind kind = (enum sdg_preview_kind)sdg_name_index(SDG_NAMES_PREVIEW, values->preview);
+    if (kind != SDG_PREVIEW_PROJECTION || sdg_preview_has(model->latent_channels))
+        return kind;
+    app_say(ui, SDG_LOG_WARNING,
+            "--preview: there is no proj for latents of %d channels, the picture is drawn without (or: --preview vae)",
             model->latent_channels);
-    return NULL;
+    return SDG_PREVIEW_NONE;
 }
 
 // Finds out before anything is computed whether all files can be written.
@@ -171,7 +172,8 @@ static bool on_progress(void *user, const struct sdg_progress *progress)
 
 // Parameters of the picture with this number. They point into options and inputs.
 static struct sdg_generate_params picture_params(struct app_ui *ui, const struct sdgen_options *options,
-                                                 const struct sdgen_inputs *inputs, int64_t number)
+                                                 const struct sdgen_inputs *inputs, enum sdg_preview_kind preview,
+                                                 int64_t number)
 {
     const struct sdgen_values *values = &options->values;
     return (struct sdg_generate_params){
@@ -201,6 +203,7 @@ static struct sdg_generate_params picture_params(struct app_ui *ui, const struct
         .noise_count = inputs->noise_count,
         .progress = on_progress,
         .progress_user = ui,
+        .preview = {preview, (int)values->preview_interval, SDG_PIXELS_RGB8, app_preview_show, NULL},
     };
 }
 
@@ -299,24 +302,28 @@ static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_optio
     return result;
 }
 
+// What else a run gives. What fails here does not cost the picture; the first failure is returned.
+static enum sdg_result write_others(struct app_latents *latents, struct app_preview *preview,
+                                    const struct sdg_image *image)
+{
+    const enum sdg_result result = app_latents_write(latents);
+    const enum sdg_result previewed = preview->path ? app_preview_end(preview, image) : SDG_OK;
+    return result != SDG_OK ? result : previewed;
+}
+
 static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_options *options,
-                                    const struct sdgen_inputs *inputs, const char *preview_path,
+                                    const struct sdgen_inputs *inputs, enum sdg_preview_kind kind,
                                     struct sdg_pipeline *pipeline, int64_t number)
 {
     const struct sdgen_values *values = &options->values;
-    struct app_latents latents = {
-        .ui = ui,
-        .last_path = values->dump_latents,
-        .steps_path = values->dump_steps,
-        .preview_path = preview_path,
-        .preview_interval = (int)values->preview_interval,
-        .preview_format = options->preview_format,
-    };
-    struct sdg_generate_params params = picture_params(ui, options, inputs, number);
+    struct app_latents latents = {.ui = ui, .last_path = values->dump_latents, .steps_path = values->dump_steps};
+    struct app_preview preview = {
+        .ui = ui, .path = kind != SDG_PREVIEW_NONE ? values->preview_path : NULL, .format = options->preview_format};
+    struct sdg_generate_params params = picture_params(ui, options, inputs, kind, number);
+    params.preview.user = &preview;
     struct sdg_pipeline_info model;
     sdg_pipeline_info(pipeline, &model);
-    latents.factor = model.factor;
-    if (latents.last_path || latents.steps_path || latents.preview_path) {
+    if (latents.last_path || latents.steps_path) {
         params.latent = app_latents_step;
         params.latent_user = &latents;
     }
@@ -329,13 +336,13 @@ static enum sdg_result draw_picture(struct app_ui *ui, const struct sdgen_option
     if (result == SDG_OK && app_interrupted())
         result = SDG_ERROR_CANCELLED;
     if (result == SDG_OK)
-        result = app_latents_write(&latents);
-    if (result == SDG_OK)
         result = finish_picture(ui, options, inputs, &image);
     if (result == SDG_OK && options->format != SDG_PICTURE_PPM && !values->no_metadata)
         result = describe(ui, options, inputs, &model, &params, &info, &text);
     if (result == SDG_OK)
         result = write_picture(ui, options, text, &params, &info, image);
+    if (result == SDG_OK)
+        result = write_others(&latents, &preview, image);
     sdg_picture_free(text);
     sdg_image_destroy(&image);
     app_latents_free(&latents);
@@ -358,15 +365,15 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
         result = check_outputs(ui, values);
     if (result == SDG_OK)
         result = open_pipeline(ui, options, &pipeline);
-    const char *preview_path = NULL;
+    enum sdg_preview_kind preview = SDG_PREVIEW_NONE;
     if (result == SDG_OK) {
         struct sdg_pipeline_info model;
         sdg_pipeline_info(pipeline, &model);
-        preview_path = values->plan ? NULL : find_preview(ui, values, &model);
+        preview = find_preview(ui, values, &model);
         result = sdgen_inputs_read(ui, options, &model, &inputs);
     }
     if (result == SDG_OK && values->plan) {
-        struct sdg_generate_params params = picture_params(ui, options, &inputs, 0);
+        struct sdg_generate_params params = picture_params(ui, options, &inputs, preview, 0);
         result = sdg_plan(pipeline, &params, values->verbose ? SDG_PLAN_EVERY_KERNEL : SDG_PLAN_COUNTED_KERNELS,
                           print_plan_line, NULL);
         if (result == SDG_OK)
@@ -375,8 +382,8 @@ static enum sdg_result run(struct app_ui *ui, const struct sdgen_options *option
         int64_t done = 0;
         app_signals_cancellable(true);
         while (done < values->batch && result == SDG_OK) {
-            result = app_interrupted() ? SDG_ERROR_CANCELLED
-                                       : draw_picture(ui, options, &inputs, preview_path, pipeline, done);
+            result =
+                app_interrupted() ? SDG_ERROR_CANCELLED : draw_picture(ui, options, &inputs, preview, pipeline, done);
             done += result == SDG_OK;
         }
         app_signals_cancellable(false);

@@ -24,7 +24,6 @@
 LIST(mode_names, "img_gen", "metadata")
 LIST(syntax_names, "a1111", "plain")
 LIST(metadata_format_names, "text", "json")
-LIST(preview_names, "none", "proj")
 
 // Names of stable-diffusion.cpp's, and what it has besides.
 static const char *const sampler_aliases[] = {"ddim_leading", "ddim", "plms", "pndm", NULL};
@@ -34,7 +33,7 @@ static const char *const samplers_later[] = {
 static const char *const schedule_aliases[] = {"normal", "discrete", NULL};
 static const char *const schedules_later[] = {"gits", "smoothstep", "kl_optimal", "lcm", "bong_tangent", NULL};
 static const char *const modes_later[] = {"vid_gen", "upscale", "convert", "adetailer", NULL};
-static const char *const previews_later[] = {"tae", "vae", NULL};
+static const char *const previews_later[] = {"tae", NULL};
 static const char *const predictions_later[] = {"edm_v", "sd3_flow", "flux_flow", "flux2_flow", "sefi_flow", NULL};
 
 // What people try first.
@@ -202,10 +201,10 @@ static const struct app_option table[] = {
      .help = "print stages, memory and kernels (with -v each one), draw nothing"},
 #undef GROUP
 #define GROUP .group = "Watching and comparing"
-    {0, "preview", NAME(preview, preview_names), GROUP, .later = previews_later, .initial = "none",
-     .help = "show the unfinished picture; this version has proj, a quick approximation for latents of 4 channels, as "
-             "SD 1.x "
-             "has them"},
+    {0, "preview", NAME(preview, app_preview_names), GROUP, .later = previews_later, .initial = "none",
+     .help =
+         "show the unfinished picture: proj is a quick approximation for latents of 4 channels, as SD 1.x has them, "
+         "vae takes as long as decoding each time"},
     {0, "preview-path", FILE_NAME(preview_path, "FILE"), GROUP, .initial = "preview.png", .help = "where to"},
     {0, "preview-interval", INTEGER(preview_interval, 1, 1000), GROUP, .initial = "1", .help = "every how many steps"},
     {0, "load-noise", FILE_NAME(load_noise, "FILE"), GROUP, .otherwise = "drawn",

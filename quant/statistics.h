@@ -15,8 +15,7 @@
 // and of a site that was smoothed: everything above is of its values times
 //     NAME.smoothing         f32 [C]
 // and metadata: format, version (2 where a site keeps tokens or was smoothed, else 1), bins, model, sampler, settings,
-// steps, shard
-// ("i/n").
+// steps, shard ("i/n").
 #ifndef SDG_QUANT_STATISTICS_H
 #define SDG_QUANT_STATISTICS_H
 

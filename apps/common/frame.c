@@ -40,6 +40,10 @@ const char *const *app_prediction_names(void)
 {
     return sdg_names(SDG_NAMES_PREDICTION);
 }
+const char *const *app_preview_names(void)
+{
+    return sdg_names(SDG_NAMES_PREVIEW);
+}
 const char *const *app_feature_names(void)
 {
     return sdg_names(SDG_NAMES_FEATURE);

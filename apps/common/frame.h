@@ -24,6 +24,7 @@ const char *const *app_rng_names(void);
 const char *const *app_type_names(void);
 const char *const *app_interval_names(void); // calibrated, resample
 const char *const *app_prediction_names(void);
+const char *const *app_preview_names(void);
 const char *const *app_feature_names(void);
 
 #endif

@@ -4,26 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "output.h"
 #include "sdgen/array.h"
-#include "sdgen/picture.h"
-
-static enum sdg_result write_preview(const struct app_latents *latents, const float *latent, int c, int h, int w)
-{
-    struct sdg_image *image = NULL;
-    uint8_t *data = NULL;
-    size_t size = 0;
-    const struct sdg_preview_params params = {
-        .latent = latent, .channels = c, .height = h, .width = w, .factor = latents->factor};
-    enum sdg_result result = sdg_preview(app_log_of(latents->ui), &params, &image);
-    if (result == SDG_OK)
-        result = sdg_picture_encode(app_log_of(latents->ui), latents->preview_format, image, NULL, &data, &size);
-    if (result == SDG_OK)
-        result = app_output_bytes(latents->ui, latents->preview_path, data, size);
-    sdg_picture_free(data);
-    sdg_image_destroy(&image);
-    return result;
-}
 
 static enum sdg_result keep(struct app_latents *latents, int step, int steps, const float *latent, int c, int h, int w)
 {
@@ -46,11 +27,8 @@ static enum sdg_result keep(struct app_latents *latents, int step, int steps, co
 void app_latents_step(void *user, int step, int steps, const float *latent, int c, int h, int w)
 {
     struct app_latents *latents = user;
-    if (latents->result == SDG_OK && (latents->last_path || latents->steps_path))
+    if (latents->result == SDG_OK)
         latents->result = keep(latents, step, steps, latent, c, h, w);
-    if (latents->result != SDG_OK || !latents->preview_path || (step % latents->preview_interval && step != steps))
-        return;
-    latents->result = write_preview(latents, latent, c, h, w);
 }
 
 static struct sdg_array array_of(const struct app_latents *latents, const char *name, int count, float *data)

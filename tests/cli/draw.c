@@ -370,6 +370,7 @@ static void test_other_factor(void **state)
     assert_true(picture->width == 32 && picture->height == 32 && preview->width == 32 && preview->height == 32);
     sdg_image_destroy(&picture);
     sdg_image_destroy(&preview);
+    assert_true(same_files("a.ppm", "p.ppm"));
     assert_int_equal(sdg_array_read(app_log_of(&ui), "last.npy", "latents", &last), SDG_OK);
     assert_true(last->shape[1] == 4 && last->shape[2] == 8 && last->shape[3] == 8);
     sdg_array_destroy(&last);
@@ -494,7 +495,8 @@ static void remove_wide_model(const char *to)
     }
 }
 
-// Latents of 8 channels: drawn and stored as any others, with one warning that they have no preview.
+// Latents of 8 channels: drawn and stored as any others, shown by the decoder, with one warning that there is no
+// projection of them.
 static void test_other_channels(void **state)
 {
     (void)state;
@@ -504,9 +506,14 @@ static void test_other_channels(void **state)
     const struct run *run =
         sdgen("x", SMALL, "-m", "wide", "-o", "a.ppm", "-b", "2", "--preview", "proj", "--preview-path", "p.ppm");
     expect_done(run);
-    const char *warning = strstr(run->err, "warning: --preview: there is none for latents of 8 channels");
+    const char *warning = strstr(run->err, "warning: --preview: there is no proj for latents of 8 channels");
     assert_true(warning && !strstr(warning + 1, "warning: "));
     assert_true(file_exists("a_1.ppm") && file_exists("a_2.ppm") && !file_exists("p.ppm"));
+    run = sdgen("x", SMALL, "-m", "wide", "-o", "b.ppm", "--preview", "vae", "--preview-path", "p.ppm");
+    expect_done(run);
+    assert_null(strstr(run->err, "warning: --preview"));
+    assert_true(same_files("a_1.ppm", "b.ppm") && same_files("p.ppm", "b.ppm")); // at the end the picture itself
+    unlink("p.ppm");
     expect_done(sdgen("x", SMALL, "-m", "wide", "-o", "b.ppm", "--dump-latents", "last.npy"));
     assert_true(same_files("a_1.ppm", "b.ppm"));
     assert_int_equal(sdg_array_read(app_log_of(&ui), "last.npy", "latents", &last), SDG_OK);
@@ -787,11 +794,11 @@ static void test_verbose(void **state)
 }
 
 // Ctrl-C, or a request to end, in the middle of sampling.
-static void interrupt(int number)
+static void interrupt(int number, const char *kind)
 {
     char *arguments[] = {
-        SDGEN_PROGRAM, "x",   "--backend", "cpu",   "-t",        "1",    "--steps",        "1000",  "-W", "256",
-        "-H",          "256", "-o",        "a.png", "--preview", "proj", "--preview-path", "p.ppm", NULL};
+        SDGEN_PROGRAM, "x",   "--backend", "cpu",   "-t",        "1",          "--steps",        "1000",  "-W", "256",
+        "-H",          "256", "-o",        "a.png", "--preview", (char *)kind, "--preview-path", "p.ppm", NULL};
     pid_t child = start(arguments, NULL, "/dev/null", "err");
     double begin = sdg_clock();
     while (!file_exists("p.ppm") && sdg_clock() - begin < 120 && waitpid(child, NULL, WNOHANG) == 0)
@@ -812,8 +819,8 @@ static void interrupt(int number)
 static void test_interrupt(void **state)
 {
     (void)state;
-    interrupt(SIGINT);
-    interrupt(SIGTERM);
+    interrupt(SIGINT, "proj");
+    interrupt(SIGTERM, "vae");
 }
 
 // On a terminal there is a bar in one line that is gone at the end, and no picture is written to it.

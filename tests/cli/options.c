@@ -239,7 +239,6 @@ static void test_later(void **state)
     expect_error(sdgen("--type", "q8_0"), 1, "not in this version");
     expect_error(sdgen("--type", "q4_0"), 1, "not in this version");
     expect_error(sdgen("--preview", "tae"), 1, "not in this version");
-    expect_error(sdgen("--preview", "vae"), 1, "not in this version");
     expect_error(sdgen("a <lora:style:0.8> house"), 1, "lora");
     expect_error(sdgen("-n", "<lora:style:0.8>"), 1, "lora");
     expect_error(sdgen("a <LyCO:style> house"), 1, "<LyCO:style>");
