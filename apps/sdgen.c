@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "common/latents.h"
 #include "common/output.h"
-#include "common/preview.h"
+#include "common/preview_file.h"
 #include "sdgen/picture.h"
 #include "sdgen_from.h"
 #include "sdgen_inputs.h"

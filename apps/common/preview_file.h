@@ -1,6 +1,6 @@
 // The unfinished picture in a file (--preview): what the library shows is written over what was shown before.
-#ifndef SDG_APPS_PREVIEW_H
-#define SDG_APPS_PREVIEW_H
+#ifndef SDG_APPS_PREVIEW_FILE_H
+#define SDG_APPS_PREVIEW_FILE_H
 
 #include "sdgen/picture.h"
 #include "ui.h"
