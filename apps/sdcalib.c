@@ -204,6 +204,8 @@ static enum sdg_result collect(struct app_ui *ui, const struct values *values, c
     if (result == SDG_OK && values->hessians)
         result = app_output_check(ui, values->hessians);
     if (result == SDG_OK)
+        result = app_output_check_apart(ui, "hessians", values->hessians, "output", values->output);
+    if (result == SDG_OK)
         result = sdg_pipeline_create(&params, &pipeline);
     app_signals_cancellable(true);
     if (result == SDG_OK)

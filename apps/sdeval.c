@@ -523,6 +523,8 @@ static enum sdg_result run(struct app_ui *ui, const void *given, const struct ap
     if (result == SDG_OK && values->report)
         result = app_output_check(ui, values->report);
     if (result == SDG_OK)
+        result = app_output_check_apart(ui, "json", values->json, "report", values->report);
+    if (result == SDG_OK)
         result = evaluate(ui, values, &models, &prompts, &statistics);
     free_statistics(&statistics);
     app_prompts_free(&prompts);

@@ -75,9 +75,51 @@ static enum sdg_preview_kind find_preview(struct app_ui *ui, const struct sdgen_
     return SDG_PREVIEW_NONE;
 }
 
+struct named_file {
+    const char *option, *path; // path NULL: not asked for
+};
+
+// That none of `files` is `path`.
+static enum sdg_result check_apart(struct app_ui *ui, const char *option, const char *path,
+                                   const struct named_file *files, size_t count)
+{
+    enum sdg_result result = SDG_OK;
+    for (size_t i = 0; i < count && result == SDG_OK; i++)
+        result = app_output_check_apart(ui, files[i].option, files[i].path, option, path);
+    return result;
+}
+
+// What is written beside pictures takes the place of nothing that is read or written.
+static enum sdg_result check_others(struct app_ui *ui, const struct sdgen_values *values,
+                                    const struct named_file *others, size_t count)
+{
+    const struct named_file inputs[] = {
+        {"init-img", values->init_image}, {"mask", values->mask}, {"load-noise", values->load_noise}};
+    enum sdg_result result = SDG_OK;
+    for (size_t i = 0; i < count && result == SDG_OK; i++) {
+        const char *option = others[i].option, *path = others[i].path;
+        if (!path)
+            continue;
+        result = check_apart(ui, option, path, others, i);
+        if (result == SDG_OK)
+            result = check_apart(ui, option, path, inputs, sizeof inputs / sizeof *inputs);
+        if (result == SDG_OK && values->no_clobber)
+            result = app_output_check_absent(ui, path);
+        if (result == SDG_OK)
+            result = app_output_check(ui, path);
+    }
+    return result;
+}
+
 // Finds out before anything is computed whether all files can be written.
 static enum sdg_result check_outputs(struct app_ui *ui, const struct sdgen_values *values)
 {
+    const struct named_file others[] = {
+        {"dump-latents", values->dump_latents},
+        {"dump-steps", values->dump_steps},
+        {"preview-path", strcmp(values->preview, "none") ? values->preview_path : NULL},
+    };
+    const size_t count = sizeof others / sizeof *others;
     if (!strcmp(values->output, "-") && isatty(STDOUT_FILENO))
         return app_fail(ui, SDG_ERROR_USAGE,
                         "--output: standard output is a terminal, a picture is not for it: redirect it or name a file");
@@ -89,18 +131,11 @@ static enum sdg_result check_outputs(struct app_ui *ui, const struct sdgen_value
             result = app_output_check_absent(ui, name);
         if (result == SDG_OK)
             result = app_output_check(ui, name);
+        if (result == SDG_OK)
+            result = check_apart(ui, "output", name, others, count);
         free(name);
     }
-    const char *const others[] = {values->dump_latents, values->dump_steps,
-                                  strcmp(values->preview, "none") ? values->preview_path : NULL};
-    for (size_t i = 0; i < sizeof others / sizeof *others && result == SDG_OK; i++)
-        if (others[i]) {
-            if (values->no_clobber)
-                result = app_output_check_absent(ui, others[i]);
-            if (result == SDG_OK)
-                result = app_output_check(ui, others[i]);
-        }
-    return result;
+    return result == SDG_OK ? check_others(ui, values, others, count) : result;
 }
 
 // -------------------------------------------------------------------------------------------------- drawing

@@ -31,6 +31,27 @@ bool sdg_path_is_dangling(const char *path)
     return stat(path, &info) != 0 && errno == ENOENT && lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
 }
 
+static bool is_one(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+bool sdg_path_is_same(const char *a, const char *b)
+{
+    struct stat one, other;
+    const bool is_there = stat(a, &one) == 0;
+    if (is_there != (stat(b, &other) == 0))
+        return false;
+    if (is_there)
+        return S_ISREG(one.st_mode) && is_one(&one, &other);
+    char *in = sdg_path_folder(NULL, a), *other_in = sdg_path_folder(NULL, b);
+    const bool same = in && other_in && strcmp(sdg_path_name(a), sdg_path_name(b)) == 0 && stat(in, &one) == 0 &&
+        stat(other_in, &other) == 0 && is_one(&one, &other);
+    sdg_free(in);
+    sdg_free(other_in);
+    return same;
+}
+
 const char *sdg_path_name(const char *path)
 {
     const char *slash = strrchr(path, '/');

@@ -14,6 +14,9 @@ enum sdg_path_kind { SDG_PATH_MISSING, SDG_PATH_FILE, SDG_PATH_FOLDER, SDG_PATH_
 // What is at `path`, links followed. MISSING also when it cannot be looked at.
 enum sdg_path_kind sdg_path_kind(const char *path);
 bool sdg_path_is_dangling(const char *path); // a link to something that is not there
+// Whether both lead to one file, which need not be there yet: writing one would take the other's place. False of what
+// is no ordinary file.
+bool sdg_path_is_same(const char *a, const char *b);
 const char *sdg_path_name(const char *path); // the part after the last '/'
 // New strings, to be freed with sdg_free; NULL after reporting a failed allocation.
 char *sdg_path_join(const struct sdg_log *log, const char *folder, const char *name);

@@ -107,13 +107,14 @@ void main()
                             y[i][ch] += s[i * BN + r * LANE_COUNT + l] * from_key;
                     }
             }
-            if (last) {
-                [[unroll]] for (uint i = 0; i < TM; i++)
-                    if (query[i] < p.queries)
-                        store(base_q + query[i], head, c, y[i] / total[i], 4);
-            } else {
-                [[unroll]] for (uint i = 0; i < TM; i++)
-                    waiting[slot + i * LANE_COUNT] = y[i];
+            [[unroll]] for (uint i = 0; i < TM; i++)
+                waiting[slot + i * LANE_COUNT] = last ? y[i] / total[i] : y[i];
+            if (last) { // one store for all rows: drivers compile what is here for many minutes where it is written out (codes, 40 keys)
+                [[dont_unroll]] for (uint i = 0; i < TM; i++) {
+                    uint from = first_query + i * LANE_COUNT + lane;
+                    if (from < p.queries)
+                        store(base_q + from, head, c, waiting[slot + i * LANE_COUNT], 4);
+                }
             }
         }
     }

@@ -957,8 +957,9 @@ static void test_shared_weights(void **state)
     for (int order = 0; order < 3; order++) {
         struct sdg_graph *g = shared_weight(order);
         struct kernels k = kernels_of(vk, g);
-        // as it is read first
-        assert_non_null(strstr(k.text, order == 0 ? "linear_f32_v4_32x32s_s8 " : "linear_f32_v4_32x32_s8 "));
+        // as it is read first: without lanes both products take slices
+        const bool slices = order == 0 || (order == 1 && !has_lanes(vk));
+        assert_non_null(strstr(k.text, slices ? "linear_f32_v4_32x32s_s8 " : "linear_f32_v4_32x32_s8 "));
         if (has_lanes(vk))
             assert_non_null(strstr(k.text, order == 0 ? "_lanes_16x32s " : "_lanes_16x32 "));
         assert_true(compare(vk, g) < 1e-5); // a code may be the next one

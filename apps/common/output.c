@@ -118,6 +118,14 @@ enum sdg_result app_output_check(struct app_ui *ui, const char *path)
     return result;
 }
 
+enum sdg_result app_output_check_apart(struct app_ui *ui, const char *option, const char *path, const char *other,
+                                       const char *other_path)
+{
+    if (!path || !other_path || !strcmp(path, "-") || !strcmp(other_path, "-") || !sdg_path_is_same(path, other_path))
+        return SDG_OK;
+    return app_fail(ui, SDG_ERROR_USAGE, "--%s and --%s are one file, %s: name another", option, other, path);
+}
+
 enum sdg_result app_output_check_absent(struct app_ui *ui, const char *path)
 {
     enum sdg_path_kind kind = strcmp(path, "-") ? sdg_path_kind(path) : SDG_PATH_OTHER;

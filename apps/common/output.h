@@ -14,6 +14,9 @@ enum sdg_result app_output_name(struct app_ui *ui, const char *pattern, int64_t 
 // Fails now if app_output_open would fail: no such folder, not writable, a folder of that name, standard output closed.
 // Leaves nothing behind.
 enum sdg_result app_output_check(struct app_ui *ui, const char *path);
+// Fails if both options name one file, so that one of them would be lost. NULL and "-" name none.
+enum sdg_result app_output_check_apart(struct app_ui *ui, const char *option, const char *path, const char *other,
+                                       const char *other_path);
 // Fails if there is anything at `path` that would be replaced; pipes and devices are not.
 enum sdg_result app_output_check_absent(struct app_ui *ui, const char *path);
 

@@ -1,5 +1,6 @@
 #include "backend/vulkan/vk_pipeline.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/threads.h"
@@ -296,6 +297,7 @@ struct job {
     VkShaderModule module;
     VkPipeline pipeline;
     VkResult result;
+    double seconds; // that compiling it took
 };
 
 // The SPIR-V of a shader into code [bytes].
@@ -377,7 +379,9 @@ static void compile(struct sdg_vk *vk, struct job *job)
             },
         .layout = vk->pipelines->layouts[key->bindings],
     };
+    const double begun = sdg_clock();
     job->result = vk->fn.vkCreateComputePipelines(vk->device, vk->pipelines->cache, 1, &info, NULL, &job->pipeline);
+    job->seconds = sdg_clock() - begun;
     if (job->result != VK_SUCCESS)
         job->pipeline = VK_NULL_HANDLE;
 }
@@ -402,6 +406,8 @@ static const struct entry *find(const struct sdg_vk_pipelines *ps, const struct 
     return NULL;
 }
 
+#define LONG_TO_COMPILE 2.0 // seconds that are worth a line
+
 // Keeps what was made; the first failure is told.
 static enum sdg_result keep(struct sdg_vk *vk, const struct job *jobs, size_t count)
 {
@@ -409,6 +415,8 @@ static enum sdg_result keep(struct sdg_vk *vk, const struct job *jobs, size_t co
     enum sdg_result result = SDG_OK;
     for (size_t i = 0; i < count; i++) {
         const char *name = jobs[i].key->shader->name;
+        if (jobs[i].seconds > LONG_TO_COMPILE)
+            sdg_say(vk->base.log, SDG_LOG_DEBUG, "vulkan: the driver took %.1f s to compile %s", jobs[i].seconds, name);
         if (jobs[i].pipeline) {
             struct entry *entry = &ps->entries[ps->count++];
             memcpy(&entry->key, jobs[i].key, sizeof entry->key); // padding too: keys are compared as bytes

@@ -684,6 +684,11 @@ static void test_failures(void **state)
     expect_error(sdgen("x", "-o", "/proc/a.png"), 2, "/proc/a.png", 0);
     expect_error(sdgen("x", "--dump-latents", "absent/a.npy"), 2, "absent/a.npy", 0);
     expect_error(sdgen("x", "--preview", "proj", "--preview-path", "absent/a.png"), 2, "absent/a.png", 0);
+    // what would be lost
+    expect_error(sdgen("x", "-o", "a.png", "--preview", "vae", "--preview-path", "./a.png"), 1, "one file", 0);
+    expect_error(sdgen("x", "-b", "2", "-o", "a_%d.png", "--preview", "vae", "--preview-path", "a_2.png"), 1,
+                 "--preview-path and --output", 0);
+    expect_error(sdgen("x", "--dump-latents", "a.npy", "--dump-steps", "a.npy"), 1, "one file", 0);
     expect_error(sdgen("x", "--prompt-file", "absent.txt"), 1, "twice", 0);
     expect_error(sdgen("--prompt-file", "absent.txt"), 2, "absent.txt", 0);
     static const struct {

@@ -44,6 +44,18 @@ static void test_output(void **state)
     assert_int_equal(count_files(), 1);
     assert_int_equal(app_output_check(&ui, "absent/b.png"), SDG_ERROR_OUTPUT);
     assert_int_equal(app_output_check(&ui, "."), SDG_ERROR_OUTPUT);
+    // One file by two names, there or not.
+    assert_int_equal(app_output_check_apart(&ui, "o", "a.png", "p", "./a.png"), SDG_ERROR_USAGE);
+    assert_int_equal(app_output_check_apart(&ui, "o", "b.png", "p", ".//b.png"), SDG_ERROR_USAGE);
+    assert_int_equal(app_output_check_apart(&ui, "o", "a.png", "p", "b.png"), SDG_OK);
+    assert_int_equal(app_output_check_apart(&ui, "o", "b.png", "p", "c.png"), SDG_OK);
+    assert_int_equal(app_output_check_apart(&ui, "o", "absent/b.png", "p", "b.png"), SDG_OK);
+    assert_int_equal(app_output_check_apart(&ui, "o", "/dev/null", "p", "/dev/null"), SDG_OK);
+    assert_int_equal(app_output_check_apart(&ui, "o", "-", "p", "-"), SDG_OK);
+    assert_int_equal(app_output_check_apart(&ui, "o", NULL, "p", "a.png"), SDG_OK);
+    assert_int_equal(symlink("a.png", "link.png"), 0);
+    assert_int_equal(app_output_check_apart(&ui, "o", "link.png", "p", "a.png"), SDG_ERROR_USAGE);
+    assert_int_equal(unlink("link.png"), 0);
 
     static const struct {
         const char *pattern;

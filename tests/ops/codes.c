@@ -318,6 +318,7 @@ void check_codes(struct suite *s)
         check_layer_norm_codes(s, 1, 13, 64, format);
         check_geglu_codes(s, 2, 7, 31, format);
         check_geglu_codes(s, 1, 35, 64, format);
+        check_attention_codes(s, 2, 256, 77, 5, 32, format); // tiles of many queries and keys
         check_attention_codes(s, 2, 9, 11, 3, 16, format);
         check_attention_codes(s, 1, 33, 77, 2, 40, format);
         check_hadamard_codes(s, 2, 5, 24, 8, format);
