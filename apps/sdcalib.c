@@ -57,7 +57,7 @@ static const struct app_option table[] = {
     {0, "relative", FLAG(relative), GROUP,
      .help =
          "weigh their values, too, so that intervals by token make errors small beside the token that they are of in "
-         "each picture: what a network that norms its tokens sees of them; the file is three times as large"},
+         "each picture: what a network that norms its tokens sees of them; its tokens take three times the room"},
     {0, "smooth", FILE_NAME(smooth, "STATS"), GROUP, .otherwise = "none",
      .help = "statistics of this model, not smoothed themselves: sites that keep tokens are smoothed by them, each "
              "channel divided by amax^A / wmax^(1-A)"},

@@ -314,6 +314,22 @@ static size_t list_sites(const struct quantizer *q, struct sdg_quantize_site *ou
     return count;
 }
 
+// A rule by token where no site has any is a surprise: the statistics were collected without.
+static void warn_of_no_tokens(const struct quantizer *q)
+{
+    const enum sdg_interval_rule rule = q->settings.scheme.rule;
+    if (!q->statistics || !sdg_interval_rule_has_tokens(rule))
+        return;
+    for (size_t i = 0; i < q->plan.site_count; i++)
+        if (q->plan.sites[i].fit.tokens.height)
+            return;
+    sdg_say(
+        &q->log, SDG_LOG_WARNING,
+        "no site that has intervals by token has statistics by token (sdcalib collect keeps those of Mamba blocks, or "
+        "--tokens REGEX): all are %s",
+        sdg_interval_rule_name(sdg_interval_rule_over_time(rule)));
+}
+
 static void list_modules(const struct quantizer *q, struct sdg_quantize_module *out)
 {
     for (size_t i = 0; i < q->plan.module_count; i++) {
@@ -330,6 +346,7 @@ static void list_modules(const struct quantizer *q, struct sdg_quantize_module *
 
 static enum sdg_result report(const struct quantizer *q, const struct sdg_quant_result *r)
 {
+    warn_of_no_tokens(q);
     if (!q->params->report)
         return SDG_OK;
     char scheme[SDG_SCHEME_NAME_BYTES];

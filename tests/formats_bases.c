@@ -223,7 +223,7 @@ static void test_refused(void **state)
         {"\"_sdgen\":{\"base_path\":7}", "_sdgen: base_path is 7"},
         {"\"_sdgen\":{\"base_path\":\"../whole\\u0000/x\",\"base\":\"0123456789abcdef\"}",
          "config.json: has \\u0000 in a string"},
-        {"\"_sdgen\":{\"base_path\":\"../whole\"}", "_sdgen: base is \"\", should be 16 hexadecimal digits"},
+        {"\"_sdgen\":{\"base_path\":\"../whole\"}", "_sdgen: base is missing"},
         {"\"_sdgen\":{\"base_path\":\"../whole\",\"base\":\"0123456789ABCDEF\"}",
          "_sdgen: base is \"0123456789ABCDEF\""},
         {"\"_sdgen\":{\"base_path\":\"../whole\",\"base\":\"0123456789abcdef\",\"steps\":3}",

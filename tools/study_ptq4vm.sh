@@ -357,7 +357,7 @@ have() { for b in $bits; do [ ! -s "$out/$1-$b.txt" ] || return 0; done; return 
     echo "<!-- made by tools/study_ptq4vm.sh -->"
     echo
     echo "$(basename "$model"), $count pictures of $((steps / 2)) DDIM steps, guidance $guidance; calibrated on $calibrate other prompts at $steps steps. SQNR in dB of the UNet's outputs on full precision's own latents,"
-    echo "mean over the timesteps."
+    echo "mean over all timesteps, of which eight are listed and counted."
     if have blocks; then
         printf '\n### Only the Mamba blocks in integers\n\n'
         rules_table blocks yes

@@ -107,6 +107,20 @@ static void test_missing_files(void **state)
     expect_error(sdquant(STATS, "-o", "no/such/out"), 2, "no/such/out");
 }
 
+// Of a model without intervals by token the rules by token are those over time alone, and that is told.
+static void test_no_tokens(void **state)
+{
+    (void)state;
+    const struct run *run = sdquant(STATS, "-o", "out", "--scheme", "w8a8-token", A_FEW);
+    assert_int_equal(run->status, 0);
+    assert_non_null(strstr(run->err, "has statistics by token"));
+    assert_non_null(strstr(run->err, "all are static"));
+    run = sdquant(STATS, "-o", "out", "--force", "--scheme", "w8a8-static", A_FEW);
+    assert_int_equal(run->status, 0);
+    assert_null(strstr(run->err, "by token"));
+    temp_remove_tree("out");
+}
+
 // What is there stays; --force replaces quantized models only.
 static void test_existing_output(void **state)
 {
@@ -215,8 +229,11 @@ static void test_to_the_picture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_usage, count),           cmocka_unit_test_setup(test_missing_files, count),
-        cmocka_unit_test_setup(test_existing_output, count), cmocka_unit_test_setup(test_statistics_of_another, count),
+        cmocka_unit_test_setup(test_usage, count),
+        cmocka_unit_test_setup(test_missing_files, count),
+        cmocka_unit_test_setup(test_no_tokens, count),
+        cmocka_unit_test_setup(test_existing_output, count),
+        cmocka_unit_test_setup(test_statistics_of_another, count),
         cmocka_unit_test_setup(test_to_the_picture, count),
     };
     return cmocka_run_group_tests_name("quant", tests, set_up, tear_down);
