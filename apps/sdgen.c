@@ -89,6 +89,12 @@ static enum sdg_result check_apart(struct app_ui *ui, const char *option, const 
     return result;
 }
 
+static enum sdg_result check_file(struct app_ui *ui, const struct sdgen_values *values, const char *path)
+{
+    const enum sdg_result result = values->no_clobber ? app_output_check_absent(ui, path) : SDG_OK;
+    return result == SDG_OK ? app_output_check(ui, path) : result;
+}
+
 // What is written beside pictures takes the place of nothing that is read or written.
 static enum sdg_result check_others(struct app_ui *ui, const struct sdgen_values *values,
                                     const struct named_file *others, size_t count)
@@ -103,10 +109,8 @@ static enum sdg_result check_others(struct app_ui *ui, const struct sdgen_values
         result = check_apart(ui, option, path, others, i);
         if (result == SDG_OK)
             result = check_apart(ui, option, path, inputs, sizeof inputs / sizeof *inputs);
-        if (result == SDG_OK && values->no_clobber)
-            result = app_output_check_absent(ui, path);
         if (result == SDG_OK)
-            result = app_output_check(ui, path);
+            result = check_file(ui, values, path);
     }
     return result;
 }
@@ -127,10 +131,8 @@ static enum sdg_result check_outputs(struct app_ui *ui, const struct sdgen_value
     for (int64_t i = 0; i < values->batch && result == SDG_OK; i++) {
         char *name = NULL;
         result = app_output_name(ui, values->output, values->begin_index + i, values->batch, &name);
-        if (result == SDG_OK && values->no_clobber)
-            result = app_output_check_absent(ui, name);
         if (result == SDG_OK)
-            result = app_output_check(ui, name);
+            result = check_file(ui, values, name);
         if (result == SDG_OK)
             result = check_apart(ui, "output", name, others, count);
         free(name);
@@ -316,23 +318,18 @@ static enum sdg_result write_picture(struct app_ui *ui, const struct sdgen_optio
 {
     const struct sdgen_values *values = &options->values;
     char *name = NULL;
-    uint8_t *data = NULL;
-    size_t size = 0;
     enum sdg_result result =
         app_output_name(ui, values->output, values->begin_index + params->image, params->images, &name);
     if (result == SDG_OK && values->no_clobber) // it may have come meanwhile
         result = app_output_check_absent(ui, name);
     if (result == SDG_OK)
-        result = sdg_picture_encode(app_log_of(ui), options->format, image, text, &data, &size);
-    if (result == SDG_OK)
-        result = app_output_bytes(ui, name, data, size);
+        result = app_output_picture(ui, name, options->format, image, text);
     if (result == SDG_OK)
         app_say(ui, SDG_LOG_INFO,
                 "%s: %d x %d, %.2f s (text %.2f, sampling %.2f, decoding %.2f), peak memory %.0f MiB, %.0f planned",
                 strcmp(name, "-") ? name : "standard output", image->width, image->height, info->seconds_total,
                 info->seconds_text, info->seconds_sample, info->seconds_decode, (double)info->peak_resident / (1 << 20),
                 (double)info->peak_planned / (1 << 20));
-    sdg_picture_free(data);
     free(name);
     return result;
 }

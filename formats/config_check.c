@@ -33,10 +33,9 @@ enum sdg_result sdg_config_digits(const struct sdg_json *json, const char *key, 
     const char *text;
     SDG_TRY(sdg_json_string(json, key, "", &text));
     size_t length = strlen(text);
-    bool good = length == 16 && strspn(text, "0123456789abcdef") == 16;
     if (!length && needed)
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is missing", json->path, key);
-    if (!good && length)
+    if (length && (length != 16 || strspn(text, "0123456789abcdef") != 16))
         return sdg_fail(json->log, SDG_ERROR_INPUT, "%s: %s is \"%.40s\", should be 16 hexadecimal digits", json->path,
                         key, text);
     memcpy(out, text, length + 1);

@@ -36,13 +36,8 @@ void finish_gated(uint m0, uint n0, uint lane, vec2 shared_coder)
     [[dont_unroll]] for (uint i = 0; i < TM; i++) {
         OutputLine line = output_line(m0 + i, shared_coder);
         [[dont_unroll]] for (uint j = 0; j < TN; j += 4) {
-            uint n = n0 + column(lane, j);
-            if (line.m < p.m && n < p.n) {
-                vec4 y = vec4(0.0);
-                [[unroll]] for (uint c = 0; c < 4; c++)
-                    y[c] = output_at(line, n + c, kept[i * TN + j + c]);
-                store_gated(line.m, n, y, line.coder);
-            }
+            uint at = i * TN + j;
+            four_outputs(line, n0 + column(lane, j), kept[at], kept[at + 1], kept[at + 2], kept[at + 3]);
         }
     }
 }

@@ -143,3 +143,15 @@ enum sdg_result app_output_bytes(struct app_ui *ui, const char *path, const void
     sdg_output_write(output, data, size); // a failure stays with the output
     return sdg_output_commit(&output);
 }
+
+enum sdg_result app_output_picture(struct app_ui *ui, const char *path, enum sdg_picture_format format,
+                                   const struct sdg_image *image, const char *text)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    enum sdg_result result = sdg_picture_encode(app_log_of(ui), format, image, text, &data, &size);
+    if (result == SDG_OK)
+        result = app_output_bytes(ui, path, data, size);
+    sdg_picture_free(data);
+    return result;
+}

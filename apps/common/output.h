@@ -3,6 +3,7 @@
 #define SDG_APPS_OUTPUT_H
 
 #include "base/file.h"
+#include "sdgen/picture.h"
 #include "ui.h"
 
 // The name of picture `number` of a batch of `count`. One %d (or %3d, %03d) in the pattern's last part is replaced by
@@ -22,6 +23,9 @@ enum sdg_result app_output_check_absent(struct app_ui *ui, const char *path);
 
 // An output (base/file.h) that "-" leads to standard output, to be committed or discarded.
 enum sdg_result app_output_open(struct app_ui *ui, const char *path, struct sdg_output **output);
+// A picture with the text that belongs to it (sdg_picture_encode); NULL: none.
+enum sdg_result app_output_picture(struct app_ui *ui, const char *path, enum sdg_picture_format format,
+                                   const struct sdg_image *image, const char *text);
 // A whole file.
 enum sdg_result app_output_bytes(struct app_ui *ui, const char *path, const void *data, size_t size);
 

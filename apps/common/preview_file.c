@@ -4,13 +4,7 @@
 
 static enum sdg_result write_image(const struct app_preview *preview, const struct sdg_image *image)
 {
-    uint8_t *data = NULL;
-    size_t size = 0;
-    enum sdg_result result = sdg_picture_encode(app_log_of(preview->ui), preview->format, image, NULL, &data, &size);
-    if (result == SDG_OK)
-        result = app_output_bytes(preview->ui, preview->path, data, size);
-    sdg_picture_free(data);
-    return result;
+    return app_output_picture(preview->ui, preview->path, preview->format, image, NULL);
 }
 
 void app_preview_show(void *user, const struct sdg_preview_picture *picture)
