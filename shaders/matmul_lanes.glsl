@@ -18,28 +18,14 @@
 void store_group(uint m, uint n, vec4 y, vec2 coder)
 {
     uint at = m * p.pitch + n;
-    if (CODES)
+    if (GATED != 0)
+        store_gated(m, n, y, coder);
+    else if (CODES)
         words[at / 4] = pack_codes(y, coder);
     else if (GROUP == 1)
         result[at] = SCALAR(y.x);
     else
         result_fours[at / 4] = VECTOR(y);
-}
-
-// Results of gates. A gate takes so long a function that, written out for every output, it would be nearly all of the shader: four minutes
-// and 16 GB to compile in SwiftShader. So sums go through memory, and a loop.
-void finish_gated(uint m0, uint n0, uint lane, vec2 shared_coder)
-{
-    SUM kept[TM * TN];
-    [[unroll]] for (uint i = 0; i < TM * TN; i++)
-        kept[i] = sum[i];
-    [[dont_unroll]] for (uint i = 0; i < TM; i++) {
-        OutputLine line = output_line(m0 + i, shared_coder);
-        [[dont_unroll]] for (uint j = 0; j < TN; j += 4) {
-            uint at = i * TN + j;
-            four_outputs(line, n0 + column(lane, j), kept[at], kept[at + 1], kept[at + 2], kept[at + 3]);
-        }
-    }
 }
 
 void main()
@@ -70,10 +56,6 @@ void main()
     }
 
     vec2 shared_coder = coder_of_rows();
-    if (GATED != 0) {
-        finish_gated(m0, n0, lane, shared_coder);
-        return;
-    }
     [[unroll]] for (uint i = 0; i < TM; i++) {
         OutputLine line = output_line(m0 + i, shared_coder);
         [[unroll]] for (uint j = 0; j < TN; j += GROUP) {

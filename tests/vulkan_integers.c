@@ -254,12 +254,20 @@ static void test_bands(void **state)
         vk->caps.weight_slices = r > 0;
         const int bits = wide[r % 2].bits; // half of the cases each: compiling is what takes long here
         struct sdg_graph *g = new_chain(&wide[r % 2]);
-        struct band_errors errors = compare_bands(vk, g, weights_of(g), 45000, bits == 8 ? 4 : 2);
+        struct band_errors errors = compare_bands(vk, g, weights_of(g), 45000, bits == 8 ? "_b4" : "_b2");
         assert_true(errors.whole == 0 && errors.known == 0);
         const int64_t row = 256 * bits / 8 + 4; // bytes, with the sum
         g = gated_integers(bits, bits == 8);
-        errors = compare_bands(vk, g, weights_of(g), (uint64_t)(256 * row), 3);
+        errors = compare_bands(vk, g, weights_of(g), (uint64_t)(256 * row), "_b3");
         assert_true(errors.whole == 0 && errors.known < (bits == 8 ? 1e-4 : 1e-10));
+        if (!(vk->features & SDG_FEATURE_F16)) // where products make codes of what they load
+            continue;
+        const struct loading rounds = {256, 330, 0, 0, 8};
+        vk->caps.loads = true;
+        g = loaded_codes(&rounds);
+        errors = compare_bands(vk, g, weights_of(g), 192 * (256 + 4), "_b2_round");
+        assert_true(errors.whole == 0 && errors.known == 0);
+        vk->caps.loads = false;
     }
     close_vk(vk);
 }

@@ -4,7 +4,7 @@
     files   the JSON files that lie beside the default model's vocab.json and merges.txt; of tokenizer.json all but its
             model, and under "merges" how those are written in it: "pairs" or "lines". "only": the two are not there
     pad, pad_id, length   padding token, its id, model_max_length (null: no limit)
-    texts, ids            and the ids of each text, with begin and end
+    texts, ids            and the ids of each text, with begin and end; texts are left out where they are those of the line before
 
 A prompt goes through diffusers' maybe_convert_prompt first, as it does in the pipelines.
 
@@ -214,21 +214,27 @@ def row(files, texts):
             "length": length if length < 1e6 else None, "texts": texts, "ids": ids}
 
 
-def line(row):
-    return json.dumps(row, separators=(",", ":")) + "\n"
+def write_rows(rows, out):
+    before = None
+    for row in rows:
+        texts = row["texts"]
+        if texts == before:
+            del row["texts"]
+        before = texts
+        out.write(json.dumps(row, separators=(",", ":")) + "\n")
 
 
 def main():
     logging.disable(logging.CRITICAL)
     rnd = random.Random(1)
+    rows = []
+    for files in LAYOUTS:
+        # In another case diffusers takes the first vector only, and sdgen all of them.
+        several = "<cat-toy>_1" in json.dumps(files)
+        rows.append(row(files, [text.lower() for text in TEXTS] if several else TEXTS))
+    rows += [row(random_folder(rnd), [random_text(rnd) for _ in range(3)]) for _ in range(8)]
     with open(HERE / "tokenizers.jsonl", "w") as out:
-        for files in LAYOUTS:
-            # In another case diffusers takes the first vector only, and sdgen all of them.
-            several = "<cat-toy>_1" in json.dumps(files)
-            texts = [text.lower() for text in TEXTS] if several else TEXTS
-            out.write(line(row(files, texts)))
-        for _ in range(8):
-            out.write(line(row(random_folder(rnd), [random_text(rnd) for _ in range(3)])))
+        write_rows(rows, out)
 
 
 main()
