@@ -150,6 +150,28 @@ static enum sdg_result find_indices(struct collector *c)
     return SDG_OK;
 }
 
+// What was asked for and touches no site: an expression of the caller's own is a mistake, the others may be meant for
+// several models.
+static enum sdg_result check_effect(const struct collector *c)
+{
+    const struct sdg_log *log = &c->p->log;
+    bool tokens = false, operands = false;
+    for (size_t i = 0; i < c->count; i++) {
+        tokens = tokens || c->sites[i].height;
+        operands = operands || c->sites[i].operand;
+    }
+    if (!tokens && c->params->tokens && *c->params->tokens)
+        return sdg_fail(log, SDG_ERROR_USAGE,
+                        "sites with tokens: '%s' matches none that only linear layers and 1x1 convolutions read",
+                        c->params->tokens);
+    if (!tokens && (c->params->relative || c->params->smooth))
+        sdg_say(log, SDG_LOG_WARNING, "no site keeps its tokens apart, so none is %s",
+                c->params->smooth ? "smoothed" : "weighed");
+    if (!operands && c->params->scan_operands)
+        sdg_say(log, SDG_LOG_WARNING, "this model has no scans whose operands could be observed");
+    return SDG_OK;
+}
+
 // The graph that one picture of `job` runs, to learn its sites.
 static enum sdg_result find_sites(struct collector *c, const struct sdg_job *job)
 {
@@ -159,6 +181,8 @@ static enum sdg_result find_sites(struct collector *c, const struct sdg_job *job
     enum sdg_result result = sdg_network_build(c->p, SDG_NETWORK_UNET_STEP, &shape, &graph);
     if (result == SDG_OK)
         result = list_sites(c, graph);
+    if (result == SDG_OK)
+        result = check_effect(c);
     if (result == SDG_OK && c->moments)
         result = sdg_moments_prepare(&c->p->log, c->moments, graph, sdg_sampler_calls(job->sampler));
     sdg_graph_destroy(&graph);
@@ -254,6 +278,7 @@ static enum sdg_result create_statistics(struct collector *c, const struct sdg_j
     return result;
 }
 
+// The sites of this run are known by now, so that those of a run with other options are refused and not mixed in.
 static enum sdg_result resume_statistics(struct collector *c)
 {
     struct sdg_statistics *old;
@@ -263,7 +288,9 @@ static enum sdg_result resume_statistics(struct collector *c)
         return sdg_fail(&c->p->log, SDG_ERROR_OUTPUT, "%s exists already: resume it, or choose another name",
                         c->params->output);
     SDG_TRY(sdg_statistics_read(&c->p->log, c->params->output, &old));
-    enum sdg_result result = sdg_statistics_merge(&c->p->log, c->statistics, "this run", old, c->params->output);
+    enum sdg_result result = find_indices(c);
+    if (result == SDG_OK)
+        result = sdg_statistics_merge(&c->p->log, c->statistics, "this run", old, c->params->output);
     sdg_statistics_destroy(&old);
     return result;
 }
@@ -289,11 +316,11 @@ static enum sdg_result collect(struct collector *c)
     if (result == SDG_OK)
         result = create_statistics(c, &job);
     if (result == SDG_OK)
-        result = resume_statistics(c);
-    if (result == SDG_OK)
         result = resume_moments(c);
     if (result == SDG_OK)
         result = find_sites(c, &job);
+    if (result == SDG_OK)
+        result = resume_statistics(c);
     sdg_job_clear(&job);
     if (result != SDG_OK)
         return result;

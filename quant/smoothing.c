@@ -89,8 +89,10 @@ enum sdg_result sdg_smoother_open(const struct sdg_log *log, const struct sdg_sm
     char model[17];
     *out = (struct sdg_smoother){0};
     if (!s.path)
-        return choice->scheme ? sdg_fail(log, SDG_ERROR_USAGE, "smoothing for a scheme needs statistics to smooth by")
-                              : SDG_OK;
+        return choice->scheme || choice->alpha.given
+            ? sdg_fail(log, SDG_ERROR_USAGE, "smoothing %s needs statistics to smooth by",
+                       choice->scheme ? "for a scheme" : "with an exponent")
+            : SDG_OK;
     SDG_TRY(check_exponents(log, choice, &s));
     SDG_TRY(sdg_statistics_read(log, s.path, &s.statistics));
     sdg_tensors_fingerprint(tensors, model);

@@ -35,8 +35,8 @@ struct sdg_smoother { // owned; free with sdg_smoother_close. All zero: nothing 
     double alpha;
     struct sdg_scheme scheme; // weight_bits 0: alpha it is
 };
-// Strings are kept, for messages. SDG_ERROR_USAGE for an alpha out of its range, one beside a scheme, and a scheme
-// without statistics or without integers; SDG_ERROR_INPUT for statistics of another model.
+// Strings are kept, for messages. SDG_ERROR_USAGE for an alpha out of its range or beside a scheme, one of both without
+// statistics, and a scheme without integers; SDG_ERROR_INPUT for statistics of another model.
 enum sdg_result sdg_smoother_open(const struct sdg_log *log, const struct sdg_smoothing_choice *choice,
                                   const struct sdg_tensors *tensors, struct sdg_smoother *out);
 void sdg_smoother_close(struct sdg_smoother *smoother);

@@ -119,6 +119,10 @@ static void shards_and_resume(void **state)
     assert_int_equal(run(torn, 0, 0, false, 3, stop_after_two, &done, &m), SDG_ERROR_CANCELLED);
     assert_int_equal(run(torn, 0, 0, false, 3, NULL, NULL, &m), SDG_ERROR_OUTPUT); // not without resume
     assert_int_equal(m.errors, 1);
+    smooth = all;
+    assert_int_equal(run(torn, 0, 0, true, 3, NULL, NULL, &m), SDG_ERROR_INPUT); // nor with other options
+    assert_non_null(strstr(m.last, "is weighed in one of them"));
+    smooth = NULL;
     assert_int_equal(run(torn, 0, 0, true, 3, NULL, NULL, &m), SDG_OK);
     assert_same_file(all, torn);
     free(all), free(one), free(two), free(sum), free(torn);
@@ -332,8 +336,8 @@ static void showing(void **state)
     free(all);
 }
 
-// What belongs to a single picture is refused, not ignored.
-static void single_pictures_are_refused(void **state)
+// What belongs to a single picture is refused, not ignored, and so is what would change nothing.
+static void what_has_no_effect_is_refused(void **state)
 {
     (void)state;
     static const float noise[1];
@@ -342,17 +346,20 @@ static void single_pictures_are_refused(void **state)
     assert_int_equal(sdg_image_create(64, 64, &image), SDG_OK);
     const struct {
         const char *word;
-        struct sdg_generate_params generate;
+        struct sdg_collect_params collect;
     } cases[] = {
-        {"generate.prompt", {.prompt = "a"}},
-        {"generate.sigmas", {.sigmas = sigmas, .sigma_count = 2}},
-        {"generate.init_image", {.init_image = image}},
-        {"generate.strength", {.strength = {true, 0.5}}},
-        {"generate.mask", {.mask = image->pixels}},
-        {"generate.noise", {.noise = noise}},
-        {"generate.noise", {.noise_count = 1}},
-        {"generate.image", {.image = 1}},
-        {"generate.images", {.images = 2}},
+        {"generate.prompt", {.generate = {.prompt = "a"}}},
+        {"generate.sigmas", {.generate = {.sigmas = sigmas, .sigma_count = 2}}},
+        {"generate.init_image", {.generate = {.init_image = image}}},
+        {"generate.strength", {.generate = {.strength = {true, 0.5}}}},
+        {"generate.mask", {.generate = {.mask = image->pixels}}},
+        {"generate.noise", {.generate = {.noise = noise}}},
+        {"generate.noise", {.generate = {.noise_count = 1}}},
+        {"generate.image", {.generate = {.image = 1}}},
+        {"generate.images", {.generate = {.images = 2}}},
+        {"with tokens: 'conv1$' matches none", {.tokens = "conv1$"}},
+        {"smoothing with an exponent needs", {.smooth_alpha = {true, 0.5}}},
+        {"smoothing for a scheme needs", {.smooth_scheme = "w8a8"}},
     };
     struct messages m = {0};
     struct sdg_pipeline *p;
@@ -360,10 +367,10 @@ static void single_pictures_are_refused(void **state)
         .model = SDG_SOURCE_DIR "/models/emoji-128", .backend = "cpu", .log = {.fn = collect_message, .user = &m}};
     assert_int_equal(sdg_pipeline_create(&params, &p), SDG_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const struct sdg_collect_params collect = {.prompts = prompts,
-                                                   .prompt_count = PROMPTS,
-                                                   .output = temp_path("single.safetensors"),
-                                                   .generate = cases[i].generate};
+        struct sdg_collect_params collect = cases[i].collect;
+        collect.prompts = prompts;
+        collect.prompt_count = PROMPTS;
+        collect.output = temp_path("single.safetensors");
         m.errors = 0;
         assert_int_equal(sdg_collect(p, &collect), SDG_ERROR_USAGE);
         if (m.errors != 1 || !strstr(m.last, cases[i].word))
@@ -382,7 +389,7 @@ int main(void)
         cmocka_unit_test(smoothing),
         cmocka_unit_test(different_runs_do_not_merge),
         cmocka_unit_test(wrong_shards_are_refused),
-        cmocka_unit_test(single_pictures_are_refused),
+        cmocka_unit_test(what_has_no_effect_is_refused),
         cmocka_unit_test(showing),
         cmocka_unit_test(hessians),
     };

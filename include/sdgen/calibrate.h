@@ -20,7 +20,8 @@ struct sdg_collect_params {
     // second file: moments of the layers' inputs, for GPTQ; written now and then and at the end. NULL = none
     const char *hessians;
     // POSIX extended regular expression: sites with a match keep their tokens apart, where every layer that reads them
-    // takes single tokens (linear, 1x1 convolution). NULL = those of Mamba blocks, "\\.mamba\\."; "" = none
+    // takes single tokens (linear, 1x1 convolution). NULL = those of Mamba blocks, "\\.mamba\\."; "" = none.
+    // SDG_ERROR_USAGE if there is no such site
     const char *tokens;
     // weigh their values, too: intervals by token then make errors small beside the token that they are of, in each
     // picture, not the large ones of few pictures. Three times the size
@@ -28,7 +29,7 @@ struct sdg_collect_params {
     // statistics of this model without smoothing: the sites that keep tokens are smoothed by what these and the weights
     // say, sigma = amax^alpha / wmax^(1 - alpha) for each channel, and what is recorded is of x / sigma. NULL = none
     const char *smooth;
-    struct sdg_number smooth_alpha; // 0..1; default 0.5
+    struct sdg_number smooth_alpha; // 0..1; default 0.5; only beside `smooth`
     // in place of alpha, a quantization scheme: both exponents are searched for each site, those that lose least with
     // its bits; none at all where that is best. NULL = alpha
     const char *smooth_scheme;
