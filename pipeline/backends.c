@@ -95,6 +95,8 @@ static enum sdg_result parse_stage(struct sdg_pipeline *p, char *item, char rest
     const int stage = find_stage(item);
     if (stage < 0)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend names the stage '%s', should be te, unet, vae or all", item);
+    if (stage < SDG_STAGE_COUNT ? p->stage[stage].name[0] : rest[0])
+        return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend names the stage '%s' twice", item);
     if (stage < SDG_STAGE_COUNT)
         return parse_one(p, equals + 1, &p->stage[stage]);
     struct sdg_stage_backend checked;
@@ -113,7 +115,7 @@ enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text)
             p->stage[i] = p->stage[0];
         return SDG_OK;
     }
-    char copy[256], rest[32] = "auto";
+    char copy[256], rest[32] = "";
     if (strlen(text) >= sizeof copy)
         return sdg_fail(&p->log, SDG_ERROR_USAGE, "backend is too long, should be te=NAME,unet=NAME,vae=NAME");
     strcpy(copy, text);
@@ -125,7 +127,7 @@ enum sdg_result sdg_backends_parse(struct sdg_pipeline *p, const char *text)
     }
     for (int i = 0; i < SDG_STAGE_COUNT; i++)
         if (!p->stage[i].name[0])
-            SDG_TRY(parse_one(p, rest, &p->stage[i]));
+            SDG_TRY(parse_one(p, rest[0] ? rest : "auto", &p->stage[i]));
     return SDG_OK;
 }
 

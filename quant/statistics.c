@@ -278,13 +278,22 @@ size_t sdg_statistics_done_count(const struct sdg_statistics *s)
 
 // ---- merging ----
 
+// What differs of two lists "first, second, ..": their first items that are not the same.
 static enum sdg_result same_text(const struct sdg_log *log, const char *what, const char *a, const char *a_name,
                                  const char *b, const char *b_name)
 {
+    enum { LONGEST = 100 };
+    size_t item = 0;
     if (strcmp(a, b) == 0)
         return SDG_OK;
-    return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: %s %.60s and %.60s", a_name, b_name, what,
-                    a, b);
+    for (size_t i = 0; a[i] == b[i]; i++)
+        if (a[i] == ',')
+            item = i + 1 + (a[i + 1] == ' ' && b[i + 1] == ' ');
+    a += item;
+    b += item;
+    const int a_length = (int)strcspn(a, ","), b_length = (int)strcspn(b, ",");
+    return sdg_fail(log, SDG_ERROR_INPUT, "%s and %s do not belong together: %s %.*s and %.*s", a_name, b_name, what,
+                    a_length < LONGEST ? a_length : LONGEST, a, b_length < LONGEST ? b_length : LONGEST, b);
 }
 
 static enum sdg_result same_info(const struct sdg_log *log, const struct sdg_statistics *a, const char *a_name,

@@ -16,7 +16,7 @@ static const enum sdg_site_kind site_kinds[SITES] = {SDG_SITE_SYMMETRIC, SDG_SIT
 
 static struct sdg_statistics_info info_of(int shard, int shards)
 {
-    return (struct sdg_statistics_info){"f00d", "ddim", "cfg=7 seed=\"1\"\n", 3, ROWS, timesteps, PROMPTS,
+    return (struct sdg_statistics_info){"f00d", "ddim", "8x8, cfg=7, seed=\"1\"\n", 3, ROWS, timesteps, PROMPTS,
                                         shard,  shards};
 }
 
@@ -277,13 +277,14 @@ static void test_mismatch(void **state)
         struct sdg_statistics_info info;
         const char *words;
     } cases[] = {
-        {{"beef", "ddim", "cfg=7 seed=\"1\"\n", 3, ROWS, timesteps, PROMPTS, 2, 2}, "models f00d and beef"},
-        {{"f00d", "euler", "cfg=7 seed=\"1\"\n", 3, ROWS, timesteps, PROMPTS, 2, 2}, "samplers ddim and euler"},
-        {{"f00d", "ddim", "cfg=5", 3, ROWS, timesteps, PROMPTS, 2, 2}, "settings"},
-        {{"f00d", "ddim", "cfg=7 seed=\"1\"\n", 4, ROWS, timesteps, PROMPTS, 2, 2}, "3 and 4 steps"},
-        {{"f00d", "ddim", "cfg=7 seed=\"1\"\n", 3, 2, timesteps, PROMPTS, 2, 2}, "3 and 2 rows"},
-        {{"f00d", "ddim", "cfg=7 seed=\"1\"\n", 3, ROWS, timesteps, 11, 2, 2}, "10 and 11 prompts"},
-        {{"f00d", "ddim", "cfg=7 seed=\"1\"\n", 3, ROWS, other_times, PROMPTS, 2, 2}, "row 2 is timestep 0 and 1"},
+        {{"beef", "ddim", "8x8, cfg=7, seed=\"1\"\n", 3, ROWS, timesteps, PROMPTS, 2, 2}, "models f00d and beef"},
+        {{"f00d", "euler", "8x8, cfg=7, seed=\"1\"\n", 3, ROWS, timesteps, PROMPTS, 2, 2}, "samplers ddim and euler"},
+        {{"f00d", "ddim", "8x8, cfg=75, seed=\"1\"\n", 3, ROWS, timesteps, PROMPTS, 2, 2}, "settings cfg=7 and cfg=75"},
+        {{"f00d", "ddim", "8x8, cfg=7, seed=\"1\"\n", 4, ROWS, timesteps, PROMPTS, 2, 2}, "3 and 4 steps"},
+        {{"f00d", "ddim", "8x8, cfg=7, seed=\"1\"\n", 3, 2, timesteps, PROMPTS, 2, 2}, "3 and 2 rows"},
+        {{"f00d", "ddim", "8x8, cfg=7, seed=\"1\"\n", 3, ROWS, timesteps, 11, 2, 2}, "10 and 11 prompts"},
+        {{"f00d", "ddim", "8x8, cfg=7, seed=\"1\"\n", 3, ROWS, other_times, PROMPTS, 2, 2},
+         "row 2 is timestep 0 and 1"},
     };
     struct sdg_statistics *a = run_shard(1, 2), *b;
     uint64_t before = sdg_statistics_hash(a);

@@ -448,6 +448,8 @@ static void test_contradictions(void **state)
         {"--max-vram", "--max-vram", "cuda0=x"},
         {"--max-vram", "--max-vram", "1,"},
         {"xx", "x", "--backend", "xx=cpu"},
+        {"'text' twice", "x", "--backend", "te=cpu,text=cpu"},
+        {"'all' twice", "x", "--backend", "*=cpu,vae=cpu,all=cpu"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_error(run_with((char *const[]){SDGEN_PROGRAM, (char *)cases[i][1], (char *)cases[i][2],
