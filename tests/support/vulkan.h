@@ -354,6 +354,28 @@ static void fail_each_allocation(const struct sdg_graph *g, const struct sdg_ten
     printf("%zu allocations failed one by one\n", count);
 }
 
+// ---- graphs ----
+
+static struct sdg_graph *layer_norms(void)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, 101, 77), y = x; // two chunks
+    y = sdg_graph_layer_norm(g, "norm", y, sdg_graph_vector_weight(g, 77, "g"), sdg_graph_vector_weight(g, 77, "b"),
+                             1e-5f);
+    y = norm(g, "group", y, 7);
+    sdg_graph_output(g, "y", y);
+    return g;
+}
+
+static struct sdg_graph *short_product(int64_t m, int64_t n)
+{
+    struct sdg_graph *g = new_graph();
+    sdg_value x = sdg_graph_input(g, "x", 1, 1, m, 20);
+    sdg_graph_output(g, "y",
+                     sdg_graph_linear(g, "to_y", x, sdg_graph_linear_weight(g, n, 20, "w"), (struct sdg_epilogue){0}));
+    return g;
+}
+
 // ---- main ----
 
 static int start(void **state)
