@@ -6,6 +6,7 @@
 #include "backend/vulkan/vk_device.h"
 #include "base/file.h"
 #include "pipeline/pipeline.h"
+#include "support/pictures.h"
 #include "temp.h"
 
 #include <math.h>
@@ -284,16 +285,6 @@ static void lost_device(void **state)
 }
 
 // ---- limits ----
-
-// In dB: 10 log10(255^2 / mse).
-static double psnr(const struct sdg_image *a, const struct sdg_image *b)
-{
-    const size_t count = (size_t)a->width * (size_t)a->height * 3;
-    double sum = 0;
-    for (size_t i = 0; i < count; i++)
-        sum += ((double)a->pixels[i] - b->pixels[i]) * ((double)a->pixels[i] - b->pixels[i]);
-    return sum > 0 ? 10 * log10(255.0 * 255.0 * (double)count / sum) : 1000;
-}
 
 static struct sdg_image *draw_limited(const struct sdg_device_limits *limits, const char *tiling, bool *tiled)
 {

@@ -1,8 +1,5 @@
-// The public API on the default model: pictures against diffusers', determinism, batches, tiles, memory limits,
-// cancelling, bad parameters.
-//
-//     pipeline [BACKEND [RUNGS]]  pictures on that backend only, without these features (default: cpu all cases, vulkan
-//                                 the shortest)
+// The public API on the default model: determinism, batches, tiles, memory limits, cancelling, bad parameters. Its
+// pictures are compared with diffusers' in tests/default_pictures.c.
 #include "backend/backend.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -12,6 +9,7 @@
 #include "scheduler/sampler.h"
 #include "sdgen/sdgen.h"
 #include "tests/small_vae.h"
+#include "tests/support/pictures.h"
 #include "tests/temp.h"
 
 #include <math.h>
@@ -23,12 +21,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <cjson/cJSON.h>
 #include <cmocka.h>
-#include <png.h>
 
 #define MODEL SDG_SOURCE_DIR "/models/emoji-128"
-#define GOLDENS SDG_SOURCE_DIR "/tests/goldens/default-model"
 
 struct messages {
     int errors;
@@ -44,20 +39,17 @@ static void collect(void *user, enum sdg_log_level level, const char *message)
     }
 }
 
-static const char *without; // features that the pictures' backend does without, or NULL
-
-static struct sdg_pipeline *open_pipeline_of(const char *model, const char *backend, struct messages *messages,
-                                             int threads, const char *tiling)
+static struct sdg_pipeline *open_pipeline(const char *backend, struct messages *messages, int threads,
+                                          const char *tiling)
 {
     *messages = (struct messages){0};
     struct sdg_pipeline *p = NULL;
     struct sdg_pipeline_params params = {
-        .model = model,
+        .model = MODEL,
         .backend = backend,
         .type = "f32",
         .threads = threads,
         .validation = true,
-        .disable = without,
         .vae_tiling = tiling,
         .log = {.fn = collect, .user = messages},
         .cache_dir = "",
@@ -68,12 +60,6 @@ static struct sdg_pipeline *open_pipeline_of(const char *model, const char *back
     if (result != SDG_OK)
         fail_msg("%s", messages->last);
     return p;
-}
-
-static struct sdg_pipeline *open_pipeline(const char *backend, struct messages *messages, int threads,
-                                          const char *tiling)
-{
-    return open_pipeline_of(MODEL, backend, messages, threads, tiling);
 }
 
 static struct sdg_pipeline *open_with(const char *model, const char *vae, enum sdg_keep keep, struct messages *messages)
@@ -90,156 +76,6 @@ static struct sdg_pipeline *open_with(const char *model, const char *vae, enum s
     if (sdg_pipeline_create(&params, &p) != SDG_OK)
         fail_msg("%s", messages->last);
     return p;
-}
-
-// ---- pictures against diffusers ----
-
-static struct sdg_image *read_png(const char *name)
-{
-    char path[600];
-    png_image png = {.version = PNG_IMAGE_VERSION};
-    struct sdg_image *image;
-    snprintf(path, sizeof path, GOLDENS "/%s", name);
-    if (!png_image_begin_read_from_file(&png, path))
-        fail_msg("%s: %s", path, png.message);
-    png.format = PNG_FORMAT_RGB;
-    assert_int_equal(sdg_image_create((int)png.width, (int)png.height, &image), SDG_OK);
-    assert_true(png_image_finish_read(&png, NULL, image->pixels, 0, NULL));
-    return image;
-}
-
-static double psnr(const struct sdg_image *a, const struct sdg_image *b)
-{
-    assert_int_equal(a->width, b->width);
-    assert_int_equal(a->height, b->height);
-    size_t count = (size_t)a->width * (size_t)a->height * 3;
-    double error = 0;
-    for (size_t i = 0; i < count; i++)
-        error += ((double)a->pixels[i] - b->pixels[i]) * ((double)a->pixels[i] - b->pixels[i]);
-    return error == 0 ? 99 : 10 * log10(255.0 * 255.0 * (double)count / error);
-}
-
-// The arguments of a case in cases.json as parameters.
-struct parsed {
-    struct sdg_generate_params params;
-    struct sdg_image *init;
-};
-
-static void parse_case(const cJSON *args, struct parsed *out)
-{
-    *out = (struct parsed){.params = {.plain_prompt = true}};
-    struct sdg_generate_params *g = &out->params;
-    for (const cJSON *a = args->child; a && a->next; a = a->next->next) {
-        const char *flag = a->valuestring, *value = a->next->valuestring;
-        if (!strcmp(flag, "-p"))
-            g->prompt = value;
-        else if (!strcmp(flag, "-n"))
-            g->negative_prompt = value;
-        else if (!strcmp(flag, "--steps"))
-            g->steps = atoi(value);
-        else if (!strcmp(flag, "--cfg-scale"))
-            g->cfg_scale = sdg_number(atof(value));
-        else if (!strcmp(flag, "-s"))
-            g->seed = atoll(value);
-        else if (!strcmp(flag, "--rng"))
-            g->rng = value;
-        else if (!strcmp(flag, "--sampling-method"))
-            g->sampler = value;
-        else if (!strcmp(flag, "--scheduler"))
-            g->schedule = value;
-        else if (!strcmp(flag, "-W"))
-            g->width = atoi(value);
-        else if (!strcmp(flag, "-H"))
-            g->height = atoi(value);
-        else if (!strcmp(flag, "--strength"))
-            g->strength = sdg_number(atof(value));
-        else if (!strcmp(flag, "-i"))
-            g->init_image = out->init = read_png(value);
-        else
-            fail_msg("cases.json has the flag %s", flag);
-    }
-}
-
-static cJSON *read_cases(void)
-{
-    FILE *file = fopen(GOLDENS "/cases.json", "rb");
-    assert_non_null(file);
-    char text[20000];
-    size_t n = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[n] = 0;
-    cJSON *cases = cJSON_Parse(text);
-    assert_non_null(cases);
-    return cases;
-}
-
-static bool is_case_of(const cJSON *c, const char *model)
-{
-    const cJSON *name = cJSON_GetObjectItem(c, "model");
-    return strcmp(name ? name->valuestring : "emoji-128", model) == 0;
-}
-
-// Of one of the project's models.
-static int compare_pictures(const char *model, const char *backend, double bound, const char *only)
-{
-    struct messages messages;
-    char path[300];
-    snprintf(path, sizeof path, SDG_SOURCE_DIR "/models/%s", model);
-    struct sdg_pipeline *p = open_pipeline_of(path, backend, &messages, 2, NULL);
-    if (!p) {
-        print_message("skipped: backend %s is not here: %s\n", backend, messages.last);
-        return 0;
-    }
-    cJSON *cases = read_cases();
-    int compared = 0;
-    for (const cJSON *c = cases->child; c; c = c->next) {
-        const char *name = cJSON_GetObjectItem(c, "name")->valuestring;
-        if ((only && strcmp(only, name)) || !is_case_of(c, model))
-            continue;
-        struct parsed parsed;
-        struct sdg_image *got = NULL;
-        char file[100];
-        parse_case(cJSON_GetObjectItem(c, "args"), &parsed);
-        if (sdg_generate(p, &parsed.params, &got, NULL) != SDG_OK)
-            fail_msg("%s on %s: %s", name, backend, messages.last);
-        snprintf(file, sizeof file, "%s.png", name);
-        struct sdg_image *want = read_png(file);
-        double quality = psnr(got, want);
-        print_message("%-12s on %-10s PSNR against diffusers %.2f dB\n", name, backend, quality);
-        if (quality < bound)
-            fail_msg("%s on %s: PSNR %.2f dB is below %.0f", name, backend, quality, bound);
-        sdg_image_destroy(&got);
-        sdg_image_destroy(&want);
-        sdg_image_destroy(&parsed.init);
-        compared++;
-    }
-    cJSON_Delete(cases);
-    sdg_pipeline_destroy(&p);
-    return compared;
-}
-
-// Float rounding between two engines gives 69 dB and more on such pictures; a wrong constant somewhere costs more.
-static void pictures_cpu(void **state)
-{
-    (void)state;
-    assert_int_equal(compare_pictures("emoji-128", "cpu", 60, NULL), 5);
-}
-
-static void pictures_vulkan(void **state)
-{
-    (void)state;
-    compare_pictures("emoji-128", "vulkan", 55, "cat");
-}
-
-static void pictures_mamba(void **state)
-{
-    (void)state;
-    if (access(SDG_SOURCE_DIR "/models/emoji-128-mamba/unet/mamba_blocks.safetensors", R_OK)) {
-        print_message("skipped: models/emoji-128-mamba has no blocks\n");
-        skip();
-    }
-    assert_int_equal(compare_pictures("emoji-128-mamba", "cpu", 60, NULL), 1);
-    compare_pictures("emoji-128-mamba", "vulkan", 55, NULL);
 }
 
 // ---- the API's promises ----
@@ -1085,19 +921,13 @@ static void names_match(void **state)
     assert_int_equal(mask, 0);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
-    without = argc > 2 ? argv[2] : NULL;
-    if (argc > 1)
-        return compare_pictures("emoji-128", argv[1], 55, NULL) > 0 ? 0 : 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_match),
         cmocka_unit_test(build_info),
         cmocka_unit_test(infos),
         cmocka_unit_test(tiles_blend_to_one),
-        cmocka_unit_test(pictures_cpu),
-        cmocka_unit_test(pictures_vulkan),
-        cmocka_unit_test(pictures_mamba),
         cmocka_unit_test(same_bytes),
         cmocka_unit_test(batch_equals_single),
         cmocka_unit_test(keeping),

@@ -25,7 +25,7 @@ case "$*" in
 *--disable=f16*--only=slice*) [ ! -e "$HOME_OF_TEST/hang" ] || sleep 100 ;;
 esac
 C
-for test in vulkan vulkan_integers vulkan_tiles vulkan_faults pipeline; do
+for test in vulkan vulkan_kernels vulkan_integers vulkan_tiles vulkan_faults default_pictures; do
     program test_$test <<'C'
 #!/bin/sh
 echo "$(basename "$0") $*" >>"$HOME_OF_TEST/calls"
@@ -70,17 +70,19 @@ vulkan --device=-1 --only=linear --part=2/4
 vulkan --device=-1 --only=linear --part=3/4
 vulkan --device=-1 --only=linear --part=4/4
 test_vulkan --device=-1
+test_vulkan_kernels --device=-1
 test_vulkan_integers --device=-1
 test_vulkan_tiles --device=-1
 test_vulkan_faults --device=-1
-test_pipeline vulkan
+test_default_pictures vulkan
 vulkan --device=-1 --changed --disable=f16 --only=linear --part=1/4
 vulkan --device=-1 --changed --disable=f16 --only=slice --part=1/1
 vulkan --device=-1 --changed --disable=f16 --only=linear --part=2/4
 vulkan --device=-1 --changed --disable=f16 --only=linear --part=3/4
 vulkan --device=-1 --changed --disable=f16 --only=linear --part=4/4
 test_vulkan --device=-1 --disable=f16
-test_pipeline vulkan f16
+test_vulkan_kernels --device=-1 --disable=f16
+test_default_pictures vulkan f16
 C
 diff want calls >diff || { cat diff; fail "other parts than these"; }
 grep -q 'every vulkan_tiles *8 tests, 0 failures, 2 skipped, [0-9]* s$' out || fail "no line on a test of the backend"
