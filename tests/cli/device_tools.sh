@@ -17,7 +17,7 @@ program test_ops <<'C'
 #!/bin/sh
 [ "$*" != --list ] || { echo linear; echo slice; exit 0; }
 echo "$*" >>"$HOME_OF_TEST/calls"
-rungs="f16 subgroup dot"
+rungs="${RUNGS:-f16 subgroup dot}"
 echo "backend vulkan: A device, Vulkan 1.3, f32 $rungs, subgroups of 8, 32 KiB shared memory"
 echo "vulkan linear: 30 cases, 0 failures, 10 of a type it does not have, 7 left out; worst"
 case "$*" in
@@ -52,6 +52,8 @@ grep -q 'without-dot *25 cases, 2 failures, 7 as before' out || fail "no line on
 grep -q "FAILED  ops vulkan 'linear" out || fail "not said what failed"
 sed -i 's/"--disable=dot "\*)/never)/' bin/test_ops
 "$tools/test-drivers" -b bin here >out 2>&1 || fail "all passed, but the status is not 0"
+RUNGS="lanes coopmat" "$tools/test-drivers" -b bin here >out 2>&1 || fail "all passed, but the status is not 0"
+grep -q '^  without-lanes-coopmat ' out || fail "what comes after lanes and matrices was not tested"
 ! "$tools/test-drivers" -b bin nonsense >out 2>&1 || fail "an unknown driver was taken"
 SDG_DEBIAN13=$home/absent "$tools/test-drivers" -b bin debian13 >out 2>&1 || fail "what is not there is no failure"
 grep -q '^skipped: debian13' out || fail "not said that it was left out"
