@@ -112,7 +112,7 @@ if(CMAKE_OBJCOPY AND UNIX AND NOT APPLE)
 endif()
 
 # Android's newer devices have pages of 16 KiB, as some other systems of 64-bit ARM do.
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$" AND NOT APPLE)
+if(SDG_ARM64 AND NOT APPLE)
     target_link_options(sdgen PRIVATE -Wl,-z,max-page-size=16384)
 endif()
 
